@@ -1,0 +1,1 @@
+"""Agents that remember: embed, store, find and answer, asynchronously, on one machine or many."""

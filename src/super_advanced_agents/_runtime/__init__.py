@@ -1,0 +1,1 @@
+"""The machinery everything asynchronous stands on; nothing here knows what it carries."""

@@ -1,0 +1,198 @@
+"""Batch what piled up: one worker takes everything that queued while it was busy, and runs it at once.
+
+The same class carries embeddings (cost: tokens), durable writes (one fsync for many callers), searches (one matrix
+product) and, with `max_batch_cost=1`, plain blocking work kept off the event loop.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
+
+from super_advanced_agents._runtime.tickets import Ticket, fail_all, settle_all
+from super_advanced_agents.errors import OverloadedError, ResourceClosedError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_IDLE_S = 10.0
+"""A worker thread without work ends after this long, so that a batcher nobody closed leaks no thread."""
+
+
+def _one(item: object) -> int:
+    return 1
+
+
+class MicroBatcher(Generic[Item, Result]):
+    """A bounded queue in front of a function that works on batches.
+
+    Idle means no wait: the first item runs at once, alone; what comes meanwhile is the next batch. A cancelled caller's
+    item is dropped if its batch has not begun. Every ticket is settled, also when the function fails.
+
+    Args:
+        run: given 1..n items, returns as many results, in order; an exception as a result goes to that caller alone,
+            an exception raised goes to all of the batch. Called from worker threads.
+        name: for thread names and messages.
+        max_batch_cost: a batch is closed before it would exceed this (a single larger item runs alone).
+        max_queue_cost: what may wait; beyond it `submit` raises `OverloadedError`.
+        cost: what an item counts, >= 1.
+        workers: threads running batches side by side.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[list[Item]], Sequence[Result | BaseException]],
+        *,
+        name: str,
+        max_batch_cost: int,
+        max_queue_cost: int,
+        cost: Callable[[Item], int] = _one,
+        workers: int = 1,
+    ) -> None:
+        self._run = run
+        self._name = name
+        self._max_batch_cost = max_batch_cost
+        self._max_queue_cost = max_queue_cost
+        self._cost = cost
+        self._max_workers = workers
+        self._queue: deque[tuple[Item, int, Ticket[Result]]] = deque()
+        self._queued_cost = 0
+        self._running: set[Ticket[Result]] = set()
+        self._seconds_per_cost = 0.0
+        self._workers: set[threading.Thread] = set()
+        self._idle_workers = 0
+        self._closed = False
+        self._changed = threading.Condition()
+        self._pid = os.getpid()
+
+    @property
+    def queued_cost(self) -> int:
+        """The cost of what waits now."""
+        return self._queued_cost
+
+    def submit(self, item: Item) -> Ticket[Result]:
+        """Queue one item; await the ticket, or wait for it.
+
+        Raises:
+            OverloadedError: the queue is full.
+            ResourceClosedError: the batcher is closed, or belongs to the process this one was forked from.
+        """
+        cost = self._cost(item)
+        ticket: Ticket[Result] = Ticket()
+        if self._pid != os.getpid():
+            raise ResourceClosedError(f"{self._name} belongs to a process that was forked", hint="open a new one")
+        with self._changed:
+            if self._closed:
+                raise ResourceClosedError(f"{self._name} is closed", hint="open a new one")
+            if self._queue and self._queued_cost + cost > self._max_queue_cost:
+                self._drop_cancelled()
+            if self._queue and self._queued_cost + cost > self._max_queue_cost:
+                raise OverloadedError(
+                    f"the queue of {self._name} is full ({self._queued_cost} of {self._max_queue_cost})",
+                    retry_after_s=self._retry_after_s(),
+                    hint="try again later, or send fewer at once",
+                )
+            self._queue.append((item, cost, ticket))
+            self._queued_cost += cost
+            if self._idle_workers:
+                self._changed.notify()
+            if len(self._queue) > self._idle_workers and len(self._workers) < self._max_workers:
+                self._start_worker()
+        return ticket
+
+    def close(self, *, drain_s: float = 30.0) -> None:
+        """Stop intake, finish what is queued until `drain_s` has passed, then fail every waiter left. Idempotent."""
+        deadline = time.monotonic() + drain_s
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+            workers = list(self._workers)
+        for worker in workers:
+            if worker is not threading.current_thread():
+                worker.join(max(0.0, deadline - time.monotonic()))
+        with self._changed:
+            left = [ticket for _, _, ticket in self._queue] + list(self._running)
+            self._queue.clear()
+            self._queued_cost = 0
+        fail_all(left, ResourceClosedError(f"{self._name} was closed before this was done", hint="try again"))
+
+    def _start_worker(self) -> None:
+        worker = threading.Thread(target=self._work, name=self._name, daemon=True)
+        self._workers.add(worker)
+        worker.start()
+
+    def _work(self) -> None:
+        while batch := self._take():
+            began = time.monotonic()
+            items = [item for item, _, _ in batch]
+            tickets = [ticket for _, _, ticket in batch]
+            try:
+                results = self._run(items)
+                if len(results) != len(items):
+                    raise RuntimeError(f"{self._name} made {len(results)} results of {len(items)} items")
+                settle_all(zip(tickets, results, strict=True))
+            except BaseException as exc:
+                fail_all(tickets, exc)
+            with self._changed:
+                self._running.difference_update(tickets)
+                self._note_speed(sum(cost for _, cost, _ in batch), time.monotonic() - began)
+            del batch, items, tickets  # while idle, hold on to nobody's data
+            results = ()
+
+    def _take(self) -> list[tuple[Item, int, Ticket[Result]]]:
+        """Wait for work and take what fits one batch; empty when the worker should end."""
+        batch: list[tuple[Item, int, Ticket[Result]]] = []
+        budget = self._max_batch_cost
+        with self._changed:
+            while not batch:
+                while not self._queue:
+                    self._idle_workers += 1
+                    woken = self._changed.wait(_IDLE_S) if not self._closed else False
+                    self._idle_workers -= 1
+                    if not woken and not self._queue:
+                        self._workers.discard(threading.current_thread())
+                        return []
+                while self._queue and (not batch or self._queue[0][1] <= budget):
+                    entry = self._queue.popleft()
+                    self._queued_cost -= entry[1]
+                    if not entry[2].cancelled:
+                        batch.append(entry)
+                        budget -= entry[1]
+            self._running.update(ticket for _, _, ticket in batch)
+        return batch
+
+    def _drop_cancelled(self) -> None:
+        self._queue = deque(entry for entry in self._queue if not entry[2].cancelled)
+        self._queued_cost = sum(cost for _, cost, _ in self._queue)
+
+    def _note_speed(self, cost: int, took_s: float) -> None:
+        latest = took_s / max(1, cost)
+        self._seconds_per_cost = latest if not self._seconds_per_cost else 0.8 * self._seconds_per_cost + 0.2 * latest
+
+    def _retry_after_s(self) -> float:
+        return round(min(60.0, max(0.1, self._queued_cost * self._seconds_per_cost / self._max_workers)), 2)
+
+
+class Workers:
+    """A bounded pool for blocking work, off the event loop: a micro-batcher whose batches are one call each."""
+
+    def __init__(self, *, name: str, threads: int, max_queue: int) -> None:
+        self._batcher: MicroBatcher[Callable[[], object], object] = MicroBatcher(
+            _call, name=name, max_batch_cost=1, max_queue_cost=max_queue, workers=threads
+        )
+
+    def submit(self, work: Callable[[], Result]) -> Ticket[Result]:
+        """Queue one call; raises as `MicroBatcher.submit` does."""
+        return self._batcher.submit(work)  # type: ignore[return-value]  # _call returns what `work` returns
+
+    def close(self, *, drain_s: float = 30.0) -> None:
+        """As `MicroBatcher.close`."""
+        self._batcher.close(drain_s=drain_s)
+
+
+def _call(items: list[Callable[[], object]]) -> list[object]:
+    return [items[0]()]

@@ -1,0 +1,86 @@
+"""Open, close once, never use after: what everything that owns threads, files or sockets has in common."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import weakref
+from abc import ABC, abstractmethod
+from types import TracebackType
+from typing import Self
+
+from super_advanced_agents._runtime.tickets import in_thread
+from super_advanced_agents.errors import ResourceClosedError
+
+
+class Resource(ABC):
+    """A sync and async context manager with idempotent `close()` / `aclose()`.
+
+    What is still open when the interpreter exits is closed then, so a script that never closes anything loses nothing.
+    """
+
+    def __init__(self) -> None:
+        self._closing = threading.Lock()
+        self._closed = False
+        self._owner_pid = os.getpid()
+        _open_resources.add(self)
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close()` or `aclose()` has been called."""
+        return self._closed
+
+    def close(self) -> None:
+        """Finish what was accepted, then free threads, files and sockets. Closing twice does nothing."""
+        with self._closing:
+            if self._closed:
+                return
+            self._closed = True
+            _open_resources.discard(self)
+            if self._owner_pid == os.getpid():  # a forked child must not touch its parent's files
+                self._release()
+
+    async def aclose(self) -> None:
+        """`close()` for asyncio. Cancelled, it lets the closing run to its end in its own thread."""
+        if not self._closed:
+            await in_thread(self.close, name=f"close {type(self).__name__}")
+
+    @abstractmethod
+    def _release(self) -> None:
+        """Free what this object owns; called once, may block."""
+
+    def _check_open(self) -> None:
+        """Raise unless the object may be used here and now."""
+        if self._closed:
+            raise ResourceClosedError(f"this {type(self).__name__} is closed", hint="open a new one")
+        if self._owner_pid != os.getpid():
+            raise ResourceClosedError(
+                f"this {type(self).__name__} belongs to process {self._owner_pid}, which was forked",
+                hint="open a new one in the child process",
+            )
+
+    def __enter__(self) -> Self:
+        self._check_open()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        self._check_open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+
+_open_resources: weakref.WeakSet[Resource] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    for resource in list(_open_resources):
+        resource.close()

@@ -1,0 +1,31 @@
+"""Time-ordered unique names: UUID version 7 (RFC 9562, section 5.7).
+
+Time order keeps SQLite's unique index append-only; with random uids inserts fall to a third at 300k rows.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+
+_lock = threading.Lock()
+_last = 0
+_COUNTER_BITS = 12
+
+
+def new_uids(n: int) -> list[str]:
+    """Make `n` UUIDv7 strings, each greater than every one this process made before, also when the clock goes back."""
+    global _last
+    with _lock:
+        # Milliseconds and the 12-bit counter are one number: a full counter borrows from the future, never repeats.
+        first = max((time.time_ns() // 1_000_000) << _COUNTER_BITS, _last + 1)
+        _last = first + n - 1
+    noise = os.urandom(8 * n).hex()
+    uids = []
+    for i in range(n):
+        stamp = f"{first + i:015x}"
+        tail = noise[16 * i : 16 * i + 16]
+        variant = "89ab"[int(tail[0], 16) & 3]
+        uids.append(f"{stamp[:8]}-{stamp[8:12]}-7{stamp[12:]}-{variant}{tail[1:4]}-{tail[4:]}")
+    return uids

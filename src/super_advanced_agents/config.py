@@ -1,0 +1,54 @@
+"""Settings as frozen values, checked when made and passed in; nothing here reads the environment."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, fields
+
+from super_advanced_agents.errors import ConfigurationError, InvalidInputError
+
+DEFAULT_NAMESPACE = "default"
+DEFAULT_EMBEDDING_MODEL = "all-MiniLM-L6-v2"
+DEFAULT_GENERATION_MODEL = "SmolLM2-135M-Instruct"
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How large one call may be; what is larger is refused with the limit's name, and nothing is stored.
+
+    Attributes:
+        text_bytes: UTF-8 bytes of one text.
+        metadata_bytes: bytes of one record's metadata as JSON, its text not counted.
+        metadata_depth: nesting of one record's metadata.
+        batch_records: records in one batch.
+        top_k: matches of one search.
+        filter_terms: comparisons in one `where` filter.
+        uid_chars: characters of a caller's uid.
+    """
+
+    text_bytes: int = 64 * 1024
+    metadata_bytes: int = 16 * 1024
+    metadata_depth: int = 8
+    batch_records: int = 1_000
+    top_k: int = 1_000
+    filter_terms: int = 64
+    uid_chars: int = 256
+
+    def __post_init__(self) -> None:
+        for limit in fields(self):
+            value = getattr(self, limit.name)
+            if type(value) is not int or value < 1:
+                raise ConfigurationError(f"limit {limit.name} must be a positive integer, not {value!r}")
+
+
+def checked_name(name: str, field: str) -> str:
+    """Return `name` if it is one (letters, digits, `_`, `-`; at most 64), else raise `InvalidInputError` naming `field`."""
+    if not isinstance(name, str) or _NAME.fullmatch(name) is None:
+        raise InvalidInputError(
+            f"{field} {name!r} is not a name",
+            field=field,
+            hint="use 1 to 64 letters, digits, '_' or '-', beginning with a letter or a digit",
+        )
+    return name
