@@ -44,7 +44,7 @@ class Limits:
 
 
 def checked_name(name: str, field: str) -> str:
-    """Return `name` if it is one (letters, digits, `_`, `-`; at most 64), else raise `InvalidInputError` naming `field`."""
+    """Return `name` if it is one (1 to 64 letters, digits, `_`, `-`), else raise `InvalidInputError` naming `field`."""
     if not isinstance(name, str) or _NAME.fullmatch(name) is None:
         raise InvalidInputError(
             f"{field} {name!r} is not a name",

@@ -61,7 +61,8 @@ def blocking(native: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
 
     @functools.wraps(native)
     def verb(*args: P.args, **kwargs: P.kwargs) -> T:
-        return run_sync(getattr(args[0], name)(*args[1:], **kwargs))
+        operation: Coroutine[Any, Any, T] = getattr(args[0], name)(*args[1:], **kwargs)
+        return run_sync(operation)
 
     return _renamed(verb, native)
 
