@@ -1,0 +1,83 @@
+# `make` alone explains itself. Everything needs only Python >= 3.11 with pip, and make.
+PYTHON  ?= python3
+WORKERS ?= 2
+BIN     := .venv/bin
+BENCH   := .venv-bench/bin
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
+PYTEST  := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+.DEFAULT_GOAL := help
+.PHONY: help install models serve test test-crash test-load check format bench lock clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@printf '\nVariables: PYTHON=%s  WORKERS=%s (pytest processes)  PORT= (serve)  ARGS= (passed on)\n' '$(PYTHON)' '$(WORKERS)'
+
+install: .venv/.installed ## set up .venv from the locked requirements (nothing to do when it is current)
+
+models: .venv/.installed ## fetch the default models that are missing
+	$(BIN)/saa pull
+
+serve: install models ## set up whatever is missing, then serve (PORT=8080 ARGS="--data-dir d")
+	$(BIN)/saa serve $(if $(PORT),--port $(PORT)) $(ARGS)
+
+test: install models ## set up whatever is missing, then run the tests (ARGS="-k batcher")
+	$(PYTEST) $(ARGS)
+
+test-crash: install models ## the long campaign of tests that kill processes
+	$(PYTEST) -m crash --campaign --timeout 3600 $(ARGS)
+
+test-load: install models ## the long campaign of tests under load
+	$(PYTEST) -m load --campaign --timeout 3600 $(ARGS)
+
+check: install ## format, lint, types, layers and conventions, locked requirements
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python requirements/lock.py check
+	$(BIN)/python -m pytest tests/unit/test_layers.py tests/unit/test_conventions.py
+
+format: install ## rewrite the code in the one format, and fix what lint can fix
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: .venv-bench/.installed ## measure beside the peers; prints a table and writes JSON (ARGS= for a part of it)
+	$(BENCH)/saa pull
+	$(BENCH)/python -m benchmarks $(ARGS)
+
+lock: .venv-lock/bin/uv ## write the requirement files anew (ARGS=--upgrade takes newer versions)
+	$(PYTHON) requirements/lock.py compile --uv .venv-lock/bin/uv $(ARGS)
+
+clean: ## remove environments, caches and builds; data and models stay
+	rm -rf .venv .venv-bench .venv-lock .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
+	find src tests benchmarks requirements -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- the environments; a stamp in each says what it was made from --------------------------------------------------
+
+# Where the distribution left ensurepip out, the pip of $(PYTHON) puts one in.
+define make_venv
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
+	@test -x $(1)/bin/pip || $(PYTHON) -m venv $(1) >/dev/null 2>&1 || { $(PYTHON) -m venv --without-pip $(1) \
+		&& $(PYTHON) -m pip --python $(1)/bin/python install --quiet pip; }
+endef
+
+.venv/.installed: requirements/dev.txt pyproject.toml
+	@echo "setting up .venv (a few minutes the first time)"
+	$(call make_venv,.venv)
+	$(BIN)/python $(PIP_INSTALL) --require-hashes -r requirements/dev.txt
+	$(BIN)/python $(PIP_INSTALL) --no-deps --no-build-isolation -e .
+	@touch $@
+
+# bench.txt holds all but PyTorch, whose wheels (and so their hashes) differ with the index: the default one's pull
+# gigabytes of CUDA, a CPU one's do not. PIP_INDEX_URL, PIP_EXTRA_INDEX_URL or PIP_FIND_LINKS choose.
+.venv-bench/.installed: requirements/bench.txt pyproject.toml
+	@echo "setting up .venv-bench (several minutes the first time)"
+	$(call make_venv,.venv-bench)
+	$(BENCH)/python $(PIP_INSTALL) --require-hashes --no-deps -r requirements/bench.txt
+	$(BENCH)/python $(PIP_INSTALL) torch==2.13.0
+	$(BENCH)/python $(PIP_INSTALL) --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv-lock/bin/uv:
+	$(call make_venv,.venv-lock)
+	.venv-lock/bin/python $(PIP_INSTALL) uv
