@@ -101,11 +101,21 @@ class MicroBatcher(Generic[Item, Result]):
             if self._idle_workers:
                 self._changed.notify()
             if len(self._queue) > self._idle_workers and len(self._workers) < self._max_workers:
-                self._start_worker()
+                try:
+                    self._start_worker()
+                except RuntimeError as exc:  # the system is out of threads, or the interpreter is ending
+                    if not self._workers:
+                        self._queue.pop()
+                        self._queued_cost -= cost
+                        raise OverloadedError(
+                            f"{self._name} cannot start a thread", retry_after_s=1.0, hint="try again later"
+                        ) from exc
         return ticket
 
     def close(self, *, drain_s: float = 30.0) -> None:
         """Stop intake, finish what is queued until `drain_s` has passed, then fail every waiter left. Idempotent."""
+        if self._pid != os.getpid():  # a fork copied the lock, perhaps held, and none of the threads
+            return
         deadline = time.monotonic() + drain_s
         with self._changed:
             self._closed = True
@@ -122,8 +132,8 @@ class MicroBatcher(Generic[Item, Result]):
 
     def _start_worker(self) -> None:
         worker = threading.Thread(target=self._work, name=self._name, daemon=True)
+        worker.start()  # it waits for the lock held here, so it cannot end before it is counted
         self._workers.add(worker)
-        worker.start()
 
     def _work(self) -> None:
         while batch := self._take():

@@ -54,11 +54,17 @@ class Ticket(Generic[T]):
         return self._cancelled
 
     def cancel(self) -> None:
-        """The caller goes away; a result that comes later is dropped."""
+        """The caller goes away; a result that comes later is dropped. Whoever still waits gets `CancelledError`."""
         with self._lock:
-            if not self._settled:
-                self._settled = self._cancelled = True
-                self._error = asyncio.CancelledError()
+            if self._settled:
+                return
+            self._settled = self._cancelled = True
+            self._error = asyncio.CancelledError()
+            if self._gate is not None:
+                self._gate.set()
+            sleeper = self._sleeper
+        if sleeper is not None and not sleeper[1].done():  # done when it is the sleeper itself that was cancelled
+            _wake_in(sleeper[0], [sleeper[1]])
 
     def settle(self, value: T) -> None:
         """Deliver the result; the first delivery wins."""
@@ -133,10 +139,7 @@ def settle_all(outcomes: Iterable[tuple[Ticket[T], T | BaseException]]) -> None:
         if sleeper is not None:
             sleepers.setdefault(sleeper[0], []).append(sleeper[1])
     for loop, futures in sleepers.items():
-        try:
-            loop.call_soon_threadsafe(_wake, futures)
-        except RuntimeError:  # the loop was closed while its callers waited: nobody is left to wake
-            continue
+        _wake_in(loop, futures)
 
 
 def fail_all(tickets: Iterable[Ticket[T]], error: BaseException) -> None:
@@ -149,8 +152,16 @@ def _own_copy(error: BaseException) -> BaseException:
         own = copy.copy(error)
     except Exception:  # an exception class of another library that cannot be copied
         return error
-    own.__cause__, own.__suppress_context__ = error.__cause__, error.__suppress_context__
-    return own
+    own.__cause__, own.__context__ = error.__cause__, error.__context__
+    own.__suppress_context__ = error.__suppress_context__  # after the cause, which sets it
+    return own.with_traceback(error.__traceback__)  # each copy grows its own on top of what is there
+
+
+def _wake_in(loop: asyncio.AbstractEventLoop, futures: list[asyncio.Future[None]]) -> None:
+    try:
+        loop.call_soon_threadsafe(_wake, futures)
+    except RuntimeError:  # the loop was closed while its callers waited: nobody is left to wake
+        return
 
 
 def _wake(futures: list[asyncio.Future[None]]) -> None:
