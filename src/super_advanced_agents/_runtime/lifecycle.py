@@ -7,6 +7,7 @@ import os
 import threading
 import weakref
 from abc import ABC, abstractmethod
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
 
@@ -23,6 +24,7 @@ class Resource(ABC):
     def __init__(self) -> None:
         self._closing = threading.Lock()
         self._closed = False
+        self._released = False
         self._owner_pid = os.getpid()
         _open_resources.add(self)
 
@@ -33,17 +35,22 @@ class Resource(ABC):
 
     def close(self) -> None:
         """Finish what was accepted, then free threads, files and sockets. Closing twice does nothing."""
+        if self._owner_pid != os.getpid():  # a forked child must not touch its parent's files, nor wait for its lock
+            self._closed = True
+            return
         with self._closing:
             if self._closed:
                 return
             self._closed = True
-            _open_resources.discard(self)
-            if self._owner_pid == os.getpid():  # a forked child must not touch its parent's files
+            try:
                 self._release()
+            finally:
+                self._released = True
+                _open_resources.discard(self)  # not before: the interpreter's exit waits for a close that is running
 
     async def aclose(self) -> None:
         """`close()` for asyncio. Cancelled, it lets the closing run to its end in its own thread."""
-        if not self._closed:
+        if not self._released:  # a close that another began is waited for, as `close()` does
             await in_thread(self.close, name=f"close {type(self).__name__}")
 
     @abstractmethod
@@ -82,5 +89,6 @@ _open_resources: weakref.WeakSet[Resource] = weakref.WeakSet()
 
 @atexit.register
 def _close_all() -> None:
-    for resource in list(_open_resources):
-        resource.close()
+    with ExitStack() as stack:  # one that fails does not keep the others open
+        for resource in list(_open_resources):
+            stack.callback(resource.close)

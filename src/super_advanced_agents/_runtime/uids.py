@@ -14,6 +14,14 @@ _last = 0
 _COUNTER_BITS = 12
 
 
+def _renew_lock() -> None:
+    global _lock
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)  # another thread of the parent may have held it
+
+
 def new_uids(n: int) -> list[str]:
     """Make `n` UUIDv7 strings, each greater than every one this process made before, also when the clock goes back."""
     global _last

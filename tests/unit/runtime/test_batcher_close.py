@@ -102,7 +102,7 @@ def test_a_batch_may_close_its_own_batcher(make_batcher: Any) -> None:
 def test_a_forked_child_is_refused_and_can_exit() -> None:
     """After a fork the child's threads are gone: `submit` says so at once, and neither process hangs."""
     script = """
-        import os, threading, warnings
+        import os, signal, threading, warnings
         warnings.simplefilter("ignore")
         from super_advanced_agents._runtime.batcher import MicroBatcher
         from super_advanced_agents.errors import ResourceClosedError
@@ -113,6 +113,7 @@ def test_a_forked_child_is_refused_and_can_exit() -> None:
         ticket = batcher.submit("parent")
         child = os.fork()
         if child == 0:
+            signal.alarm(20)  # a child that hangs ends itself
             try:
                 batcher.submit("child")
             except ResourceClosedError as exc:
