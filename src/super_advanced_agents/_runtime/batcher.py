@@ -172,6 +172,7 @@ class MicroBatcher(Generic[Item, Result]):
                     if not entry[2].cancelled:
                         batch.append(entry)
                         budget -= entry[1]
+                del entry  # a cancelled one must not be held through the next wait
             self._running.update(ticket for _, _, ticket in batch)
         return batch
 

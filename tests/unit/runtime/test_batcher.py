@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -228,8 +230,6 @@ def test_idle_threads_end_and_later_work_starts_new_ones(make_batcher: Any, monk
 
 def test_an_idle_worker_holds_on_to_nobodys_data(make_batcher: Any) -> None:
     """Between batches, items and results can be freed."""
-    import gc
-    import weakref
 
     class Big:
         pass
@@ -242,6 +242,26 @@ def test_an_idle_worker_holds_on_to_nobodys_data(make_batcher: Any) -> None:
     del item, result
     gc.collect()
     assert [ref() for ref in watched] == [None, None]
+
+
+def test_an_idle_worker_does_not_hold_what_was_cancelled(gate: Any, make_batcher: Any) -> None:
+    """An item dropped because its caller left is freed at once, not when the next work comes."""
+
+    class Big:
+        pass
+
+    batcher = make_batcher()
+    batcher.submit("running")
+    gate.entered.acquire()
+    item = Big()
+    batcher.submit(item).cancel()
+    watched = weakref.ref(item)
+    del item
+    gate.open()
+    while not batcher._idle_workers:
+        threading.Event().wait(0.001)
+    gc.collect()
+    assert watched() is None
 
 
 def test_a_thread_that_cannot_be_started_refuses_the_call_and_nothing_hangs(

@@ -1,0 +1,142 @@
+"""Values that cross module borders, and settings that are checked when they are made."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from super_advanced_agents.config import Limits, checked_name, checked_text
+from super_advanced_agents.errors import ConfigurationError, InvalidInputError
+from super_advanced_agents.types import Answer, ChatMessage, Match, Memory, Record, Turn
+
+
+def test_a_match_unpacks_in_the_order_of_the_contract() -> None:
+    """`for metadata, score, uid in matches` works, and so do the names."""
+    match = Match({"text": "a museum"}, 0.5, "u1")
+    metadata, score, uid = match
+    assert (metadata, score, uid) == (match.metadata, match.score, match.uid) == ({"text": "a museum"}, 0.5, "u1")
+
+
+@pytest.mark.parametrize(("metadata", "text"), [({"text": "hello"}, "hello"), ({}, None), ({"text": 5}, None)])
+def test_a_record_tells_its_text(metadata: dict[str, object], text: str | None) -> None:
+    """A bare vector has none; a `text` that is no string does not count as one."""
+    record = Record(
+        uid="u",
+        vector=np.zeros(3, np.float32),
+        metadata=metadata,  # type: ignore[arg-type]
+        namespace="n",
+        model_id=None,
+        source=None,
+        created_at=0.0,
+        updated_at=0.0,
+        expires_at=None,
+    )
+    assert record.text == text
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Memory(text="t"),
+        Turn(speaker="s", text="t"),
+        Answer(text="t", sources=[]),
+        ChatMessage(role="user", content="c"),
+        Limits(),
+    ],
+)
+def test_values_are_frozen(value: object) -> None:
+    """What was handed over cannot change under its reader."""
+    name = dataclasses.fields(value)[0].name  # type: ignore[arg-type]
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(value, name, "other")
+
+
+def test_two_memories_do_not_share_their_extra() -> None:
+    """The default mapping is made anew for each."""
+    assert Memory(text="a").extra is not Memory(text="b").extra
+
+
+@pytest.mark.parametrize("limit", [field.name for field in dataclasses.fields(Limits)])
+@pytest.mark.parametrize("value", [0, -1, 1.5, math.inf, True, "10", None])
+def test_a_limit_is_a_positive_integer(limit: str, value: object) -> None:
+    """Anything else is refused with the limit's name."""
+    with pytest.raises(ConfigurationError, match=limit):
+        Limits(**{limit: value})  # type: ignore[arg-type]
+
+
+@given(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", fullmatch=True))
+def test_names_are_returned_unchanged(name: str) -> None:
+    """1 to 64 letters, digits, `_` and `-`, beginning with a letter or a digit."""
+    assert checked_name(name, "namespace") == name
+
+
+@given(st.text().filter(lambda name: not (name.isascii() and name.replace("-", "a").replace("_", "a").isalnum())))
+def test_what_is_no_name_is_refused(name: str) -> None:
+    """Paths, spaces, control characters and letters of other scripts never become names."""
+    with pytest.raises(InvalidInputError) as caught:
+        checked_name(name, "namespace")
+    assert caught.value.field == "namespace"
+
+
+@pytest.mark.parametrize("name", ["", "-a", "_a", "a" * 65, "a\n", "..", "a/b", "a.b", None, 5, b"a"])
+def test_names_at_the_border_are_refused(name: object) -> None:
+    """One character too many, a wrong beginning, a trailing newline, another type."""
+    with pytest.raises(InvalidInputError, match="is not a name"):
+        checked_name(name, "agent")  # type: ignore[arg-type]
+
+
+@given(st.text(min_size=1, max_size=200))
+def test_a_text_is_returned_unchanged_or_refused_without_being_shown(text: str) -> None:
+    """Whatever the text, it comes back as it is, or the error names the field and does not repeat the text."""
+    storable = bool(text.strip()) and "\0" not in text and len(text.encode(errors="replace")) <= 100
+    if storable:
+        assert checked_text(text, "texts[2]", max_bytes=100) == text
+        return
+    with pytest.raises(InvalidInputError, match=r"^texts\[2\] ") as caught:
+        checked_text(text, "texts[2]", max_bytes=100)
+    assert caught.value.field == "texts[2]"
+    assert not text.strip() or text not in str(caught.value).removeprefix("texts[2]") or len(text) < 8
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("", "empty"),
+        (" \n\t\u2003", "empty"),
+        ("a\0b", "NUL"),
+        ("caf\udce9", "surrogate"),
+        ("x" * 10_000_000, "longer than 64 bytes"),
+        ("é" * 33, "longer than 64 bytes"),
+        (b"bytes", "must be a string"),
+        (None, "must be a string"),
+    ],
+)
+def test_texts_that_cannot_be_remembered_are_refused(text: object, complaint: str) -> None:
+    """Each kind of bad text has its own short complaint."""
+    with pytest.raises(InvalidInputError, match=complaint) as caught:
+        checked_text(text, "text", max_bytes=64)  # type: ignore[arg-type]
+    assert len(str(caught.value)) < 200
+
+
+def test_the_limit_of_a_text_counts_utf_8_bytes() -> None:
+    """Exactly `max_bytes` is allowed."""
+    assert checked_text("é" * 32, "text", max_bytes=64) == "é" * 32
+
+
+def test_the_library_logs_under_its_own_name_and_stays_silent_by_default() -> None:
+    """Without logging configured, even an error record prints nothing."""
+    script = (
+        "from super_advanced_agents.telemetry import get_logger\n"
+        "logger = get_logger('store')\n"
+        "assert logger.name == 'super_advanced_agents.store'\n"
+        "logger.error('store.rebuild')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
