@@ -1,0 +1,32 @@
+"""Which models there are, where their files come from, and how they get here."""
+
+from super_advanced_agents.models.bert_graph import Precision
+from super_advanced_agents.models.folder import ModelFolder, default_models_dir
+from super_advanced_agents.models.pull import OnProgress, PullProgress, find, pull, verify
+from super_advanced_agents.models.registry import (
+    MODELS,
+    HubSource,
+    ModelFile,
+    ModelSpec,
+    Source,
+    WheelSource,
+    model_spec,
+)
+
+__all__ = [
+    "MODELS",
+    "HubSource",
+    "ModelFile",
+    "ModelFolder",
+    "ModelSpec",
+    "OnProgress",
+    "Precision",
+    "PullProgress",
+    "Source",
+    "WheelSource",
+    "default_models_dir",
+    "find",
+    "model_spec",
+    "pull",
+    "verify",
+]

@@ -1,0 +1,142 @@
+"""The ONNX graphs of a pulled embedding model: made once from its weights, checked, and cached in its folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from importlib import resources
+from typing import Any, get_args
+
+import numpy as np
+
+from super_advanced_agents.errors import ModelNotFoundError, SuperAdvancedAgentsError
+from super_advanced_agents.models.bert_graph import Precision, build_graph
+from super_advanced_agents.models.folder import ModelFolder, place_file
+from super_advanced_agents.telemetry import get_logger
+
+RECIPE = 1
+"""Raised whenever `bert_graph` makes another graph of the same weights, so that cached ones are made anew."""
+
+_WORST_MEAN_COSINE = {"fp32": 0.9999, "int8": 0.99}
+_log = get_logger("models")
+
+
+def model_id(folder_or_name: str, precision: str, digest: str) -> str:
+    """Name what made a vector: model, precision and the beginning of the weights' sha256."""
+    return f"{folder_or_name}:{precision}:{digest[:12]}"
+
+
+def read_graph(folder: ModelFolder, precision: Precision) -> bytes:
+    """Return the serialised graph, making and caching it first when it is missing, damaged or of an older recipe.
+
+    In a folder that cannot be written the graph is made anew each time.
+
+    Raises:
+        ModelNotFoundError: the weights are missing or damaged, or the graph does not give the reference vectors.
+    """
+    cached = _cached(folder, precision)
+    if cached is not None:
+        return cached
+    try:
+        with folder.locked():
+            return _cached(folder, precision) or _make(folder, precision)
+    except ModelNotFoundError:
+        raise
+    except SuperAdvancedAgentsError as exc:
+        _log.warning("model.graph.not_cached", extra={"model": folder.spec.name, "reason": str(exc)})
+        return _checked_graph(folder, precision)
+
+
+def are_whole(folder: ModelFolder) -> bool:
+    """Whether every graph the model needs is cached and whole; True for models that need none."""
+    if folder.spec.kind != "embedding":
+        return True
+    return all(_cached(folder, precision) is not None for precision in get_args(Precision))
+
+
+def make_all(folder: ModelFolder, on_graph: Callable[[Precision], None]) -> None:
+    """Make the graphs that are not cached; the caller holds the folder's lock."""
+    if folder.spec.kind != "embedding":
+        return
+    for precision in get_args(Precision):
+        if _cached(folder, precision) is None:
+            on_graph(precision)
+            _make(folder, precision)
+
+
+def _file_name(precision: Precision) -> str:
+    return f"model-{precision}.onnx"
+
+
+def _cached(folder: ModelFolder, precision: Precision) -> bytes | None:
+    graphs = folder.manifest().get("graphs")
+    entry = graphs.get(precision) if isinstance(graphs, dict) else None
+    if not isinstance(entry, dict) or entry.get("recipe") != RECIPE:
+        return None
+    try:
+        content = (folder.path / _file_name(precision)).read_bytes()
+    except OSError:
+        return None
+    return content if hashlib.sha256(content).hexdigest() == entry.get("sha256") else None
+
+
+def _make(folder: ModelFolder, precision: Precision) -> bytes:
+    content = _checked_graph(folder, precision)
+    place_file(folder.path / _file_name(precision), lambda out: out.write(content))
+    manifest = folder.manifest()
+    graphs = manifest.get("graphs")
+    graphs = dict(graphs) if isinstance(graphs, dict) else {}
+    graphs[precision] = {
+        "recipe": RECIPE,
+        "size_bytes": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
+    folder.write_manifest({**manifest, "graphs": graphs})
+    _log.info("model.graph.made", extra={"model": folder.spec.name, "precision": precision})
+    return content
+
+
+def _checked_graph(folder: ModelFolder, precision: Precision) -> bytes:
+    """Build the graph and compare what it gives with the reference vectors."""
+    from safetensors.numpy import load
+
+    tensors = load(folder.read(folder.spec.weights.name))
+    cosine = -1.0
+    # Signed weights saturate on some CPUs without VNNI; the reference vectors show it, and unsigned ones do not.
+    for weight_type in (np.int8, np.uint8):
+        content = build_graph(tensors, precision, weight_type=weight_type)
+        cosine = max(cosine, fidelity(content, folder.read("tokenizer.json"), folder.spec.name))
+        if cosine >= _WORST_MEAN_COSINE[precision]:
+            return content
+        if precision == "fp32":
+            break
+    raise ModelNotFoundError(
+        f"the {precision} graph made from {folder.spec.name!r} misses the reference vectors (mean cosine {cosine:.4f})",
+        hint="this CPU or this version of onnxruntime computes it wrongly; try precision='fp32' or another version",
+    )
+
+
+def fidelity(graph: bytes, tokenizer: bytes, name: str) -> float:
+    """Return the mean cosine between a graph's vectors and the stored reference vectors of the model."""
+    import onnxruntime
+    from tokenizers import Tokenizer
+
+    reference = _reference(name)
+    words = Tokenizer.from_buffer(tokenizer)
+    words.enable_truncation(256)
+    words.no_padding()
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    cosines = []
+    for text, expected in zip(reference["texts"], reference["vectors"], strict=True):
+        ids = np.array([words.encode(text).ids], np.int64)
+        vector = session.run(None, {"input_ids": ids, "attention_mask": np.ones_like(ids)})[0][0]
+        wanted = np.asarray(expected, np.float32)
+        cosines.append(float(vector @ wanted / np.linalg.norm(wanted)))
+    return float(np.mean(cosines))
+
+
+def _reference(name: str) -> dict[str, Any]:
+    content = resources.files(__package__).joinpath("reference", f"{name}.json").read_bytes()
+    reference: dict[str, Any] = json.loads(content)
+    return reference

@@ -1,0 +1,60 @@
+"""Fetch model files from a Hugging Face hub; its client honours `HF_ENDPOINT`, `HF_HUB_OFFLINE` and `HF_TOKEN`."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from super_advanced_agents.errors import ModelNotFoundError
+from super_advanced_agents.models.registry import HubSource, ModelFile
+
+_METADATA_TIMEOUT_S = 5.0
+
+
+def fetch(source: HubSource, file: ModelFile, target: Path, on_bytes: Callable[[int], None]) -> None:
+    """Download one file of a repository to `target`, a download cut short before being continued.
+
+    Args:
+        source: the repository and its revision.
+        file: which file.
+        target: where to put it; what is there is replaced.
+        on_bytes: told how many bytes of the file have arrived, each time some have.
+
+    Raises:
+        ModelNotFoundError: the hub cannot be reached, is switched off, or lacks the file.
+    """
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+    from huggingface_hub.utils import tqdm
+
+    class Reporter(tqdm):  # type: ignore[misc]  # the client reports through a tqdm class, and only so
+        def __init__(self, *args: Any, **options: Any) -> None:
+            options.pop("name", None)
+            super().__init__(*args, **{**options, "disable": True})
+            self.arrived = int(options.get("initial") or 0)
+
+        def update(self, n: float | None = 1) -> bool | None:
+            self.arrived += int(n or 0)
+            on_bytes(min(self.arrived, file.size_bytes))
+            return None
+
+    folder = target.parent / "hub"
+    try:
+        fetched = hf_hub_download(
+            source.repo,
+            source.paths[file.name],
+            revision=source.revision,
+            local_dir=folder,
+            etag_timeout=_METADATA_TIMEOUT_S,
+            tqdm_class=Reporter,
+        )
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled) as exc:
+        raise ModelNotFoundError(f"the hub cannot be reached for {source.repo!r}, or is switched off") from exc
+    except HfHubHTTPError as exc:
+        status = exc.response.status_code if exc.response is not None else "no"
+        raise ModelNotFoundError(f"the hub answered {status} for {source.repo!r}") from exc
+    except ValueError as exc:
+        raise ModelNotFoundError(f"the hub refused the request for {source.repo!r}: {exc}") from exc
+    shutil.move(fetched, target)
