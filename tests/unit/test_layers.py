@@ -1,0 +1,152 @@
+"""The layer order of the architecture, held by reading every import in the source."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = "super_advanced_agents"
+SOURCE = Path(__file__).resolve().parent.parent.parent / "src"
+MODULES = sorted(SOURCE.rglob("*.py"))
+
+LAYERS: list[set[str]] = [
+    {"errors"},
+    {"types"},
+    {"config"},
+    {"telemetry"},
+    {"_runtime"},
+    {"models"},
+    {"embeddings", "generation", "stores"},
+    {"retrieval"},
+    {"agents"},
+    {"orchestration"},
+    {"jobs"},
+    {"protocol"},
+    {"client", "server"},
+    {"cli"},
+]
+"""A module imports only from rooms that stand before its own; rooms of one layer never import each other."""
+
+RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
+OUTSIDE_THE_LIBRARY = {"testing", "cli"}
+"""`testing` may import everything and nothing imports it; `cli` is the top."""
+
+
+def room_of(path: Path) -> str:
+    """The room a file stands in: `stores` for stores/faiss/store.py, `` for the package's own `__init__.py`."""
+    parts = path.relative_to(SOURCE).with_suffix("").parts
+    if parts[0] != PACKAGE:
+        return parts[0]
+    return "" if parts[1] == "__init__" else parts[1]
+
+
+def imported(path: Path) -> Iterator[tuple[str, str]]:
+    """(module, name) of every import of this project's code, wherever in the file it stands."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), str(path))):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name.partition(".")[0] in (PACKAGE, "async_llm_agent"):
+                    yield alias.name, ""
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            if (node.module or "").partition(".")[0] in (PACKAGE, "async_llm_agent"):
+                for alias in node.names:
+                    yield node.module or "", alias.name
+
+
+def room_imported(module: str, name: str) -> str:
+    """The room an import reaches into; `` for the package's own names."""
+    parts = module.split(".")
+    if parts[0] != PACKAGE:
+        return parts[0]
+    if len(parts) > 1:
+        return parts[1]
+    return name if name in RANK or name in OUTSIDE_THE_LIBRARY else ""
+
+
+def _id(path: Path) -> str:
+    return str(path.relative_to(SOURCE))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=_id)
+def test_a_module_imports_only_from_what_stands_before_it(path: Path) -> None:
+    """Within its own room, or from an earlier layer; never a sibling, never `testing`, never the package's own face."""
+    own = room_of(path)
+    for module, name in imported(path):
+        target = room_imported(module, name)
+        told = f"{_id(path)} imports {module}{f'.{name}' if name else ''}"
+        if own == "testing":
+            assert target != "cli", told
+        elif own == "":
+            assert target not in OUTSIDE_THE_LIBRARY, told
+        elif own == "async_llm_agent":
+            assert (module, target) == (PACKAGE, ""), told
+        else:
+            assert own in RANK, f"{_id(path)} stands in no room of the architecture: give {own!r} a layer in LAYERS"
+            assert target in RANK, told
+            assert target == own or RANK[target] < RANK[own], f"{told}, which does not stand before it"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=_id)
+def test_private_names_stay_in_their_room(path: Path) -> None:
+    """No module imports a name or a module of another room that begins with an underscore (`_runtime` is a room)."""
+    own = room_of(path)
+    for module, name in imported(path):
+        if room_imported(module, name) == own:
+            continue
+        below = [part for part in [*module.split(".")[1:], name] if part.startswith("_") and part != "_runtime"]
+        assert not below, f"{_id(path)} imports the private {'.'.join([module, name])}"
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if path.name == "__init__.py"], ids=_id)
+def test_an_init_file_only_re_exports(path: Path) -> None:
+    """A docstring, imports and `__all__`; code lives in modules with names."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert ast.get_docstring(tree), f"{_id(path)} has no docstring"
+    for node in tree.body[1:]:
+        is_all = isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == ["__all__"]
+        assert is_all or isinstance(node, (ast.Import, ast.ImportFrom)), f"{_id(path)}:{node.lineno} is neither"
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if path.name == "__init__.py"], ids=_id)
+def test_an_init_file_exports_what_it_imports(path: Path) -> None:
+    """`__all__` is sorted and lists exactly the imported names."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    names = [
+        alias.asname or alias.name
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom) and node.module != "__future__"
+        for alias in node.names
+    ]
+    listed = [ast.literal_eval(node.value) for node in tree.body if isinstance(node, ast.Assign)]
+    assert sorted(names) == sorted(listed[0] if listed else [])
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("place", "source", "fault"),
+    [
+        ("stores/broken.py", "from super_advanced_agents.embeddings.pipeline import EmbeddingPipeline", "sibling"),
+        ("stores/broken.py", "from super_advanced_agents.agents import LLMAgent", "later layer"),
+        ("stores/broken.py", "from super_advanced_agents import errors, agents", "later layer by name"),
+        ("stores/broken.py", "def f():\n    from super_advanced_agents.testing import fakes", "testing"),
+        ("stores/broken.py", "import super_advanced_agents.cli.main", "plain import"),
+        ("stores/broken.py", "from super_advanced_agents import FAISSVectorStore", "the package's own face"),
+        ("errors.py", "from super_advanced_agents.types import Match", "upwards among the first"),
+        ("odd_room/broken.py", "from super_advanced_agents.errors import StoreError", "no such room"),
+        ("__init__.py", "from super_advanced_agents.testing import fakes", "testing from the top"),
+    ],
+)
+def test_a_planted_fault_is_found(
+    place: str, source: str, fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The test above would notice each kind of wrong import."""
+    path = tmp_path / PACKAGE / place
+    path.parent.mkdir(parents=True)
+    path.write_text(source, encoding="utf-8")
+    monkeypatch.setitem(globals(), "SOURCE", tmp_path)
+    with pytest.raises(AssertionError):
+        test_a_module_imports_only_from_what_stands_before_it(path)
