@@ -52,3 +52,28 @@ def checked_name(name: str, field: str) -> str:
             hint="use 1 to 64 letters, digits, '_' or '-', beginning with a letter or a digit",
         )
     return name
+
+
+def checked_text(text: str, field: str, *, max_bytes: int) -> str:
+    """Return `text` if it can be remembered: not blank, no NUL, valid Unicode, at most `max_bytes` as UTF-8.
+
+    Raises:
+        InvalidInputError: naming `field` and what is wrong, never the text itself.
+    """
+    if not isinstance(text, str):
+        raise InvalidInputError(f"{field} must be a string, not {type(text).__name__}", field=field)
+    if len(text) > max_bytes:
+        raise InvalidInputError(f"{field} is longer than {max_bytes} bytes", field=field, hint="split it into parts")
+    if not text.strip():
+        raise InvalidInputError(f"{field} is empty", field=field, hint="give it at least one visible character")
+    if "\0" in text:
+        raise InvalidInputError(f"{field} holds a NUL character at {text.index(chr(0))}", field=field, hint="remove it")
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError as exc:
+        raise InvalidInputError(
+            f"{field} holds a lone surrogate at {exc.start}", field=field, hint="decode it with errors='replace'"
+        ) from exc
+    if size > max_bytes:
+        raise InvalidInputError(f"{field} is longer than {max_bytes} bytes", field=field, hint="split it into parts")
+    return text

@@ -96,5 +96,6 @@ def _renamed(verb: Callable[P, T], native: Callable[..., object]) -> Callable[P,
     verb.__name__ = native.__name__.removeprefix("_").removeprefix("a")
     verb.__qualname__ = f"{native.__qualname__.rpartition('.')[0]}.{verb.__name__}"
     verb.__signature__ = inspect.signature(native)  # type: ignore[attr-defined]
+    verb.__dict__.pop("__isabstractmethod__", None)  # the twin of an abstract method is whole once that is
     del verb.__wrapped__  # type: ignore[attr-defined]  # else inspect would follow it to the coroutine function
     return verb

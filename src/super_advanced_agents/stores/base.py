@@ -1,0 +1,197 @@
+"""What every vector store offers. One behaviour suite (`testing.store_suite`) holds all of them to it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+
+from numpy.typing import ArrayLike
+
+from super_advanced_agents._runtime.lifecycle import Resource
+from super_advanced_agents._runtime.twins import blocking
+from super_advanced_agents.types import JSONValue, Match, Metadata, Record, Where
+
+FilterFn = Callable[[Metadata], bool]
+"""A predicate over a record's metadata; slow, since it must see the metadata of whatever comes near the query."""
+
+
+class VectorStore(Resource, ABC):
+    """Vectors with metadata, found by similarity; safe for concurrent use from threads and event loops.
+
+    Records live in namespaces; a uid is unique within its namespace. A write without `namespace` goes to `"default"`;
+    any other call without one covers every namespace of the store.
+
+    Each operation is offered twice: `averb()` for asyncio, which never blocks the event loop, and `verb()`, its
+    blocking twin, derived from it. A cancelled read leaves nothing behind; a cancelled write that had not begun is
+    dropped, one that had is carried out.
+
+    All operations raise `ResourceClosedError` after close, `OverloadedError` when their bounded queue is full, and
+    `InvalidInputError` (with the field) for arguments out of bounds.
+    """
+
+    @property
+    @abstractmethod
+    def dim(self) -> int:
+        """The length of every vector."""
+
+    @abstractmethod
+    async def aadd_batch(
+        self,
+        vectors: ArrayLike | Sequence[ArrayLike],
+        metadatas: Sequence[Metadata | None] | None = None,
+        uids: Sequence[str | None] | None = None,
+        *,
+        namespace: str | None = None,
+        model_id: str | None = None,
+        sources: Sequence[str | None] | None = None,
+        expires_in_s: Sequence[float | None] | None = None,
+    ) -> list[str]:
+        """Add or replace records, all or none; returned means durable.
+
+        Args:
+            vectors: (n, dim), finite, not zero when the metric is the cosine; kept as float32.
+            metadatas: n JSON objects; `{}` for None.
+            uids: n names; a record of the same name in the namespace is replaced (keeping its creation time), and of
+                equal names in one batch the last wins. For None the store makes a time-ordered one.
+            namespace: where to; `"default"` when None.
+            model_id: the embedding model that made the vectors, kept with each record.
+            sources: n origins (a file, a URL, a session) kept with the records.
+            expires_in_s: n lifetimes in seconds; past its lifetime a record is never returned.
+
+        Returns:
+            The n uids, in order.
+
+        Raises:
+            DimensionMismatchError: a vector has another length than `dim`.
+            StoreFullError: no room on the disk; nothing was stored.
+        """
+
+    @abstractmethod
+    async def asearch_batch(
+        self,
+        query_vectors: ArrayLike | Sequence[ArrayLike],
+        top_k: int = 5,
+        *,
+        where: Where | None = None,
+        namespace: str | None = None,
+        return_scores: bool = True,
+    ) -> list[list[Match]]:
+        """For each of the (m, dim) queries the `top_k` most similar records, best first.
+
+        Args:
+            query_vectors: (m, dim), finite, not zero when the metric is the cosine.
+            top_k: how many, at most; if that many records match `where`, that many come back.
+            where: a filter over metadata, evaluated inside the search (see `stores.filters`).
+            namespace: only there; everywhere when None.
+            return_scores: False leaves every `Match.score` at 0.0, for callers that only want the order.
+
+        Raises:
+            FilterError: `where` is malformed.
+        """
+
+    @abstractmethod
+    async def asearch_with_filter(
+        self,
+        query_vector: ArrayLike,
+        top_k: int,
+        filter_fn: FilterFn,
+        *,
+        where: Where | None = None,
+        namespace: str | None = None,
+    ) -> list[Match]:
+        """The `top_k` most similar records whose metadata passes `filter_fn`; `where` is the fast way.
+
+        What `filter_fn` raises is raised here. It runs in a worker thread.
+        """
+
+    @abstractmethod
+    async def aget(self, uids: Sequence[str], *, namespace: str | None = None) -> list[Record]:
+        """The records of these names, in the order of `uids`; names nobody has are left out."""
+
+    @abstractmethod
+    async def adelete(
+        self, uids: Sequence[str] | None = None, *, where: Where | None = None, namespace: str | None = None
+    ) -> int:
+        """Delete by name, by filter, or by both (records that are named and match); returned means durable.
+
+        Returns:
+            How many records were deleted.
+
+        Raises:
+            InvalidInputError: neither `uids` nor `where` was given; `where={}` deletes every record of the namespace.
+        """
+
+    @abstractmethod
+    async def acount(self, where: Where | None = None, *, namespace: str | None = None) -> int:
+        """How many records match `where`; all of them when None."""
+
+    @abstractmethod
+    async def ascan(
+        self,
+        where: Where | None = None,
+        *,
+        after: str | None = None,
+        limit: int = 100,
+        namespace: str | None = None,
+    ) -> list[Record]:
+        """One page of the records matching `where`, in the order of their uids.
+
+        Args:
+            where: a filter over metadata; every record when None.
+            after: the last uid of the page before; the first page when None.
+            limit: the page's size, at most the store's `batch_records` limit.
+            namespace: only there; everywhere when None (records of equal uids then come on one page).
+        """
+
+    @abstractmethod
+    async def astats(self) -> dict[str, JSONValue]:
+        """Counters and sizes, for people and dashboards; at least `records`, `dim` and `engine`."""
+
+    async def aadd(
+        self,
+        vector: ArrayLike,
+        metadata: Metadata | None = None,
+        uid: str | None = None,
+        *,
+        namespace: str | None = None,
+        model_id: str | None = None,
+        source: str | None = None,
+        expires_in_s: float | None = None,
+    ) -> str:
+        """Add or replace one record of a (dim,) vector; see `aadd_batch`. Concurrent callers share commits."""
+        uids = await self.aadd_batch(
+            [vector],
+            [metadata],
+            [uid],
+            namespace=namespace,
+            model_id=model_id,
+            sources=[source],
+            expires_in_s=[expires_in_s],
+        )
+        return uids[0]
+
+    async def asearch(
+        self,
+        query_vector: ArrayLike,
+        top_k: int = 5,
+        *,
+        where: Where | None = None,
+        namespace: str | None = None,
+        return_scores: bool = True,
+    ) -> list[Match]:
+        """The `top_k` records most similar to one (dim,) query; see `asearch_batch`. Concurrent callers share work."""
+        matches = await self.asearch_batch(
+            [query_vector], top_k, where=where, namespace=namespace, return_scores=return_scores
+        )
+        return matches[0]
+
+    add = blocking(aadd)
+    add_batch = blocking(aadd_batch)
+    search = blocking(asearch)
+    search_batch = blocking(asearch_batch)
+    search_with_filter = blocking(asearch_with_filter)
+    get = blocking(aget)
+    delete = blocking(adelete)
+    count = blocking(acount)
+    scan = blocking(ascan)
+    stats = blocking(astats)

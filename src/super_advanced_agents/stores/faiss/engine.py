@@ -1,0 +1,320 @@
+"""What a store does in its worker threads: groups of writes, groups of searches, and reads."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import groupby, islice
+from typing import TypeAlias
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+from pyroaring import BitMap
+
+from super_advanced_agents.errors import StoreError
+from super_advanced_agents.stores.base import FilterFn
+from super_advanced_agents.stores.faiss import schema
+from super_advanced_agents.stores.faiss.attributes import array_of
+from super_advanced_agents.stores.faiss.index import Index
+from super_advanced_agents.stores.faiss.rows import Addition, Change, Hit, Rows, Scope
+from super_advanced_agents.stores.faiss.segments import View
+from super_advanced_agents.stores.filters import Filter
+from super_advanced_agents.stores.validation import unit_rows
+from super_advanced_agents.telemetry import get_logger
+from super_advanced_agents.types import JSONValue, Match, Matrix, Record
+
+_log = get_logger("store")
+_SCAN_BY_NAME = 20_000
+"""Up to this many candidates are sorted by name; beyond, the records are walked in the order of their names."""
+_PREDICATE_PAGE = 256
+_TRIES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """Delete by name, by filter, or both; a scope of None means everywhere."""
+
+    scope: Scope | None
+    uids: list[str] | None
+    tree: Filter | None
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """Not a write: a change of the view that must happen between writes."""
+
+    carry_out: Callable[[], None]
+
+
+Write: TypeAlias = Addition | Removal | Publication
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """One caller's queries (m, dim), already scaled as the metric wants."""
+
+    queries: Matrix
+    top_k: int
+    scope: Scope | None
+    tree: Filter | None
+    return_scores: bool
+
+
+class Engine:
+    """Rows and index of one store, used by worker threads only. Raises errors of the tree."""
+
+    def __init__(self, rows: Rows, index: Index, load: Callable[[], None], *, unit: bool) -> None:
+        self._rows = rows
+        self._index = index
+        self._load = load
+        self._loaded = False
+        self._loading = threading.Lock()
+        self._unit = unit
+        self._write_failure: StoreError | None = None
+        self.counters = {"commits": 0, "added": 0, "deleted": 0, "searches": 0}
+
+    @contextmanager
+    def _ready(self) -> Iterator[None]:
+        """The index is loaded inside, and what SQLite says is translated."""
+        try:
+            if not self._loaded:
+                with self._loading:
+                    if not self._loaded:
+                        self._load()
+                        self._loaded = True
+            yield
+        except sqlite3.Error as exc:
+            raise schema.translated(exc) from exc
+
+    # -- writing --------------------------------------------------------------------------------------------------
+
+    def write(self, writes: list[Write]) -> list[object]:
+        """Carry out many callers' writes; neighbours that can share a transaction do.
+
+        Returns:
+            For each write its result (None, or how many records a removal deleted) or its error.
+        """
+        results: list[object] = []
+        # A removal by filter must see what came before it in the view, so it begins a transaction of its own.
+        for _, group in groupby(enumerate(writes), key=_transaction_key):
+            together = [write for _, write in group]
+            try:
+                with self._ready():
+                    results.extend(self._write_together(together))
+            except Exception as exc:
+                results.extend([exc] * len(together))
+        return results
+
+    def _write_together(self, writes: list[Write]) -> list[int | None]:
+        if isinstance(writes[0], Publication):
+            for write in writes:
+                assert isinstance(write, Publication)
+                write.carry_out()
+            return [None] * len(writes)
+        if self._write_failure is not None:
+            raise self._write_failure
+        change = Change()
+        vectors: list[Matrix] = []
+        results: list[int | None] = []
+        try:
+            with self._rows.transaction():
+                for write in writes:
+                    if isinstance(write, Addition):
+                        chosen = self._rows.add(write, change)
+                        vectors.append(self._scaled(write.vectors[chosen]))
+                        results.append(None)
+                    elif isinstance(write, Removal):
+                        results.append(self._remove(write, change))
+        except sqlite3.Error as exc:
+            self._stop_writing_if_lost(exc)
+            raise
+        try:
+            self._index.apply(change, vectors)
+        except BaseException as exc:
+            # The rows are committed but the view lacks them: what is read from now on could be wrong.
+            self._write_failure = StoreError("the index could not follow a write", hint="open the store again")
+            raise self._write_failure from exc
+        self.counters["commits"] += 1
+        self.counters["added"] += len(change.added)
+        self.counters["deleted"] += sum(result or 0 for result in results)
+        return results
+
+    def _scaled(self, vectors: Matrix) -> Matrix:
+        return unit_rows(vectors, field="vectors") if self._unit else vectors
+
+    def _remove(self, removal: Removal, change: Change) -> int:
+        scope = self._scope_id(removal.scope)
+        if scope == _NOWHERE:
+            return 0
+        view = self._index.view
+        seqs = BitMap(view.live)
+        if removal.uids is not None:
+            seqs = BitMap(self._rows.named(removal.uids, scope))
+        if removal.tree is not None:
+            seqs &= self._index.candidates(view, scope, removal.tree, -np.inf)
+        elif removal.uids is None and scope is not None:
+            seqs = self._index.candidates(view, scope, None, -np.inf)
+        expired = (seqs & view.live) - self._index.candidates(view, scope, None, time.time())
+        self._rows.remove(array_of(seqs).tolist(), change)
+        return len(seqs) - len(expired)
+
+    def _stop_writing_if_lost(self, exc: sqlite3.Error) -> None:
+        if schema.is_io_failure(exc):
+            self._write_failure = StoreError(
+                "the disk failed during a write, so this store accepts no more",
+                hint="check the disk, then open the store again",
+            )
+            _log.error("store.write_failure", extra={"sqlite_error": getattr(exc, "sqlite_errorname", "")})
+
+    def _scope_id(self, scope: Scope | None) -> int | None:
+        if scope is None:
+            return None
+        found = self._rows.scope_id(scope)
+        return _NOWHERE if found is None else found
+
+    # -- searching ------------------------------------------------------------------------------------------------
+
+    def search(self, searches: list[Search]) -> list[list[list[Match]] | BaseException]:
+        """Carry out many callers' searches: those of equal scope and filter in one pass."""
+        faiss.omp_set_num_threads(
+            1
+        )  # this thread's; OpenMP barriers cost 8 ms a call when other threads want the cores
+        results: list[list[list[Match]] | BaseException] = [[] for _ in searches]
+        groups: dict[tuple[Scope | None, Filter | None], list[int]] = {}
+        for i, search in enumerate(searches):
+            groups.setdefault((search.scope, search.tree), []).append(i)
+        for members in groups.values():
+            try:
+                with self._ready():
+                    found = self._search_together([searches[i] for i in members])
+            except Exception as exc:
+                for i in members:
+                    results[i] = exc
+                continue
+            for i, result in zip(members, found, strict=True):
+                results[i] = result
+        self.counters["searches"] += len(searches)
+        return results
+
+    def _search_together(self, searches: list[Search]) -> Sequence[list[list[Match]]]:
+        queries = np.concatenate([search.queries for search in searches])
+        k = max(search.top_k for search in searches)
+        scores, rows, hits, whole = self._look(queries, k, searches[0])
+        for _ in range(_TRIES):
+            if whole:
+                break
+            # A row was replaced or deleted since the view was taken; look again, so that k come back.
+            scores, rows, hits, whole = self._look(queries, k, searches[0])
+        found: list[list[list[Match]]] = []
+        start = 0
+        for search in searches:
+            stop = start + len(search.queries)
+            found.append([self._matches(scores[i], rows[i], hits, search) for i in range(start, stop)])
+            start = stop
+        return found
+
+    def _look(self, queries: Matrix, k: int, search: Search) -> tuple[Matrix, NDArray[np.int64], dict[int, Hit], bool]:
+        """The best k rows of the present view with what they hold, and whether all of them were still there."""
+        view = self._index.view
+        scores, rows = view.search(queries, k, self._candidates(view, search.scope, search.tree))
+        wanted = {row for row in rows.ravel().tolist() if row >= 0}
+        hits = self._rows.hits(list(wanted))
+        return scores, rows, hits, len(hits) == len(wanted)
+
+    def _matches(self, scores: Matrix, rows: NDArray[np.int64], hits: dict[int, Hit], search: Search) -> list[Match]:
+        if self._unit:
+            scores = np.clip(scores, -1.0, 1.0)  # rounding may leave 1.0000001
+        matches = []
+        for score, row in zip(scores[: search.top_k].tolist(), rows[: search.top_k].tolist(), strict=True):
+            hit = hits.get(row)
+            if hit is not None:
+                # Two queries of one pass may show the same row; each caller owns what it gets.
+                matches.append(Match(hit.metadata(), score if search.return_scores else 0.0, hit.uid))
+        return matches
+
+    def search_with_predicate(self, search: Search, predicate: FilterFn) -> list[Match]:
+        """Rank every candidate, then show them to the predicate a page at a time until enough have passed."""
+        faiss.omp_set_num_threads(1)
+        with self._ready():
+            view = self._index.view
+            candidates = self._candidates(view, search.scope, search.tree)
+            scores, rows = view.ranking(search.queries, candidates)
+            passed: list[Match] = []
+            for start in range(0, len(rows), _PREDICATE_PAGE):
+                page = slice(start, start + _PREDICATE_PAGE)
+                hits = self._rows.hits(rows[page].tolist())
+                whole = Search(search.queries, len(rows), None, None, search.return_scores)
+                for match in self._matches(scores[page], rows[page], hits, whole):
+                    if predicate(match.metadata):
+                        passed.append(match)
+                        if len(passed) == search.top_k:
+                            return passed
+            return passed
+
+    def _candidates(self, view: View, scope: Scope | None, tree: Filter | None) -> BitMap:
+        return self._index.candidates(view, self._scope_id(scope), tree, time.time())
+
+    # -- reading --------------------------------------------------------------------------------------------------
+
+    def get(self, uids: Sequence[str], scope: Scope | None) -> list[Record]:
+        """The records of these names, in their order."""
+        with self._ready():
+            visible = self._candidates(self._index.view, scope, None)
+            seqs = [seq for seq, _ in self._rows.find(uids, self._scope_id(scope)) if seq in visible]
+            named: dict[str, list[Record]] = {}
+            for record in self._rows.records(seqs):
+                named.setdefault(record.uid, []).append(record)
+            return [record for uid in uids for record in named.get(uid, ())]
+
+    def count(self, scope: Scope | None, tree: Filter | None) -> int:
+        """How many records match."""
+        with self._ready():
+            return len(self._candidates(self._index.view, scope, tree))
+
+    def scan(self, scope: Scope | None, tree: Filter | None, after: str, limit: int) -> list[Record]:
+        """One page in the order of names; records of equal names (of several scopes) stay together."""
+        with self._ready():
+            candidates = self._candidates(self._index.view, scope, tree)
+            if len(candidates) <= _SCAN_BY_NAME:
+                named = iter(self._rows.names(array_of(candidates).tolist(), after))
+            else:
+                named = (found for found in self._rows.after(after) if found[0] in candidates)
+            page = list(islice(named, limit))
+            if len(page) == limit:
+                for found in named:
+                    if found[1] != page[-1][1]:
+                        break
+                    page.append(found)
+            return self._rows.records([seq for seq, _ in page])
+
+    def stats(self) -> dict[str, JSONValue]:
+        """Sizes now, and what was done since opening."""
+        with self._ready():
+            return {
+                "records": len(self._candidates(self._index.view, None, None)),
+                "namespaces": self._index.scope_count(),
+                "segments": len(self._index.sealed),
+                "tail_rows": len(self._index.tail),
+                "size_bytes": self._rows.size_bytes(),
+                **self.counters,
+            }
+
+
+_NOWHERE = -1
+"""The number of a scope nothing was ever written to; no row has it."""
+
+
+def _transaction_key(numbered: tuple[int, Write]) -> tuple[str, int]:
+    position, write = numbered
+    match write:
+        case Publication():
+            return ("publication", 0)
+        case Removal(tree=None, uids=list()) | Addition():
+            return ("rows", 0)
+        case _:
+            return ("filter", position)

@@ -1,0 +1,62 @@
+"""The folder of a store on disk: who owns it, and how the operating system's refusals are told."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from pathlib import Path
+
+from super_advanced_agents.errors import StoreError, StoreFullError, StoreLockedError
+
+_LOCK_FILE = "owner.lock"
+
+
+class StoreFolder:
+    """One store's folder, owned by this process until `release()`.
+
+    Raises:
+        StoreLockedError: another store object owns it; the message names the process.
+        StoreError: it cannot be made or written.
+        StoreFullError: no room on the disk.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(self.path / _LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as exc:
+            raise translated(exc, self.path) from exc
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as exc:
+            holder = os.pread(self._lock, 32, 0).decode(errors="replace").strip() or "unknown"
+            os.close(self._lock)
+            raise StoreLockedError(
+                f"the store at {str(self.path)!r} is in use by process {holder}",
+                hint="close it there, or use another folder; `saa serve` shares one store among many clients",
+            ) from exc
+        try:
+            os.ftruncate(self._lock, 0)
+            os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
+        except OSError:
+            pass  # on a full disk the lock still holds; only the pid in another opener's message is lost
+
+    def release(self) -> None:
+        """Give the folder up; explicit, because a forked child keeps the same open file."""
+        fcntl.flock(self._lock, fcntl.LOCK_UN)
+        os.close(self._lock)
+
+
+def translated(exc: OSError, path: Path) -> StoreError:
+    """The error of the tree for what the operating system said about `path`."""
+    if exc.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StoreFullError(f"no room on the disk of {str(path)!r}", hint="free some, then try again")
+    if exc.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return StoreError(
+            f"the folder {str(path)!r} cannot be written", hint="choose another, or change its permissions"
+        )
+    if exc.errno in (errno.ENOTDIR, errno.EEXIST):
+        return StoreError(f"{str(path)!r} is not a folder", hint="choose another path")
+    return StoreError(f"the folder {str(path)!r} cannot be used: {exc.strerror}")

@@ -1,0 +1,266 @@
+"""Rows are the truth: every record in one SQLite file, and nothing in it that makes a commit slow."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any, NamedTuple
+
+import numpy as np
+import orjson
+
+from super_advanced_agents.stores.faiss import schema
+from super_advanced_agents.stores.validation import Document, with_text
+from super_advanced_agents.types import Matrix, Metadata, Record
+
+_DATABASE_FILE = "memory.sqlite3"
+
+
+class Scope(NamedTuple):
+    """Whose records: the tenant comes from a credential, the namespace from the caller."""
+
+    tenant: str
+    namespace: str
+
+
+@dataclass(slots=True)
+class Addition:
+    """Records to insert or replace, in the shape the table wants."""
+
+    scope: Scope
+    uids: list[str]
+    known_new: bool  # the store made every uid itself, so none can exist yet
+    documents: list[Document]
+    vectors: Matrix
+    model_id: str | None
+    sources: Sequence[str | None]
+    now: float
+    expires_at: Sequence[float | None]
+
+
+@dataclass(slots=True)
+class Change:
+    """What a committed transaction did, for the indexes that follow it. Parallel lists for what was added."""
+
+    added: list[int] = field(default_factory=list)
+    scopes: list[int] = field(default_factory=list)
+    expires_at: list[float | None] = field(default_factory=list)
+    removed: list[int] = field(default_factory=list)
+
+
+class Hit(NamedTuple):
+    """What a search shows of a row, as it is stored."""
+
+    uid: str
+    text: str | None
+    rest: str
+
+    def metadata(self) -> Metadata:
+        """A fresh metadata object, the caller's to keep."""
+        return with_text(self.text, self.rest)
+
+
+class Rows:
+    """The table of records. One thread writes (`transaction`), any number read."""
+
+    def __init__(self, folder: Path | None, settings: dict[str, str]) -> None:
+        self._file = None if folder is None else folder / _DATABASE_FILE
+        self._writer = schema.connect(self._file)
+        # In memory there is one connection for all, so it is locked; on disk every reading thread takes one of a pool.
+        self._memory_lock = threading.RLock()
+        self._idle_readers: SimpleQueue[sqlite3.Connection] = SimpleQueue()
+        try:
+            schema.prepare(self._writer, self._file, settings)
+            [(self.identity,)] = self._read("SELECT value FROM settings WHERE name = 'identity'")
+            self._scope_ids: dict[Scope, int] = {
+                Scope(tenant, name): id_ for id_, tenant, name in self._read("SELECT * FROM scopes")
+            }
+            self._model_ids: dict[str, int] = {name: id_ for id_, name in self._read("SELECT * FROM models")}
+            self._next_seq = 1 + next(self._read("SELECT coalesce(max(seq), 0) FROM sqlite_sequence"), (0,))[0]
+        except BaseException as exc:
+            self.close()
+            if isinstance(exc, sqlite3.Error):
+                raise schema.translated(exc) from exc
+            raise
+
+    # -- writing, by the one writer thread ------------------------------------------------------------------------
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Commit what is done inside, or nothing of it. After it returns the writes are durable."""
+        with self._memory_lock if self._file is None else nullcontext():
+            scopes, models, next_seq = dict(self._scope_ids), dict(self._model_ids), self._next_seq
+            self._writer.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._writer.execute("COMMIT")
+            except BaseException:
+                self._scope_ids, self._model_ids, self._next_seq = scopes, models, next_seq
+                if self._writer.in_transaction:
+                    self._writer.execute("ROLLBACK")
+                raise
+
+    def add(self, addition: Addition, change: Change) -> list[int]:
+        """Insert or replace records; what happened is appended to `change`.
+
+        Returns:
+            Which of the addition's records were inserted, in the order of their rows: all but those named again later.
+        """
+        scope = self._scope_id(addition.scope)
+        model = None if addition.model_id is None else self._model_id(addition.model_id)
+        last = {uid: i for i, uid in enumerate(addition.uids)}  # of equal names in one batch the last wins
+        created = {} if addition.known_new else self._remove_named(scope, addition.uids, change)
+        seqs = range(self._next_seq, self._next_seq + len(last))
+        self._next_seq = seqs.stop
+        rows = []
+        vectors = []
+        for seq, (uid, i) in zip(seqs, last.items(), strict=True):
+            text, encoded = addition.documents[i]
+            expires_at = addition.expires_at[i]
+            rows.append(
+                (
+                    seq, scope, uid, text, encoded.decode(), model, addition.sources[i],
+                    created.get(uid, addition.now), addition.now, expires_at,
+                )
+            )  # fmt: skip
+            vectors.append((seq, addition.vectors[i].tobytes()))
+            change.expires_at.append(expires_at)
+        self._writer.executemany("INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+        self._writer.executemany("INSERT INTO vectors VALUES (?, ?)", vectors)
+        change.added.extend(seqs)
+        change.scopes.extend([scope] * len(seqs))
+        return list(last.values())
+
+    def named(self, uids: Iterable[str], scope: int | None) -> list[int]:
+        """The rows of these names, as the writer sees them inside its transaction."""
+        return [seq for seq, _, _ in self._find_named(uids, scope)]
+
+    def remove(self, seqs: Sequence[int], change: Change) -> None:
+        """Delete rows."""
+        chosen = _json_list(seqs)
+        self._writer.execute("DELETE FROM records WHERE seq IN (SELECT value FROM json_each(?))", (chosen,))
+        self._writer.execute("DELETE FROM vectors WHERE seq IN (SELECT value FROM json_each(?))", (chosen,))
+        change.removed.extend(seqs)
+
+    def _remove_named(self, scope: int, uids: list[str], change: Change) -> dict[str, float]:
+        """Delete the rows that are about to be replaced; returns when each was created."""
+        found = self._find_named(uids, scope)
+        if found:
+            self.remove([seq for seq, _, _ in found], change)
+        return {uid: created_at for _, uid, created_at in found}
+
+    def _find_named(self, uids: Iterable[str], scope: int | None) -> list[tuple[int, str, float]]:
+        query = "SELECT seq, uid, created_at FROM records WHERE uid IN (SELECT value FROM json_each(?))"
+        if scope is None:
+            return self._writer.execute(query, (_json_list(uids),)).fetchall()
+        return self._writer.execute(query + " AND scope = ?", (_json_list(uids), scope)).fetchall()
+
+    def _scope_id(self, scope: Scope) -> int:
+        if scope not in self._scope_ids:
+            cursor = self._writer.execute("INSERT INTO scopes (tenant, namespace) VALUES (?, ?)", scope)
+            self._scope_ids[scope] = int(cursor.lastrowid or 0)
+        return self._scope_ids[scope]
+
+    def _model_id(self, model_id: str) -> int:
+        if model_id not in self._model_ids:
+            cursor = self._writer.execute("INSERT INTO models (model_id) VALUES (?)", (model_id,))
+            self._model_ids[model_id] = int(cursor.lastrowid or 0)
+        return self._model_ids[model_id]
+
+    # -- reading, by any thread -----------------------------------------------------------------------------------
+
+    def scope_id(self, scope: Scope) -> int | None:
+        """The number of a scope; None when nothing was ever written there."""
+        return self._scope_ids.get(scope)
+
+    def hits(self, seqs: Sequence[int]) -> dict[int, Hit]:
+        """What a search shows of these rows; rows deleted meanwhile are missing."""
+        query = "SELECT seq, uid, text, metadata FROM records WHERE seq IN (SELECT value FROM json_each(?))"
+        return {seq: Hit(uid, text, rest) for seq, uid, text, rest in self._read(query, (_json_list(seqs),))}
+
+    def records(self, seqs: Sequence[int]) -> list[Record]:
+        """Whole records, ordered by uid; rows deleted meanwhile are missing."""
+        return [
+            Record(
+                uid=uid,
+                vector=np.frombuffer(vector, dtype=np.float32).copy(),
+                metadata=with_text(text, rest),
+                namespace=namespace,
+                model_id=model_id,
+                source=source,
+                created_at=created_at,
+                updated_at=updated_at,
+                expires_at=expires_at,
+            )
+            for uid, text, rest, namespace, model_id, source, created_at, updated_at, expires_at, vector in self._read(
+                "SELECT uid, text, metadata, namespace, model_id, source, created_at, updated_at, expires_at, vector"
+                " FROM records JOIN vectors USING (seq) JOIN scopes ON scopes.id = scope"
+                " LEFT JOIN models ON models.id = model"
+                " WHERE seq IN (SELECT value FROM json_each(?)) ORDER BY uid, namespace",
+                (_json_list(seqs),),
+            )
+        ]
+
+    def find(self, uids: Sequence[str], scope: int | None) -> list[tuple[int, str]]:
+        """(row, name) of the records with these names."""
+        query = "SELECT seq, uid FROM records WHERE uid IN (SELECT value FROM json_each(?))"
+        if scope is None:
+            return list(self._read(query, (_json_list(uids),)))
+        return list(self._read(query + " AND scope = ?", (_json_list(uids), scope)))
+
+    def after(self, uid: str) -> Iterator[tuple[int, str]]:
+        """(row, name) of the records of every scope whose name comes after `uid`, in that order."""
+        return self._read("SELECT seq, uid FROM records WHERE uid > ? ORDER BY uid", (uid,))
+
+    def names(self, seqs: Sequence[int], after: str) -> list[tuple[int, str]]:
+        """(row, name) of these rows whose name comes after `after`, in that order."""
+        query = "SELECT seq, uid FROM records WHERE seq IN (SELECT value FROM json_each(?)) AND uid > ? ORDER BY uid"
+        return list(self._read(query, (_json_list(seqs), after)))
+
+    def scopes_since(self, seq: int) -> Iterator[tuple[int, int, float | None]]:
+        """(row, scope, expires_at) of every row after `seq`, in row order."""
+        return self._read("SELECT seq, scope, expires_at FROM records WHERE seq > ? ORDER BY seq", (seq,))
+
+    def metadata_between(self, after: int, last: int) -> Iterator[tuple[int, Metadata]]:
+        """(row, metadata without its text) of the rows in (after, last]."""
+        query = "SELECT seq, metadata FROM records WHERE seq > ? AND seq <= ? ORDER BY seq"
+        return ((seq, orjson.loads(rest)) for seq, rest in self._read(query, (after, last)))
+
+    def vectors_since(self, seq: int) -> Iterator[tuple[int, bytes]]:
+        """(row, float32 bytes) of every row after `seq`, in row order."""
+        return self._read("SELECT seq, vector FROM vectors WHERE seq > ? ORDER BY seq", (seq,))
+
+    def size_bytes(self) -> int:
+        """The size of the database, its write-ahead log not counted."""
+        [(size_bytes,)] = self._read("SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()")
+        return int(size_bytes)
+
+    def _read(self, query: str, parameters: tuple[object, ...] = ()) -> Iterator[Any]:
+        """The rows of a query, read through a connection of the pool that goes back when the last row is taken."""
+        if self._file is None:
+            with self._memory_lock:
+                yield from self._writer.execute(query, parameters).fetchall()
+            return
+        try:
+            connection = self._idle_readers.get_nowait()
+        except Empty:
+            connection = schema.connect(self._file)
+        try:
+            yield from connection.execute(query, parameters)
+        finally:
+            self._idle_readers.put(connection)
+
+    def close(self) -> None:
+        """Fold the write-ahead log into the database and close every connection."""
+        while not self._idle_readers.empty():
+            self._idle_readers.get_nowait().close()
+        self._writer.close()
+
+
+def _json_list(values: Iterable[object]) -> str:
+    return orjson.dumps(list(values)).decode()

@@ -1,0 +1,132 @@
+"""The SQLite file: how it is opened, what tables it has, and how an older one is brought up to date."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+from uuid import uuid4
+
+from super_advanced_agents.errors import ConfigurationError, CorruptStoreError, StoreError, StoreFullError
+
+VERSION = 1
+_APPLICATION_ID = 0x53414146  # "SAAF": tells our files from other SQLite files
+_PAGE_BYTES = 8192  # five 384-d vectors a page; 63,000 rows/s against 41,000 with 4,096-byte pages
+_BUSY_TIMEOUT_S = 5.0
+
+_TABLES = """
+CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE scopes (id INTEGER PRIMARY KEY, tenant TEXT NOT NULL, namespace TEXT NOT NULL, UNIQUE (tenant, namespace));
+CREATE TABLE models (id INTEGER PRIMARY KEY, model_id TEXT NOT NULL UNIQUE);
+CREATE TABLE records (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, -- never reused: indexes know a row by it; a replaced record gets a new one
+    scope INTEGER NOT NULL,
+    uid TEXT NOT NULL,
+    text TEXT,
+    metadata TEXT NOT NULL,
+    model INTEGER,
+    source TEXT,
+    created_at REAL NOT NULL,
+    updated_at REAL NOT NULL,
+    expires_at REAL,
+    UNIQUE (uid, scope) -- uid first: time-ordered uids of all scopes append at one end
+);
+-- Apart from the rest, so that metadata can be read without paging through vectors.
+CREATE TABLE vectors (seq INTEGER PRIMARY KEY, vector BLOB NOT NULL);
+"""
+
+
+def connect(file: Path | None) -> sqlite3.Connection:
+    """Open a connection to `file`, or to a database in memory; statements commit one by one unless told otherwise."""
+    try:
+        connection = sqlite3.connect(
+            ":memory:" if file is None else file,
+            timeout=_BUSY_TIMEOUT_S,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=256,
+        )
+        connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA wal_autocheckpoint = 4000")  # 32 MB: a checkpoint costs two fsyncs, so not too often
+        connection.execute("PRAGMA cache_size = -16000")
+        connection.execute("PRAGMA temp_store = MEMORY")
+    except sqlite3.Error as exc:
+        raise translated(exc) from exc
+    return connection
+
+
+def prepare(connection: sqlite3.Connection, file: Path | None, settings: dict[str, str]) -> None:
+    """Make the tables, or check that those found are ours, of a version we know, and made with the same settings.
+
+    Raises:
+        ConfigurationError: the store was made with another dimension or metric.
+        StoreError: it was made by a newer version of this package.
+        CorruptStoreError: the file is not a store.
+    """
+    try:
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        application = connection.execute("PRAGMA application_id").fetchone()[0]
+        tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        if version == 0 and tables == 0:
+            _create(connection, file, settings)
+            return
+        if application != _APPLICATION_ID:
+            raise CorruptStoreError(f"{str(file)!r} is not a store of this package", hint="choose another folder")
+        if version > VERSION:
+            raise StoreError(
+                f"{str(file)!r} has schema {version}, this version knows {VERSION}",
+                hint="upgrade super-advanced-agents",
+            )
+        found = dict(connection.execute("SELECT name, value FROM settings"))
+    except sqlite3.Error as exc:
+        raise translated(exc) from exc
+    for name, value in settings.items():
+        if found.get(name) != value:
+            raise ConfigurationError(
+                f"the store at {str(file)!r} was made with {name}={found.get(name)}, not {value}",
+                hint=f"open it with {name}={found.get(name)}, or use another folder",
+            )
+
+
+def _create(connection: sqlite3.Connection, file: Path | None, settings: dict[str, str]) -> None:
+    settings = {**settings, "identity": uuid4().hex}  # tells snapshots of this store from those of another
+    connection.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA application_id = {_APPLICATION_ID};")
+    connection.executemany("INSERT INTO settings VALUES (?, ?)", list(settings.items()))
+    connection.execute(f"PRAGMA user_version = {VERSION}")
+    connection.execute("COMMIT")
+    if file is not None:
+        fsync_folder(file.parent)
+
+
+def fsync_folder(folder: Path) -> None:
+    """A new file survives a power loss only when its folder was flushed too."""
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def is_io_failure(exc: sqlite3.Error) -> bool:
+    """Whether the disk itself failed (EIO): what is on it is no longer known, so writing must stop."""
+    return (_code(exc) & 0xFF) == sqlite3.SQLITE_IOERR
+
+
+def translated(exc: sqlite3.Error) -> StoreError:
+    """The error of the tree for what SQLite said."""
+    code = _code(exc) & 0xFF
+    if code == sqlite3.SQLITE_FULL:
+        return StoreFullError("no room on the disk; nothing was stored", hint="free some, then try again")
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return CorruptStoreError("the store's rows are damaged", hint="restore a backup; `saa doctor` tells more")
+    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_AUTH):
+        return StoreError("the store's folder cannot be written", hint="change its permissions, or choose another")
+    if code == sqlite3.SQLITE_IOERR:
+        return StoreError("the disk failed while writing or reading", hint="check the disk, then open the store again")
+    return StoreError(f"the store's database failed: {exc}")
+
+
+def _code(exc: sqlite3.Error) -> int:
+    return getattr(exc, "sqlite_errorcode", 0) or 0

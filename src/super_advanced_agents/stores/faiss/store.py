@@ -1,0 +1,301 @@
+"""`FAISSVectorStore`: an embedded store, exact while small, with graphs when it grows, durable when given a path."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from functools import partial
+from typing import Literal, TypeAlias, cast, get_args
+
+from numpy.typing import ArrayLike
+
+from super_advanced_agents._runtime.batcher import MicroBatcher, Workers
+from super_advanced_agents._runtime.uids import new_uids
+from super_advanced_agents.config import DEFAULT_NAMESPACE, Limits, checked_name
+from super_advanced_agents.errors import ConfigurationError, InvalidInputError
+from super_advanced_agents.stores.base import FilterFn, VectorStore
+from super_advanced_agents.stores.faiss.engine import Engine, Publication, Removal, Search, Write
+from super_advanced_agents.stores.faiss.folder import StoreFolder
+from super_advanced_agents.stores.faiss.index import Index
+from super_advanced_agents.stores.faiss.rows import Addition, Rows, Scope
+from super_advanced_agents.stores.faiss.sealing import Sealer, SealPolicy
+from super_advanced_agents.stores.filters import Filter, parse
+from super_advanced_agents.stores.validation import (
+    checked_document,
+    checked_list,
+    checked_matrix,
+    checked_source,
+    checked_top_k,
+    checked_uid,
+    expiry,
+    unit_rows,
+)
+from super_advanced_agents.types import JSONValue, Match, Matrix, Metadata, Record, Where
+
+IndexKind: TypeAlias = Literal["flat", "hnsw", "auto"]
+Metric: TypeAlias = Literal["cosine", "dot"]
+
+_COMMIT_RECORDS = 4_000
+_SEARCHES_TOGETHER = 256
+_MAX_QUEUED_READS = 8_192
+
+
+class FAISSVectorStore(VectorStore):
+    """Vectors and their metadata in one process: rows in SQLite are the truth, FAISS indexes are derived from them.
+
+    Args:
+        dim: the length of every vector, 1 to 65,536.
+        path: a folder, made when missing and owned by this object until it is closed; in memory when None.
+        index: `"flat"` compares with every vector, exactly; `"hnsw"` seals each full buffer of 4,096 vectors into a
+            graph; `"auto"` is exact up to 16,384 vectors and seals beyond.
+        metric: `"cosine"` (scores in [-1, 1]), or `"dot"` for vectors whose length means something.
+        limits: how large one call may be.
+        max_queued_records: writes waiting beyond this raise `OverloadedError`.
+
+    Raises:
+        StoreLockedError: another object or process owns the folder.
+        ConfigurationError: an argument is wrong, or the folder's store was made with another `dim` or `metric`.
+        StoreError: the folder cannot be written.
+
+    The vectors of an existing store are read at first use, in a worker thread. A write is acknowledged after its
+    transaction was committed with `synchronous=FULL`.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        index: IndexKind = "auto",
+        metric: Metric = "cosine",
+        limits: Limits | None = None,
+        max_queued_records: int = 20_000,
+    ) -> None:
+        if type(dim) is not int or not 1 <= dim <= 65_536:
+            raise ConfigurationError(f"dim must be an integer from 1 to 65536, not {dim!r}")
+        if index not in get_args(IndexKind):
+            raise ConfigurationError(f"index must be one of {', '.join(get_args(IndexKind))}, not {index!r}")
+        if metric not in get_args(Metric):
+            raise ConfigurationError(f"metric must be one of {', '.join(get_args(Metric))}, not {metric!r}")
+        self._dim = dim
+        self._metric = metric
+        self._index_kind = index
+        self._limits = limits or Limits()
+        self._folder = None if path is None else StoreFolder(path)
+        folder = None if self._folder is None else self._folder.path
+        try:
+            self._rows = Rows(folder, {"dim": str(dim), "metric": metric})
+        except BaseException:
+            if self._folder is not None:
+                self._folder.release()
+            raise
+        super().__init__()
+        unit = metric == "cosine"
+        self._index = Index(self._rows, dim, unit=unit)
+        self._sealer = Sealer(
+            self._index, SealPolicy.of(index), folder, dim=dim, identity=self._rows.identity, publish=self._publish
+        )
+        self._engine = Engine(self._rows, self._index, self._sealer.load, unit=unit)
+        self._writer: MicroBatcher[Write, object] = MicroBatcher(
+            self._engine.write, name="store writer", cost=_write_cost,
+            max_batch_cost=_COMMIT_RECORDS, max_queue_cost=max_queued_records,
+        )  # fmt: skip
+        self._searcher: MicroBatcher[Search, list[list[Match]]] = MicroBatcher(
+            self._engine.search, name="store searcher", cost=lambda search: len(search.queries),
+            max_batch_cost=_SEARCHES_TOGETHER, max_queue_cost=_MAX_QUEUED_READS,
+        )  # fmt: skip
+        self._readers = Workers(name="store reader", threads=2, max_queue=_MAX_QUEUED_READS)
+
+    @property
+    def dim(self) -> int:
+        """The length of every vector."""
+        return self._dim
+
+    @property
+    def limits(self) -> Limits:
+        """How large one call may be."""
+        return self._limits
+
+    async def aadd_batch(
+        self,
+        vectors: ArrayLike | Sequence[ArrayLike],
+        metadatas: Sequence[Metadata | None] | None = None,
+        uids: Sequence[str | None] | None = None,
+        *,
+        namespace: str | None = None,
+        model_id: str | None = None,
+        sources: Sequence[str | None] | None = None,
+        expires_in_s: Sequence[float | None] | None = None,
+    ) -> list[str]:
+        """See `VectorStore.aadd_batch`. Concurrent callers share one transaction and one fsync."""
+        self._check_open()
+        matrix = self._checked_vectors(vectors, field="vectors")
+        n = len(matrix)
+        now = time.time()
+        given = checked_list(uids, n, field="uids")
+        made = iter(new_uids(sum(uid is None for uid in given)))
+        addition = Addition(
+            scope=Scope("", checked_name(DEFAULT_NAMESPACE if namespace is None else namespace, "namespace")),
+            uids=[
+                next(made) if uid is None else checked_uid(uid, field=f"uids[{i}]", limits=self._limits)
+                for i, uid in enumerate(given)
+            ],
+            known_new=all(uid is None for uid in given),
+            documents=[
+                checked_document(metadata, field=f"metadatas[{i}]", limits=self._limits)
+                for i, metadata in enumerate(checked_list(metadatas, n, field="metadatas"))
+            ],
+            vectors=matrix,
+            model_id=model_id,
+            sources=[
+                checked_source(source, field=f"sources[{i}]")
+                for i, source in enumerate(checked_list(sources, n, field="sources"))
+            ],
+            now=now,
+            expires_at=[
+                expiry(lifetime, now, field=f"expires_in_s[{i}]")
+                for i, lifetime in enumerate(checked_list(expires_in_s, n, field="expires_in_s"))
+            ],
+        )
+        if n:
+            await self._writer.submit(addition)
+            self._sealer.wake()
+        return addition.uids
+
+    async def asearch_batch(
+        self,
+        query_vectors: ArrayLike | Sequence[ArrayLike],
+        top_k: int = 5,
+        *,
+        where: Where | None = None,
+        namespace: str | None = None,
+        return_scores: bool = True,
+    ) -> list[list[Match]]:
+        """See `VectorStore.asearch_batch`. Concurrent callers of equal namespace and filter share one pass."""
+        queries = self._queries(query_vectors, "query_vectors")
+        search = self._search(queries, top_k, where, namespace, return_scores)
+        return await self._searcher.submit(search) if len(queries) else []
+
+    async def asearch_with_filter(
+        self,
+        query_vector: ArrayLike,
+        top_k: int,
+        filter_fn: FilterFn,
+        *,
+        where: Where | None = None,
+        namespace: str | None = None,
+    ) -> list[Match]:
+        """See `VectorStore.asearch_with_filter`."""
+        if not callable(filter_fn):
+            raise InvalidInputError(f"filter_fn must be callable, not {type(filter_fn).__name__}", field="filter_fn")
+        search = self._search(self._queries([query_vector], "query_vector"), top_k, where, namespace, True)
+        return await self._readers.submit(partial(self._engine.search_with_predicate, search, filter_fn))
+
+    async def aget(self, uids: Sequence[str], *, namespace: str | None = None) -> list[Record]:
+        """See `VectorStore.aget`."""
+        names = self._checked_uids(uids)
+        return await self._readers.submit(partial(self._engine.get, names, self._scope(namespace)))
+
+    async def adelete(
+        self, uids: Sequence[str] | None = None, *, where: Where | None = None, namespace: str | None = None
+    ) -> int:
+        """See `VectorStore.adelete`."""
+        if uids is None and where is None:
+            raise InvalidInputError("give uids, where, or both", field="uids", hint="where={} deletes every record")
+        names = None if uids is None else self._checked_uids(uids)
+        removal = Removal(self._scope(namespace), names, self._tree(where))
+        return cast("int", await self._writer.submit(removal))
+
+    async def acount(self, where: Where | None = None, *, namespace: str | None = None) -> int:
+        """See `VectorStore.acount`."""
+        return await self._readers.submit(partial(self._engine.count, self._scope(namespace), self._tree(where)))
+
+    async def ascan(
+        self,
+        where: Where | None = None,
+        *,
+        after: str | None = None,
+        limit: int = 100,
+        namespace: str | None = None,
+    ) -> list[Record]:
+        """See `VectorStore.ascan`."""
+        scope, tree = self._scope(namespace), self._tree(where)
+        if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= self._limits.batch_records:
+            raise InvalidInputError(
+                f"limit must be an integer from 1 to {self._limits.batch_records}, not {limit!r}", field="limit"
+            )
+        start = "" if after is None else checked_uid(after, field="after", limits=self._limits)
+        return await self._readers.submit(partial(self._engine.scan, scope, tree, start, limit))
+
+    async def astats(self) -> dict[str, JSONValue]:
+        """Counters and sizes: records, namespaces, segments, tail, bytes on disk, and what was done since opening."""
+        self._check_open()
+        stats: dict[str, JSONValue] = {
+            "engine": "faiss",
+            "dim": self._dim,
+            "metric": self._metric,
+            "index": self._index_kind,
+            "path": None if self._folder is None else str(self._folder.path),
+        }
+        return {**stats, **await self._readers.submit(self._engine.stats)}
+
+    def _scope(self, namespace: str | None) -> Scope | None:
+        self._check_open()
+        return None if namespace is None else Scope("", checked_name(namespace, "namespace"))
+
+    def _tree(self, where: Where | None) -> Filter | None:
+        return None if where is None else parse(where, max_terms=self._limits.filter_terms)
+
+    def _checked_uids(self, uids: Sequence[str]) -> list[str]:
+        if isinstance(uids, str) or not isinstance(uids, Sequence):
+            raise InvalidInputError("uids must be a list of strings", field="uids", hint="put a single uid in a list")
+        self._check_batch(len(uids), "uids")
+        return [checked_uid(uid, field=f"uids[{i}]", limits=self._limits) for i, uid in enumerate(uids)]
+
+    def _checked_vectors(self, vectors: ArrayLike | Sequence[ArrayLike], *, field: str) -> Matrix:
+        if isinstance(vectors, Sequence):
+            self._check_batch(len(vectors), field)
+        matrix = checked_matrix(vectors, self._dim, field=field)
+        self._check_batch(len(matrix), field)
+        if self._metric == "cosine":
+            unit_rows(matrix, field=field)  # refuses zero vectors; rows keep what the caller gave
+        return matrix
+
+    def _check_batch(self, n: int, field: str) -> None:
+        if n > self._limits.batch_records:
+            raise InvalidInputError(
+                f"{field} has {n} entries, the limit of one batch is {self._limits.batch_records}",
+                field=field,
+                hint="send several batches, or raise limits.batch_records",
+            )
+
+    def _queries(self, vectors: ArrayLike | Sequence[ArrayLike], field: str) -> Matrix:
+        self._check_open()
+        matrix = checked_matrix(vectors, self._dim, field=field)
+        self._check_batch(len(matrix), field)
+        return unit_rows(matrix, field=field) if self._metric == "cosine" else matrix
+
+    def _search(
+        self, queries: Matrix, top_k: int, where: Where | None, namespace: str | None, return_scores: bool
+    ) -> Search:
+        k = checked_top_k(top_k, limits=self._limits)
+        return Search(queries, k, self._scope(namespace), self._tree(where), return_scores)
+
+    def _publish(self, change: Publication) -> None:
+        """Let the writer thread carry out a change of the view, between two commits."""
+        self._writer.submit(change).wait()
+
+    def _release(self) -> None:
+        """Finish what was accepted, stop sealing, then let go of files and folder."""
+        self._sealer.close()
+        self._writer.close()
+        self._searcher.close()
+        self._readers.close()
+        self._rows.close()
+        if self._folder is not None:
+            self._folder.release()
+
+
+def _write_cost(write: Write) -> int:
+    return max(1, len(write.uids)) if isinstance(write, Addition) else 1

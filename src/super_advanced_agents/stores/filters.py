@@ -1,0 +1,276 @@
+"""The `where` language: a JSON-like dict, parsed once into a typed tree that every engine translates for itself.
+
+    {"type": "fact", "day": {"$gte": 5}, "$or": [{"city": "Paris"}, {"tags": {"$contains": "art"}}]}
+
+A key names a metadata field; dots reach into nested objects (`"place.city"`). Keys side by side are ANDed, and so are
+the operators of one key. A bare value means `$eq`.
+
+| operator | true when the field |
+|---|---|
+| `$eq`, `$in` | equals the value (one of the values); 1 equals 1.0, true does not equal 1 |
+| `$ne`, `$nin` | does not; a missing field does not equal anything |
+| `$gt $gte $lt $lte` | is a number and the bound is, or both are strings, and compares so |
+| `$exists` | is there (null counts as there), or is not, for false |
+| `$contains` | is a list holding the value, or a string holding it as a substring |
+| `$not` | does not meet the operators inside |
+
+`$and` and `$or` take lists of filters, `$not` beside keys takes one filter.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from super_advanced_agents.errors import FilterError
+from super_advanced_agents.types import JSONValue, Metadata, Where
+
+_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*")
+_MAX_KEY_CHARS = 128
+_MAX_DEPTH = 16
+
+RangeOperator: TypeAlias = Literal["$gt", "$gte", "$lt", "$lte"]
+Scalar: TypeAlias = "tuple[str, str | int | float | bool | None]"
+"""A JSON value made comparable: its kind, then the value (lists and objects as canonical text)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Equals:
+    """The field equals one of `values`."""
+
+    key: str
+    values: tuple[Scalar, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Compares:
+    """The field is of the bound's kind and on this side of it."""
+
+    key: str
+    operator: RangeOperator
+    bound: str | int | float
+
+
+@dataclass(frozen=True, slots=True)
+class Exists:
+    """The field is there."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Contains:
+    """The field is a list with this member, or a string with this substring."""
+
+    key: str
+    member: Scalar
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """The operand does not hold."""
+
+    operand: Filter
+
+
+@dataclass(frozen=True, slots=True)
+class And:
+    """Every operand holds; with none, everything does."""
+
+    operands: tuple[Filter, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Or:
+    """At least one operand holds."""
+
+    operands: tuple[Filter, ...]
+
+
+Filter: TypeAlias = Equals | Compares | Exists | Contains | Not | And | Or
+
+
+def scalar(value: JSONValue) -> Scalar:
+    """Make a JSON value comparable and hashable: kinds never equal each other, 1 equals 1.0."""
+    if value is None:
+        return ("null", None)
+    if isinstance(value, bool):
+        return ("bool", value)
+    if isinstance(value, int | float):
+        return ("number", value)
+    if isinstance(value, str):
+        return ("string", value)
+    return ("json", _canonical(value))
+
+
+def _canonical(value: JSONValue) -> str:
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(_canonical(item) for item in value) + "]"
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key!r}:{_canonical(value[key])}" for key in sorted(value)) + "}"
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return repr(value)
+
+
+MISSING = object()
+
+
+def field_of(metadata: Mapping[str, JSONValue], key: str) -> JSONValue | object:
+    """The value `key` names in `metadata`, or `MISSING`; a key with dots in its own name comes before a path."""
+    if key in metadata:
+        return metadata[key]
+    value: JSONValue | Mapping[str, JSONValue] = metadata
+    for part in key.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            return MISSING
+        value = value[part]
+    return value
+
+
+def parse(where: Where, *, max_terms: int = 64) -> Filter:
+    """Turn a `where` dict into the typed tree.
+
+    Raises:
+        FilterError: naming the key or operator that is wrong.
+    """
+    parser = _Parser(max_terms)
+    return parser.filter(where, depth=0)
+
+
+class _Parser:
+    def __init__(self, max_terms: int) -> None:
+        self._max_terms = max_terms
+        self._terms = 0
+
+    def filter(self, where: object, depth: int) -> Filter:
+        if not isinstance(where, Mapping):
+            raise FilterError(f"a filter must be an object, not {type(where).__name__}", field="where")
+        if depth > _MAX_DEPTH:
+            raise FilterError(f"the filter is nested deeper than {_MAX_DEPTH}", field="where")
+        parts: list[Filter] = []
+        for key, condition in where.items():
+            if key in ("$and", "$or"):
+                if not isinstance(condition, list | tuple) or not condition:
+                    raise FilterError(f"{key} takes a list of at least one filter", field="where")
+                operands = tuple(self.filter(operand, depth + 1) for operand in condition)
+                parts.append(And(operands) if key == "$and" else Or(operands))
+            elif key == "$not":
+                parts.append(Not(self.filter(condition, depth + 1)))
+            else:
+                parts.append(self._conditions(_checked_key(key), condition, depth + 1))
+        return parts[0] if len(parts) == 1 else And(tuple(parts))
+
+    def _conditions(self, key: str, condition: object, depth: int) -> Filter:
+        is_operators = isinstance(condition, Mapping) and any(str(name).startswith("$") for name in condition)
+        if not is_operators:
+            return self._term(key, "$eq", condition, depth)
+        assert isinstance(condition, Mapping)
+        parts = tuple(self._term(key, name, operand, depth) for name, operand in condition.items())
+        return parts[0] if len(parts) == 1 else And(parts)
+
+    def _term(self, key: str, operator: object, operand: object, depth: int) -> Filter:
+        if operator == "$not":
+            if not isinstance(operand, Mapping) or not operand or depth > _MAX_DEPTH:
+                raise FilterError(f"$not of {key!r} takes an object of operators", field=key)
+            return Not(self._conditions(key, operand, depth + 1))
+        self._terms += 1
+        if self._terms > self._max_terms:
+            raise FilterError(f"the filter has more than {self._max_terms} terms", field="where")
+        return _comparison(key, operator, operand)
+
+
+def _comparison(key: str, operator: object, operand: object) -> Filter:
+    if operator in ("$eq", "$ne"):
+        equals = Equals(key, (scalar(_checked_value(key, operand)),))
+        return equals if operator == "$eq" else Not(equals)
+    if operator in ("$in", "$nin"):
+        if not isinstance(operand, list | tuple):
+            raise FilterError(f"{operator} of {key!r} takes a list", field=key)
+        among = Equals(key, tuple(scalar(_checked_value(key, value)) for value in operand))
+        return among if operator == "$in" else Not(among)
+    if operator in ("$gt", "$gte", "$lt", "$lte"):
+        if isinstance(operand, bool) or not isinstance(operand, str | int | float):
+            raise FilterError(f"{operator} of {key!r} takes a number or a string", field=key)
+        _checked_value(key, operand)
+        return Compares(key, operator, operand)
+    if operator == "$exists":
+        if not isinstance(operand, bool):
+            raise FilterError(f"$exists of {key!r} takes true or false", field=key)
+        return Exists(key) if operand else Not(Exists(key))
+    if operator == "$contains":
+        return Contains(key, scalar(_checked_value(key, operand)))
+    raise FilterError(
+        f"unknown operator {operator!r} for {key!r}",
+        field=key,
+        hint="use $eq $ne $gt $gte $lt $lte $in $nin $exists $contains $not",
+    )
+
+
+def _checked_key(key: object) -> str:
+    if not isinstance(key, str) or len(key) > _MAX_KEY_CHARS or _KEY.fullmatch(key) is None:
+        raise FilterError(
+            f"{str(key)[:80]!r} is not a field or $and, $or, $not",
+            field="where",
+            hint="a field is letters, digits, '_' and '-', with dots into nested objects",
+        )
+    return key
+
+
+def _checked_value(key: str, value: object, depth: int = 0) -> JSONValue:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise FilterError(f"the value for {key!r} is not finite", field=key)
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    if depth < _MAX_DEPTH and isinstance(value, list | tuple):
+        return [_checked_value(key, item, depth + 1) for item in value]
+    if depth < _MAX_DEPTH and isinstance(value, dict) and all(isinstance(name, str) for name in value):
+        return {name: _checked_value(key, item, depth + 1) for name, item in value.items()}
+    raise FilterError(f"the value for {key!r} is not JSON", field=key)
+
+
+def compares(value: JSONValue | object, operator: RangeOperator, bound: str | int | float) -> bool:
+    """Whether `value <operator> bound`; False for values of another kind."""
+    if isinstance(value, bool) or isinstance(value, str) is not isinstance(bound, str):
+        return False
+    if not isinstance(value, str | int | float):
+        return False
+    return _COMPARE[operator](value, bound)
+
+
+_COMPARE: dict[str, Callable[..., bool]] = {
+    "$gt": lambda value, bound: value > bound,
+    "$gte": lambda value, bound: value >= bound,
+    "$lt": lambda value, bound: value < bound,
+    "$lte": lambda value, bound: value <= bound,
+}
+
+
+def contains(value: JSONValue | object, member: Scalar) -> bool:
+    """Whether `value` is a list holding `member`, or a string holding it as a substring."""
+    if isinstance(value, str):
+        return member[0] == "string" and isinstance(member[1], str) and member[1] in value
+    return isinstance(value, list | tuple) and any(scalar(item) == member for item in value)
+
+
+def matches(tree: Filter, metadata: Metadata) -> bool:
+    """Evaluate the tree on one metadata object: the definition that every index must agree with."""
+    match tree:
+        case Equals(key, values):
+            value = field_of(metadata, key)
+            return value is not MISSING and scalar(value) in values  # type: ignore[arg-type]  # MISSING is ruled out
+        case Compares(key, operator, bound):
+            return compares(field_of(metadata, key), operator, bound)
+        case Exists(key):
+            return field_of(metadata, key) is not MISSING
+        case Contains(key, member):
+            return contains(field_of(metadata, key), member)
+        case Not(operand):
+            return not matches(operand, metadata)
+        case And(operands):
+            return all(matches(operand, metadata) for operand in operands)
+        case Or(operands):
+            return any(matches(operand, metadata) for operand in operands)

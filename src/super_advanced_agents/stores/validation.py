@@ -1,0 +1,193 @@
+"""Checks of what callers hand to a store; whatever passes here can be stored by any engine."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import orjson
+from numpy.typing import ArrayLike
+
+from super_advanced_agents.config import Limits, checked_text
+from super_advanced_agents.errors import DimensionMismatchError, InvalidInputError
+from super_advanced_agents.types import JSONValue, Matrix
+
+_SOURCE_CHARS = 1024
+
+
+class Document(NamedTuple):
+    """One record's metadata, ready to be stored: its text apart from the rest, which is JSON."""
+
+    text: str | None
+    json: bytes
+
+
+def checked_matrix(vectors: ArrayLike | Sequence[ArrayLike], dim: int, *, field: str) -> Matrix:
+    """Return `vectors` as a fresh (n, dim) float32 matrix of finite numbers.
+
+    Raises:
+        DimensionMismatchError: a row has another length than `dim`.
+        InvalidInputError: not numbers, not finite, or too large for float32.
+    """
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):
+            matrix = np.array(vectors, dtype=np.float32, order="C", ndmin=1)
+    except (TypeError, ValueError) as exc:
+        raise _why_not_a_matrix(vectors, dim, field) from exc
+    if matrix.size == 0 and matrix.ndim <= 2 and len(matrix) == 0:
+        return np.empty((0, dim), dtype=np.float32)
+    if matrix.ndim != 2:
+        raise InvalidInputError(f"{field} must be (n, {dim}) numbers, not of shape {matrix.shape}", field=field)
+    if matrix.shape[1] != dim:
+        raise DimensionMismatchError(
+            f"{field} has {matrix.shape[1]} numbers a vector, the store holds {dim}", field=field
+        )
+    finite = np.isfinite(matrix).all(axis=1)
+    if not finite.all():
+        row = int(np.argmin(finite))
+        raise InvalidInputError(f"{field}[{row}] holds a number that is not a finite float32", field=f"{field}[{row}]")
+    return matrix
+
+
+def _why_not_a_matrix(vectors: object, dim: int, field: str) -> InvalidInputError:
+    """Find the row that made the conversion fail, so that the message can name it."""
+    if isinstance(vectors, Sequence):
+        for row, vector in enumerate(vectors):
+            try:
+                shape = np.shape(np.asarray(vector, dtype=np.float32))
+            except (TypeError, ValueError):
+                return InvalidInputError(f"{field}[{row}] is not a list of numbers", field=f"{field}[{row}]")
+            if shape != (dim,):
+                return DimensionMismatchError(
+                    f"{field}[{row}] is of shape {shape}, the store holds ({dim},)", field=f"{field}[{row}]"
+                )
+    return InvalidInputError(f"{field} is not a matrix of numbers", field=field)
+
+
+def unit_rows(matrix: Matrix, *, field: str) -> Matrix:
+    """Return the rows scaled to length 1.
+
+    Raises:
+        InvalidInputError: a row is zero, so it has no direction.
+    """
+    norms = np.sqrt(np.einsum("ij,ij->i", matrix, matrix, dtype=np.float64))
+    if not norms.all():
+        row = int(np.argmin(norms))
+        raise InvalidInputError(
+            f"{field}[{row}] is zero, which has no cosine with anything",
+            field=f"{field}[{row}]",
+            hint="leave it out, or use metric='dot'",
+        )
+    units: Matrix = (matrix / norms[:, None]).astype(np.float32, copy=False)
+    return units
+
+
+def checked_document(metadata: object, *, field: str, limits: Limits) -> Document:
+    """Split a metadata object into its text and the rest as JSON.
+
+    Raises:
+        InvalidInputError: not a JSON object, too large, too deep, or a text that cannot be remembered.
+    """
+    if metadata is None:
+        return Document(None, b"{}")
+    if not isinstance(metadata, dict):
+        raise InvalidInputError(f"{field} must be an object, not {type(metadata).__name__}", field=field)
+    text = metadata.get("text")
+    rest = metadata
+    if isinstance(text, str):
+        checked_text(text, f"{field}.text", max_bytes=limits.text_bytes)
+        rest = {key: value for key, value in metadata.items() if key != "text"}
+    else:
+        text = None
+    _check_json(rest, field, limits.metadata_depth)
+    try:
+        encoded = orjson.dumps(rest)
+    except (TypeError, orjson.JSONEncodeError) as exc:
+        raise InvalidInputError(
+            f"{field} cannot be stored as JSON",
+            field=field,
+            hint="integers have at most 64 bits, texts no lone surrogates",
+        ) from exc
+    if len(encoded) > limits.metadata_bytes:
+        raise InvalidInputError(
+            f"{field} is {len(encoded)} bytes of JSON, the limit is {limits.metadata_bytes}", field=field
+        )
+    return Document(text, encoded)
+
+
+def _check_json(value: object, field: str, depth: int) -> None:
+    """Refuse what JSON cannot say; orjson alone would store NaN as null and dates as texts."""
+    if depth < 0:
+        raise InvalidInputError(
+            f"{field} is nested too deeply", field=field, hint="flatten it, or raise metadata_depth"
+        )
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise InvalidInputError(f"{field} has a key that is not a string", field=field)
+            _check_json(item, field, depth - 1)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _check_json(item, field, depth - 1)
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            raise InvalidInputError(f"{field} holds a number that is not finite", field=field)
+    elif value is not None and type(value) not in (str, int, bool):
+        raise InvalidInputError(f"{field} holds a {type(value).__name__}, which is not JSON", field=field)
+
+
+def checked_uid(uid: object, *, field: str, limits: Limits) -> str:
+    """Return `uid` if it can name a record.
+
+    Raises:
+        InvalidInputError: empty, too long, or with characters that cannot be stored.
+    """
+    if not isinstance(uid, str):
+        raise InvalidInputError(f"{field} must be a string, not {type(uid).__name__}", field=field)
+    if not 0 < len(uid) <= limits.uid_chars:
+        raise InvalidInputError(f"{field} must have 1 to {limits.uid_chars} characters", field=field)
+    if not uid.isprintable():  # control characters, NUL and lone surrogates
+        raise InvalidInputError(f"{field} holds a character that cannot be printed", field=field)
+    return uid
+
+
+def checked_source(source: object, *, field: str) -> str | None:
+    """Return where a record came from: None, or a printable string of at most 1,024 characters."""
+    if source is None or (isinstance(source, str) and 0 < len(source) <= _SOURCE_CHARS and source.isprintable()):
+        return source
+    raise InvalidInputError(f"{field} must be a printable string of 1 to {_SOURCE_CHARS} characters", field=field)
+
+
+def checked_list(values: Sequence[object] | None, n: int, *, field: str) -> Sequence[object]:
+    """Return a sequence of exactly `n` values, None for each when there are none."""
+    if values is None:
+        return [None] * n
+    if isinstance(values, str) or not isinstance(values, Sequence):
+        raise InvalidInputError(f"{field} must be a list, not {type(values).__name__}", field=field)
+    if len(values) != n:
+        raise InvalidInputError(f"{field} has {len(values)} entries for {n} vectors", field=field)
+    return values
+
+
+def checked_top_k(top_k: int, *, limits: Limits) -> int:
+    """Return `top_k` if it is within bounds."""
+    if isinstance(top_k, bool) or not isinstance(top_k, int) or not 1 <= top_k <= limits.top_k:
+        raise InvalidInputError(f"top_k must be an integer from 1 to {limits.top_k}, not {top_k!r}", field="top_k")
+    return top_k
+
+
+def expiry(expires_in_s: object, now: float, *, field: str) -> float | None:
+    """Turn a lifetime into a point in time (seconds since the epoch), or None."""
+    if expires_in_s is None:
+        return None
+    if isinstance(expires_in_s, bool) or not isinstance(expires_in_s, int | float) or not 0 < expires_in_s < math.inf:
+        raise InvalidInputError(f"{field} must be a positive number of seconds, not {expires_in_s!r}", field=field)
+    return now + expires_in_s
+
+
+def with_text(text: str | None, encoded: bytes | str) -> dict[str, JSONValue]:
+    """The metadata object a record was added with, from its stored halves."""
+    rest: dict[str, JSONValue] = orjson.loads(encoded)
+    return rest if text is None else {"text": text, **rest}
