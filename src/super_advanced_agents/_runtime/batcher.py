@@ -155,10 +155,8 @@ class MicroBatcher(Generic[Item, Result]):
 
     def _take(self) -> list[tuple[Item, int, Ticket[Result]]]:
         """Wait for work and take what fits one batch; empty when the worker should end."""
-        batch: list[tuple[Item, int, Ticket[Result]]] = []
-        budget = self._max_batch_cost
         with self._changed:
-            while not batch:
+            while True:
                 while not self._queue:
                     self._idle_workers += 1
                     woken = self._changed.wait(_IDLE_S) if not self._closed else False
@@ -166,14 +164,20 @@ class MicroBatcher(Generic[Item, Result]):
                     if not woken and not self._queue:
                         self._workers.discard(threading.current_thread())
                         return []
-                while self._queue and (not batch or self._queue[0][1] <= budget):
-                    entry = self._queue.popleft()
-                    self._queued_cost -= entry[1]
-                    if not entry[2].cancelled:
-                        batch.append(entry)
-                        budget -= entry[1]
-                del entry  # a cancelled one must not be held through the next wait
-            self._running.update(ticket for _, _, ticket in batch)
+                if batch := self._next_batch():
+                    self._running.update(ticket for _, _, ticket in batch)
+                    return batch
+
+    def _next_batch(self) -> list[tuple[Item, int, Ticket[Result]]]:
+        """Take what fits, dropping what was cancelled: apart, so that no local name holds it through the next wait."""
+        batch: list[tuple[Item, int, Ticket[Result]]] = []
+        budget = self._max_batch_cost
+        while self._queue and (not batch or self._queue[0][1] <= budget):
+            entry = self._queue.popleft()
+            self._queued_cost -= entry[1]
+            if not entry[2].cancelled:
+                batch.append(entry)
+                budget -= entry[1]
         return batch
 
     def _drop_cancelled(self) -> None:
