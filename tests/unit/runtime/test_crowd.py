@@ -149,7 +149,7 @@ async def test_closing_in_the_middle_of_a_crowd_settles_everybody(workers: Worke
 
 
 @pytest.mark.load
-async def test_memory_stays_level_over_a_million_calls(tagger: Tagger) -> None:
+async def test_memory_stays_level_over_half_a_million_calls(tagger: Tagger) -> None:
     """A long run of calls and cancellations grows neither the queue nor the process."""
     import psutil
 
