@@ -1,1 +1,67 @@
-"""Agents that remember: embed, store, find and answer, asynchronously, on one machine or many."""
+"""Agents that remember: embed, store, find and answer, asynchronously, on one machine or many.
+
+Names are imported when they are first used, so that `import super_advanced_agents` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from super_advanced_agents.agents import AsyncLLMAgent, LLMAgent
+    from super_advanced_agents.client import DistributedVectorStoreStub
+    from super_advanced_agents.config import Limits
+    from super_advanced_agents.embeddings import EmbeddingPipeline
+    from super_advanced_agents.errors import SuperAdvancedAgentsError
+    from super_advanced_agents.generation import AsyncLLMWrapper, LLMGenerator
+    from super_advanced_agents.stores import FAISSVectorStore, VectorStore
+    from super_advanced_agents.types import Answer, ChatMessage, Match, Memory, Record, Turn
+
+_HOMES = {
+    "Answer": "types",
+    "AsyncLLMAgent": "agents",
+    "AsyncLLMWrapper": "generation",
+    "ChatMessage": "types",
+    "DistributedVectorStoreStub": "client",
+    "EmbeddingPipeline": "embeddings",
+    "FAISSVectorStore": "stores",
+    "LLMAgent": "agents",
+    "LLMGenerator": "generation",
+    "Limits": "config",
+    "Match": "types",
+    "Memory": "types",
+    "Record": "types",
+    "SuperAdvancedAgentsError": "errors",
+    "Turn": "types",
+    "VectorStore": "stores",
+}
+
+__all__ = [
+    "Answer",
+    "AsyncLLMAgent",
+    "AsyncLLMWrapper",
+    "ChatMessage",
+    "DistributedVectorStoreStub",
+    "EmbeddingPipeline",
+    "FAISSVectorStore",
+    "LLMAgent",
+    "LLMGenerator",
+    "Limits",
+    "Match",
+    "Memory",
+    "Record",
+    "SuperAdvancedAgentsError",
+    "Turn",
+    "VectorStore",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,103 @@
+"""What callers hand to an agent, made into records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+
+from super_advanced_agents.config import Limits, checked_text
+from super_advanced_agents.errors import InvalidInputError
+from super_advanced_agents.types import JSONValue, Memory, Metadata, Turn, Where
+
+_LIMITS = Limits()
+_OWN_KEYS = frozenset({"text", "type"})
+_TURN_KEYS = frozenset({"speaker", "session", "turn", "created_at"})
+
+
+def as_memories(items: Sequence[str | Memory | Mapping[str, JSONValue]]) -> list[Memory]:
+    """Accept texts, `Memory` values and dicts of the same fields."""
+    if isinstance(items, str | Mapping) or not isinstance(items, Sequence):
+        raise InvalidInputError("items must be a list of texts, Memory values or dicts", field="items")
+    return [_memory(item, f"items[{i}]") for i, item in enumerate(items)]
+
+
+def _memory(item: object, field: str) -> Memory:
+    if isinstance(item, str):
+        return Memory(text=item)
+    if isinstance(item, Memory):
+        return item
+    return Memory(**_checked_fields(item, Memory, ("text",), field))  # type: ignore[arg-type]  # values are checked later
+
+
+def as_turns(turns: Sequence[Turn | Mapping[str, JSONValue]]) -> list[Turn]:
+    """Accept `Turn` values and dicts of the same fields."""
+    if isinstance(turns, str | Mapping) or not isinstance(turns, Sequence):
+        raise InvalidInputError("turns must be a list of Turn values or dicts", field="turns")
+    checked = []
+    for i, item in enumerate(turns):
+        field = f"turns[{i}]"
+        # The values are checked right below, and by whoever they are handed on to.
+        turn = item if isinstance(item, Turn) else Turn(**_checked_fields(item, Turn, ("speaker", "text"), field))  # type: ignore[arg-type]
+        checked_text(turn.speaker, f"{field}.speaker", max_bytes=_LIMITS.uid_chars)
+        checked_text(turn.text, f"{field}.text", max_bytes=_LIMITS.text_bytes)
+        checked.append(turn)
+    return checked
+
+
+def _checked_fields(
+    item: object, kind: type[Memory] | type[Turn], required: Sequence[str], field: str
+) -> dict[str, object]:
+    if not isinstance(item, Mapping):
+        raise InvalidInputError(f"{field} must be a dict or a {kind.__name__}, not {type(item).__name__}", field=field)
+    known = {each.name for each in fields(kind)}
+    for name in item:
+        if name not in known:
+            raise InvalidInputError(
+                f"{field} has an unknown key {str(name)[:64]!r}",
+                field=field,
+                hint=f"known are {', '.join(sorted(known))}; further metadata goes into 'extra'",
+            )
+    for name in required:
+        if not isinstance(item.get(name), str):
+            raise InvalidInputError(f"{field} needs a string {name!r}", field=f"{field}.{name}")
+    return dict(item)
+
+
+def memory_metadata(memory: Memory, *, field: str = "") -> Metadata:
+    """The metadata of a text memory: its text, its type, and what the caller adds."""
+    prefix = f"{field}." if field else ""
+    checked_text(memory.text, f"{prefix}text", max_bytes=_LIMITS.text_bytes)
+    checked_text(memory.memory_type, f"{prefix}memory_type", max_bytes=_LIMITS.uid_chars)
+    extra = _extra(memory.extra, f"{prefix}extra", _OWN_KEYS)
+    return {"text": memory.text, "type": memory.memory_type, **extra}
+
+
+def turn_memory(turn: Turn, session: str | None, position: int) -> Memory:
+    """A turn as a memory: who said what, in which session, and where in it."""
+    metadata: dict[str, JSONValue] = {"speaker": turn.speaker, "turn": position}
+    if session is not None:
+        metadata["session"] = session
+    if turn.created_at is not None:
+        metadata["created_at"] = turn.created_at
+    extra = _extra(turn.extra, f"turns[{position}].extra", _TURN_KEYS)
+    return Memory(text=f"{turn.speaker}: {turn.text}", memory_type="turn", uid=turn.uid, extra={**metadata, **extra})
+
+
+def _extra(extra: object, field: str, reserved: frozenset[str]) -> dict[str, JSONValue]:
+    if extra is None:
+        return {}
+    if not isinstance(extra, Mapping):
+        raise InvalidInputError(f"{field} must be a dict, not {type(extra).__name__}", field=field)
+    taken = reserved.intersection(extra)
+    if taken:
+        raise InvalidInputError(f"{field} may not hold {min(taken)!r}", field=field, hint="the agent sets it itself")
+    return dict(extra)
+
+
+def of_type(memory_type: str | None, where: Where | None) -> Where | None:
+    """`where`, narrowed to one memory type."""
+    if memory_type is None:
+        return where
+    checked_text(memory_type, "memory_type", max_bytes=_LIMITS.uid_chars)
+    only: Where = {"type": memory_type}
+    return only if where is None else {"$and": [dict(only), dict(where)]}

@@ -1,0 +1,5 @@
+"""The calling end of the contract."""
+
+from super_advanced_agents.client.stub import DistributedVectorStoreStub
+
+__all__ = ["DistributedVectorStoreStub"]

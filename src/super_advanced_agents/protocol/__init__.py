@@ -1,0 +1,1 @@
+"""What goes over a wire between a client and a served store, agent or orchestrator."""
