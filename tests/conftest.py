@@ -9,10 +9,15 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from blockbuster import blockbuster_ctx
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from super_advanced_agents.embeddings import EmbeddingPipeline
+    from super_advanced_agents.generation import LLMGenerator
 
 settings.register_profile("project", deadline=None, print_blob=True)  # no test is timed
 settings.load_profile("project")
@@ -57,13 +62,40 @@ def _loop_is_never_blocked(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session")
+def embedder() -> Iterator[EmbeddingPipeline]:
+    """The default embedding model, loaded once for each test process; `make test` has pulled it."""
+    from super_advanced_agents.embeddings import EmbeddingPipeline
+
+    with EmbeddingPipeline() as pipeline:
+        pipeline.embed("ready")
+        yield pipeline
+
+
+@pytest.fixture(scope="session")
+def llm() -> Iterator[LLMGenerator]:
+    """The default language model, loaded once for each test process; `make test` has pulled it."""
+    from super_advanced_agents.generation import LLMGenerator
+
+    with LLMGenerator() as generator:
+        generator.generate("Hello", max_length=1)
+        yield generator
+
+
+_SESSION_THREADS = {"embedder": ("embeddings",), "llm": ("generation",)}
+"""Threads of what outlives a test that uses it: they come and go with the work."""
+
+
 @pytest.fixture(autouse=True)
-def _nothing_is_left_behind() -> Iterator[None]:
+def _nothing_is_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fail a test after which a thread it started still runs, or a file or socket it opened is still open."""
+    lasting = _LASTING_THREADS
+    for name in _SESSION_THREADS.keys() & set(request.fixturenames):
+        lasting += _SESSION_THREADS[name]
     threads_before, files_before = set(threading.enumerate()), _open_files()
     yield
     deadline = time.monotonic() + _GRACE_S
-    started = [t for t in threading.enumerate() if t not in threads_before and not t.name.startswith(_LASTING_THREADS)]
+    started = [t for t in threading.enumerate() if t not in threads_before and not t.name.startswith(lasting)]
     for thread in started:
         thread.join(max(0.0, deadline - time.monotonic()))
     running = sorted(thread.name for thread in started if thread.is_alive())
