@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import super_advanced_agents
+
 PACKAGE = "super_advanced_agents"
 SOURCE = Path(__file__).resolve().parent.parent.parent / "src"
 MODULES = sorted(SOURCE.rglob("*.py"))
+
+ROOMS = [path for path in MODULES if path.name == "__init__.py" and path != SOURCE / PACKAGE / path.name]
 
 LAYERS: list[set[str]] = [
     {"errors"},
@@ -67,6 +74,15 @@ def room_imported(module: str, name: str) -> str:
     return name if name in RANK or name in OUTSIDE_THE_LIBRARY else ""
 
 
+def _imported_names(body: list[ast.stmt]) -> list[str]:
+    return [
+        alias.asname or alias.name
+        for node in body
+        if isinstance(node, ast.ImportFrom) and node.module != "__future__"
+        for alias in node.names
+    ]
+
+
 def _id(path: Path) -> str:
     return str(path.relative_to(SOURCE))
 
@@ -101,7 +117,7 @@ def test_private_names_stay_in_their_room(path: Path) -> None:
         assert not below, f"{_id(path)} imports the private {'.'.join([module, name])}"
 
 
-@pytest.mark.parametrize("path", [path for path in MODULES if path.name == "__init__.py"], ids=_id)
+@pytest.mark.parametrize("path", ROOMS, ids=_id)
 def test_an_init_file_only_re_exports(path: Path) -> None:
     """A docstring, imports and `__all__`; code lives in modules with names."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
@@ -111,19 +127,47 @@ def test_an_init_file_only_re_exports(path: Path) -> None:
         assert is_all or isinstance(node, (ast.Import, ast.ImportFrom)), f"{_id(path)}:{node.lineno} is neither"
 
 
-@pytest.mark.parametrize("path", [path for path in MODULES if path.name == "__init__.py"], ids=_id)
+@pytest.mark.parametrize("path", ROOMS, ids=_id)
 def test_an_init_file_exports_what_it_imports(path: Path) -> None:
-    """`__all__` is sorted and lists exactly the imported names."""
+    """`__all__` lists exactly the imported names."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    names = [
-        alias.asname or alias.name
-        for node in tree.body
-        if isinstance(node, ast.ImportFrom) and node.module != "__future__"
-        for alias in node.names
-    ]
     listed = [ast.literal_eval(node.value) for node in tree.body if isinstance(node, ast.Assign)]
-    assert sorted(names) == sorted(listed[0] if listed else [])
-    assert len(set(names)) == len(names)
+    assert sorted(_imported_names(tree.body)) == sorted(listed[0] if listed else [])
+
+
+def test_the_packages_own_face_re_exports_on_first_use() -> None:
+    """Type checkers, `__all__` and the table of homes name the same things, and each is found where they say."""
+    path = SOURCE / PACKAGE / "__init__.py"
+    for_checkers = [node for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, ast.If)]
+    names = _imported_names(for_checkers[0].body)
+    assert sorted(names) == sorted(super_advanced_agents.__all__) == sorted(super_advanced_agents._HOMES)
+    for module, name in imported(path):
+        if name in names:
+            assert module == f"{PACKAGE}.{super_advanced_agents._HOMES[name]}"
+            assert getattr(super_advanced_agents, name) is getattr(importlib.import_module(module), name)
+    assert set(names) <= set(dir(super_advanced_agents))
+    with pytest.raises(AttributeError, match="Nonsense"):
+        super_advanced_agents.Nonsense  # noqa: B018
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    """`import super_advanced_agents` imports no other library and starts no thread."""
+    script = (
+        "import sys, threading; before = set(sys.modules)\n"
+        "import super_advanced_agents\n"
+        "new = {name.partition('.')[0] for name in set(sys.modules) - before}\n"
+        "print(sorted(new - sys.stdlib_module_names), threading.active_count())"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("['super_advanced_agents'] 1\n", "")
+
+
+def test_the_name_of_the_specification_gives_the_same_classes() -> None:
+    """`async_llm_agent` re-exports, nothing more."""
+    module = importlib.import_module("async_llm_agent")
+    assert {"AsyncLLMAgent", "EmbeddingPipeline"} <= set(module.__all__)
+    for name in module.__all__:
+        assert getattr(module, name) is getattr(super_advanced_agents, name)
 
 
 @pytest.mark.parametrize(
