@@ -1,0 +1,225 @@
+"""Agents over a real store, a real embedding model and a real language model."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+
+import pytest
+
+from super_advanced_agents import AsyncLLMAgent, AsyncLLMWrapper, FAISSVectorStore, LLMAgent, Memory
+from super_advanced_agents.errors import ConfigurationError, InvalidInputError, ResourceClosedError
+
+FACTS = ["The Louvre is a museum in Paris.", "Bread is baked in an oven.", "Python is a programming language."]
+
+
+@pytest.fixture
+def store():
+    with FAISSVectorStore(dim=384) as opened:
+        yield opened
+
+
+@pytest.fixture
+def agent(store, embedder):
+    return AsyncLLMAgent("tester", store, embedder)
+
+
+async def test_what_was_remembered_is_found_by_meaning(agent):
+    """The memory nearest in meaning comes first, with its text, type, score and uid."""
+    uids = [await agent.aadd_text_memory(fact) for fact in FACTS]
+    best, *rest = await agent.asearch_text("an art gallery in France", top_k=3)
+    assert best.metadata == {"text": FACTS[0], "type": "fact"}
+    assert best.uid == uids[0]
+    assert 1 >= best.score >= max(match.score for match in rest)
+
+
+async def test_many_memories_at_once_keep_their_order(agent):
+    """Uids come back in the order of the items, whatever way each was said, over several batches."""
+    items = [Memory(text=f"note {i}", uid=f"n{i}", memory_type="note") for i in range(1_003)]
+    assert await agent.aadd_text_memories(items) == [f"n{i}" for i in range(1_003)]
+    assert await agent.acount({"type": "note"}) == 1_003
+    assert (await agent.aget("n1002")).text == "note 1002"
+
+
+async def test_nothing_is_stored_when_one_item_is_wrong(agent):
+    """All items are checked before the first is stored."""
+    with pytest.raises(InvalidInputError) as caught:
+        await agent.aadd_text_memories(["fine", "also fine", ""])
+    assert caught.value.field == "items[2].text"
+    assert await agent.acount() == 0
+
+
+async def test_agents_see_only_their_own_memories_unless_they_share_a_namespace(store, embedder):
+    """Two agents on one store: apart by name, together by namespace, in every operation."""
+    ann, bob = AsyncLLMAgent("ann", store, embedder), AsyncLLMAgent("bob", store, embedder)
+    friend = AsyncLLMAgent("friend", store, embedder, namespace="ann")
+    uid = await ann.aadd_text_memory("Ann's secret is blue.", uid="secret")
+    await bob.aadd_text_memory("Bob's secret is red.", uid="secret")
+    assert [match.metadata["text"] for match in await bob.asearch_text("secret")] == ["Bob's secret is red."]
+    assert [match.metadata["text"] for match in await friend.asearch_text("secret")] == ["Ann's secret is blue."]
+    assert await bob.aforget([uid], where={"text": "Ann's secret is blue."}) == 0
+    assert await bob.aforget(where={}) == 1
+    assert (await ann.aget("secret")).text == "Ann's secret is blue."
+    assert await bob.aget("secret") is None
+    assert [record.uid for record in await friend.ascan()] == ["secret"]
+
+
+async def test_type_filter_and_predicate_narrow_a_search(agent):
+    """`memory_type`, `where` and `filter_fn` are all obeyed, together."""
+    for i, fact in enumerate(FACTS):
+        await agent.aadd_text_memory(fact, "fact" if i else "place", extra={"n": i})
+    assert [m.metadata["n"] for m in await agent.asearch_text("museum", memory_type="fact", top_k=1)] != [0]
+    assert [m.metadata["n"] for m in await agent.asearch_text("museum", where={"n": {"$gte": 2}})] == [2]
+    found = await agent.asearch_text("museum", 5, "fact", lambda metadata: metadata["n"] < 2)
+    assert [match.metadata["n"] for match in found] == [1]
+
+
+async def test_hybrid_search_keeps_only_what_contains_the_keyword(agent):
+    """The keyword is looked for in whatever case; None keeps everything."""
+    await agent.aadd_text_memories(FACTS)
+    assert [m.metadata["text"] for m in await agent.ahybrid_search("museum", "PYTHON")] == [FACTS[2]]
+    assert await agent.ahybrid_search("museum", "nowhere to be found") == []
+    assert len(await agent.ahybrid_search("museum", None, 2)) == 2
+
+
+async def test_turns_are_memories_of_a_session(agent):
+    """A conversation can be searched, filtered by session, and read in order."""
+    uids = await agent.aadd_turns(
+        [{"speaker": "Ann", "text": "I adopted a cat.", "uid": "d1"}, {"speaker": "Bob", "text": "What is her name?"}],
+        session="monday",
+    )
+    assert uids[0] == "d1"
+    [best, *_] = await agent.asearch_text("Who has a pet?", where={"session": "monday"})
+    assert best.metadata["text"] == "Ann: I adopted a cat."
+    assert [record.metadata["turn"] for record in await agent.ascan({"session": "monday"})] == [1, 0]
+
+
+async def test_a_memory_past_its_lifetime_is_gone(agent, monkeypatch):
+    """An expired memory is neither found, got, counted nor scanned."""
+    import time
+
+    await agent.aadd_text_memory("The parcel arrives today.", uid="p", expires_in_s=3_600, source="mail")
+    assert (await agent.aget("p")).source == "mail"
+    later = time.time() + 3_601
+    monkeypatch.setattr(time, "time", lambda: later)
+    assert await agent.asearch_text("parcel") == []
+    assert (await agent.aget("p"), await agent.acount(), await agent.ascan()) == (None, 0, [])
+
+
+@pytest.mark.parametrize("query", ["", "  ", "a\0b", "\ud800", 3])
+async def test_a_query_that_cannot_be_embedded_is_refused(agent, query):
+    """Queries are held to what texts are held to."""
+    with pytest.raises(InvalidInputError):
+        await agent.asearch_text(query)
+
+
+async def test_an_unknown_mode_is_refused(agent):
+    """The message lists the modes there are."""
+    with pytest.raises(InvalidInputError, match="hybrid, vector, keyword"):
+        await agent.asearch_text("museum", mode="magic")
+
+
+@pytest.mark.parametrize("name", ["", "a b", "../up", "x" * 65, None])
+def test_a_name_that_is_none_is_refused(store, embedder, name):
+    """Names are letters, digits, `_` and `-`, so they can stand in paths and addresses."""
+    with pytest.raises(InvalidInputError):
+        LLMAgent(name, store, embedder)
+
+
+async def test_sixty_four_callers_at_once_each_get_their_own(agent):
+    """Concurrent adds and searches do not mix up whose result is whose."""
+
+    async def remember_and_find(i: int) -> str:
+        await agent.aadd_text_memory(f"The code of door {i} is {i * 7919}.", uid=f"door{i}")
+        [found] = await agent.asearch_text(f"door {i}", 1, where={"text": f"The code of door {i} is {i * 7919}."})
+        return found.uid
+
+    assert await asyncio.gather(*(remember_and_find(i) for i in range(64))) == [f"door{i}" for i in range(64)]
+
+
+async def test_cancelled_searches_disturb_nobody(agent):
+    """Half of the callers go away; the others get their answers."""
+    await agent.aadd_text_memories(FACTS)
+    searches = [asyncio.create_task(agent.asearch_text(f"museum number {i}", 1)) for i in range(40)]
+    await asyncio.sleep(0)
+    for search in searches[::2]:
+        search.cancel()
+    results = await asyncio.gather(*searches, return_exceptions=True)
+    assert all(isinstance(result, asyncio.CancelledError) for result in results[::2])
+    assert all(len(result) == 1 for result in results[1::2])
+
+
+def test_the_blocking_twins_do_the_same(store, embedder):
+    """An `LLMAgent` needs no event loop."""
+    agent = LLMAgent("sync", store, embedder)
+    uid = agent.add_text_memory(FACTS[0])
+    assert agent.search_text("museum", 1)[0].uid == uid
+    assert agent.hybrid_search("museum", "louvre")[0].uid == uid
+    assert (agent.count(), agent.get(uid).text, len(agent.scan())) == (1, FACTS[0], 1)
+    assert agent.add_turns([{"speaker": "A", "text": "b"}]) == [record.uid for record in agent.scan({"type": "turn"})]
+    assert agent.forget([uid]) == 1
+
+
+def test_every_operation_has_its_twin_with_the_same_signature():
+    """`verb` and `averb` take the same arguments."""
+    verbs = [name for name, _ in inspect.getmembers(AsyncLLMAgent, inspect.isfunction) if not name.startswith("_")]
+    natives = [verb for verb in verbs if verb.startswith("a") and verb[1:] in verbs]
+    assert len(natives) == 11
+    for native in natives:
+        assert inspect.signature(getattr(AsyncLLMAgent, native)) == inspect.signature(getattr(LLMAgent, native[1:]))
+
+
+async def test_a_closed_store_says_so(embedder):
+    """Use after close is an error of the tree."""
+    store = FAISSVectorStore(dim=384)
+    agent = AsyncLLMAgent("late", store, embedder)
+    await store.aclose()
+    with pytest.raises(ResourceClosedError):
+        await agent.aadd_text_memory("too late")
+
+
+async def test_an_answer_comes_with_its_sources(store, embedder, llm):
+    """The model is shown the memories found, and they come back with what it said."""
+    agent = AsyncLLMAgent("teller", store, embedder, AsyncLLMWrapper(llm))
+    await agent.aadd_text_memories(["The Eiffel Tower is in Paris.", "Cats sleep a lot."])
+    answer = await agent.aask("In which city is the Eiffel Tower?", top_k=1)
+    assert "Paris" in answer.text
+    assert [source.metadata["text"] for source in answer.sources] == ["The Eiffel Tower is in Paris."]
+    assert (await agent.aask("In which city is the Eiffel Tower?", top_k=1)).text == answer.text
+
+
+async def test_a_streamed_answer_is_the_answer_in_pieces(store, embedder, llm):
+    """The pieces joined are what `ask` says; leaving early is allowed."""
+    agent = AsyncLLMAgent("teller", store, embedder, llm)
+    await agent.aadd_text_memory("The Eiffel Tower is in Paris.")
+    question = "In which city is the Eiffel Tower?"
+    pieces = [piece async for piece in agent.astream_answer(question)]
+    assert len(pieces) > 1
+    assert "".join(pieces).strip() == (await agent.aask(question)).text
+    sources = await agent.asearch_text(question)
+    stream = agent.astream_answer(question, sources=sources)
+    assert await anext(stream)
+    await stream.aclose()
+
+
+def test_a_streamed_answer_can_be_read_without_a_loop(store, embedder, llm):
+    """The blocking twin of the stream is an ordinary generator."""
+    agent = LLMAgent("teller", store, embedder, llm)
+    agent.add_text_memory("The Eiffel Tower is in Paris.")
+    assert "Paris" in "".join(agent.stream_answer("In which city is the Eiffel Tower?"))
+
+
+async def test_with_nothing_remembered_the_model_is_not_asked(store, embedder, llm):
+    """An agent without memories says that it does not know, and names no source."""
+    agent = AsyncLLMAgent("empty", store, embedder, llm)
+    before = llm.stats()["requests"]
+    answer = await agent.aask("Who am I?")
+    assert (answer.sources, "not know" in answer.text) == ([], True)
+    assert [piece async for piece in agent.astream_answer("Who am I?")] == [answer.text]
+    assert llm.stats()["requests"] == before
+
+
+async def test_asking_without_a_language_model_says_what_is_missing(agent):
+    """The error names the argument to give."""
+    with pytest.raises(ConfigurationError, match="llm_generator"):
+        await agent.aask("Who am I?")
