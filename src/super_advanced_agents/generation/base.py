@@ -1,0 +1,198 @@
+"""What every language model engine offers, and the checked values it is called with."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from super_advanced_agents.errors import InvalidInputError
+from super_advanced_agents.types import ChatMessage
+
+Emit: TypeAlias = Callable[[str], bool]
+"""Takes a piece of text (empty: only a sign of life); returns False when nobody wants more."""
+
+OnInterruptible: TypeAlias = Callable[[Callable[[], None]], None]
+"""Takes what ends a wait of the engine from another thread, once nobody wants more; it must not block."""
+
+MessageLike: TypeAlias = ChatMessage | Mapping[str, str]
+"""A chat message, or a mapping with `"role"` and `"content"`."""
+
+ROLES = ("system", "user", "assistant")
+_MAX_SEED = 2**32 - 2  # llama.cpp reads 2**32 - 1 as "choose one at random"
+_MAX_STOPS = 16
+_MAX_STOP_CHARS = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationOptions:
+    """How one text is generated; checked when made.
+
+    Attributes:
+        max_length: new tokens at most.
+        stop: strings that end the text and never appear in it; at most 16.
+        temperature: 0 takes the likeliest token each time (greedy); above it samples.
+        seed: makes sampling repeatable; chosen at random when None.
+
+    Raises:
+        InvalidInputError: one of them is out of range; `field` names it.
+    """
+
+    max_length: int = 100
+    stop: Sequence[str] = ()
+    temperature: float = 0.0
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        if type(self.max_length) is not int or self.max_length < 1:
+            raise _invalid("max_length", f"must be a positive number of tokens, not {self.max_length!r}")
+        number = isinstance(self.temperature, int | float) and not isinstance(self.temperature, bool)
+        if not number or not math.isfinite(self.temperature) or self.temperature < 0:
+            raise _invalid("temperature", f"must be a finite number >= 0, not {self.temperature!r}")
+        if self.seed is not None and (type(self.seed) is not int or not 0 <= self.seed <= _MAX_SEED):
+            raise _invalid("seed", f"must be None or an integer from 0 to {_MAX_SEED}, not {self.seed!r}")
+        if isinstance(self.stop, str) or len(self.stop) > _MAX_STOPS:
+            raise _invalid("stop", f"must be a sequence of at most {_MAX_STOPS} strings")
+        for i, stop in enumerate(self.stop):
+            _check_text(stop, f"stop[{i}]")
+            if len(stop) > _MAX_STOP_CHARS:
+                raise _invalid(f"stop[{i}]", f"has {len(stop)} characters; the limit is {_MAX_STOP_CHARS}")
+        object.__setattr__(self, "stop", tuple(self.stop))
+
+
+class GenerationEngine(ABC):
+    """Turns a chat into text, one piece at a time; called from worker threads, `slots` of them at once.
+
+    `open` is called once before the first `generate`, `close` once after the last has returned.
+    """
+
+    @property
+    @abstractmethod
+    def model_id(self) -> str:
+        """Which model answers, exact enough to key a cache."""
+
+    @property
+    @abstractmethod
+    def max_prompt_bytes(self) -> int:
+        """UTF-8 bytes of all messages together; what is longer is refused before any work."""
+
+    @abstractmethod
+    def open(self) -> None:
+        """Load the model or make the connection pool; blocks."""
+
+    @abstractmethod
+    def generate(
+        self,
+        messages: Sequence[ChatMessage],
+        options: GenerationOptions,
+        emit: Emit,
+        on_interruptible: OnInterruptible,
+    ) -> None:
+        """Generate until the model ends, `options` end it, or `emit` returns False; blocks.
+
+        An engine that may wait long between two calls of `emit` tells `on_interruptible` how to end that wait.
+
+        Raises:
+            InvalidInputError: the prompt is longer than the model's context.
+            GenerationError: the engine failed.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Free everything; does nothing when `open` was never called or failed."""
+
+
+class StopFilter:
+    """Cuts a stream of pieces before the first stop string, also where one lies across the border of two pieces."""
+
+    def __init__(self, stops: Sequence[str]) -> None:
+        self._stops = tuple(stops)
+        self._held = ""
+        self.stopped = False
+
+    def feed(self, piece: str) -> str:
+        """Take one piece; returns the text that can no longer become part of a stop string."""
+        if self.stopped or not self._stops:
+            return "" if self.stopped else piece
+        text = self._held + piece
+        found = [at for at in (text.find(stop) for stop in self._stops) if at >= 0]
+        if found:
+            self.stopped, self._held = True, ""
+            return text[: min(found)]
+        keep = max(_overlap(text, stop) for stop in self._stops)
+        self._held = text[len(text) - keep :]
+        return text[: len(text) - keep]
+
+    def flush(self) -> str:
+        """The end of the stream: what was held back is plain text after all."""
+        held, self._held = self._held, ""
+        return held
+
+
+def _overlap(text: str, stop: str) -> int:
+    """How many characters at the end of `text` begin `stop`."""
+    for n in range(min(len(text), len(stop) - 1), 0, -1):
+        if text.endswith(stop[:n]):
+            return n
+    return 0
+
+
+def checked_prompt(prompt: str, max_bytes: int) -> list[ChatMessage]:
+    """Return the prompt as the user's message, or raise `InvalidInputError` naming `prompt`."""
+    _check_text(prompt, "prompt")
+    _check_size([prompt], "prompt", max_bytes)
+    return [ChatMessage(role="user", content=prompt)]
+
+
+def checked_messages(messages: Iterable[MessageLike], max_bytes: int) -> list[ChatMessage]:
+    """Return the chat as values, or raise `InvalidInputError` naming the message that is wrong."""
+    if isinstance(messages, str | Mapping):
+        raise _invalid("messages", "must be a sequence of messages with 'role' and 'content'")
+    checked = [_message(message, f"messages[{i}]") for i, message in enumerate(messages)]
+    if not checked:
+        raise _invalid("messages", "must hold at least one message")
+    _check_size([message.content for message in checked], "messages", max_bytes)
+    return checked
+
+
+def _message(message: MessageLike, field: str) -> ChatMessage:
+    role: object
+    content: object
+    if isinstance(message, ChatMessage):
+        role, content = message.role, message.content
+    elif isinstance(message, Mapping):
+        unknown = set(message) - {"role", "content"}
+        if unknown:
+            raise _invalid(field, f"has unknown keys {sorted(map(str, unknown))}; it takes 'role' and 'content'")
+        role, content = message.get("role"), message.get("content")
+    else:
+        raise _invalid(field, f"must be a ChatMessage or a mapping, not {type(message).__name__}")
+    if not isinstance(role, str) or role not in ROLES:
+        raise _invalid(f"{field}.role", f"must be one of {', '.join(ROLES)}, not {role!r}")
+    return ChatMessage(role=role, content=_check_text(content, f"{field}.content"))
+
+
+def _check_text(text: object, field: str) -> str:
+    if not isinstance(text, str):
+        raise _invalid(field, f"must be a string, not {type(text).__name__}")
+    if not text or (field == "prompt" and text.isspace()):
+        raise _invalid(field, "is empty")
+    if "\0" in text:
+        raise _invalid(field, f"holds a NUL character at position {text.index(chr(0))}")
+    try:
+        text.encode()
+    except UnicodeEncodeError as exc:
+        raise _invalid(field, f"holds a lone surrogate at position {exc.start}, which is not text") from exc
+    return text
+
+
+def _check_size(texts: Sequence[str], field: str, max_bytes: int) -> None:
+    size_bytes = sum(len(text.encode()) for text in texts)
+    if size_bytes > max_bytes:
+        raise _invalid(field, f"has {size_bytes} bytes; the limit for this model's context is {max_bytes}")
+
+
+def _invalid(field: str, why: str) -> InvalidInputError:
+    return InvalidInputError(f"{field} {why}", field=field)
