@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import orjson
@@ -59,16 +59,18 @@ class _Reader:
             return [self.value(item) for item in plain]
         if not isinstance(plain, dict):
             return plain
+        tag: str
+        content: Any  # what a malformed frame holds raises here, and `decoded` says so
         [(tag, content)] = plain.items()
         if tag == "$array":
-            offset, shape = content  # type: ignore[misc]  # malformed frames raise, see `decoded`
+            offset, shape = content
             size = int(np.prod(shape))
             return self._floats[offset : offset + size].reshape(shape).astype(np.float32)
         if tag == "$match":
-            return Match(*(self.value(item) for item in content))  # type: ignore[union-attr, arg-type]
+            return Match(*(self.value(item) for item in content))  # type: ignore[arg-type]  # as they were encoded
         if tag == "$record":
-            return Record(**{name: self.value(item) for name, item in content.items()})  # type: ignore[union-attr, arg-type]
-        return {key: self.value(item) for key, item in content}  # type: ignore[union-attr, misc]
+            return Record(**{name: self.value(item) for name, item in content.items()})  # type: ignore[arg-type]
+        return {key: self.value(item) for key, item in content}
 
 
 def encoded(value: Value) -> bytes:

@@ -169,10 +169,8 @@ def test_every_operation_has_its_twin_with_the_same_signature():
         assert inspect.signature(getattr(AsyncLLMAgent, native)) == inspect.signature(getattr(LLMAgent, native[1:]))
 
 
-async def test_a_closed_store_says_so(embedder):
+async def test_a_closed_store_says_so(agent, store):
     """Use after close is an error of the tree."""
-    store = FAISSVectorStore(dim=384)
-    agent = AsyncLLMAgent("late", store, embedder)
     await store.aclose()
     with pytest.raises(ResourceClosedError):
         await agent.aadd_text_memory("too late")
