@@ -151,6 +151,8 @@ class _Parser:
             raise FilterError(f"a filter must be an object, not {type(where).__name__}", field="where")
         if depth > _MAX_DEPTH:
             raise FilterError(f"the filter is nested deeper than {_MAX_DEPTH}", field="where")
+        if not where:
+            self._count_term()
         parts: list[Filter] = []
         for key, condition in where.items():
             if key in ("$and", "$or"):
@@ -177,10 +179,13 @@ class _Parser:
             if not isinstance(operand, Mapping) or not operand or depth > _MAX_DEPTH:
                 raise FilterError(f"$not of {key!r} takes an object of operators", field=key)
             return Not(self._conditions(key, operand, depth + 1))
+        self._count_term()
+        return _comparison(key, operator, operand)
+
+    def _count_term(self) -> None:
         self._terms += 1
         if self._terms > self._max_terms:
             raise FilterError(f"the filter has more than {self._max_terms} terms", field="where")
-        return _comparison(key, operator, operand)
 
 
 def _comparison(key: str, operator: object, operand: object) -> Filter:

@@ -8,13 +8,15 @@ from typing import NamedTuple
 
 import numpy as np
 import orjson
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from super_advanced_agents.config import Limits, checked_text
-from super_advanced_agents.errors import DimensionMismatchError, InvalidInputError
+from super_advanced_agents.errors import CorruptStoreError, DimensionMismatchError, InvalidInputError
 from super_advanced_agents.types import JSONValue, Matrix
 
 _SOURCE_CHARS = 1024
+_LIFETIME_S = 1e11  # three thousand years
+_DOT_LENGTH = 1e18  # the product of two such vectors is still a float32
 
 
 class Document(NamedTuple):
@@ -32,10 +34,13 @@ def checked_matrix(vectors: ArrayLike | Sequence[ArrayLike], dim: int, *, field:
         InvalidInputError: not numbers, not finite, or too large for float32.
     """
     try:
-        with np.errstate(over="ignore", invalid="ignore"):
-            matrix = np.array(vectors, dtype=np.float32, order="C", ndmin=1)
-    except (TypeError, ValueError) as exc:
+        given = np.asarray(vectors)
+    except (TypeError, ValueError, OverflowError) as exc:
         raise _why_not_a_matrix(vectors, dim, field) from exc
+    if given.dtype.kind not in "fiu":  # numpy would read numbers out of strings, and NaN out of None
+        raise _why_not_a_matrix(vectors, dim, field)
+    with np.errstate(over="ignore", invalid="ignore"):
+        matrix = np.array(given, dtype=np.float32, order="C", ndmin=1)
     if matrix.size == 0 and matrix.ndim <= 2 and len(matrix) == 0:
         return np.empty((0, dim), dtype=np.float32)
     if matrix.ndim != 2:
@@ -56,13 +61,15 @@ def _why_not_a_matrix(vectors: object, dim: int, field: str) -> InvalidInputErro
     if isinstance(vectors, Sequence):
         for row, vector in enumerate(vectors):
             try:
-                shape = np.shape(np.asarray(vector, dtype=np.float32))
-            except (TypeError, ValueError):
+                found = np.asarray(vector)
+            except (TypeError, ValueError, OverflowError):
                 return InvalidInputError(f"{field}[{row}] is not a list of numbers", field=f"{field}[{row}]")
-            if shape != (dim,):
+            if found.shape != (dim,) and (found.size == 0 or found.dtype.kind in "fiu"):
                 return DimensionMismatchError(
-                    f"{field}[{row}] is of shape {shape}, the store holds ({dim},)", field=f"{field}[{row}]"
+                    f"{field}[{row}] is of shape {found.shape}, the store holds ({dim},)", field=f"{field}[{row}]"
                 )
+            if found.dtype.kind not in "fiu":
+                return InvalidInputError(f"{field}[{row}] is not a list of numbers", field=f"{field}[{row}]")
     return InvalidInputError(f"{field} is not a matrix of numbers", field=field)
 
 
@@ -72,7 +79,7 @@ def unit_rows(matrix: Matrix, *, field: str) -> Matrix:
     Raises:
         InvalidInputError: a row is zero, so it has no direction.
     """
-    norms = np.sqrt(np.einsum("ij,ij->i", matrix, matrix, dtype=np.float64))
+    norms = _lengths(matrix)
     if not norms.all():
         row = int(np.argmin(norms))
         raise InvalidInputError(
@@ -82,6 +89,26 @@ def unit_rows(matrix: Matrix, *, field: str) -> Matrix:
         )
     units: Matrix = (matrix / norms[:, None]).astype(np.float32, copy=False)
     return units
+
+
+def bounded_rows(matrix: Matrix, *, field: str) -> Matrix:
+    """Return the rows as they are, for the dot product.
+
+    Raises:
+        InvalidInputError: a row is so long that its products with others would not be finite.
+    """
+    norms = _lengths(matrix)
+    if len(norms) and norms.max() > _DOT_LENGTH:
+        row = int(np.argmax(norms))
+        raise InvalidInputError(
+            f"{field}[{row}] has a length beyond {_DOT_LENGTH:g}", field=f"{field}[{row}]", hint="scale it down"
+        )
+    return matrix
+
+
+def _lengths(matrix: Matrix) -> NDArray[np.float64]:
+    lengths: NDArray[np.float64] = np.sqrt(np.einsum("ij,ij->i", matrix, matrix, dtype=np.float64))
+    return lengths
 
 
 def checked_document(metadata: object, *, field: str, limits: Limits) -> Document:
@@ -160,6 +187,11 @@ def checked_source(source: object, *, field: str) -> str | None:
     raise InvalidInputError(f"{field} must be a printable string of 1 to {_SOURCE_CHARS} characters", field=field)
 
 
+def checked_model_id(model_id: object) -> str | None:
+    """Return the name of an embedding model: None, or a printable string of at most 1,024 characters."""
+    return checked_source(model_id, field="model_id")
+
+
 def checked_list(values: Sequence[object] | None, n: int, *, field: str) -> Sequence[object]:
     """Return a sequence of exactly `n` values, None for each when there are none."""
     if values is None:
@@ -182,12 +214,21 @@ def expiry(expires_in_s: object, now: float, *, field: str) -> float | None:
     """Turn a lifetime into a point in time (seconds since the epoch), or None."""
     if expires_in_s is None:
         return None
-    if isinstance(expires_in_s, bool) or not isinstance(expires_in_s, int | float) or not 0 < expires_in_s < math.inf:
-        raise InvalidInputError(f"{field} must be a positive number of seconds, not {expires_in_s!r}", field=field)
-    return now + expires_in_s
+    if (
+        isinstance(expires_in_s, bool)
+        or not isinstance(expires_in_s, int | float)
+        or not 0 < expires_in_s <= _LIFETIME_S
+    ):
+        raise InvalidInputError(
+            f"{field} must be from 0 to {_LIFETIME_S:g} seconds, not {expires_in_s!r:.80}", field=field
+        )
+    return now + float(expires_in_s)
 
 
 def with_text(text: str | None, encoded: bytes | str) -> dict[str, JSONValue]:
     """The metadata object a record was added with, from its stored halves."""
-    rest: dict[str, JSONValue] = orjson.loads(encoded)
+    try:
+        rest: dict[str, JSONValue] = orjson.loads(encoded)
+    except orjson.JSONDecodeError as exc:
+        raise CorruptStoreError("a record's metadata is damaged", hint="restore a backup") from exc
     return rest if text is None else {"text": text, **rest}

@@ -69,7 +69,7 @@ class NumberColumn:
         """The rows whose value is on this side of `bound`."""
         self._sort()
         values = self._values[: self._size]
-        limit = float(np.clip(bound, -_EXACT, _EXACT)) if isinstance(bound, int) else bound
+        limit = float(max(-_EXACT, min(bound, _EXACT)))  # an integer may be beyond every float
         if operator in ("$gt", "$gte"):
             start = np.searchsorted(values, limit, side="right" if operator == "$gt" else "left")
             found = self._rows[start : self._size]

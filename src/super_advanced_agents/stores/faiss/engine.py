@@ -5,11 +5,14 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import groupby, islice
-from typing import TypeAlias
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import groupby, islice, takewhile
+from operator import itemgetter
+from typing import TypeAlias, TypeVar
 
 import faiss
 import numpy as np
@@ -24,15 +27,14 @@ from super_advanced_agents.stores.faiss.index import Index
 from super_advanced_agents.stores.faiss.rows import Addition, Change, Hit, Rows, Scope
 from super_advanced_agents.stores.faiss.segments import View
 from super_advanced_agents.stores.filters import Filter
-from super_advanced_agents.stores.validation import unit_rows
 from super_advanced_agents.telemetry import get_logger
 from super_advanced_agents.types import JSONValue, Match, Matrix, Record
 
+Found = TypeVar("Found")
+
 _log = get_logger("store")
-_SCAN_BY_NAME = 20_000
-"""Up to this many candidates are sorted by name; beyond, the records are walked in the order of their names."""
 _PREDICATE_PAGE = 256
-_TRIES = 8
+_TRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,8 @@ class Engine:
         self._loaded = False
         self._loading = threading.Lock()
         self._unit = unit
-        self._write_failure: StoreError | None = None
+        self._write_failure: tuple[str, str] | None = None
+        self._moving = threading.Lock()  # held from before a commit until the view has followed it
         self.counters = {"commits": 0, "added": 0, "deleted": 0, "searches": 0}
 
     @contextmanager
@@ -116,58 +119,62 @@ class Engine:
                 assert isinstance(write, Publication)
                 write.carry_out()
             return [None] * len(writes)
-        if self._write_failure is not None:
-            raise self._write_failure
+        self._check_writable()
+        # Outside the transaction: it takes the lock of the filters, whose holder may wait for the rows.
+        filtered = [self._filtered(write) for write in writes]
         change = Change()
         vectors: list[Matrix] = []
         results: list[int | None] = []
-        try:
-            with self._rows.transaction():
-                for write in writes:
-                    if isinstance(write, Addition):
-                        chosen = self._rows.add(write, change)
-                        vectors.append(self._scaled(write.vectors[chosen]))
-                        results.append(None)
-                    elif isinstance(write, Removal):
-                        results.append(self._remove(write, change))
-        except sqlite3.Error as exc:
-            self._stop_writing_if_lost(exc)
-            raise
-        try:
-            self._index.apply(change, vectors)
-        except BaseException as exc:
-            # The rows are committed but the view lacks them: what is read from now on could be wrong.
-            self._write_failure = StoreError("the index could not follow a write", hint="open the store again")
-            raise self._write_failure from exc
+        with self._moving:
+            try:
+                with self._rows.transaction():
+                    for write, chosen in zip(writes, filtered, strict=True):
+                        if isinstance(write, Addition):
+                            kept = self._rows.add(write, change)
+                            vectors.append(write.scaled if len(kept) == len(write.uids) else write.scaled[kept])
+                            results.append(None)
+                        elif isinstance(write, Removal):
+                            results.append(self._remove(write, chosen, change))
+            except sqlite3.Error as exc:
+                self._stop_writing_if_lost(exc)
+                raise
+            try:
+                self._index.apply(change, vectors)
+            except BaseException as exc:
+                # The rows are committed but the view lacks them: what is read from now on could be wrong.
+                self._write_failure = ("the index could not follow a write", "open the store again")
+                raise StoreError("the index could not follow a write", hint="open the store again") from exc
         self.counters["commits"] += 1
         self.counters["added"] += len(change.added)
         self.counters["deleted"] += sum(result or 0 for result in results)
         return results
 
-    def _scaled(self, vectors: Matrix) -> Matrix:
-        return unit_rows(vectors, field="vectors") if self._unit else vectors
+    def _check_writable(self) -> None:
+        if self._write_failure is not None:
+            message, hint = self._write_failure
+            raise StoreError(message, hint=hint)  # a new one: each caller's traceback is its own
 
-    def _remove(self, removal: Removal, change: Change) -> int:
-        scope = self._scope_id(removal.scope)
-        if scope == _NOWHERE:
-            return 0
-        view = self._index.view
-        seqs = BitMap(view.live)
-        if removal.uids is not None:
-            seqs = BitMap(self._rows.named(removal.uids, scope))
-        if removal.tree is not None:
-            seqs &= self._index.candidates(view, scope, removal.tree, -np.inf)
-        elif removal.uids is None and scope is not None:
-            seqs = self._index.candidates(view, scope, None, -np.inf)
-        expired = (seqs & view.live) - self._index.candidates(view, scope, None, time.time())
+    def _filtered(self, write: Write) -> BitMap | None:
+        """The rows a removal's filter chooses, expired ones too; None when it has none."""
+        if not isinstance(write, Removal) or write.tree is None:
+            return None
+        return self._index.candidates(self._index.view, self._scope_id(write.scope), write.tree, -np.inf)
+
+    def _remove(self, removal: Removal, filtered: BitMap | None, change: Change) -> int:
+        if removal.uids is None:
+            assert filtered is not None
+            seqs = filtered
+        else:
+            seqs = BitMap(self._rows.named(removal.uids, removal.scope))
+            seqs = seqs if filtered is None else seqs & filtered
         self._rows.remove(array_of(seqs).tolist(), change)
-        return len(seqs) - len(expired)
+        return len(seqs) - seqs.intersection_cardinality(self._index.expired(time.time()))
 
     def _stop_writing_if_lost(self, exc: sqlite3.Error) -> None:
         if schema.is_io_failure(exc):
-            self._write_failure = StoreError(
+            self._write_failure = (
                 "the disk failed during a write, so this store accepts no more",
-                hint="check the disk, then open the store again",
+                "check the disk, then open the store again",
             )
             _log.error("store.write_failure", extra={"sqlite_error": getattr(exc, "sqlite_errorname", "")})
 
@@ -181,9 +188,7 @@ class Engine:
 
     def search(self, searches: list[Search]) -> list[list[list[Match]] | BaseException]:
         """Carry out many callers' searches: those of equal scope and filter in one pass."""
-        faiss.omp_set_num_threads(
-            1
-        )  # this thread's; OpenMP barriers cost 8 ms a call when other threads want the cores
+        faiss.omp_set_num_threads(1)  # this thread's; OpenMP barriers cost 8 ms when other threads want the cores
         results: list[list[list[Match]] | BaseException] = [[] for _ in searches]
         groups: dict[tuple[Scope | None, Filter | None], list[int]] = {}
         for i, search in enumerate(searches):
@@ -204,12 +209,7 @@ class Engine:
     def _search_together(self, searches: list[Search]) -> Sequence[list[list[Match]]]:
         queries = np.concatenate([search.queries for search in searches])
         k = max(search.top_k for search in searches)
-        scores, rows, hits, whole = self._look(queries, k, searches[0])
-        for _ in range(_TRIES):
-            if whole:
-                break
-            # A row was replaced or deleted since the view was taken; look again, so that k come back.
-            scores, rows, hits, whole = self._look(queries, k, searches[0])
+        scores, rows, hits = self._whole(partial(self._look, queries, k, searches[0]))
         found: list[list[list[Match]]] = []
         start = 0
         for search in searches:
@@ -218,13 +218,24 @@ class Engine:
             start = stop
         return found
 
-    def _look(self, queries: Matrix, k: int, search: Search) -> tuple[Matrix, NDArray[np.int64], dict[int, Hit], bool]:
+    def _whole(self, look: Callable[[], tuple[Found, bool]]) -> Found:
+        """What a look at the view, then at the rows, finds; none of it deleted or replaced between the two."""
+        for _ in range(_TRIES):
+            found, whole = look()
+            if whole:
+                return found
+        with self._moving:
+            return look()[0]
+
+    def _look(
+        self, queries: Matrix, k: int, search: Search
+    ) -> tuple[tuple[Matrix, NDArray[np.int64], dict[int, Hit]], bool]:
         """The best k rows of the present view with what they hold, and whether all of them were still there."""
         view = self._index.view
         scores, rows = view.search(queries, k, self._candidates(view, search.scope, search.tree))
         wanted = {row for row in rows.ravel().tolist() if row >= 0}
         hits = self._rows.hits(list(wanted))
-        return scores, rows, hits, len(hits) == len(wanted)
+        return (scores, rows, hits), len(hits) == len(wanted)
 
     def _matches(self, scores: Matrix, rows: NDArray[np.int64], hits: dict[int, Hit], search: Search) -> list[Match]:
         if self._unit:
@@ -240,21 +251,31 @@ class Engine:
     def search_with_predicate(self, search: Search, predicate: FilterFn) -> list[Match]:
         """Rank every candidate, then show them to the predicate a page at a time until enough have passed."""
         faiss.omp_set_num_threads(1)
+        passed, whole = self._look_with_predicate(search, predicate)
+        for _ in range(_TRIES):
+            if whole:
+                break
+            passed, whole = self._look_with_predicate(search, predicate)
+        return passed  # what was replaced again and again while the predicate ran may be missing
+
+    def _look_with_predicate(self, search: Search, predicate: FilterFn) -> tuple[list[Match], bool]:
         with self._ready():
             view = self._index.view
-            candidates = self._candidates(view, search.scope, search.tree)
-            scores, rows = view.ranking(search.queries, candidates)
-            passed: list[Match] = []
-            for start in range(0, len(rows), _PREDICATE_PAGE):
-                page = slice(start, start + _PREDICATE_PAGE)
+            scores, rows = view.ranking(search.queries, self._candidates(view, search.scope, search.tree))
+        passed: list[Match] = []
+        whole = True
+        for start in range(0, len(rows), _PREDICATE_PAGE):
+            page = slice(start, start + _PREDICATE_PAGE)
+            with self._ready():
                 hits = self._rows.hits(rows[page].tolist())
-                whole = Search(search.queries, len(rows), None, None, search.return_scores)
-                for match in self._matches(scores[page], rows[page], hits, whole):
-                    if predicate(match.metadata):
-                        passed.append(match)
-                        if len(passed) == search.top_k:
-                            return passed
-            return passed
+            whole = whole and len(hits) == len(rows[page])
+            every = replace(search, top_k=_PREDICATE_PAGE)
+            for match in self._matches(scores[page], rows[page], hits, every):
+                if predicate(match.metadata):
+                    passed.append(match)
+                    if len(passed) == search.top_k:
+                        return passed, whole
+        return passed, whole
 
     def _candidates(self, view: View, scope: Scope | None, tree: Filter | None) -> BitMap:
         return self._index.candidates(view, self._scope_id(scope), tree, time.time())
@@ -264,10 +285,8 @@ class Engine:
     def get(self, uids: Sequence[str], scope: Scope | None) -> list[Record]:
         """The records of these names, in their order."""
         with self._ready():
-            visible = self._candidates(self._index.view, scope, None)
-            seqs = [seq for seq, _ in self._rows.find(uids, self._scope_id(scope)) if seq in visible]
             named: dict[str, list[Record]] = {}
-            for record in self._rows.records(seqs):
+            for record in self._rows.records_named(uids, self._scope_id(scope), time.time()):
                 named.setdefault(record.uid, []).append(record)
             return [record for uid in uids for record in named.get(uid, ())]
 
@@ -279,18 +298,25 @@ class Engine:
     def scan(self, scope: Scope | None, tree: Filter | None, after: str, limit: int) -> list[Record]:
         """One page in the order of names; records of equal names (of several scopes) stay together."""
         with self._ready():
-            candidates = self._candidates(self._index.view, scope, tree)
-            if len(candidates) <= _SCAN_BY_NAME:
-                named = iter(self._rows.names(array_of(candidates).tolist(), after))
-            else:
-                named = (found for found in self._rows.after(after) if found[0] in candidates)
-            page = list(islice(named, limit))
-            if len(page) == limit:
-                for found in named:
-                    if found[1] != page[-1][1]:
-                        break
-                    page.append(found)
-            return self._rows.records([seq for seq, _ in page])
+            return self._whole(partial(self._page, scope, tree, after, limit))
+
+    def _page(self, scope: Scope | None, tree: Filter | None, after: str, limit: int) -> tuple[list[Record], bool]:
+        view = self._index.view
+        candidates = self._candidates(view, scope, tree)
+        if len(candidates) ** 2 <= limit * len(view.live):
+            found = self._rows.names(array_of(candidates).tolist(), "")
+            whole = len(found) == len(candidates)
+            named = iter(found[bisect_right(found, after, key=itemgetter(1)) :])
+        else:  # so many that some of them are met every few steps on the way through all names
+            walked = self._rows.after(after)
+            named = (found for found in walked if found[0] in candidates or found[0] > view.last_row)
+            whole = True
+        page = list(islice(named, limit))
+        if len(page) == limit:
+            page.extend(takewhile(lambda found: found[1] == page[-1][1], named))
+        whole = whole and all(seq <= view.last_row for seq, _ in page)
+        records = self._rows.records([seq for seq, _ in page])
+        return records, whole and len(records) == len(page)
 
     def stats(self) -> dict[str, JSONValue]:
         """Sizes now, and what was done since opening."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import time
 from pathlib import Path
 
-from super_advanced_agents.errors import StoreError, StoreFullError, StoreLockedError
+from super_advanced_agents.errors import ConfigurationError, StoreError, StoreFullError, StoreLockedError
 
 _LOCK_FILE = "owner.lock"
 
@@ -22,6 +23,8 @@ class StoreFolder:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
+        if not isinstance(path, str | os.PathLike) or not os.fspath(path) or "\0" in str(path):
+            raise ConfigurationError(f"path must name a folder, not {path!r}", hint="use path=None to live in memory")
         self.path = Path(path)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -30,18 +33,30 @@ class StoreFolder:
             raise translated(exc, self.path) from exc
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as exc:
-            holder = os.pread(self._lock, 32, 0).decode(errors="replace").strip() or "unknown"
+        except BlockingIOError as exc:
+            holder = self._holder()
             os.close(self._lock)
             raise StoreLockedError(
                 f"the store at {str(self.path)!r} is in use by process {holder}",
                 hint="close it there, or use another folder; `saa serve` shares one store among many clients",
             ) from exc
+        except OSError as exc:
+            os.close(self._lock)
+            raise translated(exc, self.path) from exc
         try:
             os.ftruncate(self._lock, 0)
             os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
         except OSError:
             pass  # on a full disk the lock still holds; only the pid in another opener's message is lost
+
+    def _holder(self) -> str:
+        """Who has the lock; waits a moment for one that has just taken it and not yet signed."""
+        for _ in range(20):
+            signed = os.pread(self._lock, 32, 0).decode(errors="replace").strip()
+            if signed:
+                return signed
+            time.sleep(0.01)
+        return "unknown"
 
     def release(self) -> None:
         """Give the folder up; explicit, because a forked child keeps the same open file."""

@@ -13,10 +13,12 @@ from itertools import islice
 import numpy as np
 from pyroaring import BitMap
 
-from super_advanced_agents.stores.faiss.attributes import Attributes, NumberColumn
+from super_advanced_agents.errors import CorruptStoreError
+from super_advanced_agents.stores.faiss.attributes import Attributes, NumberColumn, bitmap
 from super_advanced_agents.stores.faiss.rows import Change, Rows
 from super_advanced_agents.stores.faiss.segments import Segment, Tail, View
 from super_advanced_agents.stores.filters import Filter
+from super_advanced_agents.stores.validation import unit_rows
 from super_advanced_agents.types import Matrix
 
 _LOAD_ROWS = 2_000
@@ -26,12 +28,13 @@ _NOBODY = BitMap()
 class Index:
     """The view of a store's rows, the rows of each scope, and when rows expire."""
 
-    def __init__(self, rows: Rows, dim: int, *, unit: bool) -> None:
+    def __init__(self, rows: Rows, dim: int, *, unit: bool, buffer_rows: int) -> None:
         self._rows = rows
         self._dim = dim
         self._unit = unit
         self._sealed: list[Segment] = []
-        self._tail = Tail(dim)
+        self._buffer_rows = buffer_rows
+        self._tail = Tail(dim, buffer_rows)
         self._scopes: dict[int, BitMap] = {}  # rows are only ever added here; the view's live rows decide what counts
         self._expiry = NumberColumn()
         self._expires = False
@@ -41,22 +44,53 @@ class Index:
         )
         self.view = View((), BitMap(), 0)
 
-    def load(self, sealed: Sequence[Segment] = (), last_sealed: int = 0) -> None:
-        """Build the view from the rows and the segments that were sealed from rows up to `last_sealed`."""
+    def load(self, sealed: Sequence[Segment] = (), last_sealed: int = 0) -> bool:
+        """Build the view from the rows and the segments that were sealed from rows up to `last_sealed`.
+
+        Returns:
+            False, and nothing was built, if the segments cannot have been sealed from these rows.
+        """
         live = BitMap()
         for seq, scope, expires_at in self._rows.scopes_since(0):
             self._note(seq, scope, expires_at)
             live.add(seq)
-        self._sealed = list(sealed)
+        if not self._fits(sealed, last_sealed, live):
+            return False
+        self._sealed, self._tail = list(sealed), Tail(self._dim, self._buffer_rows)
         waiting = self._rows.vectors_since(last_sealed)
         while page := list(islice(waiting, _LOAD_ROWS)):
-            vectors = np.frombuffer(b"".join(vector for _, vector in page), dtype=np.float32)
-            vectors = vectors.reshape(len(page), self._dim)
-            if self._unit:
-                norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
-                vectors = (vectors / norms[:, None]).astype(np.float32, copy=False)
-            self._tail.append([seq for seq, _ in page], vectors)
+            self._tail.append([seq for seq, _ in page], self._scaled([vector for _, vector in page]))
         self._show(live, live.max() if live else last_sealed)
+        return True
+
+    def _fits(self, sealed: Sequence[Segment], last_sealed: int, live: BitMap) -> bool:
+        """Whether segments cover every live row up to `last_sealed`, with the vectors that the table has.
+
+        A backup of the table put back under newer segments, or an `index` folder of another day, does not: their
+        histories part at some row, from which on every vector differs, so the newest one tells.
+        """
+        if not sealed:
+            return last_sealed == 0
+        covered = BitMap.union(BitMap(), *(bitmap(segment.rows) for segment in sealed))
+        below = live & BitMap(range(last_sealed + 1))
+        if last_sealed > self._rows.last_seq or not below.issubset(covered):
+            return False
+        if not below:
+            return True
+        newest = below.max()
+        _, stored = next(self._rows.vectors_since(newest - 1))
+        return any(
+            np.allclose(segment.vectors[segment.rows == newest], self._scaled([stored]), atol=1e-6)
+            for segment in sealed
+            if newest in segment.rows
+        )
+
+    def _scaled(self, stored: Sequence[bytes]) -> Matrix:
+        try:
+            vectors = np.frombuffer(b"".join(stored), dtype=np.float32).reshape(len(stored), self._dim)
+            return unit_rows(vectors, field="vectors") if self._unit else vectors
+        except ValueError as exc:
+            raise CorruptStoreError("a record's vector is damaged", hint="restore a backup") from exc
 
     def apply(self, change: Change, vectors: Sequence[Matrix]) -> None:
         """Follow a committed transaction; `vectors` are those of `change.added`, scaled as the metric wants."""
@@ -81,11 +115,15 @@ class Index:
         """The rows of a view that a caller may see: in its scope, not expired at `now`, matching the filter."""
         rows = view.live if scope is None else view.live & self._scopes.get(scope, _NOBODY)
         if self._expires:
-            with self._expiry_lock:
-                rows = rows - self._expiry.range("$lte", now)  # in place would change the view
+            rows = rows - self.expired(now)  # in place would change the view
         if tree is not None:
             rows = self._attributes.evaluate(tree, rows, view.last_row)
         return rows
+
+    def expired(self, now: float) -> BitMap:
+        """The rows, live or not, whose time was up at `now`."""
+        with self._expiry_lock:
+            return self._expiry.range("$lte", now)
 
     @property
     def tail(self) -> Tail:

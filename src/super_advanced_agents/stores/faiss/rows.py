@@ -19,6 +19,10 @@ from super_advanced_agents.stores.validation import Document, with_text
 from super_advanced_agents.types import Matrix, Metadata, Record
 
 _DATABASE_FILE = "memory.sqlite3"
+_RECORDS = """
+    SELECT uid, text, metadata, namespace, model_id, source, created_at, updated_at, expires_at, vector
+    FROM records JOIN vectors USING (seq) JOIN scopes ON scopes.id = scope LEFT JOIN models ON models.id = model
+    WHERE """
 
 
 class Scope(NamedTuple):
@@ -37,6 +41,7 @@ class Addition:
     known_new: bool  # the store made every uid itself, so none can exist yet
     documents: list[Document]
     vectors: Matrix
+    scaled: Matrix  # the vectors as searches compare them: of length 1 when the metric is the cosine
     model_id: str | None
     sources: Sequence[str | None]
     now: float
@@ -81,6 +86,8 @@ class Rows:
                 Scope(tenant, name): id_ for id_, tenant, name in self._read("SELECT * FROM scopes")
             }
             self._model_ids: dict[str, int] = {name: id_ for id_, name in self._read("SELECT * FROM models")}
+            self._new_scope_ids: dict[Scope, int] = {}  # of the open transaction; after a rollback their numbers are
+            self._new_model_ids: dict[str, int] = {}  # given again, so no reader may see them before the commit
             self._next_seq = 1 + next(self._read("SELECT coalesce(max(seq), 0) FROM sqlite_sequence"), (0,))[0]
         except BaseException as exc:
             self.close()
@@ -94,16 +101,21 @@ class Rows:
     def transaction(self) -> Iterator[None]:
         """Commit what is done inside, or nothing of it. After it returns the writes are durable."""
         with self._memory_lock if self._file is None else nullcontext():
-            scopes, models, next_seq = dict(self._scope_ids), dict(self._model_ids), self._next_seq
+            next_seq = self._next_seq
             self._writer.execute("BEGIN IMMEDIATE")
             try:
                 yield
                 self._writer.execute("COMMIT")
+                self._scope_ids.update(self._new_scope_ids)
+                self._model_ids.update(self._new_model_ids)
             except BaseException:
-                self._scope_ids, self._model_ids, self._next_seq = scopes, models, next_seq
+                self._next_seq = next_seq
                 if self._writer.in_transaction:
                     self._writer.execute("ROLLBACK")
                 raise
+            finally:
+                self._new_scope_ids.clear()
+                self._new_model_ids.clear()
 
     def add(self, addition: Addition, change: Change) -> list[int]:
         """Insert or replace records; what happened is appended to `change`.
@@ -136,9 +148,12 @@ class Rows:
         change.scopes.extend([scope] * len(seqs))
         return list(last.values())
 
-    def named(self, uids: Iterable[str], scope: int | None) -> list[int]:
+    def named(self, uids: Iterable[str], scope: Scope | None) -> list[int]:
         """The rows of these names, as the writer sees them inside its transaction."""
-        return [seq for seq, _, _ in self._find_named(uids, scope)]
+        if scope is None:
+            return [seq for seq, _, _ in self._find_named(uids, None)]
+        number = self._new_scope_ids.get(scope) or self._scope_ids.get(scope)
+        return [] if number is None else [seq for seq, _, _ in self._find_named(uids, number)]
 
     def remove(self, seqs: Sequence[int], change: Change) -> None:
         """Delete rows."""
@@ -161,18 +176,25 @@ class Rows:
         return self._writer.execute(query + " AND scope = ?", (_json_list(uids), scope)).fetchall()
 
     def _scope_id(self, scope: Scope) -> int:
-        if scope not in self._scope_ids:
+        known = self._scope_ids.get(scope) or self._new_scope_ids.get(scope)
+        if known is None:
             cursor = self._writer.execute("INSERT INTO scopes (tenant, namespace) VALUES (?, ?)", scope)
-            self._scope_ids[scope] = int(cursor.lastrowid or 0)
-        return self._scope_ids[scope]
+            known = self._new_scope_ids[scope] = int(cursor.lastrowid or 0)
+        return known
 
     def _model_id(self, model_id: str) -> int:
-        if model_id not in self._model_ids:
+        known = self._model_ids.get(model_id) or self._new_model_ids.get(model_id)
+        if known is None:
             cursor = self._writer.execute("INSERT INTO models (model_id) VALUES (?)", (model_id,))
-            self._model_ids[model_id] = int(cursor.lastrowid or 0)
-        return self._model_ids[model_id]
+            known = self._new_model_ids[model_id] = int(cursor.lastrowid or 0)
+        return known
 
     # -- reading, by any thread -----------------------------------------------------------------------------------
+
+    @property
+    def last_seq(self) -> int:
+        """The newest row number ever given."""
+        return self._next_seq - 1
 
     def scope_id(self, scope: Scope) -> int | None:
         """The number of a scope; None when nothing was ever written there."""
@@ -185,6 +207,16 @@ class Rows:
 
     def records(self, seqs: Sequence[int]) -> list[Record]:
         """Whole records, ordered by uid; rows deleted meanwhile are missing."""
+        return self._records("seq IN (SELECT value FROM json_each(?))", (_json_list(seqs),))
+
+    def records_named(self, uids: Sequence[str], scope: int | None, now: float) -> list[Record]:
+        """The records of these names that have not expired, at one moment: one being replaced is never missing."""
+        condition = "uid IN (SELECT value FROM json_each(?)) AND (expires_at IS NULL OR expires_at > ?)"
+        if scope is None:
+            return self._records(condition, (_json_list(uids), now))
+        return self._records(condition + " AND scope = ?", (_json_list(uids), now, scope))
+
+    def _records(self, condition: str, parameters: tuple[object, ...]) -> list[Record]:
         return [
             Record(
                 uid=uid,
@@ -198,20 +230,9 @@ class Rows:
                 expires_at=expires_at,
             )
             for uid, text, rest, namespace, model_id, source, created_at, updated_at, expires_at, vector in self._read(
-                "SELECT uid, text, metadata, namespace, model_id, source, created_at, updated_at, expires_at, vector"
-                " FROM records JOIN vectors USING (seq) JOIN scopes ON scopes.id = scope"
-                " LEFT JOIN models ON models.id = model"
-                " WHERE seq IN (SELECT value FROM json_each(?)) ORDER BY uid, namespace",
-                (_json_list(seqs),),
+                _RECORDS + condition + " ORDER BY uid, namespace", parameters
             )
         ]
-
-    def find(self, uids: Sequence[str], scope: int | None) -> list[tuple[int, str]]:
-        """(row, name) of the records with these names."""
-        query = "SELECT seq, uid FROM records WHERE uid IN (SELECT value FROM json_each(?))"
-        if scope is None:
-            return list(self._read(query, (_json_list(uids),)))
-        return list(self._read(query + " AND scope = ?", (_json_list(uids), scope)))
 
     def after(self, uid: str) -> Iterator[tuple[int, str]]:
         """(row, name) of the records of every scope whose name comes after `uid`, in that order."""
@@ -229,7 +250,7 @@ class Rows:
     def metadata_between(self, after: int, last: int) -> Iterator[tuple[int, Metadata]]:
         """(row, metadata without its text) of the rows in (after, last]."""
         query = "SELECT seq, metadata FROM records WHERE seq > ? AND seq <= ? ORDER BY seq"
-        return ((seq, orjson.loads(rest)) for seq, rest in self._read(query, (after, last)))
+        return ((seq, with_text(None, rest)) for seq, rest in self._read(query, (after, last)))
 
     def vectors_since(self, seq: int) -> Iterator[tuple[int, bytes]]:
         """(row, float32 bytes) of every row after `seq`, in row order."""
@@ -244,15 +265,18 @@ class Rows:
         """The rows of a query, read through a connection of the pool that goes back when the last row is taken."""
         if self._file is None:
             with self._memory_lock:
-                yield from self._writer.execute(query, parameters).fetchall()
+                found = self._writer.execute(query, parameters).fetchall()
+            yield from found  # the lock is not held between two rows: who reads them may never take the last
             return
         try:
             connection = self._idle_readers.get_nowait()
         except Empty:
             connection = schema.connect(self._file)
+        cursor = connection.cursor()
         try:
-            yield from connection.execute(query, parameters)
+            yield from cursor.execute(query, parameters)
         finally:
+            cursor.close()  # ends its read transaction, else the next reader would see the rows of then
             self._idle_readers.put(connection)
 
     def close(self) -> None:

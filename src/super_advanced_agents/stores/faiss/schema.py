@@ -46,6 +46,9 @@ def connect(file: Path | None) -> sqlite3.Connection:
             check_same_thread=False,
             cached_statements=256,
         )
+    except sqlite3.Error as exc:
+        raise translated(exc) from exc
+    try:
         connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
@@ -53,6 +56,7 @@ def connect(file: Path | None) -> sqlite3.Connection:
         connection.execute("PRAGMA cache_size = -16000")
         connection.execute("PRAGMA temp_store = MEMORY")
     except sqlite3.Error as exc:
+        connection.close()
         raise translated(exc) from exc
     return connection
 
@@ -111,13 +115,18 @@ def fsync_folder(folder: Path) -> None:
 
 def is_io_failure(exc: sqlite3.Error) -> bool:
     """Whether the disk itself failed (EIO): what is on it is no longer known, so writing must stop."""
-    return (_code(exc) & 0xFF) == sqlite3.SQLITE_IOERR
+    return (_code(exc) & 0xFF) == sqlite3.SQLITE_IOERR and not _is_full(exc)
+
+
+def _is_full(exc: sqlite3.Error) -> bool:
+    # The log's shared memory could not grow: SQLite calls that an I/O error, but nothing on the disk is in doubt.
+    return _code(exc) in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)
 
 
 def translated(exc: sqlite3.Error) -> StoreError:
     """The error of the tree for what SQLite said."""
     code = _code(exc) & 0xFF
-    if code == sqlite3.SQLITE_FULL:
+    if _is_full(exc):
         return StoreFullError("no room on the disk; nothing was stored", hint="free some, then try again")
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return CorruptStoreError("the store's rows are damaged", hint="restore a backup; `saa doctor` tells more")
@@ -125,6 +134,8 @@ def translated(exc: sqlite3.Error) -> StoreError:
         return StoreError("the store's folder cannot be written", hint="change its permissions, or choose another")
     if code == sqlite3.SQLITE_IOERR:
         return StoreError("the disk failed while writing or reading", hint="check the disk, then open the store again")
+    if str(exc).startswith("Could not decode to UTF-8"):  # goes on to quote the text
+        return CorruptStoreError("a record's text is damaged", hint="restore a backup; `saa doctor` tells more")
     return StoreError(f"the store's database failed: {exc}")
 
 

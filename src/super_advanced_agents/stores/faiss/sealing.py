@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,14 +12,15 @@ from pathlib import Path
 import faiss
 
 from super_advanced_agents._runtime.batcher import Workers
-from super_advanced_agents.errors import ResourceClosedError
+from super_advanced_agents.errors import OverloadedError, ResourceClosedError
 from super_advanced_agents.stores.faiss.engine import Publication
 from super_advanced_agents.stores.faiss.index import Index
-from super_advanced_agents.stores.faiss.segments import CHUNK_ROWS, sealed
+from super_advanced_agents.stores.faiss.segments import sealed
 from super_advanced_agents.stores.faiss.snapshot import Snapshots
 from super_advanced_agents.telemetry import get_logger
 
 _log = get_logger("store")
+_EXACT_ROWS = 16_384  # an exact pass over 16,384 x 384 takes about 1 ms, as long as walking such a graph five times
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +36,11 @@ class SealPolicy:
     most: int = 4
 
     @classmethod
-    def of(cls, index: str) -> SealPolicy:
+    def of(cls, index: str, buffer_rows: int) -> SealPolicy:
         """The policy of a store's `index` argument."""
         if index == "flat":
             return cls(None)
-        # An exact pass over 16,384 x 384 takes about 1 ms, as long as walking a graph of that size five times.
-        return cls(1 if index == "hnsw" else 16_384 // CHUNK_ROWS)
+        return cls(1 if index == "hnsw" else max(1, _EXACT_ROWS // buffer_rows))
 
 
 class Sealer:
@@ -62,6 +63,7 @@ class Sealer:
         self._publish = publish
         self._last_sealed = 0
         self._busy = False
+        self._beginning = threading.Lock()
         self._stop = threading.Event()
         self._worker = Workers(name="store sealer", threads=1, max_queue=1)
 
@@ -69,18 +71,29 @@ class Sealer:
         """Build the index from the newest whole snapshot and the rows behind it, or from the rows alone."""
         if self._snapshots is not None and self._policy.begin is not None:
             segments, self._last_sealed = self._snapshots.load()
-            self._index.load(segments, self._last_sealed)
+            if not self._index.load(segments, self._last_sealed):
+                _log.warning("store.snapshot_ignored", extra={"reason": "it is not of these rows"})
+                with suppress(OSError):
+                    self._snapshots.discard()
+                self._last_sealed = 0
+                self._index.load()
         else:
             self._index.load()
         self.wake()
 
     def wake(self) -> None:
-        """Begin sealing if there is enough to seal and none is going on; returns at once."""
+        """Begin sealing if there is enough to seal and none is going on; returns at once, and never fails."""
         begin = self._policy.begin
-        if begin is None or self._busy or self._stop.is_set() or self._index.tail.full_count < begin:
+        if begin is None or self._stop.is_set() or self._index.tail.full_count < begin:
             return
-        self._busy = True
-        self._worker.submit(self._seal)
+        with self._beginning:
+            if self._busy:
+                return
+            self._busy = True
+        try:
+            self._worker.submit(self._seal)
+        except (OverloadedError, ResourceClosedError):  # no thread to be had, or closing; a later write tries again
+            self._busy = False
 
     def close(self) -> None:
         """Stop: a segment half built is given up, its rows are still in the tail and in the table."""

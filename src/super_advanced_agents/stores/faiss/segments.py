@@ -21,9 +21,6 @@ from super_advanced_agents.types import Matrix
 
 RowNumbers: TypeAlias = NDArray[np.uint32]
 
-CHUNK_ROWS = 4096
-"""Rows of one tail buffer; the buffer is filled once and never copied."""
-
 GRAPH_LINKS = 32
 GRAPH_BUILD_EFFORT = 80
 GRAPH_SEARCH_EFFORT = 96
@@ -134,6 +131,8 @@ def sealed(segments: Sequence[Segment], dim: int, live: BitMap, stop: threading.
 
 def graph_segment(rows: RowNumbers, graph: faiss.IndexHNSWFlat) -> Segment:
     """A segment whose vectors are the graph's own storage, so that memory holds them once."""
+    if graph.ntotal == 0:
+        return Segment(rows, np.empty((0, graph.d), dtype=np.float32), graph)
     storage = faiss.downcast_index(graph.storage)
     vectors = faiss.rev_swig_ptr(storage.get_xb(), graph.ntotal * graph.d).reshape(graph.ntotal, graph.d)
     return Segment(rows, vectors, graph)
@@ -182,10 +181,11 @@ class View:
 
 
 class Tail:
-    """The newest rows, exact; grown by the writer thread alone."""
+    """The newest rows, exact, in buffers that are filled once and never copied; grown by the writer thread alone."""
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, buffer_rows: int) -> None:
         self._dim = dim
+        self._buffer_rows = buffer_rows
         self._full: list[Segment] = []
         self._new_chunk()
 
@@ -193,20 +193,20 @@ class Tail:
         return sum(len(segment.rows) for segment in self._full) + self._size
 
     def _new_chunk(self) -> None:
-        self._rows = np.empty(CHUNK_ROWS, dtype=np.uint32)
-        self._vectors = np.empty((CHUNK_ROWS, self._dim), dtype=np.float32)
+        self._rows = np.empty(self._buffer_rows, dtype=np.uint32)
+        self._vectors = np.empty((self._buffer_rows, self._dim), dtype=np.float32)
         self._size = 0
 
     def append(self, rows: Sequence[int] | RowNumbers, vectors: Matrix) -> None:
         """Add vectors behind what any view shows; `rows` ascend beyond every row here."""
         start = 0
         while start < len(rows):
-            step = min(CHUNK_ROWS - self._size, len(rows) - start)
+            step = min(self._buffer_rows - self._size, len(rows) - start)
             self._rows[self._size : self._size + step] = rows[start : start + step]
             self._vectors[self._size : self._size + step] = vectors[start : start + step]
             self._size += step
             start += step
-            if self._size == CHUNK_ROWS:
+            if self._size == self._buffer_rows:
                 self._full.append(Segment(self._rows, self._vectors))
                 self._new_chunk()
 

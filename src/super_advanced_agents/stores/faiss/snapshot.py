@@ -77,6 +77,12 @@ class Snapshots:
         self._files = {segment: self._files[segment] for segment in segments}
         self._drop_old()
 
+    def discard(self) -> None:
+        """Drop every file: they are of other rows, and must not seem to fit when these have grown."""
+        self._files = {}
+        for path in [*self._manifests(), *self._folder.glob("segment-*")]:
+            path.unlink(missing_ok=True)
+
     def _read(self, manifest: Path) -> tuple[list[Segment], int]:
         content = orjson.loads(manifest.read_bytes())
         body = content["body"]

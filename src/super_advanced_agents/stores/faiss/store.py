@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
+from contextlib import ExitStack
 from functools import partial
 from typing import Literal, TypeAlias, cast, get_args
 
@@ -22,9 +23,11 @@ from super_advanced_agents.stores.faiss.rows import Addition, Rows, Scope
 from super_advanced_agents.stores.faiss.sealing import Sealer, SealPolicy
 from super_advanced_agents.stores.filters import Filter, parse
 from super_advanced_agents.stores.validation import (
+    bounded_rows,
     checked_document,
     checked_list,
     checked_matrix,
+    checked_model_id,
     checked_source,
     checked_top_k,
     checked_uid,
@@ -47,10 +50,11 @@ class FAISSVectorStore(VectorStore):
     Args:
         dim: the length of every vector, 1 to 65,536.
         path: a folder, made when missing and owned by this object until it is closed; in memory when None.
-        index: `"flat"` compares with every vector, exactly; `"hnsw"` seals each full buffer of 4,096 vectors into a
-            graph; `"auto"` is exact up to 16,384 vectors and seals beyond.
+        index: `"flat"` compares with every vector, exactly; `"hnsw"` seals each full buffer of `buffer_rows` vectors
+            into a graph; `"auto"` is exact up to 16,384 vectors and seals beyond.
         metric: `"cosine"` (scores in [-1, 1]), or `"dot"` for vectors whose length means something.
         limits: how large one call may be.
+        buffer_rows: vectors that are gathered before they can become a graph, 16 to 65,536.
         max_queued_records: writes waiting beyond this raise `OverloadedError`.
 
     Raises:
@@ -70,6 +74,7 @@ class FAISSVectorStore(VectorStore):
         index: IndexKind = "auto",
         metric: Metric = "cosine",
         limits: Limits | None = None,
+        buffer_rows: int = 4_096,
         max_queued_records: int = 20_000,
     ) -> None:
         if type(dim) is not int or not 1 <= dim <= 65_536:
@@ -78,6 +83,8 @@ class FAISSVectorStore(VectorStore):
             raise ConfigurationError(f"index must be one of {', '.join(get_args(IndexKind))}, not {index!r}")
         if metric not in get_args(Metric):
             raise ConfigurationError(f"metric must be one of {', '.join(get_args(Metric))}, not {metric!r}")
+        if type(buffer_rows) is not int or not 16 <= buffer_rows <= 65_536:
+            raise ConfigurationError(f"buffer_rows must be an integer from 16 to 65536, not {buffer_rows!r}")
         self._dim = dim
         self._metric = metric
         self._index_kind = index
@@ -92,9 +99,14 @@ class FAISSVectorStore(VectorStore):
             raise
         super().__init__()
         unit = metric == "cosine"
-        self._index = Index(self._rows, dim, unit=unit)
+        self._index = Index(self._rows, dim, unit=unit, buffer_rows=buffer_rows)
         self._sealer = Sealer(
-            self._index, SealPolicy.of(index), folder, dim=dim, identity=self._rows.identity, publish=self._publish
+            self._index,
+            SealPolicy.of(index, buffer_rows),
+            folder,
+            dim=dim,
+            identity=self._rows.identity,
+            publish=self._publish,
         )
         self._engine = Engine(self._rows, self._index, self._sealer.load, unit=unit)
         self._writer: MicroBatcher[Write, object] = MicroBatcher(
@@ -130,7 +142,7 @@ class FAISSVectorStore(VectorStore):
     ) -> list[str]:
         """See `VectorStore.aadd_batch`. Concurrent callers share one transaction and one fsync."""
         self._check_open()
-        matrix = self._checked_vectors(vectors, field="vectors")
+        matrix, scaled = self._checked_vectors(vectors, field="vectors")
         n = len(matrix)
         now = time.time()
         given = checked_list(uids, n, field="uids")
@@ -147,7 +159,8 @@ class FAISSVectorStore(VectorStore):
                 for i, metadata in enumerate(checked_list(metadatas, n, field="metadatas"))
             ],
             vectors=matrix,
-            model_id=model_id,
+            scaled=scaled,
+            model_id=checked_model_id(model_id),
             sources=[
                 checked_source(source, field=f"sources[{i}]")
                 for i, source in enumerate(checked_list(sources, n, field="sources"))
@@ -253,14 +266,13 @@ class FAISSVectorStore(VectorStore):
         self._check_batch(len(uids), "uids")
         return [checked_uid(uid, field=f"uids[{i}]", limits=self._limits) for i, uid in enumerate(uids)]
 
-    def _checked_vectors(self, vectors: ArrayLike | Sequence[ArrayLike], *, field: str) -> Matrix:
-        if isinstance(vectors, Sequence):
-            self._check_batch(len(vectors), field)
+    def _checked_vectors(self, vectors: ArrayLike | Sequence[ArrayLike], *, field: str) -> tuple[Matrix, Matrix]:
+        """The vectors as they were given, and as searches compare them."""
+        if isinstance(vectors, Sized):
+            self._check_batch(len(vectors), field)  # before a large one is copied
         matrix = checked_matrix(vectors, self._dim, field=field)
-        self._check_batch(len(matrix), field)
-        if self._metric == "cosine":
-            unit_rows(matrix, field=field)  # refuses zero vectors; rows keep what the caller gave
-        return matrix
+        scale = unit_rows if self._metric == "cosine" else bounded_rows
+        return matrix, scale(matrix, field=field)
 
     def _check_batch(self, n: int, field: str) -> None:
         if n > self._limits.batch_records:
@@ -272,9 +284,7 @@ class FAISSVectorStore(VectorStore):
 
     def _queries(self, vectors: ArrayLike | Sequence[ArrayLike], field: str) -> Matrix:
         self._check_open()
-        matrix = checked_matrix(vectors, self._dim, field=field)
-        self._check_batch(len(matrix), field)
-        return unit_rows(matrix, field=field) if self._metric == "cosine" else matrix
+        return self._checked_vectors(vectors, field=field)[1]
 
     def _search(
         self, queries: Matrix, top_k: int, where: Where | None, namespace: str | None, return_scores: bool
@@ -288,13 +298,14 @@ class FAISSVectorStore(VectorStore):
 
     def _release(self) -> None:
         """Finish what was accepted, stop sealing, then let go of files and folder."""
-        self._sealer.close()
-        self._writer.close()
-        self._searcher.close()
-        self._readers.close()
-        self._rows.close()
-        if self._folder is not None:
-            self._folder.release()
+        with ExitStack() as stack:  # what comes after one that fails is closed all the same
+            if self._folder is not None:
+                stack.callback(self._folder.release)
+            stack.callback(self._rows.close)
+            stack.callback(self._readers.close)
+            stack.callback(self._searcher.close)
+            stack.callback(self._writer.close)
+            stack.callback(self._sealer.close)
 
 
 def _write_cost(write: Write) -> int:

@@ -1,0 +1,103 @@
+"""Who stands beside whom in a conversation: for each row of a session, the row before and the row after it.
+
+The writer thread alone changes it; readers take what is there. A reader may see a neighbour of a moment ago, which can
+shift a score a little and nothing else.
+"""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+from numpy.typing import NDArray
+from pyroaring import BitMap
+
+_NONE = 0
+"""No row has this number."""
+
+
+class Links:
+    """Sessions as doubly linked lists of rows, in three arrays indexed by row number."""
+
+    def __init__(self) -> None:
+        self._before = np.zeros(0, dtype=np.uint32)
+        self._after = np.zeros(0, dtype=np.uint32)
+        self._session = np.zeros(0, dtype=np.uint32)
+        self._ids: dict[tuple[int, str], int] = {}
+        self._last: dict[int, int] = {}
+        self._touched = BitMap()
+        self._touching = threading.Lock()
+
+    def __bool__(self) -> bool:
+        return bool(self._ids)
+
+    def append(self, row: int, scope: int, session: str) -> None:
+        """Put a new row at the end of a session."""
+        self._make_room(row)
+        id_ = self._ids.setdefault((scope, session), len(self._ids) + 1)
+        self._session[row] = id_
+        before = self._last.get(id_, _NONE)
+        self._last[id_] = row
+        self._join(before, row)
+
+    def replace(self, old: int, new: int, scope: int, session: str) -> None:
+        """Give `new` the place of `old`, if that stands in the same session; else the end of its own."""
+        id_ = self._ids.get((scope, session))
+        if id_ is None or old >= len(self._session) or self._session[old] != id_:
+            self.append(new, scope, session)
+            return
+        self._make_room(new)
+        self._session[new], self._session[old] = id_, _NONE
+        before, after = int(self._before[old]), int(self._after[old])
+        self._join(before, new)
+        self._join(new, after)
+        if self._last[id_] == old:
+            self._last[id_] = new
+
+    def remove(self, row: int) -> None:
+        """Take a row out; its neighbours become each other's. A row in no session is none of our business."""
+        if row >= len(self._session) or self._session[row] == _NONE:
+            return
+        id_ = int(self._session[row])
+        before, after = int(self._before[row]), int(self._after[row])
+        self._session[row] = _NONE
+        if self._last[id_] == row:
+            self._last[id_] = before
+        if before != _NONE:
+            self._after[before] = after
+        if after != _NONE:
+            self._before[after] = before
+        self._touch(before, after)
+
+    def neighbours(self, rows: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
+        """(n,) rows before and (n,) rows after; 0 where there is none."""
+        before, after = np.zeros(len(rows), np.uint32), np.zeros(len(rows), np.uint32)
+        known = rows < min(len(self._before), len(self._after))
+        before[known] = self._before[rows[known]]
+        after[known] = self._after[rows[known]]
+        return before, after
+
+    def take_touched(self) -> BitMap:
+        """Rows whose neighbours changed since the last call."""
+        with self._touching:
+            touched, self._touched = self._touched, BitMap()
+        return touched
+
+    def _join(self, before: int, after: int) -> None:
+        if before != _NONE:
+            self._after[before] = after
+        if after != _NONE:
+            self._before[after] = before
+        self._touch(before, after)
+
+    def _touch(self, *rows: int) -> None:
+        with self._touching:
+            self._touched.update(row for row in rows if row != _NONE)
+
+    def _make_room(self, row: int) -> None:
+        if row >= len(self._session):
+            size = max(1024, 2 * row)
+            self._before, self._after, self._session = (
+                np.concatenate([old, np.zeros(size - len(old), np.uint32)])
+                for old in (self._before, self._after, self._session)
+            )

@@ -1,0 +1,357 @@
+"""What every vector store refuses, and what its filters mean: the half of `store_suite` that is tables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy as np
+import pytest
+
+from super_advanced_agents.config import Limits
+from super_advanced_agents.errors import DimensionMismatchError, FilterError, InvalidInputError
+from super_advanced_agents.stores.base import VectorStore
+from super_advanced_agents.types import Metadata, Vector
+
+MakeStore: TypeAlias = Callable[..., VectorStore]
+DIM = 4
+
+
+def at(degrees: float) -> Vector:
+    """A vector of `DIM` numbers at this angle from `at(0)`: their cosine is that of the angle."""
+    turned = math.radians(degrees)
+    return np.array([math.cos(turned), math.sin(turned), *[0.0] * (DIM - 2)], dtype=np.float32)
+
+
+def _nested(depth: int) -> Metadata:
+    metadata: Metadata = {"bottom": 1}
+    for _ in range(depth):
+        metadata = {"deeper": metadata}
+    return metadata
+
+
+class _Odd:
+    """Not JSON."""
+
+
+BAD_VECTORS: list[tuple[str, Any]] = [
+    ("empty", []),
+    ("too short", [1.0] * (DIM - 1)),
+    ("too long", [1.0] * (DIM + 1)),
+    ("nested", [[1.0] * DIM]),
+    ("ragged", [1.0, [2.0, 3.0], 4.0, 5.0]),
+    ("NaN", [1.0, math.nan, 0.0, 0.0]),
+    ("infinite", [1.0, math.inf, 0.0, 0.0]),
+    ("beyond float32", np.array([1e300, 0.0, 0.0, 0.0])),
+    ("beyond float64", [10**400, 0, 0, 0]),
+    ("zero", [0.0] * DIM),
+    ("a string", "1234"),
+    ("strings", ["1", "2", "3", "4"]),
+    ("None", None),
+    ("Nones", [None] * DIM),
+    ("a number", 5.0),
+    ("complex", np.array([1j] * DIM)),
+    ("a dict", {"a": 1}),
+    ("objects", [_Odd()] * DIM),
+]
+
+BAD_METADATA: list[tuple[str, Any]] = [
+    ("not an object", ["a"]),
+    ("a string", "text"),
+    ("a key that is no string", {1: "a"}),
+    ("a key that is no string, inside", {"a": {None: "b"}}),
+    ("a lone surrogate in a key", {"\ud800": 1}),
+    ("a lone surrogate in a value", {"a": "\udfff"}),
+    ("NaN", {"a": math.nan}),
+    ("infinite", {"a": [1, {"b": -math.inf}]}),
+    ("an integer beyond 64 bits", {"a": 2**65}),
+    ("too deep", _nested(Limits().metadata_depth + 1)),
+    ("too large", {"a": "x" * Limits().metadata_bytes}),
+    ("bytes", {"a": b"x"}),
+    ("a set", {"a": {1}}),
+    ("an object", {"a": _Odd()}),
+    ("a date", {"a": np.datetime64("2024-01-01")}),
+    ("a numpy array", {"a": np.zeros(2)}),
+    ("an empty text", {"text": ""}),
+    ("a blank text", {"text": " \n\t"}),
+    ("a NUL in the text", {"text": "a\0b"}),
+    ("a lone surrogate in the text", {"text": "a\ud800"}),
+    ("a text of 65 KiB", {"text": "x" * 65 * 1024}),
+    ("a text of 65 KiB in few characters", {"text": "\N{SNOWMAN}" * (65 * 1024 // 3)}),
+    ("a text of 10 MB", {"text": "x" * 10_000_000}),
+]
+
+BAD_UIDS: list[Any] = ["", "x" * 257, "a\0b", "a\nb", "\ud800", 5, b"x", ["x"]]
+BAD_NAMESPACES: list[Any] = ["", "-a", "a b", "a/b", "..", "a" * 65, "\u00e4", "a\n", 5]
+
+BAD_FILTERS: list[Any] = [
+    [],
+    "type",
+    5,
+    {"a": {"$unknown": 1}},
+    {"$unknown": [{"a": 1}]},
+    {"$where": "1"},
+    {"a": {"$gt": None}},
+    {"a": {"$gt": True}},
+    {"a": {"$lt": [1]}},
+    {"a": {"$gte": {"b": 1}}},
+    {"a": {"$gt": math.nan}},
+    {"a": math.inf},
+    {"a": {"$in": 5}},
+    {"a": {"$in": "abc"}},
+    {"a": {"$nin": {"b": 1}}},
+    {"a": {"$exists": 1}},
+    {"a": {"$exists": "yes"}},
+    {"a": {"$not": 5}},
+    {"a": {"$not": {}}},
+    {"a": {"$gt": 1, "b": 2}},
+    {"a": b"bytes"},
+    {"a": {"$eq": _Odd()}},
+    {"$and": []},
+    {"$or": []},
+    {"$and": {"a": 1}},
+    {"$or": [5]},
+    {"$not": [{"a": 1}]},
+    {"": 1},
+    {"a b": 1},
+    {".a": 1},
+    {"a.": 1},
+    {"a..b": 1},
+    {"a'": 1},
+    {"a" * 129: 1},
+    {5: 1},
+    {"$and": [{"a": i} for i in range(65)]},
+    {"$or": [{} for _ in range(100_000)]},
+]
+
+
+def _filter_of_depth(depth: int) -> dict[str, Any]:
+    where: dict[str, Any] = {"a": 1}
+    for _ in range(depth):
+        where = {"$not": where}
+    return where
+
+
+CHOSEN: list[tuple[dict[str, Any], str]] = [
+    ({}, "abcdefg"),
+    ({"type": "fact"}, "ab"),
+    ({"type": {"$eq": "fact"}}, "ab"),
+    ({"type": {"$ne": "fact"}}, "cdefg"),
+    ({"day": 1}, "ad"),
+    ({"day": 1.0}, "ad"),
+    ({"day": True}, "e"),
+    ({"day": None}, "f"),
+    ({"day": {"$gte": 1}}, "abd"),
+    ({"day": {"$gt": 1}}, "b"),
+    ({"day": {"$lt": 9}}, "ad"),
+    ({"day": {"$lte": 9}}, "abd"),
+    ({"day": {"$gt": 0, "$lt": 5}}, "ad"),
+    ({"day": {"$gt": ""}}, "c"),
+    ({"day": {"$in": [9, "monday"]}}, "bc"),
+    ({"day": {"$in": []}}, ""),
+    ({"day": {"$nin": [1, None]}}, "bceg"),
+    ({"day": {"$exists": True}}, "abcdef"),
+    ({"day": {"$exists": False}}, "g"),
+    ({"day": {"$not": {"$gt": 1}}}, "acdefg"),
+    ({"tags": {"$contains": "art"}}, "ac"),
+    ({"tags": ["art", 1]}, "a"),
+    ({"tags": {"$contains": 1}}, "a"),
+    ({"type": {"$contains": "ac"}}, "ab"),
+    ({"place.city": "Paris"}, "bd"),
+    ({"place": {"city": "Paris"}}, "b"),
+    ({"big": 2**53 + 1}, "a"),
+    ({"big": {"$gt": 2**53}}, "a"),
+    ({"big": {"$lt": 10**30}}, "ab"),
+    ({"long": {"$contains": "needle"}}, "g"),
+    ({"text": {"$contains": "museum"}}, "f"),
+    ({"text": {"$exists": True}}, "f"),
+    ({"$or": [{"type": "fact"}, {"day": None}]}, "abf"),
+    ({"$and": [{"type": "fact"}, {"day": 9}]}, "b"),
+    ({"type": "fact", "$not": {"day": 9}}, "a"),
+    ({"$not": {"$or": [{"type": "fact"}, {"day": {"$exists": True}}]}}, "g"),
+    ({"nobody": 1}, ""),
+    ({"nobody": {"$ne": 1}}, "abcdefg"),
+]
+"""Filters, and which of `FILTERED` they choose."""
+
+FILTERED: dict[str, Metadata] = {
+    "a": {"type": "fact", "day": 1, "tags": ["art", 1], "big": 2**53 + 1},
+    "b": {"type": "fact", "day": 9, "place": {"city": "Paris"}, "big": 2**53},
+    "c": {"type": "note", "day": "monday", "tags": "start"},
+    "d": {"day": 1.0, "place.city": "Paris"},
+    "e": {"day": True},
+    "f": {"day": None, "text": "The museum opens at nine."},
+    "g": {"long": "x" * 300 + "needle"},
+}
+
+
+class StoreInputs:
+    """What is refused, by name, with nothing stored; and what each filter chooses."""
+
+    @pytest.fixture
+    def make_store(self) -> MakeStore:
+        """Make stores of a dimension; overridden by whoever runs the suite, who also closes them."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def store(self, make_store: MakeStore) -> VectorStore:
+        """An empty store of `DIM` numbers a vector."""
+        return make_store(DIM)
+
+    @pytest.mark.parametrize("vector", [value for _, value in BAD_VECTORS], ids=[name for name, _ in BAD_VECTORS])
+    def test_a_bad_vector_is_refused_everywhere(self, store: VectorStore, vector: Any) -> None:
+        """Added alone, in the middle of a batch, or searched for."""
+        with pytest.raises(InvalidInputError):
+            store.add(vector)
+        with pytest.raises(InvalidInputError):
+            store.add_batch([at(0), vector, at(1)])
+        with pytest.raises(InvalidInputError):
+            store.search(vector)
+        with pytest.raises(InvalidInputError):
+            store.search_with_filter(vector, 1, lambda metadata: True)
+        assert store.count() == 0
+
+    def test_a_wrong_dimension_has_its_own_error(self, store: VectorStore) -> None:
+        """Also for whole matrices, and for a row among good ones, which is named."""
+        with pytest.raises(DimensionMismatchError):
+            store.add_batch(np.ones((2, DIM + 1)))
+        with pytest.raises(DimensionMismatchError, match=r"\[1\]"):
+            store.add_batch([at(0), at(0)[:2]])
+        with pytest.raises(DimensionMismatchError):
+            store.search(np.ones(DIM - 1))
+
+    @pytest.mark.parametrize("metadata", [value for _, value in BAD_METADATA], ids=[name for name, _ in BAD_METADATA])
+    def test_bad_metadata_is_refused_and_its_neighbours_with_it(self, store: VectorStore, metadata: Any) -> None:
+        """A batch is stored whole or not at all; the message never quotes a text."""
+        with pytest.raises(InvalidInputError) as refused:
+            store.add_batch([at(0), at(1)], [{"fine": True}, metadata])
+        assert "metadatas[1]" in str(refused.value)
+        assert len(str(refused.value)) < 300
+        assert store.count() == 0
+
+    def test_a_loop_in_metadata_is_refused(self, store: VectorStore) -> None:
+        """An object that contains itself has no end."""
+        endless: dict[str, Any] = {}
+        endless["again"] = endless
+        with pytest.raises(InvalidInputError):
+            store.add(at(0), endless)
+
+    @pytest.mark.parametrize("uid", BAD_UIDS, ids=ascii)
+    def test_a_bad_uid_is_refused(self, store: VectorStore, uid: Any) -> None:
+        """In every operation that takes one."""
+        for call in (
+            lambda: store.add(at(0), None, uid),
+            lambda: store.add_batch([at(0), at(1)], None, ["fine", uid]),
+            lambda: store.get([uid]),
+            lambda: store.delete([uid]),
+            lambda: store.scan(after=uid),
+        ):
+            with pytest.raises(InvalidInputError):
+                call()
+        assert store.count() == 0
+
+    @pytest.mark.parametrize("namespace", BAD_NAMESPACES, ids=ascii)
+    def test_a_bad_namespace_is_refused(self, store: VectorStore, namespace: Any) -> None:
+        """In every operation that takes one."""
+        for call in (
+            lambda: store.add(at(0), namespace=namespace),
+            lambda: store.search(at(0), namespace=namespace),
+            lambda: store.search_with_filter(at(0), 1, lambda metadata: True, namespace=namespace),
+            lambda: store.get(["a"], namespace=namespace),
+            lambda: store.delete(["a"], namespace=namespace),
+            lambda: store.count(namespace=namespace),
+            lambda: store.scan(namespace=namespace),
+        ):
+            with pytest.raises(InvalidInputError):
+                call()
+
+    @pytest.mark.parametrize("top_k", [0, -1, 1_001, True, 1.0, "5", None])
+    def test_a_bad_top_k_is_refused(self, store: VectorStore, top_k: Any) -> None:
+        """It is an integer from 1 to 1,000."""
+        with pytest.raises(InvalidInputError, match="top_k"):
+            store.search(at(0), top_k)
+        with pytest.raises(InvalidInputError, match="top_k"):
+            store.search_with_filter(at(0), top_k, lambda metadata: True)
+
+    @pytest.mark.parametrize("limit", [0, -1, 1_001, True, 1.0, None])
+    def test_a_bad_page_size_is_refused(self, store: VectorStore, limit: Any) -> None:
+        """It is an integer from 1 to 1,000."""
+        with pytest.raises(InvalidInputError, match="limit"):
+            store.scan(limit=limit)
+
+    def test_too_many_at_once_are_refused(self, store: VectorStore) -> None:
+        """1,000 records go into one batch, 1,001 do not; the same for queries and names."""
+        with pytest.raises(InvalidInputError, match="1000"):
+            store.add_batch(np.ones((1_001, DIM)))
+        with pytest.raises(InvalidInputError, match="1000"):
+            store.add_batch([at(0)] * 1_001)
+        with pytest.raises(InvalidInputError, match="1000"):
+            store.search_batch([at(0)] * 1_001)
+        for call in (store.get, store.delete):
+            with pytest.raises(InvalidInputError, match="1000"):
+                call([f"u{i}" for i in range(1_001)])
+        assert store.count() == 0
+        assert len(store.add_batch(np.ones((1_000, DIM)))) == 1_000
+
+    def test_lists_of_another_length_are_refused(self, store: VectorStore) -> None:
+        """Each list beside the vectors has one entry for each."""
+        for name in ("metadatas", "uids", "sources", "expires_in_s"):
+            for given in ([None], [None] * 3, "ab", {"a": 1}, 5):
+                with pytest.raises(InvalidInputError, match=name):
+                    store.add_batch([at(0), at(1)], **{name: given})  # type: ignore[arg-type]
+        assert store.count() == 0
+
+    @pytest.mark.parametrize("lifetime", [0, -1, math.nan, math.inf, True, "5", 10**400])
+    def test_a_bad_lifetime_is_refused(self, store: VectorStore, lifetime: Any) -> None:
+        """A lifetime is a positive number of seconds."""
+        with pytest.raises(InvalidInputError, match="expires_in_s"):
+            store.add(at(0), expires_in_s=lifetime)
+
+    @pytest.mark.parametrize("name", ["", "a\0b", "\ud800", "x" * 2_000, 5], ids=ascii)
+    def test_a_bad_source_or_model_is_refused(self, store: VectorStore, name: Any) -> None:
+        """Both are kept as they are, so they must be printable and short."""
+        with pytest.raises(InvalidInputError, match="source"):
+            store.add(at(0), source=name)
+        with pytest.raises(InvalidInputError, match="model_id"):
+            store.add(at(0), model_id=name)
+
+    @pytest.mark.parametrize("where", [*BAD_FILTERS, _filter_of_depth(40)], ids=lambda where: repr(where)[:50])
+    def test_a_malformed_filter_is_refused_everywhere(self, store: VectorStore, where: Any) -> None:
+        """By search, count, scan and delete; and nothing is deleted by it."""
+        store.add(at(0), {"a": 1}, "kept")
+        for call in (
+            lambda: store.search(at(0), where=where),
+            lambda: store.search_with_filter(at(0), 1, lambda metadata: True, where=where),
+            lambda: store.count(where),
+            lambda: store.scan(where),
+            lambda: store.delete(where=where),
+            lambda: store.delete(["kept"], where=where),
+        ):
+            with pytest.raises(FilterError):
+                call()
+        assert store.count() == 1
+
+    def test_deleting_needs_to_be_told_what(self, store: VectorStore) -> None:
+        """Neither names nor a filter is a mistake, not everything; a string is not a list of names."""
+        store.add(at(0), None, "kept")
+        with pytest.raises(InvalidInputError):
+            store.delete()
+        with pytest.raises(InvalidInputError):
+            store.delete("kept")
+        with pytest.raises(InvalidInputError):
+            store.get("kept")
+        with pytest.raises(InvalidInputError):
+            store.search_with_filter(at(0), 1, None)  # type: ignore[arg-type]
+        assert store.count() == 1
+
+    @pytest.mark.parametrize(("where", "chosen"), CHOSEN, ids=[repr(where)[:60] for where, _ in CHOSEN])
+    def test_a_filter_chooses_the_same_everywhere(self, store: VectorStore, where: dict[str, Any], chosen: str) -> None:
+        """Search, count, scan and delete agree on what each operator means."""
+        store.add_batch([at(i) for i in range(len(FILTERED))], list(FILTERED.values()), list(FILTERED))
+        assert "".join(match.uid for match in store.search(at(0), 100, where=where)) == chosen
+        assert "".join(record.uid for record in store.scan(where)) == chosen
+        assert store.count(where) == len(chosen)
+        assert store.delete(where=where) == len(chosen)
+        left = [record.uid for record in store.scan()]
+        assert left == [uid for uid in FILTERED if uid not in chosen]

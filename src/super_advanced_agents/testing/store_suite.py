@@ -1,0 +1,367 @@
+"""One behaviour suite for every vector store: subclass it, say how a store is made, and pytest runs the contract.
+
+class TestMyStore(VectorStoreSuite):
+    @pytest.fixture
+    def make_store(self) -> Iterator[MakeStore]:
+        with ExitStack() as stack:
+            yield lambda dim: stack.enter_context(MyStore(dim))
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from uuid import UUID
+
+import numpy as np
+import pytest
+
+from super_advanced_agents.config import Limits
+from super_advanced_agents.errors import InvalidInputError, ResourceClosedError
+from super_advanced_agents.stores.base import VectorStore
+from super_advanced_agents.testing.store_inputs import DIM, MakeStore, StoreInputs, at
+from super_advanced_agents.types import Match, Metadata
+
+__all__ = ["DIM", "MakeStore", "VectorStoreSuite", "at"]
+
+
+def _uids(matches: list[Match]) -> list[str]:
+    return [match.uid for match in matches]
+
+
+class VectorStoreSuite(StoreInputs):
+    """The contract of `stores.base.VectorStore`. `make_store(dim)` gives an empty store of the cosine metric."""
+
+    limits = Limits()
+
+    # -- adding ---------------------------------------------------------------------------------------------------
+
+    def test_what_was_added_comes_back_whole(self, store: VectorStore) -> None:
+        """Vector, metadata, text, source, model and times."""
+        metadata: Metadata = {"text": "caf\u00e9 \N{SNOWMAN}", "n": [1, 2.5, None, {"a": True}], "big": 2**63}
+        vector = np.array([3.0, 0.0, -4.0, 0.5], dtype=np.float32)
+        uid = store.add(vector, metadata, "one", namespace="n-1", model_id="m", source="file.md", expires_in_s=900)
+        assert uid == "one"
+        [record] = store.get(["one"])
+        assert record.metadata == metadata
+        assert record.text == "caf\u00e9 \N{SNOWMAN}"
+        np.testing.assert_array_equal(record.vector, vector)
+        assert record.vector.dtype == np.float32
+        assert (record.uid, record.namespace, record.model_id, record.source) == ("one", "n-1", "m", "file.md")
+        assert record.created_at == record.updated_at
+        assert record.expires_at == pytest.approx(record.created_at + 900)
+
+    def test_made_uids_are_time_ordered(self, store: VectorStore) -> None:
+        """UUIDv7, each greater than the one before, so pages in the order of uids are in the order of adding."""
+        uids = [store.add(at(1)), *store.add_batch([at(i) for i in range(50)]), store.add(at(2))]
+        assert uids == sorted(set(uids))
+        assert {UUID(uid).version for uid in uids} == {7}
+        assert [record.uid for record in store.scan()] == uids
+
+    def test_a_batch_keeps_its_order_and_mixes_given_and_made_names(self, store: VectorStore) -> None:
+        """The n-th uid is the n-th vector's."""
+        uids = store.add_batch([at(i) for i in range(4)], [{"i": i} for i in range(4)], ["b", None, "a", None])
+        assert (uids[0], uids[2]) == ("b", "a")
+        assert [record.metadata["i"] for record in store.get(uids)] == [0, 1, 2, 3]
+
+    def test_an_empty_batch_does_nothing(self, store: VectorStore) -> None:
+        """It has no uids."""
+        assert store.add_batch([]) == []
+        assert store.add_batch(np.empty((0, DIM))) == []
+        assert store.search_batch([]) == []
+        assert store.get([]) == []
+        assert store.delete([]) == 0
+        assert store.count() == 0
+
+    def test_adding_an_existing_name_replaces_the_record(self, store: VectorStore) -> None:
+        """Vector and metadata are the new ones, the time of creation is the old one."""
+        store.add(at(0), {"v": 1}, "x")
+        [before] = store.get(["x"])
+        store.add(at(90), {"w": 2}, "x")
+        [after] = store.get(["x"])
+        assert after.metadata == {"w": 2}
+        assert (after.created_at, after.updated_at >= before.updated_at) == (before.created_at, True)
+        assert store.count() == 1
+        assert store.search(at(90), 5)[0].score == pytest.approx(1.0, abs=1e-5)
+        assert store.count({"v": 1}) == 0
+
+    def test_the_last_of_equal_names_in_a_batch_wins(self, store: VectorStore) -> None:
+        """And the batch still has as many uids as vectors."""
+        assert store.add_batch([at(0), at(10), at(20)], [{"v": 0}, {"v": 1}, {"v": 2}], ["x", "y", "x"]) == [*"xyx"]
+        assert [record.metadata["v"] for record in store.get(["x", "y"])] == [2, 1]
+        assert _uids(store.search(at(20), 5)) == ["x", "y"]
+
+    def test_one_bad_record_keeps_the_whole_batch_out(self, store: VectorStore) -> None:
+        """Also the replacement of a record that was there."""
+        store.add(at(0), {"v": 1}, "x")
+        with pytest.raises(InvalidInputError):
+            store.add_batch([at(1), at(2)], [{"v": 2}, {"v": float("nan")}], ["x", "y"])
+        assert [record.metadata for record in store.scan()] == [{"v": 1}]
+
+    def test_what_is_handed_over_is_copied(self, store: VectorStore) -> None:
+        """Changing arguments or results afterwards changes nothing stored."""
+        vector, metadata = at(0), {"tags": ["a"]}
+        store.add(vector, metadata, "x")  # type: ignore[arg-type]
+        vector[:] = 9
+        metadata["tags"].append("b")
+        store.search(at(0))[0].metadata["tags"] = None
+        [record] = store.get(["x"])
+        np.testing.assert_array_equal(record.vector, at(0))
+        assert record.metadata == {"tags": ["a"]}
+
+    # -- namespaces -----------------------------------------------------------------------------------------------
+
+    def test_namespaces_are_apart(self, store: VectorStore) -> None:
+        """Equal uids in two namespaces are two records; a call without one covers all of them."""
+        store.add(at(0), {"in": "default"}, "x")
+        store.add(at(10), {"in": "b"}, "x", namespace="b")
+        assert [match.metadata["in"] for match in store.search(at(0), namespace="b")] == ["b"]
+        assert [match.metadata["in"] for match in store.search(at(0))] == ["default", "b"]
+        assert {record.namespace for record in store.get(["x"])} == {"default", "b"}
+        assert [record.namespace for record in store.get(["x"], namespace="b")] == ["b"]
+        assert store.count(namespace="default") == 1
+        assert [record.namespace for record in store.scan(namespace="default")] == ["default"]
+        assert store.delete(["x"], namespace="b") == 1
+        assert store.delete(where={}, namespace="b") == 0
+        assert [record.metadata["in"] for record in store.scan()] == ["default"]
+
+    def test_a_namespace_nobody_wrote_to_is_empty(self, store: VectorStore) -> None:
+        """Not an error, and never everybody's records."""
+        store.add(at(0), None, "x")
+        assert store.search(at(0), namespace="none") == []
+        assert store.search_with_filter(at(0), 3, lambda metadata: True, namespace="none") == []
+        assert store.get(["x"], namespace="none") == []
+        assert store.count(namespace="none") == 0
+        assert store.scan(namespace="none") == []
+        assert store.delete(["x"], namespace="none") == 0
+        assert store.delete(where={}, namespace="none") == 0
+        assert store.count() == 1
+
+    # -- reading --------------------------------------------------------------------------------------------------
+
+    def test_get_keeps_the_order_and_leaves_out_strangers(self, store: VectorStore) -> None:
+        """One record for each name asked for that somebody has."""
+        store.add_batch([at(i) for i in range(3)], None, ["a", "b", "c"])
+        assert [record.uid for record in store.get(["c", "nobody", "a"])] == ["c", "a"]
+
+    def test_pages_cover_everything_once(self, store: VectorStore) -> None:
+        """In the order of uids, whatever the size of a page, filtered or not."""
+        names = sorted(f"{i * 7919 % 1000:03d}-\u00e9" for i in range(150))
+        store.add_batch([at(i) for i in range(150)], [{"even": i % 2 == 0} for i in range(150)], names)
+        for where, wanted in ((None, names), ({"even": True}, names[::2]), ({"even": 1}, [])):
+            for limit in (1, 7, 1_000):
+                seen: list[str] = []
+                while page := store.scan(where, after=seen[-1] if seen else None, limit=limit):
+                    assert len(page) <= limit
+                    seen += [record.uid for record in page]
+                assert seen == wanted
+
+    def test_records_of_equal_names_share_a_page(self, store: VectorStore) -> None:
+        """A page may grow past its limit by them, so that the next one begins after the name."""
+        for namespace in ("a", "b", "c"):
+            store.add_batch([at(0), at(1)], None, ["x", "y"], namespace=namespace)
+        assert [(r.uid, r.namespace) for r in store.scan(limit=1)] == [("x", "a"), ("x", "b"), ("x", "c")]
+        assert [r.uid for r in store.scan(after="x", limit=1)] == ["y"] * 3
+
+    def test_deleted_records_are_gone_everywhere(self, store: VectorStore) -> None:
+        """By name, by filter, by both; the count says how many were there."""
+        store.add_batch([at(i) for i in range(6)], [{"i": i} for i in range(6)], list("abcdef"))
+        assert store.delete(["a", "nobody", "a"]) == 1
+        assert store.delete(where={"i": {"$gte": 4}}) == 2
+        assert store.delete(["b", "c"], where={"i": 2}) == 1
+        assert store.delete(["a"]) == 0
+        assert _uids(store.search(at(0), 10)) == ["b", "d"]
+        assert store.get(list("acef")) == []
+        assert store.count() == 2
+        store.add(at(0), {"i": 0}, "a")
+        assert store.count({"i": 0}) == 1
+        assert store.delete(where={}) == 3
+        assert store.search(at(0)) == []
+
+    # -- searching ------------------------------------------------------------------------------------------------
+
+    def test_a_search_ranks_by_cosine(self, store: VectorStore) -> None:
+        """Best first, whatever the vectors' lengths; scores are cosines, also negative ones."""
+        degrees = [120, 5, 60, 180, 0, 90]
+        store.add_batch([at(angle) * (i + 0.5) for i, angle in enumerate(degrees)], None, [f"d{d}" for d in degrees])
+        found = store.search(at(0) * 40, 10)
+        assert _uids(found) == ["d0", "d5", "d60", "d90", "d120", "d180"]
+        expected = np.cos(np.radians(sorted(degrees)))
+        assert [match.score for match in found] == pytest.approx(list(expected), abs=1e-5)
+        assert all(-1 <= match.score <= 1 for match in found)
+        assert _uids(store.search(at(0), 2)) == ["d0", "d5"]
+        assert isinstance(found[0].score, float)
+
+    def test_scores_can_be_left_out(self, store: VectorStore) -> None:
+        """The order stays."""
+        store.add_batch([at(9), at(3)], None, ["far", "near"])
+        found = store.search(at(0), 5, return_scores=False)
+        assert [(match.uid, match.score) for match in found] == [("near", 0.0), ("far", 0.0)]
+
+    def test_every_query_of_a_batch_has_its_own_answer(self, store: VectorStore) -> None:
+        """In the order of the queries, and each owns what it gets."""
+        store.add_batch([at(0), at(90)], [{}, {}], ["east", "north"])
+        east, north, again = store.search_batch([at(1), at(89), at(1)], 1)
+        assert (_uids(east), _uids(north), _uids(again)) == (["east"], ["north"], ["east"])
+        east[0].metadata["mine"] = True
+        assert again[0].metadata == {}
+
+    def test_an_empty_store_finds_nothing(self, store: VectorStore) -> None:
+        """No error, no match."""
+        assert store.search(at(0), 5) == []
+        assert store.search_batch([at(0), at(1)], 5) == [[], []]
+        assert store.search(at(0), where={"a": 1}) == []
+        assert store.scan() == []
+
+    def test_if_k_match_k_come_back(self, store: VectorStore) -> None:
+        """However rare they are among the near ones."""
+        n = 600
+        store.add_batch([at(i * 0.2) for i in range(n)], [{"rare": i % 60 == 59, "i": i} for i in range(n)])
+        found = store.search(at(0), 10, where={"rare": True})
+        assert [match.metadata["i"] for match in found] == list(range(59, n, 60))
+        assert len(store.search(at(0), 1_000)) == n
+
+    def test_a_predicate_chooses_too(self, store: VectorStore) -> None:
+        """Best first among those that pass; it combines with `where`, and what it raises is raised."""
+        store.add_batch([at(i * 0.4) for i in range(400)], [{"i": i} for i in range(400)])
+        found = store.search_with_filter(at(0), 3, lambda metadata: metadata["i"] % 150 == 149)  # type: ignore[operator]
+        assert [match.metadata["i"] for match in found] == [149, 299]
+        found = store.search_with_filter(at(0), 3, lambda metadata: metadata["i"] != 11, where={"i": {"$gte": 10}})
+        assert [match.metadata["i"] for match in found] == [10, 12, 13]
+        with pytest.raises(KeyError, match="nobody"):
+            store.search_with_filter(at(0), 3, lambda metadata: bool(metadata["nobody"]))
+
+    def test_what_is_just_within_the_limits_is_accepted(self, store: VectorStore) -> None:
+        """The largest metadata, the deepest, and the longest text and name are all accepted and found."""
+        deep: Metadata = {}
+        for _ in range(self.limits.metadata_depth):
+            deep = {"d": deep}
+        large: Metadata = {"a": "x" * (self.limits.metadata_bytes - len('{"a":""}'))}
+        text: Metadata = {"text": "y" * self.limits.text_bytes}
+        name = "z" * self.limits.uid_chars
+        store.add_batch([at(0), at(1), at(2)], [deep, large, text], ["a", "b", name])
+        assert [match.metadata for match in store.search(at(0))] == [deep, large, text]
+        assert store.get([name])[0].text == "y" * self.limits.text_bytes
+
+    def test_an_expired_record_is_never_returned(self, store: VectorStore) -> None:
+        """Not by any operation, and it does not count as deleted either."""
+        store.add(at(0), {"v": 1}, "gone", expires_in_s=1e-6)
+        store.add(at(1), {"v": 1}, "stays", expires_in_s=3_600)
+        assert _uids(store.search(at(0))) == ["stays"]
+        assert [match.uid for match in store.search_with_filter(at(0), 5, lambda metadata: True)] == ["stays"]
+        assert [record.uid for record in store.get(["gone", "stays"])] == ["stays"]
+        assert store.count({"v": 1}) == 1
+        assert [record.uid for record in store.scan()] == ["stays"]
+        assert store.delete(["gone"]) == 0
+        store.add(at(0), {"v": 2}, "gone")
+        assert [record.metadata for record in store.get(["gone"])] == [{"v": 2}]
+        assert store.delete(where={}) == 2
+
+    def test_stats_count_records(self, store: VectorStore) -> None:
+        """At least records, dim and engine."""
+        store.add_batch([at(0), at(1)])
+        stats = store.stats()
+        assert (stats["records"], stats["dim"], store.dim) == (2, DIM, DIM)
+        assert stats["engine"]
+
+    # -- concurrency and lifecycle --------------------------------------------------------------------------------
+
+    async def test_the_asynchronous_form_does_the_same(self, store: VectorStore) -> None:
+        """Every operation, awaited."""
+        uid = await store.aadd(at(0), {"a": 1})
+        uids = await store.aadd_batch([at(5), at(10)], [{"a": 2}, {"a": 3}])
+        assert _uids(await store.asearch(at(0), 2)) == [uid, uids[0]]
+        assert [_uids(found) for found in await store.asearch_batch([at(0)], 1)] == [[uid]]
+        assert _uids(await store.asearch_with_filter(at(0), 1, lambda metadata: metadata["a"] == 3)) == [uids[1]]
+        assert [record.uid for record in await store.aget([uid])] == [uid]
+        assert [record.uid for record in await store.ascan(limit=2)] == [uid, uids[0]]
+        assert await store.acount({"a": {"$gt": 1}}) == 2
+        assert await store.adelete([uid]) == 1
+        assert (await store.astats())["records"] == 2
+
+    async def test_many_callers_see_their_own_writes(self, store: VectorStore) -> None:
+        """Each of 32 tasks reads what it has just been told is stored."""
+
+        async def caller(i: int) -> None:
+            uid = await store.aadd(at(i), {"who": i})
+            assert [record.metadata["who"] for record in await store.aget([uid])] == [i]
+            assert await store.acount({"who": i}) == 1
+            assert uid in _uids(await store.asearch(at(i), 32))
+            await store.aadd(at(i), {"who": -i - 1}, uid)
+            assert await store.acount({"who": i}) == 0
+            assert await store.adelete([uid]) == 1
+            assert await store.aget([uid]) == []
+
+        await asyncio.gather(*(caller(i) for i in range(32)))
+        assert await store.acount() == 0
+
+    async def test_a_cancelled_caller_disturbs_nobody(self, store: VectorStore) -> None:
+        """Its neighbours get their answers, and the store works on."""
+        adding = [asyncio.ensure_future(store.aadd(at(i), {"i": i})) for i in range(20)]
+        searching = [asyncio.ensure_future(store.asearch(at(i), 1)) for i in range(20)]
+        await asyncio.sleep(0)
+        for task in [*adding[::2], *searching[::2]]:
+            task.cancel()
+        outcomes = await asyncio.gather(*adding, *searching, return_exceptions=True)
+        odd = [outcome for i, outcome in enumerate(outcomes) if i % 2]
+        assert not [outcome for outcome in odd if isinstance(outcome, BaseException)]
+        assert await store.acount({"i": {"$in": list(range(1, 20, 2))}}) == 10
+
+    def test_threads_share_a_store(self, store: VectorStore) -> None:
+        """Eight threads add, search and delete; each sees its own."""
+        begin = threading.Barrier(8)
+
+        def work(i: int) -> None:
+            begin.wait()
+            uids = store.add_batch([at(i)] * 20, [{"t": i}] * 20)
+            assert store.count({"t": i}) == 20
+            assert store.delete(uids[::2]) == 10
+            assert {match.uid for match in store.search(at(i), 1_000, where={"t": i})} == set(uids[1::2])
+
+        with ThreadPoolExecutor(8) as pool:
+            for done in [pool.submit(work, i) for i in range(8)]:
+                done.result()
+        assert store.count() == 80
+
+    def test_after_close_every_operation_says_so(self, store: VectorStore) -> None:
+        """Closing twice is fine."""
+        store.add(at(0), None, "x")
+        store.close()
+        store.close()
+        assert store.closed
+        for call in (
+            lambda: store.add(at(0)),
+            lambda: store.add_batch([]),
+            lambda: store.search(at(0)),
+            lambda: store.search_batch([]),
+            lambda: store.search_with_filter(at(0), 1, lambda metadata: True),
+            lambda: store.get(["x"]),
+            lambda: store.delete(["x"]),
+            store.count,
+            store.scan,
+            store.stats,
+        ):
+            with pytest.raises(ResourceClosedError):
+                call()
+        with pytest.raises(ResourceClosedError):
+            store.__enter__()
+
+    async def test_a_store_is_an_asynchronous_context_manager(self, make_store: MakeStore) -> None:
+        """Left, it is closed; closing again does nothing."""
+        store = await asyncio.to_thread(make_store, DIM)
+        async with store:
+            await store.aadd(at(0))
+        assert store.closed
+        await store.aclose()
+        with pytest.raises(ResourceClosedError):
+            await store.acount()
+
+    async def test_closing_finishes_what_was_accepted(self, make_store: MakeStore) -> None:
+        """Each caller gets a result or an error of the tree; none waits for ever."""
+        store = await asyncio.to_thread(make_store, DIM)
+        calls = [asyncio.ensure_future(store.aadd(at(i))) for i in range(50)]
+        await asyncio.sleep(0)
+        await store.aclose()
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+        assert all(isinstance(outcome, str | ResourceClosedError) for outcome in outcomes)

@@ -1,0 +1,47 @@
+"""The one behaviour suite, over each store and each of its shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from super_advanced_agents import FAISSVectorStore
+from super_advanced_agents.testing.store_suite import MakeStore, VectorStoreSuite
+
+
+class TestFlatInMemory(VectorStoreSuite):
+    """Exact, nothing on disk."""
+
+    @pytest.fixture
+    def make_store(self) -> Iterator[MakeStore]:
+        """Stores without a path."""
+        with ExitStack() as stack:
+            yield lambda dim: stack.enter_context(FAISSVectorStore(dim, index="flat"))
+
+
+class TestFlatOnDisk(VectorStoreSuite):
+    """Exact, rows on disk."""
+
+    @pytest.fixture
+    def make_store(self, tmp_path: Path) -> Iterator[MakeStore]:
+        """Stores in folders of their own."""
+        numbers = count()
+        with ExitStack() as stack:
+            yield lambda dim: stack.enter_context(FAISSVectorStore(dim, tmp_path / str(next(numbers)), index="flat"))
+
+
+class TestGraphsOnDisk(VectorStoreSuite):
+    """Buffers so small that graphs are made while the tests run."""
+
+    @pytest.fixture
+    def make_store(self, tmp_path: Path) -> Iterator[MakeStore]:
+        """Stores in folders of their own that seal every 16 vectors."""
+        numbers = count()
+        with ExitStack() as stack:
+            yield lambda dim: stack.enter_context(
+                FAISSVectorStore(dim, tmp_path / str(next(numbers)), index="hnsw", buffer_rows=16)
+            )
