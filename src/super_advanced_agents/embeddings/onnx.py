@@ -15,6 +15,7 @@ from super_advanced_agents.embeddings.base import EmbeddingEngine
 from super_advanced_agents.errors import EmbeddingError, ModelNotFoundError
 from super_advanced_agents.models import Precision, find, model_spec, pull
 from super_advanced_agents.models.graphs import model_id, read_graph
+from super_advanced_agents.models.runtime import load_onnxruntime
 from super_advanced_agents.telemetry import get_logger
 from super_advanced_agents.types import Matrix
 
@@ -25,13 +26,16 @@ class _Session:
     """A loaded graph and its tokenizer."""
 
     def __init__(self, graph: bytes | Path, tokenizer: bytes, *, max_tokens: int, threads: int) -> None:
-        import onnxruntime
         from tokenizers import Tokenizer
 
+        onnxruntime = load_onnxruntime()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
+        # Threads spin within a run, which halves the time of one short text, but not between runs: they would take the
+        # cores from the event loop and from a language model beside it.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         try:
             self._tokenizer = Tokenizer.from_buffer(tokenizer)
             self._runtime = onnxruntime.InferenceSession(
@@ -94,6 +98,10 @@ class _Session:
 
 class _OnnxEngine(EmbeddingEngine):
     """What the known models and a local folder have in common."""
+
+    # Small runs of similar length waste little padding and stay in the cache: for questions (12 tokens),
+    # 64 callers, 814 a second with 512 tokens, 850 with 256 and 630 with 2048; for turns (35 tokens), 439, 253 and 372.
+    batch_tokens = 512
 
     def __init__(self, *, threads: int | None = None) -> None:
         self._threads = threads or len(os.sched_getaffinity(0))

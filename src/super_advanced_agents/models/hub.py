@@ -27,12 +27,12 @@ def fetch(source: HubSource, file: ModelFile, target: Path, on_bytes: Callable[[
     """
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
-    from huggingface_hub.utils import tqdm
+    from huggingface_hub.utils.tqdm import tqdm
 
-    class Reporter(tqdm):  # type: ignore[misc]  # the client reports through a tqdm class, and only so
+    class Reporter(tqdm):  # the client reports through a tqdm class, and only so
         def __init__(self, *args: Any, **options: Any) -> None:
             options.pop("name", None)
-            super().__init__(*args, **{**options, "disable": True})
+            super().__init__(*args, **{**options, "disable": True})  # type: ignore[no-untyped-call]
             self.arrived = int(options.get("initial") or 0)
 
         def update(self, n: float | None = 1) -> bool | None:
