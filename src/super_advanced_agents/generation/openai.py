@@ -31,6 +31,16 @@ _MAX_PROMPT_BYTES = 4 * 1024 * 1024
 _CONNECT_TIMEOUT_S = 10.0
 _MAX_STOPS = 4
 """OpenAI's own limit; further stop strings are cut off on this side."""
+_SENT_HEADERS = {
+    "accept",
+    "accept-encoding",
+    "connection",
+    "content-length",
+    "content-type",
+    "host",
+    "user-agent",
+    "transfer-encoding",
+}
 _DEFAULT_RETRY_AFTER_S = 1.0
 
 
@@ -90,13 +100,13 @@ class OpenAIEngine(GenerationEngine):
         """Make the client; connects at the first request."""
         with self._opening:
             self._client = openai.OpenAI(
-                # The client insists on a key and on organisation headers from the environment: it gets a placeholder
-                # here, and `_headers` decides what is sent.
-                api_key=self._api_key or "none",
+                api_key=self._api_key or "none",  # the client insists on one; `_only_ours` decides what is sent
                 base_url=self._base_url,
                 timeout=self._timeout,
                 max_retries=self._max_retries,
-                http_client=httpx2.Client(timeout=self._timeout, follow_redirects=False),
+                http_client=httpx2.Client(
+                    timeout=self._timeout, follow_redirects=False, event_hooks={"request": [self._only_ours]}
+                ),
             )
 
     def generate(
@@ -127,7 +137,6 @@ class OpenAIEngine(GenerationEngine):
                 seed=options.seed if options.seed is not None else openai.omit,
                 stop=list(options.stop[:_MAX_STOPS]) or openai.omit,
                 stream=True,
-                extra_headers=self._headers(),
             )
             try:
                 on_interruptible(partial(_hang_up, stream.response))
@@ -141,11 +150,12 @@ class OpenAIEngine(GenerationEngine):
         if client is not None:
             client.close()
 
-    def _headers(self) -> dict[str, Any]:
-        headers: dict[str, Any] = {"OpenAI-Organization": openai.omit, "OpenAI-Project": openai.omit}
-        if self._api_key is None:
-            headers["Authorization"] = openai.omit
-        return headers
+    def _only_ours(self, request: httpx2.Request) -> None:
+        """Drop what the client adds from its environment (organisation, project, headers of any name) or by itself."""
+        for name in set(request.headers) - _SENT_HEADERS:
+            del request.headers[name]
+        if self._api_key is not None:
+            request.headers["authorization"] = f"Bearer {self._api_key}"
 
     def _read(self, stream: openai.Stream[Any], emit: Emit) -> None:
         finished = False

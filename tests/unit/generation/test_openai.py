@@ -1,0 +1,213 @@
+"""The OpenAI-compatible engine against a real server on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import threading
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
+
+from super_advanced_agents.errors import (
+    AuthenticationError,
+    GenerationError,
+    InvalidInputError,
+    ModelNotFoundError,
+    OverloadedError,
+    PermissionDeniedError,
+    RateLimitedError,
+)
+from super_advanced_agents.generation import LLMGenerator
+
+
+@dataclass
+class Server:
+    """A server that behaves as the model's name says, and notes what it was sent."""
+
+    base_url: str = ""
+    requests: list[dict[str, Any]] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
+    left: threading.Event = field(default_factory=threading.Event)
+
+
+def event(content: str | None, finish: str | None = None) -> str:
+    """One event of a stream."""
+    delta = {} if content is None else {"content": content}
+    chunk = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+    return f"data: {json.dumps({**chunk, 'choices': [{'index': 0, 'delta': delta, 'finish_reason': finish}]})}\n\n"
+
+
+STATUSES = {"s400": 400, "s401": 401, "s403": 403, "s404": 404, "s429": 429, "s500": 500, "s503": 503}
+
+
+EXTRA = {
+    "broken": "data: {not json\n\n",
+    "odd": 'data: {"choices": [{"delta": {"content": 7}}]}\n\n',
+    "error": 'data: {"error": {"message": "secret detail"}}\n\n',
+}
+
+
+async def pieces(server: Server, model: str) -> AsyncIterator[str]:
+    """The events of one answer."""
+    yield event("Hel")
+    yield event("lo <en")
+    if model == "cut":
+        raise RuntimeError("planted")
+    if model == "early":
+        return
+    if model in EXTRA:
+        yield EXTRA[model]
+    if model in {"endless", "silent"}:
+        try:
+            while True:
+                await asyncio.sleep(0.005 if model == "endless" else 3600)
+                yield event("x")
+        finally:
+            server.left.set()
+    yield event("d> world")
+    yield event(None, "stop")
+    yield "data: [DONE]\n\n"
+
+
+def application(server: Server) -> FastAPI:
+    """The server's one route."""
+    app = FastAPI()
+
+    @app.post("/v1/chat/completions")
+    async def complete(request: Request) -> Response:
+        body = await request.json()
+        server.requests.append(body)
+        server.headers.append(dict(request.headers))
+        model = body["model"]
+        if model in STATUSES or (model == "flaky" and len(server.requests) == 1):
+            return JSONResponse({"error": {"message": "no"}}, STATUSES.get(model, 500), headers={"retry-after": "7"})
+        if model == "redirect":
+            return RedirectResponse("/v1/elsewhere")
+        if model == "html":
+            return PlainTextResponse("<html>hello</html>")
+        if model == "json":
+            return JSONResponse({"unexpected": True})
+        return StreamingResponse(pieces(server, model), media_type="text/event-stream")
+
+    return app
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """A running server on a free port of loopback."""
+    noted = Server()
+    config = uvicorn.Config(application(noted), log_level="critical", timeout_graceful_shutdown=1)
+    running = uvicorn.Server(config)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        noted.base_url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+        thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
+        thread.start()
+        yield noted
+        running.should_exit = True
+        thread.join()
+
+
+def generator(server: Server, model: str, **options: Any) -> LLMGenerator:
+    """A generator on the server, without retries."""
+    return LLMGenerator(model, base_url=server.base_url, **{"max_retries": 0, "slots": 2, **options})
+
+
+def test_generates_and_streams(server, monkeypatch):
+    """Text arrives whole and in pieces; only the key that was given is sent, whatever the environment holds."""
+    monkeypatch.setenv("OPENAI_API_KEY", "from-environment")
+    monkeypatch.setenv("OPENAI_ORG_ID", "from-environment")
+    monkeypatch.setenv("OPENAI_PROJECT_ID", "from-environment")
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X-Secret: from-environment")
+    with generator(server, "good") as llm:
+        assert llm.generate("Hi", 9, temperature=0.5, seed=3) == "Hello <end> world"
+        assert list(llm.stream("Hi")) == ["Hel", "lo <en", "d> world"]
+    with generator(server, "good", api_key="given") as llm:
+        assert llm.chat([{"role": "system", "content": "s"}, {"role": "user", "content": "u"}])
+    sent = server.requests[0]
+    assert (sent["max_tokens"], sent["temperature"], sent["seed"]) == (9, 0.5, 3)
+    assert sent["messages"] == [{"role": "user", "content": "Hi"}]
+    assert "from-environment" not in str(server.headers)
+    assert "authorization" not in server.headers[0]
+    assert server.headers[-1]["authorization"] == "Bearer given"
+
+
+def test_stop_string_across_pieces(server):
+    """A stop string that the server let through, split over two pieces, is still cut off."""
+    with generator(server, "good") as llm:
+        assert llm.generate("Hi", stop=["<end>"]) == "Hello "
+        assert "".join(llm.stream("Hi", stop=["no", "<end>"])) == "Hello "
+
+
+@pytest.mark.parametrize(
+    ("model", "error"),
+    [
+        ("s400", InvalidInputError),
+        ("s401", AuthenticationError),
+        ("s403", PermissionDeniedError),
+        ("s404", ModelNotFoundError),
+        ("s429", RateLimitedError),
+        ("s500", GenerationError),
+        ("s503", OverloadedError),
+        ("redirect", GenerationError),
+        ("html", GenerationError),
+        ("json", GenerationError),
+        ("cut", GenerationError),
+        ("early", GenerationError),
+        ("broken", GenerationError),
+        ("odd", GenerationError),
+        ("error", GenerationError),
+    ],
+)
+def test_failures_become_errors_of_the_tree(server, model, error):
+    """Whatever the server does, the caller gets one of our errors, without the key or the server's own words."""
+    with generator(server, model, api_key="top-secret") as llm, pytest.raises(error) as caught:
+        llm.generate("Hi")
+    assert type(caught.value) is error
+    assert "secret" not in str(caught.value)
+    assert getattr(caught.value, "retry_after_s", 7) == 7
+    assert len(server.requests) == 1
+
+
+def test_retry_before_the_first_token_only(server):
+    """A failed request is tried again, a stream that broke off is not."""
+    with generator(server, "flaky", max_retries=1) as llm:
+        assert llm.generate("Hi") == "Hello <end> world"
+    assert len(server.requests) == 2
+    with generator(server, "cut", max_retries=3) as llm, pytest.raises(GenerationError):
+        llm.generate("Hi")
+    assert len(server.requests) == 3
+
+
+def test_refused_connection():
+    """A server that is not there is named."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    url = f"http://127.0.0.1:{port}/v1"
+    with LLMGenerator("m", base_url=url, max_retries=0) as llm, pytest.raises(GenerationError, match=str(port)):
+        llm.generate("Hi")
+
+
+def test_silent_server(server):
+    """A server that falls silent is given up after `timeout_s`."""
+    with generator(server, "silent", timeout_s=0.2) as llm, pytest.raises(GenerationError, match=r"silent|time"):
+        llm.generate("Hi")
+
+
+@pytest.mark.parametrize("model", ["endless", "silent"])
+async def test_leaving_a_stream_closes_the_response(server, model):
+    """The server sees the connection close, also while it has nothing to say, and the slot is free again."""
+    async with generator(server, model, slots=1) as llm:
+        stream = llm.astream("Hi")
+        assert await anext(stream) == "Hel"
+        await stream.aclose()
+        assert await asyncio.to_thread(server.left.wait, 30)
+        second = llm.astream("Hi")
+        assert await anext(second) == "Hel"
+        await second.aclose()

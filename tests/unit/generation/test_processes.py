@@ -1,0 +1,112 @@
+"""What must hold for a whole process: how it ends, and that no file makes it crash."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from super_advanced_agents.errors import ModelNotFoundError
+from super_advanced_agents.generation import LLMGenerator
+from super_advanced_agents.models import find
+
+OPEN = (
+    "from super_advanced_agents.generation import LLMGenerator\n"
+    "llm = LLMGenerator({model!r}, slots=2, context_tokens=256)\n"
+)
+
+
+def run(script: str, *, model: str = "SmolLM2-135M-Instruct") -> subprocess.CompletedProcess[str]:
+    """Run a script that has an `llm`, and return how it ended."""
+    code = OPEN.format(model=model) + script
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.fixture(scope="module")
+def weights() -> Path:
+    """The default model's file."""
+    return find("SmolLM2-135M-Instruct").file("SmolLM2-135M-Instruct.Q4_1.gguf")
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "print(llm.generate('Hello', 4))",
+        "stream = llm.stream('Hello', 200)\nprint(next(stream))",
+        "import threading\nthreading.Thread(target=llm.generate, args=('Tell a story', 40)).start()\nprint('x')",
+        "print('never used')",
+        "llm.load()\nprint('never closed')\ndel llm",
+    ],
+)
+def test_exit_without_close(script):
+    """A script that never closes its generator ends by itself, silently, with status 0."""
+    done = run(script)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.strip()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_during_a_generation(number):
+    """Ctrl-C raises KeyboardInterrupt in the caller and ends the process soon; SIGTERM ends it as ever."""
+    code = OPEN.format(model="SmolLM2-135M-Instruct") + (
+        "llm.load()\nfor piece in llm.stream('Count to one thousand.', 200):\n    print('piece', flush=True)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "piece\n"
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == -number
+    assert ("KeyboardInterrupt" in errors) == (number == signal.SIGINT)
+
+
+@pytest.mark.parametrize("damage", ["empty", "garbage", "header", "middle", "end", "zeros", "flipped"])
+def test_damaged_file_never_ends_the_process(tmp_path, weights, damage):
+    """A damaged model file gives one of our errors, whatever llama.cpp makes of it."""
+    content = weights.read_bytes()
+    third = len(content) // 3
+    damaged = {
+        "empty": b"",
+        "garbage": bytes(range(256)) * 4096,
+        "header": content[:1000],
+        "middle": content[:third],
+        "end": content[:-5000],
+        "zeros": content[:2_000_000] + bytes(len(content) - 2_000_000),
+        "flipped": content[:40] + bytes(255 - byte for byte in content[40:600]) + content[600:],
+    }[damage]
+    path = tmp_path / "damaged.gguf"
+    path.write_bytes(damaged)
+    done = run(
+        "from super_advanced_agents.errors import ModelNotFoundError, GenerationError\n"
+        "try:\n    llm.generate('Hello', 2)\n    print('generated')\n"
+        "except (ModelNotFoundError, GenerationError) as exc:\n    print('refused', exc)\n",
+        model=str(path),
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    # Weights of zeros are well-formed: only a known model's sha256 tells.
+    assert done.stdout.startswith("generated" if damage == "zeros" else "refused")
+
+
+def test_damaged_known_model_is_refused_by_checksum(tmp_path, weights):
+    """A pulled file with one wrong byte is refused before llama.cpp reads it, and the message says how to mend it."""
+    folder = tmp_path / "SmolLM2-135M-Instruct"
+    folder.mkdir()
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    (folder / weights.name).write_bytes(content)
+    with LLMGenerator(models_dir=tmp_path) as llm, pytest.raises(ModelNotFoundError, match="saa pull"):
+        llm.generate("Hello", 2)
+
+
+@pytest.mark.parametrize(
+    ("model", "hint"),
+    [("SmolLM2-135M-Instruct", "saa pull"), ("no/such/model.gguf", "saa pull"), ("unknown", "known models: SmolLM2")],
+)
+def test_missing_model_names_the_next_step(tmp_path, model, hint):
+    """A model that is not here says how to get it, or which ones there are."""
+    with LLMGenerator(model, models_dir=tmp_path) as llm, pytest.raises(ModelNotFoundError, match=hint):
+        llm.generate("Hello", 2)
