@@ -1,0 +1,1 @@
+"""The REST server: thin routes over agents that share one store."""

@@ -1,0 +1,80 @@
+"""The application: what a request passes, in one place, and what lives as long as the server does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+
+from super_advanced_agents.errors import SuperAdvancedAgentsError
+from super_advanced_agents.server.engines import Engines
+from super_advanced_agents.server.error_handlers import add_error_handlers
+from super_advanced_agents.server.middleware.bodies import BodyLimit
+from super_advanced_agents.server.middleware.hosts import AllowedHosts
+from super_advanced_agents.server.routes import agents, health, search
+from super_advanced_agents.server.settings import Settings
+from super_advanced_agents.telemetry import get_logger
+
+_log = get_logger("server")
+_FIRST_RETRY_S, _LAST_RETRY_S = 5.0, 60.0
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Make the application; nothing is opened until its lifespan begins.
+
+    The lifespan takes the store (and fails if it cannot), then loads the models while requests are already answered:
+    `/healthz` at once, `/readyz` with 503 until the embedding model is there. At its end it finishes what was accepted.
+
+    Args:
+        settings: where everything is, and how large requests may be.
+
+    Raises (when the lifespan begins):
+        StoreLockedError: another process owns the store's folder.
+        SuperAdvancedAgentsError: the store cannot be opened.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with Engines(settings) as engines:
+            await engines.aopen()
+            app.state.engines = engines
+            loading = asyncio.create_task(_load(engines), name="load models")
+            try:
+                yield
+            finally:
+                loading.cancel()
+                await asyncio.gather(loading, return_exceptions=True)
+
+    app = FastAPI(
+        title="Super Advanced Agents",
+        version=version("super-advanced-agents"),
+        lifespan=lifespan,
+        docs_url=None,  # the pages that show the schema load scripts from elsewhere; /openapi.json is the schema
+        redoc_url=None,
+    )
+    add_error_handlers(app)
+    # The last one added is the first one a request meets.
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    app.add_middleware(AllowedHosts, names=settings.allowed_hosts)
+    for room in (health, search, agents):
+        app.include_router(room.router)
+    return app
+
+
+async def _load(engines: Engines) -> None:
+    """Load the models, trying again while the embedding model cannot be had (a network that is not up yet)."""
+    pause_s = _FIRST_RETRY_S
+    while True:
+        try:
+            await engines.aload()
+        except Exception as exc:
+            told = isinstance(exc, SuperAdvancedAgentsError)
+            _log.warning("server.not_ready", extra={"reason": str(exc)}, exc_info=None if told else exc)
+            await asyncio.sleep(pause_s)
+            pause_s = min(_LAST_RETRY_S, 2 * pause_s)
+        else:
+            _log.info("server.ready", extra={"model_id": engines.pipeline.model_id})
+            return

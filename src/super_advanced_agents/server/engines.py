@@ -1,0 +1,198 @@
+"""What all agents of one process share: the store, the embedding pipeline and the language model."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import ExitStack
+from dataclasses import dataclass
+from enum import Enum
+
+from pydantic import SecretStr
+
+from super_advanced_agents._runtime.lifecycle import Resource
+from super_advanced_agents._runtime.tickets import in_thread
+from super_advanced_agents._runtime.twins import blocking
+from super_advanced_agents.agents import AsyncLLMAgent
+from super_advanced_agents.config import checked_name
+from super_advanced_agents.embeddings import EmbeddingPipeline
+from super_advanced_agents.errors import ModelNotFoundError, ResourceClosedError, SuperAdvancedAgentsError
+from super_advanced_agents.generation import LLMGenerator
+from super_advanced_agents.models import MODELS, find, pull
+from super_advanced_agents.server.settings import Settings
+from super_advanced_agents.stores import FAISSVectorStore
+from super_advanced_agents.telemetry import get_logger
+
+_log = get_logger("server")
+
+
+class Stage(Enum):
+    """How far a part has come."""
+
+    WAITING = "waiting"
+    LOADING = "loading"
+    READY = "ready"
+    FAILED = "failed"
+
+
+class Engines(Resource):
+    """One store, one pipeline and one language model; agents are made from them on demand, one for each name.
+
+    The constructor touches nothing; `aopen` takes the store's folder, and the models load when they are first used or
+    by `aload`.
+
+    Args:
+        settings: where everything is.
+
+    Attributes:
+        settings: as given.
+        embedding: how far the embedding model and the store's index have come.
+        generation: how far the language model has come.
+        reason: why the last attempt to load failed; empty otherwise.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        self.settings = settings
+        self.embedding = Stage.WAITING
+        self.generation = Stage.WAITING
+        self.reason = ""
+        self._opening = threading.Lock()
+        self._parts: _Parts | None = None
+
+    @property
+    def store(self) -> FAISSVectorStore:
+        """The store that all agents share; there once `aopen` has returned."""
+        return self._open_parts.store
+
+    @property
+    def pipeline(self) -> EmbeddingPipeline:
+        """Turns texts into vectors; there once `aopen` has returned."""
+        return self._open_parts.pipeline
+
+    @property
+    def generator(self) -> LLMGenerator:
+        """Writes answers; there once `aopen` has returned."""
+        return self._open_parts.generator
+
+    async def aopen(self) -> None:
+        """Take the store's folder, making it when missing.
+
+        Raises:
+            StoreLockedError: another process owns it.
+            StoreError: it cannot be used.
+            ConfigurationError: it was made with vectors of another length.
+        """
+        self._check_open()
+        if self._parts is None:
+            await in_thread(self._open, name="open store")
+
+    open = blocking(aopen)
+
+    async def aload(self) -> None:
+        """Fetch what is missing of the models and load both; returns when searches and answers are quick.
+
+        Raises:
+            SuperAdvancedAgentsError: the embedding model or the index could not be loaded; calling again tries again.
+                A language model that fails is only reported, since everything but `ask` works without it.
+        """
+        try:
+            if self.embedding is not Stage.READY:
+                self.embedding = Stage.LOADING
+                await in_thread(lambda: self.pull_missing(self.settings.embedding_model), name="pull")
+                await self.pipeline.aembed("ready")
+                await self.store.acount()
+                self.embedding, self.reason = Stage.READY, ""
+        except Exception as exc:
+            self.embedding, self.reason = Stage.FAILED, str(exc)
+            raise
+        try:
+            self.generation = Stage.LOADING
+            await in_thread(lambda: self.pull_missing(self.settings.generation_model), name="pull")
+            await self.generator.aload()
+            self.generation = Stage.READY
+        except SuperAdvancedAgentsError as exc:
+            self.generation, self.reason = Stage.FAILED, str(exc)
+            _log.warning("server.language_model_missing", extra={"reason": str(exc)})
+
+    load = blocking(aload)
+
+    def agent(self, name: str) -> AsyncLLMAgent:
+        """The agent of that name; it sees only its own memories.
+
+        Raises:
+            InvalidInputError: it is not a name.
+        """
+        checked_name(name, "agent")
+        return AsyncLLMAgent(name, self.store, self.pipeline, self.generator)
+
+    def pull_missing(self, model: str) -> None:
+        """Fetch a known model that is not here yet; models of other sources are the operator's own. Blocks."""
+        urls = {
+            self.settings.embedding_model: self.settings.embedding_base_url,
+            self.settings.generation_model: self.settings.generation_base_url,
+        }
+        if model not in MODELS or urls.get(model):
+            return
+        try:
+            find(model, models_dir=self.settings.models_dir)
+        except ModelNotFoundError:
+            pull(model, models_dir=self.settings.models_dir)
+
+    @property
+    def _open_parts(self) -> _Parts:
+        self._check_open()
+        if self._parts is None:
+            raise ResourceClosedError("the store is not open yet", hint="call open() or await aopen() first")
+        return self._parts
+
+    def _open(self) -> None:
+        with self._opening:
+            if self._parts is None:
+                self._parts = _opened(self.settings)
+
+    def _release(self) -> None:
+        """Answers first, since they hold the slots; the store last, when nothing writes any more."""
+        with self._opening:
+            parts, self._parts = self._parts, None
+        if parts is not None:
+            parts.generator.close()
+            parts.pipeline.close()
+            parts.store.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    pipeline: EmbeddingPipeline
+    generator: LLMGenerator
+    store: FAISSVectorStore
+
+
+def _opened(settings: Settings) -> _Parts:
+    """Make the three; of those that were made none stays open when a later one fails."""
+    with ExitStack() as made:
+        pipeline = made.enter_context(
+            EmbeddingPipeline(
+                settings.embedding_model,
+                precision=settings.embedding_precision,
+                base_url=settings.embedding_base_url,
+                api_key=_revealed(settings.embedding_api_key),
+                models_dir=settings.models_dir,
+                dim=settings.embedding_dim,
+            )
+        )
+        generator = made.enter_context(
+            LLMGenerator(
+                settings.generation_model,
+                base_url=settings.generation_base_url,
+                api_key=_revealed(settings.generation_api_key),
+                models_dir=settings.models_dir,
+                slots=settings.generation_slots,
+            )
+        )
+        store = FAISSVectorStore(pipeline.dim, settings.store_dir)
+        made.pop_all()
+    return _Parts(pipeline, generator, store)
+
+
+def _revealed(secret: SecretStr | None) -> str | None:
+    return None if secret is None else secret.get_secret_value()

@@ -1,0 +1,33 @@
+"""Is the process up, and is it ready: for people, process managers and load balancers."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from fastapi import APIRouter, Response
+
+from super_advanced_agents.server.dependencies import TheEngines
+from super_advanced_agents.server.engines import Stage
+from super_advanced_agents.server.schemas import Health, Readiness
+
+router = APIRouter(tags=["health"])
+
+
+@router.get("/healthz")
+async def health() -> Health:
+    """The process is up and its event loop turns."""
+    return Health()
+
+
+@router.get("/readyz")
+async def readiness(engines: TheEngines, response: Response) -> Readiness:
+    """Whether the store is open and the embedding model loaded; 503 and the reason before that."""
+    ready = engines.embedding is Stage.READY
+    if not ready:
+        response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
+    return Readiness(
+        ready=ready,
+        embedding_model=engines.embedding.value,
+        language_model=engines.generation.value,
+        reason=engines.reason or (None if ready else "the embedding model is being loaded"),
+    )

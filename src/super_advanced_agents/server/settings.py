@@ -1,0 +1,110 @@
+"""Everything an operator can set, from arguments or from the environment (`SAA_...`), checked once at start."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from super_advanced_agents.config import DEFAULT_EMBEDDING_MODEL, DEFAULT_GENERATION_MODEL, checked_name
+from super_advanced_agents.errors import ConfigurationError, InvalidInputError
+
+PREFIX = "SAA_"
+
+
+class Settings(BaseSettings):
+    """One process's settings; arguments come before the environment, which comes before the defaults.
+
+    Attributes:
+        data_dir: everything that lasts; the store lies in `store` below it.
+        models_dir: the folder of all models; the user's cache folder when None.
+        agent: the agent that answers `POST /search`, and the command line's.
+        embedding_model: a known model, a folder, or the name it has at `embedding_base_url`.
+        embedding_precision: `"int8"` or `"fp32"`, for known models.
+        embedding_base_url: an OpenAI-compatible server for embeddings; in process when None.
+        embedding_api_key: that server's key.
+        embedding_dim: the length of its vectors; asked of the server when None.
+        generation_model: a known model, a .gguf file, or the name it has at `generation_base_url`.
+        generation_base_url: an OpenAI-compatible server for answers; in process when None.
+        generation_api_key: that server's key.
+        generation_slots: answers written side by side.
+        host: where to listen; a loopback address.
+        port: 0 lets the system choose.
+        allowed_hosts: further names a request may carry in its `Host` header, beside those of loopback.
+        max_body_bytes: how long a request body may be.
+        drain_s: how long requests that are under way may take after the server was told to stop.
+        log_level: of the server's own records.
+
+    Raises (by `Settings.load`):
+        ConfigurationError: a value is wrong; the message names the setting and its variable.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
+
+    data_dir: Path = Path("saa-data")
+    models_dir: Path | None = None
+    agent: str = "default"
+
+    embedding_model: str = DEFAULT_EMBEDDING_MODEL
+    embedding_precision: Literal["int8", "fp32"] = "int8"
+    embedding_base_url: str | None = None
+    embedding_api_key: SecretStr | None = None
+    embedding_dim: int | None = Field(default=None, ge=1, le=65_536)
+
+    generation_model: str = DEFAULT_GENERATION_MODEL
+    generation_base_url: str | None = None
+    generation_api_key: SecretStr | None = None
+    generation_slots: int = Field(default=8, ge=1, le=256)
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65_535)
+    allowed_hosts: tuple[str, ...] = ()
+    max_body_bytes: int = Field(default=8 * 1024 * 1024, ge=1024)
+    drain_s: float = Field(default=10.0, ge=0, le=3600)
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @field_validator("agent")
+    @classmethod
+    def _agent_is_a_name(cls, agent: str) -> str:
+        return checked_name(agent, "agent")
+
+    @property
+    def store_dir(self) -> Path:
+        """The store's folder."""
+        return self.data_dir / "store"
+
+    @classmethod
+    def load(cls, **given: object) -> Self:
+        """Make settings from what was given (None counts as not given) and the environment."""
+        values: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        try:
+            return cls(**values)
+        except ValidationError as exc:
+            first = exc.errors(include_url=False, include_input=False)[0]
+            name = str(first["loc"][0])
+            cause = first.get("ctx", {}).get("error")
+            why = cause.message if isinstance(cause, InvalidInputError) else first["msg"]
+            raise ConfigurationError(
+                f"the setting {name!r} is wrong: {why}", hint=f"it comes from an option or from {PREFIX}{name.upper()}"
+            ) from exc
+
+
+def checked_loopback(host: str) -> str:
+    """Return `host` if only this machine can reach it.
+
+    Raises:
+        ConfigurationError: it is an address of a network; there is no authentication yet.
+    """
+    try:
+        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback:
+        raise ConfigurationError(
+            f"the server will not listen on {host!r}: this version has no authentication, so only loopback is safe",
+            hint="use --host 127.0.0.1, and a proxy that authenticates in front of it",
+        )
+    return host

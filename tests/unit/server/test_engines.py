@@ -1,0 +1,77 @@
+"""What agents of one process share."""
+
+from __future__ import annotations
+
+import pytest
+
+from super_advanced_agents.errors import InvalidInputError, ModelNotFoundError, ResourceClosedError, StoreLockedError
+from super_advanced_agents.server.engines import Engines, Stage
+from super_advanced_agents.server.settings import Settings
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return Settings.load(data_dir=tmp_path / "data")
+
+
+def test_nothing_is_touched_until_it_is_opened(settings):
+    """The constructor makes no folder; agents need the store."""
+    with Engines(settings) as engines:
+        assert not settings.data_dir.exists()
+        with pytest.raises(ResourceClosedError, match="not open yet"):
+            engines.agent("default")
+        engines.open()
+        assert settings.store_dir.is_dir()
+        assert engines.embedding is Stage.WAITING
+
+
+async def test_a_folder_has_one_owner_until_it_is_closed(settings):
+    """The second is refused, and may have it afterwards."""
+    async with Engines(settings) as first:
+        await first.aopen()
+        async with Engines(settings) as second:
+            with pytest.raises(StoreLockedError):
+                await second.aopen()
+    async with Engines(settings) as third:
+        await third.aopen()
+
+
+async def test_loading_makes_everything_ready(settings):
+    """Both models, from where they were pulled."""
+    async with Engines(settings) as engines:
+        await engines.aopen()
+        await engines.aload()
+        assert (engines.embedding, engines.generation, engines.reason) == (Stage.READY, Stage.READY, "")
+
+
+async def test_a_language_model_that_is_missing_is_only_reported(tmp_path):
+    """Searching works without it."""
+    settings = Settings.load(data_dir=tmp_path / "data", generation_model=str(tmp_path / "none.gguf"))
+    async with Engines(settings) as engines:
+        await engines.aopen()
+        await engines.aload()
+        assert (engines.embedding, engines.generation) == (Stage.READY, Stage.FAILED)
+        assert "none.gguf" in engines.reason
+        agent = engines.agent("default")
+        await agent.aadd_text_memory("The Louvre is a museum")
+        with pytest.raises(ModelNotFoundError):
+            await agent.aask("Where?")
+
+
+async def test_an_embedding_model_that_is_missing_is_raised(tmp_path):
+    """Nothing works without it."""
+    settings = Settings.load(data_dir=tmp_path / "data", embedding_model=str(tmp_path / "none"))
+    async with Engines(settings) as engines:
+        with pytest.raises(ModelNotFoundError):
+            await engines.aopen()  # the store wants to know how long the vectors are
+
+
+async def test_agents_of_one_store_see_their_own_memories(settings):
+    """By name, made on demand."""
+    async with Engines(settings) as engines:
+        await engines.aopen()
+        await engines.agent("ann").aadd_text_memory("The Louvre is a museum")
+        assert await engines.agent("ann").acount() == 1
+        assert await engines.agent("bob").acount() == 0
+        with pytest.raises(InvalidInputError):
+            engines.agent("../etc")

@@ -1,0 +1,36 @@
+"""Fields named as the caller wrote them."""
+
+from __future__ import annotations
+
+import pytest
+
+from super_advanced_agents.errors import FilterError, InvalidInputError
+from super_advanced_agents.server.renaming import fields_of
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "renamed"),
+    [
+        ("memories", "items[3].text", "memories[3].text"),
+        ("memories", "texts[3]", "memories[3].text"),
+        ("memories", "metadatas[0]", "memories[0].extra"),
+        ("memories", "uids[12]", "memories[12].uid"),
+        ("memories", "expires_in_s[1]", "memories[1].expires_in_s"),
+        ("turns", "turns[1].speaker", "turns[1].speaker"),
+        ("turns", "items[1].extra", "turns[1].extra"),
+        ("", "items[0].text", "text"),
+        ("", "sources[0]", "source"),
+        ("memories", "session", "session"),
+    ],
+)
+def test_a_field_is_named_as_in_the_body(body, field, renamed):
+    """In `field` and in the message."""
+    with pytest.raises(InvalidInputError) as caught, fields_of(body):
+        raise InvalidInputError(f"{field} is wrong", field=field, hint="mend it")
+    assert (caught.value.field, caught.value.message, caught.value.hint) == (renamed, f"{renamed} is wrong", "mend it")
+
+
+def test_the_kind_of_error_stays():
+    """A subclass is raised as itself."""
+    with pytest.raises(FilterError), fields_of("memories"):
+        raise FilterError("items[0] is wrong", field="items[0]")

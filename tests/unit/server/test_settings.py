@@ -1,0 +1,54 @@
+"""Settings: where they come from, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from super_advanced_agents.errors import ConfigurationError
+from super_advanced_agents.server.settings import Settings, checked_loopback
+
+
+def test_arguments_come_before_the_environment_and_that_before_the_defaults(monkeypatch):
+    """None counts as not given."""
+    monkeypatch.setenv("SAA_PORT", "9000")
+    monkeypatch.setenv("SAA_DATA_DIR", "elsewhere")
+    settings = Settings.load(port=None, data_dir=Path("here"))
+    assert (settings.port, settings.data_dir, settings.host) == (9000, Path("here"), "127.0.0.1")
+    assert settings.store_dir == Path("here/store")
+
+
+def test_an_empty_variable_is_not_given(monkeypatch):
+    """`SAA_PORT= saa serve` uses the default."""
+    monkeypatch.setenv("SAA_PORT", "")
+    assert Settings.load().port == 8000
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("port", 70_000), ("agent", "no name!"), ("embedding_precision", "int4"), ("log_level", "LOUD")]
+)
+def test_a_wrong_value_is_told_with_its_variable(name, value):
+    """The message says where to look."""
+    with pytest.raises(ConfigurationError) as caught:
+        Settings.load(**{name: value})
+    assert f"SAA_{name.upper()}" in str(caught.value)
+
+
+def test_keys_do_not_show(monkeypatch):
+    """Neither in a repr nor in an error."""
+    monkeypatch.setenv("SAA_GENERATION_API_KEY", "very-secret")
+    assert "very-secret" not in repr(Settings.load())
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
+def test_loopback_is_allowed(host):
+    """Every way to say it."""
+    assert checked_loopback(host) == host
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org", ""])
+def test_a_network_address_is_refused(host):
+    """There is no authentication in this version."""
+    with pytest.raises(ConfigurationError, match="no authentication"):
+        checked_loopback(host)
