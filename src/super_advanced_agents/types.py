@@ -47,7 +47,8 @@ class Record:
         metadata: the JSON object it was added with.
         namespace: whose memory it is.
         model_id: the embedding model that made the vector; None when the caller brought the vector.
-        source: where it came from (a file, a URL, a session), or None.
+        source: where it came from (a file, a URL), or None.
+        session: the conversation it is a turn of, or None.
         created_at: seconds since the epoch, kept when the record is replaced.
         updated_at: seconds since the epoch of the last write.
         expires_at: seconds since the epoch after which it is never returned, or None.
@@ -59,6 +60,7 @@ class Record:
     namespace: str
     model_id: str | None
     source: str | None
+    session: str | None
     created_at: float
     updated_at: float
     expires_at: float | None
@@ -81,6 +83,7 @@ class Memory:
         extra: further metadata.
         expires_in_s: seconds after which the memory is never returned, or None.
         source: where it came from, or None.
+        session: the conversation it is a turn of, or None; its neighbours there help to find it.
     """
 
     text: str
@@ -89,6 +92,7 @@ class Memory:
     extra: Mapping[str, JSONValue] = field(default_factory=dict)
     expires_in_s: float | None = None
     source: str | None = None
+    session: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,3 +128,18 @@ class ChatMessage:
 
     role: str
     content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weights:
+    """What counts in a hybrid search.
+
+    Attributes:
+        vector: likeness of meaning.
+        keyword: words in common.
+        nearby: how much of a turn's likeness its neighbours in the session lend it; 0 for none.
+    """
+
+    vector: float = 1.0
+    keyword: float = 1.0
+    nearby: float = 0.5

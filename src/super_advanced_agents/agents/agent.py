@@ -13,7 +13,7 @@ from super_advanced_agents.embeddings import EmbeddingPipeline
 from super_advanced_agents.errors import ConfigurationError, InvalidInputError
 from super_advanced_agents.generation import AsyncLLMWrapper, LLMGenerator
 from super_advanced_agents.stores import VectorStore
-from super_advanced_agents.types import Answer, JSONValue, Match, Memory, Metadata, Record, Turn, Where
+from super_advanced_agents.types import Answer, JSONValue, Match, Memory, Metadata, Record, Turn, Weights, Where
 
 SearchMode: TypeAlias = Literal["hybrid", "vector", "keyword"]
 
@@ -128,6 +128,7 @@ class LLMAgent:
                 namespace=self.namespace,
                 model_id=self.embedding_pipeline.model_id,
                 sources=[memory.source for memory in batch],
+                sessions=[memory.session for memory in batch],
                 expires_in_s=[memory.expires_in_s for memory in batch],
             )
         return uids
@@ -169,6 +170,7 @@ class LLMAgent:
         *,
         where: Where | None = None,
         mode: SearchMode = "hybrid",
+        weights: Weights | None = None,
     ) -> list[Match]:
         """Find the memories that are most like a text, best first.
 
@@ -178,7 +180,10 @@ class LLMAgent:
             memory_type: only memories of this type.
             filter_fn: only memories whose metadata passes this predicate; slow, `where` is the fast way.
             where: only memories matching this filter (see `stores.filters`).
-            mode: `"vector"` by meaning; `"hybrid"` likewise until keywords are indexed; `"keyword"` is refused.
+            mode: `"hybrid"` by meaning and by words together, with scores of at most 1; `"vector"` by meaning alone,
+                with the cosine as score; `"keyword"` by words alone, only what shares one. A `filter_fn` makes any of
+                them a search by meaning.
+            weights: what each way counts in a hybrid search.
 
         Cancelled, it leaves nothing behind and disturbs no other caller.
         """
@@ -186,14 +191,16 @@ class LLMAgent:
             raise InvalidInputError(
                 f"mode must be one of {', '.join(get_args(SearchMode))}, not {mode!r}", field="mode"
             )
-        if mode == "keyword":
-            raise InvalidInputError("mode 'keyword' needs a keyword index, which this version lacks", field="mode")
-        narrowed = of_type(memory_type, where)
+        store, namespace, narrowed = self.vector_store, self.namespace, of_type(memory_type, where)
+        if mode == "keyword" and filter_fn is None:
+            return await store.asearch_keywords(query_text, top_k, where=narrowed, namespace=namespace)
         vector = await self.embedding_pipeline.aembed(query_text)
-        if filter_fn is None:
-            return await self.vector_store.asearch(vector, top_k, where=narrowed, namespace=self.namespace)
-        return await self.vector_store.asearch_with_filter(
-            vector, top_k, filter_fn, where=narrowed, namespace=self.namespace
+        if filter_fn is not None:
+            return await store.asearch_with_filter(vector, top_k, filter_fn, where=narrowed, namespace=namespace)
+        if mode == "vector":
+            return await store.asearch(vector, top_k, where=narrowed, namespace=namespace)
+        return await store.asearch_hybrid(
+            vector, query_text, top_k, where=narrowed, namespace=namespace, weights=weights
         )
 
     async def _ahybrid_search(

@@ -10,7 +10,6 @@ from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.types import JSONValue, Memory, Metadata, Turn, Where
 
 _LIMITS = Limits()
-_OWN_KEYS = frozenset({"text", "type"})
 _TURN_KEYS = frozenset({"speaker", "session", "turn", "created_at"})
 
 
@@ -68,19 +67,21 @@ def memory_metadata(memory: Memory, *, field: str = "") -> Metadata:
     prefix = f"{field}." if field else ""
     checked_text(memory.text, f"{prefix}text", max_bytes=_LIMITS.text_bytes)
     checked_text(memory.memory_type, f"{prefix}memory_type", max_bytes=_LIMITS.uid_chars)
-    extra = _extra(memory.extra, f"{prefix}extra", _OWN_KEYS)
-    return {"text": memory.text, "type": memory.memory_type, **extra}
+    metadata: Metadata = {"text": memory.text, "type": memory.memory_type}
+    if memory.session is not None:
+        checked_text(memory.session, f"{prefix}session", max_bytes=_LIMITS.uid_chars)
+        metadata["session"] = memory.session
+    return {**metadata, **_extra(memory.extra, f"{prefix}extra", frozenset(metadata))}
 
 
 def turn_memory(turn: Turn, session: str | None, position: int) -> Memory:
     """A turn as a memory: who said what, in which session, and where in it."""
     metadata: dict[str, JSONValue] = {"speaker": turn.speaker, "turn": position}
-    if session is not None:
-        metadata["session"] = session
     if turn.created_at is not None:
         metadata["created_at"] = turn.created_at
     extra = _extra(turn.extra, f"turns[{position}].extra", _TURN_KEYS)
-    return Memory(text=f"{turn.speaker}: {turn.text}", memory_type="turn", uid=turn.uid, extra={**metadata, **extra})
+    text = f"{turn.speaker}: {turn.text}"
+    return Memory(text=text, memory_type="turn", uid=turn.uid, extra={**metadata, **extra}, session=session)
 
 
 def _extra(extra: object, field: str, reserved: frozenset[str]) -> dict[str, JSONValue]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import cast
 
 from numpy.typing import ArrayLike
@@ -11,9 +12,14 @@ from super_advanced_agents.errors import SuperAdvancedAgentsError
 from super_advanced_agents.protocol.frames import Value, decoded, decoded_error, encoded, encoded_error
 from super_advanced_agents.stores import FilterFn, VectorStore
 from super_advanced_agents.stores.validation import checked_matrix, unit_rows
-from super_advanced_agents.types import JSONValue, Match, Metadata, Record, Where
+from super_advanced_agents.types import JSONValue, Match, Metadata, Record, Weights, Where
 
-_OPERATIONS = frozenset({"aadd_batch", "asearch_batch", "aget", "adelete", "acount", "ascan", "astats"})
+_OPERATIONS = frozenset(
+    {
+        "aadd_batch", "asearch_batch", "asearch_hybrid", "asearch_keywords",
+        "aget", "adelete", "acount", "ascan", "astats",
+    }
+)  # fmt: skip
 _RANKED_FIRST = 1_000
 _PAGE = 500
 
@@ -30,6 +36,8 @@ class _Loopback:
             operation, arguments = cast("tuple[str, dict[str, object]]", decoded(frame))
             if operation not in _OPERATIONS:
                 raise SuperAdvancedAgentsError(f"unknown operation {operation!r}")
+            if arguments.get("weights") is not None:
+                arguments["weights"] = Weights(**cast("dict[str, float]", arguments["weights"]))
             return True, encoded(await getattr(self._store, operation)(**arguments))
         except SuperAdvancedAgentsError as exc:
             return False, encoded_error(exc)
@@ -61,6 +69,7 @@ class DistributedVectorStoreStub(VectorStore):
         namespace: str | None = None,
         model_id: str | None = None,
         sources: Sequence[str | None] | None = None,
+        sessions: Sequence[str | None] | None = None,
         expires_in_s: Sequence[float | None] | None = None,
     ) -> list[str]:
         """See `VectorStore.aadd_batch`."""
@@ -74,6 +83,7 @@ class DistributedVectorStoreStub(VectorStore):
                 namespace=namespace,
                 model_id=model_id,
                 sources=sources,
+                sessions=sessions,
                 expires_in_s=expires_in_s,
             ),
         )
@@ -99,6 +109,39 @@ class DistributedVectorStoreStub(VectorStore):
                 return_scores=return_scores,
             ),
         )
+
+    async def asearch_hybrid(
+        self,
+        query_vector: ArrayLike,
+        query_text: str,
+        top_k: int = 5,
+        *,
+        where: Where | None = None,
+        namespace: str | None = None,
+        weights: Weights | None = None,
+    ) -> list[Match]:
+        """See `VectorStore.asearch_hybrid`."""
+        return cast(
+            "list[Match]",
+            await self._call(
+                "asearch_hybrid",
+                query_vector=checked_matrix([query_vector], self._dim, field="query_vector")[0],
+                query_text=query_text,
+                top_k=top_k,
+                where=where,
+                namespace=namespace,
+                weights=None if weights is None else asdict(weights),
+            ),
+        )
+
+    async def asearch_keywords(
+        self, query_text: str, top_k: int = 5, *, where: Where | None = None, namespace: str | None = None
+    ) -> list[Match]:
+        """See `VectorStore.asearch_keywords`."""
+        found = await self._call(
+            "asearch_keywords", query_text=query_text, top_k=top_k, where=where, namespace=namespace
+        )
+        return cast("list[Match]", found)
 
     async def asearch_with_filter(
         self,

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from super_advanced_agents._runtime.lifecycle import Resource
 from super_advanced_agents._runtime.twins import blocking
-from super_advanced_agents.types import JSONValue, Match, Metadata, Record, Where
+from super_advanced_agents.types import JSONValue, Match, Metadata, Record, Weights, Where
 
 FilterFn = Callable[[Metadata], bool]
 """A predicate over a record's metadata; slow, since it must see the metadata of whatever comes near the query."""
@@ -44,6 +44,7 @@ class VectorStore(Resource, ABC):
         namespace: str | None = None,
         model_id: str | None = None,
         sources: Sequence[str | None] | None = None,
+        sessions: Sequence[str | None] | None = None,
         expires_in_s: Sequence[float | None] | None = None,
     ) -> list[str]:
         """Add or replace records, all or none; returned means durable.
@@ -55,7 +56,9 @@ class VectorStore(Resource, ABC):
                 equal names in one batch the last wins. For None the store makes a time-ordered one.
             namespace: where to; `"default"` when None.
             model_id: the embedding model that made the vectors, kept with each record.
-            sources: n origins (a file, a URL, a session) kept with the records.
+            sources: n origins (a file, a URL) kept with the records.
+            sessions: n conversations the records are turns of, in the order they were said; a hybrid search finds a
+                turn through its neighbours too. A replaced turn keeps its place.
             expires_in_s: n lifetimes in seconds; past its lifetime a record is never returned.
 
         Returns:
@@ -87,6 +90,45 @@ class VectorStore(Resource, ABC):
 
         Raises:
             FilterError: `where` is malformed.
+        """
+
+    @abstractmethod
+    async def asearch_hybrid(
+        self,
+        query_vector: ArrayLike,
+        query_text: str,
+        top_k: int = 5,
+        *,
+        where: Where | None = None,
+        namespace: str | None = None,
+        weights: Weights | None = None,
+    ) -> list[Match]:
+        """The `top_k` records most like a query by meaning and by words together, best first.
+
+        The 50 (or `top_k`) best of each way are weighed by the sum of their signals, each divided by its best: the
+        likeness of the vectors, lent by neighbours in the session, and BM25 over stemmed words of the text and of the
+        turn with its neighbours.
+
+        Args:
+            query_vector: (dim,) of `query_text`.
+            query_text: plain words; nothing in it is syntax.
+            top_k: how many, at most; if that many records match `where`, that many come back.
+            where: a filter over metadata, evaluated inside both searches.
+            namespace: only there; everywhere when None.
+            weights: what each way counts; `Weights()` when None.
+
+        Returns:
+            Matches with scores of at most 1.
+        """
+
+    @abstractmethod
+    async def asearch_keywords(
+        self, query_text: str, top_k: int = 5, *, where: Where | None = None, namespace: str | None = None
+    ) -> list[Match]:
+        """The `top_k` records that share the most telling words with a text, best first; none where no word is shared.
+
+        Words are stemmed (English), common ones left out, and every one counts by itself: nothing is syntax. The score
+        is BM25's, of the text and of the turn with its neighbours.
         """
 
     @abstractmethod
@@ -156,6 +198,7 @@ class VectorStore(Resource, ABC):
         namespace: str | None = None,
         model_id: str | None = None,
         source: str | None = None,
+        session: str | None = None,
         expires_in_s: float | None = None,
     ) -> str:
         """Add or replace one record of a (dim,) vector; see `aadd_batch`. Concurrent callers share commits."""
@@ -166,6 +209,7 @@ class VectorStore(Resource, ABC):
             namespace=namespace,
             model_id=model_id,
             sources=[source],
+            sessions=[session],
             expires_in_s=[expires_in_s],
         )
         return uids[0]
@@ -189,6 +233,8 @@ class VectorStore(Resource, ABC):
     add_batch = blocking(aadd_batch)
     search = blocking(asearch)
     search_batch = blocking(asearch_batch)
+    search_hybrid = blocking(asearch_hybrid)
+    search_keywords = blocking(asearch_keywords)
     search_with_filter = blocking(asearch_with_filter)
     get = blocking(aget)
     delete = blocking(adelete)

@@ -8,7 +8,7 @@ import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from itertools import groupby, islice, takewhile
 from operator import itemgetter
@@ -23,7 +23,10 @@ from super_advanced_agents.errors import StoreError
 from super_advanced_agents.stores.base import FilterFn
 from super_advanced_agents.stores.faiss import schema
 from super_advanced_agents.stores.faiss.attributes import array_of
+from super_advanced_agents.stores.faiss.hybrid import ranked_by_words
 from super_advanced_agents.stores.faiss.index import Index
+from super_advanced_agents.stores.faiss.keywords import Keywords
+from super_advanced_agents.stores.faiss.requests import Publication, Removal, Search, Write
 from super_advanced_agents.stores.faiss.rows import Addition, Change, Hit, Rows, Scope
 from super_advanced_agents.stores.faiss.segments import View
 from super_advanced_agents.stores.filters import Filter
@@ -31,48 +34,21 @@ from super_advanced_agents.telemetry import get_logger
 from super_advanced_agents.types import JSONValue, Match, Matrix, Record
 
 Found = TypeVar("Found")
+_Ranked: TypeAlias = "tuple[NDArray[np.float32], NDArray[np.int64]]"
+"""Scores and rows of one query, best first; row -1 past the end."""
 
 _log = get_logger("store")
 _PREDICATE_PAGE = 256
 _TRIES = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Removal:
-    """Delete by name, by filter, or both; a scope of None means everywhere."""
-
-    scope: Scope | None
-    uids: list[str] | None
-    tree: Filter | None
-
-
-@dataclass(frozen=True, slots=True)
-class Publication:
-    """Not a write: a change of the view that must happen between writes."""
-
-    carry_out: Callable[[], None]
-
-
-Write: TypeAlias = Addition | Removal | Publication
-
-
-@dataclass(frozen=True, slots=True)
-class Search:
-    """One caller's queries (m, dim), already scaled as the metric wants."""
-
-    queries: Matrix
-    top_k: int
-    scope: Scope | None
-    tree: Filter | None
-    return_scores: bool
-
-
 class Engine:
     """Rows and index of one store, used by worker threads only. Raises errors of the tree."""
 
-    def __init__(self, rows: Rows, index: Index, load: Callable[[], None], *, unit: bool) -> None:
+    def __init__(self, rows: Rows, index: Index, keywords: Keywords, load: Callable[[], None], *, unit: bool) -> None:
         self._rows = rows
         self._index = index
+        self._keywords = keywords
         self._load = load
         self._loaded = False
         self._loading = threading.Lock()
@@ -190,9 +166,9 @@ class Engine:
         """Carry out many callers' searches: those of equal scope and filter in one pass."""
         faiss.omp_set_num_threads(1)  # this thread's; OpenMP barriers cost 8 ms when other threads want the cores
         results: list[list[list[Match]] | BaseException] = [[] for _ in searches]
-        groups: dict[tuple[Scope | None, Filter | None], list[int]] = {}
+        groups: dict[tuple[str, Scope | None, Filter | None], list[int]] = {}
         for i, search in enumerate(searches):
-            groups.setdefault((search.scope, search.tree), []).append(i)
+            groups.setdefault((search.kind, search.scope, search.tree), []).append(i)
         for members in groups.values():
             try:
                 with self._ready():
@@ -207,14 +183,12 @@ class Engine:
         return results
 
     def _search_together(self, searches: list[Search]) -> Sequence[list[list[Match]]]:
-        queries = np.concatenate([search.queries for search in searches])
-        k = max(search.top_k for search in searches)
-        scores, rows, hits = self._whole(partial(self._look, queries, k, searches[0]))
+        ranked, hits = self._whole(partial(self._look, searches))
         found: list[list[list[Match]]] = []
         start = 0
         for search in searches:
-            stop = start + len(search.queries)
-            found.append([self._matches(scores[i], rows[i], hits, search) for i in range(start, stop)])
+            stop = start + (len(search.queries) or 1)
+            found.append([self._matches(*each, hits, search) for each in ranked[start:stop]])
             start = stop
         return found
 
@@ -227,18 +201,29 @@ class Engine:
         with self._moving:
             return look()[0]
 
-    def _look(
-        self, queries: Matrix, k: int, search: Search
-    ) -> tuple[tuple[Matrix, NDArray[np.int64], dict[int, Hit]], bool]:
-        """The best k rows of the present view with what they hold, and whether all of them were still there."""
+    def _look(self, searches: list[Search]) -> tuple[tuple[list[_Ranked], dict[int, Hit]], bool]:
+        """The best rows of the present view for each query, what they hold, and whether all were still there."""
+        ranked: list[_Ranked]
         view = self._index.view
-        scores, rows = view.search(queries, k, self._candidates(view, search.scope, search.tree))
-        wanted = {row for row in rows.ravel().tolist() if row >= 0}
+        scope = self._scope_id(searches[0].scope)
+        candidates = self._candidates(view, searches[0].scope, searches[0].tree)
+        if searches[0].kind == "vector":
+            queries = np.concatenate([search.queries for search in searches])
+            scores, rows = view.search(queries, max(search.top_k for search in searches), candidates)
+            ranked = list(zip(scores, rows, strict=True))
+        else:
+            links, keywords = self._index.links, self._keywords
+            ranked = [
+                ranked_by_words(view, search, scope, candidates, links=links, keywords=keywords) for search in searches
+            ]
+        wanted = {row for _, rows in ranked for row in rows.tolist() if row >= 0}
         hits = self._rows.hits(list(wanted))
-        return (scores, rows, hits), len(hits) == len(wanted)
+        return (ranked, hits), len(hits) == len(wanted)
 
-    def _matches(self, scores: Matrix, rows: NDArray[np.int64], hits: dict[int, Hit], search: Search) -> list[Match]:
-        if self._unit:
+    def _matches(
+        self, scores: NDArray[np.float32], rows: NDArray[np.int64], hits: dict[int, Hit], search: Search
+    ) -> list[Match]:
+        if self._unit and search.kind != "keyword":
             scores = np.clip(scores, -1.0, 1.0)  # rounding may leave 1.0000001
         matches = []
         for score, row in zip(scores[: search.top_k].tolist(), rows[: search.top_k].tolist(), strict=True):

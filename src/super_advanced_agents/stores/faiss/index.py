@@ -15,6 +15,7 @@ from pyroaring import BitMap
 
 from super_advanced_agents.errors import CorruptStoreError
 from super_advanced_agents.stores.faiss.attributes import Attributes, NumberColumn, bitmap
+from super_advanced_agents.stores.faiss.links import Links
 from super_advanced_agents.stores.faiss.rows import Change, Rows
 from super_advanced_agents.stores.faiss.segments import Segment, Tail, View
 from super_advanced_agents.stores.filters import Filter
@@ -42,6 +43,7 @@ class Index:
         self._attributes = Attributes(
             rows.metadata_between, lambda seqs: {seq: hit.metadata() for seq, hit in rows.hits(seqs).items()}
         )
+        self.links = Links()
         self.view = View((), BitMap(), 0)
 
     def load(self, sealed: Sequence[Segment] = (), last_sealed: int = 0) -> bool:
@@ -60,6 +62,8 @@ class Index:
         waiting = self._rows.vectors_since(last_sealed)
         while page := list(islice(waiting, _LOAD_ROWS)):
             self._tail.append([seq for seq, _ in page], self._scaled([vector for _, vector in page]))
+        for seq, scope, session in self._rows.in_sessions():
+            self.links.append(seq, scope, session)
         self._show(live, live.max() if live else last_sealed)
         return True
 
@@ -100,10 +104,20 @@ class Index:
             start += len(block)
         for seq, scope, expires_at in zip(change.added, change.scopes, change.expires_at, strict=True):
             self._note(seq, scope, expires_at)
+        self._link(change)
         live = self.view.live.copy()
         live.update(change.added)
         live.difference_update(BitMap(change.removed))
         self._show(live, max(self.view.last_row, change.added[-1] if change.added else 0))
+
+    def _link(self, change: Change) -> None:
+        for seq, scope, session, old in zip(change.added, change.scopes, change.sessions, change.replaces, strict=True):
+            if session is not None and old is not None:
+                self.links.replace(old, seq, scope, session)
+            elif session is not None:
+                self.links.append(seq, scope, session)
+        for seq in change.removed:
+            self.links.remove(seq)  # a replaced one has left already
 
     def replace(self, chunks: int, segment: Segment) -> None:
         """Show `segment` in place of the oldest `chunks` full buffers of the tail, which it was sealed from."""

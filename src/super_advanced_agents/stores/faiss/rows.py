@@ -19,10 +19,11 @@ from super_advanced_agents.stores.validation import Document, with_text
 from super_advanced_agents.types import Matrix, Metadata, Record
 
 _DATABASE_FILE = "memory.sqlite3"
-_RECORDS = """
-    SELECT uid, text, metadata, namespace, model_id, source, created_at, updated_at, expires_at, vector
+_AS_STORED = ("namespace", "model_id", "source", "session", "created_at", "updated_at", "expires_at")
+_RECORDS = f"""
+    SELECT uid, vector, text, metadata, {", ".join(_AS_STORED)}
     FROM records JOIN vectors USING (seq) JOIN scopes ON scopes.id = scope LEFT JOIN models ON models.id = model
-    WHERE """
+    WHERE """  # noqa: S608  # made of constants
 
 
 class Scope(NamedTuple):
@@ -44,6 +45,7 @@ class Addition:
     scaled: Matrix  # the vectors as searches compare them: of length 1 when the metric is the cosine
     model_id: str | None
     sources: Sequence[str | None]
+    sessions: Sequence[str | None]
     now: float
     expires_at: Sequence[float | None]
 
@@ -55,7 +57,19 @@ class Change:
     added: list[int] = field(default_factory=list)
     scopes: list[int] = field(default_factory=list)
     expires_at: list[float | None] = field(default_factory=list)
+    sessions: list[str | None] = field(default_factory=list)
+    replaces: list[int | None] = field(default_factory=list)
     removed: list[int] = field(default_factory=list)
+
+
+class _Replaced(NamedTuple):
+    """What of a row outlives its replacement."""
+
+    seq: int
+    uid: str
+    created_at: float
+    session: str | None
+    place: int
 
 
 class Hit(NamedTuple):
@@ -126,23 +140,28 @@ class Rows:
         scope = self._scope_id(addition.scope)
         model = None if addition.model_id is None else self._model_id(addition.model_id)
         last = {uid: i for i, uid in enumerate(addition.uids)}  # of equal names in one batch the last wins
-        created = {} if addition.known_new else self._remove_named(scope, addition.uids, change)
+        replaced = {} if addition.known_new else self._remove_named(scope, addition.uids, change)
         seqs = range(self._next_seq, self._next_seq + len(last))
         self._next_seq = seqs.stop
         rows = []
         vectors = []
         for seq, (uid, i) in zip(seqs, last.items(), strict=True):
             text, encoded = addition.documents[i]
-            expires_at = addition.expires_at[i]
+            expires_at, session = addition.expires_at[i], addition.sessions[i]
+            old = replaced.get(uid)
+            created_at = addition.now if old is None else old.created_at
+            place = seq if old is None or old.session != session else old.place
             rows.append(
                 (
                     seq, scope, uid, text, encoded.decode(), model, addition.sources[i],
-                    created.get(uid, addition.now), addition.now, expires_at,
+                    created_at, addition.now, expires_at, session, place,
                 )
             )  # fmt: skip
             vectors.append((seq, addition.vectors[i].tobytes()))
             change.expires_at.append(expires_at)
-        self._writer.executemany("INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+            change.sessions.append(session)
+            change.replaces.append(None if old is None else old.seq)
+        self._writer.executemany("INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
         self._writer.executemany("INSERT INTO vectors VALUES (?, ?)", vectors)
         change.added.extend(seqs)
         change.scopes.extend([scope] * len(seqs))
@@ -151,9 +170,9 @@ class Rows:
     def named(self, uids: Iterable[str], scope: Scope | None) -> list[int]:
         """The rows of these names, as the writer sees them inside its transaction."""
         if scope is None:
-            return [seq for seq, _, _ in self._find_named(uids, None)]
+            return [row.seq for row in self._find_named(uids, None)]
         number = self._new_scope_ids.get(scope) or self._scope_ids.get(scope)
-        return [] if number is None else [seq for seq, _, _ in self._find_named(uids, number)]
+        return [] if number is None else [row.seq for row in self._find_named(uids, number)]
 
     def remove(self, seqs: Sequence[int], change: Change) -> None:
         """Delete rows."""
@@ -162,18 +181,18 @@ class Rows:
         self._writer.execute("DELETE FROM vectors WHERE seq IN (SELECT value FROM json_each(?))", (chosen,))
         change.removed.extend(seqs)
 
-    def _remove_named(self, scope: int, uids: list[str], change: Change) -> dict[str, float]:
-        """Delete the rows that are about to be replaced; returns when each was created."""
+    def _remove_named(self, scope: int, uids: list[str], change: Change) -> dict[str, _Replaced]:
+        """Delete the rows that are about to be replaced; returns what their successors take over."""
         found = self._find_named(uids, scope)
         if found:
-            self.remove([seq for seq, _, _ in found], change)
-        return {uid: created_at for _, uid, created_at in found}
+            self.remove([row.seq for row in found], change)
+        return {row.uid: row for row in found}
 
-    def _find_named(self, uids: Iterable[str], scope: int | None) -> list[tuple[int, str, float]]:
-        query = "SELECT seq, uid, created_at FROM records WHERE uid IN (SELECT value FROM json_each(?))"
+    def _find_named(self, uids: Iterable[str], scope: int | None) -> list[_Replaced]:
+        query = "SELECT seq, uid, created_at, session, place FROM records WHERE uid IN (SELECT value FROM json_each(?))"
         if scope is None:
-            return self._writer.execute(query, (_json_list(uids),)).fetchall()
-        return self._writer.execute(query + " AND scope = ?", (_json_list(uids), scope)).fetchall()
+            return [_Replaced(*row) for row in self._writer.execute(query, (_json_list(uids),))]
+        return [_Replaced(*row) for row in self._writer.execute(query + " AND scope = ?", (_json_list(uids), scope))]
 
     def _scope_id(self, scope: Scope) -> int:
         known = self._scope_ids.get(scope) or self._new_scope_ids.get(scope)
@@ -222,14 +241,9 @@ class Rows:
                 uid=uid,
                 vector=np.frombuffer(vector, dtype=np.float32).copy(),
                 metadata=with_text(text, rest),
-                namespace=namespace,
-                model_id=model_id,
-                source=source,
-                created_at=created_at,
-                updated_at=updated_at,
-                expires_at=expires_at,
+                **dict(zip(_AS_STORED, stored, strict=True)),
             )
-            for uid, text, rest, namespace, model_id, source, created_at, updated_at, expires_at, vector in self._read(
+            for uid, vector, text, rest, *stored in self._read(
                 _RECORDS + condition + " ORDER BY uid, namespace", parameters
             )
         ]
@@ -251,6 +265,19 @@ class Rows:
         """(row, metadata without its text) of the rows in (after, last]."""
         query = "SELECT seq, metadata FROM records WHERE seq > ? AND seq <= ? ORDER BY seq"
         return ((seq, with_text(None, rest)) for seq, rest in self._read(query, (after, last)))
+
+    def in_sessions(self) -> Iterator[tuple[int, int, str]]:
+        """(row, scope, session) of every row in a session, each session in its order."""
+        return self._read(
+            "SELECT seq, scope, session FROM records WHERE session IS NOT NULL ORDER BY scope, session, place"
+        )
+
+    def texts(self, seqs: Sequence[int]) -> dict[int, tuple[int, str]]:
+        """Scope and text of those of these rows that have one."""
+        query = (
+            "SELECT seq, scope, text FROM records WHERE seq IN (SELECT value FROM json_each(?)) AND text IS NOT NULL"
+        )
+        return {seq: (scope, text) for seq, scope, text in self._read(query, (_json_list(seqs),))}
 
     def vectors_since(self, seq: int) -> Iterator[tuple[int, bytes]]:
         """(row, float32 bytes) of every row after `seq`, in row order."""

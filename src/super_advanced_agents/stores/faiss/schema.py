@@ -29,6 +29,8 @@ CREATE TABLE records (
     created_at REAL NOT NULL,
     updated_at REAL NOT NULL,
     expires_at REAL,
+    session TEXT,
+    place INTEGER NOT NULL, -- in its session: the seq of its first version, so that a replaced turn keeps its place
     UNIQUE (uid, scope) -- uid first: time-ordered uids of all scopes append at one end
 );
 -- Apart from the rest, so that metadata can be read without paging through vectors.

@@ -13,8 +13,8 @@ import faiss
 
 from super_advanced_agents._runtime.batcher import Workers
 from super_advanced_agents.errors import OverloadedError, ResourceClosedError
-from super_advanced_agents.stores.faiss.engine import Publication
 from super_advanced_agents.stores.faiss.index import Index
+from super_advanced_agents.stores.faiss.requests import Publication
 from super_advanced_agents.stores.faiss.segments import sealed
 from super_advanced_agents.stores.faiss.snapshot import Snapshots
 from super_advanced_agents.telemetry import get_logger

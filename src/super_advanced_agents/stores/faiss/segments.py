@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pyroaring import BitMap
 
 from super_advanced_agents.stores.faiss.attributes import array_of
-from super_advanced_agents.types import Matrix
+from super_advanced_agents.types import Matrix, Vector
 
 RowNumbers: TypeAlias = NDArray[np.uint32]
 
@@ -165,6 +165,17 @@ class View:
         rows = np.concatenate([part[1] for part in parts], axis=1)
         order = np.lexsort((rows, -scores), axis=1)[:, :k]
         return np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)
+
+    def likeness(self, query: Vector, rows: RowNumbers) -> NDArray[np.float32]:
+        """The dot product of the (dim,) query with each of these rows, ascending; 0 for rows not in the view."""
+        scores = np.zeros(len(rows), dtype=np.float32)
+        for segment in self.segments:
+            start, stop = np.searchsorted(rows, (segment.rows[0], segment.rows[-1] + 1))
+            if start < stop:
+                places = np.searchsorted(segment.rows, rows[start:stop])
+                there = segment.rows[places] == rows[start:stop]
+                scores[start:stop][there] = segment.vectors[places[there]] @ query
+        return scores
 
     def ranking(self, queries: Matrix, candidates: BitMap) -> tuple[Matrix, NDArray[np.int64]]:
         """All candidates, best first, for the one query in (1, dim): scores (n,) and row numbers (n,)."""

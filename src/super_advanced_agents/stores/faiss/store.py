@@ -6,19 +6,23 @@ import os
 import time
 from collections.abc import Sequence, Sized
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from typing import Literal, TypeAlias, cast, get_args
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from super_advanced_agents._runtime.batcher import MicroBatcher, Workers
 from super_advanced_agents._runtime.uids import new_uids
-from super_advanced_agents.config import DEFAULT_NAMESPACE, Limits, checked_name
+from super_advanced_agents.config import DEFAULT_NAMESPACE, Limits, checked_name, checked_text
 from super_advanced_agents.errors import ConfigurationError, InvalidInputError
 from super_advanced_agents.stores.base import FilterFn, VectorStore
-from super_advanced_agents.stores.faiss.engine import Engine, Publication, Removal, Search, Write
+from super_advanced_agents.stores.faiss.engine import Engine
 from super_advanced_agents.stores.faiss.folder import StoreFolder
 from super_advanced_agents.stores.faiss.index import Index
+from super_advanced_agents.stores.faiss.keywords import Keywords
+from super_advanced_agents.stores.faiss.requests import Publication, Removal, Search, Write
 from super_advanced_agents.stores.faiss.rows import Addition, Rows, Scope
 from super_advanced_agents.stores.faiss.sealing import Sealer, SealPolicy
 from super_advanced_agents.stores.filters import Filter, parse
@@ -34,7 +38,7 @@ from super_advanced_agents.stores.validation import (
     expiry,
     unit_rows,
 )
-from super_advanced_agents.types import JSONValue, Match, Matrix, Metadata, Record, Where
+from super_advanced_agents.types import JSONValue, Match, Matrix, Metadata, Record, Weights, Where
 
 IndexKind: TypeAlias = Literal["flat", "hnsw", "auto"]
 Metric: TypeAlias = Literal["cosine", "dot"]
@@ -108,13 +112,14 @@ class FAISSVectorStore(VectorStore):
             identity=self._rows.identity,
             publish=self._publish,
         )
-        self._engine = Engine(self._rows, self._index, self._sealer.load, unit=unit)
+        self._keywords = Keywords(self._rows, self._index.links, folder)
+        self._engine = Engine(self._rows, self._index, self._keywords, self._sealer.load, unit=unit)
         self._writer: MicroBatcher[Write, object] = MicroBatcher(
             self._engine.write, name="store writer", cost=_write_cost,
             max_batch_cost=_COMMIT_RECORDS, max_queue_cost=max_queued_records,
         )  # fmt: skip
         self._searcher: MicroBatcher[Search, list[list[Match]]] = MicroBatcher(
-            self._engine.search, name="store searcher", cost=lambda search: len(search.queries),
+            self._engine.search, name="store searcher", cost=lambda search: max(1, len(search.queries)),
             max_batch_cost=_SEARCHES_TOGETHER, max_queue_cost=_MAX_QUEUED_READS,
         )  # fmt: skip
         self._readers = Workers(name="store reader", threads=2, max_queue=_MAX_QUEUED_READS)
@@ -138,6 +143,7 @@ class FAISSVectorStore(VectorStore):
         namespace: str | None = None,
         model_id: str | None = None,
         sources: Sequence[str | None] | None = None,
+        sessions: Sequence[str | None] | None = None,
         expires_in_s: Sequence[float | None] | None = None,
     ) -> list[str]:
         """See `VectorStore.aadd_batch`. Concurrent callers share one transaction and one fsync."""
@@ -165,6 +171,10 @@ class FAISSVectorStore(VectorStore):
                 checked_source(source, field=f"sources[{i}]")
                 for i, source in enumerate(checked_list(sources, n, field="sources"))
             ],
+            sessions=[
+                checked_source(session, field=f"sessions[{i}]")
+                for i, session in enumerate(checked_list(sessions, n, field="sessions"))
+            ],
             now=now,
             expires_at=[
                 expiry(lifetime, now, field=f"expires_in_s[{i}]")
@@ -189,6 +199,32 @@ class FAISSVectorStore(VectorStore):
         queries = self._queries(query_vectors, "query_vectors")
         search = self._search(queries, top_k, where, namespace, return_scores)
         return await self._searcher.submit(search) if len(queries) else []
+
+    async def asearch_hybrid(
+        self,
+        query_vector: ArrayLike,
+        query_text: str,
+        top_k: int = 5,
+        *,
+        where: Where | None = None,
+        namespace: str | None = None,
+        weights: Weights | None = None,
+    ) -> list[Match]:
+        """See `VectorStore.asearch_hybrid`."""
+        search = self._search(self._queries([query_vector], "query_vector"), top_k, where, namespace, True)
+        text = checked_text(query_text, "query_text", max_bytes=self._limits.text_bytes)
+        [matches] = await self._searcher.submit(replace(search, text=text, weights=weights or Weights()))
+        return matches
+
+    async def asearch_keywords(
+        self, query_text: str, top_k: int = 5, *, where: Where | None = None, namespace: str | None = None
+    ) -> list[Match]:
+        """See `VectorStore.asearch_keywords`."""
+        self._check_open()
+        search = self._search(np.empty((0, self._dim), np.float32), top_k, where, namespace, True)
+        text = checked_text(query_text, "query_text", max_bytes=self._limits.text_bytes)
+        [matches] = await self._searcher.submit(replace(search, text=text))
+        return matches
 
     async def asearch_with_filter(
         self,
@@ -302,6 +338,7 @@ class FAISSVectorStore(VectorStore):
             if self._folder is not None:
                 stack.callback(self._folder.release)
             stack.callback(self._rows.close)
+            stack.callback(self._keywords.close)
             stack.callback(self._readers.close)
             stack.callback(self._searcher.close)
             stack.callback(self._writer.close)

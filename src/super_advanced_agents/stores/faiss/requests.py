@@ -1,0 +1,53 @@
+"""What callers ask of a store, on its way to the worker threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from super_advanced_agents.stores.faiss.rows import Addition, Scope
+from super_advanced_agents.stores.filters import Filter
+from super_advanced_agents.types import Matrix, Weights
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """Delete by name, by filter, or both; a scope of None means everywhere."""
+
+    scope: Scope | None
+    uids: list[str] | None
+    tree: Filter | None
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """Not a write: a change of the view that must happen between writes."""
+
+    carry_out: Callable[[], None]
+
+
+Write: TypeAlias = Addition | Removal | Publication
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """One caller's queries (m, dim), already scaled as the metric wants.
+
+    With `text` and one query it is a hybrid search, with `text` and none a search for words.
+    """
+
+    queries: Matrix
+    top_k: int
+    scope: Scope | None
+    tree: Filter | None
+    return_scores: bool
+    text: str | None = None
+    weights: Weights = field(default_factory=Weights)
+
+    @property
+    def kind(self) -> Literal["vector", "hybrid", "keyword"]:
+        """Searches of one kind, scope and filter are carried out together."""
+        if self.text is None:
+            return "vector"
+        return "hybrid" if len(self.queries) else "keyword"
