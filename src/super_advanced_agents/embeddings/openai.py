@@ -23,9 +23,11 @@ from super_advanced_agents.errors import (
 from super_advanced_agents.types import Matrix
 
 if TYPE_CHECKING:
+    import httpx2
     import openai
     from openai.types import CreateEmbeddingResponse
 
+_SENT_HEADERS = {"accept", "accept-encoding", "connection", "content-length", "content-type", "host", "user-agent"}
 _MAX_RETRIES = 2
 _DEFAULT_RETRY_AFTER_S = 1.0
 
@@ -79,15 +81,16 @@ class OpenAIEngine(EmbeddingEngine):
 
     def open(self) -> None:
         if self._client is None:
+            import httpx2
             import openai
 
-            unwanted = ["OpenAI-Organization", "OpenAI-Project", *([] if self._api_key else ["Authorization"])]
             self._client = openai.OpenAI(
                 base_url=self._base_url,
-                api_key=self._api_key or "none",
+                api_key=self._api_key or "none",  # the client insists on one; `_only_ours` decides what is sent
                 max_retries=_MAX_RETRIES,
-                default_headers={name: openai.Omit() for name in unwanted},  # type: ignore[misc]  # Omit drops a header
-                http_client=openai.DefaultHttpxClient(follow_redirects=False, timeout=self._timeout_s),
+                http_client=httpx2.Client(
+                    follow_redirects=False, timeout=self._timeout_s, event_hooks={"request": [self._only_ours]}
+                ),
             )
 
     def run(self, texts: Sequence[str]) -> Matrix:
@@ -101,6 +104,13 @@ class OpenAIEngine(EmbeddingEngine):
     def close(self) -> None:
         if self._client is not None:
             self._client.close()
+
+    def _only_ours(self, request: httpx2.Request) -> None:
+        """Drop what the client adds from the environment: other keys, an organisation, headers of any name."""
+        for name in set(request.headers) - _SENT_HEADERS:
+            del request.headers[name]
+        if self._api_key is not None:
+            request.headers["authorization"] = f"Bearer {self._api_key}"
 
     def _matrix(self, answer: CreateEmbeddingResponse, n: int) -> Matrix:
         """Order the answer by index and refuse what cannot be vectors of these texts."""

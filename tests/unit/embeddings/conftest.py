@@ -1,0 +1,66 @@
+"""An engine without weights that can be held busy, for the queue in front of it."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from super_advanced_agents.embeddings import EmbeddingEngine
+from super_advanced_agents.errors import EmbeddingError, InvalidInputError
+from super_advanced_agents.types import Matrix
+
+
+class HeldEngine(EmbeddingEngine):
+    """Eight numbers from each text's hash; records its batches, and holds each until `gate` is set.
+
+    A text that begins with `poison` is refused as the text's own fault; `broken` makes every run fail.
+    """
+
+    batch_texts = 8
+
+    def __init__(self) -> None:
+        self.batches: list[list[str]] = []
+        self.gate = threading.Event()
+        self.entered = threading.Semaphore(0)
+        self.broken = False
+        self.opened = 0
+
+    @property
+    def model_id(self) -> str:
+        return "held"
+
+    @property
+    def dim(self) -> int:
+        return 8
+
+    @property
+    def max_tokens(self) -> None:
+        return None
+
+    def open(self) -> None:
+        self.opened += 1
+
+    def run(self, texts: Sequence[str]) -> Matrix:
+        self.batches.append(list(texts))
+        self.entered.release()
+        self.gate.wait()
+        if self.broken:
+            raise EmbeddingError("the engine is broken")
+        if any(text.startswith("poison") for text in texts):
+            raise InvalidInputError("a text is refused", field="text")
+        rows = [np.frombuffer(hashlib.sha256(text.encode()).digest(), np.uint8)[:8] for text in texts]
+        matrix = np.array(rows, np.float32) + 1
+        return np.asarray(matrix / np.linalg.norm(matrix, axis=1, keepdims=True), np.float32)
+
+    def close(self) -> None:
+        self.gate.set()
+
+
+@pytest.fixture
+def engine() -> HeldEngine:
+    """A held engine; `engine.gate.set()` lets it go."""
+    return HeldEngine()

@@ -1,0 +1,89 @@
+"""The memory of vectors stays within its bounds and hands out what was put in."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from super_advanced_agents.embeddings import VectorCache
+
+
+def _vector(i: int) -> np.ndarray:
+    return np.full(4, i, np.float32)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 9)), max_size=60), st.integers(0, 6))
+def test_it_behaves_as_a_list_ordered_by_use(steps: list[tuple[bool, int]], size: int) -> None:
+    """Against a plain model: hits, values, evictions and counts agree after any sequence."""
+    cache = VectorCache(max_entries=size, max_bytes=1 << 20)
+    plain: list[int] = []
+    hits = misses = 0
+    for is_put, i in steps:
+        key = cache.key("model", str(i))
+        if is_put:
+            cache.put([key], [_vector(i)])
+            plain = ([*(each for each in plain if each != i), i])[-size:] if size else []
+            continue
+        found = cache.get(key)
+        assert (found is not None) == (i in plain)
+        if found is None:
+            misses += 1
+        else:
+            hits += 1
+            np.testing.assert_array_equal(found, _vector(i))
+            plain = [*(each for each in plain if each != i), i]
+    assert cache.stats()["cache_entries"] == len(plain)
+    assert (cache.stats()["cache_hits"], cache.stats()["cache_misses"]) == (hits, misses)
+    cache.clear()
+    assert cache.stats()["cache_bytes"] == 0
+
+
+def test_bytes_are_bounded_too() -> None:
+    """Long vectors push out more than short ones."""
+    cache = VectorCache(max_entries=1000, max_bytes=10_000)
+    cache.put([cache.key("m", str(i)) for i in range(50)], [np.ones(384, np.float32)] * 50)
+    assert 0 < cache.stats()["cache_bytes"] <= 10_000
+    assert cache.get(cache.key("m", "49")) is not None
+    assert cache.get(cache.key("m", "0")) is None
+
+
+def test_what_it_holds_cannot_be_changed() -> None:
+    """A later change of the vector that was put in, or an attempt on the one handed out, has no effect."""
+    cache = VectorCache(max_entries=2, max_bytes=1 << 20)
+    mine = _vector(1)
+    cache.put([b"key"], [mine])
+    mine[:] = 9
+    found = cache.get(b"key")
+    assert found is not None
+    np.testing.assert_array_equal(found, _vector(1))
+    with pytest.raises(ValueError, match="read-only"):
+        found[:] = 0
+
+
+def test_models_do_not_share_vectors() -> None:
+    """The same text under two models has two names, and no pair of model and text runs into another."""
+    assert VectorCache.key("a", "text") != VectorCache.key("b", "text")
+    assert VectorCache.key("a", "b c") != VectorCache.key("a b", "c")
+
+
+def test_threads_may_use_it_at_once() -> None:
+    """Whatever the interleaving, a hit is the right vector and the bound holds."""
+    cache = VectorCache(max_entries=16, max_bytes=1 << 20)
+
+    def work(seed: int) -> None:
+        for step in range(2_000):
+            i = (seed * 7 + step * step) % 40
+            key = cache.key("m", str(i))
+            found = cache.get(key)
+            if found is None:
+                cache.put([key], [_vector(i)])
+            else:
+                assert found[0] == i
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(4)))
+    assert cache.stats()["cache_entries"] == 16
