@@ -8,13 +8,14 @@ from contextlib import contextmanager
 
 from super_advanced_agents.errors import InvalidInputError
 
-_INDEXED = re.compile(r"^(items|texts|metadatas|sources|uids|expires_in_s|turns)\[(\d+)\](.*)$")
+_INDEXED = re.compile(r"^(items|texts|metadatas|sources|sessions|uids|expires_in_s|turns)\[(\d+)\](.*)$")
 _MEMBERS = {
     "items": "",
     "turns": "",
     "texts": ".text",
     "metadatas": ".extra",
     "sources": ".source",
+    "sessions": ".session",
     "uids": ".uid",
     "expires_in_s": ".expires_in_s",
 }

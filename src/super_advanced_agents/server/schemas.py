@@ -52,6 +52,7 @@ class MemoryIn(_Request):
     extra: dict[str, JsonValue] = Field(default_factory=dict)
     expires_in_s: float | None = None
     source: str | None = None
+    session: str | None = None
 
     def memory(self) -> Memory:
         """The library's value."""
@@ -140,6 +141,7 @@ class MemoryOut(BaseModel):
     text: str | None
     metadata: dict[str, JsonValue]
     source: str | None
+    session: str | None
     model_id: str | None
     created_at: float
     updated_at: float
@@ -153,6 +155,7 @@ class MemoryOut(BaseModel):
             text=record.text,
             metadata=record.metadata,
             source=record.source,
+            session=record.session,
             model_id=record.model_id,
             created_at=record.created_at,
             updated_at=record.updated_at,

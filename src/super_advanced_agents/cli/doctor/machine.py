@@ -1,0 +1,53 @@
+"""Python, the libraries underneath, and the models."""
+
+from __future__ import annotations
+
+import importlib
+import platform
+import sqlite3
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+from super_advanced_agents.cli.doctor.check import Check
+from super_advanced_agents.config import DEFAULT_EMBEDDING_MODEL, DEFAULT_GENERATION_MODEL
+from super_advanced_agents.errors import SuperAdvancedAgentsError
+
+_LIBRARIES = (
+    ("faiss", "faiss-cpu"),
+    ("onnxruntime", "onnxruntime"),
+    ("tokenizers", "tokenizers"),
+    ("xllamacpp", "xllamacpp"),
+)
+
+
+def check_versions() -> Iterator[Check]:
+    """Python, SQLite, and whether each engine can be imported at all."""
+    yield Check(name="python", ok=True, detail=f"{platform.python_version()} on {platform.machine()}")
+    yield Check(name="sqlite", ok=True, detail=sqlite3.sqlite_version)
+    from super_advanced_agents.models.runtime import load_onnxruntime
+
+    for module, distribution in _LIBRARIES:
+        try:
+            load_onnxruntime() if module == "onnxruntime" else importlib.import_module(module)
+            yield Check(name=distribution, ok=True, detail=metadata.version(distribution))
+        except (ImportError, OSError) as exc:  # OSError: a shared library it needs is missing
+            yield Check(
+                name=distribution,
+                ok=False,
+                detail=f"cannot be imported: {exc}",
+                hint="install super-advanced-agents again: pip install --force-reinstall super-advanced-agents",
+            )
+
+
+def check_models(models_dir: Path | None) -> Iterator[Check]:
+    """The default models, every byte of them."""
+    from super_advanced_agents.models import verify
+
+    for name in (DEFAULT_EMBEDDING_MODEL, DEFAULT_GENERATION_MODEL):
+        try:
+            folder = verify(name, models_dir=models_dir)
+        except SuperAdvancedAgentsError as exc:
+            yield Check(name=name, ok=False, detail=exc.message, hint=exc.hint)
+        else:
+            yield Check(name=name, ok=True, detail=f"whole, in {str(folder.path)!r}")

@@ -1,0 +1,119 @@
+"""The data folder, looked at without taking it from whoever uses it."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+
+from super_advanced_agents.cli.doctor.check import Check
+from super_advanced_agents.stores.faiss.schema import VERSION
+
+_LEAST_FREE_BYTES = 256 * 1024 * 1024
+_CHUNK_BYTES = 1 << 20
+
+
+def check_data(data_dir: Path) -> Iterator[Check]:
+    """Whether the folder can be written, who holds it, its rows, its snapshot and the room on its disk."""
+    there = data_dir if data_dir.exists() else next(each for each in data_dir.absolute().parents if each.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        hint = "change its permissions, or choose another with --data-dir"
+        yield Check(name="data folder", ok=False, detail=f"{str(there)!r} cannot be written", hint=hint)
+        return
+    made = "can be written" if data_dir.exists() else "will be made when something is first remembered"
+    yield Check(name="data folder", ok=True, detail=f"{str(data_dir)!r} {made}")
+    free = shutil.disk_usage(there).free
+    yield Check(
+        name="disk",
+        ok=free >= _LEAST_FREE_BYTES,
+        detail=f"{free / 2**30:.1f} GiB free",
+        hint="" if free >= _LEAST_FREE_BYTES else "free some: writes stop when the disk is full",
+    )
+    store = data_dir / "store"
+    database = store / "memory.sqlite3"
+    if database.exists():
+        yield _owner(store)
+        yield _rows(database)
+        yield _snapshot(store)
+
+
+def _owner(store: Path) -> Check:
+    try:
+        with (store / "owner.lock").open("rb") as lock:
+            holder = lock.read(32).decode(errors="replace").strip()
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError:
+                return Check(name="owner", ok=True, detail=f"in use by process {holder or 'unknown'}")
+    except OSError as exc:
+        return Check(
+            name="owner", ok=False, detail=f"the lock cannot be read: {exc.strerror}", hint="check permissions"
+        )
+    return Check(name="owner", ok=True, detail="in use by nobody")
+
+
+def _rows(database: Path) -> Check:
+    hint = "restore a backup, or export what can still be read: saa export"
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(database.absolute()))}?mode=ro", uri=True)) as connection:
+            [(schema,)] = connection.execute("PRAGMA user_version")
+            if schema > VERSION:
+                detail = f"schema {schema}, this version knows {VERSION}"
+                return Check(name="rows", ok=False, detail=detail, hint="upgrade super-advanced-agents")
+            found = [line for (line,) in connection.execute("PRAGMA quick_check(3)")]
+            if found != ["ok"]:
+                return Check(name="rows", ok=False, detail=f"damaged: {found[0]}", hint=hint)
+            [(rows,)] = connection.execute("SELECT count(*) FROM records")
+    except sqlite3.Error as exc:
+        return Check(name="rows", ok=False, detail=f"cannot be read: {exc}", hint=hint)
+    return Check(name="rows", ok=True, detail=f"{rows} records, schema {schema}, undamaged")
+
+
+def _snapshot(store: Path) -> Check:
+    """Derived data: damage costs the time to build it again, nothing else."""
+    manifests = sorted((store / "index").glob("manifest-[0-9]*.json"))
+    if not manifests:
+        return Check(name="snapshot", ok=True, detail="none; the index is made from the rows when the store is opened")
+    newest = manifests[-1]
+    try:
+        damaged = _damaged_in(newest)
+    except (OSError, ValueError, KeyError, TypeError):
+        damaged = newest.name
+    if damaged:
+        return Check(
+            name="snapshot",
+            ok=False,
+            detail=f"{damaged!r} is damaged; no memory is lost",
+            hint="the next start makes it anew from the rows: saa list",
+        )
+    return Check(name="snapshot", ok=True, detail=f"{newest.name} is whole")
+
+
+def _damaged_in(manifest: Path) -> str:
+    content: dict[str, Any] = orjson.loads(manifest.read_bytes())
+    body = content["body"]
+    if hashlib.sha256(orjson.dumps(body)).hexdigest() != content["sha256"]:
+        return manifest.name
+    for entry in body["segments"]:
+        for kind in ("graph", "rows"):
+            file = manifest.parent / Path(str(entry[kind])).name
+            if _sha256(file) != entry[f"{kind}_sha256"]:
+                return file.name
+    return ""
+
+
+def _sha256(file: Path) -> str:
+    digest = hashlib.sha256()
+    with file.open("rb") as opened:
+        while chunk := opened.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()

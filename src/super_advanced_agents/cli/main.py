@@ -1,0 +1,60 @@
+"""`saa`: the command line's front door."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from super_advanced_agents.cli.commands.checkup import doctor
+from super_advanced_agents.cli.commands.finding import ask, search
+from super_advanced_agents.cli.commands.memories import add, forget, list_
+from super_advanced_agents.cli.commands.models import pull
+from super_advanced_agents.cli.commands.serving import serve
+from super_advanced_agents.cli.commands.transfer import export, import_
+
+app = typer.Typer(
+    name="saa",
+    help="Agents that remember: store texts, find them by meaning, and answer from them.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # help in plain text starts twice as fast
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version  # a third of the time that `saa --help` takes
+
+        typer.echo(version("super-advanced-agents"))
+        raise typer.Exit
+
+
+@app.callback()
+def _front(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    del show_version
+
+
+for _name, _command in (
+    ("pull", pull),
+    ("add", add),
+    ("import", import_),
+    ("search", search),
+    ("ask", ask),
+    ("list", list_),
+    ("forget", forget),
+    ("export", export),
+    ("serve", serve),
+    ("doctor", doctor),
+):
+    app.command(_name)(_command)
+
+
+def main() -> None:
+    """Run the command line; leaves by `SystemExit` with 0, 1 (failed), 2 (wrong usage) or 130 (interrupted)."""
+    app(prog_name="saa")

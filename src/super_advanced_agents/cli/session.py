@@ -1,0 +1,94 @@
+"""Opening what a command works on, and fetching models that are missing, with a bar where someone watches."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from super_advanced_agents.agents import AsyncLLMAgent
+    from super_advanced_agents.models import PullProgress
+
+
+@contextmanager
+def opened(
+    data_dir: Path, models_dir: Path | None, agent: str, *, embeds: bool = False, answers: bool = False
+) -> Iterator[AsyncLLMAgent]:
+    """The agent, its store open; closed again at the end.
+
+    Args:
+        data_dir: where the store is, or will be.
+        models_dir: the folder of all models.
+        agent: the agent's name.
+        embeds: the command embeds texts; a missing model is fetched first.
+        answers: the command asks the language model; likewise.
+    """
+    from super_advanced_agents.server.engines import Engines
+    from super_advanced_agents.server.settings import Settings
+
+    settings = Settings.load(data_dir=data_dir, models_dir=models_dir, agent=agent)
+    with Engines(settings) as engines:
+        engines.open()
+        wanted = [
+            name
+            for name, url, needed in (
+                (settings.embedding_model, settings.embedding_base_url, embeds),
+                (settings.generation_model, settings.generation_base_url, answers),
+            )
+            if needed and url is None
+        ]
+        pull_missing(wanted, settings.models_dir)
+        yield engines.agent(settings.agent)
+
+
+def pull_missing(names: Sequence[str], models_dir: Path | None) -> None:
+    """Fetch the known models among `names` that are not here yet."""
+    from super_advanced_agents.errors import ModelNotFoundError
+    from super_advanced_agents.models import MODELS, find, pull
+
+    for name in names:
+        if name not in MODELS:
+            continue
+        try:
+            find(name, models_dir=models_dir)
+        except ModelNotFoundError:
+            with pull_bar() as report:
+                pull(name, models_dir=models_dir, on_progress=report)
+
+
+@contextmanager
+def bar(*, unit: str) -> Iterator[Progress | None]:
+    """A progress bar on standard error, or None where nobody watches it."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = [TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn()]
+    if unit != "bytes":
+        columns[2:] = [TextColumn("{task.completed:.0f} " + unit)]
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        yield progress
+
+
+@contextmanager
+def pull_bar() -> Iterator[Callable[[PullProgress], None] | None]:
+    """Shows how far a pull has come."""
+    with bar(unit="bytes") as progress:
+        if progress is None:
+            yield None
+            return
+        task = progress.add_task("", total=None)
+
+        def report(now: PullProgress) -> None:
+            progress.update(
+                task, description=f"{now.model}: {now.step}", completed=now.done_bytes, total=now.total_bytes or None
+            )
+
+        yield report
