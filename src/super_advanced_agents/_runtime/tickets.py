@@ -131,9 +131,12 @@ class Ticket(Generic[T]):
 def settle_all(outcomes: Iterable[tuple[Ticket[T], T | BaseException]]) -> None:
     """Deliver many results (an exception counts as an error), waking each event loop once."""
     sleepers: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
+    told: set[int] = set()
     for ticket, outcome in outcomes:
         if isinstance(outcome, BaseException):
-            sleeper = ticket._deliver(None, outcome)
+            # Raising writes into an exception's traceback, so no two callers may hold the same one.
+            sleeper = ticket._deliver(None, _own_copy(outcome) if id(outcome) in told else outcome)
+            told.add(id(outcome))
         else:
             sleeper = ticket._deliver(outcome, None)
         if sleeper is not None:

@@ -39,6 +39,10 @@ _EXACT = 2**53
 FetchMetadata = Callable[[Sequence[int]], Mapping[int, Metadata]]
 
 
+class _StaleViewError(Exception):
+    """A row of the view was deleted before its metadata was read; only ever caught in the engine, which looks again."""
+
+
 class NumberColumn:
     """The numbers of one field, sorted when asked: a range is two binary searches."""
 
@@ -139,12 +143,19 @@ class Attributes:
         self._fetch = fetch
         self._fields: dict[str, _Field] = {}
         self._indexed = 0
+        self._known = BitMap()
         self._lock = threading.Lock()
 
     def evaluate(self, tree: Filter, rows: BitMap, last_row: int) -> BitMap:
-        """Which of `rows` match; `last_row` is the newest row that may be among them."""
+        """Which of `rows` match; `last_row` is the newest row that may be among them.
+
+        Raises:
+            _StaleViewError: some of `rows` have gone since, and what they held is not known.
+        """
         with self._lock:
             self._catch_up(last_row)
+            if not rows.issubset(self._known):
+                raise _StaleViewError
             return self._evaluate(tree, rows)
 
     def _catch_up(self, last_row: int) -> None:
@@ -155,6 +166,7 @@ class Attributes:
             self._indexed = last_row
 
     def _add(self, row: int, metadata: Metadata) -> None:
+        self._known.add(row)
         for key, value in _flat(metadata):
             self._fields.setdefault(key, _Field()).add(value, row)
 
@@ -202,7 +214,10 @@ class Attributes:
         found = BitMap()
         waiting = rows.to_array()
         for start in range(0, len(waiting), 1_000):
-            page = self._fetch(waiting[start : start + 1_000].tolist())
+            wanted = waiting[start : start + 1_000].tolist()
+            page = self._fetch(wanted)
+            if len(page) < len(wanted):
+                raise _StaleViewError
             found.update(row for row, metadata in page.items() if matches_one(term, metadata))
         return found
 

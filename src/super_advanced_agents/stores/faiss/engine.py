@@ -22,7 +22,7 @@ from pyroaring import BitMap
 from super_advanced_agents.errors import StoreError
 from super_advanced_agents.stores.base import FilterFn
 from super_advanced_agents.stores.faiss import schema
-from super_advanced_agents.stores.faiss.attributes import array_of
+from super_advanced_agents.stores.faiss.attributes import _StaleViewError, array_of
 from super_advanced_agents.stores.faiss.hybrid import ranked_by_words
 from super_advanced_agents.stores.faiss.index import Index
 from super_advanced_agents.stores.faiss.keywords import Keywords
@@ -195,7 +195,10 @@ class Engine:
     def _whole(self, look: Callable[[], tuple[Found, bool]]) -> Found:
         """What a look at the view, then at the rows, finds; none of it deleted or replaced between the two."""
         for _ in range(_TRIES):
-            found, whole = look()
+            try:
+                found, whole = look()
+            except _StaleViewError:
+                continue
             if whole:
                 return found
         with self._moving:
@@ -213,9 +216,7 @@ class Engine:
             ranked = list(zip(scores, rows, strict=True))
         else:
             links, keywords = self._index.links, self._keywords
-            ranked = [
-                ranked_by_words(view, search, scope, candidates, links=links, keywords=keywords) for search in searches
-            ]
+            ranked = ranked_by_words(view, searches, scope, candidates, links=links, keywords=keywords)
         wanted = {row for _, rows in ranked for row in rows.tolist() if row >= 0}
         hits = self._rows.hits(list(wanted))
         return (ranked, hits), len(hits) == len(wanted)
@@ -245,8 +246,7 @@ class Engine:
 
     def _look_with_predicate(self, search: Search, predicate: FilterFn) -> tuple[list[Match], bool]:
         with self._ready():
-            view = self._index.view
-            scores, rows = view.ranking(search.queries, self._candidates(view, search.scope, search.tree))
+            scores, rows = self._whole(partial(self._rank, search))
         passed: list[Match] = []
         whole = True
         for start in range(0, len(rows), _PREDICATE_PAGE):
@@ -261,6 +261,10 @@ class Engine:
                     if len(passed) == search.top_k:
                         return passed, whole
         return passed, whole
+
+    def _rank(self, search: Search) -> tuple[tuple[Matrix, NDArray[np.int64]], bool]:
+        view = self._index.view
+        return view.ranking(search.queries, self._candidates(view, search.scope, search.tree)), True
 
     def _candidates(self, view: View, scope: Scope | None, tree: Filter | None) -> BitMap:
         return self._index.candidates(view, self._scope_id(scope), tree, time.time())
@@ -278,7 +282,7 @@ class Engine:
     def count(self, scope: Scope | None, tree: Filter | None) -> int:
         """How many records match."""
         with self._ready():
-            return len(self._candidates(self._index.view, scope, tree))
+            return self._whole(lambda: (len(self._candidates(self._index.view, scope, tree)), True))
 
     def scan(self, scope: Scope | None, tree: Filter | None, after: str, limit: int) -> list[Record]:
         """One page in the order of names; records of equal names (of several scopes) stay together."""

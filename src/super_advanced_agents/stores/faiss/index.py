@@ -62,7 +62,7 @@ class Index:
         waiting = self._rows.vectors_since(last_sealed)
         while page := list(islice(waiting, _LOAD_ROWS)):
             self._tail.append([seq for seq, _ in page], self._scaled([vector for _, vector in page]))
-        for seq, scope, session in self._rows.in_sessions():
+        for seq, scope, session in list(self._rows.in_sessions()):  # all or none: a load that failed is tried again
             self.links.append(seq, scope, session)
         self._show(live, live.max() if live else last_sealed)
         return True

@@ -1,0 +1,197 @@
+"""The `where` language: what each operator means, and that indexes and plain Python agree on it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pyroaring import BitMap
+
+from super_advanced_agents.errors import FilterError
+from super_advanced_agents.stores.faiss.attributes import Attributes, NumberColumn
+from super_advanced_agents.stores.filters import And, Compares, Contains, Equals, Exists, Not, Or, matches, parse
+from super_advanced_agents.types import Metadata
+
+EDGES = [0, 1, -1, 2**53 - 1, 2**53, 2**53 + 1, -(2**53), -(2**53) - 1, 2**63, 2**64 - 1, -(2**63)]
+LONG = "x" * 300
+
+# Few keys and few values, so that filters and metadata meet; the nasty ones are among them.
+KEYS = st.sampled_from(["a", "b", "a.b", "a.b.c", "b.a", "text", "text.a", "c-d", "a.0"])
+NUMBERS = st.sampled_from([*EDGES, *(float(edge) for edge in EDGES), 0.5, -0.0, 1e-320, 1e300]) | st.integers(-3, 3)
+STRINGS = st.sampled_from(["", "a", "ab", "b", "1", "true", LONG, LONG + "y", "\u00e9", "a" * 256, "a" * 257])
+SCALARS = st.none() | st.booleans() | NUMBERS | STRINGS
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["a", "b", "c", "b.c", "0", ""]), inner, max_size=3)
+    ),
+    max_leaves=5,
+)
+METADATA = st.dictionaries(KEYS | st.sampled_from(["", "$gt", "a b"]), VALUES, max_size=4)
+OPERATORS = st.one_of(
+    VALUES.filter(lambda value: not isinstance(value, dict) or not any(k.startswith("$") for k in value)),
+    st.fixed_dictionaries({}, optional={"$eq": VALUES, "$ne": VALUES, "$contains": VALUES}).filter(bool),
+    st.fixed_dictionaries({}, optional=dict.fromkeys(("$gt", "$gte", "$lt", "$lte"), NUMBERS | STRINGS)).filter(bool),
+    st.fixed_dictionaries({"$in": st.lists(VALUES, max_size=3)}),
+    st.fixed_dictionaries({"$nin": st.lists(VALUES, max_size=3)}),
+    st.fixed_dictionaries({"$exists": st.booleans()}),
+)
+CONDITIONS = OPERATORS | st.fixed_dictionaries(
+    {"$not": st.fixed_dictionaries({}, optional={"$eq": VALUES, "$gt": NUMBERS, "$exists": st.booleans()}).filter(bool)}
+)
+FILTERS = st.recursive(
+    st.dictionaries(KEYS, CONDITIONS, max_size=2),
+    lambda inner: st.one_of(
+        st.fixed_dictionaries({"$and": st.lists(inner, min_size=1, max_size=3)}),
+        st.fixed_dictionaries({"$or": st.lists(inner, min_size=1, max_size=3)}),
+        st.fixed_dictionaries({"$not": inner}),
+        st.fixed_dictionaries({"$not": inner, "a": CONDITIONS}),
+    ),
+    max_leaves=6,
+)
+
+
+class _Table:
+    """Rows as `Rows` would hand them to the indexes: texts apart."""
+
+    def __init__(self, metadatas: Sequence[Metadata]) -> None:
+        self.rows = dict(enumerate(metadatas, start=1))
+        self.reads = 0
+
+    def between(self, after: int, last: int) -> Iterator[tuple[int, Metadata]]:
+        for row, metadata in self.rows.items():
+            if after < row <= last:
+                text_apart = isinstance(metadata.get("text"), str)
+                yield row, {k: v for k, v in metadata.items() if k != "text" or not text_apart}
+
+    def fetch(self, rows: Sequence[int]) -> dict[int, Metadata]:
+        self.reads += len(rows)
+        return {row: self.rows[row] for row in rows}
+
+
+@settings(max_examples=200)
+@given(st.lists(METADATA, max_size=8), FILTERS, st.data())
+def test_indexes_agree_with_plain_python(metadatas: list[Metadata], where: dict[str, Any], data: st.DataObject) -> None:
+    """For any metadata and any filter, also when indexes are built in two steps and only some rows are asked for."""
+    tree = parse(where)
+    table = _Table(metadatas)
+    attributes = Attributes(table.between, table.fetch)
+    seen_first = data.draw(st.integers(0, len(metadatas)))
+    live = BitMap(data.draw(st.sets(st.sampled_from(sorted(table.rows))) if metadatas else st.just(set())))
+    attributes.evaluate(tree, BitMap(range(1, seen_first + 1)), seen_first)
+    frozen = BitMap(live)
+    found = attributes.evaluate(tree, live, len(metadatas))
+    assert set(found) == {row for row in live if matches(tree, table.rows[row])}
+    assert live == frozen
+
+
+@given(METADATA, FILTERS)
+def test_the_logic_of_operators_holds(metadata: Metadata, where: dict[str, Any]) -> None:
+    """`$not` negates, `$and` and `$or` combine, and parsing is the same each time."""
+    tree = parse(where)
+    holds = matches(tree, metadata)
+    assert matches(parse({"$not": where}), metadata) is not holds
+    assert matches(parse({"$and": [where, {}]}), metadata) is holds
+    assert matches(parse({"$or": [where, where]}), metadata) is holds
+    assert parse(where) == tree
+    assert hash(parse(where)) == hash(tree)
+
+
+@given(st.lists(st.tuples(NUMBERS, st.booleans()), max_size=30), NUMBERS)
+def test_a_column_of_numbers_compares_exactly(added: list[tuple[float, bool]], bound: float) -> None:
+    """Beyond 2**53 too, where a float64 would round, and when numbers come after a question was asked."""
+    column = NumberColumn()
+    rows: dict[int, float] = {}
+    for row, (value, ask) in enumerate(added):
+        column.add(value, row)
+        rows[row] = value
+        if ask:
+            column.range("$gt", 0)
+    assert set(column.range("$gt", bound)) == {row for row, value in rows.items() if value > bound}
+    assert set(column.range("$gte", bound)) == {row for row, value in rows.items() if value >= bound}
+    assert set(column.range("$lt", bound)) == {row for row, value in rows.items() if value < bound}
+    assert set(column.range("$lte", bound)) == {row for row, value in rows.items() if value <= bound}
+    assert set(column.equal(bound)) == {row for row, value in rows.items() if value == bound}
+
+
+@pytest.mark.parametrize("bound", [10**400, -(10**400)])
+def test_a_bound_beyond_every_float_is_compared(bound: int) -> None:
+    """Python's integers have no end."""
+    column = NumberColumn()
+    column.add(1.0, 7)
+    assert set(column.range("$lt", bound)) == ({7} if bound > 0 else set())
+    assert set(column.range("$gte", bound)) == (set() if bound > 0 else {7})
+
+
+def test_parsing_gives_the_typed_tree() -> None:
+    """Each operator has its node; keys side by side are ANDed."""
+    assert parse({}) == And(())
+    assert parse({"a": 1}) == Equals("a", (("number", 1),))
+    assert parse({"a": {"$ne": "x"}}) == Not(Equals("a", (("string", "x"),)))
+    assert parse({"a": {"$gt": 1, "$lt": 5}}) == And((Compares("a", "$gt", 1), Compares("a", "$lt", 5)))
+    assert parse({"a": {"$exists": False}}) == Not(Exists("a"))
+    assert parse({"a": {"$contains": None}}) == Contains("a", ("null", None))
+    assert parse({"$or": [{"a": True}]}) == Or((Equals("a", (("bool", True),)),))
+    assert parse({"a": {"$not": {"$in": [1, "b"]}}}) == Not(Equals("a", (("number", 1), ("string", "b"))))
+
+
+@pytest.mark.parametrize(
+    ("where", "told"),
+    [
+        ({"city": {"$near": 1}}, "'$near' for 'city'"),
+        ({"city": {"$gt": True}}, "$gt of 'city'"),
+        ({"city": {"$in": 5}}, "$in of 'city'"),
+        ({"a b": 1}, "'a b'"),
+        ({"$or": []}, "$or"),
+        ({"$and": [{"a": i} for i in range(65)]}, "64 terms"),
+    ],
+)
+def test_an_error_names_what_is_wrong(where: dict[str, Any], told: str) -> None:
+    """The key and the operator are in the message."""
+    with pytest.raises(FilterError) as refused:
+        parse(where)
+    assert told in str(refused.value)
+    assert refused.value.field
+
+
+def test_terms_are_counted_over_the_whole_filter() -> None:
+    """64 comparisons pass wherever they stand; empty filters count as one each, so no list of them is endless."""
+    assert parse({"$or": [{f"k{i}": {"$gt": 0, "$lt": 9}} for i in range(32)]})
+    for where in ({"$or": [{f"k{i}": {"$gt": 0, "$lt": 9}} for i in range(33)]}, {"$or": [{}] * 65}):
+        with pytest.raises(FilterError):
+            parse(where)
+
+
+def test_who_never_filters_reads_nothing() -> None:
+    """Indexes are built when a filter first asks, and long texts are read only for filters about them."""
+    table = _Table([{"a": LONG, "text": "t"}, {"a": "short"}])
+    attributes = Attributes(table.between, table.fetch)
+    everything = BitMap([1, 2])
+    for where in ({"a": "short"}, {"a": {"$exists": True}}, {"b": {"$contains": "x"}}, {"a": {"$gt": 5}}):
+        attributes.evaluate(parse(where), everything, 2)
+    assert table.reads == 0
+    assert set(attributes.evaluate(parse({"a": {"$contains": "xx"}}), everything, 2)) == {1}
+    assert table.reads == 1
+
+
+def test_a_broken_read_is_made_up_for() -> None:
+    """If reading metadata fails half-way, the next filter goes on from there; nothing is missing or doubled."""
+    table = _Table([{"a": i} for i in range(6)])
+    failing = iter([True, False])
+
+    def between(after: int, last: int) -> Iterator[tuple[int, Metadata]]:
+        rows = table.between(after, last)
+        if next(failing):
+            yield from itertools.islice(rows, 3)
+            raise OSError("planted")
+        yield from rows
+
+    attributes = Attributes(between, table.fetch)
+    with pytest.raises(OSError, match="planted"):
+        attributes.evaluate(parse({"a": {"$gte": 0}}), BitMap(range(1, 7)), 6)
+    assert set(attributes.evaluate(parse({"a": {"$gte": 0}}), BitMap(range(1, 7)), 6)) == set(range(1, 7))

@@ -1,0 +1,222 @@
+"""A store against a plain dict and brute force, under random operations, restarts, and a clock that jumps."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from super_advanced_agents import FAISSVectorStore
+from super_advanced_agents.stores.filters import matches, parse
+from super_advanced_agents.types import Metadata, Record, Vector
+
+DIM = 8
+UIDS = st.sampled_from(["a", "b", "c", "d\u00e9", "e", "zz"])
+NAMESPACES = st.sampled_from(["default", "one", "two"])
+METADATA = st.fixed_dictionaries(
+    {"n": st.integers(0, 5)},
+    optional={"type": st.sampled_from(["fact", "note"]), "tags": st.lists(st.sampled_from("xyz"), max_size=2)},
+)
+WHERE = st.sampled_from(
+    [
+        {},
+        {"n": 3},
+        {"n": {"$gte": 2}},
+        {"type": "fact"},
+        {"type": {"$ne": "fact"}},
+        {"tags": {"$contains": "x"}},
+        {"$or": [{"n": {"$lt": 1}}, {"type": {"$exists": False}}]},
+        {"nobody": 1},
+    ]
+)
+
+
+@dataclass
+class _Kept:
+    vector: Vector
+    metadata: Metadata
+    expires_at: float | None
+    created_at: float
+
+
+class _Machine(RuleBasedStateMachine):
+    options: ClassVar[dict[str, Any]]
+    durable: ClassVar[bool]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 1_700_000_000.0
+        self.patch = pytest.MonkeyPatch()
+        for module in ("store", "engine"):
+            clock = SimpleNamespace(time=lambda: self.now, monotonic=lambda: self.now)
+            self.patch.setattr(f"super_advanced_agents.stores.faiss.{module}.time", clock)
+        self.folder = Path(tempfile.mkdtemp())
+        self.kept: dict[tuple[str, str], _Kept] = {}
+        self.last_made = ""
+        self.store = self._opened()
+
+    def _opened(self) -> FAISSVectorStore:
+        return FAISSVectorStore(DIM, self.folder / "store" if self.durable else None, **self.options)
+
+    def teardown(self) -> None:
+        self.store.close()
+        self.patch.undo()
+        shutil.rmtree(self.folder)
+
+    def _visible(self, namespace: str | None, where: dict[str, Any] | None) -> dict[tuple[str, str], _Kept]:
+        tree = parse(where or {})
+        return {
+            (uid, space): kept
+            for (uid, space), kept in self.kept.items()
+            if (namespace is None or space == namespace)
+            and (kept.expires_at is None or kept.expires_at > self.now)
+            and matches(tree, kept.metadata)
+        }
+
+    def _same(self, records: list[Record], expected: dict[tuple[str, str], _Kept]) -> None:
+        assert [(record.uid, record.namespace) for record in records] == sorted(expected)
+        for record in records:
+            kept = expected[record.uid, record.namespace]
+            np.testing.assert_array_equal(record.vector, kept.vector)
+            assert record.metadata == kept.metadata
+            assert record.expires_at == kept.expires_at
+            assert record.created_at == kept.created_at
+
+    def _add(self, seed: int, uids: list[str | None], namespace: str, data: st.DataObject) -> None:
+        vectors = np.random.default_rng(seed).standard_normal((len(uids), DIM)).astype(np.float32)
+        metadatas = [data.draw(METADATA) for _ in uids]
+        lifetimes = [data.draw(st.sampled_from([None, None, None, 5.0, 100.0])) for _ in uids]
+        named = self.store.add_batch(vectors, metadatas, uids, namespace=namespace, expires_in_s=lifetimes)
+        for i, uid in enumerate(named):
+            assert uids[i] in (None, uid)
+            if uids[i] is None:
+                assert uid > self.last_made
+                self.last_made = uid
+        whole = list(zip(named, vectors, metadatas, lifetimes, strict=True))
+        created = {uid: self.kept[uid, namespace].created_at for uid in named if (uid, namespace) in self.kept}
+        for uid, vector, metadata, lifetime in whole:
+            expires_at = None if lifetime is None else self.now + lifetime
+            self.kept[uid, namespace] = _Kept(vector, metadata, expires_at, created.get(uid, self.now))
+
+    @initialize(seed=st.integers(0, 2**32 - 1), data=st.data())
+    def begin_with_some(self, seed: int, data: st.DataObject) -> None:
+        for namespace in ("default", "one"):
+            self._add(seed, [None] * 20, namespace, data)
+
+    @rule(
+        seed=st.integers(0, 2**32 - 1),
+        uids=st.lists(UIDS | st.none(), max_size=12),
+        namespace=NAMESPACES,
+        data=st.data(),
+    )
+    def add(self, seed: int, uids: list[str | None], namespace: str, data: st.DataObject) -> None:
+        self._add(seed, uids, namespace, data)
+
+    @rule(uids=st.lists(UIDS, max_size=4), namespace=NAMESPACES | st.none(), where=WHERE | st.none())
+    def delete_named(self, uids: list[str], namespace: str | None, where: dict[str, Any] | None) -> None:
+        gone = {key for key in self._visible(namespace, where) if key[0] in uids}
+        assert self.store.delete(uids, where=where, namespace=namespace) == len(gone)
+        for key in gone:
+            del self.kept[key]
+        self._forget_expired(namespace, where, uids)
+
+    @rule(namespace=NAMESPACES | st.none(), where=WHERE)
+    def delete_where(self, namespace: str | None, where: dict[str, Any]) -> None:
+        gone = self._visible(namespace, where)
+        assert self.store.delete(where=where, namespace=namespace) == len(gone)
+        for key in gone:
+            del self.kept[key]
+        self._forget_expired(namespace, where, None)
+
+    def _forget_expired(self, namespace: str | None, where: dict[str, Any] | None, uids: list[str] | None) -> None:
+        """A delete takes expired records along without counting them; their time of creation is lost with them."""
+        before, self.now = self.now, 0.0
+        for key in self._visible(namespace, where):
+            if uids is None or key[0] in uids:
+                del self.kept[key]
+        self.now = before
+
+    @rule(seed=st.integers(0, 2**32 - 1), k=st.integers(1, 60), namespace=NAMESPACES | st.none(), where=WHERE)
+    def search(self, seed: int, k: int, namespace: str | None, where: dict[str, Any]) -> None:
+        queries = np.random.default_rng(seed).standard_normal((2, DIM)).astype(np.float32)
+        expected = self._visible(namespace, where)
+        answers = [
+            *self.store.search_batch(queries, k, where=where, namespace=namespace),
+            self.store.search_with_filter(queries[0], k, lambda metadata: matches(parse(where), metadata)),
+        ]
+        truths = [expected, expected, self._visible(None, where)]
+        for query, found, truth in zip([*queries, queries[0]], answers, truths, strict=True):
+            scores = {key: _cosine(query, kept.vector) for key, kept in truth.items()}
+            best = sorted(scores.values(), reverse=True)[:k]
+            assert [match.score for match in found] == pytest.approx(best, abs=1e-5)
+            for match in found:
+                known = [key for key in truth if key[0] == match.uid and truth[key].metadata == match.metadata]
+                assert any(abs(scores[key] - match.score) < 1e-5 for key in known)
+
+    @rule(uids=st.lists(UIDS, max_size=5, unique=True), namespace=NAMESPACES | st.none())
+    def get(self, uids: list[str], namespace: str | None) -> None:
+        expected = {key: kept for key, kept in self._visible(namespace, None).items() if key[0] in uids}
+        records = self.store.get(uids, namespace=namespace)
+        assert [record.uid for record in records] == [uid for uid in uids for key in expected if key[0] == uid]
+        self._same(sorted(records, key=lambda record: (record.uid, record.namespace)), expected)
+
+    @rule(limit=st.integers(1, 40), namespace=NAMESPACES | st.none(), where=WHERE | st.none())
+    def scan(self, limit: int, namespace: str | None, where: dict[str, Any] | None) -> None:
+        records: list[Record] = []
+        while page := self.store.scan(
+            where, after=records[-1].uid if records else None, limit=limit, namespace=namespace
+        ):
+            records += page
+        self._same(records, self._visible(namespace, where))
+
+    @rule(seconds=st.sampled_from([1.0, 5.0, 60.0, 1_000.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+
+    @rule()
+    def reopen(self) -> None:
+        if self.durable:
+            self.store.close()
+            self.store = self._opened()
+
+    @invariant()
+    def counts_agree(self) -> None:
+        assert self.store.count() == len(self._visible(None, None))
+        assert self.store.count({"n": 3}, namespace="one") == len(self._visible("one", {"n": 3}))
+
+
+def _cosine(a: Vector, b: Vector) -> float:
+    return float(a.astype(np.float64) @ b / np.linalg.norm(a.astype(np.float64)) / np.linalg.norm(b.astype(np.float64)))
+
+
+class _InMemory(_Machine):
+    options: ClassVar[dict[str, Any]] = {"index": "flat", "buffer_rows": 16}
+    durable: ClassVar[bool] = False
+
+
+class _Flat(_Machine):
+    options: ClassVar[dict[str, Any]] = {"index": "flat", "buffer_rows": 16}
+    durable: ClassVar[bool] = True
+
+
+class _Graphs(_Machine):
+    options: ClassVar[dict[str, Any]] = {"index": "hnsw", "buffer_rows": 16}
+    durable: ClassVar[bool] = True
+
+
+_SETTINGS = settings(max_examples=12, stateful_step_count=25, suppress_health_check=list(HealthCheck))
+TestInMemory = _InMemory.TestCase
+TestInMemory.settings = _SETTINGS
+TestFlat = _Flat.TestCase
+TestFlat.settings = _SETTINGS
+TestGraphs = _Graphs.TestCase
+TestGraphs.settings = _SETTINGS
