@@ -33,9 +33,9 @@ class _Session:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        # Threads spin through the gaps between a graph's nodes, which halves the time of one short text, but not for the
-        # library's default of milliseconds: they would take the cores from the event loop and from a language model. On
-        # two idle cores nothing is lost; on two busy ones a batch takes 0.6 of the time (force_spinning_stop: all of it).
+        # Threads spin through the gaps between a graph's nodes, which halves the time of one short text, but not for
+        # the library's default of milliseconds, which takes the cores from the event loop and from a language model.
+        # On idle cores nothing is lost; on two busy ones a batch takes 0.6 of the time.
         options.add_session_config_entry("session.intra_op.spin_duration_us", "100")
         try:
             self._tokenizer = Tokenizer.from_buffer(tokenizer)
