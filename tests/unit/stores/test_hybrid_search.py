@@ -170,7 +170,7 @@ def test_a_query_that_is_no_text_is_refused(store, text):
         store.search_hybrid(_unit(0), text)
 
 
-def test_when_the_words_cannot_be_kept_on_disk_they_are_kept_in_memory(store, monkeypatch):
+def test_when_the_words_cannot_be_kept_on_disk_they_are_kept_in_memory(store):
     """A folder that cannot be used (full, gone) costs a search nothing but time."""
     _fill(store, ["a red apple", "a green pear"])
     assert _texts(store.search_keywords("apple")) == ["a red apple"]
@@ -187,7 +187,7 @@ def test_when_the_words_cannot_be_kept_on_disk_they_are_kept_in_memory(store, mo
         def __getattr__(self, name):
             return refuse if name == "commit" else getattr(self._writer, name)
 
-    monkeypatch.setattr(keywords, "_writer", _Failing(keywords._writer))
+    keywords._writer = _Failing(keywords._writer)
     store.add(_unit(3), {"text": "an apple tree"})
     assert sorted(_texts(store.search_keywords("apple"))) == ["a red apple", "an apple tree"]
     assert _texts(store.search_keywords("pear")) == ["a green pear"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
@@ -20,27 +22,33 @@ _LEAST = 0.05
 
 
 def ranked_by_words(
-    view: View, search: Search, scope: int | None, candidates: BitMap, *, links: Links, keywords: Keywords
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """The best `top_k` of the candidates for a keyword or a hybrid search: scores (n,) and rows (n,), best first."""
-    assert search.text is not None
-    k = search.top_k
-    if search.kind == "keyword":
-        rows, scores = keywords.search(view, search.text, scope, candidates, k)
-    else:
-        enough = max(k, CANDIDATES)
-        by_words, word_scores = keywords.search(view, search.text, scope, candidates, enough)
-        _, by_meaning = view.search(search.queries, enough, candidates)
-        rows, scores = fused(
-            view,
-            links,
-            search.queries[0],
-            by_meaning=by_meaning[by_meaning >= 0].astype(np.uint32),
-            by_words=by_words,
-            word_scores=word_scores,
-            weights=search.weights,
-        )
-    return scores[:k], rows[:k].astype(np.int64)
+    view: View, searches: Sequence[Search], scope: int | None, candidates: BitMap, *, links: Links, keywords: Keywords
+) -> list[tuple[NDArray[np.float32], NDArray[np.int64]]]:
+    """The best `top_k` of the candidates for keyword or hybrid searches, all of one kind.
+
+    Returns:
+        For each search scores (n,) and rows (n,), best first.
+    """
+    enough = max(CANDIDATES, *(search.top_k for search in searches))
+    by_meaning = np.empty((len(searches), 0), np.int64)
+    if searches[0].kind == "hybrid":
+        _, by_meaning = view.search(np.concatenate([search.queries for search in searches]), enough, candidates)
+    ranked = []
+    for search, alike in zip(searches, by_meaning, strict=True):
+        assert search.text is not None
+        rows, scores = keywords.search(view, search.text, scope, candidates, enough)
+        if search.kind == "hybrid":
+            rows, scores = fused(
+                view,
+                links,
+                search.queries[0],
+                by_meaning=alike[alike >= 0].astype(np.uint32),
+                by_words=rows,
+                word_scores=scores,
+                weights=search.weights,
+            )
+        ranked.append((scores[: search.top_k], rows[: search.top_k].astype(np.int64)))
+    return ranked
 
 
 def fused(
@@ -69,7 +77,7 @@ def fused(
     Returns:
         Rows (n,) and scores (n,) in at most [-1, 1], best first; equal scores in row order.
     """
-    rows = np.union1d(by_meaning, by_words).astype(np.uint32)
+    rows = np.unique(np.concatenate([by_meaning, by_words]))
     if len(rows) == 0:
         return rows, np.empty(0, np.float32)
     meaning = _meaning(view, links, query, rows, weights.nearby)
@@ -86,11 +94,12 @@ def _meaning(view: View, links: Links, query: Vector, rows: NDArray[np.uint32], 
     if not links or not nearby:
         return view.likeness(query, rows) * np.float32(1 + nearby)
     before, after = links.neighbours(rows)
-    wanted = np.union1d(np.union1d(rows, before), after)
+    wanted = np.unique(np.concatenate([rows, before, after]))
     likeness = view.likeness(query, wanted)
     own, first, last = (likeness[np.searchsorted(wanted, which)] for which in (rows, before, after))
-    count = 1 + (before > 0) + (after > 0)  # row 0 is nobody, and likens to nothing
-    return own + np.float32(nearby) * (own + first + last) / count.astype(np.float32)
+    count = np.add(before > 0, after > 0, dtype=np.float32) + 1  # row 0 is nobody, and likens to nothing
+    blended: NDArray[np.float32] = own + nearby * (own + first + last) / count
+    return blended
 
 
 def _scaled(signal: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -22,6 +22,9 @@ from super_advanced_agents.stores.faiss.attributes import array_of
 from super_advanced_agents.stores.faiss.links import Links
 from super_advanced_agents.stores.faiss.rows import Rows
 from super_advanced_agents.stores.faiss.segments import View
+from super_advanced_agents.telemetry import get_logger
+
+_log = get_logger("store")
 
 TEXT_WEIGHT = 0.5
 WINDOW_WEIGHT = 1.0
@@ -50,6 +53,8 @@ class Keywords:
         self._rows = rows
         self._links = links
         self._folder = folder
+        self._in_memory = False
+        self._home: tempfile.TemporaryDirectory[str] | None = None
         self._lock = threading.Lock()
         self._index: tantivy.Index | None = None
         self._indexed = BitMap()
@@ -66,8 +71,14 @@ class Keywords:
         if not words or not candidates:
             return np.empty(0, np.uint32), np.empty(0, np.float32)
         with self._lock:
-            index = self._follow(view)
-            searcher = index.searcher()
+            try:
+                searcher = self._follow(view).searcher()
+            except (ValueError, OSError) as exc:  # how tantivy tells of a full or failing disk
+                # Reads go on while writes wait for room, so what is derived moves into memory.
+                _log.warning("store.words_in_memory", extra={"reason": str(exc)[:200]})
+                self._discard()
+                self._folder, self._in_memory = None, True
+                searcher = self._follow(view).searcher()
         named = len(candidates) <= _FEW
         query = self._query(words, scope, array_of(candidates).tolist() if named else None)
         limit = k if named else 2 * k
@@ -83,10 +94,18 @@ class Keywords:
     def close(self) -> None:
         """Let go of the index and its folder."""
         with self._lock:
-            if self._index is not None:
-                self._writer.wait_merging_threads()
-                self._index = None
-                self._home.cleanup()
+            self._discard()
+
+    def _discard(self) -> None:
+        if self._index is None:
+            return
+        try:
+            self._writer.wait_merging_threads()
+        except ValueError:
+            _log.debug("store.words_merge_failed")  # nothing of it is kept
+        self._index, self._indexed, self._followed = None, BitMap(), None
+        if self._home is not None:
+            self._home.cleanup()
 
     def _open(self) -> tantivy.Index:
         if self._index is None:
@@ -99,8 +118,8 @@ class Keywords:
             for left_over in () if self._folder is None else self._folder.glob(f"{_HOME_PREFIX}*"):
                 shutil.rmtree(left_over, ignore_errors=True)  # of a process that was killed
             # On disk a commit takes 5 to 8 ms; tantivy's own directory in memory takes 29 to 87 ms.
-            self._home = tempfile.TemporaryDirectory(prefix=_HOME_PREFIX, dir=self._folder, ignore_cleanup_errors=True)
-            self._index = tantivy.Index(self._schema, self._home.name)
+            self._home = None if self._in_memory else _new_home(self._folder)
+            self._index = tantivy.Index(self._schema, None if self._home is None else self._home.name)
             self._index.register_tokenizer("words", _ANALYZER)
             self._writer = self._index.writer(heap_size=_HEAP_BYTES, num_threads=1)
         return self._index
@@ -112,8 +131,10 @@ class Keywords:
             return index
         gone = self._indexed - view.live
         changed = ((view.live - self._indexed) | self._links.take_touched()) & view.live
-        for row in gone | (changed & self._indexed):
-            self._writer.delete_documents_by_term("row", row)
+        stale = gone | (changed & self._indexed)
+        if stale:  # by query: deleting by term misses unsigned fields without a word
+            rows = array_of(stale).tolist()
+            self._writer.delete_documents_by_query(Query.term_set_query(self._schema, "row", rows))
         waiting = array_of(changed)
         for start in range(0, len(waiting), _PAGE):
             self._add(waiting[start : start + _PAGE])
@@ -153,6 +174,10 @@ class Keywords:
     @staticmethod
     def _words(text: str) -> list[str]:
         return list(dict.fromkeys(_ANALYZER.analyze(text)))[:_MAX_WORDS]
+
+
+def _new_home(folder: Path | None) -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix=_HOME_PREFIX, dir=folder, ignore_cleanup_errors=True)
 
 
 _ANALYZER = (
