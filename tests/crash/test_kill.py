@@ -1,0 +1,131 @@
+"""`kill -9` under concurrent writes: nothing told is lost, nothing is torn, nothing deleted comes back."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.crash.writers import DIM, WRITERS, vector
+
+from super_advanced_agents import FAISSVectorStore
+
+pytestmark = pytest.mark.crash
+StartChild = Callable[..., "subprocess.Popen[str]"]
+CYCLES = 20
+
+State = dict[str, "tuple[int, int]"]
+"""For each name the tag and the group it holds."""
+
+
+@dataclass
+class _Expected:
+    """What a writer's records may be: as told, or with the one write it was not told about done whole."""
+
+    told: State
+    also: State | None
+
+
+def _after(state: State, operation: list[Any]) -> State:
+    kind, tag, names, group = operation
+    if kind in ("batch", "one"):
+        return {**state, **dict.fromkeys(names, (tag, group))}
+    if kind == "delete":
+        return {name: held for name, held in state.items() if name not in names}
+    return {name: held for name, held in state.items() if held[1] != group}
+
+
+def _expected(log: Path, before: list[State]) -> list[_Expected]:
+    told = list(before)
+    asked: list[list[Any] | None] = [None] * WRITERS
+    for line in log.read_text().splitlines():
+        mark, writer, operation = line.split(" ", 2)
+        if mark == ">":
+            asked[int(writer)] = json.loads(operation)
+        else:
+            told[int(writer)] = _after(told[int(writer)], json.loads(operation))
+            asked[int(writer)] = None
+    return [
+        _Expected(state, None if operation is None else _after(state, operation))
+        for state, operation in zip(told, asked, strict=True)
+    ]
+
+
+def _found(store: FAISSVectorStore) -> list[State]:
+    """What each writer's records hold, whole and equal in every way of reading."""
+    records = store.scan(limit=1_000)
+    states: list[State] = [{} for _ in range(WRITERS)]
+    for record in records:
+        tag, writer, group = (record.metadata[name] for name in ("tag", "writer", "group"))
+        assert isinstance(tag, int)
+        assert isinstance(writer, int)
+        assert isinstance(group, int)
+        assert record.text == f"text {tag}"
+        np.testing.assert_array_equal(record.vector, vector(tag))
+        states[writer][record.uid] = (tag, group)
+    names = {record.uid for record in records}
+    assert {record.uid for record in store.get(sorted(names))} == names
+    assert {match.uid for match in store.search(np.ones(DIM), 1_000)} == names
+    assert store.count() == len(names)
+    everybody = [f"w{writer}-{i:02d}" for writer in range(WRITERS) for i in range(40)]
+    assert {record.uid for record in store.get(everybody)} == names, "a deleted record came back"
+    for writer, state in enumerate(states):
+        assert store.count({"writer": writer}) == len(state)
+    for record in records[::7]:
+        near = store.search(record.vector, 1_000, where={"tag": record.metadata["tag"]})
+        assert record.uid in {match.uid for match in near}
+        assert near[0].score == pytest.approx(1.0, abs=1e-5)
+    return states
+
+
+def _checked(states: list[State], expected: list[_Expected]) -> None:
+    for writer, (state, wanted) in enumerate(zip(states, expected, strict=True)):
+        if state != wanted.told:
+            assert state == wanted.also, f"writer {writer} lost or tore a write"
+
+
+def test_kill_minus_nine_loses_nothing_told(start_child: StartChild, tmp_path: Path, campaign: int) -> None:
+    """Twenty cycles on one store, a fifth of the kills while it is being opened again."""
+    rng = random.Random(7)
+    states: list[State] = [{} for _ in range(WRITERS)]
+    told = 0
+    for cycle in range(CYCLES * campaign):
+        log = tmp_path / f"log-{cycle}"
+        if cycle % 5 == 4:
+            child = start_child("writers.py", tmp_path / "store", log, cycle)
+            time.sleep(rng.uniform(0.2, 1.2))  # some moment while it imports, opens or loads
+            child.send_signal(signal.SIGKILL)
+            child.communicate()
+        else:
+            child = start_child("writers.py", tmp_path / "store", log, cycle)
+            assert child.stdout is not None
+            assert child.stdout.readline() == "ready\n"
+            assert child.stdout.readline() == "begun\n"
+            time.sleep(rng.uniform(0.02, 0.5))  # some moment in the middle of writing
+            child.send_signal(signal.SIGKILL)
+            child.communicate()
+            told += log.read_text().count("<")
+        expected = _expected(log, states) if log.exists() else [_Expected(state, None) for state in states]
+        with FAISSVectorStore(DIM, tmp_path / "store", index="hnsw", buffer_rows=64) as store:
+            states = _found(store)
+        _checked(states, expected)
+    assert told > 20 * campaign, "the writers were killed before they wrote anything worth checking"
+
+
+def test_the_check_notices_a_lost_write() -> None:
+    """A told write that is missing, a half batch, and a deleted record that is back are each found."""
+    told: State = {"w0-00": (1, 0), "w0-01": (1, 0)}
+    batch: State = {**told, "w0-02": (2, 0), "w0-03": (2, 0)}
+    for wrong in ({}, {"w0-00": (1, 0)}, {**told, "w0-02": (2, 0)}, {**told, "w0-09": (0, 0)}):
+        with pytest.raises(AssertionError):
+            _checked([wrong], [_Expected(told, batch)])
+    _checked([told], [_Expected(told, batch)])
+    _checked([batch], [_Expected(told, batch)])
