@@ -11,6 +11,17 @@ from pathlib import Path
 from super_advanced_agents.errors import ConfigurationError, StoreError, StoreFullError, StoreLockedError
 
 _LOCK_FILE = "owner.lock"
+_held: set[int] = set()
+"""The lock files this process has open."""
+
+
+def _let_go() -> None:
+    for lock in _held:
+        os.close(lock)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_let_go)  # else a child would keep the folder locked when its parent has died
 
 
 class StoreFolder:
@@ -43,6 +54,7 @@ class StoreFolder:
         except OSError as exc:
             os.close(self._lock)
             raise translated(exc, self.path) from exc
+        _held.add(self._lock)
         try:
             os.ftruncate(self._lock, 0)
             os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
@@ -59,7 +71,8 @@ class StoreFolder:
         return "unknown"
 
     def release(self) -> None:
-        """Give the folder up; explicit, because a forked child keeps the same open file."""
+        """Give the folder up; explicitly, because a process that was forked below Python keeps the same open file."""
+        _held.discard(self._lock)
         fcntl.flock(self._lock, fcntl.LOCK_UN)
         os.close(self._lock)
 

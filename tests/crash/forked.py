@@ -1,0 +1,40 @@
+"""A process that forks while it has a store open; prints what the child and the parent could do.
+
+python forked.py FOLDER
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+
+import numpy as np
+
+from super_advanced_agents import FAISSVectorStore
+from super_advanced_agents.errors import SuperAdvancedAgentsError
+
+
+def main() -> None:
+    """The child tries everything; the parent goes on."""
+    warnings.simplefilter("ignore", DeprecationWarning)  # forking beside threads is what is tried here
+    store = FAISSVectorStore(4, sys.argv[1])
+    store.add(np.ones(4), None, "x")
+    child = os.fork()
+    if child == 0:
+        for call in (lambda: store.add(np.ones(4)), store.count, lambda: store.search(np.ones(4)), store.__enter__):
+            try:
+                call()
+                print("worked", flush=True)
+            except SuperAdvancedAgentsError as exc:
+                print(type(exc).__name__, "forked" in str(exc), flush=True)
+        store.close()
+        sys.stdin.readline()  # outlives its parent
+        sys.exit(0)  # the ordinary way out, with whatever cleaning up that does
+    store.add(np.ones(4), None, "y")
+    print("parent", store.count(), flush=True)
+    sys.stdin.readline()
+
+
+if __name__ == "__main__":
+    main()
