@@ -1,0 +1,76 @@
+"""Real commands and real servers, each in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+
+import httpx2
+import pytest
+
+SAA = [sys.executable, "-c", "from super_advanced_agents.cli.main import main; main()"]
+
+
+class Machine:
+    """One data folder, and the commands and servers that work on it."""
+
+    def __init__(self, data_dir):
+        self.data_dir = data_dir
+
+    def start(self, *arguments, environment=None, **options):
+        """Start a command; the caller ends it."""
+        variables = {**os.environ, "SAA_DATA_DIR": str(self.data_dir), **(environment or {})}
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+        return subprocess.Popen([*SAA, *map(str, arguments)], env=variables, text=True, **pipes)
+
+    def saa(self, *arguments, stdin="", code=0):
+        """Run a command to its end and return what it printed."""
+        with self.start(*arguments) as process:
+            out, err = process.communicate(stdin, timeout=150)
+        assert process.returncode == code, f"{process.returncode}: {err}"
+        return out
+
+    def json(self, *arguments, stdin="", code=0):
+        """The same with `--json`, read."""
+        return json.loads(self.saa(*arguments, "--json", stdin=stdin, code=code))
+
+    @contextmanager
+    def server(self, environment=None):
+        """A server on a port of its own; ended with SIGTERM, which it must answer with 0, if the test has not."""
+        process = self.start("serve", "--port", 0, "--json", environment=environment, stderr=subprocess.DEVNULL)
+        try:
+            url = json.loads(process.stdout.readline())["url"]
+            with httpx2.Client(base_url=url, timeout=120) as client:
+                client.process = process
+                yield client
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+                assert process.wait(60) == 0
+        finally:
+            if process.poll() is None:
+                process.kill()
+            process.communicate()
+
+
+@pytest.fixture
+def machine(tmp_path):
+    """A machine with an empty data folder."""
+    return Machine(tmp_path / "data")
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """The URL of one server that the tests of a module share; each uses an agent of its own."""
+    with Machine(tmp_path_factory.mktemp("served") / "data").server() as client:
+        yield client.base_url
+
+
+@pytest.fixture
+def rest(served):
+    """A client of that server."""
+    with httpx2.Client(base_url=served, timeout=120) as client:
+        yield client

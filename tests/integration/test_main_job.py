@@ -1,0 +1,102 @@
+"""The main job, end to end: notes and conversations in, answers out, through every door, and nothing lost."""
+
+from __future__ import annotations
+
+import json
+import signal
+
+import pytest
+
+from super_advanced_agents.agents import LLMAgent
+from super_advanced_agents.stores import FAISSVectorStore
+
+NOTES = {
+    "trip.md": "# Trip\n\n## Hotel\n\nWe stay at Hotel Miramar from 3 May.\n\n## Train\n\nIt leaves at nine.\n",
+    "home/garden.md": "# Garden\n\nThe tomatoes want water every evening.\n\nThe roses are cut in March.\n",
+}
+TALK = [
+    ("Ann", "I adopted a cat, her name is Miso."),
+    ("Bob", "Does she get along with your dog?"),
+    ("Ann", "They sleep in one basket."),
+    ("Bob", "My sister moved to Lisbon last year."),
+]
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A folder of Markdown and a conversation as JSON lines."""
+    for name, text in NOTES.items():
+        (tmp_path / "notes" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "notes" / name).write_text(text, encoding="utf-8")
+    said = [{"speaker": speaker, "text": text, "session": "monday"} for speaker, text in TALK]
+    (tmp_path / "chat.jsonl").write_text("".join(json.dumps(turn) + "\n" for turn in said), encoding="utf-8")
+    return tmp_path / "notes", tmp_path / "chat.jsonl"
+
+
+def test_notes_and_talk_are_remembered_found_and_answered_from(machine, files, embedder):
+    """Imported once, searched and asked through the command line, Python and REST; a second run loses nothing."""
+    assert machine.json("import", *files) == {
+        "stored": 7, "known": 0, "failed": 0, "files": 3, "complete": True, "errors": [],
+    }  # fmt: skip
+
+    hotel = machine.json("search", "Where do we sleep in May?", "--top-k", 1)["results"][0]
+    assert "Miramar" in hotel["text"]
+    assert hotel["metadata"]["heading"] == "Trip > Hotel"
+    answer = machine.json("ask", "What is the name of Ann's cat?")
+    assert "Miso" in answer["text"]
+    assert any("Miso" in source["text"] for source in answer["sources"])
+
+    with FAISSVectorStore(embedder.dim, machine.data_dir / "store") as store:
+        agent = LLMAgent("default", store, embedder)
+        assert agent.count() == 7
+        [lisbon] = agent.search_text("Who lives in Portugal?", 1)
+        assert lisbon.metadata["speaker"] == "Bob"
+        [note] = agent.search_text("watering", 1, where={"heading": "Garden"})
+        assert "tomatoes" in note.metadata["text"]
+
+    with machine.server() as client:
+        found = client.post("/search", json={"query": "Where do we sleep in May?", "top_k": 1}).json()["results"]
+        assert found[0]["uid"] == hotel["uid"]
+        asked = client.post("/v1/agents/default/ask", json={"question": "What is the name of Ann's cat?"}).json()
+        assert "Miso" in asked["text"]
+        client.post("/v1/agents/default/memories", json={"text": "Said over REST", "uid": "rest"}).raise_for_status()
+
+    again = machine.json("import", *files)
+    assert (again["stored"], again["known"]) == (0, 7)
+    machine.saa("add", "Added later", "--uid", "later")
+    listed = machine.json("list")
+    assert listed["total"] == 9
+    assert {"rest", "later", hotel["uid"]} <= {memory["uid"] for memory in listed["memories"]}
+    machine.saa("doctor")
+
+
+def test_an_import_that_is_interrupted_says_how_far_it_came_and_goes_on(machine):
+    """Ctrl-C while it reads: what is stored stays, and the same command again stores the rest."""
+    lines = [json.dumps({"text": f"Fact number {n} of many."}) for n in range(600)]
+    with machine.start("import", "-", "--json", "--format", "jsonl") as running:
+        running.stdin.write("\n".join(lines[:300]) + "\nnot json\n")
+        running.stdin.flush()
+        assert running.stderr.readline().startswith("stdin:301: ")  # 256 are on their way, 44 wait for more
+        running.send_signal(signal.SIGINT)
+        out, told = running.communicate(timeout=120)
+    assert running.returncode == 130, told
+    assert "The same command again" in told
+    summary = json.loads(out)
+    assert summary["complete"] is False
+    assert summary["stored"] == machine.json("list")["total"] == 256
+    rest = machine.json("import", "-", "--format", "jsonl", stdin="\n".join(lines))
+    assert (rest["stored"], rest["known"]) == (344, 256)
+    assert machine.json("list")["total"] == 600
+
+
+def test_an_import_that_is_killed_goes_on_where_it_was(machine):
+    """`kill -9`: whole batches or nothing of them, and a second run completes."""
+    lines = [json.dumps({"text": f"Fact number {n} of many."}) for n in range(600)]
+    with machine.start("import", "-", "--format", "jsonl") as running:
+        running.stdin.write("\n".join(lines[:300]) + "\nnot json\n")
+        running.stdin.flush()
+        running.stderr.readline()
+        running.kill()
+    assert machine.json("list")["total"] in {0, 256}
+    machine.saa("import", "-", "--format", "jsonl", stdin="\n".join(lines))
+    assert machine.json("list")["total"] == 600

@@ -1,0 +1,211 @@
+"""REST over a real socket."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+
+def _add(rest, agent, *memories):
+    answer = rest.post(f"/v1/agents/{agent}/memories", json={"memories": list(memories)})
+    assert answer.status_code == 200, answer.text
+    return answer.json()["uids"]
+
+
+def test_search_answers_as_the_specification_shows(rest):
+    """`query` and `top_k` in, `results` out, for the default agent."""
+    rest.post("/v1/agents/default/memories", json={"text": "The Louvre is a museum", "extra": {"city": "Paris"}})
+    rest.post("/v1/agents/default/memories", json={"text": "Cats sleep all day"})
+    answer = rest.post("/search", json={"query": "art gallery", "top_k": 1})
+    [result] = answer.json()["results"]
+    assert set(result) == {"uid", "text", "score", "metadata"}
+    assert result["text"] == "The Louvre is a museum"
+    assert result["metadata"]["city"] == "Paris"
+    assert len(rest.post("/search", json={"query": "art gallery"}).json()["results"]) == 2
+
+
+def test_one_memory_a_batch_and_a_conversation_are_remembered(rest):
+    """Which one, the body tells; the answer names them in order."""
+    url = "/v1/agents/three/memories"
+    [one] = rest.post(url, json={"text": "one", "uid": "a/b c", "source": "me", "memory_type": "note"}).json()["uids"]
+    assert one == "a/b c"
+    two = _add(rest, "three", {"text": "two"}, {"text": "three", "expires_in_s": 3600})
+    turns = [{"speaker": "Ann", "text": "four", "created_at": "2026-01-01"}, {"speaker": "Bob", "text": "five"}]
+    three = rest.post(url, json={"turns": turns, "session": "s1"}).json()["uids"]
+    assert len({one, *two, *three}) == 5
+    kept = rest.get(f"{url}/a%2Fb%20c").json()
+    assert (kept["text"], kept["source"], kept["metadata"]["type"], kept["expires_at"]) == ("one", "me", "note", None)
+    assert rest.get(f"{url}/{two[1]}").json()["expires_at"] > kept["created_at"]
+    turn = rest.get(f"{url}/{three[0]}").json()
+    assert turn["text"] == "Ann: four"
+    assert (turn["session"], turn["metadata"]["speaker"], turn["metadata"]["created_at"]) == ("s1", "Ann", "2026-01-01")
+
+
+def test_pages_cover_everything_once(rest):
+    """`next` goes into `after`."""
+    uids = _add(rest, "pages", *({"text": f"text {n}"} for n in range(5)))
+    seen, after = [], None
+    while True:
+        query = {"limit": 2} if after is None else {"limit": 2, "after": after}
+        page = rest.get("/v1/agents/pages/memories", params=query).json()
+        seen += [memory["uid"] for memory in page["memories"]]
+        after = page["next"]
+        if after is None:
+            break
+    assert seen == sorted(uids)
+
+
+def test_a_memory_is_forgotten_once(rest):
+    """Then it is unknown, by name and in searches."""
+    [uid] = _add(rest, "lethe", {"text": "forget me"})
+    assert rest.delete(f"/v1/agents/lethe/memories/{uid}").status_code == 204
+    for answer in (rest.delete(f"/v1/agents/lethe/memories/{uid}"), rest.get(f"/v1/agents/lethe/memories/{uid}")):
+        assert answer.status_code == 404
+        assert answer.headers["content-type"] == "application/problem+json"
+    assert rest.post("/v1/agents/lethe/search", json={"query": "forget"}).json() == {"results": []}
+
+
+def test_searches_narrow(rest):
+    """By filter and by type, in each mode."""
+    kinds = ("even", "odd")
+    _add(rest, "narrow", *({"text": f"note {n}", "extra": {"n": n}, "memory_type": kinds[n % 2]} for n in range(6)))
+    url = "/v1/agents/narrow/search"
+    for mode in ("hybrid", "vector", "keyword"):
+        body = {"query": "note", "mode": mode, "where": {"n": {"$gte": 2}}, "memory_type": "even", "top_k": 10}
+        found = rest.post(url, json=body).json()["results"]
+        assert {each["metadata"]["n"] for each in found} == {2, 4}
+
+
+def test_agents_do_not_see_each_other(rest):
+    """They share one store, not their memories."""
+    [uid] = _add(rest, "ann", {"text": "only Ann knows"})
+    assert rest.get(f"/v1/agents/bob/memories/{uid}").status_code == 404
+    assert rest.post("/v1/agents/bob/search", json={"query": "Ann"}).json() == {"results": []}
+
+
+def test_ask_answers_with_its_sources(rest):
+    """As JSON."""
+    [uid] = _add(rest, "guide", {"text": "The Louvre is in Paris"})
+    answer = rest.post("/v1/agents/guide/ask", json={"question": "Where is the Louvre?"}).json()
+    assert "Paris" in answer["text"]
+    assert [source["uid"] for source in answer["sources"]] == [uid]
+
+
+@pytest.mark.parametrize("how", ["member", "header"])
+def test_ask_streams(rest, how):
+    """Sources first, then text, then done; both ways to ask for it."""
+    _add(rest, f"stream-{how}", {"text": "The Louvre is in Paris"})
+    body = {"question": "Where is the Louvre?", "stream": how == "member"}
+    headers = {"accept": "text/event-stream"} if how == "header" else {}
+    with rest.stream("POST", f"/v1/agents/stream-{how}/ask", json=body, headers=headers) as answer:
+        assert answer.status_code == 200
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        blocks = answer.read().decode().split("\n\n")[:-1]
+    events = [(block.split("\n")[0][7:], json.loads(block.split("\n")[1][6:])) for block in blocks]
+    names = [name for name, _ in events]
+    assert (names[0], set(names[1:-1]), names[-1]) == ("sources", {"text"}, "done")
+    assert "".join(data["text"] for name, data in events if name == "text").strip() == events[-1][1]["text"]
+
+
+def test_a_stream_that_cannot_begin_has_a_status(rest):
+    """Not a 200 with an error inside."""
+    answer = rest.post("/v1/agents/guide/ask", json={"question": "", "stream": True})
+    assert answer.status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "field"),
+    [
+        ("/search", {}, "query"),
+        ("/search", {"query": ""}, "text"),
+        ("/search", {"query": "x", "top_k": 0}, "top_k"),
+        ("/search", {"query": "x", "top_k": "many"}, "top_k"),
+        ("/v1/agents/a/search", {"query": "x", "top_k": 10**400}, "top_k"),
+        ("/v1/agents/a/search", {"query": "x", "tpo_k": 1}, "tpo_k"),
+        ("/v1/agents/a/search", {"query": "x", "where": {"n": {"$odd": 1}}}, "n"),
+        ("/v1/agents/a/memories", {"text": ""}, "text"),
+        ("/v1/agents/a/memories", {"text": "nul\0"}, "text"),
+        ("/v1/agents/a/memories", {"text": "x" * 70_000}, "text"),
+        ("/v1/agents/a/memories", {"text": "x", "uid": ""}, "uid"),
+        ("/v1/agents/a/memories", {"memories": [{"text": "x"}, {"text": " "}]}, "memories[1].text"),
+        ("/v1/agents/a/memories", {"memories": [{"text": "x"}, {}]}, "memories[1].text"),
+        (
+            "/v1/agents/a/memories",
+            {"memories": [{"text": "x"}, {"text": "y", "expires_in_s": -1}]},
+            "memories[1].expires_in_s",
+        ),
+        ("/v1/agents/a/memories", {"memories": [{"text": "x", "extra": {"b": "x" * 20_000}}]}, "memories[0].extra"),
+        ("/v1/agents/a/memories", {"memories": [{"text": "x"}] * 1_001}, "memories"),
+        ("/v1/agents/a/memories", {"turns": [{"speaker": "A", "text": "x"}, {"speaker": "A"}]}, "turns[1].text"),
+        ("/v1/agents/no name/memories", {"text": "x"}, "agent"),
+        ("/v1/agents/a/ask", {"question": 5}, "question"),
+    ],
+    ids=lambda value: json.dumps(value)[:50] if isinstance(value, dict) else None,
+)
+def test_wrong_input_names_its_field_and_stores_nothing(rest, path, body, field):
+    """422 with a problem document that never repeats what was sent."""
+    answer = rest.post(path, content=json.dumps(body), headers={"content-type": "application/json"})
+    assert answer.status_code == 422, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["field"].startswith(field)
+    assert len(answer.text) < 2_000
+    assert rest.get("/v1/agents/a/memories").json()["memories"] == []
+
+
+@pytest.mark.parametrize(
+    ("content", "status"),
+    [
+        (b"", 422),
+        (b"{", 422),
+        (b"[1, 2]", 422),
+        (b'{"text": "\\ud800"}', 422),
+        (b'{"text": "x", "extra": {"n": NaN}}', 422),
+        (b'{"text": "x", "extra": {"n": 1' + b"0" * 30 + b"}}", 422),
+        (b'{"text": "x", "extra": ' + b'{"a":' * 50 + b"1" + b"}" * 50 + b"}", 422),
+        (b'{"text": "x", "extra": {"a": ' + b"[" * 200_000 + b"]" * 200_000 + b"}}", 400),
+        (b'{"text": "caf\xe9"}', 400),
+    ],
+    ids=["empty", "broken", "list", "surrogate", "nan", "huge number", "deep", "very deep", "not utf-8"],
+)
+def test_wrong_json_is_refused(rest, content, status):
+    """With a problem document, and the server goes on."""
+    answer = rest.post("/v1/agents/a/memories", content=content, headers={"content-type": "application/json"})
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert rest.get("/healthz").status_code == 200
+
+
+def test_a_body_over_the_limit_is_refused_while_it_streams(rest):
+    """8 MiB, counted as they come, without a Content-Length."""
+
+    def chunks():
+        for _ in range(10):
+            yield b" " * (1 << 20)
+
+    answer = rest.post("/search", content=chunks(), headers={"content-type": "application/json"})
+    assert answer.status_code == 413
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "status"),
+    [
+        ("GET", "/nowhere", {}, 404),
+        ("PUT", "/search", {}, 405),
+        ("POST", "/search", {"content-encoding": "gzip"}, 415),
+        ("GET", "/healthz", {"host": "evil.example"}, 421),
+        ("GET", "/v1/agents/a/memories?limit=0", {}, 422),
+    ],
+)
+def test_every_refusal_is_a_problem_document(rest, method, path, headers, status):
+    """Whoever refuses it: router, middleware or route."""
+    answer = rest.request(method, path, headers=headers)
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["status"] == status
+
+
+def test_the_schema_describes_the_routes(rest):
+    """For whoever writes a client."""
+    paths = rest.get("/openapi.json").json()["paths"]
+    assert {"/search", "/healthz", "/readyz", "/v1/agents/{agent}/ask"} <= set(paths)

@@ -1,0 +1,184 @@
+"""A server's life: starting, being ready, being told to stop, being killed, and callers that hang up."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import httpx2
+import pytest
+
+
+def _wait_until_ready(client):
+    while client.get("/readyz").status_code != 200:
+        pass
+
+
+def test_a_server_is_up_before_it_is_ready(machine):
+    """`/healthz` answers at once; `/readyz` says what is missing, then that nothing is."""
+    with machine.server() as client:
+        assert client.get("/healthz").json() == {"status": "ok"}
+        first = client.get("/readyz")
+        assert first.status_code in {200, 503}
+        assert first.json()["ready"] is (first.status_code == 200)
+        _wait_until_ready(client)
+        ready = client.get("/readyz").json()
+        assert (ready["ready"], ready["store"], ready["embedding_model"]) == (True, "open", "ready")
+
+
+def test_a_server_whose_model_is_missing_is_up_and_not_ready(machine, tmp_path):
+    """The reason says what to do; a search fails with the same."""
+    with machine.server({"SAA_GENERATION_MODEL": str(tmp_path / "none.gguf")}) as client:
+        client.post("/search", json={"query": "x"}).raise_for_status()
+        client.post("/v1/agents/default/memories", json={"text": "x"}).raise_for_status()
+        answer = client.post("/v1/agents/default/ask", json={"question": "x", "stream": True})
+        assert answer.status_code == 503
+        assert answer.json()["error"] == "ModelNotFoundError"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_server_told_to_stop_ends_with_0(machine, number):
+    """And what it had acknowledged is there for the next one, and for commands."""
+    with machine.server() as client:
+        [uid] = client.post("/v1/agents/default/memories", json={"text": "The Louvre"}).json()["uids"]
+        client.process.send_signal(number)
+        assert client.process.wait(60) == 0
+    with machine.server() as client:
+        assert client.get(f"/v1/agents/default/memories/{uid}").json()["text"] == "The Louvre"
+    assert machine.json("list")["total"] == 1
+
+
+@pytest.mark.crash
+def test_a_server_that_is_killed_loses_nothing_acknowledged(machine, campaign):
+    """`kill -9` under concurrent writers, several times on one folder; batches are whole or absent."""
+    acknowledged = []
+
+    def write(url, worker):
+        with httpx2.Client(base_url=url, timeout=60) as client:
+            for n in range(10_000):
+                batch = [{"text": f"text {worker} {n} {part}", "uid": f"{id(client)}-{n}-{part}"} for part in range(3)]
+                try:
+                    answer = client.post("/v1/agents/default/memories", json={"memories": batch})
+                except httpx2.HTTPError:
+                    return
+                assert answer.status_code == 200
+                acknowledged.extend(answer.json()["uids"])
+                if len(acknowledged) > goal:
+                    enough.set()
+
+    for _ in range(2 * campaign):
+        goal, enough = len(acknowledged) + 60, threading.Event()
+        with machine.server() as client, ThreadPoolExecutor(4) as pool:
+            writers = [pool.submit(write, client.base_url, worker) for worker in range(4)]
+            assert enough.wait(120)
+            client.process.kill()
+            client.process.wait(60)
+            for writer in writers:
+                writer.result()
+    stored = {json.loads(line)["uid"] for line in machine.saa("export").splitlines()}
+    assert set(acknowledged) <= stored
+    batches = {}
+    for uid in stored:
+        batches.setdefault(uid.rpartition("-")[0], set()).add(uid)
+    assert {len(batch) for batch in batches.values()} == {3}
+
+
+def test_a_folder_in_use_is_told(machine):
+    """To a command and to a second server, with the pid of the first."""
+    with machine.server() as client:
+        for command in (["list"], ["serve", "--port", "0"]):
+            with machine.start(*command) as second:
+                _, told = second.communicate(timeout=60)
+            assert second.returncode == 1
+            assert f"in use by process {client.process.pid}" in told
+
+
+def test_a_port_in_use_is_told(machine, tmp_path):
+    """In a sentence, before anything else is done."""
+    with machine.server() as client:
+        port = client.base_url.port
+        with machine.start("serve", "--port", port, "--data-dir", tmp_path / "other") as second:
+            _, told = second.communicate(timeout=60)
+        assert second.returncode == 2
+        assert f"another program listens on 127.0.0.1:{port}" in told
+
+
+@contextmanager
+def _language_model():
+    """An OpenAI-compatible server that never ends an answer to a question with `forever` in it."""
+    left = threading.Semaphore(0)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            asked = self.rfile.read(int(self.headers["content-length"]))
+            self.send_response(200)
+            self.send_header("content-type", "text/event-stream")
+            self.end_headers()
+            try:
+                while True:
+                    self._say({"content": "word "})
+                    if b"forever" not in asked:
+                        break
+                self._say({}, finish="stop")
+                self.wfile.write(b"data: [DONE]\n\n")
+            except OSError:  # whoever asked has gone
+                left.release()
+
+        def _say(self, delta, finish=None):
+            choice = {"index": 0, "delta": delta, "finish_reason": finish}
+            chunk = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice]}
+            self.wfile.write(b"data: " + json.dumps(chunk).encode() + b"\n\n")
+
+        def log_message(self, *arguments):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/v1", left
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "json"])
+def test_a_caller_that_hangs_up_frees_the_models_slot(machine, stream):
+    """With one slot, the next question is answered only if the first one's work has ended."""
+    with _language_model() as (url, left):
+        environment = {"SAA_GENERATION_BASE_URL": url, "SAA_GENERATION_MODEL": "m", "SAA_GENERATION_SLOTS": "1"}
+        with machine.server(environment) as client:
+            client.post("/v1/agents/default/memories", json={"text": "The Louvre"}).raise_for_status()
+            body = {"question": "talk forever", "stream": stream}
+            if stream:
+                with client.stream("POST", "/v1/agents/default/ask", json=body) as answer:
+                    assert "word" in next(text for text in answer.iter_text() if "word" in text)
+            else:
+                with pytest.raises(httpx2.ReadTimeout):
+                    client.post("/v1/agents/default/ask", json=body, timeout=1)
+            assert left.acquire(timeout=60)
+            answer = client.post("/v1/agents/default/ask", json={"question": "one word"})
+            assert answer.json()["text"] == "word"
+
+
+def test_a_server_told_to_stop_does_not_wait_for_endless_answers(machine):
+    """Work under way has its time, then it is cancelled, and the server still ends with 0."""
+    with _language_model() as (url, left):
+        environment = {"SAA_GENERATION_BASE_URL": url, "SAA_GENERATION_MODEL": "m", "SAA_DRAIN_S": "1"}
+        with machine.server(environment) as client:
+            client.post("/v1/agents/default/memories", json={"text": "The Louvre"}).raise_for_status()
+            with client.stream(
+                "POST", "/v1/agents/default/ask", json={"question": "talk forever", "stream": True}
+            ) as answer:
+                texts = answer.iter_text()
+                next(texts)
+                client.process.send_signal(signal.SIGTERM)
+                with pytest.raises(httpx2.HTTPError):
+                    for _ in texts:
+                        pass
+            assert client.process.wait(60) == 0
+            assert left.acquire(timeout=60)
