@@ -191,6 +191,7 @@ class LLMAgent:
             raise InvalidInputError(
                 f"mode must be one of {', '.join(get_args(SearchMode))}, not {mode!r}", field="mode"
             )
+        checked_text(query_text, "query_text", max_bytes=_LIMITS.text_bytes)
         store, namespace, narrowed = self.vector_store, self.namespace, of_type(memory_type, where)
         if mode == "keyword" and filter_fn is None:
             return await store.asearch_keywords(query_text, top_k, where=narrowed, namespace=namespace)
@@ -253,6 +254,7 @@ class LLMAgent:
         Cancelled, it frees the model's slot within a token.
         """
         llm = self._llm()
+        checked_text(question, "question", max_bytes=_LIMITS.text_bytes)
         sources = await self._asearch_text(question, top_k)
         if not sources:
             return Answer(text=_NOTHING_KNOWN, sources=[])
@@ -273,6 +275,7 @@ class LLMAgent:
         Leaving the iterator early frees the model's slot within a token.
         """
         llm = self._llm()
+        checked_text(question, "question", max_bytes=_LIMITS.text_bytes)
         if sources is None:
             sources = await self._asearch_text(question, top_k)
         if not sources:

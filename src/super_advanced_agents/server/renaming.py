@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from super_advanced_agents.errors import InvalidInputError
 
 _INDEXED = re.compile(r"^(items|texts|metadatas|sources|sessions|uids|expires_in_s|turns)\[(\d+)\](.*)$")
+_RENAMED = {"query_text": "query"}
 _MEMBERS = {
     "items": "",
     "turns": "",
@@ -22,15 +23,18 @@ _MEMBERS = {
 
 
 @contextmanager
-def fields_of(body: str) -> Iterator[None]:
+def fields_of(body: str = "") -> Iterator[None]:
     """Rename the fields of errors for a body whose list is called `body`; it is empty when the body is one item."""
     try:
         yield
     except InvalidInputError as exc:
         found = _INDEXED.match(exc.field)
-        if found is None:
+        if found is not None:
+            argument, index, rest = found.groups()
+            field = f"{body}[{index}]{_MEMBERS[argument]}{rest}" if body else f"{_MEMBERS[argument]}{rest}".lstrip(".")
+        elif exc.field in _RENAMED:
+            field = _RENAMED[exc.field]
+        else:
             raise
-        argument, index, rest = found.groups()
-        field = f"{body}[{index}]{_MEMBERS[argument]}{rest}" if body else f"{_MEMBERS[argument]}{rest}".lstrip(".")
         message = exc.message.replace(exc.field, field, 1)
         raise type(exc)(message, field=field, hint=exc.hint) from exc

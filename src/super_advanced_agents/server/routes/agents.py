@@ -73,7 +73,8 @@ async def forget(uid: str, agent: TheAgent) -> Response:
 async def search(body: SearchRequest, agent: TheAgent, request: Request) -> Results:
     """Find the memories that are most like the query, best first."""
     found = agent.asearch_text(body.query, body.top_k, body.memory_type, where=body.where, mode=body.mode)
-    return Results.of(await while_connected(request.receive, found))
+    with fields_of():
+        return Results.of(await while_connected(request.receive, found))
 
 
 @router.post("/ask", response_model=AnswerOut)
