@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from super_advanced_agents import FAISSVectorStore
+from super_advanced_agents import DistributedVectorStoreStub, FAISSVectorStore
 from super_advanced_agents.testing.store_suite import MakeStore, VectorStoreSuite
 
 
@@ -44,4 +44,16 @@ class TestGraphsOnDisk(VectorStoreSuite):
         with ExitStack() as stack:
             yield lambda dim: stack.enter_context(
                 FAISSVectorStore(dim, tmp_path / str(next(numbers)), index="hnsw", buffer_rows=16)
+            )
+
+
+class TestOverTheLoopback(VectorStoreSuite):
+    """A client that encodes every call and decodes every answer."""
+
+    @pytest.fixture
+    def make_store(self) -> Iterator[MakeStore]:
+        """Clients, each of a store in memory of its own."""
+        with ExitStack() as stack:
+            yield lambda dim: stack.enter_context(
+                DistributedVectorStoreStub(stack.enter_context(FAISSVectorStore(dim, index="flat")))
             )

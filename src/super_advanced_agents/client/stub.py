@@ -8,10 +8,19 @@ from typing import cast
 
 from numpy.typing import ArrayLike
 
+from super_advanced_agents.config import Limits
 from super_advanced_agents.errors import SuperAdvancedAgentsError
 from super_advanced_agents.protocol.frames import Value, decoded, decoded_error, encoded, encoded_error
 from super_advanced_agents.stores import FilterFn, VectorStore
-from super_advanced_agents.stores.validation import checked_matrix, unit_rows
+from super_advanced_agents.stores.filters import parse
+from super_advanced_agents.stores.validation import (
+    checked_document,
+    checked_list,
+    checked_matrix,
+    checked_predicate,
+    checked_top_k,
+    unit_rows,
+)
 from super_advanced_agents.types import JSONValue, Match, Metadata, Record, Weights, Where
 
 _OPERATIONS = frozenset(
@@ -20,6 +29,7 @@ _OPERATIONS = frozenset(
         "aget", "adelete", "acount", "ascan", "astats",
     }
 )  # fmt: skip
+_LIMITS = Limits()
 _RANKED_FIRST = 1_000
 _PAGE = 500
 
@@ -73,11 +83,14 @@ class DistributedVectorStoreStub(VectorStore):
         expires_in_s: Sequence[float | None] | None = None,
     ) -> list[str]:
         """See `VectorStore.aadd_batch`."""
+        matrix = checked_matrix(vectors, self._dim, field="vectors")
+        for i, metadata in enumerate(checked_list(metadatas, len(matrix), field="metadatas")):
+            checked_document(metadata, field=f"metadatas[{i}]", limits=_LIMITS)  # what is not JSON cannot travel
         return cast(
             "list[str]",
             await self._call(
                 "aadd_batch",
-                vectors=checked_matrix(vectors, self._dim, field="vectors"),
+                vectors=matrix,
                 metadatas=metadatas,
                 uids=uids,
                 namespace=namespace,
@@ -156,6 +169,8 @@ class DistributedVectorStoreStub(VectorStore):
 
         It sees the best 1,000 first; should fewer than `top_k` of them pass, every record is fetched, page by page.
         """
+        checked_predicate(filter_fn)
+        checked_top_k(top_k, limits=_LIMITS)
         best = await self.asearch(query_vector, _RANKED_FIRST, where=where, namespace=namespace)
         passed = [match for match in best if filter_fn(match.metadata)]
         if len(passed) >= top_k or len(best) < _RANKED_FIRST:
@@ -208,6 +223,9 @@ class DistributedVectorStoreStub(VectorStore):
 
     async def _call(self, operation: str, **arguments: object) -> Value:
         self._check_open()
+        where = arguments.get("where")
+        if where is not None:
+            parse(cast("Where", where))  # what is no filter cannot travel either
         went_well, reply = await self._served.handle(encoded([operation, cast("dict[str, Value]", arguments)]))
         if not went_well:
             raise decoded_error(reply)

@@ -8,12 +8,12 @@ and fields, and come back as the same error of the tree.
 
 from __future__ import annotations
 
+import json
 import struct
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
 from super_advanced_agents import errors
@@ -81,8 +81,9 @@ def encoded(value: Value) -> bytes:
     """
     writer = _Writer()
     try:
-        header = orjson.dumps(writer.plain(value))
-    except (TypeError, orjson.JSONEncodeError) as exc:
+        # Not orjson: what only the serving end may judge (NaN, huge integers, lone surrogates) has to get there first.
+        header = json.dumps(writer.plain(value)).encode()
+    except (TypeError, ValueError, RecursionError) as exc:
         raise InvalidInputError("an argument cannot be sent", hint="use JSON values and numeric arrays") from exc
     return b"".join([_HEADER_LENGTH.pack(len(header)), header, *writer.blocks])
 
@@ -97,7 +98,7 @@ def decoded(frame: bytes) -> Value:
         (length,) = _HEADER_LENGTH.unpack_from(frame)
         start = _HEADER_LENGTH.size
         payload = memoryview(frame)[start + length :]
-        return _Reader(payload).value(orjson.loads(frame[start : start + length]))
+        return _Reader(payload).value(json.loads(frame[start : start + length]))
     except (struct.error, ValueError, TypeError, KeyError, AttributeError) as exc:
         raise InvalidInputError("the frame is malformed") from exc
 

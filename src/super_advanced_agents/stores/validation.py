@@ -144,6 +144,10 @@ def checked_document(metadata: object, *, field: str, limits: Limits) -> Documen
     return Document(text, encoded)
 
 
+_PLAIN = frozenset({str, int, bool, type(None)})
+"""Types whose every value is JSON: most of what there is, so they are let through without a call each."""
+
+
 def _check_json(value: object, field: str, depth: int) -> None:
     """Refuse what JSON cannot say; orjson alone would store NaN as null and dates as texts."""
     if depth < 0:
@@ -152,16 +156,18 @@ def _check_json(value: object, field: str, depth: int) -> None:
         )
     if isinstance(value, dict):
         for key, item in value.items():
-            if not isinstance(key, str):
+            if type(key) is not str:
                 raise InvalidInputError(f"{field} has a key that is not a string", field=field)
-            _check_json(item, field, depth - 1)
+            if type(item) not in _PLAIN:
+                _check_json(item, field, depth - 1)
     elif isinstance(value, list | tuple):
         for item in value:
-            _check_json(item, field, depth - 1)
+            if type(item) not in _PLAIN:
+                _check_json(item, field, depth - 1)
     elif isinstance(value, float):
         if not math.isfinite(value):
             raise InvalidInputError(f"{field} holds a number that is not finite", field=field)
-    elif value is not None and type(value) not in (str, int, bool):
+    elif type(value) not in _PLAIN:
         raise InvalidInputError(f"{field} holds a {type(value).__name__}, which is not JSON", field=field)
 
 
@@ -201,6 +207,12 @@ def checked_list(values: Sequence[object] | None, n: int, *, field: str) -> Sequ
     if len(values) != n:
         raise InvalidInputError(f"{field} has {len(values)} entries for {n} vectors", field=field)
     return values
+
+
+def checked_predicate(filter_fn: object) -> None:
+    """Refuse what cannot be asked about metadata."""
+    if not callable(filter_fn):
+        raise InvalidInputError(f"filter_fn must be callable, not {type(filter_fn).__name__}", field="filter_fn")
 
 
 def checked_top_k(top_k: int, *, limits: Limits) -> int:

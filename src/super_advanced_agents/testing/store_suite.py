@@ -21,6 +21,7 @@ from super_advanced_agents.config import Limits
 from super_advanced_agents.errors import InvalidInputError, ResourceClosedError
 from super_advanced_agents.stores.base import VectorStore
 from super_advanced_agents.testing.store_inputs import DIM, MakeStore, StoreInputs, at
+from super_advanced_agents.testing.store_words import StoreWords
 from super_advanced_agents.types import Match, Metadata
 
 __all__ = ["DIM", "MakeStore", "VectorStoreSuite", "at"]
@@ -30,7 +31,7 @@ def _uids(matches: list[Match]) -> list[str]:
     return [match.uid for match in matches]
 
 
-class VectorStoreSuite(StoreInputs):
+class VectorStoreSuite(StoreInputs, StoreWords):
     """The contract of `stores.base.VectorStore`. `make_store(dim)` gives an empty store of the cosine metric."""
 
     limits = Limits()

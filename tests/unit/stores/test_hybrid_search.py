@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
-from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.stores import FAISSVectorStore
-from super_advanced_agents.types import Weights
 
 DIM = 8
 
@@ -28,103 +25,6 @@ def _texts(matches):
 
 def _fill(store, texts, **more):
     return store.add_batch([_unit(i % DIM) for i in range(len(texts))], [{"text": text} for text in texts], **more)
-
-
-def test_words_are_found_in_whatever_form(store):
-    """Case, endings and accents do not matter; common words do not count."""
-    _fill(store, ["Caroline went running in the café.", "The cat sat on the mat.", "Nothing to see here."])
-    assert _texts(store.search_keywords("When did CAROLINE run?")) == ["Caroline went running in the café."]
-    assert _texts(store.search_keywords("cafe")) == ["Caroline went running in the café."]
-    assert _texts(store.search_keywords("what is the")) == []
-
-
-@pytest.mark.parametrize(
-    "query",
-    [
-        "cat AND (",
-        '"cat',
-        "cat:mat",
-        "+cat -mat",
-        "text:cat",
-        "cat*",
-        "[cat TO dog]",
-        "cat^9",
-        "\\",
-        "{}'); DROP",
-        "🐈 cat",
-    ],
-)
-def test_no_query_text_is_syntax(store, query):
-    """Whatever a query holds, its words are looked for and nothing else."""
-    _fill(store, ["The cat sat on the mat."])
-    store.search_keywords(query)
-    assert len(store.search_hybrid(_unit(0), query)) == 1
-
-
-def test_a_search_for_words_sees_every_acknowledged_write(store):
-    """Added, replaced and deleted texts, with a search after each."""
-    [uid] = _fill(store, ["a red apple"])
-    assert _texts(store.search_keywords("apple")) == ["a red apple"]
-    store.add(_unit(1), {"text": "a green pear"}, uid)
-    assert _texts(store.search_keywords("apple pear")) == ["a green pear"]
-    store.add(_unit(2), {"text": "an apple pie"})
-    assert sorted(_texts(store.search_keywords("apple pear"))) == ["a green pear", "an apple pie"]
-    store.delete([uid])
-    assert _texts(store.search_keywords("apple pear")) == ["an apple pie"]
-
-
-def test_words_obey_filters_and_namespaces(store):
-    """If k records match the filter and share a word, k come back, however few they are among many."""
-    for start in range(0, 3_000, 1_000):
-        numbers = range(start, start + 1_000)
-        store.add_batch(
-            [_unit(i % DIM) for i in numbers],
-            [{"text": "common word", "n": i} for i in numbers],
-            namespace="even" if start == 1_000 else "odd",
-        )
-    found = store.search_keywords("word", 3, where={"n": {"$in": [7, 2_500, 1_500]}})
-    assert sorted(match.metadata["n"] for match in found) == [7, 1_500, 2_500]
-    assert len(store.search_keywords("word", 100, where={"n": {"$gte": 100}}, namespace="even")) == 100
-    assert store.search_keywords("word", 5, where={"n": {"$lt": 1_000}}, namespace="even") == []
-    both = store.search_hybrid(_unit(0), "word", 5, where={"n": {"$in": [3, 5]}})
-    assert sorted(match.metadata["n"] for match in both) == [3, 5]
-
-
-def test_hybrid_brings_together_what_each_way_finds(store):
-    """What shares the word and what lies near both come before what does neither; weights shift the balance."""
-    store.add(_unit(0), {"text": "alpha"}, "near")
-    store.add(_unit(1), {"text": "zebra crossing"}, "word")
-    store.add(_unit(2), {"text": "nothing of it"}, "none")
-    assert {match.uid for match in store.search_hybrid(_unit(0), "zebra", 2)} == {"near", "word"}
-    by_word = store.search_hybrid(_unit(0), "zebra", 3, weights=Weights(vector=0.1, keyword=1.0))
-    assert [match.uid for match in by_word] == ["word", "near", "none"]
-    by_meaning = store.search_hybrid(_unit(0), "zebra", 3, weights=Weights(vector=1.0, keyword=0.1))
-    assert [match.uid for match in by_meaning] == ["near", "word", "none"]
-    assert all(-1 <= match.score <= 1 for match in by_word + by_meaning)
-
-
-def test_hybrid_gives_k_when_k_exist_and_no_word_is_shared(store):
-    """Without a word in common the meaning decides, and nobody is left out."""
-    _fill(store, [f"text {i}" for i in range(20)])
-    assert len(store.search_hybrid(_unit(0), "zzz", 20)) == 20
-    assert len(store.search_hybrid(_unit(0), "the of and", 7)) == 7
-
-
-def test_a_turn_is_found_through_its_neighbours(store):
-    """The answer shares no word with the question, but stands beside the turn that does; nothing comes twice."""
-    rng = np.random.default_rng(0)
-    turns = ["Bob: Where did you buy the piano?", "Ann: In a shop in Lyon.", "Bob: Lovely.", "Ann: Thanks."]
-    filler = [f"Eve: Remark number {i} on something else." for i in range(40)]
-    uids = store.add_batch(rng.normal(size=(4, DIM)), [{"text": text} for text in turns], sessions=["monday"] * 4)
-    store.add_batch(rng.normal(size=(40, DIM)), [{"text": text} for text in filler], sessions=["tuesday"] * 40)
-    found = [match.uid for match in store.search_keywords("piano", 5)]
-    assert found == [uids[0], uids[1]]
-    later = store.add(rng.normal(size=DIM), {"text": "Cid: I wonder."}, session="monday")
-    assert later not in {match.uid for match in store.search_keywords("piano", 5)}
-    store.add(rng.normal(size=DIM), {"text": "Ann: In Paris, I mean."}, uids[1], session="monday")
-    assert [match.uid for match in store.search_keywords("piano", 5)] == [uids[0], uids[1]]
-    store.delete([uids[1]])
-    assert [match.uid for match in store.search_keywords("piano", 5)] == [uids[0], uids[2]]
 
 
 def test_sessions_survive_reopening(tmp_path):
@@ -151,23 +51,6 @@ def test_what_a_killed_process_left_of_the_words_is_swept(tmp_path):
     with FAISSVectorStore(DIM, tmp_path) as store:
         assert len(store.search_keywords("hello")) == 1
         assert not (tmp_path / "words-left").exists()
-
-
-def test_records_without_text_are_found_by_meaning_alone(store):
-    """A bare vector has no words, and takes part in a hybrid search all the same."""
-    store.add(_unit(0), {"kind": "bare"}, "bare")
-    store.add(_unit(1), {"text": "words here"}, "text")
-    assert [match.uid for match in store.search_hybrid(_unit(0), "words", 2)] == ["bare", "text"]
-    assert [match.uid for match in store.search_keywords("words")] == ["text"]
-
-
-@pytest.mark.parametrize("text", ["", " ", "a\0b", "\ud800", None, "x" * 70_000])
-def test_a_query_that_is_no_text_is_refused(store, text):
-    """Queries are held to what texts are held to."""
-    with pytest.raises(InvalidInputError):
-        store.search_keywords(text)
-    with pytest.raises(InvalidInputError):
-        store.search_hybrid(_unit(0), text)
 
 
 def test_when_the_words_cannot_be_kept_on_disk_they_are_kept_in_memory(store):

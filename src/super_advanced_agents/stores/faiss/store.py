@@ -32,6 +32,7 @@ from super_advanced_agents.stores.validation import (
     checked_list,
     checked_matrix,
     checked_model_id,
+    checked_predicate,
     checked_source,
     checked_top_k,
     checked_uid,
@@ -236,8 +237,7 @@ class FAISSVectorStore(VectorStore):
         namespace: str | None = None,
     ) -> list[Match]:
         """See `VectorStore.asearch_with_filter`."""
-        if not callable(filter_fn):
-            raise InvalidInputError(f"filter_fn must be callable, not {type(filter_fn).__name__}", field="filter_fn")
+        checked_predicate(filter_fn)
         search = self._search(self._queries([query_vector], "query_vector"), top_k, where, namespace, True)
         return await self._readers.submit(partial(self._engine.search_with_predicate, search, filter_fn))
 
