@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -150,25 +150,26 @@ _PLAIN = frozenset({str, int, bool, type(None)})
 
 def _check_json(value: object, field: str, depth: int) -> None:
     """Refuse what JSON cannot say; orjson alone would store NaN as null and dates as texts."""
-    if depth < 0:
-        raise InvalidInputError(
-            f"{field} is nested too deeply", field=field, hint="flatten it, or raise metadata_depth"
-        )
+    inside: Iterable[object] = ()
     if isinstance(value, dict):
-        for key, item in value.items():
-            if type(key) is not str:
-                raise InvalidInputError(f"{field} has a key that is not a string", field=field)
-            if type(item) not in _PLAIN:
-                _check_json(item, field, depth - 1)
+        if any(type(key) is not str for key in value):
+            raise InvalidInputError(f"{field} has a key that is not a string", field=field)
+        inside = value.values()
     elif isinstance(value, list | tuple):
-        for item in value:
-            if type(item) not in _PLAIN:
-                _check_json(item, field, depth - 1)
+        inside = value
     elif isinstance(value, float):
         if not math.isfinite(value):
             raise InvalidInputError(f"{field} holds a number that is not finite", field=field)
-    elif type(value) not in _PLAIN:
+        return
+    else:
         raise InvalidInputError(f"{field} holds a {type(value).__name__}, which is not JSON", field=field)
+    if depth < 1:
+        raise InvalidInputError(
+            f"{field} is nested too deeply", field=field, hint="flatten it, or raise metadata_depth"
+        )
+    for item in inside:
+        if type(item) not in _PLAIN:
+            _check_json(item, field, depth - 1)
 
 
 def checked_uid(uid: object, *, field: str, limits: Limits) -> str:

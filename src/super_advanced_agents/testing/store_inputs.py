@@ -66,7 +66,7 @@ BAD_METADATA: list[tuple[str, Any]] = [
     ("NaN", {"a": math.nan}),
     ("infinite", {"a": [1, {"b": -math.inf}]}),
     ("an integer beyond 64 bits", {"a": 2**65}),
-    ("too deep", _nested(Limits().metadata_depth + 1)),
+    ("too deep", _nested(Limits().metadata_depth)),
     ("too large", {"a": "x" * Limits().metadata_bytes}),
     ("bytes", {"a": b"x"}),
     ("a set", {"a": {1}}),

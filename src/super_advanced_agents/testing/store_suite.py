@@ -236,7 +236,7 @@ class VectorStoreSuite(StoreInputs, StoreWords):
     def test_what_is_just_within_the_limits_is_accepted(self, store: VectorStore) -> None:
         """The largest metadata, the deepest, and the longest text and name are all accepted and found."""
         deep: Metadata = {}
-        for _ in range(self.limits.metadata_depth):
+        for _ in range(self.limits.metadata_depth - 1):
             deep = {"d": deep}
         large: Metadata = {"a": "x" * (self.limits.metadata_bytes - len('{"a":""}'))}
         text: Metadata = {"text": "y" * self.limits.text_bytes}

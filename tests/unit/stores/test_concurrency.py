@@ -262,3 +262,25 @@ def test_deletes_and_adds_of_one_commit_happen_in_order(opened: Opened) -> None:
 
     assert asyncio.run(go()) == [1, "x", "x", 1, 0, "x", 0]
     assert [record.metadata for record in store.scan()] == [{"v": 3}]
+
+
+def test_the_log_does_not_grow_without_end_beside_readers(opened: Opened, tmp_path: Path) -> None:
+    """A reader that never leaves keeps the log; when it has left, a later commit folds the log in."""
+    store = opened()
+    log = tmp_path / "store" / "memory.sqlite3-wal"
+    store._rows._log_bytes = 500_000
+    store._rows._writer.execute("PRAGMA busy_timeout = 10")
+    reader = store._rows._read("SELECT seq FROM records")
+    store.add_batch(vectors(1_000))
+    assert next(reader)
+    store._rows._log_bytes = 500_000
+    for i in range(10):
+        store.add_batch(vectors(1_000, i))
+    grown = log.stat().st_size
+    assert grown > 500_000
+    reader.close()
+    for i in range(30):
+        store.add_batch(vectors(1_000, i))
+        grown = max(grown, log.stat().st_size)
+    assert log.stat().st_size < grown
+    assert store.count() == 41_000

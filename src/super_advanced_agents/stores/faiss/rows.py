@@ -16,9 +16,12 @@ import orjson
 
 from super_advanced_agents.stores.faiss import schema
 from super_advanced_agents.stores.validation import Document, with_text
+from super_advanced_agents.telemetry import get_logger
 from super_advanced_agents.types import Matrix, Metadata, Record
 
+_log = get_logger("store")
 _DATABASE_FILE = "memory.sqlite3"
+_LOG_BYTES = 64 * 1024 * 1024
 _AS_STORED = ("namespace", "model_id", "source", "session", "created_at", "updated_at", "expires_at")
 _RECORDS = f"""
     SELECT uid, vector, text, metadata, {", ".join(_AS_STORED)}
@@ -89,6 +92,8 @@ class Rows:
 
     def __init__(self, folder: Path | None, settings: dict[str, str]) -> None:
         self._file = None if folder is None else folder / _DATABASE_FILE
+        self._log = None if folder is None else folder / f"{_DATABASE_FILE}-wal"
+        self._log_bytes = _LOG_BYTES
         self._writer = schema.connect(self._file)
         # In memory there is one connection for all, so it is locked; on disk every reading thread takes one of a pool.
         self._memory_lock = threading.RLock()
@@ -130,6 +135,17 @@ class Rows:
             finally:
                 self._new_scope_ids.clear()
                 self._new_model_ids.clear()
+            self._shorten_log()
+
+    def _shorten_log(self) -> None:
+        """Fold in a log that could not begin anew because some reader was always in it; else it grows without end."""
+        try:
+            size = 0 if self._log is None else self._log.stat().st_size
+            if size > self._log_bytes:
+                [busy, *_] = self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                self._log_bytes = 2 * size if busy else _LOG_BYTES
+        except (OSError, sqlite3.Error) as exc:  # the rows are committed all the same
+            _log.warning("store.checkpoint_failed", extra={"reason": str(exc)[:200]})
 
     def add(self, addition: Addition, change: Change) -> list[int]:
         """Insert or replace records; what happened is appended to `change`.
@@ -145,6 +161,7 @@ class Rows:
         self._next_seq = seqs.stop
         rows = []
         vectors = []
+        blob, size = addition.vectors.tobytes(), addition.vectors[:1].nbytes  # slices cost a fifth of arrays' own bytes
         for seq, (uid, i) in zip(seqs, last.items(), strict=True):
             text, encoded = addition.documents[i]
             expires_at, session = addition.expires_at[i], addition.sessions[i]
@@ -157,7 +174,7 @@ class Rows:
                     created_at, addition.now, expires_at, session, place,
                 )
             )  # fmt: skip
-            vectors.append((seq, addition.vectors[i].tobytes()))
+            vectors.append((seq, blob[i * size : i * size + size]))
             change.expires_at.append(expires_at)
             change.sessions.append(session)
             change.replaces.append(None if old is None else old.seq)

@@ -6,6 +6,7 @@ The tail's buffers grow only behind what a view shows, so a search needs no lock
 
 from __future__ import annotations
 
+import mmap
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -117,16 +118,20 @@ def _selector(positions: NDArray[np.int64]) -> faiss.IDSelectorArray:
 
 def sealed(segments: Sequence[Segment], dim: int, live: BitMap, stop: threading.Event) -> Segment | None:
     """Build one graph segment of the live rows of others, on one core; None when `stop` was set meanwhile."""
-    rows = np.concatenate([segment.rows for segment in segments])
-    kept = np.isin(rows, array_of(live))
-    vectors = np.concatenate([segment.vectors for segment in segments])[kept]
     graph = faiss.IndexHNSWFlat(dim, GRAPH_LINKS, faiss.METRIC_INNER_PRODUCT)
     graph.hnsw.efConstruction = GRAPH_BUILD_EFFORT
-    for start in range(0, len(vectors), _BUILD_STEP):
-        if stop.is_set():
-            return None
-        graph.add(vectors[start : start + _BUILD_STEP])
-    return graph_segment(rows[kept], graph)
+    alive = array_of(live)
+    kept = [np.flatnonzero(np.isin(segment.rows, alive)) for segment in segments]
+    codes = faiss.downcast_index(graph.storage).codes
+    codes.resize(sum(map(len, kept)) * dim * 4)  # room for all at once: growing by doubling took up to three times that
+    codes.resize(0)
+    for segment, positions in zip(segments, kept, strict=True):
+        for start in range(0, len(positions), _BUILD_STEP):
+            if stop.is_set():
+                return None
+            graph.add(segment.vectors[positions[start : start + _BUILD_STEP]])
+    rows = np.concatenate([segment.rows[positions] for segment, positions in zip(segments, kept, strict=True)])
+    return graph_segment(rows, graph)
 
 
 def graph_segment(rows: RowNumbers, graph: faiss.IndexHNSWFlat) -> Segment:
@@ -205,7 +210,9 @@ class Tail:
 
     def _new_chunk(self) -> None:
         self._rows = np.empty(self._buffer_rows, dtype=np.uint32)
-        self._vectors = np.empty((self._buffer_rows, self._dim), dtype=np.float32)
+        # Mapped, so that it goes back to the system when a graph has taken its place; malloc keeps blocks of this size.
+        memory = mmap.mmap(-1, self._buffer_rows * self._dim * 4, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self._vectors = np.frombuffer(memory, dtype=np.float32).reshape(self._buffer_rows, self._dim)
         self._size = 0
 
     def append(self, rows: Sequence[int] | RowNumbers, vectors: Matrix) -> None:
