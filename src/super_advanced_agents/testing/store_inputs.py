@@ -212,6 +212,24 @@ class StoreInputs:
             store.search_with_filter(vector, 1, lambda metadata: True)
         assert store.count() == 0
 
+    @pytest.mark.parametrize(
+        "vectors", [5.0, np.float32(5.0), None, "abc", np.array(1.0), np.ones((1, 1, DIM)), {1: 2}]
+    )
+    def test_what_is_no_list_of_vectors_is_refused(self, store: VectorStore, vectors: Any) -> None:
+        """A batch, or queries, of no shape at all."""
+        with pytest.raises(InvalidInputError):
+            store.add_batch(vectors)
+        with pytest.raises(InvalidInputError):
+            store.search_batch(vectors)
+
+    async def test_a_large_bad_batch_is_refused_as_a_small_one(self, store: VectorStore) -> None:
+        """Whatever thread looks at it, and however the caller waits."""
+        metadatas: list[Any] = [{}] * 299 + [{"a": math.nan}]
+        with pytest.raises(InvalidInputError, match=r"metadatas\[299\]"):
+            await store.aadd_batch(np.ones((300, DIM)), metadatas)
+        assert len(await store.aadd_batch(np.ones((300, DIM)), [*metadatas[:299], None])) == 300
+        assert await store.acount() == 300
+
     def test_a_wrong_dimension_has_its_own_error(self, store: VectorStore) -> None:
         """Also for whole matrices, and for a row among good ones, which is named."""
         with pytest.raises(DimensionMismatchError):

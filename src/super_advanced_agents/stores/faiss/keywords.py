@@ -79,6 +79,9 @@ class Keywords:
                 self._discard()
                 self._folder, self._in_memory = None, True
                 searcher = self._follow(view).searcher()
+            except BaseException:
+                self._discard()  # half of the rows may be in it, and would be added again
+                raise
         named = len(candidates) <= _FEW
         query = self._query(words, scope, array_of(candidates).tolist() if named else None)
         limit = k if named else 2 * k
