@@ -42,7 +42,6 @@ format: install ## rewrite the code in the one format, and fix what lint can fix
 	$(BIN)/ruff format .
 
 bench: .venv-bench/.installed ## measure beside the peers; prints a table and writes JSON (ARGS= for a part of it)
-	$(BENCH)/saa pull
 	$(BENCH)/python -m benchmarks $(ARGS)
 
 lock: .venv-lock/bin/uv ## write the requirement files anew (ARGS=--upgrade takes newer versions)

@@ -1,0 +1,83 @@
+"""`python -m benchmarks`: measure, print the table, write JSON."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from benchmarks import generation, imports, lag, memory, quality, report, retrieval, writes
+from benchmarks.lag import SampledLoop, lag_row
+from benchmarks.locomo import conversations
+from benchmarks.measure import Bench, Row
+from super_advanced_agents.config import DEFAULT_EMBEDDING_MODEL, DEFAULT_GENERATION_MODEL
+from super_advanced_agents.models import pull
+
+GROUPS: dict[str, Callable[[Bench], Iterator[Row]]] = {
+    "retrieval": retrieval.rows,
+    "writes": writes.rows,
+    "imports": imports.rows,
+    "generation": generation.rows,
+    "quality": quality.rows,
+    "memory": memory.rows,
+    "lag": lag.rows,
+}
+
+
+def main() -> None:
+    """Run the chosen groups one after another."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure beside references and peers.")
+    parser.add_argument(
+        "--only", nargs="+", choices=GROUPS, default=list(GROUPS), metavar="GROUP", help=" ".join(GROUPS)
+    )
+    parser.add_argument("--quick", action="store_true", help="under two minutes; the figures mean less")
+    parser.add_argument("--json", type=Path, help="where to write the results (default: benchmarks/results/TIME.json)")
+    arguments = parser.parse_args()
+    for model in (DEFAULT_EMBEDDING_MODEL, DEFAULT_GENERATION_MODEL):
+        pull(model)  # nothing to do when it is there
+    began, load_before = time.perf_counter(), report.load_average()
+    data, source = conversations()
+    rows = _measure(arguments.only, arguments.quick, data)
+    took_s = time.perf_counter() - began
+    path = arguments.json or report.RESULTS / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}.json"
+    about = {
+        **report.machine(),
+        "quick": arguments.quick,
+        "data": source,
+        "load_average_before": load_before,
+        "load_average_after": report.load_average(),
+        "took_s": round(took_s, 1),
+    }
+    report.write_json(path, rows, about)
+    lines = [
+        f"{about['cores']} cores of {about['cpu']}; {took_s:.0f} s{' (--quick)' if arguments.quick else ''}",
+        f"load average {load_before} before, {about['load_average_after']} after",
+        f"data: {source}",
+        f"written to {path}",
+    ]
+    report.print_table(rows, lines)
+
+
+def _measure(names: list[str], quick: bool, data: list) -> list[Row]:
+    report.RESULTS.mkdir(parents=True, exist_ok=True)
+    rows: list[Row] = []
+    loop = SampledLoop()
+    # Not the system's folder for temporary files: where that lies in memory, durable writes would cost nothing.
+    with tempfile.TemporaryDirectory(prefix="stores-", dir=report.RESULTS) as folder:
+        for name in names:
+            began = time.perf_counter()
+            for row in GROUPS[name](Bench(quick=quick, folder=Path(folder), loop=loop, conversations=data)):
+                rows.append(row)
+                print(f"{row.work}: {row.ours} {row.ratio}", flush=True)
+            print(f"[{name}: {time.perf_counter() - began:.0f} s]", flush=True)
+    if loop.lags_ms:
+        rows.append(lag_row("event loop lag, all asynchronous parts together", loop.lags_ms))
+    loop.close()
+    return rows
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""How late the event loop is: sampled in everything asynchronous here, and once with everything at the same time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from itertools import cycle, islice
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from benchmarks.measure import Bench, Row
+    from super_advanced_agents import AsyncLLMAgent, LLMGenerator
+
+T = TypeVar("T")
+
+_INTERVAL_S = 0.005
+_TARGET_MS = 20.0
+
+
+class SampledLoop:
+    """An event loop that notes, every 5 ms while it runs, how late it came to it."""
+
+    def __init__(self) -> None:
+        self._runner = asyncio.Runner()
+        self.lags_ms: list[float] = []
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run `work` to its end, sampling meanwhile."""
+        return self._runner.run(self._sampled(work))
+
+    def close(self) -> None:
+        """End the loop."""
+        self._runner.close()
+
+    async def _sampled(self, work: Coroutine[Any, Any, T]) -> T:
+        sampler = asyncio.create_task(self._sample())
+        try:
+            return await work
+        finally:
+            sampler.cancel()
+
+    async def _sample(self) -> None:
+        due = time.perf_counter() + _INTERVAL_S
+        while True:
+            await asyncio.sleep(due - time.perf_counter())
+            now = time.perf_counter()
+            while due <= now:  # a stall of 50 ms made ten wake-ups late, not one
+                self.lags_ms.append((now - due) * 1e3)
+                due += _INTERVAL_S
+
+
+def rows(bench: Bench) -> Iterator[Row]:
+    """Search, single writes, an import and generation at once, after the models were loaded."""
+    from super_advanced_agents import AsyncLLMAgent, EmbeddingPipeline, FAISSVectorStore, LLMGenerator
+
+    with (
+        FAISSVectorStore(384, bench.folder / "everything") as store,
+        EmbeddingPipeline(cache_entries=0) as embedder,
+        LLMGenerator() as llm,
+    ):
+        llm.load()
+        embedder.embed("ready")
+        since = len(bench.loop.lags_ms)
+        agent = AsyncLLMAgent("everything", store, embedder, llm)
+        bench.loop.run(_everything(bench, agent, llm, seconds=3.0 if bench.quick else 15.0))
+    yield lag_row("event loop lag, everything at once", bench.loop.lags_ms[since:])
+
+
+def lag_row(work: str, lags_ms: list[float]) -> Row:
+    """The line of the table for some samples."""
+    from benchmarks.measure import Row, percentile
+
+    half, late, worst = percentile(lags_ms, 0.5), percentile(lags_ms, 0.99), max(lags_ms)
+    return Row(
+        work,
+        f"p50 {half:.1f}, p99 {late:.1f}, max {worst:.0f} ms",
+        target=f"p99 <= {_TARGET_MS:g} ms",
+        reached=late <= _TARGET_MS,
+        details={"p50_ms": half, "p99_ms": late, "max_ms": worst, "samples": len(lags_ms)},
+    )
+
+
+async def _everything(bench: Bench, agent: AsyncLLMAgent, llm: LLMGenerator, seconds: float) -> None:
+    turns = cycle(turn.memory for each in bench.conversations for turn in each.turns)
+    questions = cycle(each.text for conversation in bench.conversations for each in conversation.questions)
+    work: list[tuple[int, Callable[[], Awaitable[object]]]] = [
+        (16, lambda: agent.asearch_text(next(questions), mode="vector")),
+        (16, lambda: agent.aadd_text_memory(next(turns))),
+        (1, lambda: agent.aadd_text_memories(list(islice(turns, 500)))),
+        (4, lambda: llm.agenerate("Tell a long story about a museum.", 32)),
+    ]
+    until = time.perf_counter() + seconds
+    async with asyncio.TaskGroup() as group:
+        for callers, call in work:
+            for _ in range(callers):
+                group.create_task(_repeat(call, until))
+
+
+async def _repeat(call: Callable[[], Awaitable[object]], until: float) -> None:
+    while time.perf_counter() < until:
+        await call()

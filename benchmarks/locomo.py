@@ -1,0 +1,127 @@
+"""The conversations everything is measured on: LoCoMo read in place, or generated ones where it is absent.
+
+LoCoMo (Maharana et al., 2024) is licensed for measuring only (CC BY-NC 4.0): it is never copied into this project.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+DATA = Path("../shared/bench/data/locomo_dev.json")
+"""Relative to the root of the checkout."""
+
+_ROOT = Path(__file__).resolve().parent.parent
+_ADVERSARIAL = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One turn of a conversation: `name` is what the evidence of a question refers to."""
+
+    name: str
+    speaker: str
+    text: str
+    session: str
+
+    @property
+    def memory(self) -> str:
+        """The text that is embedded."""
+        return f"{self.speaker}: {self.text}"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question, and the turns that answer it (none where the data names none)."""
+
+    text: str
+    evidence: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """One conversation; it becomes one namespace."""
+
+    name: str
+    turns: list[Said]
+    questions: list[Question]
+
+    def sessions(self) -> dict[str, list[Said]]:
+        """The turns of each session, in order."""
+        found: dict[str, list[Said]] = {}
+        for turn in self.turns:
+            found.setdefault(turn.session, []).append(turn)
+        return found
+
+
+def conversations() -> tuple[list[Conversation], str]:
+    """All conversations, and one line that says where they come from."""
+    path = _ROOT / DATA
+    if path.is_file():
+        read = [_read(f"conversation-{i}", found) for i, found in enumerate(json.loads(path.read_bytes()))]
+        return read, f"LoCoMo, read in place from {DATA}"
+    made = [_generated(f"conversation-{i}", random.Random(i)) for i in range(5)]
+    return made, f"GENERATED text, since {DATA} is absent: recall figures mean nothing, the others are comparable"
+
+
+def distinct_questions(found: list[Conversation]) -> list[tuple[str, str]]:
+    """(name of the conversation, question) of every distinct question, the conversations mixed."""
+    asked = {question.text: conversation.name for conversation in found for question in conversation.questions}
+    pairs = [(name, text) for text, name in asked.items()]
+    random.Random(0).shuffle(pairs)
+    return pairs
+
+
+def _read(name: str, found: dict) -> Conversation:
+    turns = []
+    for session, said in found["conversation"].items():
+        if not isinstance(said, list):
+            continue
+        for turn in said:
+            caption = f" [image: {turn['blip_caption']}]" if turn.get("blip_caption") else ""
+            turns.append(Said(turn["dia_id"], turn["speaker"], turn["text"] + caption, session))
+    known = {turn.name for turn in turns}
+    questions = [
+        # Questions of the adversarial category have no answer in the conversation, so recall leaves them out.
+        Question(qa["question"], frozenset(() if qa["category"] == _ADVERSARIAL else known & set(qa["evidence"])))
+        for qa in found["qa"]
+    ]
+    return Conversation(name, turns, questions)
+
+
+_PEOPLE = ["Ana", "Ben", "Chen", "Dora", "Emil", "Fay", "Gus", "Hana", "Ivo", "June"]
+_DID = ["visited", "painted", "lost", "found", "cooked", "bought", "sold", "repaired", "photographed", "planted"]
+_THINGS = [
+    "museum",
+    "guitar",
+    "bicycle",
+    "tomato",
+    "letter",
+    "dog",
+    "violin",
+    "boat",
+    "camera",
+    "coat",
+    "garden",
+    "map",
+]
+_PLACES = ["Paris", "the harbour", "my office", "a small village", "the mountains", "Lisbon", "the old town", "school"]
+_TIMES = ["yesterday", "last spring", "in May", "on Sunday", "two years ago", "this morning", "after work", "at dawn"]
+_THOUGHTS = ["It felt wonderful.", "I would do it again.", "It took far longer than I thought.", "How about you?"]
+
+
+def _generated(name: str, chance: random.Random) -> Conversation:
+    pick = chance.choice
+    people = chance.sample(_PEOPLE, 2)
+    turns, questions = [], []
+    for i in range(600):
+        speaker, did, when, where = people[i % 2], pick(_DID), pick(_TIMES), pick(_PLACES)
+        thing = f"{pick(_PLACES).removeprefix('the ')} {pick(_THINGS)} number {chance.randrange(1000)}"
+        text = f"I {did} the {thing} {when} in {where}. {pick(_THOUGHTS)} {pick(_THOUGHTS)} And then a {pick(_THINGS)}!"
+        turn = Said(f"D{i // 20}:{i}", speaker, text, f"session_{i // 20}")
+        turns.append(turn)
+        if i % 3 == 0:
+            questions.append(Question(f"When has {speaker} {did} the {thing}?", frozenset([turn.name])))
+    return Conversation(name, turns, questions)

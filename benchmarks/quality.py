@@ -1,0 +1,57 @@
+"""What int8 costs: vectors beside fp32 ones, and evidence recall@10 with both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from statistics import mean
+
+import numpy as np
+
+from benchmarks.locomo import Conversation
+from benchmarks.measure import Bench, Row
+from super_advanced_agents import EmbeddingPipeline, FAISSVectorStore, LLMAgent
+
+K = 10
+
+
+def rows(bench: Bench) -> Iterator[Row]:
+    """Mean cosine of the two vectors of each memory; then recall with each kind of vector on both sides."""
+    chosen = bench.conversations[:1] if bench.quick else bench.conversations
+    texts = [turn.memory for conversation in chosen for turn in conversation.turns]
+    with EmbeddingPipeline(precision="int8") as int8, EmbeddingPipeline(precision="fp32") as fp32:
+        cosines = np.einsum("ij,ij->i", int8.embed_batch(texts), fp32.embed_batch(texts))
+        cosine = float(cosines.mean())
+        yield Row(
+            f"int8 against fp32, mean cosine of {len(texts):,} vectors",
+            f"{cosine:.4f}",
+            target=">= 0.99",
+            reached=cosine >= 0.99,
+            details={"mean": cosine, "lowest": float(cosines.min())},
+        )
+        ours, reference = _recall(int8, chosen), _recall(fp32, chosen)
+    yield Row(
+        f"LoCoMo evidence recall@{K}, mode vector",
+        f"{ours:.4f} int8",
+        f"{reference:.4f} fp32",
+        f"{ours - reference:+.4f}",
+        "" if bench.quick else "within 0.01",
+        None if bench.quick else abs(ours - reference) <= 0.01,  # one conversation's questions are too few
+        {"int8": ours, "fp32": reference},
+    )
+
+
+def _recall(embedder: EmbeddingPipeline, conversations: list[Conversation]) -> float:
+    """The metric of ../shared/bench/README.md."""
+    shares = []
+    with FAISSVectorStore(embedder.dim) as store:
+        for conversation in conversations:
+            agent = LLMAgent(conversation.name, store, embedder)
+            for session, said in conversation.sessions().items():
+                agent.add_turns(
+                    [{"speaker": turn.speaker, "text": turn.text, "uid": turn.name} for turn in said], session=session
+                )
+            for question in conversation.questions:
+                if question.evidence:
+                    found = {match.uid for match in agent.search_text(question.text, K, mode="vector")}
+                    shares.append(len(found & question.evidence) / len(question.evidence))
+    return mean(shares)
