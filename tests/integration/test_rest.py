@@ -118,7 +118,7 @@ def test_a_stream_that_cannot_begin_has_a_status(rest):
     ("path", "body", "field"),
     [
         ("/search", {}, "query"),
-        ("/search", {"query": ""}, "text"),
+        ("/search", {"query": ""}, "query"),
         ("/search", {"query": "x", "top_k": 0}, "top_k"),
         ("/search", {"query": "x", "top_k": "many"}, "top_k"),
         ("/v1/agents/a/search", {"query": "x", "top_k": 10**400}, "top_k"),

@@ -34,6 +34,7 @@ def test_a_record_tells_its_text(metadata: dict[str, object], text: str | None) 
         namespace="n",
         model_id=None,
         source=None,
+        session=None,
         created_at=0.0,
         updated_at=0.0,
         expires_at=None,
