@@ -29,12 +29,13 @@ _NOBODY = BitMap()
 class Index:
     """The view of a store's rows, the rows of each scope, and when rows expire."""
 
-    def __init__(self, rows: Rows, dim: int, *, unit: bool, buffer_rows: int) -> None:
+    def __init__(self, rows: Rows, dim: int, *, unit: bool, buffer_rows: int, seals: bool) -> None:
         self._rows = rows
         self._dim = dim
         self._unit = unit
         self._sealed: list[Segment] = []
         self._buffer_rows = buffer_rows
+        self._seals = seals
         self._tail = Tail(dim, buffer_rows)
         self._scopes: dict[int, BitMap] = {}  # rows are only ever added here; the view's live rows decide what counts
         self._expiry = NumberColumn()
@@ -98,7 +99,7 @@ class Index:
 
     def apply(self, change: Change, vectors: Sequence[Matrix]) -> None:
         """Follow a committed transaction; `vectors` are those of `change.added`, scaled as the metric wants."""
-        start = 0
+        start, full = 0, self._tail.full_count
         for block in vectors:
             self._tail.append(change.added[start : start + len(block)], block)
             start += len(block)
@@ -108,6 +109,8 @@ class Index:
         live = self.view.live.copy()
         live.update(change.added)
         live.difference_update(BitMap(change.removed))
+        if not self._seals and self._tail.full_count > full:
+            self._tail.shed(live)  # else records that are replaced again and again would fill the memory
         self._show(live, max(self.view.last_row, change.added[-1] if change.added else 0))
 
     def _link(self, change: Change) -> None:
@@ -121,7 +124,7 @@ class Index:
 
     def replace(self, chunks: int, segment: Segment) -> None:
         """Show `segment` in place of the oldest `chunks` full buffers of the tail, which it was sealed from."""
-        self._sealed.append(segment)
+        self._sealed = [old for old in self._sealed if old.live_count(self.view.live)] + [segment]
         self._tail.drop(chunks)
         self._show(self.view.live, self.view.last_row)
 

@@ -48,6 +48,10 @@ class Segment:
     vectors: Matrix
     graph: faiss.IndexHNSWFlat | None = None
 
+    def live_count(self, live: BitMap) -> int:
+        """How many of its rows are live."""
+        return live.range_cardinality(int(self.rows[0]), int(self.rows[-1]) + 1) if len(self.rows) else 0
+
     def positions(self, candidates: BitMap) -> NDArray[np.int64] | None:
         """Where in this segment the candidates lie; None when all of it are candidates."""
         if len(self.rows) == 0:
@@ -237,6 +241,23 @@ class Tail:
     def full_count(self) -> int:
         """How many buffers are filled."""
         return len(self._full)
+
+    def shed(self, live: BitMap) -> None:
+        """Give up full buffers of which less than half is live; what is live in them moves into smaller ones."""
+        full: list[Segment] = []
+        for segment in self._full:
+            count = segment.live_count(live)
+            if 2 * count > len(segment.rows):
+                full.append(segment)
+            elif count:
+                kept = segment.positions(live)
+                rows, vectors = segment.rows[kept], segment.vectors[kept]
+                if full and len(full[-1].rows) + count <= self._buffer_rows:
+                    before = full.pop()
+                    rows = np.concatenate([before.rows, rows])
+                    vectors = np.concatenate([before.vectors, vectors])
+                full.append(Segment(rows, vectors))
+        self._full = full
 
     def drop(self, count: int) -> None:
         """Forget the oldest `count` filled buffers; a segment has them now."""

@@ -109,10 +109,12 @@ class FAISSVectorStore(VectorStore):
             raise
         super().__init__()
         unit = metric == "cosine"
-        self._index = Index(self._rows, dim, unit=unit, buffer_rows=buffer_rows)
+        policy = SealPolicy.of(index, buffer_rows)
+        seals = policy.begin is not None
+        self._index = Index(self._rows, dim, unit=unit, buffer_rows=buffer_rows, seals=seals)
         self._sealer = Sealer(
             self._index,
-            SealPolicy.of(index, buffer_rows),
+            policy,
             folder,
             dim=dim,
             identity=self._rows.identity,

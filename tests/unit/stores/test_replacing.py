@@ -1,0 +1,45 @@
+"""Records that are replaced again and again do not fill the memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from tests.unit.stores.conftest import assert_same, brute_force, sealed, vectors
+
+from super_advanced_agents import FAISSVectorStore
+
+
+@pytest.mark.parametrize("index", ["flat", "hnsw"])
+def test_what_was_replaced_is_let_go(opened: Callable[..., FAISSVectorStore], index: str) -> None:
+    """What is kept of vectors stays in proportion to the records there are; a few that last are kept among them."""
+    store = opened(index=index, buffer_rows=64)
+    names = [f"{i:03d}" for i in range(100)]
+    for round_ in range(60):
+        store.add_batch(vectors(100, round_), [{"round": round_}] * 100, names)
+        store.add(vectors(1, 1_000 + round_)[0], {"lasting": True})
+        if index == "hnsw":
+            sealed(store)
+    kept = [segment for segment in store._index.view.segments if len(segment.rows)]
+    assert store.count() == 160
+    if index == "flat":
+        assert sum(len(segment.rows) for segment in kept) < 3 * 160
+        assert len(kept) < 10
+    for query in vectors(10, 5_000):
+        assert_same(store.search(query, 12), brute_force(store, query, 12))
+    assert len(store.search(np.ones(16), 200)) == 160
+    store.close()
+    again = opened(index=index, buffer_rows=64)
+    for query in vectors(5, 6_000):
+        assert_same(again.search(query, 12), brute_force(again, query, 12))
+
+
+def test_segments_without_a_live_row_are_dropped(opened: Callable[..., FAISSVectorStore]) -> None:
+    """A graph nobody can be found in any more goes when the next one comes."""
+    store = opened(index="hnsw", buffer_rows=64)
+    names = [f"{i:03d}" for i in range(64)]
+    for round_ in range(20):
+        store.add_batch(vectors(64, round_), None, names)
+        assert sealed(store) <= 2
+    assert len(store.search(np.ones(16), 100)) == 64
