@@ -63,17 +63,25 @@ def checked_text(text: str, field: str, *, max_bytes: int) -> str:
     if not isinstance(text, str):
         raise InvalidInputError(f"{field} must be a string, not {type(text).__name__}", field=field)
     if len(text) > max_bytes:
-        raise InvalidInputError(f"{field} is longer than {max_bytes} bytes", field=field, hint="split it into parts")
-    if not text.strip():
-        raise InvalidInputError(f"{field} is empty", field=field, hint="give it at least one visible character")
+        raise _too_long(field, max_bytes)
+    if not text or text.isspace():
+        raise InvalidInputError(f"{field} is empty", field=field, hint="give a text with at least one word")
     if "\0" in text:
         raise InvalidInputError(f"{field} holds a NUL character at {text.index(chr(0))}", field=field, hint="remove it")
+    if text.isascii():
+        return text
     try:
         size = len(text.encode())
     except UnicodeEncodeError as exc:
         raise InvalidInputError(
             f"{field} holds a lone surrogate at {exc.start}", field=field, hint="decode it with errors='replace'"
-        ) from exc
+        ) from None  # the cause would carry the text
     if size > max_bytes:
-        raise InvalidInputError(f"{field} is longer than {max_bytes} bytes", field=field, hint="split it into parts")
+        raise _too_long(field, max_bytes)
     return text
+
+
+def _too_long(field: str, max_bytes: int) -> InvalidInputError:
+    return InvalidInputError(
+        f"{field} is longer than {max_bytes} bytes (text_bytes)", field=field, hint="split it into parts"
+    )

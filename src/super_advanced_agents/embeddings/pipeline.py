@@ -15,12 +15,11 @@ from super_advanced_agents._runtime.batcher import MicroBatcher
 from super_advanced_agents._runtime.lifecycle import Resource
 from super_advanced_agents._runtime.tickets import Ticket, in_thread
 from super_advanced_agents._runtime.twins import blocking
-from super_advanced_agents.config import DEFAULT_EMBEDDING_MODEL, Limits
+from super_advanced_agents.config import DEFAULT_EMBEDDING_MODEL, Limits, checked_text
 from super_advanced_agents.embeddings.base import EmbeddingEngine
 from super_advanced_agents.embeddings.cache import VectorCache
 from super_advanced_agents.embeddings.onnx import OnnxEngine, OnnxFolderEngine
 from super_advanced_agents.embeddings.openai import OpenAIEngine
-from super_advanced_agents.embeddings.texts import checked_text
 from super_advanced_agents.errors import ConfigurationError, InvalidInputError, OverloadedError
 from super_advanced_agents.models import Precision
 from super_advanced_agents.types import Matrix, Vector
@@ -158,7 +157,7 @@ class EmbeddingPipeline(Resource):
         Cancelled, it leaves the queue; a batch that has begun runs on for its other callers.
         """
         self._check_open()
-        checked_text(text, "text", self._text_bytes)
+        checked_text(text, "text", max_bytes=self._text_bytes)
         key = self._key(text)
         cached = self._cache.get(key)
         if cached is not None:
@@ -234,7 +233,7 @@ class EmbeddingPipeline(Resource):
     def _plan(self, texts: list[str]) -> _Plan:
         """Check all texts, set aside what is remembered, and cut the rest into chunks of similar length."""
         for i, text in enumerate(texts):
-            checked_text(text, f"texts[{i}]", self._text_bytes)
+            checked_text(text, f"texts[{i}]", max_bytes=self._text_bytes)
         plan = _Plan([], [], {})
         missing: list[tuple[str, bytes]] = []
         for i, text in enumerate(texts):
