@@ -65,16 +65,21 @@ def _measure(names: list[str], quick: bool, data: list) -> list[Row]:
     report.RESULTS.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
     loop = SampledLoop()
+    lags: dict[str, dict[str, object]] = {}
     # Not the system's folder for temporary files: where that lies in memory, durable writes would cost nothing.
     with tempfile.TemporaryDirectory(prefix="stores-", dir=report.RESULTS) as folder:
         for name in names:
-            began = time.perf_counter()
+            began, sampled = time.perf_counter(), len(loop.lags_ms)
             for row in GROUPS[name](Bench(quick=quick, folder=Path(folder), loop=loop, conversations=data)):
                 rows.append(row)
                 print(f"{row.work}: {row.ours} {row.ratio}", flush=True)
+            if len(loop.lags_ms) > sampled:
+                lags[name] = lag_row(name, loop.lags_ms[sampled:]).details
             print(f"[{name}: {time.perf_counter() - began:.0f} s]", flush=True)
     if loop.lags_ms:
-        rows.append(lag_row("event loop lag, all asynchronous parts together", loop.lags_ms))
+        together = lag_row("event loop lag, all asynchronous parts together", loop.lags_ms)
+        together.details["groups"] = lags
+        rows.append(together)
     loop.close()
     return rows
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from itertools import cycle, islice
@@ -27,6 +28,8 @@ class SampledLoop:
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run `work` to its end, sampling meanwhile."""
+        gc.collect()
+        gc.freeze()  # PyTorch and its like hold so many objects that a collection walking them stalls the loop 200 ms
         return self._runner.run(self._sampled(work))
 
     def close(self) -> None:
