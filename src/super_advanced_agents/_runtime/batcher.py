@@ -64,9 +64,11 @@ class MicroBatcher(Generic[Item, Result]):
         self._running: set[Ticket[Result]] = set()
         self._seconds_per_cost = 0.0
         self._workers: set[threading.Thread] = set()
-        self._idle_workers = 0
+        # The last worker to fall idle is woken first: its caches are warm, and one caller alone keeps one busy.
+        self._idle: list[threading.Condition] = []
+        self._waking = 0
         self._closed = False
-        self._changed = threading.Condition()
+        self._changed = threading.Lock()
         self._pid = os.getpid()
 
     @property
@@ -98,9 +100,9 @@ class MicroBatcher(Generic[Item, Result]):
                 )
             self._queue.append((item, cost, ticket))
             self._queued_cost += cost
-            if self._idle_workers:
-                self._changed.notify()
-            if len(self._queue) > self._idle_workers and len(self._workers) < self._max_workers:
+            if self._idle:
+                self._wake()
+            elif len(self._queue) > self._waking and len(self._workers) < self._max_workers:
                 try:
                     self._start_worker()
                 except RuntimeError as exc:  # the system is out of threads, or the interpreter is ending
@@ -119,7 +121,8 @@ class MicroBatcher(Generic[Item, Result]):
         deadline = time.monotonic() + drain_s
         with self._changed:
             self._closed = True
-            self._changed.notify_all()
+            while self._idle:
+                self._wake()
             workers = list(self._workers)
         for worker in workers:
             if worker is not threading.current_thread():
@@ -129,6 +132,10 @@ class MicroBatcher(Generic[Item, Result]):
             self._queue.clear()
             self._queued_cost = 0
         fail_all(left, ResourceClosedError(f"{self._name} was closed before this was done", hint="try again"))
+
+    def _wake(self) -> None:
+        self._idle.pop().notify()
+        self._waking += 1
 
     def _start_worker(self) -> None:
         worker = threading.Thread(target=self._work, name=self._name, daemon=True)
@@ -158,15 +165,23 @@ class MicroBatcher(Generic[Item, Result]):
         with self._changed:
             while True:
                 while not self._queue:
-                    self._idle_workers += 1
-                    woken = self._changed.wait(_IDLE_S) if not self._closed else False
-                    self._idle_workers -= 1
-                    if not woken and not self._queue:
+                    if self._closed or (not self._woken() and not self._queue):
                         self._workers.discard(threading.current_thread())
                         return []
                 if batch := self._next_batch():
                     self._running.update(ticket for _, _, ticket in batch)
                     return batch
+
+    def _woken(self) -> bool:
+        """Wait until woken; False when nobody did for so long that the worker may end."""
+        bell = threading.Condition(self._changed)
+        self._idle.append(bell)
+        bell.wait(_IDLE_S)
+        if bell in self._idle:
+            self._idle.remove(bell)
+            return False
+        self._waking -= 1
+        return True
 
     def _next_batch(self) -> list[tuple[Item, int, Ticket[Result]]]:
         """Take what fits, dropping what was cancelled: apart, so that no local name holds it through the next wait."""

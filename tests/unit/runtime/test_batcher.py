@@ -261,7 +261,7 @@ def test_an_idle_worker_does_not_hold_what_was_cancelled(gate: Any, make_batcher
     watched = weakref.ref(item)
     del item
     gate.open()
-    while not batcher._idle_workers:
+    while not batcher._idle:
         threading.Event().wait(0.001)
     gc.collect()
     assert watched() is None
