@@ -38,7 +38,7 @@ def main() -> None:
     arguments = parser.parse_args()
     for model in (DEFAULT_EMBEDDING_MODEL, DEFAULT_GENERATION_MODEL):
         pull(model)  # nothing to do when it is there
-    began, load_before = time.perf_counter(), report.load_average()
+    began, load_before, others = time.perf_counter(), report.load_average(), report.OtherWork()
     data, source = conversations()
     rows = _measure(arguments.only, arguments.quick, data)
     took_s = time.perf_counter() - began
@@ -49,12 +49,14 @@ def main() -> None:
         "data": source,
         "load_average_before": load_before,
         "load_average_after": report.load_average(),
+        "cores_busy_with_other_work": others.cores(),
         "took_s": round(took_s, 1),
     }
     report.write_json(path, rows, about)
     lines = [
         f"{about['cores']} cores of {about['cpu']}; {took_s:.0f} s{' (--quick)' if arguments.quick else ''}",
         f"load average {load_before} before, {about['load_average_after']} after",
+        f"other programs kept {about['cores_busy_with_other_work']} cores busy meanwhile",
         f"data: {source}",
         f"written to {path}",
     ]
@@ -69,13 +71,16 @@ def _measure(names: list[str], quick: bool, data: list) -> list[Row]:
     # Not the system's folder for temporary files: where that lies in memory, durable writes would cost nothing.
     with tempfile.TemporaryDirectory(prefix="stores-", dir=report.RESULTS) as folder:
         for name in names:
-            began, sampled = time.perf_counter(), len(loop.lags_ms)
+            began, sampled, others = time.perf_counter(), len(loop.lags_ms), report.OtherWork()
             for row in GROUPS[name](Bench(quick=quick, folder=Path(folder), loop=loop, conversations=data)):
                 rows.append(row)
                 print(f"{row.work}: {row.ours} {row.ratio}", flush=True)
             if len(loop.lags_ms) > sampled:
                 lags[name] = lag_row(name, loop.lags_ms[sampled:]).details
-            print(f"[{name}: {time.perf_counter() - began:.0f} s]", flush=True)
+            print(
+                f"[{name}: {time.perf_counter() - began:.0f} s, {others.cores()} cores busy with other work]",
+                flush=True,
+            )
     if loop.lags_ms:
         together = lag_row("event loop lag, all asynchronous parts together", loop.lags_ms)
         together.details["groups"] = lags

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import subprocess
+import time
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -40,6 +41,36 @@ def machine() -> dict[str, object]:
 def load_average() -> list[float]:
     """Runnable processes of the whole machine over 1, 5 and 15 minutes; this program's own among them."""
     return [round(each, 2) for each in os.getloadavg()]
+
+
+class OtherWork:
+    """How much of the machine went to other programs since this was made; Linux only."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._busy_s, self._own_s = _busy_s(), _own_s()
+
+    def cores(self) -> float | None:
+        """Cores that others kept busy, on average; figures taken beside more than a tenth of one are doubtful."""
+        now = _busy_s()
+        if now is None or self._busy_s is None:
+            return None
+        others_s = now - self._busy_s - (_own_s() - self._own_s)
+        return round(max(0.0, others_s) / (time.monotonic() - self._began), 2)
+
+
+def _busy_s() -> float | None:
+    """Seconds all cores together worked since the system started: neither idle nor waiting for a disk."""
+    stat = Path("/proc/stat")
+    if not stat.is_file():
+        return None
+    user, nice, system, _, _, *interrupts_and_steal = map(int, stat.read_text().split("\n", 1)[0].split()[1:9])
+    return (user + nice + system + sum(interrupts_and_steal)) / os.sysconf("SC_CLK_TCK")
+
+
+def _own_s() -> float:
+    own = os.times()
+    return own.user + own.system + own.children_user + own.children_system
 
 
 def print_table(rows: list[Row], lines: list[str]) -> None:
