@@ -111,6 +111,7 @@ def _against_thread_pool(bench: Bench, asked, ours, store: FAISSVectorStore) -> 
             return rate(len(questions), lambda: list(pool.map(search, questions)))
 
     reference()
+    ours(questions)
     rates = alternate(2 if bench.quick else 4, lambda: ours(questions), reference)
     return rates.row(f"asearch_text, {CALLERS} callers", "sentence-transformers, one text a call, thread pool", 8)
 
