@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from typing import Literal, TypeAlias, get_args
 
 from super_advanced_agents._runtime.twins import blocking, blocking_iterator
@@ -282,12 +283,9 @@ class LLMAgent:
             yield _NOTHING_KNOWN
             return
         messages = answer_messages(question, sources, context_chars=self._context_chars)
-        pieces = llm.astream_chat(messages, self._answer_tokens)
-        try:
+        async with aclosing(llm.astream_chat(messages, self._answer_tokens)) as pieces:
             async for piece in pieces:
                 yield piece
-        finally:
-            await pieces.aclose()
 
     def _llm(self) -> LLMGenerator:
         if self.llm_generator is None:

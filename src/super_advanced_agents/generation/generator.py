@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from contextlib import aclosing
 from pathlib import Path
 
 from super_advanced_agents._runtime.batcher import Workers
@@ -180,12 +181,10 @@ class LLMGenerator(Resource):
     ) -> AsyncGenerator[str, None]:
         """The text of `agenerate`, piece by piece as it is made; leaving the loop early frees the slot."""
         options = GenerationOptions(max_length=max_length, stop=stop, temperature=temperature, seed=seed)
-        pieces = self._stream(checked_prompt(prompt, self._engine.max_prompt_bytes), options)
-        try:
+        asked = checked_prompt(prompt, self._engine.max_prompt_bytes)
+        async with aclosing(self._stream(asked, options)) as pieces:
             async for piece in pieces:
                 yield piece
-        finally:
-            await pieces.aclose()
 
     stream = blocking_iterator(astream)
 
@@ -200,12 +199,10 @@ class LLMGenerator(Resource):
     ) -> AsyncGenerator[str, None]:
         """The text of `achat`, piece by piece as it is made; leaving the loop early frees the slot."""
         options = GenerationOptions(max_length=max_length, stop=stop, temperature=temperature, seed=seed)
-        pieces = self._stream(checked_messages(messages, self._engine.max_prompt_bytes), options)
-        try:
+        asked = checked_messages(messages, self._engine.max_prompt_bytes)
+        async with aclosing(self._stream(asked, options)) as pieces:
             async for piece in pieces:
                 yield piece
-        finally:
-            await pieces.aclose()
 
     stream_chat = blocking_iterator(astream_chat)
 

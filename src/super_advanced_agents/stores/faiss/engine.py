@@ -293,7 +293,7 @@ class Engine:
         view = self._index.view
         candidates = self._candidates(view, scope, tree)
         if len(candidates) ** 2 <= limit * len(view.live):
-            found = self._rows.names(array_of(candidates).tolist(), "")
+            found = self._rows.names(array_of(candidates).tolist())
             whole = len(found) == len(candidates)
             named = iter(found[bisect_right(found, after, key=itemgetter(1)) :])
         else:  # so many that some of them are met every few steps on the way through all names

@@ -269,10 +269,10 @@ class Rows:
         """(row, name) of the records of every scope whose name comes after `uid`, in that order."""
         return self._read("SELECT seq, uid FROM records WHERE uid > ? ORDER BY uid", (uid,))
 
-    def names(self, seqs: Sequence[int], after: str) -> list[tuple[int, str]]:
-        """(row, name) of these rows whose name comes after `after`, in that order."""
-        query = "SELECT seq, uid FROM records WHERE seq IN (SELECT value FROM json_each(?)) AND uid > ? ORDER BY uid"
-        return list(self._read(query, (_json_list(seqs), after)))
+    def names(self, seqs: Sequence[int]) -> list[tuple[int, str]]:
+        """(row, name) of these rows, in the order of their names; rows deleted meanwhile are missing."""
+        query = "SELECT seq, uid FROM records WHERE seq IN (SELECT value FROM json_each(?)) ORDER BY uid"
+        return list(self._read(query, (_json_list(seqs),)))
 
     def scopes_since(self, seq: int) -> Iterator[tuple[int, int, float | None]]:
         """(row, scope, expires_at) of every row after `seq`, in row order."""
