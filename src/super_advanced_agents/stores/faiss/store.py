@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -15,35 +14,24 @@ from numpy.typing import ArrayLike
 
 from super_advanced_agents._runtime.batcher import MicroBatcher, Workers
 from super_advanced_agents._runtime.tickets import driven_by_thread
-from super_advanced_agents._runtime.uids import new_uids
-from super_advanced_agents.config import DEFAULT_NAMESPACE, Limits, checked_name, checked_text
+from super_advanced_agents.config import Limits, checked_text
 from super_advanced_agents.errors import ConfigurationError, InvalidInputError
 from super_advanced_agents.stores.base import FilterFn, VectorStore
-from super_advanced_agents.stores.faiss.engine import Engine
 from super_advanced_agents.stores.faiss.folder import StoreFolder
 from super_advanced_agents.stores.faiss.index import Index
+from super_advanced_agents.stores.faiss.intake import Intake, Metric, length
 from super_advanced_agents.stores.faiss.keywords import Keywords
+from super_advanced_agents.stores.faiss.reading import Reading
 from super_advanced_agents.stores.faiss.requests import Publication, Removal, Search, Write
-from super_advanced_agents.stores.faiss.rows import Addition, Rows, Scope
+from super_advanced_agents.stores.faiss.rows import Addition, Rows
 from super_advanced_agents.stores.faiss.sealing import Sealer, SealPolicy
-from super_advanced_agents.stores.filters import Filter, parse
-from super_advanced_agents.stores.validation import (
-    bounded_rows,
-    checked_document,
-    checked_list,
-    checked_matrix,
-    checked_model_id,
-    checked_predicate,
-    checked_source,
-    checked_top_k,
-    checked_uid,
-    expiry,
-    unit_rows,
-)
-from super_advanced_agents.types import JSONValue, Match, Matrix, Metadata, Record, Weights, Where
+from super_advanced_agents.stores.faiss.searching import Searching
+from super_advanced_agents.stores.faiss.state import State
+from super_advanced_agents.stores.faiss.writing import Writing
+from super_advanced_agents.stores.validation import checked_predicate, checked_uid
+from super_advanced_agents.types import JSONValue, Match, Metadata, Record, Weights, Where
 
 IndexKind: TypeAlias = Literal["flat", "hnsw", "auto"]
-Metric: TypeAlias = Literal["cosine", "dot"]
 
 _COMMIT_RECORDS = 4_000
 _SEARCHES_TOGETHER = 256
@@ -108,6 +96,7 @@ class FAISSVectorStore(VectorStore):
                 self._folder.release()
             raise
         super().__init__()
+        self._intake = Intake(dim, metric, self._limits)
         unit = metric == "cosine"
         policy = SealPolicy.of(index, buffer_rows)
         seals = policy.begin is not None
@@ -121,17 +110,19 @@ class FAISSVectorStore(VectorStore):
             publish=self._publish,
         )
         self._keywords = Keywords(self._rows, self._index.links, folder)
-        self._engine = Engine(self._rows, self._index, self._keywords, self._sealer.load, unit=unit)
+        state = State(self._rows, self._index, self._keywords, self._sealer.load)
+        self._reading = Reading(state)
+        self._searching = Searching(state, unit=unit)
         self._writer: MicroBatcher[Write, object] = MicroBatcher(
-            self._engine.write, name="store writer", cost=_write_cost,
+            Writing(state).write, name="store writer", cost=_write_cost,
             max_batch_cost=_COMMIT_RECORDS, max_queue_cost=max_queued_records,
         )  # fmt: skip
         self._searcher: MicroBatcher[Search, list[list[Match]]] = MicroBatcher(
-            self._engine.search, name="store searcher", cost=_search_cost,
+            self._searching.search, name="store searcher", cost=_search_cost,
             max_batch_cost=_SEARCHES_TOGETHER, max_queue_cost=_WORDS_COST * _MAX_QUEUED_READS,
         )  # fmt: skip
         self._readers = Workers(name="store reader", threads=2, max_queue=_MAX_QUEUED_READS)
-        self._intake = Workers(name="store intake", threads=1, max_queue=_MAX_QUEUED_BATCHES)
+        self._checkers = Workers(name="store intake", threads=1, max_queue=_MAX_QUEUED_BATCHES)
 
     @property
     def dim(self) -> int:
@@ -158,7 +149,7 @@ class FAISSVectorStore(VectorStore):
         """See `VectorStore.aadd_batch`. Concurrent callers share one transaction and one fsync."""
         self._check_open()
         prepare = partial(
-            self._addition,
+            self._intake.addition,
             vectors,
             metadatas=metadatas,
             uids=uids,
@@ -168,10 +159,10 @@ class FAISSVectorStore(VectorStore):
             sessions=sessions,
             expires_in_s=expires_in_s,
         )
-        if driven_by_thread() or _length(vectors) <= _CHECKED_AT_ONCE:
+        if driven_by_thread() or length(vectors) <= _CHECKED_AT_ONCE:
             addition = prepare()
         else:  # checking 1,000 records takes 10 to 25 ms, for which an event loop must not wait
-            addition = await self._intake.submit(prepare)
+            addition = await self._checkers.submit(prepare)
         if addition.uids:
             await self._writer.submit(addition)
             self._sealer.wake()
@@ -187,8 +178,9 @@ class FAISSVectorStore(VectorStore):
         return_scores: bool = True,
     ) -> list[list[Match]]:
         """See `VectorStore.asearch_batch`. Concurrent callers of equal namespace and filter share one pass."""
-        queries = self._queries(query_vectors, "query_vectors")
-        search = self._search(queries, top_k, where, namespace, return_scores)
+        self._check_open()
+        queries = self._intake.queries(query_vectors, "query_vectors")
+        search = self._intake.search(queries, top_k, where, namespace, return_scores)
         return await self._searcher.submit(search) if len(queries) else []
 
     async def asearch_hybrid(
@@ -202,7 +194,10 @@ class FAISSVectorStore(VectorStore):
         weights: Weights | None = None,
     ) -> list[Match]:
         """See `VectorStore.asearch_hybrid`."""
-        search = self._search(self._queries([query_vector], "query_vector"), top_k, where, namespace, True)
+        self._check_open()
+        search = self._intake.search(
+            self._intake.queries([query_vector], "query_vector"), top_k, where, namespace, True
+        )
         text = checked_text(query_text, "query_text", max_bytes=self._limits.text_bytes)
         [matches] = await self._searcher.submit(replace(search, text=text, weights=weights or Weights()))
         return matches
@@ -212,7 +207,7 @@ class FAISSVectorStore(VectorStore):
     ) -> list[Match]:
         """See `VectorStore.asearch_keywords`."""
         self._check_open()
-        search = self._search(np.empty((0, self._dim), np.float32), top_k, where, namespace, True)
+        search = self._intake.search(np.empty((0, self._dim), np.float32), top_k, where, namespace, True)
         text = checked_text(query_text, "query_text", max_bytes=self._limits.text_bytes)
         [matches] = await self._searcher.submit(replace(search, text=text))
         return matches
@@ -227,28 +222,36 @@ class FAISSVectorStore(VectorStore):
         namespace: str | None = None,
     ) -> list[Match]:
         """See `VectorStore.asearch_with_filter`."""
+        self._check_open()
         checked_predicate(filter_fn)
-        search = self._search(self._queries([query_vector], "query_vector"), top_k, where, namespace, True)
-        return await self._readers.submit(partial(self._engine.search_with_predicate, search, filter_fn))
+        search = self._intake.search(
+            self._intake.queries([query_vector], "query_vector"), top_k, where, namespace, True
+        )
+        return await self._readers.submit(partial(self._searching.search_with_predicate, search, filter_fn))
 
     async def aget(self, uids: Sequence[str], *, namespace: str | None = None) -> list[Record]:
         """See `VectorStore.aget`."""
-        names = self._checked_uids(uids)
-        return await self._readers.submit(partial(self._engine.get, names, self._scope(namespace)))
+        self._check_open()
+        names = self._intake.uids(uids)
+        return await self._readers.submit(partial(self._reading.get, names, self._intake.scope(namespace)))
 
     async def adelete(
         self, uids: Sequence[str] | None = None, *, where: Where | None = None, namespace: str | None = None
     ) -> int:
         """See `VectorStore.adelete`."""
+        self._check_open()
         if uids is None and where is None:
             raise InvalidInputError("give uids, where, or both", field="uids", hint="where={} deletes every record")
-        names = None if uids is None else self._checked_uids(uids)
-        removal = Removal(self._scope(namespace), names, self._tree(where))
+        names = None if uids is None else self._intake.uids(uids)
+        removal = Removal(self._intake.scope(namespace), names, self._intake.tree(where))
         return cast("int", await self._writer.submit(removal))
 
     async def acount(self, where: Where | None = None, *, namespace: str | None = None) -> int:
         """See `VectorStore.acount`."""
-        return await self._readers.submit(partial(self._engine.count, self._scope(namespace), self._tree(where)))
+        self._check_open()
+        return await self._readers.submit(
+            partial(self._reading.count, self._intake.scope(namespace), self._intake.tree(where))
+        )
 
     async def ascan(
         self,
@@ -259,13 +262,14 @@ class FAISSVectorStore(VectorStore):
         namespace: str | None = None,
     ) -> list[Record]:
         """See `VectorStore.ascan`."""
-        scope, tree = self._scope(namespace), self._tree(where)
+        self._check_open()
+        scope, tree = self._intake.scope(namespace), self._intake.tree(where)
         if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= self._limits.batch_records:
             raise InvalidInputError(
                 f"limit must be an integer from 1 to {self._limits.batch_records}, not {limit!r}", field="limit"
             )
         start = "" if after is None else checked_uid(after, field="after", limits=self._limits)
-        return await self._readers.submit(partial(self._engine.scan, scope, tree, start, limit))
+        return await self._readers.submit(partial(self._reading.scan, scope, tree, start, limit))
 
     async def astats(self) -> dict[str, JSONValue]:
         """Counters and sizes: records, namespaces, segments, tail, bytes on disk, and what was done since opening."""
@@ -277,92 +281,7 @@ class FAISSVectorStore(VectorStore):
             "index": self._index_kind,
             "path": None if self._folder is None else str(self._folder.path),
         }
-        return {**stats, **await self._readers.submit(self._engine.stats)}
-
-    def _addition(
-        self,
-        vectors: ArrayLike | Sequence[ArrayLike],
-        *,
-        metadatas: Sequence[Metadata | None] | None,
-        uids: Sequence[str | None] | None,
-        namespace: str | None,
-        model_id: str | None,
-        sources: Sequence[str | None] | None,
-        sessions: Sequence[str | None] | None,
-        expires_in_s: Sequence[float | None] | None,
-    ) -> Addition:
-        """Check what a caller hands over, and copy it."""
-        matrix, scaled = self._checked_vectors(vectors, field="vectors")
-        n = len(matrix)
-        now = time.time()
-        given = checked_list(uids, n, field="uids")
-        made = iter(new_uids(sum(uid is None for uid in given)))
-        return Addition(
-            scope=Scope("", checked_name(DEFAULT_NAMESPACE if namespace is None else namespace, "namespace")),
-            uids=[
-                next(made) if uid is None else checked_uid(uid, field=f"uids[{i}]", limits=self._limits)
-                for i, uid in enumerate(given)
-            ],
-            known_new=all(uid is None for uid in given),
-            documents=[
-                checked_document(metadata, field=f"metadatas[{i}]", limits=self._limits)
-                for i, metadata in enumerate(checked_list(metadatas, n, field="metadatas"))
-            ],
-            vectors=matrix,
-            scaled=scaled,
-            model_id=checked_model_id(model_id),
-            sources=[
-                checked_source(source, field=f"sources[{i}]")
-                for i, source in enumerate(checked_list(sources, n, field="sources"))
-            ],
-            sessions=[
-                checked_source(session, field=f"sessions[{i}]")
-                for i, session in enumerate(checked_list(sessions, n, field="sessions"))
-            ],
-            now=now,
-            expires_at=[
-                expiry(lifetime, now, field=f"expires_in_s[{i}]")
-                for i, lifetime in enumerate(checked_list(expires_in_s, n, field="expires_in_s"))
-            ],
-        )
-
-    def _scope(self, namespace: str | None) -> Scope | None:
-        self._check_open()
-        return None if namespace is None else Scope("", checked_name(namespace, "namespace"))
-
-    def _tree(self, where: Where | None) -> Filter | None:
-        return None if where is None else parse(where, max_terms=self._limits.filter_terms)
-
-    def _checked_uids(self, uids: Sequence[str]) -> list[str]:
-        if isinstance(uids, str) or not isinstance(uids, Sequence):
-            raise InvalidInputError("uids must be a list of strings", field="uids", hint="put a single uid in a list")
-        self._check_batch(len(uids), "uids")
-        return [checked_uid(uid, field=f"uids[{i}]", limits=self._limits) for i, uid in enumerate(uids)]
-
-    def _checked_vectors(self, vectors: ArrayLike | Sequence[ArrayLike], *, field: str) -> tuple[Matrix, Matrix]:
-        """The vectors as they were given, and as searches compare them."""
-        self._check_batch(_length(vectors), field)  # before a large one is copied
-        matrix = checked_matrix(vectors, self._dim, field=field)
-        scale = unit_rows if self._metric == "cosine" else bounded_rows
-        return matrix, scale(matrix, field=field)
-
-    def _check_batch(self, n: int, field: str) -> None:
-        if n > self._limits.batch_records:
-            raise InvalidInputError(
-                f"{field} has {n} entries, the limit of one batch is {self._limits.batch_records}",
-                field=field,
-                hint="send several batches, or raise limits.batch_records",
-            )
-
-    def _queries(self, vectors: ArrayLike | Sequence[ArrayLike], field: str) -> Matrix:
-        self._check_open()
-        return self._checked_vectors(vectors, field=field)[1]
-
-    def _search(
-        self, queries: Matrix, top_k: int, where: Where | None, namespace: str | None, return_scores: bool
-    ) -> Search:
-        k = checked_top_k(top_k, limits=self._limits)
-        return Search(queries, k, self._scope(namespace), self._tree(where), return_scores)
+        return {**stats, **await self._readers.submit(self._reading.stats)}
 
     def _publish(self, change: Publication) -> None:
         """Let the writer thread carry out a change of the view, between two commits."""
@@ -379,14 +298,7 @@ class FAISSVectorStore(VectorStore):
             stack.callback(self._searcher.close)
             stack.callback(self._writer.close)
             stack.callback(self._sealer.close)
-            stack.callback(self._intake.close)
-
-
-def _length(vectors: object) -> int:
-    try:
-        return len(vectors)  # type: ignore[arg-type]  # what has no length is refused when it is looked at
-    except TypeError:
-        return 0
+            stack.callback(self._checkers.close)
 
 
 def _search_cost(search: Search) -> int:

@@ -1,0 +1,136 @@
+"""What callers hand to a store, checked and copied into the shapes its workers want."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Literal, TypeAlias
+
+from numpy.typing import ArrayLike
+
+from super_advanced_agents._runtime.uids import new_uids
+from super_advanced_agents.config import DEFAULT_NAMESPACE, Limits, checked_name
+from super_advanced_agents.errors import InvalidInputError
+from super_advanced_agents.stores.faiss.requests import Search
+from super_advanced_agents.stores.faiss.rows import Addition, Scope
+from super_advanced_agents.stores.filters import Filter, parse
+from super_advanced_agents.stores.validation import (
+    bounded_rows,
+    checked_document,
+    checked_list,
+    checked_matrix,
+    checked_model_id,
+    checked_source,
+    checked_top_k,
+    checked_uid,
+    expiry,
+    unit_rows,
+)
+from super_advanced_agents.types import Matrix, Metadata, Where
+
+Metric: TypeAlias = Literal["cosine", "dot"]
+
+
+class Intake:
+    """The checks of one store; raises `InvalidInputError` naming the field."""
+
+    def __init__(self, dim: int, metric: Metric, limits: Limits) -> None:
+        self._dim = dim
+        self._metric = metric
+        self._limits = limits
+
+    def addition(
+        self,
+        vectors: ArrayLike | Sequence[ArrayLike],
+        *,
+        metadatas: Sequence[Metadata | None] | None,
+        uids: Sequence[str | None] | None,
+        namespace: str | None,
+        model_id: str | None,
+        sources: Sequence[str | None] | None,
+        sessions: Sequence[str | None] | None,
+        expires_in_s: Sequence[float | None] | None,
+    ) -> Addition:
+        """Check what a caller hands over, and copy it."""
+        matrix, scaled = self.vectors(vectors, field="vectors")
+        n = len(matrix)
+        now = time.time()
+        given = checked_list(uids, n, field="uids")
+        made = iter(new_uids(sum(uid is None for uid in given)))
+        return Addition(
+            scope=Scope("", checked_name(DEFAULT_NAMESPACE if namespace is None else namespace, "namespace")),
+            uids=[
+                next(made) if uid is None else checked_uid(uid, field=f"uids[{i}]", limits=self._limits)
+                for i, uid in enumerate(given)
+            ],
+            known_new=all(uid is None for uid in given),
+            documents=[
+                checked_document(metadata, field=f"metadatas[{i}]", limits=self._limits)
+                for i, metadata in enumerate(checked_list(metadatas, n, field="metadatas"))
+            ],
+            vectors=matrix,
+            scaled=scaled,
+            model_id=checked_model_id(model_id),
+            sources=[
+                checked_source(source, field=f"sources[{i}]")
+                for i, source in enumerate(checked_list(sources, n, field="sources"))
+            ],
+            sessions=[
+                checked_source(session, field=f"sessions[{i}]")
+                for i, session in enumerate(checked_list(sessions, n, field="sessions"))
+            ],
+            now=now,
+            expires_at=[
+                expiry(lifetime, now, field=f"expires_in_s[{i}]")
+                for i, lifetime in enumerate(checked_list(expires_in_s, n, field="expires_in_s"))
+            ],
+        )
+
+    def scope(self, namespace: str | None) -> Scope | None:
+        """Whose records; everybody's when None."""
+        return None if namespace is None else Scope("", checked_name(namespace, "namespace"))
+
+    def tree(self, where: Where | None) -> Filter | None:
+        """The filter."""
+        return None if where is None else parse(where, max_terms=self._limits.filter_terms)
+
+    def uids(self, uids: Sequence[str]) -> list[str]:
+        """Names to read or delete."""
+        if isinstance(uids, str) or not isinstance(uids, Sequence):
+            raise InvalidInputError("uids must be a list of strings", field="uids", hint="put a single uid in a list")
+        self._check_batch(len(uids), "uids")
+        return [checked_uid(uid, field=f"uids[{i}]", limits=self._limits) for i, uid in enumerate(uids)]
+
+    def vectors(self, vectors: ArrayLike | Sequence[ArrayLike], *, field: str) -> tuple[Matrix, Matrix]:
+        """The vectors as they were given, and as searches compare them."""
+        self._check_batch(length(vectors), field)  # before a large one is copied
+        matrix = checked_matrix(vectors, self._dim, field=field)
+        scale = unit_rows if self._metric == "cosine" else bounded_rows
+        return matrix, scale(matrix, field=field)
+
+    def _check_batch(self, n: int, field: str) -> None:
+        if n > self._limits.batch_records:
+            raise InvalidInputError(
+                f"{field} has {n} entries, the limit of one batch is {self._limits.batch_records}",
+                field=field,
+                hint="send several batches, or raise limits.batch_records",
+            )
+
+    def queries(self, vectors: ArrayLike | Sequence[ArrayLike], field: str) -> Matrix:
+        """Query vectors (m, dim), as searches compare them."""
+        return self.vectors(vectors, field=field)[1]
+
+    def search(
+        self, queries: Matrix, top_k: int, where: Where | None, namespace: str | None, return_scores: bool
+    ) -> Search:
+        """One search for the workers."""
+        k = checked_top_k(top_k, limits=self._limits)
+        return Search(queries, k, self.scope(namespace), self.tree(where), return_scores)
+
+
+def length(vectors: object) -> int:
+    """How many vectors a caller seems to hand over; 0 when it cannot be told."""
+    try:
+        return len(vectors)  # type: ignore[arg-type]  # what has no length is refused when it is looked at
+    except TypeError:
+        return 0

@@ -1,0 +1,126 @@
+"""The searching side of a store: groups of searches in one pass over one view."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TypeAlias
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from super_advanced_agents.stores.base import FilterFn
+from super_advanced_agents.stores.faiss.hybrid import ranked_by_words
+from super_advanced_agents.stores.faiss.requests import Search
+from super_advanced_agents.stores.faiss.rows import Hit, Scope
+from super_advanced_agents.stores.faiss.state import State
+from super_advanced_agents.stores.filters import Filter
+from super_advanced_agents.types import Match, Matrix
+
+_Ranked: TypeAlias = "tuple[NDArray[np.float32], NDArray[np.int64]]"
+"""Scores and rows of one query, best first; row -1 past the end."""
+
+_PREDICATE_PAGE = 256
+_TRIES = 3
+
+
+class Searching:
+    """Used by worker threads only. Raises errors of the tree."""
+
+    def __init__(self, state: State, *, unit: bool) -> None:
+        self._state = state
+        self._unit = unit
+
+    def search(self, searches: list[Search]) -> list[list[list[Match]] | BaseException]:
+        """Carry out many callers' searches: those of equal scope and filter in one pass."""
+        faiss.omp_set_num_threads(1)  # this thread's; OpenMP barriers cost 8 ms when other threads want the cores
+        results: list[list[list[Match]] | BaseException] = [[] for _ in searches]
+        groups: dict[tuple[str, Scope | None, Filter | None], list[int]] = {}
+        for i, search in enumerate(searches):
+            groups.setdefault((search.kind, search.scope, search.tree), []).append(i)
+        for members in groups.values():
+            try:
+                with self._state.ready():
+                    found = self._search_together([searches[i] for i in members])
+            except Exception as exc:
+                for i in members:
+                    results[i] = exc
+                continue
+            for i, result in zip(members, found, strict=True):
+                results[i] = result
+        self._state.counters["searches"] += len(searches)
+        return results
+
+    def _search_together(self, searches: list[Search]) -> Sequence[list[list[Match]]]:
+        ranked, hits = self._state.whole(partial(self._look, searches))
+        found: list[list[list[Match]]] = []
+        start = 0
+        for search in searches:
+            stop = start + (len(search.queries) or 1)
+            found.append([self._matches(*each, hits, search) for each in ranked[start:stop]])
+            start = stop
+        return found
+
+    def _look(self, searches: list[Search]) -> tuple[tuple[list[_Ranked], dict[int, Hit]], bool]:
+        """The best rows of the present view for each query, what they hold, and whether all were still there."""
+        ranked: list[_Ranked]
+        view = self._state.index.view
+        scope = self._state.scope_id(searches[0].scope)
+        candidates = self._state.candidates(view, searches[0].scope, searches[0].tree)
+        if searches[0].kind == "vector":
+            queries = np.concatenate([search.queries for search in searches])
+            scores, rows = view.search(queries, max(search.top_k for search in searches), candidates)
+            ranked = list(zip(scores, rows, strict=True))
+        else:
+            links, keywords = self._state.index.links, self._state.keywords
+            ranked = ranked_by_words(view, searches, scope, candidates, links=links, keywords=keywords)
+        wanted = {row for _, rows in ranked for row in rows.tolist() if row >= 0}
+        hits = self._state.rows.hits(list(wanted))
+        return (ranked, hits), len(hits) == len(wanted)
+
+    def _matches(
+        self, scores: NDArray[np.float32], rows: NDArray[np.int64], hits: dict[int, Hit], search: Search
+    ) -> list[Match]:
+        if self._unit and search.kind != "keyword":
+            scores = np.clip(scores, -1.0, 1.0)  # rounding may leave 1.0000001
+        matches = []
+        for score, row in zip(scores[: search.top_k].tolist(), rows[: search.top_k].tolist(), strict=True):
+            hit = hits.get(row)
+            if hit is not None:
+                # Two queries of one pass may show the same row; each caller owns what it gets.
+                matches.append(Match(hit.metadata(), score if search.return_scores else 0.0, hit.uid))
+        return matches
+
+    def search_with_predicate(self, search: Search, predicate: FilterFn) -> list[Match]:
+        """Rank every candidate, then show them to the predicate a page at a time until enough have passed."""
+        faiss.omp_set_num_threads(1)
+        passed, whole = self._look_with_predicate(search, predicate)
+        for _ in range(_TRIES):
+            if whole:
+                break
+            passed, whole = self._look_with_predicate(search, predicate)
+        return passed  # what was replaced again and again while the predicate ran may be missing
+
+    def _look_with_predicate(self, search: Search, predicate: FilterFn) -> tuple[list[Match], bool]:
+        with self._state.ready():
+            scores, rows = self._state.whole(partial(self._rank, search))
+        passed: list[Match] = []
+        whole = True
+        for start in range(0, len(rows), _PREDICATE_PAGE):
+            page = slice(start, start + _PREDICATE_PAGE)
+            with self._state.ready():
+                hits = self._state.rows.hits(rows[page].tolist())
+            whole = whole and len(hits) == len(rows[page])
+            every = replace(search, top_k=_PREDICATE_PAGE)
+            for match in self._matches(scores[page], rows[page], hits, every):
+                if predicate(match.metadata):
+                    passed.append(match)
+                    if len(passed) == search.top_k:
+                        return passed, whole
+        return passed, whole
+
+    def _rank(self, search: Search) -> tuple[tuple[Matrix, NDArray[np.int64]], bool]:
+        view = self._state.index.view
+        return view.ranking(search.queries, self._state.candidates(view, search.scope, search.tree)), True

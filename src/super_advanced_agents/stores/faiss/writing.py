@@ -1,0 +1,124 @@
+"""The writing side of a store: groups of writes in one transaction, and the index that follows each commit."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from itertools import groupby
+
+import numpy as np
+from pyroaring import BitMap
+
+from super_advanced_agents.errors import StoreError
+from super_advanced_agents.stores.faiss import schema
+from super_advanced_agents.stores.faiss.attributes import array_of
+from super_advanced_agents.stores.faiss.requests import Publication, Removal, Write
+from super_advanced_agents.stores.faiss.rows import Addition, Change
+from super_advanced_agents.stores.faiss.state import State
+from super_advanced_agents.telemetry import get_logger
+from super_advanced_agents.types import Matrix
+
+_log = get_logger("store")
+
+
+class Writing:
+    """Used by the writer thread only. Raises errors of the tree."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._failure: tuple[str, str] | None = None
+
+    def write(self, writes: list[Write]) -> list[object]:
+        """Carry out many callers' writes; neighbours that can share a transaction do.
+
+        Returns:
+            For each write its result (None, or how many records a removal deleted) or its error.
+        """
+        results: list[object] = []
+        # A removal by filter must see what came before it in the view, so it begins a transaction of its own.
+        for _, group in groupby(enumerate(writes), key=_transaction_key):
+            together = [write for _, write in group]
+            try:
+                with self._state.ready():
+                    results.extend(self._write_together(together))
+            except Exception as exc:
+                results.extend([exc] * len(together))
+        return results
+
+    def _write_together(self, writes: list[Write]) -> list[int | None]:
+        if isinstance(writes[0], Publication):
+            for write in writes:
+                assert isinstance(write, Publication)
+                write.carry_out()
+            return [None] * len(writes)
+        self._check_writable()
+        # Outside the transaction: it takes the lock of the filters, whose holder may wait for the rows.
+        filtered = [self._filtered(write) for write in writes]
+        change = Change()
+        vectors: list[Matrix] = []
+        results: list[int | None] = []
+        with self._state.moving:
+            try:
+                with self._state.rows.transaction():
+                    for write, chosen in zip(writes, filtered, strict=True):
+                        if isinstance(write, Addition):
+                            kept = self._state.rows.add(write, change)
+                            vectors.append(write.scaled if len(kept) == len(write.uids) else write.scaled[kept])
+                            results.append(None)
+                        elif isinstance(write, Removal):
+                            results.append(self._remove(write, chosen, change))
+            except sqlite3.Error as exc:
+                self._stop_writing_if_lost(exc)
+                raise
+            try:
+                self._state.index.apply(change, vectors)
+            except BaseException as exc:
+                # The rows are committed but the view lacks them: what is read from now on could be wrong.
+                self._failure = ("the index could not follow a write", "open the store again")
+                raise StoreError("the index could not follow a write", hint="open the store again") from exc
+        self._state.counters["commits"] += 1
+        self._state.counters["added"] += len(change.added)
+        self._state.counters["deleted"] += sum(result or 0 for result in results)
+        return results
+
+    def _check_writable(self) -> None:
+        if self._failure is not None:
+            message, hint = self._failure
+            raise StoreError(message, hint=hint)  # a new one: each caller's traceback is its own
+
+    def _filtered(self, write: Write) -> BitMap | None:
+        """The rows a removal's filter chooses, expired ones too; None when it has none."""
+        if not isinstance(write, Removal) or write.tree is None:
+            return None
+        return self._state.index.candidates(
+            self._state.index.view, self._state.scope_id(write.scope), write.tree, -np.inf
+        )
+
+    def _remove(self, removal: Removal, filtered: BitMap | None, change: Change) -> int:
+        if removal.uids is None:
+            assert filtered is not None
+            seqs = filtered
+        else:
+            seqs = BitMap(self._state.rows.named(removal.uids, removal.scope))
+            seqs = seqs if filtered is None else seqs & filtered
+        self._state.rows.remove(array_of(seqs).tolist(), change)
+        return len(seqs) - seqs.intersection_cardinality(self._state.index.expired(time.time()))
+
+    def _stop_writing_if_lost(self, exc: sqlite3.Error) -> None:
+        if schema.is_io_failure(exc):
+            self._failure = (
+                "the disk failed during a write, so this store accepts no more",
+                "check the disk, then open the store again",
+            )
+            _log.error("store.write_failure", extra={"sqlite_error": getattr(exc, "sqlite_errorname", "")})
+
+
+def _transaction_key(numbered: tuple[int, Write]) -> tuple[str, int]:
+    position, write = numbered
+    match write:
+        case Publication():
+            return ("publication", 0)
+        case Removal(tree=None, uids=list()) | Addition():
+            return ("rows", 0)
+        case _:
+            return ("filter", position)
