@@ -10,7 +10,7 @@ from pathlib import Path
 
 from super_advanced_agents.errors import ConfigurationError, StoreError, StoreFullError, StoreLockedError
 
-_LOCK_FILE = "owner.lock"
+LOCK_FILE = "owner.lock"
 _held: set[int] = set()
 """The lock files this process has open."""
 
@@ -39,7 +39,7 @@ class StoreFolder:
         self.path = Path(path)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(self.path / _LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._lock = os.open(self.path / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as exc:
             raise translated(exc, self.path) from exc
         try:
