@@ -16,7 +16,18 @@ if TYPE_CHECKING:
     from super_advanced_agents.errors import SuperAdvancedAgentsError
     from super_advanced_agents.generation import AsyncLLMWrapper, LLMGenerator
     from super_advanced_agents.stores import FAISSVectorStore, VectorStore
-    from super_advanced_agents.types import Answer, ChatMessage, Match, Memory, Record, Turn
+    from super_advanced_agents.types import (
+        Answer,
+        ChatMessage,
+        ExplainedMatch,
+        Explanation,
+        Match,
+        Memory,
+        Record,
+        Signal,
+        Turn,
+        Weights,
+    )
 
 _HOMES = {
     "Answer": "types",
@@ -25,6 +36,8 @@ _HOMES = {
     "ChatMessage": "types",
     "DistributedVectorStoreStub": "client",
     "EmbeddingPipeline": "embeddings",
+    "ExplainedMatch": "types",
+    "Explanation": "types",
     "FAISSVectorStore": "stores",
     "LLMAgent": "agents",
     "LLMGenerator": "generation",
@@ -32,9 +45,11 @@ _HOMES = {
     "Match": "types",
     "Memory": "types",
     "Record": "types",
+    "Signal": "types",
     "SuperAdvancedAgentsError": "errors",
     "Turn": "types",
     "VectorStore": "stores",
+    "Weights": "types",
 }
 
 __all__ = [
@@ -44,6 +59,8 @@ __all__ = [
     "ChatMessage",
     "DistributedVectorStoreStub",
     "EmbeddingPipeline",
+    "ExplainedMatch",
+    "Explanation",
     "FAISSVectorStore",
     "LLMAgent",
     "LLMGenerator",
@@ -51,9 +68,11 @@ __all__ = [
     "Match",
     "Memory",
     "Record",
+    "Signal",
     "SuperAdvancedAgentsError",
     "Turn",
     "VectorStore",
+    "Weights",
 ]
 
 
