@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Literal, TypeAlias, cast, get_args
 
 import numpy as np
@@ -14,9 +16,11 @@ from numpy.typing import ArrayLike
 
 from super_advanced_agents._runtime.batcher import MicroBatcher, Workers
 from super_advanced_agents._runtime.tickets import driven_by_thread
+from super_advanced_agents._runtime.twins import blocking
 from super_advanced_agents.config import Limits, checked_text
 from super_advanced_agents.errors import ConfigurationError, InvalidInputError
 from super_advanced_agents.stores.base import FilterFn, VectorStore
+from super_advanced_agents.stores.faiss.backup import Backup, OnCopied, back_up_rows
 from super_advanced_agents.stores.faiss.folder import StoreFolder
 from super_advanced_agents.stores.faiss.index import Index
 from super_advanced_agents.stores.faiss.intake import Intake, Metric, length
@@ -282,6 +286,33 @@ class FAISSVectorStore(VectorStore):
             "path": None if self._folder is None else str(self._folder.path),
         }
         return {**stats, **await self._readers.submit(self._reading.stats)}
+
+    async def abackup(self, path: str | os.PathLike[str], *, on_copied: OnCopied | None = None) -> Backup:
+        """Copy the store as it is now into a folder that can be opened as one, while reads and writes go on.
+
+        Args:
+            path: a folder that does not exist yet, or is empty; it appears under its name when it is whole.
+            on_copied: told how many bytes of how many are copied, from a worker thread.
+
+        Returns:
+            What was written; every write acknowledged before the call is in it.
+
+        Raises:
+            StoreError: the folder is not empty or cannot be written.
+
+        Cancelled, or when the store is closed meanwhile, it is given up and leaves nothing behind.
+        """
+        self._check_open()
+        ended = threading.Event()
+        work = partial(
+            back_up_rows, self._rows, Path(path), on_copied=on_copied, stopped=lambda: ended.is_set() or self._closed
+        )
+        try:
+            return await self._readers.submit(work)
+        finally:
+            ended.set()
+
+    backup = blocking(abackup)
 
     def _publish(self, change: Publication) -> None:
         """Let the writer thread carry out a change of the view, between two commits."""
