@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import orjson
 
-from super_advanced_agents.stores.faiss import schema
+from super_advanced_agents.stores.faiss import migrations, schema
 from super_advanced_agents.stores.validation import Document, with_text
 from super_advanced_agents.telemetry import get_logger
 from super_advanced_agents.types import Matrix, Metadata, Record
@@ -25,7 +25,7 @@ _LOG_BYTES = 64 * 1024 * 1024
 _AS_STORED = ("namespace", "model_id", "source", "session", "created_at", "updated_at", "expires_at")
 _RECORDS = f"""
     SELECT uid, vector, text, metadata, {", ".join(_AS_STORED)}
-    FROM records JOIN vectors USING (seq) JOIN scopes ON scopes.id = scope LEFT JOIN models ON models.id = model
+    FROM records JOIN vectors USING (seq) JOIN scopes ON scopes.id = scope LEFT JOIN models ON models.id = records.model
     WHERE """  # noqa: S608  # made of constants
 
 
@@ -99,10 +99,10 @@ class Rows:
         self._memory_lock = threading.RLock()
         self._idle_readers: SimpleQueue[sqlite3.Connection] = SimpleQueue()
         try:
-            schema.prepare(self._writer, self._file, settings)
+            migrations.prepare(self._writer, self._file, settings)
             [(self.identity,)] = self._read("SELECT value FROM settings WHERE name = 'identity'")
             self._scope_ids: dict[Scope, int] = {
-                Scope(tenant, name): id_ for id_, tenant, name in self._read("SELECT * FROM scopes")
+                Scope(tenant, name): id_ for id_, tenant, name in self._read("SELECT id, tenant, namespace FROM scopes")
             }
             self._model_ids: dict[str, int] = {name: id_ for id_, name in self._read("SELECT * FROM models")}
             self._new_scope_ids: dict[Scope, int] = {}  # of the open transaction; after a rollback their numbers are
@@ -178,7 +178,7 @@ class Rows:
             change.expires_at.append(expires_at)
             change.sessions.append(session)
             change.replaces.append(None if old is None else old.seq)
-        self._writer.executemany("INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+        self._writer.executemany("INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL)", rows)
         self._writer.executemany("INSERT INTO vectors VALUES (?, ?)", vectors)
         change.added.extend(seqs)
         change.scopes.extend([scope] * len(seqs))

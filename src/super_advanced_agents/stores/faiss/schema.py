@@ -1,16 +1,15 @@
-"""The SQLite file: how it is opened, what tables it has, and how an older one is brought up to date."""
+"""The SQLite file: how it is opened, what tables it has, and what its errors mean."""
 
 from __future__ import annotations
 
 import os
 import sqlite3
 from pathlib import Path
-from uuid import uuid4
 
-from super_advanced_agents.errors import ConfigurationError, CorruptStoreError, StoreError, StoreFullError
+from super_advanced_agents.errors import CorruptStoreError, StoreError, StoreFullError
 
-VERSION = 1
-_APPLICATION_ID = 0x53414146  # "SAAF": tells our files from other SQLite files
+VERSION = 2
+APPLICATION_ID = 0x53414146  # "SAAF": tells our files from other SQLite files
 _PAGE_BYTES = 8192  # five 384-d vectors a page; 63,000 rows/s against 41,000 with 4,096-byte pages
 _BUSY_TIMEOUT_S = 5.0
 _CHECKPOINT_PAGES = 2_000
@@ -18,9 +17,16 @@ _CHECKPOINT_PAGES = 2_000
 are no faster without. On the writer's own connection: SQLite before 3.51.3 can lose pages when one connection
 checkpoints while another writes (the "WAL-reset bug")."""
 
-_TABLES = """
+TABLES = """
 CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE scopes (id INTEGER PRIMARY KEY, tenant TEXT NOT NULL, namespace TEXT NOT NULL, UNIQUE (tenant, namespace));
+CREATE TABLE scopes (
+    id INTEGER PRIMARY KEY,
+    tenant TEXT NOT NULL,
+    namespace TEXT NOT NULL,
+    model INTEGER, -- of its vectors
+    digests INTEGER NOT NULL DEFAULT 0, -- 1 from the first write with dedupe on: every record of the scope has a digest
+    UNIQUE (tenant, namespace)
+);
 CREATE TABLE models (id INTEGER PRIMARY KEY, model_id TEXT NOT NULL UNIQUE);
 CREATE TABLE records (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, -- never reused: indexes know a row by it; a replaced record gets a new one
@@ -34,9 +40,12 @@ CREATE TABLE records (
     updated_at REAL NOT NULL,
     expires_at REAL,
     session TEXT,
-    place INTEGER NOT NULL, -- in its session: the seq of its first version, so that a replaced turn keeps its place
+    place INTEGER NOT NULL, -- in its session; that of its first version, so that a replaced turn keeps its place
+    priority REAL,
+    digest BLOB, -- of its content
     UNIQUE (uid, scope) -- uid first: time-ordered uids of all scopes append at one end
 );
+CREATE INDEX records_digest ON records (scope, digest) WHERE digest IS NOT NULL;
 -- Apart from the rest, so that metadata can be read without paging through vectors.
 CREATE TABLE vectors (seq INTEGER PRIMARY KEY, vector BLOB NOT NULL);
 """
@@ -65,49 +74,6 @@ def connect(file: Path | None) -> sqlite3.Connection:
         connection.close()
         raise translated(exc) from exc
     return connection
-
-
-def prepare(connection: sqlite3.Connection, file: Path | None, settings: dict[str, str]) -> None:
-    """Make the tables, or check that those found are ours, of a version we know, and made with the same settings.
-
-    Raises:
-        ConfigurationError: the store was made with another dimension or metric.
-        StoreError: it was made by a newer version of this package.
-        CorruptStoreError: the file is not a store.
-    """
-    try:
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        application = connection.execute("PRAGMA application_id").fetchone()[0]
-        tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        if version == 0 and tables == 0:
-            _create(connection, file, settings)
-            return
-        if application != _APPLICATION_ID:
-            raise CorruptStoreError(f"{str(file)!r} is not a store of this package", hint="choose another folder")
-        if version > VERSION:
-            raise StoreError(
-                f"{str(file)!r} has schema {version}, this version knows {VERSION}",
-                hint="upgrade super-advanced-agents",
-            )
-        found = dict(connection.execute("SELECT name, value FROM settings"))
-    except sqlite3.Error as exc:
-        raise translated(exc) from exc
-    for name, value in settings.items():
-        if found.get(name) != value:
-            raise ConfigurationError(
-                f"the store at {str(file)!r} was made with {name}={found.get(name)}, not {value}",
-                hint=f"open it with {name}={found.get(name)}, or use another folder",
-            )
-
-
-def _create(connection: sqlite3.Connection, file: Path | None, settings: dict[str, str]) -> None:
-    settings = {**settings, "identity": uuid4().hex}  # tells snapshots of this store from those of another
-    connection.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA application_id = {_APPLICATION_ID};")
-    connection.executemany("INSERT INTO settings VALUES (?, ?)", list(settings.items()))
-    connection.execute(f"PRAGMA user_version = {VERSION}")
-    connection.execute("COMMIT")
-    if file is not None:
-        fsync_folder(file.parent)
 
 
 def fsync_folder(folder: Path) -> None:

@@ -1,0 +1,223 @@
+"""Opening a store of an older schema: `tests/data/store-v1` was written by the code of schema 1, with its answers."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import shutil
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from super_advanced_agents import FAISSVectorStore
+from super_advanced_agents.errors import ConfigurationError, StoreError, StoreFullError
+from super_advanced_agents.stores.faiss import migrations, schema
+from super_advanced_agents.types import Match
+
+OLD = Path(__file__).resolve().parents[2] / "data" / "store-v1"
+ANSWERS = json.loads((OLD / "answers.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    """A folder with a copy of the old store."""
+    return _copied(tmp_path / "store")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 512 KiB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", place], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"mounting a small file system needs privileges: {mounted.stderr.decode().strip()}")
+    yield place
+    subprocess.run(["umount", "--lazy", place], check=True)
+
+
+def _copied(folder: Path) -> Path:
+    folder.mkdir()
+    shutil.copy(OLD / "memory.sqlite3", folder)
+    return folder
+
+
+def _version(file: Path) -> int:
+    with closing(sqlite3.connect(file)) as connection:
+        return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _content(file: Path) -> dict[str, list[Any]]:
+    """The columns of schema 1, row by row."""
+    with closing(sqlite3.connect(file)) as connection:
+        columns = "seq, scope, uid, text, metadata, model, source, created_at, updated_at, expires_at, session, place"
+        return {
+            "records": connection.execute(f"SELECT {columns} FROM records ORDER BY seq").fetchall(),
+            "vectors": connection.execute("SELECT * FROM vectors ORDER BY seq").fetchall(),
+            "settings": connection.execute("SELECT * FROM settings").fetchall(),
+            "scopes": connection.execute("SELECT id, tenant, namespace FROM scopes ORDER BY id").fetchall(),
+        }
+
+
+def _at(degrees: float) -> list[float]:
+    turned = math.radians(degrees)
+    return [math.cos(turned), math.sin(turned), 0.0, 0.0]
+
+
+def _assert_found(found: list[Match], expected: list[Any]) -> None:
+    assert [(match.uid, match.metadata) for match in found] == [(uid, metadata) for uid, _, metadata in expected]
+    assert [match.score for match in found] == pytest.approx([score for _, score, _ in expected], abs=1e-5)
+
+
+def _assert_answers_as_before(store: FAISSVectorStore) -> None:
+    records = store.scan(limit=100)
+    assert len(records) == len(ANSWERS["records"])
+    for record, expected in zip(records, ANSWERS["records"], strict=True):
+        np.testing.assert_array_equal(record.vector, np.array(expected["vector"], np.float32))
+        assert {name: getattr(record, name) for name in expected if name != "vector"} == {
+            name: value for name, value in expected.items() if name != "vector"
+        }
+    for where, namespace, count in ANSWERS["counts"]:
+        assert store.count(where, namespace=namespace) == count
+    for degrees, namespace, where, expected in ANSWERS["searches"]:
+        _assert_found(store.search(_at(degrees), 20, namespace=namespace, where=where), expected)
+    for text, namespace, expected in ANSWERS["keywords"]:
+        _assert_found(store.search_keywords(text, 10, namespace=namespace), expected)
+    for text, degrees, expected in ANSWERS["hybrid"]:
+        _assert_found(store.search_hybrid(_at(degrees), text, 10), expected)
+
+
+def test_an_old_store_answers_as_before(old: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Every record, count and search; the log says where the copy of the old file is."""
+    with caplog.at_level(logging.INFO, "super_advanced_agents.store"), FAISSVectorStore(4, old) as store:
+        _assert_answers_as_before(store)
+    [told] = [record for record in caplog.records if record.message == "store.migrated"]
+    assert told.__dict__["backup"] == str(old / "memory.sqlite3.v1-backup")
+    assert _version(old / "memory.sqlite3") == schema.VERSION
+
+
+def test_the_copy_made_before_is_the_old_store(old: Path) -> None:
+    """Whole, of the old version, under its own name and nothing beside it."""
+    before = _content(old / "memory.sqlite3")
+    with FAISSVectorStore(4, old):
+        pass
+    assert _version(old / "memory.sqlite3.v1-backup") == 1
+    assert _content(old / "memory.sqlite3.v1-backup") == before
+    assert _content(old / "memory.sqlite3") == before
+    assert not list(old.glob("*.partial*"))
+
+
+def test_opening_twice_brings_up_to_date_once(old: Path) -> None:
+    """The second opening finds nothing to do and leaves the copy alone; writes work."""
+    with FAISSVectorStore(4, old) as store:
+        store.add(_at(1), {"text": "new"}, "new")
+    made = (old / "memory.sqlite3.v1-backup").stat()
+    with FAISSVectorStore(4, old) as store:
+        assert [record.text for record in store.get(["new", "museum"])] == ["new", "The museum opens at nine."]
+        store.delete(["new"])
+        _assert_answers_as_before(store)
+    assert (old / "memory.sqlite3.v1-backup").stat() == made
+
+
+def test_a_kill_before_the_commit_leaves_the_old_version(old: Path) -> None:
+    """Every step taken, nothing committed, the connection gone: the file is as it was, and opens later."""
+    before = _content(old / "memory.sqlite3")
+    connection = schema.connect(old / "memory.sqlite3")
+    connection.execute("BEGIN IMMEDIATE")
+    for number in range(2, schema.VERSION + 1):
+        for statement in migrations.STEPS[number]:
+            connection.execute(statement)
+    connection.execute(f"PRAGMA user_version = {schema.VERSION}")
+    copied = old.with_name("killed")  # what a kill would leave: the files as they are now
+    shutil.copytree(old, copied)
+    connection.close()
+    for folder in (old, copied):
+        assert _version(folder / "memory.sqlite3") == 1
+        assert _content(folder / "memory.sqlite3") == before
+        with FAISSVectorStore(4, folder) as store:
+            _assert_answers_as_before(store)
+
+
+def test_a_full_disk_refuses_and_changes_nothing(small_disk: Path) -> None:
+    """No half copy stays behind; with room, the same folder opens."""
+    folder = _copied(small_disk / "store")
+    before = _content(folder / "memory.sqlite3")
+    ballast = small_disk / "ballast"
+    with ballast.open("wb", buffering=0) as file:
+        written = file.write(bytes(512 * 1024))  # as much as there is room for
+        assert written < 512 * 1024
+    with ballast.open("r+b") as file:
+        file.truncate(written - 64 * 1024)  # enough to open, too little for a copy
+    with pytest.raises(StoreFullError, match="as it was"):
+        FAISSVectorStore(4, folder)
+    assert _version(folder / "memory.sqlite3") == 1
+    assert _content(folder / "memory.sqlite3") == before
+    assert not list(folder.glob("*backup*"))
+    ballast.unlink()
+    with FAISSVectorStore(4, folder) as store:
+        _assert_answers_as_before(store)
+
+
+def test_a_copy_that_cannot_be_made_is_refused(old: Path) -> None:
+    """Something else stands under its name: one sentence, and the old store as it was."""
+    before = _content(old / "memory.sqlite3")
+    (old / "memory.sqlite3.v1-backup").mkdir()
+    with pytest.raises(StoreError):
+        FAISSVectorStore(4, old)
+    assert (_version(old / "memory.sqlite3"), _content(old / "memory.sqlite3")) == (1, before)
+    (old / "memory.sqlite3.v1-backup").rmdir()
+    with FAISSVectorStore(4, old) as store:
+        assert store.count() == len(ANSWERS["records"])
+
+
+def test_wrong_settings_are_refused_before_anything_is_done(old: Path) -> None:
+    """A mistake in the dimension neither copies nor changes an old store."""
+    with pytest.raises(ConfigurationError, match="dim=4"):
+        FAISSVectorStore(8, old)
+    assert _version(old / "memory.sqlite3") == 1
+    assert not list(old.glob("*backup*"))
+
+
+def test_a_newer_schema_is_refused(old: Path) -> None:
+    """What this version does not know, it does not touch."""
+    with closing(sqlite3.connect(old / "memory.sqlite3")) as connection:
+        connection.execute(f"PRAGMA user_version = {schema.VERSION + 1}")
+    with pytest.raises(StoreError, match="upgrade"):
+        FAISSVectorStore(4, old)
+
+
+def test_a_store_brought_up_to_date_has_the_tables_of_a_new_one(old: Path, tmp_path: Path) -> None:
+    """The same columns in the same order, the same indexes; so positions in statements mean the same."""
+
+    def shape(folder: Path) -> list[Any]:
+        with FAISSVectorStore(4, folder):
+            pass
+        with closing(sqlite3.connect(folder / "memory.sqlite3")) as connection:
+            tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master ORDER BY name")]
+            return [
+                (name, [column[1:4] for column in connection.execute("SELECT * FROM pragma_table_info(?)", (name,))])
+                for name in tables
+            ]
+
+    assert dict(shape(old))["records"] == dict(shape(tmp_path / "new"))["records"]
+    assert sorted(dict(shape(old))) == sorted(dict(shape(tmp_path / "new")))
+
+
+def test_the_newest_model_of_a_scope_becomes_its_own(old: Path) -> None:
+    """Older schemas let models mix; what was written last tells which one is in use."""
+    with FAISSVectorStore(4, old):
+        pass
+    with closing(sqlite3.connect(old / "memory.sqlite3")) as connection:
+        found = connection.execute(
+            "SELECT namespace, model_id FROM scopes LEFT JOIN models ON models.id = scopes.model ORDER BY namespace"
+        ).fetchall()
+    assert found == [("default", "new/model"), ("talks", "old/model")]
