@@ -1,0 +1,134 @@
+"""Backups beside a process that writes, and backups and restores that are killed: whole, or not there."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.crash.test_kill import State, _after, _found
+from tests.crash.writers import DIM, WRITERS
+
+from super_advanced_agents import FAISSVectorStore
+from super_advanced_agents.stores.faiss.backup import back_up, read_backup
+from super_advanced_agents.stores.faiss.restoring import restore
+
+pytestmark = pytest.mark.crash
+StartChild = Callable[..., "subprocess.Popen[str]"]
+GRAPHS = {"index": "hnsw", "buffer_rows": 64}
+
+
+def _possible(log: Path, told_before: int) -> list[list[State]]:
+    """For each writer every state from what was told in the first bytes of the log to what was asked for by its end."""
+    states: list[list[State]] = [[{}] for _ in range(WRITERS)]
+    told = [0] * WRITERS
+    read = 0
+    for line in log.read_text().splitlines(keepends=True):
+        mark, writer, operation = line.split(" ", 2)
+        if mark == ">":
+            states[int(writer)].append(_after(states[int(writer)][-1], json.loads(operation)))
+        elif read < told_before:
+            told[int(writer)] += 1
+        read += len(line)
+    return [each[told[writer] :] for writer, each in enumerate(states)]
+
+
+def test_a_backup_beside_another_process_is_of_one_moment(
+    start_child: StartChild, tmp_path: Path, campaign: int
+) -> None:
+    """It holds what was told before it began, and of each writer whole writes in their order; it can be restored."""
+    log = tmp_path / "log"
+    child = start_child("writers.py", tmp_path / "store", log, 1)
+    assert child.stdout is not None
+    assert [child.stdout.readline(), child.stdout.readline()] == ["ready\n", "begun\n"]
+    rng = random.Random(3)
+    told = []
+    for cycle in range(4 * campaign):
+        time.sleep(rng.uniform(0, 0.1))  # some moment in the middle of writing
+        told.append(log.stat().st_size)
+        back_up(tmp_path / "store", tmp_path / f"copy-{cycle}")
+    assert child.poll() is None, "the writers did not outlive the backups"
+    child.send_signal(signal.SIGKILL)
+    child.communicate()
+    for cycle, told_before in enumerate(told):
+        assert restore(tmp_path / f"copy-{cycle}", tmp_path / "store", force=True) is not None
+        with FAISSVectorStore(DIM, tmp_path / "store", **GRAPHS) as store:
+            for writer, state in enumerate(_found(store)):
+                assert state in _possible(log, told_before)[writer], f"the copy tears a write of writer {writer}"
+
+
+@pytest.fixture
+def stores(tmp_path: Path) -> tuple[Path, Path]:
+    """A store of a few megabytes, and a backup of a smaller one."""
+    for name, n in (("source", 300), ("old", 200)):
+        with FAISSVectorStore(4, tmp_path / name) as store:
+            store.add_batch(np.ones((n, 4)), [{"filling": "x" * 16_000}] * n)
+            if name == "old":
+                store.backup(tmp_path / "saved")
+    return tmp_path / "source", tmp_path / "saved"
+
+
+def _records(folder: Path) -> int:
+    with FAISSVectorStore(4, folder) as store:
+        assert len(store.scan(limit=1_000)) == store.count()
+        return store.count()
+
+
+def _ended(start_child: StartChild, *arguments: object) -> bool:
+    """Whether a run came to its end; else it was killed."""
+    child = start_child("saving.py", *arguments)
+    said, troubles = child.communicate()
+    assert child.returncode == (0 if said else -signal.SIGKILL), troubles
+    return said == "done\n"
+
+
+def test_a_backup_that_is_killed_is_whole_or_not_there(
+    start_child: StartChild, stores: tuple[Path, Path], tmp_path: Path, campaign: int
+) -> None:
+    """Killed at one thing it does after the other; what it left does not disturb the next one."""
+    source, _ = stores
+    target = tmp_path / "copy"
+    for moment in count(1, 4 if campaign == 1 else 1):
+        ended = _ended(start_child, "backup", source, target, moment)
+        if ended or target.exists():
+            restore(target, tmp_path / "restored", force=True)  # which checks every byte
+            assert read_backup(target).records == _records(tmp_path / "restored") == 300
+            target.rename(tmp_path / f"copy-{moment}")
+        if ended:
+            assert moment > 8, "it was never killed in the middle"
+            return
+    assert _records(source) == 300
+
+
+def test_a_restore_that_is_killed_leaves_the_old_the_new_or_nothing(
+    start_child: StartChild, stores: tuple[Path, Path], tmp_path: Path, campaign: int
+) -> None:
+    """Where nothing is, the old one lies beside it; the same command again restores."""
+    source, saved = stores
+    seen = set()
+    for moment in count(1, 4 if campaign == 1 else 1):
+        ended = _ended(start_child, "restore", saved, source, moment)
+        asides = list(tmp_path.glob("source.before-restore-*"))
+        found = _records(source) if (source / "memory.sqlite3").exists() else 0
+        seen.add(found)
+        assert found in (300, 200, 0)
+        if found != 300:
+            assert [_records(aside) for aside in asides] == [300]
+            if found == 0:
+                assert not source.exists()
+                restore(saved, source)
+                assert _records(source) == 200
+            shutil.rmtree(source)
+            asides[0].rename(source)
+        if ended:
+            assert found == 200
+            assert {200, 300} <= seen
+            return

@@ -1,0 +1,269 @@
+"""Backups: whole and of one moment while writes go on, checked before they are put back, and put back in one step."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.unit.stores.conftest import DIM, assert_same, brute_force, sealed, vectors
+
+from super_advanced_agents import FAISSVectorStore
+from super_advanced_agents.errors import CorruptStoreError, ResourceClosedError, StoreError, StoreLockedError
+from super_advanced_agents.stores.faiss.backup import MANIFEST, back_up, read_backup
+from super_advanced_agents.stores.faiss.restoring import restore
+
+Opened = Callable[..., FAISSVectorStore]
+GRAPHS = {"index": "hnsw", "buffer_rows": 32}
+
+
+def _answers(store: FAISSVectorStore) -> list[list[tuple[str, float]]]:
+    return [[(match.uid, match.score) for match in store.search(query, 10)] for query in vectors(5, 99)]
+
+
+def _names(answers: list[list[tuple[str, float]]]) -> list[list[str]]:
+    return [[uid for uid, _ in found] for found in answers]
+
+
+def _beside(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("lasting", [True, False])
+def test_a_backup_can_be_opened_as_it_is(opened: Opened, tmp_path: Path, lasting: bool) -> None:
+    """The same records and answers, of a store on disk and of one in memory; later writes are not in it."""
+    store = opened(tmp_path / "store" if lasting else None)
+    store.add_batch(vectors(200), [{"text": f"text {i}", "i": i} for i in range(200)])
+    before, records = _answers(store), store.scan(limit=1_000)
+    made = store.backup(tmp_path / "copies" / "monday")
+    store.add_batch(vectors(50, 1))
+    assert made.records == 200
+    assert read_backup(made.path) == made
+    assert _beside(made.path) == {"memory.sqlite3", MANIFEST}
+    copy = opened(made.path)
+    assert _answers(copy) == before
+    for ours, theirs in zip(copy.scan(limit=1_000), records, strict=True):
+        np.testing.assert_array_equal(ours.vector, theirs.vector)
+        assert (ours.uid, ours.metadata, ours.created_at) == (theirs.uid, theirs.metadata, theirs.created_at)
+    assert _beside(tmp_path / "copies") == {"monday"}
+
+
+def test_a_backup_holds_whole_batches_in_the_order_they_were_told(
+    opened: Opened, tmp_path: Path, campaign: int
+) -> None:
+    """Four writers go on meanwhile: of each it holds the first batches, none in part, none that was told missing."""
+    store = opened(**GRAPHS)
+    stop = threading.Event()
+    told = [0] * 4
+
+    def write(writer: int) -> None:
+        while not stop.is_set():
+            batch = told[writer]
+            store.add_batch(vectors(20, batch), [{"writer": writer, "batch": batch}] * 20)
+            told[writer] += 1
+
+    threads = [threading.Thread(target=write, args=(writer,)) for writer in range(4)]
+    for thread in threads:
+        thread.start()
+    before = []
+    for cycle in range(3 * campaign):
+        before.append(list(told))
+        store.backup(tmp_path / f"copy-{cycle}")
+    stop.set()
+    for thread in threads:
+        thread.join()
+    for cycle, least in enumerate(before):
+        with FAISSVectorStore(DIM, tmp_path / f"copy-{cycle}") as copy:
+            for writer in range(4):
+                held = 0
+                while count := copy.count({"writer": writer, "batch": held}):
+                    assert count == 20, "a batch is torn"
+                    held += 1
+                assert held >= least[writer], "a batch that was told is missing"
+                assert copy.count({"writer": writer}) == 20 * held, "a later batch is there without an earlier one"
+
+
+def test_writers_do_not_wait_for_a_backup(large: FAISSVectorStore, tmp_path: Path) -> None:
+    """A write that begins in the middle of one is told before it goes on."""
+    store = large
+    steps: list[int] = []
+
+    def on_copied(done: int, total: int) -> None:
+        assert 0 < done <= total
+        if not steps:
+            store.add(vectors(1)[0], uid="meanwhile")
+        steps.append(done)
+
+    made = store.backup(tmp_path / "copy", on_copied=on_copied)
+    assert len(steps) > 1
+    assert (made.records, store.count()) == (1_000, 1_001)
+
+
+def test_restoring_over_a_store_brings_back_its_answers(opened: Opened, tmp_path: Path) -> None:
+    """Also under the graphs of later rows, which have the same identity: they are of another history."""
+    store = opened(**GRAPHS)
+    for i in range(4):
+        store.add_batch(vectors(60, i), None, [f"{i}-{n:02d}" for n in range(60)])
+        sealed(store)
+    before = _answers(store)
+    identity = store._rows.identity
+    made = store.backup(tmp_path / "copy")
+    for i in range(4):
+        store.add_batch(vectors(60, 50 + i), None, [f"{i}-{n:02d}" for n in range(60)])
+        sealed(store)
+    assert _answers(store) != before
+    with pytest.raises(StoreLockedError):
+        restore(made.path, tmp_path / "store", force=True)
+    store.close()
+
+    aside = restore(made.path, tmp_path / "store", force=True)
+    assert aside is not None
+    shutil.copytree(aside / "index", tmp_path / "store" / "index")
+    restored = opened(**GRAPHS)
+    assert restored._rows.identity == identity
+    assert restored.count() == 240
+    for query in vectors(5, 99):
+        assert_same(restored.search(query, 10), brute_force(restored, query, 10))
+    assert [[uid for uid, _ in found] for found in _answers(restored)] == [
+        [uid for uid, _ in found] for found in before
+    ]
+    with FAISSVectorStore(DIM, aside) as old:
+        assert old.get(["0-00"])[0].vector.tolist() == vectors(60, 50)[0].tolist()
+
+
+def test_a_target_that_is_not_empty_is_left_alone(opened: Opened, tmp_path: Path) -> None:
+    """By a backup always, by a restore unless it is forced; an empty folder is fine."""
+    store = opened()
+    store.add_batch(vectors(5))
+    full, empty = tmp_path / "full", tmp_path / "empty"
+    full.mkdir()
+    empty.mkdir()
+    (full / "notes.txt").write_text("mine")
+    with pytest.raises(StoreError, match="not empty"):
+        store.backup(full)
+    store.backup(empty)
+    with pytest.raises(StoreError, match="not empty"):
+        restore(empty, full)
+    assert _beside(full) == {"notes.txt"}
+    aside = restore(empty, full, force=True)
+    assert aside is not None
+    assert _beside(aside) == {"notes.txt"}
+    assert restore(empty, tmp_path / "new" / "folder") is None
+    with FAISSVectorStore(DIM, tmp_path / "new" / "folder") as restored:
+        assert restored.count() == 5
+    with pytest.raises(StoreError, match="no store"):
+        back_up(tmp_path / "nowhere", tmp_path / "copy")
+    assert _beside(tmp_path) == {"store", "full", "empty", "new", aside.name}
+
+
+@pytest.mark.parametrize("damage", ["flipped", "truncated", "missing", "manifest", "elsewhere", "newer"])
+def test_a_damaged_backup_is_refused(opened: Opened, tmp_path: Path, damage: str) -> None:
+    """Whatever is wrong with it: the store it should replace is as it was."""
+    store = opened()
+    store.add_batch(vectors(500))
+    store.backup(tmp_path / "copy")
+    store.add_batch(vectors(5))
+    store.close()
+    database, manifest = tmp_path / "copy" / "memory.sqlite3", tmp_path / "copy" / MANIFEST
+    content = bytearray(database.read_bytes())
+    told = json.loads(manifest.read_text())
+    if damage == "flipped":
+        content[len(content) // 2] ^= 1
+        database.write_bytes(content)
+    elif damage == "truncated":
+        database.write_bytes(content[:-1])
+    elif damage == "missing":
+        database.unlink()
+    elif damage == "manifest":
+        manifest.write_text(manifest.read_text()[:-40])
+    elif damage == "elsewhere":
+        told["files"][0]["name"] = "../memory.sqlite3"
+        manifest.write_text(json.dumps(told))
+    else:
+        told["files"][0]["schema"] = 1_000
+        manifest.write_text(json.dumps(told))
+    error = StoreError if damage == "newer" else CorruptStoreError
+    with pytest.raises(error, match="backup"):
+        restore(tmp_path / "copy", tmp_path / "store", force=True)
+    assert opened().count() == 505
+    assert _beside(tmp_path) == {"store", "copy"}
+
+
+def test_a_damaged_store_is_not_backed_up(opened: Opened, tmp_path: Path) -> None:
+    """A copy that cannot be read through is no backup."""
+    store = opened()
+    store.add_batch(vectors(500))
+    store.close()
+    database = tmp_path / "store" / "memory.sqlite3"
+    content = bytearray(database.read_bytes())
+    content[3 * 8192 : 12 * 8192] = bytes(9 * 8192)
+    database.write_bytes(content)
+    with pytest.raises(CorruptStoreError):
+        back_up(tmp_path / "store", tmp_path / "copy")
+    assert _beside(tmp_path) == {"store"}
+
+
+@pytest.fixture
+def large(opened: Opened) -> FAISSVectorStore:
+    """A store of several megabytes: its backup takes several steps."""
+    store = opened()
+    store.add_batch(vectors(1_000), [{"filling": "x" * 8_000}] * 1_000)
+    return store
+
+
+async def test_a_cancelled_backup_leaves_nothing_behind(large: FAISSVectorStore, tmp_path: Path) -> None:
+    """It is given up at the next step; the store goes on, and the next one succeeds."""
+    store = large
+    loop = asyncio.get_running_loop()
+    begun, go_on = asyncio.Event(), threading.Event()
+
+    def on_copied(done: int, total: int) -> None:
+        loop.call_soon_threadsafe(begun.set)
+        go_on.wait()
+
+    task = asyncio.ensure_future(store.abackup(tmp_path / "copy", on_copied=on_copied))
+    await begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    go_on.set()
+    made = await store.abackup(tmp_path / "other")
+    assert made.records == 1_000
+    await store.aclose()  # the reader that gave up has ended
+    assert {path.name for path in await asyncio.to_thread(tmp_path.iterdir)} == {"store", "other"}
+
+
+def test_closing_the_store_gives_a_backup_up(large: FAISSVectorStore, tmp_path: Path) -> None:
+    """Who waits for it is told."""
+    store = large
+    closing: list[threading.Thread] = []
+
+    def on_copied(done: int, total: int) -> None:
+        if not closing:
+            closing.append(threading.Thread(target=store.close))
+            closing[0].start()
+            while not store.closed:
+                closing[0].join(0.001)
+
+    with pytest.raises(ResourceClosedError):
+        store.backup(tmp_path / "copy", on_copied=on_copied)
+    closing[0].join()
+    assert _beside(tmp_path) == {"store"}
+
+
+def test_what_a_killed_one_left_is_cleared(opened: Opened, tmp_path: Path) -> None:
+    """The unfinished folder of an earlier attempt is begun anew."""
+    store = opened()
+    store.add_batch(vectors(5))
+    left = tmp_path / ".copy.part"
+    (left / "deep").mkdir(parents=True)
+    (left / "memory.sqlite3").write_bytes(b"half")
+    (left / "deep" / "file").write_bytes(b"half")
+    assert store.backup(tmp_path / "copy").records == 5
+    assert _beside(tmp_path / "copy") == {"memory.sqlite3", MANIFEST}
+    assert _beside(tmp_path) == {"store", "copy"}
