@@ -9,7 +9,23 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import generation, imports, lag, memory, quality, report, retrieval, writes
+from benchmarks import (
+    beside,
+    filters,
+    generation,
+    hybrid,
+    imports,
+    ingest,
+    lag,
+    memory,
+    million,
+    opening,
+    quality,
+    report,
+    retrieval,
+    searching,
+    writes,
+)
 from benchmarks.lag import SampledLoop, lag_row
 from benchmarks.locomo import conversations
 from benchmarks.measure import Bench, Row
@@ -22,25 +38,35 @@ GROUPS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "imports": imports.rows,
     "generation": generation.rows,
     "quality": quality.rows,
+    "hybrid": hybrid.rows,
     "memory": memory.rows,
+    "search100k": searching.rows,
+    "filters": filters.rows,
+    "opening": opening.rows,
+    "ingest": ingest.rows,
+    "beside": beside.rows,
     "lag": lag.rows,
+    "million": million.rows,
 }
+BY_DEFAULT = [name for name in GROUPS if name != "million"]
+"""Building a million takes most of an hour: only when asked for."""
 
 
 def main() -> None:
     """Run the chosen groups one after another."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure beside references and peers.")
-    parser.add_argument(
-        "--only", nargs="+", choices=GROUPS, default=list(GROUPS), metavar="GROUP", help=" ".join(GROUPS)
-    )
-    parser.add_argument("--quick", action="store_true", help="under two minutes; the figures mean less")
+    parser.add_argument("--only", nargs="+", choices=GROUPS, default=BY_DEFAULT, metavar="GROUP", help=" ".join(GROUPS))
+    parser.add_argument("--quick", action="store_true", help="a few minutes; the figures mean less")
     parser.add_argument("--json", type=Path, help="where to write the results (default: benchmarks/results/TIME.json)")
+    parser.add_argument(
+        "--store-folder", type=Path, help="where large stores are kept for the next run (default: built and removed)"
+    )
     arguments = parser.parse_args()
     for model in (DEFAULT_EMBEDDING_MODEL, DEFAULT_GENERATION_MODEL):
         pull(model)  # nothing to do when it is there
     began, load_before, others = time.perf_counter(), report.load_average(), report.OtherWork()
     data, source = conversations()
-    rows = _measure(arguments.only, arguments.quick, data)
+    rows = _measure(arguments.only, data, quick=arguments.quick, kept=arguments.store_folder)
     took_s = time.perf_counter() - began
     path = arguments.json or report.RESULTS / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}.json"
     about = {
@@ -63,7 +89,7 @@ def main() -> None:
     report.print_table(rows, lines)
 
 
-def _measure(names: list[str], quick: bool, data: list) -> list[Row]:
+def _measure(names: list[str], data: list, *, quick: bool, kept: Path | None) -> list[Row]:
     report.RESULTS.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
     loop = SampledLoop()
@@ -72,7 +98,7 @@ def _measure(names: list[str], quick: bool, data: list) -> list[Row]:
     with tempfile.TemporaryDirectory(prefix="stores-", dir=report.RESULTS) as folder:
         for name in names:
             began, sampled, others = time.perf_counter(), len(loop.lags_ms), report.OtherWork()
-            for row in GROUPS[name](Bench(quick=quick, folder=Path(folder), loop=loop, conversations=data)):
+            for row in GROUPS[name](Bench(quick, Path(folder), loop, data, kept)):
                 rows.append(row)
                 print(f"{row.work}: {row.ours} {row.ratio}", flush=True)
             if len(loop.lags_ms) > sampled:

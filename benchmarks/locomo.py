@@ -74,6 +74,16 @@ def distinct_questions(found: list[Conversation]) -> list[tuple[str, str]]:
     return pairs
 
 
+def sentence(number: int) -> str:
+    """About 100 characters in which many numbers share words, and every number differs."""
+    parts = []
+    for words in (_DID, _THINGS, _TIMES, _PLACES, _THOUGHTS, _PEOPLE):
+        parts.append(words[number * 7919 // 64 % len(words)])
+        number = number * 31 + 17
+    did, thing, when, where, thought, who = parts
+    return f"{who} {did} the {thing} number {number % 1_000_003} {when}, on the way back from {where}. {thought}"
+
+
 def _read(name: str, found: dict) -> Conversation:
     turns = []
     for session, said in found["conversation"].items():

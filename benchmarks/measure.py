@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from typing import TypeVar
@@ -19,6 +19,7 @@ from benchmarks.lag import SampledLoop
 from benchmarks.locomo import Conversation
 
 T = TypeVar("T")
+Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +31,14 @@ class Bench:
         folder: an empty folder on a real disk, for stores.
         loop: runs coroutines while it samples the event loop's lag.
         conversations: the data.
+        kept: where large stores are built, and found again by a later run; None builds them in `folder`.
     """
 
     quick: bool
     folder: Path
     loop: SampledLoop
     conversations: list[Conversation]
+    kept: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,19 +94,67 @@ class Rates:
         )
 
 
+def against_all(
+    work: str,
+    ours: list[float],
+    others: Mapping[str, list[float]],
+    target: float,
+    *,
+    at_least_per_s: float | None = None,
+) -> Row:
+    """One line against several: the ratio is the lowest of all, and that one is named first."""
+    pairs = {name: Rates(ours, theirs) for name, theirs in others.items()}
+    nearest, *rest = sorted(pairs, key=lambda name: pairs[name].ratio)
+    row = pairs[nearest].row(work, nearest, target, at_least_per_s=at_least_per_s)
+    return replace(
+        row,
+        reference="; ".join([row.reference, *(f"{median(others[name]):,.0f}/s {name}" for name in rest)]),
+        details={
+            **row.details,
+            "reference_per_s": dict(others),
+            "ratio": {name: pair.ratio for name, pair in pairs.items()},
+        },
+    )
+
+
 def alternate(rounds: int, ours: Callable[[], float], reference: Callable[[], float]) -> Rates:
     """Measure both in turn, each first as often as second; both return things done each second."""
-    rates = Rates([], [])
+    return Rates(**in_turn(rounds, {"ours": ours, "reference": reference}))
+
+
+def in_turn(rounds: int, sides: Mapping[Key, Callable[[], float]]) -> dict[Key, list[float]]:
+    """Measure all sides in turn, every round beginning with another one; returns what each measured, by round."""
+    names = list(sides)
+    found: dict[Key, list[float]] = {name: [] for name in names}
     for i in range(rounds):
-        for mine in (True, False) if i % 2 == 0 else (False, True):
-            (rates.ours if mine else rates.reference).append(ours() if mine else reference())
-    return rates
+        first = i % len(names)
+        for name in (*names[first:], *names[:first]):
+            found[name].append(sides[name]())
+    return found
 
 
 def rate(count: int, work: Callable[[], object]) -> float:
     """Do `work`, which does `count` things; returns how many a second."""
     began = time.perf_counter()
     work()
+    return count / (time.perf_counter() - began)
+
+
+def within(seconds: float, items: Iterable[T]) -> Iterator[T]:
+    """The items until the time is up; at least one."""
+    until = time.perf_counter() + seconds
+    for item in items:
+        yield item
+        if time.perf_counter() >= until:
+            return
+
+
+def rate_within(seconds: float, items: Iterable[T], work: Callable[[T], object], *, each: int = 1) -> float:
+    """Do `work` for as many items as there is time for, `each` of which is so many things; returns things a second."""
+    began, count = time.perf_counter(), 0
+    for item in within(seconds, items):
+        work(item)
+        count += each
     return count / (time.perf_counter() - began)
 
 

@@ -20,7 +20,7 @@ RESULTS = Path(__file__).resolve().parent / "results"
 _COLUMNS = ("work", "ours", "reference", "ratio", "target", "reached")
 _PACKAGES = (
     *("super-advanced-agents", "onnxruntime", "tokenizers", "faiss-cpu", "numpy", "xllamacpp"),
-    *("torch", "sentence-transformers", "chromadb"),
+    *("pyroaring", "tantivy", "torch", "sentence-transformers", "chromadb", "lancedb", "qdrant-edge-py"),
 )
 _REACHED = {True: "[green]yes[/]", False: "[red]no[/]", None: ""}
 

@@ -1,0 +1,76 @@
+"""Stores that several groups search: built once for a run, each by a program of its own, or found from an earlier run.
+
+`python -m benchmarks.prepared ENGINE FOLDER ROWS` builds one.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from benchmarks import programs
+from benchmarks.engines import ENGINES
+from benchmarks.measure import Bench, Row
+from benchmarks.vectors import blocks
+
+
+def engines(bench: Bench, rows: int, names: Iterable[str]) -> tuple[Path, list[str], dict[str, str]]:
+    """Have stores of so many rows.
+
+    Returns:
+        the folder that holds one folder an engine, the names of those that are there, and for each of the others the
+        package that is not installed.
+    """
+    folder = (bench.kept or bench.folder) / f"{rows}"
+    there, missing = [], {}
+    for name in names:
+        report = folder / f"{name}.json"
+        if not report.exists():
+            print(f"  building {rows:,} rows in {name}", flush=True)
+            shutil.rmtree(folder / name, ignore_errors=True)
+            (folder / name).mkdir(parents=True)
+            found = programs.run("benchmarks.prepared", name, folder / name, rows)
+            if "missing" in found:
+                missing[name] = found["missing"]
+                continue
+            report.write_text(json.dumps(found) + "\n", encoding="utf-8")
+        there.append(name)
+    return folder, there, missing
+
+
+def rows_of_missing(work: str, missing: dict[str, str]) -> Iterator[Row]:
+    """A row for each peer that is not installed."""
+    for name in missing:
+        yield Row(work, "", f"{ENGINES[name].title} is not installed", target="ahead")
+
+
+def built(folder: Path, names: Iterable[str]) -> dict[str, object]:
+    """What building each of them took."""
+    return {name: json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) for name in names}
+
+
+def build(name: str, folder: Path, rows: int) -> dict[str, object]:
+    """Build one store by calls of the size that the engine likes; returns what it took."""
+    try:
+        engine = ENGINES[name](folder)
+    except ImportError as exc:
+        return {"missing": exc.name or str(exc)}
+    adding_s = 0.0
+    for first, vectors in blocks(rows):
+        began = time.perf_counter()
+        for start in range(0, len(vectors), engine.bulk):
+            engine.add(first + start, vectors[start : start + engine.bulk])
+        adding_s += time.perf_counter() - began
+    began = time.perf_counter()
+    engine.finish()
+    finishing_s = time.perf_counter() - began
+    engine.close()
+    return {"rows": rows, "adding_s": round(adding_s, 2), "indexing_s": round(finishing_s, 2)}
+
+
+if __name__ == "__main__":
+    print(json.dumps(build(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))))
