@@ -1,0 +1,71 @@
+"""`saa backup` and `saa restore`: everything that lasts, copied whole and put back whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from super_advanced_agents.cli.options import DATA_DIR, AsJson, DataDir
+from super_advanced_agents.cli.output import emit, reported, say
+from super_advanced_agents.cli.session import bar
+
+DATABASES = ("store/memory.sqlite3",)
+"""What lasts in a data folder; the store's indexes are made anew from its rows."""
+
+
+@reported
+def backup(
+    *,
+    target: Annotated[Path, typer.Argument(help="A new folder; it can be used as --data-dir as it is.")],
+    data_dir: DataDir = DATA_DIR,
+    as_json: AsJson = False,
+) -> None:
+    """Copy everything that lasts into a new folder, also while a server or another command is writing."""
+    from super_advanced_agents.stores.faiss.backup import back_up
+
+    with _copy_bar() as on_copied:
+        made = back_up(data_dir, target, databases=DATABASES, on_copied=on_copied)
+    size_bytes = sum(file.size_bytes for file in made.files)
+    if as_json:
+        emit({"path": str(made.path), "records": made.records, "size_bytes": size_bytes, "created_at": made.created_at})
+    else:
+        say(f"Backed up {made.records} memories ({size_bytes / 2**20:.1f} MiB) to {made.path}.")
+
+
+@reported
+def restore(
+    *,
+    source: Annotated[Path, typer.Argument(help="A folder that `saa backup` made.")],
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace a data folder that is not empty; it is kept beside the new one.")
+    ] = False,
+    data_dir: DataDir = DATA_DIR,
+    as_json: AsJson = False,
+) -> None:
+    """Put a backup in the place of the data folder, checked first; a damaged one changes nothing."""
+    from super_advanced_agents.stores.faiss.backup import DATABASES as OF_A_STORE
+    from super_advanced_agents.stores.faiss.backup import read_backup
+    from super_advanced_agents.stores.faiss.restoring import restore as put_back
+
+    found = read_backup(source)
+    of_a_store = {file.name for file in found.files} <= {*OF_A_STORE}  # as `FAISSVectorStore.backup` makes it
+    aside = put_back(source, data_dir / "store" if of_a_store else data_dir, force=force)
+    if as_json:
+        emit({"records": found.records, "data_dir": str(data_dir), "kept": None if aside is None else str(aside)})
+        return
+    kept = "" if aside is None else f" What was there is now {aside}."
+    say(f"Restored {found.records} memories to {data_dir}.{kept}")
+
+
+@contextmanager
+def _copy_bar() -> Iterator[Callable[[int, int], None] | None]:
+    with bar(unit="bytes") as progress:
+        if progress is None:
+            yield None
+            return
+        task = progress.add_task("backing up", total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
