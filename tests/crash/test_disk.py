@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,14 +20,15 @@ DIM = 64
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 6 MiB."""
+    """A file system of 16 MiB, ten of them taken."""
     place = tmp_path / "disk"
     place.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", place], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", place], capture_output=True, check=False
     )
     if mounted.returncode:
         pytest.skip(f"mounting a small file system needs privileges: {mounted.stderr.decode().strip()}")
+    (place / "others").write_bytes(bytes(10 * 1024 * 1024))
     yield place
     subprocess.run(["umount", "--lazy", place], check=True)
 
@@ -147,14 +147,15 @@ def test_what_is_no_folder_or_no_store_is_told(tmp_path: Path) -> None:
     FAISSVectorStore(DIM, tmp_path / "store").close()
 
 
-def test_a_failed_flush_stops_writes_until_reopened(start_child: StartChild, tmp_path: Path) -> None:
+def test_a_failed_flush_stops_writes_until_reopened(
+    start_child: StartChild, shims: Callable[[str], Path], tmp_path: Path
+) -> None:
     """After EIO nobody knows what the disk holds, so no write is told until the store was opened again."""
-    if shutil.which("gcc") is None:
-        pytest.skip("planting a failing fsync needs gcc")
-    shim = tmp_path / "failing_sync.so"
-    subprocess.run(["gcc", "-shared", "-fPIC", "-o", shim, Path(__file__).with_name("failing_sync.c")], check=True)
     child = start_child(
-        "failing_disk.py", tmp_path / "store", LD_PRELOAD=str(shim), FAIL_SYNC=str(tmp_path / "failing")
+        "failing_disk.py",
+        tmp_path / "store",
+        LD_PRELOAD=str(shims("failing_sync")),
+        FAIL_SYNC=str(tmp_path / "failing"),
     )
     out, err = child.communicate(timeout=60)
     assert child.returncode == 0, err

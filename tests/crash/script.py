@@ -1,0 +1,200 @@
+"""Thirty operations that are the same in every run, and what a store holds after each of them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+from super_advanced_agents import FAISSVectorStore
+from super_advanced_agents.types import Record, Vector
+
+DIM = 8
+NAMESPACES = ("one", "two")
+GROUPS = 5
+NAMES = [f"n{i:02d}" for i in range(60)]
+KINDS = [
+    "batch",
+    "batch",
+    "one",
+    "replace",
+    "delete",
+    "batch",
+    "expire",
+    "batch",
+    "remove",
+    "replace",
+    "reopen",
+    "batch",
+    "one",
+    "delete",
+    "everywhere",
+    "batch",
+    "replace",
+    "expire",
+    "batch",
+    "delete",
+    "reopen",
+    "remove",
+    "batch",
+    "one",
+    "replace",
+    "delete",
+    "batch",
+    "expire",
+    "batch",
+    "everywhere",
+]
+
+State = dict[tuple[str, str], int]
+"""For each (namespace, uid) the tag it holds; everything else of a record follows from its tag."""
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One call on a store; what it writes follows from the tags."""
+
+    kind: str
+    namespace: str
+    names: list[str]
+    tags: list[int]
+    group: int
+
+
+def vector(tag: int) -> Vector:
+    """The vector of a tag: different tags, different vectors."""
+    return np.random.default_rng(tag).standard_normal(DIM).astype(np.float32)
+
+
+def metadata(tag: int) -> dict[str, Any]:
+    """The metadata of a tag."""
+    return {"tag": tag, "group": tag % GROUPS, "text": f"text number{tag}"}
+
+
+def operations() -> list[Operation]:
+    """The script; each operation but `reopen` changes something."""
+    rng = random.Random(11)  # a plan, not a secret
+    made: list[Operation] = []
+    state: State = {}
+    for i, kind in enumerate(KINDS):
+        after = state
+        while after == state:
+            namespace, size = rng.choice(NAMESPACES), {"batch": 20, "one": 1, "delete": 4}.get(kind, 8)
+            there = [name for space, name in state if space == namespace]
+            names = rng.sample(NAMES if kind in ("batch", "one") or len(there) < size else there, size)
+            tags = [1_000 * (i + 1) + GROUPS * k + rng.randrange(GROUPS) for k in range(size)]
+            operation = Operation(kind, namespace, names, tags, rng.randrange(GROUPS))
+            after = applied(state, operation)
+            if kind == "reopen":
+                break
+        made.append(operation)
+        state = after
+    return made
+
+
+def applied(state: State, operation: Operation) -> State:
+    """What is held after one more operation."""
+    named = {(operation.namespace, name): tag for name, tag in zip(operation.names, operation.tags, strict=True)}
+    match operation.kind:
+        case "batch" | "one" | "replace":
+            return {**state, **named}
+        case "delete" | "expire":
+            return {key: tag for key, tag in state.items() if key not in named}
+        case "remove" | "everywhere":
+            where = NAMESPACES if operation.kind == "everywhere" else (operation.namespace,)
+            return {k: tag for k, tag in state.items() if k[0] not in where or tag % GROUPS != operation.group}
+        case _:
+            return state
+
+
+def states() -> list[State]:
+    """What is held before the first operation and after each."""
+    found: list[State] = [{}]
+    for operation in operations():
+        found.append(applied(found[-1], operation))
+    return found
+
+
+def carry_out(store: FAISSVectorStore, operation: Operation) -> None:
+    """Call the store; `reopen` is the caller's."""
+    match operation.kind:
+        case "one":
+            store.add(
+                vector(operation.tags[0]),
+                metadata(operation.tags[0]),
+                operation.names[0],
+                namespace=operation.namespace,
+            )
+        case "batch" | "replace" | "expire":
+            store.add_batch(
+                [vector(tag) for tag in operation.tags],
+                [metadata(tag) for tag in operation.tags],
+                operation.names,
+                namespace=operation.namespace,
+                expires_in_s=[0.001 if operation.kind == "expire" else 3_600.0] * len(operation.names),
+            )
+        case "delete":
+            store.delete(operation.names, namespace=operation.namespace)
+        case "remove":
+            store.delete(where={"group": operation.group}, namespace=operation.namespace)
+        case "everywhere":
+            store.delete(where={"group": operation.group})
+
+
+def held(store: FAISSVectorStore) -> State:
+    """What a store holds, read in every way; fails when the ways disagree or a value is not the one written."""
+    records: list[Record] = []
+    while page := store.scan(after=records[-1].uid if records else None, limit=50):
+        records += page
+    state = {(record.namespace, record.uid): _tag(record) for record in records}
+    assert len(state) == len(records), "a record is there twice"
+    known = sorted({uid for _, uid in state} | set(NAMES))
+    _same(store.get(known), state)
+    assert store.count() == len(state)
+    for namespace in NAMESPACES:
+        inside = {key: tag for key, tag in state.items() if key[0] == namespace}
+        _same(store.get(known, namespace=namespace), inside)
+        assert store.count(namespace=namespace) == len(inside)
+        assert _found(store, namespace=namespace) == sorted((uid, tag) for (_, uid), tag in inside.items())
+    for group in range(GROUPS):
+        chosen = sorted((uid, tag) for (_, uid), tag in state.items() if tag % GROUPS == group)
+        assert store.count({"group": group}) == len(chosen)
+        assert _found(store, where={"group": group}) == chosen
+    for (_, uid), tag in sorted(state.items())[::5]:
+        nearest, *_ = store.search(vector(tag), 3)
+        assert (nearest.uid, nearest.metadata) == (uid, metadata(tag))
+        assert nearest.score == pytest.approx(1.0, abs=1e-5)
+    return state
+
+
+def _tag(record: Record) -> int:
+    tag = record.metadata["tag"]
+    assert isinstance(tag, int)
+    assert record.metadata == metadata(tag)
+    np.testing.assert_array_equal(record.vector, vector(tag))
+    return tag
+
+
+def _same(records: Sequence[Record], state: State) -> None:
+    found = {(record.namespace, record.uid): _tag(record) for record in records}
+    assert len(found) == len(records)
+    assert found == state
+
+
+def _found(store: FAISSVectorStore, **options: Any) -> list[tuple[str, int]]:
+    """(uid, tag) of everything a search finds, each with the score of its own vector."""
+    query = np.ones(DIM, dtype=np.float32)
+    matches = store.search(query, 1_000, **options)
+    for match in matches:
+        own = vector(_int(match.metadata["tag"]))
+        assert match.score == pytest.approx(float(own @ query / np.linalg.norm(own) / np.linalg.norm(query)), abs=1e-5)
+    return sorted((match.uid, _int(match.metadata["tag"])) for match in matches)
+
+
+def _int(value: object) -> int:
+    assert isinstance(value, int)
+    return value
