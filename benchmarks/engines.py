@@ -25,13 +25,14 @@ _BUSY = ("sealing", "merging", "compacting")
 class Engine(ABC):
     """One engine over one folder, which it makes or finds again.
 
-    `how` says in which way it is used, for the table's details; `packages` are loaded when one is made; `bulk` is how
-    many rows a call takes while loading.
+    `how` says in which way it is used, for the table's details; `packages` are loaded when one is made; `lasting` says
+    what of `add` and `sync` outlives a power failure; `bulk` is how many rows a call takes while loading.
     """
 
     title: ClassVar[str]
     how: ClassVar[str]
     packages: ClassVar[tuple[str, ...]] = ()
+    lasting: ClassVar[str] = "each call is synced"
     bulk: ClassVar[int] = 1_000
 
     @abstractmethod
@@ -57,6 +58,10 @@ class Engine(ABC):
     async def aone(self, query: Vector, group: int | None = None) -> Any:
         """`one` for an event loop: in a thread, where the engine offers nothing for asyncio."""
         return await asyncio.to_thread(self.one, query, group)
+
+    def sync(self) -> None:
+        """After a call of `add`: have it outlive a power failure, where the engine leaves that to its user."""
+        return
 
     def finish(self) -> None:
         """After the last row: build the index, or wait for it."""
@@ -104,6 +109,7 @@ class RawFaiss(Engine):
 
     title = "raw FAISS HNSW"
     packages = ("faiss",)
+    lasting = "nothing is kept"
     how = "IndexHNSWFlat, M = 32, efConstruction = 80, inner product; arrays of numbers and scores"
     bulk = 10_000
 
@@ -207,6 +213,7 @@ class Lance(Engine):
 
     title = "LanceDB"
     packages = ("lancedb", "pyarrow")
+    lasting = "nothing is synced"
     how = (
         "embedded table, loaded as Arrow, optimize(), then HNSW without quantization (its index of highest recall) "
         "in one partition with the default m 20 and ef_construction 300, cosine; bitmap index on the filtered "
@@ -284,6 +291,7 @@ class Qdrant(Engine):
 
     title = "qdrant-edge"
     packages = ("qdrant_edge",)
+    lasting = "flush() after each call"
     how = (
         "EdgeShard, default HNSW (m 16, ef_construct 100), one segment after optimize(), payload in memory, "
         "integer index on the filtered field from the beginning; asyncio by threads, since it has nothing for it"
@@ -309,6 +317,9 @@ class Qdrant(Engine):
         numbered = zip(vectors.tolist(), payloads(start, len(vectors)), strict=True)
         points = [self._edge.Point(i, vector, payload) for i, (vector, payload) in enumerate(numbered, start)]
         self._shard.update(self._edge.UpdateOperation.upsert_points(points))
+
+    def sync(self) -> None:
+        self._shard.flush()  # update() survives a killed process, but writes its log without syncing
 
     def finish(self) -> None:
         self._shard.optimize()

@@ -49,6 +49,8 @@ def measure(folder: Path, count: int, quick: bool, names: list[str]) -> list[Row
     until_quiet(ours.store)
     recalls = {name: _recall(engine, queries[:_PROOFS], count) for name, engine in engines.items()}
     loop = SampledLoop()
+    for engine in engines.values():
+        loop.run(engine.aone(queries[0], _GROUP))  # an asynchronous client is opened now
     found: list[Row] = []
     for kind, groups in (("one filter", repeat(_GROUP)), ("100 filters in turn", cycle(range(vectors.GROUPS)))):
         sides: dict[tuple[str, str], Callable[[], float]] = {}
@@ -68,24 +70,41 @@ def _rows(
 ) -> Iterator[Row]:
     """Each engine in the way that serves it best, which is the figure; then way by way."""
     best = {name: max(_WAYS, key=lambda way: median(rates[name, way])) for name in names}
-    per_s = {name: {way: rates[name, way] for way in _WAYS} for name in names}
-    about = {"recall": recalls, "per_s": per_s, "how": {name: ENGINES[name].how for name in names}}
-    peers = [name for name in names if name != "ours"]
-    for label, way_of in (("best way of each", best), *((way, dict.fromkeys(names, way)) for way in _WAYS)):
-        others = {
-            f"{ENGINES[name].title} ({way_of[name]}, recall {recalls[name]:.3f})": rates[name, way_of[name]]
-            for name in peers
-        }
-        if others:
-            mine = rates["ours", way_of["ours"]]
-            row = against_all(f"{work}, {label}", mine, others, 1.0, at_least_per_s=_PER_S if way_of is best else None)
-            yield replace(
-                row,
-                ours=f"{row.ours} ({way_of['ours']}, recall {recalls['ours']:.3f})",
-                target=f"{row.target}, recall 1",
-                reached=bool(row.reached) and recalls["ours"] > _WHOLE,
-                details={**row.details, **about},
-            )
+    about: dict[str, object] = {
+        "recall": recalls,
+        "per_s": {name: {way: rates[name, way] for way in _WAYS} for name in names},
+        "how": {name: ENGINES[name].how for name in names},
+    }
+    yield from _row(f"{work}, best way of each", best, rates, about, _PER_S)
+    for way in _WAYS:
+        yield from _row(f"{work}, {way}", dict.fromkeys(names, way), rates, about, None)
+
+
+def _row(
+    work: str,
+    way_of: dict[str, str],
+    rates: dict[tuple[str, str], list[float]],
+    about: dict[str, object],
+    at_least_per_s: float | None,
+) -> Iterator[Row]:
+    recalls = about["recall"]
+    assert isinstance(recalls, dict)
+
+    def said(name: str) -> str:
+        way = way_of[name] if len(set(way_of.values())) > 1 else ""
+        lacking = f"recall {recalls[name]:.3f}" if recalls[name] < _WHOLE else ""
+        return f" ({', '.join(filter(None, (way, lacking)))})" if way or lacking else ""
+
+    others = {ENGINES[name].title + said(name): rates[name, way_of[name]] for name in way_of if name != "ours"}
+    if others:
+        row = against_all(work, rates["ours", way_of["ours"]], others, 1.0, at_least_per_s=at_least_per_s)
+        yield replace(
+            row,
+            ours=row.ours + said("ours"),
+            target=f"{row.target}, recall 1",
+            reached=bool(row.reached) and recalls["ours"] >= _WHOLE,
+            details={**row.details, **about},
+        )
 
 
 def _recall(engine: Engine, queries: Matrix, count: int) -> float:

@@ -90,8 +90,8 @@ def _together(bench: Bench, total: int) -> Row:
 
 
 def _beside_peers(bench: Bench, total: int) -> Iterator[Row]:
-    """The same rows into each engine from nothing; what each does before it returns is its own affair."""
-    work = f"add_batch of {BATCH:,}, 0 to {total:,} rows"
+    """The same rows into each engine from nothing, each call as lasting as the engine can make it."""
+    work = f"add_batch of {BATCH:,}, durable where the engine can, 0 to {total:,} rows"
     calls = [call for step in _steps(total, total) for call in step]
     folders = (bench.folder / f"ingest-{i}" for i in numbers_from())
     sides: dict[str, Callable[[], float]] = {"ours": lambda: _ours(next(folders), calls)}
@@ -106,9 +106,9 @@ def _beside_peers(bench: Bench, total: int) -> Iterator[Row]:
             continue
         sides[name] = lambda name=name: _theirs(name, next(folders), calls)
     rates = in_turn(1 if bench.quick else 3, sides)
-    others = {PEERS[name].title: rates[name] for name in PEERS if name in rates}
+    others = {f"{PEERS[name].title} ({PEERS[name].lasting})": rates[name] for name in PEERS if name in rates}
     if others:
-        yield against_all(work, rates["ours"], others, 1.0)
+        yield against_all(work, rates["ours"], others, None)
     yield from prepared.rows_of_missing(work, missing)
 
 
@@ -126,6 +126,7 @@ def _theirs(name: str, folder: Path, calls: list[tuple[Matrix, list[Metadata]]])
     began, start = time.perf_counter(), 0
     for vectors, _ in calls:
         engine.add(start, vectors)
+        engine.sync()
         start += len(vectors)
     per_s = start / (time.perf_counter() - began)
     engine.close()

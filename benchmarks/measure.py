@@ -98,7 +98,7 @@ def against_all(
     work: str,
     ours: list[float],
     others: Mapping[str, list[float]],
-    target: float,
+    target: float | None,
     *,
     at_least_per_s: float | None = None,
 ) -> Row:
