@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Mapping, Sequence
+from dataclasses import astuple
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from super_advanced_agents import errors
 from super_advanced_agents.errors import InvalidInputError, SuperAdvancedAgentsError
-from super_advanced_agents.types import JSONValue, Match, Record
+from super_advanced_agents.types import ExplainedMatch, Explanation, JSONValue, Match, Record, Signal
 
 Value: TypeAlias = "JSONValue | Match | Record | NDArray[np.float32] | Sequence[Value] | Mapping[str, Value]"
 """What may travel: JSON, matches, records, arrays, and lists and dicts of them."""
@@ -39,7 +40,10 @@ class _Writer:
             self.blocks.append(block.tobytes())
             return {"$array": [offset, list(block.shape)]}
         if isinstance(value, Match):
-            return {"$match": [self.plain(value.metadata), value.score, value.uid]}
+            match: list[JSONValue] = [self.plain(value.metadata), value.score, value.uid]
+            if isinstance(value, ExplainedMatch):
+                return {"$explained": [*match, _plain(value.explanation)]}
+            return {"$match": match}
         if isinstance(value, Record):
             fields = {field: getattr(value, field) for field in Record.__dataclass_fields__}
             return {"$record": {name: self.plain(field) for name, field in fields.items()}}
@@ -68,9 +72,27 @@ class _Reader:
             return self._floats[offset : offset + size].reshape(shape).astype(np.float32)
         if tag == "$match":
             return Match(*(self.value(item) for item in content))  # type: ignore[arg-type]  # as they were encoded
+        if tag == "$explained":
+            metadata, score, uid, explanation = content
+            return ExplainedMatch(self.value(metadata), score, uid, _explanation(explanation))  # type: ignore[arg-type]
         if tag == "$record":
             return Record(**{name: self.value(item) for name, item in content.items()})  # type: ignore[arg-type]
         return {key: self.value(item) for key, item in content}
+
+
+def _plain(explanation: Explanation | None) -> JSONValue:
+    if explanation is None:
+        return None
+    return [[list(astuple(signal)) for signal in explanation.signals], _plain(explanation.retrieved)]
+
+
+def _explanation(plain: Any) -> Explanation:
+    signals, retrieved = plain
+    names = Signal.__dataclass_fields__
+    return Explanation(
+        signals=tuple(Signal(**dict(zip(names, signal, strict=True))) for signal in signals),
+        retrieved=None if retrieved is None else _explanation(retrieved),
+    )
 
 
 def encoded(value: Value) -> bytes:
