@@ -47,12 +47,15 @@ def _run(order: dict[str, Any]) -> None:
     DISK.disk_watch(order["folder"].encode(), order["log"].encode(), ctypes.c_long(order["crash_at"]), order["half"])
     store = _opened(order)
     for i, operation in enumerate(operations()):
+        if order["plant"] == "told too soon":
+            DISK.disk_mark(f"told {i + 1}".encode())
         if operation.kind == "reopen":
             store.close()
             store = _opened(order)
         else:
             carry_out(store, operation)
-        DISK.disk_mark(f"told {i + 1}".encode())
+        if order["plant"] != "told too soon":
+            DISK.disk_mark(f"told {i + 1}".encode())
         _settle()
     store.close()
     DISK.disk_mark(b"closed")

@@ -52,3 +52,15 @@ def test_a_kill_at_any_call_leaves_whole_operations(scripted: Scripted, campaign
         shutil.rmtree(folder)
     assert reached > len(chosen) * 0.9
     print(f"{index}: killed at {reached} of {calls} calls")
+
+
+def test_the_check_notices_a_write_told_too_soon(scripted: Scripted) -> None:
+    """With each operation acknowledged before it is begun, a kill in the next call shows one that is not there."""
+    _, log, _ = scripted.run("flat", plant="told too soon")
+    done = steps(log)
+    begun = next(i for i, step in enumerate(done) if step.path == "told 5")
+    calls = sum(step.kind != "!" for step in done[:begun])
+    folder, log, status = scripted.run("flat", plant="told too soon", crash_at=calls + 1)
+    assert status == signal.SIGKILL
+    with pytest.raises(AssertionError, match="not the state after operation 5"):
+        check(folder / "store", "flat", told(steps(log)))

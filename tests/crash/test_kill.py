@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
 import subprocess
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.crash.writers import DIM, WRITERS, vector
+from tests.crash.writers import BUFFER_ROWS, DIM, WRITERS, vector
 
 from super_advanced_agents import FAISSVectorStore
 
@@ -94,30 +95,59 @@ def _checked(states: list[State], expected: list[_Expected]) -> None:
 
 def test_kill_minus_nine_loses_nothing_told(start_child: StartChild, tmp_path: Path, campaign: int) -> None:
     """Twenty cycles on one store, a fifth of the kills while it is being opened again."""
-    rng = random.Random(7)
+    rng = random.Random(7)  # moments, not secrets
     states: list[State] = [{} for _ in range(WRITERS)]
-    told = 0
+    told = unopened = 0
+    opening_s = 0.05
+    writers = start_child("writers.py")
+    assert writers.stdin is not None
+    assert writers.stdout is not None
     for cycle in range(CYCLES * campaign):
         log = tmp_path / f"log-{cycle}"
-        if cycle % 5 == 4:
-            child = start_child("writers.py", tmp_path / "store", log, cycle)
-            time.sleep(rng.uniform(0.2, 1.2))  # some moment while it imports, opens or loads
-            child.send_signal(signal.SIGKILL)
-            child.communicate()
-        else:
-            child = start_child("writers.py", tmp_path / "store", log, cycle)
-            assert child.stdout is not None
-            assert child.stdout.readline() == "ready\n"
-            assert child.stdout.readline() == "begun\n"
-            time.sleep(rng.uniform(0.02, 0.5))  # some moment in the middle of writing
-            child.send_signal(signal.SIGKILL)
-            child.communicate()
-            told += log.read_text().count("<")
+        print(tmp_path / "store", log, cycle, file=writers.stdin, flush=True)
+        pid = int(writers.stdout.readline())
+        began = time.perf_counter()
+        if cycle % 5 != 4:
+            assert writers.stdout.readline() == "ready\n"
+            opening_s = time.perf_counter() - began
+            assert writers.stdout.readline() == "begun\n"
+        # some moment of its opening, or in the middle of writing
+        time.sleep(rng.uniform(0, opening_s) if cycle % 5 == 4 else rng.uniform(0.02, 0.3))
+        os.kill(pid, signal.SIGKILL)
+        lines = []
+        while (line := writers.stdout.readline()) != "gone\n":
+            assert line, writers.communicate()[1]
+            lines.append(line)
+        unopened += cycle % 5 == 4 and not lines
+        told += log.read_text().count("<") if log.exists() else 0
         expected = _expected(log, states) if log.exists() else [_Expected(state, None) for state in states]
-        with FAISSVectorStore(DIM, tmp_path / "store", index="hnsw", buffer_rows=64) as store:
+        with FAISSVectorStore(DIM, tmp_path / "store", index="hnsw", buffer_rows=BUFFER_ROWS) as store:
             states = _found(store)
         _checked(states, expected)
     assert told > 20 * campaign, "the writers were killed before they wrote anything worth checking"
+    assert unopened, "no child was killed before it had opened the store"
+    print(f"{told} writes told in {CYCLES * campaign} cycles; {unopened} were killed before the store was open")
+
+
+@pytest.mark.parametrize("moment", ["filled", "sealed"])
+def test_recovery_after_a_kill(start_child: StartChild, tmp_path: Path, campaign: int, moment: str) -> None:
+    """All that was told is there again: 100,000 rows in the campaign, which prints how long that takes."""
+    rows = 100_000 if campaign > 1 else 2_000
+    child = start_child("filled.py", tmp_path / "store", rows)
+    assert child.stdout is not None
+    assert child.stdout.readline() == "filled\n"
+    if moment == "sealed":
+        assert child.stdout.readline() == "sealed\n"
+    child.kill()
+    child.wait()
+    began = time.perf_counter()
+    with FAISSVectorStore(384, tmp_path / "store") as store:
+        assert store.count() == rows
+        counted_s = time.perf_counter() - began
+        assert len(store.search(np.ones(384), 10)) == 10
+        print(f"{rows} rows, killed when {moment}: counted after {counted_s:.2f} s,", end=" ")
+        print(f"searched after {time.perf_counter() - began:.2f} s; {store.stats()}")
+        assert len(store.get([f"{i:06d}" for i in range(0, rows, rows // 500)])) == 500
 
 
 def test_the_check_notices_a_lost_write() -> None:

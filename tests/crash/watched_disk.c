@@ -22,7 +22,7 @@
 #include <unistd.h>
 
 struct __attribute__((packed)) header {
-    char kind; /* Create, Write, Truncate, Sync, Rename, Unlink, Mkdir, rmDir, ! mark */
+    char kind; /* Create, Write, Truncate, Sync, Rename, Unlink, Mkdir, rmDir, x failed, ! mark */
     uint64_t inode;
     int64_t offset;
     uint32_t first;
@@ -72,6 +72,8 @@ void disk_mark(const char *text) {
     note_path('!', 0, text, "");
     pthread_mutex_unlock(&one_at_a_time);
 }
+
+static void note_failed(void) { note('x', 0, 0, "", 0, "", 0); }
 
 static void die(void) {
     syscall(SYS_kill, getpid(), SIGKILL);
@@ -144,8 +146,9 @@ static int opened(int dir, const char *path, int flags, mode_t mode) {
     if (!below(name) || (before && !(flags & O_TRUNC))) return (int)syscall(SYS_openat, dir, path, flags, mode);
     int dying = begin();
     int fd = (int)syscall(SYS_openat, dir, path, flags, mode);
-    if (fd >= 0 && !before) note_path('C', inode_of(fd), name, "");
-    if (fd >= 0 && before) note('T', before, 0, "", 0, "", 0);
+    if (fd < 0) note_failed();
+    else if (before) note('T', before, 0, "", 0, "", 0);
+    else note_path('C', inode_of(fd), name, "");
     end(dying);
     return fd;
 }
@@ -183,6 +186,8 @@ static ssize_t write_at(int fd, const void *data, size_t size, off_t offset) {
     if (done > 0) {
         off_t at = offset < 0 ? (off_t)syscall(SYS_lseek, fd, 0, SEEK_CUR) - done : offset;
         note('W', inode_of(fd), at, "", 0, data, (size_t)done);
+    } else {
+        note_failed();
     }
     end(dying);
     return done;
@@ -207,7 +212,7 @@ static int cut(int fd, off_t size) {
     if (!watched(fd)) return (int)syscall(SYS_ftruncate, fd, size);
     int dying = begin();
     int failed = (int)syscall(SYS_ftruncate, fd, size);
-    if (!failed) note('T', inode_of(fd), size, "", 0, "", 0);
+    failed ? note_failed() : note('T', inode_of(fd), size, "", 0, "", 0);
     end(dying);
     return failed;
 }
@@ -219,7 +224,7 @@ static int flush(int fd, long call) {
     if (!watched(fd)) return (int)syscall(call, fd);
     int dying = begin();
     int failed = (int)syscall(call, fd);
-    if (!failed) note('S', inode_of(fd), 0, "", 0, "", 0);
+    failed ? note_failed() : note('S', inode_of(fd), 0, "", 0, "", 0);
     end(dying);
     return failed;
 }
@@ -271,7 +276,7 @@ int renameat2(int from_dir, const char *from, int to_dir, const char *to, unsign
     if (!below(new)) return (int)syscall(SYS_renameat2, from_dir, from, to_dir, to, flags);
     int dying = begin();
     int failed = (int)syscall(SYS_renameat2, from_dir, from, to_dir, to, flags);
-    if (!failed) note_path('R', 0, old, new);
+    failed ? note_failed() : note_path('R', 0, old, new);
     end(dying);
     return failed;
 }
@@ -287,7 +292,7 @@ int unlinkat(int dir, const char *path, int flags) {
     if (!below(name)) return (int)syscall(SYS_unlinkat, dir, path, flags);
     int dying = begin();
     int failed = (int)syscall(SYS_unlinkat, dir, path, flags);
-    if (!failed) note_path(flags & AT_REMOVEDIR ? 'D' : 'U', 0, name, "");
+    failed ? note_failed() : note_path(flags & AT_REMOVEDIR ? 'D' : 'U', 0, name, "");
     end(dying);
     return failed;
 }
@@ -301,7 +306,7 @@ int mkdirat(int dir, const char *path, mode_t mode) {
     if (!below(name)) return (int)syscall(SYS_mkdirat, dir, path, mode);
     int dying = begin();
     int failed = (int)syscall(SYS_mkdirat, dir, path, mode);
-    if (!failed) note_path('M', inode_at(name), name, "");
+    failed ? note_failed() : note_path('M', inode_at(name), name, "");
     end(dying);
     return failed;
 }

@@ -17,7 +17,8 @@ class Step(NamedTuple):
     """One call that changed something, or a mark.
 
     Attributes:
-        kind: C(reate), W(rite), T(runcate), S(ync), R(ename), U(nlink), M(kdir), D (rmdir), or ! (a mark).
+        kind: C(reate), W(rite), T(runcate), S(ync), R(ename), U(nlink), M(kdir), D (rmdir), x (a call
+            that failed), or ! (a mark).
         inode: the file or folder; 0 for names and marks.
         offset: where it was written, or the new size.
         path: the name, or the mark's text.

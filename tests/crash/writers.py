@@ -1,9 +1,11 @@
-"""A child process: four writers that log every write to a file, before they ask for it and after they were told.
+"""A process that forks a child for each line it reads: four writers that log every write to a file, before they ask
+for it and after they were told, until the child is killed.
 
-    python writers.py FOLDER LOG SEED
+    python -m tests.crash.writers
 
-A line is `>` (asked) or `<` (told), the writer's number, and the operation as JSON. Each line is one `os.write`, which
-a killed process either made or did not. `ready` is printed when the store is open and `begun` at the first told write.
+What it reads is FOLDER, LOG and SEED; it prints the child's pid, `ready` when its store is open and loaded, `begun` at
+the first told write, and `gone`. A line of the log is `>` (asked) or `<` (told), the writer's number, and the operation
+as JSON. Each is one `os.write`, which a killed process either made or did not.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from super_advanced_agents import FAISSVectorStore
 
 DIM = 8
 WRITERS = 4
+BUFFER_ROWS = 32
 
 
 def vector(tag: int) -> np.ndarray:
@@ -50,18 +53,29 @@ def _write(store: FAISSVectorStore, log: int, writer: int, seed: int) -> None:
             print("begun", flush=True)
 
 
-def main() -> None:
-    """Write until killed."""
-    folder, log_path, seed = sys.argv[1], sys.argv[2], int(sys.argv[3])
+def _write_until_killed(folder: str, log_path: str, seed: int) -> None:
+    print(os.getpid(), flush=True)
     log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    with FAISSVectorStore(DIM, folder, index="hnsw", buffer_rows=64) as store:
-        print("ready", flush=True)
+    with FAISSVectorStore(DIM, folder, index="hnsw", buffer_rows=BUFFER_ROWS) as store:
         store.count()
+        print("ready", flush=True)
         threads = [threading.Thread(target=_write, args=(store, log, i, seed)) for i in range(WRITERS)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
+
+
+def main() -> None:
+    """Fork for each line, before any store is open; importing is paid for once."""
+    for line in sys.stdin:
+        folder, log, seed = line.split()
+        child = os.fork()
+        if child == 0:
+            _write_until_killed(folder, log, int(seed))
+            os._exit(1)
+        os.waitpid(child, 0)
+        print("gone", flush=True)
 
 
 if __name__ == "__main__":
