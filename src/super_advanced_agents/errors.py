@@ -2,6 +2,7 @@
 
     SuperAdvancedAgentsError
     ├── ConfigurationError (also ValueError)      a setting, a path or a constructor argument is wrong
+    │   └── ModelMismatchError                    vectors of one embedding model meet those of another
     ├── InvalidInputError (also ValueError)       the data of one call is wrong; nothing was stored
     │   ├── DimensionMismatchError                a vector has another length than the store
     │   └── FilterError                           a `where` filter is malformed
@@ -66,6 +67,10 @@ class SuperAdvancedAgentsError(Exception):
 
 class ConfigurationError(SuperAdvancedAgentsError, ValueError):
     """A setting, a path or a constructor argument is wrong."""
+
+
+class ModelMismatchError(ConfigurationError):
+    """Vectors of one embedding model meet those of another, with which they cannot be compared."""
 
 
 class InvalidInputError(SuperAdvancedAgentsError, ValueError):

@@ -57,6 +57,9 @@ class Record:
         created_at: seconds since the epoch, kept when the record is replaced.
         updated_at: seconds since the epoch of the last write.
         expires_at: seconds since the epoch after which it is never returned, or None.
+        priority: how much it matters, a finite number; None when nobody said.
+        place: its place among the turns of its session: a greater one was said later. Counted over the store it came
+            from; `put` gives it back. None outside sessions; for `put` also the end of the session.
     """
 
     uid: str
@@ -69,6 +72,8 @@ class Record:
     created_at: float
     updated_at: float
     expires_at: float | None
+    priority: float | None = None
+    place: int | None = None
 
     @property
     def text(self) -> str | None:
@@ -89,6 +94,7 @@ class Memory:
         expires_in_s: seconds after which the memory is never returned, or None.
         source: where it came from, or None.
         session: the conversation it is a turn of, or None; its neighbours there help to find it.
+        priority: how much it matters, for searches whose `Weights` count it; None for nothing said.
     """
 
     text: str
@@ -98,6 +104,7 @@ class Memory:
     expires_in_s: float | None = None
     source: str | None = None
     session: str | None = None
+    priority: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

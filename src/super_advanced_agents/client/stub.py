@@ -18,6 +18,7 @@ from super_advanced_agents.stores.validation import (
     checked_list,
     checked_matrix,
     checked_predicate,
+    checked_records,
     checked_top_k,
     unit_rows,
 )
@@ -25,7 +26,7 @@ from super_advanced_agents.types import JSONValue, Match, Metadata, Record, Weig
 
 _OPERATIONS = frozenset(
     {
-        "aadd_batch", "asearch_batch", "asearch_hybrid", "asearch_keywords",
+        "aadd_batch", "aput", "asearch_batch", "asearch_hybrid", "asearch_keywords",
         "aget", "adelete", "acount", "ascan", "astats",
     }
 )  # fmt: skip
@@ -81,6 +82,7 @@ class DistributedVectorStoreStub(VectorStore):
         sources: Sequence[str | None] | None = None,
         sessions: Sequence[str | None] | None = None,
         expires_in_s: Sequence[float | None] | None = None,
+        priorities: Sequence[float | None] | None = None,
     ) -> list[str]:
         """See `VectorStore.aadd_batch`."""
         matrix = checked_matrix(vectors, self._dim, field="vectors")
@@ -98,8 +100,16 @@ class DistributedVectorStoreStub(VectorStore):
                 sources=sources,
                 sessions=sessions,
                 expires_in_s=expires_in_s,
+                priorities=priorities,
             ),
         )
+
+    async def aput(self, records: Sequence[Record]) -> int:
+        """See `VectorStore.aput`."""
+        for i, record in enumerate(checked_records(records)):
+            checked_document(record.metadata, field=f"records[{i}].metadata", limits=_LIMITS)
+            checked_matrix([record.vector], self._dim, field=f"records[{i}].vector")
+        return cast("int", await self._call("aput", records=records))
 
     async def asearch_batch(
         self,

@@ -20,6 +20,7 @@ from super_advanced_agents.errors import (
     GenerationError,
     InvalidInputError,
     JobError,
+    ModelMismatchError,
     ModelNotFoundError,
     OverloadedError,
     PermissionDeniedError,
@@ -38,6 +39,7 @@ STATUSES: Mapping[type[SuperAdvancedAgentsError], HTTPStatus] = MappingProxyType
     {
         SuperAdvancedAgentsError: HTTPStatus.INTERNAL_SERVER_ERROR,
         ConfigurationError: HTTPStatus.INTERNAL_SERVER_ERROR,  # the operator's mistake, not the caller's
+        ModelMismatchError: HTTPStatus.CONFLICT,
         InvalidInputError: HTTPStatus.UNPROCESSABLE_ENTITY,
         ResourceClosedError: HTTPStatus.SERVICE_UNAVAILABLE,
         OverloadedError: HTTPStatus.TOO_MANY_REQUESTS,

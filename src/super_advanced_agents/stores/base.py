@@ -46,6 +46,7 @@ class VectorStore(Resource, ABC):
         sources: Sequence[str | None] | None = None,
         sessions: Sequence[str | None] | None = None,
         expires_in_s: Sequence[float | None] | None = None,
+        priorities: Sequence[float | None] | None = None,
     ) -> list[str]:
         """Add or replace records, all or none; returned means durable.
 
@@ -60,12 +61,33 @@ class VectorStore(Resource, ABC):
             sessions: n conversations the records are turns of, in the order they were said; a hybrid search finds a
                 turn through its neighbours too. A replaced turn keeps its place.
             expires_in_s: n lifetimes in seconds; past its lifetime a record is never returned.
+            priorities: n finite numbers, how much each record matters, for searches whose `Weights` count it.
 
         Returns:
             The n uids, in order.
 
         Raises:
             DimensionMismatchError: a vector has another length than `dim`.
+            StoreFullError: no room on the disk; nothing was stored.
+        """
+
+    @abstractmethod
+    async def aput(self, records: Sequence[Record]) -> int:
+        """Store whole records, of any namespaces, as `scan` or `get` gave them; all or none; returned means durable.
+
+        What restores an export: every field is kept, times and places in sessions too, so turns have the neighbours
+        they had, in whatever order they are put. A record of the same uid and namespace is replaced, of equal ones in
+        one call the last wins, and one that has expired is left out.
+
+        Args:
+            records: at most the store's `batch_records` limit; a turn without `place` goes to the end of its session.
+
+        Returns:
+            How many were stored.
+
+        Raises:
+            DimensionMismatchError: a vector has another length than `dim`.
+            ModelMismatchError: two records of one namespace have vectors of different models.
             StoreFullError: no room on the disk; nothing was stored.
         """
 
@@ -200,6 +222,7 @@ class VectorStore(Resource, ABC):
         source: str | None = None,
         session: str | None = None,
         expires_in_s: float | None = None,
+        priority: float | None = None,
     ) -> str:
         """Add or replace one record of a (dim,) vector; see `aadd_batch`. Concurrent callers share commits."""
         uids = await self.aadd_batch(
@@ -211,6 +234,7 @@ class VectorStore(Resource, ABC):
             sources=[source],
             sessions=[session],
             expires_in_s=[expires_in_s],
+            priorities=[priority],
         )
         return uids[0]
 
@@ -231,6 +255,7 @@ class VectorStore(Resource, ABC):
 
     add = blocking(aadd)
     add_batch = blocking(aadd_batch)
+    put = blocking(aput)
     search = blocking(asearch)
     search_batch = blocking(asearch_batch)
     search_hybrid = blocking(asearch_hybrid)

@@ -11,11 +11,18 @@ import orjson
 from numpy.typing import ArrayLike, NDArray
 
 from super_advanced_agents.config import Limits, checked_text
-from super_advanced_agents.errors import CorruptStoreError, DimensionMismatchError, InvalidInputError
-from super_advanced_agents.types import JSONValue, Matrix
+from super_advanced_agents.errors import (
+    CorruptStoreError,
+    DimensionMismatchError,
+    InvalidInputError,
+    ModelMismatchError,
+)
+from super_advanced_agents.types import JSONValue, Matrix, Record
 
 _SOURCE_CHARS = 1024
 _LIFETIME_S = 1e11  # three thousand years
+_TIME_S = 1e12
+_PLACES = 2**53  # what every reader of JSON keeps exactly
 _DOT_LENGTH = 1e18  # the product of two such vectors is still a float32
 
 
@@ -194,9 +201,61 @@ def checked_source(source: object, *, field: str) -> str | None:
     raise InvalidInputError(f"{field} must be a printable string of 1 to {_SOURCE_CHARS} characters", field=field)
 
 
-def checked_model_id(model_id: object) -> str | None:
+def checked_model_id(model_id: object, *, field: str = "model_id") -> str | None:
     """Return the name of an embedding model: None, or a printable string of at most 1,024 characters."""
-    return checked_source(model_id, field="model_id")
+    return checked_source(model_id, field=field)
+
+
+def model_mismatch(namespace: str, stored: str, given: str) -> ModelMismatchError:
+    """The error for vectors of model `given` that meet those of model `stored`."""
+    return ModelMismatchError(
+        f"namespace {namespace!r} holds vectors of the embedding model {stored!r}, not of {given!r}",
+        hint=f"use {stored!r}, or rebuild the vectors with `saa reembed`",
+    )
+
+
+def checked_priority(priority: object, *, field: str) -> float | None:
+    """Return how much a record matters: None, or a finite number."""
+    if priority is None:
+        return None
+    if not _is_finite(priority):
+        raise InvalidInputError(f"{field} must be a finite number, not {priority!r:.80}", field=field)
+    return float(priority)  # type: ignore[arg-type]  # it is a number
+
+
+def checked_time(seconds: object, *, field: str) -> float:
+    """Return a time in seconds since the epoch, within thirty thousand years of it."""
+    if not _is_finite(seconds) or abs(seconds) > _TIME_S:  # type: ignore[arg-type]  # it is a number
+        raise InvalidInputError(f"{field} must be seconds since the epoch, not {seconds!r:.80}", field=field)
+    return float(seconds)  # type: ignore[arg-type]
+
+
+def checked_place(place: object, *, field: str) -> int | None:
+    """Return a turn's place in its session: None for the end, or what a record of a store said."""
+    if place is not None and (isinstance(place, bool) or not isinstance(place, int) or not 0 <= place < _PLACES):
+        raise InvalidInputError(f"{field} must be an integer from 0 to 2**53 - 1, not {place!r:.80}", field=field)
+    return place
+
+
+def checked_records(records: object) -> Sequence[Record]:
+    """Return a list of whole records."""
+    if isinstance(records, str | bytes) or not isinstance(records, Sequence):
+        raise InvalidInputError(f"records must be a list, not {type(records).__name__}", field="records")
+    for i, record in enumerate(records):
+        if not isinstance(record, Record):
+            raise InvalidInputError(
+                f"records[{i}] must be a Record, not {type(record).__name__}", field=f"records[{i}]"
+            )
+    return records
+
+
+def _is_finite(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer beyond float64
+        return False
 
 
 def checked_list(values: Sequence[object] | None, n: int, *, field: str) -> Sequence[object]:

@@ -314,7 +314,7 @@ class StoreInputs:
 
     def test_lists_of_another_length_are_refused(self, store: VectorStore) -> None:
         """Each list beside the vectors has one entry for each."""
-        for name in ("metadatas", "uids", "sources", "expires_in_s"):
+        for name in ("metadatas", "uids", "sources", "sessions", "expires_in_s", "priorities"):
             for given in ([None], [None] * 3, "ab", {"a": 1}, 5):
                 with pytest.raises(InvalidInputError, match=name):
                     store.add_batch([at(0), at(1)], **{name: given})  # type: ignore[arg-type]

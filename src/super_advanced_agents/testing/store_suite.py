@@ -21,6 +21,7 @@ from super_advanced_agents.config import Limits
 from super_advanced_agents.errors import InvalidInputError, ResourceClosedError
 from super_advanced_agents.stores.base import VectorStore
 from super_advanced_agents.testing.store_inputs import DIM, MakeStore, StoreInputs, at
+from super_advanced_agents.testing.store_life import StoreLife
 from super_advanced_agents.testing.store_words import StoreWords
 from super_advanced_agents.types import Match, Metadata
 
@@ -31,7 +32,7 @@ def _uids(matches: list[Match]) -> list[str]:
     return [match.uid for match in matches]
 
 
-class VectorStoreSuite(StoreInputs, StoreWords):
+class VectorStoreSuite(StoreInputs, StoreLife, StoreWords):
     """The contract of `stores.base.VectorStore`. `make_store(dim)` gives an empty store of the cosine metric."""
 
     limits = Limits()
@@ -334,6 +335,7 @@ class VectorStoreSuite(StoreInputs, StoreWords):
         for call in (
             lambda: store.add(at(0)),
             lambda: store.add_batch([]),
+            lambda: store.put([]),
             lambda: store.search(at(0)),
             lambda: store.search_batch([]),
             lambda: store.search_with_filter(at(0), 1, lambda metadata: True),

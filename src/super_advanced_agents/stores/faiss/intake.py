@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike
 from super_advanced_agents._runtime.uids import new_uids
 from super_advanced_agents.config import DEFAULT_NAMESPACE, Limits, checked_name
 from super_advanced_agents.errors import InvalidInputError
-from super_advanced_agents.stores.faiss.requests import Search
+from super_advanced_agents.stores.faiss.record_intake import additions
+from super_advanced_agents.stores.faiss.requests import Put, Search
 from super_advanced_agents.stores.faiss.rows import Addition, Scope
 from super_advanced_agents.stores.filters import Filter, parse
 from super_advanced_agents.stores.validation import (
@@ -20,13 +21,15 @@ from super_advanced_agents.stores.validation import (
     checked_list,
     checked_matrix,
     checked_model_id,
+    checked_priority,
+    checked_records,
     checked_source,
     checked_top_k,
     checked_uid,
     expiry,
     unit_rows,
 )
-from super_advanced_agents.types import Matrix, Metadata, Where
+from super_advanced_agents.types import Matrix, Metadata, Record, Where
 
 Metric: TypeAlias = Literal["cosine", "dot"]
 
@@ -50,6 +53,7 @@ class Intake:
         sources: Sequence[str | None] | None,
         sessions: Sequence[str | None] | None,
         expires_in_s: Sequence[float | None] | None,
+        priorities: Sequence[float | None] | None,
     ) -> Addition:
         """Check what a caller hands over, and copy it."""
         matrix, scaled = self.vectors(vectors, field="vectors")
@@ -84,7 +88,17 @@ class Intake:
                 expiry(lifetime, now, field=f"expires_in_s[{i}]")
                 for i, lifetime in enumerate(checked_list(expires_in_s, n, field="expires_in_s"))
             ],
+            priorities=[
+                checked_priority(priority, field=f"priorities[{i}]")
+                for i, priority in enumerate(checked_list(priorities, n, field="priorities"))
+            ],
         )
+
+    def put(self, records: Sequence[Record]) -> Put:
+        """Check whole records, and copy them; those that have expired are left out."""
+        checked = checked_records(records)
+        matrix, scaled = self.vectors([record.vector for record in checked], field="records")
+        return Put(additions(checked, matrix, scaled, limits=self._limits, now=time.time()))
 
     def scope(self, namespace: str | None) -> Scope | None:
         """Whose records; everybody's when None."""

@@ -7,6 +7,7 @@ shift a score a little and nothing else.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,6 +69,44 @@ class Links:
         if after != _NONE:
             self._before[after] = before
         self._touch(before, after)
+
+    def arrange(self, rows: Iterable[int], places: Callable[[Sequence[int]], Mapping[int, int]]) -> bool:
+        """Bring the sessions of some rows into the order of their places, where they are not.
+
+        Args:
+            rows: those that were put at a place; which it is may differ from the order in which they came.
+            places: what the place of each of some rows is; deleted ones are missing.
+
+        Returns:
+            Whether anything moved.
+        """
+        here = [row for row in rows if row < len(self._session) and self._session[row] != _NONE]
+        beside = {int(near[row]) for row in here for near in (self._before, self._after)} - {_NONE}
+        known = places([*beside.union(here)])
+        wrong: dict[int, None] = {}
+        for row in here:
+            before, after = int(self._before[row]), int(self._after[row])
+            if known.get(before, -1) > known[row] or known.get(after, known[row]) < known[row]:
+                wrong[int(self._session[row])] = None
+        for id_ in wrong:
+            self._relink(id_, places)
+        return bool(wrong)
+
+    def _relink(self, id_: int, places: Callable[[Sequence[int]], Mapping[int, int]]) -> None:
+        members = []
+        row = self._last.get(id_, _NONE)
+        while row != _NONE:
+            members.append(row)
+            row = int(self._before[row])
+        known = places(members)
+        members.sort(key=lambda member: (known[member], member))
+        for before, after in zip([_NONE, *members], [*members, _NONE], strict=True):
+            if before != _NONE:
+                self._after[before] = after
+            if after != _NONE:
+                self._before[after] = before
+        self._touch(*members)
+        self._last[id_] = members[-1]
 
     def neighbours(self, rows: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
         """(n,) rows before and (n,) rows after; 0 where there is none."""

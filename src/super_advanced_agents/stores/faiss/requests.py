@@ -12,6 +12,13 @@ from super_advanced_agents.types import Matrix, Weights
 
 
 @dataclass(frozen=True, slots=True)
+class Put:
+    """Whole records of several namespaces, all stored or none."""
+
+    additions: list[Addition]
+
+
+@dataclass(frozen=True, slots=True)
 class Removal:
     """Delete by name, by filter, or both; a scope of None means everywhere."""
 
@@ -27,7 +34,7 @@ class Publication:
     carry_out: Callable[[], None]
 
 
-Write: TypeAlias = Addition | Removal | Publication
+Write: TypeAlias = Addition | Put | Removal | Publication
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Literal, TypeAlias, cast, get_args
+from typing import Literal, TypeAlias, TypeVar, cast, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -26,7 +26,7 @@ from super_advanced_agents.stores.faiss.index import Index
 from super_advanced_agents.stores.faiss.intake import Intake, Metric, length
 from super_advanced_agents.stores.faiss.keywords import Keywords
 from super_advanced_agents.stores.faiss.reading import Reading
-from super_advanced_agents.stores.faiss.requests import Publication, Removal, Search, Write
+from super_advanced_agents.stores.faiss.requests import Publication, Put, Removal, Search, Write
 from super_advanced_agents.stores.faiss.rows import Addition, Rows
 from super_advanced_agents.stores.faiss.sealing import Sealer, SealPolicy
 from super_advanced_agents.stores.faiss.searching import Searching
@@ -36,6 +36,7 @@ from super_advanced_agents.stores.validation import checked_predicate, checked_u
 from super_advanced_agents.types import JSONValue, Match, Metadata, Record, Weights, Where
 
 IndexKind: TypeAlias = Literal["flat", "hnsw", "auto"]
+Checked = TypeVar("Checked")
 
 _COMMIT_RECORDS = 4_000
 _SEARCHES_TOGETHER = 256
@@ -149,6 +150,7 @@ class FAISSVectorStore(VectorStore):
         sources: Sequence[str | None] | None = None,
         sessions: Sequence[str | None] | None = None,
         expires_in_s: Sequence[float | None] | None = None,
+        priorities: Sequence[float | None] | None = None,
     ) -> list[str]:
         """See `VectorStore.aadd_batch`. Concurrent callers share one transaction and one fsync."""
         self._check_open()
@@ -162,15 +164,27 @@ class FAISSVectorStore(VectorStore):
             sources=sources,
             sessions=sessions,
             expires_in_s=expires_in_s,
+            priorities=priorities,
         )
-        if driven_by_thread() or length(vectors) <= _CHECKED_AT_ONCE:
-            addition = prepare()
-        else:  # checking 1,000 records takes 10 to 25 ms, for which an event loop must not wait
-            addition = await self._checkers.submit(prepare)
+        addition = await self._checked(prepare, length(vectors))
         if addition.uids:
             await self._writer.submit(addition)
             self._sealer.wake()
         return addition.uids
+
+    async def aput(self, records: Sequence[Record]) -> int:
+        """See `VectorStore.aput`."""
+        self._check_open()
+        put = await self._checked(partial(self._intake.put, records), length(records))
+        if not put.additions:
+            return 0
+        stored = cast("int", await self._writer.submit(put))
+        self._sealer.wake()
+        return stored
+
+    async def _checked(self, prepare: Callable[[], Checked], n: int) -> Checked:
+        """What `prepare` makes of n records; checking 1,000 takes 5 to 25 ms, for which an event loop must not wait."""
+        return prepare() if driven_by_thread() or n <= _CHECKED_AT_ONCE else await self._checkers.submit(prepare)
 
     async def asearch_batch(
         self,
@@ -337,4 +351,6 @@ def _search_cost(search: Search) -> int:
 
 
 def _write_cost(write: Write) -> int:
-    return max(1, len(write.uids)) if isinstance(write, Addition) else 1
+    if isinstance(write, Addition):
+        return max(1, len(write.uids))
+    return sum(len(addition.uids) for addition in write.additions) if isinstance(write, Put) else 1

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from collections import Counter
+from dataclasses import dataclass, field
 from itertools import groupby
 
 import numpy as np
@@ -12,13 +14,22 @@ from pyroaring import BitMap
 from super_advanced_agents.errors import StoreError
 from super_advanced_agents.stores.faiss import schema
 from super_advanced_agents.stores.faiss.attributes import array_of
-from super_advanced_agents.stores.faiss.requests import Publication, Removal, Write
+from super_advanced_agents.stores.faiss.requests import Publication, Put, Removal, Write
 from super_advanced_agents.stores.faiss.rows import Addition, Change
 from super_advanced_agents.stores.faiss.state import State
 from super_advanced_agents.telemetry import get_logger
 from super_advanced_agents.types import Matrix
 
 _log = get_logger("store")
+
+
+@dataclass(slots=True)
+class _Done:
+    """What the writes of one transaction did; it counts once that is committed."""
+
+    change: Change = field(default_factory=Change)
+    vectors: list[Matrix] = field(default_factory=list)
+    counted: Counter[str] = field(default_factory=Counter)
 
 
 class Writing:
@@ -32,7 +43,7 @@ class Writing:
         """Carry out many callers' writes; neighbours that can share a transaction do.
 
         Returns:
-            For each write its result (None, or how many records a removal deleted) or its error.
+            For each write its result (how many records it stored or deleted) or its error.
         """
         results: list[object] = []
         # A removal by filter must see what came before it in the view, so it begins a transaction of its own.
@@ -45,7 +56,7 @@ class Writing:
                 results.extend([exc] * len(together))
         return results
 
-    def _write_together(self, writes: list[Write]) -> list[int | None]:
+    def _write_together(self, writes: list[Write]) -> list[object]:
         if isinstance(writes[0], Publication):
             for write in writes:
                 assert isinstance(write, Publication)
@@ -54,32 +65,50 @@ class Writing:
         self._check_writable()
         # Outside the transaction: it takes the lock of the filters, whose holder may wait for the rows.
         filtered = [self._filtered(write) for write in writes]
-        change = Change()
-        vectors: list[Matrix] = []
-        results: list[int | None] = []
+        done = _Done()
         with self._state.moving:
             try:
                 with self._state.rows.transaction():
-                    for write, chosen in zip(writes, filtered, strict=True):
-                        if isinstance(write, Addition):
-                            kept = self._state.rows.add(write, change)
-                            vectors.append(write.scaled if len(kept) == len(write.uids) else write.scaled[kept])
-                            results.append(None)
-                        elif isinstance(write, Removal):
-                            results.append(self._remove(write, chosen, change))
+                    results = [
+                        self._carry_out(write, chosen, done) for write, chosen in zip(writes, filtered, strict=True)
+                    ]
             except sqlite3.Error as exc:
                 self._stop_writing_if_lost(exc)
                 raise
             try:
-                self._state.index.apply(change, vectors)
+                self._state.index.apply(done.change, done.vectors)
+                self._arrange(done.change)
             except BaseException as exc:
                 # The rows are committed but the view lacks them: what is read from now on could be wrong.
                 self._failure = ("the index could not follow a write", "open the store again")
                 raise StoreError("the index could not follow a write", hint="open the store again") from exc
         self._state.counters["commits"] += 1
-        self._state.counters["added"] += len(change.added)
-        self._state.counters["deleted"] += sum(result or 0 for result in results)
+        for name, n in done.counted.items():
+            self._state.counters[name] += n
         return results
+
+    def _carry_out(self, write: Write, filtered: BitMap | None, done: _Done) -> object:
+        """Do one write inside the transaction; returns its result."""
+        match write:
+            case Addition():
+                return self._add(write, done)
+            case Put():
+                return sum(self._add(addition, done) for addition in write.additions)
+            case Removal():
+                return self._remove(write, filtered, done)
+            case _:
+                raise AssertionError(write)
+
+    def _add(self, addition: Addition, done: _Done) -> int:
+        kept = self._state.rows.add(addition, done.change)
+        done.vectors.append(addition.scaled if len(kept) == len(addition.uids) else addition.scaled[kept])
+        done.counted["added"] += len(kept)
+        return len(kept)
+
+    def _arrange(self, change: Change) -> None:
+        """Put turns that brought their place along where they belong: they may have come in any order."""
+        if change.placed and self._state.index.links.arrange(change.placed, self._state.rows.places):
+            self._state.index.apply(Change(), [])  # a new view, so that the keyword index looks again
 
     def _check_writable(self) -> None:
         if self._failure is not None:
@@ -94,15 +123,17 @@ class Writing:
             self._state.index.view, self._state.scope_id(write.scope), write.tree, -np.inf
         )
 
-    def _remove(self, removal: Removal, filtered: BitMap | None, change: Change) -> int:
+    def _remove(self, removal: Removal, filtered: BitMap | None, done: _Done) -> int:
         if removal.uids is None:
             assert filtered is not None
             seqs = filtered
         else:
             seqs = BitMap(self._state.rows.named(removal.uids, removal.scope))
             seqs = seqs if filtered is None else seqs & filtered
-        self._state.rows.remove(array_of(seqs).tolist(), change)
-        return len(seqs) - seqs.intersection_cardinality(self._state.index.expired(time.time()))
+        self._state.rows.remove(array_of(seqs).tolist(), done.change)
+        deleted = len(seqs) - seqs.intersection_cardinality(self._state.index.expired(time.time()))
+        done.counted["deleted"] += deleted
+        return deleted
 
     def _stop_writing_if_lost(self, exc: sqlite3.Error) -> None:
         if schema.is_io_failure(exc):
@@ -118,7 +149,7 @@ def _transaction_key(numbered: tuple[int, Write]) -> tuple[str, int]:
     match write:
         case Publication():
             return ("publication", 0)
-        case Removal(tree=None, uids=list()) | Addition():
+        case Removal(tree=None, uids=list()) | Addition() | Put():
             return ("rows", 0)
         case _:
             return ("filter", position)
