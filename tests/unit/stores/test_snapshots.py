@@ -150,7 +150,7 @@ def test_narrow_filters_on_graphs_give_k(opened: Opened) -> None:
     table = vectors(n, 7)
     for start in range(0, n, 500):
         store.add_batch(table[start : start + 500], [{"n": i} for i in range(start, start + 500)])
-    assert sealed(store) >= 2
+    assert sealed(store) >= 1
     unit = table / np.linalg.norm(table, axis=1, keepdims=True)
     shares = []
     for bound in (1, 7, 40, 190, 230, 600, 1_200, n):

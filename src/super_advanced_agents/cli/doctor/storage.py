@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
-
-import orjson
 
 from super_advanced_agents.cli.doctor.check import Check
 from super_advanced_agents.stores.faiss.schema import VERSION
+from super_advanced_agents.stores.faiss.snapshot import damaged_file
 
 _LEAST_FREE_BYTES = 256 * 1024 * 1024
-_CHUNK_BYTES = 1 << 20
 
 
 def check_data(data_dir: Path) -> Iterator[Check]:
@@ -85,7 +81,7 @@ def _snapshot(store: Path) -> Check:
         return Check(name="snapshot", ok=True, detail="none; the index is made from the rows when the store is opened")
     newest = manifests[-1]
     try:
-        damaged = _damaged_in(newest)
+        damaged = damaged_file(newest)
     except (OSError, ValueError, KeyError, TypeError):
         damaged = newest.name
     if damaged:
@@ -96,24 +92,3 @@ def _snapshot(store: Path) -> Check:
             hint="the next start makes it anew from the rows: saa list",
         )
     return Check(name="snapshot", ok=True, detail=f"{newest.name} is whole")
-
-
-def _damaged_in(manifest: Path) -> str:
-    content: dict[str, Any] = orjson.loads(manifest.read_bytes())
-    body = content["body"]
-    if hashlib.sha256(orjson.dumps(body)).hexdigest() != content["sha256"]:
-        return manifest.name
-    for entry in body["segments"]:
-        for kind in ("graph", "rows"):
-            file = manifest.parent / Path(str(entry[kind])).name
-            if _sha256(file) != entry[f"{kind}_sha256"]:
-                return file.name
-    return ""
-
-
-def _sha256(file: Path) -> str:
-    digest = hashlib.sha256()
-    with file.open("rb") as opened:
-        while chunk := opened.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()

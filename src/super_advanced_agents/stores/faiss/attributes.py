@@ -84,6 +84,13 @@ class NumberColumn:
         rows.update(row for value, row in self._beyond if compares(value, operator, bound))
         return rows
 
+    def next_above(self, value: float) -> float:
+        """The smallest value above this one; infinity when there is none."""
+        self._sort()
+        place = int(np.searchsorted(self._values[: self._size], value, side="right"))
+        least = float(self._values[place]) if place < self._size else np.inf
+        return min([least, *(float(beyond) for beyond, _ in self._beyond if beyond > value)])
+
     def _sort(self) -> None:
         if self._sorted < self._size:
             order = np.argsort(self._values[: self._size], kind="stable")  # timsort: new numbers after sorted ones

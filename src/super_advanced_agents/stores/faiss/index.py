@@ -1,23 +1,30 @@
 """Everything in memory that is derived from rows: what a search sees, and who may see it.
 
-The writer thread alone changes it, after each commit (`apply`) and when a segment was sealed (`replace`); any thread
+The writer thread alone changes it, after each commit (`apply`) and when segments were built (`replace`); any thread
 reads it.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
 
 import numpy as np
 from pyroaring import BitMap
 
 from super_advanced_agents.errors import CorruptStoreError
-from super_advanced_agents.stores.faiss.attributes import Attributes, NumberColumn, bitmap
+from super_advanced_agents.stores.faiss.additions import Change
+from super_advanced_agents.stores.faiss.arena import Memory
+from super_advanced_agents.stores.faiss.attributes import Attributes, NumberColumn, _StaleViewError, bitmap
+from super_advanced_agents.stores.faiss.building import Built
 from super_advanced_agents.stores.faiss.links import Links
-from super_advanced_agents.stores.faiss.rows import Change, Rows
-from super_advanced_agents.stores.faiss.segments import Segment, Tail, View
+from super_advanced_agents.stores.faiss.policy import Size
+from super_advanced_agents.stores.faiss.rows import Rows
+from super_advanced_agents.stores.faiss.segments import RowNumbers, Segment
+from super_advanced_agents.stores.faiss.selections import Selection
+from super_advanced_agents.stores.faiss.tail import Tail
+from super_advanced_agents.stores.faiss.view import View
 from super_advanced_agents.stores.filters import Filter
 from super_advanced_agents.stores.validation import unit_rows
 from super_advanced_agents.types import Matrix
@@ -29,14 +36,15 @@ _NOBODY = BitMap()
 class Index:
     """The view of a store's rows, the rows of each scope, and when rows expire."""
 
-    def __init__(self, rows: Rows, dim: int, *, unit: bool, buffer_rows: int, seals: bool) -> None:
+    def __init__(self, rows: Rows, memory: Memory, dim: int, *, unit: bool, buffer_rows: int, seals: bool) -> None:
         self._rows = rows
+        self._memory = memory
         self._dim = dim
         self._unit = unit
         self._sealed: list[Segment] = []
         self._buffer_rows = buffer_rows
         self._seals = seals
-        self._tail = Tail(dim, buffer_rows)
+        self._tail = Tail(memory, buffer_rows)
         self._scopes: dict[int, BitMap] = {}  # rows are only ever added here; the view's live rows decide what counts
         self._expiry = NumberColumn()
         self._expires = False
@@ -45,50 +53,39 @@ class Index:
             rows.metadata_between, lambda seqs: {seq: hit.metadata() for seq, hit in rows.hits(seqs).items()}
         )
         self.links = Links()
-        self.view = View((), BitMap(), 0)
+        self.view = View((), BitMap(), 0, self.vectors_of)
 
-    def load(self, sealed: Sequence[Segment] = (), last_sealed: int = 0) -> bool:
-        """Build the view from the rows and the segments that were sealed from rows up to `last_sealed`.
+    # -- opening --------------------------------------------------------------------------------------------------
+
+    def load(self, sealed: Sequence[Built] = ()) -> bool:
+        """Build the view from the rows and from segments that were sealed of them.
 
         Returns:
-            False, and nothing was built, if the segments cannot have been sealed from these rows.
+            False, and nothing was built, if the segments do not hold every row up to their last.
         """
         live = BitMap()
         for seq, scope, expires_at in self._rows.scopes_since(0):
             self._note(seq, scope, expires_at)
             live.add(seq)
-        if not self._fits(sealed, last_sealed, live):
+        last_sealed = int(sealed[-1].rows[-1]) if sealed else 0
+        covered = BitMap.union(BitMap(), *(bitmap(built.rows) for built in sealed))
+        if last_sealed > self._rows.last_seq or not (live & BitMap(range(last_sealed + 1))).issubset(covered):
             return False
-        self._sealed, self._tail = list(sealed), Tail(self._dim, self._buffer_rows)
-        waiting = self._rows.vectors_since(last_sealed)
+        blocks = [built for built in sealed if built.block is not None]
+        self._tail = Tail(self._memory, self._buffer_rows)
+        waiting = self._rows.vectors_since(0 if blocks else last_sealed)
         while page := list(islice(waiting, _LOAD_ROWS)):
-            self._tail.append([seq for seq, _ in page], self._scaled([vector for _, vector in page]))
+            rows = np.array([seq for seq, _ in page], dtype=np.uint32)
+            vectors = self._scaled([vector for _, vector in page])
+            newer = int(np.searchsorted(rows, last_sealed, side="right"))
+            for built in blocks:
+                _fill(built, rows[:newer], vectors[:newer])
+            self._tail.append(rows[newer:], vectors[newer:])
+        self._sealed = [built.segment() for built in sealed]
         for seq, scope, session in list(self._rows.in_sessions()):  # all or none: a load that failed is tried again
             self.links.append(seq, scope, session)
         self._show(live, live.max() if live else last_sealed)
         return True
-
-    def _fits(self, sealed: Sequence[Segment], last_sealed: int, live: BitMap) -> bool:
-        """Whether segments cover every live row up to `last_sealed`, with the vectors that the table has.
-
-        A backup of the table put back under newer segments, or an `index` folder of another day, does not: their
-        histories part at some row, from which on every vector differs, so the newest one tells.
-        """
-        if not sealed:
-            return last_sealed == 0
-        covered = BitMap.union(BitMap(), *(bitmap(segment.rows) for segment in sealed))
-        below = live & BitMap(range(last_sealed + 1))
-        if last_sealed > self._rows.last_seq or not below.issubset(covered):
-            return False
-        if not below:
-            return True
-        newest = below.max()
-        _, stored = next(self._rows.vectors_since(newest - 1))
-        return any(
-            np.allclose(segment.vectors[segment.rows == newest], self._scaled([stored]), atol=1e-6)
-            for segment in sealed
-            if newest in segment.rows
-        )
 
     def _scaled(self, stored: Sequence[bytes]) -> Matrix:
         try:
@@ -96,6 +93,19 @@ class Index:
             return unit_rows(vectors, field="vectors") if self._unit else vectors
         except ValueError as exc:
             raise CorruptStoreError("a record's vector is damaged", hint="restore a backup") from exc
+
+    def vectors_of(self, rows: RowNumbers) -> Matrix:
+        """(n, dim) vectors of rows, ascending, as the table has them, scaled as the metric wants.
+
+        Raises:
+            _StaleViewError: one of them is gone.
+        """
+        found = self._rows.vectors(rows.tolist())
+        if len(found) < len(rows):
+            raise _StaleViewError
+        return self._scaled(found) if found else np.empty((0, self._dim), np.float32)
+
+    # -- following ------------------------------------------------------------------------------------------------
 
     def apply(self, change: Change, vectors: Sequence[Matrix]) -> None:
         """Follow a committed transaction; `vectors` are those of `change.added`, scaled as the metric wants."""
@@ -122,11 +132,26 @@ class Index:
         for seq in change.removed:
             self.links.remove(seq)  # a replaced one has left already
 
-    def replace(self, chunks: int, segment: Segment) -> None:
-        """Show `segment` in place of the oldest `chunks` full buffers of the tail, which it was sealed from."""
-        self._sealed = [old for old in self._sealed if old.live_count(self.view.live)] + [segment]
+    def replace(self, old: Iterable[Segment], chunks: int, new: Segment | None) -> None:
+        """Show `new` in place of the segments and the oldest full buffers of the tail that it was built from."""
+        gone = set(old)
+        kept = [segment for segment in self._sealed if segment not in gone]
+        if new is not None:
+            kept.append(new)
+        self._sealed = sorted(kept, key=lambda segment: int(segment.rows[0]))
         self._tail.drop(chunks)
         self._show(self.view.live, self.view.last_row)
+
+    # -- selecting ------------------------------------------------------------------------------------------------
+
+    def selection(self, view: View, scope: int | None, tree: Filter | None, now: float) -> Selection:
+        """The rows of a view that a caller may see, kept for equal searches of the same view."""
+        found = view.selections.find(scope, tree, now)
+        if found is None:
+            until = self._next_expiry(now) if self._expires else np.inf
+            rows = self.candidates(view, scope, tree, now)
+            found = view.selections.keep(scope, tree, rows, since=now, until=until)
+        return found
 
     def candidates(self, view: View, scope: int | None, tree: Filter | None, now: float) -> BitMap:
         """The rows of a view that a caller may see: in its scope, not expired at `now`, matching the filter."""
@@ -142,6 +167,10 @@ class Index:
         with self._expiry_lock:
             return self._expiry.range("$lte", now)
 
+    def _next_expiry(self, now: float) -> float:
+        with self._expiry_lock:
+            return self._expiry.next_above(now)
+
     @property
     def tail(self) -> Tail:
         """The newest rows, not sealed yet."""
@@ -151,6 +180,11 @@ class Index:
     def sealed(self) -> list[Segment]:
         """The sealed segments, oldest first."""
         return list(self._sealed)
+
+    def sizes(self) -> list[Size]:
+        """How large the sealed segments are, oldest first."""
+        live = self.view.live
+        return [Size(len(segment.rows), segment.live_count(live)) for segment in self.sealed]
 
     def scope_count(self) -> int:
         """How many scopes were ever written to."""
@@ -164,4 +198,14 @@ class Index:
             self._expires = True
 
     def _show(self, live: BitMap, last_row: int) -> None:
-        self.view = View((*self._sealed, *self._tail.segments()), live, last_row)
+        self.view = View((*self._sealed, *self._tail.segments()), live, last_row, self.vectors_of)
+
+
+def _fill(built: Built, rows: RowNumbers, vectors: Matrix) -> None:
+    """Set those of these vectors that belong to the segment."""
+    assert built.block is not None
+    if not len(rows) or not len(built.rows) or rows[-1] < built.rows[0] or rows[0] > built.rows[-1]:
+        return
+    places = np.minimum(np.searchsorted(built.rows, rows), len(built.rows) - 1)
+    there = built.rows[places] == rows
+    built.block.vectors[places[there]] = vectors[there]

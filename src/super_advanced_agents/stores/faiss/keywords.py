@@ -21,7 +21,7 @@ from tantivy import Filter, Occur, Query, TextAnalyzerBuilder, Tokenizer
 from super_advanced_agents.stores.faiss.attributes import array_of
 from super_advanced_agents.stores.faiss.links import Links
 from super_advanced_agents.stores.faiss.rows import Rows
-from super_advanced_agents.stores.faiss.segments import View
+from super_advanced_agents.stores.faiss.view import View
 from super_advanced_agents.telemetry import get_logger
 
 _log = get_logger("store")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 from super_advanced_agents.stores.faiss.rows import Addition, Scope
 from super_advanced_agents.stores.filters import Filter
-from super_advanced_agents.types import Matrix, Weights
+from super_advanced_agents.types import Explanation, Matrix, Weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,8 @@ Write: TypeAlias = Addition | Put | Removal | Publication
 class Search:
     """One caller's queries (m, dim), already scaled as the metric wants.
 
-    With `text` and one query it is a hybrid search, with `text` and none a search for words.
+    With `text` and one query it is a hybrid search, with `text` and none a search for words. A hybrid search may ask
+    for explanations.
     """
 
     queries: Matrix
@@ -51,6 +55,7 @@ class Search:
     return_scores: bool
     text: str | None = None
     weights: Weights = field(default_factory=Weights)
+    explain: bool = False
 
     @property
     def kind(self) -> Literal["vector", "hybrid", "keyword"]:
@@ -58,3 +63,11 @@ class Search:
         if self.text is None:
             return "vector"
         return "hybrid" if len(self.queries) else "keyword"
+
+
+class Ranked(NamedTuple):
+    """The rows found for one query, best first: scores (n,), rows (n,) with -1 past the end, and why, if asked for."""
+
+    scores: NDArray[np.float32]
+    rows: NDArray[np.int64]
+    reasons: list[Explanation] | None = None

@@ -66,6 +66,11 @@ class RowReader:
         query = "SELECT seq, uid, text, metadata FROM records WHERE seq IN (SELECT value FROM json_each(?))"
         return {seq: Hit(uid, text, rest) for seq, uid, text, rest in self._read(query, (json_list(seqs),))}
 
+    def standing(self, seqs: Sequence[int]) -> dict[int, tuple[float, float | None]]:
+        """When these rows were last written, and their priority; rows deleted meanwhile are missing."""
+        query = "SELECT seq, updated_at, priority FROM records WHERE seq IN (SELECT value FROM json_each(?))"
+        return {seq: (written, given) for seq, written, given in self._read(query, (json_list(seqs),))}
+
     def records(self, seqs: Sequence[int]) -> list[Record]:
         """Whole records, ordered by uid; rows deleted meanwhile are missing."""
         return self._records("seq IN (SELECT value FROM json_each(?))", (json_list(seqs),))

@@ -1,97 +1,82 @@
-"""Sealing: full buffers of the tail become graph segments, in the background, while searches and writes go on."""
+"""Sealing: full buffers of the tail become segments, and small segments large ones, in the background."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import faiss
 
 from super_advanced_agents._runtime.batcher import Workers
-from super_advanced_agents.errors import OverloadedError, ResourceClosedError
+from super_advanced_agents.errors import OverloadedError, ResourceClosedError, StoreError
+from super_advanced_agents.stores.faiss.building import Builder
 from super_advanced_agents.stores.faiss.index import Index
+from super_advanced_agents.stores.faiss.policy import SealPolicy, Task
 from super_advanced_agents.stores.faiss.requests import Publication
-from super_advanced_agents.stores.faiss.segments import sealed
+from super_advanced_agents.stores.faiss.segments import Segment
 from super_advanced_agents.stores.faiss.snapshot import Snapshots
 from super_advanced_agents.telemetry import get_logger
 
 _log = get_logger("store")
-_EXACT_ROWS = 16_384  # an exact pass over 16,384 x 384 takes about 1 ms, as long as walking such a graph five times
-
-
-@dataclass(frozen=True, slots=True)
-class SealPolicy:
-    """When to seal.
-
-    Attributes:
-        begin: full buffers of the tail at which sealing begins; None for never.
-        most: buffers that become one segment, at most.
-    """
-
-    begin: int | None
-    most: int = 4
-
-    @classmethod
-    def of(cls, index: str, buffer_rows: int) -> SealPolicy:
-        """The policy of a store's `index` argument."""
-        if index == "flat":
-            return cls(None)
-        return cls(1 if index == "hnsw" else max(1, _EXACT_ROWS // buffer_rows))
+_IDLE_S = 1.0
 
 
 class Sealer:
-    """Turns the oldest full buffers into segments, one at a time; keeps them on disk if the store is."""
+    """Carries out what the policy finds due, one task at a time; keeps segments on disk if the store is."""
 
     def __init__(
         self,
         index: Index,
         policy: SealPolicy,
-        folder: Path | None,
+        builder: Builder,
+        snapshots: Snapshots | None,
         *,
-        dim: int,
-        identity: str,
         publish: Callable[[Publication], None],
     ) -> None:
         self._index = index
         self._policy = policy
-        self._dim = dim
-        self._snapshots = None if folder is None else Snapshots(folder, dim, identity)
+        self._builder = builder
+        self._snapshots = snapshots
         self._publish = publish
-        self._last_sealed = 0
+        self.counters = {"sealed": 0, "merged": 0}
         self._busy = False
         self._beginning = threading.Lock()
         self._stop = threading.Event()
         self._worker = Workers(name="store sealer", threads=1, max_queue=1)
 
+    @property
+    def busy(self) -> bool:
+        """Whether something is being built, or may be soon."""
+        return self._busy
+
     def load(self) -> None:
         """Build the index from the newest whole snapshot and the rows behind it, or from the rows alone."""
-        if self._snapshots is not None and self._policy.begin is not None:
-            segments, self._last_sealed = self._snapshots.load()
-            if not self._index.load(segments, self._last_sealed):
+        if self._snapshots is None:
+            self._index.load()
+        else:
+            found = self._snapshots.load()
+            built = [self._builder.restored(rows, index) for rows, index in found]
+            if self._index.load(built):
+                self._snapshots.adopt(self._index.sealed)
+            else:
                 _log.warning("store.snapshot_ignored", extra={"reason": "it is not of these rows"})
                 with suppress(OSError):
                     self._snapshots.discard()
-                self._last_sealed = 0
                 self._index.load()
-        else:
-            self._index.load()
         self.wake()
 
     def wake(self) -> None:
-        """Begin sealing if there is enough to seal and none is going on; returns at once, and never fails."""
-        begin = self._policy.begin
-        if begin is None or self._stop.is_set() or self._index.tail.full_count < begin:
+        """Begin if there is something to do and nothing is going on; returns at once, and never fails."""
+        if self._policy.begin is None or self._stop.is_set() or self._due() is None:
             return
         with self._beginning:
             if self._busy:
                 return
             self._busy = True
         try:
-            self._worker.submit(self._seal)
+            self._worker.submit(self._work)
         except (OverloadedError, ResourceClosedError):  # no thread to be had, or closing; a later write tries again
             self._busy = False
 
@@ -100,32 +85,55 @@ class Sealer:
         self._stop.set()
         self._worker.close()
 
-    def _seal(self) -> None:
+    def _due(self, *, idle: bool = False) -> Task | None:
+        return self._policy.due(self._index.sizes(), self._index.tail.full_count, idle=idle)
+
+    def _work(self) -> None:
         faiss.omp_set_num_threads(1)  # this thread's: the other core is for searches
         try:
             while not self._stop.is_set():
-                chunks = self._index.tail.full[: self._policy.most]
-                if len(chunks) < (self._policy.begin or 1):
+                task = self._due() or self._due_when_idle()
+                if task is None or not self._carry_out(task):
                     return
-                segment = sealed(chunks, self._dim, self._index.view.live, self._stop)
-                if segment is None:
-                    return
-                last_row = int(chunks[-1].rows[-1])
-                self._publish(Publication(partial(self._index.replace, len(chunks), segment)))
-                self._last_sealed = last_row
-                _log.info("store.sealed", extra={"rows": len(segment.rows)})
-                self._save()
-        except ResourceClosedError:
-            return  # the store was closed meanwhile
+        except (ResourceClosedError, StoreError) as exc:
+            _log.debug("store.seal_stopped", extra={"reason": type(exc).__name__})  # closed, or it takes no writes
         except Exception:
             _log.exception("store.seal_failed")  # the rows stay in the tail, exact; a later write tries again
         finally:
             self._busy = False
 
-    def _save(self) -> None:
-        if self._snapshots is None:
-            return
+    def _due_when_idle(self) -> Task | None:
+        """What is worth doing if nothing is written for a moment."""
+        if self._due(idle=True) is None:
+            return None
+        seen = self._index.view
+        if self._stop.wait(_IDLE_S) or self._index.view is not seen:
+            return self._due()
+        return self._due(idle=True)
+
+    def _carry_out(self, task: Task) -> bool:
+        """Whether it was done; not when the store is closing."""
+        segments = self._index.sealed[task.first : task.stop]
+        parts = [*segments, *self._index.tail.full[: task.chunks]]
+        live = self._index.view.live
+        if not any(part.live_count(live) for part in parts):
+            self._publish(Publication(partial(self._index.replace, segments, task.chunks, None)))
+            return True
+        built = self._builder.built(parts, live, self._stop)
+        if built is None:
+            return False
+        entry = None if self._snapshots is None else self._snapshots.written(built)
+        segment = built.segment()
+        self._publish(Publication(partial(self._index.replace, segments, task.chunks, segment)))
+        self.counters["sealed" if task.chunks else "merged"] += 1
+        _log.info("store.sealed", extra={"rows": len(segment.rows), "parts": len(parts)})
+        if self._snapshots is not None and entry is not None:
+            self._save(self._snapshots, segment, entry)
+        return True
+
+    def _save(self, snapshots: Snapshots, segment: Segment, entry: dict[str, str | None]) -> None:
         try:
-            self._snapshots.save(self._index.sealed, self._last_sealed)
+            token = snapshots.save(self._index.sealed, segment, entry)
+            self._publish(Publication(partial(snapshots.confirm, token)))
         except OSError as exc:
             _log.warning("store.snapshot_failed", extra={"reason": exc.strerror or str(exc)})

@@ -5,22 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TypeAlias
 
 import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from super_advanced_agents.stores.base import FilterFn
-from super_advanced_agents.stores.faiss.hybrid import ranked_by_words
-from super_advanced_agents.stores.faiss.requests import Search
+from super_advanced_agents.stores.faiss.hybrid import Sources, ranked_by_words
+from super_advanced_agents.stores.faiss.requests import Ranked, Search
 from super_advanced_agents.stores.faiss.rows import Hit, Scope
 from super_advanced_agents.stores.faiss.state import State
 from super_advanced_agents.stores.filters import Filter
-from super_advanced_agents.types import Match, Matrix
-
-_Ranked: TypeAlias = "tuple[NDArray[np.float32], NDArray[np.int64]]"
-"""Scores and rows of one query, best first; row -1 past the end."""
+from super_advanced_agents.types import ExplainedMatch, Match, Matrix
 
 _PREDICATE_PAGE = 256
 _TRIES = 3
@@ -59,38 +55,39 @@ class Searching:
         start = 0
         for search in searches:
             stop = start + (len(search.queries) or 1)
-            found.append([self._matches(*each, hits, search) for each in ranked[start:stop]])
+            found.append([self._matches(each, hits, search) for each in ranked[start:stop]])
             start = stop
         return found
 
-    def _look(self, searches: list[Search]) -> tuple[tuple[list[_Ranked], dict[int, Hit]], bool]:
+    def _look(self, searches: list[Search]) -> tuple[tuple[list[Ranked], dict[int, Hit]], bool]:
         """The best rows of the present view for each query, what they hold, and whether all were still there."""
-        ranked: list[_Ranked]
         view = self._state.index.view
         scope = self._state.scope_id(searches[0].scope)
-        candidates = self._state.candidates(view, searches[0].scope, searches[0].tree)
+        selection = self._state.selection(view, searches[0].scope, searches[0].tree)
         if searches[0].kind == "vector":
             queries = np.concatenate([search.queries for search in searches])
-            scores, rows = view.search(queries, max(search.top_k for search in searches), candidates)
-            ranked = list(zip(scores, rows, strict=True))
+            scores, rows = view.search(queries, max(search.top_k for search in searches), selection)
+            ranked = [Ranked(*each) for each in zip(scores, rows, strict=True)]
         else:
-            links, keywords = self._state.index.links, self._state.keywords
-            ranked = ranked_by_words(view, searches, scope, candidates, links=links, keywords=keywords)
-        wanted = {row for _, rows in ranked for row in rows.tolist() if row >= 0}
+            sources = Sources(self._state.rows, self._state.index.links, self._state.keywords)
+            ranked = ranked_by_words(view, searches, scope, selection, sources)
+        wanted = {row for each in ranked for row in each.rows.tolist() if row >= 0}
         hits = self._state.rows.hits(list(wanted))
         return (ranked, hits), len(hits) == len(wanted)
 
-    def _matches(
-        self, scores: NDArray[np.float32], rows: NDArray[np.int64], hits: dict[int, Hit], search: Search
-    ) -> list[Match]:
+    def _matches(self, ranked: Ranked, hits: dict[int, Hit], search: Search) -> list[Match]:
+        scores, rows, reasons = ranked
         if self._unit and search.kind != "keyword":
             scores = np.clip(scores, -1.0, 1.0)  # rounding may leave 1.0000001
         matches = []
-        for score, row in zip(scores[: search.top_k].tolist(), rows[: search.top_k].tolist(), strict=True):
+        for i, (score, row) in enumerate(
+            zip(scores[: search.top_k].tolist(), rows[: search.top_k].tolist(), strict=True)
+        ):
             hit = hits.get(row)
             if hit is not None:
                 # Two queries of one pass may show the same row; each caller owns what it gets.
-                matches.append(Match(hit.metadata(), score if search.return_scores else 0.0, hit.uid))
+                match = Match(hit.metadata(), score if search.return_scores else 0.0, hit.uid)
+                matches.append(match if reasons is None else ExplainedMatch(*match, reasons[i]))
         return matches
 
     def search_with_predicate(self, search: Search, predicate: FilterFn) -> list[Match]:
@@ -114,7 +111,7 @@ class Searching:
                 hits = self._state.rows.hits(rows[page].tolist())
             whole = whole and len(hits) == len(rows[page])
             every = replace(search, top_k=_PREDICATE_PAGE)
-            for match in self._matches(scores[page], rows[page], hits, every):
+            for match in self._matches(Ranked(scores[page], rows[page]), hits, every):
                 if predicate(match.metadata):
                     passed.append(match)
                     if len(passed) == search.top_k:
@@ -123,4 +120,4 @@ class Searching:
 
     def _rank(self, search: Search) -> tuple[tuple[Matrix, NDArray[np.int64]], bool]:
         view = self._state.index.view
-        return view.ranking(search.queries, self._state.candidates(view, search.scope, search.tree)), True
+        return view.ranking(search.queries[0], self._state.candidates(view, search.scope, search.tree)), True

@@ -16,7 +16,8 @@ from super_advanced_agents.stores.faiss.attributes import _StaleViewError
 from super_advanced_agents.stores.faiss.index import Index
 from super_advanced_agents.stores.faiss.keywords import Keywords
 from super_advanced_agents.stores.faiss.rows import Rows, Scope
-from super_advanced_agents.stores.faiss.segments import View
+from super_advanced_agents.stores.faiss.selections import Selection
+from super_advanced_agents.stores.faiss.view import View
 from super_advanced_agents.stores.filters import Filter
 
 Found = TypeVar("Found")
@@ -62,6 +63,10 @@ class State:
     def candidates(self, view: View, scope: Scope | None, tree: Filter | None) -> BitMap:
         """The rows of a view that a caller may see now."""
         return self.index.candidates(view, self.scope_id(scope), tree, time.time())
+
+    def selection(self, view: View, scope: Scope | None, tree: Filter | None) -> Selection:
+        """The same, kept for equal searches."""
+        return self.index.selection(view, self.scope_id(scope), tree, time.time())
 
     def whole(self, look: Callable[[], tuple[Found, bool]]) -> Found:
         """What a look at the view, then at the rows, finds; none of it deleted or replaced between the two."""

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Literal, TypeAlias, TypeVar, cast, get_args
+from typing import TypeVar, cast, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -20,22 +20,25 @@ from super_advanced_agents._runtime.twins import blocking
 from super_advanced_agents.config import Limits, checked_text
 from super_advanced_agents.errors import ConfigurationError, InvalidInputError
 from super_advanced_agents.stores.base import FilterFn, VectorStore
+from super_advanced_agents.stores.faiss.arena import Memory
 from super_advanced_agents.stores.faiss.backup import Backup, OnCopied, back_up_rows
+from super_advanced_agents.stores.faiss.building import Builder, IndexKind, Storage
 from super_advanced_agents.stores.faiss.folder import StoreFolder
 from super_advanced_agents.stores.faiss.index import Index
 from super_advanced_agents.stores.faiss.intake import Intake, Metric, length
 from super_advanced_agents.stores.faiss.keywords import Keywords
+from super_advanced_agents.stores.faiss.policy import SealPolicy
 from super_advanced_agents.stores.faiss.reading import Reading
 from super_advanced_agents.stores.faiss.requests import Publication, Put, Removal, Search, Write
 from super_advanced_agents.stores.faiss.rows import Addition, Rows
-from super_advanced_agents.stores.faiss.sealing import Sealer, SealPolicy
+from super_advanced_agents.stores.faiss.sealing import Sealer
 from super_advanced_agents.stores.faiss.searching import Searching
+from super_advanced_agents.stores.faiss.snapshot import Snapshots
 from super_advanced_agents.stores.faiss.state import State
 from super_advanced_agents.stores.faiss.writing import Writing
-from super_advanced_agents.stores.validation import checked_predicate, checked_uid
+from super_advanced_agents.stores.validation import checked_predicate, checked_uid, checked_weights
 from super_advanced_agents.types import JSONValue, Match, Metadata, Record, Weights, Where
 
-IndexKind: TypeAlias = Literal["flat", "hnsw", "auto"]
 Checked = TypeVar("Checked")
 
 _COMMIT_RECORDS = 4_000
@@ -53,9 +56,12 @@ class FAISSVectorStore(VectorStore):
     Args:
         dim: the length of every vector, 1 to 65,536.
         path: a folder, made when missing and owned by this object until it is closed; in memory when None.
-        index: `"flat"` compares with every vector, exactly; `"hnsw"` seals each full buffer of `buffer_rows` vectors
-            into a graph; `"auto"` is exact up to 16,384 vectors and seals beyond.
+        index: `"flat"` compares with every vector, exactly; `"hnsw"` seals full buffers of `buffer_rows` vectors into
+            graphs, and `"ivf"` into inverted files, which are built faster and searched slower; `"auto"` is exact up to
+            16,384 vectors and seals graphs beyond. It may differ from one opening to the next.
         metric: `"cosine"` (scores in [-1, 1]), or `"dot"` for vectors whose length means something.
+        storage: what sealed vectors take in memory: `"fp32"` four bytes a number, `"fp16"` two, `"sq8"` one. A search
+            weighs the best of shortened vectors again by the table's own.
         limits: how large one call may be.
         buffer_rows: vectors that are gathered before they can become a graph, 16 to 65,536.
         max_queued_records: writes waiting beyond this raise `OverloadedError`.
@@ -76,6 +82,7 @@ class FAISSVectorStore(VectorStore):
         *,
         index: IndexKind = "auto",
         metric: Metric = "cosine",
+        storage: Storage = "fp32",
         limits: Limits | None = None,
         buffer_rows: int = 4_096,
         max_queued_records: int = 20_000,
@@ -86,6 +93,8 @@ class FAISSVectorStore(VectorStore):
             raise ConfigurationError(f"index must be one of {', '.join(get_args(IndexKind))}, not {index!r}")
         if metric not in get_args(Metric):
             raise ConfigurationError(f"metric must be one of {', '.join(get_args(Metric))}, not {metric!r}")
+        if storage not in get_args(Storage):
+            raise ConfigurationError(f"storage must be one of {', '.join(get_args(Storage))}, not {storage!r}")
         if type(buffer_rows) is not int or not 16 <= buffer_rows <= 65_536:
             raise ConfigurationError(f"buffer_rows must be an integer from 16 to 65536, not {buffer_rows!r}")
         self._dim = dim
@@ -103,17 +112,12 @@ class FAISSVectorStore(VectorStore):
         super().__init__()
         self._intake = Intake(dim, metric, self._limits)
         unit = metric == "cosine"
-        policy = SealPolicy.of(index, buffer_rows)
-        seals = policy.begin is not None
-        self._index = Index(self._rows, dim, unit=unit, buffer_rows=buffer_rows, seals=seals)
-        self._sealer = Sealer(
-            self._index,
-            policy,
-            folder,
-            dim=dim,
-            identity=self._rows.identity,
-            publish=self._publish,
-        )
+        policy, memory = SealPolicy.of(index, storage, buffer_rows), Memory(dim)
+        self._index = Index(self._rows, memory, dim, unit=unit, buffer_rows=buffer_rows, seals=policy.begin is not None)
+        shape: dict[str, str | int] = {"dim": dim, "kind": "ivf" if index == "ivf" else "hnsw", "storage": storage}
+        snapshots = None if folder is None or index == "flat" else Snapshots(folder, self._rows, shape)
+        builder = Builder(dim, index, storage, memory)
+        self._sealer = Sealer(self._index, policy, builder, snapshots, publish=self._publish)
         self._keywords = Keywords(self._rows, self._index.links, folder)
         state = State(self._rows, self._index, self._keywords, self._sealer.load)
         self._reading = Reading(state)
@@ -210,6 +214,7 @@ class FAISSVectorStore(VectorStore):
         where: Where | None = None,
         namespace: str | None = None,
         weights: Weights | None = None,
+        explain: bool = False,
     ) -> list[Match]:
         """See `VectorStore.asearch_hybrid`."""
         self._check_open()
@@ -217,7 +222,9 @@ class FAISSVectorStore(VectorStore):
             self._intake.queries([query_vector], "query_vector"), top_k, where, namespace, True
         )
         text = checked_text(query_text, "query_text", max_bytes=self._limits.text_bytes)
-        [matches] = await self._searcher.submit(replace(search, text=text, weights=weights or Weights()))
+        [matches] = await self._searcher.submit(
+            replace(search, text=text, weights=checked_weights(weights), explain=explain)
+        )
         return matches
 
     async def asearch_keywords(

@@ -1,0 +1,113 @@
+"""One stretch of memory for all vectors of a store, so that neighbouring segments can become one without a copy.
+
+Address space is reserved for far more rows than there are; only rows that were written take memory. What no segment
+shows any more goes back to the system.
+"""
+
+from __future__ import annotations
+
+import mmap
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from super_advanced_agents.types import Matrix
+
+_RESERVED_BYTES = 16 << 30
+"""Room for 11 million vectors of 384; a system that grants no such address space is asked for half, and so on."""
+_LEAST_BYTES = 16 << 20
+_NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)
+
+
+class _Region:
+    """Rows [start, stop) of an arena; their memory goes back when the last segment that shows them is gone."""
+
+    __slots__ = ("_memory", "_start", "_stop")
+
+    def __init__(self, memory: mmap.mmap, start_bytes: int, stop_bytes: int) -> None:
+        self._memory = memory
+        page = mmap.PAGESIZE
+        self._start = -(-start_bytes // page) * page  # a page shared with a neighbour stays
+        self._stop = stop_bytes // page * page
+
+    def __del__(self) -> None:
+        if self._stop > self._start and hasattr(mmap, "MADV_DONTNEED"):
+            self._memory.madvise(mmap.MADV_DONTNEED, self._start, self._stop - self._start)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Block:
+    """Consecutive rows of an arena.
+
+    Attributes:
+        vectors: (n, dim) float32.
+    """
+
+    vectors: Matrix
+    _arena: Arena
+    _start: int
+    _regions: tuple[_Region, ...]
+
+    @classmethod
+    def joined(cls, blocks: Sequence[Block]) -> Block | None:
+        """All of them as one, in place; None if they do not lie one behind the other."""
+        arena, start = blocks[0]._arena, blocks[0]._start
+        stop = start
+        for block in blocks:
+            if block._arena is not arena or block._start != stop:
+                return None
+            stop += len(block.vectors)
+        return cls(arena.rows[start:stop], arena, start, tuple(region for block in blocks for region in block._regions))
+
+
+class Arena:
+    """Reserved rows, handed out one block after the other. Blocks are allotted by one thread at a time."""
+
+    def __init__(self, dim: int) -> None:
+        size = max(_RESERVED_BYTES, dim * 4)
+        while True:
+            try:
+                flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NORESERVE
+                self._memory = mmap.mmap(-1, size, flags=flags)
+                break
+            except (OSError, MemoryError):
+                if size <= _LEAST_BYTES:
+                    raise
+                size //= 2
+        capacity = size // (dim * 4)
+        self._row_bytes = dim * 4
+        self._used = 0
+        self.rows: Matrix = np.frombuffer(self._memory, dtype=np.float32, count=capacity * dim).reshape(capacity, dim)
+
+    def allot(self, n: int) -> Block | None:
+        """The next `n` rows, all zero; None when there is no room for them."""
+        start, stop = self._used, self._used + n
+        if stop > len(self.rows):
+            return None
+        self._used = stop
+        region = _Region(self._memory, start * self._row_bytes, stop * self._row_bytes)
+        return Block(self.rows[start:stop], self, start, (region,))
+
+
+class Memory:
+    """Where a store's vectors go: an arena, and another when that is full."""
+
+    def __init__(self, dim: int) -> None:
+        self._dim = dim
+        self._arena: Arena | None = None
+
+    def allot(self, n: int) -> Block:
+        """`n` rows, all zero, behind those allotted before as long as there is room.
+
+        Raises:
+            MemoryError: the system has no room.
+        """
+        block = None if self._arena is None else self._arena.allot(n)
+        if block is None:
+            self._arena = Arena(self._dim)
+            block = self._arena.allot(n)
+        if block is None:
+            raise MemoryError(f"no room for {n} vectors")
+        return block
