@@ -95,15 +95,8 @@ def _beside_peers(bench: Bench, total: int) -> Iterator[Row]:
     calls = [call for step in _steps(total, total) for call in step]
     folders = (bench.folder / f"ingest-{i}" for i in numbers_from())
     sides: dict[str, Callable[[], float]] = {"ours": lambda: _ours(next(folders), calls)}
-    missing = {}
-    for name, peer in PEERS.items():
-        try:
-            folder = next(folders)
-            folder.mkdir()
-            peer(folder).close()
-        except ImportError as exc:
-            missing[name] = exc.name or str(exc)
-            continue
+    missing = prepared.missing(PEERS)
+    for name in [each for each in PEERS if each not in missing]:
         sides[name] = lambda name=name: _theirs(name, next(folders), calls)
     rates = in_turn(1 if bench.quick else 3, sides)
     others = {f"{PEERS[name].title} ({PEERS[name].lasting})": rates[name] for name in PEERS if name in rates}

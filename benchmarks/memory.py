@@ -16,7 +16,6 @@ from benchmarks.measure import Bench, Row
 DIM = 384
 BATCH = 1_000
 _TEXT_CHARS = 120
-_SEALING_S = 240
 
 
 def rows(bench: Bench) -> Iterator[Row]:
@@ -45,6 +44,7 @@ def measure(count: int, folder: Path) -> dict[str, float]:
     """Import `count` records, search between the batches, and wait until all that should be sealed is."""
     import numpy as np
 
+    from benchmarks.engines import until_quiet
     from super_advanced_agents import FAISSVectorStore
 
     random = np.random.default_rng(0)
@@ -60,7 +60,7 @@ def measure(count: int, folder: Path) -> dict[str, float]:
             store.search(vectors[0], 10)
             text_bytes += sum(map(len, texts))
         imported = time.perf_counter() - began
-        sealed_s = _until_sealed(store)
+        sealed_s = until_quiet(store)
         found = store.search_batch(random.standard_normal((200, DIM), dtype=np.float32), 10)
         assert all(len(matches) == 10 for matches in found)
         return {
@@ -71,20 +71,6 @@ def measure(count: int, folder: Path) -> dict[str, float]:
             "import_s": imported,
             "sealing_s_after_import": sealed_s,
         }
-
-
-def _until_sealed(store: object) -> float:
-    """Search on until the background has no more to seal; returns the seconds it took."""
-    began = quiet_since = time.perf_counter()
-    segments = -1
-    while time.perf_counter() - quiet_since < 20 and time.perf_counter() - began < _SEALING_S:
-        stats = store.stats()
-        if stats["tail_rows"] < 4 * 4096:  # below what index="auto" seals
-            break
-        if stats["segments"] != segments:
-            segments, quiet_since = stats["segments"], time.perf_counter()
-        time.sleep(0.2)
-    return time.perf_counter() - began
 
 
 def peak_bytes() -> int:

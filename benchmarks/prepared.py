@@ -10,6 +10,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks import programs
@@ -26,25 +27,32 @@ def engines(bench: Bench, rows: int, names: Iterable[str]) -> tuple[Path, list[s
         package that is not installed.
     """
     folder = (bench.kept or bench.folder) / f"{rows}"
-    there, missing = [], {}
-    for name in names:
+    absent = missing(names)
+    there = [name for name in names if name not in absent]
+    for name in there:
         report = folder / f"{name}.json"
         if not report.exists():
             print(f"  building {rows:,} rows in {name}", flush=True)
             shutil.rmtree(folder / name, ignore_errors=True)
             (folder / name).mkdir(parents=True)
             found = programs.run("benchmarks.prepared", name, folder / name, rows)
-            if "missing" in found:
-                missing[name] = found["missing"]
-                continue
             report.write_text(json.dumps(found) + "\n", encoding="utf-8")
-        there.append(name)
-    return folder, there, missing
+    return folder, there, absent
 
 
-def rows_of_missing(work: str, missing: dict[str, str]) -> Iterator[Row]:
+def missing(names: Iterable[str]) -> dict[str, str]:
+    """Those whose library is not installed, and the package that lacks."""
+    absent = {}
+    for name in names:
+        lacking = [package for package in ENGINES[name].packages if find_spec(package) is None]
+        if lacking:
+            absent[name] = lacking[0]
+    return absent
+
+
+def rows_of_missing(work: str, absent: Iterable[str]) -> Iterator[Row]:
     """A row for each peer that is not installed."""
-    for name in missing:
+    for name in absent:
         yield Row(work, "", f"{ENGINES[name].title} is not installed", target="ahead")
 
 
@@ -55,10 +63,7 @@ def built(folder: Path, names: Iterable[str]) -> dict[str, object]:
 
 def build(name: str, folder: Path, rows: int) -> dict[str, object]:
     """Build one store by calls of the size that the engine likes; returns what it took."""
-    try:
-        engine = ENGINES[name](folder)
-    except ImportError as exc:
-        return {"missing": exc.name or str(exc)}
+    engine = ENGINES[name](folder)
     adding_s = 0.0
     for first, vectors in blocks(rows):
         began = time.perf_counter()
