@@ -59,7 +59,9 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a few minutes; the figures mean less")
     parser.add_argument("--json", type=Path, help="where to write the results (default: benchmarks/results/TIME.json)")
     parser.add_argument(
-        "--store-folder", type=Path, help="where large stores are kept for the next run (default: built and removed)"
+        "--store-folder",
+        type=Path,
+        help="where large stores are kept for the next run (default: none are; of million, results/kept)",
     )
     arguments = parser.parse_args()
     for model in (DEFAULT_EMBEDDING_MODEL, DEFAULT_GENERATION_MODEL):
