@@ -169,7 +169,7 @@ class _Keeping:
             blamed = int(found[1]) if found else len(numbered)
             if blamed >= len(numbered):
                 raise
-            why = exc.message.removeprefix(exc.field).strip(" .")
+            why = exc.message[found.end() :].lstrip(" .") if found and exc.message.startswith(found[0]) else exc.message
             return [*numbered[:blamed], *numbered[blamed + 1 :]], [Trouble(numbered[blamed][0], why)]
         return [], []
 

@@ -84,6 +84,7 @@ class JsonlReader:
                 self._ended = True
                 entries.append(Entry(number=self._number, trouble="the file ends here, without its last line"))
             elif trouble:
+                self._seen += 1
                 entries.append(Entry(number=self._number, trouble=trouble))
             elif line.strip():
                 read += len(line)
