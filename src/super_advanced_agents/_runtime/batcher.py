@@ -41,6 +41,7 @@ class MicroBatcher(Generic[Item, Result]):
         max_queue_cost: what may wait; beyond it `submit` raises `OverloadedError`.
         cost: what an item counts, >= 1.
         workers: threads running batches side by side.
+        idle_s: seconds after which a worker without work ends; 10 when None.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class MicroBatcher(Generic[Item, Result]):
         max_queue_cost: int,
         cost: Callable[[Item], int] = _one,
         workers: int = 1,
+        idle_s: float | None = None,
     ) -> None:
         self._run = run
         self._name = name
@@ -59,6 +61,7 @@ class MicroBatcher(Generic[Item, Result]):
         self._max_queue_cost = max_queue_cost
         self._cost = cost
         self._max_workers = workers
+        self._idle_s = idle_s
         self._queue: deque[tuple[Item, int, Ticket[Result]]] = deque()
         self._queued_cost = 0
         self._running: set[Ticket[Result]] = set()
@@ -176,7 +179,7 @@ class MicroBatcher(Generic[Item, Result]):
         """Wait until woken; False when nobody did for so long that the worker may end."""
         bell = threading.Condition(self._changed)
         self._idle.append(bell)
-        bell.wait(_IDLE_S)
+        bell.wait(_IDLE_S if self._idle_s is None else self._idle_s)
         if bell in self._idle:
             self._idle.remove(bell)
             return False
@@ -210,9 +213,9 @@ class MicroBatcher(Generic[Item, Result]):
 class Workers:
     """A bounded pool for blocking work, off the event loop: a micro-batcher whose batches are one call each."""
 
-    def __init__(self, *, name: str, threads: int, max_queue: int) -> None:
+    def __init__(self, *, name: str, threads: int, max_queue: int, idle_s: float | None = None) -> None:
         self._batcher: MicroBatcher[Callable[[], object], object] = MicroBatcher(
-            _call, name=name, max_batch_cost=1, max_queue_cost=max_queue, workers=threads
+            _call, name=name, max_batch_cost=1, max_queue_cost=max_queue, workers=threads, idle_s=idle_s
         )
 
     def submit(self, work: Callable[[], Result]) -> Ticket[Result]:

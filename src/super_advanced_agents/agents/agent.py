@@ -13,6 +13,7 @@ from super_advanced_agents.config import Limits, checked_name, checked_text
 from super_advanced_agents.embeddings import EmbeddingPipeline
 from super_advanced_agents.errors import ConfigurationError, InvalidInputError
 from super_advanced_agents.generation import AsyncLLMWrapper, LLMGenerator
+from super_advanced_agents.retrieval import Reranker, Reranking, explained
 from super_advanced_agents.stores import VectorStore
 from super_advanced_agents.types import Answer, JSONValue, Match, Memory, Metadata, Record, Turn, Weights, Where
 
@@ -36,6 +37,9 @@ class LLMAgent:
         namespace: whose memories these are; the agent's name when None. Agents given the same one share memories.
         context_chars: how many characters of memories an answer may be built from.
         answer_tokens: the length of an answer, at most, in tokens.
+        reranker: looks again at the best matches of each search, and of each answer's; none when None. See
+            `retrieval.Reranker`; `retrieval.LLMReranker(llm)` asks a language model.
+        rerank_candidates: how many matches it looks at, 1 to 1,000.
 
     Every operation passes on what the store, the pipeline and the generator raise: `InvalidInputError` for what cannot
     be remembered or searched for, `OverloadedError` when a queue is full, `ResourceClosedError` after they were closed.
@@ -51,6 +55,8 @@ class LLMAgent:
         namespace: str | None = None,
         context_chars: int = 4_000,
         answer_tokens: int = 200,
+        reranker: Reranker | None = None,
+        rerank_candidates: int = 20,
     ) -> None:
         self.name = checked_name(name, "name")
         self.namespace = checked_name(name if namespace is None else namespace, "namespace")
@@ -59,6 +65,7 @@ class LLMAgent:
         self.llm_generator = llm_generator.llm if isinstance(llm_generator, AsyncLLMWrapper) else llm_generator
         self._context_chars = context_chars
         self._answer_tokens = answer_tokens
+        self._reranking = Reranking(reranker, rerank_candidates)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, namespace={self.namespace!r})"
@@ -172,6 +179,8 @@ class LLMAgent:
         where: Where | None = None,
         mode: SearchMode = "hybrid",
         weights: Weights | None = None,
+        explain: bool = False,
+        rerank: bool | Reranker | None = None,
     ) -> list[Match]:
         """Find the memories that are most like a text, best first.
 
@@ -184,7 +193,13 @@ class LLMAgent:
             mode: `"hybrid"` by meaning and by words together, with scores of at most 1; `"vector"` by meaning alone,
                 with the cosine as score; `"keyword"` by words alone, only what shares one. A `filter_fn` makes any of
                 them a search by meaning.
-            weights: what each way counts in a hybrid search.
+            weights: what each way counts in a hybrid search, and whether age and priority do.
+            explain: each match is an `ExplainedMatch`, which tells what its score is made of.
+            rerank: True or False for the agent's re-ranker or none, or a callable of yours; as the agent was made when
+                None. Scores are then the re-ranker's.
+
+        Raises:
+            ConfigurationError: `rerank` is True, and the agent has no re-ranker.
 
         Cancelled, it leaves nothing behind and disturbs no other caller.
         """
@@ -193,17 +208,42 @@ class LLMAgent:
                 f"mode must be one of {', '.join(get_args(SearchMode))}, not {mode!r}", field="mode"
             )
         checked_text(query_text, "query_text", max_bytes=_LIMITS.text_bytes)
-        store, namespace, narrowed = self.vector_store, self.namespace, of_type(memory_type, where)
-        if mode == "keyword" and filter_fn is None:
-            return await store.asearch_keywords(query_text, top_k, where=narrowed, namespace=namespace)
+        narrowed = of_type(memory_type, where)
+        reranker = self._reranking.chosen(rerank)
+        wanted = top_k if reranker is None else self._reranking.candidates(top_k)
+        if filter_fn is None and mode == "hybrid":
+            found = await self._find_hybrid(query_text, wanted, narrowed, weights=weights, explain=explain)
+        else:
+            found = await self._find_one_way(query_text, wanted, narrowed, filter_fn, by_words=mode == "keyword")
+            if explain:
+                found = explained(found, "keyword" if mode == "keyword" and filter_fn is None else "vector")
+        return found if reranker is None else await self._reranking.best(reranker, query_text, found, top_k)
+
+    async def _find_hybrid(
+        self, query_text: str, top_k: int, where: Where | None, *, weights: Weights | None, explain: bool
+    ) -> list[Match]:
+        vector = await self.embedding_pipeline.aembed(query_text)
+        return await self.vector_store.asearch_hybrid(
+            vector, query_text, top_k, where=where, namespace=self.namespace, weights=weights, explain=explain
+        )
+
+    async def _find_one_way(
+        self,
+        query_text: str,
+        top_k: int,
+        where: Where | None,
+        filter_fn: Callable[[Metadata], bool] | None,
+        *,
+        by_words: bool,
+    ) -> list[Match]:
+        """By words, or by meaning: so with a predicate, whatever else was asked for."""
+        store, namespace = self.vector_store, self.namespace
+        if by_words and filter_fn is None:
+            return await store.asearch_keywords(query_text, top_k, where=where, namespace=namespace)
         vector = await self.embedding_pipeline.aembed(query_text)
         if filter_fn is not None:
-            return await store.asearch_with_filter(vector, top_k, filter_fn, where=narrowed, namespace=namespace)
-        if mode == "vector":
-            return await store.asearch(vector, top_k, where=narrowed, namespace=namespace)
-        return await store.asearch_hybrid(
-            vector, query_text, top_k, where=narrowed, namespace=namespace, weights=weights
-        )
+            return await store.asearch_with_filter(vector, top_k, filter_fn, where=where, namespace=namespace)
+        return await store.asearch(vector, top_k, where=where, namespace=namespace)
 
     async def _ahybrid_search(
         self, query_text: str, keyword: str | None = None, top_k: int = 5, memory_type: str | None = None

@@ -20,6 +20,7 @@ from super_advanced_agents.stores.validation import (
     checked_predicate,
     checked_records,
     checked_top_k,
+    checked_weights,
     unit_rows,
 )
 from super_advanced_agents.types import JSONValue, Match, Metadata, Record, Weights, Where
@@ -142,6 +143,7 @@ class DistributedVectorStoreStub(VectorStore):
         where: Where | None = None,
         namespace: str | None = None,
         weights: Weights | None = None,
+        explain: bool = False,
     ) -> list[Match]:
         """See `VectorStore.asearch_hybrid`."""
         return cast(
@@ -153,7 +155,8 @@ class DistributedVectorStoreStub(VectorStore):
                 top_k=top_k,
                 where=where,
                 namespace=namespace,
-                weights=None if weights is None else asdict(weights),
+                weights=asdict(checked_weights(weights)),
+                explain=explain,
             ),
         )
 

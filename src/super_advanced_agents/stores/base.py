@@ -124,6 +124,7 @@ class VectorStore(Resource, ABC):
         where: Where | None = None,
         namespace: str | None = None,
         weights: Weights | None = None,
+        explain: bool = False,
     ) -> list[Match]:
         """The `top_k` records most like a query by meaning and by words together, best first.
 
@@ -137,10 +138,11 @@ class VectorStore(Resource, ABC):
             top_k: how many, at most; if that many records match `where`, that many come back.
             where: a filter over metadata, evaluated inside both searches.
             namespace: only there; everywhere when None.
-            weights: what each way counts; `Weights()` when None.
+            weights: what each way counts, and whether age and priority do; `Weights()` when None.
+            explain: each match is an `ExplainedMatch`.
 
         Returns:
-            Matches with scores of at most 1.
+            Matches with scores in [-1, 1].
         """
 
     @abstractmethod

@@ -17,7 +17,7 @@ from super_advanced_agents.errors import (
     InvalidInputError,
     ModelMismatchError,
 )
-from super_advanced_agents.types import JSONValue, Matrix, Record
+from super_advanced_agents.types import JSONValue, Matrix, Record, Weights
 
 _SOURCE_CHARS = 1024
 _LIFETIME_S = 1e11  # three thousand years
@@ -273,6 +273,13 @@ def checked_predicate(filter_fn: object) -> None:
     """Refuse what cannot be asked about metadata."""
     if not callable(filter_fn):
         raise InvalidInputError(f"filter_fn must be callable, not {type(filter_fn).__name__}", field="filter_fn")
+
+
+def checked_weights(weights: Weights | None) -> Weights:
+    """Return `weights`, or those that count when nobody says so."""
+    if weights is not None and not isinstance(weights, Weights):
+        raise InvalidInputError(f"weights must be a Weights, not {type(weights).__name__}", field="weights")
+    return weights or Weights()
 
 
 def checked_top_k(top_k: int, *, limits: Limits) -> int:
