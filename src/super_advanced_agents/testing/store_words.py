@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.stores.base import VectorStore
 from super_advanced_agents.testing.store_inputs import DIM
-from super_advanced_agents.types import Match, Weights
+from super_advanced_agents.types import ExplainedMatch, Match, Weights
 
 
 def _unit(axis: int) -> list[float]:
@@ -24,6 +25,12 @@ def _texts(matches: Sequence[Match]) -> list[str]:
 
 def _fill(store: VectorStore, texts: Sequence[str]) -> list[str]:
     return store.add_batch([_unit(i) for i in range(len(texts))], [{"text": text} for text in texts])
+
+
+def _signal(match: Match, name: str) -> float:
+    assert isinstance(match, ExplainedMatch)
+    [value] = [signal.value for signal in match.explanation.signals if signal.name == name]
+    return value
 
 
 class StoreWords:
@@ -96,6 +103,60 @@ class StoreWords:
         by_meaning = store.search_hybrid(_unit(0), "zebra", 3, weights=Weights(vector=1.0, keyword=0.1))
         assert [match.uid for match in by_meaning] == ["near", "word", "none"]
         assert all(-1 <= match.score <= 1 for match in by_word + by_meaning)
+
+    def test_an_explanation_adds_up_to_the_score(self, store: VectorStore) -> None:
+        """Of each match, whatever is weighed; without being asked for, there is none."""
+        rng = np.random.default_rng(0)
+        texts = [f"cat number {i} {'and a dog' if i % 3 else ''}" for i in range(40)]
+        store.add_batch(
+            rng.normal(size=(40, DIM)), [{"text": text} for text in texts], sessions=["a"] * 20 + [None] * 20
+        )
+        query = rng.normal(size=DIM)
+        weights: Weights | None = None
+        for weights in (None, Weights(vector=0), Weights(recency=1.0, priority=2.0, half_life_s=0.01)):
+            found = store.search_hybrid(query, "a dog, 7", 40, weights=weights, explain=True)
+            assert len(found) == 40
+            for match in found:
+                assert isinstance(match, ExplainedMatch)
+                assert abs(match.explanation.total - match.score) <= 1e-6
+                for signal in match.explanation.signals:
+                    assert signal.added == pytest.approx(signal.scaled * signal.weight)
+            plain = store.search_hybrid(query, "a dog, 7", 40, weights=weights)
+            assert {type(match) for match in plain} == {Match}
+            if weights is None or not weights.recency:
+                assert plain == found
+        [best] = store.search_hybrid(query, "a dog, 7", 1, weights=weights, explain=True)
+        assert isinstance(best, ExplainedMatch)
+        names = [signal.name for signal in best.explanation.signals]
+        assert names == ["vector", "nearby", "keyword", "recency", "priority"]
+
+    def test_recency_and_priority_count_when_asked_to(self, store: VectorStore) -> None:
+        """What was written last, and what matters most, come first among equals; by default neither counts."""
+        records = [store.add(_unit(0), {"text": "the same"}, uid) for uid in ("old", "renewed", "new")]
+        [old] = store.get([records[0]])
+        store.put([replace(old, created_at=1e9, updated_at=1e9, priority=0.9)])
+        [renewed] = store.get([records[1]])
+        store.put([replace(renewed, created_at=1e9, priority=7.0)])
+        store.put([replace(store.get([records[2]])[0], updated_at=4e9, priority=-3.0)])
+        usual = store.search_hybrid(_unit(0), "same", 3)
+        assert len({match.score for match in usual}) == 1
+        by_age = store.search_hybrid(_unit(0), "same", 3, weights=Weights(recency=1.0), explain=True)
+        assert by_age[-1].uid == "old"
+        recency = [_signal(match, "recency") for match in by_age]
+        assert recency[2] == pytest.approx(0.0, abs=1e-6)
+        assert recency[:2] == pytest.approx(
+            [1.0, 1.0], abs=1e-3
+        )  # written in what a clock set back takes for the future
+        by_priority = store.search_hybrid(_unit(0), "same", 3, weights=Weights(priority=1.0), explain=True)
+        assert [match.uid for match in by_priority] == ["renewed", "old", "new"]
+        assert [_signal(match, "priority") for match in by_priority] == pytest.approx([1.0, 0.9, 0.0])
+
+    @pytest.mark.parametrize("weights", [{"vector": 1.0}, 1.0, "all"])
+    def test_weights_of_another_kind_are_refused(self, store: VectorStore, weights: Any) -> None:
+        """Only a `Weights` has been checked."""
+        with pytest.raises(InvalidInputError) as caught:
+            store.search_hybrid(_unit(0), "word", weights=weights)
+        assert caught.value.field == "weights"
 
     def test_hybrid_gives_k_when_k_exist_and_no_word_is_shared(self, store: VectorStore) -> None:
         """Without a word in common the meaning decides, and nobody is left out."""
