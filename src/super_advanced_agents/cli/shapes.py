@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from super_advanced_agents.cli.output import one_line, say, shown
-from super_advanced_agents.types import JSONValue, Match, Record
+from super_advanced_agents.types import ExplainedMatch, JSONValue, Match, Record
 
 
 def match_json(match: Match) -> dict[str, JSONValue]:
     """One search result, in the same shape as the server's."""
     text = match.metadata.get("text")
-    return {"uid": match.uid, "text": text, "score": match.score, "metadata": match.metadata}
+    shown: dict[str, JSONValue] = {"uid": match.uid, "text": text, "score": match.score, "metadata": match.metadata}
+    if isinstance(match, ExplainedMatch):
+        shown["explanation"] = [asdict(signal) for signal in match.explanation.signals]
+    return shown
 
 
 def record_json(record: Record) -> dict[str, JSONValue]:
@@ -30,7 +34,11 @@ def record_json(record: Record) -> dict[str, JSONValue]:
 
 
 def say_matches(matches: Sequence[Match]) -> None:
-    """Search results for people: rank, score, text, name."""
+    """Search results for people: rank, score, text, name; below them what the score is made of, if that is known."""
     for rank, match in enumerate(matches, start=1):
         say(f"{rank:>3}. {match.score:.3f}  {one_line(str(match.metadata.get('text', '')), 400)}")
         say(f"            {shown(match.uid)}")
+        if isinstance(match, ExplainedMatch):
+            for signal in match.explanation.signals:
+                counted = f"{signal.scaled:.3f} x {signal.weight:.3f}"
+                say(f"            {signal.added:+.3f}  {signal.name:<8}  {counted}  (measured {signal.value:.3f})")

@@ -36,6 +36,19 @@ def test_a_memory_carries_what_it_was_added_with(saa):
     assert "vector" not in memory
 
 
+def test_search_explains_its_scores_when_asked(saa):
+    """As a table for people and as numbers for programs, which add up; without being asked it says nothing of it."""
+    saa("add", "The Louvre is a museum in Paris.")
+    [match] = saa.json("search", "museum", "--explain")["results"]
+    assert [signal["name"] for signal in match["explanation"]] == ["vector", "keyword"]
+    assert abs(sum(signal["added"] for signal in match["explanation"]) - match["score"]) < 1e-6
+    table = saa("search", "museum", "--explain").stdout
+    assert "keyword" in table
+    assert "measured" in table
+    assert "explanation" not in saa.json("search", "museum")["results"][0]
+    assert "measured" not in saa("search", "museum").stdout
+
+
 def test_search_finds_by_meaning_and_narrows(saa):
     """Best first; filters and types are options; people see the text, programs the server's shape."""
     saa("add", "The Louvre is a museum", "--type", "place", "--uid", "louvre")

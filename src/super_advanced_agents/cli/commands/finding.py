@@ -23,6 +23,7 @@ def search(
     mode: Annotated[Literal["hybrid", "vector", "keyword"], typer.Option("--mode", help="How to look.")] = "hybrid",
     where: WhereText = None,
     memory_type: Annotated[str | None, typer.Option("--type", help="Only memories with this label.")] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Tell what each score is made of.")] = False,
     data_dir: DataDir = DATA_DIR,
     models_dir: ModelsDir = None,
     agent: AgentName = AGENT,
@@ -34,7 +35,7 @@ def search(
     wanted = given_text(query, file, what="query")
     chosen = given_object(where, "--where")
     with opened(data_dir, models_dir, agent, embeds=True) as mind:
-        matches = mind.search_text(wanted, top_k, memory_type, where=chosen, mode=mode)
+        matches = mind.search_text(wanted, top_k, memory_type, where=chosen, mode=mode, explain=explain)
     if as_json:
         emit({"results": [match_json(match) for match in matches]})
         return
