@@ -34,10 +34,12 @@ def damage_of_rows(rng: random.Random, folder: Path, others: list[Path]) -> str:
 
 
 def _chosen(rng: random.Random, index: Path) -> Path:
-    """A manifest, most often the newest, or a file of a segment."""
+    """A manifest, or a file of a segment, most often one that the newest manifest names."""
     manifests = sorted(index.glob("manifest-*.json"))
     rest = sorted(path for path in index.iterdir() if path not in manifests)
-    return rng.choice([manifests[-1], *manifests, *rng.sample(rest, min(4, len(rest)))])
+    newest = manifests[-1].read_text()
+    named = [path for path in rest if path.name in newest]
+    return rng.choice([manifests[-1], rng.choice(manifests), rng.choice(rest), *rng.sample(named, min(5, len(named)))])
 
 
 # --- what is done to the bytes of one file ---------------------------------------------------------------------------
