@@ -67,7 +67,12 @@ class NumberColumn:
 
     def equal(self, value: float) -> BitMap:
         """The rows with exactly this value."""
-        return self.range("$gte", value) & self.range("$lte", value)
+        if not -_EXACT < value < _EXACT:
+            return BitMap(row for beyond, row in self._beyond if beyond == value)
+        self._sort()
+        values = self._values[: self._size]
+        start, stop = np.searchsorted(values, float(value), "left"), np.searchsorted(values, float(value), "right")
+        return bitmap(self._rows[start:stop])
 
     def range(self, operator: RangeOperator, bound: float) -> BitMap:
         """The rows whose value is on this side of `bound`."""

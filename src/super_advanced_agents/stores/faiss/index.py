@@ -64,6 +64,7 @@ class Index:
             False, and nothing was built, if the segments do not hold every row up to their last.
         """
         live = BitMap()
+        self._scopes, self._expiry = {}, NumberColumn()
         for seq, scope, expires_at in self._rows.scopes_since(0):
             self._note(seq, scope, expires_at)
             live.add(seq)
@@ -82,7 +83,8 @@ class Index:
                 _fill(built, rows[:newer], vectors[:newer])
             self._tail.append(rows[newer:], vectors[newer:])
         self._sealed = [built.segment() for built in sealed]
-        for seq, scope, session in list(self._rows.in_sessions()):  # all or none: a load that failed is tried again
+        self.links.clear()  # a load that was interrupted is tried again
+        for seq, scope, session in self._rows.in_sessions():
             self.links.append(seq, scope, session)
         self._show(live, live.max() if live else last_sealed)
         return True

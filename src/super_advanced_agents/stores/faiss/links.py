@@ -32,6 +32,13 @@ class Links:
     def __bool__(self) -> bool:
         return bool(self._ids)
 
+    def clear(self) -> None:
+        """Forget every session."""
+        self._ids.clear()
+        self._last.clear()
+        for links in (self._before, self._after, self._session):
+            links[:] = _NONE
+
     def append(self, row: int, scope: int, session: str) -> None:
         """Put a new row at the end of a session."""
         self._make_room(row)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import orjson
 
 from super_advanced_agents.stores.faiss import schema
+from super_advanced_agents.stores.faiss.shown import Hit, ShownRows
 from super_advanced_agents.stores.validation import with_text
 from super_advanced_agents.types import Metadata, Record
 
@@ -38,18 +40,6 @@ def as_record(row: Sequence[Any]) -> Record:
     )
 
 
-class Hit(NamedTuple):
-    """What a search shows of a row, as it is stored."""
-
-    uid: str
-    text: str | None
-    rest: str
-
-    def metadata(self) -> Metadata:
-        """A fresh metadata object, the caller's to keep."""
-        return with_text(self.text, self.rest)
-
-
 class RowReader:
     """The connections to a store's rows, and what is asked through them."""
 
@@ -60,11 +50,18 @@ class RowReader:
         # In memory there is one connection for all, so it is locked; on disk every reading thread takes one of a pool.
         self._memory_lock = threading.RLock()
         self._idle_readers: SimpleQueue[sqlite3.Connection] = SimpleQueue()
+        self._shown = ShownRows()
 
     def hits(self, seqs: Sequence[int]) -> dict[int, Hit]:
-        """What a search shows of these rows; rows deleted meanwhile are missing."""
-        query = "SELECT seq, uid, text, metadata FROM records WHERE seq IN (SELECT value FROM json_each(?))"
-        return {seq: Hit(uid, text, rest) for seq, uid, text, rest in self._read(query, (json_list(seqs),))}
+        """What a search shows of these rows; rows deleted meanwhile may be missing."""
+        found = self._shown.of(seqs)
+        missing = [seq for seq in seqs if seq not in found]
+        if missing:
+            query = "SELECT seq, uid, text, metadata FROM records WHERE seq IN (SELECT value FROM json_each(?))"
+            read = {seq: Hit(uid, text, rest) for seq, uid, text, rest in self._all(query, (json_list(missing),))}
+            self._shown.keep(read)
+            found.update(read)
+        return found
 
     def standing(self, seqs: Sequence[int]) -> dict[int, tuple[float, float | None]]:
         """When these rows were last written, and their priority; rows deleted meanwhile are missing."""
@@ -142,21 +139,33 @@ class RowReader:
         return int(size_bytes)
 
     def _read(self, query: str, parameters: tuple[object, ...] = ()) -> Iterator[Any]:
-        """The rows of a query, read through a connection of the pool that goes back when the last row is taken."""
+        """The rows of a query, one by one; what it reads through is held until the last was taken."""
+        if self._file is None:
+            yield from self._all(query, parameters)  # no lock is held between two rows: the last may never be taken
+            return
+        with self._connection() as connection, closing(connection.cursor()) as cursor:
+            # Closing it ends its read transaction, else the next reader would see the rows of then.
+            yield from cursor.execute(query, parameters)
+
+    def _all(self, query: str, parameters: tuple[object, ...] = ()) -> list[Any]:
+        """The rows of a query, at once: half the time of `_read` for a few."""
+        with self._connection() as connection:
+            return connection.execute(query, parameters).fetchall()
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        """One of the pool; in memory the only one, locked."""
         if self._file is None:
             with self._memory_lock:
-                found = self._writer.execute(query, parameters).fetchall()
-            yield from found  # the lock is not held between two rows: who reads them may never take the last
+                yield self._writer
             return
         try:
             connection = self._idle_readers.get_nowait()
         except Empty:
             connection = schema.connect(self._file)
-        cursor = connection.cursor()
         try:
-            yield from cursor.execute(query, parameters)
+            yield connection
         finally:
-            cursor.close()  # ends its read transaction, else the next reader would see the rows of then
             self._idle_readers.put(connection)
 
     def close(self) -> None:

@@ -12,10 +12,10 @@ from typing import NamedTuple, TypeVar
 from super_advanced_agents.stores.faiss import migrations, schema
 from super_advanced_agents.stores.faiss.additions import Addition, Change, Scope
 from super_advanced_agents.stores.faiss.ledger import Ledger
-from super_advanced_agents.stores.faiss.row_reading import Hit, RowReader, json_list
+from super_advanced_agents.stores.faiss.row_reading import RowReader, json_list
 from super_advanced_agents.telemetry import get_logger
 
-__all__ = ["Addition", "Change", "Hit", "Rows", "Scope"]
+__all__ = ["Addition", "Change", "Rows", "Scope"]
 
 _log = get_logger("store")
 _LOG_BYTES = 64 * 1024 * 1024

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 
@@ -11,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from super_advanced_agents.stores.base import FilterFn
+from super_advanced_agents.stores.faiss.additions import Scope
 from super_advanced_agents.stores.faiss.hybrid import Sources, ranked_by_words
 from super_advanced_agents.stores.faiss.requests import Ranked, Search
-from super_advanced_agents.stores.faiss.rows import Hit, Scope
+from super_advanced_agents.stores.faiss.shown import Hit
 from super_advanced_agents.stores.faiss.state import State
 from super_advanced_agents.stores.filters import Filter
 from super_advanced_agents.types import ExplainedMatch, Match, Matrix
@@ -31,21 +33,21 @@ class Searching:
 
     def search(self, searches: list[Search]) -> list[list[list[Match]] | BaseException]:
         """Carry out many callers' searches: those of equal scope and filter in one pass."""
-        faiss.omp_set_num_threads(1)  # this thread's; OpenMP barriers cost 8 ms when other threads want the cores
         results: list[list[list[Match]] | BaseException] = [[] for _ in searches]
         groups: dict[tuple[str, Scope | None, Filter | None], list[int]] = {}
         for i, search in enumerate(searches):
             groups.setdefault((search.kind, search.scope, search.tree), []).append(i)
-        for members in groups.values():
-            try:
-                with self._state.ready():
-                    found = self._search_together([searches[i] for i in members])
-            except Exception as exc:
-                for i in members:
-                    results[i] = exc
-                continue
-            for i, result in zip(members, found, strict=True):
-                results[i] = result
+        with _one_core():
+            for members in groups.values():
+                try:
+                    with self._state.ready():
+                        found = self._search_together([searches[i] for i in members])
+                except Exception as exc:
+                    for i in members:
+                        results[i] = exc
+                    continue
+                for i, result in zip(members, found, strict=True):
+                    results[i] = result
         self._state.counters["searches"] += len(searches)
         return results
 
@@ -77,27 +79,27 @@ class Searching:
 
     def _matches(self, ranked: Ranked, hits: dict[int, Hit], search: Search) -> list[Match]:
         scores, rows, reasons = ranked
-        if self._unit and search.kind != "keyword":
-            scores = np.clip(scores, -1.0, 1.0)  # rounding may leave 1.0000001
+        highest = 1.0 if self._unit and search.kind != "keyword" else np.inf  # rounding may leave 1.0000001
         matches = []
         for i, (score, row) in enumerate(
             zip(scores[: search.top_k].tolist(), rows[: search.top_k].tolist(), strict=True)
         ):
             hit = hits.get(row)
             if hit is not None:
+                shown = max(-highest, min(highest, score)) if search.return_scores else 0.0
                 # Two queries of one pass may show the same row; each caller owns what it gets.
-                match = Match(hit.metadata(), score if search.return_scores else 0.0, hit.uid)
+                match = Match(hit.metadata(), shown, hit.uid)
                 matches.append(match if reasons is None else ExplainedMatch(*match, reasons[i]))
         return matches
 
     def search_with_predicate(self, search: Search, predicate: FilterFn) -> list[Match]:
         """Rank every candidate, then show them to the predicate a page at a time until enough have passed."""
-        faiss.omp_set_num_threads(1)
-        passed, whole = self._look_with_predicate(search, predicate)
-        for _ in range(_TRIES):
-            if whole:
-                break
+        with _one_core():
             passed, whole = self._look_with_predicate(search, predicate)
+            for _ in range(_TRIES):
+                if whole:
+                    break
+                passed, whole = self._look_with_predicate(search, predicate)
         return passed  # what was replaced again and again while the predicate ran may be missing
 
     def _look_with_predicate(self, search: Search, predicate: FilterFn) -> tuple[list[Match], bool]:
@@ -121,3 +123,14 @@ class Searching:
     def _rank(self, search: Search) -> tuple[tuple[Matrix, NDArray[np.int64]], bool]:
         view = self._state.index.view
         return view.ranking(search.queries[0], self._state.candidates(view, search.scope, search.tree)), True
+
+
+@contextmanager
+def _one_core() -> Iterator[None]:
+    """OpenMP's barriers cost 8 ms when other threads want the cores. The setting is the thread's, maybe a caller's."""
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)

@@ -203,7 +203,9 @@ class FAISSVectorStore(VectorStore):
         self._check_open()
         queries = self._intake.queries(query_vectors, "query_vectors")
         search = self._intake.search(queries, top_k, where, namespace, return_scores)
-        return await self._searcher.submit(search) if len(queries) else []
+        if not len(queries):
+            return []
+        return await (self._searcher.run_here if driven_by_thread() else self._searcher.submit)(search)
 
     async def asearch_hybrid(
         self,

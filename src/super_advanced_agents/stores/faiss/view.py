@@ -57,7 +57,8 @@ class View:
         scores = np.concatenate([part[0] for part in parts], axis=1)
         rows = np.concatenate([part[1] for part in parts], axis=1)
         order = np.lexsort((rows, -scores), axis=1)[:, :k]
-        return np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)
+        first = np.arange(len(queries))[:, None]
+        return scores[first, order], rows[first, order]
 
     def _weigh_again(self, queries: Matrix, scores: Matrix, rows: NDArray[np.int64]) -> None:
         """Put the scores of the vectors themselves in place of those of their shortened copies."""

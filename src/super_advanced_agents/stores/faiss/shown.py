@@ -1,0 +1,54 @@
+"""What searches showed lately. A row never changes once it has its number, so nothing here can be out of date."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from super_advanced_agents.stores.validation import with_text
+from super_advanced_agents.types import Metadata
+
+_MOST_BYTES = 16 * 1024 * 1024
+_ROW_BYTES = 350
+"""What a kept row takes beside its characters."""
+
+
+class Hit(NamedTuple):
+    """What a search shows of a row, as it is stored."""
+
+    uid: str
+    text: str | None
+    rest: str
+
+    def metadata(self) -> Metadata:
+        """A fresh metadata object, the caller's to keep."""
+        return with_text(self.text, self.rest)
+
+
+class ShownRows:
+    """Rows by their number, those kept longest dropped first; safe from any thread."""
+
+    def __init__(self) -> None:
+        self._rows: dict[int, Hit] = {}
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    def of(self, seqs: Iterable[int]) -> dict[int, Hit]:
+        """Those of these rows that are kept."""
+        rows = self._rows
+        return {seq: hit for seq in seqs if (hit := rows.get(seq)) is not None}
+
+    def keep(self, rows: Mapping[int, Hit]) -> None:
+        """Keep what was read from the table."""
+        with self._lock:
+            for seq, hit in rows.items():
+                if seq not in self._rows:
+                    self._rows[seq] = hit
+                    self._bytes += _size(hit)
+            while self._bytes > _MOST_BYTES:
+                self._bytes -= _size(self._rows.pop(next(iter(self._rows))))
+
+
+def _size(hit: Hit) -> int:
+    return _ROW_BYTES + len(hit.uid) + len(hit.rest) + len(hit.text or "")
