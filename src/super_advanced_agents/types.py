@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple, Self, TypeAlias
+from typing import Literal, NamedTuple, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,9 @@ Metadata: TypeAlias = dict[str, JSONValue]
 
 Where: TypeAlias = Mapping[str, JSONValue]
 """A filter such as `{"type": "fact", "day": {"$gte": 5}}`; the language is in `stores.filters`."""
+
+Dedupe: TypeAlias = Literal["exact"]
+"""What a write leaves out: `"exact"`, records whose content is there already."""
 
 Vector: TypeAlias = NDArray[np.float32]
 """shape (dim,), float32."""

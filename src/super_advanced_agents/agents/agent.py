@@ -15,7 +15,7 @@ from super_advanced_agents.errors import ConfigurationError, InvalidInputError
 from super_advanced_agents.generation import AsyncLLMWrapper, LLMGenerator
 from super_advanced_agents.retrieval import Reranker, Reranking, explained
 from super_advanced_agents.stores import VectorStore
-from super_advanced_agents.types import Answer, JSONValue, Match, Memory, Metadata, Record, Turn, Weights, Where
+from super_advanced_agents.types import Answer, Dedupe, JSONValue, Match, Memory, Metadata, Record, Turn, Weights, Where
 
 SearchMode: TypeAlias = Literal["hybrid", "vector", "keyword"]
 
@@ -81,6 +81,8 @@ class LLMAgent:
         *,
         expires_in_s: float | None = None,
         source: str | None = None,
+        priority: float | None = None,
+        dedupe: Dedupe | None = None,
     ) -> str:
         """Remember one text; returned means durable. Concurrent callers share embedding batches and commits.
 
@@ -91,16 +93,15 @@ class LLMAgent:
             extra: further metadata, all JSON.
             expires_in_s: after this many seconds it is never returned.
             source: where it came from.
+            priority: how much it matters, for searches whose weights count it.
+            dedupe: with `"exact"`, a memory of the same text, type and further metadata is not stored again.
 
         Returns:
-            The memory's uid.
+            The memory's uid; with `dedupe` that of the memory that was there already.
 
         Cancelled before its write began, nothing is stored; afterwards the write is carried out.
         """
-        memory = Memory(
-            text=text, memory_type=memory_type, uid=uid, extra=extra or {}, expires_in_s=expires_in_s, source=source
-        )
-        metadata = memory_metadata(memory)
+        metadata = memory_metadata(Memory(text=text, memory_type=memory_type, extra=extra or {}))
         vector = await self.embedding_pipeline.aembed(text)
         return await self.vector_store.aadd(
             vector,
@@ -110,15 +111,21 @@ class LLMAgent:
             model_id=self.embedding_pipeline.model_id,
             source=source,
             expires_in_s=expires_in_s,
+            priority=priority,
+            dedupe=dedupe,
         )
 
-    async def _aadd_text_memories(self, items: Sequence[str | Memory | Mapping[str, JSONValue]]) -> list[str]:
+    async def _aadd_text_memories(
+        self, items: Sequence[str | Memory | Mapping[str, JSONValue]], *, dedupe: Dedupe | None = None
+    ) -> list[str]:
         """Remember many texts; returned means durable.
 
         Args:
             items: texts, `Memory` values, or dicts of a `Memory`'s fields; any number. All are checked before the first
                 is stored; then each 1,000 are stored all or none, so an error or a cancellation can leave whole
                 thousands behind, in order.
+            dedupe: with `"exact"`, a memory of the same text, type and further metadata is not stored again, be it
+                remembered already or another of `items`; its uid is returned in its place.
 
         Returns:
             The uids, in order.
@@ -138,6 +145,8 @@ class LLMAgent:
                 sources=[memory.source for memory in batch],
                 sessions=[memory.session for memory in batch],
                 expires_in_s=[memory.expires_in_s for memory in batch],
+                priorities=[memory.priority for memory in batch],
+                dedupe=dedupe,
             )
         return uids
 

@@ -23,7 +23,7 @@ from super_advanced_agents.stores.validation import (
     checked_weights,
     unit_rows,
 )
-from super_advanced_agents.types import JSONValue, Match, Metadata, Record, Weights, Where
+from super_advanced_agents.types import Dedupe, JSONValue, Match, Metadata, Record, Weights, Where
 
 _OPERATIONS = frozenset(
     {
@@ -84,6 +84,7 @@ class DistributedVectorStoreStub(VectorStore):
         sessions: Sequence[str | None] | None = None,
         expires_in_s: Sequence[float | None] | None = None,
         priorities: Sequence[float | None] | None = None,
+        dedupe: Dedupe | None = None,
     ) -> list[str]:
         """See `VectorStore.aadd_batch`."""
         matrix = checked_matrix(vectors, self._dim, field="vectors")
@@ -102,6 +103,7 @@ class DistributedVectorStoreStub(VectorStore):
                 sessions=sessions,
                 expires_in_s=expires_in_s,
                 priorities=priorities,
+                dedupe=dedupe,
             ),
         )
 

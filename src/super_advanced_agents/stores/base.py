@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from super_advanced_agents._runtime.lifecycle import Resource
 from super_advanced_agents._runtime.twins import blocking
-from super_advanced_agents.types import JSONValue, Match, Metadata, Record, Weights, Where
+from super_advanced_agents.types import Dedupe, JSONValue, Match, Metadata, Record, Weights, Where
 
 FilterFn = Callable[[Metadata], bool]
 """A predicate over a record's metadata; slow, since it must see the metadata of whatever comes near the query."""
@@ -47,6 +47,7 @@ class VectorStore(Resource, ABC):
         sessions: Sequence[str | None] | None = None,
         expires_in_s: Sequence[float | None] | None = None,
         priorities: Sequence[float | None] | None = None,
+        dedupe: Dedupe | None = None,
     ) -> list[str]:
         """Add or replace records, all or none; returned means durable.
 
@@ -62,6 +63,11 @@ class VectorStore(Resource, ABC):
                 turn through its neighbours too. A replaced turn keeps its place.
             expires_in_s: n lifetimes in seconds; past its lifetime a record is never returned.
             priorities: n finite numbers, how much each record matters, for searches whose `Weights` count it.
+            dedupe: with `"exact"` a record whose content a record of the namespace has is not stored; the uid of that
+                one, which stays as it is, is returned in its place. Content is the text and the rest of the metadata
+                (the vector where there is no text), not source, session, lifetime or priority. Decided where writes
+                are carried out, so of equal records that are added at once, in one batch or by many callers, one is
+                stored. A record whose uid is there already replaces that one as ever, whatever its content.
 
         Returns:
             The n uids, in order.
@@ -225,6 +231,7 @@ class VectorStore(Resource, ABC):
         session: str | None = None,
         expires_in_s: float | None = None,
         priority: float | None = None,
+        dedupe: Dedupe | None = None,
     ) -> str:
         """Add or replace one record of a (dim,) vector; see `aadd_batch`. Concurrent callers share commits."""
         uids = await self.aadd_batch(
@@ -237,6 +244,7 @@ class VectorStore(Resource, ABC):
             sessions=[session],
             expires_in_s=[expires_in_s],
             priorities=[priority],
+            dedupe=dedupe,
         )
         return uids[0]
 

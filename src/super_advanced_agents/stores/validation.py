@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast, get_args
 
 import numpy as np
 import orjson
@@ -17,7 +17,7 @@ from super_advanced_agents.errors import (
     InvalidInputError,
     ModelMismatchError,
 )
-from super_advanced_agents.types import JSONValue, Matrix, Record, Weights
+from super_advanced_agents.types import Dedupe, JSONValue, Matrix, Record, Weights
 
 _SOURCE_CHARS = 1024
 _LIFETIME_S = 1e11  # three thousand years
@@ -132,13 +132,16 @@ def checked_document(metadata: object, *, field: str, limits: Limits) -> Documen
     rest = metadata
     if isinstance(text, str):
         checked_text(text, f"{field}.text", max_bytes=limits.text_bytes)
-        rest = {key: value for key, value in metadata.items() if key != "text"}
+        rest = metadata.copy()
+        del rest["text"]
     else:
         text = None
-    _check_json(rest, field, limits.metadata_depth)
+    if not _PLAIN.issuperset(map(type, rest.values())):
+        _check_json(rest, field, limits.metadata_depth)
     try:
         encoded = orjson.dumps(rest)
     except (TypeError, orjson.JSONEncodeError) as exc:
+        _check_json(rest, field, limits.metadata_depth)  # a key may not be a string
         raise InvalidInputError(
             f"{field} cannot be stored as JSON",
             field=field,
@@ -223,6 +226,13 @@ def checked_priority(priority: object, *, field: str) -> float | None:
     return float(priority)  # type: ignore[arg-type]  # it is a number
 
 
+def checked_dedupe(dedupe: object) -> Dedupe | None:
+    """Return what a write leaves out: None for nothing."""
+    if dedupe is not None and dedupe not in get_args(Dedupe):
+        raise InvalidInputError(f"dedupe must be 'exact' or None, not {dedupe!r:.80}", field="dedupe")
+    return cast("Dedupe | None", dedupe)
+
+
 def checked_time(seconds: object, *, field: str) -> float:
     """Return a time in seconds since the epoch, within thirty thousand years of it."""
     if not _is_finite(seconds) or abs(seconds) > _TIME_S:  # type: ignore[arg-type]  # it is a number
@@ -289,7 +299,7 @@ def checked_top_k(top_k: int, *, limits: Limits) -> int:
     return top_k
 
 
-def expiry(expires_in_s: object, now: float, *, field: str) -> float | None:
+def expiry(expires_in_s: object, *, now: float, field: str) -> float | None:
     """Turn a lifetime into a point in time (seconds since the epoch), or None."""
     if expires_in_s is None:
         return None

@@ -20,6 +20,7 @@ import pytest
 from super_advanced_agents.config import Limits
 from super_advanced_agents.errors import InvalidInputError, ResourceClosedError
 from super_advanced_agents.stores.base import VectorStore
+from super_advanced_agents.testing.store_duplicates import StoreDuplicates
 from super_advanced_agents.testing.store_inputs import DIM, MakeStore, StoreInputs, at
 from super_advanced_agents.testing.store_life import StoreLife
 from super_advanced_agents.testing.store_words import StoreWords
@@ -32,7 +33,7 @@ def _uids(matches: list[Match]) -> list[str]:
     return [match.uid for match in matches]
 
 
-class VectorStoreSuite(StoreInputs, StoreLife, StoreWords):
+class VectorStoreSuite(StoreInputs, StoreDuplicates, StoreLife, StoreWords):
     """The contract of `stores.base.VectorStore`. `make_store(dim)` gives an empty store of the cosine metric."""
 
     limits = Limits()

@@ -41,6 +41,23 @@ async def test_many_memories_at_once_keep_their_order(agent):
     assert (await agent.aget("n1002")).text == "note 1002"
 
 
+async def test_a_memory_can_be_remembered_once(agent):
+    """With `dedupe`, alone or among many; its type and further metadata count, its lifetime does not."""
+    uid = await agent.aadd_text_memory(FACTS[0], extra={"by": "Ann"})
+    assert await agent.aadd_text_memory(FACTS[0], extra={"by": "Ann"}, expires_in_s=60, dedupe="exact") == uid
+    items = [Memory(text=FACTS[0], extra={"by": "Ann"}), FACTS[0], Memory(text=FACTS[0], memory_type="note"), FACTS[0]]
+    uids = await agent.aadd_text_memories(items, dedupe="exact")
+    assert (uids[0], uids[1] == uids[3], len({*uids})) == (uid, True, 3)
+    assert await agent.acount() == 3
+
+
+async def test_a_memory_has_a_priority(agent):
+    """Alone or among many."""
+    uid = await agent.aadd_text_memory(FACTS[0], priority=0.5)
+    uids = await agent.aadd_text_memories([Memory(text=FACTS[1], priority=2), FACTS[2]])
+    assert [(await agent.aget(each)).priority for each in (uid, *uids)] == [0.5, 2.0, None]
+
+
 async def test_nothing_is_stored_when_one_item_is_wrong(agent):
     """All items are checked before the first is stored."""
     with pytest.raises(InvalidInputError) as caught:

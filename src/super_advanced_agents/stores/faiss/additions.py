@@ -50,6 +50,7 @@ class Addition:
     now: float
     expires_at: Sequence[float | None]
     priorities: Sequence[float | None]
+    digests: Sequence[bytes] | None = None  # given where content that is there already is not to be stored again
     stored: Stored | None = None
 
 

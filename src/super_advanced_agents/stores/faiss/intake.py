@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from typing import Literal, TypeAlias
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Literal, TypeAlias, TypeVar
 
 from numpy.typing import ArrayLike
 
 from super_advanced_agents._runtime.uids import new_uids
 from super_advanced_agents.config import DEFAULT_NAMESPACE, Limits, checked_name
 from super_advanced_agents.errors import InvalidInputError
+from super_advanced_agents.stores.faiss.duplicates import digests_of
 from super_advanced_agents.stores.faiss.record_intake import additions
 from super_advanced_agents.stores.faiss.requests import Put, Search
 from super_advanced_agents.stores.faiss.rows import Addition, Scope
 from super_advanced_agents.stores.filters import Filter, parse
 from super_advanced_agents.stores.validation import (
     bounded_rows,
+    checked_dedupe,
     checked_document,
     checked_list,
     checked_matrix,
@@ -29,9 +32,11 @@ from super_advanced_agents.stores.validation import (
     expiry,
     unit_rows,
 )
-from super_advanced_agents.types import Matrix, Metadata, Record, Where
+from super_advanced_agents.types import Dedupe, Matrix, Metadata, Record, Where
 
 Metric: TypeAlias = Literal["cosine", "dot"]
+
+Value = TypeVar("Value")
 
 
 class Intake:
@@ -54,20 +59,17 @@ class Intake:
         sessions: Sequence[str | None] | None,
         expires_in_s: Sequence[float | None] | None,
         priorities: Sequence[float | None] | None,
+        dedupe: Dedupe | None,
     ) -> Addition:
         """Check what a caller hands over, and copy it."""
         matrix, scaled = self.vectors(vectors, field="vectors")
         n = len(matrix)
         now = time.time()
-        given = checked_list(uids, n, field="uids")
-        made = iter(new_uids(sum(uid is None for uid in given)))
-        return Addition(
-            scope=Scope("", checked_name(DEFAULT_NAMESPACE if namespace is None else namespace, "namespace")),
-            uids=[
-                next(made) if uid is None else checked_uid(uid, field=f"uids[{i}]", limits=self._limits)
-                for i, uid in enumerate(given)
-            ],
-            known_new=all(uid is None for uid in given),
+        names, known_new = self._names(uids, n)
+        addition = Addition(
+            scope=self.own_scope(namespace),
+            uids=names,
+            known_new=known_new,
             documents=[
                 checked_document(metadata, field=f"metadatas[{i}]", limits=self._limits)
                 for i, metadata in enumerate(checked_list(metadatas, n, field="metadatas"))
@@ -75,30 +77,37 @@ class Intake:
             vectors=matrix,
             scaled=scaled,
             model_id=checked_model_id(model_id),
-            sources=[
-                checked_source(source, field=f"sources[{i}]")
-                for i, source in enumerate(checked_list(sources, n, field="sources"))
-            ],
-            sessions=[
-                checked_source(session, field=f"sessions[{i}]")
-                for i, session in enumerate(checked_list(sessions, n, field="sessions"))
-            ],
+            sources=_each(sources, n, checked_source, field="sources"),
+            sessions=_each(sessions, n, checked_source, field="sessions"),
             now=now,
-            expires_at=[
-                expiry(lifetime, now, field=f"expires_in_s[{i}]")
-                for i, lifetime in enumerate(checked_list(expires_in_s, n, field="expires_in_s"))
-            ],
-            priorities=[
-                checked_priority(priority, field=f"priorities[{i}]")
-                for i, priority in enumerate(checked_list(priorities, n, field="priorities"))
-            ],
+            expires_at=_each(expires_in_s, n, partial(expiry, now=now), field="expires_in_s"),
+            priorities=_each(priorities, n, checked_priority, field="priorities"),
         )
+        if checked_dedupe(dedupe) is not None:
+            addition.digests = digests_of(addition)
+        return addition
+
+    def _names(self, uids: Sequence[str | None] | None, n: int) -> tuple[list[str], bool]:
+        """A name for each record, and whether none of them can exist yet."""
+        if uids is None:
+            return new_uids(n), True
+        given = checked_list(uids, n, field="uids")
+        made = iter(new_uids(sum(uid is None for uid in given)))
+        names = [
+            next(made) if uid is None else checked_uid(uid, field=f"uids[{i}]", limits=self._limits)
+            for i, uid in enumerate(given)
+        ]
+        return names, all(uid is None for uid in given)
 
     def put(self, records: Sequence[Record]) -> Put:
         """Check whole records, and copy them; those that have expired are left out."""
         checked = checked_records(records)
         matrix, scaled = self.vectors([record.vector for record in checked], field="records")
         return Put(additions(checked, matrix, scaled, limits=self._limits, now=time.time()))
+
+    def own_scope(self, namespace: str | None) -> Scope:
+        """The scope of records that are written; the default one when no namespace is named."""
+        return Scope("", checked_name(DEFAULT_NAMESPACE if namespace is None else namespace, "namespace"))
 
     def scope(self, namespace: str | None) -> Scope | None:
         """Whose records; everybody's when None."""
@@ -140,6 +149,15 @@ class Intake:
         """One search for the workers."""
         k = checked_top_k(top_k, limits=self._limits)
         return Search(queries, k, self.scope(namespace), self.tree(where), return_scores)
+
+
+def _each(
+    values: Sequence[object] | None, n: int, check: Callable[..., Value], *, field: str
+) -> Sequence[Value | None]:
+    """The n values, each checked; None for each when none are given."""
+    if values is None:
+        return [None] * n
+    return [check(value, field=f"{field}[{i}]") for i, value in enumerate(checked_list(values, n, field=field))]
 
 
 def length(vectors: object) -> int:

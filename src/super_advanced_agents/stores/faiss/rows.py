@@ -9,7 +9,7 @@ from itertools import repeat
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from super_advanced_agents.stores.faiss import migrations, schema
+from super_advanced_agents.stores.faiss import duplicates, migrations, schema
 from super_advanced_agents.stores.faiss.additions import Addition, Change, Scope
 from super_advanced_agents.stores.faiss.ledger import Ledger
 from super_advanced_agents.stores.faiss.row_reading import RowReader, json_list
@@ -29,6 +29,7 @@ class _Replaced(NamedTuple):
     seq: int
     uid: str
     created_at: float
+    expires_at: float | None
     session: str | None
     place: int
 
@@ -43,12 +44,13 @@ class Rows(RowReader):
             migrations.prepare(self._writer, self._file, settings)
             kept = dict(self._read("SELECT name, value FROM settings"))
             self.identity: str = kept["identity"]
-            scopes = list(self._read("SELECT id, tenant, namespace, model FROM scopes"))
+            scopes = list(self._read("SELECT id, tenant, namespace, digests, model FROM scopes"))
             models = list(self._read("SELECT id, model_id FROM models"))
-            self._scope_ids: Ledger[Scope, int] = Ledger({Scope(tenant, name): id_ for id_, tenant, name, _ in scopes})
+            self._scope_ids: Ledger[Scope, int] = Ledger({Scope(tenant, name): id_ for id_, tenant, name, *_ in scopes})
             self._scope_models: Ledger[int, int] = Ledger(
                 {id_: model for id_, *_, model in scopes if model is not None}
             )
+            self._digesting: Ledger[int, bool] = Ledger({id_: bool(digests) for id_, _, _, digests, _ in scopes})
             self._model_ids: Ledger[str, int] = Ledger({name: id_ for id_, name in models})
             self._next_seq = 1 + next(self._read("SELECT coalesce(max(seq), 0) FROM sqlite_sequence"), (0,))[0]
             # What is added to a row's number to make its place: more than 0 where places of another store came in.
@@ -73,7 +75,7 @@ class Rows(RowReader):
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Commit what is done inside, or nothing of it. After it returns the writes are durable."""
-        ledgers = (self._scope_ids, self._scope_models, self._model_ids)
+        ledgers = (self._scope_ids, self._scope_models, self._digesting, self._model_ids)
         with self._memory_lock if self._file is None else nullcontext():
             numbers = self._next_seq, self._place_offset
             self._writer.execute("BEGIN IMMEDIATE")
@@ -100,6 +102,29 @@ class Rows(RowReader):
                 self._log_bytes = 2 * size if busy else _LOG_BYTES
         except (OSError, sqlite3.Error) as exc:  # the rows are committed all the same
             _log.warning("store.checkpoint_failed", extra={"reason": str(exc)[:200]})
+
+    def without_duplicates(self, addition: Addition) -> tuple[Addition, list[str]]:
+        """What of an addition with digests is to be stored, and under which uid each of its records is found.
+
+        A record whose name is there already replaces it, whatever else has its content.
+        """
+        assert addition.digests is not None
+        scope = self._scope_id(addition.scope, None)
+        if not self._digesting.latest(scope):
+            duplicates.fill(self._writer, scope)
+            self._writer.execute("UPDATE scopes SET digests = 1 WHERE id = ?", (scope,))
+            self._digesting.set(scope, True)
+        digests = dict(zip(addition.uids, addition.digests, strict=True))  # of equal names the last wins
+        found = [] if addition.known_new else self._find_named(digests, scope)
+        replacing = {old.uid for old in found if old.expires_at is None or old.expires_at > addition.now}
+        holders = {digests[uid]: uid for uid in digests if uid in replacing}
+        holders |= duplicates.holders(self._writer, scope, addition.digests, addition.now, but_for=replacing)
+        held: dict[str, str] = {}
+        for uid, digest in digests.items():
+            if uid not in replacing and holders.setdefault(digest, uid) != uid:
+                held[uid] = holders[digest]
+        stored = duplicates.without(addition, held) if held else addition
+        return stored, [held.get(uid, uid) for uid in addition.uids]
 
     def add(self, addition: Addition, change: Change) -> Sequence[int]:
         """Insert or replace records; what happened is appended to `change`.
@@ -151,6 +176,9 @@ class Rows(RowReader):
             created_at = _chosen(addition.stored.created_at, kept)
             updated_at = _chosen(addition.stored.updated_at, kept)
             models = [model if modelled else None for modelled in _chosen(addition.stored.modelled, kept)]
+        digests: Iterable[bytes | None] = repeat(None)
+        if self._digesting.latest(scope):
+            digests = _chosen(addition.digests or duplicates.digests_of(addition), kept)
         given = None if addition.stored is None else _chosen(addition.stored.places, kept)
         places = self._places(seqs, sessions, found, given)
         self._writer.executemany(
@@ -169,7 +197,7 @@ class Rows(RowReader):
                 sessions,
                 places,
                 _chosen(addition.priorities, kept),
-                repeat(None),
+                digests,
             ),
         )
         change.expires_at.extend(expires_at)
@@ -235,7 +263,7 @@ class Rows(RowReader):
         return {row.uid: row for row in found}
 
     def _find_named(self, uids: Iterable[str], scope: int | None) -> list[_Replaced]:
-        query = "SELECT seq, uid, created_at, session, place FROM records WHERE uid IN (SELECT value FROM json_each(?))"
+        query = f"SELECT {', '.join(_Replaced._fields)} FROM records WHERE uid IN (SELECT value FROM json_each(?))"  # noqa: S608
         if scope is None:
             return [_Replaced(*row) for row in self._writer.execute(query, (json_list(uids),))]
         return [_Replaced(*row) for row in self._writer.execute(query + " AND scope = ?", (json_list(uids), scope))]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar, cast, get_args
+from typing import get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -19,27 +19,26 @@ from super_advanced_agents._runtime.tickets import driven_by_thread
 from super_advanced_agents._runtime.twins import blocking
 from super_advanced_agents.config import Limits, checked_text
 from super_advanced_agents.errors import ConfigurationError, InvalidInputError
-from super_advanced_agents.stores.base import FilterFn, VectorStore
+from super_advanced_agents.stores.base import FilterFn
 from super_advanced_agents.stores.faiss.arena import Memory
 from super_advanced_agents.stores.faiss.backup import Backup, OnCopied, back_up_rows
 from super_advanced_agents.stores.faiss.building import Builder, IndexKind, Storage
 from super_advanced_agents.stores.faiss.folder import StoreFolder
 from super_advanced_agents.stores.faiss.index import Index
-from super_advanced_agents.stores.faiss.intake import Intake, Metric, length
+from super_advanced_agents.stores.faiss.intake import Intake, Metric
 from super_advanced_agents.stores.faiss.keywords import Keywords
 from super_advanced_agents.stores.faiss.policy import SealPolicy
 from super_advanced_agents.stores.faiss.reading import Reading
-from super_advanced_agents.stores.faiss.requests import Publication, Put, Removal, Search, Write
-from super_advanced_agents.stores.faiss.rows import Addition, Rows
+from super_advanced_agents.stores.faiss.requests import Publication, Search, Write
+from super_advanced_agents.stores.faiss.rows import Rows
 from super_advanced_agents.stores.faiss.sealing import Sealer
 from super_advanced_agents.stores.faiss.searching import Searching
 from super_advanced_agents.stores.faiss.snapshot import Snapshots
 from super_advanced_agents.stores.faiss.state import State
+from super_advanced_agents.stores.faiss.write_operations import WriteOperations, write_cost
 from super_advanced_agents.stores.faiss.writing import Writing
 from super_advanced_agents.stores.validation import checked_predicate, checked_uid, checked_weights
-from super_advanced_agents.types import JSONValue, Match, Metadata, Record, Weights, Where
-
-Checked = TypeVar("Checked")
+from super_advanced_agents.types import JSONValue, Match, Record, Weights, Where
 
 _COMMIT_RECORDS = 4_000
 _SEARCHES_TOGETHER = 256
@@ -47,10 +46,9 @@ _WORDS_COST = 16
 """A search by words shares less work than one by vector: smaller batches let its callers go on embedding meanwhile."""
 _MAX_QUEUED_READS = 8_192
 _MAX_QUEUED_BATCHES = 64
-_CHECKED_AT_ONCE = 64
 
 
-class FAISSVectorStore(VectorStore):
+class FAISSVectorStore(WriteOperations):
     """Vectors and their metadata in one process: rows in SQLite are the truth, FAISS indexes are derived from them.
 
     Args:
@@ -123,7 +121,7 @@ class FAISSVectorStore(VectorStore):
         self._reading = Reading(state)
         self._searching = Searching(state, unit=unit)
         self._writer: MicroBatcher[Write, object] = MicroBatcher(
-            Writing(state).write, name="store writer", cost=_write_cost,
+            Writing(state).write, name="store writer", cost=write_cost,
             max_batch_cost=_COMMIT_RECORDS, max_queue_cost=max_queued_records,
         )  # fmt: skip
         self._searcher: MicroBatcher[Search, list[list[Match]]] = MicroBatcher(
@@ -142,53 +140,6 @@ class FAISSVectorStore(VectorStore):
     def limits(self) -> Limits:
         """How large one call may be."""
         return self._limits
-
-    async def aadd_batch(
-        self,
-        vectors: ArrayLike | Sequence[ArrayLike],
-        metadatas: Sequence[Metadata | None] | None = None,
-        uids: Sequence[str | None] | None = None,
-        *,
-        namespace: str | None = None,
-        model_id: str | None = None,
-        sources: Sequence[str | None] | None = None,
-        sessions: Sequence[str | None] | None = None,
-        expires_in_s: Sequence[float | None] | None = None,
-        priorities: Sequence[float | None] | None = None,
-    ) -> list[str]:
-        """See `VectorStore.aadd_batch`. Concurrent callers share one transaction and one fsync."""
-        self._check_open()
-        prepare = partial(
-            self._intake.addition,
-            vectors,
-            metadatas=metadatas,
-            uids=uids,
-            namespace=namespace,
-            model_id=model_id,
-            sources=sources,
-            sessions=sessions,
-            expires_in_s=expires_in_s,
-            priorities=priorities,
-        )
-        addition = await self._checked(prepare, length(vectors))
-        if addition.uids:
-            await self._writer.submit(addition)
-            self._sealer.wake()
-        return addition.uids
-
-    async def aput(self, records: Sequence[Record]) -> int:
-        """See `VectorStore.aput`."""
-        self._check_open()
-        put = await self._checked(partial(self._intake.put, records), length(records))
-        if not put.additions:
-            return 0
-        stored = cast("int", await self._writer.submit(put))
-        self._sealer.wake()
-        return stored
-
-    async def _checked(self, prepare: Callable[[], Checked], n: int) -> Checked:
-        """What `prepare` makes of n records; checking 1,000 takes 5 to 25 ms, for which an event loop must not wait."""
-        return prepare() if driven_by_thread() or n <= _CHECKED_AT_ONCE else await self._checkers.submit(prepare)
 
     async def asearch_batch(
         self,
@@ -261,17 +212,6 @@ class FAISSVectorStore(VectorStore):
         self._check_open()
         names = self._intake.uids(uids)
         return await self._readers.submit(partial(self._reading.get, names, self._intake.scope(namespace)))
-
-    async def adelete(
-        self, uids: Sequence[str] | None = None, *, where: Where | None = None, namespace: str | None = None
-    ) -> int:
-        """See `VectorStore.adelete`."""
-        self._check_open()
-        if uids is None and where is None:
-            raise InvalidInputError("give uids, where, or both", field="uids", hint="where={} deletes every record")
-        names = None if uids is None else self._intake.uids(uids)
-        removal = Removal(self._intake.scope(namespace), names, self._intake.tree(where))
-        return cast("int", await self._writer.submit(removal))
 
     async def acount(self, where: Where | None = None, *, namespace: str | None = None) -> int:
         """See `VectorStore.acount`."""
@@ -357,9 +297,3 @@ class FAISSVectorStore(VectorStore):
 
 def _search_cost(search: Search) -> int:
     return len(search.queries) if search.text is None else _WORDS_COST
-
-
-def _write_cost(write: Write) -> int:
-    if isinstance(write, Addition):
-        return max(1, len(write.uids))
-    return sum(len(addition.uids) for addition in write.additions) if isinstance(write, Put) else 1

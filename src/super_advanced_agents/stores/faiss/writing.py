@@ -43,7 +43,7 @@ class Writing:
         """Carry out many callers' writes; neighbours that can share a transaction do.
 
         Returns:
-            For each write its result (how many records it stored or deleted) or its error.
+            For each write its result (the uids, or how many records it stored or deleted) or its error.
         """
         results: list[object] = []
         # A removal by filter must see what came before it in the view, so it begins a transaction of its own.
@@ -84,14 +84,20 @@ class Writing:
                 raise StoreError("the index could not follow a write", hint="open the store again") from exc
         self._state.counters["commits"] += 1
         for name, n in done.counted.items():
-            self._state.counters[name] += n
+            self._state.counters[name] = self._state.counters.get(name, 0) + n
         return results
 
     def _carry_out(self, write: Write, filtered: BitMap | None, done: _Done) -> object:
         """Do one write inside the transaction; returns its result."""
         match write:
+            case Addition(digests=None):
+                self._add(write, done)
+                return write.uids
             case Addition():
-                return self._add(write, done)
+                stored, uids = self._state.rows.without_duplicates(write)
+                self._add(stored, done)
+                done.counted["deduplicated"] += len(write.uids) - len(stored.uids)
+                return uids
             case Put():
                 return sum(self._add(addition, done) for addition in write.additions)
             case Removal():
