@@ -1,11 +1,12 @@
 """A process that forks a child for each line it reads: four writers that log every write to a file, before they ask
 for it and after they were told, until the child is killed.
 
-    python -m tests.crash.writers
+    python -m tests.crash.writers [FOLDER LOG SEED]
 
 What it reads is FOLDER, LOG and SEED; it prints the child's pid, `ready` when its store is open and loaded, `begun` at
-the first told write, and `gone`. A line of the log is `>` (asked) or `<` (told), the writer's number, and the operation
-as JSON. Each is one `os.write`, which a killed process either made or did not.
+the first told write, and `gone`. With arguments it writes by itself, until it is killed. A line of the log is `>`
+(asked) or `<` (told), the writer's number, and the operation as JSON. Each is one `os.write`, which a killed process
+either made or did not.
 """
 
 from __future__ import annotations
@@ -54,7 +55,6 @@ def _write(store: FAISSVectorStore, log: int, writer: int, seed: int) -> None:
 
 
 def _write_until_killed(folder: str, log_path: str, seed: int) -> None:
-    print(os.getpid(), flush=True)
     log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     with FAISSVectorStore(DIM, folder, index="hnsw", buffer_rows=BUFFER_ROWS) as store:
         store.count()
@@ -68,10 +68,13 @@ def _write_until_killed(folder: str, log_path: str, seed: int) -> None:
 
 def main() -> None:
     """Fork for each line, before any store is open; importing is paid for once."""
+    if len(sys.argv) > 1:
+        _write_until_killed(sys.argv[1], sys.argv[2], int(sys.argv[3]))
     for line in sys.stdin:
         folder, log, seed = line.split()
         child = os.fork()
         if child == 0:
+            print(os.getpid(), flush=True)
             _write_until_killed(folder, log, int(seed))
             os._exit(1)
         os.waitpid(child, 0)
