@@ -1,8 +1,8 @@
-"""A child process that makes or restores a backup and kills itself on the way.
+"""A child process that makes or restores a backup or an export and kills itself on the way.
 
-    python saving.py backup|restore SOURCE TARGET N
+    python saving.py backup|restore|export|import SOURCE TARGET N
 
-Killed at the N-th thing it does to a file (opening, renaming, removing, making a folder, copying 4 MB); `done` is
+Killed at the N-th thing it does to a file (opening, renaming, removing, a folder, 4 MB, a page); `done` is
 printed if it came to its end before.
 """
 
@@ -13,8 +13,10 @@ import signal
 import sys
 from pathlib import Path
 
+from super_advanced_agents import FAISSVectorStore
 from super_advanced_agents.stores.faiss.backup import back_up
 from super_advanced_agents.stores.faiss.restoring import restore
+from super_advanced_agents.stores.transfer import export_records, import_records
 
 _SEEN = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "sqlite3.connect/handle", "shutil.copyfile"}
 
@@ -33,8 +35,14 @@ def main() -> None:
     sys.addaudithook(on_event)
     if what == "backup":
         back_up(source, target, on_copied=lambda done, total: on_event("open", ()))
-    else:
+    elif what == "restore":
         restore(source, target, force=True)
+    elif what == "export":
+        with FAISSVectorStore(4, source) as store:
+            export_records(store, target, on_records=lambda _: on_event("open", ()))
+    else:
+        with FAISSVectorStore(4, target) as store:
+            import_records(store, source, on_page=lambda _: on_event("open", ()))
     print("done", flush=True)
 
 

@@ -1,4 +1,4 @@
-"""Backups beside a process that writes, and backups and restores that are killed: whole, or not there."""
+"""Backups beside a process that writes; backups, restores, exports and imports that are killed: whole, or not there."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from tests.crash.writers import DIM, WRITERS
 from super_advanced_agents import FAISSVectorStore
 from super_advanced_agents.stores.faiss.backup import back_up, read_backup
 from super_advanced_agents.stores.faiss.restoring import restore
+from super_advanced_agents.stores.transfer import export_records
+from super_advanced_agents.types import Record
 
 pytestmark = pytest.mark.crash
 StartChild = Callable[..., "subprocess.Popen[str]"]
@@ -132,3 +134,40 @@ def test_a_restore_that_is_killed_leaves_the_old_the_new_or_nothing(
             assert found == 200
             assert {200, 300} <= seen
             return
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "parquet"])
+def test_an_export_that_is_killed_leaves_what_was_there(
+    start_child: StartChild, tmp_path: Path, campaign: int, ending: str
+) -> None:
+    """An older export stands until the new one is whole; killed imports are made whole by another."""
+    source, target, copy = tmp_path / "store", tmp_path / f"all.{ending}", tmp_path / "copy"
+    with FAISSVectorStore(4, source) as store:
+        for start in range(0, 3_000, 500):
+            store.add_batch(np.ones((500, 4)), [{"text": f"text {start + i}"} for i in range(500)])
+        export_records(store, target, where={"text": "text 1"})
+        names = [record.uid for record in _all(store)]
+    older = target.read_bytes()
+    for moment in count(5, 6 if campaign == 1 else 1):
+        ended = _ended(start_child, "export", source, target, moment)
+        if target.read_bytes() != older:
+            break
+        assert not ended
+    for moment in count(5, 6 if campaign == 1 else 1):
+        ended = _ended(start_child, "import", target, copy, moment)
+        with FAISSVectorStore(4, copy) as store:
+            found = [record.uid for record in _all(store)]
+            assert found == names[: len(found)]
+            assert len(found) % 1_000 == 0
+            if ended:
+                assert found == names
+                return
+            if moment % 5 == 0:
+                store.delete(where={})
+
+
+def _all(store: FAISSVectorStore) -> list[Record]:
+    found: list[Record] = []
+    while page := store.scan(after=found[-1].uid if found else None, limit=1_000):
+        found += page
+    return found
