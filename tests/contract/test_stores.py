@@ -47,6 +47,32 @@ class TestGraphsOnDisk(VectorStoreSuite):
             )
 
 
+class TestInvertedFilesOnDisk(VectorStoreSuite):
+    """Inverted files instead of graphs, of shortened vectors."""
+
+    @pytest.fixture
+    def make_store(self, tmp_path: Path) -> Iterator[MakeStore]:
+        """Stores in folders of their own that seal every 16 vectors."""
+        numbers = count()
+        with ExitStack() as stack:
+            yield lambda dim: stack.enter_context(
+                FAISSVectorStore(dim, tmp_path / str(next(numbers)), index="ivf", storage="fp16", buffer_rows=16)
+            )
+
+
+class TestShortenedGraphsOnDisk(VectorStoreSuite):
+    """Graphs that keep one byte a number, and weigh their best by the table's vectors."""
+
+    @pytest.fixture
+    def make_store(self, tmp_path: Path) -> Iterator[MakeStore]:
+        """Stores in folders of their own that seal every 16 vectors."""
+        numbers = count()
+        with ExitStack() as stack:
+            yield lambda dim: stack.enter_context(
+                FAISSVectorStore(dim, tmp_path / str(next(numbers)), index="hnsw", storage="sq8", buffer_rows=16)
+            )
+
+
 class TestOverTheLoopback(VectorStoreSuite):
     """A client that encodes every call and decodes every answer."""
 

@@ -14,6 +14,7 @@ from typing import Literal, TypeAlias
 
 import faiss
 import numpy as np
+from numpy.typing import NDArray
 from pyroaring import BitMap
 
 from super_advanced_agents.stores.faiss.arena import Block, Memory
@@ -161,8 +162,8 @@ class Builder:
 
     def _graph(self, parts: _Parts, stop: threading.Event) -> Built:
         block = self._block(parts) if self.keeps_vectors else None
-        if block is not None and _many_equal(block.vectors):
-            return Built(parts.rows, None, block)
+        if _many_equal(parts):
+            return self._codes(parts, stop) if block is None else Built(parts.rows, None, block)
         graph = faiss.IndexHNSWSQ(self._dim, _CODES[self._storage], GRAPH_LINKS, faiss.METRIC_INNER_PRODUCT)
         graph.hnsw.efConstruction = GRAPH_BUILD_EFFORT
         first = parts.segments[0]
@@ -250,11 +251,13 @@ def _borrowed(vectors: Matrix) -> faiss.IndexFlatIP:
     return storage
 
 
-def _many_equal(vectors: Matrix) -> bool:
+def _many_equal(parts: _Parts) -> bool:
     """Whether more than a few vectors are there twice."""
-    numbers = np.random.default_rng(0).integers(1, 2**63, vectors.shape[1], dtype=np.uint64) | np.uint64(1)
-    sums = np.empty(len(vectors), dtype=np.uint64)
-    for start in range(0, len(vectors), _PAGE):
-        page = vectors[start : start + _PAGE].view(np.uint32)
+    numbers: NDArray[np.uint64] | None = None
+    sums = np.empty(len(parts), dtype=np.uint64)
+    for start in range(0, len(parts), _PAGE):
+        page = parts.vectors(start, min(start + _PAGE, len(parts))).view(np.uint32)
+        if numbers is None:
+            numbers = np.random.default_rng(0).integers(1, 2**63, page.shape[1], dtype=np.uint64) | np.uint64(1)
         sums[start : start + len(page)] = page.astype(np.uint64) @ numbers
     return len(np.unique(sums)) < (1 - _SAME_SHARE) * len(sums)

@@ -19,7 +19,7 @@ Positions: TypeAlias = NDArray[np.int64]
 """Where rows lie in a segment, ascending."""
 
 GRAPH_SEARCH_EFFORT = 128
-LISTS_PROBED = 0.1
+LISTS_PROBED = 0.15
 """The share of an inverted file's lists that a search looks into."""
 _EXACT_SHARE = 0.1
 """Below this share of a segment's rows, comparing the candidates one by one beats walking the graph past the others."""

@@ -1,0 +1,117 @@
+"""Segments built of segments: the same rows, the same answers, the memory once."""
+
+from __future__ import annotations
+
+import threading
+
+import faiss
+import numpy as np
+import pytest
+from pyroaring import BitMap
+
+from super_advanced_agents.stores.faiss.arena import Memory
+from super_advanced_agents.stores.faiss.building import Builder, IndexKind, Storage
+from super_advanced_agents.stores.faiss.segments import Segment
+from super_advanced_agents.stores.faiss.tail import Tail
+from super_advanced_agents.stores.validation import unit_rows
+from super_advanced_agents.types import Matrix
+
+DIM, BUFFER = 32, 256
+GOING_ON = threading.Event()
+
+
+def _table(n: int, seed: int = 0) -> Matrix:
+    """Vectors near a space of fewer dimensions, as embeddings are."""
+    spread = np.random.default_rng(100).standard_normal((8, DIM))
+    random = np.random.default_rng(seed)
+    points = random.standard_normal((n, 8)) @ spread + 0.1 * random.standard_normal((n, DIM))
+    return unit_rows(points.astype(np.float32), field="vectors")
+
+
+def _chunks(memory: Memory, table: Matrix) -> list[Segment]:
+    tail = Tail(memory, BUFFER)
+    tail.append(np.arange(1, len(table) + 1, dtype=np.uint32), table)
+    return tail.full
+
+
+def _recall(segment: Segment, table: Matrix, live: BitMap) -> float:
+    rows = np.array(list(live))
+    queries = _table(50, 9)
+    best = rows[np.argsort(-(queries @ table[rows - 1].T), axis=1)[:, :10]]
+    _, found = segment.search(queries, 20, segment.positions(live))
+    return float(np.mean([len(set(a) & set(b)) / 10 for a, b in zip(best.tolist(), found.tolist(), strict=True)]))
+
+
+@pytest.mark.parametrize("storage", ["fp32", "fp16", "sq8"])
+@pytest.mark.parametrize("kind", ["hnsw", "ivf", "flat"])
+def test_a_segment_grows_in_steps_and_finds_what_is_near(kind: IndexKind, storage: Storage) -> None:
+    """Built of buffers, then of itself and more buffers, with rows dying in between."""
+    if (kind, storage) == ("flat", "fp32"):
+        return  # never built
+    memory, table = Memory(DIM), _table(2_048)
+    builder, chunks = Builder(DIM, kind, storage, memory), _chunks(memory, table)
+    live = BitMap(range(1, 2_049))
+    first = builder.built(chunks[:3], live, GOING_ON)
+    assert first is not None
+    live -= BitMap(range(5, 100))
+    second = builder.built([first.segment(), *chunks[3:]], live, GOING_ON)
+    assert second is not None
+    segment = second.segment()
+    assert segment.rows.tolist() == list(range(1, 2_049))
+    assert segment.lossy is (storage != "fp32")
+    assert _recall(segment, table, live) > (0.9 if kind == "ivf" else 0.97)
+    np.testing.assert_allclose(segment.taken(np.array([0, 2_047])), table[[0, 2_047]], atol=0.05)
+    few = BitMap([200, 300, 2_000])
+    _, found = segment.search(_table(3, 4), 5, segment.positions(few))
+    assert {*found.ravel().tolist()} == {200, 300, 2_000}
+
+
+def test_a_graph_reads_its_vectors_where_they_lie() -> None:
+    """Neither sealing nor growing copies a vector, and none of the codes stays in the graph."""
+    memory, table = Memory(DIM), _table(1_024)
+    builder, chunks = Builder(DIM, "hnsw", "fp32", memory), _chunks(memory, table)
+    live = BitMap(range(1, 1_025))
+    first = builder.built(chunks[:2], live, GOING_ON)
+    assert first is not None
+    segment = first.segment()
+    second = builder.built([segment, *chunks[2:]], live, GOING_ON)
+    assert second is not None
+    assert isinstance(faiss.downcast_index(second.index.storage), faiss.IndexScalarQuantizer)  # type: ignore[union-attr]
+    grown = second.segment()
+    assert grown.block is not None
+    assert chunks[0].block is not None
+    assert np.shares_memory(grown.block.vectors, chunks[0].block.vectors)
+    assert isinstance(faiss.downcast_index(grown.index.storage), faiss.IndexFlatIP)  # type: ignore[union-attr]
+    assert _recall(segment, table, BitMap(range(1, 513))) > 0.97
+
+
+def test_many_dead_rows_are_left_out() -> None:
+    """Beyond a quarter they are; the rest is found as before."""
+    memory, table = Memory(DIM), _table(1_024)
+    builder, chunks = Builder(DIM, "hnsw", "fp32", memory), _chunks(memory, table)
+    live = BitMap(range(1, 1_025)) - BitMap(range(100, 600))
+    built = builder.built(chunks, live, GOING_ON)
+    assert built is not None
+    segment = built.segment()
+    assert segment.rows.tolist() == list(live)
+    assert _recall(segment, table, live) > 0.97
+
+
+@pytest.mark.parametrize("storage", ["fp32", "sq8"])
+def test_many_equal_vectors_are_compared_one_by_one(storage: Storage) -> None:
+    """A graph could not be walked from one end of a heap of equal vectors to the other."""
+    memory, table = Memory(DIM), _table(1_024)
+    table[200:900] = table[0]
+    builder, chunks = Builder(DIM, "hnsw", storage, memory), _chunks(memory, table)
+    built = builder.built(chunks, BitMap(range(1, 1_025)), GOING_ON)
+    assert built is not None
+    assert not isinstance(built.index, faiss.IndexHNSW)
+    assert _recall(built.segment(), table, BitMap(range(1, 1_025)) - BitMap(range(201, 901))) == 1
+
+
+def test_building_stops_when_told() -> None:
+    """Nothing is made then."""
+    stop = threading.Event()
+    stop.set()
+    memory = Memory(DIM)
+    assert Builder(DIM, "hnsw", "fp32", memory).built(_chunks(memory, _table(512)), BitMap(range(1, 513)), stop) is None

@@ -1,0 +1,89 @@
+"""When segments are made and merged: few of them, and little built twice."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from super_advanced_agents.stores.faiss.policy import SealPolicy, Size, Task
+
+CHUNK = 4_096
+
+
+def _policy(index: str = "auto") -> SealPolicy:
+    return SealPolicy.of(index, "fp32", CHUNK)
+
+
+def _whole(*rows: int) -> list[Size]:
+    return [Size(n, n) for n in rows]
+
+
+def test_flat_vectors_are_never_sealed_unless_they_are_shortened() -> None:
+    """There is nothing to gain but memory."""
+    assert SealPolicy.of("flat", "fp32", CHUNK).due([], 100) is None
+    assert SealPolicy.of("flat", "sq8", CHUNK).due([], 1) == Task(0, 0, 1)
+
+
+def test_auto_begins_where_exact_is_slower() -> None:
+    """16,384 rows are compared as fast as a graph of them is walked a few times; once there is one, it goes on."""
+    assert _policy().due([], 3) is None
+    assert _policy().due([], 4) == Task(0, 0, 4)
+    assert _policy().due(_whole(100_000), 1) == Task(1, 1, 1)
+
+
+def test_what_came_after_joins_a_segment_when_it_is_half_as_large() -> None:
+    """And everything before that which it then outweighs."""
+    assert _policy().due(_whole(16_384), 1) == Task(1, 1, 1)
+    assert _policy().due(_whole(16_384), 2) == Task(0, 1, 2)
+    assert _policy().due(_whole(100_000, 40_000), 4) == Task(0, 2, 4)
+    assert _policy().due(_whole(100_000, 40_000), 0) is None
+    assert _policy().due(_whole(100_000, 11_000), 0, idle=True) == Task(0, 2, 0)
+
+
+def test_dead_rows_are_built_out() -> None:
+    """A segment of which a third is dead is built anew, alone; before that it is not."""
+    assert _policy().due([Size(90_000, 60_001), Size(9_000, 9_000)], 0) is None
+    assert _policy().due([Size(90_000, 59_999), Size(9_000, 9_000)], 0) == Task(0, 1, 0)
+
+
+def test_segments_of_a_million_rows_are_left_alone() -> None:
+    """Taking them in again would take hours."""
+    assert _policy().due(_whole(1_000_000, 600_000), 0) is None
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=60), st.sampled_from(["hnsw", "auto", "ivf"]))
+def test_few_segments_and_little_built_twice(bursts: list[int], index: str) -> None:
+    """Whatever the rhythm of writes: about log3(n) segments, and each row is built over about log3(n) times."""
+    policy = _policy(index)
+    sizes: list[int] = []
+    full, rows, built = 0, 0, 0
+    for burst in bursts:
+        full += burst
+        while (task := policy.due(_whole(*sizes), full)) is not None:
+            grown = sum(sizes[task.first : task.stop]) + task.chunks * CHUNK
+            built += grown - (sizes[task.first] if task.first < task.stop else 0)
+            sizes[task.first : task.stop] = [grown]
+            full -= task.chunks
+    rows = sum(sizes) + full * CHUNK
+    steps = math.log(max(rows / CHUNK, 3), 3)
+    assert len(sizes) <= steps + 2
+    assert built <= rows * (steps + 2)
+    assert full < 4
+
+
+@pytest.mark.parametrize("idle", [False, True])
+def test_it_comes_to_rest(idle: bool) -> None:
+    """When nothing is written there is soon nothing left to do."""
+    sizes, full = [16_384, 8_192, 4_096], 7
+    for _ in range(10):
+        task = _policy().due(_whole(*sizes), full, idle=idle)
+        if task is None:
+            break
+        sizes[task.first : task.stop] = [sum(sizes[task.first : task.stop]) + task.chunks * CHUNK]
+        full -= task.chunks
+    else:
+        pytest.fail("it goes on for ever")
+    assert full == 0
