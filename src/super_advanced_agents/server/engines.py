@@ -167,19 +167,22 @@ class _Parts:
     store: FAISSVectorStore
 
 
+def embedding_pipeline(settings: Settings) -> EmbeddingPipeline:
+    """The pipeline that settings ask for; its model loads at first use."""
+    return EmbeddingPipeline(
+        settings.embedding_model,
+        precision=settings.embedding_precision,
+        base_url=settings.embedding_base_url,
+        api_key=_revealed(settings.embedding_api_key),
+        models_dir=settings.models_dir,
+        dim=settings.embedding_dim,
+    )
+
+
 def _opened(settings: Settings) -> _Parts:
     """Make the three; of those that were made none stays open when a later one fails."""
     with ExitStack() as made:
-        pipeline = made.enter_context(
-            EmbeddingPipeline(
-                settings.embedding_model,
-                precision=settings.embedding_precision,
-                base_url=settings.embedding_base_url,
-                api_key=_revealed(settings.embedding_api_key),
-                models_dir=settings.models_dir,
-                dim=settings.embedding_dim,
-            )
-        )
+        pipeline = made.enter_context(embedding_pipeline(settings))
         generator = made.enter_context(
             LLMGenerator(
                 settings.generation_model,

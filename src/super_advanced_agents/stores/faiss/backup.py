@@ -11,8 +11,8 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -21,6 +21,7 @@ import orjson
 
 from super_advanced_agents.errors import CorruptStoreError, ResourceClosedError, StoreError
 from super_advanced_agents.stores.faiss import schema
+from super_advanced_agents.stores.faiss.existing import reading
 from super_advanced_agents.stores.faiss.folder import translated
 from super_advanced_agents.stores.faiss.placing import is_taken, placed
 from super_advanced_agents.stores.faiss.rows import Rows
@@ -36,7 +37,6 @@ _FORMAT = 1
 _PAGES = 512
 """Pages copied at a time, 4 MB: between two steps it is seen whether to go on."""
 _HASH_BYTES = 1024 * 1024
-_SOURCE_TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +108,7 @@ def back_up(
 
     def fill(folder: Path) -> None:
         for name in found:
-            with _reading(source / name) as connection:
+            with reading(source / name) as connection:
                 copy_database(connection, folder / name, on_copied=on_copied, stopped=stopped)
 
     return _made(target, fill, found)
@@ -201,19 +201,6 @@ def read_backup(path: Path) -> Backup:
         return Backup(path=path, created_at=float(body["created_at"]), files=files)
     except (ValueError, KeyError, TypeError) as exc:
         raise damaged(path, MANIFEST) from exc
-
-
-@contextmanager
-def _reading(file: Path) -> Iterator[sqlite3.Connection]:
-    """A connection that cannot write, beside whoever owns the database."""
-    try:
-        connection = sqlite3.connect(
-            f"file:{quote(str(file.absolute()))}?mode=ro", uri=True, timeout=_SOURCE_TIMEOUT_S, isolation_level=None
-        )
-    except sqlite3.Error as exc:
-        raise schema.translated(exc) from exc
-    with closing(connection):
-        yield connection
 
 
 def _inspected(folder: Path, name: str) -> BackedUpFile:
