@@ -31,13 +31,18 @@ class Removal:
 
 
 @dataclass(frozen=True, slots=True)
+class Sweep:
+    """Take one step in deleting what has expired."""
+
+
+@dataclass(frozen=True, slots=True)
 class Publication:
     """Not a write: a change of the view that must happen between writes."""
 
     carry_out: Callable[[], None]
 
 
-Write: TypeAlias = Addition | Put | Removal | Publication
+Write: TypeAlias = Addition | Put | Removal | Sweep | Publication
 
 
 @dataclass(frozen=True, slots=True)

@@ -232,10 +232,7 @@ class Rows(RowReader):
         if most < next_seq + self._place_offset:
             return
         self._place_offset = most + 1 - next_seq
-        self._writer.execute(
-            "INSERT INTO settings VALUES ('place_offset', ?1) ON CONFLICT (name) DO UPDATE SET value = ?1",
-            (str(self._place_offset),),
-        )
+        self.set_setting("place_offset", str(self._place_offset))
 
     def set_setting(self, name: str, value: str) -> None:
         """Remember something of the store itself, inside a transaction."""

@@ -35,6 +35,7 @@ from super_advanced_agents.stores.faiss.sealing import Sealer
 from super_advanced_agents.stores.faiss.searching import Searching
 from super_advanced_agents.stores.faiss.snapshot import Snapshots
 from super_advanced_agents.stores.faiss.state import State
+from super_advanced_agents.stores.faiss.sweeping import Sweeper
 from super_advanced_agents.stores.faiss.write_operations import WriteOperations, write_cost
 from super_advanced_agents.stores.faiss.writing import Writing
 from super_advanced_agents.stores.validation import checked_predicate, checked_uid, checked_weights
@@ -117,7 +118,7 @@ class FAISSVectorStore(WriteOperations):
         builder = Builder(dim, index, storage, memory)
         self._sealer = Sealer(self._index, policy, builder, snapshots, publish=self._publish)
         self._keywords = Keywords(self._rows, self._index.links, folder)
-        state = State(self._rows, self._index, self._keywords, self._sealer.load)
+        state = State(self._rows, self._index, self._keywords, self._load)
         self._reading = Reading(state)
         self._searching = Searching(state, unit=unit)
         self._writer: MicroBatcher[Write, object] = MicroBatcher(
@@ -128,6 +129,7 @@ class FAISSVectorStore(WriteOperations):
             self._searching.search, name="store searcher", cost=_search_cost,
             max_batch_cost=_SEARCHES_TOGETHER, max_queue_cost=_WORDS_COST * _MAX_QUEUED_READS,
         )  # fmt: skip
+        self._sweeper = Sweeper(self._index, self._writer.submit)
         self._readers = Workers(name="store reader", threads=2, max_queue=_MAX_QUEUED_READS)
         self._checkers = Workers(name="store intake", threads=1, max_queue=_MAX_QUEUED_BATCHES)
 
@@ -277,6 +279,10 @@ class FAISSVectorStore(WriteOperations):
 
     backup = blocking(abackup)
 
+    def _load(self) -> None:
+        self._sealer.load()
+        self._sweeper.wake()
+
     def _publish(self, change: Publication) -> None:
         """Let the writer thread carry out a change of the view, between two commits."""
         self._writer.submit(change).wait()
@@ -292,6 +298,7 @@ class FAISSVectorStore(WriteOperations):
             stack.callback(self._searcher.close)
             stack.callback(self._writer.close)
             stack.callback(self._sealer.close)
+            stack.callback(self._sweeper.close)
             stack.callback(self._checkers.close)
 
 

@@ -16,6 +16,7 @@ from super_advanced_agents.stores.faiss.intake import Intake, length
 from super_advanced_agents.stores.faiss.requests import Put, Removal, Write
 from super_advanced_agents.stores.faiss.rows import Addition
 from super_advanced_agents.stores.faiss.sealing import Sealer
+from super_advanced_agents.stores.faiss.sweeping import Sweeper
 from super_advanced_agents.types import Dedupe, Metadata, Record, Where
 
 Checked = TypeVar("Checked")
@@ -30,6 +31,7 @@ class WriteOperations(VectorStore):
     _writer: MicroBatcher[Write, object]
     _checkers: Workers
     _sealer: Sealer
+    _sweeper: Sweeper
 
     async def aadd_batch(
         self,
@@ -64,7 +66,7 @@ class WriteOperations(VectorStore):
         if not addition.uids:
             return []
         uids = cast("list[str]", await self._writer.submit(addition))
-        self._sealer.wake()
+        self._wake(expires=expires_in_s is not None)
         return uids
 
     async def aput(self, records: Sequence[Record]) -> int:
@@ -74,8 +76,14 @@ class WriteOperations(VectorStore):
         if not put.additions:
             return 0
         stored = cast("int", await self._writer.submit(put))
-        self._sealer.wake()
+        self._wake(expires=any(expires_at is not None for each in put.additions for expires_at in each.expires_at))
         return stored
+
+    def _wake(self, *, expires: bool) -> None:
+        """Let what goes on behind a write begin if it has something to do."""
+        self._sealer.wake()
+        if expires:
+            self._sweeper.wake()
 
     async def _checked(self, prepare: Callable[[], Checked], n: int) -> Checked:
         """What `prepare` makes of n records; checking 1,000 takes 5 to 25 ms, for which an event loop must not wait."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import groupby
+from typing import TypeVar
 
 import numpy as np
 from pyroaring import BitMap
@@ -14,13 +16,16 @@ from pyroaring import BitMap
 from super_advanced_agents.errors import StoreError
 from super_advanced_agents.stores.faiss import schema
 from super_advanced_agents.stores.faiss.attributes import array_of
-from super_advanced_agents.stores.faiss.requests import Publication, Put, Removal, Write
+from super_advanced_agents.stores.faiss.requests import Publication, Put, Removal, Sweep, Write
 from super_advanced_agents.stores.faiss.rows import Addition, Change
 from super_advanced_agents.stores.faiss.state import State
+from super_advanced_agents.stores.faiss.sweeping import Step, Sweeping
 from super_advanced_agents.telemetry import get_logger
 from super_advanced_agents.types import Matrix
 
 _log = get_logger("store")
+
+Result = TypeVar("Result")
 
 
 @dataclass(slots=True)
@@ -37,6 +42,8 @@ class Writing:
 
     def __init__(self, state: State) -> None:
         self._state = state
+        self._state.counters.update(dict.fromkeys(("deduplicated", "swept"), 0))
+        self._sweeping = Sweeping(state.rows, state.index)
         self._failure: tuple[str, str] | None = None
 
     def write(self, writes: list[Write]) -> list[object]:
@@ -63,15 +70,21 @@ class Writing:
                 write.carry_out()
             return [None] * len(writes)
         self._check_writable()
+        if isinstance(writes[0], Sweep):
+            return [self._sweep() for _ in writes]
         # Outside the transaction: it takes the lock of the filters, whose holder may wait for the rows.
         filtered = [self._filtered(write) for write in writes]
+        return self._commit(
+            lambda done: [self._carry_out(write, chosen, done) for write, chosen in zip(writes, filtered, strict=True)]
+        )
+
+    def _commit(self, carry_out: Callable[[_Done], Result]) -> Result:
+        """Do something in one transaction, and let the index follow what it did."""
         done = _Done()
         with self._state.moving:
             try:
                 with self._state.rows.transaction():
-                    results = [
-                        self._carry_out(write, chosen, done) for write, chosen in zip(writes, filtered, strict=True)
-                    ]
+                    results = carry_out(done)
             except sqlite3.Error as exc:
                 self._stop_writing_if_lost(exc)
                 raise
@@ -84,7 +97,7 @@ class Writing:
                 raise StoreError("the index could not follow a write", hint="open the store again") from exc
         self._state.counters["commits"] += 1
         for name, n in done.counted.items():
-            self._state.counters[name] = self._state.counters.get(name, 0) + n
+            self._state.counters[name] += n
         return results
 
     def _carry_out(self, write: Write, filtered: BitMap | None, done: _Done) -> object:
@@ -110,6 +123,19 @@ class Writing:
         done.vectors.append(addition.scaled if len(kept) == len(addition.uids) else addition.scaled[kept])
         done.counted["added"] += len(kept)
         return len(kept)
+
+    def _sweep(self) -> Step:
+        """Delete some of what has expired."""
+        step = self._sweeping.next_step()
+
+        def carry_out(done: _Done) -> None:
+            self._sweeping.take(step, done.change)
+            done.counted["swept"] += len(step.rows)
+
+        if step.rows or step.look is not None:
+            self._commit(carry_out)
+            self._sweeping.taken(step)
+        return step
 
     def _arrange(self, change: Change) -> None:
         """Put turns that brought their place along where they belong: they may have come in any order."""
@@ -155,6 +181,8 @@ def _transaction_key(numbered: tuple[int, Write]) -> tuple[str, int]:
     match write:
         case Publication():
             return ("publication", 0)
+        case Sweep():
+            return ("sweep", 0)
         case Removal(tree=None, uids=list()) | Addition() | Put():
             return ("rows", 0)
         case _:

@@ -1,0 +1,189 @@
+"""Expired records leave the table too: in small steps, and only when two looks at the clock agree."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import cast
+
+import pytest
+from tests.unit.stores.conftest import vectors
+
+from super_advanced_agents import FAISSVectorStore
+from super_advanced_agents.stores.faiss import sweeping
+from super_advanced_agents.stores.faiss.requests import Sweep
+from super_advanced_agents.stores.faiss.sweeping import Step, Sweeping
+
+Open = Callable[..., FAISSVectorStore]
+DAY_S = 86_400.0
+
+
+class Clock:
+    """Two clocks that a test moves: `time` may jump, `monotonic` goes on."""
+
+    def __init__(self) -> None:
+        self.passed = 0.0
+        self.wrong = 0.0
+        self._start = time.time() + 1.0  # so that lifetimes of a microsecond are over
+
+    def time(self) -> float:
+        """Seconds since the epoch, as this machine believes."""
+        return self._start + self.passed + self.wrong
+
+    def monotonic(self) -> float:
+        """Seconds that have passed."""
+        return self.passed
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """What the sweep takes for the time; the rest of the store has the machine's."""
+    made = Clock()
+    monkeypatch.setattr(sweeping, "time", made)
+    return made
+
+
+def _step(store: FAISSVectorStore) -> Step:
+    return cast("Step", store._writer.submit(Sweep()).wait())
+
+
+def _taken(sweep: Sweeping) -> Step:
+    """One step, but for the deletion."""
+    step = sweep.next_step()
+    sweep.taken(step)
+    return step
+
+
+def _rows(folder: Path) -> int:
+    with closing(sqlite3.connect(folder / "memory.sqlite3")) as connection:
+        return int(
+            connection.execute("SELECT (SELECT count(*) FROM records) + (SELECT count(*) FROM vectors)").fetchone()[0]
+        )
+
+
+def _swept(store: FAISSVectorStore) -> object:
+    return store.stats()["swept"]
+
+
+def test_expired_rows_are_deleted_for_good(opened: Open, tmp_path: Path, clock: Clock) -> None:
+    """From both tables, from what searches see, and from the counts; others stay."""
+    store = opened(index="hnsw", buffer_rows=16)
+    store.add_batch(vectors(40), [{"text": f"word {i}"} for i in range(40)], expires_in_s=[1e-6, 3_600] * 20)
+    assert _rows(tmp_path / "store") == 80
+    _step(store)
+    assert _rows(tmp_path / "store") == 80
+    clock.passed += sweeping.GRACE_S
+    _step(store)
+    assert _rows(tmp_path / "store") == 40
+    assert _swept(store) == 20
+    assert store.count() == len(store.search(vectors(1)[0], 100)) == len(store.search_keywords("word", 100)) == 20
+    assert store.stats()["deleted"] == 0
+    store.close()
+    assert opened(index="hnsw", buffer_rows=16).count() == 20
+
+
+def test_one_step_is_small(opened: Open, clock: Clock) -> None:
+    """Many expired records take many steps, between which others write."""
+    store = opened(None)
+    for start in range(3):
+        store.add_batch(vectors(500, start), expires_in_s=[1e-6] * 500)
+    _step(store)
+    clock.passed += sweeping.GRACE_S
+    steps = [_step(store) for _ in range(4)]
+    assert [len(step.rows) for step in steps] == [500, 500, 500, 0]
+    assert [step.more for step in steps] == [True, True, False, False]
+    assert not steps[3].waiting
+    assert _swept(store) == 1_500
+
+
+@pytest.mark.parametrize("wrong_s", [DAY_S, -DAY_S, 365 * DAY_S])
+def test_a_clock_that_was_wrong_for_a_while_destroys_nothing(opened: Open, clock: Clock, wrong_s: float) -> None:
+    """Ahead or behind at one look, right at the next, whichever comes first."""
+    store = opened(None)
+    store.add_batch(vectors(2), None, ["gone", "lives"], expires_in_s=[1e-6, 3_600])
+    sweep = Sweeping(store._rows, store._index)
+    clock.wrong = wrong_s
+    assert not _taken(sweep).rows
+    clock.wrong = 0.0
+    for _ in range(2):  # a right clock, then a wrong one
+        for _ in range(3):
+            clock.passed += sweeping.GRACE_S
+            assert "lives" not in _named(store, _taken(sweep))
+        clock.wrong, clock.passed = wrong_s, clock.passed + 1
+        assert "lives" not in _named(store, _taken(sweep))
+        clock.wrong = 0.0
+
+
+def _named(store: FAISSVectorStore, step: Step) -> set[str]:
+    return {uid for _, uid in store._rows.names(list(step.rows))}
+
+
+def test_a_jump_of_the_clock_is_not_time_that_passed(opened: Open, clock: Clock) -> None:
+    """Two looks within the grace are one, whatever the time of day says."""
+    store = opened(None)
+    store.add_batch(vectors(2), expires_in_s=[1e-6, 10.0])
+    sweep = Sweeping(store._rows, store._index)
+    for _ in range(5):
+        clock.passed += 1
+        clock.wrong += DAY_S
+        assert not _taken(sweep).rows
+
+
+def test_a_store_that_is_open_for_a_moment_is_swept_by_the_next(opened: Open, tmp_path: Path, clock: Clock) -> None:
+    """The look at the clock is kept with the rows, so no process has to live for the whole grace."""
+    store = opened()
+    store.add_batch(vectors(3), expires_in_s=[1e-6, 1e-6, None])
+    _step(store)
+    store.close()
+    clock.passed += sweeping.GRACE_S
+    again = opened()
+    assert again.count() == 1
+    _step(again)
+    assert _rows(tmp_path / "store") == 2
+    again.close()
+
+
+def test_a_thread_sweeps_while_something_expires(opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """None runs where nothing does; it begins with the first lifetime, at opening too, and ends when all is done."""
+    monkeypatch.setattr(sweeping, "INTERVAL_S", 0.01)
+    monkeypatch.setattr(sweeping, "GRACE_S", 0.0)
+    store = opened()
+    store.add_batch(vectors(3))
+    assert "store sweeper" not in {thread.name for thread in threading.enumerate()}
+    store.add(vectors(1)[0], None, "x", expires_in_s=1e-6)
+    _until(lambda: _swept(store) == 1 and not store._sweeper._busy)
+    assert _rows(tmp_path / "store") == 6
+    store.add(vectors(1)[0], None, "y", expires_in_s=0.05)
+    store.close()
+    time.sleep(0.06)
+    again = opened()
+    assert again.count() == 3
+    _until(lambda: _rows(tmp_path / "store") == 6)
+    again.close()
+    assert "store sweeper" not in {thread.name for thread in threading.enumerate()}
+
+
+def _until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_a_sweep_that_fails_is_tried_again(opened: Open, tmp_path: Path, clock: Clock) -> None:
+    """A database without room refuses the step and loses nothing; with room the rows go."""
+    store = opened()
+    store.add_batch(vectors(400), expires_in_s=[1e-6] * 400)
+    _step(store)
+    clock.passed += sweeping.GRACE_S
+    store._rows._writer.execute("PRAGMA query_only = ON")
+    with pytest.raises(Exception, match="written"):
+        _step(store)
+    store._rows._writer.execute("PRAGMA query_only = OFF")
+    assert _rows(tmp_path / "store") == 800
+    _step(store)
+    assert _rows(tmp_path / "store") == 0
