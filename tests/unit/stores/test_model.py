@@ -254,8 +254,18 @@ class _Graphs(_Machine):
     durable: ClassVar[bool] = True
 
 
-# 200 examples of 50 steps in all; a class each, so that several test processes share them.
-_SETTINGS = settings(max_examples=50, stateful_step_count=50, suppress_health_check=list(HealthCheck))
+class _Lists(_Machine):
+    options: ClassVar[dict[str, Any]] = {"index": "ivf", "storage": "fp16", "buffer_rows": 16}
+    durable: ClassVar[bool] = True
+
+
+class _Small(_Machine):
+    options: ClassVar[dict[str, Any]] = {"index": "hnsw", "storage": "sq8", "buffer_rows": 16}
+    durable: ClassVar[bool] = True
+
+
+# 204 examples of 50 steps in all; a class each, so that several test processes share them.
+_SETTINGS = settings(max_examples=34, stateful_step_count=50, suppress_health_check=list(HealthCheck))
 TestInMemory = _InMemory.TestCase
 TestInMemory.settings = _SETTINGS
 TestGraphsInMemory = _GraphsInMemory.TestCase
@@ -264,3 +274,7 @@ TestFlat = _Flat.TestCase
 TestFlat.settings = _SETTINGS
 TestGraphs = _Graphs.TestCase
 TestGraphs.settings = _SETTINGS
+TestLists = _Lists.TestCase
+TestLists.settings = _SETTINGS
+TestSmall = _Small.TestCase
+TestSmall.settings = _SETTINGS
