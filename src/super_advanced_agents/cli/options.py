@@ -15,6 +15,10 @@ ModelsDir: TypeAlias = Annotated[
     typer.Option("--models-dir", envvar="SAA_MODELS_DIR", help="The folder of models; the user's cache if not given."),
 ]
 AgentName: TypeAlias = Annotated[str, typer.Option("--agent", envvar="SAA_AGENT", help="Whose memories these are.")]
+AnyAgent: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--agent", "--namespace", envvar="SAA_AGENT", help="Whose memories; if not given, everybody's."),
+]
 AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 TopK: TypeAlias = Annotated[int, typer.Option("--top-k", "-k", help="How many memories, at most.")]
 WhereText: TypeAlias = Annotated[

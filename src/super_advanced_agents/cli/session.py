@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from super_advanced_agents.agents import AsyncLLMAgent
+    from super_advanced_agents.embeddings import EmbeddingPipeline
     from super_advanced_agents.models import PullProgress
+    from super_advanced_agents.stores import FAISSVectorStore
 
 
 @contextmanager
@@ -44,6 +46,48 @@ def opened(
         ]
         pull_missing(wanted, settings.models_dir)
         yield engines.agent(settings.agent)
+
+
+@contextmanager
+def opened_store(data_dir: Path, *, dim: int | None = None, metric: str | None = None) -> Iterator[FAISSVectorStore]:
+    """The store of a data folder as it was made, whatever model it was made with; closed again at the end.
+
+    Args:
+        data_dir: where it is.
+        dim: the length of a new one's vectors; when None there must be one.
+        metric: of a new one.
+
+    Raises:
+        StoreError: there is none, and `dim` was not given.
+    """
+    from super_advanced_agents.errors import StoreError
+    from super_advanced_agents.server.settings import Settings
+    from super_advanced_agents.stores import FAISSVectorStore
+    from super_advanced_agents.stores.faiss.existing import settings_of
+
+    folder = Settings.load(data_dir=data_dir).store_dir
+    found = settings_of(folder)
+    if found is not None:
+        dim, metric = int(found["dim"]), found["metric"]
+    elif dim is None:
+        raise StoreError(f"nothing is remembered in {str(data_dir)!r} yet", hint="check --data-dir, or begin: saa add")
+    with FAISSVectorStore(dim, folder, metric="dot" if metric == "dot" else "cosine") as store:
+        yield store
+
+
+@contextmanager
+def opened_embedder(
+    models_dir: Path | None, *, model: str | None = None, precision: str | None = None
+) -> Iterator[EmbeddingPipeline]:
+    """The pipeline of the settings, or of another model; a missing one is fetched first."""
+    from super_advanced_agents.server.engines import embedding_pipeline
+    from super_advanced_agents.server.settings import Settings
+
+    settings = Settings.load(models_dir=models_dir, embedding_model=model, embedding_precision=precision)
+    if settings.embedding_base_url is None:
+        pull_missing([settings.embedding_model], settings.models_dir)
+    with embedding_pipeline(settings) as pipeline:
+        yield pipeline
 
 
 def pull_missing(names: Sequence[str], models_dir: Path | None) -> None:

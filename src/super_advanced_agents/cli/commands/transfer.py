@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import errno
-import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from super_advanced_agents.cli.inputs import given_object
-from super_advanced_agents.cli.options import AGENT, DATA_DIR, AgentName, AsJson, DataDir, ModelsDir, WhereText
+from super_advanced_agents.cli.options import AGENT, DATA_DIR, AnyAgent, AsJson, DataDir, ModelsDir, WhereText
 from super_advanced_agents.cli.output import FAILED, INTERRUPTED, emit, note, reported, say, shown
-from super_advanced_agents.cli.session import bar, opened
-from super_advanced_agents.errors import InvalidInputError, StoreError, StoreFullError
+from super_advanced_agents.cli.session import bar, opened, opened_store
+from super_advanced_agents.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from super_advanced_agents.cli.importing.entries import Trouble
+    from super_advanced_agents.cli.importing.files import Input
     from super_advanced_agents.cli.importing.importer import Summary
-    from super_advanced_agents.types import Record
-
-_PAGE = 500
 
 
 @reported
@@ -37,22 +33,55 @@ def import_(
     memory_type: Annotated[
         str, typer.Option("--type", help="The label of memories from plain text and Markdown.")
     ] = "document",
+    reembed: Annotated[
+        bool, typer.Option("--reembed", help="Embed the texts of an export anew, with this store's model.")
+    ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first line that cannot be imported.")] = False,
     data_dir: DataDir = DATA_DIR,
     models_dir: ModelsDir = None,
-    agent: AgentName = AGENT,
+    agent: AnyAgent = None,
     as_json: AsJson = False,
 ) -> None:
-    """Remember files: JSON lines, plain text and Markdown. Importing the same again changes nothing."""
+    """Remember files: exports, JSON lines, plain text and Markdown. Importing the same again changes nothing.
+
+    What `saa export` wrote is restored as it was, each memory to the agent that had it unless --agent says otherwise.
+    """
+    from super_advanced_agents.cli.importing.exports import ExportImporter, is_export
     from super_advanced_agents.cli.importing.files import find_inputs
-    from super_advanced_agents.cli.importing.importer import Importer
+    from super_advanced_agents.cli.importing.importer import Importer, Summary
 
     inputs = list(find_inputs(paths, format_))
     if not inputs:
         raise InvalidInputError(
             "there are no files to import", field="paths", hint="known endings: .jsonl .ndjson .md .markdown .txt .text"
         )
-    with opened(data_dir, models_dir, agent, embeds=True) as mind, bar(unit="bytes") as progress:
+    exports = [given for given in inputs if given.format in (None, "jsonl") and is_export(given)]
+    others = [given for given in inputs if given not in exports]
+    summary = Summary()
+    with _told(summary, as_json=as_json):
+        if exports:
+            with _reports(exports) as (on_bytes, on_trouble):
+                ExportImporter(
+                    data_dir, models_dir, namespace=agent, reembed=reembed, strict=strict, summary=summary,
+                    on_bytes=on_bytes, on_trouble=on_trouble,
+                ).run(exports)  # fmt: skip
+        if others:
+            with (
+                opened(data_dir, models_dir, agent or AGENT, embeds=True) as mind,
+                _reports(others) as (on_bytes, on_trouble),
+            ):
+                Importer(
+                    mind, memory_type=memory_type, strict=strict, summary=summary,
+                    on_bytes=on_bytes, on_trouble=on_trouble,
+                ).run(others)  # fmt: skip
+    if summary.failed:
+        raise typer.Exit(FAILED)
+
+
+@contextmanager
+def _reports(inputs: list[Input]) -> Iterator[tuple[Callable[[int], None], Callable[[Trouble], None]]]:
+    """How far it has come, as a bar where someone watches, and what went wrong."""
+    with bar(unit="bytes") as progress:
         task = (
             progress.add_task("importing", total=sum(each.size_bytes for each in inputs) or None) if progress else None
         )
@@ -65,21 +94,22 @@ def import_(
             told = shown(f"{trouble.place}: {trouble.why}")
             progress.console.print(told, markup=False, highlight=False) if progress else note(told)
 
-        importer = Importer(mind, memory_type=memory_type, strict=strict, on_bytes=on_bytes, on_trouble=on_trouble)
-        interrupted = False
-        try:
-            importer.run(inputs)
-        except KeyboardInterrupt:
-            interrupted = True
-        except BaseException:
-            _tell(importer.summary, as_json=as_json, whole=False)
-            raise
-    _tell(importer.summary, as_json=as_json, whole=not interrupted)
-    if interrupted:
+        yield on_bytes, on_trouble
+
+
+@contextmanager
+def _told(summary: Summary, *, as_json: bool) -> Iterator[None]:
+    """Say in the end what was imported, also when it was interrupted or has failed."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        _tell(summary, as_json=as_json, whole=False)
         note("Interrupted; what is stored stays. The same command again stores the rest.")
-        raise typer.Exit(INTERRUPTED)
-    if importer.summary.failed:
-        raise typer.Exit(FAILED)
+        raise typer.Exit(INTERRUPTED) from None
+    except BaseException:
+        _tell(summary, as_json=as_json, whole=False)
+        raise
+    _tell(summary, as_json=as_json, whole=True)
 
 
 def _tell(summary: Summary, *, as_json: bool, whole: bool) -> None:
@@ -104,62 +134,41 @@ def _tell(summary: Summary, *, as_json: bool, whole: bool) -> None:
 def export(
     *,
     file: Annotated[Path | None, typer.Argument(help="Where to; standard output if not given, or '-'.")] = None,
+    format_: Annotated[
+        Literal["jsonl", "parquet"] | None,
+        typer.Option("--format", help="Told by the file's ending if not given, else jsonl."),
+    ] = None,
+    vectors: Annotated[
+        bool, typer.Option("--vectors/--no-vectors", help="Without them, an import must embed the texts again.")
+    ] = True,
     where: WhereText = None,
     data_dir: DataDir = DATA_DIR,
-    models_dir: ModelsDir = None,
-    agent: AgentName = AGENT,
+    agent: AnyAgent = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write memories as JSON lines, which `saa import` restores."""
+    """Write memories with everything they have to a file, which `saa import` restores in any store."""
+    from super_advanced_agents.stores.transfer import export_records
+
     wanted = given_object(where, "--where")
     to_file = None if file is None or str(file) == "-" else file
-    exported = without_text = 0
-    with opened(data_dir, models_dir, agent) as mind, _output(to_file) as out:
-        after: str | None = None
-        while records := mind.scan(wanted, after=after, limit=_PAGE):
-            for record in records:
-                if record.text is None:
-                    without_text += 1
-                    continue
-                out.write(json.dumps(_line(record), ensure_ascii=False) + "\n")
-                exported += 1
-            after = records[-1].uid
-        out.flush()
-    if without_text:
-        note(f"{without_text} vectors without text were left out.")
+    if to_file is None and format_ == "parquet":
+        raise InvalidInputError("Parquet is not for standard output", field="file", hint="give a file's name")
+    with opened_store(data_dir) as store, bar(unit="memories") as progress:
+        task = progress.add_task("exporting", total=store.count(wanted, namespace=agent)) if progress else None
+
+        def on_records(exported: int) -> None:
+            if progress is not None and task is not None:
+                progress.update(task, completed=exported)
+
+        exported = export_records(
+            store,
+            sys.stdout.buffer if to_file is None else to_file,
+            file_format=format_,
+            namespace=agent,
+            where=wanted,
+            vectors=vectors,
+            on_records=on_records,
+        )
+        sys.stdout.flush()
     if to_file is not None:
         emit({"exported": exported, "path": str(to_file)}) if as_json else say(f"Exported {exported} to {to_file}.")
-
-
-def _line(record: Record) -> dict[str, object]:
-    own = {"text", "type"} if record.session is None else {"text", "type", "session"}
-    extra = {name: value for name, value in record.metadata.items() if name not in own}
-    line: dict[str, object] = {"uid": record.uid, "text": record.text, "source": record.source}
-    if record.session is not None:
-        line["session"] = record.session
-    if "type" in record.metadata:
-        line["memory_type"] = record.metadata["type"]
-    if extra:
-        line["extra"] = extra
-    if record.expires_at is not None:
-        line["expires_at"] = record.expires_at
-    return line
-
-
-@contextmanager
-def _output(file: Path | None) -> Iterator[IO[str]]:
-    """Standard output, or a file that appears under its name only when it is whole."""
-    if file is None:
-        yield sys.stdout
-        return
-    temporary = file.with_name(f".{file.name}.part")
-    try:
-        with temporary.open("w", encoding="utf-8") as out:
-            yield out
-        temporary.replace(file)
-    except OSError as exc:
-        if exc.errno in {errno.ENOSPC, errno.EDQUOT}:
-            raise StoreFullError(f"no room on the disk for {str(file)!r}", hint="free some, then try again") from exc
-        raise StoreError(f"cannot write {str(file)!r}: {exc.strerror}", hint="choose another file") from exc
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -54,6 +54,7 @@ class Importer:
         strict: stop at the first line that cannot be imported.
         on_bytes: told how many bytes were read.
         on_trouble: told about each line that cannot be imported, from any thread.
+        summary: of what was imported before, to go on with.
     """
 
     def __init__(
@@ -64,8 +65,9 @@ class Importer:
         strict: bool,
         on_bytes: Callable[[int], None],
         on_trouble: Callable[[Trouble], None],
+        summary: Summary | None = None,
     ) -> None:
-        self.summary = Summary()
+        self.summary = Summary() if summary is None else summary
         self._agent = agent
         self._memory_type = memory_type
         self._strict = strict

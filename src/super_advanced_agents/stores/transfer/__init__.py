@@ -7,6 +7,7 @@ from super_advanced_agents.stores.transfer.importing import (
     Trouble,
     aimport_records,
     import_records,
+    open_export,
 )
 from super_advanced_agents.stores.transfer.layout import FileFormat, Header, sniff
 
@@ -20,5 +21,6 @@ __all__ = [
     "aimport_records",
     "export_records",
     "import_records",
+    "open_export",
     "sniff",
 ]

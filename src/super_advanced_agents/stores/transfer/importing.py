@@ -8,20 +8,24 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Protocol, TypeAlias
 
 from super_advanced_agents._runtime.tickets import in_thread
 from super_advanced_agents._runtime.twins import run_sync
 from super_advanced_agents.errors import DimensionMismatchError, InvalidInputError, ModelMismatchError
 from super_advanced_agents.stores.base import VectorStore
 from super_advanced_agents.stores.transfer.jsonl import JsonlReader
-from super_advanced_agents.stores.transfer.layout import Entry, Header, Reader, sniff
+from super_advanced_agents.stores.transfer.layout import Entry, Header, sniff
 from super_advanced_agents.stores.transfer.parquet import ParquetReader
 from super_advanced_agents.types import Matrix, Record
 
 _KEPT_TROUBLES = 1_000
 _INDEX = re.compile(r"^\w+\[(\d+)\]")
 _REEMBED = "embed its texts again with the model at hand: saa import --reembed, or embedder="
+
+
+Source: TypeAlias = "str | os.PathLike[str] | IO[bytes] | JsonlReader | ParquetReader"
+"""A file that `export_records` wrote, an open one of JSON lines (which stays open), or what `open_export` gave."""
 
 
 class Embedder(Protocol):
@@ -62,7 +66,7 @@ class Imported:
 
 async def aimport_records(
     store: VectorStore,
-    source: str | os.PathLike[str] | IO[bytes],
+    source: Source,
     *,
     namespace: str | None = None,
     embedder: Embedder | None = None,
@@ -77,7 +81,8 @@ async def aimport_records(
 
     Args:
         store: where to, of the same vector length as the export.
-        source: a file that `export_records` wrote, or an open one of JSON lines, which stays open.
+        source: a file that `export_records` wrote, an open one of JSON lines (which stays open), or what `open_export`
+            gave (which is closed).
         namespace: where all records go; each to its own when None.
         embedder: makes new vectors of the records' texts, in place of those in the file; an `EmbeddingPipeline`.
         strict: raise at the first bad line; the page it stands on is not stored.
@@ -96,7 +101,7 @@ async def aimport_records(
     Cancelled, pages stored stay stored.
     """
     done = Imported() if progress is None else progress
-    reader = await in_thread(lambda: _opened(source, done), name="import")
+    reader = await in_thread(lambda: open_export(source), name="import")
     lock = threading.Lock()
 
     def read_page() -> list[Entry]:
@@ -118,6 +123,7 @@ async def aimport_records(
             while numbered:
                 numbered, troubles = await keeping.attempt(numbered, done)
                 _tell(troubles, done, strict=strict)
+            done.read_bytes = reader.read_bytes
             if on_page is not None:
                 on_page(done)
     finally:
@@ -127,7 +133,7 @@ async def aimport_records(
 
 def import_records(
     store: VectorStore,
-    source: str | os.PathLike[str] | IO[bytes],
+    source: Source,
     *,
     namespace: str | None = None,
     embedder: Embedder | None = None,
@@ -202,12 +208,17 @@ class _Keeping:
         return held[0].model_id if held else None
 
 
-def _opened(source: str | os.PathLike[str] | IO[bytes], done: Imported) -> Reader:
-    def on_bytes(size: int) -> None:
-        done.read_bytes += size
+def open_export(source: Source) -> JsonlReader | ParquetReader:
+    """Open an export and read its header; for who wants to know what it holds before importing it. Blocks.
 
+    Raises:
+        InvalidInputError: it cannot be read, or is no export.
+        ConfigurationError: it is Parquet, and pyarrow is missing.
+    """
+    if isinstance(source, JsonlReader | ParquetReader):
+        return source
     if not isinstance(source, str | os.PathLike):
-        return JsonlReader(source, on_bytes=on_bytes, owned=False)
+        return JsonlReader(source, owned=False)
     path = Path(source)
     try:
         file = path.open("rb")
@@ -220,7 +231,7 @@ def _opened(source: str | os.PathLike[str] | IO[bytes], done: Imported) -> Reade
             raise InvalidInputError(
                 f"{str(path)!r} is no export", field="source", hint="`saa import` takes other files: texts, Markdown"
             )
-        return ParquetReader(file, on_bytes=on_bytes) if found == "parquet" else JsonlReader(file, on_bytes=on_bytes)
+        return ParquetReader(file) if found == "parquet" else JsonlReader(file)
     except BaseException:
         file.close()
         raise

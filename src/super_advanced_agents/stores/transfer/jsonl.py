@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import binascii
 from base64 import b64decode, b64encode
-from collections.abc import Callable
 from typing import IO, Any
 
 import numpy as np
@@ -57,14 +56,13 @@ class JsonlReader:
     """Reads an export once, from its beginning; see `layout.Reader`.
 
     Args:
-        file: closed by `close` unless it is given as somebody else's.
-        on_bytes: told how many bytes were read.
+        file: at the beginning of the export.
         owned: whether `close` closes the file.
     """
 
-    def __init__(self, file: IO[bytes], *, on_bytes: Callable[[int], None], owned: bool = True) -> None:
+    def __init__(self, file: IO[bytes], *, owned: bool = True) -> None:
+        self.read_bytes = 0
         self._file = file
-        self._on_bytes = on_bytes
         self._owned = owned
         self._number = 0
         self._seen = 0
@@ -136,7 +134,7 @@ class JsonlReader:
         while not part.endswith(b"\n") and len(part) == LINE_BYTES:
             part = self._file.readline(LINE_BYTES)
             size += len(part)
-        self._on_bytes(size)
+        self.read_bytes += size
         return line, f"the line is longer than {LINE_BYTES} bytes" if size > LINE_BYTES else ""
 
 

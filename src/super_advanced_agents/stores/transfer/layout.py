@@ -86,9 +86,15 @@ class Writer(Protocol):
 
 
 class Reader(Protocol):
-    """Reads records from a file."""
+    """Reads records from a file.
+
+    Attributes:
+        header: what is said of all of them.
+        read_bytes: how much was read so far.
+    """
 
     header: Header
+    read_bytes: int
 
     def page(self) -> list[Entry]:
         """Some more, at most 1,000; none at the end."""

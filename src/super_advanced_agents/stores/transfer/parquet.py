@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import IO, Any
 
 import numpy as np
@@ -85,12 +84,11 @@ class ParquetWriter:
 class ParquetReader:
     """Reads an export; see `layout.Reader`."""
 
-    def __init__(self, file: IO[bytes], *, on_bytes: Callable[[int], None]) -> None:
+    def __init__(self, file: IO[bytes]) -> None:
+        self.read_bytes = 0
         self._pa, pq = _pyarrow()
         self._file = file
-        self._on_bytes = on_bytes
         self._number = 0
-        self._told_bytes = 0
         try:
             self._parquet = pq.ParquetFile(file, page_checksum_verification=True)
             metadata = self._parquet.schema_arrow.metadata or {}
@@ -109,9 +107,7 @@ class ParquetReader:
             raise InvalidInputError(
                 f"the Parquet file is damaged after row {self._number}", hint="what came before is stored; export again"
             ) from exc
-        position = self._file.tell()
-        self._on_bytes(max(0, position - self._told_bytes))
-        self._told_bytes = max(position, self._told_bytes)
+        self.read_bytes = max(self.read_bytes, self._file.tell())
         return [] if batch is None else self._entries(batch)
 
     def close(self) -> None:
