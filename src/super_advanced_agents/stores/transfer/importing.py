@@ -126,6 +126,7 @@ async def aimport_records(
             done.read_bytes = reader.read_bytes
             if on_page is not None:
                 on_page(done)
+        done.read_bytes = reader.read_bytes
     finally:
         await in_thread(close, name="import")
     return done
