@@ -49,7 +49,7 @@ def test_a_segment_grows_in_steps_and_finds_what_is_near(kind: IndexKind, storag
     if (kind, storage) == ("flat", "fp32"):
         return  # never built
     memory, table = Memory(DIM), _table(2_048)
-    builder, chunks = Builder(DIM, kind, storage, memory), _chunks(memory, table)
+    builder, chunks = Builder(kind, storage, memory), _chunks(memory, table)
     live = BitMap(range(1, 2_049))
     first = builder.built(chunks[:3], live, GOING_ON)
     assert first is not None
@@ -69,7 +69,7 @@ def test_a_segment_grows_in_steps_and_finds_what_is_near(kind: IndexKind, storag
 def test_a_graph_reads_its_vectors_where_they_lie() -> None:
     """Neither sealing nor growing copies a vector, and none of the codes stays in the graph."""
     memory, table = Memory(DIM), _table(1_024)
-    builder, chunks = Builder(DIM, "hnsw", "fp32", memory), _chunks(memory, table)
+    builder, chunks = Builder("hnsw", "fp32", memory), _chunks(memory, table)
     live = BitMap(range(1, 1_025))
     first = builder.built(chunks[:2], live, GOING_ON)
     assert first is not None
@@ -88,7 +88,7 @@ def test_a_graph_reads_its_vectors_where_they_lie() -> None:
 def test_many_dead_rows_are_left_out() -> None:
     """Beyond a quarter they are; the rest is found as before."""
     memory, table = Memory(DIM), _table(1_024)
-    builder, chunks = Builder(DIM, "hnsw", "fp32", memory), _chunks(memory, table)
+    builder, chunks = Builder("hnsw", "fp32", memory), _chunks(memory, table)
     live = BitMap(range(1, 1_025)) - BitMap(range(100, 600))
     built = builder.built(chunks, live, GOING_ON)
     assert built is not None
@@ -102,7 +102,7 @@ def test_many_equal_vectors_are_compared_one_by_one(storage: Storage) -> None:
     """A graph could not be walked from one end of a heap of equal vectors to the other."""
     memory, table = Memory(DIM), _table(1_024)
     table[200:900] = table[0]
-    builder, chunks = Builder(DIM, "hnsw", storage, memory), _chunks(memory, table)
+    builder, chunks = Builder("hnsw", storage, memory), _chunks(memory, table)
     built = builder.built(chunks, BitMap(range(1, 1_025)), GOING_ON)
     assert built is not None
     assert not isinstance(built.index, faiss.IndexHNSW)
@@ -114,4 +114,4 @@ def test_building_stops_when_told() -> None:
     stop = threading.Event()
     stop.set()
     memory = Memory(DIM)
-    assert Builder(DIM, "hnsw", "fp32", memory).built(_chunks(memory, _table(512)), BitMap(range(1, 513)), stop) is None
+    assert Builder("hnsw", "fp32", memory).built(_chunks(memory, _table(512)), BitMap(range(1, 513)), stop) is None

@@ -95,7 +95,7 @@ class Memory:
     """Where a store's vectors go: an arena, and another when that is full."""
 
     def __init__(self, dim: int) -> None:
-        self._dim = dim
+        self.dim = dim
         self._arena: Arena | None = None
 
     def allot(self, n: int) -> Block:
@@ -106,7 +106,7 @@ class Memory:
         """
         block = None if self._arena is None else self._arena.allot(n)
         if block is None:
-            self._arena = Arena(self._dim)
+            self._arena = Arena(self.dim)
             block = self._arena.allot(n)
         if block is None:
             raise MemoryError(f"no room for {n} vectors")

@@ -14,7 +14,6 @@ from typing import Literal, TypeAlias
 
 import faiss
 import numpy as np
-from numpy.typing import NDArray
 from pyroaring import BitMap
 
 from super_advanced_agents.stores.faiss.arena import Block, Memory
@@ -119,11 +118,15 @@ class Built:
 class Builder:
     """Makes segments of one kind and storage; used by one thread at a time."""
 
-    def __init__(self, dim: int, kind: IndexKind, storage: Storage, memory: Memory) -> None:
-        self._dim = dim
+    def __init__(self, kind: IndexKind, storage: Storage, memory: Memory) -> None:
+        self._dim = memory.dim
         self._kind = kind
         self._storage = storage
         self._memory = memory
+
+    def for_memory(self, memory: Memory) -> Builder:
+        """The same, for vectors of another length."""
+        return Builder(self._kind, self._storage, memory)
 
     @property
     def keeps_vectors(self) -> bool:
@@ -253,11 +256,10 @@ def _borrowed(vectors: Matrix) -> faiss.IndexFlatIP:
 
 def _many_equal(parts: _Parts) -> bool:
     """Whether more than a few vectors are there twice."""
-    numbers: NDArray[np.uint64] | None = None
+    dim = parts.vectors(0, 1).shape[1]
+    numbers = np.random.default_rng(0).integers(1, 2**63, dim, dtype=np.uint64) | np.uint64(1)
     sums = np.empty(len(parts), dtype=np.uint64)
     for start in range(0, len(parts), _PAGE):
         page = parts.vectors(start, min(start + _PAGE, len(parts))).view(np.uint32)
-        if numbers is None:
-            numbers = np.random.default_rng(0).integers(1, 2**63, page.shape[1], dtype=np.uint64) | np.uint64(1)
         sums[start : start + len(page)] = page.astype(np.uint64) @ numbers
     return len(np.unique(sums)) < (1 - _SAME_SHARE) * len(sums)

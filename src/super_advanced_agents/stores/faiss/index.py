@@ -7,12 +7,14 @@ reads it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from itertools import islice
 
 import numpy as np
 from pyroaring import BitMap
 
+from super_advanced_agents._runtime.turns import in_turns
 from super_advanced_agents.errors import CorruptStoreError
 from super_advanced_agents.stores.faiss.additions import Change
 from super_advanced_agents.stores.faiss.arena import Memory
@@ -36,10 +38,9 @@ _NOBODY = BitMap()
 class Index:
     """The view of a store's rows, the rows of each scope, and when rows expire."""
 
-    def __init__(self, rows: Rows, memory: Memory, dim: int, *, unit: bool, buffer_rows: int, seals: bool) -> None:
+    def __init__(self, rows: Rows, memory: Memory, *, unit: bool, buffer_rows: int, seals: bool) -> None:
         self._rows = rows
         self._memory = memory
-        self._dim = dim
         self._unit = unit
         self._sealed: list[Segment] = []
         self._buffer_rows = buffer_rows
@@ -53,7 +54,7 @@ class Index:
             rows.metadata_between, lambda seqs: {seq: hit.metadata() for seq, hit in rows.hits(seqs).items()}
         )
         self.links = Links()
-        self.view = View((), BitMap(), 0, self.vectors_of)
+        self.view = View((), BitMap(), 0, memory.dim, partial(self._vectors_of, memory.dim))
 
     # -- opening --------------------------------------------------------------------------------------------------
 
@@ -77,7 +78,7 @@ class Index:
         waiting = self._rows.vectors_since(0 if blocks else last_sealed)
         while page := list(islice(waiting, _LOAD_ROWS)):
             rows = np.array([seq for seq, _ in page], dtype=np.uint32)
-            vectors = self._scaled([vector for _, vector in page])
+            vectors = self._scaled([vector for _, vector in page], self._memory.dim)
             newer = int(np.searchsorted(rows, last_sealed, side="right"))
             for built in blocks:
                 _fill(built, rows[:newer], vectors[:newer])
@@ -89,23 +90,28 @@ class Index:
         self._show(live, live.max() if live else last_sealed)
         return True
 
-    def _scaled(self, stored: Sequence[bytes]) -> Matrix:
+    def rebuild(self, memory: Memory) -> None:
+        """Build everything anew from rows whose vectors have been replaced, perhaps by some of another length."""
+        self._memory, self._sealed = memory, []
+        self.load()
+
+    def _scaled(self, stored: Sequence[bytes], dim: int) -> Matrix:
         try:
-            vectors = np.frombuffer(b"".join(stored), dtype=np.float32).reshape(len(stored), self._dim)
+            vectors = np.frombuffer(b"".join(stored), dtype=np.float32).reshape(len(stored), dim)
             return unit_rows(vectors, field="vectors") if self._unit else vectors
         except ValueError as exc:
             raise CorruptStoreError("a record's vector is damaged", hint="restore a backup") from exc
 
-    def vectors_of(self, rows: RowNumbers) -> Matrix:
+    def _vectors_of(self, dim: int, rows: RowNumbers) -> Matrix:
         """(n, dim) vectors of rows, ascending, as the table has them, scaled as the metric wants.
 
         Raises:
-            _StaleViewError: one of them is gone.
+            _StaleViewError: one of them is gone, or all were replaced by some of another length.
         """
         found = self._rows.vectors(rows.tolist())
-        if len(found) < len(rows):
+        if len(found) < len(rows) or dim != self._memory.dim:
             raise _StaleViewError
-        return self._scaled(found) if found else np.empty((0, self._dim), np.float32)
+        return self._scaled(found, dim) if found else np.empty((0, dim), np.float32)
 
     # -- following ------------------------------------------------------------------------------------------------
 
@@ -115,7 +121,7 @@ class Index:
         for block in vectors:
             self._tail.append(change.added[start : start + len(block)], block)
             start += len(block)
-        for seq, scope, expires_at in zip(change.added, change.scopes, change.expires_at, strict=True):
+        for seq, scope, expires_at in in_turns(zip(change.added, change.scopes, change.expires_at, strict=True)):
             self._note(seq, scope, expires_at)
         self._link(change)
         live = self.view.live.copy()
@@ -134,10 +140,16 @@ class Index:
         for seq in change.removed:
             self.links.remove(seq)  # a replaced one has left already
 
-    def replace(self, old: Iterable[Segment], chunks: int, new: Segment | None) -> None:
-        """Show `new` in place of the segments and the oldest full buffers of the tail that it was built from."""
-        gone = set(old)
+    def replace(self, parts: Sequence[Segment], new: Segment | None) -> None:
+        """Show `new` in place of the segments and the oldest full buffers of the tail that it was built from.
+
+        Nothing happens when one of them is no longer shown: the index was rebuilt meanwhile.
+        """
+        gone, full = set(parts), self._tail.full
+        chunks = sum(segment in gone for segment in full)
         kept = [segment for segment in self._sealed if segment not in gone]
+        if len(self._sealed) - len(kept) + chunks < len(gone):
+            return
         if new is not None:
             kept.append(new)
         self._sealed = sorted(kept, key=lambda segment: int(segment.rows[0]))
@@ -200,7 +212,8 @@ class Index:
             self._expires = True
 
     def _show(self, live: BitMap, last_row: int) -> None:
-        self.view = View((*self._sealed, *self._tail.segments()), live, last_row, self.vectors_of)
+        dim = self._memory.dim
+        self.view = View((*self._sealed, *self._tail.segments()), live, last_row, dim, partial(self._vectors_of, dim))
 
 
 def _fill(built: Built, rows: RowNumbers, vectors: Matrix) -> None:

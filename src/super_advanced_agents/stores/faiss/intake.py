@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias, TypeVar
 
 from numpy.typing import ArrayLike
 
+from super_advanced_agents._runtime.turns import in_turns
 from super_advanced_agents._runtime.uids import new_uids
 from super_advanced_agents.config import DEFAULT_NAMESPACE, Limits, checked_name
 from super_advanced_agents.errors import InvalidInputError
@@ -72,7 +73,7 @@ class Intake:
             known_new=known_new,
             documents=[
                 checked_document(metadata, field=f"metadatas[{i}]", limits=self._limits)
-                for i, metadata in enumerate(checked_list(metadatas, n, field="metadatas"))
+                for i, metadata in in_turns(enumerate(checked_list(metadatas, n, field="metadatas")))
             ],
             vectors=matrix,
             scaled=scaled,

@@ -11,6 +11,7 @@ import faiss
 
 from super_advanced_agents._runtime.batcher import Workers
 from super_advanced_agents.errors import OverloadedError, ResourceClosedError, StoreError
+from super_advanced_agents.stores.faiss.arena import Memory
 from super_advanced_agents.stores.faiss.building import Builder
 from super_advanced_agents.stores.faiss.index import Index
 from super_advanced_agents.stores.faiss.policy import SealPolicy, Task
@@ -80,6 +81,15 @@ class Sealer:
         except (OverloadedError, ResourceClosedError):  # no thread to be had, or closing; a later write tries again
             self._busy = False
 
+    def rebuild(self, dim: int) -> None:
+        """Begin anew with rows whose vectors were replaced; in the writer thread. What is being built is dropped."""
+        memory = Memory(dim)
+        self._builder = self._builder.for_memory(memory)
+        if self._snapshots is not None:
+            self._snapshots.reshape(dim)
+        self._index.rebuild(memory)
+        self.wake()
+
     def close(self) -> None:
         """Stop: a segment half built is given up, its rows are still in the tail and in the table."""
         self._stop.set()
@@ -113,18 +123,17 @@ class Sealer:
 
     def _carry_out(self, task: Task) -> bool:
         """Whether it was done; not when the store is closing."""
-        segments = self._index.sealed[task.first : task.stop]
-        parts = [*segments, *self._index.tail.full[: task.chunks]]
+        parts = [*self._index.sealed[task.first : task.stop], *self._index.tail.full[: task.chunks]]
         live = self._index.view.live
         if not any(part.live_count(live) for part in parts):
-            self._publish(Publication(partial(self._index.replace, segments, task.chunks, None)))
+            self._publish(Publication(partial(self._index.replace, parts, None)))
             return True
         built = self._builder.built(parts, live, self._stop)
         if built is None:
             return False
         entry = None if self._snapshots is None else self._snapshots.written(built)
         segment = built.segment()
-        self._publish(Publication(partial(self._index.replace, segments, task.chunks, segment)))
+        self._publish(Publication(partial(self._index.replace, parts, segment)))
         self.counters["sealed" if task.chunks else "merged"] += 1
         _log.info("store.sealed", extra={"rows": len(segment.rows), "parts": len(parts)})
         if self._snapshots is not None and entry is not None:

@@ -11,6 +11,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from super_advanced_agents.errors import DimensionMismatchError
 from super_advanced_agents.stores.base import FilterFn
 from super_advanced_agents.stores.faiss.additions import Scope
 from super_advanced_agents.stores.faiss.hybrid import Sources, ranked_by_words
@@ -64,6 +65,8 @@ class Searching:
     def _look(self, searches: list[Search]) -> tuple[tuple[list[Ranked], dict[int, Hit]], bool]:
         """The best rows of the present view for each query, what they hold, and whether all were still there."""
         view = self._state.index.view
+        if len(searches[0].queries):
+            _check_length(searches[0].queries, view.dim)
         scope = self._state.scope_id(searches[0].scope)
         selection = self._state.selection(view, searches[0].scope, searches[0].tree)
         if searches[0].kind == "vector":
@@ -122,7 +125,14 @@ class Searching:
 
     def _rank(self, search: Search) -> tuple[tuple[Matrix, NDArray[np.int64]], bool]:
         view = self._state.index.view
+        _check_length(search.queries, view.dim)
         return view.ranking(search.queries[0], self._state.candidates(view, search.scope, search.tree)), True
+
+
+def _check_length(queries: Matrix, dim: int) -> None:
+    """A query checked before the store's vectors were replaced by some of another length cannot be answered."""
+    if queries.shape[1] != dim:
+        raise DimensionMismatchError(f"the query has {queries.shape[1]} numbers, the store holds {dim}", field="query")
 
 
 @contextmanager

@@ -70,6 +70,11 @@ class Snapshots:
         """The segments made of what `load` found; they need not be written again."""
         self._entries = dict(zip(segments, self._found, strict=True))
 
+    def reshape(self, dim: int) -> None:
+        """The store's vectors have another length from now on."""
+        self._shape = {**self._shape, "dim": dim}
+        self._entries = {}
+
     def _read(self, manifest: Path, known: list[str]) -> list[tuple[RowNumbers, faiss.Index | None]]:
         content = orjson.loads(manifest.read_bytes())
         body = content["body"]
@@ -139,7 +144,7 @@ class Snapshots:
             OSError: it could not be written; the snapshots that were there still stand.
         """
         self._entries = {segment: self._entries[segment] for segment in segments if segment in self._entries}
-        if new in segments:
+        if new in segments:  # else the store was given other vectors meanwhile
             self._entries[new] = entry
         entries = []
         for segment in segments:

@@ -112,10 +112,10 @@ class FAISSVectorStore(WriteOperations):
         self._intake = Intake(dim, metric, self._limits)
         unit = metric == "cosine"
         policy, memory = SealPolicy.of(index, storage, buffer_rows), Memory(dim)
-        self._index = Index(self._rows, memory, dim, unit=unit, buffer_rows=buffer_rows, seals=policy.begin is not None)
+        self._index = Index(self._rows, memory, unit=unit, buffer_rows=buffer_rows, seals=policy.begin is not None)
         shape: dict[str, str | int] = {"dim": dim, "kind": "ivf" if index == "ivf" else "hnsw", "storage": storage}
         snapshots = None if folder is None or index == "flat" else Snapshots(folder, self._rows, shape)
-        builder = Builder(dim, index, storage, memory)
+        builder = Builder(index, storage, memory)
         self._sealer = Sealer(self._index, policy, builder, snapshots, publish=self._publish)
         self._keywords = Keywords(self._rows, self._index.links, folder)
         state = State(self._rows, self._index, self._keywords, self._load)

@@ -29,6 +29,7 @@ class View:
         segments: sealed ones, full tail buffers, then the growing one.
         live: the rows that exist. Treated as frozen.
         last_row: the newest row number that may be in `live`.
+        dim: the length of its vectors.
         fetch: the (n, dim) vectors of rows from the table, scaled; raises when one has gone.
         selections: what filters were found to select of it.
     """
@@ -36,6 +37,7 @@ class View:
     segments: tuple[Segment, ...]
     live: BitMap
     last_row: int
+    dim: int
     fetch: Callable[[RowNumbers], Matrix]
     selections: Selections = field(default_factory=Selections)
 
