@@ -72,7 +72,7 @@ class Scripted:
         self._runs = 0
 
     def run(
-        self, index: str, *, store: str = "store", crash_at: int = 0, half: bool = False, plant: str = ""
+        self, shape: str, *, store: str = "store", crash_at: int = 0, half: bool = False, plant: str = ""
     ) -> tuple[Path, Path, int]:
         """Returns the folder that was watched, the log of what was done to it, and the wait status."""
         self._runs += 1
@@ -82,7 +82,7 @@ class Scripted:
             "folder": str(folder),
             "store": str(folder / store),
             "log": str(log),
-            "index": index,
+            "shape": shape,
             "crash_at": crash_at,
             "half": half,
             "plant": plant,

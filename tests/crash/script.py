@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,13 @@ KINDS = [
     "everywhere",
 ]
 
+SHAPES: dict[str, dict[str, Any]] = {
+    "flat": {"index": "flat"},
+    "hnsw": {"index": "hnsw"},
+    "ivf": {"index": "ivf", "storage": "sq8"},
+}
+"""The stores that are tried."""
+
 State = dict[tuple[str, str], int]
 """For each (namespace, uid) the tag it holds; everything else of a record follows from its tag."""
 
@@ -63,6 +71,11 @@ class Operation:
     names: list[str]
     tags: list[int]
     group: int
+
+
+def opened(folder: Path | str, shape: str) -> FAISSVectorStore:
+    """A store with buffers so small that sealing goes on all the time."""
+    return FAISSVectorStore(DIM, folder, buffer_rows=16, **SHAPES[shape])
 
 
 def vector(tag: int) -> Vector:

@@ -2,9 +2,10 @@
 
     python -m tests.crash.scripted
 
-A line is JSON: `folder` (watched), `store` (a folder below it), `log`, `index`, `crash_at` (the call at which the child
-is killed; 0 for none), `half` (in the middle of that call instead of before it) and `plant` (a fault to plant).
-What it prints for each is the child's wait status. Forked before any store is open, so importing is paid for once.
+A line is JSON: `folder` (watched), `store` (a folder below it), `log`, `shape` (of `SHAPES`), `crash_at` (the call at
+which the child is killed; 0 for none), `half` (in the middle of that call instead of before it) and `plant` (a fault to
+plant). What it prints for each is the child's wait status. Forked before any store is open, so importing is paid for
+once.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import time
 import traceback
 from typing import Any
 
-from tests.crash.script import DIM, carry_out, operations
+from tests.crash.script import carry_out, opened, operations
 
 from super_advanced_agents import FAISSVectorStore
 
@@ -62,7 +63,7 @@ def _run(order: dict[str, Any]) -> None:
 
 
 def _opened(order: dict[str, Any]) -> FAISSVectorStore:
-    store = FAISSVectorStore(DIM, order["store"], index=order["index"], buffer_rows=16)
+    store = opened(order["store"], order["shape"])
     store.count()
     DISK.disk_mark(b"opened")
     return store

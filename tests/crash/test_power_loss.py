@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.crash.conftest import Scripted
-from tests.crash.script import operations
+from tests.crash.script import SHAPES, operations
 from tests.crash.test_crash_points import check, told
 from tests.crash.watched_disk import Disk, Step, steps
 
@@ -46,14 +46,14 @@ def _found_after_cuts(
 
 def test_the_log_of_the_disk_is_whole(scripted: Scripted, tmp_path: Path) -> None:
     """What was recorded, replayed in full, is what lies in the folder: nothing is written past the watch."""
-    for index in ("flat", "hnsw"):
-        folder, log, status = scripted.run(index)
+    for shape in SHAPES:
+        folder, log, status = scripted.run(shape)
         assert status == 0
         disk = Disk(folder, "store")
         for step in steps(log):
             disk.take(step)
-        disk.write_to(tmp_path / index, everything=True)
-        assert _contents(tmp_path / index) == _contents(folder)
+        disk.write_to(tmp_path / shape, everything=True)
+        assert _contents(tmp_path / shape) == _contents(folder)
 
 
 def _contents(folder: Path) -> dict[str, bytes]:
@@ -64,20 +64,20 @@ def _contents(folder: Path) -> dict[str, bytes]:
     }
 
 
-@pytest.mark.parametrize("index", ["flat", "hnsw"])
-def test_power_loss_loses_nothing_told(scripted: Scripted, campaign: int, index: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("shape", SHAPES)
+def test_power_loss_loses_nothing_told(scripted: Scripted, campaign: int, shape: str, tmp_path: Path) -> None:
     """At every flush (at a sample of them in the short run): nothing unflushed survives, all of it, or any part."""
-    folder, log, status = scripted.run(index)
+    folder, log, status = scripted.run(shape)
     assert status == 0
     done = steps(log)
     cuts = _cuts(done)
     if campaign == 1:
-        cuts = sorted(random.Random(3).sample(cuts, 20))
+        cuts = sorted(random.Random(3).sample(cuts, 16))
     checked = 0
     for found, n in _found_after_cuts(folder, done, cuts, 6 if campaign > 1 else 1, tmp_path):
-        check(found / "store", index, n)
+        check(found / "store", shape, n)
         checked += 1
-    print(f"{index}: {checked} folders at {len(cuts)} cuts of {len(done)} steps")
+    print(f"{shape}: {checked} folders at {len(cuts)} cuts of {len(done)} steps")
 
 
 def _after_each_acknowledgement(done: list[Step]) -> list[int]:
