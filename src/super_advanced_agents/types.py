@@ -158,7 +158,7 @@ class Weights:
         priority: the record's own priority, cut off at 0 and 1; none counts as 0.
         half_life_s: seconds in which half of a record's recency is gone.
 
-    Recency and priority rank what meaning and words have found (50 of each, or `top_k`); they find nothing by
+    Recency and priority rank what meaning and words have found (100 of each, or `top_k`); they find nothing by
     themselves.
 
     Raises:

@@ -134,9 +134,9 @@ class VectorStore(Resource, ABC):
     ) -> list[Match]:
         """The `top_k` records most like a query by meaning and by words together, best first.
 
-        The 50 (or `top_k`) best of each way are weighed by the sum of their signals, each divided by its best: the
-        likeness of the vectors, lent by neighbours in the session, and BM25 over stemmed words of the text and of the
-        turn with its neighbours.
+        The best of each way (30 or `top_k`; 100 where age or priority counts) are weighed by the sum of their signals,
+        each divided by its best: the likeness of the vectors, lent by neighbours in the session, and BM25 over stemmed
+        words of the text and of the turn with its neighbours.
 
         Args:
             query_vector: (dim,) of `query_text`.

@@ -18,8 +18,10 @@ from super_advanced_agents.stores.faiss.selections import Selection
 from super_advanced_agents.stores.faiss.view import View
 from super_advanced_agents.types import Explanation, Signal, Vector
 
-CANDIDATES = 50
-"""How many of each way are weighed: with 20, LoCoMo recall@10 is 0.731, with 50 or 100 it is 0.732."""
+CANDIDATES = 30
+"""How many of each way are weighed: LoCoMo recall@10 is 0.718 with 20, 0.721 with 30 or 50, at a cost for each."""
+CANDIDATES_BY_STANDING = 100
+"""How many when age or priority counts, which may lift what is further down."""
 
 _LEAST = 0.05
 """Below this the best signal is noise, and is not blown up to 1."""
@@ -51,21 +53,26 @@ def ranked_by_words(
     Returns:
         For each search its rows, best first; equal scores in row order.
     """
-    enough = max(CANDIDATES, *(search.top_k for search in searches))
+    enough = max(_candidates(search) for search in searches)
     hybrid = searches[0].kind == "hybrid"
     by_meaning = np.empty((len(searches), 0), np.int64)
     if hybrid:
         _, by_meaning = view.search(np.concatenate([search.queries for search in searches]), enough, selection)
     ranked = []
-    for search, alike in zip(searches, by_meaning, strict=True):
-        assert search.text is not None
-        rows, scores = sources.keywords.search(view, search.text, scope, selection.rows, enough)
+    texts = [search.text or "" for search in searches]
+    by_words = sources.keywords.search(view, texts, scope, selection.rows, enough)
+    for search, alike, (rows, scores) in zip(searches, by_meaning, by_words, strict=True):
         if hybrid:
             found = alike[alike >= 0].astype(np.uint32)
             ranked.append(_fused(view, sources, search, by_meaning=found, by_words=rows, word_scores=scores))
         else:
             ranked.append(Ranked(scores[: search.top_k], rows[: search.top_k].astype(np.int64)))
     return ranked
+
+
+def _candidates(search: Search) -> int:
+    by_standing = search.weights.recency or search.weights.priority
+    return max(CANDIDATES_BY_STANDING if by_standing else CANDIDATES, search.top_k)
 
 
 def _fused(
@@ -94,7 +101,7 @@ def _fused(
         Scores of at most 1 and their rows.
     """
     weights = search.weights
-    rows = np.unique(np.concatenate([by_meaning, by_words]))
+    rows = _sorted_once(by_meaning, by_words)
     if len(rows) == 0:
         return Ranked(np.empty(0, np.float32), np.empty(0, np.int64))
     words = np.zeros(len(rows), dtype=np.float32)
@@ -121,7 +128,7 @@ def _meaning(
         own = view.likeness(query, rows)
         return [_Term("vector", own, _scaled(own), vector)]
     before, after = links.neighbours(rows)
-    wanted = np.unique(np.concatenate([rows, before, after]))
+    wanted = _sorted_once(rows, before, after)
     likeness = view.likeness(query, wanted)
     own, first, last = (likeness[np.searchsorted(wanted, which)] for which in (rows, before, after))
     count = np.add(before > 0, after > 0, dtype=np.float32) + 1  # row 0 is nobody, and likens to nothing
@@ -155,6 +162,14 @@ def _explanation(terms: Sequence[_Term], at: int, total: float) -> Explanation:
         if share:
             signals.append(Signal(name=name, value=float(values[at]), scaled=size, weight=share, added=size * share))
     return Explanation(signals=tuple(signals))
+
+
+def _sorted_once(*parts: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """All rows, ascending, each once; for so few a quarter of the time of `np.unique`."""
+    rows = np.sort(np.concatenate(parts))
+    first = np.ones(len(rows), dtype=bool)
+    np.not_equal(rows[1:], rows[:-1], out=first[1:])
+    return rows[first]
 
 
 def _scaled(signal: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -8,6 +8,7 @@ an index on disk, which is kept between openings of the store.
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from pyroaring import BitMap
 
 from super_advanced_agents.stores.faiss.attributes import array_of, bitmap
-from super_advanced_agents.stores.faiss.kept_words import Kept, KeptWords, stamp
+from super_advanced_agents.stores.faiss.kept_words import Kept, KeptWords, Table, stamp
 from super_advanced_agents.stores.faiss.links import Links
 from super_advanced_agents.stores.faiss.rows import Rows
 from super_advanced_agents.stores.faiss.view import View
@@ -46,6 +47,9 @@ _HOME_PREFIX = "words-"
 Ranking = tuple[NDArray[np.uint32], NDArray[np.float32]]
 """Rows (n,) and scores (n,), best first."""
 
+Boosts = dict[tuple[str, str], float]
+"""(field, word) -> what it counts."""
+
 _NOTHING: Ranking = (np.empty(0, np.uint32), np.empty(0, np.float32))
 
 
@@ -71,9 +75,7 @@ class Keywords:
         self._unkept = 0
         self._followed: View | None = None
 
-    def search(
-        self, view: View, texts: Sequence[str], scope: int | None, candidates: BitMap, k: int
-    ) -> list[Ranking]:
+    def search(self, view: View, texts: Sequence[str], scope: int | None, candidates: BitMap, k: int) -> list[Ranking]:
         """For each text the k candidates that share the most telling words with it, best first, with BM25 scores.
 
         Every word counts by itself; nothing in a text is syntax. Fewer than k where fewer share a word.
@@ -83,8 +85,9 @@ class Keywords:
         with self._lock:
             try:
                 self._follow(view)
-                on_disk = candidates if not self._tail.rows else candidates - self._tail.rows
-                named = array_of(on_disk).tolist() if len(on_disk) <= _FEW else None
+                named = None
+                if len(candidates) <= _FEW:
+                    named = array_of(candidates - self._tail.rows).tolist()
                 return [self._ranked(text, scope, candidates, named, k) for text in texts]
             except (ValueError, OSError) as exc:  # how the library tells of a full or failing disk
                 if not self._on_disk:
@@ -104,28 +107,199 @@ class Keywords:
             try:
                 if self._opened and self._followed is not None:
                     self._put_away(self._followed)
-            except (ValueError, OSError) as exc:
+            except (ValueError, OSError, sqlite3.Error) as exc:
                 _log.warning("store.words_not_kept", extra={"reason": str(exc)[:200]})
             self._discard()
 
     # -- searching ------------------------------------------------------------------------------------------------
 
     def _ranked(self, text: str, scope: int | None, candidates: BitMap, named: list[int] | None, k: int) -> Ranking:
-        asked = list(dict.fromkeys(words(text)))
-        if not asked:
-            return _NOTHING
-        found = self._on_disk_best(asked, scope, candidates, named, k)
-        if self._tail.rows:
-            averages = self._averages()
-            telling = {
-                (field, word): weight * rarity(self._count, self._frequency(field, word))
-                for word in asked
-                for field, weight in FIELDS.items()
-            }
-            found += [(score, row) for row, score in self._tail.scores(telling, averages, candidates).items()]
+        on_disk, in_tail = self._weighed(words(text))
+        found = self._best_on_disk(on_disk, scope, candidates, named, k)
+        if in_tail:
+            found += self._tail.scores(in_tail, self._averages(), candidates)
         if not found:
             return _NOTHING
         scores = np.array([score for score, _ in found], dtype=np.float32)
         rows = np.array([row for _, row in found], dtype=np.uint32)
         best = np.lexsort((rows, -scores))[:k]
         return rows[best], scores[best]
+
+    def _weighed(self, asked: Sequence[str]) -> tuple[Boosts, Boosts]:
+        """What the BM25 of each word that anybody has is multiplied by on disk, and its rarity counts in the tail.
+
+        How rare a word is, is told of both together; the index on disk knows only of its own, and is corrected.
+        """
+        index, tail = self._index, self._tail
+        there = {word: 0 if index is None else index.frequency("window", word) for word in asked}
+        known = [word for word, count in there.items() if count or tail.frequency("window", word)]
+        if len(known) > _MAX_WORDS:
+            known = sorted(known, key=lambda word: there[word] + tail.frequency("window", word))[:_MAX_WORDS]
+        if index is not None and not tail.rows:
+            return {(field, word): weight for word in known for field, weight in FIELDS.items()}, {}
+        on_disk, in_tail = {}, {}
+        count = 0 if index is None else index.count
+        for field, weight in FIELDS.items():
+            for word in known:
+                before = 0 if index is None else index.frequency(field, word)
+                here = tail.frequency(field, word)
+                rare = weight * rarity(count + tail.count, before + here)
+                if before:
+                    on_disk[field, word] = rare / rarity(count, before)
+                if here:
+                    in_tail[field, word] = rare
+        return on_disk, in_tail
+
+    def _averages(self) -> dict[str, float]:
+        """The mean number of words in each field, on disk and in the tail together."""
+        tail, index = self._tail, self._index
+        if index is None:
+            return {field: tail.lengths[field] / tail.count for field in FIELDS}
+        count = tail.count + index.count
+        return {field: (tail.lengths[field] + index.averages[field] * index.count) / count for field in FIELDS}
+
+    def _best_on_disk(
+        self, boosts: Boosts, scope: int | None, candidates: BitMap, named: list[int] | None, k: int
+    ) -> list[tuple[float, int]]:
+        if self._index is None or not boosts or named == []:
+            return []
+        if named is not None:
+            return self._index.hits(boosts, k, scope=None, rows=named)
+        visible = candidates - self._tail.rows if self._tail.rows else candidates
+        limit = k + _SPARE
+        while True:
+            hits = self._index.hits(boosts, limit, scope=scope, rows=None)
+            chosen = [hit for hit in hits if hit[1] in visible]
+            if len(chosen) >= k or len(hits) < limit:
+                return chosen[:k]
+            limit *= 4  # most hits were filtered out
+
+    # -- following the rows ---------------------------------------------------------------------------------------
+
+    def _follow(self, view: View) -> None:
+        """Bring the words to what the view shows."""
+        if self._followed is view:
+            return
+        touched = self._links.take_touched()
+        if not self._opened:
+            touched = self._open(view)
+        changed = ((view.live - self._indexed - self._tail.rows) | touched) & view.live
+        for row in self._tail.rows - view.live:
+            self._tail.drop(row)
+        waiting = len(self._tail.rows | changed) + len(self._indexed - view.live)
+        if waiting > TAIL_ROWS:
+            self._to_disk(view, changed)
+        else:
+            for row, entry in self._entries(array_of(changed)):
+                self._tail.put(row, entry)
+        self._followed = view
+
+    def _open(self, view: View) -> BitMap:
+        """Take up what was kept when the store was last closed; returns the rows whose neighbours changed since."""
+        self._opened = True
+        if self._kept is None or self._folder is None:
+            return BitMap()
+        for left_over in self._folder.glob(f"{_HOME_PREFIX}*"):
+            shutil.rmtree(left_over, ignore_errors=True)  # of a process that was killed
+        if not self._kept.exists:
+            return BitMap()
+        home = self._make_home()
+        kept = self._kept.restore(home)
+        if kept is None or not self._fits(kept.table, view):
+            self._leave_home()
+            return BitMap()
+        self._index = WordIndex(home, kept.averages)
+        self._note(kept.table)
+        self._indexed = bitmap(kept.table[0])
+        rows = array_of(self._indexed & view.live)
+        before, after = self._links.neighbours(rows)
+        return bitmap(rows[(before != self._made_from[0, rows]) | (after != self._made_from[1, rows])])
+
+    def _fits(self, table: Table, view: View) -> bool:
+        """Whether these are rows of this store: of another history (a backup put back) the newest ones differ."""
+        if not table.size or int(table[0, -1]) > self._rows.last_seq:
+            return False
+        common = table[:, np.isin(table[0], array_of(view.live))][:, -_COMPARED:]
+        texts = self._rows.texts(common[0].tolist())
+        return all(row not in texts or stamp(texts[row][1]) == told for row, _, _, told in common.T.tolist())
+
+    def _to_disk(self, view: View, changed: BitMap) -> None:
+        """Move the tail and what has changed to the index on disk, and drop from it what has gone."""
+        fresh = (self._tail.rows | changed) & view.live
+        stale = (self._indexed - view.live) | (self._indexed & fresh)
+        if self._index is None:
+            # On disk a commit takes 5 to 8 ms; the library's own directory in memory takes 29 to 87 ms.
+            self._index = WordIndex(self._make_home() if self._on_disk else None)
+        self._index.remove(array_of(stale).tolist())
+        self._index.add(entry for _, entry in self._entries(array_of(fresh), noted=True) if entry is not None)
+        self._index.commit()
+        self._tail = WordTail()
+        self._indexed = view.live
+        self._unkept += len(fresh) + len(stale)
+        if self._unkept >= _WORTH_KEEPING:
+            self._keep()
+
+    def _entries(self, rows: NDArray[np.uint32], *, noted: bool = False) -> Iterator[tuple[int, Entry | None]]:
+        """Each of these rows with its words; without, if it has no text or was deleted meanwhile."""
+        for start in range(0, len(rows), _PAGE):
+            page = rows[start : start + _PAGE]
+            before, after = self._links.neighbours(page)
+            wanted = {*page.tolist(), *before.tolist(), *after.tolist()} - {0}
+            texts = {row: (scope, text) for row, (scope, text) in self._rows.texts(sorted(wanted)).items()}
+            if noted:
+                stamps = [stamp(texts[row][1]) if row in texts else 0 for row in page.tolist()]
+                self._note(np.array([page, before, after, stamps], dtype=np.uint32))
+            for row, *beside in zip(page.tolist(), before.tolist(), after.tolist(), strict=True):
+                if row not in texts:
+                    yield row, None
+                    continue
+                scope, text = texts[row]
+                first, last = (texts[near][1] if near in texts else "" for near in beside)
+                yield row, Entry.of(row, scope, text, first, last)
+
+    def _note(self, table: Table) -> None:
+        """Remember what rows on disk were made from."""
+        width = int(table[0, -1]) + 1
+        if width > self._made_from.shape[1]:
+            grown = np.zeros((3, 2 * width), np.uint32)
+            grown[:, : self._made_from.shape[1]] = self._made_from
+            self._made_from = grown
+        self._made_from[:, table[0]] = table[1:]
+
+    # -- keeping --------------------------------------------------------------------------------------------------
+
+    def _put_away(self, view: View) -> None:
+        if self._kept is None:
+            return
+        if len(self._tail.rows) >= _WORTH_A_COMMIT or (self._unkept and self._tail.rows):
+            self._to_disk(view, BitMap())
+        if self._unkept:
+            self._keep()
+
+    def _keep(self) -> None:
+        if self._kept is None or self._index is None or self._home is None:
+            return
+        rows = array_of(self._indexed)
+        table = np.concatenate([rows[None], self._made_from[:, rows]])
+        try:
+            self._index.settle()
+            self._kept.save(Path(self._home.name), Kept(table, self._index.averages))
+        except (ValueError, OSError) as exc:
+            _log.warning("store.words_not_kept", extra={"reason": str(exc)[:200]})
+        self._unkept = 0
+
+    def _make_home(self) -> Path:
+        if self._home is None:
+            self._home = tempfile.TemporaryDirectory(prefix=_HOME_PREFIX, dir=self._folder, ignore_cleanup_errors=True)
+        return Path(self._home.name)
+
+    def _leave_home(self) -> None:
+        home, self._home = self._home, None
+        if home is not None:
+            home.cleanup()
+
+    def _discard(self) -> None:
+        if self._index is not None:
+            self._index.close()
+        self._leave_home()
+        self._forget()

@@ -1,0 +1,443 @@
+"""The words of a store: in memory at first, then on disk, kept between openings, and never wrong."""
+
+# ruff: noqa: RUF001  # words of many scripts
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from super_advanced_agents.stores import FAISSVectorStore
+from super_advanced_agents.stores.faiss.keywords import TAIL_ROWS
+from super_advanced_agents.stores.faiss.word_index import WordIndex
+from super_advanced_agents.stores.faiss.word_tail import WordTail, rarity
+from super_advanced_agents.stores.faiss.words import FIELDS, Entry, readable, words
+
+DIM = 8
+MANY = 2 * TAIL_ROWS
+VOCABULARY = [f"{first}{second}" for first in "bcdfgklmnprst" for second in ("oto", "ania", "eru", "ick", "unam")]
+
+
+def _unit(axis: int) -> list[float]:
+    return [1.0 if i == axis % DIM else 0.0 for i in range(DIM)]
+
+
+def _sentence(chance: random.Random) -> str:
+    return " ".join(chance.choices(VOCABULARY, k=chance.randint(1, 12)))
+
+
+def _fill(store, texts, **more):
+    uids = []
+    for start in range(0, len(texts), 1_000):
+        page = texts[start : start + 1_000]
+        uids += store.add_batch(
+            [_unit(i) for i in range(len(page))],
+            [{"text": text} for text in page],
+            **{
+                name: value[start : start + 1_000] if isinstance(value, list) else value for name, value in more.items()
+            },
+        )
+    return uids
+
+
+def _answers(store, questions):
+    return [[(match.uid, round(match.score, 3)) for match in store.search_keywords(each, 10)] for each in questions]
+
+
+def _rebuilt(folder: Path, questions):
+    """What a store says that has nothing but its rows."""
+    copy = folder.with_name(f"{folder.name}-copy")
+    shutil.copytree(folder, copy)
+    shutil.rmtree(copy / "words", ignore_errors=True)
+    with FAISSVectorStore(DIM, copy) as store:
+        answers = _answers(store, questions)
+    shutil.rmtree(copy)
+    return answers
+
+
+def _indexing(store) -> bool:
+    """Whether this opening has put anything into the index on disk."""
+    return store._keywords._index is None or store._keywords._index._writer is not None
+
+
+QUESTIONS = [" ".join(random.Random(i).choices(VOCABULARY, k=3)) for i in range(20)]
+
+
+# -- where they are ---------------------------------------------------------------------------------------------------
+
+
+def test_the_tail_scores_as_the_index_on_disk_does(tmp_path):
+    """An entry has the same score in memory, on disk, and when the two share the entries between them."""
+    chance = random.Random(0)
+    texts = [_sentence(chance) * chance.choice((1, 1, 1, 9)) for _ in range(300)]
+    entries = [Entry.of(row, 1, text, "", text[:40]) for row, text in enumerate(texts, start=1)]
+    index = WordIndex(tmp_path)
+    index.add(entries)
+    index.commit()
+    tail = WordTail()
+    for entry in entries:
+        tail.put(entry.row, entry)
+    asked = words("boto cania deru, fick")
+    boosts = {(field, word): weight for field, weight in FIELDS.items() for word in asked}
+    told = {
+        key: weight * rarity(len(entries), tail.frequency(*key))
+        for key, weight in boosts.items()
+        if tail.frequency(*key)
+    }
+    assert {key: index.frequency(*key) for key in boosts} == {key: tail.frequency(*key) for key in boosts}
+    averages = {field: tail.lengths[field] / tail.count for field in FIELDS}
+    assert index.averages == pytest.approx(averages, rel=1e-3)
+    on_disk = {row: score for score, row in index.hits(boosts, 300, scope=1, rows=None)}
+    in_tail = {row: score for score, row in tail.scores(told, index.averages, tail.rows)}
+    assert len(on_disk) > 20
+    assert in_tail == pytest.approx(on_disk, rel=1e-4)
+    index.close()
+
+
+def test_a_small_store_needs_no_index_on_disk(tmp_path):
+    """Until there are many, words are weighed in memory."""
+    with FAISSVectorStore(DIM, tmp_path) as store:
+        _fill(store, ["a red apple", "a green pear"])
+        assert [match.metadata["text"] for match in store.search_keywords("apples")] == ["a red apple"]
+        assert not list(tmp_path.glob("words*"))
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_scores_do_not_depend_on_where_words_are(tmp_path, durable):
+    """While records are added, replaced and deleted: as if all had been indexed at once."""
+    chance = random.Random(1)
+    with FAISSVectorStore(DIM, tmp_path / "a" if durable else None) as store:
+        uids = _fill(store, [_sentence(chance) for _ in range(MANY)], sessions=["s"] * 300 + [None] * (MANY - 300))
+        store.search_keywords("boto")
+        for step in range(8):
+            _fill(store, [_sentence(chance) for _ in range(40)], sessions=["s"] * 20 + [None] * 20)
+            store.add(_unit(0), {"text": _sentence(chance)}, uids[step], session="s")
+            store.delete([uids[100 + step]])
+            answers = _answers(store, QUESTIONS)
+        assert 0 < len(store._keywords._tail.rows) <= TAIL_ROWS
+        store._keywords._discard()
+        again = _answers(store, QUESTIONS)
+    for before, after in zip(answers, again, strict=True):
+        # A word's rarity counts what was deleted until it is merged away, in the one and in the other.
+        assert [score for _, score in before] == pytest.approx([score for _, score in after], rel=0.02, abs=0.01)
+        assert len({uid for uid, _ in before} & {uid for uid, _ in after}) >= len(before) - 1
+
+
+@given(st.data())
+def test_any_order_of_writes_and_searches_finds_what_is_there(data):
+    """Every live text is found by its own word, and nothing else is, wherever its words are at that moment."""
+    there: dict[str, str] = {}
+    number = 0
+    with FAISSVectorStore(DIM) as store:
+        for _ in range(data.draw(st.integers(1, 6))):
+            action = data.draw(st.sampled_from(["add", "add many", "replace", "delete"]))
+            if action == "add many" or not there:
+                texts = [f"w{i}w" for i in range(number, number + data.draw(st.sampled_from([3, TAIL_ROWS + 1])))]
+                number += len(texts)
+                there |= dict(zip(_fill(store, texts), texts, strict=True))
+            elif action == "add":
+                there[store.add(_unit(0), {"text": f"w{number}w"})] = f"w{number}w"
+                number += 1
+            else:
+                uid = data.draw(st.sampled_from(list(there)[-5:]))
+                gone = there.pop(uid)
+                if action == "replace":
+                    there[uid] = f"w{number}w"
+                    store.add(_unit(0), {"text": there[uid]}, uid)
+                    number += 1
+                else:
+                    store.delete([uid])
+                assert store.search_keywords(gone) == []
+            for uid in list(there)[-3:]:
+                assert [match.uid for match in store.search_keywords(there[uid])] == [uid]
+
+
+# -- kept between openings --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A store that was searched and closed: its words were kept."""
+    chance = random.Random(2)
+    with FAISSVectorStore(DIM, tmp_path / "store") as store:
+        _fill(store, [_sentence(chance) for _ in range(MANY)], sessions=["s"] * 300 + [None] * (MANY - 300))
+        store.search_keywords("boto")
+    assert (tmp_path / "store" / "words").is_dir()
+    return tmp_path / "store"
+
+
+def test_opening_again_indexes_nothing(folder):
+    """A search after reopening finds the same, and writes nothing; so does the next one."""
+    expected = _rebuilt(folder, QUESTIONS)
+    for _ in range(2):
+        with FAISSVectorStore(DIM, folder) as store:
+            assert _answers(store, QUESTIONS) == expected
+            assert not _indexing(store)
+            assert len(store._keywords._tail.rows) == 0
+        assert not list(folder.glob("words-*"))
+
+
+def test_what_changed_while_the_words_were_not_looked_at_is_followed(folder):
+    """Writes of an opening in which nobody searched: added, replaced in their place, deleted, at a session's end."""
+    with FAISSVectorStore(DIM, folder) as store:
+        turns = [record.uid for record in store.scan(limit=1_000) if record.session == "s"]
+        store.delete(turns[10:12])
+        store.add(_unit(0), {"text": "boto boto zebra"}, turns[20], session="s")
+        store.add(_unit(0), {"text": "a turn at the end: zebra"}, "last", session="s")
+    expected = _rebuilt(folder, [*QUESTIONS, "zebra"])
+    with FAISSVectorStore(DIM, folder) as store:
+        found = _answers(store, [*QUESTIONS, "zebra"])
+        zebras = {uid for uid, _ in found[-1]}
+        assert zebras == {turns[19], turns[20], turns[21], "last", turns[-1]}
+        assert not {uid for each in found for uid, _ in each} & set(turns[10:12])
+        assert not _indexing(store)
+    for before, after in zip(found, expected, strict=True):
+        assert [score for _, score in before] == pytest.approx([score for _, score in after], rel=0.02, abs=0.01)
+
+
+def test_a_store_put_back_from_another_day_does_not_find_the_words_of_this_one(folder, tmp_path):
+    """Rows of the same numbers and other texts: the kept words are dropped."""
+    old = tmp_path / "old"
+    shutil.copytree(folder, old)
+    with FAISSVectorStore(DIM, folder) as store:
+        _fill(store, [f"today{i}" for i in range(MANY)])
+        assert len(store.search_keywords("today7")) == 1
+    with FAISSVectorStore(DIM, old) as store:
+        _fill(store, [f"tomorrow{i}" for i in range(2 * MANY)])
+    shutil.rmtree(old / "words")
+    shutil.copytree(folder / "words", old / "words")
+    with FAISSVectorStore(DIM, old) as store:
+        assert store.search_keywords("today7") == []
+        assert len(store.search_keywords("tomorrow7")) == 1
+
+
+def test_words_of_another_store_are_dropped(folder, tmp_path):
+    """They carry the identity of the store they were made from."""
+    with FAISSVectorStore(DIM, tmp_path / "other") as other:
+        _fill(other, [f"other{i}" for i in range(2 * MANY)])
+        other.search_keywords("other1")
+    expected = _rebuilt(folder, QUESTIONS)
+    shutil.rmtree(folder / "words")
+    shutil.copytree(tmp_path / "other" / "words", folder / "words")
+    with FAISSVectorStore(DIM, folder) as store:
+        assert store.search_keywords("other1") == []
+        assert _answers(store, QUESTIONS) == expected
+
+
+def test_whatever_happens_to_the_kept_files_answers_are_right(folder, campaign):
+    """Each file cut short, flipped, emptied, missing or another's: built anew, or as good as untouched."""
+    expected = _rebuilt(folder, QUESTIONS)
+    kept = folder.with_name("kept")
+    shutil.copytree(folder / "words", kept)
+    chance = random.Random(3)
+    files = sorted(path.name for path in kept.iterdir())
+    assert {"meta.json", "manifest.json", "rows.npy"} < set(files)
+    damages = [(name, how) for name in files for how in ("cut", "flipped", "empty", "missing", "swapped")]
+    for name, how in damages if campaign > 1 else chance.sample(damages, 12):
+        shutil.rmtree(folder / "words")
+        shutil.copytree(kept, folder / "words")
+        _damage(folder / "words" / name, how, chance)
+        with FAISSVectorStore(DIM, folder) as store:
+            assert _answers(store, QUESTIONS) == expected, (name, how)
+
+
+def _damage(path: Path, how: str, chance: random.Random) -> None:
+    content = bytearray(path.read_bytes())
+    match how:
+        case "cut":
+            path.write_bytes(content[: chance.randrange(len(content) or 1)])
+        case "flipped" if content:
+            content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+            path.write_bytes(content)
+        case "empty":
+            path.write_bytes(b"")
+        case "missing":
+            path.unlink()
+        case "swapped":
+            path.write_bytes(chance.choice([each for each in path.parent.iterdir() if each != path]).read_bytes())
+
+
+def test_manifests_that_are_json_and_no_manifest_are_dropped(folder):
+    """What can be read and makes no sense."""
+    expected = _rebuilt(folder, QUESTIONS[:3])
+    for content in (None, 1, [], {}, {"sha256": "x", "body": {}}, {"sha256": 1, "body": []}):
+        (folder / "words" / "manifest.json").write_text(json.dumps(content))
+        with FAISSVectorStore(DIM, folder) as store:
+            assert _answers(store, QUESTIONS[:3]) == expected
+
+
+def test_a_killed_process_loses_nothing_of_its_words(folder):
+    """What was kept before stands, what came after is followed from the rows; its folder is swept."""
+    script = f"""
+import os, signal
+from super_advanced_agents.stores import FAISSVectorStore
+store = FAISSVectorStore({DIM}, {str(folder)!r})
+for start in range(0, {MANY}, 256):
+    store.add_batch([[1.0] * {DIM}] * 256, [{{"text": f"later{{i}} boto"}} for i in range(start, start + 256)])
+    assert len(store.search_keywords(f"later{{start}}")) == 1
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    killed = subprocess.run([sys.executable, "-c", script], timeout=120, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert list(folder.glob("words-*"))
+    expected = _rebuilt(folder, QUESTIONS)
+    with FAISSVectorStore(DIM, folder) as store:
+        assert len(store.search_keywords("later77")) == 1
+        for before, after in zip(_answers(store, QUESTIONS), expected, strict=True):
+            assert [score for _, score in before] == pytest.approx([score for _, score in after], rel=0.02, abs=0.01)
+    assert not list(folder.glob("words-*"))
+
+
+def test_words_that_cannot_be_kept_cost_nothing_but_the_next_opening(folder):
+    """A folder in the way of the new one: said in the log, and built anew."""
+    expected = _rebuilt(folder, QUESTIONS[:3])
+    shutil.rmtree(folder / "words")
+    (folder / "words.new").write_text("in the way")
+    (folder / "words").write_text("in the way, too")
+    for _ in range(2):
+        with FAISSVectorStore(DIM, folder) as store:
+            assert _answers(store, QUESTIONS[:3]) == expected
+
+
+def test_when_the_words_cannot_be_on_disk_they_are_in_memory(tmp_path):
+    """A disk that is full or gone costs a search nothing but time."""
+    with FAISSVectorStore(DIM, tmp_path / "store") as store:
+        _fill(store, [f"w{i}w" for i in range(MANY)])
+        assert len(store.search_keywords("w1w")) == 1
+
+        def refuse():
+            raise ValueError("An IO error occurred: 'No space left on device (os error 28)'")
+
+        store._keywords._index.commit = refuse
+        _fill(store, [f"v{i}v" for i in range(MANY)])
+        assert len(store.search_keywords("v1v")) == 1
+        assert len(store.search_keywords("w1w")) == 1
+        _fill(store, [f"u{i}u" for i in range(MANY)])
+        assert len(store.search_keywords("u1u")) == 1
+        assert not list((tmp_path / "store").glob("words*"))
+
+
+def test_a_file_system_without_links_is_copied_on(folder, monkeypatch):
+    """Slower, and the same."""
+    expected = _rebuilt(folder, QUESTIONS[:3])
+
+    def no_links(*_arguments, **_options):
+        raise OSError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_links)
+    for _ in range(2):
+        with FAISSVectorStore(DIM, folder) as store:
+            assert _answers(store, QUESTIONS[:3]) == expected
+            assert not _indexing(store)
+
+
+# -- what a word is ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "question"),
+    [
+        ("我昨天在商店买了一只猫", "猫"),
+        ("我昨天在商店买了一只猫", "商店在哪里"),
+        ("東京タワーに行きました", "東京タワー"),
+        ("ペンを買った", "\uff8d\uff9f\uff9d"),  # half-width katakana
+        ("고양이가 잠을 잔다", "고양이"),
+        ("ฉันชอบกินข้าวผัด", "ข้าวผัด"),
+        ("Москва — столица России", "МОСКВА"),
+        ("Η Αθήνα είναι πρωτεύουσα", "αθήνα"),
+        ("शहर में एक संग्रहालय है", "संग्रहालय"),
+        ("القاهرة مدينة كبيرة", "القاهرة"),
+        ("cafe\u0301 au lait", "caf\u00e9"),
+        ("Ｆｕｌｌ width", "full"),
+        ("We met at 10:30 in room A-113.", "room 113"),
+        ("It's Caroline's dog", "caroline"),
+    ],
+)
+@pytest.mark.parametrize("where", ["tail", "disk"])
+def test_words_of_every_script_are_found(text, question, where, monkeypatch):
+    """Also of those that put no spaces between words; nothing else is found."""
+    if where == "disk":
+        monkeypatch.setattr("super_advanced_agents.stores.faiss.keywords.TAIL_ROWS", 0)
+    with FAISSVectorStore(DIM) as store:
+        _fill(store, [text, "entirely different", "совсем другое", "全く違う文"])
+        assert store.search_keywords(question)[0].metadata["text"] == text
+        assert store.search_hybrid(_unit(5), question, 1)[0].metadata["text"] == text
+
+
+@pytest.mark.parametrize(
+    "question", ["?!", "…", "\U0001f408", "\u200b", "\u202e", "'", "-", "𓀀", "e" * 5_000, "的" * 3_000]
+)
+def test_a_question_without_a_word_finds_nothing_by_words_and_all_by_meaning(question):
+    """Punctuation, signs, what is longer than any word."""
+    with FAISSVectorStore(DIM) as store:
+        _fill(store, ["one", "two", "three"])
+        assert store.search_keywords(question) == []
+        assert [match.metadata["text"] for match in store.search_hybrid(_unit(1), question, 3)] == [
+            "two",
+            "one",
+            "three",
+        ]
+
+
+def test_of_a_long_question_the_rarest_words_count():
+    """Ten thousand characters of common words do not hide the one that tells."""
+    with FAISSVectorStore(DIM) as store:
+        common = " ".join(VOCABULARY)
+        _fill(store, [common] * 20 + ["quokka and other animals"])
+        question = f"{common} {common} quokka {common}" * 11
+        assert len(question) > 10_000
+        assert store.search_keywords(question, 30)[0].metadata["text"] == "quokka and other animals"
+
+
+def test_equal_texts_come_in_the_order_they_were_added():
+    """Of equal scores the older row comes first, and k come back, in every mode."""
+    with FAISSVectorStore(DIM) as store:
+        uids = store.add_batch([_unit(0)] * 30, [{"text": "the same words"}] * 30)
+        assert [match.uid for match in store.search_keywords("words", 30)] == uids
+        assert [match.uid for match in store.search_hybrid(_unit(0), "words", 30)] == uids
+        assert [match.uid for match in store.search_hybrid(_unit(0), "words", 3)] == uids[:3]
+
+
+@given(st.text(min_size=1, max_size=300))
+def test_any_text_is_a_question_and_a_memory(text):
+    """No text is syntax, none breaks the analysis, and what was said is found by saying it, if it has a word."""
+    with FAISSVectorStore(DIM) as store:
+        try:
+            store.add(_unit(0), {"text": text})
+        except ValueError:
+            return  # blank, NUL, or no Unicode text: refused before any search
+        if text.isspace():
+            return
+        found = store.search_keywords(text)
+        assert bool(found) == bool(words(text))
+        assert len(store.search_hybrid(_unit(0), text)) == 1
+
+
+@given(st.text(max_size=200))
+def test_taking_texts_apart_loses_no_word_of_ordinary_scripts(text):
+    """ASCII stays as it is; the same text gives the same words twice."""
+    if text.isascii():
+        assert readable(text) == text
+    assert words(text) == words(text)
+    assert len(set(words(text))) == len(words(text))
+
+
+def test_words_are_the_same_for_whole_numbers_of_rows_beyond_the_tail(tmp_path):
+    """Rows without a text are nobody's neighbours by words, in memory and on disk."""
+    with FAISSVectorStore(DIM, tmp_path) as store:
+        store.add_batch(np.ones((900, DIM)), [{"text": f"w{i}w"} if i % 2 else {} for i in range(900)])
+        assert [len(store.search_keywords(f"w{i}w")) for i in range(4)] == [0, 1, 0, 1]
+    with FAISSVectorStore(DIM, tmp_path) as store:
+        assert [len(store.search_keywords(f"w{i}w")) for i in range(4)] == [0, 1, 0, 1]
+        assert not _indexing(store)
