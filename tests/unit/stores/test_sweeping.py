@@ -113,7 +113,7 @@ def test_a_clock_that_was_wrong_for_a_while_destroys_nothing(opened: Open, clock
         for _ in range(3):
             clock.passed += sweeping.GRACE_S
             assert "lives" not in _named(store, _taken(sweep))
-        clock.wrong, clock.passed = wrong_s, clock.passed + 1
+        clock.wrong, clock.passed = wrong_s, clock.passed + sweeping.GRACE_S
         assert "lives" not in _named(store, _taken(sweep))
         clock.wrong = 0.0
 
