@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import Literal, TypeAlias, get_args
 
 from super_advanced_agents._runtime.twins import blocking, blocking_iterator
-from super_advanced_agents.agents.inputs import as_memories, as_turns, memory_metadata, of_type, turn_memory
+from super_advanced_agents.agents.inputs import (
+    of_type,
+)
 from super_advanced_agents.agents.prompt import answer_messages
+from super_advanced_agents.agents.remembering import Remembering
 from super_advanced_agents.config import Limits, checked_name, checked_text
 from super_advanced_agents.embeddings import EmbeddingPipeline
 from super_advanced_agents.errors import ConfigurationError, InvalidInputError
 from super_advanced_agents.generation import AsyncLLMWrapper, LLMGenerator
 from super_advanced_agents.retrieval import Reranker, Reranking, explained
 from super_advanced_agents.stores import VectorStore
-from super_advanced_agents.types import Answer, Dedupe, JSONValue, Match, Memory, Metadata, Record, Turn, Weights, Where
+from super_advanced_agents.types import Answer, Match, Metadata, Record, Weights, Where
 
 SearchMode: TypeAlias = Literal["hybrid", "vector", "keyword"]
 
@@ -23,7 +26,7 @@ _LIMITS = Limits()
 _NOTHING_KNOWN = "I do not know: nothing is remembered about that."
 
 
-class LLMAgent:
+class LLMAgent(Remembering):
     """An agent with a memory, for code that blocks; `AsyncLLMAgent` is the same for asyncio.
 
     Agents may share one store: each sees only its own namespace. The agent owns none of what it is given; whoever made
@@ -69,112 +72,6 @@ class LLMAgent:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, namespace={self.namespace!r})"
-
-    # -- remembering ----------------------------------------------------------------------------------------------
-
-    async def _aadd_text_memory(
-        self,
-        text: str,
-        memory_type: str = "fact",
-        uid: str | None = None,
-        extra: Mapping[str, JSONValue] | None = None,
-        *,
-        expires_in_s: float | None = None,
-        source: str | None = None,
-        priority: float | None = None,
-        dedupe: Dedupe | None = None,
-    ) -> str:
-        """Remember one text; returned means durable. Concurrent callers share embedding batches and commits.
-
-        Args:
-            text: not blank, at most 64 KiB; what is past the embedding model's window is kept but not found by meaning.
-            memory_type: a label, kept as `metadata["type"]`.
-            uid: replaces the memory of that name; a new name is made when None.
-            extra: further metadata, all JSON.
-            expires_in_s: after this many seconds it is never returned.
-            source: where it came from.
-            priority: how much it matters, for searches whose weights count it.
-            dedupe: with `"exact"`, a memory of the same text, type and further metadata is not stored again.
-
-        Returns:
-            The memory's uid; with `dedupe` that of the memory that was there already.
-
-        Cancelled before its write began, nothing is stored; afterwards the write is carried out.
-        """
-        metadata = memory_metadata(Memory(text=text, memory_type=memory_type, extra=extra or {}))
-        vector = await self.embedding_pipeline.aembed(text)
-        return await self.vector_store.aadd(
-            vector,
-            metadata,
-            uid,
-            namespace=self.namespace,
-            model_id=self.embedding_pipeline.model_id,
-            source=source,
-            expires_in_s=expires_in_s,
-            priority=priority,
-            dedupe=dedupe,
-        )
-
-    async def _aadd_text_memories(
-        self, items: Sequence[str | Memory | Mapping[str, JSONValue]], *, dedupe: Dedupe | None = None
-    ) -> list[str]:
-        """Remember many texts; returned means durable.
-
-        Args:
-            items: texts, `Memory` values, or dicts of a `Memory`'s fields; any number. All are checked before the first
-                is stored; then each 1,000 are stored all or none, so an error or a cancellation can leave whole
-                thousands behind, in order.
-            dedupe: with `"exact"`, a memory of the same text, type and further metadata is not stored again, be it
-                remembered already or another of `items`; its uid is returned in its place.
-
-        Returns:
-            The uids, in order.
-        """
-        memories = as_memories(items)
-        metadatas = [memory_metadata(memory, field=f"items[{i}]") for i, memory in enumerate(memories)]
-        uids: list[str] = []
-        for start in range(0, len(memories), _LIMITS.batch_records):
-            batch = memories[start : start + _LIMITS.batch_records]
-            vectors = await self.embedding_pipeline.aembed_batch([memory.text for memory in batch])
-            uids += await self.vector_store.aadd_batch(
-                vectors,
-                metadatas[start : start + len(batch)],
-                [memory.uid for memory in batch],
-                namespace=self.namespace,
-                model_id=self.embedding_pipeline.model_id,
-                sources=[memory.source for memory in batch],
-                sessions=[memory.session for memory in batch],
-                expires_in_s=[memory.expires_in_s for memory in batch],
-                priorities=[memory.priority for memory in batch],
-                dedupe=dedupe,
-            )
-        return uids
-
-    async def _aadd_turns(
-        self, turns: Sequence[Turn | Mapping[str, JSONValue]], *, session: str | None = None
-    ) -> list[str]:
-        """Remember a conversation, turn by turn; `"{speaker}: {text}"` is what is indexed.
-
-        Args:
-            turns: `Turn` values or dicts of a `Turn`'s fields, in the order they were said.
-            session: the conversation's name, kept as `metadata["session"]`; `metadata["turn"]` is the place in `turns`.
-
-        Returns:
-            The turns' uids, in order.
-        """
-        if session is not None:
-            checked_text(session, "session", max_bytes=_LIMITS.uid_chars)
-        return await self._aadd_text_memories(
-            [turn_memory(turn, session, position) for position, turn in enumerate(as_turns(turns))]
-        )
-
-    async def _aforget(self, uids: Sequence[str] | None = None, *, where: Where | None = None) -> int:
-        """Delete memories by name, by filter, or by both; returned means durable.
-
-        Returns:
-            How many were deleted. `where={}` deletes all of this agent's memories.
-        """
-        return await self.vector_store.adelete(uids, where=where, namespace=self.namespace)
 
     # -- finding --------------------------------------------------------------------------------------------------
 
@@ -233,7 +130,14 @@ class LLMAgent:
     ) -> list[Match]:
         vector = await self.embedding_pipeline.aembed(query_text)
         return await self.vector_store.asearch_hybrid(
-            vector, query_text, top_k, where=where, namespace=self.namespace, weights=weights, explain=explain
+            vector,
+            query_text,
+            top_k,
+            where=where,
+            namespace=self.namespace,
+            model_id=self.embedding_pipeline.model_id,
+            weights=weights,
+            explain=explain,
         )
 
     async def _find_one_way(
@@ -250,9 +154,12 @@ class LLMAgent:
         if by_words and filter_fn is None:
             return await store.asearch_keywords(query_text, top_k, where=where, namespace=namespace)
         vector = await self.embedding_pipeline.aembed(query_text)
+        model_id = self.embedding_pipeline.model_id
         if filter_fn is not None:
-            return await store.asearch_with_filter(vector, top_k, filter_fn, where=where, namespace=namespace)
-        return await store.asearch(vector, top_k, where=where, namespace=namespace)
+            return await store.asearch_with_filter(
+                vector, top_k, filter_fn, where=where, namespace=namespace, model_id=model_id
+            )
+        return await store.asearch(vector, top_k, where=where, namespace=namespace, model_id=model_id)
 
     async def _ahybrid_search(
         self, query_text: str, keyword: str | None = None, top_k: int = 5, memory_type: str | None = None
@@ -343,10 +250,6 @@ class LLMAgent:
             )
         return self.llm_generator
 
-    add_text_memory = blocking(_aadd_text_memory)
-    add_text_memories = blocking(_aadd_text_memories)
-    add_turns = blocking(_aadd_turns)
-    forget = blocking(_aforget)
     search_text = blocking(_asearch_text)
     hybrid_search = blocking(_ahybrid_search)
     get = blocking(_aget)
@@ -366,6 +269,7 @@ class AsyncLLMAgent(LLMAgent):
     aadd_text_memory = LLMAgent._aadd_text_memory
     aadd_text_memories = LLMAgent._aadd_text_memories
     aadd_turns = LLMAgent._aadd_turns
+    aupdate_memory = LLMAgent._aupdate_memory
     aforget = LLMAgent._aforget
     asearch_text = LLMAgent._asearch_text
     ahybrid_search = LLMAgent._ahybrid_search

@@ -10,6 +10,7 @@ from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.types import JSONValue, Memory, Metadata, Turn, Where
 
 _LIMITS = Limits()
+_KEPT_KEYS = frozenset({"text", "type", "session"})
 _TURN_KEYS = frozenset({"speaker", "session", "turn", "created_at"})
 
 
@@ -72,6 +73,16 @@ def memory_metadata(memory: Memory, *, field: str = "") -> Metadata:
         checked_text(memory.session, f"{prefix}session", max_bytes=_LIMITS.uid_chars)
         metadata["session"] = memory.session
     return {**metadata, **_extra(memory.extra, f"{prefix}extra", frozenset(metadata))}
+
+
+def memory_changes(text: str | None, memory_type: str | None, extra: object) -> Metadata:
+    """The merge patch of a memory's metadata for a new text, a new type and changes of what a caller had added."""
+    changes: Metadata = {}
+    if text is not None:
+        changes["text"] = checked_text(text, "text", max_bytes=_LIMITS.text_bytes)
+    if memory_type is not None:
+        changes["type"] = checked_text(memory_type, "memory_type", max_bytes=_LIMITS.uid_chars)
+    return {**changes, **_extra(extra, "extra", _KEPT_KEYS)}
 
 
 def turn_memory(turn: Turn, session: str | None, position: int) -> Memory:

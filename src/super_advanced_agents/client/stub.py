@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from types import EllipsisType
 from typing import cast
 
 from numpy.typing import ArrayLike
@@ -27,7 +28,7 @@ from super_advanced_agents.types import Dedupe, JSONValue, Match, Metadata, Reco
 
 _OPERATIONS = frozenset(
     {
-        "aadd_batch", "aput", "asearch_batch", "asearch_hybrid", "asearch_keywords",
+        "aadd_batch", "aput", "aupdate", "asearch_batch", "asearch_hybrid", "asearch_keywords",
         "aget", "adelete", "acount", "ascan", "astats",
     }
 )  # fmt: skip
@@ -114,6 +115,27 @@ class DistributedVectorStoreStub(VectorStore):
             checked_matrix([record.vector], self._dim, field=f"records[{i}].vector")
         return cast("int", await self._call("aput", records=records))
 
+    async def aupdate(
+        self,
+        uid: str,
+        changes: Metadata | None = None,
+        *,
+        namespace: str | None = None,
+        vector: ArrayLike | None = None,
+        model_id: str | None = None,
+        source: str | EllipsisType | None = ...,
+        expires_in_s: float | EllipsisType | None = ...,
+        priority: float | EllipsisType | None = ...,
+    ) -> bool:
+        """See `VectorStore.aupdate`. What stays as it is does not travel."""
+        checked_document(changes, field="changes", limits=_LIMITS)
+        arguments: dict[str, object] = {"source": source, "expires_in_s": expires_in_s, "priority": priority}
+        if vector is not None:
+            arguments["vector"] = checked_matrix([vector], self._dim, field="vector")[0]
+        named = {name: value for name, value in arguments.items() if value is not ...}
+        updated = await self._call("aupdate", uid=uid, changes=changes, namespace=namespace, model_id=model_id, **named)
+        return cast("bool", updated)
+
     async def asearch_batch(
         self,
         query_vectors: ArrayLike | Sequence[ArrayLike],
@@ -121,6 +143,7 @@ class DistributedVectorStoreStub(VectorStore):
         *,
         where: Where | None = None,
         namespace: str | None = None,
+        model_id: str | None = None,
         return_scores: bool = True,
     ) -> list[list[Match]]:
         """See `VectorStore.asearch_batch`."""
@@ -132,6 +155,7 @@ class DistributedVectorStoreStub(VectorStore):
                 top_k=top_k,
                 where=where,
                 namespace=namespace,
+                model_id=model_id,
                 return_scores=return_scores,
             ),
         )
@@ -144,6 +168,7 @@ class DistributedVectorStoreStub(VectorStore):
         *,
         where: Where | None = None,
         namespace: str | None = None,
+        model_id: str | None = None,
         weights: Weights | None = None,
         explain: bool = False,
     ) -> list[Match]:
@@ -157,6 +182,7 @@ class DistributedVectorStoreStub(VectorStore):
                 top_k=top_k,
                 where=where,
                 namespace=namespace,
+                model_id=model_id,
                 weights=asdict(checked_weights(weights)),
                 explain=explain,
             ),
@@ -179,6 +205,7 @@ class DistributedVectorStoreStub(VectorStore):
         *,
         where: Where | None = None,
         namespace: str | None = None,
+        model_id: str | None = None,
     ) -> list[Match]:
         """See `VectorStore.asearch_with_filter`. A predicate cannot travel, so it is asked here.
 
@@ -186,7 +213,7 @@ class DistributedVectorStoreStub(VectorStore):
         """
         checked_predicate(filter_fn)
         checked_top_k(top_k, limits=_LIMITS)
-        best = await self.asearch(query_vector, _RANKED_FIRST, where=where, namespace=namespace)
+        best = await self.asearch(query_vector, _RANKED_FIRST, where=where, namespace=namespace, model_id=model_id)
         passed = [match for match in best if filter_fn(match.metadata)]
         if len(passed) >= top_k or len(best) < _RANKED_FIRST:
             return passed[:top_k]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from types import EllipsisType
 
 from numpy.typing import ArrayLike
 
@@ -57,7 +58,8 @@ class VectorStore(Resource, ABC):
             uids: n names; a record of the same name in the namespace is replaced (keeping its creation time), and of
                 equal names in one batch the last wins. For None the store makes a time-ordered one.
             namespace: where to; `"default"` when None.
-            model_id: the embedding model that made the vectors, kept with each record.
+            model_id: the embedding model that made the vectors, kept with each record; not checked when None. The first
+                of a namespace is that of all, until no record of it is left.
             sources: n origins (a file, a URL) kept with the records.
             sessions: n conversations the records are turns of, in the order they were said; a hybrid search finds a
                 turn through its neighbours too. A replaced turn keeps its place.
@@ -74,6 +76,7 @@ class VectorStore(Resource, ABC):
 
         Raises:
             DimensionMismatchError: a vector has another length than `dim`.
+            ModelMismatchError: the namespace has vectors of another model; nothing was stored.
             StoreFullError: no room on the disk; nothing was stored.
         """
 
@@ -93,8 +96,44 @@ class VectorStore(Resource, ABC):
 
         Raises:
             DimensionMismatchError: a vector has another length than `dim`.
-            ModelMismatchError: two records of one namespace have vectors of different models.
+            ModelMismatchError: a namespace would have vectors of two models.
             StoreFullError: no room on the disk; nothing was stored.
+        """
+
+    @abstractmethod
+    async def aupdate(
+        self,
+        uid: str,
+        changes: Metadata | None = None,
+        *,
+        namespace: str | None = None,
+        vector: ArrayLike | None = None,
+        model_id: str | None = None,
+        source: str | EllipsisType | None = ...,
+        expires_in_s: float | EllipsisType | None = ...,
+        priority: float | EllipsisType | None = ...,
+    ) -> bool:
+        """Change one record in place; returned means durable.
+
+        What is not named stays: the vector, the time of creation, the place in a session. Changes by many callers
+        follow one another, so none is lost.
+
+        Args:
+            uid: which record.
+            changes: a merge patch of its metadata (RFC 7396): keys are set, objects are merged, None removes a key.
+            namespace: whose record; `"default"` when None.
+            vector: (dim,), to replace its vector; give it when the text changes.
+            model_id: the embedding model that made `vector`.
+            source: where it came from.
+            expires_in_s: a lifetime in seconds from now; None for an endless one.
+            priority: how much it matters; None for nothing said.
+
+        Returns:
+            False when there is no such record.
+
+        Raises:
+            InvalidInputError: an argument is wrong, or the metadata would be too large; nothing was changed.
+            ModelMismatchError: `model_id` is not that of the namespace's vectors.
         """
 
     @abstractmethod
@@ -105,6 +144,7 @@ class VectorStore(Resource, ABC):
         *,
         where: Where | None = None,
         namespace: str | None = None,
+        model_id: str | None = None,
         return_scores: bool = True,
     ) -> list[list[Match]]:
         """For each of the (m, dim) queries the `top_k` most similar records, best first.
@@ -114,10 +154,12 @@ class VectorStore(Resource, ABC):
             top_k: how many, at most; if that many records match `where`, that many come back.
             where: a filter over metadata, evaluated inside the search (see `stores.filters`).
             namespace: only there; everywhere when None.
+            model_id: the embedding model of the queries, to be checked against that of the namespace's vectors.
             return_scores: False leaves every `Match.score` at 0.0, for callers that only want the order.
 
         Raises:
             FilterError: `where` is malformed.
+            ModelMismatchError: the namespace has vectors of another model than `model_id`.
         """
 
     @abstractmethod
@@ -129,6 +171,7 @@ class VectorStore(Resource, ABC):
         *,
         where: Where | None = None,
         namespace: str | None = None,
+        model_id: str | None = None,
         weights: Weights | None = None,
         explain: bool = False,
     ) -> list[Match]:
@@ -144,6 +187,7 @@ class VectorStore(Resource, ABC):
             top_k: how many, at most; if that many records match `where`, that many come back.
             where: a filter over metadata, evaluated inside both searches.
             namespace: only there; everywhere when None.
+            model_id: as for `asearch_batch`.
             weights: what each way counts, and whether age and priority do; `Weights()` when None.
             explain: each match is an `ExplainedMatch`.
 
@@ -170,6 +214,7 @@ class VectorStore(Resource, ABC):
         *,
         where: Where | None = None,
         namespace: str | None = None,
+        model_id: str | None = None,
     ) -> list[Match]:
         """The `top_k` most similar records whose metadata passes `filter_fn`; `where` is the fast way.
 
@@ -255,17 +300,24 @@ class VectorStore(Resource, ABC):
         *,
         where: Where | None = None,
         namespace: str | None = None,
+        model_id: str | None = None,
         return_scores: bool = True,
     ) -> list[Match]:
         """The `top_k` records most similar to one (dim,) query; see `asearch_batch`. Concurrent callers share work."""
         matches = await self.asearch_batch(
-            [query_vector], top_k, where=where, namespace=namespace, return_scores=return_scores
+            [query_vector],
+            top_k,
+            where=where,
+            namespace=namespace,
+            model_id=model_id,
+            return_scores=return_scores,
         )
         return matches[0]
 
     add = blocking(aadd)
     add_batch = blocking(aadd_batch)
     put = blocking(aput)
+    update = blocking(aupdate)
     search = blocking(asearch)
     search_batch = blocking(asearch_batch)
     search_hybrid = blocking(asearch_hybrid)

@@ -20,6 +20,7 @@ import pytest
 from super_advanced_agents.config import Limits
 from super_advanced_agents.errors import InvalidInputError, ResourceClosedError
 from super_advanced_agents.stores.base import VectorStore
+from super_advanced_agents.testing.store_changes import StoreChanges, StoreModels
 from super_advanced_agents.testing.store_duplicates import StoreDuplicates
 from super_advanced_agents.testing.store_inputs import DIM, MakeStore, StoreInputs, at
 from super_advanced_agents.testing.store_life import StoreLife
@@ -33,7 +34,7 @@ def _uids(matches: list[Match]) -> list[str]:
     return [match.uid for match in matches]
 
 
-class VectorStoreSuite(StoreInputs, StoreDuplicates, StoreLife, StoreWords):
+class VectorStoreSuite(StoreChanges, StoreModels, StoreInputs, StoreDuplicates, StoreLife, StoreWords):
     """The contract of `stores.base.VectorStore`. `make_store(dim)` gives an empty store of the cosine metric."""
 
     limits = Limits()
@@ -337,6 +338,7 @@ class VectorStoreSuite(StoreInputs, StoreDuplicates, StoreLife, StoreWords):
             lambda: store.add(at(0)),
             lambda: store.add_batch([]),
             lambda: store.put([]),
+            lambda: store.update("x"),
             lambda: store.search(at(0)),
             lambda: store.search_batch([]),
             lambda: store.search_with_filter(at(0), 1, lambda metadata: True),

@@ -8,7 +8,7 @@ import inspect
 import pytest
 
 from super_advanced_agents import AsyncLLMAgent, AsyncLLMWrapper, FAISSVectorStore, LLMAgent, Memory
-from super_advanced_agents.errors import ConfigurationError, InvalidInputError, ResourceClosedError
+from super_advanced_agents.errors import ConfigurationError, InvalidInputError, ModelMismatchError, ResourceClosedError
 
 FACTS = ["The Louvre is a museum in Paris.", "Bread is baked in an oven.", "Python is a programming language."]
 
@@ -49,6 +49,46 @@ async def test_a_memory_can_be_remembered_once(agent):
     uids = await agent.aadd_text_memories(items, dedupe="exact")
     assert (uids[0], uids[1] == uids[3], len({*uids})) == (uid, True, 3)
     assert await agent.acount() == 3
+
+
+async def test_a_memory_changes_in_place(agent):
+    """A new text is found by its meaning; type and further metadata change alone; what is not named stays."""
+    uid = await agent.aadd_text_memory(FACTS[0], extra={"by": "Ann", "day": 1}, source="guide", priority=2)
+    await agent.aadd_text_memory(FACTS[1])
+    assert await agent.aupdate_memory(uid, text="Whales sing under water.", extra={"day": None, "year": 1987})
+    best, _ = await agent.asearch_text("songs of sea animals", mode="vector")
+    assert (best.uid, best.metadata) == (
+        uid, {"text": "Whales sing under water.", "type": "fact", "by": "Ann", "year": 1987}
+    )  # fmt: skip
+    assert await agent.aupdate_memory(uid, memory_type="note", priority=None, expires_in_s=900)
+    record = await agent.aget(uid)
+    assert (record.metadata["type"], record.priority, record.source) == ("note", None, "guide")
+    assert record.expires_at == pytest.approx(record.updated_at + 900)
+    assert not await agent.aupdate_memory("nobody", text="Something.")
+    for wrong in (
+        {"text": " "},
+        {"memory_type": ""},
+        {"extra": {"text": "x"}},
+        {"extra": {"session": "x"}},
+        {"extra": 5},
+    ):
+        with pytest.raises(InvalidInputError):
+            await agent.aupdate_memory(uid, **wrong)
+
+
+async def test_memories_of_another_model_are_not_searched(agent, store):
+    """The agent's model is not that of the vectors: every way of comparing them says so, and what to do."""
+    await store.aadd([1.0] * 384, {"text": FACTS[0]}, namespace="tester", model_id="another/model")
+    for call in (
+        agent.asearch_text("museum"),
+        agent.asearch_text("museum", mode="vector"),
+        agent.asearch_text("museum", filter_fn=bool),
+        agent.aadd_text_memory(FACTS[1]),
+        agent.aadd_turns([{"speaker": "A", "text": "b"}]),
+    ):
+        with pytest.raises(ModelMismatchError, match=r"another/model.*all-MiniLM.*saa reembed"):
+            await call
+    assert [match.metadata["text"] for match in await agent.asearch_text("museum", mode="keyword")] == [FACTS[0]]
 
 
 async def test_a_memory_has_a_priority(agent):
@@ -181,7 +221,7 @@ def test_every_operation_has_its_twin_with_the_same_signature():
     """`verb` and `averb` take the same arguments."""
     verbs = [name for name, _ in inspect.getmembers(AsyncLLMAgent, inspect.isfunction) if not name.startswith("_")]
     natives = [verb for verb in verbs if verb.startswith("a") and verb[1:] in verbs]
-    assert len(natives) == 11
+    assert len(natives) == 12
     for native in natives:
         assert inspect.signature(getattr(AsyncLLMAgent, native)) == inspect.signature(getattr(LLMAgent, native[1:]))
 

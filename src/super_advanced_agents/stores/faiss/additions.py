@@ -52,6 +52,7 @@ class Addition:
     priorities: Sequence[float | None]
     digests: Sequence[bytes] | None = None  # given where content that is there already is not to be stored again
     stored: Stored | None = None
+    same_vectors: bool = False  # those that are there already, so they say nothing new of the scope's model
 
 
 @dataclass(slots=True)

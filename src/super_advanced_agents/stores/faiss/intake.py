@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from types import EllipsisType
 from typing import Literal, TypeAlias, TypeVar
 
 from numpy.typing import ArrayLike
@@ -17,6 +18,7 @@ from super_advanced_agents.stores.faiss.duplicates import digests_of
 from super_advanced_agents.stores.faiss.record_intake import additions
 from super_advanced_agents.stores.faiss.requests import Put, Search
 from super_advanced_agents.stores.faiss.rows import Addition, Scope
+from super_advanced_agents.stores.faiss.updates import Update
 from super_advanced_agents.stores.filters import Filter, parse
 from super_advanced_agents.stores.validation import (
     bounded_rows,
@@ -32,6 +34,7 @@ from super_advanced_agents.stores.validation import (
     checked_uid,
     expiry,
     unit_rows,
+    with_text,
 )
 from super_advanced_agents.types import Dedupe, Matrix, Metadata, Record, Where
 
@@ -45,7 +48,7 @@ class Intake:
 
     def __init__(self, dim: int, metric: Metric, limits: Limits) -> None:
         self._dim = dim
-        self._metric = metric
+        self._scale = unit_rows if metric == "cosine" else bounded_rows
         self._limits = limits
 
     def addition(
@@ -106,6 +109,39 @@ class Intake:
         matrix, scaled = self.vectors([record.vector for record in checked], field="records")
         return Put(additions(checked, matrix, scaled, limits=self._limits, now=time.time()))
 
+    def update(
+        self,
+        uid: str,
+        changes: Metadata | None,
+        *,
+        namespace: str | None,
+        vector: ArrayLike | None,
+        model_id: str | None,
+        source: str | EllipsisType | None,
+        expires_in_s: float | EllipsisType | None,
+        priority: float | EllipsisType | None,
+    ) -> Update:
+        """Check changes of a record, and copy them."""
+        now = time.time()
+        patch = checked_document(changes, field="changes", limits=self._limits)
+        given = None if vector is None else self.vectors([vector], field="vector")[0]
+        kept = EllipsisType
+        return Update(
+            scope=self.own_scope(namespace),
+            uid=checked_uid(uid, field="uid", limits=self._limits),
+            changes=with_text(patch.text, patch.json),
+            vector=given,
+            model_id=checked_model_id(model_id),
+            source=source if isinstance(source, kept) else checked_source(source, field="source"),
+            now=now,
+            expires_at=expires_in_s
+            if isinstance(expires_in_s, kept)
+            else expiry(expires_in_s, now=now, field="expires_in_s"),
+            priority=priority if isinstance(priority, kept) else checked_priority(priority, field="priority"),
+            scaled=partial(self._scale, field="vector"),
+            limits=self._limits,
+        )
+
     def own_scope(self, namespace: str | None) -> Scope:
         """The scope of records that are written; the default one when no namespace is named."""
         return Scope("", checked_name(DEFAULT_NAMESPACE if namespace is None else namespace, "namespace"))
@@ -129,8 +165,7 @@ class Intake:
         """The vectors as they were given, and as searches compare them."""
         self._check_batch(length(vectors), field)  # before a large one is copied
         matrix = checked_matrix(vectors, self._dim, field=field)
-        scale = unit_rows if self._metric == "cosine" else bounded_rows
-        return matrix, scale(matrix, field=field)
+        return matrix, self._scale(matrix, field=field)
 
     def _check_batch(self, n: int, field: str) -> None:
         if n > self._limits.batch_records:

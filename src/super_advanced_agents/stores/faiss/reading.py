@@ -30,6 +30,13 @@ class Reading:
                 named.setdefault(record.uid, []).append(record)
             return [record for uid in uids for record in named.get(uid, ())]
 
+    def check_model(self, scope: Scope | None, model_id: str | None) -> None:
+        """Raise `ModelMismatchError` where a record of the scope has a vector of another model."""
+        assert scope is not None
+        assert model_id is not None
+        with self._state.ready():
+            self._state.rows.check_searched(scope, model_id, time.time())
+
     def count(self, scope: Scope | None, tree: Filter | None) -> int:
         """How many records match."""
         with self._state.ready():

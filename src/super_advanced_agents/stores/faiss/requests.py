@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from super_advanced_agents.stores.faiss.rows import Addition, Scope
+from super_advanced_agents.stores.faiss.updates import Update
 from super_advanced_agents.stores.filters import Filter
 from super_advanced_agents.types import Explanation, Matrix, Weights
 
@@ -42,7 +43,7 @@ class Publication:
     carry_out: Callable[[], None]
 
 
-Write: TypeAlias = Addition | Put | Removal | Sweep | Publication
+Write: TypeAlias = Addition | Put | Update | Removal | Sweep | Publication
 
 
 @dataclass(frozen=True, slots=True)

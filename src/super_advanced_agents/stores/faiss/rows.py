@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from itertools import repeat
@@ -12,13 +13,20 @@ from typing import NamedTuple, TypeVar
 from super_advanced_agents.stores.faiss import duplicates, migrations, schema
 from super_advanced_agents.stores.faiss.additions import Addition, Change, Scope
 from super_advanced_agents.stores.faiss.ledger import Ledger
-from super_advanced_agents.stores.faiss.row_reading import RowReader, json_list
+from super_advanced_agents.stores.faiss.row_reading import RECORDS, RowReader, as_record, json_list
+from super_advanced_agents.stores.validation import model_mismatch
 from super_advanced_agents.telemetry import get_logger
+from super_advanced_agents.types import Record
 
 __all__ = ["Addition", "Change", "Rows", "Scope"]
 
 _log = get_logger("store")
 _LOG_BYTES = 64 * 1024 * 1024
+
+_OF_MODEL = """
+    SELECT model_id FROM records JOIN models ON models.id = model
+    WHERE scope = ? AND model = ? AND (expires_at IS NULL OR expires_at > ?)
+        AND uid NOT IN (SELECT value FROM json_each(?)) LIMIT 1"""
 
 Value = TypeVar("Value")
 
@@ -70,12 +78,38 @@ class Rows(RowReader):
         """The number of a scope; None when nothing was ever written there."""
         return self._scope_ids.get(scope)
 
+    def differs(self, scope: Scope | None, model_id: str | None) -> bool:
+        """Whether the vectors of a scope seem to be of another model: two look-ups, which any thread can afford."""
+        if scope is None or model_id is None:
+            return False
+        number = self._scope_ids.get(scope)
+        model = None if number is None else self._scope_models.get(number)
+        return model is not None and model != self._model_ids.get(model_id)
+
+    def check_searched(self, scope: Scope, model_id: str, now: float) -> None:
+        """Refuse to compare a query of one model with vectors of another, unless none of those is left.
+
+        Raises:
+            ModelMismatchError: naming both.
+        """
+        number = self._scope_ids.get(scope)
+        model = None if number is None else self._scope_models.get(number)
+        for (stored,) in list(self._read(_OF_MODEL, (number, model, now, "[]"))):
+            if stored != model_id:
+                raise model_mismatch(scope.namespace, stored, model_id)
+
+    def models(self) -> dict[str, int]:
+        """Embedding model -> of how many scopes it made the vectors."""
+        of_scopes = [number for _, number in self._scope_models.items()]
+        names = {number: name for name, number in self._model_ids.items()}
+        return dict(Counter(names[number] for number in of_scopes))
+
     # -- writing, by the one writer thread ------------------------------------------------------------------------
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Commit what is done inside, or nothing of it. After it returns the writes are durable."""
-        ledgers = (self._scope_ids, self._scope_models, self._digesting, self._model_ids)
+        ledgers = (self._model_ids, self._scope_models, self._scope_ids, self._digesting)  # names before what has them
         with self._memory_lock if self._file is None else nullcontext():
             numbers = self._next_seq, self._place_offset
             self._writer.execute("BEGIN IMMEDIATE")
@@ -102,6 +136,23 @@ class Rows(RowReader):
                 self._log_bytes = 2 * size if busy else _LOG_BYTES
         except (OSError, sqlite3.Error) as exc:  # the rows are committed all the same
             _log.warning("store.checkpoint_failed", extra={"reason": str(exc)[:200]})
+
+    def check_model(self, addition: Addition) -> None:
+        """Refuse vectors of another model than the scope's, unless no record of that one would be left.
+
+        Raises:
+            ModelMismatchError: naming both; nothing was written.
+        """
+        scope = self._scope_ids.latest(addition.scope)
+        if addition.model_id is None or addition.same_vectors or scope is None:
+            return
+        model = self._scope_models.latest(scope)
+        if model is None or model == self._model_ids.latest(addition.model_id):
+            return
+        parameters = (scope, model, addition.now, json_list(addition.uids))
+        found = self._writer.execute(_OF_MODEL, parameters).fetchone()
+        if found is not None:
+            raise model_mismatch(addition.scope.namespace, found[0], addition.model_id)
 
     def without_duplicates(self, addition: Addition) -> tuple[Addition, list[str]]:
         """What of an addition with digests is to be stored, and under which uid each of its records is found.
@@ -133,7 +184,7 @@ class Rows(RowReader):
             Which of the addition's records were inserted, in the order of their rows: all but those named again later.
         """
         model = None if addition.model_id is None else self._model_id(addition.model_id)
-        scope = self._scope_id(addition.scope, model)
+        scope = self._scope_id(addition.scope, None if addition.same_vectors else model)
         kept: Sequence[int] = range(len(addition.uids))
         replaced: dict[str, _Replaced] = {}
         if not addition.known_new:
@@ -237,6 +288,13 @@ class Rows(RowReader):
     def set_setting(self, name: str, value: str) -> None:
         """Remember something of the store itself, inside a transaction."""
         self._writer.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (name, value))
+
+    def record(self, uid: str, scope: Scope, now: float) -> Record | None:
+        """A record that has not expired, as the writer sees it inside its transaction; None when there is none."""
+        number = self._scope_ids.latest(scope)
+        query = RECORDS + "uid = ? AND scope = ? AND (expires_at IS NULL OR expires_at > ?)"
+        row = None if number is None else self._writer.execute(query, (uid, number, now)).fetchone()
+        return None if row is None else as_record(row)
 
     def named(self, uids: Iterable[str], scope: Scope | None) -> list[int]:
         """The rows of these names, as the writer sees them inside its transaction."""

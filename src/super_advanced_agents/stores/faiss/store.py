@@ -38,7 +38,7 @@ from super_advanced_agents.stores.faiss.state import State
 from super_advanced_agents.stores.faiss.sweeping import Sweeper
 from super_advanced_agents.stores.faiss.write_operations import WriteOperations, write_cost
 from super_advanced_agents.stores.faiss.writing import Writing
-from super_advanced_agents.stores.validation import checked_predicate, checked_uid, checked_weights
+from super_advanced_agents.stores.validation import checked_model_id, checked_predicate, checked_uid, checked_weights
 from super_advanced_agents.types import JSONValue, Match, Record, Weights, Where
 
 _COMMIT_RECORDS = 4_000
@@ -150,6 +150,7 @@ class FAISSVectorStore(WriteOperations):
         *,
         where: Where | None = None,
         namespace: str | None = None,
+        model_id: str | None = None,
         return_scores: bool = True,
     ) -> list[list[Match]]:
         """See `VectorStore.asearch_batch`. Concurrent callers of equal namespace and filter share one pass."""
@@ -158,6 +159,7 @@ class FAISSVectorStore(WriteOperations):
         search = self._intake.search(queries, top_k, where, namespace, return_scores)
         if not len(queries):
             return []
+        await self._check_model(search, model_id)
         return await (self._searcher.run_here if driven_by_thread() else self._searcher.submit)(search)
 
     async def asearch_hybrid(
@@ -168,6 +170,7 @@ class FAISSVectorStore(WriteOperations):
         *,
         where: Where | None = None,
         namespace: str | None = None,
+        model_id: str | None = None,
         weights: Weights | None = None,
         explain: bool = False,
     ) -> list[Match]:
@@ -177,6 +180,7 @@ class FAISSVectorStore(WriteOperations):
             self._intake.queries([query_vector], "query_vector"), top_k, where, namespace, True
         )
         text = checked_text(query_text, "query_text", max_bytes=self._limits.text_bytes)
+        await self._check_model(search, model_id)
         [matches] = await self._searcher.submit(
             replace(search, text=text, weights=checked_weights(weights), explain=explain)
         )
@@ -200,6 +204,7 @@ class FAISSVectorStore(WriteOperations):
         *,
         where: Where | None = None,
         namespace: str | None = None,
+        model_id: str | None = None,
     ) -> list[Match]:
         """See `VectorStore.asearch_with_filter`."""
         self._check_open()
@@ -207,7 +212,13 @@ class FAISSVectorStore(WriteOperations):
         search = self._intake.search(
             self._intake.queries([query_vector], "query_vector"), top_k, where, namespace, True
         )
+        await self._check_model(search, model_id)
         return await self._readers.submit(partial(self._searching.search_with_predicate, search, filter_fn))
+
+    async def _check_model(self, search: Search, model_id: str | None) -> None:
+        """Refuse to compare vectors of two models."""
+        if self._rows.differs(search.scope, checked_model_id(model_id)):  # perhaps none of that model is left
+            await self._readers.submit(partial(self._reading.check_model, search.scope, model_id))
 
     async def aget(self, uids: Sequence[str], *, namespace: str | None = None) -> list[Record]:
         """See `VectorStore.aget`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from types import EllipsisType
 from typing import TypeVar, cast
 
 from numpy.typing import ArrayLike
@@ -78,6 +79,34 @@ class WriteOperations(VectorStore):
         stored = cast("int", await self._writer.submit(put))
         self._wake(expires=any(expires_at is not None for each in put.additions for expires_at in each.expires_at))
         return stored
+
+    async def aupdate(
+        self,
+        uid: str,
+        changes: Metadata | None = None,
+        *,
+        namespace: str | None = None,
+        vector: ArrayLike | None = None,
+        model_id: str | None = None,
+        source: str | EllipsisType | None = ...,
+        expires_in_s: float | EllipsisType | None = ...,
+        priority: float | EllipsisType | None = ...,
+    ) -> bool:
+        """See `VectorStore.aupdate`."""
+        self._check_open()
+        update = self._intake.update(
+            uid,
+            changes,
+            namespace=namespace,
+            vector=vector,
+            model_id=model_id,
+            source=source,
+            expires_in_s=expires_in_s,
+            priority=priority,
+        )
+        updated = cast("bool", await self._writer.submit(update))
+        self._wake(expires=isinstance(update.expires_at, float))
+        return updated
 
     def _wake(self, *, expires: bool) -> None:
         """Let what goes on behind a write begin if it has something to do."""

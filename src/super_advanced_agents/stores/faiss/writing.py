@@ -13,13 +13,14 @@ from typing import TypeVar
 import numpy as np
 from pyroaring import BitMap
 
-from super_advanced_agents.errors import StoreError
+from super_advanced_agents.errors import InvalidInputError, ModelMismatchError, StoreError
 from super_advanced_agents.stores.faiss import schema
 from super_advanced_agents.stores.faiss.attributes import array_of
 from super_advanced_agents.stores.faiss.requests import Publication, Put, Removal, Sweep, Write
 from super_advanced_agents.stores.faiss.rows import Addition, Change
 from super_advanced_agents.stores.faiss.state import State
 from super_advanced_agents.stores.faiss.sweeping import Step, Sweeping
+from super_advanced_agents.stores.faiss.updates import Update
 from super_advanced_agents.telemetry import get_logger
 from super_advanced_agents.types import Matrix
 
@@ -75,7 +76,7 @@ class Writing:
         # Outside the transaction: it takes the lock of the filters, whose holder may wait for the rows.
         filtered = [self._filtered(write) for write in writes]
         return self._commit(
-            lambda done: [self._carry_out(write, chosen, done) for write, chosen in zip(writes, filtered, strict=True)]
+            lambda done: [self._outcome(write, chosen, done) for write, chosen in zip(writes, filtered, strict=True)]
         )
 
     def _commit(self, carry_out: Callable[[_Done], Result]) -> Result:
@@ -100,19 +101,31 @@ class Writing:
             self._state.counters[name] += n
         return results
 
+    def _outcome(self, write: Write, filtered: BitMap | None, done: _Done) -> object:
+        try:
+            return self._carry_out(write, filtered, done)
+        except (InvalidInputError, ModelMismatchError) as exc:  # raised before anything of this write was done
+            return exc
+
     def _carry_out(self, write: Write, filtered: BitMap | None, done: _Done) -> object:
         """Do one write inside the transaction; returns its result."""
         match write:
             case Addition(digests=None):
+                self._state.rows.check_model(write)
                 self._add(write, done)
                 return write.uids
             case Addition():
+                self._state.rows.check_model(write)
                 stored, uids = self._state.rows.without_duplicates(write)
                 self._add(stored, done)
                 done.counted["deduplicated"] += len(write.uids) - len(stored.uids)
                 return uids
             case Put():
+                for addition in write.additions:
+                    self._state.rows.check_model(addition)
                 return sum(self._add(addition, done) for addition in write.additions)
+            case Update():
+                return self._update(write, done)
             case Removal():
                 return self._remove(write, filtered, done)
             case _:
@@ -123,6 +136,15 @@ class Writing:
         done.vectors.append(addition.scaled if len(kept) == len(addition.uids) else addition.scaled[kept])
         done.counted["added"] += len(kept)
         return len(kept)
+
+    def _update(self, update: Update, done: _Done) -> bool:
+        record = self._state.rows.record(update.uid, update.scope, update.now)
+        if record is None:
+            return False
+        addition = update.applied_to(record)
+        self._state.rows.check_model(addition)
+        self._add(addition, done)
+        return True
 
     def _sweep(self) -> Step:
         """Delete some of what has expired."""
@@ -183,7 +205,7 @@ def _transaction_key(numbered: tuple[int, Write]) -> tuple[str, int]:
             return ("publication", 0)
         case Sweep():
             return ("sweep", 0)
-        case Removal(tree=None, uids=list()) | Addition() | Put():
+        case Removal(tree=None, uids=list()) | Addition() | Put() | Update():
             return ("rows", 0)
         case _:
             return ("filter", position)
