@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-
 import faiss
 import numpy as np
 import pytest
@@ -17,7 +15,10 @@ from super_advanced_agents.stores.validation import unit_rows
 from super_advanced_agents.types import Matrix
 
 DIM, BUFFER = 32, 256
-GOING_ON = threading.Event()
+
+
+def _going_on() -> bool:
+    return False
 
 
 def _table(n: int, seed: int = 0) -> Matrix:
@@ -51,10 +52,10 @@ def test_a_segment_grows_in_steps_and_finds_what_is_near(kind: IndexKind, storag
     memory, table = Memory(DIM), _table(2_048)
     builder, chunks = Builder(kind, storage, memory), _chunks(memory, table)
     live = BitMap(range(1, 2_049))
-    first = builder.built(chunks[:3], live, GOING_ON)
+    first = builder.built(chunks[:3], live, _going_on)
     assert first is not None
     live -= BitMap(range(5, 100))
-    second = builder.built([first.segment(), *chunks[3:]], live, GOING_ON)
+    second = builder.built([first.segment(), *chunks[3:]], live, _going_on)
     assert second is not None
     segment = second.segment()
     assert segment.rows.tolist() == list(range(1, 2_049))
@@ -71,10 +72,10 @@ def test_a_graph_reads_its_vectors_where_they_lie() -> None:
     memory, table = Memory(DIM), _table(1_024)
     builder, chunks = Builder("hnsw", "fp32", memory), _chunks(memory, table)
     live = BitMap(range(1, 1_025))
-    first = builder.built(chunks[:2], live, GOING_ON)
+    first = builder.built(chunks[:2], live, _going_on)
     assert first is not None
     segment = first.segment()
-    second = builder.built([segment, *chunks[2:]], live, GOING_ON)
+    second = builder.built([segment, *chunks[2:]], live, _going_on)
     assert second is not None
     assert isinstance(faiss.downcast_index(second.index.storage), faiss.IndexScalarQuantizer)  # type: ignore[union-attr]
     grown = second.segment()
@@ -90,7 +91,7 @@ def test_many_dead_rows_are_left_out() -> None:
     memory, table = Memory(DIM), _table(1_024)
     builder, chunks = Builder("hnsw", "fp32", memory), _chunks(memory, table)
     live = BitMap(range(1, 1_025)) - BitMap(range(100, 600))
-    built = builder.built(chunks, live, GOING_ON)
+    built = builder.built(chunks, live, _going_on)
     assert built is not None
     segment = built.segment()
     assert segment.rows.tolist() == list(live)
@@ -103,7 +104,7 @@ def test_many_equal_vectors_are_compared_one_by_one(storage: Storage) -> None:
     memory, table = Memory(DIM), _table(1_024)
     table[200:900] = table[0]
     builder, chunks = Builder("hnsw", storage, memory), _chunks(memory, table)
-    built = builder.built(chunks, BitMap(range(1, 1_025)), GOING_ON)
+    built = builder.built(chunks, BitMap(range(1, 1_025)), _going_on)
     assert built is not None
     assert not isinstance(built.index, faiss.IndexHNSW)
     assert _recall(built.segment(), table, BitMap(range(1, 1_025)) - BitMap(range(201, 901))) == 1
@@ -111,7 +112,25 @@ def test_many_equal_vectors_are_compared_one_by_one(storage: Storage) -> None:
 
 def test_building_stops_when_told() -> None:
     """Nothing is made then."""
-    stop = threading.Event()
-    stop.set()
     memory = Memory(DIM)
-    assert Builder("hnsw", "fp32", memory).built(_chunks(memory, _table(512)), BitMap(range(1, 513)), stop) is None
+    assert (
+        Builder("hnsw", "fp32", memory).built(_chunks(memory, _table(512)), BitMap(range(1, 513)), lambda: True) is None
+    )
+
+
+def test_what_is_sealed_in_haste_finds_what_is_near() -> None:
+    """Beside its vectors, which a graph takes over later without a copy."""
+    memory, table = Memory(DIM), _table(2_048)
+    builder, chunks = Builder("hnsw", "fp32", memory), _chunks(memory, table)
+    live = BitMap(range(1, 2_049))
+    rough = [builder.roughly(chunks[:4], live).segment(), builder.roughly(chunks[4:], live).segment()]
+    assert _recall(rough[0], table[:1_024], BitMap(range(1, 1_025))) > 0.9
+    few = BitMap([200, 300, 1_000])
+    _, found = rough[0].search(_table(3, 4), 5, rough[0].positions(few))
+    assert {*found.ravel().tolist()} == {200, 300, 1_000}
+    built = builder.built(rough, live, _going_on)
+    assert built is not None
+    segment = built.segment()
+    assert not segment.rough
+    assert _recall(segment, table, live) > 0.97
+    assert np.shares_memory(segment.taken(None), chunks[0].taken(None))

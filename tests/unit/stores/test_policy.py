@@ -43,6 +43,16 @@ def test_what_came_after_joins_a_segment_when_it_is_half_as_large() -> None:
     assert _policy().due(_whole(100_000, 11_000), 0, idle=True) == Task(0, 2, 0)
 
 
+def test_buffers_that_pile_up_are_sealed_roughly_and_turned_into_graphs_later() -> None:
+    """A search must not wait for graphs to follow somebody who writes at full speed."""
+    policy = _policy()
+    assert policy.due(_whole(100_000), 8) == Task(1, 1, 8, rough=True)
+    assert policy.due([*_whole(100_000), Size(32_768, 32_768, rough=True)], 8) == Task(1, 2, 8, rough=True)
+    assert policy.due([*_whole(100_000), Size(32_768, 32_768, rough=True)], 1) == Task(1, 2, 1)
+    assert policy.due([*_whole(60_000), Size(32_768, 32_768, rough=True)], 0) == Task(0, 2, 0)
+    assert SealPolicy.of("auto", "sq8", CHUNK).due(_whole(100_000), 8) == Task(1, 1, 8)
+
+
 def test_dead_rows_are_built_out() -> None:
     """A segment of which a third is dead is built anew, alone; before that it is not."""
     assert _policy().due([Size(90_000, 60_001), Size(9_000, 9_000)], 0) is None
@@ -59,13 +69,15 @@ def test_few_segments_and_little_built_twice(bursts: list[int], index: str) -> N
     """Whatever the rhythm of writes: about log3(n) segments, and each row is built over about log3(n) times."""
     policy = _policy(index)
     sizes: list[int] = []
+    rough: list[bool] = []
     full, rows, built = 0, 0, 0
     for burst in bursts:
         full += burst
-        while (task := policy.due(_whole(*sizes), full)) is not None:
+        while (task := policy.due([Size(n, n, r) for n, r in zip(sizes, rough, strict=True)], full)) is not None:
             grown = sum(sizes[task.first : task.stop]) + task.chunks * CHUNK
             built += grown - (sizes[task.first] if task.first < task.stop else 0)
             sizes[task.first : task.stop] = [grown]
+            rough[task.first : task.stop] = [task.rough]
             full -= task.chunks
     rows = sum(sizes) + full * CHUNK
     steps = math.log(max(rows / CHUNK, 3), 3)

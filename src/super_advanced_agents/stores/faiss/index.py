@@ -54,7 +54,7 @@ class Index:
             rows.metadata_between, lambda seqs: {seq: hit.metadata() for seq, hit in rows.hits(seqs).items()}
         )
         self.links = Links()
-        self.view = View((), BitMap(), 0, memory.dim, partial(self._vectors_of, memory.dim))
+        self.view = View((), BitMap(), 0, memory.dim, partial(self._vectors_of, memory.dim, rows.identity))
 
     # -- opening --------------------------------------------------------------------------------------------------
 
@@ -91,9 +91,21 @@ class Index:
         return True
 
     def rebuild(self, memory: Memory) -> None:
-        """Build everything anew from rows whose vectors have been replaced, perhaps by some of another length."""
-        self._memory, self._sealed = memory, []
-        self.load()
+        """Follow rows that were all given other vectors, perhaps of another length, and some of them deleted.
+
+        Searches go on with the view as it was until the new one is whole.
+        """
+        tail = Tail(memory, self._buffer_rows)
+        live = BitMap()
+        waiting = self._rows.vectors_since(0)
+        while page := list(islice(waiting, _LOAD_ROWS)):
+            rows = np.array([seq for seq, _ in page], dtype=np.uint32)
+            tail.append(rows, self._scaled([vector for _, vector in page], memory.dim))
+            live.update(rows)
+        for seq in self.view.live - live:
+            self.links.remove(seq)
+        self._memory, self._sealed, self._tail = memory, [], tail
+        self._show(live, self.view.last_row)
 
     def _scaled(self, stored: Sequence[bytes], dim: int) -> Matrix:
         try:
@@ -102,14 +114,14 @@ class Index:
         except ValueError as exc:
             raise CorruptStoreError("a record's vector is damaged", hint="restore a backup") from exc
 
-    def _vectors_of(self, dim: int, rows: RowNumbers) -> Matrix:
+    def _vectors_of(self, dim: int, identity: str, rows: RowNumbers) -> Matrix:
         """(n, dim) vectors of rows, ascending, as the table has them, scaled as the metric wants.
 
         Raises:
-            _StaleViewError: one of them is gone, or all were replaced by some of another length.
+            _StaleViewError: one of them is gone, or all were given other vectors.
         """
         found = self._rows.vectors(rows.tolist())
-        if len(found) < len(rows) or dim != self._memory.dim:
+        if len(found) < len(rows) or identity != self._rows.identity:
             raise _StaleViewError
         return self._scaled(found, dim) if found else np.empty((0, dim), np.float32)
 
@@ -198,7 +210,7 @@ class Index:
     def sizes(self) -> list[Size]:
         """How large the sealed segments are, oldest first."""
         live = self.view.live
-        return [Size(len(segment.rows), segment.live_count(live)) for segment in self.sealed]
+        return [Size(len(segment.rows), segment.live_count(live), segment.rough) for segment in self.sealed]
 
     def scope_count(self) -> int:
         """How many scopes were ever written to."""
@@ -213,7 +225,8 @@ class Index:
 
     def _show(self, live: BitMap, last_row: int) -> None:
         dim = self._memory.dim
-        self.view = View((*self._sealed, *self._tail.segments()), live, last_row, dim, partial(self._vectors_of, dim))
+        fetch = partial(self._vectors_of, dim, self._rows.identity)
+        self.view = View((*self._sealed, *self._tail.segments()), live, last_row, dim, fetch)
 
 
 def _fill(built: Built, rows: RowNumbers, vectors: Matrix) -> None:

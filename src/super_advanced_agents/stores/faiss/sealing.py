@@ -103,8 +103,9 @@ class Sealer:
         try:
             while not self._stop.is_set():
                 task = self._due() or self._due_when_idle()
-                if task is None or not self._carry_out(task):
+                if task is None:
                     return
+                self._carry_out(task)
         except (ResourceClosedError, StoreError) as exc:
             _log.debug("store.seal_stopped", extra={"reason": type(exc).__name__})  # closed, or it takes no writes
         except Exception:
@@ -121,24 +122,26 @@ class Sealer:
             return self._due()
         return self._due(idle=True)
 
-    def _carry_out(self, task: Task) -> bool:
-        """Whether it was done; not when the store is closing."""
+    def _carry_out(self, task: Task) -> None:
         parts = [*self._index.sealed[task.first : task.stop], *self._index.tail.full[: task.chunks]]
         live = self._index.view.live
         if not any(part.live_count(live) for part in parts):
             self._publish(Publication(partial(self._index.replace, parts, None)))
-            return True
-        built = self._builder.built(parts, live, self._stop)
+            return
+        built = self._builder.roughly(parts, live) if task.rough else self._builder.built(parts, live, self._break_off)
         if built is None:
-            return False
-        entry = None if self._snapshots is None else self._snapshots.written(built)
+            return
+        entry = None if self._snapshots is None or built.rough else self._snapshots.written(built)
         segment = built.segment()
         self._publish(Publication(partial(self._index.replace, parts, segment)))
         self.counters["sealed" if task.chunks else "merged"] += 1
-        _log.info("store.sealed", extra={"rows": len(segment.rows), "parts": len(parts)})
+        _log.info("store.sealed", extra={"rows": len(segment.rows), "parts": len(parts), "rough": task.rough})
         if self._snapshots is not None and entry is not None:
             self._save(self._snapshots, segment, entry)
-        return True
+
+    def _break_off(self) -> bool:
+        """Whether to give a graph up: the store closes, or so many buffers wait that searches feel them."""
+        return self._stop.is_set() or self._policy.in_haste(self._index.tail.full_count)
 
     def _save(self, snapshots: Snapshots, segment: Segment, entry: dict[str, str | None]) -> None:
         try:

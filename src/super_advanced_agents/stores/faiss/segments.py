@@ -24,6 +24,9 @@ LISTS_PROBED = 0.15
 _EXACT_SHARE = 0.1
 """Below this share of a segment's rows, comparing the candidates one by one beats walking the graph past the others."""
 
+_ROUGHLY = 4
+"""So many times k candidates of a rough segment are compared by their own vectors."""
+
 _NO_SCORE = np.float32(-np.inf)
 
 
@@ -38,6 +41,7 @@ class Segment:
         index: an HNSW graph, an inverted file or a plain list of codes; None where the comparison is exact.
         lossy: whether `index` holds shortened vectors; a search then weighs its best candidates again.
         storage: what `index` reads its vectors from, when that is not its own.
+        rough: whether `index` holds shortened vectors beside the block, made in haste.
     """
 
     rows: RowNumbers
@@ -45,6 +49,7 @@ class Segment:
     index: faiss.Index | None = None
     lossy: bool = False
     storage: faiss.Index | None = None
+    rough: bool = False
 
     @property
     def own_block(self) -> Block | None:
@@ -91,12 +96,17 @@ class Segment:
             return np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
         if self.index is None or count < _EXACT_SHARE * len(self.rows) or k > count // 2:
             return self._one_by_one(queries, k, positions)
-        scores, found = self.index.search(queries, k, params=self._parameters(k, positions))
+        wanted = min(_ROUGHLY * k, count) if self.rough else k
+        scores, found = self.index.search(queries, wanted, params=self._parameters(k, positions))
+        if self.rough:
+            assert self.block is not None
+            scores = np.einsum("md,mkd->mk", queries, self.block.vectors[found])  # -1 is overwritten below
         # A filtered walk can end early; k candidates exist, so they are owed.
-        short = np.flatnonzero((found < 0).any(axis=1))
+        short = np.flatnonzero((found[:, :k] < 0).any(axis=1))
         scores, rows = self._numbered(scores, found)
         if len(short):
-            scores[short], rows[short] = self._one_by_one(np.ascontiguousarray(queries[short]), k, positions)
+            exact = self._one_by_one(np.ascontiguousarray(queries[short]), wanted, positions)
+            scores[short], rows[short] = exact
         return scores, rows
 
     def _one_by_one(self, queries: Matrix, k: int, positions: Positions | None) -> tuple[Matrix, NDArray[np.int64]]:
