@@ -12,6 +12,7 @@ from operator import itemgetter
 from super_advanced_agents.stores.faiss.attributes import array_of
 from super_advanced_agents.stores.faiss.rows import Scope
 from super_advanced_agents.stores.faiss.state import State
+from super_advanced_agents.stores.faiss.tally import Tally
 from super_advanced_agents.stores.filters import Filter
 from super_advanced_agents.types import JSONValue, Record
 
@@ -21,6 +22,7 @@ class Reading:
 
     def __init__(self, state: State) -> None:
         self._state = state
+        self.searched = Tally()
 
     def get(self, uids: Sequence[str], scope: Scope | None) -> list[Record]:
         """The records of these names, in their order."""
@@ -68,11 +70,23 @@ class Reading:
     def stats(self) -> dict[str, JSONValue]:
         """Sizes now, and what was done since opening."""
         with self._state.ready():
+            rows, index = self._state.rows, self._state.index
+            view = index.view
+            oldest, newest = rows.times_written()
+            searched = self.searched.counts()
             return {
-                "records": len(self._state.candidates(self._state.index.view, None, None)),
-                "namespaces": self._state.index.scope_count(),
-                "segments": len(self._state.index.sealed),
-                "tail_rows": len(self._state.index.tail),
-                "size_bytes": self._state.rows.size_bytes(),
+                "records": len(self._state.candidates(view, None, None)),
+                "rows": len(view.live),
+                "expired": len(index.expired(time.time()) & view.live),
+                "namespaces": index.scope_count(),
+                "models": {**rows.models()},
+                "segments": len(index.sealed),
+                "tail_rows": len(index.tail),
+                "size_bytes": rows.size_bytes(),
+                "log_bytes": rows.log_bytes(),
+                "oldest_write_at": oldest,
+                "newest_write_at": newest,
                 **self._state.counters,
+                "searches": sum(searched.values()),
+                "searches_by_mode": {**searched},
             }

@@ -133,6 +133,20 @@ class RowReader:
         [value] = next(self._read("SELECT value FROM settings WHERE name = ?", (name,)), (None,))
         return value
 
+    def times_written(self) -> tuple[float | None, float | None]:
+        """When the first and the last of the rows that are there were written; None when there is none."""
+        query = "SELECT (SELECT updated_at FROM records ORDER BY seq LIMIT 1)"
+        query += ", (SELECT updated_at FROM records ORDER BY seq DESC LIMIT 1)"
+        [(oldest, newest)] = self._read(query)
+        return oldest, newest
+
+    def log_bytes(self) -> int:
+        """The size of the write-ahead log."""
+        try:
+            return 0 if self._log is None else self._log.stat().st_size
+        except FileNotFoundError:
+            return 0
+
     def size_bytes(self) -> int:
         """The size of the database, its write-ahead log not counted."""
         [(size_bytes,)] = self._read("SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()")

@@ -160,6 +160,7 @@ class FAISSVectorStore(WriteOperations):
         if not len(queries):
             return []
         await self._check_model(search, model_id)
+        self._reading.searched.add("vector")
         return await (self._searcher.run_here if driven_by_thread() else self._searcher.submit)(search)
 
     async def asearch_hybrid(
@@ -181,6 +182,7 @@ class FAISSVectorStore(WriteOperations):
         )
         text = checked_text(query_text, "query_text", max_bytes=self._limits.text_bytes)
         await self._check_model(search, model_id)
+        self._reading.searched.add("hybrid")
         [matches] = await self._searcher.submit(
             replace(search, text=text, weights=checked_weights(weights), explain=explain)
         )
@@ -193,6 +195,7 @@ class FAISSVectorStore(WriteOperations):
         self._check_open()
         search = self._intake.search(np.empty((0, self._dim), np.float32), top_k, where, namespace, True)
         text = checked_text(query_text, "query_text", max_bytes=self._limits.text_bytes)
+        self._reading.searched.add("keyword")
         [matches] = await self._searcher.submit(replace(search, text=text))
         return matches
 
@@ -213,6 +216,7 @@ class FAISSVectorStore(WriteOperations):
             self._intake.queries([query_vector], "query_vector"), top_k, where, namespace, True
         )
         await self._check_model(search, model_id)
+        self._reading.searched.add("predicate")
         return await self._readers.submit(partial(self._searching.search_with_predicate, search, filter_fn))
 
     async def _check_model(self, search: Search, model_id: str | None) -> None:
@@ -252,7 +256,14 @@ class FAISSVectorStore(WriteOperations):
         return await self._readers.submit(partial(self._reading.scan, scope, tree, start, limit))
 
     async def astats(self) -> dict[str, JSONValue]:
-        """Counters and sizes: records, namespaces, segments, tail, bytes on disk, and what was done since opening."""
+        """Counters and sizes, cheap enough to be asked for every second.
+
+        What is there: `records`, `rows` (with those that have expired and are not deleted yet, which are `expired`),
+        `namespaces`, `models` (of how many namespaces each embedding model made the vectors), `segments`, `tail_rows`,
+        `size_bytes` and `log_bytes` on disk, `oldest_write_at` and `newest_write_at` (of the rows that are there,
+        seconds since the epoch). What was done since opening: `commits`, `added`, `replaced` of them, `updated`,
+        `deduplicated` (not added), `deleted`, `swept`, `searches` and `searches_by_mode`.
+        """
         self._check_open()
         stats: dict[str, JSONValue] = {
             "engine": "faiss",

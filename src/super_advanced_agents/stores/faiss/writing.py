@@ -43,7 +43,7 @@ class Writing:
 
     def __init__(self, state: State) -> None:
         self._state = state
-        self._state.counters.update(dict.fromkeys(("deduplicated", "swept"), 0))
+        self._state.counters.update(dict.fromkeys(("replaced", "updated", "deduplicated", "swept"), 0))
         self._sweeping = Sweeping(state.rows, state.index)
         self._failure: tuple[str, str] | None = None
 
@@ -132,9 +132,15 @@ class Writing:
                 raise AssertionError(write)
 
     def _add(self, addition: Addition, done: _Done) -> int:
+        before = len(done.change.removed)
+        n = self._insert(addition, done)
+        done.counted["added"] += n
+        done.counted["replaced"] += len(done.change.removed) - before
+        return n
+
+    def _insert(self, addition: Addition, done: _Done) -> int:
         kept = self._state.rows.add(addition, done.change)
         done.vectors.append(addition.scaled if len(kept) == len(addition.uids) else addition.scaled[kept])
-        done.counted["added"] += len(kept)
         return len(kept)
 
     def _update(self, update: Update, done: _Done) -> bool:
@@ -143,7 +149,8 @@ class Writing:
             return False
         addition = update.applied_to(record)
         self._state.rows.check_model(addition)
-        self._add(addition, done)
+        self._insert(addition, done)
+        done.counted["updated"] += 1
         return True
 
     def _sweep(self) -> Step:
