@@ -85,6 +85,7 @@ def test_the_tail_scores_as_the_index_on_disk_does(tmp_path):
     index = WordIndex(tmp_path)
     index.add(entries)
     index.commit()
+    index.show()
     tail = WordTail()
     for entry in entries:
         tail.put(entry.row, entry)

@@ -7,17 +7,20 @@ an index on disk, which is kept between openings of the store.
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import sqlite3
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
+from super_advanced_agents._runtime.tickets import Ticket, in_thread
 from super_advanced_agents.stores.faiss.attributes import array_of, bitmap
 from super_advanced_agents.stores.faiss.kept_words import Kept, KeptWords, Table, stamp
 from super_advanced_agents.stores.faiss.links import Links
@@ -31,11 +34,13 @@ from super_advanced_agents.telemetry import get_logger
 _log = get_logger("store")
 
 TAIL_ROWS = 512
-"""Rows weighed in memory before they go to disk together."""
+"""So many rows are weighed in memory before they go to disk together, in the background."""
+_MOST_TAIL_ROWS = 4 * TAIL_ROWS
+"""So many while the disk is slow; then searches wait for it."""
 _WORTH_A_COMMIT = 64
 """When the store is closed, so many rows in memory cost the next opening less than a commit costs this one."""
 _WORTH_KEEPING = 5_000
-"""So many rows indexed at once are kept at once: a process that is killed loses no more work than that."""
+"""So many rows indexed at once are kept at once, so that a process that is killed later does not lose that work."""
 _MAX_WORDS = 48
 _FEW = 512
 """Up to this many candidates are named in the query; beyond, hits are looked up among them."""
@@ -51,6 +56,31 @@ Boosts = dict[tuple[str, str], float]
 """(field, word) -> what it counts."""
 
 _NOTHING: Ranking = (np.empty(0, np.uint32), np.empty(0, np.float32))
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class _Move:
+    """Entries on their way to the index on disk.
+
+    Attributes:
+        fresh: the rows to be added.
+        stale: the rows to be removed first.
+        overtaken: rows that changed again meanwhile, and stay in the tail.
+        ticket: the work in the background; None when it is carried out on the spot.
+    """
+
+    index: WordIndex
+    fresh: BitMap
+    stale: BitMap
+    entries: Callable[[], Iterator[tuple[int, Entry | None]]]
+    overtaken: BitMap = dataclasses.field(default_factory=BitMap)
+    ticket: Ticket[None] | None = None
+
+    def carry_out(self) -> None:
+        """Write it down; searches see it when it is taken over."""
+        self.index.remove(array_of(self.stale).tolist())
+        self.index.add(entry for _, entry in self.entries() if entry is not None)
+        self.index.commit()
 
 
 class Keywords:
@@ -73,6 +103,7 @@ class Keywords:
         self._indexed = BitMap()  # what went to disk, rows without a text too
         self._made_from = np.zeros((3, 0), np.uint32)  # of each of these rows: its neighbours then, its text's stamp
         self._unkept = 0
+        self._move: _Move | None = None
         self._followed: View | None = None
 
     def search(self, view: View, texts: Sequence[str], scope: int | None, candidates: BitMap, k: int) -> list[Ranking]:
@@ -186,12 +217,18 @@ class Keywords:
         changed = ((view.live - self._indexed - self._tail.rows) | touched) & view.live
         for row in self._tail.rows - view.live:
             self._tail.drop(row)
-        waiting = len(self._tail.rows | changed) + len(self._indexed - view.live)
-        if waiting > TAIL_ROWS:
-            self._to_disk(view, changed)
+        self._finish(wait=False)
+        if len(changed) > TAIL_ROWS or len(self._tail.rows | changed) > _MOST_TAIL_ROWS:
+            self._finish(wait=True)
+            self._carry_out(self._planned(view, changed))
         else:
             for row, entry in self._entries(array_of(changed)):
                 self._tail.put(row, entry)
+            if self._move is not None:
+                self._move.overtaken |= changed
+            elif len(self._tail.rows) + len(self._indexed - view.live) > TAIL_ROWS:
+                self._move = self._planned(view, BitMap())
+                self._move.ticket = in_thread(self._move.carry_out, name="store words")
         self._followed = view
 
     def _open(self, view: View) -> BitMap:
@@ -223,21 +260,36 @@ class Keywords:
         texts = self._rows.texts(common[0].tolist())
         return all(row not in texts or stamp(texts[row][1]) == told for row, _, _, told in common.T.tolist())
 
-    def _to_disk(self, view: View, changed: BitMap) -> None:
-        """Move the tail and what has changed to the index on disk, and drop from it what has gone."""
-        fresh = (self._tail.rows | changed) & view.live
-        stale = (self._indexed - view.live) | (self._indexed & fresh)
+    def _planned(self, view: View, changed: BitMap) -> _Move:
+        """What is to be done so that the index on disk has the tail and what has changed, and nothing that has gone."""
         if self._index is None:
             # On disk a commit takes 5 to 8 ms; the library's own directory in memory takes 29 to 87 ms.
             self._index = WordIndex(self._make_home() if self._on_disk else None)
-        self._index.remove(array_of(stale).tolist())
-        self._index.add(entry for _, entry in self._entries(array_of(fresh), noted=True) if entry is not None)
-        self._index.commit()
-        self._tail = WordTail()
-        self._indexed = view.live
-        self._unkept += len(fresh) + len(stale)
+        fresh = (self._tail.rows | changed) & view.live
+        stale = (self._indexed - view.live) | (self._indexed & fresh)
+        return _Move(self._index, fresh, stale, partial(self._entries, array_of(fresh), noted=True))
+
+    def _carry_out(self, move: _Move) -> None:
+        move.carry_out()
+        self._take_over(move)
         if self._unkept >= _WORTH_KEEPING:
             self._keep()
+
+    def _finish(self, *, wait: bool) -> None:
+        """Take over what was moved in the background, if it is done or is to be waited for."""
+        move = self._move
+        if move is None or move.ticket is None or not (wait or move.ticket.settled):
+            return
+        self._move = None
+        move.ticket.wait()
+        self._take_over(move)
+
+    def _take_over(self, move: _Move) -> None:
+        move.index.show()
+        for row in move.fresh - move.overtaken:
+            self._tail.drop(row)
+        self._indexed = (self._indexed - move.stale) | move.fresh
+        self._unkept += len(move.fresh) + len(move.stale)
 
     def _entries(self, rows: NDArray[np.uint32], *, noted: bool = False) -> Iterator[tuple[int, Entry | None]]:
         """Each of these rows with its words; without, if it has no text or was deleted meanwhile."""
@@ -271,8 +323,9 @@ class Keywords:
     def _put_away(self, view: View) -> None:
         if self._kept is None:
             return
+        self._finish(wait=True)
         if len(self._tail.rows) >= _WORTH_A_COMMIT or (self._unkept and self._tail.rows):
-            self._to_disk(view, BitMap())
+            self._carry_out(self._planned(view, BitMap()))
         if self._unkept:
             self._keep()
 
@@ -299,6 +352,10 @@ class Keywords:
             home.cleanup()
 
     def _discard(self) -> None:
+        try:
+            self._finish(wait=True)
+        except (ValueError, OSError, sqlite3.Error):
+            _log.debug("store.words_move_failed")  # nothing of it is kept
         if self._index is not None:
             self._index.close()
         self._leave_home()

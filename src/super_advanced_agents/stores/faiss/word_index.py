@@ -18,7 +18,7 @@ _HEAP_BYTES = 32 * 1024 * 1024
 
 
 class WordIndex:
-    """One index of the library, opened where there is one, else made. Used by one thread at a time.
+    """One index of the library, opened where there is one, else made; one thread writes, another searches.
 
     Attributes:
         count: how many entries it holds.
@@ -48,20 +48,23 @@ class WordIndex:
         self.averages = dict.fromkeys(FIELDS, 1.0) if averages is None else dict(averages)
 
     def add(self, entries: Iterable[Entry]) -> None:
-        """Add entries; searches see them after `commit`."""
+        """Add entries; they count after `commit`."""
         writer = self._writing()
         for entry in entries:
             writer.add_document(tantivy.Document.from_dict(entry._asdict(), self._schema))
             self._sample = entry
 
     def remove(self, rows: Sequence[int]) -> None:
-        """Remove what is there of these rows; searches see it after `commit`."""
+        """Remove what is there of these rows; it counts after `commit`."""
         if rows:  # by query: deleting by term misses unsigned fields without a word
             self._writing().delete_documents_by_query(Query.term_set_query(self._schema, "row", list(rows)))
 
     def commit(self) -> None:
-        """Show searches what was added and removed."""
+        """Write down what was added and removed; from any thread, searches go on beside it."""
         self._writing().commit()
+
+    def show(self) -> None:
+        """Let searches see what was committed."""
         self._index.reload()
         self._searcher = self._index.searcher()
         self.count = self._searcher.num_docs
