@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import get_args
 
 import numpy as np
@@ -16,12 +14,10 @@ from numpy.typing import ArrayLike
 
 from super_advanced_agents._runtime.batcher import MicroBatcher, Workers
 from super_advanced_agents._runtime.tickets import driven_by_thread
-from super_advanced_agents._runtime.twins import blocking
 from super_advanced_agents.config import Limits, checked_text
 from super_advanced_agents.errors import ConfigurationError, InvalidInputError
 from super_advanced_agents.stores.base import FilterFn
 from super_advanced_agents.stores.faiss.arena import Memory
-from super_advanced_agents.stores.faiss.backup import Backup, OnCopied, back_up_rows
 from super_advanced_agents.stores.faiss.building import Builder, IndexKind, Storage
 from super_advanced_agents.stores.faiss.folder import StoreFolder
 from super_advanced_agents.stores.faiss.index import Index
@@ -36,6 +32,7 @@ from super_advanced_agents.stores.faiss.searching import Searching
 from super_advanced_agents.stores.faiss.snapshot import Snapshots
 from super_advanced_agents.stores.faiss.state import State
 from super_advanced_agents.stores.faiss.sweeping import Sweeper
+from super_advanced_agents.stores.faiss.upkeep import UpkeepOperations
 from super_advanced_agents.stores.faiss.write_operations import WriteOperations, write_cost
 from super_advanced_agents.stores.faiss.writing import Writing
 from super_advanced_agents.stores.validation import checked_model_id, checked_predicate, checked_uid, checked_weights
@@ -43,13 +40,13 @@ from super_advanced_agents.types import JSONValue, Match, Record, Weights, Where
 
 _COMMIT_RECORDS = 4_000
 _SEARCHES_TOGETHER = 256
-_WORDS_COST = 16
+_WORD_SEARCHES_TOGETHER = 16
 """A search by words shares less work than one by vector: smaller batches let its callers go on embedding meanwhile."""
 _MAX_QUEUED_READS = 8_192
 _MAX_QUEUED_BATCHES = 64
 
 
-class FAISSVectorStore(WriteOperations):
+class FAISSVectorStore(WriteOperations, UpkeepOperations):
     """Vectors and their metadata in one process: rows in SQLite are the truth, FAISS indexes are derived from them.
 
     Args:
@@ -115,8 +112,7 @@ class FAISSVectorStore(WriteOperations):
         self._index = Index(self._rows, memory, unit=unit, buffer_rows=buffer_rows, seals=policy.begin is not None)
         shape: dict[str, str | int] = {"dim": dim, "kind": "ivf" if index == "ivf" else "hnsw", "storage": storage}
         snapshots = None if folder is None or index == "flat" else Snapshots(folder, self._rows, shape)
-        builder = Builder(index, storage, memory)
-        self._sealer = Sealer(self._index, policy, builder, snapshots, publish=self._publish)
+        self._sealer = Sealer(self._index, policy, Builder(index, storage, memory), snapshots, publish=self._publish)
         self._keywords = Keywords(self._rows, self._index.links, folder)
         state = State(self._rows, self._index, self._keywords, self._load)
         self._reading = Reading(state)
@@ -127,7 +123,12 @@ class FAISSVectorStore(WriteOperations):
         )  # fmt: skip
         self._searcher: MicroBatcher[Search, list[list[Match]]] = MicroBatcher(
             self._searching.search, name="store searcher", cost=_search_cost,
-            max_batch_cost=_SEARCHES_TOGETHER, max_queue_cost=_WORDS_COST * _MAX_QUEUED_READS,
+            max_batch_cost=_SEARCHES_TOGETHER, max_queue_cost=_MAX_QUEUED_READS,
+        )  # fmt: skip
+        # Apart, so that no search by vector waits for one that has to index words first.
+        self._word_searcher: MicroBatcher[Search, list[list[Match]]] = MicroBatcher(
+            self._searching.search, name="store searcher", max_batch_cost=_WORD_SEARCHES_TOGETHER,
+            max_queue_cost=_MAX_QUEUED_READS,
         )  # fmt: skip
         self._sweeper = Sweeper(self._index, self._writer.submit)
         self._readers = Workers(name="store reader", threads=2, max_queue=_MAX_QUEUED_READS)
@@ -183,7 +184,7 @@ class FAISSVectorStore(WriteOperations):
         text = checked_text(query_text, "query_text", max_bytes=self._limits.text_bytes)
         await self._check_model(search, model_id)
         self._reading.searched.add("hybrid")
-        [matches] = await self._searcher.submit(
+        [matches] = await self._word_searcher.submit(
             replace(search, text=text, weights=checked_weights(weights), explain=explain)
         )
         return matches
@@ -196,7 +197,7 @@ class FAISSVectorStore(WriteOperations):
         search = self._intake.search(np.empty((0, self._dim), np.float32), top_k, where, namespace, True)
         text = checked_text(query_text, "query_text", max_bytes=self._limits.text_bytes)
         self._reading.searched.add("keyword")
-        [matches] = await self._searcher.submit(replace(search, text=text))
+        [matches] = await self._word_searcher.submit(replace(search, text=text))
         return matches
 
     async def asearch_with_filter(
@@ -258,7 +259,7 @@ class FAISSVectorStore(WriteOperations):
     async def astats(self) -> dict[str, JSONValue]:
         """Counters and sizes, cheap enough to be asked for every second.
 
-        What is there: `records`, `rows` (with those that have expired and are not deleted yet, which are `expired`),
+        Whether segments are built now (`sealing`). What is there: `records`, `rows` (with those that have expired and are not deleted yet, which are `expired`),
         `namespaces`, `models` (of how many namespaces each embedding model made the vectors), `segments`, `tail_rows`,
         `size_bytes` and `log_bytes` on disk, `oldest_write_at` and `newest_write_at` (of the rows that are there,
         seconds since the epoch). What was done since opening: `commits`, `added`, `replaced` of them, `updated`,
@@ -271,35 +272,9 @@ class FAISSVectorStore(WriteOperations):
             "metric": self._metric,
             "index": self._index_kind,
             "path": None if self._folder is None else str(self._folder.path),
+            "sealing": self._sealer.busy,
         }
         return {**stats, **await self._readers.submit(self._reading.stats)}
-
-    async def abackup(self, path: str | os.PathLike[str], *, on_copied: OnCopied | None = None) -> Backup:
-        """Copy the store as it is now into a folder that can be opened as one, while reads and writes go on.
-
-        Args:
-            path: a folder that does not exist yet, or is empty; it appears under its name when it is whole.
-            on_copied: told how many bytes of how many are copied, from a worker thread.
-
-        Returns:
-            What was written; every write acknowledged before the call is in it.
-
-        Raises:
-            StoreError: the folder is not empty or cannot be written.
-
-        Cancelled, or when the store is closed meanwhile, it is given up and leaves nothing behind.
-        """
-        self._check_open()
-        ended = threading.Event()
-        work = partial(
-            back_up_rows, self._rows, Path(path), on_copied=on_copied, stopped=lambda: ended.is_set() or self._closed
-        )
-        try:
-            return await self._readers.submit(work)
-        finally:
-            ended.set()
-
-    backup = blocking(abackup)
 
     def _load(self) -> None:
         self._sealer.load()
@@ -317,6 +292,7 @@ class FAISSVectorStore(WriteOperations):
             stack.callback(self._rows.close)
             stack.callback(self._keywords.close)
             stack.callback(self._readers.close)
+            stack.callback(self._word_searcher.close)
             stack.callback(self._searcher.close)
             stack.callback(self._writer.close)
             stack.callback(self._sealer.close)
@@ -325,4 +301,4 @@ class FAISSVectorStore(WriteOperations):
 
 
 def _search_cost(search: Search) -> int:
-    return len(search.queries) if search.text is None else _WORDS_COST
+    return len(search.queries)
