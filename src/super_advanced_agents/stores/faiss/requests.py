@@ -37,13 +37,26 @@ class Sweep:
 
 
 @dataclass(frozen=True, slots=True)
+class Upkeep:
+    """Something else done to the tables, in a transaction of its own.
+
+    Attributes:
+        carry_out: inside it; its result is that of the request.
+        follow: after its commit, while nothing else can be read or written between the two.
+    """
+
+    carry_out: Callable[[], object]
+    follow: Callable[[], None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Publication:
     """Not a write: a change of the view that must happen between writes."""
 
     carry_out: Callable[[], None]
 
 
-Write: TypeAlias = Addition | Put | Update | Removal | Sweep | Publication
+Write: TypeAlias = Addition | Put | Update | Removal | Sweep | Upkeep | Publication
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,10 @@ from typing import TypeVar
 import numpy as np
 from pyroaring import BitMap
 
-from super_advanced_agents.errors import InvalidInputError, ModelMismatchError, StoreError
+from super_advanced_agents.errors import DimensionMismatchError, InvalidInputError, ModelMismatchError, StoreError
 from super_advanced_agents.stores.faiss import schema
 from super_advanced_agents.stores.faiss.attributes import array_of
-from super_advanced_agents.stores.faiss.requests import Publication, Put, Removal, Sweep, Write
+from super_advanced_agents.stores.faiss.requests import Publication, Put, Removal, Sweep, Upkeep, Write
 from super_advanced_agents.stores.faiss.rows import Addition, Change
 from super_advanced_agents.stores.faiss.state import State
 from super_advanced_agents.stores.faiss.sweeping import Step, Sweeping
@@ -59,10 +59,18 @@ class Writing:
             together = [write for _, write in group]
             try:
                 with self._state.ready():
-                    results.extend(self._write_together(together))
+                    results.extend(self._write_fitting(together))
             except Exception as exc:
                 results.extend([exc] * len(together))
         return results
+
+    def _write_fitting(self, writes: list[Write]) -> list[object]:
+        """Leave out what was checked before the store's vectors were given another length."""
+        dim = self._state.index.view.dim
+        refused = [_refusal(write, dim) for write in writes]
+        fitting = [write for write, error in zip(writes, refused, strict=True) if error is None]
+        done = iter(self._write_together(fitting) if fitting else ())
+        return [next(done) if error is None else error for error in refused]
 
     def _write_together(self, writes: list[Write]) -> list[object]:
         if isinstance(writes[0], Publication):
@@ -73,6 +81,8 @@ class Writing:
         self._check_writable()
         if isinstance(writes[0], Sweep):
             return [self._sweep() for _ in writes]
+        if isinstance(writes[0], Upkeep):
+            return [self._in_step(writes[0].carry_out, writes[0].follow)]
         # Outside the transaction: it takes the lock of the filters, whose holder may wait for the rows.
         filtered = [self._filtered(write) for write in writes]
         return self._commit(
@@ -82,23 +92,33 @@ class Writing:
     def _commit(self, carry_out: Callable[[_Done], Result]) -> Result:
         """Do something in one transaction, and let the index follow what it did."""
         done = _Done()
+
+        def follow() -> None:
+            self._state.index.apply(done.change, done.vectors)
+            self._arrange(done.change)
+
+        results = self._in_step(lambda: carry_out(done), follow)
+        self._state.counters["commits"] += 1
+        for name, n in done.counted.items():
+            self._state.counters[name] += n
+        return results
+
+    def _in_step(self, carry_out: Callable[[], Result], follow: Callable[[], None] | None) -> Result:
+        """Commit one transaction, then let what is in memory follow; nobody looks at one without the other."""
         with self._state.moving:
             try:
                 with self._state.rows.transaction():
-                    results = carry_out(done)
+                    results = carry_out()
             except sqlite3.Error as exc:
                 self._stop_writing_if_lost(exc)
                 raise
             try:
-                self._state.index.apply(done.change, done.vectors)
-                self._arrange(done.change)
+                if follow is not None:
+                    follow()
             except BaseException as exc:
                 # The rows are committed but the view lacks them: what is read from now on could be wrong.
                 self._failure = ("the index could not follow a write", "open the store again")
                 raise StoreError("the index could not follow a write", hint="open the store again") from exc
-        self._state.counters["commits"] += 1
-        for name, n in done.counted.items():
-            self._state.counters[name] += n
         return results
 
     def _outcome(self, write: Write, filtered: BitMap | None, done: _Done) -> object:
@@ -212,7 +232,26 @@ def _transaction_key(numbered: tuple[int, Write]) -> tuple[str, int]:
             return ("publication", 0)
         case Sweep():
             return ("sweep", 0)
+        case Upkeep():
+            return ("upkeep", position)
         case Removal(tree=None, uids=list()) | Addition() | Put() | Update():
             return ("rows", 0)
         case _:
             return ("filter", position)
+
+
+def _refusal(write: Write, dim: int) -> DimensionMismatchError | None:
+    match write:
+        case Addition():
+            lengths = {write.vectors.shape[1]}
+        case Put():
+            lengths = {addition.vectors.shape[1] for addition in write.additions}
+        case Update() if write.vector is not None:
+            lengths = {write.vector.shape[1]}
+        case _:
+            return None
+    if lengths <= {dim}:
+        return None
+    return DimensionMismatchError(
+        f"vectors has {min(lengths - {dim})} numbers a vector, the store holds {dim}", field="vectors"
+    )

@@ -1,8 +1,8 @@
 """Records of any store as files, with their vectors, and back into any store; docs/export-format.md has the formats."""
 
+from super_advanced_agents.stores.embedder import Embedder
 from super_advanced_agents.stores.transfer.exporting import aexport_records, export_records
 from super_advanced_agents.stores.transfer.importing import (
-    Embedder,
     Imported,
     Trouble,
     aimport_records,

@@ -5,19 +5,20 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, Protocol, TypeAlias
+from typing import IO, TypeAlias
 
 from super_advanced_agents._runtime.tickets import in_thread
 from super_advanced_agents._runtime.twins import run_sync
 from super_advanced_agents.errors import DimensionMismatchError, InvalidInputError, ModelMismatchError
 from super_advanced_agents.stores.base import VectorStore
+from super_advanced_agents.stores.embedder import Embedder
 from super_advanced_agents.stores.transfer.jsonl import JsonlReader
 from super_advanced_agents.stores.transfer.layout import Entry, Header, sniff
 from super_advanced_agents.stores.transfer.parquet import ParquetReader
-from super_advanced_agents.types import Matrix, Record
+from super_advanced_agents.types import Record
 
 _KEPT_TROUBLES = 1_000
 _INDEX = re.compile(r"^\w+\[(\d+)\]")
@@ -26,17 +27,6 @@ _REEMBED = "embed its texts again with the model at hand: saa import --reembed, 
 
 Source: TypeAlias = "str | os.PathLike[str] | IO[bytes] | JsonlReader | ParquetReader"
 """A file that `export_records` wrote, an open one of JSON lines (which stays open), or what `open_export` gave."""
-
-
-class Embedder(Protocol):
-    """What turns texts into vectors; an `EmbeddingPipeline` is one."""
-
-    @property
-    def model_id(self) -> str:
-        """What makes the vectors."""
-
-    async def aembed_batch(self, texts: Sequence[str]) -> Matrix:
-        """The vectors (n, dim) of n texts."""
 
 
 @dataclass(frozen=True, slots=True)
