@@ -259,8 +259,9 @@ class FAISSVectorStore(WriteOperations, UpkeepOperations):
     async def astats(self) -> dict[str, JSONValue]:
         """Counters and sizes, cheap enough to be asked for every second.
 
-        Whether segments are built now (`sealing`). What is there: `records`, `rows` (with those that have expired and are not deleted yet, which are `expired`),
-        `namespaces`, `models` (of how many namespaces each embedding model made the vectors), `segments`, `tail_rows`,
+        What is there: `records`, `rows` (with those that have expired and are not deleted yet, which are `expired`),
+        `sealing` (whether segments are being built), `namespaces`, `models` (of how many namespaces
+        each embedding model made the vectors), `segments`, `tail_rows`,
         `size_bytes` and `log_bytes` on disk, `oldest_write_at` and `newest_write_at` (of the rows that are there,
         seconds since the epoch). What was done since opening: `commits`, `added`, `replaced` of them, `updated`,
         `deduplicated` (not added), `deleted`, `swept`, `searches` and `searches_by_mode`.
