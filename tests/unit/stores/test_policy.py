@@ -47,7 +47,7 @@ def test_buffers_that_pile_up_are_sealed_roughly_and_turned_into_graphs_later() 
     """A search must not wait for graphs to follow somebody who writes at full speed."""
     policy = _policy()
     assert policy.due(_whole(100_000), 8) == Task(1, 1, 8, rough=True)
-    assert policy.due([*_whole(100_000), Size(32_768, 32_768, rough=True)], 8) == Task(1, 2, 8, rough=True)
+    assert policy.due([*_whole(100_000), Size(32_768, 32_768, rough=True)], 8) == Task(2, 2, 8, rough=True)
     assert policy.due([*_whole(100_000), Size(32_768, 32_768, rough=True)], 1) == Task(1, 2, 1)
     assert policy.due([*_whole(60_000), Size(32_768, 32_768, rough=True)], 0) == Task(0, 2, 0)
     assert SealPolicy.of("auto", "sq8", CHUNK).due(_whole(100_000), 8) == Task(1, 1, 8)

@@ -28,7 +28,7 @@ DEAD_SHARE = 0.25
 """Beyond this share of dead rows a segment is built anew from the live ones."""
 
 _STEP = 256
-"""Vectors added between two looks at whether to stop: a close waits for one step, about 0.1 s."""
+"""Vectors linked between two looks at whether to stop: a close waits for one step, about 0.1 s."""
 _PAGE = 4_096
 _RUN = 64
 _TRAINED_ON = 20_000
@@ -255,10 +255,11 @@ def _take_over(graph: faiss.IndexHNSWSQ, first: Segment) -> None:
 
 def _add(index: faiss.Index, parts: _Parts, stop: Callable[[], bool]) -> None:
     """Add what is not in yet, stopping soon when told to."""
-    for start in range(index.ntotal, len(parts), _STEP):
+    step = _STEP if isinstance(index, faiss.IndexHNSW) else _PAGE
+    for start in range(index.ntotal, len(parts), step):
         if stop():
             raise _StoppedError
-        index.add(parts.vectors(start, min(start + _STEP, len(parts))))
+        index.add(parts.vectors(start, min(start + step, len(parts))))
 
 
 def _borrowed(vectors: Matrix) -> faiss.IndexFlatIP:

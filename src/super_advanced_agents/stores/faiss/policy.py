@@ -12,7 +12,6 @@ _SHARE_WHEN_IDLE = 0.1
 _DEAD_SHARE = 1 / 3
 _HASTE = 4
 """More full buffers than these are sealed roughly: while somebody writes at full speed, graphs cannot follow."""
-_ROUGH_ROWS = 1 << 17
 _LARGEST_ROWS = 1 << 20
 """Segments do not grow beyond this: two graphs of a million rows are searched as fast as one can be rebuilt."""
 
@@ -76,10 +75,7 @@ class SealPolicy:
         whole = sum(not size.rough for size in sizes)
         chunks = min(full_buffers, self.most) if full_buffers >= (1 if sizes else self.begin) else 0
         if self.in_haste(full_buffers):
-            first = _first(
-                sizes, range(whole, len(sizes)), chunks * self.buffer_rows, share=_SHARE, largest=_ROUGH_ROWS
-            )
-            return Task(first, len(sizes), chunks, rough=True)
+            return Task(len(sizes), len(sizes), min(full_buffers, 2 * self.most), rough=True)
         share = _SHARE_WHEN_IDLE if idle else _SHARE
         stop, behind = whole, 0
         while stop < len(sizes) and (stop == whole or behind + sizes[stop].rows <= self.most * self.buffer_rows):
