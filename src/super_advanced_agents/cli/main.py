@@ -10,6 +10,7 @@ from super_advanced_agents.cli.commands.checkup import doctor
 from super_advanced_agents.cli.commands.finding import ask, search
 from super_advanced_agents.cli.commands.memories import add, forget, list_
 from super_advanced_agents.cli.commands.models import pull
+from super_advanced_agents.cli.commands.reembedding import reembed
 from super_advanced_agents.cli.commands.saving import backup, restore
 from super_advanced_agents.cli.commands.serving import serve
 from super_advanced_agents.cli.commands.transfer import export, import_
@@ -52,6 +53,7 @@ for _name, _command in (
     ("export", export),
     ("backup", backup),
     ("restore", restore),
+    ("reembed", reembed),
     ("serve", serve),
     ("doctor", doctor),
 ):

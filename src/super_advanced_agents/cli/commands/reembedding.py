@@ -1,0 +1,68 @@
+"""`saa reembed`: the same memories, with the vectors of another model."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from super_advanced_agents.cli.options import DATA_DIR, AsJson, DataDir, ModelsDir
+from super_advanced_agents.cli.output import INTERRUPTED, emit, note, reported, say
+from super_advanced_agents.cli.session import bar, opened_embedder, opened_store
+
+
+@reported
+def reembed(
+    *,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", envvar="SAA_EMBEDDING_MODEL", help="A known embedding model, or a folder with one."),
+    ] = None,
+    precision: Annotated[
+        Literal["int8", "fp32"] | None,
+        typer.Option("--precision", envvar="SAA_EMBEDDING_PRECISION", help="Of a known model."),
+    ] = None,
+    drop_bare: Annotated[
+        bool, typer.Option("--drop-bare", help="Delete records without text, for which nothing can be embedded.")
+    ] = False,
+    data_dir: DataDir = DATA_DIR,
+    models_dir: ModelsDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Embed every memory anew with another model, and switch to its vectors in one step.
+
+    Broken off, the same command goes on where it was; until the switch the store is as it was.
+    """
+    with (
+        opened_store(data_dir) as store,
+        opened_embedder(models_dir, model=model, precision=precision) as embedder,
+        bar(unit="memories") as progress,
+    ):
+        task = progress.add_task("embedding", total=None) if progress else None
+
+        def on_progress(done: int, total: int) -> None:
+            if progress is not None and task is not None:
+                progress.update(task, completed=done, total=total)
+
+        try:
+            done = store.reembed(embedder, drop_bare=drop_bare, on_progress=on_progress)
+        except KeyboardInterrupt:
+            note("Interrupted; the store is as it was. The same command again goes on from here.")
+            raise typer.Exit(INTERRUPTED) from None
+    if as_json:
+        emit(
+            {
+                "records": done.records,
+                "embedded": done.embedded,
+                "dropped": done.dropped,
+                "model_id": done.model_id,
+                "dim": done.dim,
+            }
+        )
+        return
+    dropped = f", {done.dropped} without text were deleted" if done.dropped else ""
+    say(f"All {done.records} memories have vectors of {done.model_id} now{dropped}.")
+    if model is not None or precision is not None:
+        wanted = {"SAA_EMBEDDING_MODEL": model, "SAA_EMBEDDING_PRECISION": precision}
+        set_ = " ".join(f"{name}={value}" for name, value in wanted.items() if value is not None)
+        note(f"Use this model from now on: set {set_} for other commands and servers.")
