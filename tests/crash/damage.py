@@ -20,10 +20,10 @@ _ODD_VALUES: list[Any] = [
 
 
 def damage_of_index(rng: random.Random, folder: Path, others: list[Path]) -> str:
-    """Damage the snapshots of the store in `folder`; `others` are stale, foreign, and of another dimension."""
-    index = folder / "index"
+    """Damage what is derived in the store in `folder`; `others` are stale, foreign, and of another dimension."""
+    name = rng.choice(["index", "index", "index", "words"])
     way = rng.choice(_WAYS)
-    return f"{way.__name__.strip('_')}: {way(rng, index, [other / 'index' for other in others])}"
+    return f"{name} {way.__name__.strip('_')}: {way(rng, folder / name, [other / name for other in others])}"
 
 
 def damage_of_rows(rng: random.Random, folder: Path, others: list[Path]) -> str:
@@ -35,7 +35,7 @@ def damage_of_rows(rng: random.Random, folder: Path, others: list[Path]) -> str:
 
 def _chosen(rng: random.Random, index: Path) -> Path:
     """A manifest, or a file of a segment, most often one that the newest manifest names."""
-    manifests = sorted(index.glob("manifest-*.json"))
+    manifests = sorted(index.glob("manifest*.json"))
     rest = sorted(path for path in index.iterdir() if path not in manifests)
     newest = manifests[-1].read_text()
     named = [path for path in rest if path.name in newest]
@@ -118,7 +118,7 @@ def _merged(rng: random.Random, index: Path, others: list[Path]) -> str:
     """The files of another are there too, its manifest the newest."""
     other = rng.choice(others)
     shutil.copytree(other, index, dirs_exist_ok=True)
-    shutil.copyfile(max(other.glob("manifest-*.json")), index / "manifest-00009999.json")
+    shutil.copyfile(max(other.glob("manifest*.json")), index / "manifest-00009999.json")
     return other.parent.name
 
 
@@ -187,7 +187,7 @@ def _reordered(rng: random.Random, index: Path, others: list[Path]) -> str:
 
 
 def _signed_anew(rng: random.Random, index: Path, change: Callable[[random.Random, Any], str]) -> str:
-    path = max(index.glob("manifest-*.json"))
+    path = max(index.glob("manifest*.json"))
     content = orjson.loads(path.read_bytes())
     assert content["sha256"] == _signature(content["body"]), "manifests are signed in another way now; follow it here"
     told = change(rng, content["body"])

@@ -44,6 +44,7 @@ def _filled(folder: Path, first_tag: int, *, dim: int = DIM, stale: Path | None 
                 state.update({(namespace, name): tag for name, tag in zip(NAMES, tags, strict=True)})
             while int(str(store.stats()["tail_rows"])) >= BUFFER_ROWS or not list(folder.glob("index/manifest-*.json")):
                 time.sleep(0.005)  # the background is sealing; nothing tells when it has
+            assert store.search_keywords("text", 1)
         if turn == 0 and stale is not None:
             shutil.copytree(folder, stale)
     return state
@@ -148,8 +149,9 @@ def main() -> None:
         except BaseException:
             outcome = traceback.format_exc()
         print(json.dumps({"ended": n, "outcome": outcome}), flush=True)
-        if (folder / "index").is_symlink():
-            (folder / "index").unlink()
+        for path in (folder / "index", folder / "words"):
+            if path.is_symlink():
+                path.unlink()
         shutil.rmtree(folder)
 
 

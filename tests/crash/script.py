@@ -17,7 +17,7 @@ from super_advanced_agents.types import Record, Vector
 DIM = 8
 NAMESPACES = ("one", "two")
 GROUPS = 5
-NAMES = [f"n{i:02d}" for i in range(60)]
+NAMES = [f"n{i:02d}" for i in range(100)]
 KINDS = [
     "batch",
     "batch",
@@ -96,7 +96,7 @@ def operations() -> list[Operation]:
     for i, kind in enumerate(KINDS):
         after = state
         while after == state:
-            namespace, size = rng.choice(NAMESPACES), {"batch": 20, "one": 1, "delete": 4}.get(kind, 8)
+            namespace, size = rng.choice(NAMESPACES), {"batch": 30, "one": 1, "delete": 4}.get(kind, 8)
             there = [name for space, name in state if space == namespace]
             names = rng.sample(NAMES if kind in ("batch", "one") or len(there) < size else there, size)
             tags = [1_000 * (i + 1) + GROUPS * k + rng.randrange(GROUPS) for k in range(size)]
@@ -172,16 +172,24 @@ def held(store: FAISSVectorStore) -> State:
         inside = {key: tag for key, tag in state.items() if key[0] == namespace}
         _same(store.get(known, namespace=namespace), inside)
         assert store.count(namespace=namespace) == len(inside)
-        assert _found(store, namespace=namespace) == sorted((uid, tag) for (_, uid), tag in inside.items())
+        assert _found(store, namespace=namespace) == _named(inside)
     for group in range(GROUPS):
-        chosen = sorted((uid, tag) for (_, uid), tag in state.items() if tag % GROUPS == group)
+        chosen = _named({key: tag for key, tag in state.items() if tag % GROUPS == group})
         assert store.count({"group": group}) == len(chosen)
         assert _found(store, where={"group": group}) == chosen
     for (_, uid), tag in sorted(state.items())[::5]:
         nearest, *_ = store.search(vector(tag), 3)
         assert (nearest.uid, nearest.metadata) == (uid, metadata(tag))
         assert nearest.score == pytest.approx(1.0, abs=1e-5)
+    for (namespace, uid), tag in sorted(state.items())[::15]:
+        assert [match.uid for match in store.search_keywords(f"number{tag}", 3, namespace=namespace)] == [uid]
+    words = store.search_keywords("text", 1_000)
+    assert sorted((match.uid, _int(match.metadata["tag"])) for match in words) == _named(state)
     return state
+
+
+def _named(state: State) -> list[tuple[str, int]]:
+    return sorted((uid, tag) for (_, uid), tag in state.items())
 
 
 def _tag(record: Record) -> int:

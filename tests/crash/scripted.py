@@ -55,6 +55,7 @@ def _run(order: dict[str, Any]) -> None:
             store = _opened(order)
         else:
             carry_out(store, operation)
+            store.search_keywords("text", 1)  # words follow when they are asked for, and are kept from then on
         if order["plant"] != "told too soon":
             DISK.disk_mark(f"told {i + 1}".encode())
         _settle()

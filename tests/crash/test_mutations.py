@@ -14,16 +14,15 @@ pytestmark = pytest.mark.crash
 StartChild = Callable[..., "subprocess.Popen[str]"]
 
 
-# Numbers from 181 on hold damage that was noticed when digests were not looked at.
-@pytest.mark.parametrize(("what", "first", "count"), [("index", 181, 40), ("rows", 1, 20)])
+@pytest.mark.parametrize(("what", "count"), [("index", 40), ("rows", 20)])
 def test_damaged_files_give_no_crash_and_no_wrong_answer(
-    start_child: StartChild, tmp_path: Path, campaign: int, what: str, first: int, count: int
+    start_child: StartChild, tmp_path: Path, campaign: int, what: str, count: int
 ) -> None:
     """Truncated, flipped, missing, stale, foreign, swapped, forged; ten times as many in the campaign.
 
-    Snapshots are derived and checked by digests, so their damage never changes an answer. Rows have none.
+    Snapshots and words are derived and checked by digests, so their damage never changes an answer. Rows have none.
     """
-    child = start_child("mutated.py", tmp_path, what, 1 if campaign > 1 else first, count * campaign)
+    child = start_child("mutated.py", tmp_path, what, 1, count * campaign)
     out, err = child.communicate()
     lines = [json.loads(line) for line in out.splitlines()]
     assert child.returncode == 0, f"the process died at {lines[-1:]}: {err}"

@@ -3,7 +3,8 @@
  *
  * Nothing is watched before disk_watch(). Calls go straight to the kernel, one at a time. Streams (fopen, fdopen) are
  * given a cookie, because libc's own writes cannot be replaced. Files ending in -shm are SQLite's shared memory and
- * left out. A log record is the header below, then its two byte strings. */
+ * left out; so are folders words-*, the temporary home of a library that calls the kernel past libc: what is linked from
+ * there is noted with all of its bytes. A log record is the header below, then its two byte strings. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -22,7 +23,7 @@
 #include <unistd.h>
 
 struct __attribute__((packed)) header {
-    char kind; /* Create, Write, Truncate, Sync, Rename, Unlink, Mkdir, rmDir, x failed, ! mark */
+    char kind; /* Create, Write, written before a link, Truncate, Sync, Rename, Link, Unlink, Mkdir, rmDir, x failed, ! mark */
     uint64_t inode;
     int64_t offset;
     uint32_t first;
@@ -98,7 +99,7 @@ static void end(int dying) {
 static int below(const char *path) {
     size_t n = strlen(root), m = strlen(path);
     if (log_fd < 0 || strncmp(path, root, n) != 0 || (path[n] != 0 && path[n] != '/')) return 0;
-    return m < 4 || strcmp(path + m - 4, "-shm") != 0;
+    return strstr(path + n, "/words-") == NULL && (m < 4 || strcmp(path + m - 4, "-shm") != 0);
 }
 
 static int path_of(int fd, char *path) {
@@ -285,6 +286,32 @@ int rename(const char *from, const char *to) { return renameat2(AT_FDCWD, from, 
 int renameat(int from_dir, const char *from, int to_dir, const char *to) {
     return renameat2(from_dir, from, to_dir, to, 0);
 }
+
+static void note_whole(const char *from, const char *to) {
+    char bytes[4096];
+    off_t at = 0;
+    int fd = (int)syscall(SYS_openat, AT_FDCWD, from, O_RDONLY | O_CLOEXEC, 0);
+    note_path('C', inode_of(fd), to, "");
+    for (ssize_t n; (n = syscall(SYS_pread64, fd, bytes, sizeof bytes, at)) > 0; at += n)
+        note('w', inode_of(fd), at, "", 0, bytes, (size_t)n);
+    close(fd);
+}
+
+int linkat(int from_dir, const char *from, int to_dir, const char *to, int flags) {
+    char old[PATH_MAX], new[PATH_MAX];
+    whole(from_dir, from, old);
+    whole(to_dir, to, new);
+    if (!below(new)) return (int)syscall(SYS_linkat, from_dir, from, to_dir, to, flags);
+    int dying = begin();
+    int failed = (int)syscall(SYS_linkat, from_dir, from, to_dir, to, flags);
+    if (failed) note_failed();
+    else if (below(old)) note_path('L', 0, old, new);
+    else note_whole(old, new);
+    end(dying);
+    return failed;
+}
+
+int link(const char *from, const char *to) { return linkat(AT_FDCWD, from, AT_FDCWD, to, 0); }
 
 int unlinkat(int dir, const char *path, int flags) {
     char name[PATH_MAX];

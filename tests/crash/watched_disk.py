@@ -17,12 +17,12 @@ class Step(NamedTuple):
     """One call that changed something, or a mark.
 
     Attributes:
-        kind: C(reate), W(rite), T(runcate), S(ync), R(ename), U(nlink), M(kdir), D (rmdir), x (a call
-            that failed), or ! (a mark).
+        kind: C(reate), W(rite), w (a part of what a linked file held), T(runcate), S(ync), R(ename), L(ink), U(nlink),
+            M(kdir), D (rmdir), x (a call that failed), or ! (a mark).
         inode: the file or folder; 0 for names and marks.
         offset: where it was written, or the new size.
         path: the name, or the mark's text.
-        other: the new name of a rename.
+        other: the new name of a rename or link.
         data: what was written.
     """
 
@@ -45,7 +45,7 @@ def steps(log: Path) -> list[Step]:
         path, rest = content[at : at + first].decode(), content[at + first : at + first + second]
         at += first + second
         letter = kind.decode()
-        found.append(Step(letter, inode, offset, path, "" if letter == "W" else rest.decode(), rest))
+        found.append(Step(letter, inode, offset, path, "" if letter in "Ww" else rest.decode(), rest))
     return found
 
 
@@ -94,13 +94,15 @@ class Disk:
             case "C" | "M":
                 node = self._nodes[step.inode] = _File() if step.kind == "C" else _Folder()
                 self._rename([(step.path, node)])
-            case "W" | "T":
-                self._file(step.inode).waiting.append((step.offset, step.data if step.kind == "W" else None))
+            case "W" | "w" | "T":
+                self._file(step.inode).waiting.append((step.offset, None if step.kind == "T" else step.data))
             case "S":
                 self._flush(self._nodes[step.inode])
             case "R":
                 node = self._find(step.path)
                 self._rename([(step.path, None), (step.other, node)])
+            case "L":
+                self._rename([(step.other, self._find(step.path))])
             case "U" | "D":
                 self._rename([(step.path, None)])
 
