@@ -12,6 +12,8 @@ import time
 _lock = threading.Lock()
 _last = 0
 _COUNTER_BITS = 12
+_COUNTED = (1 << _COUNTER_BITS) - 1
+_VARIANTS = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 
 
 def _renew_lock() -> None:
@@ -30,10 +32,11 @@ def new_uids(n: int) -> list[str]:
         first = max((time.time_ns() // 1_000_000) << _COUNTER_BITS, _last + 1)
         _last = first + n - 1
     noise = os.urandom(8 * n).hex()
-    uids = []
-    for i in range(n):
-        stamp = f"{first + i:015x}"
-        tail = noise[16 * i : 16 * i + 16]
-        variant = "89ab"[int(tail[0], 16) & 3]
-        uids.append(f"{stamp[:8]}-{stamp[8:12]}-7{stamp[12:]}-{variant}{tail[1:4]}-{tail[4:]}")
+    uids, milliseconds, prefix = [], -1, ""
+    for i, at in enumerate(range(0, 16 * n, 16), start=first):
+        if i >> _COUNTER_BITS != milliseconds:
+            milliseconds = i >> _COUNTER_BITS
+            prefix = f"{milliseconds >> 16:08x}-{milliseconds & 0xFFFF:04x}-7"
+        variant = _VARIANTS[noise[at]]
+        uids.append(f"{prefix}{i & _COUNTED:03x}-{variant}{noise[at + 1 : at + 4]}-{noise[at + 4 : at + 16]}")
     return uids
