@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from super_advanced_agents import FAISSVectorStore
 
 pytestmark = pytest.mark.crash
 StartChild = Callable[..., "subprocess.Popen[str]"]
@@ -38,3 +43,38 @@ def test_damaged_files_give_no_crash_and_no_wrong_answer(
     found = Counter(outcomes.values())
     print(found)
     assert found["answers"] > 0
+
+
+@pytest.mark.parametrize(
+    "search",
+    [
+        "vector",
+        pytest.param(
+            "keyword", marks=pytest.mark.xfail(strict=True, reason="kept words are believed by their newest rows alone")
+        ),
+    ],
+)
+def test_what_was_kept_of_another_history_is_not_believed(tmp_path: Path, search: str) -> None:
+    """Rows put back from a copy, then others written that end alike: what was made of the first ones is dropped."""
+    words, rng = {"one": "alpha", "two": "beta"}, np.random.default_rng(1)
+    vectors = {name: rng.standard_normal((5, 4)) for name in words}
+    alike = [f"alike {i}" for i in range(100)], rng.standard_normal((100, 4))
+
+    def found(store: FAISSVectorStore, name: str) -> set[str]:
+        if search == "keyword":
+            return {str(match.metadata["text"]) for match in store.search_keywords(words[name], 5)}
+        return {str(store.search(vector, 1)[0].metadata["text"]) for vector in vectors[name]}
+
+    copy, folder = tmp_path / "copy", tmp_path / "store"
+    with FAISSVectorStore(4, folder) as store:
+        store.add([1.0] * 4, {"text": "first"})
+    shutil.copyfile(folder / "memory.sqlite3", copy)
+    for name, word in words.items():
+        shutil.copyfile(copy, folder / "memory.sqlite3")
+        with FAISSVectorStore(4, folder, index="hnsw", buffer_rows=16) as store:
+            expected = {f"{word} {i}" for i in range(5)}
+            store.add_batch(vectors[name], [{"text": text} for text in sorted(expected)])
+            store.add_batch(alike[1], [{"text": text} for text in alike[0]])
+            assert found(store, name) == expected
+            while int(str(store.stats()["tail_rows"])) >= 16:
+                time.sleep(0.005)  # until what is sealed of them is kept
