@@ -160,8 +160,8 @@ def test_the_store_is_of_the_new_length_from_then_on(tmp_path: Path, new: Model)
         assert store.count() == 701
 
 
-def test_old_graphs_of_the_same_length_do_not_fit_either(tmp_path: Path) -> None:
-    """They would answer from vectors that nothing has any more."""
+def test_old_graphs_of_the_same_length_do_not_fit_either(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """They would lead to where the vectors were before."""
     folder, other = tmp_path / "store", Model("another", 16)
     with FAISSVectorStore(16, folder, **GRAPHS) as store:
         _fill(store, 700)
@@ -172,6 +172,8 @@ def test_old_graphs_of_the_same_length_do_not_fit_either(tmp_path: Path) -> None
     shutil.rmtree(folder / "index", ignore_errors=True)
     shutil.copytree(tmp_path / "old index", folder / "index")
     with FAISSVectorStore(16, folder, **GRAPHS) as store:
+        assert store.count() == 700
+        assert "store.snapshot_ignored" in caplog.messages
         for text in ("red text 0", "green text 1"):
             assert_same(store.search(other.embed(text), 10), brute_force(store, other.embed(text), 10))
 
