@@ -110,7 +110,7 @@ def _check(store: FAISSVectorStore, model: Model) -> None:
 
 
 def test_every_record_gets_the_vector_of_the_new_model(store: FAISSVectorStore, new: Model) -> None:
-    """All else stays: the answers are those of a store that was filled with the new model."""
+    """All else stays; a second time there is nothing to do."""
     before = _all(store)
     told: list[tuple[int, int]] = []
     done = store.reembed(new, on_progress=lambda *now: told.append(now))
@@ -120,19 +120,38 @@ def test_every_record_gets_the_vector_of_the_new_model(store: FAISSVectorStore, 
     for one, other in zip(_all(store), before, strict=True):
         for field in ("uid", "namespace", "metadata", "session", "place", "created_at", "updated_at", "priority"):
             assert getattr(one, field) == getattr(other, field)
-    with FAISSVectorStore(8, **GRAPHS) as fresh:
-        _fill(fresh, 1_000, model=new)
-        _fill(fresh, 300, model=new, namespace="other")
+    assert sealed(store) >= 1
+    _check(store, new)
+    again = store.reembed(new)
+    assert (again.records, again.embedded) == (1_300, 0)
+
+
+def test_the_answers_are_those_of_a_store_that_was_filled_with_the_new_model(new: Model) -> None:
+    """By meaning and words, with and without a filter."""
+    with FAISSVectorStore(16, index="flat") as store, FAISSVectorStore(8, index="flat") as fresh:
+        for each, model in ((store, OLD), (fresh, new)):
+            _fill(each, 1_000, model=model)
+            _fill(each, 300, model=model, namespace="other")
+        store.reembed(new)
         for text in ("red text 7", "blue text 12"):
             for where in (None, {"i": {"$lt": 40}}):
                 ours = store.search_hybrid(new.embed(text), text, 10, where=where, namespace="default")
                 theirs = fresh.search_hybrid(new.embed(text), text, 10, where=where, namespace="default")
                 assert [match.uid for match in ours] == [match.uid for match in theirs]
                 assert [match.score for match in ours] == pytest.approx([match.score for match in theirs], abs=1e-4)
-    assert sealed(store) >= 1
-    _check(store, new)
-    again = store.reembed(new)
-    assert (again.records, again.embedded) == (1_300, 0)
+
+
+def test_the_room_of_the_old_vectors_is_free_for_others(tmp_path: Path, new: Model) -> None:
+    """No table is left of a re-embedding, nor of one whose process was killed while it cleared up."""
+    with FAISSVectorStore(16, tmp_path / "store", index="flat") as store:
+        _fill(store, 2_500)
+        with store._rows.transaction():
+            store._rows._writer.execute("CREATE TABLE dropped_vectors (seq INTEGER PRIMARY KEY, vector BLOB NOT NULL)")
+        store.reembed(new)
+        tables = {name for (name,) in store._rows._all("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        assert not {"staged_vectors", "dropped_vectors"} & tables
+        [(free,)] = store._rows._all("PRAGMA freelist_count")
+        assert free > 10
 
 
 def test_the_store_is_of_the_new_length_from_then_on(tmp_path: Path, new: Model) -> None:

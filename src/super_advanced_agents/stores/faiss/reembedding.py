@@ -96,6 +96,8 @@ class Reembedding:
             if len(page) <= _LAST_ROWS:
                 switched = await self._switch()
                 if switched is not None:
+                    while await self._in_writer(staging.clear_some):
+                        pass
                     return switched
                 continue
             await self._stage(page)
