@@ -282,13 +282,13 @@ class VectorStore(Resource, ABC):
         uids = await self.aadd_batch(
             [vector],
             [metadata],
-            [uid],
+            None if uid is None else [uid],
             namespace=namespace,
             model_id=model_id,
-            sources=[source],
-            sessions=[session],
-            expires_in_s=[expires_in_s],
-            priorities=[priority],
+            sources=None if source is None else [source],
+            sessions=None if session is None else [session],
+            expires_in_s=None if expires_in_s is None else [expires_in_s],
+            priorities=None if priority is None else [priority],
             dedupe=dedupe,
         )
         return uids[0]

@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeVar
 
 from super_advanced_agents.stores.faiss import duplicates, migrations, schema
 from super_advanced_agents.stores.faiss.additions import Addition, Change, Scope
-from super_advanced_agents.stores.faiss.inserting import Column, SameAs, insert, unless_empty
+from super_advanced_agents.stores.faiss.inserting import AS_CREATED_AT, AS_SEQ, Column, insert, unless_empty
 from super_advanced_agents.stores.faiss.ledger import Ledger
 from super_advanced_agents.stores.faiss.row_reading import RECORDS, RowReader, as_record, json_list
 from super_advanced_agents.stores.validation import model_mismatch
@@ -215,32 +215,36 @@ class Rows(RowReader):
         uids, sessions = _chosen(addition.uids, kept), _chosen(addition.sessions, kept)
         documents, expires_at = _chosen(addition.documents, kept), _chosen(addition.expires_at, kept)
         found = [replaced.get(uid) for uid in uids] if replaced else [None] * len(kept)
-        given = None if addition.stored is None else _chosen(addition.stored.places, kept)
-        places = self._places(seqs, sessions, found, given)
-        columns: dict[str, Column] = {
-            "seq": seqs,
-            "scope": repeat(scope),
-            "uid": uids,
-            "text": [document.text for document in documents],
-            "metadata": [document.json.decode() for document in documents],
-            "model": None if model is None else repeat(model),
-            "source": unless_empty(_chosen(addition.sources, kept)),
-            "created_at": repeat(addition.now),
-            "updated_at": SameAs("created_at"),
-            "expires_at": unless_empty(expires_at),
-            "session": unless_empty(sessions),
-            "place": SameAs("seq") if places == seqs else places,
-            "priority": unless_empty(_chosen(addition.priorities, kept)),
-        }
-        if replaced:
-            columns["created_at"] = [addition.now if old is None else old.created_at for old in found]
-            columns["updated_at"] = repeat(addition.now)
-        if addition.stored is not None:
-            columns["created_at"] = _chosen(addition.stored.created_at, kept)
-            columns["updated_at"] = _chosen(addition.stored.updated_at, kept)
-            columns["model"] = [model if modelled else None for modelled in _chosen(addition.stored.modelled, kept)]
+        stored = addition.stored
+        given = None if stored is None else _chosen(stored.places, kept)
+        created_at: Column = repeat(addition.now)
+        updated_at: Column = AS_CREATED_AT
+        models: Column = None if model is None else repeat(model)
+        if stored is not None:
+            created_at, updated_at = _chosen(stored.created_at, kept), _chosen(stored.updated_at, kept)
+            models = [model if modelled else None for modelled in _chosen(stored.modelled, kept)]
+        elif replaced:
+            created_at = [addition.now if old is None else old.created_at for old in found]
+            updated_at = repeat(addition.now)
+        digests: Column = None
         if self._digesting.latest(scope):
-            columns["digest"] = _chosen(addition.digests or duplicates.digests_of(addition), kept)
+            digests = _chosen(addition.digests or duplicates.digests_of(addition), kept)
+        columns: list[Column] = [
+            seqs,
+            repeat(scope),
+            uids,
+            [document.text for document in documents],
+            [document.json.decode() for document in documents],
+            models,
+            unless_empty(_chosen(addition.sources, kept)),
+            created_at,
+            updated_at,
+            unless_empty(expires_at),
+            unless_empty(sessions),
+            self._places(seqs, sessions, found, given) or AS_SEQ,
+            unless_empty(_chosen(addition.priorities, kept)),
+            digests,
+        ]
         insert(self._writer, columns)
         change.expires_at.extend(expires_at)
         change.sessions.extend(sessions)
@@ -254,20 +258,17 @@ class Rows(RowReader):
         sessions: Sequence[str | None],
         replaced: Sequence[_Replaced | None],
         given: Sequence[int | None] | None,
-    ) -> Sequence[int]:
-        """Places in sessions: those given, those of replaced turns, and for all others the end."""
+    ) -> list[int] | None:
+        """Places in sessions: those given, those of replaced turns, else the end; None when all are the rows' own."""
         if given is not None:
             self._make_way(max((place for place in given if place is not None), default=-1), seqs.start)
-        fresh = range(seqs.start + self._place_offset, seqs.stop + self._place_offset)
-        places: Sequence[int] = fresh
-        if any(replaced):
-            places = [
-                place if old is None or old.session != session else old.place
-                for place, session, old in zip(fresh, sessions, replaced, strict=True)
-            ]
-        if given is not None:
-            places = [place if own is None else own for place, own in zip(places, given, strict=True)]
-        return places
+        elif not self._place_offset and not any(replaced):
+            return None
+        places = [
+            seq + self._place_offset if old is None or old.session != session else old.place
+            for seq, session, old in zip(seqs, sessions, replaced, strict=True)
+        ]
+        return places if given is None else [p if own is None else own for p, own in zip(places, given, strict=True)]
 
     def _make_way(self, most: int, next_seq: int) -> None:
         """Let what is added from now on come after place `most`, which another store gave."""
