@@ -25,13 +25,13 @@ TWINS = {
     "EmbeddingPipeline": ["embed", "embed_batch"],
     "LLMGenerator": ["generate", "stream", "chat"],
     "VectorStore": [
-        *("add", "add_batch", "search", "search_batch", "search_with_filter"),
+        *("add", "add_batch", "put", "update", "search", "search_batch", "search_with_filter"),
         *("get", "delete", "count", "scan", "stats"),
     ],
     "FAISSVectorStore": ["add", "add_batch", "search", "search_batch", "delete", "count", "scan", "stats"],
     "AsyncLLMAgent": [
         *("add_text_memory", "add_text_memories", "add_turns", "search_text", "hybrid_search"),
-        *("forget", "get", "count", "ask"),
+        *("update_memory", "forget", "get", "count", "ask"),
     ],
     "Orchestrator": ["route", "chain", "fallback", "parallel", "collaborate"],
 }

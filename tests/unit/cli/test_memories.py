@@ -36,6 +36,14 @@ def test_a_memory_carries_what_it_was_added_with(saa):
     assert "vector" not in memory
 
 
+def test_a_memory_is_added_once_when_asked(saa):
+    """With `--dedupe` the name it has is printed; a priority is no part of what it says."""
+    [uid] = saa.json("add", "The Louvre is in Paris", "--priority", "0.5")["uids"]
+    assert saa.json("add", "The Louvre is in Paris", "--dedupe", "--priority", "1")["uids"] == [uid]
+    assert saa.json("add", "The Louvre is in Paris")["uids"] != [uid]
+    assert saa.json("list")["total"] == 2
+
+
 def test_search_explains_its_scores_when_asked(saa):
     """As a table for people and as numbers for programs, which add up; without being asked it says nothing of it."""
     saa("add", "The Louvre is a museum in Paris.")

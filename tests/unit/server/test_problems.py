@@ -27,6 +27,8 @@ def _every_error():
         (errors.StoreLockedError("x"), 503),
         (errors.ResourceClosedError("x"), 503),
         (errors.AgentNotFoundError("x"), 404),
+        (errors.ConfigurationError("x"), 500),
+        (errors.ModelMismatchError("x"), 409),
         (errors.CorruptStoreError("x"), 500),
     ],
 )

@@ -26,6 +26,12 @@ def add(
     expires_in_s: Annotated[
         float | None, typer.Option("--expires-in-s", help="Never found again after this many seconds.")
     ] = None,
+    priority: Annotated[
+        float | None, typer.Option("--priority", help="How much it matters, for searches that weigh it: 0 to 1.")
+    ] = None,
+    dedupe: Annotated[
+        bool, typer.Option("--dedupe", help="Not again what is remembered already; prints the name it has.")
+    ] = False,
     data_dir: DataDir = DATA_DIR,
     models_dir: ModelsDir = None,
     agent: AgentName = AGENT,
@@ -36,7 +42,16 @@ def add(
     metadata = given_object(extra, "--extra")
     with opened(data_dir, models_dir, agent, embeds=True) as mind:
         origin = source or (str(file) if file else None)
-        stored = mind.add_text_memory(wanted, memory_type, uid, metadata, expires_in_s=expires_in_s, source=origin)
+        stored = mind.add_text_memory(
+            wanted,
+            memory_type,
+            uid,
+            metadata,
+            expires_in_s=expires_in_s,
+            source=origin,
+            priority=priority,
+            dedupe="exact" if dedupe else None,
+        )
     emit({"uids": [stored]}) if as_json else say(stored)
 
 
