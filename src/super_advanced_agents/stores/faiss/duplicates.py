@@ -43,8 +43,9 @@ def digests_of(addition: Addition) -> list[bytes]:
 def fill(connection: sqlite3.Connection, scope: int) -> None:
     """Give every record of a scope its digest."""
     query = """
-        SELECT records.seq, text, metadata, CASE WHEN text IS NULL THEN vector ELSE x'' END
-        FROM records JOIN vectors USING (seq) WHERE scope = ? AND records.seq > ? ORDER BY records.seq LIMIT ?"""
+        SELECT seq, text, metadata, CASE WHEN text IS NULL THEN
+            (SELECT vector FROM vectors WHERE vectors.seq = records.seq) ELSE x'' END
+        FROM records WHERE scope = ? AND seq > ? ORDER BY seq LIMIT ?"""
     last = 0
     while found := connection.execute(query, (scope, last, _PAGE)).fetchall():
         last = found[-1][0]

@@ -137,7 +137,8 @@ class Writing:
             case Addition():
                 self._state.rows.check_model(write)
                 stored, uids = self._state.rows.without_duplicates(write)
-                self._add(stored, done)
+                if stored.uids:
+                    self._add(stored, done)
                 done.counted["deduplicated"] += len(write.uids) - len(stored.uids)
                 return uids
             case Put():
