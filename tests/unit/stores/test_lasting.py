@@ -69,7 +69,7 @@ def test_a_transaction_that_fails_leaves_nothing_known(opened: Open, monkeypatch
     with monkeypatch.context() as planted:
         planted.setattr(store._rows, "_insert", broken)
         for failing in (
-            lambda: store.add(vectors(1)[0], {"text": "one"}, "x", dedupe="exact", model_id="m"),
+            lambda: store.add(vectors(1)[0], {"text": "new"}, "x", dedupe="exact", model_id="m"),
             lambda: store.add(vectors(1)[0], {"text": "one"}, "x", namespace="new", model_id="m"),
             lambda: store.put([replace(turn, place=10**9)]),
         ):
