@@ -22,7 +22,7 @@ GRAPH_SEARCH_EFFORT = 128
 LISTS_PROBED = 0.15
 """The share of an inverted file's lists that a search looks into."""
 _WALKED_PAST = 8_000
-"""A walk that looks for one row in ten must look at ten times as many. So candidates are compared one by one while their
+"""A walk that looks for one row in ten must look at ten times as many. Candidates are compared one by one while their
 square is below this many times the rows: 0.06 microseconds a candidate, against 4 for a step of a walk."""
 
 _ROUGHLY = 4
