@@ -19,7 +19,7 @@ from benchmarks.measure import Bench, Row, against_all, in_turn, rate_within
 from super_advanced_agents.types import Matrix
 
 BATCH = 64
-_QUERIES = 1_024
+_QUERIES = 768
 _WANTED = 0.99
 _AS_GOOD = 0.001  # a reference may fall short of our recall by so much: its figures gain by it, ours do not
 _MOST_EFFORT = 1_024
