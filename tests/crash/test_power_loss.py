@@ -84,7 +84,6 @@ def _after_each_acknowledgement(done: list[Step]) -> list[int]:
     return [i + 1 for i, step in enumerate(done) if step.kind == "!" and step.path.startswith("told")]
 
 
-@pytest.mark.xfail(strict=True, reason="the folder above a new store's is not flushed yet")
 def test_a_new_folder_is_on_the_disk_too(scripted: Scripted, tmp_path: Path) -> None:
     """What was told is there also when the store's folder, and those above it, are as new as the store."""
     folder, log, status = scripted.run("flat", store="new/er/store")

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from super_advanced_agents.errors import ConfigurationError, StoreError, StoreFullError, StoreLockedError
+from super_advanced_agents.stores.faiss.schema import fsync_folder
 
 LOCK_FILE = "owner.lock"
 _held: set[int] = set()
@@ -38,7 +39,10 @@ class StoreFolder:
             raise ConfigurationError(f"path must name a folder, not {path!r}", hint="use path=None to live in memory")
         self.path = Path(path)
         try:
+            made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
             self.path.mkdir(parents=True, exist_ok=True)
+            for folder in made:
+                fsync_folder(folder.parent)  # a new folder survives a power loss only then
             self._lock = os.open(self.path / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as exc:
             raise translated(exc, self.path) from exc

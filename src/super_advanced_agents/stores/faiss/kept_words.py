@@ -28,7 +28,7 @@ _FOLDER = "words"
 _MANIFEST = "manifest.json"
 _TABLE = "rows.npy"
 _NEW = ".new"
-_FORMAT = [1, VERSION, tantivy.__version__]  # type: ignore[attr-defined]  # not in its stubs
+_FORMAT = [2, VERSION, tantivy.__version__]  # type: ignore[attr-defined]  # not in its stubs
 
 Table = NDArray[np.uint32]
 """(4, n): for each row, ascending, its number, the row before it, the row after it, and the check sum of its text."""
@@ -121,9 +121,9 @@ class KeptWords:
         return table
 
 
-def stamp(text: str | None) -> int:
+def stamp(scope: int, text: str) -> int:
     """What tells a text from another that had the same row number in another history of the store."""
-    return 0 if text is None else zlib.crc32(text.encode())
+    return zlib.crc32(text.encode(), scope)
 
 
 def _place(source: Path, target: Path) -> None:

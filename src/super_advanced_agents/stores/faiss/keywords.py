@@ -46,7 +46,7 @@ _FEW = 512
 """Up to this many candidates are named in the query; beyond, hits are looked up among them."""
 _SPARE = 16
 _PAGE = 1_000
-_COMPARED = 16
+_COMPARED = 5_000
 _HOME_PREFIX = "words-"
 
 Ranking = tuple[NDArray[np.uint32], NDArray[np.float32]]
@@ -253,12 +253,16 @@ class Keywords:
         return bitmap(rows[(before != self._made_from[0, rows]) | (after != self._made_from[1, rows])])
 
     def _fits(self, table: Table, view: View) -> bool:
-        """Whether these are rows of this store: of another history (a backup put back) the newest ones differ."""
+        """Whether these are rows of this store: of another history (an older file put back) some text differs."""
         if not table.size or int(table[0, -1]) > self._rows.last_seq:
             return False
-        common = table[:, np.isin(table[0], array_of(view.live))][:, -_COMPARED:]
-        texts = self._rows.texts(common[0].tolist())
-        return all(row not in texts or stamp(texts[row][1]) == told for row, _, _, told in common.T.tolist())
+        common = table[:, np.isin(table[0], array_of(view.live))]
+        for start in range(0, common.shape[1], _COMPARED):
+            rows, told = common[0, start : start + _COMPARED].tolist(), common[3, start : start + _COMPARED].tolist()
+            texts = self._rows.texts(rows)
+            if any((stamp(*texts[row]) if row in texts else 0) != was for row, was in zip(rows, told, strict=True)):
+                return False
+        return True
 
     def _planned(self, view: View, changed: BitMap) -> _Move:
         """What is to be done so that the index on disk has the tail and what has changed, and nothing that has gone."""
@@ -299,7 +303,7 @@ class Keywords:
             wanted = {*page.tolist(), *before.tolist(), *after.tolist()} - {0}
             texts = {row: (scope, text) for row, (scope, text) in self._rows.texts(sorted(wanted)).items()}
             if noted:
-                stamps = [stamp(texts[row][1]) if row in texts else 0 for row in page.tolist()]
+                stamps = [stamp(*texts[row]) if row in texts else 0 for row in page.tolist()]
                 self._note(np.array([page, before, after, stamps], dtype=np.uint32))
             for row, *beside in zip(page.tolist(), before.tolist(), after.tolist(), strict=True):
                 if row not in texts:
