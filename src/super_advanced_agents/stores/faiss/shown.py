@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
@@ -30,7 +31,7 @@ class ShownRows:
     """Rows by their number, those kept longest dropped first; safe from any thread."""
 
     def __init__(self) -> None:
-        self._rows: dict[int, Hit] = {}
+        self._rows: OrderedDict[int, Hit] = OrderedDict()  # a plain dict takes ever longer to name its first
         self._bytes = 0
         self._lock = threading.Lock()
 
@@ -47,7 +48,7 @@ class ShownRows:
                     self._rows[seq] = hit
                     self._bytes += _size(hit)
             while self._bytes > _MOST_BYTES:
-                self._bytes -= _size(self._rows.pop(next(iter(self._rows))))
+                self._bytes -= _size(self._rows.popitem(last=False)[1])
 
 
 def _size(hit: Hit) -> int:
