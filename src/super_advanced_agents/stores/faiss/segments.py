@@ -95,7 +95,7 @@ class Segment:
         k = min(k, count)
         if k == 0:
             return np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
-        few = positions is not None and count * count < _WALKED_PAST * len(self.rows)
+        few = count * count < _WALKED_PAST * len(self.rows)  # also when all are candidates of a small segment
         if self.index is None or few or k > count // 2:
             return self._one_by_one(queries, k, positions)
         wanted = min(_ROUGHLY * k, count) if self.rough else k
