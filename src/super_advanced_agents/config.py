@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from super_advanced_agents.errors import ConfigurationError, InvalidInputError
 
 DEFAULT_NAMESPACE = "default"
+DEFAULT_TENANT = "default"
 DEFAULT_EMBEDDING_MODEL = "all-MiniLM-L6-v2"
 DEFAULT_GENERATION_MODEL = "SmolLM2-135M-Instruct"
 

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from super_advanced_agents.errors import SuperAdvancedAgentsError
 from super_advanced_agents.server.engines import Engines
 from super_advanced_agents.server.error_handlers import add_error_handlers
+from super_advanced_agents.server.middleware.authentication import Authentication
 from super_advanced_agents.server.middleware.bodies import BodyLimit
 from super_advanced_agents.server.middleware.hosts import AllowedHosts
 from super_advanced_agents.server.routes import agents, health, search
@@ -58,6 +59,7 @@ def create_app(settings: Settings) -> FastAPI:
     add_error_handlers(app)
     # The last one added is the first one a request meets.
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    app.add_middleware(Authentication)
     app.add_middleware(AllowedHosts, names=settings.allowed_hosts)
     for room in (health, search, agents):
         app.include_router(room.router)

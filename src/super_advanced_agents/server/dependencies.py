@@ -7,7 +7,9 @@ from typing import Annotated
 from fastapi import Depends, Path, Request
 
 from super_advanced_agents.agents import AsyncLLMAgent
+from super_advanced_agents.server.calls import Call, current_call
 from super_advanced_agents.server.engines import Engines
+from super_advanced_agents.server.workspace import Workspace
 
 
 async def _engines(request: Request) -> Engines:
@@ -17,12 +19,28 @@ async def _engines(request: Request) -> Engines:
 
 
 TheEngines = Annotated[Engines, Depends(_engines)]
-"""The engines of this process."""
+"""The engines of this process: for routes that are nobody's in particular, such as `/readyz`."""
 
 
-async def _agent(engines: TheEngines, agent: Annotated[str, Path()]) -> AsyncLLMAgent:
-    return engines.agent(agent)
+async def _call() -> Call:
+    return current_call()
+
+
+TheCall = Annotated[Call, Depends(_call)]
+"""Who calls, and what the call may cost."""
+
+
+async def _workspace(engines: TheEngines, call: TheCall) -> Workspace:
+    return Workspace(engines, call.principal.tenant)
+
+
+TheWorkspace = Annotated[Workspace, Depends(_workspace)]
+"""What the caller's tenant has."""
+
+
+async def _agent(workspace: TheWorkspace, agent: Annotated[str, Path()]) -> AsyncLLMAgent:
+    return workspace.agent(agent)
 
 
 TheAgent = Annotated[AsyncLLMAgent, Depends(_agent)]
-"""The agent that the path names."""
+"""The agent that the path names, of the caller's tenant."""

@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from super_advanced_agents.errors import SuperAdvancedAgentsError
-from super_advanced_agents.server.problems import MEDIA_TYPE, problem_details, problem_of, retry_after, status_of
+from super_advanced_agents.protocol.problems import MEDIA_TYPE, problem_details, problem_of, retry_after, status_of
 from super_advanced_agents.telemetry import get_logger
 from super_advanced_agents.types import JSONValue
 

@@ -12,8 +12,8 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from super_advanced_agents.errors import SuperAdvancedAgentsError
+from super_advanced_agents.protocol.problems import problem_of
 from super_advanced_agents.server.disconnect import while_connected
-from super_advanced_agents.server.problems import problem_of
 from super_advanced_agents.telemetry import get_logger
 from super_advanced_agents.types import JSONValue
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from super_advanced_agents import errors
-from super_advanced_agents.server.problems import STATUSES, problem_of, retry_after, status_of
+from super_advanced_agents.protocol.problems import STATUSES, problem_of, retry_after, status_of
 
 
 def _every_error():

@@ -7,8 +7,8 @@ from http import HTTPStatus
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from super_advanced_agents.protocol.problems import problem_details
 from super_advanced_agents.server.error_handlers import problem_response
-from super_advanced_agents.server.problems import problem_details
 
 
 class BodyLimit:

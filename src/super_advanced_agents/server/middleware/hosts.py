@@ -7,8 +7,8 @@ from http import HTTPStatus
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from super_advanced_agents.protocol.problems import problem_details
 from super_advanced_agents.server.error_handlers import problem_response
-from super_advanced_agents.server.problems import problem_details
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 

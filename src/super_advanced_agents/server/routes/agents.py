@@ -10,6 +10,7 @@ from typing import Annotated
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 
 from super_advanced_agents.agents import AsyncLLMAgent
+from super_advanced_agents.server.access import Access, needs
 from super_advanced_agents.server.dependencies import TheAgent
 from super_advanced_agents.server.disconnect import while_connected
 from super_advanced_agents.server.renaming import fields_of
@@ -31,7 +32,7 @@ from super_advanced_agents.server.sse import MEDIA_TYPE, EventStream, event
 router = APIRouter(prefix="/v1/agents/{agent}", tags=["agents"])
 
 
-@router.post("/memories")
+@router.post("/memories", **needs(Access.WRITE))
 async def remember(body: Remember, agent: TheAgent, request: Request) -> Stored:
     """Remember one text, a batch or a conversation; the answer means that all of it is durable."""
     if isinstance(body, TurnsIn):
@@ -44,7 +45,7 @@ async def remember(body: Remember, agent: TheAgent, request: Request) -> Stored:
         return Stored(uids=await while_connected(request.receive, storing))
 
 
-@router.get("/memories")
+@router.get("/memories", **needs(Access.READ))
 async def page(agent: TheAgent, after: str | None = None, limit: Annotated[int, Query(ge=1, le=1_000)] = 100) -> Page:
     """One page of memories, in the order of their uids."""
     records = await agent.ascan(after=after, limit=limit)
@@ -52,7 +53,7 @@ async def page(agent: TheAgent, after: str | None = None, limit: Annotated[int, 
     return Page.model_construct(memories=[MemoryOut.of(record) for record in records], next=following)
 
 
-@router.get("/memories/{uid:path}")
+@router.get("/memories/{uid:path}", **needs(Access.READ))
 async def recall(uid: str, agent: TheAgent) -> MemoryOut:
     """One memory; 404 when there is none of that name."""
     record = await agent.aget(uid)
@@ -61,7 +62,7 @@ async def recall(uid: str, agent: TheAgent) -> MemoryOut:
     return MemoryOut.of(record)
 
 
-@router.delete("/memories/{uid:path}", status_code=HTTPStatus.NO_CONTENT)
+@router.delete("/memories/{uid:path}", status_code=HTTPStatus.NO_CONTENT, **needs(Access.WRITE))
 async def forget(uid: str, agent: TheAgent) -> Response:
     """Forget one memory; 404 when there is none of that name."""
     if not await agent.aforget([uid]):
@@ -69,7 +70,7 @@ async def forget(uid: str, agent: TheAgent) -> Response:
     return Response(status_code=HTTPStatus.NO_CONTENT)
 
 
-@router.post("/search")
+@router.post("/search", **needs(Access.READ))
 async def search(body: SearchRequest, agent: TheAgent, request: Request) -> Results:
     """Find the memories that are most like the query, best first."""
     found = agent.asearch_text(body.query, body.top_k, body.memory_type, where=body.where, mode=body.mode)
@@ -77,7 +78,7 @@ async def search(body: SearchRequest, agent: TheAgent, request: Request) -> Resu
         return Results.of(await while_connected(request.receive, found))
 
 
-@router.post("/ask", response_model=AnswerOut)
+@router.post("/ask", response_model=AnswerOut, **needs(Access.GENERATE))
 async def ask(body: AskRequest, agent: TheAgent, request: Request) -> AnswerOut | EventStream:
     """Answer a question from memories, as JSON or, with `stream` or `Accept: text/event-stream`, piece by piece.
 

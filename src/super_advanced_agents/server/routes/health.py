@@ -6,6 +6,7 @@ from http import HTTPStatus
 
 from fastapi import APIRouter, Response
 
+from super_advanced_agents.server.access import needs
 from super_advanced_agents.server.dependencies import TheEngines
 from super_advanced_agents.server.engines import Stage
 from super_advanced_agents.server.schemas import Health, Readiness
@@ -13,13 +14,13 @@ from super_advanced_agents.server.schemas import Health, Readiness
 router = APIRouter(tags=["health"])
 
 
-@router.get("/healthz")
+@router.get("/healthz", **needs(None))
 async def health() -> Health:
     """The process is up and its event loop turns."""
     return Health()
 
 
-@router.get("/readyz")
+@router.get("/readyz", **needs(None))
 async def readiness(engines: TheEngines, response: Response) -> Readiness:
     """Whether the store is open and the embedding model loaded; 503 and the reason before that."""
     ready = engines.embedding is Stage.READY

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from super_advanced_agents._runtime.turns import in_turns
 from super_advanced_agents._runtime.uids import new_uids
-from super_advanced_agents.config import DEFAULT_NAMESPACE, Limits, checked_name
+from super_advanced_agents.config import DEFAULT_NAMESPACE, DEFAULT_TENANT, Limits, checked_name
 from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.stores.faiss.duplicates import digests_of
 from super_advanced_agents.stores.faiss.record_intake import additions
@@ -44,12 +44,13 @@ Value = TypeVar("Value")
 
 
 class Intake:
-    """The checks of one store; raises `InvalidInputError` naming the field."""
+    """The checks of one store, or of one tenant's view of it; raises `InvalidInputError` naming the field."""
 
-    def __init__(self, dim: int, metric: Metric, limits: Limits) -> None:
+    def __init__(self, dim: int, metric: Metric, limits: Limits, *, tenant: str = DEFAULT_TENANT) -> None:
         self._dim = dim
         self._scale = unit_rows if metric == "cosine" else bounded_rows
         self._limits = limits
+        self._tenant = "" if tenant == DEFAULT_TENANT else checked_name(tenant, "tenant")
 
     def addition(
         self,
@@ -107,7 +108,7 @@ class Intake:
         """Check whole records, and copy them; those that have expired are left out."""
         checked = checked_records(records)
         matrix, scaled = self.vectors([record.vector for record in checked], field="records")
-        return Put(additions(checked, matrix, scaled, limits=self._limits, now=time.time()))
+        return Put(additions(checked, matrix, scaled, tenant=self._tenant, limits=self._limits, now=time.time()))
 
     def update(
         self,
@@ -144,11 +145,15 @@ class Intake:
 
     def own_scope(self, namespace: str | None) -> Scope:
         """The scope of records that are written; the default one when no namespace is named."""
-        return Scope("", checked_name(DEFAULT_NAMESPACE if namespace is None else namespace, "namespace"))
+        return Scope(self._tenant, checked_name(DEFAULT_NAMESPACE if namespace is None else namespace, "namespace"))
 
     def scope(self, namespace: str | None) -> Scope | None:
-        """Whose records; everybody's when None."""
-        return None if namespace is None else Scope("", checked_name(namespace, "namespace"))
+        """Whose records; the whole store's when None, which only the store's owner may ask for."""
+        if namespace is not None:
+            return Scope(self._tenant, checked_name(namespace, "namespace"))
+        if self._tenant:
+            raise InvalidInputError("a tenant's view needs a namespace", field="namespace", hint="name one")
+        return None
 
     def tree(self, where: Where | None) -> Filter | None:
         """The filter."""

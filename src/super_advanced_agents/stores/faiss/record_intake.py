@@ -24,7 +24,7 @@ _Named: TypeAlias = "list[tuple[str, Record]]"
 
 
 def additions(
-    records: Sequence[Record], vectors: Matrix, scaled: Matrix, *, limits: Limits, now: float
+    records: Sequence[Record], vectors: Matrix, scaled: Matrix, *, tenant: str, limits: Limits, now: float
 ) -> list[Addition]:
     """One addition for each namespace, its records in the order in which they were handed over; expired ones left out.
 
@@ -32,6 +32,7 @@ def additions(
         records: n records.
         vectors: (n, dim), theirs, checked.
         scaled: (n, dim), the same as searches compare them.
+        tenant: whose they will be.
         limits: how large one may be.
         now: seconds since the epoch.
 
@@ -49,22 +50,22 @@ def additions(
     for namespace, chosen in live.items():
         named = [(f"records[{i}]", records[i]) for i in chosen]
         whole = len(chosen) == len(records)
-        addition = _addition(namespace, named, vectors if whole else vectors[chosen], limits, now)
+        addition = _addition(Scope(tenant, namespace), named, vectors if whole else vectors[chosen], limits, now)
         addition.scaled = scaled if whole else scaled[chosen]
         made.append(addition)
     return made
 
 
-def _addition(namespace: str, named: _Named, vectors: Matrix, limits: Limits, now: float) -> Addition:
+def _addition(scope: Scope, named: _Named, vectors: Matrix, limits: Limits, now: float) -> Addition:
     models = [checked_model_id(record.model_id, field=f"{at}.model_id") for at, record in named]
     return Addition(
-        scope=Scope("", namespace),
+        scope=scope,
         uids=[checked_uid(record.uid, field=f"{at}.uid", limits=limits) for at, record in named],
         known_new=False,
         documents=[checked_document(record.metadata, field=f"{at}.metadata", limits=limits) for at, record in named],
         vectors=vectors,
         scaled=vectors,
-        model_id=_one_of(models, namespace),
+        model_id=_one_of(models, scope.namespace),
         sources=[checked_source(record.source, field=f"{at}.source") for at, record in named],
         sessions=[checked_source(record.session, field=f"{at}.session") for at, record in named],
         now=now,

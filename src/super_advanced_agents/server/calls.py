@@ -1,0 +1,64 @@
+"""What is known of the call that is being answered, over REST and gRPC alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from super_advanced_agents.server.access import Principal
+
+
+class Charging(Protocol):
+    """Takes what a call costs from the allowances of its key and tenant (`limiting.RateLimiter`)."""
+
+    async def charge(self, principal: Principal, cost: int) -> object:
+        """Take `cost`, or raise `RateLimitedError` and take nothing."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Call:
+    """One request or gRPC call.
+
+    Attributes:
+        principal: who calls.
+        limiter: what counts the costs; None where there are no limits.
+        notes: what one part leaves for another on the way out (a quota for headers, say), by the part's name.
+    """
+
+    principal: Principal
+    limiter: Charging | None = None
+    notes: dict[str, object] = field(default_factory=dict)
+
+    async def charge(self, cost: int) -> None:
+        """Take `cost` units beyond the one that every call costs: a text to store, or a token to write, is one each.
+
+        Raises:
+            RateLimitedError: the key's or the tenant's allowance is used up; nothing was done yet.
+        """
+        if self.limiter is not None and cost > 0:
+            self.notes["quota"] = await self.limiter.charge(self.principal, cost)
+
+
+_current: ContextVar[Call] = ContextVar("call")
+
+
+def current_call() -> Call:
+    """The call that is being answered; there is one wherever a route or a gRPC method runs.
+
+    Raises:
+        LookupError: nothing was authenticated here, a fault of ours: the caller gets an error, never data.
+    """
+    return _current.get()
+
+
+@contextmanager
+def answering(call: Call) -> Iterator[Call]:
+    """Inside, `current_call()` is `call`."""
+    token = _current.set(call)
+    try:
+        yield call
+    finally:
+        _current.reset(token)

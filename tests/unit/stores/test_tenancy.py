@@ -1,0 +1,93 @@
+"""What one tenant writes, no other sees, changes or counts."""
+
+import numpy as np
+import pytest
+
+from super_advanced_agents.config import DEFAULT_TENANT
+from super_advanced_agents.errors import InvalidInputError, ResourceClosedError
+from super_advanced_agents.stores import FAISSVectorStore
+from super_advanced_agents.stores.faiss.tenancy import tenant_view
+
+DIM = 8
+
+
+def vector(i):
+    return np.eye(DIM, dtype=np.float32)[i % DIM]
+
+
+@pytest.fixture
+def store():
+    with FAISSVectorStore(DIM) as opened:
+        yield opened
+
+
+def test_tenants_share_names_and_nothing_else(store):
+    """The same uid in the same namespace is another record for each tenant, by every way of reading."""
+    views = {tenant: tenant_view(store, tenant) for tenant in ("acme", "bolt")}
+    for i, (tenant, view) in enumerate(views.items()):
+        view.add(vector(0), {"text": f"secret of {tenant}", "of": tenant, "i": i}, "same", namespace="notes")
+    for tenant, view in views.items():
+        [record] = view.get(["same"], namespace="notes")
+        assert record.metadata["of"] == tenant
+        found = [
+            view.search(vector(0), 10, namespace="notes"),
+            view.search(vector(0), 10, namespace="notes", where={"of": {"$in": ["acme", "bolt"]}}),
+            view.search_hybrid(vector(0), "secret", 10, namespace="notes"),
+            view.search_keywords("secret", 10, namespace="notes"),
+            view.search_with_filter(vector(0), 10, lambda _: True, namespace="notes"),
+        ]
+        assert [[match.metadata["of"] for match in matches] for matches in found] == [[tenant]] * 5
+        assert [record.metadata["of"] for record in view.scan(namespace="notes")] == [tenant]
+        assert view.count(namespace="notes") == 1
+    assert views["acme"].update("same", {"seen": True}, namespace="notes")
+    assert "seen" not in views["bolt"].get(["same"], namespace="notes")[0].metadata
+    assert views["acme"].delete(where={}, namespace="notes") == 1
+    assert (views["acme"].count(namespace="notes"), views["bolt"].count(namespace="notes")) == (0, 1)
+
+
+def test_whole_records_are_put_for_the_tenant(store):
+    """`put` writes into the tenant's own namespace, whatever was exported from."""
+    acme, bolt = tenant_view(store, "acme"), tenant_view(store, "bolt")
+    acme.add(vector(1), {"text": "hers"}, "one", namespace="notes")
+    bolt.put(acme.get(["one"], namespace="notes"))
+    assert acme.delete(["one"], namespace="notes") == 1
+    assert [record.uid for record in bolt.scan(namespace="notes")] == ["one"]
+
+
+def test_a_read_without_a_namespace_is_refused(store):
+    """Everywhere would be everybody's."""
+    view = tenant_view(store, "acme")
+    for read in (lambda: view.search(vector(0)), view.count, view.scan, lambda: view.get(["a"])):
+        with pytest.raises(InvalidInputError) as caught:
+            read()
+        assert caught.value.field == "namespace"
+
+
+def test_the_default_tenant_sees_what_was_written_without_one(store):
+    """A store filled by the command line is the default tenant's when it is served."""
+    store.add(vector(0), {"text": "from the command line"}, namespace="notes")
+    assert tenant_view(store, DEFAULT_TENANT).count(namespace="notes") == 1
+    assert tenant_view(store, "acme").count(namespace="notes") == 0
+
+
+def test_a_tenant_learns_nothing_of_the_store_as_a_whole(store):
+    """Counters of everybody's records stay behind."""
+    assert set(tenant_view(store, "acme").stats()) == {"engine", "dim", "metric", "index"}
+
+
+def test_a_view_closes_with_its_store():
+    """Closing a view leaves the store open; after the store's close a view is closed too."""
+    with FAISSVectorStore(DIM) as store:
+        with tenant_view(store, "acme") as view:
+            view.add(vector(0), namespace="notes")
+        view.add(vector(1), namespace="notes")
+        assert tenant_view(store, "acme").count(namespace="notes") == 2
+    with pytest.raises(ResourceClosedError):
+        view.count(namespace="notes")
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "../x", "a" * 65, 'x" OR 1=1'])
+def test_a_tenant_is_a_name(store, name):
+    """Nothing that could be read as anything else."""
+    with pytest.raises(InvalidInputError):
+        tenant_view(store, name)
