@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from super_advanced_agents.errors import SuperAdvancedAgentsError
 from super_advanced_agents.server.engines import Engines
 from super_advanced_agents.server.error_handlers import add_error_handlers
+from super_advanced_agents.server.gate import Gate
 from super_advanced_agents.server.middleware.authentication import Authentication
 from super_advanced_agents.server.middleware.bodies import BodyLimit
 from super_advanced_agents.server.middleware.hosts import AllowedHosts
@@ -42,6 +43,7 @@ def create_app(settings: Settings) -> FastAPI:
         async with Engines(settings) as engines:
             await engines.aopen()
             app.state.engines = engines
+            app.state.gate = Gate(engines=engines)
             loading = asyncio.create_task(_load(engines), name="load models")
             try:
                 yield
