@@ -13,12 +13,17 @@ if TYPE_CHECKING:
     from super_advanced_agents.client import DistributedVectorStoreStub
     from super_advanced_agents.config import Limits
     from super_advanced_agents.embeddings import EmbeddingPipeline
-    from super_advanced_agents.errors import SuperAdvancedAgentsError
+    from super_advanced_agents.errors import (
+        CollectionExistsError,
+        CollectionNotFoundError,
+        SuperAdvancedAgentsError,
+    )
     from super_advanced_agents.generation import AsyncLLMWrapper, LLMGenerator
     from super_advanced_agents.stores import FAISSVectorStore, VectorStore
     from super_advanced_agents.types import (
         Answer,
         ChatMessage,
+        CollectionInfo,
         ExplainedMatch,
         Explanation,
         Match,
@@ -34,6 +39,9 @@ _HOMES = {
     "AsyncLLMAgent": "agents",
     "AsyncLLMWrapper": "generation",
     "ChatMessage": "types",
+    "CollectionExistsError": "errors",
+    "CollectionInfo": "types",
+    "CollectionNotFoundError": "errors",
     "DistributedVectorStoreStub": "client",
     "EmbeddingPipeline": "embeddings",
     "ExplainedMatch": "types",
@@ -57,6 +65,9 @@ __all__ = [
     "AsyncLLMAgent",
     "AsyncLLMWrapper",
     "ChatMessage",
+    "CollectionExistsError",
+    "CollectionInfo",
+    "CollectionNotFoundError",
     "DistributedVectorStoreStub",
     "EmbeddingPipeline",
     "ExplainedMatch",

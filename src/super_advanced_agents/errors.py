@@ -15,11 +15,16 @@
     │   ├── StoreLockedError                      another process owns the folder
     │   ├── CorruptStoreError                     the rows themselves are damaged
     │   ├── StoreFullError                        no room on the disk; reads go on
-    │   └── EngineUnavailableError                a remote engine cannot be reached
+    │   ├── EngineUnavailableError                a remote engine cannot be reached
+    │   ├── CollectionNotFoundError               no collection of that name
+    │   └── CollectionExistsError                 a collection of that name is there already
     ├── AuthenticationError                       no credential, or one that is not valid
     ├── PermissionDeniedError                     the credential does not allow this
     ├── RateLimitedError                          too many requests; carries `retry_after_s`
     ├── AgentNotFoundError                        no agent of that name
+    ├── AgentError                                an agent failed, or all that were asked
+    │   ├── AgentTimeoutError (also TimeoutError) no answer came in time
+    │   └── AgentUnavailableError                 it failed too often of late; carries `retry_after_s`
     └── JobError                                  a background job failed
 
 `retryable` says whether the same call may succeed later without any change by the caller. Errors of other libraries are
@@ -149,6 +154,14 @@ class EngineUnavailableError(StoreError):
     retryable = True
 
 
+class CollectionNotFoundError(StoreError):
+    """No collection of that name, or no more."""
+
+
+class CollectionExistsError(StoreError):
+    """A collection of that name is there already, perhaps with other settings."""
+
+
 class AuthenticationError(SuperAdvancedAgentsError):
     """No credential, or one that is not valid."""
 
@@ -173,6 +186,30 @@ class RateLimitedError(SuperAdvancedAgentsError):
 
 class AgentNotFoundError(SuperAdvancedAgentsError):
     """No agent of that name."""
+
+
+class AgentError(SuperAdvancedAgentsError):
+    """An agent of an orchestrator failed, or all that were asked did."""
+
+
+class AgentTimeoutError(AgentError, TimeoutError):
+    """An agent did not answer in time, or none of those asked did."""
+
+    retryable = True
+
+
+class AgentUnavailableError(AgentError):
+    """An agent failed so often of late that it is not asked for a while.
+
+    Attributes:
+        retry_after_s: seconds until it is tried again.
+    """
+
+    retryable = True
+
+    def __init__(self, message: str, *, retry_after_s: float, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after_s = retry_after_s
 
 
 class JobError(SuperAdvancedAgentsError):

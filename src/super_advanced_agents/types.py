@@ -138,6 +138,27 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CollectionInfo:
+    """One collection of a server: vectors of one length, apart from all others.
+
+    Attributes:
+        name: 1 to 64 letters, digits, `_` or `-`; unique within its tenant.
+        dim: the length of its vectors.
+        metric: `"cosine"` or `"dot"`.
+        index: `"auto"`, `"flat"`, `"hnsw"` or `"ivf"`; see `FAISSVectorStore`.
+        storage: what sealed vectors take in memory: `"fp32"`, `"fp16"` or `"sq8"`.
+        created_at: seconds since the epoch.
+    """
+
+    name: str
+    dim: int
+    metric: str
+    index: str
+    storage: str
+    created_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChatMessage:
     """One message of a chat: `role` is `"system"`, `"user"` or `"assistant"`."""
 

@@ -12,8 +12,13 @@ from http import HTTPStatus
 from types import MappingProxyType
 
 from super_advanced_agents.errors import (
+    AgentError,
     AgentNotFoundError,
+    AgentTimeoutError,
+    AgentUnavailableError,
     AuthenticationError,
+    CollectionExistsError,
+    CollectionNotFoundError,
     ConfigurationError,
     EmbeddingError,
     EngineUnavailableError,
@@ -50,10 +55,15 @@ STATUSES: Mapping[type[SuperAdvancedAgentsError], HTTPStatus] = MappingProxyType
         StoreLockedError: HTTPStatus.SERVICE_UNAVAILABLE,
         StoreFullError: HTTPStatus.INSUFFICIENT_STORAGE,
         EngineUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
+        CollectionNotFoundError: HTTPStatus.NOT_FOUND,
+        CollectionExistsError: HTTPStatus.CONFLICT,
         AuthenticationError: HTTPStatus.UNAUTHORIZED,
         PermissionDeniedError: HTTPStatus.FORBIDDEN,
         RateLimitedError: HTTPStatus.TOO_MANY_REQUESTS,
         AgentNotFoundError: HTTPStatus.NOT_FOUND,
+        AgentError: HTTPStatus.BAD_GATEWAY,
+        AgentTimeoutError: HTTPStatus.GATEWAY_TIMEOUT,
+        AgentUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
         JobError: HTTPStatus.INTERNAL_SERVER_ERROR,
     }
 )

@@ -18,6 +18,8 @@ from super_advanced_agents.embeddings import EmbeddingPipeline
 from super_advanced_agents.errors import ModelNotFoundError, ResourceClosedError, SuperAdvancedAgentsError
 from super_advanced_agents.generation import LLMGenerator
 from super_advanced_agents.models import MODELS, find, pull
+from super_advanced_agents.server.catalog import Catalog
+from super_advanced_agents.server.collections import Collections
 from super_advanced_agents.server.settings import Settings
 from super_advanced_agents.stores import FAISSVectorStore
 from super_advanced_agents.telemetry import get_logger
@@ -73,6 +75,16 @@ class Engines(Resource):
     def generator(self) -> LLMGenerator:
         """Writes answers; there once `aopen` has returned."""
         return self._open_parts.generator
+
+    @property
+    def catalog(self) -> Catalog:
+        """What was created by API and lasts; there once `aopen` has returned."""
+        return self._open_parts.catalog
+
+    @property
+    def collections(self) -> Collections:
+        """The stores of collections; there once `aopen` has returned."""
+        return self._open_parts.collections
 
     async def aopen(self) -> None:
         """Take the store's folder, making it when missing.
@@ -157,6 +169,8 @@ class Engines(Resource):
         if parts is not None:
             parts.generator.close()
             parts.pipeline.close()
+            parts.collections.close()
+            parts.catalog.close()
             parts.store.close()
 
 
@@ -165,6 +179,8 @@ class _Parts:
     pipeline: EmbeddingPipeline
     generator: LLMGenerator
     store: FAISSVectorStore
+    catalog: Catalog
+    collections: Collections
 
 
 def embedding_pipeline(settings: Settings) -> EmbeddingPipeline:
@@ -192,9 +208,14 @@ def _opened(settings: Settings) -> _Parts:
                 slots=settings.generation_slots,
             )
         )
-        store = FAISSVectorStore(pipeline.dim, settings.store_dir)
+        # Its lock is that of the whole data folder: whoever has it may open what lies beside it.
+        store = made.enter_context(FAISSVectorStore(pipeline.dim, settings.store_dir))
+        catalog = made.enter_context(
+            Catalog(settings.data_dir / "server" / "catalog.db", max_collections=settings.max_collections)
+        )
+        collections = Collections(catalog, settings.data_dir / "collections", max_open=settings.max_open_collections)
         made.pop_all()
-    return _Parts(pipeline, generator, store)
+    return _Parts(pipeline, generator, store, catalog, collections)
 
 
 def _revealed(secret: SecretStr | None) -> str | None:

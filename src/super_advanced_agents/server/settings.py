@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import ssl
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -13,6 +14,7 @@ from super_advanced_agents.config import DEFAULT_EMBEDDING_MODEL, DEFAULT_GENERA
 from super_advanced_agents.errors import ConfigurationError, InvalidInputError
 
 PREFIX = "SAA_"
+_GRPC_PORT = 50_051
 
 
 class Settings(BaseSettings):
@@ -31,11 +33,18 @@ class Settings(BaseSettings):
         generation_base_url: an OpenAI-compatible server for answers; in process when None.
         generation_api_key: that server's key.
         generation_slots: answers written side by side.
+        max_collections: collections one tenant may have.
+        max_open_collections: collections held open at once; the one not used for longest is closed for another.
         host: where to listen; a loopback address.
-        port: 0 lets the system choose.
+        port: of REST; 0 lets the system choose.
+        grpc: whether gRPC is served too.
+        grpc_port: of gRPC, 0 lets the system choose; 50051 when None, or the system's choice where `port` is.
+        tls_cert: a PEM file with the certificate chain of both; without one they speak plainly.
+        tls_key: its private key.
         allowed_hosts: further names a request may carry in its `Host` header, beside those of loopback.
         max_body_bytes: how long a request body may be.
-        drain_s: how long requests that are under way may take after the server was told to stop.
+        linger_s: how long a server that was told to stop (SIGTERM) goes on taking requests, not ready any more.
+        drain_s: how long what is under way then may take.
         log_level: of the server's own records.
 
     Raises (by `Settings.load`):
@@ -59,10 +68,18 @@ class Settings(BaseSettings):
     generation_api_key: SecretStr | None = None
     generation_slots: int = Field(default=8, ge=1, le=256)
 
+    max_collections: int = Field(default=1_000, ge=0)
+    max_open_collections: int = Field(default=64, ge=1, le=4_096)
+
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65_535)
+    grpc: bool = True
+    grpc_port: int | None = Field(default=None, ge=0, le=65_535)
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
     allowed_hosts: tuple[str, ...] = ()
     max_body_bytes: int = Field(default=8 * 1024 * 1024, ge=1024)
+    linger_s: float = Field(default=3.0, ge=0, le=3600)
     drain_s: float = Field(default=10.0, ge=0, le=3600)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
@@ -70,6 +87,13 @@ class Settings(BaseSettings):
     @classmethod
     def _agent_is_a_name(cls, agent: str) -> str:
         return checked_name(agent, "agent")
+
+    @property
+    def chosen_grpc_port(self) -> int | None:
+        """Where gRPC is to listen; None for nowhere."""
+        if not self.grpc:
+            return None
+        return self.grpc_port if self.grpc_port is not None else _GRPC_PORT if self.port else 0
 
     @property
     def store_dir(self) -> Path:
@@ -90,6 +114,27 @@ class Settings(BaseSettings):
             raise ConfigurationError(
                 f"the setting {name!r} is wrong: {why}", hint=f"it comes from an option or from {PREFIX}{name.upper()}"
             ) from exc
+
+
+def checked_certificate(settings: Settings) -> tuple[bytes, bytes] | None:
+    """The certificate chain and its private key as PEM; None where there are none. Reads files.
+
+    Raises:
+        ConfigurationError: only one is given, one cannot be read, or they do not belong together.
+    """
+    cert, key = settings.tls_cert, settings.tls_key
+    if cert is None and key is None:
+        return None
+    if cert is None or key is None:
+        raise ConfigurationError("a certificate needs its private key", hint="give both --tls-cert and --tls-key")
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(cert, key, password="")
+        return cert.read_bytes(), key.read_bytes()
+    except OSError as exc:  # ssl.SSLError is one
+        raise ConfigurationError(
+            f"the certificate {str(cert)!r} with the key {str(key)!r} cannot be used: {exc.strerror or 'not PEM'}",
+            hint="check --tls-cert and --tls-key: PEM files, the key without a password",
+        ) from exc
 
 
 def checked_loopback(host: str) -> str:

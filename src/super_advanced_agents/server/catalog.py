@@ -1,0 +1,260 @@
+"""What was created by API and lasts: the collections of every tenant, in a small database beside the stores."""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from super_advanced_agents._runtime.batcher import Workers
+from super_advanced_agents._runtime.lifecycle import Resource
+from super_advanced_agents.errors import (
+    CollectionExistsError,
+    CollectionNotFoundError,
+    InvalidInputError,
+    StoreError,
+)
+from super_advanced_agents.stores.faiss import schema
+from super_advanced_agents.stores.faiss.folder import translated
+from super_advanced_agents.types import CollectionInfo
+
+T = TypeVar("T")
+
+VERSION = 1
+_APPLICATION_ID = 0x53414143  # "SAAC"
+_TABLES = """
+CREATE TABLE collections (
+    tenant TEXT NOT NULL,
+    name TEXT NOT NULL,
+    id TEXT NOT NULL UNIQUE, -- of its folder; a name never becomes a path
+    dim INTEGER NOT NULL,
+    metric TEXT NOT NULL,
+    "index" TEXT NOT NULL,
+    storage TEXT NOT NULL,
+    created_at REAL NOT NULL,
+    PRIMARY KEY (tenant, name)
+) WITHOUT ROWID;
+CREATE TABLE deleted (id TEXT PRIMARY KEY) WITHOUT ROWID; -- collections whose folders are still to be removed
+CREATE TABLE agents (
+    tenant TEXT NOT NULL,
+    name TEXT NOT NULL,
+    settings TEXT NOT NULL, -- JSON
+    created_at REAL NOT NULL,
+    updated_at REAL NOT NULL,
+    PRIMARY KEY (tenant, name)
+) WITHOUT ROWID;
+"""
+_MAX_WAITING = 1_024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A collection and the name of its folder."""
+
+    id: str
+    info: CollectionInfo
+
+
+class Catalog(Resource):
+    """The collections there are, all of them in memory; what changes is in the database before it is told.
+
+    One process has it: whoever owns the store beside it.
+
+    Args:
+        file: the database, made when missing, in a folder that is made as well. Opening blocks.
+        max_collections: how many one tenant may have.
+
+    Raises:
+        StoreError: it cannot be used.
+        CorruptStoreError: it is damaged.
+    """
+
+    def __init__(self, file: Path, *, max_collections: int) -> None:
+        self._connection = _opened(file)
+        super().__init__()
+        self._max_collections = max_collections
+        self._entries: dict[str, dict[str, Entry]] = {}
+        self._reading = threading.Lock()
+        self._writer = Workers(name="server catalog", threads=1, max_queue=_MAX_WAITING)
+        try:
+            for tenant, name, folder, *settings in self._select(
+                'SELECT tenant, name, id, dim, metric, "index", storage, created_at FROM collections'
+            ):
+                self._entries.setdefault(tenant, {})[name] = Entry(id=folder, info=_info(name, settings))
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def collection(self, tenant: str, name: str) -> Entry:
+        """The tenant's collection of that name.
+
+        Raises:
+            CollectionNotFoundError: there is none.
+        """
+        found = self._entries.get(tenant, {}).get(name)
+        if found is None:
+            raise CollectionNotFoundError(
+                f"there is no collection {str(name)[:64]!r}", hint="create it first; GET /v1/collections lists them"
+            )
+        return found
+
+    def collections(self, tenant: str) -> list[CollectionInfo]:
+        """All of a tenant's, by name."""
+        with self._reading:
+            entries = list(self._entries.get(tenant, {}).values())
+        return sorted((entry.info for entry in entries), key=lambda info: info.name)
+
+    async def acreate_collection(
+        self, tenant: str, wanted: CollectionInfo, *, exist_ok: bool, make_folder: Callable[[str], None]
+    ) -> CollectionInfo:
+        """Write down a new collection; returned means durable.
+
+        Args:
+            tenant: whose.
+            wanted: its settings, checked.
+            exist_ok: one of that name with the same settings is as good.
+            make_folder: makes the folder of that name, empty and durable, before anything refers to it.
+
+        Raises:
+            CollectionExistsError: there is one, with other settings or without `exist_ok`.
+            InvalidInputError: the tenant has as many as it may.
+        """
+        self._check_open()
+        return await self._writer.submit(lambda: self._create(tenant, wanted, exist_ok, make_folder))
+
+    async def adelete_collection(self, tenant: str, name: str) -> Entry | None:
+        """Strike a collection out, and remember that its folder is to be removed; None when there is none."""
+        self._check_open()
+        return await self._writer.submit(lambda: self._delete(tenant, name))
+
+    def leftovers(self) -> list[str]:
+        """The folders of deleted collections that were not removed yet. Blocks."""
+        return [folder for (folder,) in self._select("SELECT id FROM deleted")]
+
+    def forget_leftover(self, folder: str) -> None:
+        """A deleted collection's folder is gone. Blocks."""
+        self._writer.submit(lambda: self._write([("DELETE FROM deleted WHERE id = ?", (folder,))])).wait()
+
+    def known(self) -> set[str]:
+        """The folders of all collections there are."""
+        with self._reading:
+            return {entry.id for entries in self._entries.values() for entry in entries.values()}
+
+    def _create(
+        self, tenant: str, wanted: CollectionInfo, exist_ok: bool, make_folder: Callable[[str], None]
+    ) -> CollectionInfo:
+        mine = self._entries.get(tenant, {})
+        if wanted.name in mine:
+            found = mine[wanted.name].info
+            if exist_ok and _settings(found) == _settings(wanted):
+                return found
+            raise CollectionExistsError(
+                f"there is a collection {wanted.name!r} already, of dim {found.dim}, {found.metric}, "
+                f"{found.index} and {found.storage}",
+                hint="use it, delete it, or choose another name",
+            )
+        if len(mine) >= self._max_collections:
+            raise InvalidInputError(
+                f"there are {len(mine)} collections, as many as there may be (max_collections)",
+                field="name",
+                hint="delete one that is not needed",
+            )
+        entry = Entry(id=secrets.token_hex(16), info=wanted)
+        make_folder(entry.id)
+        info = wanted
+        values = (tenant, info.name, entry.id, *_settings(info), info.created_at)
+        self._write([("INSERT INTO collections VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)])
+        with self._reading:
+            self._entries.setdefault(tenant, {})[info.name] = entry
+        return info
+
+    def _delete(self, tenant: str, name: str) -> Entry | None:
+        entry = self._entries.get(tenant, {}).get(name)
+        if entry is None:
+            return None
+        self._write(
+            [
+                ("INSERT INTO deleted VALUES (?)", (entry.id,)),
+                ("DELETE FROM collections WHERE id = ?", (entry.id,)),
+            ]
+        )
+        with self._reading:
+            del self._entries[tenant][name]
+        return entry
+
+    def _select(self, statement: str) -> list[tuple[str, ...]]:
+        try:
+            return self._connection.execute(statement).fetchall()
+        except sqlite3.Error as exc:
+            raise schema.translated(exc) from exc
+
+    def _write(self, statements: Iterable[tuple[str, tuple[object, ...]]]) -> None:
+        """All of them or none; returned means durable. Runs in the one writer."""
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                for statement, values in statements:
+                    self._connection.execute(statement, values)
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+        except sqlite3.Error as exc:
+            raise schema.translated(exc) from exc
+
+    def _release(self) -> None:
+        self._writer.close()
+        self._connection.close()
+
+
+def new_collection(name: str, dim: int, metric: str, index: str, storage: str) -> CollectionInfo:
+    """A collection that begins now."""
+    return CollectionInfo(name=name, dim=dim, metric=metric, index=index, storage=storage, created_at=time.time())
+
+
+def _settings(info: CollectionInfo) -> tuple[int, str, str, str]:
+    return info.dim, info.metric, info.index, info.storage
+
+
+def _info(name: str, settings: list[str]) -> CollectionInfo:
+    dim, metric, index, storage, created_at = settings
+    return CollectionInfo(
+        name=name, dim=int(dim), metric=metric, index=index, storage=storage, created_at=float(created_at)
+    )
+
+
+def _opened(file: Path) -> sqlite3.Connection:
+    """A connection to a database of this version, whose tables are there."""
+    try:
+        new_folder = not file.parent.is_dir()
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if new_folder:
+            schema.fsync_folder(file.parent.parent)
+    except OSError as exc:
+        raise translated(exc, file.parent) from exc
+    connection = schema.connect(file)
+    try:
+        [version] = connection.execute("PRAGMA user_version").fetchone()
+        if version > VERSION:
+            raise StoreError(
+                f"{str(file)!r} was written by a newer version of this package", hint="use that version or a newer one"
+            )
+        if version == 0:
+            connection.executescript(
+                f"BEGIN IMMEDIATE; PRAGMA application_id = {_APPLICATION_ID}; {_TABLES}"
+                f" PRAGMA user_version = {VERSION}; COMMIT;"
+            )
+            schema.fsync_folder(file.parent)
+    except sqlite3.Error as exc:
+        connection.close()
+        raise schema.translated(exc) from exc
+    except BaseException:
+        connection.close()
+        raise
+    return connection

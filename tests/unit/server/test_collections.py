@@ -1,0 +1,203 @@
+"""Collections of a tenant: created, used, deleted, and there again after a restart."""
+
+from __future__ import annotations
+
+import asyncio
+
+import numpy as np
+import pytest
+
+from super_advanced_agents.errors import (
+    CollectionExistsError,
+    CollectionNotFoundError,
+    CorruptStoreError,
+    InvalidInputError,
+    OverloadedError,
+)
+from super_advanced_agents.server.engines import Engines
+from super_advanced_agents.server.settings import Settings
+from super_advanced_agents.server.workspace import Workspace
+
+ONE = np.array([1.0, 0.0, 0.0], np.float32)
+
+
+def _settings(folder, **given):
+    return Settings.load(data_dir=folder, embedding_model="all-MiniLM-L6-v2", **given)
+
+
+def _folders(tmp_path):
+    return {folder.name for folder in (tmp_path / "collections").iterdir()}
+
+
+async def test_a_collection_lasts(tmp_path):
+    """What was put into it is there when the server starts again, and so are its settings."""
+    async with Engines(_settings(tmp_path)) as engines:
+        await engines.aopen()
+        mine = Workspace(engines, "default")
+        made = await mine.acreate_collection("notes", dim=3, metric="dot", storage="sq8")
+        assert (made.name, made.dim, made.metric, made.index, made.storage) == ("notes", 3, "dot", "auto", "sq8")
+        await (await mine.acollection("notes")).aadd(ONE, {"text": "hello"}, "a")
+    async with Engines(_settings(tmp_path)) as engines:
+        await engines.aopen()
+        mine = Workspace(engines, "default")
+        assert await mine.acollections() == [made] == [await mine.acollection_info("notes")]
+        [found] = await (await mine.acollection("notes")).asearch(ONE)
+        assert (found.uid, found.metadata) == ("a", {"text": "hello"})
+
+
+async def test_tenants_have_collections_of_their_own(tmp_path):
+    """Two of one name are two collections, and neither tenant sees the other's."""
+    async with Engines(_settings(tmp_path)) as engines:
+        await engines.aopen()
+        ann, bob = Workspace(engines, "ann"), Workspace(engines, "bob")
+        await ann.acreate_collection("notes", dim=3)
+        with pytest.raises(CollectionNotFoundError):
+            await bob.acollection("notes")
+        await bob.acreate_collection("notes", dim=4)
+        await (await ann.acollection("notes")).aadd(ONE)
+        assert await (await bob.acollection("notes")).acount() == 0
+        assert not await bob.adelete_collection("other")
+        assert await bob.adelete_collection("notes")
+        assert await (await ann.acollection("notes")).acount() == 1
+
+
+async def test_a_name_is_taken_once(tmp_path):
+    """Created again it is refused, unless the caller says that the same one will do."""
+    async with Engines(_settings(tmp_path, max_collections=2)) as engines:
+        await engines.aopen()
+        mine = Workspace(engines, "default")
+        made = await mine.acreate_collection("notes", dim=3)
+        for wrong in ({"dim": 3}, {"dim": 4, "exist_ok": True}):
+            with pytest.raises(CollectionExistsError, match="notes"):
+                await mine.acreate_collection("notes", **wrong)
+        assert await mine.acreate_collection("notes", dim=3, exist_ok=True) == made
+        await mine.acreate_collection("more", dim=3)
+        with pytest.raises(InvalidInputError, match="max_collections"):
+            await mine.acreate_collection("most", dim=3)
+        assert len(_folders(tmp_path)) == 2
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field"),
+    [
+        ({"name": "../up"}, "name"),
+        ({"name": ""}, "name"),
+        ({"dim": 0}, "dim"),
+        ({"dim": True}, "dim"),
+        ({"dim": 65_537}, "dim"),
+        ({"metric": "l2"}, "metric"),
+        ({"index": "annoy"}, "index"),
+        ({"storage": "pq"}, "storage"),
+        ({"storage": ["fp32"]}, "storage"),
+    ],
+)
+async def test_wrong_settings_make_nothing(tmp_path, wrong, field):
+    """The field is named."""
+    async with Engines(_settings(tmp_path)) as engines:
+        await engines.aopen()
+        with pytest.raises(InvalidInputError) as caught:
+            await Workspace(engines, "default").acreate_collection(**{"name": "notes", "dim": 3, **wrong})
+        assert caught.value.field == field
+        assert not _folders(tmp_path)
+
+
+async def test_deletion_waits_for_nobody_and_leaves_no_file(tmp_path):
+    """A call under way comes to its end, later ones learn that the collection is gone; then its folder goes."""
+    async with Engines(_settings(tmp_path)) as engines:
+        await engines.aopen()
+        mine = Workspace(engines, "default")
+        await mine.acreate_collection("notes", dim=3)
+        notes = await mine.acollection("notes")
+        await notes.aadd(ONE)
+        entry = engines.catalog.collection("default", "notes")
+        async with engines.collections.using("default", entry) as store:
+            assert await mine.adelete_collection("notes")
+            assert await store.acount() == 1
+            with pytest.raises(CollectionNotFoundError):
+                await notes.acount()
+            await mine.acreate_collection("notes", dim=5)
+            with pytest.raises(CollectionNotFoundError, match="anew"):
+                await notes.acount()
+            assert await (await mine.acollection("notes")).acount() == 0
+            assert entry.id in _folders(tmp_path)
+    assert entry.id not in _folders(tmp_path)
+
+
+async def test_what_a_crash_left_is_removed_at_the_next_start(tmp_path):
+    """Folders of deleted collections go, empty ones that were never written down too, and nothing else."""
+    async with Engines(_settings(tmp_path)) as engines:
+        await engines.aopen()
+        mine = Workspace(engines, "default")
+        for name in ("kept", "gone"):
+            await mine.acreate_collection(name, dim=3)
+            await (await mine.acollection(name)).aadd(ONE)
+        entry = engines.catalog.collection("default", "gone")
+        await engines.catalog.adelete_collection("default", "gone")  # and the process ends here
+    for name in ("0" * 32, "foreign"):
+        (tmp_path / "collections" / name).mkdir()
+    (tmp_path / "collections" / "foreign" / "file").write_text("not ours")
+    async with Engines(_settings(tmp_path)) as engines:
+        await engines.aopen()
+        mine = Workspace(engines, "default")
+        assert [info.name for info in await mine.acollections()] == ["kept"]
+        assert await (await mine.acollection("kept")).acount() == 1
+    left = _folders(tmp_path)
+    assert entry.id not in left
+    assert len(left) == 2
+    assert "foreign" in left
+
+
+async def test_only_so_many_are_open(tmp_path):
+    """The one not used for longest is closed for another, one in use never is, and all of them in use is told."""
+    async with Engines(_settings(tmp_path, max_open_collections=2)) as engines:
+        await engines.aopen()
+        mine = Workspace(engines, "default")
+        for name in "abc":
+            await mine.acreate_collection(name, dim=3)
+            await (await mine.acollection(name)).aadd(ONE)
+        assert engines.collections.open_count == 2
+        first, second = (engines.catalog.collection("default", name) for name in "ab")
+        async with engines.collections.using("default", first) as store:
+            await (await mine.acollection("b")).acount()
+            await (await mine.acollection("c")).acount()
+            assert await store.acount() == 1
+            async with engines.collections.using("default", second):
+                with pytest.raises(OverloadedError) as caught:
+                    await (await mine.acollection("c")).acount()
+                assert caught.value.retry_after_s > 0
+        counts = await asyncio.gather(*[(await mine.acollection(name)).acount() for name in "abcabcabc"])
+        assert counts == [1] * 9
+        assert engines.collections.open_count <= 2
+
+
+async def test_many_callers_open_a_collection_once(tmp_path):
+    """A second opener of the folder would be refused."""
+    async with Engines(_settings(tmp_path)) as engines:
+        await engines.aopen()
+        mine = Workspace(engines, "default")
+        await mine.acreate_collection("notes", dim=3)
+        notes = await mine.acollection("notes")
+        assert await asyncio.gather(*(notes.acount() for _ in range(50))) == [0] * 50
+
+
+async def test_a_collection_whose_files_are_lost_is_told(tmp_path):
+    """It is never silently empty."""
+    async with Engines(_settings(tmp_path)) as engines:
+        await engines.aopen()
+        mine = Workspace(engines, "default")
+        await mine.acreate_collection("notes", dim=3)
+        (tmp_path / "collections" / engines.catalog.collection("default", "notes").id).rmdir()
+        notes = await mine.acollection("notes")
+        for _ in range(2):
+            with pytest.raises(CorruptStoreError, match="notes"):
+                await notes.acount()
+
+
+async def test_stats_of_a_collection_tell_nothing_of_the_machine(tmp_path):
+    """Sizes, but no path."""
+    async with Engines(_settings(tmp_path)) as engines:
+        await engines.aopen()
+        mine = Workspace(engines, "default")
+        await mine.acreate_collection("notes", dim=3)
+        stats = await (await mine.acollection("notes")).astats()
+        assert (stats["dim"], stats["records"], "path" in stats) == (3, 0, False)
