@@ -23,7 +23,7 @@ class Machine:
 
     def start(self, *arguments, environment=None, **options):
         """Start a command; the caller ends it."""
-        variables = {**os.environ, "SAA_DATA_DIR": str(self.data_dir), **(environment or {})}
+        variables = {**os.environ, "SAA_DATA_DIR": str(self.data_dir), "SAA_LINGER_S": "0", **(environment or {})}
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
         return subprocess.Popen([*SAA, *map(str, arguments)], env=variables, text=True, **pipes)
 

@@ -13,6 +13,8 @@ class Gate:
 
     Attributes:
         engines: what answers.
+        draining: the server was told to stop: it answers, and says that it is not ready for more.
     """
 
     engines: Engines
+    draining: bool = False

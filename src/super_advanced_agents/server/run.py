@@ -4,121 +4,118 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
-import logging
 import signal
-import socket
-import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
-import uvicorn
+import uvloop
 
-from super_advanced_agents.errors import ConfigurationError
+from super_advanced_agents._runtime.tickets import in_thread
 from super_advanced_agents.server.app import create_app
-from super_advanced_agents.server.settings import Settings, checked_loopback
-
-_KEEP_ALIVE_S = 30
-_OWN_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
-
-
-class _Server(uvicorn.Server):
-    """uvicorn's server; signals are ours, since its own handling ends the process by the signal it has caught."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave the handlers alone."""
-        yield
-
-    def stop(self) -> None:
-        """Stop taking requests and finish those under way; told twice, do not wait for them."""
-        self.force_exit = self.should_exit
-        self.should_exit = True
+from super_advanced_agents.server.gate import Gate
+from super_advanced_agents.server.listening import GrpcServer, RestServer, address_of, bound
+from super_advanced_agents.server.settings import Settings, checked_certificate, checked_loopback
 
 
-async def aserve(settings: Settings, *, on_listening: Callable[[str], None]) -> None:
-    """Serve until SIGTERM or SIGINT, then let requests under way finish, and close the store.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listening:
+    """Where a server can be reached.
+
+    Attributes:
+        rest: the URL of REST, such as `http://127.0.0.1:8000`.
+        grpc: the URL of gRPC, such as `grpc://127.0.0.1:50051`; None when it is off.
+    """
+
+    rest: str
+    grpc: str | None
+
+
+async def aserve(settings: Settings, *, on_listening: Callable[[Listening], None]) -> None:
+    """Serve REST and gRPC in this event loop until SIGTERM or SIGINT, then stop in order.
+
+    Told by SIGTERM, it says at once that it is not ready any more, and goes on taking requests for `linger_s`, so that
+    whoever balances load has time to look elsewhere; SIGINT leaves that out. Then the listeners close, what is under
+    way has `drain_s` to finish, and the stores are closed. A second signal does not wait.
 
     Args:
         settings: where to listen, and everything else.
-        on_listening: called with the server's URL once it takes connections.
+        on_listening: called once both take connections.
 
     Raises:
-        ConfigurationError: the address is not of loopback, or in use.
+        ConfigurationError: an address is not of loopback, or in use; a certificate cannot be read.
         StoreLockedError: another process owns the store's folder.
         SuperAdvancedAgentsError: the store cannot be opened.
     """
-    listener = _bound(checked_loopback(settings.host), settings.port)
+    await in_thread(lambda: checked_certificate(settings), name="read certificate")
+    listener = bound(checked_loopback(settings.host), settings.port, "--port")
     with contextlib.closing(listener):
         app = create_app(settings)
-        server = _Server(
-            uvicorn.Config(
-                app,
-                lifespan="off",  # entered here, so that what it raises reaches the caller as it is
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                ws="none",
-                timeout_keep_alive=_KEEP_ALIVE_S,
-                timeout_graceful_shutdown=max(1, round(settings.drain_s)),
-            )
-        )
-        loop = asyncio.get_running_loop()
-        signals = (signal.SIGTERM, signal.SIGINT)
-        for number in signals:
-            loop.add_signal_handler(number, server.stop)
-        try:
-            async with app.router.lifespan_context(app):
-                if not server.should_exit:
-                    host, port = listener.getsockname()[:2]
-                    on_listening(f"http://{f'[{host}]' if ':' in host else host}:{port}")
-                    await server.serve(sockets=[listener])
-        finally:
-            for number in signals:
-                loop.remove_signal_handler(number)
+        rest = RestServer(app, settings)
+        with _told_to_stop() as told:
+            async with app.router.lifespan_context(app), GrpcServer(app.state.gate, settings) as grpc:
+                secure = "s" if settings.tls_cert else ""
+                at = Listening(
+                    rest=f"http{secure}://{address_of(listener)}",
+                    grpc=None if grpc.address is None else f"grpc{secure}://{grpc.address}",
+                )
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(rest.serve(sockets=[listener]))
+                    on_listening(at)
+                    await told.once.wait()
+                    await _stop(rest, grpc, app.state.gate, told, settings)
 
 
-def _bound(host: str, port: int) -> socket.socket:
-    """Take the address before anything slow happens, so that one in use is told at once."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+@dataclass(slots=True)
+class _Told:
+    """What signals have said."""
+
+    once: asyncio.Event
+    twice: asyncio.Event
+    politely: bool = True
+
+    def hear(self, number: signal.Signals) -> None:
+        """A signal has come."""
+        if self.once.is_set():
+            self.twice.set()
+        self.politely = number == signal.SIGTERM
+        self.once.set()
+
+
+@contextlib.contextmanager
+def _told_to_stop() -> Iterator[_Told]:
+    told = _Told(asyncio.Event(), asyncio.Event())
+    loop = asyncio.get_running_loop()
+    signals = (signal.SIGTERM, signal.SIGINT)
+    for number in signals:
+        loop.add_signal_handler(number, told.hear, number)
     try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(1024)  # early callers wait in line; another server on this port would fail only here
-    except OSError as exc:
-        listener.close()
-        if exc.errno == errno.EADDRINUSE:
-            raise ConfigurationError(
-                f"another program listens on {host}:{port}", hint="stop it, or choose another port with --port"
-            ) from exc
-        raise ConfigurationError(
-            f"cannot listen on {host}:{port}: {exc.strerror}", hint="choose another --port"
-        ) from exc
-    return listener
+        yield told
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)
 
 
-class _Lines(logging.Formatter):
-    """One line a record: time, level, area, event, then the fields it was logged with."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """See the class."""
-        line = super().format(record)
-        fields = {name: value for name, value in vars(record).items() if name not in _OWN_FIELDS}
-        fields.pop("color_message", None)
-        return line + "".join(f" {name}={value!r}" for name, value in fields.items())
-
-
-def configure_logging(level: str) -> None:
-    """Send the library's and uvicorn's records to standard error. Only a server's process calls this."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Lines("{asctime} {levelname:<7} {name} {message}", style="{"))
-    for name, least in (("super_advanced_agents", level), ("uvicorn", "WARNING")):
-        logger = logging.getLogger(name)
-        logger.setLevel(least)
-        logger.addHandler(handler)
-        logger.propagate = False
+async def _stop(rest: RestServer, grpc: GrpcServer, gate: Gate, told: _Told, settings: Settings) -> None:
+    gate.draining = True
+    rest.hang_up_after_answers()
+    if told.politely:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(told.twice.wait(), settings.linger_s)
+    rest.should_exit = True
+    async with asyncio.TaskGroup() as group:
+        hurry = group.create_task(_hurry(rest, grpc, told))
+        await grpc.stop(settings.drain_s)
+        await rest.ended.wait()
+        hurry.cancel()
 
 
-def serve(settings: Settings, *, on_listening: Callable[[str], None]) -> None:
+async def _hurry(rest: RestServer, grpc: GrpcServer, told: _Told) -> None:
+    await told.twice.wait()
+    rest.force_exit = True
+    await grpc.stop(0)
+
+
+def serve(settings: Settings, *, on_listening: Callable[[Listening], None]) -> None:
     """`aserve` for a process that does nothing else."""
-    asyncio.run(aserve(settings, on_listening=on_listening))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(aserve(settings, on_listening=on_listening))

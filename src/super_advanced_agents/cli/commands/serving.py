@@ -1,8 +1,9 @@
-"""`saa serve`: agents behind REST."""
+"""`saa serve`: agents behind REST and gRPC."""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,6 +19,16 @@ def serve(
     port: Annotated[
         int, typer.Option("--port", "-p", envvar="SAA_PORT", min=0, max=65_535, help="0 lets the system choose.")
     ] = 8000,
+    grpc_port: Annotated[
+        int | None,
+        typer.Option("--grpc-port", envvar="SAA_GRPC_PORT", min=0, max=65_535, help="Of gRPC.", show_default="50051"),
+    ] = None,
+    grpc: Annotated[bool, typer.Option("--grpc/--no-grpc", envvar="SAA_GRPC", help="Serve gRPC too.")] = True,
+    tls_cert: Annotated[
+        Path | None, typer.Option("--tls-cert", envvar="SAA_TLS_CERT", help="Certificate chain (PEM), for both.")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option("--tls-key", envvar="SAA_TLS_KEY", help="Its private key.")] = None,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="1: an embedded store has one owner.")] = 1,
     log_level: Annotated[
         str | None, typer.Option("--log-level", envvar="SAA_LOG_LEVEL", help="DEBUG, INFO, WARNING or ERROR.")
     ] = None,
@@ -26,19 +37,36 @@ def serve(
     agent: AgentName = AGENT,
     as_json: AsJson = False,
 ) -> None:
-    """Serve agents over REST until Ctrl-C or SIGTERM."""
+    """Serve agents over REST and gRPC until Ctrl-C or SIGTERM."""
+    from super_advanced_agents.errors import ConfigurationError
     from super_advanced_agents.server import run
+    from super_advanced_agents.server.logs import configure_logging
     from super_advanced_agents.server.settings import Settings
 
+    if workers > 1:
+        raise ConfigurationError(
+            f"{workers} workers cannot share one embedded store: a data folder has one owner",
+            hint="use one worker; what one process cannot carry belongs on a distributed engine behind several servers",
+        )
     settings = Settings.load(
-        host=host, port=port, log_level=log_level, data_dir=data_dir, models_dir=models_dir, agent=agent
+        host=host,
+        port=port,
+        grpc=grpc,
+        grpc_port=grpc_port,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
+        log_level=log_level,
+        data_dir=data_dir,
+        models_dir=models_dir,
+        agent=agent,
     )
-    run.configure_logging(settings.log_level)
+    configure_logging(settings.log_level)
 
-    def on_listening(url: str) -> None:
+    def on_listening(at: run.Listening) -> None:
         if as_json:
-            emit({"url": url, "pid": os.getpid(), "data_dir": str(settings.data_dir)})
+            emit({"url": at.rest, "grpc": at.grpc, "pid": os.getpid(), "data_dir": str(settings.data_dir)})
         else:
-            note(f"Serving at {url} (data in {str(settings.data_dir)!r}). Ctrl-C stops.")
+            both = f"{at.rest} and {at.grpc}" if at.grpc else at.rest
+            note(f"Serving at {both} (data in {str(settings.data_dir)!r}). Ctrl-C stops.")
 
     run.serve(settings, on_listening=on_listening)

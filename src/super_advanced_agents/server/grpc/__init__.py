@@ -1,0 +1,1 @@
+"""The gRPC side: services over the same workspaces that REST routes use."""
