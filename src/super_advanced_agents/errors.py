@@ -23,7 +23,7 @@
     ├── RateLimitedError                          too many requests; carries `retry_after_s`
     ├── AgentNotFoundError                        no agent of that name
     ├── AgentError                                an agent failed, or all that were asked
-    │   ├── AgentTimeoutError (also TimeoutError) no answer came in time
+    │   ├── AgentTimeoutError                     no answer came in time
     │   └── AgentUnavailableError                 it failed too often of late; carries `retry_after_s`
     └── JobError                                  a background job failed
 
@@ -192,7 +192,7 @@ class AgentError(SuperAdvancedAgentsError):
     """An agent of an orchestrator failed, or all that were asked did."""
 
 
-class AgentTimeoutError(AgentError, TimeoutError):
+class AgentTimeoutError(AgentError):
     """An agent did not answer in time, or none of those asked did."""
 
     retryable = True

@@ -29,6 +29,8 @@ RETRYABLE = {
     "StoreFullError",
     "EngineUnavailableError",
     "RateLimitedError",
+    "AgentTimeoutError",
+    "AgentUnavailableError",
 }
 
 
