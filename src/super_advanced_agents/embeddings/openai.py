@@ -12,12 +12,10 @@ import numpy as np
 
 from super_advanced_agents.embeddings.base import EmbeddingEngine
 from super_advanced_agents.errors import (
-    AuthenticationError,
     ConfigurationError,
     EmbeddingError,
     InvalidInputError,
     ModelNotFoundError,
-    PermissionDeniedError,
     RateLimitedError,
 )
 from super_advanced_agents.types import Matrix
@@ -141,9 +139,13 @@ class OpenAIEngine(EmbeddingEngine):
         except openai.APIConnectionError as exc:
             raise EmbeddingError(f"{where} cannot be reached", hint="check that it runs") from exc
         except openai.AuthenticationError as exc:
-            raise AuthenticationError(f"{where} refused the key", hint="check api_key") from exc
+            # Our key was refused, not our caller's: of an AuthenticationError a server would tell its own caller so.
+            raise EmbeddingError(f"{where} refused the key it was sent", hint="check base_url and its api_key") from exc
         except openai.PermissionDeniedError as exc:
-            raise PermissionDeniedError(f"{where} does not allow this key to embed with {self._model!r}") from exc
+            raise EmbeddingError(
+                f"{where} does not allow the key it was sent to embed with {self._model!r}",
+                hint="check model, and what the api_key of base_url may do",
+            ) from exc
         except openai.NotFoundError as exc:
             raise ModelNotFoundError(f"{where} has no model {self._model!r}", hint="check model and base_url") from exc
         except openai.RateLimitError as exc:

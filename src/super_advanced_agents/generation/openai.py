@@ -14,13 +14,11 @@ import httpx2
 import openai
 
 from super_advanced_agents.errors import (
-    AuthenticationError,
     ConfigurationError,
     GenerationError,
     InvalidInputError,
     ModelNotFoundError,
     OverloadedError,
-    PermissionDeniedError,
     RateLimitedError,
     SuperAdvancedAgentsError,
 )
@@ -121,10 +119,10 @@ class OpenAIEngine(GenerationEngine):
         Raises:
             RateLimitedError: 429, after the retries.
             OverloadedError: 503, after the retries.
-            AuthenticationError, PermissionDeniedError: 401, 403.
             ModelNotFoundError: 404.
             InvalidInputError: 400, 413 or 422: the server refused the prompt or an option.
-            GenerationError: unreachable, broken off, malformed, or anything else.
+            GenerationError: unreachable, broken off, malformed, or anything else; also 401 and 403, since it is our key
+                that was refused and not our caller's.
         """
         if self._client is None:
             raise GenerationError(f"the connection to {self._host!r} is not open")
@@ -204,9 +202,12 @@ class OpenAIEngine(GenerationEngine):
     def _status_error(self, exc: openai.APIStatusError) -> SuperAdvancedAgentsError:
         status, host = exc.status_code, self._host
         if status == 401:
-            return AuthenticationError(f"{host!r} wants a valid key", hint="pass api_key")
+            return GenerationError(f"{host!r} refused the key it was sent", hint="check base_url and its api_key")
         if status == 403:
-            return PermissionDeniedError(f"{host!r} does not allow this key to use {self._model!r}")
+            return GenerationError(
+                f"{host!r} does not allow the key it was sent to use {self._model!r}",
+                hint="check model, and what the api_key of base_url may do",
+            )
         if status == 404:
             return ModelNotFoundError(f"{host!r} has no model {self._model!r}", hint="check model and base_url")
         if status == 429:

@@ -15,12 +15,10 @@ import pytest
 
 from super_advanced_agents.embeddings import EmbeddingPipeline
 from super_advanced_agents.errors import (
-    AuthenticationError,
     ConfigurationError,
     EmbeddingError,
     InvalidInputError,
     ModelNotFoundError,
-    PermissionDeniedError,
     RateLimitedError,
     SuperAdvancedAgentsError,
 )
@@ -136,8 +134,8 @@ async def test_a_refused_text_fails_alone(server: Server) -> None:
 @pytest.mark.parametrize(
     ("status", "error"),
     [
-        (401, AuthenticationError),
-        (403, PermissionDeniedError),
+        (401, EmbeddingError),
+        (403, EmbeddingError),
         (404, ModelNotFoundError),
         (400, InvalidInputError),
         (422, InvalidInputError),

@@ -16,12 +16,10 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
 
 from super_advanced_agents.errors import (
-    AuthenticationError,
     GenerationError,
     InvalidInputError,
     ModelNotFoundError,
     OverloadedError,
-    PermissionDeniedError,
     RateLimitedError,
 )
 from super_advanced_agents.generation import LLMGenerator
@@ -149,8 +147,8 @@ def test_stop_string_across_pieces(server):
     ("model", "error"),
     [
         ("s400", InvalidInputError),
-        ("s401", AuthenticationError),
-        ("s403", PermissionDeniedError),
+        ("s401", GenerationError),
+        ("s403", GenerationError),
         ("s404", ModelNotFoundError),
         ("s429", RateLimitedError),
         ("s500", GenerationError),
