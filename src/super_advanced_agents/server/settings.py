@@ -43,6 +43,17 @@ class Settings(BaseSettings):
         tls_key: its private key.
         allowed_hosts: further names a request may carry in its `Host` header, beside those of loopback.
         max_body_bytes: how long a request body may be.
+        max_connections: REST connections held open at once; further ones are turned away.
+        header_timeout_s: how long the headers of a request may take to arrive.
+        body_timeout_s: how long its body may take after that.
+        request_timeout_s: how long the work on a request may take; a `Request-Timeout` header may ask for less.
+        searches_in_flight: searches and reads at work at once; as many again wait a moment, the rest is refused.
+        writes_in_flight: the same for writes.
+        generations_in_flight: the same for what a language model answers.
+        rate_limit_per_key: units a minute of one credential; a call is one, and each text to store and each token to
+            write is another. 0 for no limit.
+        rate_limit_per_tenant: the same for all credentials of a tenant together.
+        rate_limit_storage: where units are counted, as a URI of the `limits` package; in this process when None.
         linger_s: how long a server that was told to stop (SIGTERM) goes on taking requests, not ready any more.
         drain_s: how long what is under way then may take.
         log_level: of the server's own records.
@@ -79,6 +90,16 @@ class Settings(BaseSettings):
     tls_key: Path | None = None
     allowed_hosts: tuple[str, ...] = ()
     max_body_bytes: int = Field(default=8 * 1024 * 1024, ge=1024)
+    max_connections: int = Field(default=1_000, ge=1)
+    header_timeout_s: float = Field(default=10.0, gt=0, le=3600)
+    body_timeout_s: float = Field(default=30.0, gt=0, le=3600)
+    request_timeout_s: float = Field(default=600.0, gt=0, le=86_400)
+    searches_in_flight: int = Field(default=64, ge=1, le=65_536)
+    writes_in_flight: int = Field(default=64, ge=1, le=65_536)
+    generations_in_flight: int = Field(default=32, ge=1, le=65_536)
+    rate_limit_per_key: int = Field(default=60_000, ge=0)
+    rate_limit_per_tenant: int = Field(default=240_000, ge=0)
+    rate_limit_storage: SecretStr | None = None
     linger_s: float = Field(default=3.0, ge=0, le=3600)
     drain_s: float = Field(default=10.0, ge=0, le=3600)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

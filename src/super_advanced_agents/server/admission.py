@@ -1,0 +1,182 @@
+"""How many calls may be at work at once: what is more waits a moment, in a bounded line, or is refused at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from enum import StrEnum
+from types import TracebackType
+from typing import Self
+
+from super_advanced_agents.errors import OverloadedError
+from super_advanced_agents.server.settings import Settings
+
+WAIT_S = 0.025
+"""How long a call may stand in line: half of the time in which a refusal must be there."""
+
+RETRY_AFTER_S = 1.0
+
+
+class Kind(StrEnum):
+    """What a call does, by what it keeps busy; each kind has places of its own, so that none crowds out another."""
+
+    SEARCH = "search"
+    WRITE = "write"
+    GENERATE = "generate"
+
+
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+_EXEMPT_PATHS = frozenset({"/healthz", "/readyz"})
+_SEARCHING = ("/search", "/search:batch", "/embeddings")
+_GENERATING = ("/ask", "/completions")
+_EXEMPT_SERVICES = ("grpc.health.", "grpc.reflection.")
+_RPC_SEARCHING = ("Search", "Get", "List", "Scan", "Count", "Stats", "Keywords", "Hybrid", "Explain")
+
+
+def kind_of(method: str, path: str) -> Kind | None:
+    """What a REST request does, by its first line alone; None when it needs no place (is the process up?)."""
+    if path in _EXEMPT_PATHS:
+        return None
+    if path.endswith(_GENERATING) or path.startswith(("/v1/orchestrators/", "/mcp")):
+        return Kind.GENERATE
+    return Kind.SEARCH if method in _SAFE or path.endswith(_SEARCHING) else Kind.WRITE
+
+
+def kind_of_rpc(method: str) -> Kind | None:
+    """The same of a gRPC method, such as `/super_advanced_agents.v1.AgentService/Ask`."""
+    service, _, verb = method.strip("/").rpartition("/")
+    if service.startswith(_EXEMPT_SERVICES):
+        return None
+    if verb.startswith(_RPC_SEARCHING):
+        return Kind.SEARCH
+    return Kind.GENERATE if verb.startswith("Ask") or service.endswith("OrchestratorService") else Kind.WRITE
+
+
+class Line:
+    """The places of one kind, and who waits for one: first come, first served.
+
+    Args:
+        kind: what for.
+        places: how many calls may be at work.
+        waiting: how many more may wait, each for `wait_s`.
+    """
+
+    def __init__(self, kind: Kind, *, places: int, waiting: int, wait_s: float = WAIT_S) -> None:
+        self.kind = kind
+        self.places = places
+        self.waiting_places = waiting
+        self.in_flight = 0
+        self._wait_s = wait_s
+        self._waiting: deque[asyncio.Future[bool]] = deque()
+
+    @property
+    def waiting(self) -> int:
+        """How many wait now."""
+        return len(self._waiting)
+
+    @property
+    def full(self) -> bool:
+        """Whether the next call would be refused at once."""
+        return self.in_flight >= self.places and len(self._waiting) >= self.waiting_places
+
+    async def enter(self) -> bool:
+        """Take a place, waiting a moment for one if need be; False when there is none. Cancelled, it takes none."""
+        if self.in_flight < self.places:
+            self.in_flight += 1
+            return True
+        if len(self._waiting) >= self.waiting_places:
+            return False
+        loop = asyncio.get_running_loop()
+        called: asyncio.Future[bool] = loop.create_future()
+        self._waiting.append(called)
+        deadline = loop.call_later(self._wait_s, self._give_up, called)
+        try:
+            return await called
+        except asyncio.CancelledError:
+            if called.done() and not called.cancelled() and called.result():
+                self.leave()
+            elif called in self._waiting:
+                self._waiting.remove(called)
+            raise
+        finally:
+            deadline.cancel()
+
+    def leave(self) -> None:
+        """Give a place back, or on to whoever has waited for longest."""
+        while self._waiting:
+            called = self._waiting.popleft()
+            if not called.done():
+                called.set_result(True)
+                return
+        self.in_flight -= 1
+
+    def _give_up(self, called: asyncio.Future[bool]) -> None:
+        if not called.done():
+            self._waiting.remove(called)
+            called.set_result(False)
+
+
+class Place:
+    """A place for as long as the block runs; what streams holds it until its end."""
+
+    __slots__ = ("_line",)
+
+    def __init__(self, line: Line | None) -> None:
+        self._line = line
+
+    async def __aenter__(self) -> Self:
+        if self._line is not None and not await self._line.enter():
+            raise overloaded(self._line.kind)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._line is not None:
+            self._line.leave()
+
+
+class Admission:
+    """Places for each kind of call, shared by REST and gRPC; belongs to one event loop.
+
+    Deciding comes before a credential is looked at and before a body is read, so that a refusal costs next to nothing.
+
+    Args:
+        places: how many calls of each kind may be at work; as many again may wait a moment.
+        wait_s: how long that moment is, in seconds.
+    """
+
+    def __init__(self, *, places: dict[Kind, int], wait_s: float = WAIT_S) -> None:
+        self._lines = {kind: Line(kind, places=count, waiting=count, wait_s=wait_s) for kind, count in places.items()}
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """As settings say."""
+        return cls(
+            places={
+                Kind.SEARCH: settings.searches_in_flight,
+                Kind.WRITE: settings.writes_in_flight,
+                Kind.GENERATE: settings.generations_in_flight,
+            }
+        )
+
+    def line(self, kind: Kind) -> Line:
+        """The places of one kind."""
+        return self._lines[kind]
+
+    def enter(self, kind: Kind | None) -> Place:
+        """A place for a call, as an asynchronous context; None needs none.
+
+        Raises (when it is entered):
+            OverloadedError: all places are taken, and so are those in the line, or the wait was in vain.
+        """
+        return Place(None if kind is None else self._lines[kind])
+
+
+def overloaded(kind: Kind) -> OverloadedError:
+    """What a call is told that got no place."""
+    return OverloadedError(
+        f"too many calls of this kind ({kind.value}) are under way",
+        retry_after_s=RETRY_AFTER_S,
+        hint="try again later, or send fewer at once",
+    )
