@@ -7,7 +7,7 @@ PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 PYTEST  := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help install models serve test test-crash test-load check format bench lock clean
+.PHONY: help install models serve test test-crash test-load check format contracts bench lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,16 +30,20 @@ test-crash: install models ## the long campaign of tests that kill processes
 test-load: install models ## the long campaign of tests under load
 	$(PYTEST) -m load --campaign --timeout 3600 $(ARGS)
 
-check: install ## format, lint, types, layers and conventions, locked requirements
+check: install ## format, lint, types, layers and conventions, locked requirements, generated code
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python requirements/lock.py check
+	$(BIN)/python tools/contracts.py check
 	$(BIN)/python -m pytest tests/unit/test_layers.py tests/unit/test_conventions.py
 
 format: install ## rewrite the code in the one format, and fix what lint can fix
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+contracts: install ## write anew what is generated from the contracts (proto/)
+	$(BIN)/python tools/contracts.py write
 
 bench: .venv-bench/.installed ## measure beside the peers; prints a table and writes JSON (ARGS= for a part of it)
 	$(BENCH)/python -m benchmarks $(ARGS)

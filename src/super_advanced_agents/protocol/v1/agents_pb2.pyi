@@ -1,0 +1,250 @@
+from super_advanced_agents.protocol.v1 import common_pb2 as _common_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class SearchMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    SEARCH_MODE_UNSPECIFIED: _ClassVar[SearchMode]
+    SEARCH_MODE_HYBRID: _ClassVar[SearchMode]
+    SEARCH_MODE_VECTOR: _ClassVar[SearchMode]
+    SEARCH_MODE_KEYWORD: _ClassVar[SearchMode]
+SEARCH_MODE_UNSPECIFIED: SearchMode
+SEARCH_MODE_HYBRID: SearchMode
+SEARCH_MODE_VECTOR: SearchMode
+SEARCH_MODE_KEYWORD: SearchMode
+
+class Memory(_message.Message):
+    __slots__ = ("text", "memory_type", "uid", "extra", "expires_in_s", "source", "session", "priority")
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_TYPE_FIELD_NUMBER: _ClassVar[int]
+    UID_FIELD_NUMBER: _ClassVar[int]
+    EXTRA_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_IN_S_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    SESSION_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    text: str
+    memory_type: str
+    uid: str
+    extra: bytes
+    expires_in_s: float
+    source: str
+    session: str
+    priority: float
+    def __init__(self, text: _Optional[str] = ..., memory_type: _Optional[str] = ..., uid: _Optional[str] = ..., extra: _Optional[bytes] = ..., expires_in_s: _Optional[float] = ..., source: _Optional[str] = ..., session: _Optional[str] = ..., priority: _Optional[float] = ...) -> None: ...
+
+class RememberRequest(_message.Message):
+    __slots__ = ("agent", "memories", "dedupe")
+    AGENT_FIELD_NUMBER: _ClassVar[int]
+    MEMORIES_FIELD_NUMBER: _ClassVar[int]
+    DEDUPE_FIELD_NUMBER: _ClassVar[int]
+    agent: str
+    memories: _containers.RepeatedCompositeFieldContainer[Memory]
+    dedupe: _common_pb2.Dedupe
+    def __init__(self, agent: _Optional[str] = ..., memories: _Optional[_Iterable[_Union[Memory, _Mapping]]] = ..., dedupe: _Optional[_Union[_common_pb2.Dedupe, str]] = ...) -> None: ...
+
+class RememberResponse(_message.Message):
+    __slots__ = ("uids",)
+    UIDS_FIELD_NUMBER: _ClassVar[int]
+    uids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, uids: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class Turn(_message.Message):
+    __slots__ = ("speaker", "text", "uid", "said_at", "said_at_s", "extra")
+    SPEAKER_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    UID_FIELD_NUMBER: _ClassVar[int]
+    SAID_AT_FIELD_NUMBER: _ClassVar[int]
+    SAID_AT_S_FIELD_NUMBER: _ClassVar[int]
+    EXTRA_FIELD_NUMBER: _ClassVar[int]
+    speaker: str
+    text: str
+    uid: str
+    said_at: str
+    said_at_s: float
+    extra: bytes
+    def __init__(self, speaker: _Optional[str] = ..., text: _Optional[str] = ..., uid: _Optional[str] = ..., said_at: _Optional[str] = ..., said_at_s: _Optional[float] = ..., extra: _Optional[bytes] = ...) -> None: ...
+
+class RememberTurnsRequest(_message.Message):
+    __slots__ = ("agent", "turns", "session")
+    AGENT_FIELD_NUMBER: _ClassVar[int]
+    TURNS_FIELD_NUMBER: _ClassVar[int]
+    SESSION_FIELD_NUMBER: _ClassVar[int]
+    agent: str
+    turns: _containers.RepeatedCompositeFieldContainer[Turn]
+    session: str
+    def __init__(self, agent: _Optional[str] = ..., turns: _Optional[_Iterable[_Union[Turn, _Mapping]]] = ..., session: _Optional[str] = ...) -> None: ...
+
+class UpdateMemoryRequest(_message.Message):
+    __slots__ = ("agent", "uid", "text", "memory_type", "extra", "source", "expires_in_s", "priority", "clear")
+    AGENT_FIELD_NUMBER: _ClassVar[int]
+    UID_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_TYPE_FIELD_NUMBER: _ClassVar[int]
+    EXTRA_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_IN_S_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    CLEAR_FIELD_NUMBER: _ClassVar[int]
+    agent: str
+    uid: str
+    text: str
+    memory_type: str
+    extra: bytes
+    source: str
+    expires_in_s: float
+    priority: float
+    clear: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, agent: _Optional[str] = ..., uid: _Optional[str] = ..., text: _Optional[str] = ..., memory_type: _Optional[str] = ..., extra: _Optional[bytes] = ..., source: _Optional[str] = ..., expires_in_s: _Optional[float] = ..., priority: _Optional[float] = ..., clear: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class UpdateMemoryResponse(_message.Message):
+    __slots__ = ("updated",)
+    UPDATED_FIELD_NUMBER: _ClassVar[int]
+    updated: bool
+    def __init__(self, updated: _Optional[bool] = ...) -> None: ...
+
+class SearchMemoriesRequest(_message.Message):
+    __slots__ = ("agent", "query", "top_k", "mode", "where", "memory_type", "weights", "explain", "rerank")
+    AGENT_FIELD_NUMBER: _ClassVar[int]
+    QUERY_FIELD_NUMBER: _ClassVar[int]
+    TOP_K_FIELD_NUMBER: _ClassVar[int]
+    MODE_FIELD_NUMBER: _ClassVar[int]
+    WHERE_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_TYPE_FIELD_NUMBER: _ClassVar[int]
+    WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    EXPLAIN_FIELD_NUMBER: _ClassVar[int]
+    RERANK_FIELD_NUMBER: _ClassVar[int]
+    agent: str
+    query: str
+    top_k: int
+    mode: SearchMode
+    where: bytes
+    memory_type: str
+    weights: _common_pb2.Weights
+    explain: bool
+    rerank: bool
+    def __init__(self, agent: _Optional[str] = ..., query: _Optional[str] = ..., top_k: _Optional[int] = ..., mode: _Optional[_Union[SearchMode, str]] = ..., where: _Optional[bytes] = ..., memory_type: _Optional[str] = ..., weights: _Optional[_Union[_common_pb2.Weights, _Mapping]] = ..., explain: _Optional[bool] = ..., rerank: _Optional[bool] = ...) -> None: ...
+
+class SearchMemoriesResponse(_message.Message):
+    __slots__ = ("matches",)
+    MATCHES_FIELD_NUMBER: _ClassVar[int]
+    matches: _containers.RepeatedCompositeFieldContainer[_common_pb2.Match]
+    def __init__(self, matches: _Optional[_Iterable[_Union[_common_pb2.Match, _Mapping]]] = ...) -> None: ...
+
+class GetMemoryRequest(_message.Message):
+    __slots__ = ("agent", "uid")
+    AGENT_FIELD_NUMBER: _ClassVar[int]
+    UID_FIELD_NUMBER: _ClassVar[int]
+    agent: str
+    uid: str
+    def __init__(self, agent: _Optional[str] = ..., uid: _Optional[str] = ...) -> None: ...
+
+class GetMemoryResponse(_message.Message):
+    __slots__ = ("memory",)
+    MEMORY_FIELD_NUMBER: _ClassVar[int]
+    memory: _common_pb2.Record
+    def __init__(self, memory: _Optional[_Union[_common_pb2.Record, _Mapping]] = ...) -> None: ...
+
+class ListMemoriesRequest(_message.Message):
+    __slots__ = ("agent", "where", "after", "limit")
+    AGENT_FIELD_NUMBER: _ClassVar[int]
+    WHERE_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    agent: str
+    where: bytes
+    after: str
+    limit: int
+    def __init__(self, agent: _Optional[str] = ..., where: _Optional[bytes] = ..., after: _Optional[str] = ..., limit: _Optional[int] = ...) -> None: ...
+
+class ListMemoriesResponse(_message.Message):
+    __slots__ = ("memories",)
+    MEMORIES_FIELD_NUMBER: _ClassVar[int]
+    memories: _containers.RepeatedCompositeFieldContainer[_common_pb2.Record]
+    def __init__(self, memories: _Optional[_Iterable[_Union[_common_pb2.Record, _Mapping]]] = ...) -> None: ...
+
+class ForgetRequest(_message.Message):
+    __slots__ = ("agent", "uids", "by_uids", "where")
+    AGENT_FIELD_NUMBER: _ClassVar[int]
+    UIDS_FIELD_NUMBER: _ClassVar[int]
+    BY_UIDS_FIELD_NUMBER: _ClassVar[int]
+    WHERE_FIELD_NUMBER: _ClassVar[int]
+    agent: str
+    uids: _containers.RepeatedScalarFieldContainer[str]
+    by_uids: bool
+    where: bytes
+    def __init__(self, agent: _Optional[str] = ..., uids: _Optional[_Iterable[str]] = ..., by_uids: _Optional[bool] = ..., where: _Optional[bytes] = ...) -> None: ...
+
+class ForgetResponse(_message.Message):
+    __slots__ = ("forgotten",)
+    FORGOTTEN_FIELD_NUMBER: _ClassVar[int]
+    forgotten: int
+    def __init__(self, forgotten: _Optional[int] = ...) -> None: ...
+
+class CountMemoriesRequest(_message.Message):
+    __slots__ = ("agent", "where")
+    AGENT_FIELD_NUMBER: _ClassVar[int]
+    WHERE_FIELD_NUMBER: _ClassVar[int]
+    agent: str
+    where: bytes
+    def __init__(self, agent: _Optional[str] = ..., where: _Optional[bytes] = ...) -> None: ...
+
+class CountMemoriesResponse(_message.Message):
+    __slots__ = ("count",)
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    count: int
+    def __init__(self, count: _Optional[int] = ...) -> None: ...
+
+class AskRequest(_message.Message):
+    __slots__ = ("agent", "question", "top_k")
+    AGENT_FIELD_NUMBER: _ClassVar[int]
+    QUESTION_FIELD_NUMBER: _ClassVar[int]
+    TOP_K_FIELD_NUMBER: _ClassVar[int]
+    agent: str
+    question: str
+    top_k: int
+    def __init__(self, agent: _Optional[str] = ..., question: _Optional[str] = ..., top_k: _Optional[int] = ...) -> None: ...
+
+class Answer(_message.Message):
+    __slots__ = ("text", "sources")
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    SOURCES_FIELD_NUMBER: _ClassVar[int]
+    text: str
+    sources: _containers.RepeatedCompositeFieldContainer[_common_pb2.Match]
+    def __init__(self, text: _Optional[str] = ..., sources: _Optional[_Iterable[_Union[_common_pb2.Match, _Mapping]]] = ...) -> None: ...
+
+class AskEvent(_message.Message):
+    __slots__ = ("sources", "text", "done")
+    SOURCES_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    DONE_FIELD_NUMBER: _ClassVar[int]
+    sources: _common_pb2.Matches
+    text: str
+    done: str
+    def __init__(self, sources: _Optional[_Union[_common_pb2.Matches, _Mapping]] = ..., text: _Optional[str] = ..., done: _Optional[str] = ...) -> None: ...
+
+class Agent(_message.Message):
+    __slots__ = ("name", "description", "namespace")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    description: str
+    namespace: str
+    def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., namespace: _Optional[str] = ...) -> None: ...
+
+class ListAgentsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListAgentsResponse(_message.Message):
+    __slots__ = ("agents",)
+    AGENTS_FIELD_NUMBER: _ClassVar[int]
+    agents: _containers.RepeatedCompositeFieldContainer[Agent]
+    def __init__(self, agents: _Optional[_Iterable[_Union[Agent, _Mapping]]] = ...) -> None: ...
