@@ -38,13 +38,20 @@ class Machine:
         """The same with `--json`, read."""
         return json.loads(self.saa(*arguments, "--json", stdin=stdin, code=code))
 
+    def start_and_fail(self, *arguments):
+        """Run a command that must not work, and return what it told."""
+        with self.start(*arguments) as process:
+            _, told = process.communicate(timeout=60)
+        assert process.returncode in {1, 2}, told
+        return told
+
     @contextmanager
-    def server(self, environment=None):
+    def server(self, environment=None, **options):
         """A server on a port of its own; ended with SIGTERM, which it must answer with 0, if the test has not."""
         process = self.start("serve", "--port", 0, "--json", environment=environment, stderr=subprocess.DEVNULL)
         try:
             url = json.loads(process.stdout.readline())["url"]
-            with httpx2.Client(base_url=url, timeout=120) as client:
+            with httpx2.Client(base_url=url, timeout=120, **options) as client:
                 client.process = process
                 yield client
             if process.poll() is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import ssl
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -183,3 +184,72 @@ def test_a_server_told_to_stop_does_not_wait_for_endless_answers(machine):
                         pass
             assert client.process.wait(60) == 0
             assert left.acquire(timeout=60)
+
+
+def test_a_server_told_to_stop_is_not_ready_and_goes_on_answering_for_a_while(machine):
+    """SIGTERM: `/readyz` says 503 at once; requests are answered until the listener closes."""
+    with machine.server({"SAA_LINGER_S": "60"}) as client:
+        _wait_until_ready(client)
+        client.process.send_signal(signal.SIGTERM)
+        while (answer := client.get("/readyz")).status_code == 200:
+            pass
+        assert answer.json()["reason"] == "the server is being stopped"
+        assert answer.headers["connection"] == "close"
+        assert client.post("/search", json={"query": "still there?"}).status_code == 200
+        client.process.send_signal(signal.SIGTERM)  # told twice, it does not linger
+        assert client.process.wait(60) == 0
+
+
+def test_a_certificate_serves_both_protocols(machine, tmp_path):
+    """With `--tls-cert` and `--tls-key` REST is https; a plain request gets nothing; a wrong pair is told."""
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    _self_signed(cert, key)
+    trusted = ssl.create_default_context(cafile=cert)
+    with machine.server({"SAA_TLS_CERT": str(cert), "SAA_TLS_KEY": str(key)}, verify=trusted) as client:
+        assert client.base_url.scheme == "https"
+        assert client.get("/healthz").status_code == 200
+        with pytest.raises(httpx2.HTTPError):
+            httpx2.get(f"http://127.0.0.1:{client.base_url.port}/healthz")
+    key.write_text("not a key")
+    assert "cannot be used" in machine.start_and_fail("serve", "--tls-cert", cert, "--tls-key", key)
+    assert "needs its private key" in machine.start_and_fail("serve", "--tls-cert", cert)
+
+
+def test_more_workers_than_one_are_refused(machine):
+    """With the reason, and the way out."""
+    told = machine.start_and_fail("serve", "--workers", "4")
+    assert "has one owner" in told
+    assert "distributed engine" in told
+
+
+def _self_signed(cert, key):
+    """A certificate for 127.0.0.1 by its own authority."""
+    import datetime as dt
+    import ipaddress
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    private = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = dt.datetime.now(dt.UTC)
+    names = [x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName("localhost")]
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(private.public_key())
+        .serial_number(1)
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(private, hashes.SHA256())
+    )
+    cert.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    key.write_bytes(
+        private.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )

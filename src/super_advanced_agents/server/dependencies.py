@@ -9,6 +9,7 @@ from fastapi import Depends, Path, Request
 from super_advanced_agents.agents import AsyncLLMAgent
 from super_advanced_agents.server.calls import Call, current_call
 from super_advanced_agents.server.engines import Engines
+from super_advanced_agents.server.gate import Gate
 from super_advanced_agents.server.workspace import Workspace
 
 
@@ -20,6 +21,16 @@ async def _engines(request: Request) -> Engines:
 
 TheEngines = Annotated[Engines, Depends(_engines)]
 """The engines of this process: for routes that are nobody's in particular, such as `/readyz`."""
+
+
+async def _gate(request: Request) -> Gate:
+    gate = request.app.state.gate
+    assert isinstance(gate, Gate)
+    return gate
+
+
+TheGate = Annotated[Gate, Depends(_gate)]
+"""What every call passes, and whether the server is being stopped."""
 
 
 async def _call() -> Call:

@@ -7,8 +7,9 @@ from http import HTTPStatus
 from fastapi import APIRouter, Response
 
 from super_advanced_agents.server.access import needs
-from super_advanced_agents.server.dependencies import TheEngines
-from super_advanced_agents.server.engines import Stage
+from super_advanced_agents.server.dependencies import TheEngines, TheGate
+from super_advanced_agents.server.engines import Engines, Stage
+from super_advanced_agents.server.gate import Gate
 from super_advanced_agents.server.schemas import Health, Readiness
 
 router = APIRouter(tags=["health"])
@@ -21,14 +22,20 @@ async def health() -> Health:
 
 
 @router.get("/readyz", **needs(None))
-async def readiness(engines: TheEngines, response: Response) -> Readiness:
-    """Whether the store is open and the embedding model loaded; 503 and the reason before that."""
-    ready = engines.embedding is Stage.READY
+async def readiness(engines: TheEngines, gate: TheGate, response: Response) -> Readiness:
+    """Whether the store is open and the embedding model loaded; 503 and the reason before that, and once stopping."""
+    ready = engines.embedding is Stage.READY and not gate.draining
     if not ready:
         response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
     return Readiness(
         ready=ready,
         embedding_model=engines.embedding.value,
         language_model=engines.generation.value,
-        reason=engines.reason or (None if ready else "the embedding model is being loaded"),
+        reason=_reason(engines, gate),
     )
+
+
+def _reason(engines: Engines, gate: Gate) -> str | None:
+    if gate.draining:
+        return "the server is being stopped"
+    return engines.reason or (None if engines.embedding is Stage.READY else "the embedding model is being loaded")
