@@ -35,6 +35,22 @@ class VectorStore(Resource, ABC):
     def dim(self) -> int:
         """The length of every vector."""
 
+    def version(self, namespace: str | None = None) -> int | None:
+        """A number that is another one whenever searches may find something else: for whoever keeps what they found.
+
+        Ask before searching: what is found is as new as the number, or newer. It moves once a write can be seen and
+        before that write is acknowledged, and when a record expires. Moving costs the store nothing, asking a
+        microsecond or two; it neither waits nor fails while the store is open. Scores by words may shift a little with
+        writes elsewhere in the store, which do not count.
+
+        Args:
+            namespace: of searches there; of those everywhere when None.
+
+        Returns:
+            None where nobody knows, as behind a network: then nothing may be kept.
+        """
+        return None
+
     @abstractmethod
     async def aadd_batch(
         self,

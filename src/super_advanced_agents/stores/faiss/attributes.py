@@ -89,6 +89,14 @@ class NumberColumn:
         rows.update(row for value, row in self._beyond if compares(value, operator, bound))
         return rows
 
+    def rows_between(self, above: float, last: float) -> list[int]:
+        """The distinct rows whose value is greater than `above` and at most `last`."""
+        self._sort()
+        values = self._values[: self._size]
+        start, stop = np.searchsorted(values, above, side="right"), np.searchsorted(values, last, side="right")
+        rows = {row for beyond, row in self._beyond if above < beyond <= last}
+        return sorted(rows.union(np.unique(self._rows[start:stop]).tolist()))
+
     def next_above(self, value: float) -> float:
         """The smallest value above this one; infinity when there is none."""
         self._sort()

@@ -26,6 +26,7 @@ from super_advanced_agents.stores.faiss.rows import Rows
 from super_advanced_agents.stores.faiss.segments import RowNumbers, Segment
 from super_advanced_agents.stores.faiss.selections import Selection
 from super_advanced_agents.stores.faiss.tail import Tail
+from super_advanced_agents.stores.faiss.versions import Versions
 from super_advanced_agents.stores.faiss.view import View
 from super_advanced_agents.stores.filters import Filter
 from super_advanced_agents.stores.validation import unit_rows
@@ -54,6 +55,7 @@ class Index:
             rows.metadata_between, lambda seqs: {seq: hit.metadata() for seq, hit in rows.hits(seqs).items()}
         )
         self.links = Links()
+        self.versions = Versions()
         self.view = View((), BitMap(), 0, memory.dim, partial(self._vectors_of, memory.dim, rows.identity))
 
     # -- opening --------------------------------------------------------------------------------------------------
@@ -212,6 +214,10 @@ class Index:
         live = self.view.live
         return [Size(len(segment.rows), segment.live_count(live), segment.rough) for segment in self.sealed]
 
+    def scopes_of(self, rows: BitMap) -> list[int]:
+        """The scopes that these rows, live or not, belong to."""
+        return [scope for scope, members in self._scopes.items() if members.intersect(rows)]
+
     def scope_count(self) -> int:
         """How many scopes were ever written to."""
         return len(self._scopes)
@@ -222,6 +228,7 @@ class Index:
             with self._expiry_lock:
                 self._expiry.add(expires_at, seq)
             self._expires = True
+            self.versions.expires(scope, expires_at)
 
     def _show(self, live: BitMap, last_row: int) -> None:
         dim = self._memory.dim

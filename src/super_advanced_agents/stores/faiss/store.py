@@ -144,6 +144,12 @@ class FAISSVectorStore(WriteOperations, UpkeepOperations):
         """How large one call may be."""
         return self._limits
 
+    def version(self, namespace: str | None = None) -> int | None:
+        """See `VectorStore.version`."""
+        self._check_open()
+        scope = self._intake.scope(namespace)
+        return self._index.versions.of(None if scope is None else self._rows.scope_id(scope) or 0)
+
     async def asearch_batch(
         self,
         query_vectors: ArrayLike | Sequence[ArrayLike],

@@ -36,6 +36,8 @@ class _Done:
     change: Change = field(default_factory=Change)
     vectors: list[Matrix] = field(default_factory=list)
     counted: Counter[str] = field(default_factory=Counter)
+    lost_of: set[int] = field(default_factory=set)
+    """The scopes of which rows were deleted without others in their place."""
 
 
 class Writing:
@@ -82,7 +84,7 @@ class Writing:
         if isinstance(writes[0], Sweep):
             return [self._sweep() for _ in writes]
         if isinstance(writes[0], Upkeep):
-            return [self._in_step(writes[0].carry_out, writes[0].follow)]
+            return [self._in_step(writes[0].carry_out, self._followed_by_all(writes[0].follow))]
         # Outside the transaction: it takes the lock of the filters, whose holder may wait for the rows.
         filtered = [self._filtered(write) for write in writes]
         return self._commit(
@@ -96,6 +98,9 @@ class Writing:
         def follow() -> None:
             self._state.index.apply(done.change, done.vectors)
             self._arrange(done.change)
+            # Not before: what a search finds must be as new as the version it was told. Not later: who is told of a
+            # write must not be shown what was found before it.
+            self._state.index.versions.move(done.lost_of | set(done.change.scopes))
 
         results = self._in_step(lambda: carry_out(done), follow)
         self._state.counters["commits"] += 1
@@ -120,6 +125,17 @@ class Writing:
                 self._failure = ("the index could not follow a write", "open the store again")
                 raise StoreError("the index could not follow a write", hint="open the store again") from exc
         return results
+
+    def _followed_by_all(self, follow: Callable[[], None] | None) -> Callable[[], None] | None:
+        """The same, after which no version is what it was; what nothing follows shows nowhere."""
+        if follow is None:
+            return None
+
+        def followed() -> None:
+            follow()
+            self._state.index.versions.move_all()
+
+        return followed
 
     def _outcome(self, write: Write, filtered: BitMap | None, done: _Done) -> object:
         try:
@@ -180,6 +196,7 @@ class Writing:
 
         def carry_out(done: _Done) -> None:
             self._sweeping.take(step, done.change)
+            done.lost_of.update(self._state.index.scopes_of(step.rows))
             done.counted["swept"] += len(step.rows)
 
         if step.rows or step.look is not None:
@@ -213,6 +230,8 @@ class Writing:
             seqs = BitMap(self._state.rows.named(removal.uids, removal.scope))
             seqs = seqs if filtered is None else seqs & filtered
         self._state.rows.remove(array_of(seqs).tolist(), done.change)
+        scope = self._state.scope_id(removal.scope)
+        done.lost_of.update(self._state.index.scopes_of(seqs) if scope is None else (scope,))
         deleted = len(seqs) - seqs.intersection_cardinality(self._state.index.expired(time.time()))
         done.counted["deleted"] += deleted
         return deleted
