@@ -57,6 +57,11 @@ class EmbeddingEngine(ABC):
             SuperAdvancedAgentsError: the engine failed, whatever the texts.
         """
 
+    def count_tokens(self, texts: Sequence[str]) -> int | None:
+        """How many tokens `run` would read of these texts, together; None when only the other side knows."""
+        del texts
+        return None
+
     @abstractmethod
     def close(self) -> None:
         """Free what `open` took; harmless when it was never called."""

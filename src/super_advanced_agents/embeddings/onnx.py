@@ -57,6 +57,9 @@ class _Session:
         dim = self._output.shape[-1]
         return dim if isinstance(dim, int) else None
 
+    def count_tokens(self, texts: Sequence[str]) -> int:
+        return sum(len(encoding.ids) for encoding in self._tokenizer.encode_batch_fast(list(texts)))
+
     def run(self, texts: Sequence[str], *, batch_tokens: int) -> Matrix:
         """Tokenise all texts, run those of similar length together, and return the rows in the texts' order."""
         with self._counting:
@@ -146,6 +149,10 @@ class _OnnxEngine(EmbeddingEngine):
             raise
         except Exception as exc:  # onnxruntime raises bare exceptions of its own
             raise EmbeddingError(f"the embedding model failed: {_first_line(exc)}") from exc
+
+    def count_tokens(self, texts: Sequence[str]) -> int:
+        assert self._session is not None
+        return self._session.count_tokens(texts)
 
     def close(self) -> None:
         self._session = None

@@ -205,6 +205,17 @@ class EmbeddingPipeline(Resource):
             rows[place] = vector
         return rows
 
+    async def acount_tokens(self, texts: Sequence[str]) -> int | None:
+        """How many tokens the model reads of texts that it can embed, together; None when only a server knows.
+
+        Raises:
+            ModelNotFoundError: the model's files are missing and could not be fetched, or are damaged.
+            EmbeddingError: the model cannot be loaded.
+        """
+        self._check_open()
+        return await in_thread(lambda: self._count_tokens(list(texts)), name="embeddings count")
+
+    count_tokens = blocking(acount_tokens)
     embed = blocking(aembed)
     embed_batch = blocking(aembed_batch)
 
@@ -278,6 +289,11 @@ class EmbeddingPipeline(Resource):
             for _, ticket in flying:
                 ticket.cancel()
         return done
+
+    def _count_tokens(self, texts: list[str]) -> int | None:
+        with self._opening:
+            self._engine.open()
+        return self._engine.count_tokens(texts)
 
     def _run(self, works: list[_Work]) -> list[Matrix | BaseException]:
         """Compute one batch in a worker thread: each distinct text once, each caller's rows its own."""

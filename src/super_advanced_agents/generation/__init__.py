@@ -1,6 +1,6 @@
 """Text from language models: one face, one file per engine."""
 
-from super_advanced_agents.generation.base import GenerationEngine, GenerationOptions, MessageLike
+from super_advanced_agents.generation.base import GenerationEngine, GenerationOptions, MessageLike, Usage
 from super_advanced_agents.generation.generator import LLMGenerator
 from super_advanced_agents.generation.llamacpp import LlamaCppEngine
 from super_advanced_agents.generation.openai import OpenAIEngine
@@ -14,4 +14,5 @@ __all__ = [
     "LlamaCppEngine",
     "MessageLike",
     "OpenAIEngine",
+    "Usage",
 ]

@@ -62,6 +62,21 @@ class GenerationOptions:
         object.__setattr__(self, "stop", tuple(self.stop))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What one generation took, as its engine counted it.
+
+    Attributes:
+        prompt_tokens: of all messages in the model's template; None when a server did not tell.
+        new_tokens: written.
+        cut: whether `max_length` (or the context's end) ended the text, and not the model or a stop string.
+    """
+
+    prompt_tokens: int | None
+    new_tokens: int
+    cut: bool
+
+
 class GenerationEngine(ABC):
     """Turns a chat into text, one piece at a time; called from worker threads, `slots` of them at once.
 
@@ -89,10 +104,13 @@ class GenerationEngine(ABC):
         options: GenerationOptions,
         emit: Emit,
         on_interruptible: OnInterruptible,
-    ) -> None:
+    ) -> Usage | None:
         """Generate until the model ends, `options` end it, or `emit` returns False; blocks.
 
         An engine that may wait long between two calls of `emit` tells `on_interruptible` how to end that wait.
+
+        Returns:
+            What it took; None from an engine that does not count.
 
         Raises:
             InvalidInputError: the prompt is longer than the model's context.

@@ -18,6 +18,7 @@ from super_advanced_agents.generation.base import (
     GenerationOptions,
     MessageLike,
     StopFilter,
+    Usage,
     checked_messages,
     checked_prompt,
 )
@@ -196,11 +197,15 @@ class LLMGenerator(Resource):
         stop: Sequence[str] = (),
         temperature: float = 0.0,
         seed: int | None = None,
+        on_end: Callable[[Usage], None] | None = None,
     ) -> AsyncGenerator[str, None]:
-        """The text of `achat`, piece by piece as it is made; leaving the loop early frees the slot."""
+        """The text of `achat`, piece by piece as it is made; leaving the loop early frees the slot.
+
+        `on_end` is told what it took, after the last piece; engines that do not count tell nothing.
+        """
         options = GenerationOptions(max_length=max_length, stop=stop, temperature=temperature, seed=seed)
         asked = checked_messages(messages, self._engine.max_prompt_bytes)
-        async with aclosing(self._stream(asked, options)) as pieces:
+        async with aclosing(self._stream(asked, options, on_end)) as pieces:
             async for piece in pieces:
                 yield piece
 
@@ -217,7 +222,12 @@ class LLMGenerator(Resource):
             self._forget(job)
         return "".join(pieces)
 
-    async def _stream(self, messages: list[ChatMessage], options: GenerationOptions) -> AsyncGenerator[str, None]:
+    async def _stream(
+        self,
+        messages: list[ChatMessage],
+        options: GenerationOptions,
+        on_end: Callable[[Usage], None] | None = None,
+    ) -> AsyncGenerator[str, None]:
         self._check_open()
         channel: Channel[str] = Channel(_STREAM_PIECES)
         job = _Job(messages, options, channel.put, channel)
@@ -227,6 +237,8 @@ class LLMGenerator(Resource):
             self._workers.submit(lambda: self._run(job))
             async for piece in pieces:
                 yield piece
+            if on_end is not None and job.usage is not None:
+                on_end(job.usage)
         finally:
             self._forget(job)
             await pieces.aclose()
@@ -252,7 +264,9 @@ class LLMGenerator(Resource):
                     return
                 job.running = True
             self._open_engine()
-            self._engine.generate(job.messages, job.options, lambda piece: self._emit(job, piece), job.on_interruptible)
+            job.usage = self._engine.generate(
+                job.messages, job.options, lambda piece: self._emit(job, piece), job.on_interruptible
+            )
             if not job.wanted():
                 raise _closed()
             if rest := job.filter.flush():
@@ -311,6 +325,7 @@ class _Job:
         self.options = options
         self.put = put
         self.filter = StopFilter(options.stop)
+        self.usage: Usage | None = None
         self.stopped = False
         self.running = False
         self._channel = channel

@@ -24,7 +24,7 @@ from super_advanced_agents.errors import (
     ModelNotFoundError,
     SuperAdvancedAgentsError,
 )
-from super_advanced_agents.generation.base import Emit, GenerationEngine, GenerationOptions, OnInterruptible
+from super_advanced_agents.generation.base import Emit, GenerationEngine, GenerationOptions, OnInterruptible, Usage
 from super_advanced_agents.generation.gguf import read_header
 from super_advanced_agents.models import find
 from super_advanced_agents.types import ChatMessage
@@ -106,7 +106,7 @@ class LlamaCppEngine(GenerationEngine):
         options: GenerationOptions,
         emit: Emit,
         on_interruptible: OnInterruptible,
-    ) -> None:
+    ) -> Usage:
         """As the base says; `emit` is also called, with an empty piece, for each batch of a long prompt."""
         request = {
             "messages": [{"role": message.role, "content": self._plain(message.content)} for message in messages],
@@ -115,6 +115,7 @@ class LlamaCppEngine(GenerationEngine):
             "temperature": options.temperature,
             "stream": True,
             "return_progress": True,
+            "stream_options": {"include_usage": True},
             "cache_prompt": False,  # what another request left in a slot must not change this one's rounding
         }
         if options.seed is not None:
@@ -123,6 +124,7 @@ class LlamaCppEngine(GenerationEngine):
         self._server.handle_chat_completions(orjson.dumps(request), answer.on_event)
         if answer.error is not None:
             raise answer.error
+        return answer.usage()
 
     def busy_slots(self) -> int:
         """How many slots work now, as llama.cpp itself counts them."""
@@ -222,7 +224,15 @@ class _Answer:
 
     def __init__(self, emit: Emit) -> None:
         self._emit = emit
+        self._prompt_tokens = self._pieces = 0
+        self._new_tokens: int | None = None
+        self._cut = False
         self.error: BaseException | None = None
+
+    def usage(self) -> Usage:
+        """What was counted; where the caller ended the text, llama.cpp sends no sum, and the pieces are counted."""
+        new_tokens = self._pieces if self._new_tokens is None else self._new_tokens
+        return Usage(prompt_tokens=self._prompt_tokens, new_tokens=new_tokens, cut=self._cut)
 
     def on_event(self, event: bytes) -> bool:
         """Return True to stop the generation."""
@@ -237,7 +247,17 @@ class _Answer:
             raise _translated(event.get("error", event))
         choices = event["choices"]
         piece = choices[0].get("delta", {}).get("content") if choices else None
+        self._count(event, piece)
         return self._emit(piece or "")
+
+    def _count(self, event: dict[str, Any], piece: str | None) -> None:
+        self._pieces += bool(piece)
+        if "prompt_progress" in event:
+            self._prompt_tokens = event["prompt_progress"]["total"]
+        if "usage" in event:
+            self._new_tokens = event["usage"]["completion_tokens"]
+        for choice in event["choices"]:
+            self._cut = self._cut or choice.get("finish_reason") == "length"
 
 
 def _translated(error: dict[str, Any]) -> SuperAdvancedAgentsError:

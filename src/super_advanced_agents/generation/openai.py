@@ -22,7 +22,7 @@ from super_advanced_agents.errors import (
     RateLimitedError,
     SuperAdvancedAgentsError,
 )
-from super_advanced_agents.generation.base import Emit, GenerationEngine, GenerationOptions, OnInterruptible
+from super_advanced_agents.generation.base import Emit, GenerationEngine, GenerationOptions, OnInterruptible, Usage
 from super_advanced_agents.types import ChatMessage
 
 _MAX_PROMPT_BYTES = 4 * 1024 * 1024
@@ -113,8 +113,10 @@ class OpenAIEngine(GenerationEngine):
         options: GenerationOptions,
         emit: Emit,
         on_interruptible: OnInterruptible,
-    ) -> None:
+    ) -> Usage:
         """As the base says; leaving early closes the HTTP response, which is how such servers learn of it.
+
+        Servers send their counts of tokens only when asked, and some refuse to be: pieces are counted instead.
 
         Raises:
             RateLimitedError: 429, after the retries.
@@ -138,7 +140,7 @@ class OpenAIEngine(GenerationEngine):
             )
             try:
                 on_interruptible(partial(_hang_up, stream.response))
-                self._read(stream, emit)
+                return self._read(stream, emit)
             finally:
                 stream.response.close()
 
@@ -155,18 +157,21 @@ class OpenAIEngine(GenerationEngine):
         if self._api_key is not None:
             request.headers["authorization"] = f"Bearer {self._api_key}"
 
-    def _read(self, stream: openai.Stream[Any], emit: Emit) -> None:
-        finished = False
+    def _read(self, stream: openai.Stream[Any], emit: Emit) -> Usage:
+        pieces, finished, cut = 0, False, False
         for chunk in stream:
             for choice in (chunk.choices or [])[:1]:
                 piece = choice.delta.content if choice.delta is not None else None
                 if piece is not None and not isinstance(piece, str):
                     raise self._malformed()
+                pieces += bool(piece)
                 finished = finished or choice.finish_reason is not None
+                cut = cut or choice.finish_reason == "length"
                 if not emit(piece or ""):
-                    return
+                    return Usage(prompt_tokens=None, new_tokens=pieces, cut=False)
         if not finished:
             raise GenerationError(f"{self._host!r} broke off before the end of its answer", hint="try again")
+        return Usage(prompt_tokens=None, new_tokens=pieces, cut=cut)
 
     def _malformed(self) -> GenerationError:
         return GenerationError(

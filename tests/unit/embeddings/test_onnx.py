@@ -72,6 +72,14 @@ def test_texts_are_truncated_at_256_tokens(embedder: EmbeddingPipeline) -> None:
     assert embedder.embed("word " * 200 + "tail") @ embedder.embed("word " * 200) < 0.9999
 
 
+def test_tokens_are_counted_as_the_model_reads_them(embedder: EmbeddingPipeline) -> None:
+    """With the two around each text, and none past the window."""
+    assert embedder.count_tokens(["hello"]) == 3
+    assert embedder.count_tokens(["hello", "hello world"]) == 3 + 4
+    assert embedder.count_tokens(["word " * 1_000]) == 256
+    assert embedder.count_tokens([]) == 0
+
+
 def test_no_texts_make_no_rows(embedder: EmbeddingPipeline) -> None:
     """An empty list has the model's dimension."""
     assert embedder.embed_batch([]).shape == (0, 384)

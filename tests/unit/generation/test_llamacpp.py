@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from super_advanced_agents.errors import InvalidInputError, OverloadedError, ResourceClosedError
-from super_advanced_agents.generation import AsyncLLMWrapper, LlamaCppEngine, LLMGenerator
+from super_advanced_agents.generation import AsyncLLMWrapper, LlamaCppEngine, LLMGenerator, Usage
 from super_advanced_agents.models import find
 
 PROMPTS = [f"Tell me a short story about {what}." for what in ("a river", "the moon", "two dogs", "an old king")]
@@ -86,6 +86,22 @@ def test_chat_takes_roles(llm):
     chat = [{"role": "system", "content": "You speak like a pirate."}, {"role": "user", "content": PROMPTS[0]}]
     assert llm.chat(chat, 12) == "".join(llm.stream_chat(chat, 12))
     assert llm.chat(chat, 12) != llm.generate(PROMPTS[0], 12)
+
+
+def test_a_stream_tells_what_it_took(llm):
+    """Tokens read and written, and whether the limit ended the text, once the last piece is out."""
+    told: list[Usage] = []
+    chat = [{"role": "user", "content": "Say hello."}]
+    assert "".join(llm.stream_chat(chat, 3, on_end=told.append))
+    [cut] = told
+    assert cut.cut
+    assert cut.new_tokens == 3
+    text = "".join(llm.stream_chat(chat, 200, on_end=told.append))
+    assert not told[1].cut
+    assert 3 < told[1].new_tokens < 200
+    longer = [*chat, {"role": "assistant", "content": text}, *chat]
+    assert "".join(llm.stream_chat(longer, 1, on_end=told.append))
+    assert 20 < (cut.prompt_tokens or 0) < (told[2].prompt_tokens or 0)
 
 
 def test_control_tokens_in_a_text_stay_text(llm):

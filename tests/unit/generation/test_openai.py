@@ -22,7 +22,7 @@ from super_advanced_agents.errors import (
     OverloadedError,
     RateLimitedError,
 )
-from super_advanced_agents.generation import LLMGenerator
+from super_advanced_agents.generation import LLMGenerator, Usage
 
 
 @dataclass
@@ -141,6 +141,14 @@ def test_stop_string_across_pieces(server):
     with generator(server, "good") as llm:
         assert llm.generate("Hi", stop=["<end>"]) == "Hello "
         assert "".join(llm.stream("Hi", stop=["no", "<end>"])) == "Hello "
+
+
+def test_pieces_are_counted_where_a_server_tells_no_tokens(server):
+    """What was written is known; what was read is not."""
+    told: list[Usage] = []
+    with generator(server, "good") as llm:
+        assert "".join(llm.stream_chat([{"role": "user", "content": "Hi"}], on_end=told.append))
+    assert told == [Usage(prompt_tokens=None, new_tokens=3, cut=False)]
 
 
 @pytest.mark.parametrize(
