@@ -16,7 +16,7 @@ from super_advanced_agents.server.gate import Gate
 from super_advanced_agents.server.middleware.authentication import Authentication
 from super_advanced_agents.server.middleware.bodies import BodyLimit
 from super_advanced_agents.server.middleware.hosts import AllowedHosts
-from super_advanced_agents.server.routes import agents, health, search
+from super_advanced_agents.server.routes import agents, collections, health, search
 from super_advanced_agents.server.settings import Settings
 from super_advanced_agents.telemetry import get_logger
 
@@ -63,7 +63,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(Authentication)
     app.add_middleware(AllowedHosts, names=settings.allowed_hosts)
-    for room in (health, search, agents):
+    for room in (health, search, agents, collections):
         app.include_router(room.router)
     return app
 

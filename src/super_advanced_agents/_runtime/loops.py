@@ -1,0 +1,153 @@
+"""One event loop in a thread of its own, for clients whose libraries speak asyncio; there while somebody holds it.
+
+A native operation awaits tickets only (see `twins`), so that threads can drive it too. What needs an event loop of its
+own, such as an HTTP connection kept between calls, runs here, and its result comes back as a ticket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from super_advanced_agents._runtime.tickets import Ticket
+from super_advanced_agents.errors import ResourceClosedError
+
+T = TypeVar("T")
+
+
+class Errand(Ticket[T]):
+    """A ticket that takes its work along when it is cancelled."""
+
+    __slots__ = ()
+
+    def cancel(self) -> None:
+        """The caller goes away, and the work ends."""
+        if self.settled:
+            return
+        super().cancel()
+        if self.cancelled:
+            self._abort()
+
+    def _abort(self) -> None:
+        """End the work, from the thread that cancels; must not block, and may come when the work is done already."""
+        raise NotImplementedError
+
+
+class LoopThread:
+    """An event loop that other threads, and other event loops, hand coroutines to. Made by `hold`."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._stopping = asyncio.Event()
+        self._thread = threading.Thread(target=self._run, name="client loop", daemon=True)
+        self._thread.start()
+
+    def submit(self, operation: Callable[[], Coroutine[Any, Any, T]]) -> Ticket[T]:
+        """Run the coroutine that `operation` makes, in the loop; a cancelled ticket cancels it.
+
+        Raises:
+            ResourceClosedError: the loop has ended.
+        """
+        run = _Run(self._loop, operation)
+        try:
+            self._loop.call_soon_threadsafe(run.begin)
+        except RuntimeError as exc:  # it was closed
+            raise _ended() from exc
+        return run
+
+    def stop(self) -> None:
+        """Cancel what still runs, and end the thread. Whoever waits gets `ResourceClosedError`."""
+        self._loop.call_soon_threadsafe(self._stopping.set)
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    def _run(self) -> None:
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:  # its end cancels what still runs
+            runner.run(self._stopping.wait())
+
+
+class _Run(Errand[T]):
+    """One coroutine on its way through the loop."""
+
+    __slots__ = ("_loop", "_operation", "_task")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, operation: Callable[[], Coroutine[Any, Any, T]]) -> None:
+        super().__init__()
+        self._loop = loop
+        self._operation = operation
+        self._task: asyncio.Task[T] | None = None
+
+    def begin(self) -> None:
+        """Start the coroutine, unless its caller has gone already. Runs in the loop."""
+        if not self.cancelled:
+            self._task = self._loop.create_task(self._operation())
+            self._task.add_done_callback(self._done)
+
+    def _abort(self) -> None:
+        try:
+            self._loop.call_soon_threadsafe(self._cancel_task)
+        except RuntimeError:  # the loop was closed, which has cancelled everything
+            return
+
+    def _cancel_task(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    def _done(self, task: asyncio.Task[T]) -> None:
+        self._task = None
+        if task.cancelled():
+            self.fail(_ended())  # which counts for nothing when it was the caller who went away
+        elif (error := task.exception()) is not None:
+            self.fail(error)
+        else:
+            self.settle(task.result())
+
+
+def _ended() -> ResourceClosedError:
+    return ResourceClosedError("the client was closed before this was done", hint="open a new one")
+
+
+class _Holding:
+    """The process's loop, and how many hold it."""
+
+    def __init__(self) -> None:
+        self.changing = threading.Lock()
+        self.loop: LoopThread | None = None
+        self.holders = 0
+        self.pid = os.getpid()
+
+
+_holding = _Holding()
+
+
+def _begin_anew() -> None:
+    global _holding
+    _holding = _Holding()
+
+
+os.register_at_fork(after_in_child=_begin_anew)  # threads stay with the parent, and the lock may have been held
+
+
+def hold() -> LoopThread:
+    """The process's loop, begun by the first who holds it. Blocks for a moment; `let_go` once for each call."""
+    holding = _holding
+    with holding.changing:
+        if holding.loop is None:
+            holding.loop = LoopThread()
+        holding.holders += 1
+        return holding.loop
+
+
+def let_go() -> None:
+    """One holder fewer; the last one waits for the loop to end."""
+    holding = _holding
+    with holding.changing:
+        holding.holders -= 1
+        loop = holding.loop
+        if holding.holders > 0 or loop is None:
+            return
+        holding.loop = None
+    loop.stop()
