@@ -10,12 +10,19 @@ from importlib.metadata import version
 from fastapi import FastAPI
 
 from super_advanced_agents.errors import SuperAdvancedAgentsError
+from super_advanced_agents.server.admission import Admission
 from super_advanced_agents.server.engines import Engines
 from super_advanced_agents.server.error_handlers import add_error_handlers
 from super_advanced_agents.server.gate import Gate
+from super_advanced_agents.server.identity.authenticator import Authenticator
+from super_advanced_agents.server.limiting import RateLimiter
+from super_advanced_agents.server.middleware.admission import AdmissionControl
 from super_advanced_agents.server.middleware.authentication import Authentication
 from super_advanced_agents.server.middleware.bodies import BodyLimit
+from super_advanced_agents.server.middleware.deadlines import RequestDeadline
+from super_advanced_agents.server.middleware.etags import ETags
 from super_advanced_agents.server.middleware.hosts import AllowedHosts
+from super_advanced_agents.server.middleware.rate_limits import RateLimits
 from super_advanced_agents.server.routes import agents, collections, health, search
 from super_advanced_agents.server.settings import Settings
 from super_advanced_agents.telemetry import get_logger
@@ -38,12 +45,14 @@ def create_app(settings: Settings) -> FastAPI:
         SuperAdvancedAgentsError: the store cannot be opened.
     """
 
+    admission, limiter = Admission.of(settings), RateLimiter.of(settings)
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with Engines(settings) as engines:
             await engines.aopen()
             app.state.engines = engines
-            app.state.gate = Gate(engines=engines)
+            app.state.gate = Gate(engines=engines, admission=admission, limiter=limiter)
             loading = asyncio.create_task(_load(engines), name="load models")
             try:
                 yield
@@ -58,11 +67,16 @@ def create_app(settings: Settings) -> FastAPI:
         docs_url=None,  # the pages that show the schema load scripts from elsewhere; /openapi.json is the schema
         redoc_url=None,
     )
+    app.state.admission = admission  # its listener refuses before a request reaches the application
     add_error_handlers(app)
     # The last one added is the first one a request meets.
+    app.add_middleware(ETags)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    app.add_middleware(RequestDeadline, longest_s=settings.request_timeout_s, unbounded=("/mcp",))
+    app.add_middleware(RateLimits, limiter=limiter)
     app.add_middleware(Authentication)
-    app.add_middleware(AllowedHosts, names=settings.allowed_hosts)
+    app.add_middleware(AdmissionControl, admission=admission)
+    app.add_middleware(AllowedHosts, names=settings.allowed_hosts, origins=settings.allowed_origins)
     for room in (health, search, agents, collections):
         app.include_router(room.router)
     return app

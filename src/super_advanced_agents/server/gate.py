@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from super_advanced_agents.server.admission import Admission
 from super_advanced_agents.server.engines import Engines
+from super_advanced_agents.server.identity.authenticator import Authenticator
+from super_advanced_agents.server.limiting import RateLimiter
 
 
 @dataclass(slots=True, kw_only=True)
@@ -13,8 +16,14 @@ class Gate:
 
     Attributes:
         engines: what answers.
+        authenticator: tells whose a call is.
+        admission: places for calls; entered before anything else of a call is looked at.
+        limiter: the allowances of keys and tenants; a call is charged once its caller is known.
         draining: the server was told to stop: it answers, and says that it is not ready for more.
     """
 
     engines: Engines
+    authenticator: Authenticator
+    admission: Admission
+    limiter: RateLimiter
     draining: bool = False

@@ -11,11 +11,12 @@ from typing import Self
 
 import grpc
 import uvicorn
-from starlette.types import ASGIApp
+from fastapi import FastAPI
 
 from super_advanced_agents._runtime.tickets import in_thread
 from super_advanced_agents.errors import ConfigurationError
 from super_advanced_agents.server.gate import Gate
+from super_advanced_agents.server.receiving import http_protocol
 from super_advanced_agents.server.settings import Settings, checked_certificate
 
 _KEEP_ALIVE_S = 30
@@ -27,13 +28,13 @@ _SETTLE_S = 0.1
 class RestServer(uvicorn.Server):
     """uvicorn's server with an end of its own: nothing that reached it before its listener closed is dropped."""
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+    def __init__(self, app: FastAPI, settings: Settings) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
                 lifespan="off",  # entered by `run.aserve`, so that what it raises reaches the caller as it is
                 loop="none",
-                http="httptools",
+                http=http_protocol(settings, app.state.admission),
                 log_config=None,
                 access_log=False,
                 server_header=False,
