@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from super_advanced_agents.generation import AsyncLLMWrapper, LLMGenerator
     from super_advanced_agents.stores import FAISSVectorStore, VectorStore
     from super_advanced_agents.types import (
+        AgentInfo,
         Answer,
         ChatMessage,
         CollectionInfo,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
+    "AgentInfo": "types",
     "Answer": "types",
     "AsyncLLMAgent": "agents",
     "AsyncLLMWrapper": "generation",
@@ -61,6 +63,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "AgentInfo",
     "Answer",
     "AsyncLLMAgent",
     "AsyncLLMWrapper",

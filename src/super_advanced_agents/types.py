@@ -159,6 +159,31 @@ class CollectionInfo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AgentInfo:
+    """One agent of a server that was given settings; agents of all other names exist with the defaults.
+
+    Attributes:
+        name: 1 to 64 letters, digits, `_` or `-`; unique within its tenant.
+        description: what it knows, in plain words, for people and for whoever routes questions to agents.
+        namespace: whose memories it has; agents of the same one share them.
+        answer_tokens: the length of an answer, at most, in tokens.
+        context_chars: how many characters of memories an answer may be built from.
+        rerank: whether the language model looks again at the best matches of each search.
+        declared: whether the server's configuration file says all this; then it is changed there alone.
+        updated_at: seconds since the epoch of the last change; None for a declared one.
+    """
+
+    name: str
+    description: str
+    namespace: str
+    answer_tokens: int
+    context_chars: int
+    rerank: bool
+    declared: bool
+    updated_at: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChatMessage:
     """One message of a chat: `role` is `"system"`, `"user"` or `"assistant"`."""
 

@@ -1,4 +1,4 @@
-"""What was created by API and lasts: the collections of every tenant, in a small database beside the stores."""
+"""What every tenant created by API, and what was declared: collections and agents, in a small database."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ from super_advanced_agents.errors import (
     InvalidInputError,
     StoreError,
 )
+from super_advanced_agents.server.declared import AgentSettings, Declared
 from super_advanced_agents.stores.faiss import schema
 from super_advanced_agents.stores.faiss.folder import translated
-from super_advanced_agents.types import CollectionInfo
+from super_advanced_agents.types import AgentInfo, CollectionInfo
 
 T = TypeVar("T")
 
@@ -44,7 +45,6 @@ CREATE TABLE agents (
     tenant TEXT NOT NULL,
     name TEXT NOT NULL,
     settings TEXT NOT NULL, -- JSON
-    created_at REAL NOT NULL,
     updated_at REAL NOT NULL,
     PRIMARY KEY (tenant, name)
 ) WITHOUT ROWID;
@@ -67,17 +67,22 @@ class Catalog(Resource):
 
     Args:
         file: the database, made when missing, in a folder that is made as well. Opening blocks.
+        declared: the agents of the configuration file; they are not written down here.
         max_collections: how many one tenant may have.
+        max_agents: how many one tenant may give settings to.
 
     Raises:
         StoreError: it cannot be used.
         CorruptStoreError: it is damaged.
     """
 
-    def __init__(self, file: Path, *, max_collections: int) -> None:
+    def __init__(self, file: Path, declared: Declared, *, max_collections: int, max_agents: int) -> None:
         self._connection = _opened(file)
         super().__init__()
+        self._declared = declared
         self._max_collections = max_collections
+        self._max_agents = max_agents
+        self._agents: dict[str, dict[str, tuple[AgentSettings, float]]] = {}
         self._entries: dict[str, dict[str, Entry]] = {}
         self._reading = threading.Lock()
         self._writer = Workers(name="server catalog", threads=1, max_queue=_MAX_WAITING)
@@ -86,6 +91,10 @@ class Catalog(Resource):
                 'SELECT tenant, name, id, dim, metric, "index", storage, created_at FROM collections'
             ):
                 self._entries.setdefault(tenant, {})[name] = Entry(id=folder, info=_info(name, settings))
+            for tenant, name, given, updated_at in self._select(
+                "SELECT tenant, name, settings, updated_at FROM agents"
+            ):
+                self._agents.setdefault(tenant, {})[name] = AgentSettings.model_validate_json(given), float(updated_at)
         except BaseException:
             self._connection.close()
             raise
@@ -131,6 +140,46 @@ class Catalog(Resource):
         """Strike a collection out, and remember that its folder is to be removed; None when there is none."""
         self._check_open()
         return await self._writer.submit(lambda: self._delete(tenant, name))
+
+    def agent(self, tenant: str, name: str) -> AgentSettings | None:
+        """What the tenant's agent of that name was given; None for the defaults."""
+        declared = self._declared.agents.get((tenant, name))
+        if declared is not None:
+            return declared
+        found = self._agents.get(tenant, {}).get(name)
+        return None if found is None else found[0]
+
+    def agents(self, tenant: str) -> list[AgentInfo]:
+        """All agents of a tenant that were given settings, by name."""
+        with self._reading:
+            created = dict(self._agents.get(tenant, {}))
+        infos = {name: settings.info(name, updated_at=at) for name, (settings, at) in created.items()}
+        infos |= {
+            name: settings.info(name, updated_at=None)
+            for (owner, name), settings in self._declared.agents.items()
+            if owner == tenant
+        }
+        return [infos[name] for name in sorted(infos)]
+
+    async def aput_agent(self, tenant: str, name: str, settings: AgentSettings) -> AgentInfo:
+        """Give an agent settings in place of what it had; returned means durable.
+
+        Raises:
+            InvalidInputError: it is declared in the configuration file, or the tenant has as many as it may.
+        """
+        self._check_open()
+        self._check_undeclared(tenant, name)
+        return await self._writer.submit(lambda: self._put_agent(tenant, name, settings))
+
+    async def adelete_agent(self, tenant: str, name: str) -> bool:
+        """Give an agent the defaults again; False when it has them. Its memories stay.
+
+        Raises:
+            InvalidInputError: it is declared in the configuration file.
+        """
+        self._check_open()
+        self._check_undeclared(tenant, name)
+        return await self._writer.submit(lambda: self._delete_agent(tenant, name))
 
     def leftovers(self) -> list[str]:
         """The folders of deleted collections that were not removed yet. Blocks."""
@@ -186,6 +235,37 @@ class Catalog(Resource):
         with self._reading:
             del self._entries[tenant][name]
         return entry
+
+    def _check_undeclared(self, tenant: str, name: str) -> None:
+        if (tenant, name) in self._declared.agents:
+            raise InvalidInputError(
+                f"the agent {name!r} is declared in the server's configuration file",
+                field="agent",
+                hint="change it there, and start the server again",
+            )
+
+    def _put_agent(self, tenant: str, name: str, settings: AgentSettings) -> AgentInfo:
+        mine = self._agents.get(tenant, {})
+        if name not in mine and len(mine) >= self._max_agents:
+            raise InvalidInputError(
+                f"{len(mine)} agents have settings, as many as may have (max_agents)",
+                field="agent",
+                hint="delete one that is not needed",
+            )
+        now = time.time()
+        values = (tenant, name, settings.model_dump_json(), now)
+        self._write([("INSERT OR REPLACE INTO agents VALUES (?, ?, ?, ?)", values)])
+        with self._reading:
+            self._agents.setdefault(tenant, {})[name] = settings, now
+        return settings.info(name, updated_at=now)
+
+    def _delete_agent(self, tenant: str, name: str) -> bool:
+        if name not in self._agents.get(tenant, {}):
+            return False
+        self._write([("DELETE FROM agents WHERE tenant = ? AND name = ?", (tenant, name))])
+        with self._reading:
+            del self._agents[tenant][name]
+        return True
 
     def _select(self, statement: str) -> list[tuple[str, ...]]:
         try:

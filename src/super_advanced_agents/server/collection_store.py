@@ -36,9 +36,19 @@ class CollectionStore(VectorStore):
         return self._entry.info.dim
 
     @property
+    def id(self) -> str:
+        """What names it for good: another one of the same name has another."""
+        return self._entry.id
+
+    @property
     def info(self) -> CollectionInfo:
         """What it was made with."""
         return self._entry.info
+
+    def version(self, namespace: str | None = None) -> int | None:
+        """See `VectorStore.version`; None while its files are not open."""
+        self._check_open()
+        return self._collections.version(self._entry, namespace)
 
     async def aadd_batch(
         self,

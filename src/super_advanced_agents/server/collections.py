@@ -16,6 +16,7 @@ from typing import Literal, cast
 from super_advanced_agents._runtime.batcher import Workers
 from super_advanced_agents._runtime.lifecycle import Resource
 from super_advanced_agents._runtime.tickets import Ticket, fail_all, settle_all
+from super_advanced_agents._runtime.twins import blocking
 from super_advanced_agents.errors import (
     CollectionNotFoundError,
     CorruptStoreError,
@@ -84,6 +85,8 @@ class Collections(Resource):
         self._check_open()
         return await self._catalog.acreate_collection(tenant, wanted, exist_ok=exist_ok, make_folder=self._make_folder)
 
+    create = blocking(acreate)
+
     async def adelete(self, tenant: str, name: str) -> bool:
         """Delete a collection; returned means that it is gone for good. Calls under way end first; then its files go.
 
@@ -117,6 +120,16 @@ class Collections(Resource):
             yield slot.store if ticket is None else await ticket  # type: ignore[misc]  # open when there is no ticket
         finally:
             self._let_go(slot)
+
+    def version(self, entry: Entry, namespace: str | None) -> int | None:
+        """See `VectorStore.version`; None while the collection is not open."""
+        with self._lock:
+            slot = self._slots.get(entry.id)
+            store = None if slot is None or slot.deleted else slot.store
+        try:
+            return None if store is None else store.version(namespace)
+        except ResourceClosedError:  # closed for another one in this very moment
+            return None
 
     def _taken(self, tenant: str, entry: Entry) -> tuple[_Slot, Ticket[FAISSVectorStore] | None]:
         """Count a user in; the ticket is for a store that has to be opened first."""

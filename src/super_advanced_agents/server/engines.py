@@ -18,8 +18,10 @@ from super_advanced_agents.embeddings import EmbeddingPipeline
 from super_advanced_agents.errors import ModelNotFoundError, ResourceClosedError, SuperAdvancedAgentsError
 from super_advanced_agents.generation import LLMGenerator
 from super_advanced_agents.models import MODELS, find, pull
+from super_advanced_agents.server.caching import ResultCache
 from super_advanced_agents.server.catalog import Catalog
 from super_advanced_agents.server.collections import Collections
+from super_advanced_agents.server.declared import Declared, load_declared
 from super_advanced_agents.server.settings import Settings
 from super_advanced_agents.stores import FAISSVectorStore
 from super_advanced_agents.telemetry import get_logger
@@ -49,6 +51,7 @@ class Engines(Resource):
         settings: as given.
         embedding: how far the embedding model and the store's index have come.
         generation: how far the language model has come.
+        results: search results kept for equal questions.
         reason: why the last attempt to load failed; empty otherwise.
     """
 
@@ -58,6 +61,7 @@ class Engines(Resource):
         self.embedding = Stage.WAITING
         self.generation = Stage.WAITING
         self.reason = ""
+        self.results = ResultCache(max_entries=settings.cached_results, ttl_s=settings.cached_results_s)
         self._opening = threading.Lock()
         self._parts: _Parts | None = None
 
@@ -75,6 +79,11 @@ class Engines(Resource):
     def generator(self) -> LLMGenerator:
         """Writes answers; there once `aopen` has returned."""
         return self._open_parts.generator
+
+    @property
+    def declared(self) -> Declared:
+        """What the configuration file says; there once `aopen` has returned."""
+        return self._open_parts.declared
 
     @property
     def catalog(self) -> Catalog:
@@ -179,6 +188,7 @@ class _Parts:
     pipeline: EmbeddingPipeline
     generator: LLMGenerator
     store: FAISSVectorStore
+    declared: Declared
     catalog: Catalog
     collections: Collections
 
@@ -196,7 +206,8 @@ def embedding_pipeline(settings: Settings) -> EmbeddingPipeline:
 
 
 def _opened(settings: Settings) -> _Parts:
-    """Make the three; of those that were made none stays open when a later one fails."""
+    """Make all parts; of those that were made none stays open when a later one fails."""
+    declared = Declared() if settings.config is None else load_declared(settings.config)
     with ExitStack() as made:
         pipeline = made.enter_context(embedding_pipeline(settings))
         generator = made.enter_context(
@@ -211,11 +222,19 @@ def _opened(settings: Settings) -> _Parts:
         # Its lock is that of the whole data folder: whoever has it may open what lies beside it.
         store = made.enter_context(FAISSVectorStore(pipeline.dim, settings.store_dir))
         catalog = made.enter_context(
-            Catalog(settings.data_dir / "server" / "catalog.db", max_collections=settings.max_collections)
+            Catalog(
+                settings.data_dir / "server" / "catalog.db",
+                declared,
+                max_collections=settings.max_collections,
+                max_agents=settings.max_agents,
+            )
         )
-        collections = Collections(catalog, settings.data_dir / "collections", max_open=settings.max_open_collections)
+        collections = made.enter_context(
+            Collections(catalog, settings.data_dir / "collections", max_open=settings.max_open_collections)
+        )
+        declared.create_collections(collections)
         made.pop_all()
-    return _Parts(pipeline, generator, store, catalog, collections)
+    return _Parts(pipeline, generator, store, declared, catalog, collections)
 
 
 def _revealed(secret: SecretStr | None) -> str | None:

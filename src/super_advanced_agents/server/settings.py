@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import ssl
 from pathlib import Path
 from typing import Any, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from super_advanced_agents.config import DEFAULT_EMBEDDING_MODEL, DEFAULT_GENERATION_MODEL, checked_name
@@ -33,15 +35,26 @@ class Settings(BaseSettings):
         generation_base_url: an OpenAI-compatible server for answers; in process when None.
         generation_api_key: that server's key.
         generation_slots: answers written side by side.
+        config: a TOML file that declares agents, collections and orchestrators (see `server.declared`).
+        max_agents: agents one tenant may give settings to.
         max_collections: collections one tenant may have.
         max_open_collections: collections held open at once; the one not used for longest is closed for another.
-        host: where to listen; a loopback address.
+        host: where to listen; beyond loopback only with keys, or tokens of an issuer.
         port: of REST; 0 lets the system choose.
         grpc: whether gRPC is served too.
         grpc_port: of gRPC, 0 lets the system choose; 50051 when None, or the system's choice where `port` is.
         tls_cert: a PEM file with the certificate chain of both; without one they speak plainly.
         tls_key: its private key.
+        auth: whether callers need a credential; without, only loopback is listened on.
+        jwt_jwks_url: where an issuer of tokens publishes its keys (JWKS); None when only API keys count.
+        jwt_issuer: what the tokens' `iss` says; needed with `jwt_jwks_url`.
+        jwt_audience: what their `aud` says or holds; needed with `jwt_jwks_url`.
+        jwt_tenant_claim: the claim that names the tenant.
+        jwt_scopes_claim: the claim with the scopes, as a list or separated by spaces.
         allowed_hosts: further names a request may carry in its `Host` header, beside those of loopback.
+        allowed_origins: further origins, such as `https://app.example.org`, whose pages may call; the server's own may.
+        cached_results: search results kept for equal questions, until something changes; 0 for none.
+        cached_results_s: how long they are kept when nothing does.
         max_body_bytes: how long a request body may be.
         max_connections: REST connections held open at once; further ones are turned away.
         header_timeout_s: how long the headers of a request may take to arrive.
@@ -79,6 +92,8 @@ class Settings(BaseSettings):
     generation_api_key: SecretStr | None = None
     generation_slots: int = Field(default=8, ge=1, le=256)
 
+    config: Path | None = None
+    max_agents: int = Field(default=1_000, ge=0)
     max_collections: int = Field(default=1_000, ge=0)
     max_open_collections: int = Field(default=64, ge=1, le=4_096)
 
@@ -88,7 +103,16 @@ class Settings(BaseSettings):
     grpc_port: int | None = Field(default=None, ge=0, le=65_535)
     tls_cert: Path | None = None
     tls_key: Path | None = None
+    auth: bool = True
+    jwt_issuer: str | None = None  # before the URL, whose check wants them
+    jwt_audience: str | None = None
+    jwt_jwks_url: str | None = None
+    jwt_tenant_claim: str = "tenant"
+    jwt_scopes_claim: str = "scope"
     allowed_hosts: tuple[str, ...] = ()
+    allowed_origins: tuple[str, ...] = ()
+    cached_results: int = Field(default=4_096, ge=0, le=1_000_000)
+    cached_results_s: float = Field(default=300.0, gt=0, le=86_400)
     max_body_bytes: int = Field(default=8 * 1024 * 1024, ge=1024)
     max_connections: int = Field(default=1_000, ge=1)
     header_timeout_s: float = Field(default=10.0, gt=0, le=3600)
@@ -109,12 +133,37 @@ class Settings(BaseSettings):
     def _agent_is_a_name(cls, agent: str) -> str:
         return checked_name(agent, "agent")
 
+    @field_validator("jwt_jwks_url")
+    @classmethod
+    def _keys_come_safely(cls, url: str | None, info: ValidationInfo) -> str | None:
+        if url is None:
+            return None
+        if not (info.data.get("jwt_issuer") and info.data.get("jwt_audience")):
+            raise ValueError("tokens need jwt_issuer and jwt_audience too, or those for other services would pass")
+        parts = urlsplit(url)
+        if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname or "")):
+            raise ValueError("it must begin with https:// (or http:// on loopback)")
+        return url
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _origins_are_whole(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in origins:
+            if re.fullmatch(r"https?://[^/?#@\s]+", origin) is None:
+                raise ValueError("an origin is a scheme and a host, such as 'https://app.example.org', and no more")
+        return origins
+
     @property
     def chosen_grpc_port(self) -> int | None:
         """Where gRPC is to listen; None for nowhere."""
         if not self.grpc:
             return None
         return self.grpc_port if self.grpc_port is not None else _GRPC_PORT if self.port else 0
+
+    @property
+    def server_dir(self) -> Path:
+        """The folder of keys and whatever else only this server may read."""
+        return self.data_dir / "server"
 
     @property
     def store_dir(self) -> Path:
@@ -158,19 +207,9 @@ def checked_certificate(settings: Settings) -> tuple[bytes, bytes] | None:
         ) from exc
 
 
-def checked_loopback(host: str) -> str:
-    """Return `host` if only this machine can reach it.
-
-    Raises:
-        ConfigurationError: it is an address of a network; there is no authentication yet.
-    """
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach `host`."""
     try:
-        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
-        loopback = False
-    if not loopback:
-        raise ConfigurationError(
-            f"the server will not listen on {host!r}: this version has no authentication, so only loopback is safe",
-            hint="use --host 127.0.0.1, and a proxy that authenticates in front of it",
-        )
-    return host
+        return False

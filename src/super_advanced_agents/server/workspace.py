@@ -6,17 +6,21 @@ from typing import get_args
 
 from super_advanced_agents.agents import AsyncLLMAgent
 from super_advanced_agents.config import checked_name
-from super_advanced_agents.errors import InvalidInputError
+from super_advanced_agents.errors import AgentNotFoundError, InvalidInputError
+from super_advanced_agents.retrieval import LLMReranker
+from super_advanced_agents.server.cached_store import CachedStore
 from super_advanced_agents.server.catalog import new_collection
 from super_advanced_agents.server.collection_store import CollectionStore
+from super_advanced_agents.server.declared import AgentSettings
 from super_advanced_agents.server.engines import Engines
 from super_advanced_agents.stores import VectorStore
 from super_advanced_agents.stores.faiss.building import IndexKind, Storage
 from super_advanced_agents.stores.faiss.intake import Metric
 from super_advanced_agents.stores.faiss.tenancy import tenant_view
-from super_advanced_agents.types import CollectionInfo
+from super_advanced_agents.types import AgentInfo, CollectionInfo
 
 _MAX_DIM = 65_536
+_DEFAULTS = AgentSettings()
 
 
 class Workspace:
@@ -33,21 +37,81 @@ class Workspace:
     def __init__(self, engines: Engines, tenant: str) -> None:
         self.tenant = tenant
         self._engines = engines
-        self._memories = tenant_view(engines.store, tenant)
+        self._memories = CachedStore(tenant_view(engines.store, tenant), engines.results, owner=f"{tenant}/memories")
 
     @property
     def default_agent(self) -> AsyncLLMAgent:
         """The agent that `POST /search` asks."""
         return self.agent(self._engines.settings.agent)
 
-    def agent(self, name: str) -> AsyncLLMAgent:
-        """The agent of that name; it sees only its own memories, and there is one for every name.
+    def agent(self, name: str, *, answer_tokens: int | None = None) -> AsyncLLMAgent:
+        """The agent of that name, with the settings it was given; there is one for every name.
+
+        Args:
+            name: 1 to 64 letters, digits, `_` or `-`.
+            answer_tokens: the length of its answers, at most, in tokens; as it was given when None.
 
         Raises:
             InvalidInputError: it is not a name.
         """
         checked_name(name, "agent")
-        return AsyncLLMAgent(name, self._memories, self._engines.pipeline, self._engines.generator)
+        settings = self._engines.catalog.agent(self.tenant, name) or _DEFAULTS
+        return AsyncLLMAgent(
+            name,
+            self._memories,
+            self._engines.pipeline,
+            self._engines.generator,
+            namespace=settings.namespace,
+            context_chars=settings.context_chars,
+            answer_tokens=answer_tokens or settings.answer_tokens,
+            reranker=self.reranker if settings.rerank else None,
+        )
+
+    @property
+    def reranker(self) -> LLMReranker:
+        """Looks again at matches with the language model of this process."""
+        return LLMReranker(self._engines.generator)
+
+    def agent_settings(self, name: str) -> AgentSettings:
+        """What the agent of that name was given, or the defaults."""
+        return self._engines.catalog.agent(self.tenant, checked_name(name, "agent")) or _DEFAULTS
+
+    async def aagents(self) -> list[AgentInfo]:
+        """The agents that were given settings, by name."""
+        return self._engines.catalog.agents(self.tenant)
+
+    async def aagent_info(self, name: str) -> AgentInfo:
+        """The settings of an agent.
+
+        Raises:
+            InvalidInputError: it is not a name.
+            AgentNotFoundError: it was given none; it works all the same, with the defaults.
+        """
+        checked_name(name, "agent")
+        for info in self._engines.catalog.agents(self.tenant):
+            if info.name == name:
+                return info
+        raise _no_settings(name)
+
+    async def aput_agent(self, name: str, settings: AgentSettings) -> AgentInfo:
+        """Give an agent settings, in place of those it had; returned means durable.
+
+        Raises:
+            InvalidInputError: it is not a name, the agent is declared in the configuration file, or there are as many
+                as there may be.
+        """
+        return await self._engines.catalog.aput_agent(self.tenant, checked_name(name, "agent"), settings)
+
+    async def adelete_agent(self, name: str) -> bool:
+        """Give an agent the defaults again; its memories stay.
+
+        Returns:
+            False when it has been given none.
+
+        Raises:
+            InvalidInputError: it is not a name, or the agent is declared in the configuration file.
+        """
+        return await self._engines.catalog.adelete_agent(self.tenant, checked_name(name, "agent"))
 
     async def acollection(self, name: str) -> VectorStore:
         """The tenant's collection of that name; its files are opened when it is used, and closed when others are.
@@ -59,9 +123,10 @@ class Workspace:
             CollectionNotFoundError: there is none.
         """
         checked_name(name, "collection")
-        return CollectionStore(
+        store = CollectionStore(
             self._engines.collections, self.tenant, self._engines.catalog.collection(self.tenant, name)
         )
+        return CachedStore(store, self._engines.results, owner=f"{self.tenant}/collections/{store.id}")
 
     async def acreate_collection(
         self,
@@ -119,3 +184,9 @@ class Workspace:
         """
         checked_name(name, "collection")
         return await self._engines.collections.adelete(self.tenant, name)
+
+
+def _no_settings(name: str) -> AgentNotFoundError:
+    return AgentNotFoundError(
+        f"the agent {name!r} has no settings", hint="it works all the same; PUT /v1/agents/{agent} gives it some"
+    )
