@@ -1,0 +1,198 @@
+"""Search results kept for equal questions, exactly as long as nothing that they could show has changed.
+
+A result is good for one version of its namespace (`VectorStore.version`): the first write there, or the first record
+that expires, makes it unreachable at once. How long it is kept beyond that is a matter of memory only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeAlias, cast
+
+import numpy as np
+import orjson
+from cashews import Cache
+from numpy.typing import ArrayLike
+
+from super_advanced_agents._runtime.tickets import driven_by_thread
+from super_advanced_agents.server.calls import current_call
+from super_advanced_agents.types import ExplainedMatch, JSONValue, Match, Metadata, Where
+
+Found: TypeAlias = "list[list[Match]]"
+"""The matches of each query."""
+
+_Kept: TypeAlias = "tuple[int, list[list[Match]]]"
+
+NO_CACHE = "no_cache"
+"""The note of a call (`Call.notes`) that wants no kept result; what is found for it is kept all the same."""
+
+_MOST_BYTES = 64 * 1024
+"""A larger result is not kept: copying it would cost what finding it does, and a thousand of them much memory."""
+_MATCH_BYTES = 400
+_VALUE_BYTES = 64
+
+
+class ResultCache:
+    """Results by question and version, least recently used ones dropped first. Used in one event loop.
+
+    Equal questions that are asked at once are answered by one search.
+
+    Args:
+        max_entries: how many results are kept; 0 keeps none.
+        ttl_s: how long, at most.
+    """
+
+    def __init__(self, *, max_entries: int = 4_096, ttl_s: float = 300.0) -> None:
+        self._max_entries = max_entries
+        self._ttl_s = ttl_s
+        self._cache = Cache()
+        self._memory = self._cache.setup("mem://", size=max(1, max_entries), check_interval=0)  # no task behind it
+        self._flights: dict[tuple[str, int], asyncio.Future[Found | None]] = {}
+        self._counts = {"hits": 0, "misses": 0, "shared": 0, "bypassed": 0}
+
+    async def aresult(
+        self, key: str, version: Callable[[], int | None], search: Callable[[], Awaitable[Found]]
+    ) -> Found:
+        """What `search` finds, or found before; the caller's own either way.
+
+        Args:
+            key: names the question, and whose it is; see `question`.
+            version: of what is searched; asked before the search and after it.
+            search: asks the store. What it raises is raised, and not kept.
+
+        Cancelled, it cancels its search; others who wait for that one then search themselves.
+        """
+        asked = version() if self._max_entries and not driven_by_thread() else None
+        if asked is None:
+            self._counts["bypassed"] += 1
+            return await search()
+        if _wants_fresh():
+            self._counts["bypassed"] += 1
+            return await self._kept(key, asked, version, await search())
+        kept = cast("_Kept | None", await self._cache.get(key))
+        if kept is not None and kept[0] == asked:
+            self._counts["hits"] += 1
+            return _copied(kept[1])
+        return await self._searched(key, asked, version, search)
+
+    def stats(self) -> dict[str, int]:
+        """How many results are kept, and what became of questions: `hits`, `misses`, `shared` (answered by the search
+        of an equal question) and `bypassed`."""
+        return {"entries": len(getattr(self._memory, "store", ())), **self._counts}
+
+    async def _searched(
+        self, key: str, asked: int, version: Callable[[], int | None], search: Callable[[], Awaitable[Found]]
+    ) -> Found:
+        """Search, unless an equal search of the same version is under way."""
+        flight = self._flights.get((key, asked))
+        if flight is not None:
+            found = await asyncio.shield(flight)  # it is others' too
+            if found is not None:
+                self._counts["shared"] += 1
+                return _copied(found)
+            self._counts["misses"] += 1
+            return await search()  # that search failed or was cancelled, for reasons of its own
+        self._counts["misses"] += 1
+        flight = self._flights[key, asked] = asyncio.get_running_loop().create_future()
+        try:
+            found = await search()
+            flight.set_result(_copied(found))
+        finally:
+            del self._flights[key, asked]
+            if not flight.done():
+                flight.set_result(None)
+        return await self._kept(key, asked, version, found)
+
+    async def _kept(self, key: str, asked: int, version: Callable[[], int | None], found: Found) -> Found:
+        """Keep what was found, if nothing has changed meanwhile: it may be of either version then."""
+        if _size(found) <= _MOST_BYTES and version() == asked:
+            await self._cache.set(key, (asked, _copied(found)), expire=self._ttl_s)
+        return found
+
+
+def question(
+    owner: str,
+    *parameters: object,
+    vectors: ArrayLike | Sequence[ArrayLike] | None = None,
+    where: Where | None = None,
+) -> str | None:
+    """The name of a question; None for one whose answer is not to be kept.
+
+    Args:
+        owner: the tenant and the store that are asked.
+        parameters: everything else that counts, of types whose `repr` says all.
+        vectors: the queries; their bytes count.
+        where: the filter; the order of its keys does not count.
+    """
+    digest = hashlib.blake2b(repr((owner, *parameters)).encode(), digest_size=16)
+    try:
+        if vectors is not None:
+            table = np.ascontiguousarray(vectors)
+            if table.dtype.kind not in "fiu":
+                return None
+            digest.update(f"{table.dtype.str}{table.shape}".encode())
+            digest.update(table.data)
+        if where is not None:
+            text = orjson.dumps(where, option=orjson.OPT_SORT_KEYS)
+            if b"null" in text and not _is_json(where):  # infinities become null there
+                return None
+            digest.update(text)
+    except (TypeError, ValueError):  # the store says better what is wrong with it
+        return None
+    return digest.hexdigest()
+
+
+def _wants_fresh() -> bool:
+    try:
+        return bool(current_call().notes.get(NO_CACHE))
+    except LookupError:  # nobody calls: the process itself does
+        return False
+
+
+def _copied(found: Found) -> Found:
+    """The same matches, with metadata of their own: what one caller does to them no other sees."""
+    return [[_copied_match(match) for match in matches] for matches in found]
+
+
+def _copied_match(match: Match) -> Match:
+    metadata = _copied_metadata(match[0])
+    if isinstance(match, ExplainedMatch):
+        return ExplainedMatch(metadata, match[1], match[2], match.explanation)
+    return Match(metadata, match[1], match[2])
+
+
+def _copied_metadata(metadata: Metadata) -> Metadata:
+    own = metadata.copy()
+    for name, value in metadata.items():
+        if isinstance(value, dict | list):
+            own[name] = _copied_value(value)
+    return own
+
+
+def _copied_value(value: JSONValue) -> JSONValue:
+    if isinstance(value, dict):
+        return _copied_metadata(value)
+    return [_copied_value(each) for each in value] if isinstance(value, list) else value
+
+
+def _size(found: Found) -> int:
+    """About how much memory a result takes, in bytes."""
+    return sum(_MATCH_BYTES + _value_size(match[0]) for matches in found for match in matches)
+
+
+def _value_size(value: JSONValue) -> int:
+    if isinstance(value, str):
+        return _VALUE_BYTES + len(value)
+    if isinstance(value, dict):
+        return _VALUE_BYTES + sum(len(name) + _value_size(each) for name, each in value.items())
+    return _VALUE_BYTES + sum(map(_value_size, value)) if isinstance(value, list) else _VALUE_BYTES
+
+
+def _is_json(value: object) -> bool:
+    if isinstance(value, dict):
+        return all(map(_is_json, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_is_json, value))
+    return not isinstance(value, float) or bool(np.isfinite(value))
