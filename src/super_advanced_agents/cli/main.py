@@ -8,6 +8,7 @@ import typer
 
 from super_advanced_agents.cli.commands.checkup import doctor
 from super_advanced_agents.cli.commands.finding import ask, search
+from super_advanced_agents.cli.commands.keys import keys
 from super_advanced_agents.cli.commands.memories import add, forget, list_
 from super_advanced_agents.cli.commands.models import pull
 from super_advanced_agents.cli.commands.reembedding import reembed
@@ -58,6 +59,7 @@ for _name, _command in (
     ("doctor", doctor),
 ):
     app.command(_name)(_command)
+app.add_typer(keys, name="keys")
 
 
 def main() -> None:

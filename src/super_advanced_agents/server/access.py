@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from super_advanced_agents.config import DEFAULT_TENANT
+from super_advanced_agents.errors import PermissionDeniedError
 
 EXTENSION = "x-access"
 """Where a route's rule stands in its OpenAPI operation."""
@@ -39,6 +40,14 @@ class Principal:
     def allows(self, access: Access) -> bool:
         """Whether it may; `admin` may do everything in its own tenant."""
         return access in self.scopes or Access.ADMIN in self.scopes
+
+    def require(self, access: Access) -> None:
+        """Raise `PermissionDeniedError`, naming the scope, unless it may."""
+        if not self.allows(access):
+            raise PermissionDeniedError(
+                f"this needs the scope {access.value!r}, which the credential does not have",
+                hint=f"make one with `saa keys create --scope {access.value}`",
+            )
 
 
 ANYBODY = Principal(tenant=DEFAULT_TENANT, scopes=frozenset(Access), key_id="anybody")

@@ -22,8 +22,9 @@ from super_advanced_agents.server.middleware.bodies import BodyLimit
 from super_advanced_agents.server.middleware.deadlines import RequestDeadline
 from super_advanced_agents.server.middleware.etags import ETags
 from super_advanced_agents.server.middleware.hosts import AllowedHosts
+from super_advanced_agents.server.middleware.openai_errors import OpenAIErrors
 from super_advanced_agents.server.middleware.rate_limits import RateLimits
-from super_advanced_agents.server.routes import agents, collections, health, search
+from super_advanced_agents.server.routes import agents, collections, health, openai, search
 from super_advanced_agents.server.settings import Settings
 from super_advanced_agents.telemetry import get_logger
 
@@ -49,10 +50,11 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with Engines(settings) as engines:
+        async with Engines(settings) as engines, Authenticator(settings) as authenticator:
             await engines.aopen()
+            await authenticator.aopen()
             app.state.engines = engines
-            app.state.gate = Gate(engines=engines, admission=admission, limiter=limiter)
+            app.state.gate = Gate(engines=engines, authenticator=authenticator, admission=admission, limiter=limiter)
             loading = asyncio.create_task(_load(engines), name="load models")
             try:
                 yield
@@ -77,7 +79,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(Authentication)
     app.add_middleware(AdmissionControl, admission=admission)
     app.add_middleware(AllowedHosts, names=settings.allowed_hosts, origins=settings.allowed_origins)
-    for room in (health, search, agents, collections):
+    app.add_middleware(OpenAIErrors)
+    for room in (health, search, agents, collections, openai):
         app.include_router(room.router)
     return app
 

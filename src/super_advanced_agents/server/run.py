@@ -6,15 +6,16 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import uvloop
 
 from super_advanced_agents._runtime.tickets import in_thread
 from super_advanced_agents.server.app import create_app
 from super_advanced_agents.server.gate import Gate
+from super_advanced_agents.server.identity.first_start import acheck_exposure, aensure_admin_key
 from super_advanced_agents.server.listening import GrpcServer, RestServer, address_of, bound
-from super_advanced_agents.server.settings import Settings, checked_certificate, checked_loopback
+from super_advanced_agents.server.settings import Settings, checked_certificate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,10 +25,12 @@ class Listening:
     Attributes:
         rest: the URL of REST, such as `http://127.0.0.1:8000`.
         grpc: the URL of gRPC, such as `grpc://127.0.0.1:50051`; None when it is off.
+        admin_key: the key that a first start makes; None later. Nothing else ever shows it.
     """
 
     rest: str
     grpc: str | None
+    admin_key: str | None = field(default=None, repr=False)
 
 
 async def aserve(settings: Settings, *, on_listening: Callable[[Listening], None]) -> None:
@@ -42,12 +45,14 @@ async def aserve(settings: Settings, *, on_listening: Callable[[Listening], None
         on_listening: called once both take connections.
 
     Raises:
-        ConfigurationError: an address is not of loopback, or in use; a certificate cannot be read.
+        ConfigurationError: an address is beyond loopback and nothing keeps strangers out, or it is in use; a
+            certificate cannot be read.
         StoreLockedError: another process owns the store's folder.
         SuperAdvancedAgentsError: the store cannot be opened.
     """
     await in_thread(lambda: checked_certificate(settings), name="read certificate")
-    listener = bound(checked_loopback(settings.host), settings.port, "--port")
+    await acheck_exposure(settings)
+    listener = bound(settings.host, settings.port, "--port")
     with contextlib.closing(listener):
         app = create_app(settings)
         rest = RestServer(app, settings)
@@ -57,6 +62,7 @@ async def aserve(settings: Settings, *, on_listening: Callable[[Listening], None
                 at = Listening(
                     rest=f"http{secure}://{address_of(listener)}",
                     grpc=None if grpc.address is None else f"grpc{secure}://{grpc.address}",
+                    admin_key=await aensure_admin_key(settings, app.state.gate.authenticator),
                 )
                 async with asyncio.TaskGroup() as group:
                     group.create_task(rest.serve(sockets=[listener]))

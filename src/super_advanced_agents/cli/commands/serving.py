@@ -15,7 +15,9 @@ from super_advanced_agents.cli.output import emit, note, reported
 @reported
 def serve(
     *,
-    host: Annotated[str, typer.Option("--host", envvar="SAA_HOST", help="A loopback address.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option("--host", envvar="SAA_HOST", help="Beyond loopback only with keys.")
+    ] = "127.0.0.1",
     port: Annotated[
         int, typer.Option("--port", "-p", envvar="SAA_PORT", min=0, max=65_535, help="0 lets the system choose.")
     ] = 8000,
@@ -28,6 +30,9 @@ def serve(
         Path | None, typer.Option("--tls-cert", envvar="SAA_TLS_CERT", help="Certificate chain (PEM), for both.")
     ] = None,
     tls_key: Annotated[Path | None, typer.Option("--tls-key", envvar="SAA_TLS_KEY", help="Its private key.")] = None,
+    auth: Annotated[
+        bool, typer.Option("--auth/--no-auth", envvar="SAA_AUTH", help="Ask callers for a key; off on loopback only.")
+    ] = True,
     workers: Annotated[int, typer.Option("--workers", min=1, help="1: an embedded store has one owner.")] = 1,
     log_level: Annotated[
         str | None, typer.Option("--log-level", envvar="SAA_LOG_LEVEL", help="DEBUG, INFO, WARNING or ERROR.")
@@ -55,6 +60,7 @@ def serve(
         grpc_port=grpc_port,
         tls_cert=tls_cert,
         tls_key=tls_key,
+        auth=auth,
         log_level=log_level,
         data_dir=data_dir,
         models_dir=models_dir,
@@ -64,9 +70,13 @@ def serve(
 
     def on_listening(at: run.Listening) -> None:
         if as_json:
-            emit({"url": at.rest, "grpc": at.grpc, "pid": os.getpid(), "data_dir": str(settings.data_dir)})
+            told = {"url": at.rest, "grpc": at.grpc, "pid": os.getpid(), "data_dir": str(settings.data_dir)}
+            emit(told if at.admin_key is None else {**told, "admin_key": at.admin_key})
         else:
             both = f"{at.rest} and {at.grpc}" if at.grpc else at.rest
             note(f"Serving at {both} (data in {str(settings.data_dir)!r}). Ctrl-C stops.")
+            if at.admin_key is not None:
+                note(f"Admin key, shown this once: {at.admin_key}")
+                note("Send it as 'Authorization: Bearer KEY'; `saa keys` makes others, and revokes it.")
 
     run.serve(settings, on_listening=on_listening)
