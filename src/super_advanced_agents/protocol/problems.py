@@ -1,6 +1,6 @@
 """Errors as the world outside sees them: one table of statuses, one shape (RFC 9457). Knows nothing of a framework.
 
-The table is meant to serve every protocol; it stands apart from how REST sends it.
+The table serves REST and gRPC; `raising.error_of` is the way back, for their clients.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from types import MappingProxyType
+from typing import NamedTuple
 
 from super_advanced_agents.errors import (
     AgentError,
@@ -40,40 +41,73 @@ from super_advanced_agents.types import JSONValue
 
 MEDIA_TYPE = "application/problem+json"
 
-STATUSES: Mapping[type[SuperAdvancedAgentsError], HTTPStatus] = MappingProxyType(
+
+class Status(NamedTuple):
+    """What one kind of error is called: the status of HTTP, and the code of gRPC by its name."""
+
+    http: HTTPStatus
+    grpc: str
+
+
+STATUSES: Mapping[type[SuperAdvancedAgentsError], Status] = MappingProxyType(
     {
-        SuperAdvancedAgentsError: HTTPStatus.INTERNAL_SERVER_ERROR,
-        ConfigurationError: HTTPStatus.INTERNAL_SERVER_ERROR,  # the operator's mistake, not the caller's
-        ModelMismatchError: HTTPStatus.CONFLICT,
-        InvalidInputError: HTTPStatus.UNPROCESSABLE_ENTITY,
-        ResourceClosedError: HTTPStatus.SERVICE_UNAVAILABLE,
-        OverloadedError: HTTPStatus.TOO_MANY_REQUESTS,
-        ModelNotFoundError: HTTPStatus.SERVICE_UNAVAILABLE,
-        EmbeddingError: HTTPStatus.BAD_GATEWAY,
-        GenerationError: HTTPStatus.BAD_GATEWAY,
-        StoreError: HTTPStatus.INTERNAL_SERVER_ERROR,
-        StoreLockedError: HTTPStatus.SERVICE_UNAVAILABLE,
-        StoreFullError: HTTPStatus.INSUFFICIENT_STORAGE,
-        EngineUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
-        CollectionNotFoundError: HTTPStatus.NOT_FOUND,
-        CollectionExistsError: HTTPStatus.CONFLICT,
-        AuthenticationError: HTTPStatus.UNAUTHORIZED,
-        PermissionDeniedError: HTTPStatus.FORBIDDEN,
-        RateLimitedError: HTTPStatus.TOO_MANY_REQUESTS,
-        AgentNotFoundError: HTTPStatus.NOT_FOUND,
-        AgentError: HTTPStatus.BAD_GATEWAY,
-        AgentTimeoutError: HTTPStatus.GATEWAY_TIMEOUT,
-        AgentUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
-        JobError: HTTPStatus.INTERNAL_SERVER_ERROR,
+        SuperAdvancedAgentsError: Status(HTTPStatus.INTERNAL_SERVER_ERROR, "INTERNAL"),
+        ConfigurationError: Status(HTTPStatus.INTERNAL_SERVER_ERROR, "INTERNAL"),  # not the caller's mistake
+        ModelMismatchError: Status(HTTPStatus.CONFLICT, "FAILED_PRECONDITION"),
+        InvalidInputError: Status(HTTPStatus.UNPROCESSABLE_ENTITY, "INVALID_ARGUMENT"),
+        ResourceClosedError: Status(HTTPStatus.SERVICE_UNAVAILABLE, "UNAVAILABLE"),
+        OverloadedError: Status(HTTPStatus.TOO_MANY_REQUESTS, "RESOURCE_EXHAUSTED"),
+        ModelNotFoundError: Status(HTTPStatus.SERVICE_UNAVAILABLE, "UNAVAILABLE"),
+        EmbeddingError: Status(HTTPStatus.BAD_GATEWAY, "UNKNOWN"),
+        GenerationError: Status(HTTPStatus.BAD_GATEWAY, "UNKNOWN"),
+        StoreError: Status(HTTPStatus.INTERNAL_SERVER_ERROR, "INTERNAL"),
+        StoreLockedError: Status(HTTPStatus.SERVICE_UNAVAILABLE, "UNAVAILABLE"),
+        StoreFullError: Status(HTTPStatus.INSUFFICIENT_STORAGE, "RESOURCE_EXHAUSTED"),
+        EngineUnavailableError: Status(HTTPStatus.SERVICE_UNAVAILABLE, "UNAVAILABLE"),
+        CollectionNotFoundError: Status(HTTPStatus.NOT_FOUND, "NOT_FOUND"),
+        CollectionExistsError: Status(HTTPStatus.CONFLICT, "ALREADY_EXISTS"),
+        AuthenticationError: Status(HTTPStatus.UNAUTHORIZED, "UNAUTHENTICATED"),
+        PermissionDeniedError: Status(HTTPStatus.FORBIDDEN, "PERMISSION_DENIED"),
+        RateLimitedError: Status(HTTPStatus.TOO_MANY_REQUESTS, "RESOURCE_EXHAUSTED"),
+        AgentNotFoundError: Status(HTTPStatus.NOT_FOUND, "NOT_FOUND"),
+        AgentError: Status(HTTPStatus.BAD_GATEWAY, "UNKNOWN"),
+        AgentTimeoutError: Status(HTTPStatus.GATEWAY_TIMEOUT, "DEADLINE_EXCEEDED"),
+        AgentUnavailableError: Status(HTTPStatus.SERVICE_UNAVAILABLE, "UNAVAILABLE"),
+        JobError: Status(HTTPStatus.INTERNAL_SERVER_ERROR, "INTERNAL"),
     }
 )
-"""Error class -> status; a class that is not listed has its nearest ancestor's."""
+"""Error class -> statuses; a class that is not listed has those of its nearest ancestor."""
+
+CODES: Mapping[HTTPStatus, str] = MappingProxyType(
+    {
+        HTTPStatus.BAD_REQUEST: "INVALID_ARGUMENT",
+        HTTPStatus.UNPROCESSABLE_ENTITY: "INVALID_ARGUMENT",
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "INVALID_ARGUMENT",
+        HTTPStatus.UNAUTHORIZED: "UNAUTHENTICATED",
+        HTTPStatus.FORBIDDEN: "PERMISSION_DENIED",
+        HTTPStatus.NOT_FOUND: "NOT_FOUND",
+        HTTPStatus.CONFLICT: "ABORTED",
+        HTTPStatus.TOO_MANY_REQUESTS: "RESOURCE_EXHAUSTED",
+        HTTPStatus.SERVICE_UNAVAILABLE: "UNAVAILABLE",
+        HTTPStatus.GATEWAY_TIMEOUT: "DEADLINE_EXCEEDED",
+    }
+)
+"""The code of gRPC for a problem that is no error of the tree; `INTERNAL` where none is listed."""
 
 _TYPE = "urn:super-advanced-agents:problem:"
 
 
 def status_of(error: SuperAdvancedAgentsError) -> HTTPStatus:
     """The status of an error: that of its class, or of its nearest ancestor in the table."""
+    return _row(error).http
+
+
+def code_of(error: SuperAdvancedAgentsError) -> str:
+    """The name of the gRPC code of an error, from the same row of the table."""
+    return _row(error).grpc
+
+
+def _row(error: SuperAdvancedAgentsError) -> Status:
     return next(STATUSES[cls] for cls in type(error).__mro__ if cls in STATUSES)
 
 

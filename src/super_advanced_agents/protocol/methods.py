@@ -1,0 +1,104 @@
+"""The methods of the gRPC services, typed: what servers register and clients call.
+
+A test holds this table to the descriptors that are generated from proto/.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from google.protobuf.message import Message
+
+from super_advanced_agents.protocol.v1 import agents_pb2 as agents
+from super_advanced_agents.protocol.v1 import orchestrators_pb2 as orchestrators
+from super_advanced_agents.protocol.v1 import vector_store_pb2 as stores
+
+PACKAGE = "super_advanced_agents.v1"
+VECTOR_STORE = f"{PACKAGE}.VectorStoreService"
+AGENT = f"{PACKAGE}.AgentService"
+ORCHESTRATOR = f"{PACKAGE}.OrchestratorService"
+
+MESSAGE_BYTES = 8 * 1024 * 1024
+"""How large one message may be."""
+
+ERROR_METADATA = "saa-error-bin"
+"""Trailing metadata of a call that failed: the problem document, as JSON."""
+
+Q = TypeVar("Q", bound=Message)
+R = TypeVar("R", bound=Message)
+
+
+@dataclass(frozen=True, slots=True)
+class Method(Generic[Q, R]):
+    """One remote procedure.
+
+    Attributes:
+        service: its service's full name.
+        name: its name there.
+        request: the class of its request, or of each of them.
+        reply: the class of its reply, or of each of them.
+        takes_stream: whether it takes many requests.
+        gives_stream: whether it gives many replies.
+    """
+
+    service: str
+    name: str
+    request: type[Q]
+    reply: type[R]
+    takes_stream: bool = False
+    gives_stream: bool = False
+
+    @property
+    def path(self) -> str:
+        """What stands for it on the wire."""
+        return f"/{self.service}/{self.name}"
+
+
+ADD = Method(VECTOR_STORE, "Add", stores.AddRequest, stores.AddResponse)
+ADD_STREAM = Method(VECTOR_STORE, "AddStream", stores.AddRequest, stores.AddResponse, True, True)
+PUT = Method(VECTOR_STORE, "Put", stores.PutRequest, stores.PutResponse)
+UPDATE = Method(VECTOR_STORE, "Update", stores.UpdateRequest, stores.UpdateResponse)
+SEARCH = Method(VECTOR_STORE, "Search", stores.SearchRequest, stores.SearchResponse)
+SEARCH_STREAM = Method(VECTOR_STORE, "SearchStream", stores.SearchRequest, stores.SearchResponse, True, True)
+SEARCH_HYBRID = Method(VECTOR_STORE, "SearchHybrid", stores.SearchHybridRequest, stores.SearchHybridResponse)
+SEARCH_KEYWORDS = Method(VECTOR_STORE, "SearchKeywords", stores.SearchKeywordsRequest, stores.SearchKeywordsResponse)
+GET = Method(VECTOR_STORE, "Get", stores.GetRequest, stores.GetResponse)
+DELETE = Method(VECTOR_STORE, "Delete", stores.DeleteRequest, stores.DeleteResponse)
+COUNT = Method(VECTOR_STORE, "Count", stores.CountRequest, stores.CountResponse)
+SCAN = Method(VECTOR_STORE, "Scan", stores.ScanRequest, stores.ScanResponse)
+SCAN_STREAM = Method(VECTOR_STORE, "ScanStream", stores.ScanRequest, stores.ScanResponse, False, True)
+STATS = Method(VECTOR_STORE, "Stats", stores.StatsRequest, stores.StatsResponse)
+CREATE_COLLECTION = Method(VECTOR_STORE, "CreateCollection", stores.CreateCollectionRequest, stores.Collection)
+GET_COLLECTION = Method(VECTOR_STORE, "GetCollection", stores.GetCollectionRequest, stores.Collection)
+LIST_COLLECTIONS = Method(
+    VECTOR_STORE, "ListCollections", stores.ListCollectionsRequest, stores.ListCollectionsResponse
+)
+DELETE_COLLECTION = Method(
+    VECTOR_STORE, "DeleteCollection", stores.DeleteCollectionRequest, stores.DeleteCollectionResponse
+)
+
+REMEMBER = Method(AGENT, "Remember", agents.RememberRequest, agents.RememberResponse)
+REMEMBER_TURNS = Method(AGENT, "RememberTurns", agents.RememberTurnsRequest, agents.RememberResponse)
+UPDATE_MEMORY = Method(AGENT, "UpdateMemory", agents.UpdateMemoryRequest, agents.UpdateMemoryResponse)
+SEARCH_MEMORIES = Method(AGENT, "SearchMemories", agents.SearchMemoriesRequest, agents.SearchMemoriesResponse)
+GET_MEMORY = Method(AGENT, "GetMemory", agents.GetMemoryRequest, agents.GetMemoryResponse)
+LIST_MEMORIES = Method(AGENT, "ListMemories", agents.ListMemoriesRequest, agents.ListMemoriesResponse)
+FORGET = Method(AGENT, "Forget", agents.ForgetRequest, agents.ForgetResponse)
+COUNT_MEMORIES = Method(AGENT, "CountMemories", agents.CountMemoriesRequest, agents.CountMemoriesResponse)
+ASK = Method(AGENT, "Ask", agents.AskRequest, agents.Answer)
+ASK_STREAM = Method(AGENT, "AskStream", agents.AskRequest, agents.AskEvent, False, True)
+LIST_AGENTS = Method(AGENT, "ListAgents", agents.ListAgentsRequest, agents.ListAgentsResponse)
+
+ROUTE = Method(ORCHESTRATOR, "Route", orchestrators.RouteRequest, orchestrators.OrchestratorResponse)
+CHAIN = Method(ORCHESTRATOR, "Chain", orchestrators.ChainRequest, orchestrators.OrchestratorResponse)
+FALLBACK = Method(ORCHESTRATOR, "Fallback", orchestrators.FallbackRequest, orchestrators.OrchestratorResponse)
+PARALLEL = Method(ORCHESTRATOR, "Parallel", orchestrators.ParallelRequest, orchestrators.OrchestratorResponse)
+COLLABORATE = Method(ORCHESTRATOR, "Collaborate", orchestrators.CollaborateRequest, orchestrators.OrchestratorResponse)
+SUPERVISE = Method(ORCHESTRATOR, "Supervise", orchestrators.SuperviseRequest, orchestrators.SuperviseResponse)
+LIST_ORCHESTRATORS = Method(
+    ORCHESTRATOR,
+    "ListOrchestrators",
+    orchestrators.ListOrchestratorsRequest,
+    orchestrators.ListOrchestratorsResponse,
+)
