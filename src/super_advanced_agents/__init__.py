@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         SuperAdvancedAgentsError,
     )
     from super_advanced_agents.generation import AsyncLLMWrapper, LLMGenerator
+    from super_advanced_agents.orchestration import Orchestrator, Outcome, Step
     from super_advanced_agents.stores import FAISSVectorStore, VectorStore
     from super_advanced_agents.types import (
         AgentInfo,
@@ -54,8 +55,11 @@ _HOMES = {
     "Limits": "config",
     "Match": "types",
     "Memory": "types",
+    "Orchestrator": "orchestration",
+    "Outcome": "orchestration",
     "Record": "types",
     "Signal": "types",
+    "Step": "orchestration",
     "SuperAdvancedAgentsError": "errors",
     "Turn": "types",
     "VectorStore": "stores",
@@ -81,8 +85,11 @@ __all__ = [
     "Limits",
     "Match",
     "Memory",
+    "Orchestrator",
+    "Outcome",
     "Record",
     "Signal",
+    "Step",
     "SuperAdvancedAgentsError",
     "Turn",
     "VectorStore",

@@ -10,7 +10,7 @@ from super_advanced_agents._runtime.twins import blocking, blocking_iterator
 from super_advanced_agents.agents.inputs import (
     of_type,
 )
-from super_advanced_agents.agents.prompt import answer_messages
+from super_advanced_agents.agents.prompt import NOTHING_KNOWN, answer_messages
 from super_advanced_agents.agents.remembering import Remembering
 from super_advanced_agents.config import Limits, checked_name, checked_text
 from super_advanced_agents.embeddings import EmbeddingPipeline
@@ -23,7 +23,6 @@ from super_advanced_agents.types import Answer, Match, Metadata, Record, Weights
 SearchMode: TypeAlias = Literal["hybrid", "vector", "keyword"]
 
 _LIMITS = Limits()
-_NOTHING_KNOWN = "I do not know: nothing is remembered about that."
 
 
 class LLMAgent(Remembering):
@@ -214,7 +213,7 @@ class LLMAgent(Remembering):
         checked_text(question, "question", max_bytes=_LIMITS.text_bytes)
         sources = await self._asearch_text(question, top_k)
         if not sources:
-            return Answer(text=_NOTHING_KNOWN, sources=[])
+            return Answer(text=NOTHING_KNOWN, sources=[])
         messages = answer_messages(question, sources, context_chars=self._context_chars)
         text = await llm.achat(messages, self._answer_tokens)
         return Answer(text=text.strip(), sources=sources)
@@ -236,7 +235,7 @@ class LLMAgent(Remembering):
         if sources is None:
             sources = await self._asearch_text(question, top_k)
         if not sources:
-            yield _NOTHING_KNOWN
+            yield NOTHING_KNOWN
             return
         messages = answer_messages(question, sources, context_chars=self._context_chars)
         async with aclosing(llm.astream_chat(messages, self._answer_tokens)) as pieces:

@@ -1,0 +1,75 @@
+"""The blocking twin of an operation that runs several things at once, which takes an event loop.
+
+`twins.blocking` drives a coroutine that awaits one ticket after another. Task groups and timeouts need a loop; here the
+operation gets one of its own for as long as it runs, with a fresh task and nothing left behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from contextvars import copy_context
+from typing import Any, ParamSpec, TypeVar
+
+from super_advanced_agents._runtime.tickets import in_thread, set_driven_by_thread
+from super_advanced_agents._runtime.twins import _renamed
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def run_in_own_loop(operation: Coroutine[Any, Any, T]) -> T:
+    """Run `operation` to its end in an event loop of its own and return its result.
+
+    The loop runs in the calling thread; in a thread beside it where the calling one is inside a running loop already (a
+    notebook). An interruption (Ctrl-C) cancels the operation.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return _run(operation)
+    return _run_beside(operation)
+
+
+def _run(operation: Coroutine[Any, Any, T]) -> T:
+    # With a factory the runner leaves alone what `asyncio.get_event_loop` finds in this thread.
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+        before = set_driven_by_thread(False)
+        try:
+            return runner.run(operation)
+        finally:
+            set_driven_by_thread(before)
+
+
+def _run_beside(operation: Coroutine[Any, Any, T]) -> T:
+    running: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = []
+
+    async def held() -> T:
+        task = asyncio.current_task()
+        assert task is not None
+        running.append((asyncio.get_running_loop(), task))
+        return await operation
+
+    context = copy_context()
+    ticket = in_thread(lambda: context.run(_run, held()), name="own loop")
+    try:
+        return ticket.wait()
+    except BaseException:
+        for loop, task in running:
+            with suppress(RuntimeError):  # the loop is closed: the error is the operation's own
+                loop.call_soon_threadsafe(task.cancel)
+        raise
+
+
+def blocking_in_own_loop(native: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
+    """Derive `verb` from the method `averb`, as `twins.blocking` does, for one that needs an event loop."""
+    name = native.__name__
+
+    @functools.wraps(native)
+    def verb(*args: P.args, **kwargs: P.kwargs) -> T:
+        operation: Coroutine[Any, Any, T] = getattr(args[0], name)(*args[1:], **kwargs)
+        return run_in_own_loop(operation)
+
+    return _renamed(verb, native)
