@@ -58,6 +58,10 @@ class EventStream(Response):
             raise
         return cls(begun, events)
 
+    def failure(self, error: SuperAdvancedAgentsError) -> bytes:
+        """The event that tells of an error after the first byte."""
+        return event("error", problem_of(error))
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send everything, or stop where the client hung up."""
         del scope
@@ -76,5 +80,5 @@ class EventStream(Response):
                 await send({"type": "http.response.body", "body": each, "more_body": True})
         except SuperAdvancedAgentsError as exc:
             _log.warning("server.stream_failed", extra={"reason": str(exc)})
-            await send({"type": "http.response.body", "body": event("error", problem_of(exc)), "more_body": True})
+            await send({"type": "http.response.body", "body": self.failure(exc), "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
