@@ -27,19 +27,26 @@ class Kind(StrEnum):
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _EXEMPT_PATHS = frozenset({"/healthz", "/readyz"})
-_SEARCHING = ("/search", "/search:batch", "/embeddings")
+_STREAMS = "/mcp"
+_SEARCHING = ("/search", "/embeddings", ":get", ":count", ":scan", "search:batch", "search:hybrid", "search:keywords")
 _GENERATING = ("/ask", "/completions")
 _EXEMPT_SERVICES = ("grpc.health.", "grpc.reflection.")
-_RPC_SEARCHING = ("Search", "Get", "List", "Scan", "Count", "Stats", "Keywords", "Hybrid", "Explain")
+_RPC_SEARCHING = ("Search", "Get", "List", "Scan", "Count", "Stats")
 
 
 def kind_of(method: str, path: str) -> Kind | None:
-    """What a REST request does, by its first line alone; None when it needs no place (is the process up?)."""
-    if path in _EXEMPT_PATHS:
-        return None
-    if path.endswith(_GENERATING) or path.startswith(("/v1/orchestrators/", "/mcp")):
+    """What a REST request does, by its first line alone.
+
+    None when it needs no place: is the process up, and streams that wait for what the server may have to say (their
+    number is that of connections).
+    """
+    if method in _SAFE:
+        return None if path in _EXEMPT_PATHS or path.startswith(_STREAMS) else Kind.SEARCH
+    if method != "POST":
+        return Kind.WRITE
+    if path.endswith(_GENERATING) or path.startswith(("/v1/orchestrators/", _STREAMS)):
         return Kind.GENERATE
-    return Kind.SEARCH if method in _SAFE or path.endswith(_SEARCHING) else Kind.WRITE
+    return Kind.SEARCH if path.endswith(_SEARCHING) else Kind.WRITE
 
 
 def kind_of_rpc(method: str) -> Kind | None:
@@ -49,7 +56,7 @@ def kind_of_rpc(method: str) -> Kind | None:
         return None
     if verb.startswith(_RPC_SEARCHING):
         return Kind.SEARCH
-    return Kind.GENERATE if verb.startswith("Ask") or service.endswith("OrchestratorService") else Kind.WRITE
+    return Kind.GENERATE if verb.startswith("Ask") or service.endswith(".OrchestratorService") else Kind.WRITE
 
 
 class Line:

@@ -162,10 +162,11 @@ class _State:
         return Quota(self.limit, max(0, self.remaining - cost), math.ceil(whole_s))
 
     def wait_s(self, cost: int) -> float:
-        """Until `cost` will be there: what was spent in a window fades away evenly during the next."""
-        if self.spent + cost <= self.limit:
-            return max(0.0, self.left_s - WINDOW_S * (self.limit - cost - self.spent) / max(1, self.before))
-        return self.left_s + WINDOW_S * (1 - (self.limit - cost) / self.spent)
+        """Until `cost` will be there: what was spent in a window fades away evenly during the next, in whole units."""
+        may_remain = self.limit - cost + 1  # once less than this is left of what was spent
+        if self.spent < may_remain:
+            return max(0.0, self.left_s - WINDOW_S * (may_remain - self.spent) / max(1, self.before))
+        return self.left_s + WINDOW_S * max(0.0, 1 - may_remain / self.spent)
 
 
 @dataclass(kw_only=True)
@@ -253,7 +254,7 @@ def _remaining(quota: Quota) -> int:
 
 
 def _used_up(state: _State, cost: int) -> RateLimitedError:
-    wait_s = max(0.1, state.wait_s(min(cost, state.limit)))
+    wait_s = state.wait_s(min(cost, state.limit)) + 0.1
     return RateLimitedError(
         f"the call costs {cost}, and {state.remaining} are left of the {state.of}'s {state.limit} units a minute",
         retry_after_s=round(wait_s, 1),

@@ -1,0 +1,143 @@
+"""Allowances: what is taken, what is left, when to come back."""
+
+from __future__ import annotations
+
+import pytest
+from limits.aio.storage import MemoryStorage
+
+from super_advanced_agents.errors import ConfigurationError, RateLimitedError
+from super_advanced_agents.server.access import Access, Principal
+from super_advanced_agents.server.limiting import LocalStorage, RateLimiter, quota_headers, quota_metadata
+from super_advanced_agents.server.settings import Settings
+
+
+class _Clock:
+    """Seconds, moved by hand."""
+
+    def __init__(self):
+        self.now = 6000.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    """At the beginning of a minute."""
+    return _Clock()
+
+
+def _principal(key="k1", tenant="t1"):
+    return Principal(tenant=tenant, scopes=frozenset({Access.READ}), key_id=key)
+
+
+def _limiter(clock, *, per_key=10, per_tenant=100):
+    return RateLimiter(per_key=per_key, per_tenant=per_tenant, storage=LocalStorage(clock=clock))
+
+
+async def test_a_key_has_its_allowance_and_no_more(clock):
+    """What is left counts down; what does not fit is refused whole, and takes nothing."""
+    limiter = _limiter(clock)
+    assert await limiter.charge(_principal(), 1) == (10, 9, 120)
+    assert (await limiter.charge(_principal(), 7)).remaining == 2
+    with pytest.raises(RateLimitedError, match="costs 3, and 2 are left of the key's 10") as refused:
+        await limiter.charge(_principal(), 3)
+    assert refused.value.retryable
+    assert (await limiter.charge(_principal(), 2)).remaining == 0
+    assert (await limiter.charge(_principal("k2"), 1)).remaining == 9
+
+
+async def test_a_tenant_has_one_allowance_for_all_its_keys(clock):
+    """A refusal by the tenant's takes nothing from the key's; other tenants are not touched."""
+    limiter = _limiter(clock, per_key=10, per_tenant=15)
+    await limiter.charge(_principal("k1"), 9)
+    assert await limiter.charge(_principal("k2"), 5) == (15, 1, 120)
+    with pytest.raises(RateLimitedError, match="tenant's 15"):
+        await limiter.charge(_principal("k2"), 2)
+    assert (await limiter.charge(_principal("k2"), 1)).remaining == 0
+    assert (await limiter.charge(_principal("k1", "t2"), 1)).remaining == 9
+
+
+async def test_what_was_spent_fades_away_during_the_next_minute(clock):
+    """Nobody gets two minutes' worth around the full minute."""
+    limiter = _limiter(clock)
+    clock.now += 59
+    await limiter.charge(_principal(), 10)
+    clock.now += 1
+    with pytest.raises(RateLimitedError):
+        await limiter.charge(_principal(), 1)
+    clock.now += 30
+    assert await limiter.charge(_principal(), 5) == (10, 0, 90)
+    clock.now += 90
+    assert await limiter.charge(_principal(), 0) == (10, 10, 0)
+
+
+@pytest.mark.parametrize(("before", "spent"), [(0, 10), (10, 0), (6, 4), (3, 7)])
+@pytest.mark.parametrize("cost", [5, 10])
+async def test_who_waits_as_long_as_told_gets_through(clock, before, spent, cost):
+    """Whether the allowance went in this minute or in the one before; a second less would not have done."""
+    limiter = _limiter(clock)
+    await limiter.charge(_principal(), before)
+    clock.now += 63
+    await limiter.charge(_principal(), spent)
+    with pytest.raises(RateLimitedError) as refused:
+        await limiter.charge(_principal(), cost)
+    clock.now += refused.value.retry_after_s - 1
+    with pytest.raises(RateLimitedError):
+        await limiter.charge(_principal(), cost)
+    clock.now += 1.1
+    await limiter.charge(_principal(), cost)
+
+
+async def test_a_call_that_costs_more_than_all_takes_all(clock):
+    """It could never be made otherwise."""
+    limiter = _limiter(clock)
+    assert (await limiter.charge(_principal(), 1000)).remaining == 0
+
+
+async def test_zero_switches_a_limit_off(clock):
+    """Either, or both."""
+    limiter = _limiter(clock, per_key=0, per_tenant=5)
+    assert (await limiter.charge(_principal(), 1)).limit == 5
+    limiter = _limiter(clock, per_key=0, per_tenant=0)
+    assert await limiter.charge(_principal(), 10**9) is None
+    assert quota_headers(None) == []
+
+
+async def test_who_has_not_called_for_two_minutes_is_forgotten(clock):
+    """Memory is bounded by who calls."""
+    storage = LocalStorage(clock=clock)
+    for key in range(1000):
+        await storage.acquire_sliding_window_entry(str(key), 10, 60)
+    clock.now += 120
+    await storage.acquire_sliding_window_entry("x", 10, 60)
+    assert len(storage) == 1
+
+
+async def test_headers_and_trailers_say_the_same(clock):
+    """In whole numbers."""
+    quota = await _limiter(clock).charge(_principal(), 4)
+    assert quota_metadata(quota) == (
+        ("ratelimit-limit", "10"),
+        ("ratelimit-remaining", "6"),
+        ("ratelimit-reset", "120"),
+    )
+    assert [(name.decode(), value.decode()) for name, value in quota_headers(quota)] == list(quota_metadata(quota))
+
+
+async def test_a_storage_of_the_package_counts_as_ours_does():
+    """The door for counting in several processes."""
+    limiter = RateLimiter.of(Settings.load(rate_limit_per_key=3, rate_limit_storage="memory://"))
+    assert isinstance(limiter.storage, MemoryStorage)
+    quota = await limiter.charge(_principal(), 2)
+    assert (quota.limit, quota.remaining) == (3, 1)
+    with pytest.raises(RateLimitedError):
+        await limiter.charge(_principal(), 2)
+
+
+@pytest.mark.parametrize("uri", ["nonsense://me:secret@host:1", "no uri"])
+def test_a_storage_that_is_unknown_is_told_without_its_password(uri):
+    """When the server starts."""
+    with pytest.raises(ConfigurationError, match="rate_limit_storage") as wrong:
+        RateLimiter.of(Settings.load(rate_limit_storage=uri))
+    assert "secret" not in str(wrong.value)
