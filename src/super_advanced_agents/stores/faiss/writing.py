@@ -230,8 +230,9 @@ class Writing:
             seqs = BitMap(self._state.rows.named(removal.uids, removal.scope))
             seqs = seqs if filtered is None else seqs & filtered
         self._state.rows.remove(array_of(seqs).tolist(), done.change)
-        scope = self._state.scope_id(removal.scope)
-        done.lost_of.update(self._state.index.scopes_of(seqs) if scope is None else (scope,))
+        if seqs:
+            scope = self._state.scope_id(removal.scope)
+            done.lost_of.update(self._state.index.scopes_of(seqs) if scope is None else (scope,))
         deleted = len(seqs) - seqs.intersection_cardinality(self._state.index.expired(time.time()))
         done.counted["deleted"] += deleted
         return deleted

@@ -1,0 +1,153 @@
+"""A version moves whenever searches may find something else, and only then."""
+
+from __future__ import annotations
+
+import itertools
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.unit.stores.conftest import DIM, sealed, vectors
+from tests.unit.stores.test_reembedding import Model
+
+from super_advanced_agents import FAISSVectorStore
+from super_advanced_agents.errors import InvalidInputError, ModelMismatchError, ResourceClosedError
+from super_advanced_agents.stores.faiss.tenancy import tenant_view
+
+ONE = vectors(1)[0]
+NAMES = ("a", "b")
+
+
+def _found(store, namespace):
+    return sorted((match.uid, match.metadata["tag"]) for match in store.search(ONE, 100, namespace=namespace))
+
+
+_steps = st.tuples(
+    st.sampled_from(["add", "update", "delete", "remove", "everywhere", "put"]),
+    st.sampled_from(NAMES),
+    st.sampled_from(["u1", "u2", "u3"]),
+)
+
+
+@settings(max_examples=40)
+@given(steps=st.lists(_steps, max_size=12))
+def test_what_is_found_changes_only_with_the_version(steps):
+    """Whatever is written, equal versions mean equal results, and writes elsewhere leave a version alone."""
+    tags = itertools.count()
+    with FAISSVectorStore(DIM) as store:
+        seen = {name: {} for name in NAMES}
+        for kind, namespace, uid in [("add", "a", "u0"), *steps]:
+            before = {name: store.version(name) for name in NAMES}
+            if kind == "add":
+                store.add(ONE, {"tag": next(tags)}, uid, namespace=namespace)
+            elif kind == "update":
+                store.update(uid, {"tag": next(tags)}, namespace=namespace)
+            elif kind == "delete":
+                store.delete([uid], namespace=namespace)
+            elif kind == "remove":
+                store.delete(where={"tag": {"$gte": 3}}, namespace=namespace)
+            elif kind == "everywhere":
+                store.delete(where={"tag": {"$lt": 2}})
+            else:
+                store.put(store.get([uid], namespace=namespace))
+            for name in NAMES:
+                version, found = store.version(name), _found(store, name)
+                assert seen[name].setdefault(version, found) == found
+                assert version >= before[name]
+                assert name == namespace or kind == "everywhere" or version == before[name]
+            assert store.version() == max(store.version(), *(store.version(name) for name in NAMES))
+
+
+def test_what_is_found_before_a_write_shows_is_of_the_version_before(opened, monkeypatch):
+    """Between a commit and the moment in which searches see it, the version is still the old one."""
+    store = opened(None)
+    store.add(ONE, namespace="a")
+    seen, apply = {}, store._index.apply
+
+    def looked_at_before(change, vectors):
+        seen[store.version("a")] = len(store.search(ONE, namespace="a"))
+        apply(change, vectors)
+
+    monkeypatch.setattr(store._index, "apply", looked_at_before)
+    store.add(ONE, namespace="a")
+    assert list(seen.values()) == [1]
+    assert store.version("a") not in seen
+
+
+def test_what_was_refused_moves_nothing(opened):
+    """Nor does sealing, which shows the same records from another place."""
+    store = opened(buffer_rows=16, index="hnsw")
+    store.add_batch(vectors(40), namespace="a", model_id="one")
+    version = store.version("a")
+    with pytest.raises(ModelMismatchError):
+        store.add(ONE, namespace="a", model_id="two")
+    assert store.delete(["nobody"], namespace="a") == 0
+    assert sealed(store) >= 1
+    assert store.version("a") == version
+
+
+def test_expiry_moves_the_version_of_its_namespace_alone(monkeypatch, opened):
+    """At the very moment from which no search shows the record; a clock that jumps back moves everything."""
+    clock = [1_000_000.0]
+    monkeypatch.setattr(time, "time", lambda: clock[0])
+    store = opened(None)
+    store.add_batch([ONE] * 2, namespace="a", expires_in_s=[10.0, 20.0])
+    store.add(ONE, namespace="b")
+    versions = [store.version("a")]
+    other = store.version("b")
+    for moment, left in ((9.9, 2), (10.0, 1), (19.9, 1), (20.0, 0)):
+        clock[0] = 1_000_000.0 + moment
+        versions.append(store.version("a"))
+        assert len(store.search(ONE, 5, namespace="a")) == left
+    assert versions[0] == versions[1] < versions[2] == versions[3] < versions[4]
+    assert store.version("b") == other
+    clock[0] = 1_000_015.0
+    assert store.version("a") > versions[4]
+    assert store.version("b") > other
+
+
+def test_expiry_of_what_was_there_before(monkeypatch, tmp_path):
+    """A store that is opened again knows what will expire once it has been searched."""
+    clock = [1_000_000.0]
+    monkeypatch.setattr(time, "time", lambda: clock[0])
+    with FAISSVectorStore(DIM, tmp_path) as store:
+        store.add(ONE, namespace="a", expires_in_s=10.0)
+        last = store.version("a")
+    with FAISSVectorStore(DIM, tmp_path) as store:
+        version = store.version("a")
+        assert version > last, "an older opening's version must not come back"
+        assert len(store.search(ONE, namespace="a")) == 1
+        assert store.version("a") == version
+        clock[0] += 10.0
+        assert store.version("a") > version
+
+
+def test_a_tenant_sees_its_own_versions(opened):
+    """Another tenant's writes to a namespace of the same name do not count."""
+    store = opened(None)
+    acme, bolt = tenant_view(store, "acme"), tenant_view(store, "bolt")
+    before = acme.version("notes"), bolt.version("notes")
+    acme.add(ONE, namespace="notes")
+    assert acme.version("notes") > before[0]
+    assert bolt.version("notes") == before[1]
+    with pytest.raises(InvalidInputError):
+        acme.version()
+
+
+def test_new_vectors_for_all_move_every_version(opened):
+    """After the switch nothing that was found before is shown."""
+    store = opened(None)
+    store.add(ONE, {"text": "one"}, namespace="a")
+    store.add(ONE, {"text": "two"}, namespace="b")
+    before = [store.version(name) for name in NAMES]
+    store.reembed(Model("another", 24))
+    assert all(store.version(name) > version for name, version in zip(NAMES, before, strict=True))
+
+
+def test_a_closed_store_has_no_version(opened):
+    """It raises, as every operation does."""
+    store = opened(None)
+    store.close()
+    with pytest.raises(ResourceClosedError):
+        store.version("a")
