@@ -163,8 +163,8 @@ def test_wrong_input_names_its_field_and_stores_nothing(rest, path, body, field)
         (b'{"text": "x", "extra": {"n": NaN}}', 422),
         (b'{"text": "x", "extra": {"n": 1' + b"0" * 30 + b"}}", 422),
         (b'{"text": "x", "extra": ' + b'{"a":' * 50 + b"1" + b"}" * 50 + b"}", 422),
-        (b'{"text": "x", "extra": {"a": ' + b"[" * 200_000 + b"]" * 200_000 + b"}}", 400),
-        (b'{"text": "caf\xe9"}', 400),
+        (b'{"text": "x", "extra": {"a": ' + b"[" * 200_000 + b"]" * 200_000 + b"}}", 422),
+        (b'{"text": "caf\xe9"}', 422),
     ],
     ids=["empty", "broken", "list", "surrogate", "nan", "huge number", "deep", "very deep", "not utf-8"],
 )
@@ -209,3 +209,105 @@ def test_the_schema_describes_the_routes(rest):
     """For whoever writes a client."""
     paths = rest.get("/openapi.json").json()["paths"]
     assert {"/search", "/healthz", "/readyz", "/v1/agents/{agent}/ask"} <= set(paths)
+
+
+def test_scores_are_explained(rest):
+    """On demand: the signals add up to the score, weights count, and a search says which ways it went."""
+    _add(rest, "why", {"text": "The Louvre is a museum", "priority": 1}, {"text": "Cats sleep", "priority": 0})
+    url = "/v1/agents/why/search"
+    plain = rest.post(url, json={"query": "museum"}).json()["results"][0]
+    assert "explanation" not in plain
+    body = {"query": "museum", "explain": True, "weights": {"priority": 2, "nearby": 0}}
+    best = rest.post(url, json=body).json()["results"][0]
+    signals = {signal["name"]: signal for signal in best["explanation"]["signals"]}
+    assert {"vector", "keyword", "priority"} <= set(signals)
+    assert signals["priority"]["weight"] == pytest.approx(0.5)
+    assert sum(signal["added"] for signal in signals.values()) == pytest.approx(best["score"], abs=1e-6)
+    assert best["explanation"]["retrieved"] is None
+
+
+def test_the_language_model_looks_again(rest):
+    """When it is asked to; then the explanation tells how each match had been found."""
+    _add(rest, "again", {"text": "The Louvre is in Paris"}, {"text": "Cats sleep"})
+    found = rest.post("/v1/agents/again/search", json={"query": "Louvre", "rerank": True, "explain": True}).json()
+    assert [signal["name"] for signal in found["results"][0]["explanation"]["signals"]] == ["rerank"]
+    assert found["results"][0]["explanation"]["retrieved"]["signals"]
+    plain = rest.post("/v1/agents/again/search", json={"query": "Louvre", "rerank": False, "explain": True}).json()
+    assert plain["results"][0]["explanation"]["retrieved"] is None
+
+
+def test_equal_content_is_stored_once(rest):
+    """On demand, alone and in a batch; the answer names what was there."""
+    url = "/v1/agents/once/memories"
+    [first] = rest.post(url, json={"text": "same", "dedupe": "exact"}).json()["uids"]
+    assert rest.post(url, json={"text": "same", "dedupe": "exact"}).json()["uids"] == [first]
+    batch = {"memories": [{"text": "same"}, {"text": "other"}, {"text": "other"}], "dedupe": "exact"}
+    again, other, twice = rest.post(url, json=batch).json()["uids"]
+    assert (again, other) == (first, twice)
+    assert rest.get(f"{url}:count").json() == {"count": 2}
+
+
+def test_a_memory_changes_in_place(rest):
+    """What the body does not name stays, null clears; the answer shows the memory as it is now."""
+    url = "/v1/agents/change/memories"
+    first = {"text": "old", "uid": "a/b", "extra": {"x": 1, "y": 2}, "source": "me", "priority": 1, "expires_in_s": 60}
+    rest.post(url, json=first)
+    body = {"text": "new museum", "extra": {"x": None, "z": 3}, "source": None, "expires_in_s": None}
+    changed = rest.patch(f"{url}/a%2Fb", json=body).json()
+    assert changed == rest.get(f"{url}/a%2Fb").json()
+    assert changed["metadata"] == {"text": "new museum", "type": "fact", "y": 2, "z": 3}
+    assert (changed["source"], changed["expires_at"], changed["priority"]) == (None, None, 1)
+    assert rest.post("/v1/agents/change/search", json={"query": "museum"}).json()["results"][0]["uid"] == "a/b"
+    assert rest.patch(f"{url}/a%2Fb", json={}).json()["text"] == "new museum"
+    assert rest.patch(f"{url}/nobody", json=body).status_code == 404
+    refused = rest.patch(f"{url}/a%2Fb", json={"extra": {"text": "x"}})
+    assert (refused.status_code, refused.json()["field"]) == (422, "extra")
+
+
+def test_memories_are_counted_scanned_and_forgotten_by_filter(rest):
+    """And forgotten by name; without either, nothing is."""
+    url = "/v1/agents/chosen/memories"
+    uids = _add(rest, "chosen", *({"text": f"note {n}", "extra": {"n": n}} for n in range(6)))
+    assert rest.post(f"{url}:count", json={"where": {"n": {"$gte": 2}}}).json() == {"count": 4}
+    seen, after = [], None
+    while True:
+        body = {"where": {"n": {"$lt": 5}}, "limit": 2, "after": after}
+        page = rest.post(f"{url}:scan", json=body).json()
+        seen += [memory["metadata"]["n"] for memory in page["memories"]]
+        after = page["next"]
+        if after is None:
+            break
+    assert sorted(seen) == [0, 1, 2, 3, 4]
+    assert rest.post(f"{url}:forget", json={}).status_code == 422
+    assert rest.post(f"{url}:forget", json={"where": {"n": {"$lt": 2}}}).json() == {"deleted": 2}
+    assert rest.post(f"{url}:forget", json={"uids": [uids[0], uids[2]]}).json() == {"deleted": 1}
+    assert rest.post(f"{url}:forget", json={"uids": [uids[3]], "where": {"n": 5}}).json() == {"deleted": 0}
+    assert rest.post(f"{url}:forget", json={"where": {}}).json() == {"deleted": 3}
+
+
+def test_agents_are_given_settings(rest):
+    """Until they are taken away; agents of other names work all the same."""
+    url = "/v1/agents/given"
+    assert rest.get(url).status_code == 404
+    settings = {"description": "knows trains", "namespace": "shared", "answer_tokens": 2}
+    made = rest.put(url, json=settings).json()
+    assert made == rest.get(url).json() == next(a for a in rest.get("/v1/agents").json()["agents"])
+    assert {name: made[name] for name in settings} == settings
+    _add(rest, "given", {"text": "The Louvre is in Paris"})
+    assert rest.get("/v1/agents/shared/memories:count").json() == {"count": 1}
+    short = rest.post(f"{url}/ask", json={"question": "Where is the Louvre? Tell a long story."}).json()["text"]
+    longer = {"question": "Where is the Louvre? Tell a long story.", "answer_tokens": 30, "memory_type": "fact"}
+    assert len(rest.post(f"{url}/ask", json=longer).json()["text"]) > len(short)
+    for field, value in {"answer_tokens": 0, "namespace": "../x", "unknown": 1}.items():
+        refused = rest.put(url, json={field: value})
+        assert (refused.status_code, refused.json()["field"]) == (422, field)
+    assert rest.delete(url).status_code == 204
+    assert rest.delete(url).status_code == 404
+    assert rest.get("/v1/agents").json() == {"agents": []}
+
+
+def test_a_tenant_sees_what_it_has(rest):
+    """Counts of its own, and what the server works with; nothing of the machine."""
+    stats = rest.get("/v1/stats").json()
+    assert set(stats) == {"agents", "collections", "embedding_model", "store"}
+    assert set(stats["store"]) == {"engine", "dim", "metric", "index"}

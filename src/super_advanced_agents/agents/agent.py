@@ -193,12 +193,13 @@ class LLMAgent(Remembering):
 
     # -- answering ------------------------------------------------------------------------------------------------
 
-    async def _aask(self, question: str, top_k: int = 5) -> Answer:
+    async def _aask(self, question: str, top_k: int = 5, *, sources: Sequence[Match] | None = None) -> Answer:
         """Answer a question from memories.
 
         Args:
             question: in plain words.
             top_k: how many memories the model is shown.
+            sources: the memories to answer from; found by `search_text` when None.
 
         Returns:
             What the model said, greedily decoded, and the memories it was shown. With nothing remembered the model is
@@ -216,7 +217,7 @@ class LLMAgent(Remembering):
             return Answer(text=NOTHING_KNOWN, sources=[])
         messages = answer_messages(question, sources, context_chars=self._context_chars)
         text = await llm.achat(messages, self._answer_tokens)
-        return Answer(text=text.strip(), sources=sources)
+        return Answer(text=text.strip(), sources=list(sources))
 
     async def _astream_answer(
         self, question: str, top_k: int = 5, *, sources: Sequence[Match] | None = None

@@ -24,7 +24,7 @@ from super_advanced_agents.server.middleware.etags import ETags
 from super_advanced_agents.server.middleware.hosts import AllowedHosts
 from super_advanced_agents.server.middleware.openai_errors import OpenAIErrors
 from super_advanced_agents.server.middleware.rate_limits import RateLimits
-from super_advanced_agents.server.routes import agents, collections, health, openai, search
+from super_advanced_agents.server.routes import agents, collections, health, memories, openai, search
 from super_advanced_agents.server.settings import Settings
 from super_advanced_agents.telemetry import get_logger
 
@@ -80,7 +80,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(AdmissionControl, admission=admission)
     app.add_middleware(AllowedHosts, names=settings.allowed_hosts, origins=settings.allowed_origins)
     app.add_middleware(OpenAIErrors)
-    for room in (health, search, agents, collections, openai):
+    for room in (health, search, agents, memories, collections, openai):
         app.include_router(room.router)
     return app
 

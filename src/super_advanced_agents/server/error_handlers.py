@@ -69,7 +69,11 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
     del request
     assert isinstance(error, HTTPException)
     status = HTTPStatus(error.status_code)
-    return problem_response(problem_details(status, str(error.detail)), error.headers)
+    problem = problem_details(status, str(error.detail))
+    field = getattr(error, "field", None)
+    if field:
+        problem["field"] = field
+    return problem_response(problem, error.headers)
 
 
 async def _on_disconnect(request: Request, error: Exception) -> Response:
@@ -95,4 +99,4 @@ def _field(location: Sequence[Any]) -> str:
     name = ""
     for part in parts:
         name += f"[{part}]" if isinstance(part, int) else f"{'.' if name else ''}{part}"
-    return name[:_MAX_FIELD_CHARS]
+    return name[:_MAX_FIELD_CHARS].encode(errors="replace").decode()  # a key may hold lone surrogates

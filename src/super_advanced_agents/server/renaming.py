@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 from super_advanced_agents.errors import InvalidInputError
 
-_INDEXED = re.compile(r"^(items|texts|metadatas|sources|sessions|uids|expires_in_s|turns)\[(\d+)\](.*)$")
-_RENAMED = {"query_text": "query"}
+_INDEXED = re.compile(r"^(items|texts|metadatas|sources|sessions|uids|expires_in_s|priorities|turns)\[(\d+)\](.*)$")
+_RENAMED = {"query_text": "query", "changes": "extra"}
 _MEMBERS = {
     "items": "",
     "turns": "",
@@ -19,12 +19,16 @@ _MEMBERS = {
     "sessions": ".session",
     "uids": ".uid",
     "expires_in_s": ".expires_in_s",
+    "priorities": ".priority",
 }
 
 
 @contextmanager
-def fields_of(body: str = "") -> Iterator[None]:
-    """Rename the fields of errors for a body whose list is called `body`; it is empty when the body is one item."""
+def fields_of(body: str = "", *, question: str = "query") -> Iterator[None]:
+    """Rename the fields of errors for a body whose list is called `body`; it is empty when the body is one item.
+
+    What is searched for is called `question`.
+    """
     try:
         yield
     except InvalidInputError as exc:
@@ -33,7 +37,7 @@ def fields_of(body: str = "") -> Iterator[None]:
             argument, index, rest = found.groups()
             field = f"{body}[{index}]{_MEMBERS[argument]}{rest}" if body else f"{_MEMBERS[argument]}{rest}".lstrip(".")
         elif exc.field in _RENAMED:
-            field = _RENAMED[exc.field]
+            field = question if exc.field == "query_text" else _RENAMED[exc.field]
         else:
             raise
         message = exc.message.replace(exc.field, field, 1)

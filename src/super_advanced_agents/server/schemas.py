@@ -2,76 +2,130 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from dataclasses import asdict
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, JsonValue, Tag
 
 from super_advanced_agents.config import Limits
-from super_advanced_agents.types import Match, Memory, Record, Turn
+from super_advanced_agents.server.schemas_collections import ExplanationOut, WeightsIn, match_out
+from super_advanced_agents.types import AgentInfo, Match, Memory, Record, Turn
 
 _BATCH = Limits().batch_records
+_MAX_ANSWER_TOKENS = 4_096
 
 
-class _Request(BaseModel):
-    """Takes exactly what is named: no other members, no numbers in strings."""
+def _shown(*examples: dict[str, Any], **options: Any) -> ConfigDict:
+    return ConfigDict(json_schema_extra={"examples": list(examples)}, **options)
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+
+def _taken(*examples: dict[str, Any]) -> ConfigDict:
+    """For requests: exactly what is named, no other members, no numbers in strings."""
+    return _shown(*examples, extra="forbid", strict=True)
 
 
 class Query(BaseModel):
     """The body of `POST /search`, as the specification shows it."""
 
-    query: str
-    top_k: int = 5
+    model_config = _shown({"query": "art gallery", "top_k": 3})
+
+    query: str = Field(description="a question or a topic, in plain words")
+    top_k: int = Field(default=5, description="1 to 1,000")
 
 
-class SearchRequest(_Request):
+class _Finding(BaseModel):
+    """How memories are found."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    top_k: int = Field(default=5, description="1 to 1,000")
+    mode: Literal["hybrid", "vector", "keyword"] = "hybrid"
+    where: dict[str, JsonValue] | None = Field(default=None, description="a filter over metadata")
+    memory_type: str | None = Field(default=None, description="only memories of this type")
+    weights: WeightsIn | None = Field(default=None, description="what counts in a hybrid search")
+    rerank: bool | None = Field(
+        default=None,
+        description="whether the language model looks again at the best (needs the scope `generate`); as the agent is "
+        "set when null",
+    )
+
+    def options(self) -> dict[str, Any]:
+        """Arguments of `asearch_text`, but for `rerank`."""
+        return {
+            "top_k": self.top_k,
+            "mode": self.mode,
+            "where": self.where,
+            "memory_type": self.memory_type,
+            "weights": None if self.weights is None else self.weights.weights(),
+        }
+
+
+class SearchRequest(_Finding):
     """The body of a search in one agent's memories."""
 
-    query: str
-    top_k: int = 5
-    mode: Literal["hybrid", "vector", "keyword"] = "hybrid"
-    where: dict[str, JsonValue] | None = None
-    memory_type: str | None = None
+    model_config = _taken({"query": "art gallery", "top_k": 3, "where": {"city": "Paris"}, "explain": True})
+
+    query: str = Field(description="a question or a topic, in plain words")
+    explain: bool = Field(default=False, description="tell what each score is made of")
 
 
-class AskRequest(_Request):
+class AskRequest(_Finding):
     """The body of a question."""
 
-    question: str
-    top_k: int = 5
-    stream: bool = False
+    model_config = _taken({"question": "Where is the Louvre?", "top_k": 3})
+
+    question: str = Field(description="in plain words")
+    answer_tokens: int | None = Field(
+        default=None, ge=1, le=_MAX_ANSWER_TOKENS, description="the answer's length, at most; as the agent is set"
+    )
+    stream: bool = Field(default=False, description="answer with server-sent events: sources, text..., done or error")
 
 
-class MemoryIn(_Request):
+class MemoryIn(BaseModel):
     """One text to remember."""
 
-    text: str
-    memory_type: str = "fact"
-    uid: str | None = None
-    extra: dict[str, JsonValue] = Field(default_factory=dict)
-    expires_in_s: float | None = None
+    model_config = _taken(
+        {"text": "The Louvre is a museum", "memory_type": "fact", "extra": {"city": "Paris"}, "priority": 0.5}
+    )
+
+    text: str = Field(description="not blank, at most 64 KiB as UTF-8")
+    memory_type: str = Field(default="fact", description="a label; `type` in the metadata")
+    uid: str | None = Field(default=None, description="replaces the memory of that name; made when null")
+    extra: dict[str, JsonValue] = Field(default_factory=dict, description="further metadata")
+    expires_in_s: float | None = Field(default=None, description="a lifetime in seconds")
     source: str | None = None
-    session: str | None = None
+    session: str | None = Field(default=None, description="the conversation it is a turn of")
+    priority: float | None = Field(default=None, description="how much it matters")
 
     def memory(self) -> Memory:
         """The library's value."""
-        return Memory(**dict(self))
+        return Memory(**{name: getattr(self, name) for name in MemoryIn.model_fields})
 
 
-class MemoriesIn(_Request):
+class OneMemoryIn(MemoryIn):
+    """One text to remember, perhaps only if it is new."""
+
+    dedupe: Literal["exact"] | None = Field(default=None, description="`exact`: not stored if the same one is there")
+
+
+class MemoriesIn(BaseModel):
     """A batch of texts to remember: all or none."""
 
+    model_config = _taken({"memories": [{"text": "The Louvre is a museum"}, {"text": "Cats sleep all day"}]})
+
     memories: list[MemoryIn] = Field(max_length=_BATCH)
+    dedupe: Literal["exact"] | None = None
 
 
-class TurnIn(_Request):
+class TurnIn(BaseModel):
     """One turn of a conversation."""
+
+    model_config = _taken({"speaker": "Ann", "text": "Where shall we go?"})
 
     speaker: str
     text: str
     uid: str | None = None
-    created_at: str | float | None = None
+    created_at: str | float | None = Field(default=None, description="when it was said, as the caller writes times")
     extra: dict[str, JsonValue] = Field(default_factory=dict)
 
     def turn(self) -> Turn:
@@ -79,8 +133,10 @@ class TurnIn(_Request):
         return Turn(**dict(self))
 
 
-class TurnsIn(_Request):
+class TurnsIn(BaseModel):
     """A conversation to remember: all or none."""
+
+    model_config = _taken({"turns": [{"speaker": "Ann", "text": "Where shall we go?"}], "session": "trip"})
 
     turns: list[TurnIn] = Field(max_length=_BATCH)
     session: str | None = None
@@ -93,49 +149,126 @@ def _shape(body: object) -> str:
 
 
 Remember = Annotated[
-    Annotated[MemoryIn, Tag("<one>")] | Annotated[MemoriesIn, Tag("<batch>")] | Annotated[TurnsIn, Tag("<turns>")],
+    Annotated[OneMemoryIn, Tag("<one>")] | Annotated[MemoriesIn, Tag("<batch>")] | Annotated[TurnsIn, Tag("<turns>")],
     Discriminator(_shape),
 ]
 """One memory, a batch, or a conversation; which one, its members tell. The tags stay out of error messages."""
 
 
+class MemoryChanges(BaseModel):
+    """Changes of one memory; what is not named stays, and null clears."""
+
+    model_config = _taken({"extra": {"city": None, "country": "France"}, "priority": 0.9})
+
+    text: str | None = Field(default=None, description="the new text, embedded anew")
+    memory_type: str | None = None
+    extra: dict[str, JsonValue] | None = Field(default=None, description="a merge patch (RFC 7396) of further metadata")
+    source: str | None = None
+    expires_in_s: float | None = Field(default=None, description="a lifetime in seconds from now; null for ever")
+    priority: float | None = None
+
+    def given(self) -> dict[str, Any]:
+        """Arguments of `aupdate_memory`: what the body names."""
+        return {name: getattr(self, name) for name in self.model_fields_set}
+
+
+class ForgetIn(BaseModel):
+    """Memories by name, by filter, or by both; `where: {}` means all of the agent's."""
+
+    model_config = _taken({"where": {"city": "Paris"}})
+
+    uids: list[str] | None = Field(default=None, max_length=_BATCH)
+    where: dict[str, JsonValue] | None = None
+
+
+class ChosenMemories(BaseModel):
+    """Memories by filter; every one when there is none."""
+
+    model_config = _taken({"where": {"city": "Paris"}})
+
+    where: dict[str, JsonValue] | None = None
+
+
+class ScanMemories(ChosenMemories):
+    """One page of the memories that match, in the order of their uids."""
+
+    model_config = _taken({"where": {"city": "Paris"}, "limit": 50})
+
+    after: str | None = Field(default=None, description="the last uid of the page before")
+    limit: int = Field(default=100, ge=1, le=_BATCH)
+
+
+_FOUND = {
+    "uid": "0199b3a0-3f9c-7c7e-8a51-5d1c2b3a4f5e",
+    "text": "The Louvre is a museum",
+    "score": 0.61,
+    "metadata": {"text": "The Louvre is a museum", "type": "fact", "city": "Paris"},
+}
+
+
 class Found(BaseModel):
-    """One search result."""
+    """One search result; `explanation` is there when it was asked for."""
+
+    model_config = _shown(_FOUND)
 
     uid: str
     text: str | None
     score: float
     metadata: dict[str, JsonValue]
+    explanation: ExplanationOut | None = None
 
     @classmethod
     def of(cls, match: Match) -> Self:
         """From the library's value."""
-        text = match.metadata.get("text")
         # What comes out of the store was checked on its way in; checking it again would cost more than the search.
-        return cls.model_construct(
-            uid=match.uid, text=text if isinstance(text, str) else None, score=match.score, metadata=match.metadata
-        )
+        return cls.model_construct(**found_out(match))
+
+
+def found_out(match: Match) -> dict[str, Any]:
+    """As `Found` shows it."""
+    text = match.metadata.get("text")
+    return {"text": text if isinstance(text, str) else None, **match_out(match)}
 
 
 class Results(BaseModel):
     """What a search found, best first."""
 
+    model_config = _shown({"results": [_FOUND]})
+
     results: list[Found]
 
-    @classmethod
-    def of(cls, matches: list[Match]) -> Self:
-        """From the library's values."""
-        return cls.model_construct(results=[Found.of(match) for match in matches])
+
+def results_out(matches: list[Match]) -> dict[str, Any]:
+    """As `Results` shows them."""
+    return {"results": [found_out(match) for match in matches]}
 
 
-class Stored(BaseModel):
+class Remembered(BaseModel):
     """The names of what was stored, in order; the answer means that it is durable."""
+
+    model_config = _shown({"uids": ["0199b3a0-3f9c-7c7e-8a51-5d1c2b3a4f5e"]})
 
     uids: list[str]
 
 
+_MEMORY = {
+    "uid": "0199b3a0-3f9c-7c7e-8a51-5d1c2b3a4f5e",
+    "text": "The Louvre is a museum",
+    "metadata": {"text": "The Louvre is a museum", "type": "fact"},
+    "source": None,
+    "session": None,
+    "model_id": "all-MiniLM-L6-v2@int8",
+    "created_at": 1767225600.0,
+    "updated_at": 1767225600.0,
+    "expires_at": None,
+    "priority": 0.5,
+}
+
+
 class MemoryOut(BaseModel):
     """One stored memory; times are seconds since the epoch."""
+
+    model_config = _shown(_MEMORY)
 
     uid: str
     text: str | None
@@ -146,45 +279,130 @@ class MemoryOut(BaseModel):
     created_at: float
     updated_at: float
     expires_at: float | None
+    priority: float | None
 
-    @classmethod
-    def of(cls, record: Record) -> Self:
-        """From the library's value; the vector stays behind."""
-        return cls.model_construct(
-            uid=record.uid,
-            text=record.text,
-            metadata=record.metadata,
-            source=record.source,
-            session=record.session,
-            model_id=record.model_id,
-            created_at=record.created_at,
-            updated_at=record.updated_at,
-            expires_at=record.expires_at,
-        )
+
+def memory_out(record: Record) -> dict[str, Any]:
+    """As `MemoryOut` shows it; the vector stays behind."""
+    return {
+        "uid": record.uid,
+        "text": record.text,
+        "metadata": record.metadata,
+        "source": record.source,
+        "session": record.session,
+        "model_id": record.model_id,
+        "created_at": record.created_at,
+        "updated_at": record.updated_at,
+        "expires_at": record.expires_at,
+        "priority": record.priority,
+    }
 
 
 class Page(BaseModel):
     """Some of an agent's memories in the order of their uids; `next` goes into `after` for the following page."""
 
+    model_config = _shown({"memories": [_MEMORY], "next": None})
+
     memories: list[MemoryOut]
     next: str | None
+
+
+def page_out(records: list[Record], limit: int) -> dict[str, Any]:
+    """As `Page` shows it."""
+    following = records[-1].uid if len(records) == limit else None
+    return {"memories": [memory_out(record) for record in records], "next": following}
 
 
 class AnswerOut(BaseModel):
     """An answer, and the memories it was made from, best first."""
 
+    model_config = _shown({"text": "The Louvre is in Paris.", "sources": [_FOUND]})
+
     text: str
     sources: list[Found]
 
 
+_AGENT = {
+    "name": "travel",
+    "description": "knows trains, hotels and museums",
+    "namespace": "travel",
+    "answer_tokens": 300,
+    "context_chars": 4000,
+    "rerank": False,
+    "declared": False,
+    "updated_at": 1767225600.0,
+}
+
+
+class AgentOut(BaseModel):
+    """An agent that was given settings; the time is in seconds since the epoch."""
+
+    model_config = _shown(_AGENT)
+
+    name: str
+    description: str
+    namespace: str
+    answer_tokens: int
+    context_chars: int
+    rerank: bool
+    declared: bool = Field(description="by the server's configuration file; it is changed there alone")
+    updated_at: float | None
+
+    @classmethod
+    def of(cls, info: AgentInfo) -> Self:
+        """From the library's value."""
+        return cls.model_construct(**asdict(info))
+
+
+class Agents(BaseModel):
+    """The agents that were given settings, by name; agents of all other names exist with the defaults."""
+
+    model_config = _shown({"agents": [_AGENT]})
+
+    agents: list[AgentOut]
+
+
+class StoreStats(BaseModel):
+    """The store that all agents share; nothing of what is in it."""
+
+    engine: str
+    dim: int
+    metric: str
+    index: str
+
+
+class Stats(BaseModel):
+    """What a tenant has, and what the server works with."""
+
+    model_config = _shown(
+        {
+            "agents": 1,
+            "collections": 2,
+            "embedding_model": "all-MiniLM-L6-v2@int8",
+            "store": {"engine": "faiss", "dim": 384, "metric": "cosine", "index": "auto"},
+        }
+    )
+
+    agents: int = Field(description="that were given settings")
+    collections: int
+    embedding_model: str
+    store: StoreStats
+
+
 class Health(BaseModel):
     """The process is up."""
+
+    model_config = _shown({"status": "ok"})
 
     status: Literal["ok"] = "ok"
 
 
 class Readiness(BaseModel):
     """Whether searches will be answered at once, and what is missing."""
+
+    model_config = _shown(
+        {"ready": True, "store": "open", "embedding_model": "ready", "language_model": "ready", "reason": None}
+    )
 
     ready: bool
     store: Literal["open"] = "open"

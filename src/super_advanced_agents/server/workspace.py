@@ -17,7 +17,7 @@ from super_advanced_agents.stores import VectorStore
 from super_advanced_agents.stores.faiss.building import IndexKind, Storage
 from super_advanced_agents.stores.faiss.intake import Metric
 from super_advanced_agents.stores.faiss.tenancy import tenant_view
-from super_advanced_agents.types import AgentInfo, CollectionInfo
+from super_advanced_agents.types import AgentInfo, CollectionInfo, JSONValue
 
 _MAX_DIM = 65_536
 _DEFAULTS = AgentSettings()
@@ -184,6 +184,15 @@ class Workspace:
         """
         checked_name(name, "collection")
         return await self._engines.collections.adelete(self.tenant, name)
+
+    async def astats(self) -> dict[str, JSONValue]:
+        """What the tenant has, and what the server works with; nothing of other tenants."""
+        return {
+            "agents": len(self._engines.catalog.agents(self.tenant)),
+            "collections": len(self._engines.catalog.collections(self.tenant)),
+            "embedding_model": self._engines.pipeline.model_id,
+            "store": await self._memories.astats(),
+        }
 
 
 def _no_settings(name: str) -> AgentNotFoundError:

@@ -1,106 +1,119 @@
-"""An agent's memories, and its answers: `/v1/agents/{agent}/...`. An agent exists as soon as it is named."""
+"""Agents, their settings, and what they find and answer: `/v1/agents/...`. An agent exists as soon as it is named."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from http import HTTPStatus
-from typing import Annotated
+from typing import Any
 
-from fastapi import APIRouter, HTTPException, Query, Request, Response
+from fastapi import APIRouter, Request, Response
 
 from super_advanced_agents.agents import AsyncLLMAgent
+from super_advanced_agents.errors import AgentNotFoundError, PermissionDeniedError
+from super_advanced_agents.retrieval import Reranker
 from super_advanced_agents.server.access import Access, needs
-from super_advanced_agents.server.dependencies import TheAgent
+from super_advanced_agents.server.calls import Call
+from super_advanced_agents.server.declared import AgentSettings
+from super_advanced_agents.server.dependencies import TheAgent, TheCall, TheWorkspace
 from super_advanced_agents.server.disconnect import while_connected
+from super_advanced_agents.server.json_requests import JSONRoute, json_response
 from super_advanced_agents.server.renaming import fields_of
 from super_advanced_agents.server.schemas import (
+    AgentOut,
+    Agents,
     AnswerOut,
     AskRequest,
-    Found,
-    MemoriesIn,
-    MemoryOut,
-    Page,
-    Remember,
     Results,
     SearchRequest,
-    Stored,
-    TurnsIn,
+    found_out,
+    results_out,
 )
 from super_advanced_agents.server.sse import MEDIA_TYPE, EventStream, event
+from super_advanced_agents.server.workspace import Workspace
 
-router = APIRouter(prefix="/v1/agents/{agent}", tags=["agents"])
+router = APIRouter(prefix="/v1/agents", tags=["agents"], route_class=JSONRoute)
 
-
-@router.post("/memories", **needs(Access.WRITE))
-async def remember(body: Remember, agent: TheAgent, request: Request) -> Stored:
-    """Remember one text, a batch or a conversation; the answer means that all of it is durable."""
-    if isinstance(body, TurnsIn):
-        named, storing = "turns", agent.aadd_turns([turn.turn() for turn in body.turns], session=body.session)
-    elif isinstance(body, MemoriesIn):
-        named, storing = "memories", agent.aadd_text_memories([memory.memory() for memory in body.memories])
-    else:
-        named, storing = "", agent.aadd_text_memories([body.memory()])
-    with fields_of(named):
-        return Stored(uids=await while_connected(request.receive, storing))
+_RERANK_TOKENS = 80
+"""What a language model writes, about, to put twenty matches into order."""
 
 
-@router.get("/memories", **needs(Access.READ))
-async def page(agent: TheAgent, after: str | None = None, limit: Annotated[int, Query(ge=1, le=1_000)] = 100) -> Page:
-    """One page of memories, in the order of their uids."""
-    records = await agent.ascan(after=after, limit=limit)
-    following = records[-1].uid if len(records) == limit else None
-    return Page.model_construct(memories=[MemoryOut.of(record) for record in records], next=following)
+@router.get("", **needs(Access.READ))
+async def list_agents(workspace: TheWorkspace) -> Agents:
+    """The agents that were given settings, by name; agents of all other names exist with the defaults."""
+    return Agents.model_construct(agents=[AgentOut.of(info) for info in await workspace.aagents()])
 
 
-@router.get("/memories/{uid:path}", **needs(Access.READ))
-async def recall(uid: str, agent: TheAgent) -> MemoryOut:
-    """One memory; 404 when there is none of that name."""
-    record = await agent.aget(uid)
-    if record is None:
-        raise _no_memory(agent, uid)
-    return MemoryOut.of(record)
+@router.get("/{agent}", **needs(Access.READ))
+async def get_agent(agent: str, workspace: TheWorkspace) -> AgentOut:
+    """An agent's settings; 404 when it was given none (it works all the same)."""
+    return AgentOut.of(await workspace.aagent_info(agent))
 
 
-@router.delete("/memories/{uid:path}", status_code=HTTPStatus.NO_CONTENT, **needs(Access.WRITE))
-async def forget(uid: str, agent: TheAgent) -> Response:
-    """Forget one memory; 404 when there is none of that name."""
-    if not await agent.aforget([uid]):
-        raise _no_memory(agent, uid)
+@router.put("/{agent}", **needs(Access.ADMIN))
+async def put_agent(agent: str, body: AgentSettings, workspace: TheWorkspace) -> AgentOut:
+    """Give an agent settings, in place of those it had; the answer means that they are durable."""
+    return AgentOut.of(await workspace.aput_agent(agent, body))
+
+
+@router.delete("/{agent}", status_code=HTTPStatus.NO_CONTENT, **needs(Access.ADMIN))
+async def delete_agent(agent: str, workspace: TheWorkspace) -> Response:
+    """Give an agent the defaults again; its memories stay. 404 when it has them already."""
+    if not await workspace.adelete_agent(agent):
+        raise AgentNotFoundError(f"the agent {agent!r} has no settings", hint="it works all the same")
     return Response(status_code=HTTPStatus.NO_CONTENT)
 
 
-@router.post("/search", **needs(Access.READ))
-async def search(body: SearchRequest, agent: TheAgent, request: Request) -> Results:
+@router.post("/{agent}/search", response_model=Results, **needs(Access.READ))
+async def search_memories(
+    body: SearchRequest, agent: TheAgent, workspace: TheWorkspace, call: TheCall, request: Request
+) -> Response:
     """Find the memories that are most like the query, best first."""
-    found = agent.asearch_text(body.query, body.top_k, body.memory_type, where=body.where, mode=body.mode)
+    rerank = await _chosen(body.rerank, agent.name, workspace, call)
     with fields_of():
-        return Results.of(await while_connected(request.receive, found))
+        found = agent.asearch_text(body.query, **body.options(), explain=body.explain, rerank=rerank)
+        return json_response(results_out(await while_connected(request.receive, found)))
 
 
-@router.post("/ask", response_model=AnswerOut, **needs(Access.GENERATE))
-async def ask(body: AskRequest, agent: TheAgent, request: Request) -> AnswerOut | EventStream:
+@router.post("/{agent}/ask", response_model=AnswerOut, **needs(Access.GENERATE))
+async def ask(agent: str, body: AskRequest, workspace: TheWorkspace, call: TheCall, request: Request) -> Response:
     """Answer a question from memories, as JSON or, with `stream` or `Accept: text/event-stream`, piece by piece.
 
     The events are `sources` (once), `text` (many), and `done` or `error`.
     """
+    answering = workspace.agent(agent, answer_tokens=body.answer_tokens)
+    await call.charge(body.answer_tokens or workspace.agent_settings(agent).answer_tokens)
+    options = {**body.options(), "rerank": await _chosen(body.rerank, agent, workspace, call)}
     if body.stream or MEDIA_TYPE in request.headers.get("accept", ""):
         # The first piece of text is waited for: what fails before it answers with a status, not inside a 200.
-        return await EventStream.start(_answer_events(agent, body), request.receive, ahead=2)
-    answer = await while_connected(request.receive, agent.aask(body.question, body.top_k))
-    return AnswerOut.model_construct(text=answer.text, sources=[Found.of(match) for match in answer.sources])
+        events = _answer_events(answering, body.question, options)
+        return await EventStream.start(events, request.receive, ahead=2)
+    return json_response(await while_connected(request.receive, _answer(answering, body.question, options)))
 
 
-async def _answer_events(agent: AsyncLLMAgent, body: AskRequest) -> AsyncGenerator[bytes, None]:
-    sources = await agent.asearch_text(body.question, body.top_k)
-    yield event("sources", Results.of(sources).model_dump())
+async def _chosen(asked: bool | None, agent: str, workspace: Workspace, call: Call) -> bool | Reranker | None:
+    """What re-ranks; charged for, and allowed to those alone who may have the language model write."""
+    if asked and not call.principal.allows(Access.GENERATE):
+        raise PermissionDeniedError(f"'rerank' needs the scope {Access.GENERATE.value!r}")
+    if asked or (asked is None and workspace.agent_settings(agent).rerank):
+        await call.charge(_RERANK_TOKENS)
+    return workspace.reranker if asked else asked
+
+
+async def _answer(agent: AsyncLLMAgent, question: str, options: dict[str, Any]) -> dict[str, Any]:
+    with fields_of(question="question"):
+        sources = await agent.asearch_text(question, **options)
+    answer = await agent.aask(question, sources=sources)
+    return {"text": answer.text, "sources": [found_out(match) for match in answer.sources]}
+
+
+async def _answer_events(agent: AsyncLLMAgent, question: str, options: dict[str, Any]) -> AsyncGenerator[bytes, None]:
+    with fields_of(question="question"):
+        sources = await agent.asearch_text(question, **options)
+    yield event("sources", results_out(sources))
     said: list[str] = []
-    async with aclosing(agent.astream_answer(body.question, body.top_k, sources=sources)) as pieces:
+    async with aclosing(agent.astream_answer(question, sources=sources)) as pieces:
         async for piece in pieces:
             said.append(piece)
             yield event("text", {"text": piece})
     yield event("done", {"text": "".join(said).strip()})
-
-
-def _no_memory(agent: AsyncLLMAgent, uid: str) -> HTTPException:
-    return HTTPException(HTTPStatus.NOT_FOUND, f"the agent {agent.name!r} has no memory {uid!r}")
