@@ -20,6 +20,12 @@ class Machine:
 
     def __init__(self, data_dir):
         self.data_dir = data_dir
+        self.key = None
+
+    @property
+    def headers(self):
+        """What a caller sends, once a first server has made the admin key; there is no other server without one."""
+        return {"Authorization": f"Bearer {self.key}"}
 
     def start(self, *arguments, environment=None, **options):
         """Start a command; the caller ends it."""
@@ -47,12 +53,16 @@ class Machine:
 
     @contextmanager
     def server(self, environment=None, **options):
-        """A server on a port of its own; ended with SIGTERM, which it must answer with 0, if the test has not."""
+        """A server on a port of its own; ended with SIGTERM, which it must answer with 0, if the test has not.
+
+        The client sends the admin key that the first one printed.
+        """
         process = self.start("serve", "--port", 0, "--json", environment=environment, stderr=subprocess.DEVNULL)
         try:
-            url = json.loads(process.stdout.readline())["url"]
-            with httpx2.Client(base_url=url, timeout=120, **options) as client:
-                client.process = process
+            told = json.loads(process.stdout.readline())
+            self.key = told.get("admin_key", self.key)
+            with httpx2.Client(base_url=told["url"], headers=self.headers, timeout=120, **options) as client:
+                client.process, client.told = process, told
                 yield client
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
@@ -70,14 +80,20 @@ def machine(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory):
+def shared_machine(tmp_path_factory):
+    """The machine of the server that the tests of a module share."""
+    return Machine(tmp_path_factory.mktemp("served") / "data")
+
+
+@pytest.fixture(scope="module")
+def served(shared_machine):
     """The URL of one server that the tests of a module share; each uses an agent of its own."""
-    with Machine(tmp_path_factory.mktemp("served") / "data").server() as client:
+    with shared_machine.server() as client:
         yield client.base_url
 
 
 @pytest.fixture
-def rest(served):
-    """A client of that server."""
-    with httpx2.Client(base_url=served, timeout=120) as client:
+def rest(served, shared_machine):
+    """A client of that server, with its admin key."""
+    with httpx2.Client(base_url=served, headers=shared_machine.headers, timeout=120) as client:
         yield client

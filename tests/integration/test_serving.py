@@ -59,7 +59,7 @@ def test_a_server_that_is_killed_loses_nothing_acknowledged(machine, campaign):
     acknowledged = []
 
     def write(url, worker):
-        with httpx2.Client(base_url=url, timeout=60) as client:
+        with httpx2.Client(base_url=url, headers=machine.headers, timeout=60) as client:
             for n in range(10_000):
                 batch = [{"text": f"text {worker} {n} {part}", "uid": f"{id(client)}-{n}-{part}"} for part in range(3)]
                 try:

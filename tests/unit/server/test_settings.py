@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from super_advanced_agents.errors import ConfigurationError
-from super_advanced_agents.server.settings import Settings, checked_loopback
+from super_advanced_agents.server.settings import Settings, is_loopback
 
 
 def test_arguments_come_before_the_environment_and_that_before_the_defaults(monkeypatch):
@@ -42,13 +42,28 @@ def test_keys_do_not_show(monkeypatch):
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
-def test_loopback_is_allowed(host):
+def test_loopback_is_known(host):
     """Every way to say it."""
-    assert checked_loopback(host) == host
+    assert is_loopback(host)
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org", ""])
-def test_a_network_address_is_refused(host):
-    """There is no authentication in this version."""
-    with pytest.raises(ConfigurationError, match="no authentication"):
-        checked_loopback(host)
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org", "localhost.example.org", ""])
+def test_an_address_that_others_can_reach_is_not_loopback(host):
+    """Nor is a name: who knows where it leads."""
+    assert not is_loopback(host)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"jwt_jwks_url": "https://issuer.example/keys"}, "jwt_issuer"),
+        ({"jwt_jwks_url": "http://issuer.example/keys", "jwt_issuer": "i", "jwt_audience": "a"}, "https://"),
+        ({"jwt_jwks_url": "file:///etc/keys", "jwt_issuer": "i", "jwt_audience": "a"}, "https://"),
+        ({"allowed_origins": ["app.example.org"]}, "origin"),
+        ({"allowed_origins": ["https://app.example.org/page"]}, "origin"),
+    ],
+)
+def test_what_would_let_strangers_in_is_refused(given, told):
+    """Tokens for anybody's service, keys fetched in the clear, and origins that would match nothing."""
+    with pytest.raises(ConfigurationError, match=told):
+        Settings.load(**given)
