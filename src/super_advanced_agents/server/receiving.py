@@ -165,6 +165,8 @@ class _Receiving(HttpToolsProtocol):
         hanging_up = _HANG_UP in self.server_state.default_headers  # the server is about to stop
         self._closes = hanging_up or self.expect_100_continue or not self.parser.should_keep_alive()
         self.transport.write((_LAST_REFUSALS if self._closes else _REFUSALS)[kind])
+        if self.expect_100_continue:  # its body will not come
+            self.transport.close()
 
     def _arm(self, seconds: float) -> None:
         self._deadline = self.loop.call_later(seconds, self._too_late)
