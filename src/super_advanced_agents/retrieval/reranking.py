@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import math
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import Protocol, TypeAlias, cast
 
 from super_advanced_agents._runtime.batcher import Workers
@@ -56,7 +56,10 @@ class Reranking:
             )
         self._reranker = reranker
         self._candidates = candidates
-        self._workers = Workers(name="reranking", threads=_THREADS, max_queue=_MAX_WAITING, idle_s=_IDLE_S)
+
+    @cached_property
+    def _workers(self) -> Workers:  # made when used: a server makes an agent for each request
+        return Workers(name="reranking", threads=_THREADS, max_queue=_MAX_WAITING, idle_s=_IDLE_S)
 
     def chosen(self, rerank: bool | Reranker | None) -> Reranker | None:
         """The re-ranker of one search: its own, the agent's (None or True), or none.
