@@ -5,6 +5,7 @@ Time order keeps SQLite's unique index append-only; with random uids inserts fal
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 import time
@@ -31,9 +32,27 @@ def new_uids(n: int) -> list[str]:
         # Milliseconds and the 12-bit counter are one number: a full counter borrows from the future, never repeats.
         first = max((time.time_ns() // 1_000_000) << _COUNTER_BITS, _last + 1)
         _last = first + n - 1
-    noise = os.urandom(8 * n).hex()
+    return _written(first, os.urandom(8 * n))
+
+
+def uids_of(seed: bytes, at: float, start: int, n: int) -> list[str]:
+    """The `n` UUIDv7 strings of a seed from its `start`-th on: the same at every call, in order, as random as the seed.
+
+    Args:
+        seed: random, unlike any other's.
+        at: seconds since the epoch; when the first of them counts as made.
+        start: how many of the seed were made before.
+        n: how many.
+    """
+    noise = hashlib.shake_128(seed).digest(8 * (start + n))[8 * start :]
+    return _written((int(at * 1_000) << _COUNTER_BITS) + start, noise)
+
+
+def _written(first: int, noise_bytes: bytes) -> list[str]:
+    """UUIDs whose time and counter, as one number, go up by one from `first`; eight random bytes for each."""
+    noise = noise_bytes.hex()
     uids, milliseconds, prefix = [], -1, ""
-    for i, at in enumerate(range(0, 16 * n, 16), start=first):
+    for i, at in enumerate(range(0, len(noise), 16), start=first):
         if i >> _COUNTER_BITS != milliseconds:
             milliseconds = i >> _COUNTER_BITS
             prefix = f"{milliseconds >> 16:08x}-{milliseconds & 0xFFFF:04x}-7"

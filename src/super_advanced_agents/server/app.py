@@ -14,6 +14,7 @@ from super_advanced_agents.server.admission import Admission
 from super_advanced_agents.server.engines import Engines
 from super_advanced_agents.server.error_handlers import add_error_handlers
 from super_advanced_agents.server.gate import Gate
+from super_advanced_agents.server.idempotency import Idempotency
 from super_advanced_agents.server.identity.authenticator import Authenticator
 from super_advanced_agents.server.limiting import RateLimiter
 from super_advanced_agents.server.middleware.admission import AdmissionControl
@@ -22,8 +23,10 @@ from super_advanced_agents.server.middleware.bodies import BodyLimit
 from super_advanced_agents.server.middleware.deadlines import RequestDeadline
 from super_advanced_agents.server.middleware.etags import ETags
 from super_advanced_agents.server.middleware.hosts import AllowedHosts
+from super_advanced_agents.server.middleware.idempotency import IdempotentWrites
 from super_advanced_agents.server.middleware.openai_errors import OpenAIErrors
 from super_advanced_agents.server.middleware.rate_limits import RateLimits
+from super_advanced_agents.server.openapi import describe, operation_id
 from super_advanced_agents.server.routes import agents, collections, health, memories, openai, search
 from super_advanced_agents.server.settings import Settings
 from super_advanced_agents.telemetry import get_logger
@@ -50,11 +53,21 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with Engines(settings) as engines, Authenticator(settings) as authenticator:
+        async with (
+            Engines(settings) as engines,
+            Authenticator(settings) as authenticator,
+            Idempotency(settings.data_dir / "server" / "requests.db") as idempotency,
+        ):
             await engines.aopen()
             await authenticator.aopen()
             app.state.engines = engines
-            app.state.gate = Gate(engines=engines, authenticator=authenticator, admission=admission, limiter=limiter)
+            app.state.gate = Gate(
+                engines=engines,
+                authenticator=authenticator,
+                admission=admission,
+                limiter=limiter,
+                idempotency=idempotency,
+            )
             loading = asyncio.create_task(_load(engines), name="load models")
             try:
                 yield
@@ -68,11 +81,14 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,  # the pages that show the schema load scripts from elsewhere; /openapi.json is the schema
         redoc_url=None,
+        generate_unique_id_function=operation_id,
+        summary="Agents that remember: embed, store, find, answer.",
     )
     app.state.admission = admission  # its listener refuses before a request reaches the application
     add_error_handlers(app)
     # The last one added is the first one a request meets.
     app.add_middleware(ETags)
+    app.add_middleware(IdempotentWrites)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(RequestDeadline, longest_s=settings.request_timeout_s, unbounded=("/mcp",))
     app.add_middleware(RateLimits, limiter=limiter)
@@ -82,6 +98,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(OpenAIErrors)
     for room in (health, search, agents, memories, collections, openai):
         app.include_router(room.router)
+    describe(app)
     return app
 
 

@@ -144,6 +144,11 @@ def question(
     return digest.hexdigest()
 
 
+def asks_for_fresh(cache_control: str) -> bool:
+    """Whether this `Cache-Control` header of a request refuses kept results."""
+    return "no-cache" in cache_control.lower()
+
+
 def _wants_fresh() -> bool:
     try:
         return bool(current_call().notes.get(NO_CACHE))

@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import Depends, Path, Request
 
 from super_advanced_agents.agents import AsyncLLMAgent
+from super_advanced_agents.server.caching import NO_CACHE, asks_for_fresh
 from super_advanced_agents.server.calls import Call, current_call
 from super_advanced_agents.server.engines import Engines
 from super_advanced_agents.server.gate import Gate
@@ -33,8 +34,12 @@ TheGate = Annotated[Gate, Depends(_gate)]
 """What every call passes, and whether the server is being stopped."""
 
 
-async def _call() -> Call:
-    return current_call()
+async def _call(request: Request) -> Call:
+    call = current_call()
+    cache_control = request.headers.get("cache-control")
+    if cache_control is not None and asks_for_fresh(cache_control):
+        call.notes[NO_CACHE] = True
+    return call
 
 
 TheCall = Annotated[Call, Depends(_call)]

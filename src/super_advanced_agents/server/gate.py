@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from super_advanced_agents.server.admission import Admission
 from super_advanced_agents.server.engines import Engines
+from super_advanced_agents.server.idempotency import Idempotency
 from super_advanced_agents.server.identity.authenticator import Authenticator
 from super_advanced_agents.server.limiting import RateLimiter
 
@@ -19,6 +20,7 @@ class Gate:
         authenticator: tells whose a call is.
         admission: places for calls; entered before anything else of a call is looked at.
         limiter: the allowances of keys and tenants; a call is charged once its caller is known.
+        idempotency: what became of writes that came with a key.
         draining: the server was told to stop: it answers, and says that it is not ready for more.
     """
 
@@ -26,4 +28,5 @@ class Gate:
     authenticator: Authenticator
     admission: Admission
     limiter: RateLimiter
+    idempotency: Idempotency
     draining: bool = False
