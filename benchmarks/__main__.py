@@ -24,6 +24,7 @@ from benchmarks import (
     report,
     retrieval,
     searching,
+    serving,
     writes,
 )
 from benchmarks.lag import SampledLoop, lag_row
@@ -45,6 +46,7 @@ GROUPS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "opening": opening.rows,
     "ingest": ingest.rows,
     "beside": beside.rows,
+    "serving": serving.rows,
     "lag": lag.rows,
     "million": million.rows,
 }

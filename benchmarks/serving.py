@@ -1,0 +1,263 @@
+"""What a server costs: the same work through REST and gRPC and in one process, each on the same core.
+
+The load comes from another core. Server and reference are measured in turn, each idle while the other works. Questions
+are new in every round, so that no cache answers them; where a cache is to be measured, the row says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Sequence
+from statistics import median
+
+import grpc
+import numpy as np
+import orjson
+import uvloop
+
+from benchmarks import programs
+from benchmarks.driver import Load, drive, request
+from benchmarks.inside import CALLERS, TOP_K, Inside, inside
+from benchmarks.locomo import distinct_questions
+from benchmarks.measure import Bench, Rates, Row, crowd, in_turn, peer, percentile
+from benchmarks.served import Served, chroma_server, server
+from benchmarks.vectors import DIM, blocks, payloads, queries
+from super_advanced_agents import DistributedVectorStore
+from super_advanced_agents.protocol.v1 import agents_pb2, agents_pb2_grpc, vector_store_pb2, vector_store_pb2_grpc
+from super_advanced_agents.types import Matrix
+
+_VECTORS, _FEW_VECTORS = 100_000, 20_000
+_ADDED = 10_000
+_REPEATED = 16
+_AT_MOST_MS = 2.0
+
+
+def rows(bench: Bench) -> Iterator[Row]:
+    """Questions, repeated questions, vectors, bulk."""
+    with (
+        inside(bench.folder / "inside") as reference,
+        server(bench.folder / "served") as served,
+        programs.off_that_core(),
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
+        yield from _questions(bench, reference, served, runner)
+        yield _repeated(bench, served, runner)
+        yield _bulk(bench, reference, served, runner)
+        yield from _vectors(bench, reference, served, runner)
+
+
+def _questions(bench: Bench, reference: Inside, served: Served, runner: asyncio.Runner) -> Iterator[Row]:
+    texts = [text for _, text in distinct_questions(bench.conversations)]
+    memories = [turn.memory for conversation in bench.conversations for turn in conversation.turns]
+    reference.ask("remember", texts=memories)
+    runner.run(_remember(served, memories))
+    rounds = iter(range(1_000))
+
+    def fresh() -> list[str]:
+        round_ = next(rounds)
+        return [f"{text} {round_}" for text in texts]
+
+    sides: dict[str, Callable[[], float]] = {
+        "in process": lambda: reference.ask("questions", texts=fresh()),
+        "REST": lambda: _rest(served, runner, fresh()).per_s,
+        "gRPC": lambda: runner.run(_ask_grpc(served, fresh())),
+    }
+    in_turn(1, sides)
+    found = in_turn(3 if bench.quick else 6, sides)
+    work = f"search, {CALLERS} callers, {len(texts)} new questions, {len(memories):,} memories"
+    yield Rates(found["REST"], found["in process"]).row(f"REST {work}", "in process", 0.75)
+    yield Rates(found["gRPC"], found["in process"]).row(f"gRPC {work}", "in process", 0.85)
+    yield Rates(found["gRPC"], found["REST"]).row(f"gRPC {work}", "REST", 1.0)
+
+
+def _repeated(bench: Bench, served: Served, runner: asyncio.Runner) -> Row:
+    texts = [text for _, text in distinct_questions(bench.conversations)]
+    known, rounds = [f"{text} again" for text in texts[:_REPEATED]], iter(range(1_000))
+    _rest(served, runner, known)
+    few = len(texts) if not bench.quick else 300
+    latencies: list[float] = []
+
+    def hits() -> float:
+        load = _rest(served, runner, [known[i % _REPEATED] for i in range(5 * few)])
+        return load.per_s
+
+    def misses() -> float:
+        round_ = next(rounds)
+        return _rest(served, runner, [f"{text} once {round_}" for text in texts[:few]]).per_s
+
+    found = in_turn(3 if bench.quick else 5, {"hits": hits, "misses": misses})
+    for _ in range(3):
+        latencies += _rest(served, runner, [known[i % _REPEATED] for i in range(500)], connections=1).latencies_ms
+    row = Rates(found["hits"], found["misses"]).row(
+        f"REST search, {_REPEATED} questions repeated, {CALLERS} callers (p50 of one caller {median(latencies):.2f} ms)",
+        "new questions",
+        5.0,
+    )
+    row.details["one_caller_p50_ms"] = median(latencies)
+    row.details["one_caller_p99_ms"] = percentile(latencies, 0.99)
+    row.details["reached_p50"] = median(latencies) <= _AT_MOST_MS
+    return row
+
+
+def _bulk(bench: Bench, reference: Inside, served: Served, runner: asyncio.Runner) -> Row:
+    [(_, vectors)] = blocks(_ADDED)
+    documents = payloads(0, len(vectors))
+    rounds = iter(range(1_000))
+
+    async def stream(name: str) -> None:
+        async with DistributedVectorStore(
+            f"grpc://{served.grpc}", collection=name, api_key=served.key, dim=DIM
+        ) as store:
+            new = ((vector, document, None) for vector, document in zip(vectors, documents, strict=True))
+            async for _ in store.aadd_stream(new):
+                pass
+
+    def over_grpc() -> float:
+        began = time.perf_counter()
+        runner.run(stream(f"bulk{next(rounds)}"))
+        return len(vectors) / (time.perf_counter() - began)
+
+    found = in_turn(
+        3 if bench.quick else 5,
+        {"gRPC": over_grpc, "in process": lambda: reference.ask("add", name=f"bulk{next(rounds)}", count=_ADDED)},
+    )
+    return Rates(found["gRPC"], found["in process"]).row(f"bulk add over gRPC, {_ADDED:,} x {DIM}", "in process", 0.5)
+
+
+def _vectors(bench: Bench, reference: Inside, served: Served, runner: asyncio.Runner) -> Iterator[Row]:
+    count = _FEW_VECTORS if bench.quick else _VECTORS
+    asked = queries(1_000 if bench.quick else 3_000)
+    reference.ask("fill", count=count)
+    runner.run(_fill(served, count))
+    sides: dict[str, Callable[[], float]] = {
+        "gRPC": lambda: runner.run(_nearest_grpc(served, asked)),
+        "in process": lambda: reference.ask("nearest", count=len(asked)),
+    }
+    work = f"vector search over gRPC, {CALLERS} callers, {count:,} x {DIM}"
+    with peer(work, "ahead") as found_peer, chroma_server(bench.folder / "chroma") as port:
+        name = runner.run(_fill_chroma(port, count))
+        sides["Chroma's server, HTTP"] = lambda: runner.run(_nearest_chroma(port, name, asked))
+        found = in_turn(3 if bench.quick else 5, sides)
+        found_peer.append(
+            Rates(found["gRPC"], found["Chroma's server, HTTP"]).row(
+                work, "Chroma's server, HTTP", 1.0, at_least_per_s=1_500
+            )
+        )
+        found_peer.append(Rates(found["gRPC"], found["in process"]).row(work, "in process"))
+    yield from found_peer
+
+
+# -- REST -------------------------------------------------------------------------------------------------------------
+
+
+def _rest(served: Served, runner: asyncio.Runner, texts: Sequence[str], *, connections: int = CALLERS) -> Load:
+    sent = [request("/search", {"query": text, "top_k": TOP_K}, served.headers) for text in texts]
+    load = runner.run(drive("127.0.0.1", served.port, sent, connections=connections))
+    if set(load.statuses) != {200}:
+        raise RuntimeError(f"the server answered {load.statuses}")
+    return load
+
+
+async def _remember(served: Served, texts: Sequence[str]) -> None:
+    parts = [texts[start : start + 500] for start in range(0, len(texts), 500)]
+    sent = [
+        request("/v1/agents/default/memories", {"memories": [{"text": text} for text in part]}, served.headers)
+        for part in parts
+    ]
+    load = await drive("127.0.0.1", served.port, sent, connections=1)
+    if max(load.statuses) >= 300:
+        raise RuntimeError(f"the server answered {load.statuses}")
+
+
+# -- gRPC -------------------------------------------------------------------------------------------------------------
+
+
+async def _ask_grpc(served: Served, texts: Sequence[str]) -> float:
+    metadata = (("authorization", f"Bearer {served.key}"),)
+    async with grpc.aio.insecure_channel(served.grpc) as channel:
+        agent = agents_pb2_grpc.AgentServiceStub(channel)
+
+        async def search(text: str) -> None:
+            await agent.SearchMemories(
+                agents_pb2.SearchMemoriesRequest(agent="default", query=text, top_k=TOP_K), metadata=metadata
+            )
+
+        began = time.perf_counter()
+        await crowd(CALLERS, texts, search)
+        return len(texts) / (time.perf_counter() - began)
+
+
+async def _fill(served: Served, count: int) -> None:
+    async with DistributedVectorStore(
+        f"grpc://{served.grpc}", collection="vectors", api_key=served.key, dim=DIM, timeout_s=300
+    ) as store:
+        for first, vectors in blocks(count):
+            new = zip(vectors, payloads(first, len(vectors)), [None] * len(vectors), strict=True)
+            async for _ in store.aadd_stream(new):
+                pass
+
+
+async def _nearest_grpc(served: Served, asked: Matrix) -> float:
+    metadata = (("authorization", f"Bearer {served.key}"),)
+    async with grpc.aio.insecure_channel(served.grpc) as channel:
+        store = vector_store_pb2_grpc.VectorStoreServiceStub(channel)
+
+        async def search(vector: np.ndarray) -> None:
+            await store.Search(
+                vector_store_pb2.SearchRequest(
+                    collection="vectors", dim=DIM, query_vectors=vector.tobytes(), top_k=TOP_K
+                ),
+                metadata=metadata,
+            )
+
+        began = time.perf_counter()
+        await crowd(CALLERS, asked, search)
+        return len(asked) / (time.perf_counter() - began)
+
+
+# -- Chroma, by its own REST interface ---------------------------------------------------------------------------------
+
+_CHROMA = "/api/v2/tenants/default_tenant/databases/default_database/collections"
+
+
+async def _fill_chroma(port: int, count: int) -> str:
+    import chromadb
+
+    def fill() -> str:
+        client = chromadb.HttpClient("127.0.0.1", port)
+        made = client.create_collection("vectors", metadata={"hnsw:space": "cosine"})
+        for first, vectors in blocks(count):
+            for start in range(0, len(vectors), 1_000):
+                part = vectors[start : start + 1_000]
+                documents = payloads(first + start, len(part))
+                made.add(
+                    ids=[str(first + start + i) for i in range(len(part))],
+                    embeddings=part,
+                    documents=[str(document["text"]) for document in documents],
+                    metadatas=[{k: v for k, v in document.items() if k != "text"} for document in documents],
+                )
+        return str(made.id)
+
+    return await asyncio.to_thread(fill)
+
+
+async def _nearest_chroma(port: int, name: str, asked: Matrix) -> float:
+    include = ["documents", "metadatas", "distances"]
+    sent = [
+        request(
+            f"{_CHROMA}/{name}/query",
+            orjson.Fragment(
+                orjson.dumps(
+                    {"query_embeddings": [vector], "n_results": TOP_K, "include": include},
+                    option=orjson.OPT_SERIALIZE_NUMPY,
+                )
+            ),
+            {},
+        )
+        for vector in asked
+    ]
+    load = await drive("127.0.0.1", port, sent, connections=CALLERS)
+    if set(load.statuses) != {200}:
+        raise RuntimeError(f"Chroma answered {load.statuses}")
+    return load.per_s
