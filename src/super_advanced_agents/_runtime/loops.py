@@ -58,6 +58,15 @@ class LoopThread:
             raise _ended() from exc
         return run
 
+    def later(self, delay_s: float, act: Callable[[], object]) -> Ticket[None]:
+        """Call `act`, which must not block, in the loop after so long, unless the ticket is cancelled before."""
+
+        async def wait() -> None:
+            await asyncio.sleep(delay_s)
+            act()
+
+        return self.submit(wait)
+
     def stop(self) -> None:
         """Cancel what still runs, and end the thread. Whoever waits gets `ResourceClosedError`."""
         self._loop.call_soon_threadsafe(self._stopping.set)

@@ -1,5 +1,6 @@
 """The calling end of the contract."""
 
+from super_advanced_agents.client.distributed_store import DistributedVectorStore
 from super_advanced_agents.client.stub import DistributedVectorStoreStub
 
-__all__ = ["DistributedVectorStoreStub"]
+__all__ = ["DistributedVectorStore", "DistributedVectorStoreStub"]

@@ -1,0 +1,112 @@
+"""Where a server is, as callers write it: `grpc://host:port`, `grpcs://`, `http://` or `https://host`."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from super_advanced_agents.errors import ConfigurationError
+
+_PORTS = {"grpc": 50051, "grpcs": 443, "http": 80, "https": 443}
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """One server's address, checked.
+
+    Attributes:
+        url: as it was given, without a slash at its end.
+        scheme: `"grpc"`, `"grpcs"`, `"http"` or `"https"`.
+        target: host and port.
+        secure: whether the connection is TLS.
+    """
+
+    url: str
+    scheme: str
+    target: str
+
+    @property
+    def secure(self) -> bool:
+        """Whether the connection is TLS."""
+        return self.scheme in {"grpcs", "https"}
+
+    @property
+    def is_grpc(self) -> bool:
+        """Whether gRPC is spoken there; REST otherwise."""
+        return self.scheme.startswith("grpc")
+
+    @classmethod
+    def parsed(cls, url: str) -> Address:
+        """Read an address.
+
+        Raises:
+            ConfigurationError: it is none, or holds what does not belong into an address.
+        """
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except (ValueError, AttributeError) as exc:
+            raise ConfigurationError(f"{url!r:.200} is not an address of a server") from exc
+        if parts.username or parts.password:
+            raise ConfigurationError("the address holds a user name or a password", hint="give the key as api_key")
+        if parts.scheme not in _PORTS or not parts.hostname:
+            raise ConfigurationError(
+                f"{url!r:.200} is not an address of a server",
+                hint="use grpc://host:port, grpcs://, http:// or https://",
+            )
+        if parts.query or parts.fragment or (parts.scheme.startswith("grpc") and parts.path.strip("/")):
+            raise ConfigurationError(f"{url!r:.200} holds more than the address of a server")
+        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+        return cls(url.rstrip("/"), parts.scheme, f"{host}:{port or _PORTS[parts.scheme]}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Door:
+    """How to get in: the address, the credential, and whom to believe.
+
+    Attributes:
+        address: where the server is.
+        api_key: an API key or a JWT, sent with each call as a bearer token; none when None.
+        ca_file: certificates (PEM) that a secure server's must come from; the system's when None.
+    """
+
+    address: Address
+    api_key: str | None = field(default=None, repr=False)
+    ca_file: Path | None = None
+
+    def __post_init__(self) -> None:
+        key = self.api_key
+        if key is not None and (not isinstance(key, str) or not key or not key.isascii() or not key.isprintable()):
+            raise ConfigurationError("api_key is not a key", hint="use one that `saa keys create` printed")
+        if self.ca_file is not None and not self.address.secure:
+            raise ConfigurationError(
+                f"ca_file is for secure servers, and {self.address.url!r} is none", hint="use grpcs:// or https://"
+            )
+
+    @property
+    def credential(self) -> dict[str, str]:
+        """The header, or the metadata, that says who calls."""
+        return {} if self.api_key is None else {"authorization": f"Bearer {self.api_key}"}
+
+    def certificates(self) -> bytes | None:
+        """The trusted certificates; None for the system's. Blocks.
+
+        Raises:
+            ConfigurationError: the file cannot be read.
+        """
+        if self.ca_file is None:
+            return None
+        try:
+            return self.ca_file.read_bytes()
+        except OSError as exc:
+            raise ConfigurationError(f"ca_file {str(self.ca_file)!r} cannot be read: {exc.strerror}") from exc
+
+    def tls(self) -> ssl.SSLContext:
+        """What an HTTP client verifies servers with. Blocks."""
+        certificates = self.certificates()
+        try:
+            return ssl.create_default_context(cadata=None if certificates is None else certificates.decode("ascii"))
+        except (ssl.SSLError, ValueError) as exc:
+            raise ConfigurationError(f"ca_file {str(self.ca_file)!r} holds no certificates in PEM") from exc
