@@ -2,11 +2,13 @@
 
 The protocol's messages come from proto/ by the compiler in grpcio-tools, at its locked version. To compile them for
 another language, map the folder as is done here: `-Isuper_advanced_agents/protocol/v1=proto/super_advanced_agents/v1`.
+docs/openapi.json comes from the server's routes.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import tempfile
 from collections.abc import Callable
@@ -38,13 +40,22 @@ def protocol_files() -> dict[Path, bytes]:
         return {ROOT / "src" / PROTOCOL / path.name: path.read_bytes() for path in made}
 
 
+def openapi_file() -> dict[Path, bytes]:
+    """What the server says of its REST interface: path -> content."""
+    from super_advanced_agents.server.app import create_app
+    from super_advanced_agents.server.settings import Settings
+
+    document = create_app(Settings()).openapi()
+    return {ROOT / "docs" / "openapi.json": (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode()}
+
+
 def leftovers(files: dict[Path, bytes]) -> list[Path]:
     """Generated files whose source is gone."""
     found = {*(ROOT / "src" / PROTOCOL).glob("*_pb2.py"), *(ROOT / "src" / PROTOCOL).glob("*_pb2.pyi")}
     return sorted(found - set(files))
 
 
-CONTRACTS: list[Callable[[], dict[Path, bytes]]] = [protocol_files]
+CONTRACTS: list[Callable[[], dict[Path, bytes]]] = [protocol_files, openapi_file]
 """Each makes files from a source that people write."""
 
 

@@ -12,16 +12,17 @@ from super_advanced_agents.server.schemas_collections import ExplanationOut, Wei
 from super_advanced_agents.types import AgentInfo, Match, Memory, Record, Turn
 
 _BATCH = Limits().batch_records
+_UID = "0199b3a0-3f9c-7c7e-8a51-5d1c2b3a4f5e"  # of examples
 _MAX_ANSWER_TOKENS = 4_096
 
 
-def _shown(*examples: dict[str, Any], **options: Any) -> ConfigDict:
-    return ConfigDict(json_schema_extra={"examples": list(examples)}, **options)
+def _shown(*examples: dict[str, Any]) -> ConfigDict:
+    return ConfigDict(json_schema_extra={"examples": [*examples]})
 
 
 def _taken(*examples: dict[str, Any]) -> ConfigDict:
     """For requests: exactly what is named, no other members, no numbers in strings."""
-    return _shown(*examples, extra="forbid", strict=True)
+    return ConfigDict(json_schema_extra={"examples": [*examples]}, extra="forbid", strict=True)
 
 
 class Query(BaseModel):
@@ -158,7 +159,7 @@ Remember = Annotated[
 class MemoryChanges(BaseModel):
     """Changes of one memory; what is not named stays, and null clears."""
 
-    model_config = _taken({"extra": {"city": None, "country": "France"}, "priority": 0.9})
+    model_config = _taken({"extra": {"country": "France"}, "priority": 0.9})
 
     text: str | None = Field(default=None, description="the new text, embedded anew")
     memory_type: str | None = None
@@ -199,7 +200,7 @@ class ScanMemories(ChosenMemories):
 
 
 _FOUND = {
-    "uid": "0199b3a0-3f9c-7c7e-8a51-5d1c2b3a4f5e",
+    "uid": _UID,
     "text": "The Louvre is a museum",
     "score": 0.61,
     "metadata": {"text": "The Louvre is a museum", "type": "fact", "city": "Paris"},
@@ -246,21 +247,21 @@ def results_out(matches: list[Match]) -> dict[str, Any]:
 class Remembered(BaseModel):
     """The names of what was stored, in order; the answer means that it is durable."""
 
-    model_config = _shown({"uids": ["0199b3a0-3f9c-7c7e-8a51-5d1c2b3a4f5e"]})
+    model_config = _shown({"uids": [_UID]})
 
     uids: list[str]
 
 
 _MEMORY = {
-    "uid": "0199b3a0-3f9c-7c7e-8a51-5d1c2b3a4f5e",
+    "uid": _UID,
     "text": "The Louvre is a museum",
     "metadata": {"text": "The Louvre is a museum", "type": "fact"},
-    "source": None,
-    "session": None,
+    "source": "museums.md",
+    "session": "trip",
     "model_id": "all-MiniLM-L6-v2@int8",
     "created_at": 1767225600.0,
     "updated_at": 1767225600.0,
-    "expires_at": None,
+    "expires_at": 1798761600.0,
     "priority": 0.5,
 }
 
@@ -301,7 +302,7 @@ def memory_out(record: Record) -> dict[str, Any]:
 class Page(BaseModel):
     """Some of an agent's memories in the order of their uids; `next` goes into `after` for the following page."""
 
-    model_config = _shown({"memories": [_MEMORY], "next": None})
+    model_config = _shown({"memories": [_MEMORY], "next": _UID})
 
     memories: list[MemoryOut]
     next: str | None
@@ -400,9 +401,7 @@ class Health(BaseModel):
 class Readiness(BaseModel):
     """Whether searches will be answered at once, and what is missing."""
 
-    model_config = _shown(
-        {"ready": True, "store": "open", "embedding_model": "ready", "language_model": "ready", "reason": None}
-    )
+    model_config = _shown({"ready": True, "store": "open", "embedding_model": "ready", "language_model": "ready"})
 
     ready: bool
     store: Literal["open"] = "open"

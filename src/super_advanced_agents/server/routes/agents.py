@@ -34,6 +34,17 @@ from super_advanced_agents.server.workspace import Workspace
 
 router = APIRouter(prefix="/v1/agents", tags=["agents"], route_class=JSONRoute)
 
+_EVENTS: dict[int | str, dict[str, Any]] = {
+    HTTPStatus.OK.value: {
+        "content": {
+            MEDIA_TYPE: {
+                "schema": {"type": "string"},
+                "example": 'event: sources\ndata: {"results":[]}\n\nevent: text\ndata: {"text":"Paris"}\n\n'
+                'event: done\ndata: {"text":"Paris"}\n\n',
+            }
+        }
+    }
+}
 _RERANK_TOKENS = 80
 """What a language model writes, about, to put twenty matches into order."""
 
@@ -75,7 +86,7 @@ async def search_memories(
         return json_response(results_out(await while_connected(request.receive, found)))
 
 
-@router.post("/{agent}/ask", response_model=AnswerOut, **needs(Access.GENERATE))
+@router.post("/{agent}/ask", response_model=AnswerOut, responses=_EVENTS, **needs(Access.GENERATE))
 async def ask(agent: str, body: AskRequest, workspace: TheWorkspace, call: TheCall, request: Request) -> Response:
     """Answer a question from memories, as JSON or, with `stream` or `Accept: text/event-stream`, piece by piece.
 

@@ -15,12 +15,13 @@ from super_advanced_agents.server import schemas_collections as shapes
 from super_advanced_agents.server.access import Access, needs
 from super_advanced_agents.server.dependencies import TheCall, TheWorkspace
 from super_advanced_agents.server.disconnect import while_connected
+from super_advanced_agents.server.json_requests import JSONRoute
 from super_advanced_agents.stores import VectorStore
 from super_advanced_agents.types import Match, Record
 
 T = TypeVar("T")
 
-router = APIRouter(prefix="/v1/collections", tags=["collections"])
+router = APIRouter(prefix="/v1/collections", tags=["collections"], route_class=JSONRoute)
 
 
 async def _collection(workspace: TheWorkspace, collection: Annotated[str, Path()]) -> VectorStore:

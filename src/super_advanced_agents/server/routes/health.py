@@ -21,7 +21,7 @@ async def health() -> Health:
     return Health()
 
 
-@router.get("/readyz", **needs(None))
+@router.get("/readyz", responses={HTTPStatus.SERVICE_UNAVAILABLE.value: {"model": Readiness}}, **needs(None))
 async def readiness(engines: TheEngines, gate: TheGate, response: Response) -> Readiness:
     """Whether the store is open and the embedding model loaded; 503 and the reason before that, and once stopping."""
     ready = engines.embedding is Stage.READY and not gate.draining

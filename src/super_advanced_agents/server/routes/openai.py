@@ -32,6 +32,7 @@ from super_advanced_agents.server.completions import (
 from super_advanced_agents.server.dependencies import TheCall, TheEngines, TheWorkspace
 from super_advanced_agents.server.disconnect import while_connected
 from super_advanced_agents.server.engines import Engines
+from super_advanced_agents.server.json_requests import JSONRoute
 from super_advanced_agents.server.middleware.openai_errors import openai_error
 from super_advanced_agents.server.schemas import Found
 from super_advanced_agents.server.schemas_openai import (
@@ -70,7 +71,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     )
 }
 
-router = APIRouter(prefix="/v1", tags=["openai"], responses=_ERRORS)
+router = APIRouter(prefix="/v1", tags=["openai"], responses=_ERRORS, route_class=JSONRoute)
 
 
 @router.post("/embeddings", response_model=EmbeddingsOut, **needs(Access.READ))
