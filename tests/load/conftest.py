@@ -1,0 +1,93 @@
+"""Servers on one core, and loads on the other."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx2
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+UNLIMITED = {"SAA_RATE_LIMIT_PER_KEY": "0", "SAA_RATE_LIMIT_PER_TENANT": "0"}
+
+
+def cores():
+    """A core for the server and one for the load; the same one where there is no other."""
+    found = sorted(os.sched_getaffinity(0))
+    return found[0], found[-1]
+
+
+class Served:
+    """A running server."""
+
+    def __init__(self, process):
+        self.process = process
+        told = json.loads(process.stdout.readline())
+        self.url, self.key = told["rest"], told["key"]
+        self.host, self.port = urlsplit(self.url).hostname, urlsplit(self.url).port
+        self.headers = {"Authorization": f"Bearer {self.key}"}
+
+    def look(self):
+        """What the server holds now."""
+        self.process.send_signal(signal.SIGUSR1)
+        return json.loads(self.process.stdout.readline())
+
+    def client(self):
+        """A client with the admin key."""
+        return httpx2.Client(base_url=self.url, headers=self.headers, timeout=60)
+
+    def load(self, *, seconds, connections, rate=0, path="/search", body='{"query": "question {n}?"}'):
+        """Put a load on it from another process, and return the report."""
+        plan = {"host": self.host, "port": self.port, "key": self.key, "core": cores()[1], "seconds": seconds}
+        plan |= {"connections": connections, "rate": rate, "path": path, "body": body}
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.load.generator"],
+            input=json.dumps(plan),
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            check=False,
+            timeout=seconds + 120,
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+
+@pytest.fixture
+def serving(tmp_path):
+    """Start servers; each ends when the block does, with 0."""
+
+    @contextmanager
+    def serve(name="data", *, ready=True, **settings):
+        variables = {f"SAA_{key.upper()}": str(value) for key, value in settings.items()}
+        environment = {**os.environ, **UNLIMITED, "SAA_PORT": "0", **variables, "SAA_DATA_DIR": str(tmp_path / name)}
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.load.watched", str(cores()[0])],
+            env=environment,
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        try:
+            served = Served(process)
+            with served.client() as client:
+                while ready and client.get("/readyz").status_code != 200:
+                    pass
+            yield served
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+                assert process.wait(60) == 0
+        finally:
+            if process.poll() is None:
+                process.kill()
+            process.communicate()
+
+    return serve

@@ -1,0 +1,80 @@
+"""A server that tells what it holds: `python -m tests.load.watched CORE`, settings from the environment.
+
+It prints one line of JSON when it listens, and one whenever it gets SIGUSR1: tasks, threads, open files, places taken,
+and how late the event loop was since the last time, in milliseconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import uvloop
+
+from super_advanced_agents.server.admission import Line
+from super_advanced_agents.server.run import Listening, aserve
+from super_advanced_agents.server.settings import Settings
+
+PAUSE_S = 0.005
+
+
+class Watch:
+    """Measures how late the loop is, and counts what is there."""
+
+    def __init__(self) -> None:
+        self._late_ms: list[float] = []
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self.tell)
+        while True:
+            began = time.perf_counter()
+            await asyncio.sleep(PAUSE_S)
+            self._late_ms.append((time.perf_counter() - began - PAUSE_S) * 1e3)
+
+    def tell(self) -> None:
+        """Print what there is."""
+        late, self._late_ms = sorted(self._late_ms), []
+        gc.collect()
+        lines = [each for each in gc.get_objects() if isinstance(each, Line)]
+        told = {
+            "tasks": sorted(task.get_coro().__qualname__ for task in asyncio.all_tasks()),  # type: ignore[union-attr]
+            "threads": sorted(thread.name for thread in threading.enumerate()),
+            "files": len(list(Path("/proc/self/fd").iterdir())),
+            "places": sum(line.in_flight + line.waiting for line in lines),
+            "lag_p99_ms": round(late[int(0.99 * len(late))], 2) if late else None,
+            "lag_max_ms": round(late[-1], 2) if late else None,
+        }
+        print(json.dumps(told), flush=True)
+
+
+def _say(at: Listening) -> None:
+    print(json.dumps({"rest": at.rest, "grpc": at.grpc, "key": at.admin_key}), flush=True)
+
+
+async def _serve() -> None:
+    watching = asyncio.create_task(Watch().run())
+    try:
+        await aserve(Settings.load(), on_listening=_say)
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+
+
+def main() -> None:
+    """Serve, on the core that the command line names."""
+    if len(sys.argv) > 1:
+        os.sched_setaffinity(0, {int(sys.argv[1])})
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve())
+
+
+if __name__ == "__main__":
+    main()
