@@ -1,4 +1,4 @@
-"""A store whose equal searches are answered from memory until something changes; everything else passes through."""
+"""A store as calls use it: equal searches are answered from memory, and writes can be carried out again."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from super_advanced_agents.server.caching import Found, ResultCache, question
+from super_advanced_agents.server.idempotency import uids_for, was
 from super_advanced_agents.stores import FilterFn, VectorStore
+from super_advanced_agents.stores.faiss.intake import length
+from super_advanced_agents.stores.filters import matches, parse
 from super_advanced_agents.types import Dedupe, JSONValue, Match, Metadata, Record, Weights, Where
 
 _MOST_QUERIES = 16
@@ -20,13 +23,16 @@ _MOST_QUERIES = 16
 class CachedStore(VectorStore):
     """Another store with `cache` in front of its searches; every operation is as in `VectorStore`.
 
+    Within a request with an `Idempotency-Key`, new records get names of that request, and deleting again returns what
+    it returned before.
+
     Not kept are searches with a `filter_fn`, which only its caller knows, and such that count recency, whose results
     change with time. Closing it leaves the other store open.
 
     Args:
         store: open; one that knows no `version` is never kept anything of.
         cache: shared by any number of stores.
-        owner: names the tenant and the store, unlike any other's.
+        owner: `"{tenant}/{store}"`, unlike any other's.
     """
 
     def __init__(self, store: VectorStore, cache: ResultCache, *, owner: str) -> None:
@@ -71,7 +77,7 @@ class CachedStore(VectorStore):
             )  # fmt: skip
         if key is None:
             return await search()
-        return await self._cache.aresult(key, partial(self._store.version, namespace), search)
+        return await self._cache.aresult(key, partial(self._store.version, namespace), search, owner=self._owner)
 
     async def asearch_hybrid(
         self,
@@ -110,7 +116,9 @@ class CachedStore(VectorStore):
         if key is None:
             [matches] = await search()
         else:
-            [matches] = await self._cache.aresult(key, partial(self._store.version, namespace), search)
+            [matches] = await self._cache.aresult(
+                key, partial(self._store.version, namespace), search, owner=self._owner
+            )
         return matches
 
     async def asearch_keywords(
@@ -125,7 +133,9 @@ class CachedStore(VectorStore):
         if key is None:
             [matches] = await search()
         else:
-            [matches] = await self._cache.aresult(key, partial(self._store.version, namespace), search)
+            [matches] = await self._cache.aresult(
+                key, partial(self._store.version, namespace), search, owner=self._owner
+            )
         return matches
 
     # -- passed through -------------------------------------------------------------------------------------------
@@ -163,7 +173,7 @@ class CachedStore(VectorStore):
         return await self._store.aadd_batch(
             vectors,
             metadatas,
-            uids,
+            uids_for(uids, length(vectors)),
             namespace=namespace,
             model_id=model_id,
             sources=sources,
@@ -209,7 +219,17 @@ class CachedStore(VectorStore):
         self, uids: Sequence[str] | None = None, *, where: Where | None = None, namespace: str | None = None
     ) -> int:
         """See `VectorStore.adelete`."""
-        return await self._store.adelete(uids, where=where, namespace=namespace)
+        deleted_before = await was(partial(self._count, uids, where, namespace))
+        deleted = await self._store.adelete(uids, where=where, namespace=namespace)
+        return deleted if deleted_before is None else deleted_before
+
+    async def _count(self, uids: Sequence[str] | None, where: Where | None, namespace: str | None) -> int:
+        """How many records a deletion will find."""
+        if uids is None:
+            return await self._store.acount(where, namespace=namespace) if where is not None else 0
+        found = await self._store.aget(list(dict.fromkeys(uids)), namespace=namespace)
+        tree = None if where is None else parse(where)
+        return sum(tree is None or matches(tree, record.metadata) for record in found)
 
     async def acount(self, where: Where | None = None, *, namespace: str | None = None) -> int:
         """See `VectorStore.acount`."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeAlias, cast
 
@@ -50,51 +51,60 @@ class ResultCache:
         self._cache = Cache()
         self._memory = self._cache.setup("mem://", size=max(1, max_entries), check_interval=0)  # no task behind it
         self._flights: dict[tuple[str, int], asyncio.Future[Found | None]] = {}
-        self._counts = {"hits": 0, "misses": 0, "shared": 0, "bypassed": 0}
+        self._counts: dict[str, Counter[str]] = {}
 
     async def aresult(
-        self, key: str, version: Callable[[], int | None], search: Callable[[], Awaitable[Found]]
+        self, key: str, version: Callable[[], int | None], search: Callable[[], Awaitable[Found]], *, owner: str = ""
     ) -> Found:
         """What `search` finds, or found before; the caller's own either way.
 
         Args:
             key: names the question, and whose it is; see `question`.
             version: of what is searched; asked before the search and after it.
+            owner: whose counters go up; what stands before the first `/` is the tenant.
             search: asks the store. What it raises is raised, and not kept.
 
         Cancelled, it cancels its search; others who wait for that one then search themselves.
         """
+        counts = self._counts.setdefault(owner.partition("/")[0], Counter())
         asked = version() if self._max_entries and not driven_by_thread() else None
         if asked is None:
-            self._counts["bypassed"] += 1
+            counts["bypassed"] += 1
             return await search()
         if _wants_fresh():
-            self._counts["bypassed"] += 1
+            counts["bypassed"] += 1
             return await self._kept(key, asked, version, await search())
         kept = cast("_Kept | None", await self._cache.get(key))
         if kept is not None and kept[0] == asked:
-            self._counts["hits"] += 1
+            counts["hits"] += 1
             return _copied(kept[1])
-        return await self._searched(key, asked, version, search)
+        flight = self._flights.get((key, asked))
+        if flight is None:
+            counts["misses"] += 1
+            return await self._searched(key, asked, version, search)
+        found = await asyncio.shield(flight)  # it is others' too
+        if found is not None:
+            counts["shared"] += 1
+            return _copied(found)
+        counts["misses"] += 1
+        return await search()  # that search failed or was cancelled, for reasons of its own
 
-    def stats(self) -> dict[str, int]:
-        """How many results are kept, and what became of questions: `hits`, `misses`, `shared` (answered by the search
-        of an equal question) and `bypassed`."""
-        return {"entries": len(getattr(self._memory, "store", ())), **self._counts}
+    def stats(self, tenant: str | None = None) -> dict[str, int]:
+        """What became of questions, of one tenant or of all.
+
+        `hits` and `misses`, `shared` (answered by the search of an equal question) and `bypassed`; of all together
+        also `entries`, how many results are kept.
+        """
+        names = ("hits", "misses", "shared", "bypassed")
+        if tenant is not None:
+            return {name: self._counts.get(tenant, Counter())[name] for name in names}
+        told = {name: sum(counts[name] for counts in self._counts.values()) for name in names}
+        return {"entries": len(getattr(self._memory, "store", ())), **told}
 
     async def _searched(
         self, key: str, asked: int, version: Callable[[], int | None], search: Callable[[], Awaitable[Found]]
     ) -> Found:
-        """Search, unless an equal search of the same version is under way."""
-        flight = self._flights.get((key, asked))
-        if flight is not None:
-            found = await asyncio.shield(flight)  # it is others' too
-            if found is not None:
-                self._counts["shared"] += 1
-                return _copied(found)
-            self._counts["misses"] += 1
-            return await search()  # that search failed or was cancelled, for reasons of its own
-        self._counts["misses"] += 1
+        """Search, and let equal questions of the same version wait for it."""
         flight = self._flights[key, asked] = asyncio.get_running_loop().create_future()
         try:
             found = await search()

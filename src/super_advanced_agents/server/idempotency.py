@@ -23,7 +23,7 @@ from super_advanced_agents.server.request_table import Answer, Begin, Begun, Nam
 from super_advanced_agents.telemetry import get_logger
 from super_advanced_agents.types import JSONValue
 
-__all__ = ["Attempt", "Idempotency", "Reply", "checked_key", "digest_of", "once", "uids_for"]
+__all__ = ["Attempt", "Idempotency", "Reply", "checked_key", "digest_of", "uids_for", "was"]
 
 T = TypeVar("T", bound=JSONValue)
 
@@ -74,6 +74,7 @@ class Attempt:
         self._begun = begun
         self._keep = keep
         self._made = 0
+        self._asked = 0
 
     def uids(self, n: int) -> list[str]:
         """`n` names for new records, in the order of time; the same ones each time the request is carried out."""
@@ -81,20 +82,18 @@ class Attempt:
         self._made += n
         return made
 
-    async def aonce(self, name: str, make: Callable[[], Awaitable[T]]) -> tuple[T, bool]:
-        """What was so when the request was first carried out, and whether that is now.
+    async def awas(self, find: Callable[[], Awaitable[T]]) -> T | None:
+        """What `find` found when the request was carried out before; None the first time, when it is asked and kept.
 
-        Args:
-            name: of the fact, among those of the request.
-            make: finds it out; the first time, before anything is written.
+        A request that asks for several such facts asks for them in the same order each time.
         """
-        facts = self._begun.facts
+        facts, name = self._begun.facts, str(self._asked)
+        self._asked += 1
         if name in facts:
-            return cast("T", facts[name]), False
-        found = await make()
-        facts[name] = found
+            return cast("T", facts[name])
+        facts[name] = await find()
         await self._keep(Note(self._begun.id, dict(facts)))
-        return found, True
+        return None
 
 
 class Idempotency(Resource):
@@ -201,21 +200,13 @@ def uids_for(given: Sequence[str | None] | None, n: int) -> Sequence[str | None]
     return [next(made) if name is None else name for name in names]
 
 
-async def once(name: str, before: Callable[[], Awaitable[T]], write: Callable[[], Awaitable[T]]) -> T:
-    """What `write` returns, where a second run of it would return something else.
+async def was(find: Callable[[], Awaitable[T]]) -> T | None:
+    """What `find` found before the write of this request, if the request is being carried out again; else None.
 
-    Args:
-        name: of the fact, among those of the request.
-        before: foretells, before the write, what it will return; asked only for a request with an `Idempotency-Key`,
-            and when that is carried out again, what was foretold is returned.
-        write: is run every time, so it must not matter how often.
+    Only for a request with an `Idempotency-Key` it is asked at all.
     """
     attempt = _attempt()
-    if attempt is None:
-        return await write()
-    foretold, first = await attempt.aonce(name, before)
-    done = await write()
-    return done if first else foretold
+    return None if attempt is None else await attempt.awas(find)
 
 
 def _attempt() -> Attempt | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import get_args
 
 from super_advanced_agents.agents import AsyncLLMAgent
@@ -13,6 +14,7 @@ from super_advanced_agents.server.catalog import new_collection
 from super_advanced_agents.server.collection_store import CollectionStore
 from super_advanced_agents.server.declared import AgentSettings
 from super_advanced_agents.server.engines import Engines
+from super_advanced_agents.server.idempotency import was
 from super_advanced_agents.stores import VectorStore
 from super_advanced_agents.stores.faiss.building import IndexKind, Storage
 from super_advanced_agents.stores.faiss.intake import Metric
@@ -111,7 +113,14 @@ class Workspace:
         Raises:
             InvalidInputError: it is not a name, or the agent is declared in the configuration file.
         """
-        return await self._engines.catalog.adelete_agent(self.tenant, checked_name(name, "agent"))
+        checked_name(name, "agent")
+
+        async def has_settings() -> bool:
+            return self._engines.catalog.agent(self.tenant, name) is not None
+
+        had = await was(has_settings)
+        deleted = await self._engines.catalog.adelete_agent(self.tenant, name)
+        return deleted if had is None else had
 
     async def acollection(self, name: str) -> VectorStore:
         """The tenant's collection of that name; its files are opened when it is used, and closed when others are.
@@ -163,7 +172,9 @@ class Workspace:
             if value not in choices:
                 raise InvalidInputError(f"{field} must be one of {', '.join(choices)}", field=field)
         wanted = new_collection(name, dim, metric, index, storage)
-        return await self._engines.collections.acreate(self.tenant, wanted, exist_ok=exist_ok)
+        was_there = await was(partial(self._has_collection, name))
+        # One that was not there when this request was first carried out is what it made then.
+        return await self._engines.collections.acreate(self.tenant, wanted, exist_ok=exist_ok or was_there is False)
 
     async def acollection_info(self, name: str) -> CollectionInfo:
         """What the collection of that name was made with; raises as `acollection` does."""
@@ -183,7 +194,12 @@ class Workspace:
             False when there was none.
         """
         checked_name(name, "collection")
-        return await self._engines.collections.adelete(self.tenant, name)
+        was_there = await was(partial(self._has_collection, name))
+        deleted = await self._engines.collections.adelete(self.tenant, name)
+        return deleted if was_there is None else was_there
+
+    async def _has_collection(self, name: str) -> bool:
+        return any(info.name == name for info in self._engines.catalog.collections(self.tenant))
 
     async def astats(self) -> dict[str, JSONValue]:
         """What the tenant has, and what the server works with; nothing of other tenants."""
@@ -192,6 +208,7 @@ class Workspace:
             "collections": len(self._engines.catalog.collections(self.tenant)),
             "embedding_model": self._engines.pipeline.model_id,
             "store": await self._memories.astats(),
+            "results": {**self._engines.results.stats(self.tenant)},
         }
 
 
