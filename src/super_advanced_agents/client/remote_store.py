@@ -13,7 +13,7 @@ from types import EllipsisType
 from numpy.typing import ArrayLike
 
 from super_advanced_agents.config import Limits, checked_name, checked_text
-from super_advanced_agents.errors import FilterError, InvalidInputError
+from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.protocol import methods
 from super_advanced_agents.protocol.conversions import (
     dedupe_message,
@@ -26,6 +26,7 @@ from super_advanced_agents.protocol.conversions import (
     stats_of,
     texts_column,
     weights_message,
+    where_bytes,
 )
 from super_advanced_agents.protocol.methods import Method, Q, R
 from super_advanced_agents.protocol.v1 import vector_store_pb2 as messages
@@ -320,7 +321,7 @@ def _where(where: Where | None) -> bytes | None:
     if where is None:
         return None
     parse(where)  # what is no filter cannot travel either
-    return json_bytes(where, field="where", error=FilterError)
+    return where_bytes(where)
 
 
 def _limit(limit: int) -> int:

@@ -6,6 +6,7 @@ values that the library has checked, and says so where a value cannot travel.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 
@@ -84,6 +85,14 @@ def json_object(data: bytes, *, field: str, error: type[InvalidInputError] = Inv
 def metadata_of(data: bytes, *, field: str) -> Metadata:
     """A record's metadata; `{}` for nothing."""
     return json_object(data, field=field) if data else {}
+
+
+def where_bytes(where: Where) -> bytes:
+    """A filter as bytes. Numbers beyond 64 bits arrive as floats, which compare alike with whatever is stored."""
+    try:
+        return orjson.dumps(where, default=_as_dict)
+    except TypeError:
+        return json.dumps(where, default=_as_dict).encode()
 
 
 def where_of(data: bytes) -> Where:

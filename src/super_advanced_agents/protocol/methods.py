@@ -89,12 +89,15 @@ COUNT_MEMORIES = Method(AGENT, "CountMemories", agents.CountMemoriesRequest, age
 ASK = Method(AGENT, "Ask", agents.AskRequest, agents.Answer)
 ASK_STREAM = Method(AGENT, "AskStream", agents.AskRequest, agents.AskEvent, False, True)
 LIST_AGENTS = Method(AGENT, "ListAgents", agents.ListAgentsRequest, agents.ListAgentsResponse)
+GET_AGENT = Method(AGENT, "GetAgent", agents.GetAgentRequest, agents.Agent)
+PUT_AGENT = Method(AGENT, "PutAgent", agents.PutAgentRequest, agents.Agent)
+DELETE_AGENT = Method(AGENT, "DeleteAgent", agents.DeleteAgentRequest, agents.DeleteAgentResponse)
 
-ROUTE = Method(ORCHESTRATOR, "Route", orchestrators.RouteRequest, orchestrators.OrchestratorResponse)
-CHAIN = Method(ORCHESTRATOR, "Chain", orchestrators.ChainRequest, orchestrators.OrchestratorResponse)
-FALLBACK = Method(ORCHESTRATOR, "Fallback", orchestrators.FallbackRequest, orchestrators.OrchestratorResponse)
-PARALLEL = Method(ORCHESTRATOR, "Parallel", orchestrators.ParallelRequest, orchestrators.OrchestratorResponse)
-COLLABORATE = Method(ORCHESTRATOR, "Collaborate", orchestrators.CollaborateRequest, orchestrators.OrchestratorResponse)
+ROUTE = Method(ORCHESTRATOR, "Route", orchestrators.RouteRequest, orchestrators.Outcome)
+CHAIN = Method(ORCHESTRATOR, "Chain", orchestrators.ChainRequest, orchestrators.Outcome)
+FALLBACK = Method(ORCHESTRATOR, "Fallback", orchestrators.FallbackRequest, orchestrators.Outcome)
+PARALLEL = Method(ORCHESTRATOR, "Parallel", orchestrators.ParallelRequest, orchestrators.Outcome)
+COLLABORATE = Method(ORCHESTRATOR, "Collaborate", orchestrators.CollaborateRequest, orchestrators.Outcome)
 SUPERVISE = Method(ORCHESTRATOR, "Supervise", orchestrators.SuperviseRequest, orchestrators.SuperviseResponse)
 LIST_ORCHESTRATORS = Method(
     ORCHESTRATOR,

@@ -202,14 +202,26 @@ class CountMemoriesResponse(_message.Message):
     def __init__(self, count: _Optional[int] = ...) -> None: ...
 
 class AskRequest(_message.Message):
-    __slots__ = ("agent", "question", "top_k")
+    __slots__ = ("agent", "question", "top_k", "mode", "where", "memory_type", "weights", "rerank", "answer_tokens")
     AGENT_FIELD_NUMBER: _ClassVar[int]
     QUESTION_FIELD_NUMBER: _ClassVar[int]
     TOP_K_FIELD_NUMBER: _ClassVar[int]
+    MODE_FIELD_NUMBER: _ClassVar[int]
+    WHERE_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_TYPE_FIELD_NUMBER: _ClassVar[int]
+    WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    RERANK_FIELD_NUMBER: _ClassVar[int]
+    ANSWER_TOKENS_FIELD_NUMBER: _ClassVar[int]
     agent: str
     question: str
     top_k: int
-    def __init__(self, agent: _Optional[str] = ..., question: _Optional[str] = ..., top_k: _Optional[int] = ...) -> None: ...
+    mode: SearchMode
+    where: bytes
+    memory_type: str
+    weights: _common_pb2.Weights
+    rerank: bool
+    answer_tokens: int
+    def __init__(self, agent: _Optional[str] = ..., question: _Optional[str] = ..., top_k: _Optional[int] = ..., mode: _Optional[_Union[SearchMode, str]] = ..., where: _Optional[bytes] = ..., memory_type: _Optional[str] = ..., weights: _Optional[_Union[_common_pb2.Weights, _Mapping]] = ..., rerank: _Optional[bool] = ..., answer_tokens: _Optional[int] = ...) -> None: ...
 
 class Answer(_message.Message):
     __slots__ = ("text", "sources")
@@ -230,14 +242,24 @@ class AskEvent(_message.Message):
     def __init__(self, sources: _Optional[_Union[_common_pb2.Matches, _Mapping]] = ..., text: _Optional[str] = ..., done: _Optional[str] = ...) -> None: ...
 
 class Agent(_message.Message):
-    __slots__ = ("name", "description", "namespace")
+    __slots__ = ("name", "description", "namespace", "answer_tokens", "context_chars", "rerank", "declared", "updated_at")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    ANSWER_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_CHARS_FIELD_NUMBER: _ClassVar[int]
+    RERANK_FIELD_NUMBER: _ClassVar[int]
+    DECLARED_FIELD_NUMBER: _ClassVar[int]
+    UPDATED_AT_FIELD_NUMBER: _ClassVar[int]
     name: str
     description: str
     namespace: str
-    def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., namespace: _Optional[str] = ...) -> None: ...
+    answer_tokens: int
+    context_chars: int
+    rerank: bool
+    declared: bool
+    updated_at: float
+    def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., namespace: _Optional[str] = ..., answer_tokens: _Optional[int] = ..., context_chars: _Optional[int] = ..., rerank: _Optional[bool] = ..., declared: _Optional[bool] = ..., updated_at: _Optional[float] = ...) -> None: ...
 
 class ListAgentsRequest(_message.Message):
     __slots__ = ()
@@ -248,3 +270,35 @@ class ListAgentsResponse(_message.Message):
     AGENTS_FIELD_NUMBER: _ClassVar[int]
     agents: _containers.RepeatedCompositeFieldContainer[Agent]
     def __init__(self, agents: _Optional[_Iterable[_Union[Agent, _Mapping]]] = ...) -> None: ...
+
+class GetAgentRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class PutAgentRequest(_message.Message):
+    __slots__ = ("name", "description", "namespace", "answer_tokens", "context_chars", "rerank")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    ANSWER_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_CHARS_FIELD_NUMBER: _ClassVar[int]
+    RERANK_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    description: str
+    namespace: str
+    answer_tokens: int
+    context_chars: int
+    rerank: bool
+    def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., namespace: _Optional[str] = ..., answer_tokens: _Optional[int] = ..., context_chars: _Optional[int] = ..., rerank: _Optional[bool] = ...) -> None: ...
+
+class DeleteAgentRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class DeleteAgentResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...

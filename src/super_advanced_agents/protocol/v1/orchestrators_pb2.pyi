@@ -1,5 +1,4 @@
 from super_advanced_agents.protocol.v1 import common_pb2 as _common_pb2
-from super_advanced_agents.protocol.v1 import agents_pb2 as _agents_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -9,18 +8,11 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
-class Work(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
-    __slots__ = ()
-    WORK_UNSPECIFIED: _ClassVar[Work]
-    WORK_SEARCH: _ClassVar[Work]
-    WORK_ASK: _ClassVar[Work]
-
 class Wait(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     WAIT_UNSPECIFIED: _ClassVar[Wait]
     WAIT_FIRST: _ClassVar[Wait]
     WAIT_ALL: _ClassVar[Wait]
-    WAIT_QUORUM: _ClassVar[Wait]
 
 class Voting(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -28,111 +20,121 @@ class Voting(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     VOTING_MAJORITY: _ClassVar[Voting]
     VOTING_CRITIC: _ClassVar[Voting]
     VOTING_CONSENSUS: _ClassVar[Voting]
-WORK_UNSPECIFIED: Work
-WORK_SEARCH: Work
-WORK_ASK: Work
 WAIT_UNSPECIFIED: Wait
 WAIT_FIRST: Wait
 WAIT_ALL: Wait
-WAIT_QUORUM: Wait
 VOTING_UNSPECIFIED: Voting
 VOTING_MAJORITY: Voting
 VOTING_CRITIC: Voting
 VOTING_CONSENSUS: Voting
 
-class Query(_message.Message):
-    __slots__ = ("orchestrator", "query", "work", "top_k", "timeout_s")
+class Question(_message.Message):
+    __slots__ = ("orchestrator", "query", "top_k", "timeout_s", "deadline_s")
     ORCHESTRATOR_FIELD_NUMBER: _ClassVar[int]
     QUERY_FIELD_NUMBER: _ClassVar[int]
-    WORK_FIELD_NUMBER: _ClassVar[int]
     TOP_K_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_S_FIELD_NUMBER: _ClassVar[int]
+    DEADLINE_S_FIELD_NUMBER: _ClassVar[int]
     orchestrator: str
     query: str
-    work: Work
     top_k: int
     timeout_s: float
-    def __init__(self, orchestrator: _Optional[str] = ..., query: _Optional[str] = ..., work: _Optional[_Union[Work, str]] = ..., top_k: _Optional[int] = ..., timeout_s: _Optional[float] = ...) -> None: ...
+    deadline_s: float
+    def __init__(self, orchestrator: _Optional[str] = ..., query: _Optional[str] = ..., top_k: _Optional[int] = ..., timeout_s: _Optional[float] = ..., deadline_s: _Optional[float] = ...) -> None: ...
 
 class RouteRequest(_message.Message):
-    __slots__ = ("query", "task", "user_id")
-    QUERY_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("question", "task", "user_id")
+    QUESTION_FIELD_NUMBER: _ClassVar[int]
     TASK_FIELD_NUMBER: _ClassVar[int]
     USER_ID_FIELD_NUMBER: _ClassVar[int]
-    query: Query
+    question: Question
     task: str
     user_id: str
-    def __init__(self, query: _Optional[_Union[Query, _Mapping]] = ..., task: _Optional[str] = ..., user_id: _Optional[str] = ...) -> None: ...
+    def __init__(self, question: _Optional[_Union[Question, _Mapping]] = ..., task: _Optional[str] = ..., user_id: _Optional[str] = ...) -> None: ...
 
 class ChainRequest(_message.Message):
-    __slots__ = ("query", "agents")
-    QUERY_FIELD_NUMBER: _ClassVar[int]
-    AGENTS_FIELD_NUMBER: _ClassVar[int]
-    query: Query
-    agents: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, query: _Optional[_Union[Query, _Mapping]] = ..., agents: _Optional[_Iterable[str]] = ...) -> None: ...
+    __slots__ = ("question", "names")
+    QUESTION_FIELD_NUMBER: _ClassVar[int]
+    NAMES_FIELD_NUMBER: _ClassVar[int]
+    question: Question
+    names: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, question: _Optional[_Union[Question, _Mapping]] = ..., names: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class FallbackRequest(_message.Message):
-    __slots__ = ("query", "primary", "backup")
-    QUERY_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("question", "primary", "backups")
+    QUESTION_FIELD_NUMBER: _ClassVar[int]
     PRIMARY_FIELD_NUMBER: _ClassVar[int]
-    BACKUP_FIELD_NUMBER: _ClassVar[int]
-    query: Query
+    BACKUPS_FIELD_NUMBER: _ClassVar[int]
+    question: Question
     primary: str
-    backup: str
-    def __init__(self, query: _Optional[_Union[Query, _Mapping]] = ..., primary: _Optional[str] = ..., backup: _Optional[str] = ...) -> None: ...
+    backups: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, question: _Optional[_Union[Question, _Mapping]] = ..., primary: _Optional[str] = ..., backups: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ParallelRequest(_message.Message):
-    __slots__ = ("query", "agents", "wait", "quorum")
-    QUERY_FIELD_NUMBER: _ClassVar[int]
-    AGENTS_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("question", "names", "wait", "quorum")
+    QUESTION_FIELD_NUMBER: _ClassVar[int]
+    NAMES_FIELD_NUMBER: _ClassVar[int]
     WAIT_FIELD_NUMBER: _ClassVar[int]
     QUORUM_FIELD_NUMBER: _ClassVar[int]
-    query: Query
-    agents: _containers.RepeatedScalarFieldContainer[str]
+    question: Question
+    names: _containers.RepeatedScalarFieldContainer[str]
     wait: Wait
     quorum: int
-    def __init__(self, query: _Optional[_Union[Query, _Mapping]] = ..., agents: _Optional[_Iterable[str]] = ..., wait: _Optional[_Union[Wait, str]] = ..., quorum: _Optional[int] = ...) -> None: ...
+    def __init__(self, question: _Optional[_Union[Question, _Mapping]] = ..., names: _Optional[_Iterable[str]] = ..., wait: _Optional[_Union[Wait, str]] = ..., quorum: _Optional[int] = ...) -> None: ...
 
 class CollaborateRequest(_message.Message):
-    __slots__ = ("query", "agents", "voting", "rounds")
-    QUERY_FIELD_NUMBER: _ClassVar[int]
-    AGENTS_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("question", "names", "voting", "critic", "max_rounds")
+    QUESTION_FIELD_NUMBER: _ClassVar[int]
+    NAMES_FIELD_NUMBER: _ClassVar[int]
     VOTING_FIELD_NUMBER: _ClassVar[int]
-    ROUNDS_FIELD_NUMBER: _ClassVar[int]
-    query: Query
-    agents: _containers.RepeatedScalarFieldContainer[str]
+    CRITIC_FIELD_NUMBER: _ClassVar[int]
+    MAX_ROUNDS_FIELD_NUMBER: _ClassVar[int]
+    question: Question
+    names: _containers.RepeatedScalarFieldContainer[str]
     voting: Voting
-    rounds: int
-    def __init__(self, query: _Optional[_Union[Query, _Mapping]] = ..., agents: _Optional[_Iterable[str]] = ..., voting: _Optional[_Union[Voting, str]] = ..., rounds: _Optional[int] = ...) -> None: ...
+    critic: str
+    max_rounds: int
+    def __init__(self, question: _Optional[_Union[Question, _Mapping]] = ..., names: _Optional[_Iterable[str]] = ..., voting: _Optional[_Union[Voting, str]] = ..., critic: _Optional[str] = ..., max_rounds: _Optional[int] = ...) -> None: ...
 
-class Contribution(_message.Message):
-    __slots__ = ("agent", "text", "matches", "latency_s", "problem")
+class Step(_message.Message):
+    __slots__ = ("agent", "status", "text", "sources", "latency_s", "error", "round")
     AGENT_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
-    MATCHES_FIELD_NUMBER: _ClassVar[int]
+    SOURCES_FIELD_NUMBER: _ClassVar[int]
     LATENCY_S_FIELD_NUMBER: _ClassVar[int]
-    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    ROUND_FIELD_NUMBER: _ClassVar[int]
     agent: str
+    status: str
     text: str
-    matches: _containers.RepeatedCompositeFieldContainer[_common_pb2.Match]
+    sources: _containers.RepeatedCompositeFieldContainer[_common_pb2.Match]
     latency_s: float
-    problem: bytes
-    def __init__(self, agent: _Optional[str] = ..., text: _Optional[str] = ..., matches: _Optional[_Iterable[_Union[_common_pb2.Match, _Mapping]]] = ..., latency_s: _Optional[float] = ..., problem: _Optional[bytes] = ...) -> None: ...
+    error: str
+    round: int
+    def __init__(self, agent: _Optional[str] = ..., status: _Optional[str] = ..., text: _Optional[str] = ..., sources: _Optional[_Iterable[_Union[_common_pb2.Match, _Mapping]]] = ..., latency_s: _Optional[float] = ..., error: _Optional[str] = ..., round: _Optional[int] = ...) -> None: ...
 
-class OrchestratorResponse(_message.Message):
-    __slots__ = ("agent", "text", "matches", "contributions", "details")
-    AGENT_FIELD_NUMBER: _ClassVar[int]
+class Outcome(_message.Message):
+    __slots__ = ("text", "agent", "agents", "sources", "steps", "reason", "agreement", "rounds", "latency_s")
     TEXT_FIELD_NUMBER: _ClassVar[int]
-    MATCHES_FIELD_NUMBER: _ClassVar[int]
-    CONTRIBUTIONS_FIELD_NUMBER: _ClassVar[int]
-    DETAILS_FIELD_NUMBER: _ClassVar[int]
-    agent: str
+    AGENT_FIELD_NUMBER: _ClassVar[int]
+    AGENTS_FIELD_NUMBER: _ClassVar[int]
+    SOURCES_FIELD_NUMBER: _ClassVar[int]
+    STEPS_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    AGREEMENT_FIELD_NUMBER: _ClassVar[int]
+    ROUNDS_FIELD_NUMBER: _ClassVar[int]
+    LATENCY_S_FIELD_NUMBER: _ClassVar[int]
     text: str
-    matches: _containers.RepeatedCompositeFieldContainer[_common_pb2.Match]
-    contributions: _containers.RepeatedCompositeFieldContainer[Contribution]
-    details: bytes
-    def __init__(self, agent: _Optional[str] = ..., text: _Optional[str] = ..., matches: _Optional[_Iterable[_Union[_common_pb2.Match, _Mapping]]] = ..., contributions: _Optional[_Iterable[_Union[Contribution, _Mapping]]] = ..., details: _Optional[bytes] = ...) -> None: ...
+    agent: str
+    agents: _containers.RepeatedScalarFieldContainer[str]
+    sources: _containers.RepeatedCompositeFieldContainer[_common_pb2.Match]
+    steps: _containers.RepeatedCompositeFieldContainer[Step]
+    reason: str
+    agreement: float
+    rounds: int
+    latency_s: float
+    def __init__(self, text: _Optional[str] = ..., agent: _Optional[str] = ..., agents: _Optional[_Iterable[str]] = ..., sources: _Optional[_Iterable[_Union[_common_pb2.Match, _Mapping]]] = ..., steps: _Optional[_Iterable[_Union[Step, _Mapping]]] = ..., reason: _Optional[str] = ..., agreement: _Optional[float] = ..., rounds: _Optional[int] = ..., latency_s: _Optional[float] = ...) -> None: ...
 
 class SuperviseRequest(_message.Message):
     __slots__ = ("orchestrator",)
@@ -151,8 +153,8 @@ class Orchestrator(_message.Message):
     NAME_FIELD_NUMBER: _ClassVar[int]
     AGENTS_FIELD_NUMBER: _ClassVar[int]
     name: str
-    agents: _containers.RepeatedCompositeFieldContainer[_agents_pb2.Agent]
-    def __init__(self, name: _Optional[str] = ..., agents: _Optional[_Iterable[_Union[_agents_pb2.Agent, _Mapping]]] = ...) -> None: ...
+    agents: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., agents: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ListOrchestratorsRequest(_message.Message):
     __slots__ = ()
