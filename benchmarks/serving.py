@@ -90,7 +90,7 @@ def _repeated(bench: Bench, served: Served, runner: asyncio.Runner) -> Row:
     for _ in range(3):
         latencies += _rest(served, runner, [known[i % _REPEATED] for i in range(500)], connections=1).latencies_ms
     row = Rates(found["hits"], found["misses"]).row(
-        f"REST search, {_REPEATED} questions repeated, {CALLERS} callers (p50 of one caller {median(latencies):.2f} ms)",
+        f"REST search, {_REPEATED} questions repeated, {CALLERS} callers (one: p50 {median(latencies):.2f} ms)",
         "new questions",
         5.0,
     )
