@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import groupby
 from types import MappingProxyType
 
-from fastapi.routing import APIRoute, iter_route_contexts
+from fastapi.routing import APIRoute, RouteContext, iter_route_contexts
 from starlette.routing import BaseRoute
 
 from super_advanced_agents.errors import PermissionDeniedError
@@ -58,9 +59,10 @@ _GRPC: tuple[tuple[re.Pattern[str], Rule], ...] = tuple(
             Rule(Access.READ),
         ),
         (r"/super_advanced_agents\.v1\.VectorStoreService/(Add|Put|Update|Delete|Create)[A-Za-z]*", Rule(Access.WRITE)),
+        (r"/super_advanced_agents\.v1\.AgentService/(Put|Create|Delete)Agent", Rule(Access.ADMIN)),
         (r"/super_advanced_agents\.v1\.AgentService/(Search|Get|List|Count)[A-Za-z]*", Rule(Access.READ)),
         (
-            r"/super_advanced_agents\.v1\.AgentService/(Add|Remember|Update|Forget|Create|Delete|Put)[A-Za-z]*",
+            r"/super_advanced_agents\.v1\.AgentService/(Add|Remember|Update|Forget)[A-Za-z]*",
             Rule(Access.WRITE),
         ),
         (r"/super_advanced_agents\.v1\.AgentService/Ask[A-Za-z]*", Rule(Access.GENERATE)),
@@ -75,11 +77,17 @@ def grpc_rule(method: str) -> Rule:
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry:
+class Entry:
+    """The routes of one path that stand one after the other.
+
+    Attributes:
+        path: as the routes write it.
+        rules: by method; `ANY_METHOD` stands for all.
+    """
+
     path: str
-    regex: re.Pattern[str]
-    methods: frozenset[str]
-    rule: Rule
+    rules: Mapping[str, Rule]
+    regex: re.Pattern[str] = field(repr=False)
 
 
 class RouteRules:
@@ -87,38 +95,38 @@ class RouteRules:
 
     Args:
         routes: the application's, routers that it includes among them.
+
+    Attributes:
+        entries: in the router's order.
     """
 
     def __init__(self, routes: Sequence[BaseRoute]) -> None:
         self.entries = tuple(_entries(routes))
-        self._by_beginning: dict[str, tuple[_Entry, ...]] = {}
         self._others = tuple(entry for entry in self.entries if not _beginning(entry.path))
-        for beginning in {_beginning(entry.path) for entry in self.entries} - {""}:
-            self._by_beginning[beginning] = tuple(
-                entry for entry in self.entries if _beginning(entry.path) in ("", beginning)
-            )
+        self._by_beginning = {
+            beginning: tuple(entry for entry in self.entries if _beginning(entry.path) in ("", beginning))
+            for beginning in {_beginning(entry.path) for entry in self.entries} - {""}
+        }
         self._static = {
-            entry.path: {method: self._found(method, entry.path) for method in entry.methods}
+            entry.path: {method: self._found(method, entry.path) for method in entry.rules}
             for entry in self.entries
-            if "{" not in entry.path and ANY_METHOD not in entry.methods
+            if "{" not in entry.path and ANY_METHOD not in entry.rules
         }
 
     def of(self, method: str, path: str) -> Rule | frozenset[str]:
         """The rule; where there is none, the methods that the path knows: none at all when there is no such path."""
         known = self._static.get(path)
-        if known is not None:
-            rule = known.get(method)
-            if rule is not None:
-                return rule
-        return self._found(method, path)
+        rule = None if known is None else known.get(method)
+        return self._found(method, path) if rule is None else rule
 
     def _found(self, method: str, path: str) -> Rule | frozenset[str]:
         others: frozenset[str] = frozenset()
         for entry in self._by_beginning.get("/".join(path.split("/", 3)[:3]), self._others):
             if entry.regex.match(path):
-                if method in entry.methods or ANY_METHOD in entry.methods:
-                    return entry.rule
-                others |= entry.methods
+                rule = entry.rules.get(method) or entry.rules.get(ANY_METHOD)
+                if rule is not None:
+                    return rule
+                others |= entry.rules.keys()
         return others
 
 
@@ -128,16 +136,21 @@ def _beginning(path: str) -> str:
     return "/".join(parts[:3]) if len(parts) >= 3 and "{" not in parts[1] + parts[2] else ""
 
 
-def _entries(routes: Sequence[BaseRoute]) -> Iterator[_Entry]:
-    for context in iter_route_contexts(routes):
-        path = context.path
-        if path is None:
-            continue
-        methods = frozenset(context.methods or ())
-        if isinstance(context.original_route, APIRoute):
-            said = (context.openapi_extra or {}).get(EXTENSION)
-            rule = CLOSED if said is None else PUBLIC if said == "public" else Rule(Access(said))
-        else:
-            rule = PATHS.get(path, CLOSED)
-            methods = methods or frozenset({ANY_METHOD})
-        yield _Entry(path, context.path_regex, methods, rule)
+def _entries(routes: Sequence[BaseRoute]) -> Iterator[Entry]:
+    described = (context for context in iter_route_contexts(routes) if context.path is not None)
+    for path, group in groupby(described, key=lambda context: context.path):
+        assert path is not None
+        contexts = list(group)
+        rules: dict[str, Rule] = {}
+        for context in contexts:
+            rule = _rule(context, path)
+            for method in context.methods or {ANY_METHOD}:
+                rules.setdefault(method, rule)  # the router takes the first that fits
+        yield Entry(path, MappingProxyType(rules), contexts[0].path_regex)
+
+
+def _rule(context: RouteContext, path: str) -> Rule:
+    if not isinstance(context.original_route, APIRoute):
+        return PATHS.get(path, CLOSED)
+    said = (context.openapi_extra or {}).get(EXTENSION)
+    return CLOSED if said is None else PUBLIC if said == "public" else Rule(Access(said))
