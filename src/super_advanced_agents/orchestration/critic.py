@@ -16,7 +16,9 @@ from super_advanced_agents.types import Answer, ChatMessage
 Critic: TypeAlias = Answering | LLMGenerator | AsyncLLMWrapper
 """An agent, or a language model that is asked directly, without memories."""
 
-_TOKENS = 120
+CRITIC_TOKENS = 120
+"""The length of a verdict, at most."""
+
 _NUMBER = re.compile(r"\d+")
 
 
@@ -29,7 +31,7 @@ class LLMCritic:
     async def aask(self, question: str, top_k: int = 5) -> Answer:
         """What the model says to it, greedily decoded."""
         del top_k
-        text = await self._llm.achat([CRITIC, ChatMessage(role="user", content=question)], _TOKENS)
+        text = await self._llm.achat([CRITIC, ChatMessage(role="user", content=question)], CRITIC_TOKENS)
         return Answer(text=text.strip(), sources=[])
 
 

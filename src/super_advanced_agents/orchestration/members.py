@@ -31,6 +31,7 @@ class Member:
         agent: what answers.
         tasks: what it is for, as `same_label` writes it.
         users: whom alone it serves; everybody when empty.
+        routed: whether it is asked without being named.
         description: what it does, in words.
         breaker: whether it is fit to be asked.
         tally: what became of its calls.
@@ -41,6 +42,7 @@ class Member:
     agent: Answering
     tasks: frozenset[str] = frozenset()
     users: frozenset[str] = frozenset()
+    routed: bool = True
     description: str = ""
     breaker: Breaker
     tally: Tally = field(default_factory=Tally)
@@ -111,12 +113,15 @@ class Members:
                 raise _unknown(name, list(self._members))
             return member
 
-    def named(self, names: Sequence[str], *, repeated: bool = False) -> list[Member]:
+    def named(
+        self, names: Sequence[str], *, repeated: bool = False, fields: Sequence[str] | None = None
+    ) -> list[Member]:
         """These, in this order.
 
         Args:
             names: one at least, 32 at most.
             repeated: one may be named more than once.
+            fields: the arguments they come from, for messages; `names[i]` when None.
 
         Raises:
             InvalidInputError: `names` is no list of names, or empty, too long, or repeats one.
@@ -127,9 +132,10 @@ class Members:
         if len(names) > _MOST_NAMES:
             raise InvalidInputError(f"names holds {len(names)} names, more than {_MOST_NAMES}", field="names")
         for i, name in enumerate(names):
-            checked_name(name, f"names[{i}]")
+            field = f"names[{i}]" if fields is None else fields[i]
+            checked_name(name, field)
             if not repeated and name in names[:i]:
-                raise InvalidInputError(f"names[{i}] names {name!r} again", field=f"names[{i}]", hint="name it once")
+                raise InvalidInputError(f"{field} names {name!r} again", field=field, hint="name it once")
         return [self.get(name) for name in names]
 
 

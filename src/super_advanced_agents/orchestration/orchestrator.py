@@ -90,7 +90,7 @@ class Orchestrator(Registering):
         """
         began = time.monotonic()
         terms = self._terms(query, top_k, timeout_s, deadline_s)
-        members = self._members.all()
+        members = [member for member in self._members.all() if member.routed]
         async with terms.deadline.over("choosing an agent"):
             ranked = await aranked(
                 members,
@@ -180,7 +180,9 @@ class Orchestrator(Registering):
         if not isinstance(backups, Sequence):
             raise InvalidInputError("backup must be a name or a list of names", field="backup")
         tried: list[Asked] = []
-        for member in self._members.named([primary, *backups]):
+        one = isinstance(backup, str)
+        fields = ["primary", *("backup" if one else f"backup[{i}]" for i in range(len(backups)))]
+        for member in self._members.named([primary, *backups], fields=fields):
             asked = await aask_member(member, query, terms)
             tried.append(asked)
             if asked.answered:
@@ -221,7 +223,7 @@ class Orchestrator(Registering):
         began = time.monotonic()
         terms = self._terms(query, top_k, timeout_s, deadline_s)
         if names is None:
-            names = [member.name for member in self._members.all() if not member.users]
+            names = [member.name for member in self._members.all() if member.routed and not member.users]
             if not names:
                 raise AgentNotFoundError(
                     "the orchestrator has no agent that serves everybody", hint="register_agent one"

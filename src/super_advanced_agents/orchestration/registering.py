@@ -82,6 +82,7 @@ class Registering:
         tasks: Sequence[str] = (),
         users: Sequence[str] = (),
         description: str = "",
+        routed: bool = True,
     ) -> None:
         """Add an agent.
 
@@ -91,6 +92,7 @@ class Registering:
             tasks: what it is for, such as `"billing"`; compared without regard to case. Any task when empty.
             users: the ids of those whom alone it serves when a question is routed; everybody when empty.
             description: what it does, in words, for routing by likeness; its name and tasks when empty.
+            routed: whether it is asked without being named, when a question is routed or goes to all.
 
         Raises:
             InvalidInputError: an argument is wrong, the name is taken, or the agent has no `aask`.
@@ -118,6 +120,7 @@ class Registering:
                     checked_user(user, f"users[{i}]") for i, user in enumerate(checked_labels(users, "users"))
                 ),
                 description=checked_description(description),
+                routed=routed,
                 breaker=Breaker(failures=self._failures, cool_down_s=self._cool_down_s),
             )
         )

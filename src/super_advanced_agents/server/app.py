@@ -27,7 +27,8 @@ from super_advanced_agents.server.middleware.idempotency import IdempotentWrites
 from super_advanced_agents.server.middleware.openai_errors import OpenAIErrors
 from super_advanced_agents.server.middleware.rate_limits import RateLimits
 from super_advanced_agents.server.openapi import describe, operation_id
-from super_advanced_agents.server.routes import agents, collections, health, memories, openai, search
+from super_advanced_agents.server.orchestrators import Connect
+from super_advanced_agents.server.routes import agents, collections, health, memories, openai, orchestrators, search
 from super_advanced_agents.server.settings import Settings
 from super_advanced_agents.telemetry import get_logger
 
@@ -35,7 +36,7 @@ _log = get_logger("server")
 _FIRST_RETRY_S, _LAST_RETRY_S = 5.0, 60.0
 
 
-def create_app(settings: Settings) -> FastAPI:
+def create_app(settings: Settings, *, connect: Connect | None = None) -> FastAPI:
     """Make the application; nothing is opened until its lifespan begins.
 
     The lifespan takes the store (and fails if it cannot), then loads the models while requests are already answered:
@@ -43,6 +44,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     Args:
         settings: where everything is, and how large requests may be.
+        connect: reaches agents of other servers, for orchestrators that are declared with them.
 
     Raises (when the lifespan begins):
         StoreLockedError: another process owns the store's folder.
@@ -54,7 +56,7 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with (
-            Engines(settings) as engines,
+            Engines(settings, connect=connect) as engines,
             Authenticator(settings) as authenticator,
             Idempotency(settings.data_dir / "server" / "requests.db") as idempotency,
         ):
@@ -96,7 +98,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(AdmissionControl, admission=admission)
     app.add_middleware(AllowedHosts, names=settings.allowed_hosts, origins=settings.allowed_origins)
     app.add_middleware(OpenAIErrors)
-    for room in (health, search, agents, memories, collections, openai):
+    for room in (health, search, agents, memories, collections, openai, orchestrators):
         app.include_router(room.router)
     describe(app)
     return app

@@ -8,6 +8,8 @@
     dim = 384
     metric = "cosine"
 
+    [orchestrators.helpdesk.agents.travel] # see `server.orchestrator_settings`
+
 Each table may name the `tenant` it is for; that of callers without one when it does not. What is declared is there when
 the server listens. A declared agent is changed in the file alone; a declared collection is made when it is missing, and
 is never deleted because a file does not name it any more.
@@ -27,6 +29,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from super_advanced_agents.config import DEFAULT_TENANT, checked_name
 from super_advanced_agents.errors import CollectionExistsError, ConfigurationError, InvalidInputError
+from super_advanced_agents.server.orchestrator_settings import OrchestratorSettings
 from super_advanced_agents.stores.faiss.building import IndexKind, Storage
 from super_advanced_agents.stores.faiss.intake import Metric
 from super_advanced_agents.types import AgentInfo, CollectionInfo
@@ -108,11 +111,13 @@ class Declared:
         file: for messages.
         agents: with their settings.
         collections: with what they are made with.
+        orchestrators: with their agents.
     """
 
     file: str = ""
     agents: Mapping[Key, AgentSettings] = field(default_factory=lambda: MappingProxyType({}))
     collections: Mapping[Key, CollectionSettings] = field(default_factory=lambda: MappingProxyType({}))
+    orchestrators: Mapping[Key, OrchestratorSettings] = field(default_factory=lambda: MappingProxyType({}))
 
     def create_collections(self, collections: Collections) -> None:
         """Make the collections that are missing. Blocks.
@@ -156,6 +161,7 @@ def load_declared(file: Path) -> Declared:
         file=str(file),
         agents=MappingProxyType(_read(file, "agents", tables, AgentSettings)),
         collections=MappingProxyType(_read(file, "collections", tables, CollectionSettings)),
+        orchestrators=MappingProxyType(_read(file, "orchestrators", tables, OrchestratorSettings)),
     )
 
 

@@ -22,6 +22,7 @@ from super_advanced_agents.server.caching import ResultCache
 from super_advanced_agents.server.catalog import Catalog
 from super_advanced_agents.server.collections import Collections
 from super_advanced_agents.server.declared import Declared, load_declared
+from super_advanced_agents.server.orchestrators import Connect, Orchestrators
 from super_advanced_agents.server.settings import Settings
 from super_advanced_agents.stores import FAISSVectorStore
 from super_advanced_agents.telemetry import get_logger
@@ -46,22 +47,25 @@ class Engines(Resource):
 
     Args:
         settings: where everything is.
+        connect: reaches agents of other servers, for orchestrators that are declared with them.
 
     Attributes:
         settings: as given.
         embedding: how far the embedding model and the store's index have come.
         generation: how far the language model has come.
         results: search results kept for equal questions.
+        orchestrators: of all tenants; there once `aopen` has returned.
         reason: why the last attempt to load failed; empty otherwise.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, connect: Connect | None = None) -> None:
         super().__init__()
         self.settings = settings
         self.embedding = Stage.WAITING
         self.generation = Stage.WAITING
         self.reason = ""
         self.results = ResultCache(max_entries=settings.cached_results, ttl_s=settings.cached_results_s)
+        self.orchestrators = Orchestrators(self, connect)
         self._opening = threading.Lock()
         self._parts: _Parts | None = None
 
@@ -170,11 +174,13 @@ class Engines(Resource):
         with self._opening:
             if self._parts is None:
                 self._parts = _opened(self.settings)
+                self.orchestrators.open()
 
     def _release(self) -> None:
         """Answers first, since they hold the slots; the store last, when nothing writes any more."""
         with self._opening:
             parts, self._parts = self._parts, None
+        self.orchestrators.close()
         if parts is not None:
             parts.generator.close()
             parts.pipeline.close()

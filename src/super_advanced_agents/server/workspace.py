@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import get_args
 
 from super_advanced_agents.agents import AsyncLLMAgent
 from super_advanced_agents.config import checked_name
 from super_advanced_agents.errors import AgentNotFoundError, InvalidInputError
+from super_advanced_agents.orchestration import Orchestrator
 from super_advanced_agents.retrieval import LLMReranker
 from super_advanced_agents.server.cached_store import CachedStore
 from super_advanced_agents.server.catalog import new_collection
@@ -121,6 +123,24 @@ class Workspace:
         had = await was(has_settings)
         deleted = await self._engines.catalog.adelete_agent(self.tenant, name)
         return deleted if had is None else had
+
+    @property
+    def orchestrators(self) -> list[str]:
+        """The names of the tenant's orchestrators, in order."""
+        return self._engines.orchestrators.names(self.tenant)
+
+    def orchestrator(self, name: str, named: Sequence[str] = ()) -> Orchestrator:
+        """The tenant's orchestrator of that name; the one called `default` has every agent of the tenant.
+
+        Args:
+            name: which.
+            named: the agents that the call names.
+
+        Raises:
+            InvalidInputError: it is not a name.
+            AgentNotFoundError: there is none.
+        """
+        return self._engines.orchestrators.of(self.tenant, name, named)
 
     async def acollection(self, name: str) -> VectorStore:
         """The tenant's collection of that name; its files are opened when it is used, and closed when others are.

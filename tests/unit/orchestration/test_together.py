@@ -40,7 +40,7 @@ async def test_the_first_answer_wins_and_the_losers_are_cancelled_to_the_end():
         "good": Says("Yes."),
     }
     before = asyncio.all_tasks()
-    outcome = await _orchestrator(**others, good=Says("Yes.")).aparallel("q")
+    outcome = await _orchestrator(**others).aparallel("q")
     assert (outcome.text, outcome.agent) == ("Yes.", "good")
     assert _statuses(outcome) == ["cancelled", "failed", "empty", "cancelled", "answered"]
     assert [(loser.active, loser.cleaned_up) for loser in losers] == [(0, True), (0, True)]
@@ -220,8 +220,10 @@ async def test_without_consensus_the_majority_of_the_last_round_decides():
         (lambda o: o.aparallel("q", wait=2), "wait"),
         (lambda o: o.aparallel("q", wait=True), "wait"),
         (lambda o: o.aparallel("q", wait="some"), "wait"),
-        (lambda o: o.afallback("q", "a", "a"), "names[1]"),
+        (lambda o: o.afallback("q", "a", "a"), "backup"),
         (lambda o: o.afallback("q", "a", None), "backup"),
+        (lambda o: o.afallback("q", " ", ["a"]), "primary"),
+        (lambda o: o.afallback("q", "a", ["b c"]), "backup[0]"),
         (lambda o: o.acollaborate("q", ["a"], "shouting"), "voting"),
         (lambda o: o.acollaborate("q", ["a"], "consensus", max_rounds=0), "max_rounds"),
     ],

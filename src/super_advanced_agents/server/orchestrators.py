@@ -1,0 +1,238 @@
+"""The orchestrators of a server: declared ones, and for each tenant the one that has all of its agents."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeAlias
+
+from super_advanced_agents._runtime.lifecycle import Resource
+from super_advanced_agents.config import checked_name
+from super_advanced_agents.embeddings import EmbeddingPipeline
+from super_advanced_agents.errors import AgentNotFoundError, ConfigurationError, InvalidInputError
+from super_advanced_agents.orchestration import Answering, Orchestrator
+from super_advanced_agents.orchestration.critic import CRITIC_TOKENS, LLMCritic
+from super_advanced_agents.server.calls import current_call
+from super_advanced_agents.server.orchestrator_settings import MemberSettings, OrchestratorSettings
+from super_advanced_agents.types import Answer
+
+if TYPE_CHECKING:
+    from super_advanced_agents.server.engines import Engines
+
+DEFAULT_ORCHESTRATOR = "default"
+
+Connect: TypeAlias = Callable[[str, str, str | None], Answering]
+"""Makes an agent of another server out of that server's URL, the agent's name there, and a key; touches no network yet.
+
+Servers do not know clients: whoever starts a server hands this in.
+"""
+
+_MOST_TENANTS = 1_000
+_MOST_NAMED = 256
+_REMOTE_TOKENS = 200
+"""What an answer of another server's agent is taken to cost."""
+
+
+class Orchestrators(Resource):
+    """All of one server; what agents have been doing is remembered as long as it runs. For one event loop.
+
+    Args:
+        engines: where agents come from.
+        connect: reaches agents of other servers; without it they cannot be asked.
+    """
+
+    def __init__(self, engines: Engines, connect: Connect | None = None) -> None:
+        super().__init__()
+        self._engines = engines
+        self._connect = connect
+        self._declared: dict[tuple[str, str], Orchestrator] = {}
+        self._of_tenants: OrderedDict[str, _EveryAgent] = OrderedDict()
+        self._remote: list[Answering] = []
+
+    def open(self) -> None:
+        """Make the declared ones; the engines are open by now. Blocks.
+
+        Raises:
+            ConfigurationError: one is declared wrongly.
+        """
+        for (tenant, name), settings in self._engines.declared.orchestrators.items():
+            try:
+                self._declared[tenant, name] = self._made(tenant, settings)
+            except ValueError as exc:
+                raise ConfigurationError(f"{self._engines.declared.file}: [orchestrators.{name}]: {exc}") from exc
+
+    def of(self, tenant: str, name: str, named: Sequence[str] = ()) -> Orchestrator:
+        """The tenant's orchestrator of that name.
+
+        The one called `default`, unless it is declared, has all of the tenant's agents: those that were given settings
+        take part in everything, any other once it is named.
+
+        Args:
+            tenant: whose.
+            name: which.
+            named: the agents that the call names.
+
+        Raises:
+            InvalidInputError: it is not a name.
+            AgentNotFoundError: there is none.
+        """
+        checked_name(name, "orchestrator")
+        declared = self._declared.get((tenant, name))
+        if declared is not None:
+            return declared
+        if name != DEFAULT_ORCHESTRATOR:
+            raise AgentNotFoundError(
+                f"there is no orchestrator {name!r}", hint="GET /v1/orchestrators lists those there are"
+            )
+        every = self._of_tenants.get(tenant)
+        if every is None:
+            every = self._of_tenants[tenant] = _EveryAgent(self._engines, tenant)
+            if len(self._of_tenants) > _MOST_TENANTS:
+                self._of_tenants.popitem(last=False)
+        self._of_tenants.move_to_end(tenant)
+        return every.with_agents(named)
+
+    def names(self, tenant: str) -> list[str]:
+        """The names of all of the tenant's orchestrators, in order."""
+        return sorted({DEFAULT_ORCHESTRATOR, *(name for owner, name in self._declared if owner == tenant)})
+
+    def _made(self, tenant: str, settings: OrchestratorSettings) -> Orchestrator:
+        made = Orchestrator(
+            embedding_pipeline=self._engines.pipeline,
+            critic=_ServedCritic(self._engines),
+            **settings.model_dump(exclude={"agents"}),
+        )
+        for name, member in settings.agents.items():
+            made.register_agent(
+                name,
+                self._agent(tenant, name, member),
+                tasks=member.tasks,
+                users=member.users,
+                description=member.description,
+            )
+        return made
+
+    def _agent(self, tenant: str, name: str, member: MemberSettings) -> Answering:
+        if member.url is None:
+            return ServedAgent(self._engines, tenant, member.agent or name)
+        if self._connect is None:
+            return _Unreachable(name)
+        remote = self._connect(member.url, member.agent or name, member.api_key)
+        self._remote.append(remote)
+        return _RemoteAgent(remote)
+
+    def _release(self) -> None:
+        """Close what reaches other servers. Blocks."""
+        for remote in self._remote:
+            close = getattr(remote, "close", None)
+            if close is not None:
+                close()
+
+
+class _EveryAgent:
+    """One tenant's default orchestrator, which follows what agents there are."""
+
+    def __init__(self, engines: Engines, tenant: str) -> None:
+        self._engines = engines
+        self._tenant = tenant
+        self._orchestrator = Orchestrator(embedding_pipeline=engines.pipeline, critic=_ServedCritic(engines))
+        self._known: dict[str, str] = {}  # with their descriptions
+        self._named: OrderedDict[str, None] = OrderedDict()
+
+    def with_agents(self, named: Sequence[str]) -> Orchestrator:
+        """The orchestrator, with all agents that have settings, and those named."""
+        known = {info.name: info.description for info in self._engines.catalog.agents(self._tenant)}
+        for name in [name for name, description in self._known.items() if known.get(name) != description]:
+            del self._known[name]
+            self._orchestrator.unregister_agent(name)
+        for name, description in known.items():
+            if name not in self._known:
+                if name in self._named:
+                    del self._named[name]
+                    self._orchestrator.unregister_agent(name)
+                self._register(name, description=description)
+                self._known[name] = description
+        for name in named:
+            self._add_named(name)
+        return self._orchestrator
+
+    def _add_named(self, name: str) -> None:
+        if name in self._known:
+            return
+        if name not in self._named:
+            try:
+                self._register(name, routed=False)
+            except InvalidInputError:
+                return  # what is asked next refuses it, and knows in which argument it stands
+            self._named[name] = None
+            if len(self._named) > _MOST_NAMED:
+                self._orchestrator.unregister_agent(self._named.popitem(last=False)[0])
+        self._named.move_to_end(name)
+
+    def _register(self, name: str, *, description: str = "", routed: bool = True) -> None:
+        agent = ServedAgent(self._engines, self._tenant, name)
+        self._orchestrator.register_agent(name, agent, description=description, routed=routed)
+
+
+class ServedAgent:
+    """An agent of this server by name, with whatever settings it has when it is asked; the caller pays for its answer.
+
+    Args:
+        engines: where it comes from.
+        tenant: whose it is.
+        name: what it is called.
+    """
+
+    def __init__(self, engines: Engines, tenant: str, name: str) -> None:
+        self._engines = engines
+        self._tenant = tenant
+        self._name = checked_name(name, "agent")
+
+    @property
+    def embedding_pipeline(self) -> EmbeddingPipeline:
+        """What makes its vectors."""
+        return self._engines.pipeline
+
+    async def aask(self, question: str, top_k: int = 5) -> Answer:
+        """As `AsyncLLMAgent.aask`.
+
+        Raises:
+            RateLimitedError: the caller's allowance is used up.
+        """
+        from super_advanced_agents.server.workspace import Workspace
+
+        workspace = Workspace(self._engines, self._tenant)
+        await current_call().charge(workspace.agent_settings(self._name).answer_tokens)
+        return await workspace.agent(self._name).aask(question, top_k)
+
+
+class _RemoteAgent:
+    """An agent of another server; the caller pays here too."""
+
+    def __init__(self, remote: Answering) -> None:
+        self._remote = remote
+
+    async def aask(self, question: str, top_k: int = 5) -> Answer:
+        await current_call().charge(_REMOTE_TOKENS)
+        return await self._remote.aask(question, top_k)
+
+
+class _Unreachable:
+    """An agent of another server, where nothing reaches other servers: a command that only works on the store."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    async def aask(self, question: str, top_k: int = 5) -> Answer:
+        raise ConfigurationError(f"agent {self._name!r} is on another server, and this process reaches none")
+
+
+class _ServedCritic:
+    """The server's language model as a critic; the caller pays for what it says."""
+
+    def __init__(self, engines: Engines) -> None:
+        self._engines = engines
+
+    async def aask(self, question: str, top_k: int = 5) -> Answer:
+        await current_call().charge(CRITIC_TOKENS)
+        return await LLMCritic(self._engines.generator).aask(question, top_k)
