@@ -16,7 +16,7 @@ from super_advanced_agents.types import ChatMessage
 DEFAULT_NEW_TOKENS = 256
 _BATCH = Limits().batch_records
 _MOST_MESSAGES = 1_000
-_MOST_NEW_TOKENS = 131_072
+_MOST_NEW_TOKENS = 32_768
 
 _AS_IT_IS: dict[str, tuple[JsonValue, ...]] = {
     "n": (1,),
