@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -66,6 +67,7 @@ async def aserve(settings: Settings, *, on_listening: Callable[[Listening], None
                 )
                 async with asyncio.TaskGroup() as group:
                     group.create_task(rest.serve(sockets=[listener]))
+                    gc.freeze()  # what was imported stays: looking at it again took a sixth of the time of a cached search
                     on_listening(at)
                     await told.once.wait()
                     await _stop(rest, grpc, app.state.gate, told, settings)
