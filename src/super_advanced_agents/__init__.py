@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from super_advanced_agents.agents import AsyncLLMAgent, LLMAgent
-    from super_advanced_agents.client import DistributedVectorStoreStub
+    from super_advanced_agents.client import DistributedVectorStore, DistributedVectorStoreStub
     from super_advanced_agents.config import Limits
     from super_advanced_agents.embeddings import EmbeddingPipeline
     from super_advanced_agents.errors import (
@@ -45,6 +45,7 @@ _HOMES = {
     "CollectionExistsError": "errors",
     "CollectionInfo": "types",
     "CollectionNotFoundError": "errors",
+    "DistributedVectorStore": "client",
     "DistributedVectorStoreStub": "client",
     "EmbeddingPipeline": "embeddings",
     "ExplainedMatch": "types",
@@ -75,6 +76,7 @@ __all__ = [
     "CollectionExistsError",
     "CollectionInfo",
     "CollectionNotFoundError",
+    "DistributedVectorStore",
     "DistributedVectorStoreStub",
     "EmbeddingPipeline",
     "ExplainedMatch",

@@ -104,7 +104,9 @@ class Door:
             raise ConfigurationError(f"ca_file {str(self.ca_file)!r} cannot be read: {exc.strerror}") from exc
 
     def tls(self) -> ssl.SSLContext:
-        """What an HTTP client verifies servers with. Blocks."""
+        """What an HTTP client verifies servers with; it trusts nobody where the connection is not TLS. Blocks."""
+        if not self.address.secure:
+            return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # loading the system's certificates takes longer than a call
         certificates = self.certificates()
         try:
             return ssl.create_default_context(cadata=None if certificates is None else certificates.decode("ascii"))

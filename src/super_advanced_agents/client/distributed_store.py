@@ -39,8 +39,8 @@ class DistributedVectorStore(RemoteVectorStore):
     `RateLimitedError` and `CollectionNotFoundError`. The first use connects, and finds out `dim`.
 
     Calls that nobody answered, or that the server was too busy for, are made again within `timeout_s`: after 50 ms,
-    then after longer and longer pauses, or when the server says. A write made again is the same write: records get their
-    uids here, other changes an idempotency key. A cancelled call is cancelled at the server.
+    then after longer and longer pauses, or when the server says. A write made again is the same write: records get
+    their uids here, other changes an idempotency key. A cancelled call is cancelled at the server.
 
     Args:
         url: `"grpc://host:port"`, `"grpcs://host:port"` (TLS), `"http://host:port"` or `"https://host"`.

@@ -49,7 +49,7 @@ class RestWire(Wire):
         self._loop = loop
         self._client = httpx2.AsyncClient(
             base_url=self._door.address.url,
-            verify=self._door.tls() if self._door.address.secure else True,
+            verify=self._door.tls(),
             headers={
                 **self._door.credential,
                 "accept": "application/json",

@@ -1,0 +1,57 @@
+"""One real server for all the tests of a module."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+_SAA = [sys.executable, "-c", "from super_advanced_agents.cli.main import main; main()"]
+_NOWHERE = "http://127.0.0.1:9/v1"  # vectors need no model, so none is loaded
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """Where a server is, and the key of its first start."""
+
+    rest: str
+    grpc: str | None
+    key: str | None
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A server of vectors, without models and without allowances, ended with SIGTERM."""
+    settings = {
+        "SAA_DATA_DIR": str(tmp_path_factory.mktemp("served") / "data"),
+        "SAA_EMBEDDING_BASE_URL": _NOWHERE,
+        "SAA_EMBEDDING_MODEL": "none",
+        "SAA_EMBEDDING_DIM": "4",
+        "SAA_GENERATION_BASE_URL": _NOWHERE,
+        "SAA_GENERATION_MODEL": "none",
+        "SAA_RATE_LIMIT_PER_KEY": "0",
+        "SAA_RATE_LIMIT_PER_TENANT": "0",
+        "SAA_LINGER_S": "0",
+        "SAA_MAX_COLLECTIONS": "100000",
+    }
+    with subprocess.Popen(
+        [*_SAA, "serve", "--port", "0", "--grpc-port", "0", "--json"],
+        env={**os.environ, **settings},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            told = json.loads(process.stdout.readline())
+            yield Served(rest=told["url"], grpc=told.get("grpc"), key=told.get("admin_key"))
+        finally:
+            process.send_signal(signal.SIGTERM)
+    assert process.returncode == 0

@@ -1,0 +1,48 @@
+"""The one behaviour suite through real servers: clients over REST and over gRPC."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import count
+
+import pytest
+
+from super_advanced_agents import DistributedVectorStore
+from super_advanced_agents.testing.store_suite import MakeStore, VectorStoreSuite
+from tests.contract.conftest import Served
+
+_numbers = count()
+
+
+@contextmanager
+def _clients(url: str, key: str | None) -> Iterator[MakeStore]:
+    """Clients, each of a new collection."""
+    with ExitStack() as stack:
+
+        def make(dim: int) -> DistributedVectorStore:
+            name = f"c{next(_numbers)}"
+            return stack.enter_context(DistributedVectorStore(url, collection=name, api_key=key, dim=dim))
+
+        yield make
+
+
+class TestOverRest(VectorStoreSuite):
+    """HTTP and JSON."""
+
+    @pytest.fixture
+    def make_store(self, served: Served) -> Iterator[MakeStore]:
+        """Clients of one server, each of a collection of its own."""
+        with _clients(served.rest, served.key) as make:
+            yield make
+
+
+class TestOverGrpc(VectorStoreSuite):
+    """HTTP/2 and protobuf."""
+
+    @pytest.fixture
+    def make_store(self, served: Served) -> Iterator[MakeStore]:
+        """Clients of one server, each of a collection of its own."""
+        assert served.grpc is not None
+        with _clients(served.grpc, served.key) as make:
+            yield make
