@@ -7,6 +7,7 @@ from http import HTTPStatus
 
 from super_advanced_agents import errors
 from super_advanced_agents.errors import (
+    AgentUnavailableError,
     AuthenticationError,
     EngineUnavailableError,
     InvalidInputError,
@@ -55,7 +56,7 @@ def error_of(
     hint = _text(problem, "hint")
     if issubclass(cls, InvalidInputError):
         return cls(message, field=_text(problem, "field"), hint=hint)
-    if issubclass(cls, OverloadedError | RateLimitedError):
+    if issubclass(cls, OverloadedError | RateLimitedError | AgentUnavailableError):
         told = problem.get("retry_after_s")
         known = told if isinstance(told, int | float) and told >= 0 else retry_after_s
         return cls(message, retry_after_s=_RETRY_AFTER_S if known is None else float(known), hint=hint)
