@@ -7,10 +7,10 @@ from contextlib import ExitStack, contextmanager
 from itertools import count
 
 import pytest
+from tests.contract.conftest import Served
 
 from super_advanced_agents import DistributedVectorStore
 from super_advanced_agents.testing.store_suite import MakeStore, VectorStoreSuite
-from tests.contract.conftest import Served
 
 _numbers = count()
 
