@@ -1,0 +1,265 @@
+"""Orchestrators behind REST: declared with agents of other servers (small ones of the test), or made of all agents."""
+
+from __future__ import annotations
+
+import asyncio
+
+import httpx2
+import pytest
+
+from super_advanced_agents import Answer, Match
+from super_advanced_agents.errors import ConfigurationError
+from super_advanced_agents.server.app import create_app
+from super_advanced_agents.server.declared import load_declared
+from super_advanced_agents.server.engines import Engines
+from super_advanced_agents.server.settings import Settings
+
+DECLARED = """
+[agents.cook]
+description = "Answers questions about cooking, recipes and food"
+
+[orchestrators.desk]
+default = "general"
+failures = 2
+
+[orchestrators.desk.agents.general]
+url = "grpc://general.example:50051"
+
+[orchestrators.desk.agents.billing]
+agent = "bills"
+url = "https://other.example"
+tasks = ["invoices"]
+
+[orchestrators.desk.agents.broken]
+url = "grpc://broken.example"
+
+[orchestrators.desk.agents.slow]
+url = "grpc://slow.example"
+
+[orchestrators.hers]
+tenant = "ann"
+[orchestrators.hers.agents.general]
+"""
+
+
+class Elsewhere:
+    """An agent of another server, as far as this one can tell."""
+
+    def __init__(self, url, agent, key):
+        self.made_with = (url, agent, key)
+        self.closed = False
+        self.begun, self.ended = asyncio.Event(), asyncio.Event()
+
+    async def aask(self, question, top_k=5):
+        """Answer, fail or wait, by the URL."""
+        url, agent, _ = self.made_with
+        if "broken" in url:
+            raise OSError("secret")
+        if "slow" in url:
+            self.begun.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self.ended.set()
+        return Answer(text=f"{agent} says yes", sources=[Match({"text": "why"}, 0.5, "m1")])
+
+    def close(self):
+        """The server is done with it."""
+        self.closed = True
+
+
+class Service:
+    """The application without a socket, and the agents it has reached."""
+
+    def __init__(self, app, client, elsewhere):
+        self.app, self.client, self.elsewhere = app, client, elsewhere
+
+    async def post(self, way, status=200, orchestrator="desk", **body):
+        """The JSON of an answer, which has this status."""
+        answer = await self.client.post(f"/v1/orchestrators/{orchestrator}/{way}", json={"query": "q", **body})
+        assert answer.status_code == status, answer.text
+        return answer.json()
+
+
+@pytest.fixture
+def settings(tmp_path):
+    file = tmp_path / "saa.toml"
+    file.write_text(DECLARED)
+    return Settings.load(data_dir=tmp_path / "data", config=file, auth=False, rate_limit_per_key=2_000)
+
+
+@pytest.fixture
+def elsewhere():
+    """The agents of other servers, by URL, once they have been reached."""
+    return {}
+
+
+@pytest.fixture
+def app(settings, elsewhere):
+    return create_app(settings, connect=lambda url, *rest: elsewhere.setdefault(url, Elsewhere(url, *rest)))
+
+
+@pytest.fixture
+async def service(app, elsewhere):
+    async with app.router.lifespan_context(app):
+        transport = httpx2.ASGITransport(app=app)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            yield Service(app, client, elsewhere)
+    assert all(agent.closed for agent in elsewhere.values())
+
+
+async def test_a_declared_orchestrator_is_served(service):
+    """Each operation, with the steps that led to its answer."""
+    routed = await service.post("route", task="invoices")
+    assert (routed["agent"], routed["text"], routed["reason"]) == ("billing", "bills says yes", "task")
+    assert routed["sources"] == [{"uid": "m1", "text": "why", "score": 0.5, "metadata": {"text": "why"}}]
+    assert (await service.post("chain", names=["general", "billing"]))["agents"] == ["general", "billing"]
+    fallen = await service.post("fallback", primary="broken", backup="general")
+    assert [(step["status"], step["error"]) for step in fallen["steps"]] == [("failed", "OSError"), ("answered", None)]
+    raced = await service.post("parallel", names=["slow", "general"])
+    assert [step["status"] for step in raced["steps"]] == ["cancelled", "answered"]
+    assert service.elsewhere["grpc://slow.example"].ended.is_set()
+    voted = await service.post("collaborate", names=["general", "billing"], voting="consensus", max_rounds=2)
+    assert (voted["rounds"], voted["agreement"]) == (2, 0.5)
+    assert service.elsewhere["https://other.example"].made_with == ("https://other.example", "bills", None)
+
+
+async def test_a_tenant_sees_its_own_orchestrators(service):
+    """And the one called default, which has all agents that were given settings."""
+    listed = (await service.client.get("/v1/orchestrators")).json()["orchestrators"]
+    assert listed == [
+        {"name": "default", "agents": ["cook"]},
+        {"name": "desk", "agents": ["general", "billing", "broken", "slow"]},
+    ]
+    for name, status in (("hers", 404), ("nobody", 404), ("a b", 422)):
+        assert (await service.client.get(f"/v1/orchestrators/{name}")).status_code == status
+
+
+async def test_supervision_tells_of_every_call(service):
+    """Over all requests; a sick agent is skipped, and says when to come back."""
+    for _ in range(2):
+        problem = await service.post("chain", 502, names=["broken"])
+        assert (problem["error"], "secret" in str(problem)) == ("AgentError", False)
+    answer = await service.client.post("/v1/orchestrators/desk/chain", json={"query": "q", "names": ["broken"]})
+    assert (answer.status_code, answer.json()["error"]) == (503, "AgentUnavailableError")
+    assert 0 < int(answer.headers["retry-after"]) <= 30
+    report = (await service.client.get("/v1/orchestrators/desk")).json()
+    assert (report["sick"], report["agents"]["broken"]["failed"]) == (1, 2)
+    assert (await service.post("chain", 504, names=["slow"], timeout_s=0.01))["error"] == "AgentTimeoutError"
+
+
+async def test_the_default_orchestrator_has_any_agent_that_is_named(service):
+    """Agents without settings too, but it routes to none of those."""
+    outcome = await service.post("fallback", orchestrator="default", primary="nobody", backup=["cook"])
+    assert [step["status"] for step in outcome["steps"]] == ["empty", "empty"]
+    assert outcome["text"].startswith("I do not know")
+    assert (await service.post("route", orchestrator="default"))["agent"] == "cook"
+    answer = await service.client.put("/v1/agents/pilot", json={"description": "Flies planes"})
+    assert answer.status_code == 200
+    routed = await service.post("route", orchestrator="default", query="How do planes fly?")
+    assert (routed["agent"], routed["reason"]) == ("pilot", "likeness")
+    await service.client.delete("/v1/agents/pilot")
+    assert (await service.post("parallel", orchestrator="default"))["agent"] == "cook"
+
+
+async def test_wrong_requests_name_their_field(service):
+    """With a 4xx; agents of a declared orchestrator are those that were declared."""
+    for way, body, status, field in (
+        ("route", {"query": " "}, 422, "query"),
+        ("route", {"top_k": 0}, 422, "top_k"),
+        ("route", {"query": 5}, 422, "query"),
+        ("route", {"url": "http://evil"}, 422, "url"),
+        ("chain", {"names": []}, 422, "names"),
+        ("chain", {"names": ["a"] * 33}, 422, "names"),
+        ("chain", {"names": ["../x"]}, 422, "names[0]"),
+        ("chain", {"names": ["cook"]}, 404, None),
+        ("fallback", {"primary": "general", "backup": ["general"]}, 422, "backup[0]"),
+        ("parallel", {"wait": 0}, 422, "wait"),
+        ("parallel", {"wait": True}, 422, None),
+        ("collaborate", {"names": ["general"], "voting": "war"}, 422, "voting"),
+        ("collaborate", {"names": ["general"], "voting": "critic", "critic": "cook"}, 404, None),
+    ):
+        problem = await service.post(way, status, **body)
+        assert field is None or problem["field"] == field, problem
+    for names in (["a b"], [""], ["x" * 65]):
+        problem = await service.post("chain", 422, orchestrator="default", names=names)
+        assert problem["field"] == "names[0]"
+
+
+async def test_what_agents_answer_is_charged_for(service):
+    """Each as it is asked; when nobody can be paid any more, that is the error, and nobody looks sick for it."""
+    for _ in range(3):
+        await service.post("parallel", names=["general", "billing"], wait="all")
+    statuses = []
+    for _ in range(4):
+        answer = await service.client.post(
+            "/v1/orchestrators/desk/parallel", json={"query": "q", "names": ["general", "billing"], "wait": "all"}
+        )
+        statuses.append(answer.status_code)
+    assert statuses[-1] == 429
+    assert answer.json()["error"] == "RateLimitedError"
+    engines = service.app.state.engines
+    report = await engines.orchestrators.of("default", "desk").asupervise()
+    assert report["sick"] == 0
+
+
+async def test_a_client_that_hangs_up_cancels_the_agents(service):
+    """Down to the one that is at work; nobody is answered."""
+    slow, sent = service.elsewhere["grpc://slow.example"], []
+    messages = [{"type": "http.request", "body": b'{"query": "q", "names": ["slow"]}', "more_body": False}]
+
+    async def receive():
+        if messages:
+            return messages.pop()
+        await slow.begun.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message):
+        sent.append(message)
+
+    path = "/v1/orchestrators/desk/chain"
+    headers = [(b"host", b"localhost"), (b"content-type", b"application/json")]
+    scope = {"type": "http", "method": "POST", "path": path, "raw_path": path.encode(), "query_string": b""}
+    await service.app({**scope, "headers": headers, "http_version": "1.1", "scheme": "http"}, receive, send)
+    assert slow.ended.is_set()
+    assert sent[0]["status"] == 499
+
+
+async def test_a_process_that_reaches_nobody_says_so(settings):
+    """When such an agent is asked, not before: commands on the store work."""
+    async with Engines(settings) as engines:
+        await engines.aopen()
+        with pytest.raises(ConfigurationError, match="reaches none"):
+            await engines.orchestrators.of("default", "desk").achain("q", ["general"])
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[orchestrators.a]", "agents"),
+        ("[orchestrators.a.agents.b]\nurl='ftp://x'", "agents.b.url"),
+        ("[orchestrators.a.agents.b]\nurl='https://u:p@x'", "agents.b.url"),
+        ("[orchestrators.a.agents.b]\napi_key_file='x'", "agents with a url"),
+        ("[orchestrators.a.agents.b]\nurl='https://x'\napi_key_file='/nowhere/x'", "cannot be read"),
+        ("[orchestrators.a]\ndefault='c'\n[orchestrators.a.agents.b]", "none of its agents"),
+        ("[orchestrators.a.agents.'b c']", "not a name"),
+        ("[orchestrators.a.agents.b]\ncolour=1", "colour"),
+    ],
+)
+def test_a_wrong_declaration_is_refused(tmp_path, text, told):
+    """By the table and key that are wrong."""
+    file = tmp_path / "saa.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigurationError, match=told):
+        load_declared(file)
+
+
+def test_the_key_of_another_server_comes_from_a_file(tmp_path):
+    """And is not shown by what holds it."""
+    (tmp_path / "key").write_text("saa_secret\n")
+    file = tmp_path / "saa.toml"
+    file.write_text(f"[orchestrators.a.agents.b]\nurl='https://x'\napi_key_file={str(tmp_path / 'key')!r}")
+    declared = load_declared(file)
+    member = declared.orchestrators["default", "a"].agents["b"]
+    assert member.api_key == "saa_secret"
+    assert "saa_secret" not in repr(declared)
