@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from super_advanced_agents.agents import AsyncLLMAgent, LLMAgent
-    from super_advanced_agents.client import DistributedVectorStore, DistributedVectorStoreStub
+    from super_advanced_agents.client import DistributedVectorStore, DistributedVectorStoreStub, RemoteAgent
     from super_advanced_agents.config import Limits
     from super_advanced_agents.embeddings import EmbeddingPipeline
     from super_advanced_agents.errors import (
@@ -59,6 +59,7 @@ _HOMES = {
     "Orchestrator": "orchestration",
     "Outcome": "orchestration",
     "Record": "types",
+    "RemoteAgent": "client",
     "Signal": "types",
     "Step": "orchestration",
     "SuperAdvancedAgentsError": "errors",
@@ -90,6 +91,7 @@ __all__ = [
     "Orchestrator",
     "Outcome",
     "Record",
+    "RemoteAgent",
     "Signal",
     "Step",
     "SuperAdvancedAgentsError",

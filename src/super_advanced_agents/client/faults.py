@@ -110,3 +110,11 @@ def _seconds(pause: object) -> float | None:
         return max(0.0, float(str(pause)))
     except ValueError:  # none, or a date
         return None
+
+
+def names_error(document: bytes) -> bool:
+    """Whether a problem document names an error of the tree; one that does not says that a thing is not there."""
+    try:
+        return "error" in orjson.loads(document)
+    except (orjson.JSONDecodeError, TypeError):
+        return True

@@ -168,18 +168,26 @@ class Link:
                 stream.cancel()
 
     async def areceive(self, method: Method[Request, Response], request: Request) -> AsyncGenerator[Response, None]:
-        """Many answers to one request; an error ends it. Only for transports with streams."""
-        if self._loop is None:
-            await self._aopen()
-        stream = self._wire.stream(method)
-        try:
-            stream.send(request)
-            stream.finish()
-            async with aclosing(stream.answers(timeout_s=self._timeout_s)) as answers:
-                async for answer in answers:
-                    yield answer
-        finally:
-            stream.cancel()
+        """Many answers to one request; before the first of them it is made again as `acall` would."""
+        loop = self._loop or await self._aopen()
+        failures, begun = 0, False
+        while True:
+            stream = self._wire.stream(method)
+            try:
+                stream.send(request)
+                stream.finish()
+                async with aclosing(stream.answers(timeout_s=self._timeout_s)) as answers:
+                    async for answer in answers:
+                        begun = True
+                        yield answer
+                return
+            except _WORTH_ANOTHER as exc:
+                if begun:
+                    raise
+                failures += 1
+                await loop.later(_stream_pause(exc, failures), _nothing)
+            finally:
+                stream.cancel()
 
     async def apages(
         self, many: Method[ScanRequest, ScanResponse], single: Method[ScanRequest, ScanResponse], request: ScanRequest
@@ -214,11 +222,6 @@ class Link:
             yield page
             if len(page.records) < request.limit:
                 return
-
-    @property
-    def streams(self) -> bool:
-        """Whether `areceive` can be used."""
-        return self._wire.streams
 
     def close(self) -> None:
         """Wait for calls under way, then end the connections. Blocks."""

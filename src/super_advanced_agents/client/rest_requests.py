@@ -28,18 +28,20 @@ class RestRequest:
         verb: the method.
         path: percent-encoded.
         body: JSON, or None.
-        read: turns a JSON answer (None for an empty one) into the call's message.
+        read: turns a JSON answer (None for an empty one), or an event's name and JSON, into the call's message.
+        missing: the message of an answer that there is no such thing (404), where that is one.
     """
 
     verb: str
     path: str
     body: bytes | None
     read: Callable[[Any], Message]
+    missing: Message | None = None
 
 
 def add(request: pb.AddRequest) -> RestRequest:
     """`Add`."""
-    shown = _named(request, "namespace", "model_id")
+    shown = named_fields(request, "namespace", "model_id")
     shown["vectors"] = _rows(request.vectors, request.dim)
     if request.metadatas:
         shown["metadatas"] = [orjson.Fragment(each or b"{}") for each in request.metadatas]
@@ -64,7 +66,7 @@ def put(request: pb.PutRequest) -> RestRequest:
 
 def update(request: pb.UpdateRequest) -> RestRequest:
     """`Update`."""
-    shown = _named(request, "namespace", "model_id", "source", "expires_in_s", "priority")
+    shown = named_fields(request, "namespace", "model_id", "source", "expires_in_s", "priority")
     shown["uid"] = request.uid
     if request.HasField("changes"):
         shown["changes"] = orjson.Fragment(request.changes)
@@ -122,7 +124,7 @@ def search_keywords(request: pb.SearchKeywordsRequest) -> RestRequest:
 
 def get(request: pb.GetRequest) -> RestRequest:
     """`Get`."""
-    shown = _named(request, "namespace")
+    shown = named_fields(request, "namespace")
     shown |= {"uids": list(request.uids), "vectors": "base64"}
     return _request(
         request, "POST", "records:get", shown, lambda told: pb.GetResponse(records=map(record_of, told["records"]))
@@ -146,7 +148,7 @@ def count(request: pb.CountRequest) -> RestRequest:
 
 def scan(request: pb.ScanRequest) -> RestRequest:
     """`Scan`."""
-    shown = _chosen(request) | _named(request, "after", "limit")
+    shown = _chosen(request) | named_fields(request, "after", "limit")
     shown["vectors"] = "base64"
     return _request(
         request, "POST", "records:scan", shown, lambda told: pb.ScanResponse(records=map(record_of, told["records"]))
@@ -160,7 +162,7 @@ def stats(request: pb.StatsRequest) -> RestRequest:
 
 def create_collection(request: pb.CreateCollectionRequest) -> RestRequest:
     """`CreateCollection`."""
-    shown = _named(request, "metric", "index", "storage") | {"name": request.name, "dim": request.dim}
+    shown = named_fields(request, "metric", "index", "storage") | {"name": request.name, "dim": request.dim}
     return RestRequest("POST", "/v1/collections", orjson.dumps(shown), lambda told: pb.Collection(**told))
 
 
@@ -196,22 +198,22 @@ def _path(collection: str) -> str:
     return f"/v1/collections/{quote(collection, safe='')}"
 
 
-def _named(request: Any, *names: str) -> dict[str, Any]:
+def named_fields(request: Any, *names: str) -> dict[str, Any]:
     """The fields that are there, by name."""
     return {name: getattr(request, name) for name in names if request.HasField(name)}
 
 
 def _chosen(request: Any) -> dict[str, Any]:
-    shown = _named(request, "namespace")
+    shown = named_fields(request, "namespace")
     if request.HasField("where"):
         shown["where"] = orjson.Fragment(request.where)
     return shown
 
 
 def _search(request: Any) -> dict[str, Any]:
-    shown = _chosen(request) | _named(request, "top_k")
+    shown = _chosen(request) | named_fields(request, "top_k")
     if "model_id" in request.DESCRIPTOR.fields_by_name:
-        shown |= _named(request, "model_id")
+        shown |= named_fields(request, "model_id")
     return shown
 
 
@@ -233,7 +235,7 @@ def _record(record: common.Record) -> dict[str, Any]:
         "created_at": record.created_at,
         "updated_at": record.updated_at,
         **dict.fromkeys(("model_id", "source", "session", "expires_at", "priority", "place")),
-        **_named(record, "model_id", "source", "session", "expires_at", "priority", "place"),
+        **named_fields(record, "model_id", "source", "session", "expires_at", "priority", "place"),
     }
 
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from http import HTTPStatus
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic
 
 import orjson
 
 from super_advanced_agents._runtime.loops import LoopThread
 from super_advanced_agents._runtime.tickets import Ticket
 from super_advanced_agents.client.address import Door
-from super_advanced_agents.client.faults import of_response, too_late, unreachable
+from super_advanced_agents.client.faults import names_error, of_response, too_late, unreachable
 from super_advanced_agents.client.rest_requests import RestRequest
 from super_advanced_agents.client.wire import Request, Response, Stream, Traffic, Wire
-from super_advanced_agents.errors import ConfigurationError, EngineUnavailableError
+from super_advanced_agents.errors import ConfigurationError, EngineUnavailableError, ResourceClosedError
 from super_advanced_agents.protocol.methods import Method
 
 if TYPE_CHECKING:
@@ -81,8 +83,11 @@ class RestWire(Wire):
         return self._loop.submit(send)
 
     def stream(self, method: Method[Request, Response]) -> Stream[Request, Response]:
-        """There are none: batches and pages follow one another."""
-        raise NotImplementedError(method.name)
+        """Events that answer one request; there are no others."""
+        assert self._loop is not None, "opened first"
+        assert self._client is not None, "opened first"
+        self._traffic.enter()
+        return _Events(self._client, self._loop, self._requests[method.name], self._door, self._traffic.leave)
 
     def close(self) -> None:
         """See `Wire.close`."""
@@ -90,28 +95,123 @@ class RestWire(Wire):
         if self._client is not None and self._loop is not None:
             self._loop.submit(self._client.aclose).wait()
 
-    async def _send(self, asked: RestRequest, response: type[Response], timeout_s: float, key: str | None) -> Response:
-        import httpx2
-
+    async def _send(self, asked: RestRequest, reply: type[Response], timeout_s: float, key: str | None) -> Response:
         assert self._client is not None, "opened first"
         url = self._door.address.url
-        headers = {} if asked.body is None else {"content-type": "application/json"}
-        if key is not None:
-            headers["idempotency-key"] = key
-        try:
+        with _translated(url, timeout_s):
             async with asyncio.timeout(timeout_s):
-                answer = await self._client.request(asked.verb, asked.path, content=asked.body, headers=headers)
-        except TimeoutError as exc:
-            raise too_late(url, timeout_s) from exc
-        except httpx2.TransportError as exc:
-            raise unreachable(url, type(exc).__name__) from exc
-        except (httpx2.HTTPError, httpx2.InvalidURL) as exc:
-            raise ConfigurationError(f"the server {url!r} cannot be asked ({type(exc).__name__})") from exc
-        if not answer.is_success:
+                answer = await self._client.send(_built(self._client, asked, key))
+        if answer.is_success:
+            with _readable(url):
+                read = asked.read(orjson.loads(answer.content) if answer.content else None)
+        elif answer.status_code == HTTPStatus.NOT_FOUND and asked.missing and not names_error(answer.content):
+            read = asked.missing
+        else:
             raise of_response(answer.status_code, answer.headers, answer.content, url)
-        try:
-            read = asked.read(orjson.loads(answer.content) if answer.content else None)
-        except (ValueError, TypeError, KeyError, AttributeError) as exc:
-            raise EngineUnavailableError(f"the server {url!r} gave an answer that cannot be read") from exc
-        assert isinstance(read, response)
+        assert isinstance(read, reply)
         return read
+
+
+class _Events(Stream[Request, Response], Generic[Request, Response]):
+    """Server-sent events, read one by one as they are asked for, so that no more than one waits here."""
+
+    def __init__(
+        self,
+        client: httpx2.AsyncClient,
+        loop: LoopThread,
+        ask: Callable[[Any], RestRequest],
+        door: Door,
+        ended: Callable[[], None],
+    ) -> None:
+        self._client = client
+        self._loop = loop
+        self._ask = ask
+        self._url = door.address.url
+        self._ended: Callable[[], None] | None = ended
+        self._asked: RestRequest | None = None
+        self._answer: httpx2.Response | None = None
+
+    def send(self, request: Request) -> None:
+        """See `Stream.send`; there is one request."""
+        self._asked = self._ask(request)
+
+    def finish(self) -> None:
+        """Nothing to say: there is one request."""
+
+    async def answers(self, *, timeout_s: float) -> AsyncGenerator[Response, None]:
+        """See `Stream.answers`."""
+        asked = self._asked
+        assert asked is not None, "sent first"
+        lines = await self._loop.submit(lambda: self._begin(asked, timeout_s))
+        while (told := await self._loop.submit(lambda: self._event(lines, timeout_s))) is not None:
+            with _readable(self._url):
+                answer: Any = asked.read(told)
+            yield answer
+
+    def cancel(self) -> None:
+        """See `Stream.cancel`."""
+        ended, self._ended = self._ended, None
+        if ended is None:
+            return
+        answer = self._answer
+        if answer is not None:
+            with suppress(ResourceClosedError):  # the loop has ended, and the connection with it
+                self._loop.submit(answer.aclose)
+        ended()
+
+    async def _begin(self, asked: RestRequest, timeout_s: float) -> AsyncIterator[str]:
+        with _translated(self._url, timeout_s):
+            async with asyncio.timeout(timeout_s):
+                answer = self._answer = await self._client.send(_built(self._client, asked, None), stream=True)
+                if not answer.is_success:
+                    raise of_response(answer.status_code, answer.headers, await answer.aread(), self._url)
+        return answer.aiter_lines()
+
+    async def _event(self, lines: AsyncIterator[str], timeout_s: float) -> tuple[str, dict[str, Any]] | None:
+        name = ""
+        with _translated(self._url, timeout_s):
+            async with asyncio.timeout(timeout_s):
+                async for line in lines:
+                    member, _, value = line.partition(": ")
+                    if member == "event":
+                        name = value
+                    elif member == "data":
+                        if name == "error":
+                            raise of_response(
+                                HTTPStatus.BAD_GATEWAY,
+                                {"content-type": "application/problem+json"},
+                                value.encode(),
+                                self._url,
+                            )
+                        with _readable(self._url):
+                            return name, orjson.loads(value)
+        return None
+
+
+def _built(client: httpx2.AsyncClient, asked: RestRequest, key: str | None) -> httpx2.Request:
+    headers = {} if asked.body is None else {"content-type": "application/json"}
+    if key is not None:
+        headers["idempotency-key"] = key
+    return client.build_request(asked.verb, asked.path, content=asked.body, headers=headers)
+
+
+@contextmanager
+def _translated(url: str, timeout_s: float) -> Iterator[None]:
+    import httpx2
+
+    try:
+        yield
+    except TimeoutError as exc:
+        raise too_late(url, timeout_s) from exc
+    except httpx2.TransportError as exc:
+        raise unreachable(url, type(exc).__name__) from exc
+    except (httpx2.HTTPError, httpx2.InvalidURL) as exc:
+        raise ConfigurationError(f"the server {url!r} cannot be asked ({type(exc).__name__})") from exc
+
+
+@contextmanager
+def _readable(url: str) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, TypeError, KeyError, AttributeError) as exc:
+        raise EngineUnavailableError(f"the server {url!r} gave an answer that cannot be read") from exc
