@@ -17,6 +17,7 @@ from super_advanced_agents.server.gate import Gate
 from super_advanced_agents.server.idempotency import Idempotency
 from super_advanced_agents.server.identity.authenticator import Authenticator
 from super_advanced_agents.server.limiting import RateLimiter
+from super_advanced_agents.server.mcp.http import MemoryDoor
 from super_advanced_agents.server.middleware.admission import AdmissionControl
 from super_advanced_agents.server.middleware.authentication import Authentication
 from super_advanced_agents.server.middleware.bodies import BodyLimit
@@ -52,6 +53,7 @@ def create_app(settings: Settings, *, connect: Connect | None = None) -> FastAPI
     """
 
     admission, limiter = Admission.of(settings), RateLimiter.of(settings)
+    door = MemoryDoor(max_body_bytes=settings.max_body_bytes)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -72,7 +74,8 @@ def create_app(settings: Settings, *, connect: Connect | None = None) -> FastAPI
             )
             loading = asyncio.create_task(_load(engines), name="load models")
             try:
-                yield
+                async with door.open():
+                    yield
             finally:
                 loading.cancel()
                 await asyncio.gather(loading, return_exceptions=True)
@@ -100,6 +103,7 @@ def create_app(settings: Settings, *, connect: Connect | None = None) -> FastAPI
     app.add_middleware(OpenAIErrors)
     for room in (health, search, agents, memories, collections, openai, orchestrators):
         app.include_router(room.router)
+    app.router.routes.extend(door.routes())
     describe(app)
     return app
 

@@ -17,7 +17,6 @@ from super_advanced_agents.generation import GenerationOptions, LLMGenerator, Us
 from super_advanced_agents.server.settings import Settings
 from super_advanced_agents.types import ChatMessage, Match
 
-_CONTEXT_CHARS = 4_000
 _MEMORIES = 5
 _BYTES_PER_TOKEN = 4
 """About right for English; only for what a server does not count."""
@@ -90,11 +89,17 @@ class Completion:
 
 
 async def grounded(
-    agent: AsyncLLMAgent, llm: LLMGenerator, chat: Sequence[ChatMessage], options: GenerationOptions
+    agent: AsyncLLMAgent,
+    llm: LLMGenerator,
+    chat: Sequence[ChatMessage],
+    options: GenerationOptions,
+    *,
+    context_chars: int,
 ) -> Completion:
     """An answer from an agent's memories to the last user message, in a chat.
 
-    The memories stand beside that message as a block of data, as for `ask`; with nothing remembered no model is asked.
+    The memories, of `context_chars` characters at most, stand beside that message as a block of data, as for `ask`;
+    with nothing remembered no model is asked.
 
     Raises:
         InvalidInputError: the last message is not the user's, or cannot be searched for.
@@ -115,7 +120,7 @@ async def grounded(
     if not sources:
         reply = "".join([piece async for piece in agent.astream_answer(question.content, sources=[])])
         return Completion(llm=llm, messages=[], options=options, model=agent.name, sources=[], reply=reply)
-    rules, asked = answer_messages(question.content, sources, context_chars=_CONTEXT_CHARS)
+    rules, asked = answer_messages(question.content, sources, context_chars=context_chars)
     # Many models' templates take one system message, and only in front.
     wishes = [message.content for message in before if message.role == "system"]
     system = ChatMessage(role="system", content="\n\n".join([*wishes, rules.content]))

@@ -13,7 +13,7 @@ from super_advanced_agents.generation import GenerationOptions
 from super_advanced_agents.server.schemas import Found
 from super_advanced_agents.types import ChatMessage
 
-DEFAULT_NEW_TOKENS = 256
+_NEW_TOKENS = 256
 _BATCH = Limits().batch_records
 _MOST_MESSAGES = 1_000
 _MOST_NEW_TOKENS = 32_768
@@ -167,6 +167,11 @@ class ChatIn(_Body):
     prompt_cache_key: str | None = None
     parallel_tool_calls: bool | None = None
 
+    @property
+    def max_new_tokens(self) -> int | None:
+        """The limit, by whichever of its names it was given."""
+        return self.max_completion_tokens or self.max_tokens
+
     def options(self) -> GenerationOptions:
         """How to write the answer.
 
@@ -179,7 +184,7 @@ class ChatIn(_Body):
                 raise InvalidInputError(f"{name} is not offered here", field=name, hint="leave it out")
         stop = [self.stop] if isinstance(self.stop, str) else self.stop or []
         return GenerationOptions(
-            max_length=self.max_completion_tokens or self.max_tokens or DEFAULT_NEW_TOKENS,
+            max_length=self.max_new_tokens or _NEW_TOKENS,
             stop=stop,
             temperature=self.temperature or 0.0,
             seed=self.seed,

@@ -43,7 +43,7 @@ PUBLIC = Rule(public=True)
 SOMEBODY = Rule()
 CLOSED = Rule(closed=True)
 
-PATHS: Mapping[str, Rule] = MappingProxyType({"/openapi.json": PUBLIC, "/mcp": SOMEBODY})
+PATHS: Mapping[str, Rule] = MappingProxyType({"/openapi.json": PUBLIC, "/mcp": SOMEBODY, "/mcp/{agent}": SOMEBODY})
 """The rules of what is not a route of ours and so cannot say `needs(...)`: mounts, and what the framework adds.
 
 An MCP client lists tools before it calls one; each tool asks for its scope itself.

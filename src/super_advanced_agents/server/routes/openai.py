@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing, contextmanager
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
 
@@ -18,7 +19,6 @@ from fastapi import APIRouter, Request, Response
 from super_advanced_agents._runtime.tickets import in_thread
 from super_advanced_agents.agents import AsyncLLMAgent
 from super_advanced_agents.errors import AgentNotFoundError, InvalidInputError, SuperAdvancedAgentsError
-from super_advanced_agents.generation import GenerationOptions
 from super_advanced_agents.generation.base import checked_messages
 from super_advanced_agents.protocol.problems import problem_of
 from super_advanced_agents.server.access import Access, needs
@@ -34,7 +34,7 @@ from super_advanced_agents.server.disconnect import while_connected
 from super_advanced_agents.server.engines import Engines
 from super_advanced_agents.server.json_requests import JSONRoute
 from super_advanced_agents.server.middleware.openai_errors import openai_error
-from super_advanced_agents.server.schemas import Found
+from super_advanced_agents.server.schemas import found_out
 from super_advanced_agents.server.schemas_openai import (
     ChatIn,
     ChatOut,
@@ -110,14 +110,18 @@ async def chat(body: ChatIn, workspace: TheWorkspace, engines: TheEngines, call:
     options = body.options()
     messages = checked_messages([message.message() for message in body.messages], _CHAT_BYTES)
     if engines.settings.generation_base_url is None:
-        options = _within_context(options)
-    plain = body.model in language_model_names(engines.settings)
-    agent = None if plain else await _agent(workspace, engines, body.model)
-    await call.charge(options.max_length)
-    if agent is None:
+        options = replace(options, max_length=min(options.max_length, _CONTEXT_TOKENS))
+    if body.model in language_model_names(engines.settings):
+        await call.charge(options.max_length)
         answer = Completion(llm=engines.generator, messages=messages, options=options, model=body.model)
     else:
-        answer = await while_connected(request.receive, grounded(agent, engines.generator, messages, options))
+        agent = await _agent(workspace, engines, body.model)
+        settings = workspace.agent_settings(agent.name)
+        if body.max_new_tokens is None:
+            options = replace(options, max_length=settings.answer_tokens)
+        await call.charge(options.max_length)
+        grounding = grounded(agent, engines.generator, messages, options, context_chars=settings.context_chars)
+        answer = await while_connected(request.receive, grounding)
     if body.stream:
         wants_usage = body.stream_options is not None and body.stream_options.include_usage
         # The first piece of text is waited for: what fails before it answers with a status, not inside a 200.
@@ -129,10 +133,11 @@ async def chat(body: ChatIn, workspace: TheWorkspace, engines: TheEngines, call:
         model=body.model,
         choices=[Choice(message=MessageOut(content=text), finish_reason=answer.finish_reason)],
         usage=_usage(answer),
-        sources=_sources(answer),
-    )
-    left_out = None if answer.sources is not None else {"sources"}
-    return Response(orjson.dumps(told.model_dump(exclude=left_out)), media_type="application/json")
+    ).model_dump(exclude={"sources"})
+    sources = _sources(answer)
+    if sources is not None:
+        told["sources"] = sources
+    return Response(orjson.dumps(told), media_type="application/json")
 
 
 @router.get("/models", **needs(Access.READ))
@@ -186,7 +191,7 @@ async def _chunks(answer: Completion, *, wants_usage: bool) -> AsyncGenerator[by
     if wants_usage:
         chunk["usage"] = None
     sources = _sources(answer)
-    told = {} if sources is None else {"sources": [each.model_dump() for each in sources]}
+    told = {} if sources is None else {"sources": sources}
     yield _event(chunk | told | _delta({"role": "assistant", "content": ""}))
     async with aclosing(answer.pieces()) as pieces:
         async for piece in pieces:
@@ -215,17 +220,8 @@ def _usage(answer: Completion) -> ChatUsage:
     return ChatUsage(prompt_tokens=read, completion_tokens=written, total_tokens=read + written)
 
 
-def _sources(answer: Completion) -> list[Found] | None:
-    return None if answer.sources is None else [Found.of(match) for match in answer.sources]
-
-
-def _within_context(options: GenerationOptions) -> GenerationOptions:
-    return GenerationOptions(
-        max_length=min(options.max_length, _CONTEXT_TOKENS),
-        stop=options.stop,
-        temperature=options.temperature,
-        seed=options.seed,
-    )
+def _sources(answer: Completion) -> list[dict[str, Any]] | None:
+    return None if answer.sources is None else [found_out(match) for match in answer.sources]
 
 
 def _embedded(vectors: Matrix, rest: Mapping[str, Any], *, as_text: bool) -> Response:

@@ -1,0 +1,81 @@
+"""The tools at `/mcp`, by the protocol's streamable HTTP, without sessions: nothing is kept between two requests."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from super_advanced_agents.config import checked_name
+from super_advanced_agents.server.calls import Call, current_call
+from super_advanced_agents.server.engines import Engines
+from super_advanced_agents.server.mcp.configuration import PATH
+from super_advanced_agents.server.mcp.tools import Seat
+from super_advanced_agents.server.workspace import Workspace
+
+if TYPE_CHECKING:
+    from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+
+    from super_advanced_agents.server.mcp.door import Context
+
+_CALL = "super_advanced_agents.call"
+
+
+class MemoryDoor:
+    """The endpoint; it answers while `open` is entered.
+
+    Who calls is written into the request itself (its scope), so that a tool never depends on which task of the
+    protocol's library it happens to run in. `Host` and `Origin` are looked at by the application's own middleware.
+
+    Args:
+        max_body_bytes: how long a request may be.
+    """
+
+    def __init__(self, *, max_body_bytes: int) -> None:
+        self._max_body_bytes = max_body_bytes
+        self._manager: StreamableHTTPSessionManager | None = None
+
+    def routes(self) -> list[Route]:
+        """`/mcp` for the default agent, `/mcp/{agent}` for any other; there is nothing to GET or to DELETE."""
+        return [Route(path, self, methods=["POST"]) for path in (PATH, f"{PATH}/{{agent}}")]
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Answer requests; at the end those under way are cancelled."""
+        from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+
+        from super_advanced_agents.server.mcp.door import memory_server
+
+        manager = StreamableHTTPSessionManager(
+            memory_server(_seat), stateless=True, max_request_body_size=self._max_body_bytes
+        )
+        async with manager.run():
+            self._manager = manager
+            try:
+                yield
+            finally:
+                self._manager = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request.
+
+        Raises:
+            InvalidInputError: the path names no agent.
+        """
+        assert self._manager is not None
+        checked_name(scope["path_params"].get("agent", "default"), "agent")
+        await self._manager.handle_request({**scope, _CALL: current_call()}, receive, send)
+
+
+def _seat(context: Context) -> Seat:
+    assert context.request is not None
+    scope = context.request.scope
+    call, engines = scope[_CALL], scope["app"].state.engines
+    assert isinstance(call, Call)
+    assert isinstance(engines, Engines)
+    workspace = Workspace(engines, call.principal.tenant)
+    name = scope["path_params"].get("agent", engines.settings.agent)
+    return Seat(agent=workspace.agent(name), call=call, answer_tokens=workspace.agent_settings(name).answer_tokens)

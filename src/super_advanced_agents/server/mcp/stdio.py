@@ -1,0 +1,22 @@
+"""The tools over standard input and output, for clients that start a program of their own."""
+
+from __future__ import annotations
+
+from mcp.server.stdio import stdio_server
+
+from super_advanced_agents.server.access import ANYBODY
+from super_advanced_agents.server.calls import Call
+from super_advanced_agents.server.mcp.door import memory_server
+from super_advanced_agents.server.mcp.tools import Mind, Seat
+
+
+async def aserve_stdio(agent: Mind) -> None:
+    """Offer an agent's memory until standard input ends; nothing but the protocol goes to standard output.
+
+    Args:
+        agent: whose memory it is. Whoever started this process may do everything with it.
+    """
+    seat = Seat(agent=agent, call=Call(principal=ANYBODY))
+    server = memory_server(lambda _: seat)
+    async with stdio_server() as (incoming, outgoing):
+        await server.run(incoming, outgoing, server.create_initialization_options())
