@@ -19,6 +19,7 @@ from super_advanced_agents.protocol.v1 import agents_pb2 as agents
 from super_advanced_agents.protocol.v1 import common_pb2 as shared
 from super_advanced_agents.protocol.v1 import vector_store_pb2 as stores
 from super_advanced_agents.types import (
+    AgentInfo,
     Answer,
     CollectionInfo,
     Dedupe,
@@ -39,6 +40,7 @@ from super_advanced_agents.types import (
 
 _FLOAT = np.dtype("<f4")
 _WEIGHTS = tuple(each.name for each in fields(Weights))
+_AGENT = tuple(each.name for each in fields(AgentInfo))
 _MAX_EXPLAINED = 16
 
 
@@ -368,6 +370,17 @@ def answer_message(answer: Answer) -> agents.Answer:
 def answer_of(message: agents.Answer) -> Answer:
     """An answer with its sources."""
     return Answer(text=message.text, sources=matches_of(message.sources))
+
+
+def agent_message(info: AgentInfo) -> agents.Agent:
+    """An agent's settings as a message."""
+    return agents.Agent(**{name: getattr(info, name) for name in _AGENT})
+
+
+def agent_of(message: agents.Agent) -> AgentInfo:
+    """An agent's settings."""
+    given = {name: getattr(message, name) for name in _AGENT}
+    return AgentInfo(**{**given, "updated_at": message.updated_at if message.HasField("updated_at") else None})
 
 
 def stats_of(message: stores.StatsResponse) -> dict[str, JSONValue]:

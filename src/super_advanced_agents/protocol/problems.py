@@ -94,6 +94,7 @@ CODES: Mapping[HTTPStatus, str] = MappingProxyType(
 )
 """The code of gRPC for a problem that is no error of the tree; `INTERNAL` where none is listed."""
 
+_DETAIL_CHARS = 500
 _TYPE = "urn:super-advanced-agents:problem:"
 
 
@@ -120,7 +121,9 @@ def problem_of(error: SuperAdvancedAgentsError) -> dict[str, JSONValue]:
     status = status_of(error)
     name = type(error).__name__
     words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name.removesuffix("Error"))
-    problem = problem_details(status, error.message, name=words.lower().replace(" ", "-"), title=words.capitalize())
+    problem = problem_details(
+        status, _cut(error.message), name=words.lower().replace(" ", "-"), title=words.capitalize()
+    )
     problem["error"] = name
     problem["retryable"] = error.retryable
     for member in ("field", "hint", "retry_after_s"):
@@ -128,6 +131,11 @@ def problem_of(error: SuperAdvancedAgentsError) -> dict[str, JSONValue]:
         if value:
             problem[member] = value
     return problem
+
+
+def _cut(message: str) -> str:
+    """Short enough for trailing metadata, which gRPC bounds to 8 KiB: a message may show a name of any length."""
+    return message if len(message) <= _DETAIL_CHARS else f"{message[:_DETAIL_CHARS]}..."
 
 
 def problem_details(

@@ -2,19 +2,55 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import chain
+from typing import Any
+
 import grpc
 
+from super_advanced_agents.protocol.methods import AGENT, MESSAGE_BYTES, VECTOR_STORE
 from super_advanced_agents.server.gate import Gate
+from super_advanced_agents.server.grpc import agents, vector_store
+from super_advanced_agents.server.grpc.interceptors import Door, Workspaces
+from super_advanced_agents.server.grpc.rpcs import Rpc
+from super_advanced_agents.server.grpc.standard import HEALTH, REFLECTION, health_rpcs, reflection_rpcs
 from super_advanced_agents.server.settings import Settings
+
+SERVICES: dict[str, tuple[Rpc, ...]] = {VECTOR_STORE: vector_store.RPCS, AGENT: agents.RPCS}
+"""By their full names."""
 
 _OPTIONS = [
     ("grpc.so_reuseport", 0),  # a port that another server listens on is an error, not a share of its calls
-    ("grpc.max_receive_message_length", 8 * 1024 * 1024),
+    ("grpc.max_receive_message_length", MESSAGE_BYTES),
+    ("grpc.max_send_message_length", -1),  # what was asked for decides, as over REST
     ("grpc.max_concurrent_streams", 100),
+    ("grpc.server_handshake_timeout_ms", 10_000),
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
 ]
 
 
+def doors(gate: Gate, settings: Settings) -> list[Door]:
+    """The way in to every method there is."""
+    names = [*SERVICES, HEALTH, REFLECTION]
+    workspaces = Workspaces(gate)
+    rpcs: Iterable[Rpc] = chain(*SERVICES.values(), health_rpcs(gate, names), reflection_rpcs(names))
+    return [Door(rpc, gate, workspaces, longest_s=settings.request_timeout_s) for rpc in rpcs]
+
+
 def build(gate: Gate, settings: Settings) -> grpc.aio.Server:
-    """Make the server, bound to no address yet."""
-    del gate, settings
-    return grpc.aio.server(options=_OPTIONS)
+    """Make the server, bound to no address yet; it belongs to the event loop that runs.
+
+    Args:
+        gate: what every call passes; its engines may still be loading.
+        settings: how long a call may take.
+    """
+    server = grpc.aio.server(options=_OPTIONS)
+    handlers: dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]] = {}
+    for door in doors(gate, settings):
+        service, _, method = door.path.strip("/").rpartition("/")
+        handlers.setdefault(service, {})[method] = door.handler()
+    for service, methods in handlers.items():
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, methods),))
+    return server

@@ -10,15 +10,14 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from super_advanced_agents.agents import AsyncLLMAgent
-from super_advanced_agents.errors import AgentNotFoundError, PermissionDeniedError
-from super_advanced_agents.retrieval import Reranker
+from super_advanced_agents.errors import AgentNotFoundError
 from super_advanced_agents.server.access import Access, needs
-from super_advanced_agents.server.calls import Call
 from super_advanced_agents.server.declared import AgentSettings
 from super_advanced_agents.server.dependencies import TheAgent, TheCall, TheWorkspace
 from super_advanced_agents.server.disconnect import while_connected
 from super_advanced_agents.server.json_requests import JSONRoute, json_response
 from super_advanced_agents.server.renaming import fields_of
+from super_advanced_agents.server.reranking import chosen_reranker
 from super_advanced_agents.server.schemas import (
     AgentOut,
     Agents,
@@ -30,7 +29,6 @@ from super_advanced_agents.server.schemas import (
     results_out,
 )
 from super_advanced_agents.server.sse import MEDIA_TYPE, EventStream, event
-from super_advanced_agents.server.workspace import Workspace
 
 router = APIRouter(prefix="/v1/agents", tags=["agents"], route_class=JSONRoute)
 
@@ -45,8 +43,6 @@ _EVENTS: dict[int | str, dict[str, Any]] = {
         }
     }
 }
-_RERANK_TOKENS = 80
-"""What a language model writes, about, to put twenty matches into order."""
 
 
 @router.get("", **needs(Access.READ))
@@ -80,7 +76,7 @@ async def search_memories(
     body: SearchRequest, agent: TheAgent, workspace: TheWorkspace, call: TheCall, request: Request
 ) -> Response:
     """Find the memories that are most like the query, best first."""
-    rerank = await _chosen(body.rerank, agent.name, workspace, call)
+    rerank = await chosen_reranker(body.rerank, agent.name, workspace, call)
     with fields_of():
         found = agent.asearch_text(body.query, **body.options(), explain=body.explain, rerank=rerank)
         return json_response(results_out(await while_connected(request.receive, found)))
@@ -94,21 +90,12 @@ async def ask(agent: str, body: AskRequest, workspace: TheWorkspace, call: TheCa
     """
     answering = workspace.agent(agent, answer_tokens=body.answer_tokens)
     await call.charge(body.answer_tokens or workspace.agent_settings(agent).answer_tokens)
-    options = {**body.options(), "rerank": await _chosen(body.rerank, agent, workspace, call)}
+    options = {**body.options(), "rerank": await chosen_reranker(body.rerank, agent, workspace, call)}
     if body.stream or MEDIA_TYPE in request.headers.get("accept", ""):
         # The first piece of text is waited for: what fails before it answers with a status, not inside a 200.
         events = _answer_events(answering, body.question, options)
         return await EventStream.start(events, request.receive, ahead=2)
     return json_response(await while_connected(request.receive, _answer(answering, body.question, options)))
-
-
-async def _chosen(asked: bool | None, agent: str, workspace: Workspace, call: Call) -> bool | Reranker | None:
-    """What re-ranks; charged for, and allowed to those alone who may have the language model write."""
-    if asked and not call.principal.allows(Access.GENERATE):
-        raise PermissionDeniedError(f"'rerank' needs the scope {Access.GENERATE.value!r}")
-    if asked or (asked is None and workspace.agent_settings(agent).rerank):
-        await call.charge(_RERANK_TOKENS)
-    return workspace.reranker if asked else asked
 
 
 async def _answer(agent: AsyncLLMAgent, question: str, options: dict[str, Any]) -> dict[str, Any]:

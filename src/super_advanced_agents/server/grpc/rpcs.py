@@ -1,0 +1,77 @@
+"""What a service is made of: methods of the protocol, each with what answers it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, TypeAlias, TypeVar
+
+from google.protobuf.message import Message
+
+from super_advanced_agents.protocol.methods import Method
+from super_advanced_agents.server.workspace import Workspace
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+Unary: TypeAlias = "Callable[[Any, Workspace], Coroutine[Any, Any, Message]]"
+"""Answers one request with one reply; `calls.current_call()` says for whom."""
+
+Streaming: TypeAlias = "Callable[[Any, Workspace], AsyncGenerator[Message, None]]"
+"""Answers one request, or an asynchronous iterator of them, with many replies."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rpc:
+    """One method and what answers it, a `Streaming` where the method gives many replies and a `Unary` otherwise.
+
+    What the answer raises is told as the error's status; cancelling the call cancels it. A workspace is the caller's
+    tenant's; there is none for methods that anybody may call.
+    """
+
+    method: Method[Any, Any]
+    answer: Unary | Streaming
+
+
+class _RefusalError(Exception):
+    """Ends a call with a problem that is no error of the tree."""
+
+    def __init__(self, status: HTTPStatus, detail: str, *, retry_after_s: int | None = None) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.retry_after_s = retry_after_s
+
+
+async def in_order(
+    requests: AsyncIterator[T], work: Callable[[T], Awaitable[U]], *, ahead: int
+) -> AsyncGenerator[U, None]:
+    """The results of `work` for each request, in order, while up to `ahead` of them are worked on at once.
+
+    Each result is given as soon as it is there, so a caller may wait for it before the next request. Left early, or
+    when one fails, all work under way is cancelled and has ended.
+    """
+    begun: asyncio.Queue[asyncio.Future[U] | None] = asyncio.Queue(maxsize=ahead)
+    unfinished: set[asyncio.Future[Any]] = set()
+
+    async def read() -> None:
+        try:
+            async for request in requests:
+                task = asyncio.ensure_future(work(request))
+                unfinished.add(task)
+                task.add_done_callback(unfinished.discard)
+                await begun.put(task)
+        finally:
+            await begun.put(None)
+
+    reader = asyncio.ensure_future(read())
+    try:
+        while (task := await begun.get()) is not None:
+            yield await task
+        await reader
+    finally:
+        for each in (reader, *unfinished):
+            each.cancel()
+        await asyncio.gather(reader, *unfinished, return_exceptions=True)

@@ -1,0 +1,100 @@
+"""A gate, and the server that stands on it, in the event loop of the test."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+
+import grpc
+import orjson
+import pytest
+
+from super_advanced_agents.protocol.methods import ERROR_METADATA
+from super_advanced_agents.server.admission import Admission
+from super_advanced_agents.server.engines import Engines
+from super_advanced_agents.server.gate import Gate
+from super_advanced_agents.server.grpc.building import build
+from super_advanced_agents.server.idempotency import Idempotency
+from super_advanced_agents.server.identity.authenticator import Authenticator
+from super_advanced_agents.server.limiting import RateLimiter
+from super_advanced_agents.server.settings import Settings
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _poller():
+    """The thread that all of `grpc.aio` in a process shares, begun before tests count theirs."""
+    grpc.aio.init_grpc_aio()
+    yield
+    grpc.aio.shutdown_grpc_aio()
+
+
+@asynccontextmanager
+async def opened_gate(folder, **given):
+    """A gate of its own; without keys unless `auth` says so."""
+    settings = Settings.load(data_dir=folder, **{"auth": False, **given})
+    async with (
+        Engines(settings) as engines,
+        Authenticator(settings) as authenticator,
+        Idempotency(folder / "server" / "requests.db") as idempotency,
+    ):
+        await engines.aopen()
+        await authenticator.aopen()
+        yield Gate(
+            engines=engines,
+            authenticator=authenticator,
+            admission=Admission.of(settings),
+            limiter=RateLimiter.of(settings),
+            idempotency=idempotency,
+        )
+
+
+class Caller:
+    """Calls methods of a server, over a socket."""
+
+    def __init__(self, channel):
+        self.channel = channel
+
+    def call(self, method, *requests, frames=None, metadata=(), timeout=30):
+        """Begin a call; what it gives is grpc's."""
+        kind = f"{'stream' if method.takes_stream else 'unary'}_{'stream' if method.gives_stream else 'unary'}"
+        multi = getattr(self.channel, kind)(method.path, response_deserializer=method.reply.FromString)
+        sent = list(frames) if frames is not None else [request.SerializeToString() for request in requests]
+        return multi(iter(sent) if method.takes_stream else sent[0], metadata=metadata, timeout=timeout)
+
+    async def ask(self, method, *requests, **options):
+        """The reply, or the list of them."""
+        call = self.call(method, *requests, **options)
+        return [each async for each in call] if method.gives_stream else await call
+
+    async def refusal(self, method, *requests, **options):
+        """The status and the problem of a call that must fail."""
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await self.ask(method, *requests, **options)
+        trailing = dict(caught.value.trailing_metadata())
+        return caught.value.code(), orjson.loads(trailing.get(ERROR_METADATA, b"{}")), trailing
+
+
+@asynccontextmanager
+async def listening(gate):
+    """A caller of a server on a port of its own."""
+    server = build(gate, gate.engines.settings)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            yield Caller(channel)
+    finally:
+        await server.stop(0)
+
+
+@pytest.fixture
+async def gate(tmp_path):
+    """Without keys; models are loaded when they are first used."""
+    async with opened_gate(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+async def caller(gate):
+    """A caller of a server that lets anybody in."""
+    async with listening(gate) as made:
+        yield made

@@ -1,0 +1,177 @@
+"""Collections over gRPC: every operation over a socket, and many batches over one call."""
+
+from __future__ import annotations
+
+import grpc
+import numpy as np
+import pytest
+
+from super_advanced_agents.protocol import methods
+from super_advanced_agents.protocol.conversions import collection_of, matches_of, packed, records_of, stats_of
+from super_advanced_agents.protocol.v1 import vector_store_pb2 as messages
+
+ROWS = np.random.default_rng(7).normal(size=(40, 8)).astype(np.float32)
+
+
+@pytest.fixture
+async def notes(caller):
+    """A caller whose tenant has the collection `notes`."""
+    await caller.ask(methods.CREATE_COLLECTION, messages.CreateCollectionRequest(name="notes", dim=8))
+    return caller
+
+
+def _add(start, stop, **given):
+    return messages.AddRequest(
+        collection="notes",
+        dim=8,
+        vectors=packed(ROWS[start:stop]),
+        uids=[f"u{i:02}" for i in range(start, stop)],
+        metadatas=[b'{"n":%d}' % i for i in range(start, stop)],
+        **given,
+    )
+
+
+async def test_every_operation_is_carried_out(notes):
+    """Added, found, changed, counted, read and deleted."""
+    assert list((await notes.ask(methods.ADD, _add(0, 40))).uids) == [f"u{i:02}" for i in range(40)]
+    query = messages.SearchRequest(collection="notes", dim=8, query_vectors=packed(ROWS[3:5]), top_k=2)
+    found = await notes.ask(methods.SEARCH, query)
+    assert [matches_of(each.matches)[0].uid for each in found.results] == ["u03", "u04"]
+    assert [len(each.matches) for each in found.results] == [2, 2]
+    [match] = matches_of(
+        (
+            await notes.ask(
+                methods.SEARCH_HYBRID,
+                messages.SearchHybridRequest(
+                    collection="notes", query_vector=packed(ROWS[3]), query_text="x", top_k=1, explain=True
+                ),
+            )
+        ).matches
+    )
+    assert (match.uid, match.metadata) == ("u03", {"n": 3})
+    assert match.explanation.total == pytest.approx(match.score)
+    changed = messages.UpdateRequest(collection="notes", uid="u03", changes=b'{"text":"a zebra"}', source="zoo")
+    assert (await notes.ask(methods.UPDATE, changed)).updated
+    [by_words] = (
+        await notes.ask(
+            methods.SEARCH_KEYWORDS, messages.SearchKeywordsRequest(collection="notes", query_text="zebras")
+        )
+    ).matches
+    assert by_words.uid == "u03"
+    [record] = records_of((await notes.ask(methods.GET, messages.GetRequest(collection="notes", uids=["u03"]))).records)
+    assert (record.metadata, record.source) == ({"n": 3, "text": "a zebra"}, "zoo")
+    np.testing.assert_array_equal(record.vector, ROWS[3])
+    assert (await notes.ask(methods.PUT, messages.PutRequest(collection="notes"))).stored == 0
+    few = messages.CountRequest(collection="notes", where=b'{"n":{"$lt":5}}')
+    assert (await notes.ask(methods.COUNT, few)).count == 5
+    gone = messages.DeleteRequest(collection="notes", where=few.where)
+    assert (await notes.ask(methods.DELETE, gone)).deleted == 5
+    page = await notes.ask(methods.SCAN, messages.ScanRequest(collection="notes", limit=2))
+    assert [record.uid for record in page.records] == ["u05", "u06"]
+    assert stats_of(await notes.ask(methods.STATS, messages.StatsRequest(collection="notes")))["records"] == 35
+
+
+async def test_collections_are_made_listed_and_deleted(caller):
+    """With the library's defaults for what is absent, and the errors of the table."""
+    wanted = messages.CreateCollectionRequest(name="a", dim=3, metric="dot")
+    made = collection_of(await caller.ask(methods.CREATE_COLLECTION, wanted))
+    assert (made.name, made.dim, made.metric, made.index, made.storage) == ("a", 3, "dot", "auto", "fp32")
+    code, problem, _ = await caller.refusal(methods.CREATE_COLLECTION, wanted)
+    assert (code, problem["error"]) == (grpc.StatusCode.ALREADY_EXISTS, "CollectionExistsError")
+    [listed] = (await caller.ask(methods.LIST_COLLECTIONS, messages.ListCollectionsRequest())).collections
+    assert collection_of(listed) == made
+    assert collection_of(await caller.ask(methods.GET_COLLECTION, messages.GetCollectionRequest(name="a"))) == made
+    await caller.ask(methods.DELETE_COLLECTION, messages.DeleteCollectionRequest(name="a"))
+    for method in (methods.DELETE_COLLECTION, methods.GET_COLLECTION):
+        code, problem, _ = await caller.refusal(method, method.request(name="a"))
+        assert (code, problem["error"]) == (grpc.StatusCode.NOT_FOUND, "CollectionNotFoundError")
+
+
+async def test_many_batches_and_pages_go_over_one_call(notes):
+    """Each is answered in turn."""
+    added = await notes.ask(methods.ADD_STREAM, _add(0, 10), _add(10, 30), _add(30, 40))
+    assert [len(each.uids) for each in added] == [10, 20, 10]
+    queries = [messages.SearchRequest(collection="notes", dim=8, query_vectors=packed(row), top_k=1) for row in ROWS]
+    found = await notes.ask(methods.SEARCH_STREAM, *queries)
+    assert [each.results[0].matches[0].uid for each in found] == [f"u{i:02}" for i in range(40)]
+    pages = await notes.ask(methods.SCAN_STREAM, messages.ScanRequest(collection="notes", limit=15, after="u00"))
+    assert [record.uid for page in pages for record in page.records] == [f"u{i:02}" for i in range(1, 40)]
+    assert len(pages) == 3
+
+
+async def test_a_stream_is_answered_as_it_comes(notes):
+    """Whoever waits for each answer before the next request is not kept waiting."""
+    await notes.ask(methods.ADD, _add(0, 40))
+    stream = notes.channel.stream_stream(
+        methods.SEARCH_STREAM.path, response_deserializer=messages.SearchResponse.FromString
+    )(timeout=30)
+    for row in ROWS[:3]:
+        request = messages.SearchRequest(collection="notes", dim=8, query_vectors=packed(row), top_k=1)
+        await stream.write(request.SerializeToString())
+        assert len((await stream.read()).results) == 1
+    await stream.done_writing()
+    assert await stream.read() is grpc.aio.EOF
+
+
+async def test_a_bad_batch_ends_its_stream_and_leaves_the_others_stored(notes):
+    """What was answered before stays; the bad one is not stored, nor what follows it."""
+    bad = messages.AddRequest(collection="notes", dim=8, vectors=b"123")
+    call = notes.call(methods.ADD_STREAM, _add(0, 10), bad, _add(10, 20))
+    assert len((await call.read()).uids) == 10
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call.read()
+    assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert (await notes.ask(methods.COUNT, messages.CountRequest(collection="notes"))).count == 10
+    code, _, _ = await notes.refusal(methods.SEARCH_STREAM, messages.SearchRequest(collection="notes"), bad)
+    assert code == grpc.StatusCode.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize(
+    ("method", "given", "field"),
+    [
+        (methods.ADD, {"dim": 8, "vectors": b"123"}, "vectors"),
+        (methods.ADD, {"dim": 0, "vectors": b"1234"}, "dim"),
+        (methods.ADD, {"dim": 7, "vectors": packed(ROWS[0, :7])}, "vectors"),
+        (methods.ADD, {"dim": 8, "vectors": packed(ROWS[:1]), "metadatas": [b"[]"]}, "metadatas[0]"),
+        (methods.ADD, {"dim": 8, "vectors": packed(ROWS[:1]), "metadatas": [b"{" * 9_000]}, "metadatas[0]"),
+        (methods.ADD, {"dim": 8, "vectors": packed(ROWS[:1]), "uids": ["a", "b"]}, "uids"),
+        (methods.ADD, {"dim": 8, "vectors": packed(ROWS[:1]), "dedupe": 9}, "dedupe"),
+        (methods.ADD, {"dim": 8, "vectors": packed(ROWS[:1]), "namespace": "../x"}, "namespace"),
+        (methods.SEARCH, {"dim": 8, "query_vectors": packed(ROWS[:1]), "top_k": 0}, "top_k"),
+        (methods.SEARCH, {"dim": 8, "query_vectors": packed(ROWS[:1]), "top_k": 10**9}, "top_k"),
+        (methods.SEARCH, {"dim": 8, "query_vectors": packed(ROWS[:1]), "where": b""}, "where"),
+        (methods.SEARCH, {"dim": 8, "query_vectors": packed(ROWS[:1]), "where": b'{"a":{"$where":1}}'}, "a"),
+        (methods.UPDATE, {"uid": "a", "clear": ["uid"]}, "clear"),
+        (methods.UPDATE, {"uid": "a", "source": "s", "clear": ["source"]}, "source"),
+        (methods.UPDATE, {"uid": "a", "changes": b"\xff"}, "changes"),
+        (methods.DELETE, {}, "uids"),
+        (methods.DELETE, {"uids": ["a"]}, "by_uids"),
+        (methods.SCAN, {"limit": -1}, "limit"),
+        (methods.PUT, {"records": [{"uid": "a", "vector": b"12345"}]}, "records[0].vector"),
+    ],
+)
+async def test_what_is_malformed_is_named(notes, method, given, field):
+    """By the field that is wrong; nothing is stored."""
+    code, problem, _ = await notes.refusal(method, method.request(collection="notes", **given))
+    assert (code, problem.get("field", "")) == (grpc.StatusCode.INVALID_ARGUMENT, field), problem
+    assert (await notes.ask(methods.COUNT, messages.CountRequest(collection="notes"))).count == 0
+
+
+async def test_what_is_no_message_is_refused_as_that(notes):
+    """Broken frames and texts that are not UTF-8 are the caller's mistake, not the server's failure."""
+    for frame in (b"\xff\xff\xff", b"\x0a\x02\xff\xfe"):
+        code, problem, _ = await notes.refusal(methods.ADD, frames=[frame])
+        assert (code, problem["field"]) == (grpc.StatusCode.INVALID_ARGUMENT, "message")
+
+
+async def test_a_message_beyond_the_limit_is_refused(notes):
+    """Before it is read."""
+    code, _, _ = await notes.refusal(methods.ADD, messages.AddRequest(vectors=bytes(methods.MESSAGE_BYTES)))
+    assert code == grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+async def test_a_long_name_is_told_shortly(notes):
+    """Trailing metadata has a limit of its own; a name as long as a message may not break it."""
+    code, problem, _ = await notes.refusal(methods.COUNT, messages.CountRequest(collection="\u00e4" * 1_000_000))
+    assert code == grpc.StatusCode.INVALID_ARGUMENT
+    assert len(problem["detail"]) < 600
