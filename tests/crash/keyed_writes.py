@@ -1,0 +1,45 @@
+"""A child process that serves, and that can be told to stop for good between a write's commit and its reply.
+
+    python -m tests.crash.keyed_writes FOLDER free|stuck
+
+Prints its URL; with `stuck`, `committed` each time a write with a key was carried out, whose reply then never comes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from super_advanced_agents.server.idempotency import Idempotency
+from super_advanced_agents.server.request_table import Answer
+from super_advanced_agents.server.run import Listening, serve
+from super_advanced_agents.server.settings import Settings
+
+NOWHERE = "http://127.0.0.1:9/v1"
+
+
+async def _stuck(requests: Idempotency, answer: Answer) -> None:
+    del requests, answer
+    print("committed", flush=True)
+    await asyncio.Event().wait()
+
+
+def _told(at: Listening) -> None:
+    print(at.rest, flush=True)
+
+
+if __name__ == "__main__":
+    if sys.argv[2] == "stuck":
+        Idempotency._keep = _stuck  # type: ignore[method-assign]
+    serve(
+        Settings.load(
+            data_dir=sys.argv[1],
+            port=0,
+            grpc_port=0,
+            auth=False,
+            embedding_base_url=NOWHERE,
+            embedding_dim=4,
+            generation_base_url=NOWHERE,
+        ),
+        on_listening=_told,
+    )
