@@ -66,7 +66,11 @@ _GRPC: tuple[tuple[re.Pattern[str], Rule], ...] = tuple(
             Rule(Access.WRITE),
         ),
         (r"/super_advanced_agents\.v1\.AgentService/Ask[A-Za-z]*", Rule(Access.GENERATE)),
-        (r"/super_advanced_agents\.v1\.OrchestratorService/[A-Za-z]+", Rule(Access.GENERATE)),
+        (r"/super_advanced_agents\.v1\.OrchestratorService/(Supervise|List|Get)[A-Za-z]*", Rule(Access.READ)),
+        (
+            r"/super_advanced_agents\.v1\.OrchestratorService/(Route|Chain|Fallback|Parallel|Collaborate)[A-Za-z]*",
+            Rule(Access.GENERATE),
+        ),
     )
 )
 

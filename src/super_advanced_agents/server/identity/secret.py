@@ -27,7 +27,7 @@ def private_folder(path: Path) -> Path:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
         for folder in made:
             fsync_folder(folder.parent)  # a new folder survives a power loss only then
-        keep_private(path, 0o700)
+        _keep_private(path, 0o700)
     except OSError as exc:
         raise StoreError(
             f"cannot use the folder {str(path)!r}: {exc.strerror}", hint="check its permissions, or use another"
@@ -38,15 +38,17 @@ def private_folder(path: Path) -> Path:
 def private_file(path: Path) -> Path:
     """Make an empty file that only this user may read, unless it is there; then see to its rights."""
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    keep_private(path, 0o600)
+    if _keep_private(path, 0o600):
+        _log.warning("server.rights_taken", extra={"path": str(path)})
     return path
 
 
-def keep_private(path: Path, mode: int) -> None:
-    """Take the rights of others away."""
-    if stat.S_IMODE(path.stat().st_mode) & _OTHERS:
+def _keep_private(path: Path, mode: int) -> bool:
+    """Take the rights of others away; whether they had any."""
+    theirs = bool(stat.S_IMODE(path.stat().st_mode) & _OTHERS)
+    if theirs:
         path.chmod(mode)
-        _log.warning("server.rights_taken", extra={"path": str(path), "mode": oct(mode)})
+    return theirs
 
 
 def fsync_folder(folder: Path) -> None:
@@ -75,7 +77,7 @@ def server_secret(folder: Path) -> bytes:
     try:
         if not file.exists():
             _make(file)
-        keep_private(file, 0o600)
+        private_file(file)
         secret = file.read_bytes()
     except OSError as exc:
         raise StoreError(
