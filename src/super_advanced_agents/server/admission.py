@@ -149,12 +149,16 @@ class Admission:
     Deciding comes before a credential is looked at and before a body is read, so that a refusal costs next to nothing.
 
     Args:
-        places: how many calls of each kind may be at work; as many again may wait a moment.
+        places: how many calls of each kind may be at work. An eighth as many may wait a moment: more would do so in
+            vain, and one that has waited is dearer to refuse than one that has not.
         wait_s: how long that moment is, in seconds.
     """
 
     def __init__(self, *, places: dict[Kind, int], wait_s: float = WAIT_S) -> None:
-        self._lines = {kind: Line(kind, places=count, waiting=count, wait_s=wait_s) for kind, count in places.items()}
+        self._lines = {
+            kind: Line(kind, places=count, waiting=max(1, count // 8), wait_s=wait_s) for kind, count in places.items()
+        }
+        self._all = tuple(self._lines.values())
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
@@ -170,6 +174,11 @@ class Admission:
     def line(self, kind: Kind) -> Line:
         """The places of one kind."""
         return self._lines[kind]
+
+    @property
+    def crowded(self) -> bool:
+        """Whether a call of any kind would be refused at once."""
+        return any(line.full for line in self._all)
 
     def enter(self, kind: Kind | None) -> Place:
         """A place for a call, as an asynchronous context; None needs none.

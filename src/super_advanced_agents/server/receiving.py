@@ -6,6 +6,7 @@ uvicorn has no such limits, so its protocol is extended; nothing else of it is c
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import dataclass
 from enum import Enum
 from http import HTTPStatus
@@ -66,6 +67,29 @@ class _Stage(Enum):
     WHOLE = "all that was begun has arrived"
 
 
+_PARTS = frozenset({_Stage.HEADERS, _Stage.BODY})
+_NOT_PLAIN = re.compile(
+    rb"(?<!\r)\n|\r(?!\n)|\n(?:[ \t]|transfer-encoding|expect|upgrade|connection(?!: keep-alive(?:\r|$)))"
+)
+_LENGTH = re.compile(rb"\ncontent-length:[ \t]*(\d{1,15})[ \t]*(?:\r|$)")
+
+
+def _kind_of_whole(data: bytes) -> Kind | None:
+    """The kind of a request that these bytes are, no more and no less, if it is a plain one."""
+    end = data.find(b"\r\n\r\n")
+    line, _, fields = data[:end].partition(b"\r\n") if end >= 0 else (b"", b"", b"")
+    words = line.split(b" ")
+    if len(words) != 3 or words[2] != b"HTTP/1.1" or words[0] == b"HEAD":
+        return None
+    fields = b"\r\n" + fields.lower()
+    lengths = _LENGTH.findall(fields)
+    if fields.count(b"\ncontent-length") != len(lengths) or len(lengths) > 1 or _NOT_PLAIN.search(fields):
+        return None
+    if end + 4 + (int(lengths[0]) if lengths else 0) != len(data):
+        return None
+    return kind_of(words[0].decode("latin-1"), words[1].partition(b"?")[0].decode("latin-1"))
+
+
 class _Receiving(HttpToolsProtocol):
     """One connection. A timer runs only while a request has arrived in part, so most requests never start one."""
 
@@ -83,6 +107,7 @@ class _Receiving(HttpToolsProtocol):
         self._deadline: asyncio.TimerHandle | None = None
         self._refusing = False
         self._closes = False
+        self._lately = False
         self._unread = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -102,6 +127,8 @@ class _Receiving(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Read on; what is still missing then must come in time, however it drips."""
+        if self.rules.admission.crowded and self._refused_unparsed(data):
+            return
         super().data_received(data)
         if self._deadline is None and not self.transport.is_closing():
             if self._stage is _Stage.HEADERS:
@@ -143,14 +170,48 @@ class _Receiving(HttpToolsProtocol):
         self._refusing = False
         if self._closes:
             self.transport.close()
-        elif not self.transport.is_closing():
-            self._unset_keepalive_if_required()
+        else:
+            self._keep_alive()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Nothing has come for long, or nothing that was parsed."""
+        self.timeout_keep_alive_task = None
+        if self._lately:
+            self._keep_alive()
+        else:
+            super().timeout_keep_alive_handler()
+
+    def _keep_alive(self) -> None:
+        self._lately = False
+        if self.timeout_keep_alive_task is None and not self.transport.is_closing():
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
             )
 
+    @property
+    def _answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _refused_unparsed(self, data: bytes) -> bool:
+        """Refuse a request that has come in one piece, as nearly all do: parsing it would cost more than all the rest.
+
+        Whatever is not plain is left to the parser.
+        """
+        if self._stage in _PARTS or self._answering or _HANG_UP in self.server_state.default_headers:
+            return False
+        kind = _kind_of_whole(data)
+        if kind is None or not self.rules.admission.line(kind).full:
+            return False
+        self.transport.write(_REFUSALS[kind])
+        self.server_state.total_requests += 1
+        self._lately = True
+        if self._deadline is not None:
+            self._disarm()
+            self._keep_alive()
+        return True
+
     def _kind_without_place(self) -> Kind | None:
-        if self.cycle is not None and not self.cycle.response_complete:
+        if self._answering:
             return None  # answers go out in the order of their requests
         method = self.parser.get_method()
         if method == b"HEAD":  # its refusal has no body
@@ -180,18 +241,17 @@ class _Receiving(HttpToolsProtocol):
         self._deadline = None
         if self.transport.is_closing():
             return
-        answering = self.cycle is not None and not self.cycle.response_complete
-        if self._stage is _Stage.HEADERS and answering:
+        if self._stage is _Stage.HEADERS and self._answering:
             self._arm(self.rules.header_s)  # an earlier request is being answered; this one can wait for that
         elif self._stage is _Stage.BODY and self.pipeline:
             self._arm(self.rules.body_s)  # reading was paused by us
         else:
-            self._close_late(answering)
+            self._close_late()
 
-    def _close_late(self, answering: bool) -> None:
+    def _close_late(self) -> None:
         if self._stage is _Stage.HEADERS:
             self.transport.write(_late("headers", self.rules.header_s))
-        elif self._stage is _Stage.BODY and answering and not self.cycle.response_started:
+        elif self._stage is _Stage.BODY and self._answering and not self.cycle.response_started:
             self.cycle.disconnected = True  # whoever waits for the body learns that none will come
             self.cycle.message_event.set()
             self.transport.write(_late("body", self.rules.body_s))

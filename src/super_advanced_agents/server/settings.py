@@ -60,7 +60,7 @@ class Settings(BaseSettings):
         header_timeout_s: how long the headers of a request may take to arrive.
         body_timeout_s: how long its body may take after that.
         request_timeout_s: how long the work on a request may take; a `Request-Timeout` header may ask for less.
-        searches_in_flight: searches and reads at work at once; as many again wait a moment, the rest is refused.
+        searches_in_flight: searches and reads at work at once; a few more wait a moment, the rest is refused.
         writes_in_flight: the same for writes.
         generations_in_flight: the same for what a language model answers.
         rate_limit_per_key: units a minute of one credential; a call is one, and each text to store and each token to

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from super_advanced_agents.errors import OverloadedError
-from super_advanced_agents.server.admission import Admission, Kind, kind_of, kind_of_rpc
+from super_advanced_agents.server.admission import Admission, Kind, Line, kind_of, kind_of_rpc
 
 LONG_S = 60.0
 
@@ -113,8 +113,7 @@ async def test_who_waits_in_vain_is_refused():
 
 async def test_a_caller_that_is_cancelled_while_it_waits_takes_no_place():
     """Before a place was its own, and in the moment in which it became so."""
-    admission = Admission(places={Kind.SEARCH: 3}, wait_s=LONG_S)
-    line = admission.line(Kind.SEARCH)
+    line = Line(Kind.SEARCH, places=3, waiting=3, wait_s=LONG_S)
     for _ in range(3):
         assert await line.enter()
     waiting = [asyncio.create_task(line.enter()) for _ in range(3)]
