@@ -8,15 +8,19 @@ from typing import Any
 
 import grpc
 
-from super_advanced_agents.protocol.methods import AGENT, MESSAGE_BYTES, VECTOR_STORE
+from super_advanced_agents.protocol.methods import AGENT, MESSAGE_BYTES, ORCHESTRATOR, VECTOR_STORE
 from super_advanced_agents.server.gate import Gate
-from super_advanced_agents.server.grpc import agents, vector_store
+from super_advanced_agents.server.grpc import agents, orchestrators, vector_store
 from super_advanced_agents.server.grpc.interceptors import Door, Workspaces
 from super_advanced_agents.server.grpc.rpcs import Rpc
 from super_advanced_agents.server.grpc.standard import HEALTH, REFLECTION, health_rpcs, reflection_rpcs
 from super_advanced_agents.server.settings import Settings
 
-SERVICES: dict[str, tuple[Rpc, ...]] = {VECTOR_STORE: vector_store.RPCS, AGENT: agents.RPCS}
+SERVICES: dict[str, tuple[Rpc, ...]] = {
+    VECTOR_STORE: vector_store.RPCS,
+    AGENT: agents.RPCS,
+    ORCHESTRATOR: orchestrators.RPCS,
+}
 """By their full names."""
 
 _OPTIONS = [
