@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from super_advanced_agents._runtime.tickets import in_thread
-from super_advanced_agents._runtime.twins import blocking
 from super_advanced_agents.config import DEFAULT_TENANT
 from super_advanced_agents.errors import ConfigurationError
 from super_advanced_agents.server.access import Access
@@ -33,9 +32,6 @@ async def acheck_exposure(settings: Settings) -> None:
         )
 
 
-check_exposure = blocking(acheck_exposure)
-
-
 async def aensure_admin_key(settings: Settings, authenticator: Authenticator) -> str | None:
     """Make the first key of a server on loopback, so that a newcomer needs no other command; honoured at once.
 
@@ -51,9 +47,6 @@ async def aensure_admin_key(settings: Settings, authenticator: Authenticator) ->
         tenant=DEFAULT_TENANT, scopes=[Access.ADMIN.value], label="made at the first start"
     )
     return None if made is None else made.key
-
-
-ensure_admin_key = blocking(aensure_admin_key)
 
 
 def _has_keys(settings: Settings) -> bool:
