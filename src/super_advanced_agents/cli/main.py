@@ -9,6 +9,7 @@ import typer
 from super_advanced_agents.cli.commands.checkup import doctor
 from super_advanced_agents.cli.commands.finding import ask, search
 from super_advanced_agents.cli.commands.keys import keys
+from super_advanced_agents.cli.commands.mcp import mcp
 from super_advanced_agents.cli.commands.memories import add, forget, list_
 from super_advanced_agents.cli.commands.models import pull
 from super_advanced_agents.cli.commands.reembedding import reembed
@@ -56,6 +57,7 @@ for _name, _command in (
     ("restore", restore),
     ("reembed", reembed),
     ("serve", serve),
+    ("mcp", mcp),
     ("doctor", doctor),
 ):
     app.command(_name)(_command)

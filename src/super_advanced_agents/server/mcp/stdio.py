@@ -18,5 +18,8 @@ async def aserve_stdio(agent: Mind) -> None:
     """
     seat = Seat(agent=agent, call=Call(principal=ANYBODY))
     server = memory_server(lambda _: seat)
-    async with stdio_server() as (incoming, outgoing):
-        await server.run(incoming, outgoing, server.create_initialization_options())
+    try:
+        async with stdio_server() as (incoming, outgoing):
+            await server.run(incoming, outgoing, server.create_initialization_options())
+    except* BrokenPipeError:
+        pass  # the client left without a word

@@ -1,0 +1,96 @@
+"""`saa mcp`: an agent's memory as tools for MCP clients that start programs of their own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from super_advanced_agents.cli.options import AGENT, DATA_DIR, AgentName, DataDir, ModelsDir
+from super_advanced_agents.cli.output import reported, say
+
+if TYPE_CHECKING:
+    from super_advanced_agents.server.engines import Engines
+
+
+@reported
+def mcp(
+    *,
+    url: Annotated[
+        str | None, typer.Option("--url", envvar="SAA_URL", help="A running server's address; else the data folder.")
+    ] = None,
+    api_key: Annotated[
+        str | None, typer.Option("--api-key", envvar="SAA_API_KEY", help="Its key; better in SAA_API_KEY.")
+    ] = None,
+    configuration: Annotated[
+        bool, typer.Option("--configuration", help="Print what to paste into an MCP client, and leave.")
+    ] = False,
+    data_dir: DataDir = DATA_DIR,
+    models_dir: ModelsDir = None,
+    agent: AgentName = AGENT,
+) -> None:
+    """Offer an agent's memory to an MCP client over standard input and output, until it closes them."""
+    import asyncio
+    import signal
+
+    if configuration:
+        from super_advanced_agents.server.mcp.configuration import program_configuration
+
+        say(program_configuration(url, data_dir=data_dir, agent=agent))
+        return
+    from super_advanced_agents.server.logs import configure_logging
+
+    configure_logging("WARNING")
+    # A thread waits in a read of standard input that nothing can interrupt; what was acknowledged is durable already.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    asyncio.run(_local(data_dir, models_dir, agent) if url is None else _remote(url, api_key, agent))
+
+
+async def _remote(url: str, api_key: str | None, agent: str) -> None:
+    from super_advanced_agents.client import RemoteAgent
+    from super_advanced_agents.server.mcp.stdio import aserve_stdio
+
+    async with RemoteAgent(url, agent, api_key=api_key) as remote:
+        await aserve_stdio(remote)
+
+
+async def _local(data_dir: Path, models_dir: Path | None, agent: str) -> None:
+    import asyncio
+
+    from super_advanced_agents.config import DEFAULT_TENANT
+    from super_advanced_agents.errors import StoreLockedError
+    from super_advanced_agents.server.engines import Engines
+    from super_advanced_agents.server.mcp.stdio import aserve_stdio
+    from super_advanced_agents.server.settings import Settings
+    from super_advanced_agents.server.workspace import Workspace
+
+    settings = Settings.load(data_dir=data_dir, models_dir=models_dir, agent=agent)
+    async with Engines(settings) as engines:
+        try:
+            await engines.aopen()
+        except StoreLockedError as exc:
+            raise StoreLockedError(
+                exc.message, hint="if a server runs there, use it: saa mcp --url http://127.0.0.1:8000 --api-key KEY"
+            ) from exc
+        warming = asyncio.create_task(_warm(engines), name="load models")
+        try:
+            await aserve_stdio(Workspace(engines, DEFAULT_TENANT).agent(settings.agent))
+        finally:
+            warming.cancel()
+            await asyncio.gather(warming, return_exceptions=True)
+
+
+async def _warm(engines: Engines) -> None:
+    """Fetch missing models and load the small one, while the client and the server shake hands."""
+    from super_advanced_agents._runtime.tickets import in_thread
+    from super_advanced_agents.errors import SuperAdvancedAgentsError
+    from super_advanced_agents.telemetry import get_logger
+
+    settings = engines.settings
+    try:
+        await in_thread(lambda: engines.pull_missing(settings.embedding_model), name="pull")
+        await engines.pipeline.aembed("ready")
+        await in_thread(lambda: engines.pull_missing(settings.generation_model), name="pull")
+    except SuperAdvancedAgentsError as exc:
+        get_logger("server").warning("server.not_ready", extra={"reason": str(exc)})
