@@ -141,7 +141,8 @@ def _failed(member: Member, exc: BaseException, began: float, number: int) -> As
     else:
         error = AgentError(f"agent {member.name!r} failed with {type(exc).__name__}")
         error.__cause__ = exc
-        _log.warning("orchestration.agent_failed", extra={"agent": member.name}, exc_info=exc)
+        _log.warning("orchestration.agent_failed", extra={"agent": member.name, "error": type(exc).__name__})
+        _log.debug("orchestration.agent_failure", exc_info=exc)  # it may quote what was asked
     return Asked(_step(member, "failed", began, number, error=type(exc).__name__), error)
 
 

@@ -16,6 +16,7 @@ from super_advanced_agents.server.app import create_app
 from super_advanced_agents.server.gate import Gate
 from super_advanced_agents.server.identity.first_start import acheck_exposure, aensure_admin_key
 from super_advanced_agents.server.listening import GrpcServer, RestServer, address_of, bound
+from super_advanced_agents.server.orchestrators import Connect
 from super_advanced_agents.server.settings import Settings, checked_certificate
 
 
@@ -34,7 +35,9 @@ class Listening:
     admin_key: str | None = field(default=None, repr=False)
 
 
-async def aserve(settings: Settings, *, on_listening: Callable[[Listening], None]) -> None:
+async def aserve(
+    settings: Settings, *, on_listening: Callable[[Listening], None], connect: Connect | None = None
+) -> None:
     """Serve REST and gRPC in this event loop until SIGTERM or SIGINT, then stop in order.
 
     Told by SIGTERM, it says at once that it is not ready any more, and goes on taking requests for `linger_s`, so that
@@ -44,6 +47,7 @@ async def aserve(settings: Settings, *, on_listening: Callable[[Listening], None
     Args:
         settings: where to listen, and everything else.
         on_listening: called once both take connections.
+        connect: reaches agents of other servers, for orchestrators that are declared with them.
 
     Raises:
         ConfigurationError: an address is beyond loopback and nothing keeps strangers out, or it is in use; a
@@ -55,7 +59,7 @@ async def aserve(settings: Settings, *, on_listening: Callable[[Listening], None
     await acheck_exposure(settings)
     listener = bound(settings.host, settings.port, "--port")
     with contextlib.closing(listener):
-        app = create_app(settings)
+        app = create_app(settings, connect=connect)
         rest = RestServer(app, settings)
         with _told_to_stop() as told:
             async with app.router.lifespan_context(app), GrpcServer(app.state.gate, settings) as grpc:
@@ -123,7 +127,7 @@ async def _hurry(rest: RestServer, grpc: GrpcServer, told: _Told) -> None:
     await grpc.stop(0)
 
 
-def serve(settings: Settings, *, on_listening: Callable[[Listening], None]) -> None:
+def serve(settings: Settings, *, on_listening: Callable[[Listening], None], connect: Connect | None = None) -> None:
     """`aserve` for a process that does nothing else."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(aserve(settings, on_listening=on_listening))
+        runner.run(aserve(settings, on_listening=on_listening, connect=connect))

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from super_advanced_agents.cli.options import AGENT, DATA_DIR, AgentName, AsJson, DataDir, ModelsDir
 from super_advanced_agents.cli.output import emit, note, reported
+
+if TYPE_CHECKING:
+    from super_advanced_agents.client import RemoteAgent
 
 
 @reported
@@ -79,4 +82,9 @@ def serve(
                 note(f"Admin key, shown this once: {at.admin_key}")
                 note("Send it as 'Authorization: Bearer KEY'; `saa keys` makes others, and revokes it.")
 
-    run.serve(settings, on_listening=on_listening)
+    def connect(url: str, agent: str, api_key: str | None) -> RemoteAgent:
+        from super_advanced_agents.client import RemoteAgent
+
+        return RemoteAgent(url, agent, api_key=api_key)
+
+    run.serve(settings, on_listening=on_listening, connect=connect)
