@@ -171,14 +171,12 @@ class _Visit:
     """One call: let in when it is entered, and told on leaving what became of it.
 
     Attributes:
-        workspace: the caller's tenant's.
+        workspace: the caller's tenant's; None at a method that anybody may call.
         key: its idempotency key, or None.
         trailing: metadata for the end of the call.
     """
 
     __slots__ = ("_answering", "_call", "_context", "_door", "_placed", "key", "trailing", "workspace")
-
-    workspace: Workspace
 
     def __init__(self, door: Door, context: Context) -> None:
         self._door = door
@@ -186,6 +184,7 @@ class _Visit:
         self._placed = False
         self._call: Call | None = None
         self._answering: AbstractContextManager[Call] | None = None
+        self.workspace = cast("Workspace", None)  # rules say which methods are public; theirs do not look at it
         self.key: str | None = None
         self.trailing: tuple[tuple[str, str | bytes], ...] = ()
 
