@@ -35,6 +35,7 @@ class VectorCache:
         self._bytes = 0
         self._hits = 0
         self._misses = 0
+        self._put = 0
         self._lock = threading.Lock()
 
     @staticmethod
@@ -59,6 +60,7 @@ class VectorCache:
             return
         with self._lock:
             for key, vector in zip(keys, vectors, strict=True):
+                self._put += key not in self._vectors
                 self._drop(key)
                 own = np.array(vector, dtype=np.float32)
                 own.flags.writeable = False
@@ -66,6 +68,16 @@ class VectorCache:
                 self._bytes += own.nbytes + _ENTRY_OVERHEAD_BYTES
             while self._vectors and (len(self._vectors) > self._max_entries or self._bytes > self._max_bytes):
                 self._drop(next(iter(self._vectors)))
+
+    @property
+    def put_count(self) -> int:
+        """How many vectors were ever put in that were not there."""
+        return self._put
+
+    def entries(self) -> tuple[list[bytes], list[Vector]]:
+        """All keys, least recently used first, and their vectors, which must not be written to."""
+        with self._lock:
+            return list(self._vectors), list(self._vectors.values())
 
     def clear(self) -> None:
         """Forget all vectors; hits and misses stay."""

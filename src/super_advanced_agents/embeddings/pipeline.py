@@ -18,6 +18,7 @@ from super_advanced_agents._runtime.twins import blocking
 from super_advanced_agents.config import DEFAULT_EMBEDDING_MODEL, Limits, checked_text
 from super_advanced_agents.embeddings.base import EmbeddingEngine
 from super_advanced_agents.embeddings.cache import VectorCache
+from super_advanced_agents.embeddings.kept_cache import CacheKeeper
 from super_advanced_agents.embeddings.onnx import OnnxEngine, OnnxFolderEngine
 from super_advanced_agents.embeddings.openai import OpenAIEngine
 from super_advanced_agents.errors import ConfigurationError, InvalidInputError, OverloadedError
@@ -68,6 +69,8 @@ class EmbeddingPipeline(Resource):
         threads: CPU threads for one batch; as many as this process may run on when None.
         cache_entries: how many vectors to remember; 0 for none.
         cache_bytes: how much memory they may take.
+        cache_path: a file in which the vectors of recent texts outlast this pipeline, with digests of the texts; it is
+            read at first use and written now and then and at close. None keeps nothing.
         max_queue_texts: how many texts may wait; past it calls raise `OverloadedError`.
         limits: how long a text may be.
     """
@@ -87,6 +90,7 @@ class EmbeddingPipeline(Resource):
         threads: int | None = None,
         cache_entries: int = 8_192,
         cache_bytes: int = 64 * 1024 * 1024,
+        cache_path: str | Path | None = None,
         max_queue_texts: int = 8_192,
         limits: Limits | None = None,
     ) -> None:
@@ -108,6 +112,7 @@ class EmbeddingPipeline(Resource):
         self._text_bytes = (limits or Limits()).text_bytes
         self._cache = VectorCache(max_entries=cache_entries, max_bytes=cache_bytes)
         self._cache_entries = cache_entries
+        self._keeper = None if cache_path is None else CacheKeeper(self._cache, Path(cache_path), max_bytes=cache_bytes)
         # A folder's model_id hashes its file, which is too slow here; within one pipeline its path says as much.
         self._space = self._engine.model_id if isinstance(self._engine, OnnxEngine) else str(model)
         self._opening = threading.Lock()
@@ -231,6 +236,8 @@ class EmbeddingPipeline(Resource):
 
     def _release(self) -> None:
         self._batcher.close()
+        if self._keeper is not None:
+            self._keeper.close()
         self._engine.close()
         self._cache.clear()
 
@@ -290,15 +297,19 @@ class EmbeddingPipeline(Resource):
                 ticket.cancel()
         return done
 
-    def _count_tokens(self, texts: list[str]) -> int | None:
+    def _open_engine(self) -> None:
         with self._opening:
             self._engine.open()
+            if self._keeper is not None:
+                self._keeper.load(self._engine.model_id)
+
+    def _count_tokens(self, texts: list[str]) -> int | None:
+        self._open_engine()
         return self._engine.count_tokens(texts)
 
     def _run(self, works: list[_Work]) -> list[Matrix | BaseException]:
         """Compute one batch in a worker thread: each distinct text once, each caller's rows its own."""
-        with self._opening:
-            self._engine.open()
+        self._open_engine()
         texts: dict[bytes, str] = {}
         vectors: dict[bytes, Vector | BaseException] = {}
         for work in works:
@@ -337,6 +348,8 @@ class EmbeddingPipeline(Resource):
         with self._counting:
             self._texts += len(texts)
             self._batches += 1
+        if self._keeper is not None:
+            self._keeper.save_if_due()
         return list(matrix)
 
 

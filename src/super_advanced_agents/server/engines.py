@@ -6,6 +6,7 @@ import threading
 from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 
 from pydantic import SecretStr
 
@@ -48,6 +49,7 @@ class Engines(Resource):
     Args:
         settings: where everything is.
         connect: reaches agents of other servers, for orchestrators that are declared with them.
+        embedding_cache: a file in which the vectors of recent texts outlast this process; None for none.
 
     Attributes:
         settings: as given.
@@ -58,7 +60,9 @@ class Engines(Resource):
         reason: why the last attempt to load failed; empty otherwise.
     """
 
-    def __init__(self, settings: Settings, *, connect: Connect | None = None) -> None:
+    def __init__(
+        self, settings: Settings, *, connect: Connect | None = None, embedding_cache: Path | None = None
+    ) -> None:
         super().__init__()
         self.settings = settings
         self.embedding = Stage.WAITING
@@ -66,6 +70,7 @@ class Engines(Resource):
         self.reason = ""
         self.results = ResultCache(max_entries=settings.cached_results, ttl_s=settings.cached_results_s)
         self.orchestrators = Orchestrators(self, connect)
+        self._embedding_cache = embedding_cache
         self._opening = threading.Lock()
         self._parts: _Parts | None = None
 
@@ -173,7 +178,7 @@ class Engines(Resource):
     def _open(self) -> None:
         with self._opening:
             if self._parts is None:
-                self._parts = _opened(self.settings)
+                self._parts = _opened(self.settings, self._embedding_cache)
                 self.orchestrators.open()
 
     def _release(self) -> None:
@@ -199,8 +204,13 @@ class _Parts:
     collections: Collections
 
 
-def embedding_pipeline(settings: Settings) -> EmbeddingPipeline:
-    """The pipeline that settings ask for; its model loads at first use."""
+def embedding_pipeline(settings: Settings, *, cache: Path | None = None) -> EmbeddingPipeline:
+    """The pipeline that settings ask for; its model loads at first use.
+
+    Args:
+        settings: which model.
+        cache: a file in which the vectors of recent texts outlast the process; None for none.
+    """
     return EmbeddingPipeline(
         settings.embedding_model,
         precision=settings.embedding_precision,
@@ -208,14 +218,15 @@ def embedding_pipeline(settings: Settings) -> EmbeddingPipeline:
         api_key=_revealed(settings.embedding_api_key),
         models_dir=settings.models_dir,
         dim=settings.embedding_dim,
+        cache_path=cache,
     )
 
 
-def _opened(settings: Settings) -> _Parts:
+def _opened(settings: Settings, embedding_cache: Path | None) -> _Parts:
     """Make all parts; of those that were made none stays open when a later one fails."""
     declared = Declared() if settings.config is None else load_declared(settings.config)
     with ExitStack() as made:
-        pipeline = made.enter_context(embedding_pipeline(settings))
+        pipeline = made.enter_context(embedding_pipeline(settings, cache=embedding_cache))
         generator = made.enter_context(
             LLMGenerator(
                 settings.generation_model,

@@ -55,6 +55,8 @@ class Settings(BaseSettings):
         allowed_origins: further origins, such as `https://app.example.org`, whose pages may call; the server's own may.
         cached_results: search results kept for equal questions, until something changes; 0 for none.
         cached_results_s: how long they are kept when nothing does.
+        keep_embeddings: write the vectors of recent texts to `cache` below `data_dir`, so that a server that is started
+            again has them; digests of texts, never texts.
         max_body_bytes: how long a request body may be.
         max_connections: REST connections held open at once; further ones are turned away.
         header_timeout_s: how long the headers of a request may take to arrive.
@@ -113,6 +115,7 @@ class Settings(BaseSettings):
     allowed_origins: tuple[str, ...] = ()
     cached_results: int = Field(default=4_096, ge=0, le=1_000_000)
     cached_results_s: float = Field(default=300.0, gt=0, le=86_400)
+    keep_embeddings: bool = True
     max_body_bytes: int = Field(default=8 * 1024 * 1024, ge=1024)
     max_connections: int = Field(default=1_000, ge=1)
     header_timeout_s: float = Field(default=10.0, gt=0, le=3600)
@@ -164,6 +167,11 @@ class Settings(BaseSettings):
     def server_dir(self) -> Path:
         """The folder of keys and whatever else only this server may read."""
         return self.data_dir / "server"
+
+    @property
+    def embedding_cache(self) -> Path | None:
+        """The file of vectors that outlast a server; None when none is to be kept."""
+        return self.data_dir / "cache" / "embeddings" if self.keep_embeddings else None
 
     @property
     def store_dir(self) -> Path:
