@@ -29,11 +29,13 @@ from super_advanced_agents.server.middleware.openai_errors import OpenAIErrors
 from super_advanced_agents.server.middleware.rate_limits import RateLimits
 from super_advanced_agents.server.openapi import describe, operation_id
 from super_advanced_agents.server.orchestrators import Connect
+from super_advanced_agents.server.quick_routes import add_quick_routes
 from super_advanced_agents.server.routes import agents, collections, health, memories, openai, orchestrators, search
 from super_advanced_agents.server.settings import Settings
 from super_advanced_agents.telemetry import get_logger
 
 _log = get_logger("server")
+_MOST_CALLED = ("search", "searchMemories", "searchCollection", "searchCollectionHybrid", "searchCollectionKeywords")
 _FIRST_RETRY_S, _LAST_RETRY_S = 5.0, 60.0
 
 
@@ -58,7 +60,7 @@ def create_app(settings: Settings, *, connect: Connect | None = None) -> FastAPI
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with (
-            Engines(settings, connect=connect) as engines,
+            Engines(settings, connect=connect, embedding_cache=settings.embedding_cache) as engines,
             Authenticator(settings) as authenticator,
             Idempotency(settings.data_dir / "server" / "requests.db") as idempotency,
         ):
@@ -105,6 +107,7 @@ def create_app(settings: Settings, *, connect: Connect | None = None) -> FastAPI
         app.include_router(room.router)
     app.router.routes.extend(door.routes())
     describe(app)
+    add_quick_routes(app, _MOST_CALLED)
     return app
 
 

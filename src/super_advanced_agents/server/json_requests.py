@@ -44,16 +44,36 @@ class JSONRoute(APIRoute):
             return handle
 
         async def strictly(request: Request) -> Response:
-            if not _JSON_TYPE.match(request.headers.get("content-type", "")) and await request.body():
-                raise UnsupportedBodyError
+            strict = _StrictRequest(request.scope, request.receive)
+            await _checked_body(strict)
             try:
-                return await handle(_StrictRequest(request.scope, request.receive))
+                return await handle(strict)
             except HTTPException as exc:
                 if isinstance(exc.__cause__, InvalidInputError):  # the framework's word for whatever reading raised
                     raise exc.__cause__ from None
                 raise
 
         return strictly
+
+
+async def read_json(request: Request) -> Any:
+    """What a request's body says, read strictly.
+
+    Raises:
+        InvalidInputError: it is empty, not JSON, or may be read in two ways.
+        UnsupportedBodyError: it says that it is something else.
+    """
+    body = await _checked_body(request)
+    if not body:
+        raise _refused(f"{_BODY} is empty")
+    return strict_json(body)
+
+
+async def _checked_body(request: Request) -> bytes:
+    body = await request.body()
+    if body and not _JSON_TYPE.match(request.headers.get("content-type", "")):
+        raise UnsupportedBodyError
+    return body
 
 
 class _StrictRequest(Request):
