@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from super_advanced_agents import FAISSVectorStore
+from super_advanced_agents.server.engines import Engines
+from super_advanced_agents.server.settings import Settings
+from super_advanced_agents.server.workspace import Workspace
 
 
 def test_a_backup_is_restored_with_everything(saa, tmp_path):
@@ -52,3 +57,26 @@ def test_nothing_to_save_or_to_restore_is_told(saa, tmp_path, arguments):
     told = saa(*arguments, tmp_path / "nowhere", code=1).stderr
     assert told.startswith("Error: there is no ")
     assert "Hint: " in told
+
+
+def test_a_servers_collections_are_part_of_a_backup(saa, tmp_path):
+    """They and the catalogue that names them come back; keys do not travel."""
+    saa("keys", "create", "--tenant", "acme", "--scope", "memories:read")
+
+    async def fill():
+        async with Engines(Settings.load(data_dir=saa.data_dir)) as engines:
+            await engines.aopen()
+            workspace = Workspace(engines, "acme")
+            await workspace.acreate_collection("trips", dim=4)
+            await (await workspace.acollection("trips")).aadd([1, 0, 0, 0], {"text": "Madrid"}, "one")
+
+    async def found():
+        async with Engines(Settings.load(data_dir=tmp_path / "new")) as engines:
+            await engines.aopen()
+            return await (await Workspace(engines, "acme").acollection("trips")).aget(["one"])
+
+    asyncio.run(fill())
+    saa("backup", tmp_path / "copy")
+    saa("restore", tmp_path / "copy", "--data-dir", tmp_path / "new")
+    assert not (tmp_path / "copy" / "server" / "keys.db").exists()
+    assert [record.text for record in asyncio.run(found())] == ["Madrid"]

@@ -13,8 +13,18 @@ from super_advanced_agents.cli.options import DATA_DIR, AsJson, DataDir
 from super_advanced_agents.cli.output import emit, reported, say
 from super_advanced_agents.cli.session import bar
 
-DATABASES = ("store/memory.sqlite3",)
-"""What lasts in a data folder; the store's indexes are made anew from its rows."""
+
+def lasting(data_dir: Path) -> list[str]:
+    """The databases of a data folder: memories, the catalogue of a server, and its collections.
+
+    Indexes are made anew from rows. Credentials stay where they are: a copy of the memories opens no doors.
+    """
+    collections = sorted(data_dir.glob("collections/*/memory.sqlite3"))
+    return [
+        "store/memory.sqlite3",
+        "server/catalog.db",
+        *(str(found.relative_to(data_dir)) for found in collections),
+    ]
 
 
 @reported
@@ -28,7 +38,7 @@ def backup(
     from super_advanced_agents.stores.faiss.backup import back_up
 
     with _copy_bar() as on_copied:
-        made = back_up(data_dir, target, databases=DATABASES, on_copied=on_copied)
+        made = back_up(data_dir, target, databases=lasting(data_dir), on_copied=on_copied)
     size_bytes = sum(file.size_bytes for file in made.files)
     if as_json:
         emit({"path": str(made.path), "records": made.records, "size_bytes": size_bytes, "created_at": made.created_at})

@@ -50,7 +50,8 @@ def restore(source: Path, target: Path, *, force: bool = False) -> Path | None:
 @contextmanager
 def _owned(backup: Backup, target: Path) -> Iterator[None]:
     """Nobody has the stores that are about to be replaced open."""
-    folders = {(target / file.name).parent for file in backup.files if (target / file.name).exists()}
+    stores = [target / file.name for file in backup.files if file.identity is not None]
+    folders = {store.parent for store in stores if store.exists()}
     with ExitStack() as owners:
         for folder in sorted(folders):
             owners.callback(StoreFolder(folder).release)
