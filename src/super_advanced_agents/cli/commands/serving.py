@@ -33,6 +33,9 @@ def serve(
         Path | None, typer.Option("--tls-cert", envvar="SAA_TLS_CERT", help="Certificate chain (PEM), for both.")
     ] = None,
     tls_key: Annotated[Path | None, typer.Option("--tls-key", envvar="SAA_TLS_KEY", help="Its private key.")] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", envvar="SAA_CONFIG", help="TOML: agents, collections, orchestrators.")
+    ] = None,
     auth: Annotated[
         bool, typer.Option("--auth/--no-auth", envvar="SAA_AUTH", help="Ask callers for a key; off on loopback only.")
     ] = True,
@@ -64,6 +67,7 @@ def serve(
         tls_cert=tls_cert,
         tls_key=tls_key,
         auth=auth,
+        config=config,
         log_level=log_level,
         data_dir=data_dir,
         models_dir=models_dir,
