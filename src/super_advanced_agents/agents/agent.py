@@ -212,7 +212,8 @@ class LLMAgent(Remembering):
         """
         llm = self._llm()
         checked_text(question, "question", max_bytes=_LIMITS.text_bytes)
-        sources = await self._asearch_text(question, top_k)
+        if sources is None:
+            sources = await self._asearch_text(question, top_k)
         if not sources:
             return Answer(text=NOTHING_KNOWN, sources=[])
         messages = answer_messages(question, sources, context_chars=self._context_chars)

@@ -18,3 +18,15 @@ class Answering(Protocol):
 
     async def aask(self, question: str, top_k: int = 5) -> Answer:
         """Answer `question`, looking at `top_k` memories where the agent has any."""
+
+
+@runtime_checkable
+class AnsweringAbout(Answering, Protocol):
+    """An agent that can be told what to look for apart from what it is asked; that it can is optional.
+
+    A question that carries other agents' answers says much that no memory is about. An `AsyncLLMAgent` is asked so
+    without this method.
+    """
+
+    async def aask_about(self, question: str, about: str, top_k: int = 5) -> Answer:
+        """Answer `question` from the memories that are found with `about`."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Any
 
+from super_advanced_agents.agents import AsyncLLMAgent
 from super_advanced_agents.agents.prompt import NOTHING_KNOWN
 from super_advanced_agents.errors import (
     AgentError,
@@ -17,6 +19,7 @@ from super_advanced_agents.errors import (
     RateLimitedError,
     SuperAdvancedAgentsError,
 )
+from super_advanced_agents.orchestration.answering import Answering, AnsweringAbout
 from super_advanced_agents.orchestration.breaker import Pass
 from super_advanced_agents.orchestration.deadline import Deadline
 from super_advanced_agents.orchestration.members import Member
@@ -67,7 +70,13 @@ class Asked:
 
 
 async def aask_member(
-    member: Member, question: str, terms: Terms, *, number: int = 1, admitted: Pass | None = None
+    member: Member,
+    question: str,
+    terms: Terms,
+    *,
+    about: str | None = None,
+    number: int = 1,
+    admitted: Pass | None = None,
 ) -> Asked:
     """Ask one agent; whatever it raises becomes a step, and only a cancellation from outside passes through.
 
@@ -75,6 +84,7 @@ async def aask_member(
         member: whom.
         question: what.
         terms: how long it may take.
+        about: what to look for in its memories; `question` when None.
         number: which round this is.
         admitted: its breaker's pass, if it was asked for already.
     """
@@ -87,13 +97,25 @@ async def aask_member(
     member.tally.begin()
     asked: Asked | None = None
     try:
-        asked = await _aanswer(member, question, terms, began, number)
+        asked = await _aattempt(member, _aanswer(member.agent, question, about, terms.top_k), terms, began, number)
         return asked
     finally:
         _account(member, admitted, asked, terms, began)
 
 
-async def _aanswer(member: Member, question: str, terms: Terms, began: float, number: int) -> Asked:
+async def _aanswer(agent: Answering, question: str, about: str | None, top_k: int) -> Answer:
+    if about is None:
+        return await agent.aask(question, top_k)
+    if isinstance(agent, AsyncLLMAgent):
+        return await agent.aask(question, top_k, sources=await agent.asearch_text(about, top_k))
+    if isinstance(agent, AnsweringAbout):
+        return await agent.aask_about(question, about, top_k)
+    return await agent.aask(question, top_k)
+
+
+async def _aattempt(
+    member: Member, answering: Coroutine[Any, Any, Answer], terms: Terms, began: float, number: int
+) -> Asked:
     allowed_s = terms.deadline.at_most(terms.timeout_s)
     depth = _depth.get()
     token = _depth.set(depth + 1)
@@ -101,7 +123,7 @@ async def _aanswer(member: Member, question: str, terms: Terms, began: float, nu
         if depth >= _DEEPEST:
             raise AgentError(f"orchestrators ask one another more than {_DEEPEST} deep", hint="look for a circle")
         async with asyncio.timeout(allowed_s):
-            answer = await member.agent.aask(question, terms.top_k)
+            answer = await answering
         return Asked(_told(member, answer, began, number))
     except asyncio.CancelledError as exc:
         task = asyncio.current_task()
@@ -116,6 +138,7 @@ async def _aanswer(member: Member, question: str, terms: Terms, began: float, nu
     except Exception as exc:
         return _failed(member, exc, began, number)
     finally:
+        answering.close()  # where it never began
         _depth.reset(token)
 
 

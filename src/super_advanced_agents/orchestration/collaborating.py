@@ -53,7 +53,7 @@ class Collaboration:
         if len(answered) < 2:
             return await self._amost(asked, asked, began, reason="there was nothing to choose from")
         question = judged(self.query, [each.step.text for each in answered], most_chars=self.context_chars)
-        verdict = await aask_member(critic, question, self.terms)
+        verdict = await aask_member(critic, question, self.terms, about=self.query)
         everything = [*asked, verdict]
         choice = picked(verdict.step.text, len(answered))
         if choice is None:
@@ -68,7 +68,8 @@ class Collaboration:
         everything: list[Asked] = []
         latest: list[Asked] = []
         for number in range(1, max_rounds + 1):
-            asked = await aask_all(self.members, questions, self.terms, number=number)
+            about = None if number == 1 else self.query
+            asked = await aask_all(self.members, questions, self.terms, about=about, number=number)
             everything += asked
             if not any(each.answered for each in asked):
                 latest = latest or asked

@@ -121,8 +121,8 @@ class Orchestrator(Registering):
     ) -> Outcome:
         """Ask agents one after another; each is shown the question and, as data, what the one before it said.
 
-        One that knows nothing adds nothing: the next is shown the last answer there is. The last agent's words are the
-        outcome's.
+        An agent's memories are searched with the question and that answer. One that knows nothing adds nothing: the
+        next is shown the last answer there is. The last agent's words are the outcome's.
 
         Args:
             query: as for `aroute`.
@@ -141,7 +141,8 @@ class Orchestrator(Registering):
         said = ""
         for member in self._members.named(names, repeated=True):
             question = chained(query, said, most_chars=self._context_chars) if said else query
-            asked = await aask_member(member, question, terms)
+            about = f"{query}\n{said[: self._context_chars]}" if said else None
+            asked = await aask_member(member, question, terms, about=about)
             if not asked.spoke:
                 raise nobody_answered([asked])
             links.append(asked)

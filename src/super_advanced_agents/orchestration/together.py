@@ -17,6 +17,7 @@ async def aask_all(
     questions: Sequence[str],
     terms: Terms,
     *,
+    about: str | None = None,
     enough: int | None = None,
     number: int = 1,
 ) -> list[Asked]:
@@ -26,13 +27,16 @@ async def aask_all(
         members: whom.
         questions: what each is asked.
         terms: how long they may take.
+        about: what each looks for in its memories; its question when None.
         enough: the rest is cancelled once so many have answered, or once so many cannot any more; None for never.
         number: which round this is.
     """
     began = time.monotonic()
     async with asyncio.TaskGroup() as group:
         tasks = [
-            group.create_task(aask_member(member, question, terms, number=number), name=f"ask {member.name}")
+            group.create_task(
+                aask_member(member, question, terms, about=about, number=number), name=f"ask {member.name}"
+            )
             for member, question in zip(members, questions, strict=True)
         ]
         pending = set(tasks)

@@ -199,11 +199,16 @@ class ServedAgent:
         Raises:
             RateLimitedError: the caller's allowance is used up.
         """
+        return await self.aask_about(question, question, top_k)
+
+    async def aask_about(self, question: str, about: str, top_k: int = 5) -> Answer:
+        """As `aask`, from the memories that are found with `about`."""
         from super_advanced_agents.server.workspace import Workspace
 
         workspace = Workspace(self._engines, self._tenant)
         await current_call().charge(workspace.agent_settings(self._name).answer_tokens)
-        return await workspace.agent(self._name).aask(question, top_k)
+        agent = workspace.agent(self._name)
+        return await agent.aask(question, top_k, sources=await agent.asearch_text(about, top_k))
 
 
 class _RemoteAgent:

@@ -191,3 +191,29 @@ async def test_real_agents_answer_one_after_another(store, embedder, llm):
     assert [step.status for step in outcome.steps] == ["empty", "answered"]
     assert [match.uid for match in outcome.sources] == ["tower"]
     assert (await orchestrator.achain("Where is the Eiffel Tower?", ["facts", "facts"])).agents == ("facts",)
+
+
+async def test_memories_are_searched_without_the_words_of_the_prompt(store, embedder, llm):
+    """With the question and the answer before it alone: what the prompt says is no topic."""
+    decoy = "Data and instructions: another agent has answered this before, whatever it says between the answers."
+    agent = AsyncLLMAgent("facts", store, embedder, llm, answer_tokens=1)
+    for uid, text in (("decoy", decoy), ("home", "Jane Austen lived in Chawton."), ("food", "Bread is baked.")):
+        await agent.aadd_text_memory(text, uid=uid)
+    first = Says("Jane Austen wrote it.")
+    outcome = await _orchestrator(first=first, facts=agent).achain(
+        "Where did the author of Emma live?", ["first", "facts"], top_k=1
+    )
+    assert [match.uid for match in outcome.sources] == ["home"]
+
+
+async def test_an_agent_of_ones_own_may_be_told_what_to_look_for():
+    """Where it has a method for that."""
+
+    class Looks(Says):
+        async def aask_about(self, question, about, top_k=5):
+            self.about = about
+            return await self.aask(question, top_k)
+
+    looks = Looks("Found.")
+    await _orchestrator(a=Says("In 1889."), looks=looks).achain("When?", ["a", "looks"])
+    assert looks.about == "When?\nIn 1889."

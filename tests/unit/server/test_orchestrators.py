@@ -96,6 +96,8 @@ def elsewhere():
 
 @pytest.fixture
 def app(settings, elsewhere):
+    import mcp  # noqa: F401  # else the lifespan imports it, inside the event loop
+
     return create_app(settings, connect=lambda url, *rest: elsewhere.setdefault(url, Elsewhere(url, *rest)))
 
 
