@@ -73,6 +73,12 @@ class Machine:
             process.communicate()
 
 
+@pytest.fixture(scope="session")
+def new_machine():
+    """Makes a machine of a data folder."""
+    return Machine
+
+
 @pytest.fixture
 def machine(tmp_path):
     """A machine with an empty data folder."""

@@ -1,4 +1,4 @@
-"""One server for each module of tests, whose language model is another server that does as it is told."""
+"""One server for all doors, whose language model is another server that does as it is told."""
 
 from __future__ import annotations
 
@@ -102,10 +102,10 @@ class House:
     reader: str
 
 
-@pytest.fixture(scope="module")
-def house(_upstream, shared_machine):
-    """One server for a module's tests; each uses an agent of its own."""
-    machine = shared_machine
+@pytest.fixture(scope="session")
+def house(_upstream, new_machine, tmp_path_factory):
+    """One server for all tests of the doors; each uses an agent of its own."""
+    machine = new_machine(tmp_path_factory.mktemp("house") / "data")
     environment = {
         "SAA_GENERATION_MODEL": MODEL,
         "SAA_GENERATION_BASE_URL": _upstream.base_url,
