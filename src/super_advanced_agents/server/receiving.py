@@ -68,26 +68,36 @@ class _Stage(Enum):
 
 
 _PARTS = frozenset({_Stage.HEADERS, _Stage.BODY})
-_NOT_PLAIN = re.compile(
-    rb"(?<!\r)\n|\r(?!\n)|\n(?:[ \t]|transfer-encoding|expect|upgrade|connection(?!: keep-alive(?:\r|$)))"
-)
-_LENGTH = re.compile(rb"\ncontent-length:[ \t]*(\d{1,15})[ \t]*(?:\r|$)")
+_NOT_PLAIN = re.compile(rb"\n(?:[ \t]|transfer-encoding|expect|upgrade)")
+_LENGTH, _CONNECTION = b"\ncontent-length", b"\nconnection"
+_KEEP_ALIVE = b"\nconnection: keep-alive\r"
 
 
 def _kind_of_whole(data: bytes) -> Kind | None:
     """The kind of a request that these bytes are, no more and no less, if it is a plain one."""
-    end = data.find(b"\r\n\r\n")
-    line, _, fields = data[:end].partition(b"\r\n") if end >= 0 else (b"", b"", b"")
+    head, _, body = data.partition(b"\r\n\r\n")
+    line, _, fields = head.partition(b"\r\n")
     words = line.split(b" ")
     if len(words) != 3 or words[2] != b"HTTP/1.1" or words[0] == b"HEAD":
         return None
-    fields = b"\r\n" + fields.lower()
-    lengths = _LENGTH.findall(fields)
-    if fields.count(b"\ncontent-length") != len(lengths) or len(lengths) > 1 or _NOT_PLAIN.search(fields):
-        return None
-    if end + 4 + (int(lengths[0]) if lengths else 0) != len(data):
+    fields = b"\r\n%s\r\n" % fields.lower()
+    if len(body) != _length_of_plain(fields):
         return None
     return kind_of(words[0].decode("latin-1"), words[1].partition(b"?")[0].decode("latin-1"))
+
+
+def _length_of_plain(fields: bytes) -> int:
+    """How long the body is that these header lines announce; -1 when they are not plain."""
+    lines = fields.count(b"\r\n")
+    if fields.count(b"\n") != lines or fields.count(b"\r") != lines or _NOT_PLAIN.search(fields):
+        return -1
+    if fields.count(_CONNECTION) != fields.count(_KEEP_ALIVE):
+        return -1
+    at = fields.find(_LENGTH)
+    if at < 0:
+        return 0
+    name, _, digits = fields[at : fields.find(b"\r", at)].partition(b": ")
+    return int(digits) if name == _LENGTH and digits.isdigit() and fields.count(_LENGTH) == 1 else -1
 
 
 class _Receiving(HttpToolsProtocol):

@@ -12,7 +12,7 @@ from uvicorn.server import ServerState
 
 from super_advanced_agents.server.admission import Admission, Kind
 from super_advanced_agents.server.middleware.admission import AdmissionControl
-from super_advanced_agents.server.receiving import http_protocol
+from super_advanced_agents.server.receiving import _kind_of_whole, http_protocol
 from super_advanced_agents.server.settings import Settings
 
 LONG_S = 60.0
@@ -291,3 +291,34 @@ async def test_a_stream_holds_its_place_until_it_ends_or_its_client_goes(serving
         await asyncio.gather(*server.state.tasks)
         assert line.in_flight == 0
         server.app.go_on.clear()
+
+
+PLAIN = b"POST /search HTTP/1.1\r\nHost: localhost\r\nConnection: keep-alive\r\nContent-Length: 4\r\n\r\nbody"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        (b"body", b"bod"),
+        (b"body", b"bodyG"),
+        (b"Content-Length: 4", b"Content-Length: 4\r\nContent-Length: 4"),
+        (b"Content-Length: 4", b"Content-Length : 4"),
+        (b"Content-Length: 4", b"Content-Length: +4"),
+        (b"Content-Length: 4", b"Content-Length: 4\r\nTransfer-Encoding: chunked"),
+        (b"Host", b"Expect: 100-continue\r\nHost"),
+        (b"Host", b"Upgrade: h2c\r\nHost"),
+        (b"Host: localhost", b"Host: localhost\r\n folded"),
+        (b"Host: localhost\r\n", b"Host: localhost\nX: y\r\n"),
+        (b"keep-alive", b"close"),
+        (b"keep-alive", b"keep-alive, close"),
+        (b"HTTP/1.1", b"HTTP/1.0"),
+        (b"POST /", b"POST  /"),
+        (b"POST", b"HEAD"),
+        (b"\r\n\r\n", b"\r\n"),
+    ],
+)
+def test_only_plain_requests_are_read_without_the_parser(change):
+    """Whatever could be read in two ways is the parser's."""
+    assert _kind_of_whole(PLAIN) is Kind.SEARCH
+    assert _kind_of_whole(PLAIN.replace(b"search", b"healthz")) is not Kind.SEARCH
+    assert _kind_of_whole(PLAIN.replace(*change, 1)) is None
