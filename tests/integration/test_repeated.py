@@ -1,0 +1,46 @@
+"""What is asked twice, over REST: questions from memory, writes done once."""
+
+from __future__ import annotations
+
+import time
+
+
+def _hits(rest):
+    return rest.get("/v1/stats").json()["results"]["hits"]
+
+
+def test_a_repeated_question_is_answered_from_memory_until_something_changes(rest):
+    """A write is in the next answer, and `Cache-Control: no-cache` searches anew."""
+    url = "/v1/agents/repeats"
+    rest.post(f"{url}/memories", json={"text": "The Louvre is a museum"})
+    asked = {"query": "art gallery"}
+    first = rest.post(f"{url}/search", json=asked).json()
+    before = _hits(rest)
+    assert rest.post(f"{url}/search", json=asked).json() == first
+    assert _hits(rest) == before + 1
+    assert rest.post(f"{url}/search", json=asked, headers={"Cache-Control": "no-cache"}).json() == first
+    assert _hits(rest) == before + 1
+    rest.post(f"{url}/memories", json={"text": "The Prado is a museum", "expires_in_s": 1.0})
+    assert len(rest.post(f"{url}/search", json=asked).json()["results"]) == 2
+    deadline = time.monotonic() + 30
+    while len(rest.post(f"{url}/search", json=asked).json()["results"]) == 2:
+        assert time.monotonic() < deadline, "what has expired is still shown"
+
+
+def test_a_write_with_a_key_is_done_once(rest):
+    """One memory, one batch, a change and a deletion, each with the answer it had."""
+    url, memories = "/v1/agents/keyed/memories", {"memories": [{"text": "one"}, {"text": "two"}]}
+
+    def twice(method, path, key, body=None):
+        answers = [rest.request(method, path, json=body, headers={"Idempotency-Key": key}) for _ in range(2)]
+        assert answers[0].content == answers[1].content
+        assert [answer.headers.get("idempotency-replayed") for answer in answers] == [None, "true"]
+        return answers[0]
+
+    uids = twice("POST", url, "batch", memories).json()["uids"]
+    assert rest.get(f"{url}:count").json() == {"count": 2}
+    assert twice("PATCH", f"{url}/{uids[0]}", "change", {"text": "three"}).json()["text"] == "three"
+    assert twice("DELETE", f"{url}/{uids[1]}", "delete").status_code == 204
+    assert rest.get(f"{url}:count").json() == {"count": 1}
+    refused = rest.post(url, json={"text": "other"}, headers={"Idempotency-Key": "batch"})
+    assert (refused.status_code, refused.json()["field"]) == (422, "Idempotency-Key")
