@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -50,7 +51,10 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         try:
             assert process.stdout is not None
             told = json.loads(process.stdout.readline())
+            gc.collect()
+            gc.freeze()  # a closed gRPC connection ends a moment later, and each test that looks for it collects
             yield Served(rest=told["url"], grpc=told.get("grpc"), key=told.get("admin_key"))
         finally:
+            gc.unfreeze()
             process.send_signal(signal.SIGTERM)
     assert process.returncode == 0

@@ -1,0 +1,118 @@
+"""A loop that clients share: there while somebody holds it, and work that ends with its caller."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from super_advanced_agents._runtime import loops
+from super_advanced_agents._runtime.twins import run_sync
+from super_advanced_agents.errors import InvalidInputError, ResourceClosedError
+
+
+@pytest.fixture
+def loop():
+    """The process's loop, held for the test."""
+    yield loops.hold()
+    loops.let_go()
+
+
+async def _give(value):
+    await asyncio.sleep(0)
+    return value
+
+
+async def _for_ever(begun, ended):
+    begun.set()
+    try:
+        await asyncio.Event().wait()
+    finally:
+        ended.set()
+
+
+def test_a_thread_gets_the_result(loop):
+    """Waiting for the ticket, or driving a coroutine that awaits it."""
+
+    async def operation():
+        return await loop.submit(lambda: _give(2))
+
+    assert loop.submit(lambda: _give(1)).wait(10) == 1
+    assert run_sync(operation()) == 2
+
+
+async def test_another_loop_gets_the_result():
+    """Awaiting the ticket there; the work runs here."""
+    from super_advanced_agents._runtime.tickets import in_thread
+
+    loop = await in_thread(loops.hold, name="hold")
+    try:
+        assert await asyncio.gather(*(loop.submit(lambda i=i: _give(i)) for i in range(50))) == list(range(50))
+    finally:
+        await in_thread(loops.let_go, name="let go")
+
+
+def test_errors_come_back(loop):
+    """As they are."""
+
+    async def fail():
+        raise InvalidInputError("broken", field="x")
+
+    with pytest.raises(InvalidInputError, match="broken"):
+        loop.submit(fail).wait(10)
+
+
+def test_a_cancelled_ticket_cancels_the_work(loop):
+    """Down to what it awaits; cancelling again does nothing."""
+    begun, ended = threading.Event(), threading.Event()
+    ticket = loop.submit(lambda: _for_ever(begun, ended))
+    assert begun.wait(10)
+    ticket.cancel()
+    ticket.cancel()
+    assert ended.wait(10)
+
+
+def test_work_cancelled_before_it_began_never_begins(loop):
+    """Its coroutine is not even made."""
+    blocked, made = threading.Event(), []
+
+    async def block():
+        blocked.wait(10)  # holds the loop, so that what follows waits
+
+    first = loop.submit(block)
+    second = loop.submit(lambda: made.append(1) or _give(1))
+    second.cancel()
+    blocked.set()
+    first.wait(10)
+    loop.submit(lambda: _give(1)).wait(10)
+    assert made == []
+
+
+def test_something_can_be_done_later_or_not_at_all(loop):
+    """Cancelled before its time, it is not done."""
+    done = threading.Event()
+    loop.later(3_600, lambda: pytest.fail("too early")).cancel()
+    loop.later(0, done.set).wait(10)
+    assert done.is_set()
+
+
+def test_the_loop_ends_with_its_last_holder():
+    """One for all who hold it; what still runs is cancelled and its caller told; then there is a new one."""
+    first, second = loops.hold(), loops.hold()
+    assert first is second
+    begun, ended = threading.Event(), threading.Event()
+    ticket = first.submit(lambda: _for_ever(begun, ended))
+    assert begun.wait(10)
+    loops.let_go()
+    assert not ended.is_set()
+    loops.let_go()
+    assert ended.is_set()
+    with pytest.raises(ResourceClosedError):
+        ticket.wait(10)
+    with pytest.raises(ResourceClosedError):
+        first.submit(lambda: _give(1))
+    third = loops.hold()
+    assert third is not first
+    assert third.submit(lambda: _give(3)).wait(10) == 3
+    loops.let_go()
