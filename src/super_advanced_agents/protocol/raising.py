@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 
 from super_advanced_agents import errors
 from super_advanced_agents.errors import (
-    AgentUnavailableError,
     AuthenticationError,
     EngineUnavailableError,
     InvalidInputError,
-    OverloadedError,
     PermissionDeniedError,
     RateLimitedError,
     StoreError,
@@ -27,6 +26,9 @@ _BY_NAME: Mapping[str, type[SuperAdvancedAgentsError]] = {
     for name, cls in vars(errors).items()
     if isinstance(cls, type) and issubclass(cls, SuperAdvancedAgentsError)
 }
+
+_TIMED = frozenset(cls for cls in _BY_NAME.values() if "retry_after_s" in inspect.signature(cls).parameters)
+"""Errors that say when to come back."""
 
 _BY_STATUS: Mapping[int, type[SuperAdvancedAgentsError]] = {
     HTTPStatus.UNAUTHORIZED: AuthenticationError,
@@ -56,10 +58,11 @@ def error_of(
     hint = _text(problem, "hint")
     if issubclass(cls, InvalidInputError):
         return cls(message, field=_text(problem, "field"), hint=hint)
-    if issubclass(cls, OverloadedError | RateLimitedError | AgentUnavailableError):
+    if cls in _TIMED:
         told = problem.get("retry_after_s")
         known = told if isinstance(told, int | float) and told >= 0 else retry_after_s
-        return cls(message, retry_after_s=_RETRY_AFTER_S if known is None else float(known), hint=hint)
+        timed: Callable[..., SuperAdvancedAgentsError] = cls
+        return timed(message, retry_after_s=_RETRY_AFTER_S if known is None else float(known), hint=hint)
     return cls(message, hint=hint)
 
 

@@ -1,0 +1,80 @@
+"""Errors cross a wire and are raised again."""
+
+from __future__ import annotations
+
+import inspect
+from http import HTTPStatus
+
+import grpc
+import orjson
+import pytest
+
+from super_advanced_agents import errors
+from super_advanced_agents.protocol.problems import CODES, STATUSES, code_of, problem_details, problem_of
+from super_advanced_agents.protocol.raising import error_of
+
+EVERY = [cls for cls in vars(errors).values() if isinstance(cls, type) and issubclass(cls, Exception)]
+
+
+def _made(cls):
+    extra = {"retry_after_s": 2.5} if "retry_after_s" in inspect.signature(cls).parameters else {}
+    if issubclass(cls, errors.InvalidInputError):
+        extra["field"] = "items[3]"
+    return cls("what went wrong", hint="mend it", **extra)
+
+
+@pytest.mark.parametrize("cls", EVERY)
+def test_every_error_of_the_tree_comes_back_the_same(cls):
+    """Class, message, hint, field and time; and its code is one of gRPC's."""
+    error = _made(cls)
+    again = error_of(orjson.loads(orjson.dumps(problem_of(error))))
+    assert type(again) is cls
+    assert (str(again), vars(again)) == (str(error), vars(error))
+    assert grpc.StatusCode[code_of(error)] is not grpc.StatusCode.OK
+
+
+def test_each_row_of_the_table_has_both_statuses():
+    """Names of gRPC's codes, since the table knows no framework."""
+    for status in STATUSES.values():
+        assert status.http >= 400
+        assert status.grpc in grpc.StatusCode.__members__
+    assert set(CODES.values()) <= set(grpc.StatusCode.__members__)
+
+
+@pytest.mark.parametrize(
+    ("status", "cls"),
+    [
+        (400, errors.InvalidInputError),
+        (401, errors.AuthenticationError),
+        (403, errors.PermissionDeniedError),
+        (404, errors.StoreError),
+        (413, errors.InvalidInputError),
+        (429, errors.RateLimitedError),
+        (500, errors.StoreError),
+        (503, errors.EngineUnavailableError),
+    ],
+)
+def test_a_problem_without_a_class_is_told_by_its_status(status, cls):
+    """Such as a proxy's, or one of a framework."""
+    error = error_of({}, status=status, retry_after_s=7.0)
+    assert type(error) is cls
+    assert str(status) in str(error)
+    assert getattr(error, "retry_after_s", 7.0) == 7.0
+    told = problem_details(HTTPStatus(status), "no")
+    assert type(error_of(told)) is type(error_of(told, status=status)) is cls
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [{"error": 5}, {"error": "Exception"}, {"error": "annotations", "detail": [1]}, {"error": "RateLimitedError"},
+     {"error": "OverloadedError", "retry_after_s": "soon"}, {"error": "InvalidInputError", "field": {}, "hint": 1},
+     {"status": "x"}, {"error": "RateLimitedError", "retry_after_s": -5}],
+)  # fmt: skip
+def test_a_strange_document_is_an_error_all_the_same(problem):
+    """Whatever a server sends, the client raises something of the tree."""
+    assert isinstance(error_of(problem), errors.SuperAdvancedAgentsError)
+
+
+def test_a_long_message_is_cut():
+    """Trailing metadata holds 8 KiB."""
+    assert len(orjson.dumps(problem_of(errors.StoreError("\u00e4" * 100_000)))) < 4_000
