@@ -6,12 +6,17 @@ import asyncio
 
 import httpx2
 import pytest
+from fastapi import FastAPI
 
 from super_advanced_agents import Answer, Match
 from super_advanced_agents.errors import ConfigurationError
-from super_advanced_agents.server.app import create_app
+from super_advanced_agents.server.access import ANYBODY
+from super_advanced_agents.server.calls import Call, answering
 from super_advanced_agents.server.declared import load_declared
 from super_advanced_agents.server.engines import Engines
+from super_advanced_agents.server.error_handlers import add_error_handlers
+from super_advanced_agents.server.limiting import RateLimiter
+from super_advanced_agents.server.routes import agents, orchestrators
 from super_advanced_agents.server.settings import Settings
 
 DECLARED = """
@@ -61,7 +66,8 @@ class Elsewhere:
                 await asyncio.Event().wait()
             finally:
                 self.ended.set()
-        return Answer(text=f"{agent} says yes", sources=[Match({"text": "why"}, 0.5, "m1")])
+        text = "Bread is baked in an oven." if agent == "general" else f"{agent} says yes"
+        return Answer(text=text, sources=[Match({"text": "why"}, 0.5, "m1")])
 
     def close(self):
         """The server is done with it."""
@@ -94,16 +100,31 @@ def elsewhere():
     return {}
 
 
+class Seat:
+    """In place of the door: everybody is anybody, and pays."""
+
+    def __init__(self, app, limiter):
+        self._app, self._limiter = app, limiter
+
+    async def __call__(self, scope, receive, send):
+        """Pass the request on."""
+        with answering(Call(principal=ANYBODY, limiter=self._limiter)):
+            await self._app(scope, receive, send)
+
+
 @pytest.fixture
-def app(settings, elsewhere):
-    import mcp  # noqa: F401  # else the lifespan imports it, inside the event loop
+async def service(settings, elsewhere):
+    def connect(url, *rest):
+        return elsewhere.setdefault(url, Elsewhere(url, *rest))
 
-    return create_app(settings, connect=lambda url, *rest: elsewhere.setdefault(url, Elsewhere(url, *rest)))
-
-
-@pytest.fixture
-async def service(app, elsewhere):
-    async with app.router.lifespan_context(app):
+    async with Engines(settings, connect=connect) as engines:
+        await engines.aopen()
+        app = FastAPI()
+        app.state.engines = engines
+        add_error_handlers(app)
+        app.add_middleware(Seat, limiter=RateLimiter.of(settings))
+        app.include_router(orchestrators.router)
+        app.include_router(agents.router)
         transport = httpx2.ASGITransport(app=app)
         async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
             yield Service(app, client, elsewhere)
