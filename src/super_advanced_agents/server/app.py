@@ -23,7 +23,7 @@ from super_advanced_agents.server.middleware.authentication import Authenticatio
 from super_advanced_agents.server.middleware.bodies import BodyLimit
 from super_advanced_agents.server.middleware.deadlines import RequestDeadline
 from super_advanced_agents.server.middleware.etags import ETags
-from super_advanced_agents.server.middleware.hosts import AllowedHosts
+from super_advanced_agents.server.middleware.hosts import AllowedHosts, CrossOrigin
 from super_advanced_agents.server.middleware.idempotency import IdempotentWrites
 from super_advanced_agents.server.middleware.openai_errors import OpenAIErrors
 from super_advanced_agents.server.middleware.rate_limits import RateLimits
@@ -101,6 +101,8 @@ def create_app(settings: Settings, *, connect: Connect | None = None) -> FastAPI
     app.add_middleware(RateLimits, limiter=limiter)
     app.add_middleware(Authentication)
     app.add_middleware(AdmissionControl, admission=admission)
+    if settings.allowed_origins:
+        app.add_middleware(CrossOrigin, origins=settings.allowed_origins)
     app.add_middleware(AllowedHosts, names=settings.allowed_hosts, origins=settings.allowed_origins)
     app.add_middleware(OpenAIErrors)
     for room in (health, search, agents, memories, collections, openai, orchestrators):

@@ -14,7 +14,7 @@ from super_advanced_agents.server.calls import current_call
 from super_advanced_agents.server.identity.authenticator import Authenticator
 from super_advanced_agents.server.identity.key_table import KeyTable
 from super_advanced_agents.server.middleware.authentication import Authentication
-from super_advanced_agents.server.middleware.hosts import AllowedHosts
+from super_advanced_agents.server.middleware.hosts import AllowedHosts, CrossOrigin
 from super_advanced_agents.server.settings import Settings
 
 
@@ -233,3 +233,27 @@ async def test_pages_of_other_sites_may_not_call(host, origins, reached, method)
     await allowed({"type": "http", "method": method, "path": "/", "headers": headers}, None, send)
     assert bool(came) is reached
     assert reached or sent[0]["status"] == 403
+
+
+async def test_pages_on_the_list_may_ask_first_and_read_the_answer():
+    """A browser asks without a credential whether it may send one (CORS); it may for these origins alone."""
+    came, sent = [], []
+
+    async def app(scope, receive, send):
+        came.append(scope["method"])
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def send(message):
+        sent.append(message)
+
+    listed = "https://app.example.org"
+    door = AllowedHosts(CrossOrigin(app, origins=[listed]), origins=[listed])
+    preflight = [(b"access-control-request-method", b"POST"), (b"access-control-request-headers", b"authorization")]
+    for method, more in (("OPTIONS", preflight), ("POST", [])):
+        headers = [(b"host", b"localhost"), (b"origin", listed.encode()), *more]
+        await door({"type": "http", "method": method, "path": "/search", "headers": headers}, None, send)
+        start = next(message for message in sent if message["type"] == "http.response.start")
+        assert dict(start["headers"])[b"access-control-allow-origin"] == listed.encode()
+        assert b"access-control-allow-credentials" not in dict(start["headers"])
+        sent.clear()
+    assert came == ["POST"]

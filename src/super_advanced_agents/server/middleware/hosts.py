@@ -5,12 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterable
 from http import HTTPStatus
 
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from super_advanced_agents.protocol.problems import problem_details
 from super_advanced_agents.server.error_handlers import problem_response
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
+
+_SENT = [
+    "Authorization",
+    "X-API-Key",
+    "Content-Type",
+    "Cache-Control",
+    "Idempotency-Key",
+    "If-None-Match",
+    "Request-Timeout",
+]
+_READ = ["ETag", "Retry-After", "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset", "Idempotency-Replayed"]
 
 
 class AllowedHosts:
@@ -56,6 +68,22 @@ class AllowedHosts:
     def _may(self, origin: str, host: str) -> bool:
         """The server's own pages may: their origin has the very host and port that the request was sent to."""
         return origin in self._origins or origin in (f"http://{host}", f"https://{host}")
+
+
+class CrossOrigin(CORSMiddleware):
+    """Tells browsers that pages of these origins may call, and read the answers; `AllowedHosts` stops all others.
+
+    Cookies are nobody's credential here, so browsers are not asked to send them.
+    """
+
+    def __init__(self, app: ASGIApp, *, origins: Iterable[str]) -> None:
+        super().__init__(
+            app,
+            allow_origins=list(origins),
+            allow_methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
+            allow_headers=_SENT,
+            expose_headers=_READ,
+        )
 
 
 def _without_port(host: str) -> str:

@@ -16,8 +16,10 @@ from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 from super_advanced_agents.errors import AuthenticationError, EngineUnavailableError
 from super_advanced_agents.server.access import Access
 from super_advanced_agents.server.identity import issuer_keys
+from super_advanced_agents.server.identity.authenticator import Authenticator
 from super_advanced_agents.server.identity.issuer_keys import IssuerKeys
 from super_advanced_agents.server.identity.tokens import TokenVerifier
+from super_advanced_agents.server.settings import Settings
 
 ISSUER, AUDIENCE = "https://issuer.example", "super-advanced-agents"
 
@@ -287,3 +289,16 @@ async def test_a_token_without_a_key_id_is_checked_when_there_is_only_one_key(ve
     with pytest.raises(AuthenticationError):
         await verifier.averify(token(RSA, "PS256", None))
     assert (await verifier.averify(token(kid=None))).tenant == "acme"
+
+
+async def test_a_server_takes_tokens_and_keys_side_by_side(issuer, tmp_path):
+    """By the settings alone; each says its own tenant."""
+    settings = Settings.load(
+        data_dir=tmp_path / "data", jwt_jwks_url=issuer.url, jwt_issuer=ISSUER, jwt_audience=AUDIENCE
+    )
+    async with Authenticator(settings) as authenticator:
+        await authenticator.aopen()
+        key = (await authenticator.keys.acreate_first(tenant="default", scopes=["admin"], label="")).key
+        assert (await authenticator.authenticate(authorization=f"Bearer {token()}", api_key=None)).tenant == "acme"
+        assert (await authenticator.authenticate(authorization=None, api_key=key)).tenant == "default"
+        assert issuer.asked == 1
