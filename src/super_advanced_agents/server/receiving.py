@@ -23,6 +23,8 @@ from super_advanced_agents.server.settings import Settings
 from super_advanced_agents.types import JSONValue
 
 _CLOSE = {"Connection": "close"}
+_MAX_HEAD_BYTES = 64 * 1024
+"""Of a head that has arrived in part; what arrives at once may be a little longer."""
 _HANG_UP = (b"connection", b"close")
 
 
@@ -119,6 +121,7 @@ class _Receiving(HttpToolsProtocol):
         self._closes = False
         self._lately = False
         self._unread = 0
+        self._head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take the connection, or turn it away."""
@@ -140,6 +143,10 @@ class _Receiving(HttpToolsProtocol):
         if self.rules.admission.crowded and self._refused_unparsed(data):
             return
         super().data_received(data)
+        self._head_bytes = self._head_bytes + len(data) if self._stage is _Stage.HEADERS else 0
+        if self._head_bytes > _MAX_HEAD_BYTES and not self.transport.is_closing():
+            self.transport.write(_TOO_LONG_A_HEAD)
+            self.transport.close()
         if self._deadline is None and not self.transport.is_closing():
             if self._stage is _Stage.HEADERS:
                 self._arm(self.rules.header_s)
@@ -293,4 +300,8 @@ _LAST_REFUSALS = {kind: _refusal(kind, _CLOSE) for kind in Kind}
 _CROWDED = _response(
     problem_details(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections are open"),
     {"Retry-After": f"{RETRY_AFTER_S:.0f}", **_CLOSE},
+)
+_TOO_LONG_A_HEAD = _response(
+    problem_details(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"the headers are longer than {_MAX_HEAD_BYTES} bytes"),
+    _CLOSE,
 )
