@@ -31,7 +31,7 @@ _STREAMS = "/mcp"
 _SEARCHING = ("/search", "/embeddings", ":get", ":count", ":scan", "search:batch", "search:hybrid", "search:keywords")
 _GENERATING = ("/ask", "/completions")
 _EXEMPT_SERVICES = ("grpc.health.", "grpc.reflection.")
-_RPC_SEARCHING = ("Search", "Get", "List", "Scan", "Count", "Stats")
+_RPC_SEARCHING = ("Search", "Get", "List", "Scan", "Count", "Stats", "Supervise")
 
 
 def kind_of(method: str, path: str) -> Kind | None:

@@ -158,7 +158,7 @@ _PLAIN = frozenset({str, int, bool, type(None)})
 """Types whose every value is JSON: most of what there is, so they are let through without a call each."""
 
 
-def _check_json(value: object, field: str, depth: int) -> None:
+def _check_json(value: object, field: str, depth: int, level: int = 0) -> None:
     """Refuse what JSON cannot say; orjson alone would store NaN as null and dates as texts."""
     inside: Iterable[object] = ()
     if isinstance(value, dict):
@@ -173,13 +173,13 @@ def _check_json(value: object, field: str, depth: int) -> None:
         return
     else:
         raise InvalidInputError(f"{field} holds a {type(value).__name__}, which is not JSON", field=field)
-    if depth < 1:
+    if level >= depth:
         raise InvalidInputError(
-            f"{field} is nested too deeply", field=field, hint="flatten it, or raise metadata_depth"
+            f"{field} is nested deeper than {depth} levels (metadata_depth)", field=field, hint="flatten it"
         )
     for item in inside:
         if type(item) not in _PLAIN:
-            _check_json(item, field, depth - 1)
+            _check_json(item, field, depth, level + 1)
 
 
 def checked_uid(uid: object, *, field: str, limits: Limits) -> str:
