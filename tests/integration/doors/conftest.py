@@ -97,6 +97,7 @@ class House:
     """A running server and its keys: the administrator's, another tenant's, and one that may only read."""
 
     url: str
+    mcp: str
     admin: str
     other: str
     reader: str
@@ -115,4 +116,4 @@ def house(_upstream, new_machine, tmp_path_factory):
         everything = [f"--scope={scope}" for scope in ("memories:read", "memories:write", "generate")]
         other = machine.json("keys", "create", "--tenant", "other", *everything)["key"]
         reader = machine.json("keys", "create", "--tenant", "default", "--scope", "memories:read")["key"]
-        yield House(str(client.base_url).rstrip("/"), machine.key, other, reader)
+        yield House(client.told["url"], client.told["mcp"], machine.key, other, reader)

@@ -7,10 +7,10 @@ import sys
 
 import pytest
 
-HEAVY = {"faiss", "onnxruntime", "xllamacpp", "numpy", "fastapi", "openai", "huggingface_hub", "orjson"}
+HEAVY = {"faiss", "onnxruntime", "xllamacpp", "numpy", "fastapi", "openai", "huggingface_hub", "orjson", "mcp"}
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["import", "--help"], ["serve", "--help"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["import", "--help"], ["serve", "--help"], ["mcp", "--help"]])
 def test_help_imports_no_engine(arguments):
     """Not the engines, and nothing that takes as long as they do."""
     program = f"""

@@ -52,6 +52,7 @@ def serve(
     from super_advanced_agents.errors import ConfigurationError
     from super_advanced_agents.server import run
     from super_advanced_agents.server.logs import configure_logging
+    from super_advanced_agents.server.mcp import configuration as mcp
     from super_advanced_agents.server.settings import Settings
 
     if workers > 1:
@@ -78,6 +79,7 @@ def serve(
     def on_listening(at: run.Listening) -> None:
         if as_json:
             told = {"url": at.rest, "grpc": at.grpc, "pid": os.getpid(), "data_dir": str(settings.data_dir)}
+            told["mcp"] = at.rest + mcp.PATH
             emit(told if at.admin_key is None else {**told, "admin_key": at.admin_key})
         else:
             both = f"{at.rest} and {at.grpc}" if at.grpc else at.rest
@@ -85,6 +87,7 @@ def serve(
             if at.admin_key is not None:
                 note(f"Admin key, shown this once: {at.admin_key}")
                 note("Send it as 'Authorization: Bearer KEY'; `saa keys` makes others, and revokes it.")
+            note(f"For MCP clients:\n{mcp.client_configuration(at.rest, at.admin_key, auth=settings.auth)}")
 
     def connect(url: str, agent: str, api_key: str | None) -> RemoteAgent:
         from super_advanced_agents.client import RemoteAgent

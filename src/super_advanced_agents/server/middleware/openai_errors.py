@@ -11,7 +11,8 @@ import orjson
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from super_advanced_agents.protocol.problems import MEDIA_TYPE
+from super_advanced_agents.protocol.problems import MEDIA_TYPE, problem_details
+from super_advanced_agents.server.error_handlers import problem_response
 from super_advanced_agents.types import JSONValue
 
 _PATHS = re.compile(r"/v1/(embeddings|chat/completions|models(/.*)?)")
@@ -34,9 +35,19 @@ class OpenAIErrors:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on; what comes back as a problem leaves as an error of OpenAI's."""
-        if scope["type"] == "http" and _PATHS.fullmatch(scope["path"]):
-            send = _Rewriting(send)
-        await self._app(scope, receive, send)
+        if scope["type"] != "http" or not _PATHS.fullmatch(scope["path"]):
+            await self._app(scope, receive, send)
+            return
+        rewriting = _Rewriting(send)
+        try:
+            await self._app(scope, receive, rewriting)
+        except Exception:
+            if not rewriting.begun:
+                status = HTTPStatus.INTERNAL_SERVER_ERROR
+                await problem_response(problem_details(status, "the server failed; its log says why"))(
+                    scope, receive, rewriting
+                )
+            raise  # to where it is logged
 
 
 class _Rewriting:
@@ -44,6 +55,7 @@ class _Rewriting:
         self._send = send
         self._start: Message | None = None
         self._body = bytearray()
+        self.begun = False
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -58,8 +70,10 @@ class _Rewriting:
             headers = MutableHeaders(raw=list(self._start["headers"]))
             headers["content-type"] = "application/json"
             headers["content-length"] = str(len(error))
+            self.begun = True
             await self._send({**self._start, "headers": headers.raw})
             message = {"type": "http.response.body", "body": error}
+        self.begun = True
         await self._send(message)
 
 

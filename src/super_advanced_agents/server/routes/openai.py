@@ -47,7 +47,7 @@ from super_advanced_agents.server.schemas_openai import (
     ModelOut,
     ModelsOut,
 )
-from super_advanced_agents.server.sse import EventStream
+from super_advanced_agents.server.sse import MEDIA_TYPE, EventStream
 from super_advanced_agents.server.workspace import Workspace
 from super_advanced_agents.types import Matrix
 
@@ -69,6 +69,18 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
         HTTPStatus.BAD_GATEWAY,
         HTTPStatus.SERVICE_UNAVAILABLE,
     )
+}
+
+_STREAMED: dict[int | str, dict[str, Any]] = {
+    200: {
+        "content": {
+            MEDIA_TYPE: {
+                "schema": {"type": "string"},
+                "example": 'data: {"object":"chat.completion.chunk","choices":[{"delta":{"content":"Paris"}}]}\n\n'
+                "data: [DONE]\n\n",
+            }
+        }
+    }
 }
 
 router = APIRouter(prefix="/v1", tags=["openai"], responses=_ERRORS, route_class=JSONRoute)
@@ -101,7 +113,7 @@ async def embeddings(body: EmbeddingsIn, engines: TheEngines, call: TheCall, req
     return await in_thread(lambda: _embedded(vectors, rest, as_text=False), name="embeddings as JSON")
 
 
-@router.post("/chat/completions", response_model=ChatOut, **needs(Access.GENERATE))
+@router.post("/chat/completions", response_model=ChatOut, responses=_STREAMED, **needs(Access.GENERATE))
 async def chat(body: ChatIn, workspace: TheWorkspace, engines: TheEngines, call: TheCall, request: Request) -> Response:
     """One answer, whole or with `stream` as events that end with `[DONE]`; hanging up ends the work.
 
