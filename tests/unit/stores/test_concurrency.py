@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from tests.unit.stores.conftest import DIM, busy_writer, sealed, vectors
 
 from super_advanced_agents import FAISSVectorStore
 from super_advanced_agents.errors import OverloadedError
+from super_advanced_agents.types import Match
 
 Opened = Callable[..., FAISSVectorStore]
 _PATIENCE_S = 120.0
@@ -284,3 +286,32 @@ def test_the_log_does_not_grow_without_end_beside_readers(opened: Opened, tmp_pa
         grown = max(grown, log.stat().st_size)
     assert log.stat().st_size < grown
     assert store.count() == 41_000
+
+
+def test_a_search_by_words_never_misses_what_is_being_replaced(
+    store: FAISSVectorStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It looks again when the words of a record it should see were gone before it could read them."""
+    vector = vectors(1)[0]
+    store.add(vector, {"text": "word"}, "u")
+    looked, apply, search = threading.Event(), store._index.apply, store._keywords.search
+
+    def look(*arguments: Any) -> Any:
+        try:
+            return search(*arguments)
+        finally:
+            looked.set()
+
+    with ThreadPoolExecutor(1) as pool:
+        found: list[Future[list[Match]]] = []
+
+        def looked_at_before(*arguments: Any) -> None:
+            """The rows are committed, and the view does not show it yet."""
+            found.append(pool.submit(store.search_keywords, "word"))
+            looked.wait(_PATIENCE_S)
+            apply(*arguments)
+
+        monkeypatch.setattr(store._keywords, "search", look)
+        monkeypatch.setattr(store._index, "apply", looked_at_before)
+        store.add(vector, {"text": "word"}, "u")
+        assert [match.uid for match in found[0].result(_PATIENCE_S)] == ["u"]

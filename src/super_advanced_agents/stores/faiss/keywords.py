@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from pyroaring import BitMap
 
 from super_advanced_agents._runtime.tickets import Ticket, in_thread
-from super_advanced_agents.stores.faiss.attributes import array_of, bitmap
+from super_advanced_agents.stores.faiss.attributes import _StaleViewError, array_of, bitmap
 from super_advanced_agents.stores.faiss.kept_words import Kept, KeptWords, Table, stamp
 from super_advanced_agents.stores.faiss.links import Links
 from super_advanced_agents.stores.faiss.rows import Rows
@@ -105,21 +105,29 @@ class Keywords:
         self._unkept = 0
         self._move: _Move | None = None
         self._followed: View | None = None
+        self._gone = BitMap()  # of what that view shows, rows that were deleted before their words were read
 
     def search(self, view: View, texts: Sequence[str], scope: int | None, candidates: BitMap, k: int) -> list[Ranking]:
         """For each text the k candidates that share the most telling words with it, best first, with BM25 scores.
 
         Every word counts by itself; nothing in a text is syntax. Fewer than k where fewer share a word.
+
+        Raises:
+            _StaleViewError: a candidate was deleted before its words were read.
         """
         if not candidates:
             return [_NOTHING] * len(texts)
         with self._lock:
             try:
                 self._follow(view)
+                if self._gone.intersect(candidates):
+                    raise _StaleViewError
                 named = None
                 if len(candidates) <= _FEW:
                     named = array_of(candidates - self._tail.rows).tolist()
                 return [self._ranked(text, scope, candidates, named, k) for text in texts]
+            except _StaleViewError:  # nothing is wrong with what is here
+                raise
             except (ValueError, OSError) as exc:  # how the library tells of a full or failing disk
                 if not self._on_disk:
                     raise
@@ -211,6 +219,7 @@ class Keywords:
         """Bring the words to what the view shows."""
         if self._followed is view:
             return
+        self._gone = BitMap()
         touched = self._links.take_touched()
         if not self._opened:
             touched = self._open(view)
@@ -222,8 +231,13 @@ class Keywords:
             self._finish(wait=True)
             self._carry_out(self._planned(view, changed))
         else:
+            bare = []
             for row, entry in self._entries(array_of(changed)):
                 self._tail.put(row, entry)
+                if entry is None:
+                    bare.append(row)
+            if bare:
+                self._gone = BitMap(bare) - BitMap([row for row, _ in self._rows.names(bare)])
             if self._move is not None:
                 self._move.overtaken |= changed
             elif len(self._tail.rows) + len(self._indexed - view.live) > TAIL_ROWS:
