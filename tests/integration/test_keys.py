@@ -39,3 +39,11 @@ def test_people_are_shown_the_key_and_what_to_do_with_it(machine):
     assert "saa_" in shown[1]
     assert "Authorization: Bearer" in shown[2]
     assert "saa_" not in out + err
+
+
+def test_nothing_listens_beyond_loopback_before_there_is_a_key(machine):
+    """Told in a sentence, with the command that helps; without authentication never."""
+    told = machine.start_and_fail("serve", "--host", "0.0.0.0", "--port", 0)
+    assert "before there is a key" in told
+    assert "saa keys create" in told
+    assert "without authentication" in machine.start_and_fail("serve", "--host", "0.0.0.0", "--port", 0, "--no-auth")

@@ -141,8 +141,6 @@ def test_a_text_cannot_steer_the_terminal(saa):
         (["forget"], "nothing was named"),
         (["forget", "a", "--all"], "--all comes without"),
         (["import", "nowhere"], "no file 'nowhere'"),
-        (["serve", "--host", "0.0.0.0"], "before there is a key"),
-        (["serve", "--host", "0.0.0.0", "--no-auth"], "without authentication"),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
 )
