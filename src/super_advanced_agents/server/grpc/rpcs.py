@@ -54,24 +54,28 @@ async def in_order(
     when one fails, all work under way is cancelled and has ended.
     """
     begun: asyncio.Queue[asyncio.Future[U] | None] = asyncio.Queue(maxsize=ahead)
-    unfinished: set[asyncio.Future[Any]] = set()
+    unread: set[asyncio.Future[U]] = set()
 
     async def read() -> None:
         try:
             async for request in requests:
                 task = asyncio.ensure_future(work(request))
-                unfinished.add(task)
-                task.add_done_callback(unfinished.discard)
+                unread.add(task)
                 await begun.put(task)
-        finally:
+        except Exception:  # what came before it is answered first; cancelled, nobody waits for the end
             await begun.put(None)
+            raise
+        await begun.put(None)
 
     reader = asyncio.ensure_future(read())
     try:
         while (task := await begun.get()) is not None:
-            yield await task
+            result = await task
+            unread.discard(task)
+            yield result
         await reader
     finally:
-        for each in (reader, *unfinished):
+        left: list[asyncio.Future[Any]] = [reader, *unread]
+        for each in left:
             each.cancel()
-        await asyncio.gather(reader, *unfinished, return_exceptions=True)
+        await asyncio.gather(*left, return_exceptions=True)
