@@ -16,7 +16,7 @@ _numbers = count()
 
 
 @contextmanager
-def _clients(url: str, key: str | None) -> Iterator[MakeStore]:
+def _clients(url: str, key: str) -> Iterator[MakeStore]:
     """Clients, each of a new collection."""
     with ExitStack() as stack:
 
@@ -43,6 +43,5 @@ class TestOverGrpc(VectorStoreSuite):
     @pytest.fixture
     def make_store(self, served: Served) -> Iterator[MakeStore]:
         """Clients of one server, each of a collection of its own."""
-        assert served.grpc is not None
         with _clients(served.grpc, served.key) as make:
             yield make

@@ -18,7 +18,7 @@ _numbers = count()
 @pytest.fixture(params=["rest", "grpc"])
 def url(request: pytest.FixtureRequest, served: Served) -> str:
     """The server's address, over each transport."""
-    return served.rest if request.param == "rest" else str(served.grpc)
+    return served.rest if request.param == "rest" else served.grpc
 
 
 @pytest.fixture
