@@ -10,11 +10,12 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
 from statistics import median
+from typing import Any
 
 import grpc
-import numpy as np
 import orjson
 import uvloop
+from google.protobuf.message import Message
 
 from benchmarks import programs
 from benchmarks.driver import Load, drive, request
@@ -24,7 +25,8 @@ from benchmarks.measure import Bench, Rates, Row, crowd, in_turn, peer, percenti
 from benchmarks.served import Served, chroma_server, server
 from benchmarks.vectors import DIM, blocks, payloads, queries
 from super_advanced_agents import DistributedVectorStore
-from super_advanced_agents.protocol.v1 import agents_pb2, agents_pb2_grpc, vector_store_pb2, vector_store_pb2_grpc
+from super_advanced_agents.protocol import methods
+from super_advanced_agents.protocol.v1 import agents_pb2, vector_store_pb2
 from super_advanced_agents.types import Matrix
 
 _VECTORS, _FEW_VECTORS = 100_000, 20_000
@@ -174,18 +176,34 @@ async def _remember(served: Served, texts: Sequence[str]) -> None:
 
 
 async def _ask_grpc(served: Served, texts: Sequence[str]) -> float:
+    asked = [agents_pb2.SearchMemoriesRequest(agent="default", query=text, top_k=TOP_K) for text in texts]
+    return await _call_all(served, methods.SEARCH_MEMORIES, asked)
+
+
+async def _nearest_grpc(served: Served, vectors: Matrix) -> float:
+    asked = [
+        vector_store_pb2.SearchRequest(collection="vectors", dim=DIM, query_vectors=vector.tobytes(), top_k=TOP_K)
+        for vector in vectors
+    ]
+    return await _call_all(served, methods.SEARCH, asked)
+
+
+async def _call_all(served: Served, method: methods.Method[Any, Any], asked: Sequence[Message]) -> float:
+    """Calls a second, by so many callers over one channel."""
     metadata = (("authorization", f"Bearer {served.key}"),)
     async with grpc.aio.insecure_channel(served.grpc) as channel:
-        agent = agents_pb2_grpc.AgentServiceStub(channel)
+        call = channel.unary_unary(
+            method.path,
+            request_serializer=method.request.SerializeToString,
+            response_deserializer=method.reply.FromString,
+        )
 
-        async def search(text: str) -> None:
-            await agent.SearchMemories(
-                agents_pb2.SearchMemoriesRequest(agent="default", query=text, top_k=TOP_K), metadata=metadata
-            )
+        async def ask(request: Message) -> None:
+            await call(request, metadata=metadata)
 
         began = time.perf_counter()
-        await crowd(CALLERS, texts, search)
-        return len(texts) / (time.perf_counter() - began)
+        await crowd(CALLERS, asked, ask)
+        return len(asked) / (time.perf_counter() - began)
 
 
 async def _fill(served: Served, count: int) -> None:
@@ -196,24 +214,6 @@ async def _fill(served: Served, count: int) -> None:
             new = zip(vectors, payloads(first, len(vectors)), [None] * len(vectors), strict=True)
             async for _ in store.aadd_stream(new):
                 pass
-
-
-async def _nearest_grpc(served: Served, asked: Matrix) -> float:
-    metadata = (("authorization", f"Bearer {served.key}"),)
-    async with grpc.aio.insecure_channel(served.grpc) as channel:
-        store = vector_store_pb2_grpc.VectorStoreServiceStub(channel)
-
-        async def search(vector: np.ndarray) -> None:
-            await store.Search(
-                vector_store_pb2.SearchRequest(
-                    collection="vectors", dim=DIM, query_vectors=vector.tobytes(), top_k=TOP_K
-                ),
-                metadata=metadata,
-            )
-
-        began = time.perf_counter()
-        await crowd(CALLERS, asked, search)
-        return len(asked) / (time.perf_counter() - began)
 
 
 # -- Chroma, by its own REST interface ---------------------------------------------------------------------------------
