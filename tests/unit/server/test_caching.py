@@ -252,7 +252,7 @@ async def test_readers_beside_writers_never_see_anything_old(written, cache, cam
             if rng.random() < 0.9:
                 found = await cached.asearch(ONE, 10, namespace=space)
             else:
-                found = await cached.asearch_hybrid(ONE, "word", 10, namespace=space)
+                found = await cached.asearch_keywords("word", 10, namespace=space)
             tags = {int(match.uid): match.metadata["tag"] for match in found}
             assert all(tags[uid] >= least[uid] for uid in least), (least, tags)
 
