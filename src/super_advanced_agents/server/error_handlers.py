@@ -69,11 +69,7 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
     del request
     assert isinstance(error, HTTPException)
     status = HTTPStatus(error.status_code)
-    problem = problem_details(status, str(error.detail))
-    field = getattr(error, "field", None)
-    if field:
-        problem["field"] = field
-    return problem_response(problem, error.headers)
+    return problem_response(problem_details(status, str(error.detail)), error.headers)
 
 
 async def _on_disconnect(request: Request, error: Exception) -> Response:

@@ -25,15 +25,6 @@ _MAX_NAME_CHARS = 64
 _BODY = "body"
 
 
-class UnsupportedBodyError(HTTPException):
-    """A body that is not JSON by its own account."""
-
-    field = "Content-Type"
-
-    def __init__(self) -> None:
-        super().__init__(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Content-Type must be application/json")
-
-
 class JSONRoute(APIRoute):
     """A route whose body is JSON, read strictly: `APIRouter(route_class=JSONRoute)`."""
 
@@ -61,7 +52,7 @@ async def read_json(request: Request) -> Any:
 
     Raises:
         InvalidInputError: it is empty, not JSON, or may be read in two ways.
-        UnsupportedBodyError: it says that it is something else.
+        HTTPException: it says that it is something else (415).
     """
     body = await _checked_body(request)
     if not body:
@@ -72,7 +63,7 @@ async def read_json(request: Request) -> Any:
 async def _checked_body(request: Request) -> bytes:
     body = await request.body()
     if body and not _JSON_TYPE.match(request.headers.get("content-type", "")):
-        raise UnsupportedBodyError
+        raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Content-Type must be application/json")
     return body
 
 

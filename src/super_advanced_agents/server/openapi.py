@@ -8,6 +8,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
+from pydantic import BaseModel
 
 from super_advanced_agents.protocol.problems import MEDIA_TYPE, problem_details
 from super_advanced_agents.server.access import EXTENSION, Access
@@ -104,9 +105,9 @@ def describe(app: FastAPI) -> None:
 def _complete(document: dict[str, Any]) -> None:
     components = document.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
-    for name, example in EXAMPLES.items():
+    for name, examples in [*((name, [example]) for name, example in EXAMPLES.items()), *_own_examples(BaseModel)]:
         if name in schemas:
-            schemas[name].setdefault("examples", [example])
+            schemas[name]["examples"] = examples
     components["securitySchemes"] = _SECURITY
     components["responses"] = {_name(status): _response(status) for status in _MEANINGS}
     schemas["Problem"] = _PROBLEM
@@ -119,6 +120,15 @@ def _complete(document: dict[str, Any]) -> None:
     for name in _GENERATED:
         schemas.pop(name, None)
     components["schemas"] = dict(sorted(schemas.items()))
+
+
+def _own_examples(base: type[BaseModel]) -> Iterator[tuple[str, list[Any]]]:
+    """Examples as the shapes bring them: the framework leaves out members that are null."""
+    for shape in base.__subclasses__():
+        extra = shape.model_config.get("json_schema_extra")
+        if shape.__module__.startswith(f"{__package__}.") and isinstance(extra, dict) and "examples" in extra:
+            yield shape.__name__, list(extra["examples"])  # type: ignore[arg-type]  # a list, as everywhere
+        yield from _own_examples(shape)
 
 
 def _operations(document: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any], str]]:

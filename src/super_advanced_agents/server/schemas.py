@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, JsonValue, Tag
 
 from super_advanced_agents.config import Limits
 from super_advanced_agents.server.schemas_collections import ExplanationOut, WeightsIn, match_out
-from super_advanced_agents.types import AgentInfo, Match, Memory, Record, Turn
+from super_advanced_agents.types import Match, Memory, Record, Turn
 
 _BATCH = Limits().batch_records
 _UID = "0199b3a0-3f9c-7c7e-8a51-5d1c2b3a4f5e"  # of examples
 _MAX_ANSWER_TOKENS = 4_096
 
 
-def _shown(*examples: dict[str, Any]) -> ConfigDict:
+def shown(*examples: dict[str, Any]) -> ConfigDict:
+    """For answers: what one looks like."""
     return ConfigDict(json_schema_extra={"examples": [*examples]})
 
 
@@ -28,7 +28,7 @@ def _taken(*examples: dict[str, Any]) -> ConfigDict:
 class Query(BaseModel):
     """The body of `POST /search`, as the specification shows it."""
 
-    model_config = _shown({"query": "art gallery", "top_k": 3})
+    model_config = shown({"query": "art gallery", "top_k": 3})
 
     query: str = Field(description="a question or a topic, in plain words")
     top_k: int = Field(default=5, description="1 to 1,000")
@@ -210,7 +210,7 @@ _FOUND = {
 class Found(BaseModel):
     """One search result; `explanation` is there when it was asked for."""
 
-    model_config = _shown(_FOUND)
+    model_config = shown(_FOUND)
 
     uid: str
     text: str | None
@@ -234,7 +234,7 @@ def found_out(match: Match) -> dict[str, Any]:
 class Results(BaseModel):
     """What a search found, best first."""
 
-    model_config = _shown({"results": [_FOUND]})
+    model_config = shown({"results": [_FOUND]})
 
     results: list[Found]
 
@@ -247,7 +247,7 @@ def results_out(matches: list[Match]) -> dict[str, Any]:
 class Remembered(BaseModel):
     """The names of what was stored, in order; the answer means that it is durable."""
 
-    model_config = _shown({"uids": [_UID]})
+    model_config = shown({"uids": [_UID]})
 
     uids: list[str]
 
@@ -269,7 +269,7 @@ _MEMORY = {
 class MemoryOut(BaseModel):
     """One stored memory; times are seconds since the epoch."""
 
-    model_config = _shown(_MEMORY)
+    model_config = shown(_MEMORY)
 
     uid: str
     text: str | None
@@ -302,7 +302,7 @@ def memory_out(record: Record) -> dict[str, Any]:
 class Page(BaseModel):
     """Some of an agent's memories in the order of their uids; `next` goes into `after` for the following page."""
 
-    model_config = _shown({"memories": [_MEMORY], "next": _UID})
+    model_config = shown({"memories": [_MEMORY], "next": _UID})
 
     memories: list[MemoryOut]
     next: str | None
@@ -317,83 +317,16 @@ def page_out(records: list[Record], limit: int) -> dict[str, Any]:
 class AnswerOut(BaseModel):
     """An answer, and the memories it was made from, best first."""
 
-    model_config = _shown({"text": "The Louvre is in Paris.", "sources": [_FOUND]})
+    model_config = shown({"text": "The Louvre is in Paris.", "sources": [_FOUND]})
 
     text: str
     sources: list[Found]
 
 
-_AGENT = {
-    "name": "travel",
-    "description": "knows trains, hotels and museums",
-    "namespace": "travel",
-    "answer_tokens": 300,
-    "context_chars": 4000,
-    "rerank": False,
-    "declared": False,
-    "updated_at": 1767225600.0,
-}
-
-
-class AgentOut(BaseModel):
-    """An agent that was given settings; the time is in seconds since the epoch."""
-
-    model_config = _shown(_AGENT)
-
-    name: str
-    description: str
-    namespace: str
-    answer_tokens: int
-    context_chars: int
-    rerank: bool
-    declared: bool = Field(description="by the server's configuration file; it is changed there alone")
-    updated_at: float | None
-
-    @classmethod
-    def of(cls, info: AgentInfo) -> Self:
-        """From the library's value."""
-        return cls.model_construct(**asdict(info))
-
-
-class Agents(BaseModel):
-    """The agents that were given settings, by name; agents of all other names exist with the defaults."""
-
-    model_config = _shown({"agents": [_AGENT]})
-
-    agents: list[AgentOut]
-
-
-class StoreStats(BaseModel):
-    """The store that all agents share; nothing of what is in it."""
-
-    engine: str
-    dim: int
-    metric: str
-    index: str
-
-
-class Stats(BaseModel):
-    """What a tenant has, and what the server works with."""
-
-    model_config = _shown(
-        {
-            "agents": 1,
-            "collections": 2,
-            "embedding_model": "all-MiniLM-L6-v2@int8",
-            "store": {"engine": "faiss", "dim": 384, "metric": "cosine", "index": "auto"},
-        }
-    )
-
-    agents: int = Field(description="that were given settings")
-    collections: int
-    embedding_model: str
-    store: StoreStats
-
-
 class Health(BaseModel):
     """The process is up."""
 
-    model_config = _shown({"status": "ok"})
+    model_config = shown({"status": "ok"})
 
     status: Literal["ok"] = "ok"
 
@@ -401,7 +334,7 @@ class Health(BaseModel):
 class Readiness(BaseModel):
     """Whether searches will be answered at once, and what is missing."""
 
-    model_config = _shown({"ready": True, "store": "open", "embedding_model": "ready", "language_model": "ready"})
+    model_config = shown({"ready": True, "store": "open", "embedding_model": "ready", "language_model": "ready"})
 
     ready: bool
     store: Literal["open"] = "open"

@@ -19,8 +19,6 @@ from super_advanced_agents.server.json_requests import JSONRoute, json_response
 from super_advanced_agents.server.renaming import fields_of
 from super_advanced_agents.server.reranking import chosen_reranker
 from super_advanced_agents.server.schemas import (
-    AgentOut,
-    Agents,
     AnswerOut,
     AskRequest,
     Results,
@@ -28,6 +26,7 @@ from super_advanced_agents.server.schemas import (
     found_out,
     results_out,
 )
+from super_advanced_agents.server.schemas_tenant import AgentOut, Agents
 from super_advanced_agents.server.sse import MEDIA_TYPE, EventStream, event
 
 router = APIRouter(prefix="/v1/agents", tags=["agents"], route_class=JSONRoute)

@@ -9,7 +9,8 @@ from super_advanced_agents.server.dependencies import TheWorkspace
 from super_advanced_agents.server.disconnect import while_connected
 from super_advanced_agents.server.json_requests import JSONRoute, json_response
 from super_advanced_agents.server.renaming import fields_of
-from super_advanced_agents.server.schemas import Query, Results, Stats, results_out
+from super_advanced_agents.server.schemas import Query, Results, results_out
+from super_advanced_agents.server.schemas_tenant import Stats
 
 router = APIRouter(tags=["search"], route_class=JSONRoute)
 
