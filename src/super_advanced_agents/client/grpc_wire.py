@@ -1,7 +1,7 @@
 """gRPC as a transport: calls without a thread each, which settle tickets when they are answered.
 
-The channel is the blocking library's, used through its futures. An asyncio channel belongs to one event loop, and a
-process that serves has one already; futures need none, and carry more calls a second.
+The channel is the blocking library's, used through its futures. An asyncio channel belongs to one event loop, while
+callers come from many or from none; futures need none, and carry more calls a second.
 """
 
 from __future__ import annotations
