@@ -1,33 +1,20 @@
-"""The shapes of requests and responses about collections. Members are named as the library names its arguments, so that
-what it says of one (`metadatas[3]`) is a member of the body."""
+"""The shapes of requests and responses about collections; members are named as the library names its arguments."""
 
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Annotated, Literal, Self, TypeAlias
 
-import numpy as np
-from numpy.typing import ArrayLike
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, JsonValue, Tag
 
 from super_advanced_agents.config import Limits
 from super_advanced_agents.errors import InvalidInputError
-from super_advanced_agents.types import (
-    CollectionInfo,
-    ExplainedMatch,
-    Explanation,
-    JSONValue,
-    Match,
-    Record,
-    Weights,
-)
+from super_advanced_agents.types import CollectionInfo, ExplainedMatch, Explanation, JSONValue, Match, Record, Weights
 
 _BATCH = Limits().batch_records
 _MAX_DIM = 65_536
-_FLOAT_BYTES = 4
 
 VectorFormat: TypeAlias = Literal["numbers", "base64", "none"]
 """How vectors are told: lists of numbers, base64 of little-endian float32, or not at all."""
@@ -45,7 +32,7 @@ def _form(vector: object) -> str:
 
 Vector = Annotated[
     Annotated[list[float], Field(max_length=_MAX_DIM), Tag("<numbers>")]
-    | Annotated[str, Field(max_length=_MAX_DIM * _FLOAT_BYTES * 2), Tag("<base64>")],
+    | Annotated[str, Field(max_length=_MAX_DIM * FLOAT_BYTES * 2), Tag("<base64>")],
     Discriminator(_form),
     Field(description="Numbers, or base64 of them as little-endian float32: a fifth of the size, and exact."),
 ]
@@ -331,37 +318,6 @@ class Counted(BaseModel):
     """How many there are."""
 
     count: int
-
-
-def unpacked(vector: list[float] | str, field: str) -> ArrayLike:
-    """One vector as the library takes it.
-
-    Raises:
-        InvalidInputError: it is text, but not base64 of float32.
-    """
-    if not isinstance(vector, str):
-        return vector
-    return np.frombuffer(_packed(vector, field), dtype="<f4")
-
-
-def unpacked_all(vectors: Sequence[list[float] | str], field: str) -> ArrayLike | Sequence[ArrayLike]:
-    """Many vectors as the library takes them; quick when all are base64 and equally long."""
-    if not vectors or not all(isinstance(vector, str) for vector in vectors):
-        return [unpacked(vector, f"{field}[{i}]") for i, vector in enumerate(vectors)]
-    rows = [_packed(str(vector), f"{field}[{i}]") for i, vector in enumerate(vectors)]
-    if len(set(map(len, rows))) > 1:
-        return [np.frombuffer(row, dtype="<f4") for row in rows]
-    return np.frombuffer(b"".join(rows), dtype="<f4").reshape(len(rows), -1)
-
-
-def _packed(text: str, field: str) -> bytes:
-    try:
-        packed = binascii.a2b_base64(text, strict_mode=True)
-    except (binascii.Error, ValueError) as exc:
-        raise InvalidInputError(f"{field} is not base64", field=field) from exc
-    if len(packed) % _FLOAT_BYTES:
-        raise InvalidInputError(f"{field} is not base64 of float32 numbers", field=field)
-    return packed
 
 
 def match_out(match: Match) -> dict[str, object]:

@@ -15,7 +15,7 @@ from super_advanced_agents.protocol.problems import MEDIA_TYPE, problem_details
 from super_advanced_agents.server.error_handlers import problem_response
 from super_advanced_agents.types import JSONValue
 
-_PATHS = re.compile(r"/v1/(embeddings|chat/completions|models(/.*)?)")
+_PATHS = re.compile(r"/v1/(embeddings|chat/completions|models(/.*)?)", re.DOTALL)  # a name may hold line ends
 _CODES = {"AuthenticationError": "invalid_api_key", "AgentNotFoundError": "model_not_found"}
 _TYPES = {
     HTTPStatus.UNAUTHORIZED: "authentication_error",
