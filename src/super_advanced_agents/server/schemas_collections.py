@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, JsonValue, Tag
 
 from super_advanced_agents.config import Limits
-from super_advanced_agents.errors import InvalidInputError
+from super_advanced_agents.server.packed_vectors import FLOAT_BYTES, unpacked
 from super_advanced_agents.types import CollectionInfo, ExplainedMatch, Explanation, JSONValue, Match, Record, Weights
 
 _BATCH = Limits().batch_records

@@ -16,6 +16,7 @@ from super_advanced_agents.server.access import Access, needs
 from super_advanced_agents.server.dependencies import TheCall, TheWorkspace
 from super_advanced_agents.server.disconnect import while_connected
 from super_advanced_agents.server.json_requests import JSONRoute
+from super_advanced_agents.server.packed_vectors import unpacked, unpacked_all
 from super_advanced_agents.stores import VectorStore
 from super_advanced_agents.types import Match, Record
 
@@ -85,7 +86,7 @@ async def add_records(
     """Add or replace records, all or none; the answer means that all of them are durable."""
     await call.charge(len(body.vectors))
     columns = dict(body)
-    vectors = shapes.unpacked_all(columns.pop("vectors"), "vectors")
+    vectors = unpacked_all(columns.pop("vectors"), "vectors")
     return shapes.StoredUids.model_construct(uids=await connected(store.aadd_batch(vectors, **columns)))
 
 
@@ -104,7 +105,7 @@ async def update_record(body: shapes.UpdateIn, store: TheCollection, connected: 
     """Change one record in place; what the body does not name stays, and null clears."""
     given = {name: value for name, value in dict(body).items() if name in body.model_fields_set}
     if body.vector is not None:
-        given["vector"] = shapes.unpacked(body.vector, "vector")
+        given["vector"] = unpacked(body.vector, "vector")
     return shapes.Updated.model_construct(updated=await connected(store.aupdate(**given)))
 
 
@@ -168,7 +169,7 @@ async def delete_record(uid: str, store: TheCollection, namespace: str | None = 
 @router.post("/{collection}/search", response_model=shapes.Matches, **needs(Access.READ))
 async def search_collection(body: shapes.SearchIn, store: TheCollection, connected: Connected) -> Response:
     """The records most like a vector, best first."""
-    vector = shapes.unpacked(body.query_vector, "query_vector")
+    vector = unpacked(body.query_vector, "query_vector")
     [found] = await connected(
         _named(
             "query_vectors[0]",
@@ -185,7 +186,7 @@ async def search_collection_batch(
 ) -> Response:
     """For each of many vectors the records most like it, best first."""
     await call.charge(len(body.query_vectors) - 1)
-    vectors = shapes.unpacked_all(body.query_vectors, "query_vectors")
+    vectors = unpacked_all(body.query_vectors, "query_vectors")
     found = await connected(store.asearch_batch(vectors, **_options(body, without={"query_vectors"})))
     return _json({"results": [[shapes.match_out(match) for match in matches] for matches in found]})
 
@@ -195,7 +196,7 @@ async def search_collection_hybrid(body: shapes.HybridIn, store: TheCollection, 
     """The records most like a text by meaning (its vector) and by words together, best first."""
     options = _options(body, without={"query_vector", "query_text", "weights"})
     weights = None if body.weights is None else body.weights.weights()
-    vector = shapes.unpacked(body.query_vector, "query_vector")
+    vector = unpacked(body.query_vector, "query_vector")
     return _matches(await connected(store.asearch_hybrid(vector, body.query_text, weights=weights, **options)))
 
 
