@@ -101,7 +101,7 @@ def application(server: Server) -> FastAPI:
 def server() -> Iterator[Server]:
     """A running server on a free port of loopback."""
     noted = Server()
-    config = uvicorn.Config(application(noted), log_level="critical", timeout_graceful_shutdown=1)
+    config = uvicorn.Config(application(noted), loop="asyncio", log_level="critical", timeout_graceful_shutdown=1)
     running = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         noted.base_url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
