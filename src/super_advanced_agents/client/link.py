@@ -161,6 +161,8 @@ class Link:
                         waiting.popleft()
                         failures = 0
                         yield answer
+            except _SourceFailed as exc:
+                raise exc.error from exc.error.__cause__
             except _WORTH_ANOTHER as exc:
                 failures += 1
                 await loop.later(_stream_pause(exc, failures), _nothing)
@@ -253,6 +255,14 @@ class Link:
             return self._loop
 
 
+class _SourceFailed(Exception):  # noqa: N818  # a signal
+    """Where the requests of a stream come from has failed: not the stream, which would otherwise be begun again."""
+
+    def __init__(self, error: SuperAdvancedAgentsError) -> None:
+        super().__init__()
+        self.error = error
+
+
 def _pause(error: Exception, deadline: float) -> bool | float:
     """Whether to try again, and when, where the server has said so."""
     if not isinstance(error, _WORTH_ANOTHER):
@@ -281,6 +291,8 @@ async def _fill(stream: Stream[Request, Response], requests: AsyncIterator[Reque
         except StopAsyncIteration:
             stream.finish()
             return False
+        except _WORTH_ANOTHER as exc:
+            raise _SourceFailed(exc) from exc
         waiting.append(request)
         stream.send(request)
     return True

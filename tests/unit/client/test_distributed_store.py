@@ -115,6 +115,17 @@ async def test_streams_take_asynchronous_sources_and_can_be_left(store):
         _ = [uid async for uid in store.aadd_stream([([1, 2, 3, 4], None, None), ([1, 2, 3], None, None)])]
 
 
+def test_a_source_that_fails_ends_its_stream(store):
+    """With its own error, also one that a call would be made again for: else the rest would be missing silently."""
+
+    def source():
+        yield from (([1, 2, 3, 4], None, None) for _ in range(10))
+        raise EngineUnavailableError("the source is gone")
+
+    with pytest.raises(EngineUnavailableError, match="the source is gone"):
+        list(store.add_stream(source()))
+
+
 def test_a_server_that_is_not_there_is_named(served, collection):
     """Within the time that was given; the key is not told."""
     for url in ("http://127.0.0.1:9", "grpc://127.0.0.1:9"):
