@@ -41,7 +41,6 @@ class Sealer:
         self._builder = builder
         self._snapshots = snapshots
         self._publish = publish
-        self.counters = {"sealed": 0, "merged": 0}
         self._busy = False
         self._beginning = threading.Lock()
         self._stop = threading.Event()
@@ -134,7 +133,6 @@ class Sealer:
         entry = None if self._snapshots is None or built.rough else self._snapshots.written(built)
         segment = built.segment()
         self._publish(Publication(partial(self._index.replace, parts, segment)))
-        self.counters["sealed" if task.chunks else "merged"] += 1
         _log.info("store.sealed", extra={"rows": len(segment.rows), "parts": len(parts), "rough": task.rough})
         if self._snapshots is not None and entry is not None:
             self._save(self._snapshots, segment, entry)

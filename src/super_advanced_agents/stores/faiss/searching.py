@@ -49,7 +49,6 @@ class Searching:
                     continue
                 for i, result in zip(members, found, strict=True):
                     results[i] = result
-        self._state.counters["searches"] += len(searches)
         return results
 
     def _search_together(self, searches: list[Search]) -> Sequence[list[list[Match]]]:

@@ -35,7 +35,7 @@ class State:
         self.index = index
         self.keywords = keywords
         self.moving = threading.Lock()  # held from before a commit until the view has followed it
-        self.counters = {"commits": 0, "added": 0, "deleted": 0, "searches": 0}
+        self.counters = {"commits": 0, "added": 0, "deleted": 0}
         self._load = load
         self._loaded = False
         self._loading = threading.Lock()
