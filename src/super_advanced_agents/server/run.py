@@ -71,7 +71,7 @@ async def aserve(
                 )
                 async with asyncio.TaskGroup() as group:
                     group.create_task(rest.serve(sockets=[listener]))
-                    gc.freeze()  # what was imported stays: looking at it again took a sixth of the time of a cached search
+                    gc.freeze()  # what was imported stays: to look at it again took a sixth of a cached search
                     on_listening(at)
                     await told.once.wait()
                     await _stop(rest, grpc, app.state.gate, told, settings)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from super_advanced_agents._runtime.tickets import in_thread
 from super_advanced_agents.config import checked_name
 from super_advanced_agents.server.calls import Call, current_call
 from super_advanced_agents.server.engines import Engines
@@ -45,19 +46,23 @@ class MemoryDoor:
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
         """Answer requests; at the end those under way are cancelled."""
-        from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
-
-        from super_advanced_agents.server.mcp.door import memory_server
-
-        manager = StreamableHTTPSessionManager(
-            memory_server(_seat), stateless=True, max_request_body_size=self._max_body_bytes
-        )
+        manager = await in_thread(self._made, name="import mcp")
         async with manager.run():
             self._manager = manager
             try:
                 yield
             finally:
                 self._manager = None
+
+    def _made(self) -> StreamableHTTPSessionManager:
+        """Made off the event loop: importing the protocol's library takes a second."""
+        from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+
+        from super_advanced_agents.server.mcp.door import memory_server
+
+        return StreamableHTTPSessionManager(
+            memory_server(_seat), stateless=True, max_request_body_size=self._max_body_bytes
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request.
