@@ -15,6 +15,7 @@ WAIT_S = 0.025
 """How long a call may stand in line: half of the time in which a refusal must be there."""
 
 RETRY_AFTER_S = 1.0
+_PLACES_FOR_ONE_WAITING = 32
 
 
 class Kind(StrEnum):
@@ -66,10 +67,16 @@ class Line:
         kind: what for.
         places: how many calls may be at work.
         waiting: how many more may wait, each for `wait_s`.
+
+    Attributes:
+        kind: as given.
+        crowd: holds `kind` while the next call would be refused at once; lines may share one.
+        in_flight: calls at work now.
     """
 
     def __init__(self, kind: Kind, *, places: int, waiting: int, wait_s: float = WAIT_S) -> None:
         self.kind = kind
+        self.crowd: set[Kind] = set()
         self.places = places
         self.waiting_places = waiting
         self.in_flight = 0
@@ -92,10 +99,13 @@ class Line:
             self.in_flight += 1
             return True
         if len(self._waiting) >= self.waiting_places:
+            self.crowd.add(self.kind)
             return False
         loop = asyncio.get_running_loop()
         called: asyncio.Future[bool] = loop.create_future()
         self._waiting.append(called)
+        if self.full:
+            self.crowd.add(self.kind)
         deadline = loop.call_later(self._wait_s, self._give_up, called)
         try:
             return await called
@@ -103,13 +113,14 @@ class Line:
             if called.done() and not called.cancelled() and called.result():
                 self.leave()
             elif called in self._waiting:
-                self._waiting.remove(called)
+                self._forget(called)
             raise
         finally:
             deadline.cancel()
 
     def leave(self) -> None:
         """Give a place back, or on to whoever has waited for longest."""
+        self.crowd.discard(self.kind)
         while self._waiting:
             called = self._waiting.popleft()
             if not called.done():
@@ -119,8 +130,12 @@ class Line:
 
     def _give_up(self, called: asyncio.Future[bool]) -> None:
         if not called.done():
-            self._waiting.remove(called)
+            self._forget(called)
             called.set_result(False)
+
+    def _forget(self, called: asyncio.Future[bool]) -> None:
+        self._waiting.remove(called)
+        self.crowd.discard(self.kind)
 
 
 class Place:
@@ -149,16 +164,22 @@ class Admission:
     Deciding comes before a credential is looked at and before a body is read, so that a refusal costs next to nothing.
 
     Args:
-        places: how many calls of each kind may be at work. An eighth as many may wait a moment: more would do so in
-            vain, and one that has waited is dearer to refuse than one that has not.
+        places: how many calls of each kind may be at work. One for every 32 may wait a moment: places come free
+            in bursts, so more would wait in vain, and one that has waited is dearer to refuse than one that has not.
         wait_s: how long that moment is, in seconds.
+
+    Attributes:
+        crowd: the kinds of which the next call would be refused at once.
     """
 
     def __init__(self, *, places: dict[Kind, int], wait_s: float = WAIT_S) -> None:
         self._lines = {
-            kind: Line(kind, places=count, waiting=max(1, count // 8), wait_s=wait_s) for kind, count in places.items()
+            kind: Line(kind, places=count, waiting=max(1, count // _PLACES_FOR_ONE_WAITING), wait_s=wait_s)
+            for kind, count in places.items()
         }
-        self._all = tuple(self._lines.values())
+        self.crowd: set[Kind] = set()
+        for line in self._lines.values():
+            line.crowd = self.crowd
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
@@ -174,14 +195,6 @@ class Admission:
     def line(self, kind: Kind) -> Line:
         """The places of one kind."""
         return self._lines[kind]
-
-    @property
-    def crowded(self) -> bool:
-        """Whether a call of any kind would be refused at once."""
-        for line in self._all:  # noqa: SIM110  # asked for every packet, and `any` costs more than what it asks
-            if line.full:
-                return True
-        return False
 
     def enter(self, kind: Kind | None) -> Place:
         """A place for a call, as an asynchronous context; None needs none.

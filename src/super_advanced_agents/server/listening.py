@@ -21,6 +21,8 @@ from super_advanced_agents.server.settings import Settings, checked_certificate
 
 _KEEP_ALIVE_S = 30
 _CLOSE = (b"connection", b"close")
+_DOORS = 16
+"""uvloop takes one connection by each in a turn: in a crowd, whose turns are long, some waited for seconds."""
 _SETTLE_S = 0.1
 """What the kernel had received when the listener closed is read by then: it takes the event loop one turn."""
 
@@ -56,6 +58,11 @@ class RestServer(uvicorn.Server):
         """From now on each answer ends its connection, so that few are open when the listener closes."""
         self.config.encoded_headers.append(_CLOSE)
         self.server_state.default_headers = [*self.server_state.default_headers, _CLOSE]
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen by several descriptors of each listener."""
+        doors = [each.dup() for each in sockets or [] for _ in range(_DOORS - 1)]
+        await super().startup([*(sockets or []), *doors])
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take what still waits at the door, close it, read what has arrived, then finish as uvicorn does."""

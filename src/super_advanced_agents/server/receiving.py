@@ -120,6 +120,7 @@ class _Receiving(HttpToolsProtocol):
         self._refusing = False
         self._closes = False
         self._lately = False
+        self._crowd = self.rules.admission.crowd
         self._unread = 0
         self._head_bytes = 0
 
@@ -140,7 +141,7 @@ class _Receiving(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Read on; what is still missing then must come in time, however it drips."""
-        if self.rules.admission.crowded and self._refused_unparsed(data):
+        if self._crowd and self._refused_unparsed(data):
             return
         super().data_received(data)
         self._head_bytes = self._head_bytes + len(data) if self._stage is _Stage.HEADERS else 0
@@ -214,10 +215,11 @@ class _Receiving(HttpToolsProtocol):
 
         Whatever is not plain is left to the parser.
         """
-        if self._stage in _PARTS or self._answering or _HANG_UP in self.server_state.default_headers:
+        cycle = self.cycle
+        if self._stage in _PARTS or (cycle is not None and not cycle.response_complete):
             return False
         kind = _kind_of_whole(data)
-        if kind is None or not self.rules.admission.line(kind).full:
+        if kind not in self._crowd or _HANG_UP in self.server_state.default_headers:
             return False
         self.transport.write(_REFUSALS[kind])
         self.server_state.total_requests += 1
@@ -235,7 +237,7 @@ class _Receiving(HttpToolsProtocol):
             return None
         path = self.url.partition(b"?")[0]
         kind = kind_of(method.decode("latin-1"), path.decode("latin-1"))
-        return kind if kind is not None and self.rules.admission.line(kind).full else None
+        return kind if kind in self._crowd else None
 
     def _refuse(self, kind: Kind) -> None:
         self.server_state.total_requests += 1
