@@ -5,12 +5,12 @@ from __future__ import annotations
 from itertools import count
 
 import pytest
-from tests.contract.conftest import Served, served
+from tests.contract.conftest import Served, connections_have_ended, served
 from tests.unit.client.proxy import Proxy
 
 from super_advanced_agents import DistributedVectorStore
 
-__all__ = ["served"]
+__all__ = ["connections_have_ended", "served"]
 
 _numbers = count()
 
