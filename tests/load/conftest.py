@@ -43,10 +43,10 @@ class Served:
         """A client with the admin key."""
         return httpx2.Client(base_url=self.url, headers=self.headers, timeout=60)
 
-    def load(self, *, seconds, connections, rate=0, path="/search", body='{"query": "question {n}?"}'):
+    def load(self, *, seconds, connections, rate=0, patient=False, path="/search", body='{"query": "question {n}?"}'):
         """Put a load on it from another process, and return the report."""
         plan = {"host": self.host, "port": self.port, "key": self.key, "core": cores()[1], "seconds": seconds}
-        plan |= {"connections": connections, "rate": rate, "path": path, "body": body}
+        plan |= {"connections": connections, "rate": rate, "patient": patient, "path": path, "body": body}
         done = subprocess.run(
             [sys.executable, "-m", "tests.load.generator"],
             input=json.dumps(plan),

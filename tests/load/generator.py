@@ -1,8 +1,9 @@
 """A load from a process of its own, on a core of its own: `python -m tests.load.generator < plan > report`.
 
 A plan is JSON: `host`, `port`, `key`, `core`, `seconds`, `connections`, `path`, `body` (with `{n}` where each request
-puts a number of its own), and `rate` (requests a second, whether or not earlier ones are answered; 0 for one at a time
-on each connection).
+puts a number of its own), `rate` (requests a second, whether or not earlier ones are answered; 0 for one at a time
+on each connection), and `patient` (whether who is refused waits as long as `Retry-After` says,
+or up to twice as long).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import asyncio
 import contextlib
 import json
 import os
+import random
 import sys
 import time
 from collections import deque
@@ -78,7 +80,7 @@ class Connection(asyncio.Protocol):
         self._sent_at = 0.0
         self.busy = False
         self.alive = False
-        self._retry_after = False
+        self._retry_after = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Ready."""
@@ -96,7 +98,7 @@ class Connection(asyncio.Protocol):
 
     def send(self, request: bytes) -> None:
         """Send a request now."""
-        self.busy, self._retry_after = True, False
+        self.busy, self._retry_after = True, 0
         self._load.report.sent += 1
         self._sent_at = time.perf_counter()
         self._transport.write(request)
@@ -108,15 +110,15 @@ class Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """See httptools."""
         if name == b"retry-after":
-            self._retry_after = int(value) > 0
+            self._retry_after = int(value)
 
     def on_message_complete(self) -> None:
         """See httptools."""
         took_ms = (time.perf_counter() - self._sent_at) * 1e3
-        self._load.report.note(self._parser.get_status_code(), self._retry_after, took_ms)
+        self._load.report.note(self._parser.get_status_code(), self._retry_after > 0, took_ms)
         self._parser = httptools.HttpResponseParser(self)
         self.busy = False
-        self._load.idle(self)
+        self._load.idle(self, after_s=self._retry_after)
 
     def close(self) -> None:
         """Hang up."""
@@ -135,14 +137,20 @@ class Load:
         self._open_loop = bool(plan["rate"])
         self._ending = False
         self._missing = 0
+        self._chance = random.Random(0)
         self._answered = asyncio.Event()
         body = str(plan["body"])
         head = f"POST {plan['path']} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
         self._head = f"{head}Authorization: Bearer {plan['key']}\r\nContent-Length: ".encode()
         self._before, _, self._after = (part.encode() for part in body.partition("{n}"))
 
-    def idle(self, connection: Connection) -> None:
+    def idle(self, connection: Connection, *, after_s: float = 0) -> None:
         """A connection could carry the next request."""
+        if after_s and self._plan["patient"] and not self._ending:
+            asyncio.get_running_loop().call_later(after_s * self._chance.uniform(1, 2), self.idle, connection)
+            return
+        if not connection.alive:
+            return
         if self._open_loop or self._ending:
             self._free.append(connection)
             if self._ending and not any(each.busy for each in self._all):
