@@ -2,8 +2,8 @@
 
 A plan is JSON: `host`, `port`, `key`, `core`, `seconds`, `connections`, `path`, `body` (with `{n}` where each request
 puts a number of its own), `rate` (requests a second, whether or not earlier ones are answered; 0 for one at a time
-on each connection), and `patient` (whether who is refused waits as long as `Retry-After` says,
-or up to twice as long).
+on each connection), and `patient` (whether who is refused waits as long as `Retry-After` says, or up to
+twice as long).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import httptools
 import uvloop
 
 TICK_S = 0.001
+SETTLE_S = 0.5
 LONGEST_WAIT_S = 30.0
 
 
@@ -135,6 +136,7 @@ class Load:
         self._free: deque[Connection] = deque()
         self._all: list[Connection] = []
         self._open_loop = bool(plan["rate"])
+        self._begun = False
         self._ending = False
         self._missing = 0
         self._chance = random.Random(0)
@@ -151,7 +153,7 @@ class Load:
             return
         if not connection.alive:
             return
-        if self._open_loop or self._ending:
+        if self._open_loop or self._ending or not self._begun:
             self._free.append(connection)
             if self._ending and not any(each.busy for each in self._all):
                 self._answered.set()
@@ -172,7 +174,11 @@ class Load:
         """Connect, send for so long, wait for what is under way, and tell."""
         count, seconds = int(str(self._plan["connections"])), float(str(self._plan["seconds"]))
         await self._connect(count)
+        await asyncio.sleep(SETTLE_S)  # the kernel says that they are there before the server has taken them
+        self._begun = True
         began = time.perf_counter()
+        while self._free and not self._open_loop:
+            self._free.popleft().send(self._request())
         if self._open_loop:
             await self._send_at_rate(float(str(self._plan["rate"])), seconds)
         else:
