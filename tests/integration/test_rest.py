@@ -309,5 +309,5 @@ def test_agents_are_given_settings(rest):
 def test_a_tenant_sees_what_it_has(rest):
     """Counts of its own, and what the server works with; nothing of the machine."""
     stats = rest.get("/v1/stats").json()
-    assert set(stats) == {"agents", "collections", "embedding_model", "store"}
+    assert set(stats) == {"agents", "collections", "embedding_model", "results", "store"}
     assert set(stats["store"]) == {"engine", "dim", "metric", "index"}

@@ -45,9 +45,10 @@ def kind_of(method: str, path: str) -> Kind | None:
         return None if path in _EXEMPT_PATHS or path.startswith(_STREAMS) else Kind.SEARCH
     if method != "POST":
         return Kind.WRITE
-    if path.endswith(_GENERATING) or path.startswith(("/v1/orchestrators/", _STREAMS)):
+    if path.endswith(_GENERATING) or path.startswith("/v1/orchestrators/"):
         return Kind.GENERATE
-    return Kind.SEARCH if path.endswith(_SEARCHING) else Kind.WRITE
+    # A tool that asks the language model stands in that one's own bounded line.
+    return Kind.SEARCH if path.endswith(_SEARCHING) or path.startswith(_STREAMS) else Kind.WRITE
 
 
 def kind_of_rpc(method: str) -> Kind | None:

@@ -46,8 +46,8 @@ TheCall = Annotated[Call, Depends(_call)]
 """Who calls, and what the call may cost."""
 
 
-async def _workspace(engines: TheEngines, call: TheCall) -> Workspace:
-    return Workspace(engines, call.principal.tenant)
+async def _workspace(gate: TheGate, call: TheCall) -> Workspace:
+    return gate.workspaces.of(call.principal.tenant)
 
 
 TheWorkspace = Annotated[Workspace, Depends(_workspace)]

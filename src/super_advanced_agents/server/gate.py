@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from super_advanced_agents.server.admission import Admission
 from super_advanced_agents.server.engines import Engines
 from super_advanced_agents.server.idempotency import Idempotency
 from super_advanced_agents.server.identity.authenticator import Authenticator
 from super_advanced_agents.server.limiting import RateLimiter
+from super_advanced_agents.server.workspace import Workspaces
 
 
 @dataclass(slots=True, kw_only=True)
@@ -21,6 +22,7 @@ class Gate:
         admission: places for calls; entered before anything else of a call is looked at.
         limiter: the allowances of keys and tenants; a call is charged once its caller is known.
         idempotency: what became of writes that came with a key.
+        workspaces: what the callers' tenants have.
         draining: the server was told to stop: it answers, and says that it is not ready for more.
     """
 
@@ -30,3 +32,7 @@ class Gate:
     limiter: RateLimiter
     idempotency: Idempotency
     draining: bool = False
+    workspaces: Workspaces = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.workspaces = Workspaces(self.engines)

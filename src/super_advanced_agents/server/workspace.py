@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from functools import partial
 from typing import get_args
@@ -24,6 +25,7 @@ from super_advanced_agents.stores.faiss.tenancy import tenant_view
 from super_advanced_agents.types import AgentInfo, CollectionInfo, JSONValue
 
 _MAX_DIM = 65_536
+_MAX_KEPT = 1_024
 _DEFAULTS = AgentSettings()
 
 
@@ -236,3 +238,22 @@ def _no_settings(name: str) -> AgentNotFoundError:
     return AgentNotFoundError(
         f"the agent {name!r} has no settings", hint="it works all the same; PUT /v1/agents/{agent} gives it some"
     )
+
+
+class Workspaces:
+    """Those of the tenants that called last: making one costs more than a search for an equal question does."""
+
+    def __init__(self, engines: Engines) -> None:
+        self._engines = engines
+        self._kept: OrderedDict[str, Workspace] = OrderedDict()
+
+    def of(self, tenant: str) -> Workspace:
+        """What a tenant has."""
+        kept = self._kept.get(tenant)
+        if kept is None:
+            kept = self._kept[tenant] = Workspace(self._engines, tenant)
+            if len(self._kept) > _MAX_KEPT:
+                self._kept.popitem(last=False)
+        else:
+            self._kept.move_to_end(tenant)
+        return kept

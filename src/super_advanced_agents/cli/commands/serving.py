@@ -87,7 +87,7 @@ def serve(
             if at.admin_key is not None:
                 note(f"Admin key, shown this once: {at.admin_key}")
                 note("Send it as 'Authorization: Bearer KEY'; `saa keys` makes others, and revokes it.")
-            note(f"For MCP clients:\n{mcp.client_configuration(at.rest, at.admin_key, auth=settings.auth)}")
+            note(f"For MCP clients:\n{mcp.client_configuration(at.rest, auth=settings.auth)}")
 
     def connect(url: str, agent: str, api_key: str | None) -> RemoteAgent:
         from super_advanced_agents.client import RemoteAgent

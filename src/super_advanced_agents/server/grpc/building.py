@@ -11,7 +11,7 @@ import grpc
 from super_advanced_agents.protocol.methods import AGENT, MESSAGE_BYTES, ORCHESTRATOR, VECTOR_STORE
 from super_advanced_agents.server.gate import Gate
 from super_advanced_agents.server.grpc import agents, orchestrators, vector_store
-from super_advanced_agents.server.grpc.interceptors import Door, Workspaces
+from super_advanced_agents.server.grpc.interceptors import Door
 from super_advanced_agents.server.grpc.rpcs import Rpc
 from super_advanced_agents.server.grpc.standard import HEALTH, REFLECTION, health_rpcs, reflection_rpcs
 from super_advanced_agents.server.settings import Settings
@@ -39,9 +39,8 @@ _OPTIONS = [
 def doors(gate: Gate, settings: Settings) -> list[Door]:
     """The way in to every method there is."""
     names = [*SERVICES, HEALTH, REFLECTION]
-    workspaces = Workspaces(gate)
     rpcs: Iterable[Rpc] = chain(*SERVICES.values(), health_rpcs(gate, names), reflection_rpcs(names))
-    return [Door(rpc, gate, workspaces, longest_s=settings.request_timeout_s) for rpc in rpcs]
+    return [Door(rpc, gate, longest_s=settings.request_timeout_s) for rpc in rpcs]
 
 
 def build(gate: Gate, settings: Settings) -> grpc.aio.Server:

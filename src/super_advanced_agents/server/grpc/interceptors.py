@@ -9,7 +9,6 @@ that answers it, and with it whatever that waits for: a place in a batch, or the
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractContextManager, aclosing
 from http import HTTPStatus
@@ -49,28 +48,8 @@ _log = get_logger("server")
 _KEY = FIELD.lower()
 _READ = frozenset({"authorization", "x-api-key", "cache-control", _KEY})
 _WRITES = frozenset({Access.WRITE, Access.ADMIN})
-_MAX_WORKSPACES = 1_024
 _STATUS_CHARS = 200
 _QUOTA = "quota"
-
-
-class Workspaces:
-    """Those of the tenants that called last: making one costs more than a search for an equal question does."""
-
-    def __init__(self, gate: Gate) -> None:
-        self._gate = gate
-        self._kept: OrderedDict[str, Workspace] = OrderedDict()
-
-    def of(self, tenant: str) -> Workspace:
-        """What a tenant has."""
-        kept = self._kept.get(tenant)
-        if kept is None:
-            kept = self._kept[tenant] = Workspace(self._gate.engines, tenant)
-            if len(self._kept) > _MAX_WORKSPACES:
-                self._kept.popitem(last=False)
-        else:
-            self._kept.move_to_end(tenant)
-        return kept
 
 
 class Door:
@@ -79,18 +58,16 @@ class Door:
     Args:
         rpc: what answers, and what it is called by.
         gate: what every call passes.
-        workspaces: of the callers' tenants.
         longest_s: how long the work on one request may take, and the wait for a caller who is to read or to send.
     """
 
-    def __init__(self, rpc: Rpc, gate: Gate, workspaces: Workspaces, *, longest_s: float) -> None:
+    def __init__(self, rpc: Rpc, gate: Gate, *, longest_s: float) -> None:
         method = rpc.method
         self.path = method.path
         self.rule = grpc_rule(method.path)
         kind = kind_of_rpc(method.path)
         self.line = None if kind is None else gate.admission.line(kind)
         self.gate = gate
-        self.workspaces = workspaces
         self.streams = method.takes_stream or method.gives_stream
         self._longest_s = None if self.rule.public else longest_s
         self._method = method
@@ -225,7 +202,7 @@ class _Visit:
             if door.streams:
                 raise InvalidInputError(f"a call of many messages takes no {FIELD}", field=FIELD)
             self.key = sent[_KEY]
-        self.workspace = door.workspaces.of(principal.tenant)
+        self.workspace = gate.workspaces.of(principal.tenant)
         self._answering = answering(call)
         self._answering.__enter__()
 

@@ -12,10 +12,9 @@ from starlette.types import Receive, Scope, Send
 from super_advanced_agents._runtime.tickets import in_thread
 from super_advanced_agents.config import checked_name
 from super_advanced_agents.server.calls import Call, current_call
-from super_advanced_agents.server.engines import Engines
+from super_advanced_agents.server.gate import Gate
 from super_advanced_agents.server.mcp.configuration import PATH
 from super_advanced_agents.server.mcp.tools import Seat
-from super_advanced_agents.server.workspace import Workspace
 
 if TYPE_CHECKING:
     from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
@@ -78,9 +77,9 @@ class MemoryDoor:
 def _seat(context: Context) -> Seat:
     assert context.request is not None
     scope = context.request.scope
-    call, engines = scope[_CALL], scope["app"].state.engines
+    call, gate = scope[_CALL], scope["app"].state.gate
     assert isinstance(call, Call)
-    assert isinstance(engines, Engines)
-    workspace = Workspace(engines, call.principal.tenant)
-    name = scope["path_params"].get("agent", engines.settings.agent)
+    assert isinstance(gate, Gate)
+    workspace = gate.workspaces.of(call.principal.tenant)
+    name = scope["path_params"].get("agent", gate.engines.settings.agent)
     return Seat(agent=workspace.agent(name), call=call, answer_tokens=workspace.agent_settings(name).answer_tokens)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 
 import grpc
@@ -22,7 +23,11 @@ from super_advanced_agents.server.settings import Settings
 @pytest.fixture(scope="session", autouse=True)
 def _poller():
     """The thread that all of `grpc.aio` in a process shares, begun before tests count theirs."""
-    grpc.aio.init_grpc_aio()
+
+    async def begin():
+        grpc.aio.init_grpc_aio()
+
+    asyncio.run(begin())
     yield
     grpc.aio.shutdown_grpc_aio()
 
