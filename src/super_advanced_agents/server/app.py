@@ -66,7 +66,6 @@ def create_app(settings: Settings, *, connect: Connect | None = None) -> FastAPI
         ):
             await engines.aopen()
             await authenticator.aopen()
-            app.state.engines = engines
             app.state.gate = Gate(
                 engines=engines,
                 authenticator=authenticator,

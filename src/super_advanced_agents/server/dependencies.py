@@ -14,16 +14,6 @@ from super_advanced_agents.server.gate import Gate
 from super_advanced_agents.server.workspace import Workspace
 
 
-async def _engines(request: Request) -> Engines:
-    engines = request.app.state.engines
-    assert isinstance(engines, Engines)
-    return engines
-
-
-TheEngines = Annotated[Engines, Depends(_engines)]
-"""The engines of this process: for routes that are nobody's in particular, such as `/readyz`."""
-
-
 async def _gate(request: Request) -> Gate:
     gate = request.app.state.gate
     assert isinstance(gate, Gate)
@@ -32,6 +22,14 @@ async def _gate(request: Request) -> Gate:
 
 TheGate = Annotated[Gate, Depends(_gate)]
 """What every call passes, and whether the server is being stopped."""
+
+
+async def _engines(gate: TheGate) -> Engines:
+    return gate.engines
+
+
+TheEngines = Annotated[Engines, Depends(_engines)]
+"""The engines of this process: for routes that are nobody's in particular, such as `/readyz`."""
 
 
 async def _call(request: Request) -> Call:

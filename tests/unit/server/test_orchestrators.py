@@ -11,10 +11,14 @@ from fastapi import FastAPI
 from super_advanced_agents import Answer, Match
 from super_advanced_agents.errors import ConfigurationError
 from super_advanced_agents.server.access import ANYBODY
+from super_advanced_agents.server.admission import Admission
 from super_advanced_agents.server.calls import Call, answering
 from super_advanced_agents.server.declared import load_declared
 from super_advanced_agents.server.engines import Engines
 from super_advanced_agents.server.error_handlers import add_error_handlers
+from super_advanced_agents.server.gate import Gate
+from super_advanced_agents.server.idempotency import Idempotency
+from super_advanced_agents.server.identity.authenticator import Authenticator
 from super_advanced_agents.server.limiting import RateLimiter
 from super_advanced_agents.server.routes import agents, orchestrators
 from super_advanced_agents.server.settings import Settings
@@ -120,9 +124,16 @@ async def service(settings, elsewhere):
     async with Engines(settings, connect=connect) as engines:
         await engines.aopen()
         app = FastAPI()
-        app.state.engines = engines
+        limiter = RateLimiter.of(settings)
+        app.state.gate = Gate(
+            engines=engines,
+            authenticator=Authenticator(settings),
+            admission=Admission.of(settings),
+            limiter=limiter,
+            idempotency=Idempotency(settings.server_dir / "requests.db"),
+        )
         add_error_handlers(app)
-        app.add_middleware(Seat, limiter=RateLimiter.of(settings))
+        app.add_middleware(Seat, limiter=limiter)
         app.include_router(orchestrators.router)
         app.include_router(agents.router)
         transport = httpx2.ASGITransport(app=app)
