@@ -6,13 +6,13 @@ product) and, with `max_batch_cost=1`, plain blocking work kept off the event lo
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
+from super_advanced_agents._runtime.processes import process_id
 from super_advanced_agents._runtime.tickets import Ticket, fail_all, settle_all
 from super_advanced_agents.errors import OverloadedError, ResourceClosedError
 
@@ -74,7 +74,7 @@ class MicroBatcher(Generic[Item, Result]):
         self._closed = False
         self._changed = threading.Lock()
         self._left_here = threading.Condition(self._changed)
-        self._pid = os.getpid()
+        self._pid = process_id()
 
     @property
     def queued_cost(self) -> int:
@@ -90,7 +90,7 @@ class MicroBatcher(Generic[Item, Result]):
         """
         cost = self._cost(item)
         ticket: Ticket[Result] = Ticket()
-        if self._pid != os.getpid():
+        if self._pid != process_id():
             raise ResourceClosedError(f"{self._name} belongs to a process that was forked", hint="open a new one")
         with self._changed:
             if self._closed:
@@ -125,7 +125,7 @@ class MicroBatcher(Generic[Item, Result]):
         Two changes of thread cost as much as a small search.
         """
         with self._changed:
-            busy = self._closed or self._pid != os.getpid() or self._queue or self._here
+            busy = self._closed or self._pid != process_id() or self._queue or self._here
             if not busy and len(self._workers) == len(self._idle) and not self._waking:
                 self._here += 1
             else:
@@ -145,7 +145,7 @@ class MicroBatcher(Generic[Item, Result]):
 
     def close(self, *, drain_s: float = 30.0) -> None:
         """Stop intake, finish what is queued until `drain_s` has passed, then fail every waiter left. Idempotent."""
-        if self._pid != os.getpid():  # a fork copied the lock, perhaps held, and none of the threads
+        if self._pid != process_id():  # a fork copied the lock, perhaps held, and none of the threads
             return
         deadline = time.monotonic() + drain_s
         with self._changed:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import os
 import threading
 import weakref
 from abc import ABC, abstractmethod
@@ -11,6 +10,7 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
 
+from super_advanced_agents._runtime.processes import process_id
 from super_advanced_agents._runtime.tickets import in_thread
 from super_advanced_agents.errors import ResourceClosedError
 
@@ -25,7 +25,7 @@ class Resource(ABC):
         self._closing = threading.Lock()
         self._closed = False
         self._released = False
-        self._owner_pid = os.getpid()
+        self._owner_pid = process_id()
         _open_resources.add(self)
 
     @property
@@ -35,7 +35,7 @@ class Resource(ABC):
 
     def close(self) -> None:
         """Finish what was accepted, then free threads, files and sockets. Closing twice does nothing."""
-        if self._owner_pid != os.getpid():  # a forked child must not touch its parent's files, nor wait for its lock
+        if self._owner_pid != process_id():  # a forked child must not touch its parent's files, nor wait for its lock
             self._closed = True
             return
         with self._closing:
@@ -61,7 +61,7 @@ class Resource(ABC):
         """Raise unless the object may be used here and now."""
         if self._closed:
             raise ResourceClosedError(f"this {type(self).__name__} is closed", hint="open a new one")
-        if self._owner_pid != os.getpid():
+        if self._owner_pid != process_id():
             raise ResourceClosedError(
                 f"this {type(self).__name__} belongs to process {self._owner_pid}, which was forked",
                 hint="open a new one in the child process",
