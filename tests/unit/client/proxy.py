@@ -82,15 +82,19 @@ class Proxy:
             self._refusing -= 1
             writer.transport.abort()
             return
-        with contextlib.suppress(OSError):
-            theirs, ours = await asyncio.open_connection(*self._target)
-            self._open |= {writer, ours}
-            try:
-                await asyncio.gather(self._pump(reader, ours, False), self._pump(theirs, writer, True))
-            finally:
-                self._open -= {writer, ours}
-                writer.transport.abort()
-                ours.transport.abort()
+        self._open.add(writer)
+        try:
+            with contextlib.suppress(OSError):
+                theirs, ours = await asyncio.open_connection(*self._target)
+                self._open.add(ours)
+                try:
+                    await asyncio.gather(self._pump(reader, ours, False), self._pump(theirs, writer, True))
+                finally:
+                    self._open.discard(ours)
+                    ours.transport.abort()
+        finally:
+            self._open.discard(writer)
+            writer.transport.abort()
 
     async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, answers: bool) -> None:
         while data := await source.read(65_536):
