@@ -132,7 +132,8 @@ class Load:
     def __init__(self, plan: dict[str, object]) -> None:
         self.report = Report()
         self._plan = plan
-        self._number = 0
+        # Of one length, and unlike those of every other load: an answer that is kept would not be work.
+        self._number = random.randrange(10**5, 10**6) * 10**6
         self._free: deque[Connection] = deque()
         self._all: list[Connection] = []
         self._open_loop = bool(plan["rate"])

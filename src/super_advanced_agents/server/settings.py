@@ -121,7 +121,7 @@ class Settings(BaseSettings):
     header_timeout_s: float = Field(default=10.0, gt=0, le=3600)
     body_timeout_s: float = Field(default=30.0, gt=0, le=3600)
     request_timeout_s: float = Field(default=600.0, gt=0, le=86_400)
-    searches_in_flight: int = Field(default=100, ge=1, le=65_536)
+    searches_in_flight: int = Field(default=80, ge=1, le=65_536)
     writes_in_flight: int = Field(default=64, ge=1, le=65_536)
     generations_in_flight: int = Field(default=32, ge=1, le=65_536)
     rate_limit_per_key: int = Field(default=1_200_000, ge=0)
