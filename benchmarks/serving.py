@@ -185,12 +185,15 @@ async def _nearest_grpc(served: Served, vectors: Matrix) -> float:
         vector_store_pb2.SearchRequest(collection="vectors", dim=DIM, query_vectors=vector.tobytes(), top_k=TOP_K)
         for vector in vectors
     ]
-    return await _call_all(served, methods.SEARCH, asked)
+    # Every round asks the same vectors: what was kept of the last one must not answer.
+    return await _call_all(served, methods.SEARCH, asked, ("cache-control", "no-cache"))
 
 
-async def _call_all(served: Served, method: methods.Method[Any, Any], asked: Sequence[Message]) -> float:
-    """Calls a second, by so many callers over one channel."""
-    metadata = (("authorization", f"Bearer {served.key}"),)
+async def _call_all(
+    served: Served, method: methods.Method[Any, Any], asked: Sequence[Message], *more: tuple[str, str]
+) -> float:
+    """Calls a second, by so many callers over one channel, with `more` metadata."""
+    metadata = (("authorization", f"Bearer {served.key}"), *more)
     async with grpc.aio.insecure_channel(served.grpc) as channel:
         call = channel.unary_unary(
             method.path,
