@@ -22,6 +22,7 @@ from benchmarks import programs
 from benchmarks.measure import crowd
 from benchmarks.vectors import DIM, blocks, payloads, queries
 from super_advanced_agents import AsyncLLMAgent, EmbeddingPipeline, FAISSVectorStore
+from super_advanced_agents.stores import VectorStore
 
 CALLERS = 64
 TOP_K = 5
@@ -63,6 +64,12 @@ def _pipes(program: subprocess.Popen[str]) -> tuple[IO[str], IO[str]]:
     return program.stdin, program.stdout
 
 
+async def settled(store: VectorStore) -> None:
+    """Wait until the store's background has built its graphs."""
+    while (await store.astats())["sealing"]:  # noqa: ASYNC110  # nothing tells of it
+        await asyncio.sleep(0.5)
+
+
 class _Worker:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -90,6 +97,7 @@ class _Worker:
             for start in range(0, len(vectors), _ADDED_AT_ONCE):
                 part = vectors[start : start + _ADDED_AT_ONCE]
                 await self._vectors.aadd_batch(part, payloads(first + start, len(part)))
+        await settled(self._vectors)
         return count
 
     async def nearest(self, count: int) -> int:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,9 +101,3 @@ def _until_answering(url: str, program: subprocess.Popen[str] | subprocess.Popen
             if program.poll() is not None or time.monotonic() > until:
                 raise
             time.sleep(0.1)
-
-
-def settled(look: Callable[[], bool]) -> None:
-    """Wait until background work is done."""
-    while not look():
-        time.sleep(0.2)

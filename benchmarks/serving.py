@@ -19,7 +19,7 @@ from google.protobuf.message import Message
 
 from benchmarks import programs
 from benchmarks.driver import Load, drive, request
-from benchmarks.inside import CALLERS, TOP_K, Inside, inside
+from benchmarks.inside import CALLERS, TOP_K, Inside, inside, settled
 from benchmarks.locomo import distinct_questions
 from benchmarks.measure import Bench, Rates, Row, crowd, in_turn, peer, percentile
 from benchmarks.served import Served, chroma_server, server
@@ -217,6 +217,7 @@ async def _fill(served: Served, count: int) -> None:
             new = zip(vectors, payloads(first, len(vectors)), [None] * len(vectors), strict=True)
             async for _ in store.aadd_stream(new):
                 pass
+        await settled(store)
 
 
 # -- Chroma, by its own REST interface ---------------------------------------------------------------------------------
