@@ -132,7 +132,7 @@ async def _hold(serving, *, cancelled, tagged):
         assert after["tasks"] == before["tasks"]
         assert set(after["threads"]) <= set(before["threads"])
         assert len(after["threads"]) <= len(before["threads"]) + SPARE
-        assert after["files"] <= before["files"] + SPARE
+        assert after["sockets"] <= before["sockets"]
         assert outcome["foreign"] == 0
         assert outcome["right"] > tagged // 2
         with served.client() as client:  # every slot is free
