@@ -19,6 +19,7 @@ import numpy as np
 import orjson
 
 from super_advanced_agents._runtime.batcher import Workers
+from super_advanced_agents._runtime.flushing import fsync_folder
 from super_advanced_agents.embeddings.cache import VectorCache
 from super_advanced_agents.errors import OverloadedError, ResourceClosedError
 from super_advanced_agents.telemetry import get_logger
@@ -88,11 +89,7 @@ class KeptVectors:
                 with contextlib.suppress(OSError):
                     beside.unlink()
                 raise
-            folder = os.open(self._path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            fsync_folder(self._path.parent)
         except OSError as exc:
             reason = exc.strerror or str(exc)
             _log.warning("embeddings.cache_not_kept", extra={"path": str(self._path), "reason": reason})

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from super_advanced_agents._runtime.batcher import Workers
+from super_advanced_agents._runtime.flushing import fsync_folder
 from super_advanced_agents._runtime.lifecycle import Resource
 from super_advanced_agents.errors import (
     CollectionExistsError,
@@ -315,7 +316,7 @@ def _opened(file: Path) -> sqlite3.Connection:
         new_folder = not file.parent.is_dir()
         file.parent.mkdir(parents=True, exist_ok=True)
         if new_folder:
-            schema.fsync_folder(file.parent.parent)
+            fsync_folder(file.parent.parent)
     except OSError as exc:
         raise translated(exc, file.parent) from exc
     connection = schema.connect(file)
@@ -330,7 +331,7 @@ def _opened(file: Path) -> sqlite3.Connection:
                 f"BEGIN IMMEDIATE; PRAGMA application_id = {_APPLICATION_ID}; {_TABLES}"
                 f" PRAGMA user_version = {VERSION}; COMMIT;"
             )
-            schema.fsync_folder(file.parent)
+            fsync_folder(file.parent)
     except sqlite3.Error as exc:
         connection.close()
         raise schema.translated(exc) from exc

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal, cast
 
 from super_advanced_agents._runtime.batcher import Workers
+from super_advanced_agents._runtime.flushing import fsync_folder
 from super_advanced_agents._runtime.lifecycle import Resource
 from super_advanced_agents._runtime.tickets import Ticket, fail_all, settle_all
 from super_advanced_agents._runtime.twins import blocking
@@ -27,7 +28,6 @@ from super_advanced_agents.errors import (
 from super_advanced_agents.server.catalog import Catalog, Entry
 from super_advanced_agents.stores import FAISSVectorStore
 from super_advanced_agents.stores.faiss.folder import translated
-from super_advanced_agents.stores.faiss.schema import fsync_folder
 from super_advanced_agents.telemetry import get_logger
 from super_advanced_agents.types import CollectionInfo
 

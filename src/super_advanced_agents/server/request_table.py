@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 import orjson
 
+from super_advanced_agents._runtime.flushing import fsync_folder
 from super_advanced_agents.errors import StoreError
 from super_advanced_agents.server.identity.secret import private_file, private_folder
 from super_advanced_agents.stores.faiss import schema
@@ -255,7 +256,7 @@ def _opened(file: Path) -> sqlite3.Connection:
             )
         if version == 0:
             connection.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {_VERSION}; COMMIT;")
-            schema.fsync_folder(file.parent)
+            fsync_folder(file.parent)
     except sqlite3.Error as exc:
         connection.close()
         raise schema.translated(exc) from exc

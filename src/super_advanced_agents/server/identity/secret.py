@@ -7,6 +7,7 @@ import secrets
 import stat
 from pathlib import Path
 
+from super_advanced_agents._runtime.flushing import fsync_folder
 from super_advanced_agents.errors import ConfigurationError, StoreError
 from super_advanced_agents.telemetry import get_logger
 
@@ -49,15 +50,6 @@ def _keep_private(path: Path, mode: int) -> bool:
     if theirs:
         path.chmod(mode)
     return theirs
-
-
-def fsync_folder(folder: Path) -> None:
-    """A new file survives a power loss only when its folder was flushed too."""
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def server_secret(folder: Path) -> bytes:

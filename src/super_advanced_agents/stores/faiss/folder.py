@@ -8,8 +8,8 @@ import os
 import time
 from pathlib import Path
 
+from super_advanced_agents._runtime.flushing import fsync_folder
 from super_advanced_agents.errors import ConfigurationError, StoreError, StoreFullError, StoreLockedError
-from super_advanced_agents.stores.faiss.schema import fsync_folder
 
 LOCK_FILE = "owner.lock"
 _held: set[int] = set()

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from uuid import uuid4
 
+from super_advanced_agents._runtime.flushing import fsync_folder
 from super_advanced_agents.errors import ConfigurationError, CorruptStoreError, StoreError, StoreFullError
 from super_advanced_agents.stores.faiss import folder, schema
 from super_advanced_agents.telemetry import get_logger
@@ -77,7 +78,7 @@ def _create(connection: sqlite3.Connection, file: Path | None, settings: dict[st
     connection.execute(f"PRAGMA user_version = {schema.VERSION}")
     connection.execute("COMMIT")
     if file is not None:
-        schema.fsync_folder(file.parent)
+        fsync_folder(file.parent)
 
 
 def _bring_up_to_date(connection: sqlite3.Connection, file: Path, version: int) -> None:
@@ -120,7 +121,7 @@ def _back_up(connection: sqlite3.Connection, copy: Path) -> None:
         finally:
             os.close(fd)
         partial.rename(copy)
-        schema.fsync_folder(copy.parent)
+        fsync_folder(copy.parent)
     except BaseException:
         for left_over in (partial, partial.with_name(f"{partial.name}-journal")):
             left_over.unlink(missing_ok=True)

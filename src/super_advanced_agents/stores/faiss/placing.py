@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from super_advanced_agents._runtime.flushing import fsync_folder
 from super_advanced_agents.errors import StoreError, StoreLockedError
 from super_advanced_agents.stores.faiss.folder import LOCK_FILE, StoreFolder, translated
-from super_advanced_agents.stores.faiss.schema import fsync_folder
 
 
 def is_taken(target: Path) -> bool:

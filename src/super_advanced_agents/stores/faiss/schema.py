@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from pathlib import Path
 
@@ -74,15 +73,6 @@ def connect(file: Path | None) -> sqlite3.Connection:
         connection.close()
         raise translated(exc) from exc
     return connection
-
-
-def fsync_folder(folder: Path) -> None:
-    """A new file survives a power loss only when its folder was flushed too."""
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def is_io_failure(exc: sqlite3.Error) -> bool:

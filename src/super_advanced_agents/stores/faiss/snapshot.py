@@ -21,9 +21,9 @@ import faiss
 import numpy as np
 import orjson
 
+from super_advanced_agents._runtime.flushing import fsync_folder
 from super_advanced_agents.stores.faiss.building import Built
 from super_advanced_agents.stores.faiss.rows import Rows
-from super_advanced_agents.stores.faiss.schema import fsync_folder
 from super_advanced_agents.stores.faiss.segments import RowNumbers, Segment
 from super_advanced_agents.telemetry import get_logger
 

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import IO
 
+from super_advanced_agents._runtime.flushing import fsync_folder
 from super_advanced_agents.errors import StoreError, StoreFullError, StoreLockedError
 
 
@@ -44,11 +45,7 @@ class OutputFile:
         os.fsync(self.file.fileno())
         self._temporary.rename(self._path)
         self.file.close()
-        folder = os.open(self._path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        fsync_folder(self._path.parent)
 
     def drop(self) -> None:
         """Leave nothing behind; what has the name stays as it is."""
