@@ -43,7 +43,7 @@ def protocol_files() -> dict[Path, bytes]:
 def openapi_file() -> dict[Path, bytes]:
     """What the server says of its REST interface: path -> content."""
     from super_advanced_agents.server.app import create_app
-    from super_advanced_agents.server.settings import Settings
+    from super_advanced_agents.tenancy.settings import Settings
 
     document = create_app(Settings()).openapi()
     return {ROOT / "docs" / "openapi.json": (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode()}

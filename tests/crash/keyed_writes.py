@@ -13,7 +13,7 @@ import sys
 from super_advanced_agents.server.idempotency import Idempotency
 from super_advanced_agents.server.request_table import Answer
 from super_advanced_agents.server.run import Listening, serve
-from super_advanced_agents.server.settings import Settings
+from super_advanced_agents.tenancy.settings import Settings
 
 NOWHERE = "http://127.0.0.1:9/v1"
 

@@ -18,7 +18,7 @@ from google.protobuf import message_factory
 from super_advanced_agents.protocol.v1 import agents_pb2, orchestrators_pb2, vector_store_pb2
 from super_advanced_agents.server.app import create_app
 from super_advanced_agents.server.identity.key_table import KeyTable
-from super_advanced_agents.server.settings import Settings
+from super_advanced_agents.tenancy.settings import Settings
 
 PUBLIC, SOMEBODY = "public", "somebody"
 READ, WRITE, GENERATE, ADMIN = "memories:read", "memories:write", "generate", "admin"

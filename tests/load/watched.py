@@ -21,7 +21,7 @@ import uvloop
 
 from super_advanced_agents.server.admission import Line
 from super_advanced_agents.server.run import Listening, aserve
-from super_advanced_agents.server.settings import Settings
+from super_advanced_agents.tenancy.settings import Settings
 
 PAUSE_S = 0.005
 

@@ -30,6 +30,7 @@ LAYERS: list[set[str]] = [
     {"retrieval"},
     {"agents"},
     {"orchestration"},
+    {"tenancy"},
     {"jobs"},
     {"protocol"},
     {"client", "server"},

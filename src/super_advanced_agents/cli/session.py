@@ -30,8 +30,8 @@ def opened(
         embeds: the command embeds texts; a missing model is fetched first.
         answers: the command asks the language model; likewise.
     """
-    from super_advanced_agents.server.engines import Engines
-    from super_advanced_agents.server.settings import Settings
+    from super_advanced_agents.tenancy.runtime import Engines
+    from super_advanced_agents.tenancy.settings import Settings
 
     settings = Settings.load(data_dir=data_dir, models_dir=models_dir, agent=agent)
     with Engines(settings) as engines:
@@ -61,9 +61,9 @@ def opened_store(data_dir: Path, *, dim: int | None = None, metric: str | None =
         StoreError: there is none, and `dim` was not given.
     """
     from super_advanced_agents.errors import StoreError
-    from super_advanced_agents.server.settings import Settings
     from super_advanced_agents.stores import FAISSVectorStore
     from super_advanced_agents.stores.faiss.existing import settings_of
+    from super_advanced_agents.tenancy.settings import Settings
 
     folder = Settings.load(data_dir=data_dir).store_dir
     found = settings_of(folder)
@@ -80,8 +80,8 @@ def opened_embedder(
     models_dir: Path | None, *, model: str | None = None, precision: str | None = None
 ) -> Iterator[EmbeddingPipeline]:
     """The pipeline of the settings, or of another model; a missing one is fetched first."""
-    from super_advanced_agents.server.engines import embedding_pipeline
-    from super_advanced_agents.server.settings import Settings
+    from super_advanced_agents.tenancy.runtime import embedding_pipeline
+    from super_advanced_agents.tenancy.settings import Settings
 
     settings = Settings.load(models_dir=models_dir, embedding_model=model, embedding_precision=precision)
     if settings.embedding_base_url is None:

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from super_advanced_agents.errors import OverloadedError
-from super_advanced_agents.server.settings import Settings
+from super_advanced_agents.tenancy.settings import Settings
 
 WAIT_S = 0.025
 """How long a call may stand in line: half of the time in which a refusal must be there."""

@@ -11,7 +11,6 @@ from fastapi import FastAPI
 
 from super_advanced_agents.errors import SuperAdvancedAgentsError
 from super_advanced_agents.server.admission import Admission
-from super_advanced_agents.server.engines import Engines
 from super_advanced_agents.server.error_handlers import add_error_handlers
 from super_advanced_agents.server.gate import Gate
 from super_advanced_agents.server.idempotency import Idempotency
@@ -28,11 +27,12 @@ from super_advanced_agents.server.middleware.idempotency import IdempotentWrites
 from super_advanced_agents.server.middleware.openai_errors import OpenAIErrors
 from super_advanced_agents.server.middleware.rate_limits import RateLimits
 from super_advanced_agents.server.openapi import describe, operation_id
-from super_advanced_agents.server.orchestrators import Connect
 from super_advanced_agents.server.quick_routes import add_quick_routes
 from super_advanced_agents.server.routes import agents, collections, health, memories, openai, orchestrators, search
-from super_advanced_agents.server.settings import Settings
 from super_advanced_agents.telemetry import get_logger
+from super_advanced_agents.tenancy.orchestrators import Connect
+from super_advanced_agents.tenancy.runtime import Engines
+from super_advanced_agents.tenancy.settings import Settings
 
 _log = get_logger("server")
 _MOST_CALLED = ("search", "searchMemories", "searchCollection", "searchCollectionHybrid", "searchCollectionKeywords")

@@ -14,7 +14,7 @@ from super_advanced_agents.agents import AsyncLLMAgent
 from super_advanced_agents.agents.prompt import answer_messages
 from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.generation import GenerationOptions, LLMGenerator, Usage
-from super_advanced_agents.server.settings import Settings
+from super_advanced_agents.tenancy.settings import Settings
 from super_advanced_agents.types import ChatMessage, Match
 
 _MEMORIES = 5

@@ -7,11 +7,11 @@ from typing import Annotated
 from fastapi import Depends, Path, Request
 
 from super_advanced_agents.agents import AsyncLLMAgent
-from super_advanced_agents.server.caching import NO_CACHE, asks_for_fresh
-from super_advanced_agents.server.calls import Call, current_call
-from super_advanced_agents.server.engines import Engines
 from super_advanced_agents.server.gate import Gate
-from super_advanced_agents.server.workspace import Workspace
+from super_advanced_agents.tenancy.context import Call, current_call
+from super_advanced_agents.tenancy.result_cache import NO_CACHE, asks_for_fresh
+from super_advanced_agents.tenancy.runtime import Engines
+from super_advanced_agents.tenancy.workspace import Workspace
 
 
 async def _gate(request: Request) -> Gate:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from super_advanced_agents.server.admission import Admission
-from super_advanced_agents.server.engines import Engines
 from super_advanced_agents.server.idempotency import Idempotency
 from super_advanced_agents.server.identity.authenticator import Authenticator
 from super_advanced_agents.server.limiting import RateLimiter
-from super_advanced_agents.server.workspace import Workspaces
+from super_advanced_agents.tenancy.runtime import Engines
+from super_advanced_agents.tenancy.workspace import Workspaces
 
 
 @dataclass(slots=True, kw_only=True)

@@ -9,30 +9,26 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from pathlib import Path
-from typing import TypeVar, cast
 
 from super_advanced_agents._runtime.batcher import MicroBatcher
 from super_advanced_agents._runtime.lifecycle import Resource
-from super_advanced_agents._runtime.uids import uids_of
 from super_advanced_agents.errors import InvalidInputError, SuperAdvancedAgentsError
-from super_advanced_agents.server.calls import current_call
 from super_advanced_agents.server.request_table import Answer, Begin, Begun, Name, Note, Reply, RequestTable, Step
 from super_advanced_agents.telemetry import get_logger
+from super_advanced_agents.tenancy.attempts import ATTEMPT, Attempt
+from super_advanced_agents.tenancy.context import current_call
 from super_advanced_agents.types import JSONValue
 
-__all__ = ["Attempt", "Idempotency", "Reply", "checked_key", "digest_of", "uids_for", "was"]
-
-T = TypeVar("T", bound=JSONValue)
+__all__ = ["Idempotency", "Reply", "checked_key", "digest_of"]
 
 FIELD = "Idempotency-Key"
 MOST_REPLY_BYTES = 1024 * 1024
 """A longer reply is not kept; whoever asks again has the same made anew."""
 
 _log = get_logger("server")
-_NOTE = "attempt"
 _KEY = re.compile(r"[!-~]{1,255}", re.ASCII)
 _STEPS_TOGETHER = 256
 _MAX_WAITING = 8_192
@@ -65,35 +61,6 @@ def digest_of(*parts: bytes) -> bytes:
         digest.update(len(part).to_bytes(8, "little"))
         digest.update(part)
     return digest.digest()
-
-
-class Attempt:
-    """One time of carrying out a request, perhaps not the first; in the notes of its call while it lasts."""
-
-    def __init__(self, begun: Begun, keep: Callable[[Note], Awaitable[object]]) -> None:
-        self._begun = begun
-        self._keep = keep
-        self._made = 0
-        self._asked = 0
-
-    def uids(self, n: int) -> list[str]:
-        """`n` names for new records, in the order of time; the same ones each time the request is carried out."""
-        made = uids_of(self._begun.seed, self._begun.at, self._made, n)
-        self._made += n
-        return made
-
-    async def awas(self, find: Callable[[], Awaitable[T]]) -> T | None:
-        """What `find` found when the request was carried out before; None the first time, when it is asked and kept.
-
-        A request that asks for several such facts asks for them in the same order each time.
-        """
-        facts, name = self._begun.facts, str(self._asked)
-        self._asked += 1
-        if name in facts:
-            return cast("T", facts[name])
-        facts[name] = await find()
-        await self._keep(Note(self._begun.id, dict(facts)))
-        return None
 
 
 class Idempotency(Resource):
@@ -150,15 +117,21 @@ class Idempotency(Resource):
                 )
             if isinstance(begun, Reply):
                 return begun
-            call.notes[_NOTE] = Attempt(begun, self._writer.submit)
+            call.notes[ATTEMPT] = self._attempt(begun)
             reply = await make()
             if _is_kept(reply):
                 await self._keep(Answer(name, begun.id, reply))
             return reply
         finally:
-            call.notes.pop(_NOTE, None)
+            call.notes.pop(ATTEMPT, None)
             with self._entering:
                 self._running.discard(name)
+
+    def _attempt(self, begun: Begun) -> Attempt:
+        async def keep(facts: dict[str, JSONValue]) -> None:
+            await self._writer.submit(Note(begun.id, facts))
+
+        return Attempt(begun.seed, begun.at, begun.facts, keep)
 
     async def _keep(self, answer: Answer) -> None:
         try:
@@ -185,34 +158,3 @@ def _is_kept(reply: Reply) -> bool:
         and reply.status not in _NOT_KEPT
         and reply.status != 499  # the caller hung up, so nobody knows what was done
     )
-
-
-def uids_for(given: Sequence[str | None] | None, n: int) -> Sequence[str | None] | None:
-    """Names for `n` new records: those given, and for the others such as the same request will make again.
-
-    Without an `Idempotency-Key` what is given is returned as it is, for the store to fill.
-    """
-    attempt = _attempt()
-    if attempt is None or (given is not None and None not in given):
-        return given
-    names = [None] * n if given is None else list(given)
-    made = iter(attempt.uids(sum(name is None for name in names)))
-    return [next(made) if name is None else name for name in names]
-
-
-async def was(find: Callable[[], Awaitable[T]]) -> T | None:
-    """What `find` found before the write of this request, if the request is being carried out again; else None.
-
-    Only for a request with an `Idempotency-Key` it is asked at all.
-    """
-    attempt = _attempt()
-    return None if attempt is None else await attempt.awas(find)
-
-
-def _attempt() -> Attempt | None:
-    try:
-        attempt = current_call().notes.get(_NOTE)
-    except LookupError:  # nobody calls: the process itself writes
-        return None
-    assert attempt is None or isinstance(attempt, Attempt)
-    return attempt

@@ -15,8 +15,8 @@ from limits.errors import StorageError
 from limits.storage import storage_from_string
 
 from super_advanced_agents.errors import ConfigurationError, EngineUnavailableError, RateLimitedError
-from super_advanced_agents.server.access import Principal
-from super_advanced_agents.server.settings import Settings
+from super_advanced_agents.tenancy.context import Principal
+from super_advanced_agents.tenancy.settings import Settings
 
 WINDOW_S = 60
 _HINT = "wait, send fewer calls, or ask the operator for a larger allowance"

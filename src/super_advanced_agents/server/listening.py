@@ -17,7 +17,7 @@ from super_advanced_agents._runtime.tickets import in_thread
 from super_advanced_agents.errors import ConfigurationError
 from super_advanced_agents.server.gate import Gate
 from super_advanced_agents.server.receiving import http_protocol
-from super_advanced_agents.server.settings import Settings, checked_certificate
+from super_advanced_agents.tenancy.settings import Settings, checked_certificate
 
 _KEEP_ALIVE_S = 30
 _CLOSE = (b"connection", b"close")

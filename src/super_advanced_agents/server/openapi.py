@@ -11,8 +11,9 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
 from super_advanced_agents.protocol.problems import MEDIA_TYPE, problem_details
-from super_advanced_agents.server.access import EXTENSION, Access
+from super_advanced_agents.server.access import EXTENSION
 from super_advanced_agents.server.examples import ANSWERS, EXAMPLES
+from super_advanced_agents.tenancy.context import Access
 
 _METHODS = ("get", "put", "post", "patch", "delete")
 _GENERATED = ("HTTPValidationError", "ValidationError")

@@ -19,7 +19,7 @@ from uvicorn.server import ServerState
 
 from super_advanced_agents.protocol.problems import MEDIA_TYPE, problem_details, problem_of, retry_after
 from super_advanced_agents.server.admission import RETRY_AFTER_S, Admission, Kind, kind_of, overloaded
-from super_advanced_agents.server.settings import Settings
+from super_advanced_agents.tenancy.settings import Settings
 from super_advanced_agents.types import JSONValue
 
 _CLOSE = {"Connection": "close"}

@@ -16,8 +16,8 @@ from super_advanced_agents.server.app import create_app
 from super_advanced_agents.server.gate import Gate
 from super_advanced_agents.server.identity.first_start import acheck_exposure, aensure_admin_key
 from super_advanced_agents.server.listening import GrpcServer, RestServer, address_of, bound
-from super_advanced_agents.server.orchestrators import Connect
-from super_advanced_agents.server.settings import Settings, checked_certificate
+from super_advanced_agents.tenancy.orchestrators import Connect
+from super_advanced_agents.tenancy.settings import Settings, checked_certificate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,9 +7,9 @@ import asyncio
 import pytest
 
 from super_advanced_agents import FAISSVectorStore
-from super_advanced_agents.server.engines import Engines
-from super_advanced_agents.server.settings import Settings
-from super_advanced_agents.server.workspace import Workspace
+from super_advanced_agents.tenancy.runtime import Engines
+from super_advanced_agents.tenancy.settings import Settings
+from super_advanced_agents.tenancy.workspace import Workspace
 
 
 def test_a_backup_is_restored_with_everything(saa, tmp_path):

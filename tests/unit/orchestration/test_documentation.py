@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from super_advanced_agents.server.declared import load_declared
+from super_advanced_agents.tenancy.config_file import load_declared
 
 
 @pytest.fixture

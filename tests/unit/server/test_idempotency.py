@@ -15,15 +15,16 @@ from starlette.responses import StreamingResponse
 from super_advanced_agents import FAISSVectorStore
 from super_advanced_agents._runtime.uids import uids_of
 from super_advanced_agents.errors import InvalidInputError, StoreError, StoreFullError
-from super_advanced_agents.server.access import ANYBODY, Access, Principal, needs
-from super_advanced_agents.server.cached_store import CachedStore
-from super_advanced_agents.server.caching import ResultCache
-from super_advanced_agents.server.calls import Call, answering, current_call
+from super_advanced_agents.server.access import needs
 from super_advanced_agents.server.error_handlers import add_error_handlers
-from super_advanced_agents.server.idempotency import Idempotency, Reply, digest_of, uids_for, was
+from super_advanced_agents.server.idempotency import Idempotency, Reply, digest_of
 from super_advanced_agents.server.middleware.bodies import BodyLimit
 from super_advanced_agents.server.middleware.idempotency import IdempotentWrites
 from super_advanced_agents.server.request_table import Begin, Name, RequestTable
+from super_advanced_agents.tenancy.attempts import uids_for, was
+from super_advanced_agents.tenancy.cached_store import CachedStore
+from super_advanced_agents.tenancy.context import ANYBODY, Access, Call, Principal, answering, current_call
+from super_advanced_agents.tenancy.result_cache import ResultCache
 
 ONE = digest_of(b"POST", b"/one", b"")
 TWO = digest_of(b"POST", b"/two", b"")

@@ -6,9 +6,9 @@ import pytest
 from limits.aio.storage import MemoryStorage
 
 from super_advanced_agents.errors import ConfigurationError, RateLimitedError
-from super_advanced_agents.server.access import Access, Principal
 from super_advanced_agents.server.limiting import LocalStorage, RateLimiter, quota_headers, quota_metadata
-from super_advanced_agents.server.settings import Settings
+from super_advanced_agents.tenancy.context import Access, Principal
+from super_advanced_agents.tenancy.settings import Settings
 
 
 class _Clock:

@@ -11,7 +11,7 @@ import pytest
 
 from super_advanced_agents.server.access import EXTENSION
 from super_advanced_agents.server.app import create_app
-from super_advanced_agents.server.settings import Settings
+from super_advanced_agents.tenancy.settings import Settings
 
 DOCUMENT = create_app(Settings(data_dir=Path("nowhere"))).openapi()
 OPERATIONS = {

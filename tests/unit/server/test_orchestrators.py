@@ -10,18 +10,17 @@ from fastapi import FastAPI
 
 from super_advanced_agents import Answer, Match
 from super_advanced_agents.errors import ConfigurationError
-from super_advanced_agents.server.access import ANYBODY
 from super_advanced_agents.server.admission import Admission
-from super_advanced_agents.server.calls import Call, answering
-from super_advanced_agents.server.declared import load_declared
-from super_advanced_agents.server.engines import Engines
 from super_advanced_agents.server.error_handlers import add_error_handlers
 from super_advanced_agents.server.gate import Gate
 from super_advanced_agents.server.idempotency import Idempotency
 from super_advanced_agents.server.identity.authenticator import Authenticator
 from super_advanced_agents.server.limiting import RateLimiter
 from super_advanced_agents.server.routes import agents, orchestrators
-from super_advanced_agents.server.settings import Settings
+from super_advanced_agents.tenancy.config_file import load_declared
+from super_advanced_agents.tenancy.context import ANYBODY, Call, answering
+from super_advanced_agents.tenancy.runtime import Engines
+from super_advanced_agents.tenancy.settings import Settings
 
 DECLARED = """
 [agents.cook]

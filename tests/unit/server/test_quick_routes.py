@@ -6,11 +6,12 @@ import pytest
 from fastapi import FastAPI, Request, Response
 from starlette.testclient import TestClient
 
-from super_advanced_agents.server.access import Access, needs
+from super_advanced_agents.server.access import needs
 from super_advanced_agents.server.error_handlers import add_error_handlers
 from super_advanced_agents.server.json_requests import JSONRoute, json_response
 from super_advanced_agents.server.quick_routes import add_quick_routes
 from super_advanced_agents.server.schemas import SearchRequest
+from super_advanced_agents.tenancy.context import Access
 
 
 def _app(*, quick):

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import orjson
 
-from super_advanced_agents.server.access import ANYBODY
-from super_advanced_agents.server.calls import Call, answering, current_call
 from super_advanced_agents.server.limiting import RateLimiter
 from super_advanced_agents.server.middleware.rate_limits import RateLimits
+from super_advanced_agents.tenancy.context import ANYBODY, Call, answering, current_call
 
 SCOPE = {"type": "http", "method": "POST", "path": "/search", "headers": []}
 

@@ -13,7 +13,7 @@ from uvicorn.server import ServerState
 from super_advanced_agents.server.admission import Admission, Kind
 from super_advanced_agents.server.middleware.admission import AdmissionControl
 from super_advanced_agents.server.receiving import _kind_of_whole, http_protocol
-from super_advanced_agents.server.settings import Settings
+from super_advanced_agents.tenancy.settings import Settings
 
 LONG_S = 60.0
 

@@ -108,7 +108,7 @@ def revoke(
 
 
 def _folder(data_dir: Path) -> Path:
-    from super_advanced_agents.server.settings import Settings
+    from super_advanced_agents.tenancy.settings import Settings
 
     return Settings.load(data_dir=data_dir).server_dir
 

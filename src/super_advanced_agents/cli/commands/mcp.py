@@ -11,7 +11,7 @@ from super_advanced_agents.cli.options import AGENT, DATA_DIR, AgentName, DataDi
 from super_advanced_agents.cli.output import reported, say
 
 if TYPE_CHECKING:
-    from super_advanced_agents.server.engines import Engines
+    from super_advanced_agents.tenancy.runtime import Engines
 
 
 @reported
@@ -60,10 +60,10 @@ async def _local(data_dir: Path, models_dir: Path | None, agent: str) -> None:
 
     from super_advanced_agents.config import DEFAULT_TENANT
     from super_advanced_agents.errors import StoreLockedError
-    from super_advanced_agents.server.engines import Engines
     from super_advanced_agents.server.mcp.stdio import aserve_stdio
-    from super_advanced_agents.server.settings import Settings
-    from super_advanced_agents.server.workspace import Workspace
+    from super_advanced_agents.tenancy.runtime import Engines
+    from super_advanced_agents.tenancy.settings import Settings
+    from super_advanced_agents.tenancy.workspace import Workspace
 
     settings = Settings.load(data_dir=data_dir, models_dir=models_dir, agent=agent)
     async with Engines(settings) as engines:

@@ -53,7 +53,7 @@ def serve(
     from super_advanced_agents.server import run
     from super_advanced_agents.server.logs import configure_logging
     from super_advanced_agents.server.mcp import configuration as mcp
-    from super_advanced_agents.server.settings import Settings
+    from super_advanced_agents.tenancy.settings import Settings
 
     if workers > 1:
         raise ConfigurationError(

@@ -26,12 +26,12 @@ from super_advanced_agents.protocol.conversions import (
 from super_advanced_agents.protocol.serving import changed, filter_of, limit_of, named, top_k_of
 from super_advanced_agents.protocol.v1 import agents_pb2 as messages
 from super_advanced_agents.protocol.v1 import common_pb2 as shared
-from super_advanced_agents.server.calls import current_call
-from super_advanced_agents.server.declared import AgentSettings
 from super_advanced_agents.server.grpc.rpcs import Rpc
 from super_advanced_agents.server.renaming import fields_of
-from super_advanced_agents.server.reranking import chosen_reranker
-from super_advanced_agents.server.workspace import Workspace
+from super_advanced_agents.tenancy.config_file import AgentSettings
+from super_advanced_agents.tenancy.context import current_call
+from super_advanced_agents.tenancy.reranking import chosen_reranker
+from super_advanced_agents.tenancy.workspace import Workspace
 
 _BATCH = Limits().batch_records
 _MAX_ANSWER_TOKENS = 4_096

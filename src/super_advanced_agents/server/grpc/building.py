@@ -14,7 +14,7 @@ from super_advanced_agents.server.grpc import agents, orchestrators, vector_stor
 from super_advanced_agents.server.grpc.interceptors import Door
 from super_advanced_agents.server.grpc.rpcs import Rpc
 from super_advanced_agents.server.grpc.standard import HEALTH, REFLECTION, health_rpcs, reflection_rpcs
-from super_advanced_agents.server.settings import Settings
+from super_advanced_agents.tenancy.settings import Settings
 
 SERVICES: dict[str, tuple[Rpc, ...]] = {
     VECTOR_STORE: vector_store.RPCS,

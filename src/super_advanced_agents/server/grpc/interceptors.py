@@ -29,17 +29,16 @@ from super_advanced_agents.protocol.problems import (
     status_of,
 )
 from super_advanced_agents.protocol.raising import error_of
-from super_advanced_agents.server.access import Access
 from super_advanced_agents.server.admission import kind_of_rpc, overloaded
-from super_advanced_agents.server.caching import NO_CACHE, asks_for_fresh
-from super_advanced_agents.server.calls import Call, answering
 from super_advanced_agents.server.gate import Gate
 from super_advanced_agents.server.grpc.rpcs import Rpc, Streaming, Unary, _RefusalError
 from super_advanced_agents.server.idempotency import FIELD, Reply, digest_of
 from super_advanced_agents.server.identity.rules import grpc_rule
 from super_advanced_agents.server.limiting import Quota, quota_metadata
-from super_advanced_agents.server.workspace import Workspace
 from super_advanced_agents.telemetry import get_logger
+from super_advanced_agents.tenancy.context import Access, Call, answering
+from super_advanced_agents.tenancy.result_cache import NO_CACHE, asks_for_fresh
+from super_advanced_agents.tenancy.workspace import Workspace
 from super_advanced_agents.types import JSONValue
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"

@@ -14,8 +14,8 @@ from super_advanced_agents.protocol.conversions import match_messages
 from super_advanced_agents.protocol.serving import top_k_of
 from super_advanced_agents.protocol.v1 import orchestrators_pb2 as messages
 from super_advanced_agents.server.grpc.rpcs import Rpc
-from super_advanced_agents.server.orchestrators import DEFAULT_ORCHESTRATOR
-from super_advanced_agents.server.workspace import Workspace
+from super_advanced_agents.tenancy.orchestrators import DEFAULT_ORCHESTRATOR
+from super_advanced_agents.tenancy.workspace import Workspace
 
 _ROUNDS = 3
 _VOTINGS: dict[int, Voting] = {

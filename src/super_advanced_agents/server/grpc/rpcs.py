@@ -11,7 +11,7 @@ from typing import Any, TypeAlias, TypeVar
 from google.protobuf.message import Message
 
 from super_advanced_agents.protocol.methods import Method
-from super_advanced_agents.server.workspace import Workspace
+from super_advanced_agents.tenancy.workspace import Workspace
 
 T = TypeVar("T")
 U = TypeVar("U")

@@ -11,10 +11,10 @@ from grpc_reflection.v1alpha import _async as reflection
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, ServerReflectionResponse
 
 from super_advanced_agents.protocol.methods import Method
-from super_advanced_agents.server.engines import Stage
 from super_advanced_agents.server.gate import Gate
 from super_advanced_agents.server.grpc.rpcs import Rpc, _RefusalError
-from super_advanced_agents.server.workspace import Workspace
+from super_advanced_agents.tenancy.runtime import Stage
+from super_advanced_agents.tenancy.workspace import Workspace
 
 HEALTH = "grpc.health.v1.Health"
 REFLECTION = "grpc.reflection.v1alpha.ServerReflection"

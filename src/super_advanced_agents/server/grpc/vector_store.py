@@ -11,10 +11,10 @@ from super_advanced_agents.errors import CollectionNotFoundError
 from super_advanced_agents.protocol import methods, serving
 from super_advanced_agents.protocol.conversions import collection_message
 from super_advanced_agents.protocol.v1 import vector_store_pb2 as messages
-from super_advanced_agents.server.calls import current_call
 from super_advanced_agents.server.grpc.rpcs import Rpc, Unary, in_order
-from super_advanced_agents.server.workspace import Workspace
 from super_advanced_agents.stores import VectorStore
+from super_advanced_agents.tenancy.context import current_call
+from super_advanced_agents.tenancy.workspace import Workspace
 
 _FLOAT_BYTES = 4
 _SEARCHES_AHEAD = 8

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from super_advanced_agents._runtime.lifecycle import Resource
 from super_advanced_agents.errors import AuthenticationError, ResourceClosedError
-from super_advanced_agents.server.access import ANYBODY, Principal
 from super_advanced_agents.server.identity.keys import KeyRing
 from super_advanced_agents.server.identity.tokens import TokenVerifier
-from super_advanced_agents.server.settings import Settings
+from super_advanced_agents.tenancy.context import ANYBODY, Principal
+from super_advanced_agents.tenancy.settings import Settings
 
 _HINT = "send an API key as 'Authorization: Bearer KEY' or as 'X-API-Key: KEY'; `saa keys create` makes one"
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from super_advanced_agents._runtime.tickets import in_thread
 from super_advanced_agents.config import DEFAULT_TENANT
 from super_advanced_agents.errors import ConfigurationError
-from super_advanced_agents.server.access import Access
 from super_advanced_agents.server.identity.authenticator import Authenticator
 from super_advanced_agents.server.identity.key_table import KEYS_FILE, KeyTable
-from super_advanced_agents.server.settings import Settings, is_loopback
+from super_advanced_agents.tenancy.context import Access
+from super_advanced_agents.tenancy.settings import Settings, is_loopback
 
 
 async def acheck_exposure(settings: Settings) -> None:

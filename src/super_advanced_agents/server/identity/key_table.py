@@ -17,8 +17,8 @@ from pathlib import Path
 from super_advanced_agents._runtime.flushing import fsync_folder
 from super_advanced_agents.config import checked_name
 from super_advanced_agents.errors import ConfigurationError, InvalidInputError, StoreError, StoreFullError
-from super_advanced_agents.server.access import Access
 from super_advanced_agents.server.identity.secret import private_file, private_folder, server_secret
+from super_advanced_agents.tenancy.context import Access
 
 KEYS_FILE = "keys.db"
 KEY = re.compile(r"saa_([a-z2-7]{12})_[A-Za-z0-9_-]{43}", re.ASCII)

@@ -13,9 +13,9 @@ from super_advanced_agents._runtime.lifecycle import Resource
 from super_advanced_agents._runtime.tickets import in_thread
 from super_advanced_agents._runtime.twins import blocking
 from super_advanced_agents.errors import AuthenticationError, ResourceClosedError, SuperAdvancedAgentsError
-from super_advanced_agents.server.access import Principal
 from super_advanced_agents.server.identity.key_table import KEY, KeyRecord, KeyTable, NewKey
 from super_advanced_agents.telemetry import get_logger
+from super_advanced_agents.tenancy.context import Principal
 
 _log = get_logger("server")
 _LOOK_EVERY_S = 0.25

@@ -12,7 +12,8 @@ from fastapi.routing import APIRoute, RouteContext, iter_route_contexts
 from starlette.routing import BaseRoute
 
 from super_advanced_agents.errors import PermissionDeniedError
-from super_advanced_agents.server.access import EXTENSION, Access, Principal
+from super_advanced_agents.server.access import EXTENSION
+from super_advanced_agents.tenancy.context import Access, Principal
 
 ANY_METHOD = "*"
 

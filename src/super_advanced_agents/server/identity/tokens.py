@@ -12,8 +12,8 @@ import jwt
 
 from super_advanced_agents.config import checked_name
 from super_advanced_agents.errors import AuthenticationError, InvalidInputError
-from super_advanced_agents.server.access import Access, Principal
 from super_advanced_agents.server.identity.issuer_keys import ALGORITHMS, IssuerKeys
+from super_advanced_agents.tenancy.context import Access, Principal
 
 _LEEWAY_S = 10.0
 _MAX_CHARS = 8 * 1024

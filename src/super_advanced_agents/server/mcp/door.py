@@ -13,10 +13,10 @@ from mcp.shared.exceptions import MCPError
 from pydantic import ValidationError
 
 from super_advanced_agents.errors import SuperAdvancedAgentsError
-from super_advanced_agents.server.calls import answering
 from super_advanced_agents.server.mcp.configuration import NAME
 from super_advanced_agents.server.mcp.tools import TOOLS, MemoryTool, Seat
 from super_advanced_agents.telemetry import get_logger
+from super_advanced_agents.tenancy.context import answering
 
 _log = get_logger("server")
 _INSTRUCTIONS = (

@@ -11,10 +11,10 @@ from starlette.types import Receive, Scope, Send
 
 from super_advanced_agents._runtime.tickets import in_thread
 from super_advanced_agents.config import checked_name
-from super_advanced_agents.server.calls import Call, current_call
 from super_advanced_agents.server.gate import Gate
 from super_advanced_agents.server.mcp.configuration import PATH
 from super_advanced_agents.server.mcp.tools import Seat
+from super_advanced_agents.tenancy.context import Call, current_call
 
 if TYPE_CHECKING:
     from mcp.server.streamable_http_manager import StreamableHTTPSessionManager

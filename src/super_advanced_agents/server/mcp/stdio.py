@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from mcp.server.stdio import stdio_server
 
-from super_advanced_agents.server.access import ANYBODY
-from super_advanced_agents.server.calls import Call
 from super_advanced_agents.server.mcp.door import memory_server
 from super_advanced_agents.server.mcp.tools import Mind, Seat
+from super_advanced_agents.tenancy.context import ANYBODY, Call
 
 
 async def aserve_stdio(agent: Mind) -> None:

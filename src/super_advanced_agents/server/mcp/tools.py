@@ -10,8 +10,7 @@ from typing import Annotated, Any, Generic, Protocol, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from super_advanced_agents.config import Limits
-from super_advanced_agents.server.access import Access
-from super_advanced_agents.server.calls import Call
+from super_advanced_agents.tenancy.context import Access, Call
 from super_advanced_agents.types import Answer, Dedupe, JSONValue, Match, Where
 
 _LIMITS = Limits()

@@ -9,11 +9,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from super_advanced_agents.errors import AuthenticationError, SuperAdvancedAgentsError
 from super_advanced_agents.protocol.problems import problem_details, problem_of, retry_after, status_of
-from super_advanced_agents.server.access import Principal
-from super_advanced_agents.server.calls import Call, answering
 from super_advanced_agents.server.error_handlers import problem_response
 from super_advanced_agents.server.gate import Gate
 from super_advanced_agents.server.identity.rules import RouteRules, Rule
+from super_advanced_agents.tenancy.context import Call, Principal, answering
 
 _REALM = 'Bearer realm="super-advanced-agents"'
 

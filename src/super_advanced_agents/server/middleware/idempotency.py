@@ -9,11 +9,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from super_advanced_agents.errors import InvalidInputError, SuperAdvancedAgentsError
 from super_advanced_agents.protocol.problems import problem_details, problem_of, retry_after
-from super_advanced_agents.server.access import Access
 from super_advanced_agents.server.error_handlers import problem_response
 from super_advanced_agents.server.gate import Gate
 from super_advanced_agents.server.idempotency import FIELD, MOST_REPLY_BYTES, Reply, digest_of
 from super_advanced_agents.server.identity.rules import RouteRules, Rule
+from super_advanced_agents.tenancy.context import Access
 
 _HEADER = FIELD.lower().encode()
 _WRITES = frozenset({Access.WRITE, Access.ADMIN})

@@ -6,9 +6,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from super_advanced_agents.errors import RateLimitedError, SuperAdvancedAgentsError
 from super_advanced_agents.protocol.problems import problem_of, retry_after
-from super_advanced_agents.server.calls import Call, current_call
 from super_advanced_agents.server.error_handlers import problem_response
 from super_advanced_agents.server.limiting import Quota, RateLimiter, quota_headers
+from super_advanced_agents.tenancy.context import Call, current_call
 
 _NOTE = "quota"
 

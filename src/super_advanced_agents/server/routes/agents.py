@@ -11,13 +11,11 @@ from fastapi import APIRouter, Request, Response
 
 from super_advanced_agents.agents import AsyncLLMAgent
 from super_advanced_agents.errors import AgentNotFoundError
-from super_advanced_agents.server.access import Access, needs
-from super_advanced_agents.server.declared import AgentSettings
+from super_advanced_agents.server.access import needs
 from super_advanced_agents.server.dependencies import TheAgent, TheCall, TheWorkspace
 from super_advanced_agents.server.disconnect import while_connected
 from super_advanced_agents.server.json_requests import JSONRoute, json_response
 from super_advanced_agents.server.renaming import fields_of
-from super_advanced_agents.server.reranking import chosen_reranker
 from super_advanced_agents.server.schemas import (
     AnswerOut,
     AskRequest,
@@ -28,6 +26,9 @@ from super_advanced_agents.server.schemas import (
 )
 from super_advanced_agents.server.schemas_tenant import AgentOut, Agents
 from super_advanced_agents.server.sse import MEDIA_TYPE, EventStream, event
+from super_advanced_agents.tenancy.config_file import AgentSettings
+from super_advanced_agents.tenancy.context import Access
+from super_advanced_agents.tenancy.reranking import chosen_reranker
 
 router = APIRouter(prefix="/v1/agents", tags=["agents"], route_class=JSONRoute)
 

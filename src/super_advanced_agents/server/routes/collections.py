@@ -12,12 +12,13 @@ from pydantic import BaseModel, JsonValue
 
 from super_advanced_agents.errors import CollectionNotFoundError, InvalidInputError
 from super_advanced_agents.server import schemas_collections as shapes
-from super_advanced_agents.server.access import Access, needs
+from super_advanced_agents.server.access import needs
 from super_advanced_agents.server.dependencies import TheCall, TheWorkspace
 from super_advanced_agents.server.disconnect import while_connected
 from super_advanced_agents.server.json_requests import JSONRoute
 from super_advanced_agents.server.packed_vectors import unpacked, unpacked_all
 from super_advanced_agents.stores import VectorStore
+from super_advanced_agents.tenancy.context import Access
 from super_advanced_agents.types import Match, Record
 
 T = TypeVar("T")

@@ -8,9 +8,9 @@ from fastapi import APIRouter, Response
 
 from super_advanced_agents.server.access import needs
 from super_advanced_agents.server.dependencies import TheEngines, TheGate
-from super_advanced_agents.server.engines import Engines, Stage
 from super_advanced_agents.server.gate import Gate
 from super_advanced_agents.server.schemas import Health, Readiness
+from super_advanced_agents.tenancy.runtime import Engines, Stage
 
 router = APIRouter(tags=["health"])
 

@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 
 from super_advanced_agents.agents import AsyncLLMAgent
-from super_advanced_agents.server.access import Access, needs
+from super_advanced_agents.server.access import needs
 from super_advanced_agents.server.dependencies import TheAgent, TheCall
 from super_advanced_agents.server.disconnect import while_connected
 from super_advanced_agents.server.json_requests import JSONRoute, json_response, shown_name
@@ -29,6 +29,7 @@ from super_advanced_agents.server.schemas import (
     page_out,
 )
 from super_advanced_agents.server.schemas_collections import Counted, Deleted
+from super_advanced_agents.tenancy.context import Access
 
 router = APIRouter(prefix="/v1/agents/{agent}", tags=["memories"], route_class=JSONRoute)
 

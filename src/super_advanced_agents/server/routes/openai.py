@@ -21,7 +21,7 @@ from super_advanced_agents.agents import AsyncLLMAgent
 from super_advanced_agents.errors import AgentNotFoundError, InvalidInputError, SuperAdvancedAgentsError
 from super_advanced_agents.generation.base import checked_messages
 from super_advanced_agents.protocol.problems import problem_of
-from super_advanced_agents.server.access import Access, needs
+from super_advanced_agents.server.access import needs
 from super_advanced_agents.server.completions import (
     Completion,
     embedding_model_names,
@@ -31,7 +31,6 @@ from super_advanced_agents.server.completions import (
 )
 from super_advanced_agents.server.dependencies import TheCall, TheEngines, TheWorkspace
 from super_advanced_agents.server.disconnect import while_connected
-from super_advanced_agents.server.engines import Engines
 from super_advanced_agents.server.json_requests import JSONRoute
 from super_advanced_agents.server.middleware.openai_errors import openai_error
 from super_advanced_agents.server.schemas import found_out
@@ -48,7 +47,9 @@ from super_advanced_agents.server.schemas_openai import (
     ModelsOut,
 )
 from super_advanced_agents.server.sse import MEDIA_TYPE, EventStream
-from super_advanced_agents.server.workspace import Workspace
+from super_advanced_agents.tenancy.context import Access
+from super_advanced_agents.tenancy.runtime import Engines
+from super_advanced_agents.tenancy.workspace import Workspace
 from super_advanced_agents.types import Matrix
 
 _OWNER = "super-advanced-agents"

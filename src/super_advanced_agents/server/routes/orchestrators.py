@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from super_advanced_agents.orchestration import Outcome
-from super_advanced_agents.server.access import Access, needs
+from super_advanced_agents.server.access import needs
 from super_advanced_agents.server.dependencies import TheWorkspace
 from super_advanced_agents.server.disconnect import while_connected
 from super_advanced_agents.server.json_requests import JSONRoute, json_response
@@ -24,6 +24,7 @@ from super_advanced_agents.server.schemas_orchestrators import (
     Supervision,
     outcome_out,
 )
+from super_advanced_agents.tenancy.context import Access
 
 router = APIRouter(prefix="/v1/orchestrators", tags=["orchestrators"], route_class=JSONRoute)
 

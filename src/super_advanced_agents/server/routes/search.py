@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from super_advanced_agents.server.access import Access, needs
+from super_advanced_agents.server.access import needs
 from super_advanced_agents.server.dependencies import TheWorkspace
 from super_advanced_agents.server.disconnect import while_connected
 from super_advanced_agents.server.json_requests import JSONRoute, json_response
 from super_advanced_agents.server.renaming import fields_of
 from super_advanced_agents.server.schemas import Query, Results, results_out
 from super_advanced_agents.server.schemas_tenant import Stats
+from super_advanced_agents.tenancy.context import Access
 
 router = APIRouter(tags=["search"], route_class=JSONRoute)
 

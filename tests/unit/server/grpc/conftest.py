@@ -11,13 +11,13 @@ import pytest
 
 from super_advanced_agents.protocol.methods import ERROR_METADATA
 from super_advanced_agents.server.admission import Admission
-from super_advanced_agents.server.engines import Engines
 from super_advanced_agents.server.gate import Gate
 from super_advanced_agents.server.grpc.building import build
 from super_advanced_agents.server.idempotency import Idempotency
 from super_advanced_agents.server.identity.authenticator import Authenticator
 from super_advanced_agents.server.limiting import RateLimiter
-from super_advanced_agents.server.settings import Settings
+from super_advanced_agents.tenancy.runtime import Engines
+from super_advanced_agents.tenancy.settings import Settings
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -91,7 +91,7 @@ async def _campaign(folder, count, seed):
 
 async def gate_ready(gate):
     """The collection that most frames name, and one record in it."""
-    from super_advanced_agents.server.workspace import Workspace
+    from super_advanced_agents.tenancy.workspace import Workspace
 
     workspace = Workspace(gate.engines, "default")
     for info in await workspace.acollections():

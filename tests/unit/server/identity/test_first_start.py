@@ -7,11 +7,11 @@ import asyncio
 import pytest
 
 from super_advanced_agents.errors import ConfigurationError
-from super_advanced_agents.server.access import Access
 from super_advanced_agents.server.identity.authenticator import Authenticator
 from super_advanced_agents.server.identity.first_start import acheck_exposure, aensure_admin_key
 from super_advanced_agents.server.identity.key_table import KeyTable
-from super_advanced_agents.server.settings import Settings
+from super_advanced_agents.tenancy.context import Access
+from super_advanced_agents.tenancy.settings import Settings
 
 ISSUER = {"jwt_jwks_url": "https://issuer.example/keys", "jwt_issuer": "i", "jwt_audience": "a"}
 

@@ -13,9 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from super_advanced_agents.errors import AuthenticationError, ConfigurationError, InvalidInputError, StoreError
-from super_advanced_agents.server.access import Access
 from super_advanced_agents.server.identity.key_table import KEY, KeyTable
 from super_advanced_agents.server.identity.keys import KeyRing
+from super_advanced_agents.tenancy.context import Access
 
 READER = ["memories:read"]
 

@@ -8,8 +8,9 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from super_advanced_agents.errors import PermissionDeniedError
-from super_advanced_agents.server.access import ANYBODY, Access, Principal, needs
+from super_advanced_agents.server.access import needs
 from super_advanced_agents.server.identity.rules import CLOSED, PUBLIC, SOMEBODY, RouteRules, Rule, grpc_rule
+from super_advanced_agents.tenancy.context import ANYBODY, Access, Principal
 
 
 def _nothing():

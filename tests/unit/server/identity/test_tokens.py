@@ -14,12 +14,12 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from super_advanced_agents.errors import AuthenticationError, EngineUnavailableError
-from super_advanced_agents.server.access import Access
 from super_advanced_agents.server.identity import issuer_keys
 from super_advanced_agents.server.identity.authenticator import Authenticator
 from super_advanced_agents.server.identity.issuer_keys import IssuerKeys
 from super_advanced_agents.server.identity.tokens import TokenVerifier
-from super_advanced_agents.server.settings import Settings
+from super_advanced_agents.tenancy.context import Access
+from super_advanced_agents.tenancy.settings import Settings
 
 ISSUER, AUDIENCE = "https://issuer.example", "super-advanced-agents"
 

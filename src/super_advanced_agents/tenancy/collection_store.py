@@ -7,9 +7,9 @@ from types import EllipsisType
 
 from numpy.typing import ArrayLike
 
-from super_advanced_agents.server.catalog import Entry
-from super_advanced_agents.server.collections import Collections
 from super_advanced_agents.stores import FilterFn, VectorStore
+from super_advanced_agents.tenancy.catalog import Entry
+from super_advanced_agents.tenancy.collection_pool import Collections
 from super_advanced_agents.types import CollectionInfo, Dedupe, JSONValue, Match, Metadata, Record, Weights, Where
 
 

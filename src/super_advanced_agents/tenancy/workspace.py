@@ -12,16 +12,16 @@ from super_advanced_agents.config import checked_name
 from super_advanced_agents.errors import AgentNotFoundError, InvalidInputError
 from super_advanced_agents.orchestration import Orchestrator
 from super_advanced_agents.retrieval import LLMReranker
-from super_advanced_agents.server.cached_store import CachedStore
-from super_advanced_agents.server.catalog import new_collection
-from super_advanced_agents.server.collection_store import CollectionStore
-from super_advanced_agents.server.declared import AgentSettings
-from super_advanced_agents.server.engines import Engines
-from super_advanced_agents.server.idempotency import was
 from super_advanced_agents.stores import VectorStore
 from super_advanced_agents.stores.faiss.building import IndexKind, Storage
 from super_advanced_agents.stores.faiss.intake import Metric
 from super_advanced_agents.stores.faiss.tenancy import tenant_view
+from super_advanced_agents.tenancy.attempts import was
+from super_advanced_agents.tenancy.cached_store import CachedStore
+from super_advanced_agents.tenancy.catalog import new_collection
+from super_advanced_agents.tenancy.collection_store import CollectionStore
+from super_advanced_agents.tenancy.config_file import AgentSettings
+from super_advanced_agents.tenancy.runtime import Engines
 from super_advanced_agents.types import AgentInfo, CollectionInfo, JSONValue
 
 _MAX_DIM = 65_536

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from super_advanced_agents.errors import ConfigurationError
-from super_advanced_agents.server.settings import Settings, is_loopback
+from super_advanced_agents.tenancy.settings import Settings, is_loopback
 
 
 def test_arguments_come_before_the_environment_and_that_before_the_defaults(monkeypatch):

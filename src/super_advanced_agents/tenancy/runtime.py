@@ -19,14 +19,14 @@ from super_advanced_agents.embeddings import EmbeddingPipeline
 from super_advanced_agents.errors import ModelNotFoundError, ResourceClosedError, SuperAdvancedAgentsError
 from super_advanced_agents.generation import LLMGenerator
 from super_advanced_agents.models import MODELS, find, pull
-from super_advanced_agents.server.caching import ResultCache
-from super_advanced_agents.server.catalog import Catalog
-from super_advanced_agents.server.collections import Collections
-from super_advanced_agents.server.declared import Declared, load_declared
-from super_advanced_agents.server.orchestrators import Connect, Orchestrators
-from super_advanced_agents.server.settings import Settings
 from super_advanced_agents.stores import FAISSVectorStore
 from super_advanced_agents.telemetry import get_logger
+from super_advanced_agents.tenancy.catalog import Catalog
+from super_advanced_agents.tenancy.collection_pool import Collections
+from super_advanced_agents.tenancy.config_file import Declared, load_declared
+from super_advanced_agents.tenancy.orchestrators import Connect, Orchestrators
+from super_advanced_agents.tenancy.result_cache import ResultCache
+from super_advanced_agents.tenancy.settings import Settings
 
 _log = get_logger("server")
 

@@ -9,11 +9,11 @@ from types import EllipsisType
 import numpy as np
 from numpy.typing import ArrayLike
 
-from super_advanced_agents.server.caching import Found, ResultCache, question
-from super_advanced_agents.server.idempotency import uids_for, was
 from super_advanced_agents.stores import FilterFn, VectorStore
 from super_advanced_agents.stores.faiss.intake import length
 from super_advanced_agents.stores.filters import matches, parse
+from super_advanced_agents.tenancy.attempts import uids_for, was
+from super_advanced_agents.tenancy.result_cache import Found, ResultCache, question
 from super_advanced_agents.types import Dedupe, JSONValue, Match, Metadata, Record, Weights, Where
 
 _MOST_QUERIES = 16

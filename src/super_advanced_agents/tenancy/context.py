@@ -1,4 +1,4 @@
-"""What is known of the call that is being answered, over REST and gRPC alike."""
+"""Who calls, and what is known of the call that is being answered, over REST and gRPC alike."""
 
 from __future__ import annotations
 
@@ -6,9 +6,52 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Protocol
 
-from super_advanced_agents.server.access import Principal
+from super_advanced_agents.config import DEFAULT_TENANT
+from super_advanced_agents.errors import PermissionDeniedError
+
+
+class Access(StrEnum):
+    """What a credential may be good for."""
+
+    READ = "memories:read"
+    WRITE = "memories:write"
+    GENERATE = "generate"
+    JOBS = "jobs"
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Principal:
+    """Who calls, by its credential alone; nothing in a request can change it.
+
+    Attributes:
+        tenant: whose data it sees, and no other's.
+        scopes: what it may do there.
+        key_id: the credential's name, for limits and logs; not a secret.
+    """
+
+    tenant: str
+    scopes: frozenset[Access]
+    key_id: str
+
+    def allows(self, access: Access) -> bool:
+        """Whether it may; `admin` may do everything in its own tenant."""
+        return access in self.scopes or Access.ADMIN in self.scopes
+
+    def require(self, access: Access) -> None:
+        """Raise `PermissionDeniedError`, naming the scope, unless it may."""
+        if not self.allows(access):
+            raise PermissionDeniedError(
+                f"this needs the scope {access.value!r}, which the credential does not have",
+                hint=f"make one with `saa keys create --scope {access.value}`",
+            )
+
+
+ANYBODY = Principal(tenant=DEFAULT_TENANT, scopes=frozenset(Access), key_id="anybody")
+"""Every caller of a server without authentication (`--no-auth`, loopback only)."""
 
 
 class Charging(Protocol):

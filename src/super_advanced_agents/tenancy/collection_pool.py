@@ -25,10 +25,10 @@ from super_advanced_agents.errors import (
     ResourceClosedError,
     SuperAdvancedAgentsError,
 )
-from super_advanced_agents.server.catalog import Catalog, Entry
 from super_advanced_agents.stores import FAISSVectorStore
 from super_advanced_agents.stores.faiss.folder import translated
 from super_advanced_agents.telemetry import get_logger
+from super_advanced_agents.tenancy.catalog import Catalog, Entry
 from super_advanced_agents.types import CollectionInfo
 
 _log = get_logger("server")

@@ -1,4 +1,4 @@
-"""How an operator declares an orchestrator, in the TOML file of `server.declared`.
+"""How an operator declares an orchestrator, in the TOML file of `tenancy.config_file`.
 
     [orchestrators.helpdesk]
     default = "general"

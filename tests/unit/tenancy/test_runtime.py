@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from super_advanced_agents.errors import InvalidInputError, ModelNotFoundError, ResourceClosedError, StoreLockedError
-from super_advanced_agents.server.engines import Engines, Stage
-from super_advanced_agents.server.settings import Settings
+from super_advanced_agents.tenancy.runtime import Engines, Stage
+from super_advanced_agents.tenancy.settings import Settings
 
 
 @pytest.fixture

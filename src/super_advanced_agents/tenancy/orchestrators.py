@@ -12,12 +12,12 @@ from super_advanced_agents.embeddings import EmbeddingPipeline
 from super_advanced_agents.errors import AgentNotFoundError, ConfigurationError, InvalidInputError
 from super_advanced_agents.orchestration import Answering, Orchestrator
 from super_advanced_agents.orchestration.critic import CRITIC_TOKENS, LLMCritic
-from super_advanced_agents.server.calls import current_call
-from super_advanced_agents.server.orchestrator_settings import MemberSettings, OrchestratorSettings
+from super_advanced_agents.tenancy.context import current_call
+from super_advanced_agents.tenancy.orchestrator_settings import MemberSettings, OrchestratorSettings
 from super_advanced_agents.types import Answer
 
 if TYPE_CHECKING:
-    from super_advanced_agents.server.engines import Engines
+    from super_advanced_agents.tenancy.runtime import Engines
 
 DEFAULT_ORCHESTRATOR = "default"
 
@@ -203,7 +203,7 @@ class ServedAgent:
 
     async def aask_about(self, question: str, about: str, top_k: int = 5) -> Answer:
         """As `aask`, from the memories that are found with `about`."""
-        from super_advanced_agents.server.workspace import Workspace
+        from super_advanced_agents.tenancy.workspace import Workspace
 
         workspace = Workspace(self._engines, self._tenant)
         await current_call().charge(workspace.agent_settings(self._name).answer_tokens)

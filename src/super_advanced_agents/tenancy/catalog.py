@@ -20,9 +20,9 @@ from super_advanced_agents.errors import (
     InvalidInputError,
     StoreError,
 )
-from super_advanced_agents.server.declared import AgentSettings, Declared
 from super_advanced_agents.stores.faiss import schema
 from super_advanced_agents.stores.faiss.folder import translated
+from super_advanced_agents.tenancy.config_file import AgentSettings, Declared
 from super_advanced_agents.types import AgentInfo, CollectionInfo
 
 T = TypeVar("T")

@@ -35,7 +35,7 @@ class Settings(BaseSettings):
         generation_base_url: an OpenAI-compatible server for answers; in process when None.
         generation_api_key: that server's key.
         generation_slots: answers written side by side.
-        config: a TOML file that declares agents, collections and orchestrators (see `server.declared`).
+        config: a TOML file that declares agents, collections and orchestrators (see `tenancy.config_file`).
         max_agents: agents one tenant may give settings to.
         max_collections: collections one tenant may have.
         max_open_collections: collections held open at once; the one not used for longest is closed for another.

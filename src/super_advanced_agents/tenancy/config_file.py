@@ -8,7 +8,7 @@
     dim = 384
     metric = "cosine"
 
-    [orchestrators.helpdesk.agents.travel] # see `server.orchestrator_settings`
+    [orchestrators.helpdesk.agents.travel] # see `tenancy.orchestrator_settings`
 
 Each table may name the `tenant` it is for; that of callers without one when it does not. What is declared is there when
 the server listens. A declared agent is changed in the file alone; a declared collection is made when it is missing, and
@@ -29,13 +29,13 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from super_advanced_agents.config import DEFAULT_TENANT, checked_name
 from super_advanced_agents.errors import CollectionExistsError, ConfigurationError, InvalidInputError
-from super_advanced_agents.server.orchestrator_settings import OrchestratorSettings
 from super_advanced_agents.stores.faiss.building import IndexKind, Storage
 from super_advanced_agents.stores.faiss.intake import Metric
+from super_advanced_agents.tenancy.orchestrator_settings import OrchestratorSettings
 from super_advanced_agents.types import AgentInfo, CollectionInfo
 
 if TYPE_CHECKING:
-    from super_advanced_agents.server.collections import Collections
+    from super_advanced_agents.tenancy.collection_pool import Collections
 
 T = TypeVar("T", bound=BaseModel)
 

@@ -14,9 +14,9 @@ from super_advanced_agents.errors import (
     InvalidInputError,
     OverloadedError,
 )
-from super_advanced_agents.server.engines import Engines
-from super_advanced_agents.server.settings import Settings
-from super_advanced_agents.server.workspace import Workspace
+from super_advanced_agents.tenancy.runtime import Engines
+from super_advanced_agents.tenancy.settings import Settings
+from super_advanced_agents.tenancy.workspace import Workspace
 
 ONE = np.array([1.0, 0.0, 0.0], np.float32)
 

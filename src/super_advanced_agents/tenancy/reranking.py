@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from super_advanced_agents.errors import PermissionDeniedError
 from super_advanced_agents.retrieval import Reranker
-from super_advanced_agents.server.access import Access
-from super_advanced_agents.server.calls import Call
-from super_advanced_agents.server.workspace import Workspace
+from super_advanced_agents.tenancy.context import Access, Call
+from super_advanced_agents.tenancy.workspace import Workspace
 
 _TOKENS = 80
 """What a language model writes, about, to put twenty matches into order."""

@@ -13,10 +13,9 @@ import pytest
 
 from super_advanced_agents import FAISSVectorStore
 from super_advanced_agents.errors import FilterError, InvalidInputError
-from super_advanced_agents.server.access import ANYBODY
-from super_advanced_agents.server.cached_store import CachedStore
-from super_advanced_agents.server.caching import NO_CACHE, ResultCache, question
-from super_advanced_agents.server.calls import Call, answering
+from super_advanced_agents.tenancy.cached_store import CachedStore
+from super_advanced_agents.tenancy.context import ANYBODY, Call, answering
+from super_advanced_agents.tenancy.result_cache import NO_CACHE, ResultCache, question
 from super_advanced_agents.types import ExplainedMatch, Weights
 
 DIM = 8

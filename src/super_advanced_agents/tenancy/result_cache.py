@@ -18,7 +18,7 @@ from cashews import Cache
 from numpy.typing import ArrayLike
 
 from super_advanced_agents._runtime.tickets import driven_by_thread
-from super_advanced_agents.server.calls import current_call
+from super_advanced_agents.tenancy.context import current_call
 from super_advanced_agents.types import ExplainedMatch, JSONValue, Match, Metadata, Where
 
 Found: TypeAlias = "list[list[Match]]"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from super_advanced_agents.errors import AgentNotFoundError, ConfigurationError, InvalidInputError
-from super_advanced_agents.server.declared import AgentSettings, load_declared
-from super_advanced_agents.server.engines import Engines
-from super_advanced_agents.server.settings import Settings
-from super_advanced_agents.server.workspace import Workspace
+from super_advanced_agents.tenancy.config_file import AgentSettings, load_declared
+from super_advanced_agents.tenancy.runtime import Engines
+from super_advanced_agents.tenancy.settings import Settings
+from super_advanced_agents.tenancy.workspace import Workspace
 
 DECLARED = """
 [agents.travel]
