@@ -72,6 +72,7 @@ _MEANINGS = {
     HTTPStatus.GATEWAY_TIMEOUT: "not done within the server's deadline, or the caller's",
     HTTPStatus.INSUFFICIENT_STORAGE: "no room on the disk; nothing was stored",
 }
+_OURS = f"{__name__.partition('.')[0]}."
 _WAITING = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 
 _IDEMPOTENCY_KEY = {
@@ -127,7 +128,7 @@ def _own_examples(base: type[BaseModel]) -> Iterator[tuple[str, list[Any]]]:
     """Examples as the shapes bring them: the framework leaves out members that are null."""
     for shape in base.__subclasses__():
         extra = shape.model_config.get("json_schema_extra")
-        if shape.__module__.startswith(f"{__package__}.") and isinstance(extra, dict) and "examples" in extra:
+        if shape.__module__.startswith(_OURS) and isinstance(extra, dict) and "examples" in extra:
             yield shape.__name__, list(extra["examples"])  # type: ignore[arg-type]  # a list, as everywhere
         yield from _own_examples(shape)
 
