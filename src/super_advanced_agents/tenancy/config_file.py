@@ -29,8 +29,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from super_advanced_agents.config import DEFAULT_TENANT, checked_name
 from super_advanced_agents.errors import CollectionExistsError, ConfigurationError, InvalidInputError
-from super_advanced_agents.stores.faiss.building import IndexKind, Storage
-from super_advanced_agents.stores.faiss.intake import Metric
+from super_advanced_agents.stores.options import IndexKind, Metric, Storage
 from super_advanced_agents.tenancy.orchestrator_settings import OrchestratorSettings
 from super_advanced_agents.types import AgentInfo, CollectionInfo
 

@@ -13,9 +13,8 @@ from super_advanced_agents.errors import AgentNotFoundError, InvalidInputError
 from super_advanced_agents.orchestration import Orchestrator
 from super_advanced_agents.retrieval import LLMReranker
 from super_advanced_agents.stores import VectorStore
-from super_advanced_agents.stores.faiss.building import IndexKind, Storage
-from super_advanced_agents.stores.faiss.intake import Metric
 from super_advanced_agents.stores.faiss.tenancy import tenant_view
+from super_advanced_agents.stores.options import IndexKind, Metric, Storage
 from super_advanced_agents.tenancy.attempts import was
 from super_advanced_agents.tenancy.cached_store import CachedStore
 from super_advanced_agents.tenancy.catalog import new_collection

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
 
 import faiss
 import numpy as np
@@ -17,10 +16,8 @@ from pyroaring import BitMap
 
 from super_advanced_agents.stores.faiss.arena import Block, Memory
 from super_advanced_agents.stores.faiss.segments import RowNumbers, Segment
+from super_advanced_agents.stores.options import IndexKind, Storage
 from super_advanced_agents.types import Matrix
-
-IndexKind: TypeAlias = Literal["flat", "hnsw", "ivf", "auto"]
-Storage: TypeAlias = Literal["fp32", "fp16", "sq8"]
 
 GRAPH_LINKS = 32
 GRAPH_BUILD_EFFORT = 80

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from types import EllipsisType
-from typing import Literal, TypeAlias, TypeVar
+from typing import TypeVar
 
 from numpy.typing import ArrayLike
 
@@ -20,6 +20,7 @@ from super_advanced_agents.stores.faiss.requests import Put, Search
 from super_advanced_agents.stores.faiss.rows import Addition, Scope
 from super_advanced_agents.stores.faiss.updates import Update
 from super_advanced_agents.stores.filters import Filter, parse
+from super_advanced_agents.stores.options import Metric
 from super_advanced_agents.stores.validation import (
     bounded_rows,
     checked_dedupe,
@@ -37,8 +38,6 @@ from super_advanced_agents.stores.validation import (
     with_text,
 )
 from super_advanced_agents.types import Dedupe, Matrix, Metadata, Record, Where
-
-Metric: TypeAlias = Literal["cosine", "dot"]
 
 Value = TypeVar("Value")
 

@@ -18,10 +18,10 @@ from super_advanced_agents.config import Limits, checked_text
 from super_advanced_agents.errors import ConfigurationError, InvalidInputError
 from super_advanced_agents.stores.base import FilterFn
 from super_advanced_agents.stores.faiss.arena import Memory
-from super_advanced_agents.stores.faiss.building import Builder, IndexKind, Storage
+from super_advanced_agents.stores.faiss.building import Builder
 from super_advanced_agents.stores.faiss.folder import StoreFolder
 from super_advanced_agents.stores.faiss.index import Index
-from super_advanced_agents.stores.faiss.intake import Intake, Metric
+from super_advanced_agents.stores.faiss.intake import Intake
 from super_advanced_agents.stores.faiss.keywords import Keywords
 from super_advanced_agents.stores.faiss.policy import SealPolicy
 from super_advanced_agents.stores.faiss.reading import Reading
@@ -35,6 +35,7 @@ from super_advanced_agents.stores.faiss.sweeping import Sweeper
 from super_advanced_agents.stores.faiss.upkeep import UpkeepOperations
 from super_advanced_agents.stores.faiss.write_operations import WriteOperations, write_cost
 from super_advanced_agents.stores.faiss.writing import Writing
+from super_advanced_agents.stores.options import IndexKind, Metric, Storage
 from super_advanced_agents.stores.validation import checked_model_id, checked_predicate, checked_uid, checked_weights
 from super_advanced_agents.types import JSONValue, Match, Record, Weights, Where
 

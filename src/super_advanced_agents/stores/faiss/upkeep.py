@@ -15,11 +15,12 @@ from super_advanced_agents.errors import StoreError
 from super_advanced_agents.stores.base import VectorStore
 from super_advanced_agents.stores.embedder import Embedder
 from super_advanced_agents.stores.faiss.backup import Backup, OnCopied, back_up_rows
-from super_advanced_agents.stores.faiss.intake import Intake, Metric
+from super_advanced_agents.stores.faiss.intake import Intake
 from super_advanced_agents.stores.faiss.reembedding import Reembedded, Reembedding
 from super_advanced_agents.stores.faiss.requests import Write
 from super_advanced_agents.stores.faiss.rows import Rows
 from super_advanced_agents.stores.faiss.sealing import Sealer
+from super_advanced_agents.stores.options import Metric
 
 
 class UpkeepOperations(VectorStore):
