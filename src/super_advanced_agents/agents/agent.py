@@ -29,7 +29,8 @@ class LLMAgent(Remembering):
     """An agent with a memory, for code that blocks; `AsyncLLMAgent` is the same for asyncio.
 
     Agents may share one store: each sees only its own namespace. The agent owns none of what it is given; whoever made
-    the store, the pipeline and the generator closes them.
+    the store, the pipeline and the generator closes them. A subclass that overrides an operation has changed those that
+    are made of it, `ask` with `search_text` for one.
 
     Args:
         name: 1 to 64 letters, digits, `_` or `-`.
@@ -264,7 +265,7 @@ class AsyncLLMAgent(LLMAgent):
     """An agent with a memory, for asyncio; the blocking operations of `LLMAgent` are there as well.
 
     Each `averb()` is the coroutine whose blocking twin `LLMAgent.verb()` is, so the two cannot differ. None of them
-    blocks the event loop, and any number may run at once.
+    blocks the event loop, and any number may run at once. A subclass overrides an operation by its `averb()`.
     """
 
     aadd_text_memory = LLMAgent._aadd_text_memory

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from types import EllipsisType
 
-from super_advanced_agents._runtime.twins import blocking
+from super_advanced_agents._runtime.twins import Overridable, blocking
 from super_advanced_agents.agents.inputs import as_memories, as_turns, memory_changes, memory_metadata, turn_memory
 from super_advanced_agents.config import Limits, checked_text
 from super_advanced_agents.embeddings import EmbeddingPipeline
@@ -15,7 +15,7 @@ from super_advanced_agents.types import Dedupe, JSONValue, Memory, Turn, Where
 _LIMITS = Limits()
 
 
-class Remembering:
+class Remembering(Overridable):
     """What `LLMAgent` does to its memories, which are those of `namespace`."""
 
     namespace: str
