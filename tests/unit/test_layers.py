@@ -75,6 +75,34 @@ def room_imported(module: str, name: str) -> str:
     return name if name in RANK or name in OUTSIDE_THE_LIBRARY else ""
 
 
+def module_name(path: Path) -> str:
+    """The dotted name of a file's module; that of the package for its `__init__.py`."""
+    parts = path.relative_to(SOURCE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def import_graph(modules: list[Path]) -> dict[str, set[str]]:
+    """Module -> modules that it imports, wherever in the file and for whatever purpose."""
+    names = {module_name(path) for path in modules}
+    graph: dict[str, set[str]] = {name: set() for name in names}
+    for path in modules:
+        for module, name in imported(path):
+            target = f"{module}.{name}" if f"{module}.{name}" in names else module
+            if target in names:
+                graph[module_name(path)].add(target)
+    return graph
+
+
+def in_circles(graph: dict[str, set[str]]) -> set[str]:
+    """The modules that are part of a circle, or stand between two: those left when all ends are taken away."""
+    left = {name: set(targets) for name, targets in graph.items()}
+    while True:
+        ends = {name for name, targets in left.items() if not targets} | left.keys() - set().union(*left.values())
+        if not ends:
+            return set(left)
+        left = {name: targets - ends for name, targets in left.items() if name not in ends}
+
+
 def _imported_names(body: list[ast.stmt]) -> list[str]:
     return [
         alias.asname or alias.name
@@ -105,6 +133,28 @@ def test_a_module_imports_only_from_what_stands_before_it(path: Path) -> None:
             assert own in RANK, f"{_id(path)} stands in no room of the architecture: give {own!r} a layer in LAYERS"
             assert target in RANK, told
             assert target == own or RANK[target] < RANK[own], f"{told}, which does not stand before it"
+
+
+def test_modules_do_not_import_each_other_in_circles() -> None:
+    """Not inside functions and not for type checkers only: those who need each other have a third in common."""
+    assert in_circles(import_graph(MODULES)) == set()
+
+
+def test_a_planted_circle_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through a function and a type checker's block, three modules long; what only hangs on it is not named."""
+    sources = {
+        "a": "from super_advanced_agents.b import B",
+        "b": "def f():\n    from super_advanced_agents import c",
+        "c": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from super_advanced_agents.a import A",
+        "above": "from super_advanced_agents.a import A",
+        "below": "",
+    }
+    (tmp_path / PACKAGE).mkdir()
+    for name, source in sources.items():
+        (tmp_path / PACKAGE / f"{name}.py").write_text(source, encoding="utf-8")
+    monkeypatch.setitem(globals(), "SOURCE", tmp_path)
+    found = in_circles(import_graph(sorted(tmp_path.rglob("*.py"))))
+    assert found == {f"{PACKAGE}.{name}" for name in "abc"}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=_id)

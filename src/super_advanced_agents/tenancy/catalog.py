@@ -51,6 +51,7 @@ CREATE TABLE agents (
 ) WITHOUT ROWID;
 """
 _MAX_WAITING = 1_024
+_DEFAULTS = AgentSettings()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,13 +143,17 @@ class Catalog(Resource):
         self._check_open()
         return await self._writer.submit(lambda: self._delete(tenant, name))
 
-    def agent(self, tenant: str, name: str) -> AgentSettings | None:
-        """What the tenant's agent of that name was given; None for the defaults."""
+    def has_agent(self, tenant: str, name: str) -> bool:
+        """Whether the tenant's agent of that name was given settings."""
+        return (tenant, name) in self._declared.agents or name in self._agents.get(tenant, {})
+
+    def agent_settings(self, tenant: str, name: str) -> AgentSettings:
+        """What the tenant's agent of that name was given, or the defaults."""
         declared = self._declared.agents.get((tenant, name))
         if declared is not None:
             return declared
         found = self._agents.get(tenant, {}).get(name)
-        return None if found is None else found[0]
+        return _DEFAULTS if found is None else found[0]
 
     def agents(self, tenant: str) -> list[AgentInfo]:
         """All agents of a tenant that were given settings, by name."""

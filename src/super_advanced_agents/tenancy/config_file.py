@@ -17,24 +17,20 @@ is never deleted because a file does not name it any more.
 
 from __future__ import annotations
 
-import time
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from super_advanced_agents.config import DEFAULT_TENANT, checked_name
-from super_advanced_agents.errors import CollectionExistsError, ConfigurationError, InvalidInputError
+from super_advanced_agents.errors import ConfigurationError, InvalidInputError
 from super_advanced_agents.stores.options import IndexKind, Metric, Storage
 from super_advanced_agents.tenancy.orchestrator_settings import OrchestratorSettings
-from super_advanced_agents.types import AgentInfo, CollectionInfo
-
-if TYPE_CHECKING:
-    from super_advanced_agents.tenancy.collection_pool import Collections
+from super_advanced_agents.types import AgentInfo
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -117,19 +113,6 @@ class Declared:
     agents: Mapping[Key, AgentSettings] = field(default_factory=lambda: MappingProxyType({}))
     collections: Mapping[Key, CollectionSettings] = field(default_factory=lambda: MappingProxyType({}))
     orchestrators: Mapping[Key, OrchestratorSettings] = field(default_factory=lambda: MappingProxyType({}))
-
-    def create_collections(self, collections: Collections) -> None:
-        """Make the collections that are missing. Blocks.
-
-        Raises:
-            ConfigurationError: one is there with other settings, or cannot be made.
-        """
-        for (tenant, name), settings in self.collections.items():
-            wanted = CollectionInfo(name=name, **settings.model_dump(), created_at=time.time())
-            try:
-                collections.create(tenant, wanted, exist_ok=True)
-            except (CollectionExistsError, InvalidInputError) as exc:
-                raise ConfigurationError(f"{self.file}: [collections.{name}]: {exc.message}", hint=exc.hint) from exc
 
 
 def load_declared(file: Path) -> Declared:

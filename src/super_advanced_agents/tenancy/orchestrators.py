@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from dataclasses import dataclass
+from typing import TypeAlias
 
 from super_advanced_agents._runtime.lifecycle import Resource
+from super_advanced_agents.agents import AsyncLLMAgent
 from super_advanced_agents.config import checked_name
 from super_advanced_agents.embeddings import EmbeddingPipeline
 from super_advanced_agents.errors import AgentNotFoundError, ConfigurationError, InvalidInputError
+from super_advanced_agents.generation import LLMGenerator
 from super_advanced_agents.orchestration import Answering, Orchestrator
 from super_advanced_agents.orchestration.critic import CRITIC_TOKENS, LLMCritic
+from super_advanced_agents.tenancy.catalog import Catalog
+from super_advanced_agents.tenancy.config_file import Declared
 from super_advanced_agents.tenancy.context import current_call
 from super_advanced_agents.tenancy.orchestrator_settings import MemberSettings, OrchestratorSettings
 from super_advanced_agents.types import Answer
-
-if TYPE_CHECKING:
-    from super_advanced_agents.tenancy.runtime import Engines
 
 DEFAULT_ORCHESTRATOR = "default"
 
@@ -33,33 +35,52 @@ _REMOTE_TOKENS = 200
 """What an answer of another server's agent is taken to cost."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shared:
+    """What the orchestrators of all tenants work with.
+
+    Attributes:
+        declared: what the configuration file says.
+        catalog: which agents there are, and their settings.
+        pipeline: makes vectors of texts.
+        generator: writes what a critic says.
+        agent: makes a tenant's agent out of the tenant and its name.
+    """
+
+    declared: Declared
+    catalog: Catalog
+    pipeline: EmbeddingPipeline
+    generator: LLMGenerator
+    agent: Callable[[str, str], AsyncLLMAgent]
+
+
 class Orchestrators(Resource):
     """All of one server; what agents have been doing is remembered as long as it runs. For one event loop.
 
     Args:
-        engines: where agents come from.
+        shared: where agents come from.
         connect: reaches agents of other servers; without it they cannot be asked.
     """
 
-    def __init__(self, engines: Engines, connect: Connect | None = None) -> None:
+    def __init__(self, shared: Shared, connect: Connect | None = None) -> None:
         super().__init__()
-        self._engines = engines
+        self._shared = shared
         self._connect = connect
         self._declared: dict[tuple[str, str], Orchestrator] = {}
         self._of_tenants: OrderedDict[str, _EveryAgent] = OrderedDict()
         self._remote: list[Answering] = []
 
     def open(self) -> None:
-        """Make the declared ones; the engines are open by now. Blocks.
+        """Make the declared ones. Blocks.
 
         Raises:
             ConfigurationError: one is declared wrongly.
         """
-        for (tenant, name), settings in self._engines.declared.orchestrators.items():
+        for (tenant, name), settings in self._shared.declared.orchestrators.items():
             try:
                 self._declared[tenant, name] = self._made(tenant, settings)
             except ValueError as exc:
-                raise ConfigurationError(f"{self._engines.declared.file}: [orchestrators.{name}]: {exc}") from exc
+                raise ConfigurationError(f"{self._shared.declared.file}: [orchestrators.{name}]: {exc}") from exc
 
     def of(self, tenant: str, name: str, named: Sequence[str] = ()) -> Orchestrator:
         """The tenant's orchestrator of that name.
@@ -86,7 +107,7 @@ class Orchestrators(Resource):
             )
         every = self._of_tenants.get(tenant)
         if every is None:
-            every = self._of_tenants[tenant] = _EveryAgent(self._engines, tenant)
+            every = self._of_tenants[tenant] = _EveryAgent(self._shared, tenant)
             if len(self._of_tenants) > _MOST_TENANTS:
                 self._of_tenants.popitem(last=False)
         self._of_tenants.move_to_end(tenant)
@@ -98,8 +119,8 @@ class Orchestrators(Resource):
 
     def _made(self, tenant: str, settings: OrchestratorSettings) -> Orchestrator:
         made = Orchestrator(
-            embedding_pipeline=self._engines.pipeline,
-            critic=_ServedCritic(self._engines),
+            embedding_pipeline=self._shared.pipeline,
+            critic=_ServedCritic(self._shared.generator),
             **settings.model_dump(exclude={"agents"}),
         )
         for name, member in settings.agents.items():
@@ -114,7 +135,7 @@ class Orchestrators(Resource):
 
     def _agent(self, tenant: str, name: str, member: MemberSettings) -> Answering:
         if member.url is None:
-            return ServedAgent(self._engines, tenant, member.agent or name)
+            return ServedAgent(self._shared, tenant, member.agent or name)
         if self._connect is None:
             return _Unreachable(name)
         remote = self._connect(member.url, member.agent or name, member.api_key)
@@ -132,16 +153,17 @@ class Orchestrators(Resource):
 class _EveryAgent:
     """One tenant's default orchestrator, which follows what agents there are."""
 
-    def __init__(self, engines: Engines, tenant: str) -> None:
-        self._engines = engines
+    def __init__(self, shared: Shared, tenant: str) -> None:
+        self._shared = shared
         self._tenant = tenant
-        self._orchestrator = Orchestrator(embedding_pipeline=engines.pipeline, critic=_ServedCritic(engines))
+        critic = _ServedCritic(shared.generator)
+        self._orchestrator = Orchestrator(embedding_pipeline=shared.pipeline, critic=critic)
         self._known: dict[str, str] = {}  # with their descriptions
         self._named: OrderedDict[str, None] = OrderedDict()
 
     def with_agents(self, named: Sequence[str]) -> Orchestrator:
         """The orchestrator, with all agents that have settings, and those named."""
-        known = {info.name: info.description for info in self._engines.catalog.agents(self._tenant)}
+        known = {info.name: info.description for info in self._shared.catalog.agents(self._tenant)}
         for name in [name for name, description in self._known.items() if known.get(name) != description]:
             del self._known[name]
             self._orchestrator.unregister_agent(name)
@@ -170,7 +192,7 @@ class _EveryAgent:
         self._named.move_to_end(name)
 
     def _register(self, name: str, *, description: str = "", routed: bool = True) -> None:
-        agent = ServedAgent(self._engines, self._tenant, name)
+        agent = ServedAgent(self._shared, self._tenant, name)
         self._orchestrator.register_agent(name, agent, description=description, routed=routed)
 
 
@@ -178,20 +200,20 @@ class ServedAgent:
     """An agent of this server by name, with whatever settings it has when it is asked; the caller pays for its answer.
 
     Args:
-        engines: where it comes from.
+        shared: where it comes from.
         tenant: whose it is.
         name: what it is called.
     """
 
-    def __init__(self, engines: Engines, tenant: str, name: str) -> None:
-        self._engines = engines
+    def __init__(self, shared: Shared, tenant: str, name: str) -> None:
+        self._shared = shared
         self._tenant = tenant
         self._name = checked_name(name, "agent")
 
     @property
     def embedding_pipeline(self) -> EmbeddingPipeline:
         """What makes its vectors."""
-        return self._engines.pipeline
+        return self._shared.pipeline
 
     async def aask(self, question: str, top_k: int = 5) -> Answer:
         """As `AsyncLLMAgent.aask`.
@@ -203,11 +225,8 @@ class ServedAgent:
 
     async def aask_about(self, question: str, about: str, top_k: int = 5) -> Answer:
         """As `aask`, from the memories that are found with `about`."""
-        from super_advanced_agents.tenancy.workspace import Workspace
-
-        workspace = Workspace(self._engines, self._tenant)
-        await current_call().charge(workspace.agent_settings(self._name).answer_tokens)
-        agent = workspace.agent(self._name)
+        await current_call().charge(self._shared.catalog.agent_settings(self._tenant, self._name).answer_tokens)
+        agent = self._shared.agent(self._tenant, self._name)
         return await agent.aask(question, top_k, sources=await agent.asearch_text(about, top_k))
 
 
@@ -235,9 +254,9 @@ class _Unreachable:
 class _ServedCritic:
     """The server's language model as a critic; the caller pays for what it says."""
 
-    def __init__(self, engines: Engines) -> None:
-        self._engines = engines
+    def __init__(self, generator: LLMGenerator) -> None:
+        self._critic = LLMCritic(generator)
 
     async def aask(self, question: str, top_k: int = 5) -> Answer:
         await current_call().charge(CRITIC_TOKENS)
-        return await LLMCritic(self._engines.generator).aask(question, top_k)
+        return await self._critic.aask(question, top_k)

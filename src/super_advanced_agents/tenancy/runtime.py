@@ -16,15 +16,25 @@ from super_advanced_agents._runtime.twins import blocking
 from super_advanced_agents.agents import AsyncLLMAgent
 from super_advanced_agents.config import checked_name
 from super_advanced_agents.embeddings import EmbeddingPipeline
-from super_advanced_agents.errors import ModelNotFoundError, ResourceClosedError, SuperAdvancedAgentsError
+from super_advanced_agents.errors import (
+    CollectionExistsError,
+    ConfigurationError,
+    InvalidInputError,
+    ModelNotFoundError,
+    ResourceClosedError,
+    SuperAdvancedAgentsError,
+)
 from super_advanced_agents.generation import LLMGenerator
 from super_advanced_agents.models import MODELS, find, pull
-from super_advanced_agents.stores import FAISSVectorStore
+from super_advanced_agents.retrieval import LLMReranker
+from super_advanced_agents.stores import FAISSVectorStore, VectorStore
+from super_advanced_agents.stores.faiss.tenancy import tenant_view
 from super_advanced_agents.telemetry import get_logger
-from super_advanced_agents.tenancy.catalog import Catalog
+from super_advanced_agents.tenancy.cached_store import CachedStore
+from super_advanced_agents.tenancy.catalog import Catalog, new_collection
 from super_advanced_agents.tenancy.collection_pool import Collections
 from super_advanced_agents.tenancy.config_file import Declared, load_declared
-from super_advanced_agents.tenancy.orchestrators import Connect, Orchestrators
+from super_advanced_agents.tenancy.orchestrators import Connect, Orchestrators, Shared
 from super_advanced_agents.tenancy.result_cache import ResultCache
 from super_advanced_agents.tenancy.settings import Settings
 
@@ -56,7 +66,6 @@ class Engines(Resource):
         embedding: how far the embedding model and the store's index have come.
         generation: how far the language model has come.
         results: search results kept for equal questions.
-        orchestrators: of all tenants; there once `aopen` has returned.
         reason: why the last attempt to load failed; empty otherwise.
     """
 
@@ -69,7 +78,7 @@ class Engines(Resource):
         self.generation = Stage.WAITING
         self.reason = ""
         self.results = ResultCache(max_entries=settings.cached_results, ttl_s=settings.cached_results_s)
-        self.orchestrators = Orchestrators(self, connect)
+        self._connect = connect
         self._embedding_cache = embedding_cache
         self._opening = threading.Lock()
         self._parts: _Parts | None = None
@@ -103,6 +112,16 @@ class Engines(Resource):
     def collections(self) -> Collections:
         """The stores of collections; there once `aopen` has returned."""
         return self._open_parts.collections
+
+    @property
+    def orchestrators(self) -> Orchestrators:
+        """Those of all tenants; there once `aopen` has returned."""
+        return self._open_parts.orchestrators
+
+    @property
+    def reranker(self) -> LLMReranker:
+        """Looks again at matches with the language model."""
+        return LLMReranker(self.generator)
 
     async def aopen(self) -> None:
         """Take the store's folder, making it when missing.
@@ -155,6 +174,36 @@ class Engines(Resource):
         checked_name(name, "agent")
         return AsyncLLMAgent(name, self.store, self.pipeline, self.generator)
 
+    def memories(self, tenant: str) -> VectorStore:
+        """The tenant's part of the shared store, equal searches answered from memory."""
+        return CachedStore(tenant_view(self.store, tenant), self.results, owner=f"{tenant}/memories")
+
+    def agent_of(
+        self, memories: VectorStore, tenant: str, name: str, *, answer_tokens: int | None = None
+    ) -> AsyncLLMAgent:
+        """Make a tenant's agent with the settings it was given.
+
+        Args:
+            memories: of that tenant; see `memories`.
+            tenant: whose it is.
+            name: what it is called.
+            answer_tokens: the length of its answers, at most, in tokens; as it was given when None.
+
+        Raises:
+            InvalidInputError: it is not a name.
+        """
+        settings = self.catalog.agent_settings(tenant, checked_name(name, "agent"))
+        return AsyncLLMAgent(
+            name,
+            memories,
+            self.pipeline,
+            self.generator,
+            namespace=settings.namespace,
+            context_chars=settings.context_chars,
+            answer_tokens=answer_tokens or settings.answer_tokens,
+            reranker=self.reranker if settings.rerank else None,
+        )
+
     def pull_missing(self, model: str) -> None:
         """Fetch a known model that is not here yet; models of other sources are the operator's own. Blocks."""
         urls = {
@@ -178,15 +227,55 @@ class Engines(Resource):
     def _open(self) -> None:
         with self._opening:
             if self._parts is None:
-                self._parts = _opened(self.settings, self._embedding_cache)
-                self.orchestrators.open()
+                self._parts = self._opened()
+
+    def _opened(self) -> _Parts:
+        """Make all parts; of those that were made none stays open when a later one fails."""
+        settings = self.settings
+        declared = Declared() if settings.config is None else load_declared(settings.config)
+        with ExitStack() as made:
+            pipeline = made.enter_context(embedding_pipeline(settings, cache=self._embedding_cache))
+            generator = made.enter_context(
+                LLMGenerator(
+                    settings.generation_model,
+                    base_url=settings.generation_base_url,
+                    api_key=_revealed(settings.generation_api_key),
+                    models_dir=settings.models_dir,
+                    slots=settings.generation_slots,
+                )
+            )
+            # Its lock is that of the whole data folder: whoever has it may open what lies beside it.
+            store = made.enter_context(FAISSVectorStore(pipeline.dim, settings.store_dir))
+            catalog = made.enter_context(
+                Catalog(
+                    settings.data_dir / "server" / "catalog.db",
+                    declared,
+                    max_collections=settings.max_collections,
+                    max_agents=settings.max_agents,
+                )
+            )
+            collections = made.enter_context(
+                Collections(catalog, settings.data_dir / "collections", max_open=settings.max_open_collections)
+            )
+            _create_declared(declared, collections)
+            shared = Shared(
+                declared=declared,
+                catalog=catalog,
+                pipeline=pipeline,
+                generator=generator,
+                agent=lambda tenant, name: self.agent_of(self.memories(tenant), tenant, name),
+            )
+            orchestrators = made.enter_context(Orchestrators(shared, self._connect))
+            orchestrators.open()
+            made.pop_all()
+        return _Parts(pipeline, generator, store, declared, catalog, collections, orchestrators)
 
     def _release(self) -> None:
         """Answers first, since they hold the slots; the store last, when nothing writes any more."""
         with self._opening:
             parts, self._parts = self._parts, None
-        self.orchestrators.close()
         if parts is not None:
+            parts.orchestrators.close()
             parts.generator.close()
             parts.pipeline.close()
             parts.collections.close()
@@ -202,6 +291,7 @@ class _Parts:
     declared: Declared
     catalog: Catalog
     collections: Collections
+    orchestrators: Orchestrators
 
 
 def embedding_pipeline(settings: Settings, *, cache: Path | None = None) -> EmbeddingPipeline:
@@ -222,36 +312,14 @@ def embedding_pipeline(settings: Settings, *, cache: Path | None = None) -> Embe
     )
 
 
-def _opened(settings: Settings, embedding_cache: Path | None) -> _Parts:
-    """Make all parts; of those that were made none stays open when a later one fails."""
-    declared = Declared() if settings.config is None else load_declared(settings.config)
-    with ExitStack() as made:
-        pipeline = made.enter_context(embedding_pipeline(settings, cache=embedding_cache))
-        generator = made.enter_context(
-            LLMGenerator(
-                settings.generation_model,
-                base_url=settings.generation_base_url,
-                api_key=_revealed(settings.generation_api_key),
-                models_dir=settings.models_dir,
-                slots=settings.generation_slots,
-            )
-        )
-        # Its lock is that of the whole data folder: whoever has it may open what lies beside it.
-        store = made.enter_context(FAISSVectorStore(pipeline.dim, settings.store_dir))
-        catalog = made.enter_context(
-            Catalog(
-                settings.data_dir / "server" / "catalog.db",
-                declared,
-                max_collections=settings.max_collections,
-                max_agents=settings.max_agents,
-            )
-        )
-        collections = made.enter_context(
-            Collections(catalog, settings.data_dir / "collections", max_open=settings.max_open_collections)
-        )
-        declared.create_collections(collections)
-        made.pop_all()
-    return _Parts(pipeline, generator, store, declared, catalog, collections)
+def _create_declared(declared: Declared, collections: Collections) -> None:
+    """Make the declared collections that are missing."""
+    for (tenant, name), settings in declared.collections.items():
+        wanted = new_collection(name, **settings.model_dump())
+        try:
+            collections.create(tenant, wanted, exist_ok=True)
+        except (CollectionExistsError, InvalidInputError) as exc:
+            raise ConfigurationError(f"{declared.file}: [collections.{name}]: {exc.message}", hint=exc.hint) from exc
 
 
 def _revealed(secret: SecretStr | None) -> str | None:

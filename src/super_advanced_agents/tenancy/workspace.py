@@ -13,7 +13,6 @@ from super_advanced_agents.errors import AgentNotFoundError, InvalidInputError
 from super_advanced_agents.orchestration import Orchestrator
 from super_advanced_agents.retrieval import LLMReranker
 from super_advanced_agents.stores import VectorStore
-from super_advanced_agents.stores.faiss.tenancy import tenant_view
 from super_advanced_agents.stores.options import IndexKind, Metric, Storage
 from super_advanced_agents.tenancy.attempts import was
 from super_advanced_agents.tenancy.cached_store import CachedStore
@@ -25,7 +24,6 @@ from super_advanced_agents.types import AgentInfo, CollectionInfo, JSONValue
 
 _MAX_DIM = 65_536
 _MAX_KEPT = 1_024
-_DEFAULTS = AgentSettings()
 
 
 class Workspace:
@@ -42,7 +40,7 @@ class Workspace:
     def __init__(self, engines: Engines, tenant: str) -> None:
         self.tenant = tenant
         self._engines = engines
-        self._memories = CachedStore(tenant_view(engines.store, tenant), engines.results, owner=f"{tenant}/memories")
+        self._memories = engines.memories(tenant)
 
     @property
     def default_agent(self) -> AsyncLLMAgent:
@@ -59,27 +57,16 @@ class Workspace:
         Raises:
             InvalidInputError: it is not a name.
         """
-        checked_name(name, "agent")
-        settings = self._engines.catalog.agent(self.tenant, name) or _DEFAULTS
-        return AsyncLLMAgent(
-            name,
-            self._memories,
-            self._engines.pipeline,
-            self._engines.generator,
-            namespace=settings.namespace,
-            context_chars=settings.context_chars,
-            answer_tokens=answer_tokens or settings.answer_tokens,
-            reranker=self.reranker if settings.rerank else None,
-        )
+        return self._engines.agent_of(self._memories, self.tenant, name, answer_tokens=answer_tokens)
 
     @property
     def reranker(self) -> LLMReranker:
         """Looks again at matches with the language model of this process."""
-        return LLMReranker(self._engines.generator)
+        return self._engines.reranker
 
     def agent_settings(self, name: str) -> AgentSettings:
         """What the agent of that name was given, or the defaults."""
-        return self._engines.catalog.agent(self.tenant, checked_name(name, "agent")) or _DEFAULTS
+        return self._engines.catalog.agent_settings(self.tenant, checked_name(name, "agent"))
 
     async def aagents(self) -> list[AgentInfo]:
         """The agents that were given settings, by name."""
@@ -119,7 +106,7 @@ class Workspace:
         checked_name(name, "agent")
 
         async def has_settings() -> bool:
-            return self._engines.catalog.agent(self.tenant, name) is not None
+            return self._engines.catalog.has_agent(self.tenant, name)
 
         had = await was(has_settings)
         deleted = await self._engines.catalog.adelete_agent(self.tenant, name)
