@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-import threading
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, TypeVar
+
+from anyio.from_thread import BlockingPortalProvider
 
 from super_advanced_agents._runtime.tickets import Ticket
 from super_advanced_agents.errors import ResourceClosedError
@@ -36,14 +39,15 @@ class Errand(Ticket[T]):
         raise NotImplementedError
 
 
+@dataclass(frozen=True, slots=True)
 class LoopThread:
-    """An event loop that other threads, and other event loops, hand coroutines to. Made by `hold`."""
+    """An event loop that other threads, and other event loops, hand coroutines to. Made by `hold`.
 
-    def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._stopping = asyncio.Event()
-        self._thread = threading.Thread(target=self._run, name="client loop", daemon=True)
-        self._thread.start()
+    The portal starts and ends it. Its own `start_task_soon` waits until the loop has turned, which an event loop that
+    asks must not, and its futures wake an event loop once for each result: hence `submit` and tickets.
+    """
+
+    _loop: asyncio.AbstractEventLoop
 
     def submit(self, operation: Callable[[], Coroutine[Any, Any, T]]) -> Ticket[T]:
         """Run the coroutine that `operation` makes, in the loop; a cancelled ticket cancels it.
@@ -66,16 +70,6 @@ class LoopThread:
             act()
 
         return self.submit(wait)
-
-    def stop(self) -> None:
-        """Cancel what still runs, and end the thread. Whoever waits gets `ResourceClosedError`."""
-        self._loop.call_soon_threadsafe(self._stopping.set)
-        if threading.current_thread() is not self._thread:
-            self._thread.join()
-
-    def _run(self) -> None:
-        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:  # its end cancels what still runs
-            runner.run(self._stopping.wait())
 
 
 class _Run(Errand[T]):
@@ -119,44 +113,24 @@ def _ended() -> ResourceClosedError:
     return ResourceClosedError("the client was closed before this was done", hint="open a new one")
 
 
-class _Holding:
-    """The process's loop, and how many hold it."""
-
-    def __init__(self) -> None:
-        self.changing = threading.Lock()
-        self.loop: LoopThread | None = None
-        self.holders = 0
-        self.pid = os.getpid()
-
-
-_holding = _Holding()
+_portals = BlockingPortalProvider()
 
 
 def _begin_anew() -> None:
-    global _holding
-    _holding = _Holding()
+    global _portals
+    _portals = BlockingPortalProvider()
 
 
 os.register_at_fork(after_in_child=_begin_anew)  # threads stay with the parent, and the lock may have been held
 
 
 def hold() -> LoopThread:
-    """The process's loop, begun by the first who holds it. Blocks for a moment; `let_go` once for each call."""
-    holding = _holding
-    with holding.changing:
-        if holding.loop is None:
-            holding.loop = LoopThread()
-        holding.holders += 1
-        return holding.loop
+    """Return the process's loop, begun by its first holder. Blocks for a moment; `let_go` once for each call."""
+    return LoopThread(_portals.__enter__().call(asyncio.get_running_loop))
 
 
 def let_go() -> None:
-    """One holder fewer; the last one waits for the loop to end."""
-    holding = _holding
-    with holding.changing:
-        holding.holders -= 1
-        loop = holding.loop
-        if holding.holders > 0 or loop is None:
-            return
-        holding.loop = None
-    loop.stop()
+    """Give up one hold; the last one cancels what still runs, and waits for the loop to end."""
+    with suppress(ResourceClosedError):  # leaving with an error is what makes a portal cancel instead of wait
+        error = _ended()
+        _portals.__exit__(type(error), error, None)

@@ -1,7 +1,7 @@
-"""The blocking twin of an operation that runs several things at once, which takes an event loop.
+"""The blocking form of an operation that runs several things at once, which takes an event loop.
 
 `twins.blocking` drives a coroutine that awaits one ticket after another. Task groups and timeouts need a loop; here the
-operation gets one of its own for as long as it runs, with a fresh task and nothing left behind.
+operation gets one of its own for as long as it runs, so user code that blocks in one holds up no other.
 """
 
 from __future__ import annotations
@@ -9,11 +9,9 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
-from contextvars import copy_context
 from typing import Any, ParamSpec, TypeVar
 
-from super_advanced_agents._runtime.tickets import in_thread, set_driven_by_thread
+from super_advanced_agents._runtime.tickets import set_driven_by_thread
 from super_advanced_agents._runtime.twins import _renamed
 
 P = ParamSpec("P")
@@ -30,7 +28,10 @@ def run_in_own_loop(operation: Coroutine[Any, Any, T]) -> T:
         asyncio.get_running_loop()
     except RuntimeError:
         return _run(operation)
-    return _run_beside(operation)
+    from anyio.from_thread import start_blocking_portal
+
+    with start_blocking_portal(name="own loop") as portal:
+        return portal.call(lambda: operation)
 
 
 def _run(operation: Coroutine[Any, Any, T]) -> T:
@@ -41,26 +42,6 @@ def _run(operation: Coroutine[Any, Any, T]) -> T:
             return runner.run(operation)
         finally:
             set_driven_by_thread(before)
-
-
-def _run_beside(operation: Coroutine[Any, Any, T]) -> T:
-    running: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = []
-
-    async def held() -> T:
-        task = asyncio.current_task()
-        assert task is not None
-        running.append((asyncio.get_running_loop(), task))
-        return await operation
-
-    context = copy_context()
-    ticket = in_thread(lambda: context.run(_run, held()), name="own loop")
-    try:
-        return ticket.wait()
-    except BaseException:
-        for loop, task in running:
-            with suppress(RuntimeError):  # the loop is closed: the error is the operation's own
-                loop.call_soon_threadsafe(task.cancel)
-        raise
 
 
 def blocking_in_own_loop(native: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:

@@ -100,7 +100,7 @@ def test_something_can_be_done_later_or_not_at_all(loop):
 def test_the_loop_ends_with_its_last_holder():
     """One for all who hold it; what still runs is cancelled and its caller told; then there is a new one."""
     first, second = loops.hold(), loops.hold()
-    assert first is second
+    assert first == second
     begun, ended = threading.Event(), threading.Event()
     ticket = first.submit(lambda: _for_ever(begun, ended))
     assert begun.wait(10)
@@ -113,6 +113,6 @@ def test_the_loop_ends_with_its_last_holder():
     with pytest.raises(ResourceClosedError):
         first.submit(lambda: _give(1))
     third = loops.hold()
-    assert third is not first
+    assert third != first
     assert third.submit(lambda: _give(3)).wait(10) == 3
     loops.let_go()

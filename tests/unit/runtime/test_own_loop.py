@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import threading
 
 import pytest
@@ -78,4 +79,29 @@ def test_an_interruption_cancels_the_operation():
 
     with pytest.raises(KeyboardInterrupt):
         run_in_own_loop(operation())
+    assert ended.is_set()
+
+
+@pytest.mark.blocks_loop
+def test_ctrl_c_beside_a_running_loop_cancels_the_operation():
+    """As in a notebook: the interruption comes to the thread that waits, and is raised there once the work has ended."""
+    ended, main = threading.Event(), threading.main_thread().ident
+    assert main is not None
+
+    async def operation() -> None:
+        try:
+            signal.pthread_kill(main, signal.SIGINT)
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    async def cell() -> None:
+        with pytest.raises(KeyboardInterrupt):
+            run_in_own_loop(operation())
+
+    loop = asyncio.new_event_loop()
+    try:
+        loop.run_until_complete(cell())
+    finally:
+        loop.close()
     assert ended.is_set()
