@@ -31,7 +31,8 @@ def run_in_own_loop(operation: Coroutine[Any, Any, T]) -> T:
     from anyio.from_thread import start_blocking_portal
 
     with start_blocking_portal(name="own loop") as portal:
-        return portal.call(lambda: operation)
+        result: T = portal.call(lambda: operation)
+        return result
 
 
 def _run(operation: Coroutine[Any, Any, T]) -> T:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
+
+from cachetools import LRUCache
 
 from super_advanced_agents._runtime.lifecycle import Resource
 from super_advanced_agents.agents import AsyncLLMAgent
@@ -67,7 +68,7 @@ class Orchestrators(Resource):
         self._shared = shared
         self._connect = connect
         self._declared: dict[tuple[str, str], Orchestrator] = {}
-        self._of_tenants: OrderedDict[str, _EveryAgent] = OrderedDict()
+        self._of_tenants: LRUCache[str, _EveryAgent] = LRUCache(_MOST_TENANTS)
         self._remote: list[Answering] = []
 
     def open(self) -> None:
@@ -108,9 +109,6 @@ class Orchestrators(Resource):
         every = self._of_tenants.get(tenant)
         if every is None:
             every = self._of_tenants[tenant] = _EveryAgent(self._shared, tenant)
-            if len(self._of_tenants) > _MOST_TENANTS:
-                self._of_tenants.popitem(last=False)
-        self._of_tenants.move_to_end(tenant)
         return every.with_agents(named)
 
     def names(self, tenant: str) -> list[str]:
@@ -159,7 +157,7 @@ class _EveryAgent:
         critic = _ServedCritic(shared.generator)
         self._orchestrator = Orchestrator(embedding_pipeline=shared.pipeline, critic=critic)
         self._known: dict[str, str] = {}  # with their descriptions
-        self._named: OrderedDict[str, None] = OrderedDict()
+        self._named: LRUCache[str, None] = LRUCache(_MOST_NAMED)
 
     def with_agents(self, named: Sequence[str]) -> Orchestrator:
         """The orchestrator, with all agents that have settings, and those named."""
@@ -186,10 +184,9 @@ class _EveryAgent:
                 self._register(name, routed=False)
             except InvalidInputError:
                 return  # what is asked next refuses it, and knows in which argument it stands
-            self._named[name] = None
-            if len(self._named) > _MOST_NAMED:
-                self._orchestrator.unregister_agent(self._named.popitem(last=False)[0])
-        self._named.move_to_end(name)
+            if len(self._named) >= _MOST_NAMED:
+                self._orchestrator.unregister_agent(self._named.popitem()[0])
+        self._named[name] = None
 
     def _register(self, name: str, *, description: str = "", routed: bool = True) -> None:
         agent = ServedAgent(self._shared, self._tenant, name)

@@ -10,11 +10,11 @@ import asyncio
 import hashlib
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeAlias, cast
+from typing import TypeAlias
 
 import numpy as np
 import orjson
-from cashews import Cache
+from cachetools import TTLCache
 from numpy.typing import ArrayLike
 
 from super_advanced_agents._runtime.tickets import driven_by_thread
@@ -47,9 +47,7 @@ class ResultCache:
 
     def __init__(self, *, max_entries: int = 4_096, ttl_s: float = 300.0) -> None:
         self._max_entries = max_entries
-        self._ttl_s = ttl_s
-        # The backend itself: its wrapper takes 30 us to find that nobody wants to be told of a get or a set.
-        self._memory = Cache().setup("mem://", size=max(1, max_entries), check_interval=0)  # no task behind it
+        self._memory: TTLCache[str, _Kept] = TTLCache(max_entries, ttl_s)
         self._flights: dict[tuple[str, int], asyncio.Future[Found | None]] = {}
         self._counts: dict[str, Counter[str]] = {}
 
@@ -74,9 +72,9 @@ class ResultCache:
         if _wants_fresh():
             counts["bypassed"] += 1
             found = await search()
-            await self._keep(key, asked, version, _copied(found))
+            self._keep(key, asked, version, _copied(found))
             return found
-        kept = cast("_Kept | None", await self._memory.get(key))
+        kept = self._memory.get(key)
         if kept is not None and kept[0] == asked:
             counts["hits"] += 1
             return _copied(kept[1])
@@ -101,7 +99,7 @@ class ResultCache:
         if tenant is not None:
             return {name: self._counts.get(tenant, Counter())[name] for name in names}
         told = {name: sum(counts[name] for counts in self._counts.values()) for name in names}
-        return {"entries": len(getattr(self._memory, "store", ())), **told}
+        return {"entries": len(self._memory), **told}
 
     async def _searched(
         self, key: str, asked: int, version: Callable[[], int | None], search: Callable[[], Awaitable[Found]]
@@ -116,13 +114,13 @@ class ResultCache:
             del self._flights[key, asked]
             if not flight.done():
                 flight.set_result(None)
-        await self._keep(key, asked, version, copy)
+        self._keep(key, asked, version, copy)
         return found
 
-    async def _keep(self, key: str, asked: int, version: Callable[[], int | None], found: Found) -> None:
+    def _keep(self, key: str, asked: int, version: Callable[[], int | None], found: Found) -> None:
         """Keep what was found, if nothing has changed meanwhile: it may be of either version then."""
         if _size(found) <= _MOST_BYTES and version() == asked:
-            await self._memory.set(key, (asked, found), expire=self._ttl_s)
+            self._memory[key] = asked, found
 
 
 def question(

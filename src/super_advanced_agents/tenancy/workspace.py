@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from functools import partial
 from typing import get_args
+
+from cachetools import LRUCache
 
 from super_advanced_agents.agents import AsyncLLMAgent
 from super_advanced_agents.config import checked_name
@@ -231,15 +232,11 @@ class Workspaces:
 
     def __init__(self, engines: Engines) -> None:
         self._engines = engines
-        self._kept: OrderedDict[str, Workspace] = OrderedDict()
+        self._kept: LRUCache[str, Workspace] = LRUCache(_MAX_KEPT)
 
     def of(self, tenant: str) -> Workspace:
         """What a tenant has."""
         kept = self._kept.get(tenant)
         if kept is None:
             kept = self._kept[tenant] = Workspace(self._engines, tenant)
-            if len(self._kept) > _MAX_KEPT:
-                self._kept.popitem(last=False)
-        else:
-            self._kept.move_to_end(tenant)
         return kept

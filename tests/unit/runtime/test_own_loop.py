@@ -84,7 +84,7 @@ def test_an_interruption_cancels_the_operation():
 
 @pytest.mark.blocks_loop
 def test_ctrl_c_beside_a_running_loop_cancels_the_operation():
-    """As in a notebook: the interruption comes to the thread that waits, and is raised there once the work has ended."""
+    """As in a notebook: the interruption comes to the thread that waits, and is raised there once it has ended."""
     ended, main = threading.Event(), threading.main_thread().ident
     assert main is not None
 
