@@ -41,7 +41,7 @@ class Authenticator(Resource):
         self._opened = True
 
     async def authenticate(self, *, authorization: str | None, api_key: str | None) -> Principal:
-        """Whose call it is. An API key takes no I/O and some microseconds; a token may wait for its issuer's keys.
+        """Whose call it is. An API key that is known takes no I/O; a token may wait for its issuer's keys.
 
         Args:
             authorization: the header (or metadata) of that name.
@@ -58,7 +58,7 @@ class Authenticator(Resource):
         credential = _credential(authorization, api_key)
         if self._tokens is not None and not credential.startswith("saa_"):
             return await self._tokens.averify(credential)
-        return self.keys.principal_of(credential)
+        return await self.keys.aprincipal_of(credential)
 
     async def aclose(self) -> None:
         """`close()` for asyncio; stops fetching an issuer's keys."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import sqlite3
 import stat
 import subprocess
@@ -12,10 +14,18 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from super_advanced_agents.errors import AuthenticationError, ConfigurationError, InvalidInputError, StoreError
+from super_advanced_agents.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    InvalidInputError,
+    ResourceClosedError,
+    StoreError,
+)
+from super_advanced_agents.server.identity.authenticator import Authenticator
 from super_advanced_agents.server.identity.key_table import KEY, KeyTable
 from super_advanced_agents.server.identity.keys import KeyRing
-from super_advanced_agents.tenancy.context import Access
+from super_advanced_agents.tenancy.context import Access, Principal
+from super_advanced_agents.tenancy.settings import Settings
 
 READER = ["memories:read"]
 
@@ -131,6 +141,41 @@ table.close()
     assert process.returncode == 0
     eventually(lambda: ring._known[KEY.fullmatch(key)[1]].revoked)
     assert "was revoked" in refused(ring, key)
+
+
+async def test_new_key_is_honoured_at_once_by_all_its_first_calls(table, folder):
+    """Whoever made it need not wait until the server has looked for changes."""
+    async with Authenticator(Settings(data_dir=folder.parent)) as authenticator:
+        await authenticator.aopen()
+        for _ in range(5):
+            made = await asyncio.to_thread(table.create, tenant="acme", scopes=READER)
+            calls = (authenticator.authenticate(authorization=None, api_key=made.key) for _ in range(50))
+            assert {principal.key_id for principal in await asyncio.gather(*calls)} == {made.id}
+
+
+async def test_flood_of_unknown_ids_reads_the_keys_a_bounded_number_of_times(table, ring):
+    """Past that they are refused without a look, and so without waiting."""
+    reads = []
+    ring._table._connection.set_trace_callback(reads.append)
+    made = (await asyncio.to_thread(table.create, tenant="acme", scopes=READER)).key
+    for number in range(3_000):
+        unknown = f"saa_{base64.b32encode(number.to_bytes(8)).decode().lower()[:12]}{made[16:]}"
+        with pytest.raises(AuthenticationError, match="not valid"):
+            await ring.aprincipal_of(unknown)
+    assert 0 < len(reads) < 300
+    assert await ring.aprincipal_of(made)
+
+
+async def test_call_with_an_unknown_id_ends_when_the_keys_are_closed(table, folder):
+    """Nobody waits for a look that will not come."""
+    ring = KeyRing(folder)
+    await ring.aopen()
+    made = await asyncio.to_thread(table.create, tenant="acme", scopes=READER)
+    calls = [asyncio.ensure_future(ring.aprincipal_of(made.key)) for _ in range(20)]
+    await ring.aclose()
+    calls.append(asyncio.ensure_future(ring.aprincipal_of(made.key)))
+    for outcome in await asyncio.gather(*calls, return_exceptions=True):
+        assert isinstance(outcome, Principal | ResourceClosedError)
 
 
 def test_changes_are_looked_for_often_enough():
