@@ -1,0 +1,197 @@
+"""One score from several signals, on plain arrays: what every engine's candidates are ranked by."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from super_advanced_agents.stores.fusion import (
+    CANDIDATES,
+    CANDIDATES_BY_STANDING,
+    Candidates,
+    SessionNeighbours,
+    Standing,
+    candidates_wanted,
+    fuse,
+    needs_standing,
+)
+from super_advanced_agents.types import Weights
+
+NOW = 1_000_000.0
+
+
+class Row(NamedTuple):
+    """One candidate, as the reference below reads it; `beside` are the similarities of its neighbours."""
+
+    id: int
+    similarity: float
+    words: float
+    beside: tuple[float, ...] = ()
+    updated_at: float = math.nan
+    priority: float = math.nan
+
+
+SIMILARITIES = st.floats(-1, 1, width=16)
+ROWS = st.lists(
+    st.builds(
+        Row,
+        id=st.integers(0, 2**32 - 1),
+        similarity=SIMILARITIES,
+        words=st.just(0.0) | st.floats(0, 40, width=16),
+        beside=st.lists(SIMILARITIES, max_size=2).map(tuple),
+        updated_at=st.just(math.nan) | st.floats(0, 2 * NOW, width=32),
+        priority=st.just(math.nan) | st.floats(-2, 2, width=16),
+    ),
+    max_size=12,
+    unique_by=lambda row: row.id,
+)
+AMOUNTS = st.sampled_from([0.0, 0.25, 1.0, 3.0])
+WEIGHTS = st.builds(
+    Weights,
+    vector=AMOUNTS,
+    keyword=st.sampled_from([0.5, 1.0]),
+    nearby=AMOUNTS,
+    recency=AMOUNTS,
+    priority=AMOUNTS,
+    half_life_s=st.sampled_from([1.0, 3_600.0, NOW]),
+)
+
+
+def candidates_of(rows: list[Row], *, sessions: bool = True, standing: bool = True) -> Candidates:
+    """The arrays that an engine would hand over."""
+    pairs = [(*row.beside, 0.0, 0.0)[:2] for row in rows]
+    before, after = np.array(pairs, dtype=np.float32).reshape(-1, 2).T
+    count = np.array([len(row.beside) for row in rows], dtype=np.float32)
+    return Candidates(
+        ids=np.array([row.id for row in rows], dtype=np.uint32),
+        similarities=np.array([row.similarity for row in rows], dtype=np.float32),
+        keyword_scores=np.array([row.words for row in rows], dtype=np.float32),
+        neighbours=SessionNeighbours(before=before, after=after, count=count) if sessions else None,
+        standing=Standing(
+            updated_at=np.array([row.updated_at for row in rows], dtype=np.float64),
+            priorities=np.array([row.priority for row in rows], dtype=np.float64),
+        )
+        if standing
+        else None,
+    )
+
+
+def reference(rows: list[Row], weights: Weights) -> dict[int, dict[str, tuple[float, float, float]]]:
+    """For each id and signal: as measured, on the common scale, and its weight; one row after the other."""
+
+    def scale(values: list[float]) -> float:
+        return max(*values, *(-value for value in values), 0.05)
+
+    around = {row.id: sum([row.similarity, *row.beside]) / (1 + len(row.beside)) for row in rows}
+    meaning = scale([row.similarity + weights.nearby * around[row.id] for row in rows])
+    words = scale([row.words for row in rows])
+    told = {}
+    for row in rows:
+        age = 0.0 if math.isnan(row.updated_at) else max(0.0, NOW - row.updated_at)
+        recency = 0.5 ** (age / weights.half_life_s)
+        priority = 0.0 if math.isnan(row.priority) else min(1.0, max(0.0, row.priority))
+        told[row.id] = {
+            "vector": (row.similarity, row.similarity / meaning, weights.vector),
+            "nearby": (around[row.id], around[row.id] / meaning, weights.vector * weights.nearby),
+            "keyword": (row.words, row.words / words, weights.keyword),
+            "recency": (recency, recency, weights.recency),
+            "priority": (priority, priority, weights.priority),
+        }
+    return told
+
+
+@given(ROWS, WEIGHTS, st.integers(1, 15))
+def test_scores_order_and_explanations_agree_with_a_plain_reference(
+    rows: list[Row], weights: Weights, top_k: int
+) -> None:
+    """Every signal of every candidate is what one row after the other gives, and the best come first."""
+    candidates = candidates_of(rows)
+    order, scores, explanations = fuse(candidates, weights, top_k, now=NOW, explain=True)
+    told = reference(rows, weights) if rows else {}
+    totals = {id_: sum(by * share for _, by, share in told[id_].values()) / weights.total for id_ in told}
+    found = [rows[at].id for at in order.tolist()]
+    assert len(set(found)) == len(found) == min(top_k, len(rows))
+    assert scores.tolist() == pytest.approx([totals[id_] for id_ in found], abs=2e-6)
+    assert sorted(zip((-scores).tolist(), found, strict=True)) == [*zip((-scores).tolist(), found, strict=True)]
+    if found:
+        assert (
+            min(totals[id_] for id_ in found)
+            >= max([totals[id_] for id_ in told if id_ not in found], default=-9) - 4e-6
+        )
+    assert explanations is not None
+    for id_, score, explanation in zip(found, scores.tolist(), explanations, strict=True):
+        assert [signal.name for signal in explanation.signals] == [name for name in told[id_] if told[id_][name][2]]
+        assert explanation.total == pytest.approx(score, abs=2e-6)
+        for signal in explanation.signals:
+            value, scaled, weight = told[id_][signal.name]
+            assert (signal.value, signal.scaled) == pytest.approx((value, scaled), rel=1e-5, abs=1e-6)
+            assert signal.weight == pytest.approx(weight / weights.total)
+
+
+@given(ROWS, WEIGHTS, st.randoms())
+def test_the_order_of_candidates_does_not_matter(rows: list[Row], weights: Weights, random: object) -> None:
+    """However an engine lists its candidates, the same ids come out with the same scores to the bit."""
+    shuffled = list(rows)
+    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    ranked = []
+    for listed in (rows, shuffled):
+        order, scores, _ = fuse(candidates_of(listed), weights, 12, now=NOW)
+        ranked.append([(listed[at].id, score) for at, score in zip(order.tolist(), scores.tolist(), strict=True)])
+    assert ranked[0] == ranked[1]
+
+
+def test_equal_scores_are_ordered_by_id() -> None:
+    """Ties are broken by the ids that the engine gave, the lowest first."""
+    rows = [Row(id_, 0.5, 2.0) for id_ in (7, 3, 9, 1)]
+    order, scores, explanations = fuse(candidates_of(rows), Weights(), 3, now=NOW)
+    assert [rows[at].id for at in order.tolist()] == [1, 3, 7]
+    assert len(set(scores.tolist())) == 1
+    assert explanations is None
+
+
+def test_the_best_of_noise_is_not_blown_up() -> None:
+    """Where nothing is similar, similarities keep below what a good one would count."""
+    _, scores, _ = fuse(candidates_of([Row(1, 0.01, 0.0)], sessions=False), Weights(keyword=0), 1, now=NOW)
+    assert scores.tolist() == pytest.approx([0.2])
+
+
+def test_neighbours_count_only_where_there_are_sessions() -> None:
+    """Without sessions, or when the weights give neighbours nothing, only the candidate's own similarity counts."""
+    rows = [Row(1, 0.5, 0.0, (1.0, 1.0)), Row(2, 0.6, 0.0)]
+    for candidates, weights in (
+        (candidates_of(rows, sessions=False), Weights()),
+        (candidates_of(rows), Weights(nearby=0)),
+    ):
+        order, _, explanations = fuse(candidates, weights, 2, now=NOW, explain=True)
+        assert order.tolist() == [1, 0]
+        assert explanations is not None
+        assert {signal.name for why in explanations for signal in why.signals} == {"vector", "keyword"}
+    assert fuse(candidates_of(rows), Weights(), 2, now=NOW).order.tolist() == [0, 1]
+
+
+def test_no_candidates_give_nothing() -> None:
+    """An engine that found nothing gets nothing back, explained or not."""
+    assert fuse(candidates_of([]), Weights(), 5, now=NOW).explanations is None
+    order, scores, explanations = fuse(candidates_of([]), Weights(), 5, now=NOW, explain=True)
+    assert (len(order), len(scores), explanations) == (0, 0, [])
+
+
+@pytest.mark.parametrize(
+    ("weights", "top_k", "wanted"),
+    [
+        (Weights(), 5, CANDIDATES),
+        (Weights(), 80, 80),
+        (Weights(recency=0.1), 5, CANDIDATES_BY_STANDING),
+        (Weights(priority=0.1), 5, CANDIDATES_BY_STANDING),
+        (Weights(priority=0.1), 500, 500),
+    ],
+)
+def test_more_candidates_are_wanted_when_standing_counts(weights: Weights, top_k: int, wanted: int) -> None:
+    """30 of each way, 100 when age or priority may lift what is further down, and never fewer than are asked for."""
+    assert candidates_wanted(weights, top_k) == wanted
+    assert needs_standing(weights) is bool(weights.recency or weights.priority)
