@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import ssl
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -99,14 +100,20 @@ def test_a_folder_in_use_is_told(machine):
             assert f"in use by process {client.process.pid}" in told
 
 
-def test_a_port_in_use_is_told(machine, tmp_path):
-    """In a sentence, before anything else is done."""
-    with machine.server() as client:
-        port = client.base_url.port
-        with machine.start("serve", "--port", port, "--data-dir", tmp_path / "other") as second:
+@pytest.mark.parametrize("option", ["--port", "--grpc-port"])
+def test_a_port_in_use_is_told(machine, tmp_path, option):
+    """In a sentence and a hint, of REST as of gRPC, before anything else is done."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with machine.start("serve", "--port", 0, option, port, "--data-dir", tmp_path / "other") as second:
             _, told = second.communicate(timeout=60)
-        assert second.returncode == 2
-        assert f"another program listens on 127.0.0.1:{port}" in told
+    assert second.returncode == 2
+    [error, hint] = told.splitlines()
+    assert f"another program listens on 127.0.0.1:{port}" in error
+    assert f"choose another port with {option}" in hint
+    assert not (tmp_path / "other").exists()
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from super_advanced_agents.server.gate import Gate
 from super_advanced_agents.server.receiving import http_protocol
 from super_advanced_agents.tenancy.settings import Settings, checked_certificate
 
+GRPC_PORT = "--grpc-port"
 _KEEP_ALIVE_S = 30
 _CLOSE = (b"connection", b"close")
 _DOORS = 16
@@ -123,11 +124,8 @@ class GrpcServer:
             else:
                 chain, key = certified
                 port = server.add_secure_port(f"{wanted}:{port}", grpc.ssl_server_credentials([(key, chain)]))
-        except RuntimeError as exc:
-            raise ConfigurationError(
-                f"cannot listen for gRPC on {wanted}:{port}",
-                hint="another program may listen there: choose another port with --grpc-port, or --no-grpc",
-            ) from exc
+        except RuntimeError as exc:  # taken since `bound` tried it
+            raise _in_use(host, port, GRPC_PORT) from exc
         await server.start()
         self._server, self.address = server, f"{wanted}:{port}"
         return self
@@ -168,13 +166,17 @@ def bound(host: str, port: int, option: str) -> socket.socket:
     except OSError as exc:
         listener.close()
         if exc.errno == errno.EADDRINUSE:
-            raise ConfigurationError(
-                f"another program listens on {host}:{port}", hint=f"stop it, or choose another port with {option}"
-            ) from exc
+            raise _in_use(host, port, option) from exc
         raise ConfigurationError(
             f"cannot listen on {host}:{port}: {exc.strerror}", hint=f"choose another {option}"
         ) from exc
     return listener
+
+
+def _in_use(host: str, port: int, option: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"another program listens on {host}:{port}", hint=f"stop it, or choose another port with {option}"
+    )
 
 
 def address_of(listener: socket.socket) -> str:

@@ -15,7 +15,7 @@ from super_advanced_agents._runtime.tickets import in_thread
 from super_advanced_agents.server.app import create_app
 from super_advanced_agents.server.gate import Gate
 from super_advanced_agents.server.identity.first_start import acheck_exposure, aensure_admin_key
-from super_advanced_agents.server.listening import GrpcServer, RestServer, address_of, bound
+from super_advanced_agents.server.listening import GRPC_PORT, GrpcServer, RestServer, address_of, bound
 from super_advanced_agents.tenancy.orchestrators import Connect
 from super_advanced_agents.tenancy.settings import Settings, checked_certificate
 
@@ -59,6 +59,8 @@ async def aserve(
     await acheck_exposure(settings)
     listener = bound(settings.host, settings.port, "--port")
     with contextlib.closing(listener):
+        if settings.chosen_grpc_port is not None:  # gRPC binds it itself, and says less when it cannot
+            bound(settings.host, settings.chosen_grpc_port, GRPC_PORT).close()
         app = create_app(settings, connect=connect)
         rest = RestServer(app, settings)
         with _told_to_stop() as told:

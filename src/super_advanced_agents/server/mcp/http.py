@@ -46,12 +46,17 @@ class MemoryDoor:
     async def open(self) -> AsyncIterator[None]:
         """Answer requests; at the end those under way are cancelled."""
         manager = await in_thread(self._made, name="import mcp")
+        failure: Exception | None = None
         async with manager.run():
             self._manager = manager
             try:
                 yield
+            except Exception as exc:  # its task group would wrap what the body raised
+                failure = exc
             finally:
                 self._manager = None
+        if failure is not None:
+            raise failure
 
     def _made(self) -> StreamableHTTPSessionManager:
         """Made off the event loop: importing the protocol's library takes a second."""

@@ -22,10 +22,13 @@ from super_advanced_agents.tenancy.settings import Settings
 
 @pytest.fixture(scope="session", autouse=True)
 def _poller():
-    """The thread that all of `grpc.aio` in a process shares, begun before tests count theirs."""
+    """The thread and the files that all of `grpc.aio` in a process shares, begun before tests count theirs."""
 
     async def begin():
         grpc.aio.init_grpc_aio()
+        server = grpc.aio.server()
+        server.add_insecure_port("127.0.0.1:0")
+        await server.stop(0)
 
     asyncio.run(begin())
     yield
