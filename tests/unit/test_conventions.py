@@ -116,7 +116,7 @@ def test_an_asynchronous_method_and_its_blocking_twin_have_one_signature(name: s
     module = importlib.import_module(name)
     for cls in [value for value in vars(module).values() if inspect.isclass(value) and value.__module__ == name]:
         for averb in dir(cls):
-            native, twin = getattr(cls, averb), getattr(cls, averb[1:], None)
+            native, twin = getattr(cls, averb, None), getattr(cls, averb[1:], None)
             if not averb.startswith("a") or twin is None or not callable(twin):
                 continue
             if inspect.iscoroutinefunction(native) or inspect.isasyncgenfunction(native):

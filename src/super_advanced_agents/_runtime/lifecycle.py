@@ -5,17 +5,26 @@ from __future__ import annotations
 import atexit
 import threading
 import weakref
-from abc import ABC, abstractmethod
+from abc import ABCMeta, abstractmethod
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from super_advanced_agents._runtime.processes import process_id
 from super_advanced_agents._runtime.tickets import in_thread
 from super_advanced_agents.errors import ResourceClosedError
 
 
-class Resource(ABC):
+class _ClosedAtExit(ABCMeta):
+    """Registers an object once its constructor has returned: one that raised leaves nothing to be closed."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        made = super().__call__(*args, **kwargs)
+        _open_resources.add(made)
+        return made
+
+
+class Resource(metaclass=_ClosedAtExit):
     """A sync and async context manager with idempotent `close()` / `aclose()`.
 
     What is still open when the interpreter exits is closed then, so a script that never closes anything loses nothing.
@@ -26,7 +35,6 @@ class Resource(ABC):
         self._closed = False
         self._released = False
         self._owner_pid = process_id()
-        _open_resources.add(self)
 
     @property
     def closed(self) -> bool:

@@ -217,3 +217,14 @@ def _run(body: str) -> tuple[str, str]:
     script = textwrap.dedent(_SCRIPT) + textwrap.dedent(body)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     return done.stdout, done.stderr
+
+
+def test_an_object_whose_constructor_failed_is_not_closed_at_exit():
+    """Half of it was never made: the error stands alone, without a second one when the interpreter ends."""
+    code = (
+        "from super_advanced_agents.embeddings import EmbeddingPipeline\n"
+        "try:\n    EmbeddingPipeline('no-such-model')\n"
+        "except Exception as exc:\n    kept = exc\n    print(type(exc).__name__)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ModelNotFoundError\n", "")
