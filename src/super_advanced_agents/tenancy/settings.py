@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import re
 import ssl
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeAlias
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from super_advanced_agents.config import DEFAULT_EMBEDDING_MODEL, DEFAULT_GENERATION_MODEL, checked_name
 from super_advanced_agents.errors import ConfigurationError, InvalidInputError
 
 PREFIX = "SAA_"
 _GRPC_PORT = 50_051
+
+
+def _as_list(given: object) -> object:
+    """A list as it stands in the environment: with commas, or as JSON."""
+    if not isinstance(given, str):
+        return given
+    if given.lstrip().startswith("["):
+        try:
+            return json.loads(given)
+        except ValueError as exc:
+            raise ValueError("a list has commas between its texts, or is JSON") from exc
+    return [each.strip() for each in given.split(",") if each.strip()]
+
+
+_Texts: TypeAlias = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_as_list)]
 
 
 class Settings(BaseSettings):
@@ -111,8 +127,8 @@ class Settings(BaseSettings):
     jwt_jwks_url: str | None = None
     jwt_tenant_claim: str = "tenant"
     jwt_scopes_claim: str = "scope"
-    allowed_hosts: tuple[str, ...] = ()
-    allowed_origins: tuple[str, ...] = ()
+    allowed_hosts: _Texts = ()
+    allowed_origins: _Texts = ()
     cached_results: int = Field(default=4_096, ge=0, le=1_000_000)
     cached_results_s: float = Field(default=300.0, gt=0, le=86_400)
     keep_embeddings: bool = True

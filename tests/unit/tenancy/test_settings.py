@@ -67,3 +67,25 @@ def test_what_would_let_strangers_in_is_refused(given, told):
     """Tokens for anybody's service, keys fetched in the clear, and origins that would match nothing."""
     with pytest.raises(ConfigurationError, match=told):
         Settings.load(**given)
+
+
+@pytest.mark.parametrize("name", ["allowed_hosts", "allowed_origins"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://a.example,https://b.example",
+        " https://a.example , https://b.example,",
+        '["https://a.example", "https://b.example"]',
+    ],
+)
+def test_a_variable_with_a_list_is_read_with_commas_and_as_json(monkeypatch, name, text):
+    """Both ways to write it give the same setting."""
+    monkeypatch.setenv(f"SAA_{name.upper()}", text)
+    assert getattr(Settings.load(), name) == ("https://a.example", "https://b.example")
+
+
+def test_a_list_that_is_no_json_is_refused_in_one_sentence(monkeypatch):
+    """It begins as JSON and does not end so; the message names the variable."""
+    monkeypatch.setenv("SAA_ALLOWED_HOSTS", '["a.example"')
+    with pytest.raises(ConfigurationError, match="SAA_ALLOWED_HOSTS"):
+        Settings.load()
