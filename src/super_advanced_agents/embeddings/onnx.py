@@ -14,13 +14,10 @@ import numpy as np
 
 from super_advanced_agents.embeddings.base import EmbeddingEngine
 from super_advanced_agents.errors import EmbeddingError, ModelNotFoundError
-from super_advanced_agents.models import Precision, find, model_spec, pull
+from super_advanced_agents.models import Precision, ensure, model_spec
 from super_advanced_agents.models.graphs import model_id, read_graph
 from super_advanced_agents.models.runtime import load_onnxruntime
-from super_advanced_agents.telemetry import get_logger
 from super_advanced_agents.types import Matrix
-
-_log = get_logger("embeddings")
 
 
 class _Session:
@@ -204,13 +201,7 @@ class OnnxEngine(_OnnxEngine):
         return self._spec.max_tokens
 
     def _load(self) -> _Session:
-        try:
-            folder = find(self._spec.name, models_dir=self._models_dir)
-        except ModelNotFoundError:
-            if not self._pull_missing:
-                raise
-            _log.info("model.pull", extra={"model": self._spec.name, "size_bytes": self._spec.size_bytes})
-            folder = pull(self._spec.name, models_dir=self._models_dir)
+        folder = ensure(self._spec.name, models_dir=self._models_dir, fetch=self._pull_missing)
         graph = read_graph(folder, self._precision)
         return _Session(graph, folder.read("tokenizer.json"), max_tokens=self.max_tokens, threads=self._threads)
 

@@ -36,9 +36,9 @@ _DRAIN_S = 5.0
 class LLMGenerator(Resource):
     """Generates text with a language model; concurrent callers, sync and async alike, share the model.
 
-    The model is loaded at the first use (or by `load` / `aload`), never in the constructor. An instruct model gets the
-    prompt through its chat template, as the user's message. With `temperature=0` (the default) the same prompt gives
-    the same text; above it, the same prompt and seed do.
+    The first use (or `load` / `aload`), never the constructor, loads the model and pulls its file when it is missing.
+    An instruct model gets the prompt through its chat template, as the user's message. With `temperature=0` (the
+    default) the same prompt gives the same text; above it, the same prompt and seed do.
 
     Cancelling an `averb`, or leaving a stream early, frees its slot within one token (within one batch of 128 tokens
     while a long prompt is read).
@@ -48,6 +48,7 @@ class LLMGenerator(Resource):
         base_url: an OpenAI-compatible server (vLLM, llama-server, Ollama), such as `"http://127.0.0.1:8080/v1"`.
         api_key: that server's key, if it wants one.
         models_dir: where pulled models live; the default folder when None.
+        pull: fetch a missing known model at first use; else that raises `ModelNotFoundError`.
         slots: generations side by side.
         context_tokens: prompt and new tokens of one generation together (llama.cpp only).
         max_queue: callers that may wait for a slot; beyond it `OverloadedError`.
@@ -67,6 +68,7 @@ class LLMGenerator(Resource):
         base_url: str | None = None,
         api_key: str | None = None,
         models_dir: str | Path | None = None,
+        pull: bool = True,
         slots: int = 8,
         context_tokens: int = 2048,
         max_queue: int = 64,
@@ -88,7 +90,12 @@ class LLMGenerator(Resource):
             )
         else:
             self._engine = LlamaCppEngine(
-                model, models_dir=models_dir, slots=slots, context_tokens=context_tokens, threads=threads
+                model,
+                models_dir=models_dir,
+                pull_missing=pull,
+                slots=slots,
+                context_tokens=context_tokens,
+                threads=threads,
             )
         super().__init__()
         self._workers = Workers(name="generation", threads=slots, max_queue=max_queue)
@@ -119,7 +126,7 @@ class LLMGenerator(Resource):
         """Load the model now instead of at the first use.
 
         Raises:
-            ModelNotFoundError: it is not on this machine, or damaged.
+            ModelNotFoundError: its file is missing and could not be fetched, or is damaged.
             GenerationError: the engine refused it.
         """
         self._check_open()
@@ -148,7 +155,7 @@ class LLMGenerator(Resource):
         Raises:
             InvalidInputError: an argument is wrong, or the prompt is longer than the context; `field` names it.
             OverloadedError: the queue is full.
-            ModelNotFoundError: the model is not on this machine, or damaged.
+            ModelNotFoundError: the model's file is missing and could not be fetched, or is damaged.
             GenerationError: the engine failed.
         """
         options = GenerationOptions(max_length=max_length, stop=stop, temperature=temperature, seed=seed)

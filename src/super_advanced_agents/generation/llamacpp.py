@@ -26,7 +26,7 @@ from super_advanced_agents.errors import (
 )
 from super_advanced_agents.generation.base import Emit, GenerationEngine, GenerationOptions, OnInterruptible, Usage
 from super_advanced_agents.generation.gguf import read_header
-from super_advanced_agents.models import find
+from super_advanced_agents.models import ensure, model_spec
 from super_advanced_agents.types import ChatMessage
 
 _BYTES_PER_TOKEN = 64
@@ -45,6 +45,7 @@ class LlamaCppEngine(GenerationEngine):
     Args:
         model: a registry name, or the path of a .gguf file.
         models_dir: where pulled models live; the default folder when None.
+        pull_missing: fetch a known model when it is not there; else `open` raises `ModelNotFoundError`.
         slots: generations side by side.
         context_tokens: prompt and new tokens of one generation together.
         threads: cores used while generating; all that this process may use when None.
@@ -55,12 +56,14 @@ class LlamaCppEngine(GenerationEngine):
         model: str | Path,
         *,
         models_dir: str | Path | None = None,
+        pull_missing: bool = True,
         slots: int = 8,
         context_tokens: int = 2048,
         threads: int | None = None,
     ) -> None:
         self._model = model
         self._models_dir = models_dir
+        self._pull_missing = pull_missing
         self._slots = slots
         self._context_tokens = context_tokens
         self._threads = threads or len(os.sched_getaffinity(0))
@@ -72,7 +75,7 @@ class LlamaCppEngine(GenerationEngine):
     def model_id(self) -> str:
         """The model's name and the digest of its weights (registry) or of its header (a file of yours)."""
         if self._model_id is None:
-            self._model_id = self._locate()[1]
+            self._model_id = self._named()
         return self._model_id
 
     @property
@@ -81,7 +84,7 @@ class LlamaCppEngine(GenerationEngine):
         return self._context_tokens * _BYTES_PER_TOKEN
 
     def open(self) -> None:
-        """Check the file, then load it.
+        """Fetch the file where it is missing, check it, then load it.
 
         xllamacpp 2026.10 holds the GIL while it loads (0.5 s for 92 MB): load before serving.
 
@@ -89,7 +92,7 @@ class LlamaCppEngine(GenerationEngine):
             ModelNotFoundError: the file is missing or damaged; a pulled model's sha256 is compared first.
             GenerationError: llama.cpp refused it.
         """
-        path, self._model_id = self._locate(check=True)
+        self._model_id, path = self._named(), self._checked_file()
         header = read_header(path)
         if header.control_tokens:
             self._control = re.compile("|".join(map(re.escape, sorted(header.control_tokens, key=len, reverse=True))))
@@ -136,21 +139,32 @@ class LlamaCppEngine(GenerationEngine):
         """Stop llama.cpp's threads and free the model."""
         self._server = None
 
-    def _locate(self, *, check: bool = False) -> tuple[Path, str]:
-        name = str(self._model)
-        if isinstance(self._model, Path) or name.endswith(".gguf") or os.sep in name:
-            path = Path(name).expanduser()
-            return path, f"{path.stem}@{read_header(path).digest[:12]}"
-        folder = find(name, models_dir=self._models_dir)
-        if folder.spec.kind != "generation":
-            raise ConfigurationError(f"the model {name!r} makes vectors, not text", hint="choose a language model")
-        if check and folder.damaged_files():
+    def _named(self) -> str:
+        path = self._own_file()
+        if path is not None:
+            return f"{path.stem}@{read_header(path).digest[:12]}"
+        spec = model_spec(str(self._model))
+        if spec.kind != "generation":
+            raise ConfigurationError(f"the model {spec.name!r} makes vectors, not text", hint="choose a language model")
+        return f"{spec.name}@{spec.weights.sha256[:12]}"
+
+    def _checked_file(self) -> Path:
+        path = self._own_file()
+        if path is not None:
+            return path
+        folder = ensure(str(self._model), models_dir=self._models_dir, fetch=self._pull_missing)
+        if folder.damaged_files():
             raise ModelNotFoundError(
-                f"the file of the model {name!r} is damaged: its sha256 is wrong",
-                hint=f"repair it with: saa pull {name}",
+                f"the file of the model {folder.spec.name!r} is damaged: its sha256 is wrong",
+                hint=f"repair it with: saa pull {folder.spec.name}",
             )
-        weights = folder.spec.weights
-        return folder.file(weights.name), f"{name}@{weights.sha256[:12]}"
+        return folder.file(folder.spec.weights.name)
+
+    def _own_file(self) -> Path | None:
+        """The file that was named by its path; None for a model of the registry."""
+        name = str(self._model)
+        own = isinstance(self._model, Path) or name.endswith(".gguf") or os.sep in name
+        return Path(name).expanduser() if own else None
 
     def _load(self, path: Path) -> Any:
         xllamacpp = _imported()

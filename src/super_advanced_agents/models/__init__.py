@@ -2,7 +2,8 @@
 
 from super_advanced_agents.models.bert_graph import Precision
 from super_advanced_agents.models.folder import ModelFolder, default_models_dir
-from super_advanced_agents.models.pull import OnProgress, PullProgress, find, pull, verify
+from super_advanced_agents.models.progress import OnProgress, PullProgress, progress_line
+from super_advanced_agents.models.pull import ensure, find, pull, verify
 from super_advanced_agents.models.registry import (
     MODELS,
     HubSource,
@@ -25,8 +26,10 @@ __all__ = [
     "Source",
     "WheelSource",
     "default_models_dir",
+    "ensure",
     "find",
     "model_spec",
+    "progress_line",
     "pull",
     "verify",
 ]

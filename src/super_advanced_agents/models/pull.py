@@ -5,38 +5,17 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from super_advanced_agents.errors import ConfigurationError, ModelNotFoundError
 from super_advanced_agents.models import graphs, hub, wheel
 from super_advanced_agents.models.folder import ModelFolder, default_models_dir, is_whole, sync_folder, translated
+from super_advanced_agents.models.progress import OnProgress, PullProgress, progress_line
 from super_advanced_agents.models.registry import HubSource, ModelFile, Source, WheelSource, model_spec
 from super_advanced_agents.telemetry import get_logger
 
 _log = get_logger("models")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PullProgress:
-    """How far a pull has come.
-
-    Attributes:
-        model: the model's name.
-        step: what is being done: the name of what is downloaded, or `"check"`, `"graph int8"`, `"graph fp32"`.
-        done_bytes: of this step; 0 for steps that are not counted in bytes.
-        total_bytes: of this step; 0 for steps that are not counted in bytes.
-    """
-
-    model: str
-    step: str
-    done_bytes: int = 0
-    total_bytes: int = 0
-
-
-OnProgress = Callable[[PullProgress], None]
 
 
 def find(name: str, *, models_dir: str | Path | None = None) -> ModelFolder:
@@ -52,6 +31,32 @@ def find(name: str, *, models_dir: str | Path | None = None) -> ModelFolder:
     folder = _folder(name, models_dir)
     folder.check_sizes()
     return folder
+
+
+def ensure(name: str, *, models_dir: str | Path | None = None, fetch: bool = True) -> ModelFolder:
+    """Return the folder of a model, after fetching it where it is missing.
+
+    What every first use of a model does: it blocks as long as the download takes, with one line of progress on a
+    terminal.
+
+    Args:
+        name: a name of the registry.
+        models_dir: the folder of all models; `default_models_dir()` when None.
+        fetch: else a missing model is an error.
+
+    Raises:
+        ModelNotFoundError: unknown, or missing and not to be had.
+        ConfigurationError: the folder cannot be written.
+        StoreFullError: no room on the disk.
+    """
+    try:
+        return find(name, models_dir=models_dir)
+    except ModelNotFoundError:
+        if not fetch:
+            raise
+    _log.info("model.pull", extra={"model": name, "size_bytes": model_spec(name).size_bytes})
+    with progress_line() as report:
+        return pull(name, models_dir=models_dir, on_progress=report)
 
 
 def verify(name: str, *, models_dir: str | Path | None = None) -> ModelFolder:

@@ -20,12 +20,11 @@ from super_advanced_agents.errors import (
     CollectionExistsError,
     ConfigurationError,
     InvalidInputError,
-    ModelNotFoundError,
     ResourceClosedError,
     SuperAdvancedAgentsError,
 )
 from super_advanced_agents.generation import LLMGenerator
-from super_advanced_agents.models import MODELS, find, pull
+from super_advanced_agents.models import MODELS, ensure
 from super_advanced_agents.retrieval import LLMReranker
 from super_advanced_agents.stores import FAISSVectorStore, VectorStore
 from super_advanced_agents.stores.faiss.tenancy import tenant_view
@@ -212,10 +211,7 @@ class Engines(Resource):
         }
         if model not in MODELS or urls.get(model):
             return
-        try:
-            find(model, models_dir=self.settings.models_dir)
-        except ModelNotFoundError:
-            pull(model, models_dir=self.settings.models_dir)
+        ensure(model, models_dir=self.settings.models_dir)
 
     @property
     def _open_parts(self) -> _Parts:
@@ -241,6 +237,7 @@ class Engines(Resource):
                     base_url=settings.generation_base_url,
                     api_key=_revealed(settings.generation_api_key),
                     models_dir=settings.models_dir,
+                    pull=False,  # no caller waits for a download: `aload` and the commands fetch
                     slots=settings.generation_slots,
                 )
             )

@@ -108,5 +108,5 @@ def test_damaged_known_model_is_refused_by_checksum(tmp_path, weights):
 )
 def test_missing_model_names_the_next_step(tmp_path, model, hint):
     """A model that is not here says how to get it, or which ones there are."""
-    with LLMGenerator(model, models_dir=tmp_path) as llm, pytest.raises(ModelNotFoundError, match=hint):
+    with LLMGenerator(model, models_dir=tmp_path, pull=False) as llm, pytest.raises(ModelNotFoundError, match=hint):
         llm.generate("Hello", 2)

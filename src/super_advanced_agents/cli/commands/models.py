@@ -8,7 +8,6 @@ import typer
 
 from super_advanced_agents.cli.options import AsJson, ModelsDir
 from super_advanced_agents.cli.output import emit, reported, say
-from super_advanced_agents.cli.session import pull_bar
 
 
 @reported
@@ -23,7 +22,7 @@ def pull(
 ) -> None:
     """Fetch models that are missing or damaged, and check them."""
     from super_advanced_agents.config import DEFAULT_EMBEDDING_MODEL, DEFAULT_GENERATION_MODEL
-    from super_advanced_agents.models import model_spec
+    from super_advanced_agents.models import model_spec, progress_line
     from super_advanced_agents.models import pull as fetch
 
     wanted = names or [DEFAULT_EMBEDDING_MODEL, DEFAULT_GENERATION_MODEL]
@@ -31,7 +30,7 @@ def pull(
         model_spec(name)  # an unknown one is told before anything is fetched
     pulled = []
     for name in wanted:
-        with pull_bar() as report:
+        with progress_line() as report:
             folder = fetch(name, models_dir=models_dir, source=source, on_progress=report)
         pulled.append({"name": name, "path": str(folder.path), "licence": folder.spec.licence})
         if not as_json:

@@ -6,9 +6,10 @@ from typing import Annotated, Literal
 
 import typer
 
+from super_advanced_agents._runtime.progress import bar
 from super_advanced_agents.cli.options import DATA_DIR, AsJson, DataDir, ModelsDir
 from super_advanced_agents.cli.output import INTERRUPTED, emit, note, reported, say
-from super_advanced_agents.cli.session import bar, opened_embedder, opened_store
+from super_advanced_agents.cli.session import opened_embedder, opened_store
 
 
 @reported

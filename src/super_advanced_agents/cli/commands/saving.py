@@ -9,9 +9,9 @@ from typing import Annotated
 
 import typer
 
+from super_advanced_agents._runtime.progress import bar
 from super_advanced_agents.cli.options import DATA_DIR, AsJson, DataDir
 from super_advanced_agents.cli.output import emit, reported, say
-from super_advanced_agents.cli.session import bar
 
 
 def lasting(data_dir: Path) -> list[str]:

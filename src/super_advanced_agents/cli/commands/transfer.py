@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from super_advanced_agents._runtime.progress import bar
 from super_advanced_agents.cli.inputs import given_object
 from super_advanced_agents.cli.options import AGENT, DATA_DIR, AnyAgent, AsJson, DataDir, ModelsDir, WhereText
 from super_advanced_agents.cli.output import FAILED, INTERRUPTED, emit, note, reported, say, shown
-from super_advanced_agents.cli.session import bar, opened, opened_store
+from super_advanced_agents.cli.session import opened, opened_store
 from super_advanced_agents.errors import InvalidInputError
 
 if TYPE_CHECKING:

@@ -1,0 +1,27 @@
+"""A progress bar for long work, where somebody watches."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+
+@contextmanager
+def bar(*, unit: str) -> Iterator[Progress | None]:
+    """A progress bar on standard error, or None where nobody watches it."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = [TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn()]
+    if unit != "bytes":
+        columns[2:] = [TextColumn("{task.completed:.0f} " + unit)]
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        yield progress
