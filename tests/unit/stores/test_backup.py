@@ -238,6 +238,26 @@ async def test_a_cancelled_backup_leaves_nothing_behind(large: FAISSVectorStore,
     assert {path.name for path in await asyncio.to_thread(tmp_path.iterdir)} == {"store", "other"}
 
 
+async def test_reads_go_on_beside_two_backups(large: FAISSVectorStore, tmp_path: Path) -> None:
+    """While two backups of one store stand still, records can be got, counted and scanned."""
+    loop = asyncio.get_running_loop()
+    begun, go_on = asyncio.Event(), threading.Event()
+
+    def on_copied(done: int, total: int) -> None:
+        loop.call_soon_threadsafe(begun.set)
+        go_on.wait()
+
+    backups = [asyncio.ensure_future(large.abackup(tmp_path / name, on_copied=on_copied)) for name in ("one", "two")]
+    try:
+        await begun.wait()
+        [record] = await asyncio.wait_for(large.ascan(limit=1), 60)
+        assert await asyncio.wait_for(large.acount(), 60) == 1_000
+        assert [got.uid for got in await asyncio.wait_for(large.aget([record.uid]), 60)] == [record.uid]
+    finally:
+        go_on.set()
+    assert [made.records for made in await asyncio.gather(*backups)] == [1_000, 1_000]
+
+
 def test_closing_the_store_gives_a_backup_up(large: FAISSVectorStore, tmp_path: Path) -> None:
     """Who waits for it is told."""
     store = large

@@ -33,6 +33,7 @@ class UpkeepOperations(VectorStore):
     _rows: Rows
     _writer: MicroBatcher[Write, object]
     _readers: Workers
+    _backups: Workers
     _sealer: Sealer
     _reembedding = False
 
@@ -57,7 +58,7 @@ class UpkeepOperations(VectorStore):
             back_up_rows, self._rows, Path(path), on_copied=on_copied, stopped=lambda: ended.is_set() or self._closed
         )
         try:
-            return await self._readers.submit(work)
+            return await self._backups.submit(work)
         finally:
             ended.set()
 
