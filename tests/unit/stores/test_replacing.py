@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from tests.unit.stores.conftest import assert_same, brute_force, sealed, vectors
 
 from super_advanced_agents import FAISSVectorStore
+from super_advanced_agents.stores.faiss.policy import Task
 
 
 @pytest.mark.parametrize("index", ["flat", "hnsw"])
@@ -43,3 +45,25 @@ def test_segments_without_a_live_row_are_dropped(opened: Callable[..., FAISSVect
         store.add_batch(vectors(64, round_), None, names)
         assert sealed(store) <= 2
     assert len(store.search(np.ones(16), 100)) == 64
+
+
+def test_a_buffer_filled_as_sealing_ends_is_sealed_without_another_write(
+    opened: Callable[..., FAISSVectorStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A write that comes after the sealer has found nothing more to do, and before it has ended, is not forgotten."""
+    store = opened(index="hnsw", buffer_rows=16)
+    due, written = store._sealer._due, threading.Event()
+
+    def due_and_then_a_write(*, idle: bool = False) -> Task | None:
+        task = due(idle=idle)
+        if idle and task is None and not written.is_set():
+            store.add_batch(vectors(16, 2))
+            written.set()
+        return task
+
+    monkeypatch.setattr(store._sealer, "_due", due_and_then_a_write)
+    store.add_batch(vectors(16, 1))
+    assert written.wait(60)
+    store._sealer._worker.submit(lambda: None).wait(60)
+    assert store._index.tail.full_count == 0
+    assert sum(len(segment.rows) for segment in store._index.sealed) == 32

@@ -101,15 +101,16 @@ class Sealer:
         faiss.omp_set_num_threads(1)  # this thread's: the other core is for searches
         try:
             while not self._stop.is_set():
-                task = self._due() or self._due_when_idle()
+                task = self._due() or self._due_when_idle() or self._due_at_the_end()
                 if task is None:
                     return
                 self._carry_out(task)
+            self._busy = False
         except (ResourceClosedError, StoreError) as exc:
             _log.debug("store.seal_stopped", extra={"reason": type(exc).__name__})  # closed, or it takes no writes
+            self._busy = False
         except Exception:
             _log.exception("store.seal_failed")  # the rows stay in the tail, exact; a later write tries again
-        finally:
             self._busy = False
 
     def _due_when_idle(self) -> Task | None:
@@ -120,6 +121,13 @@ class Sealer:
         if self._stop.wait(_IDLE_S) or self._index.view is not seen:
             return self._due()
         return self._due(idle=True)
+
+    def _due_at_the_end(self) -> Task | None:
+        """The last look and the end are one step: a write that comes later finds nobody at it, and begins anew."""
+        with self._beginning:
+            task = self._due()
+            self._busy = task is not None
+        return task
 
     def _carry_out(self, task: Task) -> None:
         parts = [*self._index.sealed[task.first : task.stop], *self._index.tail.full[: task.chunks]]
