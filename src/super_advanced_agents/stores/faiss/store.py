@@ -45,7 +45,6 @@ _WORD_SEARCHES_TOGETHER = 16
 """A search by words shares less work than one by vector: smaller batches let its callers go on embedding meanwhile."""
 _MAX_QUEUED_READS = 8_192
 _MAX_QUEUED_BATCHES = 64
-_MAX_QUEUED_BACKUPS = 8
 
 
 class FAISSVectorStore(WriteOperations, UpkeepOperations):
@@ -134,7 +133,6 @@ class FAISSVectorStore(WriteOperations, UpkeepOperations):
         )  # fmt: skip
         self._sweeper = Sweeper(self._index, self._writer.submit)
         self._readers = Workers(name="store reader", threads=2, max_queue=_MAX_QUEUED_READS)
-        self._backups = Workers(name="store backup", threads=1, max_queue=_MAX_QUEUED_BACKUPS)
         self._checkers = Workers(name="store intake", threads=1, max_queue=_MAX_QUEUED_BATCHES)
 
     @property

@@ -22,6 +22,8 @@ from super_advanced_agents.stores.faiss.rows import Rows
 from super_advanced_agents.stores.faiss.sealing import Sealer
 from super_advanced_agents.stores.options import Metric
 
+_MAX_QUEUED_BACKUPS = 8
+
 
 class UpkeepOperations(VectorStore):
     """The operations of `FAISSVectorStore` on all of it, which has made what they use."""
@@ -33,9 +35,12 @@ class UpkeepOperations(VectorStore):
     _rows: Rows
     _writer: MicroBatcher[Write, object]
     _readers: Workers
-    _backups: Workers
     _sealer: Sealer
     _reembedding = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._backups = Workers(name="store backup", threads=1, max_queue=_MAX_QUEUED_BACKUPS)
 
     async def abackup(self, path: str | os.PathLike[str], *, on_copied: OnCopied | None = None) -> Backup:
         """Copy the store as it is now into a folder that can be opened as one, while reads and writes go on.
