@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from super_advanced_agents.agents import AsyncLLMAgent, LLMAgent
-    from super_advanced_agents.client import DistributedVectorStore, DistributedVectorStoreStub, RemoteAgent
+    from super_advanced_agents.client import DistributedVectorStore, DistributedVectorStoreStub, RemoteAgent, open_store
     from super_advanced_agents.config import Limits
     from super_advanced_agents.embeddings import EmbeddingPipeline
     from super_advanced_agents.errors import (
@@ -66,6 +66,7 @@ _HOMES = {
     "Turn": "types",
     "VectorStore": "stores",
     "Weights": "types",
+    "open_store": "client",
 }
 
 __all__ = [
@@ -98,6 +99,7 @@ __all__ = [
     "Turn",
     "VectorStore",
     "Weights",
+    "open_store",
 ]
 
 

@@ -145,7 +145,7 @@ class CollectionInfo:
         name: 1 to 64 letters, digits, `_` or `-`; unique within its tenant.
         dim: the length of its vectors.
         metric: `"cosine"` or `"dot"`.
-        index: `"auto"`, `"flat"`, `"hnsw"` or `"ivf"`; see `FAISSVectorStore`.
+        index: `"auto"`, `"flat"`, `"hnsw"` or `"ivf"`; see `stores.options`.
         storage: what sealed vectors take in memory: `"fp32"`, `"fp16"` or `"sq8"`.
         created_at: seconds since the epoch.
     """

@@ -157,6 +157,44 @@ def test_a_planted_circle_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert found == {f"{PACKAGE}.{name}" for name in "abc"}
 
 
+NAMES_AN_ENGINE = {
+    "__init__.py": "re-exports the store for users",
+    "server/examples.py": "what a server with that engine answers, for the documentation",
+    "server/schemas_tenant.py": "likewise",
+    "tenancy/settings.py": "documents the URL that an operator sets",
+    "server/request_table.py": "opens its database as a store does",
+    "tenancy/catalog.py": "likewise",
+    "tenancy/cached_store.py": "counts vectors as a store does",
+    "tenancy/runtime.py": "makes views of tenants",
+}
+"""Files outside `stores` that say FAISS, and why they may."""
+
+
+def test_nothing_above_the_stores_names_an_engine() -> None:
+    """A store is opened by its URL and used through `VectorStore`, so that another engine changes no caller."""
+    naming = {
+        str(path.relative_to(SOURCE / PACKAGE))
+        for path in (SOURCE / PACKAGE).rglob("*.py")
+        if room_of(path) not in {"stores", "testing"} and "faiss" in path.read_text(encoding="utf-8").lower()
+    }
+    assert naming <= NAMES_AN_ENGINE.keys()
+
+
+SERVES = {"mcp.py", "serving.py", "keys.py"}
+"""Commands that serve, or manage what only a server reads."""
+
+
+def test_the_command_line_stands_on_tenancy_not_on_the_server() -> None:
+    """Only the commands that serve import from it, when they are run."""
+    for path in (SOURCE / PACKAGE / "cli").rglob("*.py"):
+        uses_server = any(room_imported(*each) == "server" for each in imported(path))
+        assert not uses_server or path.name in SERVES, _id(path)
+        at_once = [
+            node for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, ast.ImportFrom)
+        ]
+        assert not [node.module for node in at_once if room_imported(node.module or "", "") == "server"], _id(path)
+
+
 @pytest.mark.parametrize("path", MODULES, ids=_id)
 def test_private_names_stay_in_their_room(path: Path) -> None:
     """No module imports a name or a module of another room that begins with an underscore (`_runtime` is a room)."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from super_advanced_agents.agents import AsyncLLMAgent
     from super_advanced_agents.embeddings import EmbeddingPipeline
-    from super_advanced_agents.stores import FAISSVectorStore
+    from super_advanced_agents.stores.local import LocalStore
 
 
 @contextmanager
@@ -45,7 +45,7 @@ def opened(
 
 
 @contextmanager
-def opened_store(data_dir: Path, *, dim: int | None = None, metric: str | None = None) -> Iterator[FAISSVectorStore]:
+def opened_store(data_dir: Path, *, dim: int | None = None, metric: str | None = None) -> Iterator[LocalStore]:
     """The store of a data folder as it was made, whatever model it was made with; closed again at the end.
 
     Args:
@@ -55,19 +55,19 @@ def opened_store(data_dir: Path, *, dim: int | None = None, metric: str | None =
 
     Raises:
         StoreError: there is none, and `dim` was not given.
+        ConfigurationError: the settings name a store that is not in a folder of this machine.
     """
-    from super_advanced_agents.errors import StoreError
-    from super_advanced_agents.stores import FAISSVectorStore
-    from super_advanced_agents.stores.faiss.existing import settings_of
+    from super_advanced_agents.errors import ConfigurationError, StoreError
+    from super_advanced_agents.stores.local import has_store, open_local_store
+    from super_advanced_agents.stores.opening import folder_of
     from super_advanced_agents.tenancy.settings import Settings
 
-    folder = Settings.load(data_dir=data_dir).store_dir
-    found = settings_of(folder)
-    if found is not None:
-        dim, metric = int(found["dim"]), found["metric"]
-    elif dim is None:
+    folder = folder_of(Settings.load(data_dir=data_dir).store_url)
+    if folder is None:
+        raise ConfigurationError("this command works on a store in a folder only", hint="unset SAA_STORE")
+    if dim is None and not has_store(folder):
         raise StoreError(f"nothing is remembered in {str(data_dir)!r} yet", hint="check --data-dir, or begin: saa add")
-    with FAISSVectorStore(dim, folder, metric="dot" if metric == "dot" else "cosine") as store:
+    with open_local_store(folder, dim=dim, metric=metric) as store:
         yield store
 
 

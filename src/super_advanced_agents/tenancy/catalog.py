@@ -21,7 +21,7 @@ from super_advanced_agents.errors import (
     StoreError,
 )
 from super_advanced_agents.stores.faiss import schema
-from super_advanced_agents.stores.faiss.folder import translated
+from super_advanced_agents.stores.folder import translated
 from super_advanced_agents.tenancy.config_file import AgentSettings, Declared
 from super_advanced_agents.types import AgentInfo, CollectionInfo
 

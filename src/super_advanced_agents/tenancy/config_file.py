@@ -88,7 +88,7 @@ class AgentSettings(BaseModel):
 
 
 class CollectionSettings(BaseModel):
-    """What a collection is made with; see `FAISSVectorStore`."""
+    """What a collection is made with; see `stores.options`."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 

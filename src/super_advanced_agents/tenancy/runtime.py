@@ -26,8 +26,10 @@ from super_advanced_agents.errors import (
 from super_advanced_agents.generation import LLMGenerator
 from super_advanced_agents.models import MODELS, ensure
 from super_advanced_agents.retrieval import LLMReranker
-from super_advanced_agents.stores import FAISSVectorStore, VectorStore
+from super_advanced_agents.stores import VectorStore
 from super_advanced_agents.stores.faiss.tenancy import tenant_view
+from super_advanced_agents.stores.folder import StoreFolder
+from super_advanced_agents.stores.opening import open_store
 from super_advanced_agents.telemetry import get_logger
 from super_advanced_agents.tenancy.cached_store import CachedStore
 from super_advanced_agents.tenancy.catalog import Catalog, new_collection
@@ -83,7 +85,7 @@ class Engines(Resource):
         self._parts: _Parts | None = None
 
     @property
-    def store(self) -> FAISSVectorStore:
+    def store(self) -> VectorStore:
         """The store that all agents share; there once `aopen` has returned."""
         return self._open_parts.store
 
@@ -175,7 +177,8 @@ class Engines(Resource):
 
     def memories(self, tenant: str) -> VectorStore:
         """The tenant's part of the shared store, equal searches answered from memory."""
-        return CachedStore(tenant_view(self.store, tenant), self.results, owner=f"{tenant}/memories")
+        view = tenant_view(self.store, tenant)  # type: ignore[arg-type]  # until views are of any store
+        return CachedStore(view, self.results, owner=f"{tenant}/memories")
 
     def agent_of(
         self, memories: VectorStore, tenant: str, name: str, *, answer_tokens: int | None = None
@@ -231,18 +234,10 @@ class Engines(Resource):
         declared = Declared() if settings.config is None else load_declared(settings.config)
         with ExitStack() as made:
             pipeline = made.enter_context(embedding_pipeline(settings, cache=self._embedding_cache))
-            generator = made.enter_context(
-                LLMGenerator(
-                    settings.generation_model,
-                    base_url=settings.generation_base_url,
-                    api_key=_revealed(settings.generation_api_key),
-                    models_dir=settings.models_dir,
-                    pull=False,  # no caller waits for a download: `aload` and the commands fetch
-                    slots=settings.generation_slots,
-                )
-            )
-            # Its lock is that of the whole data folder: whoever has it may open what lies beside it.
-            store = made.enter_context(FAISSVectorStore(pipeline.dim, settings.store_dir))
+            if not settings.has_own_store:
+                # The lock of the data folder's own store is that of the whole folder: of the catalogue and collections.
+                made.callback(StoreFolder(settings.store_dir).release)
+            store = made.enter_context(open_store(settings.store_url, dim=pipeline.dim))
             catalog = made.enter_context(
                 Catalog(
                     settings.data_dir / "server" / "catalog.db",
@@ -255,6 +250,17 @@ class Engines(Resource):
                 Collections(catalog, settings.data_dir / "collections", max_open=settings.max_open_collections)
             )
             _create_declared(declared, collections)
+            made.enter_context(pipeline)  # again, to be closed before what its callers write to
+            generator = made.enter_context(
+                LLMGenerator(
+                    settings.generation_model,
+                    base_url=settings.generation_base_url,
+                    api_key=_revealed(settings.generation_api_key),
+                    models_dir=settings.models_dir,
+                    pull=False,  # no caller waits for a download: `aload` and the commands fetch
+                    slots=settings.generation_slots,
+                )
+            )
             shared = Shared(
                 declared=declared,
                 catalog=catalog,
@@ -264,31 +270,27 @@ class Engines(Resource):
             )
             orchestrators = made.enter_context(Orchestrators(shared, self._connect))
             orchestrators.open()
-            made.pop_all()
-        return _Parts(pipeline, generator, store, declared, catalog, collections, orchestrators)
+            return _Parts(pipeline, generator, store, declared, catalog, collections, orchestrators, made.pop_all())
 
     def _release(self) -> None:
         """Answers first, since they hold the slots; the store last, when nothing writes any more."""
         with self._opening:
             parts, self._parts = self._parts, None
         if parts is not None:
-            parts.orchestrators.close()
-            parts.generator.close()
-            parts.pipeline.close()
-            parts.collections.close()
-            parts.catalog.close()
-            parts.store.close()
+            parts.all.close()
 
 
 @dataclass(frozen=True, slots=True)
 class _Parts:
     pipeline: EmbeddingPipeline
     generator: LLMGenerator
-    store: FAISSVectorStore
+    store: VectorStore
     declared: Declared
     catalog: Catalog
     collections: Collections
     orchestrators: Orchestrators
+    all: ExitStack
+    """Closes them in order."""
 
 
 def embedding_pipeline(settings: Settings, *, cache: Path | None = None) -> EmbeddingPipeline:

@@ -40,6 +40,7 @@ class Settings(BaseSettings):
 
     Attributes:
         data_dir: everything that lasts; the store lies in `store` below it.
+        store: the URL of the store that all agents share, such as `faiss:./folder`; that in `data_dir` when None.
         models_dir: the folder of all models; the user's cache folder when None.
         agent: the agent that answers `POST /search`, and the command line's.
         embedding_model: a known model, a folder, or the name it has at `embedding_base_url`.
@@ -96,6 +97,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
 
     data_dir: Path = Path("saa-data")
+    store: SecretStr | None = None
     models_dir: Path | None = None
     agent: str = "default"
 
@@ -191,8 +193,23 @@ class Settings(BaseSettings):
 
     @property
     def store_dir(self) -> Path:
-        """The store's folder."""
+        """The folder of the data folder's own store, and of the lock of all of it."""
         return self.data_dir / "store"
+
+    @property
+    def store_url(self) -> str:
+        """The URL of the store that all agents share."""
+        from super_advanced_agents.stores.opening import folder_url  # heavy, and not every command has a store
+
+        return folder_url(self.store_dir) if self.store is None else self.store.get_secret_value()
+
+    @property
+    def has_own_store(self) -> bool:
+        """Whether the shared store is the data folder's own."""
+        from super_advanced_agents.stores.opening import folder_of
+
+        folder = folder_of(self.store_url)
+        return folder is not None and folder.absolute() == self.store_dir.absolute()
 
     @classmethod
     def load(cls, **given: object) -> Self:

@@ -162,7 +162,7 @@ class Workspace:
             name: 1 to 64 letters, digits, `_` or `-`; other tenants may have one of the same name.
             dim: the length of its vectors, 1 to 65,536.
             metric: `"cosine"` or `"dot"`.
-            index: `"auto"`, `"flat"`, `"hnsw"` or `"ivf"`; see `FAISSVectorStore`.
+            index: `"auto"`, `"flat"`, `"hnsw"` or `"ivf"`; see `stores.options`.
             storage: `"fp32"`, `"fp16"` or `"sq8"`; see there.
             exist_ok: one of that name with these settings is as good.
 

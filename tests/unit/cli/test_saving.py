@@ -80,3 +80,16 @@ def test_a_servers_collections_are_part_of_a_backup(saa, tmp_path):
     saa("restore", tmp_path / "copy", "--data-dir", tmp_path / "new")
     assert not (tmp_path / "copy" / "server" / "keys.db").exists()
     assert [record.text for record in asyncio.run(found())] == ["Madrid"]
+
+
+def test_a_backup_without_the_memories_is_refused(saa, tmp_path, monkeypatch):
+    """A shared store that lies elsewhere is worked on by its URL, and is not in the data folder to be copied."""
+    monkeypatch.setenv("SAA_STORE", f"faiss:{tmp_path / 'shared'}")
+    saa("add", "The Louvre is in Paris")
+    assert saa.json("list")["total"] == 1
+    saa("export", tmp_path / "all.jsonl")
+    assert "Louvre" in (tmp_path / "all.jsonl").read_text()
+    assert "SAA_STORE" in saa("backup", tmp_path / "copy", code=2).stderr
+    assert not (tmp_path / "copy").exists()
+    monkeypatch.setenv("SAA_STORE", "https://host/notes")
+    assert "folder only" in saa("export", tmp_path / "more.jsonl", code=2).stderr

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from super_advanced_agents.errors import InvalidInputError, ModelNotFoundError, ResourceClosedError, StoreLockedError
+from super_advanced_agents.errors import (
+    ConfigurationError,
+    InvalidInputError,
+    ModelNotFoundError,
+    ResourceClosedError,
+    StoreLockedError,
+)
 from super_advanced_agents.tenancy.runtime import Engines, Stage
 from super_advanced_agents.tenancy.settings import Settings
 
@@ -34,6 +40,37 @@ async def test_a_folder_has_one_owner_until_it_is_closed(settings):
                 await second.aopen()
     async with Engines(settings) as third:
         await third.aopen()
+
+
+async def test_the_shared_store_lies_where_a_url_says(tmp_path):
+    """The data folder keeps the rest, and has one owner all the same."""
+    settings = Settings.load(data_dir=tmp_path / "data", store=f"faiss:{tmp_path / 'shared'}")
+    async with Engines(settings) as engines:
+        await engines.aopen()
+        await engines.agent("ann").aadd_text_memory("The Louvre is a museum")
+        async with Engines(Settings.load(data_dir=tmp_path / "data")) as second:
+            with pytest.raises(StoreLockedError):
+                await second.aopen()
+    async with Engines(settings) as engines:
+        await engines.aopen()
+        assert await engines.agent("ann").acount() == 1
+    assert (tmp_path / "shared" / "memory.sqlite3").is_file()
+
+
+async def test_the_own_store_may_be_named_by_its_url(tmp_path):
+    """Its folder is locked once."""
+    settings = Settings.load(data_dir=tmp_path, store=f"faiss:{tmp_path / 'store'}")
+    async with Engines(settings) as engines:
+        await engines.aopen()
+
+
+async def test_a_store_of_an_unknown_scheme_is_refused(tmp_path):
+    """Nothing stays open, and nothing stays locked."""
+    async with Engines(Settings.load(data_dir=tmp_path, store="redis://host")) as engines:
+        with pytest.raises(ConfigurationError, match="redis:"):
+            await engines.aopen()
+    async with Engines(Settings.load(data_dir=tmp_path)) as engines:
+        await engines.aopen()
 
 
 async def test_loading_makes_everything_ready(settings):

@@ -12,6 +12,7 @@ import typer
 from super_advanced_agents._runtime.progress import bar
 from super_advanced_agents.cli.options import DATA_DIR, AsJson, DataDir
 from super_advanced_agents.cli.output import emit, reported, say
+from super_advanced_agents.errors import ConfigurationError
 
 
 def lasting(data_dir: Path) -> list[str]:
@@ -35,8 +36,15 @@ def backup(
     as_json: AsJson = False,
 ) -> None:
     """Copy everything that lasts into a new folder, also while a server or another command is writing."""
-    from super_advanced_agents.stores.faiss.backup import back_up
+    from super_advanced_agents.stores.local import back_up
+    from super_advanced_agents.tenancy.settings import Settings
 
+    settings = Settings.load(data_dir=data_dir)
+    if not settings.has_own_store:
+        raise ConfigurationError(
+            "the memories are not in the data folder, but in the store that SAA_STORE names",
+            hint="copy that one with its own tools",
+        )
     with _copy_bar() as on_copied:
         made = back_up(data_dir, target, databases=lasting(data_dir), on_copied=on_copied)
     size_bytes = sum(file.size_bytes for file in made.files)
@@ -57,13 +65,11 @@ def restore(
     as_json: AsJson = False,
 ) -> None:
     """Put a backup in the place of the data folder, checked first; a damaged one changes nothing."""
-    from super_advanced_agents.stores.faiss.backup import DATABASES as OF_A_STORE
-    from super_advanced_agents.stores.faiss.backup import read_backup
-    from super_advanced_agents.stores.faiss.restoring import restore as put_back
+    from super_advanced_agents.stores.local import is_backup_of_one_store, read_backup
+    from super_advanced_agents.stores.local import restore as put_back
 
     found = read_backup(source)
-    of_a_store = {file.name for file in found.files} <= {*OF_A_STORE}  # as `FAISSVectorStore.backup` makes it
-    aside = put_back(source, data_dir / "store" if of_a_store else data_dir, force=force)
+    aside = put_back(source, data_dir / "store" if is_backup_of_one_store(found) else data_dir, force=force)
     if as_json:
         emit({"records": found.records, "data_dir": str(data_dir), "kept": None if aside is None else str(aside)})
         return

@@ -12,9 +12,10 @@ from pathlib import Path
 from super_advanced_agents.cli.doctor.check import Check
 from super_advanced_agents.config import DEFAULT_EMBEDDING_MODEL, DEFAULT_GENERATION_MODEL
 from super_advanced_agents.errors import SuperAdvancedAgentsError
+from super_advanced_agents.stores.local import LIBRARIES
 
 _LIBRARIES = (
-    ("faiss", "faiss-cpu"),
+    *LIBRARIES,
     ("onnxruntime", "onnxruntime"),
     ("tokenizers", "tokenizers"),
     ("xllamacpp", "xllamacpp"),

@@ -12,8 +12,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from super_advanced_agents.cli.doctor.check import Check
-from super_advanced_agents.stores.faiss.schema import VERSION
-from super_advanced_agents.stores.faiss.snapshot import damaged_file
+from super_advanced_agents.stores.local import SCHEMA_VERSION, damaged_file
 
 _LEAST_FREE_BYTES = 256 * 1024 * 1024
 
@@ -62,8 +61,8 @@ def _rows(database: Path) -> Check:
     try:
         with closing(sqlite3.connect(f"file:{quote(str(database.absolute()))}?mode=ro", uri=True)) as connection:
             [(schema,)] = connection.execute("PRAGMA user_version")
-            if schema > VERSION:
-                detail = f"schema {schema}, this version knows {VERSION}"
+            if schema > SCHEMA_VERSION:
+                detail = f"schema {schema}, this version knows {SCHEMA_VERSION}"
                 return Check(name="rows", ok=False, detail=detail, hint="upgrade super-advanced-agents")
             found = [line for (line,) in connection.execute("PRAGMA quick_check(3)")]
             if found != ["ok"]:

@@ -14,7 +14,7 @@ from super_advanced_agents.cli.importing.importer import StrictStopError, Summar
 from super_advanced_agents.cli.session import opened_embedder, opened_store
 from super_advanced_agents.embeddings import EmbeddingPipeline
 from super_advanced_agents.errors import InvalidInputError
-from super_advanced_agents.stores import FAISSVectorStore
+from super_advanced_agents.stores import VectorStore
 from super_advanced_agents.stores.transfer import Header, Imported, import_records, open_export, sniff
 from super_advanced_agents.stores.transfer.jsonl import JsonlReader
 from super_advanced_agents.stores.transfer.parquet import ParquetReader
@@ -87,7 +87,7 @@ class ExportImporter:
 
     def _import(
         self,
-        store: FAISSVectorStore,
+        store: VectorStore,
         export: JsonlReader | ParquetReader,
         source: str,
         pipeline: EmbeddingPipeline | None,

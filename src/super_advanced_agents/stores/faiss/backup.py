@@ -22,9 +22,9 @@ import orjson
 from super_advanced_agents.errors import CorruptStoreError, ResourceClosedError, StoreError
 from super_advanced_agents.stores.faiss import schema
 from super_advanced_agents.stores.faiss.existing import reading
-from super_advanced_agents.stores.faiss.folder import translated
 from super_advanced_agents.stores.faiss.placing import is_taken, placed
 from super_advanced_agents.stores.faiss.rows import Rows
+from super_advanced_agents.stores.folder import translated
 
 DATABASES = ("memory.sqlite3",)
 """What lasts in a store's folder."""

@@ -11,7 +11,8 @@ from uuid import uuid4
 
 from super_advanced_agents._runtime.flushing import fsync_folder
 from super_advanced_agents.errors import ConfigurationError, CorruptStoreError, StoreError, StoreFullError
-from super_advanced_agents.stores.faiss import folder, schema
+from super_advanced_agents.stores import folder
+from super_advanced_agents.stores.faiss import schema
 from super_advanced_agents.telemetry import get_logger
 
 _log = get_logger("store")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from super_advanced_agents._runtime.flushing import fsync_folder
 from super_advanced_agents.errors import StoreError, StoreLockedError
-from super_advanced_agents.stores.faiss.folder import LOCK_FILE, StoreFolder, translated
+from super_advanced_agents.stores.folder import LOCK_FILE, StoreFolder, translated
 
 
 def is_taken(target: Path) -> bool:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from super_advanced_agents.errors import StoreError
 from super_advanced_agents.stores.faiss.backup import BackedUpFile, Backup, damaged, read_backup, sha256
-from super_advanced_agents.stores.faiss.folder import StoreFolder
 from super_advanced_agents.stores.faiss.placing import is_taken, placed
 from super_advanced_agents.stores.faiss.schema import VERSION
+from super_advanced_agents.stores.folder import StoreFolder
 
 
 def restore(source: Path, target: Path, *, force: bool = False) -> Path | None:

@@ -19,7 +19,6 @@ from super_advanced_agents.errors import ConfigurationError, InvalidInputError
 from super_advanced_agents.stores.base import FilterFn
 from super_advanced_agents.stores.faiss.arena import Memory
 from super_advanced_agents.stores.faiss.building import Builder
-from super_advanced_agents.stores.faiss.folder import StoreFolder
 from super_advanced_agents.stores.faiss.index import Index
 from super_advanced_agents.stores.faiss.intake import Intake
 from super_advanced_agents.stores.faiss.keywords import Keywords
@@ -35,6 +34,7 @@ from super_advanced_agents.stores.faiss.sweeping import Sweeper
 from super_advanced_agents.stores.faiss.upkeep import UpkeepOperations
 from super_advanced_agents.stores.faiss.write_operations import WriteOperations, write_cost
 from super_advanced_agents.stores.faiss.writing import Writing
+from super_advanced_agents.stores.folder import StoreFolder
 from super_advanced_agents.stores.options import IndexKind, Metric, Storage
 from super_advanced_agents.stores.validation import checked_model_id, checked_predicate, checked_uid, checked_weights
 from super_advanced_agents.types import JSONValue, Match, Record, Weights, Where
