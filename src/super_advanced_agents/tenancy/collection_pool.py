@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Literal, cast
+from typing import cast
 
 from super_advanced_agents._runtime.batcher import Workers
 from super_advanced_agents._runtime.flushing import fsync_folder
@@ -25,26 +25,38 @@ from super_advanced_agents.errors import (
     ResourceClosedError,
     SuperAdvancedAgentsError,
 )
-from super_advanced_agents.stores import FAISSVectorStore
-from super_advanced_agents.stores.faiss.folder import translated
+from super_advanced_agents.stores import VectorStore
+from super_advanced_agents.stores.folder import translated
+from super_advanced_agents.stores.opening import folder_url, open_store
+from super_advanced_agents.stores.options import IndexKind, Metric, Storage
 from super_advanced_agents.telemetry import get_logger
 from super_advanced_agents.tenancy.catalog import Catalog, Entry
 from super_advanced_agents.types import CollectionInfo
 
 _log = get_logger("server")
-_ROOM_WITHIN_S = 2.0
-"""How long an opening waits for one of the open collections to fall idle."""
+_ROOM_WITHIN_S = 1.0
+"""How long a caller waits for one of the open collections to fall idle."""
+_THREADS = 4
+_MAX_CLOSING = 8
+"""Collections being closed for others, beyond those that may be open."""
 _MAX_WAITING = 1_024
 
 
 @dataclass(eq=False, slots=True)
 class _Slot:
-    """One collection that is open, being opened or in use."""
+    """One collection that is open, being opened or closed, or waited for.
+
+    Attributes:
+        busy: a thread opens or closes it.
+        wait_until: when those who wait for it to be opened are refused.
+    """
 
     entry: Entry
-    store: FAISSVectorStore | None = None
+    store: VectorStore | None = None
     users: int = 0
-    waiting: list[Ticket[FAISSVectorStore]] = field(default_factory=list)
+    waiting: list[Ticket[VectorStore]] = field(default_factory=list)
+    wait_until: float = 0.0
+    busy: bool = False
     deleted: bool = False
 
 
@@ -65,20 +77,24 @@ class Collections(Resource):
         self._catalog = catalog
         self._folder = folder
         self._max_open = max_open
-        self._slots: OrderedDict[str, _Slot] = OrderedDict()  # the one used last is at the end
         self._lock = threading.Lock()
-        self._idle = threading.Condition(self._lock)
-        # One thread: what is closed to make room, or to be removed, is closed before anything is opened after it.
-        self._opener = Workers(name="server collections", threads=1, max_queue=_MAX_WAITING)
+        self._slots: OrderedDict[str, _Slot] = OrderedDict()  # the one used last is at the end
+        self._queue: list[_Slot] = []  # to be opened, in the order in which they were asked for
+        self._queue_changed = threading.Condition(self._lock)
+        self._refusing = False
+        self._being_opened = self._being_closed = 0
+        self._openers = Workers(name="open collections", threads=_THREADS, max_queue=_MAX_WAITING)
+        self._closers = Workers(name="close collections", threads=_THREADS, max_queue=_MAX_WAITING)
+        self._refuser = Workers(name="refuse collections", threads=1, max_queue=_MAX_WAITING)
         self._remove_unnamed()
         for left in catalog.leftovers():
-            self._opener.submit(partial(self._remove, left))
+            self._closers.submit(partial(self._remove, left))
 
     @property
     def open_count(self) -> int:
         """How many are open now."""
         with self._lock:
-            return sum(slot.store is not None for slot in self._slots.values())
+            return self._count_open()
 
     async def acreate(self, tenant: str, wanted: CollectionInfo, *, exist_ok: bool) -> CollectionInfo:
         """See `Catalog.acreate_collection`."""
@@ -98,16 +114,14 @@ class Collections(Resource):
         if entry is None:
             return False
         with self._lock:
-            slot = self._slots.get(entry.id)
-            if slot is not None:
-                slot.deleted = True
-            unused = slot is None or not slot.users
-        if unused:
-            self._remove_soon(entry.id)
+            slot = self._slots.setdefault(entry.id, _Slot(entry))
+            slot.deleted = True
+            if not slot.users and not slot.busy:
+                self._close_soon(slot)
         return True
 
     @asynccontextmanager
-    async def using(self, tenant: str, entry: Entry) -> AsyncIterator[FAISSVectorStore]:
+    async def using(self, tenant: str, entry: Entry) -> AsyncIterator[VectorStore]:
         """The store of a collection, which stays open inside.
 
         Raises:
@@ -131,7 +145,7 @@ class Collections(Resource):
         except ResourceClosedError:  # closed for another one in this very moment
             return None
 
-    def _taken(self, tenant: str, entry: Entry) -> tuple[_Slot, Ticket[FAISSVectorStore] | None]:
+    def _taken(self, tenant: str, entry: Entry) -> tuple[_Slot, Ticket[VectorStore] | None]:
         """Count a user in; the ticket is for a store that has to be opened first."""
         self._check_open()
         with self._lock:
@@ -142,97 +156,147 @@ class Collections(Resource):
             slot.users += 1
             if slot.store is not None:
                 return slot, None
-            ticket: Ticket[FAISSVectorStore] = Ticket()
+            ticket: Ticket[VectorStore] = Ticket()
             slot.waiting.append(ticket)
-            if len(slot.waiting) > 1:
-                return slot, ticket
-        try:
-            self._opener.submit(partial(self._open, slot))
-        except BaseException as exc:
-            self._fail(slot, exc)
+            if len(slot.waiting) == 1:
+                slot.wait_until = time.monotonic() + _ROOM_WITHIN_S
+                self._queue.append(slot)
+                self._advance()
         return slot, ticket
 
     def _let_go(self, slot: _Slot) -> None:
         with self._lock:
             slot.users -= 1
-            unused = not slot.users
-            if unused and slot.store is None and not slot.waiting and not slot.deleted:
+            if slot.users:
+                return
+            if slot in self._queue:  # all who waited went away
+                self._queue.remove(slot)
+                slot.waiting.clear()
+            if slot.busy:
+                return
+            if slot.deleted:
+                self._close_soon(slot)
+            elif slot.store is None:
                 self._slots.pop(slot.entry.id, None)
-            if unused:
-                self._idle.notify_all()
-        if unused and slot.deleted:
-            self._remove_soon(slot.entry.id)
+            self._advance()
+
+    # -- with the lock held ---------------------------------------------------------------------------------------
+
+    def _count_open(self) -> int:
+        return sum(slot.store is not None for slot in self._slots.values())
+
+    def _advance(self) -> None:
+        """Have opened what there is room for, in order; called whenever there may be."""
+        for slot in list(self._queue):
+            if slot.busy:  # closed for another a moment ago; it can be opened when that is done
+                continue
+            if not self._made_room():
+                break
+            self._queue.remove(slot)
+            slot.busy = True
+            self._being_opened += 1
+            try:
+                self._openers.submit(partial(self._open, slot))
+            except SuperAdvancedAgentsError as exc:
+                self._opened_as(slot, None, exc)
+        if self._queue and not self._refusing:
+            with suppress(SuperAdvancedAgentsError):  # closed: those who wait are refused there
+                self._refuser.submit(self._refuse_late)
+                self._refusing = True
+        self._queue_changed.notify_all()
+
+    def _made_room(self) -> bool:
+        """Whether one more may be opened, now that the one not used for longest is being closed if need be."""
+        if self._count_open() + self._being_opened < self._max_open:
+            return True
+        idle = next((each for each in self._slots.values() if each.store is not None and not each.users), None)
+        return idle is not None and self._being_closed < _MAX_CLOSING and self._close_soon(idle)
+
+    def _close_soon(self, slot: _Slot) -> bool:
+        try:
+            self._closers.submit(partial(self._close, slot, slot.store))
+        except SuperAdvancedAgentsError:  # closing, or thousands of deletions: the next start removes what is left
+            return False
+        slot.store, slot.busy = None, True
+        self._being_closed += 1
+        return True
+
+    def _opened_as(self, slot: _Slot, store: VectorStore | None, error: BaseException | None) -> None:
+        """Note how an opening ended, and tell those who wait for it."""
+        self._being_opened -= 1
+        slot.busy, slot.store = False, store
+        waiting, slot.waiting = slot.waiting, []
+        if error is not None:
+            fail_all(waiting, error)
+        elif store is not None:
+            settle_all((ticket, store) for ticket in waiting)
+        if not slot.users:
+            if slot.deleted:
+                self._close_soon(slot)
+            elif store is None:
+                self._slots.pop(slot.entry.id, None)
+
+    # -- in threads -----------------------------------------------------------------------------------------------
 
     def _open(self, slot: _Slot) -> None:
+        store, error = None, None
         try:
-            self._make_room()
             store = self._opened(slot.entry)
         except BaseException as exc:
-            self._fail(slot, exc)
-            return
+            error = exc
         with self._lock:
-            slot.store = store
-            waiting, slot.waiting = slot.waiting, []
-        settle_all((ticket, store) for ticket in waiting)
+            self._opened_as(slot, store, error)
+            self._advance()
 
-    def _fail(self, slot: _Slot, error: BaseException) -> None:
-        with self._lock:
-            waiting, slot.waiting = slot.waiting, []
-            if not slot.users and not slot.deleted:
-                self._slots.pop(slot.entry.id, None)
-        fail_all(waiting, error)
-
-    def _opened(self, entry: Entry) -> FAISSVectorStore:
+    def _opened(self, entry: Entry) -> VectorStore:
         folder, info = self._folder / entry.id, entry.info
         if not folder.is_dir():
             raise CorruptStoreError(f"the files of the collection {info.name!r} are missing", hint="restore a backup")
-        return FAISSVectorStore(
-            info.dim,
-            folder,
-            metric=cast("Literal['cosine', 'dot']", info.metric),
-            index=cast("Literal['flat', 'hnsw', 'ivf', 'auto']", info.index),
-            storage=cast("Literal['fp32', 'fp16', 'sq8']", info.storage),
+        return open_store(
+            folder_url(folder),
+            dim=info.dim,
+            metric=cast("Metric", info.metric),
+            index=cast("IndexKind", info.index),
+            storage=cast("Storage", info.storage),
         )
 
-    def _make_room(self) -> None:
-        """Close what has not been used for longest, until one more may be opened."""
-        deadline = time.monotonic() + _ROOM_WITHIN_S
-        while True:
-            with self._lock:
-                stores = [slot for slot in self._slots.values() if slot.store is not None]
-                if len(stores) < self._max_open:
-                    return
-                idle = next((slot for slot in stores if not slot.users and not slot.deleted), None)
-                if idle is None:
-                    left_s = deadline - time.monotonic()
-                    if left_s <= 0 or self.closed:
-                        raise OverloadedError(
-                            f"all of the {len(stores)} collections that may be open are in use",
-                            retry_after_s=_ROOM_WITHIN_S,
-                            hint="try again later, or raise max_open_collections",
-                        )
-                    self._idle.wait(left_s)
-                    continue
-                store, idle.store = idle.store, None
-                self._slots.pop(idle.entry.id)
-            assert store is not None
-            store.close()
-
-    def _remove_soon(self, folder: str) -> None:
+    def _close(self, slot: _Slot, store: VectorStore | None) -> None:
         try:
-            self._opener.submit(partial(self._close_and_remove, folder))
-        except SuperAdvancedAgentsError:  # closed, or its queue is full: the next start removes it
-            _log.debug("server.collection_left", extra={"folder": folder})
-
-    def _close_and_remove(self, folder: str) -> None:
+            if store is not None:
+                store.close()
+        except Exception as exc:  # what was acknowledged is durable; its folder is free again
+            _log.warning("server.collection_close_failed", extra={"folder": slot.entry.id, "reason": str(exc)})
         with self._lock:
-            slot = self._slots.get(folder)
-            if slot is not None and slot.users:
-                return  # the last of them asks again
-            self._slots.pop(folder, None)
-        if slot is not None and slot.store is not None:
-            slot.store.close()
-        self._remove(folder)
+            gone = slot.deleted and not slot.users
+        if gone:  # nobody finds it in the catalog any more, so nobody comes now
+            self._remove(slot.entry.id)
+        with self._lock:
+            slot.busy = False
+            self._being_closed -= 1
+            if gone or not (slot.users or slot.deleted):
+                self._slots.pop(slot.entry.id, None)
+            elif not slot.users:
+                self._close_soon(slot)
+            self._advance()
+
+    def _refuse_late(self) -> None:
+        """Refuse those who have waited long enough for room; ends when nobody waits."""
+        with self._lock:
+            while self._queue:
+                first = min(self._queue, key=lambda slot: slot.wait_until)
+                left_s = first.wait_until - time.monotonic()
+                if left_s > 0 and not self.closed:
+                    self._queue_changed.wait(left_s)
+                    continue
+                self._queue.remove(first)
+                waiting, first.waiting = first.waiting, []
+                error = OverloadedError(
+                    f"all of the {self._max_open} collections that may be open are in use",
+                    retry_after_s=_ROOM_WITHIN_S,
+                    hint="try again later, or raise max_open_collections",
+                )
+                fail_all(waiting, error)
+            self._refusing = False
 
     def _remove(self, folder: str) -> None:
         """Remove the folder of a deleted collection; whatever fails is tried again at the next start."""
@@ -263,7 +327,10 @@ class Collections(Resource):
             raise translated(exc, self._folder) from exc
 
     def _release(self) -> None:
-        self._opener.close()
+        with self._lock:
+            self._queue_changed.notify_all()  # refuses those who wait
+        for workers in (self._refuser, self._openers, self._closers):
+            workers.close()
         with self._lock:
             slots = list(self._slots.values())
             self._slots.clear()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +16,9 @@ from super_advanced_agents.errors import (
     InvalidInputError,
     OverloadedError,
 )
+from super_advanced_agents.stores import FAISSVectorStore
+from super_advanced_agents.tenancy import collection_pool
+from super_advanced_agents.tenancy.collection_pool import Collections
 from super_advanced_agents.tenancy.runtime import Engines
 from super_advanced_agents.tenancy.settings import Settings
 from super_advanced_agents.tenancy.workspace import Workspace
@@ -168,6 +173,96 @@ async def test_only_so_many_are_open(tmp_path):
         counts = await asyncio.gather(*[(await mine.acollection(name)).acount() for name in "abcabcabc"])
         assert counts == [1] * 9
         assert engines.collections.open_count <= 2
+
+
+async def _count(engines, name):
+    async with engines.collections.using("default", engines.catalog.collection("default", name)) as store:
+        return await store.acount()
+
+
+async def test_a_collection_is_opened_while_the_one_closed_for_it_still_closes(tmp_path, monkeypatch):
+    """Nobody waits for the close, except a caller of the collection that is being closed."""
+    may_close = threading.Event()
+
+    class SlowToClose(FAISSVectorStore):
+        """Flushes for long."""
+
+        def _release(self):
+            may_close.wait(60)
+            super()._release()
+
+    def opened(self, entry):
+        return SlowToClose(entry.info.dim, self._folder / entry.id)
+
+    monkeypatch.setattr(Collections, "_opened", opened)
+    try:
+        async with Engines(_settings(tmp_path, max_open_collections=1)) as engines:
+            await engines.aopen()
+            for name in "ab":
+                await Workspace(engines, "default").acreate_collection(name, dim=3)
+            assert await _count(engines, "a") == 0
+            assert await asyncio.wait_for(_count(engines, "b"), 30) == 0
+            again = asyncio.create_task(_count(engines, "a"))
+            await asyncio.sleep(0)  # it has asked by now
+            may_close.set()
+            assert await again == 0
+    finally:
+        may_close.set()
+
+
+async def test_cold_collections_are_refused_together_when_all_open_ones_are_in_use(tmp_path, monkeypatch):
+    """Each waits from when it asked, not from when the one before it was refused."""
+    now = [0.0]
+    monkeypatch.setattr(collection_pool, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(collection_pool, "_ROOM_WITHIN_S", 0.05)
+    async with Engines(_settings(tmp_path, max_open_collections=1)) as engines:
+        await engines.aopen()
+        for name in "abcd":
+            await Workspace(engines, "default").acreate_collection(name, dim=3)
+        async with engines.collections.using("default", engines.catalog.collection("default", "a")):
+            asked = [asyncio.create_task(_count(engines, name)) for name in "bcd"]
+            await asyncio.sleep(0)  # all have asked by now
+            now[0] = 1.0
+            refused = await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), 30)
+            assert [type(each) for each in refused] == [OverloadedError] * 3
+        assert await asyncio.gather(*(_count(engines, name) for name in "bcd")) == [0] * 3
+
+
+async def test_several_collections_are_opened_at_once(tmp_path, monkeypatch):
+    """One whose disk is slow holds up no other."""
+    both = threading.Barrier(2, timeout=30)
+    opened = Collections._opened
+
+    def opened_with_the_other(self, entry):
+        both.wait()
+        return opened(self, entry)
+
+    monkeypatch.setattr(Collections, "_opened", opened_with_the_other)
+    async with Engines(_settings(tmp_path)) as engines:
+        await engines.aopen()
+        for name in "ab":
+            await Workspace(engines, "default").acreate_collection(name, dim=3)
+        assert await asyncio.gather(*(_count(engines, name) for name in "ab")) == [0, 0]
+
+
+async def test_a_caller_that_goes_away_while_it_waits_leaves_nothing_behind(tmp_path):
+    """Its collection is not opened for nobody, and can be used and deleted as any other."""
+    async with Engines(_settings(tmp_path, max_open_collections=1)) as engines:
+        await engines.aopen()
+        mine = Workspace(engines, "default")
+        for name in "ab":
+            await mine.acreate_collection(name, dim=3)
+        folder = engines.catalog.collection("default", "b").id
+        async with engines.collections.using("default", engines.catalog.collection("default", "a")):
+            waiting = asyncio.create_task(_count(engines, "b"))
+            await asyncio.sleep(0)  # it has asked by now
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+        assert engines.collections.open_count == 1
+        assert await _count(engines, "b") == 0
+        assert await mine.adelete_collection("b")
+    assert folder not in _folders(tmp_path)
 
 
 async def test_many_callers_open_a_collection_once(tmp_path):
