@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
 import orjson
+from cachetools import LRUCache
 
 from super_advanced_agents._runtime.flushing import fsync_folder
 from super_advanced_agents.errors import StoreError
@@ -24,6 +24,7 @@ _VERSION = 1
 _SEED_BYTES = 16
 _SWEEP_S = 60.0
 _SWEPT_ROWS = 1_000
+_MOST_TENANTS = 1_024
 _TABLES = """
 CREATE TABLE requests (
     id INTEGER PRIMARY KEY AUTOINCREMENT, -- in the order in which they began; never reused
@@ -115,6 +116,14 @@ class Answer:
 Step: TypeAlias = Begin | Note | Answer
 
 
+@dataclass(slots=True)
+class _Size:
+    """What one tenant has in the table."""
+
+    keys: int
+    bytes: int
+
+
 class RequestTable:
     """A database of requests.
 
@@ -131,16 +140,8 @@ class RequestTable:
         self._max_keys = max_keys
         self._max_bytes = max_bytes
         self._connection = _opened(file)
-        self._keys: Counter[str] = Counter()
-        self._bytes: Counter[str] = Counter()
+        self._sizes: LRUCache[str, _Size] = LRUCache(_MOST_TENANTS)
         self._swept_at = -_SWEEP_S
-        sizes = "SELECT tenant, count(*), coalesce(sum(length(body)), 0) FROM requests GROUP BY tenant"
-        try:
-            for tenant, keys, size in self._connection.execute(sizes).fetchall():
-                self._keys[tenant], self._bytes[tenant] = keys, size
-        except sqlite3.Error as exc:
-            self.close()
-            raise schema.translated(exc) from exc
 
     def carry_out(self, steps: Sequence[Step]) -> list[Begun | Reply | None]:
         """Carry out many requests' steps in one transaction; returned means durable.
@@ -148,7 +149,6 @@ class RequestTable:
         Returns:
             For each `Begin` a `Begun`, its reply, or None if something else was asked by that key; None for the others.
         """
-        keys, sizes = self._keys.copy(), self._bytes.copy()
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
@@ -156,7 +156,7 @@ class RequestTable:
                 results = [self._step(step) for step in steps]
                 self._connection.execute("COMMIT")
             except BaseException:
-                self._keys, self._bytes = keys, sizes
+                self._sizes.clear()
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise
@@ -189,13 +189,13 @@ class RequestTable:
             self._delete("id = ?", found[0])
             found = None
         if found is None:
-            seed = os.urandom(_SEED_BYTES)
+            size, seed = self._size(tenant), os.urandom(_SEED_BYTES)
             made = self._connection.execute(
                 "INSERT INTO requests (tenant, key, digest, seed, facts, at) VALUES (?, ?, ?, ?, '{}', ?)",
                 (tenant, key, step.digest, seed, now),
             )
             assert made.lastrowid is not None
-            self._keys[tenant] += 1
+            size.keys += 1
             self._make_room(tenant)
             return Begun(id=made.lastrowid, seed=seed, at=now)
         row, digest, seed, facts, at, status, headers, body = found
@@ -207,19 +207,27 @@ class RequestTable:
         return Reply(status=status, headers=pairs, body=body, replayed=True)
 
     def _answer(self, step: Answer) -> None:
-        reply = step.reply
+        reply, size = step.reply, self._size(step.name.tenant)
         done = self._connection.execute(
             "UPDATE requests SET status = ?, headers = ?, body = ? WHERE id = ? AND status IS NULL",
             (reply.status, orjson.dumps(reply.headers).decode(), reply.body, step.id),
         )
         if done.rowcount:
-            self._bytes[step.name.tenant] += len(reply.body)
+            size.bytes += len(reply.body)
             self._make_room(step.name.tenant)
 
     def _make_room(self, tenant: str) -> None:
         """Let the tenant's oldest requests go, but for its newest."""
-        while self._keys[tenant] > 1 and (self._keys[tenant] > self._max_keys or self._bytes[tenant] > self._max_bytes):
+        size = self._size(tenant)
+        while size.keys > 1 and (size.keys > self._max_keys or size.bytes > self._max_bytes):
             self._delete("id = (SELECT min(id) FROM requests WHERE tenant = ?)", tenant)
+
+    def _size(self, tenant: str) -> _Size:
+        size = self._sizes.get(tenant)
+        if size is None:
+            counts = "SELECT count(*), coalesce(sum(length(body)), 0) FROM requests WHERE tenant = ?"
+            size = self._sizes[tenant] = _Size(*self._connection.execute(counts, (tenant,)).fetchone())
+        return size
 
     def _sweep(self, now: float) -> None:
         """Delete what is older than a day, a part at a time."""
@@ -235,9 +243,11 @@ class RequestTable:
             f"DELETE FROM requests WHERE {condition} RETURNING tenant, coalesce(length(body), 0)",  # noqa: S608
             (value,),
         ).fetchall()
-        for tenant, size in gone:
-            self._keys[tenant] -= 1
-            self._bytes[tenant] -= size
+        for tenant, body_bytes in gone:
+            size = self._sizes.get(tenant)
+            if size is not None:
+                size.keys -= 1
+                size.bytes -= body_bytes
         return len(gone)
 
 

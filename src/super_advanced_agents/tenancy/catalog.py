@@ -240,6 +240,8 @@ class Catalog(Resource):
         )
         with self._reading:
             del self._entries[tenant][name]
+            if not self._entries[tenant]:
+                del self._entries[tenant]
         return entry
 
     def _check_undeclared(self, tenant: str, name: str) -> None:
@@ -271,6 +273,8 @@ class Catalog(Resource):
         self._write([("DELETE FROM agents WHERE tenant = ? AND name = ?", (tenant, name))])
         with self._reading:
             del self._agents[tenant][name]
+            if not self._agents[tenant]:
+                del self._agents[tenant]
         return True
 
     def _select(self, statement: str) -> list[tuple[str, ...]]:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeAlias
 
 import numpy as np
 import orjson
-from cachetools import TTLCache
+from cachetools import LRUCache, TTLCache
 from numpy.typing import ArrayLike
 
 from super_advanced_agents._runtime.tickets import driven_by_thread
@@ -31,6 +32,9 @@ NO_CACHE = "no_cache"
 
 _MOST_BYTES = 64 * 1024
 """A larger result is not kept: copying it would cost what finding it does, and a thousand of them much memory."""
+_MOST_TENANTS = 1_024
+"""Tenants that are counted each by itself; of whom has not asked for longest the counts begin anew."""
+
 _MATCH_BYTES = 400
 _VALUE_BYTES = 64
 
@@ -49,7 +53,9 @@ class ResultCache:
         self._max_entries = max_entries
         self._memory: TTLCache[str, _Kept] = TTLCache(max_entries, ttl_s)
         self._flights: dict[tuple[str, int], asyncio.Future[Found | None]] = {}
-        self._counts: dict[str, Counter[str]] = {}
+        self._counts: LRUCache[str, Counter[str]] = LRUCache(_MOST_TENANTS)
+        self._counts_of_all: Counter[str] = Counter()
+        self._counting = threading.Lock()
 
     async def aresult(
         self, key: str, version: Callable[[], int | None], search: Callable[[], Awaitable[Found]], *, owner: str = ""
@@ -64,29 +70,29 @@ class ResultCache:
 
         Cancelled, it cancels its search; others who wait for that one then search themselves.
         """
-        counts = self._counts.setdefault(owner.partition("/")[0], Counter())
+        tenant = owner.partition("/")[0]
         asked = version() if self._max_entries and not driven_by_thread() else None
         if asked is None:
-            counts["bypassed"] += 1
+            self._count(tenant, "bypassed")
             return await search()
         if _wants_fresh():
-            counts["bypassed"] += 1
+            self._count(tenant, "bypassed")
             found = await search()
             self._keep(key, asked, version, _copied(found))
             return found
         kept = self._memory.get(key)
         if kept is not None and kept[0] == asked:
-            counts["hits"] += 1
+            self._count(tenant, "hits")
             return _copied(kept[1])
         flight = self._flights.get((key, asked))
         if flight is None:
-            counts["misses"] += 1
+            self._count(tenant, "misses")
             return await self._searched(key, asked, version, search)
         theirs = await asyncio.shield(flight)  # it is others' too
         if theirs is not None:
-            counts["shared"] += 1
+            self._count(tenant, "shared")
             return _copied(theirs)
-        counts["misses"] += 1
+        self._count(tenant, "misses")
         return await search()  # that search failed or was cancelled, for reasons of its own
 
     def stats(self, tenant: str | None = None) -> dict[str, int]:
@@ -98,8 +104,12 @@ class ResultCache:
         names = ("hits", "misses", "shared", "bypassed")
         if tenant is not None:
             return {name: self._counts.get(tenant, Counter())[name] for name in names}
-        told = {name: sum(counts[name] for counts in self._counts.values()) for name in names}
-        return {"entries": len(self._memory), **told}
+        return {"entries": len(self._memory), **{name: self._counts_of_all[name] for name in names}}
+
+    def _count(self, tenant: str, outcome: str) -> None:
+        with self._counting:  # blocking callers come from any thread
+            self._counts_of_all[outcome] += 1
+            self._counts.setdefault(tenant, Counter())[outcome] += 1
 
     async def _searched(
         self, key: str, asked: int, version: Callable[[], int | None], search: Callable[[], Awaitable[Found]]
