@@ -9,7 +9,6 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from super_advanced_agents.errors import SuperAdvancedAgentsError
 from super_advanced_agents.server.admission import Admission
 from super_advanced_agents.server.error_handlers import add_error_handlers
 from super_advanced_agents.server.gate import Gate
@@ -29,14 +28,11 @@ from super_advanced_agents.server.middleware.rate_limits import RateLimits
 from super_advanced_agents.server.openapi import describe, operation_id
 from super_advanced_agents.server.quick_routes import add_quick_routes
 from super_advanced_agents.server.routes import agents, collections, health, memories, openai, orchestrators, search
-from super_advanced_agents.telemetry import get_logger
 from super_advanced_agents.tenancy.orchestrators import Connect
 from super_advanced_agents.tenancy.runtime import Engines
 from super_advanced_agents.tenancy.settings import Settings
 
-_log = get_logger("server")
 _MOST_CALLED = ("search", "searchMemories", "searchCollection", "searchCollectionHybrid", "searchCollectionKeywords")
-_FIRST_RETRY_S, _LAST_RETRY_S = 5.0, 60.0
 
 
 def create_app(settings: Settings, *, connect: Connect | None = None) -> FastAPI:
@@ -73,7 +69,7 @@ def create_app(settings: Settings, *, connect: Connect | None = None) -> FastAPI
                 limiter=limiter,
                 idempotency=idempotency,
             )
-            loading = asyncio.create_task(_load(engines), name="load models")
+            loading = asyncio.create_task(engines.akeep_loading(), name="load models")
             try:
                 async with door.open():
                     yield
@@ -110,19 +106,3 @@ def create_app(settings: Settings, *, connect: Connect | None = None) -> FastAPI
     describe(app)
     add_quick_routes(app, _MOST_CALLED)
     return app
-
-
-async def _load(engines: Engines) -> None:
-    """Load the models, trying again while the embedding model cannot be had (a network that is not up yet)."""
-    pause_s = _FIRST_RETRY_S
-    while True:
-        try:
-            await engines.aload()
-        except Exception as exc:
-            told = isinstance(exc, SuperAdvancedAgentsError)
-            _log.warning("server.not_ready", extra={"reason": str(exc)}, exc_info=None if told else exc)
-            await asyncio.sleep(pause_s)
-            pause_s = min(_LAST_RETRY_S, 2 * pause_s)
-        else:
-            _log.info("server.ready", extra={"model_id": engines.pipeline.model_id})
-            return

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import Enum
@@ -40,6 +42,7 @@ from super_advanced_agents.tenancy.result_cache import ResultCache
 from super_advanced_agents.tenancy.settings import Settings
 
 _log = get_logger("server")
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S, _LONGEST_PAUSE_WORKING_S = 5.0, 60.0, 600.0
 
 
 class Stage(Enum):
@@ -145,26 +148,50 @@ class Engines(Resource):
             SuperAdvancedAgentsError: the embedding model or the index could not be loaded; calling again tries again.
                 A language model that fails is only reported, since everything but `ask` works without it.
         """
-        try:
-            if self.embedding is not Stage.READY:
-                self.embedding = Stage.LOADING
+        if self.embedding is not Stage.READY:
+            self.embedding = Stage.LOADING
+            try:
                 await in_thread(lambda: self.pull_missing(self.settings.embedding_model), name="pull")
                 await self.pipeline.aembed("ready")
                 await self.store.acount()
-                self.embedding, self.reason = Stage.READY, ""
-        except Exception as exc:
-            self.embedding, self.reason = Stage.FAILED, str(exc)
-            raise
-        try:
+            except Exception as exc:
+                self.embedding, self.reason = Stage.FAILED, str(exc)
+                raise
+            self.embedding, self.reason = Stage.READY, ""
+        if self.generation is not Stage.READY:
             self.generation = Stage.LOADING
-            await in_thread(lambda: self.pull_missing(self.settings.generation_model), name="pull")
-            await self.generator.aload()
-            self.generation = Stage.READY
-        except SuperAdvancedAgentsError as exc:
-            self.generation, self.reason = Stage.FAILED, str(exc)
-            _log.warning("server.language_model_missing", extra={"reason": str(exc)})
+            try:
+                await in_thread(lambda: self.pull_missing(self.settings.generation_model), name="pull")
+                await self.generator.aload()
+            except SuperAdvancedAgentsError as exc:
+                self.generation, self.reason = Stage.FAILED, str(exc)
+                _log.warning("server.language_model_missing", extra={"reason": str(exc)})
+            else:
+                self.generation, self.reason = Stage.READY, ""
 
     load = blocking(aload)
+
+    async def akeep_loading(self, *, pause: Callable[[float], Awaitable[object]] = asyncio.sleep) -> None:
+        """Load both models, trying again for as long as one cannot be had (a network that is not up yet).
+
+        Args:
+            pause: waits so many seconds before the next attempt: longer and longer, up to a minute while the embedding
+                model is missing, and to ten when only the language model is.
+        """
+        pause_s, ready = _FIRST_PAUSE_S, False
+        while True:
+            try:
+                await self.aload()
+            except Exception as exc:
+                told = isinstance(exc, SuperAdvancedAgentsError)
+                _log.warning("server.not_ready", extra={"reason": str(exc)}, exc_info=None if told else exc)
+            if self.embedding is Stage.READY and not ready:
+                ready = True
+                _log.info("server.ready", extra={"model_id": self.pipeline.model_id})
+            if ready and self.generation is Stage.READY:
+                return
+            await pause(pause_s)
+            pause_s = min(_LONGEST_PAUSE_WORKING_S if ready else _LONGEST_PAUSE_S, 2 * pause_s)
 
     def agent(self, name: str) -> AsyncLLMAgent:
         """The agent of that name; it sees only its own memories.

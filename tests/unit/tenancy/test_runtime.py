@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+from shutil import copytree
+
 import pytest
 
+from super_advanced_agents.config import DEFAULT_EMBEDDING_MODEL, DEFAULT_GENERATION_MODEL
 from super_advanced_agents.errors import (
     ConfigurationError,
     InvalidInputError,
@@ -11,6 +15,7 @@ from super_advanced_agents.errors import (
     ResourceClosedError,
     StoreLockedError,
 )
+from super_advanced_agents.models import default_models_dir
 from super_advanced_agents.tenancy.runtime import Engines, Stage
 from super_advanced_agents.tenancy.settings import Settings
 
@@ -93,6 +98,30 @@ async def test_a_language_model_that_is_missing_is_only_reported(tmp_path):
         await agent.aadd_text_memory("The Louvre is a museum")
         with pytest.raises(ModelNotFoundError):
             await agent.aask("Where?")
+
+
+async def test_a_language_model_whose_download_failed_is_fetched_later(tmp_path, monkeypatch):
+    """It is tried again after longer and longer pauses; until then everything else works, and the state says why."""
+    for name, value in (("PIP_NO_INDEX", "1"), ("PIP_FIND_LINKS", str(tmp_path)), ("PIP_CONFIG_FILE", "/dev/null")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # no source has anything
+    models = tmp_path / "models"
+    models.mkdir()
+    (models / DEFAULT_EMBEDDING_MODEL).symlink_to(default_models_dir() / DEFAULT_EMBEDDING_MODEL)
+    states = []
+
+    async def pause(seconds):
+        states.append((seconds, engines.embedding, engines.generation))
+        assert "could not be fetched" in engines.reason
+        if len(states) == 3:
+            await asyncio.to_thread(copytree, default_models_dir() / DEFAULT_GENERATION_MODEL, generation_model)
+
+    generation_model = models / DEFAULT_GENERATION_MODEL
+    async with Engines(Settings.load(data_dir=tmp_path / "data", models_dir=models)) as engines:
+        await engines.aopen()
+        await engines.akeep_loading(pause=pause)
+        assert states == [(seconds, Stage.READY, Stage.FAILED) for seconds in (5.0, 10.0, 20.0)]
+        assert (engines.embedding, engines.generation, engines.reason) == (Stage.READY, Stage.READY, "")
 
 
 async def test_an_embedding_model_that_is_missing_is_raised(tmp_path):
