@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from super_advanced_agents.agents import AsyncLLMAgent
     from super_advanced_agents.embeddings import EmbeddingPipeline
+    from super_advanced_agents.stores import VectorStore
     from super_advanced_agents.stores.local import LocalStore
 
 
@@ -26,22 +27,42 @@ def opened(
         embeds: the command embeds texts; a missing model is fetched first.
         answers: the command asks the language model; likewise.
     """
-    from super_advanced_agents.tenancy.runtime import Engines
+    from super_advanced_agents.agents import AsyncLLMAgent
+    from super_advanced_agents.stores.opening import open_store
+    from super_advanced_agents.tenancy.models import embedding_pipeline, fetch_models, language_model
     from super_advanced_agents.tenancy.settings import Settings
 
     settings = Settings.load(data_dir=data_dir, models_dir=models_dir, agent=agent)
-    with Engines(settings) as engines:
-        engines.open()
-        wanted = [
-            name
-            for name, url, needed in (
-                (settings.embedding_model, settings.embedding_base_url, embeds),
-                (settings.generation_model, settings.generation_base_url, answers),
-            )
-            if needed and url is None
-        ]
-        pull_missing(wanted, settings.models_dir)
-        yield engines.agent(settings.agent)
+    with (
+        embedding_pipeline(settings) as pipeline,
+        language_model(settings) as generator,
+        open_store(settings.store_url, dim=pipeline.dim) as store,
+    ):
+        # Here and not at the first use: in this thread, where Ctrl-C ends a download.
+        fetch_models(settings, embedding=embeds, generation=answers)
+        yield AsyncLLMAgent(settings.agent, store, pipeline, generator)
+
+
+@contextmanager
+def opened_memories(data_dir: Path, agent: str) -> Iterator[tuple[VectorStore, str]]:
+    """The store and an agent's namespace, for what needs no model; where there is no store, an empty one in memory.
+
+    Args:
+        data_dir: where the store is.
+        agent: the agent's name.
+    """
+    from super_advanced_agents.stores.local import LocalStore, has_store, open_local_store
+    from super_advanced_agents.stores.opening import folder_of
+    from super_advanced_agents.tenancy.settings import Settings
+
+    settings = Settings.load(data_dir=data_dir, agent=agent)
+    folder = folder_of(settings.store_url)
+    if folder is None:
+        with opened(data_dir, None, agent) as mind:
+            yield mind.vector_store, mind.namespace
+        return
+    with open_local_store(folder) if has_store(folder) else LocalStore(1) as store:
+        yield store, settings.agent
 
 
 @contextmanager
@@ -76,20 +97,10 @@ def opened_embedder(
     models_dir: Path | None, *, model: str | None = None, precision: str | None = None
 ) -> Iterator[EmbeddingPipeline]:
     """The pipeline of the settings, or of another model; a missing one is fetched first."""
-    from super_advanced_agents.tenancy.runtime import embedding_pipeline
+    from super_advanced_agents.tenancy.models import embedding_pipeline, fetch_models
     from super_advanced_agents.tenancy.settings import Settings
 
     settings = Settings.load(models_dir=models_dir, embedding_model=model, embedding_precision=precision)
-    if settings.embedding_base_url is None:
-        pull_missing([settings.embedding_model], settings.models_dir)
+    fetch_models(settings, embedding=True)
     with embedding_pipeline(settings) as pipeline:
         yield pipeline
-
-
-def pull_missing(names: Sequence[str], models_dir: Path | None) -> None:
-    """Fetch the known models among `names` that are not here yet."""
-    from super_advanced_agents.models import MODELS, ensure
-
-    for name in names:
-        if name in MODELS:
-            ensure(name, models_dir=models_dir)

@@ -7,11 +7,8 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
-
-import httpx2
-import openai
 
 from super_advanced_agents.errors import (
     ConfigurationError,
@@ -24,6 +21,10 @@ from super_advanced_agents.errors import (
 )
 from super_advanced_agents.generation.base import Emit, GenerationEngine, GenerationOptions, OnInterruptible, Usage
 from super_advanced_agents.types import ChatMessage
+
+if TYPE_CHECKING:
+    import httpx2
+    import openai
 
 _MAX_PROMPT_BYTES = 4 * 1024 * 1024
 _CONNECT_TIMEOUT_S = 10.0
@@ -79,7 +80,7 @@ class OpenAIEngine(GenerationEngine):
         self._base_url = base_url
         self._host = parts.netloc
         self._api_key = api_key
-        self._timeout = httpx2.Timeout(timeout_s, connect=min(timeout_s, _CONNECT_TIMEOUT_S))
+        self._timeout_s = timeout_s
         self._max_retries = max_retries
         self._client: openai.OpenAI | None = None
         self._opening = threading.Lock()
@@ -96,14 +97,18 @@ class OpenAIEngine(GenerationEngine):
 
     def open(self) -> None:
         """Make the client; connects at the first request."""
+        import httpx2
+        import openai
+
+        timeout = httpx2.Timeout(self._timeout_s, connect=min(self._timeout_s, _CONNECT_TIMEOUT_S))
         with self._opening:
             self._client = openai.OpenAI(
                 api_key=self._api_key or "none",  # the client insists on one; `_only_ours` decides what is sent
                 base_url=self._base_url,
-                timeout=self._timeout,
+                timeout=timeout,
                 max_retries=self._max_retries,
                 http_client=httpx2.Client(
-                    timeout=self._timeout, follow_redirects=False, event_hooks={"request": [self._only_ours]}
+                    timeout=timeout, follow_redirects=False, event_hooks={"request": [self._only_ours]}
                 ),
             )
 
@@ -126,6 +131,8 @@ class OpenAIEngine(GenerationEngine):
             GenerationError: unreachable, broken off, malformed, or anything else; also 401 and 403, since it is our key
                 that was refused and not our caller's.
         """
+        from openai import omit
+
         if self._client is None:
             raise GenerationError(f"the connection to {self._host!r} is not open")
         with self._translated():
@@ -134,8 +141,8 @@ class OpenAIEngine(GenerationEngine):
                 messages=[{"role": message.role, "content": message.content} for message in messages],  # type: ignore[misc]  # roles were checked
                 max_tokens=options.max_length,
                 temperature=options.temperature,
-                seed=options.seed if options.seed is not None else openai.omit,
-                stop=list(options.stop[:_MAX_STOPS]) or openai.omit,
+                seed=options.seed if options.seed is not None else omit,
+                stop=list(options.stop[:_MAX_STOPS]) or omit,
                 stream=True,
             )
             try:
@@ -181,6 +188,9 @@ class OpenAIEngine(GenerationEngine):
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
+        import httpx2
+        import openai
+
         try:
             yield
         except openai.APIStatusError as exc:

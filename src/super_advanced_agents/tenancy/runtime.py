@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from pydantic import SecretStr
-
 from super_advanced_agents._runtime.lifecycle import Resource
 from super_advanced_agents._runtime.tickets import in_thread
 from super_advanced_agents._runtime.twins import blocking
@@ -26,7 +24,6 @@ from super_advanced_agents.errors import (
     SuperAdvancedAgentsError,
 )
 from super_advanced_agents.generation import LLMGenerator
-from super_advanced_agents.models import MODELS, ensure
 from super_advanced_agents.retrieval import LLMReranker
 from super_advanced_agents.stores import VectorStore
 from super_advanced_agents.stores.faiss.tenancy import tenant_view
@@ -37,6 +34,7 @@ from super_advanced_agents.tenancy.cached_store import CachedStore
 from super_advanced_agents.tenancy.catalog import Catalog, new_collection
 from super_advanced_agents.tenancy.collection_pool import Collections
 from super_advanced_agents.tenancy.config_file import Declared, load_declared
+from super_advanced_agents.tenancy.models import embedding_pipeline, fetch_models, language_model
 from super_advanced_agents.tenancy.orchestrators import Connect, Orchestrators, Shared
 from super_advanced_agents.tenancy.result_cache import ResultCache
 from super_advanced_agents.tenancy.settings import Settings
@@ -151,7 +149,7 @@ class Engines(Resource):
         if self.embedding is not Stage.READY:
             self.embedding = Stage.LOADING
             try:
-                await in_thread(lambda: self.pull_missing(self.settings.embedding_model), name="pull")
+                await in_thread(lambda: fetch_models(self.settings, embedding=True), name="pull")
                 await self.pipeline.aembed("ready")
                 await self.store.acount()
             except Exception as exc:
@@ -161,7 +159,7 @@ class Engines(Resource):
         if self.generation is not Stage.READY:
             self.generation = Stage.LOADING
             try:
-                await in_thread(lambda: self.pull_missing(self.settings.generation_model), name="pull")
+                await in_thread(lambda: fetch_models(self.settings, generation=True), name="pull")
                 await self.generator.aload()
             except SuperAdvancedAgentsError as exc:
                 self.generation, self.reason = Stage.FAILED, str(exc)
@@ -233,16 +231,6 @@ class Engines(Resource):
             reranker=self.reranker if settings.rerank else None,
         )
 
-    def pull_missing(self, model: str) -> None:
-        """Fetch a known model that is not here yet; models of other sources are the operator's own. Blocks."""
-        urls = {
-            self.settings.embedding_model: self.settings.embedding_base_url,
-            self.settings.generation_model: self.settings.generation_base_url,
-        }
-        if model not in MODELS or urls.get(model):
-            return
-        ensure(model, models_dir=self.settings.models_dir)
-
     @property
     def _open_parts(self) -> _Parts:
         self._check_open()
@@ -279,14 +267,7 @@ class Engines(Resource):
             _create_declared(declared, collections)
             made.enter_context(pipeline)  # again, to be closed before what its callers write to
             generator = made.enter_context(
-                LLMGenerator(
-                    settings.generation_model,
-                    base_url=settings.generation_base_url,
-                    api_key=_revealed(settings.generation_api_key),
-                    models_dir=settings.models_dir,
-                    pull=False,  # no caller waits for a download: `aload` and the commands fetch
-                    slots=settings.generation_slots,
-                )
+                language_model(settings, pull=False)  # no caller waits for a download: `aload` fetches
             )
             shared = Shared(
                 declared=declared,
@@ -320,24 +301,6 @@ class _Parts:
     """Closes them in order."""
 
 
-def embedding_pipeline(settings: Settings, *, cache: Path | None = None) -> EmbeddingPipeline:
-    """The pipeline that settings ask for; its model loads at first use.
-
-    Args:
-        settings: which model.
-        cache: a file in which the vectors of recent texts outlast the process; None for none.
-    """
-    return EmbeddingPipeline(
-        settings.embedding_model,
-        precision=settings.embedding_precision,
-        base_url=settings.embedding_base_url,
-        api_key=_revealed(settings.embedding_api_key),
-        models_dir=settings.models_dir,
-        dim=settings.embedding_dim,
-        cache_path=cache,
-    )
-
-
 def _create_declared(declared: Declared, collections: Collections) -> None:
     """Make the declared collections that are missing."""
     for (tenant, name), settings in declared.collections.items():
@@ -346,7 +309,3 @@ def _create_declared(declared: Declared, collections: Collections) -> None:
             collections.create(tenant, wanted, exist_ok=True)
         except (CollectionExistsError, InvalidInputError) as exc:
             raise ConfigurationError(f"{declared.file}: [collections.{name}]: {exc.message}", hint=exc.hint) from exc
-
-
-def _revealed(secret: SecretStr | None) -> str | None:
-    return None if secret is None else secret.get_secret_value()

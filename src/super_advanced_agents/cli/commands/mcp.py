@@ -86,11 +86,12 @@ async def _warm(engines: Engines) -> None:
     from super_advanced_agents._runtime.tickets import in_thread
     from super_advanced_agents.errors import SuperAdvancedAgentsError
     from super_advanced_agents.telemetry import get_logger
+    from super_advanced_agents.tenancy.models import fetch_models
 
     settings = engines.settings
     try:
-        await in_thread(lambda: engines.pull_missing(settings.embedding_model), name="pull")
+        await in_thread(lambda: fetch_models(settings, embedding=True), name="pull")
         await engines.pipeline.aembed("ready")
-        await in_thread(lambda: engines.pull_missing(settings.generation_model), name="pull")
+        await in_thread(lambda: fetch_models(settings, generation=True), name="pull")
     except SuperAdvancedAgentsError as exc:
         get_logger("server").warning("server.not_ready", extra={"reason": str(exc)})

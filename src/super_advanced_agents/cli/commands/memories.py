@@ -10,7 +10,7 @@ import typer
 from super_advanced_agents.cli.inputs import given_object, given_text
 from super_advanced_agents.cli.options import AGENT, DATA_DIR, AgentName, AsJson, DataDir, ModelsDir, WhereText
 from super_advanced_agents.cli.output import FAILED, emit, note, one_line, reported, say, shown
-from super_advanced_agents.cli.session import opened
+from super_advanced_agents.cli.session import opened, opened_memories
 from super_advanced_agents.errors import InvalidInputError
 
 
@@ -69,10 +69,11 @@ def list_(
     """List memories, page by page, in the order of their uids."""
     from super_advanced_agents.cli.shapes import record_json
 
+    del models_dir  # every command takes it; this one needs no model
     wanted = given_object(where, "--where")
-    with opened(data_dir, models_dir, agent) as mind:
-        records = mind.scan(wanted, after=after, limit=limit)
-        total = mind.count(wanted)
+    with opened_memories(data_dir, agent) as (store, namespace):
+        records = store.scan(wanted, after=after, limit=limit, namespace=namespace)
+        total = store.count(wanted, namespace=namespace)
     following = records[-1].uid if len(records) == limit else None
     if as_json:
         emit({"memories": [record_json(record) for record in records], "next": following, "total": total})
@@ -97,13 +98,14 @@ def forget(
     as_json: AsJson = False,
 ) -> None:
     """Forget memories by name, by filter, or all of them."""
+    del models_dir
     chosen = given_object(where, "--where")
     if not uids and chosen is None and not everything:
         raise InvalidInputError("nothing was named", field="uids", hint="give uids, --where, or --all")
     if everything and (uids or chosen is not None):
         raise InvalidInputError("--all comes without uids and without --where", field="--all")
-    with opened(data_dir, models_dir, agent) as mind:
-        forgotten = mind.forget(list(uids) if uids else None, where={} if everything else chosen)
+    with opened_memories(data_dir, agent) as (store, namespace):
+        forgotten = store.delete(uids or None, where={} if everything else chosen, namespace=namespace)
     emit({"forgotten": forgotten}) if as_json else say(f"Forgot {forgotten}.")
     if uids and chosen is None and forgotten < len(set(uids)):
         if not as_json:
