@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,7 @@ def opened(
         embeds: the command embeds texts; a missing model is fetched first.
         answers: the command asks the language model; likewise.
     """
+    _use_one_blas_thread()
     from super_advanced_agents.agents import AsyncLLMAgent
     from super_advanced_agents.stores.opening import open_store
     from super_advanced_agents.tenancy.models import embedding_pipeline, fetch_models, language_model
@@ -51,6 +53,7 @@ def opened_memories(data_dir: Path, agent: str) -> Iterator[tuple[VectorStore, s
         data_dir: where the store is.
         agent: the agent's name.
     """
+    _use_one_blas_thread()
     from super_advanced_agents.stores.local import LocalStore, has_store, open_local_store
     from super_advanced_agents.stores.opening import folder_of
     from super_advanced_agents.tenancy.settings import Settings
@@ -104,3 +107,8 @@ def opened_embedder(
     fetch_models(settings, embedding=True)
     with embedding_pipeline(settings) as pipeline:
         yield pipeline
+
+
+def _use_one_blas_thread() -> None:
+    """Further ones spin for 0.1 s of processor time when NumPy is imported, and what commands add up needs none."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import faiss
 import numpy as np
 from pyroaring import BitMap
 
@@ -18,6 +18,9 @@ from super_advanced_agents.stores.faiss.arena import Block, Memory
 from super_advanced_agents.stores.faiss.segments import RowNumbers, Segment
 from super_advanced_agents.stores.options import IndexKind, Storage
 from super_advanced_agents.types import Matrix
+
+if TYPE_CHECKING:
+    import faiss
 
 GRAPH_LINKS = 32
 GRAPH_BUILD_EFFORT = 80
@@ -33,12 +36,6 @@ _TRAINED_ON_PER_LIST = 32
 _ROUNDS = 8
 _SAME_SHARE = 0.02
 """A graph cannot be walked out of many equal vectors; with more of them than this a segment is compared exactly."""
-
-_CODES = {
-    "fp32": faiss.ScalarQuantizer.QT_8bit,  # for building only
-    "fp16": faiss.ScalarQuantizer.QT_fp16,
-    "sq8": faiss.ScalarQuantizer.QT_8bit,
-}
 
 
 class _StoppedError(Exception):
@@ -156,7 +153,7 @@ class Builder:
         parts = _Parts(segments, live)
         block = self._block(parts)
         lists = max(1, min(len(parts) // 39, int(len(parts) ** 0.5)))
-        index = self._empty_file(lists, _CODES["sq8"])
+        index = self._empty_file(lists, _code("sq8"))
         index.cp.niter = _ROUNDS // 2
         index.train(parts.sample(_TRAINED_ON_PER_LIST * lists))
         _add(index, parts, lambda: False)
@@ -176,10 +173,12 @@ class Builder:
     # -- graphs ---------------------------------------------------------------------------------------------------
 
     def _graph(self, parts: _Parts, stop: Callable[[], bool]) -> Built:
+        import faiss
+
         block = self._block(parts) if self.keeps_vectors else None
         if _many_equal(parts):
             return self._codes(parts, stop) if block is None else Built(parts.rows, None, block)
-        graph = faiss.IndexHNSWSQ(self._dim, _CODES[self._storage], GRAPH_LINKS, faiss.METRIC_INNER_PRODUCT)
+        graph = faiss.IndexHNSWSQ(self._dim, _code(self._storage), GRAPH_LINKS, faiss.METRIC_INNER_PRODUCT)
         graph.hnsw.efConstruction = GRAPH_BUILD_EFFORT
         first = parts.segments[0]
         if isinstance(first.index, faiss.IndexHNSW) and parts.kept[0] is None:
@@ -206,7 +205,7 @@ class Builder:
 
     def _inverted(self, parts: _Parts, stop: Callable[[], bool]) -> Built:
         lists = max(1, min(len(parts) // 39, int(2 * len(parts) ** 0.5)))
-        index = self._empty_file(lists, None if self._storage == "fp32" else _CODES[self._storage])
+        index = self._empty_file(lists, None if self._storage == "fp32" else _code(self._storage))
         index.train(parts.sample(max(_TRAINED_ON, _TRAINED_ON_PER_LIST * lists)))
         index.make_direct_map(True)
         _add(index, parts, stop)
@@ -214,6 +213,8 @@ class Builder:
 
     def _empty_file(self, lists: int, code: int | None) -> faiss.IndexIVF:
         """An inverted file to train and fill; of whole vectors when there is no code."""
+        import faiss
+
         around = faiss.IndexFlatIP(self._dim)
         if code is None:
             index = faiss.IndexIVFFlat(around, self._dim, lists, faiss.METRIC_INNER_PRODUCT)
@@ -225,14 +226,25 @@ class Builder:
         return index
 
     def _codes(self, parts: _Parts, stop: Callable[[], bool]) -> Built:
-        index = faiss.IndexScalarQuantizer(self._dim, _CODES[self._storage], faiss.METRIC_INNER_PRODUCT)
+        import faiss
+
+        index = faiss.IndexScalarQuantizer(self._dim, _code(self._storage), faiss.METRIC_INNER_PRODUCT)
         index.train(parts.sample(_TRAINED_ON))
         _add(index, parts, stop)
         return Built(parts.rows, index, lossy=True)
 
 
+def _code(storage: Storage) -> int:
+    """The kind of numbers that FAISS keeps; for whole vectors, what a graph over them is built on."""
+    import faiss
+
+    return int(faiss.ScalarQuantizer.QT_fp16 if storage == "fp16" else faiss.ScalarQuantizer.QT_8bit)
+
+
 def _take_over(graph: faiss.IndexHNSWSQ, first: Segment) -> None:
     """Begin a graph with the rows and links of a segment."""
+    import faiss
+
     assert first.index is not None
     codes = faiss.downcast_index(graph.storage)
     if first.block is None:
@@ -252,6 +264,8 @@ def _take_over(graph: faiss.IndexHNSWSQ, first: Segment) -> None:
 
 def _add(index: faiss.Index, parts: _Parts, stop: Callable[[], bool]) -> None:
     """Add what is not in yet, stopping soon when told to."""
+    import faiss
+
     step = _STEP if isinstance(index, faiss.IndexHNSW) else _PAGE
     for start in range(index.ntotal, len(parts), step):
         if stop():
@@ -261,6 +275,8 @@ def _add(index: faiss.Index, parts: _Parts, stop: Callable[[], bool]) -> None:
 
 def _borrowed(vectors: Matrix) -> faiss.IndexFlatIP:
     """An index that reads these vectors where they are; they must outlive it."""
+    import faiss
+
     storage = faiss.IndexFlatIP(vectors.shape[1])
     data = faiss.swig_ptr(vectors.reshape(-1).view(np.uint8))
     codes = storage.codes

@@ -7,8 +7,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
-import faiss
-
 from super_advanced_agents._runtime.batcher import Workers
 from super_advanced_agents.errors import OverloadedError, ResourceClosedError, StoreError
 from super_advanced_agents.stores.faiss.arena import Memory
@@ -98,6 +96,8 @@ class Sealer:
         return self._policy.due(self._index.sizes(), self._index.tail.full_count, idle=idle)
 
     def _work(self) -> None:
+        import faiss
+
         faiss.omp_set_num_threads(1)  # this thread's: the other core is for searches
         try:
             while not self._stop.is_set():

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
@@ -137,6 +136,8 @@ def _check_length(queries: Matrix, dim: int) -> None:
 @contextmanager
 def _one_core() -> Iterator[None]:
     """OpenMP's barriers cost 8 ms when other threads want the cores. The setting is the thread's, maybe a caller's."""
+    import faiss
+
     before = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(1)
     try:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
@@ -13,6 +12,9 @@ from pyroaring import BitMap
 from super_advanced_agents.stores.faiss.arena import Block
 from super_advanced_agents.stores.faiss.attributes import array_of
 from super_advanced_agents.types import Matrix
+
+if TYPE_CHECKING:
+    import faiss
 
 RowNumbers: TypeAlias = NDArray[np.uint32]
 Positions: TypeAlias = NDArray[np.int64]
@@ -76,6 +78,8 @@ class Segment:
 
     def taken(self, positions: Positions | None) -> Matrix:
         """(n, dim) vectors at these positions, all when None; as near as they are kept."""
+        import faiss
+
         if self.block is not None:
             vectors = self.block.vectors[: len(self.rows)]
             return vectors if positions is None else vectors[positions]
@@ -113,6 +117,8 @@ class Segment:
 
     def _one_by_one(self, queries: Matrix, k: int, positions: Positions | None) -> tuple[Matrix, NDArray[np.int64]]:
         """Compare with every candidate."""
+        import faiss
+
         places = None
         if self.block is not None and (positions is None or len(queries) == 1):
             vectors = self.block.vectors[: len(self.rows)]
@@ -129,6 +135,8 @@ class Segment:
         return self._numbered(scores, found if places is None else places[found])
 
     def _parameters(self, k: int, positions: Positions | None) -> faiss.SearchParameters:
+        import faiss
+
         if isinstance(self.index, faiss.IndexHNSW):
             passed = 1.0 if positions is None else len(positions) / len(self.rows)
             parameters = faiss.SearchParametersHNSW(efSearch=int(max(GRAPH_SEARCH_EFFORT, 2 * k) / passed))

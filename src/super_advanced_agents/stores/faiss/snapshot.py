@@ -14,10 +14,9 @@ import hashlib
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-import faiss
 import numpy as np
 import orjson
 
@@ -26,6 +25,9 @@ from super_advanced_agents.stores.faiss.building import Built
 from super_advanced_agents.stores.faiss.rows import Rows
 from super_advanced_agents.stores.faiss.segments import RowNumbers, Segment
 from super_advanced_agents.telemetry import get_logger
+
+if TYPE_CHECKING:
+    import faiss
 
 _log = get_logger("store")
 _FORMAT = 2
@@ -93,6 +95,8 @@ class Snapshots:
         return found
 
     def _segment(self, entry: dict[str, str | None]) -> tuple[RowNumbers, faiss.Index | None]:
+        import faiss
+
         rows: Any = np.load(self._checked(entry["rows"], entry["rows_sha256"]), allow_pickle=False)
         if rows.dtype != np.uint32 or rows.ndim != 1 or not len(rows):
             raise _DamagedError("a segment's rows are no row numbers")
@@ -119,6 +123,8 @@ class Snapshots:
 
     def written(self, built: Built) -> dict[str, str | None] | None:
         """Write a segment's files; returns the manifest's entry, or None if they could not be written."""
+        import faiss
+
         stem = f"segment-{uuid4().hex}"
         try:
             self._folder.mkdir(exist_ok=True)
