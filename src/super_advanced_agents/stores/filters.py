@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -39,10 +39,13 @@ Scalar: TypeAlias = "tuple[str, str | int | float | bool | None]"
 
 @dataclass(frozen=True, slots=True)
 class Equals:
-    """The field equals one of `values`."""
+    """The field equals one of `values`, which are kept as a set: a long list costs one look-up a record."""
 
     key: str
-    values: tuple[Scalar, ...]
+    values: Collection[Scalar]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "values", frozenset(self.values))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,14 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyroaring import BitMap
 
 from super_advanced_agents.errors import FilterError
-from super_advanced_agents.stores.faiss.attributes import Attributes, NumberColumn
+from super_advanced_agents.stores.faiss import attributes as attributes_module
+from super_advanced_agents.stores.faiss.attributes import Attributes
+from super_advanced_agents.stores.faiss.columns import NumberColumn
 from super_advanced_agents.stores.filters import And, Compares, Contains, Equals, Exists, Not, Or, matches, parse
 from super_advanced_agents.types import Metadata
 
@@ -74,7 +76,14 @@ class _Table:
         return {row: self.rows[row] for row in rows}
 
 
-@settings(max_examples=200)
+@pytest.fixture
+def no_spare(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dead rows are dropped as soon as they outnumber the live ones."""
+    monkeypatch.setattr(attributes_module, "_SPARE_ROWS", 0)
+
+
+@pytest.mark.usefixtures("no_spare")
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(METADATA, max_size=8), FILTERS, st.data())
 def test_indexes_agree_with_plain_python(metadatas: list[Metadata], where: dict[str, Any], data: st.DataObject) -> None:
     """For any metadata and any filter, also when indexes are built in two steps and only some rows are asked for."""
@@ -85,8 +94,12 @@ def test_indexes_agree_with_plain_python(metadatas: list[Metadata], where: dict[
     live = BitMap(data.draw(st.sets(st.sampled_from(sorted(table.rows))) if metadatas else st.just(set())))
     attributes.evaluate(tree, BitMap(range(1, seen_first + 1)), seen_first)
     frozen = BitMap(live)
-    found = attributes.evaluate(tree, live, len(metadatas))
-    assert set(found) == {row for row in live if matches(tree, table.rows[row])}
+    expected = {row for row in live if matches(tree, table.rows[row])}
+    with attributes.progress_kept(tree):
+        for _ in range(2):
+            assert set(attributes.evaluate(tree, live, len(metadatas))) == expected
+    attributes.drop_dead(live, len(metadatas))
+    assert set(attributes.evaluate(tree, live, len(metadatas))) == expected
     assert live == frozen
 
 
@@ -116,7 +129,13 @@ def test_a_column_of_numbers_compares_exactly(added: list[tuple[float, bool]], b
     assert set(column.range("$gte", bound)) == {row for row, value in rows.items() if value >= bound}
     assert set(column.range("$lt", bound)) == {row for row, value in rows.items() if value < bound}
     assert set(column.range("$lte", bound)) == {row for row, value in rows.items() if value <= bound}
-    assert set(column.equal(bound)) == {row for row, value in rows.items() if value == bound}
+    assert set(column.among([bound])) == {row for row, value in rows.items() if value == bound}
+    assert set(column.among([bound, 1, 2**53 + 1])) == {row for row, v in rows.items() if v in (bound, 1, 2**53 + 1)}
+    kept = BitMap(row for row in rows if row % 2)
+    column.keep(kept)
+    assert len(column) == len(kept)
+    column.add(bound, 1_000)
+    assert set(column.range("$gte", bound)) == {1_000, *(row for row in kept if rows[row] >= bound)}
 
 
 @pytest.mark.parametrize("bound", [10**400, -(10**400)])

@@ -1,40 +1,30 @@
 """Metadata turned inside out: for each field and value the rows that have it, so that a filter is set operations.
 
-Rows never change once numbered, so these sets only grow, and the set of live rows decides what of them counts. They are
-built when a filter first asks, and catch up with new rows each time one does: who never filters pays nothing.
+They are built when a filter first asks, and catch up with new rows each time one does: who never filters pays nothing.
+Rows never change once numbered, so what is worked out of known rows stays right whatever is added meanwhile. Many
+threads evaluate filters at once: the lock is held for one short step at a time, and never while rows are read.
 """
 
 from __future__ import annotations
 
 import threading
-from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
-import numpy as np
 from pyroaring import BitMap
 
-from super_advanced_agents.stores.filters import (
-    And,
-    Compares,
-    Contains,
-    Equals,
-    Exists,
-    Filter,
-    Not,
-    Or,
-    RangeOperator,
-    Scalar,
-    compares,
-    contains,
-    scalar,
-)
-from super_advanced_agents.stores.filters import matches as matches_one
+from super_advanced_agents._runtime.turns import in_turns
+from super_advanced_agents.stores.faiss.columns import Field, Term
+from super_advanced_agents.stores.filters import And, Filter, Not, Or, matches
 from super_advanced_agents.types import JSONValue, Metadata
 
-_LONG_CHARS = 256
-"""Strings beyond this are not kept here; filters on them read the rows they might concern."""
-_EXACT = 2**53
-"""Below this a float64 holds every integer, so the sorted column may speak for it."""
+_PAGE = 256
+"""Rows read at a time."""
+_FAR_BEHIND = 2_048
+"""Taking up so many rows takes longer than others should wait for."""
+_SPARE_ROWS = 1_024
+"""Dead rows beyond this, and beyond the number of live ones, are dropped."""
 
 FetchMetadata = Callable[[Sequence[int]], Mapping[int, Metadata]]
 
@@ -43,128 +33,49 @@ class _StaleViewError(Exception):
     """A row of the view was deleted before its metadata was read; only ever caught in the engine, which looks again."""
 
 
-class NumberColumn:
-    """The numbers of one field, sorted when asked: a range is two binary searches."""
+@dataclass(slots=True)
+class _Progress:
+    """How far a filter has been evaluated: of `seen` rows exactly the `matching` ones match."""
 
-    def __init__(self) -> None:
-        self._values = np.empty(64, dtype=np.float64)
-        self._rows = np.empty(64, dtype=np.uint32)
-        self._size = 0
-        self._sorted = 0
-        self._beyond: list[tuple[float | int, int]] = []  # numbers a float64 may not hold exactly
-
-    def add(self, value: float, row: int) -> None:
-        """Note that `row` has this value."""
-        if not -_EXACT < value < _EXACT:
-            self._beyond.append((value, row))
-            return
-        if self._size == len(self._values):
-            self._values = np.concatenate([self._values, np.empty_like(self._values)])
-            self._rows = np.concatenate([self._rows, np.empty_like(self._rows)])
-        self._values[self._size] = value
-        self._rows[self._size] = row
-        self._size += 1
-
-    def equal(self, value: float) -> BitMap:
-        """The rows with exactly this value."""
-        if not -_EXACT < value < _EXACT:
-            return BitMap(row for beyond, row in self._beyond if beyond == value)
-        self._sort()
-        values = self._values[: self._size]
-        start, stop = np.searchsorted(values, float(value), "left"), np.searchsorted(values, float(value), "right")
-        return bitmap(self._rows[start:stop])
-
-    def range(self, operator: RangeOperator, bound: float) -> BitMap:
-        """The rows whose value is on this side of `bound`."""
-        self._sort()
-        values = self._values[: self._size]
-        limit = float(max(-_EXACT, min(bound, _EXACT)))  # an integer may be beyond every float
-        if operator in ("$gt", "$gte"):
-            start = np.searchsorted(values, limit, side="right" if operator == "$gt" else "left")
-            found = self._rows[start : self._size]
-        else:
-            stop = np.searchsorted(values, limit, side="left" if operator == "$lt" else "right")
-            found = self._rows[:stop]
-        rows = bitmap(found)
-        rows.update(row for value, row in self._beyond if compares(value, operator, bound))
-        return rows
-
-    def rows_between(self, above: float, last: float) -> list[int]:
-        """The distinct rows whose value is greater than `above` and at most `last`."""
-        self._sort()
-        values = self._values[: self._size]
-        start, stop = np.searchsorted(values, above, side="right"), np.searchsorted(values, last, side="right")
-        rows = {row for beyond, row in self._beyond if above < beyond <= last}
-        return sorted(rows.union(np.unique(self._rows[start:stop]).tolist()))
-
-    def next_above(self, value: float) -> float:
-        """The smallest value above this one; infinity when there is none."""
-        self._sort()
-        place = int(np.searchsorted(self._values[: self._size], value, side="right"))
-        least = float(self._values[place]) if place < self._size else np.inf
-        return min([least, *(float(beyond) for beyond, _ in self._beyond if beyond > value)])
-
-    def _sort(self) -> None:
-        if self._sorted < self._size:
-            order = np.argsort(self._values[: self._size], kind="stable")  # timsort: new numbers after sorted ones
-            self._values[: self._size] = self._values[: self._size][order]
-            self._rows[: self._size] = self._rows[: self._size][order]
-            self._sorted = self._size
-
-
-class _Field:
-    """What rows hold under one key."""
-
-    __slots__ = ("long", "members", "numbers", "present", "strings", "values")
-
-    def __init__(self) -> None:
-        self.present = BitMap()
-        self.strings: dict[str, BitMap] = {}
-        self.numbers = NumberColumn()
-        self.values: dict[Scalar, BitMap] = {}  # null, booleans, lists and objects
-        self.members: dict[Scalar, BitMap] = {}  # of lists
-        self.long = BitMap()  # rows with a string that is not kept here
-
-    def add(self, value: JSONValue, row: int) -> None:
-        self.present.add(row)
-        if isinstance(value, str):
-            if len(value) > _LONG_CHARS:
-                self.long.add(row)
-            else:
-                self.strings.setdefault(value, BitMap()).add(row)
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            self.numbers.add(value, row)
-        else:
-            self.values.setdefault(scalar(value), BitMap()).add(row)
-            if isinstance(value, list):
-                for member in value:
-                    self.members.setdefault(scalar(member), BitMap()).add(row)
-
-    def equal(self, wanted: Scalar) -> BitMap:
-        kind, value = wanted
-        if kind == "string" and isinstance(value, str):
-            return self.strings.get(value, _EMPTY)
-        if kind == "number" and isinstance(value, int | float):
-            return self.numbers.equal(value)
-        return self.values.get(wanted, _EMPTY)
-
-
-_EMPTY = BitMap()
-_NO_FIELD = _Field()
+    seen: BitMap = field(default_factory=BitMap)
+    matching: BitMap = field(default_factory=BitMap)
+    users: int = 0
 
 
 class Attributes:
-    """The metadata indexes of one store; `evaluate` may be called from any thread."""
+    """The metadata indexes of one store, for any thread."""
 
     def __init__(
         self, metadata_between: Callable[[int, int], Iterator[tuple[int, Metadata]]], fetch: FetchMetadata
     ) -> None:
         self._metadata_between = metadata_between
         self._fetch = fetch
-        self._fields: dict[str, _Field] = {}
+        self._fields: dict[str, Field] = {}
         self._indexed = 0
         self._known = BitMap()
+        self._progress: dict[Filter, _Progress] = {}
         self._lock = threading.Lock()
+        self._following = threading.Lock()
+        self._dropping = threading.Lock()
+
+    def is_slow(self, tree: Filter, live: BitMap, last_row: int) -> bool:
+        """Whether `evaluate` may take longer than others should wait for; told at once."""
+        behind = last_row - self._indexed > _FAR_BEHIND
+        return behind or self._are_many_dead(live) or any(self._is_slow(term) for term in _terms(tree))
+
+    @contextmanager
+    def progress_kept(self, tree: Filter) -> Iterator[None]:
+        """Inside, evaluating this filter again looks only at rows that were not looked at before."""
+        with self._lock:
+            progress = self._progress.setdefault(tree, _Progress())
+            progress.users += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                progress.users -= 1
+                if not progress.users:
+                    del self._progress[tree]
 
     def evaluate(self, tree: Filter, rows: BitMap, last_row: int) -> BitMap:
         """Which of `rows` match; `last_row` is the newest row that may be among them.
@@ -172,74 +83,128 @@ class Attributes:
         Raises:
             _StaleViewError: some of `rows` have gone since, and what they held is not known.
         """
+        self._catch_up(last_row)
+        self._check_known(rows)
+        progress = self._progress.get(tree) or _Progress()
+        fresh = rows - progress.seen if progress.seen else rows
+        certain, possible = self._bounds(tree, fresh)
+        self._check_known(rows)  # else some were dropped on the way
+        unread = possible - certain
+        progress.matching |= certain
+        progress.seen |= fresh - unread
+        self._read(tree, unread, progress)
+        return rows & progress.matching
+
+    def drop_dead(self, live: BitMap, last_row: int) -> None:
+        """Forget rows up to `last_row` that are not `live`, if they are many and nobody else is at it."""
+        if not self._are_many_dead(live) or not self._dropping.acquire(blocking=False):
+            return
+        try:
+            with self._lock:
+                dead = self._known - live
+                dead.remove_range(last_row + 1, 2**32)
+                self._known -= dead  # first, so that whoever wanted one of them looks again
+                fields = list(self._fields.items())
+            for key, kept in fields:
+                kept.drop(dead)
+                with self._lock:
+                    if not kept.present:
+                        del self._fields[key]
+        finally:
+            self._dropping.release()
+
+    def _are_many_dead(self, live: BitMap) -> bool:
+        return len(self._known) > 2 * len(live) + _SPARE_ROWS
+
+    def _is_slow(self, term: Term) -> bool:
+        kept = self._fields.get(term.key)
+        return _is_text(term) or (kept is not None and kept.is_slow(term))
+
+    def _check_known(self, rows: BitMap) -> None:
         with self._lock:
-            self._catch_up(last_row)
             if not rows.issubset(self._known):
                 raise _StaleViewError
-            return self._evaluate(tree, rows)
 
     def _catch_up(self, last_row: int) -> None:
-        if self._indexed < last_row:
-            for row, metadata in self._metadata_between(self._indexed, last_row):
-                self._add(row, metadata)
-                self._indexed = row  # an interruption half-way leaves the rest for the next call
-            self._indexed = last_row
+        if self._indexed >= last_row:
+            return
+        with self._following:
+            page = []
+            for row, metadata in in_turns(self._metadata_between(self._indexed, last_row)):
+                page.append((row, list(_flat(metadata))))
+                if len(page) == _PAGE:
+                    self._add(page)  # an interruption half-way leaves the rest for the next call
+                    page = []
+            self._add(page)
+            self._indexed = max(self._indexed, last_row)
 
-    def _add(self, row: int, metadata: Metadata) -> None:
-        self._known.add(row)
-        for key, value in _flat(metadata):
-            self._fields.setdefault(key, _Field()).add(value, row)
+    def _add(self, page: list[tuple[int, list[tuple[str, JSONValue]]]]) -> None:
+        with self._lock:
+            for row, fields in page:
+                self._known.add(row)
+                for key, value in fields:
+                    if key not in self._fields:
+                        self._fields[key] = Field(self._lock)
+                    self._fields[key].add(value, row)
+                self._indexed = row
 
-    def _evaluate(self, tree: Filter, rows: BitMap) -> BitMap:
+    def _bounds(self, tree: Filter, rows: BitMap) -> tuple[BitMap, BitMap]:
+        """Those of `rows` that certainly match, and those that may: what is not kept in memory decides."""
         match tree:
             case And(operands):
+                certain = possible = rows
                 for operand in operands:
-                    if not rows:
+                    if not possible:
                         break
-                    rows = self._evaluate(operand, rows)
-                return rows
+                    surely, maybe = self._bounds(operand, possible)
+                    certain, possible = certain & surely, maybe
+                return certain, possible
             case Or(operands):
-                return BitMap.union(_EMPTY, *(self._evaluate(operand, rows) for operand in operands))
+                bounds = [self._bounds(operand, rows) for operand in operands]
+                return BitMap.union(*(surely for surely, _ in bounds)), BitMap.union(*(maybe for _, maybe in bounds))
             case Not(operand):
-                return rows - self._evaluate(operand, rows)
+                surely, maybe = self._bounds(operand, rows)
+                return rows - maybe, rows - surely
             case _:
-                return self._term(tree, rows)
+                return self._bounds_of_term(tree, rows)
 
-    def _term(self, term: Equals | Compares | Exists | Contains, rows: BitMap) -> BitMap:
-        if term.key == "text" or term.key.startswith("text."):
-            return self._by_reading(term, rows)  # texts are not kept in memory
-        field = self._fields.get(term.key, _NO_FIELD)
-        found = self._kept(term, field) & rows
-        if field.long and _concerns_long_strings(term):
-            found |= self._by_reading(term, rows & field.long)
-        return found
+    def _bounds_of_term(self, term: Term, rows: BitMap) -> tuple[BitMap, BitMap]:
+        if _is_text(term):
+            return BitMap(), rows  # texts are not kept in memory
+        kept = self._fields.get(term.key)
+        if kept is None:
+            return BitMap(), BitMap()
+        found, unread = kept.matching(term) & rows, kept.left_open(term)
+        return found, found | (unread & rows) if unread else found
 
-    @staticmethod
-    def _kept(term: Equals | Compares | Exists | Contains, field: _Field) -> BitMap:
-        """The rows that match by what is kept in memory."""
-        match term:
-            case Exists():
-                return field.present
-            case Equals(_, values):
-                return BitMap.union(_EMPTY, *(field.equal(value) for value in values))
-            case Compares(_, operator, bound) if not isinstance(bound, str):
-                return field.numbers.range(operator, bound)
-            case Compares(_, operator, bound):
-                return _union(field.strings, lambda value: compares(value, operator, bound))
-            case Contains(_, member):
-                return field.members.get(member, _EMPTY) | _union(field.strings, lambda value: contains(value, member))
-
-    def _by_reading(self, term: Filter, rows: BitMap) -> BitMap:
+    def _read(self, tree: Filter, rows: BitMap, progress: _Progress) -> None:
         """The slow way, for what is not kept in memory: look at the rows themselves."""
-        found = BitMap()
+        gone = False
         waiting = rows.to_array()
-        for start in range(0, len(waiting), 1_000):
-            wanted = waiting[start : start + 1_000].tolist()
+        for start in range(0, len(waiting), _PAGE):
+            wanted = waiting[start : start + _PAGE].tolist()
             page = self._fetch(wanted)
-            if len(page) < len(wanted):
-                raise _StaleViewError
-            found.update(row for row, metadata in page.items() if matches_one(term, metadata))
-        return found
+            read = in_turns(page.items(), every=_PAGE)
+            progress.matching |= BitMap([row for row, metadata in read if matches(tree, metadata)])
+            progress.seen |= BitMap(list(page))
+            gone = gone or len(page) < len(wanted)
+        if gone:  # told at the end, so that the next look has only the new rows to read
+            raise _StaleViewError
+
+
+def _is_text(term: Term) -> bool:
+    return term.key == "text" or term.key.startswith("text.")
+
+
+def _terms(tree: Filter) -> Iterator[Term]:
+    match tree:
+        case And(operands) | Or(operands):
+            for operand in operands:
+                yield from _terms(operand)
+        case Not(operand):
+            yield from _terms(operand)
+        case _:
+            yield tree
 
 
 def _flat(metadata: Metadata) -> Iterable[tuple[str, JSONValue]]:
@@ -258,31 +223,3 @@ def _paths(prefix: str, value: Mapping[str, JSONValue]) -> Iterable[tuple[str, J
         yield path, inner
         if isinstance(inner, dict):
             yield from _paths(path, inner)
-
-
-def _concerns_long_strings(term: Equals | Compares | Exists | Contains) -> bool:
-    match term:
-        case Exists():
-            return False
-        case Equals(_, values):
-            return any(kind == "string" and len(str(value)) > _LONG_CHARS for kind, value in values)
-        case Compares(_, _, bound):
-            return isinstance(bound, str)
-        case Contains(_, (kind, _)):
-            return kind == "string"
-
-
-def _union(strings: Mapping[str, BitMap], chosen: Callable[[str], bool]) -> BitMap:
-    return BitMap.union(_EMPTY, *(rows for value, rows in strings.items() if chosen(value)))
-
-
-def bitmap(rows: np.ndarray[tuple[int], np.dtype[np.uint32]]) -> BitMap:
-    """A bitmap of a uint32 array; through `array`, which pyroaring reads seven times faster than a numpy array."""
-    values = array("I")
-    values.frombytes(rows.tobytes())
-    return BitMap(values)
-
-
-def array_of(rows: BitMap) -> np.ndarray[tuple[int], np.dtype[np.uint32]]:
-    """The rows of a bitmap as a sorted uint32 array."""
-    return np.frombuffer(rows.to_array(), dtype=np.uint32)

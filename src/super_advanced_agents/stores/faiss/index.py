@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from itertools import islice
 
@@ -18,8 +19,9 @@ from super_advanced_agents._runtime.turns import in_turns
 from super_advanced_agents.errors import CorruptStoreError
 from super_advanced_agents.stores.faiss.additions import Change
 from super_advanced_agents.stores.faiss.arena import Memory
-from super_advanced_agents.stores.faiss.attributes import Attributes, NumberColumn, _StaleViewError, bitmap
+from super_advanced_agents.stores.faiss.attributes import Attributes, _StaleViewError
 from super_advanced_agents.stores.faiss.building import Built
+from super_advanced_agents.stores.faiss.columns import NumberColumn, array_of, bitmap
 from super_advanced_agents.stores.faiss.links import Links
 from super_advanced_agents.stores.faiss.policy import Size
 from super_advanced_agents.stores.faiss.rows import Rows
@@ -33,6 +35,8 @@ from super_advanced_agents.stores.validation import unit_rows
 from super_advanced_agents.types import Matrix
 
 _LOAD_ROWS = 2_000
+_SPARE_ROWS = 1_024
+"""Dead rows beyond this, and beyond the number of live ones, are dropped."""
 _NOBODY = BitMap()
 
 
@@ -47,13 +51,13 @@ class Index:
         self._buffer_rows = buffer_rows
         self._seals = seals
         self._tail = Tail(memory, buffer_rows)
-        self._scopes: dict[int, BitMap] = {}  # rows are only ever added here; the view's live rows decide what counts
+        self._scopes: dict[int, BitMap] = {}  # dead rows are dropped now and then; the view's live ones decide
         self._expiry = NumberColumn()
         self._expires = False
         self._expiry_lock = threading.Lock()
-        self._attributes = Attributes(
-            rows.metadata_between, lambda seqs: {seq: hit.metadata() for seq, hit in rows.hits(seqs).items()}
-        )
+        self._noted = 0  # rows in these tables
+        self._epoch = 0
+        self._attributes = Attributes(rows.metadata_between, lambda seqs: dict(rows.metadata_of(seqs)))
         self.links = Links()
         self.versions = Versions()
         self.view = View((), BitMap(), 0, memory.dim, partial(self._vectors_of, memory.dim, rows.identity))
@@ -67,7 +71,7 @@ class Index:
             False, and nothing was built, if the segments do not hold every row up to their last.
         """
         live = BitMap()
-        self._scopes, self._expiry = {}, NumberColumn()
+        self._scopes, self._expiry, self._noted = {}, NumberColumn(), 0
         for seq, scope, expires_at in self._rows.scopes_since(0):
             self._note(seq, scope, expires_at)
             live.add(seq)
@@ -143,7 +147,24 @@ class Index:
         live.difference_update(BitMap(change.removed))
         if not self._seals and self._tail.full_count > full:
             self._tail.shed(live)  # else records that are replaced again and again would fill the memory
+        crowded = self._noted > 2 * len(live) + _SPARE_ROWS
+        self._epoch += crowded  # first: who looks at an older view looks again
         self._show(live, max(self.view.last_row, change.added[-1] if change.added else 0))
+        if crowded:
+            self._drop_dead(live)
+
+    def _drop_dead(self, live: BitMap) -> None:
+        with self._expiry_lock:
+            self._expiry.keep(live)
+            expiring = self._expiry.range("$lte", np.inf)
+        rows = array_of(expiring)
+        scope_of = np.zeros(len(rows), dtype=np.uint32)
+        for scope, members in in_turns(self._scopes.items()):
+            members.intersection_update(live)
+            if here := members & expiring:
+                scope_of[np.searchsorted(rows, array_of(here))] = scope
+        self.versions.keep_expiring(self._expiry.renumbered(lambda expires: scope_of[np.searchsorted(rows, expires)]))
+        self._noted = len(live)
 
     def _link(self, change: Change) -> None:
         for seq, scope, session, old in zip(change.added, change.scopes, change.sessions, change.replaces, strict=True):
@@ -182,13 +203,34 @@ class Index:
         return found
 
     def candidates(self, view: View, scope: int | None, tree: Filter | None, now: float) -> BitMap:
-        """The rows of a view that a caller may see: in its scope, not expired at `now`, matching the filter."""
+        """The rows of a view that a caller may see: in its scope, not expired at `now`, matching the filter.
+
+        Raises:
+            _StaleViewError: some of the view's rows have gone since, and are not known any more.
+        """
         rows = view.live if scope is None else view.live & self._scopes.get(scope, _NOBODY)
         if self._expires:
             rows = rows - self.expired(now)  # in place would change the view
+        if view.epoch != self._epoch:
+            raise _StaleViewError
         if tree is not None:
             rows = self._attributes.evaluate(tree, rows, view.last_row)
         return rows
+
+    def is_slow(self, tree: Filter) -> bool:
+        """Whether a filter may take longer than other searches and writes should wait for; told at once."""
+        return self._attributes.is_slow(tree, self.view.live, max(self._rows.last_seq, self.view.last_row))
+
+    def progress_kept(self, tree: Filter) -> AbstractContextManager[None]:
+        """Inside, evaluating this filter again looks only at rows that were not looked at before."""
+        return self._attributes.progress_kept(tree)
+
+    def prepare(self, scope: int | None, tree: Filter) -> None:
+        """Do what is slow of a filter; inside `progress_kept`, `candidates` has little left to do then."""
+        view = self.view
+        with suppress(_StaleViewError):  # what is new since is left to the next look
+            self.candidates(view, scope, tree, -np.inf)
+        self._attributes.drop_dead(view.live, view.last_row)
 
     def expired(self, now: float) -> BitMap:
         """The rows, live or not, whose time was up at `now`."""
@@ -224,6 +266,7 @@ class Index:
 
     def _note(self, seq: int, scope: int, expires_at: float | None) -> None:
         self._scopes.setdefault(scope, BitMap()).add(seq)
+        self._noted += 1
         if expires_at is not None:
             with self._expiry_lock:
                 self._expiry.add(expires_at, seq)
@@ -233,7 +276,7 @@ class Index:
     def _show(self, live: BitMap, last_row: int) -> None:
         dim = self._memory.dim
         fetch = partial(self._vectors_of, dim, self._rows.identity)
-        self.view = View((*self._sealed, *self._tail.segments()), live, last_row, dim, fetch)
+        self.view = View((*self._sealed, *self._tail.segments()), live, last_row, dim, fetch, self._epoch)
 
 
 def _fill(built: Built, rows: RowNumbers, vectors: Matrix) -> None:

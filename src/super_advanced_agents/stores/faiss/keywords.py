@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from pyroaring import BitMap
 
 from super_advanced_agents._runtime.tickets import Ticket, in_thread
-from super_advanced_agents.stores.faiss.attributes import _StaleViewError, array_of, bitmap
+from super_advanced_agents.stores.faiss.attributes import _StaleViewError
+from super_advanced_agents.stores.faiss.columns import array_of, bitmap
 from super_advanced_agents.stores.faiss.kept_words import Kept, KeptWords, Table, stamp
 from super_advanced_agents.stores.faiss.links import Links
 from super_advanced_agents.stores.faiss.rows import Rows

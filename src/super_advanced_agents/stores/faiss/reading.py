@@ -9,7 +9,7 @@ from functools import partial
 from itertools import islice, takewhile
 from operator import itemgetter
 
-from super_advanced_agents.stores.faiss.attributes import array_of
+from super_advanced_agents.stores.faiss.columns import array_of
 from super_advanced_agents.stores.faiss.rows import Scope
 from super_advanced_agents.stores.faiss.state import State
 from super_advanced_agents.stores.faiss.tally import Tally
@@ -75,7 +75,7 @@ class Reading:
             oldest, newest = rows.times_written()
             searched = self.searched.counts()
             return {
-                "records": len(self._state.candidates(view, None, None)),
+                "records": self.count(None, None),
                 "rows": len(view.live),
                 "expired": len(index.expired(time.time()) & view.live),
                 "namespaces": index.scope_count(),

@@ -101,6 +101,11 @@ class RowReader:
         query = "SELECT seq, metadata FROM records WHERE seq > ? AND seq <= ? ORDER BY seq"
         return ((seq, with_text(None, rest)) for seq, rest in self._read(query, (after, last)))
 
+    def metadata_of(self, seqs: Sequence[int]) -> list[tuple[int, Metadata]]:
+        """(row, metadata) of these rows, past what searches showed lately; rows deleted meanwhile are missing."""
+        query = "SELECT seq, text, metadata FROM records WHERE seq IN (SELECT value FROM json_each(?))"
+        return [(seq, with_text(text, rest)) for seq, text, rest in self._all(query, (json_list(seqs),))]
+
     def in_sessions(self) -> Iterator[tuple[int, int, str]]:
         """(row, scope, session) of every row in a session, each session in its order."""
         return self._read(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pyroaring import BitMap
 
 from super_advanced_agents.stores.faiss.arena import Block
-from super_advanced_agents.stores.faiss.attributes import array_of
+from super_advanced_agents.stores.faiss.columns import array_of
 from super_advanced_agents.types import Matrix
 
 if TYPE_CHECKING:

@@ -68,6 +68,11 @@ class State:
         """The same, kept for equal searches."""
         return self.index.selection(view, self.scope_id(scope), tree, time.time())
 
+    def prepare(self, scope: Scope | None, tree: Filter) -> None:
+        """Do what is slow of a filter before a search or a write that others wait for."""
+        with self.ready():
+            self.index.prepare(self.scope_id(scope), tree)
+
     def whole(self, look: Callable[[], tuple[Found, bool]]) -> Found:
         """What a look at the view, then at the rows, finds; none of it deleted or replaced between the two."""
         for _ in range(_TRIES):

@@ -28,6 +28,7 @@ from super_advanced_agents.stores.faiss.requests import Publication, Search, Wri
 from super_advanced_agents.stores.faiss.rows import Rows
 from super_advanced_agents.stores.faiss.sealing import Sealer
 from super_advanced_agents.stores.faiss.searching import Searching
+from super_advanced_agents.stores.faiss.slow_filters import SlowFilters
 from super_advanced_agents.stores.faiss.snapshot import Snapshots
 from super_advanced_agents.stores.faiss.state import State
 from super_advanced_agents.stores.faiss.sweeping import Sweeper
@@ -94,9 +95,7 @@ class FAISSVectorStore(WriteOperations, UpkeepOperations):
             raise ConfigurationError(f"storage must be one of {', '.join(get_args(Storage))}, not {storage!r}")
         if type(buffer_rows) is not int or not 16 <= buffer_rows <= 65_536:
             raise ConfigurationError(f"buffer_rows must be an integer from 16 to 65536, not {buffer_rows!r}")
-        self._dim = dim
-        self._metric = metric
-        self._index_kind = index
+        self._dim, self._metric, self._index_kind = dim, metric, index
         self._limits = limits or Limits()
         self._folder = None if path is None else StoreFolder(path)
         folder = None if self._folder is None else self._folder.path
@@ -117,6 +116,7 @@ class FAISSVectorStore(WriteOperations, UpkeepOperations):
         self._keywords = Keywords(self._rows, self._index.links, folder)
         state = State(self._rows, self._index, self._keywords, self._load)
         self._reading = Reading(state)
+        self._slow_filters = SlowFilters(state)
         self._searching = Searching(state, unit=unit)
         self._writer: MicroBatcher[Write, object] = MicroBatcher(
             Writing(state).write, name="store writer", cost=write_cost,
@@ -169,7 +169,8 @@ class FAISSVectorStore(WriteOperations, UpkeepOperations):
             return []
         await self._check_model(search, model_id)
         self._reading.searched.add("vector")
-        return await (self._searcher.run_here if driven_by_thread() else self._searcher.submit)(search)
+        submit = self._searcher.run_here if driven_by_thread() else self._searcher.submit
+        return await self._slow_filters.submit(search.scope, search.tree, partial(submit, search))
 
     async def asearch_hybrid(
         self,
@@ -191,9 +192,9 @@ class FAISSVectorStore(WriteOperations, UpkeepOperations):
         text = checked_text(query_text, "query_text", max_bytes=self._limits.text_bytes)
         await self._check_model(search, model_id)
         self._reading.searched.add("hybrid")
-        [matches] = await self._word_searcher.submit(
-            replace(search, text=text, weights=checked_weights(weights), explain=explain)
-        )
+        search = replace(search, text=text, weights=checked_weights(weights), explain=explain)
+        submit = partial(self._word_searcher.submit, search)
+        [matches] = await self._slow_filters.submit(search.scope, search.tree, submit)
         return matches
 
     async def asearch_keywords(
@@ -204,7 +205,8 @@ class FAISSVectorStore(WriteOperations, UpkeepOperations):
         search = self._intake.search(np.empty((0, self._dim), np.float32), top_k, where, namespace, True)
         text = checked_text(query_text, "query_text", max_bytes=self._limits.text_bytes)
         self._reading.searched.add("keyword")
-        [matches] = await self._word_searcher.submit(replace(search, text=text))
+        submit = partial(self._word_searcher.submit, replace(search, text=text))
+        [matches] = await self._slow_filters.submit(search.scope, search.tree, submit)
         return matches
 
     async def asearch_with_filter(
@@ -225,7 +227,8 @@ class FAISSVectorStore(WriteOperations, UpkeepOperations):
         )
         await self._check_model(search, model_id)
         self._reading.searched.add("predicate")
-        return await self._readers.submit(partial(self._searching.search_with_predicate, search, filter_fn))
+        work = partial(self._searching.search_with_predicate, search, filter_fn)
+        return await self._slow_filters.submit(search.scope, search.tree, partial(self._readers.submit, work))
 
     async def _check_model(self, search: Search, model_id: str | None) -> None:
         """Refuse to compare vectors of two models."""
@@ -241,9 +244,9 @@ class FAISSVectorStore(WriteOperations, UpkeepOperations):
     async def acount(self, where: Where | None = None, *, namespace: str | None = None) -> int:
         """See `VectorStore.acount`."""
         self._check_open()
-        return await self._readers.submit(
-            partial(self._reading.count, self._intake.scope(namespace), self._intake.tree(where))
-        )
+        scope, tree = self._intake.scope(namespace), self._intake.tree(where)
+        work = partial(self._reading.count, scope, tree)
+        return await self._slow_filters.submit(scope, tree, partial(self._readers.submit, work))
 
     async def ascan(
         self,
@@ -261,7 +264,8 @@ class FAISSVectorStore(WriteOperations, UpkeepOperations):
                 f"limit must be an integer from 1 to {self._limits.batch_records}, not {limit!r}", field="limit"
             )
         start = "" if after is None else checked_uid(after, field="after", limits=self._limits)
-        return await self._readers.submit(partial(self._reading.scan, scope, tree, start, limit))
+        work = partial(self._reading.scan, scope, tree, start, limit)
+        return await self._slow_filters.submit(scope, tree, partial(self._readers.submit, work))
 
     async def astats(self) -> dict[str, JSONValue]:
         """Counters and sizes, cheap enough to be asked for every second.
@@ -307,6 +311,7 @@ class FAISSVectorStore(WriteOperations, UpkeepOperations):
             stack.callback(self._sealer.close)
             stack.callback(self._sweeper.close)
             stack.callback(self._checkers.close)
+            stack.callback(self._slow_filters.close)
 
 
 def _search_cost(search: Search) -> int:

@@ -19,7 +19,7 @@ from super_advanced_agents._runtime.batcher import Workers
 from super_advanced_agents._runtime.tickets import Ticket
 from super_advanced_agents.errors import OverloadedError, ResourceClosedError
 from super_advanced_agents.stores.faiss.additions import Change
-from super_advanced_agents.stores.faiss.attributes import array_of
+from super_advanced_agents.stores.faiss.columns import array_of
 from super_advanced_agents.stores.faiss.index import Index
 from super_advanced_agents.stores.faiss.requests import Sweep
 from super_advanced_agents.stores.faiss.rows import Rows

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from super_advanced_agents.stores.faiss.attributes import NumberColumn
+from super_advanced_agents.stores.faiss.columns import NumberColumn
 
 _numbers = itertools.count(1)
 
@@ -45,6 +45,11 @@ class Versions:
             self._expiring.add(at, scope)
             since, until = self._unchanged
             self._unchanged = since, min(until, at)
+
+    def keep_expiring(self, ends: NumberColumn) -> None:
+        """Forget records that have gone before they expired: these are the ends of those that are left."""
+        with self._lock:
+            self._expiring = ends
 
     def move(self, scopes: Iterable[int]) -> None:
         """Something changed in these scopes; called when every search sees it, before the writer is told."""

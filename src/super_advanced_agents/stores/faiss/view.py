@@ -31,6 +31,7 @@ class View:
         last_row: the newest row number that may be in `live`.
         dim: the length of its vectors.
         fetch: the (n, dim) vectors of rows from the table, scaled; raises when one has gone.
+        epoch: how often tables had dropped dead rows; of an older one they no longer tell all.
         selections: what filters were found to select of it.
     """
 
@@ -39,6 +40,7 @@ class View:
     last_row: int
     dim: int
     fetch: Callable[[RowNumbers], Matrix]
+    epoch: int = 0
     selections: Selections = field(default_factory=Selections)
 
     def search(self, queries: Matrix, k: int, selection: Selection) -> tuple[Matrix, NDArray[np.int64]]:

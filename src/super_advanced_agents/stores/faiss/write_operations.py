@@ -17,6 +17,7 @@ from super_advanced_agents.stores.faiss.intake import Intake, length
 from super_advanced_agents.stores.faiss.requests import Put, Removal, Write
 from super_advanced_agents.stores.faiss.rows import Addition
 from super_advanced_agents.stores.faiss.sealing import Sealer
+from super_advanced_agents.stores.faiss.slow_filters import SlowFilters
 from super_advanced_agents.stores.faiss.sweeping import Sweeper
 from super_advanced_agents.types import Dedupe, Metadata, Record, Where
 
@@ -31,6 +32,7 @@ class WriteOperations(VectorStore):
     _intake: Intake
     _writer: MicroBatcher[Write, object]
     _checkers: Workers
+    _slow_filters: SlowFilters
     _sealer: Sealer
     _sweeper: Sweeper
 
@@ -131,7 +133,8 @@ class WriteOperations(VectorStore):
             raise InvalidInputError("give uids, where, or both", field="uids", hint="where={} deletes every record")
         names = None if uids is None else self._intake.uids(uids)
         removal = Removal(self._intake.scope(namespace), names, self._intake.tree(where))
-        return cast("int", await self._writer.submit(removal))
+        submit = partial(self._writer.submit, removal)
+        return cast("int", await self._slow_filters.submit(removal.scope, removal.tree, submit))
 
 
 def write_cost(write: Write) -> int:

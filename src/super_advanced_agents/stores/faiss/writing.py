@@ -15,7 +15,7 @@ from pyroaring import BitMap
 
 from super_advanced_agents.errors import DimensionMismatchError, InvalidInputError, ModelMismatchError, StoreError
 from super_advanced_agents.stores.faiss import schema
-from super_advanced_agents.stores.faiss.attributes import array_of
+from super_advanced_agents.stores.faiss.columns import array_of
 from super_advanced_agents.stores.faiss.requests import Publication, Put, Removal, Sweep, Upkeep, Write
 from super_advanced_agents.stores.faiss.rows import Addition, Change
 from super_advanced_agents.stores.faiss.state import State

@@ -1,0 +1,216 @@
+"""A filter that has to look at many rows holds up neither other reads nor writes, and looks at each row once."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from tests.unit.stores.conftest import vectors
+
+from super_advanced_agents import FAISSVectorStore
+from super_advanced_agents._runtime import turns
+from super_advanced_agents.types import Metadata
+
+QUERY = vectors(1, 7)[0]
+SLOW = {"text": {"$contains": "needle"}}
+FAST = {"third": 1}
+
+OPERATIONS: dict[str, Callable[[FAISSVectorStore, Any], Awaitable[Any]]] = {
+    "count": lambda store, where: store.acount(where),
+    "scan": lambda store, where: store.ascan(where, limit=5),
+    "search": lambda store, where: store.asearch(QUERY, 5, where=where),
+    "hybrid": lambda store, where: store.asearch_hybrid(QUERY, "hay", 5, where=where),
+    "keywords": lambda store, where: store.asearch_keywords("hay", 5, where=where),
+    "predicate": lambda store, where: store.asearch_with_filter(QUERY, 5, bool, where=where),
+    "delete": lambda store, where: store.adelete(where=where),
+}
+
+
+@pytest.fixture
+def store(opened: Callable[..., FAISSVectorStore]) -> FAISSVectorStore:
+    """600 records, the metadata of all taken up, of which every third has the needle in its text."""
+    store = opened()
+    metadatas: list[Metadata | None] = [
+        {"text": f"hay {i} {'needle' if i % 3 == 0 else 'straw'}", "third": i % 3, "name": f"n{i}"} for i in range(600)
+    ]
+    store.add_batch(vectors(600), metadatas, [f"{i:03d}" for i in range(600)])
+    assert store.count({"third": 0}) == 200
+    assert len(store.search_keywords("hay", 3)) == 3
+    return store
+
+
+@contextmanager
+def _reading_held(
+    store: FAISSVectorStore, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[threading.Event, list[int]]]:
+    """Inside, who reads rows for a filter stands still: an event that somebody does, and the rows that were read."""
+    begun, go_on, read = threading.Event(), threading.Event(), list[int]()
+    fetch = store._index._attributes._fetch
+
+    def held(rows: Sequence[int]) -> Any:
+        begun.set()
+        go_on.wait(120)
+        found = fetch(rows)
+        read.extend(found)
+        return found
+
+    monkeypatch.setattr(store._index._attributes, "_fetch", held)
+    try:
+        yield begun, read
+    finally:
+        go_on.set()
+
+
+async def _everything_else_goes_on(store: FAISSVectorStore) -> None:
+    """Reads with and without a filter, searches of every kind, and writes come back."""
+    async with asyncio.timeout(30):
+        for where in (FAST, None):
+            for name, operation in OPERATIONS.items():
+                if name != "delete":
+                    await operation(store, where)
+        [uid] = await store.aadd_batch(vectors(1, 3), [{"third": 9}])
+        assert await store.adelete(where={"third": 9}) == 1
+        assert await store.aget([uid]) == []
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+async def test_other_reads_and_writes_finish_while_a_slow_filter_reads_rows(
+    store: FAISSVectorStore, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Three callers whose filter reads texts stand still inside the reading; everybody else is served."""
+    with _reading_held(store, monkeypatch) as (begun, _):
+        slow = [asyncio.ensure_future(OPERATIONS[name](store, SLOW)) for _ in range(3)]
+        assert await asyncio.to_thread(begun.wait, 30)
+        await _everything_else_goes_on(store)
+    found = await asyncio.gather(*slow)
+    if name in ("count", "delete"):
+        assert sorted(found) == ([200] * 3 if name == "count" else [0, 0, 200])
+    else:
+        assert [len(each) for each in found] == [5] * 3
+
+
+@pytest.mark.parametrize(
+    ("where", "matching"),
+    [
+        ({"third": {"$in": list(range(1, 40_000))}}, 400),
+        ({"name": {"$in": [f"n{i}" for i in range(100, 40_000)]}}, 500),
+        ({"name": {"$contains": "n1"}}, 111),
+        ({"name": {"$gte": "n5"}}, 155),
+    ],
+    ids=["numbers", "strings", "substring", "range"],
+)
+async def test_other_reads_and_writes_finish_while_a_slow_filter_compares_values(
+    store: FAISSVectorStore, monkeypatch: pytest.MonkeyPatch, where: Any, matching: int
+) -> None:
+    """A long `$in` and a comparison with many strings give way in steps, between which nothing is locked."""
+    monkeypatch.setattr("super_advanced_agents.stores.faiss.columns._MANY_VALUES", 100)
+    monkeypatch.setattr("super_advanced_agents.stores.faiss.columns._STEP", 64)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def sleep(seconds: float) -> None:
+        if threading.current_thread().name == "store filters":
+            begun.set()
+            go_on.wait(120)
+        time.sleep(seconds)
+
+    monkeypatch.setattr(turns, "time", SimpleNamespace(sleep=sleep))
+    slow = asyncio.ensure_future(store.acount(where))
+    try:
+        assert await asyncio.to_thread(begun.wait, 30)
+        await _everything_else_goes_on(store)
+    finally:
+        go_on.set()
+    assert await slow == matching
+
+
+async def test_a_delete_by_slow_filter_takes_what_was_written_while_it_read(
+    store: FAISSVectorStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It deletes what matches at its turn among the writes, and has read each row once."""
+    with _reading_held(store, monkeypatch) as (begun, read):
+        slow = asyncio.ensure_future(store.adelete(where=SLOW))
+        assert await asyncio.to_thread(begun.wait, 30)
+        async with asyncio.timeout(30):
+            await store.aadd_batch(vectors(2, 3), [{"text": "a needle"}, {"text": "none"}], ["new", "other"])
+            await store.aadd_batch(vectors(1, 4), [{"text": "straw now"}], ["000"])
+            await store.adelete(["003"])
+            assert await store.acount({"third": 0}) == 198
+    assert await slow == 199
+    assert await store.acount() == 402
+    assert {record.uid for record in await store.aget(["new", "other", "000", "003"])} == {"other", "000"}
+    assert len(read) == len(set(read))
+
+
+async def test_a_read_by_slow_filter_misses_nothing_that_is_replaced_while_it_reads(
+    store: FAISSVectorStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A record that is replaced by another that matches is found, and no row is read twice."""
+    with _reading_held(store, monkeypatch) as (begun, read):
+        slow = asyncio.ensure_future(store.acount(SLOW))
+        assert await asyncio.to_thread(begun.wait, 30)
+        await store.aadd_batch(vectors(2, 4), [{"text": "another needle"}] * 2, ["000", "300"])
+    assert await slow == 200
+    assert len(read) == len(set(read))
+
+
+@pytest.fixture
+def unfiltered(opened: Callable[..., FAISSVectorStore]) -> FAISSVectorStore:
+    """4,000 records that no filter has asked for yet."""
+    store = opened()
+    metadatas: list[Metadata | None] = [{"text": f"hay {i}", "third": i % 3} for i in range(4_000)]
+    for start in range(0, 4_000, 1_000):
+        store.add_batch(vectors(1_000, start), metadatas[start : start + 1_000])
+    return store
+
+
+async def test_searches_go_on_while_the_first_filter_takes_up_every_record(
+    unfiltered: FAISSVectorStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first filter after opening reads all metadata; searches without one and writes do not wait for that."""
+    store = unfiltered
+    begun, go_on = threading.Event(), threading.Event()
+    between = store._index._attributes._metadata_between
+
+    def held(after: int, last: int) -> Iterator[tuple[int, Metadata]]:
+        begun.set()
+        go_on.wait(120)
+        yield from between(after, last)
+
+    monkeypatch.setattr(store._index._attributes, "_metadata_between", held)
+    first = asyncio.ensure_future(store.asearch_hybrid(QUERY, "hay", 5, where=FAST))
+    try:
+        assert await asyncio.to_thread(begun.wait, 30)
+        async with asyncio.timeout(30):
+            assert len(await store.asearch_hybrid(QUERY, "hay", 5)) == 5
+            assert len(await store.asearch(QUERY, 5)) == 5
+            await store.aadd_batch(vectors(1, 3))
+    finally:
+        go_on.set()
+    assert len(await first) == 5
+
+
+def test_what_is_kept_for_filters_stays_in_proportion_to_the_records_there_are(
+    opened: Callable[..., FAISSVectorStore],
+) -> None:
+    """Replacing the same 100 records, each of which expires, 100 times over leaves no table of 10,000 rows."""
+    store = opened()
+    names = [f"{i:02d}" for i in range(100)]
+    for round_ in range(100):
+        metadatas: list[Metadata | None] = [{"round": round_, "tag": f"{round_}-{i}"} for i in range(100)]
+        store.add_batch(vectors(100, round_), metadatas, names, expires_in_s=[10_000.0 + i for i in range(100)])
+        assert store.count({"round": round_}) == 100
+        assert store.count({"tag": {"$contains": f"{round_}-"}, "round": {"$gte": round_}}) == 100
+    most = 2 * 100 + 1_024 + 100
+    index, attributes = store._index, store._index._attributes
+    assert len(attributes._known) <= most
+    assert len(attributes._fields["tag"]._strings) <= most
+    assert len(attributes._fields["round"]._numbers) <= most
+    assert len(index._expiry) <= most
+    assert len(index.versions._expiring) <= most
+    assert all(len(members) <= most for members in index._scopes.values())
