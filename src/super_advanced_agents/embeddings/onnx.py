@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import threading
 from abc import abstractmethod
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from super_advanced_agents._runtime.files import sha256_of
 from super_advanced_agents.embeddings.base import EmbeddingEngine
 from super_advanced_agents.errors import EmbeddingError, ModelNotFoundError
 from super_advanced_agents.models import Precision, ensure, model_spec
@@ -227,8 +227,7 @@ class OnnxFolderEngine(_OnnxEngine):
     @property
     def model_id(self) -> str:
         if self._digest is None:
-            with self._file("model.onnx").open("rb") as file:
-                self._digest = hashlib.file_digest(file, "sha256").hexdigest()
+            self._digest = sha256_of(self._file("model.onnx"))
         return model_id(self._path.resolve().name, "onnx", self._digest)
 
     @property

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
 
+from super_advanced_agents._runtime.files import sha256_of
 from super_advanced_agents.errors import (
     ConfigurationError,
     InvalidInputError,
@@ -25,7 +26,6 @@ from super_advanced_agents.models.registry import ModelFile, ModelSpec
 from super_advanced_agents.types import JSONValue
 
 MANIFEST = "manifest.json"
-_CHUNK_BYTES = 1 << 20
 
 
 def default_models_dir() -> Path:
@@ -136,15 +136,9 @@ class ModelFolder:
 def is_whole(path: Path, file: ModelFile) -> bool:
     """Whether the file at `path` is there with the right size and sha256."""
     try:
-        if path.stat().st_size != file.size_bytes:
-            return False
-        digest = hashlib.sha256()
-        with path.open("rb") as handle:
-            while chunk := handle.read(_CHUNK_BYTES):
-                digest.update(chunk)
+        return path.stat().st_size == file.size_bytes and sha256_of(path) == file.sha256
     except OSError:
         return False
-    return digest.hexdigest() == file.sha256
 
 
 def place_file(target: Path, write: Callable[[IO[bytes]], object]) -> None:

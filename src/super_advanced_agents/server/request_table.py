@@ -13,19 +13,19 @@ from typing import TypeAlias
 import orjson
 from cachetools import LRUCache
 
-from super_advanced_agents._runtime.flushing import fsync_folder
+from super_advanced_agents._runtime import sqlite
 from super_advanced_agents.errors import StoreError
 from super_advanced_agents.server.identity.secret import private_file, private_folder
-from super_advanced_agents.stores.faiss import schema
 from super_advanced_agents.types import JSONValue
 
 KEPT_S = 86_400.0
-_VERSION = 1
 _SEED_BYTES = 16
 _SWEEP_S = 60.0
 _SWEPT_ROWS = 1_000
 _MOST_TENANTS = 1_024
-_TABLES = """
+_SCHEMA = sqlite.Schema(
+    version=1,
+    tables="""
 CREATE TABLE requests (
     id INTEGER PRIMARY KEY AUTOINCREMENT, -- in the order in which they began; never reused
     tenant TEXT NOT NULL,
@@ -41,7 +41,8 @@ CREATE TABLE requests (
 );
 CREATE INDEX requests_at ON requests (at);
 CREATE INDEX requests_of ON requests (tenant, id);
-"""
+""",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,7 +162,7 @@ class RequestTable:
                     self._connection.execute("ROLLBACK")
                 raise
         except sqlite3.Error as exc:
-            raise schema.translated(exc) from exc
+            raise sqlite.translated(exc) from exc
         return results
 
     def close(self) -> None:
@@ -257,20 +258,4 @@ def _opened(file: Path) -> sqlite3.Connection:
         private_file(file)
     except OSError as exc:
         raise StoreError(f"cannot use {str(file)!r}: {exc.strerror}", hint="check its permissions") from exc
-    connection = schema.connect(file)
-    try:
-        [version] = connection.execute("PRAGMA user_version").fetchone()
-        if version > _VERSION:
-            raise StoreError(
-                f"{str(file)!r} was written by a newer version of this package", hint="use that version or a newer one"
-            )
-        if version == 0:
-            connection.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {_VERSION}; COMMIT;")
-            fsync_folder(file.parent)
-    except sqlite3.Error as exc:
-        connection.close()
-        raise schema.translated(exc) from exc
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+    return sqlite.opened(file, _SCHEMA)

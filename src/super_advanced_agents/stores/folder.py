@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import time
 from pathlib import Path
 
+from super_advanced_agents._runtime.files import translated
 from super_advanced_agents._runtime.flushing import fsync_folder
-from super_advanced_agents.errors import ConfigurationError, StoreError, StoreFullError, StoreLockedError
+from super_advanced_agents.errors import ConfigurationError, StoreLockedError
 
 LOCK_FILE = "owner.lock"
 _held: set[int] = set()
@@ -79,16 +79,3 @@ class StoreFolder:
         _held.discard(self._lock)
         fcntl.flock(self._lock, fcntl.LOCK_UN)
         os.close(self._lock)
-
-
-def translated(exc: OSError, path: Path) -> StoreError:
-    """The error of the tree for what the operating system said about `path`."""
-    if exc.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StoreFullError(f"no room on the disk of {str(path)!r}", hint="free some, then try again")
-    if exc.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return StoreError(
-            f"the folder {str(path)!r} cannot be written", hint="choose another, or change its permissions"
-        )
-    if exc.errno in (errno.ENOTDIR, errno.EEXIST):
-        return StoreError(f"{str(path)!r} is not a folder", hint="choose another path")
-    return StoreError(f"the folder {str(path)!r} cannot be used: {exc.strerror}")

@@ -11,25 +11,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from super_advanced_agents._runtime import sqlite
 from super_advanced_agents._runtime.batcher import Workers
+from super_advanced_agents._runtime.files import translated
 from super_advanced_agents._runtime.flushing import fsync_folder
 from super_advanced_agents._runtime.lifecycle import Resource
 from super_advanced_agents.errors import (
     CollectionExistsError,
     CollectionNotFoundError,
     InvalidInputError,
-    StoreError,
 )
-from super_advanced_agents.stores.faiss import schema
-from super_advanced_agents.stores.folder import translated
 from super_advanced_agents.tenancy.config_file import AgentSettings, Declared
 from super_advanced_agents.types import AgentInfo, CollectionInfo
 
 T = TypeVar("T")
 
-VERSION = 1
-_APPLICATION_ID = 0x53414143  # "SAAC"
-_TABLES = """
+_SCHEMA = sqlite.Schema(
+    version=1,
+    application_id=0x53414143,  # "SAAC"
+    tables="""
 CREATE TABLE collections (
     tenant TEXT NOT NULL,
     name TEXT NOT NULL,
@@ -49,7 +49,8 @@ CREATE TABLE agents (
     updated_at REAL NOT NULL,
     PRIMARY KEY (tenant, name)
 ) WITHOUT ROWID;
-"""
+""",
+)
 _MAX_WAITING = 1_024
 _DEFAULTS = AgentSettings()
 
@@ -281,7 +282,7 @@ class Catalog(Resource):
         try:
             return self._connection.execute(statement).fetchall()
         except sqlite3.Error as exc:
-            raise schema.translated(exc) from exc
+            raise sqlite.translated(exc) from exc
 
     def _write(self, statements: Iterable[tuple[str, tuple[object, ...]]]) -> None:
         """All of them or none; returned means durable. Runs in the one writer."""
@@ -296,7 +297,7 @@ class Catalog(Resource):
                     self._connection.execute("ROLLBACK")
                 raise
         except sqlite3.Error as exc:
-            raise schema.translated(exc) from exc
+            raise sqlite.translated(exc) from exc
 
     def _release(self) -> None:
         self._writer.close()
@@ -328,23 +329,4 @@ def _opened(file: Path) -> sqlite3.Connection:
             fsync_folder(file.parent.parent)
     except OSError as exc:
         raise translated(exc, file.parent) from exc
-    connection = schema.connect(file)
-    try:
-        [version] = connection.execute("PRAGMA user_version").fetchone()
-        if version > VERSION:
-            raise StoreError(
-                f"{str(file)!r} was written by a newer version of this package", hint="use that version or a newer one"
-            )
-        if version == 0:
-            connection.executescript(
-                f"BEGIN IMMEDIATE; PRAGMA application_id = {_APPLICATION_ID}; {_TABLES}"
-                f" PRAGMA user_version = {VERSION}; COMMIT;"
-            )
-            fsync_folder(file.parent)
-    except sqlite3.Error as exc:
-        connection.close()
-        raise schema.translated(exc) from exc
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+    return sqlite.opened(file, _SCHEMA)

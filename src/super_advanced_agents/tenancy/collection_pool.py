@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import cast
 
 from super_advanced_agents._runtime.batcher import Workers
+from super_advanced_agents._runtime.files import translated
 from super_advanced_agents._runtime.flushing import fsync_folder
 from super_advanced_agents._runtime.lifecycle import Resource
 from super_advanced_agents._runtime.tickets import Ticket, fail_all, settle_all
@@ -26,7 +27,6 @@ from super_advanced_agents.errors import (
     SuperAdvancedAgentsError,
 )
 from super_advanced_agents.stores import VectorStore
-from super_advanced_agents.stores.folder import translated
 from super_advanced_agents.stores.opening import folder_url, open_store
 from super_advanced_agents.stores.options import IndexKind, Metric, Storage
 from super_advanced_agents.telemetry import get_logger

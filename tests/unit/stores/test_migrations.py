@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 
 from super_advanced_agents import FAISSVectorStore
+from super_advanced_agents._runtime import sqlite
 from super_advanced_agents.errors import ConfigurationError, StoreError, StoreFullError
-from super_advanced_agents.stores.faiss import migrations, schema
+from super_advanced_agents.stores.faiss import schema
 from super_advanced_agents.types import Match
 
 OLD = Path(__file__).resolve().parents[2] / "data" / "store-v1"
@@ -131,10 +132,10 @@ def test_opening_twice_brings_up_to_date_once(old: Path) -> None:
 def test_a_kill_before_the_commit_leaves_the_old_version(old: Path) -> None:
     """Every step taken, nothing committed, the connection gone: the file is as it was, and opens later."""
     before = _content(old / "memory.sqlite3")
-    connection = schema.connect(old / "memory.sqlite3")
+    connection = sqlite.connect(old / "memory.sqlite3")
     connection.execute("BEGIN IMMEDIATE")
     for number in range(2, schema.VERSION + 1):
-        for statement in migrations.STEPS[number]:
+        for statement in schema.STEPS[number]:
             connection.execute(statement)
     connection.execute(f"PRAGMA user_version = {schema.VERSION}")
     copied = old.with_name("killed")  # what a kill would leave: the files as they are now

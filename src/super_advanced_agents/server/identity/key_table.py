@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from super_advanced_agents._runtime.flushing import fsync_folder
+from super_advanced_agents._runtime import sqlite
 from super_advanced_agents.config import checked_name
 from super_advanced_agents.errors import ConfigurationError, InvalidInputError, StoreError, StoreFullError
 from super_advanced_agents.server.identity.secret import private_file, private_folder, server_secret
@@ -25,23 +25,23 @@ KEY = re.compile(r"saa_([a-z2-7]{12})_[A-Za-z0-9_-]{43}", re.ASCII)
 """A key: its public id, then 256 random bits."""
 
 _ID = re.compile(r"[a-z2-7]{12}", re.ASCII)
-_VERSION = 1
-_BUSY_TIMEOUT_S = 5.0
 _MAX_LABEL_CHARS = 200
-_TABLES = (
-    "CREATE TABLE settings (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID",
-    """
-    CREATE TABLE keys (
-        id TEXT PRIMARY KEY,
-        digest BLOB NOT NULL, -- HMAC-SHA256 of the whole key under the server's secret
-        tenant TEXT NOT NULL,
-        scopes TEXT NOT NULL, -- separated by spaces
-        label TEXT NOT NULL,
-        created_at REAL NOT NULL, -- seconds since 1970, as all times here
-        expires_at REAL,
-        revoked_at REAL
-    ) WITHOUT ROWID
-    """,
+_SCHEMA = sqlite.Schema(
+    version=1,
+    tables="""
+CREATE TABLE settings (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE keys (
+    id TEXT PRIMARY KEY,
+    digest BLOB NOT NULL, -- HMAC-SHA256 of the whole key under the server's secret
+    tenant TEXT NOT NULL,
+    scopes TEXT NOT NULL, -- separated by spaces
+    label TEXT NOT NULL,
+    created_at REAL NOT NULL, -- seconds since 1970, as all times here
+    expires_at REAL,
+    revoked_at REAL
+) WITHOUT ROWID;
+""",
+    newer=ConfigurationError,
 )
 
 
@@ -112,12 +112,18 @@ class KeyTable:
                 raise StoreError(
                     f"cannot use the keys at {str(self._file)!r}: {exc.strerror}", hint="check the permissions"
                 ) from exc
-            self._connection = sqlite3.connect(
-                self._file, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+        tag = hmac.digest(self.secret, b"the secret of these keys", "sha256")
+        try:
+            self._connection = sqlite.opened(
+                self._file,
+                _SCHEMA,
+                fill=lambda new: new.execute("INSERT INTO settings VALUES ('secret_tag', ?)", (tag,)),
             )
+        except StoreError as exc:
+            raise self._unusable(exc.__cause__ or exc) from exc
         try:
             with self._translated():
-                self._prepare()
+                self._check_secret(tag)
         except BaseException:
             self._connection.close()
             raise
@@ -211,29 +217,13 @@ class KeyTable:
             )
         return made
 
-    def _prepare(self) -> None:
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.execute("PRAGMA synchronous = FULL")
-        tag = hmac.digest(self.secret, b"the secret of these keys", "sha256")
-        with self._transaction():
-            version = self._connection.execute("PRAGMA user_version").fetchone()[0]
-            if version == 0:
-                for statement in _TABLES:
-                    self._connection.execute(statement)
-                self._connection.execute("INSERT INTO settings VALUES ('secret_tag', ?)", (tag,))
-                self._connection.execute(f"PRAGMA user_version = {_VERSION}")
-            elif version > _VERSION:
-                raise ConfigurationError(
-                    f"the keys at {str(self._file)!r} were written by a newer version", hint="upgrade this one"
-                )
+    def _check_secret(self, tag: bytes) -> None:
         kept = self._connection.execute("SELECT value FROM settings WHERE name = 'secret_tag'").fetchone()
         if kept is None or not hmac.compare_digest(kept[0], tag):
             raise ConfigurationError(
                 f"the keys at {str(self._file)!r} were made with another secret than the one beside them",
                 hint="put the file 'secret' back, or remove it together with keys.db and make new keys",
             )
-        if version == 0:
-            fsync_folder(self._file.parent)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -251,10 +241,13 @@ class KeyTable:
         try:
             yield
         except sqlite3.Error as exc:
-            where = f"the keys at {str(self._file)!r}"
-            if (getattr(exc, "sqlite_errorcode", 0) or 0) & 0xFF == sqlite3.SQLITE_FULL:
-                raise StoreFullError(f"no room on the disk for {where}; nothing was stored", hint="free some") from exc
-            raise StoreError(f"{where} cannot be used: {exc}", hint="check its permissions and the disk") from exc
+            raise self._unusable(exc) from exc
+
+    def _unusable(self, exc: BaseException) -> StoreError:
+        where = f"the keys at {str(self._file)!r}"
+        if (getattr(exc, "sqlite_errorcode", 0) or 0) & 0xFF == sqlite3.SQLITE_FULL:
+            return StoreFullError(f"no room on the disk for {where}; nothing was stored", hint="free some")
+        return StoreError(f"{where} cannot be used: {exc}", hint="check its permissions and the disk")
 
 
 def checked_scopes(scopes: Iterable[str]) -> frozenset[Access]:

@@ -8,7 +8,6 @@ them anew.
 
 from __future__ import annotations
 
-import hashlib
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
@@ -19,12 +18,12 @@ from urllib.parse import quote
 
 import orjson
 
+from super_advanced_agents._runtime import sqlite
+from super_advanced_agents._runtime.files import sha256_of, translated
 from super_advanced_agents.errors import CorruptStoreError, ResourceClosedError, StoreError
-from super_advanced_agents.stores.faiss import schema
 from super_advanced_agents.stores.faiss.existing import reading
 from super_advanced_agents.stores.faiss.placing import is_taken, placed
 from super_advanced_agents.stores.faiss.rows import Rows
-from super_advanced_agents.stores.folder import translated
 
 DATABASES = ("memory.sqlite3",)
 """What lasts in a store's folder."""
@@ -36,7 +35,6 @@ OnCopied = Callable[[int, int], None]
 _FORMAT = 1
 _PAGES = 512
 """Pages copied at a time, 4 MB: between two steps it is seen whether to go on."""
-_HASH_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,7 +173,7 @@ def copy_database(
             finally:
                 source.execute("ROLLBACK")
     except sqlite3.Error as exc:
-        raise schema.translated(exc) from exc
+        raise sqlite.translated(exc) from exc
 
 
 def read_backup(path: Path) -> Backup:
@@ -225,7 +223,7 @@ def _inspected(folder: Path, name: str) -> BackedUpFile:
         raise CorruptStoreError(f"{name!r} is damaged: {told}", hint="restore a backup; `saa doctor` tells more")
     return BackedUpFile(
         name=name,
-        sha256=sha256(file),
+        sha256=sha256_of(file),
         size_bytes=file.stat().st_size,
         schema=version,
         identity=identity,
@@ -243,12 +241,3 @@ def damaged(path: Path, name: str) -> CorruptStoreError:
 def _stays_below(name: str) -> bool:
     path = Path(name)
     return bool(path.parts) and not path.is_absolute() and ".." not in path.parts
-
-
-def sha256(file: Path) -> str:
-    """Of a file, read a block at a time."""
-    digest = hashlib.sha256()
-    with file.open("rb") as opened:
-        while block := opened.read(_HASH_BYTES):
-            digest.update(block)
-    return digest.hexdigest()

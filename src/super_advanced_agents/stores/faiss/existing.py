@@ -8,8 +8,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
+from super_advanced_agents._runtime import sqlite
 from super_advanced_agents.errors import CorruptStoreError
-from super_advanced_agents.stores.faiss import schema
 
 DATABASE = "memory.sqlite3"
 _TIMEOUT_S = 5.0
@@ -23,7 +23,7 @@ def reading(file: Path) -> Iterator[sqlite3.Connection]:
             f"file:{quote(str(file.absolute()))}?mode=ro", uri=True, timeout=_TIMEOUT_S, isolation_level=None
         )
     except sqlite3.Error as exc:
-        raise schema.translated(exc) from exc
+        raise sqlite.translated(exc) from exc
     with closing(connection):
         yield connection
 
@@ -41,7 +41,7 @@ def settings_of(folder: Path) -> dict[str, str] | None:
         with reading(file) as connection:
             found = dict(connection.execute("SELECT name, value FROM settings"))
     except sqlite3.Error as exc:
-        raise schema.translated(exc) from exc
+        raise sqlite.translated(exc) from exc
     if not found.keys() >= {"dim", "metric", "identity"}:
         raise CorruptStoreError(f"{str(file)!r} is not a store of this package", hint="choose another folder")
     return found

@@ -19,6 +19,7 @@ import orjson
 import tantivy
 from numpy.typing import NDArray
 
+from super_advanced_agents._runtime.files import sha256_of
 from super_advanced_agents.stores.faiss.words import VERSION
 from super_advanced_agents.telemetry import get_logger
 
@@ -63,7 +64,7 @@ class KeptWords:
                 if placed.name == _TABLE:
                     continue  # it is not the library's, and would be written over where it is linked
                 _place(self._folder / placed.name, placed)
-                if _sha256(placed) != digest:
+                if sha256_of(placed) != digest:
                     raise ValueError(f"{placed.name} was altered")
             averages = {str(field): float(mean) for field, mean in body["averages"].items()}
         except FileNotFoundError:
@@ -91,7 +92,7 @@ class KeptWords:
             "format": _FORMAT,
             "identity": self._identity,
             "averages": kept.averages,
-            "files": {path.name: _sha256(path) for path in fresh.iterdir()},
+            "files": {path.name: sha256_of(path) for path in fresh.iterdir()},
         }
         digest = hashlib.sha256(orjson.dumps(body)).hexdigest()
         (fresh / _MANIFEST).write_bytes(orjson.dumps({"sha256": digest, "body": body}))
@@ -113,7 +114,7 @@ class KeptWords:
 
     def _table(self, body: dict[str, Any]) -> Table:
         path = self._folder / _TABLE
-        if _sha256(path) != body["files"][_TABLE]:
+        if sha256_of(path) != body["files"][_TABLE]:
             raise ValueError("the table of rows was altered")
         table: Table = np.load(path, allow_pickle=False)
         if table.dtype != np.uint32 or table.ndim != 2 or len(table) != 4:
@@ -131,8 +132,3 @@ def _place(source: Path, target: Path) -> None:
         os.link(source, target)
     except OSError:  # a file system without links
         shutil.copyfile(source, target)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

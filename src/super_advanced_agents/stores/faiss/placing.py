@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from super_advanced_agents._runtime.files import translated
 from super_advanced_agents._runtime.flushing import fsync_folder
 from super_advanced_agents.errors import StoreError, StoreLockedError
-from super_advanced_agents.stores.folder import LOCK_FILE, StoreFolder, translated
+from super_advanced_agents.stores.folder import LOCK_FILE, StoreFolder
 
 
 def is_taken(target: Path) -> bool:

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from super_advanced_agents._runtime.files import sha256_of
 from super_advanced_agents.errors import StoreError
-from super_advanced_agents.stores.faiss.backup import BackedUpFile, Backup, damaged, read_backup, sha256
+from super_advanced_agents.stores.faiss.backup import BackedUpFile, Backup, damaged, read_backup
 from super_advanced_agents.stores.faiss.placing import is_taken, placed
 from super_advanced_agents.stores.faiss.schema import VERSION
 from super_advanced_agents.stores.folder import StoreFolder
@@ -64,7 +65,7 @@ def _copy_checked(backup: Backup, file: BackedUpFile, target: Path) -> None:
         shutil.copyfile(backup.path / file.name, target)
     except FileNotFoundError as exc:
         raise damaged(backup.path, file.name) from exc
-    if target.stat().st_size != file.size_bytes or sha256(target) != file.sha256:
+    if target.stat().st_size != file.size_bytes or sha256_of(target) != file.sha256:
         raise damaged(backup.path, file.name)
 
 

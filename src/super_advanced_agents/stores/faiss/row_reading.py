@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from super_advanced_agents.stores.faiss import schema
+from super_advanced_agents._runtime import sqlite
 from super_advanced_agents.stores.faiss.shown import Hit, ShownRows
 from super_advanced_agents.stores.validation import with_text
 from super_advanced_agents.types import Metadata, Record
@@ -46,7 +46,7 @@ class RowReader:
     def __init__(self, folder: Path | None) -> None:
         self._file = None if folder is None else folder / DATABASE_FILE
         self._log = None if folder is None else folder / f"{DATABASE_FILE}-wal"
-        self._writer = schema.connect(self._file)
+        self._writer = sqlite.connect(self._file)
         # In memory there is one connection for all, so it is locked; on disk every reading thread takes one of a pool.
         self._memory_lock = threading.RLock()
         self._idle_readers: SimpleQueue[sqlite3.Connection] = SimpleQueue()
@@ -181,7 +181,7 @@ class RowReader:
         try:
             connection = self._idle_readers.get_nowait()
         except Empty:
-            connection = schema.connect(self._file)
+            connection = sqlite.connect(self._file)
         try:
             yield connection
         finally:

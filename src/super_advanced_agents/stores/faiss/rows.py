@@ -10,7 +10,8 @@ from itertools import repeat
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from super_advanced_agents.stores.faiss import duplicates, migrations, schema
+from super_advanced_agents._runtime import sqlite
+from super_advanced_agents.stores.faiss import duplicates, schema
 from super_advanced_agents.stores.faiss.additions import Addition, Change, Scope
 from super_advanced_agents.stores.faiss.inserting import AS_CREATED_AT, AS_SEQ, Column, insert, unless_empty
 from super_advanced_agents.stores.faiss.ledger import Ledger
@@ -50,7 +51,7 @@ class Rows(RowReader):
         super().__init__(folder)
         self._log_bytes = _LOG_BYTES
         try:
-            migrations.prepare(self._writer, self._file, settings)
+            schema.prepare(self._writer, self._file, settings)
             kept = dict(self._read("SELECT name, value FROM settings"))
             self.identity: str = kept["identity"]
             scopes = list(self._read("SELECT id, tenant, namespace, digests, model FROM scopes"))
@@ -67,7 +68,7 @@ class Rows(RowReader):
         except BaseException as exc:
             self.close()
             if isinstance(exc, sqlite3.Error):
-                raise schema.translated(exc) from exc
+                raise sqlite.translated(exc) from exc
             raise
 
     @property

@@ -1,21 +1,17 @@
-"""The SQLite file: how it is opened, what tables it has, and what its errors mean."""
+"""What tables a store's SQLite file has, and how an older file comes to have them."""
 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
+from uuid import uuid4
 
-from super_advanced_agents.errors import CorruptStoreError, StoreError, StoreFullError
+from super_advanced_agents._runtime import sqlite
+from super_advanced_agents.errors import ConfigurationError
 
 VERSION = 2
-APPLICATION_ID = 0x53414146  # "SAAF": tells our files from other SQLite files
-_PAGE_BYTES = 8192  # five 384-d vectors a page; 63,000 rows/s against 41,000 with 4,096-byte pages
-_BUSY_TIMEOUT_S = 5.0
-_CHECKPOINT_PAGES = 2_000
-"""16 MB of log are folded into the database by the commit that fills them, which takes 60 to 80 ms; batches of 1,000
-are no faster without. On the writer's own connection: SQLite before 3.51.3 can lose pages when one connection
-checkpoints while another writes (the "WAL-reset bug")."""
-
 TABLES = """
 CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE scopes (
@@ -49,57 +45,49 @@ CREATE INDEX records_digest ON records (scope, digest) WHERE digest IS NOT NULL;
 CREATE TABLE vectors (seq INTEGER PRIMARY KEY, vector BLOB NOT NULL);
 """
 
+STEPS: Mapping[int, tuple[str, ...]] = MappingProxyType(
+    {
+        2: (
+            "ALTER TABLE records ADD COLUMN priority REAL",
+            "ALTER TABLE records ADD COLUMN digest BLOB",
+            "CREATE INDEX records_digest ON records (scope, digest) WHERE digest IS NOT NULL",
+            "ALTER TABLE scopes ADD COLUMN model INTEGER",
+            "ALTER TABLE scopes ADD COLUMN digests INTEGER NOT NULL DEFAULT 0",
+            # Of a scope written with several models the newest counts.
+            """UPDATE scopes SET model = newest.model
+                FROM (SELECT scope, model, max(seq) FROM records WHERE model IS NOT NULL GROUP BY scope) AS newest
+                WHERE newest.scope = scopes.id""",
+        ),
+    }
+)
+"""Version -> the statements that make it of the version before. What was released is never changed, only added to."""
 
-def connect(file: Path | None) -> sqlite3.Connection:
-    """Open a connection to `file`, or to a database in memory; statements commit one by one unless told otherwise."""
-    try:
-        connection = sqlite3.connect(
-            ":memory:" if file is None else file,
-            timeout=_BUSY_TIMEOUT_S,
-            isolation_level=None,
-            check_same_thread=False,
-            cached_statements=256,
-        )
-    except sqlite3.Error as exc:
-        raise translated(exc) from exc
-    try:
-        connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
-        connection.execute("PRAGMA cache_size = -4000")  # 4 MB for each of up to six connections
-        connection.execute("PRAGMA temp_store = MEMORY")
-    except sqlite3.Error as exc:
-        connection.close()
-        raise translated(exc) from exc
-    return connection
-
-
-def is_io_failure(exc: sqlite3.Error) -> bool:
-    """Whether the disk itself failed (EIO): what is on it is no longer known, so writing must stop."""
-    return (_code(exc) & 0xFF) == sqlite3.SQLITE_IOERR and not _is_full(exc)
+SCHEMA = sqlite.Schema(
+    version=VERSION,
+    application_id=0x53414146,  # "SAAF": tells our files from other SQLite files
+    tables=TABLES,
+    steps=STEPS,
+)
 
 
-def _is_full(exc: sqlite3.Error) -> bool:
-    # The log's shared memory could not grow: SQLite calls that an I/O error, but nothing on the disk is in doubt.
-    return _code(exc) in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)
+def prepare(connection: sqlite3.Connection, file: Path | None, settings: dict[str, str]) -> None:
+    """Make the tables of a store, or check that those found were made with the same settings; see `sqlite.prepare`.
 
+    Raises:
+        ConfigurationError: the store was made with another dimension or metric.
+    """
 
-def translated(exc: sqlite3.Error) -> StoreError:
-    """The error of the tree for what SQLite said."""
-    code = _code(exc) & 0xFF
-    if _is_full(exc):
-        return StoreFullError("no room on the disk; nothing was stored", hint="free some, then try again")
-    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return CorruptStoreError("the store's rows are damaged", hint="restore a backup; `saa doctor` tells more")
-    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_AUTH):
-        return StoreError("the store's folder cannot be written", hint="change its permissions, or choose another")
-    if code == sqlite3.SQLITE_IOERR:
-        return StoreError("the disk failed while writing or reading", hint="check the disk, then open the store again")
-    if str(exc).startswith("Could not decode to UTF-8"):  # goes on to quote the text
-        return CorruptStoreError("a record's text is damaged", hint="restore a backup; `saa doctor` tells more")
-    return StoreError(f"the store's database failed: {exc}")
+    def fill(connection: sqlite3.Connection) -> None:
+        kept = {**settings, "identity": uuid4().hex}  # tells snapshots of this store from those of another
+        connection.executemany("INSERT INTO settings VALUES (?, ?)", list(kept.items()))
 
+    def check(connection: sqlite3.Connection) -> None:
+        found = dict(connection.execute("SELECT name, value FROM settings"))
+        for name, value in settings.items():
+            if found.get(name) != value:
+                raise ConfigurationError(
+                    f"the store at {str(file)!r} was made with {name}={found.get(name)}, not {value}",
+                    hint=f"open it with {name}={found.get(name)}, or use another folder",
+                )
 
-def _code(exc: sqlite3.Error) -> int:
-    return getattr(exc, "sqlite_errorcode", 0) or 0
+    sqlite.prepare(connection, file, SCHEMA, fill=fill, check=check)

@@ -20,6 +20,7 @@ from uuid import uuid4
 import numpy as np
 import orjson
 
+from super_advanced_agents._runtime.files import sha256_of
 from super_advanced_agents._runtime.flushing import fsync_folder
 from super_advanced_agents.stores.faiss.building import Built
 from super_advanced_agents.stores.faiss.rows import Rows
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 _log = get_logger("store")
 _FORMAT = 2
 _KEPT = 2
-_HASH_BYTES = 1024 * 1024
 _SETTING = "snapshots"
 
 
@@ -112,7 +112,7 @@ class Snapshots:
         if name is None:
             raise _DamagedError("a segment lacks a file")
         path = self._folder / Path(name).name
-        if path.is_symlink() or _sha256(path) != sha256:
+        if path.is_symlink() or sha256_of(path) != sha256:
             raise _DamagedError(f"{path.name} was altered")
         return path
 
@@ -190,7 +190,7 @@ class Snapshots:
             fill(temporary)
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
-            digest = _sha256(temporary)
+            digest = sha256_of(temporary)
             temporary.rename(self._folder / name)
         except RuntimeError as exc:  # how FAISS tells that it could not write
             raise OSError(f"{name} could not be written") from exc
@@ -228,7 +228,7 @@ def damaged_file(manifest: Path) -> str:
     for entry in content["body"]["segments"]:
         for kind in ("index", "rows"):
             name = entry[kind]
-            if name is not None and _sha256(manifest.parent / Path(name).name) != entry[f"{kind}_sha256"]:
+            if name is not None and sha256_of(manifest.parent / Path(name).name) != entry[f"{kind}_sha256"]:
                 return str(name)
     return ""
 
@@ -236,11 +236,3 @@ def damaged_file(manifest: Path) -> str:
 def _save_array(path: Path, rows: RowNumbers) -> None:
     with path.open("wb") as file:
         np.save(file, rows, allow_pickle=False)
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_HASH_BYTES):
-            digest.update(block)
-    return digest.hexdigest()

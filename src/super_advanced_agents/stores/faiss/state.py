@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from pyroaring import BitMap
 
-from super_advanced_agents.stores.faiss import schema
+from super_advanced_agents._runtime import sqlite
 from super_advanced_agents.stores.faiss.attributes import _StaleViewError
 from super_advanced_agents.stores.faiss.index import Index
 from super_advanced_agents.stores.faiss.keywords import Keywords
@@ -51,7 +51,7 @@ class State:
                         self._loaded = True
             yield
         except sqlite3.Error as exc:
-            raise schema.translated(exc) from exc
+            raise sqlite.translated(exc) from exc
 
     def scope_id(self, scope: Scope | None) -> int | None:
         """The number of a scope; None for everywhere."""

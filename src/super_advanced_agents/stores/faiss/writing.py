@@ -13,8 +13,8 @@ from typing import TypeVar
 import numpy as np
 from pyroaring import BitMap
 
+from super_advanced_agents._runtime import sqlite
 from super_advanced_agents.errors import DimensionMismatchError, InvalidInputError, ModelMismatchError, StoreError
-from super_advanced_agents.stores.faiss import schema
 from super_advanced_agents.stores.faiss.columns import array_of
 from super_advanced_agents.stores.faiss.requests import Publication, Put, Removal, Sweep, Upkeep, Write
 from super_advanced_agents.stores.faiss.rows import Addition, Change
@@ -238,7 +238,7 @@ class Writing:
         return deleted
 
     def _stop_writing_if_lost(self, exc: sqlite3.Error) -> None:
-        if schema.is_io_failure(exc):
+        if sqlite.is_io_failure(exc):
             self._failure = (
                 "the disk failed during a write, so this store accepts no more",
                 "check the disk, then open the store again",

@@ -1,0 +1,28 @@
+"""Files: what their bytes are, and how the operating system's refusals are told."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+from pathlib import Path
+
+from super_advanced_agents.errors import StoreError, StoreFullError
+
+
+def sha256_of(file: Path) -> str:
+    """Return the sha256 of a file in hexadecimal; read in parts, so that its length does not matter."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def translated(exc: OSError, path: Path) -> StoreError:
+    """The error of the tree for what the operating system said about `path`."""
+    if exc.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StoreFullError(f"no room on the disk of {str(path)!r}", hint="free some, then try again")
+    if exc.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return StoreError(
+            f"the folder {str(path)!r} cannot be written", hint="choose another, or change its permissions"
+        )
+    if exc.errno in (errno.ENOTDIR, errno.EEXIST):
+        return StoreError(f"{str(path)!r} is not a folder", hint="choose another path")
+    return StoreError(f"the folder {str(path)!r} cannot be used: {exc.strerror}")
