@@ -132,7 +132,7 @@ def test_the_fastapi_example_answers_a_search():
         "print(TestClient(app).post('/search', json={'query': 'museum'}).json())\n"
     )
     output = _run(_IMPORTS + ASYNC_AGENT + FASTAPI + ask)
-    assert "{'results': [[{'text': 'Async: The Eiffel Tower is in Paris.', 'type': 'fact'}" in output
+    assert "{'results': [{'metadata': {'text': 'Async: The Eiffel Tower is in Paris.', 'type': 'fact'}" in output
 
 
 def test_the_examples_are_those_of_the_specification(project_root: Path):

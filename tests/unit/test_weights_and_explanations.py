@@ -40,8 +40,8 @@ def test_a_copy_keeps_its_explanation(copied) -> None:
 
 
 def test_a_match_with_another_score_has_lost_its_explanation() -> None:
-    """`_replace` gives a plain match, since the sum would no longer be right."""
-    assert type(ExplainedMatch({}, 0.5, "u1", WHY)._replace(score=0.1)) is Match
+    """`rescored` gives a plain match, since the sum would no longer be right."""
+    assert type(ExplainedMatch({}, 0.5, "u1", WHY).rescored(0.1)) is Match
 
 
 @pytest.mark.parametrize("name", ["vector", "keyword", "nearby", "recency", "priority", "half_life_s"])

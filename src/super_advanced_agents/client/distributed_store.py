@@ -239,4 +239,5 @@ class DistributedVectorStore(RemoteVectorStore):
             return await self._link.acall(methods.GET_COLLECTION, messages.GetCollectionRequest(name=name))
 
     def _release(self) -> None:
+        super()._release()
         self._link.close()

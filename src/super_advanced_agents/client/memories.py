@@ -11,10 +11,10 @@ from super_advanced_agents.protocol.conversions import dedupe_message, memory_me
 from super_advanced_agents.protocol.v1 import agents_pb2 as messages
 from super_advanced_agents.stores.validation import (
     checked_dedupe,
+    checked_lifetime,
     checked_priority,
     checked_source,
     checked_uid,
-    expiry,
 )
 from super_advanced_agents.types import Dedupe, Memory
 
@@ -53,5 +53,5 @@ def _checked(memory: Memory, field: str) -> Memory:
         checked_uid(memory.uid, field=f"{field}.uid", limits=_LIMITS)
     checked_source(memory.source, field=f"{field}.source")
     checked_priority(memory.priority, field=f"{field}.priority")
-    expiry(memory.expires_in_s, now=0.0, field=f"{field}.expires_in_s")
+    checked_lifetime(memory.expires_in_s, field=f"{field}.expires_in_s")
     return memory

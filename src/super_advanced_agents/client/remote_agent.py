@@ -29,13 +29,13 @@ from super_advanced_agents.protocol.conversions import (
 )
 from super_advanced_agents.protocol.v1 import agents_pb2 as messages
 from super_advanced_agents.stores.validation import (
+    checked_lifetime,
     checked_predicate,
     checked_priority,
     checked_source,
     checked_top_k,
     checked_uid,
     checked_weights,
-    expiry,
 )
 from super_advanced_agents.types import Answer, Dedupe, JSONValue, Match, Memory, Metadata, Record, Turn, Weights, Where
 
@@ -159,7 +159,7 @@ class RemoteAgent(Resource):
             extra=None if extra is None else json_bytes(extra, field="extra"),
             source=checked_source(set_to.get("source"), field="source"),
             priority=checked_priority(set_to.get("priority"), field="priority"),
-            expires_in_s=expiry(set_to.get("expires_in_s"), now=0.0, field="expires_in_s"),
+            expires_in_s=checked_lifetime(set_to.get("expires_in_s"), field="expires_in_s"),
             clear=[name for name, value in given.items() if value is None],
         )
         return (await self._link.acall(methods.UPDATE_MEMORY, request)).updated

@@ -36,9 +36,6 @@ class DistributedVectorStoreStub(RemoteVectorStore):
             raise error_of(orjson.loads(reply))
         return method.reply.FromString(reply)
 
-    def _release(self) -> None:
-        """Nothing to free: the store belongs to whoever made it."""
-
 
 class _Loopback:
     """The serving end: decodes a call, carries it out, encodes the result or the error."""

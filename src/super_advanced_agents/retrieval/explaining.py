@@ -9,10 +9,7 @@ from super_advanced_agents.types import ExplainedMatch, Explanation, Match, Sign
 
 def explained(matches: Iterable[Match], name: str) -> list[Match]:
     """The same matches, each saying that its score is the signal `name` and nothing else."""
-    return [
-        ExplainedMatch(*match, Explanation(signals=(one_signal(name, match.score),)))  # an unpacked match is its three
-        for match in matches
-    ]
+    return [ExplainedMatch.of(match, Explanation(signals=(one_signal(name, match.score),))) for match in matches]
 
 
 def one_signal(name: str, score: float) -> Signal:

@@ -144,6 +144,6 @@ def _checked(given: object, count: int) -> list[float]:
 
 def _rescored(match: Match, score: float) -> Match:
     if not isinstance(match, ExplainedMatch):
-        return match._replace(score=score)
+        return match.rescored(score)
     why = Explanation(signals=(one_signal("rerank", score),), retrieved=match.explanation)
-    return ExplainedMatch(match.metadata, score, match.uid, why)
+    return ExplainedMatch.of(match, why, score=score)

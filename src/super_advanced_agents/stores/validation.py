@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple, cast, get_args
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple, TypeVar, cast, get_args
 
 import numpy as np
 import orjson
 from numpy.typing import ArrayLike, NDArray
 
-from super_advanced_agents.config import Limits, checked_text
+from super_advanced_agents.config import Limits, checked_name, checked_text
 from super_advanced_agents.errors import (
-    CorruptStoreError,
     DimensionMismatchError,
     InvalidInputError,
     ModelMismatchError,
 )
-from super_advanced_agents.types import Dedupe, JSONValue, Matrix, Record, Weights
+from super_advanced_agents.types import Dedupe, Matrix, Metadata, Record, Weights, parsed_metadata
+
+Value = TypeVar("Value")
 
 _SOURCE_CHARS = 1024
 _LIFETIME_S = 1e11  # three thousand years
@@ -279,6 +280,45 @@ def checked_list(values: Sequence[object] | None, n: int, *, field: str) -> Sequ
     return values
 
 
+def checked_each(
+    values: Sequence[object] | None, n: int, check: Callable[..., Value], *, field: str
+) -> Sequence[Value | None] | None:
+    """Return the n values, each checked unless it is None; None when none are given."""
+    if values is None:
+        return None
+    given = checked_list(values, n, field=field)
+    return [None if value is None else check(value, field=f"{field}[{i}]") for i, value in enumerate(given)]
+
+
+def checked_uids(uids: object, *, limits: Limits) -> list[str]:
+    """Return the uids of records to read or delete."""
+    if isinstance(uids, str) or not isinstance(uids, Sequence):
+        raise InvalidInputError("uids must be a list of strings", field="uids", hint="put a single uid in a list")
+    if len(uids) > limits.batch_records:
+        raise InvalidInputError(
+            f"uids has {len(uids)} entries, the limit of one batch is {limits.batch_records}",
+            field="uids",
+            hint="send several batches, or raise limits.batch_records",
+        )
+    return [checked_uid(uid, field=f"uids[{i}]", limits=limits) for i, uid in enumerate(uids)]
+
+
+def checked_record(record: Record, *, field: str, limits: Limits) -> Document:
+    """Check everything of a whole record but its vector; returns its metadata as it is stored."""
+    checked_name(record.namespace, f"{field}.namespace")
+    checked_uid(record.uid, field=f"{field}.uid", limits=limits)
+    checked_model_id(record.model_id, field=f"{field}.model_id")
+    checked_source(record.source, field=f"{field}.source")
+    checked_source(record.session, field=f"{field}.session")
+    checked_priority(record.priority, field=f"{field}.priority")
+    checked_time(record.created_at, field=f"{field}.created_at")
+    checked_time(record.updated_at, field=f"{field}.updated_at")
+    if record.expires_at is not None:
+        checked_time(record.expires_at, field=f"{field}.expires_at")
+    checked_place(record.place, field=f"{field}.place")
+    return checked_document(record.metadata, field=f"{field}.metadata", limits=limits)
+
+
 def checked_predicate(filter_fn: object) -> None:
     """Refuse what cannot be asked about metadata."""
     if not callable(filter_fn):
@@ -299,25 +339,25 @@ def checked_top_k(top_k: int, *, limits: Limits) -> int:
     return top_k
 
 
-def expiry(expires_in_s: object, *, now: float, field: str) -> float | None:
-    """Turn a lifetime into a point in time (seconds since the epoch), or None."""
-    if expires_in_s is None:
-        return None
-    if (
-        isinstance(expires_in_s, bool)
-        or not isinstance(expires_in_s, int | float)
-        or not 0 < expires_in_s <= _LIFETIME_S
-    ):
+def checked_limit(limit: int, *, limits: Limits) -> int:
+    """Return the size of a page if it is within bounds."""
+    if type(limit) is not int or not 1 <= limit <= limits.batch_records:
         raise InvalidInputError(
-            f"{field} must be from 0 to {_LIFETIME_S:g} seconds, not {expires_in_s!r:.80}", field=field
+            f"limit must be an integer from 1 to {limits.batch_records}, not {limit!r}", field="limit"
         )
-    return now + float(expires_in_s)
+    return limit
 
 
-def with_text(text: str | None, encoded: bytes | str) -> dict[str, JSONValue]:
-    """The metadata object a record was added with, from its stored halves."""
-    try:
-        rest: dict[str, JSONValue] = orjson.loads(encoded)
-    except orjson.JSONDecodeError as exc:
-        raise CorruptStoreError("a record's metadata is damaged", hint="restore a backup") from exc
+def checked_lifetime(seconds: object, *, field: str) -> float | None:
+    """Return a lifetime in seconds, or None for an endless one."""
+    if seconds is None:
+        return None
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= _LIFETIME_S:
+        raise InvalidInputError(f"{field} must be from 0 to {_LIFETIME_S:g} seconds, not {seconds!r:.80}", field=field)
+    return float(seconds)
+
+
+def with_text(text: str | None, encoded: bytes | str) -> Metadata:
+    """Return the metadata object a record was added with, of its stored halves."""
+    rest = parsed_metadata(encoded)
     return rest if text is None else {"text": text, **rest}

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import threading
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeAlias
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import fields
+from typing import Any, TypeAlias
 
 import numpy as np
-import orjson
 from cachetools import LRUCache, TTLCache
-from numpy.typing import ArrayLike
 
 from super_advanced_agents._runtime.tickets import driven_by_thread
+from super_advanced_agents.stores.requests import Request
 from super_advanced_agents.tenancy.context import current_call
-from super_advanced_agents.types import ExplainedMatch, JSONValue, Match, Metadata, Where
+from super_advanced_agents.types import Match
 
 Found: TypeAlias = "list[list[Match]]"
 """The matches of each query."""
@@ -36,7 +37,6 @@ _MOST_TENANTS = 1_024
 """Tenants that are counted each by itself; of whom has not asked for longest the counts begin anew."""
 
 _MATCH_BYTES = 400
-_VALUE_BYTES = 64
 
 
 class ResultCache:
@@ -63,7 +63,7 @@ class ResultCache:
         """What `search` finds, or found before; the caller's own either way.
 
         Args:
-            key: names the question, and whose it is; see `question`.
+            key: names the question, and whose it is; see `key_of`.
             version: of what is searched; asked before the search and after it.
             owner: whose counters go up; what stands before the first `/` is the tenant.
             search: asks the store. What it raises is raised, and not kept.
@@ -133,35 +133,26 @@ class ResultCache:
             self._memory[key] = asked, found
 
 
-def question(
-    owner: str,
-    *parameters: object,
-    vectors: ArrayLike | Sequence[ArrayLike] | None = None,
-    where: Where | None = None,
-) -> str | None:
-    """The name of a question; None for one whose answer is not to be kept.
+def key_of(owner: str, request: Request[Any]) -> str:
+    """Return what names a search among all of the cache: its owner, its kind and every field that a caller gave.
 
     Args:
         owner: the tenant and the store that are asked.
-        parameters: everything else that counts, of types whose `repr` says all.
-        vectors: the queries; their bytes count.
-        where: the filter; the order of its keys does not count.
+        request: the search; the order of the keys of its filter does not count.
     """
-    digest = hashlib.blake2b(repr((owner, *parameters)).encode(), digest_size=16)
-    try:
-        if vectors is not None:
-            table = np.ascontiguousarray(vectors)
-            if table.dtype.kind not in "fiu":
-                return None
-            digest.update(f"{table.dtype.str}{table.shape}".encode())
-            digest.update(table.data)
-        if where is not None:
-            text = orjson.dumps(where, option=orjson.OPT_SORT_KEYS)
-            if b"null" in text and not _is_json(where):  # infinities become null there
-                return None
-            digest.update(text)
-    except (TypeError, ValueError):  # the store says better what is wrong with it
-        return None
+    digest = hashlib.blake2b(f"{owner}|{type(request).__name__}".encode(), digest_size=16)
+    for field in fields(request):
+        value = getattr(request, field.name)
+        if not field.init or value is None:
+            part = b""
+        elif isinstance(value, np.ndarray):
+            digest.update(f"|{value.shape}".encode())
+            part = value.tobytes()
+        elif isinstance(value, Mapping):
+            part = json.dumps(value, sort_keys=True, default=dict).encode()
+        else:
+            part = repr(value).encode()
+        digest.update(b"|%d:%s" % (len(part), part))
     return digest.hexdigest()
 
 
@@ -178,47 +169,12 @@ def _wants_fresh() -> bool:
 
 
 def _copied(found: Found) -> Found:
-    """The same matches, with metadata of their own: what one caller does to them no other sees."""
-    return [[_copied_match(match) for match in matches] for matches in found]
-
-
-def _copied_match(match: Match) -> Match:
-    metadata = _copied_metadata(match[0])
-    if isinstance(match, ExplainedMatch):
-        return ExplainedMatch(metadata, match[1], match[2], match.explanation)
-    return Match(metadata, match[1], match[2])
-
-
-def _copied_metadata(metadata: Metadata) -> Metadata:
-    own = metadata.copy()
-    for name, value in metadata.items():
-        if isinstance(value, dict | list):
-            own[name] = _copied_value(value)
-    return own
-
-
-def _copied_value(value: JSONValue) -> JSONValue:
-    if isinstance(value, dict):
-        return _copied_metadata(value)
-    return [_copied_value(each) for each in value] if isinstance(value, list) else value
+    """Copy matches; what one caller does to their metadata no other sees."""
+    return [[match.copied() for match in matches] for matches in found]
 
 
 def _size(found: Found) -> int:
     """About how much memory a result takes, in bytes."""
-    return sum(_MATCH_BYTES + _value_size(match[0]) for matches in found for match in matches)
-
-
-def _value_size(value: JSONValue) -> int:
-    if isinstance(value, str):
-        return _VALUE_BYTES + len(value)
-    if isinstance(value, dict):
-        return _VALUE_BYTES + sum(len(name) + _value_size(each) for name, each in value.items())
-    return _VALUE_BYTES + sum(map(_value_size, value)) if isinstance(value, list) else _VALUE_BYTES
-
-
-def _is_json(value: object) -> bool:
-    if isinstance(value, dict):
-        return all(map(_is_json, value.values()))
-    if isinstance(value, list | tuple):
-        return all(map(_is_json, value))
-    return not isinstance(value, float) or bool(np.isfinite(value))
+    return sum(
+        _MATCH_BYTES + len(match.metadata_json) + len(match.text or "") for matches in found for match in matches
+    )

@@ -26,11 +26,10 @@ from super_advanced_agents.errors import (
 from super_advanced_agents.generation import LLMGenerator
 from super_advanced_agents.retrieval import LLMReranker
 from super_advanced_agents.stores import VectorStore
-from super_advanced_agents.stores.faiss.tenancy import tenant_view
 from super_advanced_agents.stores.folder import StoreFolder
 from super_advanced_agents.stores.opening import open_store
+from super_advanced_agents.stores.tenant_view import tenant_view
 from super_advanced_agents.telemetry import get_logger
-from super_advanced_agents.tenancy.cached_store import CachedStore
 from super_advanced_agents.tenancy.catalog import Catalog, new_collection
 from super_advanced_agents.tenancy.collection_pool import Collections
 from super_advanced_agents.tenancy.config_file import Declared, load_declared
@@ -38,6 +37,7 @@ from super_advanced_agents.tenancy.models import embedding_pipeline, fetch_model
 from super_advanced_agents.tenancy.orchestrators import Connect, Orchestrators, Shared
 from super_advanced_agents.tenancy.result_cache import ResultCache
 from super_advanced_agents.tenancy.settings import Settings
+from super_advanced_agents.tenancy.store_wrappers import CachedStore
 
 _log = get_logger("server")
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S, _LONGEST_PAUSE_WORKING_S = 5.0, 60.0, 600.0
@@ -202,7 +202,7 @@ class Engines(Resource):
 
     def memories(self, tenant: str) -> VectorStore:
         """The tenant's part of the shared store, equal searches answered from memory."""
-        view = tenant_view(self.store, tenant)  # type: ignore[arg-type]  # until views are of any store
+        view = tenant_view(self.store, tenant)
         return CachedStore(view, self.results, owner=f"{tenant}/memories")
 
     def agent_of(

@@ -22,9 +22,9 @@ from super_advanced_agents.server.middleware.bodies import BodyLimit
 from super_advanced_agents.server.middleware.idempotency import IdempotentWrites
 from super_advanced_agents.server.request_table import Begin, Name, RequestTable
 from super_advanced_agents.tenancy.attempts import uids_for, was
-from super_advanced_agents.tenancy.cached_store import CachedStore
 from super_advanced_agents.tenancy.context import ANYBODY, Access, Call, Principal, answering, current_call
 from super_advanced_agents.tenancy.result_cache import ResultCache
+from super_advanced_agents.tenancy.store_wrappers import CachedStore
 
 ONE = digest_of(b"POST", b"/one", b"")
 TWO = digest_of(b"POST", b"/two", b"")

@@ -13,7 +13,7 @@ from tests.unit.stores.test_reembedding import Model
 
 from super_advanced_agents import FAISSVectorStore
 from super_advanced_agents.errors import InvalidInputError, ModelMismatchError, ResourceClosedError
-from super_advanced_agents.stores.faiss.tenancy import tenant_view
+from super_advanced_agents.stores.tenant_view import tenant_view
 
 ONE = vectors(1)[0]
 NAMES = ("a", "b")

@@ -13,9 +13,10 @@ import pytest
 
 from super_advanced_agents import FAISSVectorStore
 from super_advanced_agents.errors import FilterError, InvalidInputError
-from super_advanced_agents.tenancy.cached_store import CachedStore
+from super_advanced_agents.stores.requests import Bounds, HybridSearchRequest, KeywordSearchRequest, SearchRequest
 from super_advanced_agents.tenancy.context import ANYBODY, Call, answering
-from super_advanced_agents.tenancy.result_cache import NO_CACHE, ResultCache, question
+from super_advanced_agents.tenancy.result_cache import NO_CACHE, ResultCache, key_of
+from super_advanced_agents.tenancy.store_wrappers import CachedStore
 from super_advanced_agents.types import ExplainedMatch, Weights
 
 DIM = 8
@@ -32,19 +33,12 @@ class Counted(FAISSVectorStore):
         self.gate.set()
         self.entered = asyncio.Event()
 
-    async def asearch_batch(self, *arguments, **options):
-        self.asked += 1
-        self.entered.set()
-        await self.gate.wait()
-        return await super().asearch_batch(*arguments, **options)
-
-    async def asearch_hybrid(self, *arguments, **options):
-        self.asked += 1
-        return await super().asearch_hybrid(*arguments, **options)
-
-    async def asearch_keywords(self, *arguments, **options):
-        self.asked += 1
-        return await super().asearch_keywords(*arguments, **options)
+    async def _execute(self, request):
+        if isinstance(request, SearchRequest | HybridSearchRequest | KeywordSearchRequest):
+            self.asked += 1
+            self.entered.set()
+            await self.gate.wait()
+        return await super()._execute(request)
 
 
 @pytest.fixture
@@ -208,12 +202,19 @@ async def test_wrong_questions_fail_as_they_do_without_a_cache(cached):
             await cached.asearch(ONE, namespace="a/b")
 
 
-def test_infinities_are_not_taken_for_null():
-    """JSON writes both alike; only one of them is a filter."""
-    assert question("o", where={"n": None}) is not None
-    assert question("o", where={"n": float("nan")}) is None
-    assert question("o", where={"n": {"$in": [None, float("inf")]}}) is None
-    assert question("o", where={"a": 1, "b": 2}) == question("o", where={"b": 2, "a": 1})
+def test_a_key_holds_every_field_that_a_search_was_given():
+    """Equal searches share one whatever the order of a filter's keys; each other field makes another."""
+    bounds = Bounds(dim=DIM)
+
+    def key(owner="o", kind=SearchRequest, **given):
+        return key_of(owner, kind(bounds=bounds, **{"query_vectors": [ONE], **given}))
+
+    assert key(where={"a": 1, "b": 2}) == key(where={"b": 2, "a": 1})
+    others = [
+        key(), key("p"), key(where={}), key(where={"n": None}), key(where={"n": 1}), key(where={"n": "1"}),
+        key(top_k=6), key(namespace="a"), key(model_id="a"), key(return_scores=False), key(query_vectors=[ONE, ONE]),
+    ]  # fmt: skip
+    assert len(set(others)) == len(others)
 
 
 async def test_memory_is_bounded(store):

@@ -1,4 +1,4 @@
-"""What callers ask of a store, on its way to the worker threads."""
+"""What is asked of the worker threads of a store: its requests in the shape of the engine, and its own upkeep."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from super_advanced_agents.stores.faiss.rows import Addition, Scope
 from super_advanced_agents.stores.faiss.updates import Update
 from super_advanced_agents.stores.filters import Filter
+from super_advanced_agents.stores.requests import DeleteRequest
 from super_advanced_agents.types import Explanation, Matrix, Weights
 
 
@@ -20,15 +21,6 @@ class Put:
     """Whole records of several namespaces, all stored or none."""
 
     additions: list[Addition]
-
-
-@dataclass(frozen=True, slots=True)
-class Removal:
-    """Delete by name, by filter, or both; a scope of None means everywhere."""
-
-    scope: Scope | None
-    uids: list[str] | None
-    tree: Filter | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +48,7 @@ class Publication:
     carry_out: Callable[[], None]
 
 
-Write: TypeAlias = Addition | Put | Update | Removal | Sweep | Upkeep | Publication
+Write: TypeAlias = Addition | Put | Update | DeleteRequest | Sweep | Upkeep | Publication
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +63,7 @@ class Search:
     top_k: int
     scope: Scope | None
     tree: Filter | None
-    return_scores: bool
+    return_scores: bool = True
     text: str | None = None
     weights: Weights = field(default_factory=Weights)
     explain: bool = False
@@ -85,8 +77,16 @@ class Search:
 
 
 class Ranked(NamedTuple):
-    """The rows found for one query, best first: scores (n,), rows (n,) with -1 past the end, and why, if asked for."""
+    """The rows found for one query, best first.
+
+    Attributes:
+        scores: (n,), what they are ordered by.
+        rows: (n,), -1 past the end.
+        reasons: why each has its score, if that was asked for.
+        similarities: (n,), of the vectors, where the scores are not that themselves.
+    """
 
     scores: NDArray[np.float32]
     rows: NDArray[np.int64]
     reasons: list[Explanation] | None = None
+    similarities: NDArray[np.float32] | None = None

@@ -27,6 +27,11 @@ RECORDS = f"""
     WHERE """  # noqa: S608  # made of constants
 
 
+_HITS = """
+    SELECT seq, uid, text, metadata, source, session, created_at, updated_at
+    FROM records WHERE seq IN (SELECT value FROM json_each(?))"""
+
+
 def as_record(row: Sequence[Any]) -> Record:
     """The record of one row that a query beginning with `RECORDS` found."""
     uid, vector, text, rest, place, *stored = row
@@ -57,8 +62,7 @@ class RowReader:
         found = self._shown.of(seqs)
         missing = [seq for seq in seqs if seq not in found]
         if missing:
-            query = "SELECT seq, uid, text, metadata FROM records WHERE seq IN (SELECT value FROM json_each(?))"
-            read = {seq: Hit(uid, text, rest) for seq, uid, text, rest in self._all(query, (json_list(missing),))}
+            read = {seq: Hit(*hit) for seq, *hit in self._all(_HITS, (json_list(missing),))}
             self._shown.keep(read)
             found.update(read)
         return found

@@ -303,7 +303,7 @@ class Rows(RowReader):
         self._writer.execute("DELETE FROM vectors WHERE seq IN (SELECT value FROM json_each(?))", (chosen,))
         change.removed.extend(seqs)
 
-    def _remove_named(self, scope: int, uids: list[str], change: Change) -> dict[str, _Replaced]:
+    def _remove_named(self, scope: int, uids: Sequence[str], change: Change) -> dict[str, _Replaced]:
         """Delete the rows that are about to be replaced; returns what their successors take over."""
         found = self._find_named(uids, scope)
         if found:

@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from super_advanced_agents.errors import DimensionMismatchError
-from super_advanced_agents.stores.base import FilterFn
 from super_advanced_agents.stores.faiss.additions import Scope
 from super_advanced_agents.stores.faiss.hybrid import Sources, ranked_by_words
 from super_advanced_agents.stores.faiss.requests import Ranked, Search
 from super_advanced_agents.stores.faiss.shown import Hit
 from super_advanced_agents.stores.faiss.state import State
 from super_advanced_agents.stores.filters import Filter
+from super_advanced_agents.stores.requests import FilterFn
 from super_advanced_agents.types import ExplainedMatch, Match, Matrix
 
 _PREDICATE_PAGE = 256
@@ -79,7 +79,7 @@ class Searching:
         return (ranked, hits), len(hits) == len(wanted)
 
     def _matches(self, ranked: Ranked, hits: dict[int, Hit], search: Search) -> list[Match]:
-        scores, rows, reasons = ranked
+        scores, rows, reasons, alike = ranked
         highest = 1.0 if self._unit and search.kind != "keyword" else np.inf  # rounding may leave 1.0000001
         matches = []
         for i, (score, row) in enumerate(
@@ -88,9 +88,9 @@ class Searching:
             hit = hits.get(row)
             if hit is not None:
                 shown = max(-highest, min(highest, score)) if search.return_scores else 0.0
-                # Two queries of one pass may show the same row; each caller owns what it gets.
-                match = Match(hit.metadata(), shown, hit.uid)
-                matches.append(match if reasons is None else ExplainedMatch(*match, reasons[i]))
+                similarity = shown if search.kind == "vector" else None if alike is None else float(alike[i])
+                match = hit.match(shown, similarity)
+                matches.append(match if reasons is None else ExplainedMatch.of(match, reasons[i]))
         return matches
 
     def search_with_predicate(self, search: Search, predicate: FilterFn) -> list[Match]:

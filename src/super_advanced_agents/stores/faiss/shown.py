@@ -7,11 +7,10 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from super_advanced_agents.stores.validation import with_text
-from super_advanced_agents.types import Metadata
+from super_advanced_agents.types import Match
 
 _MOST_BYTES = 16 * 1024 * 1024
-_ROW_BYTES = 350
+_ROW_BYTES = 450
 """What a kept row takes beside its characters."""
 
 
@@ -21,10 +20,24 @@ class Hit(NamedTuple):
     uid: str
     text: str | None
     rest: str
+    source: str | None
+    session: str | None
+    created_at: float
+    updated_at: float
 
-    def metadata(self) -> Metadata:
-        """A fresh metadata object, the caller's to keep."""
-        return with_text(self.text, self.rest)
+    def match(self, score: float, similarity: float | None) -> Match:
+        """Return a search result of this row, the caller's to keep."""
+        return Match.of_stored(
+            self.text,
+            self.rest,
+            score=score,
+            similarity=similarity,
+            uid=self.uid,
+            source=self.source,
+            session=self.session,
+            created_at=self.created_at,
+            updated_at=self.updated_at,
+        )
 
 
 class ShownRows:
@@ -52,4 +65,6 @@ class ShownRows:
 
 
 def _size(hit: Hit) -> int:
-    return _ROW_BYTES + len(hit.uid) + len(hit.rest) + len(hit.text or "")
+    return (
+        _ROW_BYTES + len(hit.uid) + len(hit.rest) + len(hit.text or "") + len(hit.source or "") + len(hit.session or "")
+    )

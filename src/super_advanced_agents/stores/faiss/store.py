@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
-from dataclasses import replace
 from functools import partial
-from typing import get_args
+from typing import Any, TypeVar, cast, get_args
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from super_advanced_agents._runtime.batcher import MicroBatcher, Workers
 from super_advanced_agents._runtime.tickets import driven_by_thread
-from super_advanced_agents.config import Limits, checked_text
-from super_advanced_agents.errors import ConfigurationError, InvalidInputError
-from super_advanced_agents.stores.base import FilterFn
+from super_advanced_agents.config import Limits, checked_name
+from super_advanced_agents.errors import ConfigurationError
+from super_advanced_agents.stores.faiss.additions import Addition, Scope
 from super_advanced_agents.stores.faiss.arena import Memory
 from super_advanced_agents.stores.faiss.building import Builder
+from super_advanced_agents.stores.faiss.duplicates import digests_of
 from super_advanced_agents.stores.faiss.index import Index
-from super_advanced_agents.stores.faiss.intake import Intake
 from super_advanced_agents.stores.faiss.keywords import Keywords
 from super_advanced_agents.stores.faiss.policy import SealPolicy
 from super_advanced_agents.stores.faiss.reading import Reading
-from super_advanced_agents.stores.faiss.requests import Publication, Search, Write
+from super_advanced_agents.stores.faiss.requests import Publication, Put, Search, Write
 from super_advanced_agents.stores.faiss.rows import Rows
 from super_advanced_agents.stores.faiss.sealing import Sealer
 from super_advanced_agents.stores.faiss.searching import Searching
@@ -32,23 +31,41 @@ from super_advanced_agents.stores.faiss.slow_filters import SlowFilters
 from super_advanced_agents.stores.faiss.snapshot import Snapshots
 from super_advanced_agents.stores.faiss.state import State
 from super_advanced_agents.stores.faiss.sweeping import Sweeper
+from super_advanced_agents.stores.faiss.updates import Update
 from super_advanced_agents.stores.faiss.upkeep import UpkeepOperations
-from super_advanced_agents.stores.faiss.write_operations import WriteOperations, write_cost
 from super_advanced_agents.stores.faiss.writing import Writing
+from super_advanced_agents.stores.filters import Filter
 from super_advanced_agents.stores.folder import StoreFolder
 from super_advanced_agents.stores.options import IndexKind, Metric, Storage
-from super_advanced_agents.stores.validation import checked_model_id, checked_predicate, checked_uid, checked_weights
-from super_advanced_agents.types import JSONValue, Match, Record, Weights, Where
+from super_advanced_agents.stores.requests import (
+    AddRequest,
+    CountRequest,
+    DeleteRequest,
+    GetRequest,
+    HybridSearchRequest,
+    KeywordSearchRequest,
+    PredicateSearchRequest,
+    PutRequest,
+    Request,
+    ScanRequest,
+    SearchRequest,
+    StatsRequest,
+    UpdateRequest,
+)
+from super_advanced_agents.stores.validation import bounded_rows, unit_rows
+from super_advanced_agents.types import JSONValue, Match, Matrix, Record, Weights
+
+R = TypeVar("R")
+Value = TypeVar("Value")
 
 _COMMIT_RECORDS = 4_000
 _SEARCHES_TOGETHER = 256
 _WORD_SEARCHES_TOGETHER = 16
 """A search by words shares less work than one by vector: smaller batches let its callers go on embedding meanwhile."""
 _MAX_QUEUED_READS = 8_192
-_MAX_QUEUED_BATCHES = 64
 
 
-class FAISSVectorStore(WriteOperations, UpkeepOperations):
+class FAISSVectorStore(UpkeepOperations):
     """Vectors and their metadata in one process: rows in SQLite are the truth, FAISS indexes are derived from them.
 
     Args:
@@ -106,7 +123,7 @@ class FAISSVectorStore(WriteOperations, UpkeepOperations):
                 self._folder.release()
             raise
         super().__init__()
-        self._intake = Intake(dim, metric, self._limits)
+        self._scaled = unit_rows if metric == "cosine" else bounded_rows
         unit = metric == "cosine"
         policy, memory = SealPolicy.of(index, storage, buffer_rows), Memory(dim)
         self._index = Index(self._rows, memory, unit=unit, buffer_rows=buffer_rows, seals=policy.begin is not None)
@@ -119,7 +136,7 @@ class FAISSVectorStore(WriteOperations, UpkeepOperations):
         self._slow_filters = SlowFilters(state)
         self._searching = Searching(state, unit=unit)
         self._writer: MicroBatcher[Write, object] = MicroBatcher(
-            Writing(state).write, name="store writer", cost=write_cost,
+            Writing(state).write, name="store writer", cost=_write_cost,
             max_batch_cost=_COMMIT_RECORDS, max_queue_cost=max_queued_records,
         )  # fmt: skip
         self._searcher: MicroBatcher[Search, list[list[Match]]] = MicroBatcher(
@@ -133,7 +150,20 @@ class FAISSVectorStore(WriteOperations, UpkeepOperations):
         )  # fmt: skip
         self._sweeper = Sweeper(self._index, self._writer.submit)
         self._readers = Workers(name="store reader", threads=2, max_queue=_MAX_QUEUED_READS)
-        self._checkers = Workers(name="store intake", threads=1, max_queue=_MAX_QUEUED_BATCHES)
+        self._handlers: dict[type[Request[Any]], Callable[[Any], Coroutine[Any, Any, object]]] = {
+            AddRequest: self._add,
+            PutRequest: self._put,
+            UpdateRequest: self._update,
+            DeleteRequest: self._delete,
+            SearchRequest: self._search,
+            HybridSearchRequest: self._search_hybrid,
+            KeywordSearchRequest: self._search_keywords,
+            PredicateSearchRequest: self._search_with_predicate,
+            GetRequest: self._get,
+            CountRequest: self._count,
+            ScanRequest: self._scan,
+            StatsRequest: self._stats,
+        }
 
     @property
     def dim(self) -> int:
@@ -145,139 +175,133 @@ class FAISSVectorStore(WriteOperations, UpkeepOperations):
         """How large one call may be."""
         return self._limits
 
-    def version(self, namespace: str | None = None) -> int | None:
-        """See `VectorStore.version`."""
-        self._check_open()
-        scope = self._intake.scope(namespace)
+    async def _execute(self, request: Request[R]) -> R:
+        return cast("R", await self._handlers[type(request)](request))
+
+    def _version(self, tenant: str, namespace: str | None) -> int | None:
+        scope = Scope.of_reading(tenant, None if namespace is None else checked_name(namespace, "namespace"))
         return self._index.versions.of(None if scope is None else self._rows.scope_id(scope) or 0)
 
-    async def asearch_batch(
-        self,
-        query_vectors: ArrayLike | Sequence[ArrayLike],
-        top_k: int = 5,
-        *,
-        where: Where | None = None,
-        namespace: str | None = None,
-        model_id: str | None = None,
-        return_scores: bool = True,
-    ) -> list[list[Match]]:
-        """See `VectorStore.asearch_batch`. Concurrent callers of equal namespace and filter share one pass."""
-        self._check_open()
-        queries = self._intake.queries(query_vectors, "query_vectors")
-        search = self._intake.search(queries, top_k, where, namespace, return_scores)
+    # -- writing --------------------------------------------------------------------------------------------------
+
+    async def _add(self, request: AddRequest) -> list[str]:
+        if not len(request.vectors):
+            return []
+        addition = await self._checked(partial(self._addition, request), len(request.vectors))
+        uids = await self._write(addition, expires=request.expires_in_s is not None)
+        return cast("list[str]", uids)
+
+    def _addition(self, request: AddRequest) -> Addition:
+        addition = Addition.of(request, self._scaled(request.vectors, field="vectors"), now=time.time())
+        if request.dedupe is not None:
+            addition.digests = digests_of(addition)
+        return addition
+
+    async def _put(self, request: PutRequest) -> int:
+        additions = await self._checked(partial(self._additions, request), len(request.records))
+        if not additions:
+            return 0
+        expires = any(expires_at is not None for each in additions for expires_at in each.expires_at)
+        return cast("int", await self._write(Put(additions), expires=expires))
+
+    def _additions(self, request: PutRequest) -> list[Addition]:
+        return Addition.all_of(request, self._scaled(request.vectors, field="records"), now=time.time())
+
+    async def _update(self, request: UpdateRequest) -> bool:
+        scaled = partial(self._scaled, field="vector")
+        update = Update.of(request, now=time.time(), scaled=scaled, limits=self._limits)
+        return cast("bool", await self._write(update, expires=isinstance(update.expires_at, float)))
+
+    async def _delete(self, request: DeleteRequest) -> int:
+        scope = Scope.of_reading(request.tenant, request.namespace)
+        submit = partial(self._writer.submit, request)
+        return cast("int", await self._slow_filters.submit(scope, request.tree, submit))
+
+    async def _write(self, write: Write, *, expires: bool) -> object:
+        """Commit a write, then let what goes on behind it begin if it has something to do."""
+        result = await self._writer.submit(write)
+        self._sealer.wake()
+        if expires:
+            self._sweeper.wake()
+        return result
+
+    # -- searching ------------------------------------------------------------------------------------------------
+
+    async def _search(self, request: SearchRequest) -> list[list[Match]]:
+        queries = self._scaled(request.query_vectors, field="query_vectors")
         if not len(queries):
             return []
-        await self._check_model(search, model_id)
+        search = self._search_of(request, queries, return_scores=request.return_scores)
+        await self._check_model(search, request.model_id)
         self._reading.searched.add("vector")
         submit = self._searcher.run_here if driven_by_thread() else self._searcher.submit
         return await self._slow_filters.submit(search.scope, search.tree, partial(submit, search))
 
-    async def asearch_hybrid(
-        self,
-        query_vector: ArrayLike,
-        query_text: str,
-        top_k: int = 5,
-        *,
-        where: Where | None = None,
-        namespace: str | None = None,
-        model_id: str | None = None,
-        weights: Weights | None = None,
-        explain: bool = False,
-    ) -> list[Match]:
-        """See `VectorStore.asearch_hybrid`."""
-        self._check_open()
-        search = self._intake.search(
-            self._intake.queries([query_vector], "query_vector"), top_k, where, namespace, True
+    async def _search_hybrid(self, request: HybridSearchRequest) -> list[Match]:
+        search = self._search_of(
+            request,
+            self._scaled(request.query_vector[np.newaxis], field="query_vector"),
+            text=request.query_text,
+            weights=request.weights or Weights(),
+            explain=request.explain,
         )
-        text = checked_text(query_text, "query_text", max_bytes=self._limits.text_bytes)
-        await self._check_model(search, model_id)
+        await self._check_model(search, request.model_id)
         self._reading.searched.add("hybrid")
-        search = replace(search, text=text, weights=checked_weights(weights), explain=explain)
         submit = partial(self._word_searcher.submit, search)
         [matches] = await self._slow_filters.submit(search.scope, search.tree, submit)
         return matches
 
-    async def asearch_keywords(
-        self, query_text: str, top_k: int = 5, *, where: Where | None = None, namespace: str | None = None
-    ) -> list[Match]:
-        """See `VectorStore.asearch_keywords`."""
-        self._check_open()
-        search = self._intake.search(np.empty((0, self._dim), np.float32), top_k, where, namespace, True)
-        text = checked_text(query_text, "query_text", max_bytes=self._limits.text_bytes)
+    async def _search_keywords(self, request: KeywordSearchRequest) -> list[Match]:
+        nothing = np.empty((0, self._dim), np.float32)
         self._reading.searched.add("keyword")
-        submit = partial(self._word_searcher.submit, replace(search, text=text))
+        search = self._search_of(request, nothing, text=request.query_text)
+        submit = partial(self._word_searcher.submit, search)
         [matches] = await self._slow_filters.submit(search.scope, search.tree, submit)
         return matches
 
-    async def asearch_with_filter(
-        self,
-        query_vector: ArrayLike,
-        top_k: int,
-        filter_fn: FilterFn,
-        *,
-        where: Where | None = None,
-        namespace: str | None = None,
-        model_id: str | None = None,
-    ) -> list[Match]:
-        """See `VectorStore.asearch_with_filter`."""
-        self._check_open()
-        checked_predicate(filter_fn)
-        search = self._intake.search(
-            self._intake.queries([query_vector], "query_vector"), top_k, where, namespace, True
-        )
-        await self._check_model(search, model_id)
+    async def _search_with_predicate(self, request: PredicateSearchRequest) -> list[Match]:
+        search = self._search_of(request, self._scaled(request.query_vector[np.newaxis], field="query_vector"))
+        await self._check_model(search, request.model_id)
         self._reading.searched.add("predicate")
-        work = partial(self._searching.search_with_predicate, search, filter_fn)
-        return await self._slow_filters.submit(search.scope, search.tree, partial(self._readers.submit, work))
+        return await self._read(
+            search.scope, search.tree, partial(self._searching.search_with_predicate, search, request.filter_fn)
+        )
+
+    def _search_of(
+        self,
+        request: SearchRequest | HybridSearchRequest | KeywordSearchRequest | PredicateSearchRequest,
+        queries: Matrix,
+        **options: Any,
+    ) -> Search:
+        scope = Scope.of_reading(request.tenant, request.namespace)
+        return Search(queries=queries, top_k=request.top_k, scope=scope, tree=request.tree, **options)
 
     async def _check_model(self, search: Search, model_id: str | None) -> None:
         """Refuse to compare vectors of two models."""
-        if self._rows.differs(search.scope, checked_model_id(model_id)):  # perhaps none of that model is left
+        if self._rows.differs(search.scope, model_id):  # perhaps none of that model is left
             await self._readers.submit(partial(self._reading.check_model, search.scope, model_id))
 
-    async def aget(self, uids: Sequence[str], *, namespace: str | None = None) -> list[Record]:
-        """See `VectorStore.aget`."""
-        self._check_open()
-        names = self._intake.uids(uids)
-        return await self._readers.submit(partial(self._reading.get, names, self._intake.scope(namespace)))
+    # -- reading --------------------------------------------------------------------------------------------------
 
-    async def acount(self, where: Where | None = None, *, namespace: str | None = None) -> int:
-        """See `VectorStore.acount`."""
-        self._check_open()
-        scope, tree = self._intake.scope(namespace), self._intake.tree(where)
-        work = partial(self._reading.count, scope, tree)
+    async def _get(self, request: GetRequest) -> list[Record]:
+        scope = Scope.of_reading(request.tenant, request.namespace)
+        return await self._readers.submit(partial(self._reading.get, request.uids, scope))
+
+    async def _count(self, request: CountRequest) -> int:
+        scope = Scope.of_reading(request.tenant, request.namespace)
+        return await self._read(scope, request.tree, partial(self._reading.count, scope, request.tree))
+
+    async def _scan(self, request: ScanRequest) -> list[Record]:
+        scope = Scope.of_reading(request.tenant, request.namespace)
+        work = partial(self._reading.scan, scope, request.tree, request.after or "", request.limit)
+        return await self._read(scope, request.tree, work)
+
+    async def _read(self, scope: Scope | None, tree: Filter | None, work: Callable[[], Value]) -> Value:
+        """Do something in a reader's thread, after a filter that takes long was evaluated in one of its own."""
         return await self._slow_filters.submit(scope, tree, partial(self._readers.submit, work))
 
-    async def ascan(
-        self,
-        where: Where | None = None,
-        *,
-        after: str | None = None,
-        limit: int = 100,
-        namespace: str | None = None,
-    ) -> list[Record]:
-        """See `VectorStore.ascan`."""
-        self._check_open()
-        scope, tree = self._intake.scope(namespace), self._intake.tree(where)
-        if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= self._limits.batch_records:
-            raise InvalidInputError(
-                f"limit must be an integer from 1 to {self._limits.batch_records}, not {limit!r}", field="limit"
-            )
-        start = "" if after is None else checked_uid(after, field="after", limits=self._limits)
-        work = partial(self._reading.scan, scope, tree, start, limit)
-        return await self._slow_filters.submit(scope, tree, partial(self._readers.submit, work))
-
-    async def astats(self) -> dict[str, JSONValue]:
-        """Counters and sizes, cheap enough to be asked for every second.
-
-        What is there: `records`, `rows` (with those that have expired and are not deleted yet, which are `expired`),
-        `sealing` (whether segments are being built), `namespaces`, `models` (of how many namespaces
-        each embedding model made the vectors), `segments`, `tail_rows`,
-        `size_bytes` and `log_bytes` on disk, `oldest_write_at` and `newest_write_at` (of the rows that are there,
-        seconds since the epoch). What was done since opening: `commits`, `added`, `replaced` of them, `updated`,
-        `deduplicated` (not added), `deleted`, `swept`, `searches` and `searches_by_mode`.
-        """
-        self._check_open()
+    async def _stats(self, request: StatsRequest) -> dict[str, JSONValue]:
+        del request
         stats: dict[str, JSONValue] = {
             "engine": "faiss",
             "dim": self._dim,
@@ -310,8 +334,15 @@ class FAISSVectorStore(WriteOperations, UpkeepOperations):
             stack.callback(self._writer.close)
             stack.callback(self._sealer.close)
             stack.callback(self._sweeper.close)
-            stack.callback(self._checkers.close)
+            stack.callback(super()._release)
             stack.callback(self._slow_filters.close)
+
+
+def _write_cost(write: Write) -> int:
+    """Count the records of a write; they are its cost in the queue."""
+    if isinstance(write, Addition):
+        return max(1, len(write.uids))
+    return sum(len(addition.uids) for addition in write.additions) if isinstance(write, Put) else 1
 
 
 def _search_cost(search: Search) -> int:

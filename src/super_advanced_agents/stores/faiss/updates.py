@@ -11,6 +11,7 @@ import numpy as np
 from super_advanced_agents.config import Limits
 from super_advanced_agents.stores.faiss.additions import Addition, Scope
 from super_advanced_agents.stores.patches import merged
+from super_advanced_agents.stores.requests import UpdateRequest
 from super_advanced_agents.stores.validation import checked_document
 from super_advanced_agents.types import Matrix, Metadata, Record
 
@@ -30,6 +31,24 @@ class Update:
     priority: float | EllipsisType | None
     scaled: Callable[[Matrix], Matrix]
     limits: Limits
+
+    @classmethod
+    def of(cls, request: UpdateRequest, *, now: float, scaled: Callable[[Matrix], Matrix], limits: Limits) -> Update:
+        """Make one of a request; `scaled` gives vectors as searches compare them."""
+        lifetime = request.expires_in_s
+        return cls(
+            scope=Scope.of_writing(request.tenant, request.namespace),
+            uid=request.uid,
+            changes=request.changes or {},
+            vector=None if request.vector is None else request.vector[np.newaxis],
+            model_id=request.model_id,
+            source=request.source,
+            now=now,
+            expires_at=now + lifetime if isinstance(lifetime, int | float) else lifetime,
+            priority=request.priority,
+            scaled=scaled,
+            limits=limits,
+        )
 
     def applied_to(self, record: Record) -> Addition:
         """What takes the record's place.

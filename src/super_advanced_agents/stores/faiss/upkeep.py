@@ -10,17 +10,14 @@ from pathlib import Path
 
 from super_advanced_agents._runtime.batcher import MicroBatcher, Workers
 from super_advanced_agents._runtime.twins import blocking
-from super_advanced_agents.config import Limits
 from super_advanced_agents.errors import StoreError
 from super_advanced_agents.stores.base import VectorStore
 from super_advanced_agents.stores.embedder import Embedder
 from super_advanced_agents.stores.faiss.backup import Backup, OnCopied, back_up_rows
-from super_advanced_agents.stores.faiss.intake import Intake
 from super_advanced_agents.stores.faiss.reembedding import Reembedded, Reembedding
 from super_advanced_agents.stores.faiss.requests import Write
 from super_advanced_agents.stores.faiss.rows import Rows
 from super_advanced_agents.stores.faiss.sealing import Sealer
-from super_advanced_agents.stores.options import Metric
 
 _MAX_QUEUED_BACKUPS = 8
 
@@ -29,9 +26,6 @@ class UpkeepOperations(VectorStore):
     """The operations of `FAISSVectorStore` on all of it, which has made what they use."""
 
     _dim: int
-    _metric: Metric
-    _limits: Limits
-    _intake: Intake
     _rows: Rows
     _writer: MicroBatcher[Write, object]
     _readers: Workers
@@ -119,6 +113,5 @@ class UpkeepOperations(VectorStore):
     def _follow_switch(self, identity: str, dim: int) -> None:
         """The rows have new vectors: take them up, in the writer thread."""
         self._rows.identity = identity
-        self._intake = Intake(dim, self._metric, self._limits)
         self._dim = dim
         self._sealer.rebuild(dim)

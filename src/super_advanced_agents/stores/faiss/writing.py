@@ -16,11 +16,12 @@ from pyroaring import BitMap
 from super_advanced_agents._runtime import sqlite
 from super_advanced_agents.errors import DimensionMismatchError, InvalidInputError, ModelMismatchError, StoreError
 from super_advanced_agents.stores.faiss.columns import array_of
-from super_advanced_agents.stores.faiss.requests import Publication, Put, Removal, Sweep, Upkeep, Write
-from super_advanced_agents.stores.faiss.rows import Addition, Change
+from super_advanced_agents.stores.faiss.requests import Publication, Put, Sweep, Upkeep, Write
+from super_advanced_agents.stores.faiss.rows import Addition, Change, Scope
 from super_advanced_agents.stores.faiss.state import State
 from super_advanced_agents.stores.faiss.sweeping import Step, Sweeping
 from super_advanced_agents.stores.faiss.updates import Update
+from super_advanced_agents.stores.requests import DeleteRequest
 from super_advanced_agents.telemetry import get_logger
 from super_advanced_agents.types import Matrix
 
@@ -163,7 +164,7 @@ class Writing:
                 return sum(self._add(addition, done) for addition in write.additions)
             case Update():
                 return self._update(write, done)
-            case Removal():
+            case DeleteRequest():
                 return self._remove(write, filtered, done)
             case _:
                 raise AssertionError(write)
@@ -216,23 +217,24 @@ class Writing:
 
     def _filtered(self, write: Write) -> BitMap | None:
         """The rows a removal's filter chooses, expired ones too; None when it has none."""
-        if not isinstance(write, Removal) or write.tree is None:
+        if not isinstance(write, DeleteRequest) or write.tree is None:
             return None
         return self._state.index.candidates(
-            self._state.index.view, self._state.scope_id(write.scope), write.tree, -np.inf
+            self._state.index.view, self._state.scope_id(_scope(write)), write.tree, -np.inf
         )
 
-    def _remove(self, removal: Removal, filtered: BitMap | None, done: _Done) -> int:
+    def _remove(self, removal: DeleteRequest, filtered: BitMap | None, done: _Done) -> int:
+        scope = _scope(removal)
         if removal.uids is None:
             assert filtered is not None
             seqs = filtered
         else:
-            seqs = BitMap(self._state.rows.named(removal.uids, removal.scope))
+            seqs = BitMap(self._state.rows.named(removal.uids, scope))
             seqs = seqs if filtered is None else seqs & filtered
         self._state.rows.remove(array_of(seqs).tolist(), done.change)
         if seqs:
-            scope = self._state.scope_id(removal.scope)
-            done.lost_of.update(self._state.index.scopes_of(seqs) if scope is None else (scope,))
+            number = self._state.scope_id(scope)
+            done.lost_of.update(self._state.index.scopes_of(seqs) if number is None else (number,))
         deleted = len(seqs) - seqs.intersection_cardinality(self._state.index.expired(time.time()))
         done.counted["deleted"] += deleted
         return deleted
@@ -246,6 +248,10 @@ class Writing:
             _log.error("store.write_failure", extra={"sqlite_error": getattr(exc, "sqlite_errorname", "")})
 
 
+def _scope(removal: DeleteRequest) -> Scope | None:
+    return Scope.of_reading(removal.tenant, removal.namespace)
+
+
 def _transaction_key(numbered: tuple[int, Write]) -> tuple[str, int]:
     position, write = numbered
     match write:
@@ -255,7 +261,7 @@ def _transaction_key(numbered: tuple[int, Write]) -> tuple[str, int]:
             return ("sweep", 0)
         case Upkeep():
             return ("upkeep", position)
-        case Removal(tree=None, uids=list()) | Addition() | Put() | Update():
+        case DeleteRequest(tree=None, uids=list()) | Addition() | Put() | Update():
             return ("rows", 0)
         case _:
             return ("filter", position)

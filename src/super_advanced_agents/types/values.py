@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, Self, TypeAlias
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from super_advanced_agents.errors import InvalidInputError
-
-_LARGEST_WEIGHT = 1_000_000
+from super_advanced_agents.types.objects import RECORD_MEMBERS, object_schema
 
 JSONValue: TypeAlias = "str | int | float | bool | list[JSONValue] | dict[str, JSONValue] | None"
 Metadata: TypeAlias = dict[str, JSONValue]
@@ -29,20 +26,6 @@ Vector: TypeAlias = NDArray[np.float32]
 
 Matrix: TypeAlias = NDArray[np.float32]
 """shape (n, dim), float32, C-contiguous: one vector a row."""
-
-
-class Match(NamedTuple):
-    """One search result.
-
-    Attributes:
-        metadata: the record's metadata, `metadata["text"]` included.
-        score: higher is better; the cosine in [-1, 1] for a pure vector search.
-        uid: the record's name in its namespace.
-    """
-
-    metadata: Metadata
-    score: float
-    uid: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +66,19 @@ class Record:
         """The memory's text, or None for a bare vector."""
         text = self.metadata.get("text")
         return text if isinstance(text, str) else None
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        """Let pydantic, and so FastAPI, take and give records as JSON objects; vectors are lists of numbers."""
+        return object_schema(cls, RECORD_MEMBERS, handler, to_object=_record_object, of_object=_record_of_object)
+
+
+def _record_object(record: Record) -> dict[str, object]:
+    return {field.name: getattr(record, field.name) for field in fields(Record)} | {"vector": record.vector.tolist()}
+
+
+def _record_of_object(value: dict[str, Any]) -> Record:
+    return Record(**{**value, "vector": np.array(value["vector"], dtype=np.float32)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,14 +123,6 @@ class Turn:
     uid: str | None = None
     created_at: str | float | None = None
     extra: Mapping[str, JSONValue] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """What a language model said, and the memories it was shown, best first."""
-
-    text: str
-    sources: list[Match]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,123 +177,3 @@ class ChatMessage:
 
     role: str
     content: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Weights:
-    """What counts in a hybrid search; checked when made.
-
-    Attributes:
-        vector: likeness of meaning.
-        keyword: words in common.
-        nearby: how much of a turn's likeness its neighbours in the session lend it; 0 for none.
-        recency: how new a record is: 1 when written just now, half of that after each `half_life_s` since its last
-            write (`updated_at`: what replaces a memory is news, whatever the age of its name).
-        priority: the record's own priority, cut off at 0 and 1; none counts as 0.
-        half_life_s: seconds in which half of a record's recency is gone.
-
-    Recency and priority rank what meaning and words have found (100 of each, or `top_k`); they find nothing by
-    themselves.
-
-    Raises:
-        InvalidInputError: one is not a number from 0 to a million, nothing counts, or the half-life is not positive.
-    """
-
-    vector: float = 1.0
-    keyword: float = 1.0
-    nearby: float = 0.5
-    recency: float = 0.0
-    priority: float = 0.0
-    half_life_s: float = 30 * 86_400.0
-
-    def __post_init__(self) -> None:
-        for name in ("vector", "keyword", "nearby", "recency", "priority"):
-            value = getattr(self, name)
-            if not _is_number(value) or not 0 <= value <= _LARGEST_WEIGHT:
-                raise InvalidInputError(
-                    f"weights.{name} must be a finite number from 0 to {_LARGEST_WEIGHT}, not {value!r}",
-                    field=f"weights.{name}",
-                )
-        if not _is_number(self.half_life_s) or not 0 < self.half_life_s < math.inf:
-            raise InvalidInputError(
-                f"weights.half_life_s must be a positive number of seconds, not {self.half_life_s!r}",
-                field="weights.half_life_s",
-            )
-        if self.total == 0:
-            raise InvalidInputError(
-                "weights leave nothing to count", field="weights", hint="give vector, keyword, recency or priority one"
-            )
-
-    @property
-    def total(self) -> float:
-        """What the weighed sum is divided by, so that no score is above 1; `nearby` is a part of `vector`."""
-        return self.vector + self.keyword + self.recency + self.priority
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Signal:
-    """One reason for a score.
-
-    Attributes:
-        name: `"vector"`, `"nearby"`, `"keyword"`, `"recency"` or `"priority"`, as in `Weights`; `"rerank"` for what a
-            re-ranker gave.
-        value: as measured: a cosine, the mean cosine of a turn and its neighbours, BM25, or a number from 0 to 1.
-        scaled: on the common scale: likeness and words are divided by what the best candidate has of them.
-        weight: its share of all weights together.
-        added: what it added to the score: `scaled * weight`.
-    """
-
-    name: str
-    value: float
-    scaled: float
-    weight: float
-    added: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Explanation:
-    """Why a match has its score.
-
-    Attributes:
-        signals: what was added up; what a search does not weigh is not listed.
-        retrieved: how it had been found, if a re-ranker has given it another score since.
-    """
-
-    signals: tuple[Signal, ...]
-    retrieved: Explanation | None = None
-
-    @property
-    def total(self) -> float:
-        """The sum of what the signals added: the match's score, to 1e-6 of it."""
-        return math.fsum(signal.added for signal in self.signals)
-
-
-class ExplainedMatch(Match):
-    """A `Match` that tells why it has its score; it unpacks and compares like any other.
-
-    Attributes:
-        explanation: what added up to the score.
-    """
-
-    explanation: Explanation
-
-    def __new__(cls, metadata: Metadata, score: float, uid: str, explanation: Explanation) -> Self:
-        """A match of these three, with its explanation beside them."""
-        match = super().__new__(cls, metadata, score, uid)
-        match.explanation = explanation
-        return match
-
-    @classmethod
-    def _make(cls, iterable: Iterable[object]) -> Match:  # type: ignore[override]  # what `_replace` changed is its own
-        """A plain match: an explanation of other values would be wrong."""
-        return Match._make(iterable)
-
-    def __reduce__(self) -> tuple[type[Self], tuple[Metadata, float, str, Explanation]]:
-        return type(self), (*self, self.explanation)
-
-    def __repr__(self) -> str:
-        return f"{super().__repr__()[:-1]}, explanation={self.explanation!r})"

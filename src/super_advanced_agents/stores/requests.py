@@ -1,0 +1,394 @@
+"""The operations of a store as values: one frozen dataclass each, checked when it is made.
+
+`VectorStore` makes a request for every call of a public method and hands it to the engine's `_execute`. A wrapper
+changes what is its own with `replaced` and passes the request on; what was checked once is not checked again. Fields
+that are derived from others (`init=False`) are for engines and never travel.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import InitVar, dataclass, field, fields
+from functools import partial
+from types import EllipsisType
+from typing import Any, Generic, Self, TypeAlias, TypeVar
+
+from numpy.typing import ArrayLike
+
+from super_advanced_agents._runtime.turns import in_turns
+from super_advanced_agents._runtime.uids import new_uids
+from super_advanced_agents.config import Limits, checked_name, checked_text
+from super_advanced_agents.errors import InvalidInputError
+from super_advanced_agents.stores.filters import Filter, parse
+from super_advanced_agents.stores.validation import (
+    Document,
+    checked_dedupe,
+    checked_document,
+    checked_each,
+    checked_lifetime,
+    checked_limit,
+    checked_list,
+    checked_matrix,
+    checked_model_id,
+    checked_predicate,
+    checked_priority,
+    checked_record,
+    checked_records,
+    checked_source,
+    checked_top_k,
+    checked_uid,
+    checked_uids,
+    checked_weights,
+)
+from super_advanced_agents.types import Dedupe, JSONValue, Match, Matrix, Metadata, Record, Vector, Weights, Where
+
+R = TypeVar("R", covariant=True)  # noqa: PLC0105  # the result
+
+FilterFn: TypeAlias = Callable[[Metadata], bool]
+"""A predicate over a record's metadata; slow, since it must see the metadata of whatever comes near the query."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """What a store takes: the length of its vectors, and how large one call may be."""
+
+    dim: int
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request(Generic[R]):
+    """Ask a store for one operation, whose result is an `R`.
+
+    Attributes:
+        tenant: whose records; set by a tenant's view alone, never by a caller. The default tenant's when empty.
+    """
+
+    tenant: str = field(default="", init=False)
+
+    def replaced(self, **changes: Any) -> Self:
+        """Return a copy with other values of some fields, which the caller vouches for: nothing is checked again."""
+        other = object.__new__(type(self))
+        for each in fields(self):
+            object.__setattr__(other, each.name, changes.get(each.name, getattr(self, each.name)))
+        return other
+
+    def _set(self, **values: Any) -> None:
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddRequest(Request[list[str]]):
+    """Add or replace records, all or none; see `VectorStore.aadd_batch`.
+
+    Attributes:
+        vectors: (n, dim) finite float32.
+        documents: the metadata of each record as it is stored.
+    """
+
+    bounds: InitVar[Bounds]
+    vectors: Matrix
+    metadatas: Sequence[Metadata | None] | None = None
+    uids: Sequence[str | None] | None = None
+    namespace: str | None = None
+    model_id: str | None = None
+    sources: Sequence[str | None] | None = None
+    sessions: Sequence[str | None] | None = None
+    expires_in_s: Sequence[float | None] | None = None
+    priorities: Sequence[float | None] | None = None
+    dedupe: Dedupe | None = None
+    documents: Sequence[Document] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self, bounds: Bounds) -> None:
+        limits = bounds.limits
+        vectors = _vectors(self.vectors, bounds, "vectors")
+        n = len(vectors)
+        document = partial(checked_document, limits=limits)
+        self._set(
+            vectors=vectors,
+            documents=[
+                document(each, field=f"metadatas[{i}]")
+                for i, each in in_turns(enumerate(checked_list(self.metadatas, n, field="metadatas")))
+            ],
+            uids=checked_each(self.uids, n, partial(checked_uid, limits=limits), field="uids"),
+            namespace=_namespace(self.namespace),
+            model_id=checked_model_id(self.model_id),
+            sources=checked_each(self.sources, n, checked_source, field="sources"),
+            sessions=checked_each(self.sessions, n, checked_source, field="sessions"),
+            expires_in_s=checked_each(self.expires_in_s, n, checked_lifetime, field="expires_in_s"),
+            priorities=checked_each(self.priorities, n, checked_priority, field="priorities"),
+            dedupe=checked_dedupe(self.dedupe),
+        )
+
+    def named(self, make: Callable[[int], Sequence[str]] = new_uids) -> Self:
+        """Return the same request with a uid for every record, made where none was given."""
+        uids = [None] * len(self.vectors) if self.uids is None else self.uids
+        if None not in uids:
+            return self
+        made = iter(make(sum(uid is None for uid in uids)))
+        return self.replaced(uids=[next(made) if uid is None else uid for uid in uids])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PutRequest(Request[int]):
+    """Store whole records of any namespaces, all or none; see `VectorStore.aput`.
+
+    Attributes:
+        vectors: (n, dim) finite float32, of the records.
+        documents: the metadata of each record as it is stored.
+    """
+
+    bounds: InitVar[Bounds]
+    records: Sequence[Record]
+    vectors: Matrix = field(init=False, repr=False, compare=False)
+    documents: Sequence[Document] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self, bounds: Bounds) -> None:
+        records = checked_records(self.records)
+        self._set(
+            vectors=_vectors([record.vector for record in records], bounds, "records"),
+            documents=[
+                checked_record(record, field=f"records[{i}]", limits=bounds.limits)
+                for i, record in in_turns(enumerate(records))
+            ],
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateRequest(Request[bool]):
+    """Change one record in place; see `VectorStore.aupdate`. `...` stands for what stays as it is."""
+
+    bounds: InitVar[Bounds]
+    uid: str
+    changes: Metadata | None = None
+    namespace: str | None = None
+    vector: Vector | None = None
+    model_id: str | None = None
+    source: str | EllipsisType | None = ...
+    expires_in_s: float | EllipsisType | None = ...
+    priority: float | EllipsisType | None = ...
+
+    def __post_init__(self, bounds: Bounds) -> None:
+        checked_document(self.changes, field="changes", limits=bounds.limits)
+        self._set(
+            uid=checked_uid(self.uid, field="uid", limits=bounds.limits),
+            changes=copy.deepcopy(self.changes),
+            namespace=_namespace(self.namespace),
+            vector=None if self.vector is None else _vector(self.vector, bounds, "vector"),
+            model_id=checked_model_id(self.model_id),
+            source=_unless_kept(self.source, checked_source, "source"),
+            expires_in_s=_unless_kept(self.expires_in_s, checked_lifetime, "expires_in_s"),
+            priority=_unless_kept(self.priority, checked_priority, "priority"),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchRequest(Request[list[list[Match]]]):
+    """Find for each query the most similar records; see `VectorStore.asearch_batch`.
+
+    Attributes:
+        query_vectors: (m, dim) finite float32.
+        tree: the filter, parsed.
+    """
+
+    bounds: InitVar[Bounds]
+    query_vectors: Matrix
+    top_k: int = 5
+    where: Where | None = None
+    namespace: str | None = None
+    model_id: str | None = None
+    return_scores: bool = True
+    tree: Filter | None = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self, bounds: Bounds) -> None:
+        self._set(
+            query_vectors=_vectors(self.query_vectors, bounds, "query_vectors"),
+            top_k=checked_top_k(self.top_k, limits=bounds.limits),
+            tree=_tree(self.where, bounds),
+            namespace=_namespace(self.namespace),
+            model_id=checked_model_id(self.model_id),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HybridSearchRequest(Request[list[Match]]):
+    """Find records by meaning and by words together; see `VectorStore.asearch_hybrid`."""
+
+    bounds: InitVar[Bounds]
+    query_vector: Vector
+    query_text: str
+    top_k: int = 5
+    where: Where | None = None
+    namespace: str | None = None
+    model_id: str | None = None
+    weights: Weights | None = None
+    explain: bool = False
+    tree: Filter | None = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self, bounds: Bounds) -> None:
+        self._set(
+            query_vector=_vector(self.query_vector, bounds, "query_vector"),
+            query_text=checked_text(self.query_text, "query_text", max_bytes=bounds.limits.text_bytes),
+            top_k=checked_top_k(self.top_k, limits=bounds.limits),
+            tree=_tree(self.where, bounds),
+            namespace=_namespace(self.namespace),
+            model_id=checked_model_id(self.model_id),
+            weights=checked_weights(self.weights),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeywordSearchRequest(Request[list[Match]]):
+    """Find records by words alone; see `VectorStore.asearch_keywords`."""
+
+    bounds: InitVar[Bounds]
+    query_text: str
+    top_k: int = 5
+    where: Where | None = None
+    namespace: str | None = None
+    tree: Filter | None = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self, bounds: Bounds) -> None:
+        self._set(
+            query_text=checked_text(self.query_text, "query_text", max_bytes=bounds.limits.text_bytes),
+            top_k=checked_top_k(self.top_k, limits=bounds.limits),
+            tree=_tree(self.where, bounds),
+            namespace=_namespace(self.namespace),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredicateSearchRequest(Request[list[Match]]):
+    """Find the most similar records that pass a predicate; see `VectorStore.asearch_with_filter`. Never travels."""
+
+    bounds: InitVar[Bounds]
+    query_vector: Vector
+    top_k: int
+    filter_fn: FilterFn
+    where: Where | None = None
+    namespace: str | None = None
+    model_id: str | None = None
+    tree: Filter | None = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self, bounds: Bounds) -> None:
+        checked_predicate(self.filter_fn)
+        self._set(
+            query_vector=_vector(self.query_vector, bounds, "query_vector"),
+            top_k=checked_top_k(self.top_k, limits=bounds.limits),
+            tree=_tree(self.where, bounds),
+            namespace=_namespace(self.namespace),
+            model_id=checked_model_id(self.model_id),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GetRequest(Request[list[Record]]):
+    """Read records by uid; see `VectorStore.aget`."""
+
+    bounds: InitVar[Bounds]
+    uids: Sequence[str]
+    namespace: str | None = None
+
+    def __post_init__(self, bounds: Bounds) -> None:
+        self._set(uids=checked_uids(self.uids, limits=bounds.limits), namespace=_namespace(self.namespace))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteRequest(Request[int]):
+    """Delete records by uid, by filter, or by both; see `VectorStore.adelete`."""
+
+    bounds: InitVar[Bounds]
+    uids: Sequence[str] | None = None
+    where: Where | None = None
+    namespace: str | None = None
+    tree: Filter | None = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self, bounds: Bounds) -> None:
+        if self.uids is None and self.where is None:
+            raise InvalidInputError("give uids, where, or both", field="uids", hint="where={} deletes every record")
+        self._set(
+            uids=None if self.uids is None else checked_uids(self.uids, limits=bounds.limits),
+            tree=_tree(self.where, bounds),
+            namespace=_namespace(self.namespace),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CountRequest(Request[int]):
+    """Count the records that match a filter; see `VectorStore.acount`."""
+
+    bounds: InitVar[Bounds]
+    where: Where | None = None
+    namespace: str | None = None
+    tree: Filter | None = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self, bounds: Bounds) -> None:
+        self._set(tree=_tree(self.where, bounds), namespace=_namespace(self.namespace))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScanRequest(Request[list[Record]]):
+    """Read one page of records in the order of their uids; see `VectorStore.ascan`."""
+
+    bounds: InitVar[Bounds]
+    where: Where | None = None
+    after: str | None = None
+    limit: int = 100
+    namespace: str | None = None
+    tree: Filter | None = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self, bounds: Bounds) -> None:
+        self._set(
+            tree=_tree(self.where, bounds),
+            after=None if self.after is None else checked_uid(self.after, field="after", limits=bounds.limits),
+            limit=checked_limit(self.limit, limits=bounds.limits),
+            namespace=_namespace(self.namespace),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatsRequest(Request[dict[str, JSONValue]]):
+    """Read counters and sizes; see `VectorStore.astats`."""
+
+    bounds: InitVar[Bounds]
+
+    def __post_init__(self, bounds: Bounds) -> None:
+        pass
+
+
+def length(vectors: object) -> int:
+    """Return how many vectors a caller seems to hand over; 0 when it cannot be told."""
+    try:
+        return len(vectors)  # type: ignore[arg-type]  # what has no length is refused when it is looked at
+    except TypeError:
+        return 0
+
+
+def _vectors(vectors: ArrayLike | Sequence[ArrayLike], bounds: Bounds, name: str) -> Matrix:
+    n, most = length(vectors), bounds.limits.batch_records
+    if n > most:  # before a large one is copied
+        raise InvalidInputError(
+            f"{name} has {n} entries, the limit of one batch is {most}",
+            field=name,
+            hint="send several batches, or raise limits.batch_records",
+        )
+    return checked_matrix(vectors, bounds.dim, field=name)
+
+
+def _vector(vector: ArrayLike, bounds: Bounds, name: str) -> Vector:
+    row: Vector = checked_matrix([vector], bounds.dim, field=name)[0]
+    return row
+
+
+def _namespace(namespace: str | None) -> str | None:
+    return None if namespace is None else checked_name(namespace, "namespace")
+
+
+def _tree(where: Where | None, bounds: Bounds) -> Filter | None:
+    return None if where is None else parse(where, max_terms=bounds.limits.filter_terms)
+
+
+def _unless_kept(value: object, check: Callable[..., object], name: str) -> object:
+    return value if isinstance(value, EllipsisType) else check(value, field=name)

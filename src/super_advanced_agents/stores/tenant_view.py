@@ -1,0 +1,76 @@
+"""One tenant's view of a shared store: the same engine, and no record of anybody else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar, cast
+
+from super_advanced_agents.config import DEFAULT_TENANT, Limits, checked_name
+from super_advanced_agents.errors import InvalidInputError
+from super_advanced_agents.stores.base import VectorStore
+from super_advanced_agents.stores.requests import AddRequest, PutRequest, Request, StatsRequest, UpdateRequest
+
+R = TypeVar("R")
+Value = TypeVar("Value")
+
+_NEED_NO_NAMESPACE = (AddRequest, PutRequest, UpdateRequest, StatsRequest)
+_SHOWN_STATS = ("engine", "dim", "metric", "index")
+
+
+class TenantView(VectorStore):
+    """Show a store as one tenant sees it; every operation stays within the tenant's namespaces, by construction.
+
+    The tenant is put into each request after it was made, and nothing a caller can say reaches that field. Reads must
+    name a namespace. Closing the view leaves the store open.
+
+    Args:
+        store: open; shared by any number of tenants.
+        tenant: a name; that of the default tenant sees what was written without one.
+
+    Raises:
+        InvalidInputError: `tenant` is not a name.
+    """
+
+    def __init__(self, store: VectorStore, tenant: str) -> None:
+        super().__init__()
+        self._store = store
+        self._tenant = "" if tenant == DEFAULT_TENANT else checked_name(tenant, "tenant")
+
+    @property
+    def dim(self) -> int:
+        """The length of every vector."""
+        return self._store.dim
+
+    @property
+    def limits(self) -> Limits:
+        """How large one call may be."""
+        return self._store.limits
+
+    async def _execute(self, request: Request[R]) -> R:
+        if not isinstance(request, _NEED_NO_NAMESPACE):
+            self._check_namespace(request.namespace)  # type: ignore[attr-defined]  # every other request has one
+        result = await self._store.aexecute(request.replaced(tenant=self._tenant))
+        if isinstance(request, StatsRequest):  # the rest tells of others
+            stats = cast("dict[str, object]", result)
+            return cast("R", {name: stats[name] for name in _SHOWN_STATS if name in stats})
+        return result
+
+    def _version(self, tenant: str, namespace: str | None) -> int | None:
+        del tenant  # a view of a view is of the inner one's tenant
+        self._check_namespace(namespace)
+        return self._store._version(self._tenant, namespace)
+
+    def _check_open(self) -> None:
+        self._store._check_open()  # a view owns nothing, so it is open as long as its store is
+
+    async def _checked(self, make: Callable[[], Value], size: int) -> Value:
+        return await self._store._checked(make, size)
+
+    def _check_namespace(self, namespace: str | None) -> None:
+        if self._tenant and namespace is None:
+            raise InvalidInputError("a tenant's view needs a namespace", field="namespace", hint="name one")
+
+
+def tenant_view(store: VectorStore, tenant: str) -> VectorStore:
+    """Return the store as `tenant` sees it; see `TenantView`."""
+    return TenantView(store, tenant)

@@ -1,0 +1,47 @@
+"""The values that cross module borders; what checks or stores them lives in the layers above."""
+
+from super_advanced_agents.types.matches import (
+    Answer,
+    ExplainedMatch,
+    Explanation,
+    Match,
+    Signal,
+    Weights,
+    parsed_metadata,
+)
+from super_advanced_agents.types.values import (
+    AgentInfo,
+    ChatMessage,
+    CollectionInfo,
+    Dedupe,
+    JSONValue,
+    Matrix,
+    Memory,
+    Metadata,
+    Record,
+    Turn,
+    Vector,
+    Where,
+)
+
+__all__ = [
+    "AgentInfo",
+    "Answer",
+    "ChatMessage",
+    "CollectionInfo",
+    "Dedupe",
+    "ExplainedMatch",
+    "Explanation",
+    "JSONValue",
+    "Match",
+    "Matrix",
+    "Memory",
+    "Metadata",
+    "Record",
+    "Signal",
+    "Turn",
+    "Vector",
+    "Weights",
+    "Where",
+    "parsed_metadata",
+]
