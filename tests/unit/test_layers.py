@@ -164,8 +164,6 @@ NAMES_AN_ENGINE = {
     "tenancy/settings.py": "documents the URL that an operator sets",
     "server/request_table.py": "opens its database as a store does",
     "tenancy/catalog.py": "likewise",
-    "tenancy/cached_store.py": "counts vectors as a store does",
-    "tenancy/runtime.py": "makes views of tenants",
 }
 """Files outside `stores` that say FAISS, and why they may."""
 
