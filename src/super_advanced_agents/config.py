@@ -27,6 +27,10 @@ class Limits:
         top_k: matches of one search.
         filter_terms: comparisons in one `where` filter.
         uid_chars: characters of a caller's uid.
+        source_chars: characters of what says where a record came from.
+        dim: numbers of one vector.
+        answer_tokens: new tokens of one answer.
+        message_bytes: bytes of one request over a wire.
     """
 
     text_bytes: int = 64 * 1024
@@ -36,12 +40,20 @@ class Limits:
     top_k: int = 1_000
     filter_terms: int = 64
     uid_chars: int = 256
+    source_chars: int = 1_024
+    dim: int = 65_536
+    answer_tokens: int = 4_096
+    message_bytes: int = 8 * 1024 * 1024
 
     def __post_init__(self) -> None:
         for limit in fields(self):
             value = getattr(self, limit.name)
             if type(value) is not int or value < 1:
                 raise ConfigurationError(f"limit {limit.name} must be a positive integer, not {value!r}")
+
+
+LIMITS = Limits()
+"""The defaults, for everything that takes no limits of its own."""
 
 
 def checked_name(name: str, field: str) -> str:

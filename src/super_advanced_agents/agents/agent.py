@@ -12,7 +12,7 @@ from super_advanced_agents.agents.inputs import (
 )
 from super_advanced_agents.agents.prompt import NOTHING_KNOWN, answer_messages
 from super_advanced_agents.agents.remembering import Remembering
-from super_advanced_agents.config import Limits, checked_name, checked_text
+from super_advanced_agents.config import LIMITS, checked_name, checked_text
 from super_advanced_agents.embeddings import EmbeddingPipeline
 from super_advanced_agents.errors import ConfigurationError, InvalidInputError
 from super_advanced_agents.generation import AsyncLLMWrapper, LLMGenerator
@@ -21,8 +21,6 @@ from super_advanced_agents.stores import VectorStore
 from super_advanced_agents.types import Answer, Match, Metadata, Record, Weights, Where
 
 SearchMode: TypeAlias = Literal["hybrid", "vector", "keyword"]
-
-_LIMITS = Limits()
 
 
 class LLMAgent(Remembering):
@@ -113,7 +111,7 @@ class LLMAgent(Remembering):
             raise InvalidInputError(
                 f"mode must be one of {', '.join(get_args(SearchMode))}, not {mode!r}", field="mode"
             )
-        checked_text(query_text, "query_text", max_bytes=_LIMITS.text_bytes)
+        checked_text(query_text, "query_text", max_bytes=LIMITS.text_bytes)
         narrowed = of_type(memory_type, where)
         reranker = self._reranking.chosen(rerank)
         wanted = top_k if reranker is None else self._reranking.candidates(top_k)
@@ -174,7 +172,7 @@ class LLMAgent(Remembering):
         """
         if keyword is None:
             return await self._asearch_text(query_text, top_k, memory_type)
-        wanted = checked_text(keyword, "keyword", max_bytes=_LIMITS.text_bytes).casefold()
+        wanted = checked_text(keyword, "keyword", max_bytes=LIMITS.text_bytes).casefold()
         return await self._asearch_text(
             query_text, top_k, memory_type, lambda metadata: wanted in str(metadata.get("text", "")).casefold()
         )
@@ -212,7 +210,7 @@ class LLMAgent(Remembering):
         Cancelled, it frees the model's slot within a token.
         """
         llm = self._llm()
-        checked_text(question, "question", max_bytes=_LIMITS.text_bytes)
+        checked_text(question, "question", max_bytes=LIMITS.text_bytes)
         if sources is None:
             sources = await self._asearch_text(question, top_k)
         if not sources:
@@ -234,7 +232,7 @@ class LLMAgent(Remembering):
         Leaving the iterator early frees the model's slot within a token.
         """
         llm = self._llm()
-        checked_text(question, "question", max_bytes=_LIMITS.text_bytes)
+        checked_text(question, "question", max_bytes=LIMITS.text_bytes)
         if sources is None:
             sources = await self._asearch_text(question, top_k)
         if not sources:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 
-from super_advanced_agents.config import Limits, checked_text
+from super_advanced_agents.config import LIMITS, checked_text
 from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.types import JSONValue, Memory, Metadata, Turn, Where
 
-_LIMITS = Limits()
 _KEPT_KEYS = frozenset({"text", "type", "session"})
 _TURN_KEYS = frozenset({"speaker", "session", "turn", "created_at"})
 
@@ -38,8 +37,8 @@ def as_turns(turns: Sequence[Turn | Mapping[str, JSONValue]]) -> list[Turn]:
         field = f"turns[{i}]"
         # The values are checked right below, and by whoever they are handed on to.
         turn = item if isinstance(item, Turn) else Turn(**_checked_fields(item, Turn, ("speaker", "text"), field))  # type: ignore[arg-type]
-        checked_text(turn.speaker, f"{field}.speaker", max_bytes=_LIMITS.uid_chars)
-        checked_text(turn.text, f"{field}.text", max_bytes=_LIMITS.text_bytes)
+        checked_text(turn.speaker, f"{field}.speaker", max_bytes=LIMITS.uid_chars)
+        checked_text(turn.text, f"{field}.text", max_bytes=LIMITS.text_bytes)
         checked.append(turn)
     return checked
 
@@ -66,11 +65,11 @@ def _checked_fields(
 def memory_metadata(memory: Memory, *, field: str = "") -> Metadata:
     """The metadata of a text memory: its text, its type, and what the caller adds."""
     prefix = f"{field}." if field else ""
-    checked_text(memory.text, f"{prefix}text", max_bytes=_LIMITS.text_bytes)
-    checked_text(memory.memory_type, f"{prefix}memory_type", max_bytes=_LIMITS.uid_chars)
+    checked_text(memory.text, f"{prefix}text", max_bytes=LIMITS.text_bytes)
+    checked_text(memory.memory_type, f"{prefix}memory_type", max_bytes=LIMITS.uid_chars)
     metadata: Metadata = {"text": memory.text, "type": memory.memory_type}
     if memory.session is not None:
-        checked_text(memory.session, f"{prefix}session", max_bytes=_LIMITS.uid_chars)
+        checked_text(memory.session, f"{prefix}session", max_bytes=LIMITS.uid_chars)
         metadata["session"] = memory.session
     return {**metadata, **_extra(memory.extra, f"{prefix}extra", frozenset(metadata))}
 
@@ -79,9 +78,9 @@ def memory_changes(text: str | None, memory_type: str | None, extra: object) -> 
     """The merge patch of a memory's metadata for a new text, a new type and changes of what a caller had added."""
     changes: Metadata = {}
     if text is not None:
-        changes["text"] = checked_text(text, "text", max_bytes=_LIMITS.text_bytes)
+        changes["text"] = checked_text(text, "text", max_bytes=LIMITS.text_bytes)
     if memory_type is not None:
-        changes["type"] = checked_text(memory_type, "memory_type", max_bytes=_LIMITS.uid_chars)
+        changes["type"] = checked_text(memory_type, "memory_type", max_bytes=LIMITS.uid_chars)
     return {**changes, **_extra(extra, "extra", _KEPT_KEYS)}
 
 
@@ -110,6 +109,6 @@ def of_type(memory_type: str | None, where: Where | None) -> Where | None:
     """`where`, narrowed to one memory type."""
     if memory_type is None:
         return where
-    checked_text(memory_type, "memory_type", max_bytes=_LIMITS.uid_chars)
+    checked_text(memory_type, "memory_type", max_bytes=LIMITS.uid_chars)
     only: Where = {"type": memory_type}
     return only if where is None else {"$and": [dict(only), dict(where)]}

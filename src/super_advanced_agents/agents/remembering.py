@@ -7,12 +7,10 @@ from types import EllipsisType
 
 from super_advanced_agents._runtime.twins import Overridable, blocking
 from super_advanced_agents.agents.inputs import as_memories, as_turns, memory_changes, memory_metadata, turn_memory
-from super_advanced_agents.config import Limits, checked_text
+from super_advanced_agents.config import LIMITS, checked_text
 from super_advanced_agents.embeddings import EmbeddingPipeline
 from super_advanced_agents.stores import VectorStore
 from super_advanced_agents.types import Dedupe, JSONValue, Memory, Turn, Where
-
-_LIMITS = Limits()
 
 
 class Remembering(Overridable):
@@ -83,8 +81,8 @@ class Remembering(Overridable):
         memories = as_memories(items)
         metadatas = [memory_metadata(memory, field=f"items[{i}]") for i, memory in enumerate(memories)]
         uids: list[str] = []
-        for start in range(0, len(memories), _LIMITS.batch_records):
-            batch = memories[start : start + _LIMITS.batch_records]
+        for start in range(0, len(memories), LIMITS.batch_records):
+            batch = memories[start : start + LIMITS.batch_records]
             vectors = await self.embedding_pipeline.aembed_batch([memory.text for memory in batch])
             uids += await self.vector_store.aadd_batch(
                 vectors,
@@ -113,7 +111,7 @@ class Remembering(Overridable):
             The turns' uids, in order.
         """
         if session is not None:
-            checked_text(session, "session", max_bytes=_LIMITS.uid_chars)
+            checked_text(session, "session", max_bytes=LIMITS.uid_chars)
         return await self._aadd_text_memories(
             [turn_memory(turn, session, position) for position, turn in enumerate(as_turns(turns))]
         )

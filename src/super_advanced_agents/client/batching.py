@@ -8,7 +8,7 @@ from typing import TypeVar
 from numpy.typing import ArrayLike
 
 from super_advanced_agents._runtime.uids import new_uids
-from super_advanced_agents.config import Limits
+from super_advanced_agents.config import LIMITS
 from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.protocol.conversions import json_bytes, packed
 from super_advanced_agents.protocol.v1 import vector_store_pb2 as messages
@@ -22,7 +22,6 @@ T = TypeVar("T")
 
 CHUNK_ROWS = 500
 _CHUNK_BYTES = 1024 * 1024
-_LIMITS = Limits()
 
 
 async def each(items: Iterable[T] | AsyncIterable[T], *, field: str) -> AsyncGenerator[T, None]:
@@ -59,9 +58,9 @@ async def additions(
             raise InvalidInputError(f"{field} must be (vector, metadata, uid)", field=field)
         vector, metadata, uid = record
         vectors.append(packed(checked_matrix([vector], dim, field=f"{field}.vector")))
-        checked_document(metadata, field=f"{field}.metadata", limits=_LIMITS)
+        checked_document(metadata, field=f"{field}.metadata", limits=LIMITS)
         metadatas.append(b"" if metadata is None else json_bytes(metadata, field=f"{field}.metadata"))
-        uids.append("" if uid is None else checked_uid(uid, field=f"{field}.uid", limits=_LIMITS))
+        uids.append("" if uid is None else checked_uid(uid, field=f"{field}.uid", limits=LIMITS))
         size += len(vectors[-1]) + len(metadatas[-1])
         number += 1
         if len(vectors) >= CHUNK_ROWS or size >= _CHUNK_BYTES:

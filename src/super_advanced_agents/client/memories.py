@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from super_advanced_agents._runtime.uids import new_uids
-from super_advanced_agents.config import Limits
+from super_advanced_agents.config import LIMITS
 from super_advanced_agents.protocol.conversions import dedupe_message, memory_message
 from super_advanced_agents.protocol.v1 import agents_pb2 as messages
 from super_advanced_agents.stores.validation import (
@@ -18,7 +18,6 @@ from super_advanced_agents.stores.validation import (
 )
 from super_advanced_agents.types import Dedupe, Memory
 
-_LIMITS = Limits()
 _BYTES = 4 * 1024 * 1024
 
 
@@ -39,7 +38,7 @@ def remembering(agent: str, memories: Sequence[Memory], dedupe: Dedupe | None) -
     ]
     request, size = messages.RememberRequest(agent=agent, dedupe=wanted), 0
     for each in packed:
-        if len(request.memories) == _LIMITS.batch_records or (request.memories and size + each.ByteSize() > _BYTES):
+        if len(request.memories) == LIMITS.batch_records or (request.memories and size + each.ByteSize() > _BYTES):
             yield request
             request, size = messages.RememberRequest(agent=agent, dedupe=wanted), 0
         request.memories.append(each)
@@ -50,7 +49,7 @@ def remembering(agent: str, memories: Sequence[Memory], dedupe: Dedupe | None) -
 
 def _checked(memory: Memory, field: str) -> Memory:
     if memory.uid is not None:
-        checked_uid(memory.uid, field=f"{field}.uid", limits=_LIMITS)
+        checked_uid(memory.uid, field=f"{field}.uid", limits=LIMITS)
     checked_source(memory.source, field=f"{field}.source")
     checked_priority(memory.priority, field=f"{field}.priority")
     checked_lifetime(memory.expires_in_s, field=f"{field}.expires_in_s")

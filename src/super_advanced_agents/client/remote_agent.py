@@ -16,7 +16,7 @@ from super_advanced_agents.client.link import Link
 from super_advanced_agents.client.memories import remembering
 from super_advanced_agents.client.remote_store import _where
 from super_advanced_agents.client.rest_agent_requests import AGENT
-from super_advanced_agents.config import Limits, checked_name, checked_text
+from super_advanced_agents.config import LIMITS, checked_name, checked_text
 from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.protocol import methods
 from super_advanced_agents.protocol.conversions import (
@@ -39,7 +39,6 @@ from super_advanced_agents.stores.validation import (
 )
 from super_advanced_agents.types import Answer, Dedupe, JSONValue, Match, Memory, Metadata, Record, Turn, Weights, Where
 
-_LIMITS = Limits()
 _MODES: dict[str, messages.SearchMode] = {
     "hybrid": messages.SEARCH_MODE_HYBRID,
     "vector": messages.SEARCH_MODE_VECTOR,
@@ -130,7 +129,7 @@ class RemoteAgent(Resource):
     ) -> list[str]:
         """See `AsyncLLMAgent.aadd_turns`."""
         if session is not None:
-            checked_text(session, "session", max_bytes=_LIMITS.uid_chars)
+            checked_text(session, "session", max_bytes=LIMITS.uid_chars)
         return await self.aadd_text_memories(
             [turn_memory(turn, session, position) for position, turn in enumerate(as_turns(turns))]
         )
@@ -153,7 +152,7 @@ class RemoteAgent(Resource):
         set_to = {name: value for name, value in given.items() if value is not ... and value is not None}
         request = messages.UpdateMemoryRequest(
             agent=self.name,
-            uid=checked_uid(uid, field="uid", limits=_LIMITS),
+            uid=checked_uid(uid, field="uid", limits=LIMITS),
             text=text,
             memory_type=memory_type,
             extra=None if extra is None else json_bytes(extra, field="extra"),
@@ -171,7 +170,7 @@ class RemoteAgent(Resource):
             raise InvalidInputError("uids must be a list of strings", field="uids", hint="put a single uid in a list")
         request = messages.ForgetRequest(
             agent=self.name,
-            uids=[checked_uid(uid, field=f"uids[{i}]", limits=_LIMITS) for i, uid in enumerate(uids or ())],
+            uids=[checked_uid(uid, field=f"uids[{i}]", limits=LIMITS) for i, uid in enumerate(uids or ())],
             by_uids=uids is not None,
             where=_where(where),
         )
@@ -206,7 +205,7 @@ class RemoteAgent(Resource):
             rerank: True or False for the server's re-ranker or none.
         """
         self._check_open()
-        checked_top_k(top_k, limits=_LIMITS)
+        checked_top_k(top_k, limits=LIMITS)
         if mode not in get_args(SearchMode):
             raise InvalidInputError(f"mode must be one of {', '.join(get_args(SearchMode))}", field="mode")
         if rerank is not None and not isinstance(rerank, bool):
@@ -216,8 +215,8 @@ class RemoteAgent(Resource):
             mode = "vector"
         request = messages.SearchMemoriesRequest(
             agent=self.name,
-            query=checked_text(query_text, "query_text", max_bytes=_LIMITS.text_bytes),
-            top_k=top_k if filter_fn is None else _LIMITS.top_k,
+            query=checked_text(query_text, "query_text", max_bytes=LIMITS.text_bytes),
+            top_k=top_k if filter_fn is None else LIMITS.top_k,
             mode=_MODES[mode],
             where=_where(where),
             memory_type=memory_type,
@@ -234,7 +233,7 @@ class RemoteAgent(Resource):
         """See `AsyncLLMAgent.ahybrid_search`; the keyword is looked for in the 1,000 memories most like the text."""
         if keyword is None:
             return await self.asearch_text(query_text, top_k, memory_type)
-        wanted = checked_text(keyword, "keyword", max_bytes=_LIMITS.text_bytes).casefold()
+        wanted = checked_text(keyword, "keyword", max_bytes=LIMITS.text_bytes).casefold()
         return await self.asearch_text(
             query_text, top_k, memory_type, lambda metadata: wanted in str(metadata.get("text", "")).casefold()
         )
@@ -242,7 +241,7 @@ class RemoteAgent(Resource):
     async def aget(self, uid: str) -> Record | None:
         """See `AsyncLLMAgent.aget`."""
         self._check_open()
-        request = messages.GetMemoryRequest(agent=self.name, uid=checked_uid(uid, field="uid", limits=_LIMITS))
+        request = messages.GetMemoryRequest(agent=self.name, uid=checked_uid(uid, field="uid", limits=LIMITS))
         found = await self._link.acall(methods.GET_MEMORY, request)
         return record_of(found.memory, field="memory") if found.HasField("memory") else None
 
@@ -255,12 +254,12 @@ class RemoteAgent(Resource):
     async def ascan(self, where: Where | None = None, *, after: str | None = None, limit: int = 100) -> list[Record]:
         """See `AsyncLLMAgent.ascan`."""
         self._check_open()
-        if type(limit) is not int or not 1 <= limit <= _LIMITS.batch_records:
-            raise InvalidInputError(f"limit must be an integer from 1 to {_LIMITS.batch_records}", field="limit")
+        if type(limit) is not int or not 1 <= limit <= LIMITS.batch_records:
+            raise InvalidInputError(f"limit must be an integer from 1 to {LIMITS.batch_records}", field="limit")
         request = messages.ListMemoriesRequest(
             agent=self.name,
             where=_where(where),
-            after=None if after is None else checked_uid(after, field="after", limits=_LIMITS),
+            after=None if after is None else checked_uid(after, field="after", limits=LIMITS),
             limit=limit,
         )
         return records_of((await self._link.acall(methods.LIST_MEMORIES, request)).memories, field="memories")
@@ -281,8 +280,8 @@ class RemoteAgent(Resource):
 
     def _question(self, question: str, top_k: int) -> messages.AskRequest:
         self._check_open()
-        checked_text(question, "question", max_bytes=_LIMITS.text_bytes)
-        return messages.AskRequest(agent=self.name, question=question, top_k=checked_top_k(top_k, limits=_LIMITS))
+        checked_text(question, "question", max_bytes=LIMITS.text_bytes)
+        return messages.AskRequest(agent=self.name, question=question, top_k=checked_top_k(top_k, limits=LIMITS))
 
     def _release(self) -> None:
         self._link.close()

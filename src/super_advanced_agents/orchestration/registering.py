@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from super_advanced_agents._runtime.twins import blocking
-from super_advanced_agents.config import Limits, checked_name, checked_text
+from super_advanced_agents.config import LIMITS, checked_name, checked_text
 from super_advanced_agents.embeddings import EmbeddingPipeline
 from super_advanced_agents.errors import ConfigurationError, InvalidInputError
 from super_advanced_agents.orchestration.answering import Answering
@@ -25,8 +25,7 @@ from super_advanced_agents.orchestration.members import (
 )
 from super_advanced_agents.types import JSONValue
 
-_LIMITS = Limits()
-_QUERY_BYTES = _LIMITS.text_bytes // 2
+_QUERY_BYTES = LIMITS.text_bytes // 2
 """The rest of what an agent takes is room for the answers of others."""
 
 
@@ -152,8 +151,8 @@ class Registering:
 
     def _terms(self, query: str, top_k: int, timeout_s: float | None, deadline_s: float | None) -> Terms:
         checked_text(query, "query", max_bytes=_QUERY_BYTES)
-        if type(top_k) is not int or not 1 <= top_k <= _LIMITS.top_k:
-            raise InvalidInputError(f"top_k must be an integer from 1 to {_LIMITS.top_k}, not {top_k!r}", field="top_k")
+        if type(top_k) is not int or not 1 <= top_k <= LIMITS.top_k:
+            raise InvalidInputError(f"top_k must be an integer from 1 to {LIMITS.top_k}, not {top_k!r}", field="top_k")
         for field, value in (("timeout_s", timeout_s), ("deadline_s", deadline_s)):
             if value is not None and (not _is_number(value) or not 0 < value < math.inf):
                 raise InvalidInputError(f"{field} must be a positive number of seconds, not {value!r}", field=field)

@@ -19,8 +19,6 @@ VECTOR_STORE = f"{PACKAGE}.VectorStoreService"
 AGENT = f"{PACKAGE}.AgentService"
 ORCHESTRATOR = f"{PACKAGE}.OrchestratorService"
 
-MESSAGE_BYTES = 8 * 1024 * 1024
-"""How large one message may be."""
 
 ERROR_METADATA = "saa-error-bin"
 """Trailing metadata of a call that failed: the problem document, as JSON."""

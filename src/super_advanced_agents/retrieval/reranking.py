@@ -11,7 +11,7 @@ from typing import Protocol, TypeAlias, cast
 
 from super_advanced_agents._runtime.batcher import Workers
 from super_advanced_agents._runtime.tickets import driven_by_thread
-from super_advanced_agents.config import Limits
+from super_advanced_agents.config import LIMITS
 from super_advanced_agents.errors import ConfigurationError, InvalidInputError
 from super_advanced_agents.retrieval.explaining import one_signal
 from super_advanced_agents.retrieval.llm_reranker import LLMReranker
@@ -19,7 +19,7 @@ from super_advanced_agents.types import ExplainedMatch, Explanation, Match
 
 Scores: TypeAlias = Sequence[float]
 
-_MOST_CANDIDATES = Limits().top_k
+_MOST_CANDIDATES = LIMITS.top_k
 _THREADS = 2
 _MAX_WAITING = 256
 _IDLE_S = 1.0

@@ -6,13 +6,12 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, JsonValue, Tag
 
-from super_advanced_agents.config import Limits
+from super_advanced_agents.config import LIMITS
 from super_advanced_agents.server.schemas_collections import ExplanationOut, WeightsIn, match_out
 from super_advanced_agents.types import Match, Memory, Record, Turn
 
-_BATCH = Limits().batch_records
+_BATCH = LIMITS.batch_records
 _UID = "0199b3a0-3f9c-7c7e-8a51-5d1c2b3a4f5e"  # of examples
-_MAX_ANSWER_TOKENS = 4_096
 
 
 def shown(*examples: dict[str, Any]) -> ConfigDict:
@@ -77,7 +76,7 @@ class AskRequest(_Finding):
 
     question: str = Field(description="in plain words")
     answer_tokens: int | None = Field(
-        default=None, ge=1, le=_MAX_ANSWER_TOKENS, description="the answer's length, at most; as the agent is set"
+        default=None, ge=1, le=LIMITS.answer_tokens, description="the answer's length, at most; as the agent is set"
     )
     stream: bool = Field(default=False, description="answer with server-sent events: sources, text..., done or error")
 

@@ -9,12 +9,11 @@ from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, JsonValue, Tag
 
-from super_advanced_agents.config import Limits
+from super_advanced_agents.config import LIMITS
 from super_advanced_agents.server.packed_vectors import FLOAT_BYTES, unpacked
 from super_advanced_agents.types import CollectionInfo, ExplainedMatch, Explanation, JSONValue, Match, Record, Weights
 
-_BATCH = Limits().batch_records
-_MAX_DIM = 65_536
+_BATCH = LIMITS.batch_records
 
 VectorFormat: TypeAlias = Literal["numbers", "base64", "none"]
 """How vectors are told: lists of numbers, base64 of little-endian float32, or not at all."""
@@ -31,8 +30,8 @@ def _form(vector: object) -> str:
 
 
 Vector = Annotated[
-    Annotated[list[float], Field(max_length=_MAX_DIM), Tag("<numbers>")]
-    | Annotated[str, Field(max_length=_MAX_DIM * FLOAT_BYTES * 2), Tag("<base64>")],
+    Annotated[list[float], Field(max_length=LIMITS.dim), Tag("<numbers>")]
+    | Annotated[str, Field(max_length=LIMITS.dim * FLOAT_BYTES * 2), Tag("<base64>")],
     Discriminator(_form),
     Field(description="Numbers, or base64 of them as little-endian float32: a fifth of the size, and exact."),
 ]
@@ -45,7 +44,7 @@ class CollectionIn(_Body):
     """A collection to make."""
 
     name: str = Field(description="1 to 64 letters, digits, `_` or `-`")
-    dim: int = Field(ge=1, le=_MAX_DIM, description="the length of every vector")
+    dim: int = Field(ge=1, le=LIMITS.dim, description="the length of every vector")
     metric: Literal["cosine", "dot"] = "cosine"
     index: Literal["auto", "flat", "hnsw", "ivf"] = "auto"
     storage: Literal["fp32", "fp16", "sq8"] = "fp32"

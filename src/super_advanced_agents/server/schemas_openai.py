@@ -7,14 +7,14 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, JsonValue, Tag
 from pydantic_core import PydanticCustomError
 
-from super_advanced_agents.config import Limits
+from super_advanced_agents.config import LIMITS
 from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.generation import GenerationOptions
 from super_advanced_agents.server.schemas import Found
 from super_advanced_agents.types import ChatMessage
 
 _NEW_TOKENS = 256
-_BATCH = Limits().batch_records
+_BATCH = LIMITS.batch_records
 _MOST_MESSAGES = 1_000
 _MOST_NEW_TOKENS = 32_768
 

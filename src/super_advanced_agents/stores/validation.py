@@ -10,7 +10,7 @@ import numpy as np
 import orjson
 from numpy.typing import ArrayLike, NDArray
 
-from super_advanced_agents.config import Limits, checked_name, checked_text
+from super_advanced_agents.config import LIMITS, Limits, checked_name, checked_text
 from super_advanced_agents.errors import (
     DimensionMismatchError,
     InvalidInputError,
@@ -20,7 +20,6 @@ from super_advanced_agents.types import Dedupe, Matrix, Metadata, Record, Weight
 
 Value = TypeVar("Value")
 
-_SOURCE_CHARS = 1024
 _LIFETIME_S = 1e11  # three thousand years
 _TIME_S = 1e12
 _PLACES = 2**53  # what every reader of JSON keeps exactly
@@ -200,9 +199,9 @@ def checked_uid(uid: object, *, field: str, limits: Limits) -> str:
 
 def checked_source(source: object, *, field: str) -> str | None:
     """Return where a record came from: None, or a printable string of at most 1,024 characters."""
-    if source is None or (isinstance(source, str) and 0 < len(source) <= _SOURCE_CHARS and source.isprintable()):
+    if source is None or (isinstance(source, str) and 0 < len(source) <= LIMITS.source_chars and source.isprintable()):
         return source
-    raise InvalidInputError(f"{field} must be a printable string of 1 to {_SOURCE_CHARS} characters", field=field)
+    raise InvalidInputError(f"{field} must be a printable string of 1 to {LIMITS.source_chars} characters", field=field)
 
 
 def checked_model_id(model_id: object, *, field: str = "model_id") -> str | None:

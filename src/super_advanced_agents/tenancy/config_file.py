@@ -26,7 +26,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from super_advanced_agents.config import DEFAULT_TENANT, checked_name
+from super_advanced_agents.config import DEFAULT_TENANT, LIMITS, checked_name
 from super_advanced_agents.errors import ConfigurationError, InvalidInputError
 from super_advanced_agents.stores.options import IndexKind, Metric, Storage
 from super_advanced_agents.tenancy.orchestrator_settings import OrchestratorSettings
@@ -34,7 +34,6 @@ from super_advanced_agents.types import AgentInfo
 
 T = TypeVar("T", bound=BaseModel)
 
-_MAX_DIM = 65_536
 _MAX_FILE_BYTES = 1 << 20
 
 
@@ -69,7 +68,7 @@ class AgentSettings(BaseModel):
 
     description: str = Field(default="", max_length=1_000)
     namespace: Name | None = None
-    answer_tokens: int = Field(default=200, ge=1, le=4_096)
+    answer_tokens: int = Field(default=200, ge=1, le=LIMITS.answer_tokens)
     context_chars: int = Field(default=4_000, ge=1, le=200_000)
     rerank: bool = False
 
@@ -92,7 +91,7 @@ class CollectionSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
-    dim: int = Field(ge=1, le=_MAX_DIM)
+    dim: int = Field(ge=1, le=LIMITS.dim)
     metric: Metric = "cosine"
     index: IndexKind = "auto"
     storage: Storage = "fp32"

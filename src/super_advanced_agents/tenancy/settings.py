@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from super_advanced_agents.config import DEFAULT_EMBEDDING_MODEL, DEFAULT_GENERATION_MODEL, checked_name
+from super_advanced_agents.config import DEFAULT_EMBEDDING_MODEL, DEFAULT_GENERATION_MODEL, LIMITS, checked_name
 from super_advanced_agents.errors import ConfigurationError, InvalidInputError
 
 PREFIX = "SAA_"
@@ -105,7 +105,7 @@ class Settings(BaseSettings):
     embedding_precision: Literal["int8", "fp32"] = "int8"
     embedding_base_url: str | None = None
     embedding_api_key: SecretStr | None = None
-    embedding_dim: int | None = Field(default=None, ge=1, le=65_536)
+    embedding_dim: int | None = Field(default=None, ge=1, le=LIMITS.dim)
 
     generation_model: str = DEFAULT_GENERATION_MODEL
     generation_base_url: str | None = None
@@ -134,7 +134,7 @@ class Settings(BaseSettings):
     cached_results: int = Field(default=4_096, ge=0, le=1_000_000)
     cached_results_s: float = Field(default=300.0, gt=0, le=86_400)
     keep_embeddings: bool = True
-    max_body_bytes: int = Field(default=8 * 1024 * 1024, ge=1024)
+    max_body_bytes: int = Field(default=LIMITS.message_bytes, ge=1024)
     max_connections: int = Field(default=1_000, ge=1)
     header_timeout_s: float = Field(default=10.0, gt=0, le=3600)
     body_timeout_s: float = Field(default=30.0, gt=0, le=3600)

@@ -9,7 +9,7 @@ from typing import get_args
 from cachetools import LRUCache
 
 from super_advanced_agents.agents import AsyncLLMAgent
-from super_advanced_agents.config import checked_name
+from super_advanced_agents.config import LIMITS, checked_name
 from super_advanced_agents.errors import AgentNotFoundError, InvalidInputError
 from super_advanced_agents.orchestration import Orchestrator
 from super_advanced_agents.retrieval import LLMReranker
@@ -22,7 +22,6 @@ from super_advanced_agents.tenancy.runtime import Engines
 from super_advanced_agents.tenancy.store_wrappers import CachedStore, CollectionStore
 from super_advanced_agents.types import AgentInfo, CollectionInfo, JSONValue
 
-_MAX_DIM = 65_536
 _MAX_KEPT = 1_024
 
 
@@ -170,8 +169,8 @@ class Workspace:
             CollectionExistsError: there is one, with other settings or without `exist_ok`.
         """
         checked_name(name, "name")
-        if type(dim) is not int or not 1 <= dim <= _MAX_DIM:
-            raise InvalidInputError(f"dim must be an integer from 1 to {_MAX_DIM}", field="dim")
+        if type(dim) is not int or not 1 <= dim <= LIMITS.dim:
+            raise InvalidInputError(f"dim must be an integer from 1 to {LIMITS.dim}", field="dim")
         for field, value, choices in (
             ("metric", metric, get_args(Metric)),
             ("index", index, get_args(IndexKind)),

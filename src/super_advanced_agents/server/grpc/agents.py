@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from super_advanced_agents.agents import AsyncLLMAgent
-from super_advanced_agents.config import Limits
+from super_advanced_agents.config import LIMITS
 from super_advanced_agents.errors import AgentNotFoundError, InvalidInputError
 from super_advanced_agents.protocol import methods
 from super_advanced_agents.protocol.conversions import (
@@ -33,8 +33,7 @@ from super_advanced_agents.tenancy.context import current_call
 from super_advanced_agents.tenancy.reranking import chosen_reranker
 from super_advanced_agents.tenancy.workspace import Workspace
 
-_BATCH = Limits().batch_records
-_MAX_ANSWER_TOKENS = 4_096
+_BATCH = LIMITS.batch_records
 _MODES = {
     messages.SEARCH_MODE_UNSPECIFIED: "hybrid",
     messages.SEARCH_MODE_HYBRID: "hybrid",
@@ -142,9 +141,9 @@ async def _count(request: messages.CountMemoriesRequest, workspace: Workspace) -
 async def _asked(request: messages.AskRequest, workspace: Workspace) -> tuple[AsyncLLMAgent, dict[str, Any]]:
     """Who answers, and how it finds what it answers from; charged for."""
     tokens = request.answer_tokens if request.HasField("answer_tokens") else None
-    if tokens is not None and not 1 <= tokens <= _MAX_ANSWER_TOKENS:
+    if tokens is not None and not 1 <= tokens <= LIMITS.answer_tokens:
         raise InvalidInputError(
-            f"answer_tokens must be from 1 to {_MAX_ANSWER_TOKENS}, not {tokens}", field="answer_tokens"
+            f"answer_tokens must be from 1 to {LIMITS.answer_tokens}, not {tokens}", field="answer_tokens"
         )
     name = _agent(request, workspace).name
     options = _finding(request)

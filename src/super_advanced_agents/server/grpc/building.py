@@ -8,7 +8,8 @@ from typing import Any
 
 import grpc
 
-from super_advanced_agents.protocol.methods import AGENT, MESSAGE_BYTES, ORCHESTRATOR, VECTOR_STORE
+from super_advanced_agents.config import LIMITS
+from super_advanced_agents.protocol.methods import AGENT, ORCHESTRATOR, VECTOR_STORE
 from super_advanced_agents.server.gate import Gate
 from super_advanced_agents.server.grpc import agents, orchestrators, vector_store
 from super_advanced_agents.server.grpc.interceptors import Door
@@ -25,7 +26,7 @@ SERVICES: dict[str, tuple[Rpc, ...]] = {
 
 _OPTIONS = [
     ("grpc.so_reuseport", 0),  # a port that another server listens on is an error, not a share of its calls
-    ("grpc.max_receive_message_length", MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", LIMITS.message_bytes),
     ("grpc.max_send_message_length", -1),  # what was asked for decides, as over REST
     ("grpc.max_concurrent_streams", 100),
     ("grpc.http.overload_protection", 0),  # it counts calls that have ended as well, and resets new ones

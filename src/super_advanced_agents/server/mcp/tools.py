@@ -9,12 +9,11 @@ from typing import Annotated, Any, Generic, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from super_advanced_agents.config import Limits
+from super_advanced_agents.config import LIMITS
 from super_advanced_agents.tenancy.context import Access, Call
 from super_advanced_agents.types import Answer, Dedupe, JSONValue, Match, Where
 
-_LIMITS = Limits()
-_TopK = Annotated[int, Field(ge=1, le=_LIMITS.top_k, description="How many memories, at most.")]
+_TopK = Annotated[int, Field(ge=1, le=LIMITS.top_k, description="How many memories, at most.")]
 
 
 class Mind(Protocol):
@@ -114,7 +113,7 @@ class ForgetIn(_Arguments):
 
     uids: Annotated[
         list[str],
-        Field(min_length=1, max_length=_LIMITS.batch_records, description="Names of memories, as `recall` gave them."),
+        Field(min_length=1, max_length=LIMITS.batch_records, description="Names of memories, as `recall` gave them."),
     ]
 
 

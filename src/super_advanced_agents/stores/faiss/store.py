@@ -13,7 +13,7 @@ import numpy as np
 
 from super_advanced_agents._runtime.batcher import MicroBatcher, Workers
 from super_advanced_agents._runtime.tickets import driven_by_thread
-from super_advanced_agents.config import Limits, checked_name
+from super_advanced_agents.config import LIMITS, Limits, checked_name
 from super_advanced_agents.errors import ConfigurationError
 from super_advanced_agents.stores.faiss.additions import Addition, Scope
 from super_advanced_agents.stores.faiss.arena import Memory
@@ -102,8 +102,9 @@ class FAISSVectorStore(UpkeepOperations):
         buffer_rows: int = 4_096,
         max_queued_records: int = 20_000,
     ) -> None:
-        if type(dim) is not int or not 1 <= dim <= 65_536:
-            raise ConfigurationError(f"dim must be an integer from 1 to 65536, not {dim!r}")
+        self._limits = limits or LIMITS
+        if type(dim) is not int or not 1 <= dim <= self._limits.dim:
+            raise ConfigurationError(f"dim must be an integer from 1 to {self._limits.dim}, not {dim!r}")
         if index not in get_args(IndexKind):
             raise ConfigurationError(f"index must be one of {', '.join(get_args(IndexKind))}, not {index!r}")
         if metric not in get_args(Metric):
@@ -113,7 +114,6 @@ class FAISSVectorStore(UpkeepOperations):
         if type(buffer_rows) is not int or not 16 <= buffer_rows <= 65_536:
             raise ConfigurationError(f"buffer_rows must be an integer from 16 to 65536, not {buffer_rows!r}")
         self._dim, self._metric, self._index_kind = dim, metric, index
-        self._limits = limits or Limits()
         self._folder = None if path is None else StoreFolder(path)
         folder = None if self._folder is None else self._folder.path
         try:

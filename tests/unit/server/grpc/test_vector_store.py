@@ -6,6 +6,7 @@ import grpc
 import numpy as np
 import pytest
 
+from super_advanced_agents.config import LIMITS
 from super_advanced_agents.protocol import methods
 from super_advanced_agents.protocol.conversions import collection_of, matches_of, packed, records_of, stats_of
 from super_advanced_agents.protocol.v1 import vector_store_pb2 as messages
@@ -164,7 +165,7 @@ async def test_what_is_no_message_is_refused_as_that(notes):
 
 async def test_a_message_beyond_the_limit_is_refused(notes):
     """Before it is read."""
-    code, _, _ = await notes.refusal(methods.ADD, messages.AddRequest(vectors=bytes(methods.MESSAGE_BYTES)))
+    code, _, _ = await notes.refusal(methods.ADD, messages.AddRequest(vectors=bytes(LIMITS.message_bytes)))
     assert code == grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
