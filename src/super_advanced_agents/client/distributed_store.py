@@ -5,29 +5,33 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from contextlib import aclosing
 from pathlib import Path
+from typing import Any, cast
 
 from numpy.typing import ArrayLike
 
 from super_advanced_agents._runtime.twins import blocking, blocking_iterator, run_sync
-from super_advanced_agents.client.batching import CHUNK_ROWS, NewRecord, additions, named, searches
+from super_advanced_agents.client.batching import CHUNK_ROWS, NewRecord, additions, searches
 from super_advanced_agents.client.link import Link
-from super_advanced_agents.client.remote_store import RemoteVectorStore, _namespace, _where
-from super_advanced_agents.client.rest_requests import STORE
-from super_advanced_agents.config import Limits, checked_name
+from super_advanced_agents.client.remote_store import RemoteVectorStore
+from super_advanced_agents.client.wire import RemoteCall
+from super_advanced_agents.config import checked_name
 from super_advanced_agents.errors import (
     CollectionExistsError,
     CollectionNotFoundError,
     ConfigurationError,
     DimensionMismatchError,
 )
-from super_advanced_agents.protocol import methods
-from super_advanced_agents.protocol.conversions import dedupe_message, matches_of, records_of
-from super_advanced_agents.protocol.methods import Method, Q, R
-from super_advanced_agents.protocol.v1 import vector_store_pb2 as messages
-from super_advanced_agents.stores.validation import checked_dedupe, checked_model_id, checked_top_k, checked_uid
-from super_advanced_agents.types import Dedupe, Match, Record, Where
+from super_advanced_agents.protocol import operations as ops
+from super_advanced_agents.protocol.operations import Operation
+from super_advanced_agents.protocol.requests import (
+    CreateCollectionRequest,
+    DeleteCollectionRequest,
+    GetCollectionRequest,
+)
+from super_advanced_agents.stores.options import Metric
+from super_advanced_agents.stores.requests import AddRequest, ScanRequest, SearchRequest
+from super_advanced_agents.types import CollectionInfo, Dedupe, Match, Record, Where
 
-_LIMITS = Limits()
 _MAX_DIM = 65_536
 
 
@@ -67,11 +71,11 @@ class DistributedVectorStore(RemoteVectorStore):
     ) -> None:
         if dim is not None and (type(dim) is not int or not 1 <= dim <= _MAX_DIM):
             raise ConfigurationError(f"dim must be an integer from 1 to {_MAX_DIM}, not {dim!r}")
-        link = Link(url, STORE, api_key=api_key, timeout_s=timeout_s, ca_file=ca_file)
+        link = Link(url, api_key=api_key, timeout_s=timeout_s, ca_file=ca_file)
         super().__init__(checked_name(collection, "collection"))
         self._link = link
         self._wanted_dim = dim
-        self._known_dim = 0
+        self._known: CollectionInfo | None = None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._link.url!r}, {self._collection!r})"
@@ -79,7 +83,7 @@ class DistributedVectorStore(RemoteVectorStore):
     @property
     def dim(self) -> int:
         """The length of every vector; the first look may block while the server is asked."""
-        return self._known_dim or run_sync(self._adim())
+        return run_sync(self._ainfo()).dim if self._known is None else self._known.dim
 
     # -- many at once ---------------------------------------------------------------------------------------------
 
@@ -105,20 +109,11 @@ class DistributedVectorStore(RemoteVectorStore):
             told yet.
         """
         self._check_open()
-        like = messages.AddRequest(
-            collection=self._collection,
-            namespace=_namespace(namespace),
-            model_id=checked_model_id(model_id),
-            dedupe=dedupe_message(checked_dedupe(dedupe)),
-            dim=await self._adim(),
-        )
-        batches = additions(records, like)
-        async with (
-            aclosing(batches),
-            aclosing(self._link.aexchange(methods.ADD_STREAM, methods.ADD, batches)) as answers,
-        ):
-            async for answer in answers:
-                for uid in answer.uids:
+        bounds, options = await self._abounds(), {"namespace": namespace, "model_id": model_id, "dedupe": dedupe}
+        requests = additions(records, bounds, self._off_loop, **options)
+        async with aclosing(requests), aclosing(self._exchange(ops.ADD_STREAM, ops.ADD, requests)) as answers:
+            async for uids in answers:
+                for uid in uids:
                     yield uid
 
     async def asearch_stream(
@@ -136,22 +131,21 @@ class DistributedVectorStore(RemoteVectorStore):
             For each query, in order, what `search` returns.
         """
         self._check_open()
-        like = messages.SearchRequest(
-            collection=self._collection,
-            namespace=_namespace(namespace),
-            model_id=checked_model_id(model_id),
-            top_k=checked_top_k(top_k, limits=_LIMITS),
-            where=_where(where),
-            dim=await self._adim(),
-        )
-        batches = searches(query_vectors, like)
+        bounds = await self._abounds()
+        requests = searches(query_vectors, bounds, top_k=top_k, where=where, namespace=namespace, model_id=model_id)
         async with (
-            aclosing(batches),
-            aclosing(self._link.aexchange(methods.SEARCH_STREAM, methods.SEARCH, batches)) as answers,
+            aclosing(requests),
+            aclosing(self._exchange(ops.SEARCH_STREAM, ops.SEARCH_BATCH, requests)) as answers,
         ):
-            async for answer in answers:
-                for found in answer.results:
-                    yield matches_of(found.matches)
+            async for results in answers:
+                for found in results:
+                    yield found
+
+    def _exchange(
+        self, stream: Operation, single: Operation, requests: AsyncGenerator[AddRequest | SearchRequest, None]
+    ) -> AsyncGenerator[Any, None]:
+        calls = (RemoteCall(single, self._collection, request) async for request in requests)
+        return self._link.aexchange(stream, single, calls)
 
     async def ascan_stream(
         self, where: Where | None = None, *, namespace: str | None = None, after: str | None = None
@@ -164,17 +158,11 @@ class DistributedVectorStore(RemoteVectorStore):
             after: begin behind this uid.
         """
         self._check_open()
-        await self._adim()
-        request = messages.ScanRequest(
-            collection=self._collection,
-            namespace=_namespace(namespace),
-            where=_where(where),
-            after=None if after is None else checked_uid(after, field="after", limits=_LIMITS),
-            limit=CHUNK_ROWS,
-        )
-        async with aclosing(self._link.apages(methods.SCAN_STREAM, methods.SCAN, request)) as pages:
+        bounds = await self._abounds()
+        request = ScanRequest(bounds=bounds, where=where, after=after, limit=CHUNK_ROWS, namespace=namespace)
+        async with aclosing(self._link.apages(self._collection, request)) as pages:
             async for page in pages:
-                for record in records_of(page.records):
+                for record in page:
                     yield record
 
     add_stream = blocking_iterator(aadd_stream)
@@ -190,32 +178,33 @@ class DistributedVectorStore(RemoteVectorStore):
         """
         self._check_open()
         try:
-            await self._link.acall(methods.DELETE_COLLECTION, messages.DeleteCollectionRequest(name=self._collection))
+            await self._link.acall(RemoteCall(ops.DELETE_COLLECTION, self._collection, DeleteCollectionRequest()))
         except CollectionNotFoundError:
             return False
         finally:
-            self._known_dim = 0
+            self._known = None
         return True
 
     delete_collection = blocking(adelete_collection)
 
     # -- the way there --------------------------------------------------------------------------------------------
 
-    async def _unary(self, method: Method[Q, R], request: Q) -> R:
-        if not self._known_dim:
-            await self._adim()  # which makes the collection where it is to be made
-        if isinstance(request, messages.AddRequest):
-            named(request)
-        return await self._link.acall(method, request)
+    async def _acall(self, call: RemoteCall) -> object:
+        await self._ainfo()  # which makes the collection where it is to be made
+        return await self._link.acall(call)
 
     async def _adim(self) -> int:
-        """The length of every vector; the server is asked once, by each of those who ask before it has answered."""
-        if not self._known_dim:
+        return (await self._ainfo()).dim
+
+    async def _ametric(self) -> Metric:
+        return cast("Metric", (await self._ainfo()).metric)
+
+    async def _ainfo(self) -> CollectionInfo:
+        """What the collection was made with; the server is asked once, by each who asks before it has answered."""
+        if self._known is None:
             self._check_open()
             try:
-                found = await self._link.acall(
-                    methods.GET_COLLECTION, messages.GetCollectionRequest(name=self._collection)
-                )
+                found = await self._afind()
             except CollectionNotFoundError:
                 if self._wanted_dim is None:
                     raise
@@ -226,17 +215,20 @@ class DistributedVectorStore(RemoteVectorStore):
                     field="dim",
                     hint="leave dim out, or choose another collection",
                 )
-            self._known_dim = found.dim
-        return self._known_dim
+            self._known = found
+        return self._known
 
-    async def _amake(self, dim: int) -> messages.Collection:
+    async def _afind(self) -> CollectionInfo:
+        call = RemoteCall(ops.GET_COLLECTION, self._collection, GetCollectionRequest())
+        return cast("CollectionInfo", await self._link.acall(call))
+
+    async def _amake(self, dim: int) -> CollectionInfo:
         """Make the collection, unless another client was quicker."""
-        name = self._collection
+        request = CreateCollectionRequest(name=self._collection, dim=dim)
         try:
-            made = messages.CreateCollectionRequest(name=name, dim=dim)
-            return await self._link.acall(methods.CREATE_COLLECTION, made)
+            return cast("CollectionInfo", await self._link.acall(RemoteCall(ops.CREATE_COLLECTION, "", request)))
         except CollectionExistsError:
-            return await self._link.acall(methods.GET_COLLECTION, messages.GetCollectionRequest(name=name))
+            return await self._afind()
 
     def _release(self) -> None:
         super()._release()

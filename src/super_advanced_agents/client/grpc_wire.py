@@ -11,15 +11,19 @@ import queue
 import threading
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic
+
+from google.protobuf.message import Message
 
 from super_advanced_agents._runtime.channel import Channel
 from super_advanced_agents._runtime.loops import Errand, LoopThread
 from super_advanced_agents._runtime.tickets import Ticket
 from super_advanced_agents.client.address import Door
 from super_advanced_agents.client.faults import of_call
-from super_advanced_agents.client.wire import Request, Response, Stream, Traffic, Wire
-from super_advanced_agents.protocol.methods import Method
+from super_advanced_agents.client.wire import RemoteCall, Result, Stream, Traffic, Wire
+from super_advanced_agents.protocol.codec import decode_reply, encode
+from super_advanced_agents.protocol.operations import Operation
 
 if TYPE_CHECKING:
     import grpc
@@ -62,33 +66,36 @@ class GrpcWire(Wire):
         else:
             self._channel = grpc.insecure_channel(address.target, options=_OPTIONS)
 
-    def call(
-        self, method: Method[Request, Response], request: Request, *, timeout_s: float, key: str | None
-    ) -> Ticket[Response]:
+    def call(self, call: RemoteCall, *, timeout_s: float, key: str | None) -> Ticket[Any]:
         """See `Wire.call`."""
         self._traffic.enter()
         metadata = self._metadata if key is None else (*self._metadata, ("idempotency-key", key))
         try:
-            call = self._callable(method, "unary_unary").future(request, timeout=timeout_s, metadata=metadata)
+            method = self._callable(call.operation, call.result_type, "unary_unary")
+            future = method.future(call, timeout=timeout_s, metadata=metadata)
         except BaseException:
             self._traffic.leave()
             raise
-        answer: _Answer[Response] = _Answer(call)
+        answer: _Answer[Any] = _Answer(future)
 
-        def done(call: Any) -> None:
+        def done(future: Any) -> None:
             self._traffic.leave()
-            answer.take(call, self._door, timeout_s)
+            answer.take(future, self._door, timeout_s)
 
-        call.add_done_callback(done)
+        future.add_done_callback(done)
         return answer
 
-    def stream(self, method: Method[Request, Response]) -> Stream[Request, Response]:
+    def stream(self, operation: Operation, result: Any) -> Stream[Any]:
         """See `Wire.stream`."""
         self._traffic.enter()
         try:
             assert self._loop is not None, "opened first"
             return _GrpcStream(
-                self._callable(method, "stream_stream"), self._metadata, self._door, self._loop, self._traffic.leave
+                self._callable(operation, result, "stream_stream"),
+                self._metadata,
+                self._door,
+                self._loop,
+                self._traffic.leave,
             )
         except BaseException:
             self._traffic.leave()
@@ -100,18 +107,33 @@ class GrpcWire(Wire):
         if self._channel is not None:
             self._channel.close()
 
-    def _callable(self, method: Method[Request, Response], kind: str) -> Any:
+    def _callable(self, operation: Operation, result: Any, kind: str) -> Any:
+        method = operation.rpc
+        assert method is not None
         known = self._methods.get(method.path)
         if known is None:
             known = self._methods[method.path] = getattr(self._channel, kind)(
                 method.path,
-                request_serializer=method.request.SerializeToString,
-                response_deserializer=method.reply.FromString,
+                request_serializer=_frame_of,
+                response_deserializer=partial(_result_of, operation, result),
             )
         return known
 
 
-class _Answer(Errand[Response]):
+def _frame_of(call: RemoteCall) -> bytes:
+    assert call.operation.rpc is not None
+    target = {call.operation.target: call.target} if call.operation.target else {}
+    message: Message = encode(call.request, call.operation.rpc.request, **target)
+    return message.SerializeToString()
+
+
+def _result_of(operation: Operation, hint: Any, frame: bytes) -> tuple[Any]:
+    """Return the result in a tuple: gRPC takes a bare None for a failure to read."""
+    assert operation.rpc is not None
+    return (decode_reply(operation.rpc.reply.FromString(frame), operation.reply, hint),)
+
+
+class _Answer(Errand[Result]):
     """The ticket of one call."""
 
     __slots__ = ("_call",)
@@ -126,7 +148,7 @@ class _Answer(Errand[Response]):
 
         code = call.code()
         if code is grpc.StatusCode.OK:
-            self.settle(call.result())
+            self.settle(*call.result())
         else:
             self.fail(of_call(call, door.address.url, timeout_s))
         self._call = None
@@ -137,12 +159,12 @@ class _Answer(Errand[Response]):
             call.cancel()
 
 
-class _GrpcStream(Stream[Request, Response], Generic[Request, Response]):
+class _GrpcStream(Stream[Result], Generic[Result]):
     """One call with a thread that reads: the blocking library has no futures for streams."""
 
     def __init__(self, method: Any, metadata: Any, door: Door, loop: LoopThread, ended: Any) -> None:
-        self._outgoing: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
-        self._incoming: Channel[Response] = Channel(_AHEAD)
+        self._outgoing: queue.SimpleQueue[RemoteCall | None] = queue.SimpleQueue()
+        self._incoming: Channel[Result] = Channel(_AHEAD)
         self._door = door
         self._loop = loop
         self._ended = ended
@@ -151,15 +173,15 @@ class _GrpcStream(Stream[Request, Response], Generic[Request, Response]):
         self._call = method(self._requests(), metadata=metadata)
         threading.Thread(target=self._read, name="client stream", daemon=True).start()
 
-    def send(self, request: Request) -> None:
+    def send(self, call: RemoteCall) -> None:
         """See `Stream.send`."""
-        self._outgoing.put(request)
+        self._outgoing.put(call)
 
     def finish(self) -> None:
         """See `Stream.finish`."""
         self._outgoing.put(None)
 
-    async def answers(self, *, timeout_s: float) -> AsyncGenerator[Response, None]:
+    async def answers(self, *, timeout_s: float) -> AsyncGenerator[Result, None]:
         """See `Stream.answers`."""
         self._timeout_s = timeout_s
         async with aclosing(self._incoming.items()) as items:
@@ -183,7 +205,7 @@ class _GrpcStream(Stream[Request, Response], Generic[Request, Response]):
         self._late = True
         self._call.cancel()
 
-    def _requests(self) -> Iterator[Request]:
+    def _requests(self) -> Iterator[RemoteCall]:
         while (request := self._outgoing.get()) is not None:
             yield request
 
@@ -192,7 +214,7 @@ class _GrpcStream(Stream[Request, Response], Generic[Request, Response]):
 
         error: BaseException | None = None
         try:
-            for answer in self._call:
+            for (answer,) in self._call:
                 if not self._incoming.put(answer):
                     break
         except grpc.RpcError:

@@ -6,7 +6,7 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,8 @@ from super_advanced_agents._runtime import loops
 from super_advanced_agents._runtime.tickets import in_thread
 from super_advanced_agents.client.address import Address, Door
 from super_advanced_agents.client.grpc_wire import GrpcWire
-from super_advanced_agents.client.rest_requests import RestRequest
 from super_advanced_agents.client.rest_wire import RestWire
-from super_advanced_agents.client.wire import Request, Response, Stream, Wire, closed
+from super_advanced_agents.client.wire import RemoteCall, Stream, Wire, closed
 from super_advanced_agents.errors import (
     ConfigurationError,
     EngineUnavailableError,
@@ -26,21 +25,16 @@ from super_advanced_agents.errors import (
     RateLimitedError,
     SuperAdvancedAgentsError,
 )
-from super_advanced_agents.protocol.methods import (
-    DELETE,
-    FORGET,
-    UPDATE,
-    UPDATE_MEMORY,
-    Method,
-)
-from super_advanced_agents.protocol.v1.vector_store_pb2 import ScanRequest, ScanResponse
+from super_advanced_agents.protocol import operations as ops
+from super_advanced_agents.protocol.operations import Operation, Retry
+from super_advanced_agents.protocol.requests import result_type
+from super_advanced_agents.stores.requests import ScanRequest
+from super_advanced_agents.types import Record
 
 _ATTEMPTS = 6
 _FIRST_PAUSE_S, _LAST_PAUSE_S = 0.05, 2.0
 _WINDOW = 4
 """Requests of a stream that may be unanswered: what hides the network's latency, and bounds memory."""
-_KEYED = frozenset(method.path for method in (DELETE, FORGET, UPDATE, UPDATE_MEMORY))
-"""Sent again, these would not answer as at first, so an idempotency key tells the server that they are the same."""
 _WORTH_ANOTHER = (EngineUnavailableError, OverloadedError, RateLimitedError)
 
 
@@ -49,7 +43,6 @@ class Link:
 
     Args:
         url: `grpc://host:port`, `grpcs://`, `http://` or `https://host`.
-        requests: how each method is asked for over REST.
         api_key: sent with every call.
         timeout_s: for a call with all its attempts; in streams, for each answer.
         ca_file: certificates that a secure server's must come from.
@@ -61,7 +54,6 @@ class Link:
     def __init__(
         self,
         url: str,
-        requests: Mapping[str, Callable[[Any], RestRequest]],
         *,
         api_key: str | None,
         timeout_s: float,
@@ -73,42 +65,35 @@ class Link:
         door = Door(address=address, api_key=api_key, ca_file=None if ca_file is None else Path(ca_file))
         self.url = address.url
         self._timeout_s = float(timeout_s)
-        self._wire: Wire = GrpcWire(door) if address.is_grpc else RestWire(door, requests)
+        self._wire: Wire = GrpcWire(door) if address.is_grpc else RestWire(door)
         self._changing = threading.Lock()
         self._loop: loops.LoopThread | None = None
         self._closed = False
 
-    async def acall(self, method: Method[Request, Response], request: Request) -> Response:
+    async def acall(self, call: RemoteCall) -> Any:
         """Ask once, and again where nobody answered or the server was too busy, until the time is up.
 
-        Every method may be sent again: reads change nothing, writes carry the names of what they write, and what cannot
-        (see `_KEYED`) carries an idempotency key.
+        Every operation may be sent again: reads change nothing, writes carry the uids of what they write, and what
+        would answer otherwise the second time (see the table) carries an idempotency key.
 
         Raises:
             EngineUnavailableError: the server could not be reached, or gave no answer in time.
             SuperAdvancedAgentsError: what it answered.
         """
         deadline = time.monotonic() + self._timeout_s
-        key = uuid4().hex if method.path in _KEYED else None
+        key = uuid4().hex if call.operation.retry is Retry.WITH_KEY else None
         loop = self._loop or await self._aopen()
         try:
-            return await self._wire.call(method, request, timeout_s=self._timeout_s, key=key)
+            return await self._wire.call(call, timeout_s=self._timeout_s, key=key)
         except _WORTH_ANOTHER as exc:
             first = exc
 
-        async def again() -> Response:
-            return await self._again(method, request, deadline, key, first)
+        async def again() -> Any:
+            return await self._again(call, deadline, key, first)
 
         return await loop.submit(again)
 
-    async def _again(
-        self,
-        method: Method[Request, Response],
-        request: Request,
-        deadline: float,
-        key: str | None,
-        first: SuperAdvancedAgentsError,
-    ) -> Response:
+    async def _again(self, call: RemoteCall, deadline: float, key: str | None, first: SuperAdvancedAgentsError) -> Any:
         """The attempts after the first, in the loop that can wait between them."""
         import stamina
 
@@ -125,36 +110,36 @@ class Link:
                 if failed:
                     raise failed.pop()
                 left_s = max(0.001, deadline - time.monotonic())
-                return await self._wire.call(method, request, timeout_s=left_s, key=key)
+                return await self._wire.call(call, timeout_s=left_s, key=key)
         raise AssertionError("the last attempt returns or raises")
 
     async def aexchange(
-        self, method: Method[Request, Response], single: Method[Request, Response], requests: AsyncIterator[Request]
-    ) -> AsyncGenerator[Response, None]:
-        """One answer for each request, in order, with at most four unanswered, so memory is bounded.
+        self, operation: Operation, single: Operation, calls: AsyncIterator[RemoteCall]
+    ) -> AsyncGenerator[Any, None]:
+        """One answer for each call, in order, with at most four unanswered, so memory is bounded.
 
         A stream that breaks is begun again with what was not answered, which must be safe to send twice.
 
         Args:
-            method: takes and gives streams.
+            operation: takes and gives streams.
             single: the same for one request, for transports without streams.
-            requests: taken one by one, as answers come.
+            calls: of `single`; taken one by one, as answers come.
         """
         loop = self._loop or await self._aopen()
         if not self._wire.streams:
-            async for request in requests:
-                yield await self.acall(single, request)
+            async for call in calls:
+                yield await self.acall(call)
             return
-        waiting: deque[Request] = deque()
+        waiting: deque[RemoteCall] = deque()
         failures, more = 0, True
         while more or waiting:
-            stream = self._wire.stream(method)
+            stream = self._wire.stream(operation, result_type(single.request or object))
             try:
-                for request in waiting:
-                    stream.send(request)
+                for call in waiting:
+                    stream.send(call)
                 async with aclosing(stream.answers(timeout_s=self._timeout_s)) as answers:
                     while True:
-                        more = more and await _fill(stream, requests, waiting)
+                        more = more and await _fill(stream, calls, waiting)
                         if not waiting:
                             break
                         answer = await _next(answers, self.url)
@@ -169,14 +154,19 @@ class Link:
             finally:
                 stream.cancel()
 
-    async def areceive(self, method: Method[Request, Response], request: Request) -> AsyncGenerator[Response, None]:
-        """Many answers to one request; before the first of them it is made again as `acall` would."""
+    async def areceive(self, call: RemoteCall, result: Any) -> AsyncGenerator[Any, None]:
+        """Many answers to one request; before the first of them it is made again as `acall` would.
+
+        Args:
+            call: of an operation that gives a stream.
+            result: the type of each answer.
+        """
         loop = self._loop or await self._aopen()
         failures, begun = 0, False
         while True:
-            stream = self._wire.stream(method)
+            stream = self._wire.stream(call.operation, result)
             try:
-                stream.send(request)
+                stream.send(call)
                 stream.finish()
                 async with aclosing(stream.answers(timeout_s=self._timeout_s)) as answers:
                     async for answer in answers:
@@ -191,39 +181,37 @@ class Link:
             finally:
                 stream.cancel()
 
-    async def apages(
-        self, many: Method[ScanRequest, ScanResponse], single: Method[ScanRequest, ScanResponse], request: ScanRequest
-    ) -> AsyncGenerator[ScanResponse, None]:
-        """Page after page; a stream that breaks is begun again behind the last one."""
+    async def apages(self, target: str, request: ScanRequest) -> AsyncGenerator[list[Record], None]:
+        """Page after page of a collection; a stream that breaks is begun again behind the last one."""
         if self._loop is None:
             await self._aopen()
         failures, whole = 0, False
         while not whole:
             try:
-                async with aclosing(self._pages(many, single, request)) as pages:
+                async with aclosing(self._pages(target, request)) as pages:
                     async for page in pages:
                         failures = 0
                         yield page
-                        if page.records:
-                            request.after = page.records[-1].uid
+                        if page:
+                            request = request.replaced(after=page[-1].uid)
                 whole = True
             except _WORTH_ANOTHER as exc:
                 failures += 1
                 assert self._loop is not None
                 await self._loop.later(_stream_pause(exc, failures), _nothing)
 
-    async def _pages(
-        self, many: Method[ScanRequest, ScanResponse], single: Method[ScanRequest, ScanResponse], request: ScanRequest
-    ) -> AsyncGenerator[ScanResponse, None]:
+    async def _pages(self, target: str, request: ScanRequest) -> AsyncGenerator[list[Record], None]:
         if self._wire.streams:
-            async with aclosing(self.areceive(many, request)) as pages:
+            call = RemoteCall(ops.SCAN_STREAM, target, request)
+            async with aclosing(self.areceive(call, list[Record])) as pages:
                 async for page in pages:
                     yield page
             return
-        while (page := await self.acall(single, request)).records:
+        while page := await self.acall(RemoteCall(ops.SCAN, target, request)):
             yield page
-            if len(page.records) < request.limit:
+            if len(page) < request.limit:
                 return
+            request = request.replaced(after=page[-1].uid)
 
     def close(self) -> None:
         """Wait for calls under way, then end the connections. Blocks."""
@@ -283,22 +271,22 @@ def _stream_pause(error: SuperAdvancedAgentsError, failures: int) -> float:
     return max(told, grown) * (1 + random.random() / 4)  # noqa: S311
 
 
-async def _fill(stream: Stream[Request, Response], requests: AsyncIterator[Request], waiting: deque[Request]) -> bool:
+async def _fill(stream: Stream[Any], calls: AsyncIterator[RemoteCall], waiting: deque[RemoteCall]) -> bool:
     """Send until the window is full; False when there are no more."""
     while len(waiting) < _WINDOW:
         try:
-            request = await anext(requests)
+            call = await anext(calls)
         except StopAsyncIteration:
             stream.finish()
             return False
         except _WORTH_ANOTHER as exc:
             raise _SourceFailed(exc) from exc
-        waiting.append(request)
-        stream.send(request)
+        waiting.append(call)
+        stream.send(call)
     return True
 
 
-async def _next(answers: AsyncIterator[Response], url: str) -> Response:
+async def _next(answers: AsyncIterator[Any], url: str) -> Any:
     try:
         return await anext(answers)
     except StopAsyncIteration:

@@ -2,48 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 from types import EllipsisType
-from typing import get_args
+from typing import cast, get_args
 
 from super_advanced_agents._runtime.lifecycle import Resource
 from super_advanced_agents._runtime.twins import blocking, blocking_iterator
+from super_advanced_agents._runtime.uids import new_uids
 from super_advanced_agents.agents.agent import SearchMode
 from super_advanced_agents.agents.inputs import as_memories, as_turns, memory_changes, memory_metadata, turn_memory
 from super_advanced_agents.client.link import Link
-from super_advanced_agents.client.memories import remembering
-from super_advanced_agents.client.remote_store import _where
-from super_advanced_agents.client.rest_agent_requests import AGENT
-from super_advanced_agents.config import LIMITS, checked_name, checked_text
+from super_advanced_agents.client.wire import RemoteCall
+from super_advanced_agents.config import Limits, checked_name, checked_text
 from super_advanced_agents.errors import InvalidInputError
-from super_advanced_agents.protocol import methods
-from super_advanced_agents.protocol.conversions import (
-    answer_of,
-    json_bytes,
-    matches_of,
-    record_of,
-    records_of,
-    weights_message,
+from super_advanced_agents.protocol import operations as ops
+from super_advanced_agents.protocol.codec import json_bytes
+from super_advanced_agents.protocol.operations import Operation
+from super_advanced_agents.protocol.requests import (
+    AnswerEvent,
+    AskRequest,
+    CountMemoriesRequest,
+    ForgetRequest,
+    GetMemoryRequest,
+    ListMemoriesRequest,
+    RememberRequest,
+    SearchMemoriesRequest,
+    UpdateMemoryRequest,
 )
-from super_advanced_agents.protocol.v1 import agents_pb2 as messages
+from super_advanced_agents.stores.filters import parse
 from super_advanced_agents.stores.validation import (
+    checked_dedupe,
     checked_lifetime,
+    checked_limit,
     checked_predicate,
     checked_priority,
     checked_source,
     checked_top_k,
     checked_uid,
+    checked_uids,
     checked_weights,
 )
 from super_advanced_agents.types import Answer, Dedupe, JSONValue, Match, Memory, Metadata, Record, Turn, Weights, Where
 
-_MODES: dict[str, messages.SearchMode] = {
-    "hybrid": messages.SEARCH_MODE_HYBRID,
-    "vector": messages.SEARCH_MODE_VECTOR,
-    "keyword": messages.SEARCH_MODE_KEYWORD,
-}
+_LIMITS = Limits()
+_BATCH_BYTES = 4 * 1024 * 1024
 
 
 class RemoteAgent(Resource):
@@ -78,7 +83,7 @@ class RemoteAgent(Resource):
         ca_file: str | Path | None = None,
     ) -> None:
         self.name = checked_name(agent, "agent")
-        self._link = Link(url, AGENT, api_key=api_key, timeout_s=timeout_s, ca_file=ca_file)
+        self._link = Link(url, api_key=api_key, timeout_s=timeout_s, ca_file=ca_file)
         super().__init__()
 
     def __repr__(self) -> str:
@@ -120,8 +125,8 @@ class RemoteAgent(Resource):
         for i, memory in enumerate(memories):
             memory_metadata(memory, field=f"items[{i}]")
         uids: list[str] = []
-        for request in remembering(self.name, memories, dedupe):
-            uids += (await self._link.acall(methods.REMEMBER, request)).uids
+        for request in _batches(memories, checked_dedupe(dedupe)):
+            uids += cast("list[str]", await self._acall(ops.REMEMBER, request))
         return uids
 
     async def aadd_turns(
@@ -129,7 +134,7 @@ class RemoteAgent(Resource):
     ) -> list[str]:
         """See `AsyncLLMAgent.aadd_turns`."""
         if session is not None:
-            checked_text(session, "session", max_bytes=LIMITS.uid_chars)
+            checked_text(session, "session", max_bytes=_LIMITS.uid_chars)
         return await self.aadd_text_memories(
             [turn_memory(turn, session, position) for position, turn in enumerate(as_turns(turns))]
         )
@@ -148,33 +153,23 @@ class RemoteAgent(Resource):
         """See `AsyncLLMAgent.aupdate_memory`."""
         self._check_open()
         memory_changes(text, memory_type, extra)
-        given = {"source": source, "expires_in_s": expires_in_s, "priority": priority}
-        set_to = {name: value for name, value in given.items() if value is not ... and value is not None}
-        request = messages.UpdateMemoryRequest(
-            agent=self.name,
-            uid=checked_uid(uid, field="uid", limits=LIMITS),
+        request = UpdateMemoryRequest(
+            uid=checked_uid(uid, field="uid", limits=_LIMITS),
             text=text,
             memory_type=memory_type,
-            extra=None if extra is None else json_bytes(extra, field="extra"),
-            source=checked_source(set_to.get("source"), field="source"),
-            priority=checked_priority(set_to.get("priority"), field="priority"),
-            expires_in_s=checked_lifetime(set_to.get("expires_in_s"), field="expires_in_s"),
-            clear=[name for name, value in given.items() if value is None],
+            extra=extra,
+            source=source if source is ... else checked_source(source, field="source"),
+            expires_in_s=expires_in_s if expires_in_s is ... else checked_lifetime(expires_in_s, field="expires_in_s"),
+            priority=priority if priority is ... else checked_priority(priority, field="priority"),
         )
-        return (await self._link.acall(methods.UPDATE_MEMORY, request)).updated
+        return cast("bool", await self._acall(ops.UPDATE_MEMORY, request))
 
     async def aforget(self, uids: Sequence[str] | None = None, *, where: Where | None = None) -> int:
         """See `AsyncLLMAgent.aforget`."""
         self._check_open()
-        if isinstance(uids, str) or not isinstance(uids, Sequence | None):
-            raise InvalidInputError("uids must be a list of strings", field="uids", hint="put a single uid in a list")
-        request = messages.ForgetRequest(
-            agent=self.name,
-            uids=[checked_uid(uid, field=f"uids[{i}]", limits=LIMITS) for i, uid in enumerate(uids or ())],
-            by_uids=uids is not None,
-            where=_where(where),
-        )
-        return (await self._link.acall(methods.FORGET, request)).forgotten
+        _check_where(where)
+        request = ForgetRequest(uids=None if uids is None else checked_uids(uids, limits=_LIMITS), where=where)
+        return cast("int", await self._acall(ops.FORGET, request))
 
     # -- finding --------------------------------------------------------------------------------------------------
 
@@ -205,7 +200,7 @@ class RemoteAgent(Resource):
             rerank: True or False for the server's re-ranker or none.
         """
         self._check_open()
-        checked_top_k(top_k, limits=LIMITS)
+        checked_top_k(top_k, limits=_LIMITS)
         if mode not in get_args(SearchMode):
             raise InvalidInputError(f"mode must be one of {', '.join(get_args(SearchMode))}", field="mode")
         if rerank is not None and not isinstance(rerank, bool):
@@ -213,18 +208,18 @@ class RemoteAgent(Resource):
         if filter_fn is not None:
             checked_predicate(filter_fn)
             mode = "vector"
-        request = messages.SearchMemoriesRequest(
-            agent=self.name,
-            query=checked_text(query_text, "query_text", max_bytes=LIMITS.text_bytes),
-            top_k=top_k if filter_fn is None else LIMITS.top_k,
-            mode=_MODES[mode],
-            where=_where(where),
+        _check_where(where)
+        request = SearchMemoriesRequest(
+            query=checked_text(query_text, "query_text", max_bytes=_LIMITS.text_bytes),
+            top_k=top_k if filter_fn is None else _LIMITS.top_k,
+            mode=mode,
+            where=where,
             memory_type=memory_type,
-            weights=None if weights is None else weights_message(checked_weights(weights)),
+            weights=None if weights is None else checked_weights(weights),
             explain=explain,
             rerank=rerank,
         )
-        found = matches_of((await self._link.acall(methods.SEARCH_MEMORIES, request)).matches)
+        found = cast("list[Match]", await self._acall(ops.SEARCH_MEMORIES, request))
         return found if filter_fn is None else [match for match in found if filter_fn(match.metadata)][:top_k]
 
     async def ahybrid_search(
@@ -233,7 +228,7 @@ class RemoteAgent(Resource):
         """See `AsyncLLMAgent.ahybrid_search`; the keyword is looked for in the 1,000 memories most like the text."""
         if keyword is None:
             return await self.asearch_text(query_text, top_k, memory_type)
-        wanted = checked_text(keyword, "keyword", max_bytes=LIMITS.text_bytes).casefold()
+        wanted = checked_text(keyword, "keyword", max_bytes=_LIMITS.text_bytes).casefold()
         return await self.asearch_text(
             query_text, top_k, memory_type, lambda metadata: wanted in str(metadata.get("text", "")).casefold()
         )
@@ -241,47 +236,53 @@ class RemoteAgent(Resource):
     async def aget(self, uid: str) -> Record | None:
         """See `AsyncLLMAgent.aget`."""
         self._check_open()
-        request = messages.GetMemoryRequest(agent=self.name, uid=checked_uid(uid, field="uid", limits=LIMITS))
-        found = await self._link.acall(methods.GET_MEMORY, request)
-        return record_of(found.memory, field="memory") if found.HasField("memory") else None
+        request = GetMemoryRequest(uid=checked_uid(uid, field="uid", limits=_LIMITS))
+        found = cast("Record | None", await self._acall(ops.GET_MEMORY, request))
+        return None if found is None else self._own(found)
 
     async def acount(self, where: Where | None = None) -> int:
         """See `AsyncLLMAgent.acount`."""
         self._check_open()
-        request = messages.CountMemoriesRequest(agent=self.name, where=_where(where))
-        return (await self._link.acall(methods.COUNT_MEMORIES, request)).count
+        _check_where(where)
+        return cast("int", await self._acall(ops.COUNT_MEMORIES, CountMemoriesRequest(where=where)))
 
     async def ascan(self, where: Where | None = None, *, after: str | None = None, limit: int = 100) -> list[Record]:
         """See `AsyncLLMAgent.ascan`."""
         self._check_open()
-        if type(limit) is not int or not 1 <= limit <= LIMITS.batch_records:
-            raise InvalidInputError(f"limit must be an integer from 1 to {LIMITS.batch_records}", field="limit")
-        request = messages.ListMemoriesRequest(
-            agent=self.name,
-            where=_where(where),
-            after=None if after is None else checked_uid(after, field="after", limits=LIMITS),
-            limit=limit,
+        _check_where(where)
+        request = ListMemoriesRequest(
+            where=where,
+            after=None if after is None else checked_uid(after, field="after", limits=_LIMITS),
+            limit=checked_limit(limit, limits=_LIMITS),
         )
-        return records_of((await self._link.acall(methods.LIST_MEMORIES, request)).memories, field="memories")
+        page = cast("list[Record]", await self._acall(ops.SCAN_MEMORIES, request))
+        return [self._own(record) for record in page]
+
+    def _own(self, record: Record) -> Record:
+        """Return a memory with its namespace, which REST leaves out."""
+        return record if record.namespace else replace(record, namespace=self.name)
 
     # -- answering ------------------------------------------------------------------------------------------------
 
     async def aask(self, question: str, top_k: int = 5) -> Answer:
         """See `AsyncLLMAgent.aask`. Cancelled, it frees the model's slot at the server."""
-        return answer_of(await self._link.acall(methods.ASK, self._question(question, top_k)))
+        return cast("Answer", await self._acall(ops.ASK, self._question(question, top_k)))
 
     async def astream_answer(self, question: str, top_k: int = 5) -> AsyncGenerator[str, None]:
         """See `AsyncLLMAgent.astream_answer`. Leaving it early frees the model's slot at the server."""
-        asked = self._question(question, top_k)
-        async with aclosing(self._link.areceive(methods.ASK_STREAM, asked)) as events:
+        call = RemoteCall(ops.ASK_STREAM, self.name, self._question(question, top_k))
+        async with aclosing(self._link.areceive(call, AnswerEvent)) as events:
             async for event in events:
-                if event.WhichOneof("event") == "text":
+                if event.text is not None:
                     yield event.text
 
-    def _question(self, question: str, top_k: int) -> messages.AskRequest:
+    def _question(self, question: str, top_k: int) -> AskRequest:
         self._check_open()
-        checked_text(question, "question", max_bytes=LIMITS.text_bytes)
-        return messages.AskRequest(agent=self.name, question=question, top_k=checked_top_k(top_k, limits=LIMITS))
+        checked_text(question, "question", max_bytes=_LIMITS.text_bytes)
+        return AskRequest(question=question, top_k=checked_top_k(top_k, limits=_LIMITS))
+
+    async def _acall(self, operation: Operation, request: object) -> object:
+        return await self._link.acall(RemoteCall(operation, self.name, request))
 
     def _release(self) -> None:
         self._link.close()
@@ -298,3 +299,41 @@ class RemoteAgent(Resource):
     scan = blocking(ascan)
     ask = blocking(aask)
     stream_answer = blocking_iterator(astream_answer)
+
+
+def _check_where(where: Where | None) -> None:
+    if where is not None:  # what is no filter cannot travel
+        parse(where)
+
+
+def _batches(memories: Sequence[Memory], dedupe: Dedupe | None) -> Iterator[RememberRequest]:
+    """Make requests to remember all `memories`, in order; each gets its uid here, so a request can be sent again.
+
+    Raises:
+        InvalidInputError: one cannot be remembered; nothing was sent.
+    """
+    made = iter(new_uids(sum(memory.uid is None for memory in memories)))
+    named = [
+        replace(_checked(memory, f"items[{i}]"), uid=memory.uid or next(made)) for i, memory in enumerate(memories)
+    ]
+    batch: list[Memory] = []
+    size = 0
+    for memory in named:
+        bytes_ = len(memory.text.encode()) + len(json_bytes(memory.extra, field="extra"))
+        if len(batch) == _LIMITS.batch_records or (batch and size + bytes_ > _BATCH_BYTES):
+            yield RememberRequest(memories=batch, dedupe=dedupe)
+            batch, size = [], 0
+        batch.append(memory)
+        size += bytes_
+    if batch:
+        yield RememberRequest(memories=batch, dedupe=dedupe)
+
+
+def _checked(memory: Memory, field: str) -> Memory:
+    if memory.uid is not None:
+        checked_uid(memory.uid, field=f"{field}.uid", limits=_LIMITS)
+    checked_source(memory.source, field=f"{field}.source")
+    checked_priority(memory.priority, field=f"{field}.priority")
+    checked_lifetime(memory.expires_in_s, field=f"{field}.expires_in_s")
+    json_bytes(memory.extra, field=f"{field}.extra")
+    return memory

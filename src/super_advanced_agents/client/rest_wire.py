@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from http import HTTPStatus
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import orjson
 
@@ -15,14 +18,20 @@ from super_advanced_agents._runtime.loops import LoopThread
 from super_advanced_agents._runtime.tickets import Ticket
 from super_advanced_agents.client.address import Door
 from super_advanced_agents.client.faults import names_error, of_response, too_late, unreachable
-from super_advanced_agents.client.rest_requests import RestRequest
-from super_advanced_agents.client.wire import Request, Response, Stream, Traffic, Wire
+from super_advanced_agents.client.wire import RemoteCall, Stream, Traffic, Wire
 from super_advanced_agents.errors import ConfigurationError, EngineUnavailableError, ResourceClosedError
-from super_advanced_agents.protocol.methods import Method
+from super_advanced_agents.protocol import operations as ops
+from super_advanced_agents.protocol.json_codec import json_of_request, result_of_json
+from super_advanced_agents.protocol.operations import Operation
+from super_advanced_agents.protocol.requests import AnswerEvent
+from super_advanced_agents.stores.requests import GetRequest, ScanRequest
+from super_advanced_agents.types import Match
 
 if TYPE_CHECKING:
     import httpx2
 
+_PARAMETER = re.compile(r"{(\w+)(?::path)?}")
+_BODILESS = frozenset({"GET", "DELETE"})
 _CONNECTIONS = 64
 _KEPT_S = 20.0  # less than servers keep them, so that few calls meet a connection that is about to be closed
 
@@ -32,14 +41,12 @@ class RestWire(Wire):
 
     Args:
         door: where it is, and how to get in.
-        requests: how each method of the services in use is asked for, by its name.
     """
 
     streams = False
 
-    def __init__(self, door: Door, requests: Mapping[str, Callable[[Any], RestRequest]]) -> None:
+    def __init__(self, door: Door) -> None:
         self._door = door
-        self._requests = requests
         self._traffic = Traffic()
         self._client: httpx2.AsyncClient | None = None
         self._loop: LoopThread | None = None
@@ -66,28 +73,27 @@ class RestWire(Wire):
             ),
         )
 
-    def call(
-        self, method: Method[Request, Response], request: Request, *, timeout_s: float, key: str | None
-    ) -> Ticket[Response]:
+    def call(self, call: RemoteCall, *, timeout_s: float, key: str | None) -> Ticket[Any]:
         """See `Wire.call`."""
-        asked = self._requests[method.name](request)
+        asked = _asked(call)
         assert self._loop is not None, "opened first"
 
-        async def send() -> Response:
+        async def send() -> Any:
             self._traffic.enter()
             try:
-                return await self._send(asked, method.reply, timeout_s, key)
+                return await self._send(call, asked, timeout_s, key)
             finally:
                 self._traffic.leave()
 
         return self._loop.submit(send)
 
-    def stream(self, method: Method[Request, Response]) -> Stream[Request, Response]:
+    def stream(self, operation: Operation, result: Any) -> Stream[Any]:
         """Events that answer one request; there are no others."""
+        del operation, result  # what is sent says it
         assert self._loop is not None, "opened first"
         assert self._client is not None, "opened first"
         self._traffic.enter()
-        return _Events(self._client, self._loop, self._requests[method.name], self._door, self._traffic.leave)
+        return _Events(self._client, self._loop, self._door, self._traffic.leave)
 
     def close(self) -> None:
         """See `Wire.close`."""
@@ -95,7 +101,7 @@ class RestWire(Wire):
         if self._client is not None and self._loop is not None:
             self._loop.submit(self._client.aclose).wait()
 
-    async def _send(self, asked: RestRequest, reply: type[Response], timeout_s: float, key: str | None) -> Response:
+    async def _send(self, call: RemoteCall, asked: _Asked, timeout_s: float, key: str | None) -> Any:
         assert self._client is not None, "opened first"
         url = self._door.address.url
         with _translated(url, timeout_s):
@@ -103,49 +109,47 @@ class RestWire(Wire):
                 answer = await self._client.send(_built(self._client, asked, key))
         if answer.is_success:
             with _readable(url):
-                read = asked.read(orjson.loads(answer.content) if answer.content else None)
-        elif answer.status_code == HTTPStatus.NOT_FOUND and asked.missing and not names_error(answer.content):
-            read = asked.missing
-        else:
-            raise of_response(answer.status_code, answer.headers, answer.content, url)
-        assert isinstance(read, reply)
-        return read
+                return _result(call, orjson.loads(answer.content) if answer.content else None)
+        if answer.status_code == HTTPStatus.NOT_FOUND and not names_error(answer.content):
+            if call.operation is ops.UPDATE_MEMORY:
+                return False
+            if call.operation is ops.GET_MEMORY:
+                return None
+        raise of_response(answer.status_code, answer.headers, answer.content, url)
 
 
-class _Events(Stream[Request, Response], Generic[Request, Response]):
+class _Events(Stream[AnswerEvent]):
     """Server-sent events, read one by one as they are asked for, so that no more than one waits here."""
 
     def __init__(
         self,
         client: httpx2.AsyncClient,
         loop: LoopThread,
-        ask: Callable[[Any], RestRequest],
         door: Door,
         ended: Callable[[], None],
     ) -> None:
         self._client = client
         self._loop = loop
-        self._ask = ask
         self._url = door.address.url
         self._ended: Callable[[], None] | None = ended
-        self._asked: RestRequest | None = None
+        self._asked: _Asked | None = None
         self._answer: httpx2.Response | None = None
 
-    def send(self, request: Request) -> None:
+    def send(self, call: RemoteCall) -> None:
         """See `Stream.send`; there is one request."""
-        self._asked = self._ask(request)
+        self._asked = _asked(RemoteCall(ops.ASK, call.target, call.request), stream=True)
 
     def finish(self) -> None:
         """Nothing to say: there is one request."""
 
-    async def answers(self, *, timeout_s: float) -> AsyncGenerator[Response, None]:
+    async def answers(self, *, timeout_s: float) -> AsyncGenerator[AnswerEvent, None]:
         """See `Stream.answers`."""
         asked = self._asked
         assert asked is not None, "sent first"
         lines = await self._loop.submit(lambda: self._begin(asked, timeout_s))
         while (told := await self._loop.submit(lambda: self._event(lines, timeout_s))) is not None:
             with _readable(self._url):
-                answer: Any = asked.read(told)
+                answer = _event_of(*told)
             yield answer
 
     def cancel(self) -> None:
@@ -159,7 +163,7 @@ class _Events(Stream[Request, Response], Generic[Request, Response]):
                 self._loop.submit(answer.aclose)
         ended()
 
-    async def _begin(self, asked: RestRequest, timeout_s: float) -> AsyncIterator[str]:
+    async def _begin(self, asked: _Asked, timeout_s: float) -> AsyncIterator[str]:
         with _translated(self._url, timeout_s):
             async with asyncio.timeout(timeout_s):
                 answer = self._answer = await self._client.send(_built(self._client, asked, None), stream=True)
@@ -188,7 +192,47 @@ class _Events(Stream[Request, Response], Generic[Request, Response]):
         return None
 
 
-def _built(client: httpx2.AsyncClient, asked: RestRequest, key: str | None) -> httpx2.Request:
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """One HTTP request: its method, its percent-encoded path, and JSON or None."""
+
+    verb: str
+    path: str
+    body: bytes | None
+
+
+def _asked(call: RemoteCall, **members: Any) -> _Asked:
+    """Return the HTTP request of a call; what its path says is not repeated in its body."""
+    operation, body = call.operation, json_of_request(call.request) | members
+    path = operation.path
+    for name in _PARAMETER.findall(operation.path):
+        said = str(body.pop("uid")) if name == "uid" else call.target
+        path = re.sub(rf"{{{name}(:path)?}}", _encoded(said), path)  # percent-encoded, so nothing in it is a pattern
+    if isinstance(call.request, GetRequest | ScanRequest):
+        body["vectors"] = "base64"
+    return _Asked(operation.verb, path, None if operation.verb in _BODILESS else orjson.dumps(body))
+
+
+def _encoded(name: str) -> str:
+    return quote(name, safe="").replace(".", "%2E")  # `..` would be taken for a step in the path
+
+
+def _result(call: RemoteCall, told: Any) -> Any:
+    """Return the result that an answer tells."""
+    if call.operation is ops.UPDATE_MEMORY:
+        return True  # it shows the memory
+    if call.operation.reply and call.operation is not ops.GET_MEMORY:  # which shows the memory itself
+        told = told[call.operation.reply]
+    return result_of_json(told, call.result_type)
+
+
+def _event_of(name: str, told: dict[str, Any]) -> AnswerEvent:
+    if name == "sources":
+        return AnswerEvent(sources=result_of_json(told["results"], list[Match]))
+    return AnswerEvent(text=told["text"]) if name == "text" else AnswerEvent(done=told["text"])
+
+
+def _built(client: httpx2.AsyncClient, asked: _Asked, key: str | None) -> httpx2.Request:
     headers = {} if asked.body is None else {"content-type": "application/json"}
     if key is not None:
         headers["idempotency-key"] = key

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import orjson
 
 from super_advanced_agents.client.remote_store import RemoteVectorStore
+from super_advanced_agents.client.wire import RemoteCall
 from super_advanced_agents.errors import SuperAdvancedAgentsError
-from super_advanced_agents.protocol.methods import Method, Q, R
+from super_advanced_agents.protocol.codec import decode, decode_reply, encode, encode_reply, size_of
+from super_advanced_agents.protocol.operations import Operation
 from super_advanced_agents.protocol.problems import problem_of
 from super_advanced_agents.protocol.raising import error_of
-from super_advanced_agents.protocol.serving import HANDLERS
 from super_advanced_agents.stores import VectorStore
+from super_advanced_agents.stores.options import Metric
 
 
 class DistributedVectorStoreStub(RemoteVectorStore):
@@ -30,23 +34,34 @@ class DistributedVectorStoreStub(RemoteVectorStore):
         """The length of every vector."""
         return self._dim
 
-    async def _unary(self, method: Method[Q, R], request: Q) -> R:
-        went_well, reply = await self._served.handle(method.name, method.request, request.SerializeToString())
+    async def _acall(self, call: RemoteCall) -> object:
+        assert call.operation.rpc is not None
+        message = encode(call.request, call.operation.rpc.request, collection=call.target)
+        went_well, reply = await self._served.handle(call.operation, message.SerializeToString())
         if not went_well:
             raise error_of(orjson.loads(reply))
-        return method.reply.FromString(reply)
+        return decode_reply(call.operation.rpc.reply.FromString(reply), call.operation.reply, call.result_type)
+
+    async def _ametric(self) -> Metric:
+        return cast("Metric", (await self.astats()).get("metric", "cosine"))
 
 
 class _Loopback:
-    """The serving end: decodes a call, carries it out, encodes the result or the error."""
+    """The serving end: decodes a call, has the store answer it, encodes the result or the error."""
 
     def __init__(self, store: VectorStore) -> None:
         self._store = store
 
-    async def handle(self, name: str, kind: type[Q], frame: bytes) -> tuple[bool, bytes]:
-        """Whether it went well, and the reply or the problem document."""
+    async def handle(self, operation: Operation, frame: bytes) -> tuple[bool, bytes]:
+        """Return whether it went well, and the reply or the problem document."""
+        assert operation.rpc is not None
+        assert operation.request is not None
+        kind, message = operation.request, operation.rpc.request.FromString(frame)
         try:
-            reply = await HANDLERS[name](self._store, kind.FromString(frame))
+            request: Any = await self._store.amake(
+                lambda bounds: decode(message, kind, bounds=bounds), size_of(message)
+            )
+            result = await self._store.aexecute(request)
         except SuperAdvancedAgentsError as exc:
             return False, orjson.dumps(problem_of(exc))
-        return True, reply.SerializeToString()
+        return True, encode_reply(result, operation.rpc.reply, operation.reply).SerializeToString()

@@ -6,20 +6,39 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
-from typing import Generic, TypeVar
-
-from google.protobuf.message import Message
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 from super_advanced_agents._runtime.loops import LoopThread
 from super_advanced_agents._runtime.tickets import Ticket
 from super_advanced_agents.errors import OverloadedError, ResourceClosedError
-from super_advanced_agents.protocol.methods import Method
+from super_advanced_agents.protocol.operations import Operation
+from super_advanced_agents.protocol.requests import result_type
 
-Request = TypeVar("Request", bound=Message)
-Response = TypeVar("Response", bound=Message)
+Result = TypeVar("Result")
 
 _MAX_IN_FLIGHT = 1_024
 _DRAIN_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteCall:
+    """One call of an operation.
+
+    Attributes:
+        operation: from the table.
+        target: the agent, collection or orchestrator that it is about; empty where there is none.
+        request: of the class that the operation names.
+    """
+
+    operation: Operation
+    target: str
+    request: Any
+
+    @property
+    def result_type(self) -> Any:
+        """The type of what the server answers."""
+        return result_type(type(self.request))
 
 
 class Traffic:
@@ -69,11 +88,11 @@ def closed() -> ResourceClosedError:
     return ResourceClosedError("this client is closed", hint="open a new one")
 
 
-class Stream(ABC, Generic[Request, Response]):
+class Stream(ABC, Generic[Result]):
     """Requests and answers over one call."""
 
     @abstractmethod
-    def send(self, request: Request) -> None:
+    def send(self, call: RemoteCall) -> None:
         """Send one more; never blocks, so the caller bounds how many are unanswered."""
 
     @abstractmethod
@@ -81,7 +100,7 @@ class Stream(ABC, Generic[Request, Response]):
         """No more requests."""
 
     @abstractmethod
-    def answers(self, *, timeout_s: float) -> AsyncGenerator[Response, None]:
+    def answers(self, *, timeout_s: float) -> AsyncGenerator[Result, None]:
         """What the server sends, waiting `timeout_s` for each at most; raises what a ticket of `Wire.call` raises."""
 
     @abstractmethod
@@ -100,19 +119,17 @@ class Wire(ABC):
         """Get ready to connect; the connection itself is made by the first call. Blocks."""
 
     @abstractmethod
-    def call(
-        self, method: Method[Request, Response], request: Request, *, timeout_s: float, key: str | None
-    ) -> Ticket[Response]:
+    def call(self, call: RemoteCall, *, timeout_s: float, key: str | None) -> Ticket[Any]:
         """Send one request; a cancelled ticket cancels the call, at the server as well.
 
-        The ticket raises:
+        The ticket's result is the operation's. It raises:
             EngineUnavailableError: no connection, or no answer in time.
             SuperAdvancedAgentsError: what the server answered.
         """
 
     @abstractmethod
-    def stream(self, method: Method[Request, Response]) -> Stream[Request, Response]:
-        """Begin a call of many answers, to one request or to many."""
+    def stream(self, operation: Operation, result: Any) -> Stream[Any]:
+        """Begin a call of many answers, each of type `result`, to one request or to many."""
 
     @abstractmethod
     def close(self) -> None:

@@ -10,19 +10,50 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import EllipsisType
-from typing import Literal, TypeAlias
+from typing import Any, Generic, Literal, TypeAlias, TypeVar, get_args, get_origin
 
-from super_advanced_agents.types import Dedupe, JSONValue, Memory, Turn, Weights, Where
+from super_advanced_agents.orchestration.outcome import Outcome
+from super_advanced_agents.stores.requests import Request
+from super_advanced_agents.types import (
+    AgentInfo,
+    Answer,
+    CollectionInfo,
+    Dedupe,
+    JSONValue,
+    Match,
+    Memory,
+    Record,
+    Turn,
+    Weights,
+    Where,
+)
 
 SearchMode: TypeAlias = Literal["hybrid", "vector", "keyword"]
 Wait: TypeAlias = Literal["first", "all"]
 Voting: TypeAlias = Literal["majority", "critic", "consensus"]
 
+R = TypeVar("R", covariant=True)  # noqa: PLC0105  # the result
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedRequest(Generic[R]):
+    """Ask a server for one operation, whose result is an `R`."""
+
+
+def result_type(request: type[Any]) -> Any:
+    """Return the type of the result of a request: what its class says in the brackets of its base."""
+    for base in request.__mro__:
+        for generic in getattr(base, "__orig_bases__", ()):
+            if get_origin(generic) in (Request, ServedRequest):
+                return get_args(generic)[0]
+    raise TypeError(f"{request.__name__} does not say what its result is")
+
+
 # -- collections ------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CreateCollectionRequest:
+class CreateCollectionRequest(ServedRequest[CollectionInfo]):
     """Make a collection; see `Workspace.acreate_collection`."""
 
     name: str
@@ -34,17 +65,17 @@ class CreateCollectionRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GetCollectionRequest:
+class GetCollectionRequest(ServedRequest[CollectionInfo]):
     """Read what a collection was made with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ListCollectionsRequest:
+class ListCollectionsRequest(ServedRequest[list[CollectionInfo]]):
     """List the tenant's collections."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeleteCollectionRequest:
+class DeleteCollectionRequest(ServedRequest[None]):
     """Delete a collection with all that is in it."""
 
 
@@ -52,7 +83,7 @@ class DeleteCollectionRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RememberRequest:
+class RememberRequest(ServedRequest[list[str]]):
     """Remember texts, all or none; see `AsyncLLMAgent.aadd_text_memories`."""
 
     memories: Sequence[Memory]
@@ -60,7 +91,7 @@ class RememberRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RememberTurnsRequest:
+class RememberTurnsRequest(ServedRequest[list[str]]):
     """Remember a conversation; see `AsyncLLMAgent.aadd_turns`."""
 
     turns: Sequence[Turn]
@@ -68,7 +99,7 @@ class RememberTurnsRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UpdateMemoryRequest:
+class UpdateMemoryRequest(ServedRequest[bool]):
     """Change one memory in place; see `AsyncLLMAgent.aupdate_memory`. `...` stands for what stays as it is."""
 
     uid: str
@@ -81,7 +112,7 @@ class UpdateMemoryRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SearchMemoriesRequest:
+class SearchMemoriesRequest(ServedRequest[list[Match]]):
     """Find an agent's memories; see `AsyncLLMAgent.asearch_text`.
 
     Attributes:
@@ -99,14 +130,14 @@ class SearchMemoriesRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GetMemoryRequest:
+class GetMemoryRequest(ServedRequest[Record | None]):
     """Read one memory."""
 
     uid: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ListMemoriesRequest:
+class ListMemoriesRequest(ServedRequest[list[Record]]):
     """Read one page of memories in the order of their uids; see `AsyncLLMAgent.ascan`."""
 
     where: Where | None = None
@@ -115,7 +146,7 @@ class ListMemoriesRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ForgetRequest:
+class ForgetRequest(ServedRequest[int]):
     """Delete memories by uid, by filter, or by both; see `AsyncLLMAgent.aforget`."""
 
     uids: Sequence[str] | None = None
@@ -123,14 +154,14 @@ class ForgetRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CountMemoriesRequest:
+class CountMemoriesRequest(ServedRequest[int]):
     """Count the memories that match a filter."""
 
     where: Where | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AskRequest:
+class AskRequest(ServedRequest[Answer]):
     """Answer a question from an agent's memories; see `AsyncLLMAgent.aask`.
 
     Attributes:
@@ -148,17 +179,26 @@ class AskRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ListAgentsRequest:
+class AnswerEvent:
+    """A part of an answer: the memories it is made from first, then pieces of text, at last the whole text."""
+
+    sources: list[Match] | None = None
+    text: str | None = None
+    done: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListAgentsRequest(ServedRequest[list[AgentInfo]]):
     """List the agents that were given settings."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GetAgentRequest:
+class GetAgentRequest(ServedRequest[AgentInfo]):
     """Read an agent's settings."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PutAgentRequest:
+class PutAgentRequest(ServedRequest[AgentInfo]):
     """Give an agent settings, in place of those it had; None stands for the default."""
 
     description: str | None = None
@@ -169,7 +209,7 @@ class PutAgentRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeleteAgentRequest:
+class DeleteAgentRequest(ServedRequest[None]):
     """Give an agent the defaults again; its memories stay."""
 
 
@@ -177,7 +217,15 @@ class DeleteAgentRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class OrchestratorInfo:
+    """One orchestrator of a tenant, and the names of its agents."""
+
+    name: str
+    agents: list[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question(ServedRequest[Outcome]):
     """Ask several agents; what every such request says.
 
     Attributes:
@@ -241,10 +289,10 @@ class CollaborateRequest(Question):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SuperviseRequest:
+class SuperviseRequest(ServedRequest[dict[str, JSONValue]]):
     """Read the health, counts and latencies of an orchestrator's agents."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ListOrchestratorsRequest:
+class ListOrchestratorsRequest(ServedRequest[list[OrchestratorInfo]]):
     """List the tenant's orchestrators with the names of their agents."""

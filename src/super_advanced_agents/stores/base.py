@@ -6,7 +6,6 @@ One behaviour suite (`testing.store_suite`) holds all stores to them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import cast
 
 from numpy.typing import ArrayLike
@@ -69,18 +68,19 @@ class VectorStore(WriteOperations):
             ModelMismatchError: the namespace has vectors of another model than `model_id`.
         """
         self._check_open()
-        bounds = await self._abounds()
-        make = partial(
-            SearchRequest,
-            bounds=bounds,
-            query_vectors=cast("Matrix", query_vectors),
-            top_k=top_k,
-            where=where,
-            namespace=namespace,
-            model_id=model_id,
-            return_scores=return_scores,
+        request = await self.amake(
+            lambda bounds: SearchRequest(
+                bounds=bounds,
+                query_vectors=cast("Matrix", query_vectors),
+                top_k=top_k,
+                where=where,
+                namespace=namespace,
+                model_id=model_id,
+                return_scores=return_scores,
+            ),
+            length(query_vectors),
         )
-        return await self._execute(await self._checked(make, length(query_vectors)))
+        return await self._execute(request)
 
     async def asearch(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 from super_advanced_agents._runtime.batcher import Workers
@@ -26,7 +27,7 @@ class RequestExecutor(Resource, ABC):
     def __init__(self) -> None:
         super().__init__()
         self._bounds: Bounds | None = None
-        self._checkers = Workers(name="store validation", threads=1, max_queue=_MAX_QUEUED_CHECKS)
+        self._checkers: Workers | None = None
 
     @property
     @abstractmethod
@@ -57,15 +58,29 @@ class RequestExecutor(Resource, ABC):
             self._bounds = Bounds(dim=dim, limits=self.limits)
         return self._bounds
 
-    async def _checked(self, make: Callable[[], Value], size: int) -> Value:
-        """Make a request of n records off the event loop: checking 1,000 of them takes 5 to 25 ms."""
+    async def amake(self, make: Callable[[Bounds], Value], size: int = 1) -> Value:
+        """Make a request for this store, checked against what it takes.
+
+        Args:
+            make: makes it of these bounds.
+            size: how many records it has; checking 1,000 takes 5 to 25 ms, so many are checked off the event loop.
+        """
+        bounds = await self._abounds()
+        return await self._off_loop(partial(make, bounds), size)
+
+    async def _off_loop(self, work: Callable[[], Value], size: int) -> Value:
+        """Do something to n records, in a thread when they are many."""
         if size <= _CHECKED_AT_ONCE or driven_by_thread():
-            return make()
-        return await self._checkers.submit(make)
+            return work()
+        with self._closing:
+            if self._checkers is None:
+                self._checkers = Workers(name="store validation", threads=1, max_queue=_MAX_QUEUED_CHECKS)
+        return await self._checkers.submit(work)
 
     def _release(self) -> None:
         """Free what checks requests; a subclass that owns more frees that too."""
-        self._checkers.close()
+        if self._checkers is not None:
+            self._checkers.close()
 
     def version(self, namespace: str | None = None) -> int | None:
         """A number that is another one whenever searches may find something else: for whoever keeps what they found.

@@ -63,8 +63,8 @@ class TenantView(VectorStore):
     def _check_open(self) -> None:
         self._store._check_open()  # a view owns nothing, so it is open as long as its store is
 
-    async def _checked(self, make: Callable[[], Value], size: int) -> Value:
-        return await self._store._checked(make, size)
+    async def _off_loop(self, work: Callable[[], Value], size: int) -> Value:
+        return await self._store._off_loop(work, size)
 
     def _check_namespace(self, namespace: str | None) -> None:
         if self._tenant and namespace is None:

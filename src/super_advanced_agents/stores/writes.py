@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from types import EllipsisType
 from typing import cast
 
@@ -62,22 +61,23 @@ class WriteOperations(RequestExecutor):
             StoreFullError: no room on the disk; nothing was stored.
         """
         self._check_open()
-        bounds = await self._abounds()
-        make = partial(
-            AddRequest,
-            bounds=bounds,
-            vectors=cast("Matrix", vectors),  # which they are once they were checked
-            metadatas=metadatas,
-            uids=uids,
-            namespace=namespace,
-            model_id=model_id,
-            sources=sources,
-            sessions=sessions,
-            expires_in_s=expires_in_s,
-            priorities=priorities,
-            dedupe=dedupe,
+        request = await self.amake(
+            lambda bounds: AddRequest(
+                bounds=bounds,
+                vectors=cast("Matrix", vectors),  # which they are once they were checked
+                metadatas=metadatas,
+                uids=uids,
+                namespace=namespace,
+                model_id=model_id,
+                sources=sources,
+                sessions=sessions,
+                expires_in_s=expires_in_s,
+                priorities=priorities,
+                dedupe=dedupe,
+            ),
+            length(vectors),
         )
-        return await self._execute(await self._checked(make, length(vectors)))
+        return await self._execute(request)
 
     async def aadd(
         self,
@@ -127,9 +127,8 @@ class WriteOperations(RequestExecutor):
             StoreFullError: no room on the disk; nothing was stored.
         """
         self._check_open()
-        bounds = await self._abounds()
-        make = partial(PutRequest, bounds=bounds, records=records)
-        return await self._execute(await self._checked(make, length(records)))
+        request = await self.amake(lambda bounds: PutRequest(bounds=bounds, records=records), length(records))
+        return await self._execute(request)
 
     async def aupdate(
         self,

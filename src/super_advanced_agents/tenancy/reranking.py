@@ -26,6 +26,11 @@ async def chosen_reranker(asked: bool | None, agent: str, workspace: Workspace, 
     """
     if asked and not call.principal.allows(Access.GENERATE):
         raise PermissionDeniedError(f"'rerank' needs the scope {Access.GENERATE.value!r}")
-    if asked or (asked is None and workspace.agent_settings(agent).rerank):
+    if reranks(asked, agent, workspace):
         await call.charge(_TOKENS)
     return workspace.reranker if asked else asked
+
+
+def reranks(asked: bool | None, agent: str, workspace: Workspace) -> bool:
+    """Return whether the language model looks again at what a search finds; as the agent is set for None."""
+    return asked or (asked is None and workspace.agent_settings(agent).rerank)

@@ -132,10 +132,10 @@ class SearchMemoriesRequest(_message.Message):
     def __init__(self, agent: _Optional[str] = ..., query: _Optional[str] = ..., top_k: _Optional[int] = ..., mode: _Optional[_Union[SearchMode, str]] = ..., where: _Optional[bytes] = ..., memory_type: _Optional[str] = ..., weights: _Optional[_Union[_common_pb2.Weights, _Mapping]] = ..., explain: _Optional[bool] = ..., rerank: _Optional[bool] = ...) -> None: ...
 
 class SearchMemoriesResponse(_message.Message):
-    __slots__ = ("matches",)
-    MATCHES_FIELD_NUMBER: _ClassVar[int]
-    matches: _containers.RepeatedCompositeFieldContainer[_common_pb2.Match]
-    def __init__(self, matches: _Optional[_Iterable[_Union[_common_pb2.Match, _Mapping]]] = ...) -> None: ...
+    __slots__ = ("results",)
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    results: _containers.RepeatedCompositeFieldContainer[_common_pb2.Match]
+    def __init__(self, results: _Optional[_Iterable[_Union[_common_pb2.Match, _Mapping]]] = ...) -> None: ...
 
 class GetMemoryRequest(_message.Message):
     __slots__ = ("agent", "uid")
@@ -182,10 +182,10 @@ class ForgetRequest(_message.Message):
     def __init__(self, agent: _Optional[str] = ..., uids: _Optional[_Iterable[str]] = ..., by_uids: _Optional[bool] = ..., where: _Optional[bytes] = ...) -> None: ...
 
 class ForgetResponse(_message.Message):
-    __slots__ = ("forgotten",)
-    FORGOTTEN_FIELD_NUMBER: _ClassVar[int]
-    forgotten: int
-    def __init__(self, forgotten: _Optional[int] = ...) -> None: ...
+    __slots__ = ("deleted",)
+    DELETED_FIELD_NUMBER: _ClassVar[int]
+    deleted: int
+    def __init__(self, deleted: _Optional[int] = ...) -> None: ...
 
 class CountMemoriesRequest(_message.Message):
     __slots__ = ("agent", "where")

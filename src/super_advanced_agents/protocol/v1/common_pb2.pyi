@@ -43,16 +43,28 @@ class Record(_message.Message):
     def __init__(self, uid: _Optional[str] = ..., vector: _Optional[bytes] = ..., metadata: _Optional[bytes] = ..., namespace: _Optional[str] = ..., model_id: _Optional[str] = ..., source: _Optional[str] = ..., session: _Optional[str] = ..., created_at: _Optional[float] = ..., updated_at: _Optional[float] = ..., expires_at: _Optional[float] = ..., priority: _Optional[float] = ..., place: _Optional[int] = ...) -> None: ...
 
 class Match(_message.Message):
-    __slots__ = ("uid", "score", "metadata", "explanation")
+    __slots__ = ("uid", "score", "metadata", "explanation", "text", "similarity", "source", "session", "created_at", "updated_at")
     UID_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
     METADATA_FIELD_NUMBER: _ClassVar[int]
     EXPLANATION_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    SIMILARITY_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    SESSION_FIELD_NUMBER: _ClassVar[int]
+    CREATED_AT_FIELD_NUMBER: _ClassVar[int]
+    UPDATED_AT_FIELD_NUMBER: _ClassVar[int]
     uid: str
     score: float
     metadata: bytes
     explanation: Explanation
-    def __init__(self, uid: _Optional[str] = ..., score: _Optional[float] = ..., metadata: _Optional[bytes] = ..., explanation: _Optional[_Union[Explanation, _Mapping]] = ...) -> None: ...
+    text: str
+    similarity: float
+    source: str
+    session: str
+    created_at: float
+    updated_at: float
+    def __init__(self, uid: _Optional[str] = ..., score: _Optional[float] = ..., metadata: _Optional[bytes] = ..., explanation: _Optional[_Union[Explanation, _Mapping]] = ..., text: _Optional[str] = ..., similarity: _Optional[float] = ..., source: _Optional[str] = ..., session: _Optional[str] = ..., created_at: _Optional[float] = ..., updated_at: _Optional[float] = ...) -> None: ...
 
 class Matches(_message.Message):
     __slots__ = ("matches",)

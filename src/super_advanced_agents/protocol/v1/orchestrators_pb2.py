@@ -25,43 +25,41 @@ _sym_db = _symbol_database.Default()
 from super_advanced_agents.protocol.v1 import common_pb2 as super__advanced__agents_dot_protocol_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n5super_advanced_agents/protocol/v1/orchestrators.proto\x12\x18super_advanced_agents.v1\x1a.super_advanced_agents/protocol/v1/common.proto\"\x9b\x01\n\x08Question\x12\x14\n\x0corchestrator\x18\x01 \x01(\t\x12\r\n\x05query\x18\x02 \x01(\t\x12\x12\n\x05top_k\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x16\n\ttimeout_s\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\x17\n\ndeadline_s\x18\x05 \x01(\x01H\x02\x88\x01\x01\x42\x08\n\x06_top_kB\x0c\n\n_timeout_sB\r\n\x0b_deadline_s\"\x82\x01\n\x0cRouteRequest\x12\x34\n\x08question\x18\x01 \x01(\x0b\x32\".super_advanced_agents.v1.Question\x12\x11\n\x04task\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x14\n\x07user_id\x18\x03 \x01(\tH\x01\x88\x01\x01\x42\x07\n\x05_taskB\n\n\x08_user_id\"S\n\x0c\x43hainRequest\x12\x34\n\x08question\x18\x01 \x01(\x0b\x32\".super_advanced_agents.v1.Question\x12\r\n\x05names\x18\x02 \x03(\t\"i\n\x0f\x46\x61llbackRequest\x12\x34\n\x08question\x18\x01 \x01(\x0b\x32\".super_advanced_agents.v1.Question\x12\x0f\n\x07primary\x18\x02 \x01(\t\x12\x0f\n\x07\x62\x61\x63kups\x18\x03 \x03(\t\"\xa2\x01\n\x0fParallelRequest\x12\x34\n\x08question\x18\x01 \x01(\x0b\x32\".super_advanced_agents.v1.Question\x12\r\n\x05names\x18\x02 \x03(\t\x12.\n\x04wait\x18\x03 \x01(\x0e\x32\x1e.super_advanced_agents.v1.WaitH\x00\x12\x10\n\x06quorum\x18\x04 \x01(\x05H\x00\x42\x08\n\x06\x65nough\"\xd3\x01\n\x12\x43ollaborateRequest\x12\x34\n\x08question\x18\x01 \x01(\x0b\x32\".super_advanced_agents.v1.Question\x12\r\n\x05names\x18\x02 \x03(\t\x12\x30\n\x06voting\x18\x03 \x01(\x0e\x32 .super_advanced_agents.v1.Voting\x12\x13\n\x06\x63ritic\x18\x04 \x01(\tH\x00\x88\x01\x01\x12\x17\n\nmax_rounds\x18\x05 \x01(\x05H\x01\x88\x01\x01\x42\t\n\x07_criticB\r\n\x0b_max_rounds\"\xa5\x01\n\x04Step\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\x0e\n\x06status\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x30\n\x07sources\x18\x04 \x03(\x0b\x32\x1f.super_advanced_agents.v1.Match\x12\x11\n\tlatency_s\x18\x05 \x01(\x01\x12\x12\n\x05\x65rror\x18\x06 \x01(\tH\x00\x88\x01\x01\x12\r\n\x05round\x18\x07 \x01(\rB\x08\n\x06_error\"\xf0\x01\n\x07Outcome\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\r\n\x05\x61gent\x18\x02 \x01(\t\x12\x0e\n\x06\x61gents\x18\x03 \x03(\t\x12\x30\n\x07sources\x18\x04 \x03(\x0b\x32\x1f.super_advanced_agents.v1.Match\x12-\n\x05steps\x18\x05 \x03(\x0b\x32\x1e.super_advanced_agents.v1.Step\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x16\n\tagreement\x18\x07 \x01(\x01H\x00\x88\x01\x01\x12\x0e\n\x06rounds\x18\x08 \x01(\r\x12\x11\n\tlatency_s\x18\t \x01(\x01\x42\x0c\n\n_agreement\"(\n\x10SuperviseRequest\x12\x14\n\x0corchestrator\x18\x01 \x01(\t\"#\n\x11SuperviseResponse\x12\x0e\n\x06report\x18\x01 \x01(\x0c\",\n\x0cOrchestrator\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x61gents\x18\x02 \x03(\t\"\x1a\n\x18ListOrchestratorsRequest\"Z\n\x19ListOrchestratorsResponse\x12=\n\rorchestrators\x18\x01 \x03(\x0b\x32&.super_advanced_agents.v1.Orchestrator*:\n\x04Wait\x12\x14\n\x10WAIT_UNSPECIFIED\x10\x00\x12\x0e\n\nWAIT_FIRST\x10\x01\x12\x0c\n\x08WAIT_ALL\x10\x02*^\n\x06Voting\x12\x16\n\x12VOTING_UNSPECIFIED\x10\x00\x12\x13\n\x0fVOTING_MAJORITY\x10\x01\x12\x11\n\rVOTING_CRITIC\x10\x02\x12\x14\n\x10VOTING_CONSENSUS\x10\x03\x32\xb5\x05\n\x13OrchestratorService\x12R\n\x05Route\x12&.super_advanced_agents.v1.RouteRequest\x1a!.super_advanced_agents.v1.Outcome\x12R\n\x05\x43hain\x12&.super_advanced_agents.v1.ChainRequest\x1a!.super_advanced_agents.v1.Outcome\x12X\n\x08\x46\x61llback\x12).super_advanced_agents.v1.FallbackRequest\x1a!.super_advanced_agents.v1.Outcome\x12X\n\x08Parallel\x12).super_advanced_agents.v1.ParallelRequest\x1a!.super_advanced_agents.v1.Outcome\x12^\n\x0b\x43ollaborate\x12,.super_advanced_agents.v1.CollaborateRequest\x1a!.super_advanced_agents.v1.Outcome\x12\x64\n\tSupervise\x12*.super_advanced_agents.v1.SuperviseRequest\x1a+.super_advanced_agents.v1.SuperviseResponse\x12|\n\x11ListOrchestrators\x12\x32.super_advanced_agents.v1.ListOrchestratorsRequest\x1a\x33.super_advanced_agents.v1.ListOrchestratorsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n5super_advanced_agents/protocol/v1/orchestrators.proto\x12\x18super_advanced_agents.v1\x1a.super_advanced_agents/protocol/v1/common.proto\"\xdd\x01\n\x0cRouteRequest\x12\x14\n\x0corchestrator\x18\x01 \x01(\t\x12\r\n\x05query\x18\x02 \x01(\t\x12\x12\n\x05top_k\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x16\n\ttimeout_s\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\x17\n\ndeadline_s\x18\x05 \x01(\x01H\x02\x88\x01\x01\x12\x11\n\x04task\x18\x06 \x01(\tH\x03\x88\x01\x01\x12\x14\n\x07user_id\x18\x07 \x01(\tH\x04\x88\x01\x01\x42\x08\n\x06_top_kB\x0c\n\n_timeout_sB\r\n\x0b_deadline_sB\x07\n\x05_taskB\n\n\x08_user_id\"\xae\x01\n\x0c\x43hainRequest\x12\x14\n\x0corchestrator\x18\x01 \x01(\t\x12\r\n\x05query\x18\x02 \x01(\t\x12\x12\n\x05top_k\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x16\n\ttimeout_s\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\x17\n\ndeadline_s\x18\x05 \x01(\x01H\x02\x88\x01\x01\x12\r\n\x05names\x18\x06 \x03(\tB\x08\n\x06_top_kB\x0c\n\n_timeout_sB\r\n\x0b_deadline_s\"\xc4\x01\n\x0f\x46\x61llbackRequest\x12\x14\n\x0corchestrator\x18\x01 \x01(\t\x12\r\n\x05query\x18\x02 \x01(\t\x12\x12\n\x05top_k\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x16\n\ttimeout_s\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\x17\n\ndeadline_s\x18\x05 \x01(\x01H\x02\x88\x01\x01\x12\x0f\n\x07primary\x18\x06 \x01(\t\x12\x0f\n\x07\x62\x61\x63kups\x18\x07 \x03(\tB\x08\n\x06_top_kB\x0c\n\n_timeout_sB\r\n\x0b_deadline_s\"\xfd\x01\n\x0fParallelRequest\x12\x14\n\x0corchestrator\x18\x01 \x01(\t\x12\r\n\x05query\x18\x02 \x01(\t\x12\x12\n\x05top_k\x18\x03 \x01(\x05H\x01\x88\x01\x01\x12\x16\n\ttimeout_s\x18\x04 \x01(\x01H\x02\x88\x01\x01\x12\x17\n\ndeadline_s\x18\x05 \x01(\x01H\x03\x88\x01\x01\x12\r\n\x05names\x18\x06 \x03(\t\x12.\n\x04wait\x18\x07 \x01(\x0e\x32\x1e.super_advanced_agents.v1.WaitH\x00\x12\x10\n\x06quorum\x18\x08 \x01(\x05H\x00\x42\x08\n\x06\x65noughB\x08\n\x06_top_kB\x0c\n\n_timeout_sB\r\n\x0b_deadline_s\"\xae\x02\n\x12\x43ollaborateRequest\x12\x14\n\x0corchestrator\x18\x01 \x01(\t\x12\r\n\x05query\x18\x02 \x01(\t\x12\x12\n\x05top_k\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x16\n\ttimeout_s\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\x17\n\ndeadline_s\x18\x05 \x01(\x01H\x02\x88\x01\x01\x12\r\n\x05names\x18\x06 \x03(\t\x12\x30\n\x06voting\x18\x07 \x01(\x0e\x32 .super_advanced_agents.v1.Voting\x12\x13\n\x06\x63ritic\x18\x08 \x01(\tH\x03\x88\x01\x01\x12\x17\n\nmax_rounds\x18\t \x01(\x05H\x04\x88\x01\x01\x42\x08\n\x06_top_kB\x0c\n\n_timeout_sB\r\n\x0b_deadline_sB\t\n\x07_criticB\r\n\x0b_max_rounds\"\xa5\x01\n\x04Step\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\x0e\n\x06status\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x30\n\x07sources\x18\x04 \x03(\x0b\x32\x1f.super_advanced_agents.v1.Match\x12\x11\n\tlatency_s\x18\x05 \x01(\x01\x12\x12\n\x05\x65rror\x18\x06 \x01(\tH\x00\x88\x01\x01\x12\r\n\x05round\x18\x07 \x01(\rB\x08\n\x06_error\"\xf0\x01\n\x07Outcome\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\r\n\x05\x61gent\x18\x02 \x01(\t\x12\x0e\n\x06\x61gents\x18\x03 \x03(\t\x12\x30\n\x07sources\x18\x04 \x03(\x0b\x32\x1f.super_advanced_agents.v1.Match\x12-\n\x05steps\x18\x05 \x03(\x0b\x32\x1e.super_advanced_agents.v1.Step\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x16\n\tagreement\x18\x07 \x01(\x01H\x00\x88\x01\x01\x12\x0e\n\x06rounds\x18\x08 \x01(\r\x12\x11\n\tlatency_s\x18\t \x01(\x01\x42\x0c\n\n_agreement\"(\n\x10SuperviseRequest\x12\x14\n\x0corchestrator\x18\x01 \x01(\t\"#\n\x11SuperviseResponse\x12\x0e\n\x06report\x18\x01 \x01(\x0c\",\n\x0cOrchestrator\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x61gents\x18\x02 \x03(\t\"\x1a\n\x18ListOrchestratorsRequest\"Z\n\x19ListOrchestratorsResponse\x12=\n\rorchestrators\x18\x01 \x03(\x0b\x32&.super_advanced_agents.v1.Orchestrator*:\n\x04Wait\x12\x14\n\x10WAIT_UNSPECIFIED\x10\x00\x12\x0e\n\nWAIT_FIRST\x10\x01\x12\x0c\n\x08WAIT_ALL\x10\x02*^\n\x06Voting\x12\x16\n\x12VOTING_UNSPECIFIED\x10\x00\x12\x13\n\x0fVOTING_MAJORITY\x10\x01\x12\x11\n\rVOTING_CRITIC\x10\x02\x12\x14\n\x10VOTING_CONSENSUS\x10\x03\x32\xb5\x05\n\x13OrchestratorService\x12R\n\x05Route\x12&.super_advanced_agents.v1.RouteRequest\x1a!.super_advanced_agents.v1.Outcome\x12R\n\x05\x43hain\x12&.super_advanced_agents.v1.ChainRequest\x1a!.super_advanced_agents.v1.Outcome\x12X\n\x08\x46\x61llback\x12).super_advanced_agents.v1.FallbackRequest\x1a!.super_advanced_agents.v1.Outcome\x12X\n\x08Parallel\x12).super_advanced_agents.v1.ParallelRequest\x1a!.super_advanced_agents.v1.Outcome\x12^\n\x0b\x43ollaborate\x12,.super_advanced_agents.v1.CollaborateRequest\x1a!.super_advanced_agents.v1.Outcome\x12\x64\n\tSupervise\x12*.super_advanced_agents.v1.SuperviseRequest\x1a+.super_advanced_agents.v1.SuperviseResponse\x12|\n\x11ListOrchestrators\x12\x32.super_advanced_agents.v1.ListOrchestratorsRequest\x1a\x33.super_advanced_agents.v1.ListOrchestratorsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'super_advanced_agents.protocol.v1.orchestrators_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_WAIT']._serialized_start=1649
-  _globals['_WAIT']._serialized_end=1707
-  _globals['_VOTING']._serialized_start=1709
-  _globals['_VOTING']._serialized_end=1803
-  _globals['_QUESTION']._serialized_start=132
-  _globals['_QUESTION']._serialized_end=287
-  _globals['_ROUTEREQUEST']._serialized_start=290
-  _globals['_ROUTEREQUEST']._serialized_end=420
-  _globals['_CHAINREQUEST']._serialized_start=422
-  _globals['_CHAINREQUEST']._serialized_end=505
-  _globals['_FALLBACKREQUEST']._serialized_start=507
-  _globals['_FALLBACKREQUEST']._serialized_end=612
-  _globals['_PARALLELREQUEST']._serialized_start=615
-  _globals['_PARALLELREQUEST']._serialized_end=777
-  _globals['_COLLABORATEREQUEST']._serialized_start=780
-  _globals['_COLLABORATEREQUEST']._serialized_end=991
-  _globals['_STEP']._serialized_start=994
-  _globals['_STEP']._serialized_end=1159
-  _globals['_OUTCOME']._serialized_start=1162
-  _globals['_OUTCOME']._serialized_end=1402
-  _globals['_SUPERVISEREQUEST']._serialized_start=1404
-  _globals['_SUPERVISEREQUEST']._serialized_end=1444
-  _globals['_SUPERVISERESPONSE']._serialized_start=1446
-  _globals['_SUPERVISERESPONSE']._serialized_end=1481
-  _globals['_ORCHESTRATOR']._serialized_start=1483
-  _globals['_ORCHESTRATOR']._serialized_end=1527
-  _globals['_LISTORCHESTRATORSREQUEST']._serialized_start=1529
-  _globals['_LISTORCHESTRATORSREQUEST']._serialized_end=1555
-  _globals['_LISTORCHESTRATORSRESPONSE']._serialized_start=1557
-  _globals['_LISTORCHESTRATORSRESPONSE']._serialized_end=1647
-  _globals['_ORCHESTRATORSERVICE']._serialized_start=1806
-  _globals['_ORCHESTRATORSERVICE']._serialized_end=2499
+  _globals['_WAIT']._serialized_start=1948
+  _globals['_WAIT']._serialized_end=2006
+  _globals['_VOTING']._serialized_start=2008
+  _globals['_VOTING']._serialized_end=2102
+  _globals['_ROUTEREQUEST']._serialized_start=132
+  _globals['_ROUTEREQUEST']._serialized_end=353
+  _globals['_CHAINREQUEST']._serialized_start=356
+  _globals['_CHAINREQUEST']._serialized_end=530
+  _globals['_FALLBACKREQUEST']._serialized_start=533
+  _globals['_FALLBACKREQUEST']._serialized_end=729
+  _globals['_PARALLELREQUEST']._serialized_start=732
+  _globals['_PARALLELREQUEST']._serialized_end=985
+  _globals['_COLLABORATEREQUEST']._serialized_start=988
+  _globals['_COLLABORATEREQUEST']._serialized_end=1290
+  _globals['_STEP']._serialized_start=1293
+  _globals['_STEP']._serialized_end=1458
+  _globals['_OUTCOME']._serialized_start=1461
+  _globals['_OUTCOME']._serialized_end=1701
+  _globals['_SUPERVISEREQUEST']._serialized_start=1703
+  _globals['_SUPERVISEREQUEST']._serialized_end=1743
+  _globals['_SUPERVISERESPONSE']._serialized_start=1745
+  _globals['_SUPERVISERESPONSE']._serialized_end=1780
+  _globals['_ORCHESTRATOR']._serialized_start=1782
+  _globals['_ORCHESTRATOR']._serialized_end=1826
+  _globals['_LISTORCHESTRATORSREQUEST']._serialized_start=1828
+  _globals['_LISTORCHESTRATORSREQUEST']._serialized_end=1854
+  _globals['_LISTORCHESTRATORSRESPONSE']._serialized_start=1856
+  _globals['_LISTORCHESTRATORSRESPONSE']._serialized_end=1946
+  _globals['_ORCHESTRATORSERVICE']._serialized_start=2105
+  _globals['_ORCHESTRATORSERVICE']._serialized_end=2798
 # @@protoc_insertion_point(module_scope)

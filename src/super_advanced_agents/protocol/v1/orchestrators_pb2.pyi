@@ -28,73 +28,99 @@ VOTING_MAJORITY: Voting
 VOTING_CRITIC: Voting
 VOTING_CONSENSUS: Voting
 
-class Question(_message.Message):
-    __slots__ = ("orchestrator", "query", "top_k", "timeout_s", "deadline_s")
+class RouteRequest(_message.Message):
+    __slots__ = ("orchestrator", "query", "top_k", "timeout_s", "deadline_s", "task", "user_id")
     ORCHESTRATOR_FIELD_NUMBER: _ClassVar[int]
     QUERY_FIELD_NUMBER: _ClassVar[int]
     TOP_K_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_S_FIELD_NUMBER: _ClassVar[int]
     DEADLINE_S_FIELD_NUMBER: _ClassVar[int]
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
     orchestrator: str
     query: str
     top_k: int
     timeout_s: float
     deadline_s: float
-    def __init__(self, orchestrator: _Optional[str] = ..., query: _Optional[str] = ..., top_k: _Optional[int] = ..., timeout_s: _Optional[float] = ..., deadline_s: _Optional[float] = ...) -> None: ...
-
-class RouteRequest(_message.Message):
-    __slots__ = ("question", "task", "user_id")
-    QUESTION_FIELD_NUMBER: _ClassVar[int]
-    TASK_FIELD_NUMBER: _ClassVar[int]
-    USER_ID_FIELD_NUMBER: _ClassVar[int]
-    question: Question
     task: str
     user_id: str
-    def __init__(self, question: _Optional[_Union[Question, _Mapping]] = ..., task: _Optional[str] = ..., user_id: _Optional[str] = ...) -> None: ...
+    def __init__(self, orchestrator: _Optional[str] = ..., query: _Optional[str] = ..., top_k: _Optional[int] = ..., timeout_s: _Optional[float] = ..., deadline_s: _Optional[float] = ..., task: _Optional[str] = ..., user_id: _Optional[str] = ...) -> None: ...
 
 class ChainRequest(_message.Message):
-    __slots__ = ("question", "names")
-    QUESTION_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("orchestrator", "query", "top_k", "timeout_s", "deadline_s", "names")
+    ORCHESTRATOR_FIELD_NUMBER: _ClassVar[int]
+    QUERY_FIELD_NUMBER: _ClassVar[int]
+    TOP_K_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_S_FIELD_NUMBER: _ClassVar[int]
+    DEADLINE_S_FIELD_NUMBER: _ClassVar[int]
     NAMES_FIELD_NUMBER: _ClassVar[int]
-    question: Question
+    orchestrator: str
+    query: str
+    top_k: int
+    timeout_s: float
+    deadline_s: float
     names: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, question: _Optional[_Union[Question, _Mapping]] = ..., names: _Optional[_Iterable[str]] = ...) -> None: ...
+    def __init__(self, orchestrator: _Optional[str] = ..., query: _Optional[str] = ..., top_k: _Optional[int] = ..., timeout_s: _Optional[float] = ..., deadline_s: _Optional[float] = ..., names: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class FallbackRequest(_message.Message):
-    __slots__ = ("question", "primary", "backups")
-    QUESTION_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("orchestrator", "query", "top_k", "timeout_s", "deadline_s", "primary", "backups")
+    ORCHESTRATOR_FIELD_NUMBER: _ClassVar[int]
+    QUERY_FIELD_NUMBER: _ClassVar[int]
+    TOP_K_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_S_FIELD_NUMBER: _ClassVar[int]
+    DEADLINE_S_FIELD_NUMBER: _ClassVar[int]
     PRIMARY_FIELD_NUMBER: _ClassVar[int]
     BACKUPS_FIELD_NUMBER: _ClassVar[int]
-    question: Question
+    orchestrator: str
+    query: str
+    top_k: int
+    timeout_s: float
+    deadline_s: float
     primary: str
     backups: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, question: _Optional[_Union[Question, _Mapping]] = ..., primary: _Optional[str] = ..., backups: _Optional[_Iterable[str]] = ...) -> None: ...
+    def __init__(self, orchestrator: _Optional[str] = ..., query: _Optional[str] = ..., top_k: _Optional[int] = ..., timeout_s: _Optional[float] = ..., deadline_s: _Optional[float] = ..., primary: _Optional[str] = ..., backups: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ParallelRequest(_message.Message):
-    __slots__ = ("question", "names", "wait", "quorum")
-    QUESTION_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("orchestrator", "query", "top_k", "timeout_s", "deadline_s", "names", "wait", "quorum")
+    ORCHESTRATOR_FIELD_NUMBER: _ClassVar[int]
+    QUERY_FIELD_NUMBER: _ClassVar[int]
+    TOP_K_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_S_FIELD_NUMBER: _ClassVar[int]
+    DEADLINE_S_FIELD_NUMBER: _ClassVar[int]
     NAMES_FIELD_NUMBER: _ClassVar[int]
     WAIT_FIELD_NUMBER: _ClassVar[int]
     QUORUM_FIELD_NUMBER: _ClassVar[int]
-    question: Question
+    orchestrator: str
+    query: str
+    top_k: int
+    timeout_s: float
+    deadline_s: float
     names: _containers.RepeatedScalarFieldContainer[str]
     wait: Wait
     quorum: int
-    def __init__(self, question: _Optional[_Union[Question, _Mapping]] = ..., names: _Optional[_Iterable[str]] = ..., wait: _Optional[_Union[Wait, str]] = ..., quorum: _Optional[int] = ...) -> None: ...
+    def __init__(self, orchestrator: _Optional[str] = ..., query: _Optional[str] = ..., top_k: _Optional[int] = ..., timeout_s: _Optional[float] = ..., deadline_s: _Optional[float] = ..., names: _Optional[_Iterable[str]] = ..., wait: _Optional[_Union[Wait, str]] = ..., quorum: _Optional[int] = ...) -> None: ...
 
 class CollaborateRequest(_message.Message):
-    __slots__ = ("question", "names", "voting", "critic", "max_rounds")
-    QUESTION_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("orchestrator", "query", "top_k", "timeout_s", "deadline_s", "names", "voting", "critic", "max_rounds")
+    ORCHESTRATOR_FIELD_NUMBER: _ClassVar[int]
+    QUERY_FIELD_NUMBER: _ClassVar[int]
+    TOP_K_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_S_FIELD_NUMBER: _ClassVar[int]
+    DEADLINE_S_FIELD_NUMBER: _ClassVar[int]
     NAMES_FIELD_NUMBER: _ClassVar[int]
     VOTING_FIELD_NUMBER: _ClassVar[int]
     CRITIC_FIELD_NUMBER: _ClassVar[int]
     MAX_ROUNDS_FIELD_NUMBER: _ClassVar[int]
-    question: Question
+    orchestrator: str
+    query: str
+    top_k: int
+    timeout_s: float
+    deadline_s: float
     names: _containers.RepeatedScalarFieldContainer[str]
     voting: Voting
     critic: str
     max_rounds: int
-    def __init__(self, question: _Optional[_Union[Question, _Mapping]] = ..., names: _Optional[_Iterable[str]] = ..., voting: _Optional[_Union[Voting, str]] = ..., critic: _Optional[str] = ..., max_rounds: _Optional[int] = ...) -> None: ...
+    def __init__(self, orchestrator: _Optional[str] = ..., query: _Optional[str] = ..., top_k: _Optional[int] = ..., timeout_s: _Optional[float] = ..., deadline_s: _Optional[float] = ..., names: _Optional[_Iterable[str]] = ..., voting: _Optional[_Union[Voting, str]] = ..., critic: _Optional[str] = ..., max_rounds: _Optional[int] = ...) -> None: ...
 
 class Step(_message.Message):
     __slots__ = ("agent", "status", "text", "sources", "latency_s", "error", "round")

@@ -86,7 +86,7 @@ class UpdateResponse(_message.Message):
     def __init__(self, updated: _Optional[bool] = ...) -> None: ...
 
 class SearchRequest(_message.Message):
-    __slots__ = ("collection", "namespace", "model_id", "dim", "query_vectors", "top_k", "where", "omit_scores")
+    __slots__ = ("collection", "namespace", "model_id", "dim", "query_vectors", "top_k", "where", "return_scores")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     MODEL_ID_FIELD_NUMBER: _ClassVar[int]
@@ -94,7 +94,7 @@ class SearchRequest(_message.Message):
     QUERY_VECTORS_FIELD_NUMBER: _ClassVar[int]
     TOP_K_FIELD_NUMBER: _ClassVar[int]
     WHERE_FIELD_NUMBER: _ClassVar[int]
-    OMIT_SCORES_FIELD_NUMBER: _ClassVar[int]
+    RETURN_SCORES_FIELD_NUMBER: _ClassVar[int]
     collection: str
     namespace: str
     model_id: str
@@ -102,8 +102,8 @@ class SearchRequest(_message.Message):
     query_vectors: bytes
     top_k: int
     where: bytes
-    omit_scores: bool
-    def __init__(self, collection: _Optional[str] = ..., namespace: _Optional[str] = ..., model_id: _Optional[str] = ..., dim: _Optional[int] = ..., query_vectors: _Optional[bytes] = ..., top_k: _Optional[int] = ..., where: _Optional[bytes] = ..., omit_scores: _Optional[bool] = ...) -> None: ...
+    return_scores: bool
+    def __init__(self, collection: _Optional[str] = ..., namespace: _Optional[str] = ..., model_id: _Optional[str] = ..., dim: _Optional[int] = ..., query_vectors: _Optional[bytes] = ..., top_k: _Optional[int] = ..., where: _Optional[bytes] = ..., return_scores: _Optional[bool] = ...) -> None: ...
 
 class SearchResponse(_message.Message):
     __slots__ = ("results",)
@@ -134,10 +134,10 @@ class SearchHybridRequest(_message.Message):
     def __init__(self, collection: _Optional[str] = ..., namespace: _Optional[str] = ..., model_id: _Optional[str] = ..., query_vector: _Optional[bytes] = ..., query_text: _Optional[str] = ..., top_k: _Optional[int] = ..., where: _Optional[bytes] = ..., weights: _Optional[_Union[_common_pb2.Weights, _Mapping]] = ..., explain: _Optional[bool] = ...) -> None: ...
 
 class SearchHybridResponse(_message.Message):
-    __slots__ = ("matches",)
-    MATCHES_FIELD_NUMBER: _ClassVar[int]
-    matches: _containers.RepeatedCompositeFieldContainer[_common_pb2.Match]
-    def __init__(self, matches: _Optional[_Iterable[_Union[_common_pb2.Match, _Mapping]]] = ...) -> None: ...
+    __slots__ = ("results",)
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    results: _containers.RepeatedCompositeFieldContainer[_common_pb2.Match]
+    def __init__(self, results: _Optional[_Iterable[_Union[_common_pb2.Match, _Mapping]]] = ...) -> None: ...
 
 class SearchKeywordsRequest(_message.Message):
     __slots__ = ("collection", "namespace", "query_text", "top_k", "where")
@@ -154,10 +154,10 @@ class SearchKeywordsRequest(_message.Message):
     def __init__(self, collection: _Optional[str] = ..., namespace: _Optional[str] = ..., query_text: _Optional[str] = ..., top_k: _Optional[int] = ..., where: _Optional[bytes] = ...) -> None: ...
 
 class SearchKeywordsResponse(_message.Message):
-    __slots__ = ("matches",)
-    MATCHES_FIELD_NUMBER: _ClassVar[int]
-    matches: _containers.RepeatedCompositeFieldContainer[_common_pb2.Match]
-    def __init__(self, matches: _Optional[_Iterable[_Union[_common_pb2.Match, _Mapping]]] = ...) -> None: ...
+    __slots__ = ("results",)
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    results: _containers.RepeatedCompositeFieldContainer[_common_pb2.Match]
+    def __init__(self, results: _Optional[_Iterable[_Union[_common_pb2.Match, _Mapping]]] = ...) -> None: ...
 
 class GetRequest(_message.Message):
     __slots__ = ("collection", "namespace", "uids")

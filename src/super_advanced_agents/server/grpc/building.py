@@ -11,18 +11,11 @@ import grpc
 from super_advanced_agents.config import LIMITS
 from super_advanced_agents.protocol.methods import AGENT, ORCHESTRATOR, VECTOR_STORE
 from super_advanced_agents.server.gate import Gate
-from super_advanced_agents.server.grpc import agents, orchestrators, vector_store
 from super_advanced_agents.server.grpc.interceptors import Door
 from super_advanced_agents.server.grpc.rpcs import Rpc
+from super_advanced_agents.server.grpc.services import rpcs
 from super_advanced_agents.server.grpc.standard import HEALTH, REFLECTION, health_rpcs, reflection_rpcs
 from super_advanced_agents.tenancy.settings import Settings
-
-SERVICES: dict[str, tuple[Rpc, ...]] = {
-    VECTOR_STORE: vector_store.RPCS,
-    AGENT: agents.RPCS,
-    ORCHESTRATOR: orchestrators.RPCS,
-}
-"""By their full names."""
 
 _OPTIONS = [
     ("grpc.so_reuseport", 0),  # a port that another server listens on is an error, not a share of its calls
@@ -39,9 +32,9 @@ _OPTIONS = [
 
 def doors(gate: Gate, settings: Settings) -> list[Door]:
     """The way in to every method there is."""
-    names = [*SERVICES, HEALTH, REFLECTION]
-    rpcs: Iterable[Rpc] = chain(*SERVICES.values(), health_rpcs(gate, names), reflection_rpcs(names))
-    return [Door(rpc, gate, longest_s=settings.request_timeout_s) for rpc in rpcs]
+    names = [VECTOR_STORE, AGENT, ORCHESTRATOR, HEALTH, REFLECTION]
+    every: Iterable[Rpc] = chain(rpcs(gate), health_rpcs(gate, names), reflection_rpcs(names))
+    return [Door(rpc, gate, longest_s=settings.request_timeout_s) for rpc in every]
 
 
 def build(gate: Gate, settings: Settings) -> grpc.aio.Server:

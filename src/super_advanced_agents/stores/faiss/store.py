@@ -187,7 +187,7 @@ class FAISSVectorStore(UpkeepOperations):
     async def _add(self, request: AddRequest) -> list[str]:
         if not len(request.vectors):
             return []
-        addition = await self._checked(partial(self._addition, request), len(request.vectors))
+        addition = await self._off_loop(partial(self._addition, request), len(request.vectors))
         uids = await self._write(addition, expires=request.expires_in_s is not None)
         return cast("list[str]", uids)
 
@@ -198,7 +198,7 @@ class FAISSVectorStore(UpkeepOperations):
         return addition
 
     async def _put(self, request: PutRequest) -> int:
-        additions = await self._checked(partial(self._additions, request), len(request.records))
+        additions = await self._off_loop(partial(self._additions, request), len(request.records))
         if not additions:
             return 0
         expires = any(expires_at is not None for each in additions for expires_at in each.expires_at)

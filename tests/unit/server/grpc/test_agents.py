@@ -6,7 +6,7 @@ import grpc
 import pytest
 
 from super_advanced_agents.protocol import methods
-from super_advanced_agents.protocol.conversions import matches_of, memory_message, turn_message
+from super_advanced_agents.protocol.codec import encode, match_of
 from super_advanced_agents.protocol.v1 import agents_pb2 as messages
 from super_advanced_agents.types import Memory, Turn
 
@@ -17,7 +17,7 @@ MEMORIES = [
 
 
 def _remember(agent="ann", **given):
-    made = [memory_message(memory, field="memories") for memory in MEMORIES]
+    made = [encode(memory, messages.Memory) for memory in MEMORIES]
     return messages.RememberRequest(agent=agent, memories=made, **given)
 
 
@@ -26,7 +26,7 @@ async def test_an_agent_remembers_finds_changes_and_forgets(caller):
     uids = list((await caller.ask(methods.REMEMBER, _remember())).uids)
     assert uids[0] == "louvre"
     asked = messages.SearchMemoriesRequest(agent="ann", query="art gallery", top_k=1, explain=True)
-    [match] = matches_of((await caller.ask(methods.SEARCH_MEMORIES, asked)).matches)
+    [match] = [match_of(each) for each in (await caller.ask(methods.SEARCH_MEMORIES, asked)).results]
     assert (match.uid, match.metadata["city"]) == ("louvre", "Paris")
     assert match.explanation.total == pytest.approx(match.score)
     change = messages.UpdateMemoryRequest(agent="ann", uid="louvre", extra=b'{"city":null}', clear=["priority"])
@@ -39,13 +39,13 @@ async def test_an_agent_remembers_finds_changes_and_forgets(caller):
     assert not (await caller.ask(methods.GET_MEMORY, nobody)).HasField("memory")
     page = await caller.ask(methods.LIST_MEMORIES, messages.ListMemoriesRequest(agent="ann"))
     assert {record.uid for record in page.memories} == set(uids)
-    turns = [turn_message(Turn(speaker="Ann", text=text), field="turns") for text in ("Where to?", "The Louvre!")]
+    turns = [encode(Turn(speaker="Ann", text=text), messages.Turn) for text in ("Where to?", "The Louvre!")]
     said = messages.RememberTurnsRequest(agent="ann", turns=turns, session="trip")
     assert len((await caller.ask(methods.REMEMBER_TURNS, said)).uids) == 2
     typed = messages.CountMemoriesRequest(agent="ann", where=b'{"type":"turn"}')
     assert (await caller.ask(methods.COUNT_MEMORIES, typed)).count == 2
     gone = messages.ForgetRequest(agent="ann", where=b"{}")
-    assert (await caller.ask(methods.FORGET, gone)).forgotten == 4
+    assert (await caller.ask(methods.FORGET, gone)).deleted == 4
     # The default agent is another one, which knows nothing and so asks no model.
     answer = await caller.ask(methods.ASK, messages.AskRequest(question="Where is the Louvre?"))
     assert answer.text

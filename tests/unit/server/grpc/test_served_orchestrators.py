@@ -12,11 +12,10 @@ from super_advanced_agents import Answer, Match, Orchestrator
 from super_advanced_agents.client import RemoteAgent
 from super_advanced_agents.errors import ResourceClosedError
 from super_advanced_agents.protocol import methods
-from super_advanced_agents.protocol.conversions import matches_of
+from super_advanced_agents.protocol.codec import match_of
 from super_advanced_agents.protocol.v1 import orchestrators_pb2 as messages
 from super_advanced_agents.server.grpc.building import build
 
-Q = messages.Question(query="q")
 INVALID, NOT_FOUND = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND
 
 
@@ -58,34 +57,34 @@ async def agents(gate):
 
 async def test_every_operation_is_carried_out(caller, agents):
     """With the same steps as anywhere; fields that are absent have the library's defaults."""
-    routed = await caller.ask(methods.ROUTE, messages.RouteRequest(question=Q, task="no"))
+    routed = await caller.ask(methods.ROUTE, messages.RouteRequest(query="q", task="no"))
     assert (routed.text, routed.agent, routed.reason, routed.HasField("agreement")) == ("No.", "no", "task", False)
-    assert matches_of(routed.sources) == [Match({"text": "why"}, 0.5, "m1")]
-    chained = await caller.ask(methods.CHAIN, messages.ChainRequest(question=Q, names=["yes", "no"]))
+    assert [match_of(each) for each in routed.sources] == [Match({"text": "why"}, 0.5, "m1")]
+    chained = await caller.ask(methods.CHAIN, messages.ChainRequest(query="q", names=["yes", "no"]))
     assert list(chained.agents) == ["yes", "no"]
-    request = messages.FallbackRequest(question=Q, primary="broken", backups=["no", "yes"])
+    request = messages.FallbackRequest(query="q", primary="broken", backups=["no", "yes"])
     fallen = await caller.ask(methods.FALLBACK, request)
     assert [(step.agent, step.status, step.error) for step in fallen.steps] == [
         ("broken", "failed", "OSError"),
         ("no", "answered", ""),
     ]
-    raced = await caller.ask(methods.PARALLEL, messages.ParallelRequest(question=Q, names=["slow", "yes"]))
+    raced = await caller.ask(methods.PARALLEL, messages.ParallelRequest(query="q", names=["slow", "yes"]))
     assert [step.status for step in raced.steps] == ["cancelled", "answered"]
     assert agents["slow"].ended.is_set()
-    some = messages.ParallelRequest(question=Q, names=["slow", "yes", "no"], quorum=2)
+    some = messages.ParallelRequest(query="q", names=["slow", "yes", "no"], quorum=2)
     assert list((await caller.ask(methods.PARALLEL, some)).agents) == ["yes", "no"]
-    every = messages.ParallelRequest(question=Q, names=["yes", "no"], wait=messages.WAIT_ALL)
+    every = messages.ParallelRequest(query="q", names=["yes", "no"], wait=messages.WAIT_ALL)
     assert len((await caller.ask(methods.PARALLEL, every)).steps) == 2
-    request = messages.CollaborateRequest(question=Q, names=["no", "yes", "aye"], voting=messages.VOTING_CONSENSUS)
+    request = messages.CollaborateRequest(query="q", names=["no", "yes", "aye"], voting=messages.VOTING_CONSENSUS)
     voted = await caller.ask(methods.COLLABORATE, request)
     assert (voted.text, voted.rounds, voted.agreement) == ("Yes.", 3, pytest.approx(2 / 3))
-    request = messages.CollaborateRequest(question=Q, names=["no", "yes"], voting=messages.VOTING_CRITIC, critic="aye")
+    request = messages.CollaborateRequest(query="q", names=["no", "yes"], voting=messages.VOTING_CRITIC, critic="aye")
     assert (await caller.ask(methods.COLLABORATE, request)).reason.startswith("the critic named none")
 
 
 async def test_health_is_told_and_orchestrators_are_listed(caller, agents):
     """As JSON; the name may be left out."""
-    await caller.refusal(methods.CHAIN, messages.ChainRequest(question=Q, names=["broken"]))
+    await caller.refusal(methods.CHAIN, messages.ChainRequest(query="q", names=["broken"]))
     report = orjson.loads((await caller.ask(methods.SUPERVISE, messages.SuperviseRequest())).report)
     assert report["agents"]["broken"]["last_error"] == "OSError"
     listed = await caller.ask(methods.LIST_ORCHESTRATORS, messages.ListOrchestratorsRequest())
@@ -96,12 +95,12 @@ async def test_health_is_told_and_orchestrators_are_listed(caller, agents):
     ("method", "request_", "code", "field"),
     [
         (methods.ROUTE, messages.RouteRequest(), INVALID, "query"),
-        (methods.ROUTE, messages.RouteRequest(question=messages.Question(query="q", top_k=0)), INVALID, "top_k"),
-        (methods.CHAIN, messages.ChainRequest(question=Q), INVALID, "names"),
-        (methods.CHAIN, messages.ChainRequest(question=Q, names=["../x"]), INVALID, "names[0]"),
-        (methods.PARALLEL, messages.ParallelRequest(question=Q, wait=9), INVALID, "wait"),
-        (methods.PARALLEL, messages.ParallelRequest(question=Q, quorum=0), INVALID, "wait"),
-        (methods.COLLABORATE, messages.CollaborateRequest(question=Q, names=["yes"], voting=9), INVALID, "voting"),
+        (methods.ROUTE, messages.RouteRequest(query="q", top_k=0), INVALID, "top_k"),
+        (methods.CHAIN, messages.ChainRequest(query="q"), INVALID, "names"),
+        (methods.CHAIN, messages.ChainRequest(query="q", names=["../x"]), INVALID, "names[0]"),
+        (methods.PARALLEL, messages.ParallelRequest(query="q", wait=9), INVALID, "wait"),
+        (methods.PARALLEL, messages.ParallelRequest(query="q", quorum=0), INVALID, "wait"),
+        (methods.COLLABORATE, messages.CollaborateRequest(query="q", names=["yes"], voting=9), INVALID, "voting"),
         (methods.SUPERVISE, messages.SuperviseRequest(orchestrator="nobody"), NOT_FOUND, None),
     ],
 )  # fmt: skip
@@ -113,7 +112,7 @@ async def test_wrong_requests_name_their_field(caller, agents, method, request_,
 
 async def test_a_failed_agent_is_told_without_its_words(caller, agents):
     """The class is enough."""
-    status, problem, _ = await caller.refusal(methods.CHAIN, messages.ChainRequest(question=Q, names=["broken"]))
+    status, problem, _ = await caller.refusal(methods.CHAIN, messages.ChainRequest(query="q", names=["broken"]))
     assert (status, problem["error"]) == (grpc.StatusCode.UNKNOWN, "AgentError")
     assert "secret" not in str(problem)
 
@@ -121,12 +120,12 @@ async def test_a_failed_agent_is_told_without_its_words(caller, agents):
 async def test_cancelling_and_deadlines_reach_the_agents(caller, agents):
     """Nothing goes on for a caller that has gone."""
     slow = agents["slow"]
-    call = caller.call(methods.CHAIN, messages.ChainRequest(question=Q, names=["slow"]))
+    call = caller.call(methods.CHAIN, messages.ChainRequest(query="q", names=["slow"]))
     await slow.begun.wait()
     call.cancel()
     await slow.ended.wait()
     slow.ended.clear()
-    status, _, _ = await caller.refusal(methods.CHAIN, messages.ChainRequest(question=Q, names=["slow"]), timeout=0.2)
+    status, _, _ = await caller.refusal(methods.CHAIN, messages.ChainRequest(query="q", names=["slow"]), timeout=0.2)
     assert status is grpc.StatusCode.DEADLINE_EXCEEDED
     await slow.ended.wait()
 

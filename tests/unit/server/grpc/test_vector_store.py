@@ -8,8 +8,9 @@ import pytest
 
 from super_advanced_agents.config import LIMITS
 from super_advanced_agents.protocol import methods
-from super_advanced_agents.protocol.conversions import collection_of, matches_of, packed, records_of, stats_of
+from super_advanced_agents.protocol.codec import decode, decode_reply, match_of, packed
 from super_advanced_agents.protocol.v1 import vector_store_pb2 as messages
+from super_advanced_agents.types import CollectionInfo, Match, Record
 
 ROWS = np.random.default_rng(7).normal(size=(40, 8)).astype(np.float32)
 
@@ -37,18 +38,12 @@ async def test_every_operation_is_carried_out(notes):
     assert list((await notes.ask(methods.ADD, _add(0, 40))).uids) == [f"u{i:02}" for i in range(40)]
     query = messages.SearchRequest(collection="notes", dim=8, query_vectors=packed(ROWS[3:5]), top_k=2)
     found = await notes.ask(methods.SEARCH, query)
-    assert [matches_of(each.matches)[0].uid for each in found.results] == ["u03", "u04"]
+    assert [match_of(each.matches[0]).uid for each in found.results] == ["u03", "u04"]
     assert [len(each.matches) for each in found.results] == [2, 2]
-    [match] = matches_of(
-        (
-            await notes.ask(
-                methods.SEARCH_HYBRID,
-                messages.SearchHybridRequest(
-                    collection="notes", query_vector=packed(ROWS[3]), query_text="x", top_k=1, explain=True
-                ),
-            )
-        ).matches
+    hybrid = messages.SearchHybridRequest(
+        collection="notes", query_vector=packed(ROWS[3]), query_text="x", top_k=1, explain=True
     )
+    [match] = decode_reply(await notes.ask(methods.SEARCH_HYBRID, hybrid), "results", list[Match])
     assert (match.uid, match.metadata) == ("u03", {"n": 3})
     assert match.explanation.total == pytest.approx(match.score)
     changed = messages.UpdateRequest(collection="notes", uid="u03", changes=b'{"text":"a zebra"}', source="zoo")
@@ -57,9 +52,10 @@ async def test_every_operation_is_carried_out(notes):
         await notes.ask(
             methods.SEARCH_KEYWORDS, messages.SearchKeywordsRequest(collection="notes", query_text="zebras")
         )
-    ).matches
+    ).results
     assert by_words.uid == "u03"
-    [record] = records_of((await notes.ask(methods.GET, messages.GetRequest(collection="notes", uids=["u03"]))).records)
+    answer = await notes.ask(methods.GET, messages.GetRequest(collection="notes", uids=["u03"]))
+    [record] = decode_reply(answer, "records", list[Record])
     assert (record.metadata, record.source) == ({"n": 3, "text": "a zebra"}, "zoo")
     np.testing.assert_array_equal(record.vector, ROWS[3])
     assert (await notes.ask(methods.PUT, messages.PutRequest(collection="notes"))).stored == 0
@@ -69,19 +65,25 @@ async def test_every_operation_is_carried_out(notes):
     assert (await notes.ask(methods.DELETE, gone)).deleted == 5
     page = await notes.ask(methods.SCAN, messages.ScanRequest(collection="notes", limit=2))
     assert [record.uid for record in page.records] == ["u05", "u06"]
-    assert stats_of(await notes.ask(methods.STATS, messages.StatsRequest(collection="notes")))["records"] == 35
+    assert (
+        decode_reply(await notes.ask(methods.STATS, messages.StatsRequest(collection="notes")), "", dict)["records"]
+        == 35
+    )
 
 
 async def test_collections_are_made_listed_and_deleted(caller):
     """With the library's defaults for what is absent, and the errors of the table."""
     wanted = messages.CreateCollectionRequest(name="a", dim=3, metric="dot")
-    made = collection_of(await caller.ask(methods.CREATE_COLLECTION, wanted))
+    made = decode(await caller.ask(methods.CREATE_COLLECTION, wanted), CollectionInfo)
     assert (made.name, made.dim, made.metric, made.index, made.storage) == ("a", 3, "dot", "auto", "fp32")
     code, problem, _ = await caller.refusal(methods.CREATE_COLLECTION, wanted)
     assert (code, problem["error"]) == (grpc.StatusCode.ALREADY_EXISTS, "CollectionExistsError")
     [listed] = (await caller.ask(methods.LIST_COLLECTIONS, messages.ListCollectionsRequest())).collections
-    assert collection_of(listed) == made
-    assert collection_of(await caller.ask(methods.GET_COLLECTION, messages.GetCollectionRequest(name="a"))) == made
+    assert decode(listed, CollectionInfo) == made
+    assert (
+        decode(await caller.ask(methods.GET_COLLECTION, messages.GetCollectionRequest(name="a")), CollectionInfo)
+        == made
+    )
     await caller.ask(methods.DELETE_COLLECTION, messages.DeleteCollectionRequest(name="a"))
     for method in (methods.DELETE_COLLECTION, methods.GET_COLLECTION):
         code, problem, _ = await caller.refusal(method, method.request(name="a"))

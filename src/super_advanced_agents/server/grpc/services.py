@@ -1,0 +1,123 @@
+"""The methods of the gRPC services: messages are read and written here, and handlers answer what they say."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from contextlib import aclosing
+from functools import partial
+from typing import Any
+
+from google.protobuf.message import Message
+
+from super_advanced_agents.protocol import operations as ops
+from super_advanced_agents.protocol.codec import decode, encode, encode_reply, size_of
+from super_advanced_agents.protocol.operations import BY_RPC, Operation
+from super_advanced_agents.protocol.requests import AskRequest
+from super_advanced_agents.protocol.v1 import agents_pb2 as agents
+from super_advanced_agents.protocol.v1 import common_pb2 as shared
+from super_advanced_agents.protocol.v1 import vector_store_pb2 as stores
+from super_advanced_agents.server.gate import Gate
+from super_advanced_agents.server.grpc.rpcs import Rpc, Streaming, Unary, in_order
+from super_advanced_agents.server.handlers.agents import ask_stream
+from super_advanced_agents.server.handlers.context import RequestContext
+from super_advanced_agents.server.handlers.registry import answer
+from super_advanced_agents.stores.requests import ScanRequest
+from super_advanced_agents.tenancy.context import current_call
+from super_advanced_agents.tenancy.workspace import Workspace
+
+_SEARCHES_AHEAD = 8
+_CHUNK_BYTES = 1024 * 1024
+"""A message of a stream of records is sent when it has become so large."""
+
+
+def rpcs(gate: Gate) -> list[Rpc]:
+    """Return every method of the table with what answers it."""
+    return [Rpc(operation.rpc, _answering(operation, gate)) for operation in BY_RPC.values() if operation.rpc]
+
+
+def _answering(operation: Operation, gate: Gate) -> Unary | Streaming:
+    service = _Service(operation, gate)
+    streams: dict[str, Streaming] = {
+        ops.ADD_STREAM.name: service.add_stream,
+        ops.SEARCH_STREAM.name: service.search_stream,
+        ops.SCAN_STREAM.name: service.scan_stream,
+        ops.ASK_STREAM.name: service.ask_stream,
+    }
+    return streams.get(operation.name, service.unary)
+
+
+class _Service:
+    """One operation over gRPC."""
+
+    def __init__(self, operation: Operation, gate: Gate) -> None:
+        assert operation.rpc is not None
+        assert operation.request is not None
+        self._operation = operation
+        self._gate = gate
+        self._request = operation.request
+        self._reply: type[Message] = operation.rpc.reply
+
+    async def unary(self, message: Any, workspace: Workspace) -> Message:
+        read = partial(decode, message, self._request)
+        result = await answer(read, self._context(message, workspace), size=size_of(message))
+        whole = self._operation.target != "agent"  # records of agents go without their vectors
+        return encode_reply(result, self._reply, self._operation.reply, vectors=whole)
+
+    async def add_stream(
+        self, messages: AsyncIterator[stores.AddRequest], workspace: Workspace
+    ) -> AsyncGenerator[Message, None]:
+        """One batch after the other, since a later one may replace what an earlier one has added."""
+        async for message in messages:
+            yield await self.unary(message, workspace)
+
+    async def search_stream(
+        self, messages: AsyncIterator[stores.SearchRequest], workspace: Workspace
+    ) -> AsyncGenerator[Message, None]:
+        """Several searches at once, answered in order; each costs what a call of its own would."""
+
+        async def search(message: stores.SearchRequest) -> Message:
+            await current_call().charge(1)
+            return await self.unary(message, workspace)
+
+        async for reply in in_order(messages, search, ahead=_SEARCHES_AHEAD):
+            yield reply
+
+    async def scan_stream(self, message: stores.ScanRequest, workspace: Workspace) -> AsyncGenerator[Message, None]:
+        """Every record from `after` on. One page is held at a time, and large ones go in several messages."""
+        store = await workspace.acollection(message.collection)
+        request = await store.amake(lambda bounds: decode(message, ScanRequest, bounds=bounds))
+        while page := await store.aexecute(request):
+            for reply in _chunks(encode_reply(page, stores.ScanResponse, "records").records):
+                yield reply
+            # A last page cannot be told by its length: records of equal uids come on one page.
+            request = request.replaced(after=page[-1].uid)
+
+    async def ask_stream(self, message: agents.AskRequest, workspace: Workspace) -> AsyncGenerator[Message, None]:
+        """The memories, then pieces of the answer, then all of it."""
+        request = decode(message, AskRequest)
+        async with aclosing(ask_stream(request, self._context(message, workspace))) as events:
+            async for event in events:
+                yield encode(event, agents.AskEvent)
+
+    def _context(self, message: Any, workspace: Workspace) -> RequestContext:
+        operation = self._operation
+        return RequestContext(
+            operation=operation,
+            target=getattr(message, operation.target) if operation.target else "",
+            workspace=workspace,
+            call=current_call(),
+            admission=self._gate.admission,
+        )
+
+
+def _chunks(records: Iterable[shared.Record]) -> Iterable[stores.ScanResponse]:
+    batch: list[shared.Record] = []
+    size = 0
+    for record in records:
+        batch.append(record)
+        size += record.ByteSize()
+        if size >= _CHUNK_BYTES:
+            yield stores.ScanResponse(records=batch)
+            batch, size = [], 0
+    if batch:
+        yield stores.ScanResponse(records=batch)

@@ -1,0 +1,248 @@
+"""Answers of operations on agents and their memories."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Sized
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import asdict
+
+from pydantic import ValidationError
+
+from super_advanced_agents.agents import AsyncLLMAgent
+from super_advanced_agents.config import Limits
+from super_advanced_agents.errors import AgentNotFoundError, InvalidInputError
+from super_advanced_agents.protocol import operations as ops
+from super_advanced_agents.protocol.operations import PermitKind
+from super_advanced_agents.protocol.requests import (
+    AnswerEvent,
+    AskRequest,
+    CountMemoriesRequest,
+    DeleteAgentRequest,
+    ForgetRequest,
+    GetAgentRequest,
+    GetMemoryRequest,
+    ListAgentsRequest,
+    ListMemoriesRequest,
+    PutAgentRequest,
+    RememberRequest,
+    RememberTurnsRequest,
+    SearchMemoriesRequest,
+    UpdateMemoryRequest,
+)
+from super_advanced_agents.retrieval import Reranker
+from super_advanced_agents.server.handlers.context import Handler, RequestContext
+from super_advanced_agents.server.renaming import fields_of
+from super_advanced_agents.tenancy.config_file import AgentSettings
+from super_advanced_agents.tenancy.reranking import chosen_reranker, reranks
+from super_advanced_agents.types import AgentInfo, Answer, Match, Record
+
+_BATCH = Limits().batch_records
+_MAX_ANSWER_TOKENS = 4_096
+
+
+def _agent(context: RequestContext) -> AsyncLLMAgent:
+    return context.workspace.agent(context.target) if context.target else context.workspace.default_agent
+
+
+def _check_batch(items: Sized, field: str) -> None:
+    if len(items) > _BATCH:
+        raise InvalidInputError(
+            f"{field} has {len(items)} entries, the limit of one batch is {_BATCH}",
+            field=field,
+            hint="send several batches",
+        )
+
+
+# -- memories ---------------------------------------------------------------------------------------------------------
+
+
+async def remember(request: RememberRequest, context: RequestContext) -> list[str]:
+    """Remember one text, a batch or a conversation; the answer means that all of it is durable."""
+    agent = _agent(context)
+    _check_batch(request.memories, "memories")
+    await context.charge(request)
+    with fields_of("memories"):
+        return await agent.aadd_text_memories(request.memories, dedupe=request.dedupe)
+
+
+async def remember_turns(request: RememberTurnsRequest, context: RequestContext) -> list[str]:
+    """Remember a conversation; the answer means that all of it is durable."""
+    agent = _agent(context)
+    _check_batch(request.turns, "turns")
+    await context.charge(request)
+    with fields_of("turns"):
+        return await agent.aadd_turns(request.turns, session=request.session)
+
+
+async def update_memory(request: UpdateMemoryRequest, context: RequestContext) -> bool:
+    """Change one memory in place; what is not named stays."""
+    agent = _agent(context)
+    await context.charge(request)
+    with fields_of():
+        return await agent.aupdate_memory(
+            request.uid,
+            text=request.text,
+            memory_type=request.memory_type,
+            extra=request.extra,
+            source=request.source,
+            expires_in_s=request.expires_in_s,
+            priority=request.priority,
+        )
+
+
+async def search_memories(request: SearchMemoriesRequest, context: RequestContext) -> list[Match]:
+    """Find the memories that are most like the query, best first."""
+    agent = _agent(context)
+    async with _reranker(request, context) as rerank:
+        with fields_of():
+            return await _found(agent, request.query, request, rerank, explain=request.explain)
+
+
+async def _found(
+    agent: AsyncLLMAgent,
+    text: str,
+    request: SearchMemoriesRequest | AskRequest,
+    rerank: bool | Reranker | None,
+    *,
+    explain: bool = False,
+) -> list[Match]:
+    return await agent.asearch_text(
+        text,
+        request.top_k,
+        request.memory_type,
+        where=request.where,
+        mode=request.mode,
+        weights=request.weights,
+        explain=explain,
+        rerank=rerank,
+    )
+
+
+@asynccontextmanager
+async def _reranker(
+    request: SearchMemoriesRequest | AskRequest, context: RequestContext
+) -> AsyncIterator[bool | Reranker | None]:
+    """Give what re-ranks; the language model works under a permit of its own kind, and is charged for."""
+    name = context.agent_name
+    chosen = await chosen_reranker(request.rerank, name, context.workspace, context.call)
+    if not reranks(request.rerank, name, context.workspace):
+        yield chosen
+        return
+    async with context.permit(PermitKind.GENERATE):
+        yield chosen
+
+
+async def get_memory(request: GetMemoryRequest, context: RequestContext) -> Record | None:
+    """One memory; 404 when there is none of that name."""
+    return await _agent(context).aget(request.uid)
+
+
+async def list_memories(request: ListMemoriesRequest, context: RequestContext) -> list[Record]:
+    """One page of the memories that match, in the order of their uids."""
+    return await _agent(context).ascan(request.where, after=request.after, limit=request.limit)
+
+
+async def forget(request: ForgetRequest, context: RequestContext) -> int:
+    """Forget memories by name, by filter, or by both; the answer means that it is durable."""
+    return await _agent(context).aforget(request.uids, where=request.where)
+
+
+async def count_memories(request: CountMemoriesRequest, context: RequestContext) -> int:
+    """How many memories match."""
+    return await _agent(context).acount(request.where)
+
+
+# -- answers ----------------------------------------------------------------------------------------------------------
+
+
+async def ask(request: AskRequest, context: RequestContext) -> Answer:
+    """Answer a question from memories."""
+    agent = await _answering(request, context)
+    sources = await _sources(agent, request, context)
+    return await agent.aask(request.question, sources=sources)
+
+
+async def ask_stream(request: AskRequest, context: RequestContext) -> AsyncGenerator[AnswerEvent, None]:
+    """Answer a question from memories, piece by piece as it is made."""
+    agent = await _answering(request, context)
+    sources = await _sources(agent, request, context)
+    yield AnswerEvent(sources=sources)
+    said: list[str] = []
+    async with aclosing(agent.astream_answer(request.question, sources=sources)) as pieces:
+        async for piece in pieces:
+            said.append(piece)
+            yield AnswerEvent(text=piece)
+    yield AnswerEvent(done="".join(said).strip())
+
+
+async def _answering(request: AskRequest, context: RequestContext) -> AsyncLLMAgent:
+    """Return the agent that answers, charged for."""
+    tokens = request.answer_tokens
+    if tokens is not None and not 1 <= tokens <= _MAX_ANSWER_TOKENS:
+        raise InvalidInputError(
+            f"answer_tokens must be from 1 to {_MAX_ANSWER_TOKENS}, not {tokens}", field="answer_tokens"
+        )
+    agent = context.workspace.agent(context.agent_name, answer_tokens=tokens)
+    await context.charge(request)
+    return agent
+
+
+async def _sources(agent: AsyncLLMAgent, request: AskRequest, context: RequestContext) -> list[Match]:
+    async with _reranker(request, context) as rerank:
+        with fields_of(question="question"):
+            return await _found(agent, request.question, request, rerank)
+
+
+# -- settings ---------------------------------------------------------------------------------------------------------
+
+
+async def list_agents(request: ListAgentsRequest, context: RequestContext) -> list[AgentInfo]:
+    """The agents that were given settings, by name; agents of all other names exist with the defaults."""
+    del request
+    return await context.workspace.aagents()
+
+
+async def get_agent(request: GetAgentRequest, context: RequestContext) -> AgentInfo:
+    """An agent's settings; 404 when it was given none (it works all the same)."""
+    del request
+    return await context.workspace.aagent_info(context.target)
+
+
+async def put_agent(request: PutAgentRequest, context: RequestContext) -> AgentInfo:
+    """Give an agent settings, in place of those it had; the answer means that they are durable."""
+    try:
+        settings = AgentSettings(**{name: value for name, value in asdict(request).items() if value is not None})
+    except ValidationError as exc:
+        first = exc.errors(include_url=False, include_input=False)[0]
+        field = str(first["loc"][0])
+        raise InvalidInputError(f"{field}: {first['msg']}", field=field) from None  # the cause holds what was sent
+    return await context.workspace.aput_agent(context.target, settings)
+
+
+async def delete_agent(request: DeleteAgentRequest, context: RequestContext) -> None:
+    """Give an agent the defaults again; its memories stay. 404 when it has them already."""
+    del request
+    if not await context.workspace.adelete_agent(context.target):
+        raise AgentNotFoundError(f"the agent {context.target!r} has no settings", hint="it works all the same")
+
+
+HANDLERS: dict[str, Handler] = {
+    ops.REMEMBER.name: remember,
+    ops.REMEMBER_TURNS.name: remember_turns,
+    ops.UPDATE_MEMORY.name: update_memory,
+    ops.SEARCH_MEMORIES.name: search_memories,
+    ops.DEFAULT_SEARCH.name: search_memories,
+    ops.GET_MEMORY.name: get_memory,
+    ops.SCAN_MEMORIES.name: list_memories,
+    ops.LIST_MEMORIES.name: list_memories,
+    ops.FORGET.name: forget,
+    ops.FORGET_ONE.name: forget,
+    ops.COUNT_MEMORIES.name: count_memories,
+    ops.COUNT_ALL_MEMORIES.name: count_memories,
+    ops.ASK.name: ask,
+    ops.LIST_AGENTS.name: list_agents,
+    ops.GET_AGENT.name: get_agent,
+    ops.PUT_AGENT.name: put_agent,
+    ops.DELETE_AGENT.name: delete_agent,
+}
+"""By the operation's name."""
