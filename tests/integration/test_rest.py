@@ -19,10 +19,26 @@ def test_search_answers_as_the_specification_shows(rest):
     rest.post("/v1/agents/default/memories", json={"text": "Cats sleep all day"})
     answer = rest.post("/search", json={"query": "art gallery", "top_k": 1})
     [result] = answer.json()["results"]
-    assert set(result) == {"uid", "text", "score", "metadata"}
+    assert set(result) == {
+        *("uid", "text", "score", "similarity", "metadata"),
+        *("source", "session", "created_at", "updated_at"),
+    }
     assert result["text"] == "The Louvre is a museum"
     assert result["metadata"]["city"] == "Paris"
     assert len(rest.post("/search", json={"query": "art gallery"}).json()["results"]) == 2
+
+
+def test_a_search_of_the_default_agent_heeds_a_filter(rest):
+    """What it does not know it refuses, in the body and in the URL."""
+    for text, user in (("Lea has a red boat", "lea"), ("Ivo has a blue boat", "ivo")):
+        rest.post("/v1/agents/default/memories", json={"text": text, "extra": {"user": user}})
+    found = rest.post("/search", json={"query": "boat", "where": {"user": "lea"}}).json()["results"]
+    assert [each["text"] for each in found] == ["Lea has a red boat"]
+    refused = rest.post("/search", json={"query": "boat", "were": {"user": "lea"}})
+    assert (refused.status_code, refused.json()["field"]) == (422, "were")
+    for url in ("/v1/agents/default/memories", "/v1/agents", "/v1/collections"):
+        refused = rest.get(url, params={"surplus": 1})
+        assert (refused.status_code, refused.json()["field"]) == (422, "surplus")
 
 
 def test_one_memory_a_batch_and_a_conversation_are_remembered(rest):

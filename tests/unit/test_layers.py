@@ -160,7 +160,6 @@ def test_a_planted_circle_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 NAMES_AN_ENGINE = {
     "__init__.py": "re-exports the store for users",
     "server/examples.py": "what a server with that engine answers, for the documentation",
-    "server/schemas_tenant.py": "likewise",
     "tenancy/settings.py": "documents the URL that an operator sets",
     "server/request_table.py": "opens its database as a store does",
     "tenancy/catalog.py": "likewise",

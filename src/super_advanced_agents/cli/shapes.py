@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+
+import orjson
 
 from super_advanced_agents.cli.output import one_line, say, shown
+from super_advanced_agents.protocol.json_codec import json_of_match
 from super_advanced_agents.types import ExplainedMatch, JSONValue, Match, Record
 
 
 def match_json(match: Match) -> dict[str, JSONValue]:
     """One search result, in the same shape as the server's."""
-    text = match.metadata.get("text")
-    shown: dict[str, JSONValue] = {"uid": match.uid, "text": text, "score": match.score, "metadata": match.metadata}
-    if isinstance(match, ExplainedMatch):
-        shown["explanation"] = [asdict(signal) for signal in match.explanation.signals]
+    shown: dict[str, JSONValue] = orjson.loads(orjson.dumps(json_of_match(match)))
     return shown
 
 

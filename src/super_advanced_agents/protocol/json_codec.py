@@ -21,7 +21,7 @@ VectorFormat: TypeAlias = Literal["numbers", "base64", "none"]
 """How vectors are told: lists of numbers, base64 of little-endian float32, or not at all."""
 
 _FLOAT = np.dtype("<f4")
-_MATCH = ("uid", "text", "score", "similarity", "source", "session", "created_at", "updated_at")
+_ABOUT_A_MATCH = ("similarity", "source", "session", "created_at", "updated_at")
 
 
 def json_of_vector(vector: Vector, form: VectorFormat = "base64") -> object:
@@ -94,8 +94,17 @@ def json_of_result(result: Any, *, vectors: VectorFormat = "numbers") -> Any:
 
 def json_of_match(match: Match) -> dict[str, Any]:
     """Return a search result for `orjson`."""
-    shown = {name: getattr(match, name) for name in _MATCH}
-    shown["metadata"] = orjson.Fragment(match.metadata_json)
+    shown = {
+        "uid": match.uid,
+        "text": match.text,
+        "score": match.score,
+        "similarity": match.similarity,
+        "metadata": orjson.Fragment(match.metadata_json),
+        "source": match.source,
+        "session": match.session,
+        "created_at": match.created_at,
+        "updated_at": match.updated_at,
+    }
     if isinstance(match, ExplainedMatch):
         shown["explanation"] = json_of_result(match.explanation)
     return shown
@@ -132,7 +141,7 @@ def _match_of(value: Mapping[str, Any]) -> Match:
     metadata, text = value["metadata"], value["text"]
     if text is not None:
         metadata = {"text": text, **metadata}
-    others = {name: value[name] for name in _MATCH[3:]}
+    others = {name: value[name] for name in _ABOUT_A_MATCH}
     match = Match(metadata, value["score"], value["uid"], **others)
     explanation = value.get("explanation")
     return match if explanation is None else ExplainedMatch.of(match, _explanation_of(explanation))

@@ -65,6 +65,7 @@ class Operation:
         retry: how a client may send it again.
         keyed: whether an `Idempotency-Key` makes it the same write when it is sent again.
         hot: whether it is called so often that it is served without the framework's way to a route.
+        status: the HTTP status of its answer; 204 where there is nothing to tell.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Operation:
     retry: Retry = Retry.AS_IT_IS
     keyed: bool = False
     hot: bool = False
+    status: int = 200
 
 
 _READ, _WRITE, _GENERATE, _ADMIN = Access.READ, Access.WRITE, Access.GENERATE, Access.ADMIN
@@ -174,13 +176,13 @@ STATS = _store(
 )
 LIST_RECORDS = _store("listRecords", "GET", _RECORDS, request=store.ScanRequest, reply="records", access=_READ)
 GET_RECORD = _store("getRecord", "GET", _ONE_RECORD, request=store.GetRequest, access=_READ)
-DELETE_RECORD = _store("deleteRecord", "DELETE", _ONE_RECORD, request=store.DeleteRequest, **_WRITES)
+DELETE_RECORD = _store("deleteRecord", "DELETE", _ONE_RECORD, request=store.DeleteRequest, status=204, **_WRITES)
 
 # -- collections ------------------------------------------------------------------------------------------------------
 
 CREATE_COLLECTION = Operation(
     name="createCollection", verb="POST", path="/v1/collections", request=asked.CreateCollectionRequest,
-    rpc=methods.CREATE_COLLECTION, retry=Retry.WITH_KEY, **_WRITES,
+    rpc=methods.CREATE_COLLECTION, retry=Retry.WITH_KEY, status=201, **_WRITES,
 )  # fmt: skip
 LIST_COLLECTIONS = Operation(
     name="listCollections", verb="GET", path="/v1/collections", request=asked.ListCollectionsRequest,
@@ -192,7 +194,7 @@ GET_COLLECTION = Operation(
 )  # fmt: skip
 DELETE_COLLECTION = Operation(
     name="deleteCollection", verb="DELETE", path=_COLLECTION, request=asked.DeleteCollectionRequest,
-    rpc=methods.DELETE_COLLECTION, target="name", retry=Retry.WITH_KEY, **_WRITES,
+    rpc=methods.DELETE_COLLECTION, target="name", retry=Retry.WITH_KEY, status=204, **_WRITES,
 )  # fmt: skip
 
 # -- memories of an agent ---------------------------------------------------------------------------------------------
@@ -231,7 +233,7 @@ FORGET = _agent(
     "forgetMemories", "POST", f"{_MEMORIES}:forget", request=asked.ForgetRequest, reply="deleted", rpc=methods.FORGET,
     retry=Retry.WITH_KEY, **_WRITES,
 )  # fmt: skip
-FORGET_ONE = _agent("forget", "DELETE", _ONE_MEMORY, request=asked.ForgetRequest, **_WRITES)
+FORGET_ONE = _agent("forget", "DELETE", _ONE_MEMORY, request=asked.ForgetRequest, status=204, **_WRITES)
 COUNT_MEMORIES = _agent(
     "countMemories", "POST", f"{_MEMORIES}:count", request=asked.CountMemoriesRequest, reply="count",
     rpc=methods.COUNT_MEMORIES, access=_READ,
@@ -257,7 +259,7 @@ PUT_AGENT = Operation(
 )  # fmt: skip
 DELETE_AGENT = Operation(
     name="deleteAgent", verb="DELETE", path=_AGENT, request=asked.DeleteAgentRequest, rpc=methods.DELETE_AGENT,
-    target="name", retry=Retry.WITH_KEY, **_ADMINS,
+    target="name", retry=Retry.WITH_KEY, status=204, **_ADMINS,
 )  # fmt: skip
 
 # -- orchestrators ----------------------------------------------------------------------------------------------------

@@ -1,18 +1,24 @@
-"""What a REST route asks of a credential."""
+"""What an operation of the table says about its REST route."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-from super_advanced_agents.tenancy.context import Access
+from super_advanced_agents.protocol.operations import Operation
 
 EXTENSION = "x-access"
 """Where a route's rule stands in its OpenAPI operation."""
 
 
-def needs(access: Access | None) -> dict[str, Any]:
-    """The rule of a REST route, spread into its decorator: `@router.post("/search", **needs(Access.READ))`.
-
-    None makes a route public. A route without a rule is refused to everybody, and fails a test.
-    """
-    return {"openapi_extra": {EXTENSION: "public" if access is None else access.value}}
+def served(operation: Operation) -> dict[str, Any]:
+    """Return how an operation is registered: `@router.api_route(**served(ops.HEALTH))`."""
+    access = "public" if operation.public else None if operation.access is None else operation.access.value
+    return {
+        "path": operation.path,
+        "methods": [operation.verb],
+        "status_code": operation.status,
+        "operation_id": operation.name,
+        "summary": re.sub(r"(?<!^)([A-Z])", r" \1", operation.name).title(),
+        "openapi_extra": {EXTENSION: access},
+    }

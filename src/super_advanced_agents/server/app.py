@@ -10,6 +10,7 @@ from importlib.metadata import version
 from fastapi import FastAPI
 
 from super_advanced_agents.server.admission import Admission
+from super_advanced_agents.server.endpoints import HotRoutes
 from super_advanced_agents.server.error_handlers import add_error_handlers
 from super_advanced_agents.server.gate import Gate
 from super_advanced_agents.server.idempotency import Idempotency
@@ -25,14 +26,11 @@ from super_advanced_agents.server.middleware.hosts import AllowedHosts, CrossOri
 from super_advanced_agents.server.middleware.idempotency import IdempotentWrites
 from super_advanced_agents.server.middleware.openai_errors import OpenAIErrors
 from super_advanced_agents.server.middleware.rate_limits import RateLimits
-from super_advanced_agents.server.openapi import describe, operation_id
-from super_advanced_agents.server.quick_routes import add_quick_routes
-from super_advanced_agents.server.routes import agents, collections, health, memories, openai, orchestrators, search
+from super_advanced_agents.server.openapi import describe
+from super_advanced_agents.server.routes import agents, collections, health, memories, openai, orchestrators, tenant
 from super_advanced_agents.tenancy.orchestrators import Connect
 from super_advanced_agents.tenancy.runtime import Engines
 from super_advanced_agents.tenancy.settings import Settings
-
-_MOST_CALLED = ("search", "searchMemories", "searchCollection", "searchCollectionHybrid", "searchCollectionKeywords")
 
 
 def create_app(settings: Settings, *, connect: Connect | None = None) -> FastAPI:
@@ -83,7 +81,6 @@ def create_app(settings: Settings, *, connect: Connect | None = None) -> FastAPI
         lifespan=lifespan,
         docs_url=None,  # the pages that show the schema load scripts from elsewhere; /openapi.json is the schema
         redoc_url=None,
-        generate_unique_id_function=operation_id,
         summary="Agents that remember: embed, store, find, answer.",
     )
     app.state.admission = admission  # its listener refuses before a request reaches the application
@@ -100,9 +97,10 @@ def create_app(settings: Settings, *, connect: Connect | None = None) -> FastAPI
         app.add_middleware(CrossOrigin, origins=settings.allowed_origins)
     app.add_middleware(AllowedHosts, names=settings.allowed_hosts, origins=settings.allowed_origins)
     app.add_middleware(OpenAIErrors)
-    for room in (health, search, agents, memories, collections, openai, orchestrators):
+    for room in (health, tenant, agents, memories, collections, openai, orchestrators):
         app.include_router(room.router)
     app.router.routes.extend(door.routes())
     describe(app)
-    add_quick_routes(app, _MOST_CALLED)
+    served = (*agents.ENDPOINTS, *collections.ENDPOINTS)
+    app.router.routes.insert(0, HotRoutes(each for each in served if each.operation.hot))
     return app

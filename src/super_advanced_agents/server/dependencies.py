@@ -1,12 +1,11 @@
-"""What routes ask for by type."""
+"""What routes ask for by type, and what endpoints read off a request."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import Depends, Path, Request
+from fastapi import Depends, Request
 
-from super_advanced_agents.agents import AsyncLLMAgent
 from super_advanced_agents.server.gate import Gate
 from super_advanced_agents.tenancy.context import Call, current_call
 from super_advanced_agents.tenancy.result_cache import NO_CACHE, asks_for_fresh
@@ -14,10 +13,24 @@ from super_advanced_agents.tenancy.runtime import Engines
 from super_advanced_agents.tenancy.workspace import Workspace
 
 
-async def _gate(request: Request) -> Gate:
+def gate_of(request: Request) -> Gate:
+    """Return what every call of the application passes."""
     gate = request.app.state.gate
     assert isinstance(gate, Gate)
     return gate
+
+
+def call_of(request: Request) -> Call:
+    """Return who calls; a call that asks for fresh results is marked."""
+    call = current_call()
+    cache_control = request.headers.get("cache-control")
+    if cache_control is not None and asks_for_fresh(cache_control):
+        call.notes[NO_CACHE] = True
+    return call
+
+
+async def _gate(request: Request) -> Gate:
+    return gate_of(request)
 
 
 TheGate = Annotated[Gate, Depends(_gate)]
@@ -33,11 +46,7 @@ TheEngines = Annotated[Engines, Depends(_engines)]
 
 
 async def _call(request: Request) -> Call:
-    call = current_call()
-    cache_control = request.headers.get("cache-control")
-    if cache_control is not None and asks_for_fresh(cache_control):
-        call.notes[NO_CACHE] = True
-    return call
+    return call_of(request)
 
 
 TheCall = Annotated[Call, Depends(_call)]
@@ -50,11 +59,3 @@ async def _workspace(gate: TheGate, call: TheCall) -> Workspace:
 
 TheWorkspace = Annotated[Workspace, Depends(_workspace)]
 """What the caller's tenant has."""
-
-
-async def _agent(workspace: TheWorkspace, agent: Annotated[str, Path()]) -> AsyncLLMAgent:
-    return workspace.agent(agent)
-
-
-TheAgent = Annotated[AsyncLLMAgent, Depends(_agent)]
-"""The agent that the path names, of the caller's tenant."""

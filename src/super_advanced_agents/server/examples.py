@@ -1,4 +1,4 @@
-"""Examples of shapes that bring none of their own, by the shape's name in the OpenAPI document."""
+"""Examples of all shapes, and what their members mean, by their names in the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -30,11 +30,117 @@ _RECORD = {
     "priority": None,
     "place": None,
 }
-_MATCH = {"uid": _UID, "score": 0.97, "metadata": _METADATA}
+_MATCH = {
+    "uid": _UID,
+    "text": "red shoes",
+    "score": 0.97,
+    "similarity": 0.97,
+    "metadata": {"price": 50},
+    "source": None,
+    "session": None,
+    "created_at": 1767225600.0,
+    "updated_at": 1767225600.0,
+}
+_FOUND = {
+    **_MATCH,
+    "text": "The Louvre is a museum",
+    "score": 0.61,
+    "similarity": 0.55,
+    "metadata": {"type": "fact", "city": "Paris"},
+}
+_MEMORY = {
+    "uid": _UID,
+    "text": "The Louvre is a museum",
+    "metadata": {"text": "The Louvre is a museum", "type": "fact"},
+    "source": "museums.md",
+    "session": "trip",
+    "model_id": "all-MiniLM-L6-v2@int8",
+    "created_at": 1767225600.0,
+    "updated_at": 1767225600.0,
+    "expires_at": 1798761600.0,
+    "priority": 0.5,
+}
+_AGENT = {
+    "name": "travel",
+    "description": "knows trains, hotels and museums",
+    "namespace": "travel",
+    "answer_tokens": 300,
+    "context_chars": 4000,
+    "rerank": False,
+    "declared": False,
+    "updated_at": 1767225600.0,
+}
+_STEP = {
+    "agent": "travel",
+    "status": "answered",
+    "text": "The Louvre is in Paris.",
+    "sources": [],
+    "latency_s": 0.8,
+    "error": None,
+    "round": 1,
+}
+_TRAVEL = {"name": "default", "agents": ["travel"]}
+_HEALTH = {"health": "healthy", "circuit": "closed", "calls": 3, "answered": 3, "latency_p50_s": 0.8}
 _MODEL = {"id": "default", "object": "model", "created": 1767225600, "owned_by": "super-advanced-agents"}
 
 EXAMPLES: Mapping[str, Any] = MappingProxyType(
     {
+        "AgentOut": _AGENT,
+        "AgentSettings": {"description": "knows trains, hotels and museums", "answer_tokens": 300},
+        "Agents": {"agents": [_AGENT]},
+        "AnswerOut": {"text": "The Louvre is in Paris.", "sources": [_FOUND]},
+        "AskRequest": {"question": "Where is the Louvre?", "top_k": 3},
+        "ChainIn": {"query": "Where is the Louvre?", "names": ["travel", "editor"]},
+        "ChosenMemories": {"where": {"city": "Paris"}},
+        "CollaborateIn": {"query": "Where is the Louvre?", "names": ["travel", "general"], "voting": "consensus"},
+        "FallbackIn": {"query": "Where is the Louvre?", "primary": "travel", "backup": ["general"]},
+        "ForgetIn": {"where": {"city": "Paris"}},
+        "Health": {"status": "ok"},
+        "MemoriesIn": {"memories": [{"text": "The Louvre is a museum"}, {"text": "Cats sleep all day"}]},
+        "MemoryChanges": {"extra": {"country": "France"}, "priority": 0.9},
+        "MemoryIn": {"text": "The Louvre is a museum"},
+        "MemoryOut": _MEMORY,
+        "OneMemoryIn": {
+            "text": "The Louvre is a museum",
+            "memory_type": "fact",
+            "extra": {"city": "Paris"},
+            "priority": 0.5,
+        },
+        "OrchestratorOut": _TRAVEL,
+        "OrchestratorsOut": {"orchestrators": [_TRAVEL]},
+        "OutcomeOut": {
+            "text": "The Louvre is in Paris.",
+            "agent": "travel",
+            "agents": ["travel"],
+            "sources": [],
+            "steps": [_STEP],
+            "reason": "likeness",
+            "agreement": None,
+            "rounds": 1,
+            "latency_s": 0.8,
+        },
+        "Page": {"memories": [_MEMORY], "next": _UID},
+        "ParallelIn": {"query": "Where is the Louvre?", "names": ["travel", "general"], "wait": "first"},
+        "Readiness": {
+            "ready": True,
+            "store": "open",
+            "embedding_model": "ready",
+            "language_model": "ready",
+            "reason": None,
+        },
+        "RouteIn": {"query": "Where is the Louvre?", "task": "travel"},
+        "ScanMemories": {"where": {"city": "Paris"}, "limit": 50},
+        "SearchRequest": {"query": "art gallery", "top_k": 3, "where": {"city": "Paris"}, "explain": True},
+        "Stats": {
+            "agents": 1,
+            "collections": 2,
+            "embedding_model": "all-MiniLM-L6-v2@int8",
+            "store": {"engine": "faiss", "dim": 384, "metric": "cosine", "index": "auto"},
+        },
+        "StepOut": _STEP,
+        "Supervision": {"healthy": 1, "recovering": 0, "sick": 0, "agents": {"travel": _HEALTH}},
+        "TurnIn": {"speaker": "Ann", "text": "Where shall we go?"},
+        "TurnsIn": {"turns": [{"speaker": "Ann", "text": "Where shall we go?"}], "session": "trip"},
         "ChosenIn": {"where": {"price": {"$lt": 100}}},
         "CollectionIn": {"name": "products", "dim": 3},
         "CollectionOut": _COLLECTION,
@@ -89,3 +195,42 @@ ANSWERS: Mapping[str, Any] = MappingProxyType(
     }
 )
 """Operation -> an answer whose shape is open."""
+
+DESCRIPTIONS: Mapping[str, str] = MappingProxyType(
+    {
+        "after": "the last uid of the page before",
+        "agreement": "which part of the answers says the same, where they were compared",
+        "answer_tokens": "the length of an answer, at most",
+        "backup": "one name, or several in order",
+        "changes": "a merge patch of the metadata (RFC 7396)",
+        "critic": "an agent; the server's language model when null",
+        "deadline_s": "how long all of it may take",
+        "declared": "by the server's configuration file; it is changed there alone",
+        "dedupe": "`exact`: not stored if the same one is there",
+        "dim": "the length of every vector",
+        "exist_ok": "one of the same name and settings is as good",
+        "expires_in_s": "a lifetime in seconds; null for ever",
+        "explain": "tell what each score is made of",
+        "extra": "further metadata; of a change a merge patch (RFC 7396)",
+        "limit": "1 to 1,000",
+        "max_rounds": "of a consensus, 1 to 10",
+        "memory_type": "a label; `type` in the metadata",
+        "namespace": "every namespace when null, but for writes",
+        "priority": "how much it matters",
+        "question": "in plain words",
+        "query": "a question or a topic, in plain words",
+        "reason": "why this answer",
+        "rerank": "whether the language model looks again at the best (needs the scope `generate`)",
+        "session": "the conversation it is a turn of",
+        "steps": "everything that was asked, failures too",
+        "stream": "answer with server-sent events: sources, text..., done or error",
+        "task": "what it is about; agents for other tasks are out",
+        "timeout_s": "how long one agent may take; as it is set when null",
+        "top_k": "1 to 1,000",
+        "user_id": "who asks; agents for other users are out",
+        "wait": "how many answers are enough",
+        "weights": "what counts in a hybrid search",
+        "where": "a filter over metadata",
+    }
+)
+"""Member -> what it means, wherever it stands."""

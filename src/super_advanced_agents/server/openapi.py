@@ -7,8 +7,6 @@ from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI
-from fastapi.routing import APIRoute
-from pydantic import BaseModel
 
 from super_advanced_agents.protocol.problems import MEDIA_TYPE, problem_details
 from super_advanced_agents.server.access import EXTENSION
@@ -72,7 +70,6 @@ _MEANINGS = {
     HTTPStatus.GATEWAY_TIMEOUT: "not done within the server's deadline, or the caller's",
     HTTPStatus.INSUFFICIENT_STORAGE: "no room on the disk; nothing was stored",
 }
-_OURS = f"{__name__.partition('.')[0]}."
 _WAITING = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 
 _IDEMPOTENCY_KEY = {
@@ -82,12 +79,6 @@ _IDEMPOTENCY_KEY = {
     "description": "The same key with the same body gets the same answer for a day, and is carried out once.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255},
 }
-
-
-def operation_id(route: APIRoute) -> str:
-    """A stable name of an operation for whoever generates clients: that of its function, as `searchMemories`."""
-    first, *others = route.name.split("_")
-    return first + "".join(word.capitalize() for word in others)
 
 
 def describe(app: FastAPI) -> None:
@@ -107,9 +98,9 @@ def describe(app: FastAPI) -> None:
 def _complete(document: dict[str, Any]) -> None:
     components = document.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
-    for name, examples in [*((name, [example]) for name, example in EXAMPLES.items()), *_own_examples(BaseModel)]:
+    for name, example in EXAMPLES.items():
         if name in schemas:
-            schemas[name]["examples"] = examples
+            schemas[name]["examples"] = [example]
     components["securitySchemes"] = _SECURITY
     components["responses"] = {_name(status): _response(status) for status in _MEANINGS}
     schemas["Problem"] = _PROBLEM
@@ -122,15 +113,6 @@ def _complete(document: dict[str, Any]) -> None:
     for name in _GENERATED:
         schemas.pop(name, None)
     components["schemas"] = dict(sorted(schemas.items()))
-
-
-def _own_examples(base: type[BaseModel]) -> Iterator[tuple[str, list[Any]]]:
-    """Examples as the shapes bring them: the framework leaves out members that are null."""
-    for shape in base.__subclasses__():
-        extra = shape.model_config.get("json_schema_extra")
-        if shape.__module__.startswith(_OURS) and isinstance(extra, dict) and "examples" in extra:
-            yield shape.__name__, list(extra["examples"])  # type: ignore[arg-type]  # a list, as everywhere
-        yield from _own_examples(shape)
 
 
 def _operations(document: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any], str]]:

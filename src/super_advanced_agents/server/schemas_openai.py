@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 from super_advanced_agents.config import LIMITS
 from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.generation import GenerationOptions
-from super_advanced_agents.server.schemas import Found
+from super_advanced_agents.server.answers import MatchOut
 from super_advanced_agents.types import ChatMessage
 
 _NEW_TOKENS = 256
@@ -225,7 +225,7 @@ class ChatOut(BaseModel):
     model: str
     choices: list[Choice]
     usage: ChatUsage
-    sources: list[Found] | None = None
+    sources: list[MatchOut] | None = None
 
 
 class ModelOut(BaseModel):

@@ -48,8 +48,8 @@ def test_search_explains_its_scores_when_asked(saa):
     """As a table for people and as numbers for programs, which add up; without being asked it says nothing of it."""
     saa("add", "The Louvre is a museum in Paris.")
     [match] = saa.json("search", "museum", "--explain")["results"]
-    assert [signal["name"] for signal in match["explanation"]] == ["vector", "keyword"]
-    assert abs(sum(signal["added"] for signal in match["explanation"]) - match["score"]) < 1e-6
+    assert [signal["name"] for signal in match["explanation"]["signals"]] == ["vector", "keyword"]
+    assert abs(sum(signal["added"] for signal in match["explanation"]["signals"]) - match["score"]) < 1e-6
     table = saa("search", "museum", "--explain").stdout
     assert "keyword" in table
     assert "measured" in table
@@ -63,7 +63,10 @@ def test_search_finds_by_meaning_and_narrows(saa):
     saa("add", "Cats sleep all day", "--uid", "cats")
     [best, other] = saa.json("search", "art gallery")["results"]
     assert (best["uid"], other["uid"]) == ("louvre", "cats")
-    assert set(best) == {"uid", "text", "score", "metadata"}
+    assert set(best) == {
+        *("uid", "text", "score", "similarity", "metadata"),
+        *("source", "session", "created_at", "updated_at"),
+    }
     assert [each["uid"] for each in saa.json("search", "art", "--where", '{"type": "fact"}')["results"]] == ["cats"]
     assert [each["uid"] for each in saa.json("search", "art", "--type", "place")["results"]] == ["louvre"]
     assert len(saa.json("search", "art", "--top-k", 1, "--mode", "vector")["results"]) == 1

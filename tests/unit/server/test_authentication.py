@@ -9,13 +9,18 @@ import pytest
 from fastapi import FastAPI
 
 from super_advanced_agents.errors import AuthenticationError
-from super_advanced_agents.server.access import needs
+from super_advanced_agents.server.access import EXTENSION
 from super_advanced_agents.server.identity.authenticator import Authenticator
 from super_advanced_agents.server.identity.key_table import KeyTable
 from super_advanced_agents.server.middleware.authentication import Authentication
 from super_advanced_agents.server.middleware.hosts import AllowedHosts, CrossOrigin
 from super_advanced_agents.tenancy.context import ANYBODY, Access, current_call
 from super_advanced_agents.tenancy.settings import Settings
+
+
+def needs(access):
+    """As the table has it for an operation."""
+    return {"openapi_extra": {EXTENSION: "public" if access is None else access.value}}
 
 
 def _nothing():

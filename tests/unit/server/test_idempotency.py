@@ -15,7 +15,7 @@ from starlette.responses import StreamingResponse
 from super_advanced_agents import FAISSVectorStore
 from super_advanced_agents._runtime.uids import uids_of
 from super_advanced_agents.errors import InvalidInputError, StoreError, StoreFullError
-from super_advanced_agents.server.access import needs
+from super_advanced_agents.server.access import EXTENSION
 from super_advanced_agents.server.error_handlers import add_error_handlers
 from super_advanced_agents.server.idempotency import Idempotency, Reply, digest_of
 from super_advanced_agents.server.middleware.bodies import BodyLimit
@@ -25,6 +25,12 @@ from super_advanced_agents.tenancy.attempts import uids_for, was
 from super_advanced_agents.tenancy.context import ANYBODY, Access, Call, Principal, answering, current_call
 from super_advanced_agents.tenancy.result_cache import ResultCache
 from super_advanced_agents.tenancy.store_wrappers import CachedStore
+
+
+def needs(access):
+    """As the table has it for an operation."""
+    return {"openapi_extra": {EXTENSION: "public" if access is None else access.value}}
+
 
 ONE = digest_of(b"POST", b"/one", b"")
 TWO = digest_of(b"POST", b"/two", b"")

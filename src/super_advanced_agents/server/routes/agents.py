@@ -7,30 +7,19 @@ from contextlib import aclosing
 from http import HTTPStatus
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter
 
-from super_advanced_agents.agents import AsyncLLMAgent
-from super_advanced_agents.errors import AgentNotFoundError
-from super_advanced_agents.server.access import needs
-from super_advanced_agents.server.dependencies import TheAgent, TheCall, TheWorkspace
-from super_advanced_agents.server.disconnect import while_connected
-from super_advanced_agents.server.json_requests import JSONRoute, json_response
-from super_advanced_agents.server.renaming import fields_of
-from super_advanced_agents.server.schemas import (
-    AnswerOut,
-    AskRequest,
-    Results,
-    SearchRequest,
-    found_out,
-    results_out,
-)
-from super_advanced_agents.server.schemas_tenant import AgentOut, Agents
+from super_advanced_agents.protocol import operations as ops
+from super_advanced_agents.protocol.json_codec import json_of_result
+from super_advanced_agents.protocol.requests import AskRequest, PutAgentRequest, SearchMemoriesRequest
+from super_advanced_agents.server import answers
+from super_advanced_agents.server.bodies import body_of
+from super_advanced_agents.server.endpoints import Asked, Endpoint, add_endpoint, show
+from super_advanced_agents.server.handlers.agents import ask_stream
+from super_advanced_agents.server.json_requests import JSONRoute
 from super_advanced_agents.server.sse import MEDIA_TYPE, EventStream, event
-from super_advanced_agents.tenancy.config_file import AgentSettings
-from super_advanced_agents.tenancy.context import Access
-from super_advanced_agents.tenancy.reranking import chosen_reranker
 
-router = APIRouter(prefix="/v1/agents", tags=["agents"], route_class=JSONRoute)
+router = APIRouter(tags=["agents"], route_class=JSONRoute)
 
 _EVENTS: dict[int | str, dict[str, Any]] = {
     HTTPStatus.OK.value: {
@@ -45,73 +34,48 @@ _EVENTS: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.get("", **needs(Access.READ))
-async def list_agents(workspace: TheWorkspace) -> Agents:
-    """The agents that were given settings, by name; agents of all other names exist with the defaults."""
-    return Agents.model_construct(agents=[AgentOut.of(info) for info in await workspace.aagents()])
+async def _ask(asked: Asked) -> Any:
+    if not asked.body.stream and MEDIA_TYPE not in asked.request.headers.get("accept", ""):
+        return await show(asked)
+    # The first piece of text is waited for: what fails before it answers with a status, not inside a 200.
+    return await EventStream.start(_events(asked), asked.request.receive, ahead=2)
 
 
-@router.get("/{agent}", **needs(Access.READ))
-async def get_agent(agent: str, workspace: TheWorkspace) -> AgentOut:
-    """An agent's settings; 404 when it was given none (it works all the same)."""
-    return AgentOut.of(await workspace.aagent_info(agent))
+async def _events(asked: Asked) -> AsyncGenerator[bytes, None]:
+    async with aclosing(ask_stream(asked.body.made(), asked.context)) as events:
+        async for each in events:
+            if each.sources is not None:
+                yield event("sources", {"results": json_of_result(each.sources)})
+            elif each.done is None:
+                yield event("text", {"text": each.text})
+            else:
+                yield event("done", {"text": each.done})
 
 
-@router.put("/{agent}", **needs(Access.ADMIN))
-async def put_agent(agent: str, body: AgentSettings, workspace: TheWorkspace) -> AgentOut:
-    """Give an agent settings, in place of those it had; the answer means that they are durable."""
-    return AgentOut.of(await workspace.aput_agent(agent, body))
+_SEARCH = body_of(SearchMemoriesRequest, "SearchRequest")
 
+ENDPOINTS = (
+    Endpoint(
+        operation=ops.DEFAULT_SEARCH,
+        body=_SEARCH,
+        shape=answers.Matches,
+        doc="Find the default agent's memories that are most like the query, best first.",
+    ),
+    Endpoint(operation=ops.LIST_AGENTS, shape=answers.Agents),
+    Endpoint(operation=ops.GET_AGENT, shape=answers.AgentOut),
+    Endpoint(operation=ops.PUT_AGENT, body=body_of(PutAgentRequest, "AgentSettings"), shape=answers.AgentOut),
+    Endpoint(operation=ops.DELETE_AGENT),
+    Endpoint(operation=ops.SEARCH_MEMORIES, body=_SEARCH, shape=answers.Matches),
+    Endpoint(
+        operation=ops.ASK,
+        body=body_of(AskRequest, "AskRequest", stream=(bool, False)),
+        shape=answers.AnswerOut,
+        responses=_EVENTS,
+        show=_ask,
+        doc="Answer a question from memories, as JSON or, with `stream` or `Accept: text/event-stream`, piece by "
+        "piece.\n\nThe events are `sources` (once), `text` (many), and `done` or `error`.",
+    ),
+)
 
-@router.delete("/{agent}", status_code=HTTPStatus.NO_CONTENT, **needs(Access.ADMIN))
-async def delete_agent(agent: str, workspace: TheWorkspace) -> Response:
-    """Give an agent the defaults again; its memories stay. 404 when it has them already."""
-    if not await workspace.adelete_agent(agent):
-        raise AgentNotFoundError(f"the agent {agent!r} has no settings", hint="it works all the same")
-    return Response(status_code=HTTPStatus.NO_CONTENT)
-
-
-@router.post("/{agent}/search", response_model=Results, **needs(Access.READ))
-async def search_memories(
-    body: SearchRequest, agent: TheAgent, workspace: TheWorkspace, call: TheCall, request: Request
-) -> Response:
-    """Find the memories that are most like the query, best first."""
-    rerank = await chosen_reranker(body.rerank, agent.name, workspace, call)
-    with fields_of():
-        found = agent.asearch_text(body.query, **body.options(), explain=body.explain, rerank=rerank)
-        return json_response(results_out(await while_connected(request.receive, found)))
-
-
-@router.post("/{agent}/ask", response_model=AnswerOut, responses=_EVENTS, **needs(Access.GENERATE))
-async def ask(agent: str, body: AskRequest, workspace: TheWorkspace, call: TheCall, request: Request) -> Response:
-    """Answer a question from memories, as JSON or, with `stream` or `Accept: text/event-stream`, piece by piece.
-
-    The events are `sources` (once), `text` (many), and `done` or `error`.
-    """
-    answering = workspace.agent(agent, answer_tokens=body.answer_tokens)
-    await call.charge(body.answer_tokens or workspace.agent_settings(agent).answer_tokens)
-    options = {**body.options(), "rerank": await chosen_reranker(body.rerank, agent, workspace, call)}
-    if body.stream or MEDIA_TYPE in request.headers.get("accept", ""):
-        # The first piece of text is waited for: what fails before it answers with a status, not inside a 200.
-        events = _answer_events(answering, body.question, options)
-        return await EventStream.start(events, request.receive, ahead=2)
-    return json_response(await while_connected(request.receive, _answer(answering, body.question, options)))
-
-
-async def _answer(agent: AsyncLLMAgent, question: str, options: dict[str, Any]) -> dict[str, Any]:
-    with fields_of(question="question"):
-        sources = await agent.asearch_text(question, **options)
-    answer = await agent.aask(question, sources=sources)
-    return {"text": answer.text, "sources": [found_out(match) for match in answer.sources]}
-
-
-async def _answer_events(agent: AsyncLLMAgent, question: str, options: dict[str, Any]) -> AsyncGenerator[bytes, None]:
-    with fields_of(question="question"):
-        sources = await agent.asearch_text(question, **options)
-    yield event("sources", results_out(sources))
-    said: list[str] = []
-    async with aclosing(agent.astream_answer(question, sources=sources)) as pieces:
-        async for piece in pieces:
-            said.append(piece)
-            yield event("text", {"text": piece})
-    yield event("done", {"text": "".join(said).strip()})
+for each in ENDPOINTS:
+    add_endpoint(router, each)

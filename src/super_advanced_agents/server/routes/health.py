@@ -6,22 +6,23 @@ from http import HTTPStatus
 
 from fastapi import APIRouter, Response
 
-from super_advanced_agents.server.access import needs
+from super_advanced_agents.protocol import operations as ops
+from super_advanced_agents.server.access import served
+from super_advanced_agents.server.answers import Health, Readiness
 from super_advanced_agents.server.dependencies import TheEngines, TheGate
 from super_advanced_agents.server.gate import Gate
-from super_advanced_agents.server.schemas import Health, Readiness
 from super_advanced_agents.tenancy.runtime import Engines, Stage
 
 router = APIRouter(tags=["health"])
 
 
-@router.get("/healthz", **needs(None))
+@router.api_route(**served(ops.HEALTH))
 async def health() -> Health:
     """The process is up and its event loop turns."""
     return Health()
 
 
-@router.get("/readyz", responses={HTTPStatus.SERVICE_UNAVAILABLE.value: {"model": Readiness}}, **needs(None))
+@router.api_route(**served(ops.READINESS), responses={HTTPStatus.SERVICE_UNAVAILABLE.value: {"model": Readiness}})
 async def readiness(engines: TheEngines, gate: TheGate, response: Response) -> Readiness:
     """Whether the store is open and the embedding model loaded; 503 and the reason before that, and once stopping."""
     ready = engines.embedding is Stage.READY and not gate.draining

@@ -2,122 +2,120 @@
 
 from __future__ import annotations
 
-from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, Any, Union
 
-from fastapi import APIRouter, HTTPException, Query, Request, Response
+from fastapi import APIRouter
+from pydantic import Discriminator, Tag
+from starlette.exceptions import HTTPException
 
-from super_advanced_agents.agents import AsyncLLMAgent
-from super_advanced_agents.server.access import needs
-from super_advanced_agents.server.dependencies import TheAgent, TheCall
-from super_advanced_agents.server.disconnect import while_connected
-from super_advanced_agents.server.json_requests import JSONRoute, json_response, shown_name
-from super_advanced_agents.server.renaming import fields_of
-from super_advanced_agents.server.schemas import (
-    ChosenMemories,
-    ForgetIn,
-    MemoriesIn,
-    MemoryChanges,
-    MemoryOut,
-    OneMemoryIn,
-    Page,
-    Remember,
-    Remembered,
-    ScanMemories,
-    TurnsIn,
-    memory_out,
-    page_out,
+from super_advanced_agents.protocol import operations as ops
+from super_advanced_agents.protocol import requests as protocol
+from super_advanced_agents.protocol.json_codec import json_of_result
+from super_advanced_agents.server import answers
+from super_advanced_agents.server.bodies import Parameters, body_of
+from super_advanced_agents.server.endpoints import Asked, Endpoint, add_endpoint, none_of_that_name, told_as
+from super_advanced_agents.server.json_requests import JSONRoute, shown_name
+from super_advanced_agents.types import Dedupe, Memory, Record
+
+router = APIRouter(tags=["memories"], route_class=JSONRoute)
+
+OneMemoryIn = body_of(Memory, "OneMemoryIn", dedupe=(Dedupe | None, None))
+MemoriesIn = body_of(protocol.RememberRequest, "MemoriesIn")
+TurnsIn = body_of(protocol.RememberTurnsRequest, "TurnsIn")
+_HIDDEN = ("vector", "namespace", "place")
+
+
+def _shape(body: object) -> str:
+    if isinstance(body, dict):
+        return "<batch>" if "memories" in body else "<turns>" if "turns" in body else "<one>"
+    return "<one>"
+
+
+_TAGGED = {"<one>": OneMemoryIn, "<batch>": MemoriesIn, "<turns>": TurnsIn}
+Remember: Any = Annotated[
+    Union[tuple(Annotated[shape, Tag(tag)] for tag, shape in _TAGGED.items())],  # noqa: UP007  # made, not written
+    Discriminator(_shape),
+]
+"""One memory, a batch, or a conversation; which one, its members tell. The tags stay out of error messages."""
+
+
+async def _remember(asked: Asked) -> Any:
+    body = asked.body
+    if isinstance(body, TurnsIn):
+        return {"uids": await asked.of(ops.REMEMBER_TURNS).answered()}
+    if isinstance(body, MemoriesIn):
+        return {"uids": await asked.answered()}
+    with told_as("memories[0]", ""):
+        one = lambda: protocol.RememberRequest(memories=[body.made()], dedupe=body.dedupe)  # noqa: E731
+        return {"uids": await asked.answered(one)}
+
+
+async def _page(asked: Asked) -> Any:
+    page = await asked.answered()
+    following = page[-1].uid if len(page) == asked.said("limit") else None
+    return {"memories": [_memory(record) for record in page], "next": following}
+
+
+async def _recall(asked: Asked) -> Any:
+    record = await asked.of(ops.GET_MEMORY).answered(lambda: protocol.GetMemoryRequest(uid=asked.uid))
+    if record is None:
+        raise _no_memory(asked)
+    return _memory(record)
+
+
+async def _update(asked: Asked) -> Any:
+    if not await asked.answered():
+        raise _no_memory(asked)
+    return await _recall(asked)
+
+
+async def _forget(asked: Asked) -> None:
+    if not await asked.answered(lambda: protocol.ForgetRequest(uids=[asked.uid])):
+        raise _no_memory(asked)
+
+
+def _memory(record: Record) -> dict[str, Any]:
+    """Return a memory as it is told: with its text, without its vector."""
+    told: dict[str, Any] = json_of_result(record, vectors="none")
+    return {"text": record.text, **{name: value for name, value in told.items() if name not in _HIDDEN}}
+
+
+def _no_memory(asked: Asked) -> HTTPException:
+    return none_of_that_name(f"the agent {asked.context.target!r} has no memory {shown_name(asked.uid)!r}")
+
+
+ENDPOINTS = (
+    Endpoint(operation=ops.REMEMBER, body=Remember, shape=answers.StoredUids, show=_remember),
+    Endpoint(
+        operation=ops.LIST_MEMORIES,
+        parameters=body_of(protocol.ListMemoriesRequest, "MemoryPage", without=["where"], base=Parameters),
+        shape=answers.Page,
+        show=_page,
+        doc="One page of memories, in the order of their uids.",
+    ),
+    Endpoint(
+        operation=ops.SCAN_MEMORIES,
+        body=body_of(protocol.ListMemoriesRequest, "ScanMemories"),
+        shape=answers.Page,
+        show=_page,
+    ),
+    Endpoint(operation=ops.COUNT_ALL_MEMORIES, shape=answers.Counted, doc="How many memories the agent has."),
+    Endpoint(
+        operation=ops.COUNT_MEMORIES,
+        body=body_of(protocol.CountMemoriesRequest, "ChosenMemories"),
+        shape=answers.Counted,
+    ),
+    Endpoint(operation=ops.FORGET, body=body_of(protocol.ForgetRequest, "ForgetIn"), shape=answers.Deleted),
+    Endpoint(operation=ops.GET_MEMORY, shape=answers.MemoryOut, show=_recall),
+    Endpoint(
+        operation=ops.UPDATE_MEMORY,
+        body=body_of(protocol.UpdateMemoryRequest, "MemoryChanges", without=["uid"]),
+        shape=answers.MemoryOut,
+        show=_update,
+        doc="Change one memory in place and show it; what the body does not name stays, and null clears.",
+    ),
+    Endpoint(operation=ops.FORGET_ONE, show=_forget, doc="Forget one memory; 404 when there is none of that name."),
 )
-from super_advanced_agents.server.schemas_collections import Counted, Deleted
-from super_advanced_agents.tenancy.context import Access
 
-router = APIRouter(prefix="/v1/agents/{agent}", tags=["memories"], route_class=JSONRoute)
-
-
-@router.post("/memories", response_model=Remembered, **needs(Access.WRITE))
-async def remember(body: Remember, agent: TheAgent, call: TheCall, request: Request) -> Response:
-    """Remember one text, a batch or a conversation; the answer means that all of it is durable."""
-    if isinstance(body, OneMemoryIn):
-        await call.charge(1)
-        named, storing = "", agent.aadd_text_memories([body.memory()], dedupe=body.dedupe)
-    elif isinstance(body, MemoriesIn):
-        await call.charge(len(body.memories))
-        memories = [memory.memory() for memory in body.memories]
-        named, storing = "memories", agent.aadd_text_memories(memories, dedupe=body.dedupe)
-    else:
-        await call.charge(len(body.turns))
-        named, storing = "turns", _turns(body, agent)
-    with fields_of(named):
-        return json_response({"uids": await while_connected(request.receive, storing)})
-
-
-async def _turns(body: TurnsIn, agent: AsyncLLMAgent) -> list[str]:
-    return await agent.aadd_turns([turn.turn() for turn in body.turns], session=body.session)
-
-
-@router.get("/memories", response_model=Page, **needs(Access.READ))
-async def list_memories(
-    agent: TheAgent, after: str | None = None, limit: Annotated[int, Query(ge=1, le=1_000)] = 100
-) -> Response:
-    """One page of memories, in the order of their uids."""
-    return json_response(page_out(await agent.ascan(after=after, limit=limit), limit))
-
-
-@router.post("/memories:scan", response_model=Page, **needs(Access.READ))
-async def scan_memories(body: ScanMemories, agent: TheAgent, request: Request) -> Response:
-    """One page of the memories that match, in the order of their uids."""
-    scanning = agent.ascan(body.where, after=body.after, limit=body.limit)
-    return json_response(page_out(await while_connected(request.receive, scanning), body.limit))
-
-
-@router.get("/memories:count", **needs(Access.READ))
-async def count_all_memories(agent: TheAgent) -> Counted:
-    """How many memories the agent has."""
-    return Counted.model_construct(count=await agent.acount())
-
-
-@router.post("/memories:count", **needs(Access.READ))
-async def count_memories(body: ChosenMemories, agent: TheAgent, request: Request) -> Counted:
-    """How many memories match."""
-    return Counted.model_construct(count=await while_connected(request.receive, agent.acount(body.where)))
-
-
-@router.post("/memories:forget", **needs(Access.WRITE))
-async def forget_memories(body: ForgetIn, agent: TheAgent, request: Request) -> Deleted:
-    """Forget memories by name, by filter, or by both; the answer means that it is durable."""
-    forgetting = agent.aforget(body.uids, where=body.where)
-    return Deleted.model_construct(deleted=await while_connected(request.receive, forgetting))
-
-
-@router.get("/memories/{uid:path}", response_model=MemoryOut, **needs(Access.READ))
-async def recall(uid: str, agent: TheAgent) -> Response:
-    """One memory; 404 when there is none of that name."""
-    record = await agent.aget(uid)
-    if record is None:
-        raise _no_memory(agent, uid)
-    return json_response(memory_out(record))
-
-
-@router.patch("/memories/{uid:path}", response_model=MemoryOut, **needs(Access.WRITE))
-async def update_memory(uid: str, body: MemoryChanges, agent: TheAgent, call: TheCall, request: Request) -> Response:
-    """Change one memory in place and show it; what the body does not name stays, and null clears."""
-    if body.text is not None:
-        await call.charge(1)
-    with fields_of():
-        found = await while_connected(request.receive, agent.aupdate_memory(uid, **body.given()))
-    record = await agent.aget(uid) if found else None
-    if record is None:
-        raise _no_memory(agent, uid)
-    return json_response(memory_out(record))
-
-
-@router.delete("/memories/{uid:path}", status_code=HTTPStatus.NO_CONTENT, **needs(Access.WRITE))
-async def forget(uid: str, agent: TheAgent) -> Response:
-    """Forget one memory; 404 when there is none of that name."""
-    if not await agent.aforget([uid]):
-        raise _no_memory(agent, uid)
-    return Response(status_code=HTTPStatus.NO_CONTENT)
-
-
-def _no_memory(agent: AsyncLLMAgent, uid: str) -> HTTPException:
-    return HTTPException(HTTPStatus.NOT_FOUND, f"the agent {agent.name!r} has no memory {shown_name(uid)!r}")
+for each in ENDPOINTS:
+    add_endpoint(router, each)

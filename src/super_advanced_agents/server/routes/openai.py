@@ -20,8 +20,10 @@ from super_advanced_agents._runtime.tickets import in_thread
 from super_advanced_agents.agents import AsyncLLMAgent
 from super_advanced_agents.errors import AgentNotFoundError, InvalidInputError, SuperAdvancedAgentsError
 from super_advanced_agents.generation.base import checked_messages
+from super_advanced_agents.protocol import operations as ops
+from super_advanced_agents.protocol.json_codec import json_of_match
 from super_advanced_agents.protocol.problems import problem_of
-from super_advanced_agents.server.access import needs
+from super_advanced_agents.server.access import served
 from super_advanced_agents.server.completions import (
     Completion,
     embedding_model_names,
@@ -33,7 +35,6 @@ from super_advanced_agents.server.dependencies import TheCall, TheEngines, TheWo
 from super_advanced_agents.server.disconnect import while_connected
 from super_advanced_agents.server.json_requests import JSONRoute
 from super_advanced_agents.server.middleware.openai_errors import openai_error
-from super_advanced_agents.server.schemas import found_out
 from super_advanced_agents.server.schemas_openai import (
     ChatIn,
     ChatOut,
@@ -47,7 +48,6 @@ from super_advanced_agents.server.schemas_openai import (
     ModelsOut,
 )
 from super_advanced_agents.server.sse import MEDIA_TYPE, EventStream
-from super_advanced_agents.tenancy.context import Access
 from super_advanced_agents.tenancy.runtime import Engines
 from super_advanced_agents.tenancy.workspace import Workspace
 from super_advanced_agents.types import Matrix
@@ -84,10 +84,10 @@ _STREAMED: dict[int | str, dict[str, Any]] = {
     }
 }
 
-router = APIRouter(prefix="/v1", tags=["openai"], responses=_ERRORS, route_class=JSONRoute)
+router = APIRouter(tags=["openai"], responses=_ERRORS, route_class=JSONRoute)
 
 
-@router.post("/embeddings", response_model=EmbeddingsOut, **needs(Access.READ))
+@router.api_route(**served(ops.EMBEDDINGS), response_model=EmbeddingsOut)
 async def embeddings(body: EmbeddingsIn, engines: TheEngines, call: TheCall, request: Request) -> Response:
     """The vectors of one text or of many, in order; `dimensions` may only name what they have."""
     texts = body.texts()
@@ -114,7 +114,7 @@ async def embeddings(body: EmbeddingsIn, engines: TheEngines, call: TheCall, req
     return await in_thread(lambda: _embedded(vectors, rest, as_text=False), name="embeddings as JSON")
 
 
-@router.post("/chat/completions", response_model=ChatOut, responses=_STREAMED, **needs(Access.GENERATE))
+@router.api_route(**served(ops.CHAT), response_model=ChatOut, responses=_STREAMED)
 async def chat(body: ChatIn, workspace: TheWorkspace, engines: TheEngines, call: TheCall, request: Request) -> Response:
     """One answer, whole or with `stream` as events that end with `[DONE]`; hanging up ends the work.
 
@@ -153,7 +153,7 @@ async def chat(body: ChatIn, workspace: TheWorkspace, engines: TheEngines, call:
     return Response(orjson.dumps(told), media_type="application/json")
 
 
-@router.get("/models", **needs(Access.READ))
+@router.api_route(**served(ops.MODELS))
 async def models(workspace: TheWorkspace, engines: TheEngines) -> ModelsOut:
     """The language model, the embedding model and the agents: every name that a request may give as `model`."""
     names = [language_model_names(engines.settings)[0], embedding_model_names(engines.settings)[0]]
@@ -162,7 +162,7 @@ async def models(workspace: TheWorkspace, engines: TheEngines) -> ModelsOut:
     )
 
 
-@router.get("/models/{model:path}", **needs(Access.READ))
+@router.api_route(**served(ops.MODEL))
 async def model(model: str, workspace: TheWorkspace, engines: TheEngines) -> ModelOut:
     """Whether there is a model or an agent of that name; 404 when there is none."""
     if model not in (*language_model_names(engines.settings), *embedding_model_names(engines.settings)):
@@ -234,7 +234,7 @@ def _usage(answer: Completion) -> ChatUsage:
 
 
 def _sources(answer: Completion) -> list[dict[str, Any]] | None:
-    return None if answer.sources is None else [found_out(match) for match in answer.sources]
+    return None if answer.sources is None else [json_of_match(match) for match in answer.sources]
 
 
 def _embedded(vectors: Matrix, rest: Mapping[str, Any], *, as_text: bool) -> Response:

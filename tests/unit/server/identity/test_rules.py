@@ -8,9 +8,14 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from super_advanced_agents.errors import PermissionDeniedError
-from super_advanced_agents.server.access import needs
+from super_advanced_agents.server.access import EXTENSION
 from super_advanced_agents.server.identity.rules import CLOSED, PUBLIC, SOMEBODY, RouteRules, Rule, grpc_rule
 from super_advanced_agents.tenancy.context import ANYBODY, Access, Principal
+
+
+def needs(access):
+    """As the table has it for an operation."""
+    return {"openapi_extra": {EXTENSION: "public" if access is None else access.value}}
 
 
 def _nothing():

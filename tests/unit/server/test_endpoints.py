@@ -1,0 +1,144 @@
+"""Every operation of the table that has a body is read strictly, and answered in one shape."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import orjson
+import pytest
+from fastapi import APIRouter, FastAPI
+from pydantic import TypeAdapter
+from starlette.testclient import TestClient
+
+from super_advanced_agents.protocol import operations as ops
+from super_advanced_agents.protocol.json_codec import json_of_result
+from super_advanced_agents.protocol.operations import OPERATIONS
+from super_advanced_agents.server.app import create_app
+from super_advanced_agents.server.endpoints import Endpoint, HotRoutes, add_endpoint
+from super_advanced_agents.server.error_handlers import add_error_handlers
+from super_advanced_agents.server.json_requests import JSONRoute, json_response
+from super_advanced_agents.server.routes import agents, collections, memories, orchestrators
+from super_advanced_agents.tenancy.settings import Settings
+from super_advanced_agents.types import Match
+
+ENDPOINTS = {
+    each.operation.name: each
+    for each in (*agents.ENDPOINTS, *collections.ENDPOINTS, *memories.ENDPOINTS, *orchestrators.ENDPOINTS)
+}
+WITH_BODY = [name for name, each in ENDPOINTS.items() if each.body is not None]
+DOCUMENT = create_app(Settings(data_dir=Path("nowhere"))).openapi()
+
+
+class _Plain(Endpoint):
+    """Reads as any endpoint does, and tells what it has read."""
+
+    async def respond(self, request, body=None, parameters=None):
+        return json_response({"read": type(body).__name__, "path": request.url.path, **request.path_params})
+
+
+def _app(endpoint, *, hot):
+    app = FastAPI()
+    router = APIRouter(route_class=JSONRoute)
+    add_error_handlers(app)
+    plain = _Plain(operation=endpoint.operation, body=endpoint.body)
+    add_endpoint(router, plain)
+    app.include_router(router)
+    if hot:
+        app.router.routes.insert(0, HotRoutes([plain]))
+    return TestClient(app)
+
+
+def _url(endpoint):
+    path = endpoint.operation.path.replace(":path", "")
+    return path.format(agent="a%20b", collection="c", orchestrator="o", uid="u")
+
+
+@pytest.mark.parametrize("name", WITH_BODY)
+@pytest.mark.parametrize("hot", [True, False], ids=["hot", "not hot"])
+def test_an_unknown_member_of_a_body_is_refused_with_its_name(name, hot):
+    """With 422, in every body of the table, and whichever way leads to the endpoint."""
+    endpoint = ENDPOINTS[name]
+    client = _app(endpoint, hot=hot)
+    verb = endpoint.operation.verb
+    example = DOCUMENT["paths"][endpoint.operation.path.replace(":path", "")][verb.lower()]["requestBody"]
+    sent = example["content"]["application/json"]["example"]
+    assert client.request(verb, _url(endpoint), json=sent).status_code == 200
+    refused = client.request(verb, _url(endpoint), json={**sent, "surplus": 1})
+    assert refused.status_code == 422
+    assert "surplus" in {each["field"] for each in refused.json()["errors"]}
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {"json": {"query": "x"}},
+        {"json": {"query": "x", "top_k": "5"}},
+        {"json": {"query": "x", "weights": {"vector": "much"}}},
+        {"json": {"queri": "x"}},
+        {"json": []},
+        {"content": b"{"},
+        {"content": b'{"query": "x"}'},
+        {"content": b'{"query": "x"}', "headers": {"content-type": "text/plain"}},
+        {"content": b'{"query": "x", "query": "y"}', "headers": {"content-type": "application/json"}},
+        {"content": b'{"query": NaN}', "headers": {"content-type": "application/json"}},
+        {"content": b"1" * 5_000, "headers": {"content-type": "application/json"}},
+        {"content": b""},
+        {"content": b"", "headers": {"content-type": "application/json"}},
+    ],
+    ids=lambda sent: str(sent)[:40],
+)
+def test_a_hot_endpoint_answers_as_the_framework_does(sent):
+    """Status, type and field, whatever is sent."""
+    answers = []
+    endpoint = ENDPOINTS["searchMemories"]
+    for hot in (True, False):
+        answer = _app(endpoint, hot=hot).post(_url(endpoint), **sent)
+        told = answer.json()
+        field = told.get("field") or ("body" if answer.status_code == 422 else None)
+        answers.append((answer.status_code, answer.headers["content-type"], field, told.get("agent")))
+    assert answers[0] == answers[1]
+    assert answers[0][0] in (200, 415, 422)
+
+
+def test_every_operation_with_a_route_is_served():
+    """As the table has it: verb, path, name and status; hot ones stay in the document."""
+    described = {
+        operation["operationId"]: (verb.upper(), path)
+        for path, item in DOCUMENT["paths"].items()
+        for verb, operation in item.items()
+    }
+    wanted = {
+        each.name: (each.verb, each.path.replace(":path", ""))
+        for each in OPERATIONS
+        if each.path and each not in (ops.DOCUMENT, ops.MCP, ops.MCP_AGENT)
+    }
+    assert described == wanted
+    assert {name for name, each in ENDPOINTS.items() if each.operation.hot} == {
+        each.name for each in OPERATIONS if each.hot
+    }
+
+
+def test_a_search_of_the_default_agent_takes_what_a_search_of_any_takes():
+    """A filter above all: one that is dropped would show everybody's memories."""
+    body = ENDPOINTS["search"].body
+    assert body is ENDPOINTS["searchMemories"].body
+    read = TypeAdapter(body).validate_python({"query": "boat", "where": {"user": "lea"}, "explain": True}).made()
+    assert (read.where, read.explain, read.top_k) == ({"user": "lea"}, True, 5)
+
+
+def test_what_a_body_does_not_name_keeps_its_value():
+    """And null clears it."""
+    body = TypeAdapter(ENDPOINTS["updateMemory"].body)
+    read = body.validate_python({"source": None}).made(uid="u")
+    assert (read.source, read.priority, read.expires_in_s) == (None, ..., ...)
+
+
+def test_metadata_of_a_stored_row_is_answered_as_it_is_stored():
+    """Not parsed on its way out, and without the text, which stands beside it."""
+    told = b'{"b":1.0,  "a":[1,2]}'
+    kept = {"similarity": None, "source": None, "session": None, "created_at": None, "updated_at": None}
+    match = Match.of_stored("words", told, score=0.5, uid="u", **kept)
+    answer = orjson.dumps({"results": json_of_result([match])})
+    assert b'"metadata":' + told in answer
+    assert orjson.loads(answer)["results"][0]["text"] == "words"
+    assert "metadata" not in vars(match)
