@@ -60,6 +60,22 @@ def test_a_deletion_whose_answer_was_lost_says_what_it_did(store, through, proxy
     assert deleting() == 3
 
 
+def test_a_deletion_of_a_collection_whose_answer_was_lost_says_that_it_was_there(store, through, proxy, served):
+    """The second attempt is told what the first one did, not that there is no such collection."""
+    store.add([1, 2, 3, 4])
+    assert through.dim == 4
+    url, collection = store._link.url, store._collection
+    with DistributedVectorStore(url, collection=collection, api_key=served.key) as watching:
+        assert watching.count() == 1
+        proxy.swallow()
+        deleting = _in_thread(through.delete_collection)
+        with pytest.raises(CollectionNotFoundError):
+            _until(lambda: watching.count() != 1)
+        proxy.cut()
+        assert deleting() is True
+    assert through.delete_collection() is False
+
+
 def test_a_connection_that_cannot_be_made_is_tried_again(through, proxy):
     """Until it can."""
     proxy.refuse(2)

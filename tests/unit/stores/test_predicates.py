@@ -1,0 +1,51 @@
+"""Searches by a predicate in stores that cannot ask one themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import numpy as np
+import pytest
+
+from super_advanced_agents import DistributedVectorStoreStub, FAISSVectorStore
+
+QUERY = [1.0, 0.0]
+
+
+@pytest.fixture
+def store():
+    """A store by inner product, in which no record that the predicate takes is among the best thousand."""
+    with FAISSVectorStore(2, metric="dot") as local, DistributedVectorStoreStub(local) as stub:
+        local.add_batch(np.tile(np.float32(QUERY), (1_000, 1)), [{"keep": False}] * 1_000)
+        vectors = [[0.2, 0.0], [0.0, 0.0], [0.5, 5.0]]
+        local.add_batch(vectors, [{"keep": True}] * 3, uids=["near", "zero", "far"])
+        yield stub
+
+
+def kept(metadata):
+    """The predicate."""
+    return metadata["keep"]
+
+
+def test_a_predicate_that_reads_all_records_ranks_by_inner_product_where_the_store_does(store):
+    """Order and scores are the store's own, and a zero vector is a vector like others."""
+    found = store.search_with_filter(QUERY, 3, kept)
+    assert [match.uid for match in found] == ["far", "near", "zero"]
+    assert [match.score for match in found] == pytest.approx([0.5, 0.2, 0.0])
+
+
+def test_a_predicate_is_called_off_the_event_loop(store):
+    """A slow one holds up nobody else."""
+    threads = set()
+
+    def predicate(metadata):
+        threads.add(threading.get_ident())
+        return metadata["keep"]
+
+    async def search():
+        return await store.asearch_with_filter(QUERY, 3, predicate), threading.get_ident()
+
+    found, loop_thread = asyncio.run(search())
+    assert len(found) == 3
+    assert loop_thread not in threads
