@@ -15,6 +15,7 @@ import pytest
 from fastapi.routing import iter_route_contexts
 from google.protobuf import message_factory
 
+from super_advanced_agents.protocol.operations import BY_ROUTE, BY_RPC
 from super_advanced_agents.protocol.v1 import agents_pb2, orchestrators_pb2, vector_store_pb2
 from super_advanced_agents.server.app import create_app
 from super_advanced_agents.server.identity.key_table import KeyTable
@@ -235,6 +236,16 @@ def test_every_route_has_a_row():
 def test_every_grpc_method_has_a_row():
     """And every row a method."""
     assert set(GRPC_METHODS) == set(GRPC_EXPECTED)
+
+
+def test_the_table_of_operations_says_what_the_rows_say():
+    """Of every route and every method; the rows are the check on the table, which all else reads."""
+    assert {route: _asked(row) for route, row in BY_ROUTE.items()} == ROWS
+    assert {path.removeprefix("/"): _asked(row) for path, row in BY_RPC.items()} == GRPC_EXPECTED
+
+
+def _asked(row):
+    return PUBLIC if row.public else SOMEBODY if row.access is None else row.access.value
 
 
 @pytest.mark.parametrize(("method", "path"), ROWS, ids=lambda value: value)

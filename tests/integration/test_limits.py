@@ -122,18 +122,6 @@ def test_a_caller_may_ask_for_less_time(limited):
     assert limited.post(SEARCH, json={"query": "quick"}, headers={"Request-Timeout": "30"}).status_code == 200
 
 
-def test_a_read_that_is_known_is_not_sent_again(limited):
-    """Until what it shows has changed."""
-    url = "/v1/agents/named/memories"
-    limited.post(url, json={"text": "one"}).raise_for_status()
-    first = limited.get(url)
-    known = {"If-None-Match": first.headers["ETag"]}
-    again = limited.get(url, headers=known)
-    assert (again.status_code, again.content, again.headers["ETag"]) == (304, b"", first.headers["ETag"])
-    limited.post(url, json={"text": "two"}).raise_for_status()
-    assert limited.get(url, headers=known).status_code == 200
-
-
 def test_an_allowance_is_counted_down_and_ends(limited):
     """Texts cost more than calls; the last test here, since nothing is left after it."""
     first = limited.get(MEMORIES).headers

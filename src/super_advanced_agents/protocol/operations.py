@@ -66,6 +66,7 @@ class Operation:
         keyed: whether an `Idempotency-Key` makes it the same write when it is sent again.
         hot: whether it is called so often that it is served without the framework's way to a route.
         status: the HTTP status of its answer; 204 where there is nothing to tell.
+        bounded: whether the work on it has a deadline; what lasts as long as its caller likes has none.
     """
 
     name: str
@@ -83,6 +84,7 @@ class Operation:
     keyed: bool = False
     hot: bool = False
     status: int = 200
+    bounded: bool = True
 
 
 _READ, _WRITE, _GENERATE, _ADMIN = Access.READ, Access.WRITE, Access.GENERATE, Access.ADMIN
@@ -112,6 +114,7 @@ def _orchestrator(name: str, verb: str, path: str, **others: Any) -> Operation:
 HEALTH = Operation(name="health", verb="GET", path="/healthz", public=True, permit=None)
 READINESS = Operation(name="readiness", verb="GET", path="/readyz", public=True, permit=None)
 DOCUMENT = Operation(name="openapi", verb="GET", path="/openapi.json", public=True)
+DOCUMENT_HEAD = Operation(name="openapiHead", verb="HEAD", path="/openapi.json", public=True)
 TENANT_STATS = Operation(name="stats", verb="GET", path="/v1/stats", access=_READ)
 
 # -- records of a collection ------------------------------------------------------------------------------------------
@@ -301,8 +304,8 @@ EMBEDDINGS = Operation(name="embeddings", verb="POST", path="/v1/embeddings", ac
 CHAT = Operation(name="chat", verb="POST", path="/v1/chat/completions", cost=Cost.TOKENS, **_GENERATES)
 MODELS = Operation(name="models", verb="GET", path="/v1/models", access=_READ)
 MODEL = Operation(name="model", verb="GET", path="/v1/models/{model:path}", access=_READ)
-MCP = Operation(name="mcp", verb="POST", path="/mcp")
-MCP_AGENT = Operation(name="mcpAgent", verb="POST", path="/mcp/{agent}")
+MCP = Operation(name="mcp", verb="POST", path="/mcp", bounded=False)
+MCP_AGENT = Operation(name="mcpAgent", verb="POST", path="/mcp/{agent}", bounded=False)
 
 OPERATIONS: tuple[Operation, ...] = tuple(value for value in list(vars().values()) if isinstance(value, Operation))
 """All of them, in the order in which they stand here."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from enum import StrEnum
 from types import TracebackType
 from typing import Self
 
 from super_advanced_agents.errors import OverloadedError
+from super_advanced_agents.protocol.operations import PermitKind
 from super_advanced_agents.tenancy.settings import Settings
 
 WAIT_S = 0.025
@@ -16,49 +16,6 @@ WAIT_S = 0.025
 
 RETRY_AFTER_S = 1.0
 _PLACES_FOR_ONE_WAITING = 32
-
-
-class Kind(StrEnum):
-    """What a call does, by what it keeps busy; each kind has places of its own, so that none crowds out another."""
-
-    SEARCH = "search"
-    WRITE = "write"
-    GENERATE = "generate"
-
-
-_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
-_EXEMPT_PATHS = frozenset({"/healthz", "/readyz"})
-_STREAMS = "/mcp"
-_SEARCHING = ("/search", "/embeddings", ":get", ":count", ":scan", "search:batch", "search:hybrid", "search:keywords")
-_GENERATING = ("/ask", "/completions")
-_EXEMPT_SERVICES = ("grpc.health.", "grpc.reflection.")
-_RPC_SEARCHING = ("Search", "Get", "List", "Scan", "Count", "Stats", "Supervise")
-
-
-def kind_of(method: str, path: str) -> Kind | None:
-    """What a REST request does, by its first line alone.
-
-    None when it needs no place: is the process up, and streams that wait for what the server may have to say (their
-    number is that of connections).
-    """
-    if method in _SAFE:
-        return None if path in _EXEMPT_PATHS or path.startswith(_STREAMS) else Kind.SEARCH
-    if method != "POST":
-        return Kind.WRITE
-    if path.endswith(_GENERATING) or path.startswith("/v1/orchestrators/"):
-        return Kind.GENERATE
-    # A tool that asks the language model stands in that one's own bounded line.
-    return Kind.SEARCH if path.endswith(_SEARCHING) or path.startswith(_STREAMS) else Kind.WRITE
-
-
-def kind_of_rpc(method: str) -> Kind | None:
-    """The same of a gRPC method, such as `/super_advanced_agents.v1.AgentService/Ask`."""
-    service, _, verb = method.strip("/").rpartition("/")
-    if service.startswith(_EXEMPT_SERVICES):
-        return None
-    if verb.startswith(_RPC_SEARCHING):
-        return Kind.SEARCH
-    return Kind.GENERATE if verb.startswith("Ask") or service.endswith(".OrchestratorService") else Kind.WRITE
 
 
 class Line:
@@ -75,9 +32,9 @@ class Line:
         in_flight: calls at work now.
     """
 
-    def __init__(self, kind: Kind, *, places: int, waiting: int, wait_s: float = WAIT_S) -> None:
+    def __init__(self, kind: PermitKind, *, places: int, waiting: int, wait_s: float = WAIT_S) -> None:
         self.kind = kind
-        self.crowd: set[Kind] = set()
+        self.crowd: set[PermitKind] = set()
         self.places = places
         self.waiting_places = waiting
         self.in_flight = 0
@@ -173,12 +130,12 @@ class Admission:
         crowd: the kinds of which the next call would be refused at once.
     """
 
-    def __init__(self, *, places: dict[Kind, int], wait_s: float = WAIT_S) -> None:
+    def __init__(self, *, places: dict[PermitKind, int], wait_s: float = WAIT_S) -> None:
         self._lines = {
             kind: Line(kind, places=count, waiting=max(1, count // _PLACES_FOR_ONE_WAITING), wait_s=wait_s)
             for kind, count in places.items()
         }
-        self.crowd: set[Kind] = set()
+        self.crowd: set[PermitKind] = set()
         for line in self._lines.values():
             line.crowd = self.crowd
 
@@ -187,17 +144,17 @@ class Admission:
         """As settings say."""
         return cls(
             places={
-                Kind.SEARCH: settings.searches_in_flight,
-                Kind.WRITE: settings.writes_in_flight,
-                Kind.GENERATE: settings.generations_in_flight,
+                PermitKind.SEARCH: settings.searches_in_flight,
+                PermitKind.WRITE: settings.writes_in_flight,
+                PermitKind.GENERATE: settings.generations_in_flight,
             }
         )
 
-    def line(self, kind: Kind) -> Line:
+    def line(self, kind: PermitKind) -> Line:
         """The places of one kind."""
         return self._lines[kind]
 
-    def enter(self, kind: Kind | None) -> Place:
+    def enter(self, kind: PermitKind | None) -> Place:
         """A place for a call, as an asynchronous context; None needs none.
 
         Raises (when it is entered):
@@ -206,7 +163,7 @@ class Admission:
         return Place(None if kind is None else self._lines[kind])
 
 
-def overloaded(kind: Kind) -> OverloadedError:
+def overloaded(kind: PermitKind) -> OverloadedError:
     """What a call is told that got no place."""
     return OverloadedError(
         f"too many calls of this kind ({kind.value}) are under way",

@@ -17,16 +17,13 @@ from super_advanced_agents.server.idempotency import Idempotency
 from super_advanced_agents.server.identity.authenticator import Authenticator
 from super_advanced_agents.server.limiting import RateLimiter
 from super_advanced_agents.server.mcp.http import MemoryDoor
-from super_advanced_agents.server.middleware.admission import AdmissionControl
-from super_advanced_agents.server.middleware.authentication import Authentication
 from super_advanced_agents.server.middleware.bodies import BodyLimit
-from super_advanced_agents.server.middleware.deadlines import RequestDeadline
-from super_advanced_agents.server.middleware.etags import ETags
+from super_advanced_agents.server.middleware.calls import CallPipeline
 from super_advanced_agents.server.middleware.hosts import AllowedHosts, CrossOrigin
 from super_advanced_agents.server.middleware.idempotency import IdempotentWrites
 from super_advanced_agents.server.middleware.openai_errors import OpenAIErrors
-from super_advanced_agents.server.middleware.rate_limits import RateLimits
 from super_advanced_agents.server.openapi import describe
+from super_advanced_agents.server.pipeline import Pipeline
 from super_advanced_agents.server.routes import agents, collections, health, memories, openai, orchestrators, tenant
 from super_advanced_agents.tenancy.orchestrators import Connect
 from super_advanced_agents.tenancy.runtime import Engines
@@ -67,6 +64,7 @@ def create_app(settings: Settings, *, connect: Connect | None = None) -> FastAPI
                 limiter=limiter,
                 idempotency=idempotency,
             )
+            app.state.pipeline = Pipeline(app.state.gate, longest_s=settings.request_timeout_s)
             loading = asyncio.create_task(engines.akeep_loading(), name="load models")
             try:
                 async with door.open():
@@ -86,13 +84,9 @@ def create_app(settings: Settings, *, connect: Connect | None = None) -> FastAPI
     app.state.admission = admission  # its listener refuses before a request reaches the application
     add_error_handlers(app)
     # The last one added is the first one a request meets.
-    app.add_middleware(ETags)
     app.add_middleware(IdempotentWrites)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
-    app.add_middleware(RequestDeadline, longest_s=settings.request_timeout_s, unbounded=("/mcp",))
-    app.add_middleware(RateLimits, limiter=limiter)
-    app.add_middleware(Authentication)
-    app.add_middleware(AdmissionControl, admission=admission)
+    app.add_middleware(CallPipeline)
     if settings.allowed_origins:
         app.add_middleware(CrossOrigin, origins=settings.allowed_origins)
     app.add_middleware(AllowedHosts, names=settings.allowed_hosts, origins=settings.allowed_origins)

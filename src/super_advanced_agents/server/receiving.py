@@ -6,7 +6,6 @@ uvicorn has no such limits, so its protocol is extended; nothing else of it is c
 from __future__ import annotations
 
 import asyncio
-import re
 from dataclasses import dataclass
 from enum import Enum
 from http import HTTPStatus
@@ -17,8 +16,10 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from super_advanced_agents.protocol.operations import PermitKind
 from super_advanced_agents.protocol.problems import MEDIA_TYPE, problem_details, problem_of, retry_after
-from super_advanced_agents.server.admission import RETRY_AFTER_S, Admission, Kind, kind_of, overloaded
+from super_advanced_agents.server.admission import RETRY_AFTER_S, Admission, overloaded
+from super_advanced_agents.server.route_table import ROUTES, permit_of
 from super_advanced_agents.tenancy.settings import Settings
 from super_advanced_agents.types import JSONValue
 
@@ -69,39 +70,6 @@ class _Stage(Enum):
     WHOLE = "all that was begun has arrived"
 
 
-_PARTS = frozenset({_Stage.HEADERS, _Stage.BODY})
-_NOT_PLAIN = re.compile(rb"\n(?:[ \t]|transfer-encoding|expect|upgrade)")
-_LENGTH, _CONNECTION = b"\ncontent-length", b"\nconnection"
-_KEEP_ALIVE = b"\nconnection: keep-alive\r"
-
-
-def _kind_of_whole(data: bytes) -> Kind | None:
-    """The kind of a request that these bytes are, no more and no less, if it is a plain one."""
-    head, _, body = data.partition(b"\r\n\r\n")
-    line, _, fields = head.partition(b"\r\n")
-    words = line.split(b" ")
-    if len(words) != 3 or words[2] != b"HTTP/1.1" or words[0] == b"HEAD":
-        return None
-    fields = b"\r\n%s\r\n" % fields.lower()
-    if len(body) != _length_of_plain(fields):
-        return None
-    return kind_of(words[0].decode("latin-1"), words[1].partition(b"?")[0].decode("latin-1"))
-
-
-def _length_of_plain(fields: bytes) -> int:
-    """How long the body is that these header lines announce; -1 when they are not plain."""
-    lines = fields.count(b"\r\n")
-    if fields.count(b"\n") != lines or fields.count(b"\r") != lines or _NOT_PLAIN.search(fields):
-        return -1
-    if fields.count(_CONNECTION) != fields.count(_KEEP_ALIVE):
-        return -1
-    at = fields.find(_LENGTH)
-    if at < 0:
-        return 0
-    name, _, digits = fields[at : fields.find(b"\r", at)].partition(b": ")
-    return int(digits) if name == _LENGTH and digits.isdigit() and fields.count(_LENGTH) == 1 else -1
-
-
 class _Receiving(HttpToolsProtocol):
     """One connection. A timer runs only while a request has arrived in part, so most requests never start one."""
 
@@ -119,7 +87,6 @@ class _Receiving(HttpToolsProtocol):
         self._deadline: asyncio.TimerHandle | None = None
         self._refusing = False
         self._closes = False
-        self._lately = False
         self._crowd = self.rules.admission.crowd
         self._unread = 0
         self._head_bytes = 0
@@ -141,8 +108,6 @@ class _Receiving(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Read on; what is still missing then must come in time, however it drips."""
-        if self._crowd and self._refused_unparsed(data):
-            return
         super().data_received(data)
         self._head_bytes = self._head_bytes + len(data) if self._stage is _Stage.HEADERS else 0
         if self._head_bytes > _MAX_HEAD_BYTES and not self.transport.is_closing():
@@ -163,7 +128,7 @@ class _Receiving(HttpToolsProtocol):
         """Begin to answer, or refuse before anything is made for the request."""
         self._disarm()
         self._stage = _Stage.BODY
-        kind = self._kind_without_place()
+        kind = self._kind_without_permit()
         if kind is None:
             super().on_headers_complete()
         else:
@@ -191,16 +156,7 @@ class _Receiving(HttpToolsProtocol):
         else:
             self._keep_alive()
 
-    def timeout_keep_alive_handler(self) -> None:
-        """Nothing has come for long, or nothing that was parsed."""
-        self.timeout_keep_alive_task = None
-        if self._lately:
-            self._keep_alive()
-        else:
-            super().timeout_keep_alive_handler()
-
     def _keep_alive(self) -> None:
-        self._lately = False
         if self.timeout_keep_alive_task is None and not self.transport.is_closing():
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
@@ -210,36 +166,15 @@ class _Receiving(HttpToolsProtocol):
     def _answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
-    def _refused_unparsed(self, data: bytes) -> bool:
-        """Refuse a request that has come in one piece, as nearly all do: parsing it would cost more than all the rest.
-
-        Whatever is not plain is left to the parser.
-        """
-        cycle = self.cycle
-        if self._stage in _PARTS or (cycle is not None and not cycle.response_complete):
-            return False
-        kind = _kind_of_whole(data)
-        if kind not in self._crowd or _HANG_UP in self.server_state.default_headers:
-            return False
-        self.transport.write(_REFUSALS[kind])
-        self.server_state.total_requests += 1
-        self._lately = True
-        if self._deadline is not None:
-            self._disarm()
-            self._keep_alive()
-        return True
-
-    def _kind_without_place(self) -> Kind | None:
-        if self._answering:
-            return None  # answers go out in the order of their requests
-        method = self.parser.get_method()
-        if method == b"HEAD":  # its refusal has no body
+    def _kind_without_permit(self) -> PermitKind | None:
+        """The kind of permit that the request would wait for in vain, if it is so."""
+        if not self._crowd or self._answering:  # answers go out in the order of their requests
             return None
-        path = self.url.partition(b"?")[0]
-        kind = kind_of(method.decode("latin-1"), path.decode("latin-1"))
-        return kind if kind in self._crowd else None
+        verb, path = self.parser.get_method(), self.url.partition(b"?")[0]
+        kind = permit_of(ROUTES.find(verb.decode("latin-1"), path.decode("latin-1")))
+        return kind if kind in self._crowd and verb != b"HEAD" else None  # whose refusal has no body
 
-    def _refuse(self, kind: Kind) -> None:
+    def _refuse(self, kind: PermitKind) -> None:
         self.server_state.total_requests += 1
         self._refusing, self._unread = True, 0
         hanging_up = _HANG_UP in self.server_state.default_headers  # the server is about to stop
@@ -287,7 +222,7 @@ def _response(problem: dict[str, JSONValue], headers: dict[str, str]) -> bytes:
     return STATUS_LINE[status] + head.encode("ascii") + b"\r\n" + body
 
 
-def _refusal(kind: Kind, headers: dict[str, str]) -> bytes:
+def _refusal(kind: PermitKind, headers: dict[str, str]) -> bytes:
     error = overloaded(kind)
     return _response(problem_of(error), {**retry_after(error), **headers})
 
@@ -297,8 +232,8 @@ def _late(part: str, seconds: float) -> bytes:
     return _response(problem_details(HTTPStatus.REQUEST_TIMEOUT, detail), _CLOSE)
 
 
-_REFUSALS = {kind: _refusal(kind, {}) for kind in Kind}
-_LAST_REFUSALS = {kind: _refusal(kind, _CLOSE) for kind in Kind}
+_REFUSALS = {kind: _refusal(kind, {}) for kind in PermitKind}
+_LAST_REFUSALS = {kind: _refusal(kind, _CLOSE) for kind in PermitKind}
 _CROWDED = _response(
     problem_details(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections are open"),
     {"Retry-After": f"{RETRY_AFTER_S:.0f}", **_CLOSE},

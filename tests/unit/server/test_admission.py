@@ -7,7 +7,9 @@ import asyncio
 import pytest
 
 from super_advanced_agents.errors import OverloadedError
-from super_advanced_agents.server.admission import Admission, Kind, Line, kind_of, kind_of_rpc
+from super_advanced_agents.protocol.operations import PermitKind
+from super_advanced_agents.server.admission import Admission, Line
+from super_advanced_agents.server.route_table import ROUTES, permit_of, rpc_operation
 
 LONG_S = 60.0
 
@@ -17,53 +19,54 @@ LONG_S = 60.0
     [
         ("GET", "/healthz", None),
         ("GET", "/readyz", None),
-        ("GET", "/mcp", None),
-        ("POST", "/search", Kind.SEARCH),
-        ("POST", "/v1/agents/a/search", Kind.SEARCH),
-        ("POST", "/v1/collections/c/search:hybrid", Kind.SEARCH),
-        ("POST", "/v1/collections/c/records:scan", Kind.SEARCH),
-        ("POST", "/v1/embeddings", Kind.SEARCH),
-        ("GET", "/v1/agents/a/memories", Kind.SEARCH),
-        ("POST", "/v1/agents/a/memories", Kind.WRITE),
-        ("POST", "/v1/collections/c/records:delete", Kind.WRITE),
-        ("PUT", "/v1/collections/c/records", Kind.WRITE),
-        ("DELETE", "/v1/agents/a/memories/ask", Kind.WRITE),
-        ("POST", "/v1/agents/a/ask", Kind.GENERATE),
-        ("POST", "/v1/chat/completions", Kind.GENERATE),
-        ("POST", "/v1/orchestrators/o/route", Kind.GENERATE),
-        ("POST", "/healthz", Kind.WRITE),
+        ("GET", "/mcp", PermitKind.SEARCH),
+        ("POST", "/mcp", PermitKind.SEARCH),
+        ("POST", "/search", PermitKind.SEARCH),
+        ("POST", "/v1/agents/a/search", PermitKind.SEARCH),
+        ("POST", "/v1/collections/c/search:hybrid", PermitKind.SEARCH),
+        ("POST", "/v1/collections/c/records:scan", PermitKind.SEARCH),
+        ("POST", "/v1/embeddings", PermitKind.SEARCH),
+        ("GET", "/v1/agents/a/memories", PermitKind.SEARCH),
+        ("POST", "/v1/agents/a/memories", PermitKind.WRITE),
+        ("POST", "/v1/collections/c/records:delete", PermitKind.WRITE),
+        ("PUT", "/v1/collections/c/records", PermitKind.WRITE),
+        ("DELETE", "/v1/agents/a/memories/ask", PermitKind.WRITE),
+        ("POST", "/v1/agents/a/ask", PermitKind.GENERATE),
+        ("POST", "/v1/chat/completions", PermitKind.GENERATE),
+        ("POST", "/v1/orchestrators/o/route", PermitKind.GENERATE),
+        ("POST", "/healthz", PermitKind.SEARCH),
     ],
 )
 def test_the_first_line_of_a_request_tells_what_it_does(method, path, kind):
-    """Only what asks whether the process is up, or waits for its messages, needs no place."""
-    assert kind_of(method, path) is kind
+    """Only what asks whether the process is up needs no permit; what nothing answers needs one too."""
+    assert permit_of(ROUTES.find(method, path)) is kind
 
 
 @pytest.mark.parametrize(
     ("method", "kind"),
     [
         ("/grpc.health.v1.Health/Check", None),
-        ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", None),
-        ("/super_advanced_agents.v1.VectorStoreService/SearchStream", Kind.SEARCH),
-        ("/super_advanced_agents.v1.AgentService/ListMemories", Kind.SEARCH),
-        ("/super_advanced_agents.v1.AgentService/Remember", Kind.WRITE),
-        ("/super_advanced_agents.v1.VectorStoreService/AddStream", Kind.WRITE),
-        ("/super_advanced_agents.v1.AgentService/AskStream", Kind.GENERATE),
-        ("/super_advanced_agents.v1.OrchestratorService/Chain", Kind.GENERATE),
+        ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", None),
+        ("/super_advanced_agents.v1.VectorStoreService/SearchStream", PermitKind.SEARCH),
+        ("/super_advanced_agents.v1.AgentService/ListMemories", PermitKind.SEARCH),
+        ("/super_advanced_agents.v1.AgentService/Remember", PermitKind.WRITE),
+        ("/super_advanced_agents.v1.VectorStoreService/AddStream", PermitKind.WRITE),
+        ("/super_advanced_agents.v1.AgentService/AskStream", PermitKind.GENERATE),
+        ("/super_advanced_agents.v1.OrchestratorService/Chain", PermitKind.GENERATE),
     ],
 )
 def test_so_does_the_name_of_a_method(method, kind):
     """The same kinds, so both protocols share the places."""
-    assert kind_of_rpc(method) is kind
+    assert rpc_operation(method).permit is kind
 
 
 async def test_places_are_taken_and_given_back():
     """Also when the work fails."""
-    admission = Admission(places={Kind.SEARCH: 2})
-    line = admission.line(Kind.SEARCH)
+    admission = Admission(places={PermitKind.SEARCH: 2})
+    line = admission.line(PermitKind.SEARCH)
 
     async def fail():
-        async with admission.enter(Kind.SEARCH):
+        async with admission.enter(PermitKind.SEARCH):
             assert line.in_flight == 1
             raise ValueError("x")
 
@@ -76,22 +79,22 @@ async def test_places_are_taken_and_given_back():
 
 async def test_what_is_more_waits_its_turn_and_more_than_that_is_refused_at_once():
     """First come, first served."""
-    admission = Admission(places={Kind.SEARCH: 1, Kind.WRITE: 1}, wait_s=LONG_S)
-    line = admission.line(Kind.SEARCH)
+    admission = Admission(places={PermitKind.SEARCH: 1, PermitKind.WRITE: 1}, wait_s=LONG_S)
+    line = admission.line(PermitKind.SEARCH)
     order = []
 
     async def work(name):
-        async with admission.enter(Kind.SEARCH):
+        async with admission.enter(PermitKind.SEARCH):
             order.append(name)
 
-    async with admission.enter(Kind.SEARCH):
+    async with admission.enter(PermitKind.SEARCH):
         first = asyncio.create_task(work("first"))
         await asyncio.sleep(0)
         assert (line.waiting, line.full) == (1, True)
         with pytest.raises(OverloadedError) as refused:
             await work("second")
         assert refused.value.retry_after_s > 0
-        async with admission.enter(Kind.WRITE):  # another kind has places of its own
+        async with admission.enter(PermitKind.WRITE):  # another kind has places of its own
             pass
         order.append("holder")
     await first
@@ -101,11 +104,11 @@ async def test_what_is_more_waits_its_turn_and_more_than_that_is_refused_at_once
 
 async def test_who_waits_in_vain_is_refused():
     """After its time, with nothing left of it in the line."""
-    admission = Admission(places={Kind.SEARCH: 1}, wait_s=0.001)
-    line = admission.line(Kind.SEARCH)
-    async with admission.enter(Kind.SEARCH):
+    admission = Admission(places={PermitKind.SEARCH: 1}, wait_s=0.001)
+    line = admission.line(PermitKind.SEARCH)
+    async with admission.enter(PermitKind.SEARCH):
         with pytest.raises(OverloadedError):
-            async with admission.enter(Kind.SEARCH):
+            async with admission.enter(PermitKind.SEARCH):
                 pass
         assert line.waiting == 0
     assert line.in_flight == 0
@@ -113,7 +116,7 @@ async def test_who_waits_in_vain_is_refused():
 
 async def test_a_caller_that_is_cancelled_while_it_waits_takes_no_place():
     """Before a place was its own, and in the moment in which it became so."""
-    line = Line(Kind.SEARCH, places=3, waiting=3, wait_s=LONG_S)
+    line = Line(PermitKind.SEARCH, places=3, waiting=3, wait_s=LONG_S)
     for _ in range(3):
         assert await line.enter()
     waiting = [asyncio.create_task(line.enter()) for _ in range(3)]
@@ -131,11 +134,11 @@ async def test_a_caller_that_is_cancelled_while_it_waits_takes_no_place():
 
 async def test_many_callers_that_come_and_go_leave_no_place_behind():
     """Cancelled at every stage, in a fixed order."""
-    admission = Admission(places={Kind.SEARCH: 4}, wait_s=LONG_S)
-    line = admission.line(Kind.SEARCH)
+    admission = Admission(places={PermitKind.SEARCH: 4}, wait_s=LONG_S)
+    line = admission.line(PermitKind.SEARCH)
 
     async def work(turns):
-        async with admission.enter(Kind.SEARCH):
+        async with admission.enter(PermitKind.SEARCH):
             assert line.in_flight <= 4
             for _ in range(turns):
                 await asyncio.sleep(0)

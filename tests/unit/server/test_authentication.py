@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import orjson
 import pytest
-from fastapi import FastAPI
+from tests.unit.server.piped import Piped, operation
 
 from super_advanced_agents.errors import AuthenticationError
-from super_advanced_agents.server.access import EXTENSION
 from super_advanced_agents.server.identity.authenticator import Authenticator
 from super_advanced_agents.server.identity.key_table import KeyTable
-from super_advanced_agents.server.middleware.authentication import Authentication
 from super_advanced_agents.server.middleware.hosts import AllowedHosts, CrossOrigin
 from super_advanced_agents.tenancy.context import ANYBODY, Access, current_call
 from super_advanced_agents.tenancy.settings import Settings
-
-
-def needs(access):
-    """As the table has it for an operation."""
-    return {"openapi_extra": {EXTENSION: "public" if access is None else access.value}}
-
-
-def _nothing():
-    return None
 
 
 @pytest.fixture
@@ -48,20 +35,20 @@ class Door:
     """The middleware in front of an application that only notes who came."""
 
     def __init__(self, authenticator):
-        self._app = FastAPI(docs_url=None, redoc_url=None)
-        self._app.get("/open", **needs(None))(_nothing)
-        self._app.get("/read", **needs(Access.READ))(_nothing)
-        self._app.post("/write", **needs(Access.WRITE))(_nothing)
-        self._app.get("/forgotten")(_nothing)
-        self._app.state.gate = SimpleNamespace(authenticator=authenticator)
-        self._middleware = Authentication(self._inside)
+        self._middleware = Piped(
+            self._inside,
+            operation("GET", "/open", public=True),
+            operation("GET", "/read", access=Access.READ),
+            operation("POST", "/write", access=Access.WRITE),
+            authenticator=authenticator,
+        )
         self.sent = []
         self.caller = None
 
     async def ask(self, method, path, *headers):
         """The status, or None when the request went through."""
         self.sent, self.caller = [], "not reached"
-        scope = {"type": "http", "method": method, "path": path, "headers": list(headers), "app": self._app}
+        scope = {"type": "http", "method": method, "path": path, "headers": list(headers)}
         await self._middleware(scope, self._receive, self._send)
         return self.sent[0]["status"] if self.sent else None
 
@@ -111,11 +98,11 @@ async def test_a_key_opens_what_it_is_for(door, keys):
 
 
 async def test_a_key_opens_nothing_else(door, keys):
-    """403, and the scope that is missing; a route without a rule is closed to everybody."""
+    """403, and the scope that is missing; a route without a row is closed to everybody."""
     assert await door.ask("POST", "/write", bearer(keys["reader"])) == 403
     assert door.headers["www-authenticate"].endswith('error="insufficient_scope", scope="memories:write"')
     assert "memories:write" in door.problem["detail"]
-    assert await door.ask("GET", "/forgotten", bearer(keys["admin"])) == 403
+    assert await door.ask("GET", "/forgotten", bearer(keys["admin"])) == 404
     assert await door.ask("GET", "/forgotten") == 401
     assert door.caller == "not reached"
 
@@ -173,14 +160,14 @@ async def test_two_credentials_are_refused(door, keys):
 
 
 async def test_without_authentication_everybody_is_let_in_and_nothing_is_written(tmp_path):
-    """`--no-auth`: as the default tenant; what is missing a rule stays closed."""
+    """`--no-auth`: as the default tenant; what has no row stays closed."""
     settings = Settings.load(data_dir=tmp_path / "data", auth=False)
     async with Authenticator(settings) as authenticator:
         await authenticator.aopen()
         door = Door(authenticator)
         assert await door.ask("POST", "/write", bearer("anything")) is None
         assert door.caller is ANYBODY
-        assert await door.ask("GET", "/forgotten") == 403
+        assert await door.ask("GET", "/forgotten") == 404
     assert not settings.data_dir.exists()
 
 

@@ -11,26 +11,23 @@ import numpy as np
 import pytest
 from fastapi import FastAPI, Request, Response
 from starlette.responses import StreamingResponse
+from tests.unit.server.piped import operation, state
 
 from super_advanced_agents import FAISSVectorStore
 from super_advanced_agents._runtime.uids import uids_of
 from super_advanced_agents.errors import InvalidInputError, StoreError, StoreFullError
-from super_advanced_agents.server.access import EXTENSION
+from super_advanced_agents.protocol.operations import PermitKind
 from super_advanced_agents.server.error_handlers import add_error_handlers
 from super_advanced_agents.server.idempotency import Idempotency, Reply, digest_of
 from super_advanced_agents.server.middleware.bodies import BodyLimit
+from super_advanced_agents.server.middleware.calls import CallPipeline
 from super_advanced_agents.server.middleware.idempotency import IdempotentWrites
 from super_advanced_agents.server.request_table import Begin, Name, RequestTable
+from super_advanced_agents.server.route_table import RouteTable
 from super_advanced_agents.tenancy.attempts import uids_for, was
 from super_advanced_agents.tenancy.context import ANYBODY, Access, Call, Principal, answering, current_call
 from super_advanced_agents.tenancy.result_cache import ResultCache
 from super_advanced_agents.tenancy.store_wrappers import CachedStore
-
-
-def needs(access):
-    """As the table has it for an operation."""
-    return {"openapi_extra": {EXTENSION: "public" if access is None else access.value}}
-
 
 ONE = digest_of(b"POST", b"/one", b"")
 TWO = digest_of(b"POST", b"/two", b"")
@@ -262,20 +259,29 @@ async def test_a_served_store_writes_the_same_again(requests, store):
         results.append(await operation())
         raise RuntimeError
 
-    for key, operation in (
+    for key, write in (
         ("add", lambda: cached.aadd_batch([vector, vector], [None, {"n": 1}], uids=[None, "own"])),
         ("delete", lambda: cached.adelete(where={"n": 1})),
         ("named", lambda: cached.adelete(["own", "own", "gone"], where={})),
     ):
         for _ in range(2):
             with pytest.raises(RuntimeError):
-                await requests.areply(key, digest_of(key.encode()), lambda do=operation: broken(do))
+                await requests.areply(key, digest_of(key.encode()), lambda do=write: broken(do))
     assert await store.acount() == 1
     assert results[0] == results[1]
     assert results[2:] == [1, 1, 0, 0]
 
 
 # -- over REST ----------------------------------------------------------------------------------------------------
+
+
+_WRITES = {"permit": PermitKind.WRITE, "keyed": True}
+OPERATIONS = (
+    operation("POST", "/write", **_WRITES),
+    operation("DELETE", "/write/{name}", **_WRITES),
+    operation("POST", "/read"),
+    operation("POST", "/stream", **_WRITES),
+)
 
 
 class Served:
@@ -286,22 +292,22 @@ class Served:
         app = FastAPI()
         add_error_handlers(app)
 
-        @app.post("/write", status_code=201, **needs(Access.WRITE))
+        @app.post("/write", status_code=201)
         async def write(request: Request) -> Response:
             self.bodies.append(await request.body())
             return Response(str(len(self.bodies)), 201, {"x-own": "1"}, media_type="text/plain")
 
-        @app.delete("/write/{name}", status_code=204, **needs(Access.WRITE))
+        @app.delete("/write/{name}", status_code=204)
         async def remove(name: str) -> Response:
             self.bodies.append(name)
             return Response(status_code=204 if len(self.bodies) == 1 else 404)
 
-        @app.post("/read", **needs(Access.READ))
+        @app.post("/read")
         async def read() -> int:
             self.bodies.append(b"")
             return len(self.bodies)
 
-        @app.post("/stream", **needs(Access.WRITE))
+        @app.post("/stream")
         async def stream() -> StreamingResponse:
             self.bodies.append(current_call().notes.copy())
 
@@ -311,9 +317,10 @@ class Served:
 
             return StreamingResponse(pieces(), media_type="text/event-stream")
 
-        app.state.gate = type("Gate", (), {"idempotency": requests})()
+        app.state.pipeline = state(idempotency=requests).pipeline
         app.add_middleware(IdempotentWrites)
         app.add_middleware(BodyLimit, max_bytes=1_000)
+        app.add_middleware(CallPipeline, routes=RouteTable(OPERATIONS))
         self.client = httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://test")
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import orjson
+from tests.unit.server.piped import Piped, operation
 
 from super_advanced_agents.server.limiting import RateLimiter
-from super_advanced_agents.server.middleware.rate_limits import RateLimits
-from super_advanced_agents.tenancy.context import ANYBODY, Call, answering, current_call
+from super_advanced_agents.tenancy.context import current_call
 
+SEARCH = operation("POST", "/search")
 SCOPE = {"type": "http", "method": "POST", "path": "/search", "headers": []}
 
 
@@ -23,14 +24,13 @@ async def _ask(middleware):
     async def send(message):
         sent.append(message)
 
-    with answering(Call(principal=ANYBODY)):
-        await middleware(SCOPE, None, send)
+    await middleware(SCOPE, None, send)
     return sent[0]["status"], dict(sent[0]["headers"]), sent[1]["body"]
 
 
 async def test_a_request_costs_one_and_what_its_route_charges():
     """The response says what is left after both."""
-    middleware = RateLimits(_app, limiter=RateLimiter(per_key=9, per_tenant=100))
+    middleware = Piped(_app, SEARCH, limiter=RateLimiter(per_key=9, per_tenant=100))
     status, headers, _ = await _ask(middleware)
     assert status == 200
     assert headers[b"x"] == b"y"
@@ -40,7 +40,7 @@ async def test_a_request_costs_one_and_what_its_route_charges():
 
 async def test_a_request_too_many_is_refused_before_its_route():
     """With the same headers, and when to come back."""
-    middleware = RateLimits(_app, limiter=RateLimiter(per_key=4, per_tenant=0))
+    middleware = Piped(_app, SEARCH, limiter=RateLimiter(per_key=4, per_tenant=0))
     await _ask(middleware)
     status, headers, body = await _ask(middleware)
     assert status == 429
@@ -53,7 +53,7 @@ async def test_a_request_too_many_is_refused_before_its_route():
 
 async def test_without_limits_nothing_is_counted_or_told():
     """As an operator may have it."""
-    _, headers, _ = await _ask(RateLimits(_app, limiter=RateLimiter(per_key=0, per_tenant=0)))
+    _, headers, _ = await _ask(Piped(_app, SEARCH, limiter=RateLimiter(per_key=0, per_tenant=0)))
     assert headers == {b"x": b"y"}
 
 
@@ -67,5 +67,7 @@ async def test_what_nobody_has_to_authenticate_for_is_free():
     async def send(message):
         sent.append(message)
 
-    await RateLimits(app, limiter=RateLimiter(per_key=1, per_tenant=1))(SCOPE, None, send)
+    await Piped(app, operation("POST", "/search", public=True), limiter=RateLimiter(per_key=1, per_tenant=1))(
+        SCOPE, None, send
+    )
     assert sent[0]["headers"] == []

@@ -8,14 +8,16 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 import uvicorn
+from tests.unit.server.piped import Piped, operation
 from uvicorn.server import ServerState
 
-from super_advanced_agents.server.admission import Admission, Kind
-from super_advanced_agents.server.middleware.admission import AdmissionControl
-from super_advanced_agents.server.receiving import _kind_of_whole, http_protocol
+from super_advanced_agents.protocol.operations import OPERATIONS, PermitKind
+from super_advanced_agents.server.admission import Admission
+from super_advanced_agents.server.receiving import http_protocol
 from super_advanced_agents.tenancy.settings import Settings
 
 LONG_S = 60.0
+SERVED = (operation("GET", "/stream"), operation("POST", "/unread"), operation("POST", "/wait"))
 
 
 class _Application:
@@ -81,10 +83,10 @@ async def serving():
 
     async def serve(*, places=10, wait_s=LONG_S, **settings):
         longest = {"header_timeout_s": LONG_S, "body_timeout_s": LONG_S, **settings}
-        admission = Admission(places=dict.fromkeys(Kind, places), wait_s=wait_s)
+        admission = Admission(places=dict.fromkeys(PermitKind, places), wait_s=wait_s)
         app = _Application()
         config = uvicorn.Config(
-            AdmissionControl(app, admission=admission),
+            Piped(app, *OPERATIONS, *SERVED, admission=admission),
             http=http_protocol(Settings.load(**longest), admission),
             lifespan="off",
             log_config=None,
@@ -204,7 +206,7 @@ async def test_connections_are_counted(serving):
 @asynccontextmanager
 async def _taken(server):
     """All places of searches, and all that may wait for one, until the end of the block."""
-    line = server.admission.line(Kind.SEARCH)
+    line = server.admission.line(PermitKind.SEARCH)
     for _ in range(line.places):
         assert await line.enter()
     waiting = [asyncio.create_task(line.enter()) for _ in range(line.waiting_places)]
@@ -268,7 +270,7 @@ async def test_a_refusal_closes_where_the_connection_cannot_go_on(serving):
 async def test_who_waited_in_vain_is_refused_alike(serving):
     """There was a place in the line, and none after it."""
     server = await serving(places=1, wait_s=0.01)
-    line = server.admission.line(Kind.SEARCH)
+    line = server.admission.line(PermitKind.SEARCH)
     assert await line.enter()
     async with server.connection(_request()) as (reader, _):
         status, head, told = await _answer(reader)
@@ -279,7 +281,7 @@ async def test_who_waited_in_vain_is_refused_alike(serving):
 async def test_a_stream_holds_its_place_until_it_ends_or_its_client_goes(serving):
     """Also when the client goes first."""
     server = await serving(places=1)
-    line = server.admission.line(Kind.SEARCH)
+    line = server.admission.line(PermitKind.SEARCH)
     for ended, _ in itertools.product((True, False), range(2)):
         async with server.connection(_request("GET", "/stream")) as (reader, _):
             await reader.readuntil(b"begun")
@@ -291,34 +293,3 @@ async def test_a_stream_holds_its_place_until_it_ends_or_its_client_goes(serving
         await asyncio.gather(*server.state.tasks)
         assert line.in_flight == 0
         server.app.go_on.clear()
-
-
-PLAIN = b"POST /search HTTP/1.1\r\nHost: localhost\r\nConnection: keep-alive\r\nContent-Length: 4\r\n\r\nbody"
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        (b"body", b"bod"),
-        (b"body", b"bodyG"),
-        (b"Content-Length: 4", b"Content-Length: 4\r\nContent-Length: 4"),
-        (b"Content-Length: 4", b"Content-Length : 4"),
-        (b"Content-Length: 4", b"Content-Length: +4"),
-        (b"Content-Length: 4", b"Content-Length: 4\r\nTransfer-Encoding: chunked"),
-        (b"Host", b"Expect: 100-continue\r\nHost"),
-        (b"Host", b"Upgrade: h2c\r\nHost"),
-        (b"Host: localhost", b"Host: localhost\r\n folded"),
-        (b"Host: localhost\r\n", b"Host: localhost\nX: y\r\n"),
-        (b"keep-alive", b"close"),
-        (b"keep-alive", b"keep-alive, close"),
-        (b"HTTP/1.1", b"HTTP/1.0"),
-        (b"POST /", b"POST  /"),
-        (b"POST", b"HEAD"),
-        (b"\r\n\r\n", b"\r\n"),
-    ],
-)
-def test_only_plain_requests_are_read_without_the_parser(change):
-    """Whatever could be read in two ways is the parser's."""
-    assert _kind_of_whole(PLAIN) is Kind.SEARCH
-    assert _kind_of_whole(PLAIN.replace(b"search", b"healthz")) is not Kind.SEARCH
-    assert _kind_of_whole(PLAIN.replace(*change, 1)) is None

@@ -6,8 +6,9 @@ import asyncio
 
 import orjson
 import pytest
+from tests.unit.server.piped import Piped, operation
 
-from super_advanced_agents.server.middleware.deadlines import RequestDeadline
+OPERATIONS = (operation("POST", "/search"), operation("POST", "/mcp", bounded=False))
 
 
 class _Exchange:
@@ -33,7 +34,7 @@ class _Exchange:
         self.sent.append(message)
 
     async def through(self, **options):
-        await RequestDeadline(self.app, **options)(self.scope, None, self.send)
+        await Piped(self.app, *OPERATIONS, **options)(self.scope, None, self.send)
 
 
 def _head(kind):
@@ -93,13 +94,13 @@ async def test_a_timeout_of_the_work_itself_is_not_ours():
         raise TimeoutError("upstream")
 
     with pytest.raises(TimeoutError, match="upstream"):
-        await RequestDeadline(fail, longest_s=60)({"type": "http", "path": "/", "headers": []}, None, None)
+        await Piped(fail, *OPERATIONS)({"type": "http", "method": "POST", "path": "/search", "headers": []}, None, None)
 
 
 async def test_streams_that_wait_for_messages_have_no_deadline():
     """They last as long as their clients like."""
     exchange = _Exchange(path="/mcp")
-    work = asyncio.create_task(exchange.through(longest_s=0.001, unbounded=("/mcp",)))
+    work = asyncio.create_task(exchange.through(longest_s=0.001))
     done, _ = await asyncio.wait({work}, timeout=0.05)
     assert not done
     work.cancel()

@@ -11,10 +11,11 @@ import grpc
 from super_advanced_agents.config import LIMITS
 from super_advanced_agents.protocol.methods import AGENT, ORCHESTRATOR, VECTOR_STORE
 from super_advanced_agents.server.gate import Gate
-from super_advanced_agents.server.grpc.interceptors import Door
+from super_advanced_agents.server.grpc.methods import MethodHandler
 from super_advanced_agents.server.grpc.rpcs import Rpc
 from super_advanced_agents.server.grpc.services import rpcs
 from super_advanced_agents.server.grpc.standard import HEALTH, REFLECTION, health_rpcs, reflection_rpcs
+from super_advanced_agents.server.pipeline import Pipeline
 from super_advanced_agents.tenancy.settings import Settings
 
 _OPTIONS = [
@@ -30,11 +31,12 @@ _OPTIONS = [
 ]
 
 
-def doors(gate: Gate, settings: Settings) -> list[Door]:
-    """The way in to every method there is."""
+def method_handlers(gate: Gate, settings: Settings) -> list[MethodHandler]:
+    """Make what answers each method there is."""
     names = [VECTOR_STORE, AGENT, ORCHESTRATOR, HEALTH, REFLECTION]
     every: Iterable[Rpc] = chain(rpcs(gate), health_rpcs(gate, names), reflection_rpcs(names))
-    return [Door(rpc, gate, longest_s=settings.request_timeout_s) for rpc in every]
+    pipeline = Pipeline(gate, longest_s=settings.request_timeout_s)
+    return [MethodHandler(rpc, gate, pipeline) for rpc in every]
 
 
 def build(gate: Gate, settings: Settings) -> grpc.aio.Server:
@@ -46,9 +48,9 @@ def build(gate: Gate, settings: Settings) -> grpc.aio.Server:
     """
     server = grpc.aio.server(options=_OPTIONS)
     handlers: dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]] = {}
-    for door in doors(gate, settings):
-        service, _, method = door.path.strip("/").rpartition("/")
-        handlers.setdefault(service, {})[method] = door.handler()
+    for handler in method_handlers(gate, settings):
+        service, _, method = handler.path.strip("/").rpartition("/")
+        handlers.setdefault(service, {})[method] = handler.registered()
     for service, methods in handlers.items():
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, methods),))
     return server

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Any, TypeAlias, TypeVar
 
 from google.protobuf.message import Message
@@ -33,16 +32,6 @@ class Rpc:
 
     method: Method[Any, Any]
     answer: Unary | Streaming
-
-
-class _RefusalError(Exception):
-    """Ends a call with a problem that is no error of the tree."""
-
-    def __init__(self, status: HTTPStatus, detail: str, *, retry_after_s: int | None = None) -> None:
-        super().__init__(detail)
-        self.status = status
-        self.detail = detail
-        self.retry_after_s = retry_after_s
 
 
 async def in_order(

@@ -12,7 +12,8 @@ from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, Serv
 
 from super_advanced_agents.protocol.methods import Method
 from super_advanced_agents.server.gate import Gate
-from super_advanced_agents.server.grpc.rpcs import Rpc, _RefusalError
+from super_advanced_agents.server.grpc.rpcs import Rpc
+from super_advanced_agents.server.pipeline import _RefusedError
 from super_advanced_agents.tenancy.runtime import Stage
 from super_advanced_agents.tenancy.workspace import Workspace
 
@@ -34,7 +35,7 @@ def health_rpcs(gate: Gate, services: Sequence[str]) -> tuple[Rpc, ...]:
     async def check(request: HealthCheckRequest, workspace: Workspace) -> HealthCheckResponse:
         del workspace
         if request.service and request.service not in services:
-            raise _RefusalError(HTTPStatus.NOT_FOUND, "there is no service of that name")
+            raise _RefusedError(HTTPStatus.NOT_FOUND, "there is no service of that name")
         return HealthCheckResponse(status=status())
 
     async def watch(request: HealthCheckRequest, workspace: Workspace) -> AsyncGenerator[HealthCheckResponse, None]:

@@ -19,10 +19,9 @@ _SENT = [
     "Content-Type",
     "Cache-Control",
     "Idempotency-Key",
-    "If-None-Match",
     "Request-Timeout",
 ]
-_READ = ["ETag", "Retry-After", "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset", "Idempotency-Replayed"]
+_READ = ["Retry-After", "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset", "Idempotency-Replayed"]
 
 
 class AllowedHosts:

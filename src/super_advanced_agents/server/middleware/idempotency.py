@@ -4,19 +4,11 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
-from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from super_advanced_agents.errors import InvalidInputError, SuperAdvancedAgentsError
-from super_advanced_agents.protocol.problems import problem_details, problem_of, retry_after
-from super_advanced_agents.server.error_handlers import problem_response
-from super_advanced_agents.server.gate import Gate
-from super_advanced_agents.server.idempotency import FIELD, MOST_REPLY_BYTES, Reply, digest_of
-from super_advanced_agents.server.identity.rules import RouteRules, Rule
-from super_advanced_agents.tenancy.context import Access
+from super_advanced_agents.server.idempotency import MOST_REPLY_BYTES, Reply
+from super_advanced_agents.server.middleware.calls import INCOMING
 
-_HEADER = FIELD.lower().encode()
-_WRITES = frozenset({Access.WRITE, Access.ADMIN})
 _OWN_HEADERS = frozenset({"date", "server", "content-length", "idempotency-replayed"})
 """Not kept: they are of one response, not of the answer."""
 
@@ -24,61 +16,35 @@ _OWN_HEADERS = frozenset({"date", "server", "content-length", "idempotency-repla
 class IdempotentWrites:
     """Answers a write that was answered before by that key with the same reply, marked `Idempotency-Replayed: true`.
 
-    A key whose first request is still under way gets 409, one that was used for something else 422. A key on anything
-    but a write is passed by. Bodies are held in memory until they are whole, up to what the body limit lets through.
+    A key whose first request is still under way gets 409, one that was used for something else 422. Bodies are held in
+    memory until they are whole, up to what the body limit lets through. `CallPipeline` stands outside of it, read the
+    key, and tells what it raises.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._rules: RouteRules | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer it from memory."""
-        if scope["type"] != "http":
+        key = scope[INCOMING].key if INCOMING in scope else None
+        if key is None:
             await self._app(scope, receive, send)
             return
-        keys = [value for name, value in scope["headers"] if name == _HEADER]
-        if not keys or not self._is_write(scope):
-            await self._app(scope, receive, send)
+        body = await _body(receive)
+        if body is None:  # the client went away
             return
-        try:
-            if len(keys) > 1:
-                raise InvalidInputError(f"{FIELD} was sent twice", field=FIELD)
-            body = await _body(receive)
-            if body is None:  # the client went away
-                return
-            await self._answer(keys[0].decode("latin-1"), body, scope, receive, send)
-        except HTTPException as exc:  # by what counts and times the body
-            problem = problem_details(HTTPStatus(exc.status_code), str(exc.detail))
-            await problem_response(problem, exc.headers)(scope, receive, send)
-        except SuperAdvancedAgentsError as exc:
-            await problem_response(problem_of(exc), retry_after(exc))(scope, receive, send)
-
-    async def _answer(self, key: str, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
-        gate: Gate = scope["app"].state.gate
         kept = _Response(send)
 
         async def make() -> Reply:
             await self._app(scope, _once(body, receive), kept.send)
             return kept.reply()
 
-        digest = digest_of(scope["method"].encode(), scope["path"].encode(), scope["query_string"], body)
-        reply = await gate.idempotency.areply(key, digest, make)
-        if reply is None:
-            problem = problem_details(
-                HTTPStatus.CONFLICT, f"the first request of this {FIELD} is still being carried out; try again later"
-            )
-            await problem_response(problem, {"Retry-After": "1"})(scope, receive, send)
-        elif reply.replayed:
+        asked = (scope["method"].encode(), scope["path"].encode(), scope["query_string"], body)
+        reply = await scope["app"].state.pipeline.reply_once(key, asked, make)
+        if reply.replayed:
             await _replay(reply, send)
         else:
             await kept.flush()
-
-    def _is_write(self, scope: Scope) -> bool:
-        if self._rules is None:
-            self._rules = RouteRules(scope["app"].routes)
-        rule = self._rules.of(scope["method"], scope["path"])
-        return scope["method"] not in ("GET", "HEAD", "OPTIONS") and isinstance(rule, Rule) and rule.access in _WRITES
 
 
 class _Response:

@@ -16,7 +16,7 @@ from tests.unit.server.grpc.mutating import message, mutated
 from super_advanced_agents.protocol import methods
 from super_advanced_agents.protocol.v1.agents_pb2 import CountMemoriesRequest
 from super_advanced_agents.protocol.v1.vector_store_pb2 import CountRequest
-from super_advanced_agents.server.grpc.building import doors
+from super_advanced_agents.server.grpc.building import method_handlers
 
 FAULTS = {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.DATA_LOSS}
 FRAMES, CAMPAIGN_FRAMES, OVER_A_SOCKET = 1_500, 100_000, 300
@@ -59,7 +59,7 @@ async def _many(frames):
 
 async def _call(door, draw):
     context = _Context()
-    kind, handler = door._method.request, door.handler()
+    kind, handler = door.method.request, door.registered()
     with contextlib.suppress(_EndedError):
         frame = mutated(message(kind, draw).SerializeToString(), draw)
         if handler.request_streaming:
@@ -76,7 +76,7 @@ async def _campaign(folder, count, seed):
     draw = random.Random(seed)
     codes = Counter()
     async with opened_gate(folder, rate_limit_per_key=0, rate_limit_per_tenant=0, max_collections=8) as gate:
-        every = [door for door in doors(gate, gate.engines.settings) if _asked(door)]
+        every = [door for door in method_handlers(gate, gate.engines.settings) if _asked(door)]
         for n in range(count):
             door = every[n % len(every)]
             if n % 300 == 0:  # what it has deleted is made again
@@ -125,7 +125,7 @@ async def test_a_server_survives_mutated_frames_on_its_socket(tmp_path):
     codes = Counter()
     async with opened_gate(tmp_path, rate_limit_per_key=0, rate_limit_per_tenant=0, max_collections=8) as gate:
         await gate_ready(gate)
-        every = [door._method for door in doors(gate, gate.engines.settings) if _asked(door)]
+        every = [door.method for door in method_handlers(gate, gate.engines.settings) if _asked(door)]
         async with listening(gate) as caller:
 
             async def send(method):

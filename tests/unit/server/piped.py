@@ -1,0 +1,58 @@
+"""The pipeline in front of a small application, without a server."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+from super_advanced_agents.protocol.operations import Operation, PermitKind
+from super_advanced_agents.server.admission import Admission
+from super_advanced_agents.server.limiting import RateLimiter
+from super_advanced_agents.server.middleware.calls import CallPipeline
+from super_advanced_agents.server.pipeline import Pipeline
+from super_advanced_agents.server.route_table import RouteTable
+from super_advanced_agents.tenancy.context import ANYBODY
+
+
+class Anybody:
+    """Lets everybody in."""
+
+    async def authenticate(self, *, authorization, api_key):
+        del authorization, api_key
+        return ANYBODY
+
+
+def state(*, longest_s=60, admission=None, **parts):
+    """What an application holds for its middleware; any part of the gate may be given."""
+    limits = {"per_key": 0, "per_tenant": 0}
+    gate = SimpleNamespace(
+        **{
+            "authenticator": Anybody(),
+            "admission": admission or Admission(places=dict.fromkeys(PermitKind, 10)),
+            "limiter": RateLimiter(**limits),
+            "idempotency": None,
+            **parts,
+        }
+    )
+    return SimpleNamespace(gate=gate, pipeline=Pipeline(gate, longest_s=longest_s))
+
+
+def operation(verb, path, **others):
+    """A row of a table."""
+    return Operation(name=f"{verb} {path}", verb=verb, path=path, **others)
+
+
+class Piped:
+    """An application behind the pipeline.
+
+    Args:
+        app: what answers.
+        operations: what it serves.
+        parts: see `state`.
+    """
+
+    def __init__(self, app, *operations, **parts):
+        self._pipeline = CallPipeline(app, routes=RouteTable(operations))
+        self._app = SimpleNamespace(state=state(**parts))
+
+    async def __call__(self, scope, receive, send):
+        await self._pipeline({**scope, "app": self._app}, receive, send)

@@ -1,0 +1,111 @@
+"""The table of operations is found by what the router would find, whatever a path looks like."""
+
+from __future__ import annotations
+
+import pytest
+from fastapi.routing import iter_route_contexts
+from tests.unit.server.grpc.conftest import opened_gate
+
+from super_advanced_agents.protocol.operations import BY_ROUTE, BY_RPC, Operation
+from super_advanced_agents.server.app import create_app
+from super_advanced_agents.server.grpc.building import method_handlers
+from super_advanced_agents.server.grpc.standard import HEALTH, REFLECTION
+from super_advanced_agents.server.route_table import ROUTES, RouteTable, rpc_operation
+from super_advanced_agents.tenancy.context import Access
+from super_advanced_agents.tenancy.settings import Settings
+
+
+def _operation(verb, path, access=None, **others):
+    return Operation(name=f"{verb} {path}", verb=verb, path=path, access=access, **others)
+
+
+READ = _operation("GET", "/v1/things/{thing}/parts/{uid:path}", Access.READ)
+REMOVE = _operation("DELETE", "/v1/things/{thing}/parts/{uid:path}", Access.WRITE)
+FIXED = _operation("POST", "/v1/fixed", Access.WRITE)
+LISTED = _operation("GET", "/v1/fixed", Access.GENERATE)
+OPEN = _operation("GET", "/open", public=True)
+NAMED = _operation("POST", "/mcp/{agent}")
+RPC_ONLY = _operation("", "", Access.READ)
+
+
+@pytest.mark.parametrize(
+    ("verb", "path", "expected"),
+    [
+        ("GET", "/v1/things/a/parts/b", READ),
+        ("GET", "/v1/things/a/parts/b/history", READ),
+        ("DELETE", "/v1/things/a/parts/b/c/d", REMOVE),
+        ("PUT", "/v1/things/a/parts/b", frozenset({"GET", "DELETE"})),
+        ("POST", "/v1/fixed", FIXED),
+        ("GET", "/v1/fixed", LISTED),
+        ("PATCH", "/v1/fixed", frozenset({"GET", "POST"})),
+        ("GET", "/open", OPEN),
+        ("HEAD", "/open", frozenset({"GET"})),
+        ("POST", "/mcp/agent", NAMED),
+        ("BREW", "/mcp/agent", frozenset({"POST"})),
+        ("POST", "/mcp/agent/there", frozenset()),
+        ("GET", "/nowhere", frozenset()),
+        ("GET", "/", frozenset()),
+        ("GET", "", frozenset()),
+        ("", "", frozenset()),
+        ("GET", "/v1/things/a/parts", frozenset()),
+        ("GET", "/open/", frozenset()),
+        ("GET", "//open", frozenset()),
+    ],
+)
+def test_the_operation_of_a_request_is_that_of_the_route_it_will_reach(verb, path, expected):
+    """Fixed paths, patterns, other verbs; what does not exist has none."""
+    table = RouteTable([READ, REMOVE, FIXED, LISTED, OPEN, NAMED, RPC_ONLY])
+    assert table.find(verb, path) == expected
+
+
+def test_every_route_has_a_row_and_every_row_a_route():
+    """A request for a route without a row never reaches it."""
+    contexts = [each for each in iter_route_contexts(create_app(Settings.load()).routes) if each.path is not None]
+    assert {(verb, each.path) for each in contexts for verb in each.methods or {"*"}} == set(BY_ROUTE)
+
+
+@pytest.mark.parametrize("route", BY_ROUTE, ids=" ".join)
+def test_every_row_is_found_by_a_path_of_its_own(route):
+    """No pattern of the table hides another one's requests."""
+    verb, path = route
+    filled = path.replace("{uid:path}", "a/b").replace("{model:path}", "a/b").replace("{", "").replace("}", "")
+    assert ROUTES.find(verb, filled) is BY_ROUTE[route]
+
+
+async def test_every_grpc_method_has_a_row_and_every_row_a_method(tmp_path):
+    """Those of the standard services have explicit rows, and are public."""
+    async with opened_gate(tmp_path) as gate:
+        served = {handler.path for handler in method_handlers(gate, gate.engines.settings)}
+    standard = {path for path in served if path.startswith((f"/{HEALTH}/", f"/{REFLECTION}/"))}
+    assert served - standard == set(BY_RPC)
+    assert all(rpc_operation(path).public for path in standard)
+    assert not any(row.public for row in BY_RPC.values())
+
+
+@pytest.mark.parametrize(
+    ("method", "access"),
+    [
+        ("VectorStoreService/SearchStream", Access.READ),
+        ("VectorStoreService/AddStream", Access.WRITE),
+        ("AgentService/AskStream", Access.GENERATE),
+        ("OrchestratorService/Collaborate", Access.GENERATE),
+    ],
+)
+def test_grpc_methods_ask_for_what_their_rows_say(method, access):
+    """By their full names."""
+    assert rpc_operation(f"/super_advanced_agents.v1.{method}").access is access
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        "/super_advanced_agents.v1.AgentService/Obliterate",
+        "/other.VectorStoreService/Search",
+        "/super_advanced_agents.v1.VectorStoreService/Search\n",
+        "",
+    ],
+)
+def test_a_grpc_method_without_a_row_has_no_operation(method):
+    """A server that would serve it does not start."""
+    with pytest.raises(LookupError):
+        rpc_operation(method)
