@@ -19,8 +19,8 @@ from super_advanced_agents.client.wire import RemoteCall
 from super_advanced_agents.config import Limits, checked_name, checked_text
 from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.protocol import operations as ops
-from super_advanced_agents.protocol.codec import json_bytes
 from super_advanced_agents.protocol.operations import Operation
+from super_advanced_agents.protocol.packing import json_bytes
 from super_advanced_agents.protocol.requests import (
     AnswerEvent,
     AskRequest,

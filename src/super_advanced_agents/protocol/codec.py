@@ -18,26 +18,23 @@ What reads a message raises `InvalidInputError` naming the field; an absent fiel
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import EllipsisType, UnionType
 from typing import Any, NamedTuple, TypeAlias, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 import numpy as np
-import orjson
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-from super_advanced_agents.errors import FilterError, InvalidInputError
+from super_advanced_agents.errors import InvalidInputError
+from super_advanced_agents.protocol.match_messages import match_message, match_of, matches_message, matches_of
+from super_advanced_agents.protocol.packing import FLOAT, json_bytes, json_object, matrix_of, packed, vector_of
 from super_advanced_agents.protocol.v1 import agents_pb2 as agents
 from super_advanced_agents.protocol.v1 import common_pb2 as shared
-from super_advanced_agents.types import ExplainedMatch, Explanation, Match, Matrix, Record, Signal, Turn, Vector
+from super_advanced_agents.types import Match, Record, Turn
 
 M = TypeVar("M", bound=Message)
 T = TypeVar("T")
-
-_FLOAT = np.dtype("<f4")
-_MAX_DEPTH = 16
 
 
 _Ways: TypeAlias = tuple[Callable[[Any, str], Any], Callable[[Any, str], Any]]
@@ -56,81 +53,6 @@ class _Field(NamedTuple):
     matrix: bool
     keeps: bool  # `...` stands for what stays as it is
     flagged: bool
-
-
-# -- JSON -------------------------------------------------------------------------------------------------------------
-
-
-def json_bytes(value: object, *, field: str) -> bytes:
-    """Return a JSON value as bytes.
-
-    Raises:
-        InvalidInputError: it holds what JSON in UTF-8 cannot say.
-    """
-    try:
-        return orjson.dumps(value, default=_as_dict)
-    except TypeError as exc:
-        if field == "where":  # numbers beyond 64 bits compare as floats with whatever is stored
-            return json.dumps(value, default=_as_dict).encode()
-        raise InvalidInputError(
-            f"{field} cannot be sent as JSON",
-            field=field,
-            hint="integers have at most 64 bits, texts no lone surrogates",
-        ) from exc
-
-
-def _as_dict(value: object) -> object:
-    if isinstance(value, Mapping):
-        return dict(value)
-    raise TypeError
-
-
-def json_object(data: bytes, *, field: str, or_nothing: bool = False) -> dict[str, Any]:
-    """Return the JSON object in `data`; with `or_nothing`, `{}` for no data.
-
-    Raises:
-        InvalidInputError: it is none; a `FilterError` where it should be a filter.
-    """
-    error = FilterError if field == "where" else InvalidInputError
-    try:
-        value = orjson.loads(b"{}" if or_nothing and not data else data)
-    except orjson.JSONDecodeError as exc:
-        raise error(f"{field} is not JSON in UTF-8", field=field) from exc
-    if type(value) is not dict:
-        raise error(f"{field} must be a JSON object", field=field)
-    return value
-
-
-# -- vectors ----------------------------------------------------------------------------------------------------------
-
-
-def packed(vectors: Matrix | Vector) -> bytes:
-    """Return a vector or a matrix as bytes, row by row."""
-    return np.ascontiguousarray(vectors, dtype=_FLOAT).tobytes()
-
-
-def vector_of(data: bytes, field: str) -> Vector:
-    """Return the (dim,) vector in `data`: a view of it, not to be written to."""
-    if len(data) % _FLOAT.itemsize:
-        raise InvalidInputError(f"{field} is {len(data)} bytes, no whole number of float32", field=field)
-    return np.frombuffer(data, dtype=_FLOAT).astype(np.float32, copy=False)
-
-
-def matrix_of(data: bytes, dim: int, field: str) -> Matrix:
-    """Return the (n, dim) matrix in `data`: a view of it, not to be written to.
-
-    Raises:
-        InvalidInputError: it is no whole number of vectors of that length.
-    """
-    if not data:
-        return np.empty((0, dim), dtype=np.float32)
-    if not dim:
-        raise InvalidInputError(f"dim must say how long each of {field} is", field="dim")
-    if len(data) % (_FLOAT.itemsize * dim):
-        raise InvalidInputError(
-            f"{field} is {len(data)} bytes, no whole number of vectors of {dim} float32", field=field
-        )
-    return vector_of(data, field).reshape(-1, dim)
 
 
 # -- dataclasses ------------------------------------------------------------------------------------------------------
@@ -214,7 +136,7 @@ def size_of(message: Any) -> int:
     """Return how many records a message brings, about; many are read off the event loop."""
     names = message.DESCRIPTOR.fields_by_name
     if "vectors" in names:
-        size: int = len(message.vectors) // (_FLOAT.itemsize * max(1, message.dim))
+        size: int = len(message.vectors) // (FLOAT.itemsize * max(1, message.dim))
         return size
     return len(message.records) if "records" in names else 1
 
@@ -273,7 +195,7 @@ def _field(
 def _value(alternatives: Sequence[Any], wire: FieldDescriptor) -> _Ways:
     """How a field's values travel, by its two types."""
     if wire.message_type is shared.Matches.DESCRIPTOR:
-        return _matches, _matches_of
+        return matches_message, matches_of
     if wire.message_type is not None:
         return _nested(_dataclass_in(alternatives), wire)
     if wire.type == FieldDescriptor.TYPE_BYTES:
@@ -391,7 +313,7 @@ def _value_message(value: Any, kind: type[Message], *, vectors: bool) -> Message
     if isinstance(value, Match):
         return match_message(value)
     if isinstance(value, list):  # what one of many searches found
-        return _matches(value)
+        return matches_message(value)
     if isinstance(value, Record) and not vectors:
         return encode(value, kind, vector=b"")
     return encode(value, kind)
@@ -427,7 +349,7 @@ def decode_reply(message: Any, member: str, hint: Any) -> Any:
 
 def _value_of(message: Any, cls: Any, field: str) -> Any:
     if isinstance(message, shared.Matches):
-        return _matches_of(message)
+        return matches_of(message)
     special = _SPECIAL.get(cls)
     return decode(message, cls, field=field) if special is None else special[1](message, field)
 
@@ -437,55 +359,6 @@ def _class_of(wire: Any) -> type[Message]:
 
 
 # -- what does not travel field by field ------------------------------------------------------------------------------
-
-_OPTIONAL = ("similarity", "source", "session", "created_at", "updated_at")
-
-
-def match_message(match: Match, field: str = "") -> shared.Match:
-    """Make a message of a search result; the metadata of a stored row goes as it is."""
-    del field
-    message = shared.Match(
-        uid=match.uid,
-        score=match.score,
-        metadata=match.metadata_json,
-        text=match.text,
-        similarity=match.similarity,
-        source=match.source,
-        session=match.session,
-        created_at=match.created_at,
-        updated_at=match.updated_at,
-    )
-    if isinstance(match, ExplainedMatch):
-        message.explanation.CopyFrom(encode(match.explanation, shared.Explanation))
-    return message
-
-
-def match_of(message: shared.Match, field: str = "matches") -> Match:
-    """Make a search result of a message."""
-    metadata = json_object(message.metadata, field=field, or_nothing=True)
-    optional: dict[str, Any] = {name: getattr(message, name) if message.HasField(name) else None for name in _OPTIONAL}
-    if message.HasField("text"):
-        metadata = {"text": message.text, **metadata}
-    match = Match(metadata, message.score, message.uid, **optional)
-    if not message.HasField("explanation"):
-        return match
-    return ExplainedMatch.of(match, _explanation_of(message.explanation))
-
-
-def _matches(matches: Iterable[Match], field: str = "") -> shared.Matches:
-    del field
-    return shared.Matches(matches=map(match_message, matches))
-
-
-def _matches_of(message: shared.Matches, field: str = "matches") -> list[Match]:
-    return [match_of(each, field) for each in message.matches]
-
-
-def _explanation_of(message: shared.Explanation, depth: int = 0) -> Explanation:
-    if depth > _MAX_DEPTH:
-        raise InvalidInputError("matches are explained too deeply", field="matches")
-    retrieved = _explanation_of(message.retrieved, depth + 1) if message.HasField("retrieved") else None
-    return Explanation(signals=tuple(decode(each, Signal) for each in message.signals), retrieved=retrieved)
 
 
 def _record_of(message: shared.Record, field: str) -> Record:

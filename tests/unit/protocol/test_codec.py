@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from super_advanced_agents.errors import FilterError, InvalidInputError
 from super_advanced_agents.protocol import codec as to
-from super_advanced_agents.protocol import methods
+from super_advanced_agents.protocol import methods, packing
 from super_advanced_agents.protocol.json_codec import json_of_request
+from super_advanced_agents.protocol.match_messages import match_message, match_of
 from super_advanced_agents.protocol.operations import OPERATIONS
 from super_advanced_agents.protocol.requests import RememberTurnsRequest, SearchMemoriesRequest
 from super_advanced_agents.protocol.v1 import agents_pb2, common_pb2, orchestrators_pb2, vector_store_pb2
@@ -64,8 +65,8 @@ def _again(value, message):
 
 
 def _matches(matches):
-    sent = _sent(common_pb2.Matches(matches=map(to.match_message, matches)))
-    return [to.match_of(each) for each in sent.matches]
+    sent = _sent(common_pb2.Matches(matches=map(match_message, matches)))
+    return [match_of(each) for each in sent.matches]
 
 
 metadata_of_matches = metadata.filter(lambda found: "text" not in found or isinstance(found["text"], str))
@@ -238,27 +239,27 @@ def test_an_enum_without_a_meaning_is_refused():
 def test_vectors_are_packed_and_their_length_is_checked():
     """Little-endian float32, row by row."""
     matrix = np.arange(6, dtype=np.float32).reshape(2, 3)
-    assert to.packed(matrix) == matrix.astype("<f4").tobytes()
-    np.testing.assert_array_equal(to.matrix_of(to.packed(matrix), 3, "v"), matrix)
-    np.testing.assert_array_equal(to.matrix_of(to.packed(matrix[:, ::2]), 2, "v"), matrix[:, ::2])
-    assert to.matrix_of(b"", 3, "v").shape == (0, 3)
+    assert packing.packed(matrix) == matrix.astype("<f4").tobytes()
+    np.testing.assert_array_equal(packing.matrix_of(packing.packed(matrix), 3, "v"), matrix)
+    np.testing.assert_array_equal(packing.matrix_of(packing.packed(matrix[:, ::2]), 2, "v"), matrix[:, ::2])
+    assert packing.matrix_of(b"", 3, "v").shape == (0, 3)
     for data, dim, field in ((b"123", 3, "v"), (bytes(16), 3, "v"), (bytes(4), 0, "dim"), (bytes(4), 2**32 - 1, "v")):
         with pytest.raises(InvalidInputError) as caught:
-            to.matrix_of(data, dim, "v")
+            packing.matrix_of(data, dim, "v")
         assert caught.value.field == field
     with pytest.raises(InvalidInputError, match="v is 5 bytes"):
-        to.vector_of(b"12345", "v")
+        packing.vector_of(b"12345", "v")
 
 
 @pytest.mark.parametrize("data", [b"{", b"[]", b"null", b"1", b'"a"', b"\xff", b'{"a":NaN}', b"{" * 100_000])
 def test_what_is_no_json_object_is_refused(data):
     """Metadata as filters; the error names the field and quotes nothing."""
     with pytest.raises(InvalidInputError, match=r"^metadatas\[3\] ") as caught:
-        to.json_object(data, field="metadatas[3]")
+        packing.json_object(data, field="metadatas[3]")
     assert len(str(caught.value)) < 100
     with pytest.raises(FilterError, match="where"):
-        to.json_object(data, field="where")
-    assert to.json_object(b"", field="m", or_nothing=True) == {}
+        packing.json_object(data, field="where")
+    assert packing.json_object(b"", field="m", or_nothing=True) == {}
     with pytest.raises(FilterError):
         to.decode(vector_store_pb2.DeleteRequest(where=b""), DeleteRequest, bounds=BOUNDS)
 

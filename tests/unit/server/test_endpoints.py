@@ -110,7 +110,7 @@ def test_every_operation_with_a_route_is_served():
     wanted = {
         each.name: (each.verb, each.path.replace(":path", ""))
         for each in OPERATIONS
-        if each.path and each not in (ops.DOCUMENT, ops.MCP, ops.MCP_AGENT)
+        if each.path and each not in (ops.DOCUMENT, ops.DOCUMENT_HEAD, ops.MCP, ops.MCP_AGENT)
     }
     assert described == wanted
     assert {name for name, each in ENDPOINTS.items() if each.operation.hot} == {

@@ -6,7 +6,8 @@ import grpc
 import pytest
 
 from super_advanced_agents.protocol import methods
-from super_advanced_agents.protocol.codec import encode, match_of
+from super_advanced_agents.protocol.codec import encode
+from super_advanced_agents.protocol.match_messages import match_of
 from super_advanced_agents.protocol.v1 import agents_pb2 as messages
 from super_advanced_agents.types import Memory, Turn
 

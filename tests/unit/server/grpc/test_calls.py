@@ -12,8 +12,8 @@ from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, Serv
 from tests.unit.server.grpc.conftest import listening, opened_gate
 
 from super_advanced_agents.protocol import methods
-from super_advanced_agents.protocol.codec import packed
 from super_advanced_agents.protocol.methods import Method
+from super_advanced_agents.protocol.packing import packed
 from super_advanced_agents.protocol.v1 import agents_pb2, vector_store_pb2
 from super_advanced_agents.server.grpc.standard import HEALTH, REFLECTION
 from super_advanced_agents.server.identity.key_table import KeyTable

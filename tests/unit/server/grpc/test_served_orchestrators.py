@@ -12,7 +12,7 @@ from super_advanced_agents import Answer, Match, Orchestrator
 from super_advanced_agents.client import RemoteAgent
 from super_advanced_agents.errors import ResourceClosedError
 from super_advanced_agents.protocol import methods
-from super_advanced_agents.protocol.codec import match_of
+from super_advanced_agents.protocol.match_messages import match_of
 from super_advanced_agents.protocol.v1 import orchestrators_pb2 as messages
 from super_advanced_agents.server.grpc.building import build
 

@@ -8,7 +8,9 @@ import pytest
 
 from super_advanced_agents.config import LIMITS
 from super_advanced_agents.protocol import methods
-from super_advanced_agents.protocol.codec import decode, decode_reply, match_of, packed
+from super_advanced_agents.protocol.codec import decode, decode_reply
+from super_advanced_agents.protocol.match_messages import match_of
+from super_advanced_agents.protocol.packing import packed
 from super_advanced_agents.protocol.v1 import vector_store_pb2 as messages
 from super_advanced_agents.types import CollectionInfo, Match, Record
 
