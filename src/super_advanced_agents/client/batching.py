@@ -9,7 +9,7 @@ from typing import Any, TypeAlias, TypeVar, cast
 from numpy.typing import ArrayLike
 
 from super_advanced_agents._runtime.uids import new_uids
-from super_advanced_agents.config import Limits
+from super_advanced_agents.config import LIMITS
 from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.stores.requests import AddRequest, Bounds, SearchRequest
 from super_advanced_agents.stores.validation import checked_document, checked_matrix, checked_uid
@@ -24,7 +24,6 @@ T = TypeVar("T")
 
 CHUNK_ROWS = 500
 _CHUNK_BYTES = 1024 * 1024
-_LIMITS = Limits()
 
 
 async def each(items: Iterable[T] | AsyncIterable[T], *, field: str) -> AsyncGenerator[T, None]:
@@ -60,8 +59,8 @@ async def additions(
             raise InvalidInputError(f"{field} must be (vector, metadata, uid)", field=field)
         vector, metadata, uid = record
         row = checked_matrix([vector], bounds.dim, field=f"{field}.vector")[0]
-        document = checked_document(metadata, field=f"{field}.metadata", limits=_LIMITS)
-        name = new_uids(1)[0] if uid is None else checked_uid(uid, field=f"{field}.uid", limits=_LIMITS)
+        document = checked_document(metadata, field=f"{field}.metadata", limits=LIMITS)
+        name = new_uids(1)[0] if uid is None else checked_uid(uid, field=f"{field}.uid", limits=LIMITS)
         batch.append((row, metadata, name))
         size += row.nbytes + len(document.json) + len(document.text or "")
         number += 1

@@ -14,7 +14,7 @@ from super_advanced_agents.client.batching import CHUNK_ROWS, NewRecord, additio
 from super_advanced_agents.client.link import Link
 from super_advanced_agents.client.remote_store import RemoteVectorStore
 from super_advanced_agents.client.wire import RemoteCall
-from super_advanced_agents.config import checked_name
+from super_advanced_agents.config import LIMITS, checked_name
 from super_advanced_agents.errors import (
     CollectionExistsError,
     CollectionNotFoundError,
@@ -31,8 +31,6 @@ from super_advanced_agents.protocol.requests import (
 from super_advanced_agents.stores.options import Metric
 from super_advanced_agents.stores.requests import AddRequest, ScanRequest, SearchRequest
 from super_advanced_agents.types import CollectionInfo, Dedupe, Match, Record, Where
-
-_MAX_DIM = 65_536
 
 
 class DistributedVectorStore(RemoteVectorStore):
@@ -69,8 +67,8 @@ class DistributedVectorStore(RemoteVectorStore):
         ca_file: str | Path | None = None,
         dim: int | None = None,
     ) -> None:
-        if dim is not None and (type(dim) is not int or not 1 <= dim <= _MAX_DIM):
-            raise ConfigurationError(f"dim must be an integer from 1 to {_MAX_DIM}, not {dim!r}")
+        if dim is not None and (type(dim) is not int or not 1 <= dim <= LIMITS.dim):
+            raise ConfigurationError(f"dim must be an integer from 1 to {LIMITS.dim}, not {dim!r}")
         link = Link(url, api_key=api_key, timeout_s=timeout_s, ca_file=ca_file)
         super().__init__(checked_name(collection, "collection"))
         self._link = link

@@ -16,7 +16,7 @@ from super_advanced_agents.agents.agent import SearchMode
 from super_advanced_agents.agents.inputs import as_memories, as_turns, memory_changes, memory_metadata, turn_memory
 from super_advanced_agents.client.link import Link
 from super_advanced_agents.client.wire import RemoteCall
-from super_advanced_agents.config import Limits, checked_name, checked_text
+from super_advanced_agents.config import LIMITS, checked_name, checked_text
 from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.protocol import operations as ops
 from super_advanced_agents.protocol.operations import Operation
@@ -47,7 +47,6 @@ from super_advanced_agents.stores.validation import (
 )
 from super_advanced_agents.types import Answer, Dedupe, JSONValue, Match, Memory, Metadata, Record, Turn, Weights, Where
 
-_LIMITS = Limits()
 _BATCH_BYTES = 4 * 1024 * 1024
 
 
@@ -134,7 +133,7 @@ class RemoteAgent(Resource):
     ) -> list[str]:
         """See `AsyncLLMAgent.aadd_turns`."""
         if session is not None:
-            checked_text(session, "session", max_bytes=_LIMITS.uid_chars)
+            checked_text(session, "session", max_bytes=LIMITS.uid_chars)
         return await self.aadd_text_memories(
             [turn_memory(turn, session, position) for position, turn in enumerate(as_turns(turns))]
         )
@@ -154,7 +153,7 @@ class RemoteAgent(Resource):
         self._check_open()
         memory_changes(text, memory_type, extra)
         request = UpdateMemoryRequest(
-            uid=checked_uid(uid, field="uid", limits=_LIMITS),
+            uid=checked_uid(uid, field="uid", limits=LIMITS),
             text=text,
             memory_type=memory_type,
             extra=extra,
@@ -168,7 +167,7 @@ class RemoteAgent(Resource):
         """See `AsyncLLMAgent.aforget`."""
         self._check_open()
         _check_where(where)
-        request = ForgetRequest(uids=None if uids is None else checked_uids(uids, limits=_LIMITS), where=where)
+        request = ForgetRequest(uids=None if uids is None else checked_uids(uids, limits=LIMITS), where=where)
         return cast("int", await self._acall(ops.FORGET, request))
 
     # -- finding --------------------------------------------------------------------------------------------------
@@ -200,7 +199,7 @@ class RemoteAgent(Resource):
             rerank: True or False for the server's re-ranker or none.
         """
         self._check_open()
-        checked_top_k(top_k, limits=_LIMITS)
+        checked_top_k(top_k, limits=LIMITS)
         if mode not in get_args(SearchMode):
             raise InvalidInputError(f"mode must be one of {', '.join(get_args(SearchMode))}", field="mode")
         if rerank is not None and not isinstance(rerank, bool):
@@ -210,8 +209,8 @@ class RemoteAgent(Resource):
             mode = "vector"
         _check_where(where)
         request = SearchMemoriesRequest(
-            query=checked_text(query_text, "query_text", max_bytes=_LIMITS.text_bytes),
-            top_k=top_k if filter_fn is None else _LIMITS.top_k,
+            query=checked_text(query_text, "query_text", max_bytes=LIMITS.text_bytes),
+            top_k=top_k if filter_fn is None else LIMITS.top_k,
             mode=mode,
             where=where,
             memory_type=memory_type,
@@ -228,7 +227,7 @@ class RemoteAgent(Resource):
         """See `AsyncLLMAgent.ahybrid_search`; the keyword is looked for in the 1,000 memories most like the text."""
         if keyword is None:
             return await self.asearch_text(query_text, top_k, memory_type)
-        wanted = checked_text(keyword, "keyword", max_bytes=_LIMITS.text_bytes).casefold()
+        wanted = checked_text(keyword, "keyword", max_bytes=LIMITS.text_bytes).casefold()
         return await self.asearch_text(
             query_text, top_k, memory_type, lambda metadata: wanted in str(metadata.get("text", "")).casefold()
         )
@@ -236,7 +235,7 @@ class RemoteAgent(Resource):
     async def aget(self, uid: str) -> Record | None:
         """See `AsyncLLMAgent.aget`."""
         self._check_open()
-        request = GetMemoryRequest(uid=checked_uid(uid, field="uid", limits=_LIMITS))
+        request = GetMemoryRequest(uid=checked_uid(uid, field="uid", limits=LIMITS))
         found = cast("Record | None", await self._acall(ops.GET_MEMORY, request))
         return None if found is None else self._own(found)
 
@@ -252,8 +251,8 @@ class RemoteAgent(Resource):
         _check_where(where)
         request = ListMemoriesRequest(
             where=where,
-            after=None if after is None else checked_uid(after, field="after", limits=_LIMITS),
-            limit=checked_limit(limit, limits=_LIMITS),
+            after=None if after is None else checked_uid(after, field="after", limits=LIMITS),
+            limit=checked_limit(limit, limits=LIMITS),
         )
         page = cast("list[Record]", await self._acall(ops.SCAN_MEMORIES, request))
         return [self._own(record) for record in page]
@@ -278,8 +277,8 @@ class RemoteAgent(Resource):
 
     def _question(self, question: str, top_k: int) -> AskRequest:
         self._check_open()
-        checked_text(question, "question", max_bytes=_LIMITS.text_bytes)
-        return AskRequest(question=question, top_k=checked_top_k(top_k, limits=_LIMITS))
+        checked_text(question, "question", max_bytes=LIMITS.text_bytes)
+        return AskRequest(question=question, top_k=checked_top_k(top_k, limits=LIMITS))
 
     async def _acall(self, operation: Operation, request: object) -> object:
         return await self._link.acall(RemoteCall(operation, self.name, request))
@@ -320,7 +319,7 @@ def _batches(memories: Sequence[Memory], dedupe: Dedupe | None) -> Iterator[Reme
     size = 0
     for memory in named:
         bytes_ = len(memory.text.encode()) + len(json_bytes(memory.extra, field="extra"))
-        if len(batch) == _LIMITS.batch_records or (batch and size + bytes_ > _BATCH_BYTES):
+        if len(batch) == LIMITS.batch_records or (batch and size + bytes_ > _BATCH_BYTES):
             yield RememberRequest(memories=batch, dedupe=dedupe)
             batch, size = [], 0
         batch.append(memory)
@@ -331,7 +330,7 @@ def _batches(memories: Sequence[Memory], dedupe: Dedupe | None) -> Iterator[Reme
 
 def _checked(memory: Memory, field: str) -> Memory:
     if memory.uid is not None:
-        checked_uid(memory.uid, field=f"{field}.uid", limits=_LIMITS)
+        checked_uid(memory.uid, field=f"{field}.uid", limits=LIMITS)
     checked_source(memory.source, field=f"{field}.source")
     checked_priority(memory.priority, field=f"{field}.priority")
     checked_lifetime(memory.expires_in_s, field=f"{field}.expires_in_s")

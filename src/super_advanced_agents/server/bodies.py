@@ -14,10 +14,9 @@ from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origi
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, JsonValue, Tag, create_model
 
+from super_advanced_agents.config import LIMITS
 from super_advanced_agents.server.examples import DESCRIPTIONS
 from super_advanced_agents.server.packed_vectors import FLOAT_BYTES, unpacked, unpacked_all
-
-_MAX_DIM = 65_536
 
 
 class Body(BaseModel):
@@ -75,8 +74,8 @@ def _vector_form(vector: object) -> str:
 
 
 Vector = Annotated[
-    Annotated[list[float], Field(max_length=_MAX_DIM), Tag("<numbers>")]
-    | Annotated[str, Field(max_length=_MAX_DIM * FLOAT_BYTES * 2), Tag("<base64>")],
+    Annotated[list[float], Field(max_length=LIMITS.dim), Tag("<numbers>")]
+    | Annotated[str, Field(max_length=LIMITS.dim * FLOAT_BYTES * 2), Tag("<base64>")],
     Discriminator(_vector_form),
     Field(description="Numbers, or base64 of them as little-endian float32: a fifth of the size, and exact."),
 ]

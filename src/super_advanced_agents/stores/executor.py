@@ -10,13 +10,12 @@ from typing import TypeVar
 from super_advanced_agents._runtime.batcher import Workers
 from super_advanced_agents._runtime.lifecycle import Resource
 from super_advanced_agents._runtime.tickets import driven_by_thread
-from super_advanced_agents.config import Limits
+from super_advanced_agents.config import LIMITS, Limits
 from super_advanced_agents.stores.requests import Bounds, Request
 
 R = TypeVar("R")
 Value = TypeVar("Value")
 
-_LIMITS = Limits()
 _CHECKED_AT_ONCE = 64
 _MAX_QUEUED_CHECKS = 64
 
@@ -37,7 +36,7 @@ class RequestExecutor(Resource, ABC):
     @property
     def limits(self) -> Limits:
         """How large one call may be."""
-        return _LIMITS
+        return LIMITS
 
     @abstractmethod
     async def _execute(self, request: Request[R]) -> R:

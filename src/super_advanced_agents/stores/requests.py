@@ -14,6 +14,7 @@ from functools import partial
 from types import EllipsisType
 from typing import Any, Generic, Self, TypeAlias, TypeVar
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from super_advanced_agents._runtime.turns import in_turns
@@ -378,7 +379,8 @@ def _vectors(vectors: ArrayLike | Sequence[ArrayLike], bounds: Bounds, name: str
 
 
 def _vector(vector: ArrayLike, bounds: Bounds, name: str) -> Vector:
-    row: Vector = checked_matrix([vector], bounds.dim, field=name)[0]
+    rows = vector[np.newaxis] if isinstance(vector, np.ndarray) and vector.ndim == 1 else [vector]
+    row: Vector = checked_matrix(rows, bounds.dim, field=name)[0]
     return row
 
 

@@ -140,20 +140,26 @@ def key_of(owner: str, request: Request[Any]) -> str:
         owner: the tenant and the store that are asked.
         request: the search; the order of the keys of its filter does not count.
     """
-    digest = hashlib.blake2b(f"{owner}|{type(request).__name__}".encode(), digest_size=16)
-    for field in fields(request):
-        value = getattr(request, field.name)
-        if not field.init or value is None:
-            part = b""
-        elif isinstance(value, np.ndarray):
-            digest.update(f"|{value.shape}".encode())
-            part = value.tobytes()
+    kind = type(request)
+    names = _FIELDS.get(kind)
+    if names is None:
+        names = _FIELDS[kind] = tuple(field.name for field in fields(request) if field.init)
+    digest = hashlib.blake2b(digest_size=16)
+    said: list[object] = [owner, kind.__name__]
+    for name in names:
+        value = getattr(request, name)
+        if isinstance(value, np.ndarray):
+            digest.update(value.data)
+            value = value.shape
         elif isinstance(value, Mapping):
-            part = json.dumps(value, sort_keys=True, default=dict).encode()
-        else:
-            part = repr(value).encode()
-        digest.update(b"|%d:%s" % (len(part), part))
+            value = json.dumps(value, sort_keys=True, default=dict)
+        said.append(value)
+    digest.update(repr(said).encode(errors="surrogatepass"))
     return digest.hexdigest()
+
+
+_FIELDS: dict[type[Any], tuple[str, ...]] = {}
+"""What a caller gives for each kind of request; looking it up anew would cost more than the rest of the key."""
 
 
 def asks_for_fresh(cache_control: str) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pydantic import ValidationError
 
 from super_advanced_agents.agents import AsyncLLMAgent
-from super_advanced_agents.config import Limits
+from super_advanced_agents.config import LIMITS
 from super_advanced_agents.errors import AgentNotFoundError, InvalidInputError
 from super_advanced_agents.protocol import operations as ops
 from super_advanced_agents.protocol.operations import PermitKind
@@ -36,18 +36,15 @@ from super_advanced_agents.tenancy.config_file import AgentSettings
 from super_advanced_agents.tenancy.reranking import chosen_reranker, reranks
 from super_advanced_agents.types import AgentInfo, Answer, Match, Record
 
-_BATCH = Limits().batch_records
-_MAX_ANSWER_TOKENS = 4_096
-
 
 def _agent(context: RequestContext) -> AsyncLLMAgent:
     return context.workspace.agent(context.target) if context.target else context.workspace.default_agent
 
 
 def _check_batch(items: Sized, field: str) -> None:
-    if len(items) > _BATCH:
+    if len(items) > LIMITS.batch_records:
         raise InvalidInputError(
-            f"{field} has {len(items)} entries, the limit of one batch is {_BATCH}",
+            f"{field} has {len(items)} entries, the limit of one batch is {LIMITS.batch_records}",
             field=field,
             hint="send several batches",
         )
@@ -178,9 +175,9 @@ async def ask_stream(request: AskRequest, context: RequestContext) -> AsyncGener
 async def _answering(request: AskRequest, context: RequestContext) -> AsyncLLMAgent:
     """Return the agent that answers, charged for."""
     tokens = request.answer_tokens
-    if tokens is not None and not 1 <= tokens <= _MAX_ANSWER_TOKENS:
+    if tokens is not None and not 1 <= tokens <= LIMITS.answer_tokens:
         raise InvalidInputError(
-            f"answer_tokens must be from 1 to {_MAX_ANSWER_TOKENS}, not {tokens}", field="answer_tokens"
+            f"answer_tokens must be from 1 to {LIMITS.answer_tokens}, not {tokens}", field="answer_tokens"
         )
     agent = context.workspace.agent(context.agent_name, answer_tokens=tokens)
     await context.charge(request)
