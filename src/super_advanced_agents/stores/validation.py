@@ -40,9 +40,8 @@ def checked_matrix(vectors: ArrayLike | Sequence[ArrayLike], dim: int, *, field:
         DimensionMismatchError: a row has another length than `dim`.
         InvalidInputError: not numbers, not finite, or too large for float32.
     """
-    plain = isinstance(vectors, np.ndarray) and vectors.dtype == np.float32 and vectors.ndim == 2
-    if plain and vectors.shape[1] == dim:  # as embeddings come: checked in a third of the time
-        return _finite(np.array(vectors, order="C"), field)
+    if isinstance(vectors, np.ndarray) and vectors.dtype == np.float32 and vectors.shape[1:] == (dim,):
+        return _finite(np.array(vectors, order="C"), field)  # as embeddings come, in a third of the time
     try:
         given = np.asarray(vectors)
     except (TypeError, ValueError, OverflowError) as exc:
