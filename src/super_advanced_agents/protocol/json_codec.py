@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeAlias, Union, get_args, get_origin, get_typ
 import numpy as np
 import orjson
 
+from super_advanced_agents.protocol.packing import json_bytes
 from super_advanced_agents.types import ExplainedMatch, Explanation, Match, Record, Signal, Vector
 
 VectorFormat: TypeAlias = Literal["numbers", "base64", "none"]
@@ -41,7 +42,10 @@ def json_of_request(request: Any) -> dict[str, Any]:
         value = getattr(request, each.name)
         if not each.init or value is ... or (value is None and each.name not in keeps):
             continue
-        body[each.name] = _json(value)
+        if each.name == "where":  # may hold integers that orjson does not write
+            body[each.name] = orjson.Fragment(json_bytes(value, field="where"))
+        else:
+            body[each.name] = _json(value)
     return body
 
 

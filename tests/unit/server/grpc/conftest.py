@@ -28,6 +28,7 @@ def _poller():
         grpc.aio.init_grpc_aio()
         server = grpc.aio.server()
         server.add_insecure_port("127.0.0.1:0")
+        await server.start()  # one that never was would keep its port
         await server.stop(0)
 
     asyncio.run(begin())
