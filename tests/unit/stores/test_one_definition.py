@@ -1,0 +1,71 @@
+"""An operation of a store is defined once: nothing between its caller and its engine names its arguments."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from super_advanced_agents.stores import requests
+from super_advanced_agents.stores.requests import Request
+
+SOURCE = Path(requests.__file__).parent.parent
+REQUESTS = [
+    kind
+    for kind in vars(requests).values()
+    if isinstance(kind, type) and issubclass(kind, Request) and kind is not Request
+]
+DEFINED = {"stores/requests.py", "stores/base.py", "stores/writes.py"}
+"""The dataclass, and the public operations."""
+
+PASSED_ON = {
+    "client": "carries requests",
+    "protocol": "reads and writes their fields",
+    "server": "makes them of what came",
+    "tenancy": "passes them on",
+}
+"""Layers that see every request; how many different arguments each may name is below."""
+
+OF_THEIR_OWN = {
+    "uid", "uids", "vector", "vectors", "records", "where", "limit", "after", "query_vectors", "namespace",
+    "source", "session", "priority", "expires_in_s",
+}  # fmt: skip
+"""Arguments that are words of these layers too: pages, paths, filters and memories of agents have them."""
+
+
+def _named_with(path: Path, kinds: set[str]) -> set[str]:
+    """The arguments that a module gives when it makes one of these requests, by name."""
+    return {
+        keyword.arg
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in kinds
+        for keyword in node.keywords
+        if keyword.arg is not None
+    }
+
+
+@pytest.mark.parametrize("layer", PASSED_ON)
+def test_a_layer_between_caller_and_engine_names_no_argument_of_a_search_or_an_addition(layer: str) -> None:
+    """So an argument more touches the dataclass, the public operation, the message and the engine, and nothing else."""
+    arguments = {each.name for kind in REQUESTS for each in fields(kind) if each.init} - OF_THEIR_OWN
+    assert {"metadatas", "dedupe", "model_id", "return_scores", "explain", "weights", "top_k"} <= arguments
+    kinds = {kind.__name__ for kind in REQUESTS}
+    named = {
+        str(path.relative_to(SOURCE)): found
+        for path in (SOURCE / layer).rglob("*.py")
+        if "v1" not in path.parts and (found := _named_with(path, kinds) & arguments)
+    }
+    assert named == {}
+
+
+def test_every_field_of_a_request_is_an_argument_of_a_public_operation() -> None:
+    """The public operations make requests of all that can be asked, and are the only ones that do."""
+    made: dict[str, set[str]] = {}
+    for name in sorted(DEFINED - {"stores/requests.py"}):
+        for node in ast.walk(ast.parse((SOURCE / name).read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                made.setdefault(node.func.id, set()).update(key.arg for key in node.keywords if key.arg)
+    for kind in REQUESTS:
+        assert made[kind.__name__] == {"bounds", *(each.name for each in fields(kind) if each.init)}
