@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+import socket
+from contextlib import asynccontextmanager, suppress
 
 import grpc
 import orjson
@@ -27,8 +28,10 @@ def _poller():
     async def begin():
         grpc.aio.init_grpc_aio()
         server = grpc.aio.server()
-        server.add_insecure_port("127.0.0.1:0")
-        await server.start()  # one that never was would keep its port
+        with suppress(RuntimeError), socket.socket() as taken:  # so that no port of ours stays open
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            server.add_insecure_port(f"127.0.0.1:{taken.getsockname()[1]}")
         await server.stop(0)
 
     asyncio.run(begin())
