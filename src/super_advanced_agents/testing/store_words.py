@@ -36,6 +36,24 @@ def _signal(match: Match, name: str) -> float:
 class StoreWords:
     """What `search_keywords` and `search_hybrid` owe; mixed into `VectorStoreSuite`."""
 
+    def test_match_knows_its_record_and_its_similarity(self, store: VectorStore) -> None:
+        """The raw one of the vectors, also in a hybrid search; none where only words were compared."""
+        vector = np.array([0.6, 0.8, 0, 0], dtype=np.float32)
+        store.add(vector, {"text": "a cat", "n": 1}, "u", source="cats.md", session="monday")
+        query = np.array([1, 0, 0, 0], dtype=np.float32)
+        found = {
+            "vector": store.search(query, 1),
+            "hybrid": store.search_hybrid(query, "cats", 1),
+            "keyword": store.search_keywords("cats", 1),
+            "predicate": store.search_with_filter(query, 1, lambda metadata: metadata["n"] == 1),
+        }
+        [record] = store.get(["u"])
+        for way, [match] in found.items():
+            assert (match.text, match.source, match.session) == ("a cat", "cats.md", "monday"), way
+            assert (match.created_at, match.updated_at) == (record.created_at, record.updated_at), way
+            assert match.metadata == {"text": "a cat", "n": 1}, way
+            assert match.similarity == (None if way == "keyword" else pytest.approx(0.6)), way
+
     def test_words_are_found_in_whatever_form(self, store: VectorStore) -> None:
         """Case, endings and accents do not matter; common words do not count."""
         _fill(store, ["Caroline went running in the caf\u00e9.", "The cat sat on the mat.", "Nothing to see here."])

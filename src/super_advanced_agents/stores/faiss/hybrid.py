@@ -71,7 +71,8 @@ def _fused(view: View, sources: Sources, search: Search, by_meaning: NDArray[np.
         standing=_standing(sources.rows, rows) if needs_standing(search.weights) else None,
     )
     fused = fuse(candidates, search.weights, search.top_k, now=time.time(), explain=search.explain)
-    return Ranked(fused.scores, rows[fused.order].astype(np.int64), fused.explanations)
+    best = fused.order
+    return Ranked(fused.scores, rows[best].astype(np.int64), fused.explanations, similarities[best])
 
 
 def _similarities(

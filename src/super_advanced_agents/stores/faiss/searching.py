@@ -79,7 +79,7 @@ class Searching:
         return (ranked, hits), len(hits) == len(wanted)
 
     def _matches(self, ranked: Ranked, hits: dict[int, Hit], search: Search) -> list[Match]:
-        scores, rows, reasons, alike = ranked
+        scores, rows, reasons, similarities = ranked
         highest = 1.0 if self._unit and search.kind != "keyword" else np.inf  # rounding may leave 1.0000001
         matches = []
         for i, (score, row) in enumerate(
@@ -87,9 +87,11 @@ class Searching:
         ):
             hit = hits.get(row)
             if hit is not None:
-                shown = max(-highest, min(highest, score)) if search.return_scores else 0.0
-                similarity = shown if search.kind == "vector" else None if alike is None else float(alike[i])
-                match = hit.match(shown, similarity)
+                bounded = max(-highest, min(highest, score))
+                similarity = bounded if search.kind == "vector" else None
+                if similarities is not None:
+                    similarity = max(-highest, min(highest, float(similarities[i])))
+                match = hit.match(bounded if search.return_scores else 0.0, similarity)
                 matches.append(match if reasons is None else ExplainedMatch.of(match, reasons[i]))
         return matches
 
