@@ -7,6 +7,7 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 _PARAMETER = re.compile(r"{(\w+)(?::path)?}")
 _BODILESS = frozenset({"GET", "DELETE"})
+_TURNS = 3
 _CONNECTIONS = 64
 _KEPT_S = 20.0  # less than servers keep them, so that few calls meet a connection that is about to be closed
 
@@ -99,7 +101,7 @@ class RestWire(Wire):
         """See `Wire.close`."""
         self._traffic.finish()
         if self._client is not None and self._loop is not None:
-            self._loop.submit(self._client.aclose).wait()
+            self._loop.submit(partial(_closed, self._client)).wait()
 
     async def _send(self, call: RemoteCall, asked: _Asked, timeout_s: float, key: str | None) -> Any:
         assert self._client is not None, "opened first"
@@ -190,6 +192,13 @@ class _Events(Stream[AnswerEvent]):
                         with _readable(self._url):
                             return name, orjson.loads(value)
         return None
+
+
+async def _closed(client: httpx2.AsyncClient) -> None:
+    """End the connections; one that was given up in a handshake is closed in the loop's next turns."""
+    await client.aclose()
+    for _ in range(_TURNS):
+        await asyncio.sleep(0)
 
 
 @dataclass(frozen=True, slots=True)
