@@ -9,6 +9,7 @@ import hashlib
 import os
 import threading
 import time
+from collections.abc import Callable, Sequence
 
 _lock = threading.Lock()
 _last = 0
@@ -33,6 +34,15 @@ def new_uids(n: int) -> list[str]:
         first = max((time.time_ns() // 1_000_000) << _COUNTER_BITS, _last + 1)
         _last = first + n - 1
     return _written(first, os.urandom(8 * n))
+
+
+def filled_in(
+    given: Sequence[str | None] | None, n: int, make: Callable[[int], Sequence[str]] = new_uids
+) -> Sequence[str]:
+    """Return `n` uids: those given, and for the others such as `make` makes, in order."""
+    uids = [None] * n if given is None else given
+    made = iter(make(sum(uid is None for uid in uids)))
+    return [next(made) if uid is None else uid for uid in uids]
 
 
 def uids_of(seed: bytes, at: float, start: int, n: int) -> list[str]:

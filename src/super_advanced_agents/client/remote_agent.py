@@ -44,6 +44,7 @@ from super_advanced_agents.stores.validation import (
     checked_uid,
     checked_uids,
     checked_weights,
+    unless_kept,
 )
 from super_advanced_agents.types import Answer, Dedupe, JSONValue, Match, Memory, Metadata, Record, Turn, Weights, Where
 
@@ -157,9 +158,9 @@ class RemoteAgent(Resource):
             text=text,
             memory_type=memory_type,
             extra=extra,
-            source=source if source is ... else checked_source(source, field="source"),
-            expires_in_s=expires_in_s if expires_in_s is ... else checked_lifetime(expires_in_s, field="expires_in_s"),
-            priority=priority if priority is ... else checked_priority(priority, field="priority"),
+            source=unless_kept(source, checked_source, field="source"),
+            expires_in_s=unless_kept(expires_in_s, checked_lifetime, field="expires_in_s"),
+            priority=unless_kept(priority, checked_priority, field="priority"),
         )
         return cast("bool", await self._acall(ops.UPDATE_MEMORY, request))
 

@@ -23,7 +23,7 @@ from super_advanced_agents.client.wire import RemoteCall, Stream, Traffic, Wire
 from super_advanced_agents.errors import ConfigurationError, EngineUnavailableError, ResourceClosedError
 from super_advanced_agents.protocol import operations as ops
 from super_advanced_agents.protocol.json_codec import json_of_request, result_of_json
-from super_advanced_agents.protocol.operations import Operation
+from super_advanced_agents.protocol.operations import PATH_PARAMETER, Operation
 from super_advanced_agents.protocol.requests import AnswerEvent
 from super_advanced_agents.stores.requests import GetRequest, ScanRequest
 from super_advanced_agents.types import Match
@@ -31,7 +31,6 @@ from super_advanced_agents.types import Match
 if TYPE_CHECKING:
     import httpx2
 
-_PARAMETER = re.compile(r"{(\w+)(?::path)?}")
 _BODILESS = frozenset({"GET", "DELETE"})
 _TURNS = 3
 _CONNECTIONS = 64
@@ -213,10 +212,11 @@ class _Asked:
 def _asked(call: RemoteCall, **members: Any) -> _Asked:
     """Return the HTTP request of a call; what its path says is not repeated in its body."""
     operation, body = call.operation, json_of_request(call.request) | members
-    path = operation.path
-    for name in _PARAMETER.findall(operation.path):
-        said = str(body.pop("uid")) if name == "uid" else call.target
-        path = re.sub(rf"{{{name}(:path)?}}", _encoded(said), path)  # percent-encoded, so nothing in it is a pattern
+
+    def said(parameter: re.Match[str]) -> str:
+        return _encoded(str(body.pop("uid")) if parameter[1] == "uid" else call.target)
+
+    path = PATH_PARAMETER.sub(said, operation.path)
     if isinstance(call.request, GetRequest | ScanRequest):
         body["vectors"] = "base64"
     return _Asked(operation.verb, path, None if operation.verb in _BODILESS else orjson.dumps(body))

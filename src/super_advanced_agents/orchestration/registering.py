@@ -23,6 +23,7 @@ from super_advanced_agents.orchestration.members import (
     checked_user,
     same_label,
 )
+from super_advanced_agents.stores.validation import checked_top_k
 from super_advanced_agents.types import JSONValue
 
 _QUERY_BYTES = LIMITS.text_bytes // 2
@@ -151,8 +152,7 @@ class Registering:
 
     def _terms(self, query: str, top_k: int, timeout_s: float | None, deadline_s: float | None) -> Terms:
         checked_text(query, "query", max_bytes=_QUERY_BYTES)
-        if type(top_k) is not int or not 1 <= top_k <= LIMITS.top_k:
-            raise InvalidInputError(f"top_k must be an integer from 1 to {LIMITS.top_k}, not {top_k!r}", field="top_k")
+        checked_top_k(top_k, limits=LIMITS)
         for field, value in (("timeout_s", timeout_s), ("deadline_s", deadline_s)):
             if value is not None and (not _is_number(value) or not 0 < value < math.inf):
                 raise InvalidInputError(f"{field} must be a positive number of seconds, not {value!r}", field=field)

@@ -15,14 +15,12 @@ from typing import Any, Literal, TypeAlias, Union, get_args, get_origin, get_typ
 import numpy as np
 import orjson
 
-from super_advanced_agents.protocol.packing import json_bytes
+from super_advanced_agents.protocol.packing import FLOAT, json_bytes
 from super_advanced_agents.types import ExplainedMatch, Explanation, Match, Record, Signal, Vector
+from super_advanced_agents.types.objects import ABOUT_A_MATCH
 
 VectorFormat: TypeAlias = Literal["numbers", "base64", "none"]
 """How vectors are told: lists of numbers, base64 of little-endian float32, or not at all."""
-
-_FLOAT = np.dtype("<f4")
-_ABOUT_A_MATCH = ("similarity", "source", "session", "created_at", "updated_at")
 
 
 def json_of_vector(vector: Vector, form: VectorFormat = "base64") -> object:
@@ -31,7 +29,7 @@ def json_of_vector(vector: Vector, form: VectorFormat = "base64") -> object:
         return None
     if form == "numbers":
         return vector
-    return base64.b64encode(vector.astype(_FLOAT, copy=False).tobytes()).decode("ascii")
+    return base64.b64encode(vector.astype(FLOAT, copy=False).tobytes()).decode("ascii")
 
 
 def json_of_request(request: Any) -> dict[str, Any]:
@@ -145,7 +143,7 @@ def _match_of(value: Mapping[str, Any]) -> Match:
     metadata, text = value["metadata"], value["text"]
     if text is not None:
         metadata = {"text": text, **metadata}
-    others = {name: value[name] for name in _ABOUT_A_MATCH}
+    others = {name: value[name] for name in ABOUT_A_MATCH}
     match = Match(metadata, value["score"], value["uid"], **others)
     explanation = value.get("explanation")
     return match if explanation is None else ExplainedMatch.of(match, _explanation_of(explanation))
@@ -161,7 +159,7 @@ def _explanation_of(value: Mapping[str, Any]) -> Explanation:
 
 def _record_of(value: Mapping[str, Any]) -> Record:
     encoded = value.get("vector")
-    vector = np.frombuffer(base64.b64decode(encoded or ""), dtype=_FLOAT).astype(np.float32)
+    vector = np.frombuffer(base64.b64decode(encoded or ""), dtype=FLOAT).astype(np.float32)
     names = {each.name for each in dataclasses.fields(Record)}
     given = {name: member for name, member in value.items() if name in names}
     return Record(**{"namespace": "", **given, "vector": vector})  # memories of an agent come without one

@@ -10,9 +10,9 @@ from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.protocol.packing import json_object
 from super_advanced_agents.protocol.v1 import common_pb2 as shared
 from super_advanced_agents.types import ExplainedMatch, Explanation, Match, Signal
+from super_advanced_agents.types.objects import ABOUT_A_MATCH
 
 _MAX_DEPTH = 16
-_OPTIONAL = ("similarity", "source", "session", "created_at", "updated_at")
 _SIGNAL = tuple(Signal.__dataclass_fields__)
 
 
@@ -38,7 +38,9 @@ def match_message(match: Match, field: str = "") -> shared.Match:
 def match_of(message: shared.Match, field: str = "matches") -> Match:
     """Make a search result of a message."""
     metadata = json_object(message.metadata, field=field, or_nothing=True)
-    optional: dict[str, Any] = {name: getattr(message, name) if message.HasField(name) else None for name in _OPTIONAL}
+    optional: dict[str, Any] = {
+        name: getattr(message, name) if message.HasField(name) else None for name in ABOUT_A_MATCH
+    }
     if message.HasField("text"):
         metadata = {"text": message.text, **metadata}
     match = Match(metadata, message.score, message.uid, **optional)

@@ -6,6 +6,7 @@ from the shape of a name. An operation of the table that nobody serves, or a rou
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, StrEnum
@@ -17,6 +18,9 @@ from super_advanced_agents.protocol import requests as asked
 from super_advanced_agents.protocol.methods import Method
 from super_advanced_agents.stores import requests as store
 from super_advanced_agents.tenancy.context import Access
+
+PATH_PARAMETER = re.compile(r"{(\w+)(?::path)?}")
+"""A parameter in the path of an operation."""
 
 
 class PermitKind(StrEnum):
@@ -85,6 +89,11 @@ class Operation:
     hot: bool = False
     status: int = 200
     bounded: bool = True
+
+    @property
+    def path_parameters(self) -> list[str]:
+        """The names of the parameters in its path, in order."""
+        return PATH_PARAMETER.findall(self.path)
 
 
 _READ, _WRITE, _GENERATE, _ADMIN = Access.READ, Access.WRITE, Access.GENERATE, Access.ADMIN

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import re
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from http import HTTPStatus
@@ -30,8 +29,8 @@ from super_advanced_agents.server.disconnect import while_connected
 from super_advanced_agents.server.handlers import registry
 from super_advanced_agents.server.handlers.context import RequestContext
 from super_advanced_agents.server.json_requests import read_json, shown_name
+from super_advanced_agents.types import Record
 
-_PARAMETER = re.compile(r"{(\w+)(?::path)?}")
 _SIZED = ("vectors", "records")
 
 
@@ -103,8 +102,12 @@ async def show_page(asked: Asked) -> Any:
     """Answer with a page, and what the next one begins after."""
     page, limit = await asked.answered(), asked.said("limit")
     vectors: VectorFormat = asked.said("vectors", "numbers")
-    following = page[-1].uid if len(page) >= limit else None
-    return {asked.context.operation.reply: json_of_result(page, vectors=vectors), "next": following}
+    return {asked.context.operation.reply: json_of_result(page, vectors=vectors), "next": following(page, limit)}
+
+
+def following(page: Sequence[Record], limit: int) -> str | None:
+    """Return what the page after this one begins after; None after the last."""
+    return page[-1].uid if len(page) >= limit else None
 
 
 @contextmanager
@@ -174,7 +177,7 @@ class Endpoint:
         """Return a function whose parameters tell the framework, and its document, what the operation takes."""
         kinds = inspect.Parameter.KEYWORD_ONLY
         wanted: dict[str, Any] = {"request": Request}
-        wanted |= dict.fromkeys(_PARAMETER.findall(self.operation.path), str)
+        wanted |= dict.fromkeys(self.operation.path_parameters, str)
         if self.body is not None:
             wanted["body"] = self.body
         if self.parameters is not None:

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from super_advanced_agents.errors import InvalidInputError
+from super_advanced_agents.protocol.packing import FLOAT
 
-FLOAT_BYTES = 4
+FLOAT_BYTES = FLOAT.itemsize
 
 
 def unpacked(vector: list[float] | str, field: str) -> ArrayLike:
@@ -21,7 +22,7 @@ def unpacked(vector: list[float] | str, field: str) -> ArrayLike:
     """
     if not isinstance(vector, str):
         return vector
-    return np.frombuffer(_packed(vector, field), dtype="<f4")
+    return np.frombuffer(_packed(vector, field), dtype=FLOAT)
 
 
 def unpacked_all(vectors: Sequence[list[float] | str], field: str) -> ArrayLike | Sequence[ArrayLike]:
@@ -30,8 +31,8 @@ def unpacked_all(vectors: Sequence[list[float] | str], field: str) -> ArrayLike 
         return [unpacked(vector, f"{field}[{i}]") for i, vector in enumerate(vectors)]
     rows = [_packed(str(vector), f"{field}[{i}]") for i, vector in enumerate(vectors)]
     if len(set(map(len, rows))) > 1:
-        return [np.frombuffer(row, dtype="<f4") for row in rows]
-    return np.frombuffer(b"".join(rows), dtype="<f4").reshape(len(rows), -1)
+        return [np.frombuffer(row, dtype=FLOAT) for row in rows]
+    return np.frombuffer(b"".join(rows), dtype=FLOAT).reshape(len(rows), -1)
 
 
 def _packed(text: str, field: str) -> bytes:

@@ -67,8 +67,7 @@ class VectorStore(WriteOperations):
             FilterError: `where` is malformed.
             ModelMismatchError: the namespace has vectors of another model than `model_id`.
         """
-        self._check_open()
-        request = await self.amake(
+        return await self._perform(
             lambda bounds: SearchRequest(
                 bounds=bounds,
                 query_vectors=cast("Matrix", query_vectors),
@@ -80,7 +79,6 @@ class VectorStore(WriteOperations):
             ),
             length(query_vectors),
         )
-        return await self._execute(request)
 
     async def asearch(
         self,
@@ -134,10 +132,8 @@ class VectorStore(WriteOperations):
         Returns:
             Matches with scores in [-1, 1].
         """
-        self._check_open()
-        bounds = await self._abounds()
-        return await self._execute(
-            HybridSearchRequest(
+        return await self._perform(
+            lambda bounds: HybridSearchRequest(
                 bounds=bounds,
                 query_vector=cast("Vector", query_vector),
                 query_text=query_text,
@@ -158,10 +154,10 @@ class VectorStore(WriteOperations):
         Words are stemmed (English), common ones left out, and every one counts by itself: nothing is syntax. The score
         is BM25's, of the text and of the turn with its neighbours.
         """
-        self._check_open()
-        bounds = await self._abounds()
-        return await self._execute(
-            KeywordSearchRequest(bounds=bounds, query_text=query_text, top_k=top_k, where=where, namespace=namespace)
+        return await self._perform(
+            lambda bounds: KeywordSearchRequest(
+                bounds=bounds, query_text=query_text, top_k=top_k, where=where, namespace=namespace
+            )
         )
 
     async def asearch_with_filter(
@@ -178,10 +174,8 @@ class VectorStore(WriteOperations):
 
         What `filter_fn` raises is raised here. It runs in a worker thread.
         """
-        self._check_open()
-        bounds = await self._abounds()
-        return await self._execute(
-            PredicateSearchRequest(
+        return await self._perform(
+            lambda bounds: PredicateSearchRequest(
                 bounds=bounds,
                 query_vector=cast("Vector", query_vector),
                 top_k=top_k,
@@ -194,15 +188,11 @@ class VectorStore(WriteOperations):
 
     async def aget(self, uids: Sequence[str], *, namespace: str | None = None) -> list[Record]:
         """The records of these names, in the order of `uids`; names nobody has are left out."""
-        self._check_open()
-        bounds = await self._abounds()
-        return await self._execute(GetRequest(bounds=bounds, uids=uids, namespace=namespace))
+        return await self._perform(lambda bounds: GetRequest(bounds=bounds, uids=uids, namespace=namespace))
 
     async def acount(self, where: Where | None = None, *, namespace: str | None = None) -> int:
         """How many records match `where`; all of them when None."""
-        self._check_open()
-        bounds = await self._abounds()
-        return await self._execute(CountRequest(bounds=bounds, where=where, namespace=namespace))
+        return await self._perform(lambda bounds: CountRequest(bounds=bounds, where=where, namespace=namespace))
 
     async def ascan(
         self,
@@ -220,17 +210,13 @@ class VectorStore(WriteOperations):
             limit: the page's size, at most the store's `batch_records` limit.
             namespace: only there; everywhere when None (records of equal uids then come on one page).
         """
-        self._check_open()
-        bounds = await self._abounds()
-        return await self._execute(
-            ScanRequest(bounds=bounds, where=where, after=after, limit=limit, namespace=namespace)
+        return await self._perform(
+            lambda bounds: ScanRequest(bounds=bounds, where=where, after=after, limit=limit, namespace=namespace)
         )
 
     async def astats(self) -> dict[str, JSONValue]:
         """Counters and sizes, for people and dashboards; at least `records`, `dim` and `engine`."""
-        self._check_open()
-        bounds = await self._abounds()
-        return await self._execute(StatsRequest(bounds=bounds))
+        return await self._perform(lambda bounds: StatsRequest(bounds=bounds))
 
     search = blocking(asearch)
     search_batch = blocking(asearch_batch)

@@ -98,6 +98,11 @@ class RequestExecutor(Resource, ABC):
         self._check_open()
         return self._version("", namespace)
 
+    async def _perform(self, make: Callable[[Bounds], Request[R]], size: int = 1) -> R:
+        """Make a request as `amake` does, and return its result; what every public operation does."""
+        self._check_open()
+        return await self._execute(await self.amake(make, size))
+
     async def aexecute(self, request: Request[R]) -> R:
         """Do what a request asks for, and return its result; the public operations below make requests for it."""
         self._check_open()

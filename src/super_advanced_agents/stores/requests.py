@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from super_advanced_agents._runtime.turns import in_turns
-from super_advanced_agents._runtime.uids import new_uids
+from super_advanced_agents._runtime.uids import filled_in
 from super_advanced_agents.config import Limits, checked_name, checked_text
 from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.stores.filters import Filter, parse
@@ -41,6 +41,7 @@ from super_advanced_agents.stores.validation import (
     checked_uid,
     checked_uids,
     checked_weights,
+    unless_kept,
 )
 from super_advanced_agents.types import Dedupe, JSONValue, Match, Matrix, Metadata, Record, Vector, Weights, Where
 
@@ -123,13 +124,11 @@ class AddRequest(Request[list[str]]):
             dedupe=checked_dedupe(self.dedupe),
         )
 
-    def named(self, make: Callable[[int], Sequence[str]] = new_uids) -> Self:
+    def named(self) -> Self:
         """Return the same request with a uid for every record, made where none was given."""
-        uids = [None] * len(self.vectors) if self.uids is None else self.uids
-        if None not in uids:
+        if self.uids is not None and None not in self.uids:
             return self
-        made = iter(make(sum(uid is None for uid in uids)))
-        return self.replaced(uids=[next(made) if uid is None else uid for uid in uids])
+        return self.replaced(uids=filled_in(self.uids, len(self.vectors)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,9 +178,9 @@ class UpdateRequest(Request[bool]):
             namespace=_namespace(self.namespace),
             vector=None if self.vector is None else _vector(self.vector, bounds, "vector"),
             model_id=checked_model_id(self.model_id),
-            source=_unless_kept(self.source, checked_source, "source"),
-            expires_in_s=_unless_kept(self.expires_in_s, checked_lifetime, "expires_in_s"),
-            priority=_unless_kept(self.priority, checked_priority, "priority"),
+            source=unless_kept(self.source, checked_source, field="source"),
+            expires_in_s=unless_kept(self.expires_in_s, checked_lifetime, field="expires_in_s"),
+            priority=unless_kept(self.priority, checked_priority, field="priority"),
         )
 
 
@@ -390,7 +389,3 @@ def _namespace(namespace: str | None) -> str | None:
 
 def _tree(where: Where | None, bounds: Bounds) -> Filter | None:
     return None if where is None else parse(where, max_terms=bounds.limits.filter_terms)
-
-
-def _unless_kept(value: object, check: Callable[..., object], name: str) -> object:
-    return value if isinstance(value, EllipsisType) else check(value, field=name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from types import EllipsisType
 from typing import NamedTuple, TypeVar, cast, get_args
 
 import numpy as np
@@ -273,6 +274,11 @@ def _is_finite(value: object) -> bool:
         return math.isfinite(value)
     except OverflowError:  # an integer beyond float64
         return False
+
+
+def unless_kept(value: object, check: Callable[..., Value], *, field: str) -> Value | EllipsisType:
+    """Return a member of a change, checked unless it is `...`, which keeps what is there."""
+    return value if isinstance(value, EllipsisType) else check(value, field=field)
 
 
 def checked_list(values: Sequence[object] | None, n: int, *, field: str) -> Sequence[object]:

@@ -60,8 +60,7 @@ class WriteOperations(RequestExecutor):
             ModelMismatchError: the namespace has vectors of another model; nothing was stored.
             StoreFullError: no room on the disk; nothing was stored.
         """
-        self._check_open()
-        request = await self.amake(
+        return await self._perform(
             lambda bounds: AddRequest(
                 bounds=bounds,
                 vectors=cast("Matrix", vectors),  # which they are once they were checked
@@ -77,7 +76,6 @@ class WriteOperations(RequestExecutor):
             ),
             length(vectors),
         )
-        return await self._execute(request)
 
     async def aadd(
         self,
@@ -126,9 +124,7 @@ class WriteOperations(RequestExecutor):
             ModelMismatchError: a namespace would have vectors of two models.
             StoreFullError: no room on the disk; nothing was stored.
         """
-        self._check_open()
-        request = await self.amake(lambda bounds: PutRequest(bounds=bounds, records=records), length(records))
-        return await self._execute(request)
+        return await self._perform(lambda bounds: PutRequest(bounds=bounds, records=records), length(records))
 
     async def aupdate(
         self,
@@ -164,10 +160,8 @@ class WriteOperations(RequestExecutor):
             InvalidInputError: an argument is wrong, or the metadata would be too large; nothing was changed.
             ModelMismatchError: `model_id` is not that of the namespace's vectors.
         """
-        self._check_open()
-        bounds = await self._abounds()
-        return await self._execute(
-            UpdateRequest(
+        return await self._perform(
+            lambda bounds: UpdateRequest(
                 bounds=bounds,
                 uid=uid,
                 changes=changes,
@@ -191,9 +185,9 @@ class WriteOperations(RequestExecutor):
         Raises:
             InvalidInputError: neither `uids` nor `where` was given; `where={}` deletes every record of the namespace.
         """
-        self._check_open()
-        bounds = await self._abounds()
-        return await self._execute(DeleteRequest(bounds=bounds, uids=uids, where=where, namespace=namespace))
+        return await self._perform(
+            lambda bounds: DeleteRequest(bounds=bounds, uids=uids, where=where, namespace=namespace)
+        )
 
     add = blocking(aadd)
     add_batch = blocking(aadd_batch)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar, cast
 
-from super_advanced_agents._runtime.uids import uids_of
+from super_advanced_agents._runtime.uids import filled_in, uids_of
 from super_advanced_agents.tenancy.context import current_call
 from super_advanced_agents.types import JSONValue
 
@@ -67,9 +67,7 @@ def uids_for(given: Sequence[str | None] | None, n: int) -> Sequence[str | None]
     attempt = _attempt()
     if attempt is None or (given is not None and None not in given):
         return given
-    names = [None] * n if given is None else list(given)
-    made = iter(attempt.uids(sum(name is None for name in names)))
-    return [next(made) if name is None else name for name in names]
+    return filled_in(given, n, attempt.uids)
 
 
 async def was(find: Callable[[], Awaitable[T]]) -> T | None:

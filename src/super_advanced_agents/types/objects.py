@@ -18,6 +18,9 @@ MATCH_MEMBERS: Mapping[str, Any] = {
 }
 """A search result as JSON; the text is not in the metadata too."""
 
+ABOUT_A_MATCH = ("similarity", "source", "session", "created_at", "updated_at")
+"""What it tells beside its text and metadata; each is None where it is not known."""
+
 RECORD_MEMBERS: Mapping[str, Any] = {
     "uid": str,
     "vector": list[float],

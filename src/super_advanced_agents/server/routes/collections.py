@@ -20,7 +20,6 @@ from super_advanced_agents.stores import requests as store
 router = APIRouter(tags=["collections"], route_class=JSONRoute)
 
 _VECTORS = (VectorFormat, "numbers")
-_NAMESPACE = (str | None, None)
 
 RecordName = body_of(store.GetRequest, "RecordName", without=["uids"], base=Parameters, vectors=_VECTORS)
 RecordGone = body_of(store.GetRequest, "RecordGone", without=["uids"], base=Parameters)

@@ -13,7 +13,7 @@ from super_advanced_agents.protocol import requests as protocol
 from super_advanced_agents.protocol.json_codec import json_of_result
 from super_advanced_agents.server import answers
 from super_advanced_agents.server.bodies import Parameters, body_of
-from super_advanced_agents.server.endpoints import Asked, Endpoint, add_endpoint, none_of_that_name, told_as
+from super_advanced_agents.server.endpoints import Asked, Endpoint, add_endpoint, following, none_of_that_name, told_as
 from super_advanced_agents.server.json_requests import JSONRoute, shown_name
 from super_advanced_agents.types import Dedupe, Memory, Record
 
@@ -52,8 +52,7 @@ async def _remember(asked: Asked) -> Any:
 
 async def _page(asked: Asked) -> Any:
     page = await asked.answered()
-    following = page[-1].uid if len(page) == asked.said("limit") else None
-    return {"memories": [_memory(record) for record in page], "next": following}
+    return {"memories": [_memory(record) for record in page], "next": following(page, asked.said("limit"))}
 
 
 async def _recall(asked: Asked) -> Any:
