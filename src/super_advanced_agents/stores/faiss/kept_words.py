@@ -27,6 +27,7 @@ _log = get_logger("store")
 
 _FOLDER = "words"
 _MANIFEST = "manifest.json"
+_SEGMENTS = "meta.json"  # the library's own list of its segments
 _TABLE = "rows.npy"
 _NEW = ".new"
 _FORMAT = [2, VERSION, tantivy.__version__]  # type: ignore[attr-defined]  # not in its stubs
@@ -66,6 +67,8 @@ class KeptWords:
                 _place(self._folder / placed.name, placed)
                 if sha256_of(placed) != digest:
                     raise ValueError(f"{placed.name} was altered")
+            if not (home / _SEGMENTS).exists():  # without it the library would begin an empty index
+                raise ValueError(f"{_SEGMENTS} is not among the files")
             averages = {str(field): float(mean) for field, mean in body["averages"].items()}
         except FileNotFoundError:
             return None  # never kept, or half of it

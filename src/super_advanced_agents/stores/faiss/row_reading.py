@@ -8,13 +8,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from types import NoneType
 from typing import Any
 
 import numpy as np
 import orjson
 
 from super_advanced_agents._runtime import sqlite
-from super_advanced_agents.stores.faiss.shown import Hit, ShownRows
+from super_advanced_agents.stores.faiss.shown import Hit, ShownRows, checked_row
 from super_advanced_agents.stores.validation import with_text
 from super_advanced_agents.types import Metadata, Record
 
@@ -30,6 +31,9 @@ RECORDS = f"""
 _HITS = """
     SELECT seq, uid, text, metadata, source, session, created_at, updated_at
     FROM records WHERE seq IN (SELECT value FROM json_each(?))"""
+
+_STANDINGS = {(int, float, float), (int, float, NoneType)}
+_TEXTS = {(int, int, str)}
 
 
 def as_record(row: Sequence[Any]) -> Record:
@@ -62,7 +66,7 @@ class RowReader:
         found = self._shown.of(seqs)
         missing = [seq for seq in seqs if seq not in found]
         if missing:
-            read = {seq: Hit(*hit) for seq, *hit in self._all(_HITS, (json_list(missing),))}
+            read = {seq: Hit.of_row(hit) for seq, *hit in self._all(_HITS, (json_list(missing),))}
             self._shown.keep(read)
             found.update(read)
         return found
@@ -70,7 +74,8 @@ class RowReader:
     def standing(self, seqs: Sequence[int]) -> dict[int, tuple[float, float | None]]:
         """When these rows were last written, and their priority; rows deleted meanwhile are missing."""
         query = "SELECT seq, updated_at, priority FROM records WHERE seq IN (SELECT value FROM json_each(?))"
-        return {seq: (written, given) for seq, written, given in self._read(query, (json_list(seqs),))}
+        found = (checked_row(row, _STANDINGS) for row in self._read(query, (json_list(seqs),)))
+        return {seq: (written, given) for seq, written, given in found}
 
     def records(self, seqs: Sequence[int]) -> list[Record]:
         """Whole records, ordered by uid; rows deleted meanwhile are missing."""
@@ -126,7 +131,8 @@ class RowReader:
         query = (
             "SELECT seq, scope, text FROM records WHERE seq IN (SELECT value FROM json_each(?)) AND text IS NOT NULL"
         )
-        return {seq: (scope, text) for seq, scope, text in self._read(query, (json_list(seqs),))}
+        found = (checked_row(row, _TEXTS) for row in self._read(query, (json_list(seqs),)))
+        return {seq: (scope, text) for seq, scope, text in found}
 
     def vectors_since(self, seq: int) -> Iterator[tuple[int, bytes]]:
         """(row, float32 bytes) of every row after `seq`, in row order."""

@@ -1,0 +1,62 @@
+"""Damage that every checksum misses is refused with an error of the tree, or made good from the rows."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import orjson
+import pytest
+
+from super_advanced_agents import FAISSVectorStore
+from super_advanced_agents.errors import CorruptStoreError
+from super_advanced_agents.types import Match, Weights
+
+_SEARCHES: dict[str, Callable[[FAISSVectorStore], list[Match]]] = {
+    "vector": lambda store: store.search([1.0, 0.0], 5),
+    "keyword": lambda store: store.search_keywords("cat", 5),
+    "hybrid": lambda store: store.search_hybrid([1.0, 0.0], "cat", 5),
+    "predicate": lambda store: store.search_with_filter([1.0, 0.0], 5, lambda _: True),
+}
+
+
+@pytest.mark.parametrize("search", _SEARCHES)
+@pytest.mark.parametrize("column", ["uid", "text", "metadata", "source", "session", "created_at", "updated_at"])
+def test_a_row_that_holds_values_of_another_type_is_refused(tmp_path: Path, column: str, search: str) -> None:
+    """SQLite gives back a value of whatever type a flipped bit says."""
+    with FAISSVectorStore(2, tmp_path) as store:
+        store.add([1.0, 0.0], {"text": "a cat"}, "u", source="cats.md", session="monday")
+        assert [match.uid for match in store.search_keywords("cat", 5)] == ["u"]
+    with closing(sqlite3.connect(tmp_path / "memory.sqlite3", isolation_level=None)) as connection:
+        connection.execute(f"UPDATE records SET {column} = x'ff'")  # a column of the parameters
+    with FAISSVectorStore(2, tmp_path) as store, pytest.raises(CorruptStoreError):
+        _SEARCHES[search](store)
+
+
+def test_the_standing_of_a_damaged_row_is_refused(tmp_path: Path) -> None:
+    """Age and priority are read apart from the rest of a row, and only where they count."""
+    with FAISSVectorStore(2, tmp_path) as store:
+        store.add([1.0, 0.0], {"text": "a cat"}, "u", priority=1.0)
+    with closing(sqlite3.connect(tmp_path / "memory.sqlite3", isolation_level=None)) as connection:
+        connection.execute("UPDATE records SET priority = x'ff'")
+    with FAISSVectorStore(2, tmp_path) as store, pytest.raises(CorruptStoreError):
+        store.search_hybrid([1.0, 0.0], "cat", 5, weights=Weights(priority=1.0))
+
+
+def test_kept_words_without_their_list_of_segments_are_dropped(tmp_path: Path) -> None:
+    """Without `meta.json` the library opens an empty index; the manifest may say that nothing is missing."""
+    with FAISSVectorStore(2, tmp_path) as store:
+        store.add_batch(
+            [[1.0, 0.0]] * 100, [{"text": f"cat number{i}"} for i in range(100)], [f"u{i}" for i in range(100)]
+        )
+        assert len(store.search_keywords("cat", 200)) == 100
+    manifest = tmp_path / "words" / "manifest.json"
+    body = orjson.loads(manifest.read_bytes())["body"]
+    del body["files"]["meta.json"]
+    manifest.write_bytes(orjson.dumps({"sha256": hashlib.sha256(orjson.dumps(body)).hexdigest(), "body": body}))
+    with FAISSVectorStore(2, tmp_path) as store:
+        assert [match.uid for match in store.search_keywords("number7", 5)] == ["u7"]
+        assert len(store.search_keywords("cat", 200)) == 100
