@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from super_advanced_agents.server.idempotency import Idempotency
-from super_advanced_agents.server.request_table import Answer
-from super_advanced_agents.server.run import Listening, serve
+from super_advanced_agents.server.idempotency.request_store import Answer
+from super_advanced_agents.server.idempotency.results import Idempotency
+from super_advanced_agents.server.main import Listening, serve
 from super_advanced_agents.tenancy.settings import Settings
 
 NOWHERE = "http://127.0.0.1:9/v1"

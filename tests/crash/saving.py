@@ -14,8 +14,8 @@ import sys
 from pathlib import Path
 
 from super_advanced_agents import FAISSVectorStore
-from super_advanced_agents.stores.faiss.backup import back_up
-from super_advanced_agents.stores.faiss.restoring import restore
+from super_advanced_agents.stores.faiss.maintenance.backup import back_up
+from super_advanced_agents.stores.faiss.maintenance.restore import restore
 from super_advanced_agents.stores.transfer import export_records, import_records
 
 _SEEN = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "sqlite3.connect/handle", "shutil.copyfile"}

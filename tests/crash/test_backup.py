@@ -18,8 +18,8 @@ from tests.crash.test_kill import State, _after, _found
 from tests.crash.writers import DIM, WRITERS
 
 from super_advanced_agents import FAISSVectorStore
-from super_advanced_agents.stores.faiss.backup import back_up, read_backup
-from super_advanced_agents.stores.faiss.restoring import restore
+from super_advanced_agents.stores.faiss.maintenance.backup import back_up, read_backup
+from super_advanced_agents.stores.faiss.maintenance.restore import restore
 from super_advanced_agents.stores.transfer import export_records
 from super_advanced_agents.types import Record
 

@@ -13,7 +13,7 @@ import pytest
 from tests.crash.reembedding import NEW, NEW_DIM, OLD, OLD_DIM, OPTIONS, RECORDS
 
 from super_advanced_agents import FAISSVectorStore
-from super_advanced_agents.stores.faiss.existing import settings_of
+from super_advanced_agents.stores.faiss.maintenance.inspection import settings_of
 
 pytestmark = pytest.mark.crash
 StartChild = Callable[..., "subprocess.Popen[str]"]

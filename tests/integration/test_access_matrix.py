@@ -18,7 +18,7 @@ from google.protobuf import message_factory
 from super_advanced_agents.protocol.operations import BY_ROUTE, BY_RPC
 from super_advanced_agents.protocol.v1 import agents_pb2, orchestrators_pb2, vector_store_pb2
 from super_advanced_agents.server.app import create_app
-from super_advanced_agents.server.identity.key_table import KeyTable
+from super_advanced_agents.server.auth.key_store import KeyTable
 from super_advanced_agents.tenancy.settings import Settings
 
 PUBLIC, SOMEBODY = "public", "somebody"

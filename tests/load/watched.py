@@ -19,8 +19,8 @@ from pathlib import Path
 
 import uvloop
 
-from super_advanced_agents.server.admission import Line
-from super_advanced_agents.server.run import Listening, aserve
+from super_advanced_agents.server.limits.admission import Line
+from super_advanced_agents.server.main import Listening, aserve
 from super_advanced_agents.tenancy.settings import Settings
 
 PAUSE_S = 0.005

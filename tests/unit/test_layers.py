@@ -159,7 +159,7 @@ def test_a_planted_circle_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 NAMES_AN_ENGINE = {
     "__init__.py": "re-exports the store for users",
-    "server/examples.py": "what a server with that engine answers, for the documentation",
+    "server/http/schemas/examples.py": "what a server with that engine answers, for the documentation",
     "tenancy/settings.py": "documents the URL that an operator sets",
 }
 """Files outside `stores` that say FAISS, and why they may."""

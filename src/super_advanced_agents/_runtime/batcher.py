@@ -12,8 +12,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
+from super_advanced_agents._runtime.futures import Ticket, fail_all, settle_all
 from super_advanced_agents._runtime.processes import process_id
-from super_advanced_agents._runtime.tickets import Ticket, fail_all, settle_all
 from super_advanced_agents.errors import OverloadedError, ResourceClosedError
 
 Item = TypeVar("Item")

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import AsyncGenerator
 from typing import Generic, TypeVar
 
-from super_advanced_agents._runtime.tickets import Ticket
+from super_advanced_agents._runtime.futures import Ticket
 
 T = TypeVar("T")
 

@@ -10,8 +10,8 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self
 
+from super_advanced_agents._runtime.futures import in_thread
 from super_advanced_agents._runtime.processes import process_id
-from super_advanced_agents._runtime.tickets import in_thread
 from super_advanced_agents.errors import ResourceClosedError
 
 

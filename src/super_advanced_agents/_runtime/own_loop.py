@@ -11,8 +11,8 @@ import functools
 from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar
 
-from super_advanced_agents._runtime.tickets import set_driven_by_thread
-from super_advanced_agents._runtime.twins import _renamed
+from super_advanced_agents._runtime.futures import set_driven_by_thread
+from super_advanced_agents._runtime.sync_bridge import _renamed
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -6,12 +6,12 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import Literal, TypeAlias, get_args
 
-from super_advanced_agents._runtime.twins import blocking, blocking_iterator
+from super_advanced_agents._runtime.sync_bridge import blocking, blocking_iterator
 from super_advanced_agents.agents.inputs import (
     of_type,
 )
 from super_advanced_agents.agents.prompt import NOTHING_KNOWN, answer_messages
-from super_advanced_agents.agents.remembering import Remembering
+from super_advanced_agents.agents.writes import Remembering
 from super_advanced_agents.config import LIMITS, checked_name, checked_text
 from super_advanced_agents.embeddings import EmbeddingPipeline
 from super_advanced_agents.errors import ConfigurationError, InvalidInputError

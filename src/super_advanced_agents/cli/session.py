@@ -31,7 +31,7 @@ def opened(
     _use_one_blas_thread()
     from super_advanced_agents.agents import AsyncLLMAgent
     from super_advanced_agents.stores.opening import open_store
-    from super_advanced_agents.tenancy.models import embedding_pipeline, fetch_models, language_model
+    from super_advanced_agents.tenancy.model_loading import embedding_pipeline, fetch_models, language_model
     from super_advanced_agents.tenancy.settings import Settings
 
     settings = Settings.load(data_dir=data_dir, models_dir=models_dir, agent=agent)
@@ -100,7 +100,7 @@ def opened_embedder(
     models_dir: Path | None, *, model: str | None = None, precision: str | None = None
 ) -> Iterator[EmbeddingPipeline]:
     """The pipeline of the settings, or of another model; a missing one is fetched first."""
-    from super_advanced_agents.tenancy.models import embedding_pipeline, fetch_models
+    from super_advanced_agents.tenancy.model_loading import embedding_pipeline, fetch_models
     from super_advanced_agents.tenancy.settings import Settings
 
     settings = Settings.load(models_dir=models_dir, embedding_model=model, embedding_precision=precision)

@@ -9,11 +9,11 @@ from typing import Any, cast
 
 from numpy.typing import ArrayLike
 
-from super_advanced_agents._runtime.twins import blocking, blocking_iterator, run_sync
+from super_advanced_agents._runtime.sync_bridge import blocking, blocking_iterator, run_sync
 from super_advanced_agents.client.batching import CHUNK_ROWS, NewRecord, additions, searches
-from super_advanced_agents.client.link import Link
+from super_advanced_agents.client.connection import Link
 from super_advanced_agents.client.remote_store import RemoteVectorStore
-from super_advanced_agents.client.wire import RemoteCall
+from super_advanced_agents.client.transport import RemoteCall
 from super_advanced_agents.config import LIMITS, checked_name
 from super_advanced_agents.errors import (
     CollectionExistsError,

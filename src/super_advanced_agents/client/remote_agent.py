@@ -10,12 +10,12 @@ from types import EllipsisType
 from typing import cast, get_args
 
 from super_advanced_agents._runtime.lifecycle import Resource
-from super_advanced_agents._runtime.twins import blocking, blocking_iterator
+from super_advanced_agents._runtime.sync_bridge import blocking, blocking_iterator
 from super_advanced_agents._runtime.uids import new_uids
 from super_advanced_agents.agents.agent import SearchMode
 from super_advanced_agents.agents.inputs import as_memories, as_turns, memory_changes, memory_metadata, turn_memory
-from super_advanced_agents.client.link import Link
-from super_advanced_agents.client.wire import RemoteCall
+from super_advanced_agents.client.connection import Link
+from super_advanced_agents.client.transport import RemoteCall
 from super_advanced_agents.config import LIMITS, checked_name, checked_text
 from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.protocol import operations as ops

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TypeVar, cast
 
-from super_advanced_agents.client.wire import RemoteCall
+from super_advanced_agents.client.transport import RemoteCall
 from super_advanced_agents.protocol import operations as ops
 from super_advanced_agents.protocol.operations import Operation
 from super_advanced_agents.stores import VectorStore

@@ -7,12 +7,12 @@ from typing import Any, cast
 import orjson
 
 from super_advanced_agents.client.remote_store import RemoteVectorStore
-from super_advanced_agents.client.wire import RemoteCall
+from super_advanced_agents.client.transport import RemoteCall
 from super_advanced_agents.errors import SuperAdvancedAgentsError
 from super_advanced_agents.protocol.codec import decode, decode_reply, encode, encode_reply, size_of
+from super_advanced_agents.protocol.error_mapping import error_of
 from super_advanced_agents.protocol.operations import Operation
 from super_advanced_agents.protocol.problems import problem_of
-from super_advanced_agents.protocol.raising import error_of
 from super_advanced_agents.stores import VectorStore
 from super_advanced_agents.stores.options import Metric
 

@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from super_advanced_agents._runtime.batcher import MicroBatcher
+from super_advanced_agents._runtime.futures import Ticket, in_thread
 from super_advanced_agents._runtime.lifecycle import Resource
-from super_advanced_agents._runtime.tickets import Ticket, in_thread
-from super_advanced_agents._runtime.twins import blocking
+from super_advanced_agents._runtime.sync_bridge import blocking
 from super_advanced_agents.config import DEFAULT_EMBEDDING_MODEL, Limits, checked_text
 from super_advanced_agents.embeddings.base import EmbeddingEngine
 from super_advanced_agents.embeddings.cache import VectorCache
-from super_advanced_agents.embeddings.kept_cache import CacheKeeper
+from super_advanced_agents.embeddings.cache_snapshot import CacheKeeper
 from super_advanced_agents.embeddings.onnx import OnnxEngine, OnnxFolderEngine
 from super_advanced_agents.embeddings.openai import OpenAIEngine
 from super_advanced_agents.errors import ConfigurationError, InvalidInputError, OverloadedError

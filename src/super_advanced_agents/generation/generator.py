@@ -10,7 +10,7 @@ from pathlib import Path
 from super_advanced_agents._runtime.batcher import Workers
 from super_advanced_agents._runtime.channel import Channel
 from super_advanced_agents._runtime.lifecycle import Resource
-from super_advanced_agents._runtime.twins import blocking, blocking_iterator
+from super_advanced_agents._runtime.sync_bridge import blocking, blocking_iterator
 from super_advanced_agents.config import DEFAULT_GENERATION_MODEL
 from super_advanced_agents.errors import ConfigurationError, ResourceClosedError
 from super_advanced_agents.generation.base import (

@@ -1,7 +1,7 @@
 """Several agents behind one question: routing, chains, fallbacks, races and votes, with health watched."""
 
-from super_advanced_agents.orchestration.answering import Answering
 from super_advanced_agents.orchestration.orchestrator import Orchestrator, Voting, Wait
 from super_advanced_agents.orchestration.outcome import Outcome, Step
+from super_advanced_agents.orchestration.protocols import Answering
 
 __all__ = ["Answering", "Orchestrator", "Outcome", "Step", "Voting", "Wait"]

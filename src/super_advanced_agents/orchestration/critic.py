@@ -7,10 +7,10 @@ from typing import TypeAlias
 
 from super_advanced_agents.errors import ConfigurationError
 from super_advanced_agents.generation import AsyncLLMWrapper, LLMGenerator
-from super_advanced_agents.orchestration.answering import Answering
-from super_advanced_agents.orchestration.breaker import Breaker
+from super_advanced_agents.orchestration.circuit_breaker import Breaker
 from super_advanced_agents.orchestration.members import Member
 from super_advanced_agents.orchestration.prompt import CRITIC
+from super_advanced_agents.orchestration.protocols import Answering
 from super_advanced_agents.types import Answer, ChatMessage
 
 Critic: TypeAlias = Answering | LLMGenerator | AsyncLLMWrapper

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 
 from super_advanced_agents.config import checked_name, checked_text
 from super_advanced_agents.errors import AgentNotFoundError, InvalidInputError
-from super_advanced_agents.orchestration.answering import Answering
-from super_advanced_agents.orchestration.breaker import Breaker
-from super_advanced_agents.orchestration.tally import Tally
+from super_advanced_agents.orchestration.circuit_breaker import Breaker
+from super_advanced_agents.orchestration.counters import Tally
+from super_advanced_agents.orchestration.protocols import Answering
 from super_advanced_agents.types import JSONValue, Vector
 
 _LABEL_BYTES = 256

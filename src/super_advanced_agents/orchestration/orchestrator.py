@@ -9,19 +9,19 @@ from typing import Literal, TypeAlias
 from super_advanced_agents._runtime.own_loop import blocking_in_own_loop
 from super_advanced_agents.errors import AgentError, AgentNotFoundError, ConfigurationError, InvalidInputError
 from super_advanced_agents.generation import LLMGenerator
-from super_advanced_agents.orchestration.calling import Asked, aask_member, nobody_answered, unavailable
-from super_advanced_agents.orchestration.collaborating import Collaboration
+from super_advanced_agents.orchestration.collaboration import Collaboration
 from super_advanced_agents.orchestration.critic import Critic, as_critic
+from super_advanced_agents.orchestration.member_calls import Asked, aask_member, nobody_answered, unavailable
 from super_advanced_agents.orchestration.members import (
     Member,
     checked_user,
     same_label,
 )
 from super_advanced_agents.orchestration.outcome import Outcome
+from super_advanced_agents.orchestration.parallel import aask_all, outcome_of
 from super_advanced_agents.orchestration.prompt import chained
-from super_advanced_agents.orchestration.registering import Registering
+from super_advanced_agents.orchestration.registration import Registering
 from super_advanced_agents.orchestration.routing import aranked
-from super_advanced_agents.orchestration.together import aask_all, outcome_of
 from super_advanced_agents.types import Answer
 
 Voting: TypeAlias = Literal["majority", "critic", "consensus"]

@@ -10,7 +10,7 @@ from functools import cached_property, partial
 from typing import Protocol, TypeAlias, cast
 
 from super_advanced_agents._runtime.batcher import Workers
-from super_advanced_agents._runtime.tickets import driven_by_thread
+from super_advanced_agents._runtime.futures import driven_by_thread
 from super_advanced_agents.config import LIMITS
 from super_advanced_agents.errors import ConfigurationError, InvalidInputError
 from super_advanced_agents.retrieval.explaining import one_signal

@@ -9,22 +9,30 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from super_advanced_agents.server.admission import Admission
-from super_advanced_agents.server.endpoints import HotRoutes
-from super_advanced_agents.server.error_handlers import add_error_handlers
-from super_advanced_agents.server.gate import Gate
-from super_advanced_agents.server.idempotency import Idempotency
-from super_advanced_agents.server.identity.authenticator import Authenticator
-from super_advanced_agents.server.limiting import RateLimiter
+from super_advanced_agents.server.auth.authenticator import Authenticator
+from super_advanced_agents.server.http.endpoints import HotRoutes
+from super_advanced_agents.server.http.errors import add_error_handlers
+from super_advanced_agents.server.http.middleware.bodies import BodyLimit
+from super_advanced_agents.server.http.middleware.calls import CallPipeline
+from super_advanced_agents.server.http.middleware.hosts import AllowedHosts, CrossOrigin
+from super_advanced_agents.server.http.middleware.idempotency import IdempotentWrites
+from super_advanced_agents.server.http.middleware.openai_errors import OpenAIErrors
+from super_advanced_agents.server.http.openapi import describe
+from super_advanced_agents.server.http.routes import (
+    agents,
+    collections,
+    health,
+    memories,
+    openai,
+    orchestrators,
+    tenant,
+)
+from super_advanced_agents.server.idempotency.results import Idempotency
+from super_advanced_agents.server.limits.admission import Admission
+from super_advanced_agents.server.limits.rate_limit import RateLimiter
 from super_advanced_agents.server.mcp.http import MemoryDoor
-from super_advanced_agents.server.middleware.bodies import BodyLimit
-from super_advanced_agents.server.middleware.calls import CallPipeline
-from super_advanced_agents.server.middleware.hosts import AllowedHosts, CrossOrigin
-from super_advanced_agents.server.middleware.idempotency import IdempotentWrites
-from super_advanced_agents.server.middleware.openai_errors import OpenAIErrors
-from super_advanced_agents.server.openapi import describe
 from super_advanced_agents.server.pipeline import Pipeline
-from super_advanced_agents.server.routes import agents, collections, health, memories, openai, orchestrators, tenant
+from super_advanced_agents.server.services import Gate
 from super_advanced_agents.tenancy.orchestrators import Connect
 from super_advanced_agents.tenancy.runtime import Engines
 from super_advanced_agents.tenancy.settings import Settings

@@ -22,10 +22,10 @@ from super_advanced_agents.errors import (
 )
 from super_advanced_agents.protocol.operations import Operation, PermitKind
 from super_advanced_agents.protocol.problems import problem_details, problem_of, retry_after
-from super_advanced_agents.server.gate import Gate
-from super_advanced_agents.server.idempotency import FIELD, Reply, digest_of
-from super_advanced_agents.server.limiting import Quota
+from super_advanced_agents.server.idempotency.results import FIELD, Reply, digest_of
+from super_advanced_agents.server.limits.rate_limit import Quota
 from super_advanced_agents.server.route_table import permit_of
+from super_advanced_agents.server.services import Gate
 from super_advanced_agents.tenancy.context import Call, answering
 from super_advanced_agents.tenancy.result_cache import NO_CACHE, asks_for_fresh
 from super_advanced_agents.types import JSONValue

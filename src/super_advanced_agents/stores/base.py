@@ -10,7 +10,7 @@ from typing import cast
 
 from numpy.typing import ArrayLike
 
-from super_advanced_agents._runtime.twins import blocking
+from super_advanced_agents._runtime.sync_bridge import blocking
 from super_advanced_agents.stores.requests import (
     CountRequest,
     FilterFn,

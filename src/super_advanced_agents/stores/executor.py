@@ -8,8 +8,8 @@ from functools import partial
 from typing import TypeVar
 
 from super_advanced_agents._runtime.batcher import Workers
+from super_advanced_agents._runtime.futures import driven_by_thread
 from super_advanced_agents._runtime.lifecycle import Resource
-from super_advanced_agents._runtime.tickets import driven_by_thread
 from super_advanced_agents.config import LIMITS, Limits
 from super_advanced_agents.stores.requests import Bounds, Request
 

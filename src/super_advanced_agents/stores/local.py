@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from super_advanced_agents.errors import StoreError
-from super_advanced_agents.stores.faiss.backup import DATABASES, Backup, back_up, read_backup
-from super_advanced_agents.stores.faiss.existing import settings_of
-from super_advanced_agents.stores.faiss.restoring import restore
-from super_advanced_agents.stores.faiss.schema import VERSION as SCHEMA_VERSION
-from super_advanced_agents.stores.faiss.snapshot import damaged_file
+from super_advanced_agents.stores.faiss.maintenance.backup import DATABASES, Backup, back_up, read_backup
+from super_advanced_agents.stores.faiss.maintenance.inspection import settings_of
+from super_advanced_agents.stores.faiss.maintenance.restore import restore
+from super_advanced_agents.stores.faiss.rows.schema import VERSION as SCHEMA_VERSION
 from super_advanced_agents.stores.faiss.store import FAISSVectorStore as LocalStore
+from super_advanced_agents.stores.faiss.vectors.snapshot import damaged_file
 
 __all__ = [
     "LIBRARIES",

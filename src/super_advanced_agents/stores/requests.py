@@ -17,7 +17,7 @@ from typing import Any, Generic, Self, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from super_advanced_agents._runtime.turns import in_turns
+from super_advanced_agents._runtime.gil import in_turns
 from super_advanced_agents._runtime.uids import filled_in
 from super_advanced_agents.config import Limits, checked_name, checked_text
 from super_advanced_agents.errors import InvalidInputError

@@ -16,9 +16,9 @@ from typing import cast
 from super_advanced_agents._runtime.batcher import Workers
 from super_advanced_agents._runtime.files import translated
 from super_advanced_agents._runtime.flushing import fsync_folder
+from super_advanced_agents._runtime.futures import Ticket, fail_all, settle_all
 from super_advanced_agents._runtime.lifecycle import Resource
-from super_advanced_agents._runtime.tickets import Ticket, fail_all, settle_all
-from super_advanced_agents._runtime.twins import blocking
+from super_advanced_agents._runtime.sync_bridge import blocking
 from super_advanced_agents.errors import (
     CollectionNotFoundError,
     CorruptStoreError,

@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from cachetools import LRUCache, TTLCache
 
-from super_advanced_agents._runtime.tickets import driven_by_thread
+from super_advanced_agents._runtime.futures import driven_by_thread
 from super_advanced_agents.stores.requests import Request
 from super_advanced_agents.tenancy.context import current_call
 from super_advanced_agents.types import Match

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from super_advanced_agents._runtime.futures import in_thread
 from super_advanced_agents._runtime.lifecycle import Resource
-from super_advanced_agents._runtime.tickets import in_thread
-from super_advanced_agents._runtime.twins import blocking
+from super_advanced_agents._runtime.sync_bridge import blocking
 from super_advanced_agents.agents import AsyncLLMAgent
 from super_advanced_agents.config import checked_name
 from super_advanced_agents.embeddings import EmbeddingPipeline
@@ -33,7 +33,7 @@ from super_advanced_agents.telemetry import get_logger
 from super_advanced_agents.tenancy.catalog import Catalog, new_collection
 from super_advanced_agents.tenancy.collection_pool import Collections
 from super_advanced_agents.tenancy.config_file import Declared, load_declared
-from super_advanced_agents.tenancy.models import embedding_pipeline, fetch_models, language_model
+from super_advanced_agents.tenancy.model_loading import embedding_pipeline, fetch_models, language_model
 from super_advanced_agents.tenancy.orchestrators import Connect, Orchestrators, Shared
 from super_advanced_agents.tenancy.result_cache import ResultCache
 from super_advanced_agents.tenancy.settings import Settings

@@ -17,9 +17,9 @@ from super_advanced_agents.stores.requests import (
     Request,
     SearchRequest,
 )
-from super_advanced_agents.tenancy.attempts import uids_for, was
 from super_advanced_agents.tenancy.catalog import Entry
 from super_advanced_agents.tenancy.collection_pool import Collections
+from super_advanced_agents.tenancy.idempotent_writes import uids_for, was
 from super_advanced_agents.tenancy.result_cache import Found, ResultCache, key_of
 from super_advanced_agents.types import CollectionInfo
 

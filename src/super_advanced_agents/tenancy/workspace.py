@@ -15,9 +15,9 @@ from super_advanced_agents.orchestration import Orchestrator
 from super_advanced_agents.retrieval import LLMReranker
 from super_advanced_agents.stores import VectorStore
 from super_advanced_agents.stores.options import IndexKind, Metric, Storage
-from super_advanced_agents.tenancy.attempts import was
 from super_advanced_agents.tenancy.catalog import new_collection
 from super_advanced_agents.tenancy.config_file import AgentSettings
+from super_advanced_agents.tenancy.idempotent_writes import was
 from super_advanced_agents.tenancy.runtime import Engines
 from super_advanced_agents.tenancy.store_wrappers import CachedStore, CollectionStore
 from super_advanced_agents.types import AgentInfo, CollectionInfo, JSONValue

@@ -18,7 +18,7 @@ from super_advanced_agents.errors import (
     ModelMismatchError,
 )
 from super_advanced_agents.stores.base import VectorStore
-from super_advanced_agents.testing.store_inputs import DIM, MakeStore, at
+from super_advanced_agents.testing.store_validation import DIM, MakeStore, at
 from super_advanced_agents.types import Metadata
 
 PATCHES: list[tuple[Metadata, Metadata, Metadata]] = [  # most are examples of RFC 7396, appendix A

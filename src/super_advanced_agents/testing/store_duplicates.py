@@ -11,7 +11,7 @@ import pytest
 
 from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.stores.base import VectorStore
-from super_advanced_agents.testing.store_inputs import at
+from super_advanced_agents.testing.store_validation import at
 from super_advanced_agents.types import Match, Metadata
 
 CAT: Metadata = {"text": "One cat.", "type": "fact", "tags": [{"a": 1, "b": None}]}

@@ -13,7 +13,7 @@ import pytest
 
 from super_advanced_agents.errors import DimensionMismatchError, InvalidInputError, ModelMismatchError
 from super_advanced_agents.stores.base import VectorStore
-from super_advanced_agents.testing.store_inputs import DIM, MakeStore, at
+from super_advanced_agents.testing.store_validation import DIM, MakeStore, at
 from super_advanced_agents.types import Record
 
 BAD_FIELDS: list[tuple[str, Any]] = [

@@ -22,9 +22,9 @@ from super_advanced_agents.errors import InvalidInputError, ResourceClosedError
 from super_advanced_agents.stores.base import VectorStore
 from super_advanced_agents.testing.store_changes import StoreChanges, StoreModels
 from super_advanced_agents.testing.store_duplicates import StoreDuplicates
-from super_advanced_agents.testing.store_inputs import DIM, MakeStore, StoreInputs, at
+from super_advanced_agents.testing.store_keywords import StoreWords
 from super_advanced_agents.testing.store_life import StoreLife
-from super_advanced_agents.testing.store_words import StoreWords
+from super_advanced_agents.testing.store_validation import DIM, MakeStore, StoreInputs, at
 from super_advanced_agents.types import Match, Metadata
 
 __all__ = ["DIM", "MakeStore", "VectorStoreSuite", "at"]

@@ -11,8 +11,8 @@ import pytest
 from tests.unit.embeddings.conftest import HeldEngine
 
 from super_advanced_agents import EmbeddingPipeline
-from super_advanced_agents.embeddings import kept_cache
-from super_advanced_agents.embeddings.kept_cache import KeptVectors
+from super_advanced_agents.embeddings import cache_snapshot as kept_cache
+from super_advanced_agents.embeddings.cache_snapshot import KeptVectors
 
 
 def _opened(path: Path, **options: int) -> tuple[EmbeddingPipeline, HeldEngine]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from super_advanced_agents.orchestration.breaker import Breaker
+from super_advanced_agents.orchestration.circuit_breaker import Breaker
 
 
 class Clock:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from super_advanced_agents.orchestration.likeness import grouped, normalised
+from super_advanced_agents.orchestration.similarity import grouped, normalised
 
 ALIKE = np.ones((3, 4), np.float32) / 2
 

@@ -10,8 +10,8 @@ import orjson
 import pytest
 
 from super_advanced_agents import errors
+from super_advanced_agents.protocol.error_mapping import error_of
 from super_advanced_agents.protocol.problems import CODES, STATUSES, code_of, problem_details, problem_of
-from super_advanced_agents.protocol.raising import error_of
 
 EVERY = [cls for cls in vars(errors).values() if isinstance(cls, type) and issubclass(cls, Exception)]
 

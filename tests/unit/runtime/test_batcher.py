@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from super_advanced_agents._runtime import batcher as batcher_module
 from super_advanced_agents._runtime.batcher import MicroBatcher, Workers
-from super_advanced_agents._runtime.tickets import Ticket
+from super_advanced_agents._runtime.futures import Ticket
 from super_advanced_agents.errors import EmbeddingError, OverloadedError
 
 

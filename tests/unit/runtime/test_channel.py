@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from super_advanced_agents._runtime.channel import Channel
-from super_advanced_agents._runtime.twins import blocking_iterator
+from super_advanced_agents._runtime.sync_bridge import blocking_iterator
 from super_advanced_agents.errors import GenerationError
 
 

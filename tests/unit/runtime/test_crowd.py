@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from super_advanced_agents._runtime.batcher import MicroBatcher, Workers
-from super_advanced_agents._runtime.tickets import Ticket
-from super_advanced_agents._runtime.twins import blocking
+from super_advanced_agents._runtime.futures import Ticket
+from super_advanced_agents._runtime.sync_bridge import blocking
 from super_advanced_agents.errors import OverloadedError
 
 

@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
-from super_advanced_agents._runtime import loops
-from super_advanced_agents._runtime.twins import run_sync
+from super_advanced_agents._runtime import loop_thread as loops
+from super_advanced_agents._runtime.sync_bridge import run_sync
 from super_advanced_agents.errors import InvalidInputError, ResourceClosedError
 
 
@@ -44,7 +44,7 @@ def test_a_thread_gets_the_result(loop):
 
 async def test_another_loop_gets_the_result():
     """Awaiting the ticket there; the work runs here."""
-    from super_advanced_agents._runtime.tickets import in_thread
+    from super_advanced_agents._runtime.futures import in_thread
 
     loop = await in_thread(loops.hold, name="hold")
     try:

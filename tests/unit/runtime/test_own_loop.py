@@ -8,9 +8,9 @@ import threading
 
 import pytest
 
+from super_advanced_agents._runtime.futures import in_thread
 from super_advanced_agents._runtime.own_loop import blocking_in_own_loop, run_in_own_loop
-from super_advanced_agents._runtime.tickets import in_thread
-from super_advanced_agents._runtime.twins import run_sync
+from super_advanced_agents._runtime.sync_bridge import run_sync
 
 
 class Both:

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import pytest
 
-from super_advanced_agents._runtime.tickets import Ticket, fail_all, in_thread, settle_all
+from super_advanced_agents._runtime.futures import Ticket, fail_all, in_thread, settle_all
 from super_advanced_agents.errors import EmbeddingError, OverloadedError
 
 T = TypeVar("T")

@@ -14,8 +14,8 @@ from collections.abc import AsyncGenerator, Iterator
 import pytest
 
 from super_advanced_agents._runtime.batcher import Workers
-from super_advanced_agents._runtime.tickets import Ticket, driven_by_thread
-from super_advanced_agents._runtime.twins import blocking, blocking_iterator, run_sync
+from super_advanced_agents._runtime.futures import Ticket, driven_by_thread
+from super_advanced_agents._runtime.sync_bridge import blocking, blocking_iterator, run_sync
 from super_advanced_agents.errors import EmbeddingError
 
 
@@ -198,7 +198,7 @@ def test_ctrl_c_interrupts_a_blocking_twin_and_its_clean_up_runs(how: str) -> No
     script = f"""
         import threading
         from super_advanced_agents._runtime.batcher import MicroBatcher
-        from super_advanced_agents._runtime.twins import blocking, blocking_iterator
+        from super_advanced_agents._runtime.sync_bridge import blocking, blocking_iterator
 
         class Slow:
             def __init__(self):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 from super_advanced_agents.protocol.operations import Operation, PermitKind
-from super_advanced_agents.server.admission import Admission
-from super_advanced_agents.server.limiting import RateLimiter
-from super_advanced_agents.server.middleware.calls import CallPipeline
+from super_advanced_agents.server.http.middleware.calls import CallPipeline
+from super_advanced_agents.server.limits.admission import Admission
+from super_advanced_agents.server.limits.rate_limit import RateLimiter
 from super_advanced_agents.server.pipeline import Pipeline
 from super_advanced_agents.server.route_table import RouteTable
 from super_advanced_agents.tenancy.context import ANYBODY

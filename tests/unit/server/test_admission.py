@@ -8,7 +8,7 @@ import pytest
 
 from super_advanced_agents.errors import OverloadedError
 from super_advanced_agents.protocol.operations import PermitKind
-from super_advanced_agents.server.admission import Admission, Line
+from super_advanced_agents.server.limits.admission import Admission, Line
 from super_advanced_agents.server.route_table import ROUTES, permit_of, rpc_operation
 
 LONG_S = 60.0

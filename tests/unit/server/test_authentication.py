@@ -7,9 +7,9 @@ import pytest
 from tests.unit.server.piped import Piped, operation
 
 from super_advanced_agents.errors import AuthenticationError
-from super_advanced_agents.server.identity.authenticator import Authenticator
-from super_advanced_agents.server.identity.key_table import KeyTable
-from super_advanced_agents.server.middleware.hosts import AllowedHosts, CrossOrigin
+from super_advanced_agents.server.auth.authenticator import Authenticator
+from super_advanced_agents.server.auth.key_store import KeyTable
+from super_advanced_agents.server.http.middleware.hosts import AllowedHosts, CrossOrigin
 from super_advanced_agents.tenancy.context import ANYBODY, Access, current_call
 from super_advanced_agents.tenancy.settings import Settings
 

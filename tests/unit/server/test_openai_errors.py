@@ -7,8 +7,8 @@ import pytest
 
 from super_advanced_agents.errors import InvalidInputError, RateLimitedError
 from super_advanced_agents.protocol.problems import problem_of, retry_after
-from super_advanced_agents.server.error_handlers import problem_response
-from super_advanced_agents.server.middleware.openai_errors import OpenAIErrors
+from super_advanced_agents.server.http.errors import problem_response
+from super_advanced_agents.server.http.middleware.openai_errors import OpenAIErrors
 
 
 async def _receive():

@@ -9,8 +9,8 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from super_advanced_agents.server.access import EXTENSION
 from super_advanced_agents.server.app import create_app
+from super_advanced_agents.server.http.route_options import EXTENSION
 from super_advanced_agents.tenancy.settings import Settings
 
 DOCUMENT = create_app(Settings(data_dir=Path("nowhere"))).openapi()

@@ -10,13 +10,13 @@ from fastapi import FastAPI
 
 from super_advanced_agents import Answer, Match
 from super_advanced_agents.errors import ConfigurationError
-from super_advanced_agents.server.admission import Admission
-from super_advanced_agents.server.error_handlers import add_error_handlers
-from super_advanced_agents.server.gate import Gate
-from super_advanced_agents.server.idempotency import Idempotency
-from super_advanced_agents.server.identity.authenticator import Authenticator
-from super_advanced_agents.server.limiting import RateLimiter
-from super_advanced_agents.server.routes import agents, orchestrators
+from super_advanced_agents.server.auth.authenticator import Authenticator
+from super_advanced_agents.server.http.errors import add_error_handlers
+from super_advanced_agents.server.http.routes import agents, orchestrators
+from super_advanced_agents.server.idempotency.results import Idempotency
+from super_advanced_agents.server.limits.admission import Admission
+from super_advanced_agents.server.limits.rate_limit import RateLimiter
+from super_advanced_agents.server.services import Gate
 from super_advanced_agents.tenancy.config_file import load_declared
 from super_advanced_agents.tenancy.context import ANYBODY, Call, answering
 from super_advanced_agents.tenancy.runtime import Engines

@@ -16,8 +16,8 @@ from super_advanced_agents.errors import (
     RateLimitedError,
 )
 from super_advanced_agents.protocol.operations import PermitKind
-from super_advanced_agents.server.admission import Admission
-from super_advanced_agents.server.limiting import RateLimiter
+from super_advanced_agents.server.limits.admission import Admission
+from super_advanced_agents.server.limits.rate_limit import RateLimiter
 from super_advanced_agents.server.pipeline import Incoming
 from super_advanced_agents.tenancy.context import ANYBODY, Access, Principal, current_call
 

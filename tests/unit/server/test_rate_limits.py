@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 from tests.unit.server.piped import Piped, operation
 
-from super_advanced_agents.server.limiting import RateLimiter
+from super_advanced_agents.server.limits.rate_limit import RateLimiter
 from super_advanced_agents.tenancy.context import current_call
 
 SEARCH = operation("POST", "/search")

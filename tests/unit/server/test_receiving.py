@@ -12,8 +12,8 @@ from tests.unit.server.piped import Piped, operation
 from uvicorn.server import ServerState
 
 from super_advanced_agents.protocol.operations import OPERATIONS, PermitKind
-from super_advanced_agents.server.admission import Admission
-from super_advanced_agents.server.receiving import http_protocol
+from super_advanced_agents.server.http.protocol import http_protocol
+from super_advanced_agents.server.limits.admission import Admission
 from super_advanced_agents.tenancy.settings import Settings
 
 LONG_S = 60.0

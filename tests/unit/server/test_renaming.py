@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from super_advanced_agents.errors import FilterError, InvalidInputError
-from super_advanced_agents.server.renaming import fields_of
+from super_advanced_agents.server.handlers.error_mapping import fields_of
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import pytest
 from starlette.requests import ClientDisconnect
 
 from super_advanced_agents.errors import GenerationError, ModelNotFoundError
-from super_advanced_agents.server.disconnect import while_connected
-from super_advanced_agents.server.sse import EventStream, event
+from super_advanced_agents.server.http.disconnect import while_connected
+from super_advanced_agents.server.http.sse import EventStream, event
 
 
 class _Client:

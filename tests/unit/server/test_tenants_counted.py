@@ -5,8 +5,8 @@ from __future__ import annotations
 import gc
 from types import FunctionType, ModuleType
 
-from super_advanced_agents.server.limiting import LocalStorage, RateLimiter
-from super_advanced_agents.server.request_table import Answer, Begin, Name, Reply, RequestTable
+from super_advanced_agents.server.idempotency.request_store import Answer, Begin, Name, Reply, RequestTable
+from super_advanced_agents.server.limits.rate_limit import LocalStorage, RateLimiter
 from super_advanced_agents.tenancy.context import Access, Principal
 from super_advanced_agents.tenancy.result_cache import ResultCache
 

@@ -13,7 +13,7 @@ import pytest
 
 from super_advanced_agents import FAISSVectorStore
 from super_advanced_agents.errors import OverloadedError
-from super_advanced_agents.stores.faiss.requests import Publication
+from super_advanced_agents.stores.faiss.writing.requests import Publication
 from super_advanced_agents.types import Match, Matrix
 
 DIM = 16

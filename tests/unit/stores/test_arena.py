@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from super_advanced_agents.stores.faiss.arena import Arena, Block, Memory
+from super_advanced_agents.stores.faiss.vectors.arena import Arena, Block, Memory
 
 DIM = 384
 

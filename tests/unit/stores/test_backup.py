@@ -15,8 +15,8 @@ from tests.unit.stores.conftest import DIM, assert_same, brute_force, sealed, ve
 
 from super_advanced_agents import FAISSVectorStore
 from super_advanced_agents.errors import CorruptStoreError, ResourceClosedError, StoreError, StoreLockedError
-from super_advanced_agents.stores.faiss.backup import MANIFEST, back_up, read_backup
-from super_advanced_agents.stores.faiss.restoring import restore
+from super_advanced_agents.stores.faiss.maintenance.backup import MANIFEST, back_up, read_backup
+from super_advanced_agents.stores.faiss.maintenance.restore import restore
 
 Opened = Callable[..., FAISSVectorStore]
 GRAPHS = {"index": "hnsw", "buffer_rows": 32}

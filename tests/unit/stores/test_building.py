@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from pyroaring import BitMap
 
-from super_advanced_agents.stores.faiss.arena import Memory
-from super_advanced_agents.stores.faiss.building import Builder
-from super_advanced_agents.stores.faiss.segments import Segment
-from super_advanced_agents.stores.faiss.tail import Tail
+from super_advanced_agents.stores.faiss.vectors.arena import Memory
+from super_advanced_agents.stores.faiss.vectors.builder import Builder
+from super_advanced_agents.stores.faiss.vectors.segment import Segment
+from super_advanced_agents.stores.faiss.vectors.tail import Tail
 from super_advanced_agents.stores.options import IndexKind, Storage
 from super_advanced_agents.stores.validation import unit_rows
 from super_advanced_agents.types import Matrix

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from pyroaring import BitMap
 
 from super_advanced_agents.errors import FilterError
-from super_advanced_agents.stores.faiss import attributes as attributes_module
-from super_advanced_agents.stores.faiss.attributes import Attributes
-from super_advanced_agents.stores.faiss.columns import NumberColumn
+from super_advanced_agents.stores.faiss.metadata import index as attributes_module
+from super_advanced_agents.stores.faiss.metadata.columns import NumberColumn
+from super_advanced_agents.stores.faiss.metadata.index import Attributes
 from super_advanced_agents.stores.filters import And, Compares, Contains, Equals, Exists, Not, Or, matches, parse
 from super_advanced_agents.types import Metadata
 

@@ -14,7 +14,7 @@ from tests.unit.stores.test_migrations import ANSWERS, OLD
 
 from super_advanced_agents import FAISSVectorStore
 from super_advanced_agents.errors import ModelMismatchError, StoreError
-from super_advanced_agents.stores.faiss import duplicates
+from super_advanced_agents.stores.faiss.rows import duplicates
 
 Open = Callable[..., FAISSVectorStore]
 

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from super_advanced_agents.stores.faiss.links import Links
+from super_advanced_agents.stores.faiss.rows.session_neighbours import Links
 
 
 def _beside(links: Links, row: int) -> tuple[int, int]:

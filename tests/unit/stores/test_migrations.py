@@ -19,7 +19,7 @@ import pytest
 from super_advanced_agents import FAISSVectorStore
 from super_advanced_agents._runtime import sqlite
 from super_advanced_agents.errors import ConfigurationError, StoreError, StoreFullError
-from super_advanced_agents.stores.faiss import schema
+from super_advanced_agents.stores.faiss.rows import schema
 from super_advanced_agents.types import Match
 
 OLD = Path(__file__).resolve().parents[2] / "data" / "store-v1"

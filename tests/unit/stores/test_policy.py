@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from super_advanced_agents.stores.faiss.policy import SealPolicy, Size, Task
+from super_advanced_agents.stores.faiss.vectors.seal_policy import SealPolicy, Size, Task
 
 CHUNK = 4_096
 

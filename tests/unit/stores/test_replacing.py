@@ -10,7 +10,7 @@ import pytest
 from tests.unit.stores.conftest import assert_same, brute_force, sealed, vectors
 
 from super_advanced_agents import FAISSVectorStore
-from super_advanced_agents.stores.faiss.policy import Task
+from super_advanced_agents.stores.faiss.vectors.seal_policy import Task
 
 
 @pytest.mark.parametrize("index", ["flat", "hnsw"])

@@ -14,7 +14,7 @@ import pytest
 from tests.unit.stores.conftest import vectors
 
 from super_advanced_agents import FAISSVectorStore
-from super_advanced_agents._runtime import turns
+from super_advanced_agents._runtime import gil as turns
 from super_advanced_agents.types import Metadata
 
 QUERY = vectors(1, 7)[0]
@@ -109,8 +109,8 @@ async def test_other_reads_and_writes_finish_while_a_slow_filter_compares_values
     store: FAISSVectorStore, monkeypatch: pytest.MonkeyPatch, where: Any, matching: int
 ) -> None:
     """A long `$in` and a comparison with many strings give way in steps, between which nothing is locked."""
-    monkeypatch.setattr("super_advanced_agents.stores.faiss.columns._MANY_VALUES", 100)
-    monkeypatch.setattr("super_advanced_agents.stores.faiss.columns._STEP", 64)
+    monkeypatch.setattr("super_advanced_agents.stores.faiss.metadata.columns._MANY_VALUES", 100)
+    monkeypatch.setattr("super_advanced_agents.stores.faiss.metadata.columns._STEP", 64)
     begun, go_on = threading.Event(), threading.Event()
 
     def sleep(seconds: float) -> None:

@@ -14,9 +14,9 @@ import pytest
 from tests.unit.stores.conftest import vectors
 
 from super_advanced_agents import FAISSVectorStore
-from super_advanced_agents.stores.faiss import sweeping
-from super_advanced_agents.stores.faiss.requests import Sweep
-from super_advanced_agents.stores.faiss.sweeping import Step, Sweeping
+from super_advanced_agents.stores.faiss.maintenance import expiry as sweeping
+from super_advanced_agents.stores.faiss.maintenance.expiry import Step, Sweeping
+from super_advanced_agents.stores.faiss.writing.requests import Sweep
 
 Open = Callable[..., FAISSVectorStore]
 DAY_S = 86_400.0

@@ -19,10 +19,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from super_advanced_agents.stores import FAISSVectorStore
-from super_advanced_agents.stores.faiss.keywords import TAIL_ROWS
-from super_advanced_agents.stores.faiss.word_index import WordIndex
-from super_advanced_agents.stores.faiss.word_tail import WordTail, rarity
-from super_advanced_agents.stores.faiss.words import FIELDS, Entry, readable, words
+from super_advanced_agents.stores.faiss.keywords.analyzer import FIELDS, Entry, readable, words
+from super_advanced_agents.stores.faiss.keywords.buffer import WordTail, rarity
+from super_advanced_agents.stores.faiss.keywords.index import TAIL_ROWS
+from super_advanced_agents.stores.faiss.keywords.postings import WordIndex
 
 DIM = 8
 MANY = 2 * TAIL_ROWS
@@ -369,7 +369,7 @@ def test_a_file_system_without_links_is_copied_on(folder, monkeypatch):
 def test_words_of_every_script_are_found(text, question, where, monkeypatch):
     """Also of those that put no spaces between words; nothing else is found."""
     if where == "disk":
-        monkeypatch.setattr("super_advanced_agents.stores.faiss.keywords.TAIL_ROWS", 0)
+        monkeypatch.setattr("super_advanced_agents.stores.faiss.keywords.index.TAIL_ROWS", 0)
     with FAISSVectorStore(DIM) as store:
         _fill(store, [text, "entirely different", "совсем другое", "全く違う文"])
         assert store.search_keywords(question)[0].metadata["text"] == text

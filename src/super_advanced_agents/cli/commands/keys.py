@@ -12,7 +12,7 @@ from super_advanced_agents.cli.options import DATA_DIR, AsJson, DataDir
 from super_advanced_agents.cli.output import emit, note, reported, say, shown
 
 if TYPE_CHECKING:
-    from super_advanced_agents.server.identity.key_table import KeyRecord
+    from super_advanced_agents.server.auth.key_store import KeyRecord
 
 keys = typer.Typer(
     no_args_is_help=True,
@@ -42,7 +42,7 @@ def create(
     as_json: AsJson = False,
 ) -> None:
     """Make a key and show it, this once."""
-    from super_advanced_agents.server.identity.key_table import KeyTable
+    from super_advanced_agents.server.auth.key_store import KeyTable
 
     table = KeyTable(_folder(data_dir))
     try:
@@ -60,7 +60,7 @@ def create(
 @reported
 def list_(*, data_dir: DataDir = DATA_DIR, as_json: AsJson = False) -> None:
     """List all keys, oldest first, by their ids; nobody can show a key again."""
-    from super_advanced_agents.server.identity.key_table import KEYS_FILE, KeyTable
+    from super_advanced_agents.server.auth.key_store import KEYS_FILE, KeyTable
 
     records: list[KeyRecord] = []
     if (_folder(data_dir) / KEYS_FILE).exists():
@@ -89,7 +89,7 @@ def revoke(
 ) -> None:
     """Make a key worthless, for good."""
     from super_advanced_agents.errors import InvalidInputError
-    from super_advanced_agents.server.identity.key_table import KEYS_FILE, KeyTable, checked_key_id
+    from super_advanced_agents.server.auth.key_store import KEYS_FILE, KeyTable, checked_key_id
 
     key_id = checked_key_id(key_id)
     found = False

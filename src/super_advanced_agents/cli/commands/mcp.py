@@ -83,10 +83,10 @@ async def _local(data_dir: Path, models_dir: Path | None, agent: str) -> None:
 
 async def _warm(engines: Engines) -> None:
     """Fetch missing models and load the small one, while the client and the server shake hands."""
-    from super_advanced_agents._runtime.tickets import in_thread
+    from super_advanced_agents._runtime.futures import in_thread
     from super_advanced_agents.errors import SuperAdvancedAgentsError
     from super_advanced_agents.telemetry import get_logger
-    from super_advanced_agents.tenancy.models import fetch_models
+    from super_advanced_agents.tenancy.model_loading import fetch_models
 
     settings = engines.settings
     try:

@@ -50,7 +50,7 @@ def serve(
 ) -> None:
     """Serve agents over REST and gRPC until Ctrl-C or SIGTERM."""
     from super_advanced_agents.errors import ConfigurationError
-    from super_advanced_agents.server import run
+    from super_advanced_agents.server import main as run
     from super_advanced_agents.server.logs import configure_logging
     from super_advanced_agents.server.mcp import configuration as mcp
     from super_advanced_agents.tenancy.settings import Settings

@@ -16,11 +16,11 @@ from super_advanced_agents.protocol.requests import AskRequest
 from super_advanced_agents.protocol.v1 import agents_pb2 as agents
 from super_advanced_agents.protocol.v1 import common_pb2 as shared
 from super_advanced_agents.protocol.v1 import vector_store_pb2 as stores
-from super_advanced_agents.server.gate import Gate
-from super_advanced_agents.server.grpc.rpcs import Rpc, Streaming, Unary, in_order
+from super_advanced_agents.server.grpc.rpc import Rpc, Streaming, Unary, in_order
 from super_advanced_agents.server.handlers.agents import ask_stream
 from super_advanced_agents.server.handlers.context import RequestContext
 from super_advanced_agents.server.handlers.registry import answer
+from super_advanced_agents.server.services import Gate
 from super_advanced_agents.stores.requests import ScanRequest
 from super_advanced_agents.tenancy.context import current_call
 from super_advanced_agents.tenancy.workspace import Workspace

@@ -31,7 +31,7 @@ from super_advanced_agents.protocol.requests import (
 )
 from super_advanced_agents.retrieval import Reranker
 from super_advanced_agents.server.handlers.context import Handler, RequestContext
-from super_advanced_agents.server.renaming import fields_of
+from super_advanced_agents.server.handlers.error_mapping import fields_of
 from super_advanced_agents.tenancy.config_file import AgentSettings
 from super_advanced_agents.tenancy.reranking import chosen_reranker, reranks
 from super_advanced_agents.types import AgentInfo, Answer, Match, Record

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
 
 from super_advanced_agents.protocol.operations import Cost, Operation, PermitKind
-from super_advanced_agents.server.admission import Admission
+from super_advanced_agents.server.limits.admission import Admission
 from super_advanced_agents.tenancy.context import Call
 from super_advanced_agents.tenancy.workspace import Workspace
 

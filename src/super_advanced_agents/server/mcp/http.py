@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from super_advanced_agents._runtime.tickets import in_thread
+from super_advanced_agents._runtime.futures import in_thread
 from super_advanced_agents.config import checked_name
-from super_advanced_agents.server.gate import Gate
 from super_advanced_agents.server.mcp.configuration import PATH
 from super_advanced_agents.server.mcp.tools import Seat
+from super_advanced_agents.server.services import Gate
 from super_advanced_agents.tenancy.context import Call, current_call
 
 if TYPE_CHECKING:
     from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 
-    from super_advanced_agents.server.mcp.door import Context
+    from super_advanced_agents.server.mcp.server import Context
 
 _CALL = "super_advanced_agents.call"
 
@@ -62,7 +62,7 @@ class MemoryDoor:
         """Made off the event loop: importing the protocol's library takes a second."""
         from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 
-        from super_advanced_agents.server.mcp.door import memory_server
+        from super_advanced_agents.server.mcp.server import memory_server
 
         return StreamableHTTPSessionManager(
             memory_server(_seat), stateless=True, max_request_body_size=self._max_body_bytes

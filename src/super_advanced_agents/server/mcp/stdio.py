@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mcp.server.stdio import stdio_server
 
-from super_advanced_agents.server.mcp.door import memory_server
+from super_advanced_agents.server.mcp.server import memory_server
 from super_advanced_agents.server.mcp.tools import Mind, Seat
 from super_advanced_agents.tenancy.context import ANYBODY, Call
 

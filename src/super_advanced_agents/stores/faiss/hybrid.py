@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from super_advanced_agents.stores.faiss.keywords import Keywords, Ranking
-from super_advanced_agents.stores.faiss.links import Links
-from super_advanced_agents.stores.faiss.requests import Ranked, Search
-from super_advanced_agents.stores.faiss.rows import Rows
-from super_advanced_agents.stores.faiss.selections import Selection
-from super_advanced_agents.stores.faiss.view import View
+from super_advanced_agents.stores.faiss.keywords.index import Keywords, Ranking
+from super_advanced_agents.stores.faiss.metadata.selections import Selection
+from super_advanced_agents.stores.faiss.rows.session_neighbours import Links
+from super_advanced_agents.stores.faiss.rows.table import Rows
+from super_advanced_agents.stores.faiss.vectors.view import View
+from super_advanced_agents.stores.faiss.writing.requests import Ranked, Search
 from super_advanced_agents.stores.fusion import (
     Candidates,
     SessionNeighbours,

@@ -15,21 +15,21 @@ from itertools import islice
 import numpy as np
 from pyroaring import BitMap
 
-from super_advanced_agents._runtime.turns import in_turns
+from super_advanced_agents._runtime.gil import in_turns
 from super_advanced_agents.errors import CorruptStoreError
-from super_advanced_agents.stores.faiss.additions import Change
-from super_advanced_agents.stores.faiss.arena import Memory
-from super_advanced_agents.stores.faiss.attributes import Attributes, _StaleViewError
-from super_advanced_agents.stores.faiss.building import Built
-from super_advanced_agents.stores.faiss.columns import NumberColumn, array_of, bitmap
-from super_advanced_agents.stores.faiss.links import Links
-from super_advanced_agents.stores.faiss.policy import Size
-from super_advanced_agents.stores.faiss.rows import Rows
-from super_advanced_agents.stores.faiss.segments import RowNumbers, Segment
-from super_advanced_agents.stores.faiss.selections import Selection
-from super_advanced_agents.stores.faiss.tail import Tail
-from super_advanced_agents.stores.faiss.versions import Versions
-from super_advanced_agents.stores.faiss.view import View
+from super_advanced_agents.stores.faiss.metadata.columns import NumberColumn, array_of, bitmap
+from super_advanced_agents.stores.faiss.metadata.index import Attributes, _StaleViewError
+from super_advanced_agents.stores.faiss.metadata.selections import Selection
+from super_advanced_agents.stores.faiss.rows.session_neighbours import Links
+from super_advanced_agents.stores.faiss.rows.table import Rows
+from super_advanced_agents.stores.faiss.rows.versions import Versions
+from super_advanced_agents.stores.faiss.vectors.arena import Memory
+from super_advanced_agents.stores.faiss.vectors.builder import Built
+from super_advanced_agents.stores.faiss.vectors.seal_policy import Size
+from super_advanced_agents.stores.faiss.vectors.segment import RowNumbers, Segment
+from super_advanced_agents.stores.faiss.vectors.tail import Tail
+from super_advanced_agents.stores.faiss.vectors.view import View
+from super_advanced_agents.stores.faiss.writing.changes import Change
 from super_advanced_agents.stores.filters import Filter
 from super_advanced_agents.stores.validation import unit_rows
 from super_advanced_agents.types import Matrix

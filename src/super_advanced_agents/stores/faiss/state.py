@@ -12,12 +12,12 @@ from typing import TypeVar
 from pyroaring import BitMap
 
 from super_advanced_agents._runtime import sqlite
-from super_advanced_agents.stores.faiss.attributes import _StaleViewError
 from super_advanced_agents.stores.faiss.index import Index
-from super_advanced_agents.stores.faiss.keywords import Keywords
-from super_advanced_agents.stores.faiss.rows import Rows, Scope
-from super_advanced_agents.stores.faiss.selections import Selection
-from super_advanced_agents.stores.faiss.view import View
+from super_advanced_agents.stores.faiss.keywords.index import Keywords
+from super_advanced_agents.stores.faiss.metadata.index import _StaleViewError
+from super_advanced_agents.stores.faiss.metadata.selections import Selection
+from super_advanced_agents.stores.faiss.rows.table import Rows, Scope
+from super_advanced_agents.stores.faiss.vectors.view import View
 from super_advanced_agents.stores.filters import Filter
 
 Found = TypeVar("Found")

@@ -12,28 +12,28 @@ from typing import Any, TypeVar, cast, get_args
 import numpy as np
 
 from super_advanced_agents._runtime.batcher import MicroBatcher, Workers
-from super_advanced_agents._runtime.tickets import driven_by_thread
+from super_advanced_agents._runtime.futures import driven_by_thread
 from super_advanced_agents.config import LIMITS, Limits, checked_name
 from super_advanced_agents.errors import ConfigurationError
-from super_advanced_agents.stores.faiss.additions import Addition, Scope
-from super_advanced_agents.stores.faiss.arena import Memory
-from super_advanced_agents.stores.faiss.building import Builder
-from super_advanced_agents.stores.faiss.duplicates import digests_of
 from super_advanced_agents.stores.faiss.index import Index
-from super_advanced_agents.stores.faiss.keywords import Keywords
-from super_advanced_agents.stores.faiss.policy import SealPolicy
-from super_advanced_agents.stores.faiss.reading import Reading
-from super_advanced_agents.stores.faiss.requests import Publication, Put, Search, Write
-from super_advanced_agents.stores.faiss.rows import Rows
-from super_advanced_agents.stores.faiss.sealing import Sealer
-from super_advanced_agents.stores.faiss.searching import Searching
-from super_advanced_agents.stores.faiss.slow_filters import SlowFilters
-from super_advanced_agents.stores.faiss.snapshot import Snapshots
+from super_advanced_agents.stores.faiss.keywords.index import Keywords
+from super_advanced_agents.stores.faiss.maintenance.expiry import Sweeper
+from super_advanced_agents.stores.faiss.maintenance.operations import UpkeepOperations
+from super_advanced_agents.stores.faiss.metadata.slow_filters import SlowFilters
+from super_advanced_agents.stores.faiss.reader import Reading
+from super_advanced_agents.stores.faiss.rows.duplicates import digests_of
+from super_advanced_agents.stores.faiss.rows.table import Rows
+from super_advanced_agents.stores.faiss.searcher import Searching
 from super_advanced_agents.stores.faiss.state import State
-from super_advanced_agents.stores.faiss.sweeping import Sweeper
-from super_advanced_agents.stores.faiss.updates import Update
-from super_advanced_agents.stores.faiss.upkeep import UpkeepOperations
-from super_advanced_agents.stores.faiss.writing import Writing
+from super_advanced_agents.stores.faiss.vectors.arena import Memory
+from super_advanced_agents.stores.faiss.vectors.builder import Builder
+from super_advanced_agents.stores.faiss.vectors.seal_policy import SealPolicy
+from super_advanced_agents.stores.faiss.vectors.sealer import Sealer
+from super_advanced_agents.stores.faiss.vectors.snapshot import Snapshots
+from super_advanced_agents.stores.faiss.writing.changes import Addition, Scope
+from super_advanced_agents.stores.faiss.writing.requests import Publication, Put, Search, Write
+from super_advanced_agents.stores.faiss.writing.update import Update
+from super_advanced_agents.stores.faiss.writing.writer import Writing
 from super_advanced_agents.stores.filters import Filter
 from super_advanced_agents.stores.folder import StoreFolder
 from super_advanced_agents.stores.options import IndexKind, Metric, Storage

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, TypeAlias
 
-from super_advanced_agents._runtime.tickets import in_thread
-from super_advanced_agents._runtime.twins import run_sync
+from super_advanced_agents._runtime.futures import in_thread
+from super_advanced_agents._runtime.sync_bridge import run_sync
 from super_advanced_agents.errors import DimensionMismatchError, InvalidInputError, ModelMismatchError
 from super_advanced_agents.stores.base import VectorStore
 from super_advanced_agents.stores.embedder import Embedder

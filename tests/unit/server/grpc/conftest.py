@@ -11,12 +11,12 @@ import orjson
 import pytest
 
 from super_advanced_agents.protocol.methods import ERROR_METADATA
-from super_advanced_agents.server.admission import Admission
-from super_advanced_agents.server.gate import Gate
-from super_advanced_agents.server.grpc.building import build
-from super_advanced_agents.server.idempotency import Idempotency
-from super_advanced_agents.server.identity.authenticator import Authenticator
-from super_advanced_agents.server.limiting import RateLimiter
+from super_advanced_agents.server.auth.authenticator import Authenticator
+from super_advanced_agents.server.grpc.server import build
+from super_advanced_agents.server.idempotency.results import Idempotency
+from super_advanced_agents.server.limits.admission import Admission
+from super_advanced_agents.server.limits.rate_limit import RateLimiter
+from super_advanced_agents.server.services import Gate
 from super_advanced_agents.tenancy.runtime import Engines
 from super_advanced_agents.tenancy.settings import Settings
 

@@ -15,8 +15,8 @@ from super_advanced_agents.protocol import methods
 from super_advanced_agents.protocol.methods import Method
 from super_advanced_agents.protocol.packing import packed
 from super_advanced_agents.protocol.v1 import agents_pb2, vector_store_pb2
-from super_advanced_agents.server.grpc.standard import HEALTH, REFLECTION
-from super_advanced_agents.server.identity.key_table import KeyTable
+from super_advanced_agents.server.auth.key_store import KeyTable
+from super_advanced_agents.server.grpc.health import HEALTH, REFLECTION
 from super_advanced_agents.tenancy.runtime import Stage
 from super_advanced_agents.tenancy.settings import Settings
 

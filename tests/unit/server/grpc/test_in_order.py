@@ -7,7 +7,7 @@ from contextlib import aclosing
 
 import pytest
 
-from super_advanced_agents.server.grpc.rpcs import in_order
+from super_advanced_agents.server.grpc.rpc import in_order
 
 
 class Work:

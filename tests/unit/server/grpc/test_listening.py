@@ -9,7 +9,7 @@ from tests.unit.server.grpc.conftest import opened_gate
 
 from super_advanced_agents.errors import ConfigurationError, StoreFullError
 from super_advanced_agents.server.app import create_app
-from super_advanced_agents.server.listening import GrpcServer
+from super_advanced_agents.server.http.server import GrpcServer
 from super_advanced_agents.tenancy.settings import Settings
 
 

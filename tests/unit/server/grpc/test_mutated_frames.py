@@ -16,7 +16,7 @@ from tests.unit.server.grpc.mutating import message, mutated
 from super_advanced_agents.protocol import methods
 from super_advanced_agents.protocol.v1.agents_pb2 import CountMemoriesRequest
 from super_advanced_agents.protocol.v1.vector_store_pb2 import CountRequest
-from super_advanced_agents.server.grpc.building import method_handlers
+from super_advanced_agents.server.grpc.server import method_handlers
 
 FAULTS = {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.DATA_LOSS}
 FRAMES, CAMPAIGN_FRAMES, OVER_A_SOCKET = 1_500, 100_000, 300

@@ -14,7 +14,7 @@ from super_advanced_agents.errors import ResourceClosedError
 from super_advanced_agents.protocol import methods
 from super_advanced_agents.protocol.match_messages import match_of
 from super_advanced_agents.protocol.v1 import orchestrators_pb2 as messages
-from super_advanced_agents.server.grpc.building import build
+from super_advanced_agents.server.grpc.server import build
 
 INVALID, NOT_FOUND = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND
 

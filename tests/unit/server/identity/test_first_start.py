@@ -7,9 +7,9 @@ import asyncio
 import pytest
 
 from super_advanced_agents.errors import ConfigurationError
-from super_advanced_agents.server.identity.authenticator import Authenticator
-from super_advanced_agents.server.identity.first_start import acheck_exposure, aensure_admin_key
-from super_advanced_agents.server.identity.key_table import KeyTable
+from super_advanced_agents.server.auth.authenticator import Authenticator
+from super_advanced_agents.server.auth.bootstrap import acheck_exposure, aensure_admin_key
+from super_advanced_agents.server.auth.key_store import KeyTable
 from super_advanced_agents.tenancy.context import Access
 from super_advanced_agents.tenancy.settings import Settings
 

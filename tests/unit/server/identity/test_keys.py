@@ -21,9 +21,9 @@ from super_advanced_agents.errors import (
     ResourceClosedError,
     StoreError,
 )
-from super_advanced_agents.server.identity.authenticator import Authenticator
-from super_advanced_agents.server.identity.key_table import KEY, KeyTable
-from super_advanced_agents.server.identity.keys import KeyRing
+from super_advanced_agents.server.auth.api_keys import KeyRing
+from super_advanced_agents.server.auth.authenticator import Authenticator
+from super_advanced_agents.server.auth.key_store import KEY, KeyTable
 from super_advanced_agents.tenancy.context import Access, Principal
 from super_advanced_agents.tenancy.settings import Settings
 
@@ -124,7 +124,7 @@ def test_another_process_makes_and_revokes_keys_of_a_running_server(table, ring,
     """As `saa keys` does beside `saa serve`."""
     program = f"""
 from pathlib import Path
-from super_advanced_agents.server.identity.key_table import KeyTable
+from super_advanced_agents.server.auth.key_store import KeyTable
 table = KeyTable(Path({str(folder)!r}))
 print(table.create(tenant="acme", scopes=["admin"]).key, flush=True)
 input()
@@ -180,7 +180,7 @@ async def test_call_with_an_unknown_id_ends_when_the_keys_are_closed(table, fold
 
 def test_changes_are_looked_for_often_enough():
     """A change is honoured within a second, so it is looked for much more often."""
-    from super_advanced_agents.server.identity import keys
+    from super_advanced_agents.server.auth import api_keys as keys
 
     assert keys._LOOK_EVERY_S <= 0.5
 

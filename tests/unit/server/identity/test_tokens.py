@@ -14,10 +14,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from super_advanced_agents.errors import AuthenticationError, EngineUnavailableError
-from super_advanced_agents.server.identity import issuer_keys
-from super_advanced_agents.server.identity.authenticator import Authenticator
-from super_advanced_agents.server.identity.issuer_keys import IssuerKeys
-from super_advanced_agents.server.identity.tokens import TokenVerifier
+from super_advanced_agents.server.auth import jwks as issuer_keys
+from super_advanced_agents.server.auth.authenticator import Authenticator
+from super_advanced_agents.server.auth.jwks import IssuerKeys
+from super_advanced_agents.server.auth.jwt import TokenVerifier
 from super_advanced_agents.tenancy.context import Access
 from super_advanced_agents.tenancy.settings import Settings
 
@@ -202,7 +202,7 @@ async def test_a_token_is_checked_once_and_remembered_until_it_expires(verifier,
 
 async def test_what_is_remembered_is_bounded(verifier, monkeypatch):
     """The oldest goes."""
-    from super_advanced_agents.server.identity import tokens
+    from super_advanced_agents.server.auth import jwt as tokens
 
     monkeypatch.setattr(tokens, "_MAX_REMEMBERED", 3)
     for n in range(5):

@@ -1,0 +1,184 @@
+"""Who an orchestrator can ask, on what terms, and how they are doing."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+from super_advanced_agents._runtime.sync_bridge import blocking
+from super_advanced_agents.config import LIMITS, checked_name, checked_text
+from super_advanced_agents.embeddings import EmbeddingPipeline
+from super_advanced_agents.errors import ConfigurationError, InvalidInputError
+from super_advanced_agents.orchestration.circuit_breaker import Breaker
+from super_advanced_agents.orchestration.critic import Critic, as_critic
+from super_advanced_agents.orchestration.deadline import Deadline
+from super_advanced_agents.orchestration.member_calls import Terms
+from super_advanced_agents.orchestration.members import (
+    Member,
+    Members,
+    checked_description,
+    checked_labels,
+    checked_user,
+    same_label,
+)
+from super_advanced_agents.orchestration.protocols import Answering
+from super_advanced_agents.stores.validation import checked_top_k
+from super_advanced_agents.types import JSONValue
+
+_QUERY_BYTES = LIMITS.text_bytes // 2
+"""The rest of what an agent takes is room for the answers of others."""
+
+
+class Registering:
+    """The part of an `Orchestrator` that knows its agents; see there."""
+
+    def __init__(
+        self,
+        *,
+        embedding_pipeline: EmbeddingPipeline | None = None,
+        critic: Critic | None = None,
+        default: str | None = None,
+        timeout_s: float = 60.0,
+        failures: int = 5,
+        cool_down_s: float = 30.0,
+        min_likeness: float = 0.1,
+        same_answer: float = 0.9,
+        context_chars: int = 2_000,
+    ) -> None:
+        for name, number in (("failures", failures), ("context_chars", context_chars)):
+            if type(number) is not int or number < 1:
+                raise ConfigurationError(f"{name} must be a positive integer, not {number!r}")
+        for name, value, least in (
+            *(("timeout_s", timeout_s, 0.001), ("cool_down_s", cool_down_s, 0.0)),
+            *(("min_likeness", min_likeness, -1.0), ("same_answer", same_answer, -1.0)),
+        ):
+            if not _is_number(value) or not least <= value < math.inf:
+                raise ConfigurationError(f"{name} must be a finite number of at least {least:g}, not {value!r}")
+        self._pipeline = embedding_pipeline
+        self._critic = None if critic is None else as_critic(critic)
+        self._default = None if default is None else checked_name(default, "default")
+        self._timeout_s = float(timeout_s)
+        self._failures = failures
+        self._cool_down_s = float(cool_down_s)
+        self._min_likeness = min_likeness
+        self._same_answer = same_answer
+        self._context_chars = context_chars
+        self._members = Members()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(self.agents)})"
+
+    @property
+    def agents(self) -> tuple[str, ...]:
+        """The names of the registered agents, in the order of their registration."""
+        return tuple(member.name for member in self._members.all())
+
+    def register_agent(
+        self,
+        name: str,
+        agent: Answering,
+        *,
+        tasks: Sequence[str] = (),
+        users: Sequence[str] = (),
+        description: str = "",
+        routed: bool = True,
+    ) -> None:
+        """Add an agent.
+
+        Args:
+            name: what it is called here: 1 to 64 letters, digits, `_` or `-`.
+            agent: what answers.
+            tasks: what it is for, such as `"billing"`; compared without regard to case. Any task when empty.
+            users: the ids of those whom alone it serves when a question is routed; everybody when empty.
+            description: what it does, in words, for routing by likeness; its name and tasks when empty.
+            routed: whether it is asked without being named, when a question is routed or goes to all.
+
+        Raises:
+            InvalidInputError: an argument is wrong, the name is taken, or the agent has no `aask`.
+            ConfigurationError: it is this orchestrator, or one that asks this one.
+        """
+        checked_name(name, "name")
+        if isinstance(agent, type) or not isinstance(agent, Answering):
+            raise InvalidInputError(
+                f"agent {name!r} has no asynchronous `aask`",
+                field="agent",
+                hint="give an AsyncLLMAgent, not an LLMAgent",
+            )
+        if isinstance(agent, Registering) and agent._reaches(self, set()):
+            raise ConfigurationError(
+                f"agent {name!r} would ask itself through this orchestrator", hint="register its agents one by one"
+            )
+        self._members.add(
+            Member(
+                name=name,
+                agent=agent,
+                tasks=frozenset(
+                    same_label(task, f"tasks[{i}]") for i, task in enumerate(checked_labels(tasks, "tasks"))
+                ),
+                users=frozenset(
+                    checked_user(user, f"users[{i}]") for i, user in enumerate(checked_labels(users, "users"))
+                ),
+                description=checked_description(description),
+                routed=routed,
+                breaker=Breaker(failures=self._failures, cool_down_s=self._cool_down_s),
+            )
+        )
+
+    def unregister_agent(self, name: str) -> None:
+        """Remove an agent; what it was asked already comes to its end.
+
+        Raises:
+            AgentNotFoundError: there is none of that name.
+        """
+        self._members.remove(name)
+
+    async def asupervise(self) -> dict[str, JSONValue]:
+        """How the agents are doing; asks none of them.
+
+        Returns:
+            `{"healthy": n, "recovering": n, "sick": n, "agents": {name: {...}}}`. Of each agent: `health` (`"healthy"`,
+            `"recovering"`, tried with one call at a time, or `"sick"`, left alone), `circuit` (`"closed"`,
+            `"half-open"`, `"open"`), `failures_in_a_row`, `retry_after_s`; how many `calls`, and how many of them
+            `answered`, were `empty`, `failed`, `timed_out`, `cancelled`, or `skipped` without a call; `in_flight`;
+            `latency_p50_s` and `latency_p95_s` of the last 512 answers, None before the first; `last_error`, a class;
+            `description`, `tasks`.
+        """
+        reports: dict[str, JSONValue] = {member.name: member.report() for member in self._members.all()}
+        health = Counter(report["health"] for report in reports.values() if isinstance(report, dict))
+        return {**{kind: health[kind] for kind in ("healthy", "recovering", "sick")}, "agents": reports}
+
+    supervise = blocking(asupervise)
+
+    def _terms(self, query: str, top_k: int, timeout_s: float | None, deadline_s: float | None) -> Terms:
+        checked_text(query, "query", max_bytes=_QUERY_BYTES)
+        checked_top_k(top_k, limits=LIMITS)
+        for field, value in (("timeout_s", timeout_s), ("deadline_s", deadline_s)):
+            if value is not None and (not _is_number(value) or not 0 < value < math.inf):
+                raise InvalidInputError(f"{field} must be a positive number of seconds, not {value!r}", field=field)
+        return Terms(
+            top_k=top_k,
+            timeout_s=self._timeout_s if timeout_s is None else timeout_s,
+            patience_s=self._timeout_s,
+            deadline=Deadline(deadline_s),
+        )
+
+    def _embedding_pipeline(self, members: Sequence[Member]) -> EmbeddingPipeline | None:
+        if self._pipeline is not None:
+            return self._pipeline
+        theirs = (getattr(member.agent, "embedding_pipeline", None) for member in members)
+        return next((pipeline for pipeline in theirs if isinstance(pipeline, EmbeddingPipeline)), None)
+
+    def _reaches(self, other: Registering, seen: set[int]) -> bool:
+        """Whether asking this one may ask `other`."""
+        if self is other:
+            return True
+        seen.add(id(self))
+        theirs = [member.agent for member in self._members.all()]
+        return any(
+            agent._reaches(other, seen) for agent in theirs if isinstance(agent, Registering) and id(agent) not in seen
+        )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,104 @@
+"""From a credential to whose it is: the one door for REST, gRPC and everything else that listens."""
+
+from __future__ import annotations
+
+from super_advanced_agents._runtime.lifecycle import Resource
+from super_advanced_agents.errors import AuthenticationError, ResourceClosedError
+from super_advanced_agents.server.auth.api_keys import KeyRing
+from super_advanced_agents.server.auth.jwt import TokenVerifier
+from super_advanced_agents.tenancy.context import ANYBODY, Principal
+from super_advanced_agents.tenancy.settings import Settings
+
+_HINT = "send an API key as 'Authorization: Bearer KEY' or as 'X-API-Key: KEY'; `saa keys create` makes one"
+
+
+class Authenticator(Resource):
+    """Knows API keys, and tokens of an issuer where the settings name one.
+
+    Args:
+        settings: whether callers are authenticated at all, where the keys are, and whose tokens count.
+
+    Attributes:
+        keys: the API keys; None without authentication.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        self.keys = KeyRing(settings.server_dir) if settings.auth else None
+        self._tokens = _verifier(settings) if settings.auth else None
+        self._opened = False
+
+    async def aopen(self) -> None:
+        """Read the keys. Tokens' keys are fetched when the first token comes.
+
+        Raises:
+            ConfigurationError: the keys were made with another secret.
+            StoreError: they cannot be read.
+        """
+        self._check_open()
+        if self.keys is not None:
+            await self.keys.aopen()
+        self._opened = True
+
+    async def authenticate(self, *, authorization: str | None, api_key: str | None) -> Principal:
+        """Whose call it is. An API key that is known takes no I/O; a token may wait for its issuer's keys.
+
+        Args:
+            authorization: the header (or metadata) of that name.
+            api_key: likewise of `X-API-Key`.
+
+        Raises:
+            AuthenticationError: no credential, two different ones, or one that is not valid. Never repeats it.
+            EngineUnavailableError: a token's issuer cannot be asked for its keys now.
+        """
+        if self.keys is None:
+            return ANYBODY
+        if not self._opened:
+            raise ResourceClosedError("the keys are not open", hint="await aopen() first")
+        credential = _credential(authorization, api_key)
+        if self._tokens is not None and not credential.startswith("saa_"):
+            return await self._tokens.averify(credential)
+        return await self.keys.aprincipal_of(credential)
+
+    async def aclose(self) -> None:
+        """`close()` for asyncio; stops fetching an issuer's keys."""
+        if self._tokens is not None:
+            await self._tokens.aclose()
+        await super().aclose()
+
+    def _release(self) -> None:
+        if self.keys is not None:
+            self.keys.close()
+
+
+def _credential(authorization: str | None, api_key: str | None) -> str:
+    if authorization is None:
+        if not api_key:
+            raise AuthenticationError("no credential was sent", hint=_HINT)
+        credential = api_key
+    else:
+        scheme, _, credential = authorization.partition(" ")
+        credential = credential.strip()
+        if scheme.lower() != "bearer" or not credential:
+            raise AuthenticationError("the Authorization header is not of the form 'Bearer KEY'", hint=_HINT)
+        if api_key is not None and api_key != credential:
+            raise AuthenticationError("two different credentials were sent", hint="send one of them")
+    if not credential.isascii():
+        raise AuthenticationError("the credential is not valid", hint=_HINT)
+    return credential
+
+
+def _verifier(settings: Settings) -> TokenVerifier | None:
+    if settings.jwt_jwks_url is None:
+        return None
+    from super_advanced_agents.server.auth.jwks import IssuerKeys
+
+    assert settings.jwt_issuer is not None
+    assert settings.jwt_audience is not None
+    return TokenVerifier(
+        IssuerKeys(settings.jwt_jwks_url),
+        issuer=settings.jwt_issuer,
+        audience=settings.jwt_audience,
+        tenant_claim=settings.jwt_tenant_claim,
+        scopes_claim=settings.jwt_scopes_claim,
+    )

@@ -1,0 +1,72 @@
+"""What gRPC tools expect everywhere: health, which follows `/readyz`, and reflection. Both are public."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from http import HTTPStatus
+
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_reflection.v1alpha import _async as reflection
+from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, ServerReflectionResponse
+
+from super_advanced_agents.protocol.methods import Method
+from super_advanced_agents.server.grpc.rpc import Rpc
+from super_advanced_agents.server.pipeline import _RefusedError
+from super_advanced_agents.server.services import Gate
+from super_advanced_agents.tenancy.runtime import Stage
+from super_advanced_agents.tenancy.workspace import Workspace
+
+HEALTH = "grpc.health.v1.Health"
+REFLECTION = "grpc.reflection.v1alpha.ServerReflection"
+_LOOK_EVERY_S = 0.2
+
+
+def health_rpcs(gate: Gate, services: Sequence[str]) -> tuple[Rpc, ...]:
+    """Whether searches are answered at once, for the server as a whole and for each service.
+
+    A `Watch` ends once the server was told to stop, having said so.
+    """
+
+    def status() -> HealthCheckResponse.ServingStatus:
+        ready = gate.engines.embedding is Stage.READY and not gate.draining
+        return HealthCheckResponse.SERVING if ready else HealthCheckResponse.NOT_SERVING
+
+    async def check(request: HealthCheckRequest, workspace: Workspace) -> HealthCheckResponse:
+        del workspace
+        if request.service and request.service not in services:
+            raise _RefusedError(HTTPStatus.NOT_FOUND, "there is no service of that name")
+        return HealthCheckResponse(status=status())
+
+    async def watch(request: HealthCheckRequest, workspace: Workspace) -> AsyncGenerator[HealthCheckResponse, None]:
+        del workspace
+        unknown = request.service and request.service not in services
+        told = None
+        while True:
+            now = HealthCheckResponse.SERVICE_UNKNOWN if unknown else status()
+            if now != told:
+                told = now
+                yield HealthCheckResponse(status=now)
+            if gate.draining:
+                return
+            await asyncio.sleep(_LOOK_EVERY_S)
+
+    return (
+        Rpc(Method(HEALTH, "Check", HealthCheckRequest, HealthCheckResponse), check),
+        Rpc(Method(HEALTH, "Watch", HealthCheckRequest, HealthCheckResponse, False, True), watch),
+    )
+
+
+def reflection_rpcs(services: Sequence[str]) -> tuple[Rpc, ...]:
+    """What services there are, and what their messages look like."""
+    servicer = reflection.ReflectionServicer(services)
+
+    async def info(
+        requests: AsyncIterator[ServerReflectionRequest], workspace: Workspace
+    ) -> AsyncGenerator[ServerReflectionResponse, None]:
+        del workspace
+        async for response in servicer.ServerReflectionInfo(requests, None):
+            yield response
+
+    method = Method(REFLECTION, "ServerReflectionInfo", ServerReflectionRequest, ServerReflectionResponse, True, True)
+    return (Rpc(method, info),)

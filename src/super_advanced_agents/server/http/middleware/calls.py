@@ -1,0 +1,111 @@
+"""What a request passes on its way to a route: the steps of the pipeline, told in HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from super_advanced_agents.errors import SuperAdvancedAgentsError
+from super_advanced_agents.protocol.operations import Operation
+from super_advanced_agents.protocol.problems import problem_details
+from super_advanced_agents.server.http.errors import problem_response
+from super_advanced_agents.server.http.sse import MEDIA_TYPE, event
+from super_advanced_agents.server.limits.rate_limit import quota_headers
+from super_advanced_agents.server.pipeline import (
+    CREDENTIAL_FIELDS,
+    READ_FIELDS,
+    Incoming,
+    _RefusedError,
+    problem_and_headers,
+)
+from super_advanced_agents.server.route_table import ROUTES, RouteTable
+from super_advanced_agents.types import JSONValue
+
+INCOMING = "saa.incoming"
+"""Where the scope of a request holds its `Incoming`."""
+
+_REALM = 'Bearer realm="super-advanced-agents"'
+_NAMES = {name.encode(): name for name in READ_FIELDS}
+
+
+class CallPipeline:
+    """Passes requests on as somebody's, for as long as they may take, or refuses them.
+
+    No request reaches the router unless the table has its operation. A stream of events whose time is over ends with
+    an `error` event.
+
+    Args:
+        app: what answers.
+        routes: the operations that are served.
+    """
+
+    def __init__(self, app: ASGIApp, *, routes: RouteTable = ROUTES) -> None:
+        self._app = app
+        self._routes = routes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or refuse it."""
+        if scope["type"] == "websocket":  # none is served
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        incoming = scope[INCOMING] = Incoming(
+            operation=self._routes.find(scope["method"], scope["path"]),
+            fields=[(_NAMES[name], value.decode("latin-1")) for name, value in scope["headers"] if name in _NAMES],
+        )
+        response = _Response(incoming, send)
+        headers: Mapping[str, str] | None
+        try:
+            async with scope["app"].state.pipeline.entered(incoming):
+                await self._app(scope, receive, response.send)
+        except HTTPException as exc:  # by what counts and times the body
+            problem, headers = problem_details(HTTPStatus(exc.status_code), str(exc.detail)), exc.headers
+        except (SuperAdvancedAgentsError, _RefusedError) as exc:
+            problem, headers = problem_and_headers(exc)
+            headers |= _challenge(problem, incoming)
+        else:
+            return
+        if response.head is None:
+            await problem_response(problem, headers)(scope, receive, response.send)
+        else:
+            await response.break_off(problem)
+
+
+class _Response:
+    """Watches what goes out, and adds what is left of the caller's allowance."""
+
+    def __init__(self, incoming: Incoming, send: Send) -> None:
+        self._incoming = incoming
+        self._send = send
+        self.head: Message | None = None
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.head = message
+            quota = self._incoming.quota
+            if quota is not None:
+                message["headers"] = [*message.get("headers", ()), *quota_headers(quota)]
+        await self._send(message)
+
+    async def break_off(self, problem: dict[str, JSONValue]) -> None:
+        assert self.head is not None
+        kinds = (value for name, value in self.head["headers"] if name == b"content-type")
+        if not any(value.startswith(MEDIA_TYPE.encode()) for value in kinds):
+            raise TimeoutError("the deadline passed while the response was being sent")  # the connection is closed
+        await self._send({"type": "http.response.body", "body": event("error", problem), "more_body": False})
+
+
+def _challenge(problem: Mapping[str, JSONValue], incoming: Incoming) -> Mapping[str, str]:
+    """The `WWW-Authenticate` header as RFC 6750 writes it."""
+    operation = incoming.operation
+    if problem["status"] == HTTPStatus.UNAUTHORIZED:
+        tried = any(name in CREDENTIAL_FIELDS for name, _ in incoming.fields)
+        return {"WWW-Authenticate": f'{_REALM}, error="invalid_token"' if tried else _REALM}
+    if problem["status"] == HTTPStatus.FORBIDDEN and isinstance(operation, Operation) and operation.access is not None:
+        return {"WWW-Authenticate": f'{_REALM}, error="insufficient_scope", scope="{operation.access.value}"'}
+    return {}

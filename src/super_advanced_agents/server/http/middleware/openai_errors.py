@@ -1,0 +1,96 @@
+"""Errors as OpenAI's clients read them, on the paths that are OpenAI's: `{"error": {"message", "type", ...}}`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from super_advanced_agents.protocol.problems import MEDIA_TYPE, problem_details
+from super_advanced_agents.server.http.errors import problem_response
+from super_advanced_agents.types import JSONValue
+
+_PATHS = re.compile(r"/v1/(embeddings|chat/completions|models(/.*)?)", re.DOTALL)  # a name may hold line ends
+_CODES = {"AuthenticationError": "invalid_api_key", "AgentNotFoundError": "model_not_found"}
+_TYPES = {
+    HTTPStatus.UNAUTHORIZED: "authentication_error",
+    HTTPStatus.FORBIDDEN: "permission_error",
+    HTTPStatus.TOO_MANY_REQUESTS: "rate_limit_error",
+}
+
+
+class OpenAIErrors:
+    """Rewrites problem documents of OpenAI's paths, whoever made them: a route, a limit or the authentication.
+
+    Status and headers stay. Outermost, so that nothing that refuses a request stands outside of it.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on; what comes back as a problem leaves as an error of OpenAI's."""
+        if scope["type"] != "http" or not _PATHS.fullmatch(scope["path"]):
+            await self._app(scope, receive, send)
+            return
+        rewriting = _Rewriting(send)
+        try:
+            await self._app(scope, receive, rewriting)
+        except Exception:
+            if not rewriting.begun:
+                status = HTTPStatus.INTERNAL_SERVER_ERROR
+                await problem_response(problem_details(status, "the server failed; its log says why"))(
+                    scope, receive, rewriting
+                )
+            raise  # to where it is logged
+
+
+class _Rewriting:
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._start: Message | None = None
+        self._body = bytearray()
+        self.begun = False
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            if Headers(raw=message["headers"]).get("content-type", "").startswith(MEDIA_TYPE):
+                self._start = message
+                return
+        elif self._start is not None and message["type"] == "http.response.body":
+            self._body += message.get("body", b"")
+            if message.get("more_body"):
+                return
+            error = orjson.dumps(openai_error(orjson.loads(self._body)))
+            headers = MutableHeaders(raw=list(self._start["headers"]))
+            headers["content-type"] = "application/json"
+            headers["content-length"] = str(len(error))
+            self.begun = True
+            await self._send({**self._start, "headers": headers.raw})
+            message = {"type": "http.response.body", "body": error}
+        self.begun = True
+        await self._send(message)
+
+
+def openai_error(problem: Mapping[str, Any]) -> dict[str, JSONValue]:
+    """The error that tells what a problem document tells; its hint becomes part of the message."""
+    status, name, hint = problem["status"], problem.get("error"), problem.get("hint")
+    detail = str(problem.get("detail") or problem.get("title", ""))
+    return {
+        "error": {
+            "message": f"{detail} ({hint})" if hint else detail,
+            "type": _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error"),
+            "param": problem.get("field"),
+            "code": _code(name) if isinstance(name, str) else None,
+        }
+    }
+
+
+def _code(name: str) -> str:
+    """`InvalidInputError` -> `invalid_input`."""
+    return _CODES.get(name) or re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name.removesuffix("Error")).lower()

@@ -1,0 +1,202 @@
+"""The OpenAPI document (3.1): what routes do not say themselves, since it holds for all of them, is added here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI
+
+from super_advanced_agents.protocol.problems import MEDIA_TYPE, problem_details
+from super_advanced_agents.server.http.route_options import EXTENSION
+from super_advanced_agents.server.http.schemas.examples import ANSWERS, EXAMPLES
+from super_advanced_agents.tenancy.context import Access
+
+_METHODS = ("get", "put", "post", "patch", "delete")
+_GENERATED = ("HTTPValidationError", "ValidationError")
+"""Shapes of the framework's own errors, which no caller ever sees."""
+
+_SECURITY = {
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "An API key (`saa keys create`), or a token of the issuer the server trusts.",
+    },
+    "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "An API key."},
+}
+
+_PROBLEM = {
+    "type": "object",
+    "title": "Problem",
+    "description": "What went wrong (RFC 9457). The text of a request is never repeated.",
+    "properties": {
+        "type": {"type": "string", "description": "the kind of problem, a URN, or `about:blank`"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string", "description": "one sentence about this occurrence"},
+        "error": {"type": "string", "description": "the library's class of error"},
+        "retryable": {"type": "boolean", "description": "whether the same request may succeed later, unchanged"},
+        "field": {"type": "string", "description": "the member, parameter or header that is wrong"},
+        "hint": {"type": "string", "description": "what to do next"},
+        "retry_after_s": {"type": "number"},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {"field": {"type": "string"}, "detail": {"type": "string"}},
+                "required": ["field", "detail"],
+            },
+        },
+    },
+    "required": ["type", "title", "status", "detail"],
+}
+
+_MEANINGS = {
+    HTTPStatus.BAD_REQUEST: "the request cannot be read",
+    HTTPStatus.UNAUTHORIZED: "no credential, or one that is not valid",
+    HTTPStatus.FORBIDDEN: "the credential lacks the scope, or the page's origin is not allowed",
+    HTTPStatus.NOT_FOUND: "there is nothing of that name",
+    HTTPStatus.REQUEST_TIMEOUT: "the request took too long to arrive",
+    HTTPStatus.CONFLICT: "it cannot be done as things are now",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "the body is longer than the server takes",
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "the body is compressed, or is not JSON",
+    HTTPStatus.MISDIRECTED_REQUEST: "the Host header is not a name of this server",
+    HTTPStatus.UNPROCESSABLE_ENTITY: "a member or a parameter is wrong; `field` names it, and nothing was stored",
+    HTTPStatus.TOO_MANY_REQUESTS: "too many requests; `Retry-After` says when to come back",
+    HTTPStatus.INTERNAL_SERVER_ERROR: "the server failed; its log says why",
+    HTTPStatus.BAD_GATEWAY: "a model failed",
+    HTTPStatus.SERVICE_UNAVAILABLE: "not ready, overloaded or stopping; `Retry-After` says when to come back",
+    HTTPStatus.GATEWAY_TIMEOUT: "not done within the server's deadline, or the caller's",
+    HTTPStatus.INSUFFICIENT_STORAGE: "no room on the disk; nothing was stored",
+}
+_WAITING = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
+
+_IDEMPOTENCY_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "The same key with the same body gets the same answer for a day, and is carried out once.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+}
+
+
+def describe(app: FastAPI) -> None:
+    """Let the application's document say what holds for every operation: credentials, errors, examples."""
+    plain: Callable[[], dict[str, Any]] = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = plain()
+            _complete(document)
+            app.openapi_schema = document
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]  # as the framework's manual says
+
+
+def _complete(document: dict[str, Any]) -> None:
+    components = document.setdefault("components", {})
+    schemas = components.setdefault("schemas", {})
+    for name, example in EXAMPLES.items():
+        if name in schemas:
+            schemas[name]["examples"] = [example]
+    components["securitySchemes"] = _SECURITY
+    components["responses"] = {_name(status): _response(status) for status in _MEANINGS}
+    schemas["Problem"] = _PROBLEM
+    for path, operation, method in _operations(document):
+        _secure(operation)
+        _add_errors(path, method, operation)
+        _add_examples(operation, schemas)
+        if method != "get" and operation.get(EXTENSION) in {Access.WRITE.value, Access.ADMIN.value}:
+            operation.setdefault("parameters", []).append(_IDEMPOTENCY_KEY)
+    for name in _GENERATED:
+        schemas.pop(name, None)
+    components["schemas"] = dict(sorted(schemas.items()))
+
+
+def _operations(document: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any], str]]:
+    for path, item in document["paths"].items():
+        for method in _METHODS:
+            if method in item:
+                yield path, item[method], method
+
+
+def _secure(operation: dict[str, Any]) -> None:
+    if operation.get(EXTENSION) != "public":
+        operation["security"] = [{name: []} for name in _SECURITY]
+
+
+def _add_errors(path: str, method: str, operation: dict[str, Any]) -> None:
+    """All that this operation may answer with, unless its route tells errors in a shape of its own."""
+    responses = operation["responses"]
+    own = responses.get(str(HTTPStatus.UNAUTHORIZED.value))
+    if "HTTPValidationError" in str(responses.get("422")):
+        del responses["422"]
+    for status in _statuses(path, method, operation):
+        code = str(status.value)
+        if code not in responses:
+            responses[code] = (
+                {"$ref": f"#/components/responses/{_name(status)}"}
+                if own is None
+                else {**own, "description": _MEANINGS[status]}
+            )
+    operation["responses"] = dict(sorted(responses.items()))
+
+
+def _statuses(path: str, method: str, operation: Mapping[str, Any]) -> Iterator[HTTPStatus]:
+    yield from (HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.MISDIRECTED_REQUEST)
+    yield from (HTTPStatus.FORBIDDEN, HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.SERVICE_UNAVAILABLE)
+    if operation.get(EXTENSION) == "public":
+        return
+    yield from (HTTPStatus.UNAUTHORIZED, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.GATEWAY_TIMEOUT)
+    yield from (HTTPStatus.BAD_GATEWAY, HTTPStatus.CONFLICT)
+    yield from (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
+    if "requestBody" in operation or operation.get("parameters"):
+        yield HTTPStatus.UNPROCESSABLE_ENTITY
+    if "{" in path:
+        yield HTTPStatus.NOT_FOUND
+    if method != "get":
+        yield HTTPStatus.INSUFFICIENT_STORAGE
+
+
+def _name(status: HTTPStatus) -> str:
+    return "".join(word.capitalize() for word in status.name.split("_"))
+
+
+def _response(status: HTTPStatus) -> dict[str, Any]:
+    content = {
+        "schema": {"$ref": "#/components/schemas/Problem"},
+        "example": problem_details(status, _MEANINGS[status]),
+    }
+    response: dict[str, Any] = {"description": _MEANINGS[status], "content": {MEDIA_TYPE: content}}
+    if status in _WAITING:
+        response["headers"] = {"Retry-After": {"description": "seconds", "schema": {"type": "integer"}}}
+    if status is HTTPStatus.UNAUTHORIZED:
+        response["headers"] = {"WWW-Authenticate": {"schema": {"type": "string"}}}
+    return response
+
+
+def _add_examples(operation: dict[str, Any], schemas: Mapping[str, Any]) -> None:
+    """Put the first example of a body's shape beside it, where people and tools look for it."""
+    bodies = [operation.get("requestBody", {})]
+    bodies += [answer for code, answer in operation["responses"].items() if code.startswith("2")]
+    for body in bodies:
+        content = body.get("content", {}).get("application/json")
+        if content is not None and "example" not in content:
+            found = _example(content.get("schema", {}), schemas) or ANSWERS.get(operation["operationId"])
+            if found is not None:
+                content["example"] = found
+
+
+def _example(schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> object:
+    """The first example of a shape, or of the first of its alternatives."""
+    if "$ref" in schema:
+        schema = schemas[schema["$ref"].rpartition("/")[2]]
+    if schema.get("examples"):
+        return schema["examples"][0]
+    for alternative in [*schema.get("oneOf", []), *schema.get("anyOf", [])]:
+        found = _example(alternative, schemas)
+        if found is not None:
+            return found
+    return None

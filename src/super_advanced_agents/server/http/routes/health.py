@@ -1,0 +1,42 @@
+"""Is the process up, and is it ready: for people, process managers and load balancers."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from fastapi import APIRouter, Response
+
+from super_advanced_agents.protocol import operations as ops
+from super_advanced_agents.server.http.dependencies import TheEngines, TheGate
+from super_advanced_agents.server.http.route_options import served
+from super_advanced_agents.server.http.schemas.results import Health, Readiness
+from super_advanced_agents.server.services import Gate
+from super_advanced_agents.tenancy.runtime import Engines, Stage
+
+router = APIRouter(tags=["health"])
+
+
+@router.api_route(**served(ops.HEALTH))
+async def health() -> Health:
+    """The process is up and its event loop turns."""
+    return Health()
+
+
+@router.api_route(**served(ops.READINESS), responses={HTTPStatus.SERVICE_UNAVAILABLE.value: {"model": Readiness}})
+async def readiness(engines: TheEngines, gate: TheGate, response: Response) -> Readiness:
+    """Whether the store is open and the embedding model loaded; 503 and the reason before that, and once stopping."""
+    ready = engines.embedding is Stage.READY and not gate.draining
+    if not ready:
+        response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
+    return Readiness(
+        ready=ready,
+        embedding_model=engines.embedding.value,
+        language_model=engines.generation.value,
+        reason=_reason(engines, gate),
+    )
+
+
+def _reason(engines: Engines, gate: Gate) -> str | None:
+    if gate.draining:
+        return "the server is being stopped"
+    return engines.reason or (None if engines.embedding is Stage.READY else "the embedding model is being loaded")

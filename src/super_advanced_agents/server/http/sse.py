@@ -1,0 +1,84 @@
+"""Server-sent events (WHATWG HTML, section 9.2): an answer on its way, piece by piece."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from typing import Self
+
+import orjson
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from super_advanced_agents.errors import SuperAdvancedAgentsError
+from super_advanced_agents.protocol.problems import problem_of
+from super_advanced_agents.server.http.disconnect import while_connected
+from super_advanced_agents.telemetry import get_logger
+from super_advanced_agents.types import JSONValue
+
+MEDIA_TYPE = "text/event-stream"
+_log = get_logger("server")
+
+
+def event(name: str, data: Mapping[str, JSONValue]) -> bytes:
+    """One event: its name, and one line of JSON."""
+    return b"event: %s\ndata: %s\n\n" % (name.encode(), orjson.dumps(data))
+
+
+class EventStream(Response):
+    """Sends events as they are made; when the client hangs up, the generator that makes them is closed at once.
+
+    An error after the first byte is told as an `error` event that carries the problem document.
+    """
+
+    media_type = MEDIA_TYPE
+
+    def __init__(self, begun: list[bytes], events: AsyncGenerator[bytes, None]) -> None:
+        super().__init__(headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
+        del self.headers["content-length"]
+        self._begun = begun
+        self._events = events
+
+    @classmethod
+    async def start(cls, events: AsyncGenerator[bytes, None], receive: Receive, *, ahead: int) -> Self:
+        """Make the first `ahead` events before anything is sent, so that what fails early has a status of its own."""
+        begun: list[bytes] = []
+
+        async def fill() -> None:
+            async for each in events:
+                begun.append(each)
+                if len(begun) >= ahead:
+                    return
+
+        try:
+            await while_connected(receive, fill())
+        except BaseException:
+            await events.aclose()
+            raise
+        return cls(begun, events)
+
+    def failure(self, error: SuperAdvancedAgentsError) -> bytes:
+        """The event that tells of an error after the first byte."""
+        return event("error", problem_of(error))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send everything, or stop where the client hung up."""
+        del scope
+        async with aclosing(self._events):
+            try:
+                await while_connected(receive, self._send_all(send))
+            except ClientDisconnect:
+                _log.debug("server.stream_left")
+
+    async def _send_all(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        for each in self._begun:
+            await send({"type": "http.response.body", "body": each, "more_body": True})
+        try:
+            async for each in self._events:
+                await send({"type": "http.response.body", "body": each, "more_body": True})
+        except SuperAdvancedAgentsError as exc:
+            _log.warning("server.stream_failed", extra={"reason": str(exc)})
+            await send({"type": "http.response.body", "body": self.failure(exc), "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})

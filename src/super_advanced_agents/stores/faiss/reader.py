@@ -1,0 +1,92 @@
+"""The reading side of a store: records by name, counts, pages, counters."""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_right
+from collections.abc import Sequence
+from functools import partial
+from itertools import islice, takewhile
+from operator import itemgetter
+
+from super_advanced_agents.stores.faiss.counters import Tally
+from super_advanced_agents.stores.faiss.metadata.columns import array_of
+from super_advanced_agents.stores.faiss.rows.table import Scope
+from super_advanced_agents.stores.faiss.state import State
+from super_advanced_agents.stores.filters import Filter
+from super_advanced_agents.types import JSONValue, Record
+
+
+class Reading:
+    """Used by worker threads only. Raises errors of the tree."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self.searched = Tally()
+
+    def get(self, uids: Sequence[str], scope: Scope | None) -> list[Record]:
+        """The records of these names, in their order."""
+        with self._state.ready():
+            named: dict[str, list[Record]] = {}
+            for record in self._state.rows.records_named(uids, self._state.scope_id(scope), time.time()):
+                named.setdefault(record.uid, []).append(record)
+            return [record for uid in uids for record in named.get(uid, ())]
+
+    def check_model(self, scope: Scope | None, model_id: str | None) -> None:
+        """Raise `ModelMismatchError` where a record of the scope has a vector of another model."""
+        assert scope is not None
+        assert model_id is not None
+        with self._state.ready():
+            self._state.rows.check_searched(scope, model_id, time.time())
+
+    def count(self, scope: Scope | None, tree: Filter | None) -> int:
+        """How many records match."""
+        with self._state.ready():
+            return self._state.whole(lambda: (len(self._state.candidates(self._state.index.view, scope, tree)), True))
+
+    def scan(self, scope: Scope | None, tree: Filter | None, after: str, limit: int) -> list[Record]:
+        """One page in the order of names; records of equal names (of several scopes) stay together."""
+        with self._state.ready():
+            return self._state.whole(partial(self._page, scope, tree, after, limit))
+
+    def _page(self, scope: Scope | None, tree: Filter | None, after: str, limit: int) -> tuple[list[Record], bool]:
+        view = self._state.index.view
+        candidates = self._state.candidates(view, scope, tree)
+        if len(candidates) ** 2 <= limit * len(view.live):
+            found = self._state.rows.names(array_of(candidates).tolist())
+            whole = len(found) == len(candidates)
+            named = iter(found[bisect_right(found, after, key=itemgetter(1)) :])
+        else:  # so many that some of them are met every few steps on the way through all names
+            walked = self._state.rows.after(after)
+            named = (found for found in walked if found[0] in candidates or found[0] > view.last_row)
+            whole = True
+        page = list(islice(named, limit))
+        if len(page) == limit:
+            page.extend(takewhile(lambda found: found[1] == page[-1][1], named))
+        whole = whole and all(seq <= view.last_row for seq, _ in page)
+        records = self._state.rows.records([seq for seq, _ in page])
+        return records, whole and len(records) == len(page)
+
+    def stats(self) -> dict[str, JSONValue]:
+        """Sizes now, and what was done since opening."""
+        with self._state.ready():
+            rows, index = self._state.rows, self._state.index
+            view = index.view
+            oldest, newest = rows.times_written()
+            searched = self.searched.counts()
+            return {
+                "records": self.count(None, None),
+                "rows": len(view.live),
+                "expired": len(index.expired(time.time()) & view.live),
+                "namespaces": index.scope_count(),
+                "models": {**rows.models()},
+                "segments": len(index.sealed),
+                "tail_rows": len(index.tail),
+                "size_bytes": rows.size_bytes(),
+                "log_bytes": rows.log_bytes(),
+                "oldest_write_at": oldest,
+                "newest_write_at": newest,
+                **self._state.counters,
+                "searches": sum(searched.values()),
+                "searches_by_mode": {**searched},
+            }

@@ -1,0 +1,346 @@
+"""Rows are the truth: every record in one SQLite file, and nothing in it that makes a commit slow."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from itertools import repeat
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from super_advanced_agents._runtime import sqlite
+from super_advanced_agents.stores.faiss.rows import duplicates, schema
+from super_advanced_agents.stores.faiss.rows.insert import AS_CREATED_AT, AS_SEQ, Column, insert, unless_empty
+from super_advanced_agents.stores.faiss.rows.reader import RECORDS, RowReader, as_record, json_list
+from super_advanced_agents.stores.faiss.rows.transactional_dict import Ledger
+from super_advanced_agents.stores.faiss.writing.changes import Addition, Change, Scope
+from super_advanced_agents.stores.validation import model_mismatch
+from super_advanced_agents.telemetry import get_logger
+from super_advanced_agents.types import Record
+
+__all__ = ["Addition", "Change", "Rows", "Scope"]
+
+_log = get_logger("store")
+_LOG_BYTES = 64 * 1024 * 1024
+
+_OF_MODEL = """
+    SELECT model_id FROM records JOIN models ON models.id = model
+    WHERE scope = ? AND model = ? AND (expires_at IS NULL OR expires_at > ?)
+        AND uid NOT IN (SELECT value FROM json_each(?)) LIMIT 1"""
+
+Value = TypeVar("Value")
+
+
+class _Replaced(NamedTuple):
+    """What of a row outlives its replacement."""
+
+    seq: int
+    uid: str
+    created_at: float
+    expires_at: float | None
+    session: str | None
+    place: int
+
+
+class Rows(RowReader):
+    """The table of records. One thread writes (`transaction`), any number read."""
+
+    def __init__(self, folder: Path | None, settings: dict[str, str]) -> None:
+        super().__init__(folder)
+        self._log_bytes = _LOG_BYTES
+        try:
+            schema.prepare(self._writer, self._file, settings)
+            kept = dict(self._read("SELECT name, value FROM settings"))
+            self.identity: str = kept["identity"]
+            scopes = list(self._read("SELECT id, tenant, namespace, digests, model FROM scopes"))
+            models = list(self._read("SELECT id, model_id FROM models"))
+            self._scope_ids: Ledger[Scope, int] = Ledger({Scope(tenant, name): id_ for id_, tenant, name, *_ in scopes})
+            self._scope_models: Ledger[int, int] = Ledger(
+                {id_: model for id_, *_, model in scopes if model is not None}
+            )
+            self._digesting: Ledger[int, bool] = Ledger({id_: bool(digests) for id_, _, _, digests, _ in scopes})
+            self._model_ids: Ledger[str, int] = Ledger({name: id_ for id_, name in models})
+            self._next_seq = 1 + next(self._read("SELECT coalesce(max(seq), 0) FROM sqlite_sequence"), (0,))[0]
+            # What is added to a row's number to make its place: more than 0 where places of another store came in.
+            self._place_offset = int(kept.get("place_offset", 0))
+        except BaseException as exc:
+            self.close()
+            if isinstance(exc, sqlite3.Error):
+                raise sqlite.translated(exc) from exc
+            raise
+
+    @property
+    def last_seq(self) -> int:
+        """The newest row number ever given."""
+        return self._next_seq - 1
+
+    def scope_id(self, scope: Scope) -> int | None:
+        """The number of a scope; None when nothing was ever written there."""
+        return self._scope_ids.get(scope)
+
+    def differs(self, scope: Scope | None, model_id: str | None) -> bool:
+        """Whether the vectors of a scope seem to be of another model: two look-ups, which any thread can afford."""
+        if scope is None or model_id is None:
+            return False
+        number = self._scope_ids.get(scope)
+        model = None if number is None else self._scope_models.get(number)
+        return model is not None and model != self._model_ids.get(model_id)
+
+    def check_searched(self, scope: Scope, model_id: str, now: float) -> None:
+        """Refuse to compare a query of one model with vectors of another, unless none of those is left.
+
+        Raises:
+            ModelMismatchError: naming both.
+        """
+        number = self._scope_ids.get(scope)
+        model = None if number is None else self._scope_models.get(number)
+        for (stored,) in list(self._read(_OF_MODEL, (number, model, now, "[]"))):
+            if stored != model_id:
+                raise model_mismatch(scope.namespace, stored, model_id)
+
+    def models(self) -> dict[str, int]:
+        """Embedding model -> of how many scopes it made the vectors."""
+        of_scopes = [number for _, number in self._scope_models.items()]
+        names = {number: name for name, number in self._model_ids.items()}
+        return dict(Counter(names[number] for number in of_scopes))
+
+    # -- writing, by the one writer thread ------------------------------------------------------------------------
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Commit what is done inside, or nothing of it. After it returns the writes are durable."""
+        ledgers = (self._model_ids, self._scope_models, self._scope_ids, self._digesting)  # names before what has them
+        with self._memory_lock if self._file is None else nullcontext():
+            numbers = self._next_seq, self._place_offset
+            self._writer.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._writer.execute("COMMIT")
+                for ledger in ledgers:
+                    ledger.commit()
+            except BaseException:
+                self._next_seq, self._place_offset = numbers
+                for ledger in ledgers:
+                    ledger.roll_back()
+                if self._writer.in_transaction:
+                    self._writer.execute("ROLLBACK")
+                raise
+            self._shorten_log()
+
+    def _shorten_log(self) -> None:
+        """Fold in a log that could not begin anew because some reader was always in it; else it grows without end."""
+        try:
+            size = 0 if self._log is None else self._log.stat().st_size
+            if size > self._log_bytes:
+                [busy, *_] = self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                self._log_bytes = 2 * size if busy else _LOG_BYTES
+        except (OSError, sqlite3.Error) as exc:  # the rows are committed all the same
+            _log.warning("store.checkpoint_failed", extra={"reason": str(exc)[:200]})
+
+    def check_model(self, addition: Addition) -> None:
+        """Refuse vectors of another model than the scope's, unless no record of that one would be left.
+
+        Raises:
+            ModelMismatchError: naming both; nothing was written.
+        """
+        scope = self._scope_ids.latest(addition.scope)
+        if addition.model_id is None or addition.same_vectors or scope is None:
+            return
+        model = self._scope_models.latest(scope)
+        if model is None or model == self._model_ids.latest(addition.model_id):
+            return
+        parameters = (scope, model, addition.now, json_list(addition.uids))
+        found = self._writer.execute(_OF_MODEL, parameters).fetchone()
+        if found is not None:
+            raise model_mismatch(addition.scope.namespace, found[0], addition.model_id)
+
+    def without_duplicates(self, addition: Addition) -> tuple[Addition, list[str]]:
+        """What of an addition with digests is to be stored, and under which uid each of its records is found.
+
+        A record whose name is there already replaces it, whatever else has its content.
+        """
+        assert addition.digests is not None
+        scope = self._scope_id(addition.scope, None)
+        if not self._digesting.latest(scope):
+            duplicates.fill(self._writer, scope)
+            self._writer.execute("UPDATE scopes SET digests = 1 WHERE id = ?", (scope,))
+            self._digesting.set(scope, True)
+        digests = dict(zip(addition.uids, addition.digests, strict=True))  # of equal names the last wins
+        found = [] if addition.known_new else self._find_named(digests, scope)
+        replacing = {old.uid for old in found if old.expires_at is None or old.expires_at > addition.now}
+        holders = {digests[uid]: uid for uid in digests if uid in replacing}
+        holders |= duplicates.holders(self._writer, scope, addition.digests, addition.now, but_for=replacing)
+        held: dict[str, str] = {}
+        for uid, digest in digests.items():
+            if uid not in replacing and holders.setdefault(digest, uid) != uid:
+                held[uid] = holders[digest]
+        stored = duplicates.without(addition, held) if held else addition
+        return stored, [held.get(uid, uid) for uid in addition.uids]
+
+    def add(self, addition: Addition, change: Change) -> Sequence[int]:
+        """Insert or replace records; what happened is appended to `change`.
+
+        Returns:
+            Which of the addition's records were inserted, in the order of their rows: all but those named again later.
+        """
+        model = None if addition.model_id is None else self._model_id(addition.model_id)
+        scope = self._scope_id(addition.scope, None if addition.same_vectors else model)
+        kept: Sequence[int] = range(len(addition.uids))
+        replaced: dict[str, _Replaced] = {}
+        if not addition.known_new:
+            last = {uid: i for i, uid in enumerate(addition.uids)}  # of equal names in one batch the last wins
+            kept = kept if len(last) == len(kept) else list(last.values())
+            replaced = self._remove_named(scope, addition.uids, change)
+        seqs = range(self._next_seq, self._next_seq + len(kept))
+        self._next_seq = seqs.stop
+        self._insert(addition, kept, seqs, scope=scope, model=model, replaced=replaced, change=change)
+        vectors = addition.vectors if len(kept) == len(addition.vectors) else addition.vectors[kept]
+        self._writer.executemany("INSERT INTO vectors VALUES (?, ?)", zip(seqs, vectors, strict=True))
+        change.added.extend(seqs)
+        change.scopes.extend(repeat(scope, len(seqs)))
+        return kept
+
+    def _insert(
+        self,
+        addition: Addition,
+        kept: Sequence[int],
+        seqs: range,
+        *,
+        scope: int,
+        model: int | None,
+        replaced: dict[str, _Replaced],
+        change: Change,
+    ) -> None:
+        uids, sessions = _chosen(addition.uids, kept), _chosen(addition.sessions, kept)
+        documents, expires_at = _chosen(addition.documents, kept), _chosen(addition.expires_at, kept)
+        found = [replaced.get(uid) for uid in uids] if replaced else [None] * len(kept)
+        stored = addition.stored
+        given = None if stored is None else _chosen(stored.places, kept)
+        created_at: Column = repeat(addition.now)
+        updated_at: Column = AS_CREATED_AT
+        models: Column = None if model is None else repeat(model)
+        if stored is not None:
+            created_at, updated_at = _chosen(stored.created_at, kept), _chosen(stored.updated_at, kept)
+            models = [model if modelled else None for modelled in _chosen(stored.modelled, kept)]
+        elif replaced:
+            created_at = [addition.now if old is None else old.created_at for old in found]
+            updated_at = repeat(addition.now)
+        digests: Column = None
+        if self._digesting.latest(scope):
+            digests = _chosen(addition.digests or duplicates.digests_of(addition), kept)
+        columns: list[Column] = [
+            seqs,
+            repeat(scope),
+            uids,
+            [document.text for document in documents],
+            [document.json.decode() for document in documents],
+            models,
+            unless_empty(_chosen(addition.sources, kept)),
+            created_at,
+            updated_at,
+            unless_empty(expires_at),
+            unless_empty(sessions),
+            self._places(seqs, sessions, found, given) or AS_SEQ,
+            unless_empty(_chosen(addition.priorities, kept)),
+            digests,
+        ]
+        insert(self._writer, columns)
+        change.expires_at.extend(expires_at)
+        change.sessions.extend(sessions)
+        change.replaces.extend(None if old is None else old.seq for old in found)
+        if given is not None:
+            change.placed.update({seq: place for seq, place in zip(seqs, given, strict=True) if place is not None})
+
+    def _places(
+        self,
+        seqs: range,
+        sessions: Sequence[str | None],
+        replaced: Sequence[_Replaced | None],
+        given: Sequence[int | None] | None,
+    ) -> list[int] | None:
+        """Places in sessions: those given, those of replaced turns, else the end; None when all are the rows' own."""
+        if given is not None:
+            self._make_way(max((place for place in given if place is not None), default=-1), seqs.start)
+        elif not self._place_offset and not any(replaced):
+            return None
+        places = [
+            seq + self._place_offset if old is None or old.session != session else old.place
+            for seq, session, old in zip(seqs, sessions, replaced, strict=True)
+        ]
+        return places if given is None else [p if own is None else own for p, own in zip(places, given, strict=True)]
+
+    def _make_way(self, most: int, next_seq: int) -> None:
+        """Let what is added from now on come after place `most`, which another store gave."""
+        if most < next_seq + self._place_offset:
+            return
+        self._place_offset = most + 1 - next_seq
+        self.set_setting("place_offset", str(self._place_offset))
+
+    def set_setting(self, name: str, value: str) -> None:
+        """Remember something of the store itself, inside a transaction."""
+        self._writer.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (name, value))
+
+    def record(self, uid: str, scope: Scope, now: float) -> Record | None:
+        """A record that has not expired, as the writer sees it inside its transaction; None when there is none."""
+        number = self._scope_ids.latest(scope)
+        query = RECORDS + "uid = ? AND scope = ? AND (expires_at IS NULL OR expires_at > ?)"
+        row = None if number is None else self._writer.execute(query, (uid, number, now)).fetchone()
+        return None if row is None else as_record(row)
+
+    def named(self, uids: Iterable[str], scope: Scope | None) -> list[int]:
+        """The rows of these names, as the writer sees them inside its transaction."""
+        if scope is None:
+            return [row.seq for row in self._find_named(uids, None)]
+        number = self._scope_ids.latest(scope)
+        return [] if number is None else [row.seq for row in self._find_named(uids, number)]
+
+    def remove(self, seqs: Sequence[int], change: Change) -> None:
+        """Delete rows."""
+        chosen = json_list(seqs)
+        self._writer.execute("DELETE FROM records WHERE seq IN (SELECT value FROM json_each(?))", (chosen,))
+        self._writer.execute("DELETE FROM vectors WHERE seq IN (SELECT value FROM json_each(?))", (chosen,))
+        change.removed.extend(seqs)
+
+    def _remove_named(self, scope: int, uids: Sequence[str], change: Change) -> dict[str, _Replaced]:
+        """Delete the rows that are about to be replaced; returns what their successors take over."""
+        found = self._find_named(uids, scope)
+        if found:
+            self.remove([row.seq for row in found], change)
+        return {row.uid: row for row in found}
+
+    def _find_named(self, uids: Iterable[str], scope: int | None) -> list[_Replaced]:
+        query = f"SELECT {', '.join(_Replaced._fields)} FROM records WHERE uid IN (SELECT value FROM json_each(?))"  # noqa: S608
+        if scope is None:
+            return [_Replaced(*row) for row in self._writer.execute(query, (json_list(uids),))]
+        return [_Replaced(*row) for row in self._writer.execute(query + " AND scope = ?", (json_list(uids), scope))]
+
+    def _scope_id(self, scope: Scope, model: int | None) -> int:
+        """The number of a scope, from now on one of `model`'s vectors."""
+        known = self._scope_ids.latest(scope)
+        if known is None:
+            cursor = self._writer.execute(
+                "INSERT INTO scopes (tenant, namespace, model) VALUES (?, ?, ?)", (*scope, model)
+            )
+            known = int(cursor.lastrowid or 0)
+            self._scope_ids.set(scope, known)
+        elif model is None or model == self._scope_models.latest(known):
+            return known
+        else:
+            self._writer.execute("UPDATE scopes SET model = ? WHERE id = ?", (model, known))
+        if model is not None:
+            self._scope_models.set(known, model)
+        return known
+
+    def _model_id(self, model_id: str) -> int:
+        known = self._model_ids.latest(model_id)
+        if known is None:
+            cursor = self._writer.execute("INSERT INTO models (model_id) VALUES (?)", (model_id,))
+            known = int(cursor.lastrowid or 0)
+            self._model_ids.set(model_id, known)
+        return known
+
+
+def _chosen(values: Sequence[Value], kept: Sequence[int]) -> Sequence[Value]:
+    return values if len(values) == len(kept) else [values[i] for i in kept]

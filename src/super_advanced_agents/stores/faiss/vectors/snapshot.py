@@ -1,0 +1,238 @@
+"""Sealed segments on disk, so that opening builds no graphs again. Derived data: what is wrong is ignored and rebuilt.
+
+Each file is written beside its name, flushed, and renamed; the manifest comes last and names every file with its
+sha256. Two manifests are kept: a crash at any point leaves one that is whole. A graph's file holds its links and 8-bit
+codes, a quarter of the vectors, which are the table's to keep.
+
+The table of settings names the manifests that belong to it. So an older table put back, or the `index` folder of
+another day, does not fit: what was sealed of a history that this table has not lived through is ignored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import numpy as np
+import orjson
+
+from super_advanced_agents._runtime.files import sha256_of
+from super_advanced_agents._runtime.flushing import fsync_folder
+from super_advanced_agents.stores.faiss.rows.table import Rows
+from super_advanced_agents.stores.faiss.vectors.builder import Built
+from super_advanced_agents.stores.faiss.vectors.segment import RowNumbers, Segment
+from super_advanced_agents.telemetry import get_logger
+
+if TYPE_CHECKING:
+    import faiss
+
+_log = get_logger("store")
+_FORMAT = 2
+_KEPT = 2
+_SETTING = "snapshots"
+
+
+class _DamagedError(Exception):
+    """A snapshot file is missing, altered, or of another store; only ever caught in this module."""
+
+
+class Snapshots:
+    """The `index` folder of one store. Used by one thread at a time.
+
+    Args:
+        folder: the store's.
+        rows: whose segments these are.
+        shape: what a segment of this store looks like (dimension, kind, storage); another one's does not fit.
+    """
+
+    def __init__(self, folder: Path, rows: Rows, shape: dict[str, str | int]) -> None:
+        self._folder = folder / "index"
+        self._rows = rows
+        self._shape = shape
+        self._entries: dict[Segment, dict[str, str | None]] = {}  # the manifest's, of each segment that is on disk
+        self._found: list[dict[str, str | None]] = []
+
+    # -- reading --------------------------------------------------------------------------------------------------
+
+    def load(self) -> list[tuple[RowNumbers, faiss.Index | None]]:
+        """The newest whole snapshot: row numbers and index of each segment; none if there is none."""
+        known = self._tokens()
+        for manifest in reversed(self._manifests()):
+            try:
+                return self._read(manifest, known)
+            except (_DamagedError, OSError, RuntimeError, ValueError, KeyError, TypeError) as exc:
+                _log.warning("store.snapshot_ignored", extra={"manifest": manifest.name, "reason": str(exc)[:200]})
+        return []
+
+    def adopt(self, segments: Sequence[Segment]) -> None:
+        """The segments made of what `load` found; they need not be written again."""
+        self._entries = dict(zip(segments, self._found, strict=True))
+
+    def reshape(self, dim: int) -> None:
+        """The store's vectors have another length from now on."""
+        self._shape = {**self._shape, "dim": dim}
+        self._entries = {}
+
+    def _read(self, manifest: Path, known: list[str]) -> list[tuple[RowNumbers, faiss.Index | None]]:
+        content = orjson.loads(manifest.read_bytes())
+        body = content["body"]
+        if hashlib.sha256(orjson.dumps(body)).hexdigest() != content["sha256"]:
+            raise _DamagedError("the manifest was altered")
+        if (body["format"], body["identity"], body["shape"]) != (_FORMAT, self._rows.identity, self._shape):
+            raise _DamagedError("the manifest is of another store or version")
+        if body["token"] not in known:
+            raise _DamagedError("the manifest is of another history of this store")
+        entries = body["segments"]
+        found = [self._segment(entry) for entry in entries]
+        numbers = np.concatenate([rows for rows, _ in found]) if found else np.empty(0, np.uint32)
+        if len(numbers) and not (np.diff(numbers.astype(np.int64)) > 0).all():
+            raise _DamagedError("the segments overlap")
+        self._found = entries
+        return found
+
+    def _segment(self, entry: dict[str, str | None]) -> tuple[RowNumbers, faiss.Index | None]:
+        import faiss
+
+        rows: Any = np.load(self._checked(entry["rows"], entry["rows_sha256"]), allow_pickle=False)
+        if rows.dtype != np.uint32 or rows.ndim != 1 or not len(rows):
+            raise _DamagedError("a segment's rows are no row numbers")
+        name = entry["index"]
+        if name is None:
+            return rows, None
+        index = faiss.read_index(str(self._checked(name, entry["index_sha256"] or "")))
+        if index.d != self._shape["dim"] or index.ntotal != len(rows):
+            raise _DamagedError("a segment does not fit its rows")
+        return rows, index
+
+    def _checked(self, name: str | None, sha256: str | None) -> Path:
+        if name is None:
+            raise _DamagedError("a segment lacks a file")
+        path = self._folder / Path(name).name
+        if path.is_symlink() or sha256_of(path) != sha256:
+            raise _DamagedError(f"{path.name} was altered")
+        return path
+
+    def _tokens(self) -> list[str]:
+        return str(self._rows.setting(_SETTING) or "").split()
+
+    # -- writing --------------------------------------------------------------------------------------------------
+
+    def written(self, built: Built) -> dict[str, str | None] | None:
+        """Write a segment's files; returns the manifest's entry, or None if they could not be written."""
+        import faiss
+
+        stem = f"segment-{uuid4().hex}"
+        try:
+            self._folder.mkdir(exist_ok=True)
+            entry: dict[str, str | None] = {"rows": f"{stem}.npy", "index": None, "index_sha256": None}
+            entry["rows_sha256"] = self._write(f"{stem}.npy", lambda path: _save_array(path, built.rows))
+            if built.index is not None:
+                entry["index"] = f"{stem}.faiss"
+                entry["index_sha256"] = self._write(
+                    f"{stem}.faiss", lambda path: faiss.write_index(built.index, str(path))
+                )
+        except OSError as exc:
+            _log.warning("store.snapshot_failed", extra={"reason": exc.strerror or str(exc)})
+            return None
+        return entry
+
+    def save(self, segments: Sequence[Segment], new: Segment, entry: dict[str, str | None]) -> str:
+        """Write a manifest of the oldest segments up to the first that is not on disk, and drop what none names.
+
+        Returns:
+            The manifest's token; it counts when the table knows it (`confirm`).
+
+        Raises:
+            OSError: it could not be written; the snapshots that were there still stand.
+        """
+        self._entries = {segment: self._entries[segment] for segment in segments if segment in self._entries}
+        if new in segments:  # else the store was given other vectors meanwhile
+            self._entries[new] = entry
+        entries = []
+        for segment in segments:
+            if segment not in self._entries:
+                break
+            entries.append(self._entries[segment])
+        token = uuid4().hex
+        body = {
+            "format": _FORMAT,
+            "identity": self._rows.identity,
+            "shape": self._shape,
+            "token": token,
+            "segments": entries,
+        }
+        manifests = self._manifests()
+        number = 1 + (int(manifests[-1].stem.removeprefix("manifest-")) if manifests else 0)
+        content = orjson.dumps({"sha256": hashlib.sha256(orjson.dumps(body)).hexdigest(), "body": body})
+        self._write(f"manifest-{number:08d}.json", lambda path: path.write_bytes(content))
+        self._drop_old()
+        return token
+
+    def confirm(self, token: str) -> None:
+        """Let the table know a manifest; in the writer thread."""
+        with self._rows.transaction():
+            self._rows.set_setting(_SETTING, " ".join([*self._tokens(), token][-_KEPT:]))
+
+    def discard(self) -> None:
+        """Drop every file: they are of other rows, and must not seem to fit when these have grown."""
+        self._entries = {}
+        for path in [*self._manifests(), *self._folder.glob("segment-*")]:
+            path.unlink(missing_ok=True)
+
+    def _write(self, name: str, fill: Callable[[Path], object]) -> str:
+        """Place a file in one step; returns its sha256."""
+        temporary = self._folder / f"{name}.tmp"
+        try:
+            fill(temporary)
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            digest = sha256_of(temporary)
+            temporary.rename(self._folder / name)
+        except RuntimeError as exc:  # how FAISS tells that it could not write
+            raise OSError(f"{name} could not be written") from exc
+        finally:
+            temporary.unlink(missing_ok=True)
+        fsync_folder(self._folder)
+        return digest
+
+    def _manifests(self) -> list[Path]:
+        return sorted(self._folder.glob("manifest-[0-9]*.json"))
+
+    def _drop_old(self) -> None:
+        manifests = self._manifests()
+        named: set[str | None] = set()
+        for manifest in manifests[-_KEPT:]:
+            try:
+                for entry in orjson.loads(manifest.read_bytes())["body"]["segments"]:
+                    named |= {entry["index"], entry["rows"]}
+            except (OSError, ValueError, KeyError, TypeError):
+                continue  # a damaged one names nothing worth keeping
+        for path in [*manifests[:-_KEPT], *self._folder.glob("segment-*")]:
+            if path.name not in named:
+                path.unlink(missing_ok=True)
+
+
+def damaged_file(manifest: Path) -> str:
+    """The name of a file of a snapshot that is not as it was written; empty when all are.
+
+    Raises:
+        OSError, ValueError, KeyError, TypeError: it cannot be read, or is no manifest.
+    """
+    content = orjson.loads(manifest.read_bytes())
+    if hashlib.sha256(orjson.dumps(content["body"])).hexdigest() != content["sha256"]:
+        return manifest.name
+    for entry in content["body"]["segments"]:
+        for kind in ("index", "rows"):
+            name = entry[kind]
+            if name is not None and sha256_of(manifest.parent / Path(name).name) != entry[f"{kind}_sha256"]:
+                return str(name)
+    return ""
+
+
+def _save_array(path: Path, rows: RowNumbers) -> None:
+    with path.open("wb") as file:
+        np.save(file, rows, allow_pickle=False)

@@ -1,0 +1,75 @@
+"""Changing a record in place: what a caller asks for, and the record it makes of the one that is there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import EllipsisType
+
+import numpy as np
+
+from super_advanced_agents.config import Limits
+from super_advanced_agents.stores.faiss.writing.changes import Addition, Scope
+from super_advanced_agents.stores.patches import merged
+from super_advanced_agents.stores.requests import UpdateRequest
+from super_advanced_agents.stores.validation import checked_document
+from super_advanced_agents.types import Matrix, Metadata, Record
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Update:
+    """Changes of one record, checked; `...` for what stays as it is."""
+
+    scope: Scope
+    uid: str
+    changes: Metadata
+    vector: Matrix | None  # (1, dim); None to keep the one that is there
+    model_id: str | None
+    source: str | EllipsisType | None
+    now: float
+    expires_at: float | EllipsisType | None
+    priority: float | EllipsisType | None
+    scaled: Callable[[Matrix], Matrix]
+    limits: Limits
+
+    @classmethod
+    def of(cls, request: UpdateRequest, *, now: float, scaled: Callable[[Matrix], Matrix], limits: Limits) -> Update:
+        """Make one of a request; `scaled` gives vectors as searches compare them."""
+        lifetime = request.expires_in_s
+        return cls(
+            scope=Scope.of_writing(request.tenant, request.namespace),
+            uid=request.uid,
+            changes=request.changes or {},
+            vector=None if request.vector is None else request.vector[np.newaxis],
+            model_id=request.model_id,
+            source=request.source,
+            now=now,
+            expires_at=now + lifetime if isinstance(lifetime, int | float) else lifetime,
+            priority=request.priority,
+            scaled=scaled,
+            limits=limits,
+        )
+
+    def applied_to(self, record: Record) -> Addition:
+        """What takes the record's place.
+
+        Raises:
+            InvalidInputError: its metadata would be too large, too deep, or have a text that cannot be remembered.
+        """
+        metadata = merged(record.metadata, self.changes)
+        vectors = record.vector[np.newaxis] if self.vector is None else self.vector
+        return Addition(
+            scope=self.scope,
+            uids=[self.uid],
+            known_new=False,
+            documents=[checked_document(metadata, field="changes", limits=self.limits)],
+            vectors=vectors,
+            scaled=self.scaled(vectors),
+            model_id=record.model_id if self.vector is None else self.model_id,
+            sources=[record.source if isinstance(self.source, EllipsisType) else self.source],
+            sessions=[record.session],
+            now=self.now,
+            expires_at=[record.expires_at if isinstance(self.expires_at, EllipsisType) else self.expires_at],
+            priorities=[record.priority if isinstance(self.priority, EllipsisType) else self.priority],
+            same_vectors=self.vector is None,
+        )
