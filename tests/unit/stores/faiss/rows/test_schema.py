@@ -22,7 +22,7 @@ from super_advanced_agents.errors import ConfigurationError, StoreError, StoreFu
 from super_advanced_agents.stores.faiss.rows import schema
 from super_advanced_agents.types import Match
 
-OLD = Path(__file__).resolve().parents[2] / "data" / "store-v1"
+OLD = Path(__file__).resolve().parents[4] / "data" / "store-v1"
 ANSWERS = json.loads((OLD / "answers.json").read_text(encoding="utf-8"))
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.unit.stores.conftest import vectors
-from tests.unit.stores.test_migrations import ANSWERS, OLD
+from tests.unit.stores.faiss.rows.test_schema import ANSWERS, OLD
 
 from super_advanced_agents import FAISSVectorStore
 from super_advanced_agents.errors import ModelMismatchError, StoreError
