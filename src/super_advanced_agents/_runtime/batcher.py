@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
-from super_advanced_agents._runtime.futures import Ticket, fail_all, settle_all
+from super_advanced_agents._runtime.futures import Future, set_exceptions, set_results
 from super_advanced_agents._runtime.processes import process_id
 from super_advanced_agents.errors import OverloadedError, ResourceClosedError
 
@@ -31,7 +31,7 @@ class MicroBatcher(Generic[Item, Result]):
     """A bounded queue in front of a function that works on batches.
 
     Idle means no wait: the first item runs at once, alone; what comes meanwhile is the next batch. A cancelled caller's
-    item is dropped if its batch has not begun. Every ticket is settled, also when the function fails.
+    item is dropped if its batch has not begun. Every future is settled, also when the function fails.
 
     Args:
         run: given 1..n items, returns as many results, in order; an exception as a result goes to that caller alone,
@@ -62,9 +62,9 @@ class MicroBatcher(Generic[Item, Result]):
         self._cost = cost
         self._max_workers = workers
         self._idle_s = idle_s
-        self._queue: deque[tuple[Item, int, Ticket[Result]]] = deque()
+        self._queue: deque[tuple[Item, int, Future[Result]]] = deque()
         self._queued_cost = 0
-        self._running: set[Ticket[Result]] = set()
+        self._running: set[Future[Result]] = set()
         self._seconds_per_cost = 0.0
         self._workers: set[threading.Thread] = set()
         # The last worker to fall idle is woken first: its caches are warm, and one caller alone keeps one busy.
@@ -81,15 +81,15 @@ class MicroBatcher(Generic[Item, Result]):
         """The cost of what waits now."""
         return self._queued_cost
 
-    def submit(self, item: Item) -> Ticket[Result]:
-        """Queue one item; await the ticket, or wait for it.
+    def submit(self, item: Item) -> Future[Result]:
+        """Queue one item; await the future, or wait for it.
 
         Raises:
             OverloadedError: the queue is full.
             ResourceClosedError: the batcher is closed, or belongs to the process this one was forked from.
         """
         cost = self._cost(item)
-        ticket: Ticket[Result] = Ticket()
+        future: Future[Result] = Future()
         if self._pid != process_id():
             raise ResourceClosedError(f"{self._name} belongs to a process that was forked", hint="open a new one")
         with self._changed:
@@ -103,7 +103,7 @@ class MicroBatcher(Generic[Item, Result]):
                     retry_after_s=self._retry_after_s(),
                     hint="try again later, or send fewer at once",
                 )
-            self._queue.append((item, cost, ticket))
+            self._queue.append((item, cost, future))
             self._queued_cost += cost
             if self._idle:
                 self._wake()
@@ -117,9 +117,9 @@ class MicroBatcher(Generic[Item, Result]):
                         raise OverloadedError(
                             f"{self._name} cannot start a thread", retry_after_s=1.0, hint="try again later"
                         ) from exc
-        return ticket
+        return future
 
-    def run_here(self, item: Item) -> Ticket[Result]:
+    def run_here(self, item: Item) -> Future[Result]:
         """As `submit`, for a caller who waits in a thread: if nobody else is at work, that thread does it, at once.
 
         Two changes of thread cost as much as a small search.
@@ -132,16 +132,16 @@ class MicroBatcher(Generic[Item, Result]):
                 busy = True
         if busy:
             return self.submit(item)
-        ticket: Ticket[Result] = Ticket()
+        future: Future[Result] = Future()
         try:
-            settle_all(zip([ticket], self._run([item]), strict=True))
+            set_results(zip([future], self._run([item]), strict=True))
         except Exception as exc:
-            ticket.fail(exc)
+            future.set_exception(exc)
         finally:
             with self._changed:
                 self._here -= 1
                 self._left_here.notify_all()
-        return ticket
+        return future
 
     def close(self, *, drain_s: float = 30.0) -> None:
         """Stop intake, finish what is queued until `drain_s` has passed, then fail every waiter left. Idempotent."""
@@ -159,10 +159,10 @@ class MicroBatcher(Generic[Item, Result]):
         with self._changed:
             while self._here and (left_s := deadline - time.monotonic()) > 0:
                 self._left_here.wait(left_s)
-            left = [ticket for _, _, ticket in self._queue] + list(self._running)
+            left = [future for _, _, future in self._queue] + list(self._running)
             self._queue.clear()
             self._queued_cost = 0
-        fail_all(left, ResourceClosedError(f"{self._name} was closed before this was done", hint="try again"))
+        set_exceptions(left, ResourceClosedError(f"{self._name} was closed before this was done", hint="try again"))
 
     def _wake(self) -> None:
         self._idle.pop().notify()
@@ -177,21 +177,21 @@ class MicroBatcher(Generic[Item, Result]):
         while batch := self._take():
             began = time.monotonic()
             items = [item for item, _, _ in batch]
-            tickets = [ticket for _, _, ticket in batch]
+            futures = [future for _, _, future in batch]
             try:
                 results = self._run(items)
                 if len(results) != len(items):
                     raise RuntimeError(f"{self._name} made {len(results)} results of {len(items)} items")
-                settle_all(zip(tickets, results, strict=True))
+                set_results(zip(futures, results, strict=True))
             except BaseException as exc:
-                fail_all(tickets, exc)
+                set_exceptions(futures, exc)
             with self._changed:
-                self._running.difference_update(tickets)
+                self._running.difference_update(futures)
                 self._note_speed(sum(cost for _, cost, _ in batch), time.monotonic() - began)
-            del batch, items, tickets  # while idle, hold on to nobody's data
+            del batch, items, futures  # while idle, hold on to nobody's data
             results = ()
 
-    def _take(self) -> list[tuple[Item, int, Ticket[Result]]]:
+    def _take(self) -> list[tuple[Item, int, Future[Result]]]:
         """Wait for work and take what fits one batch; empty when the worker should end."""
         with self._changed:
             while True:
@@ -200,7 +200,7 @@ class MicroBatcher(Generic[Item, Result]):
                         self._workers.discard(threading.current_thread())
                         return []
                 if batch := self._next_batch():
-                    self._running.update(ticket for _, _, ticket in batch)
+                    self._running.update(future for _, _, future in batch)
                     return batch
 
     def _woken(self) -> bool:
@@ -214,20 +214,20 @@ class MicroBatcher(Generic[Item, Result]):
         self._waking -= 1
         return True
 
-    def _next_batch(self) -> list[tuple[Item, int, Ticket[Result]]]:
+    def _next_batch(self) -> list[tuple[Item, int, Future[Result]]]:
         """Take what fits, dropping what was cancelled: apart, so that no local name holds it through the next wait."""
-        batch: list[tuple[Item, int, Ticket[Result]]] = []
+        batch: list[tuple[Item, int, Future[Result]]] = []
         budget = self._max_batch_cost
         while self._queue and (not batch or self._queue[0][1] <= budget):
             entry = self._queue.popleft()
             self._queued_cost -= entry[1]
-            if not entry[2].cancelled:
+            if not entry[2].cancelled():
                 batch.append(entry)
                 budget -= entry[1]
         return batch
 
     def _drop_cancelled(self) -> None:
-        self._queue = deque(entry for entry in self._queue if not entry[2].cancelled)
+        self._queue = deque(entry for entry in self._queue if not entry[2].cancelled())
         self._queued_cost = sum(cost for _, cost, _ in self._queue)
 
     def _note_speed(self, cost: int, took_s: float) -> None:
@@ -246,7 +246,7 @@ class Workers:
             _call, name=name, max_batch_cost=1, max_queue_cost=max_queue, workers=threads, idle_s=idle_s
         )
 
-    def submit(self, work: Callable[[], Result]) -> Ticket[Result]:
+    def submit(self, work: Callable[[], Result]) -> Future[Result]:
         """Queue one call; raises as `MicroBatcher.submit` does."""
         return self._batcher.submit(work)  # type: ignore[return-value]  # _call returns what `work` returns
 

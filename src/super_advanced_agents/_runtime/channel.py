@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import AsyncGenerator
 from typing import Generic, TypeVar
 
-from super_advanced_agents._runtime.futures import Ticket
+from super_advanced_agents._runtime.futures import Future
 
 T = TypeVar("T")
 
@@ -21,7 +21,7 @@ class Channel(Generic[T]):
         self._finished = False
         self._error: BaseException | None = None
         self._left = False
-        self._receiver: Ticket[None] | None = None
+        self._receiver: Future[None] | None = None
         self._changed = threading.Condition()
 
     @property
@@ -39,7 +39,7 @@ class Channel(Generic[T]):
             self._items.append(item)
             receiver, self._receiver = self._receiver, None
         if receiver is not None:
-            receiver.settle(None)
+            receiver.set_result(None)
         return True
 
     def finish(self, error: BaseException | None = None) -> None:
@@ -50,7 +50,7 @@ class Channel(Generic[T]):
             self._finished, self._error = True, error
             receiver, self._receiver = self._receiver, None
         if receiver is not None:
-            receiver.settle(None)
+            receiver.set_result(None)
 
     def leave(self) -> None:
         """The consumer goes; a producer waiting for room is let go."""
@@ -63,14 +63,14 @@ class Channel(Generic[T]):
         """What arrives, until the producer finishes; leaving the generator leaves the channel."""
         try:
             while True:
-                arrival: Ticket[None] | None = None
+                arrival: Future[None] | None = None
                 received: list[T] = []
                 with self._changed:
                     if self._items:
                         received.append(self._items.popleft())
                         self._changed.notify()
                     elif not self._finished:
-                        self._receiver = arrival = Ticket()
+                        self._receiver = arrival = Future()
                     elif self._error is not None:
                         raise self._error
                     else:

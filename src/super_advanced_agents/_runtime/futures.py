@@ -25,30 +25,28 @@ def set_driven_by_thread(driven: bool) -> bool:
     return before
 
 
-class Ticket(Generic[T]):
+class Future(Generic[T]):
     """One caller's result on its way: awaited from asyncio, or waited for by a thread. It has one consumer.
 
-    `asyncio.wrap_future` would do the same with one wake-up of the event loop for each result; `settle_all` wakes each
+    `asyncio.wrap_future` would do the same with one wake-up of the event loop for each result; `set_results` wakes each
     loop once for a whole batch, which is what keeps 64 concurrent callers from paying for 64 self-pipe writes.
     """
 
-    __slots__ = ("_cancelled", "_error", "_gate", "_lock", "_settled", "_sleeper", "_value")
+    __slots__ = ("_cancelled", "_done", "_error", "_event", "_lock", "_value", "_waiter")
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._settled = False
+        self._done = False
         self._cancelled = False
         self._value: T | None = None
         self._error: BaseException | None = None
-        self._gate: threading.Event | None = None
-        self._sleeper: tuple[asyncio.AbstractEventLoop, asyncio.Future[None]] | None = None
+        self._event: threading.Event | None = None
+        self._waiter: tuple[asyncio.AbstractEventLoop, asyncio.Future[None]] | None = None
 
-    @property
-    def settled(self) -> bool:
+    def done(self) -> bool:
         """Whether the result, an error or a cancellation has arrived."""
-        return self._settled
+        return self._done
 
-    @property
     def cancelled(self) -> bool:
         """Whether the caller went away before the result came; work not yet begun may be dropped."""
         return self._cancelled
@@ -56,35 +54,35 @@ class Ticket(Generic[T]):
     def cancel(self) -> None:
         """The caller goes away; a result that comes later is dropped. Whoever still waits gets `CancelledError`."""
         with self._lock:
-            if self._settled:
+            if self._done:
                 return
-            self._settled = self._cancelled = True
+            self._done = self._cancelled = True
             self._error = asyncio.CancelledError()
-            if self._gate is not None:
-                self._gate.set()
-            sleeper = self._sleeper
-        if sleeper is not None and not sleeper[1].done():  # done when it is the sleeper itself that was cancelled
-            _wake_in(sleeper[0], [sleeper[1]])
+            if self._event is not None:
+                self._event.set()
+            waiter = self._waiter
+        if waiter is not None and not waiter[1].done():  # done when it is the waiter itself that was cancelled
+            _wake_in(waiter[0], [waiter[1]])
 
-    def settle(self, value: T) -> None:
+    def set_result(self, value: T) -> None:
         """Deliver the result; the first delivery wins."""
-        settle_all([(self, value)])
+        set_results([(self, value)])
 
-    def fail(self, error: BaseException) -> None:
+    def set_exception(self, error: BaseException) -> None:
         """Deliver an error; the first delivery wins."""
-        fail_all([self], error)
+        set_exceptions([self], error)
 
     def wait(self, timeout_s: float | None = None) -> T:
         """Block this thread until the result is there.
 
         Raises:
-            TimeoutError: nothing came within `timeout_s`; the ticket is cancelled.
+            TimeoutError: nothing came within `timeout_s`; the future is cancelled.
         """
         with self._lock:
-            if not self._settled and self._gate is None:
-                self._gate = threading.Event()
+            if not self._done and self._event is None:
+                self._event = threading.Event()
         try:
-            if self._gate is not None and not self._settled and not self._gate.wait(timeout_s):
+            if self._event is not None and not self._done and not self._event.wait(timeout_s):
                 raise TimeoutError(f"no result within {timeout_s} s")
         except BaseException:  # Ctrl-C included: the caller is gone either way
             self.cancel()
@@ -93,17 +91,17 @@ class Ticket(Generic[T]):
 
     def __await__(self) -> Generator[object, None, T]:
         if driven_by_thread():
-            yield self  # twins.run_sync waits for the ticket, then resumes
+            yield self  # twins.run_sync waits for the future, then resumes
             return self._outcome()
         with self._lock:
-            future: asyncio.Future[None] | None = None
-            if not self._settled:
+            waiter: asyncio.Future[None] | None = None
+            if not self._done:
                 loop = asyncio.get_running_loop()
-                future = loop.create_future()
-                self._sleeper = (loop, future)
-        if future is not None:
+                waiter = loop.create_future()
+                self._waiter = (loop, waiter)
+        if waiter is not None:
             try:
-                yield from future
+                yield from waiter
             except asyncio.CancelledError:
                 self.cancel()
                 raise
@@ -119,35 +117,35 @@ class Ticket(Generic[T]):
     ) -> tuple[asyncio.AbstractEventLoop, asyncio.Future[None]] | None:
         """Store the outcome and open the gate; returns the event loop to wake, if a coroutine sleeps on it."""
         with self._lock:
-            if self._settled:
+            if self._done:
                 return None
             self._value, self._error = value, error
-            self._settled = True
-            if self._gate is not None:
-                self._gate.set()
-            return self._sleeper
+            self._done = True
+            if self._event is not None:
+                self._event.set()
+            return self._waiter
 
 
-def settle_all(outcomes: Iterable[tuple[Ticket[T], T | BaseException]]) -> None:
+def set_results(outcomes: Iterable[tuple[Future[T], T | BaseException]]) -> None:
     """Deliver many results (an exception counts as an error), waking each event loop once."""
-    sleepers: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
-    told: set[int] = set()
-    for ticket, outcome in outcomes:
+    waiting: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
+    delivered: set[int] = set()
+    for future, outcome in outcomes:
         if isinstance(outcome, BaseException):
             # Raising writes into an exception's traceback, so no two callers may hold the same one.
-            sleeper = ticket._deliver(None, _own_copy(outcome) if id(outcome) in told else outcome)
-            told.add(id(outcome))
+            waiter = future._deliver(None, _own_copy(outcome) if id(outcome) in delivered else outcome)
+            delivered.add(id(outcome))
         else:
-            sleeper = ticket._deliver(outcome, None)
-        if sleeper is not None:
-            sleepers.setdefault(sleeper[0], []).append(sleeper[1])
-    for loop, futures in sleepers.items():
-        _wake_in(loop, futures)
+            waiter = future._deliver(outcome, None)
+        if waiter is not None:
+            waiting.setdefault(waiter[0], []).append(waiter[1])
+    for loop, waiters in waiting.items():
+        _wake_in(loop, waiters)
 
 
-def fail_all(tickets: Iterable[Ticket[T]], error: BaseException) -> None:
+def set_exceptions(futures: Iterable[Future[T]], error: BaseException) -> None:
     """Deliver one error to many callers; each gets a copy, since raising writes into an exception's traceback."""
-    settle_all((ticket, _own_copy(error)) for ticket in tickets)
+    set_results((future, _own_copy(error)) for future in futures)
 
 
 def _own_copy(error: BaseException) -> BaseException:
@@ -160,28 +158,28 @@ def _own_copy(error: BaseException) -> BaseException:
     return own.with_traceback(error.__traceback__)  # each copy grows its own on top of what is there
 
 
-def _wake_in(loop: asyncio.AbstractEventLoop, futures: list[asyncio.Future[None]]) -> None:
+def _wake_in(loop: asyncio.AbstractEventLoop, waiters: list[asyncio.Future[None]]) -> None:
     try:
-        loop.call_soon_threadsafe(_wake, futures)
+        loop.call_soon_threadsafe(_wake, waiters)
     except RuntimeError:  # the loop was closed while its callers waited: nobody is left to wake
         return
 
 
-def _wake(futures: list[asyncio.Future[None]]) -> None:
-    for future in futures:
-        if not future.done():
-            future.set_result(None)
+def _wake(waiters: list[asyncio.Future[None]]) -> None:
+    for waiter in waiters:
+        if not waiter.done():
+            waiter.set_result(None)
 
 
-def in_thread(work: Callable[[], T], *, name: str) -> Ticket[T]:
+def in_thread(work: Callable[[], T], *, name: str) -> Future[T]:
     """Run blocking `work` once in a thread of its own: for opening and closing, never for a hot path."""
-    ticket: Ticket[T] = Ticket()
+    future: Future[T] = Future()
 
     def run() -> None:
         try:
-            ticket.settle(work())
+            future.set_result(work())
         except BaseException as exc:
-            ticket.fail(exc)
+            future.set_exception(exc)
 
     threading.Thread(target=run, name=name, daemon=True).start()
-    return ticket
+    return future

@@ -9,7 +9,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def in_turns(items: Iterable[T], *, every: int = 64) -> Iterator[T]:
+def yield_gil(items: Iterable[T], *, every: int = 64) -> Iterator[T]:
     """Go through items, letting go of the interpreter now and then.
 
     A thread that wants the interpreter while another computes waits for up to 5 ms, each time anew; a search needs it a

@@ -1,7 +1,7 @@
 """One event loop in a thread of its own, for clients whose libraries speak asyncio; there while somebody holds it.
 
-A native operation awaits tickets only (see `twins`), so that threads can drive it too. What needs an event loop of its
-own, such as an HTTP connection kept between calls, runs here, and its result comes back as a ticket.
+A native operation awaits futures only (see `twins`), so that threads can drive it too. What needs an event loop of its
+own, such as an HTTP connection kept between calls, runs here, and its result comes back as a future.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from typing import Any, TypeVar
 
 from anyio.from_thread import BlockingPortalProvider
 
-from super_advanced_agents._runtime.futures import Ticket
+from super_advanced_agents._runtime.futures import Future
 from super_advanced_agents.errors import ResourceClosedError
 
 T = TypeVar("T")
 
 
-class Errand(Ticket[T]):
-    """A ticket that takes its work along when it is cancelled."""
+class CancellableFuture(Future[T]):
+    """A future that takes its work along when it is cancelled."""
 
     __slots__ = ()
 
     def cancel(self) -> None:
         """The caller goes away, and the work ends."""
-        if self.settled:
+        if self.done():
             return
         super().cancel()
-        if self.cancelled:
+        if self.cancelled():
             self._abort()
 
     def _abort(self) -> None:
@@ -41,16 +41,16 @@ class Errand(Ticket[T]):
 
 @dataclass(frozen=True, slots=True)
 class LoopThread:
-    """An event loop that other threads, and other event loops, hand coroutines to. Made by `hold`.
+    """An event loop that other threads, and other event loops, hand coroutines to. Made by `acquire_loop`.
 
     The portal starts and ends it. Its own `start_task_soon` waits until the loop has turned, which an event loop that
-    asks must not, and its futures wake an event loop once for each result: hence `submit` and tickets.
+    asks must not, and its futures wake an event loop once for each result: hence `submit` and futures.
     """
 
     _loop: asyncio.AbstractEventLoop
 
-    def submit(self, operation: Callable[[], Coroutine[Any, Any, T]]) -> Ticket[T]:
-        """Run the coroutine that `operation` makes, in the loop; a cancelled ticket cancels it.
+    def submit(self, operation: Callable[[], Coroutine[Any, Any, T]]) -> Future[T]:
+        """Run the coroutine that `operation` makes, in the loop; a cancelled future cancels it.
 
         Raises:
             ResourceClosedError: the loop has ended.
@@ -62,8 +62,8 @@ class LoopThread:
             raise _ended() from exc
         return run
 
-    def later(self, delay_s: float, act: Callable[[], object]) -> Ticket[None]:
-        """Call `act`, which must not block, in the loop after so long, unless the ticket is cancelled before."""
+    def later(self, delay_s: float, act: Callable[[], object]) -> Future[None]:
+        """Call `act`, which must not block, in the loop after so long, unless the future is cancelled before."""
 
         async def wait() -> None:
             await asyncio.sleep(delay_s)
@@ -72,7 +72,7 @@ class LoopThread:
         return self.submit(wait)
 
 
-class _Run(Errand[T]):
+class _Run(CancellableFuture[T]):
     """One coroutine on its way through the loop."""
 
     __slots__ = ("_loop", "_operation", "_task")
@@ -85,9 +85,9 @@ class _Run(Errand[T]):
 
     def begin(self) -> None:
         """Start the coroutine, unless its caller has gone already. Runs in the loop."""
-        if not self.cancelled:
+        if not self.cancelled():
             self._task = self._loop.create_task(self._operation())
-            self._task.add_done_callback(self._done)
+            self._task.add_done_callback(self._task_done)
 
     def _abort(self) -> None:
         try:
@@ -99,14 +99,14 @@ class _Run(Errand[T]):
         if self._task is not None:
             self._task.cancel()
 
-    def _done(self, task: asyncio.Task[T]) -> None:
+    def _task_done(self, task: asyncio.Task[T]) -> None:
         self._task = None
         if task.cancelled():
-            self.fail(_ended())  # which counts for nothing when it was the caller who went away
+            self.set_exception(_ended())  # which counts for nothing when it was the caller who went away
         elif (error := task.exception()) is not None:
-            self.fail(error)
+            self.set_exception(error)
         else:
-            self.settle(task.result())
+            self.set_result(task.result())
 
 
 def _ended() -> ResourceClosedError:
@@ -124,12 +124,12 @@ def _begin_anew() -> None:
 os.register_at_fork(after_in_child=_begin_anew)  # threads stay with the parent, and the lock may have been held
 
 
-def hold() -> LoopThread:
-    """Return the process's loop, begun by its first holder. Blocks for a moment; `let_go` once for each call."""
+def acquire_loop() -> LoopThread:
+    """Return the process's loop, begun by its first holder. Blocks for a moment; `release_loop` once for each call."""
     return LoopThread(_portals.__enter__().call(asyncio.get_running_loop))
 
 
-def let_go() -> None:
+def release_loop() -> None:
     """Give up one hold; the last one cancels what still runs, and waits for the loop to end."""
     with suppress(ResourceClosedError):  # leaving with an error is what makes a portal cancel instead of wait
         error = _ended()

@@ -1,6 +1,6 @@
 """The blocking form of an operation that runs several things at once, which takes an event loop.
 
-`twins.blocking` drives a coroutine that awaits one ticket after another. Task groups and timeouts need a loop; here the
+`twins.blocking` drives a coroutine that awaits one future after another. Task groups and timeouts need a loop; here the
 operation gets one of its own for as long as it runs, so user code that blocks in one holds up no other.
 """
 

@@ -1,7 +1,7 @@
 """The blocking twin of every `averb()`, derived: the same coroutine, driven by the calling thread.
 
-A native operation is a coroutine that awaits nothing but tickets (and coroutines made of them). An event loop drives it
-for `averb()`; here a thread drives it, waiting for each ticket in turn. No loop is started, so the blocking twin also
+A native operation is a coroutine that awaits nothing but futures (and coroutines made of them). An event loop drives it
+for `averb()`; here a thread drives it, waiting for each future in turn. No loop is started, so the blocking twin also
 works inside a running loop (a notebook), where it blocks as its name says.
 """
 
@@ -12,7 +12,7 @@ import inspect
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from typing import Any, ParamSpec, TypeVar, cast
 
-from super_advanced_agents._runtime.futures import Ticket, set_driven_by_thread
+from super_advanced_agents._runtime.futures import Future, set_driven_by_thread
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -41,12 +41,12 @@ def run_sync(operation: Coroutine[Any, Any, T]) -> T:
 
 def _wait(step: object) -> BaseException | None:
     """Wait for what the operation awaits; an interruption (Ctrl-C) is raised inside the operation."""
-    if not isinstance(step, Ticket):
-        return RuntimeError(f"a blocking twin can only wait for tickets, not {type(step).__name__}")
+    if not isinstance(step, Future):
+        return RuntimeError(f"a blocking twin can only wait for futures, not {type(step).__name__}")
     try:
         step.wait()
     except Exception:
-        return None  # the ticket's own error: awaiting it raises it
+        return None  # the future's own error: awaiting it raises it
     except BaseException as exc:
         return exc
     return None

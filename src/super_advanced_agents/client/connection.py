@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from super_advanced_agents._runtime import loop_thread as loops
+from super_advanced_agents._runtime import loop_thread
 from super_advanced_agents._runtime.futures import in_thread
 from super_advanced_agents.client.address import Address, Door
 from super_advanced_agents.client.grpc_transport import GrpcWire
@@ -67,7 +67,7 @@ class Link:
         self._timeout_s = float(timeout_s)
         self._wire: Wire = GrpcWire(door) if address.is_grpc else RestWire(door)
         self._changing = threading.Lock()
-        self._loop: loops.LoopThread | None = None
+        self._loop: loop_thread.LoopThread | None = None
         self._closed = False
 
     async def acall(self, call: RemoteCall) -> Any:
@@ -222,22 +222,22 @@ class Link:
             try:
                 self._wire.close()
             finally:
-                loops.let_go()
+                loop_thread.release_loop()
 
-    async def _aopen(self) -> loops.LoopThread:
+    async def _aopen(self) -> loop_thread.LoopThread:
         """Get ready in a thread: the libraries are imported now, and files are read."""
         return await in_thread(self._open, name="open client")
 
-    def _open(self) -> loops.LoopThread:
+    def _open(self) -> loop_thread.LoopThread:
         with self._changing:
             if self._closed:
                 raise closed()
             if self._loop is None:
-                loop = loops.hold()
+                loop = loop_thread.acquire_loop()
                 try:
                     self._wire.open(loop)
                 except BaseException:
-                    loops.let_go()
+                    loop_thread.release_loop()
                     raise
                 self._loop = loop
             return self._loop

@@ -1,4 +1,4 @@
-"""gRPC as a transport: calls without a thread each, which settle tickets when they are answered.
+"""gRPC as a transport: calls without a thread each, which settle futures when they are answered.
 
 The channel is the blocking library's, used through its futures. An asyncio channel belongs to one event loop, while
 callers come from many or from none; futures need none, and carry more calls a second.
@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Generic
 from google.protobuf.message import Message
 
 from super_advanced_agents._runtime.channel import Channel
-from super_advanced_agents._runtime.futures import Ticket
-from super_advanced_agents._runtime.loop_thread import Errand, LoopThread
+from super_advanced_agents._runtime.futures import Future
+from super_advanced_agents._runtime.loop_thread import CancellableFuture, LoopThread
 from super_advanced_agents.client.address import Door
 from super_advanced_agents.client.error_mapping import of_call
 from super_advanced_agents.client.transport import RemoteCall, Result, Stream, Traffic, Wire
@@ -66,23 +66,23 @@ class GrpcWire(Wire):
         else:
             self._channel = grpc.insecure_channel(address.target, options=_OPTIONS)
 
-    def call(self, call: RemoteCall, *, timeout_s: float, key: str | None) -> Ticket[Any]:
+    def call(self, call: RemoteCall, *, timeout_s: float, key: str | None) -> Future[Any]:
         """See `Wire.call`."""
         self._traffic.enter()
         metadata = self._metadata if key is None else (*self._metadata, ("idempotency-key", key))
         try:
             method = self._callable(call.operation, call.result_type, "unary_unary")
-            future = method.future(call, timeout=timeout_s, metadata=metadata)
+            rpc = method.future(call, timeout=timeout_s, metadata=metadata)
         except BaseException:
             self._traffic.leave()
             raise
-        answer: _Answer[Any] = _Answer(future)
+        answer: _Answer[Any] = _Answer(rpc)
 
-        def done(future: Any) -> None:
+        def done(rpc: Any) -> None:
             self._traffic.leave()
-            answer.take(future, self._door, timeout_s)
+            answer.take(rpc, self._door, timeout_s)
 
-        future.add_done_callback(done)
+        rpc.add_done_callback(done)
         return answer
 
     def stream(self, operation: Operation, result: Any) -> Stream[Any]:
@@ -133,8 +133,8 @@ def _result_of(operation: Operation, hint: Any, frame: bytes) -> tuple[Any]:
     return (decode_reply(operation.rpc.reply.FromString(frame), operation.reply, hint),)
 
 
-class _Answer(Errand[Result]):
-    """The ticket of one call."""
+class _Answer(CancellableFuture[Result]):
+    """The future of one call."""
 
     __slots__ = ("_call",)
 
@@ -148,9 +148,9 @@ class _Answer(Errand[Result]):
 
         code = call.code()
         if code is grpc.StatusCode.OK:
-            self.settle(*call.result())
+            self.set_result(*call.result())
         else:
-            self.fail(of_call(call, door.address.url, timeout_s))
+            self.set_exception(of_call(call, door.address.url, timeout_s))
         self._call = None
 
     def _abort(self) -> None:

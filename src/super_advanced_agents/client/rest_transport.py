@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import orjson
 
-from super_advanced_agents._runtime.futures import Ticket
+from super_advanced_agents._runtime.futures import Future
 from super_advanced_agents._runtime.loop_thread import LoopThread
 from super_advanced_agents.client.address import Door
 from super_advanced_agents.client.error_mapping import names_error, of_response, too_late, unreachable
@@ -74,7 +74,7 @@ class RestWire(Wire):
             ),
         )
 
-    def call(self, call: RemoteCall, *, timeout_s: float, key: str | None) -> Ticket[Any]:
+    def call(self, call: RemoteCall, *, timeout_s: float, key: str | None) -> Future[Any]:
         """See `Wire.call`."""
         asked = _asked(call)
         assert self._loop is not None, "opened first"

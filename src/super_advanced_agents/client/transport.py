@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from super_advanced_agents._runtime.futures import Ticket
+from super_advanced_agents._runtime.futures import Future
 from super_advanced_agents._runtime.loop_thread import LoopThread
 from super_advanced_agents.errors import OverloadedError, ResourceClosedError
 from super_advanced_agents.protocol.operations import Operation
@@ -101,7 +101,7 @@ class Stream(ABC, Generic[Result]):
 
     @abstractmethod
     def answers(self, *, timeout_s: float) -> AsyncGenerator[Result, None]:
-        """What the server sends, waiting `timeout_s` for each at most; raises what a ticket of `Wire.call` raises."""
+        """What the server sends, waiting `timeout_s` for each at most; raises what a future of `Wire.call` raises."""
 
     @abstractmethod
     def cancel(self) -> None:
@@ -119,10 +119,10 @@ class Wire(ABC):
         """Get ready to connect; the connection itself is made by the first call. Blocks."""
 
     @abstractmethod
-    def call(self, call: RemoteCall, *, timeout_s: float, key: str | None) -> Ticket[Any]:
-        """Send one request; a cancelled ticket cancels the call, at the server as well.
+    def call(self, call: RemoteCall, *, timeout_s: float, key: str | None) -> Future[Any]:
+        """Send one request; a cancelled future cancels the call, at the server as well.
 
-        The ticket's result is the operation's. It raises:
+        The future's result is the operation's. It raises:
             EngineUnavailableError: no connection, or no answer in time.
             SuperAdvancedAgentsError: what the server answered.
         """

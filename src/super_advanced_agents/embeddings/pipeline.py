@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from super_advanced_agents._runtime.batcher import MicroBatcher
-from super_advanced_agents._runtime.futures import Ticket, in_thread
+from super_advanced_agents._runtime.futures import Future, in_thread
 from super_advanced_agents._runtime.lifecycle import Resource
 from super_advanced_agents._runtime.sync_bridge import blocking
 from super_advanced_agents.config import DEFAULT_EMBEDDING_MODEL, Limits, checked_text
@@ -276,7 +276,7 @@ class EmbeddingPipeline(Resource):
     async def _compute(self, chunks: list[_Work]) -> list[tuple[list[bytes], Matrix]]:
         """Run the chunks in order, few of them queued at a time."""
         done: list[tuple[list[bytes], Matrix]] = []
-        flying: deque[tuple[_Work, Ticket[Matrix]]] = deque()
+        flying: deque[tuple[_Work, Future[Matrix]]] = deque()
         ahead = _CHUNKS_IN_FLIGHT * self._engine.workers
         left = deque(chunks)
         try:
@@ -289,12 +289,12 @@ class EmbeddingPipeline(Resource):
                             raise
                         break
                     left.popleft()
-                work, ticket = flying[0]
-                done.append((work.keys, await ticket))
+                work, future = flying[0]
+                done.append((work.keys, await future))
                 flying.popleft()
         finally:
-            for _, ticket in flying:
-                ticket.cancel()
+            for _, future in flying:
+                future.cancel()
         return done
 
     def _open_engine(self) -> None:

@@ -43,7 +43,7 @@ class RequestExecutor(Resource, ABC):
         """Do what a request asks for, and return its result; the one method of an engine.
 
         The store is open, and the request was checked against `_abounds()` when it was made. Awaits nothing but
-        tickets, so that a thread can drive it, too.
+        futures, so that a thread can drive it, too.
         """
 
     def _version(self, tenant: str, namespace: str | None) -> int | None:

@@ -17,7 +17,7 @@ from typing import Any, Generic, Self, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from super_advanced_agents._runtime.gil import in_turns
+from super_advanced_agents._runtime.gil import yield_gil
 from super_advanced_agents._runtime.uids import filled_in
 from super_advanced_agents.config import Limits, checked_name, checked_text
 from super_advanced_agents.errors import InvalidInputError
@@ -112,7 +112,7 @@ class AddRequest(Request[list[str]]):
             vectors=vectors,
             documents=[
                 document(each, field=f"metadatas[{i}]")
-                for i, each in in_turns(enumerate(checked_list(self.metadatas, n, field="metadatas")))
+                for i, each in yield_gil(enumerate(checked_list(self.metadatas, n, field="metadatas")))
             ],
             uids=checked_each(self.uids, n, partial(checked_uid, limits=limits), field="uids"),
             namespace=_namespace(self.namespace),
@@ -151,7 +151,7 @@ class PutRequest(Request[int]):
             vectors=_vectors([record.vector for record in records], bounds, "records"),
             documents=[
                 checked_record(record, field=f"records[{i}]", limits=bounds.limits)
-                for i, record in in_turns(enumerate(records))
+                for i, record in yield_gil(enumerate(records))
             ],
         )
 

@@ -16,7 +16,7 @@ from typing import cast
 from super_advanced_agents._runtime.batcher import Workers
 from super_advanced_agents._runtime.files import translated
 from super_advanced_agents._runtime.flushing import fsync_folder
-from super_advanced_agents._runtime.futures import Ticket, fail_all, settle_all
+from super_advanced_agents._runtime.futures import Future, set_exceptions, set_results
 from super_advanced_agents._runtime.lifecycle import Resource
 from super_advanced_agents._runtime.sync_bridge import blocking
 from super_advanced_agents.errors import (
@@ -54,7 +54,7 @@ class _Slot:
     entry: Entry
     store: VectorStore | None = None
     users: int = 0
-    waiting: list[Ticket[VectorStore]] = field(default_factory=list)
+    waiting: list[Future[VectorStore]] = field(default_factory=list)
     wait_until: float = 0.0
     busy: bool = False
     deleted: bool = False
@@ -129,9 +129,9 @@ class Collections(Resource):
             OverloadedError: as many as may be open are all in use.
             StoreError: it cannot be opened.
         """
-        slot, ticket = self._taken(tenant, entry)
+        slot, future = self._taken(tenant, entry)
         try:
-            yield slot.store if ticket is None else await ticket  # type: ignore[misc]  # open when there is no ticket
+            yield slot.store if future is None else await future  # type: ignore[misc]  # open when there is no future
         finally:
             self._let_go(slot)
 
@@ -145,8 +145,8 @@ class Collections(Resource):
         except ResourceClosedError:  # closed for another one in this very moment
             return None
 
-    def _taken(self, tenant: str, entry: Entry) -> tuple[_Slot, Ticket[VectorStore] | None]:
-        """Count a user in; the ticket is for a store that has to be opened first."""
+    def _taken(self, tenant: str, entry: Entry) -> tuple[_Slot, Future[VectorStore] | None]:
+        """Count a user in; the future is for a store that has to be opened first."""
         self._check_open()
         with self._lock:
             if self._catalog.collection(tenant, entry.info.name).id != entry.id:
@@ -156,13 +156,13 @@ class Collections(Resource):
             slot.users += 1
             if slot.store is not None:
                 return slot, None
-            ticket: Ticket[VectorStore] = Ticket()
-            slot.waiting.append(ticket)
+            future: Future[VectorStore] = Future()
+            slot.waiting.append(future)
             if len(slot.waiting) == 1:
                 slot.wait_until = time.monotonic() + _ROOM_WITHIN_S
                 self._queue.append(slot)
                 self._advance()
-        return slot, ticket
+        return slot, future
 
     def _let_go(self, slot: _Slot) -> None:
         with self._lock:
@@ -227,9 +227,9 @@ class Collections(Resource):
         slot.busy, slot.store = False, store
         waiting, slot.waiting = slot.waiting, []
         if error is not None:
-            fail_all(waiting, error)
+            set_exceptions(waiting, error)
         elif store is not None:
-            settle_all((ticket, store) for ticket in waiting)
+            set_results((future, store) for future in waiting)
         if not slot.users:
             if slot.deleted:
                 self._close_soon(slot)
@@ -295,7 +295,7 @@ class Collections(Resource):
                     retry_after_s=_ROOM_WITHIN_S,
                     hint="try again later, or raise max_open_collections",
                 )
-                fail_all(waiting, error)
+                set_exceptions(waiting, error)
             self._refusing = False
 
     def _remove(self, folder: str) -> None:
@@ -336,6 +336,6 @@ class Collections(Resource):
             self._slots.clear()
         closed = ResourceClosedError("the collections were closed", hint="try again")
         for slot in slots:
-            fail_all(slot.waiting, closed)
+            set_exceptions(slot.waiting, closed)
             if slot.store is not None:
                 slot.store.close()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from super_advanced_agents._runtime import batcher as batcher_module
 from super_advanced_agents._runtime.batcher import MicroBatcher, Workers
-from super_advanced_agents._runtime.futures import Ticket
+from super_advanced_agents._runtime.futures import Future
 from super_advanced_agents.errors import EmbeddingError, OverloadedError
 
 
@@ -25,7 +25,7 @@ def test_an_idle_batcher_runs_the_first_item_at_once_and_alone(gate: Any, make_b
     gate.entered.acquire()
     rest = [batcher.submit(number) for number in range(1, 6)]
     gate.open()
-    assert [ticket.wait() for ticket in [first, *rest]] == list(range(6))
+    assert [future.wait() for future in [first, *rest]] == list(range(6))
     assert gate.batches == [[0], [1, 2, 3, 4, 5]]
 
 
@@ -42,9 +42,9 @@ def test_batches_keep_order_and_budget(costs: list[int], budget: int) -> None:
     batcher: MicroBatcher[int, int] = MicroBatcher(
         run, name="budget", max_batch_cost=budget, max_queue_cost=10_000, cost=lambda number: costs[number]
     )
-    tickets = [batcher.submit(number) for number in range(len(costs))]
+    futures = [batcher.submit(number) for number in range(len(costs))]
     hold.set()
-    assert [ticket.wait() for ticket in tickets] == [number * 10 for number in range(len(costs))]
+    assert [future.wait() for future in futures] == [number * 10 for number in range(len(costs))]
     batcher.close()
     assert [number for batch in batches for number in batch] == list(range(len(costs)))
     for batch, following in zip(batches, [*batches[1:], None], strict=True):
@@ -61,10 +61,10 @@ def test_an_exception_as_a_result_goes_to_that_caller_alone(make_batcher: Any) -
         return [EmbeddingError("odd") if number == 1 else number for number in items]
 
     batcher = make_batcher(run)
-    tickets = [batcher.submit(number) for number in range(3)]
-    assert (tickets[0].wait(), tickets[2].wait()) == (0, 2)
+    futures = [batcher.submit(number) for number in range(3)]
+    assert (futures[0].wait(), futures[2].wait()) == (0, 2)
     with pytest.raises(EmbeddingError, match="odd"):
-        tickets[1].wait()
+        futures[1].wait()
 
 
 @pytest.mark.parametrize("failure", [EmbeddingError("broken"), KeyboardInterrupt(), SystemExit(1), MemoryError()])
@@ -85,10 +85,10 @@ def test_a_failing_batch_fails_each_of_its_callers_and_no_other(make_batcher: An
     doomed = [batcher.submit(item) for item in ("bad", "neighbour")]
     fine = [batcher.submit(item) for item in ("good", "good")]
     hold.set()
-    for ticket in doomed:
+    for future in doomed:
         with pytest.raises(type(failure)):
-            ticket.wait()
-    assert [ticket.wait() for ticket in [first, *fine]] == ["first", "good", "good"]
+            future.wait()
+    assert [future.wait() for future in [first, *fine]] == ["first", "good", "good"]
 
 
 @pytest.mark.parametrize("results", [[], [1], [1, 2, 3], None, 5])
@@ -107,10 +107,10 @@ def test_a_wrong_number_of_results_fails_the_batch_instead_of_mixing_callers(mak
     odd = [batcher.submit(item) for item in ("odd", "neighbour")]
     fine = [batcher.submit(item) for item in ("good", "better")]
     hold.set()
-    for ticket in odd:
+    for future in odd:
         with pytest.raises((RuntimeError, TypeError)):
-            ticket.wait()
-    assert [ticket.wait() for ticket in [first, *fine]] == ["first", "good", "better"]
+            future.wait()
+    assert [future.wait() for future in [first, *fine]] == ["first", "good", "better"]
 
 
 async def test_an_item_cancelled_before_its_batch_begins_is_never_run(gate: Any, make_batcher: Any) -> None:
@@ -155,7 +155,7 @@ def test_a_full_queue_refuses_with_a_time_to_come_back(gate: Any, make_batcher: 
     assert caught.value.retryable
     assert batcher.queued_cost == 3
     gate.open()
-    assert [ticket.wait() for ticket in [running, *queued]] == ["running", 0, 1, 2]
+    assert [future.wait() for future in [running, *queued]] == ["running", 0, 1, 2]
     assert gate.batches == [["running"], [0, 1, 2]]
 
 
@@ -212,8 +212,8 @@ def test_a_greedy_caller_does_not_starve_a_modest_one(gate: Any, make_batcher: A
 def test_workers_run_side_by_side(workers: Workers) -> None:
     """As many pieces of blocking work run at once as there are threads."""
     together = threading.Barrier(4)
-    tickets = [workers.submit(lambda: together.wait(timeout=10)) for _ in range(4)]
-    assert sorted(ticket.wait() for ticket in tickets) == [0, 1, 2, 3]
+    futures = [workers.submit(lambda: together.wait(timeout=10)) for _ in range(4)]
+    assert sorted(future.wait() for future in futures) == [0, 1, 2, 3]
 
 
 def test_idle_threads_end_and_later_work_starts_new_ones(make_batcher: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -304,10 +304,10 @@ def test_a_thread_that_cannot_be_started_is_done_without_when_another_works(
 
 def test_work_submitted_from_inside_a_batch_is_served(workers: Workers) -> None:
     """A worker may queue more work; it only must not wait for it on the last thread."""
-    inner: list[Ticket[str]] = []
+    inner: list[Future[str]] = []
     workers.submit(lambda: inner.append(workers.submit(lambda: "inner"))).wait()
     assert inner[0].wait() == "inner"
 
 
-async def _awaited(ticket: Ticket[Any]) -> Any:
-    return await ticket
+async def _awaited(future: Future[Any]) -> Any:
+    return await future

@@ -16,11 +16,11 @@ from super_advanced_agents.errors import ResourceClosedError
 def test_close_finishes_what_is_queued(gate: Any, make_batcher: Any) -> None:
     """Everything accepted before `close` is done when it returns."""
     batcher = make_batcher(max_batch_cost=2)
-    tickets = [batcher.submit(number) for number in range(7)]
+    futures = [batcher.submit(number) for number in range(7)]
     gate.open()
     batcher.close()
-    assert all(ticket.settled for ticket in tickets)
-    assert [ticket.wait() for ticket in tickets] == list(range(7))
+    assert all(future.done() for future in futures)
+    assert [future.wait() for future in futures] == list(range(7))
 
 
 def test_close_refuses_new_work_while_it_drains(gate: Any, make_batcher: Any) -> None:
@@ -34,7 +34,7 @@ def test_close_refuses_new_work_while_it_drains(gate: Any, make_batcher: Any) ->
         threading.Event().wait(0.001)
     with pytest.raises(ResourceClosedError, match="closed"):
         batcher.submit("late")
-    assert not running.settled
+    assert not running.done()
     gate.open()
     closing.join()
     assert running.wait() == "running"
@@ -47,9 +47,9 @@ def test_past_the_drain_deadline_every_waiter_fails(gate: Any, make_batcher: Any
     gate.entered.acquire()
     queued = [batcher.submit(number) for number in range(3)]
     batcher.close(drain_s=0.01)
-    for ticket in [running, *queued]:
+    for future in [running, *queued]:
         with pytest.raises(ResourceClosedError, match="before this was done"):
-            ticket.wait(timeout_s=10)
+            future.wait(timeout_s=10)
     assert batcher.queued_cost == 0
     gate.open()
     for worker in list(batcher._workers):
@@ -78,8 +78,8 @@ def test_closing_an_unused_batcher_starts_nothing(make_batcher: Any) -> None:
 def test_close_lets_idle_workers_go_at_once(make_batcher: Any) -> None:
     """An idle worker is woken by `close` instead of sleeping out its idle time."""
     batcher = make_batcher(lambda items: items, workers=3)
-    for ticket in [batcher.submit(number) for number in range(9)]:
-        ticket.wait()
+    for future in [batcher.submit(number) for number in range(9)]:
+        future.wait()
     threads = list(batcher._workers)
     assert threads
     batcher.close(drain_s=5)
@@ -110,7 +110,7 @@ def test_a_forked_child_is_refused_and_can_exit() -> None:
         hold = threading.Event()
         run = lambda items: hold.wait() and items
         batcher = MicroBatcher(run, name="parent's", max_batch_cost=1, max_queue_cost=10)
-        ticket = batcher.submit("parent")
+        future = batcher.submit("parent")
         child = os.fork()
         if child == 0:
             signal.alarm(20)  # a child that hangs ends itself
@@ -122,7 +122,7 @@ def test_a_forked_child_is_refused_and_can_exit() -> None:
             os._exit(3)
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         hold.set()
-        assert ticket.wait() == "parent"
+        assert future.wait() == "parent"
         batcher.close()
         print("child", code)
     """

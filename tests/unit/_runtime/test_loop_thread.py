@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from super_advanced_agents._runtime import loop_thread as loops
+from super_advanced_agents._runtime import loop_thread
 from super_advanced_agents._runtime.sync_bridge import run_sync
 from super_advanced_agents.errors import InvalidInputError, ResourceClosedError
 
@@ -15,8 +15,8 @@ from super_advanced_agents.errors import InvalidInputError, ResourceClosedError
 @pytest.fixture
 def loop():
     """The process's loop, held for the test."""
-    yield loops.hold()
-    loops.let_go()
+    yield loop_thread.acquire_loop()
+    loop_thread.release_loop()
 
 
 async def _give(value):
@@ -33,7 +33,7 @@ async def _for_ever(begun, ended):
 
 
 def test_a_thread_gets_the_result(loop):
-    """Waiting for the ticket, or driving a coroutine that awaits it."""
+    """Waiting for the future, or driving a coroutine that awaits it."""
 
     async def operation():
         return await loop.submit(lambda: _give(2))
@@ -43,33 +43,33 @@ def test_a_thread_gets_the_result(loop):
 
 
 async def test_another_loop_gets_the_result():
-    """Awaiting the ticket there; the work runs here."""
+    """Awaiting the future there; the work runs here."""
     from super_advanced_agents._runtime.futures import in_thread
 
-    loop = await in_thread(loops.hold, name="hold")
+    loop = await in_thread(loop_thread.acquire_loop, name="hold")
     try:
         assert await asyncio.gather(*(loop.submit(lambda i=i: _give(i)) for i in range(50))) == list(range(50))
     finally:
-        await in_thread(loops.let_go, name="let go")
+        await in_thread(loop_thread.release_loop, name="let go")
 
 
 def test_errors_come_back(loop):
     """As they are."""
 
-    async def fail():
+    async def set_exception():
         raise InvalidInputError("broken", field="x")
 
     with pytest.raises(InvalidInputError, match="broken"):
-        loop.submit(fail).wait(10)
+        loop.submit(set_exception).wait(10)
 
 
 def test_a_cancelled_ticket_cancels_the_work(loop):
     """Down to what it awaits; cancelling again does nothing."""
     begun, ended = threading.Event(), threading.Event()
-    ticket = loop.submit(lambda: _for_ever(begun, ended))
+    future = loop.submit(lambda: _for_ever(begun, ended))
     assert begun.wait(10)
-    ticket.cancel()
-    ticket.cancel()
+    future.cancel()
+    future.cancel()
     assert ended.wait(10)
 
 
@@ -92,27 +92,27 @@ def test_work_cancelled_before_it_began_never_begins(loop):
 def test_something_can_be_done_later_or_not_at_all(loop):
     """Cancelled before its time, it is not done."""
     done = threading.Event()
-    loop.later(3_600, lambda: pytest.fail("too early")).cancel()
+    loop.later(3_600, lambda: pytest.set_exception("too early")).cancel()
     loop.later(0, done.set).wait(10)
     assert done.is_set()
 
 
 def test_the_loop_ends_with_its_last_holder():
     """One for all who hold it; what still runs is cancelled and its caller told; then there is a new one."""
-    first, second = loops.hold(), loops.hold()
+    first, second = loop_thread.acquire_loop(), loop_thread.acquire_loop()
     assert first == second
     begun, ended = threading.Event(), threading.Event()
-    ticket = first.submit(lambda: _for_ever(begun, ended))
+    future = first.submit(lambda: _for_ever(begun, ended))
     assert begun.wait(10)
-    loops.let_go()
+    loop_thread.release_loop()
     assert not ended.is_set()
-    loops.let_go()
+    loop_thread.release_loop()
     assert ended.is_set()
     with pytest.raises(ResourceClosedError):
-        ticket.wait(10)
+        future.wait(10)
     with pytest.raises(ResourceClosedError):
         first.submit(lambda: _give(1))
-    third = loops.hold()
+    third = loop_thread.acquire_loop()
     assert third != first
     assert third.submit(lambda: _give(3)).wait(10) == 3
-    loops.let_go()
+    loop_thread.release_loop()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from super_advanced_agents._runtime.batcher import MicroBatcher, Workers
-from super_advanced_agents._runtime.futures import Ticket
+from super_advanced_agents._runtime.futures import Future
 from super_advanced_agents._runtime.sync_bridge import blocking
 from super_advanced_agents.errors import OverloadedError
 
@@ -68,16 +68,16 @@ async def test_5000_awaits_cancelled_at_random_moments_leave_nothing_and_disturb
 
 
 async def test_a_settled_call_keeps_no_ticket_alive(tagger: Tagger) -> None:
-    """After cancellations and results alike, tickets are freed without the cyclic collector having to find them."""
-    tickets: list[Any] = []
+    """After cancellations and results alike, futures are freed without the cyclic collector having to find them."""
+    futures: list[Any] = []
     submit = tagger._batcher.submit
 
     class Watched:
         """Something weakly referenceable in each item."""
 
-    def watched_submit(item: object) -> Ticket[Any]:
+    def watched_submit(item: object) -> Future[Any]:
         mark = Watched()
-        tickets.append(weakref.ref(mark))
+        futures.append(weakref.ref(mark))
         return submit((mark, item))
 
     calls = [asyncio.ensure_future(_awaited(watched_submit(number))) for number in range(500)]
@@ -88,7 +88,7 @@ async def test_a_settled_call_keeps_no_ticket_alive(tagger: Tagger) -> None:
     del calls, call
     for _ in range(3):  # each worker has gone through a further batch
         await asyncio.gather(*[tagger.atag(number) for number in range(200)])
-    assert sum(ref() is not None for ref in tickets) == 0
+    assert sum(ref() is not None for ref in futures) == 0
 
 
 def test_threads_and_several_event_loops_share_one_batcher(tagger: Tagger, campaign: int) -> None:
@@ -124,7 +124,7 @@ async def test_ten_times_too_many_callers_are_refused_at_once_and_the_rest_are_s
     batcher = make_batcher(max_queue_cost=100, max_batch_cost=10)
     running = batcher.submit("running")
     await asyncio.to_thread(gate.entered.acquire)
-    accepted: list[tuple[int, Ticket[object]]] = []
+    accepted: list[tuple[int, Future[object]]] = []
     refused: list[float] = []
     for number in range(1_000):
         try:
@@ -135,14 +135,14 @@ async def test_ten_times_too_many_callers_are_refused_at_once_and_the_rest_are_s
     assert min(refused) > 0
     gate.open()
     assert await running == "running"
-    assert [await ticket for _, ticket in accepted] == [number for number, _ in accepted]
+    assert [await future for _, future in accepted] == [number for number, _ in accepted]
     assert batcher.submit("after the burst") is not None
 
 
 async def test_closing_in_the_middle_of_a_crowd_settles_everybody(workers: Workers) -> None:
     """Callers accepted before the close get their results, later ones ResourceClosedError; nobody waits for ever."""
-    tickets = [workers.submit(lambda value=number: value) for number in range(2_000)]  # type: ignore[misc]
-    waiting = [asyncio.ensure_future(_awaited(ticket)) for ticket in tickets]
+    futures = [workers.submit(lambda value=number: value) for number in range(2_000)]  # type: ignore[misc]
+    waiting = [asyncio.ensure_future(_awaited(future)) for future in futures]
     await asyncio.sleep(0)
     await asyncio.to_thread(workers.close)
     assert await asyncio.gather(*waiting) == list(range(2_000))
@@ -166,5 +166,5 @@ async def test_memory_stays_level_over_half_a_million_calls(tagger: Tagger) -> N
     assert max(levels[5:]) < levels[2] + 32 * 2**20
 
 
-async def _awaited(ticket: Ticket[Any]) -> Any:
-    return await ticket
+async def _awaited(future: Future[Any]) -> Any:
+    return await future

@@ -14,7 +14,7 @@ from super_advanced_agents._runtime.sync_bridge import run_sync
 
 
 class Both:
-    """Waits for a task and for a ticket, which `twins.blocking` cannot."""
+    """Waits for a task and for a future, which `twins.blocking` cannot."""
 
     async def averb(self, text: str, *, fails: bool = False) -> str:
         """Both at once."""
@@ -22,12 +22,12 @@ class Both:
             raise KeyError(text)
         async with asyncio.TaskGroup() as group:
             task = group.create_task(asyncio.sleep(0, text))
-        return task.result() + await in_thread(lambda: "!", name="ticket")
+        return task.result() + await in_thread(lambda: "!", name="future")
 
     verb = blocking_in_own_loop(averb)
 
 
-def test_the_twin_runs_tasks_and_tickets():
+def test_the_twin_runs_tasks_and_future():
     """In this thread, leaving none behind; its errors come out as they are."""
     assert Both().verb("yes") == "yes!"
     with pytest.raises(KeyError, match="no"):
@@ -43,10 +43,10 @@ async def test_the_twin_works_inside_a_running_loop():
 
 
 def test_the_twin_works_inside_an_operation_that_a_thread_drives():
-    """Whose tickets are waited for in another way; that way holds again afterwards."""
+    """Whose futures are waited for in another way; that way holds again afterwards."""
 
     async def outer() -> str:
-        return Both().verb("a") + await in_thread(lambda: "b", name="ticket")
+        return Both().verb("a") + await in_thread(lambda: "b", name="future")
 
     assert run_sync(outer()) == "a!b"
 

@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, Iterator
 import pytest
 
 from super_advanced_agents._runtime.batcher import Workers
-from super_advanced_agents._runtime.futures import Ticket, driven_by_thread
+from super_advanced_agents._runtime.futures import Future, driven_by_thread
 from super_advanced_agents._runtime.sync_bridge import blocking, blocking_iterator, run_sync
 from super_advanced_agents.errors import EmbeddingError
 
@@ -27,7 +27,7 @@ class Doubler:
         self.closed_streams = 0
 
     async def adouble(self, number: int, *, times: int = 1) -> int:
-        """Double a number, one ticket a time."""
+        """Double a number, one future a time."""
         for _ in range(times):
             number = await self._workers.submit(lambda value=number: _doubled(value))  # type: ignore[misc]
         return number
@@ -101,7 +101,7 @@ def test_errors_pass_through(doubler: Doubler) -> None:
 
 
 def test_an_operation_may_handle_the_error_it_awaited(doubler: Doubler) -> None:
-    """`try` around an awaited ticket works the same without a loop."""
+    """`try` around an awaited future works the same without a loop."""
 
     async def forgiving() -> int:
         try:
@@ -122,7 +122,7 @@ def test_awaiting_what_only_a_loop_can_give_is_refused(doubler: Doubler) -> None
         finally:
             cleaned.append(True)
 
-    with pytest.raises(RuntimeError, match="tickets"):
+    with pytest.raises(RuntimeError, match="futures"):
         run_sync(wrong())
     assert cleaned == [True]
 
@@ -194,7 +194,7 @@ def test_threads_drive_side_by_side(doubler: Doubler) -> None:
 
 @pytest.mark.parametrize("how", ["double", "stream"])
 def test_ctrl_c_interrupts_a_blocking_twin_and_its_clean_up_runs(how: str) -> None:
-    """SIGINT in the middle of a wait raises KeyboardInterrupt inside the operation; its ticket is cancelled."""
+    """SIGINT in the middle of a wait raises KeyboardInterrupt inside the operation; its future is cancelled."""
     script = f"""
         import threading
         from super_advanced_agents._runtime.batcher import MicroBatcher
@@ -202,7 +202,7 @@ def test_ctrl_c_interrupts_a_blocking_twin_and_its_clean_up_runs(how: str) -> No
 
         class Slow:
             def __init__(self):
-                self.hold, self.cleaned, self.tickets = threading.Event(), [], []
+                self.hold, self.cleaned, self.futures = threading.Event(), [], []
                 self.batcher = MicroBatcher(self.run, name="slow", max_batch_cost=1, max_queue_cost=10)
 
             def run(self, items):
@@ -211,9 +211,9 @@ def test_ctrl_c_interrupts_a_blocking_twin_and_its_clean_up_runs(how: str) -> No
                 return items
 
             async def adouble(self):
-                self.tickets.append(self.batcher.submit(1))
+                self.futures.append(self.batcher.submit(1))
                 try:
-                    return await self.tickets[0]
+                    return await self.futures[0]
                 except KeyboardInterrupt:
                     self.cleaned.append("interrupted")
                     raise
@@ -229,7 +229,7 @@ def test_ctrl_c_interrupts_a_blocking_twin_and_its_clean_up_runs(how: str) -> No
         try:
             list(slow.stream()) if {how!r} == "stream" else slow.double()
         except KeyboardInterrupt:
-            print(slow.cleaned, slow.tickets[0].cancelled)
+            print(slow.cleaned, slow.futures[0].cancelled())
         slow.hold.set()
         slow.batcher.close()
         print("closed", threading.active_count())
@@ -246,13 +246,13 @@ def test_ctrl_c_interrupts_a_blocking_twin_and_its_clean_up_runs(how: str) -> No
 
 
 def test_a_cancelled_ticket_ends_a_blocking_twin() -> None:
-    """A ticket cancelled by its owner raises CancelledError in the waiting thread instead of leaving it asleep."""
-    ticket: Ticket[int] = Ticket()
+    """A future cancelled by its owner raises CancelledError in the waiting thread instead of leaving it asleep."""
+    future: Future[int] = Future()
 
     async def operation() -> int:
-        return await ticket
+        return await future
 
-    threading.Thread(target=ticket.cancel).start()
+    threading.Thread(target=future.cancel).start()
     with pytest.raises(asyncio.CancelledError):
         run_sync(operation())
 

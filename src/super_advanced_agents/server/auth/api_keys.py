@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from super_advanced_agents._runtime.futures import Ticket, in_thread, settle_all
+from super_advanced_agents._runtime.futures import Future, in_thread, set_results
 from super_advanced_agents._runtime.lifecycle import Resource
 from super_advanced_agents._runtime.sync_bridge import blocking
 from super_advanced_agents.errors import AuthenticationError, ResourceClosedError, SuperAdvancedAgentsError
@@ -52,7 +52,7 @@ class KeyRing(Resource):
         self._ending = threading.Event()
         self._asking = threading.Lock()
         self._asked = threading.Event()
-        self._waiting: list[Ticket[None]] = []
+        self._waiting: list[Future[None]] = []
         self._looks, self._counted_at = _LOOKS, time.monotonic()
         self._table: KeyTable | None = None
         self._watcher: threading.Thread | None = None
@@ -87,9 +87,9 @@ class KeyRing(Resource):
         """
         shape = KEY.fullmatch(key)
         if shape is not None and shape[1] not in self._known:
-            ticket = self._ask()
-            if ticket is not None:
-                await ticket
+            future = self._ask()
+            if future is not None:
+                await future
         return self.principal_of(key)
 
     def principal_of(self, key: str) -> Principal:
@@ -114,8 +114,8 @@ class KeyRing(Resource):
             raise AuthenticationError(f"the API key {shape[1]} has expired", hint=_HINT)
         return known.principal
 
-    def _ask(self) -> Ticket[None] | None:
-        """A ticket for the end of the next look, which all share who ask before it begins; None for one look too many.
+    def _ask(self) -> Future[None] | None:
+        """A future for the end of the next look, which all share who ask before it begins; None for one look too many.
 
         Callers hold a place at the server while they wait: a flood of ids that were never made is not to take them all.
         """
@@ -129,10 +129,10 @@ class KeyRing(Resource):
                 if self._looks < 1:
                     return None
                 self._looks -= 1
-            ticket: Ticket[None] = Ticket()
-            self._waiting.append(ticket)
+            future: Future[None] = Future()
+            self._waiting.append(future)
             self._asked.set()
-            return ticket
+            return future
 
     def _open(self) -> None:
         with self._reading:
@@ -165,7 +165,7 @@ class KeyRing(Resource):
                     _log.error("server.keys_not_read", extra={"reason": str(exc)})
                 failing = True
             finally:
-                settle_all((ticket, None) for ticket in waiting)
+                set_results((future, None) for future in waiting)
 
     def _look(self, *, changed: bool = False) -> None:
         with self._reading:
@@ -184,7 +184,7 @@ class KeyRing(Resource):
             self._watcher.join()
         with self._reading:
             table, self._table = self._table, None
-        settle_all((ticket, None) for ticket in self._waiting)  # asked after the last look: told that this is closed
+        set_results((future, None) for future in self._waiting)  # asked after the last look: told that this is closed
         if table is not None:
             table.close()
 

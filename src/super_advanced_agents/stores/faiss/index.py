@@ -15,7 +15,7 @@ from itertools import islice
 import numpy as np
 from pyroaring import BitMap
 
-from super_advanced_agents._runtime.gil import in_turns
+from super_advanced_agents._runtime.gil import yield_gil
 from super_advanced_agents.errors import CorruptStoreError
 from super_advanced_agents.stores.faiss.metadata.columns import NumberColumn, array_of, bitmap
 from super_advanced_agents.stores.faiss.metadata.index import Attributes, _StaleViewError
@@ -139,7 +139,7 @@ class Index:
         for block in vectors:
             self._tail.append(change.added[start : start + len(block)], block)
             start += len(block)
-        for seq, scope, expires_at in in_turns(zip(change.added, change.scopes, change.expires_at, strict=True)):
+        for seq, scope, expires_at in yield_gil(zip(change.added, change.scopes, change.expires_at, strict=True)):
             self._note(seq, scope, expires_at)
         self._link(change)
         live = self.view.live.copy()
@@ -159,7 +159,7 @@ class Index:
             expiring = self._expiry.range("$lte", np.inf)
         rows = array_of(expiring)
         scope_of = np.zeros(len(rows), dtype=np.uint32)
-        for scope, members in in_turns(self._scopes.items()):
+        for scope, members in yield_gil(self._scopes.items()):
             members.intersection_update(live)
             if here := members & expiring:
                 scope_of[np.searchsorted(rows, array_of(here))] = scope

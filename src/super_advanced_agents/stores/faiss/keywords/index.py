@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
-from super_advanced_agents._runtime.futures import Ticket, in_thread
+from super_advanced_agents._runtime.futures import Future, in_thread
 from super_advanced_agents.stores.faiss.keywords.analyzer import FIELDS, Entry, words
 from super_advanced_agents.stores.faiss.keywords.buffer import WordTail, rarity
 from super_advanced_agents.stores.faiss.keywords.postings import WordIndex
@@ -67,7 +67,7 @@ class _Move:
         fresh: the rows to be added.
         stale: the rows to be removed first.
         overtaken: rows that changed again meanwhile, and stay in the tail.
-        ticket: the work in the background; None when it is carried out on the spot.
+        future: the work in the background; None when it is carried out on the spot.
     """
 
     index: WordIndex
@@ -75,7 +75,7 @@ class _Move:
     stale: BitMap
     entries: Callable[[], Iterator[tuple[int, Entry | None]]]
     overtaken: BitMap = dataclasses.field(default_factory=BitMap)
-    ticket: Ticket[None] | None = None
+    future: Future[None] | None = None
 
     def carry_out(self) -> None:
         """Write it down; searches see it when it is taken over."""
@@ -243,7 +243,7 @@ class Keywords:
                 self._move.overtaken |= changed
             elif len(self._tail.rows) + len(self._indexed - view.live) > TAIL_ROWS:
                 self._move = self._planned(view, BitMap())
-                self._move.ticket = in_thread(self._move.carry_out, name="store words")
+                self._move.future = in_thread(self._move.carry_out, name="store words")
         self._followed = view
 
     def _open(self, view: View) -> BitMap:
@@ -297,10 +297,10 @@ class Keywords:
     def _finish(self, *, wait: bool) -> None:
         """Take over what was moved in the background, if it is done or is to be waited for."""
         move = self._move
-        if move is None or move.ticket is None or not (wait or move.ticket.settled):
+        if move is None or move.future is None or not (wait or move.future.done()):
             return
         self._move = None
-        move.ticket.wait()
+        move.future.wait()
         self._take_over(move)
 
     def _take_over(self, move: _Move) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from pyroaring import BitMap
 
 from super_advanced_agents._runtime.batcher import Workers
-from super_advanced_agents._runtime.futures import Ticket
+from super_advanced_agents._runtime.futures import Future
 from super_advanced_agents.errors import OverloadedError, ResourceClosedError
 from super_advanced_agents.stores.faiss.index import Index
 from super_advanced_agents.stores.faiss.metadata.columns import array_of
@@ -94,7 +94,7 @@ class Sweeping:
 class Sweeper:
     """A thread that asks the writer for one step after another, while there is anything that expires."""
 
-    def __init__(self, index: Index, submit: Callable[[Sweep], Ticket[object]]) -> None:
+    def __init__(self, index: Index, submit: Callable[[Sweep], Future[object]]) -> None:
         self._index = index
         self._submit = submit
         self._busy = False

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from pyroaring import BitMap
 
-from super_advanced_agents._runtime.gil import in_turns
+from super_advanced_agents._runtime.gil import yield_gil
 from super_advanced_agents.stores.filters import (
     Compares,
     Contains,
@@ -192,7 +192,7 @@ class Field:
         for table in tables:
             with self._lock:
                 there = list(table.items())
-            for value, having in in_turns(there):
+            for value, having in yield_gil(there):
                 with self._lock:
                     having.difference_update(rows)
                     if not having:
@@ -200,9 +200,9 @@ class Field:
 
     def _among(self, values: Collection[Scalar]) -> BitMap:
         numbers = [value for kind, value in values if kind == "number" and isinstance(value, int | float)]
-        others = in_turns(values, every=_STEP)
+        others = yield_gil(values, every=_STEP)
         found = _union(rows for kind, value in others if (rows := self._having(kind, value)))
-        for start in in_turns(range(0, len(numbers), _STEP), every=1):
+        for start in yield_gil(range(0, len(numbers), _STEP), every=1):
             with self._lock:
                 found |= self._numbers.among(numbers[start : start + _STEP])
         return found
@@ -215,7 +215,7 @@ class Field:
     def _with_string(self, holds: Callable[[str], bool]) -> BitMap:
         with self._lock:
             there = list(self._strings.items())
-        return _union(rows for value, rows in in_turns(there, every=_STEP) if holds(value))
+        return _union(rows for value, rows in yield_gil(there, every=_STEP) if holds(value))
 
 
 _EMPTY = BitMap()

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from pyroaring import BitMap
 
-from super_advanced_agents._runtime.gil import in_turns
+from super_advanced_agents._runtime.gil import yield_gil
 from super_advanced_agents.stores.faiss.metadata.columns import Field, Term
 from super_advanced_agents.stores.filters import And, Filter, Not, Or, matches
 from super_advanced_agents.types import JSONValue, Metadata
@@ -130,7 +130,7 @@ class Attributes:
             return
         with self._following:
             page = []
-            for row, metadata in in_turns(self._metadata_between(self._indexed, last_row)):
+            for row, metadata in yield_gil(self._metadata_between(self._indexed, last_row)):
                 page.append((row, list(_flat(metadata))))
                 if len(page) == _PAGE:
                     self._add(page)  # an interruption half-way leaves the rest for the next call
@@ -184,7 +184,7 @@ class Attributes:
         for start in range(0, len(waiting), _PAGE):
             wanted = waiting[start : start + _PAGE].tolist()
             page = self._fetch(wanted)
-            read = in_turns(page.items(), every=_PAGE)
+            read = yield_gil(page.items(), every=_PAGE)
             progress.matching |= BitMap([row for row, metadata in read if matches(tree, metadata)])
             progress.seen |= BitMap(list(page))
             gone = gone or len(page) < len(wanted)

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TypeVar
 
 from super_advanced_agents._runtime.batcher import Workers
-from super_advanced_agents._runtime.futures import Ticket
+from super_advanced_agents._runtime.futures import Future
 from super_advanced_agents.stores.faiss.state import State
 from super_advanced_agents.stores.faiss.writing.changes import Scope
 from super_advanced_agents.stores.filters import Filter
@@ -24,7 +24,7 @@ class SlowFilters:
         self._state = state
         self._workers = Workers(name="store filters", threads=2, max_queue=_MAX_QUEUED)
 
-    async def submit(self, scope: Scope | None, tree: Filter | None, submit: Callable[[], Ticket[Result]]) -> Result:
+    async def submit(self, scope: Scope | None, tree: Filter | None, submit: Callable[[], Future[Result]]) -> Result:
         """Return the result of what `submit` queues; it has only what is new since to evaluate itself."""
         if tree is None or not self._state.index.is_slow(tree):
             return await submit()
