@@ -116,7 +116,7 @@ class _Worker:
                     await store.aadd_batch(part, payloads(first + start, len(part)))
         return count
 
-    def carry_out(self, runner: asyncio.Runner, asked: dict[str, Any]) -> float:
+    def execute(self, runner: asyncio.Runner, asked: dict[str, Any]) -> float:
         """Do one piece of work; things a second."""
         work = getattr(self, asked.pop("work"))(**asked)
         began = time.perf_counter()
@@ -128,7 +128,7 @@ def main() -> None:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         worker = _Worker(Path(sys.argv[1]))
         for line in sys.stdin:
-            print(json.dumps(worker.carry_out(runner, json.loads(line))), flush=True)
+            print(json.dumps(worker.execute(runner, json.loads(line))), flush=True)
 
 
 if __name__ == "__main__":

@@ -72,8 +72,8 @@ def _nearer(scores: Matrix, numbers: NDArray, mine: NDArray, asked: Matrix, rows
     """Let the rows that are nearer to the queries `mine` take the places of those found before."""
     flat = faiss.IndexFlatIP(DIM)
     flat.add(vectors)
-    likeness, positions = flat.search(asked[mine], min(K, len(rows)))
-    together = np.concatenate([scores[mine], likeness], axis=1)
+    similarity, positions = flat.search(asked[mine], min(K, len(rows)))
+    together = np.concatenate([scores[mine], similarity], axis=1)
     named = np.concatenate([numbers[mine], rows[positions]], axis=1)
     order = np.argsort(-together, axis=1, kind="stable")[:, :K]
     scores[mine] = np.take_along_axis(together, order, axis=1)

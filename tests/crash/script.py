@@ -132,7 +132,7 @@ def states() -> list[State]:
     return found
 
 
-def carry_out(store: FAISSVectorStore, operation: Operation) -> None:
+def execute(store: FAISSVectorStore, operation: Operation) -> None:
     """Call the store; `reopen` is the caller's."""
     match operation.kind:
         case "one":

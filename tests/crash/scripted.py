@@ -19,7 +19,7 @@ import time
 import traceback
 from typing import Any
 
-from tests.crash.script import carry_out, opened, operations
+from tests.crash.script import execute, opened, operations
 
 from super_advanced_agents import FAISSVectorStore
 
@@ -54,7 +54,7 @@ def _run(order: dict[str, Any]) -> None:
             store.close()
             store = _opened(order)
         else:
-            carry_out(store, operation)
+            execute(store, operation)
             store.search_keywords("text", 1)  # words follow when they are asked for, and are kept from then on
         if order["plant"] != "told too soon":
             DISK.disk_mark(f"told {i + 1}".encode())

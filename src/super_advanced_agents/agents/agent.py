@@ -11,7 +11,7 @@ from super_advanced_agents.agents.inputs import (
     of_type,
 )
 from super_advanced_agents.agents.prompt import NOTHING_KNOWN, answer_messages
-from super_advanced_agents.agents.writes import Remembering
+from super_advanced_agents.agents.writes import MemoryWrites
 from super_advanced_agents.config import LIMITS, checked_name, checked_text
 from super_advanced_agents.embeddings import EmbeddingPipeline
 from super_advanced_agents.errors import ConfigurationError, InvalidInputError
@@ -23,7 +23,7 @@ from super_advanced_agents.types import Answer, Match, Metadata, Record, Weights
 SearchMode: TypeAlias = Literal["hybrid", "vector", "keyword"]
 
 
-class LLMAgent(Remembering):
+class LLMAgent(MemoryWrites):
     """An agent with a memory, for code that blocks; `AsyncLLMAgent` is the same for asyncio.
 
     Agents may share one store: each sees only its own namespace. The agent owns none of what it is given; whoever made

@@ -13,7 +13,7 @@ from super_advanced_agents.stores import VectorStore
 from super_advanced_agents.types import Dedupe, JSONValue, Memory, Turn, Where
 
 
-class Remembering(Overridable):
+class MemoryWrites(Overridable):
     """What `LLMAgent` does to its memories, which are those of `namespace`."""
 
     namespace: str

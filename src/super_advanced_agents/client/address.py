@@ -63,7 +63,7 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Door:
+class ConnectionSettings:
     """How to get in: the address, the credential, and whom to believe.
 
     Attributes:

@@ -14,10 +14,10 @@ from uuid import uuid4
 
 from super_advanced_agents._runtime import loop_thread
 from super_advanced_agents._runtime.futures import in_thread
-from super_advanced_agents.client.address import Address, Door
-from super_advanced_agents.client.grpc_transport import GrpcWire
-from super_advanced_agents.client.rest_transport import RestWire
-from super_advanced_agents.client.transport import RemoteCall, Stream, Wire, closed
+from super_advanced_agents.client.address import Address, ConnectionSettings
+from super_advanced_agents.client.grpc_transport import GrpcTransport
+from super_advanced_agents.client.rest_transport import RestTransport
+from super_advanced_agents.client.transport import RemoteCall, Stream, Transport, closed
 from super_advanced_agents.errors import (
     ConfigurationError,
     EngineUnavailableError,
@@ -38,7 +38,7 @@ _WINDOW = 4
 _WORTH_ANOTHER = (EngineUnavailableError, OverloadedError, RateLimitedError)
 
 
-class Link:
+class Connection:
     """One client's connections. Everything but `close` may be called from any number of threads and loops.
 
     Args:
@@ -62,10 +62,12 @@ class Link:
         if isinstance(timeout_s, bool) or not isinstance(timeout_s, int | float) or not 0 < timeout_s <= 86_400:
             raise ConfigurationError(f"timeout_s must be a number of seconds, at most a day, not {timeout_s!r}")
         address = Address.parsed(url)
-        door = Door(address=address, api_key=api_key, ca_file=None if ca_file is None else Path(ca_file))
+        settings = ConnectionSettings(
+            address=address, api_key=api_key, ca_file=None if ca_file is None else Path(ca_file)
+        )
         self.url = address.url
         self._timeout_s = float(timeout_s)
-        self._wire: Wire = GrpcWire(door) if address.is_grpc else RestWire(door)
+        self._transport: Transport = GrpcTransport(settings) if address.is_grpc else RestTransport(settings)
         self._changing = threading.Lock()
         self._loop: loop_thread.LoopThread | None = None
         self._closed = False
@@ -84,7 +86,7 @@ class Link:
         key = uuid4().hex if call.operation.retry is Retry.WITH_KEY else None
         loop = self._loop or await self._aopen()
         try:
-            return await self._wire.call(call, timeout_s=self._timeout_s, key=key)
+            return await self._transport.call(call, timeout_s=self._timeout_s, key=key)
         except _WORTH_ANOTHER as exc:
             first = exc
 
@@ -110,7 +112,7 @@ class Link:
                 if failed:
                     raise failed.pop()
                 left_s = max(0.001, deadline - time.monotonic())
-                return await self._wire.call(call, timeout_s=left_s, key=key)
+                return await self._transport.call(call, timeout_s=left_s, key=key)
         raise AssertionError("the last attempt returns or raises")
 
     async def aexchange(
@@ -126,14 +128,14 @@ class Link:
             calls: of `single`; taken one by one, as answers come.
         """
         loop = self._loop or await self._aopen()
-        if not self._wire.streams:
+        if not self._transport.streams:
             async for call in calls:
                 yield await self.acall(call)
             return
         waiting: deque[RemoteCall] = deque()
         failures, more = 0, True
         while more or waiting:
-            stream = self._wire.stream(operation, result_type(single.request or object))
+            stream = self._transport.stream(operation, result_type(single.request or object))
             try:
                 for call in waiting:
                     stream.send(call)
@@ -164,7 +166,7 @@ class Link:
         loop = self._loop or await self._aopen()
         failures, begun = 0, False
         while True:
-            stream = self._wire.stream(call.operation, result)
+            stream = self._transport.stream(call.operation, result)
             try:
                 stream.send(call)
                 stream.finish()
@@ -201,7 +203,7 @@ class Link:
                 await self._loop.later(_stream_pause(exc, failures), _nothing)
 
     async def _pages(self, target: str, request: ScanRequest) -> AsyncGenerator[list[Record], None]:
-        if self._wire.streams:
+        if self._transport.streams:
             call = RemoteCall(ops.SCAN_STREAM, target, request)
             async with aclosing(self.areceive(call, list[Record])) as pages:
                 async for page in pages:
@@ -220,7 +222,7 @@ class Link:
             loop, self._loop = self._loop, None
         if loop is not None:
             try:
-                self._wire.close()
+                self._transport.close()
             finally:
                 loop_thread.release_loop()
 
@@ -235,7 +237,7 @@ class Link:
             if self._loop is None:
                 loop = loop_thread.acquire_loop()
                 try:
-                    self._wire.open(loop)
+                    self._transport.open(loop)
                 except BaseException:
                     loop_thread.release_loop()
                     raise

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from super_advanced_agents._runtime.sync_bridge import blocking, blocking_iterator, run_sync
 from super_advanced_agents.client.batching import CHUNK_ROWS, NewRecord, additions, searches
-from super_advanced_agents.client.connection import Link
+from super_advanced_agents.client.connection import Connection
 from super_advanced_agents.client.remote_store import RemoteVectorStore
 from super_advanced_agents.client.transport import RemoteCall
 from super_advanced_agents.config import LIMITS, checked_name
@@ -69,14 +69,14 @@ class DistributedVectorStore(RemoteVectorStore):
     ) -> None:
         if dim is not None and (type(dim) is not int or not 1 <= dim <= LIMITS.dim):
             raise ConfigurationError(f"dim must be an integer from 1 to {LIMITS.dim}, not {dim!r}")
-        link = Link(url, api_key=api_key, timeout_s=timeout_s, ca_file=ca_file)
+        connection = Connection(url, api_key=api_key, timeout_s=timeout_s, ca_file=ca_file)
         super().__init__(checked_name(collection, "collection"))
-        self._link = link
+        self._connection = connection
         self._wanted_dim = dim
         self._known: CollectionInfo | None = None
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._link.url!r}, {self._collection!r})"
+        return f"{type(self).__name__}({self._connection.url!r}, {self._collection!r})"
 
     @property
     def dim(self) -> int:
@@ -143,7 +143,7 @@ class DistributedVectorStore(RemoteVectorStore):
         self, stream: Operation, single: Operation, requests: AsyncGenerator[AddRequest | SearchRequest, None]
     ) -> AsyncGenerator[Any, None]:
         calls = (RemoteCall(single, self._collection, request) async for request in requests)
-        return self._link.aexchange(stream, single, calls)
+        return self._connection.aexchange(stream, single, calls)
 
     async def ascan_stream(
         self, where: Where | None = None, *, namespace: str | None = None, after: str | None = None
@@ -158,7 +158,7 @@ class DistributedVectorStore(RemoteVectorStore):
         self._check_open()
         bounds = await self._abounds()
         request = ScanRequest(bounds=bounds, where=where, after=after, limit=CHUNK_ROWS, namespace=namespace)
-        async with aclosing(self._link.apages(self._collection, request)) as pages:
+        async with aclosing(self._connection.apages(self._collection, request)) as pages:
             async for page in pages:
                 for record in page:
                     yield record
@@ -176,7 +176,7 @@ class DistributedVectorStore(RemoteVectorStore):
         """
         self._check_open()
         try:
-            await self._link.acall(RemoteCall(ops.DELETE_COLLECTION, self._collection, DeleteCollectionRequest()))
+            await self._connection.acall(RemoteCall(ops.DELETE_COLLECTION, self._collection, DeleteCollectionRequest()))
         except CollectionNotFoundError:
             return False
         finally:
@@ -189,7 +189,7 @@ class DistributedVectorStore(RemoteVectorStore):
 
     async def _acall(self, call: RemoteCall) -> object:
         await self._ainfo()  # which makes the collection where it is to be made
-        return await self._link.acall(call)
+        return await self._connection.acall(call)
 
     async def _adim(self) -> int:
         return (await self._ainfo()).dim
@@ -218,16 +218,16 @@ class DistributedVectorStore(RemoteVectorStore):
 
     async def _afind(self) -> CollectionInfo:
         call = RemoteCall(ops.GET_COLLECTION, self._collection, GetCollectionRequest())
-        return cast("CollectionInfo", await self._link.acall(call))
+        return cast("CollectionInfo", await self._connection.acall(call))
 
     async def _amake(self, dim: int) -> CollectionInfo:
         """Make the collection, unless another client was quicker."""
         request = CreateCollectionRequest(name=self._collection, dim=dim)
         try:
-            return cast("CollectionInfo", await self._link.acall(RemoteCall(ops.CREATE_COLLECTION, "", request)))
+            return cast("CollectionInfo", await self._connection.acall(RemoteCall(ops.CREATE_COLLECTION, "", request)))
         except CollectionExistsError:
             return await self._afind()
 
     def _release(self) -> None:
         super()._release()
-        self._link.close()
+        self._connection.close()

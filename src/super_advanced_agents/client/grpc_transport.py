@@ -19,9 +19,9 @@ from google.protobuf.message import Message
 from super_advanced_agents._runtime.channel import Channel
 from super_advanced_agents._runtime.futures import Future
 from super_advanced_agents._runtime.loop_thread import CancellableFuture, LoopThread
-from super_advanced_agents.client.address import Door
+from super_advanced_agents.client.address import ConnectionSettings
 from super_advanced_agents.client.error_mapping import of_call
-from super_advanced_agents.client.transport import RemoteCall, Result, Stream, Traffic, Wire
+from super_advanced_agents.client.transport import InFlightCalls, RemoteCall, Result, Stream, Transport
 from super_advanced_agents.protocol.codec import decode_reply, encode
 from super_advanced_agents.protocol.operations import Operation
 
@@ -39,35 +39,35 @@ _OPTIONS: list[tuple[str, int]] = [
 _AHEAD = 4
 
 
-class GrpcWire(Wire):
+class GrpcTransport(Transport):
     """One channel to one server.
 
     Args:
         door: where it is, and how to get in.
     """
 
-    def __init__(self, door: Door) -> None:
-        self._door = door
-        self._metadata = tuple(door.credential.items())
-        self._traffic = Traffic()
+    def __init__(self, settings: ConnectionSettings) -> None:
+        self._settings = settings
+        self._metadata = tuple(settings.credential.items())
+        self._traffic = InFlightCalls()
         self._channel: grpc.Channel | None = None
         self._methods: dict[str, Any] = {}
         self._loop: LoopThread | None = None
 
     def open(self, loop: LoopThread) -> None:
-        """See `Wire.open`."""
+        """See `Transport.open`."""
         import grpc
 
         self._loop = loop
-        address = self._door.address
+        address = self._settings.address
         if address.secure:
-            credentials = grpc.ssl_channel_credentials(root_certificates=self._door.certificates())
+            credentials = grpc.ssl_channel_credentials(root_certificates=self._settings.certificates())
             self._channel = grpc.secure_channel(address.target, credentials, options=_OPTIONS)
         else:
             self._channel = grpc.insecure_channel(address.target, options=_OPTIONS)
 
     def call(self, call: RemoteCall, *, timeout_s: float, key: str | None) -> Future[Any]:
-        """See `Wire.call`."""
+        """See `Transport.call`."""
         self._traffic.enter()
         metadata = self._metadata if key is None else (*self._metadata, ("idempotency-key", key))
         try:
@@ -80,20 +80,20 @@ class GrpcWire(Wire):
 
         def done(rpc: Any) -> None:
             self._traffic.leave()
-            answer.take(rpc, self._door, timeout_s)
+            answer.take(rpc, self._settings, timeout_s)
 
         rpc.add_done_callback(done)
         return answer
 
     def stream(self, operation: Operation, result: Any) -> Stream[Any]:
-        """See `Wire.stream`."""
+        """See `Transport.stream`."""
         self._traffic.enter()
         try:
             assert self._loop is not None, "opened first"
             return _GrpcStream(
                 self._callable(operation, result, "stream_stream"),
                 self._metadata,
-                self._door,
+                self._settings,
                 self._loop,
                 self._traffic.leave,
             )
@@ -102,7 +102,7 @@ class GrpcWire(Wire):
             raise
 
     def close(self) -> None:
-        """See `Wire.close`."""
+        """See `Transport.close`."""
         self._traffic.finish()
         if self._channel is not None:
             self._channel.close()
@@ -142,7 +142,7 @@ class _Answer(CancellableFuture[Result]):
         super().__init__()
         self._call = call
 
-    def take(self, call: Any, door: Door, timeout_s: float) -> None:
+    def take(self, call: Any, settings: ConnectionSettings, timeout_s: float) -> None:
         """Settle with what came. Runs in the channel's thread."""
         import grpc
 
@@ -150,7 +150,7 @@ class _Answer(CancellableFuture[Result]):
         if code is grpc.StatusCode.OK:
             self.set_result(*call.result())
         else:
-            self.set_exception(of_call(call, door.address.url, timeout_s))
+            self.set_exception(of_call(call, settings.address.url, timeout_s))
         self._call = None
 
     def _abort(self) -> None:
@@ -162,10 +162,10 @@ class _Answer(CancellableFuture[Result]):
 class _GrpcStream(Stream[Result], Generic[Result]):
     """One call with a thread that reads: the blocking library has no futures for streams."""
 
-    def __init__(self, method: Any, metadata: Any, door: Door, loop: LoopThread, ended: Any) -> None:
+    def __init__(self, method: Any, metadata: Any, settings: ConnectionSettings, loop: LoopThread, ended: Any) -> None:
         self._outgoing: queue.SimpleQueue[RemoteCall | None] = queue.SimpleQueue()
         self._incoming: Channel[Result] = Channel(_AHEAD)
-        self._door = door
+        self._settings = settings
         self._loop = loop
         self._ended = ended
         self._late = False
@@ -218,7 +218,7 @@ class _GrpcStream(Stream[Result], Generic[Result]):
                 if not self._incoming.put(answer):
                     break
         except grpc.RpcError:
-            error = of_call(self._call, self._door.address.url, self._timeout_s, late=self._late)
+            error = of_call(self._call, self._settings.address.url, self._timeout_s, late=self._late)
         except BaseException as exc:
             error = exc
         finally:

@@ -14,7 +14,7 @@ from super_advanced_agents._runtime.sync_bridge import blocking, blocking_iterat
 from super_advanced_agents._runtime.uids import new_uids
 from super_advanced_agents.agents.agent import SearchMode
 from super_advanced_agents.agents.inputs import as_memories, as_turns, memory_changes, memory_metadata, turn_memory
-from super_advanced_agents.client.connection import Link
+from super_advanced_agents.client.connection import Connection
 from super_advanced_agents.client.transport import RemoteCall
 from super_advanced_agents.config import LIMITS, checked_name, checked_text
 from super_advanced_agents.errors import InvalidInputError
@@ -83,11 +83,11 @@ class RemoteAgent(Resource):
         ca_file: str | Path | None = None,
     ) -> None:
         self.name = checked_name(agent, "agent")
-        self._link = Link(url, api_key=api_key, timeout_s=timeout_s, ca_file=ca_file)
+        self._connection = Connection(url, api_key=api_key, timeout_s=timeout_s, ca_file=ca_file)
         super().__init__()
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._link.url!r}, {self.name!r})"
+        return f"{type(self).__name__}({self._connection.url!r}, {self.name!r})"
 
     # -- remembering ----------------------------------------------------------------------------------------------
 
@@ -271,7 +271,7 @@ class RemoteAgent(Resource):
     async def astream_answer(self, question: str, top_k: int = 5) -> AsyncGenerator[str, None]:
         """See `AsyncLLMAgent.astream_answer`. Leaving it early frees the model's slot at the server."""
         call = RemoteCall(ops.ASK_STREAM, self.name, self._question(question, top_k))
-        async with aclosing(self._link.areceive(call, AnswerEvent)) as events:
+        async with aclosing(self._connection.areceive(call, AnswerEvent)) as events:
             async for event in events:
                 if event.text is not None:
                     yield event.text
@@ -282,10 +282,10 @@ class RemoteAgent(Resource):
         return AskRequest(question=question, top_k=checked_top_k(top_k, limits=LIMITS))
 
     async def _acall(self, operation: Operation, request: object) -> object:
-        return await self._link.acall(RemoteCall(operation, self.name, request))
+        return await self._connection.acall(RemoteCall(operation, self.name, request))
 
     def _release(self) -> None:
-        self._link.close()
+        self._connection.close()
 
     add_text_memory = blocking(aadd_text_memory)
     add_text_memories = blocking(aadd_text_memories)

@@ -17,9 +17,9 @@ import orjson
 
 from super_advanced_agents._runtime.futures import Future
 from super_advanced_agents._runtime.loop_thread import LoopThread
-from super_advanced_agents.client.address import Door
+from super_advanced_agents.client.address import ConnectionSettings
 from super_advanced_agents.client.error_mapping import names_error, of_response, too_late, unreachable
-from super_advanced_agents.client.transport import RemoteCall, Stream, Traffic, Wire
+from super_advanced_agents.client.transport import InFlightCalls, RemoteCall, Stream, Transport
 from super_advanced_agents.errors import ConfigurationError, EngineUnavailableError, ResourceClosedError
 from super_advanced_agents.protocol import operations as ops
 from super_advanced_agents.protocol.json_codec import json_of_request, result_of_json
@@ -37,7 +37,7 @@ _CONNECTIONS = 64
 _KEPT_S = 20.0  # less than servers keep them, so that few calls meet a connection that is about to be closed
 
 
-class RestWire(Wire):
+class RestTransport(Transport):
     """One pool of connections to one server. Redirects are not followed: a key goes nowhere but to the address.
 
     Args:
@@ -46,22 +46,22 @@ class RestWire(Wire):
 
     streams = False
 
-    def __init__(self, door: Door) -> None:
-        self._door = door
-        self._traffic = Traffic()
+    def __init__(self, settings: ConnectionSettings) -> None:
+        self._settings = settings
+        self._traffic = InFlightCalls()
         self._client: httpx2.AsyncClient | None = None
         self._loop: LoopThread | None = None
 
     def open(self, loop: LoopThread) -> None:
-        """See `Wire.open`."""
+        """See `Transport.open`."""
         import httpx2
 
         self._loop = loop
         self._client = httpx2.AsyncClient(
-            base_url=self._door.address.url,
-            verify=self._door.tls(),
+            base_url=self._settings.address.url,
+            verify=self._settings.tls(),
             headers={
-                **self._door.credential,
+                **self._settings.credential,
                 "accept": "application/json",
                 "accept-encoding": "identity",
                 "user-agent": f"super-advanced-agents/{version('super-advanced-agents')}",
@@ -75,8 +75,8 @@ class RestWire(Wire):
         )
 
     def call(self, call: RemoteCall, *, timeout_s: float, key: str | None) -> Future[Any]:
-        """See `Wire.call`."""
-        asked = _asked(call)
+        """See `Transport.call`."""
+        asked = _http_request(call)
         assert self._loop is not None, "opened first"
 
         async def send() -> Any:
@@ -94,17 +94,17 @@ class RestWire(Wire):
         assert self._loop is not None, "opened first"
         assert self._client is not None, "opened first"
         self._traffic.enter()
-        return _Events(self._client, self._loop, self._door, self._traffic.leave)
+        return _Events(self._client, self._loop, self._settings, self._traffic.leave)
 
     def close(self) -> None:
-        """See `Wire.close`."""
+        """See `Transport.close`."""
         self._traffic.finish()
         if self._client is not None and self._loop is not None:
             self._loop.submit(partial(_closed, self._client)).wait()
 
-    async def _send(self, call: RemoteCall, asked: _Asked, timeout_s: float, key: str | None) -> Any:
+    async def _send(self, call: RemoteCall, asked: _HttpRequest, timeout_s: float, key: str | None) -> Any:
         assert self._client is not None, "opened first"
-        url = self._door.address.url
+        url = self._settings.address.url
         with _translated(url, timeout_s):
             async with asyncio.timeout(timeout_s):
                 answer = await self._client.send(_built(self._client, asked, key))
@@ -126,26 +126,26 @@ class _Events(Stream[AnswerEvent]):
         self,
         client: httpx2.AsyncClient,
         loop: LoopThread,
-        door: Door,
+        settings: ConnectionSettings,
         ended: Callable[[], None],
     ) -> None:
         self._client = client
         self._loop = loop
-        self._url = door.address.url
+        self._url = settings.address.url
         self._ended: Callable[[], None] | None = ended
-        self._asked: _Asked | None = None
+        self._http_request: _HttpRequest | None = None
         self._answer: httpx2.Response | None = None
 
     def send(self, call: RemoteCall) -> None:
         """See `Stream.send`; there is one request."""
-        self._asked = _asked(RemoteCall(ops.ASK, call.target, call.request), stream=True)
+        self._http_request = _http_request(RemoteCall(ops.ASK, call.target, call.request), stream=True)
 
     def finish(self) -> None:
         """Nothing to say: there is one request."""
 
     async def answers(self, *, timeout_s: float) -> AsyncGenerator[AnswerEvent, None]:
         """See `Stream.answers`."""
-        asked = self._asked
+        asked = self._http_request
         assert asked is not None, "sent first"
         lines = await self._loop.submit(lambda: self._begin(asked, timeout_s))
         while (told := await self._loop.submit(lambda: self._event(lines, timeout_s))) is not None:
@@ -164,7 +164,7 @@ class _Events(Stream[AnswerEvent]):
                 self._loop.submit(answer.aclose)
         ended()
 
-    async def _begin(self, asked: _Asked, timeout_s: float) -> AsyncIterator[str]:
+    async def _begin(self, asked: _HttpRequest, timeout_s: float) -> AsyncIterator[str]:
         with _translated(self._url, timeout_s):
             async with asyncio.timeout(timeout_s):
                 answer = self._answer = await self._client.send(_built(self._client, asked, None), stream=True)
@@ -201,7 +201,7 @@ async def _closed(client: httpx2.AsyncClient) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class _HttpRequest:
     """One HTTP request: its method, its percent-encoded path, and JSON or None."""
 
     verb: str
@@ -209,7 +209,7 @@ class _Asked:
     body: bytes | None
 
 
-def _asked(call: RemoteCall, **members: Any) -> _Asked:
+def _http_request(call: RemoteCall, **members: Any) -> _HttpRequest:
     """Return the HTTP request of a call; what its path says is not repeated in its body."""
     operation, body = call.operation, json_of_request(call.request) | members
 
@@ -219,7 +219,7 @@ def _asked(call: RemoteCall, **members: Any) -> _Asked:
     path = PATH_PARAMETER.sub(said, operation.path)
     if isinstance(call.request, GetRequest | ScanRequest):
         body["vectors"] = "base64"
-    return _Asked(operation.verb, path, None if operation.verb in _BODILESS else orjson.dumps(body))
+    return _HttpRequest(operation.verb, path, None if operation.verb in _BODILESS else orjson.dumps(body))
 
 
 def _encoded(name: str) -> str:
@@ -241,7 +241,7 @@ def _event_of(name: str, told: dict[str, Any]) -> AnswerEvent:
     return AnswerEvent(text=told["text"]) if name == "text" else AnswerEvent(done=told["text"])
 
 
-def _built(client: httpx2.AsyncClient, asked: _Asked, key: str | None) -> httpx2.Request:
+def _built(client: httpx2.AsyncClient, asked: _HttpRequest, key: str | None) -> httpx2.Request:
     headers = {} if asked.body is None else {"content-type": "application/json"}
     if key is not None:
         headers["idempotency-key"] = key

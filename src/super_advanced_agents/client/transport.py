@@ -41,7 +41,7 @@ class RemoteCall:
         return result_type(type(self.request))
 
 
-class Traffic:
+class InFlightCalls:
     """Calls under way, counted: bounded while open, and finished before the connections end."""
 
     def __init__(self) -> None:
@@ -101,14 +101,14 @@ class Stream(ABC, Generic[Result]):
 
     @abstractmethod
     def answers(self, *, timeout_s: float) -> AsyncGenerator[Result, None]:
-        """What the server sends, waiting `timeout_s` for each at most; raises what a future of `Wire.call` raises."""
+        """What the server sends, waiting `timeout_s` for each at most; raises what a future of `Transport.call` raises."""
 
     @abstractmethod
     def cancel(self) -> None:
         """End the call, at the server as well; does nothing when it has ended."""
 
 
-class Wire(ABC):
+class Transport(ABC):
     """A transport. `open` before the first call; safe for use by many threads and loops at once."""
 
     streams = True

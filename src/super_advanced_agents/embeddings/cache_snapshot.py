@@ -39,7 +39,7 @@ class _DamagedError(Exception):
     """The file is not what was written; only ever caught here."""
 
 
-class KeptVectors:
+class VectorCacheSnapshot:
     """One file of vectors. Blocking; used by one thread at a time.
 
     Args:
@@ -116,7 +116,7 @@ class KeptVectors:
         return [bytes(keys[i : i + _KEY_BYTES]) for i in range(0, len(keys), _KEY_BYTES)], vectors
 
 
-class CacheKeeper:
+class CacheSaver:
     """Loads a cache from its file once, and writes it back: now and then in a thread of its own, and when closed.
 
     Args:
@@ -127,7 +127,7 @@ class CacheKeeper:
 
     def __init__(self, cache: VectorCache, path: Path, *, max_bytes: int) -> None:
         self._cache = cache
-        self._file = KeptVectors(path, max_bytes=2 * max_bytes)
+        self._file = VectorCacheSnapshot(path, max_bytes=2 * max_bytes)
         self._model_id: str | None = None
         self._saved = 0
         self._saved_at = time.monotonic()

@@ -18,7 +18,7 @@ from super_advanced_agents._runtime.sync_bridge import blocking
 from super_advanced_agents.config import DEFAULT_EMBEDDING_MODEL, Limits, checked_text
 from super_advanced_agents.embeddings.base import EmbeddingEngine
 from super_advanced_agents.embeddings.cache import VectorCache
-from super_advanced_agents.embeddings.cache_snapshot import CacheKeeper
+from super_advanced_agents.embeddings.cache_snapshot import CacheSaver
 from super_advanced_agents.embeddings.onnx import OnnxEngine, OnnxFolderEngine
 from super_advanced_agents.embeddings.openai import OpenAIEngine
 from super_advanced_agents.errors import ConfigurationError, InvalidInputError, OverloadedError
@@ -112,7 +112,7 @@ class EmbeddingPipeline(Resource):
         self._text_bytes = (limits or Limits()).text_bytes
         self._cache = VectorCache(max_entries=cache_entries, max_bytes=cache_bytes)
         self._cache_entries = cache_entries
-        self._keeper = None if cache_path is None else CacheKeeper(self._cache, Path(cache_path), max_bytes=cache_bytes)
+        self._keeper = None if cache_path is None else CacheSaver(self._cache, Path(cache_path), max_bytes=cache_bytes)
         # A folder's model_id hashes its file, which is too slow here; within one pipeline its path says as much.
         self._space = self._engine.model_id if isinstance(self._engine, OnnxEngine) else str(model)
         self._opening = threading.Lock()

@@ -2,6 +2,6 @@
 
 from super_advanced_agents.orchestration.orchestrator import Orchestrator, Voting, Wait
 from super_advanced_agents.orchestration.outcome import Outcome, Step
-from super_advanced_agents.orchestration.protocols import Answering
+from super_advanced_agents.orchestration.protocols import SupportsAsk
 
-__all__ = ["Answering", "Orchestrator", "Outcome", "Step", "Voting", "Wait"]
+__all__ = ["Orchestrator", "Outcome", "Step", "SupportsAsk", "Voting", "Wait"]

@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 CircuitState: TypeAlias = Literal["closed", "open", "half-open"]
 
 
-class Breaker:
+class CircuitBreaker:
     """Closed, everybody passes; after so many failures in a row it is open, and nobody does for `cool_down_s`.
 
     Then it is half-open: one call at a time passes; its success closes the circuit, its failure opens it again.
@@ -29,7 +29,7 @@ class Breaker:
         self._lock = threading.Lock()
         self._in_a_row = 0
         self._opened_at: float | None = None
-        self._trial: Pass | None = None
+        self._trial: BreakerPermit | None = None
 
     @property
     def state(self) -> CircuitState:
@@ -56,12 +56,12 @@ class Breaker:
                 return 0.0
             return max(0.0, self._opened_at + self._cool_down_s - self._clock())
 
-    def admit(self) -> Pass | None:
+    def admit(self) -> BreakerPermit | None:
         """A pass for one call, whose end must be told; None when none may pass."""
         with self._lock:
             if not self._would_pass():
                 return None
-            admitted = Pass(self)
+            admitted = BreakerPermit(self)
             if self._opened_at is not None:
                 self._trial = admitted
             return admitted
@@ -75,7 +75,7 @@ class Breaker:
         state = self._state()
         return state == "closed" or (state == "half-open" and self._trial is None)
 
-    def _end(self, admitted: Pass, success: bool | None) -> bool:
+    def _end(self, admitted: BreakerPermit, success: bool | None) -> bool:
         """Returns whether this opened the circuit. What began before the circuit opened decides nothing any more."""
         with self._lock:
             trial = self._trial is admitted
@@ -93,13 +93,13 @@ class Breaker:
             return False
 
 
-class Pass:
+class BreakerPermit:
     """One call that was let through; the first end that is told counts."""
 
     __slots__ = ("_breaker",)
 
-    def __init__(self, breaker: Breaker) -> None:
-        self._breaker: Breaker | None = breaker
+    def __init__(self, breaker: CircuitBreaker) -> None:
+        self._breaker: CircuitBreaker | None = breaker
 
     def end(self, success: bool | None) -> bool:
         """Tell how it ended, None when that says nothing of the other side; returns whether it opened the circuit."""

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 from super_advanced_agents.embeddings import EmbeddingPipeline
 from super_advanced_agents.orchestration.critic import picked
-from super_advanced_agents.orchestration.member_calls import Asked, Terms, aask_member, nobody_answered
+from super_advanced_agents.orchestration.member_calls import CallOptions, MemberCall, aask_member, nobody_answered
 from super_advanced_agents.orchestration.members import Member
 from super_advanced_agents.orchestration.outcome import Outcome
 from super_advanced_agents.orchestration.parallel import aask_all, outcome_of
 from super_advanced_agents.orchestration.prompt import judged, reconsidered
-from super_advanced_agents.orchestration.similarity import Group, grouped, normalised
+from super_advanced_agents.orchestration.similarity import AnswerGroup, grouped, normalised
 
 _COMPARED_CHARS = 8_192
 _REASON_CHARS = 1_000
@@ -28,13 +28,13 @@ class Collaboration:
         query: the question.
         terms: how long they may take.
         pipeline: finds answers that say the same in other words; only the words count when None.
-        same: from which likeness two answers are the same.
+        same: from which similarity two answers are the same.
         context_chars: how much of the others' answers each is shown.
     """
 
     members: Sequence[Member]
     query: str
-    terms: Terms
+    terms: CallOptions
     pipeline: EmbeddingPipeline | None
     same: float
     context_chars: int
@@ -65,8 +65,8 @@ class Collaboration:
         """Rounds in which each sees the others' answers, until all say the same; then, or in the end, the majority."""
         began = time.monotonic()
         questions = [self.query] * len(self.members)
-        everything: list[Asked] = []
-        latest: list[Asked] = []
+        everything: list[MemberCall] = []
+        latest: list[MemberCall] = []
         for number in range(1, max_rounds + 1):
             about = None if number == 1 else self.query
             asked = await aask_all(self.members, questions, self.terms, about=about, number=number)
@@ -80,12 +80,12 @@ class Collaboration:
             questions = [self._reconsidered(asked, own) for own in range(len(asked))]
         return await self._amost(latest, everything, began)
 
-    def _reconsidered(self, asked: Sequence[Asked], own: int) -> str:
+    def _reconsidered(self, asked: Sequence[MemberCall], own: int) -> str:
         others = [each.step.text for place, each in enumerate(asked) if place != own and each.answered]
         return reconsidered(self.query, others, most_chars=self.context_chars) if others else self.query
 
     async def _amost(
-        self, asked: Sequence[Asked], everything: Sequence[Asked], began: float, *, reason: str = ""
+        self, asked: Sequence[MemberCall], everything: Sequence[MemberCall], began: float, *, reason: str = ""
     ) -> Outcome:
         """What most of `asked` say; those who know nothing, or failed, have no vote."""
         answered = [each for each in asked if each.answered]
@@ -104,7 +104,7 @@ class Collaboration:
             agreement=len(groups[0].members) / len(answered),
         )
 
-    async def _agroups(self, answered: Sequence[Asked]) -> list[Group]:
+    async def _agroups(self, answered: Sequence[MemberCall]) -> list[AnswerGroup]:
         texts = [each.step.text for each in answered]
         vectors = None
         if self.pipeline is not None and len({normalised(text) for text in texts}) > 1:

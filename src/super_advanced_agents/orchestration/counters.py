@@ -15,7 +15,7 @@ _WINDOW = 512
 STATUSES = ("answered", "empty", "failed", "timed_out", "cancelled", "skipped")
 
 
-class Tally:
+class MemberCounters:
     """What became of an agent's calls. Thread-safe."""
 
     def __init__(self) -> None:

@@ -7,13 +7,13 @@ from typing import TypeAlias
 
 from super_advanced_agents.errors import ConfigurationError
 from super_advanced_agents.generation import AsyncLLMWrapper, LLMGenerator
-from super_advanced_agents.orchestration.circuit_breaker import Breaker
+from super_advanced_agents.orchestration.circuit_breaker import CircuitBreaker
 from super_advanced_agents.orchestration.members import Member
 from super_advanced_agents.orchestration.prompt import CRITIC
-from super_advanced_agents.orchestration.protocols import Answering
+from super_advanced_agents.orchestration.protocols import SupportsAsk
 from super_advanced_agents.types import Answer, ChatMessage
 
-Critic: TypeAlias = Answering | LLMGenerator | AsyncLLMWrapper
+Critic: TypeAlias = SupportsAsk | LLMGenerator | AsyncLLMWrapper
 """An agent, or a language model that is asked directly, without memories."""
 
 CRITIC_TOKENS = 120
@@ -45,11 +45,11 @@ def as_critic(critic: Critic) -> Member:
         critic = critic.llm
     if isinstance(critic, LLMGenerator):
         critic = LLMCritic(critic)
-    if not isinstance(critic, Answering):
+    if not isinstance(critic, SupportsAsk):
         raise ConfigurationError(
             f"a {type(critic).__name__} cannot be a critic", hint="give an agent with `aask`, or an LLMGenerator"
         )
-    return Member(name="critic", agent=critic, breaker=Breaker(failures=1, cool_down_s=0.0))
+    return Member(name="critic", agent=critic, breaker=CircuitBreaker(failures=1, cool_down_s=0.0))
 
 
 def picked(verdict: str, answers: int) -> int | None:

@@ -19,11 +19,11 @@ from super_advanced_agents.errors import (
     RateLimitedError,
     SuperAdvancedAgentsError,
 )
-from super_advanced_agents.orchestration.circuit_breaker import Pass
+from super_advanced_agents.orchestration.circuit_breaker import BreakerPermit
 from super_advanced_agents.orchestration.deadline import Deadline
 from super_advanced_agents.orchestration.members import Member
 from super_advanced_agents.orchestration.outcome import Step
-from super_advanced_agents.orchestration.protocols import Answering, AnsweringAbout
+from super_advanced_agents.orchestration.protocols import SupportsAsk, SupportsAskAbout
 from super_advanced_agents.telemetry import get_logger
 from super_advanced_agents.types import Answer
 
@@ -35,7 +35,7 @@ _depth: ContextVar[int] = ContextVar("orchestration_depth", default=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
+class CallOptions:
     """What holds for every agent that one operation asks.
 
     Attributes:
@@ -52,7 +52,7 @@ class Terms:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class MemberCall:
     """A step, and the error that ended it."""
 
     step: Step
@@ -72,12 +72,12 @@ class Asked:
 async def aask_member(
     member: Member,
     question: str,
-    terms: Terms,
+    terms: CallOptions,
     *,
     about: str | None = None,
     number: int = 1,
-    admitted: Pass | None = None,
-) -> Asked:
+    admitted: BreakerPermit | None = None,
+) -> MemberCall:
     """Ask one agent; whatever it raises becomes a step, and only a cancellation from outside passes through.
 
     Args:
@@ -91,11 +91,11 @@ async def aask_member(
     admitted = admitted or member.breaker.admit()
     if admitted is None:
         step = Step(agent=member.name, status="skipped", error=AgentUnavailableError.__name__, round=number)
-        member.tally.end(step)
-        return Asked(step, unavailable([member]))
+        member.counters.end(step)
+        return MemberCall(step, unavailable([member]))
     began = time.monotonic()
-    member.tally.begin()
-    asked: Asked | None = None
+    member.counters.begin()
+    asked: MemberCall | None = None
     try:
         asked = await _aattempt(member, _aanswer(member.agent, question, about, terms.top_k), terms, began, number)
         return asked
@@ -103,19 +103,19 @@ async def aask_member(
         _account(member, admitted, asked, terms, began)
 
 
-async def _aanswer(agent: Answering, question: str, about: str | None, top_k: int) -> Answer:
+async def _aanswer(agent: SupportsAsk, question: str, about: str | None, top_k: int) -> Answer:
     if about is None:
         return await agent.aask(question, top_k)
     if isinstance(agent, AsyncLLMAgent):
         return await agent.aask(question, top_k, sources=await agent.asearch_text(about, top_k))
-    if isinstance(agent, AnsweringAbout):
+    if isinstance(agent, SupportsAskAbout):
         return await agent.aask_about(question, about, top_k)
     return await agent.aask(question, top_k)
 
 
 async def _aattempt(
-    member: Member, answering: Coroutine[Any, Any, Answer], terms: Terms, began: float, number: int
-) -> Asked:
+    member: Member, answering: Coroutine[Any, Any, Answer], terms: CallOptions, began: float, number: int
+) -> MemberCall:
     allowed_s = terms.deadline.at_most(terms.timeout_s)
     depth = _depth.get()
     token = _depth.set(depth + 1)
@@ -124,7 +124,7 @@ async def _aattempt(
             raise AgentError(f"orchestrators ask one another more than {_DEEPEST} deep", hint="look for a circle")
         async with asyncio.timeout(allowed_s):
             answer = await answering
-        return Asked(_told(member, answer, began, number))
+        return MemberCall(_told(member, answer, began, number))
     except asyncio.CancelledError as exc:
         task = asyncio.current_task()
         if task is None or task.cancelling():
@@ -134,7 +134,7 @@ async def _aattempt(
     except TimeoutError as exc:
         error = AgentTimeoutError(f"agent {member.name!r} did not answer within {allowed_s:.3g} s")
         error.__cause__ = exc
-        return Asked(_step(member, "timed_out", began, number, error=type(error).__name__), error)
+        return MemberCall(_step(member, "timed_out", began, number, error=type(error).__name__), error)
     except Exception as exc:
         return _failed(member, exc, began, number)
     finally:
@@ -158,7 +158,7 @@ def _told(member: Member, answer: object, began: float, number: int) -> Step:
     )
 
 
-def _failed(member: Member, exc: BaseException, began: float, number: int) -> Asked:
+def _failed(member: Member, exc: BaseException, began: float, number: int) -> MemberCall:
     if isinstance(exc, SuperAdvancedAgentsError):
         error = exc
     else:
@@ -166,7 +166,7 @@ def _failed(member: Member, exc: BaseException, began: float, number: int) -> As
         error.__cause__ = exc
         _log.warning("orchestration.agent_failed", extra={"agent": member.name, "error": type(exc).__name__})
         _log.debug("orchestration.agent_failure", exc_info=exc)  # it may quote what was asked
-    return Asked(_step(member, "failed", began, number, error=type(exc).__name__), error)
+    return MemberCall(_step(member, "failed", began, number, error=type(exc).__name__), error)
 
 
 def _step(member: Member, status: str, began: float, number: int, *, error: str | None = None) -> Step:
@@ -174,14 +174,16 @@ def _step(member: Member, status: str, began: float, number: int, *, error: str 
     return Step(agent=member.name, status=status, latency_s=latency_s, error=error, round=number)  # type: ignore[arg-type]
 
 
-def _account(member: Member, admitted: Pass, asked: Asked | None, terms: Terms, began: float) -> None:
+def _account(
+    member: Member, admitted: BreakerPermit, asked: MemberCall | None, terms: CallOptions, began: float
+) -> None:
     """Tell the tally and the breaker; `asked` is None when the call was cancelled."""
-    member.tally.end(asked.step if asked is not None else _step(member, "cancelled", began, 1))
+    member.counters.end(asked.step if asked is not None else _step(member, "cancelled", began, 1))
     if admitted.end(_says_of_health(asked, terms)):
         _log.warning("orchestration.circuit_opened", extra={"agent": member.name})
 
 
-def _says_of_health(asked: Asked | None, terms: Terms) -> bool | None:
+def _says_of_health(asked: MemberCall | None, terms: CallOptions) -> bool | None:
     if asked is None or isinstance(asked.error, InvalidInputError | RateLimitedError):
         return None
     if asked.step.status == "timed_out" and asked.step.latency_s < 0.9 * terms.patience_s:
@@ -199,7 +201,7 @@ def unavailable(members: Sequence[Member]) -> AgentUnavailableError:
     )
 
 
-def nobody_answered(asked: Sequence[Asked]) -> SuperAdvancedAgentsError:
+def nobody_answered(asked: Sequence[MemberCall]) -> SuperAdvancedAgentsError:
     """The error that stands for several: their own when it is of one kind, so that a refusal stays that refusal."""
     errors = [each.error for each in asked if each.error is not None]
     kinds = {type(error) for error in errors}

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 
 from super_advanced_agents.config import checked_name, checked_text
 from super_advanced_agents.errors import AgentNotFoundError, InvalidInputError
-from super_advanced_agents.orchestration.circuit_breaker import Breaker
-from super_advanced_agents.orchestration.counters import Tally
-from super_advanced_agents.orchestration.protocols import Answering
+from super_advanced_agents.orchestration.circuit_breaker import CircuitBreaker
+from super_advanced_agents.orchestration.counters import MemberCounters
+from super_advanced_agents.orchestration.protocols import SupportsAsk
 from super_advanced_agents.types import JSONValue, Vector
 
 _LABEL_BYTES = 256
@@ -39,13 +39,13 @@ class Member:
     """
 
     name: str
-    agent: Answering
+    agent: SupportsAsk
     tasks: frozenset[str] = frozenset()
     users: frozenset[str] = frozenset()
     routed: bool = True
     description: str = ""
-    breaker: Breaker
-    tally: Tally = field(default_factory=Tally)
+    breaker: CircuitBreaker
+    counters: MemberCounters = field(default_factory=MemberCounters)
     vector: tuple[str, Vector] | None = None
 
     @property
@@ -61,7 +61,7 @@ class Member:
             "circuit": state,
             "failures_in_a_row": self.breaker.in_a_row,
             "retry_after_s": round(self.breaker.retry_after_s, 3),
-            **self.tally.report(),
+            **self.counters.report(),
             "description": self.description,
             "tasks": list[JSONValue](sorted(self.tasks)),
         }

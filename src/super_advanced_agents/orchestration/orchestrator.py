@@ -11,7 +11,7 @@ from super_advanced_agents.errors import AgentError, AgentNotFoundError, Configu
 from super_advanced_agents.generation import LLMGenerator
 from super_advanced_agents.orchestration.collaboration import Collaboration
 from super_advanced_agents.orchestration.critic import Critic, as_critic
-from super_advanced_agents.orchestration.member_calls import Asked, aask_member, nobody_answered, unavailable
+from super_advanced_agents.orchestration.member_calls import MemberCall, aask_member, nobody_answered, unavailable
 from super_advanced_agents.orchestration.members import (
     Member,
     checked_user,
@@ -20,7 +20,7 @@ from super_advanced_agents.orchestration.members import (
 from super_advanced_agents.orchestration.outcome import Outcome
 from super_advanced_agents.orchestration.parallel import aask_all, outcome_of
 from super_advanced_agents.orchestration.prompt import chained
-from super_advanced_agents.orchestration.registration import Registering
+from super_advanced_agents.orchestration.registration import Registration
 from super_advanced_agents.orchestration.routing import aranked
 from super_advanced_agents.types import Answer
 
@@ -30,10 +30,10 @@ Wait: TypeAlias = Literal["first", "all"] | int
 _MOST_ROUNDS = 10
 
 
-class Orchestrator(Registering):
+class Orchestrator(Registration):
     """Asks the right agent, several in a row, or several at once; it owns none of them and keeps no memories.
 
-    Agents are whatever answers (see `Answering`): an `AsyncLLMAgent`, an agent of another server, another orchestrator.
+    Agents are whatever answers (see `SupportsAsk`): an `AsyncLLMAgent`, an agent of another server, another orchestrator.
     Each call of an agent has a time limit. One that fails several times in a row is left alone for a while, then tried
     again with one call at a time; `supervise` tells. All operations may run side by side, in event loops and threads.
 
@@ -48,7 +48,7 @@ class Orchestrator(Registering):
         timeout_s: how long one answer may take.
         failures: after how many in a row an agent is left alone.
         cool_down_s: for how long.
-        min_likeness: the cosine of question and description below which an agent does not fit.
+        min_similarity: the cosine of question and description below which an agent does not fit.
         same_answer: the cosine from which two answers are the same.
         context_chars: how many characters of others' answers an agent or critic is shown at most.
 
@@ -70,7 +70,7 @@ class Orchestrator(Registering):
 
         Agents registered for other users, or for other tasks than `task`, are out. Of the rest, those for the task come
         first, then those for the user, then the most alike description, then who was registered first. Without a match
-        of task or user an agent fits by a likeness of `min_likeness` or more, or by being the only one left; when none
+        of task or user an agent fits by a similarity of `min_similarity` or more, or by being the only one left; when none
         does, `default` is asked. An agent that failed too often of late is passed over for the next one that fits.
 
         Args:
@@ -98,7 +98,7 @@ class Orchestrator(Registering):
                 task=None if task is None else same_label(task, "task"),
                 user_id=None if user_id is None else checked_user(user_id, "user_id"),
                 pipeline=self._embedding_pipeline(members),
-                least=self._min_likeness,
+                least=self._min_similarity,
                 default=self._default,
             )
         for member, reason in ranked:
@@ -137,7 +137,7 @@ class Orchestrator(Registering):
         """
         began = time.monotonic()
         terms = self._terms(query, top_k, timeout_s, deadline_s)
-        links: list[Asked] = []
+        links: list[MemberCall] = []
         said = ""
         for member in self._members.named(names, repeated=True):
             question = chained(query, said, most_chars=self._context_chars) if said else query
@@ -180,7 +180,7 @@ class Orchestrator(Registering):
         backups = [backup] if isinstance(backup, str) else backup
         if not isinstance(backups, Sequence):
             raise InvalidInputError("backup must be a name or a list of names", field="backup")
-        tried: list[Asked] = []
+        tried: list[MemberCall] = []
         one = isinstance(backup, str)
         fields = ["primary", *("backup" if one else f"backup[{i}]" for i in range(len(backups)))]
         for member in self._members.named([primary, *backups], fields=fields):
@@ -259,7 +259,7 @@ class Orchestrator(Registering):
         Args:
             query: as for `aroute`.
             names: 1 to 32 agents; ties go to who is named first.
-            voting: `"majority"`, what most of them say, in whatever words (see `likeness.grouped`); `"critic"`, what a
+            voting: `"majority"`, what most of them say, in whatever words (see `similarity.grouped`); `"critic"`, what a
                 language model picks and explains, the majority if it picks nothing; `"consensus"`, rounds in which each
                 is shown the others' answers as data, until all say the same, then the majority.
             critic: one of the registered agents by name, any other agent, or a language model.

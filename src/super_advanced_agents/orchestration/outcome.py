@@ -44,7 +44,7 @@ class Outcome:
         agents: all whose answers are in it: the links of a chain, those who agree with it, or `agent` alone.
         sources: the memories that `agents` were shown for it, each once, best first within each agent.
         steps: everything that was asked, in the order of the agents, round by round; failures too.
-        reason: why this answer: of a route `"task"`, `"user"`, `"likeness"`, `"only"` or `"default"`; a critic's words.
+        reason: why this answer: of a route `"task"`, `"user"`, `"similarity"`, `"only"` or `"default"`; a critic's words.
         agreement: which part of the answers says the same as `text`, from 0 to 1; None where nothing was compared.
         rounds: how often the agents were asked; more than 1 for a consensus only.
         latency_s: seconds for all of it.

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 
-from super_advanced_agents.orchestration.member_calls import Asked, Terms, aask_member
+from super_advanced_agents.orchestration.member_calls import CallOptions, MemberCall, aask_member
 from super_advanced_agents.orchestration.members import Member
 from super_advanced_agents.orchestration.outcome import Outcome, Step
 from super_advanced_agents.types import Match
@@ -15,12 +15,12 @@ from super_advanced_agents.types import Match
 async def aask_all(
     members: Sequence[Member],
     questions: Sequence[str],
-    terms: Terms,
+    terms: CallOptions,
     *,
     about: str | None = None,
     enough: int | None = None,
     number: int = 1,
-) -> list[Asked]:
+) -> list[MemberCall]:
     """Ask all of them at once; returns when all have ended, in the order of `members`.
 
     Args:
@@ -50,23 +50,23 @@ async def aask_all(
             task.cancel()
     latency_s = time.monotonic() - began
     return [
-        Asked(Step(agent=member.name, status="cancelled", latency_s=latency_s, round=number))
+        MemberCall(Step(agent=member.name, status="cancelled", latency_s=latency_s, round=number))
         if task.cancelled()
         else task.result()
         for member, task in zip(members, tasks, strict=True)
     ]
 
 
-def _answered(task: asyncio.Task[Asked]) -> bool:
+def _answered(task: asyncio.Task[MemberCall]) -> bool:
     return task.done() and not task.cancelled() and task.exception() is None and task.result().answered
 
 
 def outcome_of(
-    chosen: Asked,
-    asked: Sequence[Asked],
+    chosen: MemberCall,
+    asked: Sequence[MemberCall],
     began: float,
     *,
-    contributors: Sequence[Asked] = (),
+    contributors: Sequence[MemberCall] = (),
     reason: str = "",
     agreement: float | None = None,
 ) -> Outcome:
@@ -94,7 +94,7 @@ def outcome_of(
     )
 
 
-def _merged(contributors: Sequence[Asked]) -> list[Match]:
+def _merged(contributors: Sequence[MemberCall]) -> list[Match]:
     found: dict[tuple[str, str], Match] = {}
     for each in contributors:
         for match in each.step.sources:

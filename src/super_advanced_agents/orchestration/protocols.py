@@ -8,7 +8,7 @@ from super_advanced_agents.types import Answer
 
 
 @runtime_checkable
-class Answering(Protocol):
+class SupportsAsk(Protocol):
     """Answers questions: an `AsyncLLMAgent`, an agent of another server (`RemoteAgent`), an `Orchestrator`, or yours.
 
     Cancelling `aask` must end its work: an orchestrator cancels whom it no longer waits for, and waits until that has
@@ -21,7 +21,7 @@ class Answering(Protocol):
 
 
 @runtime_checkable
-class AnsweringAbout(Answering, Protocol):
+class SupportsAskAbout(SupportsAsk, Protocol):
     """An agent that can be told what to look for apart from what it is asked; that it can is optional.
 
     A question that carries other agents' answers says much that no memory is about. An `AsyncLLMAgent` is asked so

@@ -10,10 +10,10 @@ from super_advanced_agents._runtime.sync_bridge import blocking
 from super_advanced_agents.config import LIMITS, checked_name, checked_text
 from super_advanced_agents.embeddings import EmbeddingPipeline
 from super_advanced_agents.errors import ConfigurationError, InvalidInputError
-from super_advanced_agents.orchestration.circuit_breaker import Breaker
+from super_advanced_agents.orchestration.circuit_breaker import CircuitBreaker
 from super_advanced_agents.orchestration.critic import Critic, as_critic
 from super_advanced_agents.orchestration.deadline import Deadline
-from super_advanced_agents.orchestration.member_calls import Terms
+from super_advanced_agents.orchestration.member_calls import CallOptions
 from super_advanced_agents.orchestration.members import (
     Member,
     Members,
@@ -22,7 +22,7 @@ from super_advanced_agents.orchestration.members import (
     checked_user,
     same_label,
 )
-from super_advanced_agents.orchestration.protocols import Answering
+from super_advanced_agents.orchestration.protocols import SupportsAsk
 from super_advanced_agents.stores.validation import checked_top_k
 from super_advanced_agents.types import JSONValue
 
@@ -30,7 +30,7 @@ _QUERY_BYTES = LIMITS.text_bytes // 2
 """The rest of what an agent takes is room for the answers of others."""
 
 
-class Registering:
+class Registration:
     """The part of an `Orchestrator` that knows its agents; see there."""
 
     def __init__(
@@ -42,7 +42,7 @@ class Registering:
         timeout_s: float = 60.0,
         failures: int = 5,
         cool_down_s: float = 30.0,
-        min_likeness: float = 0.1,
+        min_similarity: float = 0.1,
         same_answer: float = 0.9,
         context_chars: int = 2_000,
     ) -> None:
@@ -51,7 +51,7 @@ class Registering:
                 raise ConfigurationError(f"{name} must be a positive integer, not {number!r}")
         for name, value, least in (
             *(("timeout_s", timeout_s, 0.001), ("cool_down_s", cool_down_s, 0.0)),
-            *(("min_likeness", min_likeness, -1.0), ("same_answer", same_answer, -1.0)),
+            *(("min_similarity", min_similarity, -1.0), ("same_answer", same_answer, -1.0)),
         ):
             if not _is_number(value) or not least <= value < math.inf:
                 raise ConfigurationError(f"{name} must be a finite number of at least {least:g}, not {value!r}")
@@ -61,7 +61,7 @@ class Registering:
         self._timeout_s = float(timeout_s)
         self._failures = failures
         self._cool_down_s = float(cool_down_s)
-        self._min_likeness = min_likeness
+        self._min_similarity = min_similarity
         self._same_answer = same_answer
         self._context_chars = context_chars
         self._members = Members()
@@ -77,7 +77,7 @@ class Registering:
     def register_agent(
         self,
         name: str,
-        agent: Answering,
+        agent: SupportsAsk,
         *,
         tasks: Sequence[str] = (),
         users: Sequence[str] = (),
@@ -91,7 +91,7 @@ class Registering:
             agent: what answers.
             tasks: what it is for, such as `"billing"`; compared without regard to case. Any task when empty.
             users: the ids of those whom alone it serves when a question is routed; everybody when empty.
-            description: what it does, in words, for routing by likeness; its name and tasks when empty.
+            description: what it does, in words, for routing by similarity; its name and tasks when empty.
             routed: whether it is asked without being named, when a question is routed or goes to all.
 
         Raises:
@@ -99,13 +99,13 @@ class Registering:
             ConfigurationError: it is this orchestrator, or one that asks this one.
         """
         checked_name(name, "name")
-        if isinstance(agent, type) or not isinstance(agent, Answering):
+        if isinstance(agent, type) or not isinstance(agent, SupportsAsk):
             raise InvalidInputError(
                 f"agent {name!r} has no asynchronous `aask`",
                 field="agent",
                 hint="give an AsyncLLMAgent, not an LLMAgent",
             )
-        if isinstance(agent, Registering) and agent._reaches(self, set()):
+        if isinstance(agent, Registration) and agent._reaches(self, set()):
             raise ConfigurationError(
                 f"agent {name!r} would ask itself through this orchestrator", hint="register its agents one by one"
             )
@@ -121,7 +121,7 @@ class Registering:
                 ),
                 description=checked_description(description),
                 routed=routed,
-                breaker=Breaker(failures=self._failures, cool_down_s=self._cool_down_s),
+                breaker=CircuitBreaker(failures=self._failures, cool_down_s=self._cool_down_s),
             )
         )
 
@@ -150,13 +150,13 @@ class Registering:
 
     supervise = blocking(asupervise)
 
-    def _terms(self, query: str, top_k: int, timeout_s: float | None, deadline_s: float | None) -> Terms:
+    def _terms(self, query: str, top_k: int, timeout_s: float | None, deadline_s: float | None) -> CallOptions:
         checked_text(query, "query", max_bytes=_QUERY_BYTES)
         checked_top_k(top_k, limits=LIMITS)
         for field, value in (("timeout_s", timeout_s), ("deadline_s", deadline_s)):
             if value is not None and (not _is_number(value) or not 0 < value < math.inf):
                 raise InvalidInputError(f"{field} must be a positive number of seconds, not {value!r}", field=field)
-        return Terms(
+        return CallOptions(
             top_k=top_k,
             timeout_s=self._timeout_s if timeout_s is None else timeout_s,
             patience_s=self._timeout_s,
@@ -169,14 +169,14 @@ class Registering:
         theirs = (getattr(member.agent, "embedding_pipeline", None) for member in members)
         return next((pipeline for pipeline in theirs if isinstance(pipeline, EmbeddingPipeline)), None)
 
-    def _reaches(self, other: Registering, seen: set[int]) -> bool:
+    def _reaches(self, other: Registration, seen: set[int]) -> bool:
         """Whether asking this one may ask `other`."""
         if self is other:
             return True
         seen.add(id(self))
         theirs = [member.agent for member in self._members.all()]
         return any(
-            agent._reaches(other, seen) for agent in theirs if isinstance(agent, Registering) and id(agent) not in seen
+            agent._reaches(other, seen) for agent in theirs if isinstance(agent, Registration) and id(agent) not in seen
         )
 
 

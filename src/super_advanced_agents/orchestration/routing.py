@@ -9,7 +9,7 @@ from super_advanced_agents.errors import AgentNotFoundError, ConfigurationError
 from super_advanced_agents.orchestration.members import Member
 
 _DIGITS = 4
-"""Likenesses that differ by less than this many digits show are a tie: batches of other sizes round differently."""
+"""Similarityes that differ by less than this many digits show are a tie: batches of other sizes round differently."""
 
 
 async def aranked(
@@ -22,7 +22,7 @@ async def aranked(
     least: float,
     default: str | None,
 ) -> list[tuple[Member, str]]:
-    """Those who may answer, the fittest first, each with the reason: `task`, `user`, `likeness`, `only`, `default`.
+    """Those who may answer, the fittest first, each with the reason: `task`, `user`, `similarity`, `only`, `default`.
 
     Args:
         members: everybody, in the order in which ties go.
@@ -30,12 +30,12 @@ async def aranked(
         task: what it is about, as `same_label` writes it.
         user_id: who asks.
         pipeline: compares the question with what agents say they do.
-        least: the likeness below which an agent does not fit.
+        least: the similarity below which an agent does not fit.
         default: who answers when nobody fits.
 
     Raises:
         AgentNotFoundError: nobody fits.
-        ConfigurationError: only likeness can tell, and there is no pipeline.
+        ConfigurationError: only similarity can tell, and there is no pipeline.
     """
     allowed = [member for member in members if not member.users or user_id in member.users]
     if task is not None:
@@ -45,36 +45,36 @@ async def aranked(
             "the orchestrator has no agent for this " + ("task and user" if task is not None else "user"),
             hint="register one that names them, or one that names neither",
         )
-    likeness = await _alikeness(allowed, query, pipeline, needed=any(not _reason(m, task) for m in allowed))
+    similarity = await _similarities(allowed, query, pipeline, needed=any(not _reason(m, task) for m in allowed))
     if len(allowed) == 1:
         return [(allowed[0], _reason(allowed[0], task) or "only")]
     order = sorted(
-        (member for member in allowed if _reason(member, task) or likeness.get(member, 0.0) >= least),
+        (member for member in allowed if _reason(member, task) or similarity.get(member, 0.0) >= least),
         key=lambda member: (
             task is None or task not in member.tasks,
             not member.users,
-            -likeness.get(member, 0.0),  # sorting is stable: who came first stays first among equals
+            -similarity.get(member, 0.0),  # sorting is stable: who came first stays first among equals
         ),
     )
-    ranked = [(member, _reason(member, task) or "likeness") for member in order]
+    ranked = [(member, _reason(member, task) or "similarity") for member in order]
     ranked += [(m, "default") for m in allowed if m.name == default and m not in order]
     if not ranked:
-        best = max(likeness.values(), default=0.0)
+        best = max(similarity.values(), default=0.0)
         raise AgentNotFoundError(
-            f"no agent says that it does anything like this (the best likeness is {best:.2f}, below {least:.2f})",
+            f"no agent says that it does anything like this (the best similarity is {best:.2f}, below {least:.2f})",
             hint="name a task, improve the descriptions, or give Orchestrator(default=...)",
         )
     return ranked
 
 
 def _reason(member: Member, task: str | None) -> str:
-    """Why it fits, apart from likeness; empty when only that can tell."""
+    """Why it fits, apart from similarity; empty when only that can tell."""
     if task is not None and task in member.tasks:
         return "task"
     return "user" if member.users else ""
 
 
-async def _alikeness(
+async def _similarities(
     members: list[Member], query: str, pipeline: EmbeddingPipeline | None, *, needed: bool
 ) -> dict[Member, float]:
     """How much the question is like what each says it does: cosines; nothing where there is nothing to choose."""
@@ -84,7 +84,7 @@ async def _alikeness(
         if not needed:
             return {}
         raise ConfigurationError(
-            "only the likeness of descriptions can tell which agent fits, and nothing here compares texts",
+            "only the similarity of descriptions can tell which agent fits, and nothing here compares texts",
             hint="give Orchestrator(embedding_pipeline=...), or route by task",
         )
     model_id = pipeline.model_id

@@ -16,7 +16,7 @@ _NEGATIONS = frozenset({"no", "not", "never", "none", "nothing", "nobody", "cann
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class AnswerGroup:
     """Answers that say the same.
 
     Attributes:
@@ -34,7 +34,7 @@ def normalised(text: str) -> str:
     return " ".join(word for word in words if word not in _ARTICLES) or text.strip().casefold()
 
 
-def grouped(texts: Sequence[str], vectors: Matrix | None, *, least: float) -> list[Group]:
+def grouped(texts: Sequence[str], vectors: Matrix | None, *, least: float) -> list[AnswerGroup]:
     """Put answers that say the same together; the largest group first, among equals the one that began first.
 
     Answers of the same words are one. So are those whose meanings have a cosine of `least` or more with that of the
@@ -44,7 +44,7 @@ def grouped(texts: Sequence[str], vectors: Matrix | None, *, least: float) -> li
     Args:
         texts: the answers.
         vectors: (n, dim), their meanings, unit length; only the words count when None.
-        least: which likeness is the same, a cosine.
+        least: which similarity is the same, a cosine.
     """
     said: dict[str, list[int]] = {}
     for place, text in enumerate(texts):
@@ -61,13 +61,13 @@ def grouped(texts: Sequence[str], vectors: Matrix | None, *, least: float) -> li
         else:
             groups.append((places[0], list(places)))
     return sorted(
-        (Group(leader, tuple(sorted(members))) for leader, members in groups),
+        (AnswerGroup(leader, tuple(sorted(members))) for leader, members in groups),
         key=lambda group: (-len(group.members), group.members[0]),
     )
 
 
 def _facts(words: str) -> tuple[frozenset[str], bool]:
-    """What must agree whatever the likeness: the numbers, and whether it denies."""
+    """What must agree whatever the similarity: the numbers, and whether it denies."""
     parts = words.split()
     denies = any(word in _NEGATIONS or word.endswith(("n't", "n\u2019t")) for word in parts)
     return frozenset(word for word in parts if word[0].isdigit()), denies

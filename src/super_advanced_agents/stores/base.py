@@ -116,7 +116,7 @@ class VectorStore(WriteOperations):
         """The `top_k` records most like a query by meaning and by words together, best first.
 
         The best of each way (30 or `top_k`; 100 where age or priority counts) are weighed by the sum of their signals,
-        each divided by its best: the likeness of the vectors, lent by neighbours in the session, and BM25 over stemmed
+        each divided by its best: the similarity of the vectors, lent by neighbours in the session, and BM25 over stemmed
         words of the text and of the turn with its neighbours.
 
         Args:

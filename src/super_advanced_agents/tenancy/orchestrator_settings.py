@@ -90,7 +90,7 @@ class OrchestratorSettings(BaseModel):
     timeout_s: float = Field(default=60.0, gt=0, le=3_600)
     failures: int = Field(default=5, ge=1, le=1_000)
     cool_down_s: float = Field(default=30.0, ge=0, le=3_600)
-    min_likeness: float = Field(default=0.1, ge=-1, le=1)
+    min_similarity: float = Field(default=0.1, ge=-1, le=1)
     same_answer: float = Field(default=0.9, ge=-1, le=1)
 
     @model_validator(mode="after")

@@ -14,7 +14,7 @@ from super_advanced_agents.config import checked_name
 from super_advanced_agents.embeddings import EmbeddingPipeline
 from super_advanced_agents.errors import AgentNotFoundError, ConfigurationError, InvalidInputError
 from super_advanced_agents.generation import LLMGenerator
-from super_advanced_agents.orchestration import Answering, Orchestrator
+from super_advanced_agents.orchestration import Orchestrator, SupportsAsk
 from super_advanced_agents.orchestration.critic import CRITIC_TOKENS, LLMCritic
 from super_advanced_agents.tenancy.catalog import Catalog
 from super_advanced_agents.tenancy.config_file import Declared
@@ -24,7 +24,7 @@ from super_advanced_agents.types import Answer
 
 DEFAULT_ORCHESTRATOR = "default"
 
-Connect: TypeAlias = Callable[[str, str, str | None], Answering]
+Connect: TypeAlias = Callable[[str, str, str | None], SupportsAsk]
 """Makes an agent of another server out of that server's URL, the agent's name there, and a key; touches no network yet.
 
 Servers do not know clients: whoever starts a server hands this in.
@@ -69,7 +69,7 @@ class Orchestrators(Resource):
         self._connect = connect
         self._declared: dict[tuple[str, str], Orchestrator] = {}
         self._of_tenants: LRUCache[str, _EveryAgent] = LRUCache(_MOST_TENANTS)
-        self._remote: list[Answering] = []
+        self._remote: list[SupportsAsk] = []
 
     def open(self) -> None:
         """Make the declared ones. Blocks.
@@ -131,7 +131,7 @@ class Orchestrators(Resource):
             )
         return made
 
-    def _agent(self, tenant: str, name: str, member: MemberSettings) -> Answering:
+    def _agent(self, tenant: str, name: str, member: MemberSettings) -> SupportsAsk:
         if member.url is None:
             return ServedAgent(self._shared, tenant, member.agent or name)
         if self._connect is None:
@@ -230,7 +230,7 @@ class ServedAgent:
 class _RemoteAgent:
     """An agent of another server; the caller pays here too."""
 
-    def __init__(self, remote: Answering) -> None:
+    def __init__(self, remote: SupportsAsk) -> None:
         self._remote = remote
 
     async def aask(self, question: str, top_k: int = 5) -> Answer:

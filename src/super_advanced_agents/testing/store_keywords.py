@@ -33,7 +33,7 @@ def _signal(match: Match, name: str) -> float:
     return value
 
 
-class StoreWords:
+class StoreKeywords:
     """What `search_keywords` and `search_hybrid` owe; mixed into `VectorStoreSuite`."""
 
     def test_match_knows_its_record_and_its_similarity(self, store: VectorStore) -> None:

@@ -22,9 +22,9 @@ from super_advanced_agents.errors import InvalidInputError, ResourceClosedError
 from super_advanced_agents.stores.base import VectorStore
 from super_advanced_agents.testing.store_changes import StoreChanges, StoreModels
 from super_advanced_agents.testing.store_duplicates import StoreDuplicates
-from super_advanced_agents.testing.store_keywords import StoreWords
+from super_advanced_agents.testing.store_keywords import StoreKeywords
 from super_advanced_agents.testing.store_life import StoreLife
-from super_advanced_agents.testing.store_validation import DIM, MakeStore, StoreInputs, at
+from super_advanced_agents.testing.store_validation import DIM, MakeStore, StoreValidation, at
 from super_advanced_agents.types import Match, Metadata
 
 __all__ = ["DIM", "MakeStore", "VectorStoreSuite", "at"]
@@ -34,7 +34,7 @@ def _uids(matches: list[Match]) -> list[str]:
     return [match.uid for match in matches]
 
 
-class VectorStoreSuite(StoreChanges, StoreModels, StoreInputs, StoreDuplicates, StoreLife, StoreWords):
+class VectorStoreSuite(StoreChanges, StoreModels, StoreValidation, StoreDuplicates, StoreLife, StoreKeywords):
     """The contract of `stores.base.VectorStore`. `make_store(dim)` gives an empty store of the cosine metric."""
 
     limits = Limits()

@@ -186,7 +186,7 @@ FILTERED: dict[str, Metadata] = {
 }
 
 
-class StoreInputs:
+class StoreValidation:
     """What is refused, by name, with nothing stored; and what each filter chooses."""
 
     @pytest.fixture

@@ -177,9 +177,9 @@ class Weights:
     """What counts in a hybrid search; checked when made.
 
     Attributes:
-        vector: likeness of meaning.
+        vector: similarity of meaning.
         keyword: words in common.
-        nearby: how much of a turn's likeness its neighbours in the session lend it; 0 for none.
+        nearby: how much of a turn's similarity its neighbours in the session lend it; 0 for none.
         recency: how new a record is: 1 when written just now, half of that after each `half_life_s` since its last
             write (`updated_at`: what replaces a memory is news, whatever the age of its name).
         priority: the record's own priority, cut off at 0 and 1; none counts as 0.
@@ -235,7 +235,7 @@ class Signal:
         name: `"vector"`, `"nearby"`, `"keyword"`, `"recency"` or `"priority"`, as in `Weights`; `"rerank"` for what a
             re-ranker gave.
         value: as measured: a cosine, the mean cosine of a turn and its neighbours, BM25, or a number from 0 to 1.
-        scaled: on the common scale: likeness and words are divided by what the best candidate has of them.
+        scaled: on the common scale: similarity and words are divided by what the best candidate has of them.
         weight: its share of all weights together.
         added: what it added to the score: `scaled * weight`.
     """

@@ -14,7 +14,7 @@ from super_advanced_agents._runtime.lifecycle import Resource
 from super_advanced_agents.errors import ResourceClosedError, StoreError
 
 
-class Door(Resource):
+class ConnectionSettings(Resource):
     """Counts how often it was released, and can be held while it closes."""
 
     def __init__(self) -> None:
@@ -37,52 +37,52 @@ class Door(Resource):
 
 def test_a_with_block_closes() -> None:
     """Leaving the block releases once and for all."""
-    with Door() as door:
-        assert door.use() == "used"
-        assert not door.closed
-    assert door.closed
-    assert door.released == 1
+    with ConnectionSettings() as settings:
+        assert settings.use() == "used"
+        assert not settings.closed
+    assert settings.closed
+    assert settings.released == 1
 
 
 async def test_an_async_with_block_closes_without_blocking_the_loop() -> None:
     """`_release` may block: it runs in a thread while the loop goes on."""
-    door = Door()
-    door.may_close.clear()
-    closing = asyncio.ensure_future(_opened_and_closed(door))
-    await asyncio.to_thread(door.releasing.wait)
+    settings = ConnectionSettings()
+    settings.may_close.clear()
+    closing = asyncio.ensure_future(_opened_and_closed(settings))
+    await asyncio.to_thread(settings.releasing.wait)
     assert not closing.done()
-    door.may_close.set()
+    settings.may_close.set()
     await closing
-    assert door.released == 1
+    assert settings.released == 1
 
 
 def test_use_after_close_says_so() -> None:
     """Methods and both `with` forms raise ResourceClosedError that names the class."""
-    door = Door()
-    door.close()
+    settings = ConnectionSettings()
+    settings.close()
     with pytest.raises(ResourceClosedError, match="Door is closed"):
-        door.use()
-    with pytest.raises(ResourceClosedError), door:
+        settings.use()
+    with pytest.raises(ResourceClosedError), settings:
         pass
 
 
 async def test_closing_again_in_either_way_does_nothing() -> None:
     """`close` and `aclose` are idempotent, in any order."""
-    door = Door()
-    await door.aclose()
-    await asyncio.to_thread(door.close)
-    await door.aclose()
-    assert door.released == 1
+    settings = ConnectionSettings()
+    await settings.aclose()
+    await asyncio.to_thread(settings.close)
+    await settings.aclose()
+    assert settings.released == 1
 
 
 def test_many_threads_closing_at_once_release_once() -> None:
     """Each returns after the release is over."""
-    door = Door()
+    settings = ConnectionSettings()
     seen: list[int] = []
 
     def close() -> None:
-        door.close()
-        seen.append(door.released)
+        settings.close()
+        seen.append(settings.released)
 
     threads = [threading.Thread(target=close) for _ in range(8)]
     for thread in threads:
@@ -94,36 +94,36 @@ def test_many_threads_closing_at_once_release_once() -> None:
 
 async def test_a_second_aclose_waits_for_the_first() -> None:
     """Whoever awaited `aclose` knows that everything is freed, also when another began it."""
-    door = Door()
-    door.may_close.clear()
-    first = asyncio.ensure_future(door.aclose())
-    await asyncio.to_thread(door.releasing.wait)
-    second = asyncio.ensure_future(door.aclose())
+    settings = ConnectionSettings()
+    settings.may_close.clear()
+    first = asyncio.ensure_future(settings.aclose())
+    await asyncio.to_thread(settings.releasing.wait)
+    second = asyncio.ensure_future(settings.aclose())
     done, _ = await asyncio.wait([second], timeout=0.05)
     assert not done
-    door.may_close.set()
+    settings.may_close.set()
     await asyncio.gather(first, second)
-    assert door.released == 1
+    assert settings.released == 1
 
 
 async def test_a_cancelled_aclose_still_closes() -> None:
     """The caller is let go at once; the closing runs to its end in its own thread."""
-    door = Door()
-    door.may_close.clear()
-    closing = asyncio.ensure_future(door.aclose())
-    await asyncio.to_thread(door.releasing.wait)
+    settings = ConnectionSettings()
+    settings.may_close.clear()
+    closing = asyncio.ensure_future(settings.aclose())
+    await asyncio.to_thread(settings.releasing.wait)
     closing.cancel()
     with pytest.raises(asyncio.CancelledError):
         await closing
-    door.may_close.set()
-    await door.aclose()
-    assert door.released == 1
+    settings.may_close.set()
+    await settings.aclose()
+    assert settings.released == 1
 
 
 def test_a_failing_release_is_raised_once_and_leaves_it_closed() -> None:
     """The error reaches whoever closed; the object stays closed."""
 
-    class Stuck(Door):
+    class Stuck(ConnectionSettings):
         def _release(self) -> None:
             raise StoreError("the last flush failed")
 
@@ -208,9 +208,9 @@ def test_a_forked_child_may_not_use_or_release_its_parents_resource() -> None:
     assert (out, err) == ("refused\n0\nreleased parent's\n", "")
 
 
-async def _opened_and_closed(door: Door) -> None:
-    async with door:
-        door.use()
+async def _opened_and_closed(settings: ConnectionSettings) -> None:
+    async with settings:
+        settings.use()
 
 
 def _run(body: str) -> tuple[str, str]:

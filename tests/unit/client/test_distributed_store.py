@@ -64,7 +64,7 @@ def test_a_deletion_of_a_collection_whose_answer_was_lost_says_that_it_was_there
     """The second attempt is told what the first one did, not that there is no such collection."""
     store.add([1, 2, 3, 4])
     assert through.dim == 4
-    url, collection = store._link.url, store._collection
+    url, collection = store._connection.url, store._collection
     with DistributedVectorStore(url, collection=collection, api_key=served.key) as watching:
         assert watching.count() == 1
         proxy.swallow()
@@ -156,7 +156,7 @@ def test_a_server_that_is_not_there_is_named(served, collection):
 
 def test_a_server_that_does_not_answer_is_given_up(through, proxy):
     """After `timeout_s`, with the error that says so."""
-    through._link._timeout_s = 0.5
+    through._connection._timeout_s = 0.5
     proxy.swallow()
     with pytest.raises(EngineUnavailableError, match="did not answer within"):
         through.count()

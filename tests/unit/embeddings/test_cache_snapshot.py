@@ -12,7 +12,7 @@ from tests.unit.embeddings.conftest import HeldEngine
 
 from super_advanced_agents import EmbeddingPipeline
 from super_advanced_agents.embeddings import cache_snapshot as kept_cache
-from super_advanced_agents.embeddings.cache_snapshot import KeptVectors
+from super_advanced_agents.embeddings.cache_snapshot import VectorCacheSnapshot
 
 
 def _opened(path: Path, **options: int) -> tuple[EmbeddingPipeline, HeldEngine]:
@@ -84,7 +84,7 @@ def test_a_damaged_file_is_left_aside(path: Path, caplog: pytest.LogCaptureFixtu
         np.testing.assert_array_equal(pipeline.embed("one"), first)
     assert engine.batches == [["one"]]
     assert "embeddings.cache_ignored" in caplog.messages
-    assert path.is_dir() or len(KeptVectors(path, max_bytes=10_000).load("held")[0]) == 1
+    assert path.is_dir() or len(VectorCacheSnapshot(path, max_bytes=10_000).load("held")[0]) == 1
 
 
 def test_vectors_of_another_model_are_not_taken(path: Path) -> None:
@@ -92,8 +92,8 @@ def test_vectors_of_another_model_are_not_taken(path: Path) -> None:
     pipeline, _ = _opened(path)
     with pipeline:
         pipeline.embed("one")
-    assert KeptVectors(path, max_bytes=10_000).load("other")[0] == []
-    assert len(KeptVectors(path, max_bytes=10_000).load("held")[0]) == 1
+    assert VectorCacheSnapshot(path, max_bytes=10_000).load("other")[0] == []
+    assert len(VectorCacheSnapshot(path, max_bytes=10_000).load("held")[0]) == 1
 
 
 def test_what_was_used_last_is_kept(path: Path) -> None:
@@ -119,7 +119,7 @@ def test_it_is_written_now_and_then(path: Path, monkeypatch: pytest.MonkeyPatch)
             pipeline.embed(str(i))
         assert pipeline._keeper is not None
         pipeline._keeper._saver.close()
-        assert len(KeptVectors(path, max_bytes=1_000_000).load("held")[0]) >= 2
+        assert len(VectorCacheSnapshot(path, max_bytes=1_000_000).load("held")[0]) >= 2
     written = path.stat().st_mtime_ns
     pipeline, _ = _opened(path)
     with pipeline:

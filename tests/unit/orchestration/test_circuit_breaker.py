@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from super_advanced_agents.orchestration.circuit_breaker import Breaker
+from super_advanced_agents.orchestration.circuit_breaker import CircuitBreaker
 
 
 class Clock:
@@ -24,7 +24,7 @@ def clock():
 
 @pytest.fixture
 def breaker(clock):
-    return Breaker(failures=3, cool_down_s=10, clock=clock)
+    return CircuitBreaker(failures=3, cool_down_s=10, clock=clock)
 
 
 def _fail(breaker, times):

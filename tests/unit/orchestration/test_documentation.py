@@ -24,7 +24,7 @@ def test_the_example_runs(blocks):
     done = subprocess.run([sys.executable, "-c", blocks["python"]], capture_output=True, text=True, timeout=150)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
-        "travel likeness ['The Louvre is a museum in Paris.']",
+        "travel similarity ['The Louvre is a museum in Paris.']",
         "[('trainee', 'empty'), ('kitchen', 'answered')]",
         "healthy",
     ]

@@ -53,7 +53,7 @@ def test_a_blocking_agent_is_refused_with_the_right_class(embedder):
 
 @pytest.mark.parametrize(
     "options",
-    [{"timeout_s": 0}, {"failures": 0}, {"cool_down_s": -1}, {"min_likeness": "x"}, {"context_chars": 1.5}],
+    [{"timeout_s": 0}, {"failures": 0}, {"cool_down_s": -1}, {"min_similarity": "x"}, {"context_chars": 1.5}],
 )
 def test_a_wrong_setting_is_refused(options):
     """When the orchestrator is made."""

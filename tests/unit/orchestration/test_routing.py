@@ -30,15 +30,15 @@ def orchestrator(embedder):
     ],
 )
 async def test_a_question_goes_to_the_agent_that_says_it_does_such_things(orchestrator, query, name):
-    """By likeness of question and description."""
+    """By similarity of question and description."""
     outcome = await orchestrator.aroute(query)
-    assert (outcome.agent, outcome.text, outcome.reason) == (name, f"{name} speaking", "likeness")
+    assert (outcome.agent, outcome.text, outcome.reason) == (name, f"{name} speaking", "similarity")
     assert outcome.agents == (name,)
 
 
 async def test_a_question_that_nothing_fits_is_refused_or_goes_to_the_default(orchestrator, embedder):
     """The refusal says how near the best one came; the default may also be the last resort for sick agents."""
-    with pytest.raises(AgentNotFoundError, match=r"best likeness is 0\.\d\d, below 0\.10.*default"):
+    with pytest.raises(AgentNotFoundError, match=r"best similarity is 0\.\d\d, below 0\.10.*default"):
         await orchestrator.aroute("How old is the universe?")
     other = Orchestrator(embedding_pipeline=embedder, default="host", failures=1)
     other.register_agent("cook", Fails(OSError()), description=COOKING)
@@ -97,7 +97,7 @@ async def test_a_sick_agent_is_passed_over(orchestrator):
     assert 800 < caught.value.retry_after_s <= 900
 
 
-async def test_likeness_needs_something_that_compares():
+async def test_similarity_needs_something_that_compares():
     """Without a pipeline a choice by description is refused, with what to do."""
     orchestrator = Orchestrator()
     orchestrator.register_agent("one", Says("1"))

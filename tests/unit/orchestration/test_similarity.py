@@ -21,7 +21,7 @@ def test_words_alone_count_without_vectors():
     assert normalised("?!") == "?!"
 
 
-def test_likeness_joins_other_words_of_the_same_meaning():
+def test_similarity_joins_other_words_of_the_same_meaning():
     """The answer said most often leads its group, else the first."""
     texts = ["It broke down", "It stopped working", "it broke down"]
     groups = grouped(texts, ALIKE, least=0.9)

@@ -13,7 +13,7 @@ import pytest
 
 from super_advanced_agents import FAISSVectorStore
 from super_advanced_agents.errors import OverloadedError
-from super_advanced_agents.stores.faiss.writing.requests import Publication
+from super_advanced_agents.stores.faiss.writing.requests import ViewUpdate
 from super_advanced_agents.types import Match, Matrix
 
 DIM = 16
@@ -39,7 +39,7 @@ def busy_writer(store: FAISSVectorStore) -> Iterator[None]:
         begun.set()
         go_on.wait()
 
-    store._writer.submit(Publication(stand_still))
+    store._writer.submit(ViewUpdate(stand_still))
     begun.wait()
     try:
         yield

@@ -14,7 +14,7 @@ from pyroaring import BitMap
 from super_advanced_agents.errors import FilterError
 from super_advanced_agents.stores.faiss.metadata import index as attributes_module
 from super_advanced_agents.stores.faiss.metadata.columns import NumberColumn
-from super_advanced_agents.stores.faiss.metadata.index import Attributes
+from super_advanced_agents.stores.faiss.metadata.index import MetadataIndex
 from super_advanced_agents.stores.filters import And, Compares, Contains, Equals, Exists, Not, Or, matches, parse
 from super_advanced_agents.types import Metadata
 
@@ -59,7 +59,7 @@ FILTERS = st.recursive(
 
 
 class _Table:
-    """Rows as `Rows` would hand them to the indexes: texts apart."""
+    """Rows as `RecordTable` would hand them to the indexes: texts apart."""
 
     def __init__(self, metadatas: Sequence[Metadata]) -> None:
         self.rows = dict(enumerate(metadatas, start=1))
@@ -89,7 +89,7 @@ def test_indexes_agree_with_plain_python(metadatas: list[Metadata], where: dict[
     """For any metadata and any filter, also when indexes are built in two steps and only some rows are asked for."""
     tree = parse(where)
     table = _Table(metadatas)
-    attributes = Attributes(table.between, table.fetch)
+    attributes = MetadataIndex(table.between, table.fetch)
     seen_first = data.draw(st.integers(0, len(metadatas)))
     live = BitMap(data.draw(st.sets(st.sampled_from(sorted(table.rows))) if metadatas else st.just(set())))
     attributes.evaluate(tree, BitMap(range(1, seen_first + 1)), seen_first)
@@ -189,7 +189,7 @@ def test_terms_are_counted_over_the_whole_filter() -> None:
 def test_who_never_filters_reads_nothing() -> None:
     """Indexes are built when a filter first asks, and long texts are read only for filters about them."""
     table = _Table([{"a": LONG, "text": "t"}, {"a": "short"}])
-    attributes = Attributes(table.between, table.fetch)
+    attributes = MetadataIndex(table.between, table.fetch)
     everything = BitMap([1, 2])
     for where in ({"a": "short"}, {"a": {"$exists": True}}, {"b": {"$contains": "x"}}, {"a": {"$gt": 5}}):
         attributes.evaluate(parse(where), everything, 2)
@@ -210,7 +210,7 @@ def test_a_broken_read_is_made_up_for() -> None:
             raise OSError("planted")
         yield from rows
 
-    attributes = Attributes(between, table.fetch)
+    attributes = MetadataIndex(between, table.fetch)
     with pytest.raises(OSError, match="planted"):
         attributes.evaluate(parse({"a": {"$gte": 0}}), BitMap(range(1, 7)), 6)
     assert set(attributes.evaluate(parse({"a": {"$gte": 0}}), BitMap(range(1, 7)), 6)) == set(range(1, 7))

@@ -144,7 +144,7 @@ class RequestTable:
         self._sizes: LRUCache[str, _Size] = LRUCache(_MOST_TENANTS)
         self._swept_at = -_SWEEP_S
 
-    def carry_out(self, steps: Sequence[Step]) -> list[Begun | Reply | None]:
+    def execute(self, steps: Sequence[Step]) -> list[Begun | Reply | None]:
         """Carry out many requests' steps in one transaction; returned means durable.
 
         Returns:

@@ -92,7 +92,7 @@ class Idempotency(Resource):
         self._running: set[Name] = set()
         self._entering = threading.Lock()
         self._writer: MicroBatcher[Step, Begun | Reply | None] = MicroBatcher(
-            self._carry_out, name="server requests", max_batch_cost=_STEPS_TOGETHER, max_queue_cost=_MAX_WAITING
+            self._execute, name="server requests", max_batch_cost=_STEPS_TOGETHER, max_queue_cost=_MAX_WAITING
         )
 
     async def areply(self, key: str, digest: bytes, make: Callable[[], Awaitable[Reply]]) -> Reply | None:
@@ -148,10 +148,10 @@ class Idempotency(Resource):
         except SuperAdvancedAgentsError as exc:  # the write is done; whoever asks again has its reply made anew
             _log.warning("server.reply_not_kept", extra={"reason": str(exc)})
 
-    def _carry_out(self, steps: list[Step]) -> list[Begun | Reply | None]:
+    def _execute(self, steps: list[Step]) -> list[Begun | Reply | None]:
         if self._table is None:
             self._table = RequestTable(self._file, max_keys=self._max_keys, max_bytes=self._max_bytes)
-        return self._table.carry_out(steps)
+        return self._table.execute(steps)
 
     def _release(self) -> None:
         self._writer.close()

@@ -6,7 +6,7 @@ import threading
 from collections import Counter
 
 
-class Tally:
+class Counters:
     """How often what was done, by name."""
 
     def __init__(self) -> None:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from super_advanced_agents.stores.faiss.keywords.index import Keywords, Ranking
 from super_advanced_agents.stores.faiss.metadata.selections import Selection
-from super_advanced_agents.stores.faiss.rows.session_neighbours import Links
-from super_advanced_agents.stores.faiss.rows.table import Rows
+from super_advanced_agents.stores.faiss.rows.session_neighbours import SessionNeighbourIndex
+from super_advanced_agents.stores.faiss.rows.table import RecordTable
 from super_advanced_agents.stores.faiss.vectors.view import View
 from super_advanced_agents.stores.faiss.writing.requests import Ranked, Search
 from super_advanced_agents.stores.fusion import (
@@ -30,8 +30,8 @@ from super_advanced_agents.types import Vector, Weights
 class Sources:
     """Where the signals of a store's rows come from."""
 
-    rows: Rows
-    links: Links
+    rows: RecordTable
+    session_neighbours: SessionNeighbourIndex
     keywords: Keywords
 
 
@@ -62,7 +62,7 @@ def _fused(view: View, sources: Sources, search: Search, by_meaning: NDArray[np.
     rows = _sorted_once(by_meaning[by_meaning >= 0].astype(np.uint32), word_rows)
     keyword_scores = np.zeros(len(rows), dtype=np.float32)
     keyword_scores[np.searchsorted(rows, word_rows)] = word_scores
-    similarities, neighbours = _similarities(view, sources.links, search.queries[0], rows, search.weights)
+    similarities, neighbours = _similarities(view, sources.session_neighbours, search.queries[0], rows, search.weights)
     candidates = Candidates(
         ids=rows,
         similarities=similarities,
@@ -76,20 +76,20 @@ def _fused(view: View, sources: Sources, search: Search, by_meaning: NDArray[np.
 
 
 def _similarities(
-    view: View, links: Links, query: Vector, rows: NDArray[np.uint32], weights: Weights
+    view: View, session_neighbours: SessionNeighbourIndex, query: Vector, rows: NDArray[np.uint32], weights: Weights
 ) -> tuple[NDArray[np.float32], SessionNeighbours | None]:
     """Those of the rows, and those of their neighbours where these count, looked up together."""
-    if not links or not weights.nearby:
-        return view.likeness(query, rows), None
-    before, after = links.neighbours(rows)
+    if not session_neighbours or not weights.nearby:
+        return view.similarities(query, rows), None
+    before, after = session_neighbours.neighbours(rows)
     wanted = _sorted_once(rows, before, after)
-    found = view.likeness(query, wanted)
+    found = view.similarities(query, wanted)
     own, first, last = (found[np.searchsorted(wanted, which)] for which in (rows, before, after))
     count = np.add(before > 0, after > 0, dtype=np.float32)  # row 0 is nobody, and its similarity is 0
     return own, SessionNeighbours(before=first, after=last, count=count)
 
 
-def _standing(rows: Rows, wanted: NDArray[np.uint32]) -> Standing:
+def _standing(rows: RecordTable, wanted: NDArray[np.uint32]) -> Standing:
     known = rows.standing(wanted.tolist())
     gone = (np.nan, None)
     values = np.array([known.get(row, gone) for row in wanted.tolist()], dtype=np.float64).reshape(-1, 2)

@@ -18,18 +18,18 @@ from pyroaring import BitMap
 from super_advanced_agents._runtime.gil import yield_gil
 from super_advanced_agents.errors import CorruptStoreError
 from super_advanced_agents.stores.faiss.metadata.columns import NumberColumn, array_of, bitmap
-from super_advanced_agents.stores.faiss.metadata.index import Attributes, _StaleViewError
+from super_advanced_agents.stores.faiss.metadata.index import MetadataIndex, _StaleViewError
 from super_advanced_agents.stores.faiss.metadata.selections import Selection
-from super_advanced_agents.stores.faiss.rows.session_neighbours import Links
-from super_advanced_agents.stores.faiss.rows.table import Rows
+from super_advanced_agents.stores.faiss.rows.batch import Change
+from super_advanced_agents.stores.faiss.rows.session_neighbours import SessionNeighbourIndex
+from super_advanced_agents.stores.faiss.rows.table import RecordTable
 from super_advanced_agents.stores.faiss.rows.versions import Versions
 from super_advanced_agents.stores.faiss.vectors.arena import Memory
-from super_advanced_agents.stores.faiss.vectors.builder import Built
+from super_advanced_agents.stores.faiss.vectors.builder import BuiltSegment
 from super_advanced_agents.stores.faiss.vectors.seal_policy import Size
 from super_advanced_agents.stores.faiss.vectors.segment import RowNumbers, Segment
 from super_advanced_agents.stores.faiss.vectors.tail import Tail
 from super_advanced_agents.stores.faiss.vectors.view import View
-from super_advanced_agents.stores.faiss.writing.changes import Change
 from super_advanced_agents.stores.filters import Filter
 from super_advanced_agents.stores.validation import unit_rows
 from super_advanced_agents.types import Matrix
@@ -43,7 +43,7 @@ _NOBODY = BitMap()
 class Index:
     """The view of a store's rows, the rows of each scope, and when rows expire."""
 
-    def __init__(self, rows: Rows, memory: Memory, *, unit: bool, buffer_rows: int, seals: bool) -> None:
+    def __init__(self, rows: RecordTable, memory: Memory, *, unit: bool, buffer_rows: int, seals: bool) -> None:
         self._rows = rows
         self._memory = memory
         self._unit = unit
@@ -57,14 +57,14 @@ class Index:
         self._expiry_lock = threading.Lock()
         self._noted = 0  # rows in these tables
         self._epoch = 0
-        self._attributes = Attributes(rows.metadata_between, lambda seqs: dict(rows.metadata_of(seqs)))
-        self.links = Links()
+        self._metadata_index = MetadataIndex(rows.metadata_between, lambda seqs: dict(rows.metadata_of(seqs)))
+        self.session_neighbours = SessionNeighbourIndex()
         self.versions = Versions()
         self.view = View((), BitMap(), 0, memory.dim, partial(self._vectors_of, memory.dim, rows.identity))
 
     # -- opening --------------------------------------------------------------------------------------------------
 
-    def load(self, sealed: Sequence[Built] = ()) -> bool:
+    def load(self, sealed: Sequence[BuiltSegment] = ()) -> bool:
         """Build the view from the rows and from segments that were sealed of them.
 
         Returns:
@@ -90,9 +90,9 @@ class Index:
                 _fill(built, rows[:newer], vectors[:newer])
             self._tail.append(rows[newer:], vectors[newer:])
         self._sealed = [built.segment() for built in sealed]
-        self.links.clear()  # a load that was interrupted is tried again
+        self.session_neighbours.clear()  # a load that was interrupted is tried again
         for seq, scope, session in self._rows.in_sessions():
-            self.links.append(seq, scope, session)
+            self.session_neighbours.append(seq, scope, session)
         self._show(live, live.max() if live else last_sealed)
         return True
 
@@ -109,7 +109,7 @@ class Index:
             tail.append(rows, self._scaled([vector for _, vector in page], memory.dim))
             live.update(rows)
         for seq in self.view.live - live:
-            self.links.remove(seq)
+            self.session_neighbours.remove(seq)
         self._memory, self._sealed, self._tail = memory, [], tail
         self._show(live, self.view.last_row)
 
@@ -169,11 +169,11 @@ class Index:
     def _link(self, change: Change) -> None:
         for seq, scope, session, old in zip(change.added, change.scopes, change.sessions, change.replaces, strict=True):
             if session is not None and old is not None:
-                self.links.replace(old, seq, scope, session)
+                self.session_neighbours.replace(old, seq, scope, session)
             elif session is not None:
-                self.links.append(seq, scope, session)
+                self.session_neighbours.append(seq, scope, session)
         for seq in change.removed:
-            self.links.remove(seq)  # a replaced one has left already
+            self.session_neighbours.remove(seq)  # a replaced one has left already
 
     def replace(self, parts: Sequence[Segment], new: Segment | None) -> None:
         """Show `new` in place of the segments and the oldest full buffers of the tail that it was built from.
@@ -214,23 +214,23 @@ class Index:
         if view.epoch != self._epoch:
             raise _StaleViewError
         if tree is not None:
-            rows = self._attributes.evaluate(tree, rows, view.last_row)
+            rows = self._metadata_index.evaluate(tree, rows, view.last_row)
         return rows
 
     def is_slow(self, tree: Filter) -> bool:
         """Whether a filter may take longer than other searches and writes should wait for; told at once."""
-        return self._attributes.is_slow(tree, self.view.live, max(self._rows.last_seq, self.view.last_row))
+        return self._metadata_index.is_slow(tree, self.view.live, max(self._rows.last_seq, self.view.last_row))
 
     def progress_kept(self, tree: Filter) -> AbstractContextManager[None]:
         """Inside, evaluating this filter again looks only at rows that were not looked at before."""
-        return self._attributes.progress_kept(tree)
+        return self._metadata_index.progress_kept(tree)
 
     def prepare(self, scope: int | None, tree: Filter) -> None:
         """Do what is slow of a filter; inside `progress_kept`, `candidates` has little left to do then."""
         view = self.view
         with suppress(_StaleViewError):  # what is new since is left to the next look
             self.candidates(view, scope, tree, -np.inf)
-        self._attributes.drop_dead(view.live, view.last_row)
+        self._metadata_index.drop_dead(view.live, view.last_row)
 
     def expired(self, now: float) -> BitMap:
         """The rows, live or not, whose time was up at `now`."""
@@ -279,7 +279,7 @@ class Index:
         self.view = View((*self._sealed, *self._tail.segments()), live, last_row, dim, fetch, self._epoch)
 
 
-def _fill(built: Built, rows: RowNumbers, vectors: Matrix) -> None:
+def _fill(built: BuiltSegment, rows: RowNumbers, vectors: Matrix) -> None:
     """Set those of these vectors that belong to the segment."""
     assert built.block is not None
     if not len(rows) or not len(built.rows) or rows[-1] < built.rows[0] or rows[0] > built.rows[-1]:

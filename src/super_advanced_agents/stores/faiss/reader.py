@@ -9,20 +9,20 @@ from functools import partial
 from itertools import islice, takewhile
 from operator import itemgetter
 
-from super_advanced_agents.stores.faiss.counters import Tally
+from super_advanced_agents.stores.faiss.counters import Counters
 from super_advanced_agents.stores.faiss.metadata.columns import array_of
-from super_advanced_agents.stores.faiss.rows.table import Scope
+from super_advanced_agents.stores.faiss.rows.batch import Scope
 from super_advanced_agents.stores.faiss.state import State
 from super_advanced_agents.stores.filters import Filter
 from super_advanced_agents.types import JSONValue, Record
 
 
-class Reading:
+class RecordReader:
     """Used by worker threads only. Raises errors of the tree."""
 
     def __init__(self, state: State) -> None:
         self._state = state
-        self.searched = Tally()
+        self.searched = Counters()
 
     def get(self, uids: Sequence[str], scope: Scope | None) -> list[Record]:
         """The records of these names, in their order."""

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from super_advanced_agents.errors import DimensionMismatchError
 from super_advanced_agents.stores.faiss.hybrid import Sources, ranked_by_words
+from super_advanced_agents.stores.faiss.rows.batch import Scope
 from super_advanced_agents.stores.faiss.rows.row_cache import Hit
 from super_advanced_agents.stores.faiss.state import State
-from super_advanced_agents.stores.faiss.writing.changes import Scope
 from super_advanced_agents.stores.faiss.writing.requests import Ranked, Search
 from super_advanced_agents.stores.filters import Filter
 from super_advanced_agents.stores.requests import FilterFn
@@ -24,7 +24,7 @@ _PREDICATE_PAGE = 256
 _TRIES = 3
 
 
-class Searching:
+class Searcher:
     """Used by worker threads only. Raises errors of the tree."""
 
     def __init__(self, state: State, *, unit: bool) -> None:
@@ -72,7 +72,7 @@ class Searching:
             scores, rows = view.search(queries, max(search.top_k for search in searches), selection)
             ranked = [Ranked(*each) for each in zip(scores, rows, strict=True)]
         else:
-            sources = Sources(self._state.rows, self._state.index.links, self._state.keywords)
+            sources = Sources(self._state.rows, self._state.index.session_neighbours, self._state.keywords)
             ranked = ranked_by_words(view, searches, scope, selection, sources)
         wanted = {row for each in ranked for row in each.rows.tolist() if row >= 0}
         hits = self._state.rows.hits(list(wanted))

@@ -16,7 +16,8 @@ from super_advanced_agents.stores.faiss.index import Index
 from super_advanced_agents.stores.faiss.keywords.index import Keywords
 from super_advanced_agents.stores.faiss.metadata.index import _StaleViewError
 from super_advanced_agents.stores.faiss.metadata.selections import Selection
-from super_advanced_agents.stores.faiss.rows.table import Rows, Scope
+from super_advanced_agents.stores.faiss.rows.batch import Scope
+from super_advanced_agents.stores.faiss.rows.table import RecordTable
 from super_advanced_agents.stores.faiss.vectors.view import View
 from super_advanced_agents.stores.filters import Filter
 
@@ -30,7 +31,7 @@ _NOWHERE = -1
 class State:
     """Rows and indexes of one store, used by worker threads only."""
 
-    def __init__(self, rows: Rows, index: Index, keywords: Keywords, load: Callable[[], None]) -> None:
+    def __init__(self, rows: RecordTable, index: Index, keywords: Keywords, load: Callable[[], None]) -> None:
         self.rows = rows
         self.index = index
         self.keywords = keywords

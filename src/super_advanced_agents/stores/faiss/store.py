@@ -17,23 +17,23 @@ from super_advanced_agents.config import LIMITS, Limits, checked_name
 from super_advanced_agents.errors import ConfigurationError
 from super_advanced_agents.stores.faiss.index import Index
 from super_advanced_agents.stores.faiss.keywords.index import Keywords
-from super_advanced_agents.stores.faiss.maintenance.expiry import Sweeper
-from super_advanced_agents.stores.faiss.maintenance.operations import UpkeepOperations
+from super_advanced_agents.stores.faiss.maintenance.expiry import ExpirySweeper
+from super_advanced_agents.stores.faiss.maintenance.operations import MaintenanceOperations
 from super_advanced_agents.stores.faiss.metadata.slow_filters import SlowFilters
-from super_advanced_agents.stores.faiss.reader import Reading
+from super_advanced_agents.stores.faiss.reader import RecordReader
+from super_advanced_agents.stores.faiss.rows.batch import RowBatch, Scope
 from super_advanced_agents.stores.faiss.rows.duplicates import digests_of
-from super_advanced_agents.stores.faiss.rows.table import Rows
-from super_advanced_agents.stores.faiss.searcher import Searching
+from super_advanced_agents.stores.faiss.rows.table import RecordTable
+from super_advanced_agents.stores.faiss.searcher import Searcher
 from super_advanced_agents.stores.faiss.state import State
 from super_advanced_agents.stores.faiss.vectors.arena import Memory
 from super_advanced_agents.stores.faiss.vectors.builder import Builder
 from super_advanced_agents.stores.faiss.vectors.seal_policy import SealPolicy
 from super_advanced_agents.stores.faiss.vectors.sealer import Sealer
 from super_advanced_agents.stores.faiss.vectors.snapshot import Snapshots
-from super_advanced_agents.stores.faiss.writing.changes import Addition, Scope
-from super_advanced_agents.stores.faiss.writing.requests import Publication, Put, Search, Write
+from super_advanced_agents.stores.faiss.writing.requests import RowBatches, Search, ViewUpdate, Write
 from super_advanced_agents.stores.faiss.writing.update import Update
-from super_advanced_agents.stores.faiss.writing.writer import Writing
+from super_advanced_agents.stores.faiss.writing.writer import Writer
 from super_advanced_agents.stores.filters import Filter
 from super_advanced_agents.stores.folder import StoreFolder
 from super_advanced_agents.stores.options import IndexKind, Metric, Storage
@@ -65,7 +65,7 @@ _WORD_SEARCHES_TOGETHER = 16
 _MAX_QUEUED_READS = 8_192
 
 
-class FAISSVectorStore(UpkeepOperations):
+class FAISSVectorStore(MaintenanceOperations):
     """Vectors and their metadata in one process: rows in SQLite are the truth, FAISS indexes are derived from them.
 
     Args:
@@ -117,7 +117,7 @@ class FAISSVectorStore(UpkeepOperations):
         self._folder = None if path is None else StoreFolder(path)
         folder = None if self._folder is None else self._folder.path
         try:
-            self._rows = Rows(folder, {"dim": str(dim), "metric": metric})
+            self._rows = RecordTable(folder, {"dim": str(dim), "metric": metric})
         except BaseException:
             if self._folder is not None:
                 self._folder.release()
@@ -130,13 +130,13 @@ class FAISSVectorStore(UpkeepOperations):
         shape: dict[str, str | int] = {"dim": dim, "kind": "ivf" if index == "ivf" else "hnsw", "storage": storage}
         snapshots = None if folder is None or index == "flat" else Snapshots(folder, self._rows, shape)
         self._sealer = Sealer(self._index, policy, Builder(index, storage, memory), snapshots, publish=self._publish)
-        self._keywords = Keywords(self._rows, self._index.links, folder)
+        self._keywords = Keywords(self._rows, self._index.session_neighbours, folder)
         state = State(self._rows, self._index, self._keywords, self._load)
-        self._reading = Reading(state)
+        self._reading = RecordReader(state)
         self._slow_filters = SlowFilters(state)
-        self._searching = Searching(state, unit=unit)
+        self._searching = Searcher(state, unit=unit)
         self._writer: MicroBatcher[Write, object] = MicroBatcher(
-            Writing(state).write, name="store writer", cost=_write_cost,
+            Writer(state).write, name="store writer", cost=_write_cost,
             max_batch_cost=_COMMIT_RECORDS, max_queue_cost=max_queued_records,
         )  # fmt: skip
         self._searcher: MicroBatcher[Search, list[list[Match]]] = MicroBatcher(
@@ -148,7 +148,7 @@ class FAISSVectorStore(UpkeepOperations):
             self._searching.search, name="store searcher", max_batch_cost=_WORD_SEARCHES_TOGETHER,
             max_queue_cost=_MAX_QUEUED_READS,
         )  # fmt: skip
-        self._sweeper = Sweeper(self._index, self._writer.submit)
+        self._sweeper = ExpirySweeper(self._index, self._writer.submit)
         self._readers = Workers(name="store reader", threads=2, max_queue=_MAX_QUEUED_READS)
         self._handlers: dict[type[Request[Any]], Callable[[Any], Coroutine[Any, Any, object]]] = {
             AddRequest: self._add,
@@ -187,25 +187,25 @@ class FAISSVectorStore(UpkeepOperations):
     async def _add(self, request: AddRequest) -> list[str]:
         if not len(request.vectors):
             return []
-        addition = await self._off_loop(partial(self._addition, request), len(request.vectors))
-        uids = await self._write(addition, expires=request.expires_in_s is not None)
+        batch = await self._off_loop(partial(self._row_batch, request), len(request.vectors))
+        uids = await self._write(batch, expires=request.expires_in_s is not None)
         return cast("list[str]", uids)
 
-    def _addition(self, request: AddRequest) -> Addition:
-        addition = Addition.of(request, self._scaled(request.vectors, field="vectors"), now=time.time())
+    def _row_batch(self, request: AddRequest) -> RowBatch:
+        batch = RowBatch.of(request, self._scaled(request.vectors, field="vectors"), now=time.time())
         if request.dedupe is not None:
-            addition.digests = digests_of(addition)
-        return addition
+            batch.digests = digests_of(batch)
+        return batch
 
     async def _put(self, request: PutRequest) -> int:
-        additions = await self._off_loop(partial(self._additions, request), len(request.records))
-        if not additions:
+        batches = await self._off_loop(partial(self._row_batches, request), len(request.records))
+        if not batches:
             return 0
-        expires = any(expires_at is not None for each in additions for expires_at in each.expires_at)
-        return cast("int", await self._write(Put(additions), expires=expires))
+        expires = any(expires_at is not None for each in batches for expires_at in each.expires_at)
+        return cast("int", await self._write(RowBatches(batches), expires=expires))
 
-    def _additions(self, request: PutRequest) -> list[Addition]:
-        return Addition.all_of(request, self._scaled(request.vectors, field="records"), now=time.time())
+    def _row_batches(self, request: PutRequest) -> list[RowBatch]:
+        return RowBatch.all_of(request, self._scaled(request.vectors, field="records"), now=time.time())
 
     async def _update(self, request: UpdateRequest) -> bool:
         scaled = partial(self._scaled, field="vector")
@@ -316,7 +316,7 @@ class FAISSVectorStore(UpkeepOperations):
         self._sealer.load()
         self._sweeper.wake()
 
-    def _publish(self, change: Publication) -> None:
+    def _publish(self, change: ViewUpdate) -> None:
         """Let the writer thread carry out a change of the view, between two commits."""
         self._writer.submit(change).wait()
 
@@ -340,9 +340,9 @@ class FAISSVectorStore(UpkeepOperations):
 
 def _write_cost(write: Write) -> int:
     """Count the records of a write; they are its cost in the queue."""
-    if isinstance(write, Addition):
+    if isinstance(write, RowBatch):
         return max(1, len(write.uids))
-    return sum(len(addition.uids) for addition in write.additions) if isinstance(write, Put) else 1
+    return sum(len(batch.uids) for batch in write.batches) if isinstance(write, RowBatches) else 1
 
 
 def _search_cost(search: Search) -> int:

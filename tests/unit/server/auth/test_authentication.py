@@ -31,7 +31,7 @@ def keys(settings):
     return made
 
 
-class Door:
+class ConnectionSettings:
     """The middleware in front of an application that only notes who came."""
 
     def __init__(self, authenticator):
@@ -77,7 +77,7 @@ class Door:
 async def door(settings, keys):
     async with Authenticator(settings) as authenticator:
         await authenticator.aopen()
-        yield Door(authenticator)
+        yield ConnectionSettings(authenticator)
 
 
 def bearer(key):
@@ -164,7 +164,7 @@ async def test_without_authentication_everybody_is_let_in_and_nothing_is_written
     settings = Settings.load(data_dir=tmp_path / "data", auth=False)
     async with Authenticator(settings) as authenticator:
         await authenticator.aopen()
-        door = Door(authenticator)
+        door = ConnectionSettings(authenticator)
         assert await door.ask("POST", "/write", bearer("anything")) is None
         assert door.caller is ANYBODY
         assert await door.ask("GET", "/forgotten") == 404

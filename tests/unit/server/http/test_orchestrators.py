@@ -191,7 +191,7 @@ async def test_the_default_orchestrator_has_any_agent_that_is_named(service):
     answer = await service.client.put("/v1/agents/pilot", json={"description": "Flies planes"})
     assert answer.status_code == 200
     routed = await service.post("route", orchestrator="default", query="How do planes fly?")
-    assert (routed["agent"], routed["reason"]) == ("pilot", "likeness")
+    assert (routed["agent"], routed["reason"]) == ("pilot", "similarity")
     await service.client.delete("/v1/agents/pilot")
     assert (await service.post("parallel", orchestrator="default"))["agent"] == "cook"
 

@@ -171,12 +171,12 @@ async def test_without_a_key_nothing_is_named_or_asked():
 async def test_a_reply_that_cannot_be_kept_is_given_all_the_same(requests, monkeypatch):
     """The write is done; whoever asks again has its reply made anew, with the same names."""
     handler = Handler()
-    carry_out = requests._carry_out
+    execute = requests._execute
 
     def full(steps):
         if not isinstance(steps[0], Begin):
             raise StoreFullError("no room")
-        return carry_out(steps)
+        return execute(steps)
 
     monkeypatch.setattr(requests._writer, "_run", full)
     assert (await requests.areply("k", ONE, handler)).body == b"1"
@@ -199,16 +199,16 @@ def test_keys_are_kept_for_a_day(file, monkeypatch):
     """Then they are free, and their rows go."""
     now = time.time()
     table = RequestTable(file, max_keys=10, max_bytes=1_000)
-    [first] = table.carry_out([Begin(Name(tenant="t", key="k"), ONE)])
+    [first] = table.execute([Begin(Name(tenant="t", key="k"), ONE)])
     monkeypatch.setattr(time, "time", lambda: now + 86_399)
-    assert table.carry_out([Begin(Name(tenant="t", key="k"), TWO)]) == [None]
+    assert table.execute([Begin(Name(tenant="t", key="k"), TWO)]) == [None]
     monkeypatch.setattr(time, "time", lambda: now + 86_402)
-    [second] = table.carry_out([Begin(Name(tenant="t", key="k"), TWO)])
+    [second] = table.execute([Begin(Name(tenant="t", key="k"), TWO)])
     assert second.seed != first.seed
-    table.carry_out([Begin(Name(tenant="t", key="l"), ONE)])
+    table.execute([Begin(Name(tenant="t", key="l"), ONE)])
     monkeypatch.setattr(time, "time", lambda: now + 3 * 86_400)
     table._swept_at = -1_000_000.0
-    table.carry_out([])
+    table.execute([])
     assert table._connection.execute("SELECT count(*) FROM requests").fetchone() == (0,)
     assert (table._size("t").keys, table._size("t").bytes) == (0, 0)
     table.close()

@@ -61,7 +61,7 @@ def test_keyed_writes_are_counted_for_a_bounded_number_of_tenants(tmp_path):
     table = RequestTable(tmp_path / "requests.db", max_keys=2, max_bytes=1_000)
     try:
         _write(table, "tenant-loyal", "first")
-        table.carry_out([Begin(Name(tenant=f"tenant-{number}", key="k"), b"") for number in range(5_000)])
+        table.execute([Begin(Name(tenant=f"tenant-{number}", key="k"), b"") for number in range(5_000)])
         assert tenants_known_to(table) < 5_000
         for key in ("second", "third"):
             _write(table, "tenant-loyal", key)
@@ -77,5 +77,5 @@ def _principal(tenant):
 
 def _write(table, tenant, key):
     name = Name(tenant=tenant, key=key)
-    [begun] = table.carry_out([Begin(name, b"")])
-    table.carry_out([Answer(name, begun.id, Reply(status=200, body=b"x" * 300))])
+    [begun] = table.execute([Begin(name, b"")])
+    table.execute([Answer(name, begun.id, Reply(status=200, body=b"x" * 300))])

@@ -114,7 +114,7 @@ EXAMPLES: Mapping[str, Any] = MappingProxyType(
             "agents": ["travel"],
             "sources": [],
             "steps": [_STEP],
-            "reason": "likeness",
+            "reason": "similarity",
             "agreement": None,
             "rounds": 1,
             "latency_s": 0.8,

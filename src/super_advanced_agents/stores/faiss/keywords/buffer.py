@@ -18,7 +18,7 @@ _LENGTHS = [*range(24), *(24 + (i if i < 8 else (i & 7 | 8) << (i >> 3) - 1) for
 """The lengths the index on disk can tell apart: it keeps each in one byte."""
 
 
-class WordTail:
+class KeywordBuffer:
     """Rows with the counts of their words; scored as the index on disk scores its own.
 
     Attributes:
@@ -90,6 +90,6 @@ class WordTail:
         return [(score, row) for row, score in scores.items()]
 
 
-def rarity(count: int, frequency: int) -> float:
+def idf(count: int, frequency: int) -> float:
     """BM25's measure of how telling a word is that `frequency` of `count` entries have."""
     return math.log1p((max(count, frequency) - frequency + 0.5) / (frequency + 0.5))

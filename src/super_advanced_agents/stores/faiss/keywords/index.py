@@ -22,13 +22,13 @@ from pyroaring import BitMap
 
 from super_advanced_agents._runtime.futures import Future, in_thread
 from super_advanced_agents.stores.faiss.keywords.analyzer import FIELDS, Entry, words
-from super_advanced_agents.stores.faiss.keywords.buffer import WordTail, rarity
-from super_advanced_agents.stores.faiss.keywords.postings import WordIndex
-from super_advanced_agents.stores.faiss.keywords.snapshot import Kept, KeptWords, Table, stamp
+from super_advanced_agents.stores.faiss.keywords.buffer import KeywordBuffer, idf
+from super_advanced_agents.stores.faiss.keywords.postings import PostingsIndex
+from super_advanced_agents.stores.faiss.keywords.snapshot import KeywordSnapshot, SavedIndex, Table, stamp
 from super_advanced_agents.stores.faiss.metadata.columns import array_of, bitmap
 from super_advanced_agents.stores.faiss.metadata.index import _StaleViewError
-from super_advanced_agents.stores.faiss.rows.session_neighbours import Links
-from super_advanced_agents.stores.faiss.rows.table import Rows
+from super_advanced_agents.stores.faiss.rows.session_neighbours import SessionNeighbourIndex
+from super_advanced_agents.stores.faiss.rows.table import RecordTable
 from super_advanced_agents.stores.faiss.vectors.view import View
 from super_advanced_agents.telemetry import get_logger
 
@@ -70,14 +70,14 @@ class _Move:
         future: the work in the background; None when it is carried out on the spot.
     """
 
-    index: WordIndex
+    index: PostingsIndex
     fresh: BitMap
     stale: BitMap
     entries: Callable[[], Iterator[tuple[int, Entry | None]]]
     overtaken: BitMap = dataclasses.field(default_factory=BitMap)
     future: Future[None] | None = None
 
-    def carry_out(self) -> None:
+    def execute(self) -> None:
         """Write it down; searches see it when it is taken over."""
         self.index.remove(array_of(self.stale).tolist())
         self.index.add(entry for _, entry in self.entries() if entry is not None)
@@ -87,11 +87,11 @@ class _Move:
 class Keywords:
     """The words of one store; safe from any thread, used by one at a time."""
 
-    def __init__(self, rows: Rows, links: Links, folder: Path | None) -> None:
+    def __init__(self, rows: RecordTable, session_neighbours: SessionNeighbourIndex, folder: Path | None) -> None:
         self._rows = rows
-        self._links = links
+        self._session_neighbours = session_neighbours
         self._folder = folder
-        self._kept = None if folder is None else KeptWords(folder, rows.identity)
+        self._kept = None if folder is None else KeywordSnapshot(folder, rows.identity)
         self._on_disk = True
         self._home: tempfile.TemporaryDirectory[str] | None = None
         self._lock = threading.Lock()
@@ -99,8 +99,8 @@ class Keywords:
 
     def _forget(self) -> None:
         self._opened = False
-        self._index: WordIndex | None = None
-        self._tail = WordTail()
+        self._index: PostingsIndex | None = None
+        self._tail = KeywordBuffer()
         self._indexed = BitMap()  # what went to disk, rows without a text too
         self._made_from = np.zeros((3, 0), np.uint32)  # of each of these rows: its neighbours then, its text's stamp
         self._unkept = 0
@@ -183,9 +183,9 @@ class Keywords:
             for word in known:
                 before = 0 if index is None else index.frequency(field, word)
                 here = tail.frequency(field, word)
-                rare = weight * rarity(count + tail.count, before + here)
+                rare = weight * idf(count + tail.count, before + here)
                 if before:
-                    on_disk[field, word] = rare / rarity(count, before)
+                    on_disk[field, word] = rare / idf(count, before)
                 if here:
                     in_tail[field, word] = rare
         return on_disk, in_tail
@@ -221,7 +221,7 @@ class Keywords:
         if self._followed is view:
             return
         self._gone = BitMap()
-        touched = self._links.take_touched()
+        touched = self._session_neighbours.take_touched()
         if not self._opened:
             touched = self._open(view)
         changed = ((view.live - self._indexed - self._tail.rows) | touched) & view.live
@@ -230,7 +230,7 @@ class Keywords:
         self._finish(wait=False)
         if len(changed) > TAIL_ROWS or len(self._tail.rows | changed) > _MOST_TAIL_ROWS:
             self._finish(wait=True)
-            self._carry_out(self._planned(view, changed))
+            self._execute(self._planned(view, changed))
         else:
             bare = []
             for row, entry in self._entries(array_of(changed)):
@@ -243,7 +243,7 @@ class Keywords:
                 self._move.overtaken |= changed
             elif len(self._tail.rows) + len(self._indexed - view.live) > TAIL_ROWS:
                 self._move = self._planned(view, BitMap())
-                self._move.future = in_thread(self._move.carry_out, name="store words")
+                self._move.future = in_thread(self._move.execute, name="store words")
         self._followed = view
 
     def _open(self, view: View) -> BitMap:
@@ -260,11 +260,11 @@ class Keywords:
         if kept is None or not self._fits(kept.table, view):
             self._leave_home()
             return BitMap()
-        self._index = WordIndex(home, kept.averages)
+        self._index = PostingsIndex(home, kept.averages)
         self._note(kept.table)
         self._indexed = bitmap(kept.table[0])
         rows = array_of(self._indexed & view.live)
-        before, after = self._links.neighbours(rows)
+        before, after = self._session_neighbours.neighbours(rows)
         return bitmap(rows[(before != self._made_from[0, rows]) | (after != self._made_from[1, rows])])
 
     def _fits(self, table: Table, view: View) -> bool:
@@ -283,13 +283,13 @@ class Keywords:
         """What is to be done so that the index on disk has the tail and what has changed, and nothing that has gone."""
         if self._index is None:
             # On disk a commit takes 5 to 8 ms; the library's own directory in memory takes 29 to 87 ms.
-            self._index = WordIndex(self._make_home() if self._on_disk else None)
+            self._index = PostingsIndex(self._make_home() if self._on_disk else None)
         fresh = (self._tail.rows | changed) & view.live
         stale = (self._indexed - view.live) | (self._indexed & fresh)
         return _Move(self._index, fresh, stale, partial(self._entries, array_of(fresh), noted=True))
 
-    def _carry_out(self, move: _Move) -> None:
-        move.carry_out()
+    def _execute(self, move: _Move) -> None:
+        move.execute()
         self._take_over(move)
         if self._unkept >= _WORTH_KEEPING:
             self._keep()
@@ -314,7 +314,7 @@ class Keywords:
         """Each of these rows with its words; without, if it has no text or was deleted meanwhile."""
         for start in range(0, len(rows), _PAGE):
             page = rows[start : start + _PAGE]
-            before, after = self._links.neighbours(page)
+            before, after = self._session_neighbours.neighbours(page)
             wanted = {*page.tolist(), *before.tolist(), *after.tolist()} - {0}
             texts = {row: (scope, text) for row, (scope, text) in self._rows.texts(sorted(wanted)).items()}
             if noted:
@@ -344,7 +344,7 @@ class Keywords:
             return
         self._finish(wait=True)
         if len(self._tail.rows) >= _WORTH_A_COMMIT or (self._unkept and self._tail.rows):
-            self._carry_out(self._planned(view, BitMap()))
+            self._execute(self._planned(view, BitMap()))
         if self._unkept:
             self._keep()
 
@@ -355,7 +355,7 @@ class Keywords:
         table = np.concatenate([rows[None], self._made_from[:, rows]])
         try:
             self._index.settle()
-            self._kept.save(Path(self._home.name), Kept(table, self._index.averages))
+            self._kept.save(Path(self._home.name), SavedIndex(table, self._index.averages))
         except (ValueError, OSError) as exc:
             _log.warning("store.words_not_kept", extra={"reason": str(exc)[:200]})
         self._unkept = 0

@@ -17,7 +17,7 @@ _log = get_logger("store")
 _HEAP_BYTES = 32 * 1024 * 1024
 
 
-class WordIndex:
+class PostingsIndex:
     """One index of the library, opened where there is one, else made; one thread writes, another searches.
 
     Attributes:

@@ -36,14 +36,14 @@ Table = NDArray[np.uint32]
 """(4, n): for each row, ascending, its number, the row before it, the row after it, and the check sum of its text."""
 
 
-class Kept(NamedTuple):
+class SavedIndex(NamedTuple):
     """What was kept: the rows the index was made from, and the mean number of words in each field."""
 
     table: Table
     averages: dict[str, float]
 
 
-class KeptWords:
+class KeywordSnapshot:
     """The `words` folder of one store. Used by one thread at a time."""
 
     def __init__(self, folder: Path, identity: str) -> None:
@@ -55,7 +55,7 @@ class KeptWords:
         """Whether anything was kept."""
         return self._folder.exists()
 
-    def restore(self, home: Path) -> Kept | None:
+    def restore(self, home: Path) -> SavedIndex | None:
         """Link what was kept into an empty folder, if it is whole and of this store."""
         try:
             body = self._checked_manifest()
@@ -75,9 +75,9 @@ class KeptWords:
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
             _log.warning("store.words_ignored", extra={"reason": str(exc)[:200]})
             return None
-        return Kept(table, averages)
+        return SavedIndex(table, averages)
 
-    def save(self, home: Path, kept: Kept) -> None:
+    def save(self, home: Path, kept: SavedIndex) -> None:
         """Keep the index in `home` as it was last committed, in place of what was kept before.
 
         Raises:

@@ -23,7 +23,7 @@ from super_advanced_agents._runtime.files import sha256_of, translated
 from super_advanced_agents.errors import CorruptStoreError, ResourceClosedError, StoreError
 from super_advanced_agents.stores.faiss.maintenance.atomic_folder import is_taken, placed
 from super_advanced_agents.stores.faiss.maintenance.inspection import reading
-from super_advanced_agents.stores.faiss.rows.table import Rows
+from super_advanced_agents.stores.faiss.rows.table import RecordTable
 
 DATABASES = ("memory.sqlite3",)
 """What lasts in a store's folder."""
@@ -113,7 +113,7 @@ def back_up(
 
 
 def back_up_rows(
-    rows: Rows, target: Path, *, on_copied: OnCopied | None = None, stopped: Callable[[], bool] = lambda: False
+    rows: RecordTable, target: Path, *, on_copied: OnCopied | None = None, stopped: Callable[[], bool] = lambda: False
 ) -> Backup:
     """`back_up` for the rows of an open store, also of one that lives in memory, whose writers then wait."""
     if rows._file is not None:

@@ -20,9 +20,9 @@ from super_advanced_agents._runtime.futures import Future
 from super_advanced_agents.errors import OverloadedError, ResourceClosedError
 from super_advanced_agents.stores.faiss.index import Index
 from super_advanced_agents.stores.faiss.metadata.columns import array_of
-from super_advanced_agents.stores.faiss.rows.table import Rows
-from super_advanced_agents.stores.faiss.writing.changes import Change
-from super_advanced_agents.stores.faiss.writing.requests import Sweep
+from super_advanced_agents.stores.faiss.rows.batch import Change
+from super_advanced_agents.stores.faiss.rows.table import RecordTable
+from super_advanced_agents.stores.faiss.writing.requests import ExpirySweep
 from super_advanced_agents.telemetry import get_logger
 
 _log = get_logger("store")
@@ -51,10 +51,10 @@ class Step:
     waiting: bool = True
 
 
-class Sweeping:
+class ExpiredRows:
     """What is due; used by the writer thread only."""
 
-    def __init__(self, rows: Rows, index: Index) -> None:
+    def __init__(self, rows: RecordTable, index: Index) -> None:
         self._rows = rows
         self._index = index
         self._look: float | None = None
@@ -91,10 +91,10 @@ class Sweeping:
             self._look, self._look_here = step.look, time.monotonic()
 
 
-class Sweeper:
+class ExpirySweeper:
     """A thread that asks the writer for one step after another, while there is anything that expires."""
 
-    def __init__(self, index: Index, submit: Callable[[Sweep], Future[object]]) -> None:
+    def __init__(self, index: Index, submit: Callable[[ExpirySweep], Future[object]]) -> None:
         self._index = index
         self._submit = submit
         self._busy = False
@@ -131,7 +131,7 @@ class Sweeper:
     def _step(self) -> bool:
         """Whether there is more to do, later or at once."""
         try:
-            step = self._submit(Sweep()).wait()
+            step = self._submit(ExpirySweep()).wait()
         except ResourceClosedError:
             return False  # the store is being closed
         except Exception as exc:  # a full disk, a queue without room: the next interval is soon enough

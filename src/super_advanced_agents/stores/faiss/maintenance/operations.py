@@ -15,18 +15,18 @@ from super_advanced_agents.stores.base import VectorStore
 from super_advanced_agents.stores.embedder import Embedder
 from super_advanced_agents.stores.faiss.maintenance.backup import Backup, OnCopied, back_up_rows
 from super_advanced_agents.stores.faiss.maintenance.reembedding import Reembedded, Reembedding
-from super_advanced_agents.stores.faiss.rows.table import Rows
+from super_advanced_agents.stores.faiss.rows.table import RecordTable
 from super_advanced_agents.stores.faiss.vectors.sealer import Sealer
 from super_advanced_agents.stores.faiss.writing.requests import Write
 
 _MAX_QUEUED_BACKUPS = 8
 
 
-class UpkeepOperations(VectorStore):
+class MaintenanceOperations(VectorStore):
     """The operations of `FAISSVectorStore` on all of it, which has made what they use."""
 
     _dim: int
-    _rows: Rows
+    _rows: RecordTable
     _writer: MicroBatcher[Write, object]
     _readers: Workers
     _sealer: Sealer

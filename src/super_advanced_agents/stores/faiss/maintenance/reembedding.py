@@ -12,8 +12,8 @@ from super_advanced_agents._runtime.batcher import MicroBatcher, Workers
 from super_advanced_agents.errors import InvalidInputError, StoreError
 from super_advanced_agents.stores.embedder import Embedder
 from super_advanced_agents.stores.faiss.maintenance.staging import Staging
-from super_advanced_agents.stores.faiss.rows.table import Rows
-from super_advanced_agents.stores.faiss.writing.requests import Upkeep, Write
+from super_advanced_agents.stores.faiss.rows.table import RecordTable
+from super_advanced_agents.stores.faiss.writing.requests import MaintenanceWrite, Write
 
 Result = TypeVar("Result")
 
@@ -58,7 +58,7 @@ class Reembedding:
 
     def __init__(
         self,
-        rows: Rows,
+        rows: RecordTable,
         writer: MicroBatcher[Write, object],
         readers: Workers,
         embedder: Embedder,
@@ -131,7 +131,7 @@ class Reembedding:
         """Embed the last few texts and switch, in one transaction; None when there are too many by now."""
         identity = ""
 
-        def carry_out() -> Reembedded | None:
+        def execute() -> Reembedded | None:
             nonlocal identity
             page = self._staging.page(self._last, _LAST_ROWS + 1)
             if len(page) > _LAST_ROWS:
@@ -153,7 +153,7 @@ class Reembedding:
             if identity:
                 self._follow(identity, self._dim)
 
-        return await self._in_writer(carry_out, follow)
+        return await self._in_writer(execute, follow)
 
     def _done(self, records: int, *, dropped: int = 0) -> Reembedded:
         return Reembedded(
@@ -164,9 +164,9 @@ class Reembedding:
             dim=self._dim,
         )
 
-    async def _in_writer(self, carry_out: Callable[[], Result], follow: Callable[[], None] | None = None) -> Result:
-        upkeep = Upkeep(carry_out, follow)
-        return await self._writer.submit(upkeep)  # type: ignore[return-value]  # what `carry_out` returned
+    async def _in_writer(self, execute: Callable[[], Result], follow: Callable[[], None] | None = None) -> Result:
+        maintenance_write = MaintenanceWrite(execute, follow)
+        return await self._writer.submit(maintenance_write)  # type: ignore[return-value]  # what `execute` returned
 
 
 def _bare(n: int) -> StoreError:

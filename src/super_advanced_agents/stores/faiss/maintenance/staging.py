@@ -14,7 +14,7 @@ from uuid import uuid4
 import orjson
 
 from super_advanced_agents.errors import StoreError
-from super_advanced_agents.stores.faiss.rows.table import Rows
+from super_advanced_agents.stores.faiss.rows.table import RecordTable
 from super_advanced_agents.types import Matrix
 
 _SETTING = "reembedding"
@@ -24,7 +24,7 @@ _STEP_ROWS = 2_000
 class Staging:
     """The staged vectors of one store; what writes is called inside a transaction of the writer thread."""
 
-    def __init__(self, rows: Rows) -> None:
+    def __init__(self, rows: RecordTable) -> None:
         self._rows = rows
 
     # -- reading, by any thread -----------------------------------------------------------------------------------
@@ -110,7 +110,7 @@ class Staging:
         Snapshots of the old vectors fit neither that identity nor, their names being forgotten, this table.
 
         Returns:
-            How many records there are, and the new identity, which the caller lets `Rows` know after the commit.
+            How many records there are, and the new identity, which the caller lets `RecordTable` know after the commit.
 
         Raises:
             StoreError: a row has no staged vector; the transaction must not be committed.

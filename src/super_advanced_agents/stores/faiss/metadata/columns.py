@@ -129,7 +129,7 @@ class NumberColumn:
             self._sorted = self._size
 
 
-class Field:
+class MetadataColumn:
     """What rows hold under one key. The lock of all fields is taken for a step at a time."""
 
     def __init__(self, lock: threading.Lock) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pyroaring import BitMap
 
 from super_advanced_agents._runtime.gil import yield_gil
-from super_advanced_agents.stores.faiss.metadata.columns import Field, Term
+from super_advanced_agents.stores.faiss.metadata.columns import MetadataColumn, Term
 from super_advanced_agents.stores.filters import And, Filter, Not, Or, matches
 from super_advanced_agents.types import JSONValue, Metadata
 
@@ -42,7 +42,7 @@ class _Progress:
     users: int = 0
 
 
-class Attributes:
+class MetadataIndex:
     """The metadata indexes of one store, for any thread."""
 
     def __init__(
@@ -50,7 +50,7 @@ class Attributes:
     ) -> None:
         self._metadata_between = metadata_between
         self._fetch = fetch
-        self._fields: dict[str, Field] = {}
+        self._fields: dict[str, MetadataColumn] = {}
         self._indexed = 0
         self._known = BitMap()
         self._progress: dict[Filter, _Progress] = {}
@@ -144,7 +144,7 @@ class Attributes:
                 self._known.add(row)
                 for key, value in fields:
                     if key not in self._fields:
-                        self._fields[key] = Field(self._lock)
+                        self._fields[key] = MetadataColumn(self._lock)
                     self._fields[key].add(value, row)
                 self._indexed = row
 

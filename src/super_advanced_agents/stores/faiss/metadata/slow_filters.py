@@ -8,8 +8,8 @@ from typing import TypeVar
 
 from super_advanced_agents._runtime.batcher import Workers
 from super_advanced_agents._runtime.futures import Future
+from super_advanced_agents.stores.faiss.rows.batch import Scope
 from super_advanced_agents.stores.faiss.state import State
-from super_advanced_agents.stores.faiss.writing.changes import Scope
 from super_advanced_agents.stores.filters import Filter
 
 Result = TypeVar("Result")

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import orjson
 
-from super_advanced_agents.stores.faiss.writing.changes import Addition
+from super_advanced_agents.stores.faiss.rows.batch import RowBatch
 from super_advanced_agents.stores.validation import Document
 
 Value = TypeVar("Value")
@@ -31,12 +31,12 @@ def digest_of(document: Document, vector: bytes) -> bytes:
     return blake2b(b"%s\0%s" % (rest, content), digest_size=_DIGEST_BYTES).digest()  # JSON holds no NUL
 
 
-def digests_of(addition: Addition) -> list[bytes]:
+def digests_of(batch: RowBatch) -> list[bytes]:
     """The digest of each of its records."""
-    blob, size = addition.vectors.tobytes(), addition.vectors[:1].nbytes
+    blob, size = batch.vectors.tobytes(), batch.vectors[:1].nbytes
     return [
         digest_of(document, b"" if document.text is not None else blob[i * size : i * size + size])
-        for i, document in enumerate(addition.documents)
+        for i, document in enumerate(batch.documents)
     ]
 
 
@@ -70,22 +70,22 @@ def holders(
     return found
 
 
-def without(addition: Addition, names: Collection[str]) -> Addition:
+def without(batch: RowBatch, names: Collection[str]) -> RowBatch:
     """The addition but for the records of these names."""
-    kept = [i for i, uid in enumerate(addition.uids) if uid not in names]
+    kept = [i for i, uid in enumerate(batch.uids) if uid not in names]
 
     def chosen(values: Sequence[Value]) -> list[Value]:
         return [values[i] for i in kept]
 
     return replace(
-        addition,
-        uids=chosen(addition.uids),
-        documents=chosen(addition.documents),
-        vectors=addition.vectors[kept],
-        scaled=addition.scaled[kept],
-        sources=chosen(addition.sources),
-        sessions=chosen(addition.sessions),
-        expires_at=chosen(addition.expires_at),
-        priorities=chosen(addition.priorities),
-        digests=None if addition.digests is None else chosen(addition.digests),
+        batch,
+        uids=chosen(batch.uids),
+        documents=chosen(batch.documents),
+        vectors=batch.vectors[kept],
+        scaled=batch.scaled[kept],
+        sources=chosen(batch.sources),
+        sessions=chosen(batch.sessions),
+        expires_at=chosen(batch.expires_at),
+        priorities=chosen(batch.priorities),
+        digests=None if batch.digests is None else chosen(batch.digests),
     )

@@ -15,7 +15,7 @@ import numpy as np
 import orjson
 
 from super_advanced_agents._runtime import sqlite
-from super_advanced_agents.stores.faiss.rows.row_cache import Hit, ShownRows, checked_row
+from super_advanced_agents.stores.faiss.rows.row_cache import Hit, RowCache, checked_row
 from super_advanced_agents.stores.validation import with_text
 from super_advanced_agents.types import Metadata, Record
 
@@ -59,7 +59,7 @@ class RowReader:
         # In memory there is one connection for all, so it is locked; on disk every reading thread takes one of a pool.
         self._memory_lock = threading.RLock()
         self._idle_readers: SimpleQueue[sqlite3.Connection] = SimpleQueue()
-        self._shown = ShownRows()
+        self._shown = RowCache()
 
     def hits(self, seqs: Sequence[int]) -> dict[int, Hit]:
         """What a search shows of these rows; rows deleted meanwhile may be missing."""

@@ -71,7 +71,7 @@ def checked_row(row: Sequence[Any], shapes: Container[tuple[type, ...]]) -> Sequ
     return row
 
 
-class ShownRows:
+class RowCache:
     """Rows by their number, those kept longest dropped first; safe from any thread."""
 
     def __init__(self) -> None:

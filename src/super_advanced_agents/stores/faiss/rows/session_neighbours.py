@@ -17,7 +17,7 @@ _NONE = 0
 """No row has this number."""
 
 
-class Links:
+class SessionNeighbourIndex:
     """Sessions as doubly linked lists of rows, in three arrays indexed by row number."""
 
     def __init__(self) -> None:
@@ -36,8 +36,8 @@ class Links:
         """Forget every session."""
         self._ids.clear()
         self._last.clear()
-        for links in (self._before, self._after, self._session):
-            links[:] = _NONE
+        for session_neighbours in (self._before, self._after, self._session):
+            session_neighbours[:] = _NONE
 
     def append(self, row: int, scope: int, session: str) -> None:
         """Put a new row at the end of a session."""

@@ -12,15 +12,13 @@ from typing import NamedTuple, TypeVar
 
 from super_advanced_agents._runtime import sqlite
 from super_advanced_agents.stores.faiss.rows import duplicates, schema
+from super_advanced_agents.stores.faiss.rows.batch import Change, RowBatch, Scope
 from super_advanced_agents.stores.faiss.rows.insert import AS_CREATED_AT, AS_SEQ, Column, insert, unless_empty
 from super_advanced_agents.stores.faiss.rows.reader import RECORDS, RowReader, as_record, json_list
-from super_advanced_agents.stores.faiss.rows.transactional_dict import Ledger
-from super_advanced_agents.stores.faiss.writing.changes import Addition, Change, Scope
+from super_advanced_agents.stores.faiss.rows.transactional_dict import TransactionalDict
 from super_advanced_agents.stores.validation import model_mismatch
 from super_advanced_agents.telemetry import get_logger
 from super_advanced_agents.types import Record
-
-__all__ = ["Addition", "Change", "Rows", "Scope"]
 
 _log = get_logger("store")
 _LOG_BYTES = 64 * 1024 * 1024
@@ -44,7 +42,7 @@ class _Replaced(NamedTuple):
     place: int
 
 
-class Rows(RowReader):
+class RecordTable(RowReader):
     """The table of records. One thread writes (`transaction`), any number read."""
 
     def __init__(self, folder: Path | None, settings: dict[str, str]) -> None:
@@ -56,12 +54,16 @@ class Rows(RowReader):
             self.identity: str = kept["identity"]
             scopes = list(self._read("SELECT id, tenant, namespace, digests, model FROM scopes"))
             models = list(self._read("SELECT id, model_id FROM models"))
-            self._scope_ids: Ledger[Scope, int] = Ledger({Scope(tenant, name): id_ for id_, tenant, name, *_ in scopes})
-            self._scope_models: Ledger[int, int] = Ledger(
+            self._scope_ids: TransactionalDict[Scope, int] = TransactionalDict(
+                {Scope(tenant, name): id_ for id_, tenant, name, *_ in scopes}
+            )
+            self._scope_models: TransactionalDict[int, int] = TransactionalDict(
                 {id_: model for id_, *_, model in scopes if model is not None}
             )
-            self._digesting: Ledger[int, bool] = Ledger({id_: bool(digests) for id_, _, _, digests, _ in scopes})
-            self._model_ids: Ledger[str, int] = Ledger({name: id_ for id_, name in models})
+            self._digesting: TransactionalDict[int, bool] = TransactionalDict(
+                {id_: bool(digests) for id_, _, _, digests, _ in scopes}
+            )
+            self._model_ids: TransactionalDict[str, int] = TransactionalDict({name: id_ for id_, name in models})
             self._next_seq = 1 + next(self._read("SELECT coalesce(max(seq), 0) FROM sqlite_sequence"), (0,))[0]
             # What is added to a row's number to make its place: more than 0 where places of another store came in.
             self._place_offset = int(kept.get("place_offset", 0))
@@ -139,64 +141,64 @@ class Rows(RowReader):
         except (OSError, sqlite3.Error) as exc:  # the rows are committed all the same
             _log.warning("store.checkpoint_failed", extra={"reason": str(exc)[:200]})
 
-    def check_model(self, addition: Addition) -> None:
+    def check_model(self, batch: RowBatch) -> None:
         """Refuse vectors of another model than the scope's, unless no record of that one would be left.
 
         Raises:
             ModelMismatchError: naming both; nothing was written.
         """
-        scope = self._scope_ids.latest(addition.scope)
-        if addition.model_id is None or addition.same_vectors or scope is None:
+        scope = self._scope_ids.latest(batch.scope)
+        if batch.model_id is None or batch.same_vectors or scope is None:
             return
         model = self._scope_models.latest(scope)
-        if model is None or model == self._model_ids.latest(addition.model_id):
+        if model is None or model == self._model_ids.latest(batch.model_id):
             return
-        parameters = (scope, model, addition.now, json_list(addition.uids))
+        parameters = (scope, model, batch.now, json_list(batch.uids))
         found = self._writer.execute(_OF_MODEL, parameters).fetchone()
         if found is not None:
-            raise model_mismatch(addition.scope.namespace, found[0], addition.model_id)
+            raise model_mismatch(batch.scope.namespace, found[0], batch.model_id)
 
-    def without_duplicates(self, addition: Addition) -> tuple[Addition, list[str]]:
+    def without_duplicates(self, batch: RowBatch) -> tuple[RowBatch, list[str]]:
         """What of an addition with digests is to be stored, and under which uid each of its records is found.
 
         A record whose name is there already replaces it, whatever else has its content.
         """
-        assert addition.digests is not None
-        scope = self._scope_id(addition.scope, None)
+        assert batch.digests is not None
+        scope = self._scope_id(batch.scope, None)
         if not self._digesting.latest(scope):
             duplicates.fill(self._writer, scope)
             self._writer.execute("UPDATE scopes SET digests = 1 WHERE id = ?", (scope,))
             self._digesting.set(scope, True)
-        digests = dict(zip(addition.uids, addition.digests, strict=True))  # of equal names the last wins
-        found = [] if addition.known_new else self._find_named(digests, scope)
-        replacing = {old.uid for old in found if old.expires_at is None or old.expires_at > addition.now}
+        digests = dict(zip(batch.uids, batch.digests, strict=True))  # of equal names the last wins
+        found = [] if batch.known_new else self._find_named(digests, scope)
+        replacing = {old.uid for old in found if old.expires_at is None or old.expires_at > batch.now}
         holders = {digests[uid]: uid for uid in digests if uid in replacing}
-        holders |= duplicates.holders(self._writer, scope, addition.digests, addition.now, but_for=replacing)
+        holders |= duplicates.holders(self._writer, scope, batch.digests, batch.now, but_for=replacing)
         held: dict[str, str] = {}
         for uid, digest in digests.items():
             if uid not in replacing and holders.setdefault(digest, uid) != uid:
                 held[uid] = holders[digest]
-        stored = duplicates.without(addition, held) if held else addition
-        return stored, [held.get(uid, uid) for uid in addition.uids]
+        stored = duplicates.without(batch, held) if held else batch
+        return stored, [held.get(uid, uid) for uid in batch.uids]
 
-    def add(self, addition: Addition, change: Change) -> Sequence[int]:
+    def add(self, batch: RowBatch, change: Change) -> Sequence[int]:
         """Insert or replace records; what happened is appended to `change`.
 
         Returns:
             Which of the addition's records were inserted, in the order of their rows: all but those named again later.
         """
-        model = None if addition.model_id is None else self._model_id(addition.model_id)
-        scope = self._scope_id(addition.scope, None if addition.same_vectors else model)
-        kept: Sequence[int] = range(len(addition.uids))
+        model = None if batch.model_id is None else self._model_id(batch.model_id)
+        scope = self._scope_id(batch.scope, None if batch.same_vectors else model)
+        kept: Sequence[int] = range(len(batch.uids))
         replaced: dict[str, _Replaced] = {}
-        if not addition.known_new:
-            last = {uid: i for i, uid in enumerate(addition.uids)}  # of equal names in one batch the last wins
+        if not batch.known_new:
+            last = {uid: i for i, uid in enumerate(batch.uids)}  # of equal names in one batch the last wins
             kept = kept if len(last) == len(kept) else list(last.values())
-            replaced = self._remove_named(scope, addition.uids, change)
+            replaced = self._remove_named(scope, batch.uids, change)
         seqs = range(self._next_seq, self._next_seq + len(kept))
         self._next_seq = seqs.stop
-        self._insert(addition, kept, seqs, scope=scope, model=model, replaced=replaced, change=change)
-        vectors = addition.vectors if len(kept) == len(addition.vectors) else addition.vectors[kept]
+        self._insert(batch, kept, seqs, scope=scope, model=model, replaced=replaced, change=change)
+        vectors = batch.vectors if len(kept) == len(batch.vectors) else batch.vectors[kept]
         self._writer.executemany("INSERT INTO vectors VALUES (?, ?)", zip(seqs, vectors, strict=True))
         change.added.extend(seqs)
         change.scopes.extend(repeat(scope, len(seqs)))
@@ -204,7 +206,7 @@ class Rows(RowReader):
 
     def _insert(
         self,
-        addition: Addition,
+        batch: RowBatch,
         kept: Sequence[int],
         seqs: range,
         *,
@@ -213,23 +215,23 @@ class Rows(RowReader):
         replaced: dict[str, _Replaced],
         change: Change,
     ) -> None:
-        uids, sessions = _chosen(addition.uids, kept), _chosen(addition.sessions, kept)
-        documents, expires_at = _chosen(addition.documents, kept), _chosen(addition.expires_at, kept)
+        uids, sessions = _chosen(batch.uids, kept), _chosen(batch.sessions, kept)
+        documents, expires_at = _chosen(batch.documents, kept), _chosen(batch.expires_at, kept)
         found = [replaced.get(uid) for uid in uids] if replaced else [None] * len(kept)
-        stored = addition.stored
+        stored = batch.stored
         given = None if stored is None else _chosen(stored.places, kept)
-        created_at: Column = repeat(addition.now)
+        created_at: Column = repeat(batch.now)
         updated_at: Column = AS_CREATED_AT
         models: Column = None if model is None else repeat(model)
         if stored is not None:
             created_at, updated_at = _chosen(stored.created_at, kept), _chosen(stored.updated_at, kept)
             models = [model if modelled else None for modelled in _chosen(stored.modelled, kept)]
         elif replaced:
-            created_at = [addition.now if old is None else old.created_at for old in found]
-            updated_at = repeat(addition.now)
+            created_at = [batch.now if old is None else old.created_at for old in found]
+            updated_at = repeat(batch.now)
         digests: Column = None
         if self._digesting.latest(scope):
-            digests = _chosen(addition.digests or duplicates.digests_of(addition), kept)
+            digests = _chosen(batch.digests or duplicates.digests_of(batch), kept)
         columns: list[Column] = [
             seqs,
             repeat(scope),
@@ -237,13 +239,13 @@ class Rows(RowReader):
             [document.text for document in documents],
             [document.json.decode() for document in documents],
             models,
-            unless_empty(_chosen(addition.sources, kept)),
+            unless_empty(_chosen(batch.sources, kept)),
             created_at,
             updated_at,
             unless_empty(expires_at),
             unless_empty(sessions),
             self._places(seqs, sessions, found, given) or AS_SEQ,
-            unless_empty(_chosen(addition.priorities, kept)),
+            unless_empty(_chosen(batch.priorities, kept)),
             digests,
         ]
         insert(self._writer, columns)

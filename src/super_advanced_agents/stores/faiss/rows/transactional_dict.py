@@ -8,7 +8,7 @@ Key = TypeVar("Key")
 Value = TypeVar("Value")
 
 
-class Ledger(Generic[Key, Value]):
+class TransactionalDict(Generic[Key, Value]):
     """What is committed, read by any thread, and what the open transaction adds, seen by the writer alone.
 
     After a rollback a table gives the same number again, to something else.

@@ -81,7 +81,7 @@ class _Parts:
 
 
 @dataclass(slots=True, eq=False)
-class Built:
+class BuiltSegment:
     """A segment to be; until `segment()` is asked for, `index` holds codes of all its vectors, fit for a file.
 
     Attributes:
@@ -128,7 +128,7 @@ class Builder:
         """Whether segments are searched on the vectors themselves, in blocks."""
         return self._storage == "fp32" and self._kind != "ivf"
 
-    def built(self, segments: Sequence[Segment], live: BitMap, stop: Callable[[], bool]) -> Built | None:
+    def built(self, segments: Sequence[Segment], live: BitMap, stop: Callable[[], bool]) -> BuiltSegment | None:
         """One segment of the rows of others, neighbours, on one core; None when told to stop meanwhile.
 
         Rows that have died stay in while they are few: a graph is walked through them.
@@ -145,7 +145,7 @@ class Builder:
         except _StoppedError:
             return None
 
-    def roughly(self, segments: Sequence[Segment], live: BitMap) -> Built:
+    def roughly(self, segments: Sequence[Segment], live: BitMap) -> BuiltSegment:
         """The same in a tenth of the time: an inverted file of short codes, beside the vectors.
 
         49,000 x 384 are sealed so in 1 s, and searched 8 times as fast as one by one.
@@ -157,27 +157,27 @@ class Builder:
         index.cp.niter = _ROUNDS // 2
         index.train(parts.sample(_TRAINED_ON_PER_LIST * lists))
         _add(index, parts, lambda: False)
-        return Built(parts.rows, index, block, rough=True)
+        return BuiltSegment(parts.rows, index, block, rough=True)
 
-    def restored(self, rows: RowNumbers, index: faiss.Index | None) -> Built:
+    def restored(self, rows: RowNumbers, index: faiss.Index | None) -> BuiltSegment:
         """What was written to disk. Where vectors are kept, the codes stand in for those that are not set."""
         if not self.keeps_vectors:
-            return Built(rows, index, lossy=self._storage != "fp32")
+            return BuiltSegment(rows, index, lossy=self._storage != "fp32")
         block = self._memory.allot(len(rows))
         if index is not None:
             for start in range(0, len(rows), _PAGE):
                 n = min(_PAGE, len(rows) - start)
                 block.vectors[start : start + n] = index.storage.reconstruct_n(start, n)
-        return Built(rows, index, block)
+        return BuiltSegment(rows, index, block)
 
     # -- graphs ---------------------------------------------------------------------------------------------------
 
-    def _graph(self, parts: _Parts, stop: Callable[[], bool]) -> Built:
+    def _graph(self, parts: _Parts, stop: Callable[[], bool]) -> BuiltSegment:
         import faiss
 
         block = self._block(parts) if self.keeps_vectors else None
         if _many_equal(parts):
-            return self._codes(parts, stop) if block is None else Built(parts.rows, None, block)
+            return self._codes(parts, stop) if block is None else BuiltSegment(parts.rows, None, block)
         graph = faiss.IndexHNSWSQ(self._dim, _code(self._storage), GRAPH_LINKS, faiss.METRIC_INNER_PRODUCT)
         graph.hnsw.efConstruction = GRAPH_BUILD_EFFORT
         first = parts.segments[0]
@@ -186,7 +186,7 @@ class Builder:
         else:
             graph.train(parts.sample(_TRAINED_ON))
         _add(graph, parts, stop)
-        return Built(parts.rows, graph, block, lossy=block is None)
+        return BuiltSegment(parts.rows, graph, block, lossy=block is None)
 
     def _block(self, parts: _Parts) -> Block:
         """The vectors of all parts, in place where they lie one behind the other, else copied together."""
@@ -203,13 +203,13 @@ class Builder:
 
     # -- inverted files and codes ---------------------------------------------------------------------------------
 
-    def _inverted(self, parts: _Parts, stop: Callable[[], bool]) -> Built:
+    def _inverted(self, parts: _Parts, stop: Callable[[], bool]) -> BuiltSegment:
         lists = max(1, min(len(parts) // 39, int(2 * len(parts) ** 0.5)))
         index = self._empty_file(lists, None if self._storage == "fp32" else _code(self._storage))
         index.train(parts.sample(max(_TRAINED_ON, _TRAINED_ON_PER_LIST * lists)))
         index.make_direct_map(True)
         _add(index, parts, stop)
-        return Built(parts.rows, index, lossy=self._storage != "fp32")
+        return BuiltSegment(parts.rows, index, lossy=self._storage != "fp32")
 
     def _empty_file(self, lists: int, code: int | None) -> faiss.IndexIVF:
         """An inverted file to train and fill; of whole vectors when there is no code."""
@@ -225,13 +225,13 @@ class Builder:
         index.cp.niter, index.cp.seed, index.cp.min_points_per_centroid = _ROUNDS, 1, 1
         return index
 
-    def _codes(self, parts: _Parts, stop: Callable[[], bool]) -> Built:
+    def _codes(self, parts: _Parts, stop: Callable[[], bool]) -> BuiltSegment:
         import faiss
 
         index = faiss.IndexScalarQuantizer(self._dim, _code(self._storage), faiss.METRIC_INNER_PRODUCT)
         index.train(parts.sample(_TRAINED_ON))
         _add(index, parts, stop)
-        return Built(parts.rows, index, lossy=True)
+        return BuiltSegment(parts.rows, index, lossy=True)
 
 
 def _code(storage: Storage) -> int:

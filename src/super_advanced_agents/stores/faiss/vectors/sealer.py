@@ -15,7 +15,7 @@ from super_advanced_agents.stores.faiss.vectors.builder import Builder
 from super_advanced_agents.stores.faiss.vectors.seal_policy import SealPolicy, Task
 from super_advanced_agents.stores.faiss.vectors.segment import Segment
 from super_advanced_agents.stores.faiss.vectors.snapshot import Snapshots
-from super_advanced_agents.stores.faiss.writing.requests import Publication
+from super_advanced_agents.stores.faiss.writing.requests import ViewUpdate
 from super_advanced_agents.telemetry import get_logger
 
 _log = get_logger("store")
@@ -32,7 +32,7 @@ class Sealer:
         builder: Builder,
         snapshots: Snapshots | None,
         *,
-        publish: Callable[[Publication], None],
+        publish: Callable[[ViewUpdate], None],
     ) -> None:
         self._index = index
         self._policy = policy
@@ -104,7 +104,7 @@ class Sealer:
                 task = self._due() or self._due_when_idle() or self._due_at_the_end()
                 if task is None:
                     return
-                self._carry_out(task)
+                self._execute(task)
             self._busy = False
         except (ResourceClosedError, StoreError) as exc:
             _log.debug("store.seal_stopped", extra={"reason": type(exc).__name__})  # closed, or it takes no writes
@@ -129,18 +129,18 @@ class Sealer:
             self._busy = task is not None
         return task
 
-    def _carry_out(self, task: Task) -> None:
+    def _execute(self, task: Task) -> None:
         parts = [*self._index.sealed[task.first : task.stop], *self._index.tail.full[: task.chunks]]
         live = self._index.view.live
         if not any(part.live_count(live) for part in parts):
-            self._publish(Publication(partial(self._index.replace, parts, None)))
+            self._publish(ViewUpdate(partial(self._index.replace, parts, None)))
             return
         built = self._builder.roughly(parts, live) if task.rough else self._builder.built(parts, live, self._break_off)
         if built is None:
             return
         entry = None if self._snapshots is None or built.rough else self._snapshots.written(built)
         segment = built.segment()
-        self._publish(Publication(partial(self._index.replace, parts, segment)))
+        self._publish(ViewUpdate(partial(self._index.replace, parts, segment)))
         _log.info("store.sealed", extra={"rows": len(segment.rows), "parts": len(parts), "rough": task.rough})
         if self._snapshots is not None and entry is not None:
             self._save(self._snapshots, segment, entry)
@@ -152,6 +152,6 @@ class Sealer:
     def _save(self, snapshots: Snapshots, segment: Segment, entry: dict[str, str | None]) -> None:
         try:
             token = snapshots.save(self._index.sealed, segment, entry)
-            self._publish(Publication(partial(snapshots.confirm, token)))
+            self._publish(ViewUpdate(partial(snapshots.confirm, token)))
         except OSError as exc:
             _log.warning("store.snapshot_failed", extra={"reason": exc.strerror or str(exc)})

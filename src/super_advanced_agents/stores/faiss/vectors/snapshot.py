@@ -22,8 +22,8 @@ import orjson
 
 from super_advanced_agents._runtime.files import sha256_of
 from super_advanced_agents._runtime.flushing import fsync_folder
-from super_advanced_agents.stores.faiss.rows.table import Rows
-from super_advanced_agents.stores.faiss.vectors.builder import Built
+from super_advanced_agents.stores.faiss.rows.table import RecordTable
+from super_advanced_agents.stores.faiss.vectors.builder import BuiltSegment
 from super_advanced_agents.stores.faiss.vectors.segment import RowNumbers, Segment
 from super_advanced_agents.telemetry import get_logger
 
@@ -49,7 +49,7 @@ class Snapshots:
         shape: what a segment of this store looks like (dimension, kind, storage); another one's does not fit.
     """
 
-    def __init__(self, folder: Path, rows: Rows, shape: dict[str, str | int]) -> None:
+    def __init__(self, folder: Path, rows: RecordTable, shape: dict[str, str | int]) -> None:
         self._folder = folder / "index"
         self._rows = rows
         self._shape = shape
@@ -121,7 +121,7 @@ class Snapshots:
 
     # -- writing --------------------------------------------------------------------------------------------------
 
-    def written(self, built: Built) -> dict[str, str | None] | None:
+    def written(self, built: BuiltSegment) -> dict[str, str | None] | None:
         """Write a segment's files; returns the manifest's entry, or None if they could not be written."""
         import faiss
 

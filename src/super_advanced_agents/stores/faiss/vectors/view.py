@@ -74,7 +74,7 @@ class View:
         weighed = np.einsum("md,mkd->mk", queries, vectors[places]) if rows.size else scores
         scores[there] = weighed[there]
 
-    def likeness(self, query: Vector, rows: RowNumbers) -> NDArray[np.float32]:
+    def similarities(self, query: Vector, rows: RowNumbers) -> NDArray[np.float32]:
         """The dot product of the (dim,) query with each of these rows, ascending; 0 for rows not in the view."""
         scores = np.zeros(len(rows), dtype=np.float32)
         for segment in self.segments:

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from super_advanced_agents.stores.faiss.rows.table import Addition, Scope
+from super_advanced_agents.stores.faiss.rows.batch import RowBatch, Scope
 from super_advanced_agents.stores.faiss.writing.update import Update
 from super_advanced_agents.stores.filters import Filter
 from super_advanced_agents.stores.requests import DeleteRequest
@@ -17,19 +17,19 @@ from super_advanced_agents.types import Explanation, Matrix, Weights
 
 
 @dataclass(frozen=True, slots=True)
-class Put:
+class RowBatches:
     """Whole records of several namespaces, all stored or none."""
 
-    additions: list[Addition]
+    batches: list[RowBatch]
 
 
 @dataclass(frozen=True, slots=True)
-class Sweep:
+class ExpirySweep:
     """Take one step in deleting what has expired."""
 
 
 @dataclass(frozen=True, slots=True)
-class Upkeep:
+class MaintenanceWrite:
     """Something else done to the tables, in a transaction of its own.
 
     Attributes:
@@ -37,18 +37,18 @@ class Upkeep:
         follow: after its commit, while nothing else can be read or written between the two.
     """
 
-    carry_out: Callable[[], object]
+    execute: Callable[[], object]
     follow: Callable[[], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Publication:
+class ViewUpdate:
     """Not a write: a change of the view that must happen between writes."""
 
-    carry_out: Callable[[], None]
+    execute: Callable[[], None]
 
 
-Write: TypeAlias = Addition | Put | Update | DeleteRequest | Sweep | Upkeep | Publication
+Write: TypeAlias = RowBatch | RowBatches | Update | DeleteRequest | ExpirySweep | MaintenanceWrite | ViewUpdate
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from types import EllipsisType
 import numpy as np
 
 from super_advanced_agents.config import Limits
-from super_advanced_agents.stores.faiss.writing.changes import Addition, Scope
+from super_advanced_agents.stores.faiss.rows.batch import RowBatch, Scope
 from super_advanced_agents.stores.patches import merged
 from super_advanced_agents.stores.requests import UpdateRequest
 from super_advanced_agents.stores.validation import checked_document
@@ -50,7 +50,7 @@ class Update:
             limits=limits,
         )
 
-    def applied_to(self, record: Record) -> Addition:
+    def applied_to(self, record: Record) -> RowBatch:
         """What takes the record's place.
 
         Raises:
@@ -58,7 +58,7 @@ class Update:
         """
         metadata = merged(record.metadata, self.changes)
         vectors = record.vector[np.newaxis] if self.vector is None else self.vector
-        return Addition(
+        return RowBatch(
             scope=self.scope,
             uids=[self.uid],
             known_new=False,

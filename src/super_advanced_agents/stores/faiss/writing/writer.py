@@ -15,11 +15,17 @@ from pyroaring import BitMap
 
 from super_advanced_agents._runtime import sqlite
 from super_advanced_agents.errors import DimensionMismatchError, InvalidInputError, ModelMismatchError, StoreError
-from super_advanced_agents.stores.faiss.maintenance.expiry import Step, Sweeping
+from super_advanced_agents.stores.faiss.maintenance.expiry import ExpiredRows, Step
 from super_advanced_agents.stores.faiss.metadata.columns import array_of
-from super_advanced_agents.stores.faiss.rows.table import Addition, Change, Scope
+from super_advanced_agents.stores.faiss.rows.batch import Change, RowBatch, Scope
 from super_advanced_agents.stores.faiss.state import State
-from super_advanced_agents.stores.faiss.writing.requests import Publication, Put, Sweep, Upkeep, Write
+from super_advanced_agents.stores.faiss.writing.requests import (
+    ExpirySweep,
+    MaintenanceWrite,
+    RowBatches,
+    ViewUpdate,
+    Write,
+)
 from super_advanced_agents.stores.faiss.writing.update import Update
 from super_advanced_agents.stores.requests import DeleteRequest
 from super_advanced_agents.telemetry import get_logger
@@ -41,13 +47,13 @@ class _Done:
     """The scopes of which rows were deleted without others in their place."""
 
 
-class Writing:
+class Writer:
     """Used by the writer thread only. Raises errors of the tree."""
 
     def __init__(self, state: State) -> None:
         self._state = state
         self._state.counters.update(dict.fromkeys(("replaced", "updated", "deduplicated", "swept"), 0))
-        self._sweeping = Sweeping(state.rows, state.index)
+        self._sweeping = ExpiredRows(state.rows, state.index)
         self._failure: tuple[str, str] | None = None
 
     def write(self, writes: list[Write]) -> list[object]:
@@ -76,23 +82,23 @@ class Writing:
         return [next(done) if error is None else error for error in refused]
 
     def _write_together(self, writes: list[Write]) -> list[object]:
-        if isinstance(writes[0], Publication):
+        if isinstance(writes[0], ViewUpdate):
             for write in writes:
-                assert isinstance(write, Publication)
-                write.carry_out()
+                assert isinstance(write, ViewUpdate)
+                write.execute()
             return [None] * len(writes)
         self._check_writable()
-        if isinstance(writes[0], Sweep):
+        if isinstance(writes[0], ExpirySweep):
             return [self._sweep() for _ in writes]
-        if isinstance(writes[0], Upkeep):
-            return [self._in_step(writes[0].carry_out, self._followed_by_all(writes[0].follow))]
+        if isinstance(writes[0], MaintenanceWrite):
+            return [self._in_step(writes[0].execute, self._followed_by_all(writes[0].follow))]
         # Outside the transaction: it takes the lock of the filters, whose holder may wait for the rows.
         filtered = [self._filtered(write) for write in writes]
         return self._commit(
             lambda done: [self._outcome(write, chosen, done) for write, chosen in zip(writes, filtered, strict=True)]
         )
 
-    def _commit(self, carry_out: Callable[[_Done], Result]) -> Result:
+    def _commit(self, execute: Callable[[_Done], Result]) -> Result:
         """Do something in one transaction, and let the index follow what it did."""
         done = _Done()
 
@@ -103,18 +109,18 @@ class Writing:
             # write must not be shown what was found before it.
             self._state.index.versions.move(done.lost_of | set(done.change.scopes))
 
-        results = self._in_step(lambda: carry_out(done), follow)
+        results = self._in_step(lambda: execute(done), follow)
         self._state.counters["commits"] += 1
         for name, n in done.counted.items():
             self._state.counters[name] += n
         return results
 
-    def _in_step(self, carry_out: Callable[[], Result], follow: Callable[[], None] | None) -> Result:
+    def _in_step(self, execute: Callable[[], Result], follow: Callable[[], None] | None) -> Result:
         """Commit one transaction, then let what is in memory follow; nobody looks at one without the other."""
         with self._state.moving:
             try:
                 with self._state.rows.transaction():
-                    results = carry_out()
+                    results = execute()
             except sqlite3.Error as exc:
                 self._stop_writing_if_lost(exc)
                 raise
@@ -140,28 +146,28 @@ class Writing:
 
     def _outcome(self, write: Write, filtered: BitMap | None, done: _Done) -> object:
         try:
-            return self._carry_out(write, filtered, done)
+            return self._execute(write, filtered, done)
         except (InvalidInputError, ModelMismatchError) as exc:  # raised before anything of this write was done
             return exc
 
-    def _carry_out(self, write: Write, filtered: BitMap | None, done: _Done) -> object:
+    def _execute(self, write: Write, filtered: BitMap | None, done: _Done) -> object:
         """Do one write inside the transaction; returns its result."""
         match write:
-            case Addition(digests=None):
+            case RowBatch(digests=None):
                 self._state.rows.check_model(write)
                 self._add(write, done)
                 return write.uids
-            case Addition():
+            case RowBatch():
                 self._state.rows.check_model(write)
                 stored, uids = self._state.rows.without_duplicates(write)
                 if stored.uids:
                     self._add(stored, done)
                 done.counted["deduplicated"] += len(write.uids) - len(stored.uids)
                 return uids
-            case Put():
-                for addition in write.additions:
-                    self._state.rows.check_model(addition)
-                return sum(self._add(addition, done) for addition in write.additions)
+            case RowBatches():
+                for batch in write.batches:
+                    self._state.rows.check_model(batch)
+                return sum(self._add(batch, done) for batch in write.batches)
             case Update():
                 return self._update(write, done)
             case DeleteRequest():
@@ -169,25 +175,25 @@ class Writing:
             case _:
                 raise AssertionError(write)
 
-    def _add(self, addition: Addition, done: _Done) -> int:
+    def _add(self, batch: RowBatch, done: _Done) -> int:
         before = len(done.change.removed)
-        n = self._insert(addition, done)
+        n = self._insert(batch, done)
         done.counted["added"] += n
         done.counted["replaced"] += len(done.change.removed) - before
         return n
 
-    def _insert(self, addition: Addition, done: _Done) -> int:
-        kept = self._state.rows.add(addition, done.change)
-        done.vectors.append(addition.scaled if len(kept) == len(addition.uids) else addition.scaled[kept])
+    def _insert(self, batch: RowBatch, done: _Done) -> int:
+        kept = self._state.rows.add(batch, done.change)
+        done.vectors.append(batch.scaled if len(kept) == len(batch.uids) else batch.scaled[kept])
         return len(kept)
 
     def _update(self, update: Update, done: _Done) -> bool:
         record = self._state.rows.record(update.uid, update.scope, update.now)
         if record is None:
             return False
-        addition = update.applied_to(record)
-        self._state.rows.check_model(addition)
-        self._insert(addition, done)
+        batch = update.applied_to(record)
+        self._state.rows.check_model(batch)
+        self._insert(batch, done)
         done.counted["updated"] += 1
         return True
 
@@ -195,19 +201,19 @@ class Writing:
         """Delete some of what has expired."""
         step = self._sweeping.next_step()
 
-        def carry_out(done: _Done) -> None:
+        def execute(done: _Done) -> None:
             self._sweeping.take(step, done.change)
             done.lost_of.update(self._state.index.scopes_of(step.rows))
             done.counted["swept"] += len(step.rows)
 
         if step.rows or step.look is not None:
-            self._commit(carry_out)
+            self._commit(execute)
             self._sweeping.taken(step)
         return step
 
     def _arrange(self, change: Change) -> None:
         """Put turns that brought their place along where they belong: they may have come in any order."""
-        if change.placed and self._state.index.links.arrange(change.placed, self._state.rows.places):
+        if change.placed and self._state.index.session_neighbours.arrange(change.placed, self._state.rows.places):
             self._state.index.apply(Change(), [])  # a new view, so that the keyword index looks again
 
     def _check_writable(self) -> None:
@@ -223,13 +229,13 @@ class Writing:
             self._state.index.view, self._state.scope_id(_scope(write)), write.tree, -np.inf
         )
 
-    def _remove(self, removal: DeleteRequest, filtered: BitMap | None, done: _Done) -> int:
-        scope = _scope(removal)
-        if removal.uids is None:
+    def _remove(self, request: DeleteRequest, filtered: BitMap | None, done: _Done) -> int:
+        scope = _scope(request)
+        if request.uids is None:
             assert filtered is not None
             seqs = filtered
         else:
-            seqs = BitMap(self._state.rows.named(removal.uids, scope))
+            seqs = BitMap(self._state.rows.named(request.uids, scope))
             seqs = seqs if filtered is None else seqs & filtered
         self._state.rows.remove(array_of(seqs).tolist(), done.change)
         if seqs:
@@ -248,20 +254,20 @@ class Writing:
             _log.error("store.write_failure", extra={"sqlite_error": getattr(exc, "sqlite_errorname", "")})
 
 
-def _scope(removal: DeleteRequest) -> Scope | None:
-    return Scope.of_reading(removal.tenant, removal.namespace)
+def _scope(request: DeleteRequest) -> Scope | None:
+    return Scope.of_reading(request.tenant, request.namespace)
 
 
 def _transaction_key(numbered: tuple[int, Write]) -> tuple[str, int]:
     position, write = numbered
     match write:
-        case Publication():
+        case ViewUpdate():
             return ("publication", 0)
-        case Sweep():
+        case ExpirySweep():
             return ("sweep", 0)
-        case Upkeep():
+        case MaintenanceWrite():
             return ("upkeep", position)
-        case DeleteRequest(tree=None, uids=list()) | Addition() | Put() | Update():
+        case DeleteRequest(tree=None, uids=list()) | RowBatch() | RowBatches() | Update():
             return ("rows", 0)
         case _:
             return ("filter", position)
@@ -269,10 +275,10 @@ def _transaction_key(numbered: tuple[int, Write]) -> tuple[str, int]:
 
 def _refusal(write: Write, dim: int) -> DimensionMismatchError | None:
     match write:
-        case Addition():
+        case RowBatch():
             lengths = {write.vectors.shape[1]}
-        case Put():
-            lengths = {addition.vectors.shape[1] for addition in write.additions}
+        case RowBatches():
+            lengths = {batch.vectors.shape[1] for batch in write.batches}
         case Update() if write.vector is not None:
             lengths = {write.vector.shape[1]}
         case _:

@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 
 from super_advanced_agents.stores import FAISSVectorStore
 from super_advanced_agents.stores.faiss.keywords.analyzer import FIELDS, Entry, readable, words
-from super_advanced_agents.stores.faiss.keywords.buffer import WordTail, rarity
+from super_advanced_agents.stores.faiss.keywords.buffer import KeywordBuffer, idf
 from super_advanced_agents.stores.faiss.keywords.index import TAIL_ROWS
-from super_advanced_agents.stores.faiss.keywords.postings import WordIndex
+from super_advanced_agents.stores.faiss.keywords.postings import PostingsIndex
 
 DIM = 8
 MANY = 2 * TAIL_ROWS
@@ -82,19 +82,17 @@ def test_the_tail_scores_as_the_index_on_disk_does(tmp_path):
     chance = random.Random(0)
     texts = [_sentence(chance) * chance.choice((1, 1, 1, 9)) for _ in range(300)]
     entries = [Entry.of(row, 1, text, "", text[:40]) for row, text in enumerate(texts, start=1)]
-    index = WordIndex(tmp_path)
+    index = PostingsIndex(tmp_path)
     index.add(entries)
     index.commit()
     index.show()
-    tail = WordTail()
+    tail = KeywordBuffer()
     for entry in entries:
         tail.put(entry.row, entry)
     asked = words("boto cania deru, fick")
     boosts = {(field, word): weight for field, weight in FIELDS.items() for word in asked}
     told = {
-        key: weight * rarity(len(entries), tail.frequency(*key))
-        for key, weight in boosts.items()
-        if tail.frequency(*key)
+        key: weight * idf(len(entries), tail.frequency(*key)) for key, weight in boosts.items() if tail.frequency(*key)
     }
     assert {key: index.frequency(*key) for key in boosts} == {key: tail.frequency(*key) for key in boosts}
     averages = {field: tail.lengths[field] / tail.count for field in FIELDS}

@@ -15,8 +15,8 @@ from tests.unit.stores.conftest import vectors
 
 from super_advanced_agents import FAISSVectorStore
 from super_advanced_agents.stores.faiss.maintenance import expiry as sweeping
-from super_advanced_agents.stores.faiss.maintenance.expiry import Step, Sweeping
-from super_advanced_agents.stores.faiss.writing.requests import Sweep
+from super_advanced_agents.stores.faiss.maintenance.expiry import ExpiredRows, Step
+from super_advanced_agents.stores.faiss.writing.requests import ExpirySweep
 
 Open = Callable[..., FAISSVectorStore]
 DAY_S = 86_400.0
@@ -48,10 +48,10 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def _step(store: FAISSVectorStore) -> Step:
-    return cast("Step", store._writer.submit(Sweep()).wait())
+    return cast("Step", store._writer.submit(ExpirySweep()).wait())
 
 
-def _taken(sweep: Sweeping) -> Step:
+def _taken(sweep: ExpiredRows) -> Step:
     """One step, but for the deletion."""
     step = sweep.next_step()
     sweep.taken(step)
@@ -105,7 +105,7 @@ def test_a_clock_that_was_wrong_for_a_while_destroys_nothing(opened: Open, clock
     """Ahead or behind at one look, right at the next, whichever comes first."""
     store = opened(None)
     store.add_batch(vectors(2), None, ["gone", "lives"], expires_in_s=[1e-6, 3_600])
-    sweep = Sweeping(store._rows, store._index)
+    sweep = ExpiredRows(store._rows, store._index)
     clock.wrong = wrong_s
     assert not _taken(sweep).rows
     clock.wrong = 0.0
@@ -126,7 +126,7 @@ def test_a_jump_of_the_clock_is_not_time_that_passed(opened: Open, clock: Clock)
     """Two looks within the grace are one, whatever the time of day says."""
     store = opened(None)
     store.add_batch(vectors(2), expires_in_s=[1e-6, 10.0])
-    sweep = Sweeping(store._rows, store._index)
+    sweep = ExpiredRows(store._rows, store._index)
     for _ in range(5):
         clock.passed += 1
         clock.wrong += DAY_S

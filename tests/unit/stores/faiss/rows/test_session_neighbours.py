@@ -6,43 +6,43 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from super_advanced_agents.stores.faiss.rows.session_neighbours import Links
+from super_advanced_agents.stores.faiss.rows.session_neighbours import SessionNeighbourIndex
 
 
-def _beside(links: Links, row: int) -> tuple[int, int]:
-    before, after = links.neighbours(np.array([row], dtype=np.uint32))
+def _beside(session_neighbours: SessionNeighbourIndex, row: int) -> tuple[int, int]:
+    before, after = session_neighbours.neighbours(np.array([row], dtype=np.uint32))
     return int(before[0]), int(after[0])
 
 
 def test_turns_of_a_session_stand_in_the_order_they_came():
     """Other sessions, and the same name in another scope, are apart."""
-    links = Links()
+    session_neighbours = SessionNeighbourIndex()
     for row, scope, session in [(1, 1, "a"), (2, 1, "b"), (3, 1, "a"), (4, 2, "a"), (7, 1, "a")]:
-        links.append(row, scope, session)
-    assert [_beside(links, row) for row in (1, 3, 7)] == [(0, 3), (1, 7), (3, 0)]
-    assert _beside(links, 2) == _beside(links, 4) == (0, 0)
+        session_neighbours.append(row, scope, session)
+    assert [_beside(session_neighbours, row) for row in (1, 3, 7)] == [(0, 3), (1, 7), (3, 0)]
+    assert _beside(session_neighbours, 2) == _beside(session_neighbours, 4) == (0, 0)
 
 
 def test_a_row_beyond_all_sessions_has_no_neighbours():
     """Rows that were never part of one need not be known."""
-    links = Links()
-    assert not links
-    links.append(3, 1, "a")
-    assert links
-    assert _beside(links, 1_000_000) == (0, 0)
+    session_neighbours = SessionNeighbourIndex()
+    assert not session_neighbours
+    session_neighbours.append(3, 1, "a")
+    assert session_neighbours
+    assert _beside(session_neighbours, 1_000_000) == (0, 0)
 
 
 def test_what_must_be_indexed_again_is_told_once():
     """A new turn touches the one before it; a removal touches both sides."""
-    links = Links()
-    links.append(1, 1, "a")
-    links.append(2, 1, "a")
-    assert set(links.take_touched()) == {1, 2}
-    assert not links.take_touched()
-    links.append(3, 1, "a")
-    assert set(links.take_touched()) == {2, 3}
-    links.remove(2)
-    assert set(links.take_touched()) == {1, 3}
+    session_neighbours = SessionNeighbourIndex()
+    session_neighbours.append(1, 1, "a")
+    session_neighbours.append(2, 1, "a")
+    assert set(session_neighbours.take_touched()) == {1, 2}
+    assert not session_neighbours.take_touched()
+    session_neighbours.append(3, 1, "a")
+    assert set(session_neighbours.take_touched()) == {2, 3}
+    session_neighbours.remove(2)
+    assert set(session_neighbours.take_touched()) == {1, 3}
 
 
 _STEPS = st.lists(
@@ -53,26 +53,26 @@ _STEPS = st.lists(
 @given(_STEPS)
 def test_links_agree_with_plain_lists(steps):
     """Whatever is appended, replaced and removed, neighbours are those of an ordinary list."""
-    links, lists, row = Links(), {"a": [], "b": []}, 0
+    session_neighbours, lists, row = SessionNeighbourIndex(), {"a": [], "b": []}, 0
     for action, pick, session in steps:
         row += 1
         everyone = [(name, old) for name, rows in lists.items() for old in rows]
         if action == "append" or not everyone:
-            links.append(row, 1, session)
+            session_neighbours.append(row, 1, session)
             lists[session].append(row)
             continue
         home, old = everyone[pick % len(everyone)]
         if action == "replace":
-            links.replace(old, row, 1, session)
+            session_neighbours.replace(old, row, 1, session)
             if home == session:
                 lists[home][lists[home].index(old)] = row
             else:
                 lists[session].append(row)
-        links.remove(old)
+        session_neighbours.remove(old)
         if old in lists[home]:
             lists[home].remove(old)
     for rows in lists.values():
         for place, each in enumerate(rows):
             before = rows[place - 1] if place else 0
             after = rows[place + 1] if place + 1 < len(rows) else 0
-            assert _beside(links, each) == (before, after)
+            assert _beside(session_neighbours, each) == (before, after)

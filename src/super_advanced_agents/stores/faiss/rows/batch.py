@@ -48,7 +48,7 @@ class Stored:
 
 
 @dataclass(slots=True, kw_only=True)
-class Addition:
+class RowBatch:
     """Records of one scope to insert or replace, checked; parallel lists of n."""
 
     scope: Scope
@@ -68,7 +68,7 @@ class Addition:
     same_vectors: bool = False  # those that are there already, so they say nothing new of the scope's model
 
     @classmethod
-    def of(cls, request: AddRequest, scaled: Matrix, *, now: float) -> Addition:
+    def of(cls, request: AddRequest, scaled: Matrix, *, now: float) -> RowBatch:
         """Make one of a request.
 
         Args:
@@ -94,7 +94,7 @@ class Addition:
         )
 
     @classmethod
-    def all_of(cls, request: PutRequest, scaled: Matrix, *, now: float) -> list[Addition]:
+    def all_of(cls, request: PutRequest, scaled: Matrix, *, now: float) -> list[RowBatch]:
         """Make one for each namespace of whole records, in their order; expired ones are left out.
 
         Raises:
@@ -114,10 +114,10 @@ class Addition:
         ]
 
 
-def _of_records(scope: Scope, request: PutRequest, scaled: Matrix, chosen: Sequence[int], now: float) -> Addition:
+def _of_records(scope: Scope, request: PutRequest, scaled: Matrix, chosen: Sequence[int], now: float) -> RowBatch:
     records = [request.records[i] for i in chosen]
     whole = len(chosen) == len(request.records)
-    return Addition(
+    return RowBatch(
         scope=scope,
         uids=[record.uid for record in records],
         known_new=False,
