@@ -12,7 +12,7 @@ import sys
 
 from super_advanced_agents.server.idempotency.request_store import Answer
 from super_advanced_agents.server.idempotency.results import Idempotency
-from super_advanced_agents.server.main import Listening, serve
+from super_advanced_agents.server.main import ServerAddresses, serve
 from super_advanced_agents.tenancy.settings import Settings
 
 NOWHERE = "http://127.0.0.1:9/v1"
@@ -24,7 +24,7 @@ async def _stuck(requests: Idempotency, answer: Answer) -> None:
     await asyncio.Event().wait()
 
 
-def _told(at: Listening) -> None:
+def _told(at: ServerAddresses) -> None:
     print(at.rest, flush=True)
 
 

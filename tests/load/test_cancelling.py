@@ -128,7 +128,7 @@ async def _hold(serving, *, cancelled, tagged):
         await asyncio.sleep(SETTLE_S)
         after = await look(served.look)
         print(json.dumps({"before": before, "after": after, "outcome": outcome}))
-        assert after["places"] == 0
+        assert after["permits"] == 0
         assert after["tasks"] == before["tasks"]
         assert set(after["threads"]) <= set(before["threads"])
         assert len(after["threads"]) <= len(before["threads"]) + SPARE

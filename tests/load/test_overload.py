@@ -28,7 +28,7 @@ def test_a_crowd_is_refused_politely_and_the_rest_is_answered(serving):
         report = served.load(seconds=1.5, connections=40)
         assert set(report["statuses"]) == {"200", "429"}
         assert (report["broken"], report["without_retry_after"], report["never_answered"]) == (0, 0, 0)
-        assert served.look()["places"] == 0
+        assert served.look()["permits"] == 0
         with served.client() as client:
             assert client.post("/search", json={"query": "after"}).status_code == 200
 

@@ -1,6 +1,6 @@
 """A server that tells what it holds: `python -m tests.load.watched CORE`, settings from the environment.
 
-It prints one line of JSON when it listens, and one whenever it gets SIGUSR1: tasks, threads, sockets, places taken,
+It prints one line of JSON when it listens, and one whenever it gets SIGUSR1: tasks, threads, sockets, permits taken,
 and how late the event loop was since the last time, in milliseconds.
 """
 
@@ -19,8 +19,8 @@ from pathlib import Path
 
 import uvloop
 
-from super_advanced_agents.server.limits.admission import Line
-from super_advanced_agents.server.main import Listening, aserve
+from super_advanced_agents.server.limits.admission import AdmissionQueue
+from super_advanced_agents.server.main import ServerAddresses, aserve
 from super_advanced_agents.tenancy.settings import Settings
 
 PAUSE_S = 0.005
@@ -44,19 +44,19 @@ class Watch:
         """Print what there is."""
         late, self._late_ms = sorted(self._late_ms), []
         gc.collect()
-        lines = [each for each in gc.get_objects() if isinstance(each, Line)]
+        lines = [each for each in gc.get_objects() if isinstance(each, AdmissionQueue)]
         told = {
             "tasks": sorted(task.get_coro().__qualname__ for task in asyncio.all_tasks()),  # type: ignore[union-attr]
             "threads": sorted(thread.name for thread in threading.enumerate()),
             "sockets": sum(each.startswith("socket:") for each in _opened()),
-            "places": sum(line.in_flight + line.waiting for line in lines),
+            "permits": sum(line.in_flight + line.waiting for line in lines),
             "lag_p99_ms": round(late[int(0.99 * len(late))], 2) if late else None,
             "lag_max_ms": round(late[-1], 2) if late else None,
         }
         print(json.dumps(told), flush=True)
 
 
-def _say(at: Listening) -> None:
+def _say(at: ServerAddresses) -> None:
     print(json.dumps({"rest": at.rest, "grpc": at.grpc, "key": at.admin_key}), flush=True)
 
 

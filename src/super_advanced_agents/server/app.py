@@ -30,11 +30,11 @@ from super_advanced_agents.server.http.routes import (
 from super_advanced_agents.server.idempotency.results import Idempotency
 from super_advanced_agents.server.limits.admission import Admission
 from super_advanced_agents.server.limits.rate_limit import RateLimiter
-from super_advanced_agents.server.mcp.http import MemoryDoor
+from super_advanced_agents.server.mcp.http import MCPEndpoint
 from super_advanced_agents.server.pipeline import Pipeline
-from super_advanced_agents.server.services import Gate
+from super_advanced_agents.server.services import Services
 from super_advanced_agents.tenancy.orchestrators import Connect
-from super_advanced_agents.tenancy.runtime import Engines
+from super_advanced_agents.tenancy.runtime import Runtime
 from super_advanced_agents.tenancy.settings import Settings
 
 
@@ -54,28 +54,28 @@ def create_app(settings: Settings, *, connect: Connect | None = None) -> FastAPI
     """
 
     admission, limiter = Admission.of(settings), RateLimiter.of(settings)
-    door = MemoryDoor(max_body_bytes=settings.max_body_bytes)
+    mcp = MCPEndpoint(max_body_bytes=settings.max_body_bytes)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with (
-            Engines(settings, connect=connect, embedding_cache=settings.embedding_cache) as engines,
+            Runtime(settings, connect=connect, embedding_cache=settings.embedding_cache) as runtime,
             Authenticator(settings) as authenticator,
             Idempotency(settings.data_dir / "server" / "requests.db") as idempotency,
         ):
-            await engines.aopen()
+            await runtime.aopen()
             await authenticator.aopen()
-            app.state.gate = Gate(
-                engines=engines,
+            app.state.services = Services(
+                runtime=runtime,
                 authenticator=authenticator,
                 admission=admission,
                 limiter=limiter,
                 idempotency=idempotency,
             )
-            app.state.pipeline = Pipeline(app.state.gate, longest_s=settings.request_timeout_s)
-            loading = asyncio.create_task(engines.akeep_loading(), name="load models")
+            app.state.pipeline = Pipeline(app.state.services, longest_s=settings.request_timeout_s)
+            loading = asyncio.create_task(runtime.akeep_loading(), name="load models")
             try:
-                async with door.open():
+                async with mcp.open():
                     yield
             finally:
                 loading.cancel()
@@ -101,7 +101,7 @@ def create_app(settings: Settings, *, connect: Connect | None = None) -> FastAPI
     app.add_middleware(OpenAIErrors)
     for room in (health, tenant, agents, memories, collections, openai, orchestrators):
         app.include_router(room.router)
-    app.router.routes.extend(door.routes())
+    app.router.routes.extend(mcp.routes())
     describe(app)
     served = (*agents.ENDPOINTS, *collections.ENDPOINTS)
     app.router.routes.insert(0, HotRoutes(each for each in served if each.operation.hot))

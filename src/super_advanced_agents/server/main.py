@@ -14,14 +14,16 @@ import uvloop
 from super_advanced_agents._runtime.futures import in_thread
 from super_advanced_agents.server.app import create_app
 from super_advanced_agents.server.auth.bootstrap import acheck_exposure, aensure_admin_key
-from super_advanced_agents.server.http.server import GRPC_PORT, GrpcServer, RestServer, address_of, bound
-from super_advanced_agents.server.services import Gate
+from super_advanced_agents.server.grpc.server import GRPC_PORT, GrpcServer
+from super_advanced_agents.server.http.server import RestServer
+from super_advanced_agents.server.services import Services
+from super_advanced_agents.server.sockets import address_of, bound
 from super_advanced_agents.tenancy.orchestrators import Connect
 from super_advanced_agents.tenancy.settings import Settings, checked_certificate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Listening:
+class ServerAddresses:
     """Where a server can be reached.
 
     Attributes:
@@ -36,7 +38,7 @@ class Listening:
 
 
 async def aserve(
-    settings: Settings, *, on_listening: Callable[[Listening], None], connect: Connect | None = None
+    settings: Settings, *, on_listening: Callable[[ServerAddresses], None], connect: Connect | None = None
 ) -> None:
     """Serve REST and gRPC in this event loop until SIGTERM or SIGINT, then stop in order.
 
@@ -64,23 +66,23 @@ async def aserve(
         app = create_app(settings, connect=connect)
         rest = RestServer(app, settings)
         with _told_to_stop() as told:
-            async with app.router.lifespan_context(app), GrpcServer(app.state.gate, settings) as grpc:
+            async with app.router.lifespan_context(app), GrpcServer(app.state.services, settings) as grpc:
                 secure = "s" if settings.tls_cert else ""
-                at = Listening(
+                at = ServerAddresses(
                     rest=f"http{secure}://{address_of(listener)}",
                     grpc=None if grpc.address is None else f"grpc{secure}://{grpc.address}",
-                    admin_key=await aensure_admin_key(settings, app.state.gate.authenticator),
+                    admin_key=await aensure_admin_key(settings, app.state.services.authenticator),
                 )
                 async with asyncio.TaskGroup() as group:
                     group.create_task(rest.serve(sockets=[listener]))
                     gc.freeze()  # what was imported stays: to look at it again took a sixth of a cached search
                     on_listening(at)
                     await told.once.wait()
-                    await _stop(rest, grpc, app.state.gate, told, settings)
+                    await _stop(rest, grpc, app.state.services, told, settings)
 
 
 @dataclass(slots=True)
-class _Told:
+class StopSignals:
     """What signals have said."""
 
     once: asyncio.Event
@@ -96,8 +98,8 @@ class _Told:
 
 
 @contextlib.contextmanager
-def _told_to_stop() -> Iterator[_Told]:
-    told = _Told(asyncio.Event(), asyncio.Event())
+def _told_to_stop() -> Iterator[StopSignals]:
+    told = StopSignals(asyncio.Event(), asyncio.Event())
     loop = asyncio.get_running_loop()
     signals = (signal.SIGTERM, signal.SIGINT)
     for number in signals:
@@ -109,8 +111,8 @@ def _told_to_stop() -> Iterator[_Told]:
             loop.remove_signal_handler(number)
 
 
-async def _stop(rest: RestServer, grpc: GrpcServer, gate: Gate, told: _Told, settings: Settings) -> None:
-    gate.draining = True
+async def _stop(rest: RestServer, grpc: GrpcServer, services: Services, told: StopSignals, settings: Settings) -> None:
+    services.draining = True
     rest.hang_up_after_answers()
     if told.politely:
         with contextlib.suppress(TimeoutError):
@@ -123,13 +125,15 @@ async def _stop(rest: RestServer, grpc: GrpcServer, gate: Gate, told: _Told, set
         hurry.cancel()
 
 
-async def _hurry(rest: RestServer, grpc: GrpcServer, told: _Told) -> None:
+async def _hurry(rest: RestServer, grpc: GrpcServer, told: StopSignals) -> None:
     await told.twice.wait()
     rest.force_exit = True
     await grpc.stop(0)
 
 
-def serve(settings: Settings, *, on_listening: Callable[[Listening], None], connect: Connect | None = None) -> None:
+def serve(
+    settings: Settings, *, on_listening: Callable[[ServerAddresses], None], connect: Connect | None = None
+) -> None:
     """`aserve` for a process that does nothing else."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(aserve(settings, on_listening=on_listening, connect=connect))

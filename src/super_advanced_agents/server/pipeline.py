@@ -25,8 +25,8 @@ from super_advanced_agents.protocol.problems import problem_details, problem_of,
 from super_advanced_agents.server.idempotency.results import FIELD, Reply, digest_of
 from super_advanced_agents.server.limits.rate_limit import Quota
 from super_advanced_agents.server.route_table import permit_of
-from super_advanced_agents.server.services import Gate
-from super_advanced_agents.tenancy.context import Call, answering
+from super_advanced_agents.server.services import Services
+from super_advanced_agents.tenancy.context import RequestContext, active_context
 from super_advanced_agents.tenancy.result_cache import NO_CACHE, asks_for_fresh
 from super_advanced_agents.types import JSONValue
 
@@ -71,7 +71,7 @@ class Incoming:
     operation: Operation | frozenset[str]
     fields: Iterable[tuple[str, str]]
     streams: bool = False
-    call: Call | None = None
+    context: RequestContext | None = None
     seconds: float | None = None
     key: str | None = None
     replayed: bool = False
@@ -79,7 +79,7 @@ class Incoming:
     @property
     def quota(self) -> Quota | None:
         """What is left of the caller's allowance, where there is one."""
-        quota = None if self.call is None else self.call.notes.get(_QUOTA)
+        quota = None if self.context is None else self.context.notes.get(_QUOTA)
         return quota if isinstance(quota, Quota) else None
 
 
@@ -91,20 +91,20 @@ class Pipeline:
         longest_s: how long the work on any call may take.
     """
 
-    def __init__(self, gate: Gate, *, longest_s: float) -> None:
-        self._gate = gate
+    def __init__(self, services: Services, *, longest_s: float) -> None:
+        self._services = services
         self._longest_s = longest_s
 
     @asynccontextmanager
     async def entered(self, incoming: Incoming) -> AsyncIterator[Incoming]:
-        """Pass the steps before the handler; inside, `current_call()` is the call, unless anybody may make it.
+        """Pass the steps before the handler; inside, `current_context()` is the call, unless anybody may make it.
 
         Raises:
             SuperAdvancedAgentsError: a step refused it.
             _RefusedError: there is no such operation, or the time was over.
         """
         operation = incoming.operation
-        async with self._gate.admission.enter(permit_of(operation)):
+        async with self._services.admission.enter(permit_of(operation)):
             sent: dict[str, list[str]] = {}
             for name, value in incoming.fields:
                 sent.setdefault(name, []).append(value)
@@ -113,14 +113,14 @@ class Pipeline:
                 async with _deadline(incoming):
                     yield incoming
                 return
-            call = incoming.call = await self._authenticated(operation, sent)
+            context = incoming.context = await self._authenticated(operation, sent)
             assert isinstance(operation, Operation)
-            await self._charge(call)
+            await self._charge(context)
             incoming.seconds = self._seconds(operation, sent)
             incoming.key = _key(operation, sent)
             if asks_for_fresh(",".join(sent.get(_CACHE_CONTROL, ()))):
-                call.notes[NO_CACHE] = True
-            with answering(call):
+                context.notes[NO_CACHE] = True
+            with active_context(context):
                 async with _deadline(incoming):
                     yield incoming
 
@@ -130,32 +130,32 @@ class Pipeline:
         Raises:
             _RefusedError: the first request of that key is still at work.
         """
-        reply = await self._gate.idempotency.areply(key, digest_of(*asked), make)
+        reply = await self._services.idempotency.areply(key, digest_of(*asked), make)
         if reply is None:
             detail = f"the first request of this {FIELD} is still being carried out; try again later"
             raise _RefusedError(HTTPStatus.CONFLICT, detail, headers={"Retry-After": "1"})
         return reply
 
-    async def _authenticated(self, operation: Operation | frozenset[str], sent: dict[str, list[str]]) -> Call:
+    async def _authenticated(self, operation: Operation | frozenset[str], sent: dict[str, list[str]]) -> RequestContext:
         for name in CREDENTIAL_FIELDS:
             if len(sent.get(name, ())) > 1:
                 raise AuthenticationError(f"{name!r} was sent twice", hint="send one credential")
         authorization, api_key = (sent.get(name, [None])[0] for name in CREDENTIAL_FIELDS)
-        principal = await self._gate.authenticator.authenticate(authorization=authorization, api_key=api_key)
+        principal = await self._services.authenticator.authenticate(authorization=authorization, api_key=api_key)
         if not isinstance(operation, Operation):  # told to those with a credential alone
             status = HTTPStatus.METHOD_NOT_ALLOWED if operation else HTTPStatus.NOT_FOUND
             headers = {"Allow": ", ".join(sorted(operation))} if operation else None
             raise _RefusedError(status, status.phrase, headers=headers)
         if operation.access is not None:
             principal.require(operation.access)
-        return Call(principal=principal, limiter=self._gate.limiter)
+        return RequestContext(principal=principal, limiter=self._services.limiter)
 
-    async def _charge(self, call: Call) -> None:
-        limiter = self._gate.limiter
+    async def _charge(self, context: RequestContext) -> None:
+        limiter = self._services.limiter
         try:
-            call.notes[_QUOTA] = await limiter.charge(call.principal, 1)
+            context.notes[_QUOTA] = await limiter.charge(context.principal, 1)
         except RateLimitedError:
-            call.notes[_QUOTA] = await limiter.charge(call.principal, 0)
+            context.notes[_QUOTA] = await limiter.charge(context.principal, 0)
             raise
 
     def _seconds(self, operation: Operation, sent: dict[str, list[str]]) -> float | None:

@@ -8,12 +8,12 @@ from super_advanced_agents.server.auth.authenticator import Authenticator
 from super_advanced_agents.server.idempotency.results import Idempotency
 from super_advanced_agents.server.limits.admission import Admission
 from super_advanced_agents.server.limits.rate_limit import RateLimiter
-from super_advanced_agents.tenancy.runtime import Engines
+from super_advanced_agents.tenancy.runtime import Runtime
 from super_advanced_agents.tenancy.workspace import Workspaces
 
 
 @dataclass(slots=True, kw_only=True)
-class Gate:
+class Services:
     """Made once for a server, before it listens.
 
     Attributes:
@@ -26,7 +26,7 @@ class Gate:
         draining: the server was told to stop: it answers, and says that it is not ready for more.
     """
 
-    engines: Engines
+    runtime: Runtime
     authenticator: Authenticator
     admission: Admission
     limiter: RateLimiter
@@ -35,4 +35,4 @@ class Gate:
     workspaces: Workspaces = field(init=False)
 
     def __post_init__(self) -> None:
-        self.workspaces = Workspaces(self.engines)
+        self.workspaces = Workspaces(self.runtime)

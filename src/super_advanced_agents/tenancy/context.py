@@ -62,7 +62,7 @@ class Charging(Protocol):
 
 
 @dataclass(slots=True, kw_only=True)
-class Call:
+class RequestContext:
     """One request or gRPC call.
 
     Attributes:
@@ -85,10 +85,10 @@ class Call:
             self.notes["quota"] = await self.limiter.charge(self.principal, cost)
 
 
-_current: ContextVar[Call] = ContextVar("call")
+_current: ContextVar[RequestContext] = ContextVar("call")
 
 
-def current_call() -> Call:
+def current_context() -> RequestContext:
     """The call that is being answered; there is one wherever a route or a gRPC method runs.
 
     Raises:
@@ -98,10 +98,10 @@ def current_call() -> Call:
 
 
 @contextmanager
-def answering(call: Call) -> Iterator[Call]:
-    """Inside, `current_call()` is `call`."""
-    token = _current.set(call)
+def active_context(context: RequestContext) -> Iterator[RequestContext]:
+    """Inside, `current_context()` is `context`."""
+    token = _current.set(context)
     try:
-        yield call
+        yield context
     finally:
         _current.reset(token)

@@ -6,13 +6,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar, cast
 
 from super_advanced_agents._runtime.uids import filled_in, uids_of
-from super_advanced_agents.tenancy.context import current_call
+from super_advanced_agents.tenancy.context import current_context
 from super_advanced_agents.types import JSONValue
 
 T = TypeVar("T", bound=JSONValue)
 
 ATTEMPT = "attempt"
-"""The note of a call (`Call.notes`) that holds its `Attempt`."""
+"""The note of a call (`RequestContext.notes`) that holds its `Attempt`."""
 
 
 class Attempt:
@@ -81,7 +81,7 @@ async def was(find: Callable[[], Awaitable[T]]) -> T | None:
 
 def _attempt() -> Attempt | None:
     try:
-        attempt = current_call().notes.get(ATTEMPT)
+        attempt = current_context().notes.get(ATTEMPT)
     except LookupError:  # nobody calls: the process itself writes
         return None
     assert attempt is None or isinstance(attempt, Attempt)

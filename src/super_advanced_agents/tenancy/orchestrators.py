@@ -18,7 +18,7 @@ from super_advanced_agents.orchestration import Orchestrator, SupportsAsk
 from super_advanced_agents.orchestration.critic import CRITIC_TOKENS, LLMCritic
 from super_advanced_agents.tenancy.catalog import Catalog
 from super_advanced_agents.tenancy.config_file import Declared
-from super_advanced_agents.tenancy.context import current_call
+from super_advanced_agents.tenancy.context import current_context
 from super_advanced_agents.tenancy.orchestrator_settings import MemberSettings, OrchestratorSettings
 from super_advanced_agents.types import Answer
 
@@ -222,7 +222,7 @@ class ServedAgent:
 
     async def aask_about(self, question: str, about: str, top_k: int = 5) -> Answer:
         """As `aask`, from the memories that are found with `about`."""
-        await current_call().charge(self._shared.catalog.agent_settings(self._tenant, self._name).answer_tokens)
+        await current_context().charge(self._shared.catalog.agent_settings(self._tenant, self._name).answer_tokens)
         agent = self._shared.agent(self._tenant, self._name)
         return await agent.aask(question, top_k, sources=await agent.asearch_text(about, top_k))
 
@@ -234,7 +234,7 @@ class _RemoteAgent:
         self._remote = remote
 
     async def aask(self, question: str, top_k: int = 5) -> Answer:
-        await current_call().charge(_REMOTE_TOKENS)
+        await current_context().charge(_REMOTE_TOKENS)
         return await self._remote.aask(question, top_k)
 
 
@@ -255,5 +255,5 @@ class _ServedCritic:
         self._critic = LLMCritic(generator)
 
     async def aask(self, question: str, top_k: int = 5) -> Answer:
-        await current_call().charge(CRITIC_TOKENS)
+        await current_context().charge(CRITIC_TOKENS)
         return await self._critic.aask(question, top_k)

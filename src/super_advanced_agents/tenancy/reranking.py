@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from super_advanced_agents.errors import PermissionDeniedError
 from super_advanced_agents.retrieval import Reranker
-from super_advanced_agents.tenancy.context import Access, Call
+from super_advanced_agents.tenancy.context import Access, RequestContext
 from super_advanced_agents.tenancy.workspace import Workspace
 
 _TOKENS = 80
 """What a language model writes, about, to put twenty matches into order."""
 
 
-async def chosen_reranker(asked: bool | None, agent: str, workspace: Workspace, call: Call) -> bool | Reranker | None:
+async def chosen_reranker(
+    asked: bool | None, agent: str, workspace: Workspace, context: RequestContext
+) -> bool | Reranker | None:
     """What re-ranks; charged for, and allowed to those alone who may have the language model write.
 
     Args:
@@ -24,10 +26,10 @@ async def chosen_reranker(asked: bool | None, agent: str, workspace: Workspace, 
         PermissionDeniedError: it is asked for without the scope `generate`.
         RateLimitedError: the allowance is used up.
     """
-    if asked and not call.principal.allows(Access.GENERATE):
+    if asked and not context.principal.allows(Access.GENERATE):
         raise PermissionDeniedError(f"'rerank' needs the scope {Access.GENERATE.value!r}")
     if reranks(asked, agent, workspace):
-        await call.charge(_TOKENS)
+        await context.charge(_TOKENS)
     return workspace.reranker if asked else asked
 
 

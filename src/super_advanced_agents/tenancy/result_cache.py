@@ -20,7 +20,7 @@ from cachetools import LRUCache, TTLCache
 
 from super_advanced_agents._runtime.futures import driven_by_thread
 from super_advanced_agents.stores.requests import Request
-from super_advanced_agents.tenancy.context import current_call
+from super_advanced_agents.tenancy.context import current_context
 from super_advanced_agents.types import Match
 
 Found: TypeAlias = "list[list[Match]]"
@@ -29,7 +29,7 @@ Found: TypeAlias = "list[list[Match]]"
 _Kept: TypeAlias = "tuple[int, list[list[Match]]]"
 
 NO_CACHE = "no_cache"
-"""The note of a call (`Call.notes`) that wants no kept result; what is found for it is kept all the same."""
+"""The note of a call (`RequestContext.notes`) that wants no kept result; what is found for it is kept all the same."""
 
 _MOST_BYTES = 64 * 1024
 """A larger result is not kept: copying it would cost what finding it does, and a thousand of them much memory."""
@@ -169,7 +169,7 @@ def asks_for_fresh(cache_control: str) -> bool:
 
 def _wants_fresh() -> bool:
     try:
-        return bool(current_call().notes.get(NO_CACHE))
+        return bool(current_context().notes.get(NO_CACHE))
     except LookupError:  # nobody calls: the process itself does
         return False
 

@@ -52,7 +52,7 @@ class Stage(Enum):
     FAILED = "failed"
 
 
-class Engines(Resource):
+class Runtime(Resource):
     """One store, one pipeline and one language model; agents are made from them on demand, one for each name.
 
     The constructor touches nothing; `aopen` takes the store's folder, and the models load when they are first used or

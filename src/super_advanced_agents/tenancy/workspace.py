@@ -18,7 +18,7 @@ from super_advanced_agents.stores.options import IndexKind, Metric, Storage
 from super_advanced_agents.tenancy.catalog import new_collection
 from super_advanced_agents.tenancy.config_file import AgentSettings
 from super_advanced_agents.tenancy.idempotent_writes import was
-from super_advanced_agents.tenancy.runtime import Engines
+from super_advanced_agents.tenancy.runtime import Runtime
 from super_advanced_agents.tenancy.store_wrappers import CachedStore, CollectionStore
 from super_advanced_agents.types import AgentInfo, CollectionInfo, JSONValue
 
@@ -36,15 +36,15 @@ class Workspace:
         tenant: as given.
     """
 
-    def __init__(self, engines: Engines, tenant: str) -> None:
+    def __init__(self, runtime: Runtime, tenant: str) -> None:
         self.tenant = tenant
-        self._engines = engines
-        self._memories = engines.memories(tenant)
+        self._runtime = runtime
+        self._memories = runtime.memories(tenant)
 
     @property
     def default_agent(self) -> AsyncLLMAgent:
         """The agent that `POST /search` asks."""
-        return self.agent(self._engines.settings.agent)
+        return self.agent(self._runtime.settings.agent)
 
     def agent(self, name: str, *, answer_tokens: int | None = None) -> AsyncLLMAgent:
         """The agent of that name, with the settings it was given; there is one for every name.
@@ -56,20 +56,20 @@ class Workspace:
         Raises:
             InvalidInputError: it is not a name.
         """
-        return self._engines.agent_of(self._memories, self.tenant, name, answer_tokens=answer_tokens)
+        return self._runtime.agent_of(self._memories, self.tenant, name, answer_tokens=answer_tokens)
 
     @property
     def reranker(self) -> LLMReranker:
         """Looks again at matches with the language model of this process."""
-        return self._engines.reranker
+        return self._runtime.reranker
 
     def agent_settings(self, name: str) -> AgentSettings:
         """What the agent of that name was given, or the defaults."""
-        return self._engines.catalog.agent_settings(self.tenant, checked_name(name, "agent"))
+        return self._runtime.catalog.agent_settings(self.tenant, checked_name(name, "agent"))
 
     async def aagents(self) -> list[AgentInfo]:
         """The agents that were given settings, by name."""
-        return self._engines.catalog.agents(self.tenant)
+        return self._runtime.catalog.agents(self.tenant)
 
     async def aagent_info(self, name: str) -> AgentInfo:
         """The settings of an agent.
@@ -79,7 +79,7 @@ class Workspace:
             AgentNotFoundError: it was given none; it works all the same, with the defaults.
         """
         checked_name(name, "agent")
-        for info in self._engines.catalog.agents(self.tenant):
+        for info in self._runtime.catalog.agents(self.tenant):
             if info.name == name:
                 return info
         raise _no_settings(name)
@@ -91,7 +91,7 @@ class Workspace:
             InvalidInputError: it is not a name, the agent is declared in the configuration file, or there are as many
                 as there may be.
         """
-        return await self._engines.catalog.aput_agent(self.tenant, checked_name(name, "agent"), settings)
+        return await self._runtime.catalog.aput_agent(self.tenant, checked_name(name, "agent"), settings)
 
     async def adelete_agent(self, name: str) -> bool:
         """Give an agent the defaults again; its memories stay.
@@ -105,16 +105,16 @@ class Workspace:
         checked_name(name, "agent")
 
         async def has_settings() -> bool:
-            return self._engines.catalog.has_agent(self.tenant, name)
+            return self._runtime.catalog.has_agent(self.tenant, name)
 
         had = await was(has_settings)
-        deleted = await self._engines.catalog.adelete_agent(self.tenant, name)
+        deleted = await self._runtime.catalog.adelete_agent(self.tenant, name)
         return deleted if had is None else had
 
     @property
     def orchestrators(self) -> list[str]:
         """The names of the tenant's orchestrators, in order."""
-        return self._engines.orchestrators.names(self.tenant)
+        return self._runtime.orchestrators.names(self.tenant)
 
     def orchestrator(self, name: str, named: Sequence[str] = ()) -> Orchestrator:
         """The tenant's orchestrator of that name; the one called `default` has every agent of the tenant.
@@ -127,7 +127,7 @@ class Workspace:
             InvalidInputError: it is not a name.
             AgentNotFoundError: there is none.
         """
-        return self._engines.orchestrators.of(self.tenant, name, named)
+        return self._runtime.orchestrators.of(self.tenant, name, named)
 
     async def acollection(self, name: str) -> VectorStore:
         """The tenant's collection of that name; its files are opened when it is used, and closed when others are.
@@ -140,9 +140,9 @@ class Workspace:
         """
         checked_name(name, "collection")
         store = CollectionStore(
-            self._engines.collections, self.tenant, self._engines.catalog.collection(self.tenant, name)
+            self._runtime.collections, self.tenant, self._runtime.catalog.collection(self.tenant, name)
         )
-        return CachedStore(store, self._engines.results, owner=f"{self.tenant}/collections/{store.id}")
+        return CachedStore(store, self._runtime.results, owner=f"{self.tenant}/collections/{store.id}")
 
     async def acreate_collection(
         self,
@@ -181,16 +181,16 @@ class Workspace:
         wanted = new_collection(name, dim, metric, index, storage)
         was_there = await was(partial(self._has_collection, name))
         # One that was not there when this request was first carried out is what it made then.
-        return await self._engines.collections.acreate(self.tenant, wanted, exist_ok=exist_ok or was_there is False)
+        return await self._runtime.collections.acreate(self.tenant, wanted, exist_ok=exist_ok or was_there is False)
 
     async def acollection_info(self, name: str) -> CollectionInfo:
         """What the collection of that name was made with; raises as `acollection` does."""
         checked_name(name, "collection")
-        return self._engines.catalog.collection(self.tenant, name).info
+        return self._runtime.catalog.collection(self.tenant, name).info
 
     async def acollections(self) -> list[CollectionInfo]:
         """All of the tenant's collections, by name."""
-        return self._engines.catalog.collections(self.tenant)
+        return self._runtime.catalog.collections(self.tenant)
 
     async def adelete_collection(self, name: str) -> bool:
         """Delete a collection with all that is in it; returned means that it is gone for good.
@@ -202,20 +202,20 @@ class Workspace:
         """
         checked_name(name, "collection")
         was_there = await was(partial(self._has_collection, name))
-        deleted = await self._engines.collections.adelete(self.tenant, name)
+        deleted = await self._runtime.collections.adelete(self.tenant, name)
         return deleted if was_there is None else was_there
 
     async def _has_collection(self, name: str) -> bool:
-        return any(info.name == name for info in self._engines.catalog.collections(self.tenant))
+        return any(info.name == name for info in self._runtime.catalog.collections(self.tenant))
 
     async def astats(self) -> dict[str, JSONValue]:
         """What the tenant has, and what the server works with; nothing of other tenants."""
         return {
-            "agents": len(self._engines.catalog.agents(self.tenant)),
-            "collections": len(self._engines.catalog.collections(self.tenant)),
-            "embedding_model": self._engines.pipeline.model_id,
+            "agents": len(self._runtime.catalog.agents(self.tenant)),
+            "collections": len(self._runtime.catalog.collections(self.tenant)),
+            "embedding_model": self._runtime.pipeline.model_id,
             "store": await self._memories.astats(),
-            "results": {**self._engines.results.stats(self.tenant)},
+            "results": {**self._runtime.results.stats(self.tenant)},
         }
 
 
@@ -228,13 +228,13 @@ def _no_settings(name: str) -> AgentNotFoundError:
 class Workspaces:
     """Those of the tenants that called last: making one costs more than a search for an equal question does."""
 
-    def __init__(self, engines: Engines) -> None:
-        self._engines = engines
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
         self._kept: LRUCache[str, Workspace] = LRUCache(_MAX_KEPT)
 
     def of(self, tenant: str) -> Workspace:
         """What a tenant has."""
         kept = self._kept.get(tenant)
         if kept is None:
-            kept = self._kept[tenant] = Workspace(self._engines, tenant)
+            kept = self._kept[tenant] = Workspace(self._runtime, tenant)
         return kept

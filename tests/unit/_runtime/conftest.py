@@ -1,4 +1,4 @@
-"""Batchers that are closed after the test, and a gate to hold one busy."""
+"""Batchers that are closed after the test, and a blocked_run to hold one busy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from super_advanced_agents._runtime.batcher import MicroBatcher, Workers
 MakeBatcher = Callable[..., MicroBatcher[object, object]]
 
 
-class Gate:
+class BlockedRun:
     """A batch function that records its batches, and holds each until it is opened."""
 
     def __init__(self) -> None:
@@ -21,7 +21,7 @@ class Gate:
         self._open = threading.Event()
 
     def run(self, items: list[object]) -> Sequence[object]:
-        """Echo the items, once the gate is open."""
+        """Echo the items, once the blocked_run is open."""
         self.batches.append(list(items))
         self.entered.release()
         self._open.wait()
@@ -33,27 +33,27 @@ class Gate:
 
 
 @pytest.fixture
-def gate() -> Iterator[Gate]:
-    """A gate, opened after the test so that no worker waits for it for ever."""
-    made = Gate()
+def blocked_run() -> Iterator[BlockedRun]:
+    """A blocked_run, opened after the test so that no worker waits for it for ever."""
+    made = BlockedRun()
     yield made
     made.open()
 
 
 @pytest.fixture
-def make_batcher(gate: Gate) -> Iterator[MakeBatcher]:
+def make_batcher(blocked_run: BlockedRun) -> Iterator[MakeBatcher]:
     """Make batchers with small defaults; each is closed after the test."""
     made: list[MicroBatcher[object, object]] = []
 
     def make(
-        run: Callable[[list[object]], Sequence[object]] = gate.run, **options: object
+        run: Callable[[list[object]], Sequence[object]] = blocked_run.run, **options: object
     ) -> MicroBatcher[object, object]:
         settings = {"name": "test batcher", "max_batch_cost": 8, "max_queue_cost": 1_000, **options}
         made.append(MicroBatcher(run, **settings))  # type: ignore[arg-type]
         return made[-1]
 
     yield make
-    gate.open()
+    blocked_run.open()
     for batcher in made:
         batcher.close()
 

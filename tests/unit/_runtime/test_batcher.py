@@ -18,15 +18,15 @@ from super_advanced_agents._runtime.futures import Future
 from super_advanced_agents.errors import EmbeddingError, OverloadedError
 
 
-def test_an_idle_batcher_runs_the_first_item_at_once_and_alone(gate: Any, make_batcher: Any) -> None:
+def test_an_idle_batcher_runs_the_first_item_at_once_and_alone(blocked_run: Any, make_batcher: Any) -> None:
     """The first item does not wait for company; what comes while it runs is the next batch, in order."""
     batcher = make_batcher()
     first = batcher.submit(0)
-    gate.entered.acquire()
+    blocked_run.entered.acquire()
     rest = [batcher.submit(number) for number in range(1, 6)]
-    gate.open()
+    blocked_run.open()
     assert [future.wait() for future in [first, *rest]] == list(range(6))
-    assert gate.batches == [[0], [1, 2, 3, 4, 5]]
+    assert blocked_run.batches == [[0], [1, 2, 3, 4, 5]]
 
 
 @given(costs=st.lists(st.integers(1, 12), min_size=1, max_size=40), budget=st.integers(1, 10))
@@ -113,54 +113,54 @@ def test_a_wrong_number_of_results_fails_the_batch_instead_of_mixing_callers(mak
     assert [future.wait() for future in [first, *fine]] == ["first", "good", "better"]
 
 
-async def test_an_item_cancelled_before_its_batch_begins_is_never_run(gate: Any, make_batcher: Any) -> None:
+async def test_an_item_cancelled_before_its_batch_begins_is_never_run(blocked_run: Any, make_batcher: Any) -> None:
     """The work of a caller that went away is dropped, and its neighbours' is done."""
     batcher = make_batcher()
     first = batcher.submit("first")
-    await asyncio.to_thread(gate.entered.acquire)
+    await asyncio.to_thread(blocked_run.entered.acquire)
     tasks = [asyncio.ensure_future(_awaited(batcher.submit(number))) for number in range(4)]
     await asyncio.sleep(0)
     tasks[1].cancel()
     tasks[2].cancel()
     await asyncio.wait(tasks[1:3])
-    gate.open()
+    blocked_run.open()
     assert await first == "first"
     assert [await tasks[0], await tasks[3]] == [0, 3]
-    assert gate.batches == [["first"], [0, 3]]
+    assert blocked_run.batches == [["first"], [0, 3]]
 
 
-async def test_a_caller_cancelled_while_its_batch_runs_disturbs_nobody(gate: Any, make_batcher: Any) -> None:
+async def test_a_caller_cancelled_while_its_batch_runs_disturbs_nobody(blocked_run: Any, make_batcher: Any) -> None:
     """Cancellation in the middle of a batch ends that caller at once; the others get their results."""
     batcher = make_batcher()
     first = batcher.submit("first")
-    await asyncio.to_thread(gate.entered.acquire)
+    await asyncio.to_thread(blocked_run.entered.acquire)
     tasks = [asyncio.ensure_future(_awaited(batcher.submit(number))) for number in range(3)]
     await asyncio.sleep(0)
     tasks[1].cancel()
     with pytest.raises(asyncio.CancelledError):
         await tasks[1]
-    gate.open()
+    blocked_run.open()
     assert (await first, await tasks[0], await tasks[2]) == ("first", 0, 2)
 
 
-def test_a_full_queue_refuses_with_a_time_to_come_back(gate: Any, make_batcher: Any) -> None:
+def test_a_full_queue_refuses_with_a_time_to_come_back(blocked_run: Any, make_batcher: Any) -> None:
     """Past the bound `submit` raises OverloadedError with a positive estimate, and stores nothing."""
     batcher = make_batcher(max_queue_cost=3)
     running = batcher.submit("running")
-    gate.entered.acquire()
+    blocked_run.entered.acquire()
     queued = [batcher.submit(number) for number in range(3)]
     with pytest.raises(OverloadedError, match="test batcher") as caught:
         batcher.submit("too many")
     assert 0 < caught.value.retry_after_s <= 60
     assert caught.value.retryable
     assert batcher.queued_cost == 3
-    gate.open()
+    blocked_run.open()
     assert [future.wait() for future in [running, *queued]] == ["running", 0, 1, 2]
-    assert gate.batches == [["running"], [0, 1, 2]]
+    assert blocked_run.batches == [["running"], [0, 1, 2]]
 
 
 def test_the_time_to_come_back_follows_the_speed_seen(
-    gate: Any, make_batcher: Any, monkeypatch: pytest.MonkeyPatch
+    blocked_run: Any, make_batcher: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ten queued units at two seconds a unit and two workers are ten seconds; the estimate never passes a minute."""
     batcher = make_batcher(max_queue_cost=10, max_batch_cost=1)
@@ -174,18 +174,18 @@ def test_the_time_to_come_back_follows_the_speed_seen(
     assert batcher._retry_after_s() == 0.1
 
 
-def test_cancelled_items_make_room_in_a_full_queue(gate: Any, make_batcher: Any) -> None:
+def test_cancelled_items_make_room_in_a_full_queue(blocked_run: Any, make_batcher: Any) -> None:
     """A queue full of callers that went away refuses nobody."""
     batcher = make_batcher(max_queue_cost=3)
     running = batcher.submit("running")
-    gate.entered.acquire()
+    blocked_run.entered.acquire()
     for number in range(3):
         batcher.submit(number).cancel()
     late = batcher.submit("late")
     assert batcher.queued_cost == 1
-    gate.open()
+    blocked_run.open()
     assert (running.wait(), late.wait()) == ("running", "late")
-    assert gate.batches == [["running"], ["late"]]
+    assert blocked_run.batches == [["running"], ["late"]]
 
 
 def test_an_item_larger_than_the_queue_is_taken_when_nothing_waits(make_batcher: Any) -> None:
@@ -194,19 +194,19 @@ def test_an_item_larger_than_the_queue_is_taken_when_nothing_waits(make_batcher:
     assert batcher.submit(100).wait() == 100
 
 
-def test_a_greedy_caller_does_not_starve_a_modest_one(gate: Any, make_batcher: Any) -> None:
+def test_a_greedy_caller_does_not_starve_a_modest_one(blocked_run: Any, make_batcher: Any) -> None:
     """First come, first served: an item runs before all that were queued after it."""
     batcher = make_batcher(max_batch_cost=4)
     batcher.submit("running")
-    gate.entered.acquire()
+    blocked_run.entered.acquire()
     for number in range(4):
         batcher.submit(("greedy", number))
     modest = batcher.submit("modest")
     for number in range(4, 40):
         batcher.submit(("greedy", number))
-    gate.open()
+    blocked_run.open()
     assert modest.wait() == "modest"
-    assert "modest" in gate.batches[2]
+    assert "modest" in blocked_run.batches[2]
 
 
 def test_workers_run_side_by_side(workers: Workers) -> None:
@@ -247,7 +247,7 @@ def test_an_idle_worker_holds_on_to_nobodys_data(make_batcher: Any) -> None:
     assert [ref() for ref in watched] == [None, None]
 
 
-def test_an_idle_worker_does_not_hold_what_was_cancelled(gate: Any, make_batcher: Any) -> None:
+def test_an_idle_worker_does_not_hold_what_was_cancelled(blocked_run: Any, make_batcher: Any) -> None:
     """An item dropped because its caller left is freed at once, not when the next work comes."""
 
     class Big:
@@ -255,12 +255,12 @@ def test_an_idle_worker_does_not_hold_what_was_cancelled(gate: Any, make_batcher
 
     batcher = make_batcher()
     batcher.submit("running")
-    gate.entered.acquire()
+    blocked_run.entered.acquire()
     item = Big()
     batcher.submit(item).cancel()
     watched = weakref.ref(item)
     del item
-    gate.open()
+    blocked_run.open()
     while not batcher._idle:
         threading.Event().wait(0.001)
     gc.collect()
@@ -285,12 +285,12 @@ def test_a_thread_that_cannot_be_started_refuses_the_call_and_nothing_hangs(
 
 
 def test_a_thread_that_cannot_be_started_is_done_without_when_another_works(
-    gate: Any, make_batcher: Any, monkeypatch: pytest.MonkeyPatch
+    blocked_run: Any, make_batcher: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While one worker lives, its queue is served even if a second cannot be started."""
     batcher = make_batcher(workers=2)
     first = batcher.submit("first")
-    gate.entered.acquire()
+    blocked_run.entered.acquire()
 
     def refuse(self: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
@@ -298,7 +298,7 @@ def test_a_thread_that_cannot_be_started_is_done_without_when_another_works(
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", refuse)
         second = batcher.submit("second")
-    gate.open()
+    blocked_run.open()
     assert (first.wait(timeout_s=10), second.wait(timeout_s=10)) == ("first", "second")
 
 

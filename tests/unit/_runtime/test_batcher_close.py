@@ -13,21 +13,21 @@ import pytest
 from super_advanced_agents.errors import ResourceClosedError
 
 
-def test_close_finishes_what_is_queued(gate: Any, make_batcher: Any) -> None:
+def test_close_finishes_what_is_queued(blocked_run: Any, make_batcher: Any) -> None:
     """Everything accepted before `close` is done when it returns."""
     batcher = make_batcher(max_batch_cost=2)
     futures = [batcher.submit(number) for number in range(7)]
-    gate.open()
+    blocked_run.open()
     batcher.close()
     assert all(future.done() for future in futures)
     assert [future.wait() for future in futures] == list(range(7))
 
 
-def test_close_refuses_new_work_while_it_drains(gate: Any, make_batcher: Any) -> None:
+def test_close_refuses_new_work_while_it_drains(blocked_run: Any, make_batcher: Any) -> None:
     """From the moment `close` begins, `submit` raises ResourceClosedError."""
     batcher = make_batcher()
     running = batcher.submit("running")
-    gate.entered.acquire()
+    blocked_run.entered.acquire()
     closing = threading.Thread(target=batcher.close)
     closing.start()
     while not batcher._closed:
@@ -35,34 +35,34 @@ def test_close_refuses_new_work_while_it_drains(gate: Any, make_batcher: Any) ->
     with pytest.raises(ResourceClosedError, match="closed"):
         batcher.submit("late")
     assert not running.done()
-    gate.open()
+    blocked_run.open()
     closing.join()
     assert running.wait() == "running"
 
 
-def test_past_the_drain_deadline_every_waiter_fails(gate: Any, make_batcher: Any) -> None:
+def test_past_the_drain_deadline_every_waiter_fails(blocked_run: Any, make_batcher: Any) -> None:
     """What still runs or waits when the deadline has passed gets ResourceClosedError, and a late result is dropped."""
     batcher = make_batcher()
     running = batcher.submit("running")
-    gate.entered.acquire()
+    blocked_run.entered.acquire()
     queued = [batcher.submit(number) for number in range(3)]
     batcher.close(drain_s=0.01)
     for future in [running, *queued]:
         with pytest.raises(ResourceClosedError, match="before this was done"):
             future.wait(timeout_s=10)
     assert batcher.queued_cost == 0
-    gate.open()
+    blocked_run.open()
     for worker in list(batcher._workers):
         worker.join(timeout=10)
     with pytest.raises(ResourceClosedError):
         running.wait()
-    assert gate.batches == [["running"]]
+    assert blocked_run.batches == [["running"]]
 
 
-def test_closing_twice_does_nothing(gate: Any, make_batcher: Any) -> None:
+def test_closing_twice_does_nothing(blocked_run: Any, make_batcher: Any) -> None:
     """`close` is idempotent, before and after work."""
     batcher = make_batcher()
-    gate.open()
+    blocked_run.open()
     assert batcher.submit(1).wait() == 1
     batcher.close()
     batcher.close()

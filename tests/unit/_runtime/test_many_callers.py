@@ -118,12 +118,12 @@ def test_threads_and_several_event_loops_share_one_batcher(tagger: Tagger, campa
 
 
 async def test_ten_times_too_many_callers_are_refused_at_once_and_the_rest_are_served(
-    gate: Any, make_batcher: Any
+    blocked_run: Any, make_batcher: Any
 ) -> None:
     """A bounded queue under a burst: what is accepted is answered, what is refused is told when to come back."""
     batcher = make_batcher(max_queue_cost=100, max_batch_cost=10)
     running = batcher.submit("running")
-    await asyncio.to_thread(gate.entered.acquire)
+    await asyncio.to_thread(blocked_run.entered.acquire)
     accepted: list[tuple[int, Future[object]]] = []
     refused: list[float] = []
     for number in range(1_000):
@@ -133,7 +133,7 @@ async def test_ten_times_too_many_callers_are_refused_at_once_and_the_rest_are_s
             refused.append(exc.retry_after_s)
     assert (len(accepted), len(refused)) == (100, 900)
     assert min(refused) > 0
-    gate.open()
+    blocked_run.open()
     assert await running == "running"
     assert [await future for _, future in accepted] == [number for number, _ in accepted]
     assert batcher.submit("after the burst") is not None

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from super_advanced_agents import FAISSVectorStore
-from super_advanced_agents.tenancy.runtime import Engines
+from super_advanced_agents.tenancy.runtime import Runtime
 from super_advanced_agents.tenancy.settings import Settings
 from super_advanced_agents.tenancy.workspace import Workspace
 
@@ -64,14 +64,14 @@ def test_a_servers_collections_are_part_of_a_backup(saa, tmp_path):
     saa("keys", "create", "--tenant", "acme", "--scope", "memories:read")
 
     async def fill():
-        async with Engines(Settings.load(data_dir=saa.data_dir)) as engines:
+        async with Runtime(Settings.load(data_dir=saa.data_dir)) as engines:
             await engines.aopen()
             workspace = Workspace(engines, "acme")
             await workspace.acreate_collection("trips", dim=4)
             await (await workspace.acollection("trips")).aadd([1, 0, 0, 0], {"text": "Madrid"}, "one")
 
     async def found():
-        async with Engines(Settings.load(data_dir=tmp_path / "new")) as engines:
+        async with Runtime(Settings.load(data_dir=tmp_path / "new")) as engines:
             await engines.aopen()
             return await (await Workspace(engines, "acme").acollection("trips")).aget(["one"])
 

@@ -15,7 +15,7 @@ from super_advanced_agents.types import Matrix
 
 
 class HeldEngine(EmbeddingEngine):
-    """Eight numbers from each text's hash; records its batches, and holds each until `gate` is set.
+    """Eight numbers from each text's hash; records its batches, and holds each until `blocked_run` is set.
 
     A text that begins with `poison` is refused as the text's own fault; `broken` makes every run fail.
     """
@@ -24,7 +24,7 @@ class HeldEngine(EmbeddingEngine):
 
     def __init__(self) -> None:
         self.batches: list[list[str]] = []
-        self.gate = threading.Event()
+        self.blocked_run = threading.Event()
         self.entered = threading.Semaphore(0)
         self.broken = False
         self.opened = 0
@@ -47,7 +47,7 @@ class HeldEngine(EmbeddingEngine):
     def run(self, texts: Sequence[str]) -> Matrix:
         self.batches.append(list(texts))
         self.entered.release()
-        self.gate.wait()
+        self.blocked_run.wait()
         if self.broken:
             raise EmbeddingError("the engine is broken")
         if any(text.startswith("poison") for text in texts):
@@ -57,10 +57,10 @@ class HeldEngine(EmbeddingEngine):
         return np.asarray(matrix / np.linalg.norm(matrix, axis=1, keepdims=True), np.float32)
 
     def close(self) -> None:
-        self.gate.set()
+        self.blocked_run.set()
 
 
 @pytest.fixture
 def engine() -> HeldEngine:
-    """A held engine; `engine.gate.set()` lets it go."""
+    """A held engine; `engine.blocked_run.set()` lets it go."""
     return HeldEngine()

@@ -17,7 +17,7 @@ from super_advanced_agents.embeddings.cache_snapshot import VectorCacheSnapshot
 
 def _opened(path: Path, **options: int) -> tuple[EmbeddingPipeline, HeldEngine]:
     engine = HeldEngine()
-    engine.gate.set()
+    engine.blocked_run.set()
     return EmbeddingPipeline(engine=engine, cache_path=path, **options), engine  # type: ignore[arg-type]
 
 

@@ -36,7 +36,7 @@ async def test_concurrent_callers_share_a_batch(engine: Any) -> None:
         await _entered(engine)
         others = [asyncio.create_task(pipeline.aembed(f"text {i}")) for i in range(8)]
         await asyncio.sleep(0)
-        engine.gate.set()
+        engine.blocked_run.set()
         rows = await asyncio.gather(first, *others)
         assert engine.batches == [["first"], [f"text {i}" for i in range(8)]]
         assert [row.shape for row in rows] == [(8,)] * 9
@@ -54,7 +54,7 @@ async def test_threads_and_coroutines_share_a_batch(engine: Any) -> None:
             native = asyncio.create_task(pipeline.aembed("from the loop"))
             while pipeline.stats()["queued_texts"] < 2:  # noqa: ASYNC110 - the thread has no event to give
                 await asyncio.sleep(0)
-            engine.gate.set()
+            engine.blocked_run.set()
             rows = await asyncio.gather(first, blocking, native)
             assert sorted(engine.batches[1]) == ["from a thread", "from the loop"]
             np.testing.assert_array_equal(rows[1], await pipeline.aembed("from a thread"))
@@ -67,7 +67,7 @@ async def test_identical_texts_in_flight_are_computed_once(engine: Any) -> None:
         await _entered(engine)
         others = [asyncio.create_task(pipeline.aembed(text)) for text in ["same", "other", "other", "same"]]
         await asyncio.sleep(0)
-        engine.gate.set()
+        engine.blocked_run.set()
         rows = await asyncio.gather(first, *others)
         assert engine.batches == [["same"], ["other"]]
         np.testing.assert_array_equal(rows[0], rows[4])
@@ -76,7 +76,7 @@ async def test_identical_texts_in_flight_are_computed_once(engine: Any) -> None:
 
 def test_a_batch_keeps_its_order_and_computes_repeats_once(engine: Any) -> None:
     """Rows stand where their texts stood, whatever order they were computed in."""
-    engine.gate.set()
+    engine.blocked_run.set()
     texts = [("word " * (1 + i * 7 % 13)).strip() + f" {i % 20}" for i in range(100)]
     with EmbeddingPipeline(engine=engine) as pipeline:
         rows = pipeline.embed_batch(texts)
@@ -90,7 +90,7 @@ def test_a_batch_keeps_its_order_and_computes_repeats_once(engine: Any) -> None:
 
 def test_rows_belong_to_the_caller(engine: Any) -> None:
     """Writing into a result changes nobody else's."""
-    engine.gate.set()
+    engine.blocked_run.set()
     with EmbeddingPipeline(engine=engine) as pipeline:
         kept = pipeline.embed("a text").copy()
         for row in (pipeline.embed("a text"), pipeline.embed_batch(["a text"])[0], pipeline.embed("a text")):
@@ -106,7 +106,7 @@ async def test_a_large_batch_lets_others_in_between(engine: Any) -> None:
         single = asyncio.create_task(pipeline.aembed("single"))
         await asyncio.sleep(0)
         assert pipeline.stats()["queued_texts"] <= 2 * engine.batch_texts + 1
-        engine.gate.set()
+        engine.blocked_run.set()
         await single
         assert not large.done()
         assert (await large).shape == (800, 8)
@@ -124,14 +124,14 @@ async def test_a_full_queue_refuses_and_says_when_to_come_back(engine: Any) -> N
         with pytest.raises(OverloadedError) as caught:
             await pipeline.aembed("too many")
         assert caught.value.retry_after_s > 0
-        engine.gate.set()
+        engine.blocked_run.set()
         await asyncio.gather(first, *waiting)
         assert (await pipeline.aembed("room again")).shape == (8,)
 
 
 async def test_a_large_batch_fits_through_a_small_queue(engine: Any) -> None:
     """Its own chunks never overload the queue, whatever their number."""
-    engine.gate.set()
+    engine.blocked_run.set()
     async with EmbeddingPipeline(engine=engine, max_queue_texts=1) as pipeline:
         assert (await pipeline.aembed_batch([f"text {i}" for i in range(100)])).shape == (100, 8)
 
@@ -152,7 +152,7 @@ async def test_cancelled_callers_leave_nothing_behind(engine: Any) -> None:
         assert all(
             isinstance(each, asyncio.CancelledError) for each in await asyncio.gather(*gone, return_exceptions=True)
         )
-        engine.gate.set()
+        engine.blocked_run.set()
         await asyncio.gather(first, stays)
         assert engine.batches == [["first"], ["stays"]]
         assert pipeline.stats()["queued_texts"] == 0
@@ -166,7 +166,7 @@ async def test_a_refused_text_fails_alone(engine: Any) -> None:
         await _entered(engine)
         tasks = [asyncio.create_task(pipeline.aembed(text)) for text in ["a", "b", "poison", "c", "d"]]
         await asyncio.sleep(0)
-        engine.gate.set()
+        engine.blocked_run.set()
         results = await asyncio.gather(first, *tasks, return_exceptions=True)
         assert [isinstance(result, InvalidInputError) for result in results] == [
             False,
@@ -181,7 +181,7 @@ async def test_a_refused_text_fails_alone(engine: Any) -> None:
 async def test_an_engine_that_fails_fails_its_batch_and_recovers(engine: Any) -> None:
     """Every waiter of the batch gets the error; the next call is tried again."""
     engine.broken = True
-    engine.gate.set()
+    engine.blocked_run.set()
     async with EmbeddingPipeline(engine=engine) as pipeline:
         results = await asyncio.gather(*(pipeline.aembed(f"text {i}") for i in range(20)), return_exceptions=True)
         assert all(isinstance(result, EmbeddingError) for result in results)
@@ -223,7 +223,7 @@ async def test_a_text_that_cannot_be_embedded_is_named(engine: Any, text: Any, w
 
 def test_the_limit_of_a_text_is_a_setting(engine: Any) -> None:
     """`Limits.text_bytes` counts UTF-8 bytes, and what is exactly that long passes."""
-    engine.gate.set()
+    engine.blocked_run.set()
     with EmbeddingPipeline(engine=engine, limits=Limits(text_bytes=4)) as pipeline:
         assert pipeline.embed("éé").shape == (8,)
         with pytest.raises(InvalidInputError):
@@ -238,7 +238,7 @@ def test_one_str_is_not_a_batch(engine: Any) -> None:
 
 async def test_recent_texts_are_remembered_within_bounds(engine: Any) -> None:
     """A text asked again comes from memory; the least recently used one has left; a large import pushes out nothing."""
-    engine.gate.set()
+    engine.blocked_run.set()
     async with EmbeddingPipeline(engine=engine, cache_entries=8) as pipeline:
         for text in ["a", "b", "a"]:
             await pipeline.aembed(text)
@@ -260,7 +260,7 @@ async def test_use_after_close_is_refused_and_waiters_are_served(engine: Any) ->
     pipeline = EmbeddingPipeline(engine=engine)
     waiting = asyncio.create_task(pipeline.aembed("waiting"))
     await _entered(engine)
-    threading.Timer(0.01, engine.gate.set).start()
+    threading.Timer(0.01, engine.blocked_run.set).start()
     await pipeline.aclose()
     assert (await waiting).shape == (8,)
     await pipeline.aclose()

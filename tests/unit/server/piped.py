@@ -24,16 +24,16 @@ class Anybody:
 def state(*, longest_s=60, admission=None, **parts):
     """What an application holds for its middleware; any part of the gate may be given."""
     limits = {"per_key": 0, "per_tenant": 0}
-    gate = SimpleNamespace(
+    services = SimpleNamespace(
         **{
             "authenticator": Anybody(),
-            "admission": admission or Admission(places=dict.fromkeys(PermitKind, 10)),
+            "admission": admission or Admission(permits=dict.fromkeys(PermitKind, 10)),
             "limiter": RateLimiter(**limits),
             "idempotency": None,
             **parts,
         }
     )
-    return SimpleNamespace(gate=gate, pipeline=Pipeline(gate, longest_s=longest_s))
+    return SimpleNamespace(services=services, pipeline=Pipeline(services, longest_s=longest_s))
 
 
 def operation(verb, path, **others):

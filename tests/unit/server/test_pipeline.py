@@ -19,7 +19,7 @@ from super_advanced_agents.protocol.operations import PermitKind
 from super_advanced_agents.server.limits.admission import Admission
 from super_advanced_agents.server.limits.rate_limit import RateLimiter
 from super_advanced_agents.server.pipeline import Incoming
-from super_advanced_agents.tenancy.context import ANYBODY, Access, Principal, current_call
+from super_advanced_agents.tenancy.context import ANYBODY, Access, Principal, current_context
 
 WRITE = operation("POST", "/write", access=Access.WRITE, permit=PermitKind.WRITE, keyed=True)
 STREAM = operation("", "", access=Access.WRITE, permit=PermitKind.WRITE)
@@ -51,7 +51,7 @@ class _Known:
 )
 async def test_a_call_that_fails_several_steps_is_refused_by_the_first(full, caller, allowance, fields, refusal):
     """Admission, authentication, scope, rate limit, deadline, idempotency; and its permit is free again."""
-    admission = Admission(places={PermitKind.WRITE: 1}, wait_s=0.001)
+    admission = Admission(permits={PermitKind.WRITE: 1}, wait_s=0.001)
     limiter = RateLimiter(per_key=max(allowance, 1), per_tenant=0)
     if not allowance:
         await limiter.charge(ANYBODY, 1)
@@ -64,17 +64,17 @@ async def test_a_call_that_fails_several_steps_is_refused_by_the_first(full, cal
             async with pipeline.entered(incoming):
                 raise AssertionError("it was let in")
     assert not isinstance(refusal, str) or told.value.field == refusal
-    assert admission.line(PermitKind.WRITE).in_flight == 0
+    assert admission.queue(PermitKind.WRITE).in_flight == 0
 
 
 async def test_a_call_that_passes_is_the_current_one_inside_alone():
     """With its caller, its key and the time it may take."""
     incoming = Incoming(operation=WRITE, fields=(("idempotency-key", "k"), ("request-timeout", "2.5")))
     async with state().pipeline.entered(incoming):
-        assert current_call() is incoming.call
-        assert (incoming.call.principal, incoming.key, incoming.seconds) == (ANYBODY, "k", 2.5)
+        assert current_context() is incoming.context
+        assert (incoming.context.principal, incoming.key, incoming.seconds) == (ANYBODY, "k", 2.5)
     with pytest.raises(LookupError):
-        current_call()
+        current_context()
 
 
 async def test_a_write_that_is_not_keyed_refuses_a_key_and_a_read_ignores_it():

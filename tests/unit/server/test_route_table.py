@@ -74,8 +74,8 @@ def test_every_row_is_found_by_a_path_of_its_own(route):
 
 async def test_every_grpc_method_has_a_row_and_every_row_a_method(tmp_path):
     """Those of the standard services have explicit rows, and are public."""
-    async with opened_gate(tmp_path) as gate:
-        served = {handler.path for handler in method_handlers(gate, gate.engines.settings)}
+    async with opened_gate(tmp_path) as services:
+        served = {handler.path for handler in method_handlers(services, services.runtime.settings)}
     standard = {path for path in served if path.startswith((f"/{HEALTH}/", f"/{REFLECTION}/"))}
     assert served - standard == set(BY_RPC)
     assert all(rpc_operation(path).public for path in standard)

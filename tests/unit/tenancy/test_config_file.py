@@ -6,7 +6,7 @@ import pytest
 
 from super_advanced_agents.errors import AgentNotFoundError, ConfigurationError, InvalidInputError
 from super_advanced_agents.tenancy.config_file import AgentSettings, load_declared
-from super_advanced_agents.tenancy.runtime import Engines
+from super_advanced_agents.tenancy.runtime import Runtime
 from super_advanced_agents.tenancy.settings import Settings
 from super_advanced_agents.tenancy.workspace import Workspace
 
@@ -41,9 +41,9 @@ def file(tmp_path):
 async def test_what_is_declared_is_there(tmp_path, file):
     """For its tenant alone, before the first request, and again at the next start."""
     for _ in range(2):
-        async with Engines(Settings.load(data_dir=tmp_path / "data", config=file)) as engines:
-            await engines.aopen()
-            mine, ann = Workspace(engines, "default"), Workspace(engines, "ann")
+        async with Runtime(Settings.load(data_dir=tmp_path / "data", config=file)) as runtime:
+            await runtime.aopen()
+            mine, ann = Workspace(runtime, "default"), Workspace(runtime, "ann")
             assert [info.name for info in await mine.acollections()] == ["products"]
             assert [info.name for info in await ann.acollections()] == ["hers"]
             [travel] = await mine.aagents()
@@ -56,9 +56,9 @@ async def test_what_is_declared_is_there(tmp_path, file):
 
 async def test_a_declared_agent_is_changed_in_the_file_alone(tmp_path, file):
     """Else the file would say what is not so."""
-    async with Engines(Settings.load(data_dir=tmp_path / "data", config=file)) as engines:
-        await engines.aopen()
-        mine = Workspace(engines, "default")
+    async with Runtime(Settings.load(data_dir=tmp_path / "data", config=file)) as runtime:
+        await runtime.aopen()
+        mine = Workspace(runtime, "default")
         with pytest.raises(InvalidInputError, match="configuration file"):
             await mine.aput_agent("travel", AgentSettings())
         with pytest.raises(InvalidInputError, match="configuration file"):
@@ -69,14 +69,14 @@ async def test_a_declared_agent_is_changed_in_the_file_alone(tmp_path, file):
 async def test_a_collection_of_another_kind_is_told(tmp_path, file):
     """The file cannot change what is stored already."""
     settings = Settings.load(data_dir=tmp_path / "data", config=file)
-    async with Engines(settings) as engines:
-        await engines.aopen()
+    async with Runtime(settings) as runtime:
+        await runtime.aopen()
     file.write_text("[collections.products]\ndim = 3\n")
-    async with Engines(settings) as engines:
+    async with Runtime(settings) as runtime:
         with pytest.raises(ConfigurationError, match=r"saa.toml.*\[collections.products\].*384"):
-            await engines.aopen()
+            await runtime.aopen()
         file.write_text(DECLARED)
-        await engines.aopen()  # nothing was left open
+        await runtime.aopen()  # nothing was left open
 
 
 @pytest.mark.parametrize(
@@ -118,9 +118,9 @@ async def test_settings_given_by_api_last(tmp_path):
     """For their tenant alone; taken away, the agent has the defaults again, and its memories."""
     settings = Settings.load(data_dir=tmp_path, max_agents=1)
     given = AgentSettings(description="knows trains", namespace="trips", answer_tokens=5)
-    async with Engines(settings) as engines:
-        await engines.aopen()
-        mine = Workspace(engines, "default")
+    async with Runtime(settings) as runtime:
+        await runtime.aopen()
+        mine = Workspace(runtime, "default")
         with pytest.raises(AgentNotFoundError):
             await mine.aagent_info("travel")
         await mine.aput_agent("travel", AgentSettings())
@@ -129,13 +129,13 @@ async def test_settings_given_by_api_last(tmp_path):
             await mine.aput_agent("another", given)
         with pytest.raises(InvalidInputError, match="not a name"):
             await mine.aput_agent("../x", given)
-    async with Engines(settings) as engines:
-        await engines.aopen()
-        mine = Workspace(engines, "default")
+    async with Runtime(settings) as runtime:
+        await runtime.aopen()
+        mine = Workspace(runtime, "default")
         assert await mine.aagents() == [info] == [await mine.aagent_info("travel")]
         assert mine.agent("travel").namespace == "trips"
-        assert await Workspace(engines, "ann").aagents() == []
-        assert Workspace(engines, "ann").agent("travel").namespace == "travel"
+        assert await Workspace(runtime, "ann").aagents() == []
+        assert Workspace(runtime, "ann").agent("travel").namespace == "travel"
         assert await mine.adelete_agent("travel")
         assert not await mine.adelete_agent("travel")
         assert mine.agent("travel").namespace == "travel"

@@ -14,7 +14,7 @@ import pytest
 from super_advanced_agents import FAISSVectorStore
 from super_advanced_agents.errors import FilterError, InvalidInputError
 from super_advanced_agents.stores.requests import Bounds, HybridSearchRequest, KeywordSearchRequest, SearchRequest
-from super_advanced_agents.tenancy.context import ANYBODY, Call, answering
+from super_advanced_agents.tenancy.context import ANYBODY, RequestContext, active_context
 from super_advanced_agents.tenancy.result_cache import NO_CACHE, ResultCache, key_of
 from super_advanced_agents.tenancy.store_wrappers import CachedStore
 from super_advanced_agents.types import ExplainedMatch, Weights
@@ -173,7 +173,7 @@ async def test_a_cancelled_caller_disturbs_no_other(store, cached, who):
 async def test_a_call_may_ask_for_a_fresh_answer(store, cached):
     """`no_cache` searches whatever is kept, and what it finds is kept."""
     await cached.asearch(ONE, namespace="a")
-    with answering(Call(principal=ANYBODY, notes={NO_CACHE: True})):
+    with active_context(RequestContext(principal=ANYBODY, notes={NO_CACHE: True})):
         await cached.asearch(ONE, namespace="a")
     assert store.asked == 2
     await cached.asearch(ONE, namespace="a")

@@ -16,7 +16,7 @@ from super_advanced_agents.errors import (
     StoreLockedError,
 )
 from super_advanced_agents.models import default_models_dir
-from super_advanced_agents.tenancy.runtime import Engines, Stage
+from super_advanced_agents.tenancy.runtime import Runtime, Stage
 from super_advanced_agents.tenancy.settings import Settings
 
 
@@ -27,74 +27,74 @@ def settings(tmp_path):
 
 def test_nothing_is_touched_until_it_is_opened(settings):
     """The constructor makes no folder; agents need the store."""
-    with Engines(settings) as engines:
+    with Runtime(settings) as runtime:
         assert not settings.data_dir.exists()
         with pytest.raises(ResourceClosedError, match="not open yet"):
-            engines.agent("default")
-        engines.open()
+            runtime.agent("default")
+        runtime.open()
         assert settings.store_dir.is_dir()
-        assert engines.embedding is Stage.WAITING
+        assert runtime.embedding is Stage.WAITING
 
 
 async def test_a_folder_has_one_owner_until_it_is_closed(settings):
     """The second is refused, and may have it afterwards."""
-    async with Engines(settings) as first:
+    async with Runtime(settings) as first:
         await first.aopen()
-        async with Engines(settings) as second:
+        async with Runtime(settings) as second:
             with pytest.raises(StoreLockedError):
                 await second.aopen()
-    async with Engines(settings) as third:
+    async with Runtime(settings) as third:
         await third.aopen()
 
 
 async def test_the_shared_store_lies_where_a_url_says(tmp_path):
     """The data folder keeps the rest, and has one owner all the same."""
     settings = Settings.load(data_dir=tmp_path / "data", store=f"faiss:{tmp_path / 'shared'}")
-    async with Engines(settings) as engines:
-        await engines.aopen()
-        await engines.agent("ann").aadd_text_memory("The Louvre is a museum")
-        async with Engines(Settings.load(data_dir=tmp_path / "data")) as second:
+    async with Runtime(settings) as runtime:
+        await runtime.aopen()
+        await runtime.agent("ann").aadd_text_memory("The Louvre is a museum")
+        async with Runtime(Settings.load(data_dir=tmp_path / "data")) as second:
             with pytest.raises(StoreLockedError):
                 await second.aopen()
-    async with Engines(settings) as engines:
-        await engines.aopen()
-        assert await engines.agent("ann").acount() == 1
+    async with Runtime(settings) as runtime:
+        await runtime.aopen()
+        assert await runtime.agent("ann").acount() == 1
     assert (tmp_path / "shared" / "memory.sqlite3").is_file()
 
 
 async def test_the_own_store_may_be_named_by_its_url(tmp_path):
     """Its folder is locked once."""
     settings = Settings.load(data_dir=tmp_path, store=f"faiss:{tmp_path / 'store'}")
-    async with Engines(settings) as engines:
-        await engines.aopen()
+    async with Runtime(settings) as runtime:
+        await runtime.aopen()
 
 
 async def test_a_store_of_an_unknown_scheme_is_refused(tmp_path):
     """Nothing stays open, and nothing stays locked."""
-    async with Engines(Settings.load(data_dir=tmp_path, store="redis://host")) as engines:
+    async with Runtime(Settings.load(data_dir=tmp_path, store="redis://host")) as runtime:
         with pytest.raises(ConfigurationError, match="redis:"):
-            await engines.aopen()
-    async with Engines(Settings.load(data_dir=tmp_path)) as engines:
-        await engines.aopen()
+            await runtime.aopen()
+    async with Runtime(Settings.load(data_dir=tmp_path)) as runtime:
+        await runtime.aopen()
 
 
 async def test_loading_makes_everything_ready(settings):
     """Both models, from where they were pulled."""
-    async with Engines(settings) as engines:
-        await engines.aopen()
-        await engines.aload()
-        assert (engines.embedding, engines.generation, engines.reason) == (Stage.READY, Stage.READY, "")
+    async with Runtime(settings) as runtime:
+        await runtime.aopen()
+        await runtime.aload()
+        assert (runtime.embedding, runtime.generation, runtime.reason) == (Stage.READY, Stage.READY, "")
 
 
 async def test_a_language_model_that_is_missing_is_only_reported(tmp_path):
     """Searching works without it."""
     settings = Settings.load(data_dir=tmp_path / "data", generation_model=str(tmp_path / "none.gguf"))
-    async with Engines(settings) as engines:
-        await engines.aopen()
-        await engines.aload()
-        assert (engines.embedding, engines.generation) == (Stage.READY, Stage.FAILED)
-        assert "none.gguf" in engines.reason
-        agent = engines.agent("default")
+    async with Runtime(settings) as runtime:
+        await runtime.aopen()
+        await runtime.aload()
+        assert (runtime.embedding, runtime.generation) == (Stage.READY, Stage.FAILED)
+        assert "none.gguf" in runtime.reason
+        agent = runtime.agent("default")
         await agent.aadd_text_memory("The Louvre is a museum")
         with pytest.raises(ModelNotFoundError):
             await agent.aask("Where?")
@@ -111,33 +111,33 @@ async def test_a_language_model_whose_download_failed_is_fetched_later(tmp_path,
     states = []
 
     async def pause(seconds):
-        states.append((seconds, engines.embedding, engines.generation))
-        assert "could not be fetched" in engines.reason
+        states.append((seconds, runtime.embedding, runtime.generation))
+        assert "could not be fetched" in runtime.reason
         if len(states) == 3:
             await asyncio.to_thread(copytree, default_models_dir() / DEFAULT_GENERATION_MODEL, generation_model)
 
     generation_model = models / DEFAULT_GENERATION_MODEL
-    async with Engines(Settings.load(data_dir=tmp_path / "data", models_dir=models)) as engines:
-        await engines.aopen()
-        await engines.akeep_loading(pause=pause)
+    async with Runtime(Settings.load(data_dir=tmp_path / "data", models_dir=models)) as runtime:
+        await runtime.aopen()
+        await runtime.akeep_loading(pause=pause)
         assert states == [(seconds, Stage.READY, Stage.FAILED) for seconds in (5.0, 10.0, 20.0)]
-        assert (engines.embedding, engines.generation, engines.reason) == (Stage.READY, Stage.READY, "")
+        assert (runtime.embedding, runtime.generation, runtime.reason) == (Stage.READY, Stage.READY, "")
 
 
 async def test_an_embedding_model_that_is_missing_is_raised(tmp_path):
     """Nothing works without it."""
     settings = Settings.load(data_dir=tmp_path / "data", embedding_model=str(tmp_path / "none"))
-    async with Engines(settings) as engines:
+    async with Runtime(settings) as runtime:
         with pytest.raises(ModelNotFoundError):
-            await engines.aopen()  # the store wants to know how long the vectors are
+            await runtime.aopen()  # the store wants to know how long the vectors are
 
 
 async def test_agents_of_one_store_see_their_own_memories(settings):
     """By name, made on demand."""
-    async with Engines(settings) as engines:
-        await engines.aopen()
-        await engines.agent("ann").aadd_text_memory("The Louvre is a museum")
-        assert await engines.agent("ann").acount() == 1
-        assert await engines.agent("bob").acount() == 0
+    async with Runtime(settings) as runtime:
+        await runtime.aopen()
+        await runtime.agent("ann").aadd_text_memory("The Louvre is a museum")
+        assert await runtime.agent("ann").acount() == 1
+        assert await runtime.agent("bob").acount() == 0
         with pytest.raises(InvalidInputError):
-            engines.agent("../etc")
+            runtime.agent("../etc")

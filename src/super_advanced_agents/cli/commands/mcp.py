@@ -11,7 +11,7 @@ from super_advanced_agents.cli.options import AGENT, DATA_DIR, AgentName, DataDi
 from super_advanced_agents.cli.output import reported, say
 
 if TYPE_CHECKING:
-    from super_advanced_agents.tenancy.runtime import Engines
+    from super_advanced_agents.tenancy.runtime import Runtime
 
 
 @reported
@@ -61,37 +61,37 @@ async def _local(data_dir: Path, models_dir: Path | None, agent: str) -> None:
     from super_advanced_agents.config import DEFAULT_TENANT
     from super_advanced_agents.errors import StoreLockedError
     from super_advanced_agents.server.mcp.stdio import aserve_stdio
-    from super_advanced_agents.tenancy.runtime import Engines
+    from super_advanced_agents.tenancy.runtime import Runtime
     from super_advanced_agents.tenancy.settings import Settings
     from super_advanced_agents.tenancy.workspace import Workspace
 
     settings = Settings.load(data_dir=data_dir, models_dir=models_dir, agent=agent)
-    async with Engines(settings) as engines:
+    async with Runtime(settings) as runtime:
         try:
-            await engines.aopen()
+            await runtime.aopen()
         except StoreLockedError as exc:
             raise StoreLockedError(
                 exc.message, hint="if a server runs there, use it: saa mcp --url http://127.0.0.1:8000 --api-key KEY"
             ) from exc
-        warming = asyncio.create_task(_warm(engines), name="load models")
+        warming = asyncio.create_task(_warm(runtime), name="load models")
         try:
-            await aserve_stdio(Workspace(engines, DEFAULT_TENANT).agent(settings.agent))
+            await aserve_stdio(Workspace(runtime, DEFAULT_TENANT).agent(settings.agent))
         finally:
             warming.cancel()
             await asyncio.gather(warming, return_exceptions=True)
 
 
-async def _warm(engines: Engines) -> None:
+async def _warm(runtime: Runtime) -> None:
     """Fetch missing models and load the small one, while the client and the server shake hands."""
     from super_advanced_agents._runtime.futures import in_thread
     from super_advanced_agents.errors import SuperAdvancedAgentsError
     from super_advanced_agents.telemetry import get_logger
     from super_advanced_agents.tenancy.model_loading import fetch_models
 
-    settings = engines.settings
+    settings = runtime.settings
     try:
         await in_thread(lambda: fetch_models(settings, embedding=True), name="pull")
-        await engines.pipeline.aembed("ready")
+        await runtime.pipeline.aembed("ready")
         await in_thread(lambda: fetch_models(settings, generation=True), name="pull")
     except SuperAdvancedAgentsError as exc:
         get_logger("server").warning("server.not_ready", extra={"reason": str(exc)})

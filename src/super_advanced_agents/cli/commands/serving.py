@@ -76,7 +76,7 @@ def serve(
     )
     configure_logging(settings.log_level)
 
-    def on_listening(at: run.Listening) -> None:
+    def on_listening(at: run.ServerAddresses) -> None:
         if as_json:
             told = {"url": at.rest, "grpc": at.grpc, "pid": os.getpid(), "data_dir": str(settings.data_dir)}
             told["mcp"] = at.rest + mcp.PATH

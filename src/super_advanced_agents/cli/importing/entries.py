@@ -10,7 +10,7 @@ from super_advanced_agents.types import Memory, Turn
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class SourceLocation:
     """A line of a file."""
 
     source: str
@@ -30,7 +30,7 @@ class MemoryEntry:
         named: the file itself gave the uid, so the text may have changed since it was last imported.
     """
 
-    place: Place
+    place: SourceLocation
     memory: Memory
     named: bool = False
 
@@ -39,7 +39,7 @@ class MemoryEntry:
 class TurnEntry:
     """A conversation's turn read from a file; attributes as those of `MemoryEntry`."""
 
-    place: Place
+    place: SourceLocation
     turn: Turn
     session: str
     named: bool = False
@@ -49,7 +49,7 @@ class TurnEntry:
 class Trouble:
     """A line that could not be imported, and why."""
 
-    place: Place
+    place: SourceLocation
     why: str
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from pathlib import Path
 
-from super_advanced_agents.cli.importing.entries import Place, Trouble
+from super_advanced_agents.cli.importing.entries import SourceLocation, Trouble
 from super_advanced_agents.cli.importing.files import Input, open_input
 from super_advanced_agents.cli.importing.importer import StrictStopError, Summary
 from super_advanced_agents.cli.session import opened_embedder, opened_store
@@ -110,7 +110,7 @@ class ExportImporter:
         except InvalidInputError as exc:
             if not (self._strict and done.troubles):
                 raise
-            place = Place(source, done.troubles[0].line)
+            place = SourceLocation(source, done.troubles[0].line)
             raise StrictStopError(
                 f"stopped at {place}: {done.troubles[0].why}", hint="mend it, then run the same again"
             ) from exc
@@ -123,7 +123,7 @@ class ExportImporter:
         self._summary.failed += done.failed - seen.failed
         self._on_bytes(done.read_bytes - seen.read_bytes)
         for told in done.troubles[len(seen.troubles) :]:
-            trouble = Trouble(Place(source, told.line), told.why)
+            trouble = Trouble(SourceLocation(source, told.line), told.why)
             self._on_trouble(trouble)
             if len(self._summary.troubles) < _KEPT_TROUBLES:
                 self._summary.troubles.append(trouble)

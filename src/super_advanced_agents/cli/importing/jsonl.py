@@ -7,7 +7,14 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import cast
 
-from super_advanced_agents.cli.importing.entries import Entry, MemoryEntry, Place, Trouble, TurnEntry, stable_uid
+from super_advanced_agents.cli.importing.entries import (
+    Entry,
+    MemoryEntry,
+    SourceLocation,
+    Trouble,
+    TurnEntry,
+    stable_uid,
+)
 from super_advanced_agents.cli.importing.files import Line
 from super_advanced_agents.types import JSONValue, Memory, Metadata, Turn
 
@@ -22,7 +29,7 @@ def read_jsonl(lines: Iterable[Line], source: str) -> Iterator[Entry]:
     has expired is left out.
     """
     for line in lines:
-        place = Place(source, line.number)
+        place = SourceLocation(source, line.number)
         if line.trouble:
             yield Trouble(place, line.trouble)
             continue
@@ -56,7 +63,7 @@ def _refused(name: str) -> object:
     raise ValueError(f"{name} is not a JSON number")
 
 
-def _turn(value: Metadata, place: Place) -> TurnEntry:
+def _turn(value: Metadata, place: SourceLocation) -> TurnEntry:
     rest = dict(value)
     speaker, text = _string(rest, "speaker"), _string(rest, "text")
     session = rest.pop("session", None)
@@ -80,7 +87,7 @@ def _turn(value: Metadata, place: Place) -> TurnEntry:
     return TurnEntry(place=place, turn=turn, session=session, named=uid is not None)
 
 
-def _memory(value: Metadata, place: Place) -> MemoryEntry | None:
+def _memory(value: Metadata, place: SourceLocation) -> MemoryEntry | None:
     rest = dict(value)
     text = _string(rest, "text")
     uid = _optional_string(rest, "uid")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Generator, Iterable, Iterator
 
-from super_advanced_agents.cli.importing.entries import Entry, MemoryEntry, Place, Trouble, stable_uid
+from super_advanced_agents.cli.importing.entries import Entry, MemoryEntry, SourceLocation, Trouble, stable_uid
 from super_advanced_agents.cli.importing.files import Line
 from super_advanced_agents.types import Memory
 
@@ -35,7 +35,7 @@ def read_prose(lines: Iterable[Line], source: str, *, memory_type: str, markdown
     cutter = _Cutter(source, memory_type, markdown=markdown)
     for line in lines:
         if line.trouble:
-            yield Trouble(Place(source, line.number), line.trouble)
+            yield Trouble(SourceLocation(source, line.number), line.trouble)
             continue
         yield from cutter.feed(line)
     yield from cutter.finish()
@@ -151,7 +151,7 @@ class _Cutter:
         heading = self._heading()
         text = f"{heading}\n\n{body}" if heading and body else heading or body
         return MemoryEntry(
-            place=Place(self._source, number),
+            place=SourceLocation(self._source, number),
             memory=Memory(
                 text=text,
                 memory_type=self._type,

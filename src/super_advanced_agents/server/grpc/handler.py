@@ -26,7 +26,7 @@ from super_advanced_agents.server.idempotency.results import Reply
 from super_advanced_agents.server.limits.rate_limit import quota_metadata
 from super_advanced_agents.server.pipeline import READ_FIELDS, Incoming, Pipeline, _RefusedError, problem_and_headers
 from super_advanced_agents.server.route_table import rpc_operation
-from super_advanced_agents.server.services import Gate
+from super_advanced_agents.server.services import Services
 from super_advanced_agents.telemetry import get_logger
 from super_advanced_agents.tenancy.workspace import Workspace
 
@@ -51,11 +51,11 @@ class MethodHandler:
         method: its messages.
     """
 
-    def __init__(self, rpc: Rpc, gate: Gate, pipeline: Pipeline) -> None:
+    def __init__(self, rpc: Rpc, services: Services, pipeline: Pipeline) -> None:
         self.method = rpc.method
         self.path = rpc.method.path
         self._operation = rpc_operation(self.path)
-        self._gate = gate
+        self._services = services
         self._pipeline = pipeline
         self._rpc = rpc
 
@@ -125,8 +125,8 @@ class MethodHandler:
 
     def _workspace(self, incoming: Incoming) -> Workspace:
         """The caller's tenant's; what answers a public method does not look at it."""
-        call = incoming.call
-        return cast("Workspace", None) if call is None else self._gate.workspaces.of(call.principal.tenant)
+        context = incoming.context
+        return cast("Workspace", None) if context is None else self._services.workspaces.of(context.principal.tenant)
 
     @asynccontextmanager
     async def _entered(self, context: Context) -> AsyncIterator[Incoming]:

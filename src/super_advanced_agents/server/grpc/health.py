@@ -13,7 +13,7 @@ from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, Serv
 from super_advanced_agents.protocol.methods import Method
 from super_advanced_agents.server.grpc.rpc import Rpc
 from super_advanced_agents.server.pipeline import _RefusedError
-from super_advanced_agents.server.services import Gate
+from super_advanced_agents.server.services import Services
 from super_advanced_agents.tenancy.runtime import Stage
 from super_advanced_agents.tenancy.workspace import Workspace
 
@@ -22,32 +22,32 @@ REFLECTION = "grpc.reflection.v1alpha.ServerReflection"
 _LOOK_EVERY_S = 0.2
 
 
-def health_rpcs(gate: Gate, services: Sequence[str]) -> tuple[Rpc, ...]:
+def health_rpcs(services: Services, names: Sequence[str]) -> tuple[Rpc, ...]:
     """Whether searches are answered at once, for the server as a whole and for each service.
 
     A `Watch` ends once the server was told to stop, having said so.
     """
 
     def status() -> HealthCheckResponse.ServingStatus:
-        ready = gate.engines.embedding is Stage.READY and not gate.draining
+        ready = services.runtime.embedding is Stage.READY and not services.draining
         return HealthCheckResponse.SERVING if ready else HealthCheckResponse.NOT_SERVING
 
     async def check(request: HealthCheckRequest, workspace: Workspace) -> HealthCheckResponse:
         del workspace
-        if request.service and request.service not in services:
+        if request.service and request.service not in names:
             raise _RefusedError(HTTPStatus.NOT_FOUND, "there is no service of that name")
         return HealthCheckResponse(status=status())
 
     async def watch(request: HealthCheckRequest, workspace: Workspace) -> AsyncGenerator[HealthCheckResponse, None]:
         del workspace
-        unknown = request.service and request.service not in services
+        unknown = request.service and request.service not in names
         told = None
         while True:
             now = HealthCheckResponse.SERVICE_UNKNOWN if unknown else status()
             if now != told:
                 told = now
                 yield HealthCheckResponse(status=now)
-            if gate.draining:
+            if services.draining:
                 return
             await asyncio.sleep(_LOOK_EVERY_S)
 

@@ -16,7 +16,7 @@ T = TypeVar("T")
 U = TypeVar("U")
 
 Unary: TypeAlias = "Callable[[Any, Workspace], Coroutine[Any, Any, Message]]"
-"""Answers one request with one reply; `calls.current_call()` says for whom."""
+"""Answers one request with one reply; `calls.current_context()` says for whom."""
 
 Streaming: TypeAlias = "Callable[[Any, Workspace], AsyncGenerator[Message, None]]"
 """Answers one request, or an asynchronous iterator of them, with many replies."""

@@ -18,11 +18,11 @@ from super_advanced_agents.protocol.v1 import common_pb2 as shared
 from super_advanced_agents.protocol.v1 import vector_store_pb2 as stores
 from super_advanced_agents.server.grpc.rpc import Rpc, Streaming, Unary, in_order
 from super_advanced_agents.server.handlers.agents import ask_stream
-from super_advanced_agents.server.handlers.context import RequestContext
+from super_advanced_agents.server.handlers.context import HandlerContext
 from super_advanced_agents.server.handlers.registry import answer
-from super_advanced_agents.server.services import Gate
+from super_advanced_agents.server.services import Services
 from super_advanced_agents.stores.requests import ScanRequest
-from super_advanced_agents.tenancy.context import current_call
+from super_advanced_agents.tenancy.context import current_context
 from super_advanced_agents.tenancy.workspace import Workspace
 
 _SEARCHES_AHEAD = 8
@@ -30,13 +30,13 @@ _CHUNK_BYTES = 1024 * 1024
 """A message of a stream of records is sent when it has become so large."""
 
 
-def rpcs(gate: Gate) -> list[Rpc]:
+def rpcs(services: Services) -> list[Rpc]:
     """Return every method of the table with what answers it."""
-    return [Rpc(operation.rpc, _answering(operation, gate)) for operation in BY_RPC.values() if operation.rpc]
+    return [Rpc(operation.rpc, _answering(operation, services)) for operation in BY_RPC.values() if operation.rpc]
 
 
-def _answering(operation: Operation, gate: Gate) -> Unary | Streaming:
-    service = _Service(operation, gate)
+def _answering(operation: Operation, services: Services) -> Unary | Streaming:
+    service = _Service(operation, services)
     streams: dict[str, Streaming] = {
         ops.ADD_STREAM.name: service.add_stream,
         ops.SEARCH_STREAM.name: service.search_stream,
@@ -49,11 +49,11 @@ def _answering(operation: Operation, gate: Gate) -> Unary | Streaming:
 class _Service:
     """One operation over gRPC."""
 
-    def __init__(self, operation: Operation, gate: Gate) -> None:
+    def __init__(self, operation: Operation, services: Services) -> None:
         assert operation.rpc is not None
         assert operation.request is not None
         self._operation = operation
-        self._gate = gate
+        self._services = services
         self._request = operation.request
         self._reply: type[Message] = operation.rpc.reply
 
@@ -76,7 +76,7 @@ class _Service:
         """Several searches at once, answered in order; each costs what a call of its own would."""
 
         async def search(message: stores.SearchRequest) -> Message:
-            await current_call().charge(1)
+            await current_context().charge(1)
             return await self.unary(message, workspace)
 
         async for reply in in_order(messages, search, ahead=_SEARCHES_AHEAD):
@@ -99,14 +99,14 @@ class _Service:
             async for event in events:
                 yield encode(event, agents.AskEvent)
 
-    def _context(self, message: Any, workspace: Workspace) -> RequestContext:
+    def _context(self, message: Any, workspace: Workspace) -> HandlerContext:
         operation = self._operation
-        return RequestContext(
+        return HandlerContext(
             operation=operation,
             target=getattr(message, operation.target) if operation.target else "",
             workspace=workspace,
-            call=current_call(),
-            admission=self._gate.admission,
+            request_context=current_context(),
+            admission=self._services.admission,
         )
 
 

@@ -30,14 +30,14 @@ from super_advanced_agents.protocol.requests import (
     UpdateMemoryRequest,
 )
 from super_advanced_agents.retrieval import Reranker
-from super_advanced_agents.server.handlers.context import Handler, RequestContext
+from super_advanced_agents.server.handlers.context import Handler, HandlerContext
 from super_advanced_agents.server.handlers.error_mapping import fields_of
 from super_advanced_agents.tenancy.config_file import AgentSettings
 from super_advanced_agents.tenancy.reranking import chosen_reranker, reranks
 from super_advanced_agents.types import AgentInfo, Answer, Match, Record
 
 
-def _agent(context: RequestContext) -> AsyncLLMAgent:
+def _agent(context: HandlerContext) -> AsyncLLMAgent:
     return context.workspace.agent(context.target) if context.target else context.workspace.default_agent
 
 
@@ -53,7 +53,7 @@ def _check_batch(items: Sized, field: str) -> None:
 # -- memories ---------------------------------------------------------------------------------------------------------
 
 
-async def remember(request: RememberRequest, context: RequestContext) -> list[str]:
+async def remember(request: RememberRequest, context: HandlerContext) -> list[str]:
     """Remember one text, a batch or a conversation; the answer means that all of it is durable."""
     agent = _agent(context)
     _check_batch(request.memories, "memories")
@@ -62,7 +62,7 @@ async def remember(request: RememberRequest, context: RequestContext) -> list[st
         return await agent.aadd_text_memories(request.memories, dedupe=request.dedupe)
 
 
-async def remember_turns(request: RememberTurnsRequest, context: RequestContext) -> list[str]:
+async def remember_turns(request: RememberTurnsRequest, context: HandlerContext) -> list[str]:
     """Remember a conversation; the answer means that all of it is durable."""
     agent = _agent(context)
     _check_batch(request.turns, "turns")
@@ -71,7 +71,7 @@ async def remember_turns(request: RememberTurnsRequest, context: RequestContext)
         return await agent.aadd_turns(request.turns, session=request.session)
 
 
-async def update_memory(request: UpdateMemoryRequest, context: RequestContext) -> bool:
+async def update_memory(request: UpdateMemoryRequest, context: HandlerContext) -> bool:
     """Change one memory in place; what is not named stays."""
     agent = _agent(context)
     await context.charge(request)
@@ -87,7 +87,7 @@ async def update_memory(request: UpdateMemoryRequest, context: RequestContext) -
         )
 
 
-async def search_memories(request: SearchMemoriesRequest, context: RequestContext) -> list[Match]:
+async def search_memories(request: SearchMemoriesRequest, context: HandlerContext) -> list[Match]:
     """Find the memories that are most like the query, best first."""
     agent = _agent(context)
     async with _reranker(request, context) as rerank:
@@ -117,11 +117,11 @@ async def _found(
 
 @asynccontextmanager
 async def _reranker(
-    request: SearchMemoriesRequest | AskRequest, context: RequestContext
+    request: SearchMemoriesRequest | AskRequest, context: HandlerContext
 ) -> AsyncIterator[bool | Reranker | None]:
     """Give what re-ranks; the language model works under a permit of its own kind, and is charged for."""
     name = context.agent_name
-    chosen = await chosen_reranker(request.rerank, name, context.workspace, context.call)
+    chosen = await chosen_reranker(request.rerank, name, context.workspace, context.request_context)
     if not reranks(request.rerank, name, context.workspace):
         yield chosen
         return
@@ -129,22 +129,22 @@ async def _reranker(
         yield chosen
 
 
-async def get_memory(request: GetMemoryRequest, context: RequestContext) -> Record | None:
+async def get_memory(request: GetMemoryRequest, context: HandlerContext) -> Record | None:
     """One memory; 404 when there is none of that name."""
     return await _agent(context).aget(request.uid)
 
 
-async def list_memories(request: ListMemoriesRequest, context: RequestContext) -> list[Record]:
+async def list_memories(request: ListMemoriesRequest, context: HandlerContext) -> list[Record]:
     """One page of the memories that match, in the order of their uids."""
     return await _agent(context).ascan(request.where, after=request.after, limit=request.limit)
 
 
-async def forget(request: ForgetRequest, context: RequestContext) -> int:
+async def forget(request: ForgetRequest, context: HandlerContext) -> int:
     """Forget memories by name, by filter, or by both; the answer means that it is durable."""
     return await _agent(context).aforget(request.uids, where=request.where)
 
 
-async def count_memories(request: CountMemoriesRequest, context: RequestContext) -> int:
+async def count_memories(request: CountMemoriesRequest, context: HandlerContext) -> int:
     """How many memories match."""
     return await _agent(context).acount(request.where)
 
@@ -152,14 +152,14 @@ async def count_memories(request: CountMemoriesRequest, context: RequestContext)
 # -- answers ----------------------------------------------------------------------------------------------------------
 
 
-async def ask(request: AskRequest, context: RequestContext) -> Answer:
+async def ask(request: AskRequest, context: HandlerContext) -> Answer:
     """Answer a question from memories."""
     agent = await _answering(request, context)
     sources = await _sources(agent, request, context)
     return await agent.aask(request.question, sources=sources)
 
 
-async def ask_stream(request: AskRequest, context: RequestContext) -> AsyncGenerator[AnswerEvent, None]:
+async def ask_stream(request: AskRequest, context: HandlerContext) -> AsyncGenerator[AnswerEvent, None]:
     """Answer a question from memories, piece by piece as it is made."""
     agent = await _answering(request, context)
     sources = await _sources(agent, request, context)
@@ -172,7 +172,7 @@ async def ask_stream(request: AskRequest, context: RequestContext) -> AsyncGener
     yield AnswerEvent(done="".join(said).strip())
 
 
-async def _answering(request: AskRequest, context: RequestContext) -> AsyncLLMAgent:
+async def _answering(request: AskRequest, context: HandlerContext) -> AsyncLLMAgent:
     """Return the agent that answers, charged for."""
     tokens = request.answer_tokens
     if tokens is not None and not 1 <= tokens <= LIMITS.answer_tokens:
@@ -184,7 +184,7 @@ async def _answering(request: AskRequest, context: RequestContext) -> AsyncLLMAg
     return agent
 
 
-async def _sources(agent: AsyncLLMAgent, request: AskRequest, context: RequestContext) -> list[Match]:
+async def _sources(agent: AsyncLLMAgent, request: AskRequest, context: HandlerContext) -> list[Match]:
     async with _reranker(request, context) as rerank:
         with fields_of(question="question"):
             return await _found(agent, request.question, request, rerank)
@@ -193,19 +193,19 @@ async def _sources(agent: AsyncLLMAgent, request: AskRequest, context: RequestCo
 # -- settings ---------------------------------------------------------------------------------------------------------
 
 
-async def list_agents(request: ListAgentsRequest, context: RequestContext) -> list[AgentInfo]:
+async def list_agents(request: ListAgentsRequest, context: HandlerContext) -> list[AgentInfo]:
     """The agents that were given settings, by name; agents of all other names exist with the defaults."""
     del request
     return await context.workspace.aagents()
 
 
-async def get_agent(request: GetAgentRequest, context: RequestContext) -> AgentInfo:
+async def get_agent(request: GetAgentRequest, context: HandlerContext) -> AgentInfo:
     """An agent's settings; 404 when it was given none (it works all the same)."""
     del request
     return await context.workspace.aagent_info(context.target)
 
 
-async def put_agent(request: PutAgentRequest, context: RequestContext) -> AgentInfo:
+async def put_agent(request: PutAgentRequest, context: HandlerContext) -> AgentInfo:
     """Give an agent settings, in place of those it had; the answer means that they are durable."""
     try:
         settings = AgentSettings(**{name: value for name, value in asdict(request).items() if value is not None})
@@ -216,7 +216,7 @@ async def put_agent(request: PutAgentRequest, context: RequestContext) -> AgentI
     return await context.workspace.aput_agent(context.target, settings)
 
 
-async def delete_agent(request: DeleteAgentRequest, context: RequestContext) -> None:
+async def delete_agent(request: DeleteAgentRequest, context: HandlerContext) -> None:
     """Give an agent the defaults again; its memories stay. 404 when it has them already."""
     del request
     if not await context.workspace.adelete_agent(context.target):

@@ -12,28 +12,28 @@ from super_advanced_agents.protocol.requests import (
     GetCollectionRequest,
     ListCollectionsRequest,
 )
-from super_advanced_agents.server.handlers.context import Handler, RequestContext
+from super_advanced_agents.server.handlers.context import Handler, HandlerContext
 from super_advanced_agents.types import CollectionInfo
 
 
-async def create_collection(request: CreateCollectionRequest, context: RequestContext) -> CollectionInfo:
+async def create_collection(request: CreateCollectionRequest, context: HandlerContext) -> CollectionInfo:
     """Make a collection; the answer means that it is durable."""
     return await context.workspace.acreate_collection(**asdict(request))
 
 
-async def list_collections(request: ListCollectionsRequest, context: RequestContext) -> list[CollectionInfo]:
+async def list_collections(request: ListCollectionsRequest, context: HandlerContext) -> list[CollectionInfo]:
     """All collections of the tenant, by name."""
     del request
     return await context.workspace.acollections()
 
 
-async def get_collection(request: GetCollectionRequest, context: RequestContext) -> CollectionInfo:
+async def get_collection(request: GetCollectionRequest, context: HandlerContext) -> CollectionInfo:
     """What a collection was made with; 404 when there is none of that name."""
     del request
     return await context.workspace.acollection_info(context.target)
 
 
-async def delete_collection(request: DeleteCollectionRequest, context: RequestContext) -> None:
+async def delete_collection(request: DeleteCollectionRequest, context: HandlerContext) -> None:
     """Delete a collection with all that is in it; 404 when there is none of that name."""
     del request
     if not await context.workspace.adelete_collection(context.target):

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias, cast
 
 from super_advanced_agents.protocol.operations import Cost, Operation, PermitKind
 from super_advanced_agents.server.limits.admission import Admission
-from super_advanced_agents.tenancy.context import Call
+from super_advanced_agents.tenancy.context import RequestContext
 from super_advanced_agents.tenancy.workspace import Workspace
 
 _BROUGHT = ("vectors", "records", "memories", "turns")
@@ -17,7 +17,7 @@ _BROUGHT = ("vectors", "records", "memories", "turns")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RequestContext:
+class HandlerContext:
     """Who calls, and what the call is about.
 
     Attributes:
@@ -31,7 +31,7 @@ class RequestContext:
     operation: Operation
     target: str
     workspace: Workspace
-    call: Call
+    request_context: RequestContext
     admission: Admission
 
     async def charge(self, request: object) -> None:
@@ -40,7 +40,7 @@ class RequestContext:
         Raises:
             RateLimitedError: the allowance is used up; nothing was done yet.
         """
-        await self.call.charge(self._cost(request))
+        await self.request_context.charge(self._cost(request))
 
     def _cost(self, request: Any) -> int:
         match self.operation.cost:
@@ -75,5 +75,5 @@ class RequestContext:
             yield
 
 
-Handler: TypeAlias = Callable[[Any, RequestContext], Awaitable[Any]]
+Handler: TypeAlias = Callable[[Any, HandlerContext], Awaitable[Any]]
 """Answers one request with the operation's result; what it raises is told as the error's status."""

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from super_advanced_agents.server.handlers import agents, collections, orchestrators
-from super_advanced_agents.server.handlers.context import Handler, RequestContext
+from super_advanced_agents.server.handlers.context import Handler, HandlerContext
 from super_advanced_agents.stores.requests import Request
 
 HANDLERS: Mapping[str, Handler] = MappingProxyType(
@@ -19,7 +19,7 @@ Read: TypeAlias = Callable[..., Any]
 """Makes the request of what came; for a store with `bounds=`, what that store takes."""
 
 
-async def answer(read: Read, context: RequestContext, *, size: int = 1) -> Any:
+async def answer(read: Read, context: HandlerContext, *, size: int = 1) -> Any:
     """Read a request, charge for it, and answer it.
 
     Args:

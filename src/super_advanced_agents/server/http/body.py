@@ -98,7 +98,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         seen: set[str] = set()
         for key, _ in pairs:
             if key in seen:
-                name = shown_name(key)
+                name = printable_name(key)
                 raise InvalidInputError(f"{name!r} stands twice in one object", field=name)
             seen.add(key)
     return found
@@ -112,7 +112,7 @@ def _refused(message: str) -> InvalidInputError:
     return InvalidInputError(message, field=_BODY, hint="send one JSON value, in UTF-8")
 
 
-def shown_name(name: str) -> str:
+def printable_name(name: str) -> str:
     """A caller's own name for something, so that it can be told back: short, and valid Unicode."""
     return name[:_MAX_NAME_CHARS].encode(errors="replace").decode()
 

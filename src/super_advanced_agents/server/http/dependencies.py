@@ -6,56 +6,56 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from super_advanced_agents.server.services import Gate
-from super_advanced_agents.tenancy.context import Call, current_call
+from super_advanced_agents.server.services import Services
+from super_advanced_agents.tenancy.context import RequestContext, current_context
 from super_advanced_agents.tenancy.result_cache import NO_CACHE, asks_for_fresh
-from super_advanced_agents.tenancy.runtime import Engines
+from super_advanced_agents.tenancy.runtime import Runtime
 from super_advanced_agents.tenancy.workspace import Workspace
 
 
-def gate_of(request: Request) -> Gate:
+def services_of(request: Request) -> Services:
     """Return what every call of the application passes."""
-    gate = request.app.state.gate
-    assert isinstance(gate, Gate)
-    return gate
+    services = request.app.state.services
+    assert isinstance(services, Services)
+    return services
 
 
-def call_of(request: Request) -> Call:
+def context_of(request: Request) -> RequestContext:
     """Return who calls; a call that asks for fresh results is marked."""
-    call = current_call()
+    context = current_context()
     cache_control = request.headers.get("cache-control")
     if cache_control is not None and asks_for_fresh(cache_control):
-        call.notes[NO_CACHE] = True
-    return call
+        context.notes[NO_CACHE] = True
+    return context
 
 
-async def _gate(request: Request) -> Gate:
-    return gate_of(request)
+async def _services(request: Request) -> Services:
+    return services_of(request)
 
 
-TheGate = Annotated[Gate, Depends(_gate)]
+ServicesDep = Annotated[Services, Depends(_services)]
 """What every call passes, and whether the server is being stopped."""
 
 
-async def _engines(gate: TheGate) -> Engines:
-    return gate.engines
+async def _runtime(services: ServicesDep) -> Runtime:
+    return services.runtime
 
 
-TheEngines = Annotated[Engines, Depends(_engines)]
+RuntimeDep = Annotated[Runtime, Depends(_runtime)]
 """The engines of this process: for routes that are nobody's in particular, such as `/readyz`."""
 
 
-async def _call(request: Request) -> Call:
-    return call_of(request)
+async def _context(request: Request) -> RequestContext:
+    return context_of(request)
 
 
-TheCall = Annotated[Call, Depends(_call)]
+ContextDep = Annotated[RequestContext, Depends(_context)]
 """Who calls, and what the call may cost."""
 
 
-async def _workspace(gate: TheGate, call: TheCall) -> Workspace:
-    return gate.workspaces.of(call.principal.tenant)
+async def _workspace(services: ServicesDep, context: ContextDep) -> Workspace:
+    return services.workspaces.of(context.principal.tenant)
 
 
-TheWorkspace = Annotated[Workspace, Depends(_workspace)]
+WorkspaceDep = Annotated[Workspace, Depends(_workspace)]
 """What the caller's tenant has."""

@@ -23,9 +23,9 @@ from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.protocol.json_codec import VectorFormat, json_of_result
 from super_advanced_agents.protocol.operations import Operation
 from super_advanced_agents.server.handlers import registry
-from super_advanced_agents.server.handlers.context import RequestContext
-from super_advanced_agents.server.http.body import read_json, shown_name
-from super_advanced_agents.server.http.dependencies import call_of, gate_of
+from super_advanced_agents.server.handlers.context import HandlerContext
+from super_advanced_agents.server.http.body import printable_name, read_json
+from super_advanced_agents.server.http.dependencies import context_of, services_of
 from super_advanced_agents.server.http.disconnect import while_connected
 from super_advanced_agents.server.http.route_options import served
 from super_advanced_agents.server.http.schemas.bodies import Body
@@ -35,7 +35,7 @@ _SIZED = ("vectors", "records")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class ParsedRequest:
     """One request of an operation, read.
 
     Attributes:
@@ -48,12 +48,12 @@ class Asked:
     request: Request
     body: Any
     parameters: Any
-    context: RequestContext
+    context: HandlerContext
 
-    def said(self, name: str, default: Any = None) -> Any:
+    def value(self, name: str, default: Any = None) -> Any:
         """Return what the body or the URL says for a member."""
-        said = self.body if self.body is not None else self.parameters
-        return default if said is None else vars(said).get(name, default)
+        value = self.body if self.body is not None else self.parameters
+        return default if value is None else vars(value).get(name, default)
 
     @property
     def uid(self) -> str:
@@ -61,7 +61,7 @@ class Asked:
         uid: str = self.request.path_params["uid"]
         return uid
 
-    async def answered(self, make: Callable[..., Any] | None = None) -> Any:
+    async def result(self, make: Callable[..., Any] | None = None) -> Any:
         """Return the operation's result.
 
         Args:
@@ -69,56 +69,56 @@ class Asked:
         """
         return await registry.answer(make or self._made, self.context, size=self._size())
 
-    def of(self, operation: Operation) -> Asked:
+    def of(self, operation: Operation) -> ParsedRequest:
         """Return the same for another operation."""
         return replace(self, context=replace(self.context, operation=operation))
 
     def _made(self, **bounds: Any) -> Any:
-        said: Body | None = self.body if self.body is not None else self.parameters
+        value: Body | None = self.body if self.body is not None else self.parameters
         if "uid" in self.request.path_params:
             bounds["uid"] = self.uid
-        if said is None:
+        if value is None:
             kind = self.context.operation.request
             assert kind is not None
             return kind(**bounds)
-        return said.made(**bounds)
+        return value.made(**bounds)
 
     def _size(self) -> int:
-        return next((len(many) for name in _SIZED if isinstance(many := self.said(name), list)), 1)
+        return next((len(many) for name in _SIZED if isinstance(many := self.value(name), list)), 1)
 
 
-Show: TypeAlias = Callable[[Asked], Awaitable[Any]]
+Show: TypeAlias = Callable[[ParsedRequest], Awaitable[Any]]
 """Answers a request with what is to be written: a `Response` as it is, anything else as JSON."""
 
 
-async def show(asked: Asked) -> Any:
+async def show(parsed: ParsedRequest) -> Any:
     """Answer as the table says: the result, under the operation's member."""
-    told = json_of_result(await asked.answered(), vectors=asked.said("vectors", "numbers"))
-    reply = asked.context.operation.reply
+    told = json_of_result(await parsed.result(), vectors=parsed.value("vectors", "numbers"))
+    reply = parsed.context.operation.reply
     return {reply: told} if reply else told
 
 
-async def show_page(asked: Asked) -> Any:
+async def show_page(parsed: ParsedRequest) -> Any:
     """Answer with a page, and what the next one begins after."""
-    page, limit = await asked.answered(), asked.said("limit")
-    vectors: VectorFormat = asked.said("vectors", "numbers")
-    return {asked.context.operation.reply: json_of_result(page, vectors=vectors), "next": following(page, limit)}
+    page, limit = await parsed.result(), parsed.value("limit")
+    vectors: VectorFormat = parsed.value("vectors", "numbers")
+    return {parsed.context.operation.reply: json_of_result(page, vectors=vectors), "next": next_cursor(page, limit)}
 
 
-def following(page: Sequence[Record], limit: int) -> str | None:
+def next_cursor(page: Sequence[Record], limit: int) -> str | None:
     """Return what the page after this one begins after; None after the last."""
     return page[-1].uid if len(page) >= limit else None
 
 
 @contextmanager
-def told_as(said: str, told: str) -> Iterator[None]:
+def renamed_field(value: str, told: str) -> Iterator[None]:
     """Name what is wrong as the body does, where the library's argument is a list of one."""
     try:
         yield
     except InvalidInputError as exc:
-        if not exc.field.startswith(said):
+        if not exc.field.startswith(value):
             raise
-        field = (told + exc.field.removeprefix(said)).lstrip(".")
+        field = (told + exc.field.removeprefix(value)).lstrip(".")
         raise type(exc)(exc.message.replace(exc.field, field, 1), field=field, hint=exc.hint) from exc
 
 
@@ -148,15 +148,15 @@ class Endpoint:
         """Answer a request whose body was read."""
         if request.scope["query_string"]:
             self._check_parameters(request)
-        gate, call = gate_of(request), call_of(request)
-        context = RequestContext(
+        services, request_context = services_of(request), context_of(request)
+        context = HandlerContext(
             operation=self.operation,
             target=next(iter(request.path_params.values()), ""),
-            workspace=gate.workspaces.of(call.principal.tenant),
-            call=call,
-            admission=gate.admission,
+            workspace=services.workspaces.of(request_context.principal.tenant),
+            request_context=request_context,
+            admission=services.admission,
         )
-        showing = self.show(Asked(request=request, body=body, parameters=parameters, context=context))
+        showing = self.show(ParsedRequest(request=request, body=body, parameters=parameters, context=context))
         told = await (showing if body is None else while_connected(request.receive, showing))  # type: ignore[arg-type]  # coroutines, all of them
         if isinstance(told, Response):
             return told
@@ -170,7 +170,7 @@ class Endpoint:
         known = () if self.parameters is None else self.parameters.model_fields
         for name in request.query_params:
             if name not in known:
-                field = shown_name(name)
+                field = printable_name(name)
                 raise InvalidInputError(f"there is no parameter {field!r} here", field=field, hint="leave it out")
 
     def described(self) -> Callable[..., Awaitable[Response]]:
@@ -246,6 +246,6 @@ class _Hot:
         return await self._endpoint.respond(request, body)
 
 
-def none_of_that_name(what: str) -> HTTPException:
+def not_found(what: str) -> HTTPException:
     """Return the error that there is nothing of the name in the path."""
     return HTTPException(HTTPStatus.NOT_FOUND, what)

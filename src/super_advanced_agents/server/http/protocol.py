@@ -87,7 +87,7 @@ class _Receiving(HttpToolsProtocol):
         self._deadline: asyncio.TimerHandle | None = None
         self._refusing = False
         self._closes = False
-        self._crowd = self.rules.admission.crowd
+        self._saturated = self.rules.admission.saturated
         self._unread = 0
         self._head_bytes = 0
 
@@ -168,11 +168,11 @@ class _Receiving(HttpToolsProtocol):
 
     def _kind_without_permit(self) -> PermitKind | None:
         """The kind of permit that the request would wait for in vain, if it is so."""
-        if not self._crowd or self._answering:  # answers go out in the order of their requests
+        if not self._saturated or self._answering:  # answers go out in the order of their requests
             return None
         verb, path = self.parser.get_method(), self.url.partition(b"?")[0]
         kind = permit_of(ROUTES.find(verb.decode("latin-1"), path.decode("latin-1")))
-        return kind if kind in self._crowd and verb != b"HEAD" else None  # whose refusal has no body
+        return kind if kind in self._saturated and verb != b"HEAD" else None  # whose refusal has no body
 
     def _refuse(self, kind: PermitKind) -> None:
         self.server_state.total_requests += 1

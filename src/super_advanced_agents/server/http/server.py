@@ -1,25 +1,18 @@
-"""The two listeners of one process: uvicorn for REST and `grpc.aio`, begun together and ended together."""
+"""The REST listener: uvicorn's server, which loses nothing that reached it before it closed."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import socket
 from collections.abc import Iterator
-from typing import Self
 
-import grpc
 import uvicorn
 from fastapi import FastAPI
 
-from super_advanced_agents._runtime.futures import in_thread
-from super_advanced_agents.errors import ConfigurationError
 from super_advanced_agents.server.http.protocol import http_protocol
-from super_advanced_agents.server.services import Gate
-from super_advanced_agents.tenancy.settings import Settings, checked_certificate
+from super_advanced_agents.tenancy.settings import Settings
 
-GRPC_PORT = "--grpc-port"
 _KEEP_ALIVE_S = 30
 _CLOSE = (b"connection", b"close")
 _DOORS = 16
@@ -87,58 +80,6 @@ class RestServer(uvicorn.Server):
         return made
 
 
-class GrpcServer:
-    """`grpc.aio`'s server on an address of its own, in the event loop it is entered in; nothing when gRPC is off.
-
-    Args:
-        gate: what every call passes.
-        settings: where to listen.
-
-    Attributes:
-        address: `host:port`; None when gRPC is off.
-    """
-
-    def __init__(self, gate: Gate, settings: Settings) -> None:
-        self.address: str | None = None
-        self._gate = gate
-        self._settings = settings
-        self._server: grpc.aio.Server | None = None
-
-    async def __aenter__(self) -> Self:
-        """Begin to listen.
-
-        Raises:
-            ConfigurationError: the address cannot be had, or a certificate cannot be read.
-        """
-        host, port = self._settings.host, self._settings.chosen_grpc_port
-        if port is None:
-            return self
-        from super_advanced_agents.server.grpc.server import build
-
-        server = build(self._gate, self._settings)
-        wanted = f"{f'[{host}]' if ':' in host else host}"
-        certified = await in_thread(lambda: checked_certificate(self._settings), name="read certificate")
-        try:
-            if certified is None:
-                port = server.add_insecure_port(f"{wanted}:{port}")
-            else:
-                chain, key = certified
-                port = server.add_secure_port(f"{wanted}:{port}", grpc.ssl_server_credentials([(key, chain)]))
-        except RuntimeError as exc:  # taken since `bound` tried it
-            raise _in_use(host, port, GRPC_PORT) from exc
-        await server.start()
-        self._server, self.address = server, f"{wanted}:{port}"
-        return self
-
-    async def __aexit__(self, *raised: object) -> None:
-        await self.stop(0)
-
-    async def stop(self, grace_s: float) -> None:
-        """Take no more calls; those under way are cancelled when `grace_s` is over. May be called again with less."""
-        if self._server is not None:
-            await self._server.stop(grace_s)
-
-
 def _accepted(listener: socket.socket) -> Iterator[socket.socket]:
     """The connections the kernel has made and nobody has taken; closing the listener would reset them."""
     while True:
@@ -148,38 +89,3 @@ def _accepted(listener: socket.socket) -> Iterator[socket.socket]:
             return
         connection.setblocking(False)
         yield connection
-
-
-def bound(host: str, port: int, option: str) -> socket.socket:
-    """Take an address before anything slow happens, so that one in use is told at once.
-
-    Raises:
-        ConfigurationError: it cannot be had; the hint names `option`.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(1024)  # early callers wait in line; another server on this port would fail only here
-        listener.setblocking(False)
-    except OSError as exc:
-        listener.close()
-        if exc.errno == errno.EADDRINUSE:
-            raise _in_use(host, port, option) from exc
-        raise ConfigurationError(
-            f"cannot listen on {host}:{port}: {exc.strerror}", hint=f"choose another {option}"
-        ) from exc
-    return listener
-
-
-def _in_use(host: str, port: int, option: str) -> ConfigurationError:
-    return ConfigurationError(
-        f"another program listens on {host}:{port}", hint=f"stop it, or choose another port with {option}"
-    )
-
-
-def address_of(listener: socket.socket) -> str:
-    """`host:port` as URLs write it."""
-    host, port = listener.getsockname()[:2]
-    return f"{f'[{host}]' if ':' in host else host}:{port}"

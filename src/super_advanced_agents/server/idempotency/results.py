@@ -27,7 +27,7 @@ from super_advanced_agents.server.idempotency.request_store import (
     Step,
 )
 from super_advanced_agents.telemetry import get_logger
-from super_advanced_agents.tenancy.context import current_call
+from super_advanced_agents.tenancy.context import current_context
 from super_advanced_agents.tenancy.idempotent_writes import ATTEMPT, Attempt
 from super_advanced_agents.types import JSONValue
 
@@ -112,8 +112,8 @@ class Idempotency(Resource):
             StoreError: nothing can be written down; nothing was done.
         """
         self._check_open()
-        call = current_call()
-        name = Name(tenant=call.principal.tenant, key=checked_key(key))
+        context = current_context()
+        name = Name(tenant=context.principal.tenant, key=checked_key(key))
         with self._entering:
             if name in self._running:
                 return None
@@ -126,13 +126,13 @@ class Idempotency(Resource):
                 )
             if isinstance(begun, Reply):
                 return begun
-            call.notes[ATTEMPT] = self._attempt(begun)
+            context.notes[ATTEMPT] = self._attempt(begun)
             reply = await make()
             if _is_kept(reply):
                 await self._keep(Answer(name, begun.id, reply))
             return reply
         finally:
-            call.notes.pop(ATTEMPT, None)
+            context.notes.pop(ATTEMPT, None)
             with self._entering:
                 self._running.discard(name)
 

@@ -15,10 +15,10 @@ WAIT_S = 0.025
 """How long a call may stand in line: half of the time in which a refusal must be there."""
 
 RETRY_AFTER_S = 1.0
-_PLACES_FOR_ONE_WAITING = 32
+_PERMITS_FOR_ONE_WAITING = 32
 
 
-class Line:
+class AdmissionQueue:
     """The places of one kind, and who waits for one: first come, first served.
 
     Args:
@@ -32,11 +32,11 @@ class Line:
         in_flight: calls at work now.
     """
 
-    def __init__(self, kind: PermitKind, *, places: int, waiting: int, wait_s: float = WAIT_S) -> None:
+    def __init__(self, kind: PermitKind, *, permits: int, waiting: int, wait_s: float = WAIT_S) -> None:
         self.kind = kind
-        self.crowd: set[PermitKind] = set()
-        self.places = places
-        self.waiting_places = waiting
+        self.saturated: set[PermitKind] = set()
+        self.permits = permits
+        self.max_waiting = waiting
         self.in_flight = 0
         self._wait_s = wait_s
         self._waiting: deque[asyncio.Future[bool]] = deque()
@@ -49,21 +49,21 @@ class Line:
     @property
     def full(self) -> bool:
         """Whether the next call would be refused at once."""
-        return self.in_flight >= self.places and len(self._waiting) >= self.waiting_places
+        return self.in_flight >= self.permits and len(self._waiting) >= self.max_waiting
 
     async def enter(self) -> bool:
         """Take a place, waiting a moment for one if need be; False when there is none. Cancelled, it takes none."""
-        if self.in_flight < self.places:
+        if self.in_flight < self.permits:
             self.in_flight += 1
             return True
-        if len(self._waiting) >= self.waiting_places:
-            self.crowd.add(self.kind)
+        if len(self._waiting) >= self.max_waiting:
+            self.saturated.add(self.kind)
             return False
         loop = asyncio.get_running_loop()
         called: asyncio.Future[bool] = loop.create_future()
         self._waiting.append(called)
         if self.full:
-            self.crowd.add(self.kind)
+            self.saturated.add(self.kind)
         deadline = loop.call_later(self._wait_s, self._give_up, called)
         try:
             return await called
@@ -78,7 +78,7 @@ class Line:
 
     def leave(self) -> None:
         """Give a place back, or on to whoever has waited for longest."""
-        self.crowd.discard(self.kind)
+        self.saturated.discard(self.kind)
         while self._waiting:
             called = self._waiting.popleft()
             if not called.done():
@@ -93,27 +93,27 @@ class Line:
 
     def _forget(self, called: asyncio.Future[bool]) -> None:
         self._waiting.remove(called)
-        self.crowd.discard(self.kind)
+        self.saturated.discard(self.kind)
 
 
-class Place:
+class Permit:
     """A place for as long as the block runs; what streams holds it until its end."""
 
-    __slots__ = ("_line",)
+    __slots__ = ("_queue",)
 
-    def __init__(self, line: Line | None) -> None:
-        self._line = line
+    def __init__(self, queue: AdmissionQueue | None) -> None:
+        self._queue = queue
 
     async def __aenter__(self) -> Self:
-        if self._line is not None and not await self._line.enter():
-            raise overloaded(self._line.kind)
+        if self._queue is not None and not await self._queue.enter():
+            raise overloaded(self._queue.kind)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._line is not None:
-            self._line.leave()
+        if self._queue is not None:
+            self._queue.leave()
 
 
 class Admission:
@@ -130,37 +130,37 @@ class Admission:
         crowd: the kinds of which the next call would be refused at once.
     """
 
-    def __init__(self, *, places: dict[PermitKind, int], wait_s: float = WAIT_S) -> None:
-        self._lines = {
-            kind: Line(kind, places=count, waiting=max(1, count // _PLACES_FOR_ONE_WAITING), wait_s=wait_s)
-            for kind, count in places.items()
+    def __init__(self, *, permits: dict[PermitKind, int], wait_s: float = WAIT_S) -> None:
+        self._queues = {
+            kind: AdmissionQueue(kind, permits=count, waiting=max(1, count // _PERMITS_FOR_ONE_WAITING), wait_s=wait_s)
+            for kind, count in permits.items()
         }
-        self.crowd: set[PermitKind] = set()
-        for line in self._lines.values():
-            line.crowd = self.crowd
+        self.saturated: set[PermitKind] = set()
+        for queue in self._queues.values():
+            queue.saturated = self.saturated
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
         """As settings say."""
         return cls(
-            places={
+            permits={
                 PermitKind.SEARCH: settings.searches_in_flight,
                 PermitKind.WRITE: settings.writes_in_flight,
                 PermitKind.GENERATE: settings.generations_in_flight,
             }
         )
 
-    def line(self, kind: PermitKind) -> Line:
+    def queue(self, kind: PermitKind) -> AdmissionQueue:
         """The places of one kind."""
-        return self._lines[kind]
+        return self._queues[kind]
 
-    def enter(self, kind: PermitKind | None) -> Place:
+    def enter(self, kind: PermitKind | None) -> Permit:
         """A place for a call, as an asynchronous context; None needs none.
 
         Raises (when it is entered):
             OverloadedError: all places are taken, and so are those in the line, or the wait was in vain.
         """
-        return Place(None if kind is None else self._lines[kind])
+        return Permit(None if kind is None else self._queues[kind])
 
 
 def overloaded(kind: PermitKind) -> OverloadedError:

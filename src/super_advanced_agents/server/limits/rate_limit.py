@@ -39,7 +39,7 @@ class Quota(NamedTuple):
     reset_s: int
 
 
-class Counting(Protocol):
+class SlidingWindowStorage(Protocol):
     """A storage of the `limits` package that counts in sliding windows."""
 
     async def acquire_sliding_window_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
@@ -76,7 +76,7 @@ class LocalStorage(Storage, SlidingWindowCounterSupport):
         return len(self._windows)
 
     async def acquire_sliding_window_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
-        """See `Counting`."""
+        """See `SlidingWindowStorage`."""
         window, into_s = self._window(key, expiry)
         if math.floor(window.before * (1 - into_s / expiry)) + window.spent + amount > limit:
             return False
@@ -84,7 +84,7 @@ class LocalStorage(Storage, SlidingWindowCounterSupport):
         return True
 
     async def get_sliding_window(self, key: str, expiry: int) -> tuple[int, float, int, float]:
-        """See `Counting`."""
+        """See `SlidingWindowStorage`."""
         window, into_s = self._window(key, expiry)
         return window.before, expiry - into_s, window.spent, 2 * expiry - into_s
 
@@ -186,7 +186,7 @@ class RateLimiter:
 
     per_key: int
     per_tenant: int
-    storage: Counting = field(default_factory=LocalStorage)
+    storage: SlidingWindowStorage = field(default_factory=LocalStorage)
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
@@ -196,7 +196,7 @@ class RateLimiter:
             ConfigurationError: the storage cannot be used.
         """
         uri = settings.rate_limit_storage
-        storage: Counting = LocalStorage() if uri is None else _storage_at(uri.get_secret_value())
+        storage: SlidingWindowStorage = LocalStorage() if uri is None else _storage_at(uri.get_secret_value())
         return cls(per_key=settings.rate_limit_per_key, per_tenant=settings.rate_limit_per_tenant, storage=storage)
 
     async def charge(self, principal: Principal, cost: int) -> Quota | None:
@@ -267,7 +267,7 @@ def _used_up(state: _State, cost: int) -> RateLimitedError:
     )
 
 
-def _storage_at(uri: str) -> Counting:
+def _storage_at(uri: str) -> SlidingWindowStorage:
     """The storage of the `limits` package behind a URI such as `valkey://localhost:6379`."""
     storage: object = None
     with contextlib.suppress(LimitsConfigurationError):  # its message repeats the URI, which may hold a password

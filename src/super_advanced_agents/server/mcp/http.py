@@ -12,19 +12,19 @@ from starlette.types import Receive, Scope, Send
 from super_advanced_agents._runtime.futures import in_thread
 from super_advanced_agents.config import checked_name
 from super_advanced_agents.server.mcp.configuration import PATH
-from super_advanced_agents.server.mcp.tools import Seat
-from super_advanced_agents.server.services import Gate
-from super_advanced_agents.tenancy.context import Call, current_call
+from super_advanced_agents.server.mcp.tools import ToolSession
+from super_advanced_agents.server.services import Services
+from super_advanced_agents.tenancy.context import RequestContext, current_context
 
 if TYPE_CHECKING:
     from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 
     from super_advanced_agents.server.mcp.server import Context
 
-_CALL = "super_advanced_agents.call"
+_CONTEXT = "super_advanced_agents.call"
 
 
-class MemoryDoor:
+class MCPEndpoint:
     """The endpoint; it answers while `open` is entered.
 
     Who calls is written into the request itself (its scope), so that a tool never depends on which task of the
@@ -65,7 +65,7 @@ class MemoryDoor:
         from super_advanced_agents.server.mcp.server import memory_server
 
         return StreamableHTTPSessionManager(
-            memory_server(_seat), stateless=True, max_request_body_size=self._max_body_bytes
+            memory_server(_session), stateless=True, max_request_body_size=self._max_body_bytes
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -76,15 +76,16 @@ class MemoryDoor:
         """
         assert self._manager is not None
         checked_name(scope["path_params"].get("agent", "default"), "agent")
-        await self._manager.handle_request({**scope, _CALL: current_call()}, receive, send)
+        await self._manager.handle_request({**scope, _CONTEXT: current_context()}, receive, send)
 
 
-def _seat(context: Context) -> Seat:
+def _session(context: Context) -> ToolSession:
     assert context.request is not None
     scope = context.request.scope
-    call, gate = scope[_CALL], scope["app"].state.gate
-    assert isinstance(call, Call)
-    assert isinstance(gate, Gate)
-    workspace = gate.workspaces.of(call.principal.tenant)
-    name = scope["path_params"].get("agent", gate.engines.settings.agent)
-    return Seat(agent=workspace.agent(name), call=call, answer_tokens=workspace.agent_settings(name).answer_tokens)
+    context, services = scope[_CONTEXT], scope["app"].state.services
+    assert isinstance(context, RequestContext)
+    assert isinstance(services, Services)
+    workspace = services.workspaces.of(context.principal.tenant)
+    name = scope["path_params"].get("agent", services.runtime.settings.agent)
+    answer_tokens = workspace.agent_settings(name).answer_tokens
+    return ToolSession(agent=workspace.agent(name), context=context, answer_tokens=answer_tokens)

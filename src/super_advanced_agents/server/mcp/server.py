@@ -14,9 +14,9 @@ from pydantic import ValidationError
 
 from super_advanced_agents.errors import SuperAdvancedAgentsError
 from super_advanced_agents.server.mcp.configuration import NAME
-from super_advanced_agents.server.mcp.tools import TOOLS, MemoryTool, Seat
+from super_advanced_agents.server.mcp.tools import TOOLS, MemoryTool, ToolSession
 from super_advanced_agents.telemetry import get_logger
-from super_advanced_agents.tenancy.context import answering
+from super_advanced_agents.tenancy.context import active_context
 
 _log = get_logger("server")
 _INSTRUCTIONS = (
@@ -27,7 +27,7 @@ _INSTRUCTIONS = (
 Context: TypeAlias = ServerRequestContext[dict[str, Any], Any]
 
 
-def memory_server(seat_of: Callable[[Context], Seat]) -> Server[dict[str, Any]]:
+def memory_server(session_of: Callable[[Context], ToolSession]) -> Server[dict[str, Any]]:
     """A server of the protocol that offers the tools; it keeps nothing between two requests.
 
     Args:
@@ -36,14 +36,14 @@ def memory_server(seat_of: Callable[[Context], Seat]) -> Server[dict[str, Any]]:
 
     async def list_tools(context: Context, params: types.PaginatedRequestParams | None) -> types.ListToolsResult:
         del params
-        principal = seat_of(context).call.principal
+        principal = session_of(context).context.principal
         return types.ListToolsResult(tools=[_told(tool) for tool in TOOLS.values() if principal.allows(tool.access)])
 
     async def call_tool(context: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
         tool = TOOLS.get(params.name)
         if tool is None:
             raise MCPError(types.INVALID_PARAMS, f"there is no tool {params.name[:64]!r}")
-        return await _called(tool, seat_of(context), params.arguments or {})
+        return await _called(tool, session_of(context), params.arguments or {})
 
     return Server(
         NAME,
@@ -56,13 +56,13 @@ def memory_server(seat_of: Callable[[Context], Seat]) -> Server[dict[str, Any]]:
     )
 
 
-async def _called(tool: MemoryTool[Any], seat: Seat, arguments: dict[str, Any]) -> types.CallToolResult:
+async def _called(tool: MemoryTool[Any], session: ToolSession, arguments: dict[str, Any]) -> types.CallToolResult:
     try:
-        seat.call.principal.require(tool.access)
+        session.context.principal.require(tool.access)
         wanted = tool.takes.model_validate(arguments)
         # The protocol's own tasks may have been begun by another request: here the call is known for certain.
-        with answering(seat.call):
-            result = await tool.run(seat, wanted)
+        with active_context(session.context):
+            result = await tool.run(session, wanted)
     except ValidationError as exc:
         return _failed("; ".join(f"{_field(each['loc'])}: {each['msg']}" for each in exc.errors()[:5]))
     except SuperAdvancedAgentsError as exc:

@@ -12,13 +12,13 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from super_advanced_agents.config import LIMITS
 from super_advanced_agents.protocol.json_codec import json_of_match
-from super_advanced_agents.tenancy.context import Access, Call
+from super_advanced_agents.tenancy.context import Access, RequestContext
 from super_advanced_agents.types import Answer, Dedupe, JSONValue, Match, Where
 
 _TopK = Annotated[int, Field(ge=1, le=LIMITS.top_k, description="How many memories, at most.")]
 
 
-class Mind(Protocol):
+class AgentMemory(Protocol):
     """What the tools need of an agent, in this process or behind a connection."""
 
     async def aadd_text_memory(
@@ -47,7 +47,7 @@ class Mind(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seat:
+class ToolSession:
     """Who uses the tools, and on which agent.
 
     Attributes:
@@ -56,8 +56,8 @@ class Seat:
         answer_tokens: what an answer of that agent may take, at most.
     """
 
-    agent: Mind
-    call: Call
+    agent: AgentMemory
+    context: RequestContext
     answer_tokens: int = 0
 
 
@@ -169,14 +169,14 @@ class MemoryTool(Generic[In]):
     access: Access
     takes: type[In]
     gives: type[BaseModel]
-    run: Callable[[Seat, In], Awaitable[BaseModel]]
+    run: Callable[[ToolSession, In], Awaitable[BaseModel]]
     changes: bool = False
     destroys: bool = False
 
 
-async def _remember(seat: Seat, wanted: RememberIn) -> RememberOut:
-    await seat.call.charge(1)
-    uid = await seat.agent.aadd_text_memory(
+async def _remember(session: ToolSession, wanted: RememberIn) -> RememberOut:
+    await session.context.charge(1)
+    uid = await session.agent.aadd_text_memory(
         wanted.text,
         wanted.memory_type,
         extra=wanted.extra,
@@ -187,18 +187,18 @@ async def _remember(seat: Seat, wanted: RememberIn) -> RememberOut:
     return RememberOut(uid=uid)
 
 
-async def _recall(seat: Seat, wanted: RecallIn) -> RecallOut:
-    found = await seat.agent.asearch_text(wanted.query, wanted.top_k, wanted.memory_type, where=wanted.where)
+async def _recall(session: ToolSession, wanted: RecallIn) -> RecallOut:
+    found = await session.agent.asearch_text(wanted.query, wanted.top_k, wanted.memory_type, where=wanted.where)
     return RecallOut(memories=[_shown(match) for match in found])
 
 
-async def _forget(seat: Seat, wanted: ForgetIn) -> ForgetOut:
-    return ForgetOut(forgotten=await seat.agent.aforget(wanted.uids))
+async def _forget(session: ToolSession, wanted: ForgetIn) -> ForgetOut:
+    return ForgetOut(forgotten=await session.agent.aforget(wanted.uids))
 
 
-async def _ask(seat: Seat, wanted: AskIn) -> AskOut:
-    await seat.call.charge(seat.answer_tokens)
-    answer = await seat.agent.aask(wanted.question, wanted.top_k)
+async def _ask(session: ToolSession, wanted: AskIn) -> AskOut:
+    await session.context.charge(session.answer_tokens)
+    answer = await session.agent.aask(wanted.question, wanted.top_k)
     return AskOut(answer=answer.text, sources=[_shown(match) for match in answer.sources])
 
 

@@ -10,7 +10,7 @@ from super_advanced_agents.errors import AuthenticationError
 from super_advanced_agents.server.auth.authenticator import Authenticator
 from super_advanced_agents.server.auth.key_store import KeyTable
 from super_advanced_agents.server.http.middleware.hosts import AllowedHosts, CrossOrigin
-from super_advanced_agents.tenancy.context import ANYBODY, Access, current_call
+from super_advanced_agents.tenancy.context import ANYBODY, Access, current_context
 from super_advanced_agents.tenancy.settings import Settings
 
 
@@ -62,7 +62,7 @@ class ConnectionSettings:
 
     async def _inside(self, scope, receive, send):
         try:
-            self.caller = current_call().principal
+            self.caller = current_context().principal
         except LookupError:
             self.caller = None
 

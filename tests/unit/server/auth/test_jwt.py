@@ -52,14 +52,14 @@ class Issuer:
         self.body = None
         self.status = 200
         self.asked = 0
-        self.gate = threading.Event()
-        self.gate.set()
+        self.services = threading.Event()
+        self.services.set()
         issuer = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self):
                 issuer.asked += 1
-                issuer.gate.wait(30)
+                issuer.services.wait(30)
                 self.send_response(issuer.status)
                 self.send_header("location", "/elsewhere")
                 self.end_headers()
@@ -219,11 +219,11 @@ async def test_unknown_keys_are_asked_for_once_a_minute_and_by_one_for_all(verif
     assert issuer.asked == 1
     issuer.keys.append(_published(OKPAlgorithm, LATER, "later"))
     verifier._keys._tried_at -= 61
-    issuer.gate.clear()
+    issuer.services.clear()
     asking = [asyncio.create_task(verifier.averify(token(LATER, kid="later", sub=str(n)))) for n in range(20)]
     await asyncio.sleep(0)
     asking[0].cancel()
-    issuer.gate.set()
+    issuer.services.set()
     answers = await asyncio.gather(*asking, return_exceptions=True)
     assert isinstance(answers[0], asyncio.CancelledError)
     assert {answer.tenant for answer in answers[1:]} == {"acme"}

@@ -16,8 +16,8 @@ from super_advanced_agents.server.grpc.server import build
 from super_advanced_agents.server.idempotency.results import Idempotency
 from super_advanced_agents.server.limits.admission import Admission
 from super_advanced_agents.server.limits.rate_limit import RateLimiter
-from super_advanced_agents.server.services import Gate
-from super_advanced_agents.tenancy.runtime import Engines
+from super_advanced_agents.server.services import Services
+from super_advanced_agents.tenancy.runtime import Runtime
 from super_advanced_agents.tenancy.settings import Settings
 
 
@@ -44,14 +44,14 @@ async def opened_gate(folder, **given):
     """A gate of its own; without keys unless `auth` says so."""
     settings = Settings.load(data_dir=folder, **{"auth": False, **given})
     async with (
-        Engines(settings) as engines,
+        Runtime(settings) as runtime,
         Authenticator(settings) as authenticator,
         Idempotency(folder / "server" / "requests.db") as idempotency,
     ):
-        await engines.aopen()
+        await runtime.aopen()
         await authenticator.aopen()
-        yield Gate(
-            engines=engines,
+        yield Services(
+            runtime=runtime,
             authenticator=authenticator,
             admission=Admission.of(settings),
             limiter=RateLimiter.of(settings),
@@ -91,9 +91,9 @@ class Caller:
 
 
 @asynccontextmanager
-async def listening(gate):
+async def listening(services):
     """A caller of a server on a port of its own."""
-    server = build(gate, gate.engines.settings)
+    server = build(services, services.runtime.settings)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:
@@ -104,14 +104,14 @@ async def listening(gate):
 
 
 @pytest.fixture
-async def gate(tmp_path):
+async def services(tmp_path):
     """Without keys; models are loaded when they are first used."""
     async with opened_gate(tmp_path) as made:
         yield made
 
 
 @pytest.fixture
-async def caller(gate):
+async def caller(services):
     """A caller of a server that lets anybody in."""
-    async with listening(gate) as made:
+    async with listening(services) as made:
         yield made

@@ -56,19 +56,19 @@ async def test_an_agent_remembers_finds_changes_and_forgets(caller):
     assert not answer.sources
 
 
-async def test_reranked_search_waits_for_a_permit_of_answers_not_of_searches(caller, gate):
+async def test_reranked_search_waits_for_a_permit_of_answers_not_of_searches(caller, services):
     """While the language model is busy with others, searches without it go on, and one with it is refused."""
     await caller.ask(methods.REMEMBER, _remember())
     plain = messages.SearchMemoriesRequest(agent="ann", query="art gallery", top_k=1)
     reranked = messages.SearchMemoriesRequest(agent="ann", query="art gallery", top_k=1, rerank=True)
-    busy = gate.admission.line(PermitKind.GENERATE)
+    busy = services.admission.queue(PermitKind.GENERATE)
     async with AsyncExitStack() as held:
-        for _ in range(busy.places):
-            await held.enter_async_context(gate.admission.enter(PermitKind.GENERATE))
+        for _ in range(busy.permits):
+            await held.enter_async_context(services.admission.enter(PermitKind.GENERATE))
         assert (await caller.ask(methods.SEARCH_MEMORIES, plain)).results
         status, problem, _ = await caller.refusal(methods.SEARCH_MEMORIES, reranked)
         assert (status, problem["error"]) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "OverloadedError")
-    assert (busy.in_flight, gate.admission.line(PermitKind.SEARCH).in_flight) == (0, 0)
+    assert (busy.in_flight, services.admission.queue(PermitKind.SEARCH).in_flight) == (0, 0)
 
 
 async def test_an_answer_comes_in_pieces(caller):

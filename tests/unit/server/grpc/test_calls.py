@@ -1,4 +1,4 @@
-"""What every call passes: credentials, allowances, places, keys of writes, deadlines; and what it is told."""
+"""What every call passes: credentials, allowances, permits, keys of writes, deadlines; and what it is told."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _made_keys(folder):
 async def test_a_credential_decides_whose_and_what(tmp_path):
     """None and a wrong one are refused, a reader may not write, and a tenant sees its own alone."""
     admin, reader, other = await asyncio.to_thread(_made_keys, tmp_path)
-    async with opened_gate(tmp_path, auth=True) as gate, listening(gate) as caller:
+    async with opened_gate(tmp_path, auth=True) as services, listening(services) as caller:
         for metadata in ((), (("authorization", "Bearer nonsense"),), (("x-api-key", "saa_x"),)):
             code, problem, _ = await caller.refusal(methods.LIST_COLLECTIONS, LIST, metadata=metadata)
             assert (code, problem["error"]) == (grpc.StatusCode.UNAUTHENTICATED, "AuthenticationError")
@@ -68,7 +68,7 @@ async def test_a_credential_decides_whose_and_what(tmp_path):
 
 async def test_an_allowance_is_told_and_runs_out(tmp_path):
     """In the trailing metadata of every call; then it is refused until a time that is told."""
-    async with opened_gate(tmp_path, rate_limit_per_key=4) as gate, listening(gate) as caller:
+    async with opened_gate(tmp_path, rate_limit_per_key=4) as services, listening(services) as caller:
         call = caller.call(methods.CREATE_COLLECTION, COLLECTION)
         await call
         told = dict(await call.trailing_metadata())
@@ -83,7 +83,7 @@ async def test_an_allowance_is_told_and_runs_out(tmp_path):
 
 async def test_what_finds_no_place_is_refused_at_once(tmp_path):
     """A stream holds its place until it ends; then there is room again."""
-    async with opened_gate(tmp_path, writes_in_flight=1) as gate, listening(gate) as caller:
+    async with opened_gate(tmp_path, writes_in_flight=1) as services, listening(services) as caller:
         await caller.ask(methods.CREATE_COLLECTION, COLLECTION)
         holding = caller.channel.stream_stream(methods.ADD_STREAM.path)(timeout=30)
         await holding.write(ADD.SerializeToString())
@@ -117,10 +117,10 @@ async def test_a_write_with_a_key_is_done_once(caller):
 
 async def test_what_takes_too_long_is_ended(tmp_path):
     """By the server's own deadline, wherever the call waits."""
-    async with opened_gate(tmp_path, request_timeout_s=0.05) as gate, listening(gate) as caller:
+    async with opened_gate(tmp_path, request_timeout_s=0.05) as services, listening(services) as caller:
         idle = caller.channel.stream_stream(methods.ADD_STREAM.path)(timeout=30)
         assert await idle.code() == grpc.StatusCode.DEADLINE_EXCEEDED
-        assert gate.admission.line("write").in_flight == 0
+        assert services.admission.queue("write").in_flight == 0
 
 
 async def _eventually(true):
@@ -131,9 +131,9 @@ async def _eventually(true):
     raise AssertionError("it was not so within ten seconds")
 
 
-async def test_a_call_that_is_cancelled_leaves_nothing_at_work(caller, gate):
+async def test_a_call_that_is_cancelled_leaves_nothing_at_work(caller, services):
     """Down to the language model's slot; so does one whose deadline passes, and one that only waits."""
-    engines = gate.engines
+    runtime = services.runtime
     await caller.ask(
         methods.REMEMBER, agents_pb2.RememberRequest(memories=[agents_pb2.Memory(text="The Louvre is a museum")])
     )
@@ -143,26 +143,26 @@ async def test_a_call_that_is_cancelled_leaves_nothing_at_work(caller, gate):
         if end == "cancel":
             assert (await stream.read()).WhichOneof("event") == "sources"
             assert (await stream.read()).WhichOneof("event") == "text"
-            assert engines.generator._engine.busy_slots() == 1
+            assert runtime.generator._engine.busy_slots() == 1
             stream.cancel()
         else:
             assert await stream.code() == grpc.StatusCode.DEADLINE_EXCEEDED
-        await _eventually(lambda: gate.admission.line("generate").in_flight == 0)
-        await _eventually(lambda: engines.generator._engine.busy_slots() == 0)
+        await _eventually(lambda: services.admission.queue("generate").in_flight == 0)
+        await _eventually(lambda: runtime.generator._engine.busy_slots() == 0)
 
 
-async def test_health_follows_readiness(caller, gate):
+async def test_health_follows_readiness(caller, services):
     """Of the server and of each service; a watch is told of changes, and ends when the server is being stopped."""
     serving, not_serving = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERVING
     watch = caller.call(WATCH, HealthCheckRequest())
     assert (await watch.read()).status == not_serving
-    gate.engines.embedding = Stage.READY
+    services.runtime.embedding = Stage.READY
     assert (await watch.read()).status == serving
     for service in ("", methods.VECTOR_STORE, methods.AGENT, methods.ORCHESTRATOR):
         assert (await caller.ask(CHECK, HealthCheckRequest(service=service))).status == serving
     code, _, _ = await caller.refusal(CHECK, HealthCheckRequest(service="nonsense"))
     assert code == grpc.StatusCode.NOT_FOUND
-    gate.draining = True
+    services.draining = True
     assert (await watch.read()).status == not_serving
     assert await watch.read() is grpc.aio.EOF
 

@@ -9,7 +9,7 @@ from tests.unit.server.grpc.conftest import opened_gate
 
 from super_advanced_agents.errors import ConfigurationError, StoreFullError
 from super_advanced_agents.server.app import create_app
-from super_advanced_agents.server.http.server import GrpcServer
+from super_advanced_agents.server.grpc.server import GrpcServer
 from super_advanced_agents.tenancy.settings import Settings
 
 
@@ -20,9 +20,9 @@ async def test_grpc_server_names_the_port_when_another_program_has_taken_it_sinc
         taken.listen()
         port = taken.getsockname()[1]
         settings = Settings.load(data_dir=tmp_path, grpc_port=port)
-        async with opened_gate(tmp_path) as gate:
+        async with opened_gate(tmp_path) as services:
             with pytest.raises(ConfigurationError, match=f"another program listens on 127.0.0.1:{port}") as told:
-                await GrpcServer(gate, settings).__aenter__()
+                await GrpcServer(services, settings).__aenter__()
     assert "--grpc-port" in told.value.hint
 
 

@@ -75,25 +75,25 @@ async def _call(door, draw):
 async def _campaign(folder, count, seed):
     draw = random.Random(seed)
     codes = Counter()
-    async with opened_gate(folder, rate_limit_per_key=0, rate_limit_per_tenant=0, max_collections=8) as gate:
-        every = [door for door in method_handlers(gate, gate.engines.settings) if _asked(door)]
+    async with opened_gate(folder, rate_limit_per_key=0, rate_limit_per_tenant=0, max_collections=8) as services:
+        every = [door for door in method_handlers(services, services.runtime.settings) if _asked(door)]
         for n in range(count):
             door = every[n % len(every)]
             if n % 300 == 0:  # what it has deleted is made again
-                await gate_ready(gate)
+                await gate_ready(services)
             code = await _call(door, draw)
             assert code not in FAULTS, f"{door.path}, frame {n} of seed {seed}"
             codes[code] += 1
         for kind in ("search", "write", "generate"):
-            assert gate.admission.line(kind).in_flight == 0
+            assert services.admission.queue(kind).in_flight == 0
     return codes
 
 
-async def gate_ready(gate):
+async def gate_ready(services):
     """The collection that most frames name, and one record in it."""
     from super_advanced_agents.tenancy.workspace import Workspace
 
-    workspace = Workspace(gate.engines, "default")
+    workspace = Workspace(services.runtime, "default")
     for info in await workspace.acollections():
         if info.name != "fuzz" or info.dim != 4:
             await workspace.adelete_collection(info.name)
@@ -123,10 +123,10 @@ async def test_a_server_survives_mutated_frames_on_its_socket(tmp_path):
     """Several connections send them at once; afterwards it answers as ever."""
     draw = random.Random(3)
     codes = Counter()
-    async with opened_gate(tmp_path, rate_limit_per_key=0, rate_limit_per_tenant=0, max_collections=8) as gate:
-        await gate_ready(gate)
-        every = [door.method for door in method_handlers(gate, gate.engines.settings) if _asked(door)]
-        async with listening(gate) as caller:
+    async with opened_gate(tmp_path, rate_limit_per_key=0, rate_limit_per_tenant=0, max_collections=8) as services:
+        await gate_ready(services)
+        every = [door.method for door in method_handlers(services, services.runtime.settings) if _asked(door)]
+        async with listening(services) as caller:
 
             async def send(method):
                 frames = [mutated(message(method.request, draw).SerializeToString(), draw)]
@@ -139,7 +139,7 @@ async def test_a_server_survives_mutated_frames_on_its_socket(tmp_path):
 
             for start in range(0, OVER_A_SOCKET, 10):
                 await asyncio.gather(*(send(every[n % len(every)]) for n in range(start, start + 10)))
-            await gate_ready(gate)
+            await gate_ready(services)
             records, memories = CountRequest(collection="fuzz"), CountMemoriesRequest(agent="nobody")
             assert (await caller.ask(methods.COUNT, records)).count >= 1
             assert (await caller.ask(methods.COUNT_MEMORIES, memories)).count == 0

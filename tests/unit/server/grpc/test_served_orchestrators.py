@@ -40,7 +40,7 @@ class Small:
 
 
 @pytest.fixture
-async def agents(gate):
+async def agents(services):
     """Agents of the tenant's default orchestrator."""
     made = {
         "yes": Small(text="Yes."),
@@ -49,7 +49,7 @@ async def agents(gate):
         "broken": Small(error=OSError("secret")),
         "slow": Small(waits=True),
     }
-    orchestrator = gate.engines.orchestrators.of("default", "default")
+    orchestrator = services.runtime.orchestrators.of("default", "default")
     for name, agent in made.items():
         orchestrator.register_agent(name, agent, tasks=[name])
     return made
@@ -131,16 +131,16 @@ async def test_cancelling_and_deadlines_reach_the_agents(caller, agents):
 
 
 @pytest.fixture
-async def port(gate):
+async def port(services):
     """Of a server."""
-    server = build(gate, gate.engines.settings)
+    server = build(services, services.runtime.settings)
     number = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     yield number
     await server.stop(0)
 
 
-async def test_a_remote_agent_is_an_orchestrators_agent(gate, port):
+async def test_a_remote_agent_is_an_orchestrators_agent(services, port):
     """Cancelled, deadlined and counted like any other; the blocking twins reach it too."""
     local = Small(text="Yes.")
     orchestrator = Orchestrator(timeout_s=20)

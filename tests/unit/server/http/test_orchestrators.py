@@ -16,10 +16,10 @@ from super_advanced_agents.server.http.routes import agents, orchestrators
 from super_advanced_agents.server.idempotency.results import Idempotency
 from super_advanced_agents.server.limits.admission import Admission
 from super_advanced_agents.server.limits.rate_limit import RateLimiter
-from super_advanced_agents.server.services import Gate
+from super_advanced_agents.server.services import Services
 from super_advanced_agents.tenancy.config_file import load_declared
-from super_advanced_agents.tenancy.context import ANYBODY, Call, answering
-from super_advanced_agents.tenancy.runtime import Engines
+from super_advanced_agents.tenancy.context import ANYBODY, RequestContext, active_context
+from super_advanced_agents.tenancy.runtime import Runtime
 from super_advanced_agents.tenancy.settings import Settings
 
 DECLARED = """
@@ -103,7 +103,7 @@ def elsewhere():
     return {}
 
 
-class Seat:
+class ToolSession:
     """In place of the door: everybody is anybody, and pays."""
 
     def __init__(self, app, limiter):
@@ -111,7 +111,7 @@ class Seat:
 
     async def __call__(self, scope, receive, send):
         """Pass the request on."""
-        with answering(Call(principal=ANYBODY, limiter=self._limiter)):
+        with active_context(RequestContext(principal=ANYBODY, limiter=self._limiter)):
             await self._app(scope, receive, send)
 
 
@@ -120,19 +120,19 @@ async def service(settings, elsewhere):
     def connect(url, *rest):
         return elsewhere.setdefault(url, Elsewhere(url, *rest))
 
-    async with Engines(settings, connect=connect) as engines:
-        await engines.aopen()
+    async with Runtime(settings, connect=connect) as runtime:
+        await runtime.aopen()
         app = FastAPI()
         limiter = RateLimiter.of(settings)
-        app.state.gate = Gate(
-            engines=engines,
+        app.state.services = Services(
+            runtime=runtime,
             authenticator=Authenticator(settings),
             admission=Admission.of(settings),
             limiter=limiter,
             idempotency=Idempotency(settings.server_dir / "requests.db"),
         )
         add_error_handlers(app)
-        app.add_middleware(Seat, limiter=limiter)
+        app.add_middleware(ToolSession, limiter=limiter)
         app.include_router(orchestrators.router)
         app.include_router(agents.router)
         transport = httpx2.ASGITransport(app=app)
@@ -254,10 +254,10 @@ async def test_a_client_that_hangs_up_cancels_the_agents(service):
 
 async def test_a_process_that_reaches_nobody_says_so(settings):
     """When such an agent is asked, not before: commands on the store work."""
-    async with Engines(settings) as engines:
-        await engines.aopen()
+    async with Runtime(settings) as runtime:
+        await runtime.aopen()
         with pytest.raises(ConfigurationError, match="reaches none"):
-            await engines.orchestrators.of("default", "desk").achain("q", ["general"])
+            await runtime.orchestrators.of("default", "desk").achain("q", ["general"])
 
 
 @pytest.mark.parametrize(

@@ -81,9 +81,9 @@ async def serving():
     """Make servers; settings as given, all of the rest so long that only what is tested ends a connection."""
     made = []
 
-    async def serve(*, places=10, wait_s=LONG_S, **settings):
+    async def serve(*, permits=10, wait_s=LONG_S, **settings):
         longest = {"header_timeout_s": LONG_S, "body_timeout_s": LONG_S, **settings}
-        admission = Admission(places=dict.fromkeys(PermitKind, places), wait_s=wait_s)
+        admission = Admission(permits=dict.fromkeys(PermitKind, permits), wait_s=wait_s)
         app = _Application()
         config = uvicorn.Config(
             Piped(app, *OPERATIONS, *SERVED, admission=admission),
@@ -205,11 +205,11 @@ async def test_connections_are_counted(serving):
 
 @asynccontextmanager
 async def _taken(server):
-    """All places of searches, and all that may wait for one, until the end of the block."""
-    line = server.admission.line(PermitKind.SEARCH)
-    for _ in range(line.places):
+    """All permits of searches, and all that may wait for one, until the end of the block."""
+    line = server.admission.queue(PermitKind.SEARCH)
+    for _ in range(line.permits):
         assert await line.enter()
-    waiting = [asyncio.create_task(line.enter()) for _ in range(line.waiting_places)]
+    waiting = [asyncio.create_task(line.enter()) for _ in range(line.max_waiting)]
     await asyncio.sleep(0)
     assert line.full
     try:
@@ -218,13 +218,13 @@ async def _taken(server):
         for task in waiting:
             task.cancel()
         await asyncio.wait(waiting)
-        for _ in range(line.places):
+        for _ in range(line.permits):
             line.leave()
 
 
 async def test_a_refusal_reaches_no_application_and_keeps_the_connection(serving):
     """Its body is skipped, in however many parts; the next request is answered when there is room."""
-    server = await serving(places=1)
+    server = await serving(permits=1)
     async with server.connection() as (reader, writer):
         async with _taken(server):
             for body in (b"", b"x" * 10, b"y" * 100_000):
@@ -243,7 +243,7 @@ async def test_a_refusal_reaches_no_application_and_keeps_the_connection(serving
 
 async def test_other_kinds_and_the_health_of_the_process_are_not_refused(serving):
     """Searches alone are too many."""
-    server = await serving(places=1)
+    server = await serving(permits=1)
     async with _taken(server):
         assert b"<1>" in await server.told(_request("POST", "/v1/agents/a/memories", body=b"1", close=True))
         assert b"HTTP/1.1 200 " in await server.told(_request("GET", "/healthz", close=True))
@@ -251,7 +251,7 @@ async def test_other_kinds_and_the_health_of_the_process_are_not_refused(serving
 
 async def test_a_refusal_closes_where_the_connection_cannot_go_on(serving):
     """The client asked for that, waits to be asked for its body, or sends too much of it; or the server stops."""
-    server = await serving(places=1, max_body_bytes=1024)
+    server = await serving(permits=1, max_body_bytes=1024)
     async with _taken(server):
         for request in (
             _request(close=True),
@@ -269,8 +269,8 @@ async def test_a_refusal_closes_where_the_connection_cannot_go_on(serving):
 
 async def test_who_waited_in_vain_is_refused_alike(serving):
     """There was a place in the line, and none after it."""
-    server = await serving(places=1, wait_s=0.01)
-    line = server.admission.line(PermitKind.SEARCH)
+    server = await serving(permits=1, wait_s=0.01)
+    line = server.admission.queue(PermitKind.SEARCH)
     assert await line.enter()
     async with server.connection(_request()) as (reader, _):
         status, head, told = await _answer(reader)
@@ -280,8 +280,8 @@ async def test_who_waited_in_vain_is_refused_alike(serving):
 
 async def test_a_stream_holds_its_place_until_it_ends_or_its_client_goes(serving):
     """Also when the client goes first."""
-    server = await serving(places=1)
-    line = server.admission.line(PermitKind.SEARCH)
+    server = await serving(permits=1)
+    line = server.admission.queue(PermitKind.SEARCH)
     for ended, _ in itertools.product((True, False), range(2)):
         async with server.connection(_request("GET", "/stream")) as (reader, _):
             await reader.readuntil(b"begun")

@@ -24,7 +24,14 @@ from super_advanced_agents.server.http.middleware.idempotency import IdempotentW
 from super_advanced_agents.server.idempotency.request_store import Begin, Name, RequestTable
 from super_advanced_agents.server.idempotency.results import Idempotency, Reply, digest_of
 from super_advanced_agents.server.route_table import RouteTable
-from super_advanced_agents.tenancy.context import ANYBODY, Access, Call, Principal, answering, current_call
+from super_advanced_agents.tenancy.context import (
+    ANYBODY,
+    Access,
+    Principal,
+    RequestContext,
+    active_context,
+    current_context,
+)
 from super_advanced_agents.tenancy.idempotent_writes import uids_for, was
 from super_advanced_agents.tenancy.result_cache import ResultCache
 from super_advanced_agents.tenancy.store_wrappers import CachedStore
@@ -46,7 +53,7 @@ def requests(file):
 
 @pytest.fixture(autouse=True)
 def call():
-    with answering(Call(principal=ANYBODY)) as answered:
+    with active_context(RequestContext(principal=ANYBODY)) as answered:
         yield answered
 
 
@@ -57,12 +64,12 @@ class Handler:
         self.status = status
         self.reply = reply
         self.uids = []
-        self.gate = asyncio.Event()
-        self.gate.set()
+        self.services = asyncio.Event()
+        self.services.set()
 
     async def __call__(self):
         self.uids.append(uids_for(None, 2))
-        await self.gate.wait()
+        await self.services.wait()
         return Reply(status=self.status, body=str(len(self.uids)).encode(), **self.reply)
 
 
@@ -84,7 +91,7 @@ async def test_a_key_is_for_one_request(requests):
         await requests.areply("k", TWO, handler)
     assert refused.value.field == "Idempotency-Key"
     await requests.areply("l", TWO, handler)
-    with answering(Call(principal=Principal(tenant="acme", scopes=frozenset(Access), key_id="x"))):
+    with active_context(RequestContext(principal=Principal(tenant="acme", scopes=frozenset(Access), key_id="x"))):
         await requests.areply("k", TWO, handler)
     assert len(handler.uids) == 3
 
@@ -100,13 +107,13 @@ async def test_what_is_no_key(requests, key):
 async def test_while_the_first_is_carried_out(requests):
     """A second one is told so; afterwards it gets the answer."""
     handler = Handler()
-    handler.gate.clear()
+    handler.services.clear()
     first = asyncio.ensure_future(requests.areply("k", ONE, handler))
     while not handler.uids:  # noqa: ASYNC110
         await asyncio.sleep(0)
-    with answering(Call(principal=ANYBODY)):
+    with active_context(RequestContext(principal=ANYBODY)):
         assert await requests.areply("k", ONE, handler) is None
-    handler.gate.set()
+    handler.services.set()
     await first
     assert (await requests.areply("k", ONE, handler)).replayed
 
@@ -217,7 +224,7 @@ def test_keys_are_kept_for_a_day(file, monkeypatch):
 async def test_a_tenant_has_room_for_so_many(file):
     """By number and by length; its oldest leave first, and no other tenant's."""
     async with Idempotency(file, max_keys=3, max_bytes=1_000) as requests:
-        with answering(Call(principal=Principal(tenant="acme", scopes=frozenset(Access), key_id="x"))):
+        with active_context(RequestContext(principal=Principal(tenant="acme", scopes=frozenset(Access), key_id="x"))):
             await requests.areply("mine", ONE, Handler())
         for key in "abcd":
             await requests.areply(key, ONE, Handler())
@@ -230,7 +237,7 @@ async def test_a_tenant_has_room_for_so_many(file):
         await requests.areply("e", ONE, long)
         await requests.areply("f", ONE, long)
         assert not (await requests.areply("e", ONE, long)).replayed
-        with answering(Call(principal=Principal(tenant="acme", scopes=frozenset(Access), key_id="x"))):
+        with active_context(RequestContext(principal=Principal(tenant="acme", scopes=frozenset(Access), key_id="x"))):
             assert (await requests.areply("mine", ONE, Handler())).replayed
 
 
@@ -309,7 +316,7 @@ class Served:
 
         @app.post("/stream")
         async def stream() -> StreamingResponse:
-            self.bodies.append(current_call().notes.copy())
+            self.bodies.append(current_context().notes.copy())
 
             async def pieces():
                 yield b"data: 1\n\n"

@@ -8,7 +8,7 @@ import pytest
 
 from super_advanced_agents.errors import OverloadedError
 from super_advanced_agents.protocol.operations import PermitKind
-from super_advanced_agents.server.limits.admission import Admission, Line
+from super_advanced_agents.server.limits.admission import Admission, AdmissionQueue
 from super_advanced_agents.server.route_table import ROUTES, permit_of, rpc_operation
 
 LONG_S = 60.0
@@ -56,31 +56,31 @@ def test_the_first_line_of_a_request_tells_what_it_does(method, path, kind):
     ],
 )
 def test_so_does_the_name_of_a_method(method, kind):
-    """The same kinds, so both protocols share the places."""
+    """The same kinds, so both protocols share the permits."""
     assert rpc_operation(method).permit is kind
 
 
 async def test_places_are_taken_and_given_back():
     """Also when the work fails."""
-    admission = Admission(places={PermitKind.SEARCH: 2})
-    line = admission.line(PermitKind.SEARCH)
+    admission = Admission(permits={PermitKind.SEARCH: 2})
+    queue = admission.queue(PermitKind.SEARCH)
 
     async def fail():
         async with admission.enter(PermitKind.SEARCH):
-            assert line.in_flight == 1
+            assert queue.in_flight == 1
             raise ValueError("x")
 
     with pytest.raises(ValueError, match="x"):
         await fail()
-    assert line.in_flight == 0
+    assert queue.in_flight == 0
     async with admission.enter(None):
-        assert line.in_flight == 0
+        assert queue.in_flight == 0
 
 
 async def test_what_is_more_waits_its_turn_and_more_than_that_is_refused_at_once():
     """First come, first served."""
-    admission = Admission(places={PermitKind.SEARCH: 1, PermitKind.WRITE: 1}, wait_s=LONG_S)
-    line = admission.line(PermitKind.SEARCH)
+    admission = Admission(permits={PermitKind.SEARCH: 1, PermitKind.WRITE: 1}, wait_s=LONG_S)
+    queue = admission.queue(PermitKind.SEARCH)
     order = []
 
     async def work(name):
@@ -90,56 +90,56 @@ async def test_what_is_more_waits_its_turn_and_more_than_that_is_refused_at_once
     async with admission.enter(PermitKind.SEARCH):
         first = asyncio.create_task(work("first"))
         await asyncio.sleep(0)
-        assert (line.waiting, line.full) == (1, True)
+        assert (queue.waiting, queue.full) == (1, True)
         with pytest.raises(OverloadedError) as refused:
             await work("second")
         assert refused.value.retry_after_s > 0
-        async with admission.enter(PermitKind.WRITE):  # another kind has places of its own
+        async with admission.enter(PermitKind.WRITE):  # another kind has permits of its own
             pass
         order.append("holder")
     await first
     assert order == ["holder", "first"]
-    assert (line.in_flight, line.waiting, line.full) == (0, 0, False)
+    assert (queue.in_flight, queue.waiting, queue.full) == (0, 0, False)
 
 
 async def test_who_waits_in_vain_is_refused():
     """After its time, with nothing left of it in the line."""
-    admission = Admission(places={PermitKind.SEARCH: 1}, wait_s=0.001)
-    line = admission.line(PermitKind.SEARCH)
+    admission = Admission(permits={PermitKind.SEARCH: 1}, wait_s=0.001)
+    queue = admission.queue(PermitKind.SEARCH)
     async with admission.enter(PermitKind.SEARCH):
         with pytest.raises(OverloadedError):
             async with admission.enter(PermitKind.SEARCH):
                 pass
-        assert line.waiting == 0
-    assert line.in_flight == 0
+        assert queue.waiting == 0
+    assert queue.in_flight == 0
 
 
 async def test_a_caller_that_is_cancelled_while_it_waits_takes_no_place():
     """Before a place was its own, and in the moment in which it became so."""
-    line = Line(PermitKind.SEARCH, places=3, waiting=3, wait_s=LONG_S)
+    queue = AdmissionQueue(PermitKind.SEARCH, permits=3, waiting=3, wait_s=LONG_S)
     for _ in range(3):
-        assert await line.enter()
-    waiting = [asyncio.create_task(line.enter()) for _ in range(3)]
+        assert await queue.enter()
+    waiting = [asyncio.create_task(queue.enter()) for _ in range(3)]
     await asyncio.sleep(0)
     waiting[0].cancel()
-    line.leave()  # it is cancelled already: the place goes to the second
+    queue.leave()  # it is cancelled already: the place goes to the second
     waiting[1].cancel()  # which has been called, and does not come
     await asyncio.wait(waiting[:2])
     assert await waiting[2]
-    assert (line.in_flight, line.waiting) == (3, 0)
+    assert (queue.in_flight, queue.waiting) == (3, 0)
     for _ in range(3):
-        line.leave()
-    assert line.in_flight == 0
+        queue.leave()
+    assert queue.in_flight == 0
 
 
 async def test_many_callers_that_come_and_go_leave_no_place_behind():
     """Cancelled at every stage, in a fixed order."""
-    admission = Admission(places={PermitKind.SEARCH: 4}, wait_s=LONG_S)
-    line = admission.line(PermitKind.SEARCH)
+    admission = Admission(permits={PermitKind.SEARCH: 4}, wait_s=LONG_S)
+    queue = admission.queue(PermitKind.SEARCH)
 
     async def work(turns):
         async with admission.enter(PermitKind.SEARCH):
-            assert line.in_flight <= 4
+            assert queue.in_flight <= 4
             for _ in range(turns):
                 await asyncio.sleep(0)
 
@@ -151,4 +151,4 @@ async def test_many_callers_that_come_and_go_leave_no_place_behind():
         if n % 2 == 0:
             await asyncio.sleep(0)
     await asyncio.gather(*tasks, return_exceptions=True)
-    assert (line.in_flight, line.waiting) == (0, 0)
+    assert (queue.in_flight, queue.waiting) == (0, 0)

@@ -6,14 +6,14 @@ import orjson
 from tests.unit.server.piped import Piped, operation
 
 from super_advanced_agents.server.limits.rate_limit import RateLimiter
-from super_advanced_agents.tenancy.context import current_call
+from super_advanced_agents.tenancy.context import current_context
 
 SEARCH = operation("POST", "/search")
 SCOPE = {"type": "http", "method": "POST", "path": "/search", "headers": []}
 
 
 async def _app(scope, receive, send):
-    await current_call().charge(3)
+    await current_context().charge(3)
     await send({"type": "http.response.start", "status": 200, "headers": [(b"x", b"y")]})
     await send({"type": "http.response.body", "body": b""})
 

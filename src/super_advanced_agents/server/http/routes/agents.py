@@ -14,7 +14,7 @@ from super_advanced_agents.protocol.json_codec import json_of_result
 from super_advanced_agents.protocol.requests import AskRequest, PutAgentRequest, SearchMemoriesRequest
 from super_advanced_agents.server.handlers.agents import ask_stream
 from super_advanced_agents.server.http.body import JSONRoute
-from super_advanced_agents.server.http.endpoints import Asked, Endpoint, add_endpoint, show
+from super_advanced_agents.server.http.endpoints import Endpoint, ParsedRequest, add_endpoint, show
 from super_advanced_agents.server.http.schemas import results as answers
 from super_advanced_agents.server.http.schemas.bodies import body_of
 from super_advanced_agents.server.http.sse import MEDIA_TYPE, EventStream, event
@@ -34,15 +34,15 @@ _EVENTS: dict[int | str, dict[str, Any]] = {
 }
 
 
-async def _ask(asked: Asked) -> Any:
-    if not asked.body.stream and MEDIA_TYPE not in asked.request.headers.get("accept", ""):
-        return await show(asked)
+async def _ask(parsed: ParsedRequest) -> Any:
+    if not parsed.body.stream and MEDIA_TYPE not in parsed.request.headers.get("accept", ""):
+        return await show(parsed)
     # The first piece of text is waited for: what fails before it answers with a status, not inside a 200.
-    return await EventStream.start(_events(asked), asked.request.receive, ahead=2)
+    return await EventStream.start(_events(parsed), parsed.request.receive, ahead=2)
 
 
-async def _events(asked: Asked) -> AsyncGenerator[bytes, None]:
-    async with aclosing(ask_stream(asked.body.made(), asked.context)) as events:
+async def _events(parsed: ParsedRequest) -> AsyncGenerator[bytes, None]:
+    async with aclosing(ask_stream(parsed.body.made(), parsed.context)) as events:
         async for each in events:
             if each.sources is not None:
                 yield event("sources", {"results": json_of_result(each.sources)})

@@ -12,12 +12,12 @@ from super_advanced_agents.protocol.json_codec import VectorFormat, json_of_resu
 from super_advanced_agents.protocol.requests import CreateCollectionRequest
 from super_advanced_agents.server.http.body import JSONRoute
 from super_advanced_agents.server.http.endpoints import (
-    Asked,
     Endpoint,
+    ParsedRequest,
     add_endpoint,
-    none_of_that_name,
+    not_found,
+    renamed_field,
     show_page,
-    told_as,
 )
 from super_advanced_agents.server.http.packed_vectors import unpacked
 from super_advanced_agents.server.http.schemas import results as answers
@@ -34,30 +34,30 @@ PageQuery = body_of(store.ScanRequest, "PageQuery", without=["where"], base=Para
 SearchIn = body_of(store.SearchRequest, "SearchIn", without=["query_vectors"], query_vector=(Vector, ...))
 
 
-async def _one(asked: Asked) -> Any:
-    namespace = asked.parameters.namespace or "default"
-    found = await asked.answered(lambda bounds: store.GetRequest(bounds=bounds, uids=[asked.uid], namespace=namespace))
+async def _one(parsed: ParsedRequest) -> Any:
+    namespace = parsed.parameters.namespace or "default"
+    found = await parsed.result(lambda bounds: store.GetRequest(bounds=bounds, uids=[parsed.uid], namespace=namespace))
     if not found:
-        raise none_of_that_name("there is no record of that name")
-    return json_of_result(found[0], vectors=asked.parameters.vectors)
+        raise not_found("there is no record of that name")
+    return json_of_result(found[0], vectors=parsed.parameters.vectors)
 
 
-async def _delete_one(asked: Asked) -> None:
-    namespace = asked.parameters.namespace or "default"
+async def _delete_one(parsed: ParsedRequest) -> None:
+    namespace = parsed.parameters.namespace or "default"
     made = store.DeleteRequest
-    if not await asked.answered(lambda bounds: made(bounds=bounds, uids=[asked.uid], namespace=namespace)):
-        raise none_of_that_name("there is no record of that name")
+    if not await parsed.result(lambda bounds: made(bounds=bounds, uids=[parsed.uid], namespace=namespace)):
+        raise not_found("there is no record of that name")
 
 
-async def _search(asked: Asked) -> Any:
+async def _search(parsed: ParsedRequest) -> Any:
     def made(**bounds: Any) -> store.SearchRequest:
-        request: store.SearchRequest = asked.body.made(
-            query_vectors=[unpacked(asked.body.query_vector, "query_vector")], **bounds
+        request: store.SearchRequest = parsed.body.made(
+            query_vectors=[unpacked(parsed.body.query_vector, "query_vector")], **bounds
         )
         return request
 
-    with told_as("query_vectors", "query_vector"), told_as("query_vectors[0]", "query_vector"):
-        [found] = await asked.answered(made)
+    with renamed_field("query_vectors", "query_vector"), renamed_field("query_vectors[0]", "query_vector"):
+        [found] = await parsed.result(made)
     return {"results": json_of_result(found)}
 
 

@@ -7,11 +7,11 @@ from http import HTTPStatus
 from fastapi import APIRouter, Response
 
 from super_advanced_agents.protocol import operations as ops
-from super_advanced_agents.server.http.dependencies import TheEngines, TheGate
+from super_advanced_agents.server.http.dependencies import RuntimeDep, ServicesDep
 from super_advanced_agents.server.http.route_options import served
 from super_advanced_agents.server.http.schemas.results import Health, Readiness
-from super_advanced_agents.server.services import Gate
-from super_advanced_agents.tenancy.runtime import Engines, Stage
+from super_advanced_agents.server.services import Services
+from super_advanced_agents.tenancy.runtime import Runtime, Stage
 
 router = APIRouter(tags=["health"])
 
@@ -23,20 +23,20 @@ async def health() -> Health:
 
 
 @router.api_route(**served(ops.READINESS), responses={HTTPStatus.SERVICE_UNAVAILABLE.value: {"model": Readiness}})
-async def readiness(engines: TheEngines, gate: TheGate, response: Response) -> Readiness:
+async def readiness(runtime: RuntimeDep, services: ServicesDep, response: Response) -> Readiness:
     """Whether the store is open and the embedding model loaded; 503 and the reason before that, and once stopping."""
-    ready = engines.embedding is Stage.READY and not gate.draining
+    ready = runtime.embedding is Stage.READY and not services.draining
     if not ready:
         response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
     return Readiness(
         ready=ready,
-        embedding_model=engines.embedding.value,
-        language_model=engines.generation.value,
-        reason=_reason(engines, gate),
+        embedding_model=runtime.embedding.value,
+        language_model=runtime.generation.value,
+        reason=_reason(runtime, services),
     )
 
 
-def _reason(engines: Engines, gate: Gate) -> str | None:
-    if gate.draining:
+def _reason(runtime: Runtime, services: Services) -> str | None:
+    if services.draining:
         return "the server is being stopped"
-    return engines.reason or (None if engines.embedding is Stage.READY else "the embedding model is being loaded")
+    return runtime.reason or (None if runtime.embedding is Stage.READY else "the embedding model is being loaded")

@@ -11,14 +11,14 @@ from starlette.exceptions import HTTPException
 from super_advanced_agents.protocol import operations as ops
 from super_advanced_agents.protocol import requests as protocol
 from super_advanced_agents.protocol.json_codec import json_of_result
-from super_advanced_agents.server.http.body import JSONRoute, shown_name
+from super_advanced_agents.server.http.body import JSONRoute, printable_name
 from super_advanced_agents.server.http.endpoints import (
-    Asked,
     Endpoint,
+    ParsedRequest,
     add_endpoint,
-    following,
-    none_of_that_name,
-    told_as,
+    next_cursor,
+    not_found,
+    renamed_field,
 )
 from super_advanced_agents.server.http.schemas import results as answers
 from super_advanced_agents.server.http.schemas.bodies import Parameters, body_of
@@ -46,38 +46,38 @@ Remember: Any = Annotated[
 """One memory, a batch, or a conversation; which one, its members tell. The tags stay out of error messages."""
 
 
-async def _remember(asked: Asked) -> Any:
-    body = asked.body
+async def _remember(parsed: ParsedRequest) -> Any:
+    body = parsed.body
     if isinstance(body, TurnsIn):
-        return {"uids": await asked.of(ops.REMEMBER_TURNS).answered()}
+        return {"uids": await parsed.of(ops.REMEMBER_TURNS).result()}
     if isinstance(body, MemoriesIn):
-        return {"uids": await asked.answered()}
-    with told_as("memories[0]", ""):
+        return {"uids": await parsed.result()}
+    with renamed_field("memories[0]", ""):
         one = lambda: protocol.RememberRequest(memories=[body.made()], dedupe=body.dedupe)  # noqa: E731
-        return {"uids": await asked.answered(one)}
+        return {"uids": await parsed.result(one)}
 
 
-async def _page(asked: Asked) -> Any:
-    page = await asked.answered()
-    return {"memories": [_memory(record) for record in page], "next": following(page, asked.said("limit"))}
+async def _page(parsed: ParsedRequest) -> Any:
+    page = await parsed.result()
+    return {"memories": [_memory(record) for record in page], "next": next_cursor(page, parsed.value("limit"))}
 
 
-async def _recall(asked: Asked) -> Any:
-    record = await asked.of(ops.GET_MEMORY).answered(lambda: protocol.GetMemoryRequest(uid=asked.uid))
+async def _recall(parsed: ParsedRequest) -> Any:
+    record = await parsed.of(ops.GET_MEMORY).result(lambda: protocol.GetMemoryRequest(uid=parsed.uid))
     if record is None:
-        raise _no_memory(asked)
+        raise _no_memory(parsed)
     return _memory(record)
 
 
-async def _update(asked: Asked) -> Any:
-    if not await asked.answered():
-        raise _no_memory(asked)
-    return await _recall(asked)
+async def _update(parsed: ParsedRequest) -> Any:
+    if not await parsed.result():
+        raise _no_memory(parsed)
+    return await _recall(parsed)
 
 
-async def _forget(asked: Asked) -> None:
-    if not await asked.answered(lambda: protocol.ForgetRequest(uids=[asked.uid])):
-        raise _no_memory(asked)
+async def _forget(parsed: ParsedRequest) -> None:
+    if not await parsed.result(lambda: protocol.ForgetRequest(uids=[parsed.uid])):
+        raise _no_memory(parsed)
 
 
 def _memory(record: Record) -> dict[str, Any]:
@@ -86,8 +86,8 @@ def _memory(record: Record) -> dict[str, Any]:
     return {"text": record.text, **{name: value for name, value in told.items() if name not in _HIDDEN}}
 
 
-def _no_memory(asked: Asked) -> HTTPException:
-    return none_of_that_name(f"the agent {asked.context.target!r} has no memory {shown_name(asked.uid)!r}")
+def _no_memory(parsed: ParsedRequest) -> HTTPException:
+    return not_found(f"the agent {parsed.context.target!r} has no memory {printable_name(parsed.uid)!r}")
 
 
 ENDPOINTS = (

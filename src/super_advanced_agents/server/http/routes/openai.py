@@ -31,7 +31,7 @@ from super_advanced_agents.server.http.completions import (
     grounded,
     language_model_names,
 )
-from super_advanced_agents.server.http.dependencies import TheCall, TheEngines, TheWorkspace
+from super_advanced_agents.server.http.dependencies import ContextDep, RuntimeDep, WorkspaceDep
 from super_advanced_agents.server.http.disconnect import while_connected
 from super_advanced_agents.server.http.middleware.openai_errors import openai_error
 from super_advanced_agents.server.http.route_options import served
@@ -48,7 +48,7 @@ from super_advanced_agents.server.http.schemas.openai import (
     ModelsOut,
 )
 from super_advanced_agents.server.http.sse import MEDIA_TYPE, EventStream
-from super_advanced_agents.tenancy.runtime import Engines
+from super_advanced_agents.tenancy.runtime import Runtime
 from super_advanced_agents.tenancy.workspace import Workspace
 from super_advanced_agents.types import Matrix
 
@@ -88,15 +88,15 @@ router = APIRouter(tags=["openai"], responses=_ERRORS, route_class=JSONRoute)
 
 
 @router.api_route(**served(ops.EMBEDDINGS), response_model=EmbeddingsOut)
-async def embeddings(body: EmbeddingsIn, engines: TheEngines, call: TheCall, request: Request) -> Response:
+async def embeddings(body: EmbeddingsIn, runtime: RuntimeDep, context: ContextDep, request: Request) -> Response:
     """The vectors of one text or of many, in order; `dimensions` may only name what they have."""
     texts = body.texts()
-    if body.model not in embedding_model_names(engines.settings):
+    if body.model not in embedding_model_names(runtime.settings):
         raise AgentNotFoundError(
             f"there is no embedding model {body.model[:64]!r}", hint="GET /v1/models lists what there is"
         )
-    pipeline = engines.pipeline
-    await call.charge(len(texts))
+    pipeline = runtime.pipeline
+    await context.charge(len(texts))
     with _fields(single=isinstance(body.input, str)):
         vectors = await while_connected(request.receive, pipeline.aembed_batch(texts))
     dim = vectors.shape[1]
@@ -115,25 +115,27 @@ async def embeddings(body: EmbeddingsIn, engines: TheEngines, call: TheCall, req
 
 
 @router.api_route(**served(ops.CHAT), response_model=ChatOut, responses=_STREAMED)
-async def chat(body: ChatIn, workspace: TheWorkspace, engines: TheEngines, call: TheCall, request: Request) -> Response:
+async def chat(
+    body: ChatIn, workspace: WorkspaceDep, runtime: RuntimeDep, context: ContextDep, request: Request
+) -> Response:
     """One answer, whole or with `stream` as events that end with `[DONE]`; hanging up ends the work.
 
     With an agent's name as `model` the last message is answered from its memories, which come back as `sources`.
     """
     options = body.options()
     messages = checked_messages([message.message() for message in body.messages], _CHAT_BYTES)
-    if engines.settings.generation_base_url is None:
+    if runtime.settings.generation_base_url is None:
         options = replace(options, max_length=min(options.max_length, _CONTEXT_TOKENS))
-    if body.model in language_model_names(engines.settings):
-        await call.charge(options.max_length)
-        answer = Completion(llm=engines.generator, messages=messages, options=options, model=body.model)
+    if body.model in language_model_names(runtime.settings):
+        await context.charge(options.max_length)
+        answer = Completion(llm=runtime.generator, messages=messages, options=options, model=body.model)
     else:
-        agent = await _agent(workspace, engines, body.model)
+        agent = await _agent(workspace, runtime, body.model)
         settings = workspace.agent_settings(agent.name)
         if body.max_new_tokens is None:
             options = replace(options, max_length=settings.answer_tokens)
-        await call.charge(options.max_length)
-        grounding = grounded(agent, engines.generator, messages, options, context_chars=settings.context_chars)
+        await context.charge(options.max_length)
+        grounding = grounded(agent, runtime.generator, messages, options, context_chars=settings.context_chars)
         answer = await while_connected(request.receive, grounding)
     if body.stream:
         wants_usage = body.stream_options is not None and body.stream_options.include_usage
@@ -154,37 +156,37 @@ async def chat(body: ChatIn, workspace: TheWorkspace, engines: TheEngines, call:
 
 
 @router.api_route(**served(ops.MODELS))
-async def models(workspace: TheWorkspace, engines: TheEngines) -> ModelsOut:
+async def models(workspace: WorkspaceDep, runtime: RuntimeDep) -> ModelsOut:
     """The language model, the embedding model and the agents: every name that a request may give as `model`."""
-    names = [language_model_names(engines.settings)[0], embedding_model_names(engines.settings)[0]]
+    names = [language_model_names(runtime.settings)[0], embedding_model_names(runtime.settings)[0]]
     return ModelsOut(
-        data=[ModelOut(id=name, owned_by=_OWNER) for name in dict.fromkeys([*names, *await _known(workspace, engines)])]
+        data=[ModelOut(id=name, owned_by=_OWNER) for name in dict.fromkeys([*names, *await _known(workspace, runtime)])]
     )
 
 
 @router.api_route(**served(ops.MODEL))
-async def model(model: str, workspace: TheWorkspace, engines: TheEngines) -> ModelOut:
+async def model(model: str, workspace: WorkspaceDep, runtime: RuntimeDep) -> ModelOut:
     """Whether there is a model or an agent of that name; 404 when there is none."""
-    if model not in (*language_model_names(engines.settings), *embedding_model_names(engines.settings)):
-        await _agent(workspace, engines, model)
+    if model not in (*language_model_names(runtime.settings), *embedding_model_names(runtime.settings)):
+        await _agent(workspace, runtime, model)
     return ModelOut(id=model, owned_by=_OWNER)
 
 
-async def _agent(workspace: Workspace, engines: Engines, name: str) -> AsyncLLMAgent:
+async def _agent(workspace: Workspace, runtime: Runtime, name: str) -> AsyncLLMAgent:
     """An agent that was given settings or has memories; of the names that nobody has used, none is a model."""
     try:
         agent = workspace.agent(name)
     except InvalidInputError:
         agent = None
-    if agent is not None and (name in await _known(workspace, engines) or await agent.ascan(limit=1)):
+    if agent is not None and (name in await _known(workspace, runtime) or await agent.ascan(limit=1)):
         return agent
     raise AgentNotFoundError(
         f"there is no language model and no agent {name[:64]!r}", hint="GET /v1/models lists what there is"
     )
 
 
-async def _known(workspace: Workspace, engines: Engines) -> list[str]:
-    return [engines.settings.agent, *[agent.name for agent in await workspace.aagents()]]
+async def _known(workspace: Workspace, runtime: Runtime) -> list[str]:
+    return [runtime.settings.agent, *[agent.name for agent in await workspace.aagents()]]
 
 
 class _Chunks(EventStream):

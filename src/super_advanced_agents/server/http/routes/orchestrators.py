@@ -10,23 +10,23 @@ from super_advanced_agents.protocol import operations as ops
 from super_advanced_agents.protocol import requests as protocol
 from super_advanced_agents.protocol.json_codec import json_of_result
 from super_advanced_agents.server.http.body import JSONRoute
-from super_advanced_agents.server.http.endpoints import Asked, Endpoint, add_endpoint
+from super_advanced_agents.server.http.endpoints import Endpoint, ParsedRequest, add_endpoint
 from super_advanced_agents.server.http.schemas import results as answers
 from super_advanced_agents.server.http.schemas.bodies import body_of
 
 router = APIRouter(tags=["orchestrators"], route_class=JSONRoute)
 
 
-async def _fallback(asked: Asked) -> Any:
-    backup = asked.body.backup
+async def _fallback(parsed: ParsedRequest) -> Any:
+    backup = parsed.body.backup
     backups = [backup] if isinstance(backup, str) else backup
-    return json_of_result(await asked.answered(lambda: asked.body.made(backups=backups)))
+    return json_of_result(await parsed.result(lambda: parsed.body.made(backups=backups)))
 
 
-async def _parallel(asked: Asked) -> Any:
-    wait = asked.body.wait
+async def _parallel(parsed: ParsedRequest) -> Any:
+    wait = parsed.body.wait
     waiting = {"wait": wait} if isinstance(wait, str) else {"quorum": wait}
-    return json_of_result(await asked.answered(lambda: asked.body.made(**waiting)))
+    return json_of_result(await parsed.result(lambda: parsed.body.made(**waiting)))
 
 
 ENDPOINTS = (
