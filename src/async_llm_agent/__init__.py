@@ -1,4 +1,7 @@
-"""The name the specification imports: the same classes as `super_advanced_agents`, nothing more."""
+"""The import name that the specification uses for classes of `super_advanced_agents`.
+
+This package only re-exports; all code belongs in `super_advanced_agents`.
+"""
 
 from super_advanced_agents import (
     AsyncLLMAgent,

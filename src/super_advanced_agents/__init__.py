@@ -1,6 +1,7 @@
-"""Agents that remember: embed, store, find and answer, asynchronously, on one machine or many.
+"""Agents with memory, which embed, store, search and answer on one machine or on many.
 
-Names are imported when they are first used, so that `import super_advanced_agents` costs nothing.
+This file only exports the public names, each imported on first use so that `import super_advanced_agents` costs
+nothing; code belongs in the subpackages.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
         Weights,
     )
 
-_HOMES = {
+_EXPORTS = {
     "AgentInfo": "types",
     "Answer": "types",
     "AsyncLLMAgent": "agents",
@@ -104,9 +105,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOMES:
+    if name not in _EXPORTS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_EXPORTS[name]}"), name)
 
 
 def __dir__() -> list[str]:

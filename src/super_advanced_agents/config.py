@@ -1,4 +1,4 @@
-"""Settings as frozen values, checked when made and passed in; nothing here reads the environment."""
+"""Defaults, limits and the validation of names and texts; the environment is not read here."""
 
 from __future__ import annotations
 
@@ -17,20 +17,25 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """How large one call may be; what is larger is refused with the limit's name, and nothing is stored.
+    """Set the maximum sizes of one call; a larger call is rejected, and nothing is stored.
+
+    The error names the limit that was exceeded.
 
     Attributes:
         text_bytes: UTF-8 bytes of one text.
-        metadata_bytes: bytes of one record's metadata as JSON, its text not counted.
-        metadata_depth: nesting of one record's metadata.
+        metadata_bytes: bytes of one record's metadata as JSON, without its text.
+        metadata_depth: nesting depth of one record's metadata.
         batch_records: records in one batch.
         top_k: matches of one search.
         filter_terms: comparisons in one `where` filter.
-        uid_chars: characters of a caller's uid.
-        source_chars: characters of what says where a record came from.
-        dim: numbers of one vector.
-        answer_tokens: new tokens of one answer.
-        message_bytes: bytes of one request over a wire.
+        uid_chars: characters of a uid from a caller.
+        source_chars: characters of a record's source.
+        dim: length of one vector.
+        answer_tokens: new tokens in one answer.
+        message_bytes: bytes of one request over the network.
+
+    Raises:
+        ConfigurationError: a limit is not a positive integer.
     """
 
     text_bytes: int = 64 * 1024
@@ -53,11 +58,15 @@ class Limits:
 
 
 LIMITS = Limits()
-"""The defaults, for everything that takes no limits of its own."""
+"""The default limits, for code that takes no limits of its own."""
 
 
 def checked_name(name: str, field: str) -> str:
-    """Return `name` if it is one (1 to 64 letters, digits, `_`, `-`), else raise `InvalidInputError` naming `field`."""
+    """Return `name` if it is valid: 1 to 64 letters, digits, `_` or `-`.
+
+    Raises:
+        InvalidInputError: it is not valid; the error names `field`.
+    """
     if not isinstance(name, str) or _NAME.fullmatch(name) is None:
         raise InvalidInputError(
             f"{field} {name!r} is not a name",
@@ -68,10 +77,15 @@ def checked_name(name: str, field: str) -> str:
 
 
 def checked_text(text: str, field: str, *, max_bytes: int) -> str:
-    """Return `text` if it can be remembered: not blank, no NUL, valid Unicode, at most `max_bytes` as UTF-8.
+    """Return `text` if it can be stored: not blank, no NUL, valid Unicode, not too long.
+
+    Args:
+        text: the text.
+        field: the name of the argument, for the error.
+        max_bytes: the maximum length as UTF-8.
 
     Raises:
-        InvalidInputError: naming `field` and what is wrong, never the text itself.
+        InvalidInputError: it cannot be stored; the error names `field` and the reason, never the text.
     """
     if not isinstance(text, str):
         raise InvalidInputError(f"{field} must be a string, not {type(text).__name__}", field=field)

@@ -1,8 +1,8 @@
-"""Every error this package raises on purpose.
+"""The errors that this package raises on purpose, as one tree.
 
     SuperAdvancedAgentsError
     ├── ConfigurationError (also ValueError)      a setting, a path or a constructor argument is wrong
-    │   └── ModelMismatchError                    vectors of one embedding model meet those of another
+    │   └── ModelMismatchError                    vectors of different embedding models were mixed
     ├── InvalidInputError (also ValueError)       the data of one call is wrong; nothing was stored
     │   ├── DimensionMismatchError                a vector has another length than the store
     │   └── FilterError                           a `where` filter is malformed
@@ -22,13 +22,13 @@
     ├── PermissionDeniedError                     the credential does not allow this
     ├── RateLimitedError                          too many requests; carries `retry_after_s`
     ├── AgentNotFoundError                        no agent of that name
-    ├── AgentError                                an agent failed, or all that were asked
+    ├── AgentError                                an agent failed, or all agents asked did
     │   ├── AgentTimeoutError                     no answer came in time
-    │   └── AgentUnavailableError                 it failed too often of late; carries `retry_after_s`
+    │   └── AgentUnavailableError                 it failed too often recently; carries `retry_after_s`
     └── JobError                                  a background job failed
 
 `retryable` says whether the same call may succeed later without any change by the caller. Errors of other libraries are
-translated where they are raised (`raise ... from exc`); `asyncio.CancelledError` is never translated.
+mapped to these where they are raised (`raise ... from exc`); `asyncio.CancelledError` is never mapped.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ from typing import Any, ClassVar
 
 
 def _rebuild(cls: type[BaseException], args: tuple[object, ...], state: dict[str, Any]) -> BaseException:
-    """Make a copy or an unpickled error without calling an `__init__` that wants keyword arguments."""
+    # Copying and unpickling must not call an `__init__` with required keyword arguments.
     error = cls.__new__(cls, *args)
     error.__dict__.update(state)
     return error
 
 
 class SuperAdvancedAgentsError(Exception):
-    """The root of the tree: catch it to catch whatever this package raises on purpose.
+    """Report an error of this package; the base class of all that it raises on purpose.
 
     Attributes:
-        retryable: whether the same call may succeed later, unchanged.
-        hint: what to do next, in one sentence; empty when the message says it already.
+        retryable: whether the same call may succeed later without a change.
+        hint: the next step for the caller, in one sentence; empty when the message says it already.
     """
 
     retryable: ClassVar[bool] = False
@@ -66,23 +66,23 @@ class SuperAdvancedAgentsError(Exception):
 
     @property
     def message(self) -> str:
-        """The message without its hint, for surfaces that show the two apart."""
+        """The message without its hint, for callers that show the two apart."""
         return super().__str__()
 
 
 class ConfigurationError(SuperAdvancedAgentsError, ValueError):
-    """A setting, a path or a constructor argument is wrong."""
+    """Report that a setting, a path or a constructor argument is wrong."""
 
 
 class ModelMismatchError(ConfigurationError):
-    """Vectors of one embedding model meet those of another, with which they cannot be compared."""
+    """Report that vectors of different embedding models, which cannot be compared, were mixed."""
 
 
 class InvalidInputError(SuperAdvancedAgentsError, ValueError):
-    """The data of one call is wrong; nothing was stored.
+    """Report that the data of one call is wrong; nothing was stored.
 
     Attributes:
-        field: the argument (or its part, such as `"metadatas[3]"`) that is wrong; empty when it is the call as a whole.
+        field: the wrong argument or part of it, such as `"metadatas[3]"`; empty when the call as a whole is wrong.
     """
 
     def __init__(self, message: str, *, field: str = "", hint: str = "") -> None:
@@ -91,22 +91,22 @@ class InvalidInputError(SuperAdvancedAgentsError, ValueError):
 
 
 class DimensionMismatchError(InvalidInputError):
-    """A vector has another length than the store was made for."""
+    """Report that a vector has another length than the vectors of the store."""
 
 
 class FilterError(InvalidInputError):
-    """A `where` filter is malformed."""
+    """Report that a `where` filter is malformed."""
 
 
 class ResourceClosedError(SuperAdvancedAgentsError):
-    """A store, pipeline, generator or agent was used after it was closed."""
+    """Report that a store, pipeline, generator or agent was used after it was closed."""
 
 
 class OverloadedError(SuperAdvancedAgentsError):
-    """A bounded queue is full.
+    """Report that a bounded queue is full.
 
     Attributes:
-        retry_after_s: an estimate, in seconds, of when there will be room.
+        retry_after_s: the estimated number of seconds until there is room.
     """
 
     retryable = True
@@ -117,64 +117,67 @@ class OverloadedError(SuperAdvancedAgentsError):
 
 
 class ModelNotFoundError(SuperAdvancedAgentsError):
-    """The model is unknown, not on this machine yet, or damaged."""
+    """Report that a model is unknown, not on this machine yet, or damaged."""
 
 
 class EmbeddingError(SuperAdvancedAgentsError):
-    """An embedding engine failed."""
+    """Report that an embedding engine failed."""
 
 
 class GenerationError(SuperAdvancedAgentsError):
-    """A language model engine failed."""
+    """Report that a language model engine failed."""
 
 
 class StoreError(SuperAdvancedAgentsError):
-    """The store cannot do its work."""
+    """Report that a store cannot do its work."""
 
 
 class StoreLockedError(StoreError):
-    """Another process owns the store's folder."""
+    """Report that another process owns the store's folder."""
 
     retryable = True
 
 
 class CorruptStoreError(StoreError):
-    """The rows themselves are damaged; indexes never raise this, they are rebuilt."""
+    """Report that the rows of a store are damaged; a damaged index is rebuilt instead."""
 
 
 class StoreFullError(StoreError):
-    """No room on the disk: the write was not stored; reads go on, and writes resume when there is room."""
+    """Report that the disk has no room, so the write was not stored.
+
+    Reads go on, and writes succeed again once there is room.
+    """
 
     retryable = True
 
 
 class EngineUnavailableError(StoreError):
-    """A remote engine cannot be reached."""
+    """Report that a remote engine cannot be reached."""
 
     retryable = True
 
 
 class CollectionNotFoundError(StoreError):
-    """No collection of that name, or no more."""
+    """Report that there is no collection of that name, or no longer one."""
 
 
 class CollectionExistsError(StoreError):
-    """A collection of that name is there already, perhaps with other settings."""
+    """Report that a collection of that name exists, perhaps with other settings."""
 
 
 class AuthenticationError(SuperAdvancedAgentsError):
-    """No credential, or one that is not valid."""
+    """Report that a request has no credential, or one that is not valid."""
 
 
 class PermissionDeniedError(SuperAdvancedAgentsError):
-    """The credential does not allow this."""
+    """Report that the credential does not allow the request."""
 
 
 class RateLimitedError(SuperAdvancedAgentsError):
-    """Too many requests.
+    """Report that a caller sent too many requests.
 
     Attributes:
-        retry_after_s: seconds until the next request will be let through.
+        retry_after_s: seconds until the next request is accepted.
     """
 
     retryable = True
@@ -185,24 +188,24 @@ class RateLimitedError(SuperAdvancedAgentsError):
 
 
 class AgentNotFoundError(SuperAdvancedAgentsError):
-    """No agent of that name."""
+    """Report that there is no agent of that name."""
 
 
 class AgentError(SuperAdvancedAgentsError):
-    """An agent of an orchestrator failed, or all that were asked did."""
+    """Report that an agent of an orchestrator failed, or all agents asked did."""
 
 
 class AgentTimeoutError(AgentError):
-    """An agent did not answer in time, or none of those asked did."""
+    """Report that an agent, or every agent asked, did not answer in time."""
 
     retryable = True
 
 
 class AgentUnavailableError(AgentError):
-    """An agent failed so often of late that it is not asked for a while.
+    """Report that an agent failed too often recently, and is not called for a while.
 
     Attributes:
-        retry_after_s: seconds until it is tried again.
+        retry_after_s: seconds until the agent is called again.
     """
 
     retryable = True
@@ -213,4 +216,4 @@ class AgentUnavailableError(AgentError):
 
 
 class JobError(SuperAdvancedAgentsError):
-    """A background job failed."""
+    """Report that a background job failed."""

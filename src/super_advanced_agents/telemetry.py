@@ -1,4 +1,4 @@
-"""Where the library's log records are named; the server alone configures output.
+"""The loggers of the library; only the server configures log output.
 
 Event names are dotted (`store.rebuild`), fields travel as `extra`. No texts, vectors, prompts or keys above DEBUG.
 """

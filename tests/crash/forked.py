@@ -15,6 +15,11 @@ from super_advanced_agents import FAISSVectorStore
 from super_advanced_agents.errors import SuperAdvancedAgentsError
 
 
+def _tell(line: str) -> None:
+    """Write a line in one piece: `print` may write it in two, and another process between them."""
+    os.write(sys.stdout.fileno(), f"{line}\n".encode())
+
+
 def main() -> None:
     """The child tries everything; the parent goes on."""
     warnings.simplefilter("ignore", DeprecationWarning)  # forking beside threads is what is tried here
@@ -25,14 +30,14 @@ def main() -> None:
         for call in (lambda: store.add(np.ones(4)), store.count, lambda: store.search(np.ones(4)), store.__enter__):
             try:
                 call()
-                print("worked", flush=True)
+                _tell("worked")
             except SuperAdvancedAgentsError as exc:
-                print(type(exc).__name__, "forked" in str(exc), flush=True)
+                _tell(f"{type(exc).__name__} {'forked' in str(exc)}")
         store.close()
         sys.stdin.readline()  # outlives its parent
         sys.exit(0)  # the ordinary way out, with whatever cleaning up that does
     store.add(np.ones(4), None, "y")
-    print("parent", store.count(), flush=True)
+    _tell(f"parent {store.count()}")
     sys.stdin.readline()
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from super_advanced_agents.server.idempotency.request_store import Answer
+from super_advanced_agents.server.idempotency.request_store import SaveReply
 from super_advanced_agents.server.idempotency.results import Idempotency
 from super_advanced_agents.server.main import ServerAddresses, serve
 from super_advanced_agents.tenancy.settings import Settings
@@ -18,7 +18,7 @@ from super_advanced_agents.tenancy.settings import Settings
 NOWHERE = "http://127.0.0.1:9/v1"
 
 
-async def _stuck(requests: Idempotency, answer: Answer) -> None:
+async def _stuck(requests: Idempotency, answer: SaveReply) -> None:
     del requests, answer
     print("committed", flush=True)
     await asyncio.Event().wait()

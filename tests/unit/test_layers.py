@@ -224,10 +224,10 @@ def test_the_packages_own_face_re_exports_on_first_use() -> None:
     path = SOURCE / PACKAGE / "__init__.py"
     for_checkers = [node for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, ast.If)]
     names = _imported_names(for_checkers[0].body)
-    assert sorted(names) == sorted(super_advanced_agents.__all__) == sorted(super_advanced_agents._HOMES)
+    assert sorted(names) == sorted(super_advanced_agents.__all__) == sorted(super_advanced_agents._EXPORTS)
     for module, name in imported(path):
         if name in names:
-            assert module == f"{PACKAGE}.{super_advanced_agents._HOMES[name]}"
+            assert module == f"{PACKAGE}.{super_advanced_agents._EXPORTS[name]}"
             assert getattr(super_advanced_agents, name) is getattr(importlib.import_module(module), name)
     assert set(names) <= set(dir(super_advanced_agents))
     with pytest.raises(AttributeError, match="Nonsense"):

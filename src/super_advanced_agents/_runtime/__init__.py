@@ -1,1 +1,4 @@
-"""The machinery everything asynchronous stands on; nothing here knows what it carries."""
+"""Futures, micro-batches, the sync bridge, resource lifecycles, SQLite files and uids.
+
+Code that knows about memories, vectors, models or servers belongs in the layers above.
+"""

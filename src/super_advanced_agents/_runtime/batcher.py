@@ -1,7 +1,7 @@
-"""Batch what piled up: one worker takes everything that queued while it was busy, and runs it at once.
+"""Micro-batching: a worker runs everything that queued while it was busy as one batch.
 
 The same class carries embeddings (cost: tokens), durable writes (one fsync for many callers), searches (one matrix
-product) and, with `max_batch_cost=1`, plain blocking work kept off the event loop.
+product) and, with `max_batch_cost=1`, blocking work kept off the event loop.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _IDLE_S = 10.0
-"""A worker thread without work ends after this long, so that a batcher nobody closed leaks no thread."""
+"""The time after which an idle worker ends, so a batcher never closed leaks no thread."""
 
 
-def _one(item: object) -> int:
+def _unit_cost(item: object) -> int:
     return 1
 
 
 class MicroBatcher(Generic[Item, Result]):
-    """A bounded queue in front of a function that works on batches.
+    """Run a function on batches of queued items, and deliver each result to its caller.
 
-    Idle means no wait: the first item runs at once, alone; what comes meanwhile is the next batch. A cancelled caller's
-    item is dropped if its batch has not begun. Every future is settled, also when the function fails.
+    An item submitted to an idle batcher runs at once, alone; items that arrive meanwhile form the next batch. The item
+    of a cancelled caller is dropped if its batch has not begun. Every future is settled, also when the function fails.
 
     Args:
-        run: given 1..n items, returns as many results, in order; an exception as a result goes to that caller alone,
-            an exception raised goes to all of the batch. Called from worker threads.
-        name: for thread names and messages.
-        max_batch_cost: a batch is closed before it would exceed this (a single larger item runs alone).
-        max_queue_cost: what may wait; beyond it `submit` raises `OverloadedError`.
-        cost: what an item counts, >= 1.
-        workers: threads running batches side by side.
+        run: takes 1 to n items and returns as many results, in order. An exception returned as a result goes to its
+            caller alone; an exception raised goes to every caller of the batch. Called from worker threads.
+        name: for thread names and error messages.
+        max_batch_cost: the largest total cost of a batch; a single item above it runs alone.
+        max_queue_cost: the largest total cost of the queue; beyond it `submit` raises `OverloadedError`.
+        cost: returns the cost of an item, at least 1.
+        workers: the number of threads that run batches in parallel.
         idle_s: seconds after which a worker without work ends; 10 when None.
     """
 
@@ -51,7 +51,7 @@ class MicroBatcher(Generic[Item, Result]):
         name: str,
         max_batch_cost: int,
         max_queue_cost: int,
-        cost: Callable[[Item], int] = _one,
+        cost: Callable[[Item], int] = _unit_cost,
         workers: int = 1,
         idle_s: float | None = None,
     ) -> None:
@@ -67,32 +67,35 @@ class MicroBatcher(Generic[Item, Result]):
         self._running: set[Future[Result]] = set()
         self._seconds_per_cost = 0.0
         self._workers: set[threading.Thread] = set()
-        # The last worker to fall idle is woken first: its caches are warm, and one caller alone keeps one busy.
+        # A stack: the worker that fell idle last is woken first, so its caches are warm and a single caller keeps only
+        # one worker busy.
         self._idle: list[threading.Condition] = []
         self._waking = 0
-        self._here = 0  # items that their own callers' threads are running
+        self._inline_runs = 0  # items running in their callers' threads
         self._closed = False
-        self._changed = threading.Lock()
-        self._left_here = threading.Condition(self._changed)
+        self._lock = threading.Lock()
+        self._inline_run_finished = threading.Condition(self._lock)
         self._pid = process_id()
 
     @property
     def queued_cost(self) -> int:
-        """The cost of what waits now."""
+        """The total cost of the queued items."""
         return self._queued_cost
 
     def submit(self, item: Item) -> Future[Result]:
-        """Queue one item; await the future, or wait for it.
+        """Queue one item and return the future of its result.
 
         Raises:
             OverloadedError: the queue is full.
-            ResourceClosedError: the batcher is closed, or belongs to the process this one was forked from.
+            ResourceClosedError: the batcher is closed, or belongs to the parent of this forked process.
         """
         cost = self._cost(item)
         future: Future[Result] = Future()
         if self._pid != process_id():
-            raise ResourceClosedError(f"{self._name} belongs to a process that was forked", hint="open a new one")
-        with self._changed:
+            raise ResourceClosedError(
+                f"{self._name} belongs to the process that forked this one", hint="open a new one"
+            )
+        with self._lock:
             if self._closed:
                 raise ResourceClosedError(f"{self._name} is closed", hint="open a new one")
             if self._queue and self._queued_cost + cost > self._max_queue_cost:
@@ -119,15 +122,19 @@ class MicroBatcher(Generic[Item, Result]):
                         ) from exc
         return future
 
-    def run_here(self, item: Item) -> Future[Result]:
-        """As `submit`, for a caller who waits in a thread: if nobody else is at work, that thread does it, at once.
+    def run_inline(self, item: Item) -> Future[Result]:
+        """Run one item in the calling thread if the batcher is idle, else queue it.
 
-        Two changes of thread cost as much as a small search.
+        For callers that block on the result anyway: two thread switches cost as much as a small search.
+
+        Raises:
+            OverloadedError: the queue is full.
+            ResourceClosedError: the batcher is closed, or belongs to the parent of this forked process.
         """
-        with self._changed:
-            busy = self._closed or self._pid != process_id() or self._queue or self._here
+        with self._lock:
+            busy = self._closed or self._pid != process_id() or self._queue or self._inline_runs
             if not busy and len(self._workers) == len(self._idle) and not self._waking:
-                self._here += 1
+                self._inline_runs += 1
             else:
                 busy = True
         if busy:
@@ -138,17 +145,23 @@ class MicroBatcher(Generic[Item, Result]):
         except Exception as exc:
             future.set_exception(exc)
         finally:
-            with self._changed:
-                self._here -= 1
-                self._left_here.notify_all()
+            with self._lock:
+                self._inline_runs -= 1
+                self._inline_run_finished.notify_all()
         return future
 
     def close(self, *, drain_s: float = 30.0) -> None:
-        """Stop intake, finish what is queued until `drain_s` has passed, then fail every waiter left. Idempotent."""
-        if self._pid != process_id():  # a fork copied the lock, perhaps held, and none of the threads
+        """Stop accepting items, drain the queue until a deadline, then fail what is left.
+
+        Closing again is allowed.
+
+        Args:
+            drain_s: seconds to finish queued and running items in; the callers of the rest get `ResourceClosedError`.
+        """
+        if self._pid != process_id():  # in a forked child the lock may be held, and the threads do not exist
             return
         deadline = time.monotonic() + drain_s
-        with self._changed:
+        with self._lock:
             self._closed = True
             while self._idle:
                 self._wake()
@@ -156,13 +169,15 @@ class MicroBatcher(Generic[Item, Result]):
         for worker in workers:
             if worker is not threading.current_thread():
                 worker.join(max(0.0, deadline - time.monotonic()))
-        with self._changed:
-            while self._here and (left_s := deadline - time.monotonic()) > 0:
-                self._left_here.wait(left_s)
-            left = [future for _, _, future in self._queue] + list(self._running)
+        with self._lock:
+            while self._inline_runs and (left_s := deadline - time.monotonic()) > 0:
+                self._inline_run_finished.wait(left_s)
+            unfinished = [future for _, _, future in self._queue] + list(self._running)
             self._queue.clear()
             self._queued_cost = 0
-        set_exceptions(left, ResourceClosedError(f"{self._name} was closed before this was done", hint="try again"))
+        set_exceptions(
+            unfinished, ResourceClosedError(f"{self._name} was closed before this was done", hint="try again")
+        )
 
     def _wake(self) -> None:
         self._idle.pop().notify()
@@ -170,7 +185,7 @@ class MicroBatcher(Generic[Item, Result]):
 
     def _start_worker(self) -> None:
         worker = threading.Thread(target=self._work, name=self._name, daemon=True)
-        worker.start()  # it waits for the lock held here, so it cannot end before it is counted
+        worker.start()  # it needs the lock held here, so it cannot end before it is counted
         self._workers.add(worker)
 
     def _work(self) -> None:
@@ -181,41 +196,41 @@ class MicroBatcher(Generic[Item, Result]):
             try:
                 results = self._run(items)
                 if len(results) != len(items):
-                    raise RuntimeError(f"{self._name} made {len(results)} results of {len(items)} items")
+                    raise RuntimeError(f"{self._name} returned {len(results)} results for {len(items)} items")
                 set_results(zip(futures, results, strict=True))
             except BaseException as exc:
                 set_exceptions(futures, exc)
-            with self._changed:
+            with self._lock:
                 self._running.difference_update(futures)
                 self._note_speed(sum(cost for _, cost, _ in batch), time.monotonic() - began)
-            del batch, items, futures  # while idle, hold on to nobody's data
+            del batch, items, futures  # an idle worker must not keep its callers' data alive
             results = ()
 
     def _take(self) -> list[tuple[Item, int, Future[Result]]]:
-        """Wait for work and take what fits one batch; empty when the worker should end."""
-        with self._changed:
+        """Wait for work and return the next batch; an empty one when the worker should end."""
+        with self._lock:
             while True:
                 while not self._queue:
-                    if self._closed or (not self._woken() and not self._queue):
+                    if self._closed or (not self._sleep_until_woken() and not self._queue):
                         self._workers.discard(threading.current_thread())
                         return []
                 if batch := self._next_batch():
                     self._running.update(future for _, _, future in batch)
                     return batch
 
-    def _woken(self) -> bool:
-        """Wait until woken; False when nobody did for so long that the worker may end."""
-        bell = threading.Condition(self._changed)
-        self._idle.append(bell)
-        bell.wait(_IDLE_S if self._idle_s is None else self._idle_s)
-        if bell in self._idle:
-            self._idle.remove(bell)
+    def _sleep_until_woken(self) -> bool:
+        """Wait until woken; return False once the idle time has passed without work."""
+        wake_up = threading.Condition(self._lock)
+        self._idle.append(wake_up)
+        wake_up.wait(_IDLE_S if self._idle_s is None else self._idle_s)
+        if wake_up in self._idle:
+            self._idle.remove(wake_up)
             return False
         self._waking -= 1
         return True
 
     def _next_batch(self) -> list[tuple[Item, int, Future[Result]]]:
-        """Take what fits, dropping what was cancelled: apart, so that no local name holds it through the next wait."""
+        # A function of its own, so that no local variable keeps an item alive through the worker's next wait.
         batch: list[tuple[Item, int, Future[Result]]] = []
         budget = self._max_batch_cost
         while self._queue and (not batch or self._queue[0][1] <= budget):
@@ -239,7 +254,16 @@ class MicroBatcher(Generic[Item, Result]):
 
 
 class Workers:
-    """A bounded pool for blocking work, off the event loop: a micro-batcher whose batches are one call each."""
+    """Run blocking calls in a bounded pool of threads, off the event loop.
+
+    A micro-batcher whose batches are one call each.
+
+    Args:
+        name: for thread names and error messages.
+        threads: the number of calls that run in parallel.
+        max_queue: the largest number of waiting calls.
+        idle_s: seconds after which a thread without work ends; 10 when None.
+    """
 
     def __init__(self, *, name: str, threads: int, max_queue: int, idle_s: float | None = None) -> None:
         self._batcher: MicroBatcher[Callable[[], object], object] = MicroBatcher(
@@ -247,11 +271,20 @@ class Workers:
         )
 
     def submit(self, work: Callable[[], Result]) -> Future[Result]:
-        """Queue one call; raises as `MicroBatcher.submit` does."""
+        """Queue one call and return the future of its result.
+
+        Raises:
+            OverloadedError: the queue is full.
+            ResourceClosedError: the pool is closed, or belongs to the parent of this forked process.
+        """
         return self._batcher.submit(work)  # type: ignore[return-value]  # _call returns what `work` returns
 
     def close(self, *, drain_s: float = 30.0) -> None:
-        """As `MicroBatcher.close`."""
+        """Stop accepting calls, drain the queue until a deadline, then fail what is left.
+
+        Args:
+            drain_s: seconds to finish queued and running calls in; the callers of the rest get `ResourceClosedError`.
+        """
         self._batcher.close(drain_s=drain_s)
 
 

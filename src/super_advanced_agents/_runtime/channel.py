@@ -1,4 +1,4 @@
-"""A bounded stream from one producer thread to one consumer, for tokens as they are made."""
+"""A bounded stream from one producer thread to one consumer, such as an answer's tokens."""
 
 from __future__ import annotations
 
@@ -13,28 +13,31 @@ T = TypeVar("T")
 
 
 class Channel(Generic[T]):
-    """Items in order, at most `capacity` of them waiting; the producer learns when the consumer has left."""
+    """Pass items in order from a producer to a consumer, buffering at most `capacity`.
+
+    `put` tells the producer when the consumer has left, so that it can stop.
+    """
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
         self._items: deque[T] = deque()
         self._finished = False
         self._error: BaseException | None = None
-        self._left = False
+        self._consumer_left = False
         self._receiver: Future[None] | None = None
         self._changed = threading.Condition()
 
     @property
-    def left(self) -> bool:
-        """Whether the consumer has gone; the producer should stop."""
-        return self._left
+    def consumer_left(self) -> bool:
+        """True once the consumer has left; the producer should stop."""
+        return self._consumer_left
 
     def put(self, item: T) -> bool:
-        """Hand over one item, waiting while the channel is full; False once the consumer has left."""
+        """Add one item, waiting while the channel is full; return False if the consumer left."""
         with self._changed:
-            while len(self._items) >= self._capacity and not self._left:
+            while len(self._items) >= self._capacity and not self._consumer_left:
                 self._changed.wait()
-            if self._left:
+            if self._consumer_left:
                 return False
             self._items.append(item)
             receiver, self._receiver = self._receiver, None
@@ -43,7 +46,10 @@ class Channel(Generic[T]):
         return True
 
     def finish(self, error: BaseException | None = None) -> None:
-        """No more items; `error` is raised at the consumer after the last one. The first call counts."""
+        """End the stream; `error`, if any, is raised at the consumer after the last item.
+
+        Only the first call counts.
+        """
         with self._changed:
             if self._finished:
                 return
@@ -53,14 +59,17 @@ class Channel(Generic[T]):
             receiver.set_result(None)
 
     def leave(self) -> None:
-        """The consumer goes; a producer waiting for room is let go."""
+        """Stop consuming, drop the buffered items and wake a producer that waits for room."""
         with self._changed:
-            self._left = True
+            self._consumer_left = True
             self._items.clear()
             self._changed.notify_all()
 
     async def items(self) -> AsyncGenerator[T, None]:
-        """What arrives, until the producer finishes; leaving the generator leaves the channel."""
+        """Yield the items until the producer finishes.
+
+        Leaving the generator early, or cancelling it, leaves the channel.
+        """
         try:
             while True:
                 arrival: Future[None] | None = None

@@ -1,4 +1,4 @@
-"""Files: what their bytes are, and how the operating system's refusals are told."""
+"""Checksums of files, and the mapping of the operating system's errors to store errors."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from super_advanced_agents.errors import StoreError, StoreFullError
 
 
 def sha256_of(file: Path) -> str:
-    """Return the sha256 of a file in hexadecimal; read in parts, so that its length does not matter."""
+    """Return the sha256 of a file in hexadecimal.
+
+    The file is read in parts, so its size does not matter.
+    """
     with file.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
-def translated(exc: OSError, path: Path) -> StoreError:
-    """The error of the tree for what the operating system said about `path`."""
+def map_os_error(exc: OSError, path: Path) -> StoreError:
+    """Return the store error for an error of the operating system on `path`."""
     if exc.errno in (errno.ENOSPC, errno.EDQUOT):
         return StoreFullError(f"no room on the disk of {str(path)!r}", hint="free some, then try again")
     if exc.errno in (errno.EACCES, errno.EPERM, errno.EROFS):

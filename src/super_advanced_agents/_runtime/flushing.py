@@ -1,4 +1,4 @@
-"""What it takes for a new file to be there after a power loss."""
+"""Flushing of folders, without which new files may not survive a power loss."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from pathlib import Path
 
 
 def fsync_folder(folder: Path) -> None:
-    """A new file survives a power loss only when its folder was flushed too."""
+    """Flush the entries of a folder to the disk.
+
+    A new file survives a power loss only when its folder was flushed too.
+    """
     fd = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(fd)

@@ -1,4 +1,4 @@
-"""A result on its way, which a coroutine can await and a thread can wait for."""
+"""Futures that a coroutine can await and a thread can wait for."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ _thread_state = threading.local()
 
 
 def driven_by_thread() -> bool:
-    """Whether the coroutine running now is driven by `twins.run_sync`, not by an event loop."""
+    """Return whether the sync bridge, not an event loop, drives the running coroutine."""
     return getattr(_thread_state, "driven", False)
 
 
 def set_driven_by_thread(driven: bool) -> bool:
-    """Say who drives the coroutine step that follows; returns what was said before."""
+    """Set whether the sync bridge drives the next coroutine step; return the old value."""
     before = driven_by_thread()
     _thread_state.driven = driven
     return before
 
 
 class Future(Generic[T]):
-    """One caller's result on its way: awaited from asyncio, or waited for by a thread. It has one consumer.
+    """Deliver a result to its one consumer: a coroutine that awaits it, or a waiting thread.
 
-    `asyncio.wrap_future` would do the same with one wake-up of the event loop for each result; `set_results` wakes each
-    loop once for a whole batch, which is what keeps 64 concurrent callers from paying for 64 self-pipe writes.
+    `asyncio.wrap_future` would do the same, but wake the event loop once for each result. `set_results` wakes each loop
+    once for a whole batch, which saves 64 concurrent callers 64 writes to the self-pipe.
     """
 
     __slots__ = ("_cancelled", "_done", "_error", "_event", "_lock", "_value", "_waiter")
@@ -44,15 +44,21 @@ class Future(Generic[T]):
         self._waiter: tuple[asyncio.AbstractEventLoop, asyncio.Future[None]] | None = None
 
     def done(self) -> bool:
-        """Whether the result, an error or a cancellation has arrived."""
+        """Return whether a result, an error or a cancellation has arrived."""
         return self._done
 
     def cancelled(self) -> bool:
-        """Whether the caller went away before the result came; work not yet begun may be dropped."""
+        """Return whether the caller cancelled before the result came.
+
+        Work that has not begun may then be dropped.
+        """
         return self._cancelled
 
     def cancel(self) -> None:
-        """The caller goes away; a result that comes later is dropped. Whoever still waits gets `CancelledError`."""
+        """Give up on the result; a later result is dropped.
+
+        A consumer that still waits gets `CancelledError`.
+        """
         with self._lock:
             if self._done:
                 return
@@ -61,7 +67,7 @@ class Future(Generic[T]):
             if self._event is not None:
                 self._event.set()
             waiter = self._waiter
-        if waiter is not None and not waiter[1].done():  # done when it is the waiter itself that was cancelled
+        if waiter is not None and not waiter[1].done():  # done when the awaiting task was cancelled
             _wake_in(waiter[0], [waiter[1]])
 
     def set_result(self, value: T) -> None:
@@ -73,10 +79,12 @@ class Future(Generic[T]):
         set_exceptions([self], error)
 
     def wait(self, timeout_s: float | None = None) -> T:
-        """Block this thread until the result is there.
+        """Block this thread until the result arrives, and return it.
+
+        An error that was delivered instead is raised.
 
         Raises:
-            TimeoutError: nothing came within `timeout_s`; the future is cancelled.
+            TimeoutError: no result came within `timeout_s` seconds; the future is cancelled.
         """
         with self._lock:
             if not self._done and self._event is None:
@@ -84,14 +92,14 @@ class Future(Generic[T]):
         try:
             if self._event is not None and not self._done and not self._event.wait(timeout_s):
                 raise TimeoutError(f"no result within {timeout_s} s")
-        except BaseException:  # Ctrl-C included: the caller is gone either way
+        except BaseException:  # Ctrl-C included: the caller gives up either way
             self.cancel()
             raise
         return self._outcome()
 
     def __await__(self) -> Generator[object, None, T]:
         if driven_by_thread():
-            yield self  # twins.run_sync waits for the future, then resumes
+            yield self  # sync_bridge.run_sync waits for the future, then resumes
             return self._outcome()
         with self._lock:
             waiter: asyncio.Future[None] | None = None
@@ -115,7 +123,7 @@ class Future(Generic[T]):
     def _deliver(
         self, value: T | None, error: BaseException | None
     ) -> tuple[asyncio.AbstractEventLoop, asyncio.Future[None]] | None:
-        """Store the outcome and open the gate; returns the event loop to wake, if a coroutine sleeps on it."""
+        """Store the outcome; return the event loop and waiter to wake if a coroutine awaits."""
         with self._lock:
             if self._done:
                 return None
@@ -127,13 +135,16 @@ class Future(Generic[T]):
 
 
 def set_results(outcomes: Iterable[tuple[Future[T], T | BaseException]]) -> None:
-    """Deliver many results (an exception counts as an error), waking each event loop once."""
+    """Deliver the outcomes of many futures, waking each event loop once.
+
+    An outcome that is an exception is delivered as an error.
+    """
     waiting: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
     delivered: set[int] = set()
     for future, outcome in outcomes:
         if isinstance(outcome, BaseException):
             # Raising writes into an exception's traceback, so no two callers may hold the same one.
-            waiter = future._deliver(None, _own_copy(outcome) if id(outcome) in delivered else outcome)
+            waiter = future._deliver(None, _copy_exception(outcome) if id(outcome) in delivered else outcome)
             delivered.add(id(outcome))
         else:
             waiter = future._deliver(outcome, None)
@@ -144,18 +155,21 @@ def set_results(outcomes: Iterable[tuple[Future[T], T | BaseException]]) -> None
 
 
 def set_exceptions(futures: Iterable[Future[T]], error: BaseException) -> None:
-    """Deliver one error to many callers; each gets a copy, since raising writes into an exception's traceback."""
-    set_results((future, _own_copy(error)) for future in futures)
+    """Deliver one error to many futures, a copy to each.
+
+    Raising writes into an exception's traceback, so callers must not share one.
+    """
+    set_results((future, _copy_exception(error)) for future in futures)
 
 
-def _own_copy(error: BaseException) -> BaseException:
+def _copy_exception(error: BaseException) -> BaseException:
     try:
         own = copy.copy(error)
     except Exception:  # an exception class of another library that cannot be copied
         return error
     own.__cause__, own.__context__ = error.__cause__, error.__context__
     own.__suppress_context__ = error.__suppress_context__  # after the cause, which sets it
-    return own.with_traceback(error.__traceback__)  # each copy grows its own on top of what is there
+    return own.with_traceback(error.__traceback__)  # each copy extends its own traceback from here
 
 
 def _wake_in(loop: asyncio.AbstractEventLoop, waiters: list[asyncio.Future[None]]) -> None:
@@ -172,7 +186,10 @@ def _wake(waiters: list[asyncio.Future[None]]) -> None:
 
 
 def in_thread(work: Callable[[], T], *, name: str) -> Future[T]:
-    """Run blocking `work` once in a thread of its own: for opening and closing, never for a hot path."""
+    """Run blocking `work` once in a new thread, and return the future of its result.
+
+    For opening and closing; starting a thread is too slow for a hot path.
+    """
     future: Future[T] = Future()
 
     def run() -> None:

@@ -1,4 +1,4 @@
-"""Give other threads their turn in long loops of Python."""
+"""Yielding the interpreter to other threads during long Python loops."""
 
 from __future__ import annotations
 
@@ -10,11 +10,15 @@ T = TypeVar("T")
 
 
 def yield_gil(items: Iterable[T], *, every: int = 64) -> Iterator[T]:
-    """Go through items, letting go of the interpreter now and then.
+    """Yield the items, and yield the interpreter to other threads after every few of them.
 
-    A thread that wants the interpreter while another computes waits for up to 5 ms, each time anew; a search needs it a
-    few times. For worker threads: an event loop would be held up as before. Letting go costs up to 70 us: where an item
-    takes less than one, `every` so many of them are enough.
+    A thread that needs the interpreter while another computes waits up to 5 ms each time, and a search needs it a few
+    times. For worker threads only: it does not unblock an event loop.
+
+    Args:
+        items: the items to go through.
+        every: the number of items between two yields of the interpreter. One costs up to 70 us, so items that take
+            less than 1 us each need it only now and then.
     """
     for i, item in enumerate(items, 1):
         yield item

@@ -1,4 +1,4 @@
-"""Open, close once, never use after: what everything that owns threads, files or sockets has in common."""
+"""The lifecycle of objects that own threads, files or sockets: closed once, unusable after."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from super_advanced_agents.errors import ResourceClosedError
 
 
 class _ClosedAtExit(ABCMeta):
-    """Registers an object once its constructor has returned: one that raised leaves nothing to be closed."""
+    # Registers an object only once its constructor has returned: one that raised leaves nothing to close.
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        made = super().__call__(*args, **kwargs)
-        _open_resources.add(made)
-        return made
+        resource = super().__call__(*args, **kwargs)
+        _open_resources.add(resource)
+        return resource
 
 
 class Resource(metaclass=_ClosedAtExit):
-    """A sync and async context manager with idempotent `close()` / `aclose()`.
+    """Provide a sync and async context manager with idempotent `close()` and `aclose()`.
 
-    What is still open when the interpreter exits is closed then, so a script that never closes anything loses nothing.
+    Resources still open when the interpreter exits are closed then, so a script that never closes them loses nothing.
     """
 
     def __init__(self) -> None:
@@ -38,11 +38,14 @@ class Resource(metaclass=_ClosedAtExit):
 
     @property
     def closed(self) -> bool:
-        """Whether `close()` or `aclose()` has been called."""
+        """True once `close()` or `aclose()` was called."""
         return self._closed
 
     def close(self) -> None:
-        """Finish what was accepted, then free threads, files and sockets. Closing twice does nothing."""
+        """Finish the accepted work, then free threads, files and sockets.
+
+        Closing again does nothing. In a forked child the parent's files and threads are left alone.
+        """
         if self._owner_pid != process_id():  # a forked child must not touch its parent's files, nor wait for its lock
             self._closed = True
             return
@@ -54,11 +57,14 @@ class Resource(metaclass=_ClosedAtExit):
                 self._release()
             finally:
                 self._released = True
-                _open_resources.discard(self)  # not before: the interpreter's exit waits for a close that is running
+                _open_resources.discard(self)  # only now: the interpreter's exit waits for a close under way
 
     async def aclose(self) -> None:
-        """`close()` for asyncio. Cancelled, it lets the closing run to its end in its own thread."""
-        if not self._released:  # a close that another began is waited for, as `close()` does
+        """Close without blocking the event loop.
+
+        When cancelled, the closing still runs to its end in its own thread.
+        """
+        if not self._released:  # a close begun by another caller is waited for, as in `close()`
             await in_thread(self.close, name=f"close {type(self).__name__}")
 
     @abstractmethod
@@ -66,7 +72,7 @@ class Resource(metaclass=_ClosedAtExit):
         """Free what this object owns; called once, may block."""
 
     def _check_open(self) -> None:
-        """Raise unless the object may be used here and now."""
+        """Raise `ResourceClosedError` if the object is closed, or belongs to a parent process."""
         if self._closed:
             raise ResourceClosedError(f"this {type(self).__name__} is closed", hint="open a new one")
         if self._owner_pid != process_id():

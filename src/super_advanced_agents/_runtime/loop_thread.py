@@ -1,7 +1,8 @@
-"""One event loop in a thread of its own, for clients whose libraries speak asyncio; there while somebody holds it.
+"""One event loop in a thread of its own, for clients whose libraries need asyncio.
 
-A native operation awaits futures only (see `twins`), so that threads can drive it too. What needs an event loop of its
-own, such as an HTTP connection kept between calls, runs here, and its result comes back as a future.
+The loop runs while somebody holds it. A native operation awaits only futures (see `sync_bridge`), so that a thread can
+drive it too. Work that needs a lasting event loop, such as an HTTP connection kept between calls, runs here, and its
+result comes back as a future.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ T = TypeVar("T")
 
 
 class CancellableFuture(Future[T]):
-    """A future that takes its work along when it is cancelled."""
+    """Cancel the work behind a future when the future is cancelled."""
 
     __slots__ = ()
 
     def cancel(self) -> None:
-        """The caller goes away, and the work ends."""
+        """Give up on the result and end the work."""
         if self.done():
             return
         super().cancel()
@@ -35,46 +36,48 @@ class CancellableFuture(Future[T]):
             self._abort()
 
     def _abort(self) -> None:
-        """End the work, from the thread that cancels; must not block, and may come when the work is done already."""
+        """End the work. Called in the cancelling thread, perhaps after the work is done; must not block."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)
 class LoopThread:
-    """An event loop that other threads, and other event loops, hand coroutines to. Made by `acquire_loop`.
+    """Run coroutines of other threads and event loops in one shared event loop.
 
-    The portal starts and ends it. Its own `start_task_soon` waits until the loop has turned, which an event loop that
-    asks must not, and its futures wake an event loop once for each result: hence `submit` and futures.
+    `acquire_loop` makes it; a blocking portal of anyio starts and ends the loop. The portal's own `start_task_soon` is
+    not used: it blocks until the loop has run, which a calling event loop must not do, and its futures wake an event
+    loop once for each result.
     """
 
     _loop: asyncio.AbstractEventLoop
 
     def submit(self, operation: Callable[[], Coroutine[Any, Any, T]]) -> Future[T]:
-        """Run the coroutine that `operation` makes, in the loop; a cancelled future cancels it.
+        """Run the coroutine that `operation` makes in the loop; cancelling the future cancels it.
 
         Raises:
-            ResourceClosedError: the loop has ended.
+            ResourceClosedError: the loop was closed.
         """
         run = _Run(self._loop, operation)
         try:
             self._loop.call_soon_threadsafe(run.begin)
-        except RuntimeError as exc:  # it was closed
-            raise _ended() from exc
+        except RuntimeError as exc:  # the loop was closed
+            raise _closed_error() from exc
         return run
 
-    def later(self, delay_s: float, act: Callable[[], object]) -> Future[None]:
-        """Call `act`, which must not block, in the loop after so long, unless the future is cancelled before."""
+    def call_later(self, delay_s: float, callback: Callable[[], object]) -> Future[None]:
+        """Call `callback` in the loop after `delay_s` seconds; cancelling the future prevents it.
+
+        `callback` must not block.
+        """
 
         async def wait() -> None:
             await asyncio.sleep(delay_s)
-            act()
+            callback()
 
         return self.submit(wait)
 
 
 class _Run(CancellableFuture[T]):
-    """One coroutine on its way through the loop."""
-
     __slots__ = ("_loop", "_operation", "_task")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, operation: Callable[[], Coroutine[Any, Any, T]]) -> None:
@@ -84,7 +87,7 @@ class _Run(CancellableFuture[T]):
         self._task: asyncio.Task[T] | None = None
 
     def begin(self) -> None:
-        """Start the coroutine, unless its caller has gone already. Runs in the loop."""
+        """Start the coroutine, unless it was cancelled before; called in the loop."""
         if not self.cancelled():
             self._task = self._loop.create_task(self._operation())
             self._task.add_done_callback(self._task_done)
@@ -92,7 +95,7 @@ class _Run(CancellableFuture[T]):
     def _abort(self) -> None:
         try:
             self._loop.call_soon_threadsafe(self._cancel_task)
-        except RuntimeError:  # the loop was closed, which has cancelled everything
+        except RuntimeError:  # the loop was closed, which cancelled all its tasks
             return
 
     def _cancel_task(self) -> None:
@@ -102,35 +105,41 @@ class _Run(CancellableFuture[T]):
     def _task_done(self, task: asyncio.Task[T]) -> None:
         self._task = None
         if task.cancelled():
-            self.set_exception(_ended())  # which counts for nothing when it was the caller who went away
+            self.set_exception(_closed_error())  # ignored when the caller cancelled: the first outcome wins
         elif (error := task.exception()) is not None:
             self.set_exception(error)
         else:
             self.set_result(task.result())
 
 
-def _ended() -> ResourceClosedError:
+def _closed_error() -> ResourceClosedError:
     return ResourceClosedError("the client was closed before this was done", hint="open a new one")
 
 
 _portals = BlockingPortalProvider()
 
 
-def _begin_anew() -> None:
+def _renew_portals() -> None:
     global _portals
     _portals = BlockingPortalProvider()
 
 
-os.register_at_fork(after_in_child=_begin_anew)  # threads stay with the parent, and the lock may have been held
+os.register_at_fork(after_in_child=_renew_portals)  # the child has no threads, and the lock may be held
 
 
 def acquire_loop() -> LoopThread:
-    """Return the process's loop, begun by its first holder. Blocks for a moment; `release_loop` once for each call."""
+    """Return the process's shared event loop, starting it for its first holder.
+
+    Blocks for a moment. Call `release_loop` once for each call.
+    """
     return LoopThread(_portals.__enter__().call(asyncio.get_running_loop))
 
 
 def release_loop() -> None:
-    """Give up one hold; the last one cancels what still runs, and waits for the loop to end."""
+    """Release one hold on the shared event loop; the last one ends it.
+
+    Ending cancels what still runs and waits for the thread.
+    """
     with suppress(ResourceClosedError):  # leaving with an error is what makes a portal cancel instead of wait
-        error = _ended()
+        error = _closed_error()
         _portals.__exit__(type(error), error, None)

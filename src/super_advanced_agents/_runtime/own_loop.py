@@ -1,7 +1,7 @@
-"""The blocking form of an operation that runs several things at once, which takes an event loop.
+"""Blocking forms of operations that need an event loop to run tasks concurrently.
 
-`twins.blocking` drives a coroutine that awaits one future after another. Task groups and timeouts need a loop; here the
-operation gets one of its own for as long as it runs, so user code that blocks in one holds up no other.
+`sync_bridge.blocking` drives a coroutine that awaits one future after another. Task groups and timeouts need an event
+loop; here each call gets its own, so user code that blocks in one call holds up no other.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar
 
 from super_advanced_agents._runtime.futures import set_driven_by_thread
-from super_advanced_agents._runtime.sync_bridge import _renamed
+from super_advanced_agents._runtime.sync_bridge import as_sync_method
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
 def run_in_own_loop(operation: Coroutine[Any, Any, T]) -> T:
-    """Run `operation` to its end in an event loop of its own and return its result.
+    """Run `operation` to its end in a new event loop and return its result.
 
-    The loop runs in the calling thread; in a thread beside it where the calling one is inside a running loop already (a
-    notebook). An interruption (Ctrl-C) cancels the operation.
+    The loop runs in the calling thread, or in a new thread if the calling one already runs a loop (a notebook). An
+    interruption (Ctrl-C) cancels the operation.
     """
     try:
         asyncio.get_running_loop()
@@ -36,7 +36,7 @@ def run_in_own_loop(operation: Coroutine[Any, Any, T]) -> T:
 
 
 def _run(operation: Coroutine[Any, Any, T]) -> T:
-    # With a factory the runner leaves alone what `asyncio.get_event_loop` finds in this thread.
+    # With a factory the runner leaves this thread's `asyncio.get_event_loop` unchanged.
     with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
         before = set_driven_by_thread(False)
         try:
@@ -46,7 +46,7 @@ def _run(operation: Coroutine[Any, Any, T]) -> T:
 
 
 def blocking_in_own_loop(native: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
-    """Derive `verb` from the method `averb`, as `twins.blocking` does, for one that needs an event loop."""
+    """Derive the blocking method `verb` from a method `averb` that needs an event loop."""
     name = native.__name__
 
     @functools.wraps(native)
@@ -54,4 +54,4 @@ def blocking_in_own_loop(native: Callable[P, Coroutine[Any, Any, T]]) -> Callabl
         operation: Coroutine[Any, Any, T] = getattr(args[0], name)(*args[1:], **kwargs)
         return run_in_own_loop(operation)
 
-    return _renamed(verb, native)
+    return as_sync_method(verb, native)

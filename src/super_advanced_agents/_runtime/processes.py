@@ -1,4 +1,4 @@
-"""Which process this is, known without asking the system: that takes a microsecond or more in a sandbox."""
+"""The process id, cached: asking the system takes a microsecond or more in a sandbox."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ _pid = os.getpid()
 
 
 def process_id() -> int:
-    """The number of this process, also in one that was forked a moment ago."""
+    """Return the id of this process, also right after a fork."""
     return _pid
 
 
-def _forked() -> None:
+def _renew_pid() -> None:
     global _pid
     _pid = os.getpid()
 
 
-os.register_at_fork(after_in_child=_forked)
+os.register_at_fork(after_in_child=_renew_pid)

@@ -1,4 +1,4 @@
-"""A progress bar for long work, where somebody watches."""
+"""A progress bar for long work on a terminal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ if TYPE_CHECKING:
 
 @contextmanager
 def bar(*, unit: str) -> Iterator[Progress | None]:
-    """A progress bar on standard error, or None where nobody watches it."""
+    """Show a progress bar on standard error; yield None where that is no terminal.
+
+    Args:
+        unit: `"bytes"`, which also shows the time remaining, or the name of the things counted.
+    """
     if not sys.stderr.isatty():
         yield None
         return

@@ -1,14 +1,15 @@
-"""The blocking twin of every `averb()`, derived: the same coroutine, driven by the calling thread.
+"""The sync bridge, which derives a blocking method `verb()` from each coroutine `averb()`.
 
-A native operation is a coroutine that awaits nothing but futures (and coroutines made of them). An event loop drives it
-for `averb()`; here a thread drives it, waiting for each future in turn. No loop is started, so the blocking twin also
-works inside a running loop (a notebook), where it blocks as its name says.
+A native operation is a coroutine that awaits only futures (and coroutines made of them). An event loop drives it for
+`averb()`; for `verb()` the calling thread drives the same coroutine and blocks on each future. No event loop is
+started, so the blocking form also works inside a running loop (a notebook), which it blocks meanwhile.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
+import re
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from typing import Any, ParamSpec, TypeVar, cast
 
@@ -40,36 +41,40 @@ def run_sync(operation: Coroutine[Any, Any, T]) -> T:
 
 
 def _wait(step: object) -> BaseException | None:
-    """Wait for what the operation awaits; an interruption (Ctrl-C) is raised inside the operation."""
+    """Wait for the awaited future; return the error to raise in the operation, or None."""
     if not isinstance(step, Future):
-        return RuntimeError(f"a blocking twin can only wait for futures, not {type(step).__name__}")
+        return RuntimeError(f"a blocking form can only wait for futures, not {type(step).__name__}")
     try:
         step.wait()
     except Exception:
-        return None  # the future's own error: awaiting it raises it
-    except BaseException as exc:
+        return None  # the future's own error: the operation's await raises it
+    except BaseException as exc:  # such as Ctrl-C
         return exc
     return None
 
 
 def blocking(native: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
-    """Derive `verb` from the method `averb` (or `_averb`): same arguments, same result, blocks the calling thread.
+    """Derive the blocking method `verb` from the coroutine method `averb` (or `_averb`).
 
-    The method is looked up by name on the object, so a subclass that overrides `averb` has overridden `verb` too.
-    Where natives are private (`_averb`), the class must be an `Overridable` for that.
+    It takes the same arguments, returns the same result, and blocks the calling thread. The coroutine method is looked
+    up by name on the object, so a subclass that overrides `averb` overrides `verb` too. Where the native method is
+    private (`_averb`), the class must derive from `Overridable` for that.
     """
     name = native.__name__
 
     @functools.wraps(native)
     def verb(*args: P.args, **kwargs: P.kwargs) -> T:
-        operation: Coroutine[Any, Any, T] = _native(args[0], name)(*args[1:], **kwargs)
+        operation: Coroutine[Any, Any, T] = _resolve_native(args[0], name)(*args[1:], **kwargs)
         return run_sync(operation)
 
-    return _renamed(verb, native)
+    return as_sync_method(verb, native)
 
 
 def blocking_iterator(native: Callable[P, AsyncGenerator[T, None]]) -> Callable[P, Generator[T, None, None]]:
-    """Derive a blocking generator from an asynchronous one; leaving it early closes the native one."""
+    """Derive a blocking generator method from an asynchronous one.
+
+    Leaving the blocking generator early closes the asynchronous one.
+    """
     name = native.__name__
 
     @functools.wraps(native)
@@ -85,14 +90,15 @@ def blocking_iterator(native: Callable[P, AsyncGenerator[T, None]]) -> Callable[
         finally:
             run_sync(source.aclose())
 
-    return _renamed(verb, native)
+    return as_sync_method(verb, native)
 
 
 class Overridable:
-    """Make what a subclass overrides, `averb` or `verb`, what its private native `_averb` does.
+    """Let a subclass override an operation by defining `averb` or `verb`.
 
-    Operations use each other by their natives. With this base they use what a subclass made of them: its `averb`; in a
-    class that has no `averb`, its `verb`. Streams are used by no operation, so a `verb` of theirs changes itself alone.
+    Operations call each other through their private native methods (`_averb`). This base points the native method of a
+    subclass to its `averb` or, in a class without `averb`, to its `verb`. No operation calls a stream, so overriding
+    the `verb` of a stream changes that method alone.
     """
 
     def __init_subclass__(cls, **options: object) -> None:
@@ -105,10 +111,10 @@ class Overridable:
             if (averb := getattr(cls, f"a{verb}", None)) is not None:
                 setattr(cls, native, averb)
             elif not hasattr(getattr(cls, verb), "native") and inspect.iscoroutinefunction(getattr(cls, native)):
-                setattr(cls, native, _native_calling(verb))
+                setattr(cls, native, _make_native_calling(verb))
 
 
-def _native_calling(verb: str) -> Callable[..., Coroutine[Any, Any, Any]]:
+def _make_native_calling(verb: str) -> Callable[..., Coroutine[Any, Any, Any]]:
     async def native(self: object, *args: Any, **kwargs: Any) -> Any:
         return getattr(self, verb)(*args, **kwargs)
 
@@ -116,25 +122,29 @@ def _native_calling(verb: str) -> Callable[..., Coroutine[Any, Any, Any]]:
     return native
 
 
-def _native(owner: object, name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
-    """The native method of that name; past those that call `verb`, since here `verb` is what calls, by `super()`."""
-    found = getattr(owner, name)
-    if hasattr(found, "calls_verb"):
+def _resolve_native(owner: object, name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
+    # An overriding `verb` that calls `super().verb()` comes here: a native method that calls `verb` would recurse.
+    resolved = getattr(owner, name)
+    if hasattr(resolved, "calls_verb"):
         natives = (vars(base)[name] for base in type(owner).__mro__ if name in vars(base))
-        found = next(native for native in natives if not hasattr(native, "calls_verb")).__get__(owner)
-    return cast("Callable[..., Coroutine[Any, Any, Any]]", found)
+        resolved = next(native for native in natives if not hasattr(native, "calls_verb")).__get__(owner)
+    return cast("Callable[..., Coroutine[Any, Any, Any]]", resolved)
 
 
 async def _next(source: AsyncGenerator[T, None]) -> T:
     return await anext(source)
 
 
-def _renamed(verb: Callable[P, T], native: Callable[..., object]) -> Callable[P, T]:
-    """Give the twin its name, and a signature that no longer says `async`."""
+def as_sync_method(verb: Callable[P, T], native: Callable[..., object]) -> Callable[P, T]:
+    """Give a blocking form its name, and the signature of the native method without `async`."""
     verb.__name__ = native.__name__.removeprefix("_").removeprefix("a")
     verb.__qualname__ = f"{native.__qualname__.rpartition('.')[0]}.{verb.__name__}"
-    verb.__signature__ = inspect.signature(native)  # type: ignore[attr-defined]
+    signature = inspect.signature(native)
+    if inspect.isasyncgenfunction(native):  # `help` shows what a caller iterates over
+        iterator = re.sub(r"^AsyncGenerator\[(.+), None\]$", r"Iterator[\1]", str(signature.return_annotation))
+        signature = signature.replace(return_annotation=iterator)
+    verb.__signature__ = signature  # type: ignore[attr-defined]
     verb.native = native.__name__  # type: ignore[attr-defined]
-    verb.__dict__.pop("__isabstractmethod__", None)  # the twin of an abstract method is whole once that is
-    del verb.__wrapped__  # type: ignore[attr-defined]  # else inspect would follow it to the coroutine function
+    verb.__dict__.pop("__isabstractmethod__", None)  # the form of an abstract method is concrete once that method is
+    del verb.__wrapped__  # type: ignore[attr-defined]  # inspect would follow it to the coroutine function
     return verb

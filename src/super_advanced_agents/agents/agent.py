@@ -1,15 +1,13 @@
-"""`LLMAgent` and `AsyncLLMAgent`: an agent that remembers texts, finds them again, and answers from them."""
+"""`LLMAgent` and `AsyncLLMAgent`, which store and search memories and answer from them."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from typing import Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Unpack, get_args, overload
 
 from super_advanced_agents._runtime.sync_bridge import blocking, blocking_iterator
-from super_advanced_agents.agents.inputs import (
-    of_type,
-)
+from super_advanced_agents.agents.inputs import narrow_to_type
 from super_advanced_agents.agents.prompt import NOTHING_KNOWN, answer_messages
 from super_advanced_agents.agents.writes import MemoryWrites
 from super_advanced_agents.config import LIMITS, checked_name, checked_text
@@ -18,32 +16,43 @@ from super_advanced_agents.errors import ConfigurationError, InvalidInputError
 from super_advanced_agents.generation import AsyncLLMWrapper, LLMGenerator
 from super_advanced_agents.retrieval import Reranker, Reranking, explained
 from super_advanced_agents.stores import VectorStore
-from super_advanced_agents.types import Answer, Match, Metadata, Record, Weights, Where
+from super_advanced_agents.types import Answer, ExplainedMatch, Match, Metadata, Record, Weights, Where
 
 SearchMode: TypeAlias = Literal["hybrid", "vector", "keyword"]
+Predicate: TypeAlias = Callable[[Metadata], bool]
+
+
+class SearchOptions(TypedDict, total=False):
+    """Options of `search_text` that do not change the type of its result."""
+
+    where: Where | None
+    mode: SearchMode
+    weights: Weights | None
+    rerank: bool | Reranker | None
 
 
 class LLMAgent(MemoryWrites):
-    """An agent with a memory, for code that blocks; `AsyncLLMAgent` is the same for asyncio.
+    """Store text memories, search them, and answer questions from them, with blocking methods.
 
-    Agents may share one store: each sees only its own namespace. The agent owns none of what it is given; whoever made
-    the store, the pipeline and the generator closes them. A subclass that overrides an operation has changed those that
-    are made of it, `ask` with `search_text` for one.
+    `AsyncLLMAgent` has the same operations for asyncio. Agents may share one store: each sees only its own namespace.
+    The agent does not own its store, pipeline and generator; the code that made them closes them. A subclass that
+    overrides an operation also changes the operations that call it: `search_text`, for example, is called by `ask`.
+
+    Every operation raises the errors of the store, the pipeline and the generator: `InvalidInputError` for arguments
+    that cannot be stored or searched for, `OverloadedError` when a queue is full, `ResourceClosedError` after they were
+    closed.
 
     Args:
         name: 1 to 64 letters, digits, `_` or `-`.
-        vector_store: where memories are kept.
-        embedding_pipeline: turns texts into vectors of the store's length.
+        vector_store: stores the memories.
+        embedding_pipeline: embeds texts as vectors of the store's dimension.
         llm_generator: writes the answers of `ask`; without one, `ask` raises `ConfigurationError`.
-        namespace: whose memories these are; the agent's name when None. Agents given the same one share memories.
-        context_chars: how many characters of memories an answer may be built from.
-        answer_tokens: the length of an answer, at most, in tokens.
-        reranker: looks again at the best matches of each search, and of each answer's; none when None. See
-            `retrieval.Reranker`; `retrieval.LLMReranker(llm)` asks a language model.
-        rerank_candidates: how many matches it looks at, 1 to 1,000.
-
-    Every operation passes on what the store, the pipeline and the generator raise: `InvalidInputError` for what cannot
-    be remembered or searched for, `OverloadedError` when a queue is full, `ResourceClosedError` after they were closed.
+        namespace: the namespace of the memories; the agent's name when None. Agents of one namespace share memories.
+        context_chars: the most characters of memories that an answer is generated from.
+        answer_tokens: the maximal length of an answer, in tokens.
+        reranker: scores the best matches of each search again, those of `ask` included; None for no re-ranking. It is a
+            `retrieval.Reranker`, such as `retrieval.LLMReranker(llm)`, which asks a language model.
+        rerank_candidates: the number of matches that are scored again, 1 to 1,000.
     """
 
     def __init__(
@@ -71,59 +80,84 @@ class LLMAgent(MemoryWrites):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, namespace={self.namespace!r})"
 
-    # -- finding --------------------------------------------------------------------------------------------------
+    # -- searching ------------------------------------------------------------------------------------------------
+
+    @overload
+    async def _asearch_text(
+        self,
+        query_text: str,
+        top_k: int = 5,
+        memory_type: str | None = None,
+        filter_fn: Predicate | None = None,
+        *,
+        explain: Literal[True],
+        **options: Unpack[SearchOptions],
+    ) -> list[ExplainedMatch]: ...
+
+    @overload
+    async def _asearch_text(
+        self,
+        query_text: str,
+        top_k: int = 5,
+        memory_type: str | None = None,
+        filter_fn: Predicate | None = None,
+        *,
+        explain: bool = False,
+        **options: Unpack[SearchOptions],
+    ) -> list[Match]: ...
 
     async def _asearch_text(
         self,
         query_text: str,
         top_k: int = 5,
         memory_type: str | None = None,
-        filter_fn: Callable[[Metadata], bool] | None = None,
+        filter_fn: Predicate | None = None,
         *,
         where: Where | None = None,
         mode: SearchMode = "hybrid",
         weights: Weights | None = None,
         explain: bool = False,
         rerank: bool | Reranker | None = None,
-    ) -> list[Match]:
-        """Find the memories that are most like a text, best first.
+    ) -> list[Any]:
+        """Return the memories that match a text best, best first.
+
+        A cancelled search leaves nothing behind and does not disturb other callers.
 
         Args:
-            query_text: a question or a topic, in plain words; nothing in it is syntax.
-            top_k: how many, at most; if that many match the filters, that many come back.
-            memory_type: only memories of this type.
-            filter_fn: only memories whose metadata passes this predicate; slow, `where` is the fast way.
-            where: only memories matching this filter (see `stores.filters`).
-            mode: `"hybrid"` by meaning and by words together, with scores of at most 1; `"vector"` by meaning alone,
-                with the cosine as score; `"keyword"` by words alone, only what shares one. A `filter_fn` makes any of
-                them a search by meaning.
-            weights: what each way counts in a hybrid search, and whether age and priority do.
-            explain: each match is an `ExplainedMatch`, which tells what its score is made of.
-            rerank: True or False for the agent's re-ranker or none, or a callable of yours; as the agent was made when
-                None. Scores are then the re-ranker's.
+            query_text: a question or a topic, in plain words without query operators.
+            top_k: the number of memories; fewer are returned only if fewer match the filters.
+            memory_type: restricts the search to memories of this type.
+            filter_fn: restricts the search to memories whose metadata passes this predicate; `where` is faster.
+            where: restricts the search to memories that match this filter (see `stores.filters`).
+            mode: `"hybrid"` combines vector and keyword search, with scores of at most 1; `"vector"` ranks by vectors
+                alone, and the score is the cosine; `"keyword"` ranks by keywords alone, and returns only memories that
+                share one with the query. With a `filter_fn`, every mode is a vector search.
+            weights: the weights of the signals of a hybrid search, and of age and priority.
+            explain: returns matches of class `ExplainedMatch`, which hold the parts of their scores.
+            rerank: True for the agent's re-ranker, False for none, or another re-ranker; the agent's own setting when
+                None. With a re-ranker, the scores are those that it gives.
 
         Raises:
             ConfigurationError: `rerank` is True, and the agent has no re-ranker.
-
-        Cancelled, it leaves nothing behind and disturbs no other caller.
         """
         if mode not in get_args(SearchMode):
             raise InvalidInputError(
                 f"mode must be one of {', '.join(get_args(SearchMode))}, not {mode!r}", field="mode"
             )
         checked_text(query_text, "query_text", max_bytes=LIMITS.text_bytes)
-        narrowed = of_type(memory_type, where)
-        reranker = self._reranking.chosen(rerank)
-        wanted = top_k if reranker is None else self._reranking.candidates(top_k)
+        narrowed = narrow_to_type(memory_type, where)
+        reranker = self._reranking.select_reranker(rerank)
+        match_count = top_k if reranker is None else self._reranking.candidate_count(top_k)
         if filter_fn is None and mode == "hybrid":
-            found = await self._find_hybrid(query_text, wanted, narrowed, weights=weights, explain=explain)
+            matches = await self._search_hybrid(query_text, match_count, narrowed, weights=weights, explain=explain)
         else:
-            found = await self._find_one_way(query_text, wanted, narrowed, filter_fn, by_words=mode == "keyword")
+            by_keywords = mode == "keyword" and filter_fn is None  # a predicate makes every mode a vector search
+            matches = await self._search_single(query_text, match_count, narrowed, filter_fn, by_keywords=by_keywords)
             if explain:
-                found = explained(found, "keyword" if mode == "keyword" and filter_fn is None else "vector")
-        return found if reranker is None else await self._reranking.best(reranker, query_text, found, top_k)
+                matches = explained(matches, "keyword" if by_keywords else "vector")
+        return matches if reranker is None else await self._reranking.rerank(reranker, query_text, matches, top_k)
 
-    async def _find_hybrid(
+    async def _search_hybrid(
         self, query_text: str, top_k: int, where: Where | None, *, weights: Weights | None, explain: bool
     ) -> list[Match]:
         vector = await self.embedding_pipeline.aembed(query_text)
@@ -138,18 +172,17 @@ class LLMAgent(MemoryWrites):
             explain=explain,
         )
 
-    async def _find_one_way(
+    async def _search_single(
         self,
         query_text: str,
         top_k: int,
         where: Where | None,
-        filter_fn: Callable[[Metadata], bool] | None,
+        filter_fn: Predicate | None,
         *,
-        by_words: bool,
+        by_keywords: bool,
     ) -> list[Match]:
-        """By words, or by meaning: so with a predicate, whatever else was asked for."""
         store, namespace = self.vector_store, self.namespace
-        if by_words and filter_fn is None:
+        if by_keywords:
             return await store.asearch_keywords(query_text, top_k, where=where, namespace=namespace)
         vector = await self.embedding_pipeline.aembed(query_text)
         model_id = self.embedding_pipeline.model_id
@@ -162,32 +195,39 @@ class LLMAgent(MemoryWrites):
     async def _ahybrid_search(
         self, query_text: str, keyword: str | None = None, top_k: int = 5, memory_type: str | None = None
     ) -> list[Match]:
-        """Find memories like a text that also contain a keyword.
+        """Return the memories that match a text best and also contain a keyword, best first.
 
         Args:
-            query_text: as for `search_text`.
-            keyword: only memories whose text contains it, in whatever case; any memory when None.
-            top_k: how many, at most.
-            memory_type: only memories of this type.
+            query_text: a question or a topic, in plain words without query operators.
+            keyword: restricts the search to memories whose text contains it, in upper or lower case; None for no
+                restriction.
+            top_k: the most memories to return.
+            memory_type: restricts the search to memories of this type.
         """
         if keyword is None:
             return await self._asearch_text(query_text, top_k, memory_type)
-        wanted = checked_text(keyword, "keyword", max_bytes=LIMITS.text_bytes).casefold()
+        folded_keyword = checked_text(keyword, "keyword", max_bytes=LIMITS.text_bytes).casefold()
         return await self._asearch_text(
-            query_text, top_k, memory_type, lambda metadata: wanted in str(metadata.get("text", "")).casefold()
+            query_text, top_k, memory_type, lambda metadata: folded_keyword in str(metadata.get("text", "")).casefold()
         )
 
     async def _aget(self, uid: str) -> Record | None:
-        """The memory of that name, or None."""
+        """Return the memory of that uid, or None if there is none."""
         records = await self.vector_store.aget([uid], namespace=self.namespace)
         return records[0] if records else None
 
     async def _acount(self, where: Where | None = None) -> int:
-        """How many memories match; all of this agent's when None."""
+        """Return the number of memories that match a filter, or of all memories when it is None."""
         return await self.vector_store.acount(where, namespace=self.namespace)
 
     async def _ascan(self, where: Where | None = None, *, after: str | None = None, limit: int = 100) -> list[Record]:
-        """One page of this agent's memories in the order of their uids; `after` is the last uid of the page before."""
+        """Return one page of this agent's memories, in the order of their uids.
+
+        Args:
+            where: restricts the page to memories that match this filter.
+            after: the last uid of the page before; None for the first page.
+            limit: the most memories of a page.
+        """
         return await self.vector_store.ascan(where, after=after, limit=limit, namespace=self.namespace)
 
     # -- answering ------------------------------------------------------------------------------------------------
@@ -195,21 +235,21 @@ class LLMAgent(MemoryWrites):
     async def _aask(self, question: str, top_k: int = 5, *, sources: Sequence[Match] | None = None) -> Answer:
         """Answer a question from memories.
 
+        A cancelled call frees the model's slot within one token.
+
         Args:
-            question: in plain words.
-            top_k: how many memories the model is shown.
-            sources: the memories to answer from; found by `search_text` when None.
+            question: the question, in plain words.
+            top_k: the number of memories that the model is shown.
+            sources: the memories to answer from; `search_text` finds them when None.
 
         Returns:
-            What the model said, greedily decoded, and the memories it was shown. With nothing remembered the model is
-            not asked.
+            The model's answer, greedily decoded, and the memories that it was shown. Without any memory the model is
+            not called, and the answer says that nothing is known.
 
         Raises:
             ConfigurationError: the agent has no `llm_generator`.
-
-        Cancelled, it frees the model's slot within a token.
         """
-        llm = self._llm()
+        llm = self._required_llm()
         checked_text(question, "question", max_bytes=LIMITS.text_bytes)
         if sources is None:
             sources = await self._asearch_text(question, top_k)
@@ -222,16 +262,20 @@ class LLMAgent(MemoryWrites):
     async def _astream_answer(
         self, question: str, top_k: int = 5, *, sources: Sequence[Match] | None = None
     ) -> AsyncGenerator[str, None]:
-        """Answer a question from memories, piece by piece as it is made; the pieces joined are the answer.
+        """Answer a question from memories, and yield the pieces of the answer as they are generated.
+
+        The joined pieces are the answer. Leaving the iterator early frees the model's slot within one token.
 
         Args:
-            question: in plain words.
-            top_k: how many memories the model is shown.
-            sources: the memories to answer from; found by `search_text` when None. Pass what you searched to know them.
+            question: the question, in plain words.
+            top_k: the number of memories that the model is shown.
+            sources: the memories to answer from; `search_text` finds them when None. A caller that needs to know the
+                sources passes the result of its own search.
 
-        Leaving the iterator early frees the model's slot within a token.
+        Raises:
+            ConfigurationError: the agent has no `llm_generator`.
         """
-        llm = self._llm()
+        llm = self._required_llm()
         checked_text(question, "question", max_bytes=LIMITS.text_bytes)
         if sources is None:
             sources = await self._asearch_text(question, top_k)
@@ -243,14 +287,43 @@ class LLMAgent(MemoryWrites):
             async for piece in pieces:
                 yield piece
 
-    def _llm(self) -> LLMGenerator:
+    def _required_llm(self) -> LLMGenerator:
         if self.llm_generator is None:
             raise ConfigurationError(
                 f"agent {self.name!r} has no language model", hint="give it one: llm_generator=LLMGenerator()"
             )
         return self.llm_generator
 
-    search_text = blocking(_asearch_text)
+    if TYPE_CHECKING:
+
+        @overload
+        def search_text(
+            self,
+            query_text: str,
+            top_k: int = 5,
+            memory_type: str | None = None,
+            filter_fn: Predicate | None = None,
+            *,
+            explain: Literal[True],
+            **options: Unpack[SearchOptions],
+        ) -> list[ExplainedMatch]: ...
+
+        @overload
+        def search_text(
+            self,
+            query_text: str,
+            top_k: int = 5,
+            memory_type: str | None = None,
+            filter_fn: Predicate | None = None,
+            *,
+            explain: bool = False,
+            **options: Unpack[SearchOptions],
+        ) -> list[Match]: ...
+
+        def search_text(self, *args: Any, **options: Any) -> Any:
+            """Return the memories that match a text best, best first."""
+    else:
+        search_text = blocking(_asearch_text)
     hybrid_search = blocking(_ahybrid_search)
     get = blocking(_aget)
     count = blocking(_acount)
@@ -260,10 +333,11 @@ class LLMAgent(MemoryWrites):
 
 
 class AsyncLLMAgent(LLMAgent):
-    """An agent with a memory, for asyncio; the blocking operations of `LLMAgent` are there as well.
+    """Store text memories, search them, and answer questions from them, with asyncio.
 
-    Each `averb()` is the coroutine whose blocking twin `LLMAgent.verb()` is, so the two cannot differ. None of them
-    blocks the event loop, and any number may run at once. A subclass overrides an operation by its `averb()`.
+    The blocking methods of `LLMAgent` are available too: `verb()` drives the coroutine `averb()`, so the two cannot
+    differ. No `averb()` blocks the event loop, and any number may run at once. A subclass overrides an operation by its
+    `averb()`.
     """
 
     aadd_text_memory = LLMAgent._aadd_text_memory

@@ -1,4 +1,4 @@
-"""What callers hand to an agent, made into records."""
+"""Conversion of texts, dicts and turns into memories and their metadata, with validation."""
 
 from __future__ import annotations
 
@@ -9,18 +9,22 @@ from super_advanced_agents.config import LIMITS, checked_text
 from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.types import JSONValue, Memory, Metadata, Turn, Where
 
-_KEPT_KEYS = frozenset({"text", "type", "session"})
+_RESERVED_KEYS = frozenset({"text", "type", "session"})
 _TURN_KEYS = frozenset({"speaker", "session", "turn", "created_at"})
 
 
 def as_memories(items: Sequence[str | Memory | Mapping[str, JSONValue]]) -> list[Memory]:
-    """Accept texts, `Memory` values and dicts of the same fields."""
+    """Convert texts, `Memory` values and dicts of its fields to a list of memories.
+
+    Raises:
+        InvalidInputError: `items` is not a list, or an item is none of these or has an unknown or missing field.
+    """
     if isinstance(items, str | Mapping) or not isinstance(items, Sequence):
         raise InvalidInputError("items must be a list of texts, Memory values or dicts", field="items")
-    return [_memory(item, f"items[{i}]") for i, item in enumerate(items)]
+    return [_as_memory(item, f"items[{i}]") for i, item in enumerate(items)]
 
 
-def _memory(item: object, field: str) -> Memory:
+def _as_memory(item: object, field: str) -> Memory:
     if isinstance(item, str):
         return Memory(text=item)
     if isinstance(item, Memory):
@@ -29,13 +33,17 @@ def _memory(item: object, field: str) -> Memory:
 
 
 def as_turns(turns: Sequence[Turn | Mapping[str, JSONValue]]) -> list[Turn]:
-    """Accept `Turn` values and dicts of the same fields."""
+    """Convert `Turn` values and dicts of its fields to a list of validated turns.
+
+    Raises:
+        InvalidInputError: `turns` is not a list, or an item is neither of these or has a wrong field.
+    """
     if isinstance(turns, str | Mapping) or not isinstance(turns, Sequence):
         raise InvalidInputError("turns must be a list of Turn values or dicts", field="turns")
     checked = []
     for i, item in enumerate(turns):
         field = f"turns[{i}]"
-        # The values are checked right below, and by whoever they are handed on to.
+        # The values are validated below, and by the functions that the turns are passed to.
         turn = item if isinstance(item, Turn) else Turn(**_checked_fields(item, Turn, ("speaker", "text"), field))  # type: ignore[arg-type]
         checked_text(turn.speaker, f"{field}.speaker", max_bytes=LIMITS.uid_chars)
         checked_text(turn.text, f"{field}.text", max_bytes=LIMITS.text_bytes)
@@ -48,7 +56,7 @@ def _checked_fields(
 ) -> dict[str, object]:
     if not isinstance(item, Mapping):
         raise InvalidInputError(f"{field} must be a dict or a {kind.__name__}, not {type(item).__name__}", field=field)
-    known = {each.name for each in fields(kind)}
+    known = {known_field.name for known_field in fields(kind)}
     for name in item:
         if name not in known:
             raise InvalidInputError(
@@ -63,7 +71,15 @@ def _checked_fields(
 
 
 def memory_metadata(memory: Memory, *, field: str = "") -> Metadata:
-    """The metadata of a text memory: its text, its type, and what the caller adds."""
+    """Build the metadata of a memory: its text, type and session, and the caller's extra keys.
+
+    Args:
+        memory: the memory.
+        field: the argument that the memory comes from, for error messages.
+
+    Raises:
+        InvalidInputError: a value is wrong, or `extra` holds a key that the agent sets itself.
+    """
     prefix = f"{field}." if field else ""
     checked_text(memory.text, f"{prefix}text", max_bytes=LIMITS.text_bytes)
     checked_text(memory.memory_type, f"{prefix}memory_type", max_bytes=LIMITS.uid_chars)
@@ -71,30 +87,38 @@ def memory_metadata(memory: Memory, *, field: str = "") -> Metadata:
     if memory.session is not None:
         checked_text(memory.session, f"{prefix}session", max_bytes=LIMITS.uid_chars)
         metadata["session"] = memory.session
-    return {**metadata, **_extra(memory.extra, f"{prefix}extra", frozenset(metadata))}
+    return {**metadata, **_checked_extra(memory.extra, f"{prefix}extra", frozenset(metadata))}
 
 
 def memory_changes(text: str | None, memory_type: str | None, extra: object) -> Metadata:
-    """The merge patch of a memory's metadata for a new text, a new type and changes of what a caller had added."""
+    """Build the merge patch (RFC 7396) of a memory's metadata from its changed fields.
+
+    Raises:
+        InvalidInputError: a value is wrong, or `extra` holds a key that the agent sets itself.
+    """
     changes: Metadata = {}
     if text is not None:
         changes["text"] = checked_text(text, "text", max_bytes=LIMITS.text_bytes)
     if memory_type is not None:
         changes["type"] = checked_text(memory_type, "memory_type", max_bytes=LIMITS.uid_chars)
-    return {**changes, **_extra(extra, "extra", _KEPT_KEYS)}
+    return {**changes, **_checked_extra(extra, "extra", _RESERVED_KEYS)}
 
 
 def turn_memory(turn: Turn, session: str | None, position: int) -> Memory:
-    """A turn as a memory: who said what, in which session, and where in it."""
+    """Convert a turn to a memory with its speaker, its session and its position there.
+
+    Raises:
+        InvalidInputError: `extra` holds a key that the agent sets itself.
+    """
     metadata: dict[str, JSONValue] = {"speaker": turn.speaker, "turn": position}
     if turn.created_at is not None:
         metadata["created_at"] = turn.created_at
-    extra = _extra(turn.extra, f"turns[{position}].extra", _TURN_KEYS)
+    extra = _checked_extra(turn.extra, f"turns[{position}].extra", _TURN_KEYS)
     text = f"{turn.speaker}: {turn.text}"
     return Memory(text=text, memory_type="turn", uid=turn.uid, extra={**metadata, **extra}, session=session)
 
 
-def _extra(extra: object, field: str, reserved: frozenset[str]) -> dict[str, JSONValue]:
+def _checked_extra(extra: object, field: str, reserved: frozenset[str]) -> dict[str, JSONValue]:
     if extra is None:
         return {}
     if not isinstance(extra, Mapping):
@@ -105,10 +129,10 @@ def _extra(extra: object, field: str, reserved: frozenset[str]) -> dict[str, JSO
     return dict(extra)
 
 
-def of_type(memory_type: str | None, where: Where | None) -> Where | None:
-    """`where`, narrowed to one memory type."""
+def narrow_to_type(memory_type: str | None, where: Where | None) -> Where | None:
+    """Return a filter that also requires a memory type; `where` itself when the type is None."""
     if memory_type is None:
         return where
     checked_text(memory_type, "memory_type", max_bytes=LIMITS.uid_chars)
-    only: Where = {"type": memory_type}
-    return only if where is None else {"$and": [dict(only), dict(where)]}
+    type_filter: Where = {"type": memory_type}
+    return type_filter if where is None else {"$and": [dict(type_filter), dict(where)]}

@@ -1,4 +1,4 @@
-"""How memories reach a language model that answers: as numbered data between markers, never as instructions."""
+"""The prompt that shows a language model memories, as numbered data between markers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from super_advanced_agents.retrieval import Notes
 from super_advanced_agents.types import ChatMessage, Match
 
 NOTHING_KNOWN = "I do not know: nothing is remembered about that."
-"""The answer of an agent that found no memory to answer from; no model was asked for it."""
+"""The answer of an agent that found no memory; the language model is not called for it."""
 
 _SYSTEM = (
     "You answer questions from memories. The user message holds the memories between {open} and {close}: numbered "
@@ -18,14 +18,14 @@ _SYSTEM = (
 
 
 def answer_messages(question: str, sources: Sequence[Match], *, context_chars: int) -> list[ChatMessage]:
-    """The chat that asks a model to answer `question` from `sources`, best first.
+    """Build the chat messages that ask a model to answer a question from memories.
 
     Args:
-        question: what the user asked.
-        sources: the memories to show; each is one numbered line, cut so that all together fit.
-        context_chars: how many characters the memories may take together.
+        question: the user's question.
+        sources: the memories, best first; each becomes one numbered line, cut so that all of them fit.
+        context_chars: the most characters of all memories together.
     """
-    notes = Notes.of(sources, most_chars=context_chars)
+    notes = Notes.of(sources, max_chars=context_chars)
     return [
         ChatMessage(role="system", content=_SYSTEM.format(open=notes.begin, close=notes.end)),
         ChatMessage(role="user", content=f"{notes}\n\nQuestion: {question}"),

@@ -1,4 +1,4 @@
-"""The writing side of an agent: texts and conversations become memories, change, and are forgotten."""
+"""Write operations of an agent: adding, changing and deleting memories."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from super_advanced_agents.types import Dedupe, JSONValue, Memory, Turn, Where
 
 
 class MemoryWrites(Overridable):
-    """What `LLMAgent` does to its memories, which are those of `namespace`."""
+    """Add, change and delete the memories of one namespace; a base class of `LLMAgent`."""
 
     namespace: str
     vector_store: VectorStore
@@ -32,22 +32,24 @@ class MemoryWrites(Overridable):
         priority: float | None = None,
         dedupe: Dedupe | None = None,
     ) -> str:
-        """Remember one text; returned means durable. Concurrent callers share embedding batches and commits.
+        """Store one text as a memory and return its uid.
+
+        The memory is durable when the call returns. Concurrent calls share embedding batches and commits. A call that
+        is cancelled before its write began stores nothing; after that the write completes.
 
         Args:
-            text: not blank, at most 64 KiB; what is past the embedding model's window is kept but not found by meaning.
-            memory_type: a label, kept as `metadata["type"]`.
-            uid: replaces the memory of that name; a new name is made when None.
-            extra: further metadata, all JSON.
-            expires_in_s: after this many seconds it is never returned.
-            source: where it came from.
-            priority: how much it matters, for searches whose weights count it.
+            text: not blank, at most 64 KiB; the part past the embedding model's window is stored, but vector search
+                does not find it.
+            memory_type: a label, stored as `metadata["type"]`.
+            uid: the uid of the memory; a memory of this uid is replaced. A new uid is made when None.
+            extra: further metadata, JSON values only.
+            expires_in_s: seconds after which the memory is never returned; None for never.
+            source: the origin of the text, such as a file name.
+            priority: the importance of the memory, for searches whose weights count it.
             dedupe: with `"exact"`, a memory of the same text, type and further metadata is not stored again.
 
         Returns:
-            The memory's uid; with `dedupe` that of the memory that was there already.
-
-        Cancelled before its write began, nothing is stored; afterwards the write is carried out.
+            The uid of the memory; with `dedupe`, that of the memory that was stored before.
         """
         metadata = memory_metadata(Memory(text=text, memory_type=memory_type, extra=extra or {}))
         vector = await self.embedding_pipeline.aembed(text)
@@ -66,17 +68,16 @@ class MemoryWrites(Overridable):
     async def _aadd_text_memories(
         self, items: Sequence[str | Memory | Mapping[str, JSONValue]], *, dedupe: Dedupe | None = None
     ) -> list[str]:
-        """Remember many texts; returned means durable.
+        """Store any number of texts as memories and return their uids, in order.
+
+        The memories are durable when the call returns. All items are validated before the first is stored. Then they
+        are stored in batches of 1,000, each of them completely or not at all: an error or a cancellation can leave the
+        first batches stored.
 
         Args:
-            items: texts, `Memory` values, or dicts of a `Memory`'s fields; any number. All are checked before the first
-                is stored; then each 1,000 are stored all or none, so an error or a cancellation can leave whole
-                thousands behind, in order.
-            dedupe: with `"exact"`, a memory of the same text, type and further metadata is not stored again, be it
-                remembered already or another of `items`; its uid is returned in its place.
-
-        Returns:
-            The uids, in order.
+            items: texts, `Memory` values, or dicts of a `Memory`'s fields.
+            dedupe: with `"exact"`, a memory of the same text, type and further metadata as a stored one, or as another
+                of `items`, is not stored again; the uid of that one is returned in its place.
         """
         memories = as_memories(items)
         metadatas = [memory_metadata(memory, field=f"items[{i}]") for i, memory in enumerate(memories)]
@@ -101,14 +102,14 @@ class MemoryWrites(Overridable):
     async def _aadd_turns(
         self, turns: Sequence[Turn | Mapping[str, JSONValue]], *, session: str | None = None
     ) -> list[str]:
-        """Remember a conversation, turn by turn; `"{speaker}: {text}"` is what is indexed.
+        """Store the turns of a conversation as memories and return their uids, in order.
+
+        The text of each memory is `"{speaker}: {text}"`.
 
         Args:
-            turns: `Turn` values or dicts of a `Turn`'s fields, in the order they were said.
-            session: the conversation's name, kept as `metadata["session"]`; `metadata["turn"]` is the place in `turns`.
-
-        Returns:
-            The turns' uids, in order.
+            turns: `Turn` values or dicts of a `Turn`'s fields, in the order of the conversation.
+            session: the name of the conversation, stored as `metadata["session"]`; `metadata["turn"]` is the position
+                in `turns`.
         """
         if session is not None:
             checked_text(session, "session", max_bytes=LIMITS.uid_chars)
@@ -127,21 +128,22 @@ class MemoryWrites(Overridable):
         expires_in_s: float | EllipsisType | None = ...,
         priority: float | EllipsisType | None = ...,
     ) -> bool:
-        """Change a memory in place; returned means durable. What is not named stays, its place in a conversation too.
+        """Change the given fields of a memory; all others stay, its position in a session too.
+
+        The change is durable when the call returns. A call that is cancelled before its write began changes nothing;
+        after that the write completes.
 
         Args:
-            uid: which memory.
-            text: the new text, of a turn with its speaker; embedded anew.
+            uid: the uid of the memory.
+            text: the new text, which is embedded again; for a turn, with its speaker.
             memory_type: the new label.
-            extra: changes of the further metadata, a merge patch (RFC 7396): keys are set, None removes one.
-            source: where it came from.
-            expires_in_s: after this many seconds from now it is never returned; None for never.
-            priority: how much it matters; None for nothing said.
+            extra: changes of the further metadata, a merge patch (RFC 7396): keys are set, and None removes a key.
+            source: the new origin; None removes it.
+            expires_in_s: seconds from now after which the memory is never returned; None for never.
+            priority: the new importance; None removes it.
 
         Returns:
-            False when there is no such memory.
-
-        Cancelled before its write began, nothing is changed; afterwards the write is carried out.
+            False if there is no such memory.
         """
         changes = memory_changes(text, memory_type, extra)
         vector = None if text is None else await self.embedding_pipeline.aembed(text)
@@ -157,10 +159,9 @@ class MemoryWrites(Overridable):
         )
 
     async def _aforget(self, uids: Sequence[str] | None = None, *, where: Where | None = None) -> int:
-        """Delete memories by name, by filter, or by both; returned means durable.
+        """Delete memories by uid, by filter, or by both, and return their number.
 
-        Returns:
-            How many were deleted. `where={}` deletes all of this agent's memories.
+        The deletion is durable when the call returns. `where={}` deletes all memories of this agent.
         """
         return await self.vector_store.adelete(uids, where=where, namespace=self.namespace)
 

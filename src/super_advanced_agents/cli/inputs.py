@@ -1,4 +1,4 @@
-"""What commands are given: texts from an argument, a file or standard input, and JSON in options."""
+"""Inputs of commands: text from an argument, a file or standard input, and JSON from options."""
 
 from __future__ import annotations
 
@@ -9,38 +9,43 @@ from typing import TYPE_CHECKING, cast
 
 from super_advanced_agents.errors import InvalidInputError
 
-if TYPE_CHECKING:  # it brings numpy along
+if TYPE_CHECKING:  # importing it imports NumPy
     from super_advanced_agents.types import JSONValue
 
-_MOST_BYTES = 1 << 20
+_MAX_BYTES = 1 << 20
 
 
-def given_text(argument: str | None, file: Path | None, *, what: str) -> str:
-    """The text of the argument, else of the file, else of standard input (also for the argument `-`).
+def read_text_input(argument: str | None, file: Path | None, *, name: str) -> str:
+    """Return the text of a command's argument, of its `--file`, or of standard input.
+
+    Args:
+        argument: the text itself; `-` reads standard input.
+        file: the file to read.
+        name: the name of the text in error messages.
 
     Raises:
-        InvalidInputError: there is none, both are given, or it is not UTF-8.
+        InvalidInputError: there is no text, both sources are given, or the content is not UTF-8.
     """
     if file is not None:
         if argument is not None:
             raise InvalidInputError(
-                f"the {what} is given twice", field=what, hint="give an argument or --file, not both"
+                f"the {name} is given twice", field=name, hint="give an argument or --file, not both"
             )
-        return _decoded(_read_file(file), str(file))
+        return _decode(_read_file(file), str(file))
     if argument is not None and argument != "-":
         return argument
     if argument is None and sys.stdin.isatty():
         raise InvalidInputError(
-            f"there is no {what}", field=what, hint="give it as an argument, with --file, or pipe it in: echo ... | saa"
+            f"there is no {name}", field=name, hint="give it as an argument, with --file, or pipe it in: echo ... | saa"
         )
-    return _decoded(sys.stdin.buffer.read(_MOST_BYTES), "standard input").strip()
+    return _decode(sys.stdin.buffer.read(_MAX_BYTES), "standard input").strip()
 
 
-def given_object(option: str | None, name: str) -> dict[str, JSONValue] | None:
-    """The JSON object of an option, or None.
+def parse_json_object(option: str | None, name: str) -> dict[str, JSONValue] | None:
+    """Parse the value of an option as a JSON object; None stays None.
 
     Raises:
-        InvalidInputError: it is not a JSON object.
+        InvalidInputError: the value is not a JSON object.
     """
     if option is None:
         return None
@@ -58,12 +63,12 @@ def given_object(option: str | None, name: str) -> dict[str, JSONValue] | None:
 def _read_file(file: Path) -> bytes:
     try:
         with file.open("rb") as opened:
-            return opened.read(_MOST_BYTES)
+            return opened.read(_MAX_BYTES)
     except OSError as exc:
         raise InvalidInputError(f"cannot read {str(file)!r}: {exc.strerror}", field="file") from exc
 
 
-def _decoded(content: bytes, name: str) -> str:
+def _decode(content: bytes, name: str) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as exc:

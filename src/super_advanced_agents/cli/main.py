@@ -1,4 +1,4 @@
-"""`saa`: the command line's front door."""
+"""The `saa` command and its subcommands."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ app = typer.Typer(
 )
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        from importlib.metadata import version  # a third of the time that `saa --help` takes
+def _print_version(requested: bool) -> None:
+    if requested:
+        from importlib.metadata import version  # takes a third of the time of `saa --help`
 
         typer.echo(version("super-advanced-agents"))
         raise typer.Exit
 
 
 @app.callback()
-def _front(
+def _global_options(
     show_version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
@@ -65,5 +65,9 @@ app.add_typer(keys, name="keys")
 
 
 def main() -> None:
-    """Run the command line; leaves by `SystemExit` with 0, 1 (failed), 2 (wrong usage) or 130 (interrupted)."""
+    """Run the command line and exit.
+
+    Raises:
+        SystemExit: always; its code is 0 (done), 1 (failed), 2 (wrong usage) or 130 (interrupted).
+    """
     app(prog_name="saa")

@@ -1,4 +1,4 @@
-"""What commands print: results on standard output, everything else on standard error."""
+"""Output of commands: results on standard output, everything else on standard error."""
 
 from __future__ import annotations
 
@@ -19,38 +19,38 @@ R = TypeVar("R")
 FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
 
 
-def say(text: str = "", *, end: str = "\n") -> None:
-    """Print a result for people."""
+def print_result(text: str = "", *, end: str = "\n") -> None:
+    """Print a result for people to standard output."""
     sys.stdout.write(text + end)
     sys.stdout.flush()
 
 
-def note(text: str) -> None:
-    """Print something about the work, beside its result."""
+def print_note(text: str) -> None:
+    """Print a message that is not part of the result to standard error."""
     sys.stderr.write(text + "\n")
     sys.stderr.flush()
 
 
-def emit(result: Mapping[str, object]) -> None:
-    """Print a result for programs: one line of JSON."""
-    say(json.dumps(result, ensure_ascii=False))
+def print_json(result: Mapping[str, object]) -> None:
+    """Print a result for programs: one line of JSON on standard output."""
+    print_result(json.dumps(result, ensure_ascii=False))
 
 
-def shown(text: str) -> str:
-    """`text` without characters that would steer the terminal."""
-    return "".join(each if each.isprintable() or each in "\n\t" else "\N{REPLACEMENT CHARACTER}" for each in text)
+def without_controls(text: str) -> str:
+    """Replace the characters of a text that would control the terminal."""
+    return "".join(char if char.isprintable() or char in "\n\t" else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
-def one_line(text: str, most_chars: int = 100) -> str:
-    """The beginning of `text`, on one line."""
-    line = " ".join(shown(text).split())
-    return line if len(line) <= most_chars else line[: most_chars - 1] + "…"
+def one_line(text: str, max_chars: int = 100) -> str:
+    """Return the beginning of a text on one line, cut with an ellipsis."""
+    line = " ".join(without_controls(text).split())
+    return line if len(line) <= max_chars else line[: max_chars - 1] + "…"
 
 
-def reported(command: Callable[P, R]) -> Callable[P, R]:
-    """Tell the errors of a command in one sentence and a hint, and leave with the exit code they deserve.
+def report_errors(command: Callable[P, R]) -> Callable[P, R]:
+    """Wrap a command so that an error becomes one sentence, a hint and an exit code.
 
-    1 when the work failed, 2 when what was asked for is wrong, 130 when it was interrupted.
+    The exit code is 1 when the work failed, 2 when the arguments or settings are wrong, 130 when it was interrupted.
     """
 
     @functools.wraps(command)
@@ -59,26 +59,26 @@ def reported(command: Callable[P, R]) -> Callable[P, R]:
         try:
             return command(*args, **kwargs)
         except (InvalidInputError, ConfigurationError) as exc:
-            fail(exc, as_json=as_json, code=WRONG_USAGE)
+            exit_with_error(exc, as_json=as_json, code=WRONG_USAGE)
         except SuperAdvancedAgentsError as exc:
-            fail(exc, as_json=as_json, code=FAILED)
-        except BrokenPipeError:  # `saa export | head`: whoever read it has had enough
+            exit_with_error(exc, as_json=as_json, code=FAILED)
+        except BrokenPipeError:  # `saa export | head`: the reader has closed the pipe
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(FAILED) from None
         except KeyboardInterrupt:
-            note("Interrupted.")
+            print_note("Interrupted.")
             raise typer.Exit(INTERRUPTED) from None
 
     return run
 
 
-def fail(error: SuperAdvancedAgentsError, *, as_json: bool, code: int) -> NoReturn:
-    """Say what is wrong and what to do next, and leave."""
+def exit_with_error(error: SuperAdvancedAgentsError, *, as_json: bool, code: int) -> NoReturn:
+    """Print an error and its hint, and exit with `code`."""
     if as_json:
-        told: dict[str, object] = {"type": type(error).__name__, "message": error.message, "hint": error.hint}
-        note(json.dumps({"error": told}, ensure_ascii=False))
+        members: dict[str, object] = {"type": type(error).__name__, "message": error.message, "hint": error.hint}
+        print_note(json.dumps({"error": members}, ensure_ascii=False))
     else:
-        note(f"Error: {shown(error.message)}.")
+        print_note(f"Error: {without_controls(error.message)}.")
         if error.hint:
-            note(f"Hint: {shown(error.hint)}.")
+            print_note(f"Hint: {without_controls(error.hint)}.")
     raise typer.Exit(code) from None

@@ -1,4 +1,4 @@
-"""Opening what a command works on, and fetching models that are missing, with a bar where someone watches."""
+"""Agents, stores and embedders that commands open; missing models are fetched with a progress bar."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def opened(
+def open_agent(
     data_dir: Path, models_dir: Path | None, agent: str, *, embeds: bool = False, answers: bool = False
 ) -> Iterator[AsyncLLMAgent]:
-    """The agent, its store open; closed again at the end.
+    """Open an agent with its store and models, and close them at the end.
 
     Args:
-        data_dir: where the store is, or will be.
+        data_dir: the data folder; the store in it is created when it is missing.
         models_dir: the folder of all models.
         agent: the agent's name.
-        embeds: the command embeds texts; a missing model is fetched first.
-        answers: the command asks the language model; likewise.
+        embeds: the command embeds texts; a missing embedding model is fetched first.
+        answers: the command generates text; a missing language model is fetched first.
     """
     _use_one_blas_thread()
     from super_advanced_agents.agents import AsyncLLMAgent
@@ -40,17 +40,19 @@ def opened(
         language_model(settings) as generator,
         open_store(settings.store_url, dim=pipeline.dim) as store,
     ):
-        # Here and not at the first use: in this thread, where Ctrl-C ends a download.
+        # Fetched here and not at the first use: Ctrl-C ends a download only in this thread.
         fetch_models(settings, embedding=embeds, generation=answers)
         yield AsyncLLMAgent(settings.agent, store, pipeline, generator)
 
 
 @contextmanager
-def opened_memories(data_dir: Path, agent: str) -> Iterator[tuple[VectorStore, str]]:
-    """The store and an agent's namespace, for what needs no model; where there is no store, an empty one in memory.
+def open_memories(data_dir: Path, agent: str) -> Iterator[tuple[VectorStore, str]]:
+    """Open the store without any model, and yield it with the agent's namespace.
+
+    Where the data folder has no store, an empty store in memory is yielded.
 
     Args:
-        data_dir: where the store is.
+        data_dir: the data folder.
         agent: the agent's name.
     """
     _use_one_blas_thread()
@@ -61,24 +63,24 @@ def opened_memories(data_dir: Path, agent: str) -> Iterator[tuple[VectorStore, s
     settings = Settings.load(data_dir=data_dir, agent=agent)
     folder = folder_of(settings.store_url)
     if folder is None:
-        with opened(data_dir, None, agent) as mind:
-            yield mind.vector_store, mind.namespace
+        with open_agent(data_dir, None, agent) as llm_agent:
+            yield llm_agent.vector_store, llm_agent.namespace
         return
     with open_local_store(folder) if has_store(folder) else LocalStore(1) as store:
         yield store, settings.agent
 
 
 @contextmanager
-def opened_store(data_dir: Path, *, dim: int | None = None, metric: str | None = None) -> Iterator[LocalStore]:
-    """The store of a data folder as it was made, whatever model it was made with; closed again at the end.
+def open_folder_store(data_dir: Path, *, dim: int | None = None, metric: str | None = None) -> Iterator[LocalStore]:
+    """Open the store of a data folder with the settings that it was created with.
 
     Args:
-        data_dir: where it is.
-        dim: the length of a new one's vectors; when None there must be one.
-        metric: of a new one.
+        data_dir: the data folder.
+        dim: the length of the vectors when the store is created; when None, the store must exist.
+        metric: the metric when the store is created.
 
     Raises:
-        StoreError: there is none, and `dim` was not given.
+        StoreError: there is no store, and `dim` was not given.
         ConfigurationError: the settings name a store that is not in a folder of this machine.
     """
     from super_advanced_agents.errors import ConfigurationError, StoreError
@@ -96,10 +98,10 @@ def opened_store(data_dir: Path, *, dim: int | None = None, metric: str | None =
 
 
 @contextmanager
-def opened_embedder(
+def open_embedder(
     models_dir: Path | None, *, model: str | None = None, precision: str | None = None
 ) -> Iterator[EmbeddingPipeline]:
-    """The pipeline of the settings, or of another model; a missing one is fetched first."""
+    """Open the embedding pipeline of the settings, or of another model; fetch a missing model first."""
     from super_advanced_agents.tenancy.model_loading import embedding_pipeline, fetch_models
     from super_advanced_agents.tenancy.settings import Settings
 
@@ -110,5 +112,5 @@ def opened_embedder(
 
 
 def _use_one_blas_thread() -> None:
-    """Further ones spin for 0.1 s of processor time when NumPy is imported, and what commands add up needs none."""
+    # More threads spin for 0.1 s of processor time when NumPy is imported, and commands have no large products.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

@@ -1,4 +1,4 @@
-"""Memories and matches as commands print them, for programs and for people."""
+"""Printed forms of memories and matches, for programs and for people."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from collections.abc import Sequence
 
 import orjson
 
-from super_advanced_agents.cli.output import one_line, say, shown
+from super_advanced_agents.cli.output import one_line, print_result, without_controls
 from super_advanced_agents.protocol.json_codec import json_of_match
 from super_advanced_agents.types import ExplainedMatch, JSONValue, Match, Record
 
 
 def match_json(match: Match) -> dict[str, JSONValue]:
-    """One search result, in the same shape as the server's."""
-    shown: dict[str, JSONValue] = orjson.loads(orjson.dumps(json_of_match(match)))
-    return shown
+    """Return the JSON object of a search result, in the shape of the server's."""
+    members: dict[str, JSONValue] = orjson.loads(orjson.dumps(json_of_match(match)))
+    return members
 
 
 def record_json(record: Record) -> dict[str, JSONValue]:
-    """One memory, in the same shape as the server's."""
+    """Return the JSON object of a memory, in the shape of the server's."""
     return {
         "uid": record.uid,
         "text": record.text,
@@ -32,12 +32,14 @@ def record_json(record: Record) -> dict[str, JSONValue]:
     }
 
 
-def say_matches(matches: Sequence[Match]) -> None:
-    """Search results for people: rank, score, text, name; below them what the score is made of, if that is known."""
+def print_matches(matches: Sequence[Match]) -> None:
+    """Print search results for people: rank, score, text, uid, and the parts of an explained score."""
     for rank, match in enumerate(matches, start=1):
-        say(f"{rank:>3}. {match.score:.3f}  {one_line(str(match.metadata.get('text', '')), 400)}")
-        say(f"            {shown(match.uid)}")
+        print_result(f"{rank:>3}. {match.score:.3f}  {one_line(str(match.metadata.get('text', '')), 400)}")
+        print_result(f"            {without_controls(match.uid)}")
         if isinstance(match, ExplainedMatch):
             for signal in match.explanation.signals:
-                counted = f"{signal.scaled:.3f} x {signal.weight:.3f}"
-                say(f"            {signal.added:+.3f}  {signal.name:<8}  {counted}  (measured {signal.value:.3f})")
+                product = f"{signal.scaled:.3f} x {signal.weight:.3f}"
+                print_result(
+                    f"            {signal.added:+.3f}  {signal.name:<8}  {product}  (measured {signal.value:.3f})"
+                )

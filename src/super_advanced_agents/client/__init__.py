@@ -1,4 +1,8 @@
-"""The calling end of the contract."""
+"""Clients of a server: a vector store, an agent, and their connections and transports.
+
+Operations, messages and their encoding belong in `protocol`; stores and agents in this process belong in `stores` and
+`agents`.
+"""
 
 from super_advanced_agents.client.distributed_store import DistributedVectorStore
 from super_advanced_agents.client.opening import open_store

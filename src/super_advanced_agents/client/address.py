@@ -1,4 +1,4 @@
-"""Where a server is, as callers write it: `grpc://host:port`, `grpcs://`, `http://` or `https://host`."""
+"""Server addresses (`grpc://host:port`, `grpcs://`, `http://`, `https://`) and credentials."""
 
 from __future__ import annotations
 
@@ -14,13 +14,12 @@ _PORTS = {"grpc": 50051, "grpcs": 443, "http": 80, "https": 443}
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """One server's address, checked.
+    """The validated address of one server.
 
     Attributes:
-        url: as it was given, without a slash at its end.
+        url: the address as given, without a slash at its end.
         scheme: `"grpc"`, `"grpcs"`, `"http"` or `"https"`.
         target: host and port.
-        secure: whether the connection is TLS.
     """
 
     url: str
@@ -29,20 +28,20 @@ class Address:
 
     @property
     def secure(self) -> bool:
-        """Whether the connection is TLS."""
+        """True when the connection uses TLS."""
         return self.scheme in {"grpcs", "https"}
 
     @property
     def is_grpc(self) -> bool:
-        """Whether gRPC is spoken there; REST otherwise."""
+        """True when the server is called over gRPC, False for REST."""
         return self.scheme.startswith("grpc")
 
     @classmethod
     def parsed(cls, url: str) -> Address:
-        """Read an address.
+        """Parse and validate an address.
 
         Raises:
-            ConfigurationError: it is none, or holds what does not belong into an address.
+            ConfigurationError: the address is malformed, or holds a credential, a query or another part too many.
         """
         try:
             parts = urlsplit(url)
@@ -64,12 +63,15 @@ class Address:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionSettings:
-    """How to get in: the address, the credential, and whom to believe.
+    """The address of a server, the client's credential, and the trusted certificates.
 
     Attributes:
-        address: where the server is.
+        address: the server's address.
         api_key: an API key or a JWT, sent with each call as a bearer token; none when None.
-        ca_file: certificates (PEM) that a secure server's must come from; the system's when None.
+        ca_file: the certificates (PEM) of the trusted authorities; the system's when None.
+
+    Raises:
+        ConfigurationError: `api_key` cannot be sent, or `ca_file` is given for an address without TLS.
     """
 
     address: Address
@@ -79,22 +81,22 @@ class ConnectionSettings:
     def __post_init__(self) -> None:
         key = self.api_key
         if key is not None and (not isinstance(key, str) or not key or not key.isascii() or not key.isprintable()):
-            raise ConfigurationError("api_key is not a key", hint="use one that `saa keys create` printed")
+            raise ConfigurationError("api_key is not a valid key", hint="use one that `saa keys create` printed")
         if self.ca_file is not None and not self.address.secure:
             raise ConfigurationError(
-                f"ca_file is for secure servers, and {self.address.url!r} is none", hint="use grpcs:// or https://"
+                f"ca_file needs a TLS address, and {self.address.url!r} is not one", hint="use grpcs:// or https://"
             )
 
     @property
     def credential(self) -> dict[str, str]:
-        """The header, or the metadata, that says who calls."""
+        """The HTTP header, or the gRPC metadata, with the credential; empty without one."""
         return {} if self.api_key is None else {"authorization": f"Bearer {self.api_key}"}
 
     def certificates(self) -> bytes | None:
-        """The trusted certificates; None for the system's. Blocks.
+        """Read the trusted certificates; None stands for the system's. Blocks.
 
         Raises:
-            ConfigurationError: the file cannot be read.
+            ConfigurationError: `ca_file` cannot be read.
         """
         if self.ca_file is None:
             return None
@@ -104,7 +106,13 @@ class ConnectionSettings:
             raise ConfigurationError(f"ca_file {str(self.ca_file)!r} cannot be read: {exc.strerror}") from exc
 
     def tls(self) -> ssl.SSLContext:
-        """What an HTTP client verifies servers with; it trusts nobody where the connection is not TLS. Blocks."""
+        """Return the TLS context that an HTTP client verifies servers with. Blocks.
+
+        Without TLS the context trusts no certificate.
+
+        Raises:
+            ConfigurationError: `ca_file` cannot be read, or holds no certificates.
+        """
         if not self.address.secure:
             return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # loading the system's certificates takes longer than a call
         certificates = self.certificates()

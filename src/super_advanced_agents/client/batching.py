@@ -1,4 +1,4 @@
-"""Any number of records or queries as requests of a stream, each small enough to travel, and no more in memory."""
+"""Records and queries of any number, in requests of bounded size made one at a time."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ NewRecord = tuple[ArrayLike, Metadata | None, str | None]
 """A vector, its metadata (None for `{}`), and its uid (None for a new one)."""
 
 OffLoop: TypeAlias = Callable[[Callable[[], AddRequest], int], Awaitable[AddRequest]]
+"""A function that runs another for a number of records, in a thread when they are many."""
 
 T = TypeVar("T")
 
@@ -26,8 +27,12 @@ CHUNK_ROWS = 500
 _CHUNK_BYTES = 1024 * 1024
 
 
-async def each(items: Iterable[T] | AsyncIterable[T], *, field: str) -> AsyncGenerator[T, None]:
-    """Give the items, however they come."""
+async def iterate(items: Iterable[T] | AsyncIterable[T], *, field: str) -> AsyncGenerator[T, None]:
+    """Yield the items of an iterable or an asynchronous iterable.
+
+    Raises:
+        InvalidInputError: `items` is neither.
+    """
     if isinstance(items, AsyncIterable):
         async for item in items:
             yield item
@@ -38,60 +43,66 @@ async def each(items: Iterable[T] | AsyncIterable[T], *, field: str) -> AsyncGen
         raise InvalidInputError(f"{field} must be an iterable, not {type(items).__name__}", field=field)
 
 
-async def additions(
+async def add_requests(
     records: Iterable[NewRecord] | AsyncIterable[NewRecord], bounds: Bounds, off_loop: OffLoop, **options: Any
 ) -> AsyncGenerator[AddRequest, None]:
-    """Make requests to add all `records`; every record gets its uid here.
+    """Yield requests that add all `records`; each record gets its uid here.
 
     Args:
-        records: what is added.
-        bounds: what the store takes.
-        off_loop: does something for so many records, in a thread when they are many.
+        records: the records.
+        bounds: the store's limits on a request.
+        off_loop: runs the building of a request, in a thread when its records are many.
         options: further fields of each request.
+
+    Raises:
+        InvalidInputError: an option or a record is invalid.
     """
     make = partial(AddRequest, bounds=bounds, **options)
-    make(vectors=cast("Matrix", []))  # what is wrong with the options is said before a record is taken
+    make(vectors=cast("Matrix", []))  # validates the options before a record is taken
     batch: list[tuple[Vector, Metadata | None, str]] = []
     size, number = 0, 0
-    async for record in each(records, field="records"):
+    async for record in iterate(records, field="records"):
         field = f"records[{number}]"
         if not isinstance(record, tuple) or len(record) != 3:
             raise InvalidInputError(f"{field} must be (vector, metadata, uid)", field=field)
         vector, metadata, uid = record
         row = checked_matrix([vector], bounds.dim, field=f"{field}.vector")[0]
         document = checked_document(metadata, field=f"{field}.metadata", limits=LIMITS)
-        name = new_uids(1)[0] if uid is None else checked_uid(uid, field=f"{field}.uid", limits=LIMITS)
-        batch.append((row, metadata, name))
+        record_uid = new_uids(1)[0] if uid is None else checked_uid(uid, field=f"{field}.uid", limits=LIMITS)
+        batch.append((row, metadata, record_uid))
         size += row.nbytes + len(document.json) + len(document.text or "")
         number += 1
         if len(batch) >= CHUNK_ROWS or size >= _CHUNK_BYTES:
-            yield await off_loop(partial(_addition, make, batch), len(batch))
+            yield await off_loop(partial(_add_request, make, batch), len(batch))
             batch, size = [], 0
     if batch:
-        yield await off_loop(partial(_addition, make, batch), len(batch))
+        yield await off_loop(partial(_add_request, make, batch), len(batch))
 
 
-def _addition(make: partial[AddRequest], batch: list[tuple[Vector, Metadata | None, str]]) -> AddRequest:
+def _add_request(make: partial[AddRequest], batch: list[tuple[Vector, Metadata | None, str]]) -> AddRequest:
     vectors, metadatas, uids = zip(*batch, strict=True)
     return make(vectors=vectors, metadatas=metadatas, uids=uids)
 
 
-async def searches(
+async def search_requests(
     query_vectors: Iterable[ArrayLike] | AsyncIterable[ArrayLike], bounds: Bounds, **options: Any
 ) -> AsyncGenerator[SearchRequest, None]:
-    """Make requests to search for all `query_vectors`.
+    """Yield requests that search for all `query_vectors`.
 
     Args:
-        query_vectors: what is searched for.
-        bounds: what the store takes.
+        query_vectors: the queries.
+        bounds: the store's limits on a request.
         options: further fields of each request.
+
+    Raises:
+        InvalidInputError: an option or a vector is invalid.
     """
     make = partial(SearchRequest, bounds=bounds, **options)
     top_k = make(query_vectors=cast("Matrix", [])).top_k
-    rows = max(1, min(CHUNK_ROWS, 5_000 // top_k))  # answers are larger than questions
+    rows = max(1, min(CHUNK_ROWS, 5_000 // top_k))  # bounds the response: a query has up to top_k matches
     number = 0
     vectors: list[Vector] = []
-    async for vector in each(query_vectors, field="query_vectors"):
+    async for vector in iterate(query_vectors, field="query_vectors"):
         vectors.append(checked_matrix([vector], bounds.dim, field=f"query_vectors[{number}]")[0])
         number += 1
         if len(vectors) >= rows:

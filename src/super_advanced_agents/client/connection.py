@@ -1,4 +1,4 @@
-"""A client's way to its server: connected at first use, tried again where that is safe, held to a deadline."""
+"""A client's connection to its server: opened at first use, with retries and deadlines."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from super_advanced_agents._runtime.futures import in_thread
 from super_advanced_agents.client.address import Address, ConnectionSettings
 from super_advanced_agents.client.grpc_transport import GrpcTransport
 from super_advanced_agents.client.rest_transport import RestTransport
-from super_advanced_agents.client.transport import RemoteCall, Stream, Transport, closed
+from super_advanced_agents.client.transport import RemoteCall, Stream, Transport, closed_error
 from super_advanced_agents.errors import (
     ConfigurationError,
     EngineUnavailableError,
@@ -34,18 +34,20 @@ from super_advanced_agents.types import Record
 _ATTEMPTS = 6
 _FIRST_PAUSE_S, _LAST_PAUSE_S = 0.05, 2.0
 _WINDOW = 4
-"""Requests of a stream that may be unanswered: what hides the network's latency, and bounds memory."""
-_WORTH_ANOTHER = (EngineUnavailableError, OverloadedError, RateLimitedError)
+"""The maximum of unanswered requests of a stream, which hides latency and bounds memory."""
+_RETRYABLE = (EngineUnavailableError, OverloadedError, RateLimitedError)
 
 
 class Connection:
-    """One client's connections. Everything but `close` may be called from any number of threads and loops.
+    """Make calls to one server, with retries.
+
+    All methods but `close` may be used by any number of threads and event loops.
 
     Args:
         url: `grpc://host:port`, `grpcs://`, `http://` or `https://host`.
-        api_key: sent with every call.
-        timeout_s: for a call with all its attempts; in streams, for each answer.
-        ca_file: certificates that a secure server's must come from.
+        api_key: an API key or a JWT, sent with every call.
+        timeout_s: seconds for a call with all its attempts; in streams, for each answer.
+        ca_file: the certificates (PEM) of the trusted authorities; the system's when None.
 
     Raises:
         ConfigurationError: an argument is wrong.
@@ -73,35 +75,34 @@ class Connection:
         self._closed = False
 
     async def acall(self, call: RemoteCall) -> Any:
-        """Ask once, and again where nobody answered or the server was too busy, until the time is up.
+        """Send a call, and repeat it until the timeout while the server is unreachable or too busy.
 
-        Every operation may be sent again: reads change nothing, writes carry the uids of what they write, and what
-        would answer otherwise the second time (see the table) carries an idempotency key.
+        Every operation may be repeated: reads change nothing, writes carry the uids of their records, and operations
+        whose second result would differ (`Retry.WITH_KEY`) carry an idempotency key.
 
         Raises:
-            EngineUnavailableError: the server could not be reached, or gave no answer in time.
-            SuperAdvancedAgentsError: what it answered.
+            EngineUnavailableError: the server could not be reached, or did not answer in time.
+            SuperAdvancedAgentsError: the error that the server answered with.
         """
         deadline = time.monotonic() + self._timeout_s
         key = uuid4().hex if call.operation.retry is Retry.WITH_KEY else None
         loop = self._loop or await self._aopen()
         try:
             return await self._transport.call(call, timeout_s=self._timeout_s, key=key)
-        except _WORTH_ANOTHER as exc:
+        except _RETRYABLE as exc:
             first = exc
 
-        async def again() -> Any:
-            return await self._again(call, deadline, key, first)
+        async def retry() -> Any:
+            return await self._retry(call, deadline, key, first)
 
-        return await loop.submit(again)
+        return await loop.submit(retry)  # in the shared loop, since a caller without a loop cannot sleep
 
-    async def _again(self, call: RemoteCall, deadline: float, key: str | None, first: SuperAdvancedAgentsError) -> Any:
-        """The attempts after the first, in the loop that can wait between them."""
+    async def _retry(self, call: RemoteCall, deadline: float, key: str | None, first: SuperAdvancedAgentsError) -> Any:
         import stamina
 
-        failed = [first]
+        failed = [first]  # stamina counts the first attempt, whose error is raised to it here
         async for attempt in stamina.retry_context(
-            on=lambda exc: _pause(exc, deadline),
+            on=lambda exc: _retry_pause(exc, deadline),
             attempts=_ATTEMPTS,
             timeout=None,
             wait_initial=_FIRST_PAUSE_S,
@@ -118,14 +119,18 @@ class Connection:
     async def aexchange(
         self, operation: Operation, single: Operation, calls: AsyncIterator[RemoteCall]
     ) -> AsyncGenerator[Any, None]:
-        """One answer for each call, in order, with at most four unanswered, so memory is bounded.
+        """Yield one answer for each call, in order; at most four calls are unanswered at a time.
 
-        A stream that breaks is begun again with what was not answered, which must be safe to send twice.
+        A stream that breaks is restarted with the unanswered calls, which must be safe to repeat.
 
         Args:
-            operation: takes and gives streams.
-            single: the same for one request, for transports without streams.
-            calls: of `single`; taken one by one, as answers come.
+            operation: the streaming operation.
+            single: its form for one request, for transports without streams.
+            calls: calls of `single`, taken one by one as answers arrive.
+
+        Raises:
+            EngineUnavailableError: the stream broke six times without an answer.
+            SuperAdvancedAgentsError: the error that the server answered with, or that `calls` raised.
         """
         loop = self._loop or await self._aopen()
         if not self._transport.streams:
@@ -141,27 +146,31 @@ class Connection:
                     stream.send(call)
                 async with aclosing(stream.answers(timeout_s=self._timeout_s)) as answers:
                     while True:
-                        more = more and await _fill(stream, calls, waiting)
+                        more = more and await _fill_window(stream, calls, waiting)
                         if not waiting:
                             break
-                        answer = await _next(answers, self.url)
+                        answer = await _next_answer(answers, self.url)
                         waiting.popleft()
                         failures = 0
                         yield answer
             except _SourceFailed as exc:
                 raise exc.error from exc.error.__cause__
-            except _WORTH_ANOTHER as exc:
+            except _RETRYABLE as exc:
                 failures += 1
-                await loop.later(_stream_pause(exc, failures), _nothing)
+                await loop.call_later(_stream_pause(exc, failures), _noop)
             finally:
                 stream.cancel()
 
     async def areceive(self, call: RemoteCall, result: Any) -> AsyncGenerator[Any, None]:
-        """Many answers to one request; before the first of them it is made again as `acall` would.
+        """Yield the streamed answers to one request; it is retried only before the first answer.
 
         Args:
-            call: of an operation that gives a stream.
+            call: a call of an operation that answers with a stream.
             result: the type of each answer.
+
+        Raises:
+            EngineUnavailableError: the server could not be reached, or the stream broke.
+            SuperAdvancedAgentsError: the error that the server answered with.
         """
         loop = self._loop or await self._aopen()
         failures, begun = 0, False
@@ -175,20 +184,29 @@ class Connection:
                         begun = True
                         yield answer
                 return
-            except _WORTH_ANOTHER as exc:
+            except _RETRYABLE as exc:
                 if begun:
                     raise
                 failures += 1
-                await loop.later(_stream_pause(exc, failures), _nothing)
+                await loop.call_later(_stream_pause(exc, failures), _noop)
             finally:
                 stream.cancel()
 
-    async def apages(self, target: str, request: ScanRequest) -> AsyncGenerator[list[Record], None]:
-        """Page after page of a collection; a stream that breaks is begun again behind the last one."""
+    async def ascan_pages(self, target: str, request: ScanRequest) -> AsyncGenerator[list[Record], None]:
+        """Yield the pages of a collection; a stream that breaks is restarted after the last page.
+
+        Args:
+            target: the collection's name.
+            request: the first page's request.
+
+        Raises:
+            EngineUnavailableError: the server could not be reached, or the stream broke six times without a page.
+            SuperAdvancedAgentsError: the error that the server answered with.
+        """
         if self._loop is None:
             await self._aopen()
-        failures, whole = 0, False
-        while not whole:
+        failures, complete = 0, False
+        while not complete:
             try:
                 async with aclosing(self._pages(target, request)) as pages:
                     async for page in pages:
@@ -196,11 +214,11 @@ class Connection:
                         yield page
                         if page:
                             request = request.replaced(after=page[-1].uid)
-                whole = True
-            except _WORTH_ANOTHER as exc:
+                complete = True
+            except _RETRYABLE as exc:
                 failures += 1
                 assert self._loop is not None
-                await self._loop.later(_stream_pause(exc, failures), _nothing)
+                await self._loop.call_later(_stream_pause(exc, failures), _noop)
 
     async def _pages(self, target: str, request: ScanRequest) -> AsyncGenerator[list[Record], None]:
         if self._transport.streams:
@@ -216,7 +234,7 @@ class Connection:
             request = request.replaced(after=page[-1].uid)
 
     def close(self) -> None:
-        """Wait for calls under way, then end the connections. Blocks."""
+        """Wait for calls in flight, then close the connections. Blocks."""
         with self._changing:
             self._closed = True
             loop, self._loop = self._loop, None
@@ -227,13 +245,13 @@ class Connection:
                 loop_thread.release_loop()
 
     async def _aopen(self) -> loop_thread.LoopThread:
-        """Get ready in a thread: the libraries are imported now, and files are read."""
+        # in a thread: opening imports libraries and reads certificate files
         return await in_thread(self._open, name="open client")
 
     def _open(self) -> loop_thread.LoopThread:
         with self._changing:
             if self._closed:
-                raise closed()
+                raise closed_error()
             if self._loop is None:
                 loop = loop_thread.acquire_loop()
                 try:
@@ -246,54 +264,54 @@ class Connection:
 
 
 class _SourceFailed(Exception):  # noqa: N818  # a signal
-    """Where the requests of a stream come from has failed: not the stream, which would otherwise be begun again."""
+    """Signal that the source of a stream's requests failed, and not the stream."""
 
     def __init__(self, error: SuperAdvancedAgentsError) -> None:
         super().__init__()
         self.error = error
 
 
-def _pause(error: Exception, deadline: float) -> bool | float:
-    """Whether to try again, and when, where the server has said so."""
-    if not isinstance(error, _WORTH_ANOTHER):
+def _retry_pause(error: Exception, deadline: float) -> bool | float:
+    # for stamina: False ends the retries, True waits its backoff, a number waits that many seconds
+    if not isinstance(error, _RETRYABLE):
         return False
     left_s = deadline - time.monotonic()
     if isinstance(error, OverloadedError | RateLimitedError):
-        wait_s = error.retry_after_s * (1 + random.random() / 4)  # noqa: S311  # so that all do not come back at once
+        wait_s = error.retry_after_s * (1 + random.random() / 4)  # noqa: S311  # jitter: clients that were refused together must not come back together
         return wait_s if wait_s < left_s else False
     return left_s > _FIRST_PAUSE_S
 
 
 def _stream_pause(error: SuperAdvancedAgentsError, failures: int) -> float:
-    """How long to wait before a stream is begun again; raises the error when it has failed as often as a call may."""
+    """Return the pause before a stream's restart; raise `error` when the attempts are used up."""
     if failures >= _ATTEMPTS:
         raise error
-    told = error.retry_after_s if isinstance(error, OverloadedError | RateLimitedError) else 0.0
-    grown: float = min(_LAST_PAUSE_S, _FIRST_PAUSE_S * 2**failures)
-    return max(told, grown) * (1 + random.random() / 4)  # noqa: S311
+    retry_after_s = error.retry_after_s if isinstance(error, OverloadedError | RateLimitedError) else 0.0
+    backoff_s: float = min(_LAST_PAUSE_S, _FIRST_PAUSE_S * 2**failures)
+    return max(retry_after_s, backoff_s) * (1 + random.random() / 4)  # noqa: S311
 
 
-async def _fill(stream: Stream[Any], calls: AsyncIterator[RemoteCall], waiting: deque[RemoteCall]) -> bool:
-    """Send until the window is full; False when there are no more."""
+async def _fill_window(stream: Stream[Any], calls: AsyncIterator[RemoteCall], waiting: deque[RemoteCall]) -> bool:
+    """Send calls until the window is full; return False when there are no more."""
     while len(waiting) < _WINDOW:
         try:
             call = await anext(calls)
         except StopAsyncIteration:
             stream.finish()
             return False
-        except _WORTH_ANOTHER as exc:
+        except _RETRYABLE as exc:
             raise _SourceFailed(exc) from exc
         waiting.append(call)
         stream.send(call)
     return True
 
 
-async def _next(answers: AsyncIterator[Any], url: str) -> Any:
+async def _next_answer(answers: AsyncIterator[Any], url: str) -> Any:
     try:
         return await anext(answers)
     except StopAsyncIteration:
         raise EngineUnavailableError(f"the server {url!r} ended a stream too early", hint="try again") from None
 
 
-def _nothing() -> None:
+def _noop() -> None:
     pass

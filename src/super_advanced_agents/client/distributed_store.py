@@ -1,4 +1,4 @@
-"""`DistributedVectorStore`: a collection of a served store, used as any other vector store."""
+"""`DistributedVectorStore`, a vector store that is a collection of a server."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, cast
 from numpy.typing import ArrayLike
 
 from super_advanced_agents._runtime.sync_bridge import blocking, blocking_iterator, run_sync
-from super_advanced_agents.client.batching import CHUNK_ROWS, NewRecord, additions, searches
+from super_advanced_agents.client.batching import CHUNK_ROWS, NewRecord, add_requests, search_requests
 from super_advanced_agents.client.connection import Connection
 from super_advanced_agents.client.remote_store import RemoteVectorStore
 from super_advanced_agents.client.transport import RemoteCall
@@ -34,27 +34,27 @@ from super_advanced_agents.types import CollectionInfo, Dedupe, Match, Record, W
 
 
 class DistributedVectorStore(RemoteVectorStore):
-    """A client of one collection of a served store, over gRPC or REST.
+    """A client of one collection of a server, over gRPC or REST.
 
-    It behaves as a store in process does, and raises the same errors; what a server or a network adds is
+    It behaves as a store in process does, and raises the same errors. A server and a network add
     `EngineUnavailableError` (no connection, or no answer in time), `AuthenticationError`, `PermissionDeniedError`,
-    `RateLimitedError` and `CollectionNotFoundError`. The first use connects, and finds out `dim`.
+    `RateLimitedError` and `CollectionNotFoundError`. The first use connects, and reads `dim` from the server.
 
-    Calls that nobody answered, or that the server was too busy for, are made again within `timeout_s`: after 50 ms,
-    then after longer and longer pauses, or when the server says. A write made again is the same write: records get
-    their uids here, other changes an idempotency key. A cancelled call is cancelled at the server.
+    Calls are retried within `timeout_s` when the server cannot be reached or is too busy: after 50 ms, then with
+    growing pauses, or after the server's `Retry-After`. A repeated write is the same write: records get their uids
+    here, other changes carry an idempotency key. Cancelling a call cancels it at the server.
 
     Args:
         url: `"grpc://host:port"`, `"grpcs://host:port"` (TLS), `"http://host:port"` or `"https://host"`.
-        collection: its name there.
-        api_key: an API key, or a JWT; it goes to this address only, redirects and proxies are not followed.
+        collection: the collection's name at the server.
+        api_key: an API key or a JWT; it is sent to this address only, since redirects and proxies are not followed.
         timeout_s: seconds for one operation with all its attempts; in streams, for each answer.
-        ca_file: certificates (PEM) that a secure server's must come from; the system's when None.
-        dim: makes the collection when it is missing, with vectors of this length; one of another length is refused.
+        ca_file: the certificates (PEM) of the trusted authorities; the system's when None.
+        dim: creates a missing collection with vectors of this length; a collection of another length is refused.
 
     Raises:
         ConfigurationError: an argument is wrong.
-        InvalidInputError: `collection` is not a name.
+        InvalidInputError: `collection` is not a valid name.
     """
 
     def __init__(
@@ -72,18 +72,18 @@ class DistributedVectorStore(RemoteVectorStore):
         connection = Connection(url, api_key=api_key, timeout_s=timeout_s, ca_file=ca_file)
         super().__init__(checked_name(collection, "collection"))
         self._connection = connection
-        self._wanted_dim = dim
-        self._known: CollectionInfo | None = None
+        self._requested_dim = dim
+        self._info: CollectionInfo | None = None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._connection.url!r}, {self._collection!r})"
 
     @property
     def dim(self) -> int:
-        """The length of every vector; the first look may block while the server is asked."""
-        return run_sync(self._ainfo()).dim if self._known is None else self._known.dim
+        """The length of every vector; the first access may block for a call to the server."""
+        return run_sync(self._acollection_info()).dim if self._info is None else self._info.dim
 
-    # -- many at once ---------------------------------------------------------------------------------------------
+    # -- streams --------------------------------------------------------------------------------------------------
 
     async def aadd_stream(
         self,
@@ -97,18 +97,18 @@ class DistributedVectorStore(RemoteVectorStore):
 
         Args:
             records: (vector, metadata or None, uid or None), taken as the server keeps up.
-            namespace: where to; `"default"` when None.
-            model_id: the embedding model that made the vectors.
-            dedupe: as for `add_batch`.
+            namespace: the namespace of the records; `"default"` when None.
+            model_id: the embedding model of the vectors.
+            dedupe: the rule for duplicates, as for `add_batch`.
 
         Yields:
-            The uids, in order, each as soon as its record is durable. Up to 500 records are stored all or none; an
-            error, or leaving early, leaves whole such batches behind, in order, of which the last few may not have been
-            told yet.
+            The uids, in order, each as soon as its record is durable. Batches of up to 500 records are stored all or
+            none. After an error, or when the caller stops early, the batches stored so far remain, in order, even those
+            whose uids were not yielded yet.
         """
         self._check_open()
         bounds, options = await self._abounds(), {"namespace": namespace, "model_id": model_id, "dedupe": dedupe}
-        requests = additions(records, bounds, self._off_loop, **options)
+        requests = add_requests(records, bounds, self._off_loop, **options)
         async with aclosing(requests), aclosing(self._exchange(ops.ADD_STREAM, ops.ADD, requests)) as answers:
             async for uids in answers:
                 for uid in uids:
@@ -123,21 +123,30 @@ class DistributedVectorStore(RemoteVectorStore):
         namespace: str | None = None,
         model_id: str | None = None,
     ) -> AsyncGenerator[list[Match], None]:
-        """Search for any number of vectors, in bounded memory; the arguments are those of `search_batch`.
+        """Search for any number of vectors, in bounded memory.
+
+        Args:
+            query_vectors: the queries, taken as the server keeps up.
+            top_k: the number of matches for each query.
+            where: a filter over metadata; every record when None.
+            namespace: the namespace to search; all when None.
+            model_id: the embedding model of the queries.
 
         Yields:
-            For each query, in order, what `search` returns.
+            The matches of each query, best first, in the order of the queries.
         """
         self._check_open()
         bounds = await self._abounds()
-        requests = searches(query_vectors, bounds, top_k=top_k, where=where, namespace=namespace, model_id=model_id)
+        requests = search_requests(
+            query_vectors, bounds, top_k=top_k, where=where, namespace=namespace, model_id=model_id
+        )
         async with (
             aclosing(requests),
             aclosing(self._exchange(ops.SEARCH_STREAM, ops.SEARCH_BATCH, requests)) as answers,
         ):
             async for results in answers:
-                for found in results:
-                    yield found
+                for matches in results:
+                    yield matches
 
     def _exchange(
         self, stream: Operation, single: Operation, requests: AsyncGenerator[AddRequest | SearchRequest, None]
@@ -148,17 +157,17 @@ class DistributedVectorStore(RemoteVectorStore):
     async def ascan_stream(
         self, where: Where | None = None, *, namespace: str | None = None, after: str | None = None
     ) -> AsyncGenerator[Record, None]:
-        """All records that match, in the order of their uids, in bounded memory.
+        """Yield all records that match a filter, in the order of their uids, in bounded memory.
 
         Args:
             where: a filter over metadata; every record when None.
-            namespace: only there; everywhere when None.
-            after: begin behind this uid.
+            namespace: the namespace to scan; all when None.
+            after: begin after this uid.
         """
         self._check_open()
         bounds = await self._abounds()
         request = ScanRequest(bounds=bounds, where=where, after=after, limit=CHUNK_ROWS, namespace=namespace)
-        async with aclosing(self._connection.apages(self._collection, request)) as pages:
+        async with aclosing(self._connection.ascan_pages(self._collection, request)) as pages:
             async for page in pages:
                 for record in page:
                     yield record
@@ -170,9 +179,9 @@ class DistributedVectorStore(RemoteVectorStore):
     # -- the collection -------------------------------------------------------------------------------------------
 
     async def adelete_collection(self) -> bool:
-        """Delete the collection with all that is in it; False when there was none.
+        """Delete the collection with all its records; return False when there was none.
 
-        A client that was given `dim` makes it anew when it is used again.
+        A client that was given `dim` creates it again at its next use.
         """
         self._check_open()
         try:
@@ -180,53 +189,52 @@ class DistributedVectorStore(RemoteVectorStore):
         except CollectionNotFoundError:
             return False
         finally:
-            self._known = None
+            self._info = None
         return True
 
     delete_collection = blocking(adelete_collection)
 
-    # -- the way there --------------------------------------------------------------------------------------------
+    # -- calls ----------------------------------------------------------------------------------------------------
 
     async def _acall(self, call: RemoteCall) -> object:
-        await self._ainfo()  # which makes the collection where it is to be made
+        await self._acollection_info()  # creates a missing collection where `dim` was given
         return await self._connection.acall(call)
 
     async def _adim(self) -> int:
-        return (await self._ainfo()).dim
+        return (await self._acollection_info()).dim
 
     async def _ametric(self) -> Metric:
-        return cast("Metric", (await self._ainfo()).metric)
+        return cast("Metric", (await self._acollection_info()).metric)
 
-    async def _ainfo(self) -> CollectionInfo:
-        """What the collection was made with; the server is asked once, by each who asks before it has answered."""
-        if self._known is None:
+    async def _acollection_info(self) -> CollectionInfo:
+        # concurrent first calls may each ask the server; they get the same answer
+        if self._info is None:
             self._check_open()
             try:
-                found = await self._afind()
+                info = await self._aget_collection()
             except CollectionNotFoundError:
-                if self._wanted_dim is None:
+                if self._requested_dim is None:
                     raise
-                found = await self._amake(self._wanted_dim)
-            if self._wanted_dim not in {None, found.dim}:
+                info = await self._acreate(self._requested_dim)
+            if self._requested_dim not in {None, info.dim}:
                 raise DimensionMismatchError(
-                    f"the collection {self._collection!r} holds vectors of {found.dim} numbers, not {self._wanted_dim}",
+                    f"collection {self._collection!r} holds vectors of {info.dim} numbers, not {self._requested_dim}",
                     field="dim",
                     hint="leave dim out, or choose another collection",
                 )
-            self._known = found
-        return self._known
+            self._info = info
+        return self._info
 
-    async def _afind(self) -> CollectionInfo:
+    async def _aget_collection(self) -> CollectionInfo:
         call = RemoteCall(ops.GET_COLLECTION, self._collection, GetCollectionRequest())
         return cast("CollectionInfo", await self._connection.acall(call))
 
-    async def _amake(self, dim: int) -> CollectionInfo:
-        """Make the collection, unless another client was quicker."""
+    async def _acreate(self, dim: int) -> CollectionInfo:
         request = CreateCollectionRequest(name=self._collection, dim=dim)
         try:
             return cast("CollectionInfo", await self._connection.acall(RemoteCall(ops.CREATE_COLLECTION, "", request)))
-        except CollectionExistsError:
-            return await self._afind()
+        except CollectionExistsError:  # another client was quicker
+            return await self._aget_collection()
 
     def _release(self) -> None:
         super()._release()

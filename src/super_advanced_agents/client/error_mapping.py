@@ -1,4 +1,4 @@
-"""What went wrong on the way to a server, or there, as errors of the tree."""
+"""Failed calls as errors of this library: gRPC statuses, HTTP responses, broken connections."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from super_advanced_agents.errors import (
     OverloadedError,
     SuperAdvancedAgentsError,
 )
-from super_advanced_agents.protocol.error_mapping import error_of
+from super_advanced_agents.protocol.error_mapping import error_of_problem
 from super_advanced_agents.protocol.methods import ERROR_METADATA
 
-_STILL_AT_WORK_S = 0.2
+_IN_PROGRESS_RETRY_S = 0.2
 _STATUSES = {
     "UNAUTHENTICATED": HTTPStatus.UNAUTHORIZED,
     "PERMISSION_DENIED": HTTPStatus.FORBIDDEN,
@@ -30,90 +30,97 @@ _STATUSES = {
     "CANCELLED": HTTPStatus.SERVICE_UNAVAILABLE,
     "UNIMPLEMENTED": HTTPStatus.METHOD_NOT_ALLOWED,
 }
-"""The status that a gRPC code, by its name, stands for where no problem document says more."""
+"""The HTTP status of a gRPC code, for failures without a problem document."""
 
 
-def unreachable(url: str, why: object) -> EngineUnavailableError:
-    """No connection, or one that broke."""
+def unreachable_error(url: str, reason: object) -> EngineUnavailableError:
+    """Return the error of a connection that failed or broke."""
     return EngineUnavailableError(
-        f"the server {url!r} cannot be reached ({why})", hint="check that it runs, and the address"
+        f"the server {url!r} cannot be reached ({reason})", hint="check that it runs, and the address"
     )
 
 
-def too_late(url: str, timeout_s: float) -> EngineUnavailableError:
-    """No answer in time."""
+def timeout_error(url: str, timeout_s: float) -> EngineUnavailableError:
+    """Return the error of a call without an answer within its timeout."""
     return EngineUnavailableError(
         f"the server {url!r} did not answer within {timeout_s:.3g} s", hint="try again, or give it more timeout_s"
     )
 
 
-def of_call(call: Any, url: str, timeout_s: float, *, late: bool = False) -> SuperAdvancedAgentsError:
-    """The error of a gRPC call that did not end well."""
-    trailing = dict(call.trailing_metadata() or ())
-    code = call.code().name
+def error_of_rpc(rpc: Any, url: str, timeout_s: float, *, timed_out: bool = False) -> SuperAdvancedAgentsError:
+    """Return the error of a gRPC call that failed.
+
+    Args:
+        rpc: the `grpc.Call`.
+        url: the server's address.
+        timeout_s: the timeout of the call, for the message.
+        timed_out: whether the client cancelled the call because no answer came in time.
+    """
+    trailing = dict(rpc.trailing_metadata() or ())
+    code = rpc.code().name
     status = _STATUSES.get(code, HTTPStatus.INTERNAL_SERVER_ERROR)
     if ERROR_METADATA in trailing:
-        return _told(trailing[ERROR_METADATA], status, trailing.get("retry-after"), url)
-    why = str(call.details() or "no reason given")[:200]
-    if late or code == "DEADLINE_EXCEEDED":
-        return too_late(url, timeout_s)
+        return _error_of_document(trailing[ERROR_METADATA], status, trailing.get("retry-after"), url)
+    details = str(rpc.details() or "no reason given")[:200]
+    if timed_out or code == "DEADLINE_EXCEEDED":
+        return timeout_error(url, timeout_s)
     if code in {"UNAVAILABLE", "CANCELLED"}:
-        return unreachable(url, why)
-    if code == "RESOURCE_EXHAUSTED" and "larger than max" in why:
-        return _too_large(url)
-    return _bare(status, f"the server {url!r} says: {why}", trailing.get("retry-after"), url)
+        return unreachable_error(url, details)
+    if code == "RESOURCE_EXHAUSTED" and "larger than max" in details:
+        return _too_large_error(url)
+    return _error_of_status(status, f"the server {url!r} says: {details}", trailing.get("retry-after"), url)
 
 
-def of_response(status: int, headers: Mapping[str, str], body: bytes, url: str) -> SuperAdvancedAgentsError:
-    """The error of an HTTP answer that is not of the kind 2xx."""
-    pause = headers.get("retry-after")
+def error_of_response(status: int, headers: Mapping[str, str], body: bytes, url: str) -> SuperAdvancedAgentsError:
+    """Return the error of an HTTP response whose status is not 2xx."""
+    retry_after = headers.get("retry-after")
     if headers.get("content-type", "").startswith("application/problem+json"):
-        return _told(body, status, pause, url)
+        return _error_of_document(body, status, retry_after, url)
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
         return ConfigurationError(
             f"the server {url!r} redirects, which is not followed", hint="use the address that it redirects to"
         )
     if status == HTTPStatus.NOT_FOUND:
-        status = HTTPStatus.METHOD_NOT_ALLOWED  # ours tells what it does not find
-    return _bare(status, f"the server {url!r} answered with status {status}", pause, url)
+        status = HTTPStatus.METHOD_NOT_ALLOWED  # a server of this library answers 404 with a problem document
+    return _error_of_status(status, f"the server {url!r} answered with status {status}", retry_after, url)
 
 
-def _told(document: bytes | str, status: int, pause: object, url: str) -> SuperAdvancedAgentsError:
-    """The server's own error, raised again here."""
+def _error_of_document(document: bytes | str, status: int, retry_after: object, url: str) -> SuperAdvancedAgentsError:
     try:
         problem = orjson.loads(document)
         detail = problem["detail"]
     except (orjson.JSONDecodeError, TypeError, KeyError):
-        problem, detail = {}, "what cannot be read"
+        problem, detail = {}, "an error that cannot be read"
     if "error" in problem:
-        return error_of(problem, status=status, retry_after_s=_seconds(pause))
-    return _bare(status, f"the server {url!r} says: {detail}", pause, url)
+        return error_of_problem(problem, status=status, retry_after_s=_seconds(retry_after))
+    return _error_of_status(status, f"the server {url!r} says: {detail}", retry_after, url)
 
 
-def _bare(status: int, told: str, pause: object, url: str) -> SuperAdvancedAgentsError:
-    """The error of an answer that names none of the tree."""
+def _error_of_status(status: int, message: str, retry_after: object, url: str) -> SuperAdvancedAgentsError:
     if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-        return _too_large(url)
-    if status == HTTPStatus.CONFLICT:  # the first attempt of this very call is still at work
-        return OverloadedError(told, retry_after_s=_seconds(pause) or _STILL_AT_WORK_S)
+        return _too_large_error(url)
+    if status == HTTPStatus.CONFLICT:  # the first attempt, with the same idempotency key, is still in progress
+        return OverloadedError(message, retry_after_s=_seconds(retry_after) or _IN_PROGRESS_RETRY_S)
     if status == HTTPStatus.METHOD_NOT_ALLOWED:
-        return ConfigurationError(f"{told}: it does not know this call", hint="check the address, and its version")
-    return error_of({"detail": told}, status=status, retry_after_s=_seconds(pause))
+        return ConfigurationError(
+            f"{message}: it does not know this operation", hint="check the address, and the server's version"
+        )
+    return error_of_problem({"detail": message}, status=status, retry_after_s=_seconds(retry_after))
 
 
-def _too_large(url: str) -> InvalidInputError:
+def _too_large_error(url: str) -> InvalidInputError:
     return InvalidInputError(f"the call is larger than the server {url!r} takes", hint="send fewer at once")
 
 
-def _seconds(pause: object) -> float | None:
+def _seconds(retry_after: object) -> float | None:
     try:
-        return max(0.0, float(str(pause)))
+        return max(0.0, float(str(retry_after)))
     except ValueError:  # none, or a date
         return None
 
 
 def names_error(document: bytes) -> bool:
-    """Whether a problem document names an error of the tree; one that does not says that a thing is not there."""
+    """Return True when a problem document names an error class, False for a plain "not found"."""
     try:
         return "error" in orjson.loads(document)
     except (orjson.JSONDecodeError, TypeError):

@@ -1,7 +1,7 @@
-"""gRPC as a transport: calls without a thread each, which settle futures when they are answered.
+"""The gRPC transport: calls resolve futures and need no thread of their own.
 
-The channel is the blocking library's, used through its futures. An asyncio channel belongs to one event loop, while
-callers come from many or from none; futures need none, and carry more calls a second.
+It uses the blocking channel of grpcio through its futures. An asyncio channel belongs to one event loop, while callers
+use many loops or none; futures need no loop, and reach more calls a second.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from super_advanced_agents._runtime.channel import Channel
 from super_advanced_agents._runtime.futures import Future
 from super_advanced_agents._runtime.loop_thread import CancellableFuture, LoopThread
 from super_advanced_agents.client.address import ConnectionSettings
-from super_advanced_agents.client.error_mapping import of_call
+from super_advanced_agents.client.error_mapping import error_of_rpc
 from super_advanced_agents.client.transport import InFlightCalls, RemoteCall, Result, Stream, Transport
 from super_advanced_agents.protocol.codec import decode_reply, encode
 from super_advanced_agents.protocol.operations import Operation
@@ -29,33 +29,33 @@ if TYPE_CHECKING:
     import grpc
 
 _OPTIONS: list[tuple[str, int]] = [
-    ("grpc.enable_http_proxy", 0),  # calls go where the address says, not where the environment does
-    ("grpc.enable_retries", 0),  # ours know what is safe
-    ("grpc.max_receive_message_length", -1),  # what was asked for decides, as over REST
+    ("grpc.enable_http_proxy", 0),  # a proxy from the environment would see the key
+    ("grpc.enable_retries", 0),  # `Connection` retries, and knows which calls are safe to repeat
+    ("grpc.max_receive_message_length", -1),  # the request bounds the response, as over REST
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 2_000),
-    ("grpc.use_local_subchannel_pool", 1),  # a client's connections are its own, and end with it
+    ("grpc.use_local_subchannel_pool", 1),  # clients do not share connections, so closing one ends its own
 ]
-_AHEAD = 4
+_BUFFERED_ANSWERS = 4
 
 
 class GrpcTransport(Transport):
-    """One channel to one server.
+    """A gRPC channel to one server.
 
     Args:
-        door: where it is, and how to get in.
+        settings: the address, the credential and the trusted certificates.
     """
 
     def __init__(self, settings: ConnectionSettings) -> None:
         self._settings = settings
         self._metadata = tuple(settings.credential.items())
-        self._traffic = InFlightCalls()
+        self._in_flight = InFlightCalls()
         self._channel: grpc.Channel | None = None
         self._methods: dict[str, Any] = {}
         self._loop: LoopThread | None = None
 
     def open(self, loop: LoopThread) -> None:
-        """See `Transport.open`."""
+        """Create the channel; the first call connects it. Blocks, on the certificate file."""
         import grpc
 
         self._loop = loop
@@ -67,27 +67,27 @@ class GrpcTransport(Transport):
             self._channel = grpc.insecure_channel(address.target, options=_OPTIONS)
 
     def call(self, call: RemoteCall, *, timeout_s: float, key: str | None) -> Future[Any]:
-        """See `Transport.call`."""
-        self._traffic.enter()
+        """Send one unary call; cancelling the future cancels it at the server as well."""
+        self._in_flight.enter()
         metadata = self._metadata if key is None else (*self._metadata, ("idempotency-key", key))
         try:
             method = self._callable(call.operation, call.result_type, "unary_unary")
             rpc = method.future(call, timeout=timeout_s, metadata=metadata)
         except BaseException:
-            self._traffic.leave()
+            self._in_flight.leave()
             raise
-        answer: _Answer[Any] = _Answer(rpc)
+        future: _RpcFuture[Any] = _RpcFuture(rpc)
 
-        def done(rpc: Any) -> None:
-            self._traffic.leave()
-            answer.take(rpc, self._settings, timeout_s)
+        def on_done(rpc: Any) -> None:
+            self._in_flight.leave()
+            future.resolve(rpc, self._settings, timeout_s)
 
-        rpc.add_done_callback(done)
-        return answer
+        rpc.add_done_callback(on_done)
+        return future
 
     def stream(self, operation: Operation, result: Any) -> Stream[Any]:
-        """See `Transport.stream`."""
-        self._traffic.enter()
+        """Begin a streaming call, which has a reading thread of its own."""
+        self._in_flight.enter()
         try:
             assert self._loop is not None, "opened first"
             return _GrpcStream(
@@ -95,115 +95,111 @@ class GrpcTransport(Transport):
                 self._metadata,
                 self._settings,
                 self._loop,
-                self._traffic.leave,
+                self._in_flight.leave,
             )
         except BaseException:
-            self._traffic.leave()
+            self._in_flight.leave()
             raise
 
     def close(self) -> None:
-        """See `Transport.close`."""
-        self._traffic.finish()
+        """Wait for calls in flight, then close the channel. Blocks."""
+        self._in_flight.finish()
         if self._channel is not None:
             self._channel.close()
 
     def _callable(self, operation: Operation, result: Any, kind: str) -> Any:
         method = operation.rpc
         assert method is not None
-        known = self._methods.get(method.path)
-        if known is None:
-            known = self._methods[method.path] = getattr(self._channel, kind)(
+        rpc_callable = self._methods.get(method.path)
+        if rpc_callable is None:
+            rpc_callable = self._methods[method.path] = getattr(self._channel, kind)(
                 method.path,
-                request_serializer=_frame_of,
-                response_deserializer=partial(_result_of, operation, result),
+                request_serializer=_serialize_request,
+                response_deserializer=partial(_deserialize_reply, operation, result),
             )
-        return known
+        return rpc_callable
 
 
-def _frame_of(call: RemoteCall) -> bytes:
+def _serialize_request(call: RemoteCall) -> bytes:
     assert call.operation.rpc is not None
     target = {call.operation.target: call.target} if call.operation.target else {}
     message: Message = encode(call.request, call.operation.rpc.request, **target)
     return message.SerializeToString()
 
 
-def _result_of(operation: Operation, hint: Any, frame: bytes) -> tuple[Any]:
-    """Return the result in a tuple: gRPC takes a bare None for a failure to read."""
+def _deserialize_reply(operation: Operation, hint: Any, frame: bytes) -> tuple[Any]:
+    # in a tuple: grpcio takes None for a failed deserialization, and the result may be None
     assert operation.rpc is not None
     return (decode_reply(operation.rpc.reply.FromString(frame), operation.reply, hint),)
 
 
-class _Answer(CancellableFuture[Result]):
+class _RpcFuture(CancellableFuture[Result]):
     """The future of one call."""
 
-    __slots__ = ("_call",)
+    __slots__ = ("_rpc",)
 
-    def __init__(self, call: Any) -> None:
+    def __init__(self, rpc: Any) -> None:
         super().__init__()
-        self._call = call
+        self._rpc = rpc
 
-    def take(self, call: Any, settings: ConnectionSettings, timeout_s: float) -> None:
-        """Settle with what came. Runs in the channel's thread."""
+    def resolve(self, rpc: Any, settings: ConnectionSettings, timeout_s: float) -> None:
+        """Set the result or the error of the ended call. Runs in the channel's thread."""
         import grpc
 
-        code = call.code()
+        code = rpc.code()
         if code is grpc.StatusCode.OK:
-            self.set_result(*call.result())
+            self.set_result(*rpc.result())
         else:
-            self.set_exception(of_call(call, settings.address.url, timeout_s))
-        self._call = None
+            self.set_exception(error_of_rpc(rpc, settings.address.url, timeout_s))
+        self._rpc = None
 
     def _abort(self) -> None:
-        call = self._call
-        if call is not None:
-            call.cancel()
+        rpc = self._rpc
+        if rpc is not None:
+            rpc.cancel()
 
 
 class _GrpcStream(Stream[Result], Generic[Result]):
-    """One call with a thread that reads: the blocking library has no futures for streams."""
+    """A streaming call with a reading thread: the blocking library has no futures for streams."""
 
-    def __init__(self, method: Any, metadata: Any, settings: ConnectionSettings, loop: LoopThread, ended: Any) -> None:
+    def __init__(self, method: Any, metadata: Any, settings: ConnectionSettings, loop: LoopThread, on_end: Any) -> None:
         self._outgoing: queue.SimpleQueue[RemoteCall | None] = queue.SimpleQueue()
-        self._incoming: Channel[Result] = Channel(_AHEAD)
+        self._incoming: Channel[Result] = Channel(_BUFFERED_ANSWERS)
         self._settings = settings
         self._loop = loop
-        self._ended = ended
-        self._late = False
+        self._on_end = on_end
+        self._timed_out = False
         self._timeout_s = 0.0
-        self._call = method(self._requests(), metadata=metadata)
+        self._rpc = method(self._requests(), metadata=metadata)
         threading.Thread(target=self._read, name="client stream", daemon=True).start()
 
     def send(self, call: RemoteCall) -> None:
-        """See `Stream.send`."""
         self._outgoing.put(call)
 
     def finish(self) -> None:
-        """See `Stream.finish`."""
         self._outgoing.put(None)
 
     async def answers(self, *, timeout_s: float) -> AsyncGenerator[Result, None]:
-        """See `Stream.answers`."""
         self._timeout_s = timeout_s
         async with aclosing(self._incoming.items()) as items:
             while True:
-                watch = self._loop.later(timeout_s, self._too_late)
+                timer = self._loop.call_later(timeout_s, self._on_timeout)
                 try:
                     answer = await anext(items)
                 except StopAsyncIteration:
                     return
                 finally:
-                    watch.cancel()
+                    timer.cancel()
                 yield answer
 
     def cancel(self) -> None:
-        """See `Stream.cancel`."""
-        self._call.cancel()
+        self._rpc.cancel()
         self._outgoing.put(None)
         self._incoming.leave()
 
-    def _too_late(self) -> None:
-        self._late = True
-        self._call.cancel()
+    def _on_timeout(self) -> None:
+        self._timed_out = True
+        self._rpc.cancel()
 
     def _requests(self) -> Iterator[RemoteCall]:
         while (request := self._outgoing.get()) is not None:
@@ -214,16 +210,16 @@ class _GrpcStream(Stream[Result], Generic[Result]):
 
         error: BaseException | None = None
         try:
-            for (answer,) in self._call:
+            for (answer,) in self._rpc:
                 if not self._incoming.put(answer):
                     break
         except grpc.RpcError:
-            error = of_call(self._call, self._settings.address.url, self._timeout_s, late=self._late)
+            error = error_of_rpc(self._rpc, self._settings.address.url, self._timeout_s, timed_out=self._timed_out)
         except BaseException as exc:
             error = exc
         finally:
-            self._outgoing.put(None)  # else the library's thread that takes requests would wait for ever
+            self._outgoing.put(None)  # else the library's thread that sends requests would wait for ever
             with contextlib.suppress(Exception):
-                self._call.cancel()
-            self._ended()
+                self._rpc.cancel()
+            self._on_end()
             self._incoming.finish(error)

@@ -1,4 +1,4 @@
-"""Let `open_store` open collections that a server serves: `grpc://host:port/notes`, `https://host/notes`."""
+"""`open_store` for collections of a server: `grpc://host:port/notes`, `https://host/notes`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _open_served(url: str, options: StoreOptions) -> VectorStore:
     if options != StoreOptions(dim=options.dim, api_key=options.api_key):
         raise ConfigurationError(
             "a served collection is made with the server's own choice of metric, index and storage",
-            hint="make it there with other ones, then open it without",
+            hint="create it on the server with other settings, then open it without them",
         )
     parts = urlsplit(url)
     collection = parts.path.strip("/") or "default"

@@ -1,4 +1,4 @@
-"""`RemoteAgent`: an agent of a server, used as an `AsyncLLMAgent` or an `LLMAgent` is."""
+"""`RemoteAgent`, an agent of a server with the methods of `AsyncLLMAgent` and `LLMAgent`."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ from super_advanced_agents.stores.validation import (
     checked_top_k,
     checked_uid,
     checked_uids,
+    checked_unless_ellipsis,
     checked_weights,
-    unless_kept,
 )
 from super_advanced_agents.types import Answer, Dedupe, JSONValue, Match, Memory, Metadata, Record, Turn, Weights, Where
 
@@ -52,25 +52,25 @@ _BATCH_BYTES = 4 * 1024 * 1024
 
 
 class RemoteAgent(Resource):
-    """An agent of a server, over gRPC or REST: every operation of `AsyncLLMAgent` and, blocking, of `LLMAgent`.
+    """A client of one agent of a server, over gRPC or REST.
 
-    Texts are embedded and answers are written by the server. Records come without their vectors. What is raised, and
-    what is made again when nobody answers, is as for `DistributedVectorStore`; memories get their uids here, so none is
-    stored twice.
+    It has every operation of `AsyncLLMAgent`, and the blocking ones of `LLMAgent`. The server embeds texts and answers
+    questions; records come without their vectors. Errors and retries are those of `DistributedVectorStore`. Memories
+    get their uids here, so a repeated request stores none twice.
 
     Args:
         url: `"grpc://host:port"`, `"grpcs://host:port"` (TLS), `"http://host:port"` or `"https://host"`.
-        agent: its name there.
-        api_key: an API key, or a JWT; it goes to this address only, redirects and proxies are not followed.
+        agent: the agent's name at the server.
+        api_key: an API key or a JWT; it is sent to this address only, since redirects and proxies are not followed.
         timeout_s: seconds for one operation with all its attempts; in a streamed answer, for each piece.
-        ca_file: certificates (PEM) that a secure server's must come from; the system's when None.
+        ca_file: the certificates (PEM) of the trusted authorities; the system's when None.
 
     Attributes:
-        name: as given.
+        name: the agent's name.
 
     Raises:
         ConfigurationError: an argument is wrong.
-        InvalidInputError: `agent` is not a name.
+        InvalidInputError: `agent` is not a valid name.
     """
 
     def __init__(
@@ -103,7 +103,10 @@ class RemoteAgent(Resource):
         priority: float | None = None,
         dedupe: Dedupe | None = None,
     ) -> str:
-        """See `AsyncLLMAgent.aadd_text_memory`."""
+        """Store one text as a memory and return its uid.
+
+        The arguments are those of `AsyncLLMAgent.aadd_text_memory`.
+        """
         memory = Memory(
             text=text,
             memory_type=memory_type,
@@ -113,13 +116,20 @@ class RemoteAgent(Resource):
             source=source,
             priority=priority,
         )
-        memory_metadata(memory)  # names what is wrong as an argument, not as an item
+        memory_metadata(memory)  # validates here, so that errors name the argument and not `items[0]`
         return (await self.aadd_text_memories([memory], dedupe=dedupe))[0]
 
     async def aadd_text_memories(
         self, items: Sequence[str | Memory | Mapping[str, JSONValue]], *, dedupe: Dedupe | None = None
     ) -> list[str]:
-        """See `AsyncLLMAgent.aadd_text_memories`; all or none are each 1,000, or less where texts are long."""
+        """Store texts as memories and return their uids, in order.
+
+        The texts are sent in batches of up to 1,000 memories and about 4 MiB; the server stores each batch all or none.
+
+        Args:
+            items: the texts, or memories with their metadata.
+            dedupe: with `"exact"`, a memory of the same text, type and further metadata is not stored again.
+        """
         self._check_open()
         memories = as_memories(items)
         for i, memory in enumerate(memories):
@@ -132,7 +142,12 @@ class RemoteAgent(Resource):
     async def aadd_turns(
         self, turns: Sequence[Turn | Mapping[str, JSONValue]], *, session: str | None = None
     ) -> list[str]:
-        """See `AsyncLLMAgent.aadd_turns`."""
+        """Store the turns of a conversation as memories and return their uids, in order.
+
+        Args:
+            turns: the turns, in the order in which they were said.
+            session: the name of the conversation; none when None.
+        """
         if session is not None:
             checked_text(session, "session", max_bytes=LIMITS.uid_chars)
         return await self.aadd_text_memories(
@@ -150,7 +165,17 @@ class RemoteAgent(Resource):
         expires_in_s: float | EllipsisType | None = ...,
         priority: float | EllipsisType | None = ...,
     ) -> bool:
-        """See `AsyncLLMAgent.aupdate_memory`."""
+        """Change one memory in place; return False when there is no memory of that uid.
+
+        Args:
+            uid: the memory's uid.
+            text: the new text; the old one stays when None.
+            memory_type: the new label; the old one stays when None.
+            extra: a merge patch (RFC 7396) of the further metadata.
+            source: the new origin; None removes it, `...` keeps it.
+            expires_in_s: the new lifetime in seconds from now; None removes it, `...` keeps it.
+            priority: the new importance; None removes it, `...` keeps it.
+        """
         self._check_open()
         memory_changes(text, memory_type, extra)
         request = UpdateMemoryRequest(
@@ -158,14 +183,14 @@ class RemoteAgent(Resource):
             text=text,
             memory_type=memory_type,
             extra=extra,
-            source=unless_kept(source, checked_source, field="source"),
-            expires_in_s=unless_kept(expires_in_s, checked_lifetime, field="expires_in_s"),
-            priority=unless_kept(priority, checked_priority, field="priority"),
+            source=checked_unless_ellipsis(source, checked_source, field="source"),
+            expires_in_s=checked_unless_ellipsis(expires_in_s, checked_lifetime, field="expires_in_s"),
+            priority=checked_unless_ellipsis(priority, checked_priority, field="priority"),
         )
         return cast("bool", await self._acall(ops.UPDATE_MEMORY, request))
 
     async def aforget(self, uids: Sequence[str] | None = None, *, where: Where | None = None) -> int:
-        """See `AsyncLLMAgent.aforget`."""
+        """Delete memories by uid, by filter, or by both, and return their number."""
         self._check_open()
         _check_where(where)
         request = ForgetRequest(uids=None if uids is None else checked_uids(uids, limits=LIMITS), where=where)
@@ -186,25 +211,28 @@ class RemoteAgent(Resource):
         explain: bool = False,
         rerank: bool | None = None,
     ) -> list[Match]:
-        """See `AsyncLLMAgent.asearch_text`, but for two arguments that hold code, which does not travel.
+        """Find the memories that are most similar to a text, best first.
 
         Args:
-            query_text: as there, like what is not named here.
-            top_k: how many, at most.
+            query_text: a question or a topic, in plain words.
+            top_k: the maximum number of matches.
             memory_type: only memories of this type.
-            filter_fn: asked here, about the 1,000 memories most like the text; `where` is the whole and the fast way.
-            where: only memories matching this filter.
-            mode: `"hybrid"`, `"vector"` or `"keyword"`; by meaning with a `filter_fn`.
-            weights: what counts in a hybrid search.
-            explain: each match is an `ExplainedMatch`.
-            rerank: True or False for the server's re-ranker or none.
+            filter_fn: a predicate over metadata, called here on the 1,000 memories most similar to the text; `where`
+                is complete and faster.
+            where: only memories that match this filter.
+            mode: `"hybrid"`, `"vector"` or `"keyword"`; a `filter_fn` makes it `"vector"`.
+            weights: the weights of the signals in a hybrid search.
+            explain: True returns each match as an `ExplainedMatch`.
+            rerank: True or False for the server's re-ranker or none; the agent's setting when None.
         """
         self._check_open()
         checked_top_k(top_k, limits=LIMITS)
         if mode not in get_args(SearchMode):
             raise InvalidInputError(f"mode must be one of {', '.join(get_args(SearchMode))}", field="mode")
         if rerank is not None and not isinstance(rerank, bool):
-            raise InvalidInputError("rerank must be True, False or None: a re-ranker cannot travel", field="rerank")
+            raise InvalidInputError(
+                "rerank must be True, False or None: a re-ranker cannot be sent to a server", field="rerank"
+            )
         if filter_fn is not None:
             checked_predicate(filter_fn)
             mode = "vector"
@@ -219,35 +247,49 @@ class RemoteAgent(Resource):
             explain=explain,
             rerank=rerank,
         )
-        found = cast("list[Match]", await self._acall(ops.SEARCH_MEMORIES, request))
-        return found if filter_fn is None else [match for match in found if filter_fn(match.metadata)][:top_k]
+        matches = cast("list[Match]", await self._acall(ops.SEARCH_MEMORIES, request))
+        return matches if filter_fn is None else [match for match in matches if filter_fn(match.metadata)][:top_k]
 
     async def ahybrid_search(
         self, query_text: str, keyword: str | None = None, top_k: int = 5, memory_type: str | None = None
     ) -> list[Match]:
-        """See `AsyncLLMAgent.ahybrid_search`; the keyword is looked for in the 1,000 memories most like the text."""
+        """Find memories similar to a text that also contain a keyword.
+
+        Args:
+            query_text: a question or a topic, in plain words.
+            keyword: a text that matches contain, in upper or lower case; it is looked for in the 1,000 memories most
+                similar to `query_text`. No restriction when None.
+            top_k: the maximum number of matches.
+            memory_type: only memories of this type.
+        """
         if keyword is None:
             return await self.asearch_text(query_text, top_k, memory_type)
-        wanted = checked_text(keyword, "keyword", max_bytes=LIMITS.text_bytes).casefold()
+        folded_keyword = checked_text(keyword, "keyword", max_bytes=LIMITS.text_bytes).casefold()
         return await self.asearch_text(
-            query_text, top_k, memory_type, lambda metadata: wanted in str(metadata.get("text", "")).casefold()
+            query_text, top_k, memory_type, lambda metadata: folded_keyword in str(metadata.get("text", "")).casefold()
         )
 
     async def aget(self, uid: str) -> Record | None:
-        """See `AsyncLLMAgent.aget`."""
+        """Return the memory of that uid, or None."""
         self._check_open()
         request = GetMemoryRequest(uid=checked_uid(uid, field="uid", limits=LIMITS))
-        found = cast("Record | None", await self._acall(ops.GET_MEMORY, request))
-        return None if found is None else self._own(found)
+        record = cast("Record | None", await self._acall(ops.GET_MEMORY, request))
+        return None if record is None else self._with_namespace(record)
 
     async def acount(self, where: Where | None = None) -> int:
-        """See `AsyncLLMAgent.acount`."""
+        """Return the number of memories that match a filter; all are counted when it is None."""
         self._check_open()
         _check_where(where)
         return cast("int", await self._acall(ops.COUNT_MEMORIES, CountMemoriesRequest(where=where)))
 
     async def ascan(self, where: Where | None = None, *, after: str | None = None, limit: int = 100) -> list[Record]:
-        """See `AsyncLLMAgent.ascan`."""
+        """Return one page of memories in the order of their uids.
+
+        Args:
+            where: only memories that match this filter.
+            after: the last uid of the page before; the first page when None.
+            limit: the maximum number of memories on the page.
+        """
         self._check_open()
         _check_where(where)
         request = ListMemoriesRequest(
@@ -256,27 +298,39 @@ class RemoteAgent(Resource):
             limit=checked_limit(limit, limits=LIMITS),
         )
         page = cast("list[Record]", await self._acall(ops.SCAN_MEMORIES, request))
-        return [self._own(record) for record in page]
+        return [self._with_namespace(record) for record in page]
 
-    def _own(self, record: Record) -> Record:
-        """Return a memory with its namespace, which REST leaves out."""
+    def _with_namespace(self, record: Record) -> Record:
+        # REST leaves out the namespace of memories
         return record if record.namespace else replace(record, namespace=self.name)
 
     # -- answering ------------------------------------------------------------------------------------------------
 
     async def aask(self, question: str, top_k: int = 5) -> Answer:
-        """See `AsyncLLMAgent.aask`. Cancelled, it frees the model's slot at the server."""
-        return cast("Answer", await self._acall(ops.ASK, self._question(question, top_k)))
+        """Answer a question from memories; cancelling frees the model's slot at the server.
+
+        Args:
+            question: the question, in plain words.
+            top_k: the number of memories that the model is shown.
+        """
+        return cast("Answer", await self._acall(ops.ASK, self._ask_request(question, top_k)))
 
     async def astream_answer(self, question: str, top_k: int = 5) -> AsyncGenerator[str, None]:
-        """See `AsyncLLMAgent.astream_answer`. Leaving it early frees the model's slot at the server."""
-        call = RemoteCall(ops.ASK_STREAM, self.name, self._question(question, top_k))
+        """Answer a question from memories, and yield the answer's pieces as they are generated.
+
+        Leaving the iterator early frees the model's slot at the server.
+
+        Args:
+            question: the question, in plain words.
+            top_k: the number of memories that the model is shown.
+        """
+        call = RemoteCall(ops.ASK_STREAM, self.name, self._ask_request(question, top_k))
         async with aclosing(self._connection.areceive(call, AnswerEvent)) as events:
             async for event in events:
                 if event.text is not None:
                     yield event.text
 
-    def _question(self, question: str, top_k: int) -> AskRequest:
+    def _ask_request(self, question: str, top_k: int) -> AskRequest:
         self._check_open()
         checked_text(question, "question", max_bytes=LIMITS.text_bytes)
         return AskRequest(question=question, top_k=checked_top_k(top_k, limits=LIMITS))
@@ -302,34 +356,37 @@ class RemoteAgent(Resource):
 
 
 def _check_where(where: Where | None) -> None:
-    if where is not None:  # what is no filter cannot travel
+    if where is not None:  # a malformed filter may not be encodable
         parse(where)
 
 
 def _batches(memories: Sequence[Memory], dedupe: Dedupe | None) -> Iterator[RememberRequest]:
-    """Make requests to remember all `memories`, in order; each gets its uid here, so a request can be sent again.
+    """Yield requests that remember all `memories`, in order.
+
+    Each memory gets its uid here, so that a request can be repeated.
 
     Raises:
-        InvalidInputError: one cannot be remembered; nothing was sent.
+        InvalidInputError: a memory is invalid; raised before the first request.
     """
-    made = iter(new_uids(sum(memory.uid is None for memory in memories)))
-    named = [
-        replace(_checked(memory, f"items[{i}]"), uid=memory.uid or next(made)) for i, memory in enumerate(memories)
+    uids = iter(new_uids(sum(memory.uid is None for memory in memories)))
+    with_uids = [
+        replace(_checked_memory(memory, f"items[{i}]"), uid=memory.uid or next(uids))
+        for i, memory in enumerate(memories)
     ]
     batch: list[Memory] = []
-    size = 0
-    for memory in named:
-        bytes_ = len(memory.text.encode()) + len(json_bytes(memory.extra, field="extra"))
-        if len(batch) == LIMITS.batch_records or (batch and size + bytes_ > _BATCH_BYTES):
+    size_bytes = 0
+    for memory in with_uids:
+        memory_bytes = len(memory.text.encode()) + len(json_bytes(memory.extra, field="extra"))
+        if len(batch) == LIMITS.batch_records or (batch and size_bytes + memory_bytes > _BATCH_BYTES):
             yield RememberRequest(memories=batch, dedupe=dedupe)
-            batch, size = [], 0
+            batch, size_bytes = [], 0
         batch.append(memory)
-        size += bytes_
+        size_bytes += memory_bytes
     if batch:
         yield RememberRequest(memories=batch, dedupe=dedupe)
 
 
-def _checked(memory: Memory, field: str) -> Memory:
+def _checked_memory(memory: Memory, field: str) -> Memory:
     if memory.uid is not None:
         checked_uid(memory.uid, field=f"{field}.uid", limits=LIMITS)
     checked_source(memory.source, field=f"{field}.source")

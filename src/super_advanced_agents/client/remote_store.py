@@ -1,4 +1,4 @@
-"""A vector store that is somewhere else: requests travel as they are, and results come back."""
+"""The base of clients of a remote vector store: each request becomes one remote call."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ _OPERATIONS: dict[type[object], Operation] = {
 
 
 class RemoteVectorStore(VectorStore):
-    """A client of one collection of a served store; `VectorStore` says what the operations do.
+    """A client of one collection of a remote store; `VectorStore` documents the operations.
 
-    What cannot travel is refused here, with the errors of a store in process; how large a call may be is the server's
-    to say. A subclass carries calls.
+    Requests that cannot be encoded are refused here, with the errors of a store in process; the server limits the size
+    of a request. A subclass implements the calls.
 
     Args:
         collection: the collection's name.
@@ -50,22 +50,22 @@ class RemoteVectorStore(VectorStore):
 
     @abstractmethod
     async def _acall(self, call: RemoteCall) -> object:
-        """Have a call answered; what the server refuses is raised as the error of the tree that it was there."""
+        """Send a call and return its result, or raise the error that the server answered with."""
 
     @abstractmethod
     async def _ametric(self) -> Metric:
-        """Return how the collection compares vectors, asked of the server where that was not done yet."""
+        """Return the collection's metric; asks the server the first time."""
 
     async def _adim(self) -> int:
-        """Return the length of every vector, asked of the server where that was not done yet."""
+        """Return the length of every vector; asks the server the first time."""
         return self.dim
 
     async def _abounds(self) -> Bounds:
         return Bounds(dim=await self._adim())
 
     async def _execute(self, request: Request[R]) -> R:
-        if isinstance(request, PredicateSearchRequest):  # a predicate cannot travel, so it is asked here
+        if isinstance(request, PredicateSearchRequest):  # a predicate cannot be encoded, so it is evaluated here
             return cast("R", await search_by_predicate(self, request, await self._ametric()))
-        if isinstance(request, AddRequest):  # sent again, it is the same write
-            request = cast("Request[R]", request.named())
+        if isinstance(request, AddRequest):  # with uids, a repeated request is the same write
+            request = cast("Request[R]", request.with_uids())
         return cast("R", await self._acall(RemoteCall(_OPERATIONS[type(request)], self._collection, request)))

@@ -1,4 +1,4 @@
-"""HTTP as a transport: connections kept between calls, in the loop that clients share."""
+"""The REST transport: a pool of HTTP connections in the event loop that clients share."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import orjson
 from super_advanced_agents._runtime.futures import Future
 from super_advanced_agents._runtime.loop_thread import LoopThread
 from super_advanced_agents.client.address import ConnectionSettings
-from super_advanced_agents.client.error_mapping import names_error, of_response, too_late, unreachable
+from super_advanced_agents.client.error_mapping import error_of_response, names_error, timeout_error, unreachable_error
 from super_advanced_agents.client.transport import InFlightCalls, RemoteCall, Stream, Transport
 from super_advanced_agents.errors import ConfigurationError, EngineUnavailableError, ResourceClosedError
 from super_advanced_agents.protocol import operations as ops
@@ -32,28 +32,30 @@ if TYPE_CHECKING:
     import httpx2
 
 _BODILESS = frozenset({"GET", "DELETE"})
-_TURNS = 3
+_CLOSE_CYCLES = 3
 _CONNECTIONS = 64
-_KEPT_S = 20.0  # less than servers keep them, so that few calls meet a connection that is about to be closed
+_KEEPALIVE_EXPIRY_S = 20.0  # shorter than at servers, so that few calls use a connection that is about to be closed
 
 
 class RestTransport(Transport):
-    """One pool of connections to one server. Redirects are not followed: a key goes nowhere but to the address.
+    """A pool of HTTP connections to one server.
+
+    Redirects are not followed, so that the key is sent to the configured address only.
 
     Args:
-        door: where it is, and how to get in.
+        settings: the address, the credential and the trusted certificates.
     """
 
     streams = False
 
     def __init__(self, settings: ConnectionSettings) -> None:
         self._settings = settings
-        self._traffic = InFlightCalls()
+        self._in_flight = InFlightCalls()
         self._client: httpx2.AsyncClient | None = None
         self._loop: LoopThread | None = None
 
     def open(self, loop: LoopThread) -> None:
-        """See `Transport.open`."""
+        """Create the HTTP client; the first call connects. Blocks, on imports and the certificate file."""
         import httpx2
 
         self._loop = loop
@@ -70,111 +72,111 @@ class RestTransport(Transport):
             trust_env=False,  # no proxy and no .netrc may see the key
             follow_redirects=False,
             limits=httpx2.Limits(
-                max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS, keepalive_expiry=_KEPT_S
+                max_connections=_CONNECTIONS,
+                max_keepalive_connections=_CONNECTIONS,
+                keepalive_expiry=_KEEPALIVE_EXPIRY_S,
             ),
         )
 
     def call(self, call: RemoteCall, *, timeout_s: float, key: str | None) -> Future[Any]:
-        """See `Transport.call`."""
-        asked = _http_request(call)
+        """Send one HTTP request; cancelling the future closes the request at the server as well."""
+        http_request = _http_request(call)
         assert self._loop is not None, "opened first"
 
         async def send() -> Any:
-            self._traffic.enter()
+            self._in_flight.enter()
             try:
-                return await self._send(call, asked, timeout_s, key)
+                return await self._send(call, http_request, timeout_s, key)
             finally:
-                self._traffic.leave()
+                self._in_flight.leave()
 
         return self._loop.submit(send)
 
     def stream(self, operation: Operation, result: Any) -> Stream[Any]:
-        """Events that answer one request; there are no others."""
-        del operation, result  # what is sent says it
+        """Begin a stream of server-sent events that answer one request."""
+        del operation, result  # always `ASK_STREAM` and `AnswerEvent`
         assert self._loop is not None, "opened first"
         assert self._client is not None, "opened first"
-        self._traffic.enter()
-        return _Events(self._client, self._loop, self._settings, self._traffic.leave)
+        self._in_flight.enter()
+        return _EventStream(self._client, self._loop, self._settings, self._in_flight.leave)
 
     def close(self) -> None:
-        """See `Transport.close`."""
-        self._traffic.finish()
+        """Wait for calls in flight, then close the connections. Blocks."""
+        self._in_flight.finish()
         if self._client is not None and self._loop is not None:
-            self._loop.submit(partial(_closed, self._client)).wait()
+            self._loop.submit(partial(_close_client, self._client)).wait()
 
-    async def _send(self, call: RemoteCall, asked: _HttpRequest, timeout_s: float, key: str | None) -> Any:
+    async def _send(self, call: RemoteCall, http_request: _HttpRequest, timeout_s: float, key: str | None) -> Any:
         assert self._client is not None, "opened first"
         url = self._settings.address.url
-        with _translated(url, timeout_s):
+        with _map_transport_errors(url, timeout_s):
             async with asyncio.timeout(timeout_s):
-                answer = await self._client.send(_built(self._client, asked, key))
-        if answer.is_success:
-            with _readable(url):
-                return _result(call, orjson.loads(answer.content) if answer.content else None)
-        if answer.status_code == HTTPStatus.NOT_FOUND and not names_error(answer.content):
+                response = await self._client.send(_build_request(self._client, http_request, key))
+        if response.is_success:
+            with _map_parse_errors(url):
+                return _result(call, orjson.loads(response.content) if response.content else None)
+        if response.status_code == HTTPStatus.NOT_FOUND and not names_error(response.content):
             if call.operation is ops.UPDATE_MEMORY:
                 return False
             if call.operation is ops.GET_MEMORY:
                 return None
-        raise of_response(answer.status_code, answer.headers, answer.content, url)
+        raise error_of_response(response.status_code, response.headers, response.content, url)
 
 
-class _Events(Stream[AnswerEvent]):
-    """Server-sent events, read one by one as they are asked for, so that no more than one waits here."""
+class _EventStream(Stream[AnswerEvent]):
+    """Server-sent events, read one by one on demand, so that at most one is buffered."""
 
     def __init__(
         self,
         client: httpx2.AsyncClient,
         loop: LoopThread,
         settings: ConnectionSettings,
-        ended: Callable[[], None],
+        on_end: Callable[[], None],
     ) -> None:
         self._client = client
         self._loop = loop
         self._url = settings.address.url
-        self._ended: Callable[[], None] | None = ended
+        self._on_end: Callable[[], None] | None = on_end
         self._http_request: _HttpRequest | None = None
-        self._answer: httpx2.Response | None = None
+        self._response: httpx2.Response | None = None
 
     def send(self, call: RemoteCall) -> None:
-        """See `Stream.send`; there is one request."""
         self._http_request = _http_request(RemoteCall(ops.ASK, call.target, call.request), stream=True)
 
     def finish(self) -> None:
-        """Nothing to say: there is one request."""
+        pass  # there is one request
 
     async def answers(self, *, timeout_s: float) -> AsyncGenerator[AnswerEvent, None]:
-        """See `Stream.answers`."""
-        asked = self._http_request
-        assert asked is not None, "sent first"
-        lines = await self._loop.submit(lambda: self._begin(asked, timeout_s))
-        while (told := await self._loop.submit(lambda: self._event(lines, timeout_s))) is not None:
-            with _readable(self._url):
-                answer = _event_of(*told)
-            yield answer
+        http_request = self._http_request
+        assert http_request is not None, "sent first"
+        lines = await self._loop.submit(lambda: self._begin(http_request, timeout_s))
+        while (received := await self._loop.submit(lambda: self._read_event(lines, timeout_s))) is not None:
+            with _map_parse_errors(self._url):
+                event = _event_of(*received)
+            yield event
 
     def cancel(self) -> None:
-        """See `Stream.cancel`."""
-        ended, self._ended = self._ended, None
-        if ended is None:
+        on_end, self._on_end = self._on_end, None
+        if on_end is None:
             return
-        answer = self._answer
-        if answer is not None:
+        response = self._response
+        if response is not None:
             with suppress(ResourceClosedError):  # the loop has ended, and the connection with it
-                self._loop.submit(answer.aclose)
-        ended()
+                self._loop.submit(response.aclose)
+        on_end()
 
-    async def _begin(self, asked: _HttpRequest, timeout_s: float) -> AsyncIterator[str]:
-        with _translated(self._url, timeout_s):
+    async def _begin(self, http_request: _HttpRequest, timeout_s: float) -> AsyncIterator[str]:
+        with _map_transport_errors(self._url, timeout_s):
+            request = _build_request(self._client, http_request, None)
             async with asyncio.timeout(timeout_s):
-                answer = self._answer = await self._client.send(_built(self._client, asked, None), stream=True)
-                if not answer.is_success:
-                    raise of_response(answer.status_code, answer.headers, await answer.aread(), self._url)
-        return answer.aiter_lines()
+                response = self._response = await self._client.send(request, stream=True)
+                if not response.is_success:
+                    raise error_of_response(response.status_code, response.headers, await response.aread(), self._url)
+        return response.aiter_lines()
 
-    async def _event(self, lines: AsyncIterator[str], timeout_s: float) -> tuple[str, dict[str, Any]] | None:
+    async def _read_event(self, lines: AsyncIterator[str], timeout_s: float) -> tuple[str, dict[str, Any]] | None:
         name = ""
-        with _translated(self._url, timeout_s):
+        with _map_transport_errors(self._url, timeout_s):
             async with asyncio.timeout(timeout_s):
                 async for line in lines:
                     member, _, value = line.partition(": ")
@@ -182,27 +184,26 @@ class _Events(Stream[AnswerEvent]):
                         name = value
                     elif member == "data":
                         if name == "error":
-                            raise of_response(
+                            raise error_of_response(
                                 HTTPStatus.BAD_GATEWAY,
                                 {"content-type": "application/problem+json"},
                                 value.encode(),
                                 self._url,
                             )
-                        with _readable(self._url):
+                        with _map_parse_errors(self._url):
                             return name, orjson.loads(value)
         return None
 
 
-async def _closed(client: httpx2.AsyncClient) -> None:
-    """End the connections; one that was given up in a handshake is closed in the loop's next turns."""
+async def _close_client(client: httpx2.AsyncClient) -> None:
     await client.aclose()
-    for _ in range(_TURNS):
+    for _ in range(_CLOSE_CYCLES):  # a connection cancelled in its handshake is closed in the loop's next iterations
         await asyncio.sleep(0)
 
 
 @dataclass(frozen=True, slots=True)
 class _HttpRequest:
-    """One HTTP request: its method, its percent-encoded path, and JSON or None."""
+    """An HTTP request: method, percent-encoded path, and a JSON body or None."""
 
     verb: str
     path: str
@@ -210,60 +211,59 @@ class _HttpRequest:
 
 
 def _http_request(call: RemoteCall, **members: Any) -> _HttpRequest:
-    """Return the HTTP request of a call; what its path says is not repeated in its body."""
+    """Return the HTTP request of a call; a uid in the path is left out of the body."""
     operation, body = call.operation, json_of_request(call.request) | members
 
-    def said(parameter: re.Match[str]) -> str:
-        return _encoded(str(body.pop("uid")) if parameter[1] == "uid" else call.target)
+    def value_of(parameter: re.Match[str]) -> str:
+        return _percent_encoded(str(body.pop("uid")) if parameter[1] == "uid" else call.target)
 
-    path = PATH_PARAMETER.sub(said, operation.path)
+    path = PATH_PARAMETER.sub(value_of, operation.path)
     if isinstance(call.request, GetRequest | ScanRequest):
         body["vectors"] = "base64"
     return _HttpRequest(operation.verb, path, None if operation.verb in _BODILESS else orjson.dumps(body))
 
 
-def _encoded(name: str) -> str:
-    return quote(name, safe="").replace(".", "%2E")  # `..` would be taken for a step in the path
+def _percent_encoded(name: str) -> str:
+    return quote(name, safe="").replace(".", "%2E")  # `..` would be normalized away as a path segment
 
 
-def _result(call: RemoteCall, told: Any) -> Any:
-    """Return the result that an answer tells."""
+def _result(call: RemoteCall, body: Any) -> Any:
     if call.operation is ops.UPDATE_MEMORY:
-        return True  # it shows the memory
-    if call.operation.reply and call.operation is not ops.GET_MEMORY:  # which shows the memory itself
-        told = told[call.operation.reply]
-    return result_of_json(told, call.result_type)
+        return True  # the body is the updated memory; a missing one is a 404
+    if call.operation.reply and call.operation is not ops.GET_MEMORY:  # whose body is the memory itself
+        body = body[call.operation.reply]
+    return result_of_json(body, call.result_type)
 
 
-def _event_of(name: str, told: dict[str, Any]) -> AnswerEvent:
+def _event_of(name: str, data: dict[str, Any]) -> AnswerEvent:
     if name == "sources":
-        return AnswerEvent(sources=result_of_json(told["results"], list[Match]))
-    return AnswerEvent(text=told["text"]) if name == "text" else AnswerEvent(done=told["text"])
+        return AnswerEvent(sources=result_of_json(data["results"], list[Match]))
+    return AnswerEvent(text=data["text"]) if name == "text" else AnswerEvent(done=data["text"])
 
 
-def _built(client: httpx2.AsyncClient, asked: _HttpRequest, key: str | None) -> httpx2.Request:
-    headers = {} if asked.body is None else {"content-type": "application/json"}
+def _build_request(client: httpx2.AsyncClient, http_request: _HttpRequest, key: str | None) -> httpx2.Request:
+    headers = {} if http_request.body is None else {"content-type": "application/json"}
     if key is not None:
         headers["idempotency-key"] = key
-    return client.build_request(asked.verb, asked.path, content=asked.body, headers=headers)
+    return client.build_request(http_request.verb, http_request.path, content=http_request.body, headers=headers)
 
 
 @contextmanager
-def _translated(url: str, timeout_s: float) -> Iterator[None]:
+def _map_transport_errors(url: str, timeout_s: float) -> Iterator[None]:
     import httpx2
 
     try:
         yield
     except TimeoutError as exc:
-        raise too_late(url, timeout_s) from exc
+        raise timeout_error(url, timeout_s) from exc
     except httpx2.TransportError as exc:
-        raise unreachable(url, type(exc).__name__) from exc
+        raise unreachable_error(url, type(exc).__name__) from exc
     except (httpx2.HTTPError, httpx2.InvalidURL) as exc:
-        raise ConfigurationError(f"the server {url!r} cannot be asked ({type(exc).__name__})") from exc
+        raise ConfigurationError(f"no request can be made to the server {url!r} ({type(exc).__name__})") from exc
 
 
 @contextmanager
-def _readable(url: str) -> Iterator[None]:
+def _map_parse_errors(url: str) -> Iterator[None]:
     try:
         yield
     except (ValueError, TypeError, KeyError, AttributeError) as exc:

@@ -1,4 +1,4 @@
-"""`DistributedVectorStoreStub`: a distributed store's client over an in-process loopback: real encoding, no socket."""
+"""`DistributedVectorStoreStub`, a client of an in-process store: real encoding, no socket."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import orjson
 from super_advanced_agents.client.remote_store import RemoteVectorStore
 from super_advanced_agents.client.transport import RemoteCall
 from super_advanced_agents.errors import SuperAdvancedAgentsError
-from super_advanced_agents.protocol.codec import decode, decode_reply, encode, encode_reply, size_of
-from super_advanced_agents.protocol.error_mapping import error_of
+from super_advanced_agents.protocol.codec import count_records, decode, decode_reply, encode, encode_reply
+from super_advanced_agents.protocol.error_mapping import error_of_problem
 from super_advanced_agents.protocol.operations import Operation
 from super_advanced_agents.protocol.problems import problem_of
 from super_advanced_agents.stores import VectorStore
@@ -18,16 +18,19 @@ from super_advanced_agents.stores.options import Metric
 
 
 class DistributedVectorStoreStub(RemoteVectorStore):
-    """A client of `store` that encodes every call and decodes every answer as if a network lay between.
+    """A client of an in-process store that encodes and decodes every request and result.
 
-    For tests, and for code that is to run against a served store later: whatever works here needs nothing in process.
-    Closing the stub leaves the store open.
+    It is for tests, and for code that will use a server's store later: a request that works here can be sent over a
+    network. Closing the stub leaves the store open.
+
+    Args:
+        store: the store that answers.
     """
 
     def __init__(self, store: VectorStore) -> None:
         super().__init__("loopback")
         self._dim = store.dim
-        self._served = _Loopback(store)
+        self._loopback = _Loopback(store)
 
     @property
     def dim(self) -> int:
@@ -37,9 +40,9 @@ class DistributedVectorStoreStub(RemoteVectorStore):
     async def _acall(self, call: RemoteCall) -> object:
         assert call.operation.rpc is not None
         message = encode(call.request, call.operation.rpc.request, collection=call.target)
-        went_well, reply = await self._served.handle(call.operation, message.SerializeToString())
-        if not went_well:
-            raise error_of(orjson.loads(reply))
+        succeeded, reply = await self._loopback.handle(call.operation, message.SerializeToString())
+        if not succeeded:
+            raise error_of_problem(orjson.loads(reply))
         return decode_reply(call.operation.rpc.reply.FromString(reply), call.operation.reply, call.result_type)
 
     async def _ametric(self) -> Metric:
@@ -47,19 +50,19 @@ class DistributedVectorStoreStub(RemoteVectorStore):
 
 
 class _Loopback:
-    """The serving end: decodes a call, has the store answer it, encodes the result or the error."""
+    """The server's side: decodes requests, executes them on the store, encodes the results."""
 
     def __init__(self, store: VectorStore) -> None:
         self._store = store
 
     async def handle(self, operation: Operation, frame: bytes) -> tuple[bool, bytes]:
-        """Return whether it went well, and the reply or the problem document."""
+        """Return True and the encoded reply, or False and the problem document."""
         assert operation.rpc is not None
         assert operation.request is not None
         kind, message = operation.request, operation.rpc.request.FromString(frame)
         try:
             request: Any = await self._store.amake(
-                lambda bounds: decode(message, kind, bounds=bounds), size_of(message)
+                lambda bounds: decode(message, kind, bounds=bounds), count_records(message)
             )
             result = await self._store.aexecute(request)
         except SuperAdvancedAgentsError as exc:

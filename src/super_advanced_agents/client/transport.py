@@ -1,4 +1,4 @@
-"""One attempt of one call, whatever carries it: the face that the gRPC and the REST transport share."""
+"""The interface of the gRPC and REST transports: one attempt of one call, or one stream."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class RemoteCall:
     """One call of an operation.
 
     Attributes:
-        operation: from the table.
-        target: the agent, collection or orchestrator that it is about; empty where there is none.
-        request: of the class that the operation names.
+        operation: the operation, from the table.
+        target: the name of the agent, collection or orchestrator; empty for operations of the tenant.
+        request: the request, of the operation's request class.
     """
 
     operation: Operation
@@ -37,12 +37,12 @@ class RemoteCall:
 
     @property
     def result_type(self) -> Any:
-        """The type of what the server answers."""
+        """The type of the result."""
         return result_type(type(self.request))
 
 
 class InFlightCalls:
-    """Calls under way, counted: bounded while open, and finished before the connections end."""
+    """Count a client's calls in flight, bound their number, and wait for them at the end."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -50,32 +50,32 @@ class InFlightCalls:
         self._closed = False
 
     def enter(self) -> None:
-        """Count one call more.
+        """Count a call that begins.
 
         Raises:
             ResourceClosedError: the client was closed.
-            OverloadedError: too many are under way.
+            OverloadedError: 1,024 calls are in flight.
         """
         with self._changed:
             if self._closed:
-                raise closed()
+                raise closed_error()
             if self._calls >= _MAX_IN_FLIGHT:
                 raise OverloadedError(
-                    f"{self._calls} calls of this client are under way",
+                    f"{self._calls} calls of this client are in flight",
                     retry_after_s=0.1,
                     hint="wait for some of them, or send batches",
                 )
             self._calls += 1
 
     def leave(self) -> None:
-        """Count one fewer."""
+        """Count a call that has ended."""
         with self._changed:
             self._calls -= 1
             if self._closed:
                 self._changed.notify_all()
 
     def finish(self) -> None:
-        """Let no more in, and wait for those under way, for a while. Blocks."""
+        """Refuse new calls, and wait up to 10 seconds for those in flight. Blocks."""
         deadline = time.monotonic() + _DRAIN_S
         with self._changed:
             self._closed = True
@@ -83,54 +83,76 @@ class InFlightCalls:
                 self._changed.wait(left_s)
 
 
-def closed() -> ResourceClosedError:
-    """The error of calls that the client's end has cut short, or that come after it."""
+def closed_error() -> ResourceClosedError:
+    """Return the error of calls after the client was closed, or interrupted by its closing."""
     return ResourceClosedError("this client is closed", hint="open a new one")
 
 
 class Stream(ABC, Generic[Result]):
-    """Requests and answers over one call."""
+    """A stream of requests and a stream of answers over one call."""
 
     @abstractmethod
     def send(self, call: RemoteCall) -> None:
-        """Send one more; never blocks, so the caller bounds how many are unanswered."""
+        """Send one more request; never blocks, so the caller bounds the number of unanswered ones."""
 
     @abstractmethod
     def finish(self) -> None:
-        """No more requests."""
+        """End the stream of requests."""
 
     @abstractmethod
     def answers(self, *, timeout_s: float) -> AsyncGenerator[Result, None]:
-        """What the server sends, waiting `timeout_s` for each at most; raises what a future of `Transport.call` raises."""
+        """Yield the server's answers, each within `timeout_s`.
+
+        Raises:
+            EngineUnavailableError: no connection, or no answer in time.
+            SuperAdvancedAgentsError: the error that the server answered with.
+        """
 
     @abstractmethod
     def cancel(self) -> None:
-        """End the call, at the server as well; does nothing when it has ended."""
+        """Cancel the call, at the server as well; does nothing when the call has ended."""
 
 
 class Transport(ABC):
-    """A transport. `open` before the first call; safe for use by many threads and loops at once."""
+    """Send calls to one server. `open` before the first call; then safe for many threads and loops.
+
+    Attributes:
+        streams: False when `stream` takes single requests only; the client then makes one call after another.
+    """
 
     streams = True
-    """Whether `stream` can be used; else one call follows another."""
 
     @abstractmethod
     def open(self, loop: LoopThread) -> None:
-        """Get ready to connect; the connection itself is made by the first call. Blocks."""
+        """Prepare the transport; the first call connects. Blocks, on imports and certificate files."""
 
     @abstractmethod
     def call(self, call: RemoteCall, *, timeout_s: float, key: str | None) -> Future[Any]:
-        """Send one request; a cancelled future cancels the call, at the server as well.
+        """Send one request; cancelling the future cancels the call, at the server as well.
 
-        The future's result is the operation's. It raises:
-            EngineUnavailableError: no connection, or no answer in time.
-            SuperAdvancedAgentsError: what the server answered.
+        Args:
+            call: the call.
+            timeout_s: the timeout of this attempt.
+            key: the idempotency key to send; none when None.
+
+        Returns:
+            The future of the operation's result. It raises `EngineUnavailableError` without a connection or without an
+            answer in time, and otherwise the error that the server answered with.
+
+        Raises:
+            ResourceClosedError: the client was closed; the future may raise it as well.
+            OverloadedError: too many calls are in flight; the future may raise it as well.
         """
 
     @abstractmethod
     def stream(self, operation: Operation, result: Any) -> Stream[Any]:
-        """Begin a call of many answers, each of type `result`, to one request or to many."""
+        """Begin a call with a stream of answers to one request or to several.
+
+        Args:
+            operation: an operation that answers with a stream.
+            result: the type of each answer.
+        """
 
     @abstractmethod
     def close(self) -> None:
-        """Wait for calls under way, then end the connections. Blocks."""
+        """Wait for calls in flight, then close the connections. Blocks."""

@@ -1,4 +1,7 @@
-"""Texts to vectors: the pipeline users hold, and one file per engine behind it."""
+"""The embedding pipeline, its cache, and one file per embedding engine belong here.
+
+Model files and their download belong in `models`, storing and searching vectors in `stores`.
+"""
 
 from super_advanced_agents.embeddings.base import EmbeddingEngine
 from super_advanced_agents.embeddings.cache import VectorCache

@@ -1,4 +1,4 @@
-"""The contract of an embedding engine: texts in, unit vectors out, from one worker thread at a time."""
+"""The interface of an embedding engine, which turns texts into unit vectors."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from super_advanced_agents.types import Matrix
 
 
 class EmbeddingEngine(ABC):
-    """Computes vectors; `EmbeddingPipeline` queues, batches, caches and validates in front of it.
+    """Compute the vectors of texts that `EmbeddingPipeline` has validated, queued and batched.
 
-    Constructors do no I/O. `open` is called before the first `run`, `close` after the last; all three from worker
-    threads, where they may block.
+    Constructors do no I/O. The pipeline calls `open` before each `run`, and `close` after the last one. It calls all
+    three from worker threads, where they may block.
 
     Attributes:
-        workers: how many threads may call `run` side by side.
-        batch_texts: the most texts one `run` should be given.
-        batch_tokens: the most padded tokens one `run` should be given, estimated from the texts' lengths.
+        workers: the number of threads that may call `run` concurrently.
+        batch_texts: the most texts that the pipeline passes to one `run`.
+        batch_tokens: the most padded tokens that the engine computes at once.
     """
 
     workers: int = 1
@@ -27,21 +27,23 @@ class EmbeddingEngine(ABC):
     @property
     @abstractmethod
     def model_id(self) -> str:
-        """What made a vector: model, precision and a digest of the weights where there is one."""
+        """The origin of the vectors: model, precision and, where known, a digest of the weights."""
 
     @property
     @abstractmethod
     def dim(self) -> int | None:
-        """The length of the vectors; None while only a first `run` could tell."""
+        """The length of the vectors; None as long as only a first `run` would reveal it."""
 
     @property
     @abstractmethod
     def max_tokens(self) -> int | None:
-        """Longer texts are truncated to this; None when only the other side knows."""
+        """The length in tokens to which texts are truncated; None when only the server knows it."""
 
     @abstractmethod
     def open(self) -> None:
-        """Load what `run` needs. Called again after it failed.
+        """Load the model, tokenizer or client that `run` needs.
+
+        A call on an open engine does nothing; a call after a failure tries again.
 
         Raises:
             ModelNotFoundError: the model's files are missing or damaged.
@@ -50,18 +52,25 @@ class EmbeddingEngine(ABC):
 
     @abstractmethod
     def run(self, texts: Sequence[str]) -> Matrix:
-        """Return (n, dim) float32, one L2-normalised row a text, in order.
+        """Compute the vectors of the texts, in order.
+
+        Returns:
+            (n, dim) float32, one L2-normalised row per text.
 
         Raises:
-            InvalidInputError: one of the texts is to blame; the others may be tried without it.
-            SuperAdvancedAgentsError: the engine failed, whatever the texts.
+            InvalidInputError: a text cannot be embedded; the pipeline tries the others again without it.
+            SuperAdvancedAgentsError: the engine failed for a reason that does not depend on the texts.
         """
 
     def count_tokens(self, texts: Sequence[str]) -> int | None:
-        """How many tokens `run` would read of these texts, together; None when only the other side knows."""
+        """Count the tokens that `run` would read of these texts in all.
+
+        Returns:
+            The number of tokens after truncation; None when only the server knows it.
+        """
         del texts
         return None
 
     @abstractmethod
     def close(self) -> None:
-        """Free what `open` took; harmless when it was never called."""
+        """Free the resources of `open`; does nothing when `open` was never called."""

@@ -1,4 +1,4 @@
-"""A bounded memory of vectors: the least recently used one leaves first."""
+"""A bounded LRU cache of vectors in memory."""
 
 from __future__ import annotations
 
@@ -14,36 +14,49 @@ from super_advanced_agents.errors import ConfigurationError
 from super_advanced_agents.types import Vector
 
 _ENTRY_OVERHEAD_BYTES = 450
-"""Key, array header and three dictionary slots of one entry, measured with CPython 3.11, NumPy 2 and cachetools 8."""
+"""Memory of one entry besides the vector: key, array header and three dictionary slots.
+
+Measured with CPython 3.11, NumPy 2 and cachetools 8.
+"""
 
 
 class VectorCache:
-    """Vectors by (model id, text), safe to use from many threads.
+    """Cache vectors by model id and text, and evict the least recently used ones; thread-safe.
 
-    A text is kept as its 128-bit BLAKE2b digest, so an entry costs the same however long the text is.
+    The key of an entry is a 128-bit BLAKE2b digest, so that the size of an entry does not depend on the text's length.
 
     Args:
-        max_entries: how many vectors are kept; 0 keeps none.
-        max_bytes: how much memory they may take, overhead included.
+        max_entries: the most vectors to cache; 0 disables the cache.
+        max_bytes: the most memory to use, overhead included.
+
+    Raises:
+        ConfigurationError: a limit is negative.
     """
 
     def __init__(self, *, max_entries: int, max_bytes: int) -> None:
         if max_entries < 0 or max_bytes < 0:
-            raise ConfigurationError(f"a cache cannot hold {max_entries!r} entries or {max_bytes!r} bytes")
+            raise ConfigurationError(
+                f"max_entries and max_bytes must not be negative, not {max_entries!r} and {max_bytes!r}"
+            )
         self._max_entries = max_entries
         self._vectors: LRUCache[bytes, Vector] = LRUCache(max_bytes, getsizeof=_size_bytes)
         self._hits = 0
         self._misses = 0
-        self._put = 0
+        self._insert_count = 0
         self._lock = threading.Lock()
 
     @staticmethod
     def key(model_id: str, text: str) -> bytes:
-        """The name of a text's vector; `text` holds no lone surrogates."""
+        """Return the cache key of a text, which must not contain lone surrogates."""
         return hashlib.blake2b(f"{model_id}\0{text}".encode(), digest_size=16).digest()
 
     def get(self, key: bytes, *, count: bool = True) -> Vector | None:
-        """Return the vector, which must not be written to, or None; `count=False` leaves hits and misses alone."""
+        """Return the cached vector, which is read-only, or None.
+
+        Args:
+            key: a result of `key`.
+            count: update the counters of hits and misses.
+        """
         with self._lock:
             vector = self._vectors.get(key)
             if count:
@@ -52,38 +65,38 @@ class VectorCache:
             return vector
 
     def put(self, keys: Sequence[bytes], vectors: Sequence[Vector]) -> None:
-        """Remember copies of vectors."""
+        """Insert copies of vectors, evicting the least recently used ones where necessary."""
         if not self._max_entries:
             return
         with self._lock:
             for key, vector in zip(keys, vectors, strict=True):
-                self._put += key not in self._vectors
-                own = np.array(vector, dtype=np.float32)
-                own.flags.writeable = False
-                if _size_bytes(own) <= self._vectors.maxsize:
-                    self._vectors[key] = own
+                self._insert_count += key not in self._vectors
+                stored = np.array(vector, dtype=np.float32)
+                stored.flags.writeable = False
+                if _size_bytes(stored) <= self._vectors.maxsize:
+                    self._vectors[key] = stored
                 if len(self._vectors) > self._max_entries:
                     self._vectors.popitem()
 
     @property
-    def put_count(self) -> int:
-        """How many vectors were ever put in that were not there."""
-        return self._put
+    def insert_count(self) -> int:
+        """The number of insertions so far, not counting replaced vectors."""
+        return self._insert_count
 
     def entries(self) -> tuple[list[bytes], list[Vector]]:
-        """All keys, least recently used first, and their vectors, which must not be written to."""
+        """Return all keys, least recently used first, and their vectors, which are read-only."""
         with self._lock:
-            left = copy(self._vectors)
-        pairs = [left.popitem() for _ in range(len(left))]  # the one public way to learn the order of use
+            remaining = copy(self._vectors)
+        pairs = [remaining.popitem() for _ in range(len(remaining))]  # the only public way to get the LRU order
         return [key for key, _ in pairs], [vector for _, vector in pairs]
 
     def clear(self) -> None:
-        """Forget all vectors; hits and misses stay."""
+        """Remove all vectors; the counters of hits and misses stay."""
         with self._lock:
             self._vectors.clear()
 
     def stats(self) -> dict[str, int]:
-        """Return entries, bytes, hits and misses."""
+        """Return the counters `cache_entries`, `cache_bytes`, `cache_hits` and `cache_misses`."""
         with self._lock:
             return {
                 "cache_entries": len(self._vectors),

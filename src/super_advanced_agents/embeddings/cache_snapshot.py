@@ -1,8 +1,8 @@
-"""The memory of vectors on disk, so that a restart does not compute again what everybody asks for.
+"""Snapshot of the vector cache on disk, which saves computing vectors again after a restart.
 
-One file, written beside its name, flushed and renamed. It holds digests of texts, never texts; but a vector tells much
-of its text, and a digest whether a guess is right, so only the user of the process may read it. What is damaged, or of
-another model, is left aside: everything in it can be computed again.
+The snapshot is one file, which is written under a temporary name, flushed and renamed. It contains digests of texts and
+no texts. But a vector reveals much of its text, and a digest confirms a guess, so that the file's mode is 0600. A file
+that is damaged or of another model is ignored, since everything in it can be computed again.
 """
 
 from __future__ import annotations
@@ -30,21 +30,22 @@ _MAGIC = b"SAAVEC\x00\x01"
 _LENGTH = struct.Struct("<I")
 _KEY_BYTES = 16
 _DIGEST_BYTES = 32
-_SAVED_AFTER = 256
-_SAVED_EVERY_S = 60.0
-"""It is written when so many vectors are new and the last time is so long ago; a crash costs no more than those."""
+_SAVE_MIN_NEW_VECTORS = 256
+"""Number of new vectors from which the snapshot is written again."""
+_SAVE_MIN_INTERVAL_S = 60.0
+"""Least time between two snapshots; a crash loses the vectors since the last one."""
 
 
 class _DamagedError(Exception):
-    """The file is not what was written; only ever caught here."""
+    """Signal a damaged snapshot within this module."""
 
 
 class VectorCacheSnapshot:
-    """One file of vectors. Blocking; used by one thread at a time.
+    """Read and write a file of vectors; blocks, and is not thread-safe.
 
     Args:
-        path: the file; its folder is made when missing.
-        max_bytes: a longer file is not read.
+        path: the file; its folder is created when missing.
+        max_bytes: the length above which a file is ignored.
     """
 
     def __init__(self, path: Path, *, max_bytes: int) -> None:
@@ -52,7 +53,10 @@ class VectorCacheSnapshot:
         self._max_bytes = max_bytes
 
     def load(self, model_id: str) -> tuple[list[bytes], Matrix]:
-        """The keys, least recently used first, and their vectors (n, dim); none where the file is of no use."""
+        """Return the keys, least recently used first, and their vectors (n, dim) float32.
+
+        Both are empty when the file is missing, damaged or of another model; the last two are logged.
+        """
         try:
             return self._read(model_id)
         except FileNotFoundError:
@@ -63,7 +67,7 @@ class VectorCacheSnapshot:
         return [], np.empty((0, 0), np.float32)
 
     def save(self, model_id: str, keys: Sequence[bytes], vectors: Sequence[Vector]) -> None:
-        """Write them in place of what was kept; a failure is logged, and leaves the file as it was."""
+        """Replace the file by these vectors; a failure is logged and leaves the file unchanged."""
         header = orjson.dumps({"model_id": model_id, "dim": len(vectors[0]) if vectors else 0, "count": len(keys)})
         parts = [
             _MAGIC,
@@ -75,19 +79,19 @@ class VectorCacheSnapshot:
         digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
         for part in parts:
             digest.update(part)
-        beside = self._path.with_name(f"{self._path.name}.{os.getpid()}.tmp")
+        temporary = self._path.with_name(f"{self._path.name}.{os.getpid()}.tmp")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             try:
-                os.close(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600))
-                with beside.open("wb") as file:
+                os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600))
+                with temporary.open("wb") as file:
                     file.writelines([*parts, digest.digest()])
                     file.flush()
                     os.fsync(file.fileno())
-                beside.replace(self._path)
+                temporary.replace(self._path)
             except OSError:
                 with contextlib.suppress(OSError):
-                    beside.unlink()
+                    temporary.unlink()
                 raise
             fsync_folder(self._path.parent)
         except OSError as exc:
@@ -99,15 +103,15 @@ class VectorCacheSnapshot:
             raise _DamagedError("the file is too long")
         content = memoryview(self._path.read_bytes())
         if content[: len(_MAGIC)] != _MAGIC or len(content) < len(_MAGIC) + _LENGTH.size + _DIGEST_BYTES:
-            raise _DamagedError("the file is none of vectors")
-        body, told = content[:-_DIGEST_BYTES], content[-_DIGEST_BYTES:]
-        if hashlib.blake2b(body, digest_size=_DIGEST_BYTES).digest() != told:
-            raise _DamagedError("the file was altered, or not written whole")
+            raise _DamagedError("the file is not a snapshot of vectors")
+        body, stored_digest = content[:-_DIGEST_BYTES], content[-_DIGEST_BYTES:]
+        if hashlib.blake2b(body, digest_size=_DIGEST_BYTES).digest() != stored_digest:
+            raise _DamagedError("the checksum is wrong: the file was altered or is incomplete")
         start = len(_MAGIC) + _LENGTH.size
         [length] = _LENGTH.unpack(body[len(_MAGIC) : start])
         header = orjson.loads(body[start : start + length])
         if header["model_id"] != model_id:
-            raise _DamagedError("the vectors are of another model")
+            raise _DamagedError("the vectors were computed by another model")
         count, dim = int(header["count"]), int(header["dim"])
         keys = body[start + length : start + length + count * _KEY_BYTES]
         vectors = np.frombuffer(body[start + length + len(keys) :], "<f4").reshape(count, dim).astype(np.float32)
@@ -117,48 +121,53 @@ class VectorCacheSnapshot:
 
 
 class CacheSaver:
-    """Loads a cache from its file once, and writes it back: now and then in a thread of its own, and when closed.
+    """Load a cache from its snapshot once, and write it back periodically and at close.
+
+    Periodic writes run in a thread that this object owns.
 
     Args:
-        cache: in memory.
-        path: the file.
-        max_bytes: of the cache.
+        cache: the cache in memory.
+        path: the snapshot's file.
+        max_bytes: the cache's limit on memory.
     """
 
     def __init__(self, cache: VectorCache, path: Path, *, max_bytes: int) -> None:
         self._cache = cache
-        self._file = VectorCacheSnapshot(path, max_bytes=2 * max_bytes)
+        self._snapshot = VectorCacheSnapshot(path, max_bytes=2 * max_bytes)
         self._model_id: str | None = None
-        self._saved = 0
+        self._saved_count = 0
         self._saved_at = time.monotonic()
         self._saver = Workers(name="embeddings cache", threads=1, max_queue=1)
 
     def load(self, model_id: str) -> None:
-        """Take up what was kept of this model, the first time. Blocks."""
+        """Load the vectors of this model into the cache, at the first call only; blocks."""
         if self._model_id is None:
-            keys, vectors = self._file.load(model_id)
+            keys, vectors = self._snapshot.load(model_id)
             self._cache.put(keys, list(vectors))
-            self._saved = self._cache.put_count
+            self._saved_count = self._cache.insert_count
             self._model_id = model_id
 
     def save_if_due(self) -> None:
-        """Write the file if it is time to; returns at once."""
-        if self._cache.put_count - self._saved < _SAVED_AFTER or time.monotonic() - self._saved_at < _SAVED_EVERY_S:
+        """Start to write the snapshot if one is due, and return at once."""
+        if (
+            self._cache.insert_count - self._saved_count < _SAVE_MIN_NEW_VECTORS
+            or time.monotonic() - self._saved_at < _SAVE_MIN_INTERVAL_S
+        ):
             return
         self._saved_at = time.monotonic()
-        with contextlib.suppress(OverloadedError, ResourceClosedError):  # it is being written, or closed
+        with contextlib.suppress(OverloadedError, ResourceClosedError):  # a write is under way, or the saver is closed
             self._saver.submit(self._save)
 
     def close(self) -> None:
-        """Write what is new. Blocks."""
+        """Stop the thread, and write the snapshot if there are new vectors; blocks."""
         self._saver.close()
         self._save()
 
     def _save(self) -> None:
-        put = self._cache.put_count
-        if self._model_id is None or put == self._saved:
+        insert_count = self._cache.insert_count
+        if self._model_id is None or insert_count == self._saved_count:
             return
         keys, vectors = self._cache.entries()
         fitting = [i for i, vector in enumerate(vectors) if len(vector) == len(vectors[-1])]
-        self._file.save(self._model_id, [keys[i] for i in fitting], [vectors[i] for i in fitting])
-        self._saved = put
+        self._snapshot.save(self._model_id, [keys[i] for i in fitting], [vectors[i] for i in fitting])
+        self._saved_count = insert_count

@@ -21,31 +21,32 @@ from super_advanced_agents.types import Matrix
 
 
 class _Session:
-    """A loaded graph and its tokenizer; `run` may be called from several threads.
+    """Run a loaded graph and its tokenizer; `run` may be called from several threads.
 
-    The graph is loaded twice: for all threads, and for one. Who runs alone gets all of them; who runs beside others
-    gets one, because two batches on a core each wait for nobody, while two threads of one batch wait for each other at
-    every node: 730 to 1,010 questions/s in batches of 16 against 600 to 790 on two cores.
+    The graph is loaded twice, for all threads and for one. A batch that runs alone uses all threads. A batch that runs
+    beside others uses one: two batches on one core each do not wait for each other, while two threads of one batch
+    synchronise at every node. On two cores, batches of 16 reach 730 to 1,010 questions/s, and 600 to 790
+    with all threads for every batch.
     """
 
     def __init__(self, graph: bytes | Path, tokenizer: bytes, *, max_tokens: int, threads: int) -> None:
         from tokenizers import Tokenizer
 
         self._running = 0
-        self._counting = threading.Lock()
+        self._running_lock = threading.Lock()
         try:
             self._tokenizer = Tokenizer.from_buffer(tokenizer)
-            self._wide = _runtime(graph, threads)
-            self._narrow = _runtime(graph, 1) if threads > 1 else self._wide
+            self._all_threads = _load_runtime(graph, threads)
+            self._one_thread = _load_runtime(graph, 1) if threads > 1 else self._all_threads
         except Exception as exc:  # both libraries raise bare exceptions of their own
             raise EmbeddingError(f"the embedding model cannot be loaded: {_first_line(exc)}") from exc
         padding = self._tokenizer.padding or {}
         self._pad_id = int(padding.get("pad_id", 0))
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(max_tokens)
-        self._inputs = {each.name for each in self._wide.get_inputs()}
-        outputs = self._wide.get_outputs()
-        pooled = [each for each in outputs if each.name == "sentence_embedding" or len(each.shape) == 2]
+        self._inputs = {node.name for node in self._all_threads.get_inputs()}
+        outputs = self._all_threads.get_outputs()
+        pooled = [node for node in outputs if node.name == "sentence_embedding" or len(node.shape) == 2]
         self._output = (pooled or outputs)[0]
         self._pooled = bool(pooled)
 
@@ -58,16 +59,16 @@ class _Session:
         return sum(len(encoding.ids) for encoding in self._tokenizer.encode_batch_fast(list(texts)))
 
     def run(self, texts: Sequence[str], *, batch_tokens: int) -> Matrix:
-        """Tokenise all texts, run those of similar length together, and return the rows in the texts' order."""
-        with self._counting:
+        with self._running_lock:
             self._running += 1
         try:
             return self._run(texts, batch_tokens)
         finally:
-            with self._counting:
+            with self._running_lock:
                 self._running -= 1
 
     def _run(self, texts: Sequence[str], batch_tokens: int) -> Matrix:
+        # Texts of similar length run together, which saves padding; the rows return in the texts' order.
         encodings = self._tokenizer.encode_batch_fast(list(texts))
         rows = [encoding.ids for encoding in encodings]
         order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
@@ -92,28 +93,28 @@ class _Session:
             mask[i, : len(row)] = 1
         feeds: dict[str, Any] = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
         feeds = {name: value for name, value in feeds.items() if name in self._inputs}
-        runtime = self._wide if self._running == 1 else self._narrow
+        runtime = self._all_threads if self._running == 1 else self._one_thread
         vectors = runtime.run([self._output.name], feeds)[0]
         if not self._pooled:
             vectors = np.einsum("bth,bt->bh", vectors, mask.astype(np.float32))
-        # The norm is taken again even where it lies in the graph: it costs 20 us and holds for every graph.
+        # Normalise again even if the graph does: it costs 20 us, and makes unit vectors of every graph's output.
         vectors = np.asarray(vectors, np.float32)
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)
         if not np.all(np.isfinite(norms)) or not np.all(norms):
-            raise EmbeddingError("the embedding model gave a vector without a direction")
+            raise EmbeddingError("the embedding model returned a zero or non-finite vector")
         unit: Matrix = vectors / norms
         return unit
 
 
-def _runtime(graph: bytes | Path, threads: int) -> Any:
-    """The graph loaded for batches of so many threads."""
+def _load_runtime(graph: bytes | Path, threads: int) -> Any:
     onnxruntime = load_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     # Threads spin through the gaps between a graph's nodes, but not for the library's default of milliseconds, which
-    # takes the cores from the event loop and from a language model. On two busy cores a batch takes 0.6 of the time.
+    # takes the cores from the event loop and from a language model. On two busy cores a batch then takes 0.6 of its
+    # time with the default.
     options.add_session_config_entry("session.intra_op.spin_duration_us", "100")
     return onnxruntime.InferenceSession(
         graph if isinstance(graph, bytes) else str(graph), options, providers=["CPUExecutionProvider"]
@@ -121,11 +122,11 @@ def _runtime(graph: bytes | Path, threads: int) -> Any:
 
 
 class _OnnxEngine(EmbeddingEngine):
-    """What the known models and a local folder have in common."""
+    """Run models from the registry and from local folders alike."""
 
-    # Small runs of similar length waste little padding and stay in the processor's cache: on two cores, questions from
-    # 64 callers went from 630/s with 2048 tokens to 814/s with 512, long batches of turns from 372/s to 439/s. (Taken
-    # with one range a batch in the int8 graph; with one a token, 512 to 1024 could not be told apart.)
+    # Small batches of similar length waste little padding and stay in the processor's cache: on two cores, questions
+    # from 64 callers went from 630/s with 2048 tokens to 814/s with 512, long batches of turns from 372/s to 439/s.
+    # (Measured with one quantisation range per batch in the int8 graph; with one per token, 512 to 1024 perform alike.)
     batch_tokens = 512
     batch_texts = 16
 
@@ -159,14 +160,17 @@ class _OnnxEngine(EmbeddingEngine):
 
 
 class OnnxEngine(_OnnxEngine):
-    """A model of the registry.
+    """Compute vectors with an embedding model of the registry, on the CPU.
 
     Args:
-        name: such as `"all-MiniLM-L6-v2"`.
+        name: the model's name, such as `"all-MiniLM-L6-v2"`.
         precision: `"int8"` or `"fp32"`.
         models_dir: the folder of all models; the default one when None.
-        pull_missing: fetch the files when they are not there; else `open` raises `ModelNotFoundError`.
-        threads: for one batch; as many as this process may run on when None.
+        pull_missing: download missing files; when False, `open` raises `ModelNotFoundError` instead.
+        threads: CPU threads for one batch; as many as the process may use when None.
+
+    Raises:
+        ModelNotFoundError: the registry has no embedding model of this name.
     """
 
     def __init__(
@@ -188,15 +192,18 @@ class OnnxEngine(_OnnxEngine):
 
     @property
     def model_id(self) -> str:
+        """The model's name, the precision and a digest of the weights."""
         return model_id(self._spec.name, self._precision, self._spec.weights.sha256)
 
     @property
     def dim(self) -> int:
+        """The length of the vectors, from the registry."""
         assert self._spec.dim is not None
         return self._spec.dim
 
     @property
     def max_tokens(self) -> int:
+        """The length in tokens to which texts are truncated, from the registry."""
         assert self._spec.max_tokens is not None
         return self._spec.max_tokens
 
@@ -207,15 +214,15 @@ class OnnxEngine(_OnnxEngine):
 
 
 class OnnxFolderEngine(_OnnxEngine):
-    """Any folder holding `model.onnx` and `tokenizer.json`.
+    """Compute vectors with the `model.onnx` and `tokenizer.json` of a local folder, on the CPU.
 
-    The graph takes `input_ids` and `attention_mask` (and `token_type_ids` if it likes) and gives `sentence_embedding`
-    (batch, dim), or token vectors (batch, tokens, dim) that are averaged over the mask here.
+    The graph takes `input_ids`, `attention_mask` and optionally `token_type_ids`, all (batch, tokens) int64. It returns
+    `sentence_embedding` (batch, dim), or token vectors (batch, tokens, dim) that are then averaged over the mask.
 
     Args:
         path: the folder.
-        max_tokens: longer texts are truncated.
-        threads: for one batch; as many as this process may run on when None.
+        max_tokens: the length to which texts are truncated.
+        threads: CPU threads for one batch; as many as the process may use when None.
     """
 
     def __init__(self, path: str | Path, *, max_tokens: int = 256, threads: int | None = None) -> None:
@@ -226,16 +233,19 @@ class OnnxFolderEngine(_OnnxEngine):
 
     @property
     def model_id(self) -> str:
+        """The folder's name and a digest of its graph; the first access reads the whole graph file."""
         if self._digest is None:
             self._digest = sha256_of(self._file("model.onnx"))
         return model_id(self._path.resolve().name, "onnx", self._digest)
 
     @property
     def dim(self) -> int | None:
+        """The length of the vectors; None before `open`, or when the graph does not fix it."""
         return None if self._session is None else self._session.dim
 
     @property
     def max_tokens(self) -> int:
+        """The length in tokens to which texts are truncated."""
         return self._max_tokens
 
     def _load(self) -> _Session:

@@ -1,4 +1,4 @@
-"""An engine on the other side of HTTP: any server with the OpenAI shape of `/v1/embeddings`."""
+"""An embedding engine for servers with OpenAI's `/v1/embeddings`."""
 
 from __future__ import annotations
 
@@ -31,17 +31,20 @@ _DEFAULT_RETRY_AFTER_S = 1.0
 
 
 class OpenAIEngine(EmbeddingEngine):
-    """vLLM, llama-server, Ollama, OpenAI and others, through the `openai` client.
+    """Compute vectors on an OpenAI-compatible server (vLLM, llama-server, Ollama, OpenAI).
 
-    Redirects are refused, so that the key goes nowhere but to `base_url`; without a key none is sent, not even one from
-    the environment.
+    Redirects are refused, so that the key is sent only to `base_url`. Without `api_key` no key is sent: keys in the
+    environment are ignored.
 
     Args:
         model: the server's name of the model.
-        base_url: with its path, such as `"http://127.0.0.1:8080/v1"`.
-        api_key: sent as a bearer token.
-        timeout_s: for one request.
-        dim: the length of the vectors, if known; else the first answer tells.
+        base_url: the API's URL with its path, such as `"http://127.0.0.1:8080/v1"`.
+        api_key: the bearer token to send.
+        timeout_s: the time limit of one request.
+        dim: the length of the vectors, if known; otherwise the first response sets it.
+
+    Raises:
+        ConfigurationError: `base_url` is not an http(s) URL or contains credentials, or `timeout_s` is not positive.
     """
 
     workers = 4  # requests in flight: enough to hide the network's latency, few enough for a small server
@@ -67,96 +70,115 @@ class OpenAIEngine(EmbeddingEngine):
 
     @property
     def model_id(self) -> str:
+        """The server's name of the model; the API reports no digest of the weights."""
         return f"{self._model}:openai"
 
     @property
     def dim(self) -> int | None:
+        """The length of the vectors; None until it is known."""
         return self._dim
 
     @property
     def max_tokens(self) -> None:
+        """None, since only the server knows."""
         return None
 
     def open(self) -> None:
+        """Create the client, which connects at the first request."""
         if self._client is None:
             import httpx2
             import openai
 
             self._client = openai.OpenAI(
                 base_url=self._base_url,
-                api_key=self._api_key or "none",  # the client insists on one; `_only_ours` decides what is sent
+                api_key=self._api_key or "none",  # the client requires one; `_set_headers` decides what is sent
                 max_retries=_MAX_RETRIES,
                 http_client=httpx2.Client(
-                    follow_redirects=False, timeout=self._timeout_s, event_hooks={"request": [self._only_ours]}
+                    follow_redirects=False, timeout=self._timeout_s, event_hooks={"request": [self._set_headers]}
                 ),
             )
 
     def run(self, texts: Sequence[str]) -> Matrix:
+        """Request the vectors of the texts, and normalise them.
+
+        Returns:
+            (n, dim) float32, one L2-normalised row per text, in order.
+
+        Raises:
+            InvalidInputError: status 400 or 422: the server refused a text.
+            ModelNotFoundError: status 404.
+            RateLimitedError: status 429, after two retries.
+            EmbeddingError: the server cannot be reached, failed, refused the key, or sent an unusable response.
+        """
         assert self._client is not None
-        with self._translated():
-            answer = self._client.embeddings.create(model=self._model, input=list(texts), encoding_format="float")
-        matrix = self._matrix(answer, len(texts))
+        with self._translate_errors():
+            response = self._client.embeddings.create(model=self._model, input=list(texts), encoding_format="float")
+        matrix = self._to_matrix(response, len(texts))
         self._dim = matrix.shape[1]
         return matrix
 
     def close(self) -> None:
+        """Close the connections."""
         if self._client is not None:
             self._client.close()
 
-    def _only_ours(self, request: httpx2.Request) -> None:
-        """Drop what the client adds from the environment: other keys, an organisation, headers of any name."""
+    def _set_headers(self, request: httpx2.Request) -> None:
+        # The client adds headers from its environment: other keys, an organisation, headers of any name.
         for name in set(request.headers) - _SENT_HEADERS:
             del request.headers[name]
         if self._api_key is not None:
             request.headers["authorization"] = f"Bearer {self._api_key}"
 
-    def _matrix(self, answer: CreateEmbeddingResponse, n: int) -> Matrix:
-        """Order the answer by index and refuse what cannot be vectors of these texts."""
+    def _to_matrix(self, response: CreateEmbeddingResponse, n: int) -> Matrix:
         try:
-            rows = {each.index: each.embedding for each in answer.data}
+            rows = {item.index: item.embedding for item in response.data}
             matrix = np.array([rows[i] for i in range(n)], np.float32)
         except (TypeError, ValueError, KeyError, AttributeError) as exc:
-            raise EmbeddingError(f"{self._base_url!r} gave no embedding for each text") from exc
-        if matrix.ndim != 2 or matrix.shape[1] == 0 or len(answer.data) != n:
-            raise EmbeddingError(f"{self._base_url!r} gave no embedding for each text")
+            raise EmbeddingError(f"{self._base_url!r} did not return one embedding per text") from exc
+        if matrix.ndim != 2 or matrix.shape[1] == 0 or len(response.data) != n:
+            raise EmbeddingError(f"{self._base_url!r} did not return one embedding per text")
         if self._dim is not None and matrix.shape[1] != self._dim:
-            raise EmbeddingError(f"{self._base_url!r} gave vectors of {matrix.shape[1]} numbers instead of {self._dim}")
+            raise EmbeddingError(
+                f"{self._base_url!r} returned vectors of {matrix.shape[1]} numbers instead of {self._dim}"
+            )
         norms = np.linalg.norm(matrix, axis=1, keepdims=True)
         if not np.all(np.isfinite(norms)) or not np.all(norms):
-            raise EmbeddingError(f"{self._base_url!r} gave a vector without a direction")
+            raise EmbeddingError(f"{self._base_url!r} returned a zero or non-finite vector")
         unit: Matrix = matrix / norms
         return unit
 
     @contextmanager
-    def _translated(self) -> Iterator[None]:
+    def _translate_errors(self) -> Iterator[None]:
         import openai
 
-        where = f"the embedding server {self._base_url!r}"
+        server = f"the embedding server {self._base_url!r}"
         try:
             yield
         except openai.APITimeoutError as exc:
-            raise EmbeddingError(f"{where} did not answer within {self._timeout_s} s") from exc
+            raise EmbeddingError(f"{server} did not answer within {self._timeout_s} s") from exc
         except openai.APIConnectionError as exc:
-            raise EmbeddingError(f"{where} cannot be reached", hint="check that it runs") from exc
+            raise EmbeddingError(f"{server} cannot be reached", hint="check that it runs") from exc
         except openai.AuthenticationError as exc:
-            # Our key was refused, not our caller's: of an AuthenticationError a server would tell its own caller so.
-            raise EmbeddingError(f"{where} refused the key it was sent", hint="check base_url and its api_key") from exc
+            # No AuthenticationError: a server would report that to its caller, whose key is not the one refused here.
+            raise EmbeddingError(
+                f"{server} refused the key it was sent", hint="check base_url and its api_key"
+            ) from exc
         except openai.PermissionDeniedError as exc:
             raise EmbeddingError(
-                f"{where} does not allow the key it was sent to embed with {self._model!r}",
+                f"{server} does not allow the key it was sent to embed with {self._model!r}",
                 hint="check model, and what the api_key of base_url may do",
             ) from exc
         except openai.NotFoundError as exc:
-            raise ModelNotFoundError(f"{where} has no model {self._model!r}", hint="check model and base_url") from exc
+            raise ModelNotFoundError(f"{server} has no model {self._model!r}", hint="check model and base_url") from exc
         except openai.RateLimitError as exc:
             retry_after_s = _retry_after_s(exc.response.headers.get("retry-after"))
-            raise RateLimitedError(f"{where} has too many requests", retry_after_s=retry_after_s) from exc
+            raise RateLimitedError(f"{server} received too many requests", retry_after_s=retry_after_s) from exc
         except (openai.BadRequestError, openai.UnprocessableEntityError) as exc:
-            raise InvalidInputError(f"{where} refused a text with status {exc.status_code}", field="text") from exc
+            raise InvalidInputError(f"{server} refused a text with status {exc.status_code}", field="text") from exc
         except openai.APIStatusError as exc:
-            raise EmbeddingError(f"{where} answered with status {exc.status_code}") from exc
+            raise EmbeddingError(f"{server} answered with status {exc.status_code}") from exc
         except (openai.OpenAIError, ValueError) as exc:
-            raise EmbeddingError(f"{where} gave an answer that is no list of embeddings") from exc
+            raise EmbeddingError(f"{server} sent a response that is not a list of embeddings") from exc
 
 
 def _retry_after_s(header: str | None) -> float:

@@ -1,4 +1,4 @@
-"""`EmbeddingPipeline`: check, look up, queue, batch, run, remember."""
+"""The embedding pipeline: validation, cache look-up, queue, batching and the engine's run."""
 
 from __future__ import annotations
 
@@ -26,53 +26,58 @@ from super_advanced_agents.models import Precision
 from super_advanced_agents.types import Matrix, Vector
 
 _CHUNKS_IN_FLIGHT = 2
-"""One chunk of a large batch runs while the next one waits; a third would only make others wait longer."""
+"""Chunks of one large call per worker: one runs, one waits; a third would only delay others."""
 
 _INLINE_CHARS = 50_000
-"""Checking and hashing more text than this takes over 0.1 ms or so, and is kept off the event loop."""
+"""Characters above which validation and hashing (over 0.1 ms) run off the event loop."""
 
 
 @dataclass(slots=True)
 class _Work:
-    """Texts of one caller that are computed together; `keys` names their vectors in the cache."""
+    """Hold texts of one caller that are computed together, with their keys in the cache."""
 
     texts: list[str]
     keys: list[bytes]
-    remember: bool
+    remember: bool  # insert the vectors into the cache
 
 
 @dataclass(slots=True)
 class _Plan:
-    """What a batch call still has to compute, and where each vector goes."""
+    """Split a batch call into cached vectors and chunks to compute."""
 
-    found: list[tuple[int, Vector]]
+    cached: list[tuple[int, Vector]]  # with the row of each
     chunks: list[_Work]
-    places: dict[bytes, list[int]]
+    positions: dict[bytes, list[int]]  # the rows of each key to compute
 
 
 class EmbeddingPipeline(Resource):
-    """Turns texts into unit vectors; concurrent callers, sync and async alike, share batches.
+    """Turn texts into unit vectors, in batches that concurrent callers share.
 
-    The first use loads the model and pulls its files when they are missing. An idle pipeline runs a text at once; what
-    comes while it is busy makes the next batch. Vectors of recent texts are remembered.
+    Sync and async callers share the same batches. The first use loads the model and downloads its files when they are
+    missing. An idle pipeline runs a text at once; texts that arrive while it is busy form the next batch. Vectors of
+    recent texts are cached.
 
     Args:
-        model: a known model, a folder with `model.onnx` and `tokenizer.json`, or the server's name of it.
+        model: a known model, a folder with `model.onnx` and `tokenizer.json`, or a server's name of a model.
         precision: `"int8"` or `"fp32"`, for known models.
-        base_url: an OpenAI-compatible server such as `"http://127.0.0.1:8080/v1"`.
-        api_key: sent to that server.
-        engine: any other engine, such as `SentenceTransformersEngine("...")`; `model` is not looked at then.
+        base_url: the URL of an OpenAI-compatible server, such as `"http://127.0.0.1:8080/v1"`.
+        api_key: the key for that server.
+        engine: any other engine, such as `SentenceTransformersEngine("...")`; `model` is ignored then.
         models_dir: the folder of all models; `models.default_models_dir()` when None.
-        pull: fetch missing model files at first use; else that raises `ModelNotFoundError`.
-        dim: the length of the vectors, where only the server knows it.
-        timeout_s: for one request to the server.
-        threads: CPU threads for one batch; as many as this process may run on when None.
-        cache_entries: how many vectors to remember; 0 for none.
-        cache_bytes: how much memory they may take.
-        cache_path: a file in which the vectors of recent texts outlast this pipeline, with digests of the texts; it is
-            read at first use and written now and then and at close. None keeps nothing.
-        max_queue_texts: how many texts may wait; past it calls raise `OverloadedError`.
-        limits: how long a text may be.
+        pull: download missing model files at first use; when False, the first use raises `ModelNotFoundError` instead.
+        dim: the length of the server's vectors, if known.
+        timeout_s: the time limit of one request to the server.
+        threads: CPU threads for one batch; as many as the process may use when None.
+        cache_entries: the most vectors to cache; 0 disables the cache.
+        cache_bytes: the most memory for cached vectors.
+        cache_path: the file of a cache snapshot, which is loaded at first use and written periodically and at close. It
+            contains vectors and digests of texts. None writes no snapshot.
+        max_queue_texts: the most texts that may wait; further calls raise `OverloadedError`.
+        limits: the limits on a text's length.
+
+    Raises:
+        ConfigurationError: an argument is out of range.
+        ModelNotFoundError: `model` is no known embedding model.
     """
 
     def __init__(
@@ -112,12 +117,14 @@ class EmbeddingPipeline(Resource):
         self._text_bytes = (limits or Limits()).text_bytes
         self._cache = VectorCache(max_entries=cache_entries, max_bytes=cache_bytes)
         self._cache_entries = cache_entries
-        self._keeper = None if cache_path is None else CacheSaver(self._cache, Path(cache_path), max_bytes=cache_bytes)
-        # A folder's model_id hashes its file, which is too slow here; within one pipeline its path says as much.
-        self._space = self._engine.model_id if isinstance(self._engine, OnnxEngine) else str(model)
-        self._opening = threading.Lock()
-        self._counting = threading.Lock()
-        self._texts = self._batches = self._computed = 0
+        self._cache_saver = (
+            None if cache_path is None else CacheSaver(self._cache, Path(cache_path), max_bytes=cache_bytes)
+        )
+        # The model_id of a folder hashes a file, which is too slow here; within one pipeline the path is as unique.
+        self._cache_model_id = self._engine.model_id if isinstance(self._engine, OnnxEngine) else str(model)
+        self._open_lock = threading.Lock()
+        self._counters_lock = threading.Lock()
+        self._texts = self._batches = 0
         self._batcher: MicroBatcher[_Work, Matrix] = MicroBatcher(
             self._run,
             name="embeddings",
@@ -129,37 +136,44 @@ class EmbeddingPipeline(Resource):
 
     @property
     def dim(self) -> int:
-        """The length of the vectors; for a folder or a server, the first reading may embed one word to learn it."""
+        """The length of the vectors.
+
+        For a folder or a server, the first access may embed one word to learn it.
+        """
         known = self._engine.dim
         return known if known is not None else int(self.embed("dimension").shape[0])
 
     @property
     def model_id(self) -> str:
-        """What makes the vectors: model, precision and a digest of the weights; vectors of different ids do not mix."""
+        """The origin of the vectors: model, precision and, where known, a digest of the weights.
+
+        Vectors of different ids must not be compared.
+        """
         return self._engine.model_id
 
     @property
     def max_tokens(self) -> int | None:
-        """Longer texts are truncated to this many tokens; None when only the server knows."""
+        """The length in tokens to which texts are truncated; None when only the server knows it."""
         return self._engine.max_tokens
 
     async def aembed(self, text: str) -> Vector:
         """Return the vector of one text.
 
+        When cancelled, the text leaves the queue; a batch that already runs continues for its other callers.
+
         Args:
-            text: not blank, at most `limits.text_bytes` of UTF-8; what is past `max_tokens` has no influence.
+            text: a text that is not blank, of at most `limits.text_bytes` in UTF-8; tokens past `max_tokens` are
+                ignored.
 
         Returns:
-            (dim,) float32, L2-normalised, the caller's own.
+            (dim,) float32, L2-normalised; a copy that the caller may change.
 
         Raises:
             InvalidInputError: the text cannot be embedded.
-            OverloadedError: too many texts wait.
-            ModelNotFoundError: the model's files are missing and could not be fetched, or are damaged.
+            OverloadedError: the queue is full.
+            ModelNotFoundError: the model's files are damaged, or missing and could not be downloaded.
             EmbeddingError: the engine failed.
             ResourceClosedError: the pipeline is closed.
-
-        Cancelled, it leaves the queue; a batch that has begun runs on for its other callers.
         """
         self._check_open()
         checked_text(text, "text", max_bytes=self._text_bytes)
@@ -174,19 +188,18 @@ class EmbeddingPipeline(Resource):
     async def aembed_batch(self, texts: Sequence[str]) -> Matrix:
         """Return the vectors of many texts, in order.
 
-        Texts of similar length are computed together, in chunks, so that other callers get their turn in between.
+        Texts of similar length are computed together in chunks, between which other callers' batches run. When
+        cancelled, the call's chunks leave the queue.
 
         Args:
-            texts: each as for `aembed`; no limit on their number.
+            texts: any number of texts, each as for `aembed`.
 
         Returns:
-            (n, dim) float32, one L2-normalised row a text; (0, dim) for none.
+            (n, dim) float32, one L2-normalised row per text; (0, dim) for no texts.
 
         Raises:
-            InvalidInputError: a text cannot be embedded; the field is `texts[i]`.
-            SuperAdvancedAgentsError: as `aembed`.
-
-        Cancelled, it takes what it has queued out again.
+            InvalidInputError: a text cannot be embedded; `field` is `texts[i]`.
+            SuperAdvancedAgentsError: an error that `aembed` raises.
         """
         self._check_open()
         if isinstance(texts, str):
@@ -194,7 +207,7 @@ class EmbeddingPipeline(Resource):
         texts = list(texts)
         if not texts:
             return np.empty((0, await self._adim()), np.float32)
-        if len(texts) <= self._engine.batch_texts and _chars(texts) <= _INLINE_CHARS:
+        if len(texts) <= self._engine.batch_texts and _count_chars(texts) <= _INLINE_CHARS:
             plan = self._plan(texts)
         else:
             plan = await in_thread(lambda: self._plan(texts), name="embeddings plan")
@@ -203,18 +216,24 @@ class EmbeddingPipeline(Resource):
             if rows is None:
                 rows = np.empty((len(texts), matrix.shape[1]), np.float32)
             for key, row in zip(keys, matrix, strict=True):
-                rows[plan.places[key]] = row
+                rows[plan.positions[key]] = row
         if rows is None:
-            rows = np.empty((len(texts), plan.found[0][1].shape[0]), np.float32)
-        for place, vector in plan.found:
-            rows[place] = vector
+            rows = np.empty((len(texts), plan.cached[0][1].shape[0]), np.float32)
+        for position, vector in plan.cached:
+            rows[position] = vector
         return rows
 
     async def acount_tokens(self, texts: Sequence[str]) -> int | None:
-        """How many tokens the model reads of texts that it can embed, together; None when only a server knows.
+        """Count the tokens that the model reads of these texts in all.
+
+        Args:
+            texts: texts that the model can embed; they are not validated.
+
+        Returns:
+            The number of tokens after truncation; None when only a server knows it.
 
         Raises:
-            ModelNotFoundError: the model's files are missing and could not be fetched, or are damaged.
+            ModelNotFoundError: the model's files are damaged, or missing and could not be downloaded.
             EmbeddingError: the model cannot be loaded.
         """
         self._check_open()
@@ -225,19 +244,20 @@ class EmbeddingPipeline(Resource):
     embed_batch = blocking(aembed_batch)
 
     def stats(self) -> dict[str, int]:
-        """Return what was done so far and what waits.
+        """Return counters of the engine, the queue and the cache.
 
-        `texts` computed by the engine, `batches` it ran, `queued_texts` waiting now, `cache_entries`, `cache_bytes`,
-        `cache_hits` and `cache_misses`.
+        Returns:
+            `texts` that the engine computed, `batches` that it ran, `queued_texts` that wait now, and `cache_entries`,
+            `cache_bytes`, `cache_hits` and `cache_misses`.
         """
-        with self._counting:
+        with self._counters_lock:
             counts = {"texts": self._texts, "batches": self._batches}
         return {**counts, "queued_texts": self._batcher.queued_cost, **self._cache.stats()}
 
     def _release(self) -> None:
         self._batcher.close()
-        if self._keeper is not None:
-            self._keeper.close()
+        if self._cache_saver is not None:
+            self._cache_saver.close()
         self._engine.close()
         self._cache.clear()
 
@@ -246,69 +266,68 @@ class EmbeddingPipeline(Resource):
         return known if known is not None else int((await self.aembed("dimension")).shape[0])
 
     def _key(self, text: str) -> bytes:
-        return self._cache.key(self._space, text)
+        return self._cache.key(self._cache_model_id, text)
 
     def _plan(self, texts: list[str]) -> _Plan:
-        """Check all texts, set aside what is remembered, and cut the rest into chunks of similar length."""
         for i, text in enumerate(texts):
             checked_text(text, f"texts[{i}]", max_bytes=self._text_bytes)
         plan = _Plan([], [], {})
         missing: list[tuple[str, bytes]] = []
         for i, text in enumerate(texts):
             key = self._key(text)
-            if key in plan.places:
-                plan.places[key].append(i)
+            if key in plan.positions:
+                plan.positions[key].append(i)
                 continue
             cached = self._cache.get(key)
             if cached is not None:
-                plan.found.append((i, cached))
+                plan.cached.append((i, cached))
             else:
-                plan.places[key] = [i]
+                plan.positions[key] = [i]
                 missing.append((text, key))
-        # A large import would push out every vector that callers come back for.
+        # The vectors of a large import would evict all those that callers request again.
         remember = len(missing) <= self._cache_entries // 4
-        missing.sort(key=lambda each: len(each[0]), reverse=True)
+        missing.sort(key=lambda item: len(item[0]), reverse=True)
         for i in range(0, len(missing), self._engine.batch_texts):
             chunk = missing[i : i + self._engine.batch_texts]
             plan.chunks.append(_Work([text for text, _ in chunk], [key for _, key in chunk], remember=remember))
         return plan
 
     async def _compute(self, chunks: list[_Work]) -> list[tuple[list[bytes], Matrix]]:
-        """Run the chunks in order, few of them queued at a time."""
+        # Only a few chunks are queued at a time, so that other callers do not wait behind all of them.
         done: list[tuple[list[bytes], Matrix]] = []
-        flying: deque[tuple[_Work, Future[Matrix]]] = deque()
-        ahead = _CHUNKS_IN_FLIGHT * self._engine.workers
-        left = deque(chunks)
+        in_flight: deque[tuple[_Work, Future[Matrix]]] = deque()
+        max_in_flight = _CHUNKS_IN_FLIGHT * self._engine.workers
+        pending = deque(chunks)
         try:
-            while left or flying:
-                while left and len(flying) < ahead:
+            while pending or in_flight:
+                while pending and len(in_flight) < max_in_flight:
                     try:
-                        flying.append((left[0], self._batcher.submit(left[0])))
+                        in_flight.append((pending[0], self._batcher.submit(pending[0])))
                     except OverloadedError:
-                        if not flying:
+                        if not in_flight:
                             raise
                         break
-                    left.popleft()
-                work, future = flying[0]
+                    pending.popleft()
+                work, future = in_flight[0]
                 done.append((work.keys, await future))
-                flying.popleft()
+                in_flight.popleft()
         finally:
-            for _, future in flying:
+            for _, future in in_flight:
                 future.cancel()
         return done
 
     def _open_engine(self) -> None:
-        with self._opening:
+        with self._open_lock:
             self._engine.open()
-            if self._keeper is not None:
-                self._keeper.load(self._engine.model_id)
+            if self._cache_saver is not None:
+                self._cache_saver.load(self._engine.model_id)
 
     def _count_tokens(self, texts: list[str]) -> int | None:
         self._open_engine()
         return self._engine.count_tokens(texts)
 
     def _run(self, works: list[_Work]) -> list[Matrix | BaseException]:
-        """Compute one batch in a worker thread: each distinct text once, each caller's rows its own."""
+        # Each distinct text is computed once, and each caller gets a copy of its rows.
         self._open_engine()
         texts: dict[bytes, str] = {}
         vectors: dict[bytes, Vector | BaseException] = {}
@@ -316,13 +335,13 @@ class EmbeddingPipeline(Resource):
             for key, text in zip(work.keys, work.texts, strict=True):
                 if key in texts or key in vectors:
                     continue
-                known = self._cache.get(key, count=False)  # computed since it was queued
+                known = self._cache.get(key, count=False)  # another batch may have computed it since it was queued
                 if known is None:
                     texts[key] = text
                 else:
                     vectors[key] = known
         if texts:
-            vectors.update(zip(texts, self._run_apart(list(texts.values())), strict=True))
+            vectors.update(zip(texts, self._run_isolating_bad_texts(list(texts.values())), strict=True))
         results: list[Matrix | BaseException] = []
         for work in works:
             rows = [vectors[key] for key in work.keys]
@@ -330,26 +349,26 @@ class EmbeddingPipeline(Resource):
             if errors:
                 results.append(errors[0])
                 continue
-            matrix = np.stack(rows)  # type: ignore[arg-type]  # no error is among them
+            matrix = np.stack(rows)  # type: ignore[arg-type]  # none of them is an error
             if work.remember:
                 self._cache.put(work.keys, list(matrix))
             results.append(matrix)
         return results
 
-    def _run_apart(self, texts: list[str]) -> list[Vector | BaseException]:
-        """Run the engine; when a text is to blame for a failure, find it by halves and let the others through."""
+    def _run_isolating_bad_texts(self, texts: list[str]) -> list[Vector | BaseException]:
+        # A text that the engine refuses is found by bisection, so that the other texts of the batch still succeed.
         try:
             matrix = self._engine.run(texts)
         except InvalidInputError as exc:
             if len(texts) == 1:
                 return [exc]
             half = len(texts) // 2
-            return self._run_apart(texts[:half]) + self._run_apart(texts[half:])
-        with self._counting:
+            return self._run_isolating_bad_texts(texts[:half]) + self._run_isolating_bad_texts(texts[half:])
+        with self._counters_lock:
             self._texts += len(texts)
             self._batches += 1
-        if self._keeper is not None:
-            self._keeper.save_if_due()
+        if self._cache_saver is not None:
+            self._cache_saver.save_if_due()
         return list(matrix)
 
 
@@ -357,5 +376,5 @@ def _is_folder(model: str | Path) -> bool:
     return isinstance(model, Path) or os.sep in model or Path(model).is_dir()
 
 
-def _chars(texts: list[str]) -> int:
+def _count_chars(texts: list[str]) -> int:
     return sum(len(text) for text in texts if isinstance(text, str))

@@ -1,4 +1,7 @@
-"""An engine for people who already run PyTorch: `pip install "super-advanced-agents[sentence-transformers]"`."""
+"""An embedding engine on PyTorch.
+
+It needs `pip install "super-advanced-agents[sentence-transformers]"`.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,12 @@ from super_advanced_agents.types import Matrix
 
 
 class SentenceTransformersEngine(EmbeddingEngine):
-    """Any model of the sentence-transformers library.
+    """Compute vectors with a model of the sentence-transformers library.
 
     Args:
-        model: a hub name or a folder, as `SentenceTransformer` takes it.
-        device: such as `"cpu"` or `"cuda"`; the library chooses when None.
-        dim: the length of the vectors, if known; else the loaded model tells.
+        model: a hub name or a folder, as `SentenceTransformer` accepts it.
+        device: the device, such as `"cpu"` or `"cuda"`; the library chooses when None.
+        dim: the length of the vectors, if known; otherwise the first batch sets it.
     """
 
     def __init__(self, model: str, *, device: str | None = None, dim: int | None = None) -> None:
@@ -29,17 +32,26 @@ class SentenceTransformersEngine(EmbeddingEngine):
 
     @property
     def model_id(self) -> str:
+        """The model's name; the library reports no digest of the weights."""
         return f"{self._name}:sentence-transformers"
 
     @property
     def dim(self) -> int | None:
+        """The length of the vectors; None until it is known."""
         return self._dim
 
     @property
     def max_tokens(self) -> int | None:
+        """The length in tokens to which texts are truncated; None before `open`."""
         return None if self._model is None else self._model.max_seq_length
 
     def open(self) -> None:
+        """Load the model.
+
+        Raises:
+            ConfigurationError: sentence-transformers is not installed.
+            ModelNotFoundError: the library cannot load the model.
+        """
         if self._model is not None:
             return
         try:
@@ -55,6 +67,14 @@ class SentenceTransformersEngine(EmbeddingEngine):
             raise ModelNotFoundError(f"sentence-transformers cannot load the model {self._name!r}") from exc
 
     def run(self, texts: Sequence[str]) -> Matrix:
+        """Compute the vectors of the texts.
+
+        Returns:
+            (n, dim) float32, one L2-normalised row per text, in order.
+
+        Raises:
+            EmbeddingError: PyTorch failed.
+        """
         try:
             vectors = self._model.encode(list(texts), normalize_embeddings=True, show_progress_bar=False)
         except RuntimeError as exc:
@@ -64,4 +84,5 @@ class SentenceTransformersEngine(EmbeddingEngine):
         return matrix
 
     def close(self) -> None:
+        """Free the model."""
         self._model = None

@@ -1,4 +1,7 @@
-"""Text from language models: one face, one file per engine."""
+"""The text generator, its options, and one file per language model engine belong here.
+
+Prompts about memories belong in `agents`, model files and their download in `models`.
+"""
 
 from super_advanced_agents.generation.base import GenerationEngine, GenerationOptions, MessageLike, Usage
 from super_advanced_agents.generation.generator import LLMGenerator

@@ -1,4 +1,4 @@
-"""What every language model engine offers, and the checked values it is called with."""
+"""The interface of a language model engine, and the validated values that it receives."""
 
 from __future__ import annotations
 
@@ -12,10 +12,16 @@ from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.types import ChatMessage
 
 Emit: TypeAlias = Callable[[str], bool]
-"""Takes a piece of text (empty: only a sign of life); returns False when nobody wants more."""
+"""A callback that takes a piece of text, and returns False once the caller needs no more.
+
+An empty piece adds no text; an engine sends one to learn whether to go on.
+"""
 
 OnInterruptible: TypeAlias = Callable[[Callable[[], None]], None]
-"""Takes what ends a wait of the engine from another thread, once nobody wants more; it must not block."""
+"""A callback that takes a function to interrupt the engine's wait with.
+
+The generator calls that function from another thread once the caller needs no more text; it must not block.
+"""
 
 MessageLike: TypeAlias = ChatMessage | Mapping[str, str]
 """A chat message, or a mapping with `"role"` and `"content"`."""
@@ -28,16 +34,16 @@ _MAX_STOP_CHARS = 256
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationOptions:
-    """How one text is generated; checked when made.
+    """Hold the validated options of one generation.
 
     Attributes:
-        max_length: new tokens at most.
-        stop: strings that end the text and never appear in it; at most 16.
-        temperature: 0 takes the likeliest token each time (greedy); above it samples.
-        seed: makes sampling repeatable; chosen at random when None.
+        max_length: the most new tokens to generate.
+        stop: at most 16 strings that end the text and are not part of it.
+        temperature: 0 takes the most probable token each time (greedy); a positive number samples.
+        seed: the seed, which makes sampling reproducible; random when None.
 
     Raises:
-        InvalidInputError: one of them is out of range; `field` names it.
+        InvalidInputError: an option is out of range; `field` names it.
     """
 
     max_length: int = 100
@@ -64,12 +70,13 @@ class GenerationOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """What one generation took, as its engine counted it.
+    """Hold the token counts of one generation, as reported by its engine.
 
     Attributes:
-        prompt_tokens: of all messages in the model's template; None when a server did not tell.
-        new_tokens: written.
-        cut: whether `max_length` (or the context's end) ended the text, and not the model or a stop string.
+        prompt_tokens: the tokens of all messages in the model's chat template; None when a server did not report them.
+        new_tokens: the tokens that were generated.
+        cut: True when `max_length` or the context's end cut the text off; False when the model or a stop string ended
+            it.
     """
 
     prompt_tokens: int | None
@@ -78,24 +85,25 @@ class Usage:
 
 
 class GenerationEngine(ABC):
-    """Turns a chat into text, one piece at a time; called from worker threads, `slots` of them at once.
+    """Generate text for a chat, one piece at a time.
 
-    `open` is called once before the first `generate`, `close` once after the last has returned.
+    `LLMGenerator` calls an engine from worker threads, from `slots` of them concurrently. It calls `open` once before
+    the first `generate`, and `close` once after the last one has returned.
     """
 
     @property
     @abstractmethod
     def model_id(self) -> str:
-        """Which model answers, exact enough to key a cache."""
+        """The identity of the model, precise enough for a cache key."""
 
     @property
     @abstractmethod
     def max_prompt_bytes(self) -> int:
-        """UTF-8 bytes of all messages together; what is longer is refused before any work."""
+        """The most UTF-8 bytes of all messages together; longer prompts are refused before any work."""
 
     @abstractmethod
     def open(self) -> None:
-        """Load the model or make the connection pool; blocks."""
+        """Load the model or create the connection pool; blocks."""
 
     @abstractmethod
     def generate(
@@ -105,12 +113,17 @@ class GenerationEngine(ABC):
         emit: Emit,
         on_interruptible: OnInterruptible,
     ) -> Usage | None:
-        """Generate until the model ends, `options` end it, or `emit` returns False; blocks.
+        """Generate until the model or `options` end the text, or `emit` returns False; blocks.
 
-        An engine that may wait long between two calls of `emit` tells `on_interruptible` how to end that wait.
+        Args:
+            messages: the chat, validated.
+            options: the options, validated.
+            emit: receives each piece of text.
+            on_interruptible: takes a function that interrupts the generation. An engine that may wait long between two
+                calls of `emit` passes one.
 
         Returns:
-            What it took; None from an engine that does not count.
+            The token counts; None from an engine that does not count.
 
         Raises:
             InvalidInputError: the prompt is longer than the model's context.
@@ -119,38 +132,38 @@ class GenerationEngine(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Free everything; does nothing when `open` was never called or failed."""
+        """Free all resources; does nothing when `open` was never called or failed."""
 
 
 class StopFilter:
-    """Cuts a stream of pieces before the first stop string, also where one lies across the border of two pieces."""
+    """Cut a stream of pieces before the first stop string, which may span several pieces."""
 
     def __init__(self, stops: Sequence[str]) -> None:
         self._stops = tuple(stops)
-        self._held = ""
+        self._pending = ""
         self.stopped = False
 
     def feed(self, piece: str) -> str:
-        """Take one piece; returns the text that can no longer become part of a stop string."""
+        """Add one piece, and return the text that can no longer be part of a stop string."""
         if self.stopped or not self._stops:
             return "" if self.stopped else piece
-        text = self._held + piece
-        found = [at for at in (text.find(stop) for stop in self._stops) if at >= 0]
-        if found:
-            self.stopped, self._held = True, ""
-            return text[: min(found)]
+        text = self._pending + piece
+        stop_positions = [at for at in (text.find(stop) for stop in self._stops) if at >= 0]
+        if stop_positions:
+            self.stopped, self._pending = True, ""
+            return text[: min(stop_positions)]
         keep = max(_overlap(text, stop) for stop in self._stops)
-        self._held = text[len(text) - keep :]
+        self._pending = text[len(text) - keep :]
         return text[: len(text) - keep]
 
     def flush(self) -> str:
-        """The end of the stream: what was held back is plain text after all."""
-        held, self._held = self._held, ""
-        return held
+        """End the stream, and return the text that was held back as a possible stop string."""
+        pending, self._pending = self._pending, ""
+        return pending
 
 
 def _overlap(text: str, stop: str) -> int:
-    """How many characters at the end of `text` begin `stop`."""
+    """Return the length of the longest end of `text` that is a beginning of `stop`."""
     for n in range(min(len(text), len(stop) - 1), 0, -1):
         if text.endswith(stop[:n]):
             return n
@@ -158,14 +171,22 @@ def _overlap(text: str, stop: str) -> int:
 
 
 def checked_prompt(prompt: str, max_bytes: int) -> list[ChatMessage]:
-    """Return the prompt as the user's message, or raise `InvalidInputError` naming `prompt`."""
+    """Validate a prompt, and return it as the user's message.
+
+    Raises:
+        InvalidInputError: the prompt is empty, too long or not text; `field` is `prompt`.
+    """
     _check_text(prompt, "prompt")
     _check_size([prompt], "prompt", max_bytes)
     return [ChatMessage(role="user", content=prompt)]
 
 
 def checked_messages(messages: Iterable[MessageLike], max_bytes: int) -> list[ChatMessage]:
-    """Return the chat as values, or raise `InvalidInputError` naming the message that is wrong."""
+    """Validate the messages of a chat, and return them as values.
+
+    Raises:
+        InvalidInputError: a message is invalid, or all together are too long; `field` names the message.
+    """
     if isinstance(messages, str | Mapping):
         raise _invalid("messages", "must be a sequence of messages with 'role' and 'content'")
     checked = [_message(message, f"messages[{i}]") for i, message in enumerate(messages)]

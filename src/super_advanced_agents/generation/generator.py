@@ -1,4 +1,4 @@
-"""`LLMGenerator`: one face for every language model engine, with a bounded queue and as many workers as slots."""
+"""The text generator: a bounded queue and worker threads before any language model engine."""
 
 from __future__ import annotations
 
@@ -34,31 +34,33 @@ _DRAIN_S = 5.0
 
 
 class LLMGenerator(Resource):
-    """Generates text with a language model; concurrent callers, sync and async alike, share the model.
+    """Generate text with a language model that concurrent callers share.
 
-    The first use (or `load` / `aload`), never the constructor, loads the model and pulls its file when it is missing.
-    An instruct model gets the prompt through its chat template, as the user's message. With `temperature=0` (the
-    default) the same prompt gives the same text; above it, the same prompt and seed do.
+    Sync and async callers share the same model. The constructor does not load it: the first use (or `load`, `aload`)
+    does, and downloads its file when it is missing. The model's chat template turns the prompt into a user's message.
+    With `temperature=0` (the default) the same prompt gives the same text; with a higher temperature, the same prompt
+    and seed do.
 
-    Cancelling an `averb`, or leaving a stream early, frees its slot within one token (within one batch of 128 tokens
-    while a long prompt is read).
+    Cancelling an async call, or leaving a stream early, frees its slot within one token (within one batch of 128 tokens
+    while the model reads a long prompt).
 
     Args:
-        model: a name of the registry, the path of a .gguf file, or with `base_url` that server's name for a model.
-        base_url: an OpenAI-compatible server (vLLM, llama-server, Ollama), such as `"http://127.0.0.1:8080/v1"`.
-        api_key: that server's key, if it wants one.
-        models_dir: where pulled models live; the default folder when None.
-        pull: fetch a missing known model at first use; else that raises `ModelNotFoundError`.
-        slots: generations side by side.
-        context_tokens: prompt and new tokens of one generation together (llama.cpp only).
-        max_queue: callers that may wait for a slot; beyond it `OverloadedError`.
-        threads: cores for the model; all this process may use when None (llama.cpp only).
-        timeout_s: how long a server may be silent (`base_url` only).
-        max_retries: further attempts before the first token when a server is unreachable or busy (`base_url` only).
-        engine: an engine of yours instead of all that.
+        model: a name of the registry, the path of a .gguf file, or with `base_url` the server's name of a model.
+        base_url: the URL of an OpenAI-compatible server (vLLM, llama-server, Ollama), such as
+            `"http://127.0.0.1:8080/v1"`.
+        api_key: the key for that server, if it requires one.
+        models_dir: the folder of all models; the default folder when None.
+        pull: download a missing known model at first use; when False, the first use raises `ModelNotFoundError`.
+        slots: the number of concurrent generations.
+        context_tokens: the most prompt and new tokens of one generation together (llama.cpp only).
+        max_queue: the most callers that may wait for a slot; further calls raise `OverloadedError`.
+        threads: CPU threads for the model; as many as the process may use when None (llama.cpp only).
+        timeout_s: the longest time in which a server may send nothing (`base_url` only).
+        max_retries: retries before the first token when a server is unreachable or busy (`base_url` only).
+        engine: any other engine; the arguments above that configure an engine are ignored then.
 
     Raises:
-        ConfigurationError: a number is out of range, or `base_url` is no http(s) URL.
+        ConfigurationError: a number is out of range, or `base_url` is not an http(s) URL.
     """
 
     def __init__(
@@ -99,21 +101,25 @@ class LLMGenerator(Resource):
             )
         super().__init__()
         self._workers = Workers(name="generation", threads=slots, max_queue=max_queue)
-        self._opening = threading.Lock()
+        self._open_lock = threading.Lock()
         self._opened = False
-        self._jobs_changed = threading.Lock()
+        self._jobs_lock = threading.Lock()
         self._jobs: set[_Job] = set()
         self._requests = 0
         self._tokens = 0
 
     @property
     def model_id(self) -> str:
-        """Which model answers: its name and what tells its weights apart."""
+        """The identity of the model: its name and a digest of its weights, or its server."""
         return self._engine.model_id
 
     def stats(self) -> dict[str, int]:
-        """Counts since this was made: `requests`, `tokens` (pieces of text); and now: `active`, `queued`."""
-        with self._jobs_changed:
+        """Return counters of the generator.
+
+        Returns:
+            `requests` and `tokens` (pieces of text) since the start, `active` and `queued` generations now.
+        """
+        with self._jobs_lock:
             active = sum(job.running for job in self._jobs)
             return {
                 "requests": self._requests,
@@ -126,8 +132,8 @@ class LLMGenerator(Resource):
         """Load the model now instead of at the first use.
 
         Raises:
-            ModelNotFoundError: its file is missing and could not be fetched, or is damaged.
-            GenerationError: the engine refused it.
+            ModelNotFoundError: the model's file is damaged, or missing and could not be downloaded.
+            GenerationError: the engine cannot load the model.
         """
         self._check_open()
         await self._workers.submit(self._open_engine)
@@ -147,16 +153,20 @@ class LLMGenerator(Resource):
 
         Args:
             prompt: the user's message; its tokens and `max_length` share the context.
-            max_length: NEW tokens at most.
+            max_length: the most NEW tokens.
             stop: strings that end the text and are not part of it.
-            temperature: 0 is greedy.
-            seed: makes sampling repeatable.
+            temperature: 0 is greedy; a positive number samples.
+            seed: the seed, which makes sampling reproducible; random when None.
+
+        Returns:
+            The new text, without the prompt.
 
         Raises:
-            InvalidInputError: an argument is wrong, or the prompt is longer than the context; `field` names it.
+            InvalidInputError: an argument is invalid, or the prompt is longer than the context; `field` names it.
             OverloadedError: the queue is full.
-            ModelNotFoundError: the model's file is missing and could not be fetched, or is damaged.
+            ModelNotFoundError: the model's file is damaged, or missing and could not be downloaded.
             GenerationError: the engine failed.
+            ResourceClosedError: the generator is closed, or was closed before the text was finished.
         """
         options = GenerationOptions(max_length=max_length, stop=stop, temperature=temperature, seed=seed)
         return await self._complete(checked_prompt(prompt, self._engine.max_prompt_bytes), options)
@@ -172,7 +182,18 @@ class LLMGenerator(Resource):
         temperature: float = 0.0,
         seed: int | None = None,
     ) -> str:
-        """Answer a chat: messages with a role (`system`, `user`, `assistant`) and content; else as `agenerate`."""
+        """Generate the assistant's next message of a chat.
+
+        Args:
+            messages: the chat, each message with a role (`system`, `user`, `assistant`) and content.
+            max_length: the most NEW tokens.
+            stop: strings that end the text and are not part of it.
+            temperature: 0 is greedy; a positive number samples.
+            seed: the seed, which makes sampling reproducible; random when None.
+
+        Raises:
+            SuperAdvancedAgentsError: an error that `agenerate` raises.
+        """
         options = GenerationOptions(max_length=max_length, stop=stop, temperature=temperature, seed=seed)
         return await self._complete(checked_messages(messages, self._engine.max_prompt_bytes), options)
 
@@ -187,10 +208,10 @@ class LLMGenerator(Resource):
         temperature: float = 0.0,
         seed: int | None = None,
     ) -> AsyncGenerator[str, None]:
-        """The text of `agenerate`, piece by piece as it is made; leaving the loop early frees the slot."""
+        """Stream the text of `agenerate` in pieces; leaving the loop early frees the slot."""
         options = GenerationOptions(max_length=max_length, stop=stop, temperature=temperature, seed=seed)
-        asked = checked_prompt(prompt, self._engine.max_prompt_bytes)
-        async with aclosing(self._stream(asked, options)) as pieces:
+        checked = checked_prompt(prompt, self._engine.max_prompt_bytes)
+        async with aclosing(self._stream(checked, options)) as pieces:
             async for piece in pieces:
                 yield piece
 
@@ -206,13 +227,13 @@ class LLMGenerator(Resource):
         seed: int | None = None,
         on_end: Callable[[Usage], None] | None = None,
     ) -> AsyncGenerator[str, None]:
-        """The text of `achat`, piece by piece as it is made; leaving the loop early frees the slot.
+        """Stream the text of `achat` in pieces; leaving the loop early frees the slot.
 
-        `on_end` is told what it took, after the last piece; engines that do not count tell nothing.
+        `on_end` receives the token counts after the last piece, unless the engine does not count.
         """
         options = GenerationOptions(max_length=max_length, stop=stop, temperature=temperature, seed=seed)
-        asked = checked_messages(messages, self._engine.max_prompt_bytes)
-        async with aclosing(self._stream(asked, options, on_end)) as pieces:
+        checked = checked_messages(messages, self._engine.max_prompt_bytes)
+        async with aclosing(self._stream(checked, options, on_end)) as pieces:
             async for piece in pieces:
                 yield piece
 
@@ -221,12 +242,12 @@ class LLMGenerator(Resource):
     async def _complete(self, messages: list[ChatMessage], options: GenerationOptions) -> str:
         self._check_open()
         pieces: list[str] = []
-        job = _Job(messages, options, _into(pieces))
+        job = _Job(messages, options, _append_to(pieces))
         self._register(job)
         try:
             await self._workers.submit(lambda: self._run(job))
         finally:
-            self._forget(job)
+            self._unregister(job)
         return "".join(pieces)
 
     async def _stream(
@@ -247,49 +268,48 @@ class LLMGenerator(Resource):
             if on_end is not None and job.usage is not None:
                 on_end(job.usage)
         finally:
-            self._forget(job)
+            self._unregister(job)
             await pieces.aclose()
 
     def _register(self, job: _Job) -> None:
-        with self._jobs_changed:
+        with self._jobs_lock:
             self._jobs.add(job)
             self._requests += 1
 
-    def _forget(self, job: _Job) -> None:
-        """The caller is gone, with its text or without; a worker still busy for it stops at the next token."""
+    def _unregister(self, job: _Job) -> None:
+        # A worker that still generates for this job stops at its next token, and removes the job itself.
         job.stop()
-        with self._jobs_changed:
+        with self._jobs_lock:
             if not job.running:
                 self._jobs.discard(job)
 
     def _run(self, job: _Job) -> None:
-        """One generation, in a worker thread."""
         error: BaseException | None = None
         try:
-            with self._jobs_changed:
-                if not job.wanted():
+            with self._jobs_lock:
+                if not job.has_caller():
                     return
                 job.running = True
             self._open_engine()
             job.usage = self._engine.generate(
                 job.messages, job.options, lambda piece: self._emit(job, piece), job.on_interruptible
             )
-            if not job.wanted():
-                raise _closed()
+            if not job.has_caller():
+                raise _closed_error()
             if rest := job.filter.flush():
                 job.put(rest)
         except BaseException as exc:
             error = exc
             raise
         finally:
-            with self._jobs_changed:
+            with self._jobs_lock:
                 job.running = False
                 self._jobs.discard(job)
             job.finish(error)
 
     def _emit(self, job: _Job, piece: str) -> bool:
         if piece:
-            with self._jobs_changed:
+            with self._jobs_lock:
                 self._tokens += 1
             text = job.filter.feed(piece)
             if text and not job.stopped and not job.put(text):
@@ -297,29 +317,29 @@ class LLMGenerator(Resource):
         return not job.stopped and not job.filter.stopped
 
     def _open_engine(self) -> None:
-        with self._opening:
+        with self._open_lock:
             if not self._opened:
                 if self.closed:
-                    raise _closed()
+                    raise _closed_error()
                 self._engine.open()
                 self._opened = True
                 _log.info("generation.opened", extra={"model_id": self._engine.model_id})
 
     def _release(self) -> None:
         self._workers.close(drain_s=_DRAIN_S)
-        with self._jobs_changed:
-            left = list(self._jobs)
-        for job in left:
+        with self._jobs_lock:
+            unfinished = list(self._jobs)
+        for job in unfinished:
             job.stop()
         self._workers.close()  # a stopped generation ends at its next token
-        for job in left:
-            job.finish(_closed())
-        with self._opening:
+        for job in unfinished:
+            job.finish(_closed_error())
+        with self._open_lock:
             self._engine.close()
 
 
 class _Job:
-    """One generation asked for, from its caller's side and from its worker's."""
+    """Hold the state of one generation that its caller and its worker thread share."""
 
     def __init__(
         self,
@@ -338,12 +358,12 @@ class _Job:
         self._channel = channel
         self._interrupt: Callable[[], None] | None = None
 
-    def wanted(self) -> bool:
-        """Whether the caller still waits for more."""
+    # A method, since mypy would narrow the attribute, which another thread may change.
+    def has_caller(self) -> bool:
         return not self.stopped
 
     def stop(self) -> None:
-        """No more text is wanted; a worker that waits for room in a stream is let go."""
+        """End the generation, and wake a worker that waits for the model or for room in the stream."""
         self.stopped = True
         if self.running and self._interrupt is not None:
             self._interrupt()
@@ -351,18 +371,16 @@ class _Job:
             self._channel.leave()
 
     def on_interruptible(self, interrupt: Callable[[], None]) -> None:
-        """The engine says how to end its wait for the next piece."""
         self._interrupt = interrupt
         if self.stopped:
             interrupt()
 
     def finish(self, error: BaseException | None) -> None:
-        """Tell a stream's reader that no more comes."""
         if self._channel is not None:
             self._channel.finish(error)
 
 
-def _into(pieces: list[str]) -> Callable[[str], bool]:
+def _append_to(pieces: list[str]) -> Callable[[str], bool]:
     def put(piece: str) -> bool:
         pieces.append(piece)
         return True
@@ -370,5 +388,5 @@ def _into(pieces: list[str]) -> Callable[[str], bool]:
     return put
 
 
-def _closed() -> ResourceClosedError:
+def _closed_error() -> ResourceClosedError:
     return ResourceClosedError("the LLMGenerator was closed before this text was finished", hint="open a new one")

@@ -1,4 +1,4 @@
-"""What the header of a GGUF file says, read without llama.cpp, which may end the process on a damaged one.
+"""Parser of GGUF headers, needed because llama.cpp may abort the process on a damaged file.
 
 Source: the GGUF specification, github.com/ggml-org/ggml, docs/gguf.md (versions 2 and 3).
 """
@@ -25,13 +25,13 @@ Value = bool | int | float | str | list["Value"]
 
 @dataclass(frozen=True, slots=True)
 class GGUFHeader:
-    """The part of a header that matters here.
+    """Hold the fields of a GGUF header that this package uses.
 
     Attributes:
-        architecture: such as `"llama"`.
-        context_tokens: the longest context the model was trained for; 0 when the file does not say.
-        control_tokens: texts of the tokens that steer the chat (ends of turns, roles); never empty strings.
-        digest: sha256 of header and file size, hex.
+        architecture: the model's architecture, such as `"llama"`.
+        context_tokens: the longest context for which the model was trained; 0 when the file does not state it.
+        control_tokens: the texts of the tokens that structure a chat (ends of turns, roles); none is empty.
+        digest: the sha256 of header and file size, in hex.
     """
 
     architecture: str
@@ -44,7 +44,7 @@ def read_header(path: Path) -> GGUFHeader:
     """Read and check the header of the GGUF file at `path`.
 
     Raises:
-        ModelNotFoundError: no such file, not a GGUF file, or it ends before its last tensor begins.
+        ModelNotFoundError: the file does not exist, is not a GGUF file, or ends before its last tensor begins.
     """
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
@@ -58,7 +58,7 @@ def read_header(path: Path) -> GGUFHeader:
         raise ModelNotFoundError(f"the model file {str(path)!r} cannot be read: {exc.strerror}") from exc
     except (ValueError, struct.error, UnicodeDecodeError) as exc:
         raise ModelNotFoundError(
-            f"the model file {str(path)!r} is damaged or no GGUF file: {exc}",
+            f"the model file {str(path)!r} is damaged or not a GGUF file: {exc}",
             hint="fetch it again, for a known model with: saa pull",
         ) from exc
 
@@ -69,7 +69,7 @@ def _parse(content: mmap.mmap) -> GGUFHeader:
     if magic != _MAGIC or version not in {2, 3}:
         raise ValueError("it does not begin with a GGUF header of version 2 or 3")
     if not 0 < tensors < _MAX_ITEMS or pairs > _MAX_ITEMS:
-        raise ValueError(f"its header speaks of {tensors} tensors and {pairs} values")
+        raise ValueError(f"its header claims {tensors} tensors and {pairs} values")
     values: dict[str, Value] = {}
     for _ in range(pairs):
         key = reader.string()
@@ -77,7 +77,7 @@ def _parse(content: mmap.mmap) -> GGUFHeader:
     last_offset = max(_tensor_offset(reader) for _ in range(tensors))
     alignment = values.get("general.alignment", 32)
     if not isinstance(alignment, int) or alignment < 1:
-        raise ValueError("its alignment is no positive number")
+        raise ValueError("its alignment is not a positive integer")
     begin = -(-reader.position // alignment) * alignment
     if begin + last_offset >= len(content):
         raise ValueError(f"it ends after {len(content)} bytes, before its last tensor begins")
@@ -107,7 +107,7 @@ def _control_tokens(values: dict[str, Value]) -> tuple[str, ...]:
 
 
 class _Reader:
-    """Little-endian values one after another; past the end it raises `struct.error` or `ValueError`."""
+    """Read little-endian values in order; past the end, raise `struct.error` or `ValueError`."""
 
     def __init__(self, content: mmap.mmap) -> None:
         self._content = content

@@ -1,4 +1,4 @@
-"""llama.cpp inside this process, through `xllamacpp`: concurrent calls share each pass over the weights."""
+"""A language model engine on llama.cpp, which runs in this process through `xllamacpp`."""
 
 from __future__ import annotations
 
@@ -30,25 +30,30 @@ from super_advanced_agents.models import ensure, model_spec
 from super_advanced_agents.types import ChatMessage
 
 _BYTES_PER_TOKEN = 64
-"""No text worth generating from has longer tokens on average; what is longer is refused before it is tokenised."""
+"""Bytes per token of context that a prompt may have at most; real text has far fewer."""
 
 _BATCH_TOKENS = 128
-"""Tokens in one pass: a long prompt holds up other callers, and its own cancelling, for this many (about a second)."""
+"""Tokens in one pass over the weights.
 
-_loading = threading.Lock()
-"""llama.cpp keeps its log level and its signal handlers in globals."""
+A pass over this much of a long prompt takes about a second, which delays other callers and its own cancellation.
+"""
+
+_load_lock = threading.Lock()
+"""Serialises loading: llama.cpp keeps its log level and its signal handlers in globals."""
 
 
 class LlamaCppEngine(GenerationEngine):
-    """A GGUF model on llama.cpp with continuous batching.
+    """Generate text with a GGUF model on llama.cpp, with continuous batching.
+
+    Concurrent generations share each pass over the weights.
 
     Args:
-        model: a registry name, or the path of a .gguf file.
-        models_dir: where pulled models live; the default folder when None.
-        pull_missing: fetch a known model when it is not there; else `open` raises `ModelNotFoundError`.
-        slots: generations side by side.
-        context_tokens: prompt and new tokens of one generation together.
-        threads: cores used while generating; all that this process may use when None.
+        model: a name of the registry, or the path of a .gguf file.
+        models_dir: the folder of all models; the default folder when None.
+        pull_missing: download a missing known model; when False, `open` raises `ModelNotFoundError` instead.
+        slots: the number of concurrent generations.
+        context_tokens: the most prompt and new tokens of one generation together.
+        threads: CPU threads; as many as the process may use when None.
     """
 
     def __init__(
@@ -73,26 +78,27 @@ class LlamaCppEngine(GenerationEngine):
 
     @property
     def model_id(self) -> str:
-        """The model's name and the digest of its weights (registry) or of its header (a file of yours)."""
+        """The model's name, with a digest of its weights (registry) or of its header (own file)."""
         if self._model_id is None:
-            self._model_id = self._named()
+            self._model_id = self._compute_model_id()
         return self._model_id
 
     @property
     def max_prompt_bytes(self) -> int:
-        """A bound far above what fits the context, so that a huge text is refused without tokenising it."""
+        """The most bytes of a prompt; far above the context, to refuse huge texts before tokenising."""
         return self._context_tokens * _BYTES_PER_TOKEN
 
     def open(self) -> None:
-        """Fetch the file where it is missing, check it, then load it.
+        """Download the model's file if it is missing, verify it, and load it.
 
-        xllamacpp 2026.10 holds the GIL while it loads (0.5 s for 92 MB): load before serving.
+        xllamacpp 2026.10 holds the GIL while it loads (0.5 s for 92 MB), so load the model before serving requests.
 
         Raises:
-            ModelNotFoundError: the file is missing or damaged; a pulled model's sha256 is compared first.
-            GenerationError: llama.cpp refused it.
+            ModelNotFoundError: the file is missing or damaged; a pulled model's sha256 is checked before loading.
+            ConfigurationError: `context_tokens` is more than the model was trained for, or llama.cpp is not usable.
+            GenerationError: llama.cpp cannot load the file.
         """
-        self._model_id, path = self._named(), self._checked_file()
+        self._model_id, path = self._compute_model_id(), self._locate_file()
         header = read_header(path)
         if header.control_tokens:
             self._control = re.compile("|".join(map(re.escape, sorted(header.control_tokens, key=len, reverse=True))))
@@ -110,37 +116,44 @@ class LlamaCppEngine(GenerationEngine):
         emit: Emit,
         on_interruptible: OnInterruptible,
     ) -> Usage:
-        """As the base says; `emit` is also called, with an empty piece, for each batch of a long prompt."""
+        """Generate text on llama.cpp; `emit` also gets an empty piece per batch of a long prompt.
+
+        Raises:
+            InvalidInputError: the prompt is longer than the context.
+            GenerationError: llama.cpp failed.
+        """
         request = {
-            "messages": [{"role": message.role, "content": self._plain(message.content)} for message in messages],
+            "messages": [
+                {"role": message.role, "content": self._break_control_tokens(message.content)} for message in messages
+            ],
             "max_tokens": options.max_length,
             "stop": list(options.stop),
             "temperature": options.temperature,
             "stream": True,
             "return_progress": True,
             "stream_options": {"include_usage": True},
-            "cache_prompt": False,  # what another request left in a slot must not change this one's rounding
+            "cache_prompt": False,  # a slot's cache of an earlier prompt would change the rounding, and so the text
         }
         if options.seed is not None:
             request["seed"] = options.seed
-        answer = _Answer(emit)
-        self._server.handle_chat_completions(orjson.dumps(request), answer.on_event)
-        if answer.error is not None:
-            raise answer.error
-        return answer.usage()
+        reader = _EventReader(emit)
+        self._server.handle_chat_completions(orjson.dumps(request), reader.on_event)
+        if reader.error is not None:
+            raise reader.error
+        return reader.usage()
 
     def busy_slots(self) -> int:
-        """How many slots work now, as llama.cpp itself counts them."""
+        """Return the number of slots that generate now, by llama.cpp's own count."""
         metrics = self._server.handle_metrics()
-        found = re.search(r"^llamacpp:requests_processing (\d+)", metrics, re.MULTILINE)
-        return int(found[1]) if found else 0
+        match = re.search(r"^llamacpp:requests_processing (\d+)", metrics, re.MULTILINE)
+        return int(match[1]) if match else 0
 
     def close(self) -> None:
         """Stop llama.cpp's threads and free the model."""
         self._server = None
 
-    def _named(self) -> str:
-        path = self._own_file()
+    def _compute_model_id(self) -> str:
+        path = self._explicit_path()
         if path is not None:
             return f"{path.stem}@{read_header(path).digest[:12]}"
         spec = model_spec(str(self._model))
@@ -148,8 +161,8 @@ class LlamaCppEngine(GenerationEngine):
             raise ConfigurationError(f"the model {spec.name!r} makes vectors, not text", hint="choose a language model")
         return f"{spec.name}@{spec.weights.sha256[:12]}"
 
-    def _checked_file(self) -> Path:
-        path = self._own_file()
+    def _locate_file(self) -> Path:
+        path = self._explicit_path()
         if path is not None:
             return path
         folder = ensure(str(self._model), models_dir=self._models_dir, fetch=self._pull_missing)
@@ -160,16 +173,16 @@ class LlamaCppEngine(GenerationEngine):
             )
         return folder.file(folder.spec.weights.name)
 
-    def _own_file(self) -> Path | None:
-        """The file that was named by its path; None for a model of the registry."""
+    def _explicit_path(self) -> Path | None:
+        # None for a model of the registry.
         name = str(self._model)
-        own = isinstance(self._model, Path) or name.endswith(".gguf") or os.sep in name
-        return Path(name).expanduser() if own else None
+        is_path = isinstance(self._model, Path) or name.endswith(".gguf") or os.sep in name
+        return Path(name).expanduser() if is_path else None
 
     def _load(self, path: Path) -> Any:
-        xllamacpp = _imported()
-        # The server inside xllamacpp always listens. It gets a socket in a folder of our own, with a key nobody has,
-        # and the socket's name is removed as soon as it listens: nothing is left to connect to.
+        xllamacpp = _import_xllamacpp()
+        # The server inside xllamacpp always listens. It gets a Unix socket in a private folder and a random key. The
+        # folder is removed as soon as the server listens, so that no other process can connect.
         folder = Path(tempfile.mkdtemp(prefix="saa-llama-"))  # mode 0700
         try:
             params = xllamacpp.CommonParams()
@@ -192,9 +205,9 @@ class LlamaCppEngine(GenerationEngine):
             for cpu in (params.cpuparams, params.cpuparams_batch):
                 cpu.n_threads = self._threads
                 cpu.poll = 0  # sleep between passes: the cores are shared with embedding and search
-            with _loading, _signals_kept():
+            with _load_lock, _preserve_signal_handlers():
                 server = xllamacpp.Server(params)
-            server.handle_metrics()  # a server destroyed before its loop runs never ends; this waits for the loop
+            server.handle_metrics()  # waits for the server's loop: a server destroyed before its loop runs never ends
         except RuntimeError as exc:
             raise GenerationError(
                 f"llama.cpp cannot load the model file {str(path)!r}",
@@ -204,22 +217,22 @@ class LlamaCppEngine(GenerationEngine):
             shutil.rmtree(folder, ignore_errors=True)
         return server
 
-    def _plain(self, text: str) -> str:
-        """Break up control tokens, so that a text can never end its turn and speak as the system."""
+    def _break_control_tokens(self, text: str) -> str:
+        """Split control tokens by a space, so that a text cannot end its turn and act as the system."""
         if self._control is None:
             return text
-        return self._control.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text)
+        return self._control.sub(lambda match: f"{match[0][0]} {match[0][1:]}", text)
 
 
-def _imported() -> Any:
+def _import_xllamacpp() -> Any:
     """Import xllamacpp with an OpenMP runtime that does not spin.
 
-    Threads that spin at each of a token's 250 barriers starve one another whenever the cores are shared: with other
-    work on 2 cores, 24 tokens took over 45 s instead of 1 s. libgomp reads this variable once, when it is loaded.
+    Threads that spin at each of a token's 250 barriers starve one another when other work shares the cores: on 2 busy
+    cores, 24 tokens took over 45 s instead of 1 s. libgomp reads `GOMP_SPINCOUNT` once, when it is loaded.
     """
-    with _loading:
-        own = "GOMP_SPINCOUNT" in os.environ or "OMP_WAIT_POLICY" in os.environ
-        if not own:
+    with _load_lock:
+        is_set = "GOMP_SPINCOUNT" in os.environ or "OMP_WAIT_POLICY" in os.environ
+        if not is_set:
             os.environ["GOMP_SPINCOUNT"] = "0"
         try:
             import xllamacpp
@@ -228,13 +241,13 @@ def _imported() -> Any:
                 f"llama.cpp cannot be loaded: {exc}", hint="it needs the system's OpenMP runtime, libgomp.so.1"
             ) from exc
         finally:
-            if not own:
+            if not is_set:
                 del os.environ["GOMP_SPINCOUNT"]
     return xllamacpp
 
 
-class _Answer:
-    """Reads the events of one generation; llama.cpp drops exceptions of its callback, so they are kept here."""
+class _EventReader:
+    """Read the events of one generation, and store errors, since llama.cpp drops exceptions."""
 
     def __init__(self, emit: Emit) -> None:
         self._emit = emit
@@ -244,12 +257,15 @@ class _Answer:
         self.error: BaseException | None = None
 
     def usage(self) -> Usage:
-        """What was counted; where the caller ended the text, llama.cpp sends no sum, and the pieces are counted."""
+        """Return the token counts.
+
+        When the caller ended the text, llama.cpp sends no total, and the number of pieces is returned instead.
+        """
         new_tokens = self._pieces if self._new_tokens is None else self._new_tokens
         return Usage(prompt_tokens=self._prompt_tokens, new_tokens=new_tokens, cut=self._cut)
 
     def on_event(self, event: bytes) -> bool:
-        """Return True to stop the generation."""
+        """Read one event, and return True to stop the generation."""
         try:
             return not self._read(orjson.loads(event))
         except BaseException as exc:
@@ -258,7 +274,7 @@ class _Answer:
 
     def _read(self, event: dict[str, Any]) -> bool:
         if "error" in event or "choices" not in event:
-            raise _translated(event.get("error", event))
+            raise _to_error(event.get("error", event))
         choices = event["choices"]
         piece = choices[0].get("delta", {}).get("content") if choices else None
         self._count(event, piece)
@@ -274,7 +290,7 @@ class _Answer:
             self._cut = self._cut or choice.get("finish_reason") == "length"
 
 
-def _translated(error: dict[str, Any]) -> SuperAdvancedAgentsError:
+def _to_error(error: dict[str, Any]) -> SuperAdvancedAgentsError:
     if error.get("type") == "exceed_context_size_error":
         return InvalidInputError(
             f"the prompt has {error.get('n_prompt_tokens')} tokens; the limit is {error.get('n_ctx')} (context_tokens)",
@@ -285,10 +301,11 @@ def _translated(error: dict[str, Any]) -> SuperAdvancedAgentsError:
 
 
 @contextlib.contextmanager
-def _signals_kept() -> Iterator[None]:
-    """Undo that llama.cpp's server takes over SIGINT and SIGTERM, which would end Ctrl-C for the whole process.
+def _preserve_signal_handlers() -> Iterator[None]:
+    """Restore the handlers of SIGINT and SIGTERM, which llama.cpp's server replaces.
 
-    Python's `signal.signal` works in the main thread only, and models load in worker threads: hence the C library.
+    Its handlers would disable Ctrl-C for the whole process. Python's `signal.signal` works in the main thread only, and
+    models load in worker threads, so that this calls the C library.
     """
     sigaction: Callable[..., int] = ctypes.CDLL(None).sigaction
     saved = {number: ctypes.create_string_buffer(512) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -1,4 +1,4 @@
-"""Any OpenAI-compatible server (vLLM, llama-server, Ollama), through the `openai` client."""
+"""A language model engine for OpenAI-compatible servers (vLLM, llama-server, Ollama)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _MAX_PROMPT_BYTES = 4 * 1024 * 1024
 _CONNECT_TIMEOUT_S = 10.0
 _MAX_STOPS = 4
-"""OpenAI's own limit; further stop strings are cut off on this side."""
+"""Stop strings sent to the server, by OpenAI's limit; `StopFilter` applies all of them here."""
 _SENT_HEADERS = {
     "accept",
     "accept-encoding",
@@ -44,20 +44,20 @@ _DEFAULT_RETRY_AFTER_S = 1.0
 
 
 class OpenAIEngine(GenerationEngine):
-    """`POST {base_url}/chat/completions`, streamed.
+    """Generate text by streaming from `POST {base_url}/chat/completions`.
 
-    Nothing but `base_url` and `api_key` decides where requests go and with what key: the `openai` client's own
-    environment variables are not used, and redirects are not followed.
+    Only `base_url` and `api_key` decide where requests go and with which key: the `openai` client's own environment
+    variables are ignored, and redirects are not followed.
 
     Args:
-        model: the server's name for the model.
-        base_url: such as `"http://127.0.0.1:8080/v1"`.
-        api_key: sent as a bearer token; no `Authorization` header when None.
-        timeout_s: how long the server may be silent.
-        max_retries: further attempts when it is unreachable or busy, before the first token only.
+        model: the server's name of the model.
+        base_url: the API's URL, such as `"http://127.0.0.1:8080/v1"`.
+        api_key: the bearer token to send; when None, there is no `Authorization` header.
+        timeout_s: the longest time in which the server may send nothing.
+        max_retries: retries when the server is unreachable or busy, before the first token only.
 
     Raises:
-        ConfigurationError: `base_url` is no http(s) URL, or a number is out of range.
+        ConfigurationError: `base_url` is not an http(s) URL or contains credentials, or a number is out of range.
     """
 
     def __init__(
@@ -83,32 +83,32 @@ class OpenAIEngine(GenerationEngine):
         self._timeout_s = timeout_s
         self._max_retries = max_retries
         self._client: openai.OpenAI | None = None
-        self._opening = threading.Lock()
+        self._open_lock = threading.Lock()
 
     @property
     def model_id(self) -> str:
-        """The server's host and its name for the model."""
+        """The server's name of the model, and its host."""
         return f"{self._model}@{self._host}"
 
     @property
     def max_prompt_bytes(self) -> int:
-        """4 MiB: the server knows its context, this only keeps absurd requests off the wire."""
+        """A limit of 4 MiB, which only stops absurd requests; the server knows its own context."""
         return _MAX_PROMPT_BYTES
 
     def open(self) -> None:
-        """Make the client; connects at the first request."""
+        """Create the client, which connects at the first request."""
         import httpx2
         import openai
 
         timeout = httpx2.Timeout(self._timeout_s, connect=min(self._timeout_s, _CONNECT_TIMEOUT_S))
-        with self._opening:
+        with self._open_lock:
             self._client = openai.OpenAI(
-                api_key=self._api_key or "none",  # the client insists on one; `_only_ours` decides what is sent
+                api_key=self._api_key or "none",  # the client requires one; `_set_headers` decides what is sent
                 base_url=self._base_url,
                 timeout=timeout,
                 max_retries=self._max_retries,
                 http_client=httpx2.Client(
-                    timeout=timeout, follow_redirects=False, event_hooks={"request": [self._only_ours]}
+                    timeout=timeout, follow_redirects=False, event_hooks={"request": [self._set_headers]}
                 ),
             )
 
@@ -119,23 +119,24 @@ class OpenAIEngine(GenerationEngine):
         emit: Emit,
         on_interruptible: OnInterruptible,
     ) -> Usage:
-        """As the base says; leaving early closes the HTTP response, which is how such servers learn of it.
+        """Generate text on the server; blocks.
 
-        Servers send their counts of tokens only when asked, and some refuse to be: pieces are counted instead.
+        Leaving early closes the HTTP response, from which the server learns to stop. Servers send token counts only on
+        request, and some reject that request, so that the pieces are counted instead.
 
         Raises:
-            RateLimitedError: 429, after the retries.
-            OverloadedError: 503, after the retries.
-            ModelNotFoundError: 404.
-            InvalidInputError: 400, 413 or 422: the server refused the prompt or an option.
-            GenerationError: unreachable, broken off, malformed, or anything else; also 401 and 403, since it is our key
-                that was refused and not our caller's.
+            RateLimitedError: status 429, after the retries.
+            OverloadedError: status 503, after the retries.
+            ModelNotFoundError: status 404.
+            InvalidInputError: status 400, 413 or 422: the server refused the prompt or an option.
+            GenerationError: the server cannot be reached, broke off, sent a malformed response or another status. This
+                includes 401 and 403, which concern the key of this engine and not a key of its caller.
         """
         from openai import omit
 
         if self._client is None:
             raise GenerationError(f"the connection to {self._host!r} is not open")
-        with self._translated():
+        with self._translate_errors():
             stream: openai.Stream[Any] = self._client.chat.completions.create(  # type: ignore[assignment]  # streamed
                 model=self._model,
                 messages=[{"role": message.role, "content": message.content} for message in messages],  # type: ignore[misc]  # roles were checked
@@ -146,7 +147,7 @@ class OpenAIEngine(GenerationEngine):
                 stream=True,
             )
             try:
-                on_interruptible(partial(_hang_up, stream.response))
+                on_interruptible(partial(_shut_down_socket, stream.response))
                 return self._read(stream, emit)
             finally:
                 stream.response.close()
@@ -157,8 +158,8 @@ class OpenAIEngine(GenerationEngine):
         if client is not None:
             client.close()
 
-    def _only_ours(self, request: httpx2.Request) -> None:
-        """Drop what the client adds from its environment (organisation, project, headers of any name) or by itself."""
+    def _set_headers(self, request: httpx2.Request) -> None:
+        # The client adds headers from its environment (organisation, project, headers of any name) and by itself.
         for name in set(request.headers) - _SENT_HEADERS:
             del request.headers[name]
         if self._api_key is not None:
@@ -170,7 +171,7 @@ class OpenAIEngine(GenerationEngine):
             for choice in (chunk.choices or [])[:1]:
                 piece = choice.delta.content if choice.delta is not None else None
                 if piece is not None and not isinstance(piece, str):
-                    raise self._malformed()
+                    raise self._malformed_error()
                 pieces += bool(piece)
                 finished = finished or choice.finish_reason is not None
                 cut = cut or choice.finish_reason == "length"
@@ -180,14 +181,14 @@ class OpenAIEngine(GenerationEngine):
             raise GenerationError(f"{self._host!r} broke off before the end of its answer", hint="try again")
         return Usage(prompt_tokens=None, new_tokens=pieces, cut=cut)
 
-    def _malformed(self) -> GenerationError:
+    def _malformed_error(self) -> GenerationError:
         return GenerationError(
             f"{self._host!r} sent an answer that is not an OpenAI chat completion",
             hint="check that base_url ends where its API begins, often in '/v1'",
         )
 
     @contextmanager
-    def _translated(self) -> Iterator[None]:
+    def _translate_errors(self) -> Iterator[None]:
         import httpx2
         import openai
 
@@ -204,7 +205,9 @@ class OpenAIEngine(GenerationEngine):
                 f"{self._host!r} cannot be reached", hint="check base_url, and that the server runs"
             ) from exc
         except httpx2.TimeoutException as exc:
-            raise GenerationError(f"{self._host!r} fell silent", hint="try again, or raise timeout_s") from exc
+            raise GenerationError(
+                f"{self._host!r} stopped sending data in time", hint="try again, or raise timeout_s"
+            ) from exc
         except httpx2.HTTPError as exc:
             raise GenerationError(f"{self._host!r} broke off before the end of its answer", hint="try again") from exc
         except openai.APIError as exc:
@@ -212,7 +215,7 @@ class OpenAIEngine(GenerationEngine):
         except (ValueError, AttributeError, TypeError, KeyError) as exc:
             if isinstance(exc, SuperAdvancedAgentsError):
                 raise
-            raise self._malformed() from exc
+            raise self._malformed_error() from exc
 
     def _status_error(self, exc: openai.APIStatusError) -> SuperAdvancedAgentsError:
         status, host = exc.status_code, self._host
@@ -226,7 +229,7 @@ class OpenAIEngine(GenerationEngine):
         if status == 404:
             return ModelNotFoundError(f"{host!r} has no model {self._model!r}", hint="check model and base_url")
         if status == 429:
-            return RateLimitedError(f"{host!r} has had too many requests", retry_after_s=_retry_after_s(exc))
+            return RateLimitedError(f"{host!r} received too many requests", retry_after_s=_retry_after_s(exc))
         if status == 503:
             return OverloadedError(f"{host!r} is overloaded", retry_after_s=_retry_after_s(exc))
         if status in {400, 413, 422}:
@@ -236,14 +239,14 @@ class OpenAIEngine(GenerationEngine):
             )
         if 300 <= status < 400:
             return GenerationError(
-                f"{host!r} redirects elsewhere, which is not followed with a key",
+                f"{host!r} redirects to another address, which is not followed",
                 hint="set base_url to the new address",
             )
         return GenerationError(f"{host!r} failed with status {status}")
 
 
-def _hang_up(response: httpx2.Response) -> None:
-    """End the wait of the thread that reads the response; closing the socket under it would not wake it."""
+def _shut_down_socket(response: httpx2.Response) -> None:
+    """Wake the thread that reads the response; closing the socket instead would not wake it."""
     network = response.extensions.get("network_stream")
     connection = network.get_extra_info("socket") if network is not None else None
     if isinstance(connection, socket.socket):

@@ -1,4 +1,4 @@
-"""`AsyncLLMWrapper`: the asynchronous face of an `LLMGenerator`, as the specification names it."""
+"""The asynchronous interface of an `LLMGenerator`, under its name in the specification."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from super_advanced_agents.generation.generator import LLMGenerator
 
 
 class AsyncLLMWrapper:
-    """The generator's own asynchronous operations under one object; closing it closes the generator.
+    """Offer the asynchronous operations of an `LLMGenerator`, and close it with the wrapper.
 
     Args:
-        llm: the generator; it may be used beside the wrapper.
+        llm: the generator, which may also be used directly.
     """
 
     def __init__(self, llm: LLMGenerator) -> None:
@@ -22,17 +22,17 @@ class AsyncLLMWrapper:
 
     @property
     def llm(self) -> LLMGenerator:
-        """The generator itself, for the blocking operations."""
+        """The wrapped generator, which has the blocking operations."""
         return self._llm
 
     @property
     def model_id(self) -> str:
-        """As `LLMGenerator.model_id`."""
+        """The identity of the generator's model."""
         return self._llm.model_id
 
     @property
     def closed(self) -> bool:
-        """Whether the generator is closed."""
+        """True once the generator is closed."""
         return self._llm.closed
 
     async def agenerate(
@@ -44,7 +44,7 @@ class AsyncLLMWrapper:
         temperature: float = 0.0,
         seed: int | None = None,
     ) -> str:
-        """As `LLMGenerator.agenerate`."""
+        """Generate at most `max_length` new tokens after `prompt`, as `LLMGenerator.agenerate` does."""
         return await self._llm.agenerate(prompt, max_length, stop=stop, temperature=temperature, seed=seed)
 
     async def achat(
@@ -56,7 +56,7 @@ class AsyncLLMWrapper:
         temperature: float = 0.0,
         seed: int | None = None,
     ) -> str:
-        """As `LLMGenerator.achat`."""
+        """Generate the assistant's next message of a chat, as `LLMGenerator.achat` does."""
         return await self._llm.achat(messages, max_length, stop=stop, temperature=temperature, seed=seed)
 
     def astream(
@@ -68,7 +68,7 @@ class AsyncLLMWrapper:
         temperature: float = 0.0,
         seed: int | None = None,
     ) -> AsyncGenerator[str, None]:
-        """As `LLMGenerator.astream`."""
+        """Stream the text after `prompt` in pieces, as `LLMGenerator.astream` does."""
         return self._llm.astream(prompt, max_length, stop=stop, temperature=temperature, seed=seed)
 
     def astream_chat(
@@ -80,7 +80,7 @@ class AsyncLLMWrapper:
         temperature: float = 0.0,
         seed: int | None = None,
     ) -> AsyncGenerator[str, None]:
-        """As `LLMGenerator.astream_chat`."""
+        """Stream the assistant's next message in pieces, as `LLMGenerator.astream_chat` does."""
         return self._llm.astream_chat(messages, max_length, stop=stop, temperature=temperature, seed=seed)
 
     def close(self) -> None:
@@ -88,7 +88,7 @@ class AsyncLLMWrapper:
         self._llm.close()
 
     async def aclose(self) -> None:
-        """`close()` for asyncio."""
+        """Close the generator without blocking the event loop."""
         await self._llm.aclose()
 
     def __enter__(self) -> Self:

@@ -1,4 +1,7 @@
-"""Which models there are, where their files come from, and how they get here."""
+"""Registry, download, verification and conversion of model files belong in this folder.
+
+Code that runs a model belongs in `embeddings` or `generation`, not here.
+"""
 
 from super_advanced_agents.models.bert_graph import Precision
 from super_advanced_agents.models.folder import ModelFolder, default_models_dir

@@ -1,11 +1,11 @@
 """Build the ONNX graph of a BERT sentence encoder from its safetensors, without PyTorch.
 
-The graph takes `input_ids` and `attention_mask`, both (batch, tokens) int64, and gives `sentence_embedding`
-(batch, hidden) float32: mean pooling over the mask and L2 normalisation lie inside it. The token type is always 0 and
-folded into the position embeddings. GELU is the exact one (erf), as the model was trained with.
+The graph takes `input_ids` and `attention_mask`, both (batch, tokens) int64, and returns `sentence_embedding`
+(batch, hidden) float32. Mean pooling over the mask and L2 normalisation are part of the graph. The token type is always
+0 and is folded into the position embeddings. GELU is the exact variant (erf), with which the model was trained.
 
-Operators of ONNX Runtime's own domain (`com.microsoft`) are used directly, which saves its optimizer the search for
-patterns at each start.
+The graph uses the fused operators of ONNX Runtime's own domain (`com.microsoft`) directly, so that its optimizer need
+not search for them at each start.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _HEAD_DIM = 32
 
 @dataclass
 class _Graph:
-    """Nodes and constants in the order they are added; every adder returns the name of its (first) output."""
+    """Collect nodes and constants in order; each method returns the name of its first output."""
 
     nodes: list[Any] = field(default_factory=list)
     constants: list[Any] = field(default_factory=list)
@@ -39,11 +39,15 @@ class _Graph:
         self.constants.append(numpy_helper.from_array(np.asarray(values, order="C"), name))
         return name
 
-    def node(self, op: str, inputs: list[str], output: str, *, more: tuple[str, ...] = (), **attributes: Any) -> str:
+    def node(
+        self, op: str, inputs: list[str], output: str, *, extra_outputs: tuple[str, ...] = (), **attributes: Any
+    ) -> str:
         from onnx import helper
 
         domain = "com.microsoft" if op in _FUSED else ""
-        self.nodes.append(helper.make_node(op, inputs, [output, *more], name=output, domain=domain, **attributes))
+        self.nodes.append(
+            helper.make_node(op, inputs, [output, *extra_outputs], name=output, domain=domain, **attributes)
+        )
         return output
 
 
@@ -53,14 +57,17 @@ _FUSED = {"Attention", "BiasGelu", "EmbedLayerNormalization", "MatMulIntegerToFl
 
 
 def build_graph(tensors: Tensors, precision: Precision, *, weight_type: type[np.int8 | np.uint8] = np.int8) -> bytes:
-    """Return the serialised ONNX model.
+    """Build the ONNX model and return it serialised.
 
     Args:
         tensors: the safetensors' content, with the names of a Hugging Face `BertModel`.
-        precision: `"fp32"`, or `"int8"`: matrix products on 8-bit weights (one scale a column) and on activations
-            quantised as they come (one scale a token), word embeddings in 8 bits (one scale a row), everything else in
-            float32.
-        weight_type: `np.int8` is 1.7 times as fast as `np.uint8` on CPUs with VNNI, but may saturate on those without.
+        precision: `"fp32"` or `"int8"`. In `"int8"`, matrix products use 8-bit weights (one scale per column) and
+            activations that are quantised at run time (one scale per token), word embeddings have 8 bits (one scale
+            per row), and everything else is float32.
+        weight_type: `np.int8` is 1.7 times as fast as `np.uint8` on CPUs with VNNI, but may saturate on CPUs without.
+
+    Returns:
+        The bytes of an ONNX `ModelProto`.
     """
     import onnx
     from onnx import helper
@@ -110,14 +117,14 @@ def _embeddings(graph: _Graph, tensors: Tensors) -> str:
         graph.constant("embeddings.scale", tensors["embeddings.LayerNorm.weight"]),
         graph.constant("embeddings.shift", tensors["embeddings.LayerNorm.bias"]),
     ]
-    return graph.node("EmbedLayerNormalization", inputs, "embedded", more=("mask_index",), epsilon=_EPSILON)
+    return graph.node("EmbedLayerNormalization", inputs, "embedded", extra_outputs=("mask_index",), epsilon=_EPSILON)
 
 
 def _quantized_embeddings(graph: _Graph, tensors: Tensors) -> str:
-    """Word embeddings in 8 bits: a quarter of the memory, and no measurable change in speed or fidelity."""
     from onnx import TensorProto
 
-    words, scales = _quantized(tensors["embeddings.word_embeddings.weight"], axis=1, kind=np.int8)
+    # 8 bits take a quarter of the memory, with no measurable change in speed or fidelity.
+    words, scales = _quantize(tensors["embeddings.word_embeddings.weight"], axis=1, kind=np.int8)
     rows = graph.node("Gather", [graph.constant("words", words), "input_ids"], "words.rows")
     graph.node("Shape", ["input_ids"], "batch_shape")
     row_scales = graph.node("Gather", [graph.constant("words.scales", scales), "input_ids"], "words.row_scales")
@@ -125,12 +132,12 @@ def _quantized_embeddings(graph: _Graph, tensors: Tensors) -> str:
     embedded = graph.node("Mul", [wide, row_scales], "words.embedded")
     length = graph.node("Shape", ["input_ids"], "length", start=1, end=2)
     begin = graph.constant("begin", np.array([0], np.int64))
-    places = graph.node("Slice", [graph.constant("positions", _positions(tensors)), begin, length], "places")
+    position_rows = graph.node("Slice", [graph.constant("positions", _positions(tensors)), begin, length], "places")
     return graph.node(
         "SkipLayerNormalization",
         [
             embedded,
-            places,
+            position_rows,
             graph.constant("embeddings.scale", tensors["embeddings.LayerNorm.weight"]),
             graph.constant("embeddings.shift", tensors["embeddings.LayerNorm.bias"]),
         ],
@@ -141,12 +148,12 @@ def _quantized_embeddings(graph: _Graph, tensors: Tensors) -> str:
 
 @dataclass
 class _Layer:
-    """One encoder layer; `weight_type` is None for float32."""
+    """Add one encoder layer to the graph."""
 
     graph: _Graph
     name: str
     weights: Tensors
-    weight_type: type[np.int8 | np.uint8] | None
+    weight_type: type[np.int8 | np.uint8] | None  # None: float32
 
     def add(self, hidden: str) -> str:
         attended = self._product(self._attention(hidden), "attention.output.dense")
@@ -180,22 +187,25 @@ class _Layer:
         return self._integer_product(rows, block)
 
     def _quantized_rows(self, left: str, name: str, width: int, *, gelu: bool) -> tuple[str, str, str]:
-        """Quantise each token by its own range; returns values (tokens, width), scales (tokens, 1) and the zero point.
+        """Quantise each token by its own range.
 
-        `DynamicQuantizeMatMul` has one range for the whole batch: as fast, but a text's vector then depends on its
-        neighbours in the batch (cosine down to 0.986), and LoCoMo recall@10 falls by 0.014 instead of 0.000.
+        `DynamicQuantizeMatMul` has one range for the whole batch. It is as fast, but a text's vector then depends on
+        the other texts of the batch (cosine down to 0.986), and LoCoMo recall@10 falls by 0.014 instead of 0.000.
+
+        Returns:
+            The values (tokens, width), the scales (tokens, 1) and the zero point.
         """
         node, constant = self.graph.node, self.graph.constant
         top = node("ReduceMax", [left], name + ".top", axes=[-1], keepdims=0)
-        if gelu:  # never below -0.17: 14 of 241 steps reach there whenever the top is at least 3
+        if gelu:  # GELU is never below -0.17: 14 steps of 1/241 of a maximum of at least 3 cover that
             zero_point, steps = 14, 241
-            reach = node("Max", [top, constant(name + ".least", np.float32(3))], name + ".reach")
+            peak = node("Max", [top, constant(name + ".least", np.float32(3))], name + ".reach")
         else:
             zero_point, steps = 128, 127
             bottom = node("ReduceMin", [left], name + ".bottom", axes=[-1], keepdims=0)
             least = constant(name + ".least", np.float32(1e-9))
-            reach = node("Max", [top, node("Neg", [bottom], name + ".depth"), least], name + ".reach")
-        wide = node("Mul", [reach, constant(name + ".step", np.float32(1 / steps))], name + ".token_scales")
+            peak = node("Max", [top, node("Neg", [bottom], name + ".depth"), least], name + ".reach")
+        wide = node("Mul", [peak, constant(name + ".step", np.float32(1 / steps))], name + ".token_scales")
         scales = node("Reshape", [wide, constant(name + ".flat", np.array([-1], np.int64))], name + ".scales")
         zero = constant(name + ".zero", np.uint8(zero_point))
         zeros = node("Expand", [zero, node("Shape", [scales], name + ".count")], name + ".zeros")
@@ -211,7 +221,7 @@ class _Layer:
         values, scales, zero = rows
         matrix = self.weights[block + ".weight"].T
         width = matrix.shape[1]
-        weights, weight_scales = _quantized(matrix, axis=0, kind=self.weight_type)
+        weights, weight_scales = _quantize(matrix, axis=0, kind=self.weight_type)
         inputs = [
             values,
             constant(name + ".weight", weights),
@@ -226,16 +236,15 @@ class _Layer:
         return node("Reshape", [product, shape], name)
 
     def _norm(self, new: str, old: str, block: str) -> str:
-        """Add bias and residual, then normalise, in one operator."""
         inputs = [new, old, self._constant(block + ".LayerNorm.weight"), self._constant(block + ".LayerNorm.bias")]
         inputs.append(self._constant(block + ".dense.bias"))
         return self.graph.node("SkipLayerNormalization", inputs, self.name + block + ".norm", epsilon=_EPSILON)
 
 
-def _quantized(
+def _quantize(
     matrix: NDArray[Any], *, axis: int, kind: type[np.int8 | np.uint8]
 ) -> tuple[NDArray[Any], NDArray[np.float32]]:
-    """Symmetric 8-bit values and the float32 scales that give them back, one for each slice along `axis`."""
+    """Quantise symmetrically to 8 bits; return values and one float32 scale per slice of `axis`."""
     scales = np.abs(matrix).max(axis=axis, keepdims=True).astype(np.float32) / np.float32(127)
     scales[scales == 0] = 1
     values = np.rint(matrix / scales)
@@ -243,9 +252,9 @@ def _quantized(
 
 
 def _pool(graph: _Graph, hidden: str) -> None:
-    """Sum over the mask, then L2: dividing by the number of tokens in between would cancel out."""
     from onnx import TensorProto
 
+    # A sum is enough for mean pooling: the L2 normalisation cancels the division by the number of tokens.
     axis = graph.constant("token_axis", np.array([1], np.int64))
     mask = graph.node("Cast", ["attention_mask"], "mask.wide", to=TensorProto.FLOAT)
     row = graph.node("Unsqueeze", [mask, axis], "mask.row")

@@ -1,4 +1,4 @@
-"""The folder of one pulled model: where its files are, whether they are whole, and what was derived from them."""
+"""The folder of one pulled model: its files, their verification, its manifest and its lock."""
 
 from __future__ import annotations
 
@@ -29,10 +29,11 @@ MANIFEST = "manifest.json"
 
 
 def default_models_dir() -> Path:
-    """Where models live unless told otherwise: `super-advanced-agents/models` in the user's cache folder.
+    """Return the default folder of all models, in the user's cache folder.
 
-    The cache folder is `$XDG_CACHE_HOME`, or `~/.cache` (XDG Base Directory Specification): a convention of the
-    platform, like `~` itself. This package's own variables are read by `cli` and `server` alone, which pass a folder.
+    It is `super-advanced-agents/models` in `$XDG_CACHE_HOME`, or in `~/.cache` when that is unset (XDG Base Directory
+    Specification). Only this variable of the platform is read here; the package's own environment variables are read by
+    `cli` and `server`, which pass a folder.
     """
     base = os.path.expandvars("$XDG_CACHE_HOME")
     cache = Path(base) if Path(base).is_absolute() else Path("~/.cache").expanduser()
@@ -41,10 +42,10 @@ def default_models_dir() -> Path:
 
 @dataclass(frozen=True, slots=True)
 class ModelFolder:
-    """One model on this machine.
+    """Give access to the files of one model on this machine.
 
     Attributes:
-        spec: what the registry knows of it.
+        spec: the model's entry in the registry.
         path: the folder that holds its files.
     """
 
@@ -52,7 +53,7 @@ class ModelFolder:
     path: Path
 
     def file(self, name: str) -> Path:
-        """Return the path of one file after comparing its size with the registry's.
+        """Return the path of one file after checking its size against the registry.
 
         Raises:
             ModelNotFoundError: the file is missing or damaged.
@@ -61,29 +62,36 @@ class ModelFolder:
         return self.path / name
 
     def read(self, name: str) -> bytes:
-        """Return one file's bytes after comparing their sha256 with the registry's.
+        """Return the bytes of one file after checking their sha256 against the registry.
 
         Raises:
             ModelNotFoundError: the file is missing or damaged.
         """
-        wanted = self._file_spec(name)
-        self._check_size(wanted)
+        expected = self._file_spec(name)
+        self._check_size(expected)
         content = (self.path / name).read_bytes()
-        if hashlib.sha256(content).hexdigest() != wanted.sha256:
-            raise self._damaged(name, "its sha256 is wrong")
+        if hashlib.sha256(content).hexdigest() != expected.sha256:
+            raise self._damaged_error(name, "its sha256 is wrong")
         return content
 
     def check_sizes(self) -> None:
-        """Raise `ModelNotFoundError` unless every file is there with the right size; cheap."""
+        """Check that every file exists with the right size, without reading any.
+
+        Raises:
+            ModelNotFoundError: a file is missing or damaged.
+        """
         for file in self.spec.files:
             self._check_size(file)
 
     def damaged_files(self) -> list[ModelFile]:
-        """Return the files that are missing or whose sha256 is wrong; reads all of them."""
-        return [file for file in self.spec.files if not is_whole(self.path / file.name, file)]
+        """Return the files that are missing or whose sha256 is wrong, after reading all of them."""
+        return [file for file in self.spec.files if not is_intact(self.path / file.name, file)]
 
     def manifest(self) -> dict[str, JSONValue]:
-        """Return the manifest; empty when there is none or it cannot be read, since all of it can be made again."""
+        """Return the manifest, or an empty one when it is missing or unreadable.
+
+        Everything in a manifest can be derived again, so that an unreadable one is no error.
+        """
         try:
             manifest = json.loads((self.path / MANIFEST).read_bytes())
         except (OSError, ValueError):
@@ -91,21 +99,24 @@ class ModelFolder:
         return cast("dict[str, JSONValue]", manifest) if isinstance(manifest, dict) else {}
 
     def write_manifest(self, manifest: dict[str, JSONValue]) -> None:
-        """Replace the manifest atomically; the caller holds the folder's lock."""
+        """Replace the manifest atomically; the caller must hold the folder's lock."""
         content = json.dumps(manifest, indent=1, sort_keys=True).encode()
         place_file(self.path / MANIFEST, lambda file: file.write(content))
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the model's lock, waiting for another process or thread that pulls or builds the same model."""
-        with translated(self.path):
+        """Hold the model's lock, after waiting for other processes and threads to release it.
+
+        Pulling a model and building its graphs take this lock.
+        """
+        with translate_write_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             handle = (self.path.parent / f".{self.path.name}.lock").open("ab")
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield
         finally:
-            handle.close()  # closing frees the lock
+            handle.close()  # closing releases the lock
 
     def _file_spec(self, name: str) -> ModelFile:
         for file in self.spec.files:
@@ -122,19 +133,19 @@ class ModelFolder:
                 hint=f"fetch it with: saa pull {self.spec.name}",
             ) from exc
         except OSError as exc:
-            raise self._damaged(file.name, f"it cannot be read: {exc.strerror}") from exc
+            raise self._damaged_error(file.name, f"it cannot be read: {exc.strerror}") from exc
         if size != file.size_bytes:
-            raise self._damaged(file.name, f"it has {size} bytes instead of {file.size_bytes}")
+            raise self._damaged_error(file.name, f"it has {size} bytes instead of {file.size_bytes}")
 
-    def _damaged(self, name: str, why: str) -> ModelNotFoundError:
+    def _damaged_error(self, name: str, why: str) -> ModelNotFoundError:
         return ModelNotFoundError(
             f"the file {name!r} of the model {self.spec.name!r} is damaged: {why}",
             hint=f"repair it with: saa pull {self.spec.name}",
         )
 
 
-def is_whole(path: Path, file: ModelFile) -> bool:
-    """Whether the file at `path` is there with the right size and sha256."""
+def is_intact(path: Path, file: ModelFile) -> bool:
+    """Return whether the file at `path` exists with the right size and sha256."""
     try:
         return path.stat().st_size == file.size_bytes and sha256_of(path) == file.sha256
     except OSError:
@@ -142,8 +153,19 @@ def is_whole(path: Path, file: ModelFile) -> bool:
 
 
 def place_file(target: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Make or replace `target` so that readers see the old content or the whole new one, also after a power cut."""
-    with translated(target.parent):
+    """Create or replace `target` atomically and durably.
+
+    Readers see the old content or the complete new content, also after a power failure.
+
+    Args:
+        target: the file; its folder is created when missing.
+        write: writes the content to the open file that it gets.
+
+    Raises:
+        StoreFullError: no space is left on the disk.
+        ConfigurationError: the folder cannot be written.
+    """
+    with translate_write_errors(target.parent):
         target.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
         temporary = Path(name)
@@ -160,7 +182,7 @@ def place_file(target: Path, write: Callable[[IO[bytes]], object]) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Make renames in `path` last."""
+    """Flush the folder `path` to disk, so that renames in it survive a power failure."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -169,19 +191,23 @@ def sync_folder(path: Path) -> None:
 
 
 @contextmanager
-def translated(folder: Path) -> Iterator[None]:
-    """Turn the operating system's errors on writing into the tree's."""
+def translate_write_errors(folder: Path) -> Iterator[None]:
+    """Translate an `OSError` on writing to `folder` into an error of this package.
+
+    Raises:
+        StoreFullError: no space is left on the disk.
+        ConfigurationError: the folder cannot be written for another reason.
+    """
     try:
         yield
     except OSError as exc:
-        raise write_error(folder, exc) from exc
+        raise _disk_error(folder, exc) from exc
 
 
-def write_error(folder: Path, exc: OSError) -> SuperAdvancedAgentsError:
-    """Say what stopped writing to `folder`."""
+def _disk_error(folder: Path, exc: OSError) -> SuperAdvancedAgentsError:
     if exc.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
         return StoreFullError(
-            f"there is no room left for model files in {str(folder)!r}", hint="free some space or use another folder"
+            f"no space is left for model files in {str(folder)!r}", hint="free some space or use another folder"
         )
     return ConfigurationError(
         f"cannot write model files to {str(folder)!r}: {exc.strerror or exc}", hint="choose a folder that is writable"

@@ -1,4 +1,4 @@
-"""The ONNX graphs of a pulled embedding model: made once from its weights, checked, and cached in its folder."""
+"""ONNX graphs of an embedding model: built from its weights, checked, cached in its folder."""
 
 from __future__ import annotations
 
@@ -17,60 +17,66 @@ from super_advanced_agents.models.runtime import load_onnxruntime
 from super_advanced_agents.telemetry import get_logger
 
 RECIPE = 1
-"""Raised whenever `bert_graph` makes another graph of the same weights, so that cached ones are made anew."""
+"""Version of the graphs that `bert_graph` builds; a new number invalidates the cached ones."""
 
 _WORST_MEAN_COSINE = {"fp32": 0.9999, "int8": 0.995}
 _log = get_logger("models")
 
 
 def model_id(folder_or_name: str, precision: str, digest: str) -> str:
-    """Name what made a vector: model, precision and the beginning of the weights' sha256."""
+    """Return the id of a vector's origin: model, precision and 12 digits of the weights' sha256."""
     return f"{folder_or_name}:{precision}:{digest[:12]}"
 
 
 def read_graph(folder: ModelFolder, precision: Precision) -> bytes:
-    """Return the serialised graph, making and caching it first when it is missing, damaged or of an older recipe.
+    """Return the serialised graph of a model, after building and caching it if necessary.
 
-    In a folder that cannot be written the graph is made anew each time.
+    A cached graph that is missing, damaged or of an older `RECIPE` is built again. In a folder that cannot be written
+    the graph is built at each call.
 
     Raises:
-        ModelNotFoundError: the weights are missing or damaged, or the graph does not give the reference vectors.
+        ModelNotFoundError: the weights are missing or damaged, or the graph does not reproduce the reference vectors.
     """
-    cached = _cached(folder, precision)
+    cached = _read_cached(folder, precision)
     if cached is not None:
         return cached
     try:
         with folder.locked():
-            return _cached(folder, precision) or _make(folder, precision)
+            return _read_cached(folder, precision) or _build_and_cache(folder, precision)
     except ModelNotFoundError:
         raise
     except SuperAdvancedAgentsError as exc:
         _log.warning("model.graph.not_cached", extra={"model": folder.spec.name, "reason": str(exc)})
-        return _checked_graph(folder, precision)
+        return _build_checked(folder, precision)
 
 
-def are_whole(folder: ModelFolder) -> bool:
-    """Whether every graph the model needs is cached and whole; True for models that need none."""
+def all_cached(folder: ModelFolder) -> bool:
+    """Return whether all graphs of the model are cached intact; True for models without graphs."""
     if folder.spec.kind != "embedding":
         return True
-    return all(_cached(folder, precision) is not None for precision in get_args(Precision))
+    return all(_read_cached(folder, precision) is not None for precision in get_args(Precision))
 
 
-def make_all(folder: ModelFolder, on_graph: Callable[[Precision], None]) -> None:
-    """Make the graphs that are not cached; the caller holds the folder's lock."""
+def build_missing(folder: ModelFolder, on_graph: Callable[[Precision], None]) -> None:
+    """Build the graphs that are not cached; the caller must hold the folder's lock.
+
+    Args:
+        folder: the model's folder; only embedding models have graphs.
+        on_graph: receives the precision of each graph before it is built.
+    """
     if folder.spec.kind != "embedding":
         return
     for precision in get_args(Precision):
-        if _cached(folder, precision) is None:
+        if _read_cached(folder, precision) is None:
             on_graph(precision)
-            _make(folder, precision)
+            _build_and_cache(folder, precision)
 
 
 def _file_name(precision: Precision) -> str:
     return f"model-{precision}.onnx"
 
 
-def _cached(folder: ModelFolder, precision: Precision) -> bytes | None:
+def _read_cached(folder: ModelFolder, precision: Precision) -> bytes | None:
     graphs = folder.manifest().get("graphs")
     entry = graphs.get(precision) if isinstance(graphs, dict) else None
     if not isinstance(entry, dict) or entry.get("recipe") != RECIPE:
@@ -82,8 +88,8 @@ def _cached(folder: ModelFolder, precision: Precision) -> bytes | None:
     return content if hashlib.sha256(content).hexdigest() == entry.get("sha256") else None
 
 
-def _make(folder: ModelFolder, precision: Precision) -> bytes:
-    content = _checked_graph(folder, precision)
+def _build_and_cache(folder: ModelFolder, precision: Precision) -> bytes:
+    content = _build_checked(folder, precision)
     place_file(folder.path / _file_name(precision), lambda out: out.write(content))
     manifest = folder.manifest()
     graphs = manifest.get("graphs")
@@ -98,13 +104,12 @@ def _make(folder: ModelFolder, precision: Precision) -> bytes:
     return content
 
 
-def _checked_graph(folder: ModelFolder, precision: Precision) -> bytes:
-    """Build the graph and compare what it gives with the reference vectors."""
+def _build_checked(folder: ModelFolder, precision: Precision) -> bytes:
     from safetensors.numpy import load
 
     tensors = load(folder.read(folder.spec.weights.name))
     cosine = -1.0
-    # Signed weights saturate on some CPUs without VNNI; the reference vectors show it, and unsigned ones do not.
+    # Signed weights saturate on some CPUs without VNNI, which the reference vectors reveal; unsigned ones do not.
     for weight_type in (np.int8, np.uint8):
         content = build_graph(tensors, precision, weight_type=weight_type)
         cosine = max(cosine, fidelity(content, folder.read("tokenizer.json"), folder.spec.name))
@@ -113,23 +118,29 @@ def _checked_graph(folder: ModelFolder, precision: Precision) -> bytes:
         if precision == "fp32":
             break
     raise ModelNotFoundError(
-        f"the {precision} graph made from {folder.spec.name!r} misses the reference vectors (mean cosine {cosine:.4f})",
+        f"the {precision} graph of {folder.spec.name!r} misses the reference vectors (mean cosine {cosine:.4f})",
         hint="this CPU or this version of onnxruntime computes it wrongly; try precision='fp32' or another version",
     )
 
 
 def fidelity(graph: bytes, tokenizer: bytes, name: str) -> float:
-    """Return the mean cosine between a graph's vectors and the stored reference vectors of the model."""
+    """Return the mean cosine between a graph's vectors and the model's reference vectors.
+
+    Args:
+        graph: the serialised ONNX model.
+        tokenizer: the content of `tokenizer.json`.
+        name: the model's name in the registry, by which the reference vectors are stored.
+    """
     from tokenizers import Tokenizer
 
     reference = _reference(name)
-    words = Tokenizer.from_buffer(tokenizer)
-    words.enable_truncation(256)
-    words.no_padding()
+    encoder = Tokenizer.from_buffer(tokenizer)
+    encoder.enable_truncation(256)
+    encoder.no_padding()
     session = load_onnxruntime().InferenceSession(graph, providers=["CPUExecutionProvider"])
     cosines = []
     for text, expected in zip(reference["texts"], reference["vectors"], strict=True):
-        ids = np.array([words.encode(text).ids], np.int64)
+        ids = np.array([encoder.encode(text).ids], np.int64)
         vector = session.run(None, {"input_ids": ids, "attention_mask": np.ones_like(ids)})[0][0]
         wanted = np.asarray(expected, np.float32)
         cosines.append(float(vector @ wanted / np.linalg.norm(wanted)))

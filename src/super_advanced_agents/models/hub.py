@@ -1,4 +1,7 @@
-"""Fetch model files from a Hugging Face hub; its client honours `HF_ENDPOINT`, `HF_HUB_OFFLINE` and `HF_TOKEN`."""
+"""Download of model files from a Hugging Face hub.
+
+The hub's client honours `HF_ENDPOINT`, `HF_HUB_OFFLINE` and `HF_TOKEN`.
+"""
 
 from __future__ import annotations
 
@@ -14,22 +17,22 @@ _METADATA_TIMEOUT_S = 5.0
 
 
 def fetch(source: HubSource, file: ModelFile, target: Path, on_bytes: Callable[[int], None]) -> None:
-    """Download one file of a repository to `target`, a download cut short before being continued.
+    """Download one file of a repository to `target`, resuming an interrupted download.
 
     Args:
         source: the repository and its revision.
-        file: which file.
-        target: where to put it; what is there is replaced.
-        on_bytes: told how many bytes of the file have arrived, each time some have.
+        file: the file to download.
+        target: the path to write; an existing file is replaced.
+        on_bytes: receives the number of bytes of the file that have arrived, each time more have.
 
     Raises:
-        ModelNotFoundError: the hub cannot be reached, is switched off, or lacks the file.
+        ModelNotFoundError: the hub cannot be reached, is switched off, or does not have the file.
     """
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
     from huggingface_hub.utils.tqdm import tqdm
 
-    class Reporter(tqdm):  # the client reports through a tqdm class, and only so
+    class Reporter(tqdm):  # the client reports progress only through a tqdm class
         def __init__(self, *args: Any, **options: Any) -> None:
             options.pop("name", None)
             super().__init__(*args, **{**options, "disable": True})  # type: ignore[no-untyped-call]

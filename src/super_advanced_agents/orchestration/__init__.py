@@ -1,4 +1,8 @@
-"""Several agents behind one question: routing, chains, fallbacks, races and votes, with health watched."""
+"""Orchestrators, which answer a question with several agents: routes, chains, votes.
+
+Choosing agents, calling them and combining their answers belong here; an agent's memories and its own answers belong
+to `agents`.
+"""
 
 from super_advanced_agents.orchestration.orchestrator import Orchestrator, Voting, Wait
 from super_advanced_agents.orchestration.outcome import Outcome, Step

@@ -1,4 +1,4 @@
-"""A circuit breaker (M. Nygard, Release It!): who failed too often in a row is left alone for a while."""
+"""A circuit breaker (M. Nygard, Release It!), which stops calls to an agent that keeps failing."""
 
 from __future__ import annotations
 
@@ -11,90 +11,94 @@ CircuitState: TypeAlias = Literal["closed", "open", "half-open"]
 
 
 class CircuitBreaker:
-    """Closed, everybody passes; after so many failures in a row it is open, and nobody does for `cool_down_s`.
+    """Refuse calls for a while after several failures in a row.
 
-    Then it is half-open: one call at a time passes; its success closes the circuit, its failure opens it again.
+    A closed circuit admits every call. After `failures` failures in a row it is open and admits none for `cool_down_s`.
+    Then it is half-open and admits one trial call at a time: a success closes the circuit, a failure opens it again.
     Thread-safe.
 
     Args:
-        failures: how many in a row open it.
-        cool_down_s: for how long.
-        clock: seconds that only grow.
+        failures: the number of failures in a row that opens the circuit.
+        cool_down_s: seconds for which it stays open.
+        clock: returns the time in seconds, and never goes back.
     """
 
     def __init__(self, *, failures: int, cool_down_s: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._most_failures = failures
+        self._failure_threshold = failures
         self._cool_down_s = cool_down_s
         self._clock = clock
         self._lock = threading.Lock()
-        self._in_a_row = 0
+        self._consecutive_failures = 0
         self._opened_at: float | None = None
         self._trial: BreakerPermit | None = None
 
     @property
     def state(self) -> CircuitState:
-        """What a call would find now."""
+        """The state of the circuit at this moment."""
         with self._lock:
             return self._state()
 
     @property
-    def in_a_row(self) -> int:
-        """Failures since the last success."""
-        return self._in_a_row
+    def consecutive_failures(self) -> int:
+        """The number of failures since the last success."""
+        return self._consecutive_failures
 
     @property
     def ready(self) -> bool:
-        """Whether a call would pass now."""
+        """True if a call would be admitted at this moment."""
         with self._lock:
-            return self._would_pass()
+            return self._can_admit()
 
     @property
     def retry_after_s(self) -> float:
-        """Seconds until the next call may pass; 0 when it may now."""
+        """Seconds until a call may be admitted; 0 if one may be admitted at this moment."""
         with self._lock:
             if self._opened_at is None:
                 return 0.0
             return max(0.0, self._opened_at + self._cool_down_s - self._clock())
 
     def admit(self) -> BreakerPermit | None:
-        """A pass for one call, whose end must be told; None when none may pass."""
+        """Return a permit for one call, or None if no call may be made now.
+
+        The caller must report the call's result with `BreakerPermit.end`: until then a trial call blocks all others.
+        """
         with self._lock:
-            if not self._would_pass():
+            if not self._can_admit():
                 return None
-            admitted = BreakerPermit(self)
+            permit = BreakerPermit(self)
             if self._opened_at is not None:
-                self._trial = admitted
-            return admitted
+                self._trial = permit
+            return permit
 
     def _state(self) -> CircuitState:
         if self._opened_at is None:
             return "closed"
         return "open" if self._clock() < self._opened_at + self._cool_down_s else "half-open"
 
-    def _would_pass(self) -> bool:
+    def _can_admit(self) -> bool:
         state = self._state()
         return state == "closed" or (state == "half-open" and self._trial is None)
 
-    def _end(self, admitted: BreakerPermit, success: bool | None) -> bool:
-        """Returns whether this opened the circuit. What began before the circuit opened decides nothing any more."""
+    def _record(self, permit: BreakerPermit, success: bool | None) -> bool:
         with self._lock:
-            trial = self._trial is admitted
-            if trial:
+            is_trial = self._trial is permit
+            if is_trial:
                 self._trial = None
-            if success is None or (self._opened_at is not None and not trial):
+            # A call that began before the circuit opened neither closes it nor keeps it open for longer.
+            if success is None or (self._opened_at is not None and not is_trial):
                 return False
             if success:
-                self._in_a_row, self._opened_at = 0, None
+                self._consecutive_failures, self._opened_at = 0, None
                 return False
-            self._in_a_row += 1
-            if trial or self._in_a_row >= self._most_failures:
+            self._consecutive_failures += 1
+            if is_trial or self._consecutive_failures >= self._failure_threshold:
                 self._opened_at = self._clock()
                 return True
             return False
 
 
 class BreakerPermit:
-    """One call that was let through; the first end that is told counts."""
+    """Permit one call, and report its result to the circuit breaker once."""
 
     __slots__ = ("_breaker",)
 
@@ -102,6 +106,13 @@ class BreakerPermit:
         self._breaker: CircuitBreaker | None = breaker
 
     def end(self, success: bool | None) -> bool:
-        """Tell how it ended, None when that says nothing of the other side; returns whether it opened the circuit."""
+        """Report the result of the call; only the first report counts.
+
+        Args:
+            success: None if the result says nothing about the health of the agent.
+
+        Returns:
+            True if this report opened the circuit.
+        """
         breaker, self._breaker = self._breaker, None
-        return breaker is not None and breaker._end(self, success)
+        return breaker is not None and breaker._record(self, success)

@@ -1,4 +1,4 @@
-"""One answer out of several: by majority, by a critic's choice, or by rounds of talk."""
+"""One answer from several agents, by majority, by a critic's choice or by consensus."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from super_advanced_agents.embeddings import EmbeddingPipeline
-from super_advanced_agents.orchestration.critic import picked
-from super_advanced_agents.orchestration.member_calls import CallOptions, MemberCall, aask_member, nobody_answered
+from super_advanced_agents.orchestration.critic import parse_verdict
+from super_advanced_agents.orchestration.member_calls import CallOptions, MemberCall, ask_member, no_answer_error
 from super_advanced_agents.orchestration.members import Member
 from super_advanced_agents.orchestration.outcome import Outcome
-from super_advanced_agents.orchestration.parallel import aask_all, outcome_of
-from super_advanced_agents.orchestration.prompt import judged, reconsidered
-from super_advanced_agents.orchestration.similarity import AnswerGroup, grouped, normalised
+from super_advanced_agents.orchestration.parallel import ask_all, build_outcome
+from super_advanced_agents.orchestration.prompt import consensus_prompt, critic_prompt
+from super_advanced_agents.orchestration.similarity import AnswerGroup, group_answers, normalise_answer
 
 _COMPARED_CHARS = 8_192
 _REASON_CHARS = 1_000
@@ -21,93 +21,101 @@ _REASON_CHARS = 1_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collaboration:
-    """One question to several agents.
+    """Ask several agents one question and combine their answers.
 
     Attributes:
-        members: who takes part; ties go to the first.
+        members: the agents to ask; a tie goes to the one that stands first.
         query: the question.
-        terms: how long they may take.
-        pipeline: finds answers that say the same in other words; only the words count when None.
-        same: from which similarity two answers are the same.
-        context_chars: how much of the others' answers each is shown.
+        options: `top_k`, the time limits and the deadline of every call.
+        pipeline: finds answers that mean the same in other words; when None, only their words are compared.
+        min_similarity: the cosine from which two answers count as the same.
+        context_chars: the most characters of other agents' answers that an agent or the critic is shown.
     """
 
     members: Sequence[Member]
     query: str
-    terms: CallOptions
+    options: CallOptions
     pipeline: EmbeddingPipeline | None
-    same: float
+    min_similarity: float
     context_chars: int
 
-    async def amajority(self) -> Outcome:
-        """All are asked; the answer that most of them give wins."""
-        began = time.monotonic()
-        asked = await aask_all(self.members, [self.query] * len(self.members), self.terms)
-        return await self._amost(asked, asked, began)
+    async def decide_by_majority(self) -> Outcome:
+        """Ask all agents and return the answer that most of them give."""
+        started_at = time.monotonic()
+        calls = await ask_all(self.members, [self.query] * len(self.members), self.options)
+        return await self._majority_outcome(calls, calls, started_at)
 
-    async def acritic(self, critic: Member) -> Outcome:
-        """All are asked; the critic picks one of the answers. If it does not, the majority decides."""
-        began = time.monotonic()
-        asked = await aask_all(self.members, [self.query] * len(self.members), self.terms)
-        answered = [each for each in asked if each.answered]
+    async def decide_by_critic(self, critic: Member) -> Outcome:
+        """Ask all agents and return the answer that the critic picks, or else the majority's."""
+        started_at = time.monotonic()
+        calls = await ask_all(self.members, [self.query] * len(self.members), self.options)
+        answered = [call for call in calls if call.answered]
         if len(answered) < 2:
-            return await self._amost(asked, asked, began, reason="there was nothing to choose from")
-        question = judged(self.query, [each.step.text for each in answered], most_chars=self.context_chars)
-        verdict = await aask_member(critic, question, self.terms, about=self.query)
-        everything = [*asked, verdict]
-        choice = picked(verdict.step.text, len(answered))
+            return await self._majority_outcome(
+                calls, calls, started_at, reason="fewer than two agents answered, so the critic was not asked"
+            )
+        question = critic_prompt(self.query, [call.step.text for call in answered], max_chars=self.context_chars)
+        verdict = await ask_member(critic, question, self.options, about=self.query)
+        all_calls = [*calls, verdict]
+        choice = parse_verdict(verdict.step.text, len(answered))
         if choice is None:
-            told = "named none of the answers" if verdict.spoke else f"did not answer ({verdict.step.error})"
-            return await self._amost(asked, everything, began, reason=f"the critic {told}: the majority was taken")
-        return outcome_of(answered[choice], everything, began, reason=verdict.step.text[:_REASON_CHARS])
+            problem = "named none of the answers" if verdict.replied else f"did not answer ({verdict.step.error})"
+            return await self._majority_outcome(
+                calls, all_calls, started_at, reason=f"the critic {problem}: the majority was taken"
+            )
+        return build_outcome(answered[choice], all_calls, started_at, reason=verdict.step.text[:_REASON_CHARS])
 
-    async def aconsensus(self, max_rounds: int) -> Outcome:
-        """Rounds in which each sees the others' answers, until all say the same; then, or in the end, the majority."""
-        began = time.monotonic()
+    async def reach_consensus(self, max_rounds: int) -> Outcome:
+        """Ask in rounds until all agents say the same, then return the majority's answer.
+
+        From the second round on, each agent is shown the answers that the others gave in the round before. After
+        `max_rounds` the majority of the last round decides.
+        """
+        started_at = time.monotonic()
         questions = [self.query] * len(self.members)
-        everything: list[MemberCall] = []
+        all_calls: list[MemberCall] = []
         latest: list[MemberCall] = []
-        for number in range(1, max_rounds + 1):
-            about = None if number == 1 else self.query
-            asked = await aask_all(self.members, questions, self.terms, about=about, number=number)
-            everything += asked
-            if not any(each.answered for each in asked):
-                latest = latest or asked
-                break  # a round without answers takes nothing back
-            latest = asked
-            if number == max_rounds or len(await self._agroups([each for each in asked if each.answered])) == 1:
+        for round_number in range(1, max_rounds + 1):
+            about = None if round_number == 1 else self.query
+            calls = await ask_all(self.members, questions, self.options, about=about, round_number=round_number)
+            all_calls += calls
+            if not any(call.answered for call in calls):
+                latest = latest or calls
+                break  # the answers of the round before still stand
+            latest = calls
+            if round_number == max_rounds or len(await self._group([call for call in calls if call.answered])) == 1:
                 break
-            questions = [self._reconsidered(asked, own) for own in range(len(asked))]
-        return await self._amost(latest, everything, began)
+            questions = [self._next_question(calls, own) for own in range(len(calls))]
+        return await self._majority_outcome(latest, all_calls, started_at)
 
-    def _reconsidered(self, asked: Sequence[MemberCall], own: int) -> str:
-        others = [each.step.text for place, each in enumerate(asked) if place != own and each.answered]
-        return reconsidered(self.query, others, most_chars=self.context_chars) if others else self.query
+    def _next_question(self, calls: Sequence[MemberCall], own: int) -> str:
+        others = [call.step.text for position, call in enumerate(calls) if position != own and call.answered]
+        return consensus_prompt(self.query, others, max_chars=self.context_chars) if others else self.query
 
-    async def _amost(
-        self, asked: Sequence[MemberCall], everything: Sequence[MemberCall], began: float, *, reason: str = ""
+    async def _majority_outcome(
+        self, calls: Sequence[MemberCall], all_calls: Sequence[MemberCall], started_at: float, *, reason: str = ""
     ) -> Outcome:
-        """What most of `asked` say; those who know nothing, or failed, have no vote."""
-        answered = [each for each in asked if each.answered]
+        # Agents that failed or know nothing have no vote.
+        answered = [call for call in calls if call.answered]
         if not answered:
-            spoke = next((each for each in asked if each.spoke), None)
-            if spoke is None:
-                raise nobody_answered(asked)
-            return outcome_of(spoke, everything, began, reason=reason, agreement=0.0)
-        groups = await self._agroups(answered)
-        return outcome_of(
+            empty = next((call for call in calls if call.replied), None)
+            if empty is None:
+                raise no_answer_error(calls)
+            return build_outcome(empty, all_calls, started_at, reason=reason, agreement=0.0)
+        groups = await self._group(answered)
+        return build_outcome(
             answered[groups[0].leader],
-            everything,
-            began,
-            contributors=[answered[place] for place in groups[0].members],
+            all_calls,
+            started_at,
+            contributors=[answered[position] for position in groups[0].members],
             reason=reason,
             agreement=len(groups[0].members) / len(answered),
         )
 
-    async def _agroups(self, answered: Sequence[MemberCall]) -> list[AnswerGroup]:
-        texts = [each.step.text for each in answered]
+    async def _group(self, answered: Sequence[MemberCall]) -> list[AnswerGroup]:
+        texts = [call.step.text for call in answered]
         vectors = None
-        if self.pipeline is not None and len({normalised(text) for text in texts}) > 1:
-            async with self.terms.deadline.over("comparing the answers"):
+        if self.pipeline is not None and len({normalise_answer(text) for text in texts}) > 1:
+            async with self.options.deadline.limit("comparing the answers"):
                 vectors = await self.pipeline.aembed_batch([text[:_COMPARED_CHARS] for text in texts])
-        return grouped(texts, vectors, least=self.same)
+        return group_answers(texts, vectors, min_similarity=self.min_similarity)

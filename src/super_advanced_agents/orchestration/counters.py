@@ -1,4 +1,4 @@
-"""Counts and latencies of one agent."""
+"""Call counts and latencies of one agent."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from super_advanced_agents.orchestration.outcome import Step
 from super_advanced_agents.types import JSONValue
 
 _WINDOW = 512
-"""Latencies kept for the percentiles, the latest ones."""
+"""The number of latest latencies from which percentiles are computed."""
 
 STATUSES = ("answered", "empty", "failed", "timed_out", "cancelled", "skipped")
 
 
 class MemberCounters:
-    """What became of an agent's calls. Thread-safe."""
+    """Count the calls of one agent by their status, and keep its latest latencies. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -26,12 +26,12 @@ class MemberCounters:
         self._last_error: str | None = None
 
     def begin(self) -> None:
-        """It is asked."""
+        """Count a call as in flight."""
         with self._lock:
             self._in_flight += 1
 
     def end(self, step: Step) -> None:
-        """It answered, or did not; only answers have a latency worth keeping."""
+        """Count a finished call; latencies are kept of calls that returned a text only."""
         with self._lock:
             if step.status != "skipped":
                 self._in_flight -= 1
@@ -42,7 +42,7 @@ class MemberCounters:
                 self._last_error = step.error
 
     def report(self) -> dict[str, JSONValue]:
-        """Counts of all time; percentiles of the last 512 answers, None before the first."""
+        """Return all counts, and percentiles of the last 512 latencies (None before the first)."""
         with self._lock:
             counts, latencies_s = dict(self._counts), sorted(self._latencies_s)
             in_flight, last_error = self._in_flight, self._last_error
@@ -56,8 +56,8 @@ class MemberCounters:
         }
 
 
-def _percentile(ordered: list[float], part: float) -> float | None:
-    """The nearest rank: the least value that `part` of all do not exceed."""
+def _percentile(ordered: list[float], fraction: float) -> float | None:
+    """Return the nearest-rank percentile of ascending values, or None for none."""
     if not ordered:
         return None
-    return round(ordered[math.ceil(part * len(ordered)) - 1], 6)
+    return round(ordered[math.ceil(fraction * len(ordered)) - 1], 6)

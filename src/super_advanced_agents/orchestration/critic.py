@@ -1,4 +1,4 @@
-"""A critic: picks one of several answers, and says why."""
+"""A critic, which picks the best of several answers and says why."""
 
 from __future__ import annotations
 
@@ -14,32 +14,34 @@ from super_advanced_agents.orchestration.protocols import SupportsAsk
 from super_advanced_agents.types import Answer, ChatMessage
 
 Critic: TypeAlias = SupportsAsk | LLMGenerator | AsyncLLMWrapper
-"""An agent, or a language model that is asked directly, without memories."""
+"""An agent, or a language model, which is asked without memories."""
 
 CRITIC_TOKENS = 120
-"""The length of a verdict, at most."""
+"""The maximal length of a verdict, in tokens."""
 
 _NUMBER = re.compile(r"\d+")
 
 
 class LLMCritic:
-    """A language model as an agent without memories."""
+    """Let a language model judge answers, as an agent without memories."""
 
     def __init__(self, llm: LLMGenerator) -> None:
         self._llm = llm
 
     async def aask(self, question: str, top_k: int = 5) -> Answer:
-        """What the model says to it, greedily decoded."""
+        """Return the model's reply, greedily decoded; `top_k` is ignored."""
         del top_k
         text = await self._llm.achat([CRITIC, ChatMessage(role="user", content=question)], CRITIC_TOKENS)
         return Answer(text=text.strip(), sources=[])
 
 
 def as_critic(critic: Critic) -> Member:
-    """A critic that is not one of the orchestrator's agents, ready to be asked.
+    """Wrap an agent or a language model as a member that can be asked for a verdict.
+
+    Its circuit breaker has no cool-down: after a failure, one call at a time tries it again.
 
     Raises:
-        ConfigurationError: it is neither an agent nor a language model.
+        ConfigurationError: `critic` is neither an agent nor a language model.
     """
     if isinstance(critic, AsyncLLMWrapper):
         critic = critic.llm
@@ -52,7 +54,10 @@ def as_critic(critic: Critic) -> Member:
     return Member(name="critic", agent=critic, breaker=CircuitBreaker(failures=1, cool_down_s=0.0))
 
 
-def picked(verdict: str, answers: int) -> int | None:
-    """Which answer a verdict names, counted from 0: the first number that is one of an answer; None without any."""
+def parse_verdict(verdict: str, answer_count: int) -> int | None:
+    """Return the index, from 0, of the answer that a verdict names, or None.
+
+    Answers are numbered from 1 in the verdict; the first number that is one of theirs counts.
+    """
     numbers = (int(number) for number in _NUMBER.findall(verdict) if len(number) <= 3)
-    return next((number - 1 for number in numbers if 1 <= number <= answers), None)
+    return next((number - 1 for number in numbers if 1 <= number <= answer_count), None)

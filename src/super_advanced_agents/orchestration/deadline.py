@@ -1,4 +1,4 @@
-"""How long an operation may still take."""
+"""The deadline of one operation."""
 
 from __future__ import annotations
 
@@ -11,30 +11,33 @@ from super_advanced_agents.errors import AgentTimeoutError
 
 
 class Deadline:
-    """Begins to count when it is made.
+    """Limit the duration of an operation, counted from construction.
 
     Args:
-        seconds: for the whole operation; None for no end.
+        seconds: the limit for the whole operation; None for no limit.
     """
 
     def __init__(self, seconds: float | None) -> None:
         self._seconds = seconds
-        self._at = None if seconds is None else time.monotonic() + seconds
+        self._ends_at = None if seconds is None else time.monotonic() + seconds
 
-    def at_most(self, seconds: float) -> float:
-        """What one call may take that would get `seconds`: that, or what is left of all."""
-        return seconds if self._at is None else max(0.0, min(seconds, self._at - time.monotonic()))
+    def cap(self, timeout_s: float) -> float:
+        """Return the timeout of one call, shortened to the time that is left, at least 0."""
+        return timeout_s if self._ends_at is None else max(0.0, min(timeout_s, self._ends_at - time.monotonic()))
 
     @asynccontextmanager
-    async def over(self, doing: str) -> AsyncIterator[None]:
-        """What is done inside ends at the deadline.
+    async def limit(self, activity: str) -> AsyncIterator[None]:
+        """Cancel the body of the `async with` block at the deadline.
+
+        Args:
+            activity: what the block does, for the error's message.
 
         Raises:
-            AgentTimeoutError: it did not end by itself.
+            AgentTimeoutError: the deadline passed inside the block.
         """
-        left_s = None if self._at is None else self._at - time.monotonic()
+        left_s = None if self._ends_at is None else self._ends_at - time.monotonic()
         try:
             async with asyncio.timeout(left_s):
                 yield
         except TimeoutError as exc:
-            raise AgentTimeoutError(f"{doing} took longer than the {self._seconds:g} s it was given") from exc
+            raise AgentTimeoutError(f"{activity} did not end within the deadline of {self._seconds:g} s") from exc

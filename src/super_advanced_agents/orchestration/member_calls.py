@@ -1,4 +1,4 @@
-"""One question to one agent: in time, counted, and held against its health only if that is its own doing."""
+"""Calls of one agent, with a time limit, counters and the agent's circuit breaker."""
 
 from __future__ import annotations
 
@@ -22,88 +22,92 @@ from super_advanced_agents.errors import (
 from super_advanced_agents.orchestration.circuit_breaker import BreakerPermit
 from super_advanced_agents.orchestration.deadline import Deadline
 from super_advanced_agents.orchestration.members import Member
-from super_advanced_agents.orchestration.outcome import Step
+from super_advanced_agents.orchestration.outcome import Step, StepStatus
 from super_advanced_agents.orchestration.protocols import SupportsAsk, SupportsAskAbout
 from super_advanced_agents.telemetry import get_logger
 from super_advanced_agents.types import Answer
 
 _log = get_logger("orchestration")
 
-_DEEPEST = 8
+_MAX_DEPTH = 8
 _depth: ContextVar[int] = ContextVar("orchestration_depth", default=0)
-"""How many orchestrators ask one another just now: what registration cannot see ends here."""
+"""The number of nested orchestrators; it ends circles that registration cannot detect."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallOptions:
-    """What holds for every agent that one operation asks.
+    """Hold the options of every agent call that one operation makes.
 
     Attributes:
-        top_k: how many memories it looks at.
-        timeout_s: how long one answer may take.
-        patience_s: how long an agent may take before it counts as sick; a caller may give it less than that.
-        deadline: of the whole operation.
+        top_k: the number of memories that the agent looks at.
+        timeout_s: the time limit of one answer.
+        health_timeout_s: the orchestrator's own time limit of one answer. A timeout after a much shorter `timeout_s`
+            does not count against the agent's health.
+        deadline: the deadline of the whole operation.
     """
 
     top_k: int
     timeout_s: float
-    patience_s: float
+    health_timeout_s: float
     deadline: Deadline
 
 
 @dataclass(frozen=True, slots=True)
 class MemberCall:
-    """A step, and the error that ended it."""
+    """Hold the result of one call of an agent: a step, and the error that ended it."""
 
     step: Step
     error: SuperAdvancedAgentsError | None = None
 
     @property
     def answered(self) -> bool:
-        """Whether there is an answer that says something."""
+        """True if the agent gave an answer."""
         return self.step.status == "answered"
 
     @property
-    def spoke(self) -> bool:
-        """Whether there is a text, if only that nothing is known."""
+    def replied(self) -> bool:
+        """True if the agent gave an answer, or said that it knows nothing."""
         return self.step.status in ("answered", "empty")
 
 
-async def aask_member(
+async def ask_member(
     member: Member,
     question: str,
-    terms: CallOptions,
+    options: CallOptions,
     *,
     about: str | None = None,
-    number: int = 1,
-    admitted: BreakerPermit | None = None,
+    round_number: int = 1,
+    permit: BreakerPermit | None = None,
 ) -> MemberCall:
-    """Ask one agent; whatever it raises becomes a step, and only a cancellation from outside passes through.
+    """Ask one agent and return its answer or its error as a `MemberCall`.
+
+    Every error that the agent raises becomes a step; only a cancellation from outside is raised.
 
     Args:
-        member: whom.
-        question: what.
-        terms: how long it may take.
-        about: what to look for in its memories; `question` when None.
-        number: which round this is.
-        admitted: its breaker's pass, if it was asked for already.
+        member: the agent to ask.
+        question: the question.
+        options: the number of memories and the time limits.
+        about: the text to search the agent's memories with; `question` when None.
+        round_number: the round of a consensus, from 1.
+        permit: the permit of the agent's circuit breaker, if the caller has obtained it already.
     """
-    admitted = admitted or member.breaker.admit()
-    if admitted is None:
-        step = Step(agent=member.name, status="skipped", error=AgentUnavailableError.__name__, round=number)
+    permit = permit or member.breaker.admit()
+    if permit is None:
+        step = Step(agent=member.name, status="skipped", error=AgentUnavailableError.__name__, round=round_number)
         member.counters.end(step)
-        return MemberCall(step, unavailable([member]))
-    began = time.monotonic()
+        return MemberCall(step, unavailable_error([member]))
+    started_at = time.monotonic()
     member.counters.begin()
-    asked: MemberCall | None = None
+    call: MemberCall | None = None
     try:
-        asked = await _aattempt(member, _aanswer(member.agent, question, about, terms.top_k), terms, began, number)
-        return asked
+        answering = _answer(member.agent, question, about, options.top_k)
+        call = await _run_call(member, answering, options, started_at, round_number)
+        return call
     finally:
-        _account(member, admitted, asked, terms, began)
+        _record(member, permit, call, options, started_at)
 
 
-async def _aanswer(agent: SupportsAsk, question: str, about: str | None, top_k: int) -> Answer:
+async def _answer(agent: SupportsAsk, question: str, about: str | None, top_k: int) -> Answer:
     if about is None:
         return await agent.aask(question, top_k)
     if isinstance(agent, AsyncLLMAgent):
@@ -113,104 +117,117 @@ async def _aanswer(agent: SupportsAsk, question: str, about: str | None, top_k: 
     return await agent.aask(question, top_k)
 
 
-async def _aattempt(
-    member: Member, answering: Coroutine[Any, Any, Answer], terms: CallOptions, began: float, number: int
+async def _run_call(
+    member: Member,
+    answering: Coroutine[Any, Any, Answer],
+    options: CallOptions,
+    started_at: float,
+    round_number: int,
 ) -> MemberCall:
-    allowed_s = terms.deadline.at_most(terms.timeout_s)
+    allowed_s = options.deadline.cap(options.timeout_s)
     depth = _depth.get()
     token = _depth.set(depth + 1)
     try:
-        if depth >= _DEEPEST:
-            raise AgentError(f"orchestrators ask one another more than {_DEEPEST} deep", hint="look for a circle")
+        if depth >= _MAX_DEPTH:
+            raise AgentError(f"orchestrators ask one another more than {_MAX_DEPTH} deep", hint="look for a circle")
         async with asyncio.timeout(allowed_s):
             answer = await answering
-        return MemberCall(_told(member, answer, began, number))
+        return MemberCall(_answer_step(member, answer, started_at, round_number))
     except asyncio.CancelledError as exc:
         task = asyncio.current_task()
         if task is None or task.cancelling():
             raise
-        # Nobody cancelled this call: something inside the agent was, which is a failure like any other.
-        return _failed(member, exc, began, number)
+        # Nobody cancelled this call: something inside the agent was cancelled, which is a failure like any other.
+        return _failed_call(member, exc, started_at, round_number)
     except TimeoutError as exc:
         error = AgentTimeoutError(f"agent {member.name!r} did not answer within {allowed_s:.3g} s")
         error.__cause__ = exc
-        return MemberCall(_step(member, "timed_out", began, number, error=type(error).__name__), error)
+        return MemberCall(_end_step(member, "timed_out", started_at, round_number, error=type(error).__name__), error)
     except Exception as exc:
-        return _failed(member, exc, began, number)
+        return _failed_call(member, exc, started_at, round_number)
     finally:
-        answering.close()  # where it never began
+        answering.close()  # a coroutine that was never started would warn
         _depth.reset(token)
 
 
-def _told(member: Member, answer: object, began: float, number: int) -> Step:
+def _answer_step(member: Member, answer: object, started_at: float, round_number: int) -> Step:
     if not isinstance(answer, Answer):
         raise AgentError(f"agent {member.name!r} returned a {type(answer).__name__}, not an Answer")
-    # Whoever is shown it next, or sent it, takes neither: better here, once.
+    # Later agents and the wire formats refuse lone surrogates and NUL characters: replace them here, once.
     text = answer.text.encode("utf-8", "replace").decode("utf-8").replace("\0", " ")
-    nothing = not text.strip() or (not answer.sources and text == NOTHING_KNOWN)
+    is_empty = not text.strip() or (not answer.sources and text == NOTHING_KNOWN)
     return Step(
         agent=member.name,
-        status="empty" if nothing else "answered",
+        status="empty" if is_empty else "answered",
         text=text,
         sources=list(answer.sources),
-        latency_s=time.monotonic() - began,
-        round=number,
+        latency_s=time.monotonic() - started_at,
+        round=round_number,
     )
 
 
-def _failed(member: Member, exc: BaseException, began: float, number: int) -> MemberCall:
+def _failed_call(member: Member, exc: BaseException, started_at: float, round_number: int) -> MemberCall:
     if isinstance(exc, SuperAdvancedAgentsError):
         error = exc
     else:
         error = AgentError(f"agent {member.name!r} failed with {type(exc).__name__}")
         error.__cause__ = exc
         _log.warning("orchestration.agent_failed", extra={"agent": member.name, "error": type(exc).__name__})
-        _log.debug("orchestration.agent_failure", exc_info=exc)  # it may quote what was asked
-    return MemberCall(_step(member, "failed", began, number, error=type(exc).__name__), error)
+        _log.debug("orchestration.agent_failure", exc_info=exc)  # at DEBUG only: it may quote the question
+    return MemberCall(_end_step(member, "failed", started_at, round_number, error=type(exc).__name__), error)
 
 
-def _step(member: Member, status: str, began: float, number: int, *, error: str | None = None) -> Step:
-    latency_s = time.monotonic() - began
-    return Step(agent=member.name, status=status, latency_s=latency_s, error=error, round=number)  # type: ignore[arg-type]
+def _end_step(
+    member: Member, status: StepStatus, started_at: float, round_number: int, *, error: str | None = None
+) -> Step:
+    latency_s = time.monotonic() - started_at
+    return Step(agent=member.name, status=status, latency_s=latency_s, error=error, round=round_number)
 
 
-def _account(
-    member: Member, admitted: BreakerPermit, asked: MemberCall | None, terms: CallOptions, began: float
+def _record(
+    member: Member, permit: BreakerPermit, call: MemberCall | None, options: CallOptions, started_at: float
 ) -> None:
-    """Tell the tally and the breaker; `asked` is None when the call was cancelled."""
-    member.counters.end(asked.step if asked is not None else _step(member, "cancelled", began, 1))
-    if admitted.end(_says_of_health(asked, terms)):
+    # `call` is None if the call was cancelled.
+    member.counters.end(call.step if call is not None else _end_step(member, "cancelled", started_at, 1))
+    if permit.end(_is_success(call, options)):
         _log.warning("orchestration.circuit_opened", extra={"agent": member.name})
 
 
-def _says_of_health(asked: MemberCall | None, terms: CallOptions) -> bool | None:
-    if asked is None or isinstance(asked.error, InvalidInputError | RateLimitedError):
+def _is_success(call: MemberCall | None, options: CallOptions) -> bool | None:
+    """Return None for a result that says nothing about the agent's health."""
+    if call is None or isinstance(call.error, InvalidInputError | RateLimitedError):
         return None
-    if asked.step.status == "timed_out" and asked.step.latency_s < 0.9 * terms.patience_s:
-        return None  # a hasty caller must not make an agent look sick to everybody else
-    return asked.spoke
+    if call.step.status == "timed_out" and call.step.latency_s < 0.9 * options.health_timeout_s:
+        return None  # a caller with a short time limit must not make an agent look sick to all other callers
+    return call.replied
 
 
-def unavailable(members: Sequence[Member]) -> AgentUnavailableError:
-    """The error of agents that are all left alone for now."""
+def unavailable_error(members: Sequence[Member]) -> AgentUnavailableError:
+    """Build the error for agents whose circuit breakers all refuse calls."""
     names = ", ".join(repr(member.name) for member in members)
     return AgentUnavailableError(
-        f"{names} failed too often of late",
+        f"{names} failed too often recently",
         retry_after_s=round(min(member.breaker.retry_after_s for member in members), 3) or 0.1,
         hint="try again later",
     )
 
 
-def nobody_answered(asked: Sequence[MemberCall]) -> SuperAdvancedAgentsError:
-    """The error that stands for several: their own when it is of one kind, so that a refusal stays that refusal."""
-    errors = [each.error for each in asked if each.error is not None]
+def no_answer_error(calls: Sequence[MemberCall]) -> SuperAdvancedAgentsError:
+    """Build the error for calls of which none returned an answer.
+
+    A single error is returned as it is, and so is the first of several that are of one class, other than `AgentError`
+    and its subclasses: a rate limit, for example, stays a rate limit. Otherwise the error names each agent with the
+    class of its error.
+    """
+    errors = [call.error for call in calls if call.error is not None]
     kinds = {type(error) for error in errors}
     if len(errors) == 1 or (len(kinds) == 1 and not isinstance(errors[0], AgentError)):
         return errors[0]
-    told = f"no agent answered: {', '.join(f'{each.step.agent} ({each.step.error})' for each in asked if each.error)}"
-    unready = [error.retry_after_s for error in errors if isinstance(error, AgentUnavailableError)]
-    if len(unready) == len(errors):
-        return AgentUnavailableError(told, retry_after_s=min(unready), hint="try again later")
-    combined = AgentTimeoutError(told) if kinds == {AgentTimeoutError} else AgentError(told)
+    failures = ", ".join(f"{call.step.agent} ({call.step.error})" for call in calls if call.error)
+    message = f"no agent answered: {failures}"
+    retry_delays_s = [error.retry_after_s for error in errors if isinstance(error, AgentUnavailableError)]
+    if len(retry_delays_s) == len(errors):
+        return AgentUnavailableError(message, retry_after_s=min(retry_delays_s), hint="try again later")
+    combined = AgentTimeoutError(message) if kinds == {AgentTimeoutError} else AgentError(message)
     combined.__cause__ = errors[-1]
     return combined

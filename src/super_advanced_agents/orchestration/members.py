@@ -1,4 +1,4 @@
-"""The agents of an orchestrator: what each is for, and how it has been doing."""
+"""The agents of an orchestrator, with their tasks, users and health."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from super_advanced_agents.types import JSONValue, Vector
 
 _LABEL_BYTES = 256
 _DESCRIPTION_BYTES = 4_096
-_MOST_LABELS = 1_000
-_MOST_NAMES = 32
+_MAX_LABELS = 1_000
+_MAX_NAMES = 32
 _HEALTH = {"closed": "healthy", "half-open": "recovering", "open": "sick"}
 _SEPARATORS = re.compile(r"[-_]+")
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
 class Member:
-    """One registered agent.
+    """Hold a registered agent, with its tasks, users, circuit breaker and counters.
 
     Attributes:
-        name: what it is called here; its own name may be another.
-        agent: what answers.
-        tasks: what it is for, as `same_label` writes it.
-        users: whom alone it serves; everybody when empty.
-        routed: whether it is asked without being named.
-        description: what it does, in words.
-        breaker: whether it is fit to be asked.
-        tally: what became of its calls.
-        vector: the description's meaning and the model that made it, once somebody needed it.
+        name: the agent's name in this orchestrator, which may differ from its own.
+        agent: the object that answers.
+        tasks: the tasks it is for, as `normalise_task` returns them; any task when empty.
+        users: the ids of the only users it serves; all users when empty.
+        routed: True if it takes part in operations that do not name it.
+        description: a description of its abilities.
+        breaker: refuses calls while the agent keeps failing.
+        counters: counts its calls.
+        vector: the model id and the embedding of `profile`, once they were needed.
     """
 
     name: str
@@ -49,17 +49,17 @@ class Member:
     vector: tuple[str, Vector] | None = None
 
     @property
-    def about(self) -> str:
-        """The text whose meaning says what it does: its description, or else its name and tasks."""
+    def profile(self) -> str:
+        """The text that is compared with questions: the description, or else the name and tasks."""
         return self.description or _SEPARATORS.sub(" ", ", ".join([self.name, *sorted(self.tasks)]))
 
     def report(self) -> dict[str, JSONValue]:
-        """Its health, counts and latencies."""
+        """Return the agent's health, counts and latencies."""
         state = self.breaker.state
         return {
             "health": _HEALTH[state],
             "circuit": state,
-            "failures_in_a_row": self.breaker.in_a_row,
+            "failures_in_a_row": self.breaker.consecutive_failures,
             "retry_after_s": round(self.breaker.retry_after_s, 3),
             **self.counters.report(),
             "description": self.description,
@@ -68,17 +68,17 @@ class Member:
 
 
 class Members:
-    """Agents by name, in the order of their registration. Thread-safe."""
+    """Hold agents by name, in the order of their registration. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._members: dict[str, Member] = {}
 
     def add(self, member: Member) -> None:
-        """Register one.
+        """Add an agent.
 
         Raises:
-            InvalidInputError: the name is taken.
+            InvalidInputError: there is an agent of that name already.
         """
         with self._lock:
             if member.name in self._members:
@@ -90,81 +90,86 @@ class Members:
             self._members[member.name] = member
 
     def remove(self, name: str) -> None:
-        """Forget one; what it is doing now goes on.
+        """Remove an agent; its running calls go on.
 
         Raises:
-            AgentNotFoundError: there is none of that name.
+            AgentNotFoundError: there is no agent of that name.
         """
         with self._lock:
             if self._members.pop(name, None) is None:
-                raise _unknown(name, list(self._members))
+                raise _not_found(name, list(self._members))
 
     def all(self) -> list[Member]:
-        """Everybody."""
+        """Return all agents."""
         with self._lock:
             return list(self._members.values())
 
     def get(self, name: str) -> Member:
-        """One by name; raises as `named` does."""
+        """Return the agent of that name.
+
+        Raises:
+            InvalidInputError: `name` is not a valid name.
+            AgentNotFoundError: there is no agent of that name.
+        """
         checked_name(name, "name")
         with self._lock:
             member = self._members.get(name)
             if member is None:
-                raise _unknown(name, list(self._members))
+                raise _not_found(name, list(self._members))
             return member
 
-    def named(
+    def get_many(
         self, names: Sequence[str], *, repeated: bool = False, fields: Sequence[str] | None = None
     ) -> list[Member]:
-        """These, in this order.
+        """Return the agents of these names, in the order of the names.
 
         Args:
-            names: one at least, 32 at most.
-            repeated: one may be named more than once.
-            fields: the arguments they come from, for messages; `names[i]` when None.
+            names: 1 to 32 names.
+            repeated: True if a name may occur more than once.
+            fields: the arguments that the names come from, for error messages; `names[i]` when None.
 
         Raises:
-            InvalidInputError: `names` is no list of names, or empty, too long, or repeats one.
-            AgentNotFoundError: nobody has one of the names.
+            InvalidInputError: `names` is not a list of valid names, is empty or too long, or repeats a name.
+            AgentNotFoundError: there is no agent of one of the names.
         """
         if isinstance(names, str) or not isinstance(names, Sequence) or not names:
             raise InvalidInputError("names must be a list of at least one agent's name", field="names")
-        if len(names) > _MOST_NAMES:
-            raise InvalidInputError(f"names holds {len(names)} names, more than {_MOST_NAMES}", field="names")
+        if len(names) > _MAX_NAMES:
+            raise InvalidInputError(f"names holds {len(names)} names, more than {_MAX_NAMES}", field="names")
         for i, name in enumerate(names):
             field = f"names[{i}]" if fields is None else fields[i]
             checked_name(name, field)
             if not repeated and name in names[:i]:
-                raise InvalidInputError(f"{field} names {name!r} again", field=field, hint="name it once")
+                raise InvalidInputError(f"{field} repeats {name!r}", field=field, hint="name each agent once")
         return [self.get(name) for name in names]
 
 
-def same_label(label: str, field: str) -> str:
-    """A task as it is compared: without regard to case and outer white space."""
-    return checked_text(label, field, max_bytes=_LABEL_BYTES).strip().casefold()
+def normalise_task(task: str, field: str) -> str:
+    """Return a task in the form that is compared: in lower case, without outer white space."""
+    return checked_text(task, field, max_bytes=_LABEL_BYTES).strip().casefold()
 
 
 def checked_user(user_id: str, field: str) -> str:
-    """A user's id, compared as it is."""
+    """Validate a user's id and return it unchanged."""
     return checked_text(user_id, field, max_bytes=_LABEL_BYTES)
 
 
 def checked_description(description: str) -> str:
-    """What an agent says it does; nothing is fine."""
+    """Validate an agent's description, which may be empty, and return it unchanged."""
     if description == "":
         return ""
     return checked_text(description, "description", max_bytes=_DESCRIPTION_BYTES)
 
 
 def checked_labels(labels: Sequence[str], field: str) -> Sequence[str]:
-    """A list of strings, which one string is not."""
-    if isinstance(labels, str) or not isinstance(labels, Sequence | set | frozenset) or len(labels) > _MOST_LABELS:
-        raise InvalidInputError(f"{field} must be a list of at most {_MOST_LABELS} texts", field=field)
+    """Validate that `labels` is a list or set of texts, and not a single text."""
+    if isinstance(labels, str) or not isinstance(labels, Sequence | set | frozenset) or len(labels) > _MAX_LABELS:
+        raise InvalidInputError(f"{field} must be a list of at most {_MAX_LABELS} texts", field=field)
     return labels
 
 
-def _unknown(name: str, known: list[str]) -> AgentNotFoundError:
-    hint = (
-        f"there are {', '.join(known[:8])}{' and others' if len(known) > 8 else ''}" if known else "register_agent it"
-    )
+def _not_found(name: str, known: list[str]) -> AgentNotFoundError:
+    hint = "add it with register_agent"
+    if known:
+        hint = f"there are {', '.join(known[:8])}{' and others' if len(known) > 8 else ''}"
     return AgentNotFoundError(f"the orchestrator has no agent {name!r}", hint=hint)

@@ -1,4 +1,4 @@
-"""`Orchestrator`: several agents behind one question."""
+"""`Orchestrator`, which answers a question with one agent or several."""
 
 from __future__ import annotations
 
@@ -11,46 +11,43 @@ from super_advanced_agents.errors import AgentError, AgentNotFoundError, Configu
 from super_advanced_agents.generation import LLMGenerator
 from super_advanced_agents.orchestration.collaboration import Collaboration
 from super_advanced_agents.orchestration.critic import Critic, as_critic
-from super_advanced_agents.orchestration.member_calls import MemberCall, aask_member, nobody_answered, unavailable
-from super_advanced_agents.orchestration.members import (
-    Member,
-    checked_user,
-    same_label,
-)
+from super_advanced_agents.orchestration.member_calls import MemberCall, ask_member, no_answer_error, unavailable_error
+from super_advanced_agents.orchestration.members import Member, checked_user, normalise_task
 from super_advanced_agents.orchestration.outcome import Outcome
-from super_advanced_agents.orchestration.parallel import aask_all, outcome_of
-from super_advanced_agents.orchestration.prompt import chained
+from super_advanced_agents.orchestration.parallel import ask_all, build_outcome
+from super_advanced_agents.orchestration.prompt import chain_prompt
 from super_advanced_agents.orchestration.registration import Registration
-from super_advanced_agents.orchestration.routing import aranked
+from super_advanced_agents.orchestration.routing import rank_members
 from super_advanced_agents.types import Answer
 
 Voting: TypeAlias = Literal["majority", "critic", "consensus"]
 Wait: TypeAlias = Literal["first", "all"] | int
 
-_MOST_ROUNDS = 10
+_MAX_ROUNDS = 10
 
 
 class Orchestrator(Registration):
-    """Asks the right agent, several in a row, or several at once; it owns none of them and keeps no memories.
+    """Ask the agent that fits a question best, or several agents in sequence or at once.
 
-    Agents are whatever answers (see `SupportsAsk`): an `AsyncLLMAgent`, an agent of another server, another orchestrator.
-    Each call of an agent has a time limit. One that fails several times in a row is left alone for a while, then tried
-    again with one call at a time; `supervise` tells. All operations may run side by side, in event loops and threads.
+    An agent is an object with the method of `SupportsAsk`: an `AsyncLLMAgent`, an agent of another server, or another
+    orchestrator. The orchestrator owns none of its agents and stores no memories. Each call of an agent has a time
+    limit. A circuit breaker stops calls to an agent that fails several times in a row, and later tries it again with
+    one call at a time; `supervise` reports this. All operations may run concurrently, in event loops and threads.
 
-    Cancelled, an operation cancels every agent it is waiting for, waits until they have ended, and leaves no task.
+    A cancelled operation cancels every agent call it waits for, waits until they have ended, and leaves no task.
 
     Args:
-        embedding_pipeline: compares questions with descriptions, and answers with one another; the first agent's that
-            has one when None.
-        critic: judges in `acollaborate(voting="critic")` unless another is named there; the model of the first agent
-            that has one when None.
-        default: the agent that a question is routed to when no other fits; `AgentNotFoundError` when None.
-        timeout_s: how long one answer may take.
-        failures: after how many in a row an agent is left alone.
-        cool_down_s: for how long.
+        embedding_pipeline: compares questions with descriptions, and answers with one another; when None, the pipeline
+            of the first agent that has one.
+        critic: judges answers in `acollaborate(voting="critic")`, unless that call names another one; when None, the
+            language model of the first agent that has one.
+        default: the agent that a question is routed to when no other fits; when None, `AgentNotFoundError` is raised.
+        timeout_s: the time limit of one answer, in seconds.
+        failures: the number of failures in a row after which an agent is not called for a while.
+        cool_down_s: seconds for which such an agent is not called.
         min_similarity: the cosine of question and description below which an agent does not fit.
-        same_answer: the cosine from which two answers are the same.
-        context_chars: how many characters of others' answers an agent or critic is shown at most.
+        same_answer: the cosine from which two answers count as the same.
+        context_chars: the most characters of other agents' answers that an agent or critic is shown.
 
     Raises:
         ConfigurationError: an argument is wrong.
@@ -66,49 +63,51 @@ class Orchestrator(Registration):
         timeout_s: float | None = None,
         deadline_s: float | None = None,
     ) -> Outcome:
-        """Ask the one agent that fits best.
+        """Ask the one agent that fits the question best.
 
-        Agents registered for other users, or for other tasks than `task`, are out. Of the rest, those for the task come
-        first, then those for the user, then the most alike description, then who was registered first. Without a match
-        of task or user an agent fits by a similarity of `min_similarity` or more, or by being the only one left; when none
-        does, `default` is asked. An agent that failed too often of late is passed over for the next one that fits.
+        Agents registered for other users, or for other tasks than `task`, do not take part. Of the rest, agents for the
+        task come first, then agents for the user, then those with the most similar description, then those registered
+        first. Without a match of task or user, an agent fits if its similarity is at least `min_similarity`, or if it
+        is the only one left. If none fits, `default` is asked. An agent that failed too often recently is skipped, and
+        the next one that fits is asked.
 
         Args:
             query: the question, at most 32 KiB.
-            task: what it is about.
-            user_id: who asks.
-            top_k: how many memories the agent looks at.
-            timeout_s: how long the answer may take; as the orchestrator was made when None.
-            deadline_s: how long all of this may take.
+            task: the topic of the question.
+            user_id: the user who asks.
+            top_k: the number of memories that the agent looks at.
+            timeout_s: the time limit of the answer, in seconds; the orchestrator's when None.
+            deadline_s: the time limit of the whole operation, in seconds.
 
         Raises:
             AgentNotFoundError: no agent fits, and there is no default.
-            AgentUnavailableError: all that fit failed too often of late.
-            AgentTimeoutError: it did not answer in time.
-            AgentError: it failed with an error that is not of this package; errors that are come out as they are.
-            ConfigurationError: nothing here can compare the question with descriptions.
+            AgentUnavailableError: all agents that fit failed too often recently.
+            AgentTimeoutError: the agent did not answer in time.
+            AgentError: the agent raised an error that is not of this package. Errors of this package are raised as
+                they are.
+            ConfigurationError: the choice needs an embedding pipeline, and there is none.
         """
-        began = time.monotonic()
-        terms = self._terms(query, top_k, timeout_s, deadline_s)
+        started_at = time.monotonic()
+        options = self._call_options(query, top_k, timeout_s, deadline_s)
         members = [member for member in self._members.all() if member.routed]
-        async with terms.deadline.over("choosing an agent"):
-            ranked = await aranked(
+        async with options.deadline.limit("choosing an agent"):
+            ranked = await rank_members(
                 members,
                 query,
-                task=None if task is None else same_label(task, "task"),
+                task=None if task is None else normalise_task(task, "task"),
                 user_id=None if user_id is None else checked_user(user_id, "user_id"),
                 pipeline=self._embedding_pipeline(members),
-                least=self._min_similarity,
+                min_similarity=self._min_similarity,
                 default=self._default,
             )
         for member, reason in ranked:
-            admitted = member.breaker.admit()
-            if admitted is not None:
-                asked = await aask_member(member, query, terms, admitted=admitted)
-                if not asked.spoke:
-                    raise nobody_answered([asked])
-                return outcome_of(asked, [asked], began, reason=reason)
-        raise unavailable([member for member, _ in ranked])
+            permit = member.breaker.admit()
+            if permit is not None:
+                call = await ask_member(member, query, options, permit=permit)
+                if not call.replied:
+                    raise no_answer_error([call])
+                return build_outcome(call, [call], started_at, reason=reason)
+        raise unavailable_error([member for member, _ in ranked])
 
     async def achain(
         self,
@@ -119,35 +118,38 @@ class Orchestrator(Registration):
         timeout_s: float | None = None,
         deadline_s: float | None = None,
     ) -> Outcome:
-        """Ask agents one after another; each is shown the question and, as data, what the one before it said.
+        """Ask agents one after another, each with the question and the answer before it.
 
-        An agent's memories are searched with the question and that answer. One that knows nothing adds nothing: the
-        next is shown the last answer there is. The last agent's words are the outcome's.
+        The answer before is shown as data, not as instructions. An agent's memories are searched with the question and
+        that answer. After an agent that knows nothing, the next one is shown the last answer there is. The outcome's
+        text is that of the last agent. If an agent does not answer, the chain ends with its error.
 
         Args:
-            query: as for `aroute`.
-            names: 1 to 32 agents; one may come more than once.
-            top_k: how many memories each looks at.
-            timeout_s: how long each answer may take.
-            deadline_s: how long all of this may take.
+            query: the question, at most 32 KiB.
+            names: 1 to 32 agents; a name may occur more than once.
+            top_k: the number of memories that each agent looks at.
+            timeout_s: the time limit of each answer, in seconds; the orchestrator's when None.
+            deadline_s: the time limit of the whole operation, in seconds.
 
         Raises:
-            AgentNotFoundError: there is no agent of a name.
-            AgentUnavailableError, AgentTimeoutError, AgentError: one did not answer; the chain is broken.
+            AgentNotFoundError: there is no agent of one of the names.
+            AgentUnavailableError: an agent failed too often recently.
+            AgentTimeoutError: an agent did not answer in time.
+            AgentError: an agent failed.
         """
-        began = time.monotonic()
-        terms = self._terms(query, top_k, timeout_s, deadline_s)
-        links: list[MemberCall] = []
-        said = ""
-        for member in self._members.named(names, repeated=True):
-            question = chained(query, said, most_chars=self._context_chars) if said else query
-            about = f"{query}\n{said[: self._context_chars]}" if said else None
-            asked = await aask_member(member, question, terms, about=about)
-            if not asked.spoke:
-                raise nobody_answered([asked])
-            links.append(asked)
-            said = asked.step.text if asked.answered else said
-        return outcome_of(links[-1], links, began, contributors=links)
+        started_at = time.monotonic()
+        options = self._call_options(query, top_k, timeout_s, deadline_s)
+        calls: list[MemberCall] = []
+        previous = ""
+        for member in self._members.get_many(names, repeated=True):
+            question = chain_prompt(query, previous, max_chars=self._context_chars) if previous else query
+            about = f"{query}\n{previous[: self._context_chars]}" if previous else None
+            call = await ask_member(member, question, options, about=about)
+            if not call.replied:
+                raise no_answer_error([call])
+            calls.append(call)
+            previous = call.step.text if call.answered else previous
+        return build_outcome(calls[-1], calls, started_at, contributors=calls)
 
     async def afallback(
         self,
@@ -159,39 +161,43 @@ class Orchestrator(Registration):
         timeout_s: float | None = None,
         deadline_s: float | None = None,
     ) -> Outcome:
-        """Ask one agent, and the next one only if it fails, is late, knows nothing, or failed too often of late.
+        """Ask one agent, and the backups in order until one of them has an answer.
 
-        When nobody has an answer, but somebody said that nothing is known, that is the outcome.
+        The next agent is asked if the one before it fails, is late, knows nothing, or failed too often recently. If no
+        agent has an answer, but one said that it knows nothing, that is the outcome.
 
         Args:
-            query: as for `aroute`.
-            primary: whom to ask first.
+            query: the question, at most 32 KiB.
+            primary: the agent to ask first.
             backup: one agent, or several in order.
-            top_k: how many memories each looks at.
-            timeout_s: how long each answer may take; leave room for the backups in `deadline_s`.
-            deadline_s: how long all of this may take.
+            top_k: the number of memories that each agent looks at.
+            timeout_s: the time limit of each answer, in seconds; the orchestrator's when None. Leave room for the
+                backups in `deadline_s`.
+            deadline_s: the time limit of the whole operation, in seconds.
 
         Raises:
-            AgentNotFoundError: there is no agent of a name.
-            AgentUnavailableError, AgentTimeoutError, AgentError: nobody answered.
+            AgentNotFoundError: there is no agent of one of the names.
+            AgentUnavailableError: all agents failed too often recently.
+            AgentTimeoutError: no agent answered in time.
+            AgentError: no agent answered.
         """
-        began = time.monotonic()
-        terms = self._terms(query, top_k, timeout_s, deadline_s)
+        started_at = time.monotonic()
+        options = self._call_options(query, top_k, timeout_s, deadline_s)
         backups = [backup] if isinstance(backup, str) else backup
         if not isinstance(backups, Sequence):
             raise InvalidInputError("backup must be a name or a list of names", field="backup")
-        tried: list[MemberCall] = []
-        one = isinstance(backup, str)
-        fields = ["primary", *("backup" if one else f"backup[{i}]" for i in range(len(backups)))]
-        for member in self._members.named([primary, *backups], fields=fields):
-            asked = await aask_member(member, query, terms)
-            tried.append(asked)
-            if asked.answered:
-                return outcome_of(asked, tried, began)
-        spoke = next((each for each in tried if each.spoke), None)
-        if spoke is None:
-            raise nobody_answered(tried)
-        return outcome_of(spoke, tried, began)
+        calls: list[MemberCall] = []
+        is_single = isinstance(backup, str)
+        fields = ["primary", *("backup" if is_single else f"backup[{i}]" for i in range(len(backups)))]
+        for member in self._members.get_many([primary, *backups], fields=fields):
+            call = await ask_member(member, query, options)
+            calls.append(call)
+            if call.answered:
+                return build_outcome(call, calls, started_at)
+        empty = next((call for call in calls if call.replied), None)
+        if empty is None:
+            raise no_answer_error(calls)
+        return build_outcome(empty, calls, started_at)
 
     async def aparallel(
         self,
@@ -203,44 +209,46 @@ class Orchestrator(Registration):
         timeout_s: float | None = None,
         deadline_s: float | None = None,
     ) -> Outcome:
-        """Ask several agents at once.
+        """Ask several agents at once, and wait for the first answer, for some, or for all.
 
-        With more answers than one, the outcome's text is that of the agent named first; `steps` holds all. To have them
-        compared, see `acollaborate`.
+        With several answers, the outcome's text is that of the agent named first, and `steps` holds all of them.
+        `acollaborate` compares them.
 
         Args:
-            query: as for `aroute`.
-            names: 1 to 32 agents; all that serve everybody when None.
-            wait: `"first"` for the first answer that says something, `"all"`, or for how many. Who is not waited for is
-                cancelled.
-            top_k: how many memories each looks at.
-            timeout_s: how long each answer may take.
-            deadline_s: how long all of this may take; answers that came by then count.
+            query: the question, at most 32 KiB.
+            names: 1 to 32 agents; when None, all routed agents that serve every user.
+            wait: `"first"` for the first answer of an agent that knows something, `"all"`, or a number of answers. The
+                remaining calls are cancelled.
+            top_k: the number of memories that each agent looks at.
+            timeout_s: the time limit of each answer, in seconds; the orchestrator's when None.
+            deadline_s: the time limit of the whole operation, in seconds; answers given by then count.
 
         Raises:
-            AgentNotFoundError: there is no agent of a name, or none at all.
-            AgentUnavailableError, AgentTimeoutError, AgentError: nobody answered, or fewer than `wait`.
+            AgentNotFoundError: there is no agent of one of the names, or no agent at all.
+            AgentUnavailableError: all agents failed too often recently.
+            AgentTimeoutError: no agent answered in time.
+            AgentError: no agent answered, or fewer than `wait` did.
         """
-        began = time.monotonic()
-        terms = self._terms(query, top_k, timeout_s, deadline_s)
+        started_at = time.monotonic()
+        options = self._call_options(query, top_k, timeout_s, deadline_s)
         if names is None:
             names = [member.name for member in self._members.all() if member.routed and not member.users]
             if not names:
                 raise AgentNotFoundError(
-                    "the orchestrator has no agent that serves everybody", hint="register_agent one"
+                    "the orchestrator has no agent that serves all users", hint="add one with register_agent"
                 )
-        members = self._members.named(names)
-        enough = _enough(wait, len(members))
-        asked = await aask_all(members, [query] * len(members), terms, enough=enough)
-        answered = [each for each in asked if each.answered]
-        if enough is not None and enough > 1 and len(answered) < enough:
-            raise AgentError(f"{len(answered)} of the {enough} answers wanted were had") from (
-                nobody_answered(asked) if any(each.error for each in asked) else None
+        members = self._members.get_many(names)
+        quorum = _quorum(wait, len(members))
+        calls = await ask_all(members, [query] * len(members), options, quorum=quorum)
+        answered = [call for call in calls if call.answered]
+        if quorum is not None and quorum > 1 and len(answered) < quorum:
+            raise AgentError(f"only {len(answered)} of the {quorum} requested answers were given") from (
+                no_answer_error(calls) if any(call.error for call in calls) else None
             )
-        spoke = answered or [each for each in asked if each.spoke]
-        if not spoke:
-            raise nobody_answered(asked)
-        return outcome_of(spoke[0], asked, began, contributors=answered)
+        replied = answered or [call for call in calls if call.replied]
+        if not replied:
+            raise no_answer_error(calls)
+        return build_outcome(replied[0], calls, started_at, contributors=answered)
 
     async def acollaborate(
         self,
@@ -254,47 +262,55 @@ class Orchestrator(Registration):
         timeout_s: float | None = None,
         deadline_s: float | None = None,
     ) -> Outcome:
-        """Ask several agents and make one answer of theirs. Who fails or knows nothing has no vote.
+        """Ask several agents and combine their answers into one.
+
+        An agent that fails or knows nothing has no vote.
 
         Args:
-            query: as for `aroute`.
-            names: 1 to 32 agents; ties go to who is named first.
-            voting: `"majority"`, what most of them say, in whatever words (see `similarity.grouped`); `"critic"`, what a
-                language model picks and explains, the majority if it picks nothing; `"consensus"`, rounds in which each
-                is shown the others' answers as data, until all say the same, then the majority.
-            critic: one of the registered agents by name, any other agent, or a language model.
-            max_rounds: of a consensus, 1 to 10.
-            top_k: how many memories each looks at.
-            timeout_s: how long each answer may take.
-            deadline_s: how long all of this may take.
+            query: the question, at most 32 KiB.
+            names: 1 to 32 agents; a tie goes to the agent named first.
+            voting: `"majority"`, the answer that most agents give, in the same words or others (see
+                `similarity.group_answers`); `"critic"`, the answer that a critic picks and explains, or the majority's
+                if it picks none; `"consensus"`, the majority's answer after rounds in which each agent is shown the
+                others' answers as data, until all say the same.
+            critic: the name of a registered agent, another agent, or a language model.
+            max_rounds: the most rounds of a consensus, 1 to 10.
+            top_k: the number of memories that each agent looks at.
+            timeout_s: the time limit of each answer, in seconds; the orchestrator's when None.
+            deadline_s: the time limit of the whole operation, in seconds.
 
         Raises:
-            AgentNotFoundError: there is no agent of a name.
-            ConfigurationError: a critic is wanted, and there is none.
-            AgentUnavailableError, AgentTimeoutError, AgentError: nobody answered.
+            AgentNotFoundError: there is no agent of one of the names.
+            ConfigurationError: `voting` is `"critic"`, and there is no critic.
+            AgentUnavailableError: all agents failed too often recently.
+            AgentTimeoutError: no agent answered in time.
+            AgentError: no agent answered.
         """
-        terms = self._terms(query, top_k, timeout_s, deadline_s)
-        members = self._members.named(names)
-        together = Collaboration(
+        options = self._call_options(query, top_k, timeout_s, deadline_s)
+        members = self._members.get_many(names)
+        collaboration = Collaboration(
             members=members,
             query=query,
-            terms=terms,
+            options=options,
             pipeline=self._embedding_pipeline(members),
-            same=self._same_answer,
+            min_similarity=self._same_answer,
             context_chars=self._context_chars,
         )
         if voting == "majority":
-            return await together.amajority()
+            return await collaboration.decide_by_majority()
         if voting == "critic":
-            return await together.acritic(self._chosen_critic(critic, members))
+            return await collaboration.decide_by_critic(self._resolve_critic(critic, members))
         if voting == "consensus":
-            if type(max_rounds) is not int or not 1 <= max_rounds <= _MOST_ROUNDS:
-                raise InvalidInputError(f"max_rounds must be an integer from 1 to {_MOST_ROUNDS}", field="max_rounds")
-            return await together.aconsensus(max_rounds)
+            if type(max_rounds) is not int or not 1 <= max_rounds <= _MAX_ROUNDS:
+                raise InvalidInputError(f"max_rounds must be an integer from 1 to {_MAX_ROUNDS}", field="max_rounds")
+            return await collaboration.reach_consensus(max_rounds)
         raise InvalidInputError("voting must be 'majority', 'critic' or 'consensus'", field="voting")
 
     async def aask(self, question: str, top_k: int = 5) -> Answer:
-        """`aroute`, as an agent answers: so that an orchestrator can be another one's agent."""
+        """Route a question as `aroute` does, and return the result as an agent's answer.
+
+        With it an orchestrator can be an agent of another one.
+        """
         outcome = await self.aroute(question, top_k=top_k)
         return Answer(text=outcome.text, sources=outcome.sources)
 
@@ -305,15 +321,15 @@ class Orchestrator(Registration):
     collaborate = blocking_in_own_loop(acollaborate)
     ask = blocking_in_own_loop(aask)
 
-    def _chosen_critic(self, critic: str | Critic | None, members: Sequence[Member]) -> Member:
+    def _resolve_critic(self, critic: str | Critic | None, members: Sequence[Member]) -> Member:
         if isinstance(critic, str):
             return self._members.get(critic)
         if critic is not None:
             return as_critic(critic)
         if self._critic is not None:
             return self._critic
-        theirs = (getattr(member.agent, "llm_generator", None) for member in members)
-        llm = next((llm for llm in theirs if isinstance(llm, LLMGenerator)), None)
+        models = (getattr(member.agent, "llm_generator", None) for member in members)
+        llm = next((llm for llm in models if isinstance(llm, LLMGenerator)), None)
         if llm is None:
             raise ConfigurationError(
                 "there is no critic", hint="give Orchestrator(critic=LLMGenerator()), or critic=..."
@@ -321,14 +337,14 @@ class Orchestrator(Registration):
         return as_critic(llm)
 
 
-def _enough(wait: Wait, agents: int) -> int | None:
-    """How many answers are enough; None for as many as there are."""
+def _quorum(wait: Wait, agent_count: int) -> int | None:
+    """Return the number of answers to wait for, or None for all."""
     if wait == "first":
         return 1
     if wait == "all":
         return None
-    if type(wait) is not int or not 1 <= wait <= agents:
+    if type(wait) is not int or not 1 <= wait <= agent_count:
         raise InvalidInputError(
-            f"wait must be 'first', 'all' or from 1 to {agents} answers, not {wait!r}", field="wait"
+            f"wait must be 'first', 'all' or from 1 to {agent_count} answers, not {wait!r}", field="wait"
         )
     return wait

@@ -1,4 +1,4 @@
-"""What comes out of an orchestrator: the text, and how it came about."""
+"""Results of an orchestrator: the answer, and the steps that led to it."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ StepStatus: TypeAlias = Literal["answered", "empty", "failed", "timed_out", "can
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One agent, asked once.
+    """Describe one call of one agent.
 
     Attributes:
-        agent: its name in the orchestrator; `"critic"` for a critic that is not one of its agents.
-        status: `"answered"`; `"empty"`, it said that it knows nothing; `"failed"`; `"timed_out"`; `"cancelled"`, others
-            were quicker; `"skipped"`, it failed too often of late and was not asked.
-        text: what it said.
-        sources: the memories it was shown, best first.
-        latency_s: seconds from asking to its answer, or to its end.
-        error: the class of what it raised, or None.
-        round: of a consensus, from 1.
+        agent: the agent's name in the orchestrator; `"critic"` for a critic that is not one of its agents.
+        status: `"answered"`; `"empty"`, the agent said that it knows nothing; `"failed"`; `"timed_out"`; `"cancelled"`,
+            other agents were quicker; `"skipped"`, the agent failed too often recently and was not called.
+        text: the agent's answer.
+        sources: the memories that the agent was shown, best first.
+        latency_s: seconds from the question to the answer, or to the end of the call.
+        error: the class of the error that the agent raised, or None.
+        round: the round of a consensus, from 1.
     """
 
     agent: str
@@ -36,18 +36,19 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What several agents, or the right one of them, made of a question.
+    """Describe an orchestrator's answer to a question, and how it was found.
 
     Attributes:
         text: the answer.
-        agent: whose words it is.
-        agents: all whose answers are in it: the links of a chain, those who agree with it, or `agent` alone.
+        agent: the agent that wrote `text`.
+        agents: the agents whose answers are part of it: those of a chain, those that agree with it, or `agent` alone.
         sources: the memories that `agents` were shown for it, each once, best first within each agent.
-        steps: everything that was asked, in the order of the agents, round by round; failures too.
-        reason: why this answer: of a route `"task"`, `"user"`, `"similarity"`, `"only"` or `"default"`; a critic's words.
-        agreement: which part of the answers says the same as `text`, from 0 to 1; None where nothing was compared.
-        rounds: how often the agents were asked; more than 1 for a consensus only.
-        latency_s: seconds for all of it.
+        steps: every call that was made, failures included, in the order of the agents, round by round.
+        reason: why this answer was chosen: `"task"`, `"user"`, `"similarity"`, `"only"` or `"default"` for a route; the
+            critic's words for a critic.
+        agreement: the fraction of the answers that say the same as `text`, from 0 to 1; None if none were compared.
+        rounds: the number of times that the agents were asked; more than 1 for a consensus only.
+        latency_s: seconds for the whole operation.
     """
 
     text: str

@@ -1,4 +1,4 @@
-"""Several agents at once, and what is made of their answers."""
+"""Concurrent calls of several agents, and the outcome made of their results."""
 
 from __future__ import annotations
 
@@ -6,98 +6,102 @@ import asyncio
 import time
 from collections.abc import Sequence
 
-from super_advanced_agents.orchestration.member_calls import CallOptions, MemberCall, aask_member
+from super_advanced_agents.orchestration.member_calls import CallOptions, MemberCall, ask_member
 from super_advanced_agents.orchestration.members import Member
 from super_advanced_agents.orchestration.outcome import Outcome, Step
 from super_advanced_agents.types import Match
 
 
-async def aask_all(
+async def ask_all(
     members: Sequence[Member],
     questions: Sequence[str],
-    terms: CallOptions,
+    options: CallOptions,
     *,
     about: str | None = None,
-    enough: int | None = None,
-    number: int = 1,
+    quorum: int | None = None,
+    round_number: int = 1,
 ) -> list[MemberCall]:
-    """Ask all of them at once; returns when all have ended, in the order of `members`.
+    """Ask several agents at once and return their results, in the order of `members`.
+
+    Returns when every call has ended, the cancelled ones included.
 
     Args:
-        members: whom.
-        questions: what each is asked.
-        terms: how long they may take.
-        about: what each looks for in its memories; its question when None.
-        enough: the rest is cancelled once so many have answered, or once so many cannot any more; None for never.
-        number: which round this is.
+        members: the agents to ask.
+        questions: the question of each agent.
+        options: the number of memories and the time limits.
+        about: the text to search the agents' memories with; each agent's question when None.
+        quorum: the remaining calls are cancelled once this number of agents have answered, or can no longer be reached;
+            None waits for all.
+        round_number: the round of a consensus, from 1.
     """
-    began = time.monotonic()
+    started_at = time.monotonic()
     async with asyncio.TaskGroup() as group:
         tasks = [
             group.create_task(
-                aask_member(member, question, terms, about=about, number=number), name=f"ask {member.name}"
+                ask_member(member, question, options, about=about, round_number=round_number),
+                name=f"ask {member.name}",
             )
             for member, question in zip(members, questions, strict=True)
         ]
         pending = set(tasks)
         while pending:
             _, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-            if enough is not None:
-                answered = sum(_answered(task) for task in tasks)
-                if answered >= enough or answered + len(pending) < enough:
+            if quorum is not None:
+                answered = sum(_has_answered(task) for task in tasks)
+                if answered >= quorum or answered + len(pending) < quorum:
                     break
         for task in pending:
             task.cancel()
-    latency_s = time.monotonic() - began
+    latency_s = time.monotonic() - started_at
     return [
-        MemberCall(Step(agent=member.name, status="cancelled", latency_s=latency_s, round=number))
+        MemberCall(Step(agent=member.name, status="cancelled", latency_s=latency_s, round=round_number))
         if task.cancelled()
         else task.result()
         for member, task in zip(members, tasks, strict=True)
     ]
 
 
-def _answered(task: asyncio.Task[MemberCall]) -> bool:
+def _has_answered(task: asyncio.Task[MemberCall]) -> bool:
     return task.done() and not task.cancelled() and task.exception() is None and task.result().answered
 
 
-def outcome_of(
+def build_outcome(
     chosen: MemberCall,
-    asked: Sequence[MemberCall],
-    began: float,
+    calls: Sequence[MemberCall],
+    started_at: float,
     *,
     contributors: Sequence[MemberCall] = (),
     reason: str = "",
     agreement: float | None = None,
 ) -> Outcome:
-    """The outcome whose text is that of `chosen`.
+    """Build the outcome whose text is the answer of one call.
 
     Args:
-        chosen: whose words it is.
-        asked: all that were.
-        began: when, by `time.monotonic`.
-        contributors: all whose answers are in it; `chosen` alone when empty.
-        reason: as in `Outcome`.
-        agreement: as in `Outcome`.
+        chosen: the call that gave the answer.
+        calls: all calls of the operation.
+        started_at: the start of the operation, by `time.monotonic`.
+        contributors: the calls whose answers are part of the outcome; `chosen` alone when empty.
+        reason: `Outcome.reason`.
+        agreement: `Outcome.agreement`.
     """
     contributors = contributors or [chosen]
     return Outcome(
         text=chosen.step.text,
         agent=chosen.step.agent,
-        agents=tuple(dict.fromkeys(each.step.agent for each in contributors)),
-        sources=_merged(contributors),
-        steps=tuple(each.step for each in asked),
+        agents=tuple(dict.fromkeys(call.step.agent for call in contributors)),
+        sources=_merge_sources(contributors),
+        steps=tuple(call.step for call in calls),
         reason=reason,
         agreement=agreement,
-        rounds=max(each.step.round for each in asked),
-        latency_s=time.monotonic() - began,
+        rounds=max(call.step.round for call in calls),
+        latency_s=time.monotonic() - started_at,
     )
 
 
-def _merged(contributors: Sequence[MemberCall]) -> list[Match]:
-    found: dict[tuple[str, str], Match] = {}
-    for each in contributors:
-        for match in each.step.sources:
-            # Agents of one namespace are shown the same memory; those of two may have two of the same uid.
-            found.setdefault((match.uid, str(match.metadata.get("text"))), match)
-    return list(found.values())
+def _merge_sources(calls: Sequence[MemberCall]) -> list[Match]:
+    merged: dict[tuple[str, str], Match] = {}
+    for call in calls:
+        for match in call.step.sources:
+            # Agents of one namespace see the same memory; agents of two may have different memories of one uid.
+            merged.setdefault((match.uid, str(match.metadata.get("text"))), match)
+    return list(merged.values())

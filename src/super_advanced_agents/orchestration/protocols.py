@@ -1,4 +1,4 @@
-"""What an orchestrator wants of an agent."""
+"""Interfaces of the agents that an orchestrator can ask."""
 
 from __future__ import annotations
 
@@ -9,24 +9,27 @@ from super_advanced_agents.types import Answer
 
 @runtime_checkable
 class SupportsAsk(Protocol):
-    """Answers questions: an `AsyncLLMAgent`, an agent of another server (`RemoteAgent`), an `Orchestrator`, or yours.
+    """Answer questions; the one method that an orchestrator needs of an agent.
 
-    Cancelling `aask` must end its work: an orchestrator cancels whom it no longer waits for, and waits until that has
-    ended. What it raises counts against the agent's health, `InvalidInputError` and `RateLimitedError` apart, which are
-    the caller's doing. A blank text, or `NOTHING_KNOWN` of `agents.prompt`, says that it has no answer.
+    An `AsyncLLMAgent`, an agent of another server (`RemoteAgent`), an `Orchestrator` and any class of the caller's own
+    can implement it.
+
+    Cancelling `aask` must end its work: an orchestrator cancels the agents that it no longer waits for, and waits until
+    they have ended. Errors count against the agent's health, except `InvalidInputError` and `RateLimitedError`, which
+    the caller caused. A blank text, or `NOTHING_KNOWN` of `agents.prompt`, means that the agent has no answer.
     """
 
     async def aask(self, question: str, top_k: int = 5) -> Answer:
-        """Answer `question`, looking at `top_k` memories where the agent has any."""
+        """Answer a question from up to `top_k` memories, if the agent has any."""
 
 
 @runtime_checkable
 class SupportsAskAbout(SupportsAsk, Protocol):
-    """An agent that can be told what to look for apart from what it is asked; that it can is optional.
+    """Answer questions from memories that are searched with another text. Optional for an agent.
 
-    A question that carries other agents' answers says much that no memory is about. An `AsyncLLMAgent` is asked so
-    without this method.
+    A question that quotes other agents' answers holds words that no memory is about. An `AsyncLLMAgent` does not need
+    this method: the orchestrator searches its memories with `asearch_text`.
     """
 
     async def aask_about(self, question: str, about: str, top_k: int = 5) -> Answer:
-        """Answer `question` from the memories that are found with `about`."""
+        """Answer a question from the memories that a search for `about` returns."""

@@ -1,4 +1,4 @@
-"""Who an orchestrator can ask, on what terms, and how they are doing."""
+"""Registration of an orchestrator's agents, their options, and a report of their health."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from super_advanced_agents.orchestration.members import (
     checked_description,
     checked_labels,
     checked_user,
-    same_label,
+    normalise_task,
 )
 from super_advanced_agents.orchestration.protocols import SupportsAsk
 from super_advanced_agents.stores.validation import checked_top_k
 from super_advanced_agents.types import JSONValue
 
 _QUERY_BYTES = LIMITS.text_bytes // 2
-"""The rest of what an agent takes is room for the answers of others."""
+"""Half of the text limit of an agent; the other half is room for other agents' answers."""
 
 
 class Registration:
-    """The part of an `Orchestrator` that knows its agents; see there."""
+    """Hold the settings and agents of an `Orchestrator`, whose base class this is."""
 
     def __init__(
         self,
@@ -49,12 +49,12 @@ class Registration:
         for name, number in (("failures", failures), ("context_chars", context_chars)):
             if type(number) is not int or number < 1:
                 raise ConfigurationError(f"{name} must be a positive integer, not {number!r}")
-        for name, value, least in (
+        for name, value, minimum in (
             *(("timeout_s", timeout_s, 0.001), ("cool_down_s", cool_down_s, 0.0)),
             *(("min_similarity", min_similarity, -1.0), ("same_answer", same_answer, -1.0)),
         ):
-            if not _is_number(value) or not least <= value < math.inf:
-                raise ConfigurationError(f"{name} must be a finite number of at least {least:g}, not {value!r}")
+            if not _is_number(value) or not minimum <= value < math.inf:
+                raise ConfigurationError(f"{name} must be a finite number of at least {minimum:g}, not {value!r}")
         self._pipeline = embedding_pipeline
         self._critic = None if critic is None else as_critic(critic)
         self._default = None if default is None else checked_name(default, "default")
@@ -87,16 +87,16 @@ class Registration:
         """Add an agent.
 
         Args:
-            name: what it is called here: 1 to 64 letters, digits, `_` or `-`.
-            agent: what answers.
-            tasks: what it is for, such as `"billing"`; compared without regard to case. Any task when empty.
-            users: the ids of those whom alone it serves when a question is routed; everybody when empty.
-            description: what it does, in words, for routing by similarity; its name and tasks when empty.
-            routed: whether it is asked without being named, when a question is routed or goes to all.
+            name: the agent's name in this orchestrator: 1 to 64 letters, digits, `_` or `-`.
+            agent: the object that answers.
+            tasks: the tasks it is for, such as `"billing"`, compared without regard to case; any task when empty.
+            users: the ids of the only users it serves when a question is routed; all users when empty.
+            description: a description of its abilities, for routing by similarity; its name and tasks when empty.
+            routed: True if it is asked without being named, when a question is routed or goes to all agents.
 
         Raises:
             InvalidInputError: an argument is wrong, the name is taken, or the agent has no `aask`.
-            ConfigurationError: it is this orchestrator, or one that asks this one.
+            ConfigurationError: the agent is this orchestrator, or another one that asks this one.
         """
         checked_name(name, "name")
         if isinstance(agent, type) or not isinstance(agent, SupportsAsk):
@@ -105,7 +105,7 @@ class Registration:
                 field="agent",
                 hint="give an AsyncLLMAgent, not an LLMAgent",
             )
-        if isinstance(agent, Registration) and agent._reaches(self, set()):
+        if isinstance(agent, Registration) and agent._can_reach(self, set()):
             raise ConfigurationError(
                 f"agent {name!r} would ask itself through this orchestrator", hint="register its agents one by one"
             )
@@ -114,7 +114,7 @@ class Registration:
                 name=name,
                 agent=agent,
                 tasks=frozenset(
-                    same_label(task, f"tasks[{i}]") for i, task in enumerate(checked_labels(tasks, "tasks"))
+                    normalise_task(task, f"tasks[{i}]") for i, task in enumerate(checked_labels(tasks, "tasks"))
                 ),
                 users=frozenset(
                     checked_user(user, f"users[{i}]") for i, user in enumerate(checked_labels(users, "users"))
@@ -126,23 +126,23 @@ class Registration:
         )
 
     def unregister_agent(self, name: str) -> None:
-        """Remove an agent; what it was asked already comes to its end.
+        """Remove an agent; its running calls go on to their end.
 
         Raises:
-            AgentNotFoundError: there is none of that name.
+            AgentNotFoundError: there is no agent of that name.
         """
         self._members.remove(name)
 
     async def asupervise(self) -> dict[str, JSONValue]:
-        """How the agents are doing; asks none of them.
+        """Report the health, counts and latencies of all agents, without asking them.
 
         Returns:
-            `{"healthy": n, "recovering": n, "sick": n, "agents": {name: {...}}}`. Of each agent: `health` (`"healthy"`,
-            `"recovering"`, tried with one call at a time, or `"sick"`, left alone), `circuit` (`"closed"`,
-            `"half-open"`, `"open"`), `failures_in_a_row`, `retry_after_s`; how many `calls`, and how many of them
-            `answered`, were `empty`, `failed`, `timed_out`, `cancelled`, or `skipped` without a call; `in_flight`;
-            `latency_p50_s` and `latency_p95_s` of the last 512 answers, None before the first; `last_error`, a class;
-            `description`, `tasks`.
+            `{"healthy": n, "recovering": n, "sick": n, "agents": {name: {...}}}`. For each agent: `health`
+            (`"healthy"`; `"recovering"`, tried with one call at a time; `"sick"`, not called), `circuit` (`"closed"`,
+            `"half-open"`, `"open"`), `failures_in_a_row` and `retry_after_s`; the number of `calls`, and the numbers of
+            those that `answered`, were `empty`, `failed`, `timed_out` or were `cancelled`; the number of calls
+            `skipped` by the circuit breaker; the number of calls `in_flight`; `latency_p50_s` and `latency_p95_s` of
+            the last 512 answers, None before the first; `last_error`, the name of a class; `description` and `tasks`.
         """
         reports: dict[str, JSONValue] = {member.name: member.report() for member in self._members.all()}
         health = Counter(report["health"] for report in reports.values() if isinstance(report, dict))
@@ -150,7 +150,8 @@ class Registration:
 
     supervise = blocking(asupervise)
 
-    def _terms(self, query: str, top_k: int, timeout_s: float | None, deadline_s: float | None) -> CallOptions:
+    def _call_options(self, query: str, top_k: int, timeout_s: float | None, deadline_s: float | None) -> CallOptions:
+        """Validate the arguments that all operations share and return their call options."""
         checked_text(query, "query", max_bytes=_QUERY_BYTES)
         checked_top_k(top_k, limits=LIMITS)
         for field, value in (("timeout_s", timeout_s), ("deadline_s", deadline_s)):
@@ -159,24 +160,26 @@ class Registration:
         return CallOptions(
             top_k=top_k,
             timeout_s=self._timeout_s if timeout_s is None else timeout_s,
-            patience_s=self._timeout_s,
+            health_timeout_s=self._timeout_s,
             deadline=Deadline(deadline_s),
         )
 
     def _embedding_pipeline(self, members: Sequence[Member]) -> EmbeddingPipeline | None:
         if self._pipeline is not None:
             return self._pipeline
-        theirs = (getattr(member.agent, "embedding_pipeline", None) for member in members)
-        return next((pipeline for pipeline in theirs if isinstance(pipeline, EmbeddingPipeline)), None)
+        pipelines = (getattr(member.agent, "embedding_pipeline", None) for member in members)
+        return next((pipeline for pipeline in pipelines if isinstance(pipeline, EmbeddingPipeline)), None)
 
-    def _reaches(self, other: Registration, seen: set[int]) -> bool:
-        """Whether asking this one may ask `other`."""
+    def _can_reach(self, other: Registration, seen: set[int]) -> bool:
+        """Return True if a question to this orchestrator can be passed on to `other`."""
         if self is other:
             return True
         seen.add(id(self))
-        theirs = [member.agent for member in self._members.all()]
+        agents = [member.agent for member in self._members.all()]
         return any(
-            agent._reaches(other, seen) for agent in theirs if isinstance(agent, Registration) and id(agent) not in seen
+            agent._can_reach(other, seen)
+            for agent in agents
+            if isinstance(agent, Registration) and id(agent) not in seen
         )
 
 

@@ -1,4 +1,4 @@
-"""Which agent a question is for."""
+"""The choice of an agent for a question, by task, user and similarity of descriptions."""
 
 from __future__ import annotations
 
@@ -9,33 +9,35 @@ from super_advanced_agents.errors import AgentNotFoundError, ConfigurationError
 from super_advanced_agents.orchestration.members import Member
 
 _DIGITS = 4
-"""Similarityes that differ by less than this many digits show are a tie: batches of other sizes round differently."""
+"""Decimals of a similarity that count: vectors differ slightly between batch sizes."""
 
 
-async def aranked(
+async def rank_members(
     members: list[Member],
     query: str,
     *,
     task: str | None,
     user_id: str | None,
     pipeline: EmbeddingPipeline | None,
-    least: float,
+    min_similarity: float,
     default: str | None,
 ) -> list[tuple[Member, str]]:
-    """Those who may answer, the fittest first, each with the reason: `task`, `user`, `similarity`, `only`, `default`.
+    """Return the agents that may answer a question, best first, with the reason for each.
+
+    Reasons are `task`, `user`, `similarity`, `only` and `default`.
 
     Args:
-        members: everybody, in the order in which ties go.
+        members: all agents, in the order that decides ties.
         query: the question.
-        task: what it is about, as `same_label` writes it.
-        user_id: who asks.
-        pipeline: compares the question with what agents say they do.
-        least: the similarity below which an agent does not fit.
-        default: who answers when nobody fits.
+        task: the topic of the question, as `normalise_task` returns it.
+        user_id: the user who asks.
+        pipeline: embeds the question and the agents' descriptions.
+        min_similarity: the cosine below which an agent does not fit.
+        default: the name of the agent that is added last.
 
     Raises:
-        AgentNotFoundError: nobody fits.
-        ConfigurationError: only similarity can tell, and there is no pipeline.
+        AgentNotFoundError: no agent fits.
+        ConfigurationError: the choice depends on similarity, and there is no pipeline.
     """
     allowed = [member for member in members if not member.users or user_id in member.users]
     if task is not None:
@@ -45,30 +47,30 @@ async def aranked(
             "the orchestrator has no agent for this " + ("task and user" if task is not None else "user"),
             hint="register one that names them, or one that names neither",
         )
-    similarity = await _similarities(allowed, query, pipeline, needed=any(not _reason(m, task) for m in allowed))
+    similarities = await _similarities(allowed, query, pipeline, needed=any(not _reason(m, task) for m in allowed))
     if len(allowed) == 1:
         return [(allowed[0], _reason(allowed[0], task) or "only")]
     order = sorted(
-        (member for member in allowed if _reason(member, task) or similarity.get(member, 0.0) >= least),
+        (member for member in allowed if _reason(member, task) or similarities.get(member, 0.0) >= min_similarity),
         key=lambda member: (
             task is None or task not in member.tasks,
             not member.users,
-            -similarity.get(member, 0.0),  # sorting is stable: who came first stays first among equals
+            -similarities.get(member, 0.0),  # sorting is stable: equal agents stay in the order of registration
         ),
     )
     ranked = [(member, _reason(member, task) or "similarity") for member in order]
     ranked += [(m, "default") for m in allowed if m.name == default and m not in order]
     if not ranked:
-        best = max(similarity.values(), default=0.0)
+        best = max(similarities.values(), default=0.0)
         raise AgentNotFoundError(
-            f"no agent says that it does anything like this (the best similarity is {best:.2f}, below {least:.2f})",
+            f"no agent's description fits the question (the best similarity is {best:.2f}, below {min_similarity:.2f})",
             hint="name a task, improve the descriptions, or give Orchestrator(default=...)",
         )
     return ranked
 
 
 def _reason(member: Member, task: str | None) -> str:
-    """Why it fits, apart from similarity; empty when only that can tell."""
+    """Return `task` or `user` if the agent fits for that reason, or "" if it does not."""
     if task is not None and task in member.tasks:
         return "task"
     return "user" if member.users else ""
@@ -77,25 +79,25 @@ def _reason(member: Member, task: str | None) -> str:
 async def _similarities(
     members: list[Member], query: str, pipeline: EmbeddingPipeline | None, *, needed: bool
 ) -> dict[Member, float]:
-    """How much the question is like what each says it does: cosines; nothing where there is nothing to choose."""
+    """Return the cosine of the question with each agent's profile, or {} for one agent."""
     if len(members) < 2:
         return {}
     if pipeline is None:
         if not needed:
             return {}
         raise ConfigurationError(
-            "only the similarity of descriptions can tell which agent fits, and nothing here compares texts",
+            "choosing an agent by its description needs an embedding pipeline, and there is none",
             hint="give Orchestrator(embedding_pipeline=...), or route by task",
         )
     model_id = pipeline.model_id
-    unknown = [member for member in members if member.vector is None or member.vector[0] != model_id]
-    if unknown:
-        vectors = await pipeline.aembed_batch([member.about for member in unknown])
-        for member, vector in zip(unknown, vectors, strict=True):
+    stale = [member for member in members if member.vector is None or member.vector[0] != model_id]
+    if stale:
+        vectors = await pipeline.aembed_batch([member.profile for member in stale])
+        for member, vector in zip(stale, vectors, strict=True):
             member.vector = (model_id, vector)
-    asked = await pipeline.aembed(query)
+    query_vector = await pipeline.aembed(query)
     return {
-        member: round(float(np.dot(member.vector[1], asked)), _DIGITS)
+        member: round(float(np.dot(member.vector[1], query_vector)), _DIGITS)
         for member in members
         if member.vector is not None
     }

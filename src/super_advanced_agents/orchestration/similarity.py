@@ -1,4 +1,4 @@
-"""Which answers say the same."""
+"""Grouping of answers that say the same, in the same words or in others."""
 
 from __future__ import annotations
 
@@ -17,49 +17,53 @@ _NEGATIONS = frozenset({"no", "not", "never", "none", "nothing", "nobody", "cann
 
 @dataclass(frozen=True, slots=True)
 class AnswerGroup:
-    """Answers that say the same.
+    """Hold the positions of answers that say the same.
 
     Attributes:
-        leader: the place of the one that stands for all.
-        members: the places of all of them, in order.
+        leader: the position of the answer that stands for the group.
+        members: the positions of all its answers, ascending.
     """
 
     leader: int
     members: tuple[int, ...]
 
 
-def normalised(text: str) -> str:
-    """A text by its words and numbers alone: no case, no punctuation, no English articles."""
+def normalise_answer(text: str) -> str:
+    """Return the words and numbers of a text, without case, punctuation and English articles.
+
+    A text without any is returned in lower case and stripped of white space.
+    """
     words = [word.replace(",", "") if word[0].isdigit() else word for word in _WORD.findall(text.casefold())]
     return " ".join(word for word in words if word not in _ARTICLES) or text.strip().casefold()
 
 
-def grouped(texts: Sequence[str], vectors: Matrix | None, *, least: float) -> list[AnswerGroup]:
-    """Put answers that say the same together; the largest group first, among equals the one that began first.
+def group_answers(texts: Sequence[str], vectors: Matrix | None, *, min_similarity: float) -> list[AnswerGroup]:
+    """Group answers that say the same, the largest group first.
 
-    Answers of the same words are one. So are those whose meanings have a cosine of `least` or more with that of the
-    group's leader, which is the one said most often, or else first; but never two with different numbers, nor one that
-    denies (in English) with one that does not: models find those alike.
+    Groups of equal size stand in the order of their first answers. Answers of equal normalised words are in one group.
+    So are answers whose vectors have a cosine of at least `min_similarity` with that of the group's leader, which is
+    the answer given most often, or else the first one. Answers with different numbers, or of which only one holds an
+    (English) negation, are never in one group: embedding models give such pairs a high similarity.
 
     Args:
         texts: the answers.
-        vectors: (n, dim), their meanings, unit length; only the words count when None.
-        least: which similarity is the same, a cosine.
+        vectors: (n, dim) unit vectors of the answers; when None, only words are compared.
+        min_similarity: the cosine from which two answers count as the same.
     """
-    said: dict[str, list[int]] = {}
-    for place, text in enumerate(texts):
-        said.setdefault(normalised(text), []).append(place)
+    positions_by_words: dict[str, list[int]] = {}
+    for position, text in enumerate(texts):
+        positions_by_words.setdefault(normalise_answer(text), []).append(position)
     groups: list[tuple[int, list[int]]] = []
-    for words, places in sorted(said.items(), key=lambda item: (-len(item[1]), item[1][0])):
-        mark = _facts(words)
+    for words, positions in sorted(positions_by_words.items(), key=lambda item: (-len(item[1]), item[1][0])):
+        facts = _facts(words)
         for leader, members in groups:
-            if vectors is None or _facts(normalised(texts[leader])) != mark:
+            if vectors is None or _facts(normalise_answer(texts[leader])) != facts:
                 continue
-            if float(np.dot(vectors[leader], vectors[places[0]])) >= least:
-                members.extend(places)
+            if float(np.dot(vectors[leader], vectors[positions[0]])) >= min_similarity:
+                members.extend(positions)
                 break
         else:
-            groups.append((places[0], list(places)))
+            groups.append((positions[0], list(positions)))
     return sorted(
         (AnswerGroup(leader, tuple(sorted(members))) for leader, members in groups),
         key=lambda group: (-len(group.members), group.members[0]),
@@ -67,7 +71,7 @@ def grouped(texts: Sequence[str], vectors: Matrix | None, *, least: float) -> li
 
 
 def _facts(words: str) -> tuple[frozenset[str], bool]:
-    """What must agree whatever the similarity: the numbers, and whether it denies."""
+    """Return the numbers of an answer, and True if it holds a negation."""
     parts = words.split()
-    denies = any(word in _NEGATIONS or word.endswith(("n't", "n\u2019t")) for word in parts)
-    return frozenset(word for word in parts if word[0].isdigit()), denies
+    is_negated = any(word in _NEGATIONS or word.endswith(("n't", "n\u2019t")) for word in parts)
+    return frozenset(word for word in parts if word[0].isdigit()), is_negated

@@ -1,1 +1,4 @@
-"""What goes over a wire between a client and a served store, agent or orchestrator."""
+"""The contract between clients and servers: operations, requests, messages and their codecs.
+
+Code that opens connections belongs in `client`; code that listens, authenticates or limits belongs in `server`.
+"""

@@ -1,18 +1,18 @@
-"""Between dataclasses of the library and messages of the protocol, both ways, driven by their fields.
+"""Encode dataclasses of the library as protocol messages, and decode them, field by field.
 
-A field of a dataclass is the field of the same name in the message. How a value travels follows from the two types:
+A field of a dataclass is the field of the same name in the message. The two types of a field select its encoding:
 
-| in the message | in the dataclass | rule |
+| in the message | in the dataclass | encoding |
 |---|---|---|
-| `bytes` | an array | little-endian float32; `dim` beside it says how long each row of a matrix is |
+| `bytes` | an array | little-endian float32; the field `dim` of the message holds the length of a matrix's rows |
 | `bytes`, `repeated bytes` | anything else | JSON |
 | `repeated string`, `repeated double` | values or None | "" and NaN stand for None; an empty column for no column |
-| `repeated string` with `by_...` beside it | a list or None | the flag says that the list counts |
+| `repeated string` with a flag `by_...` | a list or None | the flag is set for a list, even an empty one |
 | an enum | a literal | the value's name without its prefix, in lower case; 0 for the default |
-| a message | a dataclass | by its own fields |
-| `optional` | None | absent; for a change (`...` keeps what is there) `clear` names what becomes None |
+| a message | a dataclass | its own fields |
+| `optional` | None | absent; in a partial update (`...` keeps a value) `clear` names the fields that become None |
 
-What reads a message raises `InvalidInputError` naming the field; an absent field has the dataclass's default.
+Decoding raises `InvalidInputError` with the name of a malformed field; an absent field has the dataclass's default.
 """
 
 from __future__ import annotations
@@ -28,7 +28,14 @@ from google.protobuf.message import Message
 
 from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.protocol.match_messages import match_message, match_of, matches_message, matches_of
-from super_advanced_agents.protocol.packing import FLOAT, json_bytes, json_object, matrix_of, packed, vector_of
+from super_advanced_agents.protocol.packing import (
+    FLOAT,
+    json_bytes,
+    json_object,
+    pack_vectors,
+    unpack_matrix,
+    unpack_vector,
+)
 from super_advanced_agents.protocol.v1 import agents_pb2 as agents
 from super_advanced_agents.protocol.v1 import common_pb2 as shared
 from super_advanced_agents.types import Match, Record, Turn
@@ -36,211 +43,219 @@ from super_advanced_agents.types import Match, Record, Turn
 M = TypeVar("M", bound=Message)
 T = TypeVar("T")
 
+_Codec: TypeAlias = tuple[Callable[[Any, str], Any], Callable[[Any, str], Any]]
+"""The functions that encode and decode a value, given also its name in errors."""
 
-_Ways: TypeAlias = tuple[Callable[[Any, str], Any], Callable[[Any, str], Any]]
-"""How a value becomes the message's, and back; both are told what the value is called in errors."""
 
-
-class _Field(NamedTuple):
-    """How one field travels."""
+class _FieldCodec(NamedTuple):
+    """The encoding of one field."""
 
     name: str
     encode: Callable[[Any, str], Any]
     decode: Callable[[Any, str], Any]
-    presence: bool
+    presence: bool  # the message knows whether the field is set
     repeated: bool
-    required: bool  # by the dataclass
+    required: bool  # the dataclass has no default
     matrix: bool
-    keeps: bool  # `...` stands for what stays as it is
-    flagged: bool
+    keepable: bool  # `...` leaves the stored value unchanged
+    flagged: bool  # a field `by_...` is set for a list
 
 
 # -- dataclasses ------------------------------------------------------------------------------------------------------
 
 
 def encode(value: Any, message: type[M], *, field: str = "", **others: Any) -> M:
-    """Make a message of a dataclass's value.
+    """Return the message of a dataclass instance.
 
     Args:
-        value: what is sent.
+        value: the instance.
         message: the class of the message.
-        field: what the value is called in errors; its own fields are named alone when empty.
-        others: further fields of the message, such as the collection's name, or some in place of the value's.
+        field: the name of the value in errors; when empty, its fields are named without a prefix.
+        others: further fields of the message, such as the collection's name; they replace those of `value`.
 
     Raises:
-        InvalidInputError: a member cannot travel.
+        InvalidInputError: a field holds something that cannot be encoded.
     """
-    given: dict[str, Any] = others
+    fields: dict[str, Any] = others
     clear: list[str] = []
-    for each in _plan(type(value), message.DESCRIPTOR):
-        if each.name in others:
+    for codec in _field_codecs(type(value), message.DESCRIPTOR):
+        if codec.name in others:
             continue
-        member = getattr(value, each.name)
+        member = getattr(value, codec.name)
         if member is ...:
             continue
         if member is None:
-            if each.keeps:
-                clear.append(each.name)
+            if codec.keepable:
+                clear.append(codec.name)
             continue
-        given[each.name] = each.encode(member, f"{field}.{each.name}" if field else each.name)
-        if each.flagged:
-            given[f"by_{each.name}"] = True
-        if each.matrix:
-            given["dim"] = member.shape[1]
+        fields[codec.name] = codec.encode(member, f"{field}.{codec.name}" if field else codec.name)
+        if codec.flagged:
+            fields[f"by_{codec.name}"] = True
+        if codec.matrix:
+            fields["dim"] = member.shape[1]
     if clear:
-        given["clear"] = clear
-    return message(**given)
+        fields["clear"] = clear
+    return message(**fields)
 
 
 def decode(message: Message, cls: type[T], *, field: str = "", **others: Any) -> T:
-    """Make a dataclass's value of a message; what is absent has the dataclass's default.
+    """Return the dataclass instance in a message; absent fields have the dataclass's defaults.
 
     Args:
-        message: as it came.
+        message: as received.
         cls: the dataclass.
-        field: what the message is called in errors.
+        field: the name of the message in errors.
         others: further arguments of the dataclass, such as a store's bounds.
 
     Raises:
         InvalidInputError: a field is malformed, or the dataclass refuses it.
     """
-    given = members_of(message, cls, field=field)
-    return cls(**given, **others)
+    return cls(**decode_fields(message, cls, field=field), **others)
 
 
-def members_of(message: Message, cls: type[Any], *, field: str = "") -> dict[str, Any]:
-    """Return the arguments of a dataclass that a message holds; see `decode`."""
-    given: dict[str, Any] = {}
-    for each in _plan(cls, message.DESCRIPTOR):
-        if each.presence and not message.HasField(each.name):
-            if each.required:
-                given[each.name] = None
+def decode_fields(message: Message, cls: type[Any], *, field: str = "") -> dict[str, Any]:
+    """Return a dataclass's keyword arguments from a message; absent fields are left out.
+
+    Args:
+        message: as received.
+        cls: the dataclass.
+        field: the name of the message in errors.
+
+    Raises:
+        InvalidInputError: a field is malformed.
+    """
+    arguments: dict[str, Any] = {}
+    for codec in _field_codecs(cls, message.DESCRIPTOR):
+        if codec.presence and not message.HasField(codec.name):
+            if codec.required:
+                arguments[codec.name] = None
             continue
-        member = getattr(message, each.name)
-        if each.flagged and _flag(message, each.name, member):
-            given[each.name] = list(member)
+        member = getattr(message, codec.name)
+        if codec.flagged and _is_flagged(message, codec.name, member):
+            arguments[codec.name] = list(member)
             continue
-        if each.repeated and not member and not each.required:
+        if codec.repeated and not member and not codec.required:
             continue
-        named = f"{field}.{each.name}" if field else each.name
-        if each.matrix:
-            given[each.name] = matrix_of(member, message.dim, named)  # type: ignore[attr-defined]  # it has one
-        elif (decoded := each.decode(member, named)) is not None:
-            given[each.name] = decoded
+        path = f"{field}.{codec.name}" if field else codec.name
+        if codec.matrix:
+            arguments[codec.name] = unpack_matrix(member, message.dim, path)  # type: ignore[attr-defined]  # it has one
+        elif (decoded := codec.decode(member, path)) is not None:
+            arguments[codec.name] = decoded
     for name in getattr(message, "clear", ()):
-        _clear(name, cls, message, given)
-    return given
+        _apply_clear(name, cls, message, arguments)
+    return arguments
 
 
-def size_of(message: Any) -> int:
-    """Return how many records a message brings, about; many are read off the event loop."""
+def count_records(message: Any) -> int:
+    """Estimate the number of records in a message; large ones are decoded off the event loop."""
     names = message.DESCRIPTOR.fields_by_name
     if "vectors" in names:
-        size: int = len(message.vectors) // (FLOAT.itemsize * max(1, message.dim))
-        return size
+        rows: int = len(message.vectors) // (FLOAT.itemsize * max(1, message.dim))
+        return rows
     return len(message.records) if "records" in names else 1
 
 
-def _flag(message: Any, name: str, member: Sequence[str]) -> bool:
-    counts = bool(getattr(message, f"by_{name}"))
-    if member and not counts:
-        raise InvalidInputError(f"{name} counts only with by_{name}", field=f"by_{name}", hint="set it")
-    return counts
+def _is_flagged(message: Any, name: str, member: Sequence[str]) -> bool:
+    flagged = bool(getattr(message, f"by_{name}"))
+    if member and not flagged:
+        raise InvalidInputError(f"{name} needs by_{name}", field=f"by_{name}", hint="set it to true")
+    return flagged
 
 
-def _clear(name: str, cls: type[Any], message: Message, given: dict[str, Any]) -> None:
-    clearable = sorted(each.name for each in _plan(cls, message.DESCRIPTOR) if each.keeps)
+def _apply_clear(name: str, cls: type[Any], message: Message, arguments: dict[str, Any]) -> None:
+    clearable = sorted(codec.name for codec in _field_codecs(cls, message.DESCRIPTOR) if codec.keepable)
     if name not in clearable:
         raise InvalidInputError(f"clear may name {', '.join(clearable)}", field="clear")
-    if given.get(name) is not None:
+    if arguments.get(name) is not None:
         raise InvalidInputError(f"{name} is set and cleared at once", field=name)
-    given[name] = None
+    arguments[name] = None
 
 
-_PLANS: dict[tuple[type[Any], str], tuple[_Field, ...]] = {}
+_FIELD_CODECS: dict[tuple[type[Any], str], tuple[_FieldCodec, ...]] = {}
 
 
-def _plan(cls: type[Any], descriptor: Any) -> tuple[_Field, ...]:
-    """Return how the fields that a dataclass and a message share travel; worked out once."""
-    known = _PLANS.get((cls, descriptor.full_name))
-    if known is None:
+def _field_codecs(cls: type[Any], descriptor: Any) -> tuple[_FieldCodec, ...]:
+    """Return the codecs of the fields that a dataclass and a message share, from a cache."""
+    codecs = _FIELD_CODECS.get((cls, descriptor.full_name))
+    if codecs is None:
         hints, names = get_type_hints(cls), descriptor.fields_by_name
-        known = _PLANS[cls, descriptor.full_name] = tuple(
-            _field(each, hints[each.name], names[each.name], names)
-            for each in dataclasses.fields(cls)
-            if each.init and each.name in names
+        codecs = _FIELD_CODECS[cls, descriptor.full_name] = tuple(
+            _field_codec(member, hints[member.name], names[member.name], names)
+            for member in dataclasses.fields(cls)
+            if member.init and member.name in names
         )
-    return known
+    return codecs
 
 
-def _field(
-    member: dataclasses.Field[Any], hint: Any, wire: FieldDescriptor, names: Mapping[str, FieldDescriptor]
-) -> _Field:
+def _field_codec(
+    member: dataclasses.Field[Any], hint: Any, descriptor: FieldDescriptor, names: Mapping[str, FieldDescriptor]
+) -> _FieldCodec:
     alternatives = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
-    encode_one, decode_one = _value(alternatives, wire)
+    encode_one, decode_one = _value_codec(alternatives, descriptor)
     has_default = member.default is not dataclasses.MISSING or member.default_factory is not dataclasses.MISSING
-    return _Field(
+    return _FieldCodec(
         name=member.name,
         encode=encode_one,
         decode=decode_one,
-        presence=bool(wire.has_presence) and not wire.is_repeated,
-        repeated=bool(wire.is_repeated),
+        presence=bool(descriptor.has_presence) and not descriptor.is_repeated,
+        repeated=bool(descriptor.is_repeated),
         required=not has_default,
-        matrix="dim" in names and wire.type == FieldDescriptor.TYPE_BYTES and any(map(_is_array, alternatives)),
-        keeps=EllipsisType in alternatives,
+        matrix="dim" in names and descriptor.type == FieldDescriptor.TYPE_BYTES and any(map(_is_array, alternatives)),
+        keepable=EllipsisType in alternatives,
         flagged=f"by_{member.name}" in names,
     )
 
 
-def _value(alternatives: Sequence[Any], wire: FieldDescriptor) -> _Ways:
-    """How a field's values travel, by its two types."""
-    if wire.message_type is shared.Matches.DESCRIPTOR:
+def _value_codec(alternatives: Sequence[Any], descriptor: FieldDescriptor) -> _Codec:
+    """Return the codec of a field's values for its two types."""
+    if descriptor.message_type is shared.Matches.DESCRIPTOR:
         return matches_message, matches_of
-    if wire.message_type is not None:
-        return _nested(_dataclass_in(alternatives), wire)
-    if wire.type == FieldDescriptor.TYPE_BYTES:
+    if descriptor.message_type is not None:
+        return _nested_codec(_dataclass_in(alternatives), descriptor)
+    if descriptor.type == FieldDescriptor.TYPE_BYTES:
         if any(_is_array(each) for each in alternatives):
-            return (lambda value, _: packed(value)), vector_of
-        return _json(wire)
-    if wire.enum_type is not None:
-        return _enum(wire)
-    if wire.is_repeated:
-        missing: Any = "" if wire.type == FieldDescriptor.TYPE_STRING else np.nan
+            return (lambda value, _: pack_vectors(value)), unpack_vector
+        return _json_codec(descriptor)
+    if descriptor.enum_type is not None:
+        return _enum_codec(descriptor)
+    if descriptor.is_repeated:
+        missing: Any = "" if descriptor.type == FieldDescriptor.TYPE_STRING else np.nan
         if not any(type(None) in get_args(element) for each in alternatives for element in get_args(each)):
             return (lambda value, _: list(value)), (lambda value, _: list(value))
         return (
             (lambda value, _: [missing if each is None else each for each in value]),
             (lambda value, _: [None if each != each or each == "" else each for each in value]),  # noqa: PLR0124  # NaN
         )
-    return _as_it_is, _as_it_is
+    return _identity, _identity
 
 
-def _as_it_is(value: Any, field: str) -> Any:
+def _identity(value: Any, field: str) -> Any:
     del field
     return value
 
 
-def _json(wire: FieldDescriptor) -> _Ways:
-    if not wire.is_repeated:
-        bare = not wire.has_presence  # nothing stands for an empty object
+def _json_codec(descriptor: FieldDescriptor) -> _Codec:
+    if not descriptor.is_repeated:
+        allow_empty = not descriptor.has_presence  # no bytes stand for an empty object
         return (
             lambda value, field: json_bytes(value, field=field),
-            lambda data, field: json_object(data, field=field, or_nothing=bare),
+            lambda data, field: json_object(data, field=field, allow_empty=allow_empty),
         )
     return (
         lambda values, field: [
             b"" if value is None else json_bytes(value, field=f"{field}[{i}]") for i, value in enumerate(values)
         ],
         lambda column, field: [
-            json_object(data, field=f"{field}[{i}]", or_nothing=True) for i, data in enumerate(column)
+            json_object(data, field=f"{field}[{i}]", allow_empty=True) for i, data in enumerate(column)
         ],
     )
 
 
-def _enum(wire: FieldDescriptor) -> _Ways:
-    assert wire.enum_type is not None
-    prefix = wire.enum_type.values_by_number[0].name.removesuffix("UNSPECIFIED")
-    numbers = {value.name.removeprefix(prefix).lower(): value.number for value in wire.enum_type.values if value.number}
+def _enum_codec(descriptor: FieldDescriptor) -> _Codec:
+    assert descriptor.enum_type is not None
+    prefix = descriptor.enum_type.values_by_number[0].name.removesuffix("UNSPECIFIED")
+    values = [value for value in descriptor.enum_type.values if value.number]
+    numbers = {value.name.removeprefix(prefix).lower(): value.number for value in values}
     names = {number: name for name, number in numbers.items()}
 
     def decoded(number: int, field: str) -> str | None:
@@ -251,20 +266,20 @@ def _enum(wire: FieldDescriptor) -> _Ways:
     return (lambda value, _: numbers[value]), decoded
 
 
-def _nested(cls: type[Any], wire: FieldDescriptor) -> tuple[Callable[[Any, str], Any], Callable[[Any, str], Any]]:
-    kind = _class_of(wire)
-    to_message, of_message = _SPECIAL.get(
+def _nested_codec(cls: type[Any], descriptor: FieldDescriptor) -> _Codec:
+    kind = _message_class(descriptor)
+    encode_one, decode_one = _CUSTOM_CODECS.get(
         cls,
         (
             lambda value, field: encode(value, kind, field=field),
             lambda message, field: decode(message, cls, field=field),
         ),
     )
-    if not wire.is_repeated:
-        return to_message, of_message
+    if not descriptor.is_repeated:
+        return encode_one, decode_one
     return (
-        lambda values, field: [to_message(value, f"{field}[{i}]") for i, value in enumerate(values)],
-        lambda messages, field: [of_message(message, f"{field}[{i}]") for i, message in enumerate(messages)],
+        lambda values, field: [encode_one(value, f"{field}[{i}]") for i, value in enumerate(values)],
+        lambda messages, field: [decode_one(message, f"{field}[{i}]") for i, message in enumerate(messages)],
     )
 
 
@@ -285,13 +300,13 @@ def _is_array(hint: Any) -> bool:
 
 
 def encode_reply(result: Any, message: type[M], member: str, *, vectors: bool = True) -> M:
-    """Make the reply of an operation's result.
+    """Return the reply message that holds an operation's result.
 
     Args:
-        result: a value, a list of values, or None for nothing.
+        result: a value, a list of values, or None for an empty reply.
         message: the class of the reply.
         member: the field that holds the result; the reply is the result itself when empty.
-        vectors: False leaves the vectors of records behind.
+        vectors: False leaves out the vectors of records.
     """
     if result is None:
         return message()
@@ -300,11 +315,11 @@ def encode_reply(result: Any, message: type[M], member: str, *, vectors: bool = 
             return encode(result, message)
         [only] = message.DESCRIPTOR.fields
         return message(**{only.name: json_bytes(result, field=only.name)})
-    wire = message.DESCRIPTOR.fields_by_name[member]
-    if wire.message_type is None:
+    descriptor = message.DESCRIPTOR.fields_by_name[member]
+    if descriptor.message_type is None:
         return message(**{member: result})
-    kind = _class_of(wire)
-    if wire.is_repeated:
+    kind = _message_class(descriptor)
+    if descriptor.is_repeated:
         return message(**{member: [_value_message(each, kind, vectors=vectors) for each in result]})
     return message(**{member: _value_message(result, kind, vectors=vectors)})
 
@@ -312,7 +327,7 @@ def encode_reply(result: Any, message: type[M], member: str, *, vectors: bool = 
 def _value_message(value: Any, kind: type[Message], *, vectors: bool) -> Message:
     if isinstance(value, Match):
         return match_message(value)
-    if isinstance(value, list):  # what one of many searches found
+    if isinstance(value, list):  # the results of one query of a batch
         return matches_message(value)
     if isinstance(value, Record) and not vectors:
         return encode(value, kind, vector=b"")
@@ -320,15 +335,15 @@ def _value_message(value: Any, kind: type[Message], *, vectors: bool) -> Message
 
 
 def decode_reply(message: Any, member: str, hint: Any) -> Any:
-    """Make the result of an operation's reply.
+    """Return the result of an operation from its reply message.
 
     Args:
-        message: as it came.
+        message: as received.
         member: the field that holds the result; the reply is the result itself when empty.
         hint: the type of the result, such as `list[Record]`.
 
     Raises:
-        InvalidInputError: it is malformed.
+        InvalidInputError: the reply is malformed.
     """
     if hint is type(None):
         return None
@@ -339,10 +354,10 @@ def decode_reply(message: Any, member: str, hint: Any) -> Any:
         [only] = message.DESCRIPTOR.fields
         return json_object(getattr(message, only.name), field=only.name)
     value = getattr(message, member)
-    wire = message.DESCRIPTOR.fields_by_name[member]
-    if wire.message_type is None:
-        return list(value) if wire.is_repeated else value
-    if not wire.is_repeated:
+    descriptor = message.DESCRIPTOR.fields_by_name[member]
+    if descriptor.message_type is None:
+        return list(value) if descriptor.is_repeated else value
+    if not descriptor.is_repeated:
         return _value_of(value, cls, member) if message.HasField(member) else None
     return [_value_of(each, cls, f"{member}[{i}]") for i, each in enumerate(value)]
 
@@ -350,34 +365,34 @@ def decode_reply(message: Any, member: str, hint: Any) -> Any:
 def _value_of(message: Any, cls: Any, field: str) -> Any:
     if isinstance(message, shared.Matches):
         return matches_of(message)
-    special = _SPECIAL.get(cls)
-    return decode(message, cls, field=field) if special is None else special[1](message, field)
+    custom = _CUSTOM_CODECS.get(cls)
+    return decode(message, cls, field=field) if custom is None else custom[1](message, field)
 
 
-def _class_of(wire: Any) -> type[Message]:
-    return cast("type[Message]", getattr(wire.message_type, "_concrete_class"))  # noqa: B009  # its stubs lack it
+def _message_class(descriptor: Any) -> type[Message]:
+    return cast("type[Message]", getattr(descriptor.message_type, "_concrete_class"))  # noqa: B009  # its stubs lack it
 
 
-# -- what does not travel field by field ------------------------------------------------------------------------------
+# -- types with a codec of their own ----------------------------------------------------------------------------------
 
 
 def _record_of(message: shared.Record, field: str) -> Record:
-    """Make a record of a message; its vector is the caller's own."""
-    members = members_of(message, Record, field=field)
-    return Record(**{**members, "vector": members["vector"].copy()})
+    arguments = decode_fields(message, Record, field=field)
+    # a copy: the decoded vector is a read-only view of the message's bytes
+    return Record(**{**arguments, "vector": arguments["vector"].copy()})
 
 
 def _turn_message(turn: Turn, field: str) -> agents.Turn:
-    said = {"said_at" if isinstance(turn.created_at, str) else "said_at_s": turn.created_at}
-    return encode(turn, agents.Turn, field=field, **said)
+    time = {"said_at" if isinstance(turn.created_at, str) else "said_at_s": turn.created_at}
+    return encode(turn, agents.Turn, field=field, **time)
 
 
 def _turn_of(message: agents.Turn, field: str) -> Turn:
-    said = message.WhichOneof("created_at")
-    return decode(message, Turn, field=field, created_at=None if said is None else getattr(message, said))
+    time = message.WhichOneof("created_at")
+    return decode(message, Turn, field=field, created_at=None if time is None else getattr(message, time))
 
 
-_SPECIAL: dict[type[Any], _Ways] = {
+_CUSTOM_CODECS: dict[type[Any], _Codec] = {
     Match: (match_message, match_of),
     Record: (lambda record, field: encode(record, shared.Record, field=field), _record_of),
     Turn: (_turn_message, _turn_of),

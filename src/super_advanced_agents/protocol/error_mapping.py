@@ -1,4 +1,4 @@
-"""The way back of `problems`: what a server has answered becomes an error of the tree again, at the client."""
+"""Problem documents as errors of this library; `problems` is the other direction."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from super_advanced_agents.errors import (
 )
 from super_advanced_agents.types import JSONValue
 
-_RETRY_AFTER_S = 1.0
-"""Assumed of a server that refuses for now and does not say until when."""
+_DEFAULT_RETRY_AFTER_S = 1.0
+"""The pause before a retry where a server refuses for now and does not say for how long."""
 
 _BY_NAME: Mapping[str, type[SuperAdvancedAgentsError]] = {
     name: cls
@@ -27,8 +27,8 @@ _BY_NAME: Mapping[str, type[SuperAdvancedAgentsError]] = {
     if isinstance(cls, type) and issubclass(cls, SuperAdvancedAgentsError)
 }
 
-_TIMED = frozenset(cls for cls in _BY_NAME.values() if "retry_after_s" in inspect.signature(cls).parameters)
-"""Errors that say when to come back."""
+_WITH_RETRY_AFTER = frozenset(cls for cls in _BY_NAME.values() if "retry_after_s" in inspect.signature(cls).parameters)
+"""The error classes that carry `retry_after_s`."""
 
 _BY_STATUS: Mapping[int, type[SuperAdvancedAgentsError]] = {
     HTTPStatus.UNAUTHORIZED: AuthenticationError,
@@ -43,31 +43,33 @@ _BY_STATUS: Mapping[int, type[SuperAdvancedAgentsError]] = {
 }
 
 
-def error_of(
+def error_of_problem(
     problem: Mapping[str, JSONValue], *, status: int | None = None, retry_after_s: float | None = None
 ) -> SuperAdvancedAgentsError:
-    """The error that a problem document tells of; never raises, whatever the document holds.
+    """Return the error that a problem document (RFC 9457) describes.
+
+    Never raises: a malformed member of the document is ignored.
 
     Args:
         problem: the document, as a server has sent it; `{}` where it sent something else.
-        status: the HTTP status it came with, for documents that name no class of the tree.
-        retry_after_s: from a header, for documents that do not say it.
+        status: the HTTP status of the response, for documents that name no class of the error tree.
+        retry_after_s: the pause from the `Retry-After` header, for documents without one.
     """
-    cls = _BY_NAME.get(_text(problem, "error")) or _by_status(problem.get("status"), status)
+    cls = _BY_NAME.get(_text(problem, "error")) or _class_by_status(problem.get("status"), status)
     message = _text(problem, "detail") or _text(problem, "title") or f"the server answered with status {status}"
     hint = _text(problem, "hint")
     if issubclass(cls, InvalidInputError):
         return cls(message, field=_text(problem, "field"), hint=hint)
-    if cls in _TIMED:
-        told = problem.get("retry_after_s")
-        known = told if isinstance(told, int | float) and told >= 0 else retry_after_s
-        timed: Callable[..., SuperAdvancedAgentsError] = cls
-        return timed(message, retry_after_s=_RETRY_AFTER_S if known is None else float(known), hint=hint)
+    if cls in _WITH_RETRY_AFTER:
+        in_document = problem.get("retry_after_s")
+        pause_s = in_document if isinstance(in_document, int | float) and in_document >= 0 else retry_after_s
+        make: Callable[..., SuperAdvancedAgentsError] = cls
+        return make(message, retry_after_s=_DEFAULT_RETRY_AFTER_S if pause_s is None else float(pause_s), hint=hint)
     return cls(message, hint=hint)
 
 
-def _by_status(told: JSONValue, status: int | None) -> type[SuperAdvancedAgentsError]:
-    number = status if status is not None else told if isinstance(told, int) else 0
+def _class_by_status(in_document: JSONValue, status: int | None) -> type[SuperAdvancedAgentsError]:
+    number = status if status is not None else in_document if isinstance(in_document, int) else 0
     if number in _BY_STATUS:
         return _BY_STATUS[number]
     return InvalidInputError if HTTPStatus.BAD_REQUEST <= number < HTTPStatus.INTERNAL_SERVER_ERROR else StoreError

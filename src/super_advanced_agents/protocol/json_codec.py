@@ -1,7 +1,8 @@
-"""Between dataclasses of the library and JSON, both ways, driven by their fields as `codec` is for messages.
+"""Encode dataclasses of the library as JSON, and decode them, field by field.
 
-A member of an object is the field of the same name. Vectors are sent as base64 of little-endian float32 (a fifth of the
-size of numbers, and exact); what stays as it is (`...`) and what has its default (None) is left out.
+A member of an object is the field of the same name. Vectors are sent as base64 of little-endian float32, which is exact
+and a fifth of the size of decimal numbers. Fields that keep their value (`...`) or have their default (None) are left
+out.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ import orjson
 
 from super_advanced_agents.protocol.packing import FLOAT, json_bytes
 from super_advanced_agents.types import ExplainedMatch, Explanation, Match, Record, Signal, Vector
-from super_advanced_agents.types.objects import ABOUT_A_MATCH
+from super_advanced_agents.types.objects import OPTIONAL_MATCH_MEMBERS
 
 VectorFormat: TypeAlias = Literal["numbers", "base64", "none"]
-"""How vectors are told: lists of numbers, base64 of little-endian float32, or not at all."""
+"""The forms of vectors in JSON: lists of numbers, base64 of little-endian float32, or null."""
 
 
 def json_of_vector(vector: Vector, form: VectorFormat = "base64") -> object:
-    """Return a vector as it is told in JSON; orjson writes arrays itself."""
+    """Return a vector in a form that orjson writes; `"numbers"` needs `OPT_SERIALIZE_NUMPY`."""
     if form == "none":
         return None
     if form == "numbers":
@@ -33,72 +34,82 @@ def json_of_vector(vector: Vector, form: VectorFormat = "base64") -> object:
 
 
 def json_of_request(request: Any) -> dict[str, Any]:
-    """Return the body that says what a request says; see the module."""
-    keeps = _keeping(type(request))
+    """Return the JSON body of a request, for `orjson`; fields with their defaults are left out.
+
+    Raises:
+        InvalidInputError: a filter holds something that JSON cannot represent.
+    """
+    nullable = _nullable_fields(type(request))
     body: dict[str, Any] = {}
-    for each in dataclasses.fields(request):
-        value = getattr(request, each.name)
-        if not each.init or value is ... or (value is None and each.name not in keeps):
+    for field in dataclasses.fields(request):
+        value = getattr(request, field.name)
+        if not field.init or value is ... or (value is None and field.name not in nullable):
             continue
-        if each.name == "where":  # may hold integers that orjson does not write
-            body[each.name] = orjson.Fragment(json_bytes(value, field="where"))
+        if field.name == "where":  # may hold integers that orjson does not write
+            body[field.name] = orjson.Fragment(json_bytes(value, field="where"))
         else:
-            body[each.name] = _json(value)
+            body[field.name] = _encode_value(value)
     return body
 
 
-def _json(value: Any) -> Any:
+def _encode_value(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return json_of_vector(value) if value.ndim == 1 else [json_of_vector(row) for row in value]
     if dataclasses.is_dataclass(value):
-        named = {each.name: getattr(value, each.name) for each in dataclasses.fields(value)}
-        whole = isinstance(value, Record)  # which says each of its members
-        return {name: _json(member) for name, member in named.items() if whole or member is not None}
+        members = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        with_nulls = isinstance(value, Record)  # a record is sent with all its members
+        return {name: _encode_value(member) for name, member in members.items() if with_nulls or member is not None}
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
-        return [_json(each) for each in value]
+        return [_encode_value(item) for item in value]
     return value
 
 
-_KEEPING: dict[type[Any], frozenset[str]] = {}
+_NULLABLE_FIELDS: dict[type[Any], frozenset[str]] = {}
 
 
-def _keeping(cls: type[Any]) -> frozenset[str]:
-    """Return the fields of a change of which `...` keeps what is there, so that None must be said."""
-    known = _KEEPING.get(cls)
-    if known is None:
+def _nullable_fields(cls: type[Any]) -> frozenset[str]:
+    # where `...` keeps the stored value, None is a change and must be sent
+    names = _NULLABLE_FIELDS.get(cls)
+    if names is None:
         hints = get_type_hints(cls)
-        known = _KEEPING[cls] = frozenset(name for name, hint in hints.items() if EllipsisType in get_args(hint))
-    return known
+        names = _NULLABLE_FIELDS[cls] = frozenset(
+            name for name, hint in hints.items() if EllipsisType in get_args(hint)
+        )
+    return names
 
 
 # -- results ----------------------------------------------------------------------------------------------------------
 
 
 def json_of_result(result: Any, *, vectors: VectorFormat = "numbers") -> Any:
-    """Return an operation's result for `orjson`, with `OPT_SERIALIZE_NUMPY`.
+    """Return an operation's result in a form that `orjson` writes with `OPT_SERIALIZE_NUMPY`.
 
-    The text of a match stands once, beside its metadata, which goes as it is stored.
+    The text of a match is a member of its own, not repeated in the metadata, whose stored bytes are used unchanged.
+
+    Args:
+        result: a value, a list of values, or None.
+        vectors: the form of the vectors of records.
     """
     if isinstance(result, Match):
         return json_of_match(result)
     if isinstance(result, Record):
-        named = {each.name: getattr(result, each.name) for each in dataclasses.fields(Record)}
-        return {**named, "vector": json_of_vector(result.vector, vectors)}
+        members = {field.name: getattr(result, field.name) for field in dataclasses.fields(Record)}
+        return {**members, "vector": json_of_vector(result.vector, vectors)}
     if isinstance(result, list | tuple):
-        return [json_of_result(each, vectors=vectors) for each in result]
+        return [json_of_result(item, vectors=vectors) for item in result]
     if dataclasses.is_dataclass(result):
-        named = {each.name: getattr(result, each.name) for each in dataclasses.fields(result)}
-        return {name: json_of_result(member, vectors=vectors) for name, member in named.items()}
+        members = {field.name: getattr(result, field.name) for field in dataclasses.fields(result)}
+        return {name: json_of_result(member, vectors=vectors) for name, member in members.items()}
     return result
 
 
 def json_of_match(match: Match) -> dict[str, Any]:
-    """Return a search result for `orjson`."""
-    shown = {
+    """Return a search result in a form that `orjson` writes."""
+    members = {
         "uid": match.uid,
-        "text": match.text,
+        "text": match.stored_text,
         "score": match.score,
         "similarity": match.similarity,
         "metadata": orjson.Fragment(match.metadata_json),
@@ -108,19 +119,19 @@ def json_of_match(match: Match) -> dict[str, Any]:
         "updated_at": match.updated_at,
     }
     if isinstance(match, ExplainedMatch):
-        shown["explanation"] = json_of_result(match.explanation)
-    return shown
+        members["explanation"] = json_of_result(match.explanation)
+    return members
 
 
 def result_of_json(value: Any, hint: Any) -> Any:
-    """Make a result of the JSON that a server answered.
+    """Return an operation's result from a server's JSON response.
 
     Args:
-        value: as parsed.
-        hint: the type of the result, such as `list[Match]`; values of plain types pass as they are.
+        value: the parsed JSON.
+        hint: the type of the result, such as `list[Match]`; values of plain types are returned unchanged.
 
     Raises:
-        TypeError, KeyError, ValueError, AttributeError: it is not what a server of this protocol answers.
+        TypeError, KeyError, ValueError, AttributeError: the JSON does not have the form of that type.
     """
     if value is None:
         return None
@@ -128,11 +139,11 @@ def result_of_json(value: Any, hint: Any) -> Any:
         [hint] = [each for each in get_args(hint) if each is not type(None)]
     if get_origin(hint) in (list, tuple):
         element = get_args(hint)[0]
-        made = [result_of_json(each, element) for each in value]
-        return tuple(made) if get_origin(hint) is tuple else made
-    special = _SPECIAL.get(hint)
-    if special is not None:
-        return special(value)
+        items = [result_of_json(item, element) for item in value]
+        return tuple(items) if get_origin(hint) is tuple else items
+    custom = _CUSTOM_DECODERS.get(hint)
+    if custom is not None:
+        return custom(value)
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         hints = get_type_hints(hint)
         return hint(**{name: result_of_json(value[name], hints[name]) for name in hints if name in value})
@@ -143,7 +154,7 @@ def _match_of(value: Mapping[str, Any]) -> Match:
     metadata, text = value["metadata"], value["text"]
     if text is not None:
         metadata = {"text": text, **metadata}
-    others = {name: value[name] for name in ABOUT_A_MATCH}
+    others = {name: value[name] for name in OPTIONAL_MATCH_MEMBERS}
     match = Match(metadata, value["score"], value["uid"], **others)
     explanation = value.get("explanation")
     return match if explanation is None else ExplainedMatch.of(match, _explanation_of(explanation))
@@ -160,10 +171,10 @@ def _explanation_of(value: Mapping[str, Any]) -> Explanation:
 def _record_of(value: Mapping[str, Any]) -> Record:
     encoded = value.get("vector")
     vector = np.frombuffer(base64.b64decode(encoded or ""), dtype=FLOAT).astype(np.float32)
-    names = {each.name for each in dataclasses.fields(Record)}
-    given = {name: member for name, member in value.items() if name in names}
-    return Record(**{"namespace": "", **given, "vector": vector})  # memories of an agent come without one
+    names = {field.name for field in dataclasses.fields(Record)}
+    members = {name: member for name, member in value.items() if name in names}
+    return Record(**{"namespace": "", **members, "vector": vector})  # an agent's memories have no namespace in JSON
 
 
-_SPECIAL: dict[Any, Callable[[Any], Any]] = {Match: _match_of, Record: _record_of, Explanation: _explanation_of}
-"""What does not come member by member."""
+_CUSTOM_DECODERS: dict[Any, Callable[[Any], Any]] = {Match: _match_of, Record: _record_of, Explanation: _explanation_of}
+"""The decoders of the types that are not decoded field by field."""

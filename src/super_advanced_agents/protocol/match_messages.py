@@ -1,4 +1,7 @@
-"""Search results as messages, both ways; the metadata of a stored row goes as it is."""
+"""Search results as messages, and back.
+
+The stored bytes of a row's metadata are sent unchanged.
+"""
 
 from __future__ import annotations
 
@@ -10,20 +13,20 @@ from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.protocol.packing import json_object
 from super_advanced_agents.protocol.v1 import common_pb2 as shared
 from super_advanced_agents.types import ExplainedMatch, Explanation, Match, Signal
-from super_advanced_agents.types.objects import ABOUT_A_MATCH
+from super_advanced_agents.types.objects import OPTIONAL_MATCH_MEMBERS
 
 _MAX_DEPTH = 16
 _SIGNAL = tuple(Signal.__dataclass_fields__)
 
 
 def match_message(match: Match, field: str = "") -> shared.Match:
-    """Make a message of a search result."""
-    del field
+    """Return the message of a search result; `field` is ignored."""
+    del field  # the signature is that of every encoder in `codec`
     message = shared.Match(
         uid=match.uid,
         score=match.score,
         metadata=match.metadata_json,
-        text=match.text,
+        text=match.stored_text,
         similarity=match.similarity,
         source=match.source,
         session=match.session,
@@ -36,10 +39,18 @@ def match_message(match: Match, field: str = "") -> shared.Match:
 
 
 def match_of(message: shared.Match, field: str = "matches") -> Match:
-    """Make a search result of a message."""
-    metadata = json_object(message.metadata, field=field, or_nothing=True)
+    """Return the search result in a message.
+
+    Args:
+        message: as received.
+        field: the name of the message in errors.
+
+    Raises:
+        InvalidInputError: the metadata is not a JSON object, or the explanation is nested too deeply.
+    """
+    metadata = json_object(message.metadata, field=field, allow_empty=True)
     optional: dict[str, Any] = {
-        name: getattr(message, name) if message.HasField(name) else None for name in ABOUT_A_MATCH
+        name: getattr(message, name) if message.HasField(name) else None for name in OPTIONAL_MATCH_MEMBERS
     }
     if message.HasField("text"):
         metadata = {"text": message.text, **metadata}
@@ -50,28 +61,28 @@ def match_of(message: shared.Match, field: str = "matches") -> Match:
 
 
 def matches_message(matches: Iterable[Match], field: str = "") -> shared.Matches:
-    """Make a message of what one search found."""
+    """Return the message of one query's results; `field` is ignored."""
     del field
     return shared.Matches(matches=map(match_message, matches))
 
 
 def matches_of(message: shared.Matches, field: str = "matches") -> list[Match]:
-    """Make what one search found of a message."""
-    return [match_of(each, field) for each in message.matches]
+    """Return the results of one query from their message; malformed ones raise as in `match_of`."""
+    return [match_of(match, field) for match in message.matches]
 
 
 def _explanation_message(explanation: Explanation) -> shared.Explanation:
     retrieved = explanation.retrieved
     return shared.Explanation(
-        signals=[shared.Signal(**asdict(each)) for each in explanation.signals],
+        signals=[shared.Signal(**asdict(signal)) for signal in explanation.signals],
         retrieved=None if retrieved is None else _explanation_message(retrieved),
     )
 
 
 def _explanation_of(message: shared.Explanation, depth: int = 0) -> Explanation:
     if depth > _MAX_DEPTH:
-        raise InvalidInputError("matches are explained too deeply", field="matches")
+        raise InvalidInputError("the explanation of a match is nested too deeply", field="matches")
     return Explanation(
-        signals=tuple(Signal(**{name: getattr(each, name) for name in _SIGNAL}) for each in message.signals),
+        signals=tuple(Signal(**{name: getattr(signal, name) for name in _SIGNAL}) for signal in message.signals),
         retrieved=_explanation_of(message.retrieved, depth + 1) if message.HasField("retrieved") else None,
     )

@@ -1,6 +1,6 @@
-"""The methods of the gRPC services, typed: what servers register and clients call.
+"""The methods of the gRPC services with the classes of their messages.
 
-A test holds this table to the descriptors that are generated from proto/.
+Servers register them and clients call them. A test compares this table with the descriptors generated from proto/.
 """
 
 from __future__ import annotations
@@ -19,9 +19,8 @@ VECTOR_STORE = f"{PACKAGE}.VectorStoreService"
 AGENT = f"{PACKAGE}.AgentService"
 ORCHESTRATOR = f"{PACKAGE}.OrchestratorService"
 
-
 ERROR_METADATA = "saa-error-bin"
-"""Trailing metadata of a call that failed: the problem document, as JSON."""
+"""The key of the trailing metadata that holds the problem document (JSON) of a failed call."""
 
 Q = TypeVar("Q", bound=Message)
 R = TypeVar("R", bound=Message)
@@ -29,15 +28,15 @@ R = TypeVar("R", bound=Message)
 
 @dataclass(frozen=True, slots=True)
 class Method(Generic[Q, R]):
-    """One remote procedure.
+    """One method of a gRPC service.
 
     Attributes:
-        service: its service's full name.
-        name: its name there.
-        request: the class of its request, or of each of them.
-        reply: the class of its reply, or of each of them.
-        takes_stream: whether it takes many requests.
-        gives_stream: whether it gives many replies.
+        service: the full name of the service.
+        name: the method's name in the service.
+        request: the class of the request, or of each request of a stream.
+        reply: the class of the reply, or of each reply of a stream.
+        takes_stream: whether the client sends a stream of requests.
+        gives_stream: whether the server sends a stream of replies.
     """
 
     service: str
@@ -49,7 +48,7 @@ class Method(Generic[Q, R]):
 
     @property
     def path(self) -> str:
-        """What stands for it on the wire."""
+        """The `:path` of the method in HTTP/2: `/service/name`."""
         return f"/{self.service}/{self.name}"
 
 

@@ -1,7 +1,8 @@
-"""The one table of operations: what is asked and answered, where it is served, and what a call of it needs.
+"""The table of a server's operations: requests, routes, gRPC methods, access and costs.
 
-Routes, gRPC handlers, clients, access rules, admission, rate limits and the documentation read it; nothing is derived
-from the shape of a name. An operation of the table that nobody serves, or a route without one, fails a test.
+Routes, gRPC handlers, clients, access rules, admission, rate limits and the documentation read it; no property is
+derived from the form of a name. Tests fail for an operation without a route or handler, and for a route without an
+operation.
 """
 
 from __future__ import annotations
@@ -13,18 +14,17 @@ from enum import Enum, StrEnum
 from types import MappingProxyType
 from typing import Any
 
-from super_advanced_agents.protocol import methods
-from super_advanced_agents.protocol import requests as asked
+from super_advanced_agents.protocol import methods, requests
 from super_advanced_agents.protocol.methods import Method
 from super_advanced_agents.stores import requests as store
 from super_advanced_agents.tenancy.context import Access
 
 PATH_PARAMETER = re.compile(r"{(\w+)(?::path)?}")
-"""A parameter in the path of an operation."""
+"""The pattern of a parameter in an operation's path."""
 
 
 class PermitKind(StrEnum):
-    """What a call keeps busy; each kind has permits of its own, so that none crowds out another."""
+    """The kinds of permits; each has its own limit, so that searches do not wait for generation."""
 
     SEARCH = "search"
     WRITE = "write"
@@ -32,19 +32,19 @@ class PermitKind(StrEnum):
 
 
 class Retry(Enum):
-    """How a client may send a call again that nobody answered."""
+    """The way in which a client may safely repeat a call that was not answered."""
 
     AS_IT_IS = "a read, or a write whose records carry uids made at the client"
-    WITH_KEY = "a write that would answer otherwise the second time: with an idempotency key"
+    WITH_KEY = "a write whose second result would differ: with an idempotency key"
 
 
 class Cost(Enum):
-    """What a call costs beyond the one unit that every call costs."""
+    """The units that a call takes from the rate limit, beyond the one that every call takes."""
 
-    NOTHING = "no more"
-    RECORDS = "one for each record, memory, turn or text it brings"
+    NOTHING = "none"
+    RECORDS = "one for each record, memory, turn or text in the request"
     QUERIES = "one for each query vector after the first"
-    TEXT = "one where a text is to be embedded"
+    TEXT = "one where a text is embedded"
     TOKENS = "one for each token that the answer may have"
 
 
@@ -53,24 +53,24 @@ class Operation:
     """One operation of a server.
 
     Attributes:
-        name: its stable name, the `operationId` in the OpenAPI document.
-        request: the class of its request; None where the shapes are another protocol's.
-        reply: the member of the JSON answer, and the field of the message, that hold the result; the result itself
-            when empty.
+        name: the stable name, which is the `operationId` in the OpenAPI document.
+        request: the class of the request; None where another protocol defines the shapes.
+        reply: the member of the JSON response, and the field of the message, that hold the result; when empty the
+            response is the result itself.
         rpc: the gRPC method that serves it, or None.
-        target: the field of the message that names the agent, collection or orchestrator; the first parameter of the
-            path names it over REST. Empty for operations of the tenant.
+        target: the field of the message that names the agent, collection or orchestrator; over REST the first
+            parameter of the path names it. Empty for operations of the tenant.
         verb: the HTTP method; `*` for a mount, which takes any.
-        path: as Starlette writes it.
-        access: the scope a credential must have; None when any valid one will do.
-        public: no credential is needed.
-        permit: what kind of permit it runs under; None where it runs without.
-        cost: what it costs beyond one unit.
-        retry: how a client may send it again.
-        keyed: whether an `Idempotency-Key` makes it the same write when it is sent again.
-        hot: whether it is called so often that it is served without the framework's way to a route.
-        status: the HTTP status of its answer; 204 where there is nothing to tell.
-        bounded: whether the work on it has a deadline; what lasts as long as its caller likes has none.
+        path: the path in Starlette's syntax.
+        access: the scope that the credential must have; None when any valid credential is enough.
+        public: whether no credential is needed.
+        permit: the kind of permit that the call holds while it runs; None where it needs none.
+        cost: the units that it takes from the rate limit, beyond the first.
+        retry: the way in which a client may repeat it.
+        keyed: whether an `Idempotency-Key` makes a repeated call the same write.
+        hot: whether it is frequent enough to be served without the framework's routing.
+        status: the HTTP status of a successful response; 204 where the response is empty.
+        bounded: whether the server's request deadline applies; it does not to sessions that the client ends.
     """
 
     name: str
@@ -92,7 +92,7 @@ class Operation:
 
     @property
     def path_parameters(self) -> list[str]:
-        """The names of the parameters in its path, in order."""
+        """The names of the parameters in the path, in order."""
         return PATH_PARAMETER.findall(self.path)
 
 
@@ -103,7 +103,7 @@ _GENERATES: Mapping[str, Any] = MappingProxyType({"access": _GENERATE, "permit":
 _AGENT, _COLLECTION, _ORCHESTRATOR = "/v1/agents/{agent}", "/v1/collections/{collection}", "/v1/orchestrators"
 _RECORDS, _MEMORIES = f"{_COLLECTION}/records", f"{_AGENT}/memories"
 _ONE_RECORD, _ONE_MEMORY = f"{_RECORDS}/{{uid:path}}", f"{_MEMORIES}/{{uid:path}}"
-_ASKED = f"{_ORCHESTRATOR}/{{orchestrator}}"
+_ONE_ORCHESTRATOR = f"{_ORCHESTRATOR}/{{orchestrator}}"
 
 
 def _store(name: str, verb: str, path: str, **others: Any) -> Operation:
@@ -193,106 +193,128 @@ DELETE_RECORD = _store("deleteRecord", "DELETE", _ONE_RECORD, request=store.Dele
 # -- collections ------------------------------------------------------------------------------------------------------
 
 CREATE_COLLECTION = Operation(
-    name="createCollection", verb="POST", path="/v1/collections", request=asked.CreateCollectionRequest,
+    name="createCollection", verb="POST", path="/v1/collections", request=requests.CreateCollectionRequest,
     rpc=methods.CREATE_COLLECTION, retry=Retry.WITH_KEY, status=201, **_WRITES,
 )  # fmt: skip
 LIST_COLLECTIONS = Operation(
-    name="listCollections", verb="GET", path="/v1/collections", request=asked.ListCollectionsRequest,
+    name="listCollections", verb="GET", path="/v1/collections", request=requests.ListCollectionsRequest,
     reply="collections", rpc=methods.LIST_COLLECTIONS, access=_READ,
 )  # fmt: skip
 GET_COLLECTION = Operation(
-    name="getCollection", verb="GET", path=_COLLECTION, request=asked.GetCollectionRequest,
+    name="getCollection", verb="GET", path=_COLLECTION, request=requests.GetCollectionRequest,
     rpc=methods.GET_COLLECTION, target="name", access=_READ,
 )  # fmt: skip
 DELETE_COLLECTION = Operation(
-    name="deleteCollection", verb="DELETE", path=_COLLECTION, request=asked.DeleteCollectionRequest,
+    name="deleteCollection", verb="DELETE", path=_COLLECTION, request=requests.DeleteCollectionRequest,
     rpc=methods.DELETE_COLLECTION, target="name", retry=Retry.WITH_KEY, status=204, **_WRITES,
 )  # fmt: skip
 
 # -- memories of an agent ---------------------------------------------------------------------------------------------
 
 DEFAULT_SEARCH = Operation(
-    name="search", verb="POST", path="/search", request=asked.SearchMemoriesRequest, reply="results", access=_READ,
+    name="search", verb="POST", path="/search", request=requests.SearchMemoriesRequest, reply="results", access=_READ,
     hot=True,
 )  # fmt: skip
 REMEMBER = _agent(
-    "remember", "POST", _MEMORIES, request=asked.RememberRequest, reply="uids", rpc=methods.REMEMBER,
+    "remember", "POST", _MEMORIES, request=requests.RememberRequest, reply="uids", rpc=methods.REMEMBER,
     cost=Cost.RECORDS, **_WRITES,
 )  # fmt: skip
 REMEMBER_TURNS = _agent(
-    "rememberTurns", "", "", request=asked.RememberTurnsRequest, reply="uids", rpc=methods.REMEMBER_TURNS,
+    "rememberTurns", "", "", request=requests.RememberTurnsRequest, reply="uids", rpc=methods.REMEMBER_TURNS,
     cost=Cost.RECORDS, **_WRITES,
 )  # fmt: skip  # over REST, `remember` takes conversations too
 UPDATE_MEMORY = _agent(
-    "updateMemory", "PATCH", _ONE_MEMORY, request=asked.UpdateMemoryRequest, reply="updated",
+    "updateMemory", "PATCH", _ONE_MEMORY, request=requests.UpdateMemoryRequest, reply="updated",
     rpc=methods.UPDATE_MEMORY, cost=Cost.TEXT, retry=Retry.WITH_KEY, **_WRITES,
 )  # fmt: skip
 SEARCH_MEMORIES = _agent(
-    "searchMemories", "POST", f"{_AGENT}/search", request=asked.SearchMemoriesRequest, reply="results",
+    "searchMemories", "POST", f"{_AGENT}/search", request=requests.SearchMemoriesRequest, reply="results",
     rpc=methods.SEARCH_MEMORIES, access=_READ, hot=True,
 )  # fmt: skip
 GET_MEMORY = _agent(
-    "recall", "GET", _ONE_MEMORY, request=asked.GetMemoryRequest, reply="memory", rpc=methods.GET_MEMORY, access=_READ
+    "recall",
+    "GET",
+    _ONE_MEMORY,
+    request=requests.GetMemoryRequest,
+    reply="memory",
+    rpc=methods.GET_MEMORY,
+    access=_READ,
 )
 SCAN_MEMORIES = _agent(
-    "scanMemories", "POST", f"{_MEMORIES}:scan", request=asked.ListMemoriesRequest, reply="memories",
+    "scanMemories", "POST", f"{_MEMORIES}:scan", request=requests.ListMemoriesRequest, reply="memories",
     rpc=methods.LIST_MEMORIES, access=_READ,
 )  # fmt: skip
 LIST_MEMORIES = _agent(
-    "listMemories", "GET", _MEMORIES, request=asked.ListMemoriesRequest, reply="memories", access=_READ
+    "listMemories", "GET", _MEMORIES, request=requests.ListMemoriesRequest, reply="memories", access=_READ
 )
 FORGET = _agent(
-    "forgetMemories", "POST", f"{_MEMORIES}:forget", request=asked.ForgetRequest, reply="deleted", rpc=methods.FORGET,
-    retry=Retry.WITH_KEY, **_WRITES,
+    "forgetMemories", "POST", f"{_MEMORIES}:forget", request=requests.ForgetRequest, reply="deleted",
+    rpc=methods.FORGET, retry=Retry.WITH_KEY, **_WRITES,
 )  # fmt: skip
-FORGET_ONE = _agent("forget", "DELETE", _ONE_MEMORY, request=asked.ForgetRequest, status=204, **_WRITES)
+FORGET_ONE = _agent("forget", "DELETE", _ONE_MEMORY, request=requests.ForgetRequest, status=204, **_WRITES)
 COUNT_MEMORIES = _agent(
-    "countMemories", "POST", f"{_MEMORIES}:count", request=asked.CountMemoriesRequest, reply="count",
+    "countMemories", "POST", f"{_MEMORIES}:count", request=requests.CountMemoriesRequest, reply="count",
     rpc=methods.COUNT_MEMORIES, access=_READ,
 )  # fmt: skip
 COUNT_ALL_MEMORIES = _agent(
-    "countAllMemories", "GET", f"{_MEMORIES}:count", request=asked.CountMemoriesRequest, reply="count", access=_READ
+    "countAllMemories", "GET", f"{_MEMORIES}:count", request=requests.CountMemoriesRequest, reply="count", access=_READ
 )
-ASK = _agent("ask", "POST", f"{_AGENT}/ask", request=asked.AskRequest, rpc=methods.ASK, cost=Cost.TOKENS, **_GENERATES)
+ASK = _agent(
+    "ask", "POST", f"{_AGENT}/ask", request=requests.AskRequest, rpc=methods.ASK, cost=Cost.TOKENS, **_GENERATES
+)
 
 # -- agents -----------------------------------------------------------------------------------------------------------
 
 LIST_AGENTS = Operation(
-    name="listAgents", verb="GET", path="/v1/agents", request=asked.ListAgentsRequest, reply="agents",
+    name="listAgents", verb="GET", path="/v1/agents", request=requests.ListAgentsRequest, reply="agents",
     rpc=methods.LIST_AGENTS, access=_READ,
 )  # fmt: skip
 GET_AGENT = Operation(
-    name="getAgent", verb="GET", path=_AGENT, request=asked.GetAgentRequest, rpc=methods.GET_AGENT, target="name",
+    name="getAgent", verb="GET", path=_AGENT, request=requests.GetAgentRequest, rpc=methods.GET_AGENT, target="name",
     access=_READ,
 )  # fmt: skip
 PUT_AGENT = Operation(
-    name="putAgent", verb="PUT", path=_AGENT, request=asked.PutAgentRequest, rpc=methods.PUT_AGENT, target="name",
+    name="putAgent", verb="PUT", path=_AGENT, request=requests.PutAgentRequest, rpc=methods.PUT_AGENT, target="name",
     **_ADMINS,
 )  # fmt: skip
 DELETE_AGENT = Operation(
-    name="deleteAgent", verb="DELETE", path=_AGENT, request=asked.DeleteAgentRequest, rpc=methods.DELETE_AGENT,
+    name="deleteAgent", verb="DELETE", path=_AGENT, request=requests.DeleteAgentRequest, rpc=methods.DELETE_AGENT,
     target="name", retry=Retry.WITH_KEY, status=204, **_ADMINS,
 )  # fmt: skip
 
 # -- orchestrators ----------------------------------------------------------------------------------------------------
 
-ROUTE = _orchestrator("route", "POST", f"{_ASKED}/route", request=asked.RouteRequest, rpc=methods.ROUTE, **_GENERATES)
-CHAIN = _orchestrator("chain", "POST", f"{_ASKED}/chain", request=asked.ChainRequest, rpc=methods.CHAIN, **_GENERATES)
+ROUTE = _orchestrator(
+    "route", "POST", f"{_ONE_ORCHESTRATOR}/route", request=requests.RouteRequest, rpc=methods.ROUTE, **_GENERATES
+)
+CHAIN = _orchestrator(
+    "chain", "POST", f"{_ONE_ORCHESTRATOR}/chain", request=requests.ChainRequest, rpc=methods.CHAIN, **_GENERATES
+)
 FALLBACK = _orchestrator(
-    "fallback", "POST", f"{_ASKED}/fallback", request=asked.FallbackRequest, rpc=methods.FALLBACK, **_GENERATES
+    "fallback",
+    "POST",
+    f"{_ONE_ORCHESTRATOR}/fallback",
+    request=requests.FallbackRequest,
+    rpc=methods.FALLBACK,
+    **_GENERATES,
 )
 PARALLEL = _orchestrator(
-    "parallel", "POST", f"{_ASKED}/parallel", request=asked.ParallelRequest, rpc=methods.PARALLEL, **_GENERATES
+    "parallel",
+    "POST",
+    f"{_ONE_ORCHESTRATOR}/parallel",
+    request=requests.ParallelRequest,
+    rpc=methods.PARALLEL,
+    **_GENERATES,
 )
 COLLABORATE = _orchestrator(
-    "collaborate", "POST", f"{_ASKED}/collaborate", request=asked.CollaborateRequest, rpc=methods.COLLABORATE,
-    **_GENERATES,
+    "collaborate", "POST", f"{_ONE_ORCHESTRATOR}/collaborate", request=requests.CollaborateRequest,
+    rpc=methods.COLLABORATE, **_GENERATES,
 )  # fmt: skip
 SUPERVISE = _orchestrator(
-    "supervise", "GET", _ASKED, request=asked.SuperviseRequest, rpc=methods.SUPERVISE, access=_READ
+    "supervise", "GET", _ONE_ORCHESTRATOR, request=requests.SuperviseRequest, rpc=methods.SUPERVISE, access=_READ
 )
 LIST_ORCHESTRATORS = Operation(
-    name="listOrchestrators", verb="GET", path=_ORCHESTRATOR, request=asked.ListOrchestratorsRequest,
+    name="listOrchestrators", verb="GET", path=_ORCHESTRATOR, request=requests.ListOrchestratorsRequest,
     reply="orchestrators", rpc=methods.LIST_ORCHESTRATORS, access=_READ,
 )  # fmt: skip
 
@@ -304,7 +326,7 @@ SEARCH_STREAM = _store("searchStream", "", "", request=store.SearchRequest, repl
                        rpc=methods.SEARCH_STREAM, cost=Cost.QUERIES, access=_READ)  # fmt: skip
 SCAN_STREAM = _store("scanStream", "", "", request=store.ScanRequest, reply="records", rpc=methods.SCAN_STREAM,
                      access=_READ)  # fmt: skip
-ASK_STREAM = _agent("askStream", "", "", request=asked.AskRequest, rpc=methods.ASK_STREAM, cost=Cost.TOKENS,
+ASK_STREAM = _agent("askStream", "", "", request=requests.AskRequest, rpc=methods.ASK_STREAM, cost=Cost.TOKENS,
                     **_GENERATES)  # fmt: skip
 
 # -- other protocols' shapes ------------------------------------------------------------------------------------------
@@ -317,7 +339,7 @@ MCP = Operation(name="mcp", verb="POST", path="/mcp", bounded=False)
 MCP_AGENT = Operation(name="mcpAgent", verb="POST", path="/mcp/{agent}", bounded=False)
 
 OPERATIONS: tuple[Operation, ...] = tuple(value for value in list(vars().values()) if isinstance(value, Operation))
-"""All of them, in the order in which they stand here."""
+"""Every operation of this module, in the order of definition."""
 
 BY_ROUTE: Mapping[tuple[str, str], Operation] = MappingProxyType(
     {(op.verb, op.path): op for op in OPERATIONS if op.path}

@@ -1,4 +1,4 @@
-"""JSON and vectors as bytes of a message, both ways."""
+"""JSON objects and float32 vectors as the bytes of a message, and back."""
 
 from __future__ import annotations
 
@@ -19,15 +19,19 @@ FLOAT = np.dtype("<f4")
 
 
 def json_bytes(value: object, *, field: str) -> bytes:
-    """Return a JSON value as bytes.
+    """Serialize a JSON value to UTF-8 bytes.
+
+    Args:
+        value: mappings may be of any class.
+        field: the name of the value in errors; `"where"` allows integers beyond 64 bits.
 
     Raises:
-        InvalidInputError: it holds what JSON in UTF-8 cannot say.
+        InvalidInputError: the value holds something that JSON in UTF-8 cannot represent.
     """
     try:
         return orjson.dumps(value, default=_as_dict)
     except TypeError as exc:
-        if field == "where":  # numbers beyond 64 bits compare as floats with whatever is stored
+        if field == "where":  # integers beyond 64 bits, which compare as floats with the stored values
             return json.dumps(value, default=_as_dict).encode()
         raise InvalidInputError(
             f"{field} cannot be sent as JSON",
@@ -42,15 +46,21 @@ def _as_dict(value: object) -> object:
     raise TypeError
 
 
-def json_object(data: bytes, *, field: str, or_nothing: bool = False) -> dict[str, Any]:
-    """Return the JSON object in `data`; with `or_nothing`, `{}` for no data.
+def json_object(data: bytes, *, field: str, allow_empty: bool = False) -> dict[str, Any]:
+    """Parse a JSON object from UTF-8 bytes.
+
+    Args:
+        data: the bytes.
+        field: the name of the value in errors.
+        allow_empty: True returns `{}` for no bytes.
 
     Raises:
-        InvalidInputError: it is none; a `FilterError` where it should be a filter.
+        FilterError: `field` is `"where"`, and `data` is not a JSON object.
+        InvalidInputError: another field is not a JSON object.
     """
     error = FilterError if field == "where" else InvalidInputError
     try:
-        value = orjson.loads(b"{}" if or_nothing and not data else data)
+        value = orjson.loads(b"{}" if allow_empty and not data else data)
     except orjson.JSONDecodeError as exc:
         raise error(f"{field} is not JSON in UTF-8", field=field) from exc
     if type(value) is not dict:
@@ -61,30 +71,34 @@ def json_object(data: bytes, *, field: str, or_nothing: bool = False) -> dict[st
 # -- vectors ----------------------------------------------------------------------------------------------------------
 
 
-def packed(vectors: Matrix | Vector) -> bytes:
-    """Return a vector or a matrix as bytes, row by row."""
+def pack_vectors(vectors: Matrix | Vector) -> bytes:
+    """Serialize a vector or a matrix to little-endian float32, row by row."""
     return np.ascontiguousarray(vectors, dtype=FLOAT).tobytes()
 
 
-def vector_of(data: bytes, field: str) -> Vector:
-    """Return the (dim,) vector in `data`: a view of it, not to be written to."""
+def unpack_vector(data: bytes, field: str) -> Vector:
+    """Parse a (dim,) float32 vector from bytes; the result is a read-only view of them.
+
+    Raises:
+        InvalidInputError: the length is not a multiple of 4 bytes.
+    """
     if len(data) % FLOAT.itemsize:
-        raise InvalidInputError(f"{field} is {len(data)} bytes, no whole number of float32", field=field)
+        raise InvalidInputError(f"{field} is {len(data)} bytes, not a whole number of float32", field=field)
     return np.frombuffer(data, dtype=FLOAT).astype(np.float32, copy=False)
 
 
-def matrix_of(data: bytes, dim: int, field: str) -> Matrix:
-    """Return the (n, dim) matrix in `data`: a view of it, not to be written to.
+def unpack_matrix(data: bytes, dim: int, field: str) -> Matrix:
+    """Parse an (n, dim) float32 matrix from bytes; the result is a read-only view of them.
 
     Raises:
-        InvalidInputError: it is no whole number of vectors of that length.
+        InvalidInputError: `dim` is 0, or the length is not a multiple of a row's.
     """
     if not data:
         return np.empty((0, dim), dtype=np.float32)
     if not dim:
-        raise InvalidInputError(f"dim must say how long each of {field} is", field="dim")
+        raise InvalidInputError(f"dim must be the length of each vector in {field}", field="dim")
     if len(data) % (FLOAT.itemsize * dim):
         raise InvalidInputError(
-            f"{field} is {len(data)} bytes, no whole number of vectors of {dim} float32", field=field
+            f"{field} is {len(data)} bytes, not a whole number of vectors of {dim} float32", field=field
         )
-    return vector_of(data, field).reshape(-1, dim)
+    return unpack_vector(data, field).reshape(-1, dim)

@@ -1,6 +1,7 @@
-"""Errors as the world outside sees them: one table of statuses, one shape (RFC 9457). Knows nothing of a framework.
+"""Errors as problem documents (RFC 9457), and the table of their statuses.
 
-The table serves REST and gRPC; `raising.error_of` is the way back, for their clients.
+Servers of REST and gRPC share the table, so nothing here imports a web framework. Clients turn a document into an error
+again by `error_mapping.error_of_problem`.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ MEDIA_TYPE = "application/problem+json"
 
 
 class Status(NamedTuple):
-    """What one kind of error is called: the status of HTTP, and the code of gRPC by its name."""
+    """The HTTP status of an error class, and the name of its gRPC code."""
 
     http: HTTPStatus
     grpc: str
@@ -76,7 +77,7 @@ STATUSES: Mapping[type[SuperAdvancedAgentsError], Status] = MappingProxyType(
         JobError: Status(HTTPStatus.INTERNAL_SERVER_ERROR, "INTERNAL"),
     }
 )
-"""Error class -> statuses; a class that is not listed has those of its nearest ancestor."""
+"""The statuses of each error class; an unlisted class has those of its nearest ancestor."""
 
 CODES: Mapping[HTTPStatus, str] = MappingProxyType(
     {
@@ -92,37 +93,37 @@ CODES: Mapping[HTTPStatus, str] = MappingProxyType(
         HTTPStatus.GATEWAY_TIMEOUT: "DEADLINE_EXCEEDED",
     }
 )
-"""The code of gRPC for a problem that is no error of the tree; `INTERNAL` where none is listed."""
+"""The gRPC code of an HTTP status for problems outside the error tree; else `INTERNAL`."""
 
 _DETAIL_CHARS = 500
 _TYPE = "urn:super-advanced-agents:problem:"
 
 
 def status_of(error: SuperAdvancedAgentsError) -> HTTPStatus:
-    """The status of an error: that of its class, or of its nearest ancestor in the table."""
-    return _row(error).http
+    """Return the HTTP status of an error: that of its class or its nearest listed ancestor."""
+    return _statuses_of(error).http
 
 
-def code_of(error: SuperAdvancedAgentsError) -> str:
-    """The name of the gRPC code of an error, from the same row of the table."""
-    return _row(error).grpc
+def grpc_code_of(error: SuperAdvancedAgentsError) -> str:
+    """Return the name of an error's gRPC code: that of its class or its nearest listed ancestor."""
+    return _statuses_of(error).grpc
 
 
-def _row(error: SuperAdvancedAgentsError) -> Status:
+def _statuses_of(error: SuperAdvancedAgentsError) -> Status:
     return next(STATUSES[cls] for cls in type(error).__mro__ if cls in STATUSES)
 
 
 def problem_of(error: SuperAdvancedAgentsError) -> dict[str, JSONValue]:
-    """The problem details of an error of the tree.
+    """Return the problem document of an error of the tree.
 
-    Beside the standard members: `error` (the class, for clients that raise it again), `retryable`, and where they
-    exist `field`, `hint` and `retry_after_s`.
+    Beside the standard members it holds `error` (the class name, from which clients raise the error again),
+    `retryable`, and where the error has them `field`, `hint` and `retry_after_s`.
     """
     status = status_of(error)
     name = type(error).__name__
     words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name.removesuffix("Error"))
     problem = problem_details(
-        status, _cut(error.message), name=words.lower().replace(" ", "-"), title=words.capitalize()
+        status, _truncated(error.message), name=words.lower().replace(" ", "-"), title=words.capitalize()
     )
     problem["error"] = name
     problem["retryable"] = error.retryable
@@ -133,20 +134,20 @@ def problem_of(error: SuperAdvancedAgentsError) -> dict[str, JSONValue]:
     return problem
 
 
-def _cut(message: str) -> str:
-    """Short enough for trailing metadata, which gRPC bounds to 8 KiB: a message may show a name of any length."""
+def _truncated(message: str) -> str:
+    # gRPC bounds trailing metadata to 8 KiB, and a message may quote a name of any length
     return message if len(message) <= _DETAIL_CHARS else f"{message[:_DETAIL_CHARS]}..."
 
 
 def problem_details(
     status: HTTPStatus, detail: str, *, name: str = "", title: str = "", errors: Sequence[Mapping[str, str]] = ()
 ) -> dict[str, JSONValue]:
-    """The problem details of anything else.
+    """Return a problem document for a failure that is not an error of the tree.
 
     Args:
-        status: what the response carries.
+        status: the HTTP status of the response.
         detail: one sentence about this occurrence.
-        name: the kind of problem, such as `"invalid-input"`; the status alone says it when empty.
+        name: the kind of problem, such as `"invalid-input"`; `type` is `about:blank` when empty.
         title: the kind in words; the status's phrase when empty.
         errors: further fields that are wrong, each with `field` and `detail`.
     """
@@ -162,6 +163,6 @@ def problem_details(
 
 
 def retry_after(error: SuperAdvancedAgentsError) -> dict[str, str]:
-    """The `Retry-After` header, in whole seconds, of an error that says when to come back."""
+    """Return an error's `Retry-After` header in whole seconds, or `{}` when it has none."""
     seconds = getattr(error, "retry_after_s", None)
     return {} if seconds is None else {"Retry-After": str(max(1, math.ceil(seconds)))}

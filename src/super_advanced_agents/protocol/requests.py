@@ -1,8 +1,8 @@
-"""What is asked of a served agent, collection or orchestrator, as values; requests of a store are `stores.requests`.
+"""The requests to agents, orchestrators and the collection catalogue, as frozen dataclasses.
 
-One frozen dataclass for each operation: its fields are the members of the JSON body and the fields of the message, and
-its defaults hold for both. What the values may be is checked where they are used: by the agent, the orchestrator, the
-catalogue.
+There is one class for each operation; requests of a store are in `stores.requests`. The fields are the members of the
+JSON body and of the message, and the defaults hold for both. Values are validated where they are used: by the agent,
+the orchestrator or the catalogue.
 """
 
 from __future__ import annotations
@@ -37,16 +37,20 @@ R = TypeVar("R", covariant=True)  # noqa: PLC0105  # the result
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedRequest(Generic[R]):
-    """Ask a server for one operation, whose result is an `R`."""
+    """Ask a server for one operation; its result is an `R`."""
 
 
 def result_type(request: type[Any]) -> Any:
-    """Return the type of the result of a request: what its class says in the brackets of its base."""
+    """Return the result type of a request class: the type argument of its generic base.
+
+    Raises:
+        TypeError: no base of the class names a result type.
+    """
     for base in request.__mro__:
         for generic in getattr(base, "__orig_bases__", ()):
             if get_origin(generic) in (Request, ServedRequest):
                 return get_args(generic)[0]
-    raise TypeError(f"{request.__name__} does not say what its result is")
+    raise TypeError(f"{request.__name__} names no result type")
 
 
 # -- collections ------------------------------------------------------------------------------------------------------
@@ -54,7 +58,7 @@ def result_type(request: type[Any]) -> Any:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreateCollectionRequest(ServedRequest[CollectionInfo]):
-    """Make a collection; see `Workspace.acreate_collection`."""
+    """Create a collection; see `Workspace.acreate_collection`."""
 
     name: str
     dim: int
@@ -66,7 +70,7 @@ class CreateCollectionRequest(ServedRequest[CollectionInfo]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GetCollectionRequest(ServedRequest[CollectionInfo]):
-    """Read what a collection was made with."""
+    """Read the settings of a collection."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +80,7 @@ class ListCollectionsRequest(ServedRequest[list[CollectionInfo]]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeleteCollectionRequest(ServedRequest[None]):
-    """Delete a collection with all that is in it."""
+    """Delete a collection with all its records."""
 
 
 # -- agents -----------------------------------------------------------------------------------------------------------
@@ -100,7 +104,7 @@ class RememberTurnsRequest(ServedRequest[list[str]]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpdateMemoryRequest(ServedRequest[bool]):
-    """Change one memory in place; see `AsyncLLMAgent.aupdate_memory`. `...` stands for what stays as it is."""
+    """Change one memory in place; see `AsyncLLMAgent.aupdate_memory`. A field that is `...` keeps its value."""
 
     uid: str
     text: str | None = None
@@ -116,7 +120,7 @@ class SearchMemoriesRequest(ServedRequest[list[Match]]):
     """Find an agent's memories; see `AsyncLLMAgent.asearch_text`.
 
     Attributes:
-        rerank: whether the language model looks again at the best matches; as the agent is set when None.
+        rerank: whether the language model re-ranks the best matches; the agent's setting when None.
     """
 
     query: str
@@ -165,7 +169,8 @@ class AskRequest(ServedRequest[Answer]):
     """Answer a question from an agent's memories; see `AsyncLLMAgent.aask`.
 
     Attributes:
-        answer_tokens: the length of the answer, at most; as the agent is set when None.
+        rerank: whether the language model re-ranks the best matches; the agent's setting when None.
+        answer_tokens: the maximum length of the answer; the agent's setting when None.
     """
 
     question: str
@@ -180,7 +185,13 @@ class AskRequest(ServedRequest[Answer]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerEvent:
-    """A part of an answer: the memories it is made from first, then pieces of text, at last the whole text."""
+    """One event of a streamed answer: the sources, then pieces of text, then the whole text.
+
+    Attributes:
+        sources: the memories in the prompt, best first; in the first event only.
+        text: the next piece of the answer.
+        done: the whole answer; in the last event only.
+    """
 
     sources: list[Match] | None = None
     text: str | None = None
@@ -189,7 +200,7 @@ class AnswerEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListAgentsRequest(ServedRequest[list[AgentInfo]]):
-    """List the agents that were given settings."""
+    """List the agents that have settings of their own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,7 +210,7 @@ class GetAgentRequest(ServedRequest[AgentInfo]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PutAgentRequest(ServedRequest[AgentInfo]):
-    """Give an agent settings, in place of those it had; None stands for the default."""
+    """Replace an agent's settings; None stands for the default."""
 
     description: str | None = None
     namespace: str | None = None
@@ -210,7 +221,7 @@ class PutAgentRequest(ServedRequest[AgentInfo]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeleteAgentRequest(ServedRequest[None]):
-    """Give an agent the defaults again; its memories stay."""
+    """Reset an agent to the default settings; its memories stay."""
 
 
 # -- orchestrators ----------------------------------------------------------------------------------------------------
@@ -218,20 +229,21 @@ class DeleteAgentRequest(ServedRequest[None]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrchestratorInfo:
-    """One orchestrator of a tenant, and the names of its agents."""
+    """An orchestrator of a tenant, with the names of its agents."""
 
     name: str
     agents: list[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question(ServedRequest[Outcome]):
-    """Ask several agents; what every such request says.
+class OrchestrationRequest(ServedRequest[Outcome]):
+    """Ask agents of an orchestrator; the base of the requests of each pattern.
 
     Attributes:
-        top_k: how many memories each agent looks at.
-        timeout_s: how long one agent may take; as it is set when None.
-        deadline_s: how long all of it may take.
+        query: the question.
+        top_k: the number of memories that each agent retrieves.
+        timeout_s: the limit for each agent; the configured one when None.
+        deadline_s: the limit for the whole request.
     """
 
     query: str
@@ -241,36 +253,36 @@ class Question(ServedRequest[Outcome]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RouteRequest(Question):
-    """Ask the one agent that fits best; see `Orchestrator.aroute`."""
+class RouteRequest(OrchestrationRequest):
+    """Ask the agent that fits the question best; see `Orchestrator.aroute`."""
 
     task: str | None = None
     user_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ChainRequest(Question):
+class ChainRequest(OrchestrationRequest):
     """Ask agents one after another; see `Orchestrator.achain`."""
 
     names: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FallbackRequest(Question):
-    """Ask one agent, and others if it has no answer; see `Orchestrator.afallback`."""
+class FallbackRequest(OrchestrationRequest):
+    """Ask one agent, and others in order until one answers; see `Orchestrator.afallback`."""
 
     primary: str
     backups: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ParallelRequest(Question):
+class ParallelRequest(OrchestrationRequest):
     """Ask several agents at once; see `Orchestrator.aparallel`.
 
     Attributes:
-        names: every agent that serves everybody when None.
-        wait: for the first answer, or for all.
-        quorum: how many answers are enough, in place of `wait`.
+        names: the agents; every agent that is registered for no user in particular when None.
+        wait: return at the first answer, or after all of them.
+        quorum: the number of answers to wait for, in place of `wait`.
     """
 
     names: Sequence[str] | None = None
@@ -279,8 +291,8 @@ class ParallelRequest(Question):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CollaborateRequest(Question):
-    """Ask several agents and make one answer of theirs; see `Orchestrator.acollaborate`."""
+class CollaborateRequest(OrchestrationRequest):
+    """Ask several agents and combine their answers into one; see `Orchestrator.acollaborate`."""
 
     names: Sequence[str]
     voting: Voting = "majority"

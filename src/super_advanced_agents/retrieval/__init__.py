@@ -1,4 +1,7 @@
-"""Between the store and whoever asked: explanations, re-ranking, and how a model is shown matches."""
+"""Explanations of scores, re-ranking of matches, and the form in which a model sees matches.
+
+Code that finds matches belongs in `stores`, and code that answers questions in `agents`.
+"""
 
 from super_advanced_agents.retrieval.explaining import explained
 from super_advanced_agents.retrieval.llm_reranker import LLMReranker

@@ -1,4 +1,4 @@
-"""Explanations of scores that are one signal, which the searches of one kind need no help of the store for."""
+"""Explanations of scores that consist of one signal; they need no help from the store."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from super_advanced_agents.types import ExplainedMatch, Explanation, Match, Sign
 
 
 def explained(matches: Iterable[Match], name: str) -> list[Match]:
-    """The same matches, each saying that its score is the signal `name` and nothing else."""
+    """Return the matches with explanations in which the signal `name` is the whole score."""
     return [ExplainedMatch.of(match, Explanation(signals=(one_signal(name, match.score),))) for match in matches]
 
 
 def one_signal(name: str, score: float) -> Signal:
-    """A signal that is the whole score."""
+    """Return a signal that is the whole score."""
     return Signal(name=name, value=score, scaled=score, weight=1.0, added=score)

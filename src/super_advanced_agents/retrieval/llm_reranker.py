@@ -1,4 +1,4 @@
-"""`LLMReranker`: a language model puts matches into order."""
+"""A re-ranker that lets a language model sort the matches."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ _SYSTEM = (
     "notes alone, the most useful one first, separated by commas, such as: 2, 1, 3"
 )
 _QUESTION_CHARS = 1_000
-_TOKENS_A_NUMBER = 4
+_TOKENS_PER_NUMBER = 4
 _NUMBER = re.compile(r"\d{1,6}")
 
 
 class LLMReranker:
-    """Asks a language model once, greedily, for the order of all matches.
+    """Re-rank matches by asking a language model once, greedily, for the order of all.
 
-    The model sees the question and the beginning of each match, as data between markers. What its answer does not name
-    comes after what it names, in the order in which it was found; an answer without any number of a match changes
-    nothing. Small models follow this badly: measure on your own questions before you leave it on.
+    The model sees the question and the beginning of each match, as data between markers. Matches that its answer does
+    not name follow those that it names, in their original order; an answer that names no match changes nothing. Small
+    models follow the instructions badly: measure on your own questions before you leave it on.
 
     Args:
-        llm: the model to ask; it stays the caller's to close.
-        context_chars: how many characters of matches it is shown at most.
+        llm: the model to ask; the caller closes it.
+        context_chars: the maximum number of characters of matches in the prompt.
 
     Raises:
         ConfigurationError: an argument is wrong.
@@ -48,28 +48,28 @@ class LLMReranker:
         self._context_chars = context_chars
 
     async def arerank(self, query_text: str, matches: Sequence[Match]) -> list[float]:
-        """A score for each match: 1 for what the model names first, less for each place after it.
+        """Return a score for each match: 1 for the best, less for each rank after it.
 
-        Raises what the model raises. Cancelled, it frees the model's slot within a token.
+        Errors of the model are raised unchanged. When cancelled, it frees the model's slot within a token.
         """
         if len(matches) < 2:
             return [1.0] * len(matches)
-        notes = Notes.of(matches, most_chars=self._context_chars)
+        notes = Notes.of(matches, max_chars=self._context_chars)
         question = one_line(query_text, _QUESTION_CHARS)
         answer = await self._llm.achat(
             [
                 ChatMessage(role="system", content=_SYSTEM.format(open=notes.begin, close=notes.end)),
                 ChatMessage(role="user", content=f"{notes}\n\nQuestion: {question}\n\nNumbers, most useful first:"),
             ],
-            _TOKENS_A_NUMBER * len(matches) + _TOKENS_A_NUMBER,
+            _TOKENS_PER_NUMBER * len(matches) + _TOKENS_PER_NUMBER,
         )
-        order = _order(answer, len(matches))
+        order = _parse_order(answer, len(matches))
         if order is None:
             _log.info("retrieval.rerank_unreadable", extra={"matches": len(matches)})
             order = list(range(len(matches)))
         scores = [0.0] * len(matches)
-        for place, match in enumerate(order):
-            scores[match] = 1.0 - place / len(matches)
+        for rank, match in enumerate(order):
+            scores[match] = 1.0 - rank / len(matches)
         return scores
 
     rerank = blocking(arerank)
@@ -77,8 +77,8 @@ class LLMReranker:
     __call__ = arerank
 
 
-def _order(answer: str, count: int) -> list[int] | None:
-    """Which match comes when, the named ones first; None when none is named."""
+def _parse_order(answer: str, count: int) -> list[int] | None:
+    """Return the indexes of all matches, the named ones first; None when the answer names none."""
     named = [int(number) - 1 for number in _NUMBER.findall(answer)]
     order = list(dict.fromkeys(match for match in named if 0 <= match < count))
     return [*order, *(match for match in range(count) if match not in set(order))] if order else None

@@ -1,4 +1,4 @@
-"""How memories are shown to a language model: as numbered data between markers, never as instructions."""
+"""Memories in a prompt: numbered data between markers, never instructions."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Self
 from super_advanced_agents.types import Match
 
 _CUT = " …"
-_LEAST_CHARS = 80
+_MIN_CHARS = 80
 
 
 @dataclass(frozen=True, slots=True)
 class Notes:
-    """Memories as a block of numbered lines.
+    """Format memories as a block of numbered lines for a prompt.
 
     Attributes:
-        begin: the line before them; no note contains it.
-        end: the line after them; no note contains it either, so that none can end the block it stands in.
-        lines: one memory each, `[1] ...`, cut to its share of the room.
+        begin: the marker line before the notes; no note contains it.
+        end: the marker line after the notes; no note contains it, so a note cannot end its own block.
+        lines: one memory in each line, `[1] ...`, cut to its share of the characters.
     """
 
     begin: str
@@ -27,9 +27,15 @@ class Notes:
     lines: tuple[str, ...]
 
     @classmethod
-    def of(cls, matches: Sequence[Match], *, most_chars: int) -> Self:
-        """The texts of matches, which together take about `most_chars` characters at most."""
-        share = max(_LEAST_CHARS, most_chars // max(1, len(matches)))
+    def of(cls, matches: Sequence[Match], *, max_chars: int) -> Self:
+        """Make the block from the texts of matches.
+
+        Args:
+            matches: the matches, numbered from 1 in their order.
+            max_chars: the approximate maximum number of characters of all texts; each match gets an equal share, but
+                at least 80 characters.
+        """
+        share = max(_MIN_CHARS, max_chars // max(1, len(matches)))
         texts = [one_line(str(match.metadata.get("text", "")), share) for match in matches]
         begin, end = _markers(texts)
         return cls(begin, end, tuple(f"[{number}] {text}" for number, text in enumerate(texts, start=1)))
@@ -38,10 +44,10 @@ class Notes:
         return "\n".join([self.begin, *self.lines, self.end])
 
 
-def one_line(text: str, most_chars: int) -> str:
-    """The beginning of a text, its white space made single spaces."""
+def one_line(text: str, max_chars: int) -> str:
+    """Return the beginning of a text as one line with single spaces."""
     line = " ".join(text.split())
-    return line if len(line) <= most_chars else line[: most_chars - len(_CUT)] + _CUT
+    return line if len(line) <= max_chars else line[: max_chars - len(_CUT)] + _CUT
 
 
 def _markers(texts: Sequence[str]) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""Re-ranking: a second, slower look at the best matches, by any callable."""
+"""Re-ranking of the best matches by a slower, more exact scorer, which is any callable."""
 
 from __future__ import annotations
 
@@ -19,29 +19,34 @@ from super_advanced_agents.types import ExplainedMatch, Explanation, Match
 
 Scores: TypeAlias = Sequence[float]
 
-_MOST_CANDIDATES = LIMITS.top_k
+_MAX_CANDIDATES = LIMITS.top_k
 _THREADS = 2
 _MAX_WAITING = 256
 _IDLE_S = 1.0
 
 
 class Reranker(Protocol):
-    """Gives each match a new score; higher is better. Any callable will do, plain or asynchronous.
+    """Score matches again; any callable with this signature, plain or asynchronous.
 
     A plain one runs in a worker thread, so it may block; two run at once. An asynchronous one runs in the caller's
-    event loop (in one of its own, in a worker thread, when the caller has none).
+    event loop or, when the caller has none, in a new event loop in a worker thread.
     """
 
     def __call__(self, query_text: str, matches: Sequence[Match], /) -> Scores | Awaitable[Scores]:
-        """One finite score for each match, in their order; what it raises is raised by the search."""
+        """Return one finite score for each match, in their order; higher is better.
+
+        The search raises what this raises.
+        """
 
 
 class Reranking:
-    """The re-ranking of one agent; owns worker threads that end by themselves a second after the last use.
+    """Re-rank the matches of one agent's searches.
+
+    It owns worker threads, which end by themselves a second after the last use.
 
     Args:
-        reranker: what is used when a search does not name its own; None re-ranks only where one does.
-        candidates: how many of the best matches are looked at again, 1 to 1,000.
+        reranker: the default for searches without a re-ranker of their own; None leaves their matches as they are.
+        candidates: the number of best matches that are scored again, 1 to 1,000.
 
     Raises:
         ConfigurationError: an argument is wrong.
@@ -50,9 +55,9 @@ class Reranking:
     def __init__(self, reranker: Reranker | None, candidates: int) -> None:
         if reranker is not None and not callable(reranker):
             raise ConfigurationError(f"reranker must be callable, not {type(reranker).__name__}")
-        if type(candidates) is not int or not 1 <= candidates <= _MOST_CANDIDATES:
+        if type(candidates) is not int or not 1 <= candidates <= _MAX_CANDIDATES:
             raise ConfigurationError(
-                f"rerank_candidates must be an integer from 1 to {_MOST_CANDIDATES}, not {candidates!r}"
+                f"rerank_candidates must be an integer from 1 to {_MAX_CANDIDATES}, not {candidates!r}"
             )
         self._reranker = reranker
         self._candidates = candidates
@@ -61,12 +66,15 @@ class Reranking:
     def _workers(self) -> Workers:  # made when used: a server makes an agent for each request
         return Workers(name="reranking", threads=_THREADS, max_queue=_MAX_WAITING, idle_s=_IDLE_S)
 
-    def chosen(self, rerank: bool | Reranker | None) -> Reranker | None:
-        """The re-ranker of one search: its own, the agent's (None or True), or none.
+    def select_reranker(self, rerank: bool | Reranker | None) -> Reranker | None:
+        """Return the re-ranker of one search, or None if it has none.
+
+        Args:
+            rerank: the search's own re-ranker, None or True for the agent's, or False for none.
 
         Raises:
-            ConfigurationError: True, and the agent has none.
-            InvalidInputError: it is not callable.
+            ConfigurationError: `rerank` is True, and the agent has no re-ranker.
+            InvalidInputError: `rerank` is not callable.
         """
         if rerank is None:
             return self._reranker
@@ -82,13 +90,13 @@ class Reranking:
             )
         return rerank
 
-    def candidates(self, top_k: int) -> int:
-        """How many matches to look for when the best `top_k` are wanted after re-ranking.
+    def candidate_count(self, top_k: int) -> int:
+        """Return the number of matches to search for when `top_k` remain after re-ranking.
 
         Raises:
-            InvalidInputError: more are wanted than are looked at.
+            InvalidInputError: `top_k` exceeds the number of candidates.
         """
-        if isinstance(top_k, int) and top_k > self._candidates:  # what is no number is the store's to refuse
+        if isinstance(top_k, int) and top_k > self._candidates:  # the store rejects a `top_k` that is no integer
             raise InvalidInputError(
                 f"top_k is {top_k}, but only {self._candidates} matches are re-ranked",
                 field="top_k",
@@ -96,47 +104,50 @@ class Reranking:
             )
         return self._candidates if type(top_k) is int and top_k > 0 else top_k
 
-    async def best(self, reranker: Reranker, query_text: str, matches: Sequence[Match], top_k: int) -> list[Match]:
-        """The `top_k` matches with the highest new scores, which become theirs; equal ones stay in their order.
+    async def rerank(self, reranker: Reranker, query_text: str, matches: Sequence[Match], top_k: int) -> list[Match]:
+        """Return the `top_k` matches with the highest new scores, best first.
 
-        Raises what `reranker` raises, and `ConfigurationError` when what it gives back are no scores. Cancelled, an
-        asynchronous one is cancelled too; a plain one that has begun ends in its thread, and its scores are dropped.
+        Matches with equal scores keep their order. Errors of `reranker` are raised unchanged. Cancelling cancels an
+        asynchronous `reranker`; a plain one that has begun finishes in its thread, and its scores are dropped.
+
+        Raises:
+            ConfigurationError: `reranker` did not return one finite score for each match.
         """
         if not matches:
             return []
-        scores = _checked(await self._scores(reranker, query_text, tuple(matches)), len(matches))
-        order = sorted(range(len(matches)), key=lambda at: -scores[at])
-        return [_rescored(matches[at], scores[at]) for at in order[:top_k]]
+        scores = _validate_scores(await self._scores(reranker, query_text, tuple(matches)), len(matches))
+        order = sorted(range(len(matches)), key=lambda i: -scores[i])
+        return [_rescored(matches[i], scores[i]) for i in order[:top_k]]
 
     async def _scores(self, reranker: Reranker, query_text: str, matches: Sequence[Match]) -> object:
         if isinstance(reranker, LLMReranker):
             return await reranker.arerank(query_text, matches)
-        begin = partial(reranker, query_text, matches)
+        call = partial(reranker, query_text, matches)
         if driven_by_thread():
-            return await self._workers.submit(partial(_finished, begin))
-        begun = begin() if _is_asynchronous(reranker) else await self._workers.submit(begin)
-        return await begun if inspect.isawaitable(begun) else begun
+            return await self._workers.submit(partial(_run_to_end, call))
+        result = call() if _is_asynchronous(reranker) else await self._workers.submit(call)
+        return await result if inspect.isawaitable(result) else result
 
 
 def _is_asynchronous(reranker: Reranker) -> bool:
     return inspect.iscoroutinefunction(reranker) or inspect.iscoroutinefunction(type(reranker).__call__)
 
 
-def _finished(begin: Callable[[], Scores | Awaitable[Scores]]) -> object:
-    """Call it; what it awaits gets an event loop of this thread's."""
-    begun = begin()
+def _run_to_end(call: Callable[[], Scores | Awaitable[Scores]]) -> object:
+    # In a worker thread without an event loop, so an asynchronous re-ranker gets a new one.
+    result = call()
 
     async def finish() -> object:
-        return await cast("Awaitable[Scores]", begun)
+        return await cast("Awaitable[Scores]", result)
 
-    return asyncio.run(finish()) if inspect.isawaitable(begun) else begun
+    return asyncio.run(finish()) if inspect.isawaitable(result) else result
 
 
-def _checked(given: object, count: int) -> list[float]:
+def _validate_scores(returned: object, count: int) -> list[float]:
     try:
-        scores = [float(score) for score in cast("Scores", given)]
+        scores = [float(score) for score in cast("Scores", returned)]
     except (TypeError, ValueError) as exc:
-        raise ConfigurationError(f"the reranker gave {type(given).__name__}, not {count} scores") from exc
+        raise ConfigurationError(f"the reranker gave {type(returned).__name__}, not {count} scores") from exc
     if len(scores) != count or not all(map(math.isfinite, scores)):
         raise ConfigurationError(f"the reranker must give {count} finite scores, one for each match, in their order")
     return scores
@@ -145,5 +156,5 @@ def _checked(given: object, count: int) -> list[float]:
 def _rescored(match: Match, score: float) -> Match:
     if not isinstance(match, ExplainedMatch):
         return match.rescored(score)
-    why = Explanation(signals=(one_signal("rerank", score),), retrieved=match.explanation)
-    return ExplainedMatch.of(match, why, score=score)
+    explanation = Explanation(signals=(one_signal("rerank", score),), retrieved=match.explanation)
+    return ExplainedMatch.of(match, explanation, score=score)

@@ -1,1 +1,4 @@
-"""The REST server: thin routes over agents that share one store."""
+"""The server process: REST, gRPC and MCP, with authentication, limits and idempotency.
+
+Wire formats belong to `protocol/`, and the agents and collections of each tenant belong to `tenancy/`.
+"""

@@ -1,4 +1,4 @@
-"""The application: what a request passes, in one place, and what lives as long as the server does."""
+"""The FastAPI application: middleware order, routes, and the lifespan of the services."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from super_advanced_agents.server.auth.authenticator import Authenticator
 from super_advanced_agents.server.http.endpoints import HotRoutes
 from super_advanced_agents.server.http.errors import add_error_handlers
 from super_advanced_agents.server.http.middleware.bodies import BodyLimit
-from super_advanced_agents.server.http.middleware.calls import CallPipeline
+from super_advanced_agents.server.http.middleware.calls import PipelineMiddleware
 from super_advanced_agents.server.http.middleware.hosts import AllowedHosts, CrossOrigin
 from super_advanced_agents.server.http.middleware.idempotency import IdempotentWrites
 from super_advanced_agents.server.http.middleware.openai_errors import OpenAIErrors
-from super_advanced_agents.server.http.openapi import describe
+from super_advanced_agents.server.http.openapi import extend_openapi
 from super_advanced_agents.server.http.routes import (
     agents,
     collections,
@@ -39,20 +39,20 @@ from super_advanced_agents.tenancy.settings import Settings
 
 
 def create_app(settings: Settings, *, connect: Connect | None = None) -> FastAPI:
-    """Make the application; nothing is opened until its lifespan begins.
+    """Create the FastAPI application; it opens nothing until its lifespan starts.
 
-    The lifespan takes the store (and fails if it cannot), then loads the models while requests are already answered:
-    `/healthz` at once, `/readyz` with 503 until the embedding model is there. At its end it finishes what was accepted.
+    The lifespan opens the store (and fails if it cannot), then loads the models while requests are already answered:
+    `/healthz` answers at once, `/readyz` answers 503 until the embedding model is loaded. On shutdown the lifespan
+    finishes the requests that were accepted.
 
     Args:
-        settings: where everything is, and how large requests may be.
-        connect: reaches agents of other servers, for orchestrators that are declared with them.
+        settings: the folders, addresses, models and limits of the server.
+        connect: opens a connection to an agent of another server, for orchestrators that are declared with one.
 
-    Raises (when the lifespan begins):
+    Raises (when the lifespan starts):
         StoreLockedError: another process owns the store's folder.
         SuperAdvancedAgentsError: the store cannot be opened.
     """
-
     admission, limiter = Admission.of(settings), RateLimiter.of(settings)
     mcp = MCPEndpoint(max_body_bytes=settings.max_body_bytes)
 
@@ -72,7 +72,7 @@ def create_app(settings: Settings, *, connect: Connect | None = None) -> FastAPI
                 limiter=limiter,
                 idempotency=idempotency,
             )
-            app.state.pipeline = Pipeline(app.state.services, longest_s=settings.request_timeout_s)
+            app.state.pipeline = Pipeline(app.state.services, max_timeout_s=settings.request_timeout_s)
             loading = asyncio.create_task(runtime.akeep_loading(), name="load models")
             try:
                 async with mcp.open():
@@ -85,24 +85,24 @@ def create_app(settings: Settings, *, connect: Connect | None = None) -> FastAPI
         title="Super Advanced Agents",
         version=version("super-advanced-agents"),
         lifespan=lifespan,
-        docs_url=None,  # the pages that show the schema load scripts from elsewhere; /openapi.json is the schema
+        docs_url=None,  # FastAPI's docs pages load scripts from a CDN; /openapi.json serves the schema
         redoc_url=None,
         summary="Agents that remember: embed, store, find, answer.",
     )
-    app.state.admission = admission  # its listener refuses before a request reaches the application
+    app.state.admission = admission  # the HTTP protocol refuses requests with it before they reach the application
     add_error_handlers(app)
-    # The last one added is the first one a request meets.
+    # Starlette runs the middleware that was added last first.
     app.add_middleware(IdempotentWrites)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
-    app.add_middleware(CallPipeline)
+    app.add_middleware(PipelineMiddleware)
     if settings.allowed_origins:
         app.add_middleware(CrossOrigin, origins=settings.allowed_origins)
     app.add_middleware(AllowedHosts, names=settings.allowed_hosts, origins=settings.allowed_origins)
     app.add_middleware(OpenAIErrors)
-    for room in (health, tenant, agents, memories, collections, openai, orchestrators):
-        app.include_router(room.router)
+    for module in (health, tenant, agents, memories, collections, openai, orchestrators):
+        app.include_router(module.router)
     app.router.routes.extend(mcp.routes())
-    describe(app)
-    served = (*agents.ENDPOINTS, *collections.ENDPOINTS)
-    app.router.routes.insert(0, HotRoutes(each for each in served if each.operation.hot))
+    extend_openapi(app)
+    endpoints = (*agents.ENDPOINTS, *collections.ENDPOINTS)
+    app.router.routes.insert(0, HotRoutes(endpoint for endpoint in endpoints if endpoint.operation.hot))
     return app

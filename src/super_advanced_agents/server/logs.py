@@ -1,30 +1,35 @@
-"""How a server's process writes its log: one line a record, to standard error."""
+"""Logging of a server process: one line per record, to standard error."""
 
 from __future__ import annotations
 
 import logging
 import sys
 
-_OWN_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+_STANDARD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 
 
 def configure_logging(level: str) -> None:
-    """Send the library's and uvicorn's records to standard error. Only a server's process calls this."""
+    """Send the log records of the library and of uvicorn to standard error.
+
+    Only a server process calls this; the library itself never configures logging.
+
+    Args:
+        level: the lowest level of the library's records that is written; uvicorn's are written from WARNING on.
+    """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Lines("{asctime} {levelname:<7} {name} {message}", style="{"))
-    for name, least in (("super_advanced_agents", level), ("uvicorn", "WARNING")):
+    handler.setFormatter(_LineFormatter("{asctime} {levelname:<7} {name} {message}", style="{"))
+    for name, lowest in (("super_advanced_agents", level), ("uvicorn", "WARNING")):
         logger = logging.getLogger(name)
-        logger.setLevel(least)
+        logger.setLevel(lowest)
         logger.addHandler(handler)
         logger.propagate = False
 
 
-class _Lines(logging.Formatter):
-    """Time, level, area, event, then the fields it was logged with."""
+class _LineFormatter(logging.Formatter):
+    """Format a record as time, level, logger name, event, and extra fields as `name=value`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """See the class."""
         line = super().format(record)
-        fields = {name: value for name, value in vars(record).items() if name not in _OWN_FIELDS}
+        fields = {name: value for name, value in vars(record).items() if name not in _STANDARD_ATTRIBUTES}
         fields.pop("color_message", None)
         return line + "".join(f" {name}={value!r}" for name, value in fields.items())

@@ -1,7 +1,7 @@
-"""The steps that every call passes, over REST and gRPC alike, in one order.
+"""The checks that every REST and gRPC request passes before its handler, in one order.
 
-Admission, authentication, scope, rate limit, deadline, idempotency; then the handler. A browser's call has passed the
-check of its host before (`middleware.hosts`); programs that speak gRPC tell no host that their user did not choose.
+The order is: admission, authentication, scope, rate limit, deadline, idempotency. The host of a REST request is checked
+before (`middleware.hosts`), against DNS rebinding in browsers; a gRPC client is no browser and needs no such check.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from super_advanced_agents.errors import (
 )
 from super_advanced_agents.protocol.operations import Operation, PermitKind
 from super_advanced_agents.protocol.problems import problem_details, problem_of, retry_after
-from super_advanced_agents.server.idempotency.results import FIELD, Reply, digest_of
+from super_advanced_agents.server.idempotency.results import IDEMPOTENCY_FIELD, Reply, digest_of
 from super_advanced_agents.server.limits.rate_limit import Quota
 from super_advanced_agents.server.route_table import permit_of
 from super_advanced_agents.server.services import Services
@@ -33,17 +33,17 @@ from super_advanced_agents.types import JSONValue
 TIMEOUT_FIELD = "Request-Timeout"
 CREDENTIAL_FIELDS = ("authorization", "x-api-key")
 _QUOTA = "quota"
-_KEY, _TIMEOUT, _CACHE_CONTROL = FIELD.lower(), TIMEOUT_FIELD.lower(), "cache-control"
+_KEY, _TIMEOUT, _CACHE_CONTROL = IDEMPOTENCY_FIELD.lower(), TIMEOUT_FIELD.lower(), "cache-control"
 READ_FIELDS = frozenset({*CREDENTIAL_FIELDS, _KEY, _TIMEOUT, _CACHE_CONTROL})
-"""The headers, or keys of metadata, that mean something here."""
+"""The request headers, or gRPC metadata keys, that the pipeline reads; names in lower case."""
 
 
 class _RefusedError(Exception):
-    """Ends a call with a problem that is no error of the tree.
+    """End a request with a status for which the error tree has no class.
 
     Attributes:
-        problem: the document that tells it.
-        headers: what goes with it.
+        problem: the problem document of the response (RFC 9457).
+        headers: the response headers that belong to it.
     """
 
     def __init__(
@@ -55,94 +55,105 @@ class _RefusedError(Exception):
 
 
 @dataclass(slots=True, kw_only=True)
-class Incoming:
-    """A call on its way in.
+class IncomingRequest:
+    """Hold a request while it passes the checks.
 
     Attributes:
-        operation: its row of the table; where there is none, the verbs that its path knows.
-        fields: what came beside its body, names in lower case, those of `READ_FIELDS` alone.
-        streams: it has many messages, each of which has the deadline for itself.
-        call: whose it is, once that is known; None where anybody may call.
-        seconds: how long the work on it may take; None for as long as its caller likes.
+        operation: the operation; if there is none, the verbs that the path allows.
+        fields: the headers or metadata named in `READ_FIELDS`, names in lower case.
+        streams: True for a stream of messages, in which the deadline applies to each message.
+        context: the caller and its limits, set once the caller is authenticated; None for public operations.
+        timeout_s: the longest time for the work on it, in seconds; None for no limit.
         key: the idempotency key of a write, or None.
-        replayed: it was answered as it had been before by that key.
+        replayed: True if the reply was stored by an earlier request with that key.
     """
 
     operation: Operation | frozenset[str]
     fields: Iterable[tuple[str, str]]
     streams: bool = False
     context: RequestContext | None = None
-    seconds: float | None = None
+    timeout_s: float | None = None
     key: str | None = None
     replayed: bool = False
 
     @property
     def quota(self) -> Quota | None:
-        """What is left of the caller's allowance, where there is one."""
+        """The caller's remaining quota; None without rate limits."""
         quota = None if self.context is None else self.context.notes.get(_QUOTA)
         return quota if isinstance(quota, Quota) else None
 
 
 class Pipeline:
-    """Lets calls in, or refuses them.
+    """Run the checks before a handler, and refuse the requests that fail one.
 
     Args:
-        gate: what the steps ask.
-        longest_s: how long the work on any call may take.
+        services: the objects that do the checks.
+        max_timeout_s: the longest time for the work on one request, in seconds.
     """
 
-    def __init__(self, services: Services, *, longest_s: float) -> None:
+    def __init__(self, services: Services, *, max_timeout_s: float) -> None:
         self._services = services
-        self._longest_s = longest_s
+        self._max_timeout_s = max_timeout_s
 
     @asynccontextmanager
-    async def entered(self, incoming: Incoming) -> AsyncIterator[Incoming]:
-        """Pass the steps before the handler; inside, `current_context()` is the call, unless anybody may make it.
+    async def admit(self, incoming: IncomingRequest) -> AsyncIterator[IncomingRequest]:
+        """Run the checks of a request, and hold its permit and its deadline while the block runs.
+
+        Inside the block, `current_context()` returns the context of the request, unless the operation is public.
+        Cancelling the request releases its permit.
 
         Raises:
-            SuperAdvancedAgentsError: a step refused it.
-            _RefusedError: there is no such operation, or the time was over.
+            SuperAdvancedAgentsError: a check refused the request.
+            _RefusedError: there is no such operation, or the deadline passed.
         """
         operation = incoming.operation
         async with self._services.admission.enter(permit_of(operation)):
-            sent: dict[str, list[str]] = {}
+            fields: dict[str, list[str]] = {}
             for name, value in incoming.fields:
-                sent.setdefault(name, []).append(value)
+                fields.setdefault(name, []).append(value)
             if isinstance(operation, Operation) and operation.public:
-                incoming.seconds = self._seconds(operation, sent)
+                incoming.timeout_s = self._timeout_s(operation, fields)
                 async with _deadline(incoming):
                     yield incoming
                 return
-            context = incoming.context = await self._authenticated(operation, sent)
+            context = incoming.context = await self._authenticate(operation, fields)
             assert isinstance(operation, Operation)
             await self._charge(context)
-            incoming.seconds = self._seconds(operation, sent)
-            incoming.key = _key(operation, sent)
-            if asks_for_fresh(",".join(sent.get(_CACHE_CONTROL, ()))):
+            incoming.timeout_s = self._timeout_s(operation, fields)
+            incoming.key = _idempotency_key(operation, fields)
+            if asks_for_fresh(",".join(fields.get(_CACHE_CONTROL, ()))):
                 context.notes[NO_CACHE] = True
             with active_context(context):
                 async with _deadline(incoming):
                     yield incoming
 
-    async def reply_once(self, key: str, asked: Iterable[bytes], make: Callable[[], Awaitable[Reply]]) -> Reply:
-        """Answer a write by its key: as it was answered before, or by what `make` does now.
+    async def reply_once(self, key: str, request: Iterable[bytes], make: Callable[[], Awaitable[Reply]]) -> Reply:
+        """Return the stored reply of a write's idempotency key, or carry out the write.
+
+        Args:
+            key: the idempotency key, as it was sent.
+            request: the parts that identify the request, such as its method, path and body.
+            make: carries out the write and returns its reply.
 
         Raises:
-            _RefusedError: the first request of that key is still at work.
+            _RefusedError: the first request with this key has not finished.
+            InvalidInputError: the key is not valid, or was used for another request.
         """
-        reply = await self._services.idempotency.areply(key, digest_of(*asked), make)
+        reply = await self._services.idempotency.areply(key, digest_of(*request), make)
         if reply is None:
-            detail = f"the first request of this {FIELD} is still being carried out; try again later"
+            detail = f"the first request with this {IDEMPOTENCY_FIELD} is still running; try again later"
             raise _RefusedError(HTTPStatus.CONFLICT, detail, headers={"Retry-After": "1"})
         return reply
 
-    async def _authenticated(self, operation: Operation | frozenset[str], sent: dict[str, list[str]]) -> RequestContext:
+    async def _authenticate(
+        self, operation: Operation | frozenset[str], fields: dict[str, list[str]]
+    ) -> RequestContext:
         for name in CREDENTIAL_FIELDS:
-            if len(sent.get(name, ())) > 1:
+            if len(fields.get(name, ())) > 1:
                 raise AuthenticationError(f"{name!r} was sent twice", hint="send one credential")
-        authorization, api_key = (sent.get(name, [None])[0] for name in CREDENTIAL_FIELDS)
+        authorization, api_key = (fields.get(name, [None])[0] for name in CREDENTIAL_FIELDS)
         principal = await self._services.authenticator.authenticate(authorization=authorization, api_key=api_key)
-        if not isinstance(operation, Operation):  # told to those with a credential alone
+        if not isinstance(operation, Operation):  # only after authentication: strangers learn nothing about paths
             status = HTTPStatus.METHOD_NOT_ALLOWED if operation else HTTPStatus.NOT_FOUND
             headers = {"Allow": ", ".join(sorted(operation))} if operation else None
             raise _RefusedError(status, status.phrase, headers=headers)
@@ -158,23 +169,23 @@ class Pipeline:
             context.notes[_QUOTA] = await limiter.charge(context.principal, 0)
             raise
 
-    def _seconds(self, operation: Operation, sent: dict[str, list[str]]) -> float | None:
+    def _timeout_s(self, operation: Operation, fields: dict[str, list[str]]) -> float | None:
         if not operation.bounded:
             return None
-        asked = sent.get(_TIMEOUT)
-        return self._longest_s if asked is None else min(self._longest_s, _checked_seconds(asked[0]))
+        values = fields.get(_TIMEOUT)
+        return self._max_timeout_s if values is None else min(self._max_timeout_s, _parse_timeout(values[0]))
 
 
 def problem_and_headers(error: SuperAdvancedAgentsError | _RefusedError) -> tuple[dict[str, JSONValue], dict[str, str]]:
-    """Return the document that tells a refusal or failure, and the headers beside it."""
+    """Return the problem document (RFC 9457) and the response headers of an error."""
     if isinstance(error, _RefusedError):
         return error.problem, dict(error.headers)
     return problem_of(error), dict(retry_after(error))
 
 
 @asynccontextmanager
-async def _deadline(incoming: Incoming) -> AsyncIterator[None]:
-    deadline = asyncio.timeout(None if incoming.streams else incoming.seconds)
+async def _deadline(incoming: IncomingRequest) -> AsyncIterator[None]:
+    deadline = asyncio.timeout(None if incoming.streams else incoming.timeout_s)
     try:
         async with deadline:
             yield
@@ -183,13 +194,13 @@ async def _deadline(incoming: Incoming) -> AsyncIterator[None]:
             raise
         raise _RefusedError(
             HTTPStatus.GATEWAY_TIMEOUT,
-            f"the request took longer than {incoming.seconds:g} s and was cancelled ({TIMEOUT_FIELD})",
+            f"the request took longer than {incoming.timeout_s:g} s and was cancelled ({TIMEOUT_FIELD})",
             name="deadline-exceeded",
             title="Deadline exceeded",
         ) from None
 
 
-def _checked_seconds(value: str) -> float:
+def _parse_timeout(value: str) -> float:
     try:
         seconds = float(value)
     except ValueError:
@@ -199,13 +210,13 @@ def _checked_seconds(value: str) -> float:
     return seconds
 
 
-def _key(operation: Operation, sent: dict[str, list[str]]) -> str | None:
-    """The idempotency key of a write; one that comes with a read is passed by."""
-    keys = sent.get(_KEY, ())
+def _idempotency_key(operation: Operation, fields: dict[str, list[str]]) -> str | None:
+    # A read is safe to repeat, so its key is ignored.
+    keys = fields.get(_KEY, ())
     if not operation.keyed:
         if keys and operation.permit is PermitKind.WRITE:
-            raise InvalidInputError(f"a call of many messages takes no {FIELD}", field=FIELD)
+            raise InvalidInputError(f"a stream of messages takes no {IDEMPOTENCY_FIELD}", field=IDEMPOTENCY_FIELD)
         return None
     if len(keys) > 1:
-        raise InvalidInputError(f"{FIELD} was sent twice", field=FIELD)
+        raise InvalidInputError(f"{IDEMPOTENCY_FIELD} was sent twice", field=IDEMPOTENCY_FIELD)
     return keys[0] if keys else None

@@ -1,4 +1,4 @@
-"""Which operation of the table a call asks for: by verb and path over REST, by the method's full name over gRPC."""
+"""The lookup of operations: by verb and path for REST, by the full method name for gRPC."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from starlette.routing import compile_path
 from super_advanced_agents.protocol.operations import BY_RPC, OPERATIONS, Operation, PermitKind
 
 _STANDARD = Operation(name="standard", verb="", path="", public=True, permit=None, bounded=False)
-"""Methods that gRPC's own tools expect everywhere; a `Watch` lasts as long as its caller likes."""
+"""The operation of the health and reflection methods; a `Watch` has no deadline."""
 
 _BY_RPC: Mapping[str, Operation] = MappingProxyType(
     {
@@ -24,19 +24,22 @@ _BY_RPC: Mapping[str, Operation] = MappingProxyType(
 
 
 def rpc_operation(method: str) -> Operation:
-    """Return the operation of a gRPC method by its full name, `/package.Service/Method`.
+    """Return the operation of a gRPC method.
+
+    Args:
+        method: the full name, `/package.Service/Method`.
 
     Raises:
-        LookupError: the table has none; a server that would serve it does not start.
+        LookupError: no operation has this method; a server that registers it does not start.
     """
     return _BY_RPC[method]
 
 
 class RouteTable:
-    """Finds the operation that a REST request asks for.
+    """Find the operation of a REST request by its verb and path.
 
     Args:
-        operations: those with a path are found.
+        operations: the operations to search; those without a path belong to gRPC alone and are left out.
     """
 
     def __init__(self, operations: Iterable[Operation] = OPERATIONS) -> None:
@@ -47,34 +50,44 @@ class RouteTable:
         self._static = {path: verbs for path, verbs in paths.items() if "{" not in path}
         self._patterns: dict[str, list[tuple[re.Pattern[str], dict[str, Operation]]]] = {}
         for path in paths.keys() - self._static.keys():
-            beginning = _beginning(path)
+            prefix = _path_prefix(path)
             pattern = (compile_path(path)[0], paths[path])
-            self._patterns.setdefault("" if "{" in beginning else beginning, []).append(pattern)
+            self._patterns.setdefault("" if "{" in prefix else prefix, []).append(pattern)
 
     def find(self, verb: str, path: str) -> Operation | frozenset[str]:
-        """Return the operation; where there is none, the verbs that the path knows: none at all for no such path."""
+        """Return the operation of a request, or the verbs that its path allows if there is none.
+
+        Returns:
+            The operation; otherwise the path's verbs (status 405), or an empty set for an unknown path (status 404).
+        """
         verbs = self._static.get(path, {})
         if verb in verbs:
             return verbs[verb]
-        others = frozenset(verbs)
-        for beginning in (_beginning(path), ""):
-            for regex, known in self._patterns.get(beginning, ()):
+        allowed = frozenset(verbs)
+        for prefix in (_path_prefix(path), ""):
+            for regex, operations in self._patterns.get(prefix, ()):
                 if regex.match(path):
-                    if verb in known:
-                        return known[verb]
-                    others |= known.keys()
-        return others
+                    if verb in operations:
+                        return operations[verb]
+                    allowed |= operations.keys()
+        return allowed
 
 
-def permit_of(found: Operation | frozenset[str]) -> PermitKind | None:
-    """Return what kind of permit a call needs; one that no operation answers is refused under a permit for searches."""
-    return found.permit if isinstance(found, Operation) else PermitKind.SEARCH
+def permit_of(operation: Operation | frozenset[str]) -> PermitKind | None:
+    """Return the kind of permit that a request needs, or None if it needs none.
+
+    A request without an operation takes a permit for searches until it is refused.
+
+    Args:
+        operation: a result of `RouteTable.find`.
+    """
+    return operation.permit if isinstance(operation, Operation) else PermitKind.SEARCH
 
 
-def _beginning(path: str) -> str:
-    """The first two parts of a path: they choose the patterns to compare it with."""
+def _path_prefix(path: str) -> str:
+    # Patterns are grouped by the first two parts of their path, so that a request is matched against few of them.
     return "/".join(path.split("/", 3)[:3])
 
 
 ROUTES = RouteTable()
-"""Those of the table."""
+"""The route table of all operations."""

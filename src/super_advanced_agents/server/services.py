@@ -1,4 +1,4 @@
-"""What every call passes on its way in, whether it came over REST or gRPC: the same objects for both."""
+"""The objects that REST, gRPC and MCP share in one server process."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from super_advanced_agents.tenancy.workspace import Workspaces
 
 @dataclass(slots=True, kw_only=True)
 class Services:
-    """Made once for a server, before it listens.
+    """Hold the objects that every request uses, created once before the server listens.
 
     Attributes:
-        engines: what answers.
-        authenticator: tells whose a call is.
-        admission: places for calls; entered before anything else of a call is looked at.
-        limiter: the allowances of keys and tenants; a call is charged once its caller is known.
-        idempotency: what became of writes that came with a key.
-        workspaces: what the callers' tenants have.
-        draining: the server was told to stop: it answers, and says that it is not ready for more.
+        runtime: the store, the models and the agents.
+        authenticator: finds the principal of a credential.
+        admission: the permits of each kind; a request takes one before anything else of it is examined.
+        limiter: the rate limits of keys and tenants; a request is charged once its principal is known.
+        idempotency: the stored replies of writes that were sent with an `Idempotency-Key`.
+        workspaces: the agents and collections of each tenant.
+        draining: True once the server is stopping: it still answers requests, but reports that it is not ready.
     """
 
     runtime: Runtime

@@ -1,4 +1,4 @@
-"""Take the addresses that a server listens on, before anything slow happens."""
+"""Listening sockets, bound early so that a port in use is reported at once."""
 
 from __future__ import annotations
 
@@ -8,18 +8,26 @@ import socket
 from super_advanced_agents.errors import ConfigurationError
 
 
-def bound(host: str, port: int, option: str) -> socket.socket:
-    """Take an address before anything slow happens, so that one in use is told at once.
+def bind_listener(host: str, port: int, option: str) -> socket.socket:
+    """Bind an address and listen on it, without accepting connections yet.
+
+    Args:
+        host: an IPv4 or IPv6 address, or a name.
+        port: the port; 0 lets the operating system choose one.
+        option: the command-line option that sets the port, for the error's hint.
+
+    Returns:
+        A non-blocking socket with a backlog of 1,024 connections.
 
     Raises:
-        ConfigurationError: it cannot be had; the hint names `option`.
+        ConfigurationError: the address is in use or cannot be bound; the hint names `option`.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
-        listener.listen(1024)  # early callers wait in line; another server on this port would fail only here
+        listener.listen(1024)  # early clients wait in the backlog; a port that is in use may fail only here
         listener.setblocking(False)
     except OSError as exc:
         listener.close()
@@ -32,13 +40,13 @@ def bound(host: str, port: int, option: str) -> socket.socket:
 
 
 def port_in_use(host: str, port: int, option: str) -> ConfigurationError:
-    """Return the error for a port that another program listens on."""
+    """Return the error for a port on which another program listens."""
     return ConfigurationError(
         f"another program listens on {host}:{port}", hint=f"stop it, or choose another port with {option}"
     )
 
 
 def address_of(listener: socket.socket) -> str:
-    """`host:port` as URLs write it."""
+    """Return the bound address as `host:port`, with brackets around an IPv6 address."""
     host, port = listener.getsockname()[:2]
     return f"{f'[{host}]' if ':' in host else host}:{port}"

@@ -1,4 +1,7 @@
-"""Where memories are kept."""
+"""Vector stores: the interface, requests, validation, filters, score fusion, and engines.
+
+Agents, embedding models, the network protocol and tenants' limits do not belong here.
+"""
 
 from super_advanced_agents.stores.base import VectorStore
 from super_advanced_agents.stores.faiss import FAISSVectorStore

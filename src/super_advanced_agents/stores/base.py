@@ -1,12 +1,13 @@
-"""The public operations of every vector store, each written once, over one abstract method.
+"""The abstract base class of every vector store: its public operations, each written once.
 
-One behaviour suite (`testing.store_suite`) holds all stores to them.
+Every operation makes a request (`stores.requests`) and hands it to the one method that an engine implements. All
+stores pass the same behaviour suite, `testing.store_suite`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, cast, overload
 
 from numpy.typing import ArrayLike
 
@@ -24,23 +25,34 @@ from super_advanced_agents.stores.requests import (
     length,
 )
 from super_advanced_agents.stores.writes import WriteOperations
-from super_advanced_agents.types import JSONValue, Match, Matrix, Record, Vector, Weights, Where
+from super_advanced_agents.types import ExplainedMatch, JSONValue, Match, Matrix, Record, Vector, Weights, Where
+
+
+class HybridSearchOptions(TypedDict, total=False):
+    """Options of `search_hybrid` that do not change the type of its result."""
+
+    where: Where | None
+    namespace: str | None
+    model_id: str | None
+    weights: Weights | None
 
 
 class VectorStore(WriteOperations):
-    """Vectors with metadata, found by similarity; safe for concurrent use from threads and event loops.
+    """Store vectors with metadata, and find them by similarity, by keywords and by filters.
 
-    Records live in namespaces; a uid is unique within its namespace. A write without `namespace` goes to `"default"`;
-    any other call without one covers every namespace of the store.
+    A record belongs to a namespace, and its uid is unique there. An add or an update without `namespace` goes to
+    `"default"`; every other call without one covers all namespaces of the store.
 
-    Each operation is offered twice: `averb()` for asyncio, which never blocks the event loop, and `verb()`, its
-    blocking twin, derived from it. A cancelled read leaves nothing behind; a cancelled write that had not begun is
-    dropped, one that had is carried out.
+    Each operation has two forms: `averb()` for asyncio, which never blocks the event loop, and `verb()`, which blocks
+    the calling thread. Both may be called concurrently, from any number of threads and event loops. Cancelling a read
+    discards its result. Cancelling a write that is still queued drops it; a write that has started is completed.
 
-    All operations raise `ResourceClosedError` after close, `OverloadedError` when their bounded queue is full, and
-    `InvalidInputError` (with the field) for arguments out of bounds.
+    An engine implements `dim` and `_execute`, and `_version` where it can.
 
-    An engine implements `dim` and `_execute`, and `_version` where it knows one.
+    Raises:
+        ResourceClosedError: from every operation, once the store is closed.
+        OverloadedError: from every operation, when its bounded queue is full.
+        InvalidInputError: from every operation, for an argument that is out of bounds; `field` names it.
     """
 
     async def asearch_batch(
@@ -53,19 +65,23 @@ class VectorStore(WriteOperations):
         model_id: str | None = None,
         return_scores: bool = True,
     ) -> list[list[Match]]:
-        """For each of the (m, dim) queries the `top_k` most similar records, best first.
+        """Return the `top_k` most similar records for each query, best first.
 
         Args:
-            query_vectors: (m, dim), finite, not zero when the metric is the cosine.
-            top_k: how many, at most; if that many records match `where`, that many come back.
+            query_vectors: (m, dim) finite numbers; no row may be zero when the metric is cosine.
+            top_k: the most matches per query; fewer come back only if fewer records match `where`.
             where: a filter over metadata, evaluated inside the search (see `stores.filters`).
-            namespace: only there; everywhere when None.
-            model_id: the embedding model of the queries, to be checked against that of the namespace's vectors.
-            return_scores: False leaves every `Match.score` at 0.0, for callers that only want the order.
+            namespace: the namespace to search; all of them when None.
+            model_id: the embedding model of the queries, checked against that of the namespace's vectors; no check
+                when None.
+            return_scores: False leaves every `Match.score` at 0.0, for callers that only need the order.
+
+        Returns:
+            m lists of matches, in the order of the queries.
 
         Raises:
             FilterError: `where` is malformed.
-            ModelMismatchError: the namespace has vectors of another model than `model_id`.
+            ModelMismatchError: the namespace holds vectors of another model than `model_id`.
         """
         return await self._perform(
             lambda bounds: SearchRequest(
@@ -90,7 +106,11 @@ class VectorStore(WriteOperations):
         model_id: str | None = None,
         return_scores: bool = True,
     ) -> list[Match]:
-        """The `top_k` records most similar to one (dim,) query; see `asearch_batch`. Concurrent callers share work."""
+        """Return the `top_k` records most similar to one query, best first.
+
+        Searches of concurrent callers are batched. Arguments and errors are those of `asearch_batch`, except that
+        `query_vector` is (dim,).
+        """
         matches = await self.asearch_batch(
             [query_vector],
             top_k,
@@ -100,6 +120,28 @@ class VectorStore(WriteOperations):
             return_scores=return_scores,
         )
         return matches[0]
+
+    @overload
+    async def asearch_hybrid(
+        self,
+        query_vector: ArrayLike,
+        query_text: str,
+        top_k: int = 5,
+        *,
+        explain: Literal[True],
+        **options: Unpack[HybridSearchOptions],
+    ) -> list[ExplainedMatch]: ...
+
+    @overload
+    async def asearch_hybrid(
+        self,
+        query_vector: ArrayLike,
+        query_text: str,
+        top_k: int = 5,
+        *,
+        explain: bool = False,
+        **options: Unpack[HybridSearchOptions],
+    ) -> list[Match]: ...
 
     async def asearch_hybrid(
         self,
@@ -112,25 +154,31 @@ class VectorStore(WriteOperations):
         model_id: str | None = None,
         weights: Weights | None = None,
         explain: bool = False,
-    ) -> list[Match]:
-        """The `top_k` records most like a query by meaning and by words together, best first.
+    ) -> list[Any]:
+        """Return the `top_k` records that best match a query by vector and keywords together.
 
-        The best of each way (30 or `top_k`; 100 where age or priority counts) are weighed by the sum of their signals,
-        each divided by its best: the similarity of the vectors, lent by neighbours in the session, and BM25 over stemmed
-        words of the text and of the turn with its neighbours.
+        The vector search and the keyword search each find max(30, `top_k`) candidates, or max(100, `top_k`) when
+        `weights` counts recency or priority. A candidate's score is the weighted sum of its signals: the similarity of
+        its vector, the mean similarity of the turn and its neighbours in the session, and BM25 over the stemmed words
+        of its text and of the turn together with its neighbours. Similarities and BM25 scores are first divided by the
+        best candidate's.
 
         Args:
-            query_vector: (dim,) of `query_text`.
-            query_text: plain words; nothing in it is syntax.
-            top_k: how many, at most; if that many records match `where`, that many come back.
+            query_vector: (dim,), the vector of `query_text`.
+            query_text: plain text; it has no query syntax.
+            top_k: the most matches; fewer come back only if fewer records match `where`.
             where: a filter over metadata, evaluated inside both searches.
-            namespace: only there; everywhere when None.
-            model_id: as for `asearch_batch`.
-            weights: what each way counts, and whether age and priority do; `Weights()` when None.
-            explain: each match is an `ExplainedMatch`.
+            namespace: the namespace to search; all of them when None.
+            model_id: the embedding model of the query, checked as by `asearch_batch`.
+            weights: the weight of each signal; `Weights()` when None.
+            explain: True returns `ExplainedMatch` objects, which say what each signal added to the score.
 
         Returns:
-            Matches with scores in [-1, 1].
+            Matches with scores in [-1, 1], best first.
+
+        Raises:
+            FilterError: `where` is malformed.
+            ModelMismatchError: the namespace holds vectors of another model than `model_id`.
         """
         return await self._perform(
             lambda bounds: HybridSearchRequest(
@@ -149,10 +197,20 @@ class VectorStore(WriteOperations):
     async def asearch_keywords(
         self, query_text: str, top_k: int = 5, *, where: Where | None = None, namespace: str | None = None
     ) -> list[Match]:
-        """The `top_k` records that share the most telling words with a text, best first; none where no word is shared.
+        """Return the `top_k` records that best match the words of a text, best first.
 
-        Words are stemmed (English), common ones left out, and every one counts by itself: nothing is syntax. The score
-        is BM25's, of the text and of the turn with its neighbours.
+        Records that share no word with `query_text` are not returned. Words are stemmed (English), stop words are left
+        out, and there is no query syntax. The score is BM25 over the words of the record's text and of the turn
+        together with its neighbours in the session.
+
+        Args:
+            query_text: plain text.
+            top_k: the most matches.
+            where: a filter over metadata, evaluated inside the search.
+            namespace: the namespace to search; all of them when None.
+
+        Raises:
+            FilterError: `where` is malformed.
         """
         return await self._perform(
             lambda bounds: KeywordSearchRequest(
@@ -170,9 +228,17 @@ class VectorStore(WriteOperations):
         namespace: str | None = None,
         model_id: str | None = None,
     ) -> list[Match]:
-        """The `top_k` most similar records whose metadata passes `filter_fn`; `where` is the fast way.
+        """Return the `top_k` most similar records whose metadata passes a predicate, best first.
 
-        What `filter_fn` raises is raised here. It runs in a worker thread.
+        A `where` filter does the same much faster where it can express the condition.
+
+        Args:
+            query_vector: (dim,) finite numbers; not zero when the metric is cosine.
+            top_k: the most matches; fewer come back only if fewer records match.
+            filter_fn: called with a record's metadata, in a worker thread; an exception that it raises is raised here.
+            where: a filter over metadata, evaluated before `filter_fn`.
+            namespace: the namespace to search; all of them when None.
+            model_id: the embedding model of the query, checked as by `asearch_batch`.
         """
         return await self._perform(
             lambda bounds: PredicateSearchRequest(
@@ -187,11 +253,14 @@ class VectorStore(WriteOperations):
         )
 
     async def aget(self, uids: Sequence[str], *, namespace: str | None = None) -> list[Record]:
-        """The records of these names, in the order of `uids`; names nobody has are left out."""
+        """Return the records with these uids, in the order of `uids`.
+
+        Unknown uids are left out. Without `namespace`, a uid that several namespaces have returns each of its records.
+        """
         return await self._perform(lambda bounds: GetRequest(bounds=bounds, uids=uids, namespace=namespace))
 
     async def acount(self, where: Where | None = None, *, namespace: str | None = None) -> int:
-        """How many records match `where`; all of them when None."""
+        """Count the records that match `where`; all records when it is None."""
         return await self._perform(lambda bounds: CountRequest(bounds=bounds, where=where, namespace=namespace))
 
     async def ascan(
@@ -202,25 +271,56 @@ class VectorStore(WriteOperations):
         limit: int = 100,
         namespace: str | None = None,
     ) -> list[Record]:
-        """One page of the records matching `where`, in the order of their uids.
+        """Return one page of the records that match `where`, in the order of their uids.
 
         Args:
-            where: a filter over metadata; every record when None.
-            after: the last uid of the page before; the first page when None.
-            limit: the page's size, at most the store's `batch_records` limit.
-            namespace: only there; everywhere when None (records of equal uids then come on one page).
+            where: a filter over metadata; all records when None.
+            after: the last uid of the previous page; None for the first page.
+            limit: the most records of the page, from 1 to the store's `batch_records` limit.
+            namespace: the namespace to read; all of them when None. Records of several namespaces with the same uid
+                then come on one page, which may exceed `limit` by them.
+
+        Returns:
+            The records of the page; an empty list after the last page.
         """
         return await self._perform(
             lambda bounds: ScanRequest(bounds=bounds, where=where, after=after, limit=limit, namespace=namespace)
         )
 
     async def astats(self) -> dict[str, JSONValue]:
-        """Counters and sizes, for people and dashboards; at least `records`, `dim` and `engine`."""
+        """Return the store's counters and sizes: at least `records`, `dim` and `engine`."""
         return await self._perform(lambda bounds: StatsRequest(bounds=bounds))
 
     search = blocking(asearch)
     search_batch = blocking(asearch_batch)
-    search_hybrid = blocking(asearch_hybrid)
+    if TYPE_CHECKING:
+
+        @overload
+        def search_hybrid(
+            self,
+            query_vector: ArrayLike,
+            query_text: str,
+            top_k: int = 5,
+            *,
+            explain: Literal[True],
+            **options: Unpack[HybridSearchOptions],
+        ) -> list[ExplainedMatch]: ...
+
+        @overload
+        def search_hybrid(
+            self,
+            query_vector: ArrayLike,
+            query_text: str,
+            top_k: int = 5,
+            *,
+            explain: bool = False,
+            **options: Unpack[HybridSearchOptions],
+        ) -> list[Match]: ...
+
+        def search_hybrid(self, *args: Any, **options: Any) -> Any:
+            """Return the `top_k` records that best match a query by vector and keywords together."""
+    else:
+        search_hybrid = blocking(asearch_hybrid)
     search_keywords = blocking(asearch_keywords)
     search_with_filter = blocking(asearch_with_filter)
     get = blocking(aget)

@@ -1,4 +1,4 @@
-"""What makes vectors of texts, as far as a store needs to know it."""
+"""The interface of an embedding pipeline, as far as a store needs it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from super_advanced_agents.types import Matrix
 
 
 class Embedder(Protocol):
-    """Turns texts into vectors; an `EmbeddingPipeline` is one."""
+    """Turn texts into vectors; an `EmbeddingPipeline` does."""
 
     @property
     def model_id(self) -> str:
-        """What makes the vectors; those of different ids do not mix."""
+        """The name of the embedding model; vectors of different models cannot be compared."""
 
     def embed_batch(self, texts: Sequence[str]) -> Matrix:
-        """The vectors (n, dim) of n texts, in order; blocks."""
+        """Return the (n, dim) vectors of n texts, in order; blocks the calling thread."""
 
     async def aembed_batch(self, texts: Sequence[str]) -> Matrix:
-        """The same for asyncio."""
+        """Return the (n, dim) vectors of n texts, in order."""

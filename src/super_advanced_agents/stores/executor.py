@@ -1,4 +1,4 @@
-"""What a store engine implements: one method that does what a request asks for."""
+"""The base class of store engines: one abstract method that executes a request."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from super_advanced_agents.stores.requests import Bounds, Request
 R = TypeVar("R")
 Value = TypeVar("Value")
 
-_CHECKED_AT_ONCE = 64
-_MAX_QUEUED_CHECKS = 64
+_MAX_INLINE_RECORDS = 64
+_MAX_QUEUED_VALIDATIONS = 64
 
 
 class RequestExecutor(Resource, ABC):
-    """Check what a store takes, and do what requests ask for; `VectorStore` adds the public operations."""
+    """Make requests for a store and execute them; `VectorStore` adds the public operations."""
 
     def __init__(self) -> None:
         super().__init__()
         self._bounds: Bounds | None = None
-        self._checkers: Workers | None = None
+        self._validation_workers: Workers | None = None
 
     @property
     @abstractmethod
@@ -35,75 +35,77 @@ class RequestExecutor(Resource, ABC):
 
     @property
     def limits(self) -> Limits:
-        """How large one call may be."""
+        """The limits on the size of one call."""
         return LIMITS
 
     @abstractmethod
     async def _execute(self, request: Request[R]) -> R:
-        """Do what a request asks for, and return its result; the one method of an engine.
+        """Execute a request and return its result; the one method that an engine implements.
 
-        The store is open, and the request was checked against `_abounds()` when it was made. Awaits nothing but
-        futures, so that a thread can drive it, too.
+        The store is open, and the request was validated against `_abounds()` when it was made. An implementation
+        awaits only futures of `_runtime.futures`, so that a thread can drive it as well as an event loop.
         """
 
     def _version(self, tenant: str, namespace: str | None) -> int | None:
-        """Return the version of a tenant's namespace, or of the whole store; None where it is not known."""
+        """Return the version of a tenant's namespace, or of all of them; None when it is unknown."""
         return None
 
     async def _abounds(self) -> Bounds:
-        """Return what this store takes; a client may have to ask its server first."""
+        """Return the bounds that requests are validated against; a client asks its server for them."""
         dim = self.dim
         if self._bounds is None or self._bounds.dim != dim:
             self._bounds = Bounds(dim=dim, limits=self.limits)
         return self._bounds
 
     async def amake(self, make: Callable[[Bounds], Value], size: int = 1) -> Value:
-        """Make a request for this store, checked against what it takes.
+        """Make a request for this store, validated against its bounds.
 
         Args:
-            make: makes it of these bounds.
-            size: how many records it has; checking 1,000 takes 5 to 25 ms, so many are checked off the event loop.
+            make: called with the bounds; returns the request.
+            size: the number of records in the request. Validating 1,000 takes 5 to 25 ms, so large requests are
+                validated in a thread.
         """
         bounds = await self._abounds()
         return await self._off_loop(partial(make, bounds), size)
 
     async def _off_loop(self, work: Callable[[], Value], size: int) -> Value:
-        """Do something to n records, in a thread when they are many."""
-        if size <= _CHECKED_AT_ONCE or driven_by_thread():
+        if size <= _MAX_INLINE_RECORDS or driven_by_thread():
             return work()
         with self._closing:
-            if self._checkers is None:
-                self._checkers = Workers(name="store validation", threads=1, max_queue=_MAX_QUEUED_CHECKS)
-        return await self._checkers.submit(work)
+            if self._validation_workers is None:
+                self._validation_workers = Workers(
+                    name="store validation", threads=1, max_queue=_MAX_QUEUED_VALIDATIONS
+                )
+        return await self._validation_workers.submit(work)
 
     def _release(self) -> None:
-        """Free what checks requests; a subclass that owns more frees that too."""
-        if self._checkers is not None:
-            self._checkers.close()
+        """Close the validation thread; a subclass that owns more extends this."""
+        if self._validation_workers is not None:
+            self._validation_workers.close()
 
     def version(self, namespace: str | None = None) -> int | None:
-        """A number that is another one whenever searches may find something else: for whoever keeps what they found.
+        """Return a number that changes whenever search results may change, for caching them.
 
-        Ask before searching: what is found is as new as the number, or newer. It moves once a write can be seen and
-        before that write is acknowledged, and when a record expires. Moving costs the store nothing, asking a
-        microsecond or two; it neither waits nor fails while the store is open. Scores by words may shift a little with
-        writes elsewhere in the store, which do not count.
+        Read the version before searching: the results are then as new as the version, or newer. It changes after a
+        write becomes visible and before that write is acknowledged, and when a record expires. Reading it takes a
+        microsecond or two and never waits. BM25 scores may also shift a little with writes to other namespaces, which
+        do not change this namespace's version.
 
         Args:
-            namespace: of searches there; of those everywhere when None.
+            namespace: the namespace of the cached searches; None for searches of all namespaces.
 
         Returns:
-            None where nobody knows, as behind a network: then nothing may be kept.
+            The version, or None when it is unknown, as it is for a remote store: results must not be cached then.
         """
         self._check_open()
         return self._version("", namespace)
 
     async def _perform(self, make: Callable[[Bounds], Request[R]], size: int = 1) -> R:
-        """Make a request as `amake` does, and return its result; what every public operation does."""
+        """Make a validated request, execute it and return its result."""
         self._check_open()
         return await self._execute(await self.amake(make, size))
 
     async def aexecute(self, request: Request[R]) -> R:
-        """Do what a request asks for, and return its result; the public operations below make requests for it."""
+        """Execute a request that was made for this store, and return its result."""
         self._check_open()
         return await self._execute(request)

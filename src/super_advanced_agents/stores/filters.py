@@ -1,20 +1,20 @@
-"""The `where` language: a JSON-like dict, parsed once into a typed tree that every engine translates for itself.
+"""The `where` filter language: JSON objects, parsed into a tree that engines evaluate.
 
     {"type": "fact", "day": {"$gte": 5}, "$or": [{"city": "Paris"}, {"tags": {"$contains": "art"}}]}
 
-A key names a metadata field; dots reach into nested objects (`"place.city"`). Keys side by side are ANDed, and so are
-the operators of one key. A bare value means `$eq`.
+A key names a metadata field; dots reach into nested objects (`"place.city"`). The keys of an object are ANDed, and so
+are the operators of one key. A value without an operator means `$eq`.
 
 | operator | true when the field |
 |---|---|
 | `$eq`, `$in` | equals the value (one of the values); 1 equals 1.0, true does not equal 1 |
-| `$ne`, `$nin` | does not; a missing field does not equal anything |
-| `$gt $gte $lt $lte` | is a number and the bound is, or both are strings, and compares so |
-| `$exists` | is there (null counts as there), or is not, for false |
-| `$contains` | is a list holding the value, or a string holding it as a substring |
-| `$not` | does not meet the operators inside |
+| `$ne`, `$nin` | does not equal the value (any of the values), or is missing |
+| `$gt $gte $lt $lte` | compares so with the bound; both are numbers, or both are strings |
+| `$exists` | exists, even as null (for `true`); is missing (for `false`) |
+| `$contains` | is a list with this member, or a string with this substring |
+| `$not` | does not meet the operators in this object |
 
-`$and` and `$or` take lists of filters, `$not` beside keys takes one filter.
+`$and` and `$or` take a list of filters. `$not` as a key of a filter takes one filter.
 """
 
 from __future__ import annotations
@@ -34,12 +34,15 @@ _MAX_DEPTH = 16
 
 RangeOperator: TypeAlias = Literal["$gt", "$gte", "$lt", "$lte"]
 Scalar: TypeAlias = "tuple[str, str | int | float | bool | None]"
-"""A JSON value made comparable: its kind, then the value (lists and objects as canonical text)."""
+"""A JSON value in comparable form: its kind, and the value; lists and objects as text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Equals:
-    """The field equals one of `values`, which are kept as a set: a long list costs one look-up a record."""
+    """Match fields that equal one of `values`.
+
+    The values are a set, so that a long `$in` list costs one look-up per record.
+    """
 
     key: str
     values: Collection[Scalar]
@@ -50,7 +53,7 @@ class Equals:
 
 @dataclass(frozen=True, slots=True)
 class Compares:
-    """The field is of the bound's kind and on this side of it."""
+    """Match fields that compare so with a bound of the same kind, number or string."""
 
     key: str
     operator: RangeOperator
@@ -59,14 +62,14 @@ class Compares:
 
 @dataclass(frozen=True, slots=True)
 class Exists:
-    """The field is there."""
+    """Match records that have the field, even as null."""
 
     key: str
 
 
 @dataclass(frozen=True, slots=True)
 class Contains:
-    """The field is a list with this member, or a string with this substring."""
+    """Match fields that are a list with this member or a string with this substring."""
 
     key: str
     member: Scalar
@@ -74,21 +77,21 @@ class Contains:
 
 @dataclass(frozen=True, slots=True)
 class Not:
-    """The operand does not hold."""
+    """Match records that the operand does not match."""
 
     operand: Filter
 
 
 @dataclass(frozen=True, slots=True)
 class And:
-    """Every operand holds; with none, everything does."""
+    """Match records that all operands match; without operands, every record."""
 
     operands: tuple[Filter, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Or:
-    """At least one operand holds."""
+    """Match records that at least one operand matches."""
 
     operands: tuple[Filter, ...]
 
@@ -97,7 +100,7 @@ Filter: TypeAlias = Equals | Compares | Exists | Contains | Not | And | Or
 
 
 def scalar(value: JSONValue) -> Scalar:
-    """Make a JSON value comparable and hashable: kinds never equal each other, 1 equals 1.0."""
+    """Return a hashable form of a JSON value: 1 equals 1.0, other kinds never equal each other."""
     if value is None:
         return ("null", None)
     if isinstance(value, bool):
@@ -120,10 +123,14 @@ def _canonical(value: JSONValue) -> str:
 
 
 MISSING = object()
+"""The result of `field_of` for a field that a record does not have; null is a value."""
 
 
 def field_of(metadata: Mapping[str, JSONValue], key: str) -> JSONValue | object:
-    """The value `key` names in `metadata`, or `MISSING`; a key with dots in its own name comes before a path."""
+    """Return the value of a field of `metadata`, or `MISSING`.
+
+    A field whose own name has the dots of `key` takes precedence over the path into nested objects.
+    """
     if key in metadata:
         return metadata[key]
     value: JSONValue | Mapping[str, JSONValue] = metadata
@@ -135,10 +142,14 @@ def field_of(metadata: Mapping[str, JSONValue], key: str) -> JSONValue | object:
 
 
 def parse(where: Where, *, max_terms: int = 64) -> Filter:
-    """Turn a `where` dict into the typed tree.
+    """Parse a `where` filter into a typed tree.
+
+    Args:
+        where: the filter.
+        max_terms: the most comparisons that it may have.
 
     Raises:
-        FilterError: naming the key or operator that is wrong.
+        FilterError: the filter is malformed, too deep or too large; the message names the key or operator.
     """
     parser = _Parser(max_terms)
     return parser.filter(where, depth=0)
@@ -241,7 +252,7 @@ def _checked_value(key: str, value: object, depth: int = 0) -> JSONValue:
 
 
 def compares(value: JSONValue | object, operator: RangeOperator, bound: str | int | float) -> bool:
-    """Whether `value <operator> bound`; False for values of another kind."""
+    """Return whether `value <operator> bound` holds; False for a value of another kind."""
     if isinstance(value, bool) or isinstance(value, str) is not isinstance(bound, str):
         return False
     if not isinstance(value, str | int | float):
@@ -258,14 +269,14 @@ _COMPARE: dict[str, Callable[..., bool]] = {
 
 
 def contains(value: JSONValue | object, member: Scalar) -> bool:
-    """Whether `value` is a list holding `member`, or a string holding it as a substring."""
+    """Return whether a value is a list with this member or a string with this substring."""
     if isinstance(value, str):
         return member[0] == "string" and isinstance(member[1], str) and member[1] in value
     return isinstance(value, list | tuple) and any(scalar(item) == member for item in value)
 
 
 def matches(tree: Filter, metadata: Metadata) -> bool:
-    """Evaluate the tree on one metadata object: the definition that every index must agree with."""
+    """Evaluate a filter on one metadata object; every index must agree with this definition."""
     match tree:
         case Equals(key, values):
             value = field_of(metadata, key)

@@ -1,7 +1,8 @@
-"""One score from several signals, the same for every engine: meaning, session neighbours, words, age and priority.
+"""Score fusion: the weighted sum of a candidate's signals in a hybrid search.
 
-An engine finds `candidates_wanted` candidates by vector and as many by words, measures the signals that count for all
-of them, and hands the arrays to `fuse`. (Score fusion beat fusion of ranks by 0.12 of LoCoMo recall@10.)
+The signals are similarity, the similarity of session neighbours, BM25, recency and priority. An engine finds
+`candidate_count` candidates with a vector search and as many with a keyword search, measures the signals of all of
+them, and passes the arrays to `fuse`. Fusing scores beat fusing ranks by 0.12 of LoCoMo recall@10.
 """
 
 from __future__ import annotations
@@ -16,22 +17,26 @@ from numpy.typing import NDArray
 from super_advanced_agents.types import Explanation, Signal, Weights
 
 CANDIDATES = 30
-"""How many of each way are weighed: LoCoMo recall@10 is 0.718 with 20, 0.721 with 30 or 50, at a cost for each."""
-CANDIDATES_BY_STANDING = 100
-"""How many when age or priority counts, which may lift what is further down."""
+"""The number of candidates per search.
 
-_LEAST = 0.05
-"""Below this the best signal is noise, and is not blown up to 1."""
+LoCoMo recall@10 is 0.718 with 20 candidates, and 0.721 with 30 or 50; each costs time.
+"""
+
+CANDIDATES_WITH_STATIC_SIGNALS = 100
+"""The number when recency or priority counts; they may lift candidates further down."""
+
+_MIN_SCALE = 0.05
+"""A signal whose best value is below this is noise, and is not scaled up to 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionNeighbours:
-    """What the turns before and after each candidate in its session are to the query.
+    """Hold the query's similarity to the turns before and after each candidate in its session.
 
     Attributes:
-        before: (n,) float32, their similarities; 0 where there is none.
-        after: (n,) float32, likewise.
-        count: (n,) float32, how many each candidate has: 0, 1 or 2.
+        before: (n,) float32, the similarity of the previous turn; 0 where there is none.
+        after: (n,) float32, the similarity of the next turn; 0 where there is none.
+        count: (n,) float32, the number of neighbours that each candidate has: 0, 1 or 2.
     """
 
     before: NDArray[np.float32]
@@ -40,12 +45,12 @@ class SessionNeighbours:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
-    """What does not depend on the query.
+class StaticSignals:
+    """Hold the signals that do not depend on the query.
 
     Attributes:
-        updated_at: (n,) float64, seconds since the epoch of the last write; NaN for just now.
-        priorities: (n,) float64; NaN where nobody said.
+        updated_at: (n,) float64, the time of the last write in seconds since the epoch; NaN counts as now.
+        priorities: (n,) float64, the priority; NaN where a record has none.
     """
 
     updated_at: NDArray[np.float64]
@@ -54,25 +59,31 @@ class Standing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidates:
-    """The records found for one query by vector or by words, each once, in any order.
+    """Hold the signals of the records that a vector or a keyword search found, each record once.
 
     Attributes:
-        ids: (n,) integers; of equal scores the lower one comes first.
-        similarities: (n,) float32, to the query; of those that only the words found, too.
-        keyword_scores: (n,) float32; 0 for those that the words did not find.
-        neighbours: None where the engine has no sessions, or the weights count no neighbours.
-        standing: None unless `needs_standing`.
+        ids: (n,) integers, in any order; among equal scores the lower id ranks first.
+        similarities: (n,) float32, to the query; also of records that only the keyword search found.
+        keyword_scores: (n,) float32, BM25; 0 for records that the keyword search did not find.
+        neighbours: None when the engine has no sessions or the weights count no neighbours.
+        static_signals: None unless `needs_static_signals`.
     """
 
     ids: NDArray[np.integer]
     similarities: NDArray[np.float32]
     keyword_scores: NDArray[np.float32]
     neighbours: SessionNeighbours | None = None
-    standing: Standing | None = None
+    static_signals: StaticSignals | None = None
 
 
 class Fused(NamedTuple):
-    """The best candidates: their positions (k,), best first, scores (k,) of at most 1, and why, if asked for."""
+    """Hold the best candidates of a fusion, best first.
+
+    Attributes:
+        order: (k,) int64, their positions in the arrays of `Candidates`.
+        scores: (k,) float32, at most 1.
+        explanations: the signals behind each score; None unless requested.
+    """
 
     order: NDArray[np.int64]
     scores: NDArray[np.float32]
@@ -80,7 +91,7 @@ class Fused(NamedTuple):
 
 
 class _Term(NamedTuple):
-    """One signal of all candidates: as measured (n,), on the common scale (n,), and what it counts."""
+    """Hold one signal: measured values (n,), values on the common scale (n,), and its weight."""
 
     name: str
     values: NDArray[np.float32]
@@ -88,35 +99,35 @@ class _Term(NamedTuple):
     weight: float
 
 
-def needs_standing(weights: Weights) -> bool:
-    """Return whether age or priority counts, so that `Candidates.standing` must be given."""
+def needs_static_signals(weights: Weights) -> bool:
+    """Return whether `Candidates.static_signals` is required: recency or priority counts."""
     return bool(weights.recency or weights.priority)
 
 
-def candidates_wanted(weights: Weights, top_k: int) -> int:
-    """Return how many candidates of each way (by vector, by words) are to be weighed."""
-    return max(CANDIDATES_BY_STANDING if needs_standing(weights) else CANDIDATES, top_k)
+def candidate_count(weights: Weights, top_k: int) -> int:
+    """Return the number of candidates that the vector and the keyword search must each find."""
+    return max(CANDIDATES_WITH_STATIC_SIGNALS if needs_static_signals(weights) else CANDIDATES, top_k)
 
 
 def fuse(candidates: Candidates, weights: Weights, top_k: int, *, now: float, explain: bool = False) -> Fused:
-    """Return the best `top_k` candidates by all signals together.
+    """Return the best `top_k` candidates by the weighted sum of all signals.
 
-    Similarities and keyword scores are divided by their best candidate's, so that the two are on one scale whatever
-    BM25's happens to be. Recency and priority are from 0 to 1 as they are.
+    Similarities and BM25 scores are divided by the best candidate's, which puts the two on one scale. Recency and
+    priority are from 0 to 1 already.
 
     Args:
-        candidates: what the engine found.
-        weights: what counts.
-        top_k: how many are wanted.
-        now: seconds since the epoch, to which age is counted.
-        explain: whether to say what each signal added.
+        candidates: the records found, with their signals.
+        weights: the weight of each signal.
+        top_k: the most candidates to return.
+        now: the time from which a record's age is measured, in seconds since the epoch.
+        explain: whether to return what each signal added to each score.
     """
     if len(candidates.ids) == 0:
         return Fused(np.empty(0, np.int64), np.empty(0, np.float32), [] if explain else None)
-    words = candidates.keyword_scores
-    terms = [*_meaning(candidates, weights), _Term("keyword", words, words / _scale(words), weights.keyword)]
-    if candidates.standing is not None:
-        terms += _standing(candidates.standing, weights, now)
+    bm25 = candidates.keyword_scores
+    terms = [*_vector_terms(candidates, weights), _Term("keyword", bm25, bm25 / _scale(bm25), weights.keyword)]
+    if candidates.static_signals is not None:
+        terms += _static_terms(candidates.static_signals, weights, now)
     scores = np.zeros(len(candidates.ids), dtype=np.float32)
     for term in terms:
         scores += term.scaled * np.float32(term.weight / weights.total)
@@ -125,24 +136,24 @@ def fuse(candidates: Candidates, weights: Weights, top_k: int, *, now: float, ex
     return Fused(best, scores[best], explanations)
 
 
-def _meaning(candidates: Candidates, weights: Weights) -> list[_Term]:
-    """The similarity and, counting `nearby` times that, its mean with the neighbours', both on one scale."""
-    own, beside = candidates.similarities, candidates.neighbours
-    if beside is None or not weights.nearby:
+def _vector_terms(candidates: Candidates, weights: Weights) -> list[_Term]:
+    # The similarity, and its mean with those of the neighbours, which counts `nearby` times as much; on one scale.
+    own, neighbours = candidates.similarities, candidates.neighbours
+    if neighbours is None or not weights.nearby:
         return [_Term("vector", own, own / _scale(own), weights.vector)]
-    around: NDArray[np.float32] = np.divide(own + beside.before + beside.after, beside.count + 1)
-    scale = _scale(own + np.float32(weights.nearby) * around)
+    mean: NDArray[np.float32] = np.divide(own + neighbours.before + neighbours.after, neighbours.count + 1)
+    scale = _scale(own + np.float32(weights.nearby) * mean)
     return [
         _Term("vector", own, own / scale, weights.vector),
-        _Term("nearby", around, around / scale, weights.vector * weights.nearby),
+        _Term("nearby", mean, mean / scale, weights.vector * weights.nearby),
     ]
 
 
-def _standing(standing: Standing, weights: Weights, now: float) -> list[_Term]:
-    # A clock that went back makes no record newer than new.
-    age_s = np.maximum(np.nan_to_num(now - standing.updated_at), 0)
+def _static_terms(static: StaticSignals, weights: Weights, now: float) -> list[_Term]:
+    # A clock that was set back must not make a record newer than now.
+    age_s = np.maximum(np.nan_to_num(now - static.updated_at), 0)
     recency = np.exp2(-age_s / weights.half_life_s).astype(np.float32)
-    priority = np.clip(np.nan_to_num(standing.priorities), 0, 1).astype(np.float32)
+    priority = np.clip(np.nan_to_num(static.priorities), 0, 1).astype(np.float32)
     return [
         _Term("recency", recency, recency, weights.recency),
         _Term("priority", priority, priority, weights.priority),
@@ -159,5 +170,5 @@ def _explanation(terms: Sequence[_Term], at: int, total: float) -> Explanation:
 
 
 def _scale(signal: NDArray[np.float32]) -> np.float32:
-    """The best candidate's; the worst one's where that is further below zero, so that none falls below -1."""
-    return np.float32(max(float(signal.max()), -float(signal.min()), _LEAST))
+    # The best candidate's value, or the worst one's where that is further from zero: no signal falls below -1.
+    return np.float32(max(float(signal.max()), -float(signal.min()), _MIN_SCALE))

@@ -1,4 +1,4 @@
-"""Stores that lie in a folder of this machine: open them as they were made, copy them, put them back, examine them."""
+"""Maintenance of stores in local folders: open, back up, restore and inspect them."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ __all__ = [
 ]
 
 LIBRARIES = (("faiss", "faiss-cpu"),)
-"""The modules that such a store imports, and the distributions they come in."""
+"""Pairs of a module that a local store imports and the distribution that provides it."""
 
 
 def open_local_store(folder: Path, *, dim: int | None = None, metric: str | None = None) -> LocalStore:
-    """Open the store of a folder with what it was made with, or make a new one.
+    """Open the store in a folder with the settings it was created with, or create one.
 
     Args:
-        folder: where it is.
-        dim: the length of a new one's vectors; when None there must be one.
-        metric: of a new one.
+        folder: the store's folder.
+        dim: the length of the vectors of a new store; None requires that the store exists.
+        metric: the metric of a new store; `"cosine"` when None.
 
     Raises:
-        StoreError: there is none, and `dim` was not given.
-        StoreLockedError: it has another owner.
+        StoreError: the folder holds no store, and `dim` is None.
+        StoreLockedError: another process owns the store.
     """
-    found = settings_of(folder)
-    if found is not None:
-        dim, metric = int(found["dim"]), found["metric"]
+    settings = settings_of(folder)
+    if settings is not None:
+        dim, metric = int(settings["dim"]), settings["metric"]
     elif dim is None:
         raise StoreError(f"there is no store in {str(folder)!r}", hint="check the path")
     return LocalStore(dim, folder, metric="dot" if metric == "dot" else "cosine")
@@ -55,5 +55,5 @@ def has_store(folder: Path) -> bool:
 
 
 def is_backup_of_one_store(backup: Backup) -> bool:
-    """Return whether a backup holds one store's databases, as the store itself makes it, not a whole data folder's."""
+    """Return whether a backup holds only one store's databases, not a whole data folder."""
     return {file.name for file in backup.files} <= {*DATABASES}

@@ -1,4 +1,4 @@
-"""Open a store by its URL, whichever engine or server is behind it."""
+"""Opening a store by its URL, which names an engine or a server."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from super_advanced_agents.stores.faiss import FAISSVectorStore
 from super_advanced_agents.stores.options import IndexKind, Metric, Storage, StoreOptions
 
 Opener: TypeAlias = Callable[[str, StoreOptions], VectorStore]
-"""Makes a store of a URL, which has one of the opener's schemes; see `open_store` for what it raises."""
+"""A function that opens the store of a URL; it raises the errors of `open_store`."""
 
 
 def open_store(
@@ -24,21 +24,21 @@ def open_store(
     storage: Storage = "fp32",
     api_key: str | None = None,
 ) -> VectorStore:
-    """Open the store that a URL names; one that does not exist yet is made.
+    """Open the store that a URL names, or create it if it does not exist.
 
     Args:
-        url: `"faiss:./dir"` for a folder of this machine, `"grpc://host:port/collection"` or `"https://host/collection"`
-            for a served collection (`"default"` without one).
+        url: `"faiss:./dir"` for a local folder; `"grpc://host:port/collection"` or `"https://host/collection"` for a
+            served collection (`"default"` when the URL names none).
         dim: the length of every vector.
         metric: `"cosine"` or `"dot"`.
-        index: how vectors are found, where the engine leaves the choice.
-        storage: how many bytes a number of a vector takes in memory, likewise.
-        api_key: the credential for a store on a server.
+        index: the kind of vector index, for engines that offer a choice.
+        storage: the number format of vectors in memory, for engines that offer a choice.
+        api_key: the credential for a served store.
 
     Raises:
-        ConfigurationError: nothing opens URLs of that scheme, or the store was made with another `dim` or `metric`.
-        StoreLockedError: the store has another owner.
-        StoreError: it cannot be used.
+        ConfigurationError: the URL's scheme is unknown, or the store was created with another `dim` or `metric`.
+        StoreLockedError: another process owns the store.
+        StoreError: the store cannot be opened.
     """
     scheme, colon, _ = url.partition(":")
     opener = _OPENERS.get(scheme.lower()) if colon else None
@@ -52,17 +52,21 @@ def open_store(
 
 
 def register_scheme(scheme: str, opener: Opener) -> None:
-    """Let `open_store` open URLs of a further scheme."""
+    """Register the opener for URLs of a scheme, replacing an earlier one."""
     _OPENERS[scheme.lower()] = opener
 
 
 def folder_url(folder: Path) -> str:
-    """Return the URL of the store that lies, or will lie, in a folder of this machine."""
+    """Return the URL of the store in a local folder, which need not exist yet."""
     return f"{_LOCAL}:{folder}"
 
 
 def folder_of(url: str) -> Path | None:
-    """Return the folder of this machine that a store's URL names; None for a store elsewhere."""
+    """Return the local folder that a store's URL names; None for a store on a server.
+
+    Raises:
+        ConfigurationError: the URL is of a local store and names no folder.
+    """
     scheme, _, folder = url.partition(":")
     if scheme.lower() != _LOCAL:
         return None

@@ -1,4 +1,4 @@
-"""What a store may be made with, by name, whatever engine it is."""
+"""The options of a store that every engine takes under the same names."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 Metric: TypeAlias = Literal["cosine", "dot"]
-"""How vectors are compared: by their angle, or by the dot product where their length means something."""
+"""The similarity of two vectors: the cosine of their angle, or their dot product."""
 
 IndexKind: TypeAlias = Literal["auto", "flat", "hnsw", "ivf"]
-"""How vectors are found: exactly (`flat`), by graphs, by inverted files, or as the number of vectors suggests."""
+"""The vector index: exact, graph, inverted file, or chosen by the number of vectors."""
 
 Storage: TypeAlias = Literal["fp32", "fp16", "sq8"]
-"""How many bytes a number of a vector takes in memory: four, two or one."""
+"""The number format of vectors in memory: 4, 2 or 1 bytes per number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreOptions:
-    """What a store is made with.
+    """Hold the options that a store is opened with.
 
     Attributes:
         dim: the length of every vector.
-        metric: see `Metric`.
-        index: see `IndexKind`.
-        storage: see `Storage`.
-        api_key: the credential for a store on a server.
+        metric: the similarity of two vectors.
+        index: the kind of vector index.
+        storage: the number format of vectors in memory.
+        api_key: the credential for a served store.
     """
 
     dim: int

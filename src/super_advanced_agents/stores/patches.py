@@ -1,21 +1,21 @@
-"""Changes of a JSON object: merge patches (RFC 7396)."""
+"""JSON merge patches (RFC 7396)."""
 
 from __future__ import annotations
 
 from super_advanced_agents.types import JSONValue, Metadata
 
 
-def merged(target: JSONValue, patch: JSONValue) -> JSONValue:
-    """`target` with `patch` applied: objects are merged, None removes a key, anything else takes the old one's place.
+def merge_patch(target: JSONValue, patch: JSONValue) -> JSONValue:
+    """Return a JSON value with a merge patch applied; `target` itself is not changed.
 
-    Source: RFC 7396, section 2.
+    Objects are merged, None removes a key, and any other value replaces the old one. Source: RFC 7396, section 2.
     """
     if not isinstance(patch, dict):
         return patch
-    made: Metadata = dict(target) if isinstance(target, dict) else {}
+    result: Metadata = dict(target) if isinstance(target, dict) else {}
     for key, value in patch.items():
         if value is None:
-            made.pop(key, None)
+            result.pop(key, None)
         else:
-            made[key] = merged(made.get(key), value)
-    return made
+            result[key] = merge_patch(result.get(key), value)
+    return result

@@ -1,4 +1,4 @@
-"""Search by a predicate in stores that cannot ask one themselves, such as those of a server or another engine."""
+"""Predicate search for stores that cannot evaluate one themselves, such as remote stores."""
 
 from __future__ import annotations
 
@@ -21,48 +21,48 @@ _PAGE = 500
 
 
 async def search_by_predicate(store: VectorStore, request: PredicateSearchRequest, metric: Metric) -> list[Match]:
-    """Find the most similar records that pass a predicate.
+    """Find the most similar records whose metadata passes a predicate.
 
-    The predicate sees the best 1,000 first; should fewer than `top_k` of them pass, every record is fetched, page by
-    page. It is called in a thread, and what it raises is raised here.
+    The predicate is called for the 1,000 most similar records first; if fewer than `top_k` of them pass, all records
+    are read page by page. It is called in a thread, and an exception that it raises is raised here.
 
     Args:
-        store: searched and scanned.
-        request: what is looked for.
-        metric: how the store compares vectors; scores are the ones that its own searches give.
+        store: the store to search and scan.
+        request: the query, the predicate and the filter.
+        metric: the store's metric; scores equal those of the store's own searches.
     """
     where, namespace = request.where, request.namespace
-    best = await store.asearch(
+    candidates = await store.asearch(
         request.query_vector, _RANKED_FIRST, where=where, namespace=namespace, model_id=request.model_id
     )
-    passed = await _in_thread(partial(_passed, best, request.filter_fn))
-    if len(passed) >= request.top_k or len(best) < _RANKED_FIRST:
+    passed = await _in_thread(partial(_filter_matches, candidates, request.filter_fn))
+    if len(passed) >= request.top_k or len(candidates) < _RANKED_FIRST:
         return passed[: request.top_k]
-    query = _scaled(request.query_vector, metric)
+    query = _normalize(request.query_vector, metric)
     ranked: list[Match] = []
     after: str | None = None
     while page := await store.ascan(where, after=after, limit=_PAGE, namespace=namespace):
         after = page[-1].uid
-        ranked += await _in_thread(partial(_scored, page, request.filter_fn, query, metric))
+        ranked += await _in_thread(partial(_score_page, page, request.filter_fn, query, metric))
         ranked = sorted(ranked, key=lambda match: -match.score)[: request.top_k]
     return ranked
 
 
 async def _in_thread(work: Callable[[], T]) -> T:
-    """Call what a caller wrote off the event loop; a caller who blocks waits in a thread already."""
+    # A predicate may block, so it must not run on the event loop; a blocking caller is in a thread already.
     return work() if driven_by_thread() else await in_thread(work, name="predicate")
 
 
-def _passed(matches: Sequence[Match], predicate: FilterFn) -> list[Match]:
+def _filter_matches(matches: Sequence[Match], predicate: FilterFn) -> list[Match]:
     return [match for match in matches if predicate(match.metadata)]
 
 
-def _scored(page: Sequence[Record], predicate: FilterFn, query: Vector, metric: Metric) -> list[Match]:
-    found = []
+def _score_page(page: Sequence[Record], predicate: FilterFn, query: Vector, metric: Metric) -> list[Match]:
+    matches = []
     for record in page:
         if predicate(record.metadata):
-            score = float(_scaled(record.vector, metric) @ query)
-            found.append(
+            score = float(_normalize(record.vector, metric) @ query)
+            matches.append(
                 Match(
                     record.metadata,
                     score,
@@ -74,12 +74,12 @@ def _scored(page: Sequence[Record], predicate: FilterFn, query: Vector, metric: 
                     updated_at=record.updated_at,
                 )
             )
-    return found
+    return matches
 
 
-def _scaled(vector: Vector, metric: Metric) -> Vector:
-    """Return a vector as the metric compares it; the cosine's have no zero among them."""
+def _normalize(vector: Vector, metric: Metric) -> Vector:
     if metric == "dot":
         return vector
+    # A store with the cosine metric holds no zero vector.
     unit: Vector = (vector / np.linalg.norm(vector.astype(np.float64))).astype(np.float32)
     return unit

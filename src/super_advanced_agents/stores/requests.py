@@ -1,8 +1,8 @@
-"""The operations of a store as values: one frozen dataclass each, checked when it is made.
+"""Requests: one frozen dataclass for each operation of a store, validated when it is made.
 
-`VectorStore` makes a request for every call of a public method and hands it to the engine's `_execute`. A wrapper
-changes what is its own with `replaced` and passes the request on; what was checked once is not checked again. Fields
-that are derived from others (`init=False`) are for engines and never travel.
+`VectorStore` makes a request for every call of a public method and passes it to the engine's `_execute`. A wrapper
+changes fields with `replaced` and passes the request on; it is not validated again. Fields that are derived from others
+(`init=False`) are for engines and are never sent over a network.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from super_advanced_agents._runtime.gil import yield_gil
-from super_advanced_agents._runtime.uids import filled_in
+from super_advanced_agents._runtime.uids import fill_missing_uids
 from super_advanced_agents.config import Limits, checked_name, checked_text
 from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.stores.filters import Filter, parse
@@ -40,20 +40,20 @@ from super_advanced_agents.stores.validation import (
     checked_top_k,
     checked_uid,
     checked_uids,
+    checked_unless_ellipsis,
     checked_weights,
-    unless_kept,
 )
 from super_advanced_agents.types import Dedupe, JSONValue, Match, Matrix, Metadata, Record, Vector, Weights, Where
 
-R = TypeVar("R", covariant=True)  # noqa: PLC0105  # the result
+R = TypeVar("R", covariant=True)  # noqa: PLC0105  # the type of the result
 
 FilterFn: TypeAlias = Callable[[Metadata], bool]
-"""A predicate over a record's metadata; slow, since it must see the metadata of whatever comes near the query."""
+"""A predicate over metadata; slower than `where`, as it needs each candidate's metadata."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
-    """What a store takes: the length of its vectors, and how large one call may be."""
+    """Hold the vector length and the size limits that requests are validated against."""
 
     dim: int
     limits: Limits = field(default_factory=Limits)
@@ -61,19 +61,20 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request(Generic[R]):
-    """Ask a store for one operation, whose result is an `R`.
+    """Describe one operation of a store, whose result is an `R`.
 
     Attributes:
-        tenant: whose records; set by a tenant's view alone, never by a caller. The default tenant's when empty.
+        tenant: the tenant whose records it concerns; empty for the default tenant. Only `TenantView` sets it, never a
+            caller.
     """
 
     tenant: str = field(default="", init=False)
 
     def replaced(self, **changes: Any) -> Self:
-        """Return a copy with other values of some fields, which the caller vouches for: nothing is checked again."""
+        """Return a copy with other values for some fields, which are not validated."""
         other = object.__new__(type(self))
-        for each in fields(self):
-            object.__setattr__(other, each.name, changes.get(each.name, getattr(self, each.name)))
+        for member in fields(self):
+            object.__setattr__(other, member.name, changes.get(member.name, getattr(self, member.name)))
         return other
 
     def _set(self, **values: Any) -> None:
@@ -87,7 +88,7 @@ class AddRequest(Request[list[str]]):
 
     Attributes:
         vectors: (n, dim) finite float32.
-        documents: the metadata of each record as it is stored.
+        documents: the metadata of each record in its stored form.
     """
 
     bounds: InitVar[Bounds]
@@ -111,8 +112,8 @@ class AddRequest(Request[list[str]]):
         self._set(
             vectors=vectors,
             documents=[
-                document(each, field=f"metadatas[{i}]")
-                for i, each in yield_gil(enumerate(checked_list(self.metadatas, n, field="metadatas")))
+                document(metadata, field=f"metadatas[{i}]")
+                for i, metadata in yield_gil(enumerate(checked_list(self.metadatas, n, field="metadatas")))
             ],
             uids=checked_each(self.uids, n, partial(checked_uid, limits=limits), field="uids"),
             namespace=_namespace(self.namespace),
@@ -124,20 +125,20 @@ class AddRequest(Request[list[str]]):
             dedupe=checked_dedupe(self.dedupe),
         )
 
-    def named(self) -> Self:
-        """Return the same request with a uid for every record, made where none was given."""
+    def with_uids(self) -> Self:
+        """Return a copy in which every record has a uid; missing ones are generated."""
         if self.uids is not None and None not in self.uids:
             return self
-        return self.replaced(uids=filled_in(self.uids, len(self.vectors)))
+        return self.replaced(uids=fill_missing_uids(self.uids, len(self.vectors)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PutRequest(Request[int]):
-    """Store whole records of any namespaces, all or none; see `VectorStore.aput`.
+    """Store complete records of any namespaces, all or none; see `VectorStore.aput`.
 
     Attributes:
-        vectors: (n, dim) finite float32, of the records.
-        documents: the metadata of each record as it is stored.
+        vectors: (n, dim) finite float32, the vectors of the records.
+        documents: the metadata of each record in its stored form.
     """
 
     bounds: InitVar[Bounds]
@@ -158,7 +159,10 @@ class PutRequest(Request[int]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpdateRequest(Request[bool]):
-    """Change one record in place; see `VectorStore.aupdate`. `...` stands for what stays as it is."""
+    """Change one record in place; see `VectorStore.aupdate`.
+
+    A field that is `...` leaves the record's value as it is.
+    """
 
     bounds: InitVar[Bounds]
     uid: str
@@ -178,9 +182,9 @@ class UpdateRequest(Request[bool]):
             namespace=_namespace(self.namespace),
             vector=None if self.vector is None else _vector(self.vector, bounds, "vector"),
             model_id=checked_model_id(self.model_id),
-            source=unless_kept(self.source, checked_source, field="source"),
-            expires_in_s=unless_kept(self.expires_in_s, checked_lifetime, field="expires_in_s"),
-            priority=unless_kept(self.priority, checked_priority, field="priority"),
+            source=checked_unless_ellipsis(self.source, checked_source, field="source"),
+            expires_in_s=checked_unless_ellipsis(self.expires_in_s, checked_lifetime, field="expires_in_s"),
+            priority=checked_unless_ellipsis(self.priority, checked_priority, field="priority"),
         )
 
 
@@ -190,7 +194,7 @@ class SearchRequest(Request[list[list[Match]]]):
 
     Attributes:
         query_vectors: (m, dim) finite float32.
-        tree: the filter, parsed.
+        tree: the parsed `where` filter.
     """
 
     bounds: InitVar[Bounds]
@@ -261,7 +265,10 @@ class KeywordSearchRequest(Request[list[Match]]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PredicateSearchRequest(Request[list[Match]]):
-    """Find the most similar records that pass a predicate; see `VectorStore.asearch_with_filter`. Never travels."""
+    """Find similar records that pass a predicate; see `VectorStore.asearch_with_filter`.
+
+    A predicate is a function, so this request is never sent over a network.
+    """
 
     bounds: InitVar[Bounds]
     query_vector: Vector
@@ -359,18 +366,18 @@ class StatsRequest(Request[dict[str, JSONValue]]):
 
 
 def length(vectors: object) -> int:
-    """Return how many vectors a caller seems to hand over; 0 when it cannot be told."""
+    """Return the length of an argument that is not validated yet; 0 when it has none."""
     try:
-        return len(vectors)  # type: ignore[arg-type]  # what has no length is refused when it is looked at
+        return len(vectors)  # type: ignore[arg-type]  # validation refuses it later
     except TypeError:
         return 0
 
 
 def _vectors(vectors: ArrayLike | Sequence[ArrayLike], bounds: Bounds, name: str) -> Matrix:
-    n, most = length(vectors), bounds.limits.batch_records
-    if n > most:  # before a large one is copied
+    n, limit = length(vectors), bounds.limits.batch_records
+    if n > limit:  # refused here, before it is copied
         raise InvalidInputError(
-            f"{name} has {n} entries, the limit of one batch is {most}",
+            f"{name} has {n} entries, the limit of one batch is {limit}",
             field=name,
             hint="send several batches, or raise limits.batch_records",
         )

@@ -1,4 +1,4 @@
-"""One tenant's view of a shared store: the same engine, and no record of anybody else."""
+"""One tenant's view of a shared store, which holds the records of many tenants."""
 
 from __future__ import annotations
 
@@ -14,21 +14,22 @@ R = TypeVar("R")
 Value = TypeVar("Value")
 
 _NEED_NO_NAMESPACE = (AddRequest, PutRequest, UpdateRequest, StatsRequest)
-_SHOWN_STATS = ("engine", "dim", "metric", "index")
+_VISIBLE_STATS = ("engine", "dim", "metric", "index")
 
 
 class TenantView(VectorStore):
-    """Show a store as one tenant sees it; every operation stays within the tenant's namespaces, by construction.
+    """Limit a store to the namespaces of one tenant.
 
-    The tenant is put into each request after it was made, and nothing a caller can say reaches that field. Reads must
-    name a namespace. Closing the view leaves the store open.
+    The view sets the tenant of each request after the request was made, and no argument of a caller reaches that
+    field. Search, get, count, scan and delete must name a namespace, except for the default tenant. Closing the view
+    leaves the store open.
 
     Args:
-        store: open; shared by any number of tenants.
-        tenant: a name; that of the default tenant sees what was written without one.
+        store: an open store, shared by any number of tenants.
+        tenant: the tenant's name; the default tenant sees the records that were written without a tenant.
 
     Raises:
-        InvalidInputError: `tenant` is not a name.
+        InvalidInputError: `tenant` is not a valid name.
     """
 
     def __init__(self, store: VectorStore, tenant: str) -> None:
@@ -43,20 +44,20 @@ class TenantView(VectorStore):
 
     @property
     def limits(self) -> Limits:
-        """How large one call may be."""
+        """The limits on the size of one call."""
         return self._store.limits
 
     async def _execute(self, request: Request[R]) -> R:
         if not isinstance(request, _NEED_NO_NAMESPACE):
             self._check_namespace(request.namespace)  # type: ignore[attr-defined]  # every other request has one
         result = await self._store.aexecute(request.replaced(tenant=self._tenant))
-        if isinstance(request, StatsRequest):  # the rest tells of others
+        if isinstance(request, StatsRequest):  # the other statistics are about all tenants
             stats = cast("dict[str, object]", result)
-            return cast("R", {name: stats[name] for name in _SHOWN_STATS if name in stats})
+            return cast("R", {name: stats[name] for name in _VISIBLE_STATS if name in stats})
         return result
 
     def _version(self, tenant: str, namespace: str | None) -> int | None:
-        del tenant  # a view of a view is of the inner one's tenant
+        del tenant  # in a view of a view, the inner view's tenant counts
         self._check_namespace(namespace)
         return self._store._version(self._tenant, namespace)
 
@@ -72,5 +73,5 @@ class TenantView(VectorStore):
 
 
 def tenant_view(store: VectorStore, tenant: str) -> VectorStore:
-    """Return the store as `tenant` sees it; see `TenantView`."""
+    """Return a view of a store that is limited to one tenant's records."""
     return TenantView(store, tenant)

@@ -1,4 +1,7 @@
-"""Checks of what callers hand to a store; whatever passes here can be stored by any engine."""
+"""Validation of the arguments of store operations; every engine can store what passes here.
+
+Each `checked_...` function returns the valid value, or raises InvalidInputError with the name of the field.
+"""
 
 from __future__ import annotations
 
@@ -21,14 +24,14 @@ from super_advanced_agents.types import Dedupe, Matrix, Metadata, Record, Weight
 
 Value = TypeVar("Value")
 
-_LIFETIME_S = 1e11  # three thousand years
-_TIME_S = 1e12
-_PLACES = 2**53  # what every reader of JSON keeps exactly
-_DOT_LENGTH = 1e18  # the product of two such vectors is still a float32
+_MAX_LIFETIME_S = 1e11  # three thousand years
+_MAX_TIME_S = 1e12
+_MAX_PLACES = 2**53  # the integers below it are exact in every JSON reader
+_MAX_DOT_NORM = 1e18  # the dot product of two such vectors still fits a float32
 
 
 class Document(NamedTuple):
-    """One record's metadata, ready to be stored: its text apart from the rest, which is JSON."""
+    """Hold a record's metadata in its stored form: the text, and the rest as JSON."""
 
     text: str | None
     json: bytes
@@ -39,18 +42,20 @@ def checked_matrix(vectors: ArrayLike | Sequence[ArrayLike], dim: int, *, field:
 
     Raises:
         DimensionMismatchError: a row has another length than `dim`.
-        InvalidInputError: not numbers, not finite, or too large for float32.
+        InvalidInputError: a value is not a number, not finite, or too large for float32.
     """
     if isinstance(vectors, np.ndarray) and vectors.dtype == np.float32 and vectors.shape[1:] == (dim,):
-        return _finite(np.array(vectors, order="C"), field)  # as embeddings come, in a third of the time
+        return _check_finite(
+            np.array(vectors, order="C"), field
+        )  # the common case of embeddings, in a third of the time
     try:
-        given = np.asarray(vectors)
+        array = np.asarray(vectors)
     except (TypeError, ValueError, OverflowError) as exc:
-        raise _why_not_a_matrix(vectors, dim, field) from exc
-    if given.dtype.kind not in "fiu":  # numpy would read numbers out of strings, and NaN out of None
-        raise _why_not_a_matrix(vectors, dim, field)
+        raise _matrix_error(vectors, dim, field) from exc
+    if array.dtype.kind not in "fiu":  # numpy would convert strings to numbers, and None to NaN
+        raise _matrix_error(vectors, dim, field)
     with np.errstate(over="ignore", invalid="ignore"):
-        matrix = np.array(given, dtype=np.float32, order="C", ndmin=1)
+        matrix = np.array(array, dtype=np.float32, order="C", ndmin=1)
     if matrix.size == 0 and matrix.ndim <= 2 and len(matrix) == 0:
         return np.empty((0, dim), dtype=np.float32)
     if matrix.ndim != 2:
@@ -59,10 +64,10 @@ def checked_matrix(vectors: ArrayLike | Sequence[ArrayLike], dim: int, *, field:
         raise DimensionMismatchError(
             f"{field} has {matrix.shape[1]} numbers a vector, the store holds {dim}", field=field
         )
-    return _finite(matrix, field)
+    return _check_finite(matrix, field)
 
 
-def _finite(matrix: Matrix, field: str) -> Matrix:
+def _check_finite(matrix: Matrix, field: str) -> Matrix:
     numbers = np.isfinite(matrix)
     if not numbers.all():
         finite = numbers.all(axis=1)
@@ -71,30 +76,30 @@ def _finite(matrix: Matrix, field: str) -> Matrix:
     return matrix
 
 
-def _why_not_a_matrix(vectors: object, dim: int, field: str) -> InvalidInputError:
-    """Find the row that made the conversion fail, so that the message can name it."""
+def _matrix_error(vectors: object, dim: int, field: str) -> InvalidInputError:
+    # The message names the row that made the conversion fail.
     if isinstance(vectors, Sequence):
         for row, vector in enumerate(vectors):
             try:
-                found = np.asarray(vector)
+                array = np.asarray(vector)
             except (TypeError, ValueError, OverflowError):
                 return InvalidInputError(f"{field}[{row}] is not a list of numbers", field=f"{field}[{row}]")
-            if found.shape != (dim,) and (found.size == 0 or found.dtype.kind in "fiu"):
+            if array.shape != (dim,) and (array.size == 0 or array.dtype.kind in "fiu"):
                 return DimensionMismatchError(
-                    f"{field}[{row}] is of shape {found.shape}, the store holds ({dim},)", field=f"{field}[{row}]"
+                    f"{field}[{row}] is of shape {array.shape}, the store holds ({dim},)", field=f"{field}[{row}]"
                 )
-            if found.dtype.kind not in "fiu":
+            if array.dtype.kind not in "fiu":
                 return InvalidInputError(f"{field}[{row}] is not a list of numbers", field=f"{field}[{row}]")
     return InvalidInputError(f"{field} is not a matrix of numbers", field=field)
 
 
 def unit_rows(matrix: Matrix, *, field: str) -> Matrix:
-    """Return the rows scaled to length 1.
+    """Return the rows scaled to length 1, for the cosine.
 
     Raises:
-        InvalidInputError: a row is zero, so it has no direction.
+        InvalidInputError: a row is zero, which has no direction.
     """
-    norms = _lengths(matrix)
+    norms = _row_norms(matrix)
     if not norms.all():
         row = int(np.argmin(norms))
         raise InvalidInputError(
@@ -107,21 +112,21 @@ def unit_rows(matrix: Matrix, *, field: str) -> Matrix:
 
 
 def bounded_rows(matrix: Matrix, *, field: str) -> Matrix:
-    """Return the rows as they are, for the dot product.
+    """Return the rows unchanged, for the dot product.
 
     Raises:
-        InvalidInputError: a row is so long that its products with others would not be finite.
+        InvalidInputError: a row is longer than 1e18, so that a dot product could overflow float32.
     """
-    norms = _lengths(matrix)
-    if len(norms) and norms.max() > _DOT_LENGTH:
+    norms = _row_norms(matrix)
+    if len(norms) and norms.max() > _MAX_DOT_NORM:
         row = int(np.argmax(norms))
         raise InvalidInputError(
-            f"{field}[{row}] has a length beyond {_DOT_LENGTH:g}", field=f"{field}[{row}]", hint="scale it down"
+            f"{field}[{row}] has a length beyond {_MAX_DOT_NORM:g}", field=f"{field}[{row}]", hint="scale it down"
         )
     return matrix
 
 
-def _lengths(matrix: Matrix) -> NDArray[np.float64]:
+def _row_norms(matrix: Matrix) -> NDArray[np.float64]:
     lengths: NDArray[np.float64] = np.sqrt(np.einsum("ij,ij->i", matrix, matrix, dtype=np.float64))
     return lengths
 
@@ -130,7 +135,7 @@ def checked_document(metadata: object, *, field: str, limits: Limits) -> Documen
     """Split a metadata object into its text and the rest as JSON.
 
     Raises:
-        InvalidInputError: not a JSON object, too large, too deep, or a text that cannot be remembered.
+        InvalidInputError: `metadata` is not a JSON object, is too large or too deep, or its text is invalid.
     """
     if metadata is None:
         return Document(None, b"{}")
@@ -144,12 +149,12 @@ def checked_document(metadata: object, *, field: str, limits: Limits) -> Documen
         del rest["text"]
     else:
         text = None
-    if not _PLAIN.issuperset(map(type, rest.values())):
+    if not _PLAIN_TYPES.issuperset(map(type, rest.values())):
         _check_json(rest, field, limits.metadata_depth)
     try:
         encoded = orjson.dumps(rest)
     except (TypeError, orjson.JSONEncodeError) as exc:
-        _check_json(rest, field, limits.metadata_depth)  # a key may not be a string
+        _check_json(rest, field, limits.metadata_depth)  # names a key that is not a string
         raise InvalidInputError(
             f"{field} cannot be stored as JSON",
             field=field,
@@ -162,19 +167,19 @@ def checked_document(metadata: object, *, field: str, limits: Limits) -> Documen
     return Document(text, encoded)
 
 
-_PLAIN = frozenset({str, int, bool, type(None)})
-"""Types whose every value is JSON: most of what there is, so they are let through without a call each."""
+_PLAIN_TYPES = frozenset({str, int, bool, type(None)})
+"""Types whose values are all JSON; most values are, and skip `_check_json`."""
 
 
 def _check_json(value: object, field: str, depth: int, level: int = 0) -> None:
-    """Refuse what JSON cannot say; orjson alone would store NaN as null and dates as texts."""
-    inside: Iterable[object] = ()
+    # orjson alone would store NaN as null and dates as strings.
+    items: Iterable[object] = ()
     if isinstance(value, dict):
         if any(type(key) is not str for key in value):
             raise InvalidInputError(f"{field} has a key that is not a string", field=field)
-        inside = value.values()
+        items = value.values()
     elif isinstance(value, list | tuple):
-        inside = value
+        items = value
     elif isinstance(value, float):
         if not math.isfinite(value):
             raise InvalidInputError(f"{field} holds a number that is not finite", field=field)
@@ -185,16 +190,16 @@ def _check_json(value: object, field: str, depth: int, level: int = 0) -> None:
         raise InvalidInputError(
             f"{field} is nested deeper than {depth} levels (metadata_depth)", field=field, hint="flatten it"
         )
-    for item in inside:
-        if type(item) not in _PLAIN:
+    for item in items:
+        if type(item) not in _PLAIN_TYPES:
             _check_json(item, field, depth, level + 1)
 
 
 def checked_uid(uid: object, *, field: str, limits: Limits) -> str:
-    """Return `uid` if it can name a record.
+    """Return `uid` if it is valid.
 
     Raises:
-        InvalidInputError: empty, too long, or with characters that cannot be stored.
+        InvalidInputError: it is not a string, empty, too long, or has a character that cannot be printed.
     """
     if not isinstance(uid, str):
         raise InvalidInputError(f"{field} must be a string, not {type(uid).__name__}", field=field)
@@ -206,19 +211,19 @@ def checked_uid(uid: object, *, field: str, limits: Limits) -> str:
 
 
 def checked_source(source: object, *, field: str) -> str | None:
-    """Return where a record came from: None, or a printable string of at most 1,024 characters."""
+    """Return a valid source: None, or a printable string of at most 1,024 characters."""
     if source is None or (isinstance(source, str) and 0 < len(source) <= LIMITS.source_chars and source.isprintable()):
         return source
     raise InvalidInputError(f"{field} must be a printable string of 1 to {LIMITS.source_chars} characters", field=field)
 
 
 def checked_model_id(model_id: object, *, field: str = "model_id") -> str | None:
-    """Return the name of an embedding model: None, or a printable string of at most 1,024 characters."""
+    """Return a valid model id: None, or a printable string of at most 1,024 characters."""
     return checked_source(model_id, field=field)
 
 
 def model_mismatch(namespace: str, stored: str, given: str) -> ModelMismatchError:
-    """The error for vectors of model `given` that meet those of model `stored`."""
+    """Return the error for vectors of model `given` among those of model `stored`."""
     return ModelMismatchError(
         f"namespace {namespace!r} holds vectors of the embedding model {stored!r}, not of {given!r}",
         hint=f"use {stored!r}, or rebuild the vectors with `saa reembed`",
@@ -226,7 +231,7 @@ def model_mismatch(namespace: str, stored: str, given: str) -> ModelMismatchErro
 
 
 def checked_priority(priority: object, *, field: str) -> float | None:
-    """Return how much a record matters: None, or a finite number."""
+    """Return a valid priority: None, or a finite number."""
     if priority is None:
         return None
     if not _is_finite(priority):
@@ -235,28 +240,28 @@ def checked_priority(priority: object, *, field: str) -> float | None:
 
 
 def checked_dedupe(dedupe: object) -> Dedupe | None:
-    """Return what a write leaves out: None for nothing."""
+    """Return a valid `dedupe` argument: None, or `"exact"`."""
     if dedupe is not None and dedupe not in get_args(Dedupe):
         raise InvalidInputError(f"dedupe must be 'exact' or None, not {dedupe!r:.80}", field="dedupe")
     return cast("Dedupe | None", dedupe)
 
 
 def checked_time(seconds: object, *, field: str) -> float:
-    """Return a time in seconds since the epoch, within thirty thousand years of it."""
-    if not _is_finite(seconds) or abs(seconds) > _TIME_S:  # type: ignore[arg-type]  # it is a number
+    """Return a valid time in seconds since the epoch, at most 30,000 years away from it."""
+    if not _is_finite(seconds) or abs(seconds) > _MAX_TIME_S:  # type: ignore[arg-type]  # it is a number
         raise InvalidInputError(f"{field} must be seconds since the epoch, not {seconds!r:.80}", field=field)
     return float(seconds)  # type: ignore[arg-type]
 
 
 def checked_place(place: object, *, field: str) -> int | None:
-    """Return a turn's place in its session: None for the end, or what a record of a store said."""
-    if place is not None and (isinstance(place, bool) or not isinstance(place, int) or not 0 <= place < _PLACES):
+    """Return a valid place of a turn in its session: None for the end, or an integer from 0."""
+    if place is not None and (isinstance(place, bool) or not isinstance(place, int) or not 0 <= place < _MAX_PLACES):
         raise InvalidInputError(f"{field} must be an integer from 0 to 2**53 - 1, not {place!r:.80}", field=field)
     return place
 
 
 def checked_records(records: object) -> Sequence[Record]:
-    """Return a list of whole records."""
+    """Return the argument if it is a list of records; `checked_record` validates each."""
     if isinstance(records, str | bytes) or not isinstance(records, Sequence):
         raise InvalidInputError(f"records must be a list, not {type(records).__name__}", field="records")
     for i, record in enumerate(records):
@@ -276,13 +281,13 @@ def _is_finite(value: object) -> bool:
         return False
 
 
-def unless_kept(value: object, check: Callable[..., Value], *, field: str) -> Value | EllipsisType:
-    """Return a member of a change, checked unless it is `...`, which keeps what is there."""
+def checked_unless_ellipsis(value: object, check: Callable[..., Value], *, field: str) -> Value | EllipsisType:
+    """Return a validated value, or `...` as it is, which stands for no change."""
     return value if isinstance(value, EllipsisType) else check(value, field=field)
 
 
 def checked_list(values: Sequence[object] | None, n: int, *, field: str) -> Sequence[object]:
-    """Return a sequence of exactly `n` values, None for each when there are none."""
+    """Return the argument if it has exactly `n` entries, or `n` times None when it is None."""
     if values is None:
         return [None] * n
     if isinstance(values, str) or not isinstance(values, Sequence):
@@ -295,15 +300,15 @@ def checked_list(values: Sequence[object] | None, n: int, *, field: str) -> Sequ
 def checked_each(
     values: Sequence[object] | None, n: int, check: Callable[..., Value], *, field: str
 ) -> Sequence[Value | None] | None:
-    """Return the n values, each checked unless it is None; None when none are given."""
+    """Return the n entries, each validated unless it is None; None when the argument is None."""
     if values is None:
         return None
-    given = checked_list(values, n, field=field)
-    return [None if value is None else check(value, field=f"{field}[{i}]") for i, value in enumerate(given)]
+    entries = checked_list(values, n, field=field)
+    return [None if value is None else check(value, field=f"{field}[{i}]") for i, value in enumerate(entries)]
 
 
 def checked_uids(uids: object, *, limits: Limits) -> list[str]:
-    """Return the uids of records to read or delete."""
+    """Return a valid list of uids, at most `limits.batch_records` long."""
     if isinstance(uids, str) or not isinstance(uids, Sequence):
         raise InvalidInputError("uids must be a list of strings", field="uids", hint="put a single uid in a list")
     if len(uids) > limits.batch_records:
@@ -316,7 +321,7 @@ def checked_uids(uids: object, *, limits: Limits) -> list[str]:
 
 
 def checked_record(record: Record, *, field: str, limits: Limits) -> Document:
-    """Check everything of a whole record but its vector; returns its metadata as it is stored."""
+    """Validate all fields of a record but its vector, and return its metadata in stored form."""
     checked_name(record.namespace, f"{field}.namespace")
     checked_uid(record.uid, field=f"{field}.uid", limits=limits)
     checked_model_id(record.model_id, field=f"{field}.model_id")
@@ -332,27 +337,27 @@ def checked_record(record: Record, *, field: str, limits: Limits) -> Document:
 
 
 def checked_predicate(filter_fn: object) -> None:
-    """Refuse what cannot be asked about metadata."""
+    """Raise InvalidInputError if a predicate cannot be called."""
     if not callable(filter_fn):
         raise InvalidInputError(f"filter_fn must be callable, not {type(filter_fn).__name__}", field="filter_fn")
 
 
 def checked_weights(weights: Weights | None) -> Weights:
-    """Return `weights`, or those that count when nobody says so."""
+    """Return valid weights; the defaults when the argument is None."""
     if weights is not None and not isinstance(weights, Weights):
         raise InvalidInputError(f"weights must be a Weights, not {type(weights).__name__}", field="weights")
     return weights or Weights()
 
 
 def checked_top_k(top_k: int, *, limits: Limits) -> int:
-    """Return `top_k` if it is within bounds."""
+    """Return `top_k` if it is an integer from 1 to `limits.top_k`."""
     if isinstance(top_k, bool) or not isinstance(top_k, int) or not 1 <= top_k <= limits.top_k:
         raise InvalidInputError(f"top_k must be an integer from 1 to {limits.top_k}, not {top_k!r}", field="top_k")
     return top_k
 
 
 def checked_limit(limit: int, *, limits: Limits) -> int:
-    """Return the size of a page if it is within bounds."""
+    """Return a page's size if it is an integer from 1 to `limits.batch_records`."""
     if type(limit) is not int or not 1 <= limit <= limits.batch_records:
         raise InvalidInputError(
             f"limit must be an integer from 1 to {limits.batch_records}, not {limit!r}", field="limit"
@@ -361,15 +366,17 @@ def checked_limit(limit: int, *, limits: Limits) -> int:
 
 
 def checked_lifetime(seconds: object, *, field: str) -> float | None:
-    """Return a lifetime in seconds, or None for an endless one."""
+    """Return a valid lifetime in seconds; None for a record that never expires."""
     if seconds is None:
         return None
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= _LIFETIME_S:
-        raise InvalidInputError(f"{field} must be from 0 to {_LIFETIME_S:g} seconds, not {seconds!r:.80}", field=field)
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= _MAX_LIFETIME_S:
+        raise InvalidInputError(
+            f"{field} must be from 0 to {_MAX_LIFETIME_S:g} seconds, not {seconds!r:.80}", field=field
+        )
     return float(seconds)
 
 
 def with_text(text: str | None, encoded: bytes | str) -> Metadata:
-    """Return the metadata object a record was added with, of its stored halves."""
+    """Return a record's metadata from its stored parts, the text and the JSON of the rest."""
     rest = parsed_metadata(encoded)
     return rest if text is None else {"text": text, **rest}

@@ -1,4 +1,4 @@
-"""The public operations that change a store, each written once."""
+"""The public operations that write to a store; a base class of `VectorStore`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from super_advanced_agents.types import Dedupe, Matrix, Metadata, Record, Vector
 
 
 class WriteOperations(RequestExecutor):
-    """Add, replace, change and delete records; a part of `VectorStore`."""
+    """Add, replace, update and delete records."""
 
     async def aadd_batch(
         self,
@@ -31,39 +31,41 @@ class WriteOperations(RequestExecutor):
         priorities: Sequence[float | None] | None = None,
         dedupe: Dedupe | None = None,
     ) -> list[str]:
-        """Add or replace records, all or none; returned means durable.
+        """Add or replace records in one transaction, and return their uids.
+
+        The records are durable when the call returns; either all of them are stored or none.
 
         Args:
-            vectors: (n, dim), finite, not zero when the metric is the cosine; kept as float32.
-            metadatas: n JSON objects; `{}` for None.
-            uids: n names; a record of the same name in the namespace is replaced (keeping its creation time), and of
-                equal names in one batch the last wins. For None the store makes a time-ordered one.
-            namespace: where to; `"default"` when None.
-            model_id: the embedding model that made the vectors, kept with each record; not checked when None. The first
-                of a namespace is that of all, until no record of it is left.
-            sources: n origins (a file, a URL) kept with the records.
-            sessions: n conversations the records are turns of, in the order they were said; a hybrid search finds a
-                turn through its neighbours too. A replaced turn keeps its place.
-            expires_in_s: n lifetimes in seconds; past its lifetime a record is never returned.
-            priorities: n finite numbers, how much each record matters, for searches whose `Weights` count it.
-            dedupe: with `"exact"` a record whose content a record of the namespace has is not stored; the uid of that
-                one, which stays as it is, is returned in its place. Content is the text and the rest of the metadata
-                (the vector where there is no text), not source, session, lifetime or priority. Decided where writes
-                are carried out, so of equal records that are added at once, in one batch or by many callers, one is
-                stored. A record whose uid is there already replaces that one as ever, whatever its content.
+            vectors: (n, dim) finite numbers, stored as float32; no row may be zero when the metric is cosine.
+            metadatas: n JSON objects; None stands for `{}`.
+            uids: n uids. A record with the same uid in the namespace is replaced and keeps its creation time; of equal
+                uids in one batch the last wins. For None the store makes a time-ordered uid (UUIDv7).
+            namespace: the namespace to write to; `"default"` when None.
+            model_id: the embedding model of the vectors, stored with each record; no check when None. All vectors of a
+                namespace are of one model: the first one added, until no record of it is left.
+            sources: n origins of the records, such as a file or a URL.
+            sessions: n conversations that the records are turns of, in the order of the turns. A keyword or hybrid
+                search also finds a turn through its neighbours. A replaced turn keeps its place.
+            expires_in_s: n lifetimes in seconds; an expired record is never returned.
+            priorities: n finite numbers: how much each record matters, for searches whose `Weights` count it.
+            dedupe: `"exact"` skips a record when the namespace already holds one with the same content, and returns the
+                uid of that record, which stays as it is. The content is the text and the rest of the metadata (and the
+                vector, where there is no text), not the source, session, lifetime or priority. Writes are compared one
+                after the other, so of equal records added concurrently or in one batch only one is stored. A record
+                whose uid exists always replaces that record.
 
         Returns:
             The n uids, in order.
 
         Raises:
             DimensionMismatchError: a vector has another length than `dim`.
-            ModelMismatchError: the namespace has vectors of another model; nothing was stored.
-            StoreFullError: no room on the disk; nothing was stored.
+            ModelMismatchError: the namespace holds vectors of another model; nothing was stored.
+            StoreFullError: the disk is full; nothing was stored.
         """
         return await self._perform(
             lambda bounds: AddRequest(
                 bounds=bounds,
-                vectors=cast("Matrix", vectors),  # which they are once they were checked
+                vectors=cast("Matrix", vectors),  # validation makes it one
                 metadatas=metadatas,
                 uids=uids,
                 namespace=namespace,
@@ -91,7 +93,11 @@ class WriteOperations(RequestExecutor):
         priority: float | None = None,
         dedupe: Dedupe | None = None,
     ) -> str:
-        """Add or replace one record of a (dim,) vector; see `aadd_batch`. Concurrent callers share commits."""
+        """Add or replace one record, and return its uid.
+
+        Writes of concurrent callers share a commit. Arguments and errors are those of `aadd_batch`, for one record
+        with a (dim,) `vector`.
+        """
         uids = await self.aadd_batch(
             [vector],
             [metadata],
@@ -107,22 +113,24 @@ class WriteOperations(RequestExecutor):
         return uids[0]
 
     async def aput(self, records: Sequence[Record]) -> int:
-        """Store whole records, of any namespaces, as `scan` or `get` gave them; all or none; returned means durable.
+        """Store complete records, as `scan` or `get` returned them, in one transaction.
 
-        What restores an export: every field is kept, times and places in sessions too, so turns have the neighbours
-        they had, in whatever order they are put. A record of the same uid and namespace is replaced, of equal ones in
-        one call the last wins, and one that has expired is left out.
+        This restores an export: every field is stored as it is, times and places in sessions included, so turns get
+        the neighbours they had, independent of the order of the calls. A record with the same uid and namespace is
+        replaced; of equal ones in one call the last wins. Expired records are left out. The records are durable when
+        the call returns; either all of them are stored or none.
 
         Args:
-            records: at most the store's `batch_records` limit; a turn without `place` goes to the end of its session.
+            records: records of any namespaces, at most the store's `batch_records` limit. A turn without `place` goes
+                to the end of its session.
 
         Returns:
-            How many were stored.
+            The number of records stored.
 
         Raises:
             DimensionMismatchError: a vector has another length than `dim`.
-            ModelMismatchError: a namespace would have vectors of two models.
-            StoreFullError: no room on the disk; nothing was stored.
+            ModelMismatchError: a namespace would hold vectors of two models.
+            StoreFullError: the disk is full; nothing was stored.
         """
         return await self._perform(lambda bounds: PutRequest(bounds=bounds, records=records), length(records))
 
@@ -138,27 +146,28 @@ class WriteOperations(RequestExecutor):
         expires_in_s: float | EllipsisType | None = ...,
         priority: float | EllipsisType | None = ...,
     ) -> bool:
-        """Change one record in place; returned means durable.
+        """Update one record in place, and return whether it exists.
 
-        What is not named stays: the vector, the time of creation, the place in a session. Changes by many callers
-        follow one another, so none is lost.
+        Fields that are not given stay as they are, and so do the creation time and the place in the session.
+        Concurrent updates of a record are applied one after the other, so none is lost. The change is durable when the
+        call returns.
 
         Args:
-            uid: which record.
-            changes: a merge patch of its metadata (RFC 7396): keys are set, objects are merged, None removes a key.
-            namespace: whose record; `"default"` when None.
-            vector: (dim,), to replace its vector; give it when the text changes.
-            model_id: the embedding model that made `vector`.
-            source: where it came from.
-            expires_in_s: a lifetime in seconds from now; None for an endless one.
-            priority: how much it matters; None for nothing said.
+            uid: the uid of the record.
+            changes: a merge patch of the metadata (RFC 7396): keys are set, objects are merged, None removes a key.
+            namespace: the namespace of the record; `"default"` when None.
+            vector: (dim,), the new vector; give one when the text changes.
+            model_id: the embedding model of `vector`.
+            source: the new origin; None removes it.
+            expires_in_s: a new lifetime in seconds from now; None removes it.
+            priority: the new priority; None removes it.
 
         Returns:
-            False when there is no such record.
+            True if the record was updated, False if there is no such record.
 
         Raises:
-            InvalidInputError: an argument is wrong, or the metadata would be too large; nothing was changed.
-            ModelMismatchError: `model_id` is not that of the namespace's vectors.
+            InvalidInputError: an argument is invalid, or the metadata would become too large; nothing was changed.
+            ModelMismatchError: `model_id` is not the model of the namespace's vectors.
         """
         return await self._perform(
             lambda bounds: UpdateRequest(
@@ -177,13 +186,20 @@ class WriteOperations(RequestExecutor):
     async def adelete(
         self, uids: Sequence[str] | None = None, *, where: Where | None = None, namespace: str | None = None
     ) -> int:
-        """Delete by name, by filter, or by both (records that are named and match); returned means durable.
+        """Delete the records with these uids, those that match a filter, or those that do both.
+
+        The deletion is durable when the call returns.
+
+        Args:
+            uids: the uids to delete; unknown ones are ignored. None for any uid.
+            where: a filter over metadata; `{}` matches every record. None for no filter.
+            namespace: the namespace to delete from; all of them when None.
 
         Returns:
-            How many records were deleted.
+            The number of records deleted.
 
         Raises:
-            InvalidInputError: neither `uids` nor `where` was given; `where={}` deletes every record of the namespace.
+            InvalidInputError: neither `uids` nor `where` was given.
         """
         return await self._perform(
             lambda bounds: DeleteRequest(bounds=bounds, uids=uids, where=where, namespace=namespace)

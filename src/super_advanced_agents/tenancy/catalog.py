@@ -1,4 +1,4 @@
-"""What every tenant created by API, and what was declared: collections and agents, in a small database."""
+"""The catalog of all tenants: collections and agent settings, in a small SQLite database."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from super_advanced_agents._runtime import sqlite
 from super_advanced_agents._runtime.batcher import Workers
-from super_advanced_agents._runtime.files import translated
+from super_advanced_agents._runtime.files import map_os_error
 from super_advanced_agents._runtime.flushing import fsync_folder
 from super_advanced_agents._runtime.lifecycle import Resource
 from super_advanced_agents.errors import (
@@ -33,7 +33,7 @@ _SCHEMA = sqlite.Schema(
 CREATE TABLE collections (
     tenant TEXT NOT NULL,
     name TEXT NOT NULL,
-    id TEXT NOT NULL UNIQUE, -- of its folder; a name never becomes a path
+    id TEXT NOT NULL UNIQUE, -- the name of its folder; a name from a request never becomes a path
     dim INTEGER NOT NULL,
     metric TEXT NOT NULL,
     "index" TEXT NOT NULL,
@@ -57,175 +57,187 @@ _DEFAULTS = AgentSettings()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """A collection and the name of its folder."""
+    """Describe a collection in the catalog.
+
+    Attributes:
+        id: the permanent identifier, which is the name of the collection's folder.
+        info: the name and the settings of the collection.
+    """
 
     id: str
     info: CollectionInfo
 
 
 class Catalog(Resource):
-    """The collections there are, all of them in memory; what changes is in the database before it is told.
+    """Keep the collections and agent settings of all tenants in memory and in a database.
 
-    One process has it: whoever owns the store beside it.
+    A change is committed to the database before it becomes visible. Only the process that holds the lock of the data
+    folder may open the catalog. The constructor blocks.
 
     Args:
-        file: the database, made when missing, in a folder that is made as well. Opening blocks.
-        declared: the agents of the configuration file; they are not written down here.
-        max_collections: how many one tenant may have.
-        max_agents: how many one tenant may give settings to.
+        file: the database file; it and its folder are created when missing.
+        declared: the agents of the configuration file, which are not written to the database.
+        max_collections: the number of collections that one tenant may have.
+        max_agents: the number of agents with settings that one tenant may have.
 
     Raises:
-        StoreError: it cannot be used.
-        CorruptStoreError: it is damaged.
+        StoreError: the database cannot be used.
+        CorruptStoreError: the database is damaged.
     """
 
     def __init__(self, file: Path, declared: Declared, *, max_collections: int, max_agents: int) -> None:
-        self._connection = _opened(file)
+        self._connection = _open_database(file)
         super().__init__()
         self._declared = declared
         self._max_collections = max_collections
         self._max_agents = max_agents
         self._agents: dict[str, dict[str, tuple[AgentSettings, float]]] = {}
         self._entries: dict[str, dict[str, Entry]] = {}
-        self._reading = threading.Lock()
+        self._lock = threading.Lock()
         self._writer = Workers(name="server catalog", threads=1, max_queue=_MAX_WAITING)
         try:
             for tenant, name, folder, *settings in self._select(
                 'SELECT tenant, name, id, dim, metric, "index", storage, created_at FROM collections'
             ):
-                self._entries.setdefault(tenant, {})[name] = Entry(id=folder, info=_info(name, settings))
-            for tenant, name, given, updated_at in self._select(
+                self._entries.setdefault(tenant, {})[name] = Entry(id=folder, info=_info_from_row(name, settings))
+            for tenant, name, settings_json, updated_at in self._select(
                 "SELECT tenant, name, settings, updated_at FROM agents"
             ):
-                self._agents.setdefault(tenant, {})[name] = AgentSettings.model_validate_json(given), float(updated_at)
+                self._agents.setdefault(tenant, {})[name] = (
+                    AgentSettings.model_validate_json(settings_json),
+                    float(updated_at),
+                )
         except BaseException:
             self._connection.close()
             raise
 
     def collection(self, tenant: str, name: str) -> Entry:
-        """The tenant's collection of that name.
+        """Return the catalog entry of a collection.
 
         Raises:
-            CollectionNotFoundError: there is none.
+            CollectionNotFoundError: the tenant has no collection of that name.
         """
-        found = self._entries.get(tenant, {}).get(name)
-        if found is None:
+        entry = self._entries.get(tenant, {}).get(name)
+        if entry is None:
             raise CollectionNotFoundError(
                 f"there is no collection {str(name)[:64]!r}", hint="create it first; GET /v1/collections lists them"
             )
-        return found
+        return entry
 
     def collections(self, tenant: str) -> list[CollectionInfo]:
-        """All of a tenant's, by name."""
-        with self._reading:
+        """Return all collections of a tenant, sorted by name."""
+        with self._lock:
             entries = list(self._entries.get(tenant, {}).values())
         return sorted((entry.info for entry in entries), key=lambda info: info.name)
 
     async def acreate_collection(
-        self, tenant: str, wanted: CollectionInfo, *, exist_ok: bool, make_folder: Callable[[str], None]
+        self, tenant: str, info: CollectionInfo, *, exist_ok: bool, make_folder: Callable[[str], None]
     ) -> CollectionInfo:
-        """Write down a new collection; returned means durable.
+        """Add a new collection to the catalog; it is durable on return.
 
         Args:
-            tenant: whose.
-            wanted: its settings, checked.
-            exist_ok: one of that name with the same settings is as good.
-            make_folder: makes the folder of that name, empty and durable, before anything refers to it.
+            tenant: the tenant.
+            info: the name and the settings of the collection, validated.
+            exist_ok: return an existing collection of that name with equal settings instead of raising.
+            make_folder: creates an empty, durable folder of the given name before the catalog refers to it.
 
         Raises:
-            CollectionExistsError: there is one, with other settings or without `exist_ok`.
-            InvalidInputError: the tenant has as many as it may.
+            CollectionExistsError: there is one of that name, with other settings or without `exist_ok`.
+            InvalidInputError: the tenant has `max_collections` collections already.
         """
         self._check_open()
-        return await self._writer.submit(lambda: self._create(tenant, wanted, exist_ok, make_folder))
+        return await self._writer.submit(lambda: self._create(tenant, info, exist_ok, make_folder))
 
     async def adelete_collection(self, tenant: str, name: str) -> Entry | None:
-        """Strike a collection out, and remember that its folder is to be removed; None when there is none."""
+        """Delete a collection and record its folder for removal; return None when there is none."""
         self._check_open()
         return await self._writer.submit(lambda: self._delete(tenant, name))
 
     def has_agent(self, tenant: str, name: str) -> bool:
-        """Whether the tenant's agent of that name was given settings."""
+        """Return whether an agent has settings, declared or set by API."""
         return (tenant, name) in self._declared.agents or name in self._agents.get(tenant, {})
 
     def agent_settings(self, tenant: str, name: str) -> AgentSettings:
-        """What the tenant's agent of that name was given, or the defaults."""
+        """Return the settings of an agent, or the defaults."""
         declared = self._declared.agents.get((tenant, name))
         if declared is not None:
             return declared
-        found = self._agents.get(tenant, {}).get(name)
-        return _DEFAULTS if found is None else found[0]
+        stored = self._agents.get(tenant, {}).get(name)
+        return _DEFAULTS if stored is None else stored[0]
 
     def agents(self, tenant: str) -> list[AgentInfo]:
-        """All agents of a tenant that were given settings, by name."""
-        with self._reading:
+        """Return all agents of a tenant that have settings, sorted by name."""
+        with self._lock:
             created = dict(self._agents.get(tenant, {}))
         infos = {name: settings.info(name, updated_at=at) for name, (settings, at) in created.items()}
         infos |= {
             name: settings.info(name, updated_at=None)
-            for (owner, name), settings in self._declared.agents.items()
-            if owner == tenant
+            for (declared_tenant, name), settings in self._declared.agents.items()
+            if declared_tenant == tenant
         }
         return [infos[name] for name in sorted(infos)]
 
     async def aput_agent(self, tenant: str, name: str, settings: AgentSettings) -> AgentInfo:
-        """Give an agent settings in place of what it had; returned means durable.
+        """Set or replace the settings of an agent; they are durable on return.
 
         Raises:
-            InvalidInputError: it is declared in the configuration file, or the tenant has as many as it may.
+            InvalidInputError: the agent is declared in the configuration file, or the tenant has `max_agents` agents
+                with settings already.
         """
         self._check_open()
         self._check_undeclared(tenant, name)
         return await self._writer.submit(lambda: self._put_agent(tenant, name, settings))
 
     async def adelete_agent(self, tenant: str, name: str) -> bool:
-        """Give an agent the defaults again; False when it has them. Its memories stay.
+        """Delete the settings of an agent, which then has the defaults; its memories stay.
+
+        Returns:
+            False when the agent had no settings.
 
         Raises:
-            InvalidInputError: it is declared in the configuration file.
+            InvalidInputError: the agent is declared in the configuration file.
         """
         self._check_open()
         self._check_undeclared(tenant, name)
         return await self._writer.submit(lambda: self._delete_agent(tenant, name))
 
-    def leftovers(self) -> list[str]:
-        """The folders of deleted collections that were not removed yet. Blocks."""
+    def deleted_folders(self) -> list[str]:
+        """Return the folders of deleted collections that are still to be removed. Blocks."""
         return [folder for (folder,) in self._select("SELECT id FROM deleted")]
 
-    def forget_leftover(self, folder: str) -> None:
-        """A deleted collection's folder is gone. Blocks."""
+    def forget_deleted_folder(self, folder: str) -> None:
+        """Forget the folder of a deleted collection after it was removed. Blocks."""
         self._writer.submit(lambda: self._write([("DELETE FROM deleted WHERE id = ?", (folder,))])).wait()
 
-    def known(self) -> set[str]:
-        """The folders of all collections there are."""
-        with self._reading:
+    def collection_folders(self) -> set[str]:
+        """Return the folders of all collections in the catalog."""
+        with self._lock:
             return {entry.id for entries in self._entries.values() for entry in entries.values()}
 
     def _create(
-        self, tenant: str, wanted: CollectionInfo, exist_ok: bool, make_folder: Callable[[str], None]
+        self, tenant: str, info: CollectionInfo, exist_ok: bool, make_folder: Callable[[str], None]
     ) -> CollectionInfo:
-        mine = self._entries.get(tenant, {})
-        if wanted.name in mine:
-            found = mine[wanted.name].info
-            if exist_ok and _settings(found) == _settings(wanted):
-                return found
+        entries = self._entries.get(tenant, {})
+        if info.name in entries:
+            existing = entries[info.name].info
+            if exist_ok and _settings(existing) == _settings(info):
+                return existing
             raise CollectionExistsError(
-                f"there is a collection {wanted.name!r} already, of dim {found.dim}, {found.metric}, "
-                f"{found.index} and {found.storage}",
+                f"there is a collection {info.name!r} already, of dim {existing.dim}, {existing.metric}, "
+                f"{existing.index} and {existing.storage}",
                 hint="use it, delete it, or choose another name",
             )
-        if len(mine) >= self._max_collections:
+        if len(entries) >= self._max_collections:
             raise InvalidInputError(
-                f"there are {len(mine)} collections, as many as there may be (max_collections)",
+                f"there are {len(entries)} collections, the most that a tenant may have (max_collections)",
                 field="name",
                 hint="delete one that is not needed",
             )
-        entry = Entry(id=secrets.token_hex(16), info=wanted)
+        entry = Entry(id=secrets.token_hex(16), info=info)
         make_folder(entry.id)
-        info = wanted
         values = (tenant, info.name, entry.id, *_settings(info), info.created_at)
         self._write([("INSERT INTO collections VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)])
-        with self._reading:
+        with self._lock:
             self._entries.setdefault(tenant, {})[info.name] = entry
         return info
 
@@ -239,7 +251,7 @@ class Catalog(Resource):
                 ("DELETE FROM collections WHERE id = ?", (entry.id,)),
             ]
         )
-        with self._reading:
+        with self._lock:
             del self._entries[tenant][name]
             if not self._entries[tenant]:
                 del self._entries[tenant]
@@ -254,17 +266,17 @@ class Catalog(Resource):
             )
 
     def _put_agent(self, tenant: str, name: str, settings: AgentSettings) -> AgentInfo:
-        mine = self._agents.get(tenant, {})
-        if name not in mine and len(mine) >= self._max_agents:
+        agents = self._agents.get(tenant, {})
+        if name not in agents and len(agents) >= self._max_agents:
             raise InvalidInputError(
-                f"{len(mine)} agents have settings, as many as may have (max_agents)",
+                f"{len(agents)} agents have settings, the most that a tenant may have (max_agents)",
                 field="agent",
                 hint="delete one that is not needed",
             )
         now = time.time()
         values = (tenant, name, settings.model_dump_json(), now)
         self._write([("INSERT OR REPLACE INTO agents VALUES (?, ?, ?, ?)", values)])
-        with self._reading:
+        with self._lock:
             self._agents.setdefault(tenant, {})[name] = settings, now
         return settings.info(name, updated_at=now)
 
@@ -272,7 +284,7 @@ class Catalog(Resource):
         if name not in self._agents.get(tenant, {}):
             return False
         self._write([("DELETE FROM agents WHERE tenant = ? AND name = ?", (tenant, name))])
-        with self._reading:
+        with self._lock:
             del self._agents[tenant][name]
             if not self._agents[tenant]:
                 del self._agents[tenant]
@@ -282,10 +294,10 @@ class Catalog(Resource):
         try:
             return self._connection.execute(statement).fetchall()
         except sqlite3.Error as exc:
-            raise sqlite.translated(exc) from exc
+            raise sqlite.map_error(exc) from exc
 
     def _write(self, statements: Iterable[tuple[str, tuple[object, ...]]]) -> None:
-        """All of them or none; returned means durable. Runs in the one writer."""
+        # One transaction, durable on return. Runs in the single writer thread only.
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
@@ -297,7 +309,7 @@ class Catalog(Resource):
                     self._connection.execute("ROLLBACK")
                 raise
         except sqlite3.Error as exc:
-            raise sqlite.translated(exc) from exc
+            raise sqlite.map_error(exc) from exc
 
     def _release(self) -> None:
         self._writer.close()
@@ -305,7 +317,7 @@ class Catalog(Resource):
 
 
 def new_collection(name: str, dim: int, metric: str, index: str, storage: str) -> CollectionInfo:
-    """A collection that begins now."""
+    """Return the description of a collection that is created now."""
     return CollectionInfo(name=name, dim=dim, metric=metric, index=index, storage=storage, created_at=time.time())
 
 
@@ -313,20 +325,19 @@ def _settings(info: CollectionInfo) -> tuple[int, str, str, str]:
     return info.dim, info.metric, info.index, info.storage
 
 
-def _info(name: str, settings: list[str]) -> CollectionInfo:
+def _info_from_row(name: str, settings: list[str]) -> CollectionInfo:
     dim, metric, index, storage, created_at = settings
     return CollectionInfo(
         name=name, dim=int(dim), metric=metric, index=index, storage=storage, created_at=float(created_at)
     )
 
 
-def _opened(file: Path) -> sqlite3.Connection:
-    """A connection to a database of this version, whose tables are there."""
+def _open_database(file: Path) -> sqlite3.Connection:
     try:
         new_folder = not file.parent.is_dir()
         file.parent.mkdir(parents=True, exist_ok=True)
         if new_folder:
             fsync_folder(file.parent.parent)
     except OSError as exc:
-        raise translated(exc, file.parent) from exc
-    return sqlite.opened(file, _SCHEMA)
+        raise map_os_error(exc, file.parent) from exc
+    return sqlite.open_database(file, _SCHEMA)

@@ -1,4 +1,4 @@
-"""The stores of collections: each in a folder of its own, opened when used, a bounded number of them at once."""
+"""A bounded pool of open collection stores, each in a folder of its own and opened on use."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import cast
 
 from super_advanced_agents._runtime.batcher import Workers
-from super_advanced_agents._runtime.files import translated
+from super_advanced_agents._runtime.files import map_os_error
 from super_advanced_agents._runtime.flushing import fsync_folder
 from super_advanced_agents._runtime.futures import Future, set_exceptions, set_results
 from super_advanced_agents._runtime.lifecycle import Resource
@@ -34,21 +34,24 @@ from super_advanced_agents.tenancy.catalog import Catalog, Entry
 from super_advanced_agents.types import CollectionInfo
 
 _log = get_logger("server")
-_ROOM_WITHIN_S = 1.0
-"""How long a caller waits for one of the open collections to fall idle."""
+_MAX_WAIT_S = 1.0
+"""The time that a caller waits for an open collection to become idle."""
 _THREADS = 4
 _MAX_CLOSING = 8
-"""Collections being closed for others, beyond those that may be open."""
+"""The number of collections being closed at once.
+
+They do not count as open, so that opening another one does not wait.
+"""
 _MAX_WAITING = 1_024
 
 
 @dataclass(eq=False, slots=True)
 class _Slot:
-    """One collection that is open, being opened or closed, or waited for.
+    """The state of one collection that is open, being opened or closed, or waited for.
 
     Attributes:
-        busy: a thread opens or closes it.
-        wait_until: when those who wait for it to be opened are refused.
+        busy: a thread is opening or closing it.
+        wait_until: the monotonic time at which callers that wait for it to open are refused.
     """
 
     entry: Entry
@@ -61,15 +64,15 @@ class _Slot:
 
 
 class Collections(Resource):
-    """Opens the stores of a catalog's collections, and closes them.
+    """Open the stores of collections on use, and close the least recently used ones.
 
-    Opening happens at first use, once for any number of callers; when `max_open` are open, the one that has not been
-    used for longest is closed, but never one in use. The constructor blocks.
+    Concurrent callers share one store. When `max_open` are open, the least recently used one is closed, but never one
+    in use. The constructor blocks.
 
     Args:
-        catalog: open.
-        folder: where the collections' folders are.
-        max_open: how many at once.
+        catalog: the open catalog.
+        folder: the folder that contains the collections' folders.
+        max_open: the number of stores open at once.
     """
 
     def __init__(self, catalog: Catalog, folder: Path, *, max_open: int) -> None:
@@ -78,36 +81,48 @@ class Collections(Resource):
         self._folder = folder
         self._max_open = max_open
         self._lock = threading.Lock()
-        self._slots: OrderedDict[str, _Slot] = OrderedDict()  # the one used last is at the end
-        self._queue: list[_Slot] = []  # to be opened, in the order in which they were asked for
+        self._slots: OrderedDict[str, _Slot] = OrderedDict()  # most recently used last
+        self._queue: list[_Slot] = []  # to be opened, in order of arrival
         self._queue_changed = threading.Condition(self._lock)
         self._refusing = False
-        self._being_opened = self._being_closed = 0
+        self._opening_count = self._closing_count = 0
         self._openers = Workers(name="open collections", threads=_THREADS, max_queue=_MAX_WAITING)
         self._closers = Workers(name="close collections", threads=_THREADS, max_queue=_MAX_WAITING)
         self._refuser = Workers(name="refuse collections", threads=1, max_queue=_MAX_WAITING)
-        self._remove_unnamed()
-        for left in catalog.leftovers():
-            self._closers.submit(partial(self._remove, left))
+        self._remove_unknown_folders()
+        for deleted_folder in catalog.deleted_folders():
+            self._closers.submit(partial(self._remove, deleted_folder))
 
     @property
     def open_count(self) -> int:
-        """How many are open now."""
+        """The number of collections that are open now."""
         with self._lock:
             return self._count_open()
 
-    async def acreate(self, tenant: str, wanted: CollectionInfo, *, exist_ok: bool) -> CollectionInfo:
-        """See `Catalog.acreate_collection`."""
+    async def acreate(self, tenant: str, info: CollectionInfo, *, exist_ok: bool) -> CollectionInfo:
+        """Create a collection, with its folder; it is durable on return.
+
+        Args:
+            tenant: the tenant.
+            info: the name and the settings of the collection, validated.
+            exist_ok: return an existing collection of that name with equal settings instead of raising.
+
+        Raises:
+            CollectionExistsError: there is one of that name, with other settings or without `exist_ok`.
+            InvalidInputError: the tenant has `max_collections` collections already.
+        """
         self._check_open()
-        return await self._catalog.acreate_collection(tenant, wanted, exist_ok=exist_ok, make_folder=self._make_folder)
+        return await self._catalog.acreate_collection(tenant, info, exist_ok=exist_ok, make_folder=self._make_folder)
 
     create = blocking(acreate)
 
     async def adelete(self, tenant: str, name: str) -> bool:
-        """Delete a collection; returned means that it is gone for good. Calls under way end first; then its files go.
+        """Delete a collection; the deletion is durable on return.
+
+        Its files are removed in the background, after the operations that are running on it.
 
         Returns:
-            False when there was none.
+            False when there was no collection of that name.
         """
         self._check_open()
         entry = await self._catalog.adelete_collection(tenant, name)
@@ -117,36 +132,36 @@ class Collections(Resource):
             slot = self._slots.setdefault(entry.id, _Slot(entry))
             slot.deleted = True
             if not slot.users and not slot.busy:
-                self._close_soon(slot)
+                self._schedule_close(slot)
         return True
 
     @asynccontextmanager
     async def using(self, tenant: str, entry: Entry) -> AsyncIterator[VectorStore]:
-        """The store of a collection, which stays open inside.
+        """Open a collection's store if needed, and keep it open inside the block.
 
         Raises:
-            CollectionNotFoundError: it was deleted.
-            OverloadedError: as many as may be open are all in use.
-            StoreError: it cannot be opened.
+            CollectionNotFoundError: the collection was deleted.
+            OverloadedError: `max_open` collections are open and in use.
+            StoreError: the store cannot be opened.
         """
-        slot, future = self._taken(tenant, entry)
+        slot, future = self._acquire(tenant, entry)
         try:
             yield slot.store if future is None else await future  # type: ignore[misc]  # open when there is no future
         finally:
-            self._let_go(slot)
+            self._release_slot(slot)
 
     def version(self, entry: Entry, namespace: str | None) -> int | None:
-        """See `VectorStore.version`; None while the collection is not open."""
+        """Return the version of a collection's namespace, or None while the collection is not open."""
         with self._lock:
             slot = self._slots.get(entry.id)
             store = None if slot is None or slot.deleted else slot.store
         try:
             return None if store is None else store.version(namespace)
-        except ResourceClosedError:  # closed for another one in this very moment
+        except ResourceClosedError:  # closed between the lookup and the call
             return None
 
-    def _taken(self, tenant: str, entry: Entry) -> tuple[_Slot, Future[VectorStore] | None]:
-        """Count a user in; the future is for a store that has to be opened first."""
+    def _acquire(self, tenant: str, entry: Entry) -> tuple[_Slot, Future[VectorStore] | None]:
+        # Counts the caller as a user of the slot. The future is for a store that has to be opened first.
         self._check_open()
         with self._lock:
             if self._catalog.collection(tenant, entry.info.name).id != entry.id:
@@ -159,23 +174,23 @@ class Collections(Resource):
             future: Future[VectorStore] = Future()
             slot.waiting.append(future)
             if len(slot.waiting) == 1:
-                slot.wait_until = time.monotonic() + _ROOM_WITHIN_S
+                slot.wait_until = time.monotonic() + _MAX_WAIT_S
                 self._queue.append(slot)
                 self._advance()
         return slot, future
 
-    def _let_go(self, slot: _Slot) -> None:
+    def _release_slot(self, slot: _Slot) -> None:
         with self._lock:
             slot.users -= 1
             if slot.users:
                 return
-            if slot in self._queue:  # all who waited went away
+            if slot in self._queue:  # every waiting caller was cancelled
                 self._queue.remove(slot)
                 slot.waiting.clear()
             if slot.busy:
                 return
             if slot.deleted:
-                self._close_soon(slot)
+                self._schedule_close(slot)
             elif slot.store is None:
                 self._slots.pop(slot.entry.id, None)
             self._advance()
@@ -186,44 +201,43 @@ class Collections(Resource):
         return sum(slot.store is not None for slot in self._slots.values())
 
     def _advance(self) -> None:
-        """Have opened what there is room for, in order; called whenever there may be."""
+        # Opens queued collections in order while there is capacity. Called whenever capacity may have become free.
         for slot in list(self._queue):
-            if slot.busy:  # closed for another a moment ago; it can be opened when that is done
+            if slot.busy:  # still being closed; it can be opened after that
                 continue
-            if not self._made_room():
+            if not self._ensure_capacity():
                 break
             self._queue.remove(slot)
             slot.busy = True
-            self._being_opened += 1
+            self._opening_count += 1
             try:
                 self._openers.submit(partial(self._open, slot))
             except SuperAdvancedAgentsError as exc:
-                self._opened_as(slot, None, exc)
+                self._finish_opening(slot, None, exc)
         if self._queue and not self._refusing:
-            with suppress(SuperAdvancedAgentsError):  # closed: those who wait are refused there
-                self._refuser.submit(self._refuse_late)
+            with suppress(SuperAdvancedAgentsError):  # the pool is closing: `_release` fails the waiting callers
+                self._refuser.submit(self._refuse_expired)
                 self._refusing = True
         self._queue_changed.notify_all()
 
-    def _made_room(self) -> bool:
-        """Whether one more may be opened, now that the one not used for longest is being closed if need be."""
-        if self._count_open() + self._being_opened < self._max_open:
+    def _ensure_capacity(self) -> bool:
+        # Returns whether one more store may be opened; closes the least recently used idle one if necessary.
+        if self._count_open() + self._opening_count < self._max_open:
             return True
-        idle = next((each for each in self._slots.values() if each.store is not None and not each.users), None)
-        return idle is not None and self._being_closed < _MAX_CLOSING and self._close_soon(idle)
+        idle = next((slot for slot in self._slots.values() if slot.store is not None and not slot.users), None)
+        return idle is not None and self._closing_count < _MAX_CLOSING and self._schedule_close(idle)
 
-    def _close_soon(self, slot: _Slot) -> bool:
+    def _schedule_close(self, slot: _Slot) -> bool:
         try:
             self._closers.submit(partial(self._close, slot, slot.store))
-        except SuperAdvancedAgentsError:  # closing, or thousands of deletions: the next start removes what is left
+        except SuperAdvancedAgentsError:  # closing, or a full queue: the next start removes the deleted folders
             return False
         slot.store, slot.busy = None, True
-        self._being_closed += 1
+        self._closing_count += 1
         return True
 
-    def _opened_as(self, slot: _Slot, store: VectorStore | None, error: BaseException | None) -> None:
-        """Note how an opening ended, and tell those who wait for it."""
-        self._being_opened -= 1
+    def _finish_opening(self, slot: _Slot, store: VectorStore | None, error: BaseException | None) -> None:
+        self._opening_count -= 1
         slot.busy, slot.store = False, store
         waiting, slot.waiting = slot.waiting, []
         if error is not None:
@@ -232,7 +246,7 @@ class Collections(Resource):
             set_results((future, store) for future in waiting)
         if not slot.users:
             if slot.deleted:
-                self._close_soon(slot)
+                self._schedule_close(slot)
             elif store is None:
                 self._slots.pop(slot.entry.id, None)
 
@@ -241,14 +255,14 @@ class Collections(Resource):
     def _open(self, slot: _Slot) -> None:
         store, error = None, None
         try:
-            store = self._opened(slot.entry)
+            store = self._open_store(slot.entry)
         except BaseException as exc:
             error = exc
         with self._lock:
-            self._opened_as(slot, store, error)
+            self._finish_opening(slot, store, error)
             self._advance()
 
-    def _opened(self, entry: Entry) -> VectorStore:
+    def _open_store(self, entry: Entry) -> VectorStore:
         folder, info = self._folder / entry.id, entry.info
         if not folder.is_dir():
             raise CorruptStoreError(f"the files of the collection {info.name!r} are missing", hint="restore a backup")
@@ -264,46 +278,46 @@ class Collections(Resource):
         try:
             if store is not None:
                 store.close()
-        except Exception as exc:  # what was acknowledged is durable; its folder is free again
+        except Exception as exc:  # acknowledged writes are durable, and the folder's lock is released
             _log.warning("server.collection_close_failed", extra={"folder": slot.entry.id, "reason": str(exc)})
         with self._lock:
-            gone = slot.deleted and not slot.users
-        if gone:  # nobody finds it in the catalog any more, so nobody comes now
+            is_unused = slot.deleted and not slot.users
+        if is_unused:  # no new user can come: the catalog does not contain it any more
             self._remove(slot.entry.id)
         with self._lock:
             slot.busy = False
-            self._being_closed -= 1
-            if gone or not (slot.users or slot.deleted):
+            self._closing_count -= 1
+            if is_unused or not (slot.users or slot.deleted):
                 self._slots.pop(slot.entry.id, None)
             elif not slot.users:
-                self._close_soon(slot)
+                self._schedule_close(slot)
             self._advance()
 
-    def _refuse_late(self) -> None:
-        """Refuse those who have waited long enough for room; ends when nobody waits."""
+    def _refuse_expired(self) -> None:
+        # Refuses callers at the end of their waiting time; returns when the queue is empty.
         with self._lock:
             while self._queue:
                 first = min(self._queue, key=lambda slot: slot.wait_until)
-                left_s = first.wait_until - time.monotonic()
-                if left_s > 0 and not self.closed:
-                    self._queue_changed.wait(left_s)
+                remaining_s = first.wait_until - time.monotonic()
+                if remaining_s > 0 and not self.closed:
+                    self._queue_changed.wait(remaining_s)
                     continue
                 self._queue.remove(first)
                 waiting, first.waiting = first.waiting, []
                 error = OverloadedError(
                     f"all of the {self._max_open} collections that may be open are in use",
-                    retry_after_s=_ROOM_WITHIN_S,
+                    retry_after_s=_MAX_WAIT_S,
                     hint="try again later, or raise max_open_collections",
                 )
                 set_exceptions(waiting, error)
             self._refusing = False
 
     def _remove(self, folder: str) -> None:
-        """Remove the folder of a deleted collection; whatever fails is tried again at the next start."""
+        # A removal that fails is retried at the next start.
         try:
             with suppress(FileNotFoundError):
                 shutil.rmtree(self._folder / folder)
-            self._catalog.forget_leftover(folder)
+            self._catalog.forget_deleted_folder(folder)
         except (OSError, SuperAdvancedAgentsError) as exc:
             _log.warning("server.collection_left", extra={"folder": folder, "reason": str(exc)})
 
@@ -312,23 +326,23 @@ class Collections(Resource):
             (self._folder / name).mkdir()
             fsync_folder(self._folder)
         except OSError as exc:
-            raise translated(exc, self._folder) from exc
+            raise map_os_error(exc, self._folder) from exc
 
-    def _remove_unnamed(self) -> None:
-        """Empty folders were made for collections that then were not written down. Nothing else is ever removed."""
+    def _remove_unknown_folders(self) -> None:
+        # Empty folders remain of collections whose creation did not reach the catalog. Nothing else is ever removed.
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            known = self._catalog.known()
+            collection_folders = self._catalog.collection_folders()
             for folder in self._folder.iterdir():
-                if folder.name not in known:
-                    with suppress(OSError):  # not empty, or not a folder: none of ours to remove
+                if folder.name not in collection_folders:
+                    with suppress(OSError):  # not empty, or not a folder: it must not be removed
                         folder.rmdir()
         except OSError as exc:
-            raise translated(exc, self._folder) from exc
+            raise map_os_error(exc, self._folder) from exc
 
     def _release(self) -> None:
         with self._lock:
-            self._queue_changed.notify_all()  # refuses those who wait
+            self._queue_changed.notify_all()  # wakes `_refuse_expired`, which refuses all waiting callers
         for workers in (self._refuser, self._openers, self._closers):
             workers.close()
         with self._lock:

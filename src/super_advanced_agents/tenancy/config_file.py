@@ -1,4 +1,4 @@
-"""Agents, collections and orchestrators that an operator declares in a TOML file (`saa serve --config saa.toml`).
+"""Agents, collections and orchestrators declared in a TOML file (`saa serve --config FILE`).
 
     [agents.travel]
     description = "knows trains, hotels and museums"
@@ -10,9 +10,9 @@
 
     [orchestrators.helpdesk.agents.travel] # see `tenancy.orchestrator_settings`
 
-Each table may name the `tenant` it is for; that of callers without one when it does not. What is declared is there when
-the server listens. A declared agent is changed in the file alone; a declared collection is made when it is missing, and
-is never deleted because a file does not name it any more.
+Each table may name a `tenant`; without one it belongs to the default tenant. Everything declared exists before the
+server listens. A declared agent can be changed in the file only. A declared collection is created when it is missing,
+and is not deleted when the file no longer names it.
 """
 
 from __future__ import annotations
@@ -37,26 +37,26 @@ T = TypeVar("T", bound=BaseModel)
 _MAX_FILE_BYTES = 1 << 20
 
 
-def _name(given: str) -> str:
-    return checked_name(given, "name")
+def _check_name(name: str) -> str:
+    return checked_name(name, "name")
 
 
-Name = Annotated[str, AfterValidator(_name)]
-"""1 to 64 letters, digits, `_` or `-`."""
+Name = Annotated[str, AfterValidator(_check_name)]
+"""A name of 1 to 64 letters, digits, `_` or `-`."""
 
 Key = tuple[str, str]
-"""Tenant and name."""
+"""The tenant and the name of an agent, a collection or an orchestrator."""
 
 
 class AgentSettings(BaseModel):
-    """What an agent may be given; what is not given is as for every agent.
+    """Hold the settings of one agent; an agent without settings has the defaults.
 
     Attributes:
-        description: what it knows, in plain words.
-        namespace: whose memories it has; those of its own name when None.
-        answer_tokens: the length of an answer, at most, in tokens.
-        context_chars: how many characters of memories an answer may be built from.
-        rerank: whether the language model looks again at the best matches of each search.
+        description: the agent's knowledge, in plain words.
+        namespace: the namespace of the agent's memories; the one of its own name when None.
+        answer_tokens: the maximum length of an answer, in tokens.
+        context_chars: the maximum size of the memories in a prompt, in characters.
+        rerank: re-rank the best matches of each search with the language model.
     """
 
     model_config = ConfigDict(
@@ -73,7 +73,7 @@ class AgentSettings(BaseModel):
     rerank: bool = False
 
     def info(self, name: str, *, updated_at: float | None) -> AgentInfo:
-        """The agent of that name; declared when nobody knows since when."""
+        """Describe the agent of that name; `updated_at` is None for a declared agent."""
         return AgentInfo(
             name=name,
             description=self.description,
@@ -87,7 +87,14 @@ class AgentSettings(BaseModel):
 
 
 class CollectionSettings(BaseModel):
-    """What a collection is made with; see `stores.options`."""
+    """Hold the settings that a collection is created with.
+
+    Attributes:
+        dim: the dimension of its vectors.
+        metric: the similarity; see `stores.options`, also for `index` and `storage`.
+        index: the kind of index.
+        storage: the precision of the stored vectors.
+    """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
@@ -99,13 +106,13 @@ class CollectionSettings(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Declared:
-    """What the file declares, by tenant and name.
+    """Hold the content of a configuration file, by tenant and name.
 
     Attributes:
-        file: for messages.
-        agents: with their settings.
-        collections: with what they are made with.
-        orchestrators: with their agents.
+        file: the path of the file, for error messages.
+        agents: the settings of the declared agents.
+        collections: the settings of the declared collections.
+        orchestrators: the settings of the declared orchestrators.
     """
 
     file: str = ""
@@ -115,10 +122,10 @@ class Declared:
 
 
 def load_declared(file: Path) -> Declared:
-    """Read a file. Blocks.
+    """Read and validate a configuration file. Blocks.
 
     Raises:
-        ConfigurationError: it cannot be read, or is wrong; the message names the table and the key.
+        ConfigurationError: the file cannot be read or is invalid; the message names the table and the key.
     """
     try:
         with file.open("rb") as opened:
@@ -147,12 +154,11 @@ def load_declared(file: Path) -> Declared:
 
 
 def _read(file: Path, kind: str, tables: Mapping[str, Any], model: type[T]) -> dict[Key, T]:
-    """All tables of a kind; `tenant` may stand in each of them."""
-    named = tables.get(kind, {})
-    found: dict[Key, T] = {}
-    if not isinstance(named, dict):
+    named_tables = tables.get(kind, {})
+    parsed: dict[Key, T] = {}
+    if not isinstance(named_tables, dict):
         raise ConfigurationError(f"{str(file)!r}: [{kind}] must hold tables, such as [{kind}.mine]")
-    for name, table in named.items():
+    for name, table in named_tables.items():
         where = f"{str(file)!r}: [{kind}.{name}]"
         if not isinstance(table, dict):
             raise ConfigurationError(f"{where} must be a table, not {type(table).__name__}")
@@ -163,17 +169,16 @@ def _read(file: Path, kind: str, tables: Mapping[str, Any], model: type[T]) -> d
         except InvalidInputError as exc:
             raise ConfigurationError(f"{where}: {exc.message}", hint=exc.hint) from exc
         try:
-            found[tenant, name] = model.model_validate(settings)
+            parsed[tenant, name] = model.model_validate(settings)
         except ValidationError as exc:
-            raise ConfigurationError(f"{where} {'; '.join(_told(exc.errors(include_url=False)))}") from exc
-    return found
+            raise ConfigurationError(f"{where} {'; '.join(_describe_errors(exc.errors(include_url=False)))}") from exc
+    return parsed
 
 
-def _told(errors: Iterable[Any]) -> Sequence[str]:
-    """Each wrong key with what is wrong about it."""
-    told = []
+def _describe_errors(errors: Iterable[Any]) -> Sequence[str]:
+    lines = []
     for error in errors:
         cause = error.get("ctx", {}).get("error")
         why = cause.message if isinstance(cause, InvalidInputError) else error["msg"]
-        told.append(f"{'.'.join(map(str, error['loc']))}: {why}")
-    return told
+        lines.append(f"{'.'.join(map(str, error['loc']))}: {why}")
+    return lines

@@ -1,4 +1,4 @@
-"""Who calls, and what is known of the call that is being answered, over REST and gRPC alike."""
+"""The caller of a request and the context of that request, for REST and gRPC alike."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from super_advanced_agents.errors import PermissionDeniedError
 
 
 class Access(StrEnum):
-    """What a credential may be good for."""
+    """Define the scopes that a credential may have."""
 
     READ = "memories:read"
     WRITE = "memories:write"
@@ -25,12 +25,14 @@ class Access(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Principal:
-    """Who calls, by its credential alone; nothing in a request can change it.
+    """Identify the caller of a request, from its credential alone.
+
+    Nothing in a request can change it.
 
     Attributes:
-        tenant: whose data it sees, and no other's.
-        scopes: what it may do there.
-        key_id: the credential's name, for limits and logs; not a secret.
+        tenant: the only tenant whose data the caller can reach.
+        scopes: the operations that the caller may use within that tenant.
+        key_id: the identifier of the credential, for rate limits and logs; not a secret.
     """
 
     tenant: str
@@ -38,11 +40,11 @@ class Principal:
     key_id: str
 
     def allows(self, access: Access) -> bool:
-        """Whether it may; `admin` may do everything in its own tenant."""
+        """Return whether the caller has a scope; `admin` includes every scope of its own tenant."""
         return access in self.scopes or Access.ADMIN in self.scopes
 
     def require(self, access: Access) -> None:
-        """Raise `PermissionDeniedError`, naming the scope, unless it may."""
+        """Raise `PermissionDeniedError`, which names the scope, unless the caller has it."""
         if not self.allows(access):
             raise PermissionDeniedError(
                 f"this needs the scope {access.value!r}, which the credential does not have",
@@ -51,55 +53,57 @@ class Principal:
 
 
 ANYBODY = Principal(tenant=DEFAULT_TENANT, scopes=frozenset(Access), key_id="anybody")
-"""Every caller of a server without authentication (`--no-auth`, loopback only)."""
+"""The caller of every request to a server without authentication (loopback only)."""
 
 
-class Charging(Protocol):
-    """Takes what a call costs from the allowances of its key and tenant (`limiting.RateLimiter`)."""
+class SupportsCharge(Protocol):
+    """Charge requests against the allowances of a key and its tenant, such as `RateLimiter`."""
 
     async def charge(self, principal: Principal, cost: int) -> object:
-        """Take `cost`, or raise `RateLimitedError` and take nothing."""
+        """Take `cost` units, or raise `RateLimitedError` and take nothing."""
 
 
 @dataclass(slots=True, kw_only=True)
 class RequestContext:
-    """One request or gRPC call.
+    """Hold the caller, the limiter and the notes of one REST request or gRPC call.
 
     Attributes:
-        principal: who calls.
-        limiter: what counts the costs; None where there are no limits.
-        notes: what one part leaves for another on the way out (a quota for headers, say), by the part's name.
+        principal: the caller.
+        limiter: charges the costs; None when there are no rate limits.
+        notes: values that one layer leaves for another (the quota for response headers, for example), by name.
     """
 
     principal: Principal
-    limiter: Charging | None = None
+    limiter: SupportsCharge | None = None
     notes: dict[str, object] = field(default_factory=dict)
 
     async def charge(self, cost: int) -> None:
-        """Take `cost` units beyond the one that every call costs: a text to store, or a token to write, is one each.
+        """Charge `cost` units beyond the one that every request costs.
+
+        Each text to store and each token to generate costs one unit.
 
         Raises:
-            RateLimitedError: the key's or the tenant's allowance is used up; nothing was done yet.
+            RateLimitedError: the allowance of the key or of the tenant is used up; no work was done yet.
         """
         if self.limiter is not None and cost > 0:
             self.notes["quota"] = await self.limiter.charge(self.principal, cost)
 
 
-_current: ContextVar[RequestContext] = ContextVar("call")
+_current: ContextVar[RequestContext] = ContextVar("request_context")
 
 
 def current_context() -> RequestContext:
-    """The call that is being answered; there is one wherever a route or a gRPC method runs.
+    """Return the context of the request being handled; every route and RPC handler runs in one.
 
     Raises:
-        LookupError: nothing was authenticated here, a fault of ours: the caller gets an error, never data.
+        LookupError: no request was authenticated here, which is a bug: the caller gets an error, never data.
     """
     return _current.get()
 
 
 @contextmanager
 def active_context(context: RequestContext) -> Iterator[RequestContext]:
-    """Inside, `current_context()` is `context`."""
+    """Make `context` the value of `current_context()` inside the block."""
     token = _current.set(context)
     try:
         yield context

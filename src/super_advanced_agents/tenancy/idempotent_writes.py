@@ -1,28 +1,34 @@
-"""A write that is done again under the same `Idempotency-Key`: the same uids, and what was so before the first time."""
+"""Retries of a write under one `Idempotency-Key`: equal uids and results in each attempt.
+
+A write that is repeated after a crash would find its own effects. It therefore takes its uids from a stored seed, and
+uses the facts that its first attempt recorded about the state before it (`earlier_result`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar, cast
 
-from super_advanced_agents._runtime.uids import filled_in, uids_of
+from super_advanced_agents._runtime.uids import fill_missing_uids, seeded_uids
 from super_advanced_agents.tenancy.context import current_context
 from super_advanced_agents.types import JSONValue
 
 T = TypeVar("T", bound=JSONValue)
 
 ATTEMPT = "attempt"
-"""The note of a call (`RequestContext.notes`) that holds its `Attempt`."""
+"""The key in `RequestContext.notes` of the `Attempt` of a request with an `Idempotency-Key`."""
 
 
 class Attempt:
-    """One time of carrying out a request, perhaps not the first; in the notes of its call while it lasts.
+    """Hold the state of one execution of a request, which may be a retry.
+
+    It is in the notes of the request's context while the request runs.
 
     Args:
-        seed: of the names that the request gives, the same each time.
-        at: when the request first began, in seconds since 1970.
-        facts: what was noted before its write, by an earlier attempt.
-        keep: makes all facts outlast a crash.
+        seed: the seed of the uids that the request creates; equal in every attempt.
+        at: when the first attempt began, in seconds since 1970.
+        facts: the facts that an earlier attempt recorded before its write, by their number.
+        keep: makes all facts durable.
     """
 
     def __init__(
@@ -36,22 +42,22 @@ class Attempt:
         self._at = at
         self._facts = facts
         self._keep = keep
-        self._made = 0
-        self._asked = 0
+        self._uids_made = 0
+        self._facts_requested = 0
 
     def uids(self, n: int) -> list[str]:
-        """`n` names for new records, in the order of time; the same ones each time the request is carried out."""
-        made = uids_of(self._seed, self._at, self._made, n)
-        self._made += n
-        return made
+        """Return `n` uids for new records, in time order; every attempt returns the same ones."""
+        uids = seeded_uids(self._seed, self._at, self._uids_made, n)
+        self._uids_made += n
+        return uids
 
-    async def awas(self, find: Callable[[], Awaitable[T]]) -> T | None:
-        """What `find` found when the request was carried out before; None the first time, when it is asked and kept.
+    async def aearlier_result(self, find: Callable[[], Awaitable[T]]) -> T | None:
+        """Return the result of `find` in an earlier attempt; the first one records it and gets None.
 
-        A request that asks for several such facts asks for them in the same order each time.
+        Results are numbered in the order of the calls, so every attempt must call in the same order.
         """
-        facts, name = self._facts, str(self._asked)
-        self._asked += 1
+        facts, name = self._facts, str(self._facts_requested)
+        self._facts_requested += 1
         if name in facts:
             return cast("T", facts[name])
         facts[name] = await find()
@@ -59,30 +65,30 @@ class Attempt:
         return None
 
 
-def uids_for(given: Sequence[str | None] | None, n: int) -> Sequence[str | None] | None:
-    """Names for `n` new records: those given, and for the others such as the same request will make again.
+def uids_for(uids: Sequence[str | None] | None, n: int) -> Sequence[str | None] | None:
+    """Fill in missing uids of `n` new records; a retry of the request gets the same ones.
 
-    Without an `Idempotency-Key` what is given is returned as it is, for the store to fill.
+    Without an `Idempotency-Key`, `uids` is returned unchanged, and the store fills them in.
     """
     attempt = _attempt()
-    if attempt is None or (given is not None and None not in given):
-        return given
-    return filled_in(given, n, attempt.uids)
+    if attempt is None or (uids is not None and None not in uids):
+        return uids
+    return fill_missing_uids(uids, n, attempt.uids)
 
 
-async def was(find: Callable[[], Awaitable[T]]) -> T | None:
-    """What `find` found before the write of this request, if the request is being carried out again; else None.
+async def earlier_result(find: Callable[[], Awaitable[T]]) -> T | None:
+    """Return the result of `find` in an earlier attempt of this request, or None without one.
 
-    Only for a request with an `Idempotency-Key` it is asked at all.
+    `find` runs only in the first attempt of a request with an `Idempotency-Key`, before its write.
     """
     attempt = _attempt()
-    return None if attempt is None else await attempt.awas(find)
+    return None if attempt is None else await attempt.aearlier_result(find)
 
 
 def _attempt() -> Attempt | None:
     try:
         attempt = current_context().notes.get(ATTEMPT)
-    except LookupError:  # nobody calls: the process itself writes
+    except LookupError:  # no request is running: the process itself writes
         return None
     assert attempt is None or isinstance(attempt, Attempt)
     return attempt

@@ -1,4 +1,4 @@
-"""The models that settings ask for."""
+"""The embedding and language models that the settings configure."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from super_advanced_agents.tenancy.settings import Settings
 
 
 def embedding_pipeline(settings: Settings, *, cache: Path | None = None) -> EmbeddingPipeline:
-    """The pipeline that settings ask for; its model loads at first use.
+    """Make the embedding pipeline that the settings configure; its model loads at first use.
 
     Args:
-        settings: which model.
-        cache: a file in which the vectors of recent texts outlast the process; None for none.
+        settings: which model, and where it runs.
+        cache: the file that keeps the vectors of recent texts across restarts; None to keep them in memory only.
     """
     return EmbeddingPipeline(
         settings.embedding_model,
         precision=settings.embedding_precision,
         base_url=settings.embedding_base_url,
-        api_key=_revealed(settings.embedding_api_key),
+        api_key=_reveal(settings.embedding_api_key),
         models_dir=settings.models_dir,
         dim=settings.embedding_dim,
         cache_path=cache,
@@ -31,39 +31,39 @@ def embedding_pipeline(settings: Settings, *, cache: Path | None = None) -> Embe
 
 
 def fetch_models(settings: Settings, *, embedding: bool = False, generation: bool = False) -> None:
-    """Fetch the known models of the settings that are not here yet. Blocks.
+    """Download the configured models that are missing. Blocks.
 
-    Models of other sources are the operator's own.
+    Only models of the registry are downloaded; the operator provides all others.
 
     Args:
         settings: which models.
-        embedding: fetch the embedding model.
-        generation: fetch the language model.
+        embedding: download the embedding model.
+        generation: download the language model.
     """
-    for wanted, name, url in (
+    for is_requested, name, url in (
         (embedding, settings.embedding_model, settings.embedding_base_url),
         (generation, settings.generation_model, settings.generation_base_url),
     ):
-        if wanted and url is None and name in MODELS:
+        if is_requested and url is None and name in MODELS:
             ensure(name, models_dir=settings.models_dir)
 
 
 def language_model(settings: Settings, *, pull: bool = True) -> LLMGenerator:
-    """Make the generator that settings ask for; its model loads at first use.
+    """Make the generator that the settings configure; its model loads at first use.
 
     Args:
-        settings: which model.
-        pull: fetch a missing known model then; else that is an error.
+        settings: which model, and where it runs.
+        pull: download a missing registry model at first use; otherwise `ModelNotFoundError` is raised then.
     """
     return LLMGenerator(
         settings.generation_model,
         base_url=settings.generation_base_url,
-        api_key=_revealed(settings.generation_api_key),
+        api_key=_reveal(settings.generation_api_key),
         models_dir=settings.models_dir,
         pull=pull,
         slots=settings.generation_slots,
     )
 
 
-def _revealed(secret: SecretStr | None) -> str | None:
+def _reveal(secret: SecretStr | None) -> str | None:
     return None if secret is None else secret.get_secret_value()

@@ -1,4 +1,4 @@
-"""How an operator declares an orchestrator, in the TOML file of `tenancy.config_file`.
+"""Settings of orchestrators declared in the configuration file (see `tenancy.config_file`).
 
     [orchestrators.helpdesk]
     default = "general"
@@ -14,7 +14,8 @@
     url = "grpcs://travel.example.org:50051"
     api_key_file = "/run/secrets/travel-key"
 
-Each agent is one of this server's, `agent`, or its own name without one; or, with `url`, one of another server's.
+An agent with a `url` is on another server; any other is on this server. `agent` is its name there; without it, the name
+of the table is.
 """
 
 from __future__ import annotations
@@ -29,23 +30,25 @@ from super_advanced_agents.config import checked_name
 _MAX_KEY_BYTES = 4_096
 
 
-def _name(given: str) -> str:
-    return checked_name(given, "name")
+def _check_name(name: str) -> str:
+    return checked_name(name, "name")
 
 
-_Name = Annotated[str, AfterValidator(_name)]
+_Name = Annotated[str, AfterValidator(_check_name)]
 
 
 class MemberSettings(BaseModel):
-    """One agent of an orchestrator.
+    """Hold the settings of one agent of an orchestrator.
+
+    `Orchestrator.register_agent` describes `tasks`, `users` and `description` in detail.
 
     Attributes:
-        agent: its name on its server; the name it has here when None.
-        url: that server's, `grpc://...` or `https://...`; this server when None.
-        api_key_file: the file with that server's key; read when the settings are.
-        tasks: what it is for; see `Orchestrator.register_agent`, also for the two below.
-        users: whom alone it serves.
-        description: what it does.
+        agent: the agent's name on its server; its name in the orchestrator when None.
+        url: the URL of the agent's server, `grpc://...` or `https://...`; this server when None.
+        api_key_file: the file with the API key of that server; read when the settings are validated.
+        tasks: the tasks that the agent handles.
+        users: the only users that the agent serves; all users when empty.
+        description: what the agent knows or does, in plain words.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
@@ -60,7 +63,7 @@ class MemberSettings(BaseModel):
 
     @property
     def api_key(self) -> str | None:
-        """The other server's key."""
+        """The API key of the other server; None when there is none."""
         return None if self._api_key is None else self._api_key.get_secret_value()
 
     @model_validator(mode="after")
@@ -77,10 +80,16 @@ class MemberSettings(BaseModel):
 
 
 class OrchestratorSettings(BaseModel):
-    """One orchestrator; what each setting means, `Orchestrator` tells.
+    """Hold the settings of one orchestrator, which are arguments of `Orchestrator`.
 
     Attributes:
-        agents: by the names they have here.
+        agents: the agents, by their names in the orchestrator.
+        default: the agent that answers when no other fits; None for an error.
+        timeout_s: the time limit of one answer, in seconds.
+        failures: the number of failures in a row after which an agent is left out.
+        cool_down_s: how long a failing agent is left out, in seconds.
+        min_similarity: the cosine similarity of question and description below which an agent does not fit.
+        same_answer: the cosine similarity from which two answers count as equal.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
@@ -94,7 +103,7 @@ class OrchestratorSettings(BaseModel):
     same_answer: float = Field(default=0.9, ge=-1, le=1)
 
     @model_validator(mode="after")
-    def _default_is_one_of_them(self) -> Self:
+    def _check_default(self) -> Self:
         if self.default is not None and self.default not in self.agents:
             raise ValueError(f"default {self.default!r} is none of its agents")
         return self

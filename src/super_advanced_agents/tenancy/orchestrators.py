@@ -1,4 +1,4 @@
-"""The orchestrators of a server: declared ones, and for each tenant the one that has all of its agents."""
+"""The orchestrators of a server: declared ones, and a default one for each tenant."""
 
 from __future__ import annotations
 
@@ -25,27 +25,30 @@ from super_advanced_agents.types import Answer
 DEFAULT_ORCHESTRATOR = "default"
 
 Connect: TypeAlias = Callable[[str, str, str | None], SupportsAsk]
-"""Makes an agent of another server out of that server's URL, the agent's name there, and a key; touches no network yet.
+"""A function that makes a client of a remote agent from its URL, its name and an API key.
 
-Servers do not know clients: whoever starts a server hands this in.
+It must not access the network yet. The server does not depend on `client`, so the code that starts a server passes this
+function in.
 """
 
-_MOST_TENANTS = 1_000
-_MOST_NAMED = 256
-_REMOTE_TOKENS = 200
-"""What an answer of another server's agent is taken to cost."""
+_MAX_TENANTS = 1_000
+_MAX_NAMED_AGENTS = 256
+"""The maximum number of agents without settings in a default orchestrator (LRU eviction)."""
+
+_REMOTE_ANSWER_TOKENS = 200
+"""The units charged for an answer of a remote agent, whose length is not known beforehand."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shared:
-    """What the orchestrators of all tenants work with.
+class OrchestratorServices:
+    """Hold the objects that the orchestrators of all tenants share.
 
     Attributes:
-        declared: what the configuration file says.
-        catalog: which agents there are, and their settings.
-        pipeline: makes vectors of texts.
-        generator: writes what a critic says.
-        agent: makes a tenant's agent out of the tenant and its name.
+        declared: the content of the configuration file.
+        catalog: the agents of all tenants and their settings.
+        pipeline: embeds questions, answers and descriptions.
+        generator: generates the texts of critics.
+        agent: makes an agent from a tenant and the agent's name.
     """
 
     declared: Declared
@@ -56,164 +59,165 @@ class Shared:
 
 
 class Orchestrators(Resource):
-    """All of one server; what agents have been doing is remembered as long as it runs. For one event loop.
+    """Make and keep the orchestrators of one server; for use in one event loop.
+
+    Counters and circuit breakers of agents are kept in memory only.
 
     Args:
-        shared: where agents come from.
-        connect: reaches agents of other servers; without it they cannot be asked.
+        services: the objects that all orchestrators share.
+        connect: makes clients of agents on other servers; without it such agents fail when they are asked.
     """
 
-    def __init__(self, shared: Shared, connect: Connect | None = None) -> None:
+    def __init__(self, services: OrchestratorServices, connect: Connect | None = None) -> None:
         super().__init__()
-        self._shared = shared
+        self._services = services
         self._connect = connect
         self._declared: dict[tuple[str, str], Orchestrator] = {}
-        self._of_tenants: LRUCache[str, _EveryAgent] = LRUCache(_MOST_TENANTS)
+        self._defaults: LRUCache[str, _DefaultOrchestrator] = LRUCache(_MAX_TENANTS)
         self._remote: list[SupportsAsk] = []
 
     def open(self) -> None:
-        """Make the declared ones. Blocks.
+        """Make the declared orchestrators. Blocks.
 
         Raises:
-            ConfigurationError: one is declared wrongly.
+            ConfigurationError: a declaration is invalid.
         """
-        for (tenant, name), settings in self._shared.declared.orchestrators.items():
+        for (tenant, name), settings in self._services.declared.orchestrators.items():
             try:
-                self._declared[tenant, name] = self._made(tenant, settings)
+                self._declared[tenant, name] = self._build(tenant, settings)
             except ValueError as exc:
-                raise ConfigurationError(f"{self._shared.declared.file}: [orchestrators.{name}]: {exc}") from exc
+                raise ConfigurationError(f"{self._services.declared.file}: [orchestrators.{name}]: {exc}") from exc
 
-    def of(self, tenant: str, name: str, named: Sequence[str] = ()) -> Orchestrator:
-        """The tenant's orchestrator of that name.
+    def of(self, tenant: str, name: str, agent_names: Sequence[str] = ()) -> Orchestrator:
+        """Return an orchestrator of a tenant by name.
 
-        The one called `default`, unless it is declared, has all of the tenant's agents: those that were given settings
-        take part in everything, any other once it is named.
+        Unless `default` is declared, it contains all of the tenant's agents: questions are routed to agents with
+        settings only, and any other agent takes part when a request names it.
 
         Args:
-            tenant: whose.
-            name: which.
-            named: the agents that the call names.
+            tenant: the tenant.
+            name: the name of the orchestrator.
+            agent_names: the agents that the request names.
 
         Raises:
-            InvalidInputError: it is not a name.
-            AgentNotFoundError: there is none.
+            InvalidInputError: `name` is not a valid name.
+            AgentNotFoundError: there is no orchestrator of that name.
         """
         checked_name(name, "orchestrator")
         declared = self._declared.get((tenant, name))
         if declared is not None:
             return declared
         if name != DEFAULT_ORCHESTRATOR:
-            raise AgentNotFoundError(
-                f"there is no orchestrator {name!r}", hint="GET /v1/orchestrators lists those there are"
-            )
-        every = self._of_tenants.get(tenant)
-        if every is None:
-            every = self._of_tenants[tenant] = _EveryAgent(self._shared, tenant)
-        return every.with_agents(named)
+            raise AgentNotFoundError(f"there is no orchestrator {name!r}", hint="GET /v1/orchestrators lists them")
+        default = self._defaults.get(tenant)
+        if default is None:
+            default = self._defaults[tenant] = _DefaultOrchestrator(self._services, tenant)
+        return default.with_agents(agent_names)
 
     def names(self, tenant: str) -> list[str]:
-        """The names of all of the tenant's orchestrators, in order."""
-        return sorted({DEFAULT_ORCHESTRATOR, *(name for owner, name in self._declared if owner == tenant)})
+        """Return the names of all of a tenant's orchestrators, sorted."""
+        return sorted(
+            {DEFAULT_ORCHESTRATOR, *(name for declared_tenant, name in self._declared if declared_tenant == tenant)}
+        )
 
-    def _made(self, tenant: str, settings: OrchestratorSettings) -> Orchestrator:
-        made = Orchestrator(
-            embedding_pipeline=self._shared.pipeline,
-            critic=_ServedCritic(self._shared.generator),
+    def _build(self, tenant: str, settings: OrchestratorSettings) -> Orchestrator:
+        orchestrator = Orchestrator(
+            embedding_pipeline=self._services.pipeline,
+            critic=_ChargedCritic(self._services.generator),
             **settings.model_dump(exclude={"agents"}),
         )
         for name, member in settings.agents.items():
-            made.register_agent(
+            orchestrator.register_agent(
                 name,
                 self._agent(tenant, name, member),
                 tasks=member.tasks,
                 users=member.users,
                 description=member.description,
             )
-        return made
+        return orchestrator
 
     def _agent(self, tenant: str, name: str, member: MemberSettings) -> SupportsAsk:
         if member.url is None:
-            return ServedAgent(self._shared, tenant, member.agent or name)
+            return ServedAgent(self._services, tenant, member.agent or name)
         if self._connect is None:
-            return _Unreachable(name)
+            return _UnreachableAgent(name)
         remote = self._connect(member.url, member.agent or name, member.api_key)
         self._remote.append(remote)
         return _RemoteAgent(remote)
 
     def _release(self) -> None:
-        """Close what reaches other servers. Blocks."""
         for remote in self._remote:
             close = getattr(remote, "close", None)
             if close is not None:
                 close()
 
 
-class _EveryAgent:
-    """One tenant's default orchestrator, which follows what agents there are."""
+class _DefaultOrchestrator:
+    """The default orchestrator of one tenant, kept in step with the catalog's agents."""
 
-    def __init__(self, shared: Shared, tenant: str) -> None:
-        self._shared = shared
+    def __init__(self, services: OrchestratorServices, tenant: str) -> None:
+        self._services = services
         self._tenant = tenant
-        critic = _ServedCritic(shared.generator)
-        self._orchestrator = Orchestrator(embedding_pipeline=shared.pipeline, critic=critic)
-        self._known: dict[str, str] = {}  # with their descriptions
-        self._named: LRUCache[str, None] = LRUCache(_MOST_NAMED)
+        critic = _ChargedCritic(services.generator)
+        self._orchestrator = Orchestrator(embedding_pipeline=services.pipeline, critic=critic)
+        self._descriptions: dict[str, str] = {}  # of the registered agents that have settings
+        self._named_agents: LRUCache[str, None] = LRUCache(_MAX_NAMED_AGENTS)
 
-    def with_agents(self, named: Sequence[str]) -> Orchestrator:
-        """The orchestrator, with all agents that have settings, and those named."""
-        known = {info.name: info.description for info in self._shared.catalog.agents(self._tenant)}
-        for name in [name for name, description in self._known.items() if known.get(name) != description]:
-            del self._known[name]
+    def with_agents(self, agent_names: Sequence[str]) -> Orchestrator:
+        """Return the orchestrator with all agents that have settings, and the given ones."""
+        descriptions = {info.name: info.description for info in self._services.catalog.agents(self._tenant)}
+        for name in [name for name, description in self._descriptions.items() if descriptions.get(name) != description]:
+            del self._descriptions[name]
             self._orchestrator.unregister_agent(name)
-        for name, description in known.items():
-            if name not in self._known:
-                if name in self._named:
-                    del self._named[name]
+        for name, description in descriptions.items():
+            if name not in self._descriptions:
+                if name in self._named_agents:
+                    del self._named_agents[name]
                     self._orchestrator.unregister_agent(name)
                 self._register(name, description=description)
-                self._known[name] = description
-        for name in named:
+                self._descriptions[name] = description
+        for name in agent_names:
             self._add_named(name)
         return self._orchestrator
 
     def _add_named(self, name: str) -> None:
-        if name in self._known:
+        if name in self._descriptions:
             return
-        if name not in self._named:
+        if name not in self._named_agents:
             try:
                 self._register(name, routed=False)
             except InvalidInputError:
-                return  # what is asked next refuses it, and knows in which argument it stands
-            if len(self._named) >= _MOST_NAMED:
-                self._orchestrator.unregister_agent(self._named.popitem()[0])
-        self._named[name] = None
+                return  # the orchestrator rejects it, and names the argument in its error
+            if len(self._named_agents) >= _MAX_NAMED_AGENTS:
+                self._orchestrator.unregister_agent(self._named_agents.popitem()[0])
+        self._named_agents[name] = None
 
     def _register(self, name: str, *, description: str = "", routed: bool = True) -> None:
-        agent = ServedAgent(self._shared, self._tenant, name)
+        agent = ServedAgent(self._services, self._tenant, name)
         self._orchestrator.register_agent(name, agent, description=description, routed=routed)
 
 
 class ServedAgent:
-    """An agent of this server by name, with whatever settings it has when it is asked; the caller pays for its answer.
+    """Answer as an agent of this server, with its current settings, and charge the caller.
 
     Args:
-        shared: where it comes from.
-        tenant: whose it is.
-        name: what it is called.
+        services: the objects that all orchestrators share.
+        tenant: the tenant of the agent.
+        name: the name of the agent.
     """
 
-    def __init__(self, shared: Shared, tenant: str, name: str) -> None:
-        self._shared = shared
+    def __init__(self, services: OrchestratorServices, tenant: str, name: str) -> None:
+        self._services = services
         self._tenant = tenant
         self._name = checked_name(name, "agent")
 
     @property
     def embedding_pipeline(self) -> EmbeddingPipeline:
-        """What makes its vectors."""
-        return self._shared.pipeline
+        """The pipeline that embeds the agent's texts."""
+        return self._services.pipeline
 
     async def aask(self, question: str, top_k: int = 5) -> Answer:
-        """As `AsyncLLMAgent.aask`.
+        """Answer a question from the agent's `top_k` best memories, like `AsyncLLMAgent.aask`.
 
         Raises:
             RateLimitedError: the caller's allowance is used up.
@@ -221,25 +225,29 @@ class ServedAgent:
         return await self.aask_about(question, question, top_k)
 
     async def aask_about(self, question: str, about: str, top_k: int = 5) -> Answer:
-        """As `aask`, from the memories that are found with `about`."""
-        await current_context().charge(self._shared.catalog.agent_settings(self._tenant, self._name).answer_tokens)
-        agent = self._shared.agent(self._tenant, self._name)
+        """Answer a question from the memories that match `about` instead of the question.
+
+        Raises:
+            RateLimitedError: the caller's allowance is used up.
+        """
+        await current_context().charge(self._services.catalog.agent_settings(self._tenant, self._name).answer_tokens)
+        agent = self._services.agent(self._tenant, self._name)
         return await agent.aask(question, top_k, sources=await agent.asearch_text(about, top_k))
 
 
 class _RemoteAgent:
-    """An agent of another server; the caller pays here too."""
+    """An agent of another server; its answers are charged for on this server too."""
 
     def __init__(self, remote: SupportsAsk) -> None:
         self._remote = remote
 
     async def aask(self, question: str, top_k: int = 5) -> Answer:
-        await current_context().charge(_REMOTE_TOKENS)
+        await current_context().charge(_REMOTE_ANSWER_TOKENS)
         return await self._remote.aask(question, top_k)
 
 
-class _Unreachable:
-    """An agent of another server, where nothing reaches other servers: a command that only works on the store."""
+class _UnreachableAgent:
+    """An agent of another server in a process without `connect`, such as a store command."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -248,8 +256,8 @@ class _Unreachable:
         raise ConfigurationError(f"agent {self._name!r} is on another server, and this process reaches none")
 
 
-class _ServedCritic:
-    """The server's language model as a critic; the caller pays for what it says."""
+class _ChargedCritic:
+    """The server's language model as a critic; its texts are charged for."""
 
     def __init__(self, generator: LLMGenerator) -> None:
         self._critic = LLMCritic(generator)

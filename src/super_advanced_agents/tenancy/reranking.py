@@ -1,4 +1,4 @@
-"""Who may have the language model look again at matches, and what that costs: for REST and gRPC alike."""
+"""Permission and cost of re-ranking with the language model, for REST and gRPC alike."""
 
 from __future__ import annotations
 
@@ -8,31 +8,34 @@ from super_advanced_agents.tenancy.context import Access, RequestContext
 from super_advanced_agents.tenancy.workspace import Workspace
 
 _TOKENS = 80
-"""What a language model writes, about, to put twenty matches into order."""
+"""The approximate number of tokens that a language model writes to rank twenty matches."""
 
 
 async def chosen_reranker(
-    asked: bool | None, agent: str, workspace: Workspace, context: RequestContext
+    rerank: bool | None, agent: str, workspace: Workspace, context: RequestContext
 ) -> bool | Reranker | None:
-    """What re-ranks; charged for, and allowed to those alone who may have the language model write.
+    """Return the re-ranker of a search, after checking the caller's scope and charging for it.
 
     Args:
-        asked: what the request says; as the agent is set when None.
-        agent: its name.
-        workspace: whose agent.
-        call: who asks.
+        rerank: the request's choice; None for the agent's setting.
+        agent: the agent's name.
+        workspace: the workspace of the agent.
+        context: the context of the request.
+
+    Returns:
+        The workspace's re-ranker when the request asks for one; otherwise `rerank` unchanged.
 
     Raises:
-        PermissionDeniedError: it is asked for without the scope `generate`.
+        PermissionDeniedError: the request asks for re-ranking without the scope `generate`.
         RateLimitedError: the allowance is used up.
     """
-    if asked and not context.principal.allows(Access.GENERATE):
+    if rerank and not context.principal.allows(Access.GENERATE):
         raise PermissionDeniedError(f"'rerank' needs the scope {Access.GENERATE.value!r}")
-    if reranks(asked, agent, workspace):
+    if reranks(rerank, agent, workspace):
         await context.charge(_TOKENS)
-    return workspace.reranker if asked else asked
+    return workspace.reranker if rerank else rerank
 
 
-def reranks(asked: bool | None, agent: str, workspace: Workspace) -> bool:
-    """Return whether the language model looks again at what a search finds; as the agent is set for None."""
-    return asked or (asked is None and workspace.agent_settings(agent).rerank)
+def reranks(rerank: bool | None, agent: str, workspace: Workspace) -> bool:
+    """Return whether a search is re-ranked; None stands for the agent's setting."""
+    return rerank or (rerank is None and workspace.agent_settings(agent).rerank)

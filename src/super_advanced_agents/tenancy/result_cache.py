@@ -1,7 +1,7 @@
-"""Search results kept for equal questions, exactly as long as nothing that they could show has changed.
+"""An exact cache of search results: a write to a namespace invalidates its results at once.
 
-A result is good for one version of its namespace (`VectorStore.version`): the first write there, or the first record
-that expires, makes it unreachable at once. How long it is kept beyond that is a matter of memory only.
+A cache entry is valid for one version of its namespace (`VectorStore.version`), which changes with the first write
+there and with the first record that expires. The time to live only bounds how long entries take up memory.
 """
 
 from __future__ import annotations
@@ -23,129 +23,144 @@ from super_advanced_agents.stores.requests import Request
 from super_advanced_agents.tenancy.context import current_context
 from super_advanced_agents.types import Match
 
-Found: TypeAlias = "list[list[Match]]"
+MatchLists: TypeAlias = "list[list[Match]]"
 """The matches of each query."""
 
-_Kept: TypeAlias = "tuple[int, list[list[Match]]]"
+_CacheEntry: TypeAlias = "tuple[int, list[list[Match]]]"
 
 NO_CACHE = "no_cache"
-"""The note of a call (`RequestContext.notes`) that wants no kept result; what is found for it is kept all the same."""
+"""The key in `RequestContext.notes` of a search that skips the lookup; its result is cached."""
 
-_MOST_BYTES = 64 * 1024
-"""A larger result is not kept: copying it would cost what finding it does, and a thousand of them much memory."""
-_MOST_TENANTS = 1_024
-"""Tenants that are counted each by itself; of whom has not asked for longest the counts begin anew."""
+_MAX_RESULT_BYTES = 64 * 1024
+"""The largest cached result.
+
+Copying a larger one costs as much as the search, and a thousand of them use much memory.
+"""
+_MAX_TENANTS = 1_024
+"""The number of tenants with counters; beyond it the least recently used counters are reset."""
 
 _MATCH_BYTES = 400
+"""The approximate size of a match without its text and metadata."""
 
 
 class ResultCache:
-    """Results by question and version, least recently used ones dropped first. Used in one event loop.
+    """Cache search results by query and version, with LRU eviction; for use in one event loop.
 
-    Equal questions that are asked at once are answered by one search.
+    Concurrent equal queries share one search.
 
     Args:
-        max_entries: how many results are kept; 0 keeps none.
-        ttl_s: how long, at most.
+        max_entries: the number of results to cache; 0 disables the cache.
+        ttl_s: how long an entry is kept at most, in seconds.
     """
 
     def __init__(self, *, max_entries: int = 4_096, ttl_s: float = 300.0) -> None:
         self._max_entries = max_entries
-        self._memory: TTLCache[str, _Kept] = TTLCache(max_entries, ttl_s)
-        self._flights: dict[tuple[str, int], asyncio.Future[Found | None]] = {}
-        self._counts: LRUCache[str, Counter[str]] = LRUCache(_MOST_TENANTS)
-        self._counts_of_all: Counter[str] = Counter()
-        self._counting = threading.Lock()
+        self._entries: TTLCache[str, _CacheEntry] = TTLCache(max_entries, ttl_s)
+        self._searches: dict[tuple[str, int], asyncio.Future[MatchLists | None]] = {}
+        self._counts: LRUCache[str, Counter[str]] = LRUCache(_MAX_TENANTS)
+        self._total_counts: Counter[str] = Counter()
+        self._counts_lock = threading.Lock()
 
     async def aresult(
-        self, key: str, version: Callable[[], int | None], search: Callable[[], Awaitable[Found]], *, owner: str = ""
-    ) -> Found:
-        """What `search` finds, or found before; the caller's own either way.
+        self,
+        key: str,
+        version: Callable[[], int | None],
+        search: Callable[[], Awaitable[MatchLists]],
+        *,
+        store_key: str = "",
+    ) -> MatchLists:
+        """Return the cached result of a search, or run `search` and cache its result.
+
+        The result is a copy that the caller may change. Cancelling cancels the caller's own search; requests that were
+        waiting for that search then run their own.
 
         Args:
-            key: names the question, and whose it is; see `key_of`.
-            version: of what is searched; asked before the search and after it.
-            owner: whose counters go up; what stands before the first `/` is the tenant.
-            search: asks the store. What it raises is raised, and not kept.
-
-        Cancelled, it cancels its search; others who wait for that one then search themselves.
+            key: the cache key of the query; see `key_of`.
+            version: returns the version of the searched namespace; called before and after the search. A search without
+                a version is not cached.
+            search: searches the store. Its errors are raised, and not cached.
+            store_key: the store, as `"{tenant}/{store}"`; the tenant's counters are incremented.
         """
-        tenant = owner.partition("/")[0]
-        asked = version() if self._max_entries and not driven_by_thread() else None
-        if asked is None:
+        tenant = store_key.partition("/")[0]
+        version_before = version() if self._max_entries and not driven_by_thread() else None
+        if version_before is None:
             self._count(tenant, "bypassed")
             return await search()
         if _wants_fresh():
             self._count(tenant, "bypassed")
-            found = await search()
-            self._keep(key, asked, version, _copied(found))
-            return found
-        kept = self._memory.get(key)
-        if kept is not None and kept[0] == asked:
+            results = await search()
+            self._keep(key, version_before, version, _copy(results))
+            return results
+        entry = self._entries.get(key)
+        if entry is not None and entry[0] == version_before:
             self._count(tenant, "hits")
-            return _copied(kept[1])
-        flight = self._flights.get((key, asked))
-        if flight is None:
+            return _copy(entry[1])
+        running_search = self._searches.get((key, version_before))
+        if running_search is None:
             self._count(tenant, "misses")
-            return await self._searched(key, asked, version, search)
-        theirs = await asyncio.shield(flight)  # it is others' too
-        if theirs is not None:
+            return await self._search_once(key, version_before, version, search)
+        shared_results = await asyncio.shield(running_search)  # shield: other requests wait for it too
+        if shared_results is not None:
             self._count(tenant, "shared")
-            return _copied(theirs)
+            return _copy(shared_results)
         self._count(tenant, "misses")
-        return await search()  # that search failed or was cancelled, for reasons of its own
+        return await search()  # the shared search failed or was cancelled, perhaps because of its own request
 
     def stats(self, tenant: str | None = None) -> dict[str, int]:
-        """What became of questions, of one tenant or of all.
+        """Return the counters of one tenant, or of all tenants together when None.
 
-        `hits` and `misses`, `shared` (answered by the search of an equal question) and `bypassed`; of all together
-        also `entries`, how many results are kept.
+        Returns:
+            `hits`, `misses`, `shared` (answered by a concurrent equal search) and `bypassed`; for all tenants also
+            `entries`, the number of cached results.
         """
         names = ("hits", "misses", "shared", "bypassed")
         if tenant is not None:
             return {name: self._counts.get(tenant, Counter())[name] for name in names}
-        return {"entries": len(self._memory), **{name: self._counts_of_all[name] for name in names}}
+        return {"entries": len(self._entries), **{name: self._total_counts[name] for name in names}}
 
     def _count(self, tenant: str, outcome: str) -> None:
-        with self._counting:  # blocking callers come from any thread
-            self._counts_of_all[outcome] += 1
+        with self._counts_lock:  # blocking callers come from any thread
+            self._total_counts[outcome] += 1
             self._counts.setdefault(tenant, Counter())[outcome] += 1
 
-    async def _searched(
-        self, key: str, asked: int, version: Callable[[], int | None], search: Callable[[], Awaitable[Found]]
-    ) -> Found:
-        """Search, and let equal questions of the same version wait for it."""
-        flight = self._flights[key, asked] = asyncio.get_running_loop().create_future()
+    async def _search_once(
+        self,
+        key: str,
+        version_before: int,
+        version: Callable[[], int | None],
+        search: Callable[[], Awaitable[MatchLists]],
+    ) -> MatchLists:
+        running_search = self._searches[key, version_before] = asyncio.get_running_loop().create_future()
         try:
-            found = await search()
-            copy = _copied(found)
-            flight.set_result(copy)
+            results = await search()
+            copy = _copy(results)
+            running_search.set_result(copy)
         finally:
-            del self._flights[key, asked]
-            if not flight.done():
-                flight.set_result(None)
-        self._keep(key, asked, version, copy)
-        return found
+            del self._searches[key, version_before]
+            if not running_search.done():
+                running_search.set_result(None)
+        self._keep(key, version_before, version, copy)
+        return results
 
-    def _keep(self, key: str, asked: int, version: Callable[[], int | None], found: Found) -> None:
-        """Keep what was found, if nothing has changed meanwhile: it may be of either version then."""
-        if _size(found) <= _MOST_BYTES and version() == asked:
-            self._memory[key] = asked, found
+    def _keep(self, key: str, version_before: int, version: Callable[[], int | None], results: MatchLists) -> None:
+        # If the version changed during the search, the result may belong to either version.
+        if _size_bytes(results) <= _MAX_RESULT_BYTES and version() == version_before:
+            self._entries[key] = version_before, results
 
 
-def key_of(owner: str, request: Request[Any]) -> str:
-    """Return what names a search among all of the cache: its owner, its kind and every field that a caller gave.
+def key_of(store_key: str, request: Request[Any]) -> str:
+    """Return the cache key of a search: a digest of its store, its type and all of its fields.
 
     Args:
-        owner: the tenant and the store that are asked.
-        request: the search; the order of the keys of its filter does not count.
+        store_key: the store to be searched, as `"{tenant}/{store}"`.
+        request: the search; the order of the keys in its filter makes no difference.
     """
     kind = type(request)
     names = _FIELDS.get(kind)
     if names is None:
         names = _FIELDS[kind] = tuple(field.name for field in fields(request) if field.init)
     digest = hashlib.blake2b(digest_size=16)
-    said: list[object] = [owner, kind.__name__]
+    identity: list[object] = [store_key, kind.__name__]
     for name in names:
         value = getattr(request, name)
         if isinstance(value, np.ndarray):
@@ -153,34 +168,36 @@ def key_of(owner: str, request: Request[Any]) -> str:
             value = value.shape
         elif isinstance(value, Mapping):
             value = json.dumps(value, sort_keys=True, default=dict)
-        said.append(value)
-    digest.update(repr(said).encode(errors="surrogatepass"))
+        identity.append(value)
+    digest.update(repr(identity).encode(errors="surrogatepass"))
     return digest.hexdigest()
 
 
 _FIELDS: dict[type[Any], tuple[str, ...]] = {}
-"""What a caller gives for each kind of request; looking it up anew would cost more than the rest of the key."""
+"""The init fields of each request class.
+
+Looking them up for each key would cost more than the rest of the key.
+"""
 
 
 def asks_for_fresh(cache_control: str) -> bool:
-    """Whether this `Cache-Control` header of a request refuses kept results."""
+    """Return whether a request's `Cache-Control` header refuses cached results."""
     return "no-cache" in cache_control.lower()
 
 
 def _wants_fresh() -> bool:
     try:
         return bool(current_context().notes.get(NO_CACHE))
-    except LookupError:  # nobody calls: the process itself does
+    except LookupError:  # no request is running: the process itself searches
         return False
 
 
-def _copied(found: Found) -> Found:
-    """Copy matches; what one caller does to their metadata no other sees."""
-    return [[match.copied() for match in matches] for matches in found]
+def _copy(results: MatchLists) -> MatchLists:
+    # Callers may change the metadata of their matches, which no other caller must see.
+    return [[match.copied() for match in matches] for matches in results]
 
 
-def _size(found: Found) -> int:
-    """About how much memory a result takes, in bytes."""
+def _size_bytes(results: MatchLists) -> int:
     return sum(
-        _MATCH_BYTES + len(match.metadata_json) + len(match.text or "") for matches in found for match in matches
+        _MATCH_BYTES + len(match.metadata_json) + len(match.text) for matches in results for match in matches
     )

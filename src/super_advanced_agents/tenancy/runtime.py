@@ -1,4 +1,4 @@
-"""What all agents of one process share: the store, the embedding pipeline and the language model."""
+"""The runtime of a process: the store, models and catalog that all tenants share."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ from super_advanced_agents.tenancy.catalog import Catalog, new_collection
 from super_advanced_agents.tenancy.collection_pool import Collections
 from super_advanced_agents.tenancy.config_file import Declared, load_declared
 from super_advanced_agents.tenancy.model_loading import embedding_pipeline, fetch_models, language_model
-from super_advanced_agents.tenancy.orchestrators import Connect, Orchestrators, Shared
+from super_advanced_agents.tenancy.orchestrators import Connect, Orchestrators, OrchestratorServices
 from super_advanced_agents.tenancy.result_cache import ResultCache
 from super_advanced_agents.tenancy.settings import Settings
 from super_advanced_agents.tenancy.store_wrappers import CachedStore
 
 _log = get_logger("server")
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S, _LONGEST_PAUSE_WORKING_S = 5.0, 60.0, 600.0
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S, _LONGEST_PAUSE_WORKING_S = 5.0, 60.0, 600.0  # WORKING: searches already work
 
 
 class Stage(Enum):
-    """How far a part has come."""
+    """Define the loading states of a component."""
 
     WAITING = "waiting"
     LOADING = "loading"
@@ -53,22 +53,22 @@ class Stage(Enum):
 
 
 class Runtime(Resource):
-    """One store, one pipeline and one language model; agents are made from them on demand, one for each name.
+    """Open and share the components of a process: store, models, catalog and collections.
 
-    The constructor touches nothing; `aopen` takes the store's folder, and the models load when they are first used or
-    by `aload`.
+    Agents are made from them on demand. The constructor does no I/O; `aopen` locks and opens the store, and the models
+    load at first use or by `aload`.
 
     Args:
-        settings: where everything is.
-        connect: reaches agents of other servers, for orchestrators that are declared with them.
-        embedding_cache: a file in which the vectors of recent texts outlast this process; None for none.
+        settings: the settings of the process.
+        connect: makes clients of agents on other servers, for declared orchestrators that contain such agents.
+        embedding_cache: the file that keeps the vectors of recent texts across restarts; None to keep them in memory.
 
     Attributes:
-        settings: as given.
-        embedding: how far the embedding model and the store's index have come.
-        generation: how far the language model has come.
-        results: search results kept for equal questions.
-        reason: why the last attempt to load failed; empty otherwise.
+        settings: the settings of the process.
+        embedding: the loading state of the embedding model and of the store's index.
+        generation: the loading state of the language model.
+        results: the cache of search results.
+        reason: the error of the last attempt to load; empty when it succeeded.
     """
 
     def __init__(
@@ -83,68 +83,69 @@ class Runtime(Resource):
         self._connect = connect
         self._embedding_cache = embedding_cache
         self._opening = threading.Lock()
-        self._parts: _Parts | None = None
+        self._components: _Components | None = None
 
     @property
     def store(self) -> VectorStore:
-        """The store that all agents share; there once `aopen` has returned."""
-        return self._open_parts.store
+        """The store that all agents share; available after `aopen`."""
+        return self._checked_components.store
 
     @property
     def pipeline(self) -> EmbeddingPipeline:
-        """Turns texts into vectors; there once `aopen` has returned."""
-        return self._open_parts.pipeline
+        """The embedding pipeline; available after `aopen`."""
+        return self._checked_components.pipeline
 
     @property
     def generator(self) -> LLMGenerator:
-        """Writes answers; there once `aopen` has returned."""
-        return self._open_parts.generator
+        """The generator, which runs the language model; available after `aopen`."""
+        return self._checked_components.generator
 
     @property
     def declared(self) -> Declared:
-        """What the configuration file says; there once `aopen` has returned."""
-        return self._open_parts.declared
+        """The content of the configuration file; available after `aopen`."""
+        return self._checked_components.declared
 
     @property
     def catalog(self) -> Catalog:
-        """What was created by API and lasts; there once `aopen` has returned."""
-        return self._open_parts.catalog
+        """The catalog of agents and collections; available after `aopen`."""
+        return self._checked_components.catalog
 
     @property
     def collections(self) -> Collections:
-        """The stores of collections; there once `aopen` has returned."""
-        return self._open_parts.collections
+        """The pool of collection stores; available after `aopen`."""
+        return self._checked_components.collections
 
     @property
     def orchestrators(self) -> Orchestrators:
-        """Those of all tenants; there once `aopen` has returned."""
-        return self._open_parts.orchestrators
+        """The orchestrators of all tenants; available after `aopen`."""
+        return self._checked_components.orchestrators
 
     @property
     def reranker(self) -> LLMReranker:
-        """Looks again at matches with the language model."""
+        """A re-ranker that uses the language model; available after `aopen`."""
         return LLMReranker(self.generator)
 
     async def aopen(self) -> None:
-        """Take the store's folder, making it when missing.
+        """Lock the data folder and open the store and the catalog, creating them when missing.
 
         Raises:
-            StoreLockedError: another process owns it.
-            StoreError: it cannot be used.
-            ConfigurationError: it was made with vectors of another length.
+            StoreLockedError: another process holds the lock.
+            StoreError: the store cannot be used.
+            ConfigurationError: the store has vectors of another dimension, or the configuration file is invalid.
         """
         self._check_open()
-        if self._parts is None:
+        if self._components is None:
             await in_thread(self._open, name="open store")
 
     open = blocking(aopen)
 
     async def aload(self) -> None:
-        """Fetch what is missing of the models and load both; returns when searches and answers are quick.
+        """Download missing models, then load both models and the store's index.
+
+        A language model that fails to load is only logged, since everything but generation works without it.
 
         Raises:
-            SuperAdvancedAgentsError: the embedding model or the index could not be loaded; calling again tries again.
-                A language model that fails is only reported, since everything but `ask` works without it.
+            SuperAdvancedAgentsError: the embedding model or the index could not be loaded; calling again retries.
         """
         if self.embedding is not Stage.READY:
             self.embedding = Stage.LOADING
@@ -170,19 +171,21 @@ class Runtime(Resource):
     load = blocking(aload)
 
     async def akeep_loading(self, *, pause: Callable[[float], Awaitable[object]] = asyncio.sleep) -> None:
-        """Load both models, trying again for as long as one cannot be had (a network that is not up yet).
+        """Load both models, and retry with backoff until both are loaded.
+
+        The pauses double from 5 s, up to 60 s while the embedding model is missing (the network may not be up yet), and
+        up to 600 s when only the language model is missing.
 
         Args:
-            pause: waits so many seconds before the next attempt: longer and longer, up to a minute while the embedding
-                model is missing, and to ten when only the language model is.
+            pause: waits the given number of seconds before the next attempt.
         """
         pause_s, ready = _FIRST_PAUSE_S, False
         while True:
             try:
                 await self.aload()
             except Exception as exc:
-                told = isinstance(exc, SuperAdvancedAgentsError)
-                _log.warning("server.not_ready", extra={"reason": str(exc)}, exc_info=None if told else exc)
+                is_expected = isinstance(exc, SuperAdvancedAgentsError)
+                _log.warning("server.not_ready", extra={"reason": str(exc)}, exc_info=None if is_expected else exc)
             if self.embedding is Stage.READY and not ready:
                 ready = True
                 _log.info("server.ready", extra={"model_id": self.pipeline.model_id})
@@ -192,32 +195,32 @@ class Runtime(Resource):
             pause_s = min(_LONGEST_PAUSE_WORKING_S if ready else _LONGEST_PAUSE_S, 2 * pause_s)
 
     def agent(self, name: str) -> AsyncLLMAgent:
-        """The agent of that name; it sees only its own memories.
+        """Return an agent with default settings on the shared store; it reads only its own memories.
 
         Raises:
-            InvalidInputError: it is not a name.
+            InvalidInputError: `name` is not a valid name.
         """
         checked_name(name, "agent")
         return AsyncLLMAgent(name, self.store, self.pipeline, self.generator)
 
     def memories(self, tenant: str) -> VectorStore:
-        """The tenant's part of the shared store, equal searches answered from memory."""
+        """Return a tenant's view of the shared store, with the result cache in front."""
         view = tenant_view(self.store, tenant)
-        return CachedStore(view, self.results, owner=f"{tenant}/memories")
+        return CachedStore(view, self.results, store_key=f"{tenant}/memories")
 
     def agent_of(
         self, memories: VectorStore, tenant: str, name: str, *, answer_tokens: int | None = None
     ) -> AsyncLLMAgent:
-        """Make a tenant's agent with the settings it was given.
+        """Return a tenant's agent with its settings from the catalog.
 
         Args:
-            memories: of that tenant; see `memories`.
-            tenant: whose it is.
-            name: what it is called.
-            answer_tokens: the length of its answers, at most, in tokens; as it was given when None.
+            memories: the tenant's view of the store; see `memories`.
+            tenant: the tenant.
+            name: the name of the agent.
+            answer_tokens: the maximum length of an answer in tokens; the agent's setting when None.
 
         Raises:
-            InvalidInputError: it is not a name.
+            InvalidInputError: `name` is not a valid name.
         """
         settings = self.catalog.agent_settings(tenant, checked_name(name, "agent"))
         return AsyncLLMAgent(
@@ -232,28 +235,27 @@ class Runtime(Resource):
         )
 
     @property
-    def _open_parts(self) -> _Parts:
+    def _checked_components(self) -> _Components:
         self._check_open()
-        if self._parts is None:
+        if self._components is None:
             raise ResourceClosedError("the store is not open yet", hint="call open() or await aopen() first")
-        return self._parts
+        return self._components
 
     def _open(self) -> None:
         with self._opening:
-            if self._parts is None:
-                self._parts = self._opened()
+            if self._components is None:
+                self._components = self._open_components()
 
-    def _opened(self) -> _Parts:
-        """Make all parts; of those that were made none stays open when a later one fails."""
+    def _open_components(self) -> _Components:
         settings = self.settings
         declared = Declared() if settings.config is None else load_declared(settings.config)
-        with ExitStack() as made:
-            pipeline = made.enter_context(embedding_pipeline(settings, cache=self._embedding_cache))
+        with ExitStack() as stack:  # closes what is open already when a later component fails
+            pipeline = stack.enter_context(embedding_pipeline(settings, cache=self._embedding_cache))
             if not settings.has_own_store:
-                # The lock of the data folder's own store is that of the whole folder: of the catalogue and collections.
-                made.callback(StoreFolder(settings.store_dir).release)
-            store = made.enter_context(open_store(settings.store_url, dim=pipeline.dim))
-            catalog = made.enter_context(
+                # The lock of the default store guards the whole data folder, the catalog and the collections included.
+                stack.callback(StoreFolder(settings.store_dir).release)
+            store = stack.enter_context(open_store(settings.store_url, dim=pipeline.dim))
+            catalog = stack.enter_context(
                 Catalog(
                     settings.data_dir / "server" / "catalog.db",
                     declared,
@@ -261,35 +263,37 @@ class Runtime(Resource):
                     max_agents=settings.max_agents,
                 )
             )
-            collections = made.enter_context(
+            collections = stack.enter_context(
                 Collections(catalog, settings.data_dir / "collections", max_open=settings.max_open_collections)
             )
             _create_declared(declared, collections)
-            made.enter_context(pipeline)  # again, to be closed before what its callers write to
-            generator = made.enter_context(
-                language_model(settings, pull=False)  # no caller waits for a download: `aload` fetches
+            stack.enter_context(pipeline)  # entered again: it must close before the stores that its callers write to
+            generator = stack.enter_context(
+                language_model(settings, pull=False)  # no caller waits for a download: `aload` downloads
             )
-            shared = Shared(
+            services = OrchestratorServices(
                 declared=declared,
                 catalog=catalog,
                 pipeline=pipeline,
                 generator=generator,
                 agent=lambda tenant, name: self.agent_of(self.memories(tenant), tenant, name),
             )
-            orchestrators = made.enter_context(Orchestrators(shared, self._connect))
+            orchestrators = stack.enter_context(Orchestrators(services, self._connect))
             orchestrators.open()
-            return _Parts(pipeline, generator, store, declared, catalog, collections, orchestrators, made.pop_all())
+            return _Components(
+                pipeline, generator, store, declared, catalog, collections, orchestrators, stack.pop_all()
+            )
 
     def _release(self) -> None:
-        """Answers first, since they hold the slots; the store last, when nothing writes any more."""
+        # The stack closes the generator before the stores that its answers use.
         with self._opening:
-            parts, self._parts = self._parts, None
-        if parts is not None:
-            parts.all.close()
+            components, self._components = self._components, None
+        if components is not None:
+            components.all.close()
 
 
 @dataclass(frozen=True, slots=True)
-class _Parts:
+class _Components:
     pipeline: EmbeddingPipeline
     generator: LLMGenerator
     store: VectorStore
@@ -298,14 +302,13 @@ class _Parts:
     collections: Collections
     orchestrators: Orchestrators
     all: ExitStack
-    """Closes them in order."""
+    """Closes the components in reverse order of opening."""
 
 
 def _create_declared(declared: Declared, collections: Collections) -> None:
-    """Make the declared collections that are missing."""
     for (tenant, name), settings in declared.collections.items():
-        wanted = new_collection(name, **settings.model_dump())
+        info = new_collection(name, **settings.model_dump())
         try:
-            collections.create(tenant, wanted, exist_ok=True)
+            collections.create(tenant, info, exist_ok=True)
         except (CollectionExistsError, InvalidInputError) as exc:
             raise ConfigurationError(f"{declared.file}: [collections.{name}]: {exc.message}", hint=exc.hint) from exc

@@ -1,4 +1,4 @@
-"""Everything an operator can set, from arguments or from the environment (`SAA_...`), checked once at start."""
+"""The settings of a process, from arguments and environment variables (`SAA_...`)."""
 
 from __future__ import annotations
 
@@ -20,78 +20,78 @@ PREFIX = "SAA_"
 _GRPC_PORT = 50_051
 
 
-def _as_list(given: object) -> object:
-    """A list as it stands in the environment: with commas, or as JSON."""
-    if not isinstance(given, str):
-        return given
-    if given.lstrip().startswith("["):
+def _parse_list(value: object) -> object:
+    """Parse a list from an environment variable, which separates items by commas or holds JSON."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
         try:
-            return json.loads(given)
+            return json.loads(value)
         except ValueError as exc:
-            raise ValueError("a list has commas between its texts, or is JSON") from exc
-    return [each.strip() for each in given.split(",") if each.strip()]
+            raise ValueError("a list must be texts separated by commas, or JSON") from exc
+    return [item.strip() for item in value.split(",") if item.strip()]
 
 
-_Texts: TypeAlias = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_as_list)]
+_TextList: TypeAlias = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parse_list)]
 
 
 class Settings(BaseSettings):
-    """One process's settings; arguments come before the environment, which comes before the defaults.
+    """Hold the settings of one process, validated when they are loaded.
+
+    Arguments override environment variables, which override the defaults.
+
+    Each setting has an environment variable, `SAA_` and its name in capitals. `load` raises `ConfigurationError`
+    for an invalid value, with the name of the setting and of its variable.
 
     Attributes:
-        data_dir: everything that lasts; the store lies in `store` below it.
-        store: the URL of the store that all agents share, such as `faiss:./folder`; that in `data_dir` when None.
+        data_dir: the folder of all persistent data; the default store is in its `store` subfolder.
+        store: the URL of the store that all agents share, such as `faiss:./folder`; the one in `data_dir` when None.
         models_dir: the folder of all models; the user's cache folder when None.
-        agent: the agent that answers `POST /search`, and the command line's.
-        embedding_model: a known model, a folder, or the name it has at `embedding_base_url`.
-        embedding_precision: `"int8"` or `"fp32"`, for known models.
-        embedding_base_url: an OpenAI-compatible server for embeddings; in process when None.
-        embedding_api_key: that server's key.
-        embedding_dim: the length of its vectors; asked of the server when None.
-        generation_model: a known model, a .gguf file, or the name it has at `generation_base_url`.
-        generation_base_url: an OpenAI-compatible server for answers; in process when None.
-        generation_api_key: that server's key.
-        generation_slots: answers written side by side.
-        config: a TOML file that declares agents, collections and orchestrators (see `tenancy.config_file`).
-        max_agents: agents one tenant may give settings to.
-        max_collections: collections one tenant may have.
-        max_open_collections: collections held open at once; the one not used for longest is closed for another.
-        host: where to listen; beyond loopback only with keys, or tokens of an issuer.
-        port: of REST; 0 lets the system choose.
-        grpc: whether gRPC is served too.
-        grpc_port: of gRPC, 0 lets the system choose; 50051 when None, or the system's choice where `port` is.
-        tls_cert: a PEM file with the certificate chain of both; without one they speak plainly.
-        tls_key: its private key.
-        auth: whether callers need a credential; without, only loopback is listened on.
-        jwt_jwks_url: where an issuer of tokens publishes its keys (JWKS); None when only API keys count.
-        jwt_issuer: what the tokens' `iss` says; needed with `jwt_jwks_url`.
-        jwt_audience: what their `aud` says or holds; needed with `jwt_jwks_url`.
+        agent: the default agent, which answers `POST /search` and the command line.
+        embedding_model: a model of the registry, a folder with a model, or the model's name at `embedding_base_url`.
+        embedding_precision: the weights of registry models, `"int8"` or `"fp32"`.
+        embedding_base_url: the URL of an OpenAI-compatible server for embeddings; None to embed in this process.
+        embedding_api_key: the API key of that server.
+        embedding_dim: the dimension of that server's vectors; requested from the server when None.
+        generation_model: a model of the registry, a .gguf file, or the model's name at `generation_base_url`.
+        generation_base_url: the URL of an OpenAI-compatible server for generation; None to generate in this process.
+        generation_api_key: the API key of that server.
+        generation_slots: the number of answers that the language model generates concurrently.
+        config: the TOML file that declares agents, collections and orchestrators (see `tenancy.config_file`).
+        max_agents: the number of agents with settings that one tenant may have.
+        max_collections: the number of collections that one tenant may have.
+        max_open_collections: the number of collections open at once; beyond it the least recently used one is closed.
+        host: the address to listen on; addresses beyond loopback require API keys or a token issuer.
+        port: the port of REST; 0 for a free port.
+        grpc: serve gRPC as well.
+        grpc_port: the port of gRPC, 0 for a free port; when None 50051, or a free port if `port` is 0.
+        tls_cert: the PEM file with the certificate chain for REST and gRPC; None to serve without TLS.
+        tls_key: the PEM file with the private key of `tls_cert`, without a password.
+        auth: require a credential for every request; turning it off is allowed on loopback only.
+        jwt_jwks_url: the URL of the token issuer's public keys (JWKS); None to accept API keys only.
+        jwt_issuer: the required `iss` claim of tokens; must be set with `jwt_jwks_url`.
+        jwt_audience: the required `aud` claim of tokens, or one of its values; must be set with `jwt_jwks_url`.
         jwt_tenant_claim: the claim that names the tenant.
         jwt_scopes_claim: the claim with the scopes, as a list or separated by spaces.
-        allowed_hosts: further names a request may carry in its `Host` header, beside those of loopback.
-        allowed_origins: further origins, such as `https://app.example.org`, whose pages may call; the server's own may.
-        cached_results: search results kept for equal questions, until something changes; 0 for none.
-        cached_results_s: how long they are kept when nothing does.
-        keep_embeddings: write the vectors of recent texts to `cache` below `data_dir`, so that a server that is started
-            again has them; digests of texts, never texts.
-        max_body_bytes: how long a request body may be.
-        max_connections: REST connections held open at once; further ones are turned away.
-        header_timeout_s: how long the headers of a request may take to arrive.
-        body_timeout_s: how long its body may take after that.
-        request_timeout_s: how long the work on a request may take; a `Request-Timeout` header may ask for less.
-        searches_in_flight: searches and reads at work at once; a few more wait a moment, the rest is refused.
-        writes_in_flight: the same for writes.
-        generations_in_flight: the same for what a language model answers.
-        rate_limit_per_key: units a minute of one credential; a call is one, and each text to store and each token to
-            write is another. 0 for no limit.
-        rate_limit_per_tenant: the same for all credentials of a tenant together.
-        rate_limit_storage: where units are counted, as a URI of the `limits` package; in this process when None.
-        linger_s: how long a server that was told to stop (SIGTERM) goes on taking requests, not ready any more.
-        drain_s: how long what is under way then may take.
-        log_level: of the server's own records.
-
-    Raises (by `Settings.load`):
-        ConfigurationError: a value is wrong; the message names the setting and its variable.
+        allowed_hosts: the values of the `Host` header to accept besides those of loopback.
+        allowed_origins: the origins, such as `https://app.example.org`, to accept besides the server's own (CORS).
+        cached_results: the number of search results to cache; 0 disables the cache.
+        cached_results_s: the time to live of a cached search result in seconds; writes invalidate it at once.
+        keep_embeddings: save vectors of recent texts (with digests, not texts) in `data_dir/cache` for restarts.
+        max_body_bytes: the maximum size of a request body in bytes.
+        max_connections: the maximum number of open REST connections; further ones are refused.
+        header_timeout_s: the time within which the headers of a request must arrive, in seconds.
+        body_timeout_s: the time within which the body must arrive after the headers, in seconds.
+        request_timeout_s: the time limit of one request in seconds; a `Request-Timeout` header can shorten it.
+        searches_in_flight: the number of concurrent searches and reads; a few more wait briefly, the rest is refused.
+        writes_in_flight: the number of concurrent writes, limited in the same way.
+        generations_in_flight: the number of concurrent requests to the language model, limited in the same way.
+        rate_limit_per_key: units per minute of one credential: one per request, stored text and token; 0 for no limit.
+        rate_limit_per_tenant: units per minute of all credentials of a tenant together; 0 for no limit.
+        rate_limit_storage: the URI of the rate limits' storage (`limits` package); None for this process's memory.
+        linger_s: how long requests are accepted after SIGTERM, while readiness checks already fail, in seconds.
+        drain_s: how long running requests then may take to finish, in seconds.
+        log_level: the level of the server's own log records.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
@@ -124,13 +124,13 @@ class Settings(BaseSettings):
     tls_cert: Path | None = None
     tls_key: Path | None = None
     auth: bool = True
-    jwt_issuer: str | None = None  # before the URL, whose check wants them
+    jwt_issuer: str | None = None  # before the URL, whose validator reads both
     jwt_audience: str | None = None
     jwt_jwks_url: str | None = None
     jwt_tenant_claim: str = "tenant"
     jwt_scopes_claim: str = "scope"
-    allowed_hosts: _Texts = ()
-    allowed_origins: _Texts = ()
+    allowed_hosts: _TextList = ()
+    allowed_origins: _TextList = ()
     cached_results: int = Field(default=4_096, ge=0, le=1_000_000)
     cached_results_s: float = Field(default=300.0, gt=0, le=86_400)
     keep_embeddings: bool = True
@@ -151,16 +151,16 @@ class Settings(BaseSettings):
 
     @field_validator("agent")
     @classmethod
-    def _agent_is_a_name(cls, agent: str) -> str:
+    def _check_agent(cls, agent: str) -> str:
         return checked_name(agent, "agent")
 
     @field_validator("jwt_jwks_url")
     @classmethod
-    def _keys_come_safely(cls, url: str | None, info: ValidationInfo) -> str | None:
+    def _check_jwks_url(cls, url: str | None, info: ValidationInfo) -> str | None:
         if url is None:
             return None
         if not (info.data.get("jwt_issuer") and info.data.get("jwt_audience")):
-            raise ValueError("tokens need jwt_issuer and jwt_audience too, or those for other services would pass")
+            raise ValueError("it needs jwt_issuer and jwt_audience too, or tokens for other services would be accepted")
         parts = urlsplit(url)
         if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname or "")):
             raise ValueError("it must begin with https:// (or http:// on loopback)")
@@ -168,32 +168,32 @@ class Settings(BaseSettings):
 
     @field_validator("allowed_origins")
     @classmethod
-    def _origins_are_whole(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+    def _check_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
         for origin in origins:
             if re.fullmatch(r"https?://[^/?#@\s]+", origin) is None:
-                raise ValueError("an origin is a scheme and a host, such as 'https://app.example.org', and no more")
+                raise ValueError("an origin must be a scheme and a host only, such as 'https://app.example.org'")
         return origins
 
     @property
     def chosen_grpc_port(self) -> int | None:
-        """Where gRPC is to listen; None for nowhere."""
+        """The port of gRPC, 0 for a free port; None when gRPC is off."""
         if not self.grpc:
             return None
         return self.grpc_port if self.grpc_port is not None else _GRPC_PORT if self.port else 0
 
     @property
     def server_dir(self) -> Path:
-        """The folder of keys and whatever else only this server may read."""
+        """The folder of API keys and other files that only this server may read."""
         return self.data_dir / "server"
 
     @property
     def embedding_cache(self) -> Path | None:
-        """The file of vectors that outlast a server; None when none is to be kept."""
+        """The file that keeps vectors of recent texts across restarts; None when turned off."""
         return self.data_dir / "cache" / "embeddings" if self.keep_embeddings else None
 
     @property
     def store_dir(self) -> Path:
-        """The folder of the data folder's own store, and of the lock of all of it."""
+        """The folder of the default store, and of the lock file of the whole data folder."""
         return self.data_dir / "store"
 
     @property
@@ -205,18 +205,25 @@ class Settings(BaseSettings):
 
     @property
     def has_own_store(self) -> bool:
-        """Whether the shared store is the data folder's own."""
+        """Tell whether the shared store is the default one in the data folder."""
         from super_advanced_agents.stores.opening import folder_of
 
         folder = folder_of(self.store_url)
         return folder is not None and folder.absolute() == self.store_dir.absolute()
 
     @classmethod
-    def load(cls, **given: object) -> Self:
-        """Make settings from what was given (None counts as not given) and the environment."""
-        values: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    def load(cls, **values: object) -> Self:
+        """Load the settings from arguments and the environment.
+
+        Args:
+            values: settings by name; None counts as not given.
+
+        Raises:
+            ConfigurationError: a value is invalid; the message names the setting and its variable.
+        """
+        arguments: dict[str, Any] = {name: value for name, value in values.items() if value is not None}
         try:
-            return cls(**values)
+            return cls(**arguments)
         except ValidationError as exc:
             first = exc.errors(include_url=False, include_input=False)[0]
             name = str(first["loc"][0])
@@ -228,10 +235,10 @@ class Settings(BaseSettings):
 
 
 def checked_certificate(settings: Settings) -> tuple[bytes, bytes] | None:
-    """The certificate chain and its private key as PEM; None where there are none. Reads files.
+    """Return the certificate chain and its private key as PEM, or None when none are set. Reads files.
 
     Raises:
-        ConfigurationError: only one is given, one cannot be read, or they do not belong together.
+        ConfigurationError: only one of the two is set, a file cannot be read, or the key does not fit the certificate.
     """
     cert, key = settings.tls_cert, settings.tls_key
     if cert is None and key is None:
@@ -249,7 +256,7 @@ def checked_certificate(settings: Settings) -> tuple[bytes, bytes] | None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach `host`."""
+    """Return whether `host` is a loopback address, which only this machine can reach."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:

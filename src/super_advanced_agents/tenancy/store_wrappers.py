@@ -1,4 +1,4 @@
-"""What stands in front of a tenant's stores: results kept for equal searches, and files opened when they are used."""
+"""Wrappers of a tenant's stores: a result cache, and collections whose files open on use."""
 
 from __future__ import annotations
 
@@ -19,34 +19,37 @@ from super_advanced_agents.stores.requests import (
 )
 from super_advanced_agents.tenancy.catalog import Entry
 from super_advanced_agents.tenancy.collection_pool import Collections
-from super_advanced_agents.tenancy.idempotent_writes import uids_for, was
-from super_advanced_agents.tenancy.result_cache import Found, ResultCache, key_of
+from super_advanced_agents.tenancy.idempotent_writes import earlier_result, uids_for
+from super_advanced_agents.tenancy.result_cache import MatchLists, ResultCache, key_of
 from super_advanced_agents.types import CollectionInfo
 
 R = TypeVar("R")
 
-_MOST_QUERIES = 16
-"""Larger batches are asked once, and hashing them would hold up the event loop."""
+_MAX_QUERIES = 16
+"""The largest cached batch.
+
+Larger ones rarely repeat, and hashing them would block the event loop.
+"""
 
 
 class CachedStore(VectorStore):
-    """Put a result cache in front of a store, and make its writes repeatable under an `Idempotency-Key`.
+    """Add a result cache to a store, and make its writes idempotent under an `Idempotency-Key`.
 
-    Within a request with such a key, new records get uids of that request, and deleting again returns what it returned
-    before. Not kept are searches with a `filter_fn`, which only its caller knows, and such that count recency, whose
-    results change with time. Closing it leaves the other store open.
+    In a request with such a key, new records get uids that a retry gets again, and a repeated deletion returns the
+    count of the first one. Searches with a `filter_fn` are not cached, since functions cannot be compared, nor are
+    searches that weigh recency, whose results change with time. Closing the wrapper leaves the wrapped store open.
 
     Args:
-        store: open; nothing is kept of one that knows no version.
-        cache: shared by any number of stores.
-        owner: `"{tenant}/{store}"`, unlike any other's.
+        store: an open store; if it reports no version, nothing is cached.
+        cache: the cache, which any number of stores can share.
+        store_key: the unique name of the store in the cache, `"{tenant}/{store}"`.
     """
 
-    def __init__(self, store: VectorStore, cache: ResultCache, *, owner: str) -> None:
+    def __init__(self, store: VectorStore, cache: ResultCache, *, store_key: str) -> None:
         super().__init__()
         self._store = store
         self._cache = cache
-        self._owner = owner
+        self._store_key = store_key
 
     @property
     def dim(self) -> int:
@@ -69,46 +72,47 @@ class CachedStore(VectorStore):
         if not _is_cacheable(request):
             return await self._store.aexecute(request)
 
-        async def search() -> Found:
+        async def search() -> MatchLists:
             result = await self._store.aexecute(request)
-            return cast("Found", result if isinstance(request, SearchRequest) else [result])
+            return cast("MatchLists", result if isinstance(request, SearchRequest) else [result])
 
         version = partial(self.version, request.namespace)
-        found = await self._cache.aresult(key_of(self._owner, request), version, search, owner=self._owner)
-        return found if isinstance(request, SearchRequest) else found[0]
+        key = key_of(self._store_key, request)
+        match_lists = await self._cache.aresult(key, version, search, store_key=self._store_key)
+        return match_lists if isinstance(request, SearchRequest) else match_lists[0]
 
     async def _delete(self, request: DeleteRequest) -> int:
-        deleted_before = await was(partial(self._count, request))
+        deleted_before = await earlier_result(partial(self._count, request))
         deleted = await self._store.aexecute(request)
         return deleted if deleted_before is None else deleted_before
 
     async def _count(self, request: DeleteRequest) -> int:
-        """Count the records that a deletion will find."""
         bounds = await self._abounds()
         if request.uids is None:
             return await self._store.aexecute(
                 CountRequest(bounds=bounds, where=request.where, namespace=request.namespace)
             )
         uids = list(dict.fromkeys(request.uids))
-        found = await self._store.aexecute(GetRequest(bounds=bounds, uids=uids, namespace=request.namespace))
-        return sum(request.tree is None or matches(request.tree, record.metadata) for record in found)
+        records = await self._store.aexecute(GetRequest(bounds=bounds, uids=uids, namespace=request.namespace))
+        return sum(request.tree is None or matches(request.tree, record.metadata) for record in records)
 
 
 def _is_cacheable(request: SearchRequest | HybridSearchRequest | KeywordSearchRequest) -> bool:
     if isinstance(request, SearchRequest):
-        return len(request.query_vectors) <= _MOST_QUERIES
+        return len(request.query_vectors) <= _MAX_QUERIES
     return not (isinstance(request, HybridSearchRequest) and request.weights is not None and request.weights.recency)
 
 
 class CollectionStore(VectorStore):
-    """Hold one collection's files open only while it is used. Closing it leaves the collection as it is.
+    """Open a collection's files for each operation, through the pool of open collections.
+
+    After the collection was deleted, every operation raises `CollectionNotFoundError`. Closing this object does not
+    affect the collection.
 
     Args:
-        collections: open.
-        tenant: whose.
-        entry: from the catalog.
-
-    Once the collection was deleted, every operation raises `CollectionNotFoundError`.
+        collections: the open pool of collections.
+        tenant: the tenant of the collection.
+        entry: the collection's entry in the catalog.
     """
 
     def __init__(self, collections: Collections, tenant: str, entry: Entry) -> None:
@@ -124,22 +128,21 @@ class CollectionStore(VectorStore):
 
     @property
     def id(self) -> str:
-        """What names it for good: another one of the same name has another."""
+        """The permanent identifier; a new collection of the same name gets another one."""
         return self._entry.id
 
     @property
     def info(self) -> CollectionInfo:
-        """What it was made with."""
+        """The name and the settings that the collection was created with."""
         return self._entry.info
 
     def _version(self, tenant: str, namespace: str | None) -> int | None:
-        """Return the version of the open store; None while its files are not open."""
-        del tenant  # a collection is one tenant's
+        del tenant  # a collection belongs to one tenant
         return self._collections.version(self._entry, namespace)
 
     async def _execute(self, request: Request[R]) -> R:
         async with self._collections.using(self._tenant, self._entry) as store:
             result = await store.aexecute(request)
-        if isinstance(result, dict):  # statistics; where the files are is nobody's business
+        if isinstance(result, dict):  # statistics; callers must not learn where the files are
             result.pop("path", None)
         return result

@@ -1,4 +1,4 @@
-"""What one tenant has: all that a route or a gRPC method gets to see, so that none can reach another tenant's."""
+"""Workspaces: the only access of routes and RPC handlers to data, each bound to one tenant."""
 
 from __future__ import annotations
 
@@ -17,23 +17,25 @@ from super_advanced_agents.stores import VectorStore
 from super_advanced_agents.stores.options import IndexKind, Metric, Storage
 from super_advanced_agents.tenancy.catalog import new_collection
 from super_advanced_agents.tenancy.config_file import AgentSettings
-from super_advanced_agents.tenancy.idempotent_writes import was
+from super_advanced_agents.tenancy.idempotent_writes import earlier_result
 from super_advanced_agents.tenancy.runtime import Runtime
 from super_advanced_agents.tenancy.store_wrappers import CachedStore, CollectionStore
 from super_advanced_agents.types import AgentInfo, CollectionInfo, JSONValue
 
-_MAX_KEPT = 1_024
+_MAX_WORKSPACES = 1_024
 
 
 class Workspace:
-    """A tenant's agents and collections, made from the engines of this process.
+    """Give access to the agents, orchestrators and collections of one tenant.
+
+    Handlers get a workspace and nothing else, so that no handler can reach the data of another tenant.
 
     Args:
-        engines: open.
-        tenant: whose; it comes from a credential, never from a request.
+        runtime: the open runtime of the process.
+        tenant: the tenant; it comes from a credential, never from a request.
 
     Attributes:
-        tenant: as given.
+        tenant: the tenant.
     """
 
     def __init__(self, runtime: Runtime, tenant: str) -> None:
@@ -43,40 +45,40 @@ class Workspace:
 
     @property
     def default_agent(self) -> AsyncLLMAgent:
-        """The agent that `POST /search` asks."""
+        """The agent that answers `POST /search`."""
         return self.agent(self._runtime.settings.agent)
 
     def agent(self, name: str, *, answer_tokens: int | None = None) -> AsyncLLMAgent:
-        """The agent of that name, with the settings it was given; there is one for every name.
+        """Return the agent of that name with its settings; every valid name has an agent.
 
         Args:
             name: 1 to 64 letters, digits, `_` or `-`.
-            answer_tokens: the length of its answers, at most, in tokens; as it was given when None.
+            answer_tokens: the maximum length of an answer in tokens; the agent's setting when None.
 
         Raises:
-            InvalidInputError: it is not a name.
+            InvalidInputError: `name` is not a valid name.
         """
         return self._runtime.agent_of(self._memories, self.tenant, name, answer_tokens=answer_tokens)
 
     @property
     def reranker(self) -> LLMReranker:
-        """Looks again at matches with the language model of this process."""
+        """The re-ranker that uses the language model of this process."""
         return self._runtime.reranker
 
     def agent_settings(self, name: str) -> AgentSettings:
-        """What the agent of that name was given, or the defaults."""
+        """Return the settings of an agent, or the defaults."""
         return self._runtime.catalog.agent_settings(self.tenant, checked_name(name, "agent"))
 
     async def aagents(self) -> list[AgentInfo]:
-        """The agents that were given settings, by name."""
+        """Return the agents that have settings, sorted by name."""
         return self._runtime.catalog.agents(self.tenant)
 
     async def aagent_info(self, name: str) -> AgentInfo:
-        """The settings of an agent.
+        """Return the settings of an agent.
 
         Raises:
-            InvalidInputError: it is not a name.
-            AgentNotFoundError: it was given none; it works all the same, with the defaults.
+            InvalidInputError: `name` is not a valid name.
+            AgentNotFoundError: the agent has no settings; it still works, with the defaults.
         """
         checked_name(name, "agent")
         for info in self._runtime.catalog.agents(self.tenant):
@@ -85,64 +87,64 @@ class Workspace:
         raise _no_settings(name)
 
     async def aput_agent(self, name: str, settings: AgentSettings) -> AgentInfo:
-        """Give an agent settings, in place of those it had; returned means durable.
+        """Set or replace the settings of an agent; they are durable on return.
 
         Raises:
-            InvalidInputError: it is not a name, the agent is declared in the configuration file, or there are as many
-                as there may be.
+            InvalidInputError: `name` is not a valid name, the agent is declared in the configuration file, or the
+                tenant has `max_agents` agents with settings already.
         """
         return await self._runtime.catalog.aput_agent(self.tenant, checked_name(name, "agent"), settings)
 
     async def adelete_agent(self, name: str) -> bool:
-        """Give an agent the defaults again; its memories stay.
+        """Delete the settings of an agent, which then has the defaults; its memories stay.
 
         Returns:
-            False when it has been given none.
+            False when the agent had no settings.
 
         Raises:
-            InvalidInputError: it is not a name, or the agent is declared in the configuration file.
+            InvalidInputError: `name` is not a valid name, or the agent is declared in the configuration file.
         """
         checked_name(name, "agent")
 
         async def has_settings() -> bool:
             return self._runtime.catalog.has_agent(self.tenant, name)
 
-        had = await was(has_settings)
+        had = await earlier_result(has_settings)
         deleted = await self._runtime.catalog.adelete_agent(self.tenant, name)
         return deleted if had is None else had
 
     @property
     def orchestrators(self) -> list[str]:
-        """The names of the tenant's orchestrators, in order."""
+        """The names of the tenant's orchestrators, sorted."""
         return self._runtime.orchestrators.names(self.tenant)
 
-    def orchestrator(self, name: str, named: Sequence[str] = ()) -> Orchestrator:
-        """The tenant's orchestrator of that name; the one called `default` has every agent of the tenant.
+    def orchestrator(self, name: str, agent_names: Sequence[str] = ()) -> Orchestrator:
+        """Return an orchestrator by name; unless declared, `default` has every agent of the tenant.
 
         Args:
-            name: which.
-            named: the agents that the call names.
+            name: the name of the orchestrator.
+            agent_names: the agents that the request names.
 
         Raises:
-            InvalidInputError: it is not a name.
-            AgentNotFoundError: there is none.
+            InvalidInputError: `name` is not a valid name.
+            AgentNotFoundError: there is no orchestrator of that name.
         """
-        return self._runtime.orchestrators.of(self.tenant, name, named)
+        return self._runtime.orchestrators.of(self.tenant, name, agent_names)
 
     async def acollection(self, name: str) -> VectorStore:
-        """The tenant's collection of that name; its files are opened when it is used, and closed when others are.
+        """Return a collection by name; its files open on use, and close when others need the space.
 
-        Closing what is returned is not needed, and leaves the collection as it is.
+        Closing the returned store is not needed and does not affect the collection.
 
         Raises:
-            InvalidInputError: it is not a name.
-            CollectionNotFoundError: there is none.
+            InvalidInputError: `name` is not a valid name.
+            CollectionNotFoundError: there is no collection of that name.
         """
         checked_name(name, "collection")
         store = CollectionStore(
             self._runtime.collections, self.tenant, self._runtime.catalog.collection(self.tenant, name)
         )
-        return CachedStore(store, self._runtime.results, owner=f"{self.tenant}/collections/{store.id}")
+        return CachedStore(store, self._runtime.results, store_key=f"{self.tenant}/collections/{store.id}")
 
     async def acreate_collection(
         self,
@@ -154,19 +156,19 @@ class Workspace:
         storage: str = "fp32",
         exist_ok: bool = False,
     ) -> CollectionInfo:
-        """Make a collection; returned means durable.
+        """Create a collection, which is durable on return.
 
         Args:
-            name: 1 to 64 letters, digits, `_` or `-`; other tenants may have one of the same name.
-            dim: the length of its vectors, 1 to 65,536.
+            name: 1 to 64 letters, digits, `_` or `-`, unique within the tenant.
+            dim: the dimension of its vectors, 1 to 65,536.
             metric: `"cosine"` or `"dot"`.
             index: `"auto"`, `"flat"`, `"hnsw"` or `"ivf"`; see `stores.options`.
-            storage: `"fp32"`, `"fp16"` or `"sq8"`; see there.
-            exist_ok: one of that name with these settings is as good.
+            storage: `"fp32"`, `"fp16"` or `"sq8"`; see `stores.options`.
+            exist_ok: return an existing collection of that name with equal settings instead of raising.
 
         Raises:
-            InvalidInputError: an argument is wrong, or the tenant has as many collections as it may.
-            CollectionExistsError: there is one, with other settings or without `exist_ok`.
+            InvalidInputError: an argument is invalid, or the tenant has `max_collections` collections already.
+            CollectionExistsError: there is one of that name, with other settings or without `exist_ok`.
         """
         checked_name(name, "name")
         if type(dim) is not int or not 1 <= dim <= LIMITS.dim:
@@ -178,30 +180,35 @@ class Workspace:
         ):
             if value not in choices:
                 raise InvalidInputError(f"{field} must be one of {', '.join(choices)}", field=field)
-        wanted = new_collection(name, dim, metric, index, storage)
-        was_there = await was(partial(self._has_collection, name))
-        # One that was not there when this request was first carried out is what it made then.
-        return await self._runtime.collections.acreate(self.tenant, wanted, exist_ok=exist_ok or was_there is False)
+        info = new_collection(name, dim, metric, index, storage)
+        was_there = await earlier_result(partial(self._has_collection, name))
+        # In a retry, a collection that did not exist before the first attempt was created by that attempt.
+        return await self._runtime.collections.acreate(self.tenant, info, exist_ok=exist_ok or was_there is False)
 
     async def acollection_info(self, name: str) -> CollectionInfo:
-        """What the collection of that name was made with; raises as `acollection` does."""
+        """Return the settings of a collection.
+
+        Raises:
+            InvalidInputError: `name` is not a valid name.
+            CollectionNotFoundError: there is no collection of that name.
+        """
         checked_name(name, "collection")
         return self._runtime.catalog.collection(self.tenant, name).info
 
     async def acollections(self) -> list[CollectionInfo]:
-        """All of the tenant's collections, by name."""
+        """Return all of the tenant's collections, sorted by name."""
         return self._runtime.catalog.collections(self.tenant)
 
     async def adelete_collection(self, name: str) -> bool:
-        """Delete a collection with all that is in it; returned means that it is gone for good.
+        """Delete a collection and its records; the deletion is durable on return.
 
-        Calls that are under way in it come to their end first; then its files are removed.
+        Operations that are running on it finish first; then its files are removed.
 
         Returns:
-            False when there was none.
+            False when there was no collection of that name.
         """
         checked_name(name, "collection")
-        was_there = await was(partial(self._has_collection, name))
+        was_there = await earlier_result(partial(self._has_collection, name))
         deleted = await self._runtime.collections.adelete(self.tenant, name)
         return deleted if was_there is None else was_there
 
@@ -209,7 +216,7 @@ class Workspace:
         return any(info.name == name for info in self._runtime.catalog.collections(self.tenant))
 
     async def astats(self) -> dict[str, JSONValue]:
-        """What the tenant has, and what the server works with; nothing of other tenants."""
+        """Return counts of the tenant's data and its cache counters; nothing about other tenants."""
         return {
             "agents": len(self._runtime.catalog.agents(self.tenant)),
             "collections": len(self._runtime.catalog.collections(self.tenant)),
@@ -226,15 +233,19 @@ def _no_settings(name: str) -> AgentNotFoundError:
 
 
 class Workspaces:
-    """Those of the tenants that called last: making one costs more than a search for an equal question does."""
+    """Cache the workspaces of recent tenants: making one costs more than a cached search.
+
+    Args:
+        runtime: the open runtime of the process.
+    """
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        self._kept: LRUCache[str, Workspace] = LRUCache(_MAX_KEPT)
+        self._workspaces: LRUCache[str, Workspace] = LRUCache(_MAX_WORKSPACES)
 
     def of(self, tenant: str) -> Workspace:
-        """What a tenant has."""
-        kept = self._kept.get(tenant)
-        if kept is None:
-            kept = self._kept[tenant] = Workspace(self._runtime, tenant)
-        return kept
+        """Return the workspace of a tenant."""
+        workspace = self._workspaces.get(tenant)
+        if workspace is None:
+            workspace = self._workspaces[tenant] = Workspace(self._runtime, tenant)
+        return workspace

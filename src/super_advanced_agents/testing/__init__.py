@@ -1,1 +1,4 @@
-"""Fakes and importable behaviour suites, for the tests of this package and of those that extend it."""
+"""Behaviour suites that this package's tests and those of its extensions import.
+
+Tests of this package's own modules belong in `tests/`, and production code never imports this folder.
+"""

@@ -1,4 +1,4 @@
-"""Records that change in place, and the model their vectors are of: two parts of `store_suite`."""
+"""Tests of `update` and of embedding models in a namespace: two parts of `store_suite`."""
 
 from __future__ import annotations
 
@@ -43,7 +43,10 @@ BAD_CHANGES: list[tuple[str, dict[str, Any]]] = [
     ("changes", {"changes": {1: "a"}}),
     ("changes", {"changes": {"text": " "}}),
     ("changes", {"changes": {"a": "x" * Limits().metadata_bytes}}),
-    ("changes", {"changes": {"b": "x" * (Limits().metadata_bytes - 100)}}),  # only with what is there is it too much
+    (
+        "changes",
+        {"changes": {"b": "x" * (Limits().metadata_bytes - 100)}},
+    ),  # too large only together with the existing metadata
     ("vector", {"vector": np.zeros(DIM)}),
     ("vector", {"vector": "1234"}),
     ("model_id", {"vector": at(0), "model_id": 5}),
@@ -56,11 +59,13 @@ BAD_CHANGES: list[tuple[str, dict[str, Any]]] = [
 
 
 class StoreChanges:
-    """What `update` owes; mixed into `VectorStoreSuite`."""
+    """Test `update`; a mixin of `VectorStoreSuite`."""
 
     @pytest.mark.parametrize(("before", "patch", "after"), PATCHES, ids=[repr(patch) for _, patch, _ in PATCHES])
-    def test_metadata_is_patched(self, store: VectorStore, before: Metadata, patch: Metadata, after: Metadata) -> None:
-        """Keys are set, objects merged, None removes; everything else stays as it was."""
+    def test_update_merges_a_patch_into_the_metadata(
+        self, store: VectorStore, before: Metadata, patch: Metadata, after: Metadata
+    ) -> None:
+        """A patch sets, merges and removes keys (None removes); other fields stay as they were."""
         store.add(at(30), before, "x", source="file", session="s", expires_in_s=900, priority=2.0, model_id="m")
         [old] = store.get(["x"])
         assert store.update("x", patch) is True
@@ -71,8 +76,8 @@ class StoreChanges:
         assert new.updated_at >= old.updated_at
         assert [match.metadata for match in store.search(at(30), where=after)] == [after]
 
-    def test_what_is_beside_the_metadata_changes_when_named(self, store: VectorStore) -> None:
-        """Set, or taken away with None."""
+    def test_update_sets_and_removes_source_lifetime_and_priority(self, store: VectorStore) -> None:
+        """Each is set when it is given, removed by None, and leaves the metadata alone."""
         store.add(at(0), {"v": 1}, "x")
         assert store.update("x", source="file", expires_in_s=900, priority=3)
         [record] = store.get(["x"])
@@ -84,8 +89,8 @@ class StoreChanges:
         assert store.update("x", expires_in_s=1e-6)
         assert store.get(["x"]) == []
 
-    def test_a_new_vector_is_found(self, store: VectorStore) -> None:
-        """With the text it was made of, and not where the old one was."""
+    def test_search_finds_an_updated_vector_and_text(self, store: VectorStore) -> None:
+        """The new vector and the new text are found, and the old ones are not."""
         store.add_batch([at(0), at(5)], [{"text": "alpha"}, {"text": "beta"}], ["x", "y"], model_id="m")
         assert store.update("x", {"text": "gamma"}, vector=at(90) * 3, model_id="m")
         assert [match.uid for match in store.search(at(0), 2)] == ["y", "x"]
@@ -94,16 +99,16 @@ class StoreChanges:
         assert [match.uid for match in store.search_keywords("gamma")] == ["x"]
         assert store.search_keywords("alpha") == []
 
-    def test_a_turn_keeps_its_place(self, store: VectorStore) -> None:
-        """Its neighbours find it as before."""
+    def test_updated_turn_keeps_its_place_in_the_session(self, store: VectorStore) -> None:
+        """After an update a turn has the neighbours that it had before."""
         texts = ["Where did you buy the piano?", "In a shop.", "Lovely.", "Thanks."]
         store.add_batch([at(i) for i in range(4)], [{"text": t} for t in texts], list("abcd"), sessions=["s"] * 4)
         assert store.update("b", {"text": "In Lyon."})
         assert [match.uid for match in store.search_keywords("piano")] == ["a", "b"]
         assert {match.uid for match in store.search_keywords("Lyon")} == {"a", "b", "c"}
 
-    def test_what_is_not_there_is_not_updated(self, store: VectorStore) -> None:
-        """Never added, deleted, expired, or of another namespace."""
+    def test_update_returns_false_when_the_record_does_not_exist(self, store: VectorStore) -> None:
+        """An unknown, deleted or expired uid, or one of another namespace, is not updated."""
         store.add_batch([at(0)] * 2, None, ["deleted", "expired"], expires_in_s=[None, 1e-6])
         store.delete(["deleted"])
         store.add(at(0), {"v": 1}, "x", namespace="other")
@@ -114,8 +119,10 @@ class StoreChanges:
         assert [record.metadata for record in store.scan()] == [{"v": 2}]
 
     @pytest.mark.parametrize(("named", "arguments"), BAD_CHANGES, ids=[f"{n} {str(a)[:30]}" for n, a in BAD_CHANGES])
-    def test_a_bad_change_is_refused(self, store: VectorStore, named: str, arguments: dict[str, Any]) -> None:
-        """The message names what is wrong, and the record is as it was."""
+    def test_update_refuses_an_invalid_change_and_leaves_the_record(
+        self, store: VectorStore, named: str, arguments: dict[str, Any]
+    ) -> None:
+        """The message names the invalid argument, and the record stays as it was."""
         store.add(at(0), {"a": "y" * 200}, "x")
         before = store.get(["x"])[0].updated_at
         with pytest.raises(InvalidInputError, match=named):
@@ -127,8 +134,8 @@ class StoreChanges:
         [record] = store.get(["x"])
         assert (record.metadata, record.updated_at) == ({"a": "y" * 200}, before)
 
-    async def test_no_change_is_lost(self, store: VectorStore) -> None:
-        """Each of many callers sets a key of its own; one that is refused disturbs nobody."""
+    async def test_concurrent_updates_of_one_record_are_all_applied(self, store: VectorStore) -> None:
+        """Forty callers set a key each, and a refused update does not affect the others."""
         await store.aadd(at(0), {"n": 0}, "x")
         changes: list[Metadata] = [{f"k{i}": i} for i in range(40)]
         bad = store.aupdate("x", {"b": "x" * (Limits().metadata_bytes - 2)})
@@ -140,10 +147,10 @@ class StoreChanges:
 
 
 class StoreModels:
-    """One model for the vectors of a namespace; mixed into `VectorStoreSuite`."""
+    """Test that a namespace holds vectors of one model; a mixin of `VectorStoreSuite`."""
 
-    def test_vectors_of_another_model_are_refused(self, store: VectorStore) -> None:
-        """By add, put and update; the message names both and says what to do, and nothing is stored."""
+    def test_writes_refuse_vectors_of_another_model(self, store: VectorStore) -> None:
+        """Add, put and update refuse them, name both models, and store nothing."""
         store.add(at(0), {"v": 1}, "x", model_id="model/one")
         [record] = store.get(["x"])
         for call in (
@@ -158,11 +165,11 @@ class StoreModels:
         store.add(at(1), None, "y", model_id="model/one")
         with pytest.raises(ModelMismatchError):
             store.update("x", vector=at(1), model_id="model/two")
-        assert [each.uid for each in store.scan()] == ["x", "y"]
+        assert [stored.uid for stored in store.scan()] == ["x", "y"]
         assert issubclass(ModelMismatchError, ConfigurationError)
 
-    def test_a_search_with_another_model_is_refused(self, store: VectorStore) -> None:
-        """In that namespace, by every way that compares vectors; nobody asks where one of both is not named."""
+    def test_search_refuses_a_query_of_another_model(self, store: VectorStore) -> None:
+        """Vector searches of a namespace refuse it; without a model id there is no check."""
         store.add(at(0), {"text": "one"}, "x", namespace="a", model_id="model/one")
         store.add(at(0), {"text": "two"}, "y", namespace="b", model_id="model/two")
         for call in (
@@ -185,8 +192,8 @@ class StoreModels:
         with pytest.raises(InvalidInputError, match="model_id"):
             store.search(at(0), namespace="a", model_id="")
 
-    def test_a_namespace_takes_another_model_when_none_of_the_old_is_left(self, store: VectorStore) -> None:
-        """All deleted, all expired, or all replaced by the very batch."""
+    def test_namespace_accepts_another_model_when_no_old_vector_is_left(self, store: VectorStore) -> None:
+        """All old vectors are deleted, expired, or replaced by the same batch."""
         store.add_batch([at(0), at(1)], None, ["x", "y"], model_id="one")
         store.delete(where={})
         assert store.search(at(0), namespace="default", model_id="two") == []
@@ -200,8 +207,10 @@ class StoreModels:
         with pytest.raises(ModelMismatchError):
             store.search(at(0), namespace="default", model_id="three")
 
-    def test_vectors_of_no_named_model_go_anywhere(self, store: VectorStore, make_store: MakeStore) -> None:
-        """What the caller brings without a name is not checked, and does not decide the namespace's model."""
+    def test_vectors_without_a_model_id_are_accepted_in_any_namespace(
+        self, store: VectorStore, make_store: MakeStore
+    ) -> None:
+        """They are not checked, and they do not decide the namespace's model."""
         store.add(at(0), None, "bare")
         store.add(at(1), None, "x", model_id="one")
         store.add(at(2), None, "bare too")
@@ -215,8 +224,8 @@ class StoreModels:
         with pytest.raises(ModelMismatchError):
             copy.add(at(3), None, "y", model_id="two")
 
-    async def test_a_refused_model_disturbs_nobody(self, store: VectorStore) -> None:
-        """Callers whose writes share its transaction are served."""
+    async def test_concurrent_adds_succeed_when_another_model_is_refused(self, store: VectorStore) -> None:
+        """Adds that share a transaction with a refused one are stored."""
         await store.aadd(at(0), None, "x", model_id="one")
         calls = [store.aadd(at(i), None, f"u{i}", model_id="two" if i % 3 == 0 else "one") for i in range(30)]
         outcomes = await asyncio.gather(*calls, return_exceptions=True)

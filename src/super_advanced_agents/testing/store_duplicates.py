@@ -1,4 +1,4 @@
-"""Equal content stored once: the part of `store_suite` about `dedupe="exact"`."""
+"""Tests of deduplication with `dedupe="exact"`: a part of `store_suite`."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def _uids(matches: Sequence[Match]) -> list[str]:
 
 
 class StoreDuplicates:
-    """What `dedupe="exact"` owes; mixed into `VectorStoreSuite`."""
+    """Test `dedupe="exact"`; a mixin of `VectorStoreSuite`."""
 
-    def test_equal_content_is_stored_once(self, store: VectorStore) -> None:
-        """The uid that is there comes back, and its record stays as it is."""
+    def test_add_returns_the_existing_uid_when_the_content_is_equal(self, store: VectorStore) -> None:
+        """The existing record stays as it is, and no second one is stored."""
         uid = store.add(at(0), CAT, source="first", dedupe="exact")
         [before] = store.get([uid])
-        turned: Metadata = {"tags": [{"b": None, "a": 1}], "type": "fact", "text": "One cat."}
-        assert store.add(at(40), turned, source="second", session="s", priority=2.0, dedupe="exact") == uid
+        reordered: Metadata = {"tags": [{"b": None, "a": 1}], "type": "fact", "text": "One cat."}
+        assert store.add(at(40), reordered, source="second", session="s", priority=2.0, dedupe="exact") == uid
         assert store.add(at(0), CAT, "named", dedupe="exact") == uid
         [after] = store.get([uid, "named"])
         assert (after.source, after.priority, after.updated_at) == ("first", None, before.updated_at)
@@ -47,20 +47,20 @@ class StoreDuplicates:
         assert _uids(store.search(at(0))) == [uid]
 
     @pytest.mark.parametrize("metadata", [other for _, other in OTHERS], ids=[name for name, _ in OTHERS])
-    def test_whatever_differs_is_stored(self, store: VectorStore, metadata: Metadata) -> None:
-        """In the text, or anywhere in the metadata."""
+    def test_add_stores_a_record_whose_content_differs(self, store: VectorStore, metadata: Metadata) -> None:
+        """A difference in the text or anywhere in the metadata makes another record."""
         assert store.add(at(0), CAT, dedupe="exact") != store.add(at(0), metadata, dedupe="exact")
         assert store.count() == 2
 
-    def test_without_a_text_the_vector_counts(self, store: VectorStore) -> None:
-        """Bit by bit, as it was given; with a text it does not."""
+    def test_vector_is_part_of_the_content_when_there_is_no_text(self, store: VectorStore) -> None:
+        """Records without a text are equal only if their vectors are equal bit by bit."""
         uid = store.add(at(0), {"n": 1}, dedupe="exact")
         assert store.add(at(0), {"n": 1}, dedupe="exact") == uid
         assert store.add(at(0) * 2, {"n": 1}, dedupe="exact") != uid
         assert store.count() == 2
 
-    def test_what_was_added_without_dedupe_counts_too(self, store: VectorStore) -> None:
-        """Before the first write with it, and between two."""
+    def test_dedupe_finds_records_that_were_added_without_it(self, store: VectorStore) -> None:
+        """Records count that were added before or between deduplicated writes, or by `put`."""
         uids = store.add_batch([at(0), at(1), at(2)], [CAT, {"n": 1}, CAT])
         assert store.add(at(0), CAT, dedupe="exact") == uids[0]
         assert store.add(at(1), {"n": 1}, dedupe="exact") == uids[1]
@@ -72,8 +72,8 @@ class StoreDuplicates:
         assert store.put([replace(record, uid="put", metadata={"text": "Put."})]) == 1
         assert store.add(at(4), {"text": "Put."}, dedupe="exact") == "put"
 
-    def test_equal_records_of_one_batch_are_one(self, store: VectorStore) -> None:
-        """The first of them is stored; the uids come back in the order of the records."""
+    def test_dedupe_stores_equal_records_of_one_batch_once(self, store: VectorStore) -> None:
+        """The first of them is stored, and the uids come back in the order of the records."""
         uids = store.add_batch(
             [at(i) for i in range(5)],
             [CAT, {"text": "a"}, CAT, {"text": "b"}, {"text": "a"}],
@@ -87,8 +87,8 @@ class StoreDuplicates:
         assert store.search(at(4), 1)[0].uid == "z"
         assert store.add_batch([], dedupe="exact") == []
 
-    def test_a_name_that_is_there_is_replaced_as_ever(self, store: VectorStore) -> None:
-        """Also when another record has the content; what the name held before is nobody's content any more."""
+    def test_dedupe_replaces_a_record_whose_uid_exists(self, store: VectorStore) -> None:
+        """It is replaced even if another record has the content, and its old content is gone."""
         store.add_batch([at(0), at(1)], [CAT, {"text": "old"}], ["x", "y"])
         assert store.add(at(50), CAT, "y", dedupe="exact") == "y"
         assert [record.metadata for record in store.get(["x", "y"])] == [CAT, CAT]
@@ -99,8 +99,8 @@ class StoreDuplicates:
         assert store.count({"text": "old"}) == 1
         assert store.add_batch([at(1)] * 2, [{"text": "both"}] * 2, [None, "w"], dedupe="exact") == ["w", "w"]
 
-    def test_content_that_is_gone_is_stored_again(self, store: VectorStore) -> None:
-        """Deleted, expired, replaced, or in another namespace."""
+    def test_dedupe_stores_content_again_when_the_old_record_is_gone(self, store: VectorStore) -> None:
+        """Deleted, expired and replaced records and those of other namespaces do not count."""
         store.add(at(0), CAT, "x", dedupe="exact")
         assert store.delete(["x"]) == 1
         assert store.add(at(0), CAT, "y", dedupe="exact") == "y"
@@ -110,23 +110,23 @@ class StoreDuplicates:
         assert store.add(at(0), CAT, "v", dedupe="exact", namespace="elsewhere") == "v"
         assert [record.uid for record in store.scan()] == ["v", "w", "y"]
 
-    async def test_of_many_who_add_the_same_one_stores_it(self, store: VectorStore) -> None:
-        """However their writes fall together."""
+    async def test_concurrent_adds_of_equal_content_store_one_record(self, store: VectorStore) -> None:
+        """Single adds and batches of the same five texts store each text once and return its uid."""
         await store.aadd(at(0), {"text": "text 3"}, "there")
         adding = [store.aadd(at(i), {"text": f"text {i % 5}"}, dedupe="exact") for i in range(60)]
         batches = [
             store.aadd_batch([at(i)] * 6, [{"text": f"text {j}"} for j in range(6)], dedupe="exact") for i in range(20)
         ]
-        alone, together = await asyncio.gather(asyncio.gather(*adding), asyncio.gather(*batches))
+        single, batched = await asyncio.gather(asyncio.gather(*adding), asyncio.gather(*batches))
         assert await store.acount() == 6
         by_text = {str(record.text): record.uid for record in await store.ascan()}
         assert by_text["text 3"] == "there"
-        assert alone == [by_text[f"text {i % 5}"] for i in range(60)]
-        assert together == [[by_text[f"text {j}"] for j in range(6)]] * 20
+        assert single == [by_text[f"text {i % 5}"] for i in range(60)]
+        assert batched == [[by_text[f"text {j}"] for j in range(6)]] * 20
 
     @pytest.mark.parametrize("dedupe", ["fuzzy", "", True, 1, ["exact"]])
-    def test_another_way_of_deduplicating_is_refused(self, store: VectorStore, dedupe: Any) -> None:
-        """Only what is exact is offered."""
+    def test_add_refuses_an_unknown_dedupe_value(self, store: VectorStore, dedupe: Any) -> None:
+        """Only `"exact"` and None are accepted."""
         with pytest.raises(InvalidInputError, match="dedupe"):
             store.add(at(0), CAT, dedupe=dedupe)
         assert store.count() == 0

@@ -1,4 +1,4 @@
-"""Searches by words, and by words and meaning together: the third of `store_suite` that is about texts."""
+"""Tests of keyword search and hybrid search: a part of `store_suite`."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def _signal(match: Match, name: str) -> float:
 
 
 class StoreKeywords:
-    """What `search_keywords` and `search_hybrid` owe; mixed into `VectorStoreSuite`."""
+    """Test `search_keywords` and `search_hybrid`; a mixin of `VectorStoreSuite`."""
 
-    def test_match_knows_its_record_and_its_similarity(self, store: VectorStore) -> None:
-        """The raw one of the vectors, also in a hybrid search; none where only words were compared."""
+    def test_match_holds_the_record_fields_and_the_vector_similarity(self, store: VectorStore) -> None:
+        """Every search returns the record's fields and the similarity; a keyword search has none."""
         vector = np.array([0.6, 0.8, 0, 0], dtype=np.float32)
         store.add(vector, {"text": "a cat", "n": 1}, "u", source="cats.md", session="monday")
         query = np.array([1, 0, 0, 0], dtype=np.float32)
@@ -48,14 +48,14 @@ class StoreKeywords:
             "predicate": store.search_with_filter(query, 1, lambda metadata: metadata["n"] == 1),
         }
         [record] = store.get(["u"])
-        for way, [match] in found.items():
-            assert (match.text, match.source, match.session) == ("a cat", "cats.md", "monday"), way
-            assert (match.created_at, match.updated_at) == (record.created_at, record.updated_at), way
-            assert match.metadata == {"text": "a cat", "n": 1}, way
-            assert match.similarity == (None if way == "keyword" else pytest.approx(0.6)), way
+        for search, [match] in found.items():
+            assert (match.text, match.source, match.session) == ("a cat", "cats.md", "monday"), search
+            assert (match.created_at, match.updated_at) == (record.created_at, record.updated_at), search
+            assert match.metadata == {"text": "a cat", "n": 1}, search
+            assert match.similarity == (None if search == "keyword" else pytest.approx(0.6)), search
 
-    def test_words_are_found_in_whatever_form(self, store: VectorStore) -> None:
-        """Case, endings and accents do not matter; common words do not count."""
+    def test_keyword_search_ignores_case_endings_accents_and_stop_words(self, store: VectorStore) -> None:
+        """Words match in any case and form, and a query of stop words alone finds nothing."""
         _fill(store, ["Caroline went running in the caf\u00e9.", "The cat sat on the mat.", "Nothing to see here."])
         assert _texts(store.search_keywords("When did CAROLINE run?")) == ["Caroline went running in the caf\u00e9."]
         assert _texts(store.search_keywords("cafe")) == ["Caroline went running in the caf\u00e9."]
@@ -77,14 +77,14 @@ class StoreKeywords:
             "\N{CAT} cat",
         ],
     )
-    def test_no_query_text_is_syntax(self, store: VectorStore, query: str) -> None:
-        """Whatever a query holds, its words are looked for and nothing else."""
+    def test_query_text_has_no_syntax(self, store: VectorStore, query: str) -> None:
+        """A query with operators, quotes or brackets is searched for its words only."""
         _fill(store, ["The cat sat on the mat."])
         store.search_keywords(query)
         assert len(store.search_hybrid(_unit(0), query)) == 1
 
-    def test_a_search_for_words_sees_every_acknowledged_write(self, store: VectorStore) -> None:
-        """Added, replaced and deleted texts, with a search after each."""
+    def test_keyword_search_sees_every_acknowledged_write(self, store: VectorStore) -> None:
+        """Added, replaced and deleted texts show in the next search."""
         [uid] = _fill(store, ["a red apple"])
         assert _texts(store.search_keywords("apple")) == ["a red apple"]
         store.add(_unit(1), {"text": "a green pear"}, uid)
@@ -94,8 +94,8 @@ class StoreKeywords:
         store.delete([uid])
         assert _texts(store.search_keywords("apple pear")) == ["an apple pie"]
 
-    def test_words_obey_filters_and_namespaces(self, store: VectorStore) -> None:
-        """If k records match the filter and share a word, k come back, however few they are among many."""
+    def test_keyword_search_returns_top_k_when_filter_matches_more(self, store: VectorStore) -> None:
+        """A filter or a namespace that matches few of many records still yields `top_k` of them."""
         for start in range(0, 3_000, 1_000):
             numbers = range(start, start + 1_000)
             store.add_batch(
@@ -110,8 +110,8 @@ class StoreKeywords:
         both = store.search_hybrid(_unit(0), "word", 5, where={"n": {"$in": [3, 5]}})
         assert sorted(str(match.metadata["n"]) for match in both) == ["3", "5"]
 
-    def test_hybrid_brings_together_what_each_way_finds(self, store: VectorStore) -> None:
-        """What shares the word and what lies near both come before what does neither; weights shift the balance."""
+    def test_hybrid_search_ranks_vector_and_keyword_matches_first(self, store: VectorStore) -> None:
+        """Records that match by word or by vector precede others, in the order of the weights."""
         store.add(_unit(0), {"text": "alpha"}, "near")
         store.add(_unit(1), {"text": "zebra crossing"}, "word")
         store.add(_unit(2), {"text": "nothing of it"}, "none")
@@ -122,8 +122,8 @@ class StoreKeywords:
         assert [match.uid for match in by_meaning] == ["near", "word", "none"]
         assert all(-1 <= match.score <= 1 for match in by_word + by_meaning)
 
-    def test_an_explanation_adds_up_to_the_score(self, store: VectorStore) -> None:
-        """Of each match, whatever is weighed; without being asked for, there is none."""
+    def test_explanation_adds_up_to_the_score(self, store: VectorStore) -> None:
+        """The signals of each match sum to its score, and without `explain` there is no explanation."""
         rng = np.random.default_rng(0)
         texts = [f"cat number {i} {'and a dog' if i % 3 else ''}" for i in range(40)]
         store.add_batch(
@@ -148,8 +148,8 @@ class StoreKeywords:
         names = [signal.name for signal in best.explanation.signals]
         assert names == ["vector", "nearby", "keyword", "recency", "priority"]
 
-    def test_recency_and_priority_count_when_asked_to(self, store: VectorStore) -> None:
-        """What was written last, and what matters most, come first among equals; by default neither counts."""
+    def test_recency_and_priority_count_only_when_weighted(self, store: VectorStore) -> None:
+        """With a weight, newer or more important records are first; by default neither counts."""
         records = [store.add(_unit(0), {"text": "the same"}, uid) for uid in ("old", "renewed", "new")]
         [old] = store.get([records[0]])
         store.put([replace(old, created_at=1e9, updated_at=1e9, priority=0.9)])
@@ -162,28 +162,26 @@ class StoreKeywords:
         assert by_age[-1].uid == "old"
         recency = [_signal(match, "recency") for match in by_age]
         assert recency[2] == pytest.approx(0.0, abs=1e-6)
-        assert recency[:2] == pytest.approx(
-            [1.0, 1.0], abs=1e-3
-        )  # written in what a clock set back takes for the future
+        assert recency[:2] == pytest.approx([1.0, 1.0], abs=1e-3)  # a time in the future counts as now
         by_priority = store.search_hybrid(_unit(0), "same", 3, weights=Weights(priority=1.0), explain=True)
         assert [match.uid for match in by_priority] == ["renewed", "old", "new"]
         assert [_signal(match, "priority") for match in by_priority] == pytest.approx([1.0, 0.9, 0.0])
 
     @pytest.mark.parametrize("weights", [{"vector": 1.0}, 1.0, "all"])
-    def test_weights_of_another_kind_are_refused(self, store: VectorStore, weights: Any) -> None:
-        """Only a `Weights` has been checked."""
+    def test_hybrid_search_refuses_weights_of_another_type(self, store: VectorStore, weights: Any) -> None:
+        """Only a `Weights` object is accepted."""
         with pytest.raises(InvalidInputError) as caught:
             store.search_hybrid(_unit(0), "word", weights=weights)
         assert caught.value.field == "weights"
 
-    def test_hybrid_gives_k_when_k_exist_and_no_word_is_shared(self, store: VectorStore) -> None:
-        """Without a word in common the meaning decides, and nobody is left out."""
+    def test_hybrid_search_returns_top_k_when_no_word_matches(self, store: VectorStore) -> None:
+        """Without a common word the vectors decide, and no record is left out."""
         _fill(store, [f"text {i}" for i in range(20)])
         assert len(store.search_hybrid(_unit(0), "zzz", 20)) == 20
         assert len(store.search_hybrid(_unit(0), "the of and", 7)) == 7
 
-    def test_a_turn_is_found_through_its_neighbours(self, store: VectorStore) -> None:
-        """The answer shares no word with the question, but stands beside the turn that does; nothing comes twice."""
+    def test_keyword_search_finds_a_turn_through_its_neighbour(self, store: VectorStore) -> None:
+        """A turn next to one with the word is found once, also after a replacement or a deletion."""
         rng = np.random.default_rng(0)
         turns = ["Bob: Where did you buy the piano?", "Ann: In a shop in Lyon.", "Bob: Lovely.", "Ann: Thanks."]
         filler = [f"Eve: Remark number {i} on something else." for i in range(40)]
@@ -198,16 +196,16 @@ class StoreKeywords:
         store.delete([uids[1]])
         assert [match.uid for match in store.search_keywords("piano", 5)] == [uids[0], uids[2]]
 
-    def test_records_without_text_are_found_by_meaning_alone(self, store: VectorStore) -> None:
-        """A bare vector has no words, and takes part in a hybrid search all the same."""
+    def test_hybrid_search_finds_records_without_text_by_vector(self, store: VectorStore) -> None:
+        """A record without text takes part in a hybrid search and not in a keyword search."""
         store.add(_unit(0), {"kind": "bare"}, "bare")
         store.add(_unit(1), {"text": "words here"}, "text")
         assert [match.uid for match in store.search_hybrid(_unit(0), "words", 2)] == ["bare", "text"]
         assert [match.uid for match in store.search_keywords("words")] == ["text"]
 
     @pytest.mark.parametrize("text", ["", " ", "a\0b", "\ud800", None, "x" * 70_000])
-    def test_a_query_that_is_no_text_is_refused(self, store: VectorStore, text: Any) -> None:
-        """Queries are held to what texts are held to."""
+    def test_search_refuses_an_invalid_query_text(self, store: VectorStore, text: Any) -> None:
+        """A query text is subject to the same limits as the text of a record."""
         with pytest.raises(InvalidInputError):
             store.search_keywords(text)
         with pytest.raises(InvalidInputError):

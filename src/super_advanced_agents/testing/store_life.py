@@ -1,4 +1,4 @@
-"""What becomes of a record after it was added: put elsewhere, expired; the part of `store_suite` about its life."""
+"""Tests of `put` and of priorities: a part of `store_suite`."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ BAD_FIELDS: list[tuple[str, Any]] = [
 
 
 def assert_equal(found: Sequence[Record], expected: Sequence[Record], *, but_for: Sequence[str] = ()) -> None:
-    """Equal in every field, vectors bit by bit."""
+    """Assert that records are equal in every field, their vectors bit by bit."""
     assert len(found) == len(expected)
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_array_equal(one.vector, other.vector)
@@ -53,12 +53,12 @@ def assert_equal(found: Sequence[Record], expected: Sequence[Record], *, but_for
 
 
 class StoreLife:
-    """What `put`, `priorities` and expiry owe; mixed into `VectorStoreSuite`."""
+    """Test `put` and priorities; a mixin of `VectorStoreSuite`."""
 
     # -- whole records --------------------------------------------------------------------------------------------
 
-    def test_records_put_elsewhere_are_the_same(self, store: VectorStore, make_store: MakeStore) -> None:
-        """Every field of every record, of several namespaces at once; and they are found."""
+    def test_put_stores_every_field_in_another_store(self, store: VectorStore, make_store: MakeStore) -> None:
+        """Records of several namespaces come back equal in every field, and searches find them."""
         store.add_batch(
             np.array([at(0), at(10), [3.0, 0.0, -4.0, 0.5]]),
             [{"text": "One cat."}, {"n": [1, None]}, None],
@@ -81,8 +81,8 @@ class StoreLife:
         assert [match.uid for match in copy.search(at(0), 2, namespace="default")] == ["a", "b"]
         assert [match.uid for match in copy.search_keywords("cat")] == ["a"]
 
-    def test_putting_a_record_replaces_one_of_its_name(self, store: VectorStore) -> None:
-        """All of it, the time of creation too; of equal names in one call the last wins."""
+    def test_put_replaces_a_record_with_the_same_uid(self, store: VectorStore) -> None:
+        """All fields are replaced, also the creation time; of equal uids in one call the last wins."""
         store.add_batch([at(0), at(1)], [{"v": 0}, {"v": 1}], ["x", "y"])
         [old] = store.get(["x"])
         new = replace(old, metadata={"v": 3}, vector=at(50), created_at=5.0, updated_at=6.0, priority=2.0)
@@ -91,28 +91,28 @@ class StoreLife:
         assert store.count() == 2
         assert store.put([]) == 0
 
-    def test_expired_records_are_not_put(self, store: VectorStore) -> None:
-        """They are left out of the count, and replace nothing."""
+    def test_put_leaves_expired_records_out(self, store: VectorStore) -> None:
+        """An expired record is not counted and replaces nothing."""
         store.add_batch([at(0), at(1)], None, ["x", "y"], expires_in_s=[900, 900])
         x, y = store.get(["x", "y"])
-        gone = replace(x, expires_at=time.time() - 1)
-        assert store.put([gone, replace(y, uid="z")]) == 1
-        assert store.put([gone]) == 0
+        expired = replace(x, expires_at=time.time() - 1)
+        assert store.put([expired, replace(y, uid="z")]) == 1
+        assert store.put([expired]) == 0
         assert_equal(store.get(["x"]), [x])
         assert [record.uid for record in store.scan()] == ["x", "y", "z"]
 
     @pytest.mark.parametrize("order", ["by uid", "backwards", "one by one"])
-    def test_turns_that_are_put_have_the_neighbours_they_had(
+    def test_put_keeps_the_order_of_turns_in_a_session(
         self, store: VectorStore, make_store: MakeStore, order: str
     ) -> None:
-        """Their uids are in another order than they were said in; a turn that is added later comes after them."""
-        said = ["Where did you buy the piano?", "In a shop in Lyon.", "Lovely.", "Thanks.", "Bye."]
+        """Turns put in any order keep their neighbours, and a turn added later follows them."""
+        texts = ["Where did you buy the piano?", "In a shop in Lyon.", "Lovely.", "Thanks.", "Bye."]
         names = ["d", "b", "e", "a", "c"]
         vectors = np.random.default_rng(0).normal(size=(5, DIM))
-        for name, text, vector in zip(names, said, vectors, strict=True):
+        for name, text, vector in zip(names, texts, vectors, strict=True):
             store.add(vector, {"text": text}, name, session="monday")
             store.add(vector, {"text": "Something else."}, f"z-{name}", session="tuesday")
-        store.add(vectors[1], {"text": "In Lyon, in a shop."}, "b", session="monday")  # replaced, it keeps its place
+        store.add(vectors[1], {"text": "In Lyon, in a shop."}, "b", session="monday")  # a replaced turn keeps its place
         exported = store.scan()
         copy = make_store(DIM)
         if order == "one by one":
@@ -127,8 +127,8 @@ class StoreLife:
         places = {record.uid: record.place for record in copy.scan()}
         assert sorted([*names, "later"], key=lambda name: places[name] or 0) == [*names, "later"]
 
-    def test_a_turn_without_a_place_goes_to_the_end(self, store: VectorStore) -> None:
-        """In the order in which such turns are put."""
+    def test_put_appends_a_turn_without_a_place_to_its_session(self, store: VectorStore) -> None:
+        """Such turns follow in the order in which they are put."""
         store.add_batch([at(0), at(10)], [{"text": "alpha"}, {"text": "beta"}], ["t0", "t1"], sessions=["s", "s"])
         turns = [replace(record, uid=f"u{i}", place=None) for i, record in enumerate(store.get(["t1", "t0"]))]
         assert (
@@ -141,8 +141,8 @@ class StoreLife:
     @pytest.mark.parametrize(
         ("field", "value"), BAD_FIELDS, ids=[f"{name} {value!r:.20}" for name, value in BAD_FIELDS]
     )
-    def test_one_bad_record_keeps_the_others_out(self, store: VectorStore, field: str, value: Any) -> None:
-        """Nothing is stored, and the message says which record it is."""
+    def test_put_stores_nothing_when_one_record_is_invalid(self, store: VectorStore, field: str, value: Any) -> None:
+        """The message names the index of the invalid record."""
         store.add_batch([at(0), at(1)], None, ["x", "y"], sessions=["s", "s"])
         good, other = store.get(["x", "y"])
         bad = replace(other, **{"uid": "z", field: value})
@@ -150,8 +150,8 @@ class StoreLife:
             store.put([replace(good, uid="w"), bad])
         assert store.count() == 2
 
-    def test_what_is_no_list_of_records_is_refused(self, store: VectorStore) -> None:
-        """Nor is one too long, nor are vectors of another length."""
+    def test_put_refuses_an_invalid_list_of_records(self, store: VectorStore) -> None:
+        """Another type, too many records and vectors of another length are refused."""
         store.add(at(0), None, "x")
         [record] = store.get(["x"])
         for records in ("x", record, None, [None], [{"uid": "x"}], {"x": record}):
@@ -164,8 +164,8 @@ class StoreLife:
         assert store.count() == 1
         assert store.put([replace(record, uid=f"u{i:04}") for i in range(1_000)]) == 1_000
 
-    def test_records_of_two_models_are_not_put_into_one_namespace(self, store: VectorStore) -> None:
-        """Their vectors cannot be compared; in two namespaces they may live."""
+    def test_put_refuses_records_of_two_models_in_one_namespace(self, store: VectorStore) -> None:
+        """Records of two models are accepted in two namespaces."""
         store.add(at(0), None, "x", model_id="one")
         [record] = store.get(["x"])
         other = replace(record, uid="y", model_id="two")
@@ -183,8 +183,8 @@ class StoreLife:
             == 3
         )
 
-    async def test_records_are_put_without_blocking(self, store: VectorStore) -> None:
-        """Awaited, a large batch as a small one."""
+    async def test_aput_stores_a_large_batch(self, store: VectorStore) -> None:
+        """A batch of 300 records, which is validated in a thread, is stored like a small one."""
         await store.aadd(at(0), {"a": 1}, "x")
         [record] = await store.aget(["x"])
         assert await store.aput([replace(record, uid=f"u{i}") for i in range(300)]) == 300
@@ -192,16 +192,16 @@ class StoreLife:
 
     # -- priorities -----------------------------------------------------------------------------------------------
 
-    def test_a_priority_is_kept(self, store: VectorStore) -> None:
-        """Until the record is replaced."""
+    def test_priority_comes_back_as_it_was_added(self, store: VectorStore) -> None:
+        """A priority stays with its record until the record is replaced."""
         store.add(at(0), None, "x", priority=7)
         assert [record.priority for record in store.get(["x"])] == [7.0]
         store.add(at(0), None, "x")
         assert [record.priority for record in store.get(["x"])] == [None]
 
     @pytest.mark.parametrize("priority", [math.nan, math.inf, True, "5", 10**400])
-    def test_a_bad_priority_is_refused(self, store: VectorStore, priority: Any) -> None:
-        """A priority is a finite number."""
+    def test_add_refuses_an_invalid_priority(self, store: VectorStore, priority: Any) -> None:
+        """A priority must be a finite number."""
         with pytest.raises(InvalidInputError, match="priorit"):
             store.add(at(0), priority=priority)
         assert store.count() == 0

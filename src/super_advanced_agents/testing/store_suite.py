@@ -1,4 +1,6 @@
-"""One behaviour suite for every vector store: subclass it, say how a store is made, and pytest runs the contract.
+"""A behaviour suite that every vector store passes.
+
+Subclass it and override `make_store`; pytest then runs all tests.
 
 class TestMyStore(VectorStoreSuite):
     @pytest.fixture
@@ -35,14 +37,18 @@ def _uids(matches: list[Match]) -> list[str]:
 
 
 class VectorStoreSuite(StoreChanges, StoreModels, StoreValidation, StoreDuplicates, StoreLife, StoreKeywords):
-    """The contract of `stores.base.VectorStore`. `make_store(dim)` gives an empty store of the cosine metric."""
+    """Test a vector store against the contract of `stores.base.VectorStore`.
+
+    A subclass overrides the fixture `make_store`, whose value `make_store(dim)` returns an empty store with the cosine
+    metric.
+    """
 
     limits = Limits()
 
     # -- adding ---------------------------------------------------------------------------------------------------
 
-    def test_what_was_added_comes_back_whole(self, store: VectorStore) -> None:
-        """Vector, metadata, text, source, model and times."""
+    def test_get_returns_every_field_of_an_added_record(self, store: VectorStore) -> None:
+        """Vector, metadata, text, source, model and times come back as they were added."""
         metadata: Metadata = {"text": "caf\u00e9 \N{SNOWMAN}", "n": [1, 2.5, None, {"a": True}], "big": 2**63}
         vector = np.array([3.0, 0.0, -4.0, 0.5], dtype=np.float32)
         uid = store.add(vector, metadata, "one", namespace="n-1", model_id="m", source="file.md", expires_in_s=900)
@@ -56,21 +62,21 @@ class VectorStoreSuite(StoreChanges, StoreModels, StoreValidation, StoreDuplicat
         assert record.created_at == record.updated_at
         assert record.expires_at == pytest.approx(record.created_at + 900)
 
-    def test_made_uids_are_time_ordered(self, store: VectorStore) -> None:
-        """UUIDv7, each greater than the one before, so pages in the order of uids are in the order of adding."""
+    def test_generated_uids_are_time_ordered(self, store: VectorStore) -> None:
+        """Generated uids are UUIDv7 and ascend, so scans return records in the order of adding."""
         uids = [store.add(at(1)), *store.add_batch([at(i) for i in range(50)]), store.add(at(2))]
         assert uids == sorted(set(uids))
         assert {UUID(uid).version for uid in uids} == {7}
         assert [record.uid for record in store.scan()] == uids
 
-    def test_a_batch_keeps_its_order_and_mixes_given_and_made_names(self, store: VectorStore) -> None:
-        """The n-th uid is the n-th vector's."""
+    def test_add_batch_returns_given_and_generated_uids_in_order(self, store: VectorStore) -> None:
+        """The n-th uid belongs to the n-th vector."""
         uids = store.add_batch([at(i) for i in range(4)], [{"i": i} for i in range(4)], ["b", None, "a", None])
         assert (uids[0], uids[2]) == ("b", "a")
         assert [record.metadata["i"] for record in store.get(uids)] == [0, 1, 2, 3]
 
-    def test_an_empty_batch_does_nothing(self, store: VectorStore) -> None:
-        """It has no uids."""
+    def test_empty_batches_return_empty_results(self, store: VectorStore) -> None:
+        """Empty adds, searches, gets and deletes change nothing and raise nothing."""
         assert store.add_batch([]) == []
         assert store.add_batch(np.empty((0, DIM))) == []
         assert store.search_batch([]) == []
@@ -78,8 +84,8 @@ class VectorStoreSuite(StoreChanges, StoreModels, StoreValidation, StoreDuplicat
         assert store.delete([]) == 0
         assert store.count() == 0
 
-    def test_adding_an_existing_name_replaces_the_record(self, store: VectorStore) -> None:
-        """Vector and metadata are the new ones, the time of creation is the old one."""
+    def test_add_replaces_the_record_when_the_uid_exists(self, store: VectorStore) -> None:
+        """Vector and metadata are the new ones, and the creation time is the old one."""
         store.add(at(0), {"v": 1}, "x")
         [before] = store.get(["x"])
         store.add(at(90), {"w": 2}, "x")
@@ -90,21 +96,21 @@ class VectorStoreSuite(StoreChanges, StoreModels, StoreValidation, StoreDuplicat
         assert store.search(at(90), 5)[0].score == pytest.approx(1.0, abs=1e-5)
         assert store.count({"v": 1}) == 0
 
-    def test_the_last_of_equal_names_in_a_batch_wins(self, store: VectorStore) -> None:
-        """And the batch still has as many uids as vectors."""
+    def test_last_record_wins_when_a_batch_has_equal_uids(self, store: VectorStore) -> None:
+        """The batch still returns one uid per vector."""
         assert store.add_batch([at(0), at(10), at(20)], [{"v": 0}, {"v": 1}, {"v": 2}], ["x", "y", "x"]) == [*"xyx"]
         assert [record.metadata["v"] for record in store.get(["x", "y"])] == [2, 1]
         assert _uids(store.search(at(20), 5)) == ["x", "y"]
 
-    def test_one_bad_record_keeps_the_whole_batch_out(self, store: VectorStore) -> None:
-        """Also the replacement of a record that was there."""
+    def test_add_batch_stores_nothing_when_one_record_is_invalid(self, store: VectorStore) -> None:
+        """A record that the batch would have replaced also stays as it was."""
         store.add(at(0), {"v": 1}, "x")
         with pytest.raises(InvalidInputError):
             store.add_batch([at(1), at(2)], [{"v": 2}, {"v": float("nan")}], ["x", "y"])
         assert [record.metadata for record in store.scan()] == [{"v": 1}]
 
-    def test_what_is_handed_over_is_copied(self, store: VectorStore) -> None:
-        """Changing arguments or results afterwards changes nothing stored."""
+    def test_changing_arguments_or_results_leaves_stored_records_unchanged(self, store: VectorStore) -> None:
+        """The store copies what it is given and what it returns."""
         vector, metadata = at(0), {"tags": ["a"]}
         store.add(vector, metadata, "x")  # type: ignore[arg-type]
         vector[:] = 9
@@ -116,8 +122,8 @@ class VectorStoreSuite(StoreChanges, StoreModels, StoreValidation, StoreDuplicat
 
     # -- namespaces -----------------------------------------------------------------------------------------------
 
-    def test_namespaces_are_apart(self, store: VectorStore) -> None:
-        """Equal uids in two namespaces are two records; a call without one covers all of them."""
+    def test_namespaces_are_separate(self, store: VectorStore) -> None:
+        """Equal uids in two namespaces are two records; a call without a namespace covers both."""
         store.add(at(0), {"in": "default"}, "x")
         store.add(at(10), {"in": "b"}, "x", namespace="b")
         assert [match.metadata["in"] for match in store.search(at(0), namespace="b")] == ["b"]
@@ -130,8 +136,8 @@ class VectorStoreSuite(StoreChanges, StoreModels, StoreValidation, StoreDuplicat
         assert store.delete(where={}, namespace="b") == 0
         assert [record.metadata["in"] for record in store.scan()] == ["default"]
 
-    def test_a_namespace_nobody_wrote_to_is_empty(self, store: VectorStore) -> None:
-        """Not an error, and never everybody's records."""
+    def test_unknown_namespace_is_empty(self, store: VectorStore) -> None:
+        """Reads and deletes there find nothing and raise nothing."""
         store.add(at(0), None, "x")
         assert store.search(at(0), namespace="none") == []
         assert store.search_with_filter(at(0), 3, lambda metadata: True, namespace="none") == []
@@ -144,32 +150,32 @@ class VectorStoreSuite(StoreChanges, StoreModels, StoreValidation, StoreDuplicat
 
     # -- reading --------------------------------------------------------------------------------------------------
 
-    def test_get_keeps_the_order_and_leaves_out_strangers(self, store: VectorStore) -> None:
-        """One record for each name asked for that somebody has."""
+    def test_get_keeps_the_order_and_leaves_unknown_uids_out(self, store: VectorStore) -> None:
+        """Each known uid returns one record, in the order of the argument."""
         store.add_batch([at(i) for i in range(3)], None, ["a", "b", "c"])
         assert [record.uid for record in store.get(["c", "nobody", "a"])] == ["c", "a"]
 
-    def test_pages_cover_everything_once(self, store: VectorStore) -> None:
-        """In the order of uids, whatever the size of a page, filtered or not."""
+    def test_scan_pages_return_every_record_once(self, store: VectorStore) -> None:
+        """Pages of any size return the records in the order of uids, with and without a filter."""
         names = sorted(f"{i * 7919 % 1000:03d}-\u00e9" for i in range(150))
         store.add_batch([at(i) for i in range(150)], [{"even": i % 2 == 0} for i in range(150)], names)
-        for where, wanted in ((None, names), ({"even": True}, names[::2]), ({"even": 1}, [])):
+        for where, expected in ((None, names), ({"even": True}, names[::2]), ({"even": 1}, [])):
             for limit in (1, 7, 1_000):
-                seen: list[str] = []
-                while page := store.scan(where, after=seen[-1] if seen else None, limit=limit):
+                uids: list[str] = []
+                while page := store.scan(where, after=uids[-1] if uids else None, limit=limit):
                     assert len(page) <= limit
-                    seen += [record.uid for record in page]
-                assert seen == wanted
+                    uids += [record.uid for record in page]
+                assert uids == expected
 
-    def test_records_of_equal_names_share_a_page(self, store: VectorStore) -> None:
-        """A page may grow past its limit by them, so that the next one begins after the name."""
+    def test_scan_returns_equal_uids_on_one_page(self, store: VectorStore) -> None:
+        """Such a page may exceed its limit, so that the next page begins after the uid."""
         for namespace in ("a", "b", "c"):
             store.add_batch([at(0), at(1)], None, ["x", "y"], namespace=namespace)
         assert [(r.uid, r.namespace) for r in store.scan(limit=1)] == [("x", "a"), ("x", "b"), ("x", "c")]
         assert [r.uid for r in store.scan(after="x", limit=1)] == ["y"] * 3
 
-    def test_deleted_records_are_gone_everywhere(self, store: VectorStore) -> None:
-        """By name, by filter, by both; the count says how many were there."""
+    def test_deleted_records_are_found_by_no_operation(self, store: VectorStore) -> None:
+        """Delete by uid, by filter or by both returns the number of records that existed."""
         store.add_batch([at(i) for i in range(6)], [{"i": i} for i in range(6)], list("abcdef"))
         assert store.delete(["a", "nobody", "a"]) == 1
         assert store.delete(where={"i": {"$gte": 4}}) == 2
@@ -185,8 +191,8 @@ class VectorStoreSuite(StoreChanges, StoreModels, StoreValidation, StoreDuplicat
 
     # -- searching ------------------------------------------------------------------------------------------------
 
-    def test_a_search_ranks_by_cosine(self, store: VectorStore) -> None:
-        """Best first, whatever the vectors' lengths; scores are cosines, also negative ones."""
+    def test_search_ranks_by_cosine(self, store: VectorStore) -> None:
+        """Vectors of any length rank by their cosine, which is the score, also when negative."""
         degrees = [120, 5, 60, 180, 0, 90]
         store.add_batch([at(angle) * (i + 0.5) for i, angle in enumerate(degrees)], None, [f"d{d}" for d in degrees])
         found = store.search(at(0) * 40, 10)
@@ -197,37 +203,37 @@ class VectorStoreSuite(StoreChanges, StoreModels, StoreValidation, StoreDuplicat
         assert _uids(store.search(at(0), 2)) == ["d0", "d5"]
         assert isinstance(found[0].score, float)
 
-    def test_scores_can_be_left_out(self, store: VectorStore) -> None:
-        """The order stays."""
+    def test_search_without_scores_keeps_the_order(self, store: VectorStore) -> None:
+        """With `return_scores=False` every score is 0.0."""
         store.add_batch([at(9), at(3)], None, ["far", "near"])
         found = store.search(at(0), 5, return_scores=False)
         assert [(match.uid, match.score) for match in found] == [("near", 0.0), ("far", 0.0)]
 
-    def test_every_query_of_a_batch_has_its_own_answer(self, store: VectorStore) -> None:
-        """In the order of the queries, and each owns what it gets."""
+    def test_search_batch_returns_matches_in_the_order_of_queries(self, store: VectorStore) -> None:
+        """Each query has its own list of matches with its own copy of the metadata."""
         store.add_batch([at(0), at(90)], [{}, {}], ["east", "north"])
         east, north, again = store.search_batch([at(1), at(89), at(1)], 1)
         assert (_uids(east), _uids(north), _uids(again)) == (["east"], ["north"], ["east"])
         east[0].metadata["mine"] = True
         assert again[0].metadata == {}
 
-    def test_an_empty_store_finds_nothing(self, store: VectorStore) -> None:
-        """No error, no match."""
+    def test_empty_store_returns_no_matches(self, store: VectorStore) -> None:
+        """Searches and scans of an empty store return empty lists."""
         assert store.search(at(0), 5) == []
         assert store.search_batch([at(0), at(1)], 5) == [[], []]
         assert store.search(at(0), where={"a": 1}) == []
         assert store.scan() == []
 
-    def test_if_k_match_k_come_back(self, store: VectorStore) -> None:
-        """However rare they are among the near ones."""
+    def test_search_returns_top_k_when_filter_matches_few(self, store: VectorStore) -> None:
+        """All ten matching records come back, though the nearest vectors do not match."""
         n = 600
         store.add_batch([at(i * 0.2) for i in range(n)], [{"rare": i % 60 == 59, "i": i} for i in range(n)])
         found = store.search(at(0), 10, where={"rare": True})
         assert [match.metadata["i"] for match in found] == list(range(59, n, 60))
         assert len(store.search(at(0), 1_000)) == n
 
-    def test_a_predicate_chooses_too(self, store: VectorStore) -> None:
-        """Best first among those that pass; it combines with `where`, and what it raises is raised."""
+    def test_search_with_filter_returns_the_best_that_pass_the_predicate(self, store: VectorStore) -> None:
+        """A predicate combines with `where`, and an exception that it raises reaches the caller."""
         store.add_batch([at(i * 0.4) for i in range(400)], [{"i": i} for i in range(400)])
         found = store.search_with_filter(at(0), 3, lambda metadata: metadata["i"] % 150 == 149)  # type: ignore[operator]
         assert [match.metadata["i"] for match in found] == [149, 299]
@@ -236,8 +242,8 @@ class VectorStoreSuite(StoreChanges, StoreModels, StoreValidation, StoreDuplicat
         with pytest.raises(KeyError, match="nobody"):
             store.search_with_filter(at(0), 3, lambda metadata: bool(metadata["nobody"]))
 
-    def test_what_is_just_within_the_limits_is_accepted(self, store: VectorStore) -> None:
-        """The largest metadata, the deepest, and the longest text and name are all accepted and found."""
+    def test_records_at_the_limits_are_accepted(self, store: VectorStore) -> None:
+        """The deepest and the largest metadata, the longest text and the longest uid are stored."""
         deep: Metadata = {}
         for _ in range(self.limits.metadata_depth - 1):
             deep = {"d": deep}
@@ -248,8 +254,8 @@ class VectorStoreSuite(StoreChanges, StoreModels, StoreValidation, StoreDuplicat
         assert [match.metadata for match in store.search(at(0))] == [deep, large, text]
         assert store.get([name])[0].text == "y" * self.limits.text_bytes
 
-    def test_an_expired_record_is_never_returned(self, store: VectorStore) -> None:
-        """Not by any operation, and it does not count as deleted either."""
+    def test_expired_record_is_returned_by_no_operation(self, store: VectorStore) -> None:
+        """An expired record is not found, not counted, and not counted as deleted."""
         store.add(at(0), {"v": 1}, "gone", expires_in_s=1e-6)
         store.add(at(1), {"v": 1}, "stays", expires_in_s=3_600)
         assert _uids(store.search(at(0))) == ["stays"]
@@ -262,8 +268,8 @@ class VectorStoreSuite(StoreChanges, StoreModels, StoreValidation, StoreDuplicat
         assert [record.metadata for record in store.get(["gone"])] == [{"v": 2}]
         assert store.delete(where={}) == 2
 
-    def test_stats_count_records(self, store: VectorStore) -> None:
-        """At least records, dim and engine."""
+    def test_stats_hold_records_dim_and_engine(self, store: VectorStore) -> None:
+        """The statistics report the number of records, the dimension and the engine."""
         store.add_batch([at(0), at(1)])
         stats = store.stats()
         assert (stats["records"], stats["dim"], store.dim) == (2, DIM, DIM)
@@ -271,8 +277,8 @@ class VectorStoreSuite(StoreChanges, StoreModels, StoreValidation, StoreDuplicat
 
     # -- concurrency and lifecycle --------------------------------------------------------------------------------
 
-    async def test_the_asynchronous_form_does_the_same(self, store: VectorStore) -> None:
-        """Every operation, awaited."""
+    async def test_async_operations_return_what_the_blocking_ones_do(self, store: VectorStore) -> None:
+        """Every operation works when it is awaited."""
         uid = await store.aadd(at(0), {"a": 1})
         uids = await store.aadd_batch([at(5), at(10)], [{"a": 2}, {"a": 3}])
         assert _uids(await store.asearch(at(0), 2)) == [uid, uids[0]]
@@ -284,8 +290,8 @@ class VectorStoreSuite(StoreChanges, StoreModels, StoreValidation, StoreDuplicat
         assert await store.adelete([uid]) == 1
         assert (await store.astats())["records"] == 2
 
-    async def test_many_callers_see_their_own_writes(self, store: VectorStore) -> None:
-        """Each of 32 tasks reads what it has just been told is stored."""
+    async def test_concurrent_callers_see_their_own_writes(self, store: VectorStore) -> None:
+        """Each of 32 tasks reads its write as soon as it is acknowledged."""
 
         async def caller(i: int) -> None:
             uid = await store.aadd(at(i), {"who": i})
@@ -300,20 +306,20 @@ class VectorStoreSuite(StoreChanges, StoreModels, StoreValidation, StoreDuplicat
         await asyncio.gather(*(caller(i) for i in range(32)))
         assert await store.acount() == 0
 
-    async def test_a_cancelled_caller_disturbs_nobody(self, store: VectorStore) -> None:
-        """Its neighbours get their answers, and the store works on."""
+    async def test_cancelled_calls_leave_other_calls_unaffected(self, store: VectorStore) -> None:
+        """When every second call is cancelled, the others return, and the store continues to work."""
         adding = [asyncio.ensure_future(store.aadd(at(i), {"i": i})) for i in range(20)]
         searching = [asyncio.ensure_future(store.asearch(at(i), 1)) for i in range(20)]
         await asyncio.sleep(0)
         for task in [*adding[::2], *searching[::2]]:
             task.cancel()
         outcomes = await asyncio.gather(*adding, *searching, return_exceptions=True)
-        odd = [outcome for i, outcome in enumerate(outcomes) if i % 2]
-        assert not [outcome for outcome in odd if isinstance(outcome, BaseException)]
+        not_cancelled = [outcome for i, outcome in enumerate(outcomes) if i % 2]
+        assert not [outcome for outcome in not_cancelled if isinstance(outcome, BaseException)]
         assert await store.acount({"i": {"$in": list(range(1, 20, 2))}}) == 10
 
     def test_threads_share_a_store(self, store: VectorStore) -> None:
-        """Eight threads add, search and delete; each sees its own."""
+        """Eight threads add, search and delete, and each sees its own records."""
         begin = threading.Barrier(8)
 
         def work(i: int) -> None:
@@ -328,8 +334,8 @@ class VectorStoreSuite(StoreChanges, StoreModels, StoreValidation, StoreDuplicat
                 done.result()
         assert store.count() == 80
 
-    def test_after_close_every_operation_says_so(self, store: VectorStore) -> None:
-        """Closing twice is fine."""
+    def test_every_operation_raises_after_close(self, store: VectorStore) -> None:
+        """Closing a closed store does nothing, and every other call raises ResourceClosedError."""
         store.add(at(0), None, "x")
         store.close()
         store.close()
@@ -353,8 +359,8 @@ class VectorStoreSuite(StoreChanges, StoreModels, StoreValidation, StoreDuplicat
         with pytest.raises(ResourceClosedError):
             store.__enter__()
 
-    async def test_a_store_is_an_asynchronous_context_manager(self, make_store: MakeStore) -> None:
-        """Left, it is closed; closing again does nothing."""
+    async def test_store_closes_when_its_async_context_ends(self, make_store: MakeStore) -> None:
+        """Closing it again does nothing."""
         store = await asyncio.to_thread(make_store, DIM)
         async with store:
             await store.aadd(at(0))
@@ -363,8 +369,8 @@ class VectorStoreSuite(StoreChanges, StoreModels, StoreValidation, StoreDuplicat
         with pytest.raises(ResourceClosedError):
             await store.acount()
 
-    async def test_closing_finishes_what_was_accepted(self, make_store: MakeStore) -> None:
-        """Each caller gets a result or an error of the tree; none waits for ever."""
+    async def test_close_settles_every_pending_call(self, make_store: MakeStore) -> None:
+        """Each pending call returns a result or raises ResourceClosedError, and none waits for ever."""
         store = await asyncio.to_thread(make_store, DIM)
         calls = [asyncio.ensure_future(store.aadd(at(i))) for i in range(50)]
         await asyncio.sleep(0)

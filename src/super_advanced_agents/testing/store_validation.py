@@ -1,4 +1,4 @@
-"""What every vector store refuses, and what its filters mean: the half of `store_suite` that is tables."""
+"""Tests of argument validation and of filters: a part of `store_suite`."""
 
 from __future__ import annotations
 
@@ -15,13 +15,16 @@ from super_advanced_agents.stores.base import VectorStore
 from super_advanced_agents.types import Metadata, Vector
 
 MakeStore: TypeAlias = Callable[..., VectorStore]
+"""A function that returns an empty store of the dimension it is called with."""
+
 DIM = 4
+"""The length of the vectors in this suite."""
 
 
 def at(degrees: float) -> Vector:
-    """A vector of `DIM` numbers at this angle from `at(0)`: their cosine is that of the angle."""
-    turned = math.radians(degrees)
-    return np.array([math.cos(turned), math.sin(turned), *[0.0] * (DIM - 2)], dtype=np.float32)
+    """Return a unit vector of `DIM` numbers at this angle to `at(0)`, in degrees."""
+    angle = math.radians(degrees)
+    return np.array([math.cos(angle), math.sin(angle), *[0.0] * (DIM - 2)], dtype=np.float32)
 
 
 def _nested(depth: int) -> Metadata:
@@ -31,8 +34,8 @@ def _nested(depth: int) -> Metadata:
     return metadata
 
 
-class _Odd:
-    """Not JSON."""
+class _NotJson:
+    pass
 
 
 BAD_VECTORS: list[tuple[str, Any]] = [
@@ -53,7 +56,7 @@ BAD_VECTORS: list[tuple[str, Any]] = [
     ("a number", 5.0),
     ("complex", np.array([1j] * DIM)),
     ("a dict", {"a": 1}),
-    ("objects", [_Odd()] * DIM),
+    ("objects", [_NotJson()] * DIM),
 ]
 
 BAD_METADATA: list[tuple[str, Any]] = [
@@ -70,7 +73,7 @@ BAD_METADATA: list[tuple[str, Any]] = [
     ("too large", {"a": "x" * Limits().metadata_bytes}),
     ("bytes", {"a": b"x"}),
     ("a set", {"a": {1}}),
-    ("an object", {"a": _Odd()}),
+    ("an object", {"a": _NotJson()}),
     ("a date", {"a": np.datetime64("2024-01-01")}),
     ("a numpy array", {"a": np.zeros(2)}),
     ("an empty text", {"text": ""}),
@@ -107,7 +110,7 @@ BAD_FILTERS: list[Any] = [
     {"a": {"$not": {}}},
     {"a": {"$gt": 1, "b": 2}},
     {"a": b"bytes"},
-    {"a": {"$eq": _Odd()}},
+    {"a": {"$eq": _NotJson()}},
     {"$and": []},
     {"$or": []},
     {"$and": {"a": 1}},
@@ -133,7 +136,7 @@ def _filter_of_depth(depth: int) -> dict[str, Any]:
     return where
 
 
-CHOSEN: list[tuple[dict[str, Any], str]] = [
+FILTER_CASES: list[tuple[dict[str, Any], str]] = [
     ({}, "abcdefg"),
     ({"type": "fact"}, "ab"),
     ({"type": {"$eq": "fact"}}, "ab"),
@@ -173,9 +176,9 @@ CHOSEN: list[tuple[dict[str, Any], str]] = [
     ({"nobody": 1}, ""),
     ({"nobody": {"$ne": 1}}, "abcdefg"),
 ]
-"""Filters, and which of `FILTERED` they choose."""
+"""Filters, and the uids of the `FILTER_RECORDS` that they match."""
 
-FILTERED: dict[str, Metadata] = {
+FILTER_RECORDS: dict[str, Metadata] = {
     "a": {"type": "fact", "day": 1, "tags": ["art", 1], "big": 2**53 + 1},
     "b": {"type": "fact", "day": 9, "place": {"city": "Paris"}, "big": 2**53},
     "c": {"type": "note", "day": "monday", "tags": "start"},
@@ -187,21 +190,21 @@ FILTERED: dict[str, Metadata] = {
 
 
 class StoreValidation:
-    """What is refused, by name, with nothing stored; and what each filter chooses."""
+    """Test that invalid arguments are refused and that filters select the right records."""
 
     @pytest.fixture
     def make_store(self) -> MakeStore:
-        """Make stores of a dimension; overridden by whoever runs the suite, who also closes them."""
+        """Return a function that makes empty stores; a subclass overrides it and closes the stores."""
         raise NotImplementedError
 
     @pytest.fixture
     def store(self, make_store: MakeStore) -> VectorStore:
-        """An empty store of `DIM` numbers a vector."""
+        """Return an empty store of dimension `DIM`."""
         return make_store(DIM)
 
     @pytest.mark.parametrize("vector", [value for _, value in BAD_VECTORS], ids=[name for name, _ in BAD_VECTORS])
-    def test_a_bad_vector_is_refused_everywhere(self, store: VectorStore, vector: Any) -> None:
-        """Added alone, in the middle of a batch, or searched for."""
+    def test_add_and_search_refuse_an_invalid_vector(self, store: VectorStore, vector: Any) -> None:
+        """An invalid vector is refused alone, within a batch, and as a query."""
         with pytest.raises(InvalidInputError):
             store.add(vector)
         with pytest.raises(InvalidInputError):
@@ -215,23 +218,23 @@ class StoreValidation:
     @pytest.mark.parametrize(
         "vectors", [5.0, np.float32(5.0), None, "abc", np.array(1.0), np.ones((1, 1, DIM)), {1: 2}]
     )
-    def test_what_is_no_list_of_vectors_is_refused(self, store: VectorStore, vectors: Any) -> None:
-        """A batch, or queries, of no shape at all."""
+    def test_batches_refuse_an_argument_that_is_not_a_list_of_vectors(self, store: VectorStore, vectors: Any) -> None:
+        """A batch of records or queries must have the shape (n, dim)."""
         with pytest.raises(InvalidInputError):
             store.add_batch(vectors)
         with pytest.raises(InvalidInputError):
             store.search_batch(vectors)
 
-    async def test_a_large_bad_batch_is_refused_as_a_small_one(self, store: VectorStore) -> None:
-        """Whatever thread looks at it, and however the caller waits."""
+    async def test_large_invalid_batch_is_refused_like_a_small_one(self, store: VectorStore) -> None:
+        """A batch of 300 records, which is validated in a thread, raises the same error."""
         metadatas: list[Any] = [{}] * 299 + [{"a": math.nan}]
         with pytest.raises(InvalidInputError, match=r"metadatas\[299\]"):
             await store.aadd_batch(np.ones((300, DIM)), metadatas)
         assert len(await store.aadd_batch(np.ones((300, DIM)), [*metadatas[:299], None])) == 300
         assert await store.acount() == 300
 
-    def test_a_wrong_dimension_has_its_own_error(self, store: VectorStore) -> None:
-        """Also for whole matrices, and for a row among good ones, which is named."""
+    def test_vector_of_another_length_raises_dimension_mismatch(self, store: VectorStore) -> None:
+        """A matrix, one row of a batch, and a query raise it, and the message names the row."""
         with pytest.raises(DimensionMismatchError):
             store.add_batch(np.ones((2, DIM + 1)))
         with pytest.raises(DimensionMismatchError, match=r"\[1\]"):
@@ -240,24 +243,24 @@ class StoreValidation:
             store.search(np.ones(DIM - 1))
 
     @pytest.mark.parametrize("metadata", [value for _, value in BAD_METADATA], ids=[name for name, _ in BAD_METADATA])
-    def test_bad_metadata_is_refused_and_its_neighbours_with_it(self, store: VectorStore, metadata: Any) -> None:
-        """A batch is stored whole or not at all; the message never quotes a text."""
+    def test_add_batch_stores_nothing_when_metadata_is_invalid(self, store: VectorStore, metadata: Any) -> None:
+        """The message names the index of the record and never quotes its text."""
         with pytest.raises(InvalidInputError) as refused:
             store.add_batch([at(0), at(1)], [{"fine": True}, metadata])
         assert "metadatas[1]" in str(refused.value)
         assert len(str(refused.value)) < 300
         assert store.count() == 0
 
-    def test_a_loop_in_metadata_is_refused(self, store: VectorStore) -> None:
-        """An object that contains itself has no end."""
+    def test_add_refuses_metadata_that_contains_itself(self, store: VectorStore) -> None:
+        """An object that contains itself has no JSON form."""
         endless: dict[str, Any] = {}
         endless["again"] = endless
         with pytest.raises(InvalidInputError):
             store.add(at(0), endless)
 
     @pytest.mark.parametrize("uid", BAD_UIDS, ids=ascii)
-    def test_a_bad_uid_is_refused(self, store: VectorStore, uid: Any) -> None:
-        """In every operation that takes one."""
+    def test_every_operation_refuses_an_invalid_uid(self, store: VectorStore, uid: Any) -> None:
+        """Add, get, delete and scan refuse it, and nothing is stored."""
         for call in (
             lambda: store.add(at(0), None, uid),
             lambda: store.add_batch([at(0), at(1)], None, ["fine", uid]),
@@ -270,8 +273,8 @@ class StoreValidation:
         assert store.count() == 0
 
     @pytest.mark.parametrize("namespace", BAD_NAMESPACES, ids=ascii)
-    def test_a_bad_namespace_is_refused(self, store: VectorStore, namespace: Any) -> None:
-        """In every operation that takes one."""
+    def test_every_operation_refuses_an_invalid_namespace(self, store: VectorStore, namespace: Any) -> None:
+        """Writes, searches, reads and deletes refuse it."""
         for call in (
             lambda: store.add(at(0), namespace=namespace),
             lambda: store.search(at(0), namespace=namespace),
@@ -285,21 +288,21 @@ class StoreValidation:
                 call()
 
     @pytest.mark.parametrize("top_k", [0, -1, 1_001, True, 1.0, "5", None])
-    def test_a_bad_top_k_is_refused(self, store: VectorStore, top_k: Any) -> None:
-        """It is an integer from 1 to 1,000."""
+    def test_search_refuses_an_invalid_top_k(self, store: VectorStore, top_k: Any) -> None:
+        """`top_k` must be an integer from 1 to 1,000."""
         with pytest.raises(InvalidInputError, match="top_k"):
             store.search(at(0), top_k)
         with pytest.raises(InvalidInputError, match="top_k"):
             store.search_with_filter(at(0), top_k, lambda metadata: True)
 
     @pytest.mark.parametrize("limit", [0, -1, 1_001, True, 1.0, None])
-    def test_a_bad_page_size_is_refused(self, store: VectorStore, limit: Any) -> None:
-        """It is an integer from 1 to 1,000."""
+    def test_scan_refuses_an_invalid_limit(self, store: VectorStore, limit: Any) -> None:
+        """`limit` must be an integer from 1 to 1,000."""
         with pytest.raises(InvalidInputError, match="limit"):
             store.scan(limit=limit)
 
-    def test_too_many_at_once_are_refused(self, store: VectorStore) -> None:
-        """1,000 records go into one batch, 1,001 do not; the same for queries and names."""
+    def test_batches_of_more_than_1000_entries_are_refused(self, store: VectorStore) -> None:
+        """1,000 records are accepted; 1,001 records, queries or uids are not."""
         with pytest.raises(InvalidInputError, match="1000"):
             store.add_batch(np.ones((1_001, DIM)))
         with pytest.raises(InvalidInputError, match="1000"):
@@ -312,31 +315,31 @@ class StoreValidation:
         assert store.count() == 0
         assert len(store.add_batch(np.ones((1_000, DIM)))) == 1_000
 
-    def test_lists_of_another_length_are_refused(self, store: VectorStore) -> None:
-        """Each list beside the vectors has one entry for each."""
+    def test_add_batch_refuses_lists_of_another_length(self, store: VectorStore) -> None:
+        """Each list beside the vectors must have one entry per vector."""
         for name in ("metadatas", "uids", "sources", "sessions", "expires_in_s", "priorities"):
-            for given in ([None], [None] * 3, "ab", {"a": 1}, 5):
+            for values in ([None], [None] * 3, "ab", {"a": 1}, 5):
                 with pytest.raises(InvalidInputError, match=name):
-                    store.add_batch([at(0), at(1)], **{name: given})  # type: ignore[arg-type]
+                    store.add_batch([at(0), at(1)], **{name: values})  # type: ignore[arg-type]
         assert store.count() == 0
 
     @pytest.mark.parametrize("lifetime", [0, -1, math.nan, math.inf, True, "5", 10**400])
-    def test_a_bad_lifetime_is_refused(self, store: VectorStore, lifetime: Any) -> None:
-        """A lifetime is a positive number of seconds."""
+    def test_add_refuses_an_invalid_lifetime(self, store: VectorStore, lifetime: Any) -> None:
+        """A lifetime must be a positive, finite number of seconds."""
         with pytest.raises(InvalidInputError, match="expires_in_s"):
             store.add(at(0), expires_in_s=lifetime)
 
     @pytest.mark.parametrize("name", ["", "a\0b", "\ud800", "x" * 2_000, 5], ids=ascii)
-    def test_a_bad_source_or_model_is_refused(self, store: VectorStore, name: Any) -> None:
-        """Both are kept as they are, so they must be printable and short."""
+    def test_add_refuses_an_invalid_source_or_model_id(self, store: VectorStore, name: Any) -> None:
+        """Both must be short printable strings."""
         with pytest.raises(InvalidInputError, match="source"):
             store.add(at(0), source=name)
         with pytest.raises(InvalidInputError, match="model_id"):
             store.add(at(0), model_id=name)
 
     @pytest.mark.parametrize("where", [*BAD_FILTERS, _filter_of_depth(40)], ids=lambda where: repr(where)[:50])
-    def test_a_malformed_filter_is_refused_everywhere(self, store: VectorStore, where: Any) -> None:
-        """By search, count, scan and delete; and nothing is deleted by it."""
+    def test_every_operation_refuses_a_malformed_filter(self, store: VectorStore, where: Any) -> None:
+        """Search, count, scan and delete refuse it, and nothing is deleted."""
         store.add(at(0), {"a": 1}, "kept")
         for call in (
             lambda: store.search(at(0), where=where),
@@ -350,8 +353,8 @@ class StoreValidation:
                 call()
         assert store.count() == 1
 
-    def test_deleting_needs_to_be_told_what(self, store: VectorStore) -> None:
-        """Neither names nor a filter is a mistake, not everything; a string is not a list of names."""
+    def test_delete_refuses_a_call_without_uids_and_filter(self, store: VectorStore) -> None:
+        """A single string is not a list of uids either."""
         store.add(at(0), None, "kept")
         with pytest.raises(InvalidInputError):
             store.delete()
@@ -363,13 +366,17 @@ class StoreValidation:
             store.search_with_filter(at(0), 1, None)  # type: ignore[arg-type]
         assert store.count() == 1
 
-    @pytest.mark.parametrize(("where", "chosen"), CHOSEN, ids=[repr(where)[:60] for where, _ in CHOSEN])
-    def test_a_filter_chooses_the_same_everywhere(self, store: VectorStore, where: dict[str, Any], chosen: str) -> None:
-        """Search, count, scan and delete agree on what each operator means."""
-        store.add_batch([at(i) for i in range(len(FILTERED))], list(FILTERED.values()), list(FILTERED))
-        assert "".join(match.uid for match in store.search(at(0), 100, where=where)) == chosen
-        assert "".join(record.uid for record in store.scan(where)) == chosen
-        assert store.count(where) == len(chosen)
-        assert store.delete(where=where) == len(chosen)
-        left = [record.uid for record in store.scan()]
-        assert left == [uid for uid in FILTERED if uid not in chosen]
+    @pytest.mark.parametrize(("where", "expected"), FILTER_CASES, ids=[repr(where)[:60] for where, _ in FILTER_CASES])
+    def test_filter_selects_the_same_records_in_every_operation(
+        self, store: VectorStore, where: dict[str, Any], expected: str
+    ) -> None:
+        """Search, count, scan and delete agree on every operator."""
+        store.add_batch(
+            [at(i) for i in range(len(FILTER_RECORDS))], list(FILTER_RECORDS.values()), list(FILTER_RECORDS)
+        )
+        assert "".join(match.uid for match in store.search(at(0), 100, where=where)) == expected
+        assert "".join(record.uid for record in store.scan(where)) == expected
+        assert store.count(where) == len(expected)
+        assert store.delete(where=where) == len(expected)
+        remaining = [record.uid for record in store.scan()]
+        assert remaining == [uid for uid in FILTER_RECORDS if uid not in expected]

@@ -1,4 +1,7 @@
-"""The values that cross module borders; what checks or stores them lives in the layers above."""
+"""Values that cross module borders: records, memories, turns, matches and their scores.
+
+Code that validates, stores or searches them belongs in the layers above.
+"""
 
 from super_advanced_agents.types.matches import (
     Answer,

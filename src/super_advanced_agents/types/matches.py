@@ -1,11 +1,11 @@
-"""What a search returns: matches, why they have their scores, and what a hybrid search counts."""
+"""Search results, explanations of their scores, and the weights of a hybrid search."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import orjson
 
@@ -13,7 +13,7 @@ from super_advanced_agents.errors import CorruptStoreError, InvalidInputError
 from super_advanced_agents.types.objects import MATCH_MEMBERS, object_schema
 from super_advanced_agents.types.values import Metadata
 
-_LARGEST_WEIGHT = 1_000_000
+_MAX_WEIGHT = 1_000_000
 
 
 @dataclass(frozen=True, init=False, eq=False)
@@ -23,8 +23,8 @@ class Match:
     Attributes:
         metadata: the record's metadata, `metadata["text"]` included; parsed when it is first read.
         score: higher is better; the cosine in [-1, 1] for a pure vector search.
-        uid: the record's name in its namespace.
-        similarity: the raw similarity of the vectors, comparable between queries; None for a pure keyword search.
+        uid: the record's uid, unique within its namespace.
+        similarity: the raw similarity of the vectors, comparable between queries; None in a pure keyword search.
         source: where the record came from (a file, a URL), or None.
         session: the conversation the record is a turn of, or None.
         created_at: seconds since the epoch, or None where it is not known.
@@ -65,30 +65,37 @@ class Match:
 
     @classmethod
     def of_stored(cls, text: str | None, rest: str | bytes, **fields: Any) -> Match:
-        """Make a match of a row as it is stored; its metadata is parsed when it is first read.
+        """Make a match from a stored row; its metadata is parsed when it is first read.
 
         Args:
             text: the memory's text, or None.
-            rest: the other metadata, a JSON object.
-            fields: the other attributes, all of them.
+            rest: the rest of the metadata, a JSON object.
+            fields: all other attributes.
         """
         match = object.__new__(cls)
         match.__dict__.update(fields, _text=text, _rest=rest)
         return match
 
-    def __getattr__(self, name: str) -> Any:
-        """Parse the metadata of a stored row at its first use; other names do not exist."""
-        if name != "metadata" or "_rest" not in self.__dict__:
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        stored = self.__dict__
-        text = stored["_text"]
-        rest = parsed_metadata(stored["_rest"])
-        metadata = stored["metadata"] = rest if text is None else {"text": text, **rest}
-        return metadata
+    if not TYPE_CHECKING:  # a type checker would take any attribute for there
+
+        def __getattr__(self, name: str) -> Any:
+            """Parse the metadata of a stored row at its first use."""
+            if name != "metadata" or "_rest" not in self.__dict__:
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            stored = self.__dict__
+            text = stored["_text"]
+            rest = parsed_metadata(stored["_rest"])
+            metadata = stored["metadata"] = rest if text is None else {"text": text, **rest}
+            return metadata
 
     @property
-    def text(self) -> str | None:
-        """The memory's text, or None for a bare vector."""
+    def text(self) -> str:
+        """The memory's text; empty for a bare vector."""
+        return self.stored_text or ""
+
+    @property
+    def stored_text(self) -> str | None:
+        """The record's text as it is stored; None for a bare vector."""
         if "metadata" not in self.__dict__:
             stored: str | None = self.__dict__["_text"]
             return stored
@@ -97,26 +104,26 @@ class Match:
 
     @property
     def metadata_json(self) -> bytes:
-        """The metadata without its text as JSON: as stored, where nobody has parsed it yet."""
+        """The metadata without its text as JSON, as stored if it was not parsed yet."""
         if "metadata" not in self.__dict__:
             rest: str | bytes = self.__dict__["_rest"]
             return rest.encode() if isinstance(rest, str) else rest
-        text = self.text
+        text = self.stored_text
         return orjson.dumps(self.metadata if text is None else {k: v for k, v in self.metadata.items() if k != "text"})
 
     def rescored(self, score: float) -> Match:
-        """Return the match with another score, and without an explanation, which would be wrong."""
+        """Return the match with another score and without its explanation, now wrong."""
         match = object.__new__(Match)
         match.__dict__.update(self.__dict__, score=score)
         match.__dict__.pop("explanation", None)
         return match
 
     def copied(self) -> Match:
-        """Return an equal match whose metadata is the caller's own to change."""
+        """Return an equal match whose metadata the caller may change."""
         match = object.__new__(type(self))
         match.__dict__.update(self.__dict__)
         if "metadata" in match.__dict__:
-            match.__dict__.update(_text=self.text, _rest=self.metadata_json)
+            match.__dict__.update(_text=self.stored_text, _rest=self.metadata_json)
             del match.__dict__["metadata"]
         return match
 
@@ -142,12 +149,15 @@ class Match:
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
-        """Let pydantic, and so FastAPI, take and give matches as JSON objects in which the text stands once."""
-        return object_schema(cls, MATCH_MEMBERS, handler, to_object=_match_object, of_object=_match_of_object)
+        """Let pydantic, and so FastAPI, read and write matches as JSON objects.
+
+        The text is a member of its own, not repeated in the metadata.
+        """
+        return object_schema(cls, MATCH_MEMBERS, handler, to_object=_match_to_object, of_object=_match_from_object)
 
 
 def parsed_metadata(encoded: str | bytes) -> Metadata:
-    """Parse a stored row's metadata.
+    """Parse the metadata of a stored row.
 
     Raises:
         CorruptStoreError: it is not JSON.
@@ -159,14 +169,14 @@ def parsed_metadata(encoded: str | bytes) -> Metadata:
     return metadata
 
 
-def _match_object(match: Match) -> dict[str, object]:
-    text = match.text
+def _match_to_object(match: Match) -> dict[str, object]:
+    text = match.stored_text
     rest = match.metadata if text is None else {name: value for name, value in match.metadata.items() if name != "text"}
-    shown = {name: getattr(match, name) for name in MATCH_MEMBERS}
-    return shown | {"metadata": rest}
+    members = {name: getattr(match, name) for name in MATCH_MEMBERS}
+    return members | {"metadata": rest}
 
 
-def _match_of_object(value: dict[str, Any]) -> Match:
+def _match_from_object(value: dict[str, Any]) -> Match:
     text = value.pop("text", None)
     metadata = value.pop("metadata") if text is None else {"text": text, **value.pop("metadata")}
     return Match(metadata, value.pop("score"), value.pop("uid"), **value)
@@ -174,22 +184,23 @@ def _match_of_object(value: dict[str, Any]) -> Match:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weights:
-    """What counts in a hybrid search; checked when made.
+    """Set the weights of the signals in a hybrid search.
+
+    Recency and priority only rank the candidates of the vector and keyword searches (100 of each, or `top_k`); they
+    find no records by themselves.
 
     Attributes:
-        vector: similarity of meaning.
-        keyword: words in common.
-        nearby: how much of a turn's similarity its neighbours in the session lend it; 0 for none.
-        recency: how new a record is: 1 when written just now, half of that after each `half_life_s` since its last
-            write (`updated_at`: what replaces a memory is news, whatever the age of its name).
-        priority: the record's own priority, cut off at 0 and 1; none counts as 0.
+        vector: weight of the similarity of the vectors.
+        keyword: weight of the words in common (BM25).
+        nearby: the share of a turn's similarity that comes from its neighbours in the session; 0 for none.
+        recency: weight of the age of a record, which is worth 1 just after its last write and half as much after each
+            `half_life_s`. The last write counts (`updated_at`), so replacing a memory makes it new again.
+        priority: weight of the record's priority, clipped to [0, 1]; a record without one counts as 0.
         half_life_s: seconds in which half of a record's recency is gone.
 
-    Recency and priority rank what meaning and words have found (100 of each, or `top_k`); they find nothing by
-    themselves.
-
     Raises:
-        InvalidInputError: one is not a number from 0 to a million, nothing counts, or the half-life is not positive.
+        InvalidInputError: a weight is not a number from 0 to a million, the half-life is not positive, or all weights
+            but `nearby` are 0.
     """
 
     vector: float = 1.0
@@ -202,9 +213,9 @@ class Weights:
     def __post_init__(self) -> None:
         for name in ("vector", "keyword", "nearby", "recency", "priority"):
             value = getattr(self, name)
-            if not _is_number(value) or not 0 <= value <= _LARGEST_WEIGHT:
+            if not _is_number(value) or not 0 <= value <= _MAX_WEIGHT:
                 raise InvalidInputError(
-                    f"weights.{name} must be a finite number from 0 to {_LARGEST_WEIGHT}, not {value!r}",
+                    f"weights.{name} must be a finite number from 0 to {_MAX_WEIGHT}, not {value!r}",
                     field=f"weights.{name}",
                 )
         if not _is_number(self.half_life_s) or not 0 < self.half_life_s < math.inf:
@@ -214,12 +225,12 @@ class Weights:
             )
         if self.total == 0:
             raise InvalidInputError(
-                "weights leave nothing to count", field="weights", hint="give vector, keyword, recency or priority one"
+                "the weights vector, keyword, recency and priority are all 0", field="weights", hint="set one above 0"
             )
 
     @property
     def total(self) -> float:
-        """What the weighed sum is divided by, so that no score is above 1; `nearby` is a part of `vector`."""
+        """The divisor of the weighted sum, so that no score exceeds 1; `nearby` is part of `vector`."""
         return self.vector + self.keyword + self.recency + self.priority
 
 
@@ -229,15 +240,15 @@ def _is_number(value: object) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signal:
-    """One reason for a score.
+    """Describe one part of a match's score.
 
     Attributes:
-        name: `"vector"`, `"nearby"`, `"keyword"`, `"recency"` or `"priority"`, as in `Weights`; `"rerank"` for what a
-            re-ranker gave.
-        value: as measured: a cosine, the mean cosine of a turn and its neighbours, BM25, or a number from 0 to 1.
-        scaled: on the common scale: similarity and words are divided by what the best candidate has of them.
-        weight: its share of all weights together.
-        added: what it added to the score: `scaled * weight`.
+        name: `"vector"`, `"nearby"`, `"keyword"`, `"recency"` or `"priority"`, as in `Weights`; `"rerank"` for the
+            score of a re-ranker.
+        value: the raw value: a cosine, the mean cosine of a turn and its neighbours, BM25, or a number from 0 to 1.
+        scaled: the value on the common scale; similarity and BM25 are divided by the best candidate's.
+        weight: its share of the sum of all weights.
+        added: its part of the score: `scaled * weight`.
     """
 
     name: str
@@ -249,11 +260,11 @@ class Signal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """Why a match has its score.
+    """Explain the score of a match.
 
     Attributes:
-        signals: what was added up; what a search does not weigh is not listed.
-        retrieved: how it had been found, if a re-ranker has given it another score since.
+        signals: the parts that add up to the score; signals without a weight are not listed.
+        retrieved: the explanation of the score before re-ranking; None if no re-ranker changed it.
     """
 
     signals: tuple[Signal, ...]
@@ -261,16 +272,16 @@ class Explanation:
 
     @property
     def total(self) -> float:
-        """The sum of what the signals added: the match's score, to 1e-6 of it."""
+        """The sum of what the signals added; equals the score of the match within 1e-6."""
         return math.fsum(signal.added for signal in self.signals)
 
 
 @dataclass(frozen=True, init=False, eq=False)
 class ExplainedMatch(Match):
-    """Hold a `Match` that tells why it has its score; unpacks and compares as any other.
+    """Hold a match and the explanation of its score; unpacks and compares as `Match`.
 
     Attributes:
-        explanation: what added up to the score.
+        explanation: the parts of the score.
     """
 
     explanation: Explanation
@@ -281,13 +292,13 @@ class ExplainedMatch(Match):
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
-        """Let pydantic take and give these as `Match`, with the explanation beside the other members."""
+        """Let pydantic read and write these as `Match`, with the explanation as one more member."""
         members = {**MATCH_MEMBERS, "explanation": Explanation}
-        return object_schema(cls, members, handler, to_object=_explained_object, of_object=_explained_of_object)
+        return object_schema(cls, members, handler, to_object=_explained_to_object, of_object=_explained_from_object)
 
     @classmethod
     def of(cls, match: Match, explanation: Explanation, *, score: float | None = None) -> ExplainedMatch:
-        """Make one of a match and its explanation, perhaps with another score."""
+        """Add an explanation to a match, and another score unless None."""
         explained = object.__new__(cls)
         explained.__dict__.update(match.__dict__, explanation=explanation)
         if score is not None:
@@ -295,18 +306,23 @@ class ExplainedMatch(Match):
         return explained
 
 
-def _explained_object(match: ExplainedMatch) -> dict[str, object]:
-    return _match_object(match) | {"explanation": match.explanation}
+def _explained_to_object(match: ExplainedMatch) -> dict[str, object]:
+    return _match_to_object(match) | {"explanation": match.explanation}
 
 
-def _explained_of_object(value: dict[str, Any]) -> ExplainedMatch:
+def _explained_from_object(value: dict[str, Any]) -> ExplainedMatch:
     explanation = value.pop("explanation")
-    return ExplainedMatch.of(_match_of_object(value), explanation)
+    return ExplainedMatch.of(_match_from_object(value), explanation)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What a language model said, and the memories it was shown, best first."""
+    """Hold a language model's answer, and the memories that it was shown, best first.
+
+    Attributes:
+        text: the answer.
+        sources: the memories that the model was shown, best first.
+    """
 
     text: str
     sources: list[Match]

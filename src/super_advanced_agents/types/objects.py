@@ -1,4 +1,4 @@
-"""How pydantic takes and gives values of the library: as JSON objects. Imports pydantic only when it asks."""
+"""JSON forms of the library's values for pydantic, which is imported only when used."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ MATCH_MEMBERS: Mapping[str, Any] = {
     "created_at": float | None,
     "updated_at": float | None,
 }
-"""A search result as JSON; the text is not in the metadata too."""
+"""The members of a search result as JSON; the text is not repeated in the metadata."""
 
-ABOUT_A_MATCH = ("similarity", "source", "session", "created_at", "updated_at")
-"""What it tells beside its text and metadata; each is None where it is not known."""
+OPTIONAL_MATCH_MEMBERS = ("similarity", "source", "session", "created_at", "updated_at")
+"""The members of a search result that are None where they are not known."""
 
 RECORD_MEMBERS: Mapping[str, Any] = {
     "uid": str,
@@ -35,7 +35,7 @@ RECORD_MEMBERS: Mapping[str, Any] = {
     "priority": float | None,
     "place": int | None,
 }
-"""A whole record as JSON."""
+"""The members of a record as JSON."""
 
 
 def object_schema(
@@ -46,25 +46,25 @@ def object_schema(
     to_object: Callable[[Any], dict[str, object]],
     of_object: Callable[[dict[str, Any]], object],
 ) -> Any:
-    """Return pydantic's schema of a class whose values are JSON objects.
+    """Return the pydantic schema of a class whose instances are JSON objects.
 
     Args:
-        cls: the class; its own values pass as they are.
+        cls: the class; its instances are accepted unchanged.
         members: the types of the object's members.
-        handler: as pydantic hands it over.
-        to_object: makes an object of a value.
-        of_object: makes a value of an object, which it may change.
+        handler: the handler that pydantic passes to `__get_pydantic_core_schema__`.
+        to_object: makes the object of an instance.
+        of_object: makes an instance from an object, which it may change.
     """
     from pydantic_core import core_schema
 
-    form = core_schema.typed_dict_schema(
+    object_fields = core_schema.typed_dict_schema(
         {name: core_schema.typed_dict_field(handler.generate_schema(hint)) for name, hint in members.items()},
         cls_name=cls.__name__,
     )
     return core_schema.union_schema(
         [
             core_schema.is_instance_schema(cls),
-            core_schema.no_info_after_validator_function(of_object, form),
+            core_schema.no_info_after_validator_function(of_object, object_fields),
         ],
-        serialization=core_schema.plain_serializer_function_ser_schema(to_object, return_schema=form),
+        serialization=core_schema.plain_serializer_function_ser_schema(to_object, return_schema=object_fields),
     )

@@ -1,4 +1,4 @@
-"""The values that cross module borders: what goes into memory and what comes out."""
+"""Records, memories, turns, collections and agents, and the types of vectors and metadata."""
 
 from __future__ import annotations
 
@@ -13,39 +13,44 @@ from super_advanced_agents.types.objects import RECORD_MEMBERS, object_schema
 
 JSONValue: TypeAlias = "str | int | float | bool | list[JSONValue] | dict[str, JSONValue] | None"
 Metadata: TypeAlias = dict[str, JSONValue]
-"""A record's JSON object. `metadata["text"]` holds a text memory's text."""
+"""The JSON object stored with a record; `metadata["text"]` holds the text of a memory."""
 
-Where: TypeAlias = Mapping[str, JSONValue]
-"""A filter such as `{"type": "fact", "day": {"$gte": 5}}`; the language is in `stores.filters`."""
+Where: TypeAlias = Mapping[str, object]
+"""A filter such as `{"type": "fact", "day": {"$gte": 5}}`; `stores.filters` has the syntax.
+
+Values are JSON. The type does not say so: it has to accept a filter that was put into a variable first, whose inferred
+type is `dict[str, object]`.
+"""
 
 Dedupe: TypeAlias = Literal["exact"]
-"""What a write leaves out: `"exact"`, records whose content is there already."""
+"""The records that a write skips; `"exact"` skips those whose content is stored already."""
 
 Vector: TypeAlias = NDArray[np.float32]
-"""shape (dim,), float32."""
+"""A vector of shape (dim,), float32."""
 
 Matrix: TypeAlias = NDArray[np.float32]
-"""shape (n, dim), float32, C-contiguous: one vector a row."""
+"""Vectors of shape (n, dim), float32, C-contiguous, one in each row."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """One stored memory, whole.
+    """Hold one stored memory with its vector and metadata.
 
     Attributes:
         uid: unique within `namespace`; a UUIDv7 when the store made it.
         vector: (dim,) float32, as it was added.
         metadata: the JSON object it was added with.
-        namespace: whose memory it is.
+        namespace: the namespace that the record belongs to.
         model_id: the embedding model that made the vector; None when the caller brought the vector.
         source: where it came from (a file, a URL), or None.
         session: the conversation it is a turn of, or None.
         created_at: seconds since the epoch, kept when the record is replaced.
         updated_at: seconds since the epoch of the last write.
         expires_at: seconds since the epoch after which it is never returned, or None.
-        priority: how much it matters, a finite number; None when nobody said.
-        place: its place among the turns of its session: a greater one was said later. Counted over the store it came
-            from; `put` gives it back. None outside sessions; for `put` also the end of the session.
+        priority: how much it matters, a finite number, or None.
+        place: its position among the turns of its session; later turns have greater ones. Positions are counted over
+            the whole store that it came from, and `put` restores them. None outside sessions; for `put`, None also
+            means the end of the session.
     """
 
     uid: str
@@ -69,31 +74,34 @@ class Record:
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
-        """Let pydantic, and so FastAPI, take and give records as JSON objects; vectors are lists of numbers."""
-        return object_schema(cls, RECORD_MEMBERS, handler, to_object=_record_object, of_object=_record_of_object)
+        """Let pydantic, and so FastAPI, read and write records as JSON objects.
+
+        Vectors are lists of numbers.
+        """
+        return object_schema(cls, RECORD_MEMBERS, handler, to_object=_record_to_object, of_object=_record_from_object)
 
 
-def _record_object(record: Record) -> dict[str, object]:
+def _record_to_object(record: Record) -> dict[str, object]:
     return {field.name: getattr(record, field.name) for field in fields(Record)} | {"vector": record.vector.tolist()}
 
 
-def _record_of_object(value: dict[str, Any]) -> Record:
+def _record_from_object(value: dict[str, Any]) -> Record:
     return Record(**{**value, "vector": np.array(value["vector"], dtype=np.float32)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """One text to remember, for batches.
+    """Describe one text to remember, for batches.
 
     Attributes:
-        text: what is embedded and found.
+        text: the text that is embedded and searched.
         memory_type: a label such as `"fact"`, stored as `metadata["type"]`.
-        uid: replaces the memory of that name; a new name is made when None.
+        uid: the uid; replaces the memory that has it. A new one is made when None.
         extra: further metadata.
         expires_in_s: seconds after which the memory is never returned, or None.
         source: where it came from, or None.
         session: the conversation it is a turn of, or None; its neighbours there help to find it.
-        priority: how much it matters, for searches whose `Weights` count it; None for nothing said.
+        priority: how much it matters, in searches whose `Weights` count it, or None.
     """
 
     text: str
@@ -108,13 +116,13 @@ class Memory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """One turn of a conversation; `"{speaker}: {text}"` is what is indexed.
+    """Describe one turn of a conversation; `"{speaker}: {text}"` is indexed.
 
     Attributes:
-        speaker: who said it.
-        text: what was said.
-        uid: the turn's name; a new one is made when None.
-        created_at: when it was said, as the caller writes times (ISO 8601 or epoch seconds); kept in the metadata.
+        speaker: the name of the speaker.
+        text: the words of the turn, without the speaker.
+        uid: the turn's uid; a new one is made when None.
+        created_at: the time of the turn as the caller writes it (ISO 8601 or epoch seconds); stored in the metadata.
         extra: further metadata.
     """
 
@@ -127,14 +135,14 @@ class Turn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CollectionInfo:
-    """One collection of a server: vectors of one length, apart from all others.
+    """Describe one collection of a server: vectors of one length, apart from all others.
 
     Attributes:
         name: 1 to 64 letters, digits, `_` or `-`; unique within its tenant.
         dim: the length of its vectors.
         metric: `"cosine"` or `"dot"`.
-        index: `"auto"`, `"flat"`, `"hnsw"` or `"ivf"`; see `stores.options`.
-        storage: what sealed vectors take in memory: `"fp32"`, `"fp16"` or `"sq8"`.
+        index: `"auto"`, `"flat"`, `"hnsw"` or `"ivf"` (see `stores.options`).
+        storage: the number format of sealed vectors in memory: `"fp32"`, `"fp16"` or `"sq8"`.
         created_at: seconds since the epoch.
     """
 
@@ -148,17 +156,17 @@ class CollectionInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentInfo:
-    """One agent of a server that was given settings; agents of all other names exist with the defaults.
+    """Describe one agent that has its own settings; agents of all other names have defaults.
 
     Attributes:
         name: 1 to 64 letters, digits, `_` or `-`; unique within its tenant.
-        description: what it knows, in plain words, for people and for whoever routes questions to agents.
-        namespace: whose memories it has; agents of the same one share them.
-        answer_tokens: the length of an answer, at most, in tokens.
-        context_chars: how many characters of memories an answer may be built from.
-        rerank: whether the language model looks again at the best matches of each search.
-        declared: whether the server's configuration file says all this; then it is changed there alone.
-        updated_at: seconds since the epoch of the last change; None for a declared one.
+        description: the knowledge of the agent in plain words, for people and for routing questions to agents.
+        namespace: the namespace of its memories; agents with the same namespace share them.
+        answer_tokens: the maximum length of an answer, in tokens.
+        context_chars: the maximum number of characters of memories in a prompt.
+        rerank: whether the language model re-ranks the best matches of each search.
+        declared: whether the server's configuration file declares it; it can then be changed only there.
+        updated_at: seconds since the epoch of the last change; None for a declared agent.
     """
 
     name: str
@@ -173,7 +181,12 @@ class AgentInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatMessage:
-    """One message of a chat: `role` is `"system"`, `"user"` or `"assistant"`."""
+    """Hold one message of a chat.
+
+    Attributes:
+        role: `"system"`, `"user"` or `"assistant"`.
+        content: the text of the message.
+    """
 
     role: str
     content: str

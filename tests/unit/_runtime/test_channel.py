@@ -119,7 +119,7 @@ async def test_leaving_early_lets_a_blocked_producer_go() -> None:
         assert await anext(items) == 0
         await asyncio.to_thread(full.wait)
     await asyncio.to_thread(producer.join)
-    assert channel.left
+    assert channel.consumer_left
     assert answers[:2] == [True, True]
     assert answers[-1] is False
 
@@ -132,7 +132,7 @@ async def test_cancelling_a_waiting_consumer_leaves_the_channel() -> None:
     consumer.cancel()
     with pytest.raises(asyncio.CancelledError):
         await consumer
-    assert channel.left
+    assert channel.consumer_left
     assert not await asyncio.to_thread(channel.put, 1)
     assert asyncio.all_tasks() == {asyncio.current_task()}
 

@@ -14,7 +14,7 @@ from super_advanced_agents._runtime.lifecycle import Resource
 from super_advanced_agents.errors import ResourceClosedError, StoreError
 
 
-class ConnectionSettings(Resource):
+class HeldResource(Resource):
     """Counts how often it was released, and can be held while it closes."""
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class ConnectionSettings(Resource):
         self.may_close.set()
 
     def use(self) -> str:
-        """Do what only an open door can."""
+        """Return a value while the resource is open."""
         self._check_open()
         return "used"
 
@@ -37,52 +37,52 @@ class ConnectionSettings(Resource):
 
 def test_a_with_block_closes() -> None:
     """Leaving the block releases once and for all."""
-    with ConnectionSettings() as settings:
-        assert settings.use() == "used"
-        assert not settings.closed
-    assert settings.closed
-    assert settings.released == 1
+    with HeldResource() as resource:
+        assert resource.use() == "used"
+        assert not resource.closed
+    assert resource.closed
+    assert resource.released == 1
 
 
 async def test_an_async_with_block_closes_without_blocking_the_loop() -> None:
     """`_release` may block: it runs in a thread while the loop goes on."""
-    settings = ConnectionSettings()
-    settings.may_close.clear()
-    closing = asyncio.ensure_future(_opened_and_closed(settings))
-    await asyncio.to_thread(settings.releasing.wait)
+    resource = HeldResource()
+    resource.may_close.clear()
+    closing = asyncio.ensure_future(_opened_and_closed(resource))
+    await asyncio.to_thread(resource.releasing.wait)
     assert not closing.done()
-    settings.may_close.set()
+    resource.may_close.set()
     await closing
-    assert settings.released == 1
+    assert resource.released == 1
 
 
 def test_use_after_close_says_so() -> None:
     """Methods and both `with` forms raise ResourceClosedError that names the class."""
-    settings = ConnectionSettings()
-    settings.close()
-    with pytest.raises(ResourceClosedError, match="Door is closed"):
-        settings.use()
-    with pytest.raises(ResourceClosedError), settings:
+    resource = HeldResource()
+    resource.close()
+    with pytest.raises(ResourceClosedError, match="HeldResource is closed"):
+        resource.use()
+    with pytest.raises(ResourceClosedError), resource:
         pass
 
 
 async def test_closing_again_in_either_way_does_nothing() -> None:
     """`close` and `aclose` are idempotent, in any order."""
-    settings = ConnectionSettings()
-    await settings.aclose()
-    await asyncio.to_thread(settings.close)
-    await settings.aclose()
-    assert settings.released == 1
+    resource = HeldResource()
+    await resource.aclose()
+    await asyncio.to_thread(resource.close)
+    await resource.aclose()
+    assert resource.released == 1
 
 
 def test_many_threads_closing_at_once_release_once() -> None:
     """Each returns after the release is over."""
-    settings = ConnectionSettings()
+    resource = HeldResource()
     seen: list[int] = []
 
     def close() -> None:
-        settings.close()
-        seen.append(settings.released)
+        resource.close()
+        seen.append(resource.released)
 
     threads = [threading.Thread(target=close) for _ in range(8)]
     for thread in threads:
@@ -94,36 +94,36 @@ def test_many_threads_closing_at_once_release_once() -> None:
 
 async def test_a_second_aclose_waits_for_the_first() -> None:
     """Whoever awaited `aclose` knows that everything is freed, also when another began it."""
-    settings = ConnectionSettings()
-    settings.may_close.clear()
-    first = asyncio.ensure_future(settings.aclose())
-    await asyncio.to_thread(settings.releasing.wait)
-    second = asyncio.ensure_future(settings.aclose())
+    resource = HeldResource()
+    resource.may_close.clear()
+    first = asyncio.ensure_future(resource.aclose())
+    await asyncio.to_thread(resource.releasing.wait)
+    second = asyncio.ensure_future(resource.aclose())
     done, _ = await asyncio.wait([second], timeout=0.05)
     assert not done
-    settings.may_close.set()
+    resource.may_close.set()
     await asyncio.gather(first, second)
-    assert settings.released == 1
+    assert resource.released == 1
 
 
 async def test_a_cancelled_aclose_still_closes() -> None:
     """The caller is let go at once; the closing runs to its end in its own thread."""
-    settings = ConnectionSettings()
-    settings.may_close.clear()
-    closing = asyncio.ensure_future(settings.aclose())
-    await asyncio.to_thread(settings.releasing.wait)
+    resource = HeldResource()
+    resource.may_close.clear()
+    closing = asyncio.ensure_future(resource.aclose())
+    await asyncio.to_thread(resource.releasing.wait)
     closing.cancel()
     with pytest.raises(asyncio.CancelledError):
         await closing
-    settings.may_close.set()
-    await settings.aclose()
-    assert settings.released == 1
+    resource.may_close.set()
+    await resource.aclose()
+    assert resource.released == 1
 
 
 def test_a_failing_release_is_raised_once_and_leaves_it_closed() -> None:
     """The error reaches whoever closed; the object stays closed."""
 
-    class Stuck(ConnectionSettings):
+    class Stuck(HeldResource):
         def _release(self) -> None:
             raise StoreError("the last flush failed")
 
@@ -208,9 +208,9 @@ def test_a_forked_child_may_not_use_or_release_its_parents_resource() -> None:
     assert (out, err) == ("refused\n0\nreleased parent's\n", "")
 
 
-async def _opened_and_closed(settings: ConnectionSettings) -> None:
-    async with settings:
-        settings.use()
+async def _opened_and_closed(resource: HeldResource) -> None:
+    async with resource:
+        resource.use()
 
 
 def _run(body: str) -> tuple[str, str]:

@@ -92,8 +92,8 @@ def test_work_cancelled_before_it_began_never_begins(loop):
 def test_something_can_be_done_later_or_not_at_all(loop):
     """Cancelled before its time, it is not done."""
     done = threading.Event()
-    loop.later(3_600, lambda: pytest.set_exception("too early")).cancel()
-    loop.later(0, done.set).wait(10)
+    loop.call_later(3_600, lambda: pytest.set_exception("too early")).cancel()
+    loop.call_later(0, done.set).wait(10)
     assert done.is_set()
 
 

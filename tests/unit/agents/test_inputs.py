@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from super_advanced_agents.agents.inputs import as_memories, as_turns, memory_metadata, of_type, turn_memory
+from super_advanced_agents.agents.inputs import as_memories, as_turns, memory_metadata, narrow_to_type, turn_memory
 from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.types import Memory, Turn
 
@@ -97,6 +97,8 @@ def test_a_turn_cannot_pretend_to_be_of_another_session():
 
 def test_a_type_narrows_a_filter_and_cannot_be_widened_by_it():
     """The two are ANDed, also when the filter names the type itself."""
-    assert of_type(None, {"a": 1}) == {"a": 1}
-    assert of_type("fact", None) == {"type": "fact"}
-    assert of_type("fact", {"$or": [{"type": "note"}]}) == {"$and": [{"type": "fact"}, {"$or": [{"type": "note"}]}]}
+    assert narrow_to_type(None, {"a": 1}) == {"a": 1}
+    assert narrow_to_type("fact", None) == {"type": "fact"}
+    assert narrow_to_type("fact", {"$or": [{"type": "note"}]}) == {
+        "$and": [{"type": "fact"}, {"$or": [{"type": "note"}]}]
+    }

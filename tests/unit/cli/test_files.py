@@ -50,5 +50,5 @@ def test_lines_end_in_every_way_and_may_begin_with_a_mark():
 def test_a_line_that_is_no_text_comes_with_its_trouble(bad):
     """The next line is read as ever."""
     wrong, right = _lines(bad + b"\nfine\n")
-    assert wrong.trouble
-    assert (right.number, right.text, right.trouble) == (2, "fine", "")
+    assert wrong.problem
+    assert (right.number, right.text, right.problem) == (2, "fine", "")

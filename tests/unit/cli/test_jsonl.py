@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from super_advanced_agents.cli.importing.entries import MemoryEntry, Trouble, TurnEntry
+from super_advanced_agents.cli.importing.entries import MemoryEntry, RejectedLine, TurnEntry
 from super_advanced_agents.cli.importing.files import Line
 from super_advanced_agents.cli.importing.jsonl import read_jsonl
 from super_advanced_agents.cli.importing.units import Conversation, Memories, gather
@@ -77,8 +77,8 @@ def test_a_lifetime_goes_on_where_it_was():
 def test_a_wrong_line_is_told_and_the_next_is_read(line):
     """With its place."""
     wrong, right = _read(line, {"text": "fine"})
-    assert isinstance(wrong, Trouble)
-    assert str(wrong.place) == "chat.jsonl:1"
+    assert isinstance(wrong, RejectedLine)
+    assert str(wrong.location) == "chat.jsonl:1"
     assert isinstance(right, MemoryEntry)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from super_advanced_agents.cli.importing.entries import MemoryEntry, Trouble
+from super_advanced_agents.cli.importing.entries import MemoryEntry, RejectedLine
 from super_advanced_agents.cli.importing.files import Line
 from super_advanced_agents.cli.importing.prose import read_prose
 
@@ -25,7 +25,7 @@ def test_a_memory_carries_the_headings_it_stands_under():
     assert hotel.memory.text == "Trip > Hotel\n\nMiramar, from 3 May."
     assert hotel.memory.extra == {"heading": "Trip > Hotel"}
     assert hotel.memory.source == "notes/a.md"
-    assert hotel.place.line == 5
+    assert hotel.location.line == 5
     assert train.memory.extra == {"heading": "Trip > Train"}
 
 
@@ -88,8 +88,8 @@ def test_a_line_that_could_not_be_read_is_passed_on():
     """The lines around it are memories all the same."""
     lines = [Line(1, "One."), Line(2, "", "it is not UTF-8 at byte 3"), Line(3, "Two.")]
     cut = list(read_prose(lines, "a.txt", memory_type="document", markdown=False))
-    assert [type(entry) for entry in cut] == [Trouble, MemoryEntry]
-    assert str(cut[0].place) == "a.txt:2"
+    assert [type(entry) for entry in cut] == [RejectedLine, MemoryEntry]
+    assert str(cut[0].location) == "a.txt:2"
     assert cut[1].memory.text == "One.\nTwo."
 
 

@@ -111,14 +111,14 @@ def test_what_was_used_last_is_kept(path: Path) -> None:
 
 def test_it_is_written_now_and_then(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """So that a crash costs little; an idle pipeline writes nothing at its close."""
-    monkeypatch.setattr(kept_cache, "_SAVED_EVERY_S", 0.0)
-    monkeypatch.setattr(kept_cache, "_SAVED_AFTER", 2)
+    monkeypatch.setattr(kept_cache, "_SAVE_MIN_INTERVAL_S", 0.0)
+    monkeypatch.setattr(kept_cache, "_SAVE_MIN_NEW_VECTORS", 2)
     pipeline, _ = _opened(path)
     with pipeline:
         for i in range(5):
             pipeline.embed(str(i))
-        assert pipeline._keeper is not None
-        pipeline._keeper._saver.close()
+        assert pipeline._cache_saver is not None
+        pipeline._cache_saver._saver.close()
         assert len(VectorCacheSnapshot(path, max_bytes=1_000_000).load("held")[0]) >= 2
     written = path.stat().st_mtime_ns
     pipeline, _ = _opened(path)

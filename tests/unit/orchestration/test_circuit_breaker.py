@@ -46,7 +46,7 @@ def test_after_the_cool_down_one_call_at_a_time_is_let_through(breaker, clock):
     trial = breaker.admit()
     assert (breaker.state, breaker.ready, breaker.admit()) == ("half-open", False, None)
     trial.end(True)
-    assert (breaker.state, breaker.in_a_row, breaker.retry_after_s) == ("closed", 0, 0)
+    assert (breaker.state, breaker.consecutive_failures, breaker.retry_after_s) == ("closed", 0, 0)
 
 
 def test_a_failed_trial_opens_it_for_another_cool_down(breaker, clock):

@@ -5,26 +5,26 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from super_advanced_agents.orchestration.similarity import grouped, normalised
+from super_advanced_agents.orchestration.similarity import group_answers, normalise_answer
 
 ALIKE = np.ones((3, 4), np.float32) / 2
 
 
 def _groups(texts, vectors=None):
-    return [group.members for group in grouped(texts, vectors, least=0.9)]
+    return [group.members for group in group_answers(texts, vectors, min_similarity=0.9)]
 
 
 def test_words_alone_count_without_vectors():
     """Case, punctuation and articles do not; the largest group comes first, then the one that began first."""
     assert _groups(["Lyon", "The capital is Paris.", "capital is PARIS", "lyon!", "Nice"]) == [(0, 3), (1, 2), (4,)]
-    assert normalised("A 1,000 %!") == "1000"
-    assert normalised("?!") == "?!"
+    assert normalise_answer("A 1,000 %!") == "1000"
+    assert normalise_answer("?!") == "?!"
 
 
 def test_similarity_joins_other_words_of_the_same_meaning():
     """The answer said most often leads its group, else the first."""
     texts = ["It broke down", "It stopped working", "it broke down"]
-    groups = grouped(texts, ALIKE, least=0.9)
+    groups = group_answers(texts, ALIKE, min_similarity=0.9)
     assert [(group.leader, group.members) for group in groups] == [(0, (0, 1, 2))]
 
 

@@ -239,16 +239,16 @@ def test_an_enum_without_a_meaning_is_refused():
 def test_vectors_are_packed_and_their_length_is_checked():
     """Little-endian float32, row by row."""
     matrix = np.arange(6, dtype=np.float32).reshape(2, 3)
-    assert packing.packed(matrix) == matrix.astype("<f4").tobytes()
-    np.testing.assert_array_equal(packing.matrix_of(packing.packed(matrix), 3, "v"), matrix)
-    np.testing.assert_array_equal(packing.matrix_of(packing.packed(matrix[:, ::2]), 2, "v"), matrix[:, ::2])
-    assert packing.matrix_of(b"", 3, "v").shape == (0, 3)
+    assert packing.pack_vectors(matrix) == matrix.astype("<f4").tobytes()
+    np.testing.assert_array_equal(packing.unpack_matrix(packing.pack_vectors(matrix), 3, "v"), matrix)
+    np.testing.assert_array_equal(packing.unpack_matrix(packing.pack_vectors(matrix[:, ::2]), 2, "v"), matrix[:, ::2])
+    assert packing.unpack_matrix(b"", 3, "v").shape == (0, 3)
     for data, dim, field in ((b"123", 3, "v"), (bytes(16), 3, "v"), (bytes(4), 0, "dim"), (bytes(4), 2**32 - 1, "v")):
         with pytest.raises(InvalidInputError) as caught:
-            packing.matrix_of(data, dim, "v")
+            packing.unpack_matrix(data, dim, "v")
         assert caught.value.field == field
     with pytest.raises(InvalidInputError, match="v is 5 bytes"):
-        packing.vector_of(b"12345", "v")
+        packing.unpack_vector(b"12345", "v")
 
 
 @pytest.mark.parametrize("data", [b"{", b"[]", b"null", b"1", b'"a"', b"\xff", b'{"a":NaN}', b"{" * 100_000])
@@ -259,7 +259,7 @@ def test_what_is_no_json_object_is_refused(data):
     assert len(str(caught.value)) < 100
     with pytest.raises(FilterError, match="where"):
         packing.json_object(data, field="where")
-    assert packing.json_object(b"", field="m", or_nothing=True) == {}
+    assert packing.json_object(b"", field="m", allow_empty=True) == {}
     with pytest.raises(FilterError):
         to.decode(vector_store_pb2.DeleteRequest(where=b""), DeleteRequest, bounds=BOUNDS)
 

@@ -10,8 +10,8 @@ import orjson
 import pytest
 
 from super_advanced_agents import errors
-from super_advanced_agents.protocol.error_mapping import error_of
-from super_advanced_agents.protocol.problems import CODES, STATUSES, code_of, problem_details, problem_of
+from super_advanced_agents.protocol.error_mapping import error_of_problem
+from super_advanced_agents.protocol.problems import CODES, STATUSES, grpc_code_of, problem_details, problem_of
 
 EVERY = [cls for cls in vars(errors).values() if isinstance(cls, type) and issubclass(cls, Exception)]
 
@@ -27,10 +27,10 @@ def _made(cls):
 def test_every_error_of_the_tree_comes_back_the_same(cls):
     """Class, message, hint, field and time; and its code is one of gRPC's."""
     error = _made(cls)
-    again = error_of(orjson.loads(orjson.dumps(problem_of(error))))
+    again = error_of_problem(orjson.loads(orjson.dumps(problem_of(error))))
     assert type(again) is cls
     assert (str(again), vars(again)) == (str(error), vars(error))
-    assert grpc.StatusCode[code_of(error)] is not grpc.StatusCode.OK
+    assert grpc.StatusCode[grpc_code_of(error)] is not grpc.StatusCode.OK
 
 
 def test_each_row_of_the_table_has_both_statuses():
@@ -56,12 +56,12 @@ def test_each_row_of_the_table_has_both_statuses():
 )
 def test_a_problem_without_a_class_is_told_by_its_status(status, cls):
     """Such as a proxy's, or one of a framework."""
-    error = error_of({}, status=status, retry_after_s=7.0)
+    error = error_of_problem({}, status=status, retry_after_s=7.0)
     assert type(error) is cls
     assert str(status) in str(error)
     assert getattr(error, "retry_after_s", 7.0) == 7.0
     told = problem_details(HTTPStatus(status), "no")
-    assert type(error_of(told)) is type(error_of(told, status=status)) is cls
+    assert type(error_of_problem(told)) is type(error_of_problem(told, status=status)) is cls
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_a_problem_without_a_class_is_told_by_its_status(status, cls):
 )  # fmt: skip
 def test_a_strange_document_is_an_error_all_the_same(problem):
     """Whatever a server sends, the client raises something of the tree."""
-    assert isinstance(error_of(problem), errors.SuperAdvancedAgentsError)
+    assert isinstance(error_of_problem(problem), errors.SuperAdvancedAgentsError)
 
 
 def test_a_long_message_is_cut():

@@ -13,7 +13,7 @@ import pytest
 from super_advanced_agents import AsyncLLMAgent, AsyncLLMWrapper, FAISSVectorStore, LLMAgent
 from super_advanced_agents.errors import ConfigurationError, GenerationError, InvalidInputError, OverloadedError
 from super_advanced_agents.retrieval import LLMReranker
-from super_advanced_agents.retrieval.llm_reranker import _order
+from super_advanced_agents.retrieval.llm_reranker import _parse_order
 from super_advanced_agents.types import ExplainedMatch, Match
 
 FACTS = [
@@ -304,7 +304,7 @@ async def test_matches_reach_the_model_as_data(llm):
 )
 def test_an_answer_is_read_for_what_it_names(answer, order):
     """The numbers that are matches', once each; the rest follow; no number, no change."""
-    assert _order(answer, 3) == order
+    assert _parse_order(answer, 3) == order
 
 
 async def test_what_the_model_raises_is_raised(store, embedder):

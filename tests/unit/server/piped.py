@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 from super_advanced_agents.protocol.operations import Operation, PermitKind
-from super_advanced_agents.server.http.middleware.calls import CallPipeline
+from super_advanced_agents.server.http.middleware.calls import PipelineMiddleware
 from super_advanced_agents.server.limits.admission import Admission
 from super_advanced_agents.server.limits.rate_limit import RateLimiter
 from super_advanced_agents.server.pipeline import Pipeline
@@ -21,7 +21,7 @@ class Anybody:
         return ANYBODY
 
 
-def state(*, longest_s=60, admission=None, **parts):
+def state(*, max_timeout_s=60, admission=None, **parts):
     """What an application holds for its middleware; any part of the gate may be given."""
     limits = {"per_key": 0, "per_tenant": 0}
     services = SimpleNamespace(
@@ -33,7 +33,7 @@ def state(*, longest_s=60, admission=None, **parts):
             **parts,
         }
     )
-    return SimpleNamespace(services=services, pipeline=Pipeline(services, longest_s=longest_s))
+    return SimpleNamespace(services=services, pipeline=Pipeline(services, max_timeout_s=max_timeout_s))
 
 
 def operation(verb, path, **others):
@@ -51,7 +51,7 @@ class Piped:
     """
 
     def __init__(self, app, *operations, **parts):
-        self._pipeline = CallPipeline(app, routes=RouteTable(operations))
+        self._pipeline = PipelineMiddleware(app, routes=RouteTable(operations))
         self._app = SimpleNamespace(state=state(**parts))
 
     async def __call__(self, scope, receive, send):

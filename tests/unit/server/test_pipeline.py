@@ -18,7 +18,7 @@ from super_advanced_agents.errors import (
 from super_advanced_agents.protocol.operations import PermitKind
 from super_advanced_agents.server.limits.admission import Admission
 from super_advanced_agents.server.limits.rate_limit import RateLimiter
-from super_advanced_agents.server.pipeline import Incoming
+from super_advanced_agents.server.pipeline import IncomingRequest
 from super_advanced_agents.tenancy.context import ANYBODY, Access, Principal, current_context
 
 WRITE = operation("POST", "/write", access=Access.WRITE, permit=PermitKind.WRITE, keyed=True)
@@ -56,12 +56,12 @@ async def test_a_call_that_fails_several_steps_is_refused_by_the_first(full, cal
     if not allowance:
         await limiter.charge(ANYBODY, 1)
     pipeline = state(admission=admission, limiter=limiter, authenticator=_Known()).pipeline
-    incoming = Incoming(operation=WRITE, fields=(("x-api-key", caller), *fields))
+    incoming = IncomingRequest(operation=WRITE, fields=(("x-api-key", caller), *fields))
     async with AsyncExitStack() as held:
         if full:
             await held.enter_async_context(admission.enter(PermitKind.WRITE))
         with pytest.raises(InvalidInputError if isinstance(refusal, str) else refusal) as told:
-            async with pipeline.entered(incoming):
+            async with pipeline.admit(incoming):
                 raise AssertionError("it was let in")
     assert not isinstance(refusal, str) or told.value.field == refusal
     assert admission.queue(PermitKind.WRITE).in_flight == 0
@@ -69,10 +69,10 @@ async def test_a_call_that_fails_several_steps_is_refused_by_the_first(full, cal
 
 async def test_a_call_that_passes_is_the_current_one_inside_alone():
     """With its caller, its key and the time it may take."""
-    incoming = Incoming(operation=WRITE, fields=(("idempotency-key", "k"), ("request-timeout", "2.5")))
-    async with state().pipeline.entered(incoming):
+    incoming = IncomingRequest(operation=WRITE, fields=(("idempotency-key", "k"), ("request-timeout", "2.5")))
+    async with state().pipeline.admit(incoming):
         assert current_context() is incoming.context
-        assert (incoming.context.principal, incoming.key, incoming.seconds) == (ANYBODY, "k", 2.5)
+        assert (incoming.context.principal, incoming.key, incoming.timeout_s) == (ANYBODY, "k", 2.5)
     with pytest.raises(LookupError):
         current_context()
 
@@ -81,17 +81,17 @@ async def test_a_write_that_is_not_keyed_refuses_a_key_and_a_read_ignores_it():
     """By its row of the table, whatever its name."""
     key = (("idempotency-key", "k"),)
     with pytest.raises(InvalidInputError, match="takes no"):
-        async with state().pipeline.entered(Incoming(operation=STREAM, fields=key)):
+        async with state().pipeline.admit(IncomingRequest(operation=STREAM, fields=key)):
             pass
-    read = Incoming(operation=operation("GET", "/read", access=Access.READ), fields=key)
-    async with state().pipeline.entered(read):
+    read = IncomingRequest(operation=operation("GET", "/read", access=Access.READ), fields=key)
+    async with state().pipeline.admit(read):
         assert read.key is None
 
 
 async def test_messages_of_a_stream_have_the_deadline_each_for_itself():
     """The stream as a whole has none."""
-    incoming = Incoming(operation=STREAM, fields=(), streams=True)
-    async with state(longest_s=0.001).pipeline.entered(incoming):
+    incoming = IncomingRequest(operation=STREAM, fields=(), streams=True)
+    async with state(max_timeout_s=0.001).pipeline.admit(incoming):
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(incoming.seconds):
+            async with asyncio.timeout(incoming.timeout_s):
                 await asyncio.Event().wait()

@@ -50,7 +50,7 @@ def busy_writer(store: FAISSVectorStore) -> Iterator[None]:
 def sealed(store: FAISSVectorStore) -> int:
     """Wait until no full buffer is left to seal; returns how many segments there are."""
     store.count()
-    while store._sealer._busy or store._index.tail.full_count >= (store._sealer._policy.begin or 1):
+    while store._sealer._busy or store._index.tail.full_count >= (store._sealer._policy.min_buffers or 1):
         store._sealer.wake()
         with suppress(OverloadedError):  # one is queued already
             store._sealer._worker.submit(lambda: None).wait(60)

@@ -95,7 +95,7 @@ def test_indexes_agree_with_plain_python(metadatas: list[Metadata], where: dict[
     attributes.evaluate(tree, BitMap(range(1, seen_first + 1)), seen_first)
     frozen = BitMap(live)
     expected = {row for row in live if matches(tree, table.rows[row])}
-    with attributes.progress_kept(tree):
+    with attributes.keep_progress(tree):
         for _ in range(2):
             assert set(attributes.evaluate(tree, live, len(metadatas))) == expected
     attributes.drop_dead(live, len(metadatas))
@@ -124,18 +124,18 @@ def test_a_column_of_numbers_compares_exactly(added: list[tuple[float, bool]], b
         column.add(value, row)
         rows[row] = value
         if ask:
-            column.range("$gt", 0)
-    assert set(column.range("$gt", bound)) == {row for row, value in rows.items() if value > bound}
-    assert set(column.range("$gte", bound)) == {row for row, value in rows.items() if value >= bound}
-    assert set(column.range("$lt", bound)) == {row for row, value in rows.items() if value < bound}
-    assert set(column.range("$lte", bound)) == {row for row, value in rows.items() if value <= bound}
-    assert set(column.among([bound])) == {row for row, value in rows.items() if value == bound}
-    assert set(column.among([bound, 1, 2**53 + 1])) == {row for row, v in rows.items() if v in (bound, 1, 2**53 + 1)}
+            column.rows_in_range("$gt", 0)
+    assert set(column.rows_in_range("$gt", bound)) == {row for row, value in rows.items() if value > bound}
+    assert set(column.rows_in_range("$gte", bound)) == {row for row, value in rows.items() if value >= bound}
+    assert set(column.rows_in_range("$lt", bound)) == {row for row, value in rows.items() if value < bound}
+    assert set(column.rows_in_range("$lte", bound)) == {row for row, value in rows.items() if value <= bound}
+    assert set(column.rows_equal_to([bound])) == {row for row, value in rows.items() if value == bound}
+    assert set(column.rows_equal_to([bound, 1, 2**53 + 1])) == {row for row, v in rows.items() if v in (bound, 1, 2**53 + 1)}
     kept = BitMap(row for row in rows if row % 2)
-    column.keep(kept)
+    column.retain(kept)
     assert len(column) == len(kept)
     column.add(bound, 1_000)
-    assert set(column.range("$gte", bound)) == {1_000, *(row for row in kept if rows[row] >= bound)}
+    assert set(column.rows_in_range("$gte", bound)) == {1_000, *(row for row in kept if rows[row] >= bound)}
 
 
 @pytest.mark.parametrize("bound", [10**400, -(10**400)])
@@ -143,8 +143,8 @@ def test_a_bound_beyond_every_float_is_compared(bound: int) -> None:
     """Python's integers have no end."""
     column = NumberColumn()
     column.add(1.0, 7)
-    assert set(column.range("$lt", bound)) == ({7} if bound > 0 else set())
-    assert set(column.range("$gte", bound)) == (set() if bound > 0 else {7})
+    assert set(column.rows_in_range("$lt", bound)) == ({7} if bound > 0 else set())
+    assert set(column.rows_in_range("$gte", bound)) == (set() if bound > 0 else {7})
 
 
 def test_parsing_gives_the_typed_tree() -> None:

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from super_advanced_agents.stores.fusion import (
     CANDIDATES,
-    CANDIDATES_BY_STANDING,
+    CANDIDATES_WITH_STATIC_SIGNALS,
     Candidates,
     SessionNeighbours,
-    Standing,
-    candidates_wanted,
+    StaticSignals,
+    candidate_count,
     fuse,
-    needs_standing,
+    needs_static_signals,
 )
 from super_advanced_agents.types import Weights
 
@@ -62,7 +62,7 @@ WEIGHTS = st.builds(
 )
 
 
-def candidates_of(rows: list[Row], *, sessions: bool = True, standing: bool = True) -> Candidates:
+def candidates_of(rows: list[Row], *, sessions: bool = True, static_signals: bool = True) -> Candidates:
     """The arrays that an engine would hand over."""
     pairs = [(*row.beside, 0.0, 0.0)[:2] for row in rows]
     before, after = np.array(pairs, dtype=np.float32).reshape(-1, 2).T
@@ -72,11 +72,11 @@ def candidates_of(rows: list[Row], *, sessions: bool = True, standing: bool = Tr
         similarities=np.array([row.similarity for row in rows], dtype=np.float32),
         keyword_scores=np.array([row.words for row in rows], dtype=np.float32),
         neighbours=SessionNeighbours(before=before, after=after, count=count) if sessions else None,
-        standing=Standing(
+        static_signals=StaticSignals(
             updated_at=np.array([row.updated_at for row in rows], dtype=np.float64),
             priorities=np.array([row.priority for row in rows], dtype=np.float64),
         )
-        if standing
+        if static_signals
         else None,
     )
 
@@ -186,12 +186,14 @@ def test_no_candidates_give_nothing() -> None:
     [
         (Weights(), 5, CANDIDATES),
         (Weights(), 80, 80),
-        (Weights(recency=0.1), 5, CANDIDATES_BY_STANDING),
-        (Weights(priority=0.1), 5, CANDIDATES_BY_STANDING),
+        (Weights(recency=0.1), 5, CANDIDATES_WITH_STATIC_SIGNALS),
+        (Weights(priority=0.1), 5, CANDIDATES_WITH_STATIC_SIGNALS),
         (Weights(priority=0.1), 500, 500),
     ],
 )
-def test_more_candidates_are_wanted_when_standing_counts(weights: Weights, top_k: int, wanted: int) -> None:
+def test_more_candidates_are_searched_when_recency_or_priority_counts(
+    weights: Weights, top_k: int, wanted: int
+) -> None:
     """30 of each way, 100 when age or priority may lift what is further down, and never fewer than are asked for."""
-    assert candidates_wanted(weights, top_k) == wanted
-    assert needs_standing(weights) is bool(weights.recency or weights.priority)
+    assert candidate_count(weights, top_k) == wanted
+    assert needs_static_signals(weights) is bool(weights.recency or weights.priority)

@@ -194,7 +194,7 @@ async def test_a_collection_is_opened_while_the_one_closed_for_it_still_closes(t
     def opened(self, entry):
         return SlowToClose(entry.info.dim, self._folder / entry.id)
 
-    monkeypatch.setattr(Collections, "_opened", opened)
+    monkeypatch.setattr(Collections, "_open_store", opened)
     try:
         async with Runtime(_settings(tmp_path, max_open_collections=1)) as runtime:
             await runtime.aopen()
@@ -214,7 +214,7 @@ async def test_cold_collections_are_refused_together_when_all_open_ones_are_in_u
     """Each waits from when it asked, not from when the one before it was refused."""
     now = [0.0]
     monkeypatch.setattr(collection_pool, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    monkeypatch.setattr(collection_pool, "_ROOM_WITHIN_S", 0.05)
+    monkeypatch.setattr(collection_pool, "_MAX_WAIT_S", 0.05)
     async with Runtime(_settings(tmp_path, max_open_collections=1)) as runtime:
         await runtime.aopen()
         for name in "abcd":
@@ -231,13 +231,13 @@ async def test_cold_collections_are_refused_together_when_all_open_ones_are_in_u
 async def test_several_collections_are_opened_at_once(tmp_path, monkeypatch):
     """One whose disk is slow holds up no other."""
     both = threading.Barrier(2, timeout=30)
-    opened = Collections._opened
+    opened = Collections._open_store
 
     def opened_with_the_other(self, entry):
         both.wait()
         return opened(self, entry)
 
-    monkeypatch.setattr(Collections, "_opened", opened_with_the_other)
+    monkeypatch.setattr(Collections, "_open_store", opened_with_the_other)
     async with Runtime(_settings(tmp_path)) as runtime:
         await runtime.aopen()
         for name in "ab":

@@ -64,7 +64,7 @@ def cache():
 
 @pytest.fixture
 def cached(store, cache):
-    return CachedStore(store, cache, owner="acme/memories")
+    return CachedStore(store, cache, store_key="acme/memories")
 
 
 async def test_an_equal_question_reaches_the_store_once(store, cache, cached):
@@ -94,7 +94,7 @@ async def test_any_other_question_is_another(store, cached):
     await cached.asearch_hybrid(ONE * 2, "one", **given)
     await cached.asearch(ONE, namespace="a")
     await cached.asearch(ONE, namespace="a", return_scores=False)
-    await CachedStore(store, cached._cache, owner="bolt/memories").asearch_hybrid(ONE, "one", **given)
+    await CachedStore(store, cached._cache, store_key="bolt/memories").asearch_hybrid(ONE, "one", **given)
     assert store.asked == len(others) + 5
 
 
@@ -167,7 +167,7 @@ async def test_a_cancelled_caller_disturbs_no_other(store, cached, who):
         await gone
     store.gate.set()
     assert all(len(found) == 1 for found in await asyncio.gather(*searches))
-    assert not cached._cache._flights
+    assert not cached._cache._searches
 
 
 async def test_a_call_may_ask_for_a_fresh_answer(store, cached):
@@ -206,8 +206,8 @@ def test_a_key_holds_every_field_that_a_search_was_given():
     """Equal searches share one whatever the order of a filter's keys; each other field makes another."""
     bounds = Bounds(dim=DIM)
 
-    def key(owner="o", kind=SearchRequest, **given):
-        return key_of(owner, kind(bounds=bounds, **{"query_vectors": [ONE], **given}))
+    def key(store_key="o", kind=SearchRequest, **given):
+        return key_of(store_key, kind(bounds=bounds, **{"query_vectors": [ONE], **given}))
 
     assert key(where={"a": 1, "b": 2}) == key(where={"b": 2, "a": 1})
     others = [
@@ -221,7 +221,7 @@ async def test_memory_is_bounded(store):
     """The least recently used result leaves; with room for none nothing is kept."""
     small, none = ResultCache(max_entries=2), ResultCache(max_entries=0)
     for cache in (small, none):
-        cached = CachedStore(store, cache, owner="o")
+        cached = CachedStore(store, cache, store_key="o")
         for k in (1, 2, 1, 3, 1):
             await cached.asearch(ONE, k, namespace="a")
     assert (small.stats()["entries"], small.stats()["hits"]) == (2, 2)
@@ -231,7 +231,7 @@ async def test_memory_is_bounded(store):
 async def test_readers_beside_writers_never_see_anything_old(written, cache, campaign):
     """Once a write is acknowledged, every answer that is asked for shows it, whoever asks and however it is kept."""
     told = dict.fromkeys(product("ab", range(4)), 0)
-    cached = CachedStore(written, cache, owner="o")
+    cached = CachedStore(written, cache, store_key="o")
     stop = threading.Event()
 
     def write(space, uids):

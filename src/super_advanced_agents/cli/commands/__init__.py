@@ -1,1 +1,1 @@
-"""One file for each group of subcommands."""
+"""Subcommands of `saa`, one file for each group."""

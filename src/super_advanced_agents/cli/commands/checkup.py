@@ -1,4 +1,4 @@
-"""`saa doctor`: is everything here, whole, and writable."""
+"""`saa doctor`: checks that versions, models and the data folder are in order."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ from typing import TYPE_CHECKING
 import typer
 
 from super_advanced_agents.cli.options import DATA_DIR, AsJson, DataDir, ModelsDir
-from super_advanced_agents.cli.output import FAILED, emit, reported, say, shown
+from super_advanced_agents.cli.output import FAILED, print_json, print_result, report_errors, without_controls
 
 if TYPE_CHECKING:
     from super_advanced_agents.cli.doctor.check import Check
 
 
-@reported
+@report_errors
 def doctor(data_dir: DataDir = DATA_DIR, models_dir: ModelsDir = None, as_json: AsJson = False) -> None:
     """Check versions, models and the data folder."""
     from super_advanced_agents.cli.doctor.machine import check_models, check_versions
     from super_advanced_agents.cli.doctor.storage import check_data
 
-    looking: Iterator[Check] = chain(check_versions(), check_models(models_dir), check_data(data_dir))
+    results: Iterator[Check] = chain(check_versions(), check_models(models_dir), check_data(data_dir))
     checks: list[Check] = []
-    for check in looking:
+    for check in results:
         checks.append(check)
         if not as_json:
-            _say(check)
-    well = all(check.ok for check in checks)
+            _print_check(check)
+    all_ok = all(check.ok for check in checks)
     if as_json:
-        emit({"ok": well, "checks": [asdict(check) for check in checks]})
+        print_json({"ok": all_ok, "checks": [asdict(check) for check in checks]})
     else:
-        say("Everything is well." if well else "Something is wrong; the hints above say what to do.")
-    if not well:
+        print_result("All checks passed." if all_ok else "Some checks failed; the hints above say what to do.")
+    if not all_ok:
         raise typer.Exit(FAILED)
 
 
-def _say(check: Check) -> None:
-    say(f"{'ok   ' if check.ok else 'WRONG'}  {check.name}: {shown(check.detail)}")
+def _print_check(check: Check) -> None:
+    print_result(f"{'ok   ' if check.ok else 'WRONG'}  {check.name}: {without_controls(check.detail)}")
     if check.hint:
-        say(f"       {shown(check.hint)}")
+        print_result(f"       {without_controls(check.hint)}")

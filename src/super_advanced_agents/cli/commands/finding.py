@@ -1,4 +1,4 @@
-"""`saa search` and `saa ask`: what is remembered, and what follows from it."""
+"""`saa search` and `saa ask`: find memories, and answer questions from them."""
 
 from __future__ import annotations
 
@@ -8,46 +8,57 @@ from typing import Annotated, Literal
 
 import typer
 
-from super_advanced_agents.cli.inputs import given_object, given_text
+from super_advanced_agents.cli.inputs import parse_json_object, read_text_input
 from super_advanced_agents.cli.options import AGENT, DATA_DIR, AgentName, AsJson, DataDir, ModelsDir, TopK, WhereText
-from super_advanced_agents.cli.output import emit, note, one_line, reported, say, shown
-from super_advanced_agents.cli.session import opened
+from super_advanced_agents.cli.output import (
+    one_line,
+    print_json,
+    print_note,
+    print_result,
+    report_errors,
+    without_controls,
+)
+from super_advanced_agents.cli.session import open_agent
 
 
-@reported
+@report_errors
 def search(
     *,
-    query: Annotated[str | None, typer.Argument(help="What to look for; standard input if not given, or '-'.")] = None,
-    file: Annotated[Path | None, typer.Option("--file", "-f", help="Look for what is like this file's text.")] = None,
+    query: Annotated[
+        str | None, typer.Argument(help="The text to search for; standard input if '-' or not given.")
+    ] = None,
+    file: Annotated[Path | None, typer.Option("--file", "-f", help="Search for the text of this file.")] = None,
     top_k: TopK = 5,
-    mode: Annotated[Literal["hybrid", "vector", "keyword"], typer.Option("--mode", help="How to look.")] = "hybrid",
+    mode: Annotated[
+        Literal["hybrid", "vector", "keyword"], typer.Option("--mode", help="The kind of search.")
+    ] = "hybrid",
     where: WhereText = None,
     memory_type: Annotated[str | None, typer.Option("--type", help="Only memories with this label.")] = None,
-    explain: Annotated[bool, typer.Option("--explain", help="Tell what each score is made of.")] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Show the parts of each score.")] = False,
     data_dir: DataDir = DATA_DIR,
     models_dir: ModelsDir = None,
     agent: AgentName = AGENT,
     as_json: AsJson = False,
 ) -> None:
-    """Find the memories that are most like a text, best first."""
-    from super_advanced_agents.cli.shapes import match_json, say_matches
+    """Find the memories that are closest to a text, best first."""
+    from super_advanced_agents.cli.shapes import match_json, print_matches
 
-    wanted = given_text(query, file, what="query")
-    chosen = given_object(where, "--where")
-    with opened(data_dir, models_dir, agent, embeds=True) as mind:
-        matches = mind.search_text(wanted, top_k, memory_type, where=chosen, mode=mode, explain=explain)
+    query_text = read_text_input(query, file, name="query")
+    filter_ = parse_json_object(where, "--where")
+    with open_agent(data_dir, models_dir, agent, embeds=True) as llm_agent:
+        matches = llm_agent.search_text(query_text, top_k, memory_type, where=filter_, mode=mode, explain=explain)
     if as_json:
-        emit({"results": [match_json(match) for match in matches]})
+        print_json({"results": [match_json(match) for match in matches]})
         return
-    say_matches(matches)
+    print_matches(matches)
     if not matches:
-        note("Nothing was found. See what is remembered with: saa list")
+        print_note("No memories were found. List all of them with: saa list")
 
 
-@reported
+@report_errors
 def ask(
     *,
-    question: Annotated[str | None, typer.Argument(help="The question; standard input if not given, or '-'.")] = None,
+    question: Annotated[str | None, typer.Argument(help="The question; standard input if '-' or not given.")] = None,
     file: Annotated[Path | None, typer.Option("--file", "-f", help="Read the question from this file.")] = None,
     top_k: TopK = 5,
     data_dir: DataDir = DATA_DIR,
@@ -55,21 +66,21 @@ def ask(
     agent: AgentName = AGENT,
     as_json: AsJson = False,
 ) -> None:
-    """Answer a question from memories, and list them."""
+    """Answer a question from memories, and list these as sources."""
     from super_advanced_agents.cli.shapes import match_json
 
-    wanted = given_text(question, file, what="question")
-    with opened(data_dir, models_dir, agent, embeds=True, answers=True) as mind:
+    question_text = read_text_input(question, file, name="question")
+    with open_agent(data_dir, models_dir, agent, embeds=True, answers=True) as llm_agent:
         if as_json:
-            answer = mind.ask(wanted, top_k)
-            emit({"text": answer.text, "sources": [match_json(match) for match in answer.sources]})
+            answer = llm_agent.ask(question_text, top_k)
+            print_json({"text": answer.text, "sources": [match_json(match) for match in answer.sources]})
             return
-        sources = mind.search_text(wanted, top_k)
-        with closing(mind.stream_answer(wanted, top_k, sources=sources)) as pieces:
+        sources = llm_agent.search_text(question_text, top_k)
+        with closing(llm_agent.stream_answer(question_text, top_k, sources=sources)) as pieces:
             for piece in pieces:
-                say(shown(piece), end="")
-        say()
+                print_result(without_controls(piece), end="")
+        print_result()
         if sources:
-            say("\nSources:")
+            print_result("\nSources:")
         for rank, match in enumerate(sources, start=1):
-            say(f"  [{rank}] {one_line(str(match.metadata.get('text', '')))}")
+            print_result(f"  [{rank}] {one_line(str(match.metadata.get('text', '')))}")

@@ -1,4 +1,4 @@
-"""`saa keys`: who may call a server, and what for."""
+"""`saa keys`: make, list and revoke API keys."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from super_advanced_agents.cli.options import DATA_DIR, AsJson, DataDir
-from super_advanced_agents.cli.output import emit, note, reported, say, shown
+from super_advanced_agents.cli.output import print_json, print_note, print_result, report_errors, without_controls
 
 if TYPE_CHECKING:
     from super_advanced_agents.server.auth.key_store import KeyRecord
@@ -17,49 +17,49 @@ if TYPE_CHECKING:
 keys = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Make, list and revoke API keys; a running server honours a change within a second.",
+    help="Make, list and revoke API keys; a running server applies a change within a second.",
 )
 
 
 @keys.command("create")
-@reported
+@report_errors
 def create(
     *,
     scope: Annotated[
         list[str],
         typer.Option(
-            "--scope", help="memories:read, memories:write, generate, jobs or admin (all of them); may be repeated."
+            "--scope", help="memories:read, memories:write, generate, jobs or admin (includes all); may be repeated."
         ),
     ],
-    tenant: Annotated[str, typer.Option("--tenant", help="Whose data it opens; tenants see nothing of each other.")] = (
+    tenant: Annotated[str, typer.Option("--tenant", help="The tenant; tenants do not see each other's data.")] = (
         "default"
     ),
     expires_in_s: Annotated[
-        float | None, typer.Option("--expires-in-s", help="Seconds until it is worthless; never if not given.")
+        float | None, typer.Option("--expires-in-s", help="Seconds until the key expires; never if not given.")
     ] = None,
-    label: Annotated[str, typer.Option("--label", help="What you will know it by.")] = "",
+    label: Annotated[str, typer.Option("--label", help="A label that `saa keys list` shows.")] = "",
     data_dir: DataDir = DATA_DIR,
     as_json: AsJson = False,
 ) -> None:
-    """Make a key and show it, this once."""
+    """Make a key and show it once."""
     from super_advanced_agents.server.auth.key_store import KeyTable
 
     table = KeyTable(_folder(data_dir))
     try:
-        made = table.create(tenant=tenant, scopes=scope, label=label, expires_in_s=expires_in_s)
+        key = table.create(tenant=tenant, scopes=scope, label=label, expires_in_s=expires_in_s)
     finally:
         table.close()
     if as_json:
-        emit({"key": made.key, "id": made.id})
+        print_json({"key": key.key, "id": key.id})
     else:
-        say(made.key)
-        note(f"Shown this once; its id is {made.id}. Send it as 'Authorization: Bearer KEY'.")
+        print_result(key.key)
+        print_note(f"The key is shown only once; its id is {key.id}. Send it as 'Authorization: Bearer KEY'.")
 
 
 @keys.command("list")
-@reported
+@report_errors
 def list_(*, data_dir: DataDir = DATA_DIR, as_json: AsJson = False) -> None:
-    """List all keys, oldest first, by their ids; nobody can show a key again."""
+    """List the ids of all keys, oldest first; the keys themselves cannot be shown again."""
     from super_advanced_agents.server.auth.key_store import KEYS_FILE, KeyTable
 
     records: list[KeyRecord] = []
@@ -70,41 +70,43 @@ def list_(*, data_dir: DataDir = DATA_DIR, as_json: AsJson = False) -> None:
         finally:
             table.close()
     if as_json:
-        emit({"keys": [_told(record) for record in records]})
+        print_json({"keys": [_as_json(record) for record in records]})
         return
     for record in records:
         scopes = " ".join(sorted(record.scopes))
-        say(f"{record.id}  {record.state:<7}  {record.tenant}  {scopes}  {shown(record.label)}".rstrip())
+        print_result(
+            f"{record.id}  {record.state:<7}  {record.tenant}  {scopes}  {without_controls(record.label)}".rstrip()
+        )
     if not records:
-        note("No keys. `saa keys create --scope admin` makes one; so does the first `saa serve`.")
+        print_note("No keys. `saa keys create --scope admin` makes one; so does the first `saa serve`.")
 
 
 @keys.command("revoke")
-@reported
+@report_errors
 def revoke(
     *,
-    key_id: Annotated[str, typer.Argument(metavar="ID", help="As `saa keys list` shows it.")],
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="The id that `saa keys list` shows.")],
     data_dir: DataDir = DATA_DIR,
     as_json: AsJson = False,
 ) -> None:
-    """Make a key worthless, for good."""
+    """Revoke a key for good."""
     from super_advanced_agents.errors import InvalidInputError
     from super_advanced_agents.server.auth.key_store import KEYS_FILE, KeyTable, checked_key_id
 
     key_id = checked_key_id(key_id)
-    found = False
+    revoked = False
     if (_folder(data_dir) / KEYS_FILE).exists():
         table = KeyTable(_folder(data_dir))
         try:
-            found = table.revoke(key_id)
+            revoked = table.revoke(key_id)
         finally:
             table.close()
-    if not found:
+    if not revoked:
         raise InvalidInputError(f"there is no key {key_id!r}", field="id", hint="`saa keys list` shows the ids")
     if as_json:
-        emit({"id": key_id, "revoked": True})
+        print_json({"id": key_id, "revoked": True})
     else:
-        say(f"Revoked {key_id}.")
+        print_result(f"Revoked {key_id}.")
 
 
 def _folder(data_dir: Path) -> Path:
@@ -113,18 +115,18 @@ def _folder(data_dir: Path) -> Path:
     return Settings.load(data_dir=data_dir).server_dir
 
 
-def _told(record: KeyRecord) -> dict[str, object]:
+def _as_json(record: KeyRecord) -> dict[str, object]:
     return {
         "id": record.id,
         "state": record.state,
         "tenant": record.tenant,
         "scopes": sorted(record.scopes),
         "label": record.label,
-        "created_at": _moment(record.created_at),
-        "expires_at": _moment(record.expires_at),
-        "revoked_at": _moment(record.revoked_at),
+        "created_at": _iso_time(record.created_at),
+        "expires_at": _iso_time(record.expires_at),
+        "revoked_at": _iso_time(record.revoked_at),
     }
 
 
-def _moment(seconds: float | None) -> str | None:
+def _iso_time(seconds: float | None) -> str | None:
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

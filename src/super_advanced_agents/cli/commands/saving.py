@@ -1,4 +1,4 @@
-"""`saa backup` and `saa restore`: everything that lasts, copied whole and put back whole."""
+"""`saa backup` and `saa restore`: copy a data folder, and put a copy back."""
 
 from __future__ import annotations
 
@@ -11,31 +11,32 @@ import typer
 
 from super_advanced_agents._runtime.progress import bar
 from super_advanced_agents.cli.options import DATA_DIR, AsJson, DataDir
-from super_advanced_agents.cli.output import emit, reported, say
+from super_advanced_agents.cli.output import print_json, print_result, report_errors
 from super_advanced_agents.errors import ConfigurationError
 
 
 def lasting(data_dir: Path) -> list[str]:
-    """The databases of a data folder: memories, the catalogue of a server, and its collections.
+    """Return the databases of a data folder that a backup holds: memories, catalogue, collections.
 
-    Indexes are made anew from rows. Credentials stay where they are: a copy of the memories opens no doors.
+    Indexes are not copied, since they are built again from rows. Neither are keys and their secret: a copy of the
+    memories must not give access to a server.
     """
     collections = sorted(data_dir.glob("collections/*/memory.sqlite3"))
     return [
         "store/memory.sqlite3",
         "server/catalog.db",
-        *(str(found.relative_to(data_dir)) for found in collections),
+        *(str(database.relative_to(data_dir)) for database in collections),
     ]
 
 
-@reported
+@report_errors
 def backup(
     *,
-    target: Annotated[Path, typer.Argument(help="A new folder; it can be used as --data-dir as it is.")],
+    target: Annotated[Path, typer.Argument(help="A new folder, which can be used as --data-dir.")],
     data_dir: DataDir = DATA_DIR,
     as_json: AsJson = False,
 ) -> None:
-    """Copy everything that lasts into a new folder, also while a server or another command is writing."""
+    """Copy the data folder into a new folder, also while a server is writing."""
     from super_advanced_agents.stores.local import back_up
     from super_advanced_agents.tenancy.settings import Settings
 
@@ -46,35 +47,43 @@ def backup(
             hint="copy that one with its own tools",
         )
     with _copy_bar() as on_copied:
-        made = back_up(data_dir, target, databases=lasting(data_dir), on_copied=on_copied)
-    size_bytes = sum(file.size_bytes for file in made.files)
+        copy = back_up(data_dir, target, databases=lasting(data_dir), on_copied=on_copied)
+    size_bytes = sum(file.size_bytes for file in copy.files)
     if as_json:
-        emit({"path": str(made.path), "records": made.records, "size_bytes": size_bytes, "created_at": made.created_at})
+        print_json(
+            {"path": str(copy.path), "records": copy.records, "size_bytes": size_bytes, "created_at": copy.created_at}
+        )
     else:
-        say(f"Backed up {made.records} memories ({size_bytes / 2**20:.1f} MiB) to {made.path}.")
+        print_result(f"Backed up {copy.records} memories ({size_bytes / 2**20:.1f} MiB) to {copy.path}.")
 
 
-@reported
+@report_errors
 def restore(
     *,
     source: Annotated[Path, typer.Argument(help="A folder that `saa backup` made.")],
     force: Annotated[
-        bool, typer.Option("--force", help="Replace a data folder that is not empty; it is kept beside the new one.")
+        bool, typer.Option("--force", help="Replace a data folder that is not empty; the old one is renamed and kept.")
     ] = False,
     data_dir: DataDir = DATA_DIR,
     as_json: AsJson = False,
 ) -> None:
-    """Put a backup in the place of the data folder, checked first; a damaged one changes nothing."""
+    """Check a backup, and put it in the place of the data folder; a damaged one changes nothing."""
     from super_advanced_agents.stores.local import is_backup_of_one_store, read_backup
     from super_advanced_agents.stores.local import restore as put_back
 
-    found = read_backup(source)
-    aside = put_back(source, data_dir / "store" if is_backup_of_one_store(found) else data_dir, force=force)
+    manifest = read_backup(source)
+    replaced = put_back(source, data_dir / "store" if is_backup_of_one_store(manifest) else data_dir, force=force)
     if as_json:
-        emit({"records": found.records, "data_dir": str(data_dir), "kept": None if aside is None else str(aside)})
+        print_json(
+            {
+                "records": manifest.records,
+                "data_dir": str(data_dir),
+                "kept": None if replaced is None else str(replaced),
+            }
+        )
         return
-    kept = "" if aside is None else f" What was there is now {aside}."
-    say(f"Restored {found.records} memories to {data_dir}.{kept}")
+    kept = "" if replaced is None else f" The old data folder is now {replaced}."
+    print_result(f"Restored {manifest.records} memories to {data_dir}.{kept}")
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""`saa serve`: agents behind REST and gRPC."""
+"""`saa serve`: serve agents over REST and gRPC."""
 
 from __future__ import annotations
 
@@ -9,37 +9,46 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from super_advanced_agents.cli.options import AGENT, DATA_DIR, AgentName, AsJson, DataDir, ModelsDir
-from super_advanced_agents.cli.output import emit, note, reported
+from super_advanced_agents.cli.output import print_json, print_note, report_errors
 
 if TYPE_CHECKING:
     from super_advanced_agents.client import RemoteAgent
 
 
-@reported
+@report_errors
 def serve(
     *,
     host: Annotated[
-        str, typer.Option("--host", envvar="SAA_HOST", help="Beyond loopback only with keys.")
+        str,
+        typer.Option("--host", envvar="SAA_HOST", help="The address to listen on; other than loopback only with keys."),
     ] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option("--port", "-p", envvar="SAA_PORT", min=0, max=65_535, help="0 lets the system choose.")
+        int,
+        typer.Option(
+            "--port", "-p", envvar="SAA_PORT", min=0, max=65_535, help="The port of REST; 0 lets the system choose."
+        ),
     ] = 8000,
     grpc_port: Annotated[
         int | None,
-        typer.Option("--grpc-port", envvar="SAA_GRPC_PORT", min=0, max=65_535, help="Of gRPC.", show_default="50051"),
+        typer.Option(
+            "--grpc-port", envvar="SAA_GRPC_PORT", min=0, max=65_535, help="The port of gRPC.", show_default="50051"
+        ),
     ] = None,
     grpc: Annotated[bool, typer.Option("--grpc/--no-grpc", envvar="SAA_GRPC", help="Serve gRPC too.")] = True,
     tls_cert: Annotated[
-        Path | None, typer.Option("--tls-cert", envvar="SAA_TLS_CERT", help="Certificate chain (PEM), for both.")
+        Path | None,
+        typer.Option("--tls-cert", envvar="SAA_TLS_CERT", help="The certificate chain (PEM) of REST and gRPC."),
     ] = None,
-    tls_key: Annotated[Path | None, typer.Option("--tls-key", envvar="SAA_TLS_KEY", help="Its private key.")] = None,
+    tls_key: Annotated[
+        Path | None, typer.Option("--tls-key", envvar="SAA_TLS_KEY", help="The private key (PEM).")
+    ] = None,
     config: Annotated[
         Path | None, typer.Option("--config", envvar="SAA_CONFIG", help="TOML: agents, collections, orchestrators.")
     ] = None,
     auth: Annotated[
-        bool, typer.Option("--auth/--no-auth", envvar="SAA_AUTH", help="Ask callers for a key; off on loopback only.")
+        bool, typer.Option("--auth/--no-auth", envvar="SAA_AUTH", help="Require an API key; off on loopback only.")
     ] = True,
-    workers: Annotated[int, typer.Option("--workers", min=1, help="1: an embedded store has one owner.")] = 1,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Only 1: an embedded store has one owner.")] = 1,
     log_level: Annotated[
         str | None, typer.Option("--log-level", envvar="SAA_LOG_LEVEL", help="DEBUG, INFO, WARNING or ERROR.")
     ] = None,
@@ -58,7 +67,7 @@ def serve(
     if workers > 1:
         raise ConfigurationError(
             f"{workers} workers cannot share one embedded store: a data folder has one owner",
-            hint="use one worker; what one process cannot carry belongs on a distributed engine behind several servers",
+            hint="use one worker; for more load, run several servers on one distributed store",
         )
     settings = Settings.load(
         host=host,
@@ -78,16 +87,16 @@ def serve(
 
     def on_listening(at: run.ServerAddresses) -> None:
         if as_json:
-            told = {"url": at.rest, "grpc": at.grpc, "pid": os.getpid(), "data_dir": str(settings.data_dir)}
-            told["mcp"] = at.rest + mcp.PATH
-            emit(told if at.admin_key is None else {**told, "admin_key": at.admin_key})
+            members = {"url": at.rest, "grpc": at.grpc, "pid": os.getpid(), "data_dir": str(settings.data_dir)}
+            members["mcp"] = at.rest + mcp.PATH
+            print_json(members if at.admin_key is None else {**members, "admin_key": at.admin_key})
         else:
-            both = f"{at.rest} and {at.grpc}" if at.grpc else at.rest
-            note(f"Serving at {both} (data in {str(settings.data_dir)!r}). Ctrl-C stops.")
+            urls = f"{at.rest} and {at.grpc}" if at.grpc else at.rest
+            print_note(f"Serving at {urls} (data in {str(settings.data_dir)!r}). Ctrl-C stops.")
             if at.admin_key is not None:
-                note(f"Admin key, shown this once: {at.admin_key}")
-                note("Send it as 'Authorization: Bearer KEY'; `saa keys` makes others, and revokes it.")
-            note(f"For MCP clients:\n{mcp.client_configuration(at.rest, auth=settings.auth)}")
+                print_note(f"Admin key, shown this once: {at.admin_key}")
+                print_note("Send it as 'Authorization: Bearer KEY'; `saa keys` makes others, and revokes it.")
+            print_note(f"For MCP clients:\n{mcp.client_configuration(at.rest, auth=settings.auth)}")
 
     def connect(url: str, agent: str, api_key: str | None) -> RemoteAgent:
         from super_advanced_agents.client import RemoteAgent

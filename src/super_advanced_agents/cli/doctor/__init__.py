@@ -1,1 +1,1 @@
-"""What `saa doctor` looks at; one file for each place it looks into."""
+"""Checks of `saa doctor`, one file for each area."""

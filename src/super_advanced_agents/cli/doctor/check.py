@@ -1,4 +1,4 @@
-"""The result of looking at one thing."""
+"""The result of one check of `saa doctor`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """One thing that was looked at: what was found, and what to do if it is not well."""
+    """The result of one check.
+
+    Attributes:
+        name: the subject of the check.
+        ok: whether the subject is in order.
+        detail: the finding.
+        hint: the next step when it is not in order.
+    """
 
     name: str
     ok: bool

@@ -1,4 +1,4 @@
-"""The data folder, looked at without taking it from whoever uses it."""
+"""Checks of the data folder that do not disturb the process that uses it."""
 
 from __future__ import annotations
 
@@ -14,24 +14,25 @@ from urllib.parse import quote
 from super_advanced_agents.cli.doctor.check import Check
 from super_advanced_agents.stores.local import SCHEMA_VERSION, damaged_file
 
-_LEAST_FREE_BYTES = 256 * 1024 * 1024
+_MIN_FREE_BYTES = 256 * 1024 * 1024
 
 
 def check_data(data_dir: Path) -> Iterator[Check]:
-    """Whether the folder can be written, who holds it, its rows, its snapshot and the room on its disk."""
-    there = data_dir if data_dir.exists() else next(each for each in data_dir.absolute().parents if each.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+    """Check that the folder can be written, its free space, its owner, its rows and its snapshot."""
+    parents = data_dir.absolute().parents
+    folder = data_dir if data_dir.exists() else next(parent for parent in parents if parent.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         hint = "change its permissions, or choose another with --data-dir"
-        yield Check(name="data folder", ok=False, detail=f"{str(there)!r} cannot be written", hint=hint)
+        yield Check(name="data folder", ok=False, detail=f"{str(folder)!r} cannot be written", hint=hint)
         return
-    made = "can be written" if data_dir.exists() else "will be made when something is first remembered"
-    yield Check(name="data folder", ok=True, detail=f"{str(data_dir)!r} {made}")
-    free = shutil.disk_usage(there).free
+    state = "can be written" if data_dir.exists() else "will be created with the first memory"
+    yield Check(name="data folder", ok=True, detail=f"{str(data_dir)!r} {state}")
+    free = shutil.disk_usage(folder).free
     yield Check(
         name="disk",
-        ok=free >= _LEAST_FREE_BYTES,
+        ok=free >= _MIN_FREE_BYTES,
         detail=f"{free / 2**30:.1f} GiB free",
-        hint="" if free >= _LEAST_FREE_BYTES else "free some: writes stop when the disk is full",
+        hint="" if free >= _MIN_FREE_BYTES else "free some space: writes stop when the disk is full",
     )
     store = data_dir / "store"
     database = store / "memory.sqlite3"
@@ -64,9 +65,9 @@ def _rows(database: Path) -> Check:
             if schema > SCHEMA_VERSION:
                 detail = f"schema {schema}, this version knows {SCHEMA_VERSION}"
                 return Check(name="rows", ok=False, detail=detail, hint="upgrade super-advanced-agents")
-            found = [line for (line,) in connection.execute("PRAGMA quick_check(3)")]
-            if found != ["ok"]:
-                return Check(name="rows", ok=False, detail=f"damaged: {found[0]}", hint=hint)
+            problems = [line for (line,) in connection.execute("PRAGMA quick_check(3)")]
+            if problems != ["ok"]:
+                return Check(name="rows", ok=False, detail=f"damaged: {problems[0]}", hint=hint)
             [(rows,)] = connection.execute("SELECT count(*) FROM records")
     except sqlite3.Error as exc:
         return Check(name="rows", ok=False, detail=f"cannot be read: {exc}", hint=hint)
@@ -74,10 +75,10 @@ def _rows(database: Path) -> Check:
 
 
 def _snapshot(store: Path) -> Check:
-    """Derived data: damage costs the time to build it again, nothing else."""
+    # A snapshot is derived from the rows: damage costs the time to build it again and no memory.
     manifests = sorted((store / "index").glob("manifest-[0-9]*.json"))
     if not manifests:
-        return Check(name="snapshot", ok=True, detail="none; the index is made from the rows when the store is opened")
+        return Check(name="snapshot", ok=True, detail="none; opening the store builds the index from the rows")
     newest = manifests[-1]
     try:
         damaged = damaged_file(newest)
@@ -88,6 +89,6 @@ def _snapshot(store: Path) -> Check:
             name="snapshot",
             ok=False,
             detail=f"{damaged!r} is damaged; no memory is lost",
-            hint="the next start makes it anew from the rows: saa list",
+            hint="the next start builds it again from the rows: saa list",
         )
     return Check(name="snapshot", ok=True, detail=f"{newest.name} is whole")

@@ -1,1 +1,1 @@
-"""Files into memories: which files, how they are cut, and how they are stored while the next ones are read."""
+"""Import of files: finding them, cutting them into memories, storing them while reading on."""

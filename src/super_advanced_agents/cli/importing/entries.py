@@ -1,4 +1,4 @@
-"""What comes out of a file: memories, turns, and what could not be read."""
+"""Entries read from a file: memories, turns, and lines that cannot be imported."""
 
 from __future__ import annotations
 
@@ -25,45 +25,53 @@ class MemoryEntry:
     """A memory read from a file.
 
     Attributes:
-        place: where it begins.
-        memory: with its uid.
-        named: the file itself gave the uid, so the text may have changed since it was last imported.
+        location: the line where the memory begins.
+        memory: the memory, with its uid.
+        overwrite: store the memory even when the store has its uid: the file gave the uid, so that the text may have
+            changed since the last import, or the memory has a lifetime, which begins again.
     """
 
-    place: SourceLocation
+    location: SourceLocation
     memory: Memory
-    named: bool = False
+    overwrite: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnEntry:
-    """A conversation's turn read from a file; attributes as those of `MemoryEntry`."""
+    """A turn of a conversation read from a file.
 
-    place: SourceLocation
+    Attributes:
+        location: the line of the turn.
+        turn: the turn, with its uid.
+        session: the session that the turn belongs to.
+        overwrite: store the turn even when the store has its uid, since the file gave the uid.
+    """
+
+    location: SourceLocation
     turn: Turn
     session: str
-    named: bool = False
+    overwrite: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
-    """A line that could not be imported, and why."""
+class RejectedLine:
+    """A line that cannot be imported, and the reason."""
 
-    place: SourceLocation
-    why: str
+    location: SourceLocation
+    reason: str
 
 
-Entry: TypeAlias = MemoryEntry | TurnEntry | Trouble
+Entry: TypeAlias = MemoryEntry | TurnEntry | RejectedLine
 
 
 def stable_uid(source: str, *parts: str, line: int | None = None) -> str:
-    """A name that is the same each time the same thing is imported, so that a second import replaces, not repeats.
+    """Return a uid that depends only on the source and the content, so that a second import adds nothing.
 
-    It begins with what stands for the source (and the line, where given): memories of one file lie together in the
-    store's order, which also keeps its index append-only while a file is imported.
+    The uid begins with a digest of the source, then the line where it is given: memories of one file are neighbours in
+    the store's order of uids, which also keeps the index append-only while a file is imported.
     """
-    place = "" if line is None else f"{line:08x}-"
-    return f"{_digest(source, size=6)}-{place}{_digest(*parts, size=10)}"
+    line_part = "" if line is None else f"{line:08x}-"
+    return f"{_digest(source, size=6)}-{line_part}{_digest(*parts, size=10)}"
 
 
 def _digest(*parts: str, size: int) -> str:

@@ -1,4 +1,4 @@
-"""Files that `saa export` wrote, told from others and put back as they were."""
+"""Import of files that `saa export` wrote: recognizing them and restoring their records."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from pathlib import Path
 
-from super_advanced_agents.cli.importing.entries import SourceLocation, Trouble
+from super_advanced_agents.cli.importing.entries import RejectedLine, SourceLocation
 from super_advanced_agents.cli.importing.files import Input, open_input
 from super_advanced_agents.cli.importing.importer import StrictStopError, Summary
-from super_advanced_agents.cli.session import opened_embedder, opened_store
+from super_advanced_agents.cli.session import open_embedder, open_folder_store
 from super_advanced_agents.embeddings import EmbeddingPipeline
 from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.stores import VectorStore
@@ -20,31 +20,39 @@ from super_advanced_agents.stores.transfer.jsonl import JsonlReader
 from super_advanced_agents.stores.transfer.parquet import ParquetReader
 
 _START_BYTES = 4_096
-_KEPT_TROUBLES = 1_000
+_MAX_REJECTED = 1_000
 
 
-def is_export(given: Input) -> bool:
-    """Whether a file begins as an export does; standard input can still be read from its beginning afterwards."""
-    found = sniff(_start(given))
-    if found == "parquet" and given.path is None:
+def is_export(file_input: Input) -> bool:
+    """Return whether a file begins as an export does.
+
+    Standard input can still be read from its beginning afterwards.
+
+    Raises:
+        InvalidInputError: the export is Parquet and comes from standard input.
+    """
+    export_format = sniff(_read_start(file_input))
+    if export_format == "parquet" and file_input.path is None:
         raise InvalidInputError(
             "Parquet cannot be read from standard input", field="paths", hint="give the file's name"
         )
-    return found is not None
+    return export_format is not None
 
 
 class ExportImporter:
-    """Puts exports into the store of a data folder, which is made as the first of them was when there is none.
+    """Import exports into the store of a data folder.
+
+    A missing store is created with the dimension and the metric of the first export.
 
     Args:
-        data_dir: of the store.
+        data_dir: the data folder.
         models_dir: the folder of all models.
-        namespace: where all records go; each to its own when None.
-        reembed: embed their texts with the model of the settings; done in any case for those without vectors.
+        namespace: the namespace of all imported records; when None, each record keeps its own.
+        reembed: embed the texts with the model of the settings; an export without vectors is always embedded.
         strict: stop at the first line that cannot be imported.
-        summary: kept up to date.
-        on_bytes: told how many bytes were read.
-        on_trouble: told about each line that cannot be imported.
+        summary: updated while the import runs.
+        on_bytes: called with the number of bytes read since the last call.
+        on_rejected: called with each line that cannot be imported.
     """
 
     def __init__(
@@ -57,7 +65,7 @@ class ExportImporter:
         strict: bool,
         summary: Summary,
         on_bytes: Callable[[int], None],
-        on_trouble: Callable[[Trouble], None],
+        on_rejected: Callable[[RejectedLine], None],
     ) -> None:
         self._data_dir = data_dir
         self._models_dir = models_dir
@@ -66,24 +74,24 @@ class ExportImporter:
         self._strict = strict
         self._summary = summary
         self._on_bytes = on_bytes
-        self._on_trouble = on_trouble
+        self._on_rejected = on_rejected
 
     def run(self, inputs: Iterable[Input]) -> None:
-        """Import them, one after the other; what is raised leaves `summary` telling how far it came."""
-        for given in inputs:
-            with ExitStack() as opened:
-                export = open_export(given.path or opened.enter_context(open_input(given)))
-                opened.callback(export.close)
-                pipeline = self._pipeline(export.header, opened)
+        """Import the exports one after another; `summary` is up to date also when an error is raised."""
+        for file_input in inputs:
+            with ExitStack() as stack:
+                export = open_export(file_input.path or stack.enter_context(open_input(file_input)))
+                stack.callback(export.close)
+                pipeline = self._pipeline(export.header, stack)
                 dim = export.header.dim if pipeline is None else pipeline.dim
-                store = opened.enter_context(opened_store(self._data_dir, dim=dim, metric=export.header.metric))
-                self._import(store, export, given.source, pipeline)
+                store = stack.enter_context(open_folder_store(self._data_dir, dim=dim, metric=export.header.metric))
+                self._import(store, export, file_input.source, pipeline)
             self._summary.files += 1
 
-    def _pipeline(self, header: Header, opened: ExitStack) -> EmbeddingPipeline | None:
+    def _pipeline(self, header: Header, stack: ExitStack) -> EmbeddingPipeline | None:
         if header.vectors and not self._reembed:
             return None
-        return opened.enter_context(opened_embedder(self._models_dir))
+        return stack.enter_context(open_embedder(self._models_dir))
 
     def _import(
         self,
@@ -110,34 +118,35 @@ class ExportImporter:
         except InvalidInputError as exc:
             if not (self._strict and done.troubles):
                 raise
-            place = SourceLocation(source, done.troubles[0].line)
+            location = SourceLocation(source, done.troubles[0].line)
             raise StrictStopError(
-                f"stopped at {place}: {done.troubles[0].why}", hint="mend it, then run the same again"
+                f"stopped at {location}: {done.troubles[0].why}",
+                hint="correct the line, then run the same command again",
             ) from exc
         finally:
             follow(done)
 
     def _follow(self, done: Imported, seen: Imported, source: str) -> None:
-        """Add to the summary what came since `seen`, and bring that up to date."""
+        """Add the progress since `seen` to the summary, and bring `seen` up to date."""
         self._summary.stored += done.stored - seen.stored
         self._summary.failed += done.failed - seen.failed
         self._on_bytes(done.read_bytes - seen.read_bytes)
-        for told in done.troubles[len(seen.troubles) :]:
-            trouble = Trouble(SourceLocation(source, told.line), told.why)
-            self._on_trouble(trouble)
-            if len(self._summary.troubles) < _KEPT_TROUBLES:
-                self._summary.troubles.append(trouble)
+        for invalid in done.troubles[len(seen.troubles) :]:
+            rejected = RejectedLine(SourceLocation(source, invalid.line), invalid.why)
+            self._on_rejected(rejected)
+            if len(self._summary.rejected_lines) < _MAX_REJECTED:
+                self._summary.rejected_lines.append(rejected)
         seen.stored, seen.failed, seen.read_bytes = done.stored, done.failed, done.read_bytes
         seen.troubles = list(done.troubles)
 
 
-def _start(given: Input) -> bytes:
-    if given.path is not None:
-        with open_input(given) as file:
+def _read_start(file_input: Input) -> bytes:
+    if file_input.path is not None:
+        with open_input(file_input) as file:
             return file.read(_START_BYTES)
     stdin = sys.stdin.buffer
     if isinstance(stdin, io.BufferedReader):
         return stdin.peek(_START_BYTES)
-    start = stdin.read(_START_BYTES)  # not a pipe, then, but something in memory
+    start = stdin.read(_START_BYTES)  # no pipe but a stream in memory, as tests use
     stdin.seek(0)
     return start

@@ -1,4 +1,4 @@
-"""Which files an import reads, in what format, and their lines, however long they are."""
+"""Files of an import: finding them, their formats, and their lines, of any length."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class Input:
     """One file to import.
 
     Attributes:
-        path: where it is; None for standard input.
-        source: how memories name it: its path below the folder that was given, the folder's own name first, so that it
-            does not depend on where the command was started.
-        format: None when its first line must tell.
-        size_bytes: 0 when unknown.
+        path: the path of the file; None for standard input.
+        source: the `source` of its memories: the path below the folder that was given, the folder's own name first, so
+            that it does not depend on the working directory.
+        format: the format; None when the first line decides.
+        size_bytes: the size; 0 when unknown.
     """
 
     path: Path | None
@@ -46,15 +46,17 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line: its number, and its text or why it has none."""
+    """One line of a file: its number, and its text or the reason why it cannot be read."""
 
     number: int
     text: str
-    trouble: str = ""
+    problem: str = ""
 
 
 def find_inputs(paths: list[Path], forced: Format | None) -> Iterator[Input]:
-    """The files below `paths`, in a stable order; in folders only those with a known ending, and no hidden ones.
+    """Yield the files of some paths in a stable order.
+
+    In folders, only files with a known ending that are not hidden are read.
 
     Raises:
         InvalidInputError: a path does not exist.
@@ -63,63 +65,65 @@ def find_inputs(paths: list[Path], forced: Format | None) -> Iterator[Input]:
         if str(path) == "-":
             yield Input(None, "stdin", forced, 0)
         elif path.is_dir():
-            yield from _below(path, forced)
+            yield from _find_in_folder(path, forced)
         elif path.exists():
             size = path.stat().st_size if path.is_file() else 0
-            yield Input(path, _printable(path.name), forced or FORMATS.get(path.suffix.lower()), size)
+            yield Input(path, _sanitize_name(path.name), forced or FORMATS.get(path.suffix.lower()), size)
         else:
             raise InvalidInputError(f"there is no file {str(path)!r}", field="paths", hint="check the path")
 
 
-def _below(folder: Path, forced: Format | None) -> Iterator[Input]:
-    name = folder.resolve().name
+def _find_in_folder(folder: Path, forced: Format | None) -> Iterator[Input]:
+    root = folder.resolve().name
     for parent, folders, files in os.walk(folder):
-        folders[:] = sorted(each for each in folders if not each.startswith("."))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
         for file in sorted(files):
             path = Path(parent) / file
             known = FORMATS.get(path.suffix.lower())
             if known is not None and not file.startswith(".") and path.is_file():
-                source = _printable(str(Path(name) / path.relative_to(folder)))
+                source = _sanitize_name(str(Path(root) / path.relative_to(folder)))
                 yield Input(path, source, forced or known, path.stat().st_size)
 
 
-def _printable(name: str) -> str:
-    """A file name may hold anything; a memory's source may not."""
-    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in name)[-1024:]
+def _sanitize_name(name: str) -> str:
+    # A file name may hold control characters and any length; a memory's source may not.
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in name)[-1024:]
 
 
 @contextmanager
-def open_input(given: Input) -> Iterator[IO[bytes]]:
-    """The file, open for reading; standard input stays open.
+def open_input(file_input: Input) -> Iterator[IO[bytes]]:
+    """Open a file for reading; standard input stays open at the end.
 
     Raises:
-        InvalidInputError: it cannot be opened.
+        InvalidInputError: the file cannot be opened.
     """
-    if given.path is None:
+    if file_input.path is None:
         yield sys.stdin.buffer
         return
     try:
-        file = given.path.open("rb")
+        file = file_input.path.open("rb")
     except OSError as exc:
-        raise InvalidInputError(f"cannot read {str(given.path)!r}: {exc.strerror}", field="paths") from exc
+        raise InvalidInputError(f"cannot read {str(file_input.path)!r}: {exc.strerror}", field="paths") from exc
     with file:
         yield file
 
 
 def read_lines(file: IO[bytes], on_bytes: Callable[[int], None]) -> Iterator[Line]:
-    """The lines of a file, without their ends; one over 1 MiB or not in UTF-8 comes with its trouble instead.
+    """Yield the lines of a file without their line ends.
+
+    A line over 1 MiB, with a NUL character or not in UTF-8 is yielded with the reason instead of its text.
 
     Args:
-        file: read once, from its beginning, never held whole.
-        on_bytes: told how many bytes were read.
+        file: read once from its beginning, never held in memory as a whole.
+        on_bytes: called with the number of bytes of each line.
     """
     number = 0
     while raw := file.readline(_LINE_BYTES):
         number += 1
-        size, whole = len(raw), raw.endswith(b"\n") or len(raw) < _LINE_BYTES
-        while not whole:
+        size, complete = len(raw), raw.endswith(b"\n") or len(raw) < _LINE_BYTES
+        while not complete:
             rest = file.readline(_LINE_BYTES)
-            size, whole = size + len(rest), rest.endswith(b"\n") or len(rest) < _LINE_BYTES
+            size, complete = size + len(rest), rest.endswith(b"\n") or len(rest) < _LINE_BYTES
         on_bytes(size)
         if size > _LINE_BYTES:
             yield Line(number, "", f"the line is longer than {_LINE_BYTES} bytes")
@@ -137,6 +141,6 @@ def read_lines(file: IO[bytes], on_bytes: Callable[[int], None]) -> Iterator[Lin
         yield Line(number, text)
 
 
-def sniffed(line: Line) -> Format:
-    """The format that a first line with text in it speaks for."""
+def sniff_format(line: Line) -> Format:
+    """Guess the format of a file from its first line that is not blank."""
     return "jsonl" if line.text.lstrip().startswith("{") else "text"

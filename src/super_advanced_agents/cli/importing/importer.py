@@ -1,4 +1,4 @@
-"""Storing what is read while the next is read: a few units in flight, each durable when its call returns."""
+"""Importer of texts: stores a few units at once, each durable, while the next ones are read."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import chain
 
 from super_advanced_agents.agents import LLMAgent
-from super_advanced_agents.cli.importing.entries import Entry, MemoryEntry, Trouble, TurnEntry
-from super_advanced_agents.cli.importing.files import Format, Input, Line, open_input, read_lines, sniffed
+from super_advanced_agents.cli.importing.entries import Entry, MemoryEntry, RejectedLine, TurnEntry
+from super_advanced_agents.cli.importing.files import Format, Input, Line, open_input, read_lines, sniff_format
 from super_advanced_agents.cli.importing.jsonl import read_jsonl
 from super_advanced_agents.cli.importing.prose import read_prose
 from super_advanced_agents.cli.importing.units import Conversation, Memories, Unit, gather
@@ -18,43 +19,45 @@ from super_advanced_agents.errors import InvalidInputError, SuperAdvancedAgentsE
 
 _WORKERS = 4
 _IN_FLIGHT = 6
-_KEPT_TROUBLES = 1_000
+_MAX_REJECTED = 1_000
 _INDEX = re.compile(r"^\w+\[(\d+)\]")
 
 
 @dataclass(slots=True)
 class Summary:
-    """How far an import has come.
+    """The progress of an import.
 
     Attributes:
-        stored: memories and turns made durable by this run.
-        known: those an earlier run had stored already.
-        files: files read to their end.
-        failed: lines that could not be imported.
-        troubles: the first thousand of them.
+        stored: the number of memories and turns made durable by this run.
+        known: the number of memories and turns that an earlier run had stored.
+        files: the number of files read to their end.
+        failed: the number of lines that could not be imported.
+        rejected_lines: the first 1,000 of these lines.
     """
 
     stored: int = 0
     known: int = 0
     files: int = 0
     failed: int = 0
-    troubles: list[Trouble] = field(default_factory=list)
+    rejected_lines: list[RejectedLine] = field(default_factory=list)
 
 
 class StrictStopError(SuperAdvancedAgentsError):
-    """The first line that could not be imported, where that ends the import."""
+    """Raised at the first line that cannot be imported when `--strict` is given."""
 
 
 class Importer:
-    """One import into one agent; `run` may be interrupted (Ctrl-C), what it had stored stays stored.
+    """Import files into one agent.
+
+    `run` may be interrupted (Ctrl-C); the memories stored until then stay.
 
     Args:
-        agent: whose memories they become.
+        agent: the agent that gets the memories.
         memory_type: the label of memories from plain text and Markdown.
         strict: stop at the first line that cannot be imported.
-        on_bytes: told how many bytes were read.
-        on_trouble: told about each line that cannot be imported, from any thread.
-        summary: of what was imported before, to go on with.
+        on_bytes: called with the number of bytes read since the last call.
+        on_rejected: called from any thread with each line that cannot be imported.
+        summary: the progress so far, which this import adds to.
     """
 
     def __init__(
@@ -64,7 +67,7 @@ class Importer:
         memory_type: str,
         strict: bool,
         on_bytes: Callable[[int], None],
-        on_trouble: Callable[[Trouble], None],
+        on_rejected: Callable[[RejectedLine], None],
         summary: Summary | None = None,
     ) -> None:
         self.summary = Summary() if summary is None else summary
@@ -72,40 +75,40 @@ class Importer:
         self._memory_type = memory_type
         self._strict = strict
         self._on_bytes = on_bytes
-        self._on_trouble = on_trouble
-        self._changed = threading.Lock()
-        self._room = threading.Semaphore(_IN_FLIGHT)
+        self._on_rejected = on_rejected
+        self._lock = threading.Lock()
+        self._permits = threading.Semaphore(_IN_FLIGHT)
         self._failure: BaseException | None = None
         self._busy_sessions: dict[str, Future[None]] = {}
 
     def run(self, inputs: Iterable[Input]) -> None:
-        """Import everything.
+        """Import the files.
 
         Raises:
-            StrictStopError: a line could not be imported, and `strict` was asked for.
-            KeyboardInterrupt: Ctrl-C; units that were being stored were finished.
-            SuperAdvancedAgentsError: the store or the model failed; `summary` says how far it came.
+            StrictStopError: a line cannot be imported, and `strict` is set.
+            KeyboardInterrupt: Ctrl-C was pressed; units whose storing had begun are stored.
+            SuperAdvancedAgentsError: the store or the model failed; `summary` holds the progress.
         """
         pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="import")
         try:
             for unit in gather(self._entries(inputs)):
-                if isinstance(unit, Trouble):
+                if isinstance(unit, RejectedLine):
                     self._report(unit)
                 else:
-                    self._await_earlier(unit.session)
-                    self._room.acquire()
+                    self._wait_for_session(unit.session)
+                    self._permits.acquire()
                     future = pool.submit(self._store, unit)
                     if unit.session is not None:
                         self._busy_sessions[unit.session] = future
-                self._check()
+                self._raise_failure()
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
         pool.shutdown()
-        self._check()
+        self._raise_failure()
 
-    def _await_earlier(self, session: str | None) -> None:
-        """A session's turns are neighbours in the order they are stored, so its units must not overtake each other."""
+    def _wait_for_session(self, session: str | None) -> None:
+        # The turns of a session are neighbours in the order they are stored, so its units must not overtake each other.
         if session is None:
             return
         earlier = self._busy_sessions.get(session)
@@ -113,48 +116,47 @@ class Importer:
             earlier.result()
         self._busy_sessions = {name: future for name, future in self._busy_sessions.items() if not future.done()}
 
-    def _check(self) -> None:
+    def _raise_failure(self) -> None:
         if self._failure is not None:
             raise self._failure
 
     def _entries(self, inputs: Iterable[Input]) -> Iterator[Entry]:
-        for given in inputs:
-            with open_input(given) as file:
+        for file_input in inputs:
+            with open_input(file_input) as file:
                 lines = read_lines(file, self._on_bytes)
-                yield from self._entries_of(lines, given.source, given.format)
+                yield from self._entries_of(lines, file_input.source, file_input.format)
             self.summary.files += 1
 
     def _entries_of(self, lines: Iterator[Line], source: str, known: Format | None) -> Iterator[Entry]:
-        begun: list[Line] = []
+        first_lines: list[Line] = []
         while known is None:
             line = next(lines, None)
             if line is None:
                 known = "text"
                 break
-            begun.append(line)
+            first_lines.append(line)
             if line.text.strip():
-                known = sniffed(line)
-        every = _chained(begun, lines)
+                known = sniff_format(line)
+        all_lines = chain(first_lines, lines)
         if known == "jsonl":
-            yield from read_jsonl(every, source)
+            yield from read_jsonl(all_lines, source)
         else:
-            yield from read_prose(every, source, memory_type=self._memory_type, markdown=known == "markdown")
+            yield from read_prose(all_lines, source, memory_type=self._memory_type, markdown=known == "markdown")
 
     def _store(self, unit: Unit) -> None:
-        """Store one unit, in a worker thread."""
         try:
             if self._failure is None:
-                entries = self._unknown(unit)
+                entries = self._not_yet_stored(unit)
                 while entries:
-                    entries = self._attempt(unit, entries)
+                    entries = self._try_store(unit, entries)
         except BaseException as exc:
-            with self._changed:
+            with self._lock:
                 self._failure = self._failure or exc
         finally:
-            self._room.release()
+            self._permits.release()
 
-    def _attempt(self, unit: Unit, entries: Sequence[MemoryEntry | TurnEntry]) -> Sequence[MemoryEntry | TurnEntry]:
-        """Store `entries`; when one of them is to blame for a failure, report it and return the others."""
+    def _try_store(self, unit: Unit, entries: Sequence[MemoryEntry | TurnEntry]) -> Sequence[MemoryEntry | TurnEntry]:
+        """Store entries; when one of them is invalid, report it and return the others for another attempt."""
         try:
             if isinstance(unit, Conversation):
                 self._agent.add_turns(
@@ -163,53 +165,49 @@ class Importer:
             else:
                 self._agent.add_text_memories([entry.memory for entry in entries if isinstance(entry, MemoryEntry)])
         except InvalidInputError as exc:
-            found = _INDEX.match(exc.field)
-            blamed = int(found[1]) if found else None
-            if blamed is not None and blamed < len(entries):
-                self._report(Trouble(entries[blamed].place, exc.message.removeprefix(exc.field).strip()))
-                return [*entries[:blamed], *entries[blamed + 1 :]]
+            index = _INDEX.match(exc.field)
+            invalid = int(index[1]) if index else None
+            if invalid is not None and invalid < len(entries):
+                self._report(RejectedLine(entries[invalid].location, exc.message.removeprefix(exc.field).strip()))
+                return [*entries[:invalid], *entries[invalid + 1 :]]
             for entry in entries:
-                self._report(Trouble(entry.place, exc.message))
+                self._report(RejectedLine(entry.location, exc.message))
             return []
-        with self._changed:
+        with self._lock:
             self.summary.stored += len(entries)
         return []
 
-    def _unknown(self, unit: Unit) -> Sequence[MemoryEntry | TurnEntry]:
-        """What of the unit an earlier run has not stored; a conversation is whole, or it is stored again whole."""
-        uids = [uid for entry in unit.entries if not entry.named and (uid := _uid(entry))]
+    def _not_yet_stored(self, unit: Unit) -> Sequence[MemoryEntry | TurnEntry]:
+        """Return the entries of a unit that must be stored; a conversation is stored as a whole or not at all."""
+        uids = [uid for entry in unit.entries if not entry.overwrite and (uid := _uid(entry))]
         if not uids:
             return unit.entries
         store, namespace = self._agent.vector_store, self._agent.namespace
         known = {record.uid for record in store.get(uids, namespace=namespace)}
         if isinstance(unit, Memories) and unit.session is None:
-            left: Sequence[MemoryEntry | TurnEntry] = [
-                entry for entry in unit.entries if entry.named or entry.memory.uid not in known
+            missing: Sequence[MemoryEntry | TurnEntry] = [
+                entry for entry in unit.entries if entry.overwrite or entry.memory.uid not in known
             ]
         else:
-            left = [] if len(known) == len(unit.entries) else unit.entries
-        with self._changed:
-            self.summary.known += len(unit.entries) - len(left)
-        return left
+            missing = [] if len(known) == len(unit.entries) else unit.entries
+        with self._lock:
+            self.summary.known += len(unit.entries) - len(missing)
+        return missing
 
-    def _report(self, trouble: Trouble) -> None:
-        with self._changed:
+    def _report(self, rejected: RejectedLine) -> None:
+        with self._lock:
             self.summary.failed += 1
-            if len(self.summary.troubles) < _KEPT_TROUBLES:
-                self.summary.troubles.append(trouble)
-        self._on_trouble(trouble)
+            if len(self.summary.rejected_lines) < _MAX_REJECTED:
+                self.summary.rejected_lines.append(rejected)
+        self._on_rejected(rejected)
         if self._strict:
             stop = StrictStopError(
-                f"stopped at {trouble.place}: {trouble.why}", hint="mend it, then run the same again"
+                f"stopped at {rejected.location}: {rejected.reason}",
+                hint="correct the line, then run the same command again",
             )
-            with self._changed:
+            with self._lock:
                 self._failure = self._failure or stop
 
 
 def _uid(entry: MemoryEntry | TurnEntry) -> str | None:
     return entry.memory.uid if isinstance(entry, MemoryEntry) else entry.turn.uid
-
-
-def _chained(first: list[Line], rest: Iterator[Line]) -> Iterator[Line]:
-    yield from first
-    yield from rest

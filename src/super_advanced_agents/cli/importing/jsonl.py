@@ -1,4 +1,4 @@
-"""JSON lines: each a memory (`text`) or a turn of a conversation (`speaker` and `text`)."""
+"""Reader of JSON lines: each is a memory (`text`) or a turn (`speaker` and `text`)."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import cast
 from super_advanced_agents.cli.importing.entries import (
     Entry,
     MemoryEntry,
+    RejectedLine,
     SourceLocation,
-    Trouble,
     TurnEntry,
     stable_uid,
 )
@@ -22,78 +22,78 @@ _SESSION_CHARS = 200
 
 
 def read_jsonl(lines: Iterable[Line], source: str) -> Iterator[Entry]:
-    """Memories and turns from the lines of one file.
+    """Yield the memories and turns in the lines of one file.
 
-    Members that are not known go into the metadata. A turn without `session` belongs to the file's one conversation.
-    A memory's `expires_at` (seconds since the epoch, as `saa export` writes it) becomes its remaining lifetime; what
-    has expired is left out.
+    Unknown members go into the metadata. A turn without `session` belongs to a session named after the file. A
+    memory's `expires_at` (seconds since the epoch, as `saa export` writes it) becomes its remaining lifetime; expired
+    memories are left out.
     """
     for line in lines:
-        place = SourceLocation(source, line.number)
-        if line.trouble:
-            yield Trouble(place, line.trouble)
+        location = SourceLocation(source, line.number)
+        if line.problem:
+            yield RejectedLine(location, line.problem)
             continue
         if not line.text.strip():
             continue
         try:
-            value = json.loads(line.text, parse_constant=_refused)
+            value = json.loads(line.text, parse_constant=_refuse_constant)
         except RecursionError:
-            yield Trouble(place, "it is nested too deeply")
+            yield RejectedLine(location, "it is nested too deeply")
             continue
         except ValueError as exc:
-            yield Trouble(place, f"it is not JSON: {exc.msg if isinstance(exc, json.JSONDecodeError) else exc}")
+            yield RejectedLine(location, f"it is not JSON: {exc.msg if isinstance(exc, json.JSONDecodeError) else exc}")
             continue
         if not isinstance(value, dict) or not isinstance(value.get("text"), str):
-            yield Trouble(place, "it is not an object with a string 'text'")
+            yield RejectedLine(location, "it is not an object with a string 'text'")
             continue
         try:
-            entry = _turn(value, place) if "speaker" in value else _memory(value, place)
-        except _WrongError as exc:
-            yield Trouble(place, str(exc))
+            entry = _turn(value, location) if "speaker" in value else _memory(value, location)
+        except _InvalidMemberError as exc:
+            yield RejectedLine(location, str(exc))
             continue
         if entry is not None:
             yield entry
 
 
-class _WrongError(Exception):
-    """A member has a value of the wrong kind; only ever caught in this module."""
+class _InvalidMemberError(Exception):
+    """Raised for a member with a value of the wrong type; caught in this module only."""
 
 
-def _refused(name: str) -> object:
+def _refuse_constant(name: str) -> object:
     raise ValueError(f"{name} is not a JSON number")
 
 
-def _turn(value: Metadata, place: SourceLocation) -> TurnEntry:
+def _turn(value: Metadata, location: SourceLocation) -> TurnEntry:
     rest = dict(value)
     speaker, text = _string(rest, "speaker"), _string(rest, "text")
     session = rest.pop("session", None)
     if session is None:
-        session = place.source[-_SESSION_CHARS:]
+        session = location.source[-_SESSION_CHARS:]
     elif isinstance(session, int) and not isinstance(session, bool):
         session = str(session)
     elif not isinstance(session, str):
-        raise _WrongError("its 'session' is not a string")
+        raise _InvalidMemberError("its 'session' is not a string")
     uid = _optional_string(rest, "uid")
     created_at = rest.pop("created_at", None)
     if isinstance(created_at, bool) or not isinstance(created_at, str | int | float | None):
-        raise _WrongError("its 'created_at' is neither a string nor a number")
+        raise _InvalidMemberError("its 'created_at' is neither a string nor a number")
     turn = Turn(
         speaker=speaker,
         text=text,
-        uid=uid or stable_uid(place.source, session, speaker, text, line=place.line),
+        uid=uid or stable_uid(location.source, session, speaker, text, line=location.line),
         created_at=created_at,
         extra=_extra(rest),
     )
-    return TurnEntry(place=place, turn=turn, session=session, named=uid is not None)
+    return TurnEntry(location=location, turn=turn, session=session, overwrite=uid is not None)
 
 
-def _memory(value: Metadata, place: SourceLocation) -> MemoryEntry | None:
+def _memory(value: Metadata, location: SourceLocation) -> MemoryEntry | None:
     rest = dict(value)
     text = _string(rest, "text")
     uid = _optional_string(rest, "uid")
     memory_type = _optional_string(rest, "memory_type") or _optional_string(rest, "type") or "fact"
     session = _optional_string(rest, "session")
-    source = _optional_string(rest, "source") if "source" in rest else place.source
+    source = _optional_string(rest, "source") if "source" in rest else location.source
     expires_in_s = _optional_number(rest, "expires_in_s")
     expires_at = _optional_number(rest, "expires_at")
     if expires_at is not None:
@@ -103,14 +103,14 @@ def _memory(value: Metadata, place: SourceLocation) -> MemoryEntry | None:
     memory = Memory(
         text=text,
         memory_type=memory_type,
-        uid=uid or stable_uid(place.source, json.dumps(value, sort_keys=True), line=place.line),
+        uid=uid or stable_uid(location.source, json.dumps(value, sort_keys=True), line=location.line),
         extra=_extra(rest),
         expires_in_s=expires_in_s,
         source=source,
         session=session,
     )
-    # One with a lifetime is stored anew each time, so that the lifetime begins anew.
-    return MemoryEntry(place=place, memory=memory, named=uid is not None or expires_in_s is not None)
+    # A memory with a lifetime is stored at every import, so that its lifetime begins again.
+    return MemoryEntry(location=location, memory=memory, overwrite=uid is not None or expires_in_s is not None)
 
 
 def _extra(rest: Metadata) -> Metadata:
@@ -118,26 +118,26 @@ def _extra(rest: Metadata) -> Metadata:
     if extra is None:
         return rest
     if not isinstance(extra, dict):
-        raise _WrongError("its 'extra' is not an object")
+        raise _InvalidMemberError("its 'extra' is not an object")
     return {**rest, **extra}
 
 
 def _string(rest: Metadata, name: str) -> str:
     value = rest.pop(name)
     if not isinstance(value, str):
-        raise _WrongError(f"its {name!r} is not a string")
+        raise _InvalidMemberError(f"its {name!r} is not a string")
     return value
 
 
 def _optional_string(rest: Metadata, name: str) -> str | None:
     value: JSONValue = rest.pop(name, None)
     if value is not None and not isinstance(value, str):
-        raise _WrongError(f"its {name!r} is not a string")
+        raise _InvalidMemberError(f"its {name!r} is not a string")
     return value
 
 
 def _optional_number(rest: Metadata, name: str) -> float | None:
     value = rest.pop(name, None)
     if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
-        raise _WrongError(f"its {name!r} is not a number")
+        raise _InvalidMemberError(f"its {name!r} is not a number")
     return cast("float | None", value)

@@ -1,7 +1,7 @@
-"""Plain text and Markdown, cut into memories of a size that an embedding model reads whole.
+"""Reader of plain text and Markdown: cuts them into memories that fit an embedding model.
 
-A memory is one or more whole paragraphs under one heading, at most some 1,000 characters (about 256 tokens); its text
-begins with the path of headings it stands under, which is often where the subject is named.
+A memory is one or more complete paragraphs under one heading, at most about 1,000 characters (256 tokens). Its text
+begins with the path of its headings, since these often name the subject.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Generator, Iterable, Iterator
 
-from super_advanced_agents.cli.importing.entries import Entry, MemoryEntry, SourceLocation, Trouble, stable_uid
+from super_advanced_agents.cli.importing.entries import Entry, MemoryEntry, RejectedLine, SourceLocation, stable_uid
 from super_advanced_agents.cli.importing.files import Line
 from super_advanced_agents.types import Memory
 
-_MOST_CHARS = 1_000
+_MAX_CHARS = 1_000
 _HEADING_CHARS = 200
 _PARAGRAPH_CHARS = 32_000
 
@@ -24,32 +24,32 @@ _SENTENCE_END = re.compile(r"(?<=[.!?。！？])\s+|\n+")  # noqa: RUF001 - full
 
 
 def read_prose(lines: Iterable[Line], source: str, *, memory_type: str, markdown: bool) -> Iterator[Entry]:
-    """Memories from the lines of one file, read once and never held whole.
+    """Yield the memories in the lines of one file, which are read once.
 
     Args:
-        lines: of the file.
-        source: its name, kept with each memory.
-        memory_type: the label of each.
-        markdown: heed headings and fenced code.
+        lines: the lines of the file.
+        source: the name of the file, kept with each memory.
+        memory_type: the label of the memories.
+        markdown: recognize headings, fenced code and front matter.
     """
     cutter = _Cutter(source, memory_type, markdown=markdown)
     for line in lines:
-        if line.trouble:
-            yield Trouble(SourceLocation(source, line.number), line.trouble)
+        if line.problem:
+            yield RejectedLine(SourceLocation(source, line.number), line.problem)
             continue
         yield from cutter.feed(line)
     yield from cutter.finish()
 
 
 class _Cutter:
-    """Collects lines into paragraphs, paragraphs into memories."""
+    """Collect lines into paragraphs, and paragraphs into memories."""
 
     def __init__(self, source: str, memory_type: str, *, markdown: bool) -> None:
         self._source = source
         self._type = memory_type
         self._markdown = markdown
         self._path: list[tuple[int, str]] = []
-        self._untold_heading = 0  # the line of a heading nothing has stood under yet
+        self._bare_heading_line = 0  # the line of a heading without any text or heading below it so far
         self._paragraph: list[str] = []
         self._paragraph_line = 0
         self._paragraph_chars = 0
@@ -59,8 +59,8 @@ class _Cutter:
         self._front_matter = False
 
     def feed(self, line: Line) -> Iterator[Entry]:
-        """Take one line; gives what is complete by now."""
-        if self._markdown and (yield from self._is_markup(line)):
+        """Take one line, and yield the memories that are complete."""
+        if self._markdown and (yield from self._take_markup(line)):
             return
         if not line.text.strip() and not self._fence:
             yield from self._end_paragraph()
@@ -73,13 +73,13 @@ class _Cutter:
             yield from self._end_paragraph()
 
     def finish(self) -> Iterator[Entry]:
-        """The file has ended."""
+        """Yield the rest at the end of the file."""
         yield from self._end_paragraph()
         yield from self._end_memory()
-        yield from self._tell_heading(deeper_than=0)
+        yield from self._end_bare_heading(deeper_than=0)
 
-    def _is_markup(self, line: Line) -> Generator[Entry, None, bool]:
-        """Heed headings, fences and front matter; returns whether the line is no text."""
+    def _take_markup(self, line: Line) -> Generator[Entry, None, bool]:
+        """Handle headings, fences and front matter; return whether the line is markup and not text."""
         text = line.text
         if line.number == 1 and text.rstrip() == "---":
             self._front_matter = True
@@ -102,45 +102,45 @@ class _Cutter:
         if heading:
             yield from self._begin_section(len(heading[1]), heading[2] or "", line.number)
             return True
-        under = _SETEXT.match(text)
-        if under and len(self._paragraph) == 1:
+        underline = _SETEXT.match(text)
+        if underline and len(self._paragraph) == 1:
             [title] = self._paragraph
-            at, self._paragraph, self._paragraph_chars = self._paragraph_line, [], 0
-            yield from self._begin_section(1 if under[1][0] == "=" else 2, title, at)
+            title_line, self._paragraph, self._paragraph_chars = self._paragraph_line, [], 0
+            yield from self._begin_section(1 if underline[1][0] == "=" else 2, title, title_line)
             return True
         return False
 
     def _begin_section(self, level: int, title: str, number: int) -> Iterator[Entry]:
         yield from self._end_paragraph()
         yield from self._end_memory()
-        yield from self._tell_heading(deeper_than=level)
+        yield from self._end_bare_heading(deeper_than=level)
         while self._path and self._path[-1][0] >= level:
             self._path.pop()
         title = " ".join(title.split())
         if title:
             self._path.append((level, title[:_HEADING_CHARS]))
-            self._untold_heading = number
+            self._bare_heading_line = number
 
-    def _tell_heading(self, *, deeper_than: int) -> Iterator[Entry]:
-        """A heading that nothing stands under, not even another heading, is a memory of its own."""
-        if self._untold_heading and self._path and self._path[-1][0] >= deeper_than:
-            yield self._memory(self._untold_heading, "")
-        self._untold_heading = 0
+    def _end_bare_heading(self, *, deeper_than: int) -> Iterator[Entry]:
+        # A heading without text or another heading below it is a memory of its own.
+        if self._bare_heading_line and self._path and self._path[-1][0] >= deeper_than:
+            yield self._memory(self._bare_heading_line, "")
+        self._bare_heading_line = 0
 
     def _end_paragraph(self) -> Iterator[Entry]:
         paragraph = "\n".join(self._paragraph).strip("\n").rstrip()
         number, self._paragraph, self._paragraph_chars = self._paragraph_line, [], 0
         if not paragraph.strip():
             return
-        room = _MOST_CHARS - len(self._heading())
-        for piece in _pieces(paragraph, max(_MOST_CHARS // 4, room)):
-            held = sum(len(part) + 2 for part in self._body)
-            if self._body and held + len(piece) > room:
+        free_chars = _MAX_CHARS - len(self._heading())
+        for piece in _pieces(paragraph, max(_MAX_CHARS // 4, free_chars)):
+            body_chars = sum(len(part) + 2 for part in self._body)
+            if self._body and body_chars + len(piece) > free_chars:
                 yield from self._end_memory()
             if not self._body:
                 self._body_line = number
             self._body.append(piece)
-            self._untold_heading = 0
+            self._bare_heading_line = 0
 
     def _end_memory(self) -> Iterator[Entry]:
         if self._body:
@@ -151,7 +151,7 @@ class _Cutter:
         heading = self._heading()
         text = f"{heading}\n\n{body}" if heading and body else heading or body
         return MemoryEntry(
-            place=SourceLocation(self._source, number),
+            location=SourceLocation(self._source, number),
             memory=Memory(
                 text=text,
                 memory_type=self._type,
@@ -165,11 +165,11 @@ class _Cutter:
         return " > ".join(title for _, title in self._path)[-2 * _HEADING_CHARS :]
 
 
-def _pieces(paragraph: str, most: int) -> Iterator[str]:
-    """A paragraph that is too long, cut at sentences, else at words, else anywhere."""
+def _pieces(paragraph: str, max_chars: int) -> Iterator[str]:
+    """Cut a paragraph that is too long at sentences, else at words, else anywhere."""
     piece = ""
-    for sentence in _sentences(paragraph, most):
-        if piece and len(piece) + 1 + len(sentence) > most:
+    for sentence in _sentences(paragraph, max_chars):
+        if piece and len(piece) + 1 + len(sentence) > max_chars:
             yield piece
             piece = sentence
         else:
@@ -178,15 +178,15 @@ def _pieces(paragraph: str, most: int) -> Iterator[str]:
         yield piece
 
 
-def _sentences(paragraph: str, most: int) -> Iterator[str]:
-    if len(paragraph) <= most:
+def _sentences(paragraph: str, max_chars: int) -> Iterator[str]:
+    if len(paragraph) <= max_chars:
         yield paragraph
         return
     for sentence in _SENTENCE_END.split(paragraph):
         rest = sentence.strip()
-        while len(rest) > most:
-            cut = rest.rfind(" ", 0, most)
-            cut = cut if cut > 0 else most
+        while len(rest) > max_chars:
+            cut = rest.rfind(" ", 0, max_chars)
+            cut = cut if cut > 0 else max_chars
             yield rest[:cut].rstrip()
             rest = rest[cut:].lstrip()
         if rest:

@@ -1,4 +1,4 @@
-"""Entries gathered into what is stored by one call: a batch of memories, or one conversation."""
+"""Units of an import, each stored by one call: a batch of memories, or a conversation."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeAlias, TypeVar
 
-from super_advanced_agents.cli.importing.entries import Entry, MemoryEntry, Trouble, TurnEntry
+from super_advanced_agents.cli.importing.entries import Entry, MemoryEntry, RejectedLine, TurnEntry
 
-_MEMORIES = 256
-_TURNS = 1_000
-_QUIET_ENTRIES = 256
-_HELD_ENTRIES = 8_000
+_MAX_MEMORIES = 256
+_MAX_TURNS = 1_000
+_IDLE_ENTRIES = 256
+_MAX_WAITING = 8_000
 
 E = TypeVar("E", MemoryEntry, TurnEntry)
 
 
 @dataclass(frozen=True, slots=True)
 class Memories:
-    """Memories that are stored together, in this order; of one session, or of none."""
+    """Memories of one session, or of none, that are stored together in this order."""
 
     entries: list[MemoryEntry]
     session: str | None = None
@@ -35,17 +35,18 @@ class Conversation:
 Unit: TypeAlias = Memories | Conversation
 
 
-def gather(entries: Iterable[Entry]) -> Iterator[Unit | Trouble]:
-    """Units as soon as they are whole; sessions may be interleaved in a file, a few thousand turns apart at most.
+def gather(entries: Iterable[Entry]) -> Iterator[Unit | RejectedLine]:
+    """Group entries into units, and yield each unit as soon as it is complete.
 
-    A session ends when none of its turns came for 256 entries, or at 1,000 turns; what comes later begins a new unit.
-    Memories that were turns once (`saa export` writes them so) are brought back into the order they were said in.
+    Sessions may be interleaved in a file. A session ends when it had no turn for 256 entries, when it has 1,000 turns,
+    or when more than 8,000 turns of all sessions wait; a later turn begins a new unit. Memories that were turns of a
+    conversation (`saa export` writes them so) are put back into the order of their turns.
     """
     loose: list[MemoryEntry] = []
-    turns: _Sessions[TurnEntry] = _Sessions()
-    former_turns: _Sessions[MemoryEntry] = _Sessions()
+    turns: _OpenSessions[TurnEntry] = _OpenSessions()
+    former_turns: _OpenSessions[MemoryEntry] = _OpenSessions()
     for entry in entries:
-        if isinstance(entry, Trouble):
+        if isinstance(entry, RejectedLine):
             yield entry
         elif isinstance(entry, TurnEntry):
             turns.add(entry.session, entry)
@@ -53,59 +54,58 @@ def gather(entries: Iterable[Entry]) -> Iterator[Unit | Trouble]:
             former_turns.add(entry.memory.session, entry)
         else:
             loose.append(entry)
-            if len(loose) == _MEMORIES:
+            if len(loose) == _MAX_MEMORIES:
                 yield Memories(loose)
                 loose = []
-        yield from (Conversation(each, session) for session, each in turns.ended())
-        yield from (_as_said(session, each) for session, each in former_turns.ended())
+        yield from (Conversation(group, session) for session, group in turns.pop_ended())
+        yield from (_in_turn_order(session, group) for session, group in former_turns.pop_ended())
     if loose:
         yield Memories(loose)
-    yield from (Conversation(each, session) for session, each in turns.left())
-    yield from (_as_said(session, each) for session, each in former_turns.left())
+    yield from (Conversation(group, session) for session, group in turns.remaining())
+    yield from (_in_turn_order(session, group) for session, group in former_turns.remaining())
 
 
-def _as_said(session: str, entries: list[MemoryEntry]) -> Memories:
-    places = [entry.memory.extra.get("turn") for entry in entries]
-    if all(isinstance(place, int) for place in places):
-        entries = [entries[i] for i in sorted(range(len(entries)), key=places.__getitem__)]  # type: ignore[arg-type]
+def _in_turn_order(session: str, entries: list[MemoryEntry]) -> Memories:
+    turn_numbers = [entry.memory.extra.get("turn") for entry in entries]
+    if all(isinstance(number, int) for number in turn_numbers):
+        entries = [entries[i] for i in sorted(range(len(entries)), key=turn_numbers.__getitem__)]  # type: ignore[arg-type]
     return Memories(entries, session)
 
 
-class _Sessions(Generic[E]):
-    """Sessions that may still go on, the one that has been quiet for longest first."""
+class _OpenSessions(Generic[E]):
+    """Sessions that may still get entries, the one that is idle for longest first."""
 
     def __init__(self) -> None:
         self._open: dict[tuple[str, str], tuple[int, list[E]]] = {}
         self._ended: list[tuple[str, list[E]]] = []
         self._count = 0
-        self._held = 0
+        self._waiting = 0
 
     def add(self, session: str, entry: E) -> None:
-        """Take the next entry of a session."""
-        key = (entry.place.source, session)
+        key = (entry.location.source, session)
         _, entries = self._open.pop(key, (0, []))
         entries.append(entry)
         self._count += 1
-        self._held += 1
-        if len(entries) < _TURNS:
+        self._waiting += 1
+        if len(entries) < _MAX_TURNS:
             self._open[key] = (self._count, entries)
         else:
-            self._held -= len(entries)
+            self._waiting -= len(entries)
             self._ended.append((session, entries))
 
-    def ended(self) -> Iterator[tuple[str, list[E]]]:
-        """Sessions that are whole by now."""
+    def pop_ended(self) -> Iterator[tuple[str, list[E]]]:
+        """Yield and drop the sessions that have ended."""
         while self._open:
             (_, session), (seen, entries) = next(iter(self._open.items()))
-            if self._held <= _HELD_ENTRIES and self._count - seen < _QUIET_ENTRIES:
+            if self._waiting <= _MAX_WAITING and self._count - seen < _IDLE_ENTRIES:
                 break
-            self._held -= len(entries)
+            self._waiting -= len(entries)
             del self._open[next(iter(self._open))]
             self._ended.append((session, entries))
         ended, self._ended = self._ended, []
         yield from ended
 
-    def left(self) -> Iterator[tuple[str, list[E]]]:
-        """All others, at the end."""
+    def remaining(self) -> Iterator[tuple[str, list[E]]]:
+        """Yield the sessions that are still open at the end."""
         for (_, session), (_, entries) in self._open.items():
             yield session, entries

@@ -1,1 +1,4 @@
-"""Whose call it is: API keys, tokens of an issuer, and what each route and method asks of them."""
+"""Authentication: API keys, tokens (JWT) of an issuer, and the first admin key.
+
+The scopes that an operation requires belong to `protocol/operations.py`, principals to `tenancy/context.py`.
+"""

@@ -1,10 +1,10 @@
-"""From a credential to whose it is: the one door for REST, gRPC and everything else that listens."""
+"""Authentication of requests: finds the principal of a credential, for REST, gRPC and MCP."""
 
 from __future__ import annotations
 
 from super_advanced_agents._runtime.lifecycle import Resource
 from super_advanced_agents.errors import AuthenticationError, ResourceClosedError
-from super_advanced_agents.server.auth.api_keys import KeyRing
+from super_advanced_agents.server.auth.api_keys import APIKeyVerifier
 from super_advanced_agents.server.auth.jwt import TokenVerifier
 from super_advanced_agents.tenancy.context import ANYBODY, Principal
 from super_advanced_agents.tenancy.settings import Settings
@@ -13,27 +13,27 @@ _HINT = "send an API key as 'Authorization: Bearer KEY' or as 'X-API-Key: KEY'; 
 
 
 class Authenticator(Resource):
-    """Knows API keys, and tokens of an issuer where the settings name one.
+    """Find the principal of an API key, or of a token if the settings name an issuer.
 
     Args:
-        settings: whether callers are authenticated at all, where the keys are, and whose tokens count.
+        settings: the switch for authentication, the folder of the keys, and the issuer of tokens.
 
     Attributes:
-        keys: the API keys; None without authentication.
+        keys: the verifier of API keys; None without authentication.
     """
 
     def __init__(self, settings: Settings) -> None:
         super().__init__()
-        self.keys = KeyRing(settings.server_dir) if settings.auth else None
+        self.keys = APIKeyVerifier(settings.server_dir) if settings.auth else None
         self._tokens = _verifier(settings) if settings.auth else None
         self._opened = False
 
     async def aopen(self) -> None:
-        """Read the keys. Tokens' keys are fetched when the first token comes.
+        """Read the API keys; an issuer's public keys are fetched when the first token arrives.
 
         Raises:
-            ConfigurationError: the keys were made with another secret.
-            StoreError: they cannot be read.
+            ConfigurationError: the keys were created with another secret.
+            StoreError: the keys cannot be read.
         """
         self._check_open()
         if self.keys is not None:
@@ -41,15 +41,21 @@ class Authenticator(Resource):
         self._opened = True
 
     async def authenticate(self, *, authorization: str | None, api_key: str | None) -> Principal:
-        """Whose call it is. An API key that is known takes no I/O; a token may wait for its issuer's keys.
+        """Return the principal of a request's credential.
+
+        A known API key is verified without I/O; a token may wait for its issuer's public keys.
 
         Args:
-            authorization: the header (or metadata) of that name.
-            api_key: likewise of `X-API-Key`.
+            authorization: the `Authorization` header or metadata; None if there is none.
+            api_key: the `X-API-Key` header or metadata; None if there is none.
+
+        Returns:
+            The principal; `ANYBODY` without authentication.
 
         Raises:
-            AuthenticationError: no credential, two different ones, or one that is not valid. Never repeats it.
-            EngineUnavailableError: a token's issuer cannot be asked for its keys now.
+            AuthenticationError: there is no credential, there are two different ones, or it is not valid; the message
+                does not repeat the credential.
+            EngineUnavailableError: the issuer's public keys cannot be fetched now.
         """
         if self.keys is None:
             return ANYBODY
@@ -61,7 +67,7 @@ class Authenticator(Resource):
         return await self.keys.aprincipal_of(credential)
 
     async def aclose(self) -> None:
-        """`close()` for asyncio; stops fetching an issuer's keys."""
+        """Close the verifiers, and cancel a fetch of an issuer's keys."""
         if self._tokens is not None:
             await self._tokens.aclose()
         await super().aclose()

@@ -1,4 +1,4 @@
-"""What a server checks and makes before anybody can reach it."""
+"""Authentication checks and the first API key at the start of a server."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from super_advanced_agents.tenancy.context import Access
 from super_advanced_agents.tenancy.settings import Settings, is_loopback
 
 
-async def acheck_exposure(settings: Settings) -> None:
-    """Refuse to listen beyond loopback when nothing keeps strangers out.
+async def acheck_bind_address(settings: Settings) -> None:
+    """Refuse to listen on an address beyond loopback unless callers are authenticated.
 
     Raises:
-        ConfigurationError: the address is of a network, and there is no key that counts and no issuer of tokens, or
-            authentication is off.
+        ConfigurationError: the address is not loopback, and authentication is off, or there is neither a valid API key
+            nor an issuer of tokens.
     """
     if is_loopback(settings.host):
         return
@@ -33,20 +33,21 @@ async def acheck_exposure(settings: Settings) -> None:
 
 
 async def aensure_admin_key(settings: Settings, authenticator: Authenticator) -> str | None:
-    """Make the first key of a server on loopback, so that a newcomer needs no other command; honoured at once.
+    """Create the first API key of a server on loopback, so that a new user needs no command.
 
     Returns:
-        The key, to be shown once; None when there was ever one, when nobody needs one, and beyond loopback.
+        The key, to be shown once; it is valid at once. None if there is or was a key, if authentication is off or uses
+        an issuer's tokens, and if the address is not loopback.
 
     Raises:
-        StoreError: it was not stored.
+        StoreError: the key was not stored.
     """
     if authenticator.keys is None or settings.jwt_jwks_url is not None or not is_loopback(settings.host):
         return None
-    made = await authenticator.keys.acreate_first(
+    new_key = await authenticator.keys.acreate_first(
         tenant=DEFAULT_TENANT, scopes=[Access.ADMIN.value], label="made at the first start"
     )
-    return None if made is None else made.key
+    return None if new_key is None else new_key.key
 
 
 def _has_keys(settings: Settings) -> bool:

@@ -1,4 +1,4 @@
-"""The public keys of a token issuer (a JWKS document): fetched off the event loop, kept, and fetched again."""
+"""The public keys of a token issuer (a JWKS document, RFC 7517), fetched and cached."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _log = get_logger("server")
 PublicKey: TypeAlias = RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey
 
 ALGORITHMS = frozenset({"RS256", "PS256", "ES256", "EdDSA"})
-"""Asymmetric ones only: a server that checks tokens cannot make them."""
+"""The accepted algorithms; all are asymmetric, so that this server cannot sign tokens."""
 
-_FITTING = {
+_ALGORITHMS_OF_KEY_TYPE = {
     ("RSA", None): frozenset({"RS256", "PS256"}),
     ("EC", "P-256"): frozenset({"ES256"}),
     ("OKP", "Ed25519"): frozenset({"EdDSA"}),
@@ -34,9 +34,9 @@ _FITTING = {
 _MIN_RSA_BITS = 2048
 _MAX_BYTES = 256 * 1024
 _MAX_KEYS = 100
-_STEP_S, _WHOLE_S = 5.0, 10.0
+_NETWORK_TIMEOUT_S, _FETCH_TIMEOUT_S = 5.0, 10.0
 _FRESH_S = 600.0
-_KEPT_S = 24 * 3600.0
+_MAX_AGE_S = 24 * 3600.0
 _UNKNOWN_KID_PAUSE_S = 60.0
 _FAILED_PAUSE_S = 5.0
 
@@ -49,16 +49,17 @@ class _IssuerKey:
 
 
 class IssuerKeys:
-    """The keys at one URL. Everything runs in one event loop.
+    """Fetch and cache the public keys at one URL, in one event loop.
 
-    A set is used for ten minutes, then fetched again in the background; while that fails, the old one serves for a
-    day. A token that names an unknown key fetches at once, but at most once a minute, and callers share one fetch.
+    Keys are used for ten minutes, then fetched again in the background; while that fails, the old keys are used for up
+    to a day. A token with an unknown key id causes a fetch at once, but at most once a minute. Concurrent callers share
+    one fetch, which runs off the event loop.
 
     Args:
-        url: the operator's own setting; redirects are not followed.
+        url: the URL of the JWKS document, set by the operator; redirects are not followed.
 
     Attributes:
-        generation: grows with each set that was fetched.
+        generation: the number of successful fetches.
     """
 
     def __init__(self, url: str) -> None:
@@ -70,60 +71,64 @@ class IssuerKeys:
         self._fetching: asyncio.Task[None] | None = None
 
     async def akey(self, kid: str | None, algorithm: str) -> PublicKey:
-        """The key that a token's header names.
+        """Return the public key that a token's header names.
+
+        Args:
+            kid: the key id in the header; None if it names none, which is enough if only one key fits.
+            algorithm: the signature algorithm in the header.
 
         Raises:
-            AuthenticationError: the issuer has no such key for that algorithm.
-            EngineUnavailableError: the issuer's keys cannot be had now.
+            AuthenticationError: the issuer publishes no such key for that algorithm.
+            EngineUnavailableError: the issuer's keys cannot be fetched now.
         """
         now = time.monotonic()
         age = now - self._fetched_at
-        if age > _KEPT_S:
+        if age > _MAX_AGE_S:
             self._keys = ()
-        found = self._pick(kid, algorithm)
-        if found is not None:
+        key = self._pick(kid, algorithm)
+        if key is not None:
             if age > _FRESH_S and now - self._tried_at > _UNKNOWN_KID_PAUSE_S:
                 self._fetch_once()
-            return found
+            return key
         pause_s = _UNKNOWN_KID_PAUSE_S if self._keys else _FAILED_PAUSE_S
         if self._fetching is not None or now - self._tried_at > pause_s:
-            await asyncio.shield(self._fetch_once())  # one caller that leaves does not stop it for the others
-            found = self._pick(kid, algorithm)
-        if found is None and not self._keys:
+            await asyncio.shield(self._fetch_once())  # a caller that is cancelled must not cancel the shared fetch
+            key = self._pick(kid, algorithm)
+        if key is None and not self._keys:
             raise EngineUnavailableError(
                 "the issuer's keys cannot be fetched now, so tokens cannot be checked",
                 hint="try again; the server's log says why",
             )
-        if found is None:
+        if key is None:
             raise AuthenticationError("the token is signed with a key that its issuer does not publish")
-        return found
+        return key
 
     async def aclose(self) -> None:
-        """Stop a fetch that is under way."""
+        """Cancel a fetch that is running, and wait for its end."""
         task = self._fetching
         if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
     def _pick(self, kid: str | None, algorithm: str) -> PublicKey | None:
-        fitting = [each for each in self._keys if algorithm in each.algorithms and kid in (None, each.kid)]
-        return fitting[0].key if len(fitting) == 1 or (fitting and kid is not None) else None
+        candidates = [key for key in self._keys if algorithm in key.algorithms and kid in (None, key.kid)]
+        return candidates[0].key if len(candidates) == 1 or (candidates and kid is not None) else None
 
     def _fetch_once(self) -> asyncio.Task[None]:
         if self._fetching is None:
             self._tried_at = time.monotonic()
             self._fetching = asyncio.create_task(self._fetch(), name="fetch the issuer's keys")
-            self._fetching.add_done_callback(self._fetched)
+            self._fetching.add_done_callback(self._finish_fetch)
         return self._fetching
 
-    def _fetched(self, task: asyncio.Task[None]) -> None:
+    def _finish_fetch(self, task: asyncio.Task[None]) -> None:
         self._fetching = None
         if not task.cancelled() and task.exception() is not None:
             _log.error("server.issuer_keys_failed", exc_info=task.exception())
 
     async def _fetch(self) -> None:
         try:
-            keys = await in_thread(lambda: _fetched(self._url), name="fetch the issuer's keys")
+            keys = await in_thread(lambda: _fetch_keys(self._url), name="fetch the issuer's keys")
         except (httpx2.HTTPError, httpx2.InvalidURL, ValueError, RecursionError) as exc:
             _log.warning("server.issuer_keys_not_fetched", extra={"url": self._url, "reason": str(exc)})
             return
@@ -131,11 +136,11 @@ class IssuerKeys:
         self.generation += 1
 
 
-def _fetched(url: str) -> tuple[_IssuerKey, ...]:
+def _fetch_keys(url: str) -> tuple[_IssuerKey, ...]:
     body = bytearray()
-    until = time.monotonic() + _WHOLE_S
+    deadline = time.monotonic() + _FETCH_TIMEOUT_S
     with (
-        httpx2.Client(timeout=_STEP_S, follow_redirects=False) as client,
+        httpx2.Client(timeout=_NETWORK_TIMEOUT_S, follow_redirects=False) as client,
         client.stream("GET", url, headers={"accept": "application/json", "accept-encoding": "identity"}) as response,
     ):
         if response.status_code != 200:
@@ -144,35 +149,35 @@ def _fetched(url: str) -> tuple[_IssuerKey, ...]:
             body += chunk
             if len(body) > _MAX_BYTES:
                 raise ValueError(f"longer than {_MAX_BYTES} bytes")
-            if time.monotonic() > until:
-                raise ValueError(f"not there within {_WHOLE_S:.0f} s")
+            if time.monotonic() > deadline:
+                raise ValueError(f"not complete within {_FETCH_TIMEOUT_S:.0f} s")
     document = json.loads(body)
-    listed = document.get("keys") if isinstance(document, dict) else None
-    if not isinstance(listed, list):
-        raise ValueError("not a JWKS document")  # noqa: TRY004  # it is the document that is wrong
-    keys = tuple(_usable(listed[:_MAX_KEYS]))
+    entries = document.get("keys") if isinstance(document, dict) else None
+    if not isinstance(entries, list):
+        raise ValueError("not a JWKS document")  # noqa: TRY004  # the document is wrong, not an argument's type
+    keys = tuple(_signing_keys(entries[:_MAX_KEYS]))
     if not keys:
         raise ValueError("no usable key in it")
     return keys
 
 
-def _usable(listed: list[Any]) -> Iterator[_IssuerKey]:
-    """Those that can check a signature; others (for encryption, of other kinds, damaged, private) are passed over."""
-    for described in listed:
-        if not isinstance(described, dict) or "d" in described or described.get("use", "sig") != "sig":
+def _signing_keys(entries: list[Any]) -> Iterator[_IssuerKey]:
+    # Entries that cannot verify a signature (for encryption, of other key types, damaged or private) are skipped.
+    for entry in entries:
+        if not isinstance(entry, dict) or "d" in entry or entry.get("use", "sig") != "sig":
             continue
-        kid, named = described.get("kid"), described.get("alg")
-        kind = described.get("kty")
-        fitting = _FITTING.get((kind, described.get("crv")), frozenset()) if isinstance(kind, str) else frozenset()
-        if named is not None:
-            fitting &= {named}
-        if not fitting or not isinstance(kid, str | None):
+        kid, algorithm = entry.get("kid"), entry.get("alg")
+        kty, crv = entry.get("kty"), entry.get("crv")
+        algorithms = _ALGORITHMS_OF_KEY_TYPE.get((kty, crv), frozenset()) if isinstance(kty, str) else frozenset()
+        if algorithm is not None:
+            algorithms &= {algorithm}
+        if not algorithms or not isinstance(kid, str | None):
             continue
         try:
-            key = jwt.PyJWK(described, min(fitting)).key
+            key = jwt.PyJWK(entry, min(algorithms)).key
         except (jwt.PyJWTError, ValueError, TypeError):
             continue
         if isinstance(key, RSAPublicKey) and key.key_size < _MIN_RSA_BITS:
             continue
         if isinstance(key, RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey):
-            yield _IssuerKey(kid, fitting, key)
+            yield _IssuerKey(kid, algorithms, key)

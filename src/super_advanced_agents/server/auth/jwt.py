@@ -1,4 +1,4 @@
-"""Tokens of an issuer (JWT): whose they are, once their signature and every claim has been checked."""
+"""Verification of an issuer's tokens (JWT, RFC 7519) and of the principal they name."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from super_advanced_agents.tenancy.context import Access, Principal
 
 _LEEWAY_S = 10.0
 _MAX_CHARS = 8 * 1024
-_MAX_REMEMBERED = 10_000
+_MAX_CACHED = 10_000
 _NOT_VALID = "the token is not valid"
-_TOLD: tuple[tuple[type[Exception], str], ...] = (
+_MESSAGES: tuple[tuple[type[Exception], str], ...] = (
     (jwt.ExpiredSignatureError, "the token has expired"),
     (jwt.ImmatureSignatureError, "the token is not valid yet"),
     (jwt.InvalidAudienceError, "the token is for another audience"),
-    (jwt.InvalidIssuerError, "the token is of another issuer"),
+    (jwt.InvalidIssuerError, "the token is from another issuer"),
     (jwt.MissingRequiredClaimError, "the token lacks one of the claims exp, iss, aud"),
 )
 
@@ -31,19 +31,19 @@ _TOLD: tuple[tuple[type[Exception], str], ...] = (
 @dataclass(frozen=True, slots=True)
 class _Verified:
     principal: Principal
-    until: int
+    expires_at: int
     generation: int
 
 
 class TokenVerifier:
-    """Checks tokens against the issuer's published keys, and remembers those it has checked until they expire.
+    """Verify tokens with the issuer's public keys, and cache verified tokens until they expire.
 
     Args:
-        keys: the issuer's.
-        issuer: what `iss` must say.
-        audience: what `aud` must say or hold.
+        keys: the public keys of the issuer.
+        issuer: the required value of `iss`.
+        audience: the value that `aud` must equal or contain.
         tenant_claim: the claim that names the tenant.
-        scopes_claim: the claim with the scopes, as a list or separated by spaces; those not of this server are ignored.
+        scopes_claim: the claim with the scopes, as a list or separated by spaces; unknown scopes are ignored.
     """
 
     def __init__(
@@ -57,36 +57,36 @@ class TokenVerifier:
         self._verified: dict[bytes, _Verified] = {}
 
     async def averify(self, token: str) -> Principal:
-        """Whose token it is.
+        """Return the principal of a token.
 
         Raises:
-            AuthenticationError: it is not valid; the message does not repeat it.
-            EngineUnavailableError: the issuer's keys cannot be had now.
+            AuthenticationError: the token is not valid; the message does not repeat it.
+            EngineUnavailableError: the issuer's keys cannot be fetched now.
         """
         if len(token) > _MAX_CHARS:
             raise AuthenticationError(f"the token is longer than {_MAX_CHARS} characters")
-        name = hashlib.sha256(token.encode()).digest()
-        verified = self._verified.get(name)
-        if verified is not None and time.time() < verified.until and verified.generation == self._keys.generation:
+        digest = hashlib.sha256(token.encode()).digest()
+        verified = self._verified.get(digest)
+        if verified is not None and time.time() < verified.expires_at and verified.generation == self._keys.generation:
             return verified.principal
-        self._verified.pop(name, None)
+        self._verified.pop(digest, None)
         claims = await self._claims(token)
         principal = self._principal(claims)
-        if len(self._verified) >= _MAX_REMEMBERED:
+        if len(self._verified) >= _MAX_CACHED:
             del self._verified[next(iter(self._verified))]
-        self._verified[name] = _Verified(principal, int(claims["exp"]), self._keys.generation)
+        self._verified[digest] = _Verified(principal, int(claims["exp"]), self._keys.generation)
         return principal
 
     async def aclose(self) -> None:
-        """Stop what is under way."""
+        """Cancel a fetch of the issuer's keys."""
         await self._keys.aclose()
 
     async def _claims(self, token: str) -> Mapping[str, Any]:
         try:
             header = jwt.get_unverified_header(token)
             algorithm, kid = header.get("alg"), header.get("kid")
-        except Exception:  # a parser at work on whatever was sent
-            raise AuthenticationError(_NOT_VALID) from None  # the cause would carry the token
+        except Exception:  # a parser may raise anything on a malformed token
+            raise AuthenticationError(_NOT_VALID) from None  # the cause would contain the token
         if algorithm not in ALGORITHMS or not isinstance(kid, str | None):
             raise AuthenticationError(
                 "the token is signed in a way that is not accepted", hint=f"use one of {', '.join(sorted(ALGORITHMS))}"
@@ -103,18 +103,21 @@ class TokenVerifier:
                 options={"require": ["exp", "iss", "aud"], "enforce_minimum_key_length": True},
             )
         except Exception as exc:
-            told = next((words for kind, words in _TOLD if isinstance(exc, kind)), _NOT_VALID)
-            raise AuthenticationError(told) from None
+            message = next((text for error, text in _MESSAGES if isinstance(exc, error)), _NOT_VALID)
+            raise AuthenticationError(message) from None
         return claims
 
     def _principal(self, claims: Mapping[str, Any]) -> Principal:
-        listed = claims.get(self._scopes_claim, "")
+        scopes_value = claims.get(self._scopes_claim, "")
         try:
             tenant = checked_name(claims.get(self._tenant_claim, ""), "tenant")
         except InvalidInputError:
             raise AuthenticationError(f"the token's claim {self._tenant_claim!r} names no tenant") from None
-        names = listed.split() if isinstance(listed, str) else listed if isinstance(listed, list) else []
-        scopes = frozenset(each for each in Access if each.value in names)
-        # A subject can be somebody's address: what stands in logs and counts in limits is its hash.
-        whose = hashlib.sha256(f"{self._issuer}\0{tenant}\0{claims.get('sub', '')}".encode()).hexdigest()
-        return Principal(tenant=tenant, scopes=scopes, key_id=f"jwt-{whose[:16]}")
+        if isinstance(scopes_value, str):
+            names: list[Any] = scopes_value.split()
+        else:
+            names = scopes_value if isinstance(scopes_value, list) else []
+        scopes = frozenset(scope for scope in Access if scope.value in names)
+        # A subject may be an e-mail address, so logs and rate limits use its hash.
+        subject = hashlib.sha256(f"{self._issuer}\0{tenant}\0{claims.get('sub', '')}".encode()).hexdigest()
+        return Principal(tenant=tenant, scopes=scopes, key_id=f"jwt-{subject[:16]}")

@@ -1,4 +1,4 @@
-"""API keys as they lie on disk: hashes, never keys. Blocking; `keys.KeyRing` is what a server asks."""
+"""The database of API keys, which stores only their hashes; its functions block."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from super_advanced_agents.server.auth.secret import private_file, private_folde
 from super_advanced_agents.tenancy.context import Access
 
 KEYS_FILE = "keys.db"
-KEY = re.compile(r"saa_([a-z2-7]{12})_[A-Za-z0-9_-]{43}", re.ASCII)
-"""A key: its public id, then 256 random bits."""
+KEY_PATTERN = re.compile(r"saa_([a-z2-7]{12})_[A-Za-z0-9_-]{43}", re.ASCII)
+"""The form of a key: its public id, then 256 random bits in base64url."""
 
-_ID = re.compile(r"[a-z2-7]{12}", re.ASCII)
+_ID_PATTERN = re.compile(r"[a-z2-7]{12}", re.ASCII)
 _MAX_LABEL_CHARS = 200
 _SCHEMA = sqlite.Schema(
     version=1,
@@ -41,23 +41,23 @@ CREATE TABLE keys (
     revoked_at REAL
 ) WITHOUT ROWID;
 """,
-    newer=ConfigurationError,
+    newer_version_error=ConfigurationError,
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyRecord:
-    """What is known of a key; the key itself is not.
+    """Describe an API key as it is stored, without the key itself.
 
     Attributes:
-        id: its public name.
-        tenant: whose data it opens.
-        scopes: what it may do there.
-        label: what its owner calls it; may be empty.
+        id: the public id.
+        tenant: the tenant whose data it gives access to.
+        scopes: the scopes it has in that tenant.
+        label: a name that its owner chose; may be empty.
         created_at: seconds since 1970.
-        expires_at: likewise; None when it does not expire.
-        revoked_at: likewise; None when it was not revoked.
-        digest: its HMAC-SHA256.
+        expires_at: seconds since 1970; None if it does not expire.
+        revoked_at: seconds since 1970; None if it was not revoked.
+        digest: the HMAC-SHA256 of the key.
     """
 
     id: str
@@ -71,7 +71,7 @@ class KeyRecord:
 
     @property
     def state(self) -> str:
-        """`"valid"`, `"expired"` or `"revoked"`."""
+        """The state of the key now: `"valid"`, `"expired"` or `"revoked"`."""
         if self.revoked_at is not None:
             return "revoked"
         return "expired" if self.expires_at is not None and self.expires_at <= time.time() else "valid"
@@ -79,11 +79,11 @@ class KeyRecord:
 
 @dataclass(frozen=True, slots=True)
 class NewKey:
-    """A key as its owner gets it, this once.
+    """Hold a new API key, which cannot be read again.
 
     Attributes:
         key: the credential.
-        id: its public name.
+        id: the public id.
     """
 
     key: str = field(repr=False)
@@ -91,21 +91,23 @@ class NewKey:
 
 
 class KeyTable:
-    """The keys of one data folder. Several processes may work on it at once; threads of one share an object.
+    """Store the API keys of one data folder in SQLite.
+
+    Several processes may use the folder at once; the threads of one process share an object.
 
     Args:
-        folder: made, and closed to other users, when it is not there.
+        folder: created with access for this user only if it does not exist.
 
     Raises:
-        ConfigurationError: the keys were made with another secret, or by a newer version.
+        ConfigurationError: the keys were created with another secret, or by a newer version.
         StoreError: the files cannot be used.
     """
 
     def __init__(self, folder: Path) -> None:
         self._file = private_folder(folder) / KEYS_FILE
         self.secret = server_secret(folder)
-        self._using = threading.Lock()
-        with self._translated():
+        self._lock = threading.Lock()
+        with self._sqlite_errors():
             try:
                 private_file(self._file)
             except OSError as exc:
@@ -114,7 +116,7 @@ class KeyTable:
                 ) from exc
         tag = hmac.digest(self.secret, b"the secret of these keys", "sha256")
         try:
-            self._connection = sqlite.opened(
+            self._connection = sqlite.open_database(
                 self._file,
                 _SCHEMA,
                 fill=lambda new: new.execute("INSERT INTO settings VALUES ('secret_tag', ?)", (tag,)),
@@ -122,36 +124,54 @@ class KeyTable:
         except StoreError as exc:
             raise self._unusable(exc.__cause__ or exc) from exc
         try:
-            with self._translated():
+            with self._sqlite_errors():
                 self._check_secret(tag)
         except BaseException:
             self._connection.close()
             raise
 
     def close(self) -> None:
-        """Close the file."""
-        with self._using:
+        """Close the database."""
+        with self._lock:
             self._connection.close()
 
     def create(
         self, *, tenant: str, scopes: Iterable[str], label: str = "", expires_in_s: float | None = None
     ) -> NewKey:
-        """Make a key; it is durable when this returns, and nobody can read it again.
+        """Create an API key; it is durable when this returns, and cannot be read again.
+
+        Args:
+            tenant: the tenant whose data it gives access to.
+            scopes: the names of its scopes, at least one.
+            label: a printable name of at most 200 characters.
+            expires_in_s: seconds until it expires; None if it does not.
 
         Raises:
             InvalidInputError: a value is wrong.
-            StoreError: it was not stored.
+            StoreError: the key was not stored.
         """
-        made = self._insert(tenant, scopes, label, expires_in_s, only_as_the_first=False)
-        assert made is not None
-        return made
+        new_key = self._insert(tenant, scopes, label, expires_in_s, only_if_none=False)
+        assert new_key is not None
+        return new_key
 
     def create_first(self, *, tenant: str, scopes: Iterable[str], label: str = "") -> NewKey | None:
-        """`create` unless there was ever a key; then None."""
-        return self._insert(tenant, scopes, label, None, only_as_the_first=True)
+        """Create an API key if the database has never had one.
+
+        Returns:
+            The key; None if there is or was one, revoked and expired keys included.
+
+        Raises:
+            InvalidInputError: a value is wrong.
+            StoreError: the key was not stored.
+        """
+        return self._insert(tenant, scopes, label, None, only_if_none=True)
 
     def revoke(self, key_id: str) -> bool:
-        """Make a key worthless for good; whether there is one of that id. Revoking twice changes nothing."""
+        """Revoke a key for good; revoking it again changes nothing.
+
+        Returns:
+            True if there is a key with this id.
+        """
         with self._transaction():
             changed = self._connection.execute(
                 "UPDATE keys SET revoked_at = coalesce(revoked_at, ?) WHERE id = ?", (time.time(), key_id)
@@ -159,19 +179,19 @@ class KeyTable:
             return changed.rowcount == 1
 
     def records(self) -> list[KeyRecord]:
-        """All keys, oldest first; revoked and expired ones too."""
-        with self._using, self._translated():
+        """Return all keys, oldest first, revoked and expired ones included."""
+        with self._lock, self._sqlite_errors():
             rows = self._connection.execute(
                 "SELECT id, digest, tenant, scopes, label, created_at, expires_at, revoked_at FROM keys"
                 " ORDER BY created_at, id"
             ).fetchall()
-        known = {each.value for each in Access}
+        known_scopes = {scope.value for scope in Access}
         return [
             KeyRecord(
                 id=row[0],
                 digest=row[1],
                 tenant=row[2],
-                scopes=frozenset(Access(scope) for scope in row[3].split() if scope in known),
+                scopes=frozenset(Access(scope) for scope in row[3].split() if scope in known_scopes),
                 label=row[4],
                 created_at=row[5],
                 expires_at=row[6],
@@ -181,45 +201,45 @@ class KeyTable:
         ]
 
     def version(self) -> int:
-        """Changes when another connection, also one of another process, has written."""
-        with self._using, self._translated():
+        """Return a number that changes when another connection commits, in any process."""
+        with self._lock, self._sqlite_errors():
             version = self._connection.execute("PRAGMA data_version").fetchone()[0]
         assert isinstance(version, int)
         return version
 
     def digest_of(self, key: str) -> bytes:
-        """What is stored of a key."""
+        """Return the HMAC-SHA256 of a key under the server's secret."""
         return hmac.digest(self.secret, key.encode(), "sha256")
 
     def _insert(
-        self, tenant: str, scopes: Iterable[str], label: str, expires_in_s: float | None, *, only_as_the_first: bool
+        self, tenant: str, scopes: Iterable[str], label: str, expires_in_s: float | None, *, only_if_none: bool
     ) -> NewKey | None:
-        wanted = checked_scopes(scopes)
+        accesses = checked_scopes(scopes)
         checked_name(tenant, "tenant")
-        _check(label, expires_in_s)
+        _check_label_and_expiry(label, expires_in_s)
         key_id = base64.b32encode(secrets.token_bytes(8)).decode().lower()[:12]
-        made = NewKey(f"saa_{key_id}_{secrets.token_urlsafe(32)}", key_id)
+        new_key = NewKey(f"saa_{key_id}_{secrets.token_urlsafe(32)}", key_id)
         now = time.time()
         with self._transaction():
-            if only_as_the_first and self._connection.execute("SELECT 1 FROM keys LIMIT 1").fetchone():
+            if only_if_none and self._connection.execute("SELECT 1 FROM keys LIMIT 1").fetchone():
                 return None
             self._connection.execute(
                 "INSERT INTO keys (id, digest, tenant, scopes, label, created_at, expires_at) VALUES (?,?,?,?,?,?,?)",
                 (
                     key_id,
-                    self.digest_of(made.key),
+                    self.digest_of(new_key.key),
                     tenant,
-                    " ".join(sorted(wanted)),
+                    " ".join(sorted(accesses)),
                     label,
                     now,
                     None if expires_in_s is None else now + expires_in_s,
                 ),
             )
-        return made
+        return new_key
 
     def _check_secret(self, tag: bytes) -> None:
-        kept = self._connection.execute("SELECT value FROM settings WHERE name = 'secret_tag'").fetchone()
-        if kept is None or not hmac.compare_digest(kept[0], tag):
+        stored = self._connection.execute("SELECT value FROM settings WHERE name = 'secret_tag'").fetchone()
+        if stored is None or not hmac.compare_digest(stored[0], tag):
             raise ConfigurationError(
                 f"the keys at {str(self._file)!r} were made with another secret than the one beside them",
                 hint="put the file 'secret' back, or remove it together with keys.db and make new keys",
@@ -227,7 +247,7 @@ class KeyTable:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        with self._using, self._translated():
+        with self._lock, self._sqlite_errors():
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -237,7 +257,7 @@ class KeyTable:
             self._connection.execute("COMMIT")
 
     @contextmanager
-    def _translated(self) -> Iterator[None]:
+    def _sqlite_errors(self) -> Iterator[None]:
         try:
             yield
         except sqlite3.Error as exc:
@@ -251,36 +271,36 @@ class KeyTable:
 
 
 def checked_scopes(scopes: Iterable[str]) -> frozenset[Access]:
-    """The scopes of those names; at least one.
+    """Return the scopes with these names.
 
     Raises:
-        InvalidInputError: one is not a scope, or there is none.
+        InvalidInputError: a name is not a scope, or there is no name.
     """
-    names = ", ".join(each.value for each in Access)
-    given = list(scopes)
-    if not given:
-        raise InvalidInputError("a key without a scope would open nothing", field="scope", hint=f"scopes are {names}")
-    for scope in given:
+    valid_names = ", ".join(scope.value for scope in Access)
+    names = list(scopes)
+    if not names:
+        raise InvalidInputError("a key needs at least one scope", field="scope", hint=f"scopes are {valid_names}")
+    for scope in names:
         if scope not in set(Access):
-            raise InvalidInputError(f"{scope!r} is not a scope", field="scope", hint=f"scopes are {names}")
-    return frozenset(Access(scope) for scope in given)
+            raise InvalidInputError(f"{scope!r} is not a scope", field="scope", hint=f"scopes are {valid_names}")
+    return frozenset(Access(scope) for scope in names)
 
 
-def checked_key_id(named: str) -> str:
-    """The id of a key that was named by its id, or by itself.
+def checked_key_id(id_or_key: str) -> str:
+    """Return the public id of an API key, given the id or the key itself.
 
     Raises:
-        InvalidInputError: it is neither; the message does not repeat it, since it may be most of a key.
+        InvalidInputError: it is neither; the message does not repeat it, because it may be most of a key.
     """
-    whole = KEY.fullmatch(named)
-    if whole is not None:
-        return whole[1]
-    if _ID.fullmatch(named) is None:
+    key = KEY_PATTERN.fullmatch(id_or_key)
+    if key is not None:
+        return key[1]
+    if _ID_PATTERN.fullmatch(id_or_key) is None:
         raise InvalidInputError("that is not the id of a key", field="id", hint="`saa keys list` shows the ids")
-    return named
+    return id_or_key
 
 
-def _check(label: str, expires_in_s: float | None) -> None:
+def _check_label_and_expiry(label: str, expires_in_s: float | None) -> None:
     if len(label) > _MAX_LABEL_CHARS or not label.isprintable():
         raise InvalidInputError(
             f"the label is longer than {_MAX_LABEL_CHARS} characters, or not printable", field="label"

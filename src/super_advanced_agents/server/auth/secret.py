@@ -1,4 +1,4 @@
-"""The server's own secret, and the folder that only its user may read."""
+"""The server's secret, and files and folders that only the server's user may read."""
 
 from __future__ import annotations
 
@@ -14,21 +14,24 @@ from super_advanced_agents.telemetry import get_logger
 _log = get_logger("server")
 _FILE = "secret"
 _SECRET_BYTES = 32
-_OTHERS = 0o077
+_GROUP_AND_OTHERS = 0o077
 
 
 def private_folder(path: Path) -> Path:
-    """Make a folder that only this user may enter, or take the rights of others away from one that is there.
+    """Create a folder that only this user may access, or restrict an existing one to this user.
+
+    Returns:
+        The path, for chaining.
 
     Raises:
-        StoreError: it cannot be made.
+        StoreError: the folder cannot be created, or its permissions cannot be changed.
     """
     try:
-        made = [folder for folder in (path, *path.parents) if not folder.exists()]
+        missing = [folder for folder in (path, *path.parents) if not folder.exists()]
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for folder in made:
-            fsync_folder(folder.parent)  # a new folder survives a power loss only then
-        _keep_private(path, 0o700)
+        for folder in missing:
+            fsync_folder(folder.parent)  # without it, a new folder may not survive a power loss
+        _restrict(path, 0o700)
     except OSError as exc:
         raise StoreError(
             f"cannot use the folder {str(path)!r}: {exc.strerror}", hint="check its permissions, or use another"
@@ -37,38 +40,47 @@ def private_folder(path: Path) -> Path:
 
 
 def private_file(path: Path) -> Path:
-    """Make an empty file that only this user may read, unless it is there; then see to its rights."""
+    """Create an empty file that only this user may read, or restrict an existing one.
+
+    Returns:
+        The path, for chaining.
+
+    Raises:
+        OSError: the file cannot be created, or its permissions cannot be changed.
+    """
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    if _keep_private(path, 0o600):
+    if _restrict(path, 0o600):
         _log.warning("server.rights_taken", extra={"path": str(path)})
     return path
 
 
-def _keep_private(path: Path, mode: int) -> bool:
-    """Take the rights of others away; whether they had any."""
-    theirs = bool(stat.S_IMODE(path.stat().st_mode) & _OTHERS)
-    if theirs:
+def _restrict(path: Path, mode: int) -> bool:
+    # Returns True if the group or others had access.
+    shared = bool(stat.S_IMODE(path.stat().st_mode) & _GROUP_AND_OTHERS)
+    if shared:
         path.chmod(mode)
-    return theirs
+    return shared
 
 
 def server_secret(folder: Path) -> bytes:
-    """The secret that API keys are hashed with; made at the first call, whole or not at all.
+    """Return the secret with which API keys are hashed, and create it at the first call.
+
+    The file appears atomically; two processes that call this concurrently get the same secret.
 
     Args:
-        folder: from `private_folder`. Two processes that ask at once get the same secret.
+        folder: a folder that `private_folder` has created.
 
     Returns:
         32 bytes.
 
     Raises:
-        ConfigurationError: the file holds something else.
-        StoreError: it cannot be read or made.
+        ConfigurationError: the file does not hold 32 bytes.
+        StoreError: the secret cannot be read or created.
     """
     file = folder / _FILE
     try:
         if not file.exists():
-            _make(file)
+            _create(file)
         private_file(file)
         secret = file.read_bytes()
     except OSError as exc:
@@ -83,18 +95,18 @@ def server_secret(folder: Path) -> bytes:
     return secret
 
 
-def _make(file: Path) -> None:
-    fresh = file.with_name(f".{file.name}-{secrets.token_hex(8)}")
-    fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+def _create(file: Path) -> None:
+    temporary = file.with_name(f".{file.name}-{secrets.token_hex(8)}")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        with open(fd, "wb") as written:  # noqa: PTH123  # the descriptor was opened with its rights
-            written.write(secrets.token_bytes(_SECRET_BYTES))
-            written.flush()
-            os.fsync(written.fileno())
+        with open(fd, "wb") as stream:  # noqa: PTH123  # the descriptor was opened with private permissions
+            stream.write(secrets.token_bytes(_SECRET_BYTES))
+            stream.flush()
+            os.fsync(stream.fileno())
         try:
-            os.link(fresh, file)  # unlike a rename, never in the place of one that another process has just made
+            os.link(temporary, file)  # unlike a rename, it never replaces the file of another process
         except FileExistsError:
             return
     finally:
-        fresh.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
     fsync_folder(file.parent)

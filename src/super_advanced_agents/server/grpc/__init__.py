@@ -1,1 +1,4 @@
-"""The gRPC side: services over the same workspaces that REST routes use."""
+"""The gRPC server: its services, their methods, and the health and reflection services.
+
+Handlers that REST shares belong to `server/handlers/`; messages and codecs belong to `protocol/`.
+"""

@@ -1,8 +1,9 @@
-"""What every gRPC call passes on its way to what answers it: the steps of the pipeline, told in statuses of gRPC.
+"""The gRPC method handlers, which run the pipeline and report errors as statuses.
 
-Only then what was sent is read, so nothing is parsed for a caller without a credential. Whatever is raised leaves as a
-status with the problem document beside it. Cancelling a call, by its caller or by its deadline, cancels the coroutine
-that answers it, and with it whatever that waits for: room in a batch, or the language model's slot.
+Messages are parsed after the checks, so nothing is parsed for a caller without a credential. Every exception ends the
+call with a status and the problem document in the trailing metadata. Cancelling a call, by its caller or by its
+deadline, cancels the coroutine of its handler and everything that it awaits, such as a slot in a batch or the language
+model's slot.
 """
 
 from __future__ import annotations
@@ -18,13 +19,19 @@ import orjson
 from google.protobuf.message import DecodeError, Message
 
 from super_advanced_agents.errors import InvalidInputError, SuperAdvancedAgentsError
-from super_advanced_agents.protocol.error_mapping import error_of
+from super_advanced_agents.protocol.error_mapping import error_of_problem
 from super_advanced_agents.protocol.methods import ERROR_METADATA
-from super_advanced_agents.protocol.problems import CODES, code_of, problem_of, status_of
-from super_advanced_agents.server.grpc.rpc import Rpc, Streaming, Unary
+from super_advanced_agents.protocol.problems import CODES, grpc_code_of, problem_of, status_of
+from super_advanced_agents.server.grpc.rpc import Rpc, StreamingHandler, UnaryHandler
 from super_advanced_agents.server.idempotency.results import Reply
 from super_advanced_agents.server.limits.rate_limit import quota_metadata
-from super_advanced_agents.server.pipeline import READ_FIELDS, Incoming, Pipeline, _RefusedError, problem_and_headers
+from super_advanced_agents.server.pipeline import (
+    READ_FIELDS,
+    IncomingRequest,
+    Pipeline,
+    _RefusedError,
+    problem_and_headers,
+)
 from super_advanced_agents.server.route_table import rpc_operation
 from super_advanced_agents.server.services import Services
 from super_advanced_agents.telemetry import get_logger
@@ -39,16 +46,16 @@ _REPLAYED = (("idempotency-replayed", "true"),)
 
 
 class MethodHandler:
-    """Answers the calls of one method.
+    """Serve the calls of one gRPC method.
 
     Args:
-        rpc: what answers, and what it is called by.
-        gate: what the callers' tenants have.
-        pipeline: what lets a call in.
+        rpc: the method and its handler.
+        services: the objects that every request uses.
+        pipeline: the checks before the handler.
 
     Attributes:
-        path: the method's full name.
-        method: its messages.
+        path: the method's full name, `/package.Service/Method`.
+        method: the method and its message types.
     """
 
     def __init__(self, rpc: Rpc, services: Services, pipeline: Pipeline) -> None:
@@ -59,8 +66,11 @@ class MethodHandler:
         self._pipeline = pipeline
         self._rpc = rpc
 
-    def registered(self) -> grpc.RpcMethodHandler[Any, Any]:
-        """What the server registers. Requests reach it as bytes, so that a malformed frame has a status of ours."""
+    def method_handler(self) -> grpc.RpcMethodHandler[Any, Any]:
+        """Return the handler to register with the gRPC server.
+
+        It takes requests as bytes, so that a malformed message fails with this server's status, not gRPC's.
+        """
         if not self.method.gives_stream:
             return grpc.unary_unary_rpc_method_handler(self._unary)
         if self.method.takes_stream:
@@ -68,19 +78,17 @@ class MethodHandler:
         return grpc.unary_stream_rpc_method_handler(self._one_to_many)
 
     async def _unary(self, frame: bytes, context: Context) -> bytes:
-        async with self._entered(context) as incoming:
+        async with self._admit(context) as incoming:
             if incoming.key is None:
                 return await self._answer(frame, incoming)
-            return await self._once(frame, incoming, incoming.key)
+            return await self._answer_once(frame, incoming, incoming.key)
         raise AssertionError("a refused call was aborted")
 
-    async def _answer(self, frame: bytes, incoming: Incoming) -> bytes:
-        answer = cast("Unary", self._rpc.answer)
-        return (await answer(self._parsed(frame), self._workspace(incoming))).SerializeToString()
+    async def _answer(self, frame: bytes, incoming: IncomingRequest) -> bytes:
+        handler = cast("UnaryHandler", self._rpc.handler)
+        return (await handler(self._parse(frame), self._workspace(incoming))).SerializeToString()
 
-    async def _once(self, frame: bytes, incoming: Incoming, key: str) -> bytes:
-        """A write with a key: answered as it was before, or now."""
-
+    async def _answer_once(self, frame: bytes, incoming: IncomingRequest, key: str) -> bytes:
         async def make() -> Reply:
             try:
                 return Reply(status=HTTPStatus.OK, body=await self._answer(frame, incoming))
@@ -90,22 +98,22 @@ class MethodHandler:
         reply = await self._pipeline.reply_once(key, (self.path.encode(), frame), make)
         incoming.replayed = reply.replayed
         if reply.status != HTTPStatus.OK:
-            raise error_of(orjson.loads(reply.body), status=reply.status)
+            raise error_of_problem(orjson.loads(reply.body), status=reply.status)
         return reply.body
 
     async def _one_to_many(self, frame: bytes, context: Context) -> None:
-        async with self._entered(context) as incoming:
-            await self._send_all(self._parsed(frame), incoming, context)
+        async with self._admit(context) as incoming:
+            await self._send_all(self._parse(frame), incoming, context)
 
     async def _many_to_many(self, frames: AsyncIterator[bytes], context: Context) -> None:
-        async with self._entered(context) as incoming, aclosing(self._requests(frames)) as requests:
+        async with self._admit(context) as incoming, aclosing(self._requests(frames)) as requests:
             await self._send_all(requests, incoming, context)
 
-    async def _send_all(self, request: Any, incoming: Incoming, context: Context) -> None:
-        answer = cast("Streaming", self._rpc.answer)
-        async with aclosing(answer(request, self._workspace(incoming))) as replies:
+    async def _send_all(self, request: Any, incoming: IncomingRequest, context: Context) -> None:
+        handler = cast("StreamingHandler", self._rpc.handler)
+        async with aclosing(handler(request, self._workspace(incoming))) as replies:
             while True:
-                async with asyncio.timeout(incoming.seconds):
+                async with asyncio.timeout(incoming.timeout_s):
                     reply = await anext(replies, None)
                     if reply is None:
                         return
@@ -113,25 +121,24 @@ class MethodHandler:
 
     async def _requests(self, frames: AsyncIterator[bytes]) -> AsyncGenerator[Message, None]:
         async for frame in frames:
-            yield self._parsed(frame)
+            yield self._parse(frame)
 
-    def _parsed(self, frame: bytes) -> Message:
+    def _parse(self, frame: bytes) -> Message:
         message: Message = self.method.request()
         try:
             message.ParseFromString(frame)
         except (DecodeError, RecursionError) as exc:
-            raise InvalidInputError(f"the message is no {message.DESCRIPTOR.name}", field="message") from exc
+            raise InvalidInputError(f"the message is not a valid {message.DESCRIPTOR.name}", field="message") from exc
         return message
 
-    def _workspace(self, incoming: Incoming) -> Workspace:
-        """The caller's tenant's; what answers a public method does not look at it."""
-        context = incoming.context
+    def _workspace(self, incoming: IncomingRequest) -> Workspace:
+        context = incoming.context  # None for public methods, whose handlers ignore the workspace
         return cast("Workspace", None) if context is None else self._services.workspaces.of(context.principal.tenant)
 
     @asynccontextmanager
-    async def _entered(self, context: Context) -> AsyncIterator[Incoming]:
-        """Let a call in, and end it with the status of what is raised, unless its caller has gone away."""
-        incoming = Incoming(
+    async def _admit(self, context: Context) -> AsyncIterator[IncomingRequest]:
+        """Run the checks of a call, and end it with the status of the error if the block raises one."""
+        incoming = IncomingRequest(
             operation=self._operation,
             fields=[
                 (name, value if isinstance(value, str) else value.decode("latin-1"))
@@ -141,7 +148,7 @@ class MethodHandler:
             streams=self.method.gives_stream,
         )
         try:
-            async with self._pipeline.entered(incoming):
+            async with self._pipeline.admit(incoming):
                 yield incoming
         except Exception as exc:
             await self._abort(exc, incoming, context)
@@ -149,16 +156,16 @@ class MethodHandler:
             if trailing := _trailing(incoming):
                 context.set_trailing_metadata(trailing)
 
-    async def _abort(self, error: Exception, incoming: Incoming, context: Context) -> None:
+    async def _abort(self, error: Exception, incoming: IncomingRequest, context: Context) -> None:
         if isinstance(error, TimeoutError):
-            error = _RefusedError(HTTPStatus.GATEWAY_TIMEOUT, "the work took longer than it may")
+            error = _RefusedError(HTTPStatus.GATEWAY_TIMEOUT, "the work took longer than its deadline")
         elif not isinstance(error, (SuperAdvancedAgentsError, _RefusedError)):
-            # A fault of ours: the server logs it whole, the caller learns only that.
+            # An error of this server: the log has the traceback, and the caller learns only that it failed.
             _log.error("server.call_crashed", extra={"path": self.path}, exc_info=error)
             error = _RefusedError(HTTPStatus.INTERNAL_SERVER_ERROR, "the server failed; its log says why")
         problem, headers = problem_and_headers(error)
         status = cast("HTTPStatus", problem["status"])
-        code = CODES.get(status, "INTERNAL") if isinstance(error, _RefusedError) else code_of(error)
+        code = CODES.get(status, "INTERNAL") if isinstance(error, _RefusedError) else grpc_code_of(error)
         if code in {"INTERNAL", "UNKNOWN"}:
             _log.warning("server.call_failed", extra={"path": self.path, "reason": problem["detail"]})
         trailing: _Metadata = (
@@ -169,7 +176,6 @@ class MethodHandler:
         await context.abort(grpc.StatusCode[code], str(problem["detail"])[:_STATUS_CHARS], trailing)
 
 
-def _trailing(incoming: Incoming) -> _Metadata:
-    """What is told at the end of any call that was let in."""
+def _trailing(incoming: IncomingRequest) -> _Metadata:
     quota = incoming.quota
     return (*(quota_metadata(quota) if quota is not None else ()), *(_REPLAYED if incoming.replayed else ()))

@@ -1,4 +1,4 @@
-"""What gRPC tools expect everywhere: health, which follows `/readyz`, and reflection. Both are public."""
+"""The standard gRPC services for health, which follows `/readyz`, and reflection."""
 
 from __future__ import annotations
 
@@ -19,13 +19,18 @@ from super_advanced_agents.tenancy.workspace import Workspace
 
 HEALTH = "grpc.health.v1.Health"
 REFLECTION = "grpc.reflection.v1alpha.ServerReflection"
-_LOOK_EVERY_S = 0.2
+_POLL_INTERVAL_S = 0.2
 
 
 def health_rpcs(services: Services, names: Sequence[str]) -> tuple[Rpc, ...]:
-    """Whether searches are answered at once, for the server as a whole and for each service.
+    """Return the methods of the gRPC health service.
 
-    A `Watch` ends once the server was told to stop, having said so.
+    The status is SERVING once the embedding model is loaded and until the server stops, for the server (an empty name)
+    and for each service. A `Watch` reports that the server is stopping, and then ends.
+
+    Args:
+        services: the objects that every request uses.
+        names: the full names of the services that can be asked for.
     """
 
     def status() -> HealthCheckResponse.ServingStatus:
@@ -41,15 +46,15 @@ def health_rpcs(services: Services, names: Sequence[str]) -> tuple[Rpc, ...]:
     async def watch(request: HealthCheckRequest, workspace: Workspace) -> AsyncGenerator[HealthCheckResponse, None]:
         del workspace
         unknown = request.service and request.service not in names
-        told = None
+        reported = None
         while True:
-            now = HealthCheckResponse.SERVICE_UNKNOWN if unknown else status()
-            if now != told:
-                told = now
-                yield HealthCheckResponse(status=now)
+            current = HealthCheckResponse.SERVICE_UNKNOWN if unknown else status()
+            if current != reported:
+                reported = current
+                yield HealthCheckResponse(status=current)
             if services.draining:
                 return
-            await asyncio.sleep(_LOOK_EVERY_S)
+            await asyncio.sleep(_POLL_INTERVAL_S)
 
     return (
         Rpc(Method(HEALTH, "Check", HealthCheckRequest, HealthCheckResponse), check),
@@ -58,7 +63,11 @@ def health_rpcs(services: Services, names: Sequence[str]) -> tuple[Rpc, ...]:
 
 
 def reflection_rpcs(services: Sequence[str]) -> tuple[Rpc, ...]:
-    """What services there are, and what their messages look like."""
+    """Return the method of the gRPC reflection service, which describes services and messages.
+
+    Args:
+        services: the full names of the services to describe.
+    """
     servicer = reflection.ReflectionServicer(services)
 
     async def info(

@@ -1,4 +1,4 @@
-"""What a service is made of: methods of the protocol, each with what answers it."""
+"""The parts of a gRPC service: methods of the protocol with their handlers."""
 
 from __future__ import annotations
 
@@ -15,34 +15,43 @@ from super_advanced_agents.tenancy.workspace import Workspace
 T = TypeVar("T")
 U = TypeVar("U")
 
-Unary: TypeAlias = "Callable[[Any, Workspace], Coroutine[Any, Any, Message]]"
-"""Answers one request with one reply; `calls.current_context()` says for whom."""
+UnaryHandler: TypeAlias = "Callable[[Any, Workspace], Coroutine[Any, Any, Message]]"
+"""A handler of one request with one reply; `current_context()` returns the caller."""
 
-Streaming: TypeAlias = "Callable[[Any, Workspace], AsyncGenerator[Message, None]]"
-"""Answers one request, or an asynchronous iterator of them, with many replies."""
+StreamingHandler: TypeAlias = "Callable[[Any, Workspace], AsyncGenerator[Message, None]]"
+"""A handler of one request, or of a stream of requests, with a stream of replies."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rpc:
-    """One method and what answers it, a `Streaming` where the method gives many replies and a `Unary` otherwise.
+    """Hold one gRPC method and its handler.
 
-    What the answer raises is told as the error's status; cancelling the call cancels it. A workspace is the caller's
-    tenant's; there is none for methods that anybody may call.
+    An exception of the handler ends the call with the error's status; cancelling the call cancels the handler. The
+    handler gets the workspace of the caller's tenant, and None if the method is public.
+
+    Attributes:
+        method: the method and its message types.
+        handler: a `StreamingHandler` if the method replies with a stream, else a `UnaryHandler`.
     """
 
     method: Method[Any, Any]
-    answer: Unary | Streaming
+    handler: UnaryHandler | StreamingHandler
 
 
-async def in_order(
+async def map_in_order(
     requests: AsyncIterator[T], work: Callable[[T], Awaitable[U]], *, ahead: int
 ) -> AsyncGenerator[U, None]:
-    """The results of `work` for each request, in order, while up to `ahead` of them are worked on at once.
+    """Yield the result of `work` for each request, in order, while several run concurrently.
 
-    Each result is given as soon as it is there, so a caller may wait for it before the next request. Left early, or
-    when one fails, all work under way is cancelled and has ended.
+    A result is yielded as soon as it is ready, so a caller may wait for it before it sends the next request. If the
+    consumer leaves early, or one piece of work fails, all running work is cancelled, and has ended when this returns.
+
+    Args:
+        requests: the requests to work on.
+        work: computes the result of one request.
+        ahead: how many requests may run concurrently, at most.
     """
-    begun: asyncio.Queue[asyncio.Future[U] | None] = asyncio.Queue(maxsize=ahead)
+    started: asyncio.Queue[asyncio.Future[U] | None] = asyncio.Queue(maxsize=ahead)
     unread: set[asyncio.Future[U]] = set()
 
     async def read() -> None:
@@ -50,21 +59,21 @@ async def in_order(
             async for request in requests:
                 task = asyncio.ensure_future(work(request))
                 unread.add(task)
-                await begun.put(task)
-        except Exception:  # what came before it is answered first; cancelled, nobody waits for the end
-            await begun.put(None)
+                await started.put(task)
+        except Exception:  # earlier requests are answered first; a cancelled reader has no consumer to wake
+            await started.put(None)
             raise
-        await begun.put(None)
+        await started.put(None)
 
     reader = asyncio.ensure_future(read())
     try:
-        while (task := await begun.get()) is not None:
+        while (task := await started.get()) is not None:
             result = await task
             unread.discard(task)
             yield result
         await reader
     finally:
-        left: list[asyncio.Future[Any]] = [reader, *unread]
-        for each in left:
-            each.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
+        unfinished: list[asyncio.Future[Any]] = [reader, *unread]
+        for future in unfinished:
+            future.cancel()
+        await asyncio.gather(*unfinished, return_exceptions=True)

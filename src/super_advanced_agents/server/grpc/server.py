@@ -1,4 +1,4 @@
-"""The gRPC server with all its services, on an address of its own."""
+"""The gRPC server with all its services, on its own port."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from super_advanced_agents.protocol.methods import AGENT, ORCHESTRATOR, VECTOR_S
 from super_advanced_agents.server.grpc.handler import MethodHandler
 from super_advanced_agents.server.grpc.health import HEALTH, REFLECTION, health_rpcs, reflection_rpcs
 from super_advanced_agents.server.grpc.rpc import Rpc
-from super_advanced_agents.server.grpc.services import rpcs
+from super_advanced_agents.server.grpc.services import operation_rpcs
 from super_advanced_agents.server.pipeline import Pipeline
 from super_advanced_agents.server.services import Services
 from super_advanced_agents.server.sockets import port_in_use
@@ -22,11 +22,11 @@ from super_advanced_agents.tenancy.settings import Settings, checked_certificate
 
 GRPC_PORT = "--grpc-port"
 _OPTIONS = [
-    ("grpc.so_reuseport", 0),  # a port that another server listens on is an error, not a share of its calls
+    ("grpc.so_reuseport", 0),  # a port in use is an error; with reuse, two servers would share its calls
     ("grpc.max_receive_message_length", LIMITS.message_bytes),
-    ("grpc.max_send_message_length", -1),  # what was asked for decides, as over REST
+    ("grpc.max_send_message_length", -1),  # a reply is as long as the request demands, as over REST
     ("grpc.max_concurrent_streams", 100),
-    ("grpc.http.overload_protection", 0),  # it counts calls that have ended as well, and resets new ones
+    ("grpc.http.overload_protection", 0),  # it also counts calls that have ended, and then resets new ones
     ("grpc.server_handshake_timeout_ms", 10_000),
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
@@ -35,39 +35,46 @@ _OPTIONS = [
 
 
 def method_handlers(services: Services, settings: Settings) -> list[MethodHandler]:
-    """Make what answers each method there is."""
-    names = [VECTOR_STORE, AGENT, ORCHESTRATOR, HEALTH, REFLECTION]
-    every: Iterable[Rpc] = chain(rpcs(services), health_rpcs(services, names), reflection_rpcs(names))
-    pipeline = Pipeline(services, longest_s=settings.request_timeout_s)
-    return [MethodHandler(rpc, services, pipeline) for rpc in every]
-
-
-def build(services: Services, settings: Settings) -> grpc.aio.Server:
-    """Make the server, bound to no address yet; it belongs to the event loop that runs.
+    """Return the handlers of all methods that the server offers.
 
     Args:
-        gate: what every call passes; its engines may still be loading.
-        settings: how long a call may take.
+        services: the objects that every request uses.
+        settings: the limits of the server.
+    """
+    names = [VECTOR_STORE, AGENT, ORCHESTRATOR, HEALTH, REFLECTION]
+    rpcs: Iterable[Rpc] = chain(operation_rpcs(services), health_rpcs(services, names), reflection_rpcs(names))
+    pipeline = Pipeline(services, max_timeout_s=settings.request_timeout_s)
+    return [MethodHandler(rpc, services, pipeline) for rpc in rpcs]
+
+
+def build_server(services: Services, settings: Settings) -> grpc.aio.Server:
+    """Create the gRPC server in the running event loop, without binding an address.
+
+    Args:
+        services: the objects that every request uses; the models may still be loading.
+        settings: the limits of the server.
     """
     server = grpc.aio.server(options=_OPTIONS)
     handlers: dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]] = {}
     for handler in method_handlers(services, settings):
         service, _, method = handler.path.strip("/").rpartition("/")
-        handlers.setdefault(service, {})[method] = handler.registered()
+        handlers.setdefault(service, {})[method] = handler.method_handler()
     for service, methods in handlers.items():
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, methods),))
     return server
 
 
 class GrpcServer:
-    """`grpc.aio`'s server on an address of its own, in the event loop it is entered in; nothing when gRPC is off.
+    """Run a `grpc.aio` server while its context is entered, or do nothing if gRPC is off.
+
+    It belongs to the event loop in which its context is entered.
 
     Args:
-        gate: what every call passes.
-        settings: where to listen.
+        services: the objects that every request uses.
+        settings: the address, the certificate and the limits of the server.
 
     Attributes:
-        address: `host:port`; None when gRPC is off.
+        address: `host:port`; None before the server listens and when gRPC is off.
     """
 
     def __init__(self, services: Services, settings: Settings) -> None:
@@ -77,33 +84,38 @@ class GrpcServer:
         self._server: grpc.aio.Server | None = None
 
     async def __aenter__(self) -> Self:
-        """Begin to listen.
+        """Bind the address and listen.
 
         Raises:
-            ConfigurationError: the address cannot be had, or a certificate cannot be read.
+            ConfigurationError: the address is in use, or the certificate cannot be read.
         """
         host, port = self._settings.host, self._settings.chosen_grpc_port
         if port is None:
             return self
-        server = build(self._services, self._settings)
-        wanted = f"{f'[{host}]' if ':' in host else host}"
-        certified = await in_thread(lambda: checked_certificate(self._settings), name="read certificate")
+        server = build_server(self._services, self._settings)
+        url_host = f"[{host}]" if ":" in host else host
+        certificate = await in_thread(lambda: checked_certificate(self._settings), name="read certificate")
         try:
-            if certified is None:
-                port = server.add_insecure_port(f"{wanted}:{port}")
+            if certificate is None:
+                port = server.add_insecure_port(f"{url_host}:{port}")
             else:
-                chain, key = certified
-                port = server.add_secure_port(f"{wanted}:{port}", grpc.ssl_server_credentials([(key, chain)]))
-        except RuntimeError as exc:  # taken since `sockets.bound` tried it
+                certificates, key = certificate
+                credentials = grpc.ssl_server_credentials([(key, certificates)])
+                port = server.add_secure_port(f"{url_host}:{port}", credentials)
+        except RuntimeError as exc:  # taken since `sockets.bind_listener` tried it
             raise port_in_use(host, port, GRPC_PORT) from exc
         await server.start()
-        self._server, self.address = server, f"{wanted}:{port}"
+        self._server, self.address = server, f"{url_host}:{port}"
         return self
 
     async def __aexit__(self, *raised: object) -> None:
         await self.stop(0)
 
     async def stop(self, grace_s: float) -> None:
-        """Take no more calls; those under way are cancelled when `grace_s` is over. May be called again with less."""
+        """Stop accepting calls, and cancel running calls after a grace period.
+
+        Args:
+            grace_s: the grace period in seconds; a second call may shorten it.
+        """
         if self._server is not None:
             await self._server.stop(grace_s)

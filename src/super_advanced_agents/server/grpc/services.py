@@ -1,4 +1,4 @@
-"""The methods of the gRPC services: messages are read and written here, and handlers answer what they say."""
+"""The methods of the gRPC services, which decode messages and encode results."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any
 from google.protobuf.message import Message
 
 from super_advanced_agents.protocol import operations as ops
-from super_advanced_agents.protocol.codec import decode, encode, encode_reply, size_of
+from super_advanced_agents.protocol.codec import count_records, decode, encode, encode_reply
 from super_advanced_agents.protocol.operations import BY_RPC, Operation
 from super_advanced_agents.protocol.requests import AskRequest
 from super_advanced_agents.protocol.v1 import agents_pb2 as agents
 from super_advanced_agents.protocol.v1 import common_pb2 as shared
 from super_advanced_agents.protocol.v1 import vector_store_pb2 as stores
-from super_advanced_agents.server.grpc.rpc import Rpc, Streaming, Unary, in_order
+from super_advanced_agents.server.grpc.rpc import Rpc, StreamingHandler, UnaryHandler, map_in_order
 from super_advanced_agents.server.handlers.agents import ask_stream
 from super_advanced_agents.server.handlers.context import HandlerContext
-from super_advanced_agents.server.handlers.registry import answer
+from super_advanced_agents.server.handlers.registry import execute
 from super_advanced_agents.server.services import Services
 from super_advanced_agents.stores.requests import ScanRequest
 from super_advanced_agents.tenancy.context import current_context
@@ -27,28 +27,30 @@ from super_advanced_agents.tenancy.workspace import Workspace
 
 _SEARCHES_AHEAD = 8
 _CHUNK_BYTES = 1024 * 1024
-"""A message of a stream of records is sent when it has become so large."""
+"""The size in bytes at which a message of a stream of records is sent."""
 
 
-def rpcs(services: Services) -> list[Rpc]:
-    """Return every method of the table with what answers it."""
-    return [Rpc(operation.rpc, _answering(operation, services)) for operation in BY_RPC.values() if operation.rpc]
+def operation_rpcs(services: Services) -> list[Rpc]:
+    """Return the methods of all operations, with their handlers.
+
+    Args:
+        services: the objects that every request uses.
+    """
+    return [Rpc(operation.rpc, _handler_of(operation, services)) for operation in BY_RPC.values() if operation.rpc]
 
 
-def _answering(operation: Operation, services: Services) -> Unary | Streaming:
-    service = _Service(operation, services)
-    streams: dict[str, Streaming] = {
-        ops.ADD_STREAM.name: service.add_stream,
-        ops.SEARCH_STREAM.name: service.search_stream,
-        ops.SCAN_STREAM.name: service.scan_stream,
-        ops.ASK_STREAM.name: service.ask_stream,
+def _handler_of(operation: Operation, services: Services) -> UnaryHandler | StreamingHandler:
+    method = _OperationMethod(operation, services)
+    streams: dict[str, StreamingHandler] = {
+        ops.ADD_STREAM.name: method.add_stream,
+        ops.SEARCH_STREAM.name: method.search_stream,
+        ops.SCAN_STREAM.name: method.scan_stream,
+        ops.ASK_STREAM.name: method.ask_stream,
     }
-    return streams.get(operation.name, service.unary)
+    return streams.get(operation.name, method.unary)
 
 
-class _Service:
-    """One operation over gRPC."""
-
+class _OperationMethod:
     def __init__(self, operation: Operation, services: Services) -> None:
         assert operation.rpc is not None
         assert operation.request is not None
@@ -58,42 +60,39 @@ class _Service:
         self._reply: type[Message] = operation.rpc.reply
 
     async def unary(self, message: Any, workspace: Workspace) -> Message:
-        read = partial(decode, message, self._request)
-        result = await answer(read, self._context(message, workspace), size=size_of(message))
-        whole = self._operation.target != "agent"  # records of agents go without their vectors
-        return encode_reply(result, self._reply, self._operation.reply, vectors=whole)
+        read_request = partial(decode, message, self._request)
+        result = await execute(read_request, self._context(message, workspace), size=count_records(message))
+        vectors = self._operation.target != "agent"  # memories are sent without their vectors
+        return encode_reply(result, self._reply, self._operation.reply, vectors=vectors)
 
     async def add_stream(
         self, messages: AsyncIterator[stores.AddRequest], workspace: Workspace
     ) -> AsyncGenerator[Message, None]:
-        """One batch after the other, since a later one may replace what an earlier one has added."""
+        # One batch after the other: a later one may replace records that an earlier one has added.
         async for message in messages:
             yield await self.unary(message, workspace)
 
     async def search_stream(
         self, messages: AsyncIterator[stores.SearchRequest], workspace: Workspace
     ) -> AsyncGenerator[Message, None]:
-        """Several searches at once, answered in order; each costs what a call of its own would."""
-
         async def search(message: stores.SearchRequest) -> Message:
-            await current_context().charge(1)
+            await current_context().charge(1)  # each search costs as much as a call of its own
             return await self.unary(message, workspace)
 
-        async for reply in in_order(messages, search, ahead=_SEARCHES_AHEAD):
+        async for reply in map_in_order(messages, search, ahead=_SEARCHES_AHEAD):
             yield reply
 
     async def scan_stream(self, message: stores.ScanRequest, workspace: Workspace) -> AsyncGenerator[Message, None]:
-        """Every record from `after` on. One page is held at a time, and large ones go in several messages."""
+        # One page is held in memory at a time, and a large page is sent in several messages.
         store = await workspace.acollection(message.collection)
         request = await store.amake(lambda bounds: decode(message, ScanRequest, bounds=bounds))
         while page := await store.aexecute(request):
             for reply in _chunks(encode_reply(page, stores.ScanResponse, "records").records):
                 yield reply
-            # A last page cannot be told by its length: records of equal uids come on one page.
+            # A short page need not be the last one: records with equal uids stay together on one page.
             request = request.replaced(after=page[-1].uid)
 
     async def ask_stream(self, message: agents.AskRequest, workspace: Workspace) -> AsyncGenerator[Message, None]:
-        """The memories, then pieces of the answer, then all of it."""
         request = decode(message, AskRequest)
         async with aclosing(ask_stream(request, self._context(message, workspace))) as events:
             async for event in events:

@@ -1,1 +1,4 @@
-"""What answers each operation of the table, whatever protocol it came over; forms and statuses belong elsewhere."""
+"""The handlers of operations, which REST and gRPC share.
+
+Wire formats belong to `protocol/` and `server/http/schemas/`; status codes belong to `protocol/problems.py`.
+"""

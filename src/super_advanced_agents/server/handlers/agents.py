@@ -1,4 +1,4 @@
-"""Answers of operations on agents and their memories."""
+"""The handlers of operations on agents and their memories."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from super_advanced_agents.protocol.requests import (
 )
 from super_advanced_agents.retrieval import Reranker
 from super_advanced_agents.server.handlers.context import Handler, HandlerContext
-from super_advanced_agents.server.handlers.error_mapping import fields_of
+from super_advanced_agents.server.handlers.error_mapping import rename_error_fields
 from super_advanced_agents.tenancy.config_file import AgentSettings
 from super_advanced_agents.tenancy.reranking import chosen_reranker, reranks
 from super_advanced_agents.types import AgentInfo, Answer, Match, Record
@@ -54,28 +54,28 @@ def _check_batch(items: Sized, field: str) -> None:
 
 
 async def remember(request: RememberRequest, context: HandlerContext) -> list[str]:
-    """Remember one text, a batch or a conversation; the answer means that all of it is durable."""
+    """Remember one text, a batch of texts or a conversation. They are durable before the response is sent."""
     agent = _agent(context)
     _check_batch(request.memories, "memories")
     await context.charge(request)
-    with fields_of("memories"):
+    with rename_error_fields("memories"):
         return await agent.aadd_text_memories(request.memories, dedupe=request.dedupe)
 
 
 async def remember_turns(request: RememberTurnsRequest, context: HandlerContext) -> list[str]:
-    """Remember a conversation; the answer means that all of it is durable."""
+    """Remember the turns of a conversation. They are durable before the response is sent."""
     agent = _agent(context)
     _check_batch(request.turns, "turns")
     await context.charge(request)
-    with fields_of("turns"):
+    with rename_error_fields("turns"):
         return await agent.aadd_turns(request.turns, session=request.session)
 
 
 async def update_memory(request: UpdateMemoryRequest, context: HandlerContext) -> bool:
-    """Change one memory in place; what is not named stays."""
+    """Change one memory in place. Members that the body leaves out keep their values."""
     agent = _agent(context)
     await context.charge(request)
-    with fields_of():
+    with rename_error_fields():
         return await agent.aupdate_memory(
             request.uid,
             text=request.text,
@@ -88,14 +88,14 @@ async def update_memory(request: UpdateMemoryRequest, context: HandlerContext) -
 
 
 async def search_memories(request: SearchMemoriesRequest, context: HandlerContext) -> list[Match]:
-    """Find the memories that are most like the query, best first."""
+    """Find the memories that match the query best, best first."""
     agent = _agent(context)
     async with _reranker(request, context) as rerank:
-        with fields_of():
-            return await _found(agent, request.query, request, rerank, explain=request.explain)
+        with rename_error_fields():
+            return await _search(agent, request.query, request, rerank, explain=request.explain)
 
 
-async def _found(
+async def _search(
     agent: AsyncLLMAgent,
     text: str,
     request: SearchMemoriesRequest | AskRequest,
@@ -119,33 +119,36 @@ async def _found(
 async def _reranker(
     request: SearchMemoriesRequest | AskRequest, context: HandlerContext
 ) -> AsyncIterator[bool | Reranker | None]:
-    """Give what re-ranks; the language model works under a permit of its own kind, and is charged for."""
+    """Provide the reranker of a search, if any.
+
+    A language model that re-ranks needs a permit for generation, and its tokens are charged.
+    """
     name = context.agent_name
-    chosen = await chosen_reranker(request.rerank, name, context.workspace, context.request_context)
+    reranker = await chosen_reranker(request.rerank, name, context.workspace, context.request_context)
     if not reranks(request.rerank, name, context.workspace):
-        yield chosen
+        yield reranker
         return
     async with context.permit(PermitKind.GENERATE):
-        yield chosen
+        yield reranker
 
 
 async def get_memory(request: GetMemoryRequest, context: HandlerContext) -> Record | None:
-    """One memory; 404 when there is none of that name."""
+    """Return one memory; the status is 404 if there is none with this uid."""
     return await _agent(context).aget(request.uid)
 
 
 async def list_memories(request: ListMemoriesRequest, context: HandlerContext) -> list[Record]:
-    """One page of the memories that match, in the order of their uids."""
+    """Return one page of the memories that match a filter, in the order of their uids."""
     return await _agent(context).ascan(request.where, after=request.after, limit=request.limit)
 
 
 async def forget(request: ForgetRequest, context: HandlerContext) -> int:
-    """Forget memories by name, by filter, or by both; the answer means that it is durable."""
+    """Delete memories by uid, by filter, or by both. The deletion is durable before the response is sent."""
     return await _agent(context).aforget(request.uids, where=request.where)
 
 
 async def count_memories(request: CountMemoriesRequest, context: HandlerContext) -> int:
-    """How many memories match."""
+    """Count the memories that match a filter."""
     return await _agent(context).acount(request.where)
 
 
@@ -154,26 +157,25 @@ async def count_memories(request: CountMemoriesRequest, context: HandlerContext)
 
 async def ask(request: AskRequest, context: HandlerContext) -> Answer:
     """Answer a question from memories."""
-    agent = await _answering(request, context)
+    agent = await _charged_agent(request, context)
     sources = await _sources(agent, request, context)
     return await agent.aask(request.question, sources=sources)
 
 
 async def ask_stream(request: AskRequest, context: HandlerContext) -> AsyncGenerator[AnswerEvent, None]:
-    """Answer a question from memories, piece by piece as it is made."""
-    agent = await _answering(request, context)
+    """Answer a question from memories, as a stream of pieces."""
+    agent = await _charged_agent(request, context)
     sources = await _sources(agent, request, context)
     yield AnswerEvent(sources=sources)
-    said: list[str] = []
+    parts: list[str] = []
     async with aclosing(agent.astream_answer(request.question, sources=sources)) as pieces:
         async for piece in pieces:
-            said.append(piece)
+            parts.append(piece)
             yield AnswerEvent(text=piece)
-    yield AnswerEvent(done="".join(said).strip())
+    yield AnswerEvent(done="".join(parts).strip())
 
 
-async def _answering(request: AskRequest, context: HandlerContext) -> AsyncLLMAgent:
-    """Return the agent that answers, charged for."""
+async def _charged_agent(request: AskRequest, context: HandlerContext) -> AsyncLLMAgent:
     tokens = request.answer_tokens
     if tokens is not None and not 1 <= tokens <= LIMITS.answer_tokens:
         raise InvalidInputError(
@@ -186,41 +188,41 @@ async def _answering(request: AskRequest, context: HandlerContext) -> AsyncLLMAg
 
 async def _sources(agent: AsyncLLMAgent, request: AskRequest, context: HandlerContext) -> list[Match]:
     async with _reranker(request, context) as rerank:
-        with fields_of(question="question"):
-            return await _found(agent, request.question, request, rerank)
+        with rename_error_fields(question="question"):
+            return await _search(agent, request.question, request, rerank)
 
 
 # -- settings ---------------------------------------------------------------------------------------------------------
 
 
 async def list_agents(request: ListAgentsRequest, context: HandlerContext) -> list[AgentInfo]:
-    """The agents that were given settings, by name; agents of all other names exist with the defaults."""
+    """List the agents that have settings, by name. Any other name is an agent with the defaults."""
     del request
     return await context.workspace.aagents()
 
 
 async def get_agent(request: GetAgentRequest, context: HandlerContext) -> AgentInfo:
-    """An agent's settings; 404 when it was given none (it works all the same)."""
+    """Return an agent's settings; the status is 404 if it has none, and then the defaults hold."""
     del request
     return await context.workspace.aagent_info(context.target)
 
 
 async def put_agent(request: PutAgentRequest, context: HandlerContext) -> AgentInfo:
-    """Give an agent settings, in place of those it had; the answer means that they are durable."""
+    """Replace the settings of an agent. They are durable before the response is sent."""
     try:
         settings = AgentSettings(**{name: value for name, value in asdict(request).items() if value is not None})
     except ValidationError as exc:
         first = exc.errors(include_url=False, include_input=False)[0]
         field = str(first["loc"][0])
-        raise InvalidInputError(f"{field}: {first['msg']}", field=field) from None  # the cause holds what was sent
+        raise InvalidInputError(f"{field}: {first['msg']}", field=field) from None  # the cause repeats the values
     return await context.workspace.aput_agent(context.target, settings)
 
 
 async def delete_agent(request: DeleteAgentRequest, context: HandlerContext) -> None:
-    """Give an agent the defaults again; its memories stay. 404 when it has them already."""
+    """Delete the settings of an agent, but not its memories; the status is 404 if it has none."""
     del request
     if not await context.workspace.adelete_agent(context.target):
-        raise AgentNotFoundError(f"the agent {context.target!r} has no settings", hint="it works all the same")
+        raise AgentNotFoundError(f"the agent {context.target!r} has no settings", hint="it uses the defaults")
 
 
 HANDLERS: dict[str, Handler] = {
@@ -242,4 +244,4 @@ HANDLERS: dict[str, Handler] = {
     ops.PUT_AGENT.name: put_agent,
     ops.DELETE_AGENT.name: delete_agent,
 }
-"""By the operation's name."""
+"""The handlers by the name of their operation."""

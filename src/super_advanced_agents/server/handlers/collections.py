@@ -1,4 +1,4 @@
-"""Answers of operations on collections and their records."""
+"""The handlers of operations on collections."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from super_advanced_agents.types import CollectionInfo
 
 
 async def create_collection(request: CreateCollectionRequest, context: HandlerContext) -> CollectionInfo:
-    """Make a collection; the answer means that it is durable."""
+    """Create a collection. It is durable before the response is sent."""
     return await context.workspace.acreate_collection(**asdict(request))
 
 
 async def list_collections(request: ListCollectionsRequest, context: HandlerContext) -> list[CollectionInfo]:
-    """All collections of the tenant, by name."""
+    """List all collections of the tenant, by name."""
     del request
     return await context.workspace.acollections()
 
 
 async def get_collection(request: GetCollectionRequest, context: HandlerContext) -> CollectionInfo:
-    """What a collection was made with; 404 when there is none of that name."""
+    """Return the options of a collection; the status is 404 if it does not exist."""
     del request
     return await context.workspace.acollection_info(context.target)
 
 
 async def delete_collection(request: DeleteCollectionRequest, context: HandlerContext) -> None:
-    """Delete a collection with all that is in it; 404 when there is none of that name."""
+    """Delete a collection and all its records; the status is 404 if it does not exist."""
     del request
     if not await context.workspace.adelete_collection(context.target):
         raise CollectionNotFoundError(
-            f"there is no collection {context.target!r}", hint="list the collections to see what there is"
+            f"there is no collection {context.target!r}", hint="list the collections to see their names"
         )
 
 
@@ -48,4 +48,4 @@ HANDLERS: dict[str, Handler] = {
     ops.GET_COLLECTION.name: get_collection,
     ops.DELETE_COLLECTION.name: delete_collection,
 }
-"""By the operation's name; requests of a store need none: see `registry`."""
+"""The handlers by the name of their operation; stores execute requests on records."""

@@ -1,4 +1,4 @@
-"""What a handler knows of the call it answers."""
+"""The context that handlers receive with a request."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from super_advanced_agents.server.limits.admission import Admission
 from super_advanced_agents.tenancy.context import RequestContext
 from super_advanced_agents.tenancy.workspace import Workspace
 
-_BROUGHT = ("vectors", "records", "memories", "turns")
-"""The members of requests that hold what is stored."""
+_ITEM_FIELDS = ("vectors", "records", "memories", "turns")
+"""The fields of requests that contain the items to store."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HandlerContext:
-    """Who calls, and what the call is about.
+    """Hold the caller and the target of a request.
 
     Attributes:
-        operation: from the table.
-        target: the agent, collection or orchestrator; empty for the tenant's default agent, or where there is none.
-        workspace: what the caller's tenant has.
-        call: the principal, and what counts the costs.
-        admission: permits, for work beyond that of the operation.
+        operation: the operation.
+        target: the name of the agent, collection or orchestrator; empty for the tenant's default agent, and for
+            operations without a target.
+        workspace: the agents and collections of the caller's tenant.
+        request_context: the principal and its rate limits.
+        admission: grants further permits, for work of another kind than the operation's own.
     """
 
     operation: Operation
@@ -35,17 +36,22 @@ class HandlerContext:
     admission: Admission
 
     async def charge(self, request: object) -> None:
-        """Take what the operation's row says that a request costs beyond one unit.
+        """Charge the cost of a request beyond the one unit that every request costs.
+
+        Args:
+            request: the request, whose items, queries or tokens count as the operation defines.
 
         Raises:
-            RateLimitedError: the allowance is used up; nothing was done yet.
+            RateLimitedError: the allowance is used up; no work was done.
         """
         await self.request_context.charge(self._cost(request))
 
     def _cost(self, request: Any) -> int:
         match self.operation.cost:
             case Cost.RECORDS:
-                return next(len(cast("Sized", getattr(request, name))) for name in _BROUGHT if hasattr(request, name))
+                return next(
+                    len(cast("Sized", getattr(request, name))) for name in _ITEM_FIELDS if hasattr(request, name)
+                )
             case Cost.QUERIES:
                 return len(request.query_vectors) - 1
             case Cost.TEXT:
@@ -58,15 +64,20 @@ class HandlerContext:
 
     @property
     def agent_name(self) -> str:
-        """The name of the agent that is asked."""
+        """The name of the agent that the request addresses."""
         return self.target or self.workspace.default_agent.name
 
     @asynccontextmanager
     async def permit(self, kind: PermitKind) -> AsyncIterator[None]:
-        """Hold a further permit, for work of another kind than the operation's own.
+        """Hold a further permit while the block runs.
+
+        An operation whose own permit is of the same kind needs no second one.
+
+        Args:
+            kind: the kind of the work.
 
         Raises:
-            OverloadedError: none is free.
+            OverloadedError: no permit is free.
         """
         if kind is self.operation.permit:
             yield
@@ -76,4 +87,4 @@ class HandlerContext:
 
 
 Handler: TypeAlias = Callable[[Any, HandlerContext], Awaitable[Any]]
-"""Answers one request with the operation's result; what it raises is told as the error's status."""
+"""A function that takes a request and returns the operation's result, or raises an error."""

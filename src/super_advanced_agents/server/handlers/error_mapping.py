@@ -1,4 +1,4 @@
-"""The library names what is wrong by its own arguments; a caller over HTTP knows the members of the body it sent."""
+"""Error mapping from the library's argument names to the members of request bodies."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from super_advanced_agents.errors import InvalidInputError
 
 _INDEXED = re.compile(r"^(items|texts|metadatas|sources|sessions|uids|expires_in_s|priorities|turns)\[(\d+)\](.*)$")
-_RENAMED = {"query_text": "query", "changes": "extra"}
-_MEMBERS = {
+_MEMBER_OF_ARGUMENT = {"query_text": "query", "changes": "extra"}
+_MEMBER_SUFFIXES = {
     "items": "",
     "turns": "",
     "texts": ".text",
@@ -24,20 +24,26 @@ _MEMBERS = {
 
 
 @contextmanager
-def fields_of(body: str = "", *, question: str = "query") -> Iterator[None]:
-    """Rename the fields of errors for a body whose list is called `body`; it is empty when the body is one item.
+def rename_error_fields(body: str = "", *, question: str = "query") -> Iterator[None]:
+    """Rename the fields of errors that the block raises to the members of the request body.
 
-    What is searched for is called `question`.
+    Args:
+        body: the member that holds the list of items; empty if the body is one item.
+        question: the member that holds the text to search for.
+
+    Raises:
+        InvalidInputError: an error of the block, with the field renamed in its message too.
     """
     try:
         yield
     except InvalidInputError as exc:
-        found = _INDEXED.match(exc.field)
-        if found is not None:
-            argument, index, rest = found.groups()
-            field = f"{body}[{index}]{_MEMBERS[argument]}{rest}" if body else f"{_MEMBERS[argument]}{rest}".lstrip(".")
-        elif exc.field in _RENAMED:
-            field = question if exc.field == "query_text" else _RENAMED[exc.field]
+        indexed = _INDEXED.match(exc.field)
+        if indexed is not None:
+            argument, index, rest = indexed.groups()
+            member = f"{_MEMBER_SUFFIXES[argument]}{rest}"
+            field = f"{body}[{index}]{member}" if body else member.lstrip(".")
+        elif exc.field in _MEMBER_OF_ARGUMENT:
+            field = question if exc.field == "query_text" else _MEMBER_OF_ARGUMENT[exc.field]
         else:
             raise
         message = exc.message.replace(exc.field, field, 1)

@@ -1,4 +1,4 @@
-"""Answers of operations on orchestrators; one called `default` has every agent of the tenant."""
+"""The handlers of orchestrators; the one named `default` has every agent of the tenant."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from super_advanced_agents.protocol.requests import (
     CollaborateRequest,
     FallbackRequest,
     ListOrchestratorsRequest,
+    OrchestrationRequest,
     OrchestratorInfo,
     ParallelRequest,
-    Question,
     RouteRequest,
     SuperviseRequest,
 )
@@ -23,41 +23,41 @@ from super_advanced_agents.tenancy.orchestrators import DEFAULT_ORCHESTRATOR
 from super_advanced_agents.types import JSONValue
 
 
-def _asked(context: HandlerContext, named: Iterable[str] = ()) -> Orchestrator:
-    return context.workspace.orchestrator(context.target or DEFAULT_ORCHESTRATOR, list(named))
+def _orchestrator(context: HandlerContext, agent_names: Iterable[str] = ()) -> Orchestrator:
+    return context.workspace.orchestrator(context.target or DEFAULT_ORCHESTRATOR, list(agent_names))
 
 
-def _options(question: Question) -> dict[str, Any]:
+def _options(question: OrchestrationRequest) -> dict[str, Any]:
     return {"top_k": question.top_k, "timeout_s": question.timeout_s, "deadline_s": question.deadline_s}
 
 
 async def route(request: RouteRequest, context: HandlerContext) -> Outcome:
-    """Ask the one agent that fits best: by task, by user, by what the agents say they do."""
-    return await _asked(context).aroute(request.query, request.task, request.user_id, **_options(request))
+    """Ask the agent that fits best by task, by user, or by the agents' descriptions."""
+    return await _orchestrator(context).aroute(request.query, request.task, request.user_id, **_options(request))
 
 
 async def chain(request: ChainRequest, context: HandlerContext) -> Outcome:
-    """Ask agents one after another; each is shown the question and what the one before it said."""
-    return await _asked(context, request.names).achain(request.query, list(request.names), **_options(request))
+    """Ask agents in order; each gets the question and the answer of the one before it."""
+    return await _orchestrator(context, request.names).achain(request.query, list(request.names), **_options(request))
 
 
 async def fallback(request: FallbackRequest, context: HandlerContext) -> Outcome:
-    """Ask one agent, and the next only if it fails, is late, or knows nothing."""
-    asked = _asked(context, [request.primary, *request.backups])
-    return await asked.afallback(request.query, request.primary, list(request.backups), **_options(request))
+    """Ask one agent, and the next one only if it fails, is late, or has no answer."""
+    orchestrator = _orchestrator(context, [request.primary, *request.backups])
+    return await orchestrator.afallback(request.query, request.primary, list(request.backups), **_options(request))
 
 
 async def parallel(request: ParallelRequest, context: HandlerContext) -> Outcome:
-    """Ask several agents at once; who is not waited for is cancelled."""
+    """Ask several agents concurrently; those that are not waited for are cancelled."""
     names = list(request.names or ()) or None
     wait = request.wait if request.quorum is None else request.quorum
-    return await _asked(context, names or ()).aparallel(request.query, names, wait=wait, **_options(request))
+    return await _orchestrator(context, names or ()).aparallel(request.query, names, wait=wait, **_options(request))
 
 
 async def collaborate(request: CollaborateRequest, context: HandlerContext) -> Outcome:
-    """Ask several agents and make one answer of theirs: by majority, by a critic's choice, or by rounds of talk."""
-    named = request.names if request.critic is None else [*request.names, request.critic]
-    return await _asked(context, named).acollaborate(
+    """Combine the answers of several agents by majority, by a critic's choice, or in rounds."""
+    names = request.names if request.critic is None else [*request.names, request.critic]
+    return await _orchestrator(context, names).acollaborate(
         request.query,
         list(request.names),
         request.voting,
@@ -68,13 +68,13 @@ async def collaborate(request: CollaborateRequest, context: HandlerContext) -> O
 
 
 async def supervise(request: SuperviseRequest, context: HandlerContext) -> dict[str, JSONValue]:
-    """Health, counts and latencies of every agent, since the server began."""
+    """Return the health, the counts and the latencies of every agent since the server started."""
     del request
-    return await _asked(context).asupervise()
+    return await _orchestrator(context).asupervise()
 
 
 async def list_orchestrators(request: ListOrchestratorsRequest, context: HandlerContext) -> list[OrchestratorInfo]:
-    """The orchestrators there are, by name, with the names of their agents."""
+    """List the orchestrators by name, with the names of their agents."""
     del request
     workspace = context.workspace
     return [
@@ -92,4 +92,4 @@ HANDLERS: dict[str, Handler] = {
     ops.SUPERVISE.name: supervise,
     ops.LIST_ORCHESTRATORS.name: list_orchestrators,
 }
-"""By the operation's name."""
+"""The handlers by the name of their operation."""

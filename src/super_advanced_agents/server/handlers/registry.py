@@ -1,4 +1,4 @@
-"""Answer any operation of the table that has a request: by its handler, or by the collection it is about."""
+"""The registry of handlers, and the execution of requests by handlers and stores."""
 
 from __future__ import annotations
 
@@ -13,19 +13,23 @@ from super_advanced_agents.stores.requests import Request
 HANDLERS: Mapping[str, Handler] = MappingProxyType(
     {**collections.HANDLERS, **agents.HANDLERS, **orchestrators.HANDLERS}
 )
-"""By the operation's name, for all but requests of a store."""
+"""The handlers by the name of their operation; stores execute the other requests."""
 
-Read: TypeAlias = Callable[..., Any]
-"""Makes the request of what came; for a store with `bounds=`, what that store takes."""
+ReadRequest: TypeAlias = Callable[..., Any]
+"""A function that decodes a request; for a store, it takes the store's limits as `bounds=`."""
 
 
-async def answer(read: Read, context: HandlerContext, *, size: int = 1) -> Any:
-    """Read a request, charge for it, and answer it.
+async def execute(read: ReadRequest, context: HandlerContext, *, size: int = 1) -> Any:
+    """Decode a request, charge its cost, and return its result.
 
     Args:
-        read: makes the request; what it raises is the caller's mistake.
-        context: of the call.
-        size: how many records or vectors it has, about; many are read off the event loop.
+        read: decodes the request; an error it raises is the caller's mistake.
+        context: the caller and the target of the request.
+        size: the approximate number of its records or vectors; a large request is decoded off the event loop.
+
+    Raises:
+        InvalidInputError: the request is not valid.
+        RateLimitedError: the allowance is used up; no work was done.
     """
     kind = context.operation.request
     assert kind is not None

@@ -1,4 +1,5 @@
-"""The REST side of the server: how HTTP is read, checked, routed, answered and documented.
+"""REST over HTTP: uvicorn protocol, ASGI middleware, routes, models and OpenAPI document.
 
-What a request does belongs to `server/handlers/`, which gRPC calls too; shared checks belong to `server/pipeline.py`.
+The operations themselves belong to `server/handlers/`, which gRPC calls too; the checks that both protocols share
+belong to `server/pipeline.py`.
 """

@@ -1,7 +1,7 @@
-"""JSON bodies taken strictly, and JSON answers written without looking at them twice.
+"""JSON request bodies, parsed strictly, and JSON responses, written without validation.
 
-What parsers read differently is refused (RFC 8259, sections 4 and 6; RFC 7493, I-JSON): a key that stands twice in an
-object, NaN and infinities, numbers of thousands of digits, what is not UTF-8, and nesting without end.
+Input that parsers read differently is refused (RFC 8259, sections 4 and 6; RFC 7493, I-JSON): a key that appears twice
+in an object, NaN and infinities, numbers of thousands of digits, text that is not UTF-8, and nesting without end.
 """
 
 from __future__ import annotations
@@ -26,41 +26,42 @@ _BODY = "body"
 
 
 class JSONRoute(APIRoute):
-    """A route whose body is JSON, read strictly: `APIRouter(route_class=JSONRoute)`."""
+    """Parse the JSON body of a route strictly: `APIRouter(route_class=JSONRoute)`."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """See `APIRoute`."""
+        """Return the handler of `APIRoute`, with strict parsing of the body before it."""
         handle = super().get_route_handler()
         if self.body_field is None:
             return handle
 
-        async def strictly(request: Request) -> Response:
-            strict = _StrictRequest(request.scope, request.receive)
-            await _checked_body(strict)
+        async def handle_strictly(request: Request) -> Response:
+            strict_request = _StrictRequest(request.scope, request.receive)
+            await _read_checked_body(strict_request)
             try:
-                return await handle(strict)
+                return await handle(strict_request)
             except HTTPException as exc:
-                if isinstance(exc.__cause__, InvalidInputError):  # the framework's word for whatever reading raised
+                # FastAPI wraps every error that reading a body raises in an HTTPException.
+                if isinstance(exc.__cause__, InvalidInputError):
                     raise exc.__cause__ from None
                 raise
 
-        return strictly
+        return handle_strictly
 
 
 async def read_json(request: Request) -> Any:
-    """What a request's body says, read strictly.
+    """Return the value of a request's JSON body, parsed strictly.
 
     Raises:
-        InvalidInputError: it is empty, not JSON, or may be read in two ways.
-        HTTPException: it says that it is something else (415).
+        InvalidInputError: the body is empty, not JSON, or ambiguous.
+        HTTPException: its content type is not JSON (415).
     """
-    body = await _checked_body(request)
+    body = await _read_checked_body(request)
     if not body:
-        raise _refused(f"{_BODY} is empty")
-    return strict_json(body)
+        raise _invalid_body(f"{_BODY} is empty")
+    return parse_json(body)
 
 
-async def _checked_body(request: Request) -> bytes:
+async def _read_checked_body(request: Request) -> bytes:
     body = await request.body()
     if body and not _JSON_TYPE.match(request.headers.get("content-type", "")):
         raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Content-Type must be application/json")
@@ -69,54 +70,54 @@ async def _checked_body(request: Request) -> bytes:
 
 class _StrictRequest(Request):
     async def json(self) -> Any:
-        return strict_json(await self.body())
+        return parse_json(await self.body())
 
 
-def strict_json(body: bytes) -> Any:
-    """What a body says.
+def parse_json(body: bytes) -> Any:
+    """Parse a JSON body strictly.
 
     Raises:
-        InvalidInputError: it is not JSON, or may be read in two ways; the field is the key, or `body`.
+        InvalidInputError: the body is not JSON, or ambiguous; the field is the key, or `body`.
     """
     try:
-        return json.loads(body.decode(), object_pairs_hook=_unique, parse_constant=_not_a_number)
+        return json.loads(body.decode(), object_pairs_hook=_object_of_unique_keys, parse_constant=_refuse_constant)
     except json.JSONDecodeError as exc:
-        raise _refused(f"{_BODY} is not JSON: {exc.msg} at character {exc.pos}") from exc
+        raise _invalid_body(f"{_BODY} is not JSON: {exc.msg} at character {exc.pos}") from exc
     except UnicodeDecodeError as exc:
-        raise _refused(f"{_BODY} is not UTF-8 at byte {exc.start}") from None  # the cause would carry the text
+        raise _invalid_body(f"{_BODY} is not UTF-8 at byte {exc.start}") from None  # the cause would carry the text
     except RecursionError:
-        raise _refused(f"{_BODY} is nested too deeply") from None
+        raise _invalid_body(f"{_BODY} is nested too deeply") from None
     except InvalidInputError:
         raise
-    except ValueError:  # thousands of digits
-        raise _refused(f"{_BODY} holds a number with too many digits") from None
+    except ValueError:  # Python's limit of the digits of an integer
+        raise _invalid_body(f"{_BODY} holds a number with too many digits") from None
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+def _object_of_unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
         seen: set[str] = set()
         for key, _ in pairs:
             if key in seen:
                 name = printable_name(key)
-                raise InvalidInputError(f"{name!r} stands twice in one object", field=name)
+                raise InvalidInputError(f"{name!r} appears twice in one object", field=name)
             seen.add(key)
-    return found
+    return members
 
 
-def _not_a_number(constant: str) -> NoReturn:
-    raise _refused(f"{_BODY} holds {constant}, which is not JSON")
+def _refuse_constant(constant: str) -> NoReturn:
+    raise _invalid_body(f"{_BODY} holds {constant}, which is not JSON")
 
 
-def _refused(message: str) -> InvalidInputError:
+def _invalid_body(message: str) -> InvalidInputError:
     return InvalidInputError(message, field=_BODY, hint="send one JSON value, in UTF-8")
 
 
 def printable_name(name: str) -> str:
-    """A caller's own name for something, so that it can be told back: short, and valid Unicode."""
+    """Return a client's name for something, short and valid Unicode, for error messages."""
     return name[:_MAX_NAME_CHARS].encode(errors="replace").decode()
 
 
-def json_response(shown: object, status: int = HTTPStatus.OK) -> Response:
-    """The response that says `shown`; what comes out of the library was checked on its way in."""
-    return Response(orjson.dumps(shown), status_code=status, media_type="application/json")
+def json_response(content: object, status: int = HTTPStatus.OK) -> Response:
+    """Return a JSON response; the library's results were validated when they were stored."""
+    return Response(orjson.dumps(content), status_code=status, media_type="application/json")

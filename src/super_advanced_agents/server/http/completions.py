@@ -1,4 +1,4 @@
-"""What stands behind `/v1/chat/completions`: a chat with the language model, or with an agent and its memories."""
+"""Chat completions from the language model or an agent's memories: `/v1/chat/completions`."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from super_advanced_agents.generation import GenerationOptions, LLMGenerator, Us
 from super_advanced_agents.tenancy.settings import Settings
 from super_advanced_agents.types import ChatMessage, Match
 
-_MEMORIES = 5
+_TOP_K = 5
 _BYTES_PER_TOKEN = 4
-"""About right for English; only for what a server does not count."""
+"""An estimate for English; used only where a model server does not count tokens."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Completion:
-    """One answer, while it is written.
+    """Hold one chat completion while it is written.
 
     Attributes:
-        llm: writes it.
-        messages: the chat, as the model sees it; empty where there is nothing to ask a model.
-        options: how.
-        model: the name that was asked for.
-        sources: the memories that the model is shown; None without an agent.
-        reply: what is said without asking a model.
-        id: its name.
+        llm: the language model that writes it.
+        messages: the chat as the model sees it; empty where `reply` is the answer.
+        options: the generation options.
+        model: the model's name in the request.
+        sources: the memories in the prompt; None without an agent.
+        reply: a fixed answer that needs no model.
+        id: the completion's id.
         created: seconds since the epoch.
     """
 
@@ -46,26 +46,26 @@ class Completion:
     id: str = field(default_factory=lambda: f"chatcmpl-{new_uids(1)[0]}")
     created: int = field(default_factory=lambda: int(time.time()))
     _usage: Usage | None = None
-    _pieces: int = 0
+    _piece_count: int = 0
 
     async def pieces(self) -> AsyncGenerator[str, None]:
-        """The text, piece by piece; leaving early frees the model's slot."""
+        """Yield the text, piece by piece; closing the generator early frees the model's slot."""
         if not self.messages:
             yield self.reply
             return
         options = self.options
-        writing = self.llm.astream_chat(
+        stream = self.llm.astream_chat(
             self.messages,
             options.max_length,
             stop=options.stop,
             temperature=options.temperature,
             seed=options.seed,
-            on_end=self._end,
+            on_end=self._set_usage,
         )
         try:
-            async with aclosing(writing) as pieces:
+            async with aclosing(stream) as pieces:
                 async for piece in pieces:
-                    self._pieces += 1
+                    self._piece_count += 1
                     yield piece
         except InvalidInputError as exc:
             if exc.field != "prompt":
@@ -74,21 +74,24 @@ class Completion:
 
     @property
     def finish_reason(self) -> Literal["stop", "length"]:
-        """Why the text ended."""
+        """`length` where the token limit cut the text, else `stop`."""
         return "length" if self._usage is not None and self._usage.cut else "stop"
 
     def tokens(self) -> tuple[int, int]:
-        """Tokens read and written; read ones are estimated where the model's server does not tell."""
-        read = None if self._usage is None else self._usage.prompt_tokens
-        if read is None:
-            read = sum(map(estimated_tokens, (message.content for message in self.messages)))
-        return read, self._pieces if self._usage is None else self._usage.new_tokens
+        """Return the token counts of the prompt and of the text.
 
-    def _end(self, usage: Usage) -> None:
+        The prompt's is an estimate where the model server does not count it.
+        """
+        prompt_tokens = None if self._usage is None else self._usage.prompt_tokens
+        if prompt_tokens is None:
+            prompt_tokens = sum(map(estimated_tokens, (message.content for message in self.messages)))
+        return prompt_tokens, self._piece_count if self._usage is None else self._usage.new_tokens
+
+    def _set_usage(self, usage: Usage) -> None:
         self._usage = usage
 
 
-async def grounded(
+async def grounded_completion(
     agent: AsyncLLMAgent,
     llm: LLMGenerator,
     chat: Sequence[ChatMessage],
@@ -96,13 +99,13 @@ async def grounded(
     *,
     context_chars: int,
 ) -> Completion:
-    """An answer from an agent's memories to the last user message, in a chat.
+    """Start a completion of a chat that answers its last user message from an agent's memories.
 
-    The memories, of `context_chars` characters at most, stand beside that message as a block of data, as for `ask`;
-    with nothing remembered no model is asked.
+    The memories, of `context_chars` characters at most, are put beside that message as a block of data, as for `ask`;
+    without any memory the model is not called.
 
     Raises:
-        InvalidInputError: the last message is not the user's, or cannot be searched for.
+        InvalidInputError: the last message is not the user's, or is not a valid query.
     """
     *before, question = chat
     if question.role != "user":
@@ -111,43 +114,46 @@ async def grounded(
             field=f"messages[{len(before)}].role",
         )
     try:
-        sources = await agent.asearch_text(question.content, _MEMORIES)
+        sources = await agent.asearch_text(question.content, _TOP_K)
     except InvalidInputError as exc:
         if exc.field != "query_text":
             raise
-        where = f"messages[{len(before)}].content"
-        raise InvalidInputError(exc.message.replace(exc.field, where, 1), field=where, hint=exc.hint) from exc
+        field_name = f"messages[{len(before)}].content"
+        raise InvalidInputError(exc.message.replace(exc.field, field_name, 1), field=field_name, hint=exc.hint) from exc
     if not sources:
         reply = "".join([piece async for piece in agent.astream_answer(question.content, sources=[])])
         return Completion(llm=llm, messages=[], options=options, model=agent.name, sources=[], reply=reply)
-    rules, asked = answer_messages(question.content, sources, context_chars=context_chars)
-    # Many models' templates take one system message, and only in front.
-    wishes = [message.content for message in before if message.role == "system"]
-    system = ChatMessage(role="system", content="\n\n".join([*wishes, rules.content]))
-    talk = [message for message in before if message.role != "system"]
+    rules, grounded_question = answer_messages(question.content, sources, context_chars=context_chars)
+    # Many models' templates take one system message, and only as the first one.
+    instructions = [message.content for message in before if message.role == "system"]
+    system = ChatMessage(role="system", content="\n\n".join([*instructions, rules.content]))
+    turns = [message for message in before if message.role != "system"]
     return Completion(
-        llm=llm, messages=[system, *talk, asked], options=options, model=agent.name, sources=list(sources)
+        llm=llm,
+        messages=[system, *turns, grounded_question],
+        options=options,
+        model=agent.name,
+        sources=list(sources),
     )
 
 
 def language_model_names(settings: Settings) -> tuple[str, ...]:
-    """What the language model may be called in a request; the first is the one to show."""
-    return _names(settings.generation_model, settings.generation_base_url)
+    """Return the names by which a request may choose the language model, the listed one first."""
+    return _model_names(settings.generation_model, settings.generation_base_url)
 
 
 def embedding_model_names(settings: Settings) -> tuple[str, ...]:
-    """What the embedding model may be called in a request; the first is the one to show."""
-    return _names(settings.embedding_model, settings.embedding_base_url)
+    """Return the names by which a request may choose the embedding model, the listed one first."""
+    return _model_names(settings.embedding_model, settings.embedding_base_url)
 
 
-def _names(model: str, base_url: str | None) -> tuple[str, ...]:
-    """A server's name for a model, and its last part; of a file or a folder only that part: paths are nobody's."""
-    last = Path(model).name
+def _model_names(model: str, base_url: str | None) -> tuple[str, ...]:
+    last_part = Path(model).name
     if base_url is not None:
-        return model, last
-    return (last.removesuffix(".gguf"),)
+        return model, last_part
+    return (last_part.removesuffix(".gguf"),)  # clients must not learn the path of a local file
 
 
 def estimated_tokens(text: str) -> int:
-    """About how many tokens a text has, where nothing here knows its tokenizer."""
+    """Estimate the tokens of a text whose tokenizer is not known."""
     return -(-len(text.encode()) // _BYTES_PER_TOKEN)

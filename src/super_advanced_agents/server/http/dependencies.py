@@ -1,4 +1,4 @@
-"""What routes ask for by type, and what endpoints read off a request."""
+"""The objects that routes depend on, as FastAPI dependencies and as functions of a request."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from super_advanced_agents.tenancy.workspace import Workspace
 
 
 def services_of(request: Request) -> Services:
-    """Return what every call of the application passes."""
+    """Return the objects that the server's requests share."""
     services = request.app.state.services
     assert isinstance(services, Services)
     return services
 
 
 def context_of(request: Request) -> RequestContext:
-    """Return who calls; a call that asks for fresh results is marked."""
+    """Return the context of the request; `Cache-Control: no-cache` is noted in it."""
     context = current_context()
     cache_control = request.headers.get("cache-control")
     if cache_control is not None and asks_for_fresh(cache_control):
@@ -34,7 +34,7 @@ async def _services(request: Request) -> Services:
 
 
 ServicesDep = Annotated[Services, Depends(_services)]
-"""What every call passes, and whether the server is being stopped."""
+"""The objects that the server's requests share, and whether the server is stopping."""
 
 
 async def _runtime(services: ServicesDep) -> Runtime:
@@ -42,7 +42,7 @@ async def _runtime(services: ServicesDep) -> Runtime:
 
 
 RuntimeDep = Annotated[Runtime, Depends(_runtime)]
-"""The engines of this process: for routes that are nobody's in particular, such as `/readyz`."""
+"""The store and the models of this process: for routes without a tenant, such as `/readyz`."""
 
 
 async def _context(request: Request) -> RequestContext:
@@ -50,7 +50,7 @@ async def _context(request: Request) -> RequestContext:
 
 
 ContextDep = Annotated[RequestContext, Depends(_context)]
-"""Who calls, and what the call may cost."""
+"""The principal of the request, and the limiter that its cost is charged to."""
 
 
 async def _workspace(services: ServicesDep, context: ContextDep) -> Workspace:
@@ -58,4 +58,4 @@ async def _workspace(services: ServicesDep, context: ContextDep) -> Workspace:
 
 
 WorkspaceDep = Annotated[Workspace, Depends(_workspace)]
-"""What the caller's tenant has."""
+"""The agents and collections of the principal's tenant."""

@@ -1,4 +1,4 @@
-"""Work that ends when its caller hangs up: nobody pays for an answer that nobody will read."""
+"""Cancellation of a request's work when its client disconnects."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ T = TypeVar("T")
 
 
 async def while_connected(receive: Receive, operation: Coroutine[Any, Any, T]) -> T:
-    """Run `operation` to its end, unless the client goes away first; then it is cancelled, down to the model's slot.
+    """Await a coroutine, and cancel it when the client disconnects first.
+
+    The cancellation reaches the model's slot.
 
     Args:
-        receive: the request's channel, its body already read.
-        operation: what the client waits for.
+        receive: the request's ASGI channel, its body already read.
+        operation: the work that the client waits for.
 
     Raises:
-        ClientDisconnect: the client went away.
+        ClientDisconnect: the client disconnected.
     """
     work = asyncio.ensure_future(operation)
-    watch = asyncio.ensure_future(_until_gone(receive))
+    watch = asyncio.ensure_future(_wait_for_disconnect(receive))
     try:
         await asyncio.wait({work, watch}, return_when=asyncio.FIRST_COMPLETED)
         if work.done():
@@ -36,6 +38,6 @@ async def while_connected(receive: Receive, operation: Coroutine[Any, Any, T]) -
         await asyncio.gather(work, watch, return_exceptions=True)
 
 
-async def _until_gone(receive: Receive) -> None:
+async def _wait_for_disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -1,4 +1,4 @@
-"""One endpoint for every operation of the table: a body is read, handlers answer it, the result is written as JSON."""
+"""REST endpoints of the operation table, from the parsed body to the JSON response."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ from super_advanced_agents.server.handlers.context import HandlerContext
 from super_advanced_agents.server.http.body import printable_name, read_json
 from super_advanced_agents.server.http.dependencies import context_of, services_of
 from super_advanced_agents.server.http.disconnect import while_connected
-from super_advanced_agents.server.http.route_options import served
+from super_advanced_agents.server.http.route_options import route_options
 from super_advanced_agents.server.http.schemas.bodies import Body
 from super_advanced_agents.types import Record
 
-_SIZED = ("vectors", "records")
+_SIZED_MEMBERS = ("vectors", "records")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParsedRequest:
-    """One request of an operation, read.
+    """Hold one request of an operation, its body and parameters parsed.
 
     Attributes:
-        request: as it came.
-        body: its body; None where it has none.
-        parameters: those of its URL; None where it has none.
-        context: for handlers.
+        request: the HTTP request.
+        body: the parsed body; None where the request has none.
+        parameters: the parsed parameters of the URL; None where the operation takes none.
+        context: the context for the operation's handler.
     """
 
     request: Request
@@ -51,101 +51,104 @@ class ParsedRequest:
     context: HandlerContext
 
     def value(self, name: str, default: Any = None) -> Any:
-        """Return what the body or the URL says for a member."""
-        value = self.body if self.body is not None else self.parameters
-        return default if value is None else vars(value).get(name, default)
+        """Return a member of the body or a parameter of the URL; `default` if there is none."""
+        model = self.body if self.body is not None else self.parameters
+        return default if model is None else vars(model).get(name, default)
 
     @property
     def uid(self) -> str:
-        """The name of one record, in the path."""
+        """The uid in the path."""
         uid: str = self.request.path_params["uid"]
         return uid
 
-    async def result(self, make: Callable[..., Any] | None = None) -> Any:
-        """Return the operation's result.
+    async def result(self, build: Callable[..., Any] | None = None) -> Any:
+        """Execute the operation and return its result.
 
         Args:
-            make: makes the request; of the body or the parameters when None.
+            build: builds the operation's request; None builds it from the body, or from the parameters.
         """
-        return await registry.answer(make or self._made, self.context, size=self._size())
+        return await registry.execute(build or self._build_request, self.context, size=self._size())
 
-    def of(self, operation: Operation) -> ParsedRequest:
-        """Return the same for another operation."""
+    def for_operation(self, operation: Operation) -> ParsedRequest:
+        """Return this request as a request of another operation."""
         return replace(self, context=replace(self.context, operation=operation))
 
-    def _made(self, **bounds: Any) -> Any:
-        value: Body | None = self.body if self.body is not None else self.parameters
+    def _build_request(self, **bounds: Any) -> Any:
+        model: Body | None = self.body if self.body is not None else self.parameters
         if "uid" in self.request.path_params:
             bounds["uid"] = self.uid
-        if value is None:
-            kind = self.context.operation.request
-            assert kind is not None
-            return kind(**bounds)
-        return value.made(**bounds)
+        if model is None:
+            request_type = self.context.operation.request
+            assert request_type is not None
+            return request_type(**bounds)
+        return model.build(**bounds)
 
     def _size(self) -> int:
-        return next((len(many) for name in _SIZED if isinstance(many := self.value(name), list)), 1)
+        return next((len(rows) for name in _SIZED_MEMBERS if isinstance(rows := self.value(name), list)), 1)
 
 
-Show: TypeAlias = Callable[[ParsedRequest], Awaitable[Any]]
-"""Answers a request with what is to be written: a `Response` as it is, anything else as JSON."""
+RouteHandler: TypeAlias = Callable[[ParsedRequest], Awaitable[Any]]
+"""Executes a request and returns what is sent: a `Response` as it is, other values as JSON."""
 
 
-async def show(parsed: ParsedRequest) -> Any:
-    """Answer as the table says: the result, under the operation's member."""
-    told = json_of_result(await parsed.result(), vectors=parsed.value("vectors", "numbers"))
+async def handle(parsed: ParsedRequest) -> Any:
+    """Return the result as JSON, under the member that the operation table names."""
+    content = json_of_result(await parsed.result(), vectors=parsed.value("vectors", "numbers"))
     reply = parsed.context.operation.reply
-    return {reply: told} if reply else told
+    return {reply: content} if reply else content
 
 
-async def show_page(parsed: ParsedRequest) -> Any:
-    """Answer with a page, and what the next one begins after."""
+async def handle_page(parsed: ParsedRequest) -> Any:
+    """Return a page as JSON, and the cursor of the next one."""
     page, limit = await parsed.result(), parsed.value("limit")
     vectors: VectorFormat = parsed.value("vectors", "numbers")
     return {parsed.context.operation.reply: json_of_result(page, vectors=vectors), "next": next_cursor(page, limit)}
 
 
 def next_cursor(page: Sequence[Record], limit: int) -> str | None:
-    """Return what the page after this one begins after; None after the last."""
+    """Return the uid after which the next page begins; None after the last page."""
     return page[-1].uid if len(page) >= limit else None
 
 
 @contextmanager
-def renamed_field(value: str, told: str) -> Iterator[None]:
-    """Name what is wrong as the body does, where the library's argument is a list of one."""
+def renamed_field(argument: str, member: str) -> Iterator[None]:
+    """Rename an error's field from the library's argument to the body's member.
+
+    Used where the body holds one value and the library takes a list of one.
+    """
     try:
         yield
     except InvalidInputError as exc:
-        if not exc.field.startswith(value):
+        if not exc.field.startswith(argument):
             raise
-        field = (told + exc.field.removeprefix(value)).lstrip(".")
+        field = (member + exc.field.removeprefix(argument)).lstrip(".")
         raise type(exc)(exc.message.replace(exc.field, field, 1), field=field, hint=exc.hint) from exc
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """How an operation is served over REST.
+    """Describe and answer the REST requests of one operation.
 
     Attributes:
-        operation: from the table.
-        shape: of the answer, for the document.
-        body: what it takes: a `Body`, or a union of some.
-        parameters: what its URL may say beyond its path.
-        show: answers.
-        doc: what it does; as its handler says when empty.
-        responses: further answers, for the document.
+        operation: its row of the operation table.
+        response_model: the model of the response, for the OpenAPI document.
+        body: the model of the body: a `Body`, or a union of some.
+        parameters: the model of the URL's query parameters.
+        handler: executes a request.
+        description: for the OpenAPI document; the docstring of the operation's handler where empty.
+        responses: further responses, for the OpenAPI document.
     """
 
     operation: Operation
-    shape: Any = None
+    response_model: Any = None
     body: Any = None
     parameters: type[Body] | None = None
-    show: Show = show
-    doc: str = ""
+    handler: RouteHandler = handle
+    description: str = ""
     responses: dict[int | str, dict[str, Any]] | None = None
 
     async def respond(self, request: Request, body: Any = None, parameters: Any = None) -> Response:
-        """Answer a request whose body was read."""
+        """Execute a request whose body was parsed, and return the response."""
         if request.scope["query_string"]:
             self._check_parameters(request)
         services, request_context = services_of(request), context_of(request)
@@ -156,14 +159,14 @@ class Endpoint:
             request_context=request_context,
             admission=services.admission,
         )
-        showing = self.show(ParsedRequest(request=request, body=body, parameters=parameters, context=context))
-        told = await (showing if body is None else while_connected(request.receive, showing))  # type: ignore[arg-type]  # coroutines, all of them
-        if isinstance(told, Response):
-            return told
+        work = self.handler(ParsedRequest(request=request, body=body, parameters=parameters, context=context))
+        content = await (work if body is None else while_connected(request.receive, work))  # type: ignore[arg-type]  # coroutines, all of them
+        if isinstance(content, Response):
+            return content
         if self.operation.status == HTTPStatus.NO_CONTENT:
             return Response(status_code=HTTPStatus.NO_CONTENT)
-        # What comes out of the library was checked on its way in; checking it again would cost more than the search.
-        text = orjson.dumps(told, option=orjson.OPT_SERIALIZE_NUMPY)
+        # Results were validated when they were stored; validating them again would cost more than the search.
+        text = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
         return Response(text, status_code=self.operation.status, media_type="application/json")
 
     def _check_parameters(self, request: Request) -> None:
@@ -171,81 +174,85 @@ class Endpoint:
         for name in request.query_params:
             if name not in known:
                 field = printable_name(name)
-                raise InvalidInputError(f"there is no parameter {field!r} here", field=field, hint="leave it out")
+                raise InvalidInputError(f"unknown query parameter {field!r}", field=field, hint="leave it out")
 
-    def described(self) -> Callable[..., Awaitable[Response]]:
-        """Return a function whose parameters tell the framework, and its document, what the operation takes."""
-        kinds = inspect.Parameter.KEYWORD_ONLY
-        wanted: dict[str, Any] = {"request": Request}
-        wanted |= dict.fromkeys(self.operation.path_parameters, str)
+    def route_function(self) -> Callable[..., Awaitable[Response]]:
+        """Return a function whose signature gives FastAPI the path, body and query parameters."""
+        annotations: dict[str, Any] = {"request": Request}
+        annotations |= dict.fromkeys(self.operation.path_parameters, str)
         if self.body is not None:
-            wanted["body"] = self.body
+            annotations["body"] = self.body
         if self.parameters is not None:
-            wanted["parameters"] = Annotated[self.parameters, Query()]
+            annotations["parameters"] = Annotated[self.parameters, Query()]
 
         async def endpoint(request: Request, body: Any = None, parameters: Any = None, **path: str) -> Response:
             del path
             return await self.respond(request, body, parameters)
 
+        kind = inspect.Parameter.KEYWORD_ONLY
         endpoint.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # read by `inspect`
-            [inspect.Parameter(name, kinds, annotation=hint) for name, hint in wanted.items()]
+            [inspect.Parameter(name, kind, annotation=annotation) for name, annotation in annotations.items()]
         )
         endpoint.__name__ = self.operation.name
         return endpoint
 
 
 def add_endpoint(router: APIRouter, endpoint: Endpoint) -> None:
-    """Register an operation with the framework."""
+    """Add an endpoint to a FastAPI router."""
     operation = endpoint.operation
-    handler = registry.HANDLERS.get(operation.name)
-    doc = endpoint.doc or (inspect.getdoc(handler) or "" if handler is not None else "")
+    operation_handler = registry.HANDLERS.get(operation.name)
+    docstring = (inspect.getdoc(operation_handler) or "") if operation_handler is not None else ""
     router.add_api_route(
-        **served(operation),
-        endpoint=endpoint.described(),
-        response_model=endpoint.shape,
+        **route_options(operation),
+        endpoint=endpoint.route_function(),
+        response_model=endpoint.response_model,
         responses=endpoint.responses,
-        description=doc,
+        description=endpoint.description or docstring,
     )
 
 
 class HotRoutes(BaseRoute):
-    """Serve operations that are called most without the framework, which tries every route in turn.
+    """Serve the most frequent operations without FastAPI, which still documents them.
 
-    It goes on describing them. The way through it costs 0.3 ms of a request: more than all else beside the search.
+    FastAPI tries its routes one after another, and its path costs 0.3 ms a request: more than everything else beside
+    the search.
     """
 
     def __init__(self, endpoints: Iterable[Endpoint]) -> None:
-        self._routes = [(each.operation.verb, compile_path(each.operation.path)[0], _Hot(each)) for each in endpoints]
+        self._routes = [
+            (endpoint.operation.verb, compile_path(endpoint.operation.path)[0], _HotEndpoint(endpoint))
+            for endpoint in endpoints
+        ]
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """See `BaseRoute`."""
+        """Match a request by verb and path."""
         if scope["type"] == "http":
-            for verb, regex, hot in self._routes:
+            for verb, regex, endpoint in self._routes:
                 if verb == scope["method"] and (match := regex.match(scope["path"])):
-                    return Match.FULL, {"endpoint": hot, "path_params": match.groupdict()}
+                    return Match.FULL, {"endpoint": endpoint, "path_params": match.groupdict()}
         return Match.NONE, {}
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See `BaseRoute`."""
+        """Answer a request that `matches` has matched."""
         response = await scope["endpoint"](Request(scope, receive))
         await response(scope, receive, send)
 
 
-class _Hot:
+class _HotEndpoint:
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
-        self._reader: TypeAdapter[Any] = TypeAdapter(endpoint.body)
+        self._adapter: TypeAdapter[Any] = TypeAdapter(endpoint.body)
 
     async def __call__(self, request: Request) -> Response:
         data = await read_json(request)
         try:
-            body = self._reader.validate_python(data)
+            body = self._adapter.validate_python(data)
         except ValidationError as exc:
-            wrong = exc.errors(include_url=False, include_context=False, include_input=False)
-            raise RequestValidationError([{**each, "loc": ("body", *each["loc"])} for each in wrong]) from None
+            errors = exc.errors(include_url=False, include_context=False, include_input=False)
+            raise RequestValidationError([{**error, "loc": ("body", *error["loc"])} for error in errors]) from None
         return await self._endpoint.respond(request, body)
 
 
-def not_found(what: str) -> HTTPException:
-    """Return the error that there is nothing of the name in the path."""
-    return HTTPException(HTTPStatus.NOT_FOUND, what)
+def not_found(message: str) -> HTTPException:
+    """Return the 404 error of a resource that does not exist."""
+    return HTTPException(HTTPStatus.NOT_FOUND, message)

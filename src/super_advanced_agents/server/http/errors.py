@@ -1,4 +1,4 @@
-"""How errors become responses: everything that leaves the server as an error is a problem document."""
+"""Exception handlers that answer every error with a problem document (RFC 9457)."""
 
 from __future__ import annotations
 
@@ -26,40 +26,40 @@ _MAX_ERRORS = 20
 
 def add_error_handlers(app: FastAPI) -> None:
     """Answer every error with `application/problem+json`."""
-    app.add_exception_handler(SuperAdvancedAgentsError, _on_error)
-    app.add_exception_handler(RequestValidationError, _on_wrong_shape)
+    app.add_exception_handler(SuperAdvancedAgentsError, _on_library_error)
+    app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(ClientDisconnect, _on_disconnect)
-    app.add_exception_handler(Exception, _on_surprise)
+    app.add_exception_handler(Exception, _on_unexpected_error)
 
 
 def problem_response(problem: Mapping[str, JSONValue], headers: Mapping[str, str] | None = None) -> Response:
-    """The response that carries a problem."""
+    """Return the response that carries a problem document."""
     status = problem["status"]
     assert isinstance(status, int)
     return Response(orjson.dumps(problem), status_code=status, media_type=MEDIA_TYPE, headers=headers)
 
 
-async def _on_error(request: Request, error: Exception) -> Response:
+async def _on_library_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, SuperAdvancedAgentsError)
     if status_of(error) >= HTTPStatus.INTERNAL_SERVER_ERROR:
         _log.warning("server.request_failed", extra={"path": request.scope["path"], "reason": str(error)})
     return problem_response(problem_of(error), retry_after(error))
 
 
-async def _on_wrong_shape(request: Request, error: Exception) -> Response:
-    """Name the fields, never repeat what they held."""
+async def _on_validation_error(request: Request, error: Exception) -> Response:
+    """Name the fields, but never repeat their values."""
     del request
     assert isinstance(error, RequestValidationError)
-    wrong = [{"field": _field(each["loc"]), "detail": str(each["msg"])} for each in error.errors()[:_MAX_ERRORS]]
-    first = wrong[0]
-    where = f"{first['field']}: " if first["field"] else ""
+    errors = [{"field": _field(item["loc"]), "detail": str(item["msg"])} for item in error.errors()[:_MAX_ERRORS]]
+    first = errors[0]
+    prefix = f"{first['field']}: " if first["field"] else ""
     problem = problem_details(
         HTTPStatus.UNPROCESSABLE_ENTITY,
-        f"{where}{first['detail']}",
+        f"{prefix}{first['detail']}",
         name="invalid-input",
         title="Invalid input",
-        errors=wrong,
+        errors=errors,
     )
     problem |= {"error": "InvalidInputError", "retryable": False, "field": first["field"]}
     return problem_response(problem)
@@ -73,25 +73,28 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
 
 
 async def _on_disconnect(request: Request, error: Exception) -> Response:
-    """Nobody will read it; the status is for whoever counts."""
+    """Return a status for logs and metrics; the client is gone and does not read it."""
     del request, error
     return Response(status_code=_CLIENT_CLOSED_REQUEST)
 
 
-async def _on_surprise(request: Request, error: Exception) -> Response:
-    """A fault of ours: the server logs it whole, the caller learns only that."""
+async def _on_unexpected_error(request: Request, error: Exception) -> Response:
+    """Answer 500 without details, which only the server's log holds."""
     del request, error
     problem = problem_details(HTTPStatus.INTERNAL_SERVER_ERROR, "the server failed; its log says why")
     return problem_response(problem)
 
 
 def _field(location: Sequence[Any]) -> str:
-    """`("body", "<batch>", "memories", 3, "text")` -> `memories[3].text`; parts in `<>` only chose among shapes."""
+    """Return `memories[3].text` for `("body", "<batch>", "memories", 3, "text")`.
+
+    Parts in `<>` are tags of a union's members, which clients do not know.
+    """
     parts = [part for part in location if not (isinstance(part, str) and part.startswith("<"))]
     if parts and parts[0] in {"body", "query", "path", "header"}:
-        where, parts = parts[0], parts[1:]
-        if not parts or (where == "body" and isinstance(parts[0], int)):  # the JSON itself is broken at that character
-            return str(where)
+        source, parts = parts[0], parts[1:]
+        if not parts or (source == "body" and isinstance(parts[0], int)):  # the JSON is broken at that character
+            return str(source)
     name = ""
     for part in parts:
         name += f"[{part}]" if isinstance(part, int) else f"{'.' if name else ''}{part}"

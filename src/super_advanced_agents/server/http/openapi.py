@@ -1,4 +1,4 @@
-"""The OpenAPI document (3.1): what routes do not say themselves, since it holds for all of them, is added here."""
+"""The parts of the OpenAPI document (3.1) that all routes share: security, errors, examples."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from super_advanced_agents.server.http.schemas.examples import ANSWERS, EXAMPLES
 from super_advanced_agents.tenancy.context import Access
 
 _METHODS = ("get", "put", "post", "patch", "delete")
-_GENERATED = ("HTTPValidationError", "ValidationError")
-"""Shapes of the framework's own errors, which no caller ever sees."""
+_UNUSED_SCHEMAS = ("HTTPValidationError", "ValidationError")
+"""Schemas of FastAPI's own errors, which this server never sends."""
 
 _SECURITY = {
     "bearer": {
         "type": "http",
         "scheme": "bearer",
-        "description": "An API key (`saa keys create`), or a token of the issuer the server trusts.",
+        "description": "An API key (`saa keys create`), or a token of the issuer that the server trusts.",
     },
     "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "An API key."},
 }
@@ -29,17 +29,17 @@ _SECURITY = {
 _PROBLEM = {
     "type": "object",
     "title": "Problem",
-    "description": "What went wrong (RFC 9457). The text of a request is never repeated.",
+    "description": "A problem document (RFC 9457). It never repeats the text of a request.",
     "properties": {
         "type": {"type": "string", "description": "the kind of problem, a URN, or `about:blank`"},
         "title": {"type": "string"},
         "status": {"type": "integer"},
         "detail": {"type": "string", "description": "one sentence about this occurrence"},
         "error": {"type": "string", "description": "the library's class of error"},
-        "retryable": {"type": "boolean", "description": "whether the same request may succeed later, unchanged"},
+        "retryable": {"type": "boolean", "description": "true if the same request may succeed later"},
         "field": {"type": "string", "description": "the member, parameter or header that is wrong"},
         "hint": {"type": "string", "description": "what to do next"},
-        "retry_after_s": {"type": "number"},
+        "retry_after_s": {"type": "number", "description": "seconds to wait before a retry"},
         "errors": {
             "type": "array",
             "items": {
@@ -53,64 +53,64 @@ _PROBLEM = {
 }
 
 _MEANINGS = {
-    HTTPStatus.BAD_REQUEST: "the request cannot be read",
-    HTTPStatus.UNAUTHORIZED: "no credential, or one that is not valid",
+    HTTPStatus.BAD_REQUEST: "the request is malformed",
+    HTTPStatus.UNAUTHORIZED: "the credential is missing or not valid",
     HTTPStatus.FORBIDDEN: "the credential lacks the scope, or the page's origin is not allowed",
-    HTTPStatus.NOT_FOUND: "there is nothing of that name",
+    HTTPStatus.NOT_FOUND: "no resource has that name",
     HTTPStatus.REQUEST_TIMEOUT: "the request took too long to arrive",
-    HTTPStatus.CONFLICT: "it cannot be done as things are now",
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "the body is longer than the server takes",
+    HTTPStatus.CONFLICT: "the request conflicts with the current state",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "the body is longer than the server accepts",
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "the body is compressed, or is not JSON",
     HTTPStatus.MISDIRECTED_REQUEST: "the Host header is not a name of this server",
-    HTTPStatus.UNPROCESSABLE_ENTITY: "a member or a parameter is wrong; `field` names it, and nothing was stored",
-    HTTPStatus.TOO_MANY_REQUESTS: "too many requests; `Retry-After` says when to come back",
+    HTTPStatus.UNPROCESSABLE_ENTITY: "a member or a parameter is not valid; `field` names it, and nothing was stored",
+    HTTPStatus.TOO_MANY_REQUESTS: "too many requests; `Retry-After` says when to try again",
     HTTPStatus.INTERNAL_SERVER_ERROR: "the server failed; its log says why",
     HTTPStatus.BAD_GATEWAY: "a model failed",
-    HTTPStatus.SERVICE_UNAVAILABLE: "not ready, overloaded or stopping; `Retry-After` says when to come back",
-    HTTPStatus.GATEWAY_TIMEOUT: "not done within the server's deadline, or the caller's",
-    HTTPStatus.INSUFFICIENT_STORAGE: "no room on the disk; nothing was stored",
+    HTTPStatus.SERVICE_UNAVAILABLE: "not ready, overloaded or stopping; `Retry-After` says when to try again",
+    HTTPStatus.GATEWAY_TIMEOUT: "the deadline of the server or of the client has passed",
+    HTTPStatus.INSUFFICIENT_STORAGE: "the disk is full; nothing was stored",
 }
-_WAITING = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
+_WITH_RETRY_AFTER = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 
 _IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
     "in": "header",
     "required": False,
-    "description": "The same key with the same body gets the same answer for a day, and is carried out once.",
+    "description": "A write with the same key and the same body is executed once and answered the same for a day.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255},
 }
 
 
-def describe(app: FastAPI) -> None:
-    """Let the application's document say what holds for every operation: credentials, errors, examples."""
-    plain: Callable[[], dict[str, Any]] = app.openapi
+def extend_openapi(app: FastAPI) -> None:
+    """Add security, errors and examples to every operation of an application's OpenAPI document."""
+    generate: Callable[[], dict[str, Any]] = app.openapi
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            document = plain()
-            _complete(document)
+            document = generate()
+            _extend_document(document)
             app.openapi_schema = document
         return app.openapi_schema
 
-    app.openapi = openapi  # type: ignore[method-assign]  # as the framework's manual says
+    app.openapi = openapi  # type: ignore[method-assign]  # the way that FastAPI's manual gives
 
 
-def _complete(document: dict[str, Any]) -> None:
+def _extend_document(document: dict[str, Any]) -> None:
     components = document.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
     for name, example in EXAMPLES.items():
         if name in schemas:
             schemas[name]["examples"] = [example]
     components["securitySchemes"] = _SECURITY
-    components["responses"] = {_name(status): _response(status) for status in _MEANINGS}
+    components["responses"] = {_component_name(status): _response(status) for status in _MEANINGS}
     schemas["Problem"] = _PROBLEM
     for path, operation, method in _operations(document):
-        _secure(operation)
+        _add_security(operation)
         _add_errors(path, method, operation)
         _add_examples(operation, schemas)
         if method != "get" and operation.get(EXTENSION) in {Access.WRITE.value, Access.ADMIN.value}:
             operation.setdefault("parameters", []).append(_IDEMPOTENCY_KEY)
-    for name in _GENERATED:
+    for name in _UNUSED_SCHEMAS:
         schemas.pop(name, None)
     components["schemas"] = dict(sorted(schemas.items()))
 
@@ -122,29 +122,29 @@ def _operations(document: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, An
                 yield path, item[method], method
 
 
-def _secure(operation: dict[str, Any]) -> None:
+def _add_security(operation: dict[str, Any]) -> None:
     if operation.get(EXTENSION) != "public":
         operation["security"] = [{name: []} for name in _SECURITY]
 
 
 def _add_errors(path: str, method: str, operation: dict[str, Any]) -> None:
-    """All that this operation may answer with, unless its route tells errors in a shape of its own."""
     responses = operation["responses"]
-    own = responses.get(str(HTTPStatus.UNAUTHORIZED.value))
+    # A route that declares its own model for 401, as OpenAI's do, uses it for every error.
+    own_model = responses.get(str(HTTPStatus.UNAUTHORIZED.value))
     if "HTTPValidationError" in str(responses.get("422")):
         del responses["422"]
-    for status in _statuses(path, method, operation):
+    for status in _error_statuses(path, method, operation):
         code = str(status.value)
         if code not in responses:
             responses[code] = (
-                {"$ref": f"#/components/responses/{_name(status)}"}
-                if own is None
-                else {**own, "description": _MEANINGS[status]}
+                {"$ref": f"#/components/responses/{_component_name(status)}"}
+                if own_model is None
+                else {**own_model, "description": _MEANINGS[status]}
             )
     operation["responses"] = dict(sorted(responses.items()))
 
 
-def _statuses(path: str, method: str, operation: Mapping[str, Any]) -> Iterator[HTTPStatus]:
+def _error_statuses(path: str, method: str, operation: Mapping[str, Any]) -> Iterator[HTTPStatus]:
     yield from (HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.MISDIRECTED_REQUEST)
     yield from (HTTPStatus.FORBIDDEN, HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.SERVICE_UNAVAILABLE)
     if operation.get(EXTENSION) == "public":
@@ -160,7 +160,7 @@ def _statuses(path: str, method: str, operation: Mapping[str, Any]) -> Iterator[
         yield HTTPStatus.INSUFFICIENT_STORAGE
 
 
-def _name(status: HTTPStatus) -> str:
+def _component_name(status: HTTPStatus) -> str:
     return "".join(word.capitalize() for word in status.name.split("_"))
 
 
@@ -170,7 +170,7 @@ def _response(status: HTTPStatus) -> dict[str, Any]:
         "example": problem_details(status, _MEANINGS[status]),
     }
     response: dict[str, Any] = {"description": _MEANINGS[status], "content": {MEDIA_TYPE: content}}
-    if status in _WAITING:
+    if status in _WITH_RETRY_AFTER:
         response["headers"] = {"Retry-After": {"description": "seconds", "schema": {"type": "integer"}}}
     if status is HTTPStatus.UNAUTHORIZED:
         response["headers"] = {"WWW-Authenticate": {"schema": {"type": "string"}}}
@@ -178,25 +178,25 @@ def _response(status: HTTPStatus) -> dict[str, Any]:
 
 
 def _add_examples(operation: dict[str, Any], schemas: Mapping[str, Any]) -> None:
-    """Put the first example of a body's shape beside it, where people and tools look for it."""
+    """Copy the first example of each schema to the body, where people and tools look for it."""
     bodies = [operation.get("requestBody", {})]
-    bodies += [answer for code, answer in operation["responses"].items() if code.startswith("2")]
+    bodies += [response for code, response in operation["responses"].items() if code.startswith("2")]
     for body in bodies:
         content = body.get("content", {}).get("application/json")
         if content is not None and "example" not in content:
-            found = _example(content.get("schema", {}), schemas) or ANSWERS.get(operation["operationId"])
-            if found is not None:
-                content["example"] = found
+            example = _first_example(content.get("schema", {}), schemas) or ANSWERS.get(operation["operationId"])
+            if example is not None:
+                content["example"] = example
 
 
-def _example(schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> object:
-    """The first example of a shape, or of the first of its alternatives."""
+def _first_example(schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> object:
+    """Return the first example of a schema, or of the first alternative that has one."""
     if "$ref" in schema:
         schema = schemas[schema["$ref"].rpartition("/")[2]]
     if schema.get("examples"):
         return schema["examples"][0]
     for alternative in [*schema.get("oneOf", []), *schema.get("anyOf", [])]:
-        found = _example(alternative, schemas)
-        if found is not None:
-            return found
+        example = _first_example(alternative, schemas)
+        if example is not None:
+            return example
     return None

@@ -1,4 +1,4 @@
-"""What an operation of the table says about its REST route."""
+"""FastAPI's options of a route, from its row of the operation table."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 from super_advanced_agents.protocol.operations import Operation
 
 EXTENSION = "x-access"
-"""Where a route's rule stands in its OpenAPI operation."""
+"""The member of an OpenAPI operation that holds the scope it needs, or `public`."""
 
 
-def served(operation: Operation) -> dict[str, Any]:
-    """Return how an operation is registered: `@router.api_route(**served(ops.HEALTH))`."""
+def route_options(operation: Operation) -> dict[str, Any]:
+    """Return an operation's route options: `@router.api_route(**route_options(ops.HEALTH))`."""
     access = "public" if operation.public else None if operation.access is None else operation.access.value
     return {
         "path": operation.path,

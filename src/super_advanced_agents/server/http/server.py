@@ -1,4 +1,4 @@
-"""The REST listener: uvicorn's server, which loses nothing that reached it before it closed."""
+"""The REST listener: uvicorn's server, with a shutdown that drops no received request."""
 
 from __future__ import annotations
 
@@ -14,21 +14,28 @@ from super_advanced_agents.server.http.protocol import http_protocol
 from super_advanced_agents.tenancy.settings import Settings
 
 _KEEP_ALIVE_S = 30
-_CLOSE = (b"connection", b"close")
-_DOORS = 16
-"""uvloop takes one connection by each in a turn: in a crowd, whose turns are long, some waited for seconds."""
+_CLOSE_HEADER = (b"connection", b"close")
+_DESCRIPTORS_PER_LISTENER = 16
+"""uvloop accepts one connection per descriptor and event loop iteration.
+
+Under load iterations are long, and with one descriptor some connections waited for seconds.
+"""
 _SETTLE_S = 0.1
-"""What the kernel had received when the listener closed is read by then: it takes the event loop one turn."""
+"""Time for one event loop iteration, which reads what the kernel had already received."""
 
 
 class RestServer(uvicorn.Server):
-    """uvicorn's server with an end of its own: nothing that reached it before its listener closed is dropped."""
+    """Run uvicorn, and answer every request that arrived before its listener closed.
+
+    Attributes:
+        ended: set when the shutdown is over.
+    """
 
     def __init__(self, app: FastAPI, settings: Settings) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
-                lifespan="off",  # entered by `run.aserve`, so that what it raises reaches the caller as it is
+                lifespan="off",  # `main.aserve` enters it, so that its errors reach the caller unchanged
                 loop="none",
                 http=http_protocol(settings, app.state.admission),
                 log_config=None,
@@ -45,27 +52,27 @@ class RestServer(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave the handlers to `run.aserve`: uvicorn's own ends the process by the signal it has caught."""
+        """Leave signals to `main.aserve`: uvicorn would end the process by the signal it caught."""
         yield
 
-    def hang_up_after_answers(self) -> None:
-        """From now on each answer ends its connection, so that few are open when the listener closes."""
-        self.config.encoded_headers.append(_CLOSE)
-        self.server_state.default_headers = [*self.server_state.default_headers, _CLOSE]
+    def disable_keep_alive(self) -> None:
+        """Close each connection after its next response, so that few are open at shutdown."""
+        self.config.encoded_headers.append(_CLOSE_HEADER)
+        self.server_state.default_headers = [*self.server_state.default_headers, _CLOSE_HEADER]
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen by several descriptors of each listener."""
-        doors = [each.dup() for each in sockets or [] for _ in range(_DOORS - 1)]
-        await super().startup([*(sockets or []), *doors])
+        """Listen on several descriptors of each listener."""
+        duplicates = [listener.dup() for listener in sockets or [] for _ in range(_DESCRIPTORS_PER_LISTENER - 1)]
+        await super().startup([*(sockets or []), *duplicates])
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Take what still waits at the door, close it, read what has arrived, then finish as uvicorn does."""
-        waiting = [connection for listener in sockets or [] for connection in _accepted(listener)]
+        """Accept the waiting connections, close the listener, and finish the received requests."""
+        waiting = [connection for listener in sockets or [] for connection in _accept_waiting(listener)]
         for server in self.servers:
             server.close()
         loop = asyncio.get_running_loop()
         for connection in waiting:
-            with contextlib.suppress(OSError):  # it went away while it waited
+            with contextlib.suppress(OSError):  # the client disconnected while it waited
                 await loop.connect_accepted_socket(self._protocol, connection, ssl=self.config.ssl)
         await asyncio.sleep(_SETTLE_S)
         try:
@@ -74,18 +81,18 @@ class RestServer(uvicorn.Server):
             self.ended.set()
 
     def _protocol(self) -> asyncio.Protocol:
-        made: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]
+        protocol: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]
             config=self.config, server_state=self.server_state, app_state={}
         )
-        return made
+        return protocol
 
 
-def _accepted(listener: socket.socket) -> Iterator[socket.socket]:
-    """The connections the kernel has made and nobody has taken; closing the listener would reset them."""
+def _accept_waiting(listener: socket.socket) -> Iterator[socket.socket]:
+    """Accept the connections in the kernel's backlog; closing the listener would reset them."""
     while True:
         try:
             connection, _ = listener.accept()
-        except OSError:  # none is left
+        except OSError:  # the backlog is empty
             return
         connection.setblocking(False)
         yield connection

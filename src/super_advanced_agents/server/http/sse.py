@@ -1,4 +1,4 @@
-"""Server-sent events (WHATWG HTML, section 9.2): an answer on its way, piece by piece."""
+"""Server-sent events (WHATWG HTML, section 9.2): a response that is streamed piece by piece."""
 
 from __future__ import annotations
 
@@ -22,33 +22,33 @@ _log = get_logger("server")
 
 
 def event(name: str, data: Mapping[str, JSONValue]) -> bytes:
-    """One event: its name, and one line of JSON."""
+    """Encode one event: its name, and its data as one line of JSON."""
     return b"event: %s\ndata: %s\n\n" % (name.encode(), orjson.dumps(data))
 
 
 class EventStream(Response):
-    """Sends events as they are made; when the client hangs up, the generator that makes them is closed at once.
+    """Stream events; when the client disconnects, their generator is closed at once.
 
-    An error after the first byte is told as an `error` event that carries the problem document.
+    An error after the first byte is sent as an `error` event that carries the problem document.
     """
 
     media_type = MEDIA_TYPE
 
-    def __init__(self, begun: list[bytes], events: AsyncGenerator[bytes, None]) -> None:
+    def __init__(self, first_events: list[bytes], events: AsyncGenerator[bytes, None]) -> None:
         super().__init__(headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
-        self._begun = begun
+        self._first_events = first_events
         self._events = events
 
     @classmethod
     async def start(cls, events: AsyncGenerator[bytes, None], receive: Receive, *, ahead: int) -> Self:
-        """Make the first `ahead` events before anything is sent, so that what fails early has a status of its own."""
-        begun: list[bytes] = []
+        """Make the first `ahead` events before the response starts; errors in them are raised."""
+        first_events: list[bytes] = []
 
         async def fill() -> None:
-            async for each in events:
-                begun.append(each)
-                if len(begun) >= ahead:
+            async for item in events:
+                first_events.append(item)
+                if len(first_events) >= ahead:
                     return
 
         try:
@@ -56,14 +56,14 @@ class EventStream(Response):
         except BaseException:
             await events.aclose()
             raise
-        return cls(begun, events)
+        return cls(first_events, events)
 
     def failure(self, error: SuperAdvancedAgentsError) -> bytes:
-        """The event that tells of an error after the first byte."""
+        """Return the event that reports an error after the first byte."""
         return event("error", problem_of(error))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send everything, or stop where the client hung up."""
+        """Send every event, or stop when the client disconnects."""
         del scope
         async with aclosing(self._events):
             try:
@@ -73,11 +73,11 @@ class EventStream(Response):
 
     async def _send_all(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        for each in self._begun:
-            await send({"type": "http.response.body", "body": each, "more_body": True})
+        for item in self._first_events:
+            await send({"type": "http.response.body", "body": item, "more_body": True})
         try:
-            async for each in self._events:
-                await send({"type": "http.response.body", "body": each, "more_body": True})
+            async for item in self._events:
+                await send({"type": "http.response.body", "body": item, "more_body": True})
         except SuperAdvancedAgentsError as exc:
             _log.warning("server.stream_failed", extra={"reason": str(exc)})
             await send({"type": "http.response.body", "body": self.failure(exc), "more_body": True})

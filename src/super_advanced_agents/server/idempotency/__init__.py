@@ -1,4 +1,4 @@
-"""Writes with an `Idempotency-Key`: requests under way, and the answers that are replayed.
+"""Idempotency of writes: requests sent with an `Idempotency-Key`, and stored replies.
 
 The middleware that reads the header belongs to `server/http/middleware/`.
 """

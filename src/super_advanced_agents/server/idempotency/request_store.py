@@ -1,4 +1,4 @@
-"""What became of writes with an `Idempotency-Key`, as it lies on disk. Blocking; used by one thread at a time."""
+"""The database of writes with an `Idempotency-Key`; blocking, used by one thread at a time."""
 
 from __future__ import annotations
 
@@ -18,23 +18,25 @@ from super_advanced_agents.errors import StoreError
 from super_advanced_agents.server.auth.secret import private_file, private_folder
 from super_advanced_agents.types import JSONValue
 
-KEPT_S = 86_400.0
+RETENTION_S = 86_400.0
+"""The seconds for which a request and its reply are stored, counted from its start."""
+
 _SEED_BYTES = 16
-_SWEEP_S = 60.0
-_SWEPT_ROWS = 1_000
-_MOST_TENANTS = 1_024
+_SWEEP_INTERVAL_S = 60.0
+_SWEEP_BATCH_ROWS = 1_000
+_MAX_CACHED_SIZES = 1_024
 _SCHEMA = sqlite.Schema(
     version=1,
     tables="""
 CREATE TABLE requests (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, -- in the order in which they began; never reused
+    id INTEGER PRIMARY KEY AUTOINCREMENT, -- in the order of their start; never reused
     tenant TEXT NOT NULL,
     key TEXT NOT NULL,
-    digest BLOB NOT NULL, -- of what was asked
-    seed BLOB NOT NULL, -- of the names that the request gives
-    facts TEXT NOT NULL, -- JSON: what was so before its write
+    digest BLOB NOT NULL, -- of the request
+    seed BLOB NOT NULL, -- of the uids of new records
+    facts TEXT NOT NULL, -- JSON: the state before its write
     at REAL NOT NULL, -- seconds since 1970
-    status INTEGER, -- with the two below: the reply, once there was one
+    status INTEGER, -- the reply, with the two below; NULL before there is one
     headers TEXT,
     body BLOB,
     UNIQUE (tenant, key)
@@ -47,40 +49,40 @@ CREATE INDEX requests_of ON requests (tenant, id);
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """What a request was answered.
+    """Hold the reply to a request.
 
     Attributes:
-        status: the HTTP status; of gRPC calls the one that stands beside theirs in the table of problems.
-        headers: names in lower case, and values.
-        body: as it was sent.
-        replayed: it was made for an earlier request.
-        whole: it is all there; what was streamed is not, and is not kept.
+        status: the HTTP status; for a gRPC call, the HTTP status that corresponds to its code.
+        body: the body as it was sent.
+        headers: the names in lower case, and the values.
+        replayed: True if an earlier request with the same key produced it.
+        complete: False if the body was streamed, so that it cannot be stored.
     """
 
     status: int
     body: bytes
     headers: tuple[tuple[str, str], ...] = ()
     replayed: bool = False
-    whole: bool = True
+    complete: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Name:
-    """Whose request, and its key."""
+class IdempotencyKey:
+    """Identify a request by its tenant and its `Idempotency-Key`."""
 
     tenant: str
     key: str
 
 
 @dataclass(slots=True, kw_only=True)
-class Begun:
-    """A request that is to be carried out, perhaps again.
+class StartedRequest:
+    """Describe a request to carry out, perhaps again after a crash.
 
     Attributes:
-        id: its row.
-        seed: the same each time.
-        at: when it first began, in seconds since 1970.
-        facts: what was noted before its write.
+        id: the row of the request.
+        seed: random bytes from which the uids of new records are derived, the same at each attempt.
+        at: the start of the first attempt, in seconds since 1970.
+        facts: JSON values that an earlier attempt saved before its write.
     """
 
     id: int
@@ -90,71 +92,75 @@ class Begun:
 
 
 @dataclass(frozen=True, slots=True)
-class Begin:
-    """Begin a request, unless it has its reply."""
+class StartRequest:
+    """Start a request, or return its stored reply."""
 
-    name: Name
+    key: IdempotencyKey
     digest: bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
-    """Keep what was so before a write."""
+class SaveFacts:
+    """Save facts about the state before a write, for another attempt after a crash."""
 
     id: int
     facts: dict[str, JSONValue]
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """Keep the reply."""
+class SaveReply:
+    """Save the reply to a request."""
 
-    name: Name
+    key: IdempotencyKey
     id: int
     reply: Reply
 
 
-Step: TypeAlias = Begin | Note | Answer
+Step: TypeAlias = StartRequest | SaveFacts | SaveReply
 
 
 @dataclass(slots=True)
 class _Size:
-    """What one tenant has in the table."""
+    """Count the requests of one tenant and the bytes of their replies."""
 
     keys: int
     bytes: int
 
 
 class RequestTable:
-    """A database of requests.
+    """Store requests and their replies in SQLite.
 
     Args:
-        file: made when missing, readable for this user only.
-        max_keys: how many requests of a tenant are kept; the oldest leave first.
-        max_bytes: how long their replies may be together.
+        file: the database; created if it does not exist, readable by this user only.
+        max_keys: how many requests of one tenant are stored; the oldest are deleted first.
+        max_bytes: how many bytes of replies are stored for one tenant; the oldest requests are deleted first.
 
     Raises:
-        StoreError: it cannot be used.
+        StoreError: the database cannot be used.
     """
 
     def __init__(self, file: Path, *, max_keys: int, max_bytes: int) -> None:
         self._max_keys = max_keys
         self._max_bytes = max_bytes
-        self._connection = _opened(file)
-        self._sizes: LRUCache[str, _Size] = LRUCache(_MOST_TENANTS)
-        self._swept_at = -_SWEEP_S
+        self._connection = _open(file)
+        self._sizes: LRUCache[str, _Size] = LRUCache(_MAX_CACHED_SIZES)
+        self._swept_at = -_SWEEP_INTERVAL_S
 
-    def execute(self, steps: Sequence[Step]) -> list[Begun | Reply | None]:
-        """Carry out many requests' steps in one transaction; returned means durable.
+    def execute(self, steps: Sequence[Step]) -> list[StartedRequest | Reply | None]:
+        """Execute steps of several requests in one transaction, which is durable when this returns.
 
         Returns:
-            For each `Begin` a `Begun`, its reply, or None if something else was asked by that key; None for the others.
+            One result per step. For a `StartRequest`: a `StartedRequest`, or the stored `Reply`, or None if the key was
+            used for a different request. For other steps: None.
+
+        Raises:
+            StoreError: the steps were not stored.
         """
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 self._sweep(time.time())
-                results = [self._step(step) for step in steps]
+                results = [self._execute_step(step) for step in steps]
                 self._connection.execute("COMMIT")
             except BaseException:
                 self._sizes.clear()
@@ -162,63 +168,63 @@ class RequestTable:
                     self._connection.execute("ROLLBACK")
                 raise
         except sqlite3.Error as exc:
-            raise sqlite.translated(exc) from exc
+            raise sqlite.map_error(exc) from exc
         return results
 
     def close(self) -> None:
         """Close the database."""
         self._connection.close()
 
-    def _step(self, step: Step) -> Begun | Reply | None:
+    def _execute_step(self, step: Step) -> StartedRequest | Reply | None:
         match step:
-            case Begin():
-                return self._begin(step)
-            case Note():
+            case StartRequest():
+                return self._start(step)
+            case SaveFacts():
                 facts = orjson.dumps(step.facts).decode()
                 self._connection.execute("UPDATE requests SET facts = ? WHERE id = ?", (facts, step.id))
-            case Answer():
-                self._answer(step)
+            case SaveReply():
+                self._save_reply(step)
         return None
 
-    def _begin(self, step: Begin) -> Begun | Reply | None:
-        tenant, key, now = step.name.tenant, step.name.key, time.time()
-        found = self._connection.execute(
+    def _start(self, step: StartRequest) -> StartedRequest | Reply | None:
+        tenant, key, now = step.key.tenant, step.key.key, time.time()
+        stored = self._connection.execute(
             "SELECT id, digest, seed, facts, at, status, headers, body FROM requests WHERE tenant = ? AND key = ?",
             (tenant, key),
         ).fetchone()
-        if found is not None and found[4] <= now - KEPT_S:
-            self._delete("id = ?", found[0])
-            found = None
-        if found is None:
+        if stored is not None and stored[4] <= now - RETENTION_S:
+            self._delete("id = ?", stored[0])
+            stored = None
+        if stored is None:
             size, seed = self._size(tenant), os.urandom(_SEED_BYTES)
-            made = self._connection.execute(
+            inserted = self._connection.execute(
                 "INSERT INTO requests (tenant, key, digest, seed, facts, at) VALUES (?, ?, ?, ?, '{}', ?)",
                 (tenant, key, step.digest, seed, now),
             )
-            assert made.lastrowid is not None
+            assert inserted.lastrowid is not None
             size.keys += 1
-            self._make_room(tenant)
-            return Begun(id=made.lastrowid, seed=seed, at=now)
-        row, digest, seed, facts, at, status, headers, body = found
+            self._evict_oldest(tenant)
+            return StartedRequest(id=inserted.lastrowid, seed=seed, at=now)
+        row, digest, seed, facts, at, status, headers, body = stored
         if digest != step.digest:
             return None
         if status is None:
-            return Begun(id=row, seed=seed, at=at, facts=orjson.loads(facts))
+            return StartedRequest(id=row, seed=seed, at=at, facts=orjson.loads(facts))
         pairs = tuple((name, value) for name, value in orjson.loads(headers))
         return Reply(status=status, headers=pairs, body=body, replayed=True)
 
-    def _answer(self, step: Answer) -> None:
-        reply, size = step.reply, self._size(step.name.tenant)
-        done = self._connection.execute(
+    def _save_reply(self, step: SaveReply) -> None:
+        reply, size = step.reply, self._size(step.key.tenant)
+        updated = self._connection.execute(
             "UPDATE requests SET status = ?, headers = ?, body = ? WHERE id = ? AND status IS NULL",
             (reply.status, orjson.dumps(reply.headers).decode(), reply.body, step.id),
         )
-        if done.rowcount:
+        if updated.rowcount:
             size.bytes += len(reply.body)
-            self._make_room(step.name.tenant)
+            self._evict_oldest(step.key.tenant)
 
-    def _make_room(self, tenant: str) -> None:
-        """Let the tenant's oldest requests go, but for its newest."""
+    def _evict_oldest(self, tenant: str) -> None:
+        # The newest request stays, even if it is larger than the limit: it is running.
         size = self._size(tenant)
         while size.keys > 1 and (size.keys > self._max_keys or size.bytes > self._max_bytes):
             self._delete("id = (SELECT min(id) FROM requests WHERE tenant = ?)", tenant)
@@ -231,31 +237,31 @@ class RequestTable:
         return size
 
     def _sweep(self, now: float) -> None:
-        """Delete what is older than a day, a part at a time."""
-        if time.monotonic() - self._swept_at < _SWEEP_S:
+        # Expired requests are deleted in batches, so that no transaction holds other requests up for long.
+        if time.monotonic() - self._swept_at < _SWEEP_INTERVAL_S:
             return
         self._swept_at = time.monotonic()
-        old = f"id IN (SELECT id FROM requests WHERE at <= ? ORDER BY at LIMIT {_SWEPT_ROWS})"  # noqa: S608
-        if self._delete(old, now - KEPT_S) == _SWEPT_ROWS:
-            self._swept_at -= _SWEEP_S  # there are more, for the next one
+        expired = f"id IN (SELECT id FROM requests WHERE at <= ? ORDER BY at LIMIT {_SWEEP_BATCH_ROWS})"  # noqa: S608
+        if self._delete(expired, now - RETENTION_S) == _SWEEP_BATCH_ROWS:
+            self._swept_at -= _SWEEP_INTERVAL_S  # more have expired, so the next transaction sweeps again
 
     def _delete(self, condition: str, value: object) -> int:
-        gone = self._connection.execute(
+        deleted = self._connection.execute(
             f"DELETE FROM requests WHERE {condition} RETURNING tenant, coalesce(length(body), 0)",  # noqa: S608
             (value,),
         ).fetchall()
-        for tenant, body_bytes in gone:
+        for tenant, body_bytes in deleted:
             size = self._sizes.get(tenant)
             if size is not None:
                 size.keys -= 1
                 size.bytes -= body_bytes
-        return len(gone)
+        return len(deleted)
 
 
-def _opened(file: Path) -> sqlite3.Connection:
+def _open(file: Path) -> sqlite3.Connection:
     private_folder(file.parent)
     try:
         private_file(file)
     except OSError as exc:
         raise StoreError(f"cannot use {str(file)!r}: {exc.strerror}", hint="check its permissions") from exc
-    return sqlite.opened(file, _SCHEMA)
+    return sqlite.open_database(file, _SCHEMA)

@@ -1,7 +1,7 @@
-"""Writes with an `Idempotency-Key`: asked twice, done once, with the same answer, also after a crash in between.
+"""Idempotent writes: a write repeated with its `Idempotency-Key` is carried out once.
 
-A key is written down before its request is carried out, with a seed for the names that the request will give. A request
-that broke off, be it by a crash, is carried out again by whoever asks again; the same names make it the same write.
+A key is stored before its request is carried out, with a random seed from which the uids of new records are derived. A
+request that a crash interrupted is carried out again when the client repeats it; equal uids make it the same write.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from super_advanced_agents._runtime.batcher import MicroBatcher
 from super_advanced_agents._runtime.lifecycle import Resource
 from super_advanced_agents.errors import InvalidInputError, SuperAdvancedAgentsError
 from super_advanced_agents.server.idempotency.request_store import (
-    Answer,
-    Begin,
-    Begun,
-    Name,
-    Note,
+    IdempotencyKey,
     Reply,
     RequestTable,
+    SaveFacts,
+    SaveReply,
+    StartedRequest,
+    StartRequest,
     Step,
 )
 from super_advanced_agents.telemetry import get_logger
@@ -33,15 +33,15 @@ from super_advanced_agents.types import JSONValue
 
 __all__ = ["Idempotency", "Reply", "checked_key", "digest_of"]
 
-FIELD = "Idempotency-Key"
-MOST_REPLY_BYTES = 1024 * 1024
-"""A longer reply is not kept; whoever asks again has the same made anew."""
+IDEMPOTENCY_FIELD = "Idempotency-Key"
+MAX_REPLY_BYTES = 1024 * 1024
+"""The largest reply that is stored, in bytes; a write with a larger one runs again."""
 
 _log = get_logger("server")
 _KEY = re.compile(r"[!-~]{1,255}", re.ASCII)
-_STEPS_TOGETHER = 256
-_MAX_WAITING = 8_192
-_NOT_KEPT = frozenset(
+_MAX_BATCH_STEPS = 256
+_MAX_WAITING_STEPS = 8_192
+_RETRYABLE_STATUSES = frozenset(
     {
         HTTPStatus.UNAUTHORIZED,
         HTTPStatus.FORBIDDEN,
@@ -53,18 +53,24 @@ _NOT_KEPT = frozenset(
 
 
 def checked_key(key: str) -> str:
-    """The key, if it is one.
+    """Return an idempotency key if it is valid.
 
     Raises:
         InvalidInputError: it is not 1 to 255 visible ASCII characters.
     """
     if _KEY.fullmatch(key) is None:
-        raise InvalidInputError(f"{FIELD} must be 1 to 255 visible ASCII characters", field=FIELD)
+        raise InvalidInputError(
+            f"{IDEMPOTENCY_FIELD} must be 1 to 255 visible ASCII characters", field=IDEMPOTENCY_FIELD
+        )
     return key
 
 
 def digest_of(*parts: bytes) -> bytes:
-    """What tells one request from another: of its method, its path and what it brought."""
+    """Return a digest of 32 bytes that identifies a request.
+
+    Args:
+        parts: the parts of the request, such as its method, path and body; their boundaries count.
+    """
     digest = hashlib.blake2b(digest_size=32)
     for part in parts:
         digest.update(len(part).to_bytes(8, "little"))
@@ -73,14 +79,14 @@ def digest_of(*parts: bytes) -> bytes:
 
 
 class Idempotency(Resource):
-    """What became of the writes of a day, by tenant and key.
+    """Store the replies to writes of the last day by tenant and idempotency key.
 
-    The file is opened at first use. One process has it: whoever owns the store beside it.
+    The file is opened at first use. Only one process may use it: the owner of the store in the same folder.
 
     Args:
-        file: a database, made when missing.
-        max_keys: how many requests of a tenant are kept; the oldest leave first.
-        max_bytes: how long their replies may be together.
+        file: the database; created if it does not exist.
+        max_keys: how many requests of one tenant are stored; the oldest are deleted first.
+        max_bytes: how many bytes of replies are stored for one tenant; the oldest requests are deleted first.
     """
 
     def __init__(self, file: Path, *, max_keys: int = 100_000, max_bytes: int = 64 * 1024 * 1024) -> None:
@@ -89,66 +95,71 @@ class Idempotency(Resource):
         self._max_keys = max_keys
         self._max_bytes = max_bytes
         self._table: RequestTable | None = None
-        self._running: set[Name] = set()
-        self._entering = threading.Lock()
-        self._writer: MicroBatcher[Step, Begun | Reply | None] = MicroBatcher(
-            self._execute, name="server requests", max_batch_cost=_STEPS_TOGETHER, max_queue_cost=_MAX_WAITING
+        self._running: set[IdempotencyKey] = set()
+        self._lock = threading.Lock()
+        self._writer: MicroBatcher[Step, StartedRequest | Reply | None] = MicroBatcher(
+            self._execute, name="server requests", max_batch_cost=_MAX_BATCH_STEPS, max_queue_cost=_MAX_WAITING_STEPS
         )
 
     async def areply(self, key: str, digest: bytes, make: Callable[[], Awaitable[Reply]]) -> Reply | None:
-        """The reply to the current call's write: made now, or the one it had within the last day.
+        """Return the stored reply to the current request, or carry out its write.
+
+        A reply is stored for a day, unless a repetition may end otherwise (401, 403, 408, 409, 429, 499 and 5xx), or
+        the reply is streamed or longer than `MAX_REPLY_BYTES`.
 
         Args:
-            key: as it came.
-            digest: of what is asked; see `digest_of`.
-            make: carries it out, with an `Attempt` in the notes of the call. What it raises is raised, and not kept.
+            key: the idempotency key, as it was sent.
+            digest: the `digest_of` the request.
+            make: carries out the write, with an `Attempt` in the notes of the request's context; its exceptions are
+                raised here, and not stored.
 
         Returns:
-            The reply; refusals that may pass (401, 403, 408, 409, 429) and failures (5xx) are not kept, nor is what is
-            not whole. None while the first request of that key is still being carried out.
+            The reply; None while the first request with that key is running.
 
         Raises:
-            InvalidInputError: it is no key, or something else was asked by it; nothing was done.
-            StoreError: nothing can be written down; nothing was done.
+            InvalidInputError: the key is not valid, or was used for another request; the write was not carried out.
+            StoreError: the key cannot be stored; the write was not carried out.
         """
         self._check_open()
         context = current_context()
-        name = Name(tenant=context.principal.tenant, key=checked_key(key))
-        with self._entering:
-            if name in self._running:
+        idempotency_key = IdempotencyKey(tenant=context.principal.tenant, key=checked_key(key))
+        with self._lock:
+            if idempotency_key in self._running:
                 return None
-            self._running.add(name)
+            self._running.add(idempotency_key)
         try:
-            begun = await self._writer.submit(Begin(name, digest))
-            if begun is None:
+            started = await self._writer.submit(StartRequest(idempotency_key, digest))
+            if started is None:
                 raise InvalidInputError(
-                    f"this {FIELD} was used for another request", field=FIELD, hint="make a new key for each request"
+                    f"this {IDEMPOTENCY_FIELD} was used for another request",
+                    field=IDEMPOTENCY_FIELD,
+                    hint="make a new key for each request",
                 )
-            if isinstance(begun, Reply):
-                return begun
-            context.notes[ATTEMPT] = self._attempt(begun)
+            if isinstance(started, Reply):
+                return started
+            context.notes[ATTEMPT] = self._attempt(started)
             reply = await make()
-            if _is_kept(reply):
-                await self._keep(Answer(name, begun.id, reply))
+            if _is_stored(reply):
+                await self._keep(SaveReply(idempotency_key, started.id, reply))
             return reply
         finally:
             context.notes.pop(ATTEMPT, None)
-            with self._entering:
-                self._running.discard(name)
+            with self._lock:
+                self._running.discard(idempotency_key)
 
-    def _attempt(self, begun: Begun) -> Attempt:
-        async def keep(facts: dict[str, JSONValue]) -> None:
-            await self._writer.submit(Note(begun.id, facts))
+    def _attempt(self, started: StartedRequest) -> Attempt:
+        async def save(facts: dict[str, JSONValue]) -> None:
+            await self._writer.submit(SaveFacts(started.id, facts))
 
-        return Attempt(begun.seed, begun.at, begun.facts, keep)
+        return Attempt(started.seed, started.at, started.facts, save)
 
-    async def _keep(self, answer: Answer) -> None:
+    async def _keep(self, step: SaveReply) -> None:
         try:
-            await self._writer.submit(answer)
-        except SuperAdvancedAgentsError as exc:  # the write is done; whoever asks again has its reply made anew
+            await self._writer.submit(step)
+        except SuperAdvancedAgentsError as exc:  # the write is done; a repetition carries it out again, with equal uids
             _log.warning("server.reply_not_kept", extra={"reason": str(exc)})
 
-    def _execute(self, steps: list[Step]) -> list[Begun | Reply | None]:
+    def _execute(self, steps: list[Step]) -> list[StartedRequest | Reply | None]:
         if self._table is None:
             self._table = RequestTable(self._file, max_keys=self._max_keys, max_bytes=self._max_bytes)
         return self._table.execute(steps)
@@ -159,11 +170,11 @@ class Idempotency(Resource):
             self._table.close()
 
 
-def _is_kept(reply: Reply) -> bool:
+def _is_stored(reply: Reply) -> bool:
     return (
-        reply.whole
-        and len(reply.body) <= MOST_REPLY_BYTES
+        reply.complete
+        and len(reply.body) <= MAX_REPLY_BYTES
         and reply.status < HTTPStatus.INTERNAL_SERVER_ERROR
-        and reply.status not in _NOT_KEPT
-        and reply.status != 499  # the caller hung up, so nobody knows what was done
+        and reply.status not in _RETRYABLE_STATUSES
+        and reply.status != 499  # the client disconnected, so the outcome is unknown
     )

@@ -1,4 +1,4 @@
-"""How many calls may be at work at once: what is more waits a moment, in a bounded line, or is refused at once."""
+"""Admission control: permits for concurrent requests, with short bounded queues."""
 
 from __future__ import annotations
 
@@ -12,24 +12,27 @@ from super_advanced_agents.protocol.operations import PermitKind
 from super_advanced_agents.tenancy.settings import Settings
 
 WAIT_S = 0.025
-"""How long a call may stand in line: half of the time in which a refusal must be there."""
+"""The longest wait for a permit in seconds, half of the time limit of a refusal."""
 
 RETRY_AFTER_S = 1.0
 _PERMITS_FOR_ONE_WAITING = 32
 
 
 class AdmissionQueue:
-    """The places of one kind, and who waits for one: first come, first served.
+    """Grant the permits of one kind in the order of requests.
 
     Args:
-        kind: what for.
-        places: how many calls may be at work.
-        waiting: how many more may wait, each for `wait_s`.
+        kind: the kind of its permits.
+        permits: how many requests may run concurrently.
+        waiting: how many more requests may wait for a permit.
+        wait_s: the longest wait for a permit, in seconds.
 
     Attributes:
-        kind: as given.
-        crowd: holds `kind` while the next call would be refused at once; lines may share one.
-        in_flight: calls at work now.
+        kind: the kind of its permits.
+        permits: how many requests may run concurrently.
+        max_waiting: how many more requests may wait for a permit.
+        saturated: contains `kind` while the next request would be refused at once; several queues may share the set.
+        in_flight: the number of requests that hold a permit now.
     """
 
     def __init__(self, kind: PermitKind, *, permits: int, waiting: int, wait_s: float = WAIT_S) -> None:
@@ -43,16 +46,20 @@ class AdmissionQueue:
 
     @property
     def waiting(self) -> int:
-        """How many wait now."""
+        """The number of requests that wait for a permit now."""
         return len(self._waiting)
 
     @property
     def full(self) -> bool:
-        """Whether the next call would be refused at once."""
+        """True if the next request would be refused at once."""
         return self.in_flight >= self.permits and len(self._waiting) >= self.max_waiting
 
     async def enter(self) -> bool:
-        """Take a place, waiting a moment for one if need be; False when there is none. Cancelled, it takes none."""
+        """Take a permit, waiting for at most `wait_s` seconds; a cancelled wait takes none.
+
+        Returns:
+            True with a permit, which `leave` returns; False without one: the queue is full, or the wait was in vain.
+        """
         if self.in_flight < self.permits:
             self.in_flight += 1
             return True
@@ -60,44 +67,48 @@ class AdmissionQueue:
             self.saturated.add(self.kind)
             return False
         loop = asyncio.get_running_loop()
-        called: asyncio.Future[bool] = loop.create_future()
-        self._waiting.append(called)
+        waiter: asyncio.Future[bool] = loop.create_future()
+        self._waiting.append(waiter)
         if self.full:
             self.saturated.add(self.kind)
-        deadline = loop.call_later(self._wait_s, self._give_up, called)
+        deadline = loop.call_later(self._wait_s, self._give_up, waiter)
         try:
-            return await called
+            return await waiter
         except asyncio.CancelledError:
-            if called.done() and not called.cancelled() and called.result():
-                self.leave()
-            elif called in self._waiting:
-                self._forget(called)
+            if waiter.done() and not waiter.cancelled() and waiter.result():
+                self.leave()  # the permit was granted before the cancellation arrived
+            elif waiter in self._waiting:
+                self._remove(waiter)
             raise
         finally:
             deadline.cancel()
 
     def leave(self) -> None:
-        """Give a place back, or on to whoever has waited for longest."""
+        """Return a permit: the request that has waited longest gets it."""
         self.saturated.discard(self.kind)
         while self._waiting:
-            called = self._waiting.popleft()
-            if not called.done():
-                called.set_result(True)
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(True)
                 return
         self.in_flight -= 1
 
-    def _give_up(self, called: asyncio.Future[bool]) -> None:
-        if not called.done():
-            self._forget(called)
-            called.set_result(False)
+    def _give_up(self, waiter: asyncio.Future[bool]) -> None:
+        if not waiter.done():
+            self._remove(waiter)
+            waiter.set_result(False)
 
-    def _forget(self, called: asyncio.Future[bool]) -> None:
-        self._waiting.remove(called)
+    def _remove(self, waiter: asyncio.Future[bool]) -> None:
+        self._waiting.remove(waiter)
         self.saturated.discard(self.kind)
 
 
 class Permit:
-    """A place for as long as the block runs; what streams holds it until its end."""
+    """Hold a permit while its context is entered; a streamed response holds it until its end.
+
+    Args:
+        queue: grants the permit; None for requests that need none.
+    """
 
     __slots__ = ("_queue",)
 
@@ -106,7 +117,7 @@ class Permit:
 
     async def __aenter__(self) -> Self:
         if self._queue is not None and not await self._queue.enter():
-            raise overloaded(self._queue.kind)
+            raise overloaded_error(self._queue.kind)
         return self
 
     async def __aexit__(
@@ -117,17 +128,17 @@ class Permit:
 
 
 class Admission:
-    """Places for each kind of call, shared by REST and gRPC; belongs to one event loop.
+    """Limit the concurrent requests of each kind, for REST and gRPC together, in one event loop.
 
-    Deciding comes before a credential is looked at and before a body is read, so that a refusal costs next to nothing.
+    A permit is taken before the credential is checked and before the body is read, so that a refusal costs little.
 
     Args:
-        places: how many calls of each kind may be at work. One for every 32 may wait a moment: places come free
-            in bursts, so more would wait in vain, and one that has waited is dearer to refuse than one that has not.
-        wait_s: how long that moment is, in seconds.
+        permits: how many requests of each kind may run concurrently. One more for every 32 may wait for a permit:
+            permits come free in bursts, so more would wait in vain, and refusing a request that has waited costs more.
+        wait_s: the longest wait for a permit, in seconds.
 
     Attributes:
-        crowd: the kinds of which the next call would be refused at once.
+        saturated: the kinds of which the next request would be refused at once.
     """
 
     def __init__(self, *, permits: dict[PermitKind, int], wait_s: float = WAIT_S) -> None:
@@ -141,7 +152,7 @@ class Admission:
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        """As settings say."""
+        """Create it with the limits of the settings."""
         return cls(
             permits={
                 PermitKind.SEARCH: settings.searches_in_flight,
@@ -151,20 +162,27 @@ class Admission:
         )
 
     def queue(self, kind: PermitKind) -> AdmissionQueue:
-        """The places of one kind."""
+        """Return the queue for permits of one kind."""
         return self._queues[kind]
 
     def enter(self, kind: PermitKind | None) -> Permit:
-        """A place for a call, as an asynchronous context; None needs none.
+        """Return a permit for a request, to be taken by entering it as an asynchronous context.
 
-        Raises (when it is entered):
-            OverloadedError: all places are taken, and so are those in the line, or the wait was in vain.
+        Args:
+            kind: the kind of the permit; None for requests that need none.
+
+        Raises (when the permit is entered):
+            OverloadedError: the queue is full, or no permit came free within `wait_s` seconds.
         """
         return Permit(None if kind is None else self._queues[kind])
 
 
-def overloaded(kind: PermitKind) -> OverloadedError:
-    """What a call is told that got no place."""
+def overloaded_error(kind: PermitKind) -> OverloadedError:
+    """Return the error for a request that got no permit.
+
+    Args:
+        kind: the kind of the permit.
+    """
     return OverloadedError(
         f"too many calls of this kind ({kind.value}) are under way",
         retry_after_s=RETRY_AFTER_S,

@@ -1,1 +1,4 @@
-"""The Model Context Protocol: an agent's memory as tools for other programs' models, over HTTP and over stdio."""
+"""The Model Context Protocol (MCP): an agent's memory as tools, over HTTP and stdio.
+
+The command `saa mcp` belongs to `cli/`, and what the tools do with memories belongs to `agents/`.
+"""

@@ -1,4 +1,4 @@
-"""What to paste into an MCP client so that it finds this server."""
+"""The configuration that an MCP client needs to connect to this server."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _PLACEHOLDER = "YOUR-KEY"
 
 
 def client_configuration(url: str, key: str | None = None, *, auth: bool = True) -> str:
-    """The configuration of an MCP client for a running server, as JSON to copy.
+    """Return the configuration of an MCP client for a running server, as JSON to copy.
 
     Args:
-        url: the server's, such as `"http://127.0.0.1:8000"`.
-        key: an API key; a placeholder stands for it when None.
-        auth: whether the server wants a key at all.
+        url: the server's URL, such as `"http://127.0.0.1:8000"`.
+        key: an API key; None for a placeholder.
+        auth: False if the server runs without authentication, so that no key is needed.
     """
     server: dict[str, object] = {"type": "http", "url": url.rstrip("/") + PATH}
     if auth:
@@ -25,15 +25,15 @@ def client_configuration(url: str, key: str | None = None, *, auth: bool = True)
 
 
 def program_configuration(url: str | None, *, data_dir: Path, agent: str) -> str:
-    """The configuration of an MCP client that starts `saa mcp` itself, as JSON to copy.
+    """Return the configuration of an MCP client that starts `saa mcp` itself, as JSON to copy.
 
     Args:
-        url: of a running server that the program should use; the data folder when None.
-        data_dir: that folder.
-        agent: whose memory it is.
+        url: the URL of a running server that `saa mcp` connects to; None to open the data folder.
+        data_dir: the data folder.
+        agent: the name of the agent whose memory the tools use.
     """
-    where = ["--data-dir", str(data_dir.absolute())] if url is None else ["--url", url]
-    server: dict[str, object] = {"command": "saa", "args": ["mcp", *where, "--agent", agent]}
+    source = ["--data-dir", str(data_dir.absolute())] if url is None else ["--url", url]
+    server: dict[str, object] = {"command": "saa", "args": ["mcp", *source, "--agent", agent]}
     if url is not None:
         server["env"] = {"SAA_API_KEY": _PLACEHOLDER}
     return _json(server)

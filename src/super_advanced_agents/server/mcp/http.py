@@ -1,4 +1,4 @@
-"""The tools at `/mcp`, by the protocol's streamable HTTP, without sessions: nothing is kept between two requests."""
+"""The MCP endpoint at `/mcp`, over streamable HTTP and without sessions."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _CONTEXT = "super_advanced_agents.call"
 
 
 class MCPEndpoint:
-    """The endpoint; it answers while `open` is entered.
+    """Serve MCP requests while `open` is entered.
 
-    Who calls is written into the request itself (its scope), so that a tool never depends on which task of the
-    protocol's library it happens to run in. `Host` and `Origin` are looked at by the application's own middleware.
+    The caller's context travels in the scope of the request, because the MCP library may run a tool in a task that
+    another request started. The application's own middleware checks `Host` and `Origin`.
 
     Args:
-        max_body_bytes: how long a request may be.
+        max_body_bytes: the largest request body, in bytes.
     """
 
     def __init__(self, *, max_body_bytes: int) -> None:
@@ -39,27 +39,27 @@ class MCPEndpoint:
         self._manager: StreamableHTTPSessionManager | None = None
 
     def routes(self) -> list[Route]:
-        """`/mcp` for the default agent, `/mcp/{agent}` for any other; there is nothing to GET or to DELETE."""
+        """Return the routes: `POST /mcp` for the default agent, `POST /mcp/{agent}` for any other."""
         return [Route(path, self, methods=["POST"]) for path in (PATH, f"{PATH}/{{agent}}")]
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
-        """Answer requests; at the end those under way are cancelled."""
-        manager = await in_thread(self._made, name="import mcp")
+        """Serve requests while the block runs; running requests are cancelled at its end."""
+        manager = await in_thread(self._create_manager, name="import mcp")
         failure: Exception | None = None
         async with manager.run():
             self._manager = manager
             try:
                 yield
-            except Exception as exc:  # its task group would wrap what the body raised
+            except Exception as exc:  # raised here, the manager's task group would wrap it in a group
                 failure = exc
             finally:
                 self._manager = None
         if failure is not None:
             raise failure
 
-    def _made(self) -> StreamableHTTPSessionManager:
-        """Made off the event loop: importing the protocol's library takes a second."""
+    def _create_manager(self) -> StreamableHTTPSessionManager:
+        # Runs off the event loop: importing the MCP library takes a second.
         from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 
         from super_advanced_agents.server.mcp.server import memory_server
@@ -69,19 +69,19 @@ class MCPEndpoint:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request.
+        """Answer one request, as an ASGI application.
 
         Raises:
-            InvalidInputError: the path names no agent.
+            InvalidInputError: the agent's name in the path is not valid.
         """
         assert self._manager is not None
         checked_name(scope["path_params"].get("agent", "default"), "agent")
         await self._manager.handle_request({**scope, _CONTEXT: current_context()}, receive, send)
 
 
-def _session(context: Context) -> ToolSession:
-    assert context.request is not None
-    scope = context.request.scope
+def _session(protocol_context: Context) -> ToolSession:
+    assert protocol_context.request is not None
+    scope = protocol_context.request.scope
     context, services = scope[_CONTEXT], scope["app"].state.services
     assert isinstance(context, RequestContext)
     assert isinstance(services, Services)

@@ -1,4 +1,4 @@
-"""The protocol's side: lists the tools, calls them, and tells their errors so that a model can do better."""
+"""The MCP server, which lists and calls the tools and returns errors as text."""
 
 from __future__ import annotations
 
@@ -28,43 +28,45 @@ Context: TypeAlias = ServerRequestContext[dict[str, Any], Any]
 
 
 def memory_server(session_of: Callable[[Context], ToolSession]) -> Server[dict[str, Any]]:
-    """A server of the protocol that offers the tools; it keeps nothing between two requests.
+    """Create an MCP server that offers the tools and keeps no state between requests.
 
     Args:
-        seat_of: who calls, and on which agent; asked for each request.
+        session_of: returns the caller and the agent of a request.
     """
 
     async def list_tools(context: Context, params: types.PaginatedRequestParams | None) -> types.ListToolsResult:
         del params
         principal = session_of(context).context.principal
-        return types.ListToolsResult(tools=[_told(tool) for tool in TOOLS.values() if principal.allows(tool.access)])
+        return types.ListToolsResult(
+            tools=[_describe_tool(tool) for tool in TOOLS.values() if principal.allows(tool.access)]
+        )
 
     async def call_tool(context: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
         tool = TOOLS.get(params.name)
         if tool is None:
             raise MCPError(types.INVALID_PARAMS, f"there is no tool {params.name[:64]!r}")
-        return await _called(tool, session_of(context), params.arguments or {})
+        return await _call_tool(tool, session_of(context), params.arguments or {})
 
     return Server(
         NAME,
         version=version("super-advanced-agents"),
         title="Super Advanced Agents",
         instructions=_INSTRUCTIONS,
-        get_tool_input_schema=lambda name: TOOLS[name].takes.model_json_schema() if name in TOOLS else None,
+        get_tool_input_schema=lambda name: TOOLS[name].arguments_model.model_json_schema() if name in TOOLS else None,
         on_list_tools=list_tools,
         on_call_tool=call_tool,
     )
 
 
-async def _called(tool: MemoryTool[Any], session: ToolSession, arguments: dict[str, Any]) -> types.CallToolResult:
+async def _call_tool(tool: MemoryTool[Any], session: ToolSession, values: dict[str, Any]) -> types.CallToolResult:
     try:
         session.context.principal.require(tool.access)
-        wanted = tool.takes.model_validate(arguments)
-        # The protocol's own tasks may have been begun by another request: here the call is known for certain.
+        arguments = tool.arguments_model.model_validate(values)
+        # The MCP library may run this in a task that another request started, whose context would be the wrong one.
         with active_context(session.context):
-            result = await tool.run(session, wanted)
+            result = await tool.run(session, arguments)
     except ValidationError as exc:
-        return _failed("; ".join(f"{_field(each['loc'])}: {each['msg']}" for each in exc.errors()[:5]))
+        return _failed("; ".join(f"{_field(error['loc'])}: {error['msg']}" for error in exc.errors()[:5]))
     except SuperAdvancedAgentsError as exc:
         return _failed(str(exc))
     except Exception:
@@ -84,13 +86,13 @@ def _field(location: tuple[int | str, ...]) -> str:
     return ".".join(str(part) for part in location)[:100] or "arguments"
 
 
-def _told(tool: MemoryTool[Any]) -> types.Tool:
+def _describe_tool(tool: MemoryTool[Any]) -> types.Tool:
     return types.Tool(
         name=tool.name,
         title=tool.title,
         description=tool.description,
-        input_schema=tool.takes.model_json_schema(),
-        output_schema=tool.gives.model_json_schema(),
+        input_schema=tool.arguments_model.model_json_schema(),
+        output_schema=tool.result_model.model_json_schema(),
         annotations=types.ToolAnnotations(
             read_only_hint=not tool.changes,
             destructive_hint=tool.destroys,

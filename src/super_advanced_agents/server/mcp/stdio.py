@@ -1,4 +1,4 @@
-"""The tools over standard input and output, for clients that start a program of their own."""
+"""The MCP server over standard input and output, for clients that start it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from super_advanced_agents.tenancy.context import ANYBODY, RequestContext
 
 
 async def aserve_stdio(agent: AgentMemory) -> None:
-    """Offer an agent's memory until standard input ends; nothing but the protocol goes to standard output.
+    """Serve an agent's memory over stdio until standard input ends.
+
+    Only protocol messages are written to standard output.
 
     Args:
-        agent: whose memory it is. Whoever started this process may do everything with it.
+        agent: the agent whose memory the tools use; the client has every scope, since it started this process.
     """
     session = ToolSession(agent=agent, context=RequestContext(principal=ANYBODY))
     server = memory_server(lambda _: session)
@@ -21,4 +23,4 @@ async def aserve_stdio(agent: AgentMemory) -> None:
         async with stdio_server() as (incoming, outgoing):
             await server.run(incoming, outgoing, server.create_initialization_options())
     except* BrokenPipeError:
-        pass  # the client left without a word
+        pass  # the client closed the pipe

@@ -1,4 +1,4 @@
-"""Candidates by vector and by words, with the signals that `stores.fusion` weighs."""
+"""Hybrid and keyword ranking: the signals of each candidate, as `stores.fusion` weighs them."""
 
 from __future__ import annotations
 
@@ -13,62 +13,75 @@ from super_advanced_agents.stores.faiss.keywords.index import Keywords, Ranking
 from super_advanced_agents.stores.faiss.metadata.selections import Selection
 from super_advanced_agents.stores.faiss.rows.session_neighbours import SessionNeighbourIndex
 from super_advanced_agents.stores.faiss.rows.table import RecordTable
+from super_advanced_agents.stores.faiss.search import Ranked, Search
 from super_advanced_agents.stores.faiss.vectors.view import View
-from super_advanced_agents.stores.faiss.writing.requests import Ranked, Search
 from super_advanced_agents.stores.fusion import (
     Candidates,
     SessionNeighbours,
-    Standing,
-    candidates_wanted,
+    StaticSignals,
+    candidate_count,
     fuse,
-    needs_standing,
+    needs_static_signals,
 )
 from super_advanced_agents.types import Vector, Weights
 
 
 @dataclass(frozen=True, slots=True)
-class Sources:
-    """Where the signals of a store's rows come from."""
+class SignalSources:
+    """Hold what the signals of a store's rows are read from."""
 
     rows: RecordTable
     session_neighbours: SessionNeighbourIndex
     keywords: Keywords
 
 
-def ranked_by_words(
-    view: View, searches: Sequence[Search], scope: int | None, selection: Selection, sources: Sources
+def rank_by_keywords(
+    view: View,
+    searches: Sequence[Search],
+    nearest: NDArray[np.int64],
+    *,
+    scope: int | None,
+    selection: Selection,
+    sources: SignalSources,
 ) -> list[Ranked]:
-    """The best `top_k` of the candidates for keyword or hybrid searches, all of one kind.
+    """Rank the candidates of keyword or hybrid searches, all of one kind.
+
+    Args:
+        view: what the searches see.
+        searches: one query each.
+        nearest: (m, k) rows that are nearest by vector, -1 past the end; (0, k) for keyword searches.
+        scope: the number of the scope to search; None for the whole store.
+        selection: the rows that the filter selects.
+        sources: what the signals are read from.
 
     Returns:
-        For each search its rows, best first; equal scores in row order.
+        For each search its `top_k` rows, best first; equal scores in row order.
     """
-    wanted = max(candidates_wanted(search.weights, search.top_k) for search in searches)
-    hybrid = searches[0].kind == "hybrid"
-    by_meaning = np.empty((len(searches), 0), np.int64)
-    if hybrid:
-        _, by_meaning = view.search(np.concatenate([search.queries for search in searches]), wanted, selection)
-    by_words = sources.keywords.search(view, [search.text or "" for search in searches], scope, selection.rows, wanted)
-    if hybrid:
-        return [_fused(view, sources, *found) for found in zip(searches, by_meaning, by_words, strict=True)]
+    depth = max(candidate_count(search.weights, search.top_k) for search in searches)
+    texts = [search.text or "" for search in searches]
+    by_keywords = sources.keywords.search(view, texts, scope, selection.rows, depth)
+    if searches[0].kind == "hybrid":
+        return [_fused(view, sources, *each) for each in zip(searches, nearest, by_keywords, strict=True)]
     return [
         Ranked(scores[: search.top_k], rows[: search.top_k].astype(np.int64))
-        for search, (rows, scores) in zip(searches, by_words, strict=True)
+        for search, (rows, scores) in zip(searches, by_keywords, strict=True)
     ]
 
 
-def _fused(view: View, sources: Sources, search: Search, by_meaning: NDArray[np.int64], by_words: Ranking) -> Ranked:
-    word_rows, word_scores = by_words
-    rows = _sorted_once(by_meaning[by_meaning >= 0].astype(np.uint32), word_rows)
+def _fused(
+    view: View, sources: SignalSources, search: Search, nearest: NDArray[np.int64], by_keywords: Ranking
+) -> Ranked:
+    keyword_rows, scores = by_keywords
+    rows = _sorted_unique(nearest[nearest >= 0].astype(np.uint32), keyword_rows)
     keyword_scores = np.zeros(len(rows), dtype=np.float32)
-    keyword_scores[np.searchsorted(rows, word_rows)] = word_scores
+    keyword_scores[np.searchsorted(rows, keyword_rows)] = scores
     similarities, neighbours = _similarities(view, sources.session_neighbours, search.queries[0], rows, search.weights)
     candidates = Candidates(
         ids=rows,
         similarities=similarities,
         keyword_scores=keyword_scores,
         neighbours=neighbours,
-        standing=_standing(sources.rows, rows) if needs_standing(search.weights) else None,
+        static_signals=_static_signals(sources.rows, rows) if needs_static_signals(search.weights) else None,
     )
     fused = fuse(candidates, search.weights, search.top_k, now=time.time(), explain=search.explain)
     best = fused.order
@@ -78,26 +91,26 @@ def _fused(view: View, sources: Sources, search: Search, by_meaning: NDArray[np.
 def _similarities(
     view: View, session_neighbours: SessionNeighbourIndex, query: Vector, rows: NDArray[np.uint32], weights: Weights
 ) -> tuple[NDArray[np.float32], SessionNeighbours | None]:
-    """Those of the rows, and those of their neighbours where these count, looked up together."""
+    """Return the similarities of rows, and of their session neighbours where these count, in one look-up."""
     if not session_neighbours or not weights.nearby:
         return view.similarities(query, rows), None
     before, after = session_neighbours.neighbours(rows)
-    wanted = _sorted_once(rows, before, after)
-    found = view.similarities(query, wanted)
-    own, first, last = (found[np.searchsorted(wanted, which)] for which in (rows, before, after))
-    count = np.add(before > 0, after > 0, dtype=np.float32)  # row 0 is nobody, and its similarity is 0
+    needed = _sorted_unique(rows, before, after)
+    similarities = view.similarities(query, needed)
+    own, first, last = (similarities[np.searchsorted(needed, which)] for which in (rows, before, after))
+    count = np.add(before > 0, after > 0, dtype=np.float32)  # no record has row 0, so its similarity is 0
     return own, SessionNeighbours(before=first, after=last, count=count)
 
 
-def _standing(rows: RecordTable, wanted: NDArray[np.uint32]) -> Standing:
-    known = rows.standing(wanted.tolist())
+def _static_signals(rows: RecordTable, wanted: NDArray[np.uint32]) -> StaticSignals:
+    known = rows.static_signals(wanted.tolist())
     gone = (np.nan, None)
     values = np.array([known.get(row, gone) for row in wanted.tolist()], dtype=np.float64).reshape(-1, 2)
-    return Standing(updated_at=values[:, 0], priorities=values[:, 1])
+    return StaticSignals(updated_at=values[:, 0], priorities=values[:, 1])
 
 
-def _sorted_once(*parts: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    """All rows, ascending, each once; for so few a quarter of the time of `np.unique`."""
+def _sorted_unique(*parts: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    # For a few hundred rows a quarter of the time of `np.unique`.
     rows = np.sort(np.concatenate(parts))
     first = np.ones(len(rows), dtype=bool)
     np.not_equal(rows[1:], rows[:-1], out=first[1:])

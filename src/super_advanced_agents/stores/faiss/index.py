@@ -24,9 +24,9 @@ from super_advanced_agents.stores.faiss.rows.batch import Change
 from super_advanced_agents.stores.faiss.rows.session_neighbours import SessionNeighbourIndex
 from super_advanced_agents.stores.faiss.rows.table import RecordTable
 from super_advanced_agents.stores.faiss.rows.versions import Versions
-from super_advanced_agents.stores.faiss.vectors.arena import Memory
+from super_advanced_agents.stores.faiss.vectors.arena import VectorMemory
 from super_advanced_agents.stores.faiss.vectors.builder import BuiltSegment
-from super_advanced_agents.stores.faiss.vectors.seal_policy import Size
+from super_advanced_agents.stores.faiss.vectors.seal_policy import SegmentSize
 from super_advanced_agents.stores.faiss.vectors.segment import RowNumbers, Segment
 from super_advanced_agents.stores.faiss.vectors.tail import Tail
 from super_advanced_agents.stores.faiss.vectors.view import View
@@ -37,13 +37,13 @@ from super_advanced_agents.types import Matrix
 _LOAD_ROWS = 2_000
 _SPARE_ROWS = 1_024
 """Dead rows beyond this, and beyond the number of live ones, are dropped."""
-_NOBODY = BitMap()
+_NO_ROWS = BitMap()
 
 
 class Index:
     """The view of a store's rows, the rows of each scope, and when rows expire."""
 
-    def __init__(self, rows: RecordTable, memory: Memory, *, unit: bool, buffer_rows: int, seals: bool) -> None:
+    def __init__(self, rows: RecordTable, memory: VectorMemory, *, unit: bool, buffer_rows: int, seals: bool) -> None:
         self._rows = rows
         self._memory = memory
         self._unit = unit
@@ -55,12 +55,12 @@ class Index:
         self._expiry = NumberColumn()
         self._expires = False
         self._expiry_lock = threading.Lock()
-        self._noted = 0  # rows in these tables
+        self._tracked_count = 0  # rows in these tables
         self._epoch = 0
         self._metadata_index = MetadataIndex(rows.metadata_between, lambda seqs: dict(rows.metadata_of(seqs)))
         self.session_neighbours = SessionNeighbourIndex()
         self.versions = Versions()
-        self.view = View((), BitMap(), 0, memory.dim, partial(self._vectors_of, memory.dim, rows.identity))
+        self.view = View((), BitMap(), 0, memory.dim, partial(self._read_vectors, memory.dim, rows.identity))
 
     # -- opening --------------------------------------------------------------------------------------------------
 
@@ -71,9 +71,9 @@ class Index:
             False, and nothing was built, if the segments do not hold every row up to their last.
         """
         live = BitMap()
-        self._scopes, self._expiry, self._noted = {}, NumberColumn(), 0
+        self._scopes, self._expiry, self._tracked_count = {}, NumberColumn(), 0
         for seq, scope, expires_at in self._rows.scopes_since(0):
-            self._note(seq, scope, expires_at)
+            self._track(seq, scope, expires_at)
             live.add(seq)
         last_sealed = int(sealed[-1].rows[-1]) if sealed else 0
         covered = BitMap.union(BitMap(), *(bitmap(built.rows) for built in sealed))
@@ -87,16 +87,16 @@ class Index:
             vectors = self._scaled([vector for _, vector in page], self._memory.dim)
             newer = int(np.searchsorted(rows, last_sealed, side="right"))
             for built in blocks:
-                _fill(built, rows[:newer], vectors[:newer])
+                _fill_block(built, rows[:newer], vectors[:newer])
             self._tail.append(rows[newer:], vectors[newer:])
         self._sealed = [built.segment() for built in sealed]
         self.session_neighbours.clear()  # a load that was interrupted is tried again
-        for seq, scope, session in self._rows.in_sessions():
+        for seq, scope, session in self._rows.session_rows():
             self.session_neighbours.append(seq, scope, session)
-        self._show(live, live.max() if live else last_sealed)
+        self._set_view(live, live.max() if live else last_sealed)
         return True
 
-    def rebuild(self, memory: Memory) -> None:
+    def rebuild(self, memory: VectorMemory) -> None:
         """Follow rows that were all given other vectors, perhaps of another length, and some of them deleted.
 
         Searches go on with the view as it was until the new one is whole.
@@ -111,7 +111,7 @@ class Index:
         for seq in self.view.live - live:
             self.session_neighbours.remove(seq)
         self._memory, self._sealed, self._tail = memory, [], tail
-        self._show(live, self.view.last_row)
+        self._set_view(live, self.view.last_row)
 
     def _scaled(self, stored: Sequence[bytes], dim: int) -> Matrix:
         try:
@@ -120,7 +120,7 @@ class Index:
         except ValueError as exc:
             raise CorruptStoreError("a record's vector is damaged", hint="restore a backup") from exc
 
-    def _vectors_of(self, dim: int, identity: str, rows: RowNumbers) -> Matrix:
+    def _read_vectors(self, dim: int, identity: str, rows: RowNumbers) -> Matrix:
         """(n, dim) vectors of rows, ascending, as the table has them, scaled as the metric wants.
 
         Raises:
@@ -140,33 +140,33 @@ class Index:
             self._tail.append(change.added[start : start + len(block)], block)
             start += len(block)
         for seq, scope, expires_at in yield_gil(zip(change.added, change.scopes, change.expires_at, strict=True)):
-            self._note(seq, scope, expires_at)
-        self._link(change)
+            self._track(seq, scope, expires_at)
+        self._update_sessions(change)
         live = self.view.live.copy()
         live.update(change.added)
         live.difference_update(BitMap(change.removed))
         if not self._seals and self._tail.full_count > full:
-            self._tail.shed(live)  # else records that are replaced again and again would fill the memory
-        crowded = self._noted > 2 * len(live) + _SPARE_ROWS
+            self._tail.compact(live)  # else records that are replaced again and again would fill the memory
+        crowded = self._tracked_count > 2 * len(live) + _SPARE_ROWS
         self._epoch += crowded  # first: who looks at an older view looks again
-        self._show(live, max(self.view.last_row, change.added[-1] if change.added else 0))
+        self._set_view(live, max(self.view.last_row, change.added[-1] if change.added else 0))
         if crowded:
             self._drop_dead(live)
 
     def _drop_dead(self, live: BitMap) -> None:
         with self._expiry_lock:
-            self._expiry.keep(live)
-            expiring = self._expiry.range("$lte", np.inf)
+            self._expiry.retain(live)
+            expiring = self._expiry.rows_in_range("$lte", np.inf)
         rows = array_of(expiring)
         scope_of = np.zeros(len(rows), dtype=np.uint32)
         for scope, members in yield_gil(self._scopes.items()):
             members.intersection_update(live)
             if here := members & expiring:
                 scope_of[np.searchsorted(rows, array_of(here))] = scope
-        self.versions.keep_expiring(self._expiry.renumbered(lambda expires: scope_of[np.searchsorted(rows, expires)]))
-        self._noted = len(live)
+        self.versions.replace_expiries(self._expiry.with_renumbered_rows(lambda expires: scope_of[np.searchsorted(rows, expires)]))
+        self._tracked_count = len(live)
 
-    def _link(self, change: Change) -> None:
+    def _update_sessions(self, change: Change) -> None:
         for seq, scope, session, old in zip(change.added, change.scopes, change.sessions, change.replaces, strict=True):
             if session is not None and old is not None:
                 self.session_neighbours.replace(old, seq, scope, session)
@@ -189,17 +189,17 @@ class Index:
             kept.append(new)
         self._sealed = sorted(kept, key=lambda segment: int(segment.rows[0]))
         self._tail.drop(chunks)
-        self._show(self.view.live, self.view.last_row)
+        self._set_view(self.view.live, self.view.last_row)
 
     # -- selecting ------------------------------------------------------------------------------------------------
 
     def selection(self, view: View, scope: int | None, tree: Filter | None, now: float) -> Selection:
         """The rows of a view that a caller may see, kept for equal searches of the same view."""
-        found = view.selections.find(scope, tree, now)
+        found = view.selections.get(scope, tree, now)
         if found is None:
             until = self._next_expiry(now) if self._expires else np.inf
             rows = self.candidates(view, scope, tree, now)
-            found = view.selections.keep(scope, tree, rows, since=now, until=until)
+            found = view.selections.add(scope, tree, rows, since=now, until=until)
         return found
 
     def candidates(self, view: View, scope: int | None, tree: Filter | None, now: float) -> BitMap:
@@ -208,7 +208,7 @@ class Index:
         Raises:
             _StaleViewError: some of the view's rows have gone since, and are not known any more.
         """
-        rows = view.live if scope is None else view.live & self._scopes.get(scope, _NOBODY)
+        rows = view.live if scope is None else view.live & self._scopes.get(scope, _NO_ROWS)
         if self._expires:
             rows = rows - self.expired(now)  # in place would change the view
         if view.epoch != self._epoch:
@@ -221,12 +221,12 @@ class Index:
         """Whether a filter may take longer than other searches and writes should wait for; told at once."""
         return self._metadata_index.is_slow(tree, self.view.live, max(self._rows.last_seq, self.view.last_row))
 
-    def progress_kept(self, tree: Filter) -> AbstractContextManager[None]:
+    def keep_progress(self, tree: Filter) -> AbstractContextManager[None]:
         """Inside, evaluating this filter again looks only at rows that were not looked at before."""
-        return self._metadata_index.progress_kept(tree)
+        return self._metadata_index.keep_progress(tree)
 
     def prepare(self, scope: int | None, tree: Filter) -> None:
-        """Do what is slow of a filter; inside `progress_kept`, `candidates` has little left to do then."""
+        """Do what is slow of a filter; inside `keep_progress`, `candidates` has little left to do then."""
         view = self.view
         with suppress(_StaleViewError):  # what is new since is left to the next look
             self.candidates(view, scope, tree, -np.inf)
@@ -235,7 +235,7 @@ class Index:
     def expired(self, now: float) -> BitMap:
         """The rows, live or not, whose time was up at `now`."""
         with self._expiry_lock:
-            return self._expiry.range("$lte", now)
+            return self._expiry.rows_in_range("$lte", now)
 
     def _next_expiry(self, now: float) -> float:
         with self._expiry_lock:
@@ -251,10 +251,10 @@ class Index:
         """The sealed segments, oldest first."""
         return list(self._sealed)
 
-    def sizes(self) -> list[Size]:
+    def sizes(self) -> list[SegmentSize]:
         """How large the sealed segments are, oldest first."""
         live = self.view.live
-        return [Size(len(segment.rows), segment.live_count(live), segment.rough) for segment in self.sealed]
+        return [SegmentSize(len(segment.rows), segment.live_count(live), segment.rough) for segment in self.sealed]
 
     def scopes_of(self, rows: BitMap) -> list[int]:
         """The scopes that these rows, live or not, belong to."""
@@ -264,22 +264,22 @@ class Index:
         """How many scopes were ever written to."""
         return len(self._scopes)
 
-    def _note(self, seq: int, scope: int, expires_at: float | None) -> None:
+    def _track(self, seq: int, scope: int, expires_at: float | None) -> None:
         self._scopes.setdefault(scope, BitMap()).add(seq)
-        self._noted += 1
+        self._tracked_count += 1
         if expires_at is not None:
             with self._expiry_lock:
                 self._expiry.add(expires_at, seq)
             self._expires = True
-            self.versions.expires(scope, expires_at)
+            self.versions.add_expiry(scope, expires_at)
 
-    def _show(self, live: BitMap, last_row: int) -> None:
+    def _set_view(self, live: BitMap, last_row: int) -> None:
         dim = self._memory.dim
-        fetch = partial(self._vectors_of, dim, self._rows.identity)
+        fetch = partial(self._read_vectors, dim, self._rows.identity)
         self.view = View((*self._sealed, *self._tail.segments()), live, last_row, dim, fetch, self._epoch)
 
 
-def _fill(built: BuiltSegment, rows: RowNumbers, vectors: Matrix) -> None:
+def _fill_block(built: BuiltSegment, rows: RowNumbers, vectors: Matrix) -> None:
     """Set those of these vectors that belong to the segment."""
     assert built.block is not None
     if not len(rows) or not len(built.rows) or rows[-1] < built.rows[0] or rows[0] > built.rows[-1]:

@@ -1,4 +1,4 @@
-"""The reading side of a store: records by name, counts, pages, counters."""
+"""Reads that are no searches: records by uid, counts, pages, statistics."""
 
 from __future__ import annotations
 
@@ -13,51 +13,52 @@ from super_advanced_agents.stores.faiss.counters import Counters
 from super_advanced_agents.stores.faiss.metadata.columns import array_of
 from super_advanced_agents.stores.faiss.rows.batch import Scope
 from super_advanced_agents.stores.faiss.state import State
+from super_advanced_agents.stores.faiss.vectors.view import View
 from super_advanced_agents.stores.filters import Filter
 from super_advanced_agents.types import JSONValue, Record
 
 
 class RecordReader:
-    """Used by worker threads only. Raises errors of the tree."""
+    """Read records, in worker threads only; raises errors of the tree."""
 
     def __init__(self, state: State) -> None:
         self._state = state
-        self.searched = Counters()
+        self.search_counts = Counters()
 
     def get(self, uids: Sequence[str], scope: Scope | None) -> list[Record]:
-        """The records of these names, in their order."""
+        """Return the records with these uids, in their order."""
         with self._state.ready():
-            named: dict[str, list[Record]] = {}
-            for record in self._state.rows.records_named(uids, self._state.scope_id(scope), time.time()):
-                named.setdefault(record.uid, []).append(record)
-            return [record for uid in uids for record in named.get(uid, ())]
+            by_uid: dict[str, list[Record]] = {}
+            for record in self._state.rows.records_by_uid(uids, self._state.scope_id(scope), time.time()):
+                by_uid.setdefault(record.uid, []).append(record)
+            return [record for uid in uids for record in by_uid.get(uid, ())]
 
     def check_model(self, scope: Scope | None, model_id: str | None) -> None:
         """Raise `ModelMismatchError` where a record of the scope has a vector of another model."""
         assert scope is not None
         assert model_id is not None
         with self._state.ready():
-            self._state.rows.check_searched(scope, model_id, time.time())
+            self._state.rows.check_query_model(scope, model_id, time.time())
 
     def count(self, scope: Scope | None, tree: Filter | None) -> int:
-        """How many records match."""
-        with self._state.ready():
-            return self._state.whole(lambda: (len(self._state.candidates(self._state.index.view, scope, tree)), True))
+        """Count the records that match a filter."""
+        return self._state.read_consistently(lambda view: (len(self._state.candidates(view, scope, tree)), True))
 
     def scan(self, scope: Scope | None, tree: Filter | None, after: str, limit: int) -> list[Record]:
-        """One page in the order of names; records of equal names (of several scopes) stay together."""
-        with self._state.ready():
-            return self._state.whole(partial(self._page, scope, tree, after, limit))
+        """Return one page in the order of uids; records of equal uids (of several scopes) stay together."""
+        return self._state.read_consistently(partial(self._page, scope, tree, after, limit))
 
-    def _page(self, scope: Scope | None, tree: Filter | None, after: str, limit: int) -> tuple[list[Record], bool]:
-        view = self._state.index.view
+    def _page(
+        self, scope: Scope | None, tree: Filter | None, after: str, limit: int, view: View
+    ) -> tuple[list[Record], bool]:
+        """Return a page of a view, and whether all of its rows are still there."""
         candidates = self._state.candidates(view, scope, tree)
         if len(candidates) ** 2 <= limit * len(view.live):
-            found = self._state.rows.names(array_of(candidates).tolist())
+            found = self._state.rows.uids(array_of(candidates).tolist())
             whole = len(found) == len(candidates)
             named = iter(found[bisect_right(found, after, key=itemgetter(1)) :])
-        else:  # so many that some of them are met every few steps on the way through all names
-            walked = self._state.rows.after(after)
+        else:  # candidates are dense enough to walk all uids in order and stop early
+            walked = self._state.rows.uids_after(after)
             named = (found for found in walked if found[0] in candidates or found[0] > view.last_row)
             whole = True
         page = list(islice(named, limit))
@@ -68,12 +69,12 @@ class RecordReader:
         return records, whole and len(records) == len(page)
 
     def stats(self) -> dict[str, JSONValue]:
-        """Sizes now, and what was done since opening."""
+        """Return the sizes of the store, and counters since it was opened."""
         with self._state.ready():
             rows, index = self._state.rows, self._state.index
             view = index.view
             oldest, newest = rows.times_written()
-            searched = self.searched.counts()
+            search_counts = self.search_counts.counts()
             return {
                 "records": self.count(None, None),
                 "rows": len(view.live),
@@ -87,6 +88,6 @@ class RecordReader:
                 "oldest_write_at": oldest,
                 "newest_write_at": newest,
                 **self._state.counters,
-                "searches": sum(searched.values()),
-                "searches_by_mode": {**searched},
+                "searches": sum(search_counts.values()),
+                "searches_by_mode": {**search_counts},
             }

@@ -1,9 +1,9 @@
-"""The searching side of a store: groups of searches in one pass over one view."""
+"""Searches: many callers' queries in one pass over one view of the store."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 
@@ -11,12 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from super_advanced_agents.errors import DimensionMismatchError
-from super_advanced_agents.stores.faiss.hybrid import Sources, ranked_by_words
+from super_advanced_agents.stores.faiss.hybrid import SignalSources, rank_by_keywords
+from super_advanced_agents.stores.faiss.metadata.index import _StaleViewError
+from super_advanced_agents.stores.faiss.metadata.selections import Selection
 from super_advanced_agents.stores.faiss.rows.batch import Scope
 from super_advanced_agents.stores.faiss.rows.row_cache import Hit
+from super_advanced_agents.stores.faiss.search import Ranked, Search
 from super_advanced_agents.stores.faiss.state import State
-from super_advanced_agents.stores.faiss.writing.requests import Ranked, Search
+from super_advanced_agents.stores.faiss.vectors.view import View
 from super_advanced_agents.stores.filters import Filter
+from super_advanced_agents.stores.fusion import candidate_count
 from super_advanced_agents.stores.requests import FilterFn
 from super_advanced_agents.types import ExplainedMatch, Match, Matrix
 
@@ -25,61 +29,61 @@ _TRIES = 3
 
 
 class Searcher:
-    """Used by worker threads only. Raises errors of the tree."""
+    """Answer searches, in worker threads only; raises errors of the tree."""
 
     def __init__(self, state: State, *, unit: bool) -> None:
         self._state = state
         self._unit = unit
+        self._sources = SignalSources(state.rows, state.index.session_neighbours, state.keywords)
 
     def search(self, searches: list[Search]) -> list[list[list[Match]] | BaseException]:
-        """Carry out many callers' searches: those of equal scope and filter in one pass."""
+        """Answer many callers' searches: those of equal kind, scope and filter in one pass.
+
+        Returns:
+            For each search its matches, a list for each query, or its error.
+        """
         results: list[list[list[Match]] | BaseException] = [[] for _ in searches]
-        groups: dict[tuple[str, Scope | None, Filter | None], list[int]] = {}
-        for i, search in enumerate(searches):
-            groups.setdefault((search.kind, search.scope, search.tree), []).append(i)
-        with _one_core():
-            for members in groups.values():
+        with _single_faiss_thread():
+            for members in _group_searches(searches):
+                group = [searches[i] for i in members]
+                matches: Sequence[list[list[Match]] | BaseException] = ()
                 try:
-                    with self._state.ready():
-                        found = self._search_together([searches[i] for i in members])
+                    with self._state.views() as views:
+                        for view in views:
+                            with suppress(_StaleViewError):
+                                selection = self._state.selection(view, group[0].scope, group[0].tree)
+                                nearest = view.search(_join_queries(group, view), _rows_per_query(group), selection)
+                                matches, complete = self._load_matches(group, self._rank(group, view, nearest, selection))
+                                if complete:
+                                    break
                 except Exception as exc:
-                    for i in members:
-                        results[i] = exc
-                    continue
-                for i, result in zip(members, found, strict=True):
+                    matches = [exc] * len(members)
+                for i, result in zip(members, matches, strict=True):
                     results[i] = result
         return results
 
-    def _search_together(self, searches: list[Search]) -> Sequence[list[list[Match]]]:
-        ranked, hits = self._state.whole(partial(self._look, searches))
-        found: list[list[list[Match]]] = []
+    def _rank(
+        self, group: list[Search], view: View, nearest: tuple[Matrix, NDArray[np.int64]], selection: Selection
+    ) -> list[Ranked]:
+        if group[0].kind == "vector":
+            return [Ranked(*each) for each in zip(*nearest, strict=True)]
+        scope = self._state.scope_id(group[0].scope)
+        return rank_by_keywords(view, group, nearest[1], scope=scope, selection=selection, sources=self._sources)
+
+    def _load_matches(self, group: list[Search], ranked: list[Ranked]) -> tuple[list[list[list[Match]]], bool]:
+        """Return each search's matches, and whether every row that was found is still there."""
+        rows = {row for each in ranked for row in each.rows.tolist() if row >= 0}
+        hits = self._state.rows.hits(list(rows))
+        matches: list[list[list[Match]]] = []
         start = 0
-        for search in searches:
+        for search in group:
             stop = start + (len(search.queries) or 1)
-            found.append([self._matches(each, hits, search) for each in ranked[start:stop]])
+            matches.append([self._build_matches(each, hits, search) for each in ranked[start:stop]])
             start = stop
-        return found
+        return matches, len(hits) == len(rows)
 
-    def _look(self, searches: list[Search]) -> tuple[tuple[list[Ranked], dict[int, Hit]], bool]:
-        """The best rows of the present view for each query, what they hold, and whether all were still there."""
-        view = self._state.index.view
-        if len(searches[0].queries):
-            _check_length(searches[0].queries, view.dim)
-        scope = self._state.scope_id(searches[0].scope)
-        selection = self._state.selection(view, searches[0].scope, searches[0].tree)
-        if searches[0].kind == "vector":
-            queries = np.concatenate([search.queries for search in searches])
-            scores, rows = view.search(queries, max(search.top_k for search in searches), selection)
-            ranked = [Ranked(*each) for each in zip(scores, rows, strict=True)]
-        else:
-            sources = Sources(self._state.rows, self._state.index.session_neighbours, self._state.keywords)
-            ranked = ranked_by_words(view, searches, scope, selection, sources)
-        wanted = {row for each in ranked for row in each.rows.tolist() if row >= 0}
-        hits = self._state.rows.hits(list(wanted))
-        return (ranked, hits), len(hits) == len(wanted)
-
-    def _matches(self, ranked: Ranked, hits: dict[int, Hit], search: Search) -> list[Match]:
-        scores, rows, reasons, similarities = ranked
+    def _build_matches(self, ranked: Ranked, hits: dict[int, Hit], search: Search) -> list[Match]:
+        scores, rows, explanations, similarities = ranked
         highest = 1.0 if self._unit and search.kind != "keyword" else np.inf  # rounding may leave 1.0000001
         matches = []
         for i, (score, row) in enumerate(
@@ -92,52 +96,71 @@ class Searcher:
                 if similarities is not None:
                     similarity = max(-highest, min(highest, float(similarities[i])))
                 match = hit.match(bounded if search.return_scores else 0.0, similarity)
-                matches.append(match if reasons is None else ExplainedMatch.of(match, reasons[i]))
+                matches.append(match if explanations is None else ExplainedMatch.of(match, explanations[i]))
         return matches
 
     def search_with_predicate(self, search: Search, predicate: FilterFn) -> list[Match]:
-        """Rank every candidate, then show them to the predicate a page at a time until enough have passed."""
-        with _one_core():
-            passed, whole = self._look_with_predicate(search, predicate)
-            for _ in range(_TRIES):
-                if whole:
-                    break
-                passed, whole = self._look_with_predicate(search, predicate)
-        return passed  # what was replaced again and again while the predicate ran may be missing
+        """Rank every candidate, then show them to the predicate a page at a time until enough have passed.
 
-    def _look_with_predicate(self, search: Search, predicate: FilterFn) -> tuple[list[Match], bool]:
-        with self._state.ready():
-            scores, rows = self._state.whole(partial(self._rank, search))
+        A record that is replaced again and again while the predicate runs may be missing.
+        """
+        with _single_faiss_thread():
+            passed, complete = self._filter_pages(search, predicate)
+            for _ in range(_TRIES):
+                if complete:
+                    break
+                passed, complete = self._filter_pages(search, predicate)
+        return passed
+
+    def _filter_pages(self, search: Search, predicate: FilterFn) -> tuple[list[Match], bool]:
+        scores, rows = self._state.read_consistently(partial(self._rank_candidates, search))
         passed: list[Match] = []
-        whole = True
+        complete = True
+        page_search = replace(search, top_k=_PREDICATE_PAGE)
         for start in range(0, len(rows), _PREDICATE_PAGE):
             page = slice(start, start + _PREDICATE_PAGE)
             with self._state.ready():
                 hits = self._state.rows.hits(rows[page].tolist())
-            whole = whole and len(hits) == len(rows[page])
-            every = replace(search, top_k=_PREDICATE_PAGE)
-            for match in self._matches(Ranked(scores[page], rows[page]), hits, every):
+            complete = complete and len(hits) == len(rows[page])
+            for match in self._build_matches(Ranked(scores[page], rows[page]), hits, page_search):
                 if predicate(match.metadata):
                     passed.append(match)
                     if len(passed) == search.top_k:
-                        return passed, whole
-        return passed, whole
+                        return passed, complete
+        return passed, complete
 
-    def _rank(self, search: Search) -> tuple[tuple[Matrix, NDArray[np.int64]], bool]:
-        view = self._state.index.view
-        _check_length(search.queries, view.dim)
-        return view.ranking(search.queries[0], self._state.candidates(view, search.scope, search.tree)), True
+    def _rank_candidates(self, search: Search, view: View) -> tuple[tuple[Matrix, NDArray[np.int64]], bool]:
+        candidates = self._state.candidates(view, search.scope, search.tree)
+        return view.ranking(_join_queries([search], view)[0], candidates), True
 
 
-def _check_length(queries: Matrix, dim: int) -> None:
-    """A query checked before the store's vectors were replaced by some of another length cannot be answered."""
-    if queries.shape[1] != dim:
-        raise DimensionMismatchError(f"the query has {queries.shape[1]} numbers, the store holds {dim}", field="query")
+def _group_searches(searches: list[Search]) -> Iterable[list[int]]:
+    groups: dict[tuple[str, Scope | None, Filter | None], list[int]] = {}
+    for i, search in enumerate(searches):
+        groups.setdefault((search.kind, search.scope, search.tree), []).append(i)
+    return groups.values()
+
+
+def _join_queries(group: list[Search], view: View) -> Matrix:
+    """Return all queries of a group; none when they were checked before the store took vectors of another length."""
+    queries = np.concatenate([search.queries for search in group])
+    if len(queries) and queries.shape[1] != view.dim:
+        raise DimensionMismatchError(
+            f"the query has {queries.shape[1]} numbers, the store holds {view.dim}", field="query"
+        )
+    return queries
+
+
+def _rows_per_query(group: list[Search]) -> int:
+    """Return the number of rows to find for each query."""
+    if group[0].kind == "vector":
+        return max(search.top_k for search in group)
+    return max(candidate_count(search.weights, search.top_k) for search in group)
 
 
 @contextmanager
-def _one_core() -> Iterator[None]:
-    """OpenMP's barriers cost 8 ms when other threads want the cores. The setting is the thread's, maybe a caller's."""
+def _single_faiss_thread() -> Iterator[None]:
+    # OpenMP's barriers cost 8 ms when other threads want the cores. The setting is the thread's, maybe a caller's.
     import faiss
 
     before = faiss.omp_get_max_threads()

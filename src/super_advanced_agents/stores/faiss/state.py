@@ -1,12 +1,12 @@
-"""What the three sides of a store share: its rows, its index, and how a look at both is made whole."""
+"""The state that readers, the searcher and the writer of a store share: its rows and its indexes."""
 
 from __future__ import annotations
 
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager, suppress
 from typing import TypeVar
 
 from pyroaring import BitMap
@@ -21,67 +21,82 @@ from super_advanced_agents.stores.faiss.rows.table import RecordTable
 from super_advanced_agents.stores.faiss.vectors.view import View
 from super_advanced_agents.stores.filters import Filter
 
-Found = TypeVar("Found")
+Result = TypeVar("Found")
 
 _TRIES = 3
-_NOWHERE = -1
-"""The number of a scope nothing was ever written to; no row has it."""
+_UNKNOWN_SCOPE = -1
+"""The number of a scope that has no rows."""
 
 
 class State:
-    """Rows and indexes of one store, used by worker threads only."""
+    """Hold the rows and indexes of one store, for worker threads only."""
 
     def __init__(self, rows: RecordTable, index: Index, keywords: Keywords, load: Callable[[], None]) -> None:
         self.rows = rows
         self.index = index
         self.keywords = keywords
-        self.moving = threading.Lock()  # held from before a commit until the view has followed it
+        self.commit_lock = threading.Lock()  # held from before a commit until the view has followed it
         self.counters = {"commits": 0, "added": 0, "deleted": 0}
         self._load = load
         self._loaded = False
-        self._loading = threading.Lock()
+        self._load_lock = threading.Lock()
 
     @contextmanager
     def ready(self) -> Iterator[None]:
-        """The index is loaded inside, and what SQLite says is translated."""
+        """Load the index before the body, and translate errors of SQLite."""
         try:
             if not self._loaded:
-                with self._loading:
+                with self._load_lock:
                     if not self._loaded:
                         self._load()
                         self._loaded = True
             yield
         except sqlite3.Error as exc:
-            raise sqlite.translated(exc) from exc
+            raise sqlite.map_error(exc) from exc
 
     def scope_id(self, scope: Scope | None) -> int | None:
-        """The number of a scope; None for everywhere."""
+        """Return the number of a scope; None for the whole store."""
         if scope is None:
             return None
-        found = self.rows.scope_id(scope)
-        return _NOWHERE if found is None else found
+        number = self.rows.scope_id(scope)
+        return _UNKNOWN_SCOPE if number is None else number
 
     def candidates(self, view: View, scope: Scope | None, tree: Filter | None) -> BitMap:
-        """The rows of a view that a caller may see now."""
+        """Return the rows of a view that a caller may see now."""
         return self.index.candidates(view, self.scope_id(scope), tree, time.time())
 
     def selection(self, view: View, scope: Scope | None, tree: Filter | None) -> Selection:
-        """The same, kept for equal searches."""
+        """Return the rows of a view that a caller may see now, cached for equal requests."""
         return self.index.selection(view, self.scope_id(scope), tree, time.time())
 
     def prepare(self, scope: Scope | None, tree: Filter) -> None:
-        """Do what is slow of a filter before a search or a write that others wait for."""
+        """Evaluate a slow filter ahead of the request that needs it."""
         with self.ready():
             self.index.prepare(self.scope_id(scope), tree)
 
-    def whole(self, look: Callable[[], tuple[Found, bool]]) -> Found:
-        """What a look at the view, then at the rows, finds; none of it deleted or replaced between the two."""
+    @contextmanager
+    def views(self) -> Iterator[Iterator[View]]:
+        """Give views until the caller is content; beside the last one no commit runs, so all its rows are there.
+
+        A request looks at a view first and at the rows then. Rows that were deleted between the two make it look again.
+        """
+        with self.ready(), closing(self._views()) as views:
+            yield views
+
+    def _views(self) -> Generator[View]:
         for _ in range(_TRIES):
-            try:
-                found, whole = look()
-            except _StaleViewError:
-                continue
-            if whole:
-                return found
-        with self.moving:
-            return look()[0]
+            yield self.index.view
+        with self.commit_lock:
+            yield self.index.view
+
+    def read_consistently(self, look: Callable[[View], tuple[Result, bool]]) -> Result:
+        """Return what `look` reads of a view and its rows, once it says that none was deleted between the two."""
+        results: list[Result] = []
+        with self.views() as views:
+            for view in views:
+                with suppress(_StaleViewError):
+                    result, complete = look(view)
+                    results.append(result)
+                    if complete:
+                        break
+        return results[-1]

@@ -24,14 +24,15 @@ from super_advanced_agents.stores.faiss.reader import RecordReader
 from super_advanced_agents.stores.faiss.rows.batch import RowBatch, Scope
 from super_advanced_agents.stores.faiss.rows.duplicates import digests_of
 from super_advanced_agents.stores.faiss.rows.table import RecordTable
+from super_advanced_agents.stores.faiss.search import Search
 from super_advanced_agents.stores.faiss.searcher import Searcher
 from super_advanced_agents.stores.faiss.state import State
-from super_advanced_agents.stores.faiss.vectors.arena import Memory
+from super_advanced_agents.stores.faiss.vectors.arena import VectorMemory
 from super_advanced_agents.stores.faiss.vectors.builder import Builder
 from super_advanced_agents.stores.faiss.vectors.seal_policy import SealPolicy
 from super_advanced_agents.stores.faiss.vectors.sealer import Sealer
 from super_advanced_agents.stores.faiss.vectors.snapshot import Snapshots
-from super_advanced_agents.stores.faiss.writing.requests import RowBatches, Search, ViewUpdate, Write
+from super_advanced_agents.stores.faiss.writing.requests import RowBatches, ViewUpdate, Write
 from super_advanced_agents.stores.faiss.writing.update import Update
 from super_advanced_agents.stores.faiss.writing.writer import Writer
 from super_advanced_agents.stores.filters import Filter
@@ -58,9 +59,9 @@ from super_advanced_agents.types import JSONValue, Match, Matrix, Record, Weight
 R = TypeVar("R")
 Value = TypeVar("Value")
 
-_COMMIT_RECORDS = 4_000
-_SEARCHES_TOGETHER = 256
-_WORD_SEARCHES_TOGETHER = 16
+_MAX_COMMIT_RECORDS = 4_000
+_MAX_BATCHED_SEARCHES = 256
+_MAX_BATCHED_KEYWORD_SEARCHES = 16
 """A search by words shares less work than one by vector: smaller batches let its callers go on embedding meanwhile."""
 _MAX_QUEUED_READS = 8_192
 
@@ -125,27 +126,27 @@ class FAISSVectorStore(MaintenanceOperations):
         super().__init__()
         self._scaled = unit_rows if metric == "cosine" else bounded_rows
         unit = metric == "cosine"
-        policy, memory = SealPolicy.of(index, storage, buffer_rows), Memory(dim)
+        policy, memory = SealPolicy.of(index, storage, buffer_rows), VectorMemory(dim)
         self._index = Index(self._rows, memory, unit=unit, buffer_rows=buffer_rows, seals=policy.begin is not None)
         shape: dict[str, str | int] = {"dim": dim, "kind": "ivf" if index == "ivf" else "hnsw", "storage": storage}
         snapshots = None if folder is None or index == "flat" else Snapshots(folder, self._rows, shape)
         self._sealer = Sealer(self._index, policy, Builder(index, storage, memory), snapshots, publish=self._publish)
         self._keywords = Keywords(self._rows, self._index.session_neighbours, folder)
         state = State(self._rows, self._index, self._keywords, self._load)
-        self._reading = RecordReader(state)
+        self._record_reader = RecordReader(state)
         self._slow_filters = SlowFilters(state)
         self._searching = Searcher(state, unit=unit)
         self._writer: MicroBatcher[Write, object] = MicroBatcher(
             Writer(state).write, name="store writer", cost=_write_cost,
-            max_batch_cost=_COMMIT_RECORDS, max_queue_cost=max_queued_records,
+            max_batch_cost=_MAX_COMMIT_RECORDS, max_queue_cost=max_queued_records,
         )  # fmt: skip
         self._searcher: MicroBatcher[Search, list[list[Match]]] = MicroBatcher(
             self._searching.search, name="store searcher", cost=_search_cost,
-            max_batch_cost=_SEARCHES_TOGETHER, max_queue_cost=_MAX_QUEUED_READS,
+            max_batch_cost=_MAX_BATCHED_SEARCHES, max_queue_cost=_MAX_QUEUED_READS,
         )  # fmt: skip
         # Apart, so that no search by vector waits for one that has to index words first.
-        self._word_searcher: MicroBatcher[Search, list[list[Match]]] = MicroBatcher(
-            self._searching.search, name="store searcher", max_batch_cost=_WORD_SEARCHES_TOGETHER,
+        self._keyword_searcher: MicroBatcher[Search, list[list[Match]]] = MicroBatcher(
+            self._searching.search, name="store searcher", max_batch_cost=_MAX_BATCHED_KEYWORD_SEARCHES,
             max_queue_cost=_MAX_QUEUED_READS,
         )  # fmt: skip
         self._sweeper = ExpirySweeper(self._index, self._writer.submit)
@@ -188,7 +189,8 @@ class FAISSVectorStore(MaintenanceOperations):
         if not len(request.vectors):
             return []
         batch = await self._off_loop(partial(self._row_batch, request), len(request.vectors))
-        uids = await self._write(batch, expires=request.expires_in_s is not None)
+        uids = await self._writer.submit(batch)
+        self._wake_background(expires=request.expires_in_s is not None)
         return cast("list[str]", uids)
 
     def _row_batch(self, request: AddRequest) -> RowBatch:
@@ -201,29 +203,30 @@ class FAISSVectorStore(MaintenanceOperations):
         batches = await self._off_loop(partial(self._row_batches, request), len(request.records))
         if not batches:
             return 0
-        expires = any(expires_at is not None for each in batches for expires_at in each.expires_at)
-        return cast("int", await self._write(RowBatches(batches), expires=expires))
+        stored = await self._writer.submit(RowBatches(batches))
+        self._wake_background(expires=any(expires_at is not None for each in batches for expires_at in each.expires_at))
+        return cast("int", stored)
 
     def _row_batches(self, request: PutRequest) -> list[RowBatch]:
-        return RowBatch.all_of(request, self._scaled(request.vectors, field="records"), now=time.time())
+        return RowBatch.by_namespace(request, self._scaled(request.vectors, field="records"), now=time.time())
 
     async def _update(self, request: UpdateRequest) -> bool:
         scaled = partial(self._scaled, field="vector")
         update = Update.of(request, now=time.time(), scaled=scaled, limits=self._limits)
-        return cast("bool", await self._write(update, expires=isinstance(update.expires_at, float)))
+        updated = await self._writer.submit(update)
+        self._wake_background(expires=isinstance(update.expires_at, float))
+        return cast("bool", updated)
 
     async def _delete(self, request: DeleteRequest) -> int:
         scope = Scope.of_reading(request.tenant, request.namespace)
-        submit = partial(self._writer.submit, request)
-        return cast("int", await self._slow_filters.submit(scope, request.tree, submit))
+        with await self._slow_filters.evaluate_ahead(scope, request.tree):
+            return cast("int", await self._writer.submit(request))
 
-    async def _write(self, write: Write, *, expires: bool) -> object:
-        """Commit a write, then let what goes on behind it begin if it has something to do."""
-        result = await self._writer.submit(write)
+    def _wake_background(self, *, expires: bool) -> None:
+        """Let sealing begin after a write that gives it something to do, and expiry too."""
         self._sealer.wake()
         if expires:
             self._sweeper.wake()
-        return result
 
     # -- searching ------------------------------------------------------------------------------------------------
 
@@ -233,9 +236,10 @@ class FAISSVectorStore(MaintenanceOperations):
             return []
         search = self._search_of(request, queries, return_scores=request.return_scores)
         await self._check_model(search, request.model_id)
-        self._reading.searched.add("vector")
-        submit = self._searcher.run_here if driven_by_thread() else self._searcher.submit
-        return await self._slow_filters.submit(search.scope, search.tree, partial(submit, search))
+        self._record_reader.search_counts.add("vector")
+        submit = self._searcher.run_inline if driven_by_thread() else self._searcher.submit
+        with await self._slow_filters.evaluate_ahead(search.scope, search.tree):
+            return await submit(search)
 
     async def _search_hybrid(self, request: HybridSearchRequest) -> list[Match]:
         search = self._search_of(
@@ -246,23 +250,23 @@ class FAISSVectorStore(MaintenanceOperations):
             explain=request.explain,
         )
         await self._check_model(search, request.model_id)
-        self._reading.searched.add("hybrid")
-        submit = partial(self._word_searcher.submit, search)
-        [matches] = await self._slow_filters.submit(search.scope, search.tree, submit)
+        self._record_reader.search_counts.add("hybrid")
+        with await self._slow_filters.evaluate_ahead(search.scope, search.tree):
+            [matches] = await self._keyword_searcher.submit(search)
         return matches
 
     async def _search_keywords(self, request: KeywordSearchRequest) -> list[Match]:
         nothing = np.empty((0, self._dim), np.float32)
-        self._reading.searched.add("keyword")
+        self._record_reader.search_counts.add("keyword")
         search = self._search_of(request, nothing, text=request.query_text)
-        submit = partial(self._word_searcher.submit, search)
-        [matches] = await self._slow_filters.submit(search.scope, search.tree, submit)
+        with await self._slow_filters.evaluate_ahead(search.scope, search.tree):
+            [matches] = await self._keyword_searcher.submit(search)
         return matches
 
     async def _search_with_predicate(self, request: PredicateSearchRequest) -> list[Match]:
         search = self._search_of(request, self._scaled(request.query_vector[np.newaxis], field="query_vector"))
         await self._check_model(search, request.model_id)
-        self._reading.searched.add("predicate")
+        self._record_reader.search_counts.add("predicate")
         return await self._read(
             search.scope, search.tree, partial(self._searching.search_with_predicate, search, request.filter_fn)
         )
@@ -278,27 +282,27 @@ class FAISSVectorStore(MaintenanceOperations):
 
     async def _check_model(self, search: Search, model_id: str | None) -> None:
         """Refuse to compare vectors of two models."""
-        if self._rows.differs(search.scope, model_id):  # perhaps none of that model is left
-            await self._readers.submit(partial(self._reading.check_model, search.scope, model_id))
+        if self._rows.may_have_other_model(search.scope, model_id):  # perhaps none of that model is left
+            await self._readers.submit(partial(self._record_reader.check_model, search.scope, model_id))
 
     # -- reading --------------------------------------------------------------------------------------------------
 
     async def _get(self, request: GetRequest) -> list[Record]:
         scope = Scope.of_reading(request.tenant, request.namespace)
-        return await self._readers.submit(partial(self._reading.get, request.uids, scope))
+        return await self._readers.submit(partial(self._record_reader.get, request.uids, scope))
 
     async def _count(self, request: CountRequest) -> int:
         scope = Scope.of_reading(request.tenant, request.namespace)
-        return await self._read(scope, request.tree, partial(self._reading.count, scope, request.tree))
+        return await self._read(scope, request.tree, partial(self._record_reader.count, scope, request.tree))
 
     async def _scan(self, request: ScanRequest) -> list[Record]:
         scope = Scope.of_reading(request.tenant, request.namespace)
-        work = partial(self._reading.scan, scope, request.tree, request.after or "", request.limit)
+        work = partial(self._record_reader.scan, scope, request.tree, request.after or "", request.limit)
         return await self._read(scope, request.tree, work)
 
     async def _read(self, scope: Scope | None, tree: Filter | None, work: Callable[[], Value]) -> Value:
-        """Do something in a reader's thread, after a filter that takes long was evaluated in one of its own."""
-        return await self._slow_filters.submit(scope, tree, partial(self._readers.submit, work))
+        with await self._slow_filters.evaluate_ahead(scope, tree):
+            return await self._readers.submit(work)
 
     async def _stats(self, request: StatsRequest) -> dict[str, JSONValue]:
         del request
@@ -310,7 +314,7 @@ class FAISSVectorStore(MaintenanceOperations):
             "path": None if self._folder is None else str(self._folder.path),
             "sealing": self._sealer.busy,
         }
-        return {**stats, **await self._readers.submit(self._reading.stats)}
+        return {**stats, **await self._readers.submit(self._record_reader.stats)}
 
     def _load(self) -> None:
         self._sealer.load()
@@ -329,7 +333,7 @@ class FAISSVectorStore(MaintenanceOperations):
             stack.callback(self._keywords.close)
             stack.callback(self._readers.close)
             stack.callback(self._backups.close)
-            stack.callback(self._word_searcher.close)
+            stack.callback(self._keyword_searcher.close)
             stack.callback(self._searcher.close)
             stack.callback(self._writer.close)
             stack.callback(self._sealer.close)

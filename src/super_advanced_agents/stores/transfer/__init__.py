@@ -1,4 +1,7 @@
-"""Records of any store as files, with their vectors, and back into any store; docs/export-format.md has the formats."""
+"""Export of a store's records to JSON lines or Parquet, and import into any store.
+
+Backups of a store's own files (`stores.faiss.maintenance`) and imports of texts (`cli.importing`) do not belong here.
+"""
 
 from super_advanced_agents.stores.embedder import Embedder
 from super_advanced_agents.stores.transfer.exporting import aexport_records, export_records

@@ -1,4 +1,4 @@
-"""Every record of a store into one file, a page at a time."""
+"""Export of a store's records to one file, a page at a time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from super_advanced_agents.errors import ConfigurationError
 from super_advanced_agents.stores.base import VectorStore
 from super_advanced_agents.stores.transfer.jsonl import JsonlWriter
 from super_advanced_agents.stores.transfer.layout import FileFormat, Header, Writer
-from super_advanced_agents.stores.transfer.output import OutputFile, translated
+from super_advanced_agents.stores.transfer.output import OutputFile, map_os_error
 from super_advanced_agents.stores.transfer.parquet import ParquetWriter
 from super_advanced_agents.types import Record, Where
 
@@ -33,28 +33,28 @@ async def aexport_records(
     vectors: bool = True,
     on_records: Callable[[int], None] | None = None,
 ) -> int:
-    """Write records with all their fields to a file, which `import_records` restores in any store.
+    """Export records with all their fields to a file that `import_records` reads.
 
-    A few hundred records are in memory at a time. Reads and writes of the store go on meanwhile; each record is
-    written as it was when its page was read.
+    Some hundred records are in memory at a time. The store can be read and written meanwhile; each record is exported
+    as it was when its page was read. Cancelling leaves no file behind.
 
     Args:
-        store: whose records.
-        target: a file, which appears under its name when it is whole; or an open one, which stays open.
-        file_format: `"jsonl"` or `"parquet"` (needs the extra `parquet`); told by the name's ending when None.
-        namespace: only its records; all when None.
-        where: only matching records.
-        vectors: with their vectors; without, an import must embed the texts again.
-        on_records: told how many are written, after each page.
+        store: the store to read.
+        target: the path of the file, which appears under its name once it is complete; or an open binary file, which
+            stays open.
+        file_format: `"jsonl"` or `"parquet"` (needs the extra `parquet`); chosen by the suffix of `target` when None.
+        namespace: the namespace to export; all of them when None.
+        where: a filter over metadata; all records when None.
+        vectors: False leaves the vectors out, so that an import must embed the texts again.
+        on_records: called after each page with the number of records written so far.
 
     Returns:
-        How many records were written.
+        The number of records written.
 
     Raises:
-        ConfigurationError: `file_format` is neither, or pyarrow is missing.
-        StoreError: the file cannot be written, or `StoreFullError` when there is no room.
-
-    Cancelled, it leaves no file behind.
+        ConfigurationError: `file_format` is unknown, or pyarrow is missing.
+        StoreError: the file cannot be written.
+        StoreFullError: the disk is full.
     """
     stats = await store.astats()
     metric = stats.get("metric")
@@ -65,10 +65,10 @@ async def aexport_records(
         namespace=namespace,
         created_at=time.time(),
     )
-    export = _Export(target, _format(target, file_format), header)
+    export = _ExportFile(target, _resolve_format(target, file_format), header)
     exported = 0
     try:
-        await in_thread(export.begin, name="export")
+        await in_thread(export.open, name="export")
         after: str | None = None
         while page := await store.ascan(where, after=after, limit=_PAGE_RECORDS, namespace=namespace):
             await in_thread(partial(export.write, page), name="export")
@@ -78,7 +78,7 @@ async def aexport_records(
                 on_records(exported)
         await in_thread(export.finish, name="export")
     except BaseException:
-        await in_thread(export.abandon, name="export")
+        await in_thread(export.abort, name="export")
         raise
     return exported
 
@@ -93,7 +93,7 @@ def export_records(
     vectors: bool = True,
     on_records: Callable[[int], None] | None = None,
 ) -> int:
-    """The blocking twin of `aexport_records`."""
+    """Export records with all their fields to a file; the blocking form of `aexport_records`."""
     return run_sync(
         aexport_records(
             store,
@@ -107,8 +107,8 @@ def export_records(
     )
 
 
-class _Export:
-    """The file of one export; each step in a thread, one at a time, none after `abandon`."""
+class _ExportFile:
+    # Each method runs in a thread. A cancelled export may call `abort` while a step still runs, hence the lock.
 
     def __init__(self, target: str | os.PathLike[str] | IO[bytes], file_format: FileFormat, header: Header) -> None:
         self._target = target
@@ -116,13 +116,12 @@ class _Export:
         self._header = header
         self._output: OutputFile | None = None
         self._writer: Writer | None = None
-        self._abandoned = False
+        self._aborted = False
         self._lock = threading.Lock()
 
-    def begin(self) -> None:
-        """Open the file and write its header."""
+    def open(self) -> None:
         with self._lock:
-            if self._abandoned:
+            if self._aborted:
                 return
             try:
                 if isinstance(self._target, str | os.PathLike):
@@ -130,13 +129,12 @@ class _Export:
                     file = self._output.file
                 else:
                     file = self._target
-                made = ParquetWriter if self._format == "parquet" else JsonlWriter
-                self._writer = made(file, self._header)
+                writer = ParquetWriter if self._format == "parquet" else JsonlWriter
+                self._writer = writer(file, self._header)
             except OSError as exc:
-                raise translated(exc, self._name) from exc
+                raise map_os_error(exc, self._name) from exc
 
     def write(self, records: list[Record]) -> None:
-        """Write a page."""
         with self._lock:
             if self._writer is not None:
                 try:
@@ -144,30 +142,28 @@ class _Export:
                 except BrokenPipeError:
                     raise
                 except OSError as exc:
-                    raise translated(exc, self._name) from exc
+                    raise map_os_error(exc, self._name) from exc
 
     def finish(self) -> None:
-        """Write the end, and give the file its name."""
         with self._lock:
             if self._writer is None:
                 return
             try:
                 self._writer.finish()
                 if self._output is not None:
-                    self._output.keep()
+                    self._output.commit()
                     self._output = None
             except BrokenPipeError:
                 raise
             except OSError as exc:
-                raise translated(exc, self._name) from exc
+                raise map_os_error(exc, self._name) from exc
 
-    def abandon(self) -> None:
-        """Leave nothing behind."""
+    def abort(self) -> None:
         with self._lock:
-            self._abandoned = True
+            self._aborted = True
             self._writer = None
             if self._output is not None:
-                self._output.drop()
+                self._output.discard()
 
     @property
     def _name(self) -> object:
@@ -176,7 +172,7 @@ class _Export:
         )
 
 
-def _format(target: str | os.PathLike[str] | IO[bytes], file_format: FileFormat | None) -> FileFormat:
+def _resolve_format(target: str | os.PathLike[str] | IO[bytes], file_format: FileFormat | None) -> FileFormat:
     if file_format is None:
         name = os.fspath(target) if isinstance(target, str | os.PathLike) else ""
         return "parquet" if name.endswith((".parquet", ".pq")) else "jsonl"

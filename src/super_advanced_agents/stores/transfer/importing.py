@@ -1,4 +1,4 @@
-"""Records of an export back into a store, as they were or embedded again."""
+"""Import of exported records into a store, with their vectors or embedded again."""
 
 from __future__ import annotations
 
@@ -20,18 +20,23 @@ from super_advanced_agents.stores.transfer.layout import Entry, Header, sniff
 from super_advanced_agents.stores.transfer.parquet import ParquetReader
 from super_advanced_agents.types import Record
 
-_KEPT_TROUBLES = 1_000
+_MAX_TROUBLES = 1_000
 _INDEX = re.compile(r"^\w+\[(\d+)\]")
-_REEMBED = "embed its texts again with the model at hand: saa import --reembed, or embedder="
+_REEMBED_HINT = "embed the texts again with the current model: saa import --reembed, or embedder="
 
 
 Source: TypeAlias = "str | os.PathLike[str] | IO[bytes] | JsonlReader | ParquetReader"
-"""A file that `export_records` wrote, an open one of JSON lines (which stays open), or what `open_export` gave."""
+"""The path of an export, an open export in JSON lines, or a result of `open_export`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """A record that could not be imported: its line (or row, in Parquet) counted from 1, and why."""
+    """Describe a record that could not be imported.
+
+    Attributes:
+        line: its line, or its row in Parquet, counted from 1.
+        why: the reason, as the end of a sentence about the record.
+    """
 
     line: int
     why: str
@@ -39,13 +44,13 @@ class Trouble:
 
 @dataclass(slots=True, kw_only=True)
 class Imported:
-    """How far an import has come.
+    """Count the progress of an import.
 
     Attributes:
-        stored: records made durable.
-        failed: lines that could not be imported.
-        read_bytes: of the file.
-        troubles: the first thousand of what failed.
+        stored: the number of records stored durably.
+        failed: the number of lines that could not be imported.
+        read_bytes: the number of bytes read from the file.
+        troubles: the first 1,000 failures.
     """
 
     stored: int = 0
@@ -64,31 +69,30 @@ async def aimport_records(
     progress: Imported | None = None,
     on_page: Callable[[Imported], None] | None = None,
 ) -> Imported:
-    """Put the records of an export into a store, with everything they had; importing the same again changes nothing.
+    """Import the records of an export into a store, with all their fields.
 
-    Records of the same uid and namespace are replaced, expired ones left out. Each 1,000 are stored all or none, so an
-    import that was killed is made whole by the same call again. Bad lines are told and left out.
+    The import is idempotent: records with the same uid and namespace are replaced. Expired records are left out, and
+    invalid lines are reported and left out. Pages of 1,000 records are stored all or none; after a crash or a
+    cancellation the pages stored so far remain, and repeating the call completes the import.
 
     Args:
-        store: where to, of the same vector length as the export.
-        source: a file that `export_records` wrote, an open one of JSON lines (which stays open), or what `open_export`
-            gave (which is closed).
-        namespace: where all records go; each to its own when None.
-        embedder: makes new vectors of the records' texts, in place of those in the file; an `EmbeddingPipeline`.
-        strict: raise at the first bad line; the page it stands on is not stored.
-        progress: kept up to date, for who wants to know how far it came when something is raised.
-        on_page: told how far it has come, after each page.
+        store: the store to write to; its vectors must have the length of those in the export.
+        source: the path of an export; an open export in JSON lines, which stays open; or a result of `open_export`,
+            which is closed.
+        namespace: the namespace for all records; each record's own when None.
+        embedder: an `EmbeddingPipeline` that makes new vectors from the texts; the vectors of the file when None.
+        strict: True raises at the first invalid line; its page is not stored.
+        progress: updated in place, so that the caller can read it after an error.
+        on_page: called with the progress after each page.
 
     Returns:
-        What was stored, and what was not and why.
+        The counts of stored and failed records, and the reasons of the failures.
 
     Raises:
-        InvalidInputError: the file is no export, has no vectors (and `embedder` is None), holds records of all
-            namespaces (and `namespace` is given), or, with `strict`, a line is bad.
-        DimensionMismatchError: its vectors have another length than the store's.
-        ModelMismatchError: its vectors are of another model than those of the namespace they belong to.
-
-    Cancelled, pages stored stay stored.
+        InvalidInputError: the file is no export; it has no vectors and `embedder` is None; it holds records of all
+            namespaces and `namespace` is given; or, with `strict`, a line is invalid.
+        DimensionMismatchError: the vectors have another length than the store's.
+        ModelMismatchError: the vectors are of another model than those of the namespace.
     """
     done = Imported() if progress is None else progress
     reader = await in_thread(lambda: open_export(source), name="import")
@@ -99,20 +103,24 @@ async def aimport_records(
             return reader.page()
 
     def close() -> None:
-        with lock:  # a page may still be read when its reader was cancelled
+        with lock:  # after a cancellation a thread may still be reading a page
             reader.close()
 
     try:
-        _check(reader.header, store, namespace, embedder)
-        keeping = _Keeping(store, embedder)
+        _check_compatible(reader.header, store, namespace, embedder)
+        page_writer = _PageWriter(store, embedder)
         while entries := await in_thread(read_page, name="import"):
-            _tell([Trouble(entry.number, entry.trouble) for entry in entries if entry.trouble], done, strict=strict)
+            _report_troubles(
+                [Trouble(entry.number, entry.trouble) for entry in entries if entry.trouble], done, strict=strict
+            )
             numbered = [
-                (entry.number, _moved(entry.record, namespace)) for entry in entries if entry.record is not None
+                (entry.number, _into_namespace(entry.record, namespace))
+                for entry in entries
+                if entry.record is not None
             ]
             while numbered:
-                numbered, troubles = await keeping.attempt(numbered, done)
-                _tell(troubles, done, strict=strict)
+                numbered, troubles = await page_writer.store_page(numbered, done)
+                _report_troubles(troubles, done, strict=strict)
             done.read_bytes = reader.read_bytes
             if on_page is not None:
                 on_page(done)
@@ -132,7 +140,7 @@ def import_records(
     progress: Imported | None = None,
     on_page: Callable[[Imported], None] | None = None,
 ) -> Imported:
-    """The blocking twin of `aimport_records`."""
+    """Import the records of an export into a store; the blocking form of `aimport_records`."""
     return run_sync(
         aimport_records(
             store, source, namespace=namespace, embedder=embedder, strict=strict, progress=progress, on_page=on_page
@@ -140,37 +148,37 @@ def import_records(
     )
 
 
-_Numbered = list[tuple[int, Record]]
+_NumberedRecords = list[tuple[int, Record]]
 
 
-class _Keeping:
-    """Stores pages of records, none of whose namespaces may hold vectors of two models."""
-
+class _PageWriter:
     def __init__(self, store: VectorStore, embedder: Embedder | None) -> None:
         self._store = store
         self._embedder = embedder
         self._models: dict[str, str | None] = {}
 
-    async def attempt(self, numbered: _Numbered, done: Imported) -> tuple[_Numbered, list[Trouble]]:
-        """Store a page; when one of its records is to blame for a failure, return the others and why it is left out."""
+    async def store_page(self, numbered: _NumberedRecords, done: Imported) -> tuple[_NumberedRecords, list[Trouble]]:
+        """Store a page; if a record is invalid, return the others to try again, and the reason."""
         if self._embedder is not None:
-            bare = [Trouble(number, "it has no text to embed") for number, record in numbered if record.text is None]
-            if bare:
-                return [each for each in numbered if each[1].text is not None], bare
+            textless = [
+                Trouble(number, "it has no text to embed") for number, record in numbered if record.text is None
+            ]
+            if textless:
+                return [(number, record) for number, record in numbered if record.text is not None], textless
         try:
-            records = await self._embedded([record for _, record in numbered])
+            records = await self._embed([record for _, record in numbered])
             await self._check_models(records)
             done.stored += await self._store.aput(records)
         except InvalidInputError as exc:
-            found = _INDEX.match(exc.field)
-            blamed = int(found[1]) if found else len(numbered)
-            if blamed >= len(numbered):
+            index = _INDEX.match(exc.field)
+            invalid = int(index[1]) if index else len(numbered)
+            if invalid >= len(numbered):
                 raise
-            why = exc.message[found.end() :].lstrip(" .") if found and exc.message.startswith(found[0]) else exc.message
-            return [*numbered[:blamed], *numbered[blamed + 1 :]], [Trouble(numbered[blamed][0], why)]
+            why = exc.message[index.end() :].lstrip(" .") if index and exc.message.startswith(index[0]) else exc.message
+            return [*numbered[:invalid], *numbered[invalid + 1 :]], [Trouble(numbered[invalid][0], why)]
         return [], []
 
-    async def _embedded(self, records: list[Record]) -> list[Record]:
+    async def _embed(self, records: list[Record]) -> list[Record]:
         if self._embedder is None:
             return records
         vectors = await self._embedder.aembed_batch([record.text or "" for record in records])
@@ -183,28 +191,27 @@ class _Keeping:
         for record in records:
             if record.model_id is None:
                 continue
-            held = self._models.get(record.namespace)
-            if held is None:
-                held = await self._held(record.namespace) or record.model_id
-                self._models[record.namespace] = held
-            if record.model_id != held:
+            model = self._models.get(record.namespace)
+            if model is None:
+                model = await self._stored_model(record.namespace) or record.model_id
+                self._models[record.namespace] = model
+            if record.model_id != model:
                 raise ModelMismatchError(
-                    f"the export has vectors of {record.model_id!r}, those in {record.namespace!r} are of {held!r}",
-                    hint=_REEMBED,
+                    f"the export has vectors of {record.model_id!r}, those in {record.namespace!r} are of {model!r}",
+                    hint=_REEMBED_HINT,
                 )
 
-    async def _held(self, namespace: str) -> str | None:
-        """The model of what a namespace holds already."""
-        held = await self._store.ascan(limit=1, namespace=namespace) if isinstance(namespace, str) else []
-        return held[0].model_id if held else None
+    async def _stored_model(self, namespace: str) -> str | None:
+        page = await self._store.ascan(limit=1, namespace=namespace) if isinstance(namespace, str) else []
+        return page[0].model_id if page else None
 
 
 def open_export(source: Source) -> JsonlReader | ParquetReader:
-    """Open an export and read its header; for who wants to know what it holds before importing it. Blocks.
+    """Open an export and read its header, to inspect it before an import; blocks.
 
     Raises:
-        InvalidInputError: it cannot be read, or is no export.
-        ConfigurationError: it is Parquet, and pyarrow is missing.
+        InvalidInputError: the file cannot be read, or is no export.
+        ConfigurationError: the file is Parquet, and pyarrow is missing.
     """
     if isinstance(source, JsonlReader | ParquetReader):
         return source
@@ -216,43 +223,47 @@ def open_export(source: Source) -> JsonlReader | ParquetReader:
     except OSError as exc:
         raise InvalidInputError(f"cannot read {str(path)!r}: {exc.strerror}", field="source") from exc
     try:
-        found = sniff(file.read(4_096))
+        file_format = sniff(file.read(4_096))
         file.seek(0)
-        if found is None:
+        if file_format is None:
             raise InvalidInputError(
                 f"{str(path)!r} is no export", field="source", hint="`saa import` takes other files: texts, Markdown"
             )
-        return ParquetReader(file) if found == "parquet" else JsonlReader(file)
+        return ParquetReader(file) if file_format == "parquet" else JsonlReader(file)
     except BaseException:
         file.close()
         raise
 
 
-def _check(header: Header, store: VectorStore, namespace: str | None, embedder: Embedder | None) -> None:
+def _check_compatible(header: Header, store: VectorStore, namespace: str | None, embedder: Embedder | None) -> None:
     if namespace is not None and header.namespace is None:
         raise InvalidInputError(
-            "the export holds records of all namespaces, which could take each other's names in one",
+            "the export holds records of all namespaces, whose uids could clash in one namespace",
             field="namespace",
-            hint="leave the namespace (--agent, SAA_AGENT) out: each record goes where it was",
+            hint="leave the namespace (--agent, SAA_AGENT) out: each record then keeps its own",
         )
     if embedder is not None:
         return
     if not header.vectors:
-        raise InvalidInputError("the export holds no vectors", field="source", hint=_REEMBED)
+        raise InvalidInputError("the export holds no vectors", field="source", hint=_REEMBED_HINT)
     if header.dim != store.dim:
         raise DimensionMismatchError(
-            f"the export holds vectors of {header.dim} numbers, the store of {store.dim}", field="source", hint=_REEMBED
+            f"the export holds vectors of {header.dim} numbers, the store of {store.dim}",
+            field="source",
+            hint=_REEMBED_HINT,
         )
 
 
-def _moved(record: Record, namespace: str | None) -> Record:
+def _into_namespace(record: Record, namespace: str | None) -> Record:
     return record if namespace is None else replace(record, namespace=namespace)
 
 
-def _tell(troubles: list[Trouble], done: Imported, *, strict: bool) -> None:
+def _report_troubles(troubles: list[Trouble], done: Imported, *, strict: bool) -> None:
     done.failed += len(troubles)
-    done.troubles += troubles[: max(0, _KEPT_TROUBLES - len(done.troubles))]
+    done.troubles += troubles[: max(0, _MAX_TROUBLES - len(done.troubles))]
     if strict and troubles:
         raise InvalidInputError(
-            f"stopped at line {troubles[0].line}: {troubles[0].why}", field="source", hint="mend it, then import again"
+            f"stopped at line {troubles[0].line}: {troubles[0].why}",
+            field="source",
+            hint="correct it, then import again",
         )

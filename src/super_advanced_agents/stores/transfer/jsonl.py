@@ -1,4 +1,4 @@
-"""Exports as JSON lines: a header, a record a line, and a last line that tells a whole file from one cut short."""
+"""Exports as JSON lines: a header, a line per record, and a line that marks the end."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from super_advanced_agents.stores.transfer.layout import (
     LINE_BYTES,
     Entry,
     Header,
-    _NoRecordError,
-    record_of,
-    split,
+    _MalformedRecordError,
+    build_record,
+    split_text,
 )
 from super_advanced_agents.types import Record, Vector
 
@@ -26,7 +26,7 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class JsonlWriter:
-    """Writes an export; see `layout.Writer`."""
+    """Write an export as JSON lines."""
 
     def __init__(self, file: IO[bytes], header: Header) -> None:
         self._file = file
@@ -35,16 +35,16 @@ class JsonlWriter:
         file.write(header.encoded() + b"\n")
 
     def write(self, records: list[Record]) -> None:
-        """Write some more."""
-        self._file.writelines(self._line(record) for record in records)
+        """Write a line for each record."""
+        self._file.writelines(self._encode(record) for record in records)
         self._written += len(records)
 
     def finish(self) -> None:
-        """Write the last line."""
+        """Write the last line, which holds the number of records."""
         self._file.write(orjson.dumps({"end": True, "records": self._written}) + b"\n")
 
-    def _line(self, record: Record) -> bytes:
-        text, rest = split(record)
+    def _encode(self, record: Record) -> bytes:
+        text, rest = split_text(record)
         line: dict[str, object] = {"uid": record.uid, "text": text, "metadata": rest or None}
         line.update((name, getattr(record, name)) for name in FIELDS)
         if self._vectors:
@@ -53,11 +53,14 @@ class JsonlWriter:
 
 
 class JsonlReader:
-    """Reads an export once, from its beginning; see `layout.Reader`.
+    """Read an export from JSON lines, once and in order.
 
     Args:
-        file: at the beginning of the export.
+        file: the file, at the beginning of the export.
         owned: whether `close` closes the file.
+
+    Raises:
+        InvalidInputError: the header is missing, damaged, or of a newer version.
     """
 
     def __init__(self, file: IO[bytes], *, owned: bool = True) -> None:
@@ -65,24 +68,24 @@ class JsonlReader:
         self._file = file
         self._owned = owned
         self._number = 0
-        self._seen = 0
+        self._read_records = 0
         self._ended = False
-        line, trouble = self._line()
+        line, trouble = self._read_line()
         while line is not None and not trouble and not line.strip():
-            line, trouble = self._line()
+            line, trouble = self._read_line()
         self.header = Header.decoded((line or b"").removeprefix(_BOM))
 
     def page(self) -> list[Entry]:
-        """Some more, at most 1,000; none at the end."""
+        """Return the next entries, at most 1,000; an empty list at the end."""
         entries: list[Entry] = []
         read = 0
         while len(entries) < _PAGE_RECORDS and read < _PAGE_BYTES and not self._ended:
-            line, trouble = self._line()
+            line, trouble = self._read_line()
             if line is None:
                 self._ended = True
                 entries.append(Entry(number=self._number, trouble="the file ends here, without its last line"))
             elif trouble:
-                self._seen += 1
+                self._read_records += 1
                 entries.append(Entry(number=self._number, trouble=trouble))
             elif line.strip():
                 read += len(line)
@@ -90,41 +93,41 @@ class JsonlReader:
         return entries
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file if the reader owns it."""
         if self._owned:
             self._file.close()
 
     def _entries(self, line: bytes) -> list[Entry]:
-        self._seen += 1
+        self._read_records += 1
         try:
             value = orjson.loads(line)
             if not isinstance(value, dict):
-                raise _NoRecordError("it is not an object")
+                raise _MalformedRecordError("it is not an object")
             if "end" in value:
                 self._ended = True
-                return self._after_the_end(value.get("records"))
-            vector = _vector(value.pop("vector", None), wanted=self.header.vectors)
-            return [Entry(number=self._number, record=record_of(value, vector))]
+                return self._check_end(value.get("records"))
+            vector = _decode_vector(value.pop("vector", None), has_vectors=self.header.vectors)
+            return [Entry(number=self._number, record=build_record(value, vector))]
         except orjson.JSONDecodeError:
             return [Entry(number=self._number, trouble="it is not JSON")]
-        except _NoRecordError as exc:
+        except _MalformedRecordError as exc:
             return [Entry(number=self._number, trouble=str(exc))]
 
-    def _after_the_end(self, told: object) -> list[Entry]:
+    def _check_end(self, expected: object) -> list[Entry]:
         entries = []
-        if told != self._seen - 1:
-            trouble = f"the export had {told!r:.40} records, the file has {self._seen - 1}"
+        if expected != self._read_records - 1:
+            trouble = f"the export had {expected!r:.40} records, the file has {self._read_records - 1}"
             entries.append(Entry(number=self._number, trouble=trouble))
-        line, _ = self._line()
+        line, _ = self._read_line()
         while line is not None:
             if line.strip():
                 entries.append(Entry(number=self._number, trouble="it comes after the last line"))
                 break
-            line, _ = self._line()
+            line, _ = self._read_line()
         return entries
 
-    def _line(self) -> tuple[bytes | None, str]:
-        """The next line, None at the end; what is too long is skipped and comes with its trouble."""
+    def _read_line(self) -> tuple[bytes | None, str]:
+        """Return the next line, None at the end; a line that is too long comes cut, with the reason."""
         line = self._file.readline(LINE_BYTES)
         if not line:
             return None, ""
@@ -138,18 +141,18 @@ class JsonlReader:
         return line, f"the line is longer than {LINE_BYTES} bytes" if size > LINE_BYTES else ""
 
 
-def _vector(given: Any, *, wanted: bool) -> Vector:
-    """The vector of a line: base64 of float32 in little-endian order, or a list of numbers."""
-    if not wanted:
+def _decode_vector(encoded: Any, *, has_vectors: bool) -> Vector:
+    """Return the vector of a line: base64 of little-endian float32, or a list of numbers."""
+    if not has_vectors:
         return np.empty(0, np.float32)
-    if isinstance(given, str):
+    if isinstance(encoded, str):
         try:
-            return np.frombuffer(b64decode(given, validate=True), dtype="<f4").astype(np.float32)
+            return np.frombuffer(b64decode(encoded, validate=True), dtype="<f4").astype(np.float32)
         except (binascii.Error, ValueError) as exc:
-            raise _NoRecordError("its 'vector' is not base64 of float32 numbers") from exc
-    if isinstance(given, list) and all(type(number) in (int, float) for number in given):
+            raise _MalformedRecordError("its 'vector' is not base64 of float32 numbers") from exc
+    if isinstance(encoded, list) and all(type(number) in (int, float) for number in encoded):
         with np.errstate(over="ignore"):
-            return np.array(given, dtype=np.float32)
-    raise _NoRecordError(
-        "it has no 'vector'" if given is None else "its 'vector' is neither base64 nor a list of numbers"
+            return np.array(encoded, dtype=np.float32)
+    raise _MalformedRecordError(
+        "it has no 'vector'" if encoded is None else "its 'vector' is neither base64 nor a list of numbers"
     )

@@ -1,4 +1,4 @@
-"""What an export holds, whatever its format: a header, records with every field, and how the two are written down."""
+"""The content of an export in either file format: a header, and records with all fields."""
 
 from __future__ import annotations
 
@@ -11,25 +11,26 @@ from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.types import Metadata, Record, Vector
 
 FileFormat: TypeAlias = Literal["jsonl", "parquet"]
+"""The format of an export file."""
 
 NAME = "super-advanced-agents/export"
 VERSION = 1
 PARQUET_MAGIC = b"PAR1"
 LINE_BYTES = 1 << 20
-"""A longer line is refused: the largest record of the default limits has some 440 KiB."""
+"""The longest line accepted; the largest record within the default limits has about 440 KiB."""
 _START_BYTES = 4_096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
-    """What is said of all records of an export.
+    """Describe all records of an export.
 
     Attributes:
         dim: the length of every vector.
-        metric: `"cosine"` or `"dot"`, as the store compared them; None where it did not tell.
-        vectors: whether the records have their vectors.
-        namespace: the one whose records these are; None for those of all.
-        created_at: seconds since the epoch.
+        metric: the store's metric, `"cosine"` or `"dot"`; None when the store does not report one.
+        vectors: whether the export holds the vectors.
+        namespace: the namespace that was exported; None for all of them.
+        created_at: the time of the export, in seconds since the epoch.
     """
 
     dim: int
@@ -39,26 +40,26 @@ class Header:
     created_at: float
 
     def encoded(self) -> bytes:
-        """As JSON, on one line."""
+        """Return the header as JSON on one line."""
         return orjson.dumps({"format": NAME, "version": VERSION, **asdict(self)})
 
     @classmethod
     def decoded(cls, encoded: bytes) -> Header:
-        """The header that was written so.
+        """Return the header that `encoded` wrote.
 
         Raises:
-            InvalidInputError: it is none, of a newer version, or damaged.
+            InvalidInputError: `encoded` is not a header, is damaged, or is of a newer version.
         """
         try:
-            told = orjson.loads(encoded)
-            if told["format"] != NAME:
+            members = orjson.loads(encoded)
+            if members["format"] != NAME:
                 raise ValueError("format")
-            if told["version"] > VERSION:
+            if members["version"] > VERSION:
                 raise InvalidInputError(
-                    f"the export is of version {told['version']}, this version of the package knows {VERSION}",
+                    f"the export is of version {members['version']}, this version of the package knows {VERSION}",
                     hint="upgrade super-advanced-agents",
                 )
-            header = cls(**{field.name: told[field.name] for field in fields(cls)})
+            header = cls(**{field.name: members[field.name] for field in fields(cls)})
             if type(header.dim) is not int or header.dim < 1 or type(header.vectors) is not bool:
                 raise ValueError("dim")
             return header
@@ -68,7 +69,13 @@ class Header:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One line or row of an export: a record, or why there is none. Numbers begin at 1, the header counted."""
+    """Hold one line or row of an export: its record, or why it holds none.
+
+    Attributes:
+        number: the number of the line, counted from 1 and with the header, or of the Parquet row, counted from 1.
+        record: the record; None when the line is invalid.
+        trouble: why the line is invalid; empty when it is valid.
+    """
 
     number: int
     record: Record | None = None
@@ -76,81 +83,85 @@ class Entry:
 
 
 class Writer(Protocol):
-    """Writes records to a file that somebody else opened and closes."""
+    """Write records to a file that the caller opened and closes."""
 
     def write(self, records: list[Record]) -> None:
-        """Write some more."""
+        """Write further records."""
 
     def finish(self) -> None:
-        """Write what stands at the end."""
+        """Write the end of the file, after the last record."""
 
 
 class Reader(Protocol):
-    """Reads records from a file.
+    """Read records from a file.
 
     Attributes:
-        header: what is said of all of them.
-        read_bytes: how much was read so far.
+        header: the header of the export.
+        read_bytes: the number of bytes read so far.
     """
 
     header: Header
     read_bytes: int
 
     def page(self) -> list[Entry]:
-        """Some more, at most 1,000; none at the end."""
+        """Return the next entries, at most 1,000; an empty list at the end."""
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file if the reader owns it."""
 
 
 def sniff(start: bytes) -> FileFormat | None:
-    """The format of the export that begins with these bytes (the first 4 KiB are enough); None if it is none."""
+    """Return the format of an export from its first 4 KiB; None if the file is no export."""
     if start.startswith(PARQUET_MAGIC):
         return "parquet"
-    begun = start.removeprefix(b"\xef\xbb\xbf").lstrip()[:_START_BYTES]
-    return "jsonl" if begun.startswith(b"{") and f'"{NAME}"'.encode() in begun.partition(b"\n")[0] else None
+    text = start.removeprefix(b"\xef\xbb\xbf").lstrip()[:_START_BYTES]
+    return "jsonl" if text.startswith(b"{") and f'"{NAME}"'.encode() in text.partition(b"\n")[0] else None
 
 
-class _NoRecordError(Exception):
-    """A line holds no record; its message says why. Only ever caught in this package."""
+class _MalformedRecordError(Exception):
+    """Signal that a line holds no valid record; readers turn it into `Entry.trouble`."""
 
 
 FIELDS = (
     *("uid", "namespace", "model_id", "source", "session", "place"),
     *("created_at", "updated_at", "expires_at", "priority"),
 )
-"""The fields of a record that are written as they are; its text stands apart from the rest of its metadata."""
+"""The record fields that are written unchanged; `text` is a member beside `metadata`."""
 _REQUIRED = ("uid", "namespace", "created_at", "updated_at")
 
 
-def split(record: Record) -> tuple[str | None, Metadata]:
-    """A record's text and the rest of its metadata."""
+def split_text(record: Record) -> tuple[str | None, Metadata]:
+    """Return a record's text and the rest of its metadata."""
     text = record.text
     if text is None:
         return None, record.metadata
     return text, {name: value for name, value in record.metadata.items() if name != "text"}
 
 
-def record_of(values: dict[str, Any], vector: Vector) -> Record:
-    """The record of what was read: the values of `FIELDS` that are not null, `text` and `metadata`.
+def build_record(values: dict[str, Any], vector: Vector) -> Record:
+    """Return the record of a line or row.
 
-    What the values are worth is for `VectorStore.put` to judge.
+    The types of the other values are validated by `VectorStore.put`.
+
+    Args:
+        values: `text`, `metadata` and the `FIELDS` that are not null.
+        vector: (dim,) float32; empty in an export without vectors.
 
     Raises:
-        _NoRecordError: something is missing, unknown, or not an object; says what.
+        _MalformedRecordError: a member is missing, unknown or of the wrong type; the message says which.
     """
     values = dict(values)
     text, metadata = values.pop("text", None), values.pop("metadata", None)
     if text is not None and not isinstance(text, str):
-        raise _NoRecordError("its 'text' is not a string")
+        raise _MalformedRecordError("its 'text' is not a string")
     if not isinstance(metadata, dict | None):
-        raise _NoRecordError("its 'metadata' is not an object")
+        raise _MalformedRecordError("its 'metadata' is not an object")
     for name in _REQUIRED:
         if values.get(name) is None:
-            raise _NoRecordError(f"it has no {name!r}")
+            raise _MalformedRecordError(f"it has no {name!r}")
     unknown = values.keys() - set(FIELDS)
     if unknown:
-        raise _NoRecordError(f"it has the unknown member {min(unknown)!r}")
+        raise _MalformedRecordError(f"it has the unknown member {min(unknown)!r}")
     rest: Metadata = metadata or {}
-    given: dict[str, Any] = dict.fromkeys(FIELDS) | values
-    return Record(vector=vector, metadata=rest if text is None else {"text": text, **rest}, **given)
+    members: dict[str, Any] = dict.fromkeys(FIELDS) | values
+    return Record(vector=vector, metadata=rest if text is None else {"text": text, **rest}, **members)

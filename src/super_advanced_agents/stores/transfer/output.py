@@ -1,4 +1,4 @@
-"""A file that appears under its name only when it is whole and flushed."""
+"""An output file that appears under its name only once it is complete and flushed."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from super_advanced_agents.errors import StoreError, StoreFullError, StoreLocked
 
 
 class OutputFile:
-    """Written beside its name, as `.<name>.part`, until `keep`; one that was left behind by a kill is written over.
+    """Write a file as `.<name>.part`, which `commit` renames to its final name.
+
+    A part that a crash left behind is overwritten.
 
     Attributes:
-        file: to write to.
+        file: the open file to write to.
 
     Raises:
-        StoreError: it cannot be written.
+        StoreError: the file cannot be written.
         StoreLockedError: another process is writing the same file.
     """
 
@@ -27,9 +29,9 @@ class OutputFile:
         self._path = path
         self._temporary = path.with_name(f".{path.name}.part")
         try:
-            self.file: IO[bytes] = self._temporary.open("ab")  # truncated only once it is known to be ours
+            self.file: IO[bytes] = self._temporary.open("ab")  # truncated only once it is locked
         except OSError as exc:
-            raise translated(exc, path) from exc
+            raise map_os_error(exc, path) from exc
         try:
             fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self.file.truncate(0)
@@ -39,25 +41,25 @@ class OutputFile:
                 f"another process is writing {str(path)!r}", hint="wait for it, or choose another name"
             ) from exc
 
-    def keep(self) -> None:
-        """Give the file its name, replacing what has it."""
+    def commit(self) -> None:
+        """Flush the file and rename it to its final name, replacing an existing file."""
         self.file.flush()
         os.fsync(self.file.fileno())
         self._temporary.rename(self._path)
         self.file.close()
         fsync_folder(self._path.parent)
 
-    def drop(self) -> None:
-        """Leave nothing behind; what has the name stays as it is."""
+    def discard(self) -> None:
+        """Delete the part; a file with the final name stays as it is."""
         self._temporary.unlink(missing_ok=True)
         try:
             self.file.close()
-        except OSError:  # what could not be written while there was no room cannot be flushed now
+        except OSError:  # after a full disk, closing fails to flush the buffer again
             return
 
 
-def translated(exc: OSError, path: object) -> StoreError:
-    """The error of the tree for what the operating system said about a file."""
+def map_os_error(exc: OSError, path: object) -> StoreError:
+    """Return the store error for an operating system error about a file."""
     if exc.errno in {errno.ENOSPC, errno.EDQUOT}:
         return StoreFullError(f"no room on the disk for {str(path)!r}", hint="free some, then try again")
     return StoreError(f"cannot write {str(path)!r}: {exc.strerror}", hint="choose another file")

@@ -1,4 +1,4 @@
-"""Exports as Parquet, by pyarrow (the extra `parquet`): a column for each field, the header in the file's metadata."""
+"""Exports as Parquet (extra `parquet`): a column per field, the header as file metadata."""
 
 from __future__ import annotations
 
@@ -8,14 +8,22 @@ import numpy as np
 import orjson
 
 from super_advanced_agents.errors import ConfigurationError, InvalidInputError
-from super_advanced_agents.stores.transfer.layout import FIELDS, NAME, Entry, Header, _NoRecordError, record_of, split
+from super_advanced_agents.stores.transfer.layout import (
+    FIELDS,
+    NAME,
+    Entry,
+    Header,
+    _MalformedRecordError,
+    build_record,
+    split_text,
+)
 from super_advanced_agents.types import Record, Vector
 
 _GROUP_RECORDS = 10_000
 _GROUP_BYTES = 32 * 1024 * 1024
 _PAGE_RECORDS = 1_000
-_KEY = NAME.encode()
-_TYPES = {"place": "int64"} | dict.fromkeys(("created_at", "updated_at", "expires_at", "priority"), "float64")
+_HEADER_KEY = NAME.encode()
+_COLUMN_TYPES = {"place": "int64"} | dict.fromkeys(("created_at", "updated_at", "expires_at", "priority"), "float64")
 
 
 def _pyarrow() -> tuple[Any, Any]:
@@ -30,48 +38,48 @@ def _pyarrow() -> tuple[Any, Any]:
 
 
 class ParquetWriter:
-    """Writes an export; see `layout.Writer`."""
+    """Write an export as Parquet, in row groups."""
 
     def __init__(self, file: IO[bytes], header: Header) -> None:
         self._pa, pq = _pyarrow()
         self._header = header
-        self._waiting: list[Record] = []
-        self._waiting_bytes = 0
-        self._schema = self._made_schema()
+        self._pending: list[Record] = []
+        self._pending_bytes = 0
+        self._schema = self._build_schema()
         self._writer = pq.ParquetWriter(
             file, self._schema, compression="zstd", use_dictionary=["namespace", "model_id", "source", "session"],
             write_page_checksum=True,
         )  # fmt: skip
 
     def write(self, records: list[Record]) -> None:
-        """Write some more."""
-        self._waiting += records
-        self._waiting_bytes += sum(record.vector.nbytes + len(record.text or "") for record in records)
-        if len(self._waiting) >= _GROUP_RECORDS or self._waiting_bytes >= _GROUP_BYTES:
+        """Write records, once enough of them for a row group are pending."""
+        self._pending += records
+        self._pending_bytes += sum(record.vector.nbytes + len(record.text or "") for record in records)
+        if len(self._pending) >= _GROUP_RECORDS or self._pending_bytes >= _GROUP_BYTES:
             self._write_group()
 
     def finish(self) -> None:
-        """Write what waits, and the file's own directory."""
+        """Write the pending records and the Parquet footer."""
         self._write_group()
         self._writer.close()
 
-    def _made_schema(self) -> Any:
+    def _build_schema(self) -> Any:
         pa = self._pa
-        named = [("text", pa.string()), ("metadata", pa.string())]
-        named += [(name, pa.type_for_alias(_TYPES.get(name, "string"))) for name in FIELDS]
+        columns = [("text", pa.string()), ("metadata", pa.string())]
+        columns += [(name, pa.type_for_alias(_COLUMN_TYPES.get(name, "string"))) for name in FIELDS]
         if self._header.vectors:
-            named.append(("vector", pa.list_(pa.float32(), self._header.dim)))
-        return pa.schema(named, metadata={_KEY: self._header.encoded()})
+            columns.append(("vector", pa.list_(pa.float32(), self._header.dim)))
+        return pa.schema(columns, metadata={_HEADER_KEY: self._header.encoded()})
 
     def _write_group(self) -> None:
-        records, self._waiting, self._waiting_bytes = self._waiting, [], 0
+        records, self._pending, self._pending_bytes = self._pending, [], 0
         if not records:
             return
         pa = self._pa
-        halves = [split(record) for record in records]
+        texts = [split_text(record) for record in records]
         columns = {
-            "text": [text for text, _ in halves],
-            "metadata": [orjson.dumps(rest).decode() for _, rest in halves],
+            "text": [text for text, _ in texts],
+            "metadata": [orjson.dumps(rest).decode() for _, rest in texts],
             **{name: [getattr(record, name) for record in records] for name in FIELDS},
         }
         arrays = [pa.array(values, self._schema.field(name).type) for name, values in columns.items()]
@@ -82,7 +90,7 @@ class ParquetWriter:
 
 
 class ParquetReader:
-    """Reads an export; see `layout.Reader`."""
+    """Read an export from Parquet, once and in order."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.read_bytes = 0
@@ -94,24 +102,25 @@ class ParquetReader:
             metadata = self._parquet.schema_arrow.metadata or {}
         except (self._pa.ArrowException, OSError) as exc:
             raise InvalidInputError("the Parquet file is damaged or cut short", hint="export again") from exc
-        if _KEY not in metadata:
+        if _HEADER_KEY not in metadata:
             raise InvalidInputError("the Parquet file is no export of this package", hint="see docs/export-format.md")
-        self.header = Header.decoded(metadata[_KEY])
+        self.header = Header.decoded(metadata[_HEADER_KEY])
         self._batches = self._parquet.iter_batches(batch_size=_PAGE_RECORDS)
 
     def page(self) -> list[Entry]:
-        """Some more, at most 1,000; none at the end."""
+        """Return the next entries, at most 1,000; an empty list at the end."""
         try:
             batch = next(self._batches, None)
         except (self._pa.ArrowException, OSError) as exc:
             raise InvalidInputError(
-                f"the Parquet file is damaged after row {self._number}", hint="what came before is stored; export again"
+                f"the Parquet file is damaged after row {self._number}",
+                hint="the rows before it are stored; export again",
             ) from exc
         self.read_bytes = max(self.read_bytes, self._file.tell())
         return [] if batch is None else self._entries(batch)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._parquet.close()
         self._file.close()
 
@@ -125,7 +134,7 @@ class ParquetReader:
             values = {name: column[i] for name, column in columns.items() if column[i] is not None}
             try:
                 entries.append(Entry(number=self._number, record=_record(values, vectors[i])))
-            except _NoRecordError as exc:
+            except _MalformedRecordError as exc:
                 entries.append(Entry(number=self._number, trouble=str(exc)))
         return entries
 
@@ -134,7 +143,9 @@ class ParquetReader:
             return [np.empty(0, np.float32)] * int(batch.num_rows)
         try:
             column = batch.column("vector")
-            column = column.cast(self._pa.list_(self._pa.float32(), self.header.dim))  # what other tools made variable
+            column = column.cast(
+                self._pa.list_(self._pa.float32(), self.header.dim)
+            )  # other tools write lists of variable length
             if column.null_count:
                 raise ValueError("vector")
             matrix = column.flatten().to_numpy(zero_copy_only=False).reshape(batch.num_rows, self.header.dim)
@@ -149,5 +160,5 @@ def _record(values: dict[str, Any], vector: Vector) -> Record:
         try:
             values["metadata"] = orjson.loads(metadata)
         except orjson.JSONDecodeError:
-            raise _NoRecordError("its 'metadata' is not JSON") from None
-    return record_of(values, vector)
+            raise _MalformedRecordError("its 'metadata' is not JSON") from None
+    return build_record(values, vector)

@@ -21,9 +21,9 @@ from super_advanced_agents.errors import (
     ResourceClosedError,
     StoreError,
 )
-from super_advanced_agents.server.auth.api_keys import KeyRing
+from super_advanced_agents.server.auth.api_keys import APIKeyVerifier
 from super_advanced_agents.server.auth.authenticator import Authenticator
-from super_advanced_agents.server.auth.key_store import KEY, KeyTable
+from super_advanced_agents.server.auth.key_store import KEY_PATTERN, KeyTable
 from super_advanced_agents.tenancy.context import Access, Principal
 from super_advanced_agents.tenancy.settings import Settings
 
@@ -44,7 +44,7 @@ def table(folder):
 
 @pytest.fixture
 def ring(table, folder):
-    with KeyRing(folder) as opened:
+    with APIKeyVerifier(folder) as opened:
         opened.open()
         yield opened
 
@@ -67,7 +67,7 @@ def eventually(check):
 def test_a_key_is_random_and_is_nowhere_on_disk(table, folder):
     """Its id, then 256 bits of which only a keyed hash is kept."""
     made = table.create(tenant="acme", scopes=READER, label="reports")
-    assert KEY.fullmatch(made.key)[1] == made.id
+    assert KEY_PATTERN.fullmatch(made.key)[1] == made.id
     assert table.create(tenant="acme", scopes=READER).key != made.key
     secret_part = made.key.rpartition("_")[2].encode()
     assert secret_part not in b"".join(file.read_bytes() for file in folder.iterdir())
@@ -101,7 +101,7 @@ def test_rights_that_others_were_given_are_taken_away(table, folder):
 def test_a_key_opens_its_tenant_with_its_scopes(table, ring):
     """And is known by its id."""
     made = table.create(tenant="acme", scopes=["memories:read", "generate"])
-    eventually(lambda: made.id in ring._known)
+    eventually(lambda: made.id in ring._cached)
     principal = ring.principal_of(made.key)
     assert (principal.tenant, principal.key_id) == ("acme", made.id)
     assert principal.scopes == {Access.READ, Access.GENERATE}
@@ -112,7 +112,7 @@ def test_a_key_opens_its_tenant_with_its_scopes(table, ring):
 def test_what_is_not_a_key_is_refused_without_being_repeated(table, ring):
     """Also one with the id of another, one that was cut, and one with something after it."""
     made = table.create(tenant="acme", scopes=READER)
-    eventually(lambda: made.id in ring._known)
+    eventually(lambda: made.id in ring._cached)
     ring.principal_of(made.key)
     forged = made.key[:-1] + ("A" if made.key[-1] != "A" else "B")
     other_id = made.key.replace(made.id, "a" * 12)
@@ -135,11 +135,11 @@ table.close()
         [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         key = process.stdout.readline().strip()
-        eventually(lambda: KEY.fullmatch(key)[1] in ring._known)
+        eventually(lambda: KEY_PATTERN.fullmatch(key)[1] in ring._cached)
         assert ring.principal_of(key).tenant == "acme"
         process.communicate("go on\n")
     assert process.returncode == 0
-    eventually(lambda: ring._known[KEY.fullmatch(key)[1]].revoked)
+    eventually(lambda: ring._cached[KEY_PATTERN.fullmatch(key)[1]].revoked)
     assert "was revoked" in refused(ring, key)
 
 
@@ -168,7 +168,7 @@ async def test_flood_of_unknown_ids_reads_the_keys_a_bounded_number_of_times(tab
 
 async def test_call_with_an_unknown_id_ends_when_the_keys_are_closed(table, folder):
     """Nobody waits for a look that will not come."""
-    ring = KeyRing(folder)
+    ring = APIKeyVerifier(folder)
     await ring.aopen()
     made = await asyncio.to_thread(table.create, tenant="acme", scopes=READER)
     calls = [asyncio.ensure_future(ring.aprincipal_of(made.key)) for _ in range(20)]
@@ -182,13 +182,13 @@ def test_changes_are_looked_for_often_enough():
     """A change is honoured within a second, so it is looked for much more often."""
     from super_advanced_agents.server.auth import api_keys as keys
 
-    assert keys._LOOK_EVERY_S <= 0.5
+    assert keys._POLL_INTERVAL_S <= 0.5
 
 
 def test_a_key_is_worthless_once_it_has_expired(table, ring, monkeypatch):
     """By the clock, whether or not anybody has looked at the files since."""
     made = table.create(tenant="acme", scopes=READER, expires_in_s=60)
-    eventually(lambda: made.id in ring._known)
+    eventually(lambda: made.id in ring._cached)
     ring.principal_of(made.key)
     later = time.time() + 61
     monkeypatch.setattr(time, "time", lambda: later)
@@ -209,7 +209,7 @@ def test_revoking_is_for_good_and_may_be_repeated(table):
 
 async def test_the_first_key_is_made_once_and_counts_at_once(folder):
     """Also when two ask at the same time; a revoked one still counts as the first."""
-    async with KeyRing(folder) as ring:
+    async with APIKeyVerifier(folder) as ring:
         await ring.aopen()
         made = await ring.acreate_first(tenant="default", scopes=["admin"], label="first")
         assert ring.principal_of(made.key).allows(Access.JOBS)
@@ -248,7 +248,7 @@ def test_several_processes_may_make_the_secret_and_the_keys_at_once(folder):
 
     with ThreadPoolExecutor(8) as pool:
         keys = list(pool.map(work, range(8)))
-    with KeyRing(folder) as ring:
+    with APIKeyVerifier(folder) as ring:
         ring.open()
         assert {ring.principal_of(key).tenant for key in keys} == {f"tenant{n}" for n in range(8)}
     assert sorted(file.name for file in folder.iterdir()) == ["keys.db", "secret"]

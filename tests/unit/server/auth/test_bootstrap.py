@@ -8,7 +8,7 @@ import pytest
 
 from super_advanced_agents.errors import ConfigurationError
 from super_advanced_agents.server.auth.authenticator import Authenticator
-from super_advanced_agents.server.auth.bootstrap import acheck_exposure, aensure_admin_key
+from super_advanced_agents.server.auth.bootstrap import acheck_bind_address, aensure_admin_key
 from super_advanced_agents.server.auth.key_store import KeyTable
 from super_advanced_agents.tenancy.context import Access
 from super_advanced_agents.tenancy.settings import Settings
@@ -52,26 +52,26 @@ async def test_beyond_loopback_there_must_be_a_key_that_counts(tmp_path):
     """Looking for one makes nothing."""
     given = settings(tmp_path, host="0.0.0.0")
     with pytest.raises(ConfigurationError, match="before there is a key") as caught:
-        await acheck_exposure(given)
+        await acheck_bind_address(given)
     assert "saa keys create" in caught.value.hint
     assert not given.data_dir.exists()
     [revoked, _] = await with_keys(given, None, 0.0001)
     await revoke(given, revoked)
     with pytest.raises(ConfigurationError, match="before there is a key"):
-        await acheck_exposure(given)
+        await acheck_bind_address(given)
     await with_keys(given, 3600)
-    await acheck_exposure(given)
+    await acheck_bind_address(given)
 
 
 async def test_beyond_loopback_an_issuer_is_as_good_as_a_key_and_no_authentication_is_never_good(tmp_path):
     """Whatever else is there."""
-    await acheck_exposure(settings(tmp_path, host="0.0.0.0", **ISSUER))
+    await acheck_bind_address(settings(tmp_path, host="0.0.0.0", **ISSUER))
     open_to_all = settings(tmp_path, host="192.168.1.5", auth=False)
     await with_keys(open_to_all, None)
     with pytest.raises(ConfigurationError, match="without authentication"):
-        await acheck_exposure(open_to_all)
-    await acheck_exposure(settings(tmp_path, auth=False))
-    await acheck_exposure(settings(tmp_path))
+        await acheck_bind_address(open_to_all)
+    await acheck_bind_address(settings(tmp_path, auth=False))
+    await acheck_bind_address(settings(tmp_path))
 
 
 async def test_the_first_start_on_loopback_makes_an_admin_of_the_default_tenant(tmp_path):

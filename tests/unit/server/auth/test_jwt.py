@@ -204,7 +204,7 @@ async def test_what_is_remembered_is_bounded(verifier, monkeypatch):
     """The oldest goes."""
     from super_advanced_agents.server.auth import jwt as tokens
 
-    monkeypatch.setattr(tokens, "_MAX_REMEMBERED", 3)
+    monkeypatch.setattr(tokens, "_MAX_CACHED", 3)
     for n in range(5):
         await verifier.averify(token(sub=str(n)))
     assert len(verifier._verified) == 3
@@ -272,7 +272,7 @@ async def test_a_set_of_keys_outlives_an_issuer_that_is_away(verifier, issuer):
     """For a day."""
     await verifier.averify(token())
     issuer.status = 500
-    for age, known in ((issuer_keys._FRESH_S + 1, True), (issuer_keys._KEPT_S, False)):
+    for age, known in ((issuer_keys._FRESH_S + 1, True), (issuer_keys._MAX_AGE_S, False)):
         verifier._keys._fetched_at -= age
         verifier._keys._tried_at -= age
         asked = verifier.averify(token(sub=str(age)))

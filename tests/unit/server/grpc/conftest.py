@@ -12,7 +12,7 @@ import pytest
 
 from super_advanced_agents.protocol.methods import ERROR_METADATA
 from super_advanced_agents.server.auth.authenticator import Authenticator
-from super_advanced_agents.server.grpc.server import build
+from super_advanced_agents.server.grpc.server import build_server
 from super_advanced_agents.server.idempotency.results import Idempotency
 from super_advanced_agents.server.limits.admission import Admission
 from super_advanced_agents.server.limits.rate_limit import RateLimiter
@@ -93,7 +93,7 @@ class Caller:
 @asynccontextmanager
 async def listening(services):
     """A caller of a server on a port of its own."""
-    server = build(services, services.runtime.settings)
+    server = build_server(services, services.runtime.settings)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:

@@ -13,7 +13,7 @@ from tests.unit.server.grpc.conftest import listening, opened_gate
 
 from super_advanced_agents.protocol import methods
 from super_advanced_agents.protocol.methods import Method
-from super_advanced_agents.protocol.packing import packed
+from super_advanced_agents.protocol.packing import pack_vectors
 from super_advanced_agents.protocol.v1 import agents_pb2, vector_store_pb2
 from super_advanced_agents.server.auth.key_store import KeyTable
 from super_advanced_agents.server.grpc.health import HEALTH, REFLECTION
@@ -22,7 +22,7 @@ from super_advanced_agents.tenancy.settings import Settings
 
 COLLECTION = vector_store_pb2.CreateCollectionRequest(name="notes", dim=4)
 LIST = vector_store_pb2.ListCollectionsRequest()
-ADD = vector_store_pb2.AddRequest(collection="notes", dim=4, vectors=packed(np.eye(3, 4, dtype=np.float32)))
+ADD = vector_store_pb2.AddRequest(collection="notes", dim=4, vectors=pack_vectors(np.eye(3, 4, dtype=np.float32)))
 CHECK = Method(HEALTH, "Check", HealthCheckRequest, HealthCheckResponse)
 WATCH = Method(HEALTH, "Watch", HealthCheckRequest, HealthCheckResponse, False, True)
 REFLECT = Method(REFLECTION, "ServerReflectionInfo", ServerReflectionRequest, ServerReflectionResponse, True, True)

@@ -59,7 +59,7 @@ async def _many(frames):
 
 async def _call(door, draw):
     context = _Context()
-    kind, handler = door.method.request, door.registered()
+    kind, handler = door.method.request, door.method_handler()
     with contextlib.suppress(_EndedError):
         frame = mutated(message(kind, draw).SerializeToString(), draw)
         if handler.request_streaming:

@@ -14,7 +14,7 @@ from super_advanced_agents.errors import ResourceClosedError
 from super_advanced_agents.protocol import methods
 from super_advanced_agents.protocol.match_messages import match_of
 from super_advanced_agents.protocol.v1 import orchestrators_pb2 as messages
-from super_advanced_agents.server.grpc.server import build
+from super_advanced_agents.server.grpc.server import build_server
 
 INVALID, NOT_FOUND = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND
 
@@ -133,7 +133,7 @@ async def test_cancelling_and_deadlines_reach_the_agents(caller, agents):
 @pytest.fixture
 async def port(services):
     """Of a server."""
-    server = build(services, services.runtime.settings)
+    server = build_server(services, services.runtime.settings)
     number = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     yield number

@@ -10,7 +10,7 @@ from super_advanced_agents.config import LIMITS
 from super_advanced_agents.protocol import methods
 from super_advanced_agents.protocol.codec import decode, decode_reply
 from super_advanced_agents.protocol.match_messages import match_of
-from super_advanced_agents.protocol.packing import packed
+from super_advanced_agents.protocol.packing import pack_vectors
 from super_advanced_agents.protocol.v1 import vector_store_pb2 as messages
 from super_advanced_agents.types import CollectionInfo, Match, Record
 
@@ -28,7 +28,7 @@ def _add(start, stop, **given):
     return messages.AddRequest(
         collection="notes",
         dim=8,
-        vectors=packed(ROWS[start:stop]),
+        vectors=pack_vectors(ROWS[start:stop]),
         uids=[f"u{i:02}" for i in range(start, stop)],
         metadatas=[b'{"n":%d}' % i for i in range(start, stop)],
         **given,
@@ -38,12 +38,12 @@ def _add(start, stop, **given):
 async def test_every_operation_is_carried_out(notes):
     """Added, found, changed, counted, read and deleted."""
     assert list((await notes.ask(methods.ADD, _add(0, 40))).uids) == [f"u{i:02}" for i in range(40)]
-    query = messages.SearchRequest(collection="notes", dim=8, query_vectors=packed(ROWS[3:5]), top_k=2)
+    query = messages.SearchRequest(collection="notes", dim=8, query_vectors=pack_vectors(ROWS[3:5]), top_k=2)
     found = await notes.ask(methods.SEARCH, query)
     assert [match_of(each.matches[0]).uid for each in found.results] == ["u03", "u04"]
     assert [len(each.matches) for each in found.results] == [2, 2]
     hybrid = messages.SearchHybridRequest(
-        collection="notes", query_vector=packed(ROWS[3]), query_text="x", top_k=1, explain=True
+        collection="notes", query_vector=pack_vectors(ROWS[3]), query_text="x", top_k=1, explain=True
     )
     [match] = decode_reply(await notes.ask(methods.SEARCH_HYBRID, hybrid), "results", list[Match])
     assert (match.uid, match.metadata) == ("u03", {"n": 3})
@@ -96,7 +96,9 @@ async def test_many_batches_and_pages_go_over_one_call(notes):
     """Each is answered in turn."""
     added = await notes.ask(methods.ADD_STREAM, _add(0, 10), _add(10, 30), _add(30, 40))
     assert [len(each.uids) for each in added] == [10, 20, 10]
-    queries = [messages.SearchRequest(collection="notes", dim=8, query_vectors=packed(row), top_k=1) for row in ROWS]
+    queries = [
+        messages.SearchRequest(collection="notes", dim=8, query_vectors=pack_vectors(row), top_k=1) for row in ROWS
+    ]
     found = await notes.ask(methods.SEARCH_STREAM, *queries)
     assert [each.results[0].matches[0].uid for each in found] == [f"u{i:02}" for i in range(40)]
     pages = await notes.ask(methods.SCAN_STREAM, messages.ScanRequest(collection="notes", limit=15, after="u00"))
@@ -111,7 +113,7 @@ async def test_a_stream_is_answered_as_it_comes(notes):
         methods.SEARCH_STREAM.path, response_deserializer=messages.SearchResponse.FromString
     )(timeout=30)
     for row in ROWS[:3]:
-        request = messages.SearchRequest(collection="notes", dim=8, query_vectors=packed(row), top_k=1)
+        request = messages.SearchRequest(collection="notes", dim=8, query_vectors=pack_vectors(row), top_k=1)
         await stream.write(request.SerializeToString())
         assert len((await stream.read()).results) == 1
     await stream.done_writing()
@@ -134,16 +136,16 @@ async def test_a_bad_batch_ends_its_stream_and_leaves_the_others_stored(notes):
     [
         (methods.ADD, {"dim": 8, "vectors": b"123"}, "vectors"),
         (methods.ADD, {"dim": 0, "vectors": b"1234"}, "dim"),
-        (methods.ADD, {"dim": 7, "vectors": packed(ROWS[0, :7])}, "vectors"),
-        (methods.ADD, {"dim": 8, "vectors": packed(ROWS[:1]), "metadatas": [b"[]"]}, "metadatas[0]"),
-        (methods.ADD, {"dim": 8, "vectors": packed(ROWS[:1]), "metadatas": [b"{" * 9_000]}, "metadatas[0]"),
-        (methods.ADD, {"dim": 8, "vectors": packed(ROWS[:1]), "uids": ["a", "b"]}, "uids"),
-        (methods.ADD, {"dim": 8, "vectors": packed(ROWS[:1]), "dedupe": 9}, "dedupe"),
-        (methods.ADD, {"dim": 8, "vectors": packed(ROWS[:1]), "namespace": "../x"}, "namespace"),
-        (methods.SEARCH, {"dim": 8, "query_vectors": packed(ROWS[:1]), "top_k": 0}, "top_k"),
-        (methods.SEARCH, {"dim": 8, "query_vectors": packed(ROWS[:1]), "top_k": 10**9}, "top_k"),
-        (methods.SEARCH, {"dim": 8, "query_vectors": packed(ROWS[:1]), "where": b""}, "where"),
-        (methods.SEARCH, {"dim": 8, "query_vectors": packed(ROWS[:1]), "where": b'{"a":{"$where":1}}'}, "a"),
+        (methods.ADD, {"dim": 7, "vectors": pack_vectors(ROWS[0, :7])}, "vectors"),
+        (methods.ADD, {"dim": 8, "vectors": pack_vectors(ROWS[:1]), "metadatas": [b"[]"]}, "metadatas[0]"),
+        (methods.ADD, {"dim": 8, "vectors": pack_vectors(ROWS[:1]), "metadatas": [b"{" * 9_000]}, "metadatas[0]"),
+        (methods.ADD, {"dim": 8, "vectors": pack_vectors(ROWS[:1]), "uids": ["a", "b"]}, "uids"),
+        (methods.ADD, {"dim": 8, "vectors": pack_vectors(ROWS[:1]), "dedupe": 9}, "dedupe"),
+        (methods.ADD, {"dim": 8, "vectors": pack_vectors(ROWS[:1]), "namespace": "../x"}, "namespace"),
+        (methods.SEARCH, {"dim": 8, "query_vectors": pack_vectors(ROWS[:1]), "top_k": 0}, "top_k"),
+        (methods.SEARCH, {"dim": 8, "query_vectors": pack_vectors(ROWS[:1]), "top_k": 10**9}, "top_k"),
+        (methods.SEARCH, {"dim": 8, "query_vectors": pack_vectors(ROWS[:1]), "where": b""}, "where"),
+        (methods.SEARCH, {"dim": 8, "query_vectors": pack_vectors(ROWS[:1]), "where": b'{"a":{"$where":1}}'}, "a"),
         (methods.UPDATE, {"uid": "a", "clear": ["uid"]}, "clear"),
         (methods.UPDATE, {"uid": "a", "source": "s", "clear": ["source"]}, "source"),
         (methods.UPDATE, {"uid": "a", "changes": b"\xff"}, "changes"),

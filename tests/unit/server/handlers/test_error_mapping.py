@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from super_advanced_agents.errors import FilterError, InvalidInputError
-from super_advanced_agents.server.handlers.error_mapping import fields_of
+from super_advanced_agents.server.handlers.error_mapping import rename_error_fields
 
 
 @pytest.mark.parametrize(
@@ -25,12 +25,12 @@ from super_advanced_agents.server.handlers.error_mapping import fields_of
 )
 def test_a_field_is_named_as_in_the_body(body, field, renamed):
     """In `field` and in the message."""
-    with pytest.raises(InvalidInputError) as caught, fields_of(body):
+    with pytest.raises(InvalidInputError) as caught, rename_error_fields(body):
         raise InvalidInputError(f"{field} is wrong", field=field, hint="mend it")
     assert (caught.value.field, caught.value.message, caught.value.hint) == (renamed, f"{renamed} is wrong", "mend it")
 
 
 def test_the_kind_of_error_stays():
     """A subclass is raised as itself."""
-    with pytest.raises(FilterError), fields_of("memories"):
+    with pytest.raises(FilterError), rename_error_fields("memories"):
         raise FilterError("items[0] is wrong", field="items[0]")

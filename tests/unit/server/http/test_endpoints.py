@@ -122,14 +122,14 @@ def test_a_search_of_the_default_agent_takes_what_a_search_of_any_takes():
     """A filter above all: one that is dropped would show everybody's memories."""
     body = ENDPOINTS["search"].body
     assert body is ENDPOINTS["searchMemories"].body
-    read = TypeAdapter(body).validate_python({"query": "boat", "where": {"user": "lea"}, "explain": True}).made()
+    read = TypeAdapter(body).validate_python({"query": "boat", "where": {"user": "lea"}, "explain": True}).build()
     assert (read.where, read.explain, read.top_k) == ({"user": "lea"}, True, 5)
 
 
 def test_what_a_body_does_not_name_keeps_its_value():
     """And null clears it."""
     body = TypeAdapter(ENDPOINTS["updateMemory"].body)
-    read = body.validate_python({"source": None}).made(uid="u")
+    read = body.validate_python({"source": None}).build(uid="u")
     assert (read.source, read.priority, read.expires_in_s) == (None, ..., ...)
 
 

@@ -41,11 +41,11 @@ def _head(kind):
     return {"type": "http.response.start", "status": 200, "headers": [(b"content-type", kind)]}
 
 
-@pytest.mark.parametrize(("asked", "longest_s"), [([(b"request-timeout", b"0.01")], 60), ([], 0.01)])
-async def test_work_is_cancelled_in_time_and_answered_504(asked, longest_s):
+@pytest.mark.parametrize(("asked", "max_timeout_s"), [([(b"request-timeout", b"0.01")], 60), ([], 0.01)])
+async def test_work_is_cancelled_in_time_and_answered_504(asked, max_timeout_s):
     """As the header asks, or as the operator allows at most."""
     exchange = _Exchange(headers=asked)
-    await exchange.through(longest_s=longest_s)
+    await exchange.through(max_timeout_s=max_timeout_s)
     assert exchange.cancelled
     assert exchange.sent[0]["status"] == 504
     problem = orjson.loads(exchange.sent[1]["body"])
@@ -56,7 +56,7 @@ async def test_work_is_cancelled_in_time_and_answered_504(asked, longest_s):
 async def test_more_than_is_allowed_counts_as_that():
     """A header cannot lengthen anything."""
     exchange = _Exchange(headers=[(b"request-timeout", b"3600")])
-    await exchange.through(longest_s=0.01)
+    await exchange.through(max_timeout_s=0.01)
     assert exchange.sent[0]["status"] == 504
 
 
@@ -64,7 +64,7 @@ async def test_more_than_is_allowed_counts_as_that():
 async def test_what_is_no_time_is_refused(value):
     """By its name, with nothing begun."""
     exchange = _Exchange(headers=[(b"request-timeout", value)])
-    await exchange.through(longest_s=60)
+    await exchange.through(max_timeout_s=60)
     assert exchange.sent[0]["status"] == 422
     assert orjson.loads(exchange.sent[1]["body"])["field"] == "Request-Timeout"
     assert not exchange.cancelled
@@ -74,7 +74,7 @@ async def test_a_stream_of_events_ends_with_an_error():
     """Its status was sent long ago."""
     begun = {"type": "http.response.body", "body": b"event: text\n\n", "more_body": True}
     exchange = _Exchange(_head(b"text/event-stream; charset=utf-8"), begun)
-    await exchange.through(longest_s=0.01)
+    await exchange.through(max_timeout_s=0.01)
     assert exchange.sent[-1]["body"].startswith(b"event: error\n")
     assert exchange.sent[-1]["more_body"] is False
 
@@ -83,7 +83,7 @@ async def test_any_other_response_that_has_begun_is_broken_off():
     """The server closes the connection, so nobody takes half of it for all of it."""
     exchange = _Exchange(_head(b"application/json"))
     with pytest.raises(TimeoutError, match="being sent"):
-        await exchange.through(longest_s=0.01)
+        await exchange.through(max_timeout_s=0.01)
     assert exchange.cancelled
 
 
@@ -100,7 +100,7 @@ async def test_a_timeout_of_the_work_itself_is_not_ours():
 async def test_streams_that_wait_for_messages_have_no_deadline():
     """They last as long as their clients like."""
     exchange = _Exchange(path="/mcp")
-    work = asyncio.create_task(exchange.through(longest_s=0.001))
+    work = asyncio.create_task(exchange.through(max_timeout_s=0.001))
     done, _ = await asyncio.wait({work}, timeout=0.05)
     assert not done
     work.cancel()

@@ -14,14 +14,14 @@ from starlette.responses import StreamingResponse
 from tests.unit.server.piped import operation, state
 
 from super_advanced_agents import FAISSVectorStore
-from super_advanced_agents._runtime.uids import uids_of
+from super_advanced_agents._runtime.uids import seeded_uids
 from super_advanced_agents.errors import InvalidInputError, StoreError, StoreFullError
 from super_advanced_agents.protocol.operations import PermitKind
 from super_advanced_agents.server.http.errors import add_error_handlers
 from super_advanced_agents.server.http.middleware.bodies import BodyLimit
-from super_advanced_agents.server.http.middleware.calls import CallPipeline
+from super_advanced_agents.server.http.middleware.calls import PipelineMiddleware
 from super_advanced_agents.server.http.middleware.idempotency import IdempotentWrites
-from super_advanced_agents.server.idempotency.request_store import Begin, Name, RequestTable
+from super_advanced_agents.server.idempotency.request_store import IdempotencyKey, RequestTable, StartRequest
 from super_advanced_agents.server.idempotency.results import Idempotency, Reply, digest_of
 from super_advanced_agents.server.route_table import RouteTable
 from super_advanced_agents.tenancy.context import (
@@ -32,7 +32,7 @@ from super_advanced_agents.tenancy.context import (
     active_context,
     current_context,
 )
-from super_advanced_agents.tenancy.idempotent_writes import uids_for, was
+from super_advanced_agents.tenancy.idempotent_writes import earlier_result, uids_for
 from super_advanced_agents.tenancy.result_cache import ResultCache
 from super_advanced_agents.tenancy.store_wrappers import CachedStore
 
@@ -127,7 +127,7 @@ async def test_answers_are_kept(requests, status):
     assert len(handler.uids) == 1
 
 
-@pytest.mark.parametrize("reply", [{"status": s} for s in (401, 403, 409, 429, 499, 500, 503)] + [{"whole": False}])
+@pytest.mark.parametrize("reply", [{"status": s} for s in (401, 403, 409, 429, 499, 500, 503)] + [{"complete": False}])
 async def test_what_may_pass_is_carried_out_again(requests, reply):
     """By the same names, since nobody knows how far it came."""
     handler = Handler(**reply)
@@ -142,7 +142,12 @@ async def test_a_request_that_broke_off_is_carried_out_again(file, call):
 
     async def broken(exc):
         seen.append(
-            (uids_for(None, 1), uids_for(["own", None], 2), await was(_number(len(seen))), await was(_number(7)))
+            (
+                uids_for(None, 1),
+                uids_for(["own", None], 2),
+                await earlier_result(_number(len(seen))),
+                await earlier_result(_number(7)),
+            )
         )
         if exc is not None:
             raise exc
@@ -172,7 +177,7 @@ async def test_without_a_key_nothing_is_named_or_asked():
     """The store makes names, as ever."""
     assert uids_for(None, 3) is None
     assert uids_for(["a", None], 2) == ["a", None]
-    assert await was(_number(1)) is None
+    assert await earlier_result(_number(1)) is None
 
 
 async def test_a_reply_that_cannot_be_kept_is_given_all_the_same(requests, monkeypatch):
@@ -181,7 +186,7 @@ async def test_a_reply_that_cannot_be_kept_is_given_all_the_same(requests, monke
     execute = requests._execute
 
     def full(steps):
-        if not isinstance(steps[0], Begin):
+        if not isinstance(steps[0], StartRequest):
             raise StoreFullError("no room")
         return execute(steps)
 
@@ -206,13 +211,13 @@ def test_keys_are_kept_for_a_day(file, monkeypatch):
     """Then they are free, and their rows go."""
     now = time.time()
     table = RequestTable(file, max_keys=10, max_bytes=1_000)
-    [first] = table.execute([Begin(Name(tenant="t", key="k"), ONE)])
+    [first] = table.execute([StartRequest(IdempotencyKey(tenant="t", key="k"), ONE)])
     monkeypatch.setattr(time, "time", lambda: now + 86_399)
-    assert table.execute([Begin(Name(tenant="t", key="k"), TWO)]) == [None]
+    assert table.execute([StartRequest(IdempotencyKey(tenant="t", key="k"), TWO)]) == [None]
     monkeypatch.setattr(time, "time", lambda: now + 86_402)
-    [second] = table.execute([Begin(Name(tenant="t", key="k"), TWO)])
+    [second] = table.execute([StartRequest(IdempotencyKey(tenant="t", key="k"), TWO)])
     assert second.seed != first.seed
-    table.execute([Begin(Name(tenant="t", key="l"), ONE)])
+    table.execute([StartRequest(IdempotencyKey(tenant="t", key="l"), ONE)])
     monkeypatch.setattr(time, "time", lambda: now + 3 * 86_400)
     table._swept_at = -1_000_000.0
     table.execute([])
@@ -243,10 +248,10 @@ async def test_a_tenant_has_room_for_so_many(file):
 
 def test_names_of_a_seed_are_proper_ones():
     """UUIDs of version 7, in order, the same from any start, and of the moment they are told."""
-    names = uids_of(b"s" * 16, 1_700_000_000.0, 0, 5_000)
+    names = seeded_uids(b"s" * 16, 1_700_000_000.0, 0, 5_000)
     assert names == sorted(set(names))
-    assert uids_of(b"s" * 16, 1_700_000_000.0, 4_000, 10) == names[4_000:4_010]
-    assert uids_of(b"t" * 16, 1_700_000_000.0, 0, 1) != names[:1]
+    assert seeded_uids(b"s" * 16, 1_700_000_000.0, 4_000, 10) == names[4_000:4_010]
+    assert seeded_uids(b"t" * 16, 1_700_000_000.0, 0, 1) != names[:1]
     first = uuid.UUID(names[0])
     assert (first.version, first.variant, first.int >> 80) == (7, uuid.RFC_4122, 1_700_000_000_000)
 
@@ -259,7 +264,7 @@ def store():
 
 async def test_a_served_store_writes_the_same_again(requests, store):
     """Added twice by a request that broke off, a record is there once; a deletion counts what it deleted first."""
-    cached = CachedStore(store, ResultCache(), owner="default/x")
+    cached = CachedStore(store, ResultCache(), store_key="default/x")
     vector, results = np.ones(4), []
 
     async def broken(operation):
@@ -327,7 +332,7 @@ class Served:
         app.state.pipeline = state(idempotency=requests).pipeline
         app.add_middleware(IdempotentWrites)
         app.add_middleware(BodyLimit, max_bytes=1_000)
-        app.add_middleware(CallPipeline, routes=RouteTable(OPERATIONS))
+        app.add_middleware(PipelineMiddleware, routes=RouteTable(OPERATIONS))
         self.client = httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://test")
 
 

@@ -5,7 +5,13 @@ from __future__ import annotations
 import gc
 from types import FunctionType, ModuleType
 
-from super_advanced_agents.server.idempotency.request_store import Answer, Begin, Name, Reply, RequestTable
+from super_advanced_agents.server.idempotency.request_store import (
+    IdempotencyKey,
+    Reply,
+    RequestTable,
+    SaveReply,
+    StartRequest,
+)
 from super_advanced_agents.server.limits.rate_limit import LocalStorage, RateLimiter
 from super_advanced_agents.tenancy.context import Access, Principal
 from super_advanced_agents.tenancy.result_cache import ResultCache
@@ -36,9 +42,9 @@ async def test_result_counters_are_bounded_by_tenants():
         return []
 
     for number in range(TENANTS):
-        await cache.aresult("question", lambda: 1, search, owner=f"tenant-{number}/memories")
+        await cache.aresult("question", lambda: 1, search, store_key=f"tenant-{number}/memories")
         if number % 100 == 0:
-            await cache.aresult("question", lambda: 1, search, owner="loyal/memories")
+            await cache.aresult("question", lambda: 1, search, store_key="loyal/memories")
     assert tenants_known_to(cache) < 5_000
     assert cache.stats("loyal")["bypassed"] == TENANTS // 100
     assert cache.stats()["bypassed"] == TENANTS + TENANTS // 100
@@ -61,7 +67,9 @@ def test_keyed_writes_are_counted_for_a_bounded_number_of_tenants(tmp_path):
     table = RequestTable(tmp_path / "requests.db", max_keys=2, max_bytes=1_000)
     try:
         _write(table, "tenant-loyal", "first")
-        table.execute([Begin(Name(tenant=f"tenant-{number}", key="k"), b"") for number in range(5_000)])
+        table.execute(
+            [StartRequest(IdempotencyKey(tenant=f"tenant-{number}", key="k"), b"") for number in range(5_000)]
+        )
         assert tenants_known_to(table) < 5_000
         for key in ("second", "third"):
             _write(table, "tenant-loyal", key)
@@ -76,6 +84,6 @@ def _principal(tenant):
 
 
 def _write(table, tenant, key):
-    name = Name(tenant=tenant, key=key)
-    [begun] = table.execute([Begin(name, b"")])
-    table.execute([Answer(name, begun.id, Reply(status=200, body=b"x" * 300))])
+    name = IdempotencyKey(tenant=tenant, key=key)
+    [begun] = table.execute([StartRequest(name, b"")])
+    table.execute([SaveReply(name, begun.id, Reply(status=200, body=b"x" * 300))])

@@ -67,7 +67,7 @@ def test_a_transaction_that_fails_leaves_nothing_known(opened: Open, monkeypatch
         raise sqlite3.OperationalError("planted")
 
     with monkeypatch.context() as planted:
-        planted.setattr(store._rows, "_insert", broken)
+        planted.setattr(store._rows, "_columns", broken)
         for failing in (
             lambda: store.add(vectors(1)[0], {"text": "new"}, "x", dedupe="exact", model_id="m"),
             lambda: store.add(vectors(1)[0], {"text": "one"}, "x", namespace="new", model_id="m"),

@@ -1,4 +1,4 @@
-"""How large a request body may be, and that it comes as it is."""
+"""The limit of a request body's length, and the refusal of compressed bodies."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from super_advanced_agents.server.http.errors import problem_response
 
 
 class BodyLimit:
-    """Refuses bodies longer than `max_bytes` (413), counted while they stream, and encoded ones (415).
+    """Refuse bodies that are longer than `max_bytes` (413) or compressed (415).
 
-    A compressed body could unfold to a thousand times what was counted, so none is taken.
+    The bytes are counted while they stream. A compressed body could expand to a thousand times the bytes that were
+    counted, so none is accepted.
     """
 
     def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
@@ -22,26 +23,25 @@ class BodyLimit:
         self._max_bytes = max_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, counting what it brings, or refuse it."""
+        """Pass the request on and count the bytes of its body, or refuse it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         headers = dict(scope["headers"])
         if headers.get(b"content-encoding", b"identity").strip().lower() not in {b"identity", b""}:
-            refusal = problem_details(
+            problem = problem_details(
                 HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "request bodies must not be compressed (Content-Encoding)"
             )
-            await problem_response(refusal)(scope, receive, send)
+            await problem_response(problem)(scope, receive, send)
             return
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and (len(length) > 18 or int(length) > self._max_bytes):
-            await problem_response(problem_details(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self._too_long()))(
-                scope, receive, send
-            )
+            problem = problem_details(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self._too_long())
+            await problem_response(problem)(scope, receive, send)
             return
         received = 0
 
-        async def counted() -> Message:
+        async def receive_and_count() -> Message:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
@@ -49,7 +49,7 @@ class BodyLimit:
                 raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self._too_long())
             return message
 
-        await self._app(scope, counted, send)
+        await self._app(scope, receive_and_count, send)
 
     def _too_long(self) -> str:
         return f"the request body is longer than {self._max_bytes} bytes"

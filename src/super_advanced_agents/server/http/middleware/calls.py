@@ -1,4 +1,4 @@
-"""What a request passes on its way to a route: the steps of the pipeline, told in HTTP."""
+"""The checks of the request pipeline as ASGI middleware, its errors as HTTP responses."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from super_advanced_agents.server.limits.rate_limit import quota_headers
 from super_advanced_agents.server.pipeline import (
     CREDENTIAL_FIELDS,
     READ_FIELDS,
-    Incoming,
+    IncomingRequest,
     _RefusedError,
     problem_and_headers,
 )
@@ -25,20 +25,20 @@ from super_advanced_agents.server.route_table import ROUTES, RouteTable
 from super_advanced_agents.types import JSONValue
 
 INCOMING = "saa.incoming"
-"""Where the scope of a request holds its `Incoming`."""
+"""The key of the ASGI scope under which a request's `IncomingRequest` is stored."""
 
 _REALM = 'Bearer realm="super-advanced-agents"'
-_NAMES = {name.encode(): name for name in READ_FIELDS}
+_FIELD_NAMES = {name.encode(): name for name in READ_FIELDS}
 
 
-class CallPipeline:
-    """Passes requests on as somebody's, for as long as they may take, or refuses them.
+class PipelineMiddleware:
+    """Authenticate, limit and time every request, or refuse it.
 
-    No request reaches the router unless the table has its operation. A stream of events whose time is over ends with
-    an `error` event.
+    Only requests whose operation is in the route table reach the router. A stream of events whose deadline passes ends
+    with an `error` event.
 
     Args:
-        app: what answers.
+        app: the application behind it.
         routes: the operations that are served.
     """
 
@@ -48,22 +48,26 @@ class CallPipeline:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or refuse it."""
-        if scope["type"] == "websocket":  # none is served
+        if scope["type"] == "websocket":  # no route is a websocket
             await send({"type": "websocket.close", "code": 1008})
             return
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        incoming = scope[INCOMING] = Incoming(
+        incoming = scope[INCOMING] = IncomingRequest(
             operation=self._routes.find(scope["method"], scope["path"]),
-            fields=[(_NAMES[name], value.decode("latin-1")) for name, value in scope["headers"] if name in _NAMES],
+            fields=[
+                (_FIELD_NAMES[name], value.decode("latin-1"))
+                for name, value in scope["headers"]
+                if name in _FIELD_NAMES
+            ],
         )
-        response = _Response(incoming, send)
+        response = _ResponseSender(incoming, send)
         headers: Mapping[str, str] | None
         try:
-            async with scope["app"].state.pipeline.entered(incoming):
+            async with scope["app"].state.pipeline.admit(incoming):
                 await self._app(scope, receive, response.send)
-        except HTTPException as exc:  # by what counts and times the body
+        except HTTPException as exc:  # from the middleware that limits the body
             problem, headers = problem_details(HTTPStatus(exc.status_code), str(exc.detail)), exc.headers
         except (SuperAdvancedAgentsError, _RefusedError) as exc:
             problem, headers = problem_and_headers(exc)
@@ -73,13 +77,13 @@ class CallPipeline:
         if response.head is None:
             await problem_response(problem, headers)(scope, receive, response.send)
         else:
-            await response.break_off(problem)
+            await response.abort(problem)
 
 
-class _Response:
-    """Watches what goes out, and adds what is left of the caller's allowance."""
+class _ResponseSender:
+    """Sends a response with the caller's quota in its headers, and records that it has started."""
 
-    def __init__(self, incoming: Incoming, send: Send) -> None:
+    def __init__(self, incoming: IncomingRequest, send: Send) -> None:
         self._incoming = incoming
         self._send = send
         self.head: Message | None = None
@@ -92,20 +96,20 @@ class _Response:
                 message["headers"] = [*message.get("headers", ()), *quota_headers(quota)]
         await self._send(message)
 
-    async def break_off(self, problem: dict[str, JSONValue]) -> None:
+    async def abort(self, problem: dict[str, JSONValue]) -> None:
         assert self.head is not None
-        kinds = (value for name, value in self.head["headers"] if name == b"content-type")
-        if not any(value.startswith(MEDIA_TYPE.encode()) for value in kinds):
-            raise TimeoutError("the deadline passed while the response was being sent")  # the connection is closed
+        content_types = (value for name, value in self.head["headers"] if name == b"content-type")
+        if not any(value.startswith(MEDIA_TYPE.encode()) for value in content_types):
+            raise TimeoutError("the deadline passed while the response was being sent")  # uvicorn closes the connection
         await self._send({"type": "http.response.body", "body": event("error", problem), "more_body": False})
 
 
-def _challenge(problem: Mapping[str, JSONValue], incoming: Incoming) -> Mapping[str, str]:
-    """The `WWW-Authenticate` header as RFC 6750 writes it."""
+def _challenge(problem: Mapping[str, JSONValue], incoming: IncomingRequest) -> Mapping[str, str]:
+    """Return the `WWW-Authenticate` header (RFC 6750)."""
     operation = incoming.operation
     if problem["status"] == HTTPStatus.UNAUTHORIZED:
-        tried = any(name in CREDENTIAL_FIELDS for name, _ in incoming.fields)
-        return {"WWW-Authenticate": f'{_REALM}, error="invalid_token"' if tried else _REALM}
+        has_credential = any(name in CREDENTIAL_FIELDS for name, _ in incoming.fields)
+        return {"WWW-Authenticate": f'{_REALM}, error="invalid_token"' if has_credential else _REALM}
     if problem["status"] == HTTPStatus.FORBIDDEN and isinstance(operation, Operation) and operation.access is not None:
         return {"WWW-Authenticate": f'{_REALM}, error="insufficient_scope", scope="{operation.access.value}"'}
     return {}

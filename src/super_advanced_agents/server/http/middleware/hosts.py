@@ -1,4 +1,4 @@
-"""Which names a request may call this server by, and whose pages may call it: the defence against other sites."""
+"""Checks of `Host` and `Origin`, against requests that other sites make a browser send."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from super_advanced_agents.server.http.errors import problem_response
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
-_SENT = [
+_REQUEST_HEADERS = [
     "Authorization",
     "X-API-Key",
     "Content-Type",
@@ -21,18 +21,18 @@ _SENT = [
     "Idempotency-Key",
     "Request-Timeout",
 ]
-_READ = ["Retry-After", "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset", "Idempotency-Replayed"]
+_RESPONSE_HEADERS = ["Retry-After", "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset", "Idempotency-Replayed"]
 
 
 class AllowedHosts:
-    """Refuses requests under a name that is not on the list (421), and those of other sites' pages (403).
+    """Refuse requests with an unknown `Host` (421), and requests from other sites (403).
 
     A page on another site can make a browser send requests to 127.0.0.1 under a name it controls (the `Host` header
-    gives it away) or under the server's own name (the `Origin` header does). Programs send no `Origin`.
+    reveals it) or under the server's own name (the `Origin` header does). Programs send no `Origin`.
 
     Args:
-        names: further names, without a port, beside those of loopback.
-        origins: whose pages may call, beside the server's own: scheme, host and port.
+        names: the server's names beside those of loopback, without a port.
+        origins: further origins whose pages may send requests: scheme, host and port.
     """
 
     def __init__(self, app: ASGIApp, *, names: Iterable[str] = (), origins: Iterable[str] = ()) -> None:
@@ -56,23 +56,21 @@ class AllowedHosts:
                 )
                 await problem_response(problem)(scope, receive, send)
                 return
-            if origins and not (len(origins) == 1 and self._may(origins[0], hosts[0])):
-                problem = problem_details(
-                    HTTPStatus.FORBIDDEN, "the Origin header is not on the list of those whose pages may call"
-                )
+            if origins and not (len(origins) == 1 and self._is_allowed_origin(origins[0], hosts[0])):
+                problem = problem_details(HTTPStatus.FORBIDDEN, "the Origin header is not one of the allowed origins")
                 await problem_response(problem)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
-    def _may(self, origin: str, host: str) -> bool:
-        """The server's own pages may: their origin has the very host and port that the request was sent to."""
+    def _is_allowed_origin(self, origin: str, host: str) -> bool:
+        # The origin of the server's own pages has the very host and port that the request was sent to.
         return origin in self._origins or origin in (f"http://{host}", f"https://{host}")
 
 
 class CrossOrigin(CORSMiddleware):
-    """Tells browsers that pages of these origins may call, and read the answers; `AllowedHosts` stops all others.
+    """Let browsers send requests from pages of these origins; `AllowedHosts` refuses all others.
 
-    Cookies are nobody's credential here, so browsers are not asked to send them.
+    Cookies are not a credential here, so browsers are not asked to send them.
     """
 
     def __init__(self, app: ASGIApp, *, origins: Iterable[str]) -> None:
@@ -80,8 +78,8 @@ class CrossOrigin(CORSMiddleware):
             app,
             allow_origins=list(origins),
             allow_methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
-            allow_headers=_SENT,
-            expose_headers=_READ,
+            allow_headers=_REQUEST_HEADERS,
+            expose_headers=_RESPONSE_HEADERS,
         )
 
 

@@ -1,4 +1,4 @@
-"""`Idempotency-Key` on REST writes."""
+"""Replay of the responses of REST writes that carry an `Idempotency-Key`."""
 
 from __future__ import annotations
 
@@ -7,89 +7,87 @@ from http import HTTPStatus
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from super_advanced_agents.server.http.middleware.calls import INCOMING
-from super_advanced_agents.server.idempotency.results import MOST_REPLY_BYTES, Reply
+from super_advanced_agents.server.idempotency.results import MAX_REPLY_BYTES, Reply
 
-_OWN_HEADERS = frozenset({"date", "server", "content-length", "idempotency-replayed"})
-"""Not kept: they are of one response, not of the answer."""
+_UNSTORED_HEADERS = frozenset({"date", "server", "content-length", "idempotency-replayed"})
+"""Headers that belong to one sending of a response, so they are not stored with it."""
 
 
 class IdempotentWrites:
-    """Answers a write that was answered before by that key with the same reply, marked `Idempotency-Replayed: true`.
+    """Answer a repeated write with its stored response, by its idempotency key.
 
-    A key whose first request is still under way gets 409, one that was used for something else 422. Bodies are held in
-    memory until they are whole, up to what the body limit lets through. `CallPipeline` stands outside of it, read the
-    key, and tells what it raises.
+    Such a response has the header `Idempotency-Replayed: true`. A key whose first request is still running gets 409,
+    one that was used for another request 422. Request bodies are held in memory until they are complete, up to the body
+    limit. `PipelineMiddleware` must stand outside of it: it reads the key, and turns the errors raised here into
+    responses.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or answer it from memory."""
+        """Pass the request on, or answer it with the stored response."""
         key = scope[INCOMING].key if INCOMING in scope else None
         if key is None:
             await self._app(scope, receive, send)
             return
-        body = await _body(receive)
-        if body is None:  # the client went away
+        body = await _read_body(receive)
+        if body is None:  # the client disconnected
             return
-        kept = _Response(send)
+        response = _BufferedResponse(send)
 
-        async def make() -> Reply:
-            await self._app(scope, _once(body, receive), kept.send)
-            return kept.reply()
+        async def execute() -> Reply:
+            await self._app(scope, _replay_body(body, receive), response.send)
+            return response.reply()
 
-        asked = (scope["method"].encode(), scope["path"].encode(), scope["query_string"], body)
-        reply = await scope["app"].state.pipeline.reply_once(key, asked, make)
+        request_parts = (scope["method"].encode(), scope["path"].encode(), scope["query_string"], body)
+        reply = await scope["app"].state.pipeline.reply_once(key, request_parts, execute)
         if reply.replayed:
-            await _replay(reply, send)
+            await _send_reply(reply, send)
         else:
-            await kept.flush()
+            await response.flush()
 
 
-class _Response:
-    """Holds a response back until it was written down; one that is streamed or long goes through as it comes."""
+class _BufferedResponse:
+    """Buffers a response until it is stored; streams and long responses pass through unstored."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
-        self._held: list[Message] = []
+        self._buffer: list[Message] = []
         self._size = 0
         self._ended = False
-        self._passing = False
+        self._passing_through = False
 
     async def send(self, message: Message) -> None:
-        """Take a message of the application."""
-        if self._passing:
+        if self._passing_through:
             await self._send(message)
             return
-        self._held.append(message)
+        self._buffer.append(message)
         if message["type"] == "http.response.body":
             self._size += len(message.get("body", b""))
             self._ended = not message.get("more_body", False)
-        if self._size > MOST_REPLY_BYTES or _is_stream(self._held[0]):
-            self._passing = True
+        if self._size > MAX_REPLY_BYTES or _is_stream(self._buffer[0]):
+            self._passing_through = True
             await self.flush()
 
     def reply(self) -> Reply:
-        """What was answered."""
-        if not self._ended or self._passing:
-            return Reply(status=HTTPStatus.OK, body=b"", whole=False)
+        if not self._ended or self._passing_through:
+            return Reply(status=HTTPStatus.OK, body=b"", complete=False)
         headers = tuple(
             (name.decode("latin-1"), value.decode("latin-1"))
-            for name, value in self._held[0].get("headers", ())
-            if name.decode("latin-1").lower() not in _OWN_HEADERS
+            for name, value in self._buffer[0].get("headers", ())
+            if name.decode("latin-1").lower() not in _UNSTORED_HEADERS
         )
-        body = b"".join(message.get("body", b"") for message in self._held[1:])
-        return Reply(status=self._held[0]["status"], headers=headers, body=body)
+        body = b"".join(message.get("body", b"") for message in self._buffer[1:])
+        return Reply(status=self._buffer[0]["status"], headers=headers, body=body)
 
     async def flush(self) -> None:
-        """Send what was held back."""
-        held, self._held = self._held, []
-        for message in held:
+        messages, self._buffer = self._buffer, []
+        for message in messages:
             await self._send(message)
 
 
-async def _replay(reply: Reply, send: Send) -> None:
+async def _send_reply(reply: Reply, send: Send) -> None:
     headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in reply.headers]
     headers += [(b"idempotency-replayed", b"true")]
     if reply.status != HTTPStatus.NO_CONTENT:
@@ -98,8 +96,8 @@ async def _replay(reply: Reply, send: Send) -> None:
     await send({"type": "http.response.body", "body": reply.body})
 
 
-async def _body(receive: Receive) -> bytes | None:
-    """The request's body, whole; None when the client went away before."""
+async def _read_body(receive: Receive) -> bytes | None:
+    """Return the complete body; None if the client disconnects first."""
     parts = []
     while True:
         message = await receive()
@@ -110,18 +108,18 @@ async def _body(receive: Receive) -> bytes | None:
             return b"".join(parts)
 
 
-def _once(body: bytes, receive: Receive) -> Receive:
-    """A channel that brings the body again, then whatever else comes."""
-    brought = False
+def _replay_body(body: bytes, receive: Receive) -> Receive:
+    """Return an ASGI channel that yields the body, then the further messages of `receive`."""
+    sent = False
 
-    async def again() -> Message:
-        nonlocal brought
-        if brought:
+    async def receive_body_first() -> Message:
+        nonlocal sent
+        if sent:
             return await receive()
-        brought = True
+        sent = True
         return {"type": "http.request", "body": body, "more_body": False}
 
-    return again
+    return receive_body_first
 
 
 def _is_stream(start: Message) -> bool:

@@ -1,4 +1,4 @@
-"""Errors as OpenAI's clients read them, on the paths that are OpenAI's: `{"error": {"message", "type", ...}}`."""
+"""OpenAI's error format on the paths of OpenAI's API: `{"error": {"message", "type", ...}}`."""
 
 from __future__ import annotations
 
@@ -25,37 +25,38 @@ _TYPES = {
 
 
 class OpenAIErrors:
-    """Rewrites problem documents of OpenAI's paths, whoever made them: a route, a limit or the authentication.
+    """Rewrite the problem documents of OpenAI's paths in OpenAI's format.
 
-    Status and headers stay. Outermost, so that nothing that refuses a request stands outside of it.
+    Status and other headers stay. It must be the outermost middleware: problems come from routes, limits and
+    authentication alike.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on; what comes back as a problem leaves as an error of OpenAI's."""
+        """Pass the request on, and rewrite the response if it is a problem document."""
         if scope["type"] != "http" or not _PATHS.fullmatch(scope["path"]):
             await self._app(scope, receive, send)
             return
-        rewriting = _Rewriting(send)
+        rewriter = _ProblemRewriter(send)
         try:
-            await self._app(scope, receive, rewriting)
+            await self._app(scope, receive, rewriter)
         except Exception:
-            if not rewriting.begun:
+            if not rewriter.started:
                 status = HTTPStatus.INTERNAL_SERVER_ERROR
                 await problem_response(problem_details(status, "the server failed; its log says why"))(
-                    scope, receive, rewriting
+                    scope, receive, rewriter
                 )
-            raise  # to where it is logged
+            raise  # uvicorn logs it
 
 
-class _Rewriting:
+class _ProblemRewriter:
     def __init__(self, send: Send) -> None:
         self._send = send
         self._start: Message | None = None
         self._body = bytearray()
-        self.begun = False
+        self.started = False
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -70,15 +71,15 @@ class _Rewriting:
             headers = MutableHeaders(raw=list(self._start["headers"]))
             headers["content-type"] = "application/json"
             headers["content-length"] = str(len(error))
-            self.begun = True
+            self.started = True
             await self._send({**self._start, "headers": headers.raw})
             message = {"type": "http.response.body", "body": error}
-        self.begun = True
+        self.started = True
         await self._send(message)
 
 
 def openai_error(problem: Mapping[str, Any]) -> dict[str, JSONValue]:
-    """The error that tells what a problem document tells; its hint becomes part of the message."""
+    """Convert a problem document to OpenAI's error; its hint becomes part of the message."""
     status, name, hint = problem["status"], problem.get("error"), problem.get("hint")
     detail = str(problem.get("detail") or problem.get("title", ""))
     return {
@@ -92,5 +93,5 @@ def openai_error(problem: Mapping[str, Any]) -> dict[str, JSONValue]:
 
 
 def _code(name: str) -> str:
-    """`InvalidInputError` -> `invalid_input`."""
+    """Return `invalid_input` for `InvalidInputError`."""
     return _CODES.get(name) or re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name.removesuffix("Error")).lower()

@@ -1,4 +1,4 @@
-"""Agents, their settings, and what they find and answer: `/v1/agents/...`. An agent exists as soon as it is named."""
+"""Agents, their settings, searches and answers: `/v1/agents/...`. An agent exists as soon as it is named."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from super_advanced_agents.protocol.json_codec import json_of_result
 from super_advanced_agents.protocol.requests import AskRequest, PutAgentRequest, SearchMemoriesRequest
 from super_advanced_agents.server.handlers.agents import ask_stream
 from super_advanced_agents.server.http.body import JSONRoute
-from super_advanced_agents.server.http.endpoints import Endpoint, ParsedRequest, add_endpoint, show
-from super_advanced_agents.server.http.schemas import results as answers
+from super_advanced_agents.server.http.endpoints import Endpoint, ParsedRequest, add_endpoint, handle
+from super_advanced_agents.server.http.schemas import results
 from super_advanced_agents.server.http.schemas.bodies import body_of
 from super_advanced_agents.server.http.sse import MEDIA_TYPE, EventStream, event
 
@@ -36,20 +36,20 @@ _EVENTS: dict[int | str, dict[str, Any]] = {
 
 async def _ask(parsed: ParsedRequest) -> Any:
     if not parsed.body.stream and MEDIA_TYPE not in parsed.request.headers.get("accept", ""):
-        return await show(parsed)
-    # The first piece of text is waited for: what fails before it answers with a status, not inside a 200.
+        return await handle(parsed)
+    # Two events ahead: an error before the first piece of text then sets the status instead of ending a 200.
     return await EventStream.start(_events(parsed), parsed.request.receive, ahead=2)
 
 
 async def _events(parsed: ParsedRequest) -> AsyncGenerator[bytes, None]:
-    async with aclosing(ask_stream(parsed.body.made(), parsed.context)) as events:
-        async for each in events:
-            if each.sources is not None:
-                yield event("sources", {"results": json_of_result(each.sources)})
-            elif each.done is None:
-                yield event("text", {"text": each.text})
+    async with aclosing(ask_stream(parsed.body.build(), parsed.context)) as events:
+        async for part in events:
+            if part.sources is not None:
+                yield event("sources", {"results": json_of_result(part.sources)})
+            elif part.done is None:
+                yield event("text", {"text": part.text})
             else:
-                yield event("done", {"text": each.done})
+                yield event("done", {"text": part.done})
 
 
 _SEARCH = body_of(SearchMemoriesRequest, "SearchRequest")
@@ -58,24 +58,24 @@ ENDPOINTS = (
     Endpoint(
         operation=ops.DEFAULT_SEARCH,
         body=_SEARCH,
-        shape=answers.Matches,
-        doc="Find the default agent's memories that are most like the query, best first.",
+        response_model=results.Matches,
+        description="Find the default agent's memories that are most similar to the query, best first.",
     ),
-    Endpoint(operation=ops.LIST_AGENTS, shape=answers.Agents),
-    Endpoint(operation=ops.GET_AGENT, shape=answers.AgentOut),
-    Endpoint(operation=ops.PUT_AGENT, body=body_of(PutAgentRequest, "AgentSettings"), shape=answers.AgentOut),
+    Endpoint(operation=ops.LIST_AGENTS, response_model=results.Agents),
+    Endpoint(operation=ops.GET_AGENT, response_model=results.AgentOut),
+    Endpoint(operation=ops.PUT_AGENT, body=body_of(PutAgentRequest, "AgentSettings"), response_model=results.AgentOut),
     Endpoint(operation=ops.DELETE_AGENT),
-    Endpoint(operation=ops.SEARCH_MEMORIES, body=_SEARCH, shape=answers.Matches),
+    Endpoint(operation=ops.SEARCH_MEMORIES, body=_SEARCH, response_model=results.Matches),
     Endpoint(
         operation=ops.ASK,
         body=body_of(AskRequest, "AskRequest", stream=(bool, False)),
-        shape=answers.AnswerOut,
+        response_model=results.AnswerOut,
         responses=_EVENTS,
-        show=_ask,
-        doc="Answer a question from memories, as JSON or, with `stream` or `Accept: text/event-stream`, piece by "
-        "piece.\n\nThe events are `sources` (once), `text` (many), and `done` or `error`.",
+        handler=_ask,
+        description="Answer a question from an agent's memories.\n\nThe response is JSON, or with `stream` or "
+        "`Accept: text/event-stream` a stream of events: `sources` (once), `text` (repeated), then `done` or `error`.",
     ),
 )
 
-for each in ENDPOINTS:
-    add_endpoint(router, each)
+for endpoint in ENDPOINTS:
+    add_endpoint(router, endpoint)

@@ -1,4 +1,4 @@
-"""Vectors with metadata, for whoever brings vectors: `/v1/collections/{collection}/...`."""
+"""Collections of vectors that clients compute: `/v1/collections/{collection}/...`."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from super_advanced_agents.server.http.endpoints import (
     Endpoint,
     ParsedRequest,
     add_endpoint,
+    handle_page,
     not_found,
     renamed_field,
-    show_page,
 )
-from super_advanced_agents.server.http.packed_vectors import unpacked
-from super_advanced_agents.server.http.schemas import results as answers
+from super_advanced_agents.server.http.packed_vectors import unpack_vector
+from super_advanced_agents.server.http.schemas import results
 from super_advanced_agents.server.http.schemas.bodies import Parameters, Vector, body_of
 from super_advanced_agents.stores import requests as store
 
@@ -28,37 +28,45 @@ router = APIRouter(tags=["collections"], route_class=JSONRoute)
 
 _VECTORS = (VectorFormat, "numbers")
 
-RecordName = body_of(store.GetRequest, "RecordName", without=["uids"], base=Parameters, vectors=_VECTORS)
-RecordGone = body_of(store.GetRequest, "RecordGone", without=["uids"], base=Parameters)
-PageQuery = body_of(store.ScanRequest, "PageQuery", without=["where"], base=Parameters, vectors=_VECTORS)
+GetRecordParameters = body_of(
+    store.GetRequest, "GetRecordParameters", without=["uids"], base=Parameters, vectors=_VECTORS
+)
+DeleteRecordParameters = body_of(store.GetRequest, "DeleteRecordParameters", without=["uids"], base=Parameters)
+ListRecordsParameters = body_of(
+    store.ScanRequest, "ListRecordsParameters", without=["where"], base=Parameters, vectors=_VECTORS
+)
 SearchIn = body_of(store.SearchRequest, "SearchIn", without=["query_vectors"], query_vector=(Vector, ...))
 
 
-async def _one(parsed: ParsedRequest) -> Any:
+async def _get_record(parsed: ParsedRequest) -> Any:
     namespace = parsed.parameters.namespace or "default"
-    found = await parsed.result(lambda bounds: store.GetRequest(bounds=bounds, uids=[parsed.uid], namespace=namespace))
-    if not found:
-        raise not_found("there is no record of that name")
-    return json_of_result(found[0], vectors=parsed.parameters.vectors)
+    records = await parsed.result(
+        lambda bounds: store.GetRequest(bounds=bounds, uids=[parsed.uid], namespace=namespace)
+    )
+    if not records:
+        raise not_found("there is no record with this uid")
+    return json_of_result(records[0], vectors=parsed.parameters.vectors)
 
 
-async def _delete_one(parsed: ParsedRequest) -> None:
+async def _delete_record(parsed: ParsedRequest) -> None:
     namespace = parsed.parameters.namespace or "default"
-    made = store.DeleteRequest
-    if not await parsed.result(lambda bounds: made(bounds=bounds, uids=[parsed.uid], namespace=namespace)):
-        raise not_found("there is no record of that name")
+    deleted = await parsed.result(
+        lambda bounds: store.DeleteRequest(bounds=bounds, uids=[parsed.uid], namespace=namespace)
+    )
+    if not deleted:
+        raise not_found("there is no record with this uid")
 
 
 async def _search(parsed: ParsedRequest) -> Any:
-    def made(**bounds: Any) -> store.SearchRequest:
-        request: store.SearchRequest = parsed.body.made(
-            query_vectors=[unpacked(parsed.body.query_vector, "query_vector")], **bounds
+    def build(**bounds: Any) -> store.SearchRequest:
+        request: store.SearchRequest = parsed.body.build(
+            query_vectors=[unpack_vector(parsed.body.query_vector, "query_vector")], **bounds
         )
         return request
 
     with renamed_field("query_vectors", "query_vector"), renamed_field("query_vectors[0]", "query_vector"):
-        [found] = await parsed.result(made)
-    return {"results": json_of_result(found)}
+        [matches] = await parsed.result(build)
+    return {"results": json_of_result(matches)}
 
 
 ENDPOINTS = (
@@ -71,105 +79,105 @@ ENDPOINTS = (
             index=(Literal["auto", "flat", "hnsw", "ivf"], "auto"),
             storage=(Literal["fp32", "fp16", "sq8"], "fp32"),
         ),
-        shape=answers.CollectionOut,
+        response_model=results.CollectionOut,
     ),
-    Endpoint(operation=ops.LIST_COLLECTIONS, shape=answers.Collections),
-    Endpoint(operation=ops.GET_COLLECTION, shape=answers.CollectionOut),
+    Endpoint(operation=ops.LIST_COLLECTIONS, response_model=results.Collections),
+    Endpoint(operation=ops.GET_COLLECTION, response_model=results.CollectionOut),
     Endpoint(operation=ops.DELETE_COLLECTION),
     Endpoint(
         operation=ops.STATS,
-        shape=dict[str, JsonValue],
-        doc="Counters and sizes; at least `records`, `dim` and `engine`.",
+        response_model=dict[str, JsonValue],
+        description="Return counters and sizes, at least `records`, `dim` and `engine`.",
     ),
     Endpoint(
         operation=ops.ADD,
         body=body_of(store.AddRequest, "RecordsIn"),
-        shape=answers.StoredUids,
-        doc="Add or replace records, all or none; the answer means that all of them are durable.",
+        response_model=results.StoredUids,
+        description="Add or replace records, all or none; durable before the response is sent.",
     ),
     Endpoint(
         operation=ops.PUT,
         body=body_of(store.PutRequest, "WholeRecordsIn"),
-        shape=answers.Stored,
-        doc="Store whole records as a page gave them, times and places in sessions too, all or none.",
+        response_model=results.Stored,
+        description="Store complete records as a page returned them, with times and places in sessions, all or none.",
     ),
     Endpoint(
         operation=ops.UPDATE,
         body=body_of(store.UpdateRequest, "UpdateIn"),
-        shape=answers.Updated,
-        doc="Change one record in place; what the body does not name stays, and null clears.",
+        response_model=results.Updated,
+        description="Change one record in place. Members that are left out keep their values; null clears one.",
     ),
     Endpoint(
         operation=ops.GET,
         body=body_of(store.GetRequest, "NamesIn", vectors=_VECTORS),
-        shape=answers.Records,
-        doc="The records of these names, in their order; names nobody has are left out.",
+        response_model=results.Records,
+        description="Return the records with these uids, in order. Unknown uids are left out.",
     ),
     Endpoint(
         operation=ops.DELETE,
         body=body_of(store.DeleteRequest, "DeleteIn"),
-        shape=answers.Deleted,
-        doc="Delete records by name, by filter, or by both; the answer means that it is durable.",
+        response_model=results.Deleted,
+        description="Delete records by uid, by filter, or by both; durable before the response is sent.",
     ),
     Endpoint(
         operation=ops.COUNT,
         body=body_of(store.CountRequest, "ChosenIn"),
-        shape=answers.Counted,
-        doc="How many records match.",
+        response_model=results.Counted,
+        description="Count the records that match a filter.",
     ),
     Endpoint(
         operation=ops.SCAN,
         body=body_of(store.ScanRequest, "ScanIn", vectors=_VECTORS),
-        shape=answers.RecordPage,
-        show=show_page,
-        doc="One page of records that match, in the order of their uids.",
+        response_model=results.RecordPage,
+        handler=handle_page,
+        description="Return one page of the records that match a filter, in the order of their uids.",
     ),
     Endpoint(
         operation=ops.LIST_RECORDS,
-        parameters=PageQuery,
-        shape=answers.RecordPage,
-        show=show_page,
-        doc="One page of all records, in the order of their uids.",
+        parameters=ListRecordsParameters,
+        response_model=results.RecordPage,
+        handler=handle_page,
+        description="Return one page of all records, in the order of their uids.",
     ),
     Endpoint(
         operation=ops.GET_RECORD,
-        parameters=RecordName,
-        shape=answers.RecordOut,
-        show=_one,
-        doc="One record, of namespace `default` when none is named; 404 when there is none of that name.",
+        parameters=GetRecordParameters,
+        response_model=results.RecordOut,
+        handler=_get_record,
+        description="Return one record, of the namespace `default` if none is given; 404 if there is none.",
     ),
     Endpoint(
         operation=ops.DELETE_RECORD,
-        parameters=RecordGone,
-        show=_delete_one,
-        doc="Delete one record, of namespace `default` when none is named; 404 when there is none of that name.",
+        parameters=DeleteRecordParameters,
+        handler=_delete_record,
+        description="Delete one record, of the namespace `default` if none is given; 404 if there is none.",
     ),
     Endpoint(
         operation=ops.SEARCH,
         body=SearchIn,
-        shape=answers.Matches,
-        show=_search,
-        doc="The records most like a vector, best first.",
+        response_model=results.Matches,
+        handler=_search,
+        description="Find the records that are most similar to a vector, best first.",
     ),
     Endpoint(
         operation=ops.SEARCH_BATCH,
         body=body_of(store.SearchRequest, "SearchBatchIn"),
-        shape=answers.ManyMatches,
-        doc="For each of many vectors the records most like it, best first.",
+        response_model=results.ManyMatches,
+        description="Find the records that are most similar to each of several vectors, best first.",
     ),
     Endpoint(
         operation=ops.SEARCH_HYBRID,
         body=body_of(store.HybridSearchRequest, "HybridIn"),
-        shape=answers.Matches,
-        doc="The records most like a text by meaning (its vector) and by words together, best first.",
+        response_model=results.Matches,
+        description="Find records by the similarity of a vector and by the keywords of a text together, best first.",
     ),
     Endpoint(
         operation=ops.SEARCH_KEYWORDS,
         body=body_of(store.KeywordSearchRequest, "KeywordsIn"),
-        shape=answers.Matches,
-        doc="The records that share the most telling words with a text, best first.",
+        response_model=results.Matches,
+        description="Find records by the keywords of a text (BM25), best first.",
     ),
 )
 
-for each in ENDPOINTS:
-    add_endpoint(router, each)
+for endpoint in ENDPOINTS:
+    add_endpoint(router, endpoint)

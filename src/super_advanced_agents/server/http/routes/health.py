@@ -1,4 +1,4 @@
-"""Is the process up, and is it ready: for people, process managers and load balancers."""
+"""Liveness and readiness of the server, for process managers and load balancers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from fastapi import APIRouter, Response
 
 from super_advanced_agents.protocol import operations as ops
 from super_advanced_agents.server.http.dependencies import RuntimeDep, ServicesDep
-from super_advanced_agents.server.http.route_options import served
+from super_advanced_agents.server.http.route_options import route_options
 from super_advanced_agents.server.http.schemas.results import Health, Readiness
 from super_advanced_agents.server.services import Services
 from super_advanced_agents.tenancy.runtime import Runtime, Stage
@@ -16,15 +16,20 @@ from super_advanced_agents.tenancy.runtime import Runtime, Stage
 router = APIRouter(tags=["health"])
 
 
-@router.api_route(**served(ops.HEALTH))
+@router.api_route(**route_options(ops.HEALTH))
 async def health() -> Health:
-    """The process is up and its event loop turns."""
+    """Answer as long as the process is up and its event loop runs."""
     return Health()
 
 
-@router.api_route(**served(ops.READINESS), responses={HTTPStatus.SERVICE_UNAVAILABLE.value: {"model": Readiness}})
+@router.api_route(
+    **route_options(ops.READINESS), responses={HTTPStatus.SERVICE_UNAVAILABLE.value: {"model": Readiness}}
+)
 async def readiness(runtime: RuntimeDep, services: ServicesDep, response: Response) -> Readiness:
-    """Whether the store is open and the embedding model loaded; 503 and the reason before that, and once stopping."""
+    """Report that the store is open and the embedding model loaded.
+
+    The status is 503, with the reason, until then and while the server is stopping.
+    """
     ready = runtime.embedding is Stage.READY and not services.draining
     if not ready:
         response.status_code = HTTPStatus.SERVICE_UNAVAILABLE

@@ -20,7 +20,7 @@ from super_advanced_agents.server.http.endpoints import (
     not_found,
     renamed_field,
 )
-from super_advanced_agents.server.http.schemas import results as answers
+from super_advanced_agents.server.http.schemas import results
 from super_advanced_agents.server.http.schemas.bodies import Parameters, body_of
 from super_advanced_agents.types import Dedupe, Memory, Record
 
@@ -29,41 +29,41 @@ router = APIRouter(tags=["memories"], route_class=JSONRoute)
 OneMemoryIn = body_of(Memory, "OneMemoryIn", dedupe=(Dedupe | None, None))
 MemoriesIn = body_of(protocol.RememberRequest, "MemoriesIn")
 TurnsIn = body_of(protocol.RememberTurnsRequest, "TurnsIn")
-_HIDDEN = ("vector", "namespace", "place")
+_HIDDEN_MEMBERS = ("vector", "namespace", "place")
 
 
-def _shape(body: object) -> str:
+def _body_tag(body: object) -> str:
     if isinstance(body, dict):
         return "<batch>" if "memories" in body else "<turns>" if "turns" in body else "<one>"
     return "<one>"
 
 
-_TAGGED = {"<one>": OneMemoryIn, "<batch>": MemoriesIn, "<turns>": TurnsIn}
-Remember: Any = Annotated[
-    Union[tuple(Annotated[shape, Tag(tag)] for tag, shape in _TAGGED.items())],  # noqa: UP007  # made, not written
-    Discriminator(_shape),
+_BODIES = {"<one>": OneMemoryIn, "<batch>": MemoriesIn, "<turns>": TurnsIn}
+RememberIn: Any = Annotated[
+    Union[tuple(Annotated[model, Tag(tag)] for tag, model in _BODIES.items())],  # noqa: UP007  # computed at run time
+    Discriminator(_body_tag),
 ]
-"""One memory, a batch, or a conversation; which one, its members tell. The tags stay out of error messages."""
+"""One memory, a batch, or a conversation, chosen by its members. Error messages leave the tags in `<>` out."""
 
 
 async def _remember(parsed: ParsedRequest) -> Any:
     body = parsed.body
     if isinstance(body, TurnsIn):
-        return {"uids": await parsed.of(ops.REMEMBER_TURNS).result()}
+        return {"uids": await parsed.for_operation(ops.REMEMBER_TURNS).result()}
     if isinstance(body, MemoriesIn):
         return {"uids": await parsed.result()}
     with renamed_field("memories[0]", ""):
-        one = lambda: protocol.RememberRequest(memories=[body.made()], dedupe=body.dedupe)  # noqa: E731
-        return {"uids": await parsed.result(one)}
+        uids = await parsed.result(lambda: protocol.RememberRequest(memories=[body.build()], dedupe=body.dedupe))
+        return {"uids": uids}
 
 
-async def _page(parsed: ParsedRequest) -> Any:
+async def _list(parsed: ParsedRequest) -> Any:
     page = await parsed.result()
     return {"memories": [_memory(record) for record in page], "next": next_cursor(page, parsed.value("limit"))}
 
 
-async def _recall(parsed: ParsedRequest) -> Any:
-    record = await parsed.of(ops.GET_MEMORY).result(lambda: protocol.GetMemoryRequest(uid=parsed.uid))
+async def _get(parsed: ParsedRequest) -> Any:
+    record = await parsed.for_operation(ops.GET_MEMORY).result(lambda: protocol.GetMemoryRequest(uid=parsed.uid))
     if record is None:
         raise _no_memory(parsed)
     return _memory(record)
@@ -72,7 +72,7 @@ async def _recall(parsed: ParsedRequest) -> Any:
 async def _update(parsed: ParsedRequest) -> Any:
     if not await parsed.result():
         raise _no_memory(parsed)
-    return await _recall(parsed)
+    return await _get(parsed)
 
 
 async def _forget(parsed: ParsedRequest) -> None:
@@ -81,9 +81,9 @@ async def _forget(parsed: ParsedRequest) -> None:
 
 
 def _memory(record: Record) -> dict[str, Any]:
-    """Return a memory as it is told: with its text, without its vector."""
-    told: dict[str, Any] = json_of_result(record, vectors="none")
-    return {"text": record.text, **{name: value for name, value in told.items() if name not in _HIDDEN}}
+    """Return a memory as JSON, with its text and without its vector."""
+    members: dict[str, Any] = json_of_result(record, vectors="none")
+    return {"text": record.text, **{name: value for name, value in members.items() if name not in _HIDDEN_MEMBERS}}
 
 
 def _no_memory(parsed: ParsedRequest) -> HTTPException:
@@ -91,37 +91,39 @@ def _no_memory(parsed: ParsedRequest) -> HTTPException:
 
 
 ENDPOINTS = (
-    Endpoint(operation=ops.REMEMBER, body=Remember, shape=answers.StoredUids, show=_remember),
+    Endpoint(operation=ops.REMEMBER, body=RememberIn, response_model=results.StoredUids, handler=_remember),
     Endpoint(
         operation=ops.LIST_MEMORIES,
-        parameters=body_of(protocol.ListMemoriesRequest, "MemoryPage", without=["where"], base=Parameters),
-        shape=answers.Page,
-        show=_page,
-        doc="One page of memories, in the order of their uids.",
+        parameters=body_of(protocol.ListMemoriesRequest, "ListMemoriesParameters", without=["where"], base=Parameters),
+        response_model=results.Page,
+        handler=_list,
+        description="Return one page of memories, in the order of their uids.",
     ),
     Endpoint(
         operation=ops.SCAN_MEMORIES,
         body=body_of(protocol.ListMemoriesRequest, "ScanMemories"),
-        shape=answers.Page,
-        show=_page,
+        response_model=results.Page,
+        handler=_list,
     ),
-    Endpoint(operation=ops.COUNT_ALL_MEMORIES, shape=answers.Counted, doc="How many memories the agent has."),
+    Endpoint(
+        operation=ops.COUNT_ALL_MEMORIES, response_model=results.Counted, description="Count the agent's memories."
+    ),
     Endpoint(
         operation=ops.COUNT_MEMORIES,
         body=body_of(protocol.CountMemoriesRequest, "ChosenMemories"),
-        shape=answers.Counted,
+        response_model=results.Counted,
     ),
-    Endpoint(operation=ops.FORGET, body=body_of(protocol.ForgetRequest, "ForgetIn"), shape=answers.Deleted),
-    Endpoint(operation=ops.GET_MEMORY, shape=answers.MemoryOut, show=_recall),
+    Endpoint(operation=ops.FORGET, body=body_of(protocol.ForgetRequest, "ForgetIn"), response_model=results.Deleted),
+    Endpoint(operation=ops.GET_MEMORY, response_model=results.MemoryOut, handler=_get),
     Endpoint(
         operation=ops.UPDATE_MEMORY,
         body=body_of(protocol.UpdateMemoryRequest, "MemoryChanges", without=["uid"]),
-        shape=answers.MemoryOut,
-        show=_update,
-        doc="Change one memory in place and show it; what the body does not name stays, and null clears.",
+        response_model=results.MemoryOut,
+        handler=_update,
+        description="Change one memory in place and return it. Members that are left out stay; null clears one.",
     ),
-    Endpoint(operation=ops.FORGET_ONE, show=_forget, doc="Forget one memory; 404 when there is none of that name."),
+    Endpoint(operation=ops.FORGET_ONE, handler=_forget, description="Delete one memory; 404 if there is none."),
 )
 
-for each in ENDPOINTS:
-    add_endpoint(router, each)
+for endpoint in ENDPOINTS:
+    add_endpoint(router, endpoint)

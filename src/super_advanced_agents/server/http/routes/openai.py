@@ -1,7 +1,7 @@
-"""OpenAI's paths, for programs that have its client: `/v1/embeddings`, `/v1/chat/completions`, `/v1/models`.
+"""OpenAI's API: `/v1/embeddings`, `/v1/chat/completions` and `/v1/models`.
 
-A `model` is the language model's name, the embedding model's, or an agent's; an agent answers from its memories. Errors
-have OpenAI's shape (`middleware/openai_errors.py`) and the statuses of every other path.
+A `model` is the name of the language model, the embedding model or an agent; an agent answers from its memories. Errors
+have OpenAI's format (`middleware/openai_errors.py`) and the same statuses as on other paths.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from super_advanced_agents.server.http.completions import (
     Completion,
     embedding_model_names,
     estimated_tokens,
-    grounded,
+    grounded_completion,
     language_model_names,
 )
 from super_advanced_agents.server.http.dependencies import ContextDep, RuntimeDep, WorkspaceDep
 from super_advanced_agents.server.http.disconnect import while_connected
 from super_advanced_agents.server.http.middleware.openai_errors import openai_error
-from super_advanced_agents.server.http.route_options import served
+from super_advanced_agents.server.http.route_options import route_options
 from super_advanced_agents.server.http.schemas.openai import (
     ChatIn,
     ChatOut,
@@ -53,11 +53,11 @@ from super_advanced_agents.tenancy.workspace import Workspace
 from super_advanced_agents.types import Matrix
 
 _OWNER = "super-advanced-agents"
-_CHAT_BYTES = 4 * 1024 * 1024
+_MAX_CHAT_BYTES = 4 * 1024 * 1024
 _CONTEXT_TOKENS = 2_048
-"""Prompt and answer together, of a language model in this process: nobody pays for more."""
-_INLINE_NUMBERS = 50_000
-"""Writing more numbers as JSON takes some milliseconds, and is kept off the event loop."""
+"""The limit on prompt and answer for a language model in this process, whose use is free."""
+_MAX_INLINE_NUMBERS = 50_000
+"""More numbers are written in a thread: as JSON they take some milliseconds."""
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
     status.value: {"model": ErrorOut, "description": status.phrase}
@@ -87,133 +87,140 @@ _STREAMED: dict[int | str, dict[str, Any]] = {
 router = APIRouter(tags=["openai"], responses=_ERRORS, route_class=JSONRoute)
 
 
-@router.api_route(**served(ops.EMBEDDINGS), response_model=EmbeddingsOut)
+@router.api_route(**route_options(ops.EMBEDDINGS), response_model=EmbeddingsOut)
 async def embeddings(body: EmbeddingsIn, runtime: RuntimeDep, context: ContextDep, request: Request) -> Response:
-    """The vectors of one text or of many, in order; `dimensions` may only name what they have."""
+    """Embed one text or several, in order.
+
+    `dimensions`, if sent, must be the dimension of the model.
+    """
     texts = body.texts()
     if body.model not in embedding_model_names(runtime.settings):
         raise AgentNotFoundError(
-            f"there is no embedding model {body.model[:64]!r}", hint="GET /v1/models lists what there is"
+            f"there is no embedding model {body.model[:64]!r}", hint="GET /v1/models lists the models"
         )
     pipeline = runtime.pipeline
     await context.charge(len(texts))
-    with _fields(single=isinstance(body.input, str)):
+    with _renamed_text_fields(single=isinstance(body.input, str)):
         vectors = await while_connected(request.receive, pipeline.aembed_batch(texts))
     dim = vectors.shape[1]
     if body.dimensions not in {None, dim}:
         raise InvalidInputError(
-            f"dimensions must be {dim}, as {body.model!r} makes them", field="dimensions", hint="leave it out"
+            f"dimensions must be {dim}, the dimension of {body.model!r}", field="dimensions", hint="leave it out"
         )
     tokens = await pipeline.acount_tokens(texts)
     if tokens is None:
         tokens = sum(map(estimated_tokens, texts))
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
-    rest = {"object": "list", "model": body.model, "usage": usage}
-    if body.encoding_format == "base64" or vectors.size <= _INLINE_NUMBERS:
-        return _embedded(vectors, rest, as_text=body.encoding_format == "base64")
-    return await in_thread(lambda: _embedded(vectors, rest, as_text=False), name="embeddings as JSON")
+    envelope = {"object": "list", "model": body.model, "usage": usage}
+    if body.encoding_format == "base64" or vectors.size <= _MAX_INLINE_NUMBERS:
+        return _embeddings_response(vectors, envelope, as_base64=body.encoding_format == "base64")
+    return await in_thread(lambda: _embeddings_response(vectors, envelope, as_base64=False), name="embeddings as JSON")
 
 
-@router.api_route(**served(ops.CHAT), response_model=ChatOut, responses=_STREAMED)
+@router.api_route(**route_options(ops.CHAT), response_model=ChatOut, responses=_STREAMED)
 async def chat(
     body: ChatIn, workspace: WorkspaceDep, runtime: RuntimeDep, context: ContextDep, request: Request
 ) -> Response:
-    """One answer, whole or with `stream` as events that end with `[DONE]`; hanging up ends the work.
+    """Complete a chat, as JSON or, with `stream`, as server-sent events that end with `[DONE]`.
 
-    With an agent's name as `model` the last message is answered from its memories, which come back as `sources`.
+    With an agent's name as `model`, the last message is answered from its memories, which are returned as `sources`.
+    The work is cancelled when the client disconnects.
     """
     options = body.options()
-    messages = checked_messages([message.message() for message in body.messages], _CHAT_BYTES)
+    messages = checked_messages([message.message() for message in body.messages], _MAX_CHAT_BYTES)
     if runtime.settings.generation_base_url is None:
         options = replace(options, max_length=min(options.max_length, _CONTEXT_TOKENS))
     if body.model in language_model_names(runtime.settings):
         await context.charge(options.max_length)
-        answer = Completion(llm=runtime.generator, messages=messages, options=options, model=body.model)
+        completion = Completion(llm=runtime.generator, messages=messages, options=options, model=body.model)
     else:
         agent = await _agent(workspace, runtime, body.model)
         settings = workspace.agent_settings(agent.name)
         if body.max_new_tokens is None:
             options = replace(options, max_length=settings.answer_tokens)
         await context.charge(options.max_length)
-        grounding = grounded(agent, runtime.generator, messages, options, context_chars=settings.context_chars)
-        answer = await while_connected(request.receive, grounding)
+        completion = await while_connected(
+            request.receive,
+            grounded_completion(agent, runtime.generator, messages, options, context_chars=settings.context_chars),
+        )
     if body.stream:
         wants_usage = body.stream_options is not None and body.stream_options.include_usage
-        # The first piece of text is waited for: what fails before it answers with a status, not inside a 200.
-        return await _Chunks.start(_chunks(answer, wants_usage=wants_usage), request.receive, ahead=2)
-    text = await while_connected(request.receive, _whole(answer))
-    told = ChatOut(
-        id=answer.id,
-        created=answer.created,
+        # Two chunks ahead: an error before the first piece of text then sets the status instead of ending a 200.
+        return await _ChunkStream.start(_chunks(completion, wants_usage=wants_usage), request.receive, ahead=2)
+    text = await while_connected(request.receive, _collect_text(completion))
+    content = ChatOut(
+        id=completion.id,
+        created=completion.created,
         model=body.model,
-        choices=[Choice(message=MessageOut(content=text), finish_reason=answer.finish_reason)],
-        usage=_usage(answer),
+        choices=[Choice(message=MessageOut(content=text), finish_reason=completion.finish_reason)],
+        usage=_usage(completion),
     ).model_dump(exclude={"sources"})
-    sources = _sources(answer)
+    sources = _sources(completion)
     if sources is not None:
-        told["sources"] = sources
-    return Response(orjson.dumps(told), media_type="application/json")
+        content["sources"] = sources
+    return Response(orjson.dumps(content), media_type="application/json")
 
 
-@router.api_route(**served(ops.MODELS))
+@router.api_route(**route_options(ops.MODELS))
 async def models(workspace: WorkspaceDep, runtime: RuntimeDep) -> ModelsOut:
-    """The language model, the embedding model and the agents: every name that a request may give as `model`."""
+    """List the names that `model` may have: both models and the agents."""
     names = [language_model_names(runtime.settings)[0], embedding_model_names(runtime.settings)[0]]
     return ModelsOut(
-        data=[ModelOut(id=name, owned_by=_OWNER) for name in dict.fromkeys([*names, *await _known(workspace, runtime)])]
+        data=[
+            ModelOut(id=name, owned_by=_OWNER)
+            for name in dict.fromkeys([*names, *await _listed_agents(workspace, runtime)])
+        ]
     )
 
 
-@router.api_route(**served(ops.MODEL))
+@router.api_route(**route_options(ops.MODEL))
 async def model(model: str, workspace: WorkspaceDep, runtime: RuntimeDep) -> ModelOut:
-    """Whether there is a model or an agent of that name; 404 when there is none."""
+    """Return a model or an agent by name; 404 if there is none."""
     if model not in (*language_model_names(runtime.settings), *embedding_model_names(runtime.settings)):
         await _agent(workspace, runtime, model)
     return ModelOut(id=model, owned_by=_OWNER)
 
 
 async def _agent(workspace: Workspace, runtime: Runtime, name: str) -> AsyncLLMAgent:
-    """An agent that was given settings or has memories; of the names that nobody has used, none is a model."""
+    # Every name exists as an agent; only those with settings or memories count as models.
     try:
         agent = workspace.agent(name)
     except InvalidInputError:
         agent = None
-    if agent is not None and (name in await _known(workspace, runtime) or await agent.ascan(limit=1)):
+    if agent is not None and (name in await _listed_agents(workspace, runtime) or await agent.ascan(limit=1)):
         return agent
     raise AgentNotFoundError(
-        f"there is no language model and no agent {name[:64]!r}", hint="GET /v1/models lists what there is"
+        f"there is no language model and no agent {name[:64]!r}", hint="GET /v1/models lists the models"
     )
 
 
-async def _known(workspace: Workspace, runtime: Runtime) -> list[str]:
+async def _listed_agents(workspace: Workspace, runtime: Runtime) -> list[str]:
     return [runtime.settings.agent, *[agent.name for agent in await workspace.aagents()]]
 
 
-class _Chunks(EventStream):
-    """What fails after the first chunk is told as OpenAI's clients expect it."""
-
+class _ChunkStream(EventStream):
     def failure(self, error: SuperAdvancedAgentsError) -> bytes:
         return _event(openai_error(problem_of(error)))
 
 
-async def _chunks(answer: Completion, *, wants_usage: bool) -> AsyncGenerator[bytes, None]:
+async def _chunks(completion: Completion, *, wants_usage: bool) -> AsyncGenerator[bytes, None]:
     chunk: dict[str, Any] = {
-        "id": answer.id,
+        "id": completion.id,
         "object": "chat.completion.chunk",
-        "created": answer.created,
-        "model": answer.model,
+        "created": completion.created,
+        "model": completion.model,
     }
     if wants_usage:
         chunk["usage"] = None
-    sources = _sources(answer)
-    told = {} if sources is None else {"sources": sources}
-    yield _event(chunk | told | _delta({"role": "assistant", "content": ""}))
-    async with aclosing(answer.pieces()) as pieces:
+    sources = _sources(completion)
+    extra = {} if sources is None else {"sources": sources}
+    yield _event(chunk | extra | _delta({"role": "assistant", "content": ""}))
+    async with aclosing(completion.pieces()) as pieces:
         async for piece in pieces:
             yield _event(chunk | _delta({"content": piece}))
-    yield _event(chunk | _delta({}, answer.finish_reason))
+    yield _event(chunk | _delta({}, completion.finish_reason))
     if wants_usage:
-        yield _event(chunk | {"choices": [], "usage": _usage(answer).model_dump()})
+        yield _event(chunk | {"choices": [], "usage": _usage(completion).model_dump()})
     yield b"data: [DONE]\n\n"
 
 
@@ -225,33 +232,33 @@ def _event(data: Mapping[str, Any]) -> bytes:
     return b"data: %s\n\n" % orjson.dumps(data)
 
 
-async def _whole(answer: Completion) -> str:
-    async with aclosing(answer.pieces()) as pieces:
+async def _collect_text(completion: Completion) -> str:
+    async with aclosing(completion.pieces()) as pieces:
         return "".join([piece async for piece in pieces])
 
 
-def _usage(answer: Completion) -> ChatUsage:
-    read, written = answer.tokens()
-    return ChatUsage(prompt_tokens=read, completion_tokens=written, total_tokens=read + written)
+def _usage(completion: Completion) -> ChatUsage:
+    prompt_tokens, new_tokens = completion.tokens()
+    return ChatUsage(prompt_tokens=prompt_tokens, completion_tokens=new_tokens, total_tokens=prompt_tokens + new_tokens)
 
 
-def _sources(answer: Completion) -> list[dict[str, Any]] | None:
-    return None if answer.sources is None else [json_of_match(match) for match in answer.sources]
+def _sources(completion: Completion) -> list[dict[str, Any]] | None:
+    return None if completion.sources is None else [json_of_match(match) for match in completion.sources]
 
 
-def _embedded(vectors: Matrix, rest: Mapping[str, Any], *, as_text: bool) -> Response:
+def _embeddings_response(vectors: Matrix, envelope: Mapping[str, Any], *, as_base64: bool) -> Response:
     rows: list[Any] = list(vectors.astype("<f4"))
-    if as_text:
+    if as_base64:
         rows = [base64.b64encode(row.tobytes()).decode() for row in rows]
     data = [{"object": "embedding", "index": index, "embedding": row} for index, row in enumerate(rows)]
     return Response(
-        orjson.dumps({**rest, "data": data}, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json"
+        orjson.dumps({**envelope, "data": data}, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json"
     )
 
 
 @contextmanager
-def _fields(*, single: bool) -> Iterator[None]:
-    """The pipeline's `texts[3]` is the caller's `input[3]`, or its `input` when that is one text."""
+def _renamed_text_fields(*, single: bool) -> Iterator[None]:
+    """Rename an error's field `texts[3]` to `input[3]`, or to `input` if that is one text."""
     try:
         yield
     except InvalidInputError as exc:

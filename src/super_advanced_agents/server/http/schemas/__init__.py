@@ -1,4 +1,4 @@
-"""Pydantic models and examples of REST bodies and answers, derived from the request dataclasses where possible.
+"""Pydantic models and examples of JSON bodies, most of them derived from dataclasses.
 
-Conversion of results belongs to `protocol/json_codec.py`; routes only name these models.
+The conversion of results to JSON belongs to `protocol/json_codec.py`; routes only name these models.
 """

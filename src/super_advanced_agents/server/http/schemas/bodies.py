@@ -1,7 +1,8 @@
-"""JSON bodies, made of the dataclasses of requests: their fields, types and defaults are the members.
+"""Pydantic models of JSON bodies, generated from the request dataclasses.
 
-A body takes exactly what is named: no other members, no numbers in strings. What values may be is the library's to
-check, so that every protocol refuses the same with the same field.
+Their fields, types and defaults become the members. A body accepts exactly these members: no others, and no numbers in
+strings. The library validates the values themselves, so that every protocol refuses the same values with the same
+field.
 """
 
 from __future__ import annotations
@@ -15,135 +16,135 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, JsonValue, Tag, create_model
 
 from super_advanced_agents.config import LIMITS
-from super_advanced_agents.server.http.packed_vectors import FLOAT_BYTES, unpacked, unpacked_all
+from super_advanced_agents.server.http.packed_vectors import FLOAT_BYTES, unpack_vector, unpack_vectors
 from super_advanced_agents.server.http.schemas.examples import DESCRIPTIONS
 
 
 class Body(BaseModel):
-    """A JSON object that says what a dataclass holds.
+    """Validate a JSON object from which a dataclass is built.
 
     Attributes:
-        kind: the dataclass.
-        said_names: its fields that the body says.
-        vectors_in: those that are one vector.
-        matrices_in: those that are many.
+        target: the dataclass.
+        target_fields: the fields of the dataclass that are members of the body.
+        vector_fields: those that hold one vector.
+        matrix_fields: those that hold several vectors.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    kind: ClassVar[type[Any]] = NoneType
-    said_names: ClassVar[frozenset[str]] = frozenset()
-    vectors_in: ClassVar[frozenset[str]] = frozenset()
-    matrices_in: ClassVar[frozenset[str]] = frozenset()
+    target: ClassVar[type[Any]] = NoneType
+    target_fields: ClassVar[frozenset[str]] = frozenset()
+    vector_fields: ClassVar[frozenset[str]] = frozenset()
+    matrix_fields: ClassVar[frozenset[str]] = frozenset()
 
-    def arguments(self, within: str = "") -> dict[str, Any]:
-        """Return what the body says as arguments of the dataclass; what it leaves out has its default.
+    def arguments(self, prefix: str = "") -> dict[str, Any]:
+        """Return the members that were sent, as arguments of the dataclass.
 
         Args:
-            within: what leads to this object in the whole body, for errors.
+            prefix: the path of this object in the whole body, for errors.
         """
         return {
-            name: self._argument(name, f"{within}{name}")
-            for name in self.said_names
+            name: self._argument(name, f"{prefix}{name}")
+            for name in self.target_fields
             if name in self.__pydantic_fields_set__
         }
 
-    def made(self, within: str = "", **others: Any) -> Any:
-        """Make the dataclass, of the body and other arguments."""
-        return self.kind(**{**self.arguments(within), **others})
+    def build(self, prefix: str = "", **others: Any) -> Any:
+        """Build the dataclass from the body and from other arguments, which take precedence."""
+        return self.target(**{**self.arguments(prefix), **others})
 
     def _argument(self, name: str, field: str) -> Any:
         value = getattr(self, name)
         if isinstance(value, Body):
-            return value.made(f"{field}.")
+            return value.build(f"{field}.")
         if isinstance(value, list) and value and isinstance(value[0], Body):
-            return [each.made(f"{field}[{i}].") for i, each in enumerate(value)]
-        if name in self.vectors_in and value is not None:
-            return unpacked(value, field)
-        return unpacked_all(value, field) if name in self.matrices_in else value
+            return [item.build(f"{field}[{i}].") for i, item in enumerate(value)]
+        if name in self.vector_fields and value is not None:
+            return unpack_vector(value, field)
+        return unpack_vectors(value, field) if name in self.matrix_fields else value
 
 
 class Parameters(Body):
-    """The parameters of a request's URL; all of them are text."""
+    """Validate the query parameters of a URL, which are all text."""
 
     model_config = ConfigDict(strict=False)
 
 
-def _vector_form(vector: object) -> str:
+def _vector_tag(vector: object) -> str:
     return "<base64>" if isinstance(vector, str) else "<numbers>"
 
 
 Vector = Annotated[
     Annotated[list[float], Field(max_length=LIMITS.dim), Tag("<numbers>")]
     | Annotated[str, Field(max_length=LIMITS.dim * FLOAT_BYTES * 2), Tag("<base64>")],
-    Discriminator(_vector_form),
-    Field(description="Numbers, or base64 of them as little-endian float32: a fifth of the size, and exact."),
+    Discriminator(_vector_tag),
+    Field(description="Numbers, or base64 of them as little-endian float32, which is exact and a fifth of the size."),
 ]
-"""One vector as it travels. The tags stay out of error messages."""
+"""One vector in JSON. The tags in `<>` are removed from error messages."""
 
 
 def body_of(
-    kind: type[Any], name: str, *, without: Sequence[str] = (), base: type[Body] = Body, **others: Any
+    target: type[Any], name: str, *, without: Sequence[str] = (), base: type[Body] = Body, **others: Any
 ) -> type[Body]:
-    """Make the body of a dataclass.
+    """Return the body model of a dataclass.
 
     Args:
-        kind: the dataclass.
-        name: what the body is called in the OpenAPI document.
-        without: fields that the body does not say.
-        base: what it is made of.
-        others: further members, each `(type, default)`; of a field's name, in its place.
+        target: the dataclass.
+        name: the name of the model in the OpenAPI document.
+        without: fields of the dataclass that are not members of the body.
+        base: the base class of the model.
+        others: further members, each `(type, default)`; one that has the name of a field replaces it.
     """
-    stated = [each for each in dataclasses.fields(kind) if each.init and each.name not in without]
-    hints = get_type_hints(kind)
-    members = {each.name: (_form_of(hints[each.name], each), _default(each)) for each in stated}
-    for member, (form, default) in others.items():
-        members[member] = (form, Field(default, description=DESCRIPTIONS.get(member)))
-    model: type[Body] = create_model(name, __base__=base, __doc__=_summary_of(kind), __module__=__name__, **members)  # type: ignore[call-overload]  # members as they come
-    arrays = {each.name: str(each.type) for each in stated if _is_array(hints[each.name])}
-    model.kind = kind
-    model.said_names = frozenset(each.name for each in stated)
-    model.matrices_in = frozenset(name for name, said in arrays.items() if "Matrix" in said)
-    model.vectors_in = frozenset(arrays) - model.matrices_in
+    fields = [field for field in dataclasses.fields(target) if field.init and field.name not in without]
+    hints = get_type_hints(target)
+    members = {field.name: (_member_type(hints[field.name], field), _default(field)) for field in fields}
+    for member, (member_type, default) in others.items():
+        members[member] = (member_type, Field(default, description=DESCRIPTIONS.get(member)))
+    model: type[Body] = create_model(name, __base__=base, __doc__=_summary(target), __module__=__name__, **members)  # type: ignore[call-overload]  # the members are computed
+    arrays = {field.name: str(field.type) for field in fields if _is_array(hints[field.name])}
+    model.target = target
+    model.target_fields = frozenset(field.name for field in fields)
+    model.matrix_fields = frozenset(name for name, annotation in arrays.items() if "Matrix" in annotation)
+    model.vector_fields = frozenset(arrays) - model.matrix_fields
     return model
 
 
-def _summary_of(kind: type[Any]) -> str:
-    """Return what a dataclass says of itself, without where else to look."""
-    first = (kind.__doc__ or "").partition("\n")[0]
-    said, _, _ = first.partition("; see `")
-    return said.rstrip(".") + "."
+def _summary(target: type[Any]) -> str:
+    # References to Python classes mean nothing in the OpenAPI document.
+    first_line = (target.__doc__ or "").partition("\n")[0]
+    summary, _, _ = first_line.partition("; see `")
+    return summary.rstrip(".") + "."
 
 
-def _default(each: dataclasses.Field[Any]) -> Any:
-    about = DESCRIPTIONS.get(each.name)
-    if each.default_factory is not dataclasses.MISSING:
-        return Field(default_factory=each.default_factory, description=about)
-    if each.default is dataclasses.MISSING:
-        return Field(..., description=about)
-    return Field(None if each.default is ... else each.default, description=about)
+def _default(field: dataclasses.Field[Any]) -> Any:
+    description = DESCRIPTIONS.get(field.name)
+    if field.default_factory is not dataclasses.MISSING:
+        return Field(default_factory=field.default_factory, description=description)
+    if field.default is dataclasses.MISSING:
+        return Field(..., description=description)
+    return Field(None if field.default is ... else field.default, description=description)
 
 
 _NESTED: dict[type[Any], type[BaseModel]] = {}
-"""Bodies of dataclasses within others."""
+"""The models of dataclasses that are members of other bodies, by dataclass."""
 
 
-def _form_of(hint: Any, each: dataclasses.Field[Any] | None = None) -> Any:
-    """Return the type of a member of a body whose field has the type `hint`."""
+def _member_type(hint: Any, field: dataclasses.Field[Any] | None = None) -> Any:
+    """Return the type of the member whose field has the type `hint`."""
     if hint in (..., EllipsisType):
         return NoneType
     if _is_array(hint) and get_origin(hint) not in (Union, UnionType):
-        return list[Vector] if each is not None and "Matrix" in str(each.type) else Vector
+        return list[Vector] if field is not None and "Matrix" in str(field.type) else Vector
     origin = get_origin(hint)
     if origin in (Union, UnionType):
-        forms = [_form_of(one, each) for one in get_args(hint) if one is not EllipsisType]
-        return Union[tuple(forms)]  # noqa: UP007  # of as many as there are
+        types = [_member_type(option, field) for option in get_args(hint) if option is not EllipsisType]
+        return Union[tuple(types)]  # noqa: UP007  # their number varies
     if origin is Literal or hint is NoneType:
         return hint
     if isinstance(origin, type) and issubclass(origin, Mapping):
         return dict[str, JsonValue]
     if isinstance(origin, type) and issubclass(origin, Sequence):
-        return list[_form_of(get_args(hint)[0])]  # type: ignore[misc]  # made of a value
+        return list[_member_type(get_args(hint)[0])]  # type: ignore[misc]  # computed at run time
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         if hint not in _NESTED:
             _NESTED[hint] = body_of(hint, f"{hint.__name__}In")
@@ -152,4 +153,4 @@ def _form_of(hint: Any, each: dataclasses.Field[Any] | None = None) -> Any:
 
 
 def _is_array(hint: Any) -> bool:
-    return get_origin(hint) is np.ndarray or any(get_origin(one) is np.ndarray for one in get_args(hint))
+    return get_origin(hint) is np.ndarray or any(get_origin(option) is np.ndarray for option in get_args(hint))

@@ -1,4 +1,4 @@
-"""Examples of all shapes, and what their members mean, by their names in the OpenAPI document."""
+"""Examples of the OpenAPI document's models, and descriptions of their members, by name."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _MATCH = {
     "created_at": 1767225600.0,
     "updated_at": 1767225600.0,
 }
-_FOUND = {
+_MUSEUM_MATCH = {
     **_MATCH,
     "text": "The Louvre is a museum",
     "score": 0.61,
@@ -79,7 +79,7 @@ _STEP = {
     "error": None,
     "round": 1,
 }
-_TRAVEL = {"name": "default", "agents": ["travel"]}
+_ORCHESTRATOR = {"name": "default", "agents": ["travel"]}
 _HEALTH = {"health": "healthy", "circuit": "closed", "calls": 3, "answered": 3, "latency_p50_s": 0.8}
 _MODEL = {"id": "default", "object": "model", "created": 1767225600, "owned_by": "super-advanced-agents"}
 
@@ -88,7 +88,7 @@ EXAMPLES: Mapping[str, Any] = MappingProxyType(
         "AgentOut": _AGENT,
         "AgentSettings": {"description": "knows trains, hotels and museums", "answer_tokens": 300},
         "Agents": {"agents": [_AGENT]},
-        "AnswerOut": {"text": "The Louvre is in Paris.", "sources": [_FOUND]},
+        "AnswerOut": {"text": "The Louvre is in Paris.", "sources": [_MUSEUM_MATCH]},
         "AskRequest": {"question": "Where is the Louvre?", "top_k": 3},
         "ChainIn": {"query": "Where is the Louvre?", "names": ["travel", "editor"]},
         "ChosenMemories": {"where": {"city": "Paris"}},
@@ -106,8 +106,8 @@ EXAMPLES: Mapping[str, Any] = MappingProxyType(
             "extra": {"city": "Paris"},
             "priority": 0.5,
         },
-        "OrchestratorOut": _TRAVEL,
-        "OrchestratorsOut": {"orchestrators": [_TRAVEL]},
+        "OrchestratorOut": _ORCHESTRATOR,
+        "OrchestratorsOut": {"orchestrators": [_ORCHESTRATOR]},
         "OutcomeOut": {
             "text": "The Louvre is in Paris.",
             "agent": "travel",
@@ -187,50 +187,50 @@ EXAMPLES: Mapping[str, Any] = MappingProxyType(
         "ModelsOut": {"object": "list", "data": [_MODEL]},
     }
 )
-"""Shape -> a value of it."""
+"""Model -> an example."""
 
 ANSWERS: Mapping[str, Any] = MappingProxyType(
     {
         "collectionStats": {"engine": "faiss", "dim": 3, "metric": "cosine", "index": "auto", "records": 3},
     }
 )
-"""Operation -> an answer whose shape is open."""
+"""Operation -> an example of its response, where that has no model."""
 
 DESCRIPTIONS: Mapping[str, str] = MappingProxyType(
     {
         "after": "the last uid of the page before",
-        "agreement": "which part of the answers says the same, where they were compared",
-        "answer_tokens": "the length of an answer, at most",
-        "backup": "one name, or several in order",
+        "agreement": "the fraction of the answers that agree with `text`; null where none were compared",
+        "answer_tokens": "the maximum length of an answer, in tokens",
+        "backup": "the name of one agent, or several names in order",
         "changes": "a merge patch of the metadata (RFC 7396)",
-        "critic": "an agent; the server's language model when null",
-        "deadline_s": "how long all of it may take",
-        "declared": "by the server's configuration file; it is changed there alone",
-        "dedupe": "`exact`: not stored if the same one is there",
+        "critic": "the name of the agent that chooses the answer; the server's language model when null",
+        "deadline_s": "the limit for the whole request, in seconds",
+        "declared": "true for settings of the server's configuration file, which the API cannot change",
+        "dedupe": "with `exact`, a duplicate of a stored record is not stored again",
         "dim": "the length of every vector",
-        "exist_ok": "one of the same name and settings is as good",
-        "expires_in_s": "a lifetime in seconds; null for ever",
-        "explain": "tell what each score is made of",
-        "extra": "further metadata; of a change a merge patch (RFC 7396)",
-        "limit": "1 to 1,000",
-        "max_rounds": "of a consensus, 1 to 10",
-        "memory_type": "a label; `type` in the metadata",
-        "namespace": "every namespace when null, but for writes",
-        "priority": "how much it matters",
-        "question": "in plain words",
-        "query": "a question or a topic, in plain words",
-        "reason": "why this answer",
-        "rerank": "whether the language model looks again at the best (needs the scope `generate`)",
-        "session": "the conversation it is a turn of",
-        "steps": "everything that was asked, failures too",
-        "stream": "answer with server-sent events: sources, text..., done or error",
-        "task": "what it is about; agents for other tasks are out",
-        "timeout_s": "how long one agent may take; as it is set when null",
-        "top_k": "1 to 1,000",
-        "user_id": "who asks; agents for other users are out",
-        "wait": "how many answers are enough",
-        "weights": "what counts in a hybrid search",
-        "where": "a filter over metadata",
+        "exist_ok": "accept an existing collection of this name that has the same settings",
+        "expires_in_s": "a lifetime in seconds; null keeps it forever",
+        "explain": "add the signals of each score to the results",
+        "extra": "further metadata; in an update, a merge patch (RFC 7396)",
+        "limit": "the size of the page, 1 to 1,000",
+        "max_rounds": "the maximum number of rounds of a consensus, 1 to 10",
+        "memory_type": "a label, stored as `type` in the metadata",
+        "namespace": "the namespace; when null, adds and updates use `default`, other requests cover all namespaces",
+        "priority": "the importance, for searches whose `weights` count it",
+        "question": "a question in natural language",
+        "query": "a question or a topic in natural language",
+        "reason": "the reason why this answer was chosen",
+        "rerank": "let the language model re-rank the best matches (needs the scope `generate`)",
+        "session": "the conversation that the turn belongs to",
+        "steps": "every agent that was asked, failures included",
+        "stream": "answer with server-sent events: `sources`, `text` (repeated), then `done` or `error`",
+        "task": "the task of the question; agents registered for other tasks are not asked",
+        "timeout_s": "the limit for one agent, in seconds; the configured one when null",
+        "top_k": "the number of results, 1 to 1,000",
+        "user_id": "the user who asks; agents registered for other users are not asked",
+        "wait": "`first`, `all`, or the number of answers to wait for",
+        "weights": "the weights of the signals in a hybrid search",
+        "where": "a filter over the metadata",
     }
 )
-"""Member -> what it means, wherever it stands."""
+"""Member -> its description, in every model that has it."""

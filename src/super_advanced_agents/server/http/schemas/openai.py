@@ -1,4 +1,4 @@
-"""The shapes of OpenAI's API, as far as they are offered: what its unmodified clients send and read."""
+"""Models of the supported part of OpenAI's API, as its unmodified clients use it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from super_advanced_agents.generation import GenerationOptions
 from super_advanced_agents.server.http.schemas.results import MatchOut
 from super_advanced_agents.types import ChatMessage
 
-_NEW_TOKENS = 256
-_BATCH = LIMITS.batch_records
-_MOST_MESSAGES = 1_000
-_MOST_NEW_TOKENS = 32_768
+_DEFAULT_NEW_TOKENS = 256
+_MAX_TEXTS = LIMITS.batch_records
+_MAX_MESSAGES = 1_000
+_MAX_NEW_TOKENS = 32_768
 
-_AS_IT_IS: dict[str, tuple[JsonValue, ...]] = {
+_ACCEPTED_VALUES: dict[str, tuple[JsonValue, ...]] = {
     "n": (1,),
     "top_p": (1,),
     "presence_penalty": (0,),
@@ -31,7 +31,7 @@ _AS_IT_IS: dict[str, tuple[JsonValue, ...]] = {
     "response_format": ({"type": "text"},),
     "modalities": (["text"],),
 }
-"""What clients send although they want what is done anyway; any other value would change the answer, and is refused."""
+"""The values of unsupported members that have no effect; any other value is refused."""
 
 
 class _Body(BaseModel):
@@ -43,34 +43,38 @@ def _one_or_many(value: object) -> str:
 
 
 _OneOrMany = Annotated[Annotated[str, Tag("<one>")] | Annotated[list[str], Tag("<many>")], Discriminator(_one_or_many)]
-"""A string or a list of strings; the tags stay out of error messages."""
+"""A string or a list of strings. Error messages leave the tags in `<>` out."""
 
 
-def _no_tokens(value: Any) -> Any:
-    if isinstance(value, list) and any(isinstance(each, int | list) for each in value[:1]):
-        raise PydanticCustomError("tokens", "lists of tokens are not taken; send the texts themselves")
+def _refuse_tokens(value: Any) -> Any:
+    if isinstance(value, list) and any(isinstance(item, int | list) for item in value[:1]):
+        raise PydanticCustomError("tokens", "lists of tokens are not supported; send the texts")
     return value
 
 
 class EmbeddingsIn(_Body):
-    """The body of `POST /v1/embeddings`; `user` is not looked at."""
+    """The body of `POST /v1/embeddings`. `user` is ignored."""
 
-    input: Annotated[_OneOrMany, BeforeValidator(_no_tokens)]
+    input: Annotated[_OneOrMany, BeforeValidator(_refuse_tokens)]
     model: str
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: int | None = None
     user: str | None = None
 
     def texts(self) -> list[str]:
-        """What to embed, at least one text."""
+        """Return the texts to embed.
+
+        Raises:
+            InvalidInputError: there are none, or more than one batch holds.
+        """
         texts = [self.input] if isinstance(self.input, str) else self.input
-        if not 1 <= len(texts) <= _BATCH:
-            raise InvalidInputError(f"input must hold 1 to {_BATCH} texts, not {len(texts)}", field="input")
+        if not 1 <= len(texts) <= _MAX_TEXTS:
+            raise InvalidInputError(f"input must hold 1 to {_MAX_TEXTS} texts, not {len(texts)}", field="input")
         return texts
 
 
 class EmbeddingUsage(BaseModel):
-    """Tokens read; estimated from the texts' length where only an embedding server knows."""
+    """The tokens of the texts; an estimate if an embedding server computes the vectors."""
 
     prompt_tokens: int
     total_tokens: int
@@ -85,7 +89,7 @@ class EmbeddingOut(BaseModel):
 
 
 class EmbeddingsOut(BaseModel):
-    """The vectors in the order of the texts, each of length 1."""
+    """The vectors in the order of the texts, normalized to length 1."""
 
     object: Literal["list"] = "list"
     data: list[EmbeddingOut]
@@ -94,7 +98,7 @@ class EmbeddingsOut(BaseModel):
 
 
 class TextPart(_Body):
-    """A part of a message; only text is read."""
+    """One part of a message; only text is supported."""
 
     type: Literal["text"]
     text: str
@@ -105,7 +109,7 @@ def _text_or_parts(value: object) -> str:
 
 
 class MessageIn(_Body):
-    """One message of a chat; what else a client may send back of an answer must be empty."""
+    """One message of a chat. Members that are not supported must be empty."""
 
     role: Literal["system", "developer", "user", "assistant"]
     content: Annotated[
@@ -119,13 +123,13 @@ class MessageIn(_Body):
     annotations: list[JsonValue] | None = None
 
     def message(self) -> ChatMessage:
-        """The library's value."""
+        """Return the message as the library's type."""
         content = self.content if isinstance(self.content, str) else "\n".join(part.text for part in self.content)
         return ChatMessage(role="system" if self.role == "developer" else self.role, content=content)
 
 
 class StreamOptions(_Body):
-    """Whether a last chunk carries the usage."""
+    """Options of a streamed completion; `include_usage` adds a last chunk with the token counts."""
 
     include_usage: bool = False
     include_obfuscation: bool = False
@@ -134,15 +138,15 @@ class StreamOptions(_Body):
 class ChatIn(_Body):
     """The body of `POST /v1/chat/completions`.
 
-    What is listed last is accepted for what it does by default and refused with any other value, or not looked at.
+    The members from `n` to `modalities` are accepted only with their default effect; those from `user` on are ignored.
     """
 
     model: str
-    messages: Annotated[list[MessageIn], Field(min_length=1, max_length=_MOST_MESSAGES)]
+    messages: Annotated[list[MessageIn], Field(min_length=1, max_length=_MAX_MESSAGES)]
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    max_tokens: Annotated[int, Field(ge=1, le=_MOST_NEW_TOKENS)] | None = None
-    max_completion_tokens: Annotated[int, Field(ge=1, le=_MOST_NEW_TOKENS)] | None = None
+    max_tokens: Annotated[int, Field(ge=1, le=_MAX_NEW_TOKENS)] | None = None
+    max_completion_tokens: Annotated[int, Field(ge=1, le=_MAX_NEW_TOKENS)] | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     seed: int | None = None
     stop: _OneOrMany | None = None
@@ -169,22 +173,22 @@ class ChatIn(_Body):
 
     @property
     def max_new_tokens(self) -> int | None:
-        """The limit, by whichever of its names it was given."""
+        """The token limit of the answer: `max_completion_tokens`, or its older name `max_tokens`."""
         return self.max_completion_tokens or self.max_tokens
 
     def options(self) -> GenerationOptions:
-        """How to write the answer.
+        """Return the generation options.
 
         Raises:
-            InvalidInputError: something was asked for that is not offered, or is out of range.
+            InvalidInputError: an unsupported member has another value than its default, or one is out of range.
         """
-        for name, values in _AS_IT_IS.items():
+        for name, values in _ACCEPTED_VALUES.items():
             value = getattr(self, name)
             if value is not None and value not in values:
-                raise InvalidInputError(f"{name} is not offered here", field=name, hint="leave it out")
+                raise InvalidInputError(f"{name} is not supported with this value", field=name, hint="leave it out")
         stop = [self.stop] if isinstance(self.stop, str) else self.stop or []
         return GenerationOptions(
-            max_length=self.max_new_tokens or _NEW_TOKENS,
+            max_length=self.max_new_tokens or _DEFAULT_NEW_TOKENS,
             stop=stop,
             temperature=self.temperature or 0.0,
             seed=self.seed,
@@ -192,7 +196,7 @@ class ChatIn(_Body):
 
 
 class MessageOut(BaseModel):
-    """What the model said."""
+    """The message that the model wrote."""
 
     role: Literal["assistant"] = "assistant"
     content: str
@@ -200,7 +204,7 @@ class MessageOut(BaseModel):
 
 
 class Choice(BaseModel):
-    """The one answer."""
+    """The single choice of a completion."""
 
     index: Literal[0] = 0
     message: MessageOut
@@ -209,7 +213,7 @@ class Choice(BaseModel):
 
 
 class ChatUsage(BaseModel):
-    """Tokens read and written; estimated where a language model server does not tell."""
+    """The tokens of the prompt and of the answer; estimated if the model server does not count."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -217,7 +221,7 @@ class ChatUsage(BaseModel):
 
 
 class ChatOut(BaseModel):
-    """An answer; `sources`, which OpenAI's API does not have, are the memories that an agent's model was shown."""
+    """A chat completion. `sources`, an addition to OpenAI's API, are the memories in an agent's prompt."""
 
     id: str
     object: Literal["chat.completion"] = "chat.completion"
@@ -229,7 +233,7 @@ class ChatOut(BaseModel):
 
 
 class ModelOut(BaseModel):
-    """A name to use as `model`: the language model, the embedding model, or an agent."""
+    """One name that `model` may have: the language model, the embedding model or an agent."""
 
     id: str
     object: Literal["model"] = "model"
@@ -238,14 +242,14 @@ class ModelOut(BaseModel):
 
 
 class ModelsOut(BaseModel):
-    """All names to use."""
+    """The names that `model` may have."""
 
     object: Literal["list"] = "list"
     data: list[ModelOut]
 
 
 class ErrorBody(BaseModel):
-    """What went wrong: in words, as a kind, the member of the request that is to blame, and a name for programs."""
+    """An error: its message, its type, the member of the request that is wrong, and its code."""
 
     message: str
     type: str
@@ -254,6 +258,6 @@ class ErrorBody(BaseModel):
 
 
 class ErrorOut(BaseModel):
-    """How OpenAI's API tells errors, with the statuses of the rest of this server."""
+    """An error in the format of OpenAI's API."""
 
     error: ErrorBody

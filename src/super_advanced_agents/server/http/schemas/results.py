@@ -1,4 +1,4 @@
-"""The shapes of answers, for the OpenAPI document; what is answered is `protocol.json_codec`'s."""
+"""Pydantic models of responses, for the OpenAPI document; `protocol.json_codec` writes them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from super_advanced_agents.types import AgentInfo, Answer, CollectionInfo, Expla
 
 Object = dict[str, JsonValue]
 
-_SHAPES: dict[type[Any], type[BaseModel]] = {}
+_MODELS: dict[type[Any], type[BaseModel]] = {}
 
 
 class SignalOut(BaseModel):
-    """One reason for a score."""
+    """One signal of a score: its raw and scaled values, its weight, and its part of the score."""
 
     name: str
     value: float
@@ -30,19 +30,19 @@ class SignalOut(BaseModel):
 
 
 class ExplanationOut(BaseModel):
-    """Why a match has its score."""
+    """The signals that a score was computed from."""
 
     signals: list[SignalOut]
     retrieved: ExplanationOut | None
 
 
 class MatchOut(BaseModel):
-    """One search result; `explanation` is there when it was asked for. The text is not in the metadata too."""
+    """One search result; `explanation` is present if it was requested. The text is not repeated in the metadata."""
 
     uid: str
     text: str | None
     score: float
-    similarity: float | None = Field(description="of the vectors; null for what words alone have found")
+    similarity: float | None = Field(description="of the vectors; null for a match that only keywords found")
     metadata: Object
     source: str | None
     session: str | None
@@ -51,70 +51,91 @@ class MatchOut(BaseModel):
     explanation: ExplanationOut | None = None
 
 
-def shape_of(kind: type[Any], name: str, *, without: tuple[str, ...] = (), **others: Any) -> type[BaseModel]:
-    """Make the shape of a dataclass that is answered."""
-    hints = get_type_hints(kind)
+def model_of(
+    dataclass: type[Any], name: str, doc: str, *, without: tuple[str, ...] = (), **others: Any
+) -> type[BaseModel]:
+    """Return the response model of a dataclass.
+
+    Args:
+        dataclass: the type of the result.
+        name: the name of the model in the OpenAPI document.
+        doc: its description there.
+        without: fields that the response leaves out.
+        others: further members, each `(type, default)`.
+    """
+    hints = get_type_hints(dataclass)
     members = {
-        each.name: (_form(hints[each.name]), Field(description=DESCRIPTIONS.get(each.name)))
-        for each in dataclasses.fields(kind)
-        if each.name not in without
+        field.name: (_member_type(hints[field.name]), Field(description=DESCRIPTIONS.get(field.name)))
+        for field in dataclasses.fields(dataclass)
+        if field.name not in without
     }
-    doc = (kind.__doc__ or "").partition("\n")[0]
-    shape: type[BaseModel] = create_model(name, __doc__=doc, __module__=__name__, **{**members, **others})
-    _SHAPES[kind] = shape
-    return shape
+    model: type[BaseModel] = create_model(name, __doc__=doc, __module__=__name__, **{**members, **others})
+    _MODELS[dataclass] = model
+    return model
 
 
-def _form(hint: Any) -> Any:
-    if hint in _SHAPES:
-        return _SHAPES[hint]
+def _member_type(hint: Any) -> Any:
+    if hint in _MODELS:
+        return _MODELS[hint]
     origin = get_origin(hint)
     if origin in (Union, UnionType):
-        return Union[tuple(map(_form, get_args(hint)))]  # noqa: UP007  # of as many as there are
+        return Union[tuple(map(_member_type, get_args(hint)))]  # noqa: UP007  # their number varies
     if origin in (list, tuple):
-        return list[_form(get_args(hint)[0])]  # type: ignore[misc]  # made of a value
+        return list[_member_type(get_args(hint)[0])]  # type: ignore[misc]  # computed at run time
     if origin is dict:
         return Object
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
-        return shape_of(hint, f"{hint.__name__}Out")
+        return model_of(hint, f"{hint.__name__}Out", (hint.__doc__ or "").partition("\n")[0])
     return hint
 
 
-def told(name: str, doc: str, **members: Any) -> type[BaseModel]:
-    """Make the shape of an answer that holds its result in a member."""
-    stated: dict[str, Any] = {member: (form, ...) for member, form in members.items()}
-    return create_model(name, __doc__=doc, __module__=__name__, **stated)
+def envelope(name: str, doc: str, **members: Any) -> type[BaseModel]:
+    """Return the model of a response that is an object with these required members."""
+    fields: dict[str, Any] = {member: (member_type, ...) for member, member_type in members.items()}
+    return create_model(name, __doc__=doc, __module__=__name__, **fields)
 
 
-_SHAPES[Match] = MatchOut
-_SHAPES[Explanation] = ExplanationOut
-CollectionOut = shape_of(CollectionInfo, "CollectionOut")
-AgentOut = shape_of(AgentInfo, "AgentOut")
-AnswerOut = shape_of(Answer, "AnswerOut")
-OutcomeOut = shape_of(Outcome, "OutcomeOut")
-OrchestratorOut = shape_of(OrchestratorInfo, "OrchestratorOut")
-MemoryOut = shape_of(Record, "MemoryOut", without=("vector", "namespace", "place"), text=(str | None, ...))
-RecordOut = shape_of(Record, "RecordOut", without=("vector",), vector=(Vector | None, ...))
+_MODELS[Match] = MatchOut
+_MODELS[Explanation] = ExplanationOut
+CollectionOut = model_of(CollectionInfo, "CollectionOut", "A collection and its settings.")
+AgentOut = model_of(AgentInfo, "AgentOut", "An agent that has settings of its own.")
+AnswerOut = model_of(Answer, "AnswerOut", "An answer, and the memories in its prompt, best first.")
+OutcomeOut = model_of(Outcome, "OutcomeOut", "The answer of an orchestrator, and the steps that led to it.")
+OrchestratorOut = model_of(OrchestratorInfo, "OrchestratorOut", "An orchestrator, and the names of its agents.")
+MemoryOut = model_of(
+    Record,
+    "MemoryOut",
+    "A stored memory, without its vector.",
+    without=("vector", "namespace", "place"),
+    text=(str | None, ...),
+)
+RecordOut = model_of(Record, "RecordOut", "A stored record.", without=("vector",), vector=(Vector | None, ...))
 
-_DURABLE = "the answer means that it is durable."
-Matches = told("Matches", "What a search found, best first.", results=list[MatchOut])
-ManyMatches = told("ManyMatches", "What each of many searches found.", results=list[list[MatchOut]])
-StoredUids = told("StoredUids", f"The names of what was stored, in order; {_DURABLE}", uids=list[str])
-Stored = told("Stored", f"How many were stored; {_DURABLE}", stored=int)
-Updated = told("Updated", f"Whether there was such a record; {_DURABLE}", updated=bool)
-Deleted = told("Deleted", f"How many were deleted; {_DURABLE}", deleted=int)
-Counted = told("Counted", "How many there are.", count=int)
-Records = told("Records", "Some records.", records=list[RecordOut])  # type: ignore[valid-type]
-_NEXT = "`next` goes into `after` for the following one."
-RecordPage = told("RecordPage", f"A page of records; {_NEXT}", records=list[RecordOut], next=str | None)  # type: ignore[valid-type]
-Page = told("Page", f"A page of memories; {_NEXT}", memories=list[MemoryOut], next=str | None)  # type: ignore[valid-type]
-Collections = told("Collections", "All collections, by name.", collections=list[CollectionOut])  # type: ignore[valid-type]
-Agents = told("Agents", "The agents that were given settings, by name.", agents=list[AgentOut])  # type: ignore[valid-type]
-OrchestratorsOut = told("OrchestratorsOut", "The tenant's orchestrators, by name.", orchestrators=list[OrchestratorOut])  # type: ignore[valid-type]
+_DURABLE = "The change is durable before the response is sent."
+Matches = envelope("Matches", "The results of a search, best first.", results=list[MatchOut])
+ManyMatches = envelope(
+    "ManyMatches", "The results of each search of a batch, best first.", results=list[list[MatchOut]]
+)
+StoredUids = envelope("StoredUids", f"The uids of the stored records, in order. {_DURABLE}", uids=list[str])
+Stored = envelope("Stored", f"The number of stored records. {_DURABLE}", stored=int)
+Updated = envelope("Updated", f"True if the record exists. {_DURABLE}", updated=bool)
+Deleted = envelope("Deleted", f"The number of deleted records. {_DURABLE}", deleted=int)
+Counted = envelope("Counted", "The number of records or memories.", count=int)
+Records = envelope("Records", "A list of records.", records=list[RecordOut])  # type: ignore[valid-type]
+_NEXT = "Send `next` as `after` to read the next page."
+RecordPage = envelope("RecordPage", f"A page of records. {_NEXT}", records=list[RecordOut], next=str | None)  # type: ignore[valid-type]
+Page = envelope("Page", f"A page of memories. {_NEXT}", memories=list[MemoryOut], next=str | None)  # type: ignore[valid-type]
+Collections = envelope("Collections", "The tenant's collections, by name.", collections=list[CollectionOut])  # type: ignore[valid-type]
+Agents = envelope("Agents", "The agents that have settings of their own, by name.", agents=list[AgentOut])  # type: ignore[valid-type]
+OrchestratorsOut = envelope(
+    "OrchestratorsOut",
+    "The tenant's orchestrators, by name.",
+    orchestrators=list[OrchestratorOut],  # type: ignore[valid-type]
+)
 
 
 class Supervision(BaseModel):
-    """How an orchestrator's agents are doing, by their names."""
+    """The health of an orchestrator's agents, and the details of each agent by its name."""
 
     healthy: int
     recovering: int
@@ -123,7 +144,7 @@ class Supervision(BaseModel):
 
 
 class StoreStats(BaseModel):
-    """The store that all agents share; nothing of what is in it."""
+    """The engine and settings of the store that all agents share."""
 
     engine: str
     dim: int
@@ -132,22 +153,22 @@ class StoreStats(BaseModel):
 
 
 class Stats(BaseModel):
-    """What a tenant has, and what the server works with."""
+    """The number of a tenant's agents and collections, and the server's model and store."""
 
-    agents: int = Field(description="that were given settings")
+    agents: int = Field(description="agents that have settings of their own")
     collections: int
     embedding_model: str
     store: StoreStats
 
 
 class Health(BaseModel):
-    """The process is up."""
+    """The response of a process that is up."""
 
     status: Literal["ok"] = "ok"
 
 
 class Readiness(BaseModel):
-    """Whether searches will be answered at once, and what is missing."""
+    """The state of the store and the models, and the reason why the server is not ready."""
 
     ready: bool
     store: Literal["open"] = "open"

@@ -45,7 +45,7 @@ ANALYZER = (
 )
 
 
-def readable(text: str) -> str:
+def normalize(text: str) -> str:
     """The text as the analyzer can take it apart: composed, and with spaces where a script has none.
 
     A run of characters of such a script becomes its characters and its pairs of them, which stand in for words.
@@ -61,15 +61,15 @@ def _apart(run: re.Match[str]) -> str:
     return f" {' '.join([*characters, *pairs])} "
 
 
-def stems(text: str) -> list[str]:
+def tokenize(text: str) -> list[str]:
     """The words of a readable text, in the order they come: stems of English ones, without those that say nothing."""
     found: list[str] = ANALYZER.analyze(text)
     return found
 
 
-def words(text: str) -> list[str]:
+def unique_terms(text: str) -> list[str]:
     """The words of any text, each once."""
-    return list(dict.fromkeys(stems(readable(text))))
+    return list(dict.fromkeys(tokenize(normalize(text))))
 
 
 class Entry(NamedTuple):
@@ -83,5 +83,5 @@ class Entry(NamedTuple):
     @classmethod
     def of(cls, row: int, scope: int, text: str, before: str, after: str) -> Entry:
         """The entry of a text between its neighbours'."""
-        own = readable(text)
-        return cls(row, scope, own, f"{readable(before)}\n{own}\n{readable(after)}")
+        own = normalize(text)
+        return cls(row, scope, own, f"{normalize(before)}\n{own}\n{normalize(after)}")

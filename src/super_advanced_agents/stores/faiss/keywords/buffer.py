@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from pyroaring import BitMap
 
-from super_advanced_agents.stores.faiss.keywords.analyzer import FIELDS, Entry, stems
+from super_advanced_agents.stores.faiss.keywords.analyzer import FIELDS, Entry, tokenize
 
 _SATURATION = 1.2
 _LENGTH_SHARE = 0.75
@@ -47,7 +47,7 @@ class KeywordBuffer:
         keys: list[tuple[str, str]] = []
         lengths = self._lengths[row] = {}
         for field in FIELDS:
-            counts = Counter(stems(getattr(entry, field)))
+            counts = Counter(tokenize(getattr(entry, field)))
             lengths[field] = counts.total()
             self.lengths[field] += lengths[field]
             for word, count in counts.items():
@@ -66,12 +66,12 @@ class KeywordBuffer:
         for field, length in self._lengths.pop(row, {}).items():
             self.lengths[field] -= length
 
-    def frequency(self, field: str, word: str) -> int:
+    def doc_frequency(self, field: str, word: str) -> int:
         """How many rows have this word."""
         return len(self._counts.get((field, word), ()))
 
     def scores(
-        self, boosts: Mapping[tuple[str, str], float], averages: Mapping[str, float], candidates: BitMap
+        self, boosts: Mapping[tuple[str, str], float], average_lengths: Mapping[str, float], candidates: BitMap
     ) -> list[tuple[float, int]]:
         """(score, row) of the candidates here that have one of some words.
 
@@ -85,11 +85,11 @@ class KeywordBuffer:
             for row, count in self._counts.get((field, word), {}).items():
                 if row in candidates:
                     length = _LENGTHS[bisect_right(_LENGTHS, self._lengths[row][field]) - 1]
-                    norm = _SATURATION * (1 - _LENGTH_SHARE + _LENGTH_SHARE * length / averages[field])
+                    norm = _SATURATION * (1 - _LENGTH_SHARE + _LENGTH_SHARE * length / average_lengths[field])
                     scores[row] = scores.get(row, 0.0) + boost * (_SATURATION + 1) * count / (count + norm)
         return [(score, row) for row, score in scores.items()]
 
 
-def idf(count: int, frequency: int) -> float:
-    """BM25's measure of how telling a word is that `frequency` of `count` entries have."""
-    return math.log1p((max(count, frequency) - frequency + 0.5) / (frequency + 0.5))
+def idf(count: int, doc_frequency: int) -> float:
+    """BM25's measure of how telling a word is that `doc_frequency` of `count` entries have."""
+    return math.log1p((max(count, doc_frequency) - doc_frequency + 0.5) / (doc_frequency + 0.5))

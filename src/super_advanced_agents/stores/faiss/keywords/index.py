@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from pyroaring import BitMap
 
 from super_advanced_agents._runtime.futures import Future, in_thread
-from super_advanced_agents.stores.faiss.keywords.analyzer import FIELDS, Entry, words
+from super_advanced_agents.stores.faiss.keywords.analyzer import FIELDS, Entry, unique_terms
 from super_advanced_agents.stores.faiss.keywords.buffer import KeywordBuffer, idf
 from super_advanced_agents.stores.faiss.keywords.postings import PostingsIndex
-from super_advanced_agents.stores.faiss.keywords.snapshot import KeywordSnapshot, SavedIndex, Table, stamp
+from super_advanced_agents.stores.faiss.keywords.snapshot import KeywordSnapshot, SavedIndex, SourceTable, text_checksum
 from super_advanced_agents.stores.faiss.metadata.columns import array_of, bitmap
 from super_advanced_agents.stores.faiss.metadata.index import _StaleViewError
 from super_advanced_agents.stores.faiss.rows.session_neighbours import SessionNeighbourIndex
@@ -34,9 +34,9 @@ from super_advanced_agents.telemetry import get_logger
 
 _log = get_logger("store")
 
-TAIL_ROWS = 512
+FLUSH_ROWS = 512
 """So many rows are weighed in memory before they go to disk together, in the background."""
-_MOST_TAIL_ROWS = 4 * TAIL_ROWS
+_MAX_BUFFER_ROWS = 4 * FLUSH_ROWS
 """So many while the disk is slow; then searches wait for it."""
 _WORTH_A_COMMIT = 64
 """When the store is closed, so many rows in memory cost the next opening less than a commit costs this one."""
@@ -100,7 +100,7 @@ class Keywords:
     def _forget(self) -> None:
         self._opened = False
         self._index: PostingsIndex | None = None
-        self._tail = KeywordBuffer()
+        self._buffer = KeywordBuffer()
         self._indexed = BitMap()  # what went to disk, rows without a text too
         self._made_from = np.zeros((3, 0), np.uint32)  # of each of these rows: its neighbours then, its text's stamp
         self._unkept = 0
@@ -125,7 +125,7 @@ class Keywords:
                     raise _StaleViewError
                 named = None
                 if len(candidates) <= _FEW:
-                    named = array_of(candidates - self._tail.rows).tolist()
+                    named = array_of(candidates - self._buffer.rows).tolist()
                 return [self._ranked(text, scope, candidates, named, k) for text in texts]
             except _StaleViewError:  # nothing is wrong with what is here
                 raise
@@ -154,10 +154,10 @@ class Keywords:
     # -- searching ------------------------------------------------------------------------------------------------
 
     def _ranked(self, text: str, scope: int | None, candidates: BitMap, named: list[int] | None, k: int) -> Ranking:
-        on_disk, in_tail = self._weighed(words(text))
+        on_disk, in_tail = self._weighed(unique_terms(text))
         found = self._best_on_disk(on_disk, scope, candidates, named, k)
         if in_tail:
-            found += self._tail.scores(in_tail, self._averages(), candidates)
+            found += self._buffer.scores(in_tail, self._averages(), candidates)
         if not found:
             return _NOTHING
         scores = np.array([score for score, _ in found], dtype=np.float32)
@@ -170,19 +170,19 @@ class Keywords:
 
         How rare a word is, is told of both together; the index on disk knows only of its own, and is corrected.
         """
-        index, tail = self._index, self._tail
-        there = {word: 0 if index is None else index.frequency("window", word) for word in asked}
-        known = [word for word, count in there.items() if count or tail.frequency("window", word)]
+        index, tail = self._index, self._buffer
+        there = {word: 0 if index is None else index.doc_frequency("window", word) for word in asked}
+        known = [word for word, count in there.items() if count or tail.doc_frequency("window", word)]
         if len(known) > _MAX_WORDS:
-            known = sorted(known, key=lambda word: there[word] + tail.frequency("window", word))[:_MAX_WORDS]
+            known = sorted(known, key=lambda word: there[word] + tail.doc_frequency("window", word))[:_MAX_WORDS]
         if index is not None and not tail.rows:
             return {(field, word): weight for word in known for field, weight in FIELDS.items()}, {}
         on_disk, in_tail = {}, {}
         count = 0 if index is None else index.count
         for field, weight in FIELDS.items():
             for word in known:
-                before = 0 if index is None else index.frequency(field, word)
-                here = tail.frequency(field, word)
+                before = 0 if index is None else index.doc_frequency(field, word)
+                here = tail.doc_frequency(field, word)
                 rare = weight * idf(count + tail.count, before + here)
                 if before:
                     on_disk[field, word] = rare / idf(count, before)
@@ -192,11 +192,11 @@ class Keywords:
 
     def _averages(self) -> dict[str, float]:
         """The mean number of words in each field, on disk and in the tail together."""
-        tail, index = self._tail, self._index
+        tail, index = self._buffer, self._index
         if index is None:
             return {field: tail.lengths[field] / tail.count for field in FIELDS}
         count = tail.count + index.count
-        return {field: (tail.lengths[field] + index.averages[field] * index.count) / count for field in FIELDS}
+        return {field: (tail.lengths[field] + index.average_lengths[field] * index.count) / count for field in FIELDS}
 
     def _best_on_disk(
         self, boosts: Boosts, scope: int | None, candidates: BitMap, named: list[int] | None, k: int
@@ -205,7 +205,7 @@ class Keywords:
             return []
         if named is not None:
             return self._index.hits(boosts, k, scope=None, rows=named)
-        visible = candidates - self._tail.rows if self._tail.rows else candidates
+        visible = candidates - self._buffer.rows if self._buffer.rows else candidates
         limit = k + _SPARE
         while True:
             hits = self._index.hits(boosts, limit, scope=scope, rows=None)
@@ -221,27 +221,27 @@ class Keywords:
         if self._followed is view:
             return
         self._gone = BitMap()
-        touched = self._session_neighbours.take_touched()
+        touched = self._session_neighbours.take_changed_rows()
         if not self._opened:
             touched = self._open(view)
-        changed = ((view.live - self._indexed - self._tail.rows) | touched) & view.live
-        for row in self._tail.rows - view.live:
-            self._tail.drop(row)
+        changed = ((view.live - self._indexed - self._buffer.rows) | touched) & view.live
+        for row in self._buffer.rows - view.live:
+            self._buffer.drop(row)
         self._finish(wait=False)
-        if len(changed) > TAIL_ROWS or len(self._tail.rows | changed) > _MOST_TAIL_ROWS:
+        if len(changed) > FLUSH_ROWS or len(self._buffer.rows | changed) > _MAX_BUFFER_ROWS:
             self._finish(wait=True)
             self._execute(self._planned(view, changed))
         else:
             bare = []
             for row, entry in self._entries(array_of(changed)):
-                self._tail.put(row, entry)
+                self._buffer.put(row, entry)
                 if entry is None:
                     bare.append(row)
             if bare:
-                self._gone = BitMap(bare) - BitMap([row for row, _ in self._rows.names(bare)])
+                self._gone = BitMap(bare) - BitMap([row for row, _ in self._rows.uids(bare)])
             if self._move is not None:
                 self._move.overtaken |= changed
-            elif len(self._tail.rows) + len(self._indexed - view.live) > TAIL_ROWS:
+            elif len(self._buffer.rows) + len(self._indexed - view.live) > FLUSH_ROWS:
                 self._move = self._planned(view, BitMap())
                 self._move.future = in_thread(self._move.execute, name="store words")
         self._followed = view
@@ -260,14 +260,14 @@ class Keywords:
         if kept is None or not self._fits(kept.table, view):
             self._leave_home()
             return BitMap()
-        self._index = PostingsIndex(home, kept.averages)
+        self._index = PostingsIndex(home, kept.average_lengths)
         self._note(kept.table)
         self._indexed = bitmap(kept.table[0])
         rows = array_of(self._indexed & view.live)
         before, after = self._session_neighbours.neighbours(rows)
         return bitmap(rows[(before != self._made_from[0, rows]) | (after != self._made_from[1, rows])])
 
-    def _fits(self, table: Table, view: View) -> bool:
+    def _fits(self, table: SourceTable, view: View) -> bool:
         """Whether these are rows of this store: of another history (an older file put back) some text differs."""
         if not table.size or int(table[0, -1]) > self._rows.last_seq:
             return False
@@ -275,7 +275,7 @@ class Keywords:
         for start in range(0, common.shape[1], _COMPARED):
             rows, told = common[0, start : start + _COMPARED].tolist(), common[3, start : start + _COMPARED].tolist()
             texts = self._rows.texts(rows)
-            if any((stamp(*texts[row]) if row in texts else 0) != was for row, was in zip(rows, told, strict=True)):
+            if any((text_checksum(*texts[row]) if row in texts else 0) != was for row, was in zip(rows, told, strict=True)):
                 return False
         return True
 
@@ -284,7 +284,7 @@ class Keywords:
         if self._index is None:
             # On disk a commit takes 5 to 8 ms; the library's own directory in memory takes 29 to 87 ms.
             self._index = PostingsIndex(self._make_home() if self._on_disk else None)
-        fresh = (self._tail.rows | changed) & view.live
+        fresh = (self._buffer.rows | changed) & view.live
         stale = (self._indexed - view.live) | (self._indexed & fresh)
         return _Move(self._index, fresh, stale, partial(self._entries, array_of(fresh), noted=True))
 
@@ -304,9 +304,9 @@ class Keywords:
         self._take_over(move)
 
     def _take_over(self, move: _Move) -> None:
-        move.index.show()
+        move.index.refresh()
         for row in move.fresh - move.overtaken:
-            self._tail.drop(row)
+            self._buffer.drop(row)
         self._indexed = (self._indexed - move.stale) | move.fresh
         self._unkept += len(move.fresh) + len(move.stale)
 
@@ -318,7 +318,7 @@ class Keywords:
             wanted = {*page.tolist(), *before.tolist(), *after.tolist()} - {0}
             texts = {row: (scope, text) for row, (scope, text) in self._rows.texts(sorted(wanted)).items()}
             if noted:
-                stamps = [stamp(*texts[row]) if row in texts else 0 for row in page.tolist()]
+                stamps = [text_checksum(*texts[row]) if row in texts else 0 for row in page.tolist()]
                 self._note(np.array([page, before, after, stamps], dtype=np.uint32))
             for row, *beside in zip(page.tolist(), before.tolist(), after.tolist(), strict=True):
                 if row not in texts:
@@ -328,7 +328,7 @@ class Keywords:
                 first, last = (texts[near][1] if near in texts else "" for near in beside)
                 yield row, Entry.of(row, scope, text, first, last)
 
-    def _note(self, table: Table) -> None:
+    def _note(self, table: SourceTable) -> None:
         """Remember what rows on disk were made from."""
         width = int(table[0, -1]) + 1
         if width > self._made_from.shape[1]:
@@ -343,7 +343,7 @@ class Keywords:
         if self._kept is None:
             return
         self._finish(wait=True)
-        if len(self._tail.rows) >= _WORTH_A_COMMIT or (self._unkept and self._tail.rows):
+        if len(self._buffer.rows) >= _WORTH_A_COMMIT or (self._unkept and self._buffer.rows):
             self._execute(self._planned(view, BitMap()))
         if self._unkept:
             self._keep()
@@ -354,8 +354,8 @@ class Keywords:
         rows = array_of(self._indexed)
         table = np.concatenate([rows[None], self._made_from[:, rows]])
         try:
-            self._index.settle()
-            self._kept.save(Path(self._home.name), SavedIndex(table, self._index.averages))
+            self._index.wait_for_merges()
+            self._kept.save(Path(self._home.name), SavedIndex(table, self._index.average_lengths))
         except (ValueError, OSError) as exc:
             _log.warning("store.words_not_kept", extra={"reason": str(exc)[:200]})
         self._unkept = 0

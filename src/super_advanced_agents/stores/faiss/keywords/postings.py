@@ -10,7 +10,7 @@ import orjson
 import tantivy
 from tantivy import Occur, Query
 
-from super_advanced_agents.stores.faiss.keywords.analyzer import ANALYZER, FIELDS, Entry, stems
+from super_advanced_agents.stores.faiss.keywords.analyzer import ANALYZER, FIELDS, Entry, tokenize
 from super_advanced_agents.telemetry import get_logger
 
 _log = get_logger("store")
@@ -31,7 +31,7 @@ class PostingsIndex:
     Every operation raises `ValueError` or `OSError` when a disk is full or fails.
     """
 
-    def __init__(self, home: Path | None, averages: Mapping[str, float] | None = None) -> None:
+    def __init__(self, home: Path | None, average_lengths: Mapping[str, float] | None = None) -> None:
         builder = tantivy.SchemaBuilder()
         builder.add_unsigned_field("row", indexed=True, fast=True)
         builder.add_unsigned_field("scope", indexed=True)
@@ -45,7 +45,7 @@ class PostingsIndex:
         self.count: int = self._searcher.num_docs
         self._writer: tantivy.IndexWriter | None = None
         self._sample: Entry | None = None
-        self.averages = dict.fromkeys(FIELDS, 1.0) if averages is None else dict(averages)
+        self.average_lengths = dict.fromkeys(FIELDS, 1.0) if average_lengths is None else dict(average_lengths)
 
     def add(self, entries: Iterable[Entry]) -> None:
         """Add entries; they count after `commit`."""
@@ -63,7 +63,7 @@ class PostingsIndex:
         """Write down what was added and removed; from any thread, searches go on beside it."""
         self._writing().commit()
 
-    def show(self) -> None:
+    def refresh(self) -> None:
         """Let searches see what was committed."""
         self._index.reload()
         self._searcher = self._index.searcher()
@@ -71,7 +71,7 @@ class PostingsIndex:
         if self._sample is not None:
             self._measure(self._sample)
 
-    def frequency(self, field: str, word: str) -> int:
+    def doc_frequency(self, field: str, word: str) -> int:
         """How many entries have this word."""
         return self._searcher.doc_freq(field, word)
 
@@ -103,7 +103,7 @@ class PostingsIndex:
         found = self._searcher.fast_field_values("row", [address for _, address in hits])
         return list(zip([score for score, _ in hits], cast("list[int]", found), strict=True))
 
-    def settle(self) -> None:
+    def wait_for_merges(self) -> None:
         """Wait until what the library does behind our back is done; the files do not change again until a write."""
         writer, self._writer = self._writer, None
         if writer is not None:
@@ -112,7 +112,7 @@ class PostingsIndex:
     def close(self) -> None:
         """Let go of it."""
         try:
-            self.settle()
+            self.wait_for_merges()
         except ValueError:
             _log.debug("store.words_merge_failed")  # nothing of it is kept
 
@@ -124,14 +124,14 @@ class PostingsIndex:
     def _measure(self, sample: Entry) -> None:
         """Read the mean lengths from how the library explains the score of an entry."""
         for field in FIELDS:
-            of_entry = stems(getattr(sample, field))
+            of_entry = tokenize(getattr(sample, field))
             if not of_entry:
                 continue
             term = Query.term_query(self._schema, field, of_entry[0], "freq")
             only = Query.term_set_query(self._schema, "row", [sample.row])
             for _, address in self._searcher.search(Query.and_must_match(term, only), 1, count=False).hits:
                 told = orjson.loads(term.explain(self._searcher, address).to_json())
-                self.averages[field] = _average_length(told) or self.averages[field]
+                self.average_lengths[field] = _average_length(told) or self.average_lengths[field]
         self._sample = None
 
 

@@ -32,15 +32,15 @@ _TABLE = "rows.npy"
 _NEW = ".new"
 _FORMAT = [2, VERSION, tantivy.__version__]  # type: ignore[attr-defined]  # not in its stubs
 
-Table = NDArray[np.uint32]
+SourceTable = NDArray[np.uint32]
 """(4, n): for each row, ascending, its number, the row before it, the row after it, and the check sum of its text."""
 
 
 class SavedIndex(NamedTuple):
     """What was kept: the rows the index was made from, and the mean number of words in each field."""
 
-    table: Table
-    averages: dict[str, float]
+    table: SourceTable
+    average_lengths: dict[str, float]
 
 
 class KeywordSnapshot:
@@ -69,13 +69,13 @@ class KeywordSnapshot:
                     raise ValueError(f"{placed.name} was altered")
             if not (home / _SEGMENTS).exists():  # without it the library would begin an empty index
                 raise ValueError(f"{_SEGMENTS} is not among the files")
-            averages = {str(field): float(mean) for field, mean in body["averages"].items()}
+            average_lengths = {str(field): float(mean) for field, mean in body["averages"].items()}
         except FileNotFoundError:
             return None  # never kept, or half of it
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
             _log.warning("store.words_ignored", extra={"reason": str(exc)[:200]})
             return None
-        return SavedIndex(table, averages)
+        return SavedIndex(table, average_lengths)
 
     def save(self, home: Path, kept: SavedIndex) -> None:
         """Keep the index in `home` as it was last committed, in place of what was kept before.
@@ -94,7 +94,7 @@ class KeywordSnapshot:
         body = {
             "format": _FORMAT,
             "identity": self._identity,
-            "averages": kept.averages,
+            "averages": kept.average_lengths,
             "files": {path.name: sha256_of(path) for path in fresh.iterdir()},
         }
         digest = hashlib.sha256(orjson.dumps(body)).hexdigest()
@@ -115,17 +115,17 @@ class KeywordSnapshot:
             raise ValueError("it is of another store or version")
         return body
 
-    def _table(self, body: dict[str, Any]) -> Table:
+    def _table(self, body: dict[str, Any]) -> SourceTable:
         path = self._folder / _TABLE
         if sha256_of(path) != body["files"][_TABLE]:
             raise ValueError("the table of rows was altered")
-        table: Table = np.load(path, allow_pickle=False)
+        table: SourceTable = np.load(path, allow_pickle=False)
         if table.dtype != np.uint32 or table.ndim != 2 or len(table) != 4:
             raise ValueError("the table of rows has another shape")
         return table
 
 
-def stamp(scope: int, text: str) -> int:
+def text_checksum(scope: int, text: str) -> int:
     """What tells a text from another that had the same row number in another history of the store."""
     return zlib.crc32(text.encode(), scope)
 

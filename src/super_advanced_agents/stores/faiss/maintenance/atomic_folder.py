@@ -8,19 +8,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from super_advanced_agents._runtime.files import translated
+from super_advanced_agents._runtime.files import map_os_error
 from super_advanced_agents._runtime.flushing import fsync_folder
 from super_advanced_agents.errors import StoreError, StoreLockedError
 from super_advanced_agents.stores.folder import LOCK_FILE, StoreFolder
 
 
-def is_taken(target: Path) -> bool:
+def is_occupied(target: Path) -> bool:
     """Whether something is there that is not an empty folder."""
     return target.exists() and (not target.is_dir() or any(target.iterdir()))
 
 
 @contextmanager
-def placed(target: Path, *, aside: Path | None = None) -> Iterator[Path]:
+def atomic_folder(target: Path, *, aside: Path | None = None) -> Iterator[Path]:
     """A folder that appears as `target`, flushed, when the body has ended; a body that fails leaves nothing behind.
 
     What is there already is renamed to `aside` in the last moment; a kill between the two renames leaves no target.
@@ -39,7 +39,7 @@ def placed(target: Path, *, aside: Path | None = None) -> Iterator[Path]:
             _rename(begun, target, aside)
         except OSError as exc:
             shutil.rmtree(begun, ignore_errors=True)
-            raise translated(exc, target) from exc
+            raise map_os_error(exc, target) from exc
         except BaseException:
             shutil.rmtree(begun, ignore_errors=True)
             raise

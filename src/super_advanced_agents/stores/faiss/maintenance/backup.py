@@ -19,10 +19,10 @@ from urllib.parse import quote
 import orjson
 
 from super_advanced_agents._runtime import sqlite
-from super_advanced_agents._runtime.files import sha256_of, translated
+from super_advanced_agents._runtime.files import map_os_error, sha256_of
 from super_advanced_agents.errors import CorruptStoreError, ResourceClosedError, StoreError
-from super_advanced_agents.stores.faiss.maintenance.atomic_folder import is_taken, placed
-from super_advanced_agents.stores.faiss.maintenance.inspection import reading
+from super_advanced_agents.stores.faiss.maintenance.atomic_folder import is_occupied, atomic_folder
+from super_advanced_agents.stores.faiss.maintenance.inspection import open_read_only
 from super_advanced_agents.stores.faiss.rows.table import RecordTable
 
 DATABASES = ("memory.sqlite3",)
@@ -84,7 +84,7 @@ def back_up(
     *,
     databases: Sequence[str] = DATABASES,
     on_copied: OnCopied | None = None,
-    stopped: Callable[[], bool] = lambda: False,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> Backup:
     """Copy the databases of a folder, each as it is at one moment, into a new folder. Blocks.
 
@@ -106,22 +106,22 @@ def back_up(
 
     def fill(folder: Path) -> None:
         for name in found:
-            with reading(source / name) as connection:
-                copy_database(connection, folder / name, on_copied=on_copied, stopped=stopped)
+            with open_read_only(source / name) as connection:
+                copy_database(connection, folder / name, on_copied=on_copied, should_stop=should_stop)
 
     return _made(target, fill, found)
 
 
 def back_up_rows(
-    rows: RecordTable, target: Path, *, on_copied: OnCopied | None = None, stopped: Callable[[], bool] = lambda: False
+    rows: RecordTable, target: Path, *, on_copied: OnCopied | None = None, should_stop: Callable[[], bool] = lambda: False
 ) -> Backup:
     """`back_up` for the rows of an open store, also of one that lives in memory, whose writers then wait."""
     if rows._file is not None:
-        return back_up(rows._file.parent, target, on_copied=on_copied, stopped=stopped)
+        return back_up(rows._file.parent, target, on_copied=on_copied, should_stop=should_stop)
 
     def fill(folder: Path) -> None:
         with rows._memory_lock:
-            copy_database(rows._writer, folder / DATABASES[0], on_copied=on_copied, stopped=stopped)
+            copy_database(rows._writer, folder / DATABASES[0], on_copied=on_copied, should_stop=should_stop)
 
     return _made(target, fill, DATABASES)
 
@@ -129,9 +129,9 @@ def back_up_rows(
 def _made(target: Path, fill: Callable[[Path], None], names: Sequence[str]) -> Backup:
     """Let `fill` write the databases `names` into a folder, check them, and give it its name."""
     created_at, target = time.time(), target.resolve()
-    if is_taken(target):
+    if is_occupied(target):
         raise StoreError(f"{str(target)!r} is not empty", hint="choose another name: a backup is never written over")
-    with placed(target) as folder:
+    with atomic_folder(target) as folder:
         fill(folder)
         files = tuple(_inspected(folder, name) for name in names)
         body = {"format": _FORMAT, "created_at": created_at, "files": [asdict(file) for file in files]}
@@ -144,19 +144,19 @@ def copy_database(
     file: Path,
     *,
     on_copied: OnCopied | None = None,
-    stopped: Callable[[], bool] = lambda: False,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> None:
     """Copy a database as `source` sees it now to a new file.
 
     The read transaction is held to the end: else every commit of another connection would make the copy begin anew.
 
     Raises:
-        ResourceClosedError: `stopped` said so.
+        ResourceClosedError: `should_stop` said so.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
 
     def on_step(_: int, remaining: int, total: int) -> None:
-        if stopped():
+        if should_stop():
             raise ResourceClosedError("the backup was given up", hint="begin it again")
         if on_copied is not None:
             on_copied((total - remaining) * page_bytes, total * page_bytes)
@@ -173,7 +173,7 @@ def copy_database(
             finally:
                 source.execute("ROLLBACK")
     except sqlite3.Error as exc:
-        raise sqlite.translated(exc) from exc
+        raise sqlite.map_error(exc) from exc
 
 
 def read_backup(path: Path) -> Backup:
@@ -188,7 +188,7 @@ def read_backup(path: Path) -> Backup:
     except FileNotFoundError as exc:
         raise StoreError(f"there is no backup in {str(path)!r}", hint="give the folder that holds backup.json") from exc
     except OSError as exc:
-        raise translated(exc, path) from exc
+        raise map_os_error(exc, path) from exc
     try:
         body = orjson.loads(content)
         if body["format"] > _FORMAT:
@@ -198,7 +198,7 @@ def read_backup(path: Path) -> Backup:
             raise ValueError("names")
         return Backup(path=path, created_at=float(body["created_at"]), files=files)
     except (ValueError, KeyError, TypeError) as exc:
-        raise damaged(path, MANIFEST) from exc
+        raise damaged_backup(path, MANIFEST) from exc
 
 
 def _inspected(folder: Path, name: str) -> BackedUpFile:
@@ -231,7 +231,7 @@ def _inspected(folder: Path, name: str) -> BackedUpFile:
     )
 
 
-def damaged(path: Path, name: str) -> CorruptStoreError:
+def damaged_backup(path: Path, name: str) -> CorruptStoreError:
     """What is said of a backup whose file `name` is missing or altered."""
     return CorruptStoreError(
         f"the backup at {str(path)!r} is damaged: {name!r} is not what was written", hint="use another backup"

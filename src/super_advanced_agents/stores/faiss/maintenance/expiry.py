@@ -35,7 +35,7 @@ _LOOK = "clock_seen"
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class SweepStep:
     """What one step of a sweep is to do.
 
     Attributes:
@@ -46,7 +46,7 @@ class Step:
     """
 
     rows: BitMap
-    look: float | None = None
+    checked_at: float | None = None
     more: bool = False
     waiting: bool = True
 
@@ -60,35 +60,35 @@ class ExpiredRows:
         self._look: float | None = None
         self._look_here: float | None = None  # by the clock that never jumps; None when another process looked
 
-    def next_step(self) -> Step:
+    def next_step(self) -> SweepStep:
         """What to do now."""
         now, live = time.time(), self._index.view.live
         if not self._index.expired(now) & live:
-            return Step(BitMap(), waiting=bool(self._index.expired(np.inf) & live))
+            return SweepStep(BitMap(), waiting=bool(self._index.expired(np.inf) & live))
         if self._look is None:
             kept = self._rows.setting(_LOOK)
             self._look = None if kept is None else float(kept)
         if self._look is None or now < self._look:  # one of the two looks was wrong
-            return Step(BitMap(), look=now)
+            return SweepStep(BitMap(), checked_at=now)
         since_here = np.inf if self._look_here is None else time.monotonic() - self._look_here
         if min(now - self._look, since_here) < GRACE_S:
-            return Step(BitMap())
+            return SweepStep(BitMap())
         due = self._index.expired(self._look) & live
         if len(due) > STEP_ROWS:
-            return Step(due[:STEP_ROWS], more=True)
-        return Step(due, look=now)
+            return SweepStep(due[:STEP_ROWS], more=True)
+        return SweepStep(due, checked_at=now)
 
-    def take(self, step: Step, change: Change) -> None:
+    def delete(self, step: SweepStep, change: Change) -> None:
         """Do it, inside a transaction."""
         if step.rows:
             self._rows.remove(array_of(step.rows).tolist(), change)
-        if step.look is not None:
-            self._rows.set_setting(_LOOK, repr(step.look))
+        if step.checked_at is not None:
+            self._rows.set_setting(_LOOK, repr(step.checked_at))
 
-    def taken(self, step: Step) -> None:
+    def mark_committed(self, step: SweepStep) -> None:
         """It is committed."""
-        if step.look is not None:
-            self._look, self._look_here = step.look, time.monotonic()
+        if step.checked_at is not None:
+            self._look, self._look_here = step.checked_at, time.monotonic()
 
 
 class ExpirySweeper:
@@ -137,5 +137,5 @@ class ExpirySweeper:
         except Exception as exc:  # a full disk, a queue without room: the next interval is soon enough
             _log.warning("store.sweep_failed", extra={"reason": str(exc)[:200]})
             return not self._stop.wait(INTERVAL_S)
-        assert isinstance(step, Step)
+        assert isinstance(step, SweepStep)
         return step.waiting and (step.more or not self._stop.wait(INTERVAL_S))

@@ -16,14 +16,14 @@ _TIMEOUT_S = 5.0
 
 
 @contextmanager
-def reading(file: Path) -> Iterator[sqlite3.Connection]:
+def open_read_only(file: Path) -> Iterator[sqlite3.Connection]:
     """A connection that cannot write, beside whoever owns the database."""
     try:
         connection = sqlite3.connect(
             f"file:{quote(str(file.absolute()))}?mode=ro", uri=True, timeout=_TIMEOUT_S, isolation_level=None
         )
     except sqlite3.Error as exc:
-        raise sqlite.translated(exc) from exc
+        raise sqlite.map_error(exc) from exc
     with closing(connection):
         yield connection
 
@@ -38,10 +38,10 @@ def settings_of(folder: Path) -> dict[str, str] | None:
     if not file.is_file():
         return None
     try:
-        with reading(file) as connection:
+        with open_read_only(file) as connection:
             found = dict(connection.execute("SELECT name, value FROM settings"))
     except sqlite3.Error as exc:
-        raise sqlite.translated(exc) from exc
+        raise sqlite.map_error(exc) from exc
     if not found.keys() >= {"dim", "metric", "identity"}:
         raise CorruptStoreError(f"{str(file)!r} is not a store of this package", hint="choose another folder")
     return found

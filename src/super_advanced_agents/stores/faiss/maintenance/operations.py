@@ -54,7 +54,7 @@ class MaintenanceOperations(VectorStore):
         self._check_open()
         ended = threading.Event()
         work = partial(
-            back_up_rows, self._rows, Path(path), on_copied=on_copied, stopped=lambda: ended.is_set() or self._closed
+            back_up_rows, self._rows, Path(path), on_copied=on_copied, should_stop=lambda: ended.is_set() or self._closed
         )
         try:
             return await self._backups.submit(work)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from super_advanced_agents._runtime.files import sha256_of
 from super_advanced_agents.errors import StoreError
-from super_advanced_agents.stores.faiss.maintenance.atomic_folder import is_taken, placed
-from super_advanced_agents.stores.faiss.maintenance.backup import BackedUpFile, Backup, damaged, read_backup
+from super_advanced_agents.stores.faiss.maintenance.atomic_folder import is_occupied, atomic_folder
+from super_advanced_agents.stores.faiss.maintenance.backup import BackedUpFile, Backup, damaged_backup, read_backup
 from super_advanced_agents.stores.faiss.rows.schema import VERSION
 from super_advanced_agents.stores.folder import StoreFolder
 
@@ -35,14 +35,14 @@ def restore(source: Path, target: Path, *, force: bool = False) -> Path | None:
     backup, target = read_backup(source), target.resolve()
     if any(file.identity is not None and file.schema > VERSION for file in backup.files):
         raise StoreError(f"the backup at {str(source)!r} is of a newer version", hint="upgrade super-advanced-agents")
-    replaced = is_taken(target)
+    replaced = is_occupied(target)
     aside = _aside(target) if force and replaced else None
     if replaced and not force:
         raise StoreError(
             f"{str(target)!r} is not empty",
             hint="choose another folder, or use force (--force), which keeps the old one beside it",
         )
-    with _owned(backup, target), placed(target, aside=aside) as folder:
+    with _owned(backup, target), atomic_folder(target, aside=aside) as folder:
         for file in backup.files:
             _copy_checked(backup, file, folder / file.name)
     return aside
@@ -64,9 +64,9 @@ def _copy_checked(backup: Backup, file: BackedUpFile, target: Path) -> None:
     try:
         shutil.copyfile(backup.path / file.name, target)
     except FileNotFoundError as exc:
-        raise damaged(backup.path, file.name) from exc
+        raise damaged_backup(backup.path, file.name) from exc
     if target.stat().st_size != file.size_bytes or sha256_of(target) != file.sha256:
-        raise damaged(backup.path, file.name)
+        raise damaged_backup(backup.path, file.name)
 
 
 def _aside(target: Path) -> Path:

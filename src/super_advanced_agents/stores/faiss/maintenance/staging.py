@@ -56,7 +56,7 @@ class Staging:
 
     def name_of(self, seq: int) -> str:
         """The uid of a row; empty when it is gone."""
-        return next((uid for _, uid in self._rows.names([seq])), "")
+        return next((uid for _, uid in self._rows.uids([seq])), "")
 
     # -- writing, by the writer thread ----------------------------------------------------------------------------
 

@@ -1,4 +1,7 @@
-"""The values of one metadata field, each with the rows that have it, and the numbers among them as a sorted column."""
+"""The values of one metadata field, indexed: value -> the rows that have it.
+
+Strings and other values map to bitmaps of rows. Numbers are a sorted column, so that a range is two binary searches.
+"""
 
 from __future__ import annotations
 
@@ -28,201 +31,215 @@ from super_advanced_agents.types import JSONValue
 Term: TypeAlias = Equals | Compares | Exists | Contains
 RowNumbers: TypeAlias = "np.ndarray[tuple[int], np.dtype[np.uint32]]"
 
-_LONG_CHARS = 256
-"""Strings beyond this are not kept here; filters on them read the rows they might concern."""
-_EXACT = 2**53
-"""Below this a float64 holds every integer, so the sorted column may speak for it."""
+_MAX_STRING_CHARS = 256
+"""Longer strings are not indexed; filters on them read the rows from the table."""
+_EXACT_LIMIT = 2**53
+"""Below this a float64 holds every integer exactly, so numbers can be compared in the sorted column."""
 _MANY_VALUES = 4_096
-"""Comparing with so many takes a few milliseconds."""
+"""More comparisons than this take several milliseconds."""
 _STEP = 1_024
+"""The number of comparisons between two pauses that let other threads run."""
 
 
 class NumberColumn:
-    """The numbers of one field, sorted when asked: a range is two binary searches."""
+    """Index the numbers of one field, sorted at the first query after a change.
+
+    A row may have several values; `Versions` uses this to store several expiry times for one scope.
+    """
 
     def __init__(self) -> None:
         self._values = np.empty(0, dtype=np.float64)
         self._rows = np.empty(0, dtype=np.uint32)
-        self._size = 0
-        self._sorted = 0
-        self._beyond: dict[float | int, BitMap] = {}  # numbers a float64 may not hold exactly
+        self._size = 0  # the arrays above have spare room beyond it
+        self._sorted_size = 0
+        self._large: dict[float | int, BitMap] = {}  # numbers that a float64 may not hold exactly
 
     def __len__(self) -> int:
-        return self._size + sum(len(rows) for rows in self._beyond.values())
+        return self._size + sum(len(rows) for rows in self._large.values())
 
     def add(self, value: float, row: int) -> None:
-        """Note that `row` has this value."""
-        if not -_EXACT < value < _EXACT:
-            self._beyond.setdefault(value, BitMap()).add(row)
+        """Add one value of a row."""
+        if not -_EXACT_LIMIT < value < _EXACT_LIMIT:
+            self._large.setdefault(value, BitMap()).add(row)
             return
         if self._size == len(self._values):
-            size = max(64, self._size)
-            self._values = np.concatenate([self._values, np.empty(size, dtype=np.float64)])
-            self._rows = np.concatenate([self._rows, np.empty(size, dtype=np.uint32)])
+            growth = max(64, self._size)
+            self._values = np.concatenate([self._values, np.empty(growth, dtype=np.float64)])
+            self._rows = np.concatenate([self._rows, np.empty(growth, dtype=np.uint32)])
         self._values[self._size] = value
         self._rows[self._size] = row
         self._size += 1
 
-    def among(self, values: Sequence[float]) -> BitMap:
-        """The rows with exactly one of these values."""
+    def rows_equal_to(self, values: Sequence[float]) -> BitMap:
+        """Return the rows that have exactly one of these values."""
         self._sort()
         column, rows = self._values[: self._size], self._rows
-        exact = np.array([value for value in values if -_EXACT < value < _EXACT], dtype=np.float64)
+        exact = np.array([value for value in values if -_EXACT_LIMIT < value < _EXACT_LIMIT], dtype=np.float64)
         starts, stops = np.searchsorted(column, exact, "left"), np.searchsorted(column, exact, "right")
-        found = BitMap.union(_EMPTY, *(self._beyond[value] for value in values if value in self._beyond))
+        matching = BitMap.union(_NO_ROWS, *(self._large[value] for value in values if value in self._large))
         if parts := [
             rows[start:stop] for start, stop in zip(starts.tolist(), stops.tolist(), strict=True) if start < stop
         ]:
-            found |= bitmap(np.concatenate(parts))
-        return found
+            matching |= bitmap(np.concatenate(parts))
+        return matching
 
-    def range(self, operator: RangeOperator, bound: float) -> BitMap:
-        """The rows whose value is on this side of `bound`."""
+    def rows_in_range(self, operator: RangeOperator, bound: float) -> BitMap:
+        """Return the rows whose value is on this side of `bound`."""
         self._sort()
         values = self._values[: self._size]
-        limit = float(max(-_EXACT, min(bound, _EXACT)))  # an integer may be beyond every float
+        limit = float(max(-_EXACT_LIMIT, min(bound, _EXACT_LIMIT)))  # an integer may be beyond every float
         if operator in ("$gt", "$gte"):
             start = np.searchsorted(values, limit, side="right" if operator == "$gt" else "left")
-            found = self._rows[start : self._size]
+            in_range = self._rows[start : self._size]
         else:
             stop = np.searchsorted(values, limit, side="left" if operator == "$lt" else "right")
-            found = self._rows[:stop]
-        rows = bitmap(found)
-        return BitMap.union(rows, *(also for value, also in self._beyond.items() if compares(value, operator, bound)))
+            in_range = self._rows[:stop]
+        large = (rows for value, rows in self._large.items() if compares(value, operator, bound))
+        return BitMap.union(bitmap(in_range), *large)
 
     def rows_between(self, above: float, last: float) -> list[int]:
-        """The distinct rows whose value is greater than `above` and at most `last`."""
+        """Return the distinct rows whose value is greater than `above` and at most `last`."""
         self._sort()
         values = self._values[: self._size]
         start, stop = np.searchsorted(values, above, side="right"), np.searchsorted(values, last, side="right")
-        beyond = (rows for value, rows in self._beyond.items() if above < value <= last)
-        return list(BitMap.union(bitmap(self._rows[start:stop]), *beyond))
+        large = (rows for value, rows in self._large.items() if above < value <= last)
+        return list(BitMap.union(bitmap(self._rows[start:stop]), *large))
 
     def next_above(self, value: float) -> float:
-        """The smallest value above this one; infinity when there is none."""
+        """Return the smallest value that is greater than this one; infinity when there is none."""
         self._sort()
-        place = int(np.searchsorted(self._values[: self._size], value, side="right"))
-        least = float(self._values[place]) if place < self._size else np.inf
-        return min([least, *(float(beyond) for beyond in self._beyond if beyond > value)])
+        position = int(np.searchsorted(self._values[: self._size], value, side="right"))
+        least = float(self._values[position]) if position < self._size else np.inf
+        return min([least, *(float(large) for large in self._large if large > value)])
 
-    def keep(self, rows: BitMap) -> None:
-        """Drop every other row."""
+    def retain(self, rows: BitMap) -> None:
+        """Drop the values of all other rows."""
         self._sort()
-        kept = np.isin(self._rows[: self._size], array_of(rows))
-        self._values, self._rows = self._values[: self._size][kept], self._rows[: self._size][kept]
-        self._size = self._sorted = len(self._rows)
-        self._beyond = {value: left for value, having in self._beyond.items() if (left := having & rows)}
+        retained = np.isin(self._rows[: self._size], array_of(rows))
+        self._values, self._rows = self._values[: self._size][retained], self._rows[: self._size][retained]
+        self._size = self._sorted_size = len(self._rows)
+        self._large = {value: left for value, members in self._large.items() if (left := members & rows)}
 
-    def renumbered(self, number_of: Callable[[RowNumbers], RowNumbers]) -> NumberColumn:
-        """Return the same values with other numbers in place of the rows'."""
-        made = NumberColumn()
-        made._values, made._rows = self._values[: self._size].copy(), number_of(self._rows[: self._size])
-        made._size, made._sorted = self._size, self._sorted
-        made._beyond = {value: bitmap(number_of(array_of(rows))) for value, rows in self._beyond.items()}
-        return made
+    def with_renumbered_rows(self, renumber: Callable[[RowNumbers], RowNumbers]) -> NumberColumn:
+        """Return a copy with the same values, in which `renumber` has replaced the row numbers."""
+        copy = NumberColumn()
+        copy._values, copy._rows = self._values[: self._size].copy(), renumber(self._rows[: self._size])
+        copy._size, copy._sorted_size = self._size, self._sorted_size
+        copy._large = {value: bitmap(renumber(array_of(rows))) for value, rows in self._large.items()}
+        return copy
 
     def _sort(self) -> None:
-        if self._sorted < self._size:
+        if self._sorted_size < self._size:
             order = np.argsort(self._values[: self._size], kind="stable")  # timsort: new numbers after sorted ones
             self._values[: self._size] = self._values[: self._size][order]
             self._rows[: self._size] = self._rows[: self._size][order]
-            self._sorted = self._size
+            self._sorted_size = self._size
 
 
 class MetadataColumn:
-    """What rows hold under one key. The lock of all fields is taken for a step at a time."""
+    """Index one metadata field: for each value the rows that have it.
+
+    Args:
+        lock: guards all columns of a store; each method holds it for a short step at a time.
+
+    Attributes:
+        present: the rows that have the field, even as null.
+        long_strings: the rows whose value is a string too long to be indexed.
+    """
 
     def __init__(self, lock: threading.Lock) -> None:
         self._lock = lock
         self.present = BitMap()
-        self.long = BitMap()  # rows with a string that is not kept here
+        self.long_strings = BitMap()
         self._strings: dict[str, BitMap] = {}
         self._numbers = NumberColumn()
-        self._values: dict[Scalar, BitMap] = {}  # null, booleans, lists and objects
-        self._members: dict[Scalar, BitMap] = {}  # of lists
+        self._other_values: dict[Scalar, BitMap] = {}  # null, booleans, lists and objects
+        self._list_members: dict[Scalar, BitMap] = {}
 
     def add(self, value: JSONValue, row: int) -> None:
-        """Note what `row` holds; the lock is held."""
+        """Index the value of a row; the caller holds the lock."""
         self.present.add(row)
         if isinstance(value, str):
-            if len(value) > _LONG_CHARS:
-                self.long.add(row)
+            if len(value) > _MAX_STRING_CHARS:
+                self.long_strings.add(row)
             else:
                 self._strings.setdefault(value, BitMap()).add(row)
         elif isinstance(value, int | float) and not isinstance(value, bool):
             self._numbers.add(value, row)
         else:
-            self._values.setdefault(scalar(value), BitMap()).add(row)
+            self._other_values.setdefault(scalar(value), BitMap()).add(row)
             if isinstance(value, list):
                 for member in value:
-                    self._members.setdefault(scalar(member), BitMap()).add(row)
+                    self._list_members.setdefault(scalar(member), BitMap()).add(row)
 
     def matching(self, term: Term) -> BitMap:
-        """The rows that match by what is kept in memory."""
+        """Return the rows whose indexed values match a term; `undecided` rows are not among them."""
         match term:
             case Exists():
                 return self.present
             case Equals(_, values):
-                return self._among(values)
+                return self._rows_equal_to(values)
             case Compares(_, operator, bound) if not isinstance(bound, str):
                 with self._lock:
-                    return self._numbers.range(operator, bound)
+                    return self._numbers.rows_in_range(operator, bound)
             case Compares(_, operator, bound):
-                return self._with_string(lambda value: compares(value, operator, bound))
+                return self._rows_with_string(lambda value: compares(value, operator, bound))
             case Contains(_, member):
-                found = self._members.get(member, _EMPTY)
-                return found | self._with_string(lambda value: contains(value, member)) if _of_strings(term) else found
+                lists = self._list_members.get(member, _NO_ROWS)
+                if not _scans_strings(term):
+                    return lists
+                return lists | self._rows_with_string(lambda value: contains(value, member))
 
-    def left_open(self, term: Term) -> BitMap:
-        """The rows of which only reading them tells whether they match."""
-        return self.long if self.long and _of_long_strings(term) else _EMPTY
+    def undecided(self, term: Term) -> BitMap:
+        """Return the rows that must be read to decide whether they match: their strings are not indexed."""
+        return self.long_strings if self.long_strings and _concerns_long_strings(term) else _NO_ROWS
 
     def is_slow(self, term: Term) -> bool:
-        """Whether finding what matches takes longer than others should wait for."""
-        values = len(term.values) if isinstance(term, Equals) else len(self._strings) * _of_strings(term)
-        return values > _MANY_VALUES or bool(self.left_open(term))
+        """Return whether evaluating a term would delay other requests noticeably."""
+        comparisons = len(term.values) if isinstance(term, Equals) else len(self._strings) * _scans_strings(term)
+        return comparisons > _MANY_VALUES or bool(self.undecided(term))
 
     def drop(self, rows: BitMap) -> None:
-        """Forget what these rows hold."""
+        """Remove these rows from the index."""
         with self._lock:
             self.present -= rows
-            self.long -= rows
-            self._numbers.keep(self.present)
-        tables: list[dict[Any, BitMap]] = [self._strings, self._values, self._members]
+            self.long_strings -= rows
+            self._numbers.retain(self.present)
+        tables: list[dict[Any, BitMap]] = [self._strings, self._other_values, self._list_members]
         for table in tables:
             with self._lock:
-                there = list(table.items())
-            for value, having in yield_gil(there):
+                items = list(table.items())
+            for value, members in yield_gil(items):
                 with self._lock:
-                    having.difference_update(rows)
-                    if not having:
+                    members.difference_update(rows)
+                    if not members:
                         del table[value]
 
-    def _among(self, values: Collection[Scalar]) -> BitMap:
+    def _rows_equal_to(self, values: Collection[Scalar]) -> BitMap:
         numbers = [value for kind, value in values if kind == "number" and isinstance(value, int | float)]
         others = yield_gil(values, every=_STEP)
-        found = _union(rows for kind, value in others if (rows := self._having(kind, value)))
+        matching = _union(rows for kind, value in others if (rows := self._rows_with(kind, value)))
         for start in yield_gil(range(0, len(numbers), _STEP), every=1):
             with self._lock:
-                found |= self._numbers.among(numbers[start : start + _STEP])
-        return found
+                matching |= self._numbers.rows_equal_to(numbers[start : start + _STEP])
+        return matching
 
-    def _having(self, kind: str, value: str | float | bool | None) -> BitMap | None:
-        return (
-            self._strings.get(value) if isinstance(value, str) and kind == "string" else self._values.get((kind, value))
-        )
+    def _rows_with(self, kind: str, value: str | float | bool | None) -> BitMap | None:
+        if isinstance(value, str) and kind == "string":
+            return self._strings.get(value)
+        return self._other_values.get((kind, value))
 
-    def _with_string(self, holds: Callable[[str], bool]) -> BitMap:
+    def _rows_with_string(self, predicate: Callable[[str], bool]) -> BitMap:
         with self._lock:
-            there = list(self._strings.items())
-        return _union(rows for value, rows in yield_gil(there, every=_STEP) if holds(value))
+            items = list(self._strings.items())
+        return _union(rows for value, rows in yield_gil(items, every=_STEP) if predicate(value))
 
 
-_EMPTY = BitMap()
+_NO_ROWS = BitMap()
 
 
-def _of_strings(term: Term) -> bool:
-    """Whether strings are compared one by one."""
+def _scans_strings(term: Term) -> bool:
+    """Return whether a term is compared with every distinct string, one by one."""
     match term:
         case Compares(_, _, bound):
             return isinstance(bound, str)
@@ -232,27 +249,27 @@ def _of_strings(term: Term) -> bool:
             return False
 
 
-def _of_long_strings(term: Term) -> bool:
+def _concerns_long_strings(term: Term) -> bool:
     if isinstance(term, Equals):
-        return any(kind == "string" and len(str(value)) > _LONG_CHARS for kind, value in term.values)
-    return _of_strings(term)
+        return any(kind == "string" and len(str(value)) > _MAX_STRING_CHARS for kind, value in term.values)
+    return _scans_strings(term)
 
 
-def _union(parts: Iterator[BitMap]) -> BitMap:
-    """One bitmap of many; those that grow while others are added would be copied again and again."""
-    found = BitMap()
-    while step := list(islice(parts, _STEP)):
-        found |= BitMap.union(*step)
-    return found
+def _union(bitmaps: Iterator[BitMap]) -> BitMap:
+    # In batches: a bitmap that grows with each union would be copied again and again.
+    rows = BitMap()
+    while batch := list(islice(bitmaps, _STEP)):
+        rows |= BitMap.union(*batch)
+    return rows
 
 
 def bitmap(rows: RowNumbers) -> BitMap:
-    """A bitmap of a uint32 array; through `array`, which pyroaring reads seven times faster than a numpy array."""
-    values = array("I")
+    """Return a bitmap of a uint32 array."""
+    values = array("I")  # pyroaring reads it seven times faster than a numpy array
     values.frombytes(rows.tobytes())
     return BitMap(values)
 
 
 def array_of(rows: BitMap) -> RowNumbers:
-    """The rows of a bitmap as a sorted uint32 array."""
+    """Return the rows of a bitmap as a sorted uint32 array."""
     return np.frombuffer(rows.to_array(), dtype=np.uint32)

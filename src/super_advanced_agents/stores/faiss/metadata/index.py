@@ -1,8 +1,8 @@
-"""Metadata turned inside out: for each field and value the rows that have it, so that a filter is set operations.
+"""An inverted index over metadata: field -> value -> rows, so that a filter is evaluated by set operations.
 
-They are built when a filter first asks, and catch up with new rows each time one does: who never filters pays nothing.
-Rows never change once numbered, so what is worked out of known rows stays right whatever is added meanwhile. Many
-threads evaluate filters at once: the lock is held for one short step at a time, and never while rows are read.
+The first filter builds it, and each later one indexes the rows that are new since, so a store without filters pays
+nothing. The metadata of a row number never changes, so results for known rows stay correct whatever is added later.
+Many threads evaluate filters at once: the lock is held for one short step at a time, and never while rows are read.
 """
 
 from __future__ import annotations
@@ -20,52 +20,63 @@ from super_advanced_agents.stores.filters import And, Filter, Not, Or, matches
 from super_advanced_agents.types import JSONValue, Metadata
 
 _PAGE = 256
-"""Rows read at a time."""
-_FAR_BEHIND = 2_048
-"""Taking up so many rows takes longer than others should wait for."""
+"""The number of rows read at a time."""
+_SLOW_BACKLOG_ROWS = 2_048
+"""Indexing more new rows than this takes longer than other requests should wait."""
 _SPARE_ROWS = 1_024
-"""Dead rows beyond this, and beyond the number of live ones, are dropped."""
+"""Deleted rows are dropped once they outnumber the live ones by more than this."""
 
 FetchMetadata = Callable[[Sequence[int]], Mapping[int, Metadata]]
 
 
 class _StaleViewError(Exception):
-    """A row of the view was deleted before its metadata was read; only ever caught in the engine, which looks again."""
+    """Report that a row of the view was deleted before its metadata was read.
+
+    Only the engine catches it, and repeats the request with a newer view.
+    """
 
 
 @dataclass(slots=True)
 class _Progress:
-    """How far a filter has been evaluated: of `seen` rows exactly the `matching` ones match."""
+    """Hold the rows for which a filter has been evaluated, and those among them that match."""
 
-    seen: BitMap = field(default_factory=BitMap)
+    evaluated: BitMap = field(default_factory=BitMap)
     matching: BitMap = field(default_factory=BitMap)
     users: int = 0
 
 
 class MetadataIndex:
-    """The metadata indexes of one store, for any thread."""
+    """Evaluate filters over the metadata of one store, from any thread.
+
+    Args:
+        metadata_between: yields (row, metadata without its text) of the rows in (after, last], in row order.
+        fetch: returns the metadata of rows with its text; deleted rows are missing.
+    """
 
     def __init__(
         self, metadata_between: Callable[[int, int], Iterator[tuple[int, Metadata]]], fetch: FetchMetadata
     ) -> None:
         self._metadata_between = metadata_between
         self._fetch = fetch
-        self._fields: dict[str, MetadataColumn] = {}
-        self._indexed = 0
-        self._known = BitMap()
+        self._columns: dict[str, MetadataColumn] = {}
+        self._last_indexed = 0
+        self._indexed_rows = BitMap()
         self._progress: dict[Filter, _Progress] = {}
         self._lock = threading.Lock()
-        self._following = threading.Lock()
-        self._dropping = threading.Lock()
+        self._catch_up_lock = threading.Lock()
+        self._drop_lock = threading.Lock()
 
     def is_slow(self, tree: Filter, live: BitMap, last_row: int) -> bool:
-        """Whether `evaluate` may take longer than others should wait for; told at once."""
-        behind = last_row - self._indexed > _FAR_BEHIND
-        return behind or self._are_many_dead(live) or any(self._is_slow(term) for term in _terms(tree))
+        """Return whether `evaluate` may delay other requests noticeably; answers at once."""
+        behind = last_row - self._last_indexed > _SLOW_BACKLOG_ROWS
+        return behind or self._has_many_dead(live) or any(self._is_slow(term) for term in _terms(tree))
 
     @contextmanager
-    def progress_kept(self, tree: Filter) -> Iterator[None]:
-        """Inside, evaluating this filter again looks only at rows that were not looked at before."""
+    def keep_progress(self, tree: Filter) -> Iterator[None]:
+        """Remember the rows for which a filter has been evaluated, until the context is left.
+
+        Inside the context, evaluating this filter again looks only at other rows.
+        """
         with self._lock:
             progress = self._progress.setdefault(tree, _Progress())
             progress.users += 1
@@ -78,117 +89,129 @@ class MetadataIndex:
                     del self._progress[tree]
 
     def evaluate(self, tree: Filter, rows: BitMap, last_row: int) -> BitMap:
-        """Which of `rows` match; `last_row` is the newest row that may be among them.
+        """Return those of `rows` that match a filter.
+
+        Args:
+            tree: the filter.
+            rows: live rows of one view.
+            last_row: the newest row that may be among them.
 
         Raises:
-            _StaleViewError: some of `rows` have gone since, and what they held is not known.
+            _StaleViewError: some of `rows` were deleted since, and their metadata is no longer known.
         """
         self._catch_up(last_row)
-        self._check_known(rows)
+        self._check_indexed(rows)
         progress = self._progress.get(tree) or _Progress()
-        fresh = rows - progress.seen if progress.seen else rows
-        certain, possible = self._bounds(tree, fresh)
-        self._check_known(rows)  # else some were dropped on the way
-        unread = possible - certain
+        remaining = rows - progress.evaluated if progress.evaluated else rows
+        certain, possible = self._bounds(tree, remaining)
+        self._check_indexed(rows)  # `drop_dead` may have removed some while the columns were read
+        undecided = possible - certain
         progress.matching |= certain
-        progress.seen |= fresh - unread
-        self._read(tree, unread, progress)
+        progress.evaluated |= remaining - undecided
+        self._evaluate_by_reading(tree, undecided, progress)
         return rows & progress.matching
 
     def drop_dead(self, live: BitMap, last_row: int) -> None:
-        """Forget rows up to `last_row` that are not `live`, if they are many and nobody else is at it."""
-        if not self._are_many_dead(live) or not self._dropping.acquire(blocking=False):
+        """Remove rows up to `last_row` that are not `live`, if there are many of them.
+
+        Returns at once when another thread is removing them.
+        """
+        if not self._has_many_dead(live) or not self._drop_lock.acquire(blocking=False):
             return
         try:
             with self._lock:
-                dead = self._known - live
+                dead = self._indexed_rows - live
                 dead.remove_range(last_row + 1, 2**32)
-                self._known -= dead  # first, so that whoever wanted one of them looks again
-                fields = list(self._fields.items())
-            for key, kept in fields:
-                kept.drop(dead)
+                self._indexed_rows -= dead  # first, so that a thread that needs one of them sees that its view is stale
+                columns = list(self._columns.items())
+            for key, column in columns:
+                column.drop(dead)
                 with self._lock:
-                    if not kept.present:
-                        del self._fields[key]
+                    if not column.present:
+                        del self._columns[key]
         finally:
-            self._dropping.release()
+            self._drop_lock.release()
 
-    def _are_many_dead(self, live: BitMap) -> bool:
-        return len(self._known) > 2 * len(live) + _SPARE_ROWS
+    def _has_many_dead(self, live: BitMap) -> bool:
+        return len(self._indexed_rows) > 2 * len(live) + _SPARE_ROWS
 
     def _is_slow(self, term: Term) -> bool:
-        kept = self._fields.get(term.key)
-        return _is_text(term) or (kept is not None and kept.is_slow(term))
+        column = self._columns.get(term.key)
+        return _is_text(term) or (column is not None and column.is_slow(term))
 
-    def _check_known(self, rows: BitMap) -> None:
+    def _check_indexed(self, rows: BitMap) -> None:
         with self._lock:
-            if not rows.issubset(self._known):
+            if not rows.issubset(self._indexed_rows):
                 raise _StaleViewError
 
     def _catch_up(self, last_row: int) -> None:
-        if self._indexed >= last_row:
+        """Index the rows up to `last_row` that are not indexed yet."""
+        if self._last_indexed >= last_row:
             return
-        with self._following:
+        with self._catch_up_lock:
             page = []
-            for row, metadata in yield_gil(self._metadata_between(self._indexed, last_row)):
-                page.append((row, list(_flat(metadata))))
+            for row, metadata in yield_gil(self._metadata_between(self._last_indexed, last_row)):
+                page.append((row, list(_flatten(metadata))))
                 if len(page) == _PAGE:
                     self._add(page)  # an interruption half-way leaves the rest for the next call
                     page = []
             self._add(page)
-            self._indexed = max(self._indexed, last_row)
+            self._last_indexed = max(self._last_indexed, last_row)
 
     def _add(self, page: list[tuple[int, list[tuple[str, JSONValue]]]]) -> None:
         with self._lock:
             for row, fields in page:
-                self._known.add(row)
+                self._indexed_rows.add(row)
                 for key, value in fields:
-                    if key not in self._fields:
-                        self._fields[key] = MetadataColumn(self._lock)
-                    self._fields[key].add(value, row)
-                self._indexed = row
+                    if key not in self._columns:
+                        self._columns[key] = MetadataColumn(self._lock)
+                    self._columns[key].add(value, row)
+                self._last_indexed = row
 
     def _bounds(self, tree: Filter, rows: BitMap) -> tuple[BitMap, BitMap]:
-        """Those of `rows` that certainly match, and those that may: what is not kept in memory decides."""
+        """Return those of `rows` that certainly match, and all that possibly match.
+
+        The rows between the two bounds have values that are not indexed; they must be read to decide.
+        """
         match tree:
             case And(operands):
                 certain = possible = rows
                 for operand in operands:
                     if not possible:
                         break
-                    surely, maybe = self._bounds(operand, possible)
-                    certain, possible = certain & surely, maybe
+                    operand_certain, operand_possible = self._bounds(operand, possible)
+                    certain, possible = certain & operand_certain, operand_possible
                 return certain, possible
             case Or(operands):
                 bounds = [self._bounds(operand, rows) for operand in operands]
-                return BitMap.union(*(surely for surely, _ in bounds)), BitMap.union(*(maybe for _, maybe in bounds))
+                return BitMap.union(*(lower for lower, _ in bounds)), BitMap.union(*(upper for _, upper in bounds))
             case Not(operand):
-                surely, maybe = self._bounds(operand, rows)
-                return rows - maybe, rows - surely
+                operand_certain, operand_possible = self._bounds(operand, rows)
+                return rows - operand_possible, rows - operand_certain
             case _:
                 return self._bounds_of_term(tree, rows)
 
     def _bounds_of_term(self, term: Term, rows: BitMap) -> tuple[BitMap, BitMap]:
         if _is_text(term):
-            return BitMap(), rows  # texts are not kept in memory
-        kept = self._fields.get(term.key)
-        if kept is None:
+            return BitMap(), rows  # texts are not indexed here
+        column = self._columns.get(term.key)
+        if column is None:
             return BitMap(), BitMap()
-        found, unread = kept.matching(term) & rows, kept.left_open(term)
-        return found, found | (unread & rows) if unread else found
+        certain, undecided = column.matching(term) & rows, column.undecided(term)
+        return certain, certain | (undecided & rows) if undecided else certain
 
-    def _read(self, tree: Filter, rows: BitMap, progress: _Progress) -> None:
-        """The slow way, for what is not kept in memory: look at the rows themselves."""
-        gone = False
-        waiting = rows.to_array()
-        for start in range(0, len(waiting), _PAGE):
-            wanted = waiting[start : start + _PAGE].tolist()
-            page = self._fetch(wanted)
-            read = yield_gil(page.items(), every=_PAGE)
-            progress.matching |= BitMap([row for row, metadata in read if matches(tree, metadata)])
-            progress.seen |= BitMap(list(page))
-            gone = gone or len(page) < len(wanted)
-        if gone:  # told at the end, so that the next look has only the new rows to read
+    def _evaluate_by_reading(self, tree: Filter, rows: BitMap, progress: _Progress) -> None:
+        """Evaluate a filter on the metadata in the table, for values that are not indexed."""
+        stale = False
+        unread = rows.to_array()
+        for start in range(0, len(unread), _PAGE):
+            page = unread[start : start + _PAGE].tolist()
+            fetched = self._fetch(page)
+            items = yield_gil(fetched.items(), every=_PAGE)
+            progress.matching |= BitMap([row for row, metadata in items if matches(tree, metadata)])
+            progress.evaluated |= BitMap(list(fetched))
+            stale = stale or len(fetched) < len(page)
+        if stale:  # raised at the end, so that the next attempt has only the new rows to read
             raise _StaleViewError
 
 
@@ -207,8 +230,11 @@ def _terms(tree: Filter) -> Iterator[Term]:
             yield tree
 
 
-def _flat(metadata: Metadata) -> Iterable[tuple[str, JSONValue]]:
-    """Every field a filter can name: the keys, and dotted paths into objects unless a key has that very name."""
+def _flatten(metadata: Metadata) -> Iterable[tuple[str, JSONValue]]:
+    """Yield every field that a filter can name, with its value.
+
+    These are the keys, and dotted paths into nested objects unless a key has exactly that name.
+    """
     for key, value in metadata.items():
         yield key, value
         if isinstance(value, dict) and "." not in key:

@@ -1,4 +1,4 @@
-"""Selections kept for equal searches: a filter is evaluated once for each view, however many ask."""
+"""A cache of selected rows: equal searches of one view evaluate their filter once."""
 
 from __future__ import annotations
 
@@ -11,53 +11,57 @@ from pyroaring import BitMap
 from super_advanced_agents.stores.faiss.vectors.segment import Positions, Segment
 from super_advanced_agents.stores.filters import Filter
 
-_KEPT = 256
+_MAX_ENTRIES = 256
 _Key: TypeAlias = "tuple[int | None, Filter | None]"
 
 
 class Selection:
-    """The rows a caller may see, and where they lie in each segment: looked up once, used by every equal search."""
+    """Hold the rows that a search may return, and their positions in each segment, computed once.
+
+    Attributes:
+        rows: the rows in the scope that match the filter and have not expired.
+    """
 
     def __init__(self, rows: BitMap) -> None:
         self.rows = rows
         self._positions: dict[Segment, Positions | None] = {}
 
     def positions(self, segment: Segment) -> Positions | None:
-        """As `Segment.positions`."""
+        """Return the positions of the rows in a segment; None when all of it is selected."""
         try:
             return self._positions[segment]
         except KeyError:
-            found = self._positions[segment] = segment.positions(self.rows)
-            return found
+            positions = self._positions[segment] = segment.positions(self.rows)
+            return positions
 
 
-class _Kept(NamedTuple):
+class _Entry(NamedTuple):
     selection: Selection
     since: float
     until: float
 
 
 class Selections:
-    """The selections of one view, least recently used ones dropped; safe from any thread."""
+    """Cache the selections of one view, with LRU eviction; safe from any thread."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[_Key, _Kept] = OrderedDict()
+        self._entries: OrderedDict[_Key, _Entry] = OrderedDict()
         self._lock = threading.Lock()
 
-    def find(self, scope: int | None, tree: Filter | None, now: float) -> Selection | None:
-        """The selection, if it is kept and nothing has expired since (the clock may jump back)."""
+    def get(self, scope: int | None, tree: Filter | None, now: float) -> Selection | None:
+        """Return the cached selection of a scope and filter; None when there is none that is valid at `now`."""
         with self._lock:
-            found = self._kept.get((scope, tree))
-            if found is None or not found.since <= now < found.until:
+            entry = self._entries.get((scope, tree))
+            if entry is None or not entry.since <= now < entry.until:  # before `since` when the clock has jumped back
                 return None
-            self._kept.move_to_end((scope, tree))
-            return found.selection
+            self._entries.move_to_end((scope, tree))
+            return entry.selection
 
-    def keep(self, scope: int | None, tree: Filter | None, rows: BitMap, *, since: float, until: float) -> Selection:
-        """Keep what was found, good from `since` to before `until`."""
+    def add(self, scope: int | None, tree: Filter | None, rows: BitMap, *, since: float, until: float) -> Selection:
+        """Cache the selected rows; they are valid from `since` until just before `until`, when a row expires."""
         selection = Selection(rows)
         with self._lock:
-            self._kept[scope, tree] = _Kept(selection, since, until)
-            if len(self._kept) > _KEPT:
-                self._kept.popitem(last=False)
+            self._entries[scope, tree] = _Entry(selection, since, until)
+            if len(self._entries) > _MAX_ENTRIES:
+                self._entries.popitem(last=False)
         return selection

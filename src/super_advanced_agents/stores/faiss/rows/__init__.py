@@ -1,4 +1,4 @@
-"""The truth of a store: its records in one SQLite file, and what is read from it row by row.
+"""The source of truth of a store: its records, one row each, in one SQLite file.
 
-Every write ends here and every index is rebuilt from here; nothing in this folder knows FAISS or BM25.
+Every write ends here and every index can be rebuilt from here; this folder does not use FAISS or BM25.
 """

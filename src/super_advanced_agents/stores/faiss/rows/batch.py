@@ -1,4 +1,4 @@
-"""What is written to the rows of a store, and what a commit did to them."""
+"""Batches of rows to write, and the change that a committed transaction made."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from super_advanced_agents.types import Matrix, Record
 
 
 class Scope(NamedTuple):
-    """Whose records: the tenant comes from a credential, the namespace from the caller."""
+    """Identify the records of one tenant in one namespace.
+
+    The tenant comes from the caller's credential, the namespace from the request.
+    """
 
     tenant: str
     namespace: str
@@ -26,12 +29,12 @@ class Scope(NamedTuple):
 
     @classmethod
     def of_writing(cls, tenant: str, namespace: str | None) -> Scope:
-        """Return the scope of a request that writes, which has a namespace in any case."""
+        """Return the scope of a request that writes; without a namespace it has the default one."""
         return cls(tenant, namespace or DEFAULT_NAMESPACE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stored:
+class StoredFields:
     """What a record that was stored before brings along; parallel lists.
 
     Attributes:
@@ -44,35 +47,53 @@ class Stored:
     created_at: Sequence[float]
     updated_at: Sequence[float]
     places: Sequence[int | None]
-    modelled: Sequence[bool]
+    has_model: Sequence[bool]
 
 
 @dataclass(slots=True, kw_only=True)
 class RowBatch:
-    """Records of one scope to insert or replace, checked; parallel lists of n."""
+    """Hold validated records of one scope to insert or replace; parallel lists of n.
+
+    Attributes:
+        scope: the tenant and namespace of all records.
+        uids: (n,) uids; the last of equal ones is stored.
+        known_new: True when the store generated every uid, so that none can exist yet.
+        documents: (n,) texts and metadata.
+        vectors: (n, dim) float32, as the caller gave them.
+        scaled: (n, dim) float32, as searches compare them: of length 1 when the metric is cosine.
+        model_id: the embedding model of the vectors; None when it is unknown.
+        sources: (n,) sources; None where a record has none.
+        sessions: (n,) sessions; None where a record has none.
+        now: the time of the write, in seconds since the epoch.
+        expires_at: (n,) seconds since the epoch; None where a record does not expire.
+        priorities: (n,) priorities; None where a record has none.
+        digests: (n,) digests of the content; None unless records with known content are to be left out.
+        stored_fields: fields that records keep from an earlier store; None for new records.
+        same_vectors: True when the vectors are in the store already, so the model of the scope stays as it is.
+    """
 
     scope: Scope
     uids: Sequence[str]
-    known_new: bool  # the store made every uid itself, so none can exist yet
+    known_new: bool
     documents: Sequence[Document]
     vectors: Matrix
-    scaled: Matrix  # the vectors as searches compare them: of length 1 when the metric is the cosine
+    scaled: Matrix
     model_id: str | None
     sources: Sequence[str | None]
     sessions: Sequence[str | None]
     now: float
     expires_at: Sequence[float | None]
     priorities: Sequence[float | None]
-    digests: Sequence[bytes] | None = None  # given where content that is there already is not to be stored again
-    stored: Stored | None = None
-    same_vectors: bool = False  # those that are there already, so they say nothing new of the scope's model
+    digests: Sequence[bytes] | None = None
+    stored_fields: StoredFields | None = None
+    same_vectors: bool = False
 
     @classmethod
     def of(cls, request: AddRequest, scaled: Matrix, *, now: float) -> RowBatch:
-        """Make one of a request.
+        """Return the batch of an add request.
 
         Args:
-            request: what is to be stored.
+            request: the validated request.
             scaled: (n, dim), its vectors as searches compare them.
             now: seconds since the epoch.
         """
@@ -80,7 +101,7 @@ class RowBatch:
         lifetimes = request.expires_in_s or nothing
         return cls(
             scope=Scope.of_writing(request.tenant, request.namespace),
-            uids=[uid or "" for uid in request.named().uids or ()],
+            uids=[uid or "" for uid in request.with_uids().uids or ()],
             known_new=request.uids is None or not any(request.uids),
             documents=request.documents,
             vectors=request.vectors,
@@ -94,8 +115,15 @@ class RowBatch:
         )
 
     @classmethod
-    def all_of(cls, request: PutRequest, scaled: Matrix, *, now: float) -> list[RowBatch]:
-        """Make one for each namespace of whole records, in their order; expired ones are left out.
+    def by_namespace(cls, request: PutRequest, scaled: Matrix, *, now: float) -> list[RowBatch]:
+        """Return one batch per namespace of a put request, in order of appearance.
+
+        Records that have expired are left out.
+
+        Args:
+            request: the validated request.
+            scaled: (n, dim), its vectors as searches compare them.
+            now: seconds since the epoch.
 
         Raises:
             ModelMismatchError: two records of one namespace were embedded by different models.
@@ -103,7 +131,7 @@ class RowBatch:
         live = [record.expires_at is None or record.expires_at > now for record in request.records]
         namespaces = dict.fromkeys(record.namespace for record in compress(request.records, live))
         return [
-            _of_records(
+            _batch_of_records(
                 Scope(request.tenant, name),
                 request,
                 scaled,
@@ -114,41 +142,53 @@ class RowBatch:
         ]
 
 
-def _of_records(scope: Scope, request: PutRequest, scaled: Matrix, chosen: Sequence[int], now: float) -> RowBatch:
-    records = [request.records[i] for i in chosen]
-    whole = len(chosen) == len(request.records)
+def _batch_of_records(
+    scope: Scope, request: PutRequest, scaled: Matrix, selected: Sequence[int], now: float
+) -> RowBatch:
+    records = [request.records[i] for i in selected]
+    are_all = len(selected) == len(request.records)
     return RowBatch(
         scope=scope,
         uids=[record.uid for record in records],
         known_new=False,
-        documents=[request.documents[i] for i in chosen],
-        vectors=request.vectors if whole else request.vectors[chosen],
-        scaled=scaled if whole else scaled[chosen],
-        model_id=_one_model(records, scope.namespace),
+        documents=[request.documents[i] for i in selected],
+        vectors=request.vectors if are_all else request.vectors[selected],
+        scaled=scaled if are_all else scaled[selected],
+        model_id=_common_model(records, scope.namespace),
         sources=[record.source for record in records],
         sessions=[record.session for record in records],
         now=now,
         expires_at=[record.expires_at for record in records],
         priorities=[record.priority for record in records],
-        stored=Stored(
+        stored_fields=StoredFields(
             created_at=[record.created_at for record in records],
             updated_at=[record.updated_at for record in records],
             places=[None if record.session is None else record.place for record in records],
-            modelled=[record.model_id is not None for record in records],
+            has_model=[record.model_id is not None for record in records],
         ),
     )
 
 
-def _one_model(records: Sequence[Record], namespace: str) -> str | None:
-    named = list(dict.fromkeys(record.model_id for record in records if record.model_id is not None))
-    if len(named) > 1:
-        raise model_mismatch(namespace, named[0], named[1])
-    return named[0] if named else None
+def _common_model(records: Sequence[Record], namespace: str) -> str | None:
+    models = list(dict.fromkeys(record.model_id for record in records if record.model_id is not None))
+    if len(models) > 1:
+        raise model_mismatch(namespace, models[0], models[1])
+    return models[0] if models else None
 
 
 @dataclass(slots=True)
 class Change:
-    """What a committed transaction did, for the indexes that follow it. Parallel lists for what was added."""
+    """Collect the rows that a transaction added and removed, for the indexes to apply after its commit.
+
+    Attributes:
+        added: the new row numbers, ascending; the next four lists are parallel to it.
+        scopes: the number of each new row's scope.
+        expires_at: seconds since the epoch; None where a row does not expire.
+        sessions: the session of each new row; None where it has none.
+        replaces: the row that each new row replaces; None where it replaces none.
+        removed: the deleted rows, replaced ones included.
+        explicit_places: row -> its place in its session, for rows whose place came with the request.
+    """
 
     added: list[int] = field(default_factory=list)
     scopes: list[int] = field(default_factory=list)
@@ -156,5 +196,4 @@ class Change:
     sessions: list[str | None] = field(default_factory=list)
     replaces: list[int | None] = field(default_factory=list)
     removed: list[int] = field(default_factory=list)
-    placed: dict[int, int] = field(default_factory=dict)
-    """Row -> its place, for rows whose place in their session was given."""
+    explicit_places: dict[int, int] = field(default_factory=dict)

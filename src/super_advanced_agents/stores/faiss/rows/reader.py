@@ -20,26 +20,26 @@ from super_advanced_agents.stores.validation import with_text
 from super_advanced_agents.types import Metadata, Record
 
 DATABASE_FILE = "memory.sqlite3"
-_AS_STORED = ("namespace", "model_id", "source", "session", "created_at", "updated_at", "expires_at", "priority")
+_PLAIN_COLUMNS = ("namespace", "model_id", "source", "session", "created_at", "updated_at", "expires_at", "priority")
 RECORDS = f"""
-    SELECT uid, vector, text, metadata, place, {", ".join(_AS_STORED)}
+    SELECT uid, vector, text, metadata, place, {", ".join(_PLAIN_COLUMNS)}
     FROM records JOIN vectors USING (seq) JOIN scopes ON scopes.id = scope
         LEFT JOIN models ON models.id = records.model
     WHERE """  # noqa: S608  # made of constants
 
 
-_HITS = """
+_SELECT_HITS = """
     SELECT seq, uid, text, metadata, source, session, created_at, updated_at
     FROM records WHERE seq IN (SELECT value FROM json_each(?))"""
 
-_STANDINGS = {(int, float, float), (int, float, NoneType)}
-_TEXTS = {(int, int, str)}
+_STATIC_SIGNAL_SHAPES = {(int, float, float), (int, float, NoneType)}
+_TEXT_SHAPES = {(int, int, str)}
 
 
 def as_record(row: Sequence[Any]) -> Record:
     """The record of one row that a query beginning with `RECORDS` found."""
     uid, vector, text, rest, place, *stored = row
-    fields = dict(zip(_AS_STORED, stored, strict=True))
+    fields = dict(zip(_PLAIN_COLUMNS, stored, strict=True))
     return Record(
         uid=uid,
         vector=np.frombuffer(vector, dtype=np.float32).copy(),
@@ -59,29 +59,29 @@ class RowReader:
         # In memory there is one connection for all, so it is locked; on disk every reading thread takes one of a pool.
         self._memory_lock = threading.RLock()
         self._idle_readers: SimpleQueue[sqlite3.Connection] = SimpleQueue()
-        self._shown = RowCache()
+        self._row_cache = RowCache()
 
     def hits(self, seqs: Sequence[int]) -> dict[int, Hit]:
         """What a search shows of these rows; rows deleted meanwhile may be missing."""
-        found = self._shown.of(seqs)
+        found = self._row_cache.get_many(seqs)
         missing = [seq for seq in seqs if seq not in found]
         if missing:
-            read = {seq: Hit.of_row(hit) for seq, *hit in self._all(_HITS, (json_list(missing),))}
-            self._shown.keep(read)
+            read = {seq: Hit.of_row(hit) for seq, *hit in self._all(_SELECT_HITS, (json_list(missing),))}
+            self._row_cache.add_many(read)
             found.update(read)
         return found
 
-    def standing(self, seqs: Sequence[int]) -> dict[int, tuple[float, float | None]]:
+    def static_signals(self, seqs: Sequence[int]) -> dict[int, tuple[float, float | None]]:
         """When these rows were last written, and their priority; rows deleted meanwhile are missing."""
         query = "SELECT seq, updated_at, priority FROM records WHERE seq IN (SELECT value FROM json_each(?))"
-        found = (checked_row(row, _STANDINGS) for row in self._read(query, (json_list(seqs),)))
+        found = (checked_row(row, _STATIC_SIGNAL_SHAPES) for row in self._read(query, (json_list(seqs),)))
         return {seq: (written, given) for seq, written, given in found}
 
     def records(self, seqs: Sequence[int]) -> list[Record]:
         """Whole records, ordered by uid; rows deleted meanwhile are missing."""
         return self._records("seq IN (SELECT value FROM json_each(?))", (json_list(seqs),))
 
-    def records_named(self, uids: Sequence[str], scope: int | None, now: float) -> list[Record]:
+    def records_by_uid(self, uids: Sequence[str], scope: int | None, now: float) -> list[Record]:
         """The records of these names that have not expired, at one moment: one being replaced is never missing."""
         condition = "uid IN (SELECT value FROM json_each(?)) AND (expires_at IS NULL OR expires_at > ?)"
         if scope is None:
@@ -92,11 +92,11 @@ class RowReader:
         found = self._read(RECORDS + condition + " ORDER BY uid, namespace", parameters)
         return [as_record(row) for row in found]
 
-    def after(self, uid: str) -> Iterator[tuple[int, str]]:
+    def uids_after(self, uid: str) -> Iterator[tuple[int, str]]:
         """(row, name) of the records of every scope whose name comes after `uid`, in that order."""
         return self._read("SELECT seq, uid FROM records WHERE uid > ? ORDER BY uid", (uid,))
 
-    def names(self, seqs: Sequence[int]) -> list[tuple[int, str]]:
+    def uids(self, seqs: Sequence[int]) -> list[tuple[int, str]]:
         """(row, name) of these rows, in the order of their names; rows deleted meanwhile are missing."""
         query = "SELECT seq, uid FROM records WHERE seq IN (SELECT value FROM json_each(?)) ORDER BY uid"
         return list(self._read(query, (json_list(seqs),)))
@@ -115,7 +115,7 @@ class RowReader:
         query = "SELECT seq, text, metadata FROM records WHERE seq IN (SELECT value FROM json_each(?))"
         return [(seq, with_text(text, rest)) for seq, text, rest in self._all(query, (json_list(seqs),))]
 
-    def in_sessions(self) -> Iterator[tuple[int, int, str]]:
+    def session_rows(self) -> Iterator[tuple[int, int, str]]:
         """(row, scope, session) of every row in a session, each session in its order."""
         return self._read(
             "SELECT seq, scope, session FROM records WHERE session IS NOT NULL ORDER BY scope, session, place, seq"
@@ -131,7 +131,7 @@ class RowReader:
         query = (
             "SELECT seq, scope, text FROM records WHERE seq IN (SELECT value FROM json_each(?)) AND text IS NOT NULL"
         )
-        found = (checked_row(row, _TEXTS) for row in self._read(query, (json_list(seqs),)))
+        found = (checked_row(row, _TEXT_SHAPES) for row in self._read(query, (json_list(seqs),)))
         return {seq: (scope, text) for seq, scope, text in found}
 
     def vectors_since(self, seq: int) -> Iterator[tuple[int, bytes]]:

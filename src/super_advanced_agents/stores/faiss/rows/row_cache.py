@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from super_advanced_agents.errors import CorruptStoreError
 from super_advanced_agents.types import Match
 
-_MOST_BYTES = 16 * 1024 * 1024
+_MAX_BYTES = 16 * 1024 * 1024
 _ROW_BYTES = 450
 """What a kept row takes beside its characters."""
 
@@ -79,19 +79,19 @@ class RowCache:
         self._bytes = 0
         self._lock = threading.Lock()
 
-    def of(self, seqs: Iterable[int]) -> dict[int, Hit]:
+    def get_many(self, seqs: Iterable[int]) -> dict[int, Hit]:
         """Those of these rows that are kept."""
         rows = self._rows
         return {seq: hit for seq in seqs if (hit := rows.get(seq)) is not None}
 
-    def keep(self, rows: Mapping[int, Hit]) -> None:
+    def add_many(self, rows: Mapping[int, Hit]) -> None:
         """Keep what was read from the table."""
         with self._lock:
             for seq, hit in rows.items():
                 if seq not in self._rows:
                     self._rows[seq] = hit
                     self._bytes += _size(hit)
-            while self._bytes > _MOST_BYTES:
+            while self._bytes > _MAX_BYTES:
                 self._bytes -= _size(self._rows.popitem(last=False)[1])
 
 

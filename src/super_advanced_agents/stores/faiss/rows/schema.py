@@ -45,7 +45,7 @@ CREATE INDEX records_digest ON records (scope, digest) WHERE digest IS NOT NULL;
 CREATE TABLE vectors (seq INTEGER PRIMARY KEY, vector BLOB NOT NULL);
 """
 
-STEPS: Mapping[int, tuple[str, ...]] = MappingProxyType(
+MIGRATIONS: Mapping[int, tuple[str, ...]] = MappingProxyType(
     {
         2: (
             "ALTER TABLE records ADD COLUMN priority REAL",
@@ -66,7 +66,7 @@ SCHEMA = sqlite.Schema(
     version=VERSION,
     application_id=0x53414146,  # "SAAF": tells our files from other SQLite files
     tables=TABLES,
-    steps=STEPS,
+    migrations=MIGRATIONS,
 )
 
 

@@ -26,8 +26,8 @@ class SessionNeighbourIndex:
         self._session = np.zeros(0, dtype=np.uint32)
         self._ids: dict[tuple[int, str], int] = {}
         self._last: dict[int, int] = {}
-        self._touched = BitMap()
-        self._touching = threading.Lock()
+        self._changed = BitMap()
+        self._changed_lock = threading.Lock()
 
     def __bool__(self) -> bool:
         return bool(self._ids)
@@ -41,12 +41,12 @@ class SessionNeighbourIndex:
 
     def append(self, row: int, scope: int, session: str) -> None:
         """Put a new row at the end of a session."""
-        self._make_room(row)
+        self._grow(row)
         id_ = self._ids.setdefault((scope, session), len(self._ids) + 1)
         self._session[row] = id_
         before = self._last.get(id_, _NONE)
         self._last[id_] = row
-        self._join(before, row)
+        self._link(before, row)
 
     def replace(self, old: int, new: int, scope: int, session: str) -> None:
         """Give `new` the place of `old`, if that stands in the same session; else the end of its own."""
@@ -54,11 +54,11 @@ class SessionNeighbourIndex:
         if id_ is None or old >= len(self._session) or self._session[old] != id_:
             self.append(new, scope, session)
             return
-        self._make_room(new)
+        self._grow(new)
         self._session[new], self._session[old] = id_, _NONE
         before, after = int(self._before[old]), int(self._after[old])
-        self._join(before, new)
-        self._join(new, after)
+        self._link(before, new)
+        self._link(new, after)
         if self._last[id_] == old:
             self._last[id_] = new
 
@@ -75,9 +75,9 @@ class SessionNeighbourIndex:
             self._after[before] = after
         if after != _NONE:
             self._before[after] = before
-        self._touch(before, after)
+        self._mark_changed(before, after)
 
-    def arrange(self, rows: Iterable[int], places: Callable[[Sequence[int]], Mapping[int, int]]) -> bool:
+    def reorder(self, rows: Iterable[int], places: Callable[[Sequence[int]], Mapping[int, int]]) -> bool:
         """Bring the sessions of some rows into the order of their places, where they are not.
 
         Args:
@@ -96,10 +96,10 @@ class SessionNeighbourIndex:
             if known.get(before, -1) > known[row] or known.get(after, known[row]) < known[row]:
                 wrong[int(self._session[row])] = None
         for id_ in wrong:
-            self._relink(id_, places)
+            self._reorder_session(id_, places)
         return bool(wrong)
 
-    def _relink(self, id_: int, places: Callable[[Sequence[int]], Mapping[int, int]]) -> None:
+    def _reorder_session(self, id_: int, places: Callable[[Sequence[int]], Mapping[int, int]]) -> None:
         members = []
         row = self._last.get(id_, _NONE)
         while row != _NONE:
@@ -112,7 +112,7 @@ class SessionNeighbourIndex:
                 self._after[before] = after
             if after != _NONE:
                 self._before[after] = before
-        self._touch(*members)
+        self._mark_changed(*members)
         self._last[id_] = members[-1]
 
     def neighbours(self, rows: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
@@ -123,24 +123,24 @@ class SessionNeighbourIndex:
         after[known] = self._after[rows[known]]
         return before, after
 
-    def take_touched(self) -> BitMap:
+    def take_changed_rows(self) -> BitMap:
         """Rows whose neighbours changed since the last call."""
-        with self._touching:
-            touched, self._touched = self._touched, BitMap()
+        with self._changed_lock:
+            touched, self._changed = self._changed, BitMap()
         return touched
 
-    def _join(self, before: int, after: int) -> None:
+    def _link(self, before: int, after: int) -> None:
         if before != _NONE:
             self._after[before] = after
         if after != _NONE:
             self._before[after] = before
-        self._touch(before, after)
+        self._mark_changed(before, after)
 
-    def _touch(self, *rows: int) -> None:
-        with self._touching:
-            self._touched.update(row for row in rows if row != _NONE)
+    def _mark_changed(self, *rows: int) -> None:
+        with self._changed_lock:
+            self._changed.update(row for row in rows if row != _NONE)
 
-    def _make_room(self, row: int) -> None:
+    def _grow(self, row: int) -> None:
         if row >= len(self._session):
             size = max(1024, 2 * row)
             self._before, self._after, self._session = (

@@ -1,4 +1,4 @@
-"""Numbers that a table gave, known to readers only once they are committed."""
+"""A dictionary whose writes readers see only after the transaction has committed."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ Value = TypeVar("Value")
 
 
 class TransactionalDict(Generic[Key, Value]):
-    """What is committed, read by any thread, and what the open transaction adds, seen by the writer alone.
+    """Map keys to committed values for readers, and to pending ones for the writer.
 
-    After a rollback a table gives the same number again, to something else.
+    Any thread may read; only the writer thread sees and sets pending values. They must not reach readers early: after
+    a rollback SQLite assigns the same row id again, to another key.
     """
 
     def __init__(self, committed: dict[Key, Value]) -> None:
@@ -22,27 +23,27 @@ class TransactionalDict(Generic[Key, Value]):
         return len(self._committed)
 
     def get(self, key: Key) -> Value | None:
-        """What is committed under `key`."""
+        """Return the committed value of a key; None when there is none."""
         return self._committed.get(key)
 
     def latest(self, key: Key) -> Value | None:
-        """What the writer sees under `key`, committed or not."""
-        found = self._pending.get(key) if self._pending else None
-        return self._committed.get(key) if found is None else found
+        """Return the value that the writer sees, pending or committed; None when there is none."""
+        pending = self._pending.get(key) if self._pending else None
+        return self._committed.get(key) if pending is None else pending
 
     def set(self, key: Key, value: Value) -> None:
-        """Note what the open transaction wrote."""
+        """Set a pending value, inside a transaction."""
         self._pending[key] = value
 
     def items(self) -> list[tuple[Key, Value]]:
-        """What is committed, at this moment."""
+        """Return a copy of the committed items."""
         return list(self._committed.items())
 
     def commit(self) -> None:
-        """Let readers see it."""
+        """Make the pending values visible to readers."""
         self._committed.update(self._pending)
         self._pending.clear()
 
     def roll_back(self) -> None:
-        """Forget what was noted since the last commit."""
+        """Discard the pending values."""
         self._pending.clear()

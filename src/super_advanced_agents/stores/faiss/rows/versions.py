@@ -1,6 +1,6 @@
-"""A number for what can be found in each scope, so that whoever keeps answers knows when they are out of date.
+"""Version numbers of scopes, by which result caches detect that their entries are stale.
 
-Numbers are drawn from one counter of the process: none is ever given twice, not even to a store that is opened again.
+Numbers come from one counter of the process, so none is used twice, not even by a store that is opened again.
 """
 
 from __future__ import annotations
@@ -14,67 +14,75 @@ import numpy as np
 
 from super_advanced_agents.stores.faiss.metadata.columns import NumberColumn
 
-_numbers = itertools.count(1)
+_version_numbers = itertools.count(1)
 
 
 class Versions:
-    """The versions of one store's scopes; any thread asks, the writer thread moves them."""
+    """Hold the versions of one store's scopes; any thread reads them, the writer thread advances them."""
 
     def __init__(self) -> None:
-        self._whole = self._latest = next(_numbers)
-        self._of: dict[int, int] = {}
-        self._expiring = NumberColumn()  # for each record with a lifetime its end and its scope
-        self._unchanged: tuple[float, float] = (-np.inf, np.inf)  # nothing expires from the first to before the second
+        self._store_version = self._latest = next(_version_numbers)
+        self._scope_versions: dict[int, int] = {}
+        self._expiring = NumberColumn()  # the expiry time of each record that has one, with its scope as the row
+        self._no_expiry_between: tuple[float, float] = (-np.inf, np.inf)  # from the first to just before the second
         self._lock = threading.Lock()
 
     def of(self, scope: int | None) -> int:
-        """The version of a scope now; of the whole store for None, and of a scope nothing was ever written to.
+        """Return the current version of a scope; of the whole store for None.
 
-        What a search finds that began after this was asked is at least as new as the version. Nothing that is found
-        changes while the version stays: neither by a write, once it is acknowledged, nor because a record expires.
+        The results of a search that begins after this call are at least as new as the version. While the version stays
+        the same, so do the results: no acknowledged write and no expiry changes them. A scope to which nothing was ever
+        written has a version too.
         """
         now = time.time()
-        since, until = self._unchanged
+        since, until = self._no_expiry_between
         if not since <= now < until:
-            self._expire(now)
-        return self._latest if scope is None else max(self._of.get(scope, 0), self._whole)
+            self._advance_expired(now)
+        return self._latest if scope is None else max(self._scope_versions.get(scope, 0), self._store_version)
 
-    def expires(self, scope: int, at: float) -> None:
-        """A record of the scope will expire; said before it can be found."""
+    def add_expiry(self, scope: int, at: float) -> None:
+        """Register the expiry time of a record, before any search can return it."""
         with self._lock:
             self._expiring.add(at, scope)
-            since, until = self._unchanged
-            self._unchanged = since, min(until, at)
+            since, until = self._no_expiry_between
+            self._no_expiry_between = since, min(until, at)
 
-    def keep_expiring(self, ends: NumberColumn) -> None:
-        """Forget records that have gone before they expired: these are the ends of those that are left."""
+    def replace_expiries(self, expiries: NumberColumn) -> None:
+        """Replace all expiry times, to forget records that were deleted before they expired.
+
+        Args:
+            expiries: the expiry times of the records that are left, with their scopes as the rows.
+        """
         with self._lock:
-            self._expiring = ends
+            self._expiring = expiries
 
-    def move(self, scopes: Iterable[int]) -> None:
-        """Something changed in these scopes; called when every search sees it, before the writer is told."""
+    def advance(self, scopes: Iterable[int]) -> None:
+        """Give scopes a new version after a write.
+
+        Called when every search sees the write, and before it is acknowledged.
+        """
         with self._lock:
-            self._move(scopes)
+            self._advance(scopes)
 
-    def move_all(self) -> None:
-        """Anything may have changed anywhere."""
+    def advance_all(self) -> None:
+        """Give every scope a new version."""
         with self._lock:
-            self._whole = self._latest = next(_numbers)
+            self._store_version = self._latest = next(_version_numbers)
 
-    def _move(self, scopes: Iterable[int]) -> None:
-        number = next(_numbers)
+    def _advance(self, scopes: Iterable[int]) -> None:
+        number = next(_version_numbers)
         for scope in scopes:
-            self._of[scope] = number
+            self._scope_versions[scope] = number
         self._latest = number
 
-    def _expire(self, now: float) -> None:
-        """Move the scopes of what has expired since this was last done; all when the clock has jumped back."""
+    def _advance_expired(self, now: float) -> None:
+        """Advance the scopes in which records expired since the last call; all if the clock has jumped back."""
         with self._lock:
-            since, until = self._unchanged
+            since, until = self._no_expiry_between
             if since <= now < until:
                 return
             if now < since:
-                self._whole = self._latest = next(_numbers)
+                self._store_version = self._latest = next(_version_numbers)
             else:
-                self._move(self._expiring.rows_between(since, now))
-            self._unchanged = now, self._expiring.next_above(now)
+                self._advance(self._expiring.rows_between(since, now))
+            self._no_expiry_between = now, self._expiring.next_above(now)

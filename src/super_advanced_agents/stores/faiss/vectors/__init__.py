@@ -1,4 +1,4 @@
-"""Vectors in memory: the exact tail, sealed FAISS segments, the view that a search sees, and their snapshots.
+"""Vectors in memory: the exact tail, sealed FAISS segments, a search's view of both, and snapshots.
 
-Code that calls FAISS belongs here and nowhere else; SQL does not.
+All code that calls FAISS belongs here; SQL does not.
 """

@@ -1,7 +1,7 @@
-"""One stretch of memory for all vectors of a store, so that neighbouring segments can become one without a copy.
+"""Contiguous memory for all vectors of a store, so that neighbouring segments can be merged without a copy.
 
-Address space is reserved for far more rows than there are; only rows that were written take memory. What no segment
-shows any more goes back to the system.
+Address space is reserved for far more rows than there are; only rows that were written take memory. Rows that no
+segment shows any more are returned to the system.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import numpy as np
 from super_advanced_agents.types import Matrix
 
 _RESERVED_BYTES = 16 << 30
-"""Room for 11 million vectors of 384; a system that grants no such address space is asked for half, and so on."""
-_LEAST_BYTES = 16 << 20
+"""Room for 11 million vectors of 384; a system that refuses so much address space is asked for half, and so on."""
+_MIN_BYTES = 16 << 20
 _NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)
 
 
 class _Region:
-    """Rows [start, stop) of an arena; their memory goes back when the last segment that shows them is gone."""
+    """Rows [start, stop) of an arena; their memory is returned when the last segment that shows them is gone."""
 
     __slots__ = ("_memory", "_start", "_stop")
 
@@ -51,8 +51,8 @@ class Block:
     _regions: tuple[_Region, ...]
 
     @classmethod
-    def joined(cls, blocks: Sequence[Block]) -> Block | None:
-        """All of them as one, in place; None if they do not lie one behind the other."""
+    def join(cls, blocks: Sequence[Block]) -> Block | None:
+        """Return the blocks as one, in place; None if they are not adjacent and in order."""
         arena, start = blocks[0]._arena, blocks[0]._start
         stop = start
         for block in blocks:
@@ -63,7 +63,7 @@ class Block:
 
 
 class Arena:
-    """Reserved rows, handed out one block after the other. Blocks are allotted by one thread at a time."""
+    """Reserved rows, allocated one block after the other, by one thread at a time."""
 
     def __init__(self, dim: int) -> None:
         size = max(_RESERVED_BYTES, dim * 4)
@@ -73,7 +73,7 @@ class Arena:
                 self._memory = mmap.mmap(-1, size, flags=flags)
                 break
             except (OSError, MemoryError):
-                if size <= _LEAST_BYTES:
+                if size <= _MIN_BYTES:
                     raise
                 size //= 2
         capacity = size // (dim * 4)
@@ -81,8 +81,8 @@ class Arena:
         self._used = 0
         self.rows: Matrix = np.frombuffer(self._memory, dtype=np.float32, count=capacity * dim).reshape(capacity, dim)
 
-    def allot(self, n: int) -> Block | None:
-        """The next `n` rows, all zero; None when there is no room for them."""
+    def allocate(self, n: int) -> Block | None:
+        """Allocate the next `n` rows, all zero; None when there is no room for them."""
         start, stop = self._used, self._used + n
         if stop > len(self.rows):
             return None
@@ -91,23 +91,23 @@ class Arena:
         return Block(self.rows[start:stop], self, start, (region,))
 
 
-class Memory:
-    """Where a store's vectors go: an arena, and another when that is full."""
+class VectorMemory:
+    """The memory of a store's vectors: an arena, and another when that is full."""
 
     def __init__(self, dim: int) -> None:
         self.dim = dim
         self._arena: Arena | None = None
 
-    def allot(self, n: int) -> Block:
-        """`n` rows, all zero, behind those allotted before as long as there is room.
+    def allocate(self, n: int) -> Block:
+        """Allocate `n` rows, all zero, adjacent to the previous block while the arena has room.
 
         Raises:
             MemoryError: the system has no room.
         """
-        block = None if self._arena is None else self._arena.allot(n)
+        block = None if self._arena is None else self._arena.allocate(n)
         if block is None:
             self._arena = Arena(self.dim)
-            block = self._arena.allot(n)
+            block = self._arena.allocate(n)
         if block is None:
             raise MemoryError(f"no room for {n} vectors")
         return block

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pyroaring import BitMap
 
-from super_advanced_agents.stores.faiss.vectors.arena import Block, Memory
+from super_advanced_agents.stores.faiss.vectors.arena import Block, VectorMemory
 from super_advanced_agents.stores.faiss.vectors.segment import RowNumbers, Segment
 from super_advanced_agents.stores.options import IndexKind, Storage
 from super_advanced_agents.types import Matrix
@@ -22,8 +22,8 @@ from super_advanced_agents.types import Matrix
 if TYPE_CHECKING:
     import faiss
 
-GRAPH_LINKS = 32
-GRAPH_BUILD_EFFORT = 80
+HNSW_M = 32
+HNSW_EF_CONSTRUCTION = 80
 DEAD_SHARE = 0.25
 """Beyond this share of dead rows a segment is built anew from the live ones."""
 
@@ -69,7 +69,7 @@ class _Parts:
             begin, until = max(start, int(first)) - int(first), min(stop, int(end)) - int(first)
             if begin < until:
                 chosen = np.arange(begin, until) if kept is None else kept[begin:until]
-                found.append(segment.taken(chosen))
+                found.append(segment.vectors_at(chosen))
         return np.ascontiguousarray(np.concatenate(found))
 
     def sample(self, n: int) -> Matrix:
@@ -113,13 +113,13 @@ class BuiltSegment:
 class Builder:
     """Makes segments of one kind and storage; used by one thread at a time."""
 
-    def __init__(self, kind: IndexKind, storage: Storage, memory: Memory) -> None:
+    def __init__(self, kind: IndexKind, storage: Storage, memory: VectorMemory) -> None:
         self._dim = memory.dim
         self._kind = kind
         self._storage = storage
         self._memory = memory
 
-    def for_memory(self, memory: Memory) -> Builder:
+    def for_memory(self, memory: VectorMemory) -> Builder:
         """The same, for vectors of another length."""
         return Builder(self._kind, self._storage, memory)
 
@@ -163,7 +163,7 @@ class Builder:
         """What was written to disk. Where vectors are kept, the codes stand in for those that are not set."""
         if not self.keeps_vectors:
             return BuiltSegment(rows, index, lossy=self._storage != "fp32")
-        block = self._memory.allot(len(rows))
+        block = self._memory.allocate(len(rows))
         if index is not None:
             for start in range(0, len(rows), _PAGE):
                 n = min(_PAGE, len(rows) - start)
@@ -178,8 +178,8 @@ class Builder:
         block = self._block(parts) if self.keeps_vectors else None
         if _many_equal(parts):
             return self._codes(parts, stop) if block is None else BuiltSegment(parts.rows, None, block)
-        graph = faiss.IndexHNSWSQ(self._dim, _code(self._storage), GRAPH_LINKS, faiss.METRIC_INNER_PRODUCT)
-        graph.hnsw.efConstruction = GRAPH_BUILD_EFFORT
+        graph = faiss.IndexHNSWSQ(self._dim, _code(self._storage), HNSW_M, faiss.METRIC_INNER_PRODUCT)
+        graph.hnsw.efConstruction = HNSW_EF_CONSTRUCTION
         first = parts.segments[0]
         if isinstance(first.index, faiss.IndexHNSW) and parts.kept[0] is None:
             _take_over(graph, first)
@@ -195,7 +195,7 @@ class Builder:
             together = Block.joined([block for block in blocks if block is not None])
             if together is not None and len(together.vectors) == len(parts):
                 return together
-        block = self._memory.allot(len(parts))
+        block = self._memory.allocate(len(parts))
         for start in range(0, len(parts), _PAGE):
             page = parts.vectors(start, min(start + _PAGE, len(parts)))
             block.vectors[start : start + len(page)] = page
@@ -253,12 +253,12 @@ def _take_over(graph: faiss.IndexHNSWSQ, first: Segment) -> None:
         codes.is_trained = graph.is_trained = True
         codes.add_sa_codes(faiss.vector_to_array(held.codes).reshape(held.ntotal, -1))
     else:
-        vectors = first.taken(None)
+        vectors = first.vectors_at(None)
         graph.train(vectors[:: max(1, len(vectors) // _TRAINED_ON)])
         for start in range(0, len(vectors), _PAGE):
             codes.add_sa_codes(codes.sa_encode(vectors[start : start + _PAGE]))
     graph.hnsw = first.index.hnsw
-    graph.hnsw.efConstruction = GRAPH_BUILD_EFFORT
+    graph.hnsw.efConstruction = HNSW_EF_CONSTRUCTION
     graph.ntotal = codes.ntotal
 
 

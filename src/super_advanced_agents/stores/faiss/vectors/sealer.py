@@ -1,4 +1,4 @@
-"""Sealing: full buffers of the tail become segments, and small segments large ones, in the background."""
+"""Background sealing of full tail buffers into segments, and merging of small segments."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from functools import partial
 from super_advanced_agents._runtime.batcher import Workers
 from super_advanced_agents.errors import OverloadedError, ResourceClosedError, StoreError
 from super_advanced_agents.stores.faiss.index import Index
-from super_advanced_agents.stores.faiss.vectors.arena import Memory
-from super_advanced_agents.stores.faiss.vectors.builder import Builder
-from super_advanced_agents.stores.faiss.vectors.seal_policy import SealPolicy, Task
+from super_advanced_agents.stores.faiss.vectors.arena import VectorMemory
+from super_advanced_agents.stores.faiss.vectors.builder import Builder, BuiltSegment
+from super_advanced_agents.stores.faiss.vectors.seal_policy import SealPolicy, SealTask
 from super_advanced_agents.stores.faiss.vectors.segment import Segment
 from super_advanced_agents.stores.faiss.vectors.snapshot import Snapshots
 from super_advanced_agents.stores.faiss.writing.requests import ViewUpdate
@@ -23,7 +23,7 @@ _IDLE_S = 1.0
 
 
 class Sealer:
-    """Carries out what the policy finds due, one task at a time; keeps segments on disk if the store is."""
+    """Execute the policy's tasks one at a time, and write the segments of a store on disk to files."""
 
     def __init__(
         self,
@@ -40,22 +40,22 @@ class Sealer:
         self._snapshots = snapshots
         self._publish = publish
         self._busy = False
-        self._beginning = threading.Lock()
+        self._start_lock = threading.Lock()
         self._stop = threading.Event()
         self._worker = Workers(name="store sealer", threads=1, max_queue=1)
 
     @property
     def busy(self) -> bool:
-        """Whether something is being built, or may be soon."""
+        """Whether a segment is being built, or the sealer is about to look for a task."""
         return self._busy
 
     def load(self) -> None:
-        """Build the index from the newest whole snapshot and the rows behind it, or from the rows alone."""
+        """Build the index from the newest valid snapshot and the rows after it, or from the rows alone."""
         if self._snapshots is None:
             self._index.load()
         else:
-            found = self._snapshots.load()
-            built = [self._builder.restored(rows, index) for rows, index in found]
+            loaded = self._snapshots.load()
+            built = [self._builder.restore(rows, index) for rows, index in loaded]
             if self._index.load(built):
                 self._snapshots.adopt(self._index.sealed)
             else:
@@ -66,10 +66,10 @@ class Sealer:
         self.wake()
 
     def wake(self) -> None:
-        """Begin if there is something to do and nothing is going on; returns at once, and never fails."""
-        if self._policy.begin is None or self._stop.is_set() or self._due() is None:
+        """Start the worker if a task is due and none is running; return at once, and never fail."""
+        if self._policy.min_buffers is None or self._stop.is_set() or self._next_task() is None:
             return
-        with self._beginning:
+        with self._start_lock:
             if self._busy:
                 return
             self._busy = True
@@ -79,75 +79,81 @@ class Sealer:
             self._busy = False
 
     def rebuild(self, dim: int) -> None:
-        """Begin anew with rows whose vectors were replaced; in the writer thread. What is being built is dropped."""
-        memory = Memory(dim)
-        self._builder = self._builder.for_memory(memory)
+        """Rebuild the index from rows whose vectors were all replaced by vectors of length `dim`.
+
+        The writer thread calls it. A segment that is being built is dropped.
+        """
+        memory = VectorMemory(dim)
+        self._builder = self._builder.with_memory(memory)
         if self._snapshots is not None:
             self._snapshots.reshape(dim)
         self._index.rebuild(memory)
         self.wake()
 
     def close(self) -> None:
-        """Stop: a segment half built is given up, its rows are still in the tail and in the table."""
+        """Stop the worker; the rows of an unfinished segment are still in the tail and in the table."""
         self._stop.set()
         self._worker.close()
 
-    def _due(self, *, idle: bool = False) -> Task | None:
-        return self._policy.due(self._index.sizes(), self._index.tail.full_count, idle=idle)
+    def _next_task(self, *, idle: bool = False) -> SealTask | None:
+        return self._policy.next_task(self._index.sizes(), self._index.tail.full_count, idle=idle)
 
     def _work(self) -> None:
         import faiss
 
-        faiss.omp_set_num_threads(1)  # this thread's: the other core is for searches
+        faiss.omp_set_num_threads(1)  # for this thread only: the other core is for searches
         try:
             while not self._stop.is_set():
-                task = self._due() or self._due_when_idle() or self._due_at_the_end()
+                task = self._next_task() or self._next_idle_task() or self._next_task_or_end()
                 if task is None:
                     return
                 self._execute(task)
             self._busy = False
         except (ResourceClosedError, StoreError) as exc:
-            _log.debug("store.seal_stopped", extra={"reason": type(exc).__name__})  # closed, or it takes no writes
+            _log.debug("store.seal_stopped", extra={"reason": type(exc).__name__})  # closed, or it refuses writes
             self._busy = False
         except Exception:
             _log.exception("store.seal_failed")  # the rows stay in the tail, exact; a later write tries again
             self._busy = False
 
-    def _due_when_idle(self) -> Task | None:
-        """What is worth doing if nothing is written for a moment."""
-        if self._due(idle=True) is None:
+    def _next_idle_task(self) -> SealTask | None:
+        """Wait for a write for `_IDLE_S`, then return the next task of an idle or a busy store."""
+        if self._next_task(idle=True) is None:
             return None
-        seen = self._index.view
-        if self._stop.wait(_IDLE_S) or self._index.view is not seen:
-            return self._due()
-        return self._due(idle=True)
+        before = self._index.view
+        if self._stop.wait(_IDLE_S) or self._index.view is not before:
+            return self._next_task()
+        return self._next_task(idle=True)
 
-    def _due_at_the_end(self) -> Task | None:
-        """The last look and the end are one step: a write that comes later finds nobody at it, and begins anew."""
-        with self._beginning:
-            task = self._due()
+    def _next_task_or_end(self) -> SealTask | None:
+        # The last check and the end are one step under the lock: `wake` after a later write starts the worker again.
+        with self._start_lock:
+            task = self._next_task()
             self._busy = task is not None
         return task
 
-    def _execute(self, task: Task) -> None:
-        parts = [*self._index.sealed[task.first : task.stop], *self._index.tail.full[: task.chunks]]
+    def _execute(self, task: SealTask) -> None:
+        parts = [*self._index.sealed[task.first : task.stop], *self._index.tail.full[: task.buffers]]
         live = self._index.view.live
         if not any(part.live_count(live) for part in parts):
             self._publish(ViewUpdate(partial(self._index.replace, parts, None)))
             return
-        built = self._builder.roughly(parts, live) if task.rough else self._builder.built(parts, live, self._break_off)
+        if task.rough:
+            built: BuiltSegment | None = self._builder.build_rough(parts, live)
+        else:
+            built = self._builder.build(parts, live, self._should_stop_building)
         if built is None:
             return
-        entry = None if self._snapshots is None or built.rough else self._snapshots.written(built)
+        entry = None if self._snapshots is None or built.rough else self._snapshots.write_segment(built)
         segment = built.segment()
         self._publish(ViewUpdate(partial(self._index.replace, parts, segment)))
         _log.info("store.sealed", extra={"rows": len(segment.rows), "parts": len(parts), "rough": task.rough})
         if self._snapshots is not None and entry is not None:
             self._save(self._snapshots, segment, entry)
 
-    def _break_off(self) -> bool:
-        """Whether to give a graph up: the store closes, or so many buffers wait that searches feel them."""
-        return self._stop.is_set() or self._policy.in_haste(self._index.tail.full_count)
+    def _should_stop_building(self) -> bool:
+        # While buffers pile up, sealing them roughly helps searches more than the graph does.
+        return self._stop.is_set() or self._policy.is_behind(self._index.tail.full_count)
 
     def _save(self, snapshots: Snapshots, segment: Segment, entry: dict[str, str | None]) -> None:
         try:

@@ -1,4 +1,4 @@
-"""Segments: rows that are searched together, and never change."""
+"""Segments: immutable sets of rows that are searched together."""
 
 from __future__ import annotations
 
@@ -18,33 +18,37 @@ if TYPE_CHECKING:
 
 RowNumbers: TypeAlias = NDArray[np.uint32]
 Positions: TypeAlias = NDArray[np.int64]
-"""Where rows lie in a segment, ascending."""
+"""Offsets of rows in a segment, ascending."""
 
-GRAPH_SEARCH_EFFORT = 128
-LISTS_PROBED = 0.15
-"""The share of an inverted file's lists that a search looks into."""
-_WALKED_PAST = 8_000
-"""A walk that looks for one row in ten must look at ten times as many. Candidates are compared one by one while their
-square is below this many times the rows: 0.06 microseconds a candidate, against 4 for a step of a walk."""
+HNSW_EF_SEARCH = 128
+IVF_NPROBE_SHARE = 0.15
+"""The share of an inverted file's lists that a search probes."""
+_EXACT_FACTOR = 8_000
+"""Candidates are compared one by one while the square of their number is below this many times the segment's rows.
 
-_ROUGHLY = 4
-"""So many times k candidates of a rough segment are compared by their own vectors."""
+A graph search for one row in ten must visit ten times as many. A comparison takes 0.06 microseconds, a step of a graph
+search 4.
+"""
+
+_ROUGH_RESCORE_FACTOR = 4
+"""A rough segment's index returns this many times k candidates, which are rescored by their own vectors."""
 
 _NO_SCORE = np.float32(-np.inf)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Segment:
-    """Rows that are searched together.
+    """Rows with their vectors and, unless they are compared exactly, a FAISS index.
 
     Attributes:
         rows: (n,) uint32, ascending: the row number of each vector.
         block: the vectors, scaled to length 1 when the metric is the cosine; more than n where a buffer still grows.
             None when `index` alone holds them.
-        index: an HNSW graph, an inverted file or a plain list of codes; None where the comparison is exact.
-        lossy: whether `index` holds shortened vectors; a search then weighs its best candidates again.
-        storage: what `index` reads its vectors from, when that is not its own.
-        rough: whether `index` holds shortened vectors beside the block, made in haste.
+        index: an HNSW graph, an inverted file or a flat list of codes; None where the comparison is exact.
+        lossy: whether `index` holds quantized vectors only; a search then rescores its best candidates.
+        storage: the FAISS index that `index` reads its vectors from, when it does not own them.
+        rough: whether `index` is a quickly built inverted file of quantized vectors beside the block, to be replaced by
+            a graph later.
     """
 
     rows: RowNumbers
@@ -56,15 +60,15 @@ class Segment:
 
     @property
     def own_block(self) -> Block | None:
-        """The block, if all of it is this segment's."""
+        """The block, if it holds this segment's rows and no others."""
         return self.block if self.block is not None and len(self.block.vectors) == len(self.rows) else None
 
     def live_count(self, live: BitMap) -> int:
-        """How many of its rows are live."""
+        """Count the live rows."""
         return live.range_cardinality(int(self.rows[0]), int(self.rows[-1]) + 1) if len(self.rows) else 0
 
     def positions(self, candidates: BitMap) -> Positions | None:
-        """Where in this segment the candidates lie; None when all of it are candidates."""
+        """Return the offsets of the candidates in this segment; None when every row is a candidate."""
         if len(self.rows) == 0:
             return np.empty(0, dtype=np.int64)
         first, stop = int(self.rows[0]), int(self.rows[-1]) + 1
@@ -76,54 +80,66 @@ class Segment:
         inside = array_of(candidates & BitMap(range(first, stop)))
         return np.searchsorted(self.rows, inside).astype(np.int64)
 
-    def taken(self, positions: Positions | None) -> Matrix:
-        """(n, dim) vectors at these positions, all when None; as near as they are kept."""
+    def vectors_at(self, positions: Positions | None) -> Matrix:
+        """Return the (n, dim) float32 vectors at these positions, all when None.
+
+        Quantized vectors are decoded, so they differ a little from those that were stored.
+        """
         import faiss
 
         if self.block is not None:
             vectors = self.block.vectors[: len(self.rows)]
             return vectors if positions is None else vectors[positions]
         assert self.index is not None
-        holder = self.index.storage if isinstance(self.index, faiss.IndexHNSW) else self.index
+        storage = self.index.storage if isinstance(self.index, faiss.IndexHNSW) else self.index
         if positions is None:
-            return np.asarray(holder.reconstruct_n(0, len(self.rows)))
-        return np.asarray(holder.reconstruct_batch(positions))
+            return np.asarray(storage.reconstruct_n(0, len(self.rows)))
+        return np.asarray(storage.reconstruct_batch(positions))
 
-    def search(self, queries: Matrix, k: int, positions: Positions | None) -> tuple[Matrix, NDArray[np.int64]]:
-        """The best k at these positions (None for all) for each of the (m, dim) queries.
+    def is_exact(self, k: int, positions: Positions | None) -> bool:
+        """Return whether comparing all of these positions finds their best k faster than the index."""
+        count = len(self.rows) if positions is None else len(positions)
+        few = count * count < _EXACT_FACTOR * len(self.rows)  # also when all are candidates of a small segment
+        return self.index is None or few or min(k, count) > count // 2
+
+    def search_index(self, queries: Matrix, k: int, positions: Positions | None) -> tuple[Matrix, NDArray[np.int64]]:
+        """Find the best k at these positions (None for all) for each of the (m, dim) queries, through the index.
 
         Returns:
             scores (m, k') and row numbers (m, k'), in the order FAISS gives; -inf and -1 where there are fewer.
         """
+        assert self.index is not None
         count = len(self.rows) if positions is None else len(positions)
         k = min(k, count)
-        if k == 0:
-            return np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
-        few = count * count < _WALKED_PAST * len(self.rows)  # also when all are candidates of a small segment
-        if self.index is None or few or k > count // 2:
-            return self._one_by_one(queries, k, positions)
-        wanted = min(_ROUGHLY * k, count) if self.rough else k
-        scores, found = self.index.search(queries, wanted, params=self._parameters(k, positions))
+        depth = min(_ROUGH_RESCORE_FACTOR * k, count) if self.rough else k
+        scores, found = self.index.search(queries, depth, params=self._search_parameters(k, positions))
         if self.rough:
             assert self.block is not None
             scores = np.einsum("md,mkd->mk", queries, self.block.vectors[found])  # -1 is overwritten below
-        # A filtered walk can end early; k candidates exist, so they are owed.
+        # A filtered graph search can end early; k candidates exist, so k must be found.
         short = np.flatnonzero((found[:, :k] < 0).any(axis=1))
-        scores, rows = self._numbered(scores, found)
+        scores, rows = self._to_row_numbers(scores, found)
         if len(short):
-            exact = self._one_by_one(np.ascontiguousarray(queries[short]), wanted, positions)
+            exact = self.search_exact(np.ascontiguousarray(queries[short]), depth, positions)
             scores[short], rows[short] = exact
         return scores, rows
 
-    def _one_by_one(self, queries: Matrix, k: int, positions: Positions | None) -> tuple[Matrix, NDArray[np.int64]]:
-        """Compare with every candidate."""
+    def search_exact(self, queries: Matrix, k: int, positions: Positions | None) -> tuple[Matrix, NDArray[np.int64]]:
+        """Find the best k at these positions (None for all) by comparing each with the (m, dim) queries.
+
+        Returns:
+            scores (m, k') and row numbers (m, k'), best first, where k' is k or the number of positions.
+        """
         import faiss
 
-        places = None
+        k = min(k, len(self.rows) if positions is None else len(positions))
+        if k == 0:
+            return np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
+        gathered = None
         if self.block is not None and (positions is None or len(queries) == 1):
             vectors = self.block.vectors[: len(self.rows)]
-        else:  # several queries share what gathering costs
-            vectors, places, positions = np.ascontiguousarray(self.taken(positions)), positions, None
+        else:  # gathering pays off for several queries
+            vectors, gathered, positions = np.ascontiguousarray(self.vectors_at(positions)), positions, None
         scores = np.empty((len(queries), k), dtype=np.float32)
         found = np.empty((len(queries), k), dtype=np.int64)
         # FAISS compares only the listed rows for this kind of selector, instead of asking it about every row.
@@ -132,16 +148,16 @@ class Segment:
             faiss.swig_ptr(queries), faiss.swig_ptr(vectors), vectors.shape[1], len(queries), len(vectors),
             k, faiss.swig_ptr(scores), faiss.swig_ptr(found), selector,
         )  # fmt: skip
-        return self._numbered(scores, found if places is None else places[found])
+        return self._to_row_numbers(scores, found if gathered is None else gathered[found])
 
-    def _parameters(self, k: int, positions: Positions | None) -> faiss.SearchParameters:
+    def _search_parameters(self, k: int, positions: Positions | None) -> faiss.SearchParameters:
         import faiss
 
         if isinstance(self.index, faiss.IndexHNSW):
-            passed = 1.0 if positions is None else len(positions) / len(self.rows)
-            parameters = faiss.SearchParametersHNSW(efSearch=int(max(GRAPH_SEARCH_EFFORT, 2 * k) / passed))
+            selected_share = 1.0 if positions is None else len(positions) / len(self.rows)
+            parameters = faiss.SearchParametersHNSW(efSearch=int(max(HNSW_EF_SEARCH, 2 * k) / selected_share))
         elif isinstance(self.index, faiss.IndexIVF):
-            parameters = faiss.SearchParametersIVF(nprobe=max(8, int(LISTS_PROBED * self.index.nlist)))
+            parameters = faiss.SearchParametersIVF(nprobe=max(8, int(IVF_NPROBE_SHARE * self.index.nlist)))
         else:
             parameters = faiss.SearchParameters()
         if positions is not None:
@@ -150,7 +166,7 @@ class Segment:
             parameters.sel = faiss.IDSelectorBitmap(np.packbits(bits, bitorder="little"))
         return parameters
 
-    def _numbered(self, scores: Matrix, found: NDArray[np.int64]) -> tuple[Matrix, NDArray[np.int64]]:
+    def _to_row_numbers(self, scores: Matrix, found: NDArray[np.int64]) -> tuple[Matrix, NDArray[np.int64]]:
         missing = found < 0
         numbers = self.rows[np.maximum(found, 0)].astype(np.int64)
         numbers[missing] = -1

@@ -1,4 +1,4 @@
-"""The newest rows, searched exactly: what a search sees at once, and what is sealed later."""
+"""The tail: the newest rows, searched exactly until they are sealed into a segment."""
 
 from __future__ import annotations
 
@@ -7,32 +7,37 @@ from collections.abc import Sequence
 import numpy as np
 from pyroaring import BitMap
 
-from super_advanced_agents.stores.faiss.vectors.arena import Block, Memory
+from super_advanced_agents.stores.faiss.vectors.arena import Block, VectorMemory
 from super_advanced_agents.stores.faiss.vectors.segment import RowNumbers, Segment
 from super_advanced_agents.types import Matrix
 
 
 class Tail:
-    """Buffers that are filled once and never copied; grown by the writer thread alone."""
+    """Buffers that are filled once and never copied; only the writer thread appends to them."""
 
-    def __init__(self, memory: Memory, buffer_rows: int) -> None:
+    def __init__(self, memory: VectorMemory, buffer_rows: int) -> None:
         self._memory = memory
         self._buffer_rows = buffer_rows
         self._full: list[Segment] = []
         self._rows = np.empty(0, dtype=np.uint32)
-        self._block: Block | None = None  # none until there is something to hold
+        self._block: Block | None = None  # allocated with the first row
         self._size = 0
 
     def __len__(self) -> int:
         return sum(len(segment.rows) for segment in self._full) + self._size
 
     def append(self, rows: Sequence[int] | RowNumbers, vectors: Matrix) -> None:
-        """Add vectors behind what any view shows; `rows` ascend beyond every row here."""
+        """Append vectors after the rows that any view shows.
+
+        Args:
+            rows: n row numbers, ascending, above every row of the tail.
+            vectors: (n, dim) float32.
+        """
         start = 0
         while start < len(rows):
             if self._block is None:
                 self._rows = np.empty(self._buffer_rows, dtype=np.uint32)
-                self._block, self._size = self._memory.allot(self._buffer_rows), 0
+                self._block, self._size = self._memory.allocate(self._buffer_rows), 0
             step = min(self._buffer_rows - self._size, len(rows) - start)
             self._rows[self._size : self._size + step] = rows[start : start + step]
             self._block.vectors[self._size : self._size + step] = vectors[start : start + step]
@@ -44,39 +49,39 @@ class Tail:
 
     @property
     def full(self) -> list[Segment]:
-        """The filled buffers, oldest first: what can be sealed."""
+        """The filled buffers, oldest first, which can be sealed."""
         return list(self._full)
 
     @property
     def full_count(self) -> int:
-        """How many buffers are filled."""
+        """The number of filled buffers."""
         return len(self._full)
 
-    def shed(self, live: BitMap) -> None:
-        """Give up full buffers of which less than half is live; what is live in them moves into smaller ones."""
+    def compact(self, live: BitMap) -> None:
+        """Free full buffers of which at most half is live; their live rows move into smaller ones."""
         full: list[Segment] = []
         for segment in self._full:
             count = segment.live_count(live)
             if 2 * count > len(segment.rows):
                 full.append(segment)
             elif count:
-                kept = segment.positions(live)
-                rows, vectors = segment.rows[kept], segment.taken(kept)
+                positions = segment.positions(live)
+                rows, vectors = segment.rows[positions], segment.vectors_at(positions)
                 if full and len(full[-1].rows) + count <= self._buffer_rows:
                     before = full.pop()
                     rows = np.concatenate([before.rows, rows])
-                    vectors = np.concatenate([before.taken(None), vectors])
-                block = self._memory.allot(len(rows))
+                    vectors = np.concatenate([before.vectors_at(None), vectors])
+                block = self._memory.allocate(len(rows))
                 block.vectors[:] = vectors
                 full.append(Segment(rows, block))
         self._full = full
 
     def drop(self, count: int) -> None:
-        """Forget the oldest `count` filled buffers; a segment has them now."""
+        """Drop the oldest `count` filled buffers, which a segment now holds."""
         del self._full[:count]
 
     def segments(self) -> list[Segment]:
-        """Everything here, as segments for a view."""
+        """Return all buffers as segments for a view."""
         if self._block is None:
             return list(self._full)
         return [*self._full, Segment(self._rows[: self._size], self._block)]

@@ -1,6 +1,6 @@
-"""A view is what a search sees: some segments and the set of live rows, swapped as one by the writer after each commit.
+"""The view: segments and the set of live rows that searches see, replaced as one after each commit.
 
-The tail's buffers grow only behind what a view shows, so a search needs no lock.
+The writer thread replaces it. The tail's buffers grow only after the rows that a view shows, so a search needs no lock.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from super_advanced_agents.stores.faiss.metadata.selections import Selection, Se
 from super_advanced_agents.stores.faiss.vectors.segment import RowNumbers, Segment
 from super_advanced_agents.types import Matrix, Vector
 
-_WEIGHED_AGAIN = 2
-"""So many times k candidates are weighed again by their own vectors where a segment keeps shortened ones."""
-_RANKED_TOGETHER = 2_000
+_RESCORE_FACTOR = 2
+"""A segment of quantized vectors returns this many times k candidates, which are rescored by their own vectors."""
+_PAGE_ROWS = 2_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class View:
-    """What a search sees, swapped as one.
+    """An immutable state of the index, which a search uses from start to end.
 
     Attributes:
-        segments: sealed ones, full tail buffers, then the growing one.
+        segments: sealed ones, full tail buffers, then the growing buffer.
         live: the rows that exist. Treated as frozen.
         last_row: the newest row number that may be in `live`.
         dim: the length of its vectors.
-        fetch: the (n, dim) vectors of rows from the table, scaled; raises when one has gone.
-        epoch: how often tables had dropped dead rows; of an older one they no longer tell all.
-        selections: what filters were found to select of it.
+        fetch: returns the (n, dim) vectors of rows from the table, scaled; raises when a row was deleted.
+        epoch: how often the index's tables had dropped dead rows; they lack rows of a view of an older epoch.
+        selections: the cached results of filters over this view.
     """
 
     segments: tuple[Segment, ...]
@@ -44,17 +44,24 @@ class View:
     selections: Selections = field(default_factory=Selections)
 
     def search(self, queries: Matrix, k: int, selection: Selection) -> tuple[Matrix, NDArray[np.int64]]:
-        """The best k of the selected (live) rows for each query, best first; equal scores in row order.
+        """Find the best k selected (live) rows for each query, best first; equal scores in row order.
+
+        Args:
+            queries: (m, dim) float32.
+            k: rows to find for each query.
+            selection: the rows to search.
 
         Returns:
-            scores (m, k') float32 and row numbers (m, k'); -inf and -1 past the end.
+            scores (m, k') float32 and row numbers (m, k') int64; -inf and -1 past the end.
         """
         parts = []
-        for segment in self.segments:
-            wanted = _WEIGHED_AGAIN * k if segment.lossy else k
-            scores, rows = segment.search(queries, wanted, selection.positions(segment))
+        for segment in self.segments if len(queries) else ():
+            depth = _RESCORE_FACTOR * k if segment.lossy else k
+            positions = selection.positions(segment)
+            search = segment.search_exact if segment.is_exact(depth, positions) else segment.search_index
+            scores, rows = search(queries, depth, positions)
             if segment.lossy and rows.size:
-                self._weigh_again(queries, scores, rows)
+                self._rescore(queries, scores, rows)
             parts.append((scores, rows))
         if not parts:
             return np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
@@ -64,48 +71,60 @@ class View:
         first = np.arange(len(queries))[:, None]
         return scores[first, order], rows[first, order]
 
-    def _weigh_again(self, queries: Matrix, scores: Matrix, rows: NDArray[np.int64]) -> None:
-        """Put the scores of the vectors themselves in place of those of their shortened copies."""
-        there = rows >= 0
-        wanted = np.unique(rows[there]).astype(np.uint32)
-        vectors = self.fetch(wanted)
-        places = np.searchsorted(wanted, np.maximum(rows, 0))
-        places[~there] = 0
-        weighed = np.einsum("md,mkd->mk", queries, vectors[places]) if rows.size else scores
-        scores[there] = weighed[there]
+    def _rescore(self, queries: Matrix, scores: Matrix, rows: NDArray[np.int64]) -> None:
+        """Replace the scores of quantized vectors by those of the stored vectors, in place."""
+        present = rows >= 0
+        unique_rows = np.unique(rows[present]).astype(np.uint32)
+        vectors = self.fetch(unique_rows)
+        positions = np.searchsorted(unique_rows, np.maximum(rows, 0))
+        positions[~present] = 0
+        exact = np.einsum("md,mkd->mk", queries, vectors[positions]) if rows.size else scores
+        scores[present] = exact[present]
 
     def similarities(self, query: Vector, rows: RowNumbers) -> NDArray[np.float32]:
-        """The dot product of the (dim,) query with each of these rows, ascending; 0 for rows not in the view."""
+        """Return the dot product of the (dim,) query with each of these rows.
+
+        Args:
+            query: (dim,) float32.
+            rows: (n,) row numbers, ascending.
+
+        Returns:
+            (n,) float32; 0 for rows that are not in the view.
+        """
         scores = np.zeros(len(rows), dtype=np.float32)
         for segment in self.segments:
             start, stop = np.searchsorted(rows, (segment.rows[0], segment.rows[-1] + 1))
             if start == stop:
                 continue
-            places = np.searchsorted(segment.rows, rows[start:stop])
-            there = segment.rows[places] == rows[start:stop]
+            positions = np.searchsorted(segment.rows, rows[start:stop])
+            present = segment.rows[positions] == rows[start:stop]
             if not segment.lossy:
-                scores[start:stop][there] = segment.taken(places[there]) @ query
+                scores[start:stop][present] = segment.vectors_at(positions[present]) @ query
             else:
-                kept = there & np.fromiter((row in self.live for row in rows[start:stop].tolist()), bool, stop - start)
-                scores[start:stop][kept] = self.fetch(rows[start:stop][kept]) @ query
+                live = present & np.fromiter((row in self.live for row in rows[start:stop].tolist()), bool, stop - start)
+                scores[start:stop][live] = self.fetch(rows[start:stop][live]) @ query
         return scores
 
     def ranking(self, query: Vector, candidates: BitMap) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """All candidates (live rows), best first, for the (dim,) query: scores (n,) and row numbers (n,)."""
-        parts = [part for segment in self.segments for part in self._scored(segment, query, candidates)]
+        """Rank all candidates (live rows) for the (dim,) query, best first.
+
+        Returns:
+            scores (n,) float32 and row numbers (n,) int64.
+        """
+        parts = [part for segment in self.segments for part in self._score(segment, query, candidates)]
         scores = np.concatenate([part[0] for part in parts]) if parts else np.empty(0, np.float32)
         numbers = np.concatenate([part[1] for part in parts]) if parts else np.empty(0, np.int64)
         order = np.lexsort((numbers, -scores))
         return scores[order], numbers[order]
 
-    def _scored(
+    def _score(
         self, segment: Segment, query: Vector, candidates: BitMap
     ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
         positions = segment.positions(candidates)
         rows = segment.rows if positions is None else segment.rows[positions]
         if not segment.lossy:
-            yield segment.taken(positions) @ query, rows.astype(np.int64)
+            yield segment.vectors_at(positions) @ query, rows.astype(np.int64)
             return
-        for start in range(0, len(rows), _RANKED_TOGETHER):  # their own vectors are read a page at a time
-            page = rows[start : start + _RANKED_TOGETHER]
+        for start in range(0, len(rows), _PAGE_ROWS):  # the table's vectors are read a page at a time
+            page = rows[start : start + _PAGE_ROWS]
             yield self.fetch(page) @ query, page.astype(np.int64)

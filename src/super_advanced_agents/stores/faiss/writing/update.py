@@ -10,7 +10,7 @@ import numpy as np
 
 from super_advanced_agents.config import Limits
 from super_advanced_agents.stores.faiss.rows.batch import RowBatch, Scope
-from super_advanced_agents.stores.patches import merged
+from super_advanced_agents.stores.patches import merge_patch
 from super_advanced_agents.stores.requests import UpdateRequest
 from super_advanced_agents.stores.validation import checked_document
 from super_advanced_agents.types import Matrix, Metadata, Record
@@ -56,7 +56,7 @@ class Update:
         Raises:
             InvalidInputError: its metadata would be too large, too deep, or have a text that cannot be remembered.
         """
-        metadata = merged(record.metadata, self.changes)
+        metadata = merge_patch(record.metadata, self.changes)
         vectors = record.vector[np.newaxis] if self.vector is None else self.vector
         return RowBatch(
             scope=self.scope,

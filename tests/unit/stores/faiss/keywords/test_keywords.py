@@ -19,13 +19,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from super_advanced_agents.stores import FAISSVectorStore
-from super_advanced_agents.stores.faiss.keywords.analyzer import FIELDS, Entry, readable, words
+from super_advanced_agents.stores.faiss.keywords.analyzer import FIELDS, Entry, normalize, unique_terms
 from super_advanced_agents.stores.faiss.keywords.buffer import KeywordBuffer, idf
-from super_advanced_agents.stores.faiss.keywords.index import TAIL_ROWS
+from super_advanced_agents.stores.faiss.keywords.index import FLUSH_ROWS
 from super_advanced_agents.stores.faiss.keywords.postings import PostingsIndex
 
 DIM = 8
-MANY = 2 * TAIL_ROWS
+MANY = 2 * FLUSH_ROWS
 VOCABULARY = [f"{first}{second}" for first in "bcdfgklmnprst" for second in ("oto", "ania", "eru", "ick", "unam")]
 
 
@@ -85,20 +85,20 @@ def test_the_tail_scores_as_the_index_on_disk_does(tmp_path):
     index = PostingsIndex(tmp_path)
     index.add(entries)
     index.commit()
-    index.show()
+    index.refresh()
     tail = KeywordBuffer()
     for entry in entries:
         tail.put(entry.row, entry)
-    asked = words("boto cania deru, fick")
+    asked = unique_terms("boto cania deru, fick")
     boosts = {(field, word): weight for field, weight in FIELDS.items() for word in asked}
     told = {
-        key: weight * idf(len(entries), tail.frequency(*key)) for key, weight in boosts.items() if tail.frequency(*key)
+        key: weight * idf(len(entries), tail.doc_frequency(*key)) for key, weight in boosts.items() if tail.doc_frequency(*key)
     }
-    assert {key: index.frequency(*key) for key in boosts} == {key: tail.frequency(*key) for key in boosts}
-    averages = {field: tail.lengths[field] / tail.count for field in FIELDS}
-    assert index.averages == pytest.approx(averages, rel=1e-3)
+    assert {key: index.doc_frequency(*key) for key in boosts} == {key: tail.doc_frequency(*key) for key in boosts}
+    average_lengths = {field: tail.lengths[field] / tail.count for field in FIELDS}
+    assert index.average_lengths == pytest.approx(average_lengths, rel=1e-3)
     on_disk = {row: score for score, row in index.hits(boosts, 300, scope=1, rows=None)}
-    in_tail = {row: score for score, row in tail.scores(told, index.averages, tail.rows)}
+    in_tail = {row: score for score, row in tail.scores(told, index.average_lengths, tail.rows)}
     assert len(on_disk) > 20
     assert in_tail == pytest.approx(on_disk, rel=1e-4)
     index.close()
@@ -124,7 +124,7 @@ def test_scores_do_not_depend_on_where_words_are(tmp_path, durable):
             store.add(_unit(0), {"text": _sentence(chance)}, uids[step], session="s")
             store.delete([uids[100 + step]])
             answers = _answers(store, QUESTIONS)
-        assert 0 < len(store._keywords._tail.rows) <= TAIL_ROWS
+        assert 0 < len(store._keywords._buffer.rows) <= FLUSH_ROWS
         store._keywords._discard()
         again = _answers(store, QUESTIONS)
     for before, after in zip(answers, again, strict=True):
@@ -142,7 +142,7 @@ def test_any_order_of_writes_and_searches_finds_what_is_there(data):
         for _ in range(data.draw(st.integers(1, 6))):
             action = data.draw(st.sampled_from(["add", "add many", "replace", "delete"]))
             if action == "add many" or not there:
-                texts = [f"w{i}w" for i in range(number, number + data.draw(st.sampled_from([3, TAIL_ROWS + 1])))]
+                texts = [f"w{i}w" for i in range(number, number + data.draw(st.sampled_from([3, FLUSH_ROWS + 1])))]
                 number += len(texts)
                 there |= dict(zip(_fill(store, texts), texts, strict=True))
             elif action == "add":
@@ -183,7 +183,7 @@ def test_opening_again_indexes_nothing(folder):
         with FAISSVectorStore(DIM, folder) as store:
             assert _answers(store, QUESTIONS) == expected
             assert not _indexing(store)
-            assert len(store._keywords._tail.rows) == 0
+            assert len(store._keywords._buffer.rows) == 0
         assert not list(folder.glob("words-*"))
 
 
@@ -367,7 +367,7 @@ def test_a_file_system_without_links_is_copied_on(folder, monkeypatch):
 def test_words_of_every_script_are_found(text, question, where, monkeypatch):
     """Also of those that put no spaces between words; nothing else is found."""
     if where == "disk":
-        monkeypatch.setattr("super_advanced_agents.stores.faiss.keywords.index.TAIL_ROWS", 0)
+        monkeypatch.setattr("super_advanced_agents.stores.faiss.keywords.index.FLUSH_ROWS", 0)
     with FAISSVectorStore(DIM) as store:
         _fill(store, [text, "entirely different", "совсем другое", "全く違う文"])
         assert store.search_keywords(question)[0].metadata["text"] == text
@@ -419,7 +419,7 @@ def test_any_text_is_a_question_and_a_memory(text):
         if text.isspace():
             return
         found = store.search_keywords(text)
-        assert bool(found) == bool(words(text))
+        assert bool(found) == bool(unique_terms(text))
         assert len(store.search_hybrid(_unit(0), text)) == 1
 
 
@@ -427,9 +427,9 @@ def test_any_text_is_a_question_and_a_memory(text):
 def test_taking_texts_apart_loses_no_word_of_ordinary_scripts(text):
     """ASCII stays as it is; the same text gives the same words twice."""
     if text.isascii():
-        assert readable(text) == text
-    assert words(text) == words(text)
-    assert len(set(words(text))) == len(words(text))
+        assert normalize(text) == text
+    assert unique_terms(text) == unique_terms(text)
+    assert len(set(unique_terms(text))) == len(unique_terms(text))
 
 
 def test_words_are_the_same_for_whole_numbers_of_rows_beyond_the_tail(tmp_path):

@@ -15,7 +15,7 @@ from tests.unit.stores.conftest import vectors
 
 from super_advanced_agents import FAISSVectorStore
 from super_advanced_agents.stores.faiss.maintenance import expiry as sweeping
-from super_advanced_agents.stores.faiss.maintenance.expiry import ExpiredRows, Step
+from super_advanced_agents.stores.faiss.maintenance.expiry import ExpiredRows, SweepStep
 from super_advanced_agents.stores.faiss.writing.requests import ExpirySweep
 
 Open = Callable[..., FAISSVectorStore]
@@ -47,14 +47,14 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return made
 
 
-def _step(store: FAISSVectorStore) -> Step:
-    return cast("Step", store._writer.submit(ExpirySweep()).wait())
+def _step(store: FAISSVectorStore) -> SweepStep:
+    return cast("SweepStep", store._writer.submit(ExpirySweep()).wait())
 
 
-def _taken(sweep: ExpiredRows) -> Step:
+def _taken(sweep: ExpiredRows) -> SweepStep:
     """One step, but for the deletion."""
     step = sweep.next_step()
-    sweep.taken(step)
+    sweep.mark_committed(step)
     return step
 
 
@@ -118,8 +118,8 @@ def test_a_clock_that_was_wrong_for_a_while_destroys_nothing(opened: Open, clock
         clock.wrong = 0.0
 
 
-def _named(store: FAISSVectorStore, step: Step) -> set[str]:
-    return {uid for _, uid in store._rows.names(list(step.rows))}
+def _named(store: FAISSVectorStore, step: SweepStep) -> set[str]:
+    return {uid for _, uid in store._rows.uids(list(step.rows))}
 
 
 def test_a_jump_of_the_clock_is_not_time_that_passed(opened: Open, clock: Clock) -> None:

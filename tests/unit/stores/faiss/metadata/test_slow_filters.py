@@ -51,7 +51,7 @@ def _reading_held(
 ) -> Iterator[tuple[threading.Event, list[int]]]:
     """Inside, who reads rows for a filter stands still: an event that somebody does, and the rows that were read."""
     begun, go_on, read = threading.Event(), threading.Event(), list[int]()
-    fetch = store._index._attributes._fetch
+    fetch = store._index._metadata_index._fetch
 
     def held(rows: Sequence[int]) -> Any:
         begun.set()
@@ -60,7 +60,7 @@ def _reading_held(
         read.extend(found)
         return found
 
-    monkeypatch.setattr(store._index._attributes, "_fetch", held)
+    monkeypatch.setattr(store._index._metadata_index, "_fetch", held)
     try:
         yield begun, read
     finally:
@@ -175,14 +175,14 @@ async def test_searches_go_on_while_the_first_filter_takes_up_every_record(
     """The first filter after opening reads all metadata; searches without one and writes do not wait for that."""
     store = unfiltered
     begun, go_on = threading.Event(), threading.Event()
-    between = store._index._attributes._metadata_between
+    between = store._index._metadata_index._metadata_between
 
     def held(after: int, last: int) -> Iterator[tuple[int, Metadata]]:
         begun.set()
         go_on.wait(120)
         yield from between(after, last)
 
-    monkeypatch.setattr(store._index._attributes, "_metadata_between", held)
+    monkeypatch.setattr(store._index._metadata_index, "_metadata_between", held)
     first = asyncio.ensure_future(store.asearch_hybrid(QUERY, "hay", 5, where=FAST))
     try:
         assert await asyncio.to_thread(begun.wait, 30)
@@ -207,10 +207,10 @@ def test_what_is_kept_for_filters_stays_in_proportion_to_the_records_there_are(
         assert store.count({"round": round_}) == 100
         assert store.count({"tag": {"$contains": f"{round_}-"}, "round": {"$gte": round_}}) == 100
     most = 2 * 100 + 1_024 + 100
-    index, attributes = store._index, store._index._attributes
-    assert len(attributes._known) <= most
-    assert len(attributes._fields["tag"]._strings) <= most
-    assert len(attributes._fields["round"]._numbers) <= most
+    index, attributes = store._index, store._index._metadata_index
+    assert len(attributes._indexed_rows) <= most
+    assert len(attributes._columns["tag"]._strings) <= most
+    assert len(attributes._columns["round"]._numbers) <= most
     assert len(index._expiry) <= most
     assert len(index.versions._expiring) <= most
     assert all(len(members) <= most for members in index._scopes.values())

@@ -10,7 +10,7 @@ import pytest
 from tests.unit.stores.conftest import assert_same, brute_force, sealed, vectors
 
 from super_advanced_agents import FAISSVectorStore
-from super_advanced_agents.stores.faiss.vectors.seal_policy import Task
+from super_advanced_agents.stores.faiss.vectors.seal_policy import SealTask
 
 
 @pytest.mark.parametrize("index", ["flat", "hnsw"])
@@ -52,16 +52,16 @@ def test_a_buffer_filled_as_sealing_ends_is_sealed_without_another_write(
 ) -> None:
     """A write that comes after the sealer has found nothing more to do, and before it has ended, is not forgotten."""
     store = opened(index="hnsw", buffer_rows=16)
-    due, written = store._sealer._due, threading.Event()
+    due, written = store._sealer._next_task, threading.Event()
 
-    def due_and_then_a_write(*, idle: bool = False) -> Task | None:
+    def due_and_then_a_write(*, idle: bool = False) -> SealTask | None:
         task = due(idle=idle)
         if idle and task is None and not written.is_set():
             store.add_batch(vectors(16, 2))
             written.set()
         return task
 
-    monkeypatch.setattr(store._sealer, "_due", due_and_then_a_write)
+    monkeypatch.setattr(store._sealer, "_next_task", due_and_then_a_write)
     store.add_batch(vectors(16, 1))
     assert written.wait(60)
     store._sealer._worker.submit(lambda: None).wait(60)

@@ -135,7 +135,7 @@ def test_a_kill_before_the_commit_leaves_the_old_version(old: Path) -> None:
     connection = sqlite.connect(old / "memory.sqlite3")
     connection.execute("BEGIN IMMEDIATE")
     for number in range(2, schema.VERSION + 1):
-        for statement in schema.STEPS[number]:
+        for statement in schema.MIGRATIONS[number]:
             connection.execute(statement)
     connection.execute(f"PRAGMA user_version = {schema.VERSION}")
     copied = old.with_name("killed")  # what a kill would leave: the files as they are now

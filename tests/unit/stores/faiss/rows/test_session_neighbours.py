@@ -37,12 +37,12 @@ def test_what_must_be_indexed_again_is_told_once():
     session_neighbours = SessionNeighbourIndex()
     session_neighbours.append(1, 1, "a")
     session_neighbours.append(2, 1, "a")
-    assert set(session_neighbours.take_touched()) == {1, 2}
-    assert not session_neighbours.take_touched()
+    assert set(session_neighbours.take_changed_rows()) == {1, 2}
+    assert not session_neighbours.take_changed_rows()
     session_neighbours.append(3, 1, "a")
-    assert set(session_neighbours.take_touched()) == {2, 3}
+    assert set(session_neighbours.take_changed_rows()) == {2, 3}
     session_neighbours.remove(2)
-    assert set(session_neighbours.take_touched()) == {1, 3}
+    assert set(session_neighbours.take_changed_rows()) == {1, 3}
 
 
 _STEPS = st.lists(

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from pyroaring import BitMap
 
-from super_advanced_agents.stores.faiss.vectors.arena import Memory
+from super_advanced_agents.stores.faiss.vectors.arena import VectorMemory
 from super_advanced_agents.stores.faiss.vectors.builder import Builder
-from super_advanced_agents.stores.faiss.vectors.segment import Segment
+from super_advanced_agents.stores.faiss.vectors.segment import Positions, Segment
 from super_advanced_agents.stores.faiss.vectors.tail import Tail
 from super_advanced_agents.stores.options import IndexKind, Storage
 from super_advanced_agents.stores.validation import unit_rows
@@ -30,17 +30,23 @@ def _table(n: int, seed: int = 0) -> Matrix:
     return unit_rows(points.astype(np.float32), field="vectors")
 
 
-def _chunks(memory: Memory, table: Matrix) -> list[Segment]:
+def _chunks(memory: VectorMemory, table: Matrix) -> list[Segment]:
     tail = Tail(memory, BUFFER)
     tail.append(np.arange(1, len(table) + 1, dtype=np.uint32), table)
     return tail.full
+
+
+def _search(segment: Segment, queries: Matrix, k: int, positions: Positions | None) -> tuple[Matrix, Matrix]:
+    """Search as a view does."""
+    search = segment.search_exact if segment.is_exact(k, positions) else segment.search_index
+    return search(queries, k, positions)
 
 
 def _recall(segment: Segment, table: Matrix, live: BitMap) -> float:
     rows = np.array(list(live))
     queries = _table(50, 9)
     best = rows[np.argsort(-(queries @ table[rows - 1].T), axis=1)[:, :10]]
-    _, found = segment.search(queries, 20, segment.positions(live))
+    _, found = _search(segment, queries, 20, segment.positions(live))
     return float(np.mean([len(set(a) & set(b)) / 10 for a, b in zip(best.tolist(), found.tolist(), strict=True)]))
 
 
@@ -50,33 +56,33 @@ def test_a_segment_grows_in_steps_and_finds_what_is_near(kind: IndexKind, storag
     """Built of buffers, then of itself and more buffers, with rows dying in between."""
     if (kind, storage) == ("flat", "fp32"):
         return  # never built
-    memory, table = Memory(DIM), _table(2_048)
+    memory, table = VectorMemory(DIM), _table(2_048)
     builder, chunks = Builder(kind, storage, memory), _chunks(memory, table)
     live = BitMap(range(1, 2_049))
-    first = builder.built(chunks[:3], live, _going_on)
+    first = builder.build(chunks[:3], live, _going_on)
     assert first is not None
     live -= BitMap(range(5, 100))
-    second = builder.built([first.segment(), *chunks[3:]], live, _going_on)
+    second = builder.build([first.segment(), *chunks[3:]], live, _going_on)
     assert second is not None
     segment = second.segment()
     assert segment.rows.tolist() == list(range(1, 2_049))
     assert segment.lossy is (storage != "fp32")
     assert _recall(segment, table, live) > (0.9 if kind == "ivf" else 0.97)
-    np.testing.assert_allclose(segment.taken(np.array([0, 2_047])), table[[0, 2_047]], atol=0.05)
+    np.testing.assert_allclose(segment.vectors_at(np.array([0, 2_047])), table[[0, 2_047]], atol=0.05)
     few = BitMap([200, 300, 2_000])
-    _, found = segment.search(_table(3, 4), 5, segment.positions(few))
+    _, found = _search(segment, _table(3, 4), 5, segment.positions(few))
     assert {*found.ravel().tolist()} == {200, 300, 2_000}
 
 
 def test_a_graph_reads_its_vectors_where_they_lie() -> None:
     """Neither sealing nor growing copies a vector, and none of the codes stays in the graph."""
-    memory, table = Memory(DIM), _table(1_024)
+    memory, table = VectorMemory(DIM), _table(1_024)
     builder, chunks = Builder("hnsw", "fp32", memory), _chunks(memory, table)
     live = BitMap(range(1, 1_025))
-    first = builder.built(chunks[:2], live, _going_on)
+    first = builder.build(chunks[:2], live, _going_on)
     assert first is not None
     segment = first.segment()
-    second = builder.built([segment, *chunks[2:]], live, _going_on)
+    second = builder.build([segment, *chunks[2:]], live, _going_on)
     assert second is not None
     assert isinstance(faiss.downcast_index(second.index.storage), faiss.IndexScalarQuantizer)  # type: ignore[union-attr]
     grown = second.segment()
@@ -89,10 +95,10 @@ def test_a_graph_reads_its_vectors_where_they_lie() -> None:
 
 def test_many_dead_rows_are_left_out() -> None:
     """Beyond a quarter they are; the rest is found as before."""
-    memory, table = Memory(DIM), _table(1_024)
+    memory, table = VectorMemory(DIM), _table(1_024)
     builder, chunks = Builder("hnsw", "fp32", memory), _chunks(memory, table)
     live = BitMap(range(1, 1_025)) - BitMap(range(100, 600))
-    built = builder.built(chunks, live, _going_on)
+    built = builder.build(chunks, live, _going_on)
     assert built is not None
     segment = built.segment()
     assert segment.rows.tolist() == list(live)
@@ -102,10 +108,10 @@ def test_many_dead_rows_are_left_out() -> None:
 @pytest.mark.parametrize("storage", ["fp32", "sq8"])
 def test_many_equal_vectors_are_compared_one_by_one(storage: Storage) -> None:
     """A graph could not be walked from one end of a heap of equal vectors to the other."""
-    memory, table = Memory(DIM), _table(1_024)
+    memory, table = VectorMemory(DIM), _table(1_024)
     table[200:900] = table[0]
     builder, chunks = Builder("hnsw", storage, memory), _chunks(memory, table)
-    built = builder.built(chunks, BitMap(range(1, 1_025)), _going_on)
+    built = builder.build(chunks, BitMap(range(1, 1_025)), _going_on)
     assert built is not None
     assert not isinstance(built.index, faiss.IndexHNSW)
     assert _recall(built.segment(), table, BitMap(range(1, 1_025)) - BitMap(range(201, 901))) == 1
@@ -113,25 +119,25 @@ def test_many_equal_vectors_are_compared_one_by_one(storage: Storage) -> None:
 
 def test_building_stops_when_told() -> None:
     """Nothing is made then."""
-    memory = Memory(DIM)
+    memory = VectorMemory(DIM)
     assert (
-        Builder("hnsw", "fp32", memory).built(_chunks(memory, _table(512)), BitMap(range(1, 513)), lambda: True) is None
+        Builder("hnsw", "fp32", memory).build(_chunks(memory, _table(512)), BitMap(range(1, 513)), lambda: True) is None
     )
 
 
 def test_what_is_sealed_in_haste_finds_what_is_near() -> None:
     """Beside its vectors, which a graph takes over later without a copy."""
-    memory, table = Memory(DIM), _table(2_048)
+    memory, table = VectorMemory(DIM), _table(2_048)
     builder, chunks = Builder("hnsw", "fp32", memory), _chunks(memory, table)
     live = BitMap(range(1, 2_049))
-    rough = [builder.roughly(chunks[:4], live).segment(), builder.roughly(chunks[4:], live).segment()]
+    rough = [builder.build_rough(chunks[:4], live).segment(), builder.build_rough(chunks[4:], live).segment()]
     assert _recall(rough[0], table[:1_024], BitMap(range(1, 1_025))) > 0.9
     few = BitMap([200, 300, 1_000])
-    _, found = rough[0].search(_table(3, 4), 5, rough[0].positions(few))
+    _, found = _search(rough[0], _table(3, 4), 5, rough[0].positions(few))
     assert {*found.ravel().tolist()} == {200, 300, 1_000}
-    built = builder.built(rough, live, _going_on)
+    built = builder.build(rough, live, _going_on)
     assert built is not None
     segment = built.segment()
     assert not segment.rough
     assert _recall(segment, table, live) > 0.97
-    assert np.shares_memory(segment.taken(None), chunks[0].taken(None))
+    assert np.shares_memory(segment.vectors_at(None), chunks[0].vectors_at(None))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from super_advanced_agents.stores.faiss.vectors.seal_policy import SealPolicy, Size, Task
+from super_advanced_agents.stores.faiss.vectors.seal_policy import SealPolicy, SegmentSize, SealTask
 
 CHUNK = 4_096
 
@@ -17,51 +17,51 @@ def _policy(index: str = "auto") -> SealPolicy:
     return SealPolicy.of(index, "fp32", CHUNK)
 
 
-def _whole(*rows: int) -> list[Size]:
-    return [Size(n, n) for n in rows]
+def _whole(*rows: int) -> list[SegmentSize]:
+    return [SegmentSize(n, n) for n in rows]
 
 
 def test_flat_vectors_are_never_sealed_unless_they_are_shortened() -> None:
     """There is nothing to gain but memory."""
-    assert SealPolicy.of("flat", "fp32", CHUNK).due([], 100) is None
-    assert SealPolicy.of("flat", "sq8", CHUNK).due([], 1) == Task(0, 0, 1)
+    assert SealPolicy.of("flat", "fp32", CHUNK).next_task([], 100) is None
+    assert SealPolicy.of("flat", "sq8", CHUNK).next_task([], 1) == SealTask(0, 0, 1)
 
 
 def test_auto_begins_where_exact_is_slower() -> None:
     """16,384 rows are compared as fast as a graph of them is walked a few times; once there is one, it goes on."""
-    assert _policy().due([], 3) is None
-    assert _policy().due([], 4) == Task(0, 0, 4)
-    assert _policy().due(_whole(100_000), 1) == Task(1, 1, 1)
+    assert _policy().next_task([], 3) is None
+    assert _policy().next_task([], 4) == SealTask(0, 0, 4)
+    assert _policy().next_task(_whole(100_000), 1) == SealTask(1, 1, 1)
 
 
 def test_what_came_after_joins_a_segment_when_it_is_half_as_large() -> None:
     """And everything before that which it then outweighs."""
-    assert _policy().due(_whole(16_384), 1) == Task(1, 1, 1)
-    assert _policy().due(_whole(16_384), 2) == Task(0, 1, 2)
-    assert _policy().due(_whole(100_000, 40_000), 4) == Task(0, 2, 4)
-    assert _policy().due(_whole(100_000, 40_000), 0) is None
-    assert _policy().due(_whole(100_000, 11_000), 0, idle=True) == Task(0, 2, 0)
+    assert _policy().next_task(_whole(16_384), 1) == SealTask(1, 1, 1)
+    assert _policy().next_task(_whole(16_384), 2) == SealTask(0, 1, 2)
+    assert _policy().next_task(_whole(100_000, 40_000), 4) == SealTask(0, 2, 4)
+    assert _policy().next_task(_whole(100_000, 40_000), 0) is None
+    assert _policy().next_task(_whole(100_000, 11_000), 0, idle=True) == SealTask(0, 2, 0)
 
 
 def test_buffers_that_pile_up_are_sealed_roughly_and_turned_into_graphs_later() -> None:
     """A search must not wait for graphs to follow somebody who writes at full speed."""
     policy = _policy()
-    assert policy.due(_whole(100_000), 8) == Task(1, 1, 8, rough=True)
-    assert policy.due([*_whole(100_000), Size(32_768, 32_768, rough=True)], 8) == Task(2, 2, 8, rough=True)
-    assert policy.due([*_whole(100_000), Size(32_768, 32_768, rough=True)], 1) == Task(1, 2, 1)
-    assert policy.due([*_whole(60_000), Size(32_768, 32_768, rough=True)], 0) == Task(0, 2, 0)
-    assert SealPolicy.of("auto", "sq8", CHUNK).due(_whole(100_000), 8) == Task(1, 1, 8)
+    assert policy.next_task(_whole(100_000), 8) == SealTask(1, 1, 8, rough=True)
+    assert policy.next_task([*_whole(100_000), SegmentSize(32_768, 32_768, rough=True)], 8) == SealTask(2, 2, 8, rough=True)
+    assert policy.next_task([*_whole(100_000), SegmentSize(32_768, 32_768, rough=True)], 1) == SealTask(1, 2, 1)
+    assert policy.next_task([*_whole(60_000), SegmentSize(32_768, 32_768, rough=True)], 0) == SealTask(0, 2, 0)
+    assert SealPolicy.of("auto", "sq8", CHUNK).next_task(_whole(100_000), 8) == SealTask(1, 1, 8)
 
 
 def test_dead_rows_are_built_out() -> None:
     """A segment of which a third is dead is built anew, alone; before that it is not."""
-    assert _policy().due([Size(90_000, 60_001), Size(9_000, 9_000)], 0) is None
-    assert _policy().due([Size(90_000, 59_999), Size(9_000, 9_000)], 0) == Task(0, 1, 0)
+    assert _policy().next_task([SegmentSize(90_000, 60_001), SegmentSize(9_000, 9_000)], 0) is None
+    assert _policy().next_task([SegmentSize(90_000, 59_999), SegmentSize(9_000, 9_000)], 0) == SealTask(0, 1, 0)
 
 
 def test_segments_of_a_million_rows_are_left_alone() -> None:
     """Taking them in again would take hours."""
-    assert _policy().due(_whole(1_000_000, 600_000), 0) is None
+    assert _policy().next_task(_whole(1_000_000, 600_000), 0) is None
 
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=60), st.sampled_from(["hnsw", "auto", "ivf"]))
@@ -73,12 +73,12 @@ def test_few_segments_and_little_built_twice(bursts: list[int], index: str) -> N
     full, rows, built = 0, 0, 0
     for burst in bursts:
         full += burst
-        while (task := policy.due([Size(n, n, r) for n, r in zip(sizes, rough, strict=True)], full)) is not None:
-            grown = sum(sizes[task.first : task.stop]) + task.chunks * CHUNK
+        while (task := policy.next_task([SegmentSize(n, n, r) for n, r in zip(sizes, rough, strict=True)], full)) is not None:
+            grown = sum(sizes[task.first : task.stop]) + task.buffers * CHUNK
             built += grown - (sizes[task.first] if task.first < task.stop else 0)
             sizes[task.first : task.stop] = [grown]
             rough[task.first : task.stop] = [task.rough]
-            full -= task.chunks
+            full -= task.buffers
     rows = sum(sizes) + full * CHUNK
     steps = math.log(max(rows / CHUNK, 3), 3)
     assert len(sizes) <= steps + 2
@@ -91,11 +91,11 @@ def test_it_comes_to_rest(idle: bool) -> None:
     """When nothing is written there is soon nothing left to do."""
     sizes, full = [16_384, 8_192, 4_096], 7
     for _ in range(10):
-        task = _policy().due(_whole(*sizes), full, idle=idle)
+        task = _policy().next_task(_whole(*sizes), full, idle=idle)
         if task is None:
             break
-        sizes[task.first : task.stop] = [sum(sizes[task.first : task.stop]) + task.chunks * CHUNK]
-        full -= task.chunks
+        sizes[task.first : task.stop] = [sum(sizes[task.first : task.stop]) + task.buffers * CHUNK]
+        full -= task.buffers
     else:
         pytest.fail("it goes on for ever")
     assert full == 0
