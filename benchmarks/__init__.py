@@ -1,4 +1,4 @@
-"""What `make bench` runs: this project beside its references and peers, in one process, on the same data.
+"""Benchmarks of this project beside references and peers, on the same data (`make bench`).
 
-`python -m benchmarks` prints the table; docs/benchmarks.md says what each row means and how it is measured.
+`python -m benchmarks` prints the table; docs/benchmarks.md explains the rows and the measuring.
 """

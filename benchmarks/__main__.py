@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: measure, print the table, write JSON."""
+"""`python -m benchmarks`: runs the benchmarks, prints the table and writes JSON."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ GROUPS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "million": million.rows,
 }
 BY_DEFAULT = [name for name in GROUPS if name != "million"]
-"""Building a million takes most of an hour: only when asked for."""
+"""The groups that run without `--only`; building a million rows takes most of an hour."""
 
 
 def main() -> None:
-    """Run the chosen groups one after another."""
+    """Run the selected groups one after another, and report their rows."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure beside references and peers.")
     parser.add_argument("--only", nargs="+", choices=GROUPS, default=BY_DEFAULT, metavar="GROUP", help=" ".join(GROUPS))
     parser.add_argument("--quick", action="store_true", help="a few minutes; the figures mean less")
@@ -63,17 +63,17 @@ def main() -> None:
     parser.add_argument(
         "--store-folder",
         type=Path,
-        help="where large stores are kept for the next run (default: none are; of million, results/kept)",
+        help="where large stores stay for the next run (default: nowhere; those of million in results/kept)",
     )
     arguments = parser.parse_args()
     for model in (DEFAULT_EMBEDDING_MODEL, DEFAULT_GENERATION_MODEL):
-        pull(model)  # nothing to do when it is there
+        pull(model)  # returns at once when the model is complete
     began, load_before, others = time.perf_counter(), report.load_average(), report.OtherWork()
     data, source = conversations()
-    rows = _measure(arguments.only, data, quick=arguments.quick, kept=arguments.store_folder)
+    rows = _measure(arguments.only, data, quick=arguments.quick, store_folder=arguments.store_folder)
     took_s = time.perf_counter() - began
     path = arguments.json or report.RESULTS / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}.json"
-    about = {
+    run_info = {
         **report.machine(),
         "quick": arguments.quick,
         "data": source,
@@ -82,27 +82,27 @@ def main() -> None:
         "cores_busy_with_other_work": others.cores(),
         "took_s": round(took_s, 1),
     }
-    report.write_json(path, rows, about)
+    report.write_json(path, rows, run_info)
     lines = [
-        f"{about['cores']} cores of {about['cpu']}; {took_s:.0f} s{' (--quick)' if arguments.quick else ''}",
-        f"load average {load_before} before, {about['load_average_after']} after",
-        f"other programs kept {about['cores_busy_with_other_work']} cores busy meanwhile",
+        f"{run_info['cores']} cores of {run_info['cpu']}; {took_s:.0f} s{' (--quick)' if arguments.quick else ''}",
+        f"load average {load_before} before, {run_info['load_average_after']} after",
+        f"other programs kept {run_info['cores_busy_with_other_work']} cores busy meanwhile",
         f"data: {source}",
         f"written to {path}",
     ]
     report.print_table(rows, lines)
 
 
-def _measure(names: list[str], data: list, *, quick: bool, kept: Path | None) -> list[Row]:
+def _measure(names: list[str], data: list, *, quick: bool, store_folder: Path | None) -> list[Row]:
     report.RESULTS.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
     loop = SampledLoop()
     lags: dict[str, dict[str, object]] = {}
-    # Not the system's folder for temporary files: where that lies in memory, durable writes would cost nothing.
+    # Not the system's temporary folder: where that is in memory, durable writes would cost nothing.
     with tempfile.TemporaryDirectory(prefix="stores-", dir=report.RESULTS) as folder:
         for name in names:
             began, sampled, others = time.perf_counter(), len(loop.lags_ms), report.OtherWork()
-            for row in GROUPS[name](Bench(quick, Path(folder), loop, data, kept)):
+            for row in GROUPS[name](Bench(quick, Path(folder), loop, data, store_folder)):
                 rows.append(row)
                 print(f"{row.work}: {row.ours} {row.ratio}", flush=True)
             if len(loop.lags_ms) > sampled:

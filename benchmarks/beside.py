@@ -1,4 +1,4 @@
-"""What a searcher feels of somebody adding at full speed, in one process and on one event loop."""
+"""Search latency while another task adds at full speed, on the same event loop."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks import prepared, vectors
-from benchmarks.engines import until_quiet
+from benchmarks.engines import wait_until_quiet
 from benchmarks.measure import Bench, Row, percentile
 from super_advanced_agents import FAISSVectorStore
 
@@ -21,14 +21,17 @@ _MOST = 3.0
 
 
 def rows(bench: Bench) -> Iterator[Row]:
-    """Each round on a copy of the same store: alone, beside the one who adds, and the ratio of the two 99ths."""
+    """Yield the 99th percentile of searches beside additions, and its ratio to searches alone.
+
+    Each round works on a copy of the same store.
+    """
     count = 20_000 if bench.quick else 100_000
     folder, _, _ = prepared.engines(bench, count, ["ours"])
     seconds, rounds = (1.5, 1) if bench.quick else (5.0, 3)
-    found = [_round(bench, folder / "ours" / "store", seconds) for _ in range(rounds)]
-    ratio = median(busy["p99_ms"] / idle["p99_ms"] for idle, busy in found)
-    busy, idle = (median(each[side]["p99_ms"] for each in found) for side in (1, 0))
-    added = median(busy["added_per_s"] for _, busy in found)
+    results = [_round(bench, folder / "ours" / "store", seconds) for _ in range(rounds)]
+    ratio = median(busy["p99_ms"] / idle["p99_ms"] for idle, busy in results)
+    busy, idle = (median(result[side]["p99_ms"] for result in results) for side in (1, 0))
+    added = median(busy["added_per_s"] for _, busy in results)
     yield Row(
         f"asearch beside add_batch of {BATCH:,} at full speed ({added:,.0f}/s), {count:,} rows, p99",
         f"{busy:.2f} ms",
@@ -36,35 +39,35 @@ def rows(bench: Bench) -> Iterator[Row]:
         f"{ratio:.2f}x",
         f"<= {_MOST:g}x",
         ratio <= _MOST,
-        {"rounds": [{"idle": idle, "busy": busy} for idle, busy in found]},
+        {"rounds": [{"idle": idle, "busy": busy} for idle, busy in results]},
     )
 
 
-def _round(bench: Bench, whole: Path, seconds: float) -> tuple[dict[str, float], dict[str, float]]:
+def _round(bench: Bench, source: Path, seconds: float) -> tuple[dict[str, float], dict[str, float]]:
     copy = bench.folder / "beside"
-    shutil.copytree(whole, copy)
+    shutil.copytree(source, copy)
     with FAISSVectorStore(vectors.DIM, copy) as store:
-        until_quiet(store)
+        wait_until_quiet(store)
         bench.loop.run(_searches(store, 0.5))
         idle = _summary(bench.loop.run(_searches(store, seconds)), 0, seconds)
-        busy = _summary(*bench.loop.run(_both(store, seconds)), seconds)
+        busy = _summary(*bench.loop.run(_searches_beside_adding(store, seconds)), seconds)
         busy["rows_after"] = float(store.count())
     shutil.rmtree(copy)
     return idle, busy
 
 
 async def _searches(store: FAISSVectorStore, seconds: float) -> list[float]:
-    """One after another, each of another query; returns milliseconds."""
+    """Search one query after another, and return the milliseconds of each."""
     took_ms = []
-    asked = cycle(vectors.queries(4_096))
+    queries = cycle(vectors.queries(4_096))
     until = time.perf_counter() + seconds
     while (began := time.perf_counter()) < until:
-        await store.asearch(next(asked), vectors.K)
+        await store.asearch(next(queries), vectors.K)
         took_ms.append((time.perf_counter() - began) * 1e3)
     return took_ms
 
 
-async def _both(store: FAISSVectorStore, seconds: float) -> tuple[list[float], int]:
+async def _searches_beside_adding(store: FAISSVectorStore, seconds: float) -> tuple[list[float], int]:
     new = [
         (block[start : start + BATCH], vectors.payloads(first + start, BATCH))
         for first, block in vectors.blocks(_NEW)

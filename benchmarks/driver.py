@@ -1,4 +1,4 @@
-"""A load from another core: requests over kept connections, as light as Python can be, each answer timed."""
+"""A light HTTP load generator: requests over persistent connections, each response timed."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import orjson
 
 @dataclass(slots=True)
 class Load:
-    """What came back.
+    """The responses to a load.
 
     Attributes:
-        seconds: from the first request to the last answer.
-        latencies_ms: of each answer.
-        statuses: how many answers had each status.
+        seconds: the time from the first request to the last response.
+        latencies_ms: the latency of each response.
+        statuses: the number of responses by status.
     """
 
     seconds: float = 0.0
@@ -28,12 +28,12 @@ class Load:
 
     @property
     def per_s(self) -> float:
-        """Good answers each second."""
+        """The successful responses per second."""
         return sum(n for status, n in self.statuses.items() if status < 300) / self.seconds
 
 
 def request(path: str, body: object, headers: Mapping[str, str]) -> bytes:
-    """One POST of JSON, ready to be sent."""
+    """Encode one POST of JSON as the bytes of an HTTP request."""
     content = orjson.dumps(body)
     lines = [f"POST {path} HTTP/1.1", "Host: 127.0.0.1", "Content-Type: application/json"]
     lines += [f"Content-Length: {len(content)}", *(f"{name}: {value}" for name, value in headers.items())]
@@ -41,20 +41,20 @@ def request(path: str, body: object, headers: Mapping[str, str]) -> bytes:
 
 
 async def drive(host: str, port: int, requests: Iterable[bytes], *, connections: int) -> Load:
-    """Send all requests, one at a time on each of so many connections."""
+    """Send all requests over some connections, one request at a time on each."""
     load, waiting = Load(), iter(requests)
     loop = asyncio.get_running_loop()
     began = time.perf_counter()
-    done = [loop.create_future() for _ in range(connections)]
-    for each in done:
-        await loop.create_connection(lambda each=each: _Connection(waiting, load, each), host, port)
-    await asyncio.gather(*done)
+    closed = [loop.create_future() for _ in range(connections)]
+    for future in closed:
+        await loop.create_connection(lambda future=future: _Connection(waiting, load, future), host, port)
+    await asyncio.gather(*closed)
     load.seconds = time.perf_counter() - began
     return load
 
 
 class _Connection(asyncio.Protocol):
-    """Sends the next request when the answer to the one before is whole."""
+    """Send the next request when the response to the previous one is complete."""
 
     def __init__(self, waiting: Iterator[bytes], load: Load, done: asyncio.Future[None]) -> None:
         self._waiting = waiting
@@ -64,7 +64,7 @@ class _Connection(asyncio.Protocol):
         self._sent = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's transport does not inherit from it
         self._next()
 
     def data_received(self, data: bytes) -> None:

@@ -1,7 +1,8 @@
-"""Ours and its peers behind one small face, each used as its documentation says it is best used.
+"""Vector engines behind one interface: this project's store, raw FAISS, and embedded peers.
 
-Each keeps the same vectors under the same numbers with the same payload, compares by the cosine, and answers with
-numbers, scores and payloads as Python objects; only raw FAISS, which knows no payloads, answers with arrays.
+Each engine is used as its documentation advises. Each holds the same vectors under the same numbers with the same
+payloads, compares by the cosine, and returns numbers, scores and payloads as Python objects; only raw FAISS, which has
+no payloads, returns arrays.
 """
 
 from __future__ import annotations
@@ -22,57 +23,61 @@ _BUSY = ("sealing", "merging", "compacting")
 
 
 class Engine(ABC):
-    """One engine over one folder, which it makes or finds again.
+    """One engine over one folder, which it creates or opens again.
 
-    `how` says in which way it is used, for the table's details; `packages` are loaded when one is made; `lasting` says
-    what of `add` and `sync` outlives a power failure; `bulk` is how many rows a call takes while loading.
+    Attributes:
+        title: the engine's name in the table.
+        how: the way the engine is used, for the details of the table.
+        packages: the packages that it needs.
+        durability: the durability of `add` and `sync`.
+        bulk: the number of rows in one call of `add` while a store is built.
     """
 
     title: ClassVar[str]
     how: ClassVar[str]
     packages: ClassVar[tuple[str, ...]] = ()
-    lasting: ClassVar[str] = "each call is synced"
+    durability: ClassVar[str] = "each call is synced"
     bulk: ClassVar[int] = 1_000
 
     @abstractmethod
     def add(self, start: int, vectors: Matrix) -> None:
-        """Add the rows numbered from `start` on, with their payloads, by one call."""
+        """Add rows numbered from `start`, with their payloads, in one call."""
 
     @abstractmethod
-    def one(self, query: Vector, group: int | None = None) -> Any:
-        """The 10 nearest, of a group if one is given, by the call that is for one query."""
+    def search_one(self, query: Vector, group: int | None = None) -> Any:
+        """Search the 10 nearest rows, of a group if it is given, by the engine's call for one query."""
 
     @abstractmethod
-    def many(self, queries: Matrix, group: int | None = None) -> Any:
-        """The same for several queries, by the call that is for several."""
+    def search_many(self, queries: Matrix, group: int | None = None) -> Any:
+        """Search the 10 nearest rows of each query by the engine's call for several queries."""
 
     @abstractmethod
-    def numbers(self, found: Any) -> list[list[int]]:
-        """The rows' numbers in what `many` returned."""
+    def row_numbers(self, found: Any) -> list[list[int]]:
+        """Return the row numbers of the result of `search_many`, a list for each query."""
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of the folder."""
+        """Close the engine and release its folder."""
 
-    async def aone(self, query: Vector, group: int | None = None) -> Any:
-        """`one` for an event loop: in a thread, where the engine offers nothing for asyncio."""
-        return await asyncio.to_thread(self.one, query, group)
+    async def asearch_one(self, query: Vector, group: int | None = None) -> Any:
+        """Search the 10 nearest rows on an event loop, in a thread where asyncio has no client."""
+        return await asyncio.to_thread(self.search_one, query, group)
 
     def sync(self) -> None:
-        """After a call of `add`: have it outlive a power failure, where the engine leaves that to its user."""
+        """Make the last `add` durable, where the engine leaves that to its user."""
         return
 
     def finish(self) -> None:
-        """After the last row: build the index, or wait for it."""
+        """Build the index after the last row, or wait for it."""
         return
 
     def set_effort(self, ef: int) -> None:
-        """How many candidates a search through the graph keeps."""
+        """Set the number of candidates (`ef`) that a search of the graph keeps."""
         raise NotImplementedError
 
 
 class Ours(Engine):
-    """The store of this project with its defaults; it has no effort to set."""
+    """The store of this project with its defaults; its `ef` cannot be set."""
 
     title = "ours"
     how = "FAISSVectorStore with its defaults"
@@ -85,18 +90,18 @@ class Ours(Engine):
         self.store.add_batch(vectors, payloads(start, len(vectors)), names)
 
     def finish(self) -> None:
-        until_quiet(self.store)
+        wait_until_quiet(self.store)
 
-    def one(self, query: Vector, group: int | None = None) -> list[Match]:
+    def search_one(self, query: Vector, group: int | None = None) -> list[Match]:
         return self.store.search(query, K, where=None if group is None else {"group": group})
 
-    def many(self, queries: Matrix, group: int | None = None) -> list[list[Match]]:
+    def search_many(self, queries: Matrix, group: int | None = None) -> list[list[Match]]:
         return self.store.search_batch(queries, K, where=None if group is None else {"group": group})
 
-    async def aone(self, query: Vector, group: int | None = None) -> list[Match]:
+    async def asearch_one(self, query: Vector, group: int | None = None) -> list[Match]:
         return await self.store.asearch(query, K, where=None if group is None else {"group": group})
 
-    def numbers(self, found: list[list[Match]]) -> list[list[int]]:
+    def row_numbers(self, found: list[list[Match]]) -> list[list[int]]:
         return [[int(match.uid) for match in matches] for matches in found]
 
     def close(self) -> None:
@@ -104,11 +109,11 @@ class Ours(Engine):
 
 
 class RawFaiss(Engine):
-    """The index alone: no payloads, nothing durable, and rows are numbered in the order they came."""
+    """The FAISS index alone: no payloads, no durability, rows numbered in the order of adding."""
 
     title = "raw FAISS HNSW"
     packages = ("faiss",)
-    lasting = "nothing is kept"
+    durability = "nothing is kept"
     how = "IndexHNSWFlat, M = 32, efConstruction = 80, inner product; arrays of numbers and scores"
     bulk = 10_000
 
@@ -132,13 +137,13 @@ class RawFaiss(Engine):
     def set_effort(self, ef: int) -> None:
         self._index.hnsw.efSearch = ef
 
-    def one(self, query: Vector, group: int | None = None) -> Any:
+    def search_one(self, query: Vector, group: int | None = None) -> Any:
         return self._index.search(query[None], K)
 
-    def many(self, queries: Matrix, group: int | None = None) -> Any:
+    def search_many(self, queries: Matrix, group: int | None = None) -> Any:
         return self._index.search(queries, K)
 
-    def numbers(self, found: Any) -> list[list[int]]:
+    def row_numbers(self, found: Any) -> list[list[int]]:
         return found[1].tolist()
 
     def close(self) -> None:
@@ -146,7 +151,7 @@ class RawFaiss(Engine):
 
 
 class Chroma(Engine):
-    """Chroma's embedded client; every payload field is indexed by itself, the text is the record's document."""
+    """Chroma's embedded client, which indexes every payload field; the text is the document."""
 
     title = "Chroma"
     packages = ("chromadb",)
@@ -168,7 +173,7 @@ class Chroma(Engine):
         from chromadb.config import Settings
 
         self._client = self._chromadb.PersistentClient(str(self._folder), Settings(anonymized_telemetry=False))
-        if "memories" in [each.name for each in self._client.list_collections()]:
+        if "memories" in [collection.name for collection in self._client.list_collections()]:
             self._collection = self._client.get_collection("memories", embedding_function=None)
         else:
             self._collection = self._client.create_collection(
@@ -180,27 +185,28 @@ class Chroma(Engine):
         self._collection.add(
             ids=[str(i) for i in range(start, start + len(vectors))],
             embeddings=vectors,
-            metadatas=[{"type": each["type"], "group": each["group"]} for each in records],
-            documents=[each["text"] for each in records],
+            metadatas=[{"type": record["type"], "group": record["group"]} for record in records],
+            documents=[record["text"] for record in records],
         )
 
     def finish(self) -> None:
-        self._collection.query(query_embeddings=np.ones((1, DIM), np.float32), n_results=1)  # what waits is indexed now
+        # A query indexes the records that are still in Chroma's buffer.
+        self._collection.query(query_embeddings=np.ones((1, DIM), np.float32), n_results=1)
 
     def set_effort(self, ef: int) -> None:
         self._collection.modify(configuration={"hnsw": {"ef_search": ef}})
         self._client.close()
         self._open()
 
-    def one(self, query: Vector, group: int | None = None) -> Any:
-        return self.many(query[None], group)
+    def search_one(self, query: Vector, group: int | None = None) -> Any:
+        return self.search_many(query[None], group)
 
-    def many(self, queries: Matrix, group: int | None = None) -> Any:
+    def search_many(self, queries: Matrix, group: int | None = None) -> Any:
         return self._collection.query(
             query_embeddings=queries, n_results=K, where=None if group is None else {"group": group}
         )
 
-    def numbers(self, found: Any) -> list[list[int]]:
+    def row_numbers(self, found: Any) -> list[list[int]]:
         return [[int(name) for name in names] for names in found["ids"]]
 
     def close(self) -> None:
@@ -208,11 +214,11 @@ class Chroma(Engine):
 
 
 class Lance(Engine):
-    """LanceDB's embedded tables; a list of queries is its batch, and its asynchronous client serves asyncio."""
+    """LanceDB's embedded tables: a list of queries is a batch; asyncio has its own client."""
 
     title = "LanceDB"
     packages = ("lancedb", "pyarrow")
-    lasting = "nothing is synced"
+    durability = "nothing is synced"
     how = (
         "embedded table, loaded as Arrow, optimize(), then HNSW without quantization (its index of highest recall) "
         "in one partition with the default m 20 and ef_construction 300, cosine; bitmap index on the filtered "
@@ -242,7 +248,7 @@ class Lance(Engine):
 
     def add(self, start: int, vectors: Matrix) -> None:
         records = payloads(start, len(vectors))
-        columns = {name: [each[name] for each in records] for name in ("type", "text", "group")}
+        columns = {name: [record[name] for record in records] for name in ("type", "text", "group")}
         columns["id"] = np.arange(start, start + len(vectors))
         columns["vector"] = self._arrow.FixedSizeListArray.from_arrays(self._arrow.array(vectors.ravel()), DIM)
         self._table.add(self._arrow.table(columns, schema=self._schema))
@@ -257,28 +263,28 @@ class Lance(Engine):
     def set_effort(self, ef: int) -> None:
         self._ef = ef
 
-    def one(self, query: Vector, group: int | None = None) -> Any:
-        return self._asked(self._table.search(query), group).to_list()
+    def search_one(self, query: Vector, group: int | None = None) -> Any:
+        return self._with_options(self._table.search(query), group).to_list()
 
-    def many(self, queries: Matrix, group: int | None = None) -> Any:
+    def search_many(self, queries: Matrix, group: int | None = None) -> Any:
         found: list[list[Any]] = [[] for _ in queries]
-        for row in self._asked(self._table.search(list(queries)), group).to_list():
+        for row in self._with_options(self._table.search(list(queries)), group).to_list():
             found[row.get("query_index", 0)].append(row)
         return found
 
-    async def aone(self, query: Vector, group: int | None = None) -> Any:
+    async def asearch_one(self, query: Vector, group: int | None = None) -> Any:
         if self._async_table is None:
             connection = await self._lancedb.connect_async(self._folder)
             self._async_table = await connection.open_table("memories")
-        return await self._asked(self._async_table.query().nearest_to(query), group).to_list()
+        return await self._with_options(self._async_table.query().nearest_to(query), group).to_list()
 
-    def _asked(self, search: Any, group: int | None) -> Any:
+    def _with_options(self, search: Any, group: int | None) -> Any:
         search = search.distance_type("cosine").limit(K).select(self._FIELDS)
         if self._ef is not None:
             search = search.ef(self._ef)
         return search if group is None else search.where(f"`group` = {group}")  # a prefilter by default
 
-    def numbers(self, found: Any) -> list[list[int]]:
+    def row_numbers(self, found: Any) -> list[list[int]]:
         return [[row["id"] for row in rows] for rows in found]
 
     def close(self) -> None:
@@ -286,11 +292,11 @@ class Lance(Engine):
 
 
 class Qdrant(Engine):
-    """Qdrant's engine in this process."""
+    """Qdrant's engine embedded in this process."""
 
     title = "qdrant-edge"
     packages = ("qdrant_edge",)
-    lasting = "flush() after each call"
+    durability = "flush() after each call"
     how = (
         "EdgeShard, default HNSW (m 16, ef_construct 100), one segment after optimize(), payload in memory, "
         "integer index on the filtered field from the beginning; asyncio by threads, since it has nothing for it"
@@ -327,27 +333,28 @@ class Qdrant(Engine):
     def set_effort(self, ef: int) -> None:
         self._params = self._edge.SearchParams(hnsw_ef=ef)
 
-    def one(self, query: Vector, group: int | None = None) -> Any:
+    def search_one(self, query: Vector, group: int | None = None) -> Any:
         return self._read(self._shard.query(self._request(query, group)))
 
-    def many(self, queries: Matrix, group: int | None = None) -> Any:
+    def search_many(self, queries: Matrix, group: int | None = None) -> Any:
         requests = [self._request(query, group) for query in queries]
         found = self._shard.query_batch(self._edge.QueryBatchRequest(requests))
         return [self._read(points) for points in found]
 
     def _request(self, query: Vector, group: int | None) -> Any:
-        edge, only = self._edge, None
+        edge, filter_ = self._edge, None
         if group is not None:
-            only = edge.Filter(must=[edge.FieldCondition("group", match=edge.MatchValue(group))])
+            filter_ = edge.Filter(must=[edge.FieldCondition("group", match=edge.MatchValue(group))])
         return edge.QueryRequest(
-            limit=K, query=edge.Query.Nearest(query.tolist()), filter=only, params=self._params, with_payload=True
+            limit=K, query=edge.Query.Nearest(query.tolist()), filter=filter_, params=self._params, with_payload=True
         )
 
     def _read(self, points: Any) -> list[tuple[Any, ...]]:
-        return [(point.id, point.score, point.payload) for point in points]  # they become Python objects when read
+        # Reading an attribute makes the Python object.
+        return [(point.id, point.score, point.payload) for point in points]
 
-    def numbers(self, found: Any) -> list[list[int]]:
-        return [[each[0] for each in points] for points in found]
+    def row_numbers(self, found: Any) -> list[list[int]]:
+        return [[point[0] for point in points] for points in found]
 
     def close(self) -> None:
         self._shard.close()
@@ -357,22 +364,22 @@ PEERS: dict[str, type[Engine]] = {"chroma": Chroma, "lancedb": Lance, "qdrant-ed
 ENGINES: dict[str, type[Engine]] = {"ours": Ours, "faiss": RawFaiss, **PEERS}
 
 
-def until_quiet(store: FAISSVectorStore, limit_s: float = 7_200.0) -> float:
-    """Wait until the background has nothing to do, while this program does nothing else; returns the seconds it took.
+def wait_until_quiet(store: FAISSVectorStore, limit_s: float = 7_200.0) -> float:
+    """Wait until the store's background work is done, and return the seconds it took.
 
-    Quiet is: for two seconds no counter of the store says otherwise, nothing changes, and the process hardly computes,
-    since a graph that is being built shows nowhere else until it is there.
+    The store counts as quiet after two seconds without a busy counter, without a change, and with hardly any processor
+    time of this process: a graph that is being built shows only there. The program must do nothing else meanwhile.
     """
     began = changed = time.perf_counter()
     before: tuple[object, ...] = ()
-    while (looked := time.perf_counter()) - began < limit_s:
+    while (checked := time.perf_counter()) - began < limit_s:
         computed_s = time.process_time()
         stats = store.stats()
-        now = (stats["segments"], stats["tail_rows"])
+        current = (stats["segments"], stats["tail_rows"])
         time.sleep(0.2)
-        computing = time.process_time() - computed_s > 0.3 * (time.perf_counter() - looked)
-        if computing or now != before or any(stats.get(name) for name in _BUSY):
-            before, changed = now, time.perf_counter()
+        computing = time.process_time() - computed_s > 0.3 * (time.perf_counter() - checked)
+        if computing or current != before or any(stats.get(name) for name in _BUSY):
+            before, changed = current, time.perf_counter()
         elif time.perf_counter() - changed > 2.0:
             return changed - began
     raise TimeoutError(f"the store was not quiet after {limit_s:.0f} s: {store.stats()}")

@@ -1,4 +1,4 @@
-"""Generating text: eight callers who share the model, beside one at a time."""
+"""Text generation: eight concurrent callers beside one after another."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _THINGS = ["a museum", "a violin", "a lost dog", "an old map", "the harbour", "a
 
 
 def rows(bench: Bench) -> Iterator[Row]:
-    """Tokens a second of both, counted as they come."""
+    """Yield the tokens per second of concurrent and of consecutive generation."""
     prompts = [f"Write a long story about {thing}. Describe every detail." for thing in _THINGS[:CALLERS]]
     with LLMGenerator() as llm:
         llm.load()

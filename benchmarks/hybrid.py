@@ -1,4 +1,4 @@
-"""The defaults: LoCoMo evidence recall@10 without a language model, and what 64 callers get of it each second."""
+"""Hybrid search with defaults: evidence recall@10 on LoCoMo, and the rate of 64 callers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from statistics import mean
 
 from benchmarks.locomo import distinct_questions
-from benchmarks.measure import Bench, Row, alternate, crowd, rate
+from benchmarks.measure import Bench, Row, alternate, rate, run_callers
 from super_advanced_agents import AsyncLLMAgent, EmbeddingPipeline, FAISSVectorStore
 
 CALLERS = 64
@@ -16,15 +16,20 @@ _OF_VECTORS = 0.8
 
 
 def rows(bench: Bench) -> Iterator[Row]:
-    """Turns by sessions, one agent a conversation; recall first, then the rates of two modes in turn."""
+    """Yield the recall of three modes, then the rates of hybrid and vector search.
+
+    Each conversation has its own agent, and its turns are stored by session.
+    """
     with (
         FAISSVectorStore(384, bench.folder / "hybrid") as store,
-        EmbeddingPipeline(cache_entries=0) as embedder,  # no text is ever known from before
+        EmbeddingPipeline(cache_entries=0) as embedder,  # no embedding may come from a cache
     ):
-        agents = {each.name: AsyncLLMAgent(each.name, store, embedder) for each in bench.conversations}
+        agents = {
+            conversation.name: AsyncLLMAgent(conversation.name, store, embedder) for conversation in bench.conversations
+        }
         for conversation in bench.conversations:
-            for session, said in conversation.sessions().items():
-                turns = [{"speaker": turn.speaker, "text": turn.text, "uid": turn.name} for turn in said]
+            for session, session_turns in conversation.sessions().items():
+                turns = [{"speaker": turn.speaker, "text": turn.text, "uid": turn.name} for turn in session_turns]
                 agents[conversation.name].add_turns(turns, session=session)
         recalls = {mode: _recall(bench, agents, mode) for mode in ("hybrid", "vector", "keyword")}
         yield Row(
@@ -39,13 +44,14 @@ def rows(bench: Bench) -> Iterator[Row]:
 
 
 def _recall(bench: Bench, agents: dict[str, AsyncLLMAgent], mode: str) -> float:
-    """The metric of ../shared/bench/README.md; the defaults of `asearch_text` are the hybrid mode."""
-    found: list[float] = []
+    """Return the mean evidence recall@10, as ../shared/bench/README.md defines it."""
+    shares: list[float] = []
 
     async def ask(question: tuple[str, str, frozenset[str]]) -> None:
         name, text, evidence = question
+        # The hybrid mode is the default, and measured as such.
         matches = await agents[name].asearch_text(text, K, **({} if mode == "hybrid" else {"mode": mode}))
-        found.append(len({match.uid for match in matches} & evidence) / len(evidence))
+        shares.append(len({match.uid for match in matches} & evidence) / len(evidence))
 
     questions = [
         (conversation.name, question.text, question.evidence)
@@ -53,20 +59,20 @@ def _recall(bench: Bench, agents: dict[str, AsyncLLMAgent], mode: str) -> float:
         for question in conversation.questions
         if question.evidence
     ]
-    bench.loop.run(crowd(CALLERS, questions, ask))
-    return mean(found)
+    bench.loop.run(run_callers(CALLERS, questions, ask))
+    return mean(shares)
 
 
 def _throughput(bench: Bench, agents: dict[str, AsyncLLMAgent]) -> Row:
-    asked = distinct_questions(bench.conversations)[: 256 if bench.quick else None]
+    questions = distinct_questions(bench.conversations)[: 256 if bench.quick else None]
 
-    def measure(**how: str) -> float:
+    def measure(**options: str) -> float:
         async def search(question: tuple[str, str]) -> None:
-            await agents[question[0]].asearch_text(question[1], K, **how)
+            await agents[question[0]].asearch_text(question[1], K, **options)
 
-        return rate(len(asked), lambda: bench.loop.run(crowd(CALLERS, asked, search)))
+        return rate(len(questions), lambda: bench.loop.run(run_callers(CALLERS, questions, search)))
 
     rates = alternate(2 if bench.quick else 6, measure, lambda: measure(mode="vector"))
     return rates.row(
-        f"asearch_text by the defaults, {CALLERS} callers, {len(asked)} questions", 'mode="vector"', _OF_VECTORS
+        f"asearch_text by the defaults, {CALLERS} callers, {len(questions)} questions", 'mode="vector"', _OF_VECTORS
     )

@@ -1,4 +1,4 @@
-"""Taking in conversations: embedded, stored, durable."""
+"""Imports of conversations: texts embedded and stored durably."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from super_advanced_agents.types import Turn
 
 
 def rows(bench: Bench) -> Iterator[Row]:
-    """Each conversation in one call, against embedding its texts alone; then the same turn by turn, in sessions."""
+    """Yield the rates of one call a conversation, and of turns by session, beside embedding."""
     raw = RawOnnx()
     raw.embed_all([turn.memory for turn in bench.conversations[0].turns[:64]])
     chosen = bench.conversations[:1] if bench.quick else bench.conversations
@@ -45,8 +45,8 @@ def rows(bench: Bench) -> Iterator[Row]:
 
 async def _by_session(agent: AsyncLLMAgent, conversation: Conversation) -> None:
     async with asyncio.TaskGroup() as group:
-        for session, said in conversation.sessions().items():
-            turns = [Turn(speaker=turn.speaker, text=turn.text) for turn in said]
+        for session, session_turns in conversation.sessions().items():
+            turns = [Turn(speaker=turn.speaker, text=turn.text) for turn in session_turns]
             group.create_task(agent.aadd_turns(turns, session=session))
 
 

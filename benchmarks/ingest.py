@@ -1,6 +1,6 @@
-"""Durable batches of 1,000 from an empty store to a million rows: how fast, and how evenly.
+"""Durable batches of 1,000 from an empty store to a million rows: rate and evenness.
 
-Every step of a tenth is timed by itself, and only the calls that add: vectors and payloads are made between them.
+Each tenth is timed by itself, and only the calls that add: vectors and payloads are made between them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from statistics import median
 
 from benchmarks import prepared
 from benchmarks.engines import PEERS
-from benchmarks.measure import Bench, Row, against_all, crowd, in_turn
+from benchmarks.measure import Bench, Row, interleave, row_against_all, run_callers
 from benchmarks.vectors import DIM, blocks, payloads
 from super_advanced_agents import FAISSVectorStore
 from super_advanced_agents.types import Matrix, Metadata
@@ -24,30 +24,33 @@ BATCH = 1_000
 CALLERS = 4
 _PER_S = 35_000
 _PER_S_OWN_UIDS = 15_000
-_FLAT = 0.8  # as fast at the end as at the beginning, within what a shared disk varies
+_FLAT = 0.8  # the last tenth by the first; a shared disk varies by this much
 
 
 def rows(bench: Bench) -> Iterator[Row]:
-    """Sealing as by default, rows alone, the caller's own uids; then several callers, and the peers from nothing."""
+    """Yield the rates of one caller in three setups, of several callers, and of the peers.
+
+    The setups are generated uids, a flat index, and random uids of the caller.
+    """
     total = 100_000 if bench.quick else 1_000_000
     work = f"add_batch of {BATCH:,}, durable, 0 to {total:,} rows"
-    yield from _long(bench, f"{work}, generated uids", total, target=_PER_S)
-    yield from _long(bench, f'{work}, generated uids, index="flat"', total, target=_PER_S, index="flat")
-    yield from _long(bench, f"{work}, random uids", total, target=_PER_S_OWN_UIDS, own_uids=True)
+    yield from _rows_of_one_caller(bench, f"{work}, generated uids", total, target=_PER_S)
+    yield from _rows_of_one_caller(bench, f'{work}, generated uids, index="flat"', total, target=_PER_S, index="flat")
+    yield from _rows_of_one_caller(bench, f"{work}, random uids", total, target=_PER_S_OWN_UIDS, own_uids=True)
     first = 10_000 if bench.quick else 100_000
-    yield _together(bench, first)
-    yield from _beside_peers(bench, 5_000 if bench.quick else 20_000)
+    yield _row_of_callers(bench, first)
+    yield from _rows_beside_peers(bench, 5_000 if bench.quick else 20_000)
 
 
-def _long(
+def _rows_of_one_caller(
     bench: Bench, work: str, total: int, *, target: int, own_uids: bool = False, **options: object
 ) -> Iterator[Row]:
-    """Two rows: the rate, which for the caller's own uids is that of the last step, and the last step by the first."""
+    """Yield the rate (for own uids, that of the last tenth), and the last tenth by the first."""
     step = total // 10
     per_s: list[float] = []
     folder = bench.folder / "ingest"
     with FAISSVectorStore(DIM, folder, **options) as store:
-        for calls in _steps(total, step):
+        for calls in _calls_by_step(total, step):
             took_s = 0.0
             for vectors, metadatas in calls:
                 uids = [str(uuid.uuid4()) for _ in metadatas] if own_uids else None
@@ -73,9 +76,9 @@ def _long(
     )
 
 
-def _together(bench: Bench, total: int) -> Row:
-    """Callers that share transactions and have their vectors checked while others are written."""
-    calls = [call for step in _steps(total, total) for call in step]
+def _row_of_callers(bench: Bench, total: int) -> Row:
+    """Measure several callers, which share transactions and overlap checks with writes."""
+    calls = [call for step in _calls_by_step(total, total) for call in step]
     folder = bench.folder / "ingest"
     with FAISSVectorStore(DIM, folder) as store:
 
@@ -83,29 +86,29 @@ def _together(bench: Bench, total: int) -> Row:
             await store.aadd_batch(*call)
 
         began = time.perf_counter()
-        bench.loop.run(crowd(CALLERS, calls, add))
+        bench.loop.run(run_callers(CALLERS, calls, add))
         per_s = total / (time.perf_counter() - began)
     shutil.rmtree(folder)
     return Row(f"aadd_batch of {BATCH:,}, durable, {CALLERS} callers, 0 to {total:,} rows", f"{per_s:,.0f}/s")
 
 
-def _beside_peers(bench: Bench, total: int) -> Iterator[Row]:
-    """The same rows into each engine from nothing, each call as lasting as the engine can make it."""
+def _rows_beside_peers(bench: Bench, total: int) -> Iterator[Row]:
+    """Yield the rates of all engines from empty, each call as durable as the engine can make it."""
     work = f"add_batch of {BATCH:,}, durable where the engine can, 0 to {total:,} rows"
-    calls = [call for step in _steps(total, total) for call in step]
+    calls = [call for step in _calls_by_step(total, total) for call in step]
     folders = (bench.folder / f"ingest-{i}" for i in numbers_from())
-    sides: dict[str, Callable[[], float]] = {"ours": lambda: _ours(next(folders), calls)}
+    sides: dict[str, Callable[[], float]] = {"ours": lambda: _rate_of_ours(next(folders), calls)}
     missing = prepared.missing(PEERS)
-    for name in [each for each in PEERS if each not in missing]:
-        sides[name] = lambda name=name: _theirs(name, next(folders), calls)
-    rates = in_turn(1 if bench.quick else 3, sides)
-    others = {f"{PEERS[name].title} ({PEERS[name].lasting})": rates[name] for name in PEERS if name in rates}
+    for name in [peer for peer in PEERS if peer not in missing]:
+        sides[name] = lambda name=name: _rate_of_peer(name, next(folders), calls)
+    rates = interleave(1 if bench.quick else 3, sides)
+    others = {f"{PEERS[name].title} ({PEERS[name].durability})": rates[name] for name in PEERS if name in rates}
     if others:
-        yield against_all(work, rates["ours"], others, None)
+        yield row_against_all(work, rates["ours"], others, None)
     yield from prepared.rows_of_missing(work, missing)
 
 
-def _ours(folder: Path, calls: list[tuple[Matrix, list[Metadata]]]) -> float:
+def _rate_of_ours(folder: Path, calls: list[tuple[Matrix, list[Metadata]]]) -> float:
     with FAISSVectorStore(DIM, folder) as store:
         began = time.perf_counter()
         for vectors, metadatas in calls:
@@ -113,7 +116,7 @@ def _ours(folder: Path, calls: list[tuple[Matrix, list[Metadata]]]) -> float:
         return sum(len(vectors) for vectors, _ in calls) / (time.perf_counter() - began)
 
 
-def _theirs(name: str, folder: Path, calls: list[tuple[Matrix, list[Metadata]]]) -> float:
+def _rate_of_peer(name: str, folder: Path, calls: list[tuple[Matrix, list[Metadata]]]) -> float:
     folder.mkdir()
     engine = PEERS[name](folder)
     began, start = time.perf_counter(), 0
@@ -126,12 +129,12 @@ def _theirs(name: str, folder: Path, calls: list[tuple[Matrix, list[Metadata]]])
     return per_s
 
 
-def _steps(total: int, step: int) -> Iterator[Iterator[tuple[Matrix, list[Metadata]]]]:
-    """The calls of each step; nothing of a step is made before it is asked for."""
-    made = (
+def _calls_by_step(total: int, step: int) -> Iterator[Iterator[tuple[Matrix, list[Metadata]]]]:
+    """Yield the calls of each step, whose data is made only when it is needed."""
+    calls = (
         (vectors[start : start + BATCH], payloads(first + start, BATCH))
         for first, vectors in blocks(total)
         for start in range(0, len(vectors), BATCH)
     )
     for _ in range(total // step):
-        yield (next(made) for _ in range(step // BATCH))
+        yield (next(calls) for _ in range(step // BATCH))

@@ -1,7 +1,7 @@
-"""The reference of the served rows: the same work in one process, on the server's core, with no server between.
+"""The reference of the served rows: the same work in one process, on the core of the server.
 
-`python -m benchmarks.inside FOLDER` opens a store and an agent there, then takes one JSON line of work at a time from
-standard input, and answers each with one JSON line: how many things a second.
+`python -m benchmarks.inside FOLDER` opens a store and an agent in the folder. It reads one JSON line of work at a time
+from standard input, and answers each with one JSON line: the operations per second.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import IO, Any
 import uvloop
 
 from benchmarks import programs
-from benchmarks.measure import crowd
+from benchmarks.measure import run_callers
 from benchmarks.vectors import DIM, blocks, payloads, queries
 from super_advanced_agents import AsyncLLMAgent, EmbeddingPipeline, FAISSVectorStore
 from super_advanced_agents.stores import VectorStore
@@ -29,23 +29,23 @@ TOP_K = 5
 _ADDED_AT_ONCE = 1_000
 
 
-class Inside:
-    """The reference's process, which waits while the server is measured."""
+class ReferenceProcess:
+    """The process of the reference, which waits while the server is measured."""
 
     def __init__(self, program: subprocess.Popen[str]) -> None:
         self._program = program
 
-    def ask(self, work: str, **arguments: object) -> float:
-        """Have some work done, and learn how many things it did a second."""
-        sent, said = _pipes(self._program)
-        sent.write(json.dumps({"work": work, **arguments}) + "\n")
-        sent.flush()
-        return float(json.loads(said.readline()))
+    def measure(self, work: str, **arguments: object) -> float:
+        """Let the process do some work, and return its operations per second."""
+        stdin, stdout = _pipes(self._program)
+        stdin.write(json.dumps({"work": work, **arguments}) + "\n")
+        stdin.flush()
+        return float(json.loads(stdout.readline()))
 
 
 @contextmanager
-def inside(folder: Path) -> Iterator[Inside]:
-    """Begin the reference's process, on one core; ended at the end."""
+def inside(folder: Path) -> Iterator[ReferenceProcess]:
+    """Run the process of the reference on one core inside the block."""
     with programs.on_one_core():
         program = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.inside", str(folder)],
@@ -54,7 +54,7 @@ def inside(folder: Path) -> Iterator[Inside]:
             text=True,
         )
     with program:
-        yield Inside(program)
+        yield ReferenceProcess(program)
         _pipes(program)[0].close()
 
 
@@ -64,9 +64,9 @@ def _pipes(program: subprocess.Popen[str]) -> tuple[IO[str], IO[str]]:
     return program.stdin, program.stdout
 
 
-async def settled(store: VectorStore) -> None:
-    """Wait until the store's background has built its graphs."""
-    while (await store.astats())["sealing"]:  # noqa: ASYNC110  # nothing tells of it
+async def wait_until_sealed(store: VectorStore) -> None:
+    """Wait until the store has built its graphs in the background."""
+    while (await store.astats())["sealing"]:  # noqa: ASYNC110  # the store has no event for it
         await asyncio.sleep(0.5)
 
 
@@ -78,37 +78,37 @@ class _Worker:
         self._vectors: FAISSVectorStore | None = None
 
     async def remember(self, texts: list[str]) -> int:
-        """Store texts as the agent's memories."""
+        """Store texts as memories of the agent, and return their number."""
         return len(await self._agent.aadd_text_memories(texts))
 
     async def questions(self, texts: list[str]) -> int:
-        """Search the agent's memories by each text."""
+        """Search the agent's memories for each text."""
 
         async def search(text: str) -> None:
             await self._agent.asearch_text(text, TOP_K)
 
-        await crowd(CALLERS, texts, search)
+        await run_callers(CALLERS, texts, search)
         return len(texts)
 
     async def fill(self, count: int) -> int:
-        """Put so many vectors into another store."""
+        """Add `count` vectors to the store of vectors, and wait for its graphs."""
         self._vectors = FAISSVectorStore(DIM, self._folder / "vectors")
         for first, vectors in blocks(count):
             for start in range(0, len(vectors), _ADDED_AT_ONCE):
                 part = vectors[start : start + _ADDED_AT_ONCE]
                 await self._vectors.aadd_batch(part, payloads(first + start, len(part)))
-        await settled(self._vectors)
+        await wait_until_sealed(self._vectors)
         return count
 
     async def nearest(self, count: int) -> int:
-        """Search that store by so many vectors."""
+        """Search the store of vectors with `count` queries."""
         assert self._vectors is not None
         store = self._vectors
-        await crowd(CALLERS, queries(count), store.asearch)
+        await run_callers(CALLERS, queries(count), store.asearch)
         return count
 
     async def add(self, name: str, count: int) -> int:
-        """Fill a new store, by calls of 1,000."""
+        """Add `count` vectors to a new store in calls of 1,000."""
         async with FAISSVectorStore(DIM, self._folder / name) as store:
             for first, vectors in blocks(count):
                 for start in range(0, len(vectors), _ADDED_AT_ONCE):
@@ -116,15 +116,15 @@ class _Worker:
                     await store.aadd_batch(part, payloads(first + start, len(part)))
         return count
 
-    def execute(self, runner: asyncio.Runner, asked: dict[str, Any]) -> float:
-        """Do one piece of work; things a second."""
-        work = getattr(self, asked.pop("work"))(**asked)
+    def execute(self, runner: asyncio.Runner, request: dict[str, Any]) -> float:
+        """Do the work that a request names, and return its operations per second."""
+        work = getattr(self, request.pop("work"))(**request)
         began = time.perf_counter()
         return runner.run(work) / (time.perf_counter() - began)
 
 
 def main() -> None:
-    """Answer line by line until there is no more."""
+    """Answer the requests on standard input, line by line, until it ends."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         worker = _Worker(Path(sys.argv[1]))
         for line in sys.stdin:

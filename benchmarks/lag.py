@@ -1,4 +1,4 @@
-"""How late the event loop is: sampled in everything asynchronous here, and once with everything at the same time."""
+"""Event loop lag: sampled in all asynchronous benchmarks, and with all work at once."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ _TARGET_MS = 20.0
 
 
 class SampledLoop:
-    """An event loop that notes, every 5 ms while it runs, how late it came to it."""
+    """An event loop that samples its lag every 5 ms while it runs."""
 
     def __init__(self) -> None:
         self._runner = asyncio.Runner()
         self.lags_ms: list[float] = []
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run `work` to its end, sampling meanwhile."""
+        """Run a coroutine to its end, and sample the lag meanwhile."""
         gc.collect()
-        gc.freeze()  # PyTorch and its like hold so many objects that a collection walking them stalls the loop 200 ms
+        gc.freeze()  # a collection that walks the objects of PyTorch and similar libraries stalls the loop 200 ms
         return self._runner.run(self._sampled(work))
 
     def close(self) -> None:
-        """End the loop."""
+        """Close the loop."""
         self._runner.close()
 
     async def _sampled(self, work: Coroutine[Any, Any, T]) -> T:
@@ -54,7 +54,7 @@ class SampledLoop:
 
 
 def rows(bench: Bench) -> Iterator[Row]:
-    """Search, single writes, an import and generation at once, after the models were loaded."""
+    """Yield the lag with searches, single writes, an import and generation at once."""
     from super_advanced_agents import AsyncLLMAgent, EmbeddingPipeline, FAISSVectorStore, LLMGenerator
 
     with (
@@ -71,7 +71,7 @@ def rows(bench: Bench) -> Iterator[Row]:
 
 
 def lag_row(work: str, lags_ms: list[float]) -> Row:
-    """The line of the table for some samples."""
+    """Return the row of the table for some samples."""
     from benchmarks.measure import Row, percentile
 
     half, late, worst = percentile(lags_ms, 0.5), percentile(lags_ms, 0.99), max(lags_ms)
@@ -85,8 +85,8 @@ def lag_row(work: str, lags_ms: list[float]) -> Row:
 
 
 async def _everything(bench: Bench, agent: AsyncLLMAgent, llm: LLMGenerator, seconds: float) -> None:
-    turns = cycle(turn.memory for each in bench.conversations for turn in each.turns)
-    questions = cycle(each.text for conversation in bench.conversations for each in conversation.questions)
+    turns = cycle(turn.memory for conversation in bench.conversations for turn in conversation.turns)
+    questions = cycle(question.text for conversation in bench.conversations for question in conversation.questions)
     work: list[tuple[int, Callable[[], Awaitable[object]]]] = [
         (16, lambda: agent.asearch_text(next(questions), mode="vector")),
         (16, lambda: agent.aadd_text_memory(next(turns))),

@@ -1,4 +1,4 @@
-"""The conversations everything is measured on: LoCoMo read in place, or generated ones where it is absent.
+"""Conversations of the benchmarks: LoCoMo read in place, or generated where it is absent.
 
 LoCoMo (Maharana et al., 2024) is licensed for measuring only (CC BY-NC 4.0): it is never copied into this project.
 """
@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 DATA = Path("../shared/bench/data/locomo_dev.json")
-"""Relative to the root of the checkout."""
+"""The path of LoCoMo, relative to the root of the checkout."""
 
 _ROOT = Path(__file__).resolve().parent.parent
 _ADVERSARIAL = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """One turn of a conversation: `name` is what the evidence of a question refers to."""
+class DialogueTurn:
+    """One turn of a conversation; the evidence of questions refers to its `name`."""
 
     name: str
     speaker: str
@@ -34,7 +34,7 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question, and the turns that answer it (none where the data names none)."""
+    """A question, and the names of the turns that answer it (none where the data has none)."""
 
     text: str
     evidence: frozenset[str]
@@ -42,40 +42,42 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """One conversation; it becomes one namespace."""
+    """One conversation, which is stored in a namespace of its own."""
 
     name: str
-    turns: list[Said]
+    turns: list[DialogueTurn]
     questions: list[Question]
 
-    def sessions(self) -> dict[str, list[Said]]:
-        """The turns of each session, in order."""
-        found: dict[str, list[Said]] = {}
+    def sessions(self) -> dict[str, list[DialogueTurn]]:
+        """Return the turns of each session, in order."""
+        by_session: dict[str, list[DialogueTurn]] = {}
         for turn in self.turns:
-            found.setdefault(turn.session, []).append(turn)
-        return found
+            by_session.setdefault(turn.session, []).append(turn)
+        return by_session
 
 
 def conversations() -> tuple[list[Conversation], str]:
-    """All conversations, and one line that says where they come from."""
+    """Return all conversations, and one line that names their source."""
     path = _ROOT / DATA
     if path.is_file():
-        read = [_read(f"conversation-{i}", found) for i, found in enumerate(json.loads(path.read_bytes()))]
+        read = [_read(f"conversation-{i}", entry) for i, entry in enumerate(json.loads(path.read_bytes()))]
         return read, f"LoCoMo, read in place from {DATA}"
-    made = [_generated(f"conversation-{i}", random.Random(i)) for i in range(5)]
-    return made, f"GENERATED text, since {DATA} is absent: recall figures mean nothing, the others are comparable"
+    generated = [_generate(f"conversation-{i}", random.Random(i)) for i in range(5)]
+    return generated, f"GENERATED text, since {DATA} is absent: recall figures mean nothing, the others are comparable"
 
 
-def distinct_questions(found: list[Conversation]) -> list[tuple[str, str]]:
-    """(name of the conversation, question) of every distinct question, the conversations mixed."""
-    asked = {question.text: conversation.name for conversation in found for question in conversation.questions}
-    pairs = [(name, text) for text, name in asked.items()]
+def distinct_questions(all_conversations: list[Conversation]) -> list[tuple[str, str]]:
+    """Return (name of the conversation, question) for every distinct question, in mixed order."""
+    names = {
+        question.text: conversation.name for conversation in all_conversations for question in conversation.questions
+    }
+    pairs = [(name, text) for text, name in names.items()]
     random.Random(0).shuffle(pairs)
     return pairs
 
 
 def sentence(number: int) -> str:
-    """About 100 characters in which many numbers share words, and every number differs."""
+    """Make the sentence of a number, about 100 characters; sentences share words and all differ."""
     parts = []
     for words in (_DID, _THINGS, _TIMES, _PLACES, _THOUGHTS, _PEOPLE):
         parts.append(words[number * 7919 // 64 % len(words)])
@@ -84,19 +86,19 @@ def sentence(number: int) -> str:
     return f"{who} {did} the {thing} number {number % 1_000_003} {when}, on the way back from {where}. {thought}"
 
 
-def _read(name: str, found: dict) -> Conversation:
+def _read(name: str, entry: dict) -> Conversation:
     turns = []
-    for session, said in found["conversation"].items():
-        if not isinstance(said, list):
+    for session, session_turns in entry["conversation"].items():
+        if not isinstance(session_turns, list):  # dates, and names of the speakers
             continue
-        for turn in said:
+        for turn in session_turns:
             caption = f" [image: {turn['blip_caption']}]" if turn.get("blip_caption") else ""
-            turns.append(Said(turn["dia_id"], turn["speaker"], turn["text"] + caption, session))
+            turns.append(DialogueTurn(turn["dia_id"], turn["speaker"], turn["text"] + caption, session))
     known = {turn.name for turn in turns}
     questions = [
         # Questions of the adversarial category have no answer in the conversation, so recall leaves them out.
         Question(qa["question"], frozenset(() if qa["category"] == _ADVERSARIAL else known & set(qa["evidence"])))
-        for qa in found["qa"]
+        for qa in entry["qa"]
     ]
     return Conversation(name, turns, questions)
 
@@ -122,7 +124,7 @@ _TIMES = ["yesterday", "last spring", "in May", "on Sunday", "two years ago", "t
 _THOUGHTS = ["It felt wonderful.", "I would do it again.", "It took far longer than I thought.", "How about you?"]
 
 
-def _generated(name: str, chance: random.Random) -> Conversation:
+def _generate(name: str, chance: random.Random) -> Conversation:
     pick = chance.choice
     people = chance.sample(_PEOPLE, 2)
     turns, questions = [], []
@@ -130,7 +132,7 @@ def _generated(name: str, chance: random.Random) -> Conversation:
         speaker, did, when, where = people[i % 2], pick(_DID), pick(_TIMES), pick(_PLACES)
         thing = f"{pick(_PLACES).removeprefix('the ')} {pick(_THINGS)} number {chance.randrange(1000)}"
         text = f"I {did} the {thing} {when} in {where}. {pick(_THOUGHTS)} {pick(_THOUGHTS)} And then a {pick(_THINGS)}!"
-        turn = Said(f"D{i // 20}:{i}", speaker, text, f"session_{i // 20}")
+        turn = DialogueTurn(f"D{i // 20}:{i}", speaker, text, f"session_{i // 20}")
         turns.append(turn)
         if i % 3 == 0:
             questions.append(Question(f"When has {speaker} {did} the {thing}?", frozenset([turn.name])))

@@ -1,7 +1,7 @@
-"""How everything is measured: rounds of ours and of the reference in turn, and the median of their ratios.
+"""Measuring: rounds of this project and of its reference, and the median of their ratios.
 
-Machines are shared and clocks vary, so that two figures measured minutes apart cannot be divided. A pair measured
-within seconds can, and the median of several pairs forgets the one that was disturbed.
+Machines are shared and clocks vary, so that two figures measured minutes apart have no meaningful ratio. A pair
+measured within seconds has one, and the median of several pairs ignores a disturbed one.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ Key = TypeVar("Key", bound=Hashable)
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """What every group is given.
+    """The settings and the data of a run, which every group gets.
 
     Attributes:
         quick: fewer rounds and less data; the figures mean less.
         folder: an empty folder on a real disk, for stores.
         loop: runs coroutines while it samples the event loop's lag.
         conversations: the data.
-        kept: where large stores are built, and found again by a later run; None builds them in `folder`.
+        store_folder: the folder of large stores, which later runs use again; None builds them in `folder`.
     """
 
     quick: bool
     folder: Path
     loop: SampledLoop
     conversations: list[Conversation]
-    kept: Path | None = None
+    store_folder: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +46,13 @@ class Row:
     """One line of the table.
 
     Attributes:
-        work: what was done.
+        work: the measured work.
         ours: our figure, with its unit.
         reference: the reference's figure and its name.
-        ratio: how the two compare.
-        target: what is wanted.
-        reached: whether it was; None where there is no target, or nothing was measured.
-        details: the numbers behind it, for the JSON.
+        ratio: the ratio or difference of the two.
+        target: the target.
+        reached: whether the target is reached; None where there is no target, or nothing was measured.
+        details: the numbers behind the figures, for the JSON.
     """
 
     work: str
@@ -66,7 +66,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Things done each second by both sides, one pair a round."""
+    """Operations per second of both sides, one pair for each round."""
 
     ours: list[float]
     reference: list[float]
@@ -77,24 +77,25 @@ class Rates:
         return median(mine / theirs for mine, theirs in zip(self.ours, self.reference, strict=True))
 
     def row(self, work: str, against: str, target: float | None = None, *, at_least_per_s: float | None = None) -> Row:
-        """The line of the table; reached when the ratio is, and the rate where one is asked for."""
-        rate, wanted, reached = median(self.ours), "", None
+        """Return the row of the table; its target is the ratio, and the rate where one is given."""
+        rate, target_text, reached = median(self.ours), "", None
         if target is not None:
-            wanted, reached = f">= {target:g}x", self.ratio >= target
+            target_text, reached = f">= {target:g}x", self.ratio >= target
         if at_least_per_s is not None:
-            wanted, reached = f"{wanted}, >= {at_least_per_s:,.0f}/s", bool(reached) and rate >= at_least_per_s
+            target_text = f"{target_text}, >= {at_least_per_s:,.0f}/s"
+            reached = bool(reached) and rate >= at_least_per_s
         return Row(
             work,
             f"{rate:,.0f}/s",
             f"{median(self.reference):,.0f}/s {against}",
             f"{self.ratio:.2f}x",
-            wanted,
+            target_text,
             reached,
-            {"ours_per_s": self.ours, "reference_per_s": self.reference, "ratio": self.ratio, "target": wanted},
+            {"ours_per_s": self.ours, "reference_per_s": self.reference, "ratio": self.ratio, "target": target_text},
         )
 
 
-def against_all(
+def row_against_all(
     work: str,
     ours: list[float],
     others: Mapping[str, list[float]],
@@ -102,7 +103,7 @@ def against_all(
     *,
     at_least_per_s: float | None = None,
 ) -> Row:
-    """One line against several: the ratio is the lowest of all, and that one is named first."""
+    """Return one row against several references, with the lowest ratio first."""
     pairs = {name: Rates(ours, theirs) for name, theirs in others.items()}
     nearest, *rest = sorted(pairs, key=lambda name: pairs[name].ratio)
     row = pairs[nearest].row(work, nearest, target, at_least_per_s=at_least_per_s)
@@ -118,30 +119,37 @@ def against_all(
 
 
 def alternate(rounds: int, ours: Callable[[], float], reference: Callable[[], float]) -> Rates:
-    """Measure both in turn, each first as often as second; both return things done each second."""
-    return Rates(**in_turn(rounds, {"ours": ours, "reference": reference}))
+    """Measure two sides in alternation, each first in half of the rounds.
+
+    Both functions return operations per second.
+    """
+    return Rates(**interleave(rounds, {"ours": ours, "reference": reference}))
 
 
-def in_turn(rounds: int, sides: Mapping[Key, Callable[[], float]]) -> dict[Key, list[float]]:
-    """Measure all sides in turn, every round beginning with another one; returns what each measured, by round."""
+def interleave(rounds: int, sides: Mapping[Key, Callable[[], float]]) -> dict[Key, list[float]]:
+    """Measure all sides once a round, each round beginning with another side.
+
+    Returns:
+        the results of each side, by round.
+    """
     names = list(sides)
-    found: dict[Key, list[float]] = {name: [] for name in names}
+    results: dict[Key, list[float]] = {name: [] for name in names}
     for i in range(rounds):
         first = i % len(names)
         for name in (*names[first:], *names[:first]):
-            found[name].append(sides[name]())
-    return found
+            results[name].append(sides[name]())
+    return results
 
 
 def rate(count: int, work: Callable[[], object]) -> float:
-    """Do `work`, which does `count` things; returns how many a second."""
+    """Run `work`, which does `count` operations, and return the operations per second."""
     began = time.perf_counter()
     work()
     return count / (time.perf_counter() - began)
 
 
-def within(seconds: float, items: Iterable[T]) -> Iterator[T]:
-    """The items until the time is up; at least one."""
+def take_for(seconds: float, items: Iterable[T]) -> Iterator[T]:
+    """Yield items until the time is over; at least one."""
     until = time.perf_counter() + seconds
     for item in items:
         yield item
@@ -149,17 +157,24 @@ def within(seconds: float, items: Iterable[T]) -> Iterator[T]:
             return
 
 
-def rate_within(seconds: float, items: Iterable[T], work: Callable[[T], object], *, each: int = 1) -> float:
-    """Do `work` for as many items as there is time for, `each` of which is so many things; returns things a second."""
+def rate_for(seconds: float, items: Iterable[T], work: Callable[[T], object], *, each: int = 1) -> float:
+    """Run `work` for items until the time is over, and return the operations per second.
+
+    Args:
+        seconds: the time.
+        items: the items.
+        work: called with each item.
+        each: the number of operations in one item.
+    """
     began, count = time.perf_counter(), 0
-    for item in within(seconds, items):
+    for item in take_for(seconds, items):
         work(item)
         count += each
     return count / (time.perf_counter() - began)
 
 
-async def crowd(callers: int, items: Iterable[T], work: Callable[[T], Awaitable[object]]) -> None:
-    """Do `work` for each item; so many callers at once, each waiting for one before it takes the next."""
+async def run_callers(callers: int, items: Iterable[T], work: Callable[[T], Awaitable[object]]) -> None:
+    """Run `work` for each item by concurrent callers, each with one item at a time."""
     waiting: Iterator[T] = iter(items)
 
     async def caller() -> None:
@@ -172,14 +187,14 @@ async def crowd(callers: int, items: Iterable[T], work: Callable[[T], Awaitable[
 
 
 def percentile(values: list[float], share: float) -> float:
-    """The value that `share` of them do not exceed."""
+    """Return the value that a share of the values does not exceed."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
 @contextmanager
-def peer(work: str, target: str) -> Iterator[list[Row]]:
-    """Collect the rows of one peer; a row that says so when it is not installed."""
+def peer_rows(work: str, target: str) -> Iterator[list[Row]]:
+    """Collect the rows of one peer, or one row that says that the peer is not installed."""
     rows: list[Row] = []
     try:
         yield rows

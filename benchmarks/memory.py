@@ -1,4 +1,4 @@
-"""Peak memory of importing and searching; run as a program of its own, since a peak belongs to a process."""
+"""Peak memory of importing and searching, in a process of its own."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TEXT_CHARS = 120
 
 
 def rows(bench: Bench) -> Iterator[Row]:
-    """The whole process: interpreter, libraries, and what sealing graphs in the background takes for a while."""
+    """Yield the peak of the whole process: interpreter, libraries, rows, and building graphs."""
     count = 20_000 if bench.quick else 100_000
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.memory", str(count), str(bench.folder)],
@@ -27,30 +27,33 @@ def rows(bench: Bench) -> Iterator[Row]:
         text=True,
         check=True,
     )
-    found = json.loads(done.stdout)
-    ratio = found["peak_bytes"] / found["data_bytes"]
+    measured = json.loads(done.stdout)
+    ratio = measured["peak_bytes"] / measured["data_bytes"]
     yield Row(
         f"peak memory, importing and searching {count:,} x {DIM}",
-        f"{found['peak_bytes'] / 2**20:,.0f} MiB",
-        f"{found['data_bytes'] / 2**20:,.0f} MiB vectors + texts",
+        f"{measured['peak_bytes'] / 2**20:,.0f} MiB",
+        f"{measured['data_bytes'] / 2**20:,.0f} MiB vectors + texts",
         f"{ratio:.2f}x",
         "<= 2.5x" if not bench.quick else "",
-        ratio <= 2.5 if not bench.quick else None,  # the libraries' own share is what a small store measures
-        found,
+        ratio <= 2.5 if not bench.quick else None,  # in a small store the libraries take most of the memory
+        measured,
     )
 
 
 def measure(count: int, folder: Path) -> dict[str, float]:
-    """Import `count` records, search between the batches, and wait until all that should be sealed is."""
+    """Import `count` records, search between the batches, and wait until all graphs are built."""
     import numpy as np
 
-    from benchmarks.engines import until_quiet
+    from benchmarks.engines import wait_until_quiet
     from super_advanced_agents import FAISSVectorStore
 
     random = np.random.default_rng(0)
     filler = "and so it went on for quite a while, as such things do, until somebody said that it was enough. " * 2
     text_bytes = 0
-    with tempfile.TemporaryDirectory(dir=folder) as made, FAISSVectorStore(DIM, Path(made) / "store") as store:
+    with (
+        tempfile.TemporaryDirectory(dir=folder) as temporary,
+        FAISSVectorStore(DIM, Path(temporary) / "store") as store,
+    ):
         before = peak_bytes()
         began = time.perf_counter()
         for start in range(0, count, BATCH):
@@ -60,9 +63,9 @@ def measure(count: int, folder: Path) -> dict[str, float]:
             store.search(vectors[0], 10)
             text_bytes += sum(map(len, texts))
         imported = time.perf_counter() - began
-        sealed_s = until_quiet(store)
-        found = store.search_batch(random.standard_normal((200, DIM), dtype=np.float32), 10)
-        assert all(len(matches) == 10 for matches in found)
+        sealed_s = wait_until_quiet(store)
+        results = store.search_batch(random.standard_normal((200, DIM), dtype=np.float32), 10)
+        assert all(len(matches) == 10 for matches in results)
         return {
             "records": count,
             "data_bytes": count * DIM * 4 + text_bytes,
@@ -74,7 +77,10 @@ def measure(count: int, folder: Path) -> dict[str, float]:
 
 
 def peak_bytes() -> int:
-    """The most memory this process ever had resident; ru_maxrss would include its parent's, from before the exec."""
+    """Return the peak resident memory of this process.
+
+    Linux reports it as VmHWM; ru_maxrss would include the parent's memory from before the exec.
+    """
     status = Path("/proc/self/status")
     if status.is_file():
         [line] = [line for line in status.read_text().splitlines() if line.startswith("VmHWM")]

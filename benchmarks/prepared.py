@@ -1,4 +1,4 @@
-"""Stores that several groups search: built once for a run, each by a program of its own, or found from an earlier run.
+"""Stores that several groups search: built once in a process each, or by an earlier run.
 
 `python -m benchmarks.prepared ENGINE FOLDER ROWS` builds one.
 """
@@ -20,49 +20,49 @@ from benchmarks.vectors import blocks
 
 
 def engines(bench: Bench, rows: int, names: Iterable[str]) -> tuple[Path, list[str], dict[str, str]]:
-    """Have stores of so many rows.
+    """Build the stores of some engines, unless they exist.
 
     Returns:
-        the folder that holds one folder an engine, the names of those that are there, and for each of the others the
+        the folder that holds one folder for each engine, the names of the built engines, and for each of the others the
         package that is not installed.
     """
-    folder = (bench.kept or bench.folder) / f"{rows}"
+    folder = (bench.store_folder or bench.folder) / f"{rows}"
     absent = missing(names)
-    there = [name for name in names if name not in absent]
-    for name in there:
+    available = [name for name in names if name not in absent]
+    for name in available:
         report = folder / f"{name}.json"
         if not report.exists():
             print(f"  building {rows:,} rows in {name}", flush=True)
             shutil.rmtree(folder / name, ignore_errors=True)
             (folder / name).mkdir(parents=True)
-            found = programs.run("benchmarks.prepared", name, folder / name, rows)
-            report.write_text(json.dumps(found) + "\n", encoding="utf-8")
-    return folder, there, absent
+            timings = programs.run("benchmarks.prepared", name, folder / name, rows)
+            report.write_text(json.dumps(timings) + "\n", encoding="utf-8")
+    return folder, available, absent
 
 
 def missing(names: Iterable[str]) -> dict[str, str]:
-    """Those whose library is not installed, and the package that lacks."""
+    """Return the engines whose packages are not installed, each with its first missing package."""
     absent = {}
     for name in names:
-        lacking = [package for package in ENGINES[name].packages if find_spec(package) is None]
-        if lacking:
-            absent[name] = lacking[0]
+        uninstalled = [package for package in ENGINES[name].packages if find_spec(package) is None]
+        if uninstalled:
+            absent[name] = uninstalled[0]
     return absent
 
 
 def rows_of_missing(work: str, absent: Iterable[str]) -> Iterator[Row]:
-    """A row for each peer that is not installed."""
+    """Yield a row for each peer that is not installed."""
     for name in absent:
         yield Row(work, "", f"{ENGINES[name].title} is not installed", target="ahead")
 
 
-def built(folder: Path, names: Iterable[str]) -> dict[str, object]:
-    """What building each of them took."""
+def build_reports(folder: Path, names: Iterable[str]) -> dict[str, object]:
+    """Return the report of the build of each engine's store."""
     return {name: json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) for name in names}
 
 
 def build(name: str, folder: Path, rows: int) -> dict[str, object]:
-    """Build one store by calls of the size that the engine likes; returns what it took."""
+    """Build one store in calls of the engine's `bulk` size, and return the time of both phases."""
     engine = ENGINES[name](folder)
     adding_s = 0.0
     for first, vectors in blocks(rows):

@@ -1,4 +1,4 @@
-"""What int8 costs: vectors beside fp32 ones, and evidence recall@10 with both."""
+"""Quality of int8 embeddings: vectors and evidence recall@10 beside fp32."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ K = 10
 
 
 def rows(bench: Bench) -> Iterator[Row]:
-    """Mean cosine of the two vectors of each memory; then recall with each kind of vector on both sides."""
+    """Yield the mean cosine of int8 and fp32 vectors, then the recall with either on both sides."""
     chosen = bench.conversations[:1] if bench.quick else bench.conversations
     texts = [turn.memory for conversation in chosen for turn in conversation.turns]
     with EmbeddingPipeline(precision="int8") as int8, EmbeddingPipeline(precision="fp32") as fp32:
@@ -35,20 +35,20 @@ def rows(bench: Bench) -> Iterator[Row]:
         f"{reference:.4f} fp32",
         f"{ours - reference:+.4f}",
         "" if bench.quick else "within 0.01",
-        None if bench.quick else abs(ours - reference) <= 0.01,  # one conversation's questions are too few
+        None if bench.quick else abs(ours - reference) <= 0.01,  # one conversation has too few questions
         {"int8": ours, "fp32": reference},
     )
 
 
 def _recall(embedder: EmbeddingPipeline, conversations: list[Conversation]) -> float:
-    """The metric of ../shared/bench/README.md."""
+    """Return the mean evidence recall@10, as ../shared/bench/README.md defines it."""
     shares = []
     with FAISSVectorStore(embedder.dim) as store:
         for conversation in conversations:
             agent = LLMAgent(conversation.name, store, embedder)
-            for session, said in conversation.sessions().items():
+            for session, turns in conversation.sessions().items():
                 agent.add_turns(
-                    [{"speaker": turn.speaker, "text": turn.text, "uid": turn.name} for turn in said], session=session
+                    [{"speaker": turn.speaker, "text": turn.text, "uid": turn.name} for turn in turns], session=session
                 )
             for question in conversation.questions:
                 if question.evidence:

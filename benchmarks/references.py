@@ -1,4 +1,4 @@
-"""What ours is compared with: the best simple code somebody would write with the same libraries and the same files."""
+"""References: the best simple code with the same libraries and the same model files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _HEADS = 12
 
 
 class RawOnnx:
-    """One ONNX Runtime session with default options over the model's own graph file, and its tokenizer; no queue."""
+    """An ONNX Runtime session with default options over the model's graph, and its tokenizer."""
 
     def __init__(self, precision: str = "int8") -> None:
         import onnxruntime
@@ -30,43 +30,47 @@ class RawOnnx:
         self._tokenizer.enable_truncation(_MAX_TOKENS)
         self._tokenizer.enable_padding()
         self._session = onnxruntime.InferenceSession(str(folder / f"model-{precision}.onnx"))
-        self._inputs = {each.name for each in self._session.get_inputs()}
+        self._inputs = {model_input.name for model_input in self._session.get_inputs()}
 
     def embed(self, texts: list[str]) -> Matrix:
-        """One batch, as it is."""
+        """Embed texts in one batch."""
         encodings = self._tokenizer.encode_batch_fast(texts)
-        ids = np.array([each.ids for each in encodings], np.int64)
-        mask = np.array([each.attention_mask for each in encodings], np.int64)
+        ids = np.array([encoding.ids for encoding in encodings], np.int64)
+        mask = np.array([encoding.attention_mask for encoding in encodings], np.int64)
         feeds = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
         return self._session.run(None, {name: feeds[name] for name in self._inputs})[0]
 
     def embed_all(self, texts: list[str]) -> None:
-        """Batches of 32, texts of similar length together, as the libraries for it do."""
+        """Embed texts in batches of 32, sorted by length, as embedding libraries do."""
         ordered = sorted(texts, key=len, reverse=True)
         for start in range(0, len(ordered), BATCH):
             self.embed(ordered[start : start + BATCH])
 
 
 def sentence_transformer() -> Any:
-    """The same weights in sentence-transformers, from a folder made for it; raises ImportError without the extra."""
+    """Load the default model's weights into sentence-transformers.
+
+    Raises:
+        ImportError: sentence-transformers is not installed.
+    """
     from sentence_transformers import SentenceTransformer, models
 
     folder = find(DEFAULT_EMBEDDING_MODEL)
-    with tempfile.TemporaryDirectory() as made:
+    with tempfile.TemporaryDirectory() as temporary:
         for name in ("model.safetensors", "tokenizer.json"):
-            (Path(made) / name).symlink_to(folder.file(name).resolve())
+            (Path(temporary) / name).symlink_to(folder.file(name).resolve())
         for name, content in (("config.json", _bert_config(folder.file("model.safetensors"))), _TOKENIZER_CONFIG):
-            (Path(made) / name).write_text(json.dumps(content))
-        words = models.Transformer(made, max_seq_length=_MAX_TOKENS)
-        pooling = models.Pooling(words.get_embedding_dimension())
-        return SentenceTransformer(modules=[words, pooling, models.Normalize()], device="cpu")
+            (Path(temporary) / name).write_text(json.dumps(content))
+        transformer = models.Transformer(temporary, max_seq_length=_MAX_TOKENS)
+        pooling = models.Pooling(transformer.get_embedding_dimension())
+        return SentenceTransformer(modules=[transformer, pooling, models.Normalize()], device="cpu")
 
 
 _TOKENIZER_CONFIG = ("tokenizer_config.json", {"tokenizer_class": "BertTokenizer", "do_lower_case": True})
 
 
 def _bert_config(weights: Path) -> dict[str, object]:
-    """The shape of the model, read off its weights; the number of heads is not in them."""
+    """Derive the model's configuration from its weights; these lack the number of heads."""
     from safetensors import safe_open
 
     with safe_open(weights, framework="np") as tensors:

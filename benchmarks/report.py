@@ -1,4 +1,4 @@
-"""The table on the screen, and the same with every number behind it as JSON."""
+"""The table of results, and the JSON file with all numbers behind it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _REACHED = {True: "[green]yes[/]", False: "[red]no[/]", None: ""}
 
 
 def machine() -> dict[str, object]:
-    """Where and beside what this was measured."""
+    """Return the machine, the commit and the package versions of a run."""
     return {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": _commit(),
@@ -39,19 +39,22 @@ def machine() -> dict[str, object]:
 
 
 def load_average() -> list[float]:
-    """Runnable processes of the whole machine over 1, 5 and 15 minutes; this program's own among them."""
-    return [round(each, 2) for each in os.getloadavg()]
+    """Return the machine's load averages over 1, 5 and 15 minutes; this process counts too."""
+    return [round(average, 2) for average in os.getloadavg()]
 
 
 class OtherWork:
-    """How much of the machine went to other programs since this was made; Linux only."""
+    """Processor time of other programs since this object was made; Linux only."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()
         self._busy_s, self._own_s = _busy_s(), _own_s()
 
     def cores(self) -> float | None:
-        """Cores that others kept busy, on average; figures taken beside more than a tenth of one are doubtful."""
+        """Return the mean number of cores that other programs kept busy; None where it is unknown.
+
+        Figures measured beside more than a tenth of a core are doubtful.
+        """
         now = _busy_s()
         if now is None or self._busy_s is None:
             return None
@@ -60,7 +63,7 @@ class OtherWork:
 
 
 def _busy_s() -> float | None:
-    """Seconds all cores together worked since the system started: neither idle nor waiting for a disk."""
+    # Seconds of all cores since the system started, without those that were idle or waiting for a disk.
     stat = Path("/proc/stat")
     if not stat.is_file():
         return None
@@ -74,7 +77,7 @@ def _own_s() -> float:
 
 
 def print_table(rows: list[Row], lines: list[str]) -> None:
-    """Print what was measured; plain and unbroken where it goes to a file."""
+    """Print the rows as a table, and lines below it; 200 columns wide where it goes to a file."""
     table = Table(*_COLUMNS, title="Benchmark")
     for row in rows:
         table.add_row(row.work, row.ours, row.reference, row.ratio, row.target, _REACHED[row.reached])
@@ -86,11 +89,11 @@ def print_table(rows: list[Row], lines: list[str]) -> None:
         console.print(line, highlight=False)
 
 
-def write_json(path: Path, rows: list[Row], about: dict[str, object]) -> None:
-    """Write the rows, their numbers, and where they were measured."""
+def write_json(path: Path, rows: list[Row], run_info: dict[str, object]) -> None:
+    """Write the rows, their details, and the description of the run as JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = [{**{name: getattr(row, name) for name in _COLUMNS}, "details": row.details} for row in rows]
-    path.write_text(json.dumps({**about, "rows": lines}, indent=1) + "\n", encoding="utf-8")
+    path.write_text(json.dumps({**run_info, "rows": lines}, indent=1) + "\n", encoding="utf-8")
 
 
 def _commit() -> str:

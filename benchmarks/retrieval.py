@@ -1,4 +1,4 @@
-"""Finding memories by a question: 64 callers at once, and one alone."""
+"""Search of memories by a question: 64 concurrent callers, and one caller alone."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from statistics import median
 import numpy as np
 
 from benchmarks.locomo import distinct_questions
-from benchmarks.measure import Bench, Row, alternate, crowd, peer, rate
+from benchmarks.measure import Bench, Row, alternate, peer_rows, rate, run_callers
 from benchmarks.references import RawOnnx, sentence_transformer
 from super_advanced_agents import AsyncLLMAgent, EmbeddingPipeline, FAISSVectorStore
 from super_advanced_agents.types import Matrix
@@ -21,13 +21,15 @@ _AT_MOST_MS = 0.5
 
 
 def rows(bench: Bench) -> Iterator[Row]:
-    """Three rows: against raw ONNX Runtime, one caller's latency, against sentence-transformers."""
-    asked = distinct_questions(bench.conversations)
+    """Yield rows against raw ONNX Runtime, for one caller, and against sentence-transformers."""
+    questions = distinct_questions(bench.conversations)
     with (
         FAISSVectorStore(384, bench.folder / "retrieval") as store,
-        EmbeddingPipeline(cache_entries=0) as embedder,  # no text is ever known from before
+        EmbeddingPipeline(cache_entries=0) as embedder,  # no embedding may come from a cache
     ):
-        agents = {each.name: AsyncLLMAgent(each.name, store, embedder) for each in bench.conversations}
+        agents = {
+            conversation.name: AsyncLLMAgent(conversation.name, store, embedder) for conversation in bench.conversations
+        }
         for conversation in bench.conversations:
             agents[conversation.name].add_text_memories([turn.memory for turn in conversation.turns])
         raw = RawOnnx()
@@ -35,22 +37,22 @@ def rows(bench: Bench) -> Iterator[Row]:
         async def search(question: tuple[str, str]) -> None:
             await agents[question[0]].asearch_text(question[1], TOP_K, mode="vector")
 
-        def ours(questions: list[tuple[str, str]]) -> float:
-            return rate(len(questions), lambda: bench.loop.run(crowd(CALLERS, questions, search)))
+        def ours(some: list[tuple[str, str]]) -> float:
+            return rate(len(some), lambda: bench.loop.run(run_callers(CALLERS, some, search)))
 
-        yield _against_raw(bench, asked, ours, raw)
-        yield _one_caller(bench, asked, agents, store, raw)
-        with peer("asearch_text, 64 callers, thread pool", ">= 8x") as found:
-            found.append(_against_thread_pool(bench, asked, ours, store))
+        yield _against_raw(bench, questions, ours, raw)
+        yield _one_caller(bench, questions, agents, store, raw)
+        with peer_rows("asearch_text, 64 callers, thread pool", ">= 8x") as found:
+            found.append(_against_thread_pool(bench, questions, ours, store))
         yield from found
 
 
-def _against_raw(bench: Bench, asked, ours, raw: RawOnnx) -> Row:
-    texts = [text for _, text in asked]
+def _against_raw(bench: Bench, questions, ours, raw: RawOnnx) -> Row:
+    texts = [text for _, text in questions]
     rounds = 2 if bench.quick else 8
-    ours(asked[:CALLERS])
+    ours(questions[:CALLERS])
     raw.embed_all(texts[:CALLERS])
-    rates = alternate(rounds, lambda: ours(asked), lambda: rate(len(texts), lambda: raw.embed_all(texts)))
+    rates = alternate(rounds, lambda: ours(questions), lambda: rate(len(texts), lambda: raw.embed_all(texts)))
     memories = sum(len(conversation.turns) for conversation in bench.conversations)
     return rates.row(
         f"asearch_text, {CALLERS} callers, {len(texts)} questions, {memories:,} memories",
@@ -59,8 +61,10 @@ def _against_raw(bench: Bench, asked, ours, raw: RawOnnx) -> Row:
     )
 
 
-def _one_caller(bench: Bench, asked, agents: dict[str, AsyncLLMAgent], store: FAISSVectorStore, raw: RawOnnx) -> Row:
-    """Blocks of 50 questions in turn: the two sessions' idle threads would disturb each other in smaller ones."""
+def _one_caller(
+    bench: Bench, questions, agents: dict[str, AsyncLLMAgent], store: FAISSVectorStore, raw: RawOnnx
+) -> Row:
+    # Both sides alternate by blocks of 50 questions: in smaller ones the sessions' idle threads disturb each other.
     import faiss
 
     flat = faiss.IndexFlatIP(384)
@@ -74,8 +78,8 @@ def _one_caller(bench: Bench, asked, agents: dict[str, AsyncLLMAgent], store: FA
             await agents[name].asearch_text(text, TOP_K, mode="vector")
             ours_ms.append((time.perf_counter() - began) * 1e3)
 
-    for start in range(0, 200 if bench.quick else len(asked), 50):
-        block = asked[start : start + 50]
+    for start in range(0, 200 if bench.quick else len(questions), 50):
+        block = questions[start : start + 50]
         bench.loop.run(one_after_another(block))
         for _, text in block:
             began = time.perf_counter()
@@ -93,14 +97,14 @@ def _one_caller(bench: Bench, asked, agents: dict[str, AsyncLLMAgent], store: FA
     )
 
 
-def _against_thread_pool(bench: Bench, asked, ours, store: FAISSVectorStore) -> Row:
-    """The specification's own way: each call embeds its text alone, in a ThreadPoolExecutor of the default size."""
+def _against_thread_pool(bench: Bench, all_questions, ours, store: FAISSVectorStore) -> Row:
+    """Compare with the specification's way: each call embeds one text in a ThreadPoolExecutor."""
     import faiss
 
     model = sentence_transformer()
     flat = faiss.IndexFlatIP(384)
     flat.add(_all_vectors(store))
-    questions = asked[: 128 if bench.quick else 256]
+    questions = all_questions[: 128 if bench.quick else 256]
 
     def search(question: tuple[str, str]) -> None:
         vector = model.encode([question[1]], normalize_embeddings=True, show_progress_bar=False)
@@ -117,7 +121,6 @@ def _against_thread_pool(bench: Bench, asked, ours, store: FAISSVectorStore) -> 
 
 
 def _all_vectors(store: FAISSVectorStore) -> Matrix:
-    """What the store holds, for an index that knows nothing else."""
     records = page = store.scan(limit=1_000)
     while page:
         page = store.scan(after=page[-1].uid, limit=1_000)

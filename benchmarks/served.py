@@ -1,4 +1,4 @@
-"""A server in a process of its own, on the last core; and Chroma's beside it, each for as long as it is measured."""
+"""Servers under test, each in a process of its own on the last core: ours and Chroma's."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _SAA = [sys.executable, "-c", "from super_advanced_agents.cli.main import main; 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """Where a server is, and the key it wants.
+    """The addresses and the key of a running server.
 
     Attributes:
-        port: of REST, on 127.0.0.1.
-        grpc: `host:port`.
-        key: of its administrator.
-        pid: its process.
+        port: the port of REST, on 127.0.0.1.
+        grpc: the address of gRPC, `host:port`.
+        key: the admin key.
+        pid: the process id.
     """
 
     port: int
@@ -38,13 +38,13 @@ class Served:
 
     @property
     def headers(self) -> dict[str, str]:
-        """What shows the key."""
+        """The HTTP headers that carry the key."""
         return {"Authorization": f"Bearer {self.key}"}
 
 
 @contextmanager
 def server(folder: Path) -> Iterator[Served]:
-    """`saa serve` over a new folder, without limits of rate; ready."""
+    """Run `saa serve` over a new folder without rate limits, and yield it when it is ready."""
     options = ["--port", "0", "--json", "--data-dir", str(folder)]
     with programs.on_one_core():
         program = subprocess.Popen(
@@ -58,23 +58,23 @@ def server(folder: Path) -> Iterator[Served]:
         )
     with program:
         assert program.stdout is not None
-        said = json.loads(program.stdout.readline())
-        port = int(said["url"].rpartition(":")[2])
+        started = json.loads(program.stdout.readline())
+        port = int(started["url"].rpartition(":")[2])
         try:
-            _until_answering(f"http://127.0.0.1:{port}/readyz", program)
-            yield Served(port, said["grpc"].removeprefix("grpc://"), said["admin_key"], program.pid)
+            _wait_until_answering(f"http://127.0.0.1:{port}/readyz", program)
+            yield Served(port, started["grpc"].removeprefix("grpc://"), started["admin_key"], program.pid)
         finally:
             program.terminate()
 
 
 @contextmanager
 def chroma_server(folder: Path) -> Iterator[int]:
-    """Chroma's own server over a new folder; gives its port.
+    """Run Chroma's own server over a new folder, and yield its port.
 
     Raises:
-        ImportError: it is not installed.
+        ImportError: Chroma is not installed.
     """
-    import chromadb  # noqa: F401  # only to know that it is there
+    import chromadb  # noqa: F401  # fails where it is not installed
 
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -85,13 +85,13 @@ def chroma_server(folder: Path) -> Iterator[int]:
         )
     with program:
         try:
-            _until_answering(f"http://127.0.0.1:{port}/api/v2/heartbeat", program)
+            _wait_until_answering(f"http://127.0.0.1:{port}/api/v2/heartbeat", program)
             yield port
         finally:
             program.terminate()
 
 
-def _until_answering(url: str, program: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:
+def _wait_until_answering(url: str, program: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:
     until = time.monotonic() + _STARTS_WITHIN_S
     while True:
         try:

@@ -1,7 +1,7 @@
-"""What a server costs: the same work through REST and gRPC and in one process, each on the same core.
+"""Cost of the server: the same work over REST, over gRPC and in one process, on one core.
 
-The load comes from another core. Server and reference are measured in turn, each idle while the other works. Questions
-are new in every round, so that no cache answers them; where a cache is to be measured, the row says so.
+The load comes from another core. Server and reference are measured in alternation, each idle while the other works.
+Questions are new in every round, so that no cache answers them; rows that measure a cache say so.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from google.protobuf.message import Message
 
 from benchmarks import programs
 from benchmarks.driver import Load, drive, request
-from benchmarks.inside import CALLERS, TOP_K, Inside, inside, settled
+from benchmarks.inside import CALLERS, TOP_K, ReferenceProcess, inside, wait_until_sealed
 from benchmarks.locomo import distinct_questions
-from benchmarks.measure import Bench, Rates, Row, crowd, in_turn, peer, percentile
+from benchmarks.measure import Bench, Rates, Row, interleave, peer_rows, percentile, run_callers
 from benchmarks.served import Served, chroma_server, server
 from benchmarks.vectors import DIM, blocks, payloads, queries
 from super_advanced_agents import DistributedVectorStore
@@ -36,7 +36,7 @@ _AT_MOST_MS = 2.0
 
 
 def rows(bench: Bench) -> Iterator[Row]:
-    """Questions, repeated questions, vectors, bulk."""
+    """Yield the rates of new questions, repeated questions, bulk adds and vector searches."""
     with (
         inside(bench.folder / "inside") as reference,
         server(bench.folder / "served") as served,
@@ -49,10 +49,10 @@ def rows(bench: Bench) -> Iterator[Row]:
         yield from _vectors(bench, reference, served, runner)
 
 
-def _questions(bench: Bench, reference: Inside, served: Served, runner: asyncio.Runner) -> Iterator[Row]:
+def _questions(bench: Bench, reference: ReferenceProcess, served: Served, runner: asyncio.Runner) -> Iterator[Row]:
     texts = [text for _, text in distinct_questions(bench.conversations)]
     memories = [turn.memory for conversation in bench.conversations for turn in conversation.turns]
-    reference.ask("remember", texts=memories)
+    reference.measure("remember", texts=memories)
     runner.run(_remember(served, memories))
     rounds = iter(range(1_000))
 
@@ -61,12 +61,12 @@ def _questions(bench: Bench, reference: Inside, served: Served, runner: asyncio.
         return [f"{text} {round_}" for text in texts]
 
     sides: dict[str, Callable[[], float]] = {
-        "in process": lambda: reference.ask("questions", texts=fresh()),
+        "in process": lambda: reference.measure("questions", texts=fresh()),
         "REST": lambda: _rest(served, runner, fresh()).per_s,
         "gRPC": lambda: runner.run(_ask_grpc(served, fresh())),
     }
-    in_turn(1, sides)
-    found = in_turn(3 if bench.quick else 6, sides)
+    interleave(1, sides)
+    found = interleave(3 if bench.quick else 6, sides)
     work = f"search, {CALLERS} callers, {len(texts)} new questions, {len(memories):,} memories"
     yield Rates(found["REST"], found["in process"]).row(f"REST {work}", "in process", 0.75)
     yield Rates(found["gRPC"], found["in process"]).row(f"gRPC {work}", "in process", 0.85)
@@ -88,7 +88,7 @@ def _repeated(bench: Bench, served: Served, runner: asyncio.Runner) -> Row:
         round_ = next(rounds)
         return _rest(served, runner, [f"{text} once {round_}" for text in texts[:few]]).per_s
 
-    found = in_turn(3 if bench.quick else 5, {"hits": hits, "misses": misses})
+    found = interleave(3 if bench.quick else 5, {"hits": hits, "misses": misses})
     for _ in range(3):
         latencies += _rest(served, runner, [known[i % _REPEATED] for i in range(500)], connections=1).latencies_ms
     row = Rates(found["hits"], found["misses"]).row(
@@ -102,7 +102,7 @@ def _repeated(bench: Bench, served: Served, runner: asyncio.Runner) -> Row:
     return row
 
 
-def _bulk(bench: Bench, reference: Inside, served: Served, runner: asyncio.Runner) -> Row:
+def _bulk(bench: Bench, reference: ReferenceProcess, served: Served, runner: asyncio.Runner) -> Row:
     [(_, vectors)] = blocks(_ADDED)
     documents = payloads(0, len(vectors))
     rounds = iter(range(1_000))
@@ -120,27 +120,27 @@ def _bulk(bench: Bench, reference: Inside, served: Served, runner: asyncio.Runne
         runner.run(stream(f"bulk{next(rounds)}"))
         return len(vectors) / (time.perf_counter() - began)
 
-    found = in_turn(
+    found = interleave(
         3 if bench.quick else 5,
-        {"gRPC": over_grpc, "in process": lambda: reference.ask("add", name=f"bulk{next(rounds)}", count=_ADDED)},
+        {"gRPC": over_grpc, "in process": lambda: reference.measure("add", name=f"bulk{next(rounds)}", count=_ADDED)},
     )
     return Rates(found["gRPC"], found["in process"]).row(f"bulk add over gRPC, {_ADDED:,} x {DIM}", "in process", 0.5)
 
 
-def _vectors(bench: Bench, reference: Inside, served: Served, runner: asyncio.Runner) -> Iterator[Row]:
+def _vectors(bench: Bench, reference: ReferenceProcess, served: Served, runner: asyncio.Runner) -> Iterator[Row]:
     count = _FEW_VECTORS if bench.quick else _VECTORS
-    asked = queries(1_000 if bench.quick else 3_000)
-    reference.ask("fill", count=count)
+    query_vectors = queries(1_000 if bench.quick else 3_000)
+    reference.measure("fill", count=count)
     runner.run(_fill(served, count))
     sides: dict[str, Callable[[], float]] = {
-        "gRPC": lambda: runner.run(_nearest_grpc(served, asked)),
-        "in process": lambda: reference.ask("nearest", count=len(asked)),
+        "gRPC": lambda: runner.run(_nearest_grpc(served, query_vectors)),
+        "in process": lambda: reference.measure("nearest", count=len(query_vectors)),
     }
     work = f"vector search over gRPC, {CALLERS} callers, {count:,} x {DIM}"
-    with peer(work, "ahead") as found_peer, chroma_server(bench.folder / "chroma") as port:
+    with peer_rows(work, "ahead") as found_peer, chroma_server(bench.folder / "chroma") as port:
         name = runner.run(_fill_chroma(port, count))
-        sides["Chroma's server, HTTP"] = lambda: runner.run(_nearest_chroma(port, name, asked))
-        found = in_turn(3 if bench.quick else 5, sides)
+        sides["Chroma's server, HTTP"] = lambda: runner.run(_nearest_chroma(port, name, query_vectors))
+        found = interleave(3 if bench.quick else 5, sides)
         found_peer.append(
             Rates(found["gRPC"], found["Chroma's server, HTTP"]).row(
                 work, "Chroma's server, HTTP", 1.0, at_least_per_s=1_500
@@ -176,23 +176,23 @@ async def _remember(served: Served, texts: Sequence[str]) -> None:
 
 
 async def _ask_grpc(served: Served, texts: Sequence[str]) -> float:
-    asked = [agents_pb2.SearchMemoriesRequest(agent="default", query=text, top_k=TOP_K) for text in texts]
-    return await _call_all(served, methods.SEARCH_MEMORIES, asked)
+    requests = [agents_pb2.SearchMemoriesRequest(agent="default", query=text, top_k=TOP_K) for text in texts]
+    return await _call_all(served, methods.SEARCH_MEMORIES, requests)
 
 
 async def _nearest_grpc(served: Served, vectors: Matrix) -> float:
-    asked = [
+    requests = [
         vector_store_pb2.SearchRequest(collection="vectors", dim=DIM, query_vectors=vector.tobytes(), top_k=TOP_K)
         for vector in vectors
     ]
-    # Every round asks the same vectors: what was kept of the last one must not answer.
-    return await _call_all(served, methods.SEARCH, asked, ("cache-control", "no-cache"))
+    # Every round sends the same vectors, which the result cache must not answer.
+    return await _call_all(served, methods.SEARCH, requests, ("cache-control", "no-cache"))
 
 
 async def _call_all(
-    served: Served, method: methods.Method[Any, Any], asked: Sequence[Message], *more: tuple[str, str]
+    served: Served, method: methods.Method[Any, Any], requests: Sequence[Message], *more: tuple[str, str]
 ) -> float:
-    """Calls a second, by so many callers over one channel, with `more` metadata."""
+    """Send all requests over one channel by concurrent callers, and return the calls per second."""
     metadata = (("authorization", f"Bearer {served.key}"), *more)
     async with grpc.aio.insecure_channel(served.grpc) as channel:
         call = channel.unary_unary(
@@ -201,12 +201,12 @@ async def _call_all(
             response_deserializer=method.reply.FromString,
         )
 
-        async def ask(request: Message) -> None:
+        async def send(request: Message) -> None:
             await call(request, metadata=metadata)
 
         began = time.perf_counter()
-        await crowd(CALLERS, asked, ask)
-        return len(asked) / (time.perf_counter() - began)
+        await run_callers(CALLERS, requests, send)
+        return len(requests) / (time.perf_counter() - began)
 
 
 async def _fill(served: Served, count: int) -> None:
@@ -217,7 +217,7 @@ async def _fill(served: Served, count: int) -> None:
             new = zip(vectors, payloads(first, len(vectors)), [None] * len(vectors), strict=True)
             async for _ in store.aadd_stream(new):
                 pass
-        await settled(store)
+        await wait_until_sealed(store)
 
 
 # -- Chroma, by its own REST interface ---------------------------------------------------------------------------------
@@ -230,23 +230,23 @@ async def _fill_chroma(port: int, count: int) -> str:
 
     def fill() -> str:
         client = chromadb.HttpClient("127.0.0.1", port)
-        made = client.create_collection("vectors", metadata={"hnsw:space": "cosine"})
+        collection = client.create_collection("vectors", metadata={"hnsw:space": "cosine"})
         for first, vectors in blocks(count):
             for start in range(0, len(vectors), 1_000):
                 part = vectors[start : start + 1_000]
                 documents = payloads(first + start, len(part))
-                made.add(
+                collection.add(
                     ids=[str(first + start + i) for i in range(len(part))],
                     embeddings=part,
                     documents=[str(document["text"]) for document in documents],
                     metadatas=[{k: v for k, v in document.items() if k != "text"} for document in documents],
                 )
-        return str(made.id)
+        return str(collection.id)
 
     return await asyncio.to_thread(fill)
 
 
-async def _nearest_chroma(port: int, name: str, asked: Matrix) -> float:
+async def _nearest_chroma(port: int, name: str, query_vectors: Matrix) -> float:
     include = ["documents", "metadatas", "distances"]
     sent = [
         request(
@@ -259,7 +259,7 @@ async def _nearest_chroma(port: int, name: str, asked: Matrix) -> float:
             ),
             {},
         )
-        for vector in asked
+        for vector in query_vectors
     ]
     load = await drive("127.0.0.1", port, sent, connections=CALLERS)
     if set(load.statuses) != {200}:

@@ -1,4 +1,4 @@
-"""Durable writes of vectors with metadata, beside Chroma's persistent client on the same disk."""
+"""Durable writes of vectors with metadata, beside Chroma's client on the same disk."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.measure import Bench, Row, alternate, crowd, peer, rate
+from benchmarks.measure import Bench, Row, alternate, peer_rows, rate, run_callers
 from super_advanced_agents import FAISSVectorStore
 from super_advanced_agents.types import Matrix
 
@@ -19,7 +19,7 @@ CALLERS = 64
 
 
 def rows(bench: Bench) -> Iterator[Row]:
-    """Batches of 1,000 into an empty store, then single vectors from 64 callers; ours is durable when it returns."""
+    """Yield the rates of batches of 1,000, then of single vectors from 64 callers, all durable."""
     total = 4_000 if bench.quick else 20_000
     vectors = np.random.default_rng(0).standard_normal((total, DIM), dtype=np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -37,20 +37,22 @@ def rows(bench: Bench) -> Iterator[Row]:
             async def add(i: int) -> None:
                 await store.aadd(vectors[i], metadatas[i])
 
-            return rate(singles, lambda: bench.loop.run(crowd(CALLERS, range(singles), add)))
+            return rate(singles, lambda: bench.loop.run(run_callers(CALLERS, range(singles), add)))
 
     work = f"add_batch of {BATCH:,}, durable, {total:,} x {DIM}"
-    with peer(work, ">= 10x, >= 20,000/s") as found:
+    with peer_rows(work, ">= 10x, >= 20,000/s") as found:
         rates = alternate(
             1 if bench.quick else 2, ours_in_batches, lambda: _chroma(next(names), vectors, metadatas, BATCH)
         )
         found.append(rates.row(work, "Chroma, same batches", 10, at_least_per_s=20_000))
     yield from found
     work = f"aadd of one vector, {CALLERS} callers, durable"
-    with peer(work, ">= 30x") as found:
+    with peer_rows(work, ">= 30x") as found:
         few = 100 if bench.quick else 400
         rates = alternate(
-            2 if bench.quick else 4, ours_one_by_one, lambda: _chroma(next(names), vectors[:few], metadatas[:few], 1)
+            2 if bench.quick else 4,
+            ours_one_by_one,
+            lambda: _chroma(next(names), vectors[:few], metadatas[:few], 1),
         )
         found.append(rates.row(work, "Chroma, one by one", 30))
     yield from found
@@ -63,7 +65,7 @@ async def _in_batches(store: FAISSVectorStore, vectors: Matrix, metadatas: list[
 
 
 def _chroma(folder: Path, vectors: Matrix, metadatas: list[dict], batch: int) -> float:
-    """The same records into an empty collection, with the text as its document; returns records a second."""
+    """Add the records to an empty collection, texts as documents, and return records per second."""
     import chromadb
     from chromadb.config import Settings
 
@@ -72,12 +74,12 @@ def _chroma(folder: Path, vectors: Matrix, metadatas: list[dict], batch: int) ->
 
     def add() -> None:
         for start in range(0, len(vectors), batch):
-            chosen = slice(start, start + batch)
+            part = slice(start, start + batch)
             collection.add(
                 ids=[str(i) for i in range(start, start + batch)],
-                embeddings=vectors[chosen],
-                metadatas=[{"type": each["type"]} for each in metadatas[chosen]],
-                documents=[each["text"] for each in metadatas[chosen]],
+                embeddings=vectors[part],
+                metadatas=[{"type": metadata["type"]} for metadata in metadatas[part]],
+                documents=[metadata["text"] for metadata in metadatas[part]],
             )
 
     measured = rate(len(vectors), add)

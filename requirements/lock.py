@@ -1,7 +1,7 @@
-"""Writes and checks the locked requirement files: `lock.py compile --uv UV [--upgrade]`, or `lock.py check`.
+"""Write or check the locked requirements: `lock.py compile --uv UV [--upgrade]`, `lock.py check`.
 
-runtime.txt is what a user installs, dev.txt adds what tests and checks need, bench.txt what the benchmark's peers need.
-They hold hashes and no host name: which index serves them is the installing machine's business.
+runtime.txt holds the packages that a user installs, dev.txt adds those of tests and checks, bench.txt those of the
+benchmark's peers. They hold hashes and no host name: the index is a setting of the installing machine.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ FILES = {
     ],
 }
 UNLOCKED = {"torch"}
-"""Installed apart by the Makefile, which says why."""
+"""Packages that the Makefile installs separately, for the reason given there."""
 
 
 def compile_all(uv: str, extra: list[str]) -> None:
-    """Resolve each file; pins that still fit are kept unless `--upgrade` is among `extra`."""
+    """Resolve each file; pins that still fit stay unless `--upgrade` is among `extra`."""
     for name, inputs in FILES.items():
         target = FOLDER / name
         print(f"locking {target}", flush=True)
         subprocess.run([uv, "pip", "compile", *OPTIONS, *inputs, *extra, "-o", str(target)], cwd=ROOT, check=True)
 
 
-def complaints() -> list[str]:
-    """What is wrong with the files as they are: hosts, missing hashes, pins that do not fit pyproject.toml."""
+def find_problems() -> list[str]:
+    """Return the problems of the files: hosts, missing hashes, pins that do not fit pyproject.toml."""
     from packaging.requirements import Requirement
     from packaging.utils import canonicalize_name
 
@@ -50,14 +50,14 @@ def complaints() -> list[str]:
         "dev.txt": project["project"]["dependencies"] + project["dependency-groups"]["dev"],
         "bench.txt": project["project"]["dependencies"] + project["project"]["optional-dependencies"]["bench"],
     }
-    found: list[str] = []
+    problems: list[str] = []
     pins: dict[str, dict[str, set[str]]] = {}
     for name in FILES:
         text = (ROOT / FOLDER / name).read_text(encoding="utf-8")
         if "://" in text or re.search(r"^--", text, re.MULTILINE):
-            found.append(f"{name} names a host or an index option")
+            problems.append(f"{name} names a host or an index option")
         entries = re.split(r"\n(?=\S)", text.replace("\\\n", "").strip())
-        found += [f"{name}: {entry.split()[0]} has no hash" for entry in entries if "--hash=sha256:" not in entry]
+        problems += [f"{name}: {entry.split()[0]} has no hash" for entry in entries if "--hash=sha256:" not in entry]
         pins[name] = {}
         for entry in entries:
             package, _, version = entry.split()[0].partition("==")
@@ -68,26 +68,27 @@ def complaints() -> list[str]:
                 continue
             versions = pins[name].get(package, set())
             if not versions or not all(need.specifier.contains(version, prereleases=True) for version in versions):
-                found.append(f"{name}: {need} is asked for, {sorted(versions) or 'nothing'} is locked")
+                problems.append(f"{name}: {need} is required, {sorted(versions) or 'nothing'} is locked")
     for name in ("dev.txt", "bench.txt"):
-        found += [
+        problems += [
             f"{name} and runtime.txt lock {package} differently"
             for package, versions in pins["runtime.txt"].items()
             if pins[name].get(package) != versions
         ]
-    found += [f"{name} holds {package}" for name in FILES for package in UNLOCKED & pins[name].keys()]
-    return found
+    problems += [f"{name} holds {package}" for name in FILES for package in UNLOCKED & pins[name].keys()]
+    return problems
 
 
 def main() -> None:
+    """Compile the files, or exit with their problems."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("command", choices=["compile", "check"])
     parser.add_argument("--uv", default="uv", help="the uv that resolves")
     arguments, extra = parser.parse_known_args()
     if arguments.command == "compile":
         compile_all(arguments.uv, extra)
-    elif found := complaints():
-        sys.exit("\n".join([*found, "Run `make lock` to write the requirement files anew."]))
+    elif problems := find_problems():
+        sys.exit("\n".join([*problems, "Run `make lock` to write the requirement files again."]))
     else:
         print(f"{len(FILES)} requirement files agree with pyproject.toml")
 

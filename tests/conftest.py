@@ -1,4 +1,4 @@
-"""What every test is held to: no blocking call of ours inside an event loop, no thread and no file left behind."""
+"""Fixtures and checks of all tests: no blocking call in an event loop, and no thread or file left open."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ settings.register_profile("project", deadline=None, print_blob=True)  # no test 
 settings.load_profile("project")
 
 _GRACE_S = 10.0
-"""How long a thread that was told to end may take before it counts as leaked; only a leak waits this long."""
+"""Seconds that a thread may take to end before it counts as leaked; only a leak takes that long."""
 
-_LASTING_THREADS = ("tqdm_monitor", "AnyIO worker thread", "asyncio_")
+_IGNORED_THREADS = ("tqdm_monitor", "AnyIO worker thread", "asyncio_")
 """Threads of other libraries that end by themselves, after the test or with the process."""
 
 
@@ -44,16 +44,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def campaign(pytestconfig: pytest.Config) -> int:
-    """By how much a test that repeats itself should multiply its cycles: 1, or 10 with `--campaign`."""
+    """Return the factor for the cycles of a test that repeats itself: 1, or 10 with `--campaign`."""
     return 10 if pytestconfig.getoption("--campaign") else 1
 
 
 @pytest.fixture(autouse=True)
-def _loop_is_never_blocked(request: pytest.FixtureRequest) -> Iterator[None]:
-    """In an asynchronous test, a blocking call below a frame of the library raises `BlockingError`.
+def _forbid_blocking_calls_in_async_tests(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Raise `BlockingError` when the package blocks the event loop of an asynchronous test.
 
-    `with lock:` around a few statements is not caught, and need not be; waiting for an event, a queue, a file or a
-    socket is. Tests that call a blocking twin inside a loop say so with `@pytest.mark.blocks_loop`.
+    Waiting for an event, a queue, a file or a socket is caught; `with lock:` around a few statements is not, and does
+    not have to be. Tests that call a blocking form inside a loop have the mark `@pytest.mark.blocks_loop`.
     """
     if not inspect.iscoroutinefunction(request.function) or request.node.get_closest_marker("blocks_loop"):
         yield
@@ -64,7 +64,7 @@ def _loop_is_never_blocked(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def embedder() -> Iterator[EmbeddingPipeline]:
-    """The default embedding model, loaded once for each test process; `make test` has pulled it."""
+    """Load the default embedding model once for each test process; `make test` has pulled it."""
     from super_advanced_agents.embeddings import EmbeddingPipeline
 
     with EmbeddingPipeline() as pipeline:
@@ -74,7 +74,7 @@ def embedder() -> Iterator[EmbeddingPipeline]:
 
 @pytest.fixture(scope="session")
 def llm() -> Iterator[LLMGenerator]:
-    """The default language model, loaded once for each test process; `make test` has pulled it."""
+    """Load the default language model once for each test process; `make test` has pulled it."""
     from super_advanced_agents.generation import LLMGenerator
 
     with LLMGenerator() as generator:
@@ -83,33 +83,33 @@ def llm() -> Iterator[LLMGenerator]:
 
 
 _SESSION_THREADS = {"embedder": ("embeddings",), "llm": ("generation",)}
-"""Threads of what outlives a test that uses it: they come and go with the work."""
+"""Threads of session fixtures, which start and end with their work and outlive a test."""
 
 
 @pytest.fixture(autouse=True)
-def _nothing_is_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Fail a test after which a thread it started still runs, or a file or socket it opened is still open."""
-    lasting = _LASTING_THREADS
+def _fail_on_leaked_threads_and_files(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test that leaves a thread running or a file or socket open."""
+    ignored = _IGNORED_THREADS
     for name in _SESSION_THREADS.keys() & set(request.fixturenames):
-        lasting += _SESSION_THREADS[name]
+        ignored += _SESSION_THREADS[name]
     threads_before, files_before = set(threading.enumerate()), _open_files()
     yield
     deadline = time.monotonic() + _GRACE_S
-    started = [t for t in threading.enumerate() if t not in threads_before and not t.name.startswith(lasting)]
+    started = [t for t in threading.enumerate() if t not in threads_before and not t.name.startswith(ignored)]
     for thread in started:
         thread.join(max(0.0, deadline - time.monotonic()))
     running = sorted(thread.name for thread in started if thread.is_alive())
     assert not running, f"threads still running after the test: {running}"
     if _open_files() - files_before:
-        gc.collect()  # what only a reference cycle kept open
+        gc.collect()  # closes files that only a reference cycle holds
     while (left := _open_files() - files_before) and time.monotonic() < deadline:
-        time.sleep(0.01)  # what a library's own threads close a moment later
+        time.sleep(0.01)  # a library's own threads may close files a moment later
     opened = sorted(target for _, target in left)
     assert not opened, f"still open after the test: {opened}"
 
 
 def _open_files() -> set[tuple[str, str]]:
-    """(descriptor, what it is open on), where the system tells (Linux)."""
+    """Return the open descriptors with their targets; none on systems other than Linux."""
     if sys.platform != "linux":
         return set()
     found = set()
@@ -125,5 +125,5 @@ def _open_files() -> set[tuple[str, str]]:
 
 @pytest.fixture(scope="session")
 def project_root() -> Path:
-    """The checkout's root, for tests that read the source."""
+    """Return the root of the checkout, for tests that read the source."""
     return Path(__file__).resolve().parent.parent

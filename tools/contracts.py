@@ -1,4 +1,4 @@
-"""Writes and checks what is generated from the contracts: `contracts.py write`, or `contracts.py check`.
+"""Write or check the files that are generated from contracts: `contracts.py write|check`.
 
 The protocol's messages come from proto/ by the compiler in grpcio-tools, at its locked version. To compile them for
 another language, map the folder as is done here: `-Isuper_advanced_agents/protocol/v1=proto/super_advanced_agents/v1`.
@@ -14,13 +14,15 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import public_names
+
 ROOT = Path(__file__).resolve().parent.parent
 PROTO = ROOT / "proto" / "super_advanced_agents" / "v1"
 PROTOCOL = "super_advanced_agents/protocol/v1"
 
 
 def protocol_files() -> dict[Path, bytes]:
-    """What the protocol compiler makes of proto/: path -> content."""
+    """Compile proto/, and return path -> content of the generated modules."""
     from grpc_tools import protoc
 
     names = sorted(path.name for path in PROTO.glob("*.proto"))
@@ -36,12 +38,12 @@ def protocol_files() -> dict[Path, bytes]:
         )
         if failed:
             sys.exit("proto/ could not be compiled")
-        made = sorted((Path(folder) / PROTOCOL).iterdir())
-        return {ROOT / "src" / PROTOCOL / path.name: path.read_bytes() for path in made}
+        modules = sorted((Path(folder) / PROTOCOL).iterdir())
+        return {ROOT / "src" / PROTOCOL / path.name: path.read_bytes() for path in modules}
 
 
 def openapi_file() -> dict[Path, bytes]:
-    """What the server says of its REST interface: path -> content."""
+    """Return path -> content of the OpenAPI document of the server's REST interface."""
     from super_advanced_agents.server.app import create_app
     from super_advanced_agents.tenancy.settings import Settings
 
@@ -49,18 +51,23 @@ def openapi_file() -> dict[Path, bytes]:
     return {ROOT / "docs" / "openapi.json": (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode()}
 
 
+def public_names_file() -> dict[Path, bytes]:
+    """Return the page of public names: path -> content."""
+    return {ROOT / "docs" / "public-api.md": public_names.page().encode()}
+
+
 def leftovers(files: dict[Path, bytes]) -> list[Path]:
-    """Generated files whose source is gone."""
-    found = {*(ROOT / "src" / PROTOCOL).glob("*_pb2.py"), *(ROOT / "src" / PROTOCOL).glob("*_pb2.pyi")}
-    return sorted(found - set(files))
+    """Return the generated files whose source no longer exists."""
+    generated = {*(ROOT / "src" / PROTOCOL).glob("*_pb2.py"), *(ROOT / "src" / PROTOCOL).glob("*_pb2.pyi")}
+    return sorted(generated - set(files))
 
 
-CONTRACTS: list[Callable[[], dict[Path, bytes]]] = [protocol_files, openapi_file]
-"""Each makes files from a source that people write."""
+CONTRACTS: list[Callable[[], dict[Path, bytes]]] = [protocol_files, openapi_file, public_names_file]
+"""The generators; each makes files from a source that people write."""
 
 
 def main() -> None:
-    """Write the files, or say which are out of date."""
+    """Write the generated files, or exit with the names of those that are out of date."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("action", choices=["write", "check"])
     action = parser.parse_args().action

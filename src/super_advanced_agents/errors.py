@@ -35,6 +35,35 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+__all__ = [
+    "AgentError",
+    "AgentNotFoundError",
+    "AgentTimeoutError",
+    "AgentUnavailableError",
+    "AuthenticationError",
+    "CollectionExistsError",
+    "CollectionNotFoundError",
+    "ConfigurationError",
+    "CorruptStoreError",
+    "DimensionMismatchError",
+    "EmbeddingError",
+    "EngineUnavailableError",
+    "FilterError",
+    "GenerationError",
+    "InvalidInputError",
+    "JobError",
+    "ModelMismatchError",
+    "ModelNotFoundError",
+    "OverloadedError",
+    "PermissionDeniedError",
+    "RateLimitedError",
+    "ResourceClosedError",
+    "StoreError",
+    "StoreFullError",
+    "StoreLockedError",
+    "SuperAdvancedAgentsError",
+]
+
 
 def _rebuild(cls: type[BaseException], args: tuple[object, ...], state: dict[str, Any]) -> BaseException:
     # Copying and unpickling must not call an `__init__` with required keyword arguments.

@@ -1,4 +1,4 @@
-"""One real server for all the tests of a module."""
+"""A real server that all tests of a module share."""
 
 from __future__ import annotations
 

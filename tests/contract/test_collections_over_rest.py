@@ -1,4 +1,4 @@
-"""What people who write requests themselves meet: `/v1/collections`, with vectors as numbers or base64."""
+"""Tests of `/v1/collections` over plain HTTP, with vectors as numbers or base64."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def _base64(*numbers: float) -> str:
     return base64.b64encode(np.array(numbers, "<f4").tobytes()).decode()
 
 
-def test_collections_are_made_listed_and_deleted(rest: httpx2.Client, url: str) -> None:
-    """Made twice is a conflict unless that is said to be fine; deleted twice is not found."""
+def test_collections_are_created_listed_and_deleted(rest: httpx2.Client, url: str) -> None:
+    """Creating one twice is a conflict unless `exist_ok` is set; deleting one twice is not found."""
     name = url.rpartition("/")[2]
     again = {"name": name, "dim": 4}
     assert rest.post("/v1/collections", json=again).status_code == 409
@@ -44,8 +44,8 @@ def test_collections_are_made_listed_and_deleted(rest: httpx2.Client, url: str) 
     assert rest.post(f"{url}/search", json={"query_vector": [1, 2, 3, 4]}).json()["error"] == "CollectionNotFoundError"
 
 
-def test_vectors_travel_as_numbers_or_base64(rest: httpx2.Client, url: str) -> None:
-    """Both ways, in one batch too; or not at all."""
+def test_vectors_are_accepted_and_returned_as_numbers_or_base64(rest: httpx2.Client, url: str) -> None:
+    """One batch may mix both forms, and a page may leave the vectors out."""
     added = rest.post(f"{url}/records", json={"vectors": [[1, 2, 3, 4], _base64(4, 3, 2, 1)], "uids": ["a/b", "b"]})
     assert added.json() == {"uids": ["a/b", "b"]}
     assert rest.get(f"{url}/records/a%2Fb").json()["vector"] == [1, 2, 3, 4]
@@ -60,8 +60,8 @@ def test_vectors_travel_as_numbers_or_base64(rest: httpx2.Client, url: str) -> N
     assert rest.delete(f"{url}/records/b").status_code == rest.get(f"{url}/records/b").status_code == 404
 
 
-def test_what_is_not_named_stays_and_null_clears(rest: httpx2.Client, url: str) -> None:
-    """A patch, as RFC 7396 has it for the metadata."""
+def test_patch_keeps_unnamed_fields_and_null_removes_a_field(rest: httpx2.Client, url: str) -> None:
+    """Metadata is merged as RFC 7396 defines."""
     one = {
         "vectors": [[1, 2, 3, 4]],
         "uids": ["x"],
@@ -96,10 +96,10 @@ def test_what_is_not_named_stays_and_null_clears(rest: httpx2.Client, url: str) 
         ("records:delete", {}, "uids"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_named_as_the_body_names_it(
+def test_invalid_request_is_refused_with_the_name_of_its_field(
     rest: httpx2.Client, url: str, path: str, body: dict[str, object], field: str
 ) -> None:
-    """And nothing is stored."""
+    """The field is named as in the body, and nothing is stored."""
     answer = rest.post(f"{url}/{path}", json=body)
     assert (answer.status_code, answer.json()["field"]) == (422, field)
     assert rest.post(f"{url}/records:count", json={}).json() == {"count": 0}

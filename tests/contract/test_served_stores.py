@@ -1,4 +1,4 @@
-"""The one behaviour suite through real servers: clients over REST and over gRPC."""
+"""The behaviour suite of vector stores, run by clients of a real server over REST and over gRPC."""
 
 from __future__ import annotations
 

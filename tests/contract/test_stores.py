@@ -1,4 +1,4 @@
-"""The one behaviour suite, over each store and each of its shapes."""
+"""The behaviour suite of vector stores, run on each store and each of its settings."""
 
 from __future__ import annotations
 
@@ -21,6 +21,18 @@ class TestFlatInMemory(VectorStoreSuite):
         """Stores without a path."""
         with ExitStack() as stack:
             yield lambda dim: stack.enter_context(FAISSVectorStore(dim, index="flat"))
+
+
+class TestFlatInMemoryByInnerProduct(VectorStoreSuite):
+    """Exact, nothing on disk, scores that depend on the lengths of vectors."""
+
+    metric = "dot"
+
+    @pytest.fixture
+    def make_store(self) -> Iterator[MakeStore]:
+        """Stores without a path, with the dot metric."""
+        with ExitStack() as stack:
+            yield lambda dim: stack.enter_context(FAISSVectorStore(dim, index="flat", metric="dot"))
 
 
 class TestFlatOnDisk(VectorStoreSuite):

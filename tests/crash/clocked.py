@@ -1,9 +1,9 @@
-"""A child process whose time of day jumps by a day, forth and back, under a store; `shifted_clock.c` is preloaded.
+"""A child process whose time of day jumps by a day under a store, with `shifted_clock.c` preloaded.
 
     python -m tests.crash.clocked FOLDER flat|hnsw forth|back
 
 It fails where a promise is broken, and prints `fine` otherwise. `forth` begins a store at the present time and leaves
-it as it is after a jump back; `back` goes on with it in a process that was born a day early.
+it as it is after a jump back; `back` goes on with it in a process that starts a day early.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _DAY_S = 86_400
 _HOUR_S = 3_600.0
 _SHIM = ctypes.CDLL(os.environ["LD_PRELOAD"])
 _SHIFT = ctypes.c_long.in_dll(_SHIM, "clock_shift")
-_MADE: list[str] = []
+_GENERATED: list[str] = []
 
 
 def _jump(days: int) -> None:
@@ -32,17 +32,17 @@ def _jump(days: int) -> None:
 
 
 def _add(store: FAISSVectorStore, name: str | None, expires_in_s: float | None = None) -> str:
-    vector = np.random.default_rng(len(_MADE)).standard_normal(4)
+    vector = np.random.default_rng(len(_GENERATED)).standard_normal(4)
     uid = store.add(vector, {"kind": "x", "text": "words of it"}, name, expires_in_s=expires_in_s)
     if name is None:
-        assert uid not in _MADE
-        assert not _MADE or uid > _MADE[-1], "names no longer ascend"
-        _MADE.append(uid)
+        assert uid not in _GENERATED
+        assert not _GENERATED or uid > _GENERATED[-1], "names no longer ascend"
+        _GENERATED.append(uid)
     return uid
 
 
-def _seen(store: FAISSVectorStore, named: list[str]) -> set[str]:
-    """Which of these are there, the same in every way of reading."""
+def _present(store: FAISSVectorStore, named: list[str]) -> set[str]:
+    """Return which of these uids the store has, after checking that every way of reading agrees."""
     got = {record.uid for record in store.get(named)}
     everything = {record.uid for record in store.scan(limit=1_000)}
     assert got == everything & set(named)
@@ -56,36 +56,36 @@ def _seen(store: FAISSVectorStore, named: list[str]) -> set[str]:
 def _forth(store: FAISSVectorStore) -> None:
     for _ in range(40):
         _add(store, None)
-    kept = list(_MADE)
+    uids = list(_GENERATED)
     _add(store, "lasting")
     _add(store, "hour", _HOUR_S)
-    assert _seen(store, ["lasting", "hour"]) == {"lasting", "hour"}
+    assert _present(store, ["lasting", "hour"]) == {"lasting", "hour"}
 
     _jump(1)
-    assert _seen(store, ["lasting", "hour"]) == {"lasting"}
+    assert _present(store, ["lasting", "hour"]) == {"lasting"}
     assert store.delete(["hour"]) == 0, "a delete counts what has expired"
     _add(store, "tomorrow", _HOUR_S)
-    assert _seen(store, ["lasting", "tomorrow"]) == {"lasting", "tomorrow"}
+    assert _present(store, ["lasting", "tomorrow"]) == {"lasting", "tomorrow"}
 
     _jump(-1)
     _add(store, "yesterday", _HOUR_S)
     _add(store, "lasting")
-    assert _seen(store, ["lasting", "tomorrow", "yesterday"]) == {"lasting", "tomorrow", "yesterday"}
+    assert _present(store, ["lasting", "tomorrow", "yesterday"]) == {"lasting", "tomorrow", "yesterday"}
 
     _jump(0)
-    assert _seen(store, ["lasting", "tomorrow", "yesterday"]) == {"lasting", "tomorrow"}
-    assert _seen(store, kept) == set(kept)
+    assert _present(store, ["lasting", "tomorrow", "yesterday"]) == {"lasting", "tomorrow"}
+    assert _present(store, uids) == set(uids)
     _jump_while_writing(store)
 
 
 def _jump_while_writing(store: FAISSVectorStore) -> None:
-    """Nothing is lost, refused or named twice while the clock jumps under writers and readers."""
-    told: list[str] = []
+    """Check that nothing is lost, refused or named twice while the clock jumps under writers and readers."""
+    uids: list[str] = []
 
     def write() -> None:
         for _ in range(50):
-            told.extend(store.add_batch(np.ones((4, 4)), [{"kind": "x", "text": "words of it"}] * 4))
-            told.append(store.add(np.ones(4), {"kind": "x", "text": "words of it"}))
+            uids.extend(store.add_batch(np.ones((4, 4)), [{"kind": "x", "text": "words of it"}] * 4))
+            uids.append(store.add(np.ones(4), {"kind": "x", "text": "words of it"}))
             store.add(np.ones(4), None, "passing", expires_in_s=1.0)
             store.search(np.ones(4), 3)
 
@@ -97,28 +97,28 @@ def _jump_while_writing(store: FAISSVectorStore) -> None:
         jumps += 1
         _SHIFT.value = (jumps % 3 - 1) * _DAY_S
         writers[0].join(0.002)
-    assert len(told) == len(set(told)) == 3 * 50 * 5
+    assert len(uids) == len(set(uids)) == 3 * 50 * 5
     _SHIFT.value = 10 * _DAY_S
     store.delete(["passing", "tomorrow", "yesterday"])
-    assert _seen(store, told) == set(told)
+    assert _present(store, uids) == set(uids)
     _SHIFT.value = 0
 
 
 def _back(store: FAISSVectorStore) -> None:
-    """Born a day early: everything without a lifetime is there, new names are new, writes go on."""
+    """Start a day early: records without a lifetime are there, new uids are new, and writes go on."""
     before = {record.uid for record in store.scan(limit=1_000)}
     assert "lasting" in before
     assert len(before) == 40 + 1 + 3 * 50 * 5
     for _ in range(40):
         _add(store, None)
-    assert not before & set(_MADE)
-    assert _seen(store, _MADE) == set(_MADE)
-    assert store.count() == len(before) + len(_MADE)
+    assert not before & set(_GENERATED)
+    assert _present(store, _GENERATED) == set(_GENERATED)
+    assert store.count() == len(before) + len(_GENERATED)
     assert store.delete(["lasting"]) == 1
 
 
 def main() -> None:
-    """Jump."""
+    """Open the store and run one act."""
     folder, index, act = sys.argv[1:]
     if act == "back":
         _jump(-1)

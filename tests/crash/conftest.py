@@ -1,4 +1,4 @@
-"""Child processes that are ended after the test, whatever happens, and disks that are watched."""
+"""Fixtures that start child processes, which end after the test in any case, and disks that are watched."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ StartChild = Callable[..., "subprocess.Popen[str]"]
 
 @pytest.fixture
 def start_child(project_root: Path) -> Iterator[StartChild]:
-    """Start Python on a program of this folder, with its ends piped; it is killed after the test if it still runs."""
+    """Return a function that starts a program of this folder with its ends piped.
+
+    A child that still runs after the test is killed.
+    """
     children: list[subprocess.Popen[str]] = []
 
     def start(program: str, *arguments: object, **environment: str) -> subprocess.Popen[str]:
@@ -51,20 +54,20 @@ def _compiled(name: str, folder: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def shims(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Compile a C file of this folder, to be preloaded into a child, once for each test process."""
+    """Return a function that compiles a C file of this folder once, to be preloaded into a child."""
     folder = tmp_path_factory.mktemp("shims")
-    made: dict[str, Path] = {}
+    compiled: dict[str, Path] = {}
 
     def shim(name: str) -> Path:
-        if name not in made:
-            made[name] = _compiled(name, folder)
-        return made[name]
+        if name not in compiled:
+            compiled[name] = _compiled(name, folder)
+        return compiled[name]
 
     return shim
 
 
 class Scripted:
-    """The child program `scripted.py`: runs of the script, one after another, each in a process of its own."""
+    """Run the script in the child program `scripted.py`, each run in a process of its own."""
 
     def __init__(self, child: subprocess.Popen[str], folder: Path) -> None:
         self._child = child
@@ -72,9 +75,9 @@ class Scripted:
         self._runs = 0
 
     def run(
-        self, shape: str, *, store: str = "store", crash_at: int = 0, half: bool = False, plant: str = ""
+        self, shape: str, *, store: str = "store", crash_at: int = 0, in_the_middle: bool = False, fault: str = ""
     ) -> tuple[Path, Path, int]:
-        """Returns the folder that was watched, the log of what was done to it, and the wait status."""
+        """Run the script, and return the watched folder, the log of what was done to it, and the wait status."""
         self._runs += 1
         folder, log = self._folder / f"run-{self._runs}", self._folder / f"log-{self._runs}"
         (folder / "store").mkdir(parents=True)
@@ -84,8 +87,8 @@ class Scripted:
             "log": str(log),
             "shape": shape,
             "crash_at": crash_at,
-            "half": half,
-            "plant": plant,
+            "in_the_middle": in_the_middle,
+            "fault": fault,
         }
         assert self._child.stdin is not None
         assert self._child.stdout is not None
@@ -97,5 +100,5 @@ class Scripted:
 
 @pytest.fixture
 def scripted(start_child: StartChild, shims: Callable[[str], Path], tmp_path: Path) -> Scripted:
-    """Runs of the script on a watched disk."""
+    """Return a runner of the script on a watched disk."""
     return Scripted(start_child("scripted.py", LD_PRELOAD=str(shims("watched_disk"))), tmp_path)

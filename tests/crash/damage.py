@@ -20,7 +20,7 @@ _ODD_VALUES: list[Any] = [
 
 
 def damage_of_index(rng: random.Random, folder: Path, others: list[Path]) -> str:
-    """Damage what is derived in the store in `folder`; `others` are stale, foreign, and of another dimension."""
+    """Damage the derived files of the store in `folder`; `others` are stale, foreign, and of another dimension."""
     name = rng.choice(["index", "index", "index", "words"])
     way = rng.choice(_WAYS)
     return f"{name} {way.__name__.strip('_')}: {way(rng, folder / name, [other / name for other in others])}"
@@ -99,7 +99,7 @@ def _missing(rng: random.Random, index: Path, others: list[Path]) -> str:
 
 
 def _mixed(rng: random.Random, index: Path, others: list[Path]) -> str:
-    """One file holds the bytes of one of the same sort that is stale, or of another store."""
+    """Replace a file by one of the same sort that is stale, or of another store."""
     path, other = _chosen(rng, index), rng.choice(others)
     source = rng.choice(sorted(other.glob(f"*{path.suffix}")))
     shutil.copyfile(source, path)
@@ -107,7 +107,7 @@ def _mixed(rng: random.Random, index: Path, others: list[Path]) -> str:
 
 
 def _replaced(rng: random.Random, index: Path, others: list[Path]) -> str:
-    """The whole folder is a stale one, or another store's."""
+    """Replace the whole folder by a stale one, or by another store's."""
     other = rng.choice(others)
     shutil.rmtree(index)
     shutil.copytree(other, index)
@@ -115,7 +115,7 @@ def _replaced(rng: random.Random, index: Path, others: list[Path]) -> str:
 
 
 def _merged(rng: random.Random, index: Path, others: list[Path]) -> str:
-    """The files of another are there too, its manifest the newest."""
+    """Add the files of another store, with its manifest as the newest."""
     other = rng.choice(others)
     shutil.copytree(other, index, dirs_exist_ok=True)
     shutil.copyfile(max(other.glob("manifest*.json")), index / "manifest-00009999.json")
@@ -124,8 +124,8 @@ def _merged(rng: random.Random, index: Path, others: list[Path]) -> str:
 
 def _swapped(rng: random.Random, index: Path, others: list[Path]) -> str:
     one = _chosen(rng, index)
-    alike = [path for path in sorted(index.glob(f"*{one.suffix}")) if path != one]
-    two = rng.choice(alike or [path for path in sorted(index.iterdir()) if path != one])
+    same_sort = [path for path in sorted(index.glob(f"*{one.suffix}")) if path != one]
+    two = rng.choice(same_sort or [path for path in sorted(index.iterdir()) if path != one])
     contents = one.read_bytes(), two.read_bytes()
     two.write_bytes(contents[0])
     one.write_bytes(contents[1])
@@ -133,7 +133,7 @@ def _swapped(rng: random.Random, index: Path, others: list[Path]) -> str:
 
 
 def _stray(rng: random.Random, index: Path, others: list[Path]) -> str:
-    """Something that looks like a newer manifest."""
+    """Add something that looks like a newer manifest."""
     name = rng.choice(
         ["manifest-00009999.json", "manifest-0.json", "manifest-9x.json", "manifest-99999999999999999999.json"]
     )
@@ -154,7 +154,7 @@ def _not_a_file(rng: random.Random, index: Path, others: list[Path]) -> str:
 
 
 def _linked(rng: random.Random, index: Path, others: list[Path]) -> str:
-    """A link where a file, or the folder, should be."""
+    """Put a link where a file, or the folder, should be."""
     path = rng.choice([_chosen(rng, index), index])
     aims = [path, path.with_name("nowhere"), index.parent, Path("/dev/null"), *others]
     aim = rng.choice([*aims, *(max(other.glob(f"*{path.suffix or '.json'}")) for other in others)])
@@ -177,12 +177,12 @@ def _no_folder(rng: random.Random, index: Path, others: list[Path]) -> str:
 
 
 def _resigned(rng: random.Random, index: Path, others: list[Path]) -> str:
-    """One value of the newest manifest is another, and the manifest says that it is whole."""
+    """Change one value of the newest manifest and sign it anew."""
     return _signed_anew(rng, index, _one_value_changed)
 
 
 def _reordered(rng: random.Random, index: Path, others: list[Path]) -> str:
-    """Entries of a list in the newest manifest are dropped, doubled or turned round; it says that it is whole."""
+    """Drop, double or reorder entries of a list in the newest manifest and sign it anew."""
     return _signed_anew(rng, index, _one_list_changed)
 
 
@@ -190,13 +190,13 @@ def _signed_anew(rng: random.Random, index: Path, change: Callable[[random.Rando
     path = max(index.glob("manifest*.json"))
     content = orjson.loads(path.read_bytes())
     assert content["sha256"] == _signature(content["body"]), "manifests are signed in another way now; follow it here"
-    told = change(rng, content["body"])
+    change_made = change(rng, content["body"])
     try:
         content["sha256"] = _signature(content["body"])
         path.write_bytes(orjson.dumps(content))
     except TypeError:  # a number too large for the writer; the reader gets to see it all the same
         path.write_text(str(content).replace("'", '"').replace("None", "null").replace("True", "true"))
-    return told
+    return change_made
 
 
 def _signature(body: object) -> str:
@@ -204,7 +204,7 @@ def _signature(body: object) -> str:
 
 
 def _places(value: Any) -> Iterator[tuple[Any, Any]]:
-    """(container, key) of everything in a JSON value."""
+    """Yield (container, key) of everything in a JSON value."""
     for key in list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
         yield value, key
         yield from _places(value[key])
@@ -275,7 +275,7 @@ def _pages_swapped(rng: random.Random, path: Path, others: list[Path]) -> str:
 
 
 def _other_database(rng: random.Random, path: Path, others: list[Path]) -> str:
-    """The rows are those of a stale backup, of another store, or of one with another dimension."""
+    """Replace the rows by those of a stale backup, of another store, or of another dimension."""
     other = rng.choice(others)
     shutil.copyfile(other / path.name, path)
     return other.name

@@ -16,7 +16,7 @@ from super_advanced_agents.errors import StoreError
 
 
 def main() -> None:
-    """Write, fail, stay stopped, open again."""
+    """Write, fail, stay stopped, and open again."""
     flag = Path(os.environ["FAIL_SYNC"])
     with FAISSVectorStore(4, sys.argv[1]) as store:
         store.add(np.ones(4), {"n": 1}, "before")
@@ -26,7 +26,7 @@ def main() -> None:
         _try(store, "after")
         print(f"found {len(store.search(np.ones(4)))} {len(store.get(['before']))} {store.count({'n': 1})}")
     with FAISSVectorStore(4, sys.argv[1]) as store:
-        print(f"kept {len(store.get(['before']))}")
+        print(f"reopened {len(store.get(['before']))}")
         _try(store, "again")
 
 

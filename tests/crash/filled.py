@@ -1,8 +1,8 @@
 """A child process that adds rows of 384 numbers, then waits to be killed.
 
-python -m tests.crash.filled FOLDER ROWS
+    python -m tests.crash.filled FOLDER ROWS
 
-It prints `filled` when all were told, and `sealed` when no full buffer of them is left in the tail.
+It prints `filled` when all were acknowledged, and `sealed` when no full buffer of them is left in the tail.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _BUFFER_ROWS = 4_096
 
 
 def main() -> None:
-    """Add, then wait."""
+    """Add rows, then wait."""
     rows = int(sys.argv[2])
     rng = np.random.default_rng(1)
     with FAISSVectorStore(DIM, sys.argv[1]) as store:

@@ -15,14 +15,14 @@ from super_advanced_agents import FAISSVectorStore
 from super_advanced_agents.errors import SuperAdvancedAgentsError
 
 
-def _tell(line: str) -> None:
-    """Write a line in one piece: `print` may write it in two, and another process between them."""
+def _print_line(line: str) -> None:
+    """Write a line in one piece, since `print` may write it in two and another process between them."""
     os.write(sys.stdout.fileno(), f"{line}\n".encode())
 
 
 def main() -> None:
-    """The child tries everything; the parent goes on."""
-    warnings.simplefilter("ignore", DeprecationWarning)  # forking beside threads is what is tried here
+    """Fork, call everything in the child, and go on in the parent."""
+    warnings.simplefilter("ignore", DeprecationWarning)  # the test forks beside threads on purpose
     store = FAISSVectorStore(4, sys.argv[1])
     store.add(np.ones(4), None, "x")
     child = os.fork()
@@ -30,14 +30,14 @@ def main() -> None:
         for call in (lambda: store.add(np.ones(4)), store.count, lambda: store.search(np.ones(4)), store.__enter__):
             try:
                 call()
-                _tell("worked")
+                _print_line("worked")
             except SuperAdvancedAgentsError as exc:
-                _tell(f"{type(exc).__name__} {'forked' in str(exc)}")
+                _print_line(f"{type(exc).__name__} {'forked' in str(exc)}")
         store.close()
         sys.stdin.readline()  # outlives its parent
         sys.exit(0)  # the ordinary way out, with whatever cleaning up that does
     store.add(np.ones(4), None, "y")
-    _tell(f"parent {store.count()}")
+    _print_line(f"parent {store.count()}")
     sys.stdin.readline()
 
 

@@ -1,4 +1,4 @@
-"""A child process that adds until it is interrupted; a line for each uid it was told.
+"""A child process that adds until it is interrupted, and logs a line for each acknowledged uid.
 
 python interrupted.py FOLDER LOG sync|async
 """

@@ -1,8 +1,8 @@
-"""A child process that serves, and that can be told to stop for good between a write's commit and its reply.
+"""A child process that serves, and that can stop for good between a write's commit and its reply.
 
     python -m tests.crash.keyed_writes FOLDER free|stuck
 
-Prints its URL; with `stuck`, `committed` each time a write with a key was carried out, whose reply then never comes.
+It prints its URL; with `stuck` it prints `committed` after each write with a key, and never sends the reply.
 """
 
 from __future__ import annotations
@@ -18,19 +18,20 @@ from super_advanced_agents.tenancy.settings import Settings
 NOWHERE = "http://127.0.0.1:9/v1"
 
 
-async def _stuck(requests: Idempotency, answer: SaveReply) -> None:
+async def _never_reply(requests: Idempotency, answer: SaveReply) -> None:
     del requests, answer
     print("committed", flush=True)
     await asyncio.Event().wait()
 
 
-def _told(at: ServerAddresses) -> None:
+def _print_url(at: ServerAddresses) -> None:
     print(at.rest, flush=True)
 
 
 if __name__ == "__main__":
     if sys.argv[2] == "stuck":
-        Idempotency._keep = _stuck  # type: ignore[method-assign]
+        # No public hook lies between the commit and the stored reply.
+        Idempotency._keep = _never_reply  # type: ignore[method-assign]
     serve(
         Settings.load(
             data_dir=sys.argv[1],
@@ -41,5 +42,5 @@ if __name__ == "__main__":
             embedding_dim=4,
             generation_base_url=NOWHERE,
         ),
-        on_listening=_told,
+        on_listening=_print_url,
     )

@@ -1,4 +1,4 @@
-"""A child process that damages files of a store, opens it, and compares what it answers; JSON lines tell.
+"""A child process that damages files of a store, opens it, and compares its answers; it prints JSON lines.
 
     python -m tests.crash.mutated FOLDER index|rows FIRST COUNT
 
@@ -33,7 +33,7 @@ def _open(folder: Path, *, dim: int = DIM) -> FAISSVectorStore:
 
 
 def _filled(folder: Path, first_tag: int, *, dim: int = DIM, stale: Path | None = None) -> State:
-    """A store written thrice over and sealed; `stale` becomes a copy of what it was after the first time."""
+    """Write a store thrice over and seal it; `stale` becomes a copy of it after the first time."""
     state: State = {}
     for turn in range(_ROUNDS):
         with _open(folder, dim=dim) as store:
@@ -43,7 +43,7 @@ def _filled(folder: Path, first_tag: int, *, dim: int = DIM, stale: Path | None 
                 store.add_batch(vectors, [metadata(tag) for tag in tags], NAMES, namespace=namespace)
                 state.update({(namespace, name): tag for name, tag in zip(NAMES, tags, strict=True)})
             while int(str(store.stats()["tail_rows"])) >= BUFFER_ROWS or not list(folder.glob("index/manifest-*.json")):
-                time.sleep(0.005)  # the background is sealing; nothing tells when it has
+                time.sleep(0.005)  # the background is sealing, and no event reports its end
             assert store.search_keywords("text", 1)
         if turn == 0 and stale is not None:
             shutil.copytree(folder, stale)
@@ -51,7 +51,7 @@ def _filled(folder: Path, first_tag: int, *, dim: int = DIM, stale: Path | None 
 
 
 class _Stores:
-    """The whole store and its model, and the others whose files get mixed in."""
+    """The undamaged store and its expected state, and other stores whose files get mixed in."""
 
     def __init__(self, place: Path) -> None:
         self.whole, self.stale, self.foreign, self.wide = (place / name for name in ("whole", "stale", "other", "wide"))
@@ -66,7 +66,7 @@ class _Stores:
 
 
 def _outcome_of_index(folder: Path, stores: _Stores) -> str:
-    """Opened twice, because the first may put something new beside what is damaged."""
+    """Open the store twice, because the first opening may write beside what is damaged."""
     try:
         for turn in range(2):
             with _open(folder) as store:
@@ -82,7 +82,7 @@ def _outcome_of_index(folder: Path, stores: _Stores) -> str:
 
 
 def _outcome_of_rows(folder: Path, stores: _Stores) -> str:
-    """SQLite keeps no checksums, so values may differ; every call must say something typed, or answer."""
+    """Call every operation; each must answer or raise a library error, as SQLite keeps no checksums."""
     try:
         with _open(folder) as store:
             return _outcome_of_calls(store, stores)
@@ -132,7 +132,7 @@ def _compare(store: FAISSVectorStore, stores: _Stores) -> None:
 
 
 def main() -> None:
-    """Damage, open, tell; again and again."""
+    """Damage a copy, open it and print the outcome, `COUNT` times."""
     place, what, first, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
     stores = _Stores(place)
     others = [stores.stale, stores.foreign, stores.wide]
@@ -142,8 +142,8 @@ def main() -> None:
         damage, outcome_of = (
             (damage_of_index, _outcome_of_index) if what == "index" else (damage_of_rows, _outcome_of_rows)
         )
-        told = damage(random.Random(n), folder, others)  # a plan, not a secret
-        print(json.dumps({"begun": n, "damage": told}), flush=True)
+        damage_done = damage(random.Random(n), folder, others)  # a plan, not a secret
+        print(json.dumps({"begun": n, "damage": damage_done}), flush=True)
         try:
             outcome = outcome_of(folder, stores)
         except BaseException:

@@ -2,9 +2,9 @@
 
     python -m tests.crash.reembedding FOLDER N
 
-Killed before the N-th statement of the writer's connection, staging not counted; if it came to its end before, `done`,
-the number of texts it embedded and that of statements are printed. Each call of the model adds a record, replaces one
-and deletes one, all named by what is in the store, so that runs that were killed go on as one that was not.
+It is killed before the N-th statement of the writer's connection, staging not counted. If it comes to its end before,
+it prints `done`, the number of texts it embedded and that of statements. Each call of the model adds a record, replaces
+one and deletes one, all named by what is in the store, so that killed runs go on as one that was not killed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -27,46 +27,51 @@ OPTIONS = {"index": "hnsw", "buffer_rows": 64}
 
 
 class Model:
-    """Vectors by a text's digest."""
+    """Computes vectors from a text's digest."""
 
     def __init__(self, model_id: str, dim: int) -> None:
         self.model_id = model_id
         self.dim = dim
 
     def embed_batch(self, texts: Sequence[str]) -> Matrix:
-        """The vectors of some texts."""
+        """Return the vectors of some texts."""
         digests = (hashlib.blake2b(f"{self.model_id} {text}".encode(), digest_size=8).digest() for text in texts)
         seeds = (int.from_bytes(digest, "big") for digest in digests)
         return np.array([np.random.default_rng(seed).standard_normal(self.dim) for seed in seeds], np.float32)
 
     async def aembed_batch(self, texts: Sequence[str]) -> Matrix:
-        """The same for asyncio."""
+        """Return the vectors of some texts, for asyncio."""
         return self.embed_batch(texts)
 
 
 OLD, NEW = Model("old", OLD_DIM), Model("new", NEW_DIM)
 
 
-class _Busy(Model):
-    """The new model, while somebody else is writing to the store."""
+class _WritingModel(Model):
+    """The new model, which also writes to the store while it embeds."""
 
     def __init__(self, store: FAISSVectorStore) -> None:
         super().__init__(NEW.model_id, NEW.dim)
         self.store = store
 
     def embed_batch(self, texts: Sequence[str]) -> Matrix:
-        """The vectors of some texts."""
+        """Write to the store, and return the vectors of some texts."""
         if threading.current_thread().name != "store writer" and self.store.dim == OLD_DIM:
             n = self.store.count({"extra": True})
             text = f"extra {n}"
-            for uid, told, extra in ((f"x{n:04d}", text, True), (f"r{n:04d}", f"replaced {n}", False)):
-                self.store.add(OLD.embed_batch([told])[0], {"text": told, "extra": extra}, uid, model_id="old")
+            for uid, new_text, extra in ((f"x{n:04d}", text, True), (f"r{n:04d}", f"replaced {n}", False)):
+                self.store.add(OLD.embed_batch([new_text])[0], {"text": new_text, "extra": extra}, uid, model_id="old")
             self.store.delete([f"r{500 + n:04d}"])
         return super().embed_batch(texts)
 
 
+def _trace_statements(store: FAISSVectorStore, on_statement: Callable[[str], None] | None) -> None:
+    """Call `on_statement` with each statement of the writer; only its own connection reports them."""
+    store._rows._writer.set_trace_callback(on_statement)
+
+
 def main() -> None:
-    """Do it."""
+    """Re-embed the store, and kill the process on the way."""
     folder, last = sys.argv[1], int(sys.argv[2])
     statements = 0
 
@@ -77,9 +82,9 @@ def main() -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     with FAISSVectorStore(OLD_DIM, folder, **OPTIONS) as store:
-        store._rows._writer.set_trace_callback(on_statement)
-        done = store.reembed(_Busy(store))
-        store._rows._writer.set_trace_callback(None)
+        _trace_statements(store, on_statement)
+        done = store.reembed(_WritingModel(store))
+        _trace_statements(store, None)
         print("done", done.embedded, statements, flush=True)
 
 

@@ -2,8 +2,8 @@
 
     python saving.py backup|restore|export|import SOURCE TARGET N
 
-Killed at the N-th thing it does to a file (opening, renaming, removing, a folder, 4 MB, a page); `done` is
-printed if it came to its end before.
+It is killed at the N-th thing it does to a file (opening, renaming, removing, a folder, 4 MB, a page), and prints
+`done` if it comes to its end before.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _SEEN = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "sqlite3.conn
 
 
 def main() -> None:
-    """Do it."""
+    """Run one operation, and kill the process on the way."""
     what, source, target, left = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])
 
     def on_event(event: str, arguments: object) -> None:

@@ -56,7 +56,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     "hnsw": {"index": "hnsw"},
     "ivf": {"index": "ivf", "storage": "sq8"},
 }
-"""The stores that are tried."""
+"""The settings of the stores that are tested."""
 
 State = dict[tuple[str, str], int]
 """For each (namespace, uid) the tag it holds; everything else of a record follows from its tag."""
@@ -74,24 +74,24 @@ class Operation:
 
 
 def opened(folder: Path | str, shape: str) -> FAISSVectorStore:
-    """A store with buffers so small that sealing goes on all the time."""
+    """Open a store with buffers so small that sealing goes on all the time."""
     return FAISSVectorStore(DIM, folder, buffer_rows=16, **SHAPES[shape])
 
 
 def vector(tag: int) -> Vector:
-    """The vector of a tag: different tags, different vectors."""
+    """Return the vector of a tag: different tags, different vectors."""
     return np.random.default_rng(tag).standard_normal(DIM).astype(np.float32)
 
 
 def metadata(tag: int) -> dict[str, Any]:
-    """The metadata of a tag."""
+    """Return the metadata of a tag."""
     return {"tag": tag, "group": tag % GROUPS, "text": f"text number{tag}"}
 
 
 def operations() -> list[Operation]:
-    """The script; each operation but `reopen` changes something."""
+    """Return the script; each operation but `reopen` changes something."""
     rng = random.Random(11)  # a plan, not a secret
-    made: list[Operation] = []
+    script: list[Operation] = []
     state: State = {}
     for i, kind in enumerate(KINDS):
         after = state
@@ -104,13 +104,13 @@ def operations() -> list[Operation]:
             after = applied(state, operation)
             if kind == "reopen":
                 break
-        made.append(operation)
+        script.append(operation)
         state = after
-    return made
+    return script
 
 
 def applied(state: State, operation: Operation) -> State:
-    """What is held after one more operation."""
+    """Return what is held after one more operation."""
     named = {(operation.namespace, name): tag for name, tag in zip(operation.names, operation.tags, strict=True)}
     match operation.kind:
         case "batch" | "one" | "replace":
@@ -125,7 +125,7 @@ def applied(state: State, operation: Operation) -> State:
 
 
 def states() -> list[State]:
-    """What is held before the first operation and after each."""
+    """Return what is held before the first operation and after each."""
     found: list[State] = [{}]
     for operation in operations():
         found.append(applied(found[-1], operation))
@@ -133,7 +133,7 @@ def states() -> list[State]:
 
 
 def execute(store: FAISSVectorStore, operation: Operation) -> None:
-    """Call the store; `reopen` is the caller's."""
+    """Call the store for an operation; `reopen` is left to the caller."""
     match operation.kind:
         case "one":
             store.add(
@@ -159,7 +159,7 @@ def execute(store: FAISSVectorStore, operation: Operation) -> None:
 
 
 def held(store: FAISSVectorStore) -> State:
-    """What a store holds, read in every way; fails when the ways disagree or a value is not the one written."""
+    """Read a store in every way and return what it holds; fail when the ways or the values differ."""
     records: list[Record] = []
     while page := store.scan(after=records[-1].uid if records else None, limit=50):
         records += page
@@ -207,7 +207,7 @@ def _same(records: Sequence[Record], state: State) -> None:
 
 
 def _found(store: FAISSVectorStore, **options: Any) -> list[tuple[str, int]]:
-    """(uid, tag) of everything a search finds, each with the score of its own vector."""
+    """Return (uid, tag) of everything a search finds, after checking each score."""
     query = np.ones(DIM, dtype=np.float32)
     matches = store.search(query, 1_000, **options)
     for match in matches:

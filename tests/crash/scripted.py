@@ -1,11 +1,11 @@
-"""A process that runs the script of `script.py` in a child for each line it reads; `watched_disk.c` is preloaded.
+"""A process that runs the script of `script.py` in a child for each line, with `watched_disk.c` preloaded.
 
     python -m tests.crash.scripted
 
 A line is JSON: `folder` (watched), `store` (a folder below it), `log`, `shape` (of `SHAPES`), `crash_at` (the call at
-which the child is killed; 0 for none), `half` (in the middle of that call instead of before it) and `plant` (a fault to
-plant). What it prints for each is the child's wait status. Forked before any store is open, so importing is paid for
-once.
+which the child is killed; 0 for none), `in_the_middle` (of that call instead of before it) and `fault` (the fault to
+plant). It prints the child's wait status for each line. It forks before any store is open, so that importing is paid
+for once.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _QUIET_S = 0.004
 
 
 class _Connection(sqlite3.Connection):
-    """Folds its log into the database every few commits, so that this happens within the script."""
+    """Fold the log into the database every few commits, so that this happens within the script."""
 
     synchronous = "FULL"
 
@@ -43,21 +43,23 @@ class _Connection(sqlite3.Connection):
 def _run(order: dict[str, Any]) -> None:
     connect = sqlite3.connect
     sqlite3.connect = lambda *a, **k: connect(*a, factory=_Connection, **k)  # type: ignore[assignment]
-    if order["plant"] == "synchronous off":
+    if order["fault"] == "synchronous off":
         _Connection.synchronous = "OFF"
-    DISK.disk_watch(order["folder"].encode(), order["log"].encode(), ctypes.c_long(order["crash_at"]), order["half"])
+    DISK.disk_watch(
+        order["folder"].encode(), order["log"].encode(), ctypes.c_long(order["crash_at"]), order["in_the_middle"]
+    )
     store = _opened(order)
     for i, operation in enumerate(operations()):
-        if order["plant"] == "told too soon":
-            DISK.disk_mark(f"told {i + 1}".encode())
+        if order["fault"] == "acknowledged too soon":
+            DISK.disk_mark(f"acknowledged {i + 1}".encode())
         if operation.kind == "reopen":
             store.close()
             store = _opened(order)
         else:
             execute(store, operation)
-            store.search_keywords("text", 1)  # words follow when they are asked for, and are kept from then on
-        if order["plant"] != "told too soon":
-            DISK.disk_mark(f"told {i + 1}".encode())
+            store.search_keywords("text", 1)  # the keyword index follows at a search, and has a snapshot from then on
+        if order["fault"] != "acknowledged too soon":
+            DISK.disk_mark(f"acknowledged {i + 1}".encode())
         _settle()
     store.close()
     DISK.disk_mark(b"closed")
@@ -71,7 +73,7 @@ def _opened(order: dict[str, Any]) -> FAISSVectorStore:
 
 
 def _settle() -> None:
-    """Let what goes on in the background end, most often: no check needs it, but equal runs make equal calls."""
+    """Wait until the background has ended, so that equal runs make equal calls; no check needs it."""
     before = -1
     while before != DISK.disk_calls():
         before = DISK.disk_calls()
@@ -79,17 +81,18 @@ def _settle() -> None:
 
 
 def main() -> None:
-    """Fork for each line."""
+    """Fork a run for each line."""
     DISK.disk_calls.restype = ctypes.c_long
     for line in sys.stdin:
         child = os.fork()
         if child == 0:
+            status = 0
             try:
                 _run(json.loads(line))
-                os._exit(0)
             except BaseException:
                 traceback.print_exc()
-                os._exit(1)
+                status = 1
+            os._exit(status)
         print(os.waitpid(child, 0)[1], flush=True)
 
 

@@ -1,4 +1,4 @@
-"""Backups beside a process that writes; backups, restores, exports and imports that are killed: whole, or not there."""
+"""Backups beside a writing process are consistent, and killed backups, restores and exports are whole or absent."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.crash.test_kill import State, _after, _found
+from tests.crash.test_kill import State, state_after, states_found
 from tests.crash.writers import DIM, WRITERS
 
 from super_advanced_agents import FAISSVectorStore
@@ -28,48 +28,51 @@ StartChild = Callable[..., "subprocess.Popen[str]"]
 GRAPHS = {"index": "hnsw", "buffer_rows": 64}
 
 
-def _possible(log: Path, told_before: int) -> list[list[State]]:
-    """For each writer every state from what was told in the first bytes of the log to what was asked for by its end."""
+def _possible_states(log: Path, log_bytes_before: int) -> list[list[State]]:
+    """Return for each writer every state that a backup may hold.
+
+    They go from what was acknowledged in the first bytes of the log to what was requested by its end.
+    """
     states: list[list[State]] = [[{}] for _ in range(WRITERS)]
-    told = [0] * WRITERS
-    read = 0
+    acknowledged = [0] * WRITERS
+    bytes_read = 0
     for line in log.read_text().splitlines(keepends=True):
         mark, writer, operation = line.split(" ", 2)
         if mark == ">":
-            states[int(writer)].append(_after(states[int(writer)][-1], json.loads(operation)))
-        elif read < told_before:
-            told[int(writer)] += 1
-        read += len(line)
-    return [each[told[writer] :] for writer, each in enumerate(states)]
+            states[int(writer)].append(state_after(states[int(writer)][-1], json.loads(operation)))
+        elif bytes_read < log_bytes_before:
+            acknowledged[int(writer)] += 1
+        bytes_read += len(line)
+    return [each[acknowledged[writer] :] for writer, each in enumerate(states)]
 
 
-def test_a_backup_beside_another_process_is_of_one_moment(
-    start_child: StartChild, tmp_path: Path, campaign: int
-) -> None:
-    """It holds what was told before it began, and of each writer whole writes in their order; it can be restored."""
+def test_backup_beside_a_writing_process_is_consistent(start_child: StartChild, tmp_path: Path, campaign: int) -> None:
+    """It holds all writes that were acknowledged before it began, and whole writes only, in order."""
     log = tmp_path / "log"
     child = start_child("writers.py", tmp_path / "store", log, 1)
     assert child.stdout is not None
     assert [child.stdout.readline(), child.stdout.readline()] == ["ready\n", "begun\n"]
     rng = random.Random(3)
-    told = []
+    log_sizes = []
     for cycle in range(4 * campaign):
         time.sleep(rng.uniform(0, 0.1))  # some moment in the middle of writing
-        told.append(log.stat().st_size)
+        log_sizes.append(log.stat().st_size)
         back_up(tmp_path / "store", tmp_path / f"copy-{cycle}")
     assert child.poll() is None, "the writers did not outlive the backups"
     child.send_signal(signal.SIGKILL)
     child.communicate()
-    for cycle, told_before in enumerate(told):
+    for cycle, log_bytes_before in enumerate(log_sizes):
         assert restore(tmp_path / f"copy-{cycle}", tmp_path / "store", force=True) is not None
         with FAISSVectorStore(DIM, tmp_path / "store", **GRAPHS) as store:
-            for writer, state in enumerate(_found(store)):
-                assert state in _possible(log, told_before)[writer], f"the copy tears a write of writer {writer}"
+            for writer, state in enumerate(states_found(store)):
+                assert state in _possible_states(log, log_bytes_before)[writer], (
+                    f"the copy tears a write of writer {writer}"
+                )
 
 
 @pytest.fixture
 def stores(tmp_path: Path) -> tuple[Path, Path]:
-    """A store of a few megabytes, and a backup of a smaller one."""
+    """Return the folder of a store of a few megabytes, and a backup of a smaller one."""
     for name, n in (("source", 300), ("old", 200)):
         with FAISSVectorStore(4, tmp_path / name) as store:
             store.add_batch(np.ones((n, 4)), [{"filling": "x" * 16_000}] * n)
@@ -84,22 +87,22 @@ def _records(folder: Path) -> int:
         return store.count()
 
 
-def _ended(start_child: StartChild, *arguments: object) -> bool:
-    """Whether a run came to its end; else it was killed."""
+def _run_to_its_end(start_child: StartChild, *arguments: object) -> bool:
+    """Return whether a run came to its end; otherwise it was killed."""
     child = start_child("saving.py", *arguments)
-    said, troubles = child.communicate()
-    assert child.returncode == (0 if said else -signal.SIGKILL), troubles
-    return said == "done\n"
+    output, errors = child.communicate()
+    assert child.returncode == (0 if output else -signal.SIGKILL), errors
+    return output == "done\n"
 
 
-def test_a_backup_that_is_killed_is_whole_or_not_there(
+def test_killed_backup_is_whole_or_absent(
     start_child: StartChild, stores: tuple[Path, Path], tmp_path: Path, campaign: int
 ) -> None:
-    """Killed at one thing it does after the other; what it left does not disturb the next one."""
+    """The kill hits one file operation after the other; what it leaves does not disturb the next backup."""
     source, _ = stores
     target = tmp_path / "copy"
     for moment in count(1, 4 if campaign == 1 else 1):
-        ended = _ended(start_child, "backup", source, target, moment)
+        ended = _run_to_its_end(start_child, "backup", source, target, moment)
         if ended or target.exists():
             restore(target, tmp_path / "restored", force=True)  # which checks every byte
             assert read_backup(target).records == _records(tmp_path / "restored") == 300
@@ -110,14 +113,14 @@ def test_a_backup_that_is_killed_is_whole_or_not_there(
     assert _records(source) == 300
 
 
-def test_a_restore_that_is_killed_leaves_the_old_the_new_or_nothing(
+def test_killed_restore_leaves_the_old_store_the_new_one_or_none(
     start_child: StartChild, stores: tuple[Path, Path], tmp_path: Path, campaign: int
 ) -> None:
-    """Where nothing is, the old one lies beside it; the same command again restores."""
+    """Where none is left, the old one lies beside it, and the same command restores."""
     source, saved = stores
     seen = set()
     for moment in count(1, 4 if campaign == 1 else 1):
-        ended = _ended(start_child, "restore", saved, source, moment)
+        ended = _run_to_its_end(start_child, "restore", saved, source, moment)
         asides = list(tmp_path.glob("source.before-restore-*"))
         found = _records(source) if (source / "memory.sqlite3").exists() else 0
         seen.add(found)
@@ -137,10 +140,10 @@ def test_a_restore_that_is_killed_leaves_the_old_the_new_or_nothing(
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "parquet"])
-def test_an_export_that_is_killed_leaves_what_was_there(
+def test_killed_export_keeps_the_older_file_and_killed_import_can_be_repeated(
     start_child: StartChild, tmp_path: Path, campaign: int, ending: str
 ) -> None:
-    """An older export stands until the new one is whole; killed imports are made whole by another."""
+    """The older export is replaced when the new one is whole."""
     source, target, copy = tmp_path / "store", tmp_path / f"all.{ending}", tmp_path / "copy"
     with FAISSVectorStore(4, source) as store:
         for start in range(0, 3_000, 500):
@@ -149,12 +152,12 @@ def test_an_export_that_is_killed_leaves_what_was_there(
         names = [record.uid for record in _all(store)]
     older = target.read_bytes()
     for moment in count(5, 6 if campaign == 1 else 1):
-        ended = _ended(start_child, "export", source, target, moment)
+        ended = _run_to_its_end(start_child, "export", source, target, moment)
         if target.read_bytes() != older:
             break
         assert not ended
     for moment in count(5, 6 if campaign == 1 else 1):
-        ended = _ended(start_child, "import", target, copy, moment)
+        ended = _run_to_its_end(start_child, "import", target, copy, moment)
         with FAISSVectorStore(4, copy) as store:
             found = [record.uid for record in _all(store)]
             assert found == names[: len(found)]

@@ -1,4 +1,4 @@
-"""The time of day jumps by a day: what has expired stays out, nothing else is lost, and writes go on."""
+"""The time of day jumps by a day under a store."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ StartChild = Callable[..., "subprocess.Popen[str]"]
 
 
 @pytest.mark.parametrize("index", ["flat", "hnsw"])
-def test_the_clock_may_jump_by_a_day(
+def test_store_loses_nothing_when_the_clock_jumps_by_a_day(
     start_child: StartChild, shims: Callable[[str], Path], tmp_path: Path, index: str
 ) -> None:
-    """Forth and back under one process, then another process that is born a day early."""
+    """One process sees it jump forth and back; then another one starts a day early."""
     for act in ("forth", "back"):
         child = start_child("clocked.py", tmp_path / "store", index, act, LD_PRELOAD=str(shims("shifted_clock")))
         out, err = child.communicate()

@@ -1,4 +1,4 @@
-"""A full disk, a folder that cannot be written, a disk that fails: clear errors, and nothing told is lost."""
+"""Full, read-only and failing disks give clear errors and lose no acknowledged record."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DIM = 64
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 16 MiB, ten of them taken."""
+    """Yield a file system of 16 MiB of which ten are taken."""
     place = tmp_path / "disk"
     place.mkdir()
     mounted = subprocess.run(
@@ -38,50 +38,55 @@ def _vectors(n: int, seed: int) -> np.ndarray:
 
 
 def _fill(store: FAISSVectorStore, size: int) -> list[str]:
-    """Add until it is refused; the uids that were told."""
-    told: list[str] = []
+    """Add records until the store refuses them, and return the acknowledged uids."""
+    uids: list[str] = []
 
-    def add_on() -> None:
+    def add_forever() -> None:
         for i in range(10_000):
-            told.extend(store.add_batch(_vectors(size, i), [{"i": i}] * size))
+            uids.extend(store.add_batch(_vectors(size, i), [{"i": i}] * size))
 
     with pytest.raises(StoreFullError, match="room") as refused:
-        add_on()
+        add_forever()
     assert refused.value.retryable
-    return told
+    return uids
 
 
-def _all_there(store: FAISSVectorStore, told: list[str]) -> None:
+def _assert_all_found(store: FAISSVectorStore, uids: list[str]) -> None:
     found = []
-    for start in range(0, len(told), 1_000):
-        found += [record.uid for record in store.get(told[start : start + 1_000])]
-    assert found == told
-    assert store.count() == len(told)
-    assert len(store.search(np.ones(DIM), 500)) == min(500, len(told))
+    for start in range(0, len(uids), 1_000):
+        found += [record.uid for record in store.get(uids[start : start + 1_000])]
+    assert found == uids
+    assert store.count() == len(uids)
+    assert len(store.search(np.ones(DIM), 500)) == min(500, len(uids))
+
+
+def _pragma(store: FAISSVectorStore, pragma: str) -> int:
+    """Run a pragma on the store's own connection, because SQLite bounds pages for each connection by itself."""
+    return int(store._rows._writer.execute(f"PRAGMA {pragma}").fetchone()[0])
 
 
 @pytest.mark.parametrize("size", [1, 100, 1_000])
 @pytest.mark.parametrize("index", ["flat", "hnsw"])
-def test_a_full_disk_refuses_writes_until_there_is_room(small_disk: Path, size: int, index: str) -> None:
-    """Reads go on; with room, writes go on in the same store; opening again finds all that was told."""
+def test_full_disk_refuses_writes_until_there_is_room(small_disk: Path, size: int, index: str) -> None:
+    """Reads go on, and a reopened store has every acknowledged record."""
     ballast = small_disk / "ballast"
     ballast.write_bytes(bytes(2 * 1024 * 1024))
     with FAISSVectorStore(DIM, small_disk / "store", index=index, buffer_rows=256) as store:  # type: ignore[arg-type]
-        told = _fill(store, size)
-        _all_there(store, told)
-        assert store.count({"i": 0}) == (size if told else 0)
+        uids = _fill(store, size)
+        _assert_all_found(store, uids)
+        assert store.count({"i": 0}) == (size if uids else 0)
         ballast.unlink()
-        told += store.add_batch(_vectors(1, 99))
-        assert store.delete(told[:1]) == 1
-        _all_there(store, told[1:])
+        uids += store.add_batch(_vectors(1, 99))
+        assert store.delete(uids[:1]) == 1
+        _assert_all_found(store, uids[1:])
     with FAISSVectorStore(DIM, small_disk / "store", index=index) as store:  # type: ignore[arg-type]
-        _all_there(store, told[1:])
+        _assert_all_found(store, uids[1:])
 
 
-def test_opening_on_a_full_disk(small_disk: Path) -> None:
-    """A new store is refused in one sentence; an old one opens when there is room again, whole."""
+def test_open_on_a_full_disk_refuses_a_new_store_and_keeps_an_old_one(small_disk: Path) -> None:
+    """The old store opens whole when there is room again."""
     with FAISSVectorStore(DIM, small_disk / "store") as store:
-        told = store.add_batch(_vectors(100, 1))
+        uids = store.add_batch(_vectors(100, 1))
     ballast = small_disk / "ballast"
     with pytest.raises(OSError, match="No space"):
         ballast.write_bytes(bytes(6 * 1024 * 1024))
@@ -89,30 +94,29 @@ def test_opening_on_a_full_disk(small_disk: Path) -> None:
         FAISSVectorStore(DIM, small_disk / "new")
     try:
         with FAISSVectorStore(DIM, small_disk / "store") as store:
-            _all_there(store, told)
+            _assert_all_found(store, uids)
     except StoreFullError:
         pass  # opening needs a page of room for SQLite's shared memory
     ballast.unlink()
     with FAISSVectorStore(DIM, small_disk / "store") as store:
-        _all_there(store, told)
+        _assert_all_found(store, uids)
 
 
-def test_a_database_at_its_largest_refuses_and_recovers(tmp_path: Path) -> None:
-    """The same without a small disk: SQLite's own bound says that it is full."""
+def test_database_at_max_page_count_refuses_writes_and_recovers(tmp_path: Path) -> None:
+    """SQLite's own bound stands for a full disk where none can be mounted."""
     with FAISSVectorStore(DIM, tmp_path / "store") as store:
-        pages = store._rows._writer.execute("PRAGMA page_count").fetchone()[0]
-        store._rows._writer.execute(f"PRAGMA max_page_count = {pages + 50}")
-        told = _fill(store, 10)
-        _all_there(store, told)
-        store._rows._writer.execute("PRAGMA max_page_count = 1000000")
-        told += store.add_batch(_vectors(100, 5))
-        _all_there(store, told)
+        _pragma(store, f"max_page_count = {_pragma(store, 'page_count') + 50}")
+        uids = _fill(store, 10)
+        _assert_all_found(store, uids)
+        _pragma(store, "max_page_count = 1000000")
+        uids += store.add_batch(_vectors(100, 5))
+        _assert_all_found(store, uids)
     with FAISSVectorStore(DIM, tmp_path / "store") as store:
-        _all_there(store, told)
+        _assert_all_found(store, uids)
 
 
-def test_a_read_only_folder_is_told(small_disk: Path) -> None:
-    """For a new store and for one that is there."""
+def test_open_in_a_read_only_folder_raises_store_error(small_disk: Path) -> None:
+    """A new store and an existing one raise it with the folder's name."""
     FAISSVectorStore(DIM, small_disk / "store").close()
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     for name in ("store", "new"):
@@ -122,15 +126,15 @@ def test_a_read_only_folder_is_told(small_disk: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root; the test above stands in")
-def test_a_folder_without_permission_is_told(tmp_path: Path) -> None:
-    """Its name is in the message."""
+def test_open_in_a_folder_without_permission_raises_store_error(tmp_path: Path) -> None:
+    """Root ignores permissions, so the test above stands in for it."""
     tmp_path.chmod(0o500)
     with pytest.raises(StoreError, match="cannot be written"):
         FAISSVectorStore(DIM, tmp_path / "new")
 
 
-def test_what_is_no_folder_or_no_store_is_told(tmp_path: Path) -> None:
-    """A file where the folder should be; another program's database; something that is no database."""
+def test_open_refuses_a_file_a_damaged_database_and_other_settings(tmp_path: Path) -> None:
+    """Each error names what is wrong."""
     (tmp_path / "file").write_text("x")
     with pytest.raises(StoreError, match="not a folder"):
         FAISSVectorStore(DIM, tmp_path / "file")
@@ -147,10 +151,10 @@ def test_what_is_no_folder_or_no_store_is_told(tmp_path: Path) -> None:
     FAISSVectorStore(DIM, tmp_path / "store").close()
 
 
-def test_a_failed_flush_stops_writes_until_reopened(
+def test_failed_flush_stops_writes_until_the_store_is_reopened(
     start_child: StartChild, shims: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    """After EIO nobody knows what the disk holds, so no write is told until the store was opened again."""
+    """After EIO the state of the disk is unknown, so no write is acknowledged until then."""
     child = start_child(
         "failing_disk.py",
         tmp_path / "store",
@@ -159,9 +163,9 @@ def test_a_failed_flush_stops_writes_until_reopened(
     )
     out, err = child.communicate(timeout=60)
     assert child.returncode == 0, err
-    during, after, found, kept, again = out.splitlines()
+    during, after, found, reopened, again = out.splitlines()
     assert during.startswith("during StoreError the disk failed")
     assert after.startswith("after StoreError the disk failed during a write, so this store accepts no more")
     assert found == "found 1 1 1"
-    assert kept == "kept 1"
+    assert reopened == "reopened 1"
     assert again == "again stored"

@@ -1,4 +1,4 @@
-"""`kill -9` between a write's commit and its reply: asked again by its key, it is answered as if nothing had been."""
+"""A server is killed between the commit of a write with an idempotency key and its reply."""
 
 from __future__ import annotations
 
@@ -20,48 +20,48 @@ ADDED = ("POST", "/v1/collections/c/records", {"vectors": [[1, 0], [0, 1]], "met
 DELETED = ("POST", "/v1/collections/c/records:delete", {"where": {"n": 2}})
 
 
-def _served(start_child: StartChild, folder: Path, how: str) -> tuple[subprocess.Popen[str], httpx2.Client]:
-    child = start_child("keyed_writes.py", folder, how)
+def _start_server(start_child: StartChild, folder: Path, mode: str) -> tuple[subprocess.Popen[str], httpx2.Client]:
+    child = start_child("keyed_writes.py", folder, mode)
     assert child.stdout is not None
     url = child.stdout.readline().strip()
     assert url, child.communicate()[1]
     return child, httpx2.Client(base_url=url, timeout=60)
 
 
-def _asked(client: httpx2.Client, write: tuple[str, str, dict[str, Any]], key: str) -> httpx2.Response:
+def _send(client: httpx2.Client, write: tuple[str, str, dict[str, Any]], key: str) -> httpx2.Response:
     method, path, body = write
     return client.request(method, path, json=body, headers={"Idempotency-Key": key})
 
 
-def _killed_after_its_commit(start_child: StartChild, folder: Path, write: tuple[str, str, dict[str, Any]]) -> None:
-    child, client = _served(start_child, folder, "stuck")
+def _kill_after_commit(start_child: StartChild, folder: Path, write: tuple[str, str, dict[str, Any]]) -> None:
+    child, client = _start_server(start_child, folder, "stuck")
     with client:
 
-        def ask() -> None:
+        def send() -> None:
             with suppress(httpx2.HTTPError):
-                _asked(client, write, write[1])
+                _send(client, write, write[1])
 
-        asking = threading.Thread(target=ask)
-        asking.start()
+        sender = threading.Thread(target=send)
+        sender.start()
         assert child.stdout is not None
         assert child.stdout.readline() == "committed\n"
         child.kill()
-        asking.join()
+        sender.join()
     child.wait()
 
 
-def test_a_write_whose_reply_was_lost_is_answered_and_not_done_again(start_child: StartChild, tmp_path: Path) -> None:
-    """A collection made, records added without names, records deleted: each asked again after the kill, then once more.
+def test_write_whose_reply_was_lost_by_a_kill_runs_once(start_child: StartChild, tmp_path: Path) -> None:
+    """A collection, new records and a deletion are each sent again after the kill, and then once more.
 
-    Not known to the server is only the reply: what was written is there.
+    The server knows everything but the reply: what was written is there.
     """
     for write in (CREATED, ADDED, DELETED):
-        _killed_after_its_commit(start_child, tmp_path, write)
-    child, client = _served(start_child, tmp_path, "free")
+        _kill_after_commit(start_child, tmp_path, write)
+    child, client = _start_server(start_child, tmp_path, "free")
     with client:
         count = "/v1/collections/c/records:count"
         assert client.post(count, json={}).json() == {"count": 1}
-        answers = {write[1]: [_asked(client, write, write[1]) for _ in range(2)] for write in (CREATED, ADDED, DELETED)}
+        answers = {write[1]: [_send(client, write, write[1]) for _ in range(2)] for write in (CREATED, ADDED, DELETED)}
         for first, again in answers.values():
             assert first.is_success, first.text
             assert "idempotency-replayed" not in first.headers
@@ -71,9 +71,9 @@ def test_a_write_whose_reply_was_lost_is_answered_and_not_done_again(start_child
         assert len(set(answers[ADDED[1]][0].json()["uids"])) == 2
         assert answers[DELETED[1]][0].json() == {"deleted": 1}
         assert client.post(count, json={}).json() == {"count": 1}
-        assert _asked(client, ADDED, "another").is_success
+        assert _send(client, ADDED, "another").is_success
         assert client.post(count, json={}).json() == {"count": 3}
-        changed = _asked(client, (*ADDED[:2], {"vectors": [[1, 1]]}), ADDED[1])
+        changed = _send(client, (*ADDED[:2], {"vectors": [[1, 1]]}), ADDED[1])
         assert (changed.status_code, changed.json()["field"]) == (422, "Idempotency-Key")
     child.terminate()
     assert child.wait(30) == 0

@@ -1,4 +1,4 @@
-"""`kill -9` under concurrent writes: nothing told is lost, nothing is torn, nothing deleted comes back."""
+"""`kill -9` under concurrent writes loses no acknowledged write, tears none, and brings no deleted record back."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ State = dict[str, "tuple[int, int]"]
 
 @dataclass
 class _Expected:
-    """What a writer's records may be: as told, or with the one write it was not told about done whole."""
+    """The states that a writer's records may have: all acknowledged writes, or also the pending one, whole."""
 
-    told: State
-    also: State | None
+    acknowledged: State
+    with_pending: State | None
 
 
-def _after(state: State, operation: list[Any]) -> State:
+def state_after(state: State, operation: list[Any]) -> State:
     kind, tag, names, group = operation
     if kind in ("batch", "one"):
         return {**state, **dict.fromkeys(names, (tag, group))}
@@ -45,23 +45,23 @@ def _after(state: State, operation: list[Any]) -> State:
 
 
 def _expected(log: Path, before: list[State]) -> list[_Expected]:
-    told = list(before)
-    asked: list[list[Any] | None] = [None] * WRITERS
+    acknowledged = list(before)
+    pending: list[list[Any] | None] = [None] * WRITERS
     for line in log.read_text().splitlines():
         mark, writer, operation = line.split(" ", 2)
         if mark == ">":
-            asked[int(writer)] = json.loads(operation)
+            pending[int(writer)] = json.loads(operation)
         else:
-            told[int(writer)] = _after(told[int(writer)], json.loads(operation))
-            asked[int(writer)] = None
+            acknowledged[int(writer)] = state_after(acknowledged[int(writer)], json.loads(operation))
+            pending[int(writer)] = None
     return [
-        _Expected(state, None if operation is None else _after(state, operation))
-        for state, operation in zip(told, asked, strict=True)
+        _Expected(state, None if operation is None else state_after(state, operation))
+        for state, operation in zip(acknowledged, pending, strict=True)
     ]
 
 
-def _found(store: FAISSVectorStore) -> list[State]:
-    """What each writer's records hold, whole and equal in every way of reading."""
+def states_found(store: FAISSVectorStore) -> list[State]:
+    """Return what each writer's records hold, after checking that they are whole in every way of reading."""
     records = store.scan(limit=1_000)
     states: list[State] = [{} for _ in range(WRITERS)]
     for record in records:
@@ -72,12 +72,12 @@ def _found(store: FAISSVectorStore) -> list[State]:
         assert record.text == f"text {tag}"
         np.testing.assert_array_equal(record.vector, vector(tag))
         states[writer][record.uid] = (tag, group)
-    names = {record.uid for record in records}
-    assert {record.uid for record in store.get(sorted(names))} == names
-    assert {match.uid for match in store.search(np.ones(DIM), 1_000)} == names
-    assert store.count() == len(names)
-    everybody = [f"w{writer}-{i:02d}" for writer in range(WRITERS) for i in range(40)]
-    assert {record.uid for record in store.get(everybody)} == names, "a deleted record came back"
+    uids = {record.uid for record in records}
+    assert {record.uid for record in store.get(sorted(uids))} == uids
+    assert {match.uid for match in store.search(np.ones(DIM), 1_000)} == uids
+    assert store.count() == len(uids)
+    all_uids = [f"w{writer}-{i:02d}" for writer in range(WRITERS) for i in range(40)]
+    assert {record.uid for record in store.get(all_uids)} == uids, "a deleted record came back"
     for writer, state in enumerate(states):
         assert store.count({"writer": writer}) == len(state)
     for record in records[::7]:
@@ -87,17 +87,19 @@ def _found(store: FAISSVectorStore) -> list[State]:
     return states
 
 
-def _checked(states: list[State], expected: list[_Expected]) -> None:
-    for writer, (state, wanted) in enumerate(zip(states, expected, strict=True)):
-        if state != wanted.told:
-            assert state == wanted.also, f"writer {writer} lost or tore a write"
+def _check(states: list[State], expected: list[_Expected]) -> None:
+    for writer, (state, allowed) in enumerate(zip(states, expected, strict=True)):
+        if state != allowed.acknowledged:
+            assert state == allowed.with_pending, f"writer {writer} lost or tore a write"
 
 
-def test_kill_minus_nine_loses_nothing_told(start_child: StartChild, tmp_path: Path, campaign: int) -> None:
-    """Twenty cycles on one store, a fifth of the kills while it is being opened again."""
-    rng = random.Random(7)  # moments, not secrets
+def test_kill_9_under_concurrent_writes_loses_no_acknowledged_write(
+    start_child: StartChild, tmp_path: Path, campaign: int
+) -> None:
+    """Twenty kills hit one store, a fifth of them while it is being opened."""
+    rng = random.Random(7)  # times of the kills, not secrets
     states: list[State] = [{} for _ in range(WRITERS)]
-    told = unopened = 0
+    acknowledged_count = unopened_count = 0
     opening_s = 0.05
     writers = start_child("writers.py")
     assert writers.stdin is not None
@@ -118,20 +120,25 @@ def test_kill_minus_nine_loses_nothing_told(start_child: StartChild, tmp_path: P
         while (line := writers.stdout.readline()) != "gone\n":
             assert line, writers.communicate()[1]
             lines.append(line)
-        unopened += cycle % 5 == 4 and not lines
-        told += log.read_text().count("<") if log.exists() else 0
+        unopened_count += cycle % 5 == 4 and not lines
+        acknowledged_count += log.read_text().count("<") if log.exists() else 0
         expected = _expected(log, states) if log.exists() else [_Expected(state, None) for state in states]
         with FAISSVectorStore(DIM, tmp_path / "store", index="hnsw", buffer_rows=BUFFER_ROWS) as store:
-            states = _found(store)
-        _checked(states, expected)
-    assert told > 20 * campaign, "the writers were killed before they wrote anything worth checking"
-    assert unopened, "no child was killed before it had opened the store"
-    print(f"{told} writes told in {CYCLES * campaign} cycles; {unopened} were killed before the store was open")
+            states = states_found(store)
+        _check(states, expected)
+    assert acknowledged_count > 20 * campaign, "the writers were killed before they wrote anything worth checking"
+    assert unopened_count, "no child was killed before it had opened the store"
+    print(
+        f"{acknowledged_count} writes acknowledged in {CYCLES * campaign} cycles; "
+        f"{unopened_count} were killed before the store was open"
+    )
 
 
 @pytest.mark.parametrize("moment", ["filled", "sealed"])
-def test_recovery_after_a_kill(start_child: StartChild, tmp_path: Path, campaign: int, moment: str) -> None:
-    """All that was told is there again: 100,000 rows in the campaign, which prints how long that takes."""
+def test_killed_store_reopens_with_every_acknowledged_row(
+    start_child: StartChild, tmp_path: Path, campaign: int, moment: str
+) -> None:
+    """The campaign uses 100,000 rows and prints how long the recovery takes."""
     rows = 100_000 if campaign > 1 else 2_000
     child = start_child("filled.py", tmp_path / "store", rows)
     assert child.stdout is not None
@@ -150,12 +157,12 @@ def test_recovery_after_a_kill(start_child: StartChild, tmp_path: Path, campaign
         assert len(store.get([f"{i:06d}" for i in range(0, rows, rows // 500)])) == 500
 
 
-def test_the_check_notices_a_lost_write() -> None:
-    """A told write that is missing, a half batch, and a deleted record that is back are each found."""
-    told: State = {"w0-00": (1, 0), "w0-01": (1, 0)}
-    batch: State = {**told, "w0-02": (2, 0), "w0-03": (2, 0)}
-    for wrong in ({}, {"w0-00": (1, 0)}, {**told, "w0-02": (2, 0)}, {**told, "w0-09": (0, 0)}):
+def test_kill_check_detects_lost_torn_and_returned_records() -> None:
+    """A missing write, a half batch and a deleted record that is back are each found."""
+    acknowledged: State = {"w0-00": (1, 0), "w0-01": (1, 0)}
+    batch: State = {**acknowledged, "w0-02": (2, 0), "w0-03": (2, 0)}
+    for wrong in ({}, {"w0-00": (1, 0)}, {**acknowledged, "w0-02": (2, 0)}, {**acknowledged, "w0-09": (0, 0)}):
         with pytest.raises(AssertionError):
-            _checked([wrong], [_Expected(told, batch)])
-    _checked([told], [_Expected(told, batch)])
-    _checked([batch], [_Expected(told, batch)])
+            _check([wrong], [_Expected(acknowledged, batch)])
+    _check([acknowledged], [_Expected(acknowledged, batch)])
+    _check([batch], [_Expected(acknowledged, batch)])

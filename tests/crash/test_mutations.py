@@ -1,4 +1,4 @@
-"""Damaged files of a store: right answers or a typed refusal, never a crash of the process or a raw error."""
+"""Damaged files of a store give right answers or a library error, and never crash the process."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ StartChild = Callable[..., "subprocess.Popen[str]"]
 
 
 @pytest.mark.parametrize(("what", "count"), [("index", 40), ("rows", 20)])
-def test_damaged_files_give_no_crash_and_no_wrong_answer(
+def test_damaged_files_cause_no_crash_and_no_wrong_answer(
     start_child: StartChild, tmp_path: Path, campaign: int, what: str, count: int
 ) -> None:
-    """Truncated, flipped, missing, stale, foreign, swapped, forged; ten times as many in the campaign.
+    """Files are truncated, flipped, missing, stale, foreign, swapped and forged; the campaign tries more.
 
-    Snapshots and words are derived and checked by digests, so their damage never changes an answer. Rows have none.
+    Snapshots are derived and checked by digests, so their damage never changes an answer. Rows have none.
     """
     child = start_child("mutated.py", tmp_path, what, 1, count * campaign)
     out, err = child.communicate()
@@ -46,13 +46,13 @@ def test_damaged_files_give_no_crash_and_no_wrong_answer(
 
 
 @pytest.mark.parametrize("search", ["vector", "keyword"])
-def test_what_was_kept_of_another_history_is_not_believed(tmp_path: Path, search: str) -> None:
-    """Rows put back from a copy, then others written that end alike: what was made of the first ones is dropped."""
+def test_snapshot_of_another_history_is_discarded(tmp_path: Path, search: str) -> None:
+    """Rows are put back from a copy, and then other rows are written that end alike."""
     words, rng = {"one": "alpha", "two": "beta"}, np.random.default_rng(1)
     vectors = {name: rng.standard_normal((5, 4)) for name in words}
-    alike = [f"alike {i}" for i in range(100)], rng.standard_normal((100, 4))
+    same_ending = [f"alike {i}" for i in range(100)], rng.standard_normal((100, 4))
 
-    def found(store: FAISSVectorStore, name: str) -> set[str]:
+    def found_texts(store: FAISSVectorStore, name: str) -> set[str]:
         if search == "keyword":
             return {str(match.metadata["text"]) for match in store.search_keywords(words[name], 5)}
         return {str(store.search(vector, 1)[0].metadata["text"]) for vector in vectors[name]}
@@ -66,7 +66,7 @@ def test_what_was_kept_of_another_history_is_not_believed(tmp_path: Path, search
         with FAISSVectorStore(4, folder, index="hnsw", buffer_rows=16) as store:
             expected = {f"{word} {i}" for i in range(5)}
             store.add_batch(vectors[name], [{"text": text} for text in sorted(expected)])
-            store.add_batch(alike[1], [{"text": text} for text in alike[0]])
-            assert found(store, name) == expected
+            store.add_batch(same_ending[1], [{"text": text} for text in same_ending[0]])
+            assert found_texts(store, name) == expected
             while int(str(store.stats()["tail_rows"])) >= 16:
-                time.sleep(0.005)  # until what is sealed of them is kept
+                time.sleep(0.005)  # until the sealed rows are in a snapshot

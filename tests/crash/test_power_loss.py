@@ -1,4 +1,4 @@
-"""The power goes: what was not flushed is gone, there, or torn; what was acknowledged is there, and whole."""
+"""The power fails: unflushed data is gone, there or torn, and every acknowledged operation is there whole."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from tests.crash.conftest import Scripted
 from tests.crash.script import SHAPES, operations
-from tests.crash.test_crash_points import check, told
+from tests.crash.test_crash_points import acknowledged_count, check_store
 from tests.crash.watched_disk import Disk, Step, steps
 
 pytestmark = pytest.mark.crash
 
 
 def _cuts(done: list[Step]) -> list[int]:
-    """Before and after every flush, after every acknowledgement, and the end."""
+    """Return the steps before and after every flush, after every acknowledgement, and the end."""
     cuts = {len(done)}
     for i, step in enumerate(done):
         if step.kind in "S!":
@@ -25,27 +25,27 @@ def _cuts(done: list[Step]) -> list[int]:
     return sorted(cuts)
 
 
-def _found_after_cuts(
-    folder: Path, done: list[Step], cuts: list[int], seeds: int, place: Path
+def _folders_after_cuts(
+    folder: Path, done: list[Step], cuts: list[int], seeds: int, target: Path
 ) -> Iterator[tuple[Path, int]]:
-    """For each cut several folders as the disk could have them, and how many operations had been told."""
-    disk, taken, made = Disk(folder, "store"), 0, 0
+    """Yield for each cut several folders as the disk could have them, and the acknowledged count."""
+    disk, taken, folder_count = Disk(folder, "store"), 0, 0
     for cut in cuts:
         for step in done[taken:cut]:
             disk.take(step)
         taken = cut
-        n = told(done[:cut])
+        n = acknowledged_count(done[:cut])
         for seed in range(-2, seeds):
-            made += 1
-            found = place / f"cut-{made}"
+            folder_count += 1
+            found = target / f"cut-{folder_count}"
             keep = random.Random(1_000 * cut + seed) if seed >= 0 else None
             disk.write_to(found, keep=keep, everything=seed == -1)
             yield found, n
             shutil.rmtree(found)
 
 
-def test_the_log_of_the_disk_is_whole(scripted: Scripted, tmp_path: Path) -> None:
-    """What was recorded, replayed in full, is what lies in the folder: nothing is written past the watch."""
+def test_replayed_disk_log_equals_the_folder(scripted: Scripted, tmp_path: Path) -> None:
+    """The watch must not miss a write."""
     for shape in SHAPES:
         folder, log, status = scripted.run(shape)
         assert status == 0
@@ -65,8 +65,10 @@ def _contents(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_power_loss_loses_nothing_told(scripted: Scripted, campaign: int, shape: str, tmp_path: Path) -> None:
-    """At every flush (at a sample of them in the short run): nothing unflushed survives, all of it, or any part."""
+def test_power_loss_loses_no_acknowledged_operation(
+    scripted: Scripted, campaign: int, shape: str, tmp_path: Path
+) -> None:
+    """At every flush, or a sample of them, nothing unflushed survives, all of it, or any part."""
     folder, log, status = scripted.run(shape)
     assert status == 0
     done = steps(log)
@@ -74,32 +76,32 @@ def test_power_loss_loses_nothing_told(scripted: Scripted, campaign: int, shape:
     if campaign == 1:
         cuts = sorted(random.Random(3).sample(cuts, 16))
     checked = 0
-    for found, n in _found_after_cuts(folder, done, cuts, 6 if campaign > 1 else 1, tmp_path):
-        check(found / "store", shape, n)
+    for found, n in _folders_after_cuts(folder, done, cuts, 6 if campaign > 1 else 1, tmp_path):
+        check_store(found / "store", shape, n)
         checked += 1
     print(f"{shape}: {checked} folders at {len(cuts)} cuts of {len(done)} steps")
 
 
 def _after_each_acknowledgement(done: list[Step]) -> list[int]:
-    return [i + 1 for i, step in enumerate(done) if step.kind == "!" and step.path.startswith("told")]
+    return [i + 1 for i, step in enumerate(done) if step.kind == "!" and step.path.startswith("acknowledged")]
 
 
-def test_a_new_folder_is_on_the_disk_too(scripted: Scripted, tmp_path: Path) -> None:
-    """What was told is there also when the store's folder, and those above it, are as new as the store."""
+def test_power_loss_keeps_a_store_in_newly_made_folders(scripted: Scripted, tmp_path: Path) -> None:
+    """The folders above the store must be flushed, too."""
     folder, log, status = scripted.run("flat", store="new/er/store")
     assert status == 0
     done = steps(log)
-    for found, n in _found_after_cuts(folder, done, _after_each_acknowledgement(done)[:3], 0, tmp_path):
-        check(found / "new/er/store", "flat", n)
+    for found, n in _folders_after_cuts(folder, done, _after_each_acknowledgement(done)[:3], 0, tmp_path):
+        check_store(found / "new/er/store", "flat", n)
 
 
-def test_the_check_notices_what_was_not_flushed(scripted: Scripted, tmp_path: Path) -> None:
-    """With `synchronous=OFF` planted, acknowledged writes are missed."""
-    folder, log, status = scripted.run("flat", plant="synchronous off")
+def test_power_loss_check_detects_unflushed_writes(scripted: Scripted, tmp_path: Path) -> None:
+    """SQLite runs with `synchronous=OFF`, so acknowledged writes are lost."""
+    folder, log, status = scripted.run("flat", fault="synchronous off")
     assert status == 0
     done = steps(log)
-    assert told(done) == len(operations())
-    for found, n in _found_after_cuts(folder, done, _after_each_acknowledgement(done)[-1:], 0, tmp_path):
+    assert acknowledged_count(done) == len(operations())
+    for found, n in _folders_after_cuts(folder, done, _after_each_acknowledgement(done)[-1:], 0, tmp_path):
         with pytest.raises(AssertionError, match="not the state after"):
-            check(found / "store", "flat", n)
+            check_store(found / "store", "flat", n)
         break  # the first has nothing that was not flushed

@@ -1,4 +1,4 @@
-"""Other processes: one that holds the folder, one that was forked, one that is interrupted."""
+"""Other processes hold, inherit or interrupt a store."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ pytestmark = pytest.mark.crash
 StartChild = Callable[..., "subprocess.Popen[str]"]
 
 
-def test_a_folder_has_one_owner(start_child: StartChild, tmp_path: Path) -> None:
-    """A second opener is told who holds it; when the holder was killed, the folder is free at once."""
+def test_store_folder_has_one_owner_until_that_is_killed(start_child: StartChild, tmp_path: Path) -> None:
+    """The error names the owner's pid, and a killed owner frees the folder at once."""
     child = start_child("interrupted.py", tmp_path / "store", tmp_path / "log", "sync")
     assert child.stdout is not None
     assert child.stdout.readline() == "ready\n"
@@ -35,8 +35,8 @@ def test_a_folder_has_one_owner(start_child: StartChild, tmp_path: Path) -> None
     FAISSVectorStore(4, tmp_path / "store").close()
 
 
-def test_a_forked_child_may_not_use_the_store(tmp_path: Path) -> None:
-    """It is told so; its parent goes on, and its way out touches nothing. It does not keep the folder from others."""
+def test_forked_child_cannot_use_the_store_of_its_parent(tmp_path: Path) -> None:
+    """The parent goes on; the child's exit touches nothing and does not hold the folder."""
     program = Path(__file__).with_name("forked.py")
     with subprocess.Popen(
         [sys.executable, program, tmp_path / "store"],
@@ -60,8 +60,8 @@ def test_a_forked_child_may_not_use_the_store(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["sync", "async"])
-def test_an_interruption_ends_cleanly(start_child: StartChild, tmp_path: Path, form: str) -> None:
-    """Ctrl-C in the middle of adding: the process ends by itself, and all that was told is there."""
+def test_ctrl_c_ends_a_writing_process_without_loss(start_child: StartChild, tmp_path: Path, form: str) -> None:
+    """The process ends by itself, and every acknowledged record is there."""
     log = tmp_path / "log"
     child = start_child("interrupted.py", tmp_path / "store", log, form)
     assert child.stdout is not None
@@ -72,10 +72,10 @@ def test_an_interruption_ends_cleanly(start_child: StartChild, tmp_path: Path, f
     _, err = child.communicate(timeout=60)
     assert child.returncode in (1, 130, -signal.SIGINT)
     assert "KeyboardInterrupt" in err
-    told = log.read_text().split()
+    acknowledged = log.read_text().split()
     with FAISSVectorStore(4, tmp_path / "store") as store:
-        assert store.count() >= len(told)
-        for start in range(0, len(told), 1_000):
-            page = told[start : start + 1_000]
+        assert store.count() >= len(acknowledged)
+        for start in range(0, len(acknowledged), 1_000):
+            page = acknowledged[start : start + 1_000]
             assert [record.uid for record in store.get(page)] == page
         store.add(np.ones(4))

@@ -1,4 +1,4 @@
-"""A store that is killed while it takes on another model has the old vectors or the new ones, and can go on."""
+"""A store that is killed during a re-embedding has only old vectors or only new ones, and can go on."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ StartChild = Callable[..., "subprocess.Popen[str]"]
 
 @pytest.fixture
 def filled(tmp_path: Path) -> Path:
-    """The folder of a store of 1,200 records with the old vectors."""
+    """Return the folder of a store of 1,200 records with the old vectors."""
     folder = tmp_path / "filled"
     texts = [f"text {i}" for i in range(RECORDS)]
     with FAISSVectorStore(OLD_DIM, folder, **OPTIONS) as store:
@@ -33,7 +33,7 @@ def filled(tmp_path: Path) -> Path:
 
 
 def _check(folder: Path) -> str:
-    """Every vector is of one model, every record is found by it; returns that model."""
+    """Check that all records have vectors of one model and are found by them; return that model's id."""
     settings = settings_of(folder)
     assert settings is not None
     model = NEW if settings["dim"] == str(NEW_DIM) else OLD
@@ -55,10 +55,10 @@ def _check(folder: Path) -> str:
     return model.model_id
 
 
-def test_killed_at_any_statement_it_goes_on(
+def test_killed_reembedding_resumes_without_loss_or_mixed_vectors(
     start_child: StartChild, filled: Path, tmp_path: Path, campaign: int
 ) -> None:
-    """Killed twice, then let go on: nothing is lost, nothing mixed, and what was staged is not embedded again."""
+    """After two kills it goes on; nothing is lost, and staged vectors are not embedded again."""
     whole = _run(start_child, shutil.copytree(filled, tmp_path / "whole"), 0)
     assert whole is not None
     embedded, statements = whole
@@ -83,11 +83,11 @@ def test_killed_at_any_statement_it_goes_on(
 
 
 def _run(start_child: StartChild, folder: Path, moment: int) -> tuple[int, int] | None:
-    """How many texts a run embedded that came to its end, and its statements; None when it was killed."""
+    """Return the number of texts and statements of a run that came to its end; None when it was killed."""
     child = start_child("reembedding.py", folder, moment)
-    said, troubles = child.communicate()
-    assert child.returncode == (0 if said else -signal.SIGKILL), troubles
-    if not said:
+    output, errors = child.communicate()
+    assert child.returncode == (0 if output else -signal.SIGKILL), errors
+    if not output:
         return None
-    _, embedded, statements = said.split()
+    _, embedded, statements = output.split()
     return int(embedded), int(statements)

@@ -1,4 +1,4 @@
-"""What a process did to the files below a folder (`watched_disk.c`), and what a disk could hold of it after a cut."""
+"""The log of what a process did to the files below a folder, and what a disk could hold of it after a power cut."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Step(NamedTuple):
 
 
 def steps(log: Path) -> list[Step]:
-    """All steps of a log in their order; one cut short by the kill is left out."""
+    """Return all steps of a log in their order; one that the kill cut short is left out."""
     content, at, found = log.read_bytes(), 0, []
     while at + _HEADER.size <= len(content):
         kind, inode, offset, first, second = _HEADER.unpack_from(content, at)
@@ -51,7 +51,7 @@ def steps(log: Path) -> list[Step]:
 
 @dataclass
 class _File:
-    """What is on the disk for sure, and what was written since, in order: (offset, bytes), or (size, None)."""
+    """The flushed bytes of a file, and what was written since, in order: (offset, bytes), or (size, None)."""
 
     durable: bytes = b""
     waiting: list[tuple[int, bytes | None]] = field(default_factory=list)
@@ -59,7 +59,7 @@ class _File:
 
 @dataclass
 class _Folder:
-    """Its names on the disk for sure, and what happened to them since: (name, new holder or None)s that go as one."""
+    """The flushed names of a folder, and the changes since: lists of (name, new holder or None) that go as one."""
 
     durable: dict[str, _Node] = field(default_factory=dict)
     waiting: list[list[tuple[str, _Node | None]]] = field(default_factory=list)
@@ -80,7 +80,7 @@ class Disk:
     """
 
     def __init__(self, folder: Path, there: str) -> None:
-        """`folder` was watched; in it the empty folder named `there` was there before, and on the disk for sure."""
+        """Begin with the watched `folder`, in which the empty folder `there` was on the disk before."""
         self._top = str(folder)
         self._root = _Folder({there: _Folder()})
         self._nodes: dict[int, _Node] = {
@@ -107,9 +107,9 @@ class Disk:
                 self._rename([(step.path, None)])
 
     def write_to(self, place: Path, *, keep: random.Random | None = None, everything: bool = False) -> None:
-        """Lay out what could be found after the power went at this moment.
+        """Write the files that could be found after the power went at this moment.
 
-        What was not flushed is lost; or all of it is kept; or what `keep` chooses, some of it torn between sectors.
+        What was not flushed is lost; or all of it is there; or what `keep` chooses, some of it torn between sectors.
         """
         _lay_out(self._root, place, _Chooser(keep, everything))
 
@@ -148,26 +148,26 @@ class _Chooser:
         self._rng = keep
         self._share = 1.0 if everything else 0.0 if keep is None else keep.choice([0.1, 0.5, 0.9])
 
-    def kept(self) -> bool:
+    def survives(self) -> bool:
         return self._share == 1.0 or (self._rng is not None and self._rng.random() < self._share)
 
     def parts(self, offset: int, data: bytes | None) -> Iterator[tuple[int, bytes | None]]:
-        """One thing written, whole, or the sectors of it that made it."""
+        """Yield one written piece whole, or the sectors of it that reached the disk."""
         if data is None or self._rng is None or self._rng.random() < 0.5:
-            if self.kept():
+            if self.survives():
                 yield offset, data
             return
         start = 0
         while start < len(data):
             stop = start + _SECTOR - (offset + start) % _SECTOR
-            if self.kept():
+            if self.survives():
                 yield offset + start, data[start:stop]
             start = stop
 
 
 def _lay_out(folder: _Folder, place: Path, chooser: _Chooser) -> None:
     place.mkdir(exist_ok=True)
-    for name, node in _renamed(folder.durable, [change for change in folder.waiting if chooser.kept()]).items():
+    for name, node in _renamed(folder.durable, [change for change in folder.waiting if chooser.survives()]).items():
         if isinstance(node, _Folder):
             _lay_out(node, place / name, chooser)
         else:

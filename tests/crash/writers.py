@@ -1,12 +1,11 @@
-"""A process that forks a child for each line it reads: four writers that log every write to a file, before they ask
-for it and after they were told, until the child is killed.
+"""A process that forks a child for each line it reads; the child runs four writers until it is killed.
 
     python -m tests.crash.writers [FOLDER LOG SEED]
 
-What it reads is FOLDER, LOG and SEED; it prints the child's pid, `ready` when its store is open and loaded, `begun` at
-the first told write, and `gone`. With arguments it writes by itself, until it is killed. A line of the log is `>`
-(asked) or `<` (told), the writer's number, and the operation as JSON. Each is one `os.write`, which a killed process
-either made or did not.
+It reads FOLDER, LOG and SEED; it prints the child's pid, `ready` when its store is open and loaded, `begun` at the
+first acknowledged write, and `gone`. With arguments it writes by itself, until it is killed. The writers log every
+write before they request it and after it is acknowledged: a line is `>` (requested) or `<` (acknowledged), the writer's
+number, and the operation as JSON. Each is one `os.write`, which a killed process either made or did not.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ BUFFER_ROWS = 32
 
 
 def vector(tag: int) -> np.ndarray:
-    """The vector of a tag: different tags, different vectors."""
+    """Return the vector of a tag: different tags, different vectors."""
     return np.random.default_rng(tag).standard_normal(DIM).astype(np.float32)
 
 
@@ -67,7 +66,7 @@ def _write_until_killed(folder: str, log_path: str, seed: int) -> None:
 
 
 def main() -> None:
-    """Fork for each line, before any store is open; importing is paid for once."""
+    """Fork for each line before any store is open, so that importing is paid for once."""
     if len(sys.argv) > 1:
         _write_until_killed(sys.argv[1], sys.argv[2], int(sys.argv[3]))
     for line in sys.stdin:

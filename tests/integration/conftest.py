@@ -1,4 +1,4 @@
-"""Real commands and real servers, each in a process of its own."""
+"""Fixtures that run real `saa` commands and servers, each in its own process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SAA = [sys.executable, "-c", "from super_advanced_agents.cli.main import main; m
 
 
 class Machine:
-    """One data folder, and the commands and servers that work on it."""
+    """Run commands and servers on one data folder."""
 
     def __init__(self, data_dir):
         self.data_dir = data_dir
@@ -24,7 +24,7 @@ class Machine:
 
     @property
     def headers(self):
-        """What a caller sends, once a first server has made the admin key; there is no other server without one."""
+        """Return the headers with the admin key that the first server printed."""
         return {"Authorization": f"Bearer {self.key}"}
 
     def start(self, *arguments, environment=None, **options):
@@ -41,28 +41,28 @@ class Machine:
         return out
 
     def json(self, *arguments, stdin="", code=0):
-        """The same with `--json`, read."""
+        """Run a command with `--json` to its end and return what it printed, parsed."""
         return json.loads(self.saa(*arguments, "--json", stdin=stdin, code=code))
 
     def start_and_fail(self, *arguments):
-        """Run a command that must not work, and return what it told."""
+        """Run a command that must fail and return its standard error."""
         with self.start(*arguments) as process:
-            _, told = process.communicate(timeout=60)
-        assert process.returncode in {1, 2}, told
-        return told
+            _, errors = process.communicate(timeout=60)
+        assert process.returncode in {1, 2}, errors
+        return errors
 
     @contextmanager
     def server(self, environment=None, **options):
-        """A server on a port of its own; ended with SIGTERM, which it must answer with 0, if the test has not.
+        """Run a server on a free port and yield a client of it that sends the admin key.
 
-        The client sends the admin key that the first one printed.
+        The server is ended with SIGTERM and must exit with 0, unless the test has ended it.
         """
         process = self.start("serve", "--port", 0, "--json", environment=environment, stderr=subprocess.DEVNULL)
         try:
-            told = json.loads(process.stdout.readline())
-            self.key = told.get("admin_key", self.key)
-            with httpx2.Client(base_url=told["url"], headers=self.headers, timeout=120, **options) as client:
-                client.process, client.told = process, told
+            startup_info = json.loads(process.stdout.readline())
+            self.key = startup_info.get("admin_key", self.key)
+            with httpx2.Client(base_url=startup_info["url"], headers=self.headers, timeout=120, **options) as client:
+                client.process, client.startup_info = process, startup_info
                 yield client
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
@@ -75,31 +75,31 @@ class Machine:
 
 @pytest.fixture(scope="session")
 def new_machine():
-    """Makes a machine of a data folder."""
+    """Return the class of machines, for fixtures with a data folder of their own."""
     return Machine
 
 
 @pytest.fixture
 def machine(tmp_path):
-    """A machine with an empty data folder."""
+    """Return a machine with an empty data folder."""
     return Machine(tmp_path / "data")
 
 
 @pytest.fixture(scope="module")
 def shared_machine(tmp_path_factory):
-    """The machine of the server that the tests of a module share."""
+    """Return the machine whose server the tests of a module share."""
     return Machine(tmp_path_factory.mktemp("served") / "data")
 
 
 @pytest.fixture(scope="module")
 def served(shared_machine):
-    """The URL of one server that the tests of a module share; each uses an agent of its own."""
+    """Yield the URL of one server that the tests of a module share; each test uses its own agent."""
     with shared_machine.server() as client:
         yield client.base_url
 
 
 @pytest.fixture
 def rest(served, shared_machine):
-    """A client of that server, with its admin key."""
+    """Yield a client of the shared server that sends its admin key."""
     with httpx2.Client(base_url=served, headers=shared_machine.headers, timeout=120) as client:
         yield client

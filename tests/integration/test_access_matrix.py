@@ -1,7 +1,7 @@
-"""Every route and every gRPC method, asked by everybody: who is let in, who is not, and that tenants stay apart.
+"""Every route and gRPC method admits exactly the callers declared here, and tenants stay apart.
 
-A route or method without a row here fails, so whoever adds one says who may call it. The rows are written by hand, not
-read off the rules they hold to account.
+A route or method without a row fails the tests, so its author states who may call it. The rows are written by hand and
+not derived from the rules that they check.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from super_advanced_agents.server.app import create_app
 from super_advanced_agents.server.auth.key_store import KeyTable
 from super_advanced_agents.tenancy.settings import Settings
 
-PUBLIC, SOMEBODY = "public", "somebody"
+PUBLIC, ANY_KEY = "public", "any key"
 READ, WRITE, GENERATE, ADMIN = "memories:read", "memories:write", "generate", "admin"
 
-MARK = "walruses sing at dawn"
-"""Stands in what the default tenant has stored; nobody else may ever read it."""
+SECRET_TEXT = "walruses sing at dawn"
+"""A text that the default tenant has stored; no other tenant may ever read it."""
 
 VECTOR = [1.0, 0.0, 0.0, 0.0]
 _COLLECTION, _MEMORIES = "/v1/collections/{collection}", "/v1/agents/{agent}/memories"
@@ -81,11 +81,11 @@ ROWS = {
     ("POST", "/v1/embeddings"): READ,
     ("POST", "/v1/chat/completions"): GENERATE,
     ("GET", "/v1/models"): READ,
-    ("POST", "/mcp"): SOMEBODY,
-    ("POST", "/mcp/{agent}"): SOMEBODY,
+    ("POST", "/mcp"): ANY_KEY,
+    ("POST", "/mcp/{agent}"): ANY_KEY,
     ("GET", "/v1/models/{model:path}"): READ,
 }
-"""Method and path of every REST route, and what it asks for; `*` is a mount, which takes any method."""
+"""Method and path of every REST route, and the scope that it requires; `*` is a mount, which takes any method."""
 
 BODIES = {
     "/search": {"query": "what do they do?"},
@@ -106,7 +106,7 @@ BODIES = {
     f"{_COLLECTION}/search:hybrid": {"query_vector": VECTOR, "query_text": "dawn"},
     f"{_COLLECTION}/search:keywords": {"query_text": "dawn"},
 }
-"""What another tenant sends where it can, so that its call goes all the way; `{}` elsewhere."""
+"""Bodies with which the requests of another tenant are valid; the other paths get `{}`."""
 
 GRPC_ROWS = {
     "VectorStoreService": {
@@ -122,7 +122,7 @@ GRPC_ROWS = {
     },
     "OrchestratorService": {READ: "Supervise ListOrchestrators", GENERATE: "Route Chain Fallback Parallel Collaborate"},
 }
-"""The same of gRPC: service, what is asked for, methods."""
+"""The methods of each gRPC service, by the scope that they require."""
 
 GRPC_METHODS = {
     f"{service.full_name}/{method.name}": method
@@ -136,18 +136,18 @@ GRPC_EXPECTED = {
     for access, names in by_access.items()
     for name in names.split()
 }
-OPEN_TO = {
+ALLOWED_CALLERS = {
     READ: {"reader", "admin"},
     WRITE: {"writer", "admin"},
     GENERATE: {"generator", "admin"},
     ADMIN: {"admin"},
-    SOMEBODY: {"reader", "writer", "generator", "admin"},
+    ANY_KEY: {"reader", "writer", "generator", "admin"},
 }
-UNKNOWN = ("none", "wrong", "revoked", "expired")
+REFUSED_CALLERS = ("none", "wrong", "revoked", "expired")
 
 
 class Served:
-    """A server with something of the default tenant in it, and a credential of every kind."""
+    """A server that holds data of the default tenant, and a key of every kind."""
 
     def __init__(self, client, keys):
         self.client = client
@@ -156,29 +156,29 @@ class Served:
         self.channel = None
         self.planted = None
 
-    def ask(self, method, path, caller, body=None):
+    def send(self, method, path, caller, body=None):
         request = self.client.build_request(method, path, json=body)
         del request.headers["authorization"]
         if caller != "none":
             request.headers["authorization"] = f"Bearer {self.keys[caller]}"
         return self.client.send(request)
 
-    def see(self):
-        """What the default tenant has of what was planted."""
+    def planted_data(self):
+        """Return what the default tenant sees of the planted data."""
         paths = (
             "/v1/agents/default/memories/planted",
             "/v1/collections/planted/records/planted",
             "/v1/collections/planted",
             "/v1/agents/default/memories:count",
         )
-        return [self.ask("GET", path, "admin").raise_for_status().json() for path in paths]
+        return [self.send("GET", path, "admin").raise_for_status().json() for path in paths]
 
 
 @pytest.fixture(scope="module")
 def served_keys(shared_machine):
-    """Made before the server starts, as `saa keys create` does; so it makes none itself."""
+    """Create a key of every kind before the server starts, so that the server creates none itself."""
     table = KeyTable(Settings.load(data_dir=shared_machine.data_dir).server_dir)
-    made = {
+    created = {
         name: table.create(tenant=tenant, scopes=[scope])
         for name, tenant, scope in (
             ("reader", "default", READ),
@@ -189,11 +189,11 @@ def served_keys(shared_machine):
             ("other", "globex", ADMIN),
         )
     }
-    soon = table.create(tenant="default", scopes=[ADMIN], expires_in_s=0.001)
-    table.revoke(made["revoked"].id)
+    expiring = table.create(tenant="default", scopes=[ADMIN], expires_in_s=0.001)
+    table.revoke(created["revoked"].id)
     table.close()
-    keys = {name: each.key for name, each in made.items()}
-    keys |= {"expired": soon.key, "wrong": keys["admin"][:-4] + "AAAA"}
+    keys = {name: each.key for name, each in created.items()}
+    keys |= {"expired": expiring.key, "wrong": keys["admin"][:-4] + "AAAA"}
     shared_machine.key = keys["admin"]
     return keys
 
@@ -201,130 +201,137 @@ def served_keys(shared_machine):
 @pytest.fixture(scope="module")
 def served(shared_machine, served_keys):
     with shared_machine.server() as client:
-        assert "admin_key" not in client.told
-        made = Served(client, served_keys)
-        note = {"uid": "planted", "text": MARK}
-        made.ask("POST", "/v1/agents/default/memories", "admin", note).raise_for_status()
+        assert "admin_key" not in client.startup_info
+        server = Served(client, served_keys)
+        note = {"uid": "planted", "text": SECRET_TEXT}
+        server.send("POST", "/v1/agents/default/memories", "admin", note).raise_for_status()
         for tenant in ("admin", "other"):
-            made.ask("POST", "/v1/collections", tenant, {"name": "planted", "dim": 4}).raise_for_status()
-        record = {"vectors": [VECTOR], "uids": ["planted"], "metadatas": [{"text": MARK}]}
-        made.ask("POST", "/v1/collections/planted/records", "admin", record).raise_for_status()
-        made.planted = made.see()
-        with grpc.insecure_channel(client.told["grpc"].removeprefix("grpc://")) as made.channel:
-            grpc.channel_ready_future(made.channel).result(60)  # else its socket would count as a test's
-            yield made
+            server.send("POST", "/v1/collections", tenant, {"name": "planted", "dim": 4}).raise_for_status()
+        record = {"vectors": [VECTOR], "uids": ["planted"], "metadatas": [{"text": SECRET_TEXT}]}
+        server.send("POST", "/v1/collections/planted/records", "admin", record).raise_for_status()
+        server.planted = server.planted_data()
+        with grpc.insecure_channel(client.startup_info["grpc"].removeprefix("grpc://")) as server.channel:
+            grpc.channel_ready_future(server.channel).result(
+                60
+            )  # otherwise its socket would count as a leak of the first test
+            yield server
 
 
 def _routes():
-    """Every method and path of the application; `*` for what takes any."""
+    """Yield every method and path of the application; `*` stands for any method."""
     for context in iter_route_contexts(create_app(Settings.load()).routes):
-        if context.path is None:  # a shortcut to others; what has no row is answered with 404 before it is asked
+        if context.path is None:  # a group of routes; a path without a row is answered with 404 before it is reached
             continue
         for method in context.methods or {"*"}:
             yield method, context.path
 
 
-def _filled(path, name):
+def _fill_path(path, name):
     return re.sub(r"\{[^}]*\}", name, path)
 
 
-def test_every_route_has_a_row():
-    """And every row a route."""
+def test_every_route_has_an_access_row():
+    """Every access row also has a route."""
     assert set(_routes()) == set(ROWS)
 
 
-def test_every_grpc_method_has_a_row():
-    """And every row a method."""
+def test_every_grpc_method_has_an_access_row():
+    """Every access row also has a method."""
     assert set(GRPC_METHODS) == set(GRPC_EXPECTED)
 
 
-def test_the_table_of_operations_says_what_the_rows_say():
-    """Of every route and every method; the rows are the check on the table, which all else reads."""
-    assert {route: _asked(row) for route, row in BY_ROUTE.items()} == ROWS
-    assert {path.removeprefix("/"): _asked(row) for path, row in BY_RPC.items()} == GRPC_EXPECTED
+def test_operation_table_requires_the_scopes_of_the_access_rows():
+    """The server reads scopes from that table alone, so these rows are its check."""
+    assert {route: _required_scope(row) for route, row in BY_ROUTE.items()} == ROWS
+    assert {path.removeprefix("/"): _required_scope(row) for path, row in BY_RPC.items()} == GRPC_EXPECTED
 
 
-def _asked(row):
-    return PUBLIC if row.public else SOMEBODY if row.access is None else row.access.value
+def _required_scope(row):
+    return PUBLIC if row.public else ANY_KEY if row.access is None else row.access.value
 
 
 @pytest.mark.parametrize(("method", "path"), ROWS, ids=lambda value: value)
-def test_a_route_opens_to_those_it_is_for(served, method, path):
-    """401 to strangers, 403 to those without the scope, neither to the others; on names that nothing has."""
+def test_route_admits_only_callers_with_its_scope(served, method, path):
+    """The answer is 401 without a valid key and 403 without the scope; nothing has the names in the path."""
     expected = ROWS[method, path]
-    asked, where = ("POST" if method == "*" else method), _filled(path, "nothing-here")
-    statuses = {caller: served.ask(asked, where, caller, {}).status_code for caller in (*UNKNOWN, *OPEN_TO[SOMEBODY])}
+    http_method, target = ("POST" if method == "*" else method), _fill_path(path, "nothing-here")
+    statuses = {
+        caller: served.send(http_method, target, caller, {}).status_code
+        for caller in (*REFUSED_CALLERS, *ALLOWED_CALLERS[ANY_KEY])
+    }
     if expected is PUBLIC:
         assert not {401, 403} & set(statuses.values())
         return
-    assert {caller: statuses.pop(caller) for caller in UNKNOWN} == dict.fromkeys(UNKNOWN, 401)
-    let_in = {caller for caller, status in statuses.items() if status != 403}
-    assert let_in == OPEN_TO[expected]
+    assert {caller: statuses.pop(caller) for caller in REFUSED_CALLERS} == dict.fromkeys(REFUSED_CALLERS, 401)
+    admitted = {caller for caller, status in statuses.items() if status != 403}
+    assert admitted == ALLOWED_CALLERS[expected]
     assert all(status == 403 or (status != 401 and status < 500) for status in statuses.values()), statuses
 
 
 @pytest.mark.parametrize(("method", "path"), ROWS, ids=lambda value: value)
-def test_another_tenant_finds_and_changes_nothing(served, method, path):
-    """An administrator there, with the very names that are taken here."""
-    asked = "POST" if method == "*" else method
-    answer = served.ask(asked, _filled(path, "planted"), "other", BODIES.get(path, {}))
+def test_route_shows_and_changes_nothing_of_another_tenant(served, method, path):
+    """The caller is an administrator of another tenant and uses names that the default tenant has."""
+    http_method = "POST" if method == "*" else method
+    answer = served.send(http_method, _fill_path(path, "planted"), "other", BODIES.get(path, {}))
     assert answer.status_code not in {401, 403}
-    assert MARK not in answer.text
+    assert SECRET_TEXT not in answer.text
     default = path.replace("{agent}", "default")
-    assert MARK not in served.ask(asked, _filled(default, "planted"), "other", BODIES.get(path, {})).text
-    assert served.see() == served.planted
+    assert (
+        SECRET_TEXT not in served.send(http_method, _fill_path(default, "planted"), "other", BODIES.get(path, {})).text
+    )
+    assert served.planted_data() == served.planted
 
 
 @pytest.mark.parametrize("path", sorted({path for _, path in ROWS}))
-def test_a_method_that_a_path_does_not_have_is_told_to_those_with_a_key(served, path):
-    """405, and 401 to everybody else: nobody learns by other methods what is there."""
-    here = {method for method, other in ROWS if other == path}
-    where = _filled(path, "nothing-here")
-    for method in {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND"} - here:
-        if "*" not in here:
-            assert (served.ask(method, where, "none").status_code, method) == (401, method)
-            assert (served.ask(method, where, "reader").status_code, method) == (405, method)
+def test_route_answers_405_to_an_unsupported_method_only_with_a_key(served, path):
+    """Without a key the answer is 401, so that strangers cannot learn which routes exist."""
+    supported = {method for method, other in ROWS if other == path}
+    target = _fill_path(path, "nothing-here")
+    for method in {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND"} - supported:
+        if "*" not in supported:
+            assert (served.send(method, target, "none").status_code, method) == (401, method)
+            assert (served.send(method, target, "reader").status_code, method) == (405, method)
 
 
 @pytest.mark.parametrize(
     "path", ["/", "/docs", "/v1", "/search/", "//search", "/v1/agents/a/b/c", "/admin", "/%2e%2e/etc"]
 )
-def test_a_path_that_does_not_exist_is_told_to_those_with_a_key(served, path):
-    """404, and 401 to everybody else."""
+def test_unknown_path_answers_404_only_with_a_valid_key(served, path):
+    """Without a valid key the answer is 401, so that strangers cannot learn which routes exist."""
     for method in ("GET", "POST", "DELETE", "OPTIONS"):
-        assert served.ask(method, path, "none").status_code == 401
-        assert served.ask(method, path, "wrong").status_code == 401
-        assert served.ask(method, path, "reader").status_code == 404
+        assert served.send(method, path, "none").status_code == 401
+        assert served.send(method, path, "wrong").status_code == 401
+        assert served.send(method, path, "reader").status_code == 404
 
 
-def test_the_check_comes_before_the_body(served):
-    """The answer is there while the body is not."""
+def test_request_without_key_is_refused_before_its_body_arrives(served):
+    """The server must not wait for the body of a caller that it refuses."""
     with socket.create_connection((served.url.host, served.url.port), timeout=30) as connection:
         connection.sendall(
             b"POST /search HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n"
         )
-        told = connection.recv(4096)
-    assert told.startswith(b"HTTP/1.1 401")
-    assert b'www-authenticate: Bearer realm="super-advanced-agents"' in told.lower().replace(b"bearer", b"Bearer")
+        answer = connection.recv(4096)
+    assert answer.startswith(b"HTTP/1.1 401")
+    assert b'www-authenticate: Bearer realm="super-advanced-agents"' in answer.lower().replace(b"bearer", b"Bearer")
 
 
-def test_pages_of_other_sites_are_turned_away_with_any_method(served):
-    """Even with a key, and from what is public."""
+def test_request_with_a_foreign_origin_is_refused_for_any_method(served):
+    """A valid key does not help, and public routes refuse it, too."""
     for method, path in (("GET", "/healthz"), ("POST", "/search"), ("DELETE", "/v1/agents/a"), ("OPTIONS", "/search")):
         request = served.client.build_request(method, path, headers={"Origin": "https://evil.example"})
         assert served.client.send(request).status_code == 403
 
 
-def test_the_schema_tells_of_every_route_that_is_ours(served):
-    """What the real server says of itself is what the rows hold."""
-    told = served.client.get("/openapi.json").json()["paths"]
-    paths = {(method.upper(), path) for path, methods in told.items() for method in methods}
-    ours = {(method, re.sub(r":path\}", "}", path)) for method, path in ROWS}
-    assert paths <= ours
+def test_openapi_document_lists_only_routes_with_an_access_row(served):
+    """The document comes from the running server."""
+    documented = served.client.get("/openapi.json").json()["paths"]
+    paths = {(method.upper(), path) for path, methods in documented.items() for method in methods}
+    declared = {(method, re.sub(r":path\}", "}", path)) for method, path in ROWS}
+    assert paths <= declared
 
 
 def _grpc(served, name, caller, frame=b""):
-    """The status of a call, and all that came back, as bytes."""
+    """Return the status of a call, and all bytes of its replies."""
     method = GRPC_METHODS[name]
     kind = f"{'stream' if method.client_streaming else 'unary'}_{'stream' if method.server_streaming else 'unary'}"
     metadata = [] if caller == "none" else [("authorization", f"Bearer {served.keys[caller]}")]
@@ -339,7 +346,7 @@ def _grpc(served, name, caller, frame=b""):
 
 
 def _grpc_request(name):
-    """A request with the names that are taken, wherever its fields have room for them."""
+    """Return a request that names the planted data in every field that has room for it."""
     given = {"agent": "default", "query": "dawn", "query_text": "dawn", "vector": struct.pack("<4f", *VECTOR), "dim": 4}
     request = message_factory.GetMessageClass(GRPC_METHODS[name].input_type)()
     for field in request.DESCRIPTOR.fields:
@@ -353,26 +360,30 @@ def _grpc_request(name):
 
 
 @pytest.mark.parametrize("name", GRPC_METHODS)
-def test_a_grpc_method_opens_to_those_it_is_for(served, name):
-    """As REST does: UNAUTHENTICATED to strangers, PERMISSION_DENIED to those without the scope."""
-    statuses = {caller: _grpc(served, name, caller)[0] for caller in (*UNKNOWN, *OPEN_TO[SOMEBODY], "other")}
-    assert {caller: statuses.pop(caller) for caller in UNKNOWN} == dict.fromkeys(UNKNOWN, "UNAUTHENTICATED")
-    let_in = {caller for caller, status in statuses.items() if status != "PERMISSION_DENIED"}
-    assert let_in == OPEN_TO[GRPC_EXPECTED[name]] | {"other"}
+def test_grpc_method_admits_only_callers_with_its_scope(served, name):
+    """The status is UNAUTHENTICATED without a valid key and PERMISSION_DENIED without the scope."""
+    statuses = {
+        caller: _grpc(served, name, caller)[0] for caller in (*REFUSED_CALLERS, *ALLOWED_CALLERS[ANY_KEY], "other")
+    }
+    assert {caller: statuses.pop(caller) for caller in REFUSED_CALLERS} == dict.fromkeys(
+        REFUSED_CALLERS, "UNAUTHENTICATED"
+    )
+    admitted = {caller for caller, status in statuses.items() if status != "PERMISSION_DENIED"}
+    assert admitted == ALLOWED_CALLERS[GRPC_EXPECTED[name]] | {"other"}
     assert not {"UNAUTHENTICATED", "UNIMPLEMENTED", "INTERNAL", "UNKNOWN"} & set(statuses.values())
 
 
 @pytest.mark.parametrize("name", GRPC_METHODS)
-def test_another_tenant_finds_and_changes_nothing_over_grpc(served, name):
-    """An administrator there, with the very names that are taken here."""
-    status, told = _grpc(served, name, "other", _grpc_request(name))
+def test_grpc_method_shows_and_changes_nothing_of_another_tenant(served, name):
+    """The caller is an administrator of another tenant and uses names that the default tenant has."""
+    status, replies = _grpc(served, name, "other", _grpc_request(name))
     assert status not in {"UNAUTHENTICATED", "PERMISSION_DENIED"}
-    assert MARK.encode() not in told
-    assert served.see() == served.planted
+    assert SECRET_TEXT.encode() not in replies
+    assert served.planted_data() == served.planted
 
 
-def test_what_was_planted_can_be_found_over_grpc(served):
-    """By those it belongs to: the requests above would find it."""
+def test_grpc_methods_show_planted_data_to_its_own_tenant(served):
+    """The requests of the test above would therefore find the data if tenants were mixed."""
     for name in ("AgentService/GetMemory", "AgentService/SearchMemories", "VectorStoreService/Get"):
         full = f"super_advanced_agents.v1.{name}"
-        assert MARK.encode() in _grpc(served, full, "admin", _grpc_request(full))[1]
+        assert SECRET_TEXT.encode() in _grpc(served, full, "admin", _grpc_request(full))[1]

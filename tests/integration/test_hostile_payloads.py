@@ -1,4 +1,4 @@
-"""Requests that mean harm, over a real socket: each is refused with the field's name, and nobody else notices."""
+"""Hostile requests over a real socket are refused with the wrong field's name and disturb no other caller."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ MIB = 1 << 20
 
 @dataclass(frozen=True)
 class Hostile:
-    """One request, and what is told of it.
+    """A hostile request and the refusal that it must get.
 
     Attributes:
-        name: for people.
-        body: as JSON, or as bytes that are sent as they are.
-        path: where to.
-        told: what `field` begins with, or stands in `detail` where no member is wrong.
-        status: of the refusal.
-        method: of the request.
-        headers: instead of, or beside, what every request says.
+        name: the parametrize id.
+        body: a value that is sent as JSON, or bytes that are sent as they are.
+        path: the path of the request.
+        wrong: the beginning of the problem's `field`, or a part of its `detail` or `title` where no field is wrong.
+        status: the status of the refusal.
+        method: the method of the request.
+        headers: headers that replace or complete those of every request.
     """
 
     name: str
     body: object
     path: str = SEARCH
-    told: str = ""
+    wrong: str = ""
     status: int = 422
     method: str = "POST"
     headers: dict[str, str] = field(default_factory=dict)
@@ -48,68 +48,68 @@ def _deep(opening, closing, times, inside=b"1"):
     return opening * times + inside + closing * times
 
 
-def _where(where, told="where"):
-    return {"body": {"query": "x", "where": where}, "told": told}
+def _where(where, wrong="where"):
+    return {"body": {"query": "x", "where": where}, "wrong": wrong}
 
 
 HOSTILE = [
-    # -- JSON that is none, or may be read in two ways
-    Hostile("nothing", b"", told="body"),
-    Hostile("half an object", b'{"query": "x"', told="body"),
-    Hostile("two values", b'{"query": "x"} {"query": "y"}', told="body"),
-    Hostile("a list", [1, 2], told="body"),
-    Hostile("a string", "x", told="body"),
-    Hostile("null", b"null", told="body"),
-    Hostile("a trailing comma", b'{"query": "x",}', told="body"),
-    Hostile("a comment", b'{"query": "x" /* y */}', told="body"),
-    Hostile("a key twice", b'{"query": "x", "query": "y"}', told="query"),
-    Hostile("a key twice, deep", b'{"query": "x", "where": {"a": {"$eq": 1, "$eq": 2}}}', told="$eq"),
-    Hostile("a key twice, spelled differently", b'{"query": "x", "qu\\u0065ry": "y"}', told="query"),
-    Hostile("not UTF-8", b'{"query": "caf\xe9"}', told="body"),
-    Hostile("UTF-16", '{"query": "x"}'.encode("utf-16"), told="body"),
-    Hostile("a byte order mark", b'\xef\xbb\xbf{"query": "x"}', told="body"),
-    Hostile("a control character", b'{"query": "\x01"}', told="body"),
-    Hostile("100,000 lists", _deep(b"[", b"]", 100_000), told="body"),
-    Hostile("100,000 objects", b'{"query": "x", "where": ' + _deep(b'{"a":', b"}", 100_000) + b"}", told="body"),
-    Hostile("500 objects", b'{"query": "x", "where": ' + _deep(b'{"a":', b"}", 500) + b"}", told="where"),
+    # -- malformed or ambiguous JSON
+    Hostile("nothing", b"", wrong="body"),
+    Hostile("half an object", b'{"query": "x"', wrong="body"),
+    Hostile("two values", b'{"query": "x"} {"query": "y"}', wrong="body"),
+    Hostile("a list", [1, 2], wrong="body"),
+    Hostile("a string", "x", wrong="body"),
+    Hostile("null", b"null", wrong="body"),
+    Hostile("a trailing comma", b'{"query": "x",}', wrong="body"),
+    Hostile("a comment", b'{"query": "x" /* y */}', wrong="body"),
+    Hostile("a key twice", b'{"query": "x", "query": "y"}', wrong="query"),
+    Hostile("a key twice, deep", b'{"query": "x", "where": {"a": {"$eq": 1, "$eq": 2}}}', wrong="$eq"),
+    Hostile("a key twice, spelled differently", b'{"query": "x", "qu\\u0065ry": "y"}', wrong="query"),
+    Hostile("not UTF-8", b'{"query": "caf\xe9"}', wrong="body"),
+    Hostile("UTF-16", '{"query": "x"}'.encode("utf-16"), wrong="body"),
+    Hostile("a byte order mark", b'\xef\xbb\xbf{"query": "x"}', wrong="body"),
+    Hostile("a control character", b'{"query": "\x01"}', wrong="body"),
+    Hostile("100,000 lists", _deep(b"[", b"]", 100_000), wrong="body"),
+    Hostile("100,000 objects", b'{"query": "x", "where": ' + _deep(b'{"a":', b"}", 100_000) + b"}", wrong="body"),
+    Hostile("500 objects", b'{"query": "x", "where": ' + _deep(b'{"a":', b"}", 500) + b"}", wrong="where"),
     Hostile("500 lists", b'{"text": "x", "extra": {"a": ' + _deep(b"[", b"]", 500) + b"}}", MEMORIES, "extra"),
-    Hostile("an opening without end", b"[" * MIB, told="body"),
+    Hostile("an opening without end", b"[" * MIB, wrong="body"),
     # -- numbers
-    Hostile("NaN", b'{"query": "x", "top_k": NaN}', told="body"),
+    Hostile("NaN", b'{"query": "x", "top_k": NaN}', wrong="body"),
     Hostile("Infinity", b'{"text": "x", "expires_in_s": -Infinity}', MEMORIES, "body"),
     Hostile("1e999", b'{"text": "x", "expires_in_s": 1e999}', MEMORIES, "expires_in_s"),
     Hostile("1e999 in metadata", b'{"text": "x", "extra": {"n": 1e999}}', MEMORIES, "extra"),
-    Hostile("10,000 digits", b'{"query": "x", "top_k": ' + b"9" * 10_000 + b"}", told="body"),
-    Hostile("400 digits", b'{"query": "x", "top_k": ' + b"9" * 400 + b"}", told="top_k"),
-    Hostile("a huge top_k", {"query": "x", "top_k": 2**31}, told="top_k"),
-    Hostile("a negative top_k", {"query": "x", "top_k": -1}, told="top_k"),
-    Hostile("top_k in a string", {"query": "x", "top_k": "5"}, told="top_k"),
-    Hostile("top_k as truth", {"query": "x", "top_k": True}, told="top_k"),
-    Hostile("a huge weight", {"query": "x", "weights": {"vector": 1e300}}, told="weights.vector"),
-    Hostile("weights of nothing", {"query": "x", "weights": {"vector": 0, "keyword": 0}}, told="weights"),
+    Hostile("10,000 digits", b'{"query": "x", "top_k": ' + b"9" * 10_000 + b"}", wrong="body"),
+    Hostile("400 digits", b'{"query": "x", "top_k": ' + b"9" * 400 + b"}", wrong="top_k"),
+    Hostile("a huge top_k", {"query": "x", "top_k": 2**31}, wrong="top_k"),
+    Hostile("a negative top_k", {"query": "x", "top_k": -1}, wrong="top_k"),
+    Hostile("top_k in a string", {"query": "x", "top_k": "5"}, wrong="top_k"),
+    Hostile("top_k as truth", {"query": "x", "top_k": True}, wrong="top_k"),
+    Hostile("a huge weight", {"query": "x", "weights": {"vector": 1e300}}, wrong="weights.vector"),
+    Hostile("weights of nothing", {"query": "x", "weights": {"vector": 0, "keyword": 0}}, wrong="weights"),
     Hostile("a priority beyond all", b'{"text": "x", "priority": 1e999}', MEMORIES, "priority"),
     # -- texts
     Hostile("a NUL", {"text": "x\0y"}, MEMORIES, "text"),
     Hostile("a lone surrogate", b'{"text": "\\ud800"}', MEMORIES, "text"),
-    Hostile("a lone surrogate as a key", b'{"query": "x", "\\ud800": 1}', told="body"),
+    Hostile("a lone surrogate as a key", b'{"query": "x", "\\ud800": 1}', wrong="body"),
     Hostile("a lone surrogate in metadata", b'{"text": "x", "extra": {"\\udfff": 1}}', MEMORIES, "extra"),
     Hostile("a text of 70,000 bytes", {"text": "x" * 70_000}, MEMORIES, "text"),
-    Hostile("a question of 70,000 bytes", {"query": "x" * 70_000}, told="query"),
-    Hostile("blank", {"query": " \t\n"}, told="query"),
+    Hostile("a question of 70,000 bytes", {"query": "x" * 70_000}, wrong="query"),
+    Hostile("blank", {"query": " \t\n"}, wrong="query"),
     Hostile("a uid of 10,000", {"text": "x", "uid": "u" * 10_000}, MEMORIES, "uid"),
     Hostile("a uid with a line end", {"text": "x", "uid": "a\r\nSet-Cookie: b"}, MEMORIES, "uid"),
     Hostile("a source of 10,000", {"text": "x", "source": "s" * 10_000}, MEMORIES, "source"),
     Hostile("metadata of 20,000", {"text": "x", "extra": {"a": "b" * 20_000}}, MEMORIES, "extra"),
     Hostile("5,000 memories", {"memories": [{"text": "x"}] * 5_000}, MEMORIES, "memories"),
     Hostile("another tenant's memory", {"text": "x", "tenant": "other"}, MEMORIES, "tenant"),
-    Hostile("another namespace", {"query": "x", "namespace": "other"}, told="namespace"),
+    Hostile("another namespace", {"query": "x", "namespace": "other"}, wrong="namespace"),
     # -- filters
     Hostile("SQL as a key", **_where({"a') OR 1=1 --": 1})),
     Hostile("a made-up operator", **_where({"a": {"$function": "return 1"}}, "a")),
     Hostile("an expression", **_where({"$where": "this.a == 1"})),
     Hostile("65 terms", **_where({"$or": [{"a": n} for n in range(65)]}, "")),
     Hostile("100 levels of or", **_where(json.loads(_deep(b'{"$or": [', b"]}", 100, b'{"a": 1}')), "")),
-    Hostile("a filter that is a string", {"query": "x", "where": "1=1"}, told="where"),
+    Hostile("a filter that is a string", {"query": "x", "where": "1=1"}, wrong="where"),
     Hostile("forgetting without a choice", {}, f"{MEMORIES}:forget", ""),
     # -- names and paths
     Hostile("up in an agent's name", {"query": "x"}, "/v1/agents/..%5C..%5Cetc/search", "agent"),
@@ -127,72 +127,72 @@ HOSTILE = [
     Hostile("a vector too long", {"query_vector": [1.0] * 70_000}, f"{VECTORS}/search", "query_vector"),
     Hostile("a vector that is no base64", {"query_vector": "%%%"}, f"{VECTORS}/search", "query_vector"),
     # -- HTTP
-    Hostile("a gzip bomb", gzip.compress(b" " * (64 * MIB)), told="Content-Encoding", status=415,
+    Hostile("a gzip bomb", gzip.compress(b" " * (64 * MIB)), wrong="Content-Encoding", status=415,
             headers={"Content-Encoding": "gzip"}),
-    Hostile("a deflate bomb", zlib.compress(b" " * (64 * MIB)), told="Content-Encoding", status=415,
+    Hostile("a deflate bomb", zlib.compress(b" " * (64 * MIB)), wrong="Content-Encoding", status=415,
             headers={"Content-Encoding": "deflate"}),
-    Hostile("9 MiB", b" " * (9 * MIB), told="", status=413),
-    Hostile("a body without a type", b'{"query": "x"}', told="Content-Type", status=415, headers={"Content-Type": ""}),
-    Hostile("a form", b"query=x", told="Content-Type", status=415,
+    Hostile("9 MiB", b" " * (9 * MIB), wrong="", status=413),
+    Hostile("a body without a type", b'{"query": "x"}', wrong="Content-Type", status=415, headers={"Content-Type": ""}),
+    Hostile("a form", b"query=x", wrong="Content-Type", status=415,
             headers={"Content-Type": "application/x-www-form-urlencoded"}),
-    Hostile("a foreign host", {"query": "x"}, told="Host", status=421, headers={"Host": "evil.example"}),
-    Hostile("a foreign page", {"query": "x"}, told="Origin", status=403, headers={"Origin": "https://evil.example"}),
-    Hostile("another method", {"query": "x"}, told="Method Not Allowed", status=405, method="PUT"),
+    Hostile("a foreign host", {"query": "x"}, wrong="Host", status=421, headers={"Host": "evil.example"}),
+    Hostile("a foreign page", {"query": "x"}, wrong="Origin", status=403, headers={"Origin": "https://evil.example"}),
+    Hostile("another method", {"query": "x"}, wrong="Method Not Allowed", status=405, method="PUT"),
 ]  # fmt: skip
 
 
-class _Line:
-    """One connection, written to byte by byte."""
+class _RawConnection:
+    """Opens connections to a server and writes requests to them byte by byte."""
 
     def __init__(self, client):
-        self._at = urlsplit(str(client.base_url))
-        self._credential = client.headers.get("Authorization", "")
+        self.address = urlsplit(str(client.base_url))
+        self.credential = client.headers.get("Authorization", "")
 
-    def say(self, said, *, last=False):
-        """Send bytes as they are and read the answer: (status, head, body); 0 when the line is cut.
+    def send(self, content, *, last=False):
+        """Send bytes and read the answer: (status, head, body); the status is 0 when the connection is cut.
 
-        With `last` nothing follows, so a server that waits for more need not.
+        With `last` the sending side is closed, so a server that waits for more of the request gets none.
         """
-        got = b""
-        with socket.create_connection((self._at.hostname, self._at.port), timeout=20) as line:
+        received = b""
+        with socket.create_connection((self.address.hostname, self.address.port), timeout=20) as connection:
             with suppress(BrokenPipeError, ConnectionResetError):  # refused before all of it was sent
-                line.sendall(said)
+                connection.sendall(content)
             with suppress(OSError):
                 if last:
-                    line.shutdown(socket.SHUT_WR)
+                    connection.shutdown(socket.SHUT_WR)
             with suppress(ConnectionResetError):
-                while chunk := line.recv(65_536):
-                    got += chunk
-        head, _, body = got.partition(b"\r\n\r\n")
+                while chunk := connection.recv(65_536):
+                    received += chunk
+        head, _, body = received.partition(b"\r\n\r\n")
         return (int(head.split()[1]) if head else 0), head, body
 
-    def ask(self, hostile):
-        """Send one request."""
+    def send_hostile(self, hostile):
+        """Send a hostile request and read the answer."""
         body = hostile.body if isinstance(hostile.body, bytes) else json.dumps(hostile.body).encode()
         headers = {
-            "Host": f"{self._at.hostname}:{self._at.port}",
-            "Authorization": self._credential,
+            "Host": f"{self.address.hostname}:{self.address.port}",
+            "Authorization": self.credential,
             "Content-Type": "application/json",
             "Content-Length": str(len(body)),
             "Connection": "close",
             **hostile.headers,
         }
         lines = [f"{hostile.method} {hostile.path} HTTP/1.1", *(f"{k}: {v}" for k, v in headers.items() if v), "", ""]
-        return self.say("\r\n".join(lines).encode() + body)
+        return self.send("\r\n".join(lines).encode() + body)
 
-    def raw(self, *lines, body=b""):
-        """Send a request whose head is none of ours."""
-        head = [*lines, f"Authorization: {self._credential}", "Content-Type: application/json", "", ""]
-        return self.say("\r\n".join(head).encode("latin-1") + body, last=True)
+    def send_head(self, *lines, body=b""):
+        """Send a request with these lines as its head and read the answer."""
+        head = [*lines, f"Authorization: {self.credential}", "Content-Type: application/json", "", ""]
+        return self.send("\r\n".join(head).encode("latin-1") + body, last=True)
 
     @property
     def host(self):
-        return f"Host: {self._at.hostname}:{self._at.port}"
+        return f"Host: {self.address.hostname}:{self.address.port}"
 
 
 @pytest.fixture(scope="module")
-def neighbour(server_client):
-    """What a neighbour has, and must go on finding."""
+def client(server_client):
+    """Return a client of a server that holds data of another agent and a collection."""
     server_client.post("/v1/agents/neighbour/memories", json={"text": "The Louvre is a museum"}).raise_for_status()
     server_client.post(COLLECTIONS, json={"name": "shelf", "dim": 3}).raise_for_status()
     return server_client
@@ -200,14 +200,15 @@ def neighbour(server_client):
 
 @pytest.fixture(scope="module")
 def server_client(tmp_path_factory):
-    """A client of a server of this module."""
+    """Yield a client of a server for this module."""
     from tests.integration.conftest import Machine
 
     with Machine(tmp_path_factory.mktemp("hostile") / "data").server() as client:
         yield client
 
 
-def _unharmed(client):
+def _assert_unharmed(client):
+    """Check that the other agent's data is found, and that nothing hostile was stored."""
     answer = client.post("/v1/agents/neighbour/search", json={"query": "museum"})
     assert answer.status_code == 200
     assert [found["text"] for found in answer.json()["results"]] == ["The Louvre is a museum"]
@@ -217,69 +218,69 @@ def _unharmed(client):
 
 
 @pytest.mark.parametrize("hostile", HOSTILE, ids=lambda hostile: hostile.name)
-def test_it_is_refused_by_name_and_harms_nobody(neighbour, hostile):
-    """With a problem document that is short; nothing of it was stored."""
-    status, head, body = _Line(neighbour).ask(hostile)
+def test_hostile_request_is_refused_and_changes_nothing(client, hostile):
+    """The problem document is short and names what is wrong; the other agent's search goes on."""
+    status, head, body = _RawConnection(client).send_hostile(hostile)
     assert status == hostile.status, body[:500]
     assert b"application/problem+json" in head.lower()
     assert b"evil" not in head
     problem = json.loads(body)
     assert len(body) < 4_000
-    if hostile.told and status == 422:
-        assert problem["field"].startswith(hostile.told), problem
-    elif hostile.told:
-        assert hostile.told in problem["detail"] + problem["title"], problem
-    _unharmed(neighbour)
+    if hostile.wrong and status == 422:
+        assert problem["field"].startswith(hostile.wrong), problem
+    elif hostile.wrong:
+        assert hostile.wrong in problem["detail"] + problem["title"], problem
+    _assert_unharmed(client)
 
 
-def test_heads_that_lie_are_refused(neighbour):
-    """Lengths that contradict each other, negative ones, two hosts, none: 4xx or a closed line, never an answer."""
-    line = _Line(neighbour)
+def test_request_with_a_contradictory_head_is_refused(client):
+    """The answer is 4xx or a closed connection; such heads could smuggle a second request."""
+    connection = _RawConnection(client)
     search = f"POST {SEARCH} HTTP/1.1"
     body = b'{"query": "x"}'
     both = "Transfer-Encoding: chunked"
-    for lines, sent in (
-        ((search, line.host, "Content-Length: -5"), body),
-        ((search, line.host, "Content-Length: 5", "Content-Length: 14"), body),
-        ((search, line.host, "Content-Length: 0x0e"), body),
-        ((search, line.host, "Content-Length: 99999999999999999999"), body),
-        ((search, line.host, "Content-Length: 14", both), b"0\r\n\r\n"),
-        ((search, line.host, "Transfer-Encoding: gzip"), body),
-        ((search, line.host, both), b"zz\r\n" + body),
-        ((search, line.host, both), b"ffffffffffffffffff\r\n" + body),
-        ((search, line.host, "Host: evil.example", "Content-Length: 14"), body),
+    for lines, content in (
+        ((search, connection.host, "Content-Length: -5"), body),
+        ((search, connection.host, "Content-Length: 5", "Content-Length: 14"), body),
+        ((search, connection.host, "Content-Length: 0x0e"), body),
+        ((search, connection.host, "Content-Length: 99999999999999999999"), body),
+        ((search, connection.host, "Content-Length: 14", both), b"0\r\n\r\n"),
+        ((search, connection.host, "Transfer-Encoding: gzip"), body),
+        ((search, connection.host, both), b"zz\r\n" + body),
+        ((search, connection.host, both), b"ffffffffffffffffff\r\n" + body),
+        ((search, connection.host, "Host: evil.example", "Content-Length: 14"), body),
         ((search, "Content-Length: 14", "Connection: close"), body),
-        ((search, line.host, " folded: header", "Content-Length: 14"), body),
-        ((search, line.host, "na me: x", "Content-Length: 14"), body),
-        ((f"POST {SEARCH}\0 HTTP/1.1", line.host, "Content-Length: 14"), body),
-        ((search, line.host, "X-Long: " + "x" * 1_000_000, "Content-Length: 14"), body),
+        ((search, connection.host, " folded: header", "Content-Length: 14"), body),
+        ((search, connection.host, "na me: x", "Content-Length: 14"), body),
+        ((f"POST {SEARCH}\0 HTTP/1.1", connection.host, "Content-Length: 14"), body),
+        ((search, connection.host, "X-Long: " + "x" * 1_000_000, "Content-Length: 14"), body),
     ):
-        status, _, _ = line.raw(*lines, body=sent)
+        status, _, _ = connection.send_head(*lines, body=content)
         assert status == 0 or 400 <= status < 500, lines
-        _unharmed(neighbour)
+        _assert_unharmed(client)
 
 
-def test_a_body_shorter_than_it_said_is_no_request(neighbour):
-    """Nothing of it is stored, whatever stands in the part that came."""
-    line = _Line(neighbour)
-    with socket.create_connection((line._at.hostname, line._at.port), timeout=20) as half:
-        head = f"POST {MEMORIES} HTTP/1.1\r\n{line.host}\r\nAuthorization: {line._credential}\r\n"
+def test_body_shorter_than_its_content_length_stores_nothing(client):
+    """The part that arrives would be a valid body on its own."""
+    connection = _RawConnection(client)
+    with socket.create_connection((connection.address.hostname, connection.address.port), timeout=20) as half:
+        head = f"POST {MEMORIES} HTTP/1.1\r\n{connection.host}\r\nAuthorization: {connection.credential}\r\n"
         half.sendall(f'{head}Content-Type: application/json\r\nContent-Length: 500\r\n\r\n{{"text": "half"}}'.encode())
         half.shutdown(socket.SHUT_WR)
         while half.recv(65_536):
             pass
-    _unharmed(neighbour)
+    _assert_unharmed(client)
 
 
-def test_another_protocol_is_refused(neighbour):
-    """TLS, and noise, on a plain port."""
-    line = _Line(neighbour)
+def test_tls_and_noise_on_a_plain_port_are_refused(client):
+    """The server goes on answering other callers."""
+    connection = _RawConnection(client)
     context = ssl.create_default_context()
     with (
         pytest.raises((ssl.SSLError, ConnectionError)),
-        socket.create_connection((line._at.hostname, line._at.port), timeout=20) as plain,
+        socket.create_connection((connection.address.hostname, connection.address.port), timeout=20) as plain,
     ):
         context.wrap_socket(plain, server_hostname="localhost")
-    status, _, _ = line.say(bytes(range(256)) * 8)
+    status, _, _ = connection.send(bytes(range(256)) * 8)
     assert status == 0 or 400 <= status < 500
-    _unharmed(neighbour)
+    _assert_unharmed(client)

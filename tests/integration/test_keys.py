@@ -1,36 +1,36 @@
-"""Keys of a real server: the first one, those of `saa keys` beside it, and none at all."""
+"""A real server accepts the API key of its first start, and the keys that `saa keys` creates beside it."""
 
 from __future__ import annotations
 
 import httpx2
 
 
-def _status_becomes(client, key, status):
-    """Ask until the answer is `status`; `pytest-timeout` ends it if it never is."""
+def _wait_for_status(client, key, status):
+    """Repeat a request until its status is `status`; `pytest-timeout` ends a loop that never succeeds."""
     while client.get("/v1/agents", headers={"Authorization": f"Bearer {key}"}).status_code != status:
         pass
 
 
-def test_a_newcomer_gets_a_key_once_and_keys_change_beside_the_server(machine):
-    """The first start prints an admin key that works at once; `saa keys` makes and revokes others without a restart."""
+def test_first_start_prints_admin_key_and_saa_keys_apply_without_restart(machine):
+    """The printed key works at once; `saa keys` creates and revokes others while the server runs."""
     with machine.server() as client:
-        assert client.told["admin_key"].startswith("saa_")
+        assert client.startup_info["admin_key"].startswith("saa_")
         assert client.get("/v1/agents").status_code == 200
         with httpx2.Client(base_url=client.base_url) as stranger:
             assert stranger.get("/v1/agents").status_code == 401
             assert stranger.get("/healthz").status_code == 200
-        made = machine.json("keys", "create", "--scope", "memories:read")
-        assert client.get("/v1/agents", headers={"Authorization": f"Bearer {made['key']}"}).status_code == 200
-        denied = client.post("/v1/agents/a/memories", json={"text": "x"}, headers={"X-API-Key": made["key"]})
+        created = machine.json("keys", "create", "--scope", "memories:read")
+        assert client.get("/v1/agents", headers={"Authorization": f"Bearer {created['key']}"}).status_code == 200
+        denied = client.post("/v1/agents/a/memories", json={"text": "x"}, headers={"X-API-Key": created["key"]})
         assert denied.status_code == 401  # beside the admin's in the other header: two different ones
-        machine.saa("keys", "revoke", made["id"])
-        _status_becomes(client, made["key"], 401)
+        machine.saa("keys", "revoke", created["id"])
+        _wait_for_status(client, created["key"], 401)
         listed = machine.json("keys", "list")["keys"]
         assert [each["state"] for each in listed] == ["valid", "revoked"]
 
 
-def test_people_are_shown_the_key_and_what_to_do_with_it(machine):
-    """On standard error, beside the address; a log file of results has no key in it."""
+def test_saa_serve_prints_admin_key_and_its_header_to_standard_error(machine):
+    """The key is printed once, so a log file of standard output holds no key."""
     with machine.start("serve", "--port", 0, "--no-grpc") as process:
         shown = [process.stderr.readline() for _ in range(3)]
         process.terminate()
@@ -41,9 +41,9 @@ def test_people_are_shown_the_key_and_what_to_do_with_it(machine):
     assert "saa_" not in out + err
 
 
-def test_nothing_listens_beyond_loopback_before_there_is_a_key(machine):
-    """Told in a sentence, with the command that helps; without authentication never."""
-    told = machine.start_and_fail("serve", "--host", "0.0.0.0", "--port", 0)
-    assert "before there is a key" in told
-    assert "saa keys create" in told
+def test_saa_serve_refuses_a_public_address_without_any_key(machine):
+    """The error names the command that creates a key; with `--no-auth` every public address is refused."""
+    errors = machine.start_and_fail("serve", "--host", "0.0.0.0", "--port", 0)
+    assert "before there is a key" in errors
+    assert "saa keys create" in errors
     assert "without authentication" in machine.start_and_fail("serve", "--host", "0.0.0.0", "--port", 0, "--no-auth")

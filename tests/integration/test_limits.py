@@ -1,4 +1,4 @@
-"""Every limit of a request, one over and just within, and what a caller learns of allowances, deadlines and names."""
+"""A real server enforces every limit of a request exactly, and reports rate limits, deadlines and field names."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ ALLOWANCE = 600
 
 
 @pytest.fixture(scope="module")
-def limited(tmp_path_factory):
-    """A client of a server with short deadlines and a small allowance."""
+def client(tmp_path_factory):
+    """Yield a client of a server with short deadlines and a small rate limit."""
     environment = {
         "SAA_HEADER_TIMEOUT_S": "0.3",
         "SAA_BODY_TIMEOUT_S": "0.3",
@@ -32,11 +32,11 @@ def _nested(depth):
     return {"a": _nested(depth - 1)} if depth > 1 else {"a": 1}
 
 
-def _terms(count):
+def _filter_of(count):
     return {"query": "x", "where": {"$or": [{"n": n} for n in range(count)]}}
 
 
-BROKEN = [
+OVER_LIMIT = [
     ("text", MEMORIES, {"text": "x" * 65_537}, "text", "65536"),
     ("text in bytes", MEMORIES, {"text": "é" * 32_769}, "text", "65536"),
     ("question", SEARCH, {"query": "x" * 65_537}, "query", "65536"),
@@ -45,7 +45,7 @@ BROKEN = [
     ("batch", MEMORIES, {"memories": [{"text": "x"}] * 1_001}, "memories", "1000"),
     ("top_k", SEARCH, {"query": "x", "top_k": 1_001}, "top_k", "1000"),
     ("no top_k", SEARCH, {"query": "x", "top_k": 0}, "top_k", "1"),
-    ("filter", SEARCH, _terms(65), "where", "64"),
+    ("filter", SEARCH, _filter_of(65), "where", "64"),
     ("uid", MEMORIES, {"text": "x", "uid": "u" * 257}, "uid", "256"),
     ("name", f"/v1/agents/{'a' * 65}/search", {"query": "x"}, "agent", "64"),
     ("collection", "/v1/collections", {"name": "_a", "dim": 3}, "name", "64"),
@@ -57,23 +57,23 @@ BROKEN = [
 
 
 @pytest.mark.parametrize(
-    ("path", "body", "field", "limit"), [row[1:] for row in BROKEN], ids=[row[0] for row in BROKEN]
+    ("path", "body", "field", "limit"), [row[1:] for row in OVER_LIMIT], ids=[row[0] for row in OVER_LIMIT]
 )
-def test_what_breaks_a_limit_is_told_the_field_and_the_limit(limited, path, body, field, limit):
-    """422, and nothing is stored."""
-    answer = limited.post(path, json=body)
+def test_request_over_a_limit_is_refused_with_field_and_limit(client, path, body, field, limit):
+    """The status is 422, and nothing is stored."""
+    answer = client.post(path, json=body)
     assert answer.status_code == 422
     problem = answer.json()
     assert problem["field"].startswith(field), problem
     assert limit in problem["detail"] + problem.get("hint", ""), problem
-    assert limited.get(f"{VECTORS}/stats").json()["records"] == 0
+    assert client.get(f"{VECTORS}/stats").json()["records"] == 0
 
 
 @pytest.mark.parametrize(
     ("path", "body"),
     [
         (SEARCH, {"query": "x", "top_k": 1_000}),
-        (SEARCH, _terms(64)),
+        (SEARCH, _filter_of(64)),
         ("/v1/agents/within/memories", {"text": "y", "extra": _nested(8), "uid": "u" * 256}),
         ("/v1/agents/within/memories", {"text": "z", "extra": {"a": "b" * 16_000}}),
         ("/v1/agents/within/memories", {"text": "é " * 21_845}),
@@ -81,15 +81,15 @@ def test_what_breaks_a_limit_is_told_the_field_and_the_limit(limited, path, body
     ],
     ids=["top_k", "filter", "depth and uid", "metadata", "text", "name"],
 )
-def test_what_is_just_within_a_limit_passes(limited, path, body):
-    """The largest of each."""
-    assert limited.post(path, json=body).status_code == 200
+def test_request_at_a_limit_is_accepted(client, path, body):
+    """Each request has the largest value that is allowed."""
+    assert client.post(path, json=body).status_code == 200
 
 
-def test_a_body_is_counted_while_it_streams(limited):
-    """413 with the limit, whether or not its length was announced."""
+def test_body_over_8_mib_is_refused_with_or_without_content_length(client):
+    """The server counts the bytes as they arrive and names the limit in a 413."""
     for content in (b" " * (8 * 1024 * 1024 + 1), (b" " * 65_536 for _ in range(129))):
-        answer = limited.post(SEARCH, content=content, headers={"Content-Type": "application/json"})
+        answer = client.post(SEARCH, content=content, headers={"Content-Type": "application/json"})
         assert answer.status_code == 413
         assert str(8 * 1024 * 1024) in answer.json()["detail"]
 
@@ -102,40 +102,40 @@ def test_a_body_is_counted_while_it_streams(limited):
     ],
     ids=["headers", "body"],
 )
-def test_what_does_not_arrive_in_time_is_answered_408(limited, sent, part):
-    """And the connection is closed."""
-    with socket.create_connection((limited.base_url.host, limited.base_url.port), timeout=60) as line:
-        line.sendall(sent.replace(b"{}", limited.headers["Authorization"].encode()))
-        told = b""
-        while chunk := line.recv(65_536):
-            told += chunk
-    assert told.startswith(b"HTTP/1.1 408 ")
-    assert part + b" did not arrive within 0.3 s" in told
+def test_request_that_arrives_too_slowly_is_answered_408(client, sent, part):
+    """The server closes the connection afterwards."""
+    with socket.create_connection((client.base_url.host, client.base_url.port), timeout=60) as connection:
+        connection.sendall(sent.replace(b"{}", client.headers["Authorization"].encode()))
+        answer = b""
+        while chunk := connection.recv(65_536):
+            answer += chunk
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert part + b" did not arrive within 0.3 s" in answer
 
 
-def test_a_caller_may_ask_for_less_time(limited):
-    """504 when it is over; what is no time is refused by its name."""
-    answer = limited.post(SEARCH, json={"query": "quick"}, headers={"Request-Timeout": "0.000001"})
+def test_request_timeout_header_shortens_the_deadline(client):
+    """An expired deadline is answered with 504, and an invalid header with 422."""
+    answer = client.post(SEARCH, json={"query": "quick"}, headers={"Request-Timeout": "0.000001"})
     assert answer.status_code == 504
-    answer = limited.post(SEARCH, json={"query": "quick"}, headers={"Request-Timeout": "soon"})
+    answer = client.post(SEARCH, json={"query": "quick"}, headers={"Request-Timeout": "soon"})
     assert (answer.status_code, answer.json()["field"]) == (422, "Request-Timeout")
-    assert limited.post(SEARCH, json={"query": "quick"}, headers={"Request-Timeout": "30"}).status_code == 200
+    assert client.post(SEARCH, json={"query": "quick"}, headers={"Request-Timeout": "30"}).status_code == 200
 
 
-def test_an_allowance_is_counted_down_and_ends(limited):
-    """Texts cost more than calls; the last test here, since nothing is left after it."""
-    first = limited.get(MEMORIES).headers
+def test_rate_limit_headers_count_down_until_requests_are_refused(client):
+    """Texts cost more than calls. This test is the last one because it uses up the rate limit."""
+    first = client.get(MEMORIES).headers
     assert first["RateLimit-Limit"] == str(ALLOWANCE)
-    limited.post(MEMORIES, json={"memories": [{"text": f"text {n}"} for n in range(5)]}).raise_for_status()
-    after = limited.get(MEMORIES).headers
+    client.post(MEMORIES, json={"memories": [{"text": f"text {n}"} for n in range(5)]}).raise_for_status()
+    after = client.get(MEMORIES).headers
     assert int(after["RateLimit-Remaining"]) <= int(first["RateLimit-Remaining"]) - 5
     assert int(after["RateLimit-Reset"]) > 0
-    answers = (limited.get(MEMORIES) for _ in range(ALLOWANCE))
+    answers = (client.get(MEMORIES) for _ in range(ALLOWANCE))
     refused = next(answer for answer in answers if answer.status_code != 200)
     assert refused.status_code == 429
     assert refused.json()["error"] == "RateLimitedError"
     assert refused.headers["RateLimit-Remaining"] == "0"
     assert int(refused.headers["Retry-After"]) >= 1
-    with httpx2.Client(base_url=limited.base_url) as stranger:
+    with httpx2.Client(base_url=client.base_url) as stranger:
         assert stranger.get("/healthz").status_code == 200  # what is public goes on
         assert json.loads(stranger.get(MEMORIES).content)["status"] == 401

@@ -1,4 +1,4 @@
-"""The main job, end to end: notes and conversations in, answers out, through every door, and nothing lost."""
+"""The main job works end to end: imported notes and conversations are searched and asked through every interface."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NOTES = {
     "trip.md": "# Trip\n\n## Hotel\n\nWe stay at Hotel Miramar from 3 May.\n\n## Train\n\nIt leaves at nine.\n",
     "home/garden.md": "# Garden\n\nThe tomatoes want water every evening.\n\nThe roses are cut in March.\n",
 }
-TALK = [
+CONVERSATION = [
     ("Ann", "I adopted a cat, her name is Miso."),
     ("Bob", "Does she get along with your dog?"),
     ("Ann", "They sleep in one basket."),
@@ -24,17 +24,17 @@ TALK = [
 
 @pytest.fixture
 def files(tmp_path):
-    """A folder of Markdown and a conversation as JSON lines."""
+    """Return a folder of Markdown and a conversation as JSON lines."""
     for name, text in NOTES.items():
         (tmp_path / "notes" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "notes" / name).write_text(text, encoding="utf-8")
-    said = [{"speaker": speaker, "text": text, "session": "monday"} for speaker, text in TALK]
-    (tmp_path / "chat.jsonl").write_text("".join(json.dumps(turn) + "\n" for turn in said), encoding="utf-8")
+    turns = [{"speaker": speaker, "text": text, "session": "monday"} for speaker, text in CONVERSATION]
+    (tmp_path / "chat.jsonl").write_text("".join(json.dumps(turn) + "\n" for turn in turns), encoding="utf-8")
     return tmp_path / "notes", tmp_path / "chat.jsonl"
 
 
-def test_notes_and_talk_are_remembered_found_and_answered_from(machine, files, embedder):
-    """Imported once, searched and asked through the command line, Python and REST; a second run loses nothing."""
+def test_imported_notes_are_found_by_command_line_python_and_rest(machine, files, embedder):
+    """A second import of the same files stores nothing twice and loses nothing."""
     assert machine.json("import", *files) == {
         "stored": 7, "known": 0, "failed": 0, "files": 3, "complete": True, "errors": [],
     }  # fmt: skip
@@ -57,8 +57,10 @@ def test_notes_and_talk_are_remembered_found_and_answered_from(machine, files, e
     with machine.server() as client:
         found = client.post("/search", json={"query": "Where do we sleep in May?", "top_k": 1}).json()["results"]
         assert found[0]["uid"] == hotel["uid"]
-        asked = client.post("/v1/agents/default/ask", json={"question": "What is the name of Ann's cat?"}).json()
-        assert "Miso" in asked["text"]
+        served_answer = client.post(
+            "/v1/agents/default/ask", json={"question": "What is the name of Ann's cat?"}
+        ).json()
+        assert "Miso" in served_answer["text"]
         client.post("/v1/agents/default/memories", json={"text": "Said over REST", "uid": "rest"}).raise_for_status()
 
     again = machine.json("import", *files)
@@ -70,17 +72,17 @@ def test_notes_and_talk_are_remembered_found_and_answered_from(machine, files, e
     machine.saa("doctor")
 
 
-def test_an_import_that_is_interrupted_says_how_far_it_came_and_goes_on(machine):
-    """Ctrl-C while it reads: what is stored stays, and the same command again stores the rest."""
+def test_saa_import_reports_progress_on_ctrl_c_and_resumes(machine):
+    """Stored memories stay, and the same command stores the rest."""
     lines = [json.dumps({"text": f"Fact number {n} of many."}) for n in range(600)]
     with machine.start("import", "-", "--json", "--format", "jsonl") as running:
         running.stdin.write("\n".join(lines[:300]) + "\nnot json\n")
         running.stdin.flush()
         assert running.stderr.readline().startswith("stdin:301: ")  # 256 are on their way, 44 wait for more
         running.send_signal(signal.SIGINT)
-        out, told = running.communicate(timeout=120)
-    assert running.returncode == 130, told
-    assert "The same command again" in told
+        out, errors = running.communicate(timeout=120)
+    assert running.returncode == 130, errors
+    assert "The same command again" in errors
     summary = json.loads(out)
     assert summary["complete"] is False
     assert summary["stored"] == machine.json("list")["total"] == 256
@@ -89,8 +91,8 @@ def test_an_import_that_is_interrupted_says_how_far_it_came_and_goes_on(machine)
     assert machine.json("list")["total"] == 600
 
 
-def test_an_import_that_is_killed_goes_on_where_it_was(machine):
-    """`kill -9`: whole batches or nothing of them, and a second run completes."""
+def test_saa_import_completes_after_kill_9(machine):
+    """A killed import leaves whole batches only."""
     lines = [json.dumps({"text": f"Fact number {n} of many."}) for n in range(600)]
     with machine.start("import", "-", "--format", "jsonl") as running:
         running.stdin.write("\n".join(lines[:300]) + "\nnot json\n")

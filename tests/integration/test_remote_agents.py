@@ -1,4 +1,4 @@
-"""An agent of a real server, with its models, through `RemoteAgent` over both transports."""
+"""A `RemoteAgent` uses an agent of a real server with its models, over REST and gRPC."""
 
 from __future__ import annotations
 
@@ -11,24 +11,27 @@ from super_advanced_agents.errors import InvalidInputError
 
 
 @pytest.fixture(scope="module")
-def told(shared_machine):
-    """Where the server is; a channel stays open, as long as gRPC's own threads and descriptors are to."""
+def server_info(shared_machine):
+    """Yield the addresses and the key of a server.
+
+    A gRPC channel stays open, so that gRPC's own threads and descriptors do not count as leaks of a test.
+    """
     with shared_machine.server({"SAA_GRPC_PORT": "0"}) as client:
         key = shared_machine.key
-        with DistributedVectorStore(client.told["grpc"], collection="kept", api_key=key, dim=2) as kept:
-            kept.count()
-            yield {**client.told, "key": key}
+        with DistributedVectorStore(client.startup_info["grpc"], collection="kept", api_key=key, dim=2) as open_store:
+            open_store.count()
+            yield {**client.startup_info, "key": key}
 
 
 @pytest.fixture(params=["url", "grpc"])
-def agent(request, told):
-    """A remote agent of its own for each transport."""
-    with RemoteAgent(told[request.param], f"far-{request.param}", api_key=told["key"]) as made:
-        yield made
+def agent(request, server_info):
+    """Yield a remote agent of its own for each transport."""
+    with RemoteAgent(server_info[request.param], f"far-{request.param}", api_key=server_info["key"]) as remote_agent:
+        yield remote_agent
 
 
-def test_an_agent_does_what_one_in_process_does(agent):
-    """Remember, find, change, list, forget."""
+def test_remote_agent_adds_searches_updates_lists_and_forgets_memories(agent):
+    """Arguments and results are those of an agent in process."""
     uid = agent.add_text_memory("The Louvre is a museum in Paris.", extra={"city": "Paris"}, priority=1, source="a.md")
     others = agent.add_text_memories(["Cats sleep all day.", {"text": "Rome is old.", "memory_type": "note"}])
     turns = agent.add_turns([{"speaker": "Ann", "text": "Where to?"}, {"speaker": "Bob", "text": "Oslo."}], session="s")
@@ -56,8 +59,8 @@ def test_an_agent_does_what_one_in_process_does(agent):
     assert agent.forget(where={}) == 4
 
 
-def test_what_cannot_be_is_refused_as_in_process(agent):
-    """Here, or there, by the name of the argument."""
+def test_remote_agent_raises_invalid_input_with_the_arguments_name(agent):
+    """The client or the server checks the argument; both raise the error of an agent in process."""
     for field, call in (
         ("text", lambda: agent.add_text_memory(" ")),
         ("extra", lambda: agent.add_text_memory("a", extra={"text": "b"})),
@@ -75,8 +78,8 @@ def test_what_cannot_be_is_refused_as_in_process(agent):
         agent.forget()
 
 
-async def test_answers_come_whole_or_in_pieces(agent):
-    """From the same memories; many at once; and one that is left early disturbs nobody."""
+async def test_remote_agent_answers_whole_streamed_and_concurrently(agent):
+    """A stream that the caller closes early disturbs no later answer."""
     await agent.aadd_text_memory("The Louvre is in Paris.")
     answer = await agent.aask("Where is the Louvre?", 1)
     assert answer.sources[0].metadata["text"] == "The Louvre is in Paris."

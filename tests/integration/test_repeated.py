@@ -1,4 +1,4 @@
-"""What is asked twice, over REST: questions from memory, writes done once."""
+"""Repeated REST requests use the result cache, and repeated writes with an idempotency key run once."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ def _hits(rest):
     return rest.get("/v1/stats").json()["results"]["hits"]
 
 
-def test_a_repeated_question_is_answered_from_memory_until_something_changes(rest):
-    """A write is in the next answer, and `Cache-Control: no-cache` searches anew."""
+def test_repeated_search_is_answered_from_the_cache_until_data_changes(rest):
+    """`Cache-Control: no-cache` bypasses the cache, and an expired memory is not shown."""
     url = "/v1/agents/repeats"
     rest.post(f"{url}/memories", json={"text": "The Louvre is a museum"})
-    asked = {"query": "art gallery"}
-    first = rest.post(f"{url}/search", json=asked).json()
+    query = {"query": "art gallery"}
+    first = rest.post(f"{url}/search", json=query).json()
     before = _hits(rest)
-    assert rest.post(f"{url}/search", json=asked).json() == first
+    assert rest.post(f"{url}/search", json=query).json() == first
     assert _hits(rest) == before + 1
-    assert rest.post(f"{url}/search", json=asked, headers={"Cache-Control": "no-cache"}).json() == first
+    assert rest.post(f"{url}/search", json=query, headers={"Cache-Control": "no-cache"}).json() == first
     assert _hits(rest) == before + 1
     rest.post(f"{url}/memories", json={"text": "The Prado is a museum", "expires_in_s": 1.0})
-    assert len(rest.post(f"{url}/search", json=asked).json()["results"]) == 2
+    assert len(rest.post(f"{url}/search", json=query).json()["results"]) == 2
     deadline = time.monotonic() + 30
-    while len(rest.post(f"{url}/search", json=asked).json()["results"]) == 2:
+    while len(rest.post(f"{url}/search", json=query).json()["results"]) == 2:
         assert time.monotonic() < deadline, "what has expired is still shown"
 
 
-def test_a_write_with_a_key_is_done_once(rest):
-    """One memory, one batch, a change and a deletion, each with the answer it had."""
+def test_write_repeated_with_an_idempotency_key_runs_once(rest):
+    """Repeated adds, updates and deletions get the answer of the first request."""
     url, memories = "/v1/agents/keyed/memories", {"memories": [{"text": "one"}, {"text": "two"}]}
 
     def twice(method, path, key, body=None):

@@ -1,4 +1,4 @@
-"""REST over a real socket."""
+"""The REST routes answer over a real socket."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ def _add(rest, agent, *memories):
     return answer.json()["uids"]
 
 
-def test_search_answers_as_the_specification_shows(rest):
-    """`query` and `top_k` in, `results` out, for the default agent."""
+def test_search_takes_query_and_top_k_and_returns_results(rest):
+    """The specification shows this form for the default agent."""
     rest.post("/v1/agents/default/memories", json={"text": "The Louvre is a museum", "extra": {"city": "Paris"}})
     rest.post("/v1/agents/default/memories", json={"text": "Cats sleep all day"})
     answer = rest.post("/search", json={"query": "art gallery", "top_k": 1})
@@ -28,8 +28,8 @@ def test_search_answers_as_the_specification_shows(rest):
     assert len(rest.post("/search", json={"query": "art gallery"}).json()["results"]) == 2
 
 
-def test_a_search_of_the_default_agent_heeds_a_filter(rest):
-    """What it does not know it refuses, in the body and in the URL."""
+def test_search_applies_a_filter_and_refuses_unknown_fields(rest):
+    """Unknown fields are refused in the body and in the URL."""
     for text, user in (("Lea has a red boat", "lea"), ("Ivo has a blue boat", "ivo")):
         rest.post("/v1/agents/default/memories", json={"text": text, "extra": {"user": user}})
     found = rest.post("/search", json={"query": "boat", "where": {"user": "lea"}}).json()["results"]
@@ -41,8 +41,8 @@ def test_a_search_of_the_default_agent_heeds_a_filter(rest):
         assert (refused.status_code, refused.json()["field"]) == (422, "surplus")
 
 
-def test_one_memory_a_batch_and_a_conversation_are_remembered(rest):
-    """Which one, the body tells; the answer names them in order."""
+def test_memories_route_stores_one_memory_a_batch_or_a_conversation(rest):
+    """The members of the body select the form, and the answer lists the uids in order."""
     url = "/v1/agents/three/memories"
     [one] = rest.post(url, json={"text": "one", "uid": "a/b c", "source": "me", "memory_type": "note"}).json()["uids"]
     assert one == "a/b c"
@@ -50,16 +50,21 @@ def test_one_memory_a_batch_and_a_conversation_are_remembered(rest):
     turns = [{"speaker": "Ann", "text": "four", "created_at": "2026-01-01"}, {"speaker": "Bob", "text": "five"}]
     three = rest.post(url, json={"turns": turns, "session": "s1"}).json()["uids"]
     assert len({one, *two, *three}) == 5
-    kept = rest.get(f"{url}/a%2Fb%20c").json()
-    assert (kept["text"], kept["source"], kept["metadata"]["type"], kept["expires_at"]) == ("one", "me", "note", None)
-    assert rest.get(f"{url}/{two[1]}").json()["expires_at"] > kept["created_at"]
+    stored = rest.get(f"{url}/a%2Fb%20c").json()
+    assert (stored["text"], stored["source"], stored["metadata"]["type"], stored["expires_at"]) == (
+        "one",
+        "me",
+        "note",
+        None,
+    )
+    assert rest.get(f"{url}/{two[1]}").json()["expires_at"] > stored["created_at"]
     turn = rest.get(f"{url}/{three[0]}").json()
     assert turn["text"] == "Ann: four"
     assert (turn["session"], turn["metadata"]["speaker"], turn["metadata"]["created_at"]) == ("s1", "Ann", "2026-01-01")
 
 
-def test_pages_cover_everything_once(rest):
-    """`next` goes into `after`."""
+def test_pages_of_memories_contain_each_memory_once(rest):
+    """`next` of one page is `after` of the following one."""
     uids = _add(rest, "pages", *({"text": f"text {n}"} for n in range(5)))
     seen, after = [], None
     while True:
@@ -72,8 +77,8 @@ def test_pages_cover_everything_once(rest):
     assert seen == sorted(uids)
 
 
-def test_a_memory_is_forgotten_once(rest):
-    """Then it is unknown, by name and in searches."""
+def test_deleted_memory_is_unknown_to_get_delete_and_search(rest):
+    """A second deletion is answered with 404."""
     [uid] = _add(rest, "lethe", {"text": "forget me"})
     assert rest.delete(f"/v1/agents/lethe/memories/{uid}").status_code == 204
     for answer in (rest.delete(f"/v1/agents/lethe/memories/{uid}"), rest.get(f"/v1/agents/lethe/memories/{uid}")):
@@ -82,8 +87,8 @@ def test_a_memory_is_forgotten_once(rest):
     assert rest.post("/v1/agents/lethe/search", json={"query": "forget"}).json() == {"results": []}
 
 
-def test_searches_narrow(rest):
-    """By filter and by type, in each mode."""
+def test_search_applies_filter_and_memory_type_in_every_mode(rest):
+    """Hybrid, vector and keyword search filter in different code."""
     kinds = ("even", "odd")
     _add(rest, "narrow", *({"text": f"note {n}", "extra": {"n": n}, "memory_type": kinds[n % 2]} for n in range(6)))
     url = "/v1/agents/narrow/search"
@@ -93,15 +98,15 @@ def test_searches_narrow(rest):
         assert {each["metadata"]["n"] for each in found} == {2, 4}
 
 
-def test_agents_do_not_see_each_other(rest):
-    """They share one store, not their memories."""
+def test_agent_cannot_read_the_memories_of_another_agent(rest):
+    """All agents share one store."""
     [uid] = _add(rest, "ann", {"text": "only Ann knows"})
     assert rest.get(f"/v1/agents/bob/memories/{uid}").status_code == 404
     assert rest.post("/v1/agents/bob/search", json={"query": "Ann"}).json() == {"results": []}
 
 
-def test_ask_answers_with_its_sources(rest):
-    """As JSON."""
+def test_ask_returns_text_and_sources_as_json(rest):
+    """Callers that request no stream get one document."""
     [uid] = _add(rest, "guide", {"text": "The Louvre is in Paris"})
     answer = rest.post("/v1/agents/guide/ask", json={"question": "Where is the Louvre?"}).json()
     assert "Paris" in answer["text"]
@@ -109,8 +114,8 @@ def test_ask_answers_with_its_sources(rest):
 
 
 @pytest.mark.parametrize("how", ["member", "header"])
-def test_ask_streams(rest, how):
-    """Sources first, then text, then done; both ways to ask for it."""
+def test_ask_streams_sources_then_text_then_done(rest, how):
+    """A member of the body or the `Accept` header requests the stream."""
     _add(rest, f"stream-{how}", {"text": "The Louvre is in Paris"})
     body = {"question": "Where is the Louvre?", "stream": how == "member"}
     headers = {"accept": "text/event-stream"} if how == "header" else {}
@@ -124,8 +129,8 @@ def test_ask_streams(rest, how):
     assert "".join(data["text"] for name, data in events if name == "text").strip() == events[-1][1]["text"]
 
 
-def test_a_stream_that_cannot_begin_has_a_status(rest):
-    """Not a 200 with an error inside."""
+def test_ask_stream_with_wrong_input_is_answered_422(rest):
+    """A stream that has begun could only report the error inside a 200."""
     answer = rest.post("/v1/agents/guide/ask", json={"question": "", "stream": True})
     assert answer.status_code == 422
 
@@ -159,8 +164,8 @@ def test_a_stream_that_cannot_begin_has_a_status(rest):
     ],
     ids=lambda value: json.dumps(value)[:50] if isinstance(value, dict) else None,
 )
-def test_wrong_input_names_its_field_and_stores_nothing(rest, path, body, field):
-    """422 with a problem document that never repeats what was sent."""
+def test_wrong_input_is_refused_with_its_field_and_stores_nothing(rest, path, body, field):
+    """The problem document is short, so it never repeats a long input."""
     answer = rest.post(path, content=json.dumps(body), headers={"content-type": "application/json"})
     assert answer.status_code == 422, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
@@ -184,16 +189,16 @@ def test_wrong_input_names_its_field_and_stores_nothing(rest, path, body, field)
     ],
     ids=["empty", "broken", "list", "surrogate", "nan", "huge number", "deep", "very deep", "not utf-8"],
 )
-def test_wrong_json_is_refused(rest, content, status):
-    """With a problem document, and the server goes on."""
+def test_malformed_json_is_refused_with_a_problem_document(rest, content, status):
+    """The server goes on answering."""
     answer = rest.post("/v1/agents/a/memories", content=content, headers={"content-type": "application/json"})
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
     assert rest.get("/healthz").status_code == 200
 
 
-def test_a_body_over_the_limit_is_refused_while_it_streams(rest):
-    """8 MiB, counted as they come, without a Content-Length."""
+def test_streamed_body_over_8_mib_is_refused(rest):
+    """The body has no Content-Length, so the server counts the bytes as they arrive."""
 
     def chunks():
         for _ in range(10):
@@ -214,21 +219,21 @@ def test_a_body_over_the_limit_is_refused_while_it_streams(rest):
     ],
 )
 def test_every_refusal_is_a_problem_document(rest, method, path, headers, status):
-    """Whoever refuses it: router, middleware or route."""
+    """Router, middleware and routes refuse requests in the same form."""
     answer = rest.request(method, path, headers=headers)
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json()["status"] == status
 
 
-def test_the_schema_describes_the_routes(rest):
-    """For whoever writes a client."""
+def test_openapi_document_describes_the_main_routes(rest):
+    """Authors of clients read it."""
     paths = rest.get("/openapi.json").json()["paths"]
     assert {"/search", "/healthz", "/readyz", "/v1/agents/{agent}/ask"} <= set(paths)
 
 
-def test_scores_are_explained(rest):
-    """On demand: the signals add up to the score, weights count, and a search says which ways it went."""
+def test_search_explanation_adds_up_to_the_score(rest):
+    """Weights change the signals, and a search without `explain` has no explanation."""
     _add(rest, "why", {"text": "The Louvre is a museum", "priority": 1}, {"text": "Cats sleep", "priority": 0})
     url = "/v1/agents/why/search"
     plain = rest.post(url, json={"query": "museum"}).json()["results"][0]
@@ -242,8 +247,8 @@ def test_scores_are_explained(rest):
     assert best["explanation"]["retrieved"] is None
 
 
-def test_the_language_model_looks_again(rest):
-    """When it is asked to; then the explanation tells how each match had been found."""
+def test_search_with_rerank_explains_both_rankings(rest):
+    """The explanation contains the signals of the search before the re-ranking."""
     _add(rest, "again", {"text": "The Louvre is in Paris"}, {"text": "Cats sleep"})
     found = rest.post("/v1/agents/again/search", json={"query": "Louvre", "rerank": True, "explain": True}).json()
     assert [signal["name"] for signal in found["results"][0]["explanation"]["signals"]] == ["rerank"]
@@ -252,8 +257,8 @@ def test_the_language_model_looks_again(rest):
     assert plain["results"][0]["explanation"]["retrieved"] is None
 
 
-def test_equal_content_is_stored_once(rest):
-    """On demand, alone and in a batch; the answer names what was there."""
+def test_memory_with_dedupe_exact_is_stored_once(rest):
+    """Alone and in a batch, the answer contains the uid of the memory that was there."""
     url = "/v1/agents/once/memories"
     [first] = rest.post(url, json={"text": "same", "dedupe": "exact"}).json()["uids"]
     assert rest.post(url, json={"text": "same", "dedupe": "exact"}).json()["uids"] == [first]
@@ -263,8 +268,8 @@ def test_equal_content_is_stored_once(rest):
     assert rest.get(f"{url}:count").json() == {"count": 2}
 
 
-def test_a_memory_changes_in_place(rest):
-    """What the body does not name stays, null clears; the answer shows the memory as it is now."""
+def test_patch_changes_only_the_fields_that_it_names(rest):
+    """A null clears a field, and the answer is the changed memory."""
     url = "/v1/agents/change/memories"
     first = {"text": "old", "uid": "a/b", "extra": {"x": 1, "y": 2}, "source": "me", "priority": 1, "expires_in_s": 60}
     rest.post(url, json=first)
@@ -280,8 +285,8 @@ def test_a_memory_changes_in_place(rest):
     assert (refused.status_code, refused.json()["field"]) == (422, "extra")
 
 
-def test_memories_are_counted_scanned_and_forgotten_by_filter(rest):
-    """And forgotten by name; without either, nothing is."""
+def test_memories_are_counted_scanned_and_deleted_by_filter(rest):
+    """Deletion by uids works, too; a deletion without filter and uids is refused."""
     url = "/v1/agents/chosen/memories"
     uids = _add(rest, "chosen", *({"text": f"note {n}", "extra": {"n": n}} for n in range(6)))
     assert rest.post(f"{url}:count", json={"where": {"n": {"$gte": 2}}}).json() == {"count": 4}
@@ -301,14 +306,14 @@ def test_memories_are_counted_scanned_and_forgotten_by_filter(rest):
     assert rest.post(f"{url}:forget", json={"where": {}}).json() == {"deleted": 3}
 
 
-def test_agents_are_given_settings(rest):
-    """Until they are taken away; agents of other names work all the same."""
+def test_agent_settings_apply_until_they_are_deleted(rest):
+    """Agents without settings work with the defaults."""
     url = "/v1/agents/given"
     assert rest.get(url).status_code == 404
     settings = {"description": "knows trains", "namespace": "shared", "answer_tokens": 2}
-    made = rest.put(url, json=settings).json()
-    assert made == rest.get(url).json() == next(a for a in rest.get("/v1/agents").json()["agents"])
-    assert {name: made[name] for name in settings} == settings
+    stored = rest.put(url, json=settings).json()
+    assert stored == rest.get(url).json() == next(a for a in rest.get("/v1/agents").json()["agents"])
+    assert {name: stored[name] for name in settings} == settings
     _add(rest, "given", {"text": "The Louvre is in Paris"})
     assert rest.get("/v1/agents/shared/memories:count").json() == {"count": 1}
     short = rest.post(f"{url}/ask", json={"question": "Where is the Louvre? Tell a long story."}).json()["text"]
@@ -322,8 +327,8 @@ def test_agents_are_given_settings(rest):
     assert rest.get("/v1/agents").json() == {"agents": []}
 
 
-def test_a_tenant_sees_what_it_has(rest):
-    """Counts of its own, and what the server works with; nothing of the machine."""
+def test_stats_show_the_tenants_counts_and_no_paths(rest):
+    """They describe the engine and nothing of the machine."""
     stats = rest.get("/v1/stats").json()
     assert set(stats) == {"agents", "collections", "embedding_model", "results", "store"}
     assert set(stats["store"]) == {"engine", "dim", "metric", "index"}

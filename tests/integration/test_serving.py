@@ -1,4 +1,4 @@
-"""A server's life: starting, being ready, being told to stop, being killed, and callers that hang up."""
+"""A server starts, becomes ready, stops, survives being killed, and notices callers that hang up."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def _wait_until_ready(client):
         pass
 
 
-def test_a_server_is_up_before_it_is_ready(machine):
-    """`/healthz` answers at once; `/readyz` says what is missing, then that nothing is."""
+def test_healthz_answers_before_readyz_reports_ready(machine):
+    """`/readyz` names what is missing until every part is ready."""
     with machine.server() as client:
         assert client.get("/healthz").json() == {"status": "ok"}
         first = client.get("/readyz")
@@ -32,8 +32,8 @@ def test_a_server_is_up_before_it_is_ready(machine):
         assert (ready["ready"], ready["store"], ready["embedding_model"]) == (True, "open", "ready")
 
 
-def test_a_server_whose_model_is_missing_is_up_and_not_ready(machine, tmp_path):
-    """The reason says what to do; a search fails with the same."""
+def test_ask_is_answered_503_when_the_language_model_is_missing(machine, tmp_path):
+    """Searches and writes work without it."""
     with machine.server({"SAA_GENERATION_MODEL": str(tmp_path / "none.gguf")}) as client:
         client.post("/search", json={"query": "x"}).raise_for_status()
         client.post("/v1/agents/default/memories", json={"text": "x"}).raise_for_status()
@@ -43,8 +43,8 @@ def test_a_server_whose_model_is_missing_is_up_and_not_ready(machine, tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_server_told_to_stop_ends_with_0(machine, number):
-    """And what it had acknowledged is there for the next one, and for commands."""
+def test_server_exits_with_0_on_sigterm_and_sigint(machine, number):
+    """Acknowledged writes are there for the next server and for commands."""
     with machine.server() as client:
         [uid] = client.post("/v1/agents/default/memories", json={"text": "The Louvre"}).json()["uids"]
         client.process.send_signal(number)
@@ -55,8 +55,8 @@ def test_a_server_told_to_stop_ends_with_0(machine, number):
 
 
 @pytest.mark.crash
-def test_a_server_that_is_killed_loses_nothing_acknowledged(machine, campaign):
-    """`kill -9` under concurrent writers, several times on one folder; batches are whole or absent."""
+def test_killed_server_loses_no_acknowledged_batch(machine, campaign):
+    """Several kills hit concurrent writers on one folder; every batch is whole or absent."""
     acknowledged = []
 
     def write(url, worker):
@@ -90,27 +90,27 @@ def test_a_server_that_is_killed_loses_nothing_acknowledged(machine, campaign):
     assert {len(batch) for batch in batches.values()} == {3}
 
 
-def test_a_folder_in_use_is_told(machine):
-    """To a command and to a second server, with the pid of the first."""
+def test_data_folder_in_use_is_refused_with_the_pid_of_its_owner(machine):
+    """A command and a second server are refused alike."""
     with machine.server() as client:
         for command in (["list"], ["serve", "--port", "0"]):
             with machine.start(*command) as second:
-                _, told = second.communicate(timeout=60)
+                _, errors = second.communicate(timeout=60)
             assert second.returncode == 1
-            assert f"in use by process {client.process.pid}" in told
+            assert f"in use by process {client.process.pid}" in errors
 
 
 @pytest.mark.parametrize("option", ["--port", "--grpc-port"])
-def test_a_port_in_use_is_told(machine, tmp_path, option):
-    """In a sentence and a hint, of REST as of gRPC, before anything else is done."""
+def test_port_in_use_is_refused_before_the_data_folder_is_made(machine, tmp_path, option):
+    """The hint names the option, for the ports of REST and gRPC."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
         with machine.start("serve", "--port", 0, option, port, "--data-dir", tmp_path / "other") as second:
-            _, told = second.communicate(timeout=60)
+            _, errors = second.communicate(timeout=60)
     assert second.returncode == 2
-    [error, hint] = told.splitlines()
+    [error, hint] = errors.splitlines()
     assert f"another program listens on 127.0.0.1:{port}" in error
     assert f"choose another port with {option}" in hint
     assert not (tmp_path / "other").exists()
@@ -118,26 +118,26 @@ def test_a_port_in_use_is_told(machine, tmp_path, option):
 
 @contextmanager
 def _language_model():
-    """An OpenAI-compatible server that never ends an answer to a question with `forever` in it."""
-    left = threading.Semaphore(0)
+    """Run an OpenAI-compatible server that never ends an answer to a question with `forever` in it."""
+    hung_up = threading.Semaphore(0)
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):
-            asked = self.rfile.read(int(self.headers["content-length"]))
+            request_body = self.rfile.read(int(self.headers["content-length"]))
             self.send_response(200)
             self.send_header("content-type", "text/event-stream")
             self.end_headers()
             try:
                 while True:
-                    self._say({"content": "word "})
-                    if b"forever" not in asked:
+                    self._send({"content": "word "})
+                    if b"forever" not in request_body:
                         break
-                self._say({}, finish="stop")
+                self._send({}, finish="stop")
                 self.wfile.write(b"data: [DONE]\n\n")
-            except OSError:  # whoever asked has gone
-                left.release()
+            except OSError:  # the caller has hung up
+                hung_up.release()
 
-        def _say(self, delta, finish=None):
+        def _send(self, delta, finish=None):
             choice = {"index": 0, "delta": delta, "finish_reason": finish}
             chunk = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice]}
             self.wfile.write(b"data: " + json.dumps(chunk).encode() + b"\n\n")
@@ -149,16 +149,16 @@ def _language_model():
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
-            yield f"http://127.0.0.1:{server.server_port}/v1", left
+            yield f"http://127.0.0.1:{server.server_port}/v1", hung_up
         finally:
             server.shutdown()
             thread.join()
 
 
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "json"])
-def test_a_caller_that_hangs_up_frees_the_models_slot(machine, stream):
-    """With one slot, the next question is answered only if the first one's work has ended."""
-    with _language_model() as (url, left):
+def test_caller_that_hangs_up_frees_the_generation_slot(machine, stream):
+    """There is one slot, so the next question is answered only if the first generation has ended."""
+    with _language_model() as (url, hung_up):
         environment = {"SAA_GENERATION_BASE_URL": url, "SAA_GENERATION_MODEL": "m", "SAA_GENERATION_SLOTS": "1"}
         with machine.server(environment) as client:
             client.post("/v1/agents/default/memories", json={"text": "The Louvre"}).raise_for_status()
@@ -169,14 +169,14 @@ def test_a_caller_that_hangs_up_frees_the_models_slot(machine, stream):
             else:
                 with pytest.raises(httpx2.ReadTimeout):
                     client.post("/v1/agents/default/ask", json=body, timeout=1)
-            assert left.acquire(timeout=60)
+            assert hung_up.acquire(timeout=60)
             answer = client.post("/v1/agents/default/ask", json={"question": "one word"})
             assert answer.json()["text"] == "word"
 
 
-def test_a_server_told_to_stop_does_not_wait_for_endless_answers(machine):
-    """Work under way has its time, then it is cancelled, and the server still ends with 0."""
-    with _language_model() as (url, left):
+def test_stopping_server_cancels_answers_after_the_drain_time(machine):
+    """The server still exits with 0."""
+    with _language_model() as (url, hung_up):
         environment = {"SAA_GENERATION_BASE_URL": url, "SAA_GENERATION_MODEL": "m", "SAA_DRAIN_S": "1"}
         with machine.server(environment) as client:
             client.post("/v1/agents/default/memories", json={"text": "The Louvre"}).raise_for_status()
@@ -190,11 +190,11 @@ def test_a_server_told_to_stop_does_not_wait_for_endless_answers(machine):
                     for _ in texts:
                         pass
             assert client.process.wait(60) == 0
-            assert left.acquire(timeout=60)
+            assert hung_up.acquire(timeout=60)
 
 
-def test_a_server_told_to_stop_is_not_ready_and_goes_on_answering_for_a_while(machine):
-    """SIGTERM: `/readyz` says 503 at once; requests are answered until the listener closes."""
+def test_stopping_server_is_not_ready_but_answers_while_it_lingers(machine):
+    """`/readyz` answers 503 at once; a second SIGTERM ends the lingering."""
     with machine.server({"SAA_LINGER_S": "60"}) as client:
         _wait_until_ready(client)
         client.process.send_signal(signal.SIGTERM)
@@ -203,14 +203,14 @@ def test_a_server_told_to_stop_is_not_ready_and_goes_on_answering_for_a_while(ma
         assert answer.json()["reason"] == "the server is being stopped"
         found = client.post("/search", json={"query": "still there?"})
         assert (found.status_code, found.headers["connection"]) == (200, "close")
-        client.process.send_signal(signal.SIGTERM)  # told twice, it does not linger
+        client.process.send_signal(signal.SIGTERM)  # a second signal ends the lingering
         assert client.process.wait(60) == 0
 
 
-def test_a_certificate_serves_both_protocols(machine, tmp_path):
-    """With `--tls-cert` and `--tls-key` REST is https; a plain request gets nothing; a wrong pair is told."""
+def test_server_with_a_certificate_answers_https_only(machine, tmp_path):
+    """A wrong or missing key file is refused with a message."""
     cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    _self_signed(cert, key)
+    write_self_signed_certificate(cert, key)
     trusted = ssl.create_default_context(cafile=cert)
     with machine.server({"SAA_TLS_CERT": str(cert), "SAA_TLS_KEY": str(key)}, verify=trusted) as client:
         assert client.base_url.scheme == "https"
@@ -222,15 +222,15 @@ def test_a_certificate_serves_both_protocols(machine, tmp_path):
     assert "needs its private key" in machine.start_and_fail("serve", "--tls-cert", cert)
 
 
-def test_more_workers_than_one_are_refused(machine):
-    """With the reason, and the way out."""
-    told = machine.start_and_fail("serve", "--workers", "4")
-    assert "has one owner" in told
-    assert "distributed engine" in told
+def test_saa_serve_refuses_more_than_one_worker(machine):
+    """The error names the reason and the distributed engine."""
+    errors = machine.start_and_fail("serve", "--workers", "4")
+    assert "has one owner" in errors
+    assert "distributed engine" in errors
 
 
-def _self_signed(cert, key):
-    """A certificate for 127.0.0.1 by its own authority."""
+def write_self_signed_certificate(cert, key):
+    """Write a certificate for 127.0.0.1 that is its own authority."""
     import datetime as dt
     import ipaddress
 
@@ -242,7 +242,7 @@ def _self_signed(cert, key):
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
     now = dt.datetime.now(dt.UTC)
     names = [x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName("localhost")]
-    made = (
+    certificate = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
@@ -254,7 +254,7 @@ def _self_signed(cert, key):
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(private, hashes.SHA256())
     )
-    cert.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    cert.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
     key.write_bytes(
         private.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()

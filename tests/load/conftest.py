@@ -1,4 +1,4 @@
-"""Servers on one core, and loads on the other."""
+"""Fixtures that run a server on one core, and loads on the other."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ UNLIMITED = {"SAA_RATE_LIMIT_PER_KEY": "0", "SAA_RATE_LIMIT_PER_TENANT": "0"}
 
 
 def cores():
-    """A core for the server and one for the load; the same one where there is no other."""
+    """Return a core for the server and one for the load; the same one where there is no other."""
     found = sorted(os.sched_getaffinity(0))
     return found[0], found[-1]
 
@@ -29,22 +29,22 @@ class Served:
 
     def __init__(self, process):
         self.process = process
-        told = json.loads(process.stdout.readline())
-        self.url, self.key = told["rest"], told["key"]
+        startup_info = json.loads(process.stdout.readline())
+        self.url, self.key = startup_info["rest"], startup_info["key"]
         self.host, self.port = urlsplit(self.url).hostname, urlsplit(self.url).port
         self.headers = {"Authorization": f"Bearer {self.key}"}
 
-    def look(self):
-        """What the server holds now."""
+    def resources(self):
+        """Return what the server holds now: tasks, threads, sockets and permits."""
         self.process.send_signal(signal.SIGUSR1)
         return json.loads(self.process.stdout.readline())
 
     def client(self):
-        """A client with the admin key."""
+        """Return a client with the admin key."""
         return httpx2.Client(base_url=self.url, headers=self.headers, timeout=60)
 
     def load(self, *, seconds, connections, rate=0, patient=False, path="/search", body='{"query": "question {n}?"}'):
-        """Put a load on it from another process, and return the report."""
+        """Put a load on the server from another process, and return the report."""
         plan = {"host": self.host, "port": self.port, "key": self.key, "core": cores()[1], "seconds": seconds}
         plan |= {"connections": connections, "rate": rate, "patient": patient, "path": path, "body": body}
         done = subprocess.run(
@@ -62,7 +62,7 @@ class Served:
 
 @pytest.fixture
 def serving(tmp_path):
-    """Start servers; each ends when the block does, with 0."""
+    """Return a function that starts a server; it must exit with 0 when the block ends."""
 
     @contextmanager
     def serve(name="data", *, ready=True, **settings):

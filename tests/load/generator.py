@@ -1,9 +1,8 @@
 """A load from a process of its own, on a core of its own: `python -m tests.load.generator < plan > report`.
 
 A plan is JSON: `host`, `port`, `key`, `core`, `seconds`, `connections`, `path`, `body` (with `{n}` where each request
-puts a number of its own), `rate` (requests a second, whether or not earlier ones are answered; 0 for one at a time
-on each connection), and `patient` (whether who is refused waits as long as `Retry-After` says, or up to
-twice as long).
+puts a number of its own), `rate` (requests a second, even if earlier ones are not answered yet; 0 for one at a time on
+each connection), and `patient` (a refused connection waits for once to twice the seconds of `Retry-After`).
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ LONGEST_WAIT_S = 30.0
 
 
 class Report:
-    """What came back; times in milliseconds, from the moment a request was written."""
+    """Counts and times of answers, in milliseconds from the moment a request was written."""
 
     def __init__(self) -> None:
         self.sent = 0
@@ -39,7 +38,7 @@ class Report:
         self.late_ms: list[float] = []
 
     def note(self, status: int, retry_after: bool, took_ms: float) -> None:
-        """One answer."""
+        """Record one answer."""
         self.statuses[status] = self.statuses.get(status, 0) + 1
         if status in {429, 503}:
             self.refused_ms.append(took_ms)
@@ -48,7 +47,7 @@ class Report:
             self.accepted_ms.append(took_ms)
 
     def summary(self, seconds: float) -> dict[str, object]:
-        """Counts, rates and percentiles."""
+        """Return counts, rates and percentiles."""
         return {
             "seconds": round(seconds, 2),
             "sent": self.sent,
@@ -73,7 +72,7 @@ def _percentiles(times: list[float]) -> dict[str, float]:
 
 
 class Connection(asyncio.Protocol):
-    """One kept connection with at most one request under way; `idle` is called when the next may be sent."""
+    """One kept-alive connection with at most one request under way; it calls `idle` when the next may be sent."""
 
     def __init__(self, load: Load) -> None:
         self._load = load
@@ -84,13 +83,13 @@ class Connection(asyncio.Protocol):
         self._retry_after = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Ready."""
+        """Report that the connection is ready."""
         self._transport = transport
         self.alive = True
         self._load.idle(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Whatever was under way is broken."""
+        """Count a request under way as broken."""
         self.alive = False
         if self.busy:
             self._load.report.broken += 1
@@ -109,12 +108,12 @@ class Connection(asyncio.Protocol):
         self._parser.feed_data(data)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """See httptools."""
+        """Record `Retry-After`; httptools calls this."""
         if name == b"retry-after":
             self._retry_after = int(value)
 
     def on_message_complete(self) -> None:
-        """See httptools."""
+        """Record the answer; httptools calls this."""
         took_ms = (time.perf_counter() - self._sent_at) * 1e3
         self._load.report.note(self._parser.get_status_code(), self._retry_after > 0, took_ms)
         self._parser = httptools.HttpResponseParser(self)
@@ -122,17 +121,17 @@ class Connection(asyncio.Protocol):
         self._load.idle(self, after_s=self._retry_after)
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._transport.close()
 
 
 class Load:
-    """Carries a plan out."""
+    """Sends the requests of a plan and gathers the report."""
 
     def __init__(self, plan: dict[str, object]) -> None:
         self.report = Report()
         self._plan = plan
-        # Of one length, and unlike those of every other load: an answer that is kept would not be work.
+        # Of one length, and unlike those of every other load: a cached answer would not be work.
         self._number = random.randrange(10**5, 10**6) * 10**6
         self._free: deque[Connection] = deque()
         self._all: list[Connection] = []
@@ -148,7 +147,7 @@ class Load:
         self._before, _, self._after = (part.encode() for part in body.partition("{n}"))
 
     def idle(self, connection: Connection, *, after_s: float = 0) -> None:
-        """A connection could carry the next request."""
+        """Send the next request on a connection, or keep the connection for it."""
         if after_s and self._plan["patient"] and not self._ending:
             asyncio.get_running_loop().call_later(after_s * self._chance.uniform(1, 2), self.idle, connection)
             return
@@ -162,7 +161,7 @@ class Load:
             connection.send(self._request())
 
     def lost(self) -> None:
-        """A connection has gone."""
+        """Note that a connection has gone."""
         if not self._ending:
             self._missing += 1
 
@@ -172,10 +171,10 @@ class Load:
         return b"%s%d\r\n\r\n%s" % (self._head, len(body), body)
 
     async def run(self) -> dict[str, object]:
-        """Connect, send for so long, wait for what is under way, and tell."""
+        """Connect, send for the plan's seconds, wait for requests under way, and return the report."""
         count, seconds = int(str(self._plan["connections"])), float(str(self._plan["seconds"]))
         await self._connect(count)
-        await asyncio.sleep(SETTLE_S)  # the kernel says that they are there before the server has taken them
+        await asyncio.sleep(SETTLE_S)  # the kernel reports connections before the server has accepted them
         self._begun = True
         began = time.perf_counter()
         while self._free and not self._open_loop:
@@ -198,23 +197,25 @@ class Load:
     async def _connect(self, count: int) -> None:
         loop = asyncio.get_running_loop()
         for _ in range(count):
-            _, made = await loop.create_connection(lambda: Connection(self), self._plan["host"], self._plan["port"])
-            self._all.append(made)
+            _, connection = await loop.create_connection(
+                lambda: Connection(self), self._plan["host"], self._plan["port"]
+            )
+            self._all.append(connection)
 
     async def _send_at_rate(self, rate: float, seconds: float) -> None:
         began = time.perf_counter()
-        due = 0
+        sent_count = 0
         while (now := time.perf_counter() - began) < seconds:
-            wanted = int(now * rate)
-            if wanted > due:
-                self.report.late_ms.append((now - due / rate) * 1e3)
-            for _ in range(wanted - due):
+            due_count = int(now * rate)
+            if due_count > sent_count:
+                self.report.late_ms.append((now - sent_count / rate) * 1e3)
+            for _ in range(due_count - sent_count):
                 connection = self._next_free()
                 if connection is None:
                     self.report.unsent += 1
                 else:
                     connection.send(self._request())
-            due = wanted
+            sent_count = due_count
             if self._missing:
                 self._missing -= 1
                 await self._connect(1)
@@ -229,7 +230,7 @@ class Load:
 
 
 def main() -> None:
-    """Read a plan, carry it out, print the report."""
+    """Read a plan, run it, and print the report."""
     plan = json.load(sys.stdin)
     if plan.get("core") is not None:
         os.sched_setaffinity(0, {plan["core"]})

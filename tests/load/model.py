@@ -1,4 +1,4 @@
-"""A language model's server that writes as many words as it is told to, at a pace."""
+"""A language model server that writes a given number of words at a given pace."""
 
 from __future__ import annotations
 
@@ -12,24 +12,27 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @contextmanager
 def language_model(*, pause_s: float, words: int) -> Iterator[str]:
-    """Its base URL; a question with `one word` in it gets one, any other so many, `pause_s` apart."""
+    """Run the server and yield its base URL.
+
+    A question with `one word` in it gets one word; any other gets `words`, `pause_s` apart.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            asked = self.rfile.read(int(self.headers["content-length"]))
+            request_body = self.rfile.read(int(self.headers["content-length"]))
             self.send_response(200)
             self.send_header("content-type", "text/event-stream")
             self.end_headers()
             try:
-                for _ in range(1 if b"one word" in asked else words):
-                    self._say({"content": "word "})
+                for _ in range(1 if b"one word" in request_body else words):
+                    self._send({"content": "word "})
                     time.sleep(pause_s)
-                self._say({}, finish="stop")
+                self._send({}, finish="stop")
                 self.wfile.write(b"data: [DONE]\n\n")
-            except OSError:  # whoever asked has gone
+            except OSError:  # the caller has hung up
                 pass
 
-        def _say(self, delta: dict[str, str], finish: str | None = None) -> None:
+        def _send(self, delta: dict[str, str], finish: str | None = None) -> None:
             choice = {"index": 0, "delta": delta, "finish_reason": finish}
             chunk = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice]}
             self.wfile.write(b"data: " + json.dumps(chunk).encode() + b"\n\n")

@@ -1,4 +1,4 @@
-"""Callers that hang up at any moment, and neighbours who must not notice."""
+"""Callers hang up at any moment, and other callers must not notice."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ class _Caller:
         self._served = served
 
     def request(self, method, path, body=None):
-        """The bytes of a request."""
+        """Return the bytes of a request."""
         content = b"" if body is None else json.dumps(body).encode()
         lines = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1", f"Content-Length: {len(content)}"]
         lines += ["Content-Type: application/json", f"Authorization: Bearer {self._served.key}", "", ""]
         return "\r\n".join(lines).encode() + content
 
     async def connect(self):
-        """A new connection."""
+        """Return a new connection."""
         return await asyncio.open_connection(self._served.host, self._served.port)
 
-    async def leave(self, request, after_s):
-        """Send, and hang up after so long, whatever has come by then."""
+    async def hang_up(self, request, after_s):
+        """Send a request and hang up after some seconds, answered or not."""
         reader, writer = await self.connect()
         writer.write(request)
         reading = asyncio.create_task(reader.read())
@@ -44,8 +44,8 @@ class _Caller:
         writer.transport.abort()
         await asyncio.gather(reading, return_exceptions=True)
 
-    async def ask(self, connection, request):
-        """Send on a kept connection, and return the status and the JSON that comes back."""
+    async def send(self, connection, request):
+        """Send on a kept-alive connection, and return the status and the JSON of the answer."""
         reader, writer = connection
         writer.write(request)
         head = (await reader.readuntil(b"\r\n\r\n")).lower()
@@ -71,18 +71,18 @@ async def _cancel(served, count, side_by_side=16):
 
     async def worker():
         for number in numbers:
-            await caller.leave(caller.request(*_random_call(chance, number)), chance.random() ** 2 * 0.2)
+            await caller.hang_up(caller.request(*_random_call(chance, number)), chance.random() ** 2 * 0.2)
 
     await asyncio.gather(*(worker() for _ in range(side_by_side)))
 
 
 async def _tagged(served, count, side_by_side=16):
-    """Calls whose answers can be told apart; returns how many were right, foreign, or refused."""
+    """Make calls whose answers differ, and count those that are right, another caller's, or refused."""
     caller, chance, numbers, outcome = _Caller(served), random.Random(SEED), iter(range(count)), Counter()
     agent, tags = "/v1/agents/tagged", 200
     connection = await caller.connect()
     memories = [{"text": f"tag{n:04} of many", "uid": f"u{n:04}"} for n in range(tags)]
-    status, _ = await caller.ask(connection, caller.request("POST", f"{agent}/memories", {"memories": memories}))
+    status, _ = await caller.send(connection, caller.request("POST", f"{agent}/memories", {"memories": memories}))
     assert status == 200
     connection[1].close()
 
@@ -90,30 +90,33 @@ async def _tagged(served, count, side_by_side=16):
         connection = await caller.connect()
         for number in numbers:
             n = number % tags
-            call, names = chance.choice(
+            call, is_right = chance.choice(
                 [
-                    (("GET", f"{agent}/memories/u{n:04}"), lambda told, n=n: [told["text"]] == [f"tag{n:04} of many"]),
+                    (
+                        ("GET", f"{agent}/memories/u{n:04}"),
+                        lambda answer, n=n: [answer["text"]] == [f"tag{n:04} of many"],
+                    ),
                     (
                         ("POST", f"{agent}/search", {"query": f"tag{n:04}", "mode": "keyword", "top_k": 1}),
-                        lambda told, n=n: [each["uid"] for each in told["results"]] == [f"u{n:04}"],
+                        lambda answer, n=n: [each["uid"] for each in answer["results"]] == [f"u{n:04}"],
                     ),
                     (
                         ("POST", f"{agent}/memories", {"text": f"new {number}", "uid": f"new{number}"}),
-                        lambda told, number=number: told["uids"] == [f"new{number}"],
+                        lambda answer, number=number: answer["uids"] == [f"new{number}"],
                     ),
                 ]
             )
-            status, told = await caller.ask(connection, caller.request(*call))
-            outcome["refused" if status == 429 else "right" if status == 200 and names(told) else "foreign"] += 1
+            status, answer = await caller.send(connection, caller.request(*call))
+            outcome["refused" if status == 429 else "right" if status == 200 and is_right(answer) else "foreign"] += 1
         connection[1].close()
 
     await asyncio.gather(*(worker() for _ in range(side_by_side)))
     return outcome
 
 
-async def _hold(serving, *, cancelled, tagged):
-    """Cancelled and tagged calls at once; afterwards the server holds what it held before."""
-    look = asyncio.to_thread
+async def _check_nothing_is_left(serving, *, cancelled, tagged):
+    """Run cancelled and tagged calls at once, and check that the server holds what it held before."""
+    in_thread = asyncio.to_thread
     with (
         language_model(pause_s=0.02, words=200) as url,
         serving(generation_base_url=url, generation_model="m", generation_slots=4) as served,
@@ -121,12 +124,12 @@ async def _hold(serving, *, cancelled, tagged):
         with served.client() as client:
             client.post("/v1/agents/left/memories", json={"text": "The Louvre"}).raise_for_status()
             client.post("/v1/agents/left/ask", json={"question": "one word"}).raise_for_status()
-        await asyncio.gather(_cancel(served, WARM), _tagged(served, WARM))  # the pools have their threads
+        await asyncio.gather(_cancel(served, WARM), _tagged(served, WARM))  # starts the threads of the pools
         await asyncio.sleep(SETTLE_S)
-        before = await look(served.look)
+        before = await in_thread(served.resources)
         _, outcome = await asyncio.gather(_cancel(served, cancelled), _tagged(served, tagged))
         await asyncio.sleep(SETTLE_S)
-        after = await look(served.look)
+        after = await in_thread(served.resources)
         print(json.dumps({"before": before, "after": after, "outcome": outcome}))
         assert after["permits"] == 0
         assert after["tasks"] == before["tasks"]
@@ -136,18 +139,18 @@ async def _hold(serving, *, cancelled, tagged):
         assert outcome["foreign"] == 0
         assert outcome["right"] > tagged // 2
         with served.client() as client:  # every slot is free
-            answer = client.post("/v1/agents/left/ask", json={"question": "one word"})
-            assert answer.json()["text"] == "word"
+            reply = client.post("/v1/agents/left/ask", json={"question": "one word"})
+            assert reply.json()["text"] == "word"
     return outcome
 
 
-async def test_callers_that_hang_up_leave_nothing_behind_and_disturb_nobody(serving):
-    """A few hundred, among as many whose answers are checked."""
-    await _hold(serving, cancelled=150, tagged=300)
+async def test_callers_that_hang_up_leave_no_task_thread_socket_or_permit(serving):
+    """A few hundred of them run beside as many callers whose answers are checked."""
+    await _check_nothing_is_left(serving, cancelled=150, tagged=300)
 
 
 @pytest.mark.load
 @pytest.mark.timeout(1200)
-async def test_thousands_of_callers_that_hang_up_leave_nothing_behind(serving):
-    """5,000 cancelled at random moments; 10,000 answers, none of them another's."""
-    await _hold(serving, cancelled=5_000, tagged=10_000)
+async def test_thousands_of_callers_that_hang_up_leave_no_task_thread_or_permit(serving):
+    """5,000 calls are cancelled at random moments, and none of 10,000 answers is another caller's."""
+    await _check_nothing_is_left(serving, cancelled=5_000, tagged=10_000)

@@ -1,4 +1,4 @@
-"""Requests made at random from the OpenAPI document: the server never fails, and answers as the document says."""
+"""Random requests from the OpenAPI document never make the server fail, and are answered as it says."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MANY = 2_000
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    """A server with one memory in it: its URL, and the headers of a caller who may do everything."""
+    """Yield the URL of a server with one memory in it, and the headers of the administrator."""
     with Machine(tmp_path_factory.mktemp("fuzzed") / "data").server(environment=UNLIMITED) as client:
         client.post("/v1/agents/default/memories", json={"text": "The Louvre is a museum"}).raise_for_status()
         client.close()
@@ -39,7 +39,7 @@ def server(tmp_path_factory):
 
 
 def _fuzz(server, cases, *, skip=()):
-    """Make so many requests, spread over all operations; returns how often each status was the answer."""
+    """Make `cases` requests, spread over all operations, and return how often each status was the answer."""
     url, headers = server
     answered, failures = Counter(), []
     with requests.Session() as session:
@@ -59,8 +59,8 @@ def _fuzz(server, cases, *, skip=()):
                 suppress_health_check=list(HealthCheck),
             )
             @given(case=operation.as_strategy())
-            def ask(case):
-                for credential in ("Authorization", "X-API-Key"):  # made at random, too
+            def send(case):
+                for credential in ("Authorization", "X-API-Key"):  # they are random, too
                     case.headers.pop(credential, None)
                 response = case.call(session=session, headers=headers, timeout=60)
                 answered[response.status_code] += 1
@@ -71,7 +71,7 @@ def _fuzz(server, cases, *, skip=()):
                 except AssertionError as found:
                     failures.append(f"{operation.label}: {found}")
 
-            ask()
+            send()
 
         for operation in chosen:
             run(operation, max(1, cases // len(chosen)))
@@ -80,8 +80,8 @@ def _fuzz(server, cases, *, skip=()):
     return answered
 
 
-def test_random_requests_are_answered_as_described(server):
-    """A few of every operation that asks no language model."""
+def test_random_requests_are_answered_as_the_openapi_document_says(server):
+    """Operations that use the language model are skipped, because they are slow."""
     answered = _fuzz(server, FEW, skip=("generate",))
     assert answered.total() >= FEW * 2 // 3
     assert answered[200] > answered.total() // 20
@@ -89,8 +89,8 @@ def test_random_requests_are_answered_as_described(server):
 
 
 @pytest.mark.load
-def test_many_random_requests_are_answered_as_described(server):
-    """Of every operation."""
+def test_many_random_requests_are_answered_as_the_openapi_document_says(server):
+    """All operations take part."""
     answered = _fuzz(server, MANY)
     assert answered.total() >= MANY * 2 // 3
     assert not answered[401]

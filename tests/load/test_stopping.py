@@ -1,4 +1,4 @@
-"""Servers that are told to stop while requests come in and streams are open."""
+"""Servers are stopped while requests come in and streams are open."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ STREAMS = 4
 
 
 class _Steady:
-    """So many requests a second until nobody listens any more: half on kept connections, half on new ones."""
+    """Sends requests at a constant rate, half on kept-alive connections and half on new ones."""
 
     def __init__(self, served):
         self._served = served
-        self._kept = []
+        self._idle_connections = []
         self._under_way = set()
         self.outcome = Counter()
         self.failures = []
@@ -31,7 +31,7 @@ class _Steady:
         return "\r\n".join(lines).encode() + content
 
     async def run(self):
-        """Until a connection is refused; then wait for the answers to all that was sent."""
+        """Send until a connection is refused; then wait for the answers to all that was sent."""
         number = 0
         while not self.outcome["not listening"]:
             number += 1
@@ -43,8 +43,8 @@ class _Steady:
 
     async def _one(self, number):
         reader = writer = None
-        if number % 2 and self._kept:
-            reader, writer = self._kept.pop()
+        if number % 2 and self._idle_connections:
+            reader, writer = self._idle_connections.pop()
         if reader is None or reader.at_eof():
             try:
                 reader, writer = await asyncio.open_connection(self._served.host, self._served.port)
@@ -66,21 +66,21 @@ class _Steady:
         if b"connection: close" in head:
             writer.close()
         else:
-            self._kept.append((reader, writer))
+            self._idle_connections.append((reader, writer))
 
     async def stream(self):
-        """One answer, piece by piece; what its last event was."""
+        """Read one streamed answer and count whether it ended properly."""
         reader, writer = await asyncio.open_connection(self._served.host, self._served.port)
         writer.write(self._request("POST", "/v1/agents/a/ask", {"question": "talk", "stream": True}))
         await reader.readuntil(b"event: text")
         self.outcome["streams begun"] += 1
-        told = await reader.read()
+        answer = await reader.read()
         writer.close()
-        self.outcome["streams ended" if b"event: done" in told else "streams broken"] += 1
+        self.outcome["streams ended" if b"event: done" in answer else "streams broken"] += 1
 
     def close(self):
-        """Hang up what is left."""
-        for _, writer in self._kept:
+        """Close the remaining connections."""
+        for _, writer in self._idle_connections:
             writer.close()
 
 
@@ -108,14 +108,14 @@ async def _stop(serving, name, *, before_s, linger_s):
     assert load.outcome[200] > RATE * before_s / 4
 
 
-async def test_a_server_told_to_stop_fails_nothing_it_has_received(serving):
-    """Requests at 100 a second and open streams all end well; then nobody listens."""
+async def test_stopping_server_answers_every_request_it_has_received(serving):
+    """Requests at 100 a second and open streams end well; then nothing listens."""
     await _stop(serving, "data", before_s=1.0, linger_s=0.5)
 
 
 @pytest.mark.load
 @pytest.mark.timeout(600)
-async def test_ten_servers_told_to_stop_fail_nothing_they_have_received(serving):
-    """As it is by default, ten times."""
+async def test_ten_stopping_servers_answer_every_request_they_have_received(serving):
+    """They linger as long as the default settings say."""
     for n in range(10):
         await _stop(serving, f"data{n}", before_s=2.0, linger_s=3.0)

@@ -1,7 +1,7 @@
-"""A server that tells what it holds: `python -m tests.load.watched CORE`, settings from the environment.
+"""A server that reports what it holds: `python -m tests.load.watched CORE`, with settings from the environment.
 
-It prints one line of JSON when it listens, and one whenever it gets SIGUSR1: tasks, threads, sockets, permits taken,
-and how late the event loop was since the last time, in milliseconds.
+It prints one line of JSON when it listens, and one for each SIGUSR1: tasks, threads, sockets, permits taken, and how
+late the event loop was since the last line, in milliseconds.
 """
 
 from __future__ import annotations
@@ -27,41 +27,41 @@ PAUSE_S = 0.005
 
 
 class Watch:
-    """Measures how late the loop is, and counts what is there."""
+    """Measures how late the event loop is, and counts what the process holds."""
 
     def __init__(self) -> None:
         self._late_ms: list[float] = []
 
     async def run(self) -> None:
-        """Until it is cancelled."""
-        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self.tell)
+        """Measure until it is cancelled."""
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self.report)
         while True:
             began = time.perf_counter()
             await asyncio.sleep(PAUSE_S)
             self._late_ms.append((time.perf_counter() - began - PAUSE_S) * 1e3)
 
-    def tell(self) -> None:
-        """Print what there is."""
+    def report(self) -> None:
+        """Print what the process holds."""
         late, self._late_ms = sorted(self._late_ms), []
         gc.collect()
-        lines = [each for each in gc.get_objects() if isinstance(each, AdmissionQueue)]
-        told = {
+        queues = [each for each in gc.get_objects() if isinstance(each, AdmissionQueue)]
+        held = {
             "tasks": sorted(task.get_coro().__qualname__ for task in asyncio.all_tasks()),  # type: ignore[union-attr]
             "threads": sorted(thread.name for thread in threading.enumerate()),
-            "sockets": sum(each.startswith("socket:") for each in _opened()),
-            "permits": sum(line.in_flight + line.waiting for line in lines),
+            "sockets": sum(each.startswith("socket:") for each in _open_descriptors()),
+            "permits": sum(queue.in_flight + queue.waiting for queue in queues),
             "lag_p99_ms": round(late[int(0.99 * len(late))], 2) if late else None,
             "lag_max_ms": round(late[-1], 2) if late else None,
         }
-        print(json.dumps(told), flush=True)
+        print(json.dumps(held), flush=True)
 
 
-def _say(at: ServerAddresses) -> None:
+def _print_addresses(at: ServerAddresses) -> None:
     print(json.dumps({"rest": at.rest, "grpc": at.grpc, "key": at.admin_key}), flush=True)
 
 
-def _opened():
-    """What descriptors are open on."""
+def _open_descriptors():
+    """Yield the targets of open descriptors."""
     for descriptor in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(FileNotFoundError):  # the listing's own
             yield str(descriptor.readlink())
@@ -70,14 +70,14 @@ def _opened():
 async def _serve() -> None:
     watching = asyncio.create_task(Watch().run())
     try:
-        await aserve(Settings.load(), on_listening=_say)
+        await aserve(Settings.load(), on_listening=_print_addresses)
     finally:
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
 
 
 def main() -> None:
-    """Serve, on the core that the command line names."""
+    """Serve on the core that the command line names."""
     if len(sys.argv) > 1:
         os.sched_setaffinity(0, {int(sys.argv[1])})
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

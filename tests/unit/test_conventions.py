@@ -1,4 +1,4 @@
-"""Conventions that a reader would otherwise have to check by eye."""
+"""The package keeps conventions that a reader would otherwise have to check by eye."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SOURCES = sorted((ROOT / "src").rglob("*.py"))
 GENERATED = re.compile(r"_pb2(_grpc)?\.pyi?$")
 MAX_LINES = 400
 
-TWINS = {
+BLOCKING_FORMS = {
     "EmbeddingPipeline": ["embed", "embed_batch"],
     "LLMGenerator": ["generate", "stream", "chat"],
     "VectorStore": [
@@ -35,7 +35,7 @@ TWINS = {
     ],
     "Orchestrator": ["route", "chain", "fallback", "parallel", "collaborate"],
 }
-"""Operations of the contract that a class offers in both forms, from the day it is exported."""
+"""The operations of the contract that a class must offer in blocking and asynchronous form once it is exported."""
 
 
 def _id(path: Path) -> str:
@@ -55,20 +55,20 @@ def _tracked_files() -> list[Path]:
 
 
 @pytest.mark.parametrize("path", [path for path in SOURCES if not GENERATED.search(path.name)], ids=_id)
-def test_a_file_is_short_enough_to_be_read(path: Path) -> None:
-    """Past 400 lines a file holds more than one thing."""
+def test_source_file_has_at_most_400_lines(path: Path) -> None:
+    """A longer file holds more than one thing."""
     assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_LINES
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=_id)
-def test_a_file_is_named_for_what_it_holds(path: Path) -> None:
-    """Drawers for odds and ends are not opened."""
+def test_source_file_has_no_catch_all_name(path: Path) -> None:
+    """A file of helpers has no subject, so anything ends up in it."""
     assert path.stem not in {"utils", "util", "helpers", "helper", "common", "misc"}
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=_id)
-def test_data_is_never_read_in_a_way_that_can_run_code(path: Path) -> None:
-    """No pickle and its relatives, no `torch.load`, no `eval`, no `exec`."""
+def test_source_file_never_runs_code_from_data(path: Path) -> None:
+    """Pickle and its relatives, `torch.load`, `eval` and `exec` can run code."""
     assert _ways_to_run_code(ast.parse(path.read_text(encoding="utf-8"))) == []
 
 
@@ -85,14 +85,14 @@ def test_data_is_never_read_in_a_way_that_can_run_code(path: Path) -> None:
         "yaml.load(text)",
     ],
 )
-def test_a_planted_way_to_run_code_is_found(source: str) -> None:
-    """The test above would notice each of them."""
+def test_check_for_running_code_finds_each_planted_call(source: str) -> None:
+    """The test above would otherwise pass for any source."""
     assert _ways_to_run_code(ast.parse(source))
 
 
 @pytest.mark.parametrize("name", sorted(_modules()))
-def test_what_a_module_exports_is_documented(name: str) -> None:
-    """Importing works by itself, and every public class, function and method says what it is for."""
+def test_module_imports_alone_and_documents_its_exports(name: str) -> None:
+    """Every public class, function and method has a docstring."""
     module = importlib.import_module(name)
     assert inspect.getdoc(module), f"{name} has no docstring"
     exported = [getattr(module, public) for public in getattr(module, "__all__", [])]
@@ -100,43 +100,48 @@ def test_what_a_module_exports_is_documented(name: str) -> None:
         if inspect.isclass(value) or inspect.isfunction(value):
             assert _documented(value), f"{name} exports {value.__name__} without a docstring"
         if inspect.isclass(value):
-            silent = [
+            undocumented = [
                 member
                 for member, function in vars(value).items()
                 if not member.startswith("_")
                 and (inspect.isfunction(function) or isinstance(function, property))
                 and not inspect.getdoc(getattr(value, member))
             ]
-            assert not silent, f"{name} exports {value.__name__} with undocumented {silent}"
+            assert not undocumented, f"{name} exports {value.__name__} with undocumented {undocumented}"
 
 
 @pytest.mark.parametrize("name", sorted(_modules()))
-def test_an_asynchronous_method_and_its_blocking_twin_have_one_signature(name: str) -> None:
-    """Wherever a class has `averb` and `verb`, the parameters are the same, and the blocking one is no coroutine."""
+def test_async_method_and_its_blocking_form_have_one_signature(name: str) -> None:
+    """Wherever a class has `averb` and `verb`, the parameters are equal, and `verb` is no coroutine."""
     module = importlib.import_module(name)
     for cls in [value for value in vars(module).values() if inspect.isclass(value) and value.__module__ == name]:
         for averb in dir(cls):
-            native, twin = getattr(cls, averb, None), getattr(cls, averb[1:], None)
-            if not averb.startswith("a") or twin is None or not callable(twin):
+            async_form, blocking_form = getattr(cls, averb, None), getattr(cls, averb[1:], None)
+            if not averb.startswith("a") or blocking_form is None or not callable(blocking_form):
                 continue
-            if inspect.iscoroutinefunction(native) or inspect.isasyncgenfunction(native):
-                told = f"{cls.__name__}.{averb} and .{averb[1:]}"
-                ours, theirs = inspect.signature(native).parameters, inspect.signature(twin).parameters
-                assert list(ours.values()) == list(theirs.values()), told
-                assert not inspect.iscoroutinefunction(twin), told
-                assert not inspect.isasyncgenfunction(twin), told
+            if inspect.iscoroutinefunction(async_form) or inspect.isasyncgenfunction(async_form):
+                names = f"{cls.__name__}.{averb} and .{averb[1:]}"
+                async_parameters, blocking_parameters = (
+                    inspect.signature(async_form).parameters,
+                    inspect.signature(blocking_form).parameters,
+                )
+                assert list(async_parameters.values()) == list(blocking_parameters.values()), names
+                assert not inspect.iscoroutinefunction(blocking_form), names
+                assert not inspect.isasyncgenfunction(blocking_form), names
 
 
-@pytest.mark.parametrize("name", sorted(set(TWINS) & set(getattr(super_advanced_agents, "__all__", []))))
-def test_an_exported_class_offers_the_operations_of_the_contract_twice(name: str) -> None:
-    """Each operation exists as `verb()` and as `averb()`."""
+@pytest.mark.parametrize("name", sorted(set(BLOCKING_FORMS) & set(getattr(super_advanced_agents, "__all__", []))))
+def test_exported_class_has_both_forms_of_each_operation(name: str) -> None:
+    """Each operation of the contract exists as `verb()` and as `averb()`."""
     cls = getattr(super_advanced_agents, name)
-    missing = [form for verb in TWINS[name] for form in (verb, f"a{verb}") if not callable(getattr(cls, form, None))]
+    missing = [
+        form for verb in BLOCKING_FORMS[name] for form in (verb, f"a{verb}") if not callable(getattr(cls, form, None))
+    ]
     assert missing == []
 
 
-def test_every_error_says_whether_it_is_worth_a_retry() -> None:
-    """Errors defined anywhere in the package carry `retryable`, and stand in the one tree; private signals need not."""
+def test_every_error_of_the_package_is_in_the_tree_and_states_retryable() -> None:
+    """Private exceptions that only signal need not."""
     for name in _modules():
         for value in vars(importlib.import_module(name)).values():
             if not inspect.isclass(value) or value.__name__.startswith("_"):
@@ -146,8 +151,8 @@ def test_every_error_says_whether_it_is_worth_a_retry() -> None:
                 assert isinstance(value.retryable, bool)
 
 
-def test_tracked_files_name_no_registry_and_no_path_of_one_machine() -> None:
-    """Which index serves packages, and where a checkout lies, is the reader's business."""
+def test_tracked_files_contain_no_package_registry_and_no_local_path() -> None:
+    """Package index and checkout folder are the reader's choice."""
     private = re.compile(
         r"\b(pypi\.org|pythonhosted\.org|npmjs\.(org|com)|debian\.org|anaconda\.org)\b|(?<![\w.~})/-])/(work|root)/"
     )
@@ -182,6 +187,6 @@ def _ways_to_run_code(tree: ast.Module) -> list[str]:
 
 
 def _documented(value: object) -> bool:
-    """Whether it has a docstring of its own; a dataclass's or a NamedTuple's generated one does not count."""
+    """Return whether a value has a docstring of its own, not the generated one of a dataclass or NamedTuple."""
     doc = getattr(value, "__doc__", None) or ""
     return bool(doc.strip()) and not doc.startswith(f"{getattr(value, '__name__', '')}(")

@@ -1,4 +1,4 @@
-"""The error tree: its shape, what each error carries, and copies that lose nothing."""
+"""Errors form one tree, carry their fields, and lose nothing when they are copied."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ RETRYABLE = {
 }
 
 
-def _made(cls: type[SuperAdvancedAgentsError]) -> SuperAdvancedAgentsError:
-    wanted = inspect.signature(cls).parameters
+def _example_of(cls: type[SuperAdvancedAgentsError]) -> SuperAdvancedAgentsError:
+    parameters = inspect.signature(cls).parameters
     options: dict[str, object] = {"hint": "do this"}
-    if "retry_after_s" in wanted:
+    if "retry_after_s" in parameters:
         options["retry_after_s"] = 1.5
-    if "field" in wanted:
+    if "field" in parameters:
         options["field"] = "metadatas[3]"
     return cls("what is wrong", **options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("cls", TREE)
-def test_every_error_stands_under_the_root_and_says_whether_to_retry(cls: type[SuperAdvancedAgentsError]) -> None:
-    """`except SuperAdvancedAgentsError` catches all of them, never a cancellation, and `retryable` is a bool."""
+def test_every_error_is_under_the_root_and_states_retryable(cls: type[SuperAdvancedAgentsError]) -> None:
+    """`except SuperAdvancedAgentsError` catches all of them, and never a cancellation."""
     assert issubclass(cls, SuperAdvancedAgentsError)
     assert not issubclass(cls, asyncio.CancelledError)
     assert cls.retryable is (cls.__name__ in RETRYABLE)
@@ -54,12 +54,12 @@ def test_every_error_stands_under_the_root_and_says_whether_to_retry(cls: type[S
 
 
 @pytest.mark.parametrize("cls", TREE)
-@pytest.mark.parametrize("way", [copy.copy, copy.deepcopy, lambda error: pickle.loads(pickle.dumps(error))])
-def test_a_copy_keeps_everything(cls: type[SuperAdvancedAgentsError], way: object) -> None:
-    """Copied or sent to another process, an error keeps class, message, hint and its own fields."""
-    error = _made(cls)
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda error: pickle.loads(pickle.dumps(error))])
+def test_copied_error_keeps_class_message_hint_and_fields(cls: type[SuperAdvancedAgentsError], copied: object) -> None:
+    """Errors are copied and sent to other processes."""
+    error = _example_of(cls)
     error.add_note("seen in a worker")
-    other = way(error)  # type: ignore[operator]
+    other = copied(error)  # type: ignore[operator]
     assert other is not error
     assert type(other) is cls
     assert str(other) == str(error) == "what is wrong (do this)"
@@ -68,8 +68,8 @@ def test_a_copy_keeps_everything(cls: type[SuperAdvancedAgentsError], way: objec
     assert other.args == error.args
 
 
-def test_the_drawing_at_the_top_of_the_module_is_the_tree() -> None:
-    """Every class is drawn, under its parent, and nothing else is."""
+def test_drawing_in_the_module_docstring_matches_the_error_tree() -> None:
+    """Every class is drawn under its parent, and nothing else is drawn."""
     drawn: dict[str, int] = {}
     parents: dict[str, str] = {}
     path: list[str] = []
@@ -88,8 +88,8 @@ def test_the_drawing_at_the_top_of_the_module_is_the_tree() -> None:
             assert parents[cls.__name__] == cls.__bases__[0].__name__
 
 
-def test_wrong_input_is_also_a_value_error() -> None:
-    """Callers who know only Python's own errors catch wrong settings and wrong input too."""
+def test_input_and_configuration_errors_are_value_errors() -> None:
+    """Callers who know only Python's own errors catch them, too."""
     assert issubclass(errors.ConfigurationError, ValueError)
     assert issubclass(DimensionMismatchError, InvalidInputError)
     assert issubclass(InvalidInputError, ValueError)
@@ -97,14 +97,14 @@ def test_wrong_input_is_also_a_value_error() -> None:
 
 
 @pytest.mark.parametrize("cls", [OverloadedError, RateLimitedError])
-def test_errors_that_say_when_to_come_back_must_say_it(cls: type[OverloadedError]) -> None:
-    """`retry_after_s` is no option that can be forgotten."""
+def test_overload_errors_require_retry_after_s(cls: type[OverloadedError]) -> None:
+    """An argument with a default could be forgotten."""
     assert cls("full", retry_after_s=0.5).retry_after_s == 0.5
     with pytest.raises(TypeError):
         cls("full")  # type: ignore[call-arg]
 
 
-def test_a_message_without_a_hint_stands_alone() -> None:
-    """No empty brackets follow it."""
+def test_error_message_without_a_hint_has_no_brackets() -> None:
+    """With a hint, the message ends with the hint in brackets."""
     assert str(SuperAdvancedAgentsError("plain")) == "plain"
     assert str(SuperAdvancedAgentsError("plain", hint="but do this")) == "plain (but do this)"

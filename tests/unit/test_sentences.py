@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -51,10 +52,11 @@ def docstrings(source: str) -> Iterator[tuple[int, str]]:
         body = getattr(node, "body", None)
         if not isinstance(node, ast.Module | ast.ClassDef) or not isinstance(body, list):
             continue
-        for before, after in zip(body, body[1:], strict=False):
-            if isinstance(before, ast.Assign | ast.AnnAssign) and isinstance(after, ast.Expr):
-                if isinstance(after.value, ast.Constant) and isinstance(after.value.value, str):
-                    yield after.lineno, after.value.value
+        for before, after in pairwise(body):
+            if not isinstance(before, ast.Assign | ast.AnnAssign) or not isinstance(after, ast.Expr):
+                continue
+            if isinstance(after.value, ast.Constant) and isinstance(after.value.value, str):
+                yield after.lineno, after.value.value
 
 
 def faults(source: str) -> list[str]:

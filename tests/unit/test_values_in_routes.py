@@ -1,4 +1,4 @@
-"""Matches and records in a FastAPI application of somebody else's."""
+"""Matches and records work as values of routes in a FastAPI application of the library's user."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _record() -> Record:
 
 @pytest.fixture
 def client() -> TestClient:
-    """An application with a route for each value."""
+    """Return a client of an application with a route for each value."""
     app = FastAPI()
 
     @app.get("/matches")
@@ -59,37 +59,37 @@ def client() -> TestClient:
     return TestClient(app)
 
 
-def test_match_in_a_route_is_an_object_in_which_the_text_stands_once(client: TestClient) -> None:
-    """All that a search result knows, by name."""
+def test_fastapi_route_returns_a_match_as_an_object_with_one_text(client: TestClient) -> None:
+    """The object has all fields of a search result."""
     assert client.get("/matches").json() == [FOUND]
 
 
-def test_explained_match_in_a_route_has_its_explanation(client: TestClient) -> None:
-    """Beside the other members."""
-    told = client.get("/explained").json()
-    assert told.pop("explanation")["signals"][0]["name"] == "vector"
-    assert told == FOUND
+def test_fastapi_route_returns_an_explained_match_with_its_explanation(client: TestClient) -> None:
+    """The explanation is one more member."""
+    body = client.get("/explained").json()
+    assert body.pop("explanation")["signals"][0]["name"] == "vector"
+    assert body == FOUND
 
 
-def test_match_in_a_route_without_a_type_is_an_object_too(client: TestClient) -> None:
-    """Where the framework encodes what it is given."""
-    [told] = client.get("/plain").json()["results"]
-    assert (told["uid"], told["metadata"], told["source"]) == ("u", {"text": "hello", "type": "fact"}, "notes.md")
+def test_fastapi_route_without_return_type_returns_a_match_as_an_object(client: TestClient) -> None:
+    """The framework encodes such values by itself."""
+    [body] = client.get("/plain").json()["results"]
+    assert (body["uid"], body["metadata"], body["source"]) == ("u", {"text": "hello", "type": "fact"}, "notes.md")
 
 
-def test_record_in_a_route_is_an_object_with_a_list_of_numbers(client: TestClient) -> None:
-    """It used to be an error of the server."""
-    told = client.get("/record").json()
-    assert (told["uid"], told["vector"], told["metadata"]) == ("u", [1.0, 2.0], {"text": "hello"})
+def test_fastapi_route_returns_a_record_with_its_vector_as_a_list(client: TestClient) -> None:
+    """An array would otherwise be an error of the server."""
+    body = client.get("/record").json()
+    assert (body["uid"], body["vector"], body["metadata"]) == ("u", [1.0, 2.0], {"text": "hello"})
 
 
-def test_record_in_a_body_is_read(client: TestClient) -> None:
-    """What one route gave another takes."""
+def test_fastapi_route_reads_a_record_from_a_body(client: TestClient) -> None:
+    """The body is what another route returned."""
     assert client.post("/record", json=client.get("/record").json()).json() == "hello"
 
 
 def test_match_unpacks_and_indexes_as_a_triple() -> None:
-    """As it did when it was a tuple, and the metadata is parsed then."""
+    """Its metadata is parsed on first use, so unpacking must parse it."""
     metadata, score, uid = match = _match()
     assert (metadata, score, uid) == ({"text": "hello", "type": "fact"}, 0.5, "u")
     assert (match[0], match[1], match[-1]) == (metadata, score, uid)

@@ -1,4 +1,4 @@
-"""What a search weighs, and how a match tells why it has its score."""
+"""Weights of a search are validated, and explained matches keep the explanation of their score."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ WHY = Explanation(
 )
 
 
-def test_an_explained_match_is_a_match() -> None:
-    """It unpacks to three, equals a plain match of the same values, and carries its explanation beside them."""
+def test_explained_match_equals_and_unpacks_like_a_match() -> None:
+    """It carries its explanation beside the three values."""
     match = ExplainedMatch({"text": "a museum"}, 0.5, "u1", WHY)
     metadata, score, uid = match
     assert (metadata, score, uid) == match == Match({"text": "a museum"}, 0.5, "u1")
@@ -32,29 +32,29 @@ def test_an_explained_match_is_a_match() -> None:
 
 
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda match: pickle.loads(pickle.dumps(match))])
-def test_a_copy_keeps_its_explanation(copied) -> None:
-    """However it is copied."""
+def test_copied_explained_match_keeps_its_explanation(copied) -> None:
+    """Matches are copied and sent to other processes."""
     match = copied(ExplainedMatch({}, 0.5, "u1", WHY))
     assert type(match) is ExplainedMatch
     assert match.explanation == WHY
 
 
-def test_a_match_with_another_score_has_lost_its_explanation() -> None:
-    """`rescored` gives a plain match, since the sum would no longer be right."""
+def test_rescored_explained_match_is_a_plain_match() -> None:
+    """The sum of its explanation would no longer be the score."""
     assert type(ExplainedMatch({}, 0.5, "u1", WHY).rescored(0.1)) is Match
 
 
 @pytest.mark.parametrize("name", ["vector", "keyword", "nearby", "recency", "priority", "half_life_s"])
 @pytest.mark.parametrize("value", [-1, math.nan, math.inf, "1", None, True])
-def test_a_weight_that_is_no_weight_is_refused(name: str, value: object) -> None:
-    """Each must be a finite number, zero or more; the half-life more than zero."""
+def test_invalid_weight_is_refused_with_its_field(name: str, value: object) -> None:
+    """Weights are finite and at least zero; the half-life is more than zero."""
     with pytest.raises(InvalidInputError) as caught:
         Weights(**{name: value})  # type: ignore[arg-type]
     assert caught.value.field == f"weights.{name}"
 
 
-def test_weights_that_leave_nothing_to_count_are_refused() -> None:
-    """`nearby` is a part of `vector`, and counts for nothing alone."""
+def test_weights_without_any_signal_are_refused() -> None:
+    """`nearby` is a part of `vector` and counts for nothing alone."""
     with pytest.raises(InvalidInputError):
         Weights(vector=0, keyword=0)
     with pytest.raises(InvalidInputError):
@@ -63,7 +63,7 @@ def test_weights_that_leave_nothing_to_count_are_refused() -> None:
 
 
 @given(st.lists(st.floats(0, 1_000_000), min_size=4, max_size=4).filter(any))
-def test_the_total_of_weights_is_a_number_to_divide_by(values: list[float]) -> None:
-    """Whatever is accepted adds up to something finite above zero."""
+def test_total_of_valid_weights_is_finite_and_positive(values: list[float]) -> None:
+    """Scores are divided by it."""
     vector, keyword, recency, priority = values
     assert 0 < Weights(vector=vector, keyword=keyword, recency=recency, priority=priority).total < math.inf

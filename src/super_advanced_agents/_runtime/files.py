@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
 from pathlib import Path
 
 from super_advanced_agents.errors import StoreError, StoreFullError
@@ -29,3 +30,15 @@ def map_os_error(exc: OSError, path: Path) -> StoreError:
     if exc.errno in (errno.ENOTDIR, errno.EEXIST):
         return StoreError(f"{str(path)!r} is not a folder", hint="choose another path")
     return StoreError(f"the folder {str(path)!r} cannot be used: {exc.strerror}")
+
+
+def fsync_folder(folder: Path) -> None:
+    """Flush the entries of a folder to the disk.
+
+    A new file survives a power loss only when its folder was flushed too.
+    """
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from super_advanced_agents._runtime import files
-from super_advanced_agents._runtime.flushing import fsync_folder
+from super_advanced_agents._runtime.files import fsync_folder
 from super_advanced_agents.errors import ConfigurationError, CorruptStoreError, StoreError, StoreFullError
 from super_advanced_agents.telemetry import get_logger
 

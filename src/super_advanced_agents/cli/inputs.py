@@ -1,4 +1,4 @@
-"""Inputs of commands: text from an argument, a file or standard input, and JSON from options."""
+"""Command inputs: text from an argument, a file or standard input, and JSON of options."""
 
 from __future__ import annotations
 

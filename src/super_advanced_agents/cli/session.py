@@ -1,4 +1,4 @@
-"""Agents, stores and embedders that commands open; missing models are fetched with a progress bar."""
+"""Agents, stores and embedders that commands open; missing models are fetched first."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def open_folder_store(data_dir: Path, *, dim: int | None = None, metric: str | N
 def open_embedder(
     models_dir: Path | None, *, model: str | None = None, precision: str | None = None
 ) -> Iterator[EmbeddingPipeline]:
-    """Open the embedding pipeline of the settings, or of another model; fetch a missing model first."""
+    """Open the embedding pipeline of the settings or of another model, fetched if it is missing."""
     from super_advanced_agents.tenancy.model_loading import embedding_pipeline, fetch_models
     from super_advanced_agents.tenancy.settings import Settings
 

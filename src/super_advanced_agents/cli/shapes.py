@@ -33,7 +33,7 @@ def record_json(record: Record) -> dict[str, JSONValue]:
 
 
 def print_matches(matches: Sequence[Match]) -> None:
-    """Print search results for people: rank, score, text, uid, and the parts of an explained score."""
+    """Print search results for people: rank, score, text, uid and the parts of the score."""
     for rank, match in enumerate(matches, start=1):
         print_result(f"{rank:>3}. {match.score:.3f}  {one_line(str(match.metadata.get('text', '')), 400)}")
         print_result(f"            {without_controls(match.uid)}")

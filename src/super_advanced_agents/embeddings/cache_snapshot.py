@@ -19,7 +19,7 @@ import numpy as np
 import orjson
 
 from super_advanced_agents._runtime.batcher import Workers
-from super_advanced_agents._runtime.flushing import fsync_folder
+from super_advanced_agents._runtime.files import fsync_folder
 from super_advanced_agents.embeddings.cache import VectorCache
 from super_advanced_agents.errors import OverloadedError, ResourceClosedError
 from super_advanced_agents.telemetry import get_logger

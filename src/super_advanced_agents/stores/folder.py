@@ -7,8 +7,7 @@ import os
 import time
 from pathlib import Path
 
-from super_advanced_agents._runtime.files import map_os_error
-from super_advanced_agents._runtime.flushing import fsync_folder
+from super_advanced_agents._runtime.files import fsync_folder, map_os_error
 from super_advanced_agents.errors import ConfigurationError, StoreLockedError
 
 LOCK_FILE = "owner.lock"

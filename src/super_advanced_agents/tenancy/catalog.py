@@ -13,8 +13,7 @@ from typing import TypeVar
 
 from super_advanced_agents._runtime import sqlite
 from super_advanced_agents._runtime.batcher import Workers
-from super_advanced_agents._runtime.files import map_os_error
-from super_advanced_agents._runtime.flushing import fsync_folder
+from super_advanced_agents._runtime.files import fsync_folder, map_os_error
 from super_advanced_agents._runtime.lifecycle import Resource
 from super_advanced_agents.errors import (
     CollectionExistsError,

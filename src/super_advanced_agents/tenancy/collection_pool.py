@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import cast
 
 from super_advanced_agents._runtime.batcher import Workers
-from super_advanced_agents._runtime.files import map_os_error
-from super_advanced_agents._runtime.flushing import fsync_folder
+from super_advanced_agents._runtime.files import fsync_folder, map_os_error
 from super_advanced_agents._runtime.futures import Future, set_exceptions, set_results
 from super_advanced_agents._runtime.lifecycle import Resource
 from super_advanced_agents._runtime.sync_bridge import blocking

@@ -26,6 +26,7 @@ from super_advanced_agents.testing.store_changes import StoreChanges, StoreModel
 from super_advanced_agents.testing.store_duplicates import StoreDuplicates
 from super_advanced_agents.testing.store_keywords import StoreKeywords
 from super_advanced_agents.testing.store_life import StoreLife
+from super_advanced_agents.testing.store_metric import StoreMetric
 from super_advanced_agents.testing.store_validation import DIM, MakeStore, StoreValidation, at
 from super_advanced_agents.types import Match, Metadata
 
@@ -36,11 +37,13 @@ def _uids(matches: list[Match]) -> list[str]:
     return [match.uid for match in matches]
 
 
-class VectorStoreSuite(StoreChanges, StoreModels, StoreValidation, StoreDuplicates, StoreLife, StoreKeywords):
+class VectorStoreSuite(
+    StoreChanges, StoreModels, StoreValidation, StoreDuplicates, StoreLife, StoreKeywords, StoreMetric
+):
     """Test a vector store against the contract of `stores.base.VectorStore`.
 
-    A subclass overrides the fixture `make_store`, whose value `make_store(dim)` returns an empty store with the cosine
-    metric.
+    A subclass overrides the fixture `make_store`, whose value `make_store(dim)` returns an empty store. If its metric
+    is not cosine, the subclass says so: `metric = "dot"`.
     """
 
     limits = Limits()
@@ -190,18 +193,6 @@ class VectorStoreSuite(StoreChanges, StoreModels, StoreValidation, StoreDuplicat
         assert store.search(at(0)) == []
 
     # -- searching ------------------------------------------------------------------------------------------------
-
-    def test_search_ranks_by_cosine(self, store: VectorStore) -> None:
-        """Vectors of any length rank by their cosine, which is the score, also when negative."""
-        degrees = [120, 5, 60, 180, 0, 90]
-        store.add_batch([at(angle) * (i + 0.5) for i, angle in enumerate(degrees)], None, [f"d{d}" for d in degrees])
-        found = store.search(at(0) * 40, 10)
-        assert _uids(found) == ["d0", "d5", "d60", "d90", "d120", "d180"]
-        expected = np.cos(np.radians(sorted(degrees)))
-        assert [match.score for match in found] == pytest.approx(list(expected), abs=1e-5)
-        assert all(-1 <= match.score <= 1 for match in found)
-        assert _uids(store.search(at(0), 2)) == ["d0", "d5"]
-        assert isinstance(found[0].score, float)
 
     def test_search_without_scores_keeps_the_order(self, store: VectorStore) -> None:
         """With `return_scores=False` every score is 0.0."""

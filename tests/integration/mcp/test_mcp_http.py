@@ -1,4 +1,4 @@
-"""The protocol's own client against `/mcp`, in both of its ages: with the handshake of old, and without."""
+"""The official MCP client works against `/mcp`, with the legacy handshake and without it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from mcp.client.streamable_http import streamable_http_client
 
 from super_advanced_agents.server.mcp.configuration import client_configuration
 
-AGES = pytest.mark.parametrize("mode", ["legacy", "auto"])
+MODES = pytest.mark.parametrize("mode", ["legacy", "auto"])
 
 
 @asynccontextmanager
-async def _connected(house, key, *, agent=None, mode="auto"):
-    url = f"{house.url}/mcp" if agent is None else f"{house.url}/mcp/{agent}"
+async def _connected(keyed_server, key, *, agent=None, mode="auto"):
+    url = f"{keyed_server.url}/mcp" if agent is None else f"{keyed_server.url}/mcp/{agent}"
     async with (
         httpx2.AsyncClient(headers={"Authorization": f"Bearer {key}"}, timeout=60) as http,
         Client(streamable_http_client(url, http_client=http), mode=mode) as client,
@@ -39,10 +39,10 @@ async def _fail(client, name, **arguments):
     return result.content[0].text
 
 
-@AGES
-async def test_tools_say_what_they_are_for(house, mode):
-    """With titles, schemas of what they take and give, and hints of what they change."""
-    async with _connected(house, house.admin, mode=mode) as client:
+@MODES
+async def test_mcp_tools_are_listed_with_titles_schemas_and_hints(keyed_server, mode):
+    """A language model chooses a tool by them."""
+    async with _connected(keyed_server, keyed_server.admin, mode=mode) as client:
         tools = {tool.name: tool for tool in (await client.list_tools()).tools}
         assert client.server_info.name == "super-advanced-agents"
         assert "recall" in client.instructions
@@ -54,13 +54,13 @@ async def test_tools_say_what_they_are_for(house, mode):
     assert all(tool.description and tool.title for tool in tools.values())
 
 
-@AGES
-async def test_each_tool_does_its_work(house, upstream, mode):
-    """Remember, recall, ask, forget; the same thing twice is one memory."""
-    async with _connected(house, house.admin, agent=f"tools-{mode}", mode=mode) as client:
-        told = {"text": "The Louvre is a museum", "extra": {"city": "Paris"}, "source": "a guide"}
-        uid = (await _call(client, "remember", **told))["uid"]
-        assert (await _call(client, "remember", **told))["uid"] == uid
+@MODES
+async def test_mcp_tools_remember_recall_ask_and_forget(keyed_server, upstream, mode):
+    """A text that is remembered twice is one memory."""
+    async with _connected(keyed_server, keyed_server.admin, agent=f"tools-{mode}", mode=mode) as client:
+        arguments = {"text": "The Louvre is a museum", "extra": {"city": "Paris"}, "source": "a guide"}
+        uid = (await _call(client, "remember", **arguments))["uid"]
+        assert (await _call(client, "remember", **arguments))["uid"] == uid
         await _call(client, "remember", text="Cats sleep all day", memory_type="habit")
         [best, other] = (await _call(client, "recall", query="art gallery"))["memories"]
         assert (best["uid"], best["text"], best["metadata"]["city"]) == (uid, "The Louvre is a museum", "Paris")
@@ -75,9 +75,9 @@ async def test_each_tool_does_its_work(house, upstream, mode):
         assert len((await _call(client, "recall", query="art"))["memories"]) == 1
 
 
-async def test_errors_are_told_to_the_model(house, upstream):
-    """In our words and with the hint, so that it can do better."""
-    async with _connected(house, house.admin, agent="errors") as client:
+async def test_mcp_tool_errors_contain_the_message_and_the_hint(keyed_server, upstream):
+    """A language model reads them and can correct its call."""
+    async with _connected(keyed_server, keyed_server.admin, agent="errors") as client:
         await _call(client, "remember", text="something")
         assert "text is empty (give a text with at least one word)" in await _fail(client, "remember", text=" ")
         assert "query: Field required" in await _fail(client, "recall")
@@ -90,9 +90,9 @@ async def test_errors_are_told_to_the_model(house, upstream):
         assert "api_key" in refused
 
 
-async def test_a_key_may_do_what_its_scopes_say(house):
-    """What it may not do is neither listed nor done; without a key there is nothing."""
-    async with _connected(house, house.reader, agent="scopes") as client:
+async def test_mcp_lists_and_runs_only_tools_within_the_keys_scopes(keyed_server):
+    """Requests without a valid key, host, origin or method are refused."""
+    async with _connected(keyed_server, keyed_server.reader, agent="scopes") as client:
         assert [tool.name for tool in (await client.list_tools()).tools] == ["recall"]
         assert "memories:write" in await _fail(client, "remember", text="something")
         assert "generate" in await _fail(client, "ask", question="something")
@@ -102,52 +102,52 @@ async def test_a_key_may_do_what_its_scopes_say(house):
         for headers, status in (
             ({}, 401),
             ({"Authorization": "Bearer saa_wrong"}, 401),
-            ({"Authorization": f"Bearer {house.admin}", "Host": "evil.example"}, 421),
-            ({"Authorization": f"Bearer {house.admin}", "Origin": "https://evil.example"}, 403),
+            ({"Authorization": f"Bearer {keyed_server.admin}", "Host": "evil.example"}, 421),
+            ({"Authorization": f"Bearer {keyed_server.admin}", "Origin": "https://evil.example"}, 403),
         ):
-            answer = await http.post(f"{house.url}/mcp", json=message, headers=headers)
+            answer = await http.post(f"{keyed_server.url}/mcp", json=message, headers=headers)
             assert answer.status_code == status
-        own = {"Authorization": f"Bearer {house.admin}"}
+        own = {"Authorization": f"Bearer {keyed_server.admin}"}
         for method in ("GET", "DELETE"):
-            assert (await http.request(method, f"{house.url}/mcp", headers=own)).status_code == 405
-        assert (await http.post(f"{house.url}/mcp/..%2f", json=message, headers=own)).status_code in {404, 422}
-        assert (await http.post(f"{house.url}/mcp/a%20b", json=message, headers=own)).status_code == 422
+            assert (await http.request(method, f"{keyed_server.url}/mcp", headers=own)).status_code == 405
+        assert (await http.post(f"{keyed_server.url}/mcp/..%2f", json=message, headers=own)).status_code in {404, 422}
+        assert (await http.post(f"{keyed_server.url}/mcp/a%20b", json=message, headers=own)).status_code == 422
 
 
-@AGES
-async def test_two_tenants_side_by_side_never_meet(house, mode):
-    """Each call is its own caller's, whichever task of the protocol's library it runs in."""
+@MODES
+async def test_concurrent_mcp_calls_of_two_tenants_see_only_their_own_memories(keyed_server, mode):
+    """The MCP library runs calls in tasks of its own, and each call must keep its caller."""
     async with (
-        _connected(house, house.admin, agent=f"both-{mode}", mode=mode) as mine,
-        _connected(house, house.other, agent=f"both-{mode}", mode=mode) as theirs,
+        _connected(keyed_server, keyed_server.admin, agent=f"both-{mode}", mode=mode) as mine,
+        _connected(keyed_server, keyed_server.other, agent=f"both-{mode}", mode=mode) as theirs,
     ):
-        whose = {"mine": mine, "theirs": theirs}
-        for name, client in whose.items():
+        clients = {"mine": mine, "theirs": theirs}
+        for name, client in clients.items():
             await _call(client, "remember", text=f"a word that is {name}")
 
-        async def look(name):
-            return name, (await _call(whose[name], "recall", query="a word"))["memories"]
+        async def recall(name):
+            return name, (await _call(clients[name], "recall", query="a word"))["memories"]
 
-        for name, memories in await asyncio.gather(*(look(name) for _ in range(20) for name in whose)):
+        for name, memories in await asyncio.gather(*(recall(name) for _ in range(20) for name in clients)):
             assert [memory["text"] for memory in memories] == [f"a word that is {name}"]
 
 
-async def test_a_cancelled_call_frees_the_language_model(house, upstream):
-    """Down to the connection to its server; the next call is answered."""
-    async with _connected(house, house.admin, agent="cancel") as client:
+async def test_cancelled_mcp_call_disconnects_from_the_language_model(keyed_server, upstream):
+    """The next call is answered."""
+    async with _connected(keyed_server, keyed_server.admin, agent="cancel") as client:
         await _call(client, "remember", text="something")
-        asking = asyncio.create_task(client.call_tool("ask", {"question": "go on forever"}))
-        assert await asyncio.to_thread(upstream.begun.wait, 20)
-        asking.cancel()
-        await asyncio.gather(asking, return_exceptions=True)
-        assert await asyncio.to_thread(upstream.left.wait, 20)
+        call = asyncio.create_task(client.call_tool("ask", {"question": "go on forever"}))
+        assert await asyncio.to_thread(upstream.started.wait, 20)
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
+        assert await asyncio.to_thread(upstream.disconnected.wait, 20)
         assert (await _call(client, "ask", question="still there?"))["answer"] == "Question: still there?"
 
 
 @pytest.mark.parametrize("version", ["2025-06-18", "2026-07-28"])
-async def test_hanging_up_frees_the_language_model(house, upstream, version):
-    """Where there is no session, that is the one way to say that an answer is not wanted any more."""
-    async with _connected(house, house.admin, agent="hang") as client:
+async def test_mcp_caller_that_hangs_up_ends_the_generation(keyed_server, upstream, version):
+    """Without a session, hanging up is the only way to cancel a call."""
+    async with _connected(keyed_server, keyed_server.admin, agent="hang") as client:
         await _call(client, "remember", text="something")
     meta = {
         "io.modelcontextprotocol/protocolVersion": version,
@@ -155,7 +155,7 @@ async def test_hanging_up_frees_the_language_model(house, upstream, version):
     }
     params = {"name": "ask", "arguments": {"question": "go on forever"}, "_meta": meta}
     headers = {
-        "Authorization": f"Bearer {house.admin}",
+        "Authorization": f"Bearer {keyed_server.admin}",
         "Accept": "application/json, text/event-stream",
         "MCP-Protocol-Version": version,
         "Mcp-Method": "tools/call",
@@ -163,21 +163,21 @@ async def test_hanging_up_frees_the_language_model(house, upstream, version):
     }
     message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
     async with httpx2.AsyncClient(timeout=60) as http:
-        asking = asyncio.create_task(http.post(f"{house.url}/mcp/hang", json=message, headers=headers))
-        assert await asyncio.to_thread(upstream.begun.wait, 20)
-        asking.cancel()
-        await asyncio.gather(asking, return_exceptions=True)
-        assert await asyncio.to_thread(upstream.left.wait, 20)
+        call = asyncio.create_task(http.post(f"{keyed_server.url}/mcp/hang", json=message, headers=headers))
+        assert await asyncio.to_thread(upstream.started.wait, 20)
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
+        assert await asyncio.to_thread(upstream.disconnected.wait, 20)
 
 
-async def test_the_printed_configuration_works(house):
-    """As a client reads it."""
-    [server] = json.loads(client_configuration(house.url, house.admin))["mcpServers"].values()
+async def test_printed_mcp_configuration_connects_a_client(keyed_server):
+    """The test reads the configuration as a client does."""
+    [server] = json.loads(client_configuration(keyed_server.url, keyed_server.admin))["mcpServers"].values()
     assert server["type"] == "http"
     async with (
         httpx2.AsyncClient(headers=server["headers"], timeout=60) as http,
         Client(streamable_http_client(server["url"], http_client=http)) as client,
     ):
         assert len((await client.list_tools()).tools) == 4
-    [open_server] = json.loads(client_configuration(house.url, auth=False))["mcpServers"].values()
+    [open_server] = json.loads(client_configuration(keyed_server.url, auth=False))["mcpServers"].values()
     assert "headers" not in open_server

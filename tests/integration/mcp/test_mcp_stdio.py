@@ -1,4 +1,4 @@
-"""`saa mcp` as MCP clients use it: a process of its own that speaks the protocol over its pipes, and nothing else."""
+"""`saa mcp` is a process that speaks MCP over its pipes, and nothing else."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ async def _call(client, name, **arguments):
     return result.structured_content
 
 
-async def test_a_folders_memory_over_pipes(tmp_path, upstream):
-    """All tools on one agent, errors in our words, a cancelled answer; what was remembered is there afterwards."""
+async def test_saa_mcp_serves_the_memories_of_a_data_folder(tmp_path, upstream):
+    """All tools, an error and a cancelled answer work on one agent; its memories outlive the process."""
     log = tmp_path / "log"
     environment = {"SAA_GENERATION_MODEL": "parrot", "SAA_GENERATION_BASE_URL": upstream.base_url}
     started = ("--data-dir", tmp_path / "data", "--agent", "home")
@@ -47,30 +47,30 @@ async def test_a_folders_memory_over_pipes(tmp_path, upstream):
         other = await _call(client, "remember", text="Milk is out")
         assert await _call(client, "forget", uids=[other["uid"]]) == {"forgotten": 1}
         await _cancel_an_answer(client, upstream)
-    async with _started(*started, environment=environment, log=log, mode="legacy") as client:  # the handshake of old
+    async with _started(*started, environment=environment, log=log, mode="legacy") as client:  # the legacy handshake
         memories = (await _call(client, "recall", query="anything"))["memories"]
         assert [memory["text"] for memory in memories] == ["The key is under the mat"]
-        upstream.begun.clear()
-        upstream.left.clear()
+        upstream.started.clear()
+        upstream.disconnected.clear()
         await _cancel_an_answer(client, upstream)
     assert "Traceback" not in log.read_text()
 
 
 async def _cancel_an_answer(client, upstream):
-    """The language model's server learns of it, and the next call is answered."""
-    asking = asyncio.create_task(client.call_tool("ask", {"question": "go on forever"}))
-    assert await asyncio.to_thread(upstream.begun.wait, 20)
-    asking.cancel()
-    await asyncio.gather(asking, return_exceptions=True)
-    assert await asyncio.to_thread(upstream.left.wait, 20)
+    """Cancel an answer, and check that the language model is released and the next call is answered."""
+    call = asyncio.create_task(client.call_tool("ask", {"question": "go on forever"}))
+    assert await asyncio.to_thread(upstream.started.wait, 20)
+    call.cancel()
+    await asyncio.gather(call, return_exceptions=True)
+    assert await asyncio.to_thread(upstream.disconnected.wait, 20)
     assert (await _call(client, "ask", question="Still there?"))["answer"] == "Question: Still there?"
 
 
-async def test_a_servers_memory_over_pipes(house, tmp_path, upstream):
-    """The same tools, on a running server, with what the key may do there."""
+async def test_saa_mcp_with_url_serves_the_memories_of_a_server(keyed_server, tmp_path, upstream):
+    """The tools do there what the key may do."""
     log = tmp_path / "log"
-    started = ("--url", house.url, "--agent", "away")
-    async with _started(*started, environment={"SAA_API_KEY": house.admin}, log=log) as client:
+    started = ("--url", keyed_server.url, "--agent", "away")
+    async with _started(*started, environment={"SAA_API_KEY": keyed_server.admin}, log=log) as client:
         uid = (await _call(client, "remember", text="The bus leaves at nine"))["uid"]
         assert (await _call(client, "remember", text="The bus leaves at nine"))["uid"] == uid
         [found] = (await _call(client, "recall", query="when does the bus go?"))["memories"]
@@ -82,8 +82,8 @@ async def test_a_servers_memory_over_pipes(house, tmp_path, upstream):
     assert "Traceback" not in log.read_text()
 
 
-def test_nothing_but_the_protocol_is_printed(machine):
-    """Every line is a message; who finds the folder taken names the way out; the end of input ends the process."""
+def test_saa_mcp_prints_only_protocol_messages(machine):
+    """A second process on the folder names the way out, and the end of input ends the first one."""
     message = {
         "jsonrpc": "2.0",
         "id": 1,
@@ -97,18 +97,18 @@ def test_nothing_but_the_protocol_is_printed(machine):
             assert answer["jsonrpc"] == "2.0"
         assert answer["result"]["serverInfo"]["name"] == "super-advanced-agents"
         with machine.start("mcp", stdin=subprocess.DEVNULL) as second:
-            out, told = second.communicate(timeout=60)
+            out, errors = second.communicate(timeout=60)
         assert (second.returncode, out) == (1, "")
-        assert "saa mcp --url" in told
+        assert "saa mcp --url" in errors
         out, _ = first.communicate(timeout=60)
     assert (first.returncode, out) == (0, "")
 
 
-def test_the_configuration_to_paste(machine):
-    """Of the folder, and of a server."""
+def test_saa_mcp_prints_the_configuration_of_a_folder_and_of_a_server(machine):
+    """People paste it into their MCP client."""
     [folder] = json.loads(machine.saa("mcp", "--configuration", "--agent", "home"))["mcpServers"].values()
     assert folder == {"command": "saa", "args": ["mcp", "--data-dir", str(machine.data_dir), "--agent", "home"]}
-    told = machine.saa("mcp", "--configuration", "--url", "http://127.0.0.1:8000")
-    [server] = json.loads(told)["mcpServers"].values()
+    printed = machine.saa("mcp", "--configuration", "--url", "http://127.0.0.1:8000")
+    [server] = json.loads(printed)["mcpServers"].values()
     assert server["args"] == ["mcp", "--url", "http://127.0.0.1:8000", "--agent", "default"]
     assert server["env"] == {"SAA_API_KEY": "YOUR-KEY"}

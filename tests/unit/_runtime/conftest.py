@@ -1,4 +1,4 @@
-"""Batchers that are closed after the test, and a blocked_run to hold one busy."""
+"""Fixtures that make batchers, close them after the test, and keep one busy."""
 
 from __future__ import annotations
 
@@ -13,54 +13,54 @@ MakeBatcher = Callable[..., MicroBatcher[object, object]]
 
 
 class BlockedRun:
-    """A batch function that records its batches, and holds each until it is opened."""
+    """Record the batches of a batcher, and block each until the test calls `unblock`."""
 
     def __init__(self) -> None:
         self.batches: list[list[object]] = []
         self.entered = threading.Semaphore(0)
-        self._open = threading.Event()
+        self._unblocked = threading.Event()
 
     def run(self, items: list[object]) -> Sequence[object]:
-        """Echo the items, once the blocked_run is open."""
+        """Return the items unchanged once unblocked."""
         self.batches.append(list(items))
         self.entered.release()
-        self._open.wait()
+        self._unblocked.wait()
         return items
 
-    def open(self) -> None:
-        """Let what waits through, and all that follows."""
-        self._open.set()
+    def unblock(self) -> None:
+        """Let the waiting batch and all later ones finish."""
+        self._unblocked.set()
 
 
 @pytest.fixture
 def blocked_run() -> Iterator[BlockedRun]:
-    """A blocked_run, opened after the test so that no worker waits for it for ever."""
-    made = BlockedRun()
-    yield made
-    made.open()
+    """Make a blocked run, and unblock it after the test so that no worker waits for ever."""
+    run = BlockedRun()
+    yield run
+    run.unblock()
 
 
 @pytest.fixture
 def make_batcher(blocked_run: BlockedRun) -> Iterator[MakeBatcher]:
-    """Make batchers with small defaults; each is closed after the test."""
-    made: list[MicroBatcher[object, object]] = []
+    """Make batchers with small defaults, and close them after the test."""
+    batchers: list[MicroBatcher[object, object]] = []
 
     def make(
         run: Callable[[list[object]], Sequence[object]] = blocked_run.run, **options: object
     ) -> MicroBatcher[object, object]:
         settings = {"name": "test batcher", "max_batch_cost": 8, "max_queue_cost": 1_000, **options}
-        made.append(MicroBatcher(run, **settings))  # type: ignore[arg-type]
-        return made[-1]
+        batchers.append(MicroBatcher(run, **settings))  # type: ignore[arg-type]
+        return batchers[-1]
 
     yield make
-    blocked_run.open()
-    for batcher in made:
+    blocked_run.unblock()
+    for batcher in batchers:
         batcher.close()
 
 
 @pytest.fixture
 def workers() -> Iterator[Workers]:
-    """Four threads for blocking work."""
+    """Make a pool of four threads for blocking calls."""
     pool = Workers(name="test workers", threads=4, max_queue=10_000)
     yield pool
     pool.close()

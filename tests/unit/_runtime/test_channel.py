@@ -1,4 +1,4 @@
-"""Channels: items in order, bounded, and a producer that learns when its consumer has left."""
+"""Test channels: order, capacity, errors, and that a producer learns when its consumer has left."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from super_advanced_agents.errors import GenerationError
 
 
 @given(count=st.integers(0, 60), capacity=st.integers(1, 8))
-def test_every_item_arrives_once_and_in_order(count: int, capacity: int) -> None:
-    """Whatever the capacity, the consumer sees what the producer put, then the end."""
+def test_channel_delivers_each_item_once_and_in_order(count: int, capacity: int) -> None:
+    """This holds for every capacity."""
     channel: Channel[int] = Channel(capacity)
 
     async def consume() -> list[int]:
@@ -30,8 +30,8 @@ def test_every_item_arrives_once_and_in_order(count: int, capacity: int) -> None
     producer.join()
 
 
-def test_a_blocking_consumer_gets_the_same_items() -> None:
-    """The channel is consumed by a thread through the derived iterator."""
+def test_channel_can_be_consumed_by_a_blocking_iterator() -> None:
+    """A thread consumes the channel through the derived blocking generator."""
 
     class Source:
         async def aitems(self) -> AsyncGenerator[int, None]:
@@ -47,8 +47,8 @@ def test_a_blocking_consumer_gets_the_same_items() -> None:
     assert list(Source().items()) == list(range(50))
 
 
-async def test_a_slow_consumer_holds_the_producer_back() -> None:
-    """No more than `capacity` items wait; the next `put` blocks until one was taken."""
+async def test_put_blocks_while_the_channel_is_full() -> None:
+    """At most `capacity` items wait; the next `put` blocks until one is taken."""
     channel: Channel[int] = Channel(3)
     put: list[int] = []
     third = threading.Event()
@@ -67,13 +67,13 @@ async def test_a_slow_consumer_holds_the_producer_back() -> None:
     async with aclosing(channel.items()) as items:
         async for item in items:
             assert len(put) <= item + 1 + 3  # what was taken, and what may wait
-            assert len(channel._items) <= 3
+            assert len(channel._items) <= 3  # private: `put` alone would not show an item buffered too many
     await asyncio.to_thread(producer.join)
     assert put == list(range(10))
 
 
-async def test_an_error_comes_after_the_last_item() -> None:
-    """Items already put are delivered before the producer's error is raised."""
+async def test_channel_raises_the_producers_error_after_the_last_item() -> None:
+    """Items already put are delivered first."""
     channel: Channel[str] = Channel(4)
     channel.put("a")
     channel.put("b")
@@ -84,34 +84,34 @@ async def test_an_error_comes_after_the_last_item() -> None:
         await anext(items)
 
 
-async def test_the_first_finish_counts() -> None:
-    """A second `finish`, with or without an error, changes nothing."""
+async def test_second_finish_of_a_channel_changes_nothing() -> None:
+    """The error of the second `finish` is dropped."""
     channel: Channel[int] = Channel(1)
     channel.finish()
     channel.finish(GenerationError("too late"))
     assert [item async for item in channel.items()] == []
 
 
-async def test_finishing_wakes_a_consumer_that_waits() -> None:
-    """A consumer asleep on an empty channel sees the end."""
+async def test_finish_wakes_a_waiting_consumer() -> None:
+    """A consumer of an empty channel sees the end."""
     channel: Channel[int] = Channel(1)
-    consumer = asyncio.ensure_future(_collected(channel))
+    consumer = asyncio.ensure_future(_collect(channel))
     await asyncio.sleep(0)
     threading.Thread(target=channel.finish).start()
     assert await consumer == []
 
 
-async def test_leaving_early_lets_a_blocked_producer_go() -> None:
-    """Closing the consumer makes the `put` that waits return False, and every later one too."""
+async def test_put_returns_false_once_the_consumer_has_left() -> None:
+    """Both the `put` that blocks and each later one return False."""
     channel: Channel[int] = Channel(1)
-    answers: list[bool] = []
+    put_results: list[bool] = []
     full = threading.Event()
 
     def produce() -> None:
         for number in range(4):
             if number == 2:
                 full.set()
-            answers.append(channel.put(number))
+            put_results.append(channel.put(number))
 
     producer = threading.Thread(target=produce)
     async with aclosing(channel.items()) as items:
@@ -120,14 +120,14 @@ async def test_leaving_early_lets_a_blocked_producer_go() -> None:
         await asyncio.to_thread(full.wait)
     await asyncio.to_thread(producer.join)
     assert channel.consumer_left
-    assert answers[:2] == [True, True]
-    assert answers[-1] is False
+    assert put_results[:2] == [True, True]
+    assert put_results[-1] is False
 
 
 async def test_cancelling_a_waiting_consumer_leaves_the_channel() -> None:
-    """Cancellation counts as leaving: the producer is told, and no task remains."""
+    """Later calls of `put` return False, and no task remains."""
     channel: Channel[int] = Channel(1)
-    consumer = asyncio.ensure_future(_collected(channel))
+    consumer = asyncio.ensure_future(_collect(channel))
     await asyncio.sleep(0)
     consumer.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -137,8 +137,8 @@ async def test_cancelling_a_waiting_consumer_leaves_the_channel() -> None:
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-def test_a_producer_may_finish_after_the_consumer_left() -> None:
-    """`finish` on an abandoned channel is harmless."""
+def test_finish_does_nothing_after_the_consumer_has_left() -> None:
+    """Its error is dropped."""
     channel: Channel[int] = Channel(1)
     channel.leave()
     assert channel.put(1) is False
@@ -152,5 +152,5 @@ def _produce(channel: Channel[int], count: int) -> None:
     channel.finish()
 
 
-async def _collected(channel: Channel[int]) -> list[int]:
+async def _collect(channel: Channel[int]) -> list[int]:
     return [item async for item in channel.items()]

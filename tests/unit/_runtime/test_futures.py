@@ -1,11 +1,12 @@
-"""Futures: one result, one consumer, whoever waits and however it ends."""
+"""Test futures: one result for one consumer, which is a coroutine or a thread."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import pytest
@@ -16,42 +17,42 @@ from super_advanced_agents.errors import EmbeddingError, OverloadedError
 T = TypeVar("T")
 
 
-async def test_an_awaited_ticket_gives_the_value_settled_by_a_thread() -> None:
-    """A coroutine sleeps on the future and wakes with the value."""
+async def test_awaited_future_returns_the_value_set_by_a_thread() -> None:
+    """The coroutine sleeps until the value arrives."""
     future: Future[str] = Future()
-    waiter = asyncio.ensure_future(_awaited(future))
+    waiter = asyncio.ensure_future(_await(future))
     await asyncio.sleep(0)
     threading.Thread(target=future.set_result, args=("value",)).start()
     assert await waiter == "value"
 
 
-async def test_a_ticket_settled_before_it_is_awaited_does_not_suspend() -> None:
-    """No turn of the event loop is spent on a result that is already there."""
+async def test_awaiting_a_done_future_does_not_suspend() -> None:
+    """A result that is already there costs no iteration of the event loop."""
     future: Future[int] = Future()
     future.set_result(1)
-    operation = _awaited(future)
+    operation = _await(future)
     with pytest.raises(StopIteration) as stop:
         operation.send(None)
     assert stop.value.value == 1
 
 
-def test_a_waiting_thread_gets_the_value() -> None:
-    """A thread blocks in `wait` until another settles the future."""
+def test_wait_returns_the_value_set_by_another_thread() -> None:
+    """The thread blocks until the value arrives."""
     future: Future[int] = Future()
-    with _thread(lambda: future.set_result(7)):
+    with _running_beside(lambda: future.set_result(7)):
         assert future.wait() == 7
 
 
-def test_none_is_a_value_like_any_other() -> None:
-    """A future settled with None is settled."""
+def test_future_with_result_none_is_done() -> None:
+    """None is a result like any other."""
     future: Future[None] = Future()
     future.set_result(None)
     assert future.done()
     assert future.wait() is None
 
 
-def test_an_error_is_raised_at_the_waiter() -> None:
-    """`set_exception` reaches a thread as the exception, with its own attributes."""
+def test_wait_raises_the_exception_set_on_the_future() -> None:
+    """The exception keeps its own attributes."""
     future: Future[int] = Future()
     future.set_exception(OverloadedError("full", retry_after_s=2.5, hint="later"))
     with pytest.raises(OverloadedError, match="full") as caught:
@@ -60,8 +61,8 @@ def test_an_error_is_raised_at_the_waiter() -> None:
     assert caught.value.hint == "later"
 
 
-def test_the_first_delivery_wins() -> None:
-    """What comes after the first outcome, of either kind, is dropped."""
+def test_future_keeps_its_first_outcome() -> None:
+    """Later results, errors and cancellations are dropped."""
     future: Future[int] = Future()
     future.set_result(1)
     future.set_result(2)
@@ -71,8 +72,8 @@ def test_the_first_delivery_wins() -> None:
     assert not future.cancelled()
 
 
-def test_a_timeout_cancels_the_future() -> None:
-    """Nothing within `timeout_s` raises TimeoutError and tells the worker that nobody waits any more."""
+def test_wait_that_times_out_cancels_the_future() -> None:
+    """A worker sees that nobody waits for the result any more."""
     future: Future[int] = Future()
     with pytest.raises(TimeoutError):
         future.wait(timeout_s=0.001)
@@ -80,9 +81,9 @@ def test_a_timeout_cancels_the_future() -> None:
 
 
 async def test_cancelling_the_awaiting_task_cancels_the_future() -> None:
-    """The task ends with CancelledError, and the result that comes later is dropped."""
+    """The task ends with CancelledError, and a later result is dropped."""
     future: Future[int] = Future()
-    waiter = asyncio.ensure_future(_awaited(future))
+    waiter = asyncio.ensure_future(_await(future))
     await asyncio.sleep(0)
     waiter.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -93,8 +94,8 @@ async def test_cancelling_the_awaiting_task_cancels_the_future() -> None:
         future.wait()
 
 
-def test_cancelling_from_elsewhere_frees_a_waiting_thread() -> None:
-    """A thread in `wait` does not sleep on when another thread cancels its future."""
+def test_cancelling_a_future_wakes_the_waiting_thread() -> None:
+    """The thread gets CancelledError."""
     future: Future[int] = Future()
     outcome: list[BaseException] = []
     waiting = threading.Event()
@@ -106,18 +107,18 @@ def test_cancelling_from_elsewhere_frees_a_waiting_thread() -> None:
         except BaseException as exc:
             outcome.append(exc)
 
-    with _thread(wait):
+    with _running_beside(wait):
         waiting.wait()
-        while future._event is None:
+        while future._event is None:  # private: nothing public tells that the thread sleeps in `wait`
             threading.Event().wait(0.001)
         future.cancel()
     assert [type(exc) for exc in outcome] == [asyncio.CancelledError]
 
 
-async def test_cancelling_from_elsewhere_frees_an_awaiting_task() -> None:
-    """A task that awaits a future ends with CancelledError when another party cancels the future."""
+async def test_cancelling_a_future_cancels_the_awaiting_task() -> None:
+    """The task ends although another thread cancelled the future."""
     future: Future[int] = Future()
-    waiter = asyncio.ensure_future(_awaited(future))
+    waiter = asyncio.ensure_future(_await(future))
     await asyncio.sleep(0)
     threading.Thread(target=future.cancel).start()
     done, _ = await asyncio.wait([waiter], timeout=10)
@@ -125,10 +126,10 @@ async def test_cancelling_from_elsewhere_frees_an_awaiting_task() -> None:
     assert waiter.cancelled()
 
 
-async def test_a_batch_wakes_its_loop_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Many results for one loop cost one thread-safe call, not one each."""
+async def test_set_results_wakes_an_event_loop_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many results for one loop cost one thread-safe call."""
     futures: list[Future[int]] = [Future() for _ in range(64)]
-    waiters = [asyncio.ensure_future(_awaited(future)) for future in futures]
+    waiters = [asyncio.ensure_future(_await(future)) for future in futures]
     await asyncio.sleep(0)
     loop = asyncio.get_running_loop()
     calls: list[object] = []
@@ -144,27 +145,27 @@ async def test_a_batch_wakes_its_loop_once(monkeypatch: pytest.MonkeyPatch) -> N
     assert len(calls) == 1
 
 
-def test_one_closed_loop_does_not_keep_others_from_their_results() -> None:
-    """A caller whose loop is gone is skipped; callers on other loops and threads get theirs."""
+def test_set_results_skips_a_closed_event_loop_and_serves_other_callers() -> None:
+    """Callers on other loops and threads get their results."""
     orphan: Future[int] = Future()
     loop = asyncio.new_event_loop()
-    task = loop.create_task(_awaited(orphan))
+    loop.set_exception_handler(lambda *_: None)  # asyncio reports the pending task when it is collected
+    task = loop.create_task(_await(orphan))
     loop.run_until_complete(asyncio.sleep(0))
     live: Future[int] = Future()
     task.get_coro().close()  # type: ignore[union-attr]
-    task._log_destroy_pending = False  # type: ignore[attr-defined]
     loop.close()
     set_results([(orphan, 1), (live, 2)])
     assert live.wait() == 2
 
 
-def test_each_caller_gets_its_own_copy_of_an_error() -> None:
-    """Callers share no exception object, and each copy keeps class, arguments, attributes and cause."""
+def test_set_exceptions_gives_each_future_its_own_copy() -> None:
+    """Each copy keeps class, arguments, attributes and cause."""
     futures: list[Future[int]] = [Future() for _ in range(3)]
     error = OverloadedError("full", retry_after_s=1.25)
     error.__cause__ = OSError("disk")
     set_exceptions(futures, error)
-    caught = [_failure(future.wait) for future in futures]
+    caught = [_raised_by(future.wait) for future in futures]
     assert len({id(exc) for exc in caught}) == 3
     for exc in caught:
         assert isinstance(exc, OverloadedError)
@@ -172,20 +173,20 @@ def test_each_caller_gets_its_own_copy_of_an_error() -> None:
         assert exc.__cause__ is error.__cause__
 
 
-def test_an_error_copy_tells_where_it_was_raised() -> None:
-    """The caller's traceback still names the function that failed in the worker, and what led to it."""
+def test_copied_exception_keeps_its_traceback_and_context() -> None:
+    """The caller's traceback names the function that failed in the worker."""
     futures: list[Future[int]] = [Future(), Future()]
     try:
         _broken_engine()
     except EmbeddingError as exc:
         set_exceptions(futures, exc)
     for future in futures:
-        report = "".join(traceback.format_exception(_failure(future.wait)))
+        report = "".join(traceback.format_exception(_raised_by(future.wait)))
         assert "_broken_engine" in report
         assert "the root of it" in report
 
 
-def test_an_error_that_cannot_be_copied_is_delivered_as_it_is() -> None:
+def test_set_exceptions_delivers_an_exception_that_cannot_be_copied() -> None:
     """A foreign exception class with an unusual constructor still reaches every caller."""
 
     class OddError(Exception):
@@ -196,11 +197,11 @@ def test_an_error_that_cannot_be_copied_is_delivered_as_it_is() -> None:
     futures: list[Future[int]] = [Future(), Future()]
     set_exceptions(futures, OddError(code=3))
     for future in futures:
-        assert str(_failure(future.wait)) == "code 3"
+        assert str(_raised_by(future.wait)) == "code 3"
 
 
-def test_work_in_a_thread_gives_its_result_or_its_error() -> None:
-    """`in_thread` delivers what the work returns, and what it raises, SystemExit included."""
+def test_in_thread_delivers_the_result_or_the_exception() -> None:
+    """SystemExit is delivered too."""
 
     def leave() -> None:
         raise SystemExit(3)
@@ -210,7 +211,7 @@ def test_work_in_a_thread_gives_its_result_or_its_error() -> None:
         in_thread(leave, name="leaves").wait()
 
 
-async def _awaited(future: Future[T]) -> T:
+async def _await(future: Future[T]) -> T:
     return await future
 
 
@@ -221,7 +222,7 @@ def _broken_engine() -> None:
         raise EmbeddingError("no vectors")  # noqa: B904  the context is what is tested
 
 
-def _failure(call: Callable[[], object]) -> BaseException:
+def _raised_by(call: Callable[[], object]) -> BaseException:
     try:
         call()
     except BaseException as exc:
@@ -229,14 +230,12 @@ def _failure(call: Callable[[], object]) -> BaseException:
     raise AssertionError("nothing was raised")
 
 
-class _thread:  # noqa: N801  reads as a block
-    """Run `work` beside the block; leaving the block joins it."""
-
-    def __init__(self, work: Callable[[], object]) -> None:
-        self._thread = threading.Thread(target=work)
-
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._thread.join()
+@contextmanager
+def _running_beside(work: Callable[[], object]) -> Iterator[None]:
+    """Run `work` in a thread beside the block, and join the thread at the end."""
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()

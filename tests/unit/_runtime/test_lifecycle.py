@@ -1,4 +1,4 @@
-"""Resources: opened, closed once, never used after, and closed at exit when nobody did."""
+"""Test resources: closed once, unusable after, and closed at exit if still open."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from super_advanced_agents.errors import ResourceClosedError, StoreError
 
 
 class HeldResource(Resource):
-    """Counts how often it was released, and can be held while it closes."""
+    """Count the releases; a test can hold the release until it allows it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,8 +35,8 @@ class HeldResource(Resource):
         self.released += 1
 
 
-def test_a_with_block_closes() -> None:
-    """Leaving the block releases once and for all."""
+def test_with_block_releases_a_resource_once() -> None:
+    """The resource is open inside the block and closed after it."""
     with HeldResource() as resource:
         assert resource.use() == "used"
         assert not resource.closed
@@ -44,11 +44,11 @@ def test_a_with_block_closes() -> None:
     assert resource.released == 1
 
 
-async def test_an_async_with_block_closes_without_blocking_the_loop() -> None:
-    """`_release` may block: it runs in a thread while the loop goes on."""
+async def test_async_with_block_releases_a_resource_off_the_event_loop() -> None:
+    """`_release` may block, so it runs in a thread while the loop goes on."""
     resource = HeldResource()
     resource.may_close.clear()
-    closing = asyncio.ensure_future(_opened_and_closed(resource))
+    closing = asyncio.ensure_future(_use_in_async_with(resource))
     await asyncio.to_thread(resource.releasing.wait)
     assert not closing.done()
     resource.may_close.set()
@@ -56,8 +56,8 @@ async def test_an_async_with_block_closes_without_blocking_the_loop() -> None:
     assert resource.released == 1
 
 
-def test_use_after_close_says_so() -> None:
-    """Methods and both `with` forms raise ResourceClosedError that names the class."""
+def test_closed_resource_raises_resource_closed_on_use() -> None:
+    """Methods and `with` raise an error that names the class."""
     resource = HeldResource()
     resource.close()
     with pytest.raises(ResourceClosedError, match="HeldResource is closed"):
@@ -66,7 +66,7 @@ def test_use_after_close_says_so() -> None:
         pass
 
 
-async def test_closing_again_in_either_way_does_nothing() -> None:
+async def test_closing_a_resource_again_does_nothing() -> None:
     """`close` and `aclose` are idempotent, in any order."""
     resource = HeldResource()
     await resource.aclose()
@@ -75,25 +75,25 @@ async def test_closing_again_in_either_way_does_nothing() -> None:
     assert resource.released == 1
 
 
-def test_many_threads_closing_at_once_release_once() -> None:
-    """Each returns after the release is over."""
+def test_resource_closed_by_many_threads_at_once_is_released_once() -> None:
+    """Each `close` returns after the release is over."""
     resource = HeldResource()
-    seen: list[int] = []
+    releases_seen: list[int] = []
 
     def close() -> None:
         resource.close()
-        seen.append(resource.released)
+        releases_seen.append(resource.released)
 
     threads = [threading.Thread(target=close) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert seen == [1] * 8
+    assert releases_seen == [1] * 8
 
 
-async def test_a_second_aclose_waits_for_the_first() -> None:
-    """Whoever awaited `aclose` knows that everything is freed, also when another began it."""
+async def test_second_aclose_waits_for_the_first() -> None:
+    """Everything is freed when any `aclose` returns."""
     resource = HeldResource()
     resource.may_close.clear()
     first = asyncio.ensure_future(resource.aclose())
@@ -106,8 +106,8 @@ async def test_a_second_aclose_waits_for_the_first() -> None:
     assert resource.released == 1
 
 
-async def test_a_cancelled_aclose_still_closes() -> None:
-    """The caller is let go at once; the closing runs to its end in its own thread."""
+async def test_cancelled_aclose_still_releases_the_resource() -> None:
+    """The caller ends at once; the release goes on in its own thread."""
     resource = HeldResource()
     resource.may_close.clear()
     closing = asyncio.ensure_future(resource.aclose())
@@ -120,27 +120,27 @@ async def test_a_cancelled_aclose_still_closes() -> None:
     assert resource.released == 1
 
 
-def test_a_failing_release_is_raised_once_and_leaves_it_closed() -> None:
-    """The error reaches whoever closed; the object stays closed."""
+def test_failing_release_raises_once_and_leaves_the_resource_closed() -> None:
+    """A further `close` raises nothing."""
 
-    class Stuck(HeldResource):
+    class FailingRelease(HeldResource):
         def _release(self) -> None:
             raise StoreError("the last flush failed")
 
-    stuck = Stuck()
+    resource = FailingRelease()
     with pytest.raises(StoreError, match="flush"):
-        stuck.close()
-    assert stuck.closed
-    stuck.close()
+        resource.close()
+    assert resource.closed
+    resource.close()
 
 
-_SCRIPT = """
+_SCRIPT_START = """
     import os, signal, sys, threading, warnings
     warnings.simplefilter("ignore")
     from super_advanced_agents._runtime.lifecycle import Resource
     from super_advanced_agents.errors import ResourceClosedError
 
-    class Door(Resource):
+    class NamedResource(Resource):
         def __init__(self, name):
             super().__init__()
             self.name = name
@@ -153,29 +153,29 @@ _SCRIPT = """
 """
 
 
-def test_what_is_open_at_exit_is_closed_then() -> None:
-    """A script that never closes loses nothing; what it closed itself is not closed again."""
-    out, err = _run("""
-        left, closed = Door("left"), Door("closed")
+def test_open_resource_is_closed_at_interpreter_exit() -> None:
+    """A resource that the script closed itself is not closed again."""
+    out, err = _run_script("""
+        left, closed = NamedResource("left"), NamedResource("closed")
         closed.close()
         print("end")
     """)
     assert (out.split("\n"), err) == (["released closed", "end", "released left", ""], "")
 
 
-def test_one_that_fails_at_exit_does_not_keep_the_others_open() -> None:
-    """Each resource is closed at exit, and the failure is told."""
-    out, err = _run("""
-        doors = [Door(name) for name in ("a", "stuck", "b", "stuck", "c")]
+def test_failing_release_at_exit_does_not_stop_the_other_releases() -> None:
+    """The failure is printed."""
+    out, err = _run_script("""
+        resources = [NamedResource(name) for name in ("a", "stuck", "b", "stuck", "c")]
     """)
     assert sorted(out.split()) == ["a", "b", "c", "released", "released", "released"]
     assert "stuck" in err
 
 
-def test_a_close_that_is_running_at_exit_is_waited_for() -> None:
-    """The interpreter does not end in the middle of a close that another thread began."""
-    out, err = _run("""
-        class Slow(Door):
+def test_interpreter_exit_waits_for_a_running_close() -> None:
+    """Another thread has begun the close."""
+    out, err = _run_script("""
+        class Slow(NamedResource):
             begun = threading.Event()
             def _release(self):
                 self.begun.set()
@@ -188,43 +188,43 @@ def test_a_close_that_is_running_at_exit_is_waited_for() -> None:
     assert (out, err) == ("released\n", "")
 
 
-def test_a_forked_child_may_not_use_or_release_its_parents_resource() -> None:
-    """In the child, use raises and closing (at exit, too) releases nothing, even if the lock was held at the fork."""
-    out, err = _run("""
-        door = Door("parent's")
-        door._closing.acquire()
+def test_forked_child_cannot_use_or_release_its_parents_resource() -> None:
+    """In the child, use raises and closing releases nothing, even if the lock was held at the fork."""
+    out, err = _run_script("""
+        resource = NamedResource("parent's")
+        resource._closing.acquire()  # another thread of the parent may hold the lock at the fork
         child = os.fork()
         if child == 0:
             signal.alarm(20)
             try:
-                door.use()
+                resource.use()
             except ResourceClosedError as exc:
                 print("refused" if "fork" in str(exc) else exc, flush=True)
-            door.close()
+            resource.close()
             sys.exit(0)
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-        door._closing.release()
+        resource._closing.release()
     """)
     assert (out, err) == ("refused\n0\nreleased parent's\n", "")
 
 
-async def _opened_and_closed(resource: HeldResource) -> None:
+async def _use_in_async_with(resource: HeldResource) -> None:
     async with resource:
         resource.use()
 
 
-def _run(body: str) -> tuple[str, str]:
-    script = textwrap.dedent(_SCRIPT) + textwrap.dedent(body)
+def _run_script(body: str) -> tuple[str, str]:
+    script = textwrap.dedent(_SCRIPT_START) + textwrap.dedent(body)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     return done.stdout, done.stderr
 
 
-def test_an_object_whose_constructor_failed_is_not_closed_at_exit():
-    """Half of it was never made: the error stands alone, without a second one when the interpreter ends."""
+def test_resource_whose_constructor_failed_is_not_closed_at_exit():
+    """The constructor's error stays the only one."""
     code = (
         "from super_advanced_agents.embeddings import EmbeddingPipeline\n"
         "try:\n    EmbeddingPipeline('no-such-model')\n"
-        "except Exception as exc:\n    kept = exc\n    print(type(exc).__name__)\n"
+        "except Exception as exc:\n    error = exc\n    print(type(exc).__name__)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "ModelNotFoundError\n", "")

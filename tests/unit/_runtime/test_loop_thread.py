@@ -1,4 +1,4 @@
-"""A loop that clients share: there while somebody holds it, and work that ends with its caller."""
+"""Test the shared event loop: it runs while somebody holds it, and work ends when its caller cancels."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from super_advanced_agents.errors import InvalidInputError, ResourceClosedError
 
 @pytest.fixture
 def loop():
-    """The process's loop, held for the test."""
+    """Hold the process's shared event loop for the test."""
     yield loop_thread.acquire_loop()
     loop_thread.release_loop()
 
 
-async def _give(value):
+async def _return_later(value):
     await asyncio.sleep(0)
     return value
 
 
-async def _for_ever(begun, ended):
+async def _run_until_cancelled(begun, ended):
     begun.set()
     try:
         await asyncio.Event().wait()
@@ -32,77 +32,77 @@ async def _for_ever(begun, ended):
         ended.set()
 
 
-def test_a_thread_gets_the_result(loop):
-    """Waiting for the future, or driving a coroutine that awaits it."""
+def test_thread_gets_the_result_of_a_submitted_coroutine(loop):
+    """The thread waits for the future, or drives a coroutine that awaits it."""
 
     async def operation():
-        return await loop.submit(lambda: _give(2))
+        return await loop.submit(lambda: _return_later(2))
 
-    assert loop.submit(lambda: _give(1)).wait(10) == 1
+    assert loop.submit(lambda: _return_later(1)).wait(10) == 1
     assert run_sync(operation()) == 2
 
 
-async def test_another_loop_gets_the_result():
-    """Awaiting the future there; the work runs here."""
+async def test_event_loop_gets_the_results_of_coroutines_in_the_shared_loop():
+    """The caller's loop awaits the futures while the shared loop runs the work."""
     from super_advanced_agents._runtime.futures import in_thread
 
-    loop = await in_thread(loop_thread.acquire_loop, name="hold")
+    loop = await in_thread(loop_thread.acquire_loop, name="acquire")
     try:
-        assert await asyncio.gather(*(loop.submit(lambda i=i: _give(i)) for i in range(50))) == list(range(50))
+        assert await asyncio.gather(*(loop.submit(lambda i=i: _return_later(i)) for i in range(50))) == list(range(50))
     finally:
-        await in_thread(loop_thread.release_loop, name="let go")
+        await in_thread(loop_thread.release_loop, name="release")
 
 
-def test_errors_come_back(loop):
-    """As they are."""
+def test_exception_of_a_submitted_coroutine_reaches_the_caller(loop):
+    """The exception is not changed."""
 
-    async def set_exception():
+    async def fail():
         raise InvalidInputError("broken", field="x")
 
     with pytest.raises(InvalidInputError, match="broken"):
-        loop.submit(set_exception).wait(10)
+        loop.submit(fail).wait(10)
 
 
-def test_a_cancelled_ticket_cancels_the_work(loop):
-    """Down to what it awaits; cancelling again does nothing."""
+def test_cancelling_the_future_cancels_the_submitted_coroutine(loop):
+    """Cancelling again does nothing."""
     begun, ended = threading.Event(), threading.Event()
-    future = loop.submit(lambda: _for_ever(begun, ended))
+    future = loop.submit(lambda: _run_until_cancelled(begun, ended))
     assert begun.wait(10)
     future.cancel()
     future.cancel()
     assert ended.wait(10)
 
 
-def test_work_cancelled_before_it_began_never_begins(loop):
-    """Its coroutine is not even made."""
-    blocked, made = threading.Event(), []
+def test_coroutine_cancelled_before_it_begins_is_never_created(loop):
+    """The shared loop was busy when the future was cancelled."""
+    unblocked, created = threading.Event(), []
 
     async def block():
-        blocked.wait(10)  # holds the loop, so that what follows waits
+        unblocked.wait(10)  # blocks the loop, so that the next coroutine waits
 
     first = loop.submit(block)
-    second = loop.submit(lambda: made.append(1) or _give(1))
+    second = loop.submit(lambda: created.append(1) or _return_later(1))
     second.cancel()
-    blocked.set()
+    unblocked.set()
     first.wait(10)
-    loop.submit(lambda: _give(1)).wait(10)
-    assert made == []
+    loop.submit(lambda: _return_later(1)).wait(10)
+    assert created == []
 
 
-def test_something_can_be_done_later_or_not_at_all(loop):
-    """Cancelled before its time, it is not done."""
+def test_call_later_calls_the_callback_unless_cancelled(loop):
+    """A callback cancelled before its time is not called."""
     done = threading.Event()
-    loop.call_later(3_600, lambda: pytest.set_exception("too early")).cancel()
+    loop.call_later(3_600, lambda: pytest.fail("too early")).cancel()
     loop.call_later(0, done.set).wait(10)
     assert done.is_set()
 
 
-def test_the_loop_ends_with_its_last_holder():
-    """One for all who hold it; what still runs is cancelled and its caller told; then there is a new one."""
+def test_shared_loop_ends_when_its_last_holder_releases_it():
+    """Running work is cancelled with ResourceClosedError, and the next holder starts a new loop."""
     first, second = loop_thread.acquire_loop(), loop_thread.acquire_loop()
     assert first == second
     begun, ended = threading.Event(), threading.Event()
-    future = first.submit(lambda: _for_ever(begun, ended))
+    future = first.submit(lambda: _run_until_cancelled(begun, ended))
     assert begun.wait(10)
     loop_thread.release_loop()
     assert not ended.is_set()
@@ -111,8 +111,8 @@ def test_the_loop_ends_with_its_last_holder():
     with pytest.raises(ResourceClosedError):
         future.wait(10)
     with pytest.raises(ResourceClosedError):
-        first.submit(lambda: _give(1))
+        first.submit(lambda: _return_later(1))
     third = loop_thread.acquire_loop()
     assert third != first
-    assert third.submit(lambda: _give(3)).wait(10) == 3
+    assert third.submit(lambda: _return_later(3)).wait(10) == 3
     loop_thread.release_loop()

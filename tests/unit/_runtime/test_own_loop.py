@@ -1,4 +1,4 @@
-"""Blocking twins of operations that need an event loop."""
+"""Test the blocking forms of operations that need an event loop."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from super_advanced_agents._runtime.own_loop import blocking_in_own_loop, run_in
 from super_advanced_agents._runtime.sync_bridge import run_sync
 
 
-class Both:
-    """Waits for a task and for a future, which `twins.blocking` cannot."""
+class TaskAndFuture:
+    """Await a task and a future, which `sync_bridge.blocking` cannot."""
 
     async def averb(self, text: str, *, fails: bool = False) -> str:
-        """Both at once."""
+        """Return the text with the future's result."""
         if fails:
             raise KeyError(text)
         async with asyncio.TaskGroup() as group:
@@ -27,32 +27,32 @@ class Both:
     verb = blocking_in_own_loop(averb)
 
 
-def test_the_twin_runs_tasks_and_future():
-    """In this thread, leaving none behind; its errors come out as they are."""
-    assert Both().verb("yes") == "yes!"
+def test_blocking_in_own_loop_runs_tasks_and_futures():
+    """Errors are raised unchanged."""
+    assert TaskAndFuture().verb("yes") == "yes!"
     with pytest.raises(KeyError, match="no"):
-        Both().verb("no", fails=True)
+        TaskAndFuture().verb("no", fails=True)
 
 
 @pytest.mark.blocks_loop
-async def test_the_twin_works_inside_a_running_loop():
-    """Beside it, in a thread."""
-    assert Both().verb("yes") == "yes!"
+async def test_blocking_in_own_loop_works_inside_a_running_loop():
+    """The operation runs in a thread beside that loop."""
+    assert TaskAndFuture().verb("yes") == "yes!"
     with pytest.raises(KeyError, match="no"):
-        Both().verb("no", fails=True)
+        TaskAndFuture().verb("no", fails=True)
 
 
-def test_the_twin_works_inside_an_operation_that_a_thread_drives():
-    """Whose futures are waited for in another way; that way holds again afterwards."""
+def test_blocking_in_own_loop_works_inside_an_operation_of_run_sync():
+    """The outer operation awaits its futures afterwards as before."""
 
     async def outer() -> str:
-        return Both().verb("a") + await in_thread(lambda: "b", name="future")
+        return TaskAndFuture().verb("a") + await in_thread(lambda: "b", name="future")
 
     assert run_sync(outer()) == "a!b"
 
 
-def test_the_threads_own_event_loop_stays_as_it_is():
-    """What another library has set is still there."""
+def test_run_in_own_loop_keeps_the_event_loop_set_for_the_thread():
+    """Another library may have set it."""
     loop = asyncio.new_event_loop()
     try:
         asyncio.set_event_loop(loop)
@@ -63,8 +63,8 @@ def test_the_threads_own_event_loop_stays_as_it_is():
         loop.close()
 
 
-def test_an_interruption_cancels_the_operation():
-    """What was raised is raised here, after the operation has ended."""
+def test_interruption_of_run_in_own_loop_cancels_the_operation():
+    """KeyboardInterrupt is raised after the operation has ended."""
     ended = threading.Event()
 
     async def operation() -> None:
@@ -83,8 +83,8 @@ def test_an_interruption_cancels_the_operation():
 
 
 @pytest.mark.blocks_loop
-def test_ctrl_c_beside_a_running_loop_cancels_the_operation():
-    """As in a notebook: the interruption comes to the thread that waits, and is raised there once it has ended."""
+def test_ctrl_c_beside_a_running_loop_cancels_the_operation_in_its_own_loop():
+    """As in a notebook, KeyboardInterrupt is raised in the waiting thread after the operation has ended."""
     ended, main = threading.Event(), threading.main_thread().ident
     assert main is not None
 

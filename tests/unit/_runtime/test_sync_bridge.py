@@ -1,4 +1,4 @@
-"""Blocking twins: the same coroutine, driven by the calling thread."""
+"""Test the sync bridge, which drives a coroutine on the calling thread."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from super_advanced_agents.errors import EmbeddingError
 
 
 class Doubler:
-    """The smallest class with twins."""
+    """The smallest class with blocking forms."""
 
     def __init__(self, workers: Workers) -> None:
         self._workers = workers
         self.closed_streams = 0
 
     async def adouble(self, number: int, *, times: int = 1) -> int:
-        """Double a number, one future a time."""
+        """Double a number, with one future each time."""
         for _ in range(times):
-            number = await self._workers.submit(lambda value=number: _doubled(value))  # type: ignore[misc]
+            number = await self._workers.submit(lambda value=number: _double_unless_negative(value))  # type: ignore[misc]
         return number
 
     double = blocking(adouble)
 
     async def acount(self, up_to: int) -> AsyncGenerator[int, None]:
-        """Count, each number made by a worker."""
+        """Count; a worker computes each number."""
         try:
             for number in range(up_to):
-                yield await self._workers.submit(lambda value=number: _checked(value))  # type: ignore[misc]
+                yield await self._workers.submit(lambda value=number: _return_unless_thirteen(value))  # type: ignore[misc]
         finally:
             await self._workers.submit(lambda: None)  # cleaning up may wait, too
             self.closed_streams += 1
@@ -47,28 +47,28 @@ class Doubler:
 
 
 class Tripler(Doubler):
-    """Overrides the native method only."""
+    """Override the coroutine method only."""
 
     async def adouble(self, number: int, *, times: int = 1) -> int:
-        """Triple instead."""
+        """Triple a number instead."""
         return 3 * number
 
 
 @pytest.fixture
 def doubler(workers: Workers) -> Doubler:
-    """An object whose work is done by threads."""
+    """Make a doubler whose work is done by threads."""
     return Doubler(workers)
 
 
-async def test_both_twins_give_the_same_result(doubler: Doubler) -> None:
-    """`double` in a thread and `adouble` on the loop agree."""
+async def test_blocking_form_and_coroutine_return_the_same_result(doubler: Doubler) -> None:
+    """`double` runs in a thread and `adouble` on the loop."""
     assert await doubler.adouble(3, times=4) == 48
     assert await asyncio.to_thread(doubler.double, 3, times=4) == 48
 
 
 @pytest.mark.blocks_loop
-async def test_a_blocking_twin_works_inside_a_running_loop(doubler: Doubler) -> None:
-    """In a notebook's loop it blocks as its name says, and the loop's own coroutines work before, after and beside."""
+async def test_blocking_form_works_inside_a_running_loop(doubler: Doubler) -> None:
+    """It blocks the loop, whose own coroutines work before, beside and after it, as in a notebook."""
     beside = asyncio.ensure_future(doubler.adouble(1, times=3))
     assert doubler.double(5) == 10
     assert list(doubler.count(3)) == [0, 1, 2]
@@ -78,8 +78,8 @@ async def test_a_blocking_twin_works_inside_a_running_loop(doubler: Doubler) -> 
 
 
 @pytest.mark.blocks_loop
-async def test_a_blocking_twin_inside_a_native_operation_does_not_confuse_its_driver(doubler: Doubler) -> None:
-    """A callback that uses a blocking twin in the middle of either twin leaves the outer one on its own driver."""
+async def test_blocking_form_called_inside_an_operation_keeps_the_outer_driver(doubler: Doubler) -> None:
+    """The outer operation is driven on by its event loop or thread."""
 
     async def outer() -> int:
         first = await doubler.adouble(1)
@@ -91,8 +91,8 @@ async def test_a_blocking_twin_inside_a_native_operation_does_not_confuse_its_dr
     assert await outer() == 222
 
 
-def test_errors_pass_through(doubler: Doubler) -> None:
-    """What the work raises is raised by the blocking twin, and a later call works."""
+def test_blocking_form_raises_the_error_of_the_operation(doubler: Doubler) -> None:
+    """A later call works."""
     with pytest.raises(EmbeddingError, match="negative"):
         doubler.double(-1)
     with pytest.raises(TypeError):
@@ -100,35 +100,35 @@ def test_errors_pass_through(doubler: Doubler) -> None:
     assert doubler.double(1) == 2
 
 
-def test_an_operation_may_handle_the_error_it_awaited(doubler: Doubler) -> None:
-    """`try` around an awaited future works the same without a loop."""
+def test_operation_driven_by_run_sync_can_catch_an_awaited_error(doubler: Doubler) -> None:
+    """`try` around an awaited future works without an event loop."""
 
-    async def forgiving() -> int:
+    async def catching() -> int:
         try:
             return await doubler.adouble(-1)
         except EmbeddingError:
             return await doubler.adouble(4)
 
-    assert run_sync(forgiving()) == 8
+    assert run_sync(catching()) == 8
 
 
-def test_awaiting_what_only_a_loop_can_give_is_refused(doubler: Doubler) -> None:
-    """The operation is ended with a RuntimeError that names the type, and its `finally` runs."""
-    cleaned = []
+def test_run_sync_refuses_an_await_that_needs_an_event_loop(doubler: Doubler) -> None:
+    """The RuntimeError asks for futures, and the operation's `finally` runs."""
+    cleanups = []
 
     async def wrong() -> None:
         try:
             await asyncio.sleep(0)
         finally:
-            cleaned.append(True)
+            cleanups.append(True)
 
     with pytest.raises(RuntimeError, match="futures"):
         run_sync(wrong())
-    assert cleaned == [True]
+    assert cleanups == [True]
 
 
-def test_the_derived_method_is_named_and_signed_like_its_twin() -> None:
-    """Name, docstring and signature are what a reader of `help()` expects; it is no coroutine function."""
+def test_blocking_form_has_the_name_docstring_and_signature_of_its_coroutine() -> None:
+    """`help()` shows a plain method and no coroutine function."""
     assert Doubler.double.__name__ == "double"
     assert Doubler.double.__qualname__ == "Doubler.double"
     assert Doubler.double.__doc__ == Doubler.adouble.__doc__
@@ -137,27 +137,27 @@ def test_the_derived_method_is_named_and_signed_like_its_twin() -> None:
     assert inspect.isgeneratorfunction(inspect.unwrap(Doubler.count))
 
 
-def test_overriding_the_native_method_overrides_both(workers: Workers) -> None:
-    """A subclass writes `adouble` and has `double`."""
+def test_overriding_the_coroutine_method_overrides_its_blocking_form(workers: Workers) -> None:
+    """A subclass that defines `adouble` has its `double` too."""
     assert Tripler(workers).double(5) == 15
 
 
-def test_a_stream_is_iterated_by_a_thread(doubler: Doubler) -> None:
-    """All items in order, then the native generator is closed once."""
+def test_blocking_iterator_yields_all_items_in_order(doubler: Doubler) -> None:
+    """The asynchronous generator is closed once."""
     assert list(doubler.count(5)) == [0, 1, 2, 3, 4]
     assert doubler.closed_streams == 1
 
 
-def test_leaving_a_stream_early_closes_the_native_one(doubler: Doubler) -> None:
-    """`close()` on the blocking generator runs the native one's clean-up, waiting included."""
+def test_closing_a_blocking_iterator_early_closes_its_async_generator(doubler: Doubler) -> None:
+    """The clean-up of the asynchronous generator may await."""
     stream = doubler.count(100)
     assert [next(stream), next(stream)] == [0, 1]
     stream.close()
     assert doubler.closed_streams == 1
 
 
-def test_an_error_in_a_stream_is_raised_after_the_items_before_it(doubler: Doubler) -> None:
-    """Items, then the error, then nothing."""
+def test_blocking_iterator_raises_an_error_after_the_items_before_it(doubler: Doubler) -> None:
+    """No item follows the error."""
     stream = doubler.count(1_000_000)
     received = []
 
@@ -171,14 +171,14 @@ def test_an_error_in_a_stream_is_raised_after_the_items_before_it(doubler: Doubl
     assert doubler.closed_streams == 1
 
 
-def test_a_stream_that_was_never_begun_does_nothing(doubler: Doubler) -> None:
-    """Making and dropping the generator starts no work."""
+def test_blocking_iterator_that_was_never_started_does_no_work(doubler: Doubler) -> None:
+    """Creating and closing the generator starts nothing."""
     doubler.count(5).close()
     assert doubler.closed_streams == 0
 
 
-def test_threads_drive_side_by_side(doubler: Doubler) -> None:
-    """Sixteen threads in blocking twins at once each get their own results."""
+def test_threads_run_blocking_forms_concurrently_without_mixing_results(doubler: Doubler) -> None:
+    """Sixteen threads each get their own results."""
     results: dict[int, list[int]] = {}
 
     def work(start: int) -> None:
@@ -193,8 +193,8 @@ def test_threads_drive_side_by_side(doubler: Doubler) -> None:
 
 
 @pytest.mark.parametrize("how", ["double", "stream"])
-def test_ctrl_c_interrupts_a_blocking_twin_and_its_clean_up_runs(how: str) -> None:
-    """SIGINT in the middle of a wait raises KeyboardInterrupt inside the operation; its future is cancelled."""
+def test_ctrl_c_interrupts_a_blocking_form_and_runs_its_cleanup(how: str) -> None:
+    """KeyboardInterrupt is raised inside the operation, and its future is cancelled."""
     script = f"""
         import threading
         from super_advanced_agents._runtime.batcher import MicroBatcher
@@ -245,8 +245,8 @@ def test_ctrl_c_interrupts_a_blocking_twin_and_its_clean_up_runs(how: str) -> No
     assert (out, err) == ("['interrupted', 'finally'] True\nclosed 1\n", "")
 
 
-def test_a_cancelled_ticket_ends_a_blocking_twin() -> None:
-    """A future cancelled by its owner raises CancelledError in the waiting thread instead of leaving it asleep."""
+def test_blocking_form_raises_cancelled_error_when_its_future_is_cancelled() -> None:
+    """The waiting thread does not stay asleep."""
     future: Future[int] = Future()
 
     async def operation() -> int:
@@ -257,13 +257,13 @@ def test_a_cancelled_ticket_ends_a_blocking_twin() -> None:
         run_sync(operation())
 
 
-def _doubled(value: int) -> int:
+def _double_unless_negative(value: int) -> int:
     if value < 0:
         raise EmbeddingError("negative")
     return 2 * value
 
 
-def _checked(value: int) -> int:
+def _return_unless_thirteen(value: int) -> int:
     if value == 13:
         raise EmbeddingError("thirteen")
     return value

@@ -1,4 +1,4 @@
-"""Agents over a real store, a real embedding model and a real language model."""
+"""Test agents over a real store, a real embedding model and a real language model."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def agent(store, embedder):
     return AsyncLLMAgent("tester", store, embedder)
 
 
-async def test_what_was_remembered_is_found_by_meaning(agent):
-    """The memory nearest in meaning comes first, with its text, type, score and uid."""
+async def test_search_text_returns_the_memory_nearest_in_meaning_first(agent):
+    """A match has text, type, score and uid."""
     uids = [await agent.aadd_text_memory(fact) for fact in FACTS]
     best, *rest = await agent.asearch_text("an art gallery in France", top_k=3)
     assert best.metadata == {"text": FACTS[0], "type": "fact"}
@@ -33,16 +33,16 @@ async def test_what_was_remembered_is_found_by_meaning(agent):
     assert 1 >= best.score >= max(match.score for match in rest)
 
 
-async def test_many_memories_at_once_keep_their_order(agent):
-    """Uids come back in the order of the items, whatever way each was said, over several batches."""
+async def test_add_text_memories_returns_uids_in_the_order_of_its_items(agent):
+    """The items fill several batches."""
     items = [Memory(text=f"note {i}", uid=f"n{i}", memory_type="note") for i in range(1_003)]
     assert await agent.aadd_text_memories(items) == [f"n{i}" for i in range(1_003)]
     assert await agent.acount({"type": "note"}) == 1_003
     assert (await agent.aget("n1002")).text == "note 1002"
 
 
-async def test_a_memory_can_be_remembered_once(agent):
-    """With `dedupe`, alone or among many; its type and further metadata count, its lifetime does not."""
+async def test_dedupe_exact_stores_an_equal_memory_once(agent):
+    """Type and extra metadata decide too, and the lifetime does not."""
     uid = await agent.aadd_text_memory(FACTS[0], extra={"by": "Ann"})
     assert await agent.aadd_text_memory(FACTS[0], extra={"by": "Ann"}, expires_in_s=60, dedupe="exact") == uid
     items = [Memory(text=FACTS[0], extra={"by": "Ann"}), FACTS[0], Memory(text=FACTS[0], memory_type="note"), FACTS[0]]
@@ -51,8 +51,8 @@ async def test_a_memory_can_be_remembered_once(agent):
     assert await agent.acount() == 3
 
 
-async def test_a_memory_changes_in_place(agent):
-    """A new text is found by its meaning; type and further metadata change alone; what is not named stays."""
+async def test_update_memory_changes_only_the_named_fields(agent):
+    """A new text is found by its meaning."""
     uid = await agent.aadd_text_memory(FACTS[0], extra={"by": "Ann", "day": 1}, source="guide", priority=2)
     await agent.aadd_text_memory(FACTS[1])
     assert await agent.aupdate_memory(uid, text="Whales sing under water.", extra={"day": None, "year": 1987})
@@ -65,7 +65,7 @@ async def test_a_memory_changes_in_place(agent):
     assert (record.metadata["type"], record.priority, record.source) == ("note", None, "guide")
     assert record.expires_at == pytest.approx(record.updated_at + 900)
     assert not await agent.aupdate_memory("nobody", text="Something.")
-    for wrong in (
+    for invalid in (
         {"text": " "},
         {"memory_type": ""},
         {"extra": {"text": "x"}},
@@ -73,11 +73,11 @@ async def test_a_memory_changes_in_place(agent):
         {"extra": 5},
     ):
         with pytest.raises(InvalidInputError):
-            await agent.aupdate_memory(uid, **wrong)
+            await agent.aupdate_memory(uid, **invalid)
 
 
-async def test_memories_of_another_model_are_not_searched(agent, store):
-    """The agent's model is not that of the vectors: every way of comparing them says so, and what to do."""
+async def test_agent_raises_model_mismatch_for_memories_of_another_embedding_model(agent, store):
+    """Each comparison of vectors names the command to run; a keyword search still works."""
     await store.aadd([1.0] * 384, {"text": FACTS[0]}, namespace="tester", model_id="another/model")
     for call in (
         agent.asearch_text("museum"),
@@ -91,23 +91,23 @@ async def test_memories_of_another_model_are_not_searched(agent, store):
     assert [match.metadata["text"] for match in await agent.asearch_text("museum", mode="keyword")] == [FACTS[0]]
 
 
-async def test_a_memory_has_a_priority(agent):
-    """Alone or among many."""
+async def test_added_memories_keep_their_priority(agent):
+    """This holds for one memory and for many."""
     uid = await agent.aadd_text_memory(FACTS[0], priority=0.5)
     uids = await agent.aadd_text_memories([Memory(text=FACTS[1], priority=2), FACTS[2]])
     assert [(await agent.aget(each)).priority for each in (uid, *uids)] == [0.5, 2.0, None]
 
 
-async def test_nothing_is_stored_when_one_item_is_wrong(agent):
-    """All items are checked before the first is stored."""
+async def test_add_text_memories_stores_nothing_when_one_item_is_invalid(agent):
+    """All items are validated before the first is stored."""
     with pytest.raises(InvalidInputError) as caught:
         await agent.aadd_text_memories(["fine", "also fine", ""])
     assert caught.value.field == "items[2].text"
     assert await agent.acount() == 0
 
 
-async def test_agents_see_only_their_own_memories_unless_they_share_a_namespace(store, embedder):
-    """Two agents on one store: apart by name, together by namespace, in every operation."""
+async def test_agents_see_only_the_memories_of_their_namespace(store, embedder):
+    """Two agents on one store are separated by name and joined by namespace, in every operation."""
     ann, bob = AsyncLLMAgent("ann", store, embedder), AsyncLLMAgent("bob", store, embedder)
     friend = AsyncLLMAgent("friend", store, embedder, namespace="ann")
     uid = await ann.aadd_text_memory("Ann's secret is blue.", uid="secret")
@@ -121,8 +121,8 @@ async def test_agents_see_only_their_own_memories_unless_they_share_a_namespace(
     assert [record.uid for record in await friend.ascan()] == ["secret"]
 
 
-async def test_type_filter_and_predicate_narrow_a_search(agent):
-    """`memory_type`, `where` and `filter_fn` are all obeyed, together."""
+async def test_search_text_applies_memory_type_where_and_filter_fn_together(agent):
+    """A match satisfies all of them."""
     for i, fact in enumerate(FACTS):
         await agent.aadd_text_memory(fact, "fact" if i else "place", extra={"n": i})
     assert [m.metadata["n"] for m in await agent.asearch_text("museum", memory_type="fact", top_k=1)] != [0]
@@ -131,16 +131,16 @@ async def test_type_filter_and_predicate_narrow_a_search(agent):
     assert [match.metadata["n"] for match in found] == [1]
 
 
-async def test_hybrid_search_keeps_only_what_contains_the_keyword(agent):
-    """The keyword is looked for in whatever case; None keeps everything."""
+async def test_hybrid_search_returns_only_memories_that_contain_the_keyword(agent):
+    """Case does not matter, and a keyword of None matches all."""
     await agent.aadd_text_memories(FACTS)
     assert [m.metadata["text"] for m in await agent.ahybrid_search("museum", "PYTHON")] == [FACTS[2]]
     assert await agent.ahybrid_search("museum", "nowhere to be found") == []
     assert len(await agent.ahybrid_search("museum", None, 2)) == 2
 
 
-async def test_turns_are_memories_of_a_session(agent):
-    """A conversation can be searched, filtered by session, and read in order."""
+async def test_added_turns_can_be_searched_filtered_and_scanned_by_session(agent):
+    """A scan has the turns of the session, the latest first."""
     uids = await agent.aadd_turns(
         [{"speaker": "Ann", "text": "I adopted a cat.", "uid": "d1"}, {"speaker": "Bob", "text": "What is her name?"}],
         session="monday",
@@ -151,8 +151,8 @@ async def test_turns_are_memories_of_a_session(agent):
     assert [record.metadata["turn"] for record in await agent.ascan({"session": "monday"})] == [1, 0]
 
 
-async def test_a_memory_past_its_lifetime_is_gone(agent, monkeypatch):
-    """An expired memory is neither found, got, counted nor scanned."""
+async def test_expired_memory_is_not_searched_got_counted_or_scanned(agent, monkeypatch):
+    """Before its time it is there."""
     import time
 
     await agent.aadd_text_memory("The parcel arrives today.", uid="p", expires_in_s=3_600, source="mail")
@@ -164,38 +164,38 @@ async def test_a_memory_past_its_lifetime_is_gone(agent, monkeypatch):
 
 
 @pytest.mark.parametrize("query", ["", "  ", "a\0b", "\ud800", 3])
-async def test_a_query_that_cannot_be_embedded_is_refused(agent, query):
-    """Queries are held to what texts are held to."""
+async def test_search_text_refuses_an_invalid_query(agent, query):
+    """The rules are those of a memory's text."""
     with pytest.raises(InvalidInputError):
         await agent.asearch_text(query)
 
 
-async def test_an_unknown_mode_is_refused(agent):
-    """The message lists the modes there are."""
+async def test_search_text_refuses_an_unknown_mode(agent):
+    """The message lists the modes."""
     with pytest.raises(InvalidInputError, match="hybrid, vector, keyword"):
         await agent.asearch_text("museum", mode="magic")
 
 
 @pytest.mark.parametrize("name", ["", "a b", "../up", "x" * 65, None])
-def test_a_name_that_is_none_is_refused(store, embedder, name):
-    """Names are letters, digits, `_` and `-`, so they can stand in paths and addresses."""
+def test_agent_constructor_refuses_an_invalid_name(store, embedder, name):
+    """Names may be part of paths and URLs, so they have letters, digits, `_` and `-` only."""
     with pytest.raises(InvalidInputError):
         LLMAgent(name, store, embedder)
 
 
-async def test_sixty_four_callers_at_once_each_get_their_own(agent):
-    """Concurrent adds and searches do not mix up whose result is whose."""
+async def test_concurrent_adds_and_searches_do_not_mix_results(agent):
+    """Each of 64 callers finds its own memory."""
 
-    async def remember_and_find(i: int) -> str:
-        await agent.aadd_text_memory(f"The code of door {i} is {i * 7919}.", uid=f"door{i}")
-        [found] = await agent.asearch_text(f"door {i}", 1, where={"text": f"The code of door {i} is {i * 7919}."})
+    async def add_and_search(i: int) -> str:
+        await agent.aadd_text_memory(f"The code of locker {i} is {i * 7919}.", uid=f"locker{i}")
+        [found] = await agent.asearch_text(f"locker {i}", 1, where={"text": f"The code of locker {i} is {i * 7919}."})
         return found.uid
 
-    assert await asyncio.gather(*(remember_and_find(i) for i in range(64))) == [f"door{i}" for i in range(64)]
+    assert await asyncio.gather(*(add_and_search(i) for i in range(64))) == [f"locker{i}" for i in range(64)]
 
 
-async def test_cancelled_searches_disturb_nobody(agent):
-    """Half of the callers go away; the others get their answers."""
+async def test_cancelling_half_of_the_searches_leaves_the_others_served(agent):
+    """Each other search returns its match."""
     await agent.aadd_text_memories(FACTS)
     searches = [asyncio.create_task(agent.asearch_text(f"museum number {i}", 1)) for i in range(40)]
     await asyncio.sleep(0)
@@ -206,8 +206,8 @@ async def test_cancelled_searches_disturb_nobody(agent):
     assert all(len(result) == 1 for result in results[1::2])
 
 
-def test_the_blocking_twins_do_the_same(store, embedder):
-    """An `LLMAgent` needs no event loop."""
+def test_blocking_agent_works_without_an_event_loop(store, embedder):
+    """`LLMAgent` has the same operations."""
     agent = LLMAgent("sync", store, embedder)
     uid = agent.add_text_memory(FACTS[0])
     assert agent.search_text("museum", 1)[0].uid == uid
@@ -217,8 +217,8 @@ def test_the_blocking_twins_do_the_same(store, embedder):
     assert agent.forget([uid]) == 1
 
 
-def test_every_operation_has_its_twin_with_the_same_signature():
-    """`verb` and `averb` take the same arguments."""
+def test_blocking_and_async_forms_have_the_same_signature():
+    """All twelve pairs of `verb` and `averb` are compared."""
     verbs = [name for name, _ in inspect.getmembers(AsyncLLMAgent, inspect.isfunction) if not name.startswith("_")]
     natives = [verb for verb in verbs if verb.startswith("a") and verb[1:] in verbs]
     assert len(natives) == 12
@@ -226,15 +226,15 @@ def test_every_operation_has_its_twin_with_the_same_signature():
         assert inspect.signature(getattr(AsyncLLMAgent, native)) == inspect.signature(getattr(LLMAgent, native[1:]))
 
 
-async def test_a_closed_store_says_so(agent, store):
-    """Use after close is an error of the tree."""
+async def test_adding_a_memory_to_a_closed_store_raises_resource_closed(agent, store):
+    """The agent does not own its store."""
     await store.aclose()
     with pytest.raises(ResourceClosedError):
         await agent.aadd_text_memory("too late")
 
 
-async def test_an_answer_comes_with_its_sources(store, embedder, llm):
-    """The model is shown the memories found, and they come back with what it said."""
+async def test_ask_returns_an_answer_with_its_sources(store, embedder, llm):
+    """The sources are the memories shown to the model."""
     agent = AsyncLLMAgent("teller", store, embedder, AsyncLLMWrapper(llm))
     await agent.aadd_text_memories(["The Eiffel Tower is in Paris.", "Cats sleep a lot."])
     answer = await agent.aask("In which city is the Eiffel Tower?", top_k=1)
@@ -243,8 +243,8 @@ async def test_an_answer_comes_with_its_sources(store, embedder, llm):
     assert (await agent.aask("In which city is the Eiffel Tower?", top_k=1)).text == answer.text
 
 
-async def test_a_streamed_answer_is_the_answer_in_pieces(store, embedder, llm):
-    """The pieces joined are what `ask` says; leaving early is allowed."""
+async def test_joined_pieces_of_stream_answer_equal_the_answer_of_ask(store, embedder, llm):
+    """A stream may be closed early."""
     agent = AsyncLLMAgent("teller", store, embedder, llm)
     await agent.aadd_text_memory("The Eiffel Tower is in Paris.")
     question = "In which city is the Eiffel Tower?"
@@ -257,15 +257,15 @@ async def test_a_streamed_answer_is_the_answer_in_pieces(store, embedder, llm):
     await stream.aclose()
 
 
-def test_a_streamed_answer_can_be_read_without_a_loop(store, embedder, llm):
-    """The blocking twin of the stream is an ordinary generator."""
+def test_blocking_stream_answer_needs_no_event_loop(store, embedder, llm):
+    """It is an ordinary generator."""
     agent = LLMAgent("teller", store, embedder, llm)
     agent.add_text_memory("The Eiffel Tower is in Paris.")
     assert "Paris" in "".join(agent.stream_answer("In which city is the Eiffel Tower?"))
 
 
-async def test_with_nothing_remembered_the_model_is_not_asked(store, embedder, llm):
-    """An agent without memories says that it does not know, and names no source."""
+async def test_ask_without_memories_does_not_call_the_model(store, embedder, llm):
+    """The agent answers that it does not know, and names no source."""
     agent = AsyncLLMAgent("empty", store, embedder, llm)
     before = llm.stats()["requests"]
     answer = await agent.aask("Who am I?")
@@ -274,7 +274,7 @@ async def test_with_nothing_remembered_the_model_is_not_asked(store, embedder, l
     assert llm.stats()["requests"] == before
 
 
-async def test_asking_without_a_language_model_says_what_is_missing(agent):
-    """The error names the argument to give."""
+async def test_ask_without_a_language_model_names_the_missing_argument(agent):
+    """The message contains `llm_generator`."""
     with pytest.raises(ConfigurationError, match="llm_generator"):
         await agent.aask("Who am I?")

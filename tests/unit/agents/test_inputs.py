@@ -1,4 +1,4 @@
-"""What an agent accepts as memories and turns."""
+"""Test the validation and conversion of memories and turns."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.types import Memory, Turn
 
 
-def test_texts_values_and_dicts_are_memories():
-    """A list may mix the three ways to say a memory."""
+def test_as_memories_accepts_texts_memory_objects_and_dicts():
+    """One list may mix them."""
     memories = as_memories(["a", Memory(text="b"), {"text": "c", "memory_type": "note", "source": "c.md"}])
     assert [memory.text for memory in memories] == ["a", "b", "c"]
     assert memories[2] == Memory(text="c", memory_type="note", source="c.md")
@@ -26,8 +26,8 @@ def test_texts_values_and_dicts_are_memories():
         (["a", {"text": "b", "colour": "red"}], "items[1]"),
     ],
 )
-def test_what_is_no_memory_is_refused_by_name(items, field):
-    """The error says which item is wrong."""
+def test_as_memories_names_the_invalid_item(items, field):
+    """The field contains the item's index."""
     with pytest.raises(InvalidInputError) as caught:
         as_memories(items)
     assert caught.value.field == field
@@ -46,15 +46,15 @@ def test_what_is_no_memory_is_refused_by_name(items, field):
         (Memory(text="a", extra=["no dict"]), "extra"),
     ],
 )
-def test_a_memory_that_cannot_be_kept_is_refused_by_field(memory, field):
-    """Blank, broken or huge texts, and extras that would hide what the agent sets itself."""
+def test_memory_metadata_names_the_invalid_field(memory, field):
+    """A text may be blank, broken or huge, and `extra` may hide what the agent sets itself."""
     with pytest.raises(InvalidInputError) as caught:
         memory_metadata(memory)
     assert caught.value.field == field
 
 
-def test_a_turn_is_indexed_with_its_speaker_and_place():
-    """The text is what was said and by whom; the rest is metadata."""
+def test_turn_memory_has_speaker_session_and_number():
+    """The text begins with the speaker, and the rest is metadata."""
     memory = turn_memory(
         Turn(speaker="Ann", text="I like tea", uid="t1", created_at="2026-01-02", extra={"mood": "calm"}), "s1", 4
     )
@@ -83,20 +83,20 @@ def test_a_turn_is_indexed_with_its_speaker_and_place():
         [7],
     ],
 )
-def test_what_is_no_turn_is_refused(turns):
-    """A turn needs a speaker and a text, and nothing unknown."""
+def test_as_turns_refuses_an_invalid_turn(turns):
+    """A turn needs a speaker and a text, and may have no unknown field."""
     with pytest.raises(InvalidInputError):
         as_turns(turns)
 
 
-def test_a_turn_cannot_pretend_to_be_of_another_session():
-    """What the agent sets about a turn is not the caller's to set."""
+def test_turn_memory_refuses_an_extra_that_sets_the_session():
+    """The agent sets the session itself."""
     with pytest.raises(InvalidInputError, match="session"):
         turn_memory(Turn(speaker="Ann", text="hi", extra={"session": "other"}), "s1", 0)
 
 
-def test_a_type_narrows_a_filter_and_cannot_be_widened_by_it():
-    """The two are ANDed, also when the filter names the type itself."""
+def test_narrow_to_type_combines_type_and_filter_with_and():
+    """A filter that names another type cannot widen the search."""
     assert narrow_to_type(None, {"a": 1}) == {"a": 1}
     assert narrow_to_type("fact", None) == {"type": "fact"}
     assert narrow_to_type("fact", {"$or": [{"type": "note"}]}) == {

@@ -1,4 +1,4 @@
-"""One real server for a module's tests, and clients of it over both transports."""
+"""Fixtures with one real server for a module's tests, and clients of it over both transports."""
 
 from __future__ import annotations
 
@@ -17,35 +17,32 @@ _numbers = count()
 
 @pytest.fixture(params=["rest", "grpc"])
 def url(request: pytest.FixtureRequest, served: Served) -> str:
-    """The server's address, over each transport."""
+    """Return the server's address for each transport."""
     return served.rest if request.param == "rest" else served.grpc
 
 
 @pytest.fixture
 def collection() -> str:
-    """A name that no other test uses."""
+    """Return a collection name that no other test uses."""
     return f"clients-{next(_numbers)}"
 
 
 @pytest.fixture
 def store(url: str, collection: str, served: Served):
-    """A client of a collection of its own, of vectors of four numbers."""
-    with DistributedVectorStore(url, collection=collection, api_key=served.key, dim=4) as made:
-        yield made
+    """Yield a client of its own collection, with vectors of four numbers."""
+    with DistributedVectorStore(url, collection=collection, api_key=served.key, dim=4) as client:
+        yield client
 
 
 @pytest.fixture
 def proxy(url: str):
-    """A proxy in front of the server."""
-    with Proxy(url) as made:
-        yield made
+    """Yield a proxy in front of the server."""
+    with Proxy(url) as running:
+        yield running
 
 
 @pytest.fixture
-def through(proxy: Proxy, url: str, collection: str, served: Served):
-    """A client of the same collection that goes through the proxy."""
-    scheme = url.partition(":")[0]
-    with DistributedVectorStore(
-        f"{scheme}://127.0.0.1:{proxy.port}", collection=collection, api_key=served.key, dim=4, timeout_s=20
-    ) as made:
-        yield made
+def proxied_store(proxy: Proxy, url: str, collection: str, served: Served):
+    """Yield a client of the same collection that connects through the proxy."""
+    with DistributedVectorStore(proxy.url, collection=collection, api_key=served.key, dim=4, timeout_s=20) as client:
+        yield client

@@ -1,4 +1,4 @@
-"""A TCP proxy that loses answers and cuts connections when told to."""
+"""A TCP proxy that loses answers and cuts connections on request."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ import threading
 
 
 class Proxy:
-    """Stands between a client and a server, in a thread of its own.
+    """Forward connections between a client and a server, in a thread of its own.
 
     Attributes:
-        port: where it listens.
-        connections: how many were made.
+        port: the port where it listens.
+        connections: the number of connections that clients have made.
     """
 
     def __init__(self, target: str) -> None:
-        host, _, port = target.rpartition("//")[2].rpartition(":")
+        scheme, _, address = target.partition("://")
+        host, _, port = address.rpartition(":")
+        self._scheme = scheme
         self._target = (host, int(port))
         self.port = 0
         self.connections = 0
@@ -40,20 +42,25 @@ class Proxy:
         self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join()
 
+    @property
+    def url(self) -> str:
+        """Return the address for clients."""
+        return f"{self._scheme}://127.0.0.1:{self.port}"
+
     def swallow(self) -> None:
-        """From now on, nothing that the server says gets through."""
+        """Drop everything that the server sends from now on."""
         self._swallowing = True
 
     def refuse(self, times: int) -> None:
-        """Close the next so many connections as soon as they are made."""
+        """Close the next `times` connections as soon as they are made."""
         self._refusing = times
 
     def cut_after(self, answered: int) -> None:
-        """Cut the connection once so many more bytes came from the server; one time."""
+        """Cut a connection once, after `answered` more bytes have come from the server."""
         self._after = answered
 
     def cut(self) -> None:
-        """Close all connections; those that follow work."""
+        """Close all connections; later ones work again."""
         assert self._loop is not None
         done = threading.Event()
 

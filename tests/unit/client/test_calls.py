@@ -1,4 +1,4 @@
-"""What goes over the wire, seen by servers of the test's own: cancelled calls, refusals, redirects, other answers."""
+"""Clients handle cancelled calls, refusals, redirects and foreign answers of servers that the tests write."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from super_advanced_agents.protocol.problems import problem_of
 _COLLECTION = {"name": "c", "dim": 4, "metric": "cosine", "index": "auto", "storage": "fp32", "created_at": 0.0}
 
 
-class _Http:
-    """Answers each request with the next of `answers`; what is None is not answered. Notes requests and hang-ups."""
+class _HttpServer:
+    """Answer each request with the next of `answers`, or not at all if it is None; record requests and hang-ups."""
 
     def __init__(self, *answers):
         self.answers = list(answers)
         self.requests = []
-        self.asked = asyncio.Event()
-        self.left = asyncio.Event()
+        self.request_received = asyncio.Event()
+        self.disconnected = asyncio.Event()
         self.url = ""
 
     @asynccontextmanager
@@ -47,15 +47,15 @@ class _Http:
                 lines = head.lower().split("\r\n")
                 length = next((int(line.partition(":")[2]) for line in lines if line.startswith("content-length")), 0)
                 self.requests.append((head, await reader.readexactly(length)))
-                self.asked.set()
+                self.request_received.set()
                 answer = self.answers.pop(0)
                 if answer is None:
                     await reader.read()
-                    self.left.set()
+                    self.disconnected.set()
                     return
                 writer.write(answer)
         except (asyncio.IncompleteReadError, ConnectionError):
-            self.left.set()
+            self.disconnected.set()
         finally:
             writer.close()
 
@@ -71,28 +71,30 @@ def _problem(error, status=422, **headers):
     return _answer(status, problem_of(error), "application/problem+json", **headers)
 
 
-async def test_a_cancelled_call_hangs_up():
-    """The server sees it at once, and the client works on."""
+async def test_cancelled_rest_call_closes_its_connection():
+    """The client makes later calls all the same."""
     async with (
-        _Http(_answer(200, _COLLECTION), None, _answer(200, {"count": 3})).listening() as server,
+        _HttpServer(
+            _answer(200, _COLLECTION), _answer(200, {"count": 3}), None, _answer(200, {"count": 3})
+        ).listening() as server,
         DistributedVectorStore(server.url, collection="c") as store,
     ):
-        await store._adim()
-        server.asked.clear()
+        assert await store.acount() == 3  # asks for the collection, too
+        server.request_received.clear()
         call = asyncio.ensure_future(store.acount())
-        await server.asked.wait()
+        await server.request_received.wait()
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
-        await server.left.wait()
+        await server.disconnected.wait()
         assert await store.acount() == 3
 
 
-class _Slow(grpc.GenericRpcHandler):
-    """Methods that never answer, and note when they are cancelled."""
+class _SilentMethods(grpc.GenericRpcHandler):
+    """Methods that never answer, and record when they are cancelled."""
 
     def __init__(self):
-        self.begun, self.cancelled = asyncio.Event(), asyncio.Event()
+        self.started, self.cancelled = asyncio.Event(), asyncio.Event()
 
     def service(self, details):
         many = details.method.endswith("Stream")
@@ -110,7 +112,7 @@ class _Slow(grpc.GenericRpcHandler):
         yield b""
 
     async def _wait(self):
-        self.begun.set()
+        self.started.set()
         try:
             await asyncio.Event().wait()
         finally:
@@ -118,9 +120,9 @@ class _Slow(grpc.GenericRpcHandler):
 
 
 @pytest.fixture
-async def slow():
-    """A gRPC server in the test's loop."""
-    handler, server = _Slow(), grpc.aio.server()
+async def silent_server():
+    """Yield a gRPC server in the test's loop whose methods never answer."""
+    handler, server = _SilentMethods(), grpc.aio.server()
     server.add_generic_rpc_handlers((handler,))
     handler.url = f"grpc://127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     await server.start()
@@ -128,35 +130,35 @@ async def slow():
     await server.stop(0)
 
 
-async def test_a_cancelled_grpc_call_is_cancelled_at_the_server(slow, served):
-    """So nothing works on for nobody."""
-    async with RemoteAgent(slow.url) as agent:
+async def test_cancelled_grpc_call_is_cancelled_at_the_server(silent_server, served):
+    """The server must not go on working for a caller that has left."""
+    async with RemoteAgent(silent_server.url) as agent:
         call = asyncio.ensure_future(agent.aask("What?"))
-        await slow.begun.wait()
+        await silent_server.started.wait()
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
-        await slow.cancelled.wait()
+        await silent_server.cancelled.wait()
 
 
-async def test_a_stream_that_is_left_is_cancelled_at_the_server(slow, served):
-    """The same, while its first piece is waited for."""
-    async with RemoteAgent(slow.url) as agent:
+async def test_cancelled_answer_stream_is_cancelled_at_the_server(silent_server, served):
+    """The caller cancels while it waits for the first piece."""
+    async with RemoteAgent(silent_server.url) as agent:
         pieces = agent.astream_answer("What?")
         first = asyncio.ensure_future(anext(pieces))
-        await slow.begun.wait()
+        await silent_server.started.wait()
         first.cancel()
         with pytest.raises(asyncio.CancelledError):
             await first
-        await slow.cancelled.wait()
+        await silent_server.cancelled.wait()
 
 
-async def test_a_stream_without_answers_is_given_up(slow, served):
-    """After `timeout_s` for the next one."""
-    async with RemoteAgent(slow.url, timeout_s=0.2) as agent:
+async def test_answer_stream_raises_when_no_piece_arrives_within_timeout_s(silent_server, served):
+    """`timeout_s` counts for each piece of a stream."""
+    async with RemoteAgent(silent_server.url, timeout_s=0.2) as agent:
         with pytest.raises(EngineUnavailableError, match="did not answer"):
             await anext(agent.astream_answer("What?"))
-        await slow.cancelled.wait()
+        await silent_server.cancelled.wait()
 
 
 @pytest.mark.parametrize(
@@ -167,10 +169,10 @@ async def test_a_stream_without_answers_is_given_up(slow, served):
         StoreFullError("full"),
     ],
 )
-async def test_errors_are_raised_as_the_server_raised_them(error):
-    """Class, message, field and hint; what another attempt would not change is not tried again."""
+async def test_client_raises_the_servers_error_with_class_message_and_field(error):
+    """A call that would fail again is not repeated."""
     async with (
-        _Http(_answer(200, _COLLECTION), _problem(error)).listening() as server,
+        _HttpServer(_answer(200, _COLLECTION), _problem(error)).listening() as server,
         DistributedVectorStore(server.url, collection="c") as store,
     ):
         with pytest.raises(SuperAdvancedAgentsError) as raised:
@@ -180,12 +182,12 @@ async def test_errors_are_raised_as_the_server_raised_them(error):
     assert len(server.requests) == 2
 
 
-async def test_a_busy_server_is_asked_again_when_it_said():
-    """Also with the same idempotency key, when the first attempt is still at work there."""
+async def test_call_is_repeated_after_retry_after_with_one_idempotency_key():
+    """A 409 means that the first attempt still runs at the server."""
     busy = _problem(OverloadedError("busy", retry_after_s=0.01), 429)
     at_work = _answer(409, {"detail": "at work"}, "application/problem+json", retry_after="0.01")
     async with (
-        _Http(_answer(200, _COLLECTION), busy, at_work, _answer(200, {"deleted": 1})).listening() as server,
+        _HttpServer(_answer(200, _COLLECTION), busy, at_work, _answer(200, {"deleted": 1})).listening() as server,
         DistributedVectorStore(server.url, collection="c", api_key="the-key") as store,
     ):
         assert await store.adelete(["a"]) == 1
@@ -195,11 +197,11 @@ async def test_a_busy_server_is_asked_again_when_it_said():
     assert len(keys) == 1
 
 
-async def test_a_server_that_is_busy_for_longer_than_there_is_time_is_not_waited_for():
-    """The caller learns at once, and for how long."""
+async def test_call_raises_at_once_when_retry_after_exceeds_timeout_s():
+    """The error contains the seconds to wait."""
     limited = _problem(RateLimitedError("too many", retry_after_s=60), 429)
     async with (
-        _Http(_answer(200, _COLLECTION), limited).listening() as server,
+        _HttpServer(_answer(200, _COLLECTION), limited).listening() as server,
         DistributedVectorStore(server.url, collection="c", timeout_s=5) as store,
     ):
         with pytest.raises(RateLimitedError) as raised:
@@ -207,12 +209,12 @@ async def test_a_server_that_is_busy_for_longer_than_there_is_time_is_not_waited
     assert raised.value.retry_after_s == 60
 
 
-async def test_no_key_follows_a_redirect():
-    """Nothing does."""
-    async with _Http().listening() as elsewhere:
+async def test_redirect_raises_configuration_error_and_is_not_followed():
+    """The API key must not reach another server."""
+    async with _HttpServer().listening() as elsewhere:
         redirect = _answer(307, b"", location=f"{elsewhere.url}/v1/collections/c")
         async with (
-            _Http(redirect).listening() as server,
+            _HttpServer(redirect).listening() as server,
             DistributedVectorStore(server.url, collection="c", api_key="the-key") as store,
         ):
             with pytest.raises(ConfigurationError, match="redirects"):
@@ -230,20 +232,20 @@ async def test_no_key_follows_a_redirect():
         (_answer(403, b"no", "application/problem+json"), PermissionDeniedError),
     ],
 )
-async def test_an_answer_of_another_program_is_an_error_of_the_tree(answer, error):
-    """Whatever listens there."""
+async def test_answer_of_a_foreign_server_raises_a_library_error(answer, error):
+    """A proxy or another program may listen at the address."""
     async with (
-        _Http(*[answer] * 10).listening() as server,
+        _HttpServer(*[answer] * 10).listening() as server,
         DistributedVectorStore(server.url, collection="c", timeout_s=1) as store,
     ):
         with pytest.raises(error):
             await store.acount()
 
 
-async def test_an_agents_uid_is_no_way_to_other_paths():
-    """Dots and slashes arrive as they are."""
+async def test_memory_uid_with_dots_and_slashes_is_percent_encoded():
+    """A uid must not select another path."""
     async with (
-        _Http(_answer(404, {"detail": "none"}, "application/problem+json")).listening() as server,
+        _HttpServer(_answer(404, {"detail": "none"}, "application/problem+json")).listening() as server,
         RemoteAgent(server.url, "a") as agent,
     ):
         assert await agent.aget("../../x?y#z") is None

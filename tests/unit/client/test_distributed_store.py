@@ -1,4 +1,4 @@
-"""Clients of a real server on a network that fails: nothing is lost, nothing is done twice, nobody waits for ever."""
+"""A `DistributedVectorStore` loses nothing and repeats nothing when the network to a real server fails."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from super_advanced_agents.errors import (
 )
 
 
-def _in_thread(work):
-    """Start `work`; returns a function that waits for its result."""
+def _start_in_thread(work):
+    """Run `work` in a thread and return a function that waits for its result."""
     result = []
     thread = threading.Thread(target=lambda: result.append(work()))
     thread.start()
@@ -32,75 +32,74 @@ def _in_thread(work):
     return wait
 
 
-def _until(condition):
-    """Ask until it is so; the test's own timeout ends what never is."""
+def _wait_until(condition):
+    """Repeat `condition` until it is true; the test's own timeout ends what never is."""
     while not condition():
         pass
 
 
-def test_a_write_whose_answer_was_lost_is_made_once(store, through, proxy):
-    """It is sent again under the names that it had."""
-    assert through.dim == store.dim == 4
+def test_add_whose_answer_was_lost_stores_one_record(store, proxied_store, proxy):
+    """The client repeats the add with the same uid."""
+    assert proxied_store.dim == store.dim == 4
     proxy.swallow()
-    adding = _in_thread(lambda: through.add([1, 2, 3, 4], {"n": 1}))
-    _until(lambda: store.count() == 1)
+    adding = _start_in_thread(lambda: proxied_store.add([1, 2, 3, 4], {"n": 1}))
+    _wait_until(lambda: store.count() == 1)
     proxy.cut()
     uid = adding()
     assert [record.uid for record in store.scan()] == [uid]
 
 
-def test_a_deletion_whose_answer_was_lost_says_what_it_did(store, through, proxy):
-    """The second attempt is told what the first one deleted."""
+def test_delete_whose_answer_was_lost_returns_the_first_count(store, proxied_store, proxy):
+    """The server answers the second attempt with the result of the first one."""
     uids = store.add_batch(np.eye(4))
-    assert through.dim == 4
+    assert proxied_store.dim == 4
     proxy.swallow()
-    deleting = _in_thread(lambda: through.delete(uids[:3]))
-    _until(lambda: store.count() == 1)
+    deleting = _start_in_thread(lambda: proxied_store.delete(uids[:3]))
+    _wait_until(lambda: store.count() == 1)
     proxy.cut()
     assert deleting() == 3
 
 
-def test_a_deletion_of_a_collection_whose_answer_was_lost_says_that_it_was_there(store, through, proxy, served):
-    """The second attempt is told what the first one did, not that there is no such collection."""
+def test_delete_collection_whose_answer_was_lost_returns_true(store, proxied_store, proxy, url, collection, served):
+    """The second attempt finds no collection, but the first one has deleted it."""
     store.add([1, 2, 3, 4])
-    assert through.dim == 4
-    url, collection = store._connection.url, store._collection
-    with DistributedVectorStore(url, collection=collection, api_key=served.key) as watching:
-        assert watching.count() == 1
+    assert proxied_store.dim == 4
+    with DistributedVectorStore(url, collection=collection, api_key=served.key) as observer:
+        assert observer.count() == 1
         proxy.swallow()
-        deleting = _in_thread(through.delete_collection)
+        deleting = _start_in_thread(proxied_store.delete_collection)
         with pytest.raises(CollectionNotFoundError):
-            _until(lambda: watching.count() != 1)
+            _wait_until(lambda: observer.count() != 1)
         proxy.cut()
         assert deleting() is True
-    assert through.delete_collection() is False
+    assert proxied_store.delete_collection() is False
 
 
-def test_a_connection_that_cannot_be_made_is_tried_again(through, proxy):
-    """Until it can."""
+def test_refused_connection_is_retried_until_it_succeeds(proxied_store, proxy):
+    """The proxy refuses two connections."""
     proxy.refuse(2)
-    assert through.dim == 4
+    assert proxied_store.dim == 4
     assert proxy.connections >= 3
 
 
-def test_streams_go_on_where_they_were_cut(store, through, proxy):
-    """Nothing is missing, nothing comes twice, and all is in order."""
+def test_cut_streams_resume_in_order_without_loss_or_repetition(store, proxied_store, proxy):
+    """Adds, scans and searches are cut in the middle."""
     rng = np.random.default_rng(7)
     vectors = rng.standard_normal((2_500, 4)).astype(np.float32)
-    assert through.dim == 4
+    assert proxied_store.dim == 4
     proxy.cut_after(20_000)
-    uids = list(through.add_stream((vector, {"n": i}, None) for i, vector in enumerate(vectors)))
+    uids = list(proxied_store.add_stream((vector, {"n": i}, None) for i, vector in enumerate(vectors)))
     assert len(set(uids)) == store.count() == 2_500
     proxy.cut_after(60_000)
-    assert [record.metadata["n"] for record in through.scan_stream()] == list(range(2_500))
+    assert [record.metadata["n"] for record in proxied_store.scan_stream()] == list(range(2_500))
     proxy.cut_after(20_000)
-    found = list(through.search_stream(vectors, 1))
+    found = list(proxied_store.search_stream(vectors, 1))
     assert [match.uid for [match] in found] == uids
     assert proxy.connections >= 4
 
 
-def test_streams_take_no_more_than_they_can_hold(store):
-    """The source is read as the server keeps up: never more than a few batches ahead."""
+def test_add_stream_reads_its_source_at_most_a_few_batches_ahead(store):
+    """The source is read as fast as the server stores."""
     taken = 0
 
     def source():
@@ -112,12 +111,12 @@ def test_streams_take_no_more_than_they_can_hold(store):
     ahead = [taken - i for i, _ in enumerate(store.add_stream(source()))]
     assert len(ahead) == 10_000
     assert max(ahead) <= 5 * 500
-    seen = [record.uid for record in store.scan_stream(after="00099")]
-    assert seen == [f"{i:05d}" for i in range(100, 10_000)]
+    uids = [record.uid for record in store.scan_stream(after="00099")]
+    assert uids == [f"{i:05d}" for i in range(100, 10_000)]
 
 
-async def test_streams_take_asynchronous_sources_and_can_be_left(store):
-    """What was stored by then stays."""
+async def test_add_stream_takes_an_async_source_and_can_be_closed_early(store):
+    """Records that were stored by then stay."""
 
     async def source():
         for i in range(5_000):
@@ -131,8 +130,8 @@ async def test_streams_take_asynchronous_sources_and_can_be_left(store):
         _ = [uid async for uid in store.aadd_stream([([1, 2, 3, 4], None, None), ([1, 2, 3], None, None)])]
 
 
-def test_a_source_that_fails_ends_its_stream(store):
-    """With its own error, also one that a call would be made again for: else the rest would be missing silently."""
+def test_add_stream_raises_the_error_of_its_source(store):
+    """A retryable error is not retried either: the rest of the source would be missing silently."""
 
     def source():
         yield from (([1, 2, 3, 4], None, None) for _ in range(10))
@@ -142,8 +141,8 @@ def test_a_source_that_fails_ends_its_stream(store):
         list(store.add_stream(source()))
 
 
-def test_a_server_that_is_not_there_is_named(served, collection):
-    """Within the time that was given; the key is not told."""
+def test_unreachable_server_is_named_in_the_error_without_the_api_key(served, collection):
+    """The error is raised within `timeout_s`."""
     for url in ("http://127.0.0.1:9", "grpc://127.0.0.1:9"):
         with (
             DistributedVectorStore(url, collection=collection, api_key="secret-key", timeout_s=0.5) as store,
@@ -154,17 +153,17 @@ def test_a_server_that_is_not_there_is_named(served, collection):
         assert "secret" not in repr(store)
 
 
-def test_a_server_that_does_not_answer_is_given_up(through, proxy):
-    """After `timeout_s`, with the error that says so."""
-    through._connection._timeout_s = 0.5
-    proxy.swallow()
-    with pytest.raises(EngineUnavailableError, match="did not answer within"):
-        through.count()
-    proxy.cut()
+def test_count_raises_when_no_answer_arrives_within_timeout_s(proxy, collection, served):
+    """The proxy drops everything that the server sends."""
+    with DistributedVectorStore(proxy.url, collection=collection, api_key=served.key, dim=4, timeout_s=0.5) as store:
+        proxy.swallow()
+        with pytest.raises(EngineUnavailableError, match="did not answer within"):
+            store.count()
+        proxy.cut()
 
 
-def test_a_stranger_is_told_so(url, collection):
-    """By an error of its own, which is not tried again."""
+def test_wrong_api_key_raises_authentication_error(url, collection):
+    """Callers can tell it from an unreachable server."""
     with (
         DistributedVectorStore(url, collection=collection, api_key="wrong") as store,
         pytest.raises(AuthenticationError),
@@ -172,8 +171,8 @@ def test_a_stranger_is_told_so(url, collection):
         store.count()
 
 
-def test_a_collection_is_made_only_when_a_length_was_given(url, collection, served):
-    """And one of another length is refused; deleted, it is gone for others."""
+def test_collection_is_created_only_when_dim_is_given(url, collection, served):
+    """Another `dim` is refused, and a deleted collection is gone for other clients."""
     with DistributedVectorStore(url, collection=collection, api_key=served.key) as store:
         with pytest.raises(CollectionNotFoundError):
             store.add([1.0])
@@ -193,21 +192,21 @@ def test_a_collection_is_made_only_when_a_length_was_given(url, collection, serv
             store.count()
 
 
-async def test_many_callers_of_both_kinds_share_a_client(store):
-    """Each gets its own answer."""
+async def test_concurrent_sync_and_async_searches_get_their_own_results(store):
+    """They share one client."""
     vectors = np.eye(4, dtype=np.float32)
     uids = await store.aadd_batch(vectors)
 
-    async def ask(i):
+    async def finds_its_vector(i):
         return [match.uid for match in await store.asearch(vectors[i % 4], 1)] == [uids[i % 4]]
 
     threads = [asyncio.to_thread(store.search, vectors[i % 4], 1) for i in range(20)]
-    assert all(await asyncio.gather(*(ask(i) for i in range(100))))
+    assert all(await asyncio.gather(*(finds_its_vector(i) for i in range(100))))
     assert [found[0].uid for found in await asyncio.gather(*threads)] == [uids[i % 4] for i in range(20)]
 
 
-async def test_an_agent_uses_it_as_any_other_store(url, collection, served, embedder):
-    """Unchanged."""
+async def test_agent_searches_a_distributed_store(url, collection, served, embedder):
+    """The agent's code is the same as on a local store."""
     store = DistributedVectorStore(url, collection=collection, api_key=served.key, dim=embedder.dim)
     async with store:
         agent = AsyncLLMAgent("remote", store, embedder)
@@ -231,15 +230,15 @@ async def test_an_agent_uses_it_as_any_other_store(url, collection, served, embe
         "http://h:x",
     ],
 )
-def test_what_is_no_address_is_refused(url):
-    """When the client is made, and no password is repeated."""
+def test_invalid_url_raises_configuration_error(url):
+    """The constructor checks it, and the message repeats no password."""
     with pytest.raises(ConfigurationError) as raised:
         DistributedVectorStore(url)
     assert "secret" not in str(raised.value)
 
 
-def test_other_arguments_are_looked_at_too(tmp_path):
-    """Also before anything is opened."""
+def test_invalid_constructor_arguments_are_refused(tmp_path):
+    """The constructor checks them before it opens anything; a `ca_file` is read at the first call."""
     for options in (
         {"timeout_s": 0},
         {"timeout_s": "5"},

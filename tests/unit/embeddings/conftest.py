@@ -1,4 +1,4 @@
-"""An engine without weights that can be held busy, for the queue in front of it."""
+"""Provide an embedding engine without weights that a test can hold busy."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from super_advanced_agents.types import Matrix
 
 
 class HeldEngine(EmbeddingEngine):
-    """Eight numbers from each text's hash; records its batches, and holds each until `blocked_run` is set.
+    """Compute vectors from text digests, record the batches, and block each batch until `may_run` is set.
 
-    A text that begins with `poison` is refused as the text's own fault; `broken` makes every run fail.
+    A batch with a text that begins with `poison` is refused; `broken` makes every batch fail.
     """
 
     batch_texts = 8
 
     def __init__(self) -> None:
         self.batches: list[list[str]] = []
-        self.blocked_run = threading.Event()
+        self.may_run = threading.Event()
         self.entered = threading.Semaphore(0)
         self.broken = False
         self.opened = 0
@@ -47,7 +47,7 @@ class HeldEngine(EmbeddingEngine):
     def run(self, texts: Sequence[str]) -> Matrix:
         self.batches.append(list(texts))
         self.entered.release()
-        self.blocked_run.wait()
+        self.may_run.wait()
         if self.broken:
             raise EmbeddingError("the engine is broken")
         if any(text.startswith("poison") for text in texts):
@@ -57,10 +57,10 @@ class HeldEngine(EmbeddingEngine):
         return np.asarray(matrix / np.linalg.norm(matrix, axis=1, keepdims=True), np.float32)
 
     def close(self) -> None:
-        self.blocked_run.set()
+        self.may_run.set()
 
 
 @pytest.fixture
 def engine() -> HeldEngine:
-    """A held engine; `engine.blocked_run.set()` lets it go."""
+    """Make an engine whose batches run once the test sets `engine.may_run`."""
     return HeldEngine()

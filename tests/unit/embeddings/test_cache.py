@@ -1,4 +1,4 @@
-"""The memory of vectors stays within its bounds and hands out what was put in."""
+"""Test the vector cache: its bounds, its order of eviction and its keys."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def _vector(i: int) -> np.ndarray:
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 9)), max_size=60), st.integers(0, 6))
-def test_it_behaves_as_a_list_ordered_by_use(steps: list[tuple[bool, int]], size: int) -> None:
-    """Against a plain model: hits, values, evictions and counts agree after any sequence."""
+def test_vector_cache_behaves_as_a_list_ordered_by_use(steps: list[tuple[bool, int]], size: int) -> None:
+    """Hits, values, evictions and counts agree with a plain list after any sequence of steps."""
     cache = VectorCache(max_entries=size, max_bytes=1 << 20)
     plain: list[int] = []
     hits = misses = 0
@@ -42,8 +42,8 @@ def test_it_behaves_as_a_list_ordered_by_use(steps: list[tuple[bool, int]], size
     assert cache.stats()["cache_bytes"] == 0
 
 
-def test_bytes_are_bounded_too() -> None:
-    """Long vectors push out more than short ones."""
+def test_vector_cache_evicts_the_oldest_vectors_beyond_max_bytes() -> None:
+    """Long vectors evict more entries than short ones."""
     cache = VectorCache(max_entries=1000, max_bytes=10_000)
     cache.put([cache.key("m", str(i)) for i in range(50)], [np.ones(384, np.float32)] * 50)
     assert 0 < cache.stats()["cache_bytes"] <= 10_000
@@ -51,12 +51,12 @@ def test_bytes_are_bounded_too() -> None:
     assert cache.get(cache.key("m", "0")) is None
 
 
-def test_what_it_holds_cannot_be_changed() -> None:
-    """A later change of the vector that was put in, or an attempt on the one handed out, has no effect."""
+def test_vectors_in_the_cache_cannot_be_changed_by_callers() -> None:
+    """The cache copies the vector it is given, and returns read-only arrays."""
     cache = VectorCache(max_entries=2, max_bytes=1 << 20)
-    mine = _vector(1)
-    cache.put([b"key"], [mine])
-    mine[:] = 9
+    vector = _vector(1)
+    cache.put([b"key"], [vector])
+    vector[:] = 9
     found = cache.get(b"key")
     assert found is not None
     np.testing.assert_array_equal(found, _vector(1))
@@ -64,14 +64,14 @@ def test_what_it_holds_cannot_be_changed() -> None:
         found[:] = 0
 
 
-def test_models_do_not_share_vectors() -> None:
-    """The same text under two models has two names, and no pair of model and text runs into another."""
+def test_vector_cache_keys_differ_between_models() -> None:
+    """No pair of model and text has the key of another pair."""
     assert VectorCache.key("a", "text") != VectorCache.key("b", "text")
     assert VectorCache.key("a", "b c") != VectorCache.key("a b", "c")
 
 
-def test_threads_may_use_it_at_once() -> None:
-    """Whatever the interleaving, a hit is the right vector and the bound holds."""
+def test_vector_cache_stays_correct_under_concurrent_threads() -> None:
+    """Each hit is the right vector, and the bound holds."""
     cache = VectorCache(max_entries=16, max_bytes=1 << 20)
 
     def work(seed: int) -> None:

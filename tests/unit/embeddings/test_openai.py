@@ -1,4 +1,4 @@
-"""The engine for OpenAI-compatible servers, against a real one on a loopback socket."""
+"""Test the embedding engine for OpenAI-compatible servers against a real server on loopback."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from super_advanced_agents.errors import (
 
 @dataclass
 class Server:
-    """What the server was asked, and how it should answer."""
+    """Record the requests of a test server, and set its answers."""
 
     url: str = ""
-    asked: list[dict[str, Any]] = field(default_factory=list)
+    requests: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     status: int = 200
     extra: dict[str, str] = field(default_factory=dict)
@@ -42,22 +42,22 @@ def _vector(text: str) -> list[float]:
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    """A server of `/v1/embeddings` that answers in reverse order, as the shape allows."""
+    """Run a server of `/v1/embeddings` that answers in reverse order."""
     state = Server()
 
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
-            question = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            state.asked.append({"path": self.path, **question})
+            request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            state.requests.append({"path": self.path, **request})
             state.headers.append({name.lower(): value for name, value in self.headers.items()})
             rows = [
                 {"object": "embedding", "index": i, "embedding": _vector(text)}
-                for i, text in enumerate(question["input"])
+                for i, text in enumerate(request["input"])
             ]
             status = state.status
-            if any(text.startswith("poison") for text in question["input"]):
+            if any(text.startswith("poison") for text in request["input"]):
                 status = 400
             answer = state.body
             if answer is None:
@@ -82,22 +82,22 @@ def server() -> Iterator[Server]:
         thread.join()
 
 
-async def test_vectors_come_back_in_order_and_normalised(server: Server) -> None:
-    """Rows are matched by index, and divided by their length."""
+async def test_embed_batch_orders_rows_by_index_and_normalises_them(server: Server) -> None:
+    """The server answers in reverse order with vectors of any length."""
     async with EmbeddingPipeline("m", base_url=server.url, api_key="k-1") as pipeline:
         texts = [f"text {'x' * i}" for i in range(5)]
         rows = await pipeline.aembed_batch(texts)
-        wanted = np.array([_vector(text) for text in texts], np.float32)
-        np.testing.assert_allclose(rows, wanted / np.linalg.norm(wanted, axis=1, keepdims=True), rtol=1e-6)
+        expected = np.array([_vector(text) for text in texts], np.float32)
+        np.testing.assert_allclose(rows, expected / np.linalg.norm(expected, axis=1, keepdims=True), rtol=1e-6)
         assert pipeline.dim == 3
         assert pipeline.model_id == "m:openai"
-    assert {each["path"] for each in server.asked} == {"/v1/embeddings"}
-    assert {each["model"] for each in server.asked} == {"m"}
+    assert {request["path"] for request in server.requests} == {"/v1/embeddings"}
+    assert {request["model"] for request in server.requests} == {"m"}
     assert server.headers[0]["authorization"] == "Bearer k-1"
 
 
-def test_without_a_key_none_is_sent(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not even the one the environment holds for another server."""
+def test_no_key_is_sent_when_no_api_key_is_given(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key in the environment may belong to another server."""
     monkeypatch.setenv("OPENAI_API_KEY", "someone-else")
     monkeypatch.setenv("OPENAI_ORG_ID", "an-organisation")
     with EmbeddingPipeline("m", base_url=server.url) as pipeline:
@@ -107,14 +107,14 @@ def test_without_a_key_none_is_sent(server: Server, monkeypatch: pytest.MonkeyPa
     assert "an-organisation" not in str(server.headers)
 
 
-def test_the_dimension_is_learnt_or_given(server: Server) -> None:
-    """Reading `dim` asks once; a given one is not asked for and is held."""
+def test_dim_is_learnt_with_one_request_unless_given(server: Server) -> None:
+    """A vector whose length is not the given `dim` raises an error."""
     with EmbeddingPipeline("m", base_url=server.url, dim=3) as pipeline:
         assert pipeline.dim == 3
-        assert server.asked == []
+        assert server.requests == []
     with EmbeddingPipeline("m", base_url=server.url) as pipeline:
         assert pipeline.dim == pipeline.dim == 3
-        assert len(server.asked) == 1
+        assert len(server.requests) == 1
         assert pipeline.embed_batch([]).shape == (0, 3)
     with (
         EmbeddingPipeline("m", base_url=server.url, dim=4) as pipeline,
@@ -123,8 +123,8 @@ def test_the_dimension_is_learnt_or_given(server: Server) -> None:
         pipeline.embed("a text")
 
 
-async def test_a_refused_text_fails_alone(server: Server) -> None:
-    """A 400 for a batch is traced to its text."""
+async def test_text_that_the_server_refuses_fails_only_its_caller(server: Server) -> None:
+    """The pipeline finds the text to which the batch's status 400 belongs."""
     async with EmbeddingPipeline("m", base_url=server.url) as pipeline:
         texts = ["a", "b", "poison", "c"]
         results = await asyncio.gather(*(pipeline.aembed(text) for text in texts), return_exceptions=True)
@@ -143,8 +143,10 @@ async def test_a_refused_text_fails_alone(server: Server) -> None:
         (302, EmbeddingError),
     ],
 )
-def test_statuses_become_errors_of_the_tree(server: Server, status: int, error: type[SuperAdvancedAgentsError]) -> None:
-    """Each status has its meaning; the key and the text are in no message."""
+def test_http_status_is_mapped_to_the_error_of_its_meaning(
+    server: Server, status: int, error: type[SuperAdvancedAgentsError]
+) -> None:
+    """No message contains the key or the text."""
     server.status = status
     server.body = b'{"error": {"message": "no"}}'
     with EmbeddingPipeline("m", base_url=server.url, api_key="secret-key") as pipeline, pytest.raises(error) as caught:
@@ -153,8 +155,8 @@ def test_statuses_become_errors_of_the_tree(server: Server, status: int, error: 
     assert "private words" not in str(caught.value)
 
 
-def test_redirects_are_not_followed(server: Server) -> None:
-    """The key goes nowhere but to the server that was named."""
+def test_redirect_is_not_followed(server: Server) -> None:
+    """The key is sent to the configured server only."""
     server.status = 307
     server.extra = {"Location": server.url.replace("127.0.0.1", "localhost") + "/elsewhere"}
     with (
@@ -162,11 +164,11 @@ def test_redirects_are_not_followed(server: Server) -> None:
         pytest.raises(EmbeddingError, match="307"),
     ):
         pipeline.embed("a text")
-    assert {each["path"] for each in server.asked} == {"/v1/embeddings"}
+    assert {request["path"] for request in server.requests} == {"/v1/embeddings"}
 
 
-def test_a_busy_server_says_when_to_come_back(server: Server) -> None:
-    """A 429 that lasts carries the server's own delay."""
+def test_status_429_raises_rate_limited_with_the_servers_retry_after(server: Server) -> None:
+    """The server answers each retry with 429 too."""
     server.status = 429
     server.extra = {"Retry-After": "0.01"}
     with EmbeddingPipeline("m", base_url=server.url) as pipeline, pytest.raises(RateLimitedError) as caught:
@@ -189,15 +191,15 @@ def test_a_busy_server_says_when_to_come_back(server: Server) -> None:
         b'{"data": [{"index": 7, "embedding": [1, 2, 3]}]}',
     ],
 )
-def test_an_answer_that_is_no_embedding_is_refused(server: Server, body: bytes) -> None:
-    """Whatever a server answers, it is vectors of these texts or one error."""
+def test_malformed_answer_of_the_server_raises_embedding_error(server: Server, body: bytes) -> None:
+    """An answer is either vectors of these texts or an error."""
     server.body = body
     with EmbeddingPipeline("m", base_url=server.url) as pipeline, pytest.raises(EmbeddingError):
         pipeline.embed("a text")
 
 
-def test_a_server_that_is_not_there_is_named() -> None:
-    """The address is in the message, and what to check."""
+def test_unreachable_server_is_named_in_the_error() -> None:
+    """The message contains its address."""
     with (
         EmbeddingPipeline("m", base_url="http://127.0.0.1:1/v1") as pipeline,
         pytest.raises(EmbeddingError, match=r"127\.0\.0\.1:1.*cannot be reached"),
@@ -206,8 +208,8 @@ def test_a_server_that_is_not_there_is_named() -> None:
 
 
 @pytest.mark.parametrize("url", ["ftp://host/v1", "host:80", "", "http://", "http://user:pass@host/v1"])
-def test_an_address_that_cannot_be_used_is_refused(url: str) -> None:
-    """Only http and https, without credentials in the address."""
+def test_invalid_base_url_is_refused(url: str) -> None:
+    """Only http and https without credentials are valid, and the message contains no password."""
     with pytest.raises(ConfigurationError) as caught:
         EmbeddingPipeline("m", base_url=url)
     assert "pass" not in str(caught.value).replace("password", "")

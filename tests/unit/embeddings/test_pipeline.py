@@ -1,4 +1,4 @@
-"""The pipeline's promises that hold for every engine: batches, order, bounds, cancellation, faults."""
+"""Test the embedding pipeline with a fake engine: batches, order, bounds, cancellation and errors."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from super_advanced_agents.errors import (
 )
 
 
-async def _entered(engine: Any) -> None:
+async def _wait_until_running(engine: Any) -> None:
     """Wait until the engine has begun a batch."""
     while not engine.entered.acquire(blocking=False):  # noqa: ASYNC110 - the engine runs in a thread
         await asyncio.sleep(0)
 
 
-async def test_concurrent_callers_share_a_batch(engine: Any) -> None:
-    """What queued while the engine was busy runs together; the first one did not wait."""
+async def test_concurrent_embed_calls_share_a_batch(engine: Any) -> None:
+    """Texts queued while the engine is busy run together; the first text does not wait."""
     async with EmbeddingPipeline(engine=engine) as pipeline:
         first = asyncio.create_task(pipeline.aembed("first"))
-        await _entered(engine)
+        await _wait_until_running(engine)
         others = [asyncio.create_task(pipeline.aembed(f"text {i}")) for i in range(8)]
         await asyncio.sleep(0)
-        engine.blocked_run.set()
+        engine.may_run.set()
         rows = await asyncio.gather(first, *others)
         assert engine.batches == [["first"], [f"text {i}" for i in range(8)]]
         assert [row.shape for row in rows] == [(8,)] * 9
@@ -44,39 +44,39 @@ async def test_concurrent_callers_share_a_batch(engine: Any) -> None:
         assert pipeline.stats()["texts"] == 9
 
 
-async def test_threads_and_coroutines_share_a_batch(engine: Any) -> None:
-    """A blocking caller's text joins the batch of an asynchronous one, and both get the same as alone."""
+async def test_threads_and_coroutines_share_an_embedding_batch(engine: Any) -> None:
+    """Both get the same vectors as alone."""
     with ThreadPoolExecutor(1) as pool:
         async with EmbeddingPipeline(engine=engine, cache_entries=0) as pipeline:
             first = asyncio.create_task(pipeline.aembed("first"))
-            await _entered(engine)
+            await _wait_until_running(engine)
             blocking = asyncio.wrap_future(pool.submit(pipeline.embed, "from a thread"))
             native = asyncio.create_task(pipeline.aembed("from the loop"))
-            while pipeline.stats()["queued_texts"] < 2:  # noqa: ASYNC110 - the thread has no event to give
+            while pipeline.stats()["queued_texts"] < 2:  # noqa: ASYNC110 - the thread sets no event
                 await asyncio.sleep(0)
-            engine.blocked_run.set()
+            engine.may_run.set()
             rows = await asyncio.gather(first, blocking, native)
             assert sorted(engine.batches[1]) == ["from a thread", "from the loop"]
             np.testing.assert_array_equal(rows[1], await pipeline.aembed("from a thread"))
 
 
 async def test_identical_texts_in_flight_are_computed_once(engine: Any) -> None:
-    """Within a batch, and between the running batch and the next one."""
+    """This holds within a batch, and between the running batch and the next."""
     async with EmbeddingPipeline(engine=engine) as pipeline:
         first = asyncio.create_task(pipeline.aembed("same"))
-        await _entered(engine)
+        await _wait_until_running(engine)
         others = [asyncio.create_task(pipeline.aembed(text)) for text in ["same", "other", "other", "same"]]
         await asyncio.sleep(0)
-        engine.blocked_run.set()
+        engine.may_run.set()
         rows = await asyncio.gather(first, *others)
         assert engine.batches == [["same"], ["other"]]
         np.testing.assert_array_equal(rows[0], rows[4])
         np.testing.assert_array_equal(rows[2], rows[3])
 
 
-def test_a_batch_keeps_its_order_and_computes_repeats_once(engine: Any) -> None:
-    """Rows stand where their texts stood, whatever order they were computed in."""
-    engine.blocked_run.set()
+def test_embed_batch_keeps_order_and_computes_repeated_texts_once(engine: Any) -> None:
+    """The engine may compute the texts in another order."""
+    engine.may_run.set()
     texts = [("word " * (1 + i * 7 % 13)).strip() + f" {i % 20}" for i in range(100)]
     with EmbeddingPipeline(engine=engine) as pipeline:
         rows = pipeline.embed_batch(texts)
@@ -88,85 +88,86 @@ def test_a_batch_keeps_its_order_and_computes_repeats_once(engine: Any) -> None:
             np.testing.assert_array_equal(rows[i], pipeline.embed(texts[i]))
 
 
-def test_rows_belong_to_the_caller(engine: Any) -> None:
-    """Writing into a result changes nobody else's."""
-    engine.blocked_run.set()
+def test_changing_a_returned_vector_affects_no_other_result(engine: Any) -> None:
+    """Each caller gets a copy."""
+    engine.may_run.set()
     with EmbeddingPipeline(engine=engine) as pipeline:
-        kept = pipeline.embed("a text").copy()
+        original = pipeline.embed("a text").copy()
         for row in (pipeline.embed("a text"), pipeline.embed_batch(["a text"])[0], pipeline.embed("a text")):
-            np.testing.assert_array_equal(row, kept)
+            np.testing.assert_array_equal(row, original)
             row[:] = 0
 
 
-async def test_a_large_batch_lets_others_in_between(engine: Any) -> None:
-    """While a long batch call runs, a single text waits for a few chunks at most, and the queue stays short."""
+async def test_single_text_runs_between_the_chunks_of_a_large_embed_batch(engine: Any) -> None:
+    """It waits for a few chunks at most, and the queue stays short."""
     async with EmbeddingPipeline(engine=engine, max_queue_texts=64) as pipeline:
         large = asyncio.create_task(pipeline.aembed_batch([f"bulk {i}" for i in range(800)]))
-        await _entered(engine)
+        await _wait_until_running(engine)
         single = asyncio.create_task(pipeline.aembed("single"))
         await asyncio.sleep(0)
         assert pipeline.stats()["queued_texts"] <= 2 * engine.batch_texts + 1
-        engine.blocked_run.set()
+        engine.may_run.set()
         await single
         assert not large.done()
         assert (await large).shape == (800, 8)
-        place = next(i for i, batch in enumerate(engine.batches) if "single" in batch)
-        assert place <= 3
+        position = next(i for i, batch in enumerate(engine.batches) if "single" in batch)
+        assert position <= 3
 
 
-async def test_a_full_queue_refuses_and_says_when_to_come_back(engine: Any) -> None:
-    """Past `max_queue_texts` a call fails at once; the ones accepted are served."""
+async def test_embed_raises_overloaded_when_the_queue_is_full(engine: Any) -> None:
+    """The error has a `retry_after_s`, and the accepted calls are served."""
     async with EmbeddingPipeline(engine=engine, max_queue_texts=4) as pipeline:
         first = asyncio.create_task(pipeline.aembed("first"))
-        await _entered(engine)
+        await _wait_until_running(engine)
         waiting = [asyncio.create_task(pipeline.aembed(f"waiting {i}")) for i in range(4)]
         await asyncio.sleep(0)
         with pytest.raises(OverloadedError) as caught:
             await pipeline.aembed("too many")
         assert caught.value.retry_after_s > 0
-        engine.blocked_run.set()
+        engine.may_run.set()
         await asyncio.gather(first, *waiting)
         assert (await pipeline.aembed("room again")).shape == (8,)
 
 
-async def test_a_large_batch_fits_through_a_small_queue(engine: Any) -> None:
-    """Its own chunks never overload the queue, whatever their number."""
-    engine.blocked_run.set()
+async def test_embed_batch_with_more_texts_than_the_queue_holds_succeeds(engine: Any) -> None:
+    """Its own chunks never overload the queue."""
+    engine.may_run.set()
     async with EmbeddingPipeline(engine=engine, max_queue_texts=1) as pipeline:
         assert (await pipeline.aembed_batch([f"text {i}" for i in range(100)])).shape == (100, 8)
 
 
-async def test_cancelled_callers_leave_nothing_behind(engine: Any) -> None:
-    """Cancelled singles and batches are never computed, and their neighbours are served."""
+async def test_texts_of_cancelled_embed_calls_are_not_computed(engine: Any) -> None:
+    """Other calls are served, and no task or queued text is left."""
     async with EmbeddingPipeline(engine=engine) as pipeline:
         first = asyncio.create_task(pipeline.aembed("first"))
-        await _entered(engine)
-        gone = [
-            asyncio.create_task(pipeline.aembed("gone")),
-            asyncio.create_task(pipeline.aembed_batch(["gone 1", "gone 2"])),
+        await _wait_until_running(engine)
+        cancelled = [
+            asyncio.create_task(pipeline.aembed("cancelled")),
+            asyncio.create_task(pipeline.aembed_batch(["cancelled 1", "cancelled 2"])),
         ]
-        stays = asyncio.create_task(pipeline.aembed("stays"))
+        served = asyncio.create_task(pipeline.aembed("served"))
         await asyncio.sleep(0)
-        for task in gone:
+        for task in cancelled:
             task.cancel()
         assert all(
-            isinstance(each, asyncio.CancelledError) for each in await asyncio.gather(*gone, return_exceptions=True)
+            isinstance(each, asyncio.CancelledError)
+            for each in await asyncio.gather(*cancelled, return_exceptions=True)
         )
-        engine.blocked_run.set()
-        await asyncio.gather(first, stays)
-        assert engine.batches == [["first"], ["stays"]]
+        engine.may_run.set()
+        await asyncio.gather(first, served)
+        assert engine.batches == [["first"], ["served"]]
         assert pipeline.stats()["queued_texts"] == 0
         assert len(asyncio.all_tasks()) == 1
 
 
-async def test_a_refused_text_fails_alone(engine: Any) -> None:
-    """The engine's refusal of one text reaches its caller only."""
+async def test_text_that_the_engine_refuses_fails_only_its_caller(engine: Any) -> None:
+    """The other texts of its batch are computed."""
     async with EmbeddingPipeline(engine=engine) as pipeline:
         first = asyncio.create_task(pipeline.aembed("first"))
-        await _entered(engine)
+        await _wait_until_running(engine)
         tasks = [asyncio.create_task(pipeline.aembed(text)) for text in ["a", "b", "poison", "c", "d"]]
         await asyncio.sleep(0)
-        engine.blocked_run.set()
+        engine.may_run.set()
         results = await asyncio.gather(first, *tasks, return_exceptions=True)
         assert [isinstance(result, InvalidInputError) for result in results] == [
             False,
@@ -178,10 +179,10 @@ async def test_a_refused_text_fails_alone(engine: Any) -> None:
         ]
 
 
-async def test_an_engine_that_fails_fails_its_batch_and_recovers(engine: Any) -> None:
-    """Every waiter of the batch gets the error; the next call is tried again."""
+async def test_failing_engine_fails_every_call_of_its_batch_and_runs_again(engine: Any) -> None:
+    """Each caller gets its own exception object."""
     engine.broken = True
-    engine.blocked_run.set()
+    engine.may_run.set()
     async with EmbeddingPipeline(engine=engine) as pipeline:
         results = await asyncio.gather(*(pipeline.aembed(f"text {i}") for i in range(20)), return_exceptions=True)
         assert all(isinstance(result, EmbeddingError) for result in results)
@@ -208,8 +209,10 @@ async def test_an_engine_that_fails_fails_its_batch_and_recovers(engine: Any) ->
         (3, "int"),
     ],
 )
-async def test_a_text_that_cannot_be_embedded_is_named(engine: Any, text: Any, why: str) -> None:
-    """The error names the field and the reason, alone and within a batch, and the engine is never asked."""
+async def test_embed_refuses_an_invalid_text_and_names_its_field_and_the_reason(
+    engine: Any, text: Any, why: str
+) -> None:
+    """This holds alone and within a batch, and the engine does not run."""
     async with EmbeddingPipeline(engine=engine) as pipeline:
         with pytest.raises(InvalidInputError, match=why) as alone:
             await pipeline.aembed(text)
@@ -221,24 +224,24 @@ async def test_a_text_that_cannot_be_embedded_is_named(engine: Any, text: Any, w
     assert engine.batches == []
 
 
-def test_the_limit_of_a_text_is_a_setting(engine: Any) -> None:
-    """`Limits.text_bytes` counts UTF-8 bytes, and what is exactly that long passes."""
-    engine.blocked_run.set()
+def test_limit_of_text_bytes_counts_utf8_bytes(engine: Any) -> None:
+    """A text of exactly that length is accepted."""
+    engine.may_run.set()
     with EmbeddingPipeline(engine=engine, limits=Limits(text_bytes=4)) as pipeline:
         assert pipeline.embed("éé").shape == (8,)
         with pytest.raises(InvalidInputError):
             pipeline.embed("ééé")
 
 
-def test_one_str_is_not_a_batch(engine: Any) -> None:
-    """The common mistake of passing a str for a list is said, not embedded letter by letter."""
+def test_embed_batch_refuses_a_single_str(engine: Any) -> None:
+    """It would be embedded letter by letter."""
     with EmbeddingPipeline(engine=engine) as pipeline, pytest.raises(InvalidInputError, match="not one str"):
         pipeline.embed_batch("a text")
 
 
-async def test_recent_texts_are_remembered_within_bounds(engine: Any) -> None:
-    """A text asked again comes from memory; the least recently used one has left; a large import pushes out nothing."""
-    engine.blocked_run.set()
+async def test_recent_vectors_are_cached_up_to_cache_entries(engine: Any) -> None:
+    """The least recently used vector is evicted, and a large batch evicts nothing."""
+    engine.may_run.set()
     async with EmbeddingPipeline(engine=engine, cache_entries=8) as pipeline:
         for text in ["a", "b", "a"]:
             await pipeline.aembed(text)
@@ -248,19 +251,19 @@ async def test_recent_texts_are_remembered_within_bounds(engine: Any) -> None:
         for i in range(7):
             await pipeline.aembed(f"new {i}")
         assert pipeline.stats()["cache_entries"] == 8
-        asked = len(engine.batches)
+        batches_before = len(engine.batches)
         await pipeline.aembed("a")
-        assert len(engine.batches) == asked
+        assert len(engine.batches) == batches_before
         await pipeline.aembed("b")
-        assert len(engine.batches) == asked + 1
+        assert len(engine.batches) == batches_before + 1
 
 
-async def test_use_after_close_is_refused_and_waiters_are_served(engine: Any) -> None:
-    """Closing finishes what was accepted; afterwards every call says so, and closing again does nothing."""
+async def test_closing_a_pipeline_serves_accepted_calls_and_refuses_later_ones(engine: Any) -> None:
+    """Closing again does nothing."""
     pipeline = EmbeddingPipeline(engine=engine)
     waiting = asyncio.create_task(pipeline.aembed("waiting"))
-    await _entered(engine)
-    threading.Timer(0.01, engine.blocked_run.set).start()
+    await _wait_until_running(engine)
+    threading.Timer(0.01, engine.may_run.set).start()
     await pipeline.aclose()
     assert (await waiting).shape == (8,)
     await pipeline.aclose()
@@ -269,11 +272,11 @@ async def test_use_after_close_is_refused_and_waiters_are_served(engine: Any) ->
             await call
 
 
-def test_settings_are_checked_when_made(tmp_path: Path) -> None:
-    """A wrong setting fails in the constructor, in one sentence."""
-    wrong: Any = "int4"
+def test_pipeline_constructor_refuses_invalid_settings(tmp_path: Path) -> None:
+    """The message names the setting or its value."""
+    precision: Any = "int4"
     with pytest.raises(ConfigurationError, match="int4"):
-        EmbeddingPipeline(precision=wrong)
+        EmbeddingPipeline(precision=precision)
     with pytest.raises(ConfigurationError, match="max_queue_texts"):
         EmbeddingPipeline(max_queue_texts=0)
     with pytest.raises(ConfigurationError, match="-1"):

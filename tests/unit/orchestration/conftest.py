@@ -1,4 +1,4 @@
-"""The small agents of this folder can be imported by name."""
+"""Make the agents of `small_agents` importable by name."""
 
 from __future__ import annotations
 

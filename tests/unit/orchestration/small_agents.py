@@ -1,4 +1,4 @@
-"""Small agents that are what a test needs: steady, slow, failing, forgetful, listening."""
+"""Provide small agents for tests: one that answers, one that fails and one that waits."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ import asyncio
 from super_advanced_agents import Answer, Match
 
 
-class Says:
-    """Answers with these texts, one after another, the last one for ever; keeps what it was asked."""
+class AnsweringAgent:
+    """Answer with these texts one after another, repeating the last, and record the questions."""
 
     def __init__(self, *texts, sources=()):
         self.texts = list(texts)
         self.sources = list(sources)
-        self.asked = []
+        self.questions = []
 
     async def aask(self, question, top_k=5):
-        """The next text."""
-        self.asked.append(question)
+        """Return the next text."""
+        self.questions.append(question)
         text = self.texts.pop(0) if len(self.texts) > 1 else self.texts[0]
         return Answer(text=text, sources=self.sources[:top_k])
 
 
-class Fails:
-    """Raises, until it is told to answer."""
+class FailingAgent:
+    """Raise an error until it is set to None."""
 
     def __init__(self, error):
         self.error = error
         self.calls = 0
 
     async def aask(self, question, top_k=5):
-        """Raise, or answer."""
+        """Raise the error, or answer."""
         self.calls += 1
         await asyncio.sleep(0)
         if self.error is not None:
@@ -38,8 +38,8 @@ class Fails:
         return Answer(text="I am well again.", sources=[])
 
 
-class Waits:
-    """Answers when it is let go; tells when it has begun, and whether it was cancelled to the end."""
+class WaitingAgent:
+    """Answer once `go` is set; `begun` and `cleaned_up` show the progress of a call."""
 
     def __init__(self, text="At last."):
         self.text = text
@@ -49,13 +49,13 @@ class Waits:
         self.active = 0
 
     async def aask(self, question, top_k=5):
-        """Wait."""
+        """Wait for `go`."""
         self.active += 1
         self.begun.set()
         try:
             await self.go.wait()
         except asyncio.CancelledError:
-            await asyncio.sleep(0)  # ending takes a turn of the loop, and is waited for
+            await asyncio.sleep(0)  # ending takes an iteration of the loop, and the caller waits for it
             self.cleaned_up = True
             raise
         finally:
@@ -64,5 +64,5 @@ class Waits:
 
 
 def memory(text, uid="m1"):
-    """One memory."""
+    """Return one match."""
     return Match({"text": text}, 0.5, uid)

@@ -1,11 +1,11 @@
-"""Races, quorums, votes, critics and consensus."""
+"""Test the operations `parallel` and `collaborate` of an orchestrator."""
 
 from __future__ import annotations
 
 import asyncio
 
 import pytest
-from small_agents import Fails, Says, Waits, memory
+from small_agents import AnsweringAgent, FailingAgent, WaitingAgent, memory
 
 from super_advanced_agents import AsyncLLMWrapper, Orchestrator
 from super_advanced_agents.agents.prompt import NOTHING_KNOWN
@@ -19,38 +19,38 @@ from super_advanced_agents.errors import (
 
 
 def _orchestrator(pipeline=None, **agents):
-    made = Orchestrator(embedding_pipeline=pipeline, failures=5, timeout_s=30)
+    orchestrator = Orchestrator(embedding_pipeline=pipeline, failures=5, timeout_s=30)
     for name, agent in agents.items():
-        made.register_agent(name, agent)
-    return made
+        orchestrator.register_agent(name, agent)
+    return orchestrator
 
 
 def _statuses(outcome):
     return [step.status for step in outcome.steps]
 
 
-async def test_the_first_answer_wins_and_the_losers_are_cancelled_to_the_end():
-    """Failures and empty answers do not win; when the call returns, nothing of it runs any more."""
-    losers = [Waits(), Waits()]
+async def test_parallel_returns_the_first_answer_and_cancels_the_other_agents():
+    """Failures and empty answers do not win, and no task runs on when the call returns."""
+    waiting = [WaitingAgent(), WaitingAgent()]
     others = {
-        "a": losers[0],
-        "bad": Fails(OSError()),
-        "empty": Says(NOTHING_KNOWN),
-        "b": losers[1],
-        "good": Says("Yes."),
+        "a": waiting[0],
+        "bad": FailingAgent(OSError()),
+        "empty": AnsweringAgent(NOTHING_KNOWN),
+        "b": waiting[1],
+        "good": AnsweringAgent("Yes."),
     }
     before = asyncio.all_tasks()
     outcome = await _orchestrator(**others).aparallel("q")
     assert (outcome.text, outcome.agent) == ("Yes.", "good")
     assert _statuses(outcome) == ["cancelled", "failed", "empty", "cancelled", "answered"]
-    assert [(loser.active, loser.cleaned_up) for loser in losers] == [(0, True), (0, True)]
+    assert [(agent.active, agent.cleaned_up) for agent in waiting] == [(0, True), (0, True)]
     assert asyncio.all_tasks() == before
 
 
-async def test_all_are_waited_for():
-    """The text is the first one's; every answer and failure is a step."""
-    slow = Waits("slow")
-    orchestrator = _orchestrator(slow=slow, quick=Says("quick"), bad=Fails(OSError()))
+async def test_parallel_with_wait_all_waits_for_every_agent():
+    """The text is that of the first agent, and each answer or failure is a step."""
+    slow = WaitingAgent("slow")
+    orchestrator = _orchestrator(slow=slow, quick=AnsweringAgent("quick"), bad=FailingAgent(OSError()))
     task = asyncio.create_task(orchestrator.aparallel("q", wait="all"))
     await slow.begun.wait()
     assert not task.done()
@@ -61,10 +61,12 @@ async def test_all_are_waited_for():
     )  # fmt: skip
 
 
-async def test_a_quorum_is_enough_and_given_up_when_out_of_reach():
-    """The rest is cancelled, both times."""
-    slow = Waits()
-    orchestrator = _orchestrator(slow=slow, a=Says("a"), b=Says("b"), x=Fails(OSError()), y=Fails(OSError()))
+async def test_parallel_with_a_quorum_ends_when_it_is_reached_or_impossible():
+    """The other agents are cancelled in both cases."""
+    slow = WaitingAgent()
+    orchestrator = _orchestrator(
+        slow=slow, a=AnsweringAgent("a"), b=AnsweringAgent("b"), x=FailingAgent(OSError()), y=FailingAgent(OSError())
+    )
     outcome = await orchestrator.aparallel("q", ["slow", "a", "b"], wait=2)
     assert (outcome.text, _statuses(outcome)) == ("a", ["cancelled", "answered", "answered"])
     with pytest.raises(AgentError, match="1 of the 3"):
@@ -72,21 +74,21 @@ async def test_a_quorum_is_enough_and_given_up_when_out_of_reach():
     assert (slow.active, slow.cleaned_up) == (0, True)
 
 
-async def test_what_came_by_the_deadline_counts():
-    """Who is late is a step that timed out; when all are, that is the error."""
-    waits = [Waits(), Waits()]
-    orchestrator = _orchestrator(late=waits[0], later=waits[1], quick=Says("quick"))
+async def test_parallel_returns_the_answers_that_came_before_the_deadline():
+    """A late agent is a step that timed out; when all are late, the call raises."""
+    late = [WaitingAgent(), WaitingAgent()]
+    orchestrator = _orchestrator(late=late[0], later=late[1], quick=AnsweringAgent("quick"))
     outcome = await orchestrator.aparallel("q", wait="all", deadline_s=0.02)
     assert (outcome.text, _statuses(outcome)) == ("quick", ["timed_out", "timed_out", "answered"])
     with pytest.raises(AgentTimeoutError, match=r"late \(AgentTimeoutError\), later"):
         await orchestrator.aparallel("q", ["late", "later"], wait="all", deadline_s=0.02)
-    assert (waits[0].active, waits[1].active) == (0, 0)
+    assert (late[0].active, late[1].active) == (0, 0)
 
 
 @pytest.mark.parametrize("way", ["parallel", "majority", "consensus"])
-async def test_cancelling_cancels_every_agent_and_waits_for_their_end(way):
-    """No task is left, whatever the operation."""
-    agents = {f"a{i}": Waits() for i in range(5)}
+async def test_cancelling_a_call_cancels_all_its_agents_and_waits_for_them(way):
+    """No task is left."""
+    agents = {f"a{i}": WaitingAgent() for i in range(5)}
     orchestrator = _orchestrator(**agents)
     before = asyncio.all_tasks()
     operation = (
@@ -102,23 +104,25 @@ async def test_cancelling_cancels_every_agent_and_waits_for_their_end(way):
     assert asyncio.all_tasks() == before
 
 
-async def test_agents_of_users_take_no_part_unless_named():
-    """In a call to everybody."""
+async def test_parallel_calls_an_agent_of_a_user_only_when_it_is_named():
+    """A call without names goes to the agents that serve every user."""
     orchestrator = _orchestrator()
-    orchestrator.register_agent("ann", Says("private"), users=["ann"])
+    orchestrator.register_agent("ann", AnsweringAgent("private"), users=["ann"])
     with pytest.raises(AgentNotFoundError):
         await orchestrator.aparallel("q")
     assert (await orchestrator.aparallel("q", ["ann"])).text == "private"
 
 
-async def test_the_majority_wins_in_whatever_words(embedder):
-    """Paraphrases vote together; who knows nothing or fails has no vote; sources are those of the winners."""
+async def test_majority_counts_paraphrases_as_one_answer(embedder):
+    """Agents that fail or know nothing have no vote, and the sources are the winners'."""
     agents = {
-        "odd": Says("The disk of the server was full.", sources=[memory("x", "odd")]),
-        "a": Says("The server crashed because it ran out of memory.", sources=[memory("m", "1")]),
-        "b": Says("It ran out of memory, which crashed the server.", sources=[memory("m", "1"), memory("n", "2")]),
-        "empty": Says(NOTHING_KNOWN),
-        "bad": Fails(OSError()),
+        "odd": AnsweringAgent("The disk of the server was full.", sources=[memory("x", "odd")]),
+        "a": AnsweringAgent("The server crashed because it ran out of memory.", sources=[memory("m", "1")]),
+        "b": AnsweringAgent(
+            "It ran out of memory, which crashed the server.", sources=[memory("m", "1"), memory("n", "2")]
+        ),
+        "empty": AnsweringAgent(NOTHING_KNOWN),
+        "bad": FailingAgent(OSError()),
     }
     outcome = await _orchestrator(embedder, **agents).acollaborate("Why?", list(agents))
     assert (outcome.agent, outcome.agents) == ("a", ("a", "b"))
@@ -126,49 +130,53 @@ async def test_the_majority_wins_in_whatever_words(embedder):
     assert [match.uid for match in outcome.sources] == ["1", "2"]
 
 
-async def test_a_tie_goes_to_who_is_named_first():
-    """Whoever was registered first, or answered first."""
-    orchestrator = _orchestrator(a=Says("Lyon"), b=Says("Paris"), c=Says("paris."), d=Says("lyon"))
+async def test_majority_tie_goes_to_the_agent_named_first():
+    """The order of registration does not matter."""
+    orchestrator = _orchestrator(
+        a=AnsweringAgent("Lyon"), b=AnsweringAgent("Paris"), c=AnsweringAgent("paris."), d=AnsweringAgent("lyon")
+    )
     assert (await orchestrator.acollaborate("q", ["b", "a", "c", "d"])).text == "Paris"
     assert (await orchestrator.acollaborate("q", ["d", "c", "b", "a"])).text == "lyon"
 
 
-async def test_when_nobody_knows_there_is_no_agreement():
-    """The answer says that nothing is known; when all failed, the error says so."""
-    orchestrator = _orchestrator(a=Says(NOTHING_KNOWN), b=Says(""), c=Fails(OSError()))
+async def test_collaborate_answers_nothing_known_when_no_agent_knows_anything():
+    """Agreement is 0; the call raises when all agents failed."""
+    orchestrator = _orchestrator(a=AnsweringAgent(NOTHING_KNOWN), b=AnsweringAgent(""), c=FailingAgent(OSError()))
     outcome = await orchestrator.acollaborate("q", ["c", "a", "b"])
     assert (outcome.text, outcome.agent, outcome.agreement) == (NOTHING_KNOWN, "a", 0.0)
     with pytest.raises(AgentError):
         await orchestrator.acollaborate("q", ["c"])
 
 
-async def test_the_critic_picks_and_explains():
-    """It sees numbered answers as data, not who gave them; its words are the reason."""
-    critic = Says("2. It names the year.")
-    orchestrator = _orchestrator(a=Says("Long ago."), bad=Fails(OSError()), b=Says("In 1889."), judge=critic)
+async def test_critic_chooses_the_answer_and_gives_the_reason():
+    """It sees numbered answers as data, without the names of their agents."""
+    critic = AnsweringAgent("2. It names the year.")
+    orchestrator = _orchestrator(
+        a=AnsweringAgent("Long ago."), bad=FailingAgent(OSError()), b=AnsweringAgent("In 1889."), judge=critic
+    )
     outcome = await orchestrator.acollaborate("When?", ["a", "bad", "b"], "critic", critic="judge")
     assert (outcome.text, outcome.agent, outcome.reason) == ("In 1889.", "b", "2. It names the year.")
-    assert "<answers>\n[1] Long ago.\n[2] In 1889.\n</answers>" in critic.asked[0]
-    assert critic.asked[0].endswith("Question: When?")
+    assert "<answers>\n[1] Long ago.\n[2] In 1889.\n</answers>" in critic.questions[0]
+    assert critic.questions[0].endswith("Question: When?")
     assert [step.agent for step in outcome.steps] == ["a", "bad", "b", "judge"]
 
 
 @pytest.mark.parametrize(
     ("critic", "reason"),
-    [(Says("None of the 7 is good."), "named none"), (Fails(OSError()), "did not answer (OSError)")],
+    [(AnsweringAgent("None of the 7 is good."), "named none"), (FailingAgent(OSError()), "did not answer (OSError)")],
 )
-async def test_without_a_verdict_the_majority_decides(critic, reason):
-    """And the reason says so."""
-    orchestrator = _orchestrator(a=Says("Lyon"), b=Says("Paris"), c=Says("paris"))
+async def test_majority_decides_when_the_critic_gives_no_verdict(critic, reason):
+    """The reason says so."""
+    orchestrator = _orchestrator(a=AnsweringAgent("Lyon"), b=AnsweringAgent("Paris"), c=AnsweringAgent("paris"))
     outcome = await orchestrator.acollaborate("q", ["a", "b", "c"], "critic", critic=critic)
     assert outcome.text == "Paris"
     assert reason in outcome.reason
     assert outcome.steps[-1].agent == "critic"
 
 
-async def test_a_language_model_can_be_the_critic(llm):
-    """Given here or to the orchestrator, wrapped or not; without any the error says what to give."""
-    orchestrator = _orchestrator(a=Says("Lyon"), b=Says("Paris"))
+async def test_language_model_can_be_the_critic(llm):
+    """Without any critic the message names the argument."""
+    orchestrator = _orchestrator(a=AnsweringAgent("Lyon"), b=AnsweringAgent("Paris"))
     outcome = await orchestrator.acollaborate("q", ["a", "b"], "critic", critic=AsyncLLMWrapper(llm))
     assert outcome.steps[-1].status == "answered"
     assert outcome.text in {"Lyon", "Paris"}
@@ -178,23 +186,23 @@ async def test_a_language_model_can_be_the_critic(llm):
         Orchestrator(critic="me")
 
 
-async def test_consensus_goes_on_until_all_say_the_same():
-    """In each round everybody sees what the others said in the one before, and not its own answer."""
-    a, b, c = Says("Lyon", "Paris"), Says("Paris"), Says("Nice", "Paris.")
+async def test_consensus_repeats_rounds_until_all_answers_agree():
+    """Each agent sees the others' answers of the round before, and not its own."""
+    a, b, c = AnsweringAgent("Lyon", "Paris"), AnsweringAgent("Paris"), AnsweringAgent("Nice", "Paris.")
     outcome = await _orchestrator(a=a, b=b, c=c).acollaborate("Which city?", ["a", "b", "c"], "consensus")
     assert (outcome.text, outcome.agreement, outcome.rounds) == ("Paris", 1.0, 2)
     assert outcome.agents == ("a", "b", "c")
-    assert a.asked[1].startswith("Which city?\n\nOther agents")
-    assert "<answers>\n[1] Paris\n[2] Nice\n</answers>" in a.asked[1]
+    assert a.questions[1].startswith("Which city?\n\nOther agents")
+    assert "<answers>\n[1] Paris\n[2] Nice\n</answers>" in a.questions[1]
     assert [(step.agent, step.round) for step in outcome.steps] == [(n, r) for r in (1, 2) for n in "abc"]
 
 
-async def test_without_consensus_the_majority_of_the_last_round_decides():
-    """After `max_rounds`; a round in which nobody answers takes nothing back."""
-    a, b, c = Says("x", "y", "z"), Says("z"), Says("w", "v", "u")
+async def test_majority_of_the_last_round_decides_without_consensus():
+    """A round in which no agent answers is ignored."""
+    a, b, c = AnsweringAgent("x", "y", "z"), AnsweringAgent("z"), AnsweringAgent("w", "v", "u")
     outcome = await _orchestrator(a=a, b=b, c=c).acollaborate("q", ["a", "b", "c"], "consensus", max_rounds=3)
     assert (outcome.text, outcome.rounds, outcome.agreement) == ("z", 3, pytest.approx(2 / 3))
-    a, b = Says("x", " "), Says("y", " ")
+    a, b = AnsweringAgent("x", " "), AnsweringAgent("y", " ")
     outcome = await _orchestrator(a=a, b=b).acollaborate("q", ["a", "b"], "consensus")
     assert (outcome.text, outcome.rounds) == ("x", 2)
 
@@ -228,17 +236,17 @@ async def test_without_consensus_the_majority_of_the_last_round_decides():
         (lambda o: o.acollaborate("q", ["a"], "consensus", max_rounds=0), "max_rounds"),
     ],
 )
-async def test_wrong_arguments_are_refused_by_name(call, field):
-    """Before any agent is asked."""
-    agent = Says("never")
+async def test_orchestrator_names_an_invalid_argument_before_calling_any_agent(call, field):
+    """The error's `field` is the argument."""
+    agent = AnsweringAgent("never")
     with pytest.raises(InvalidInputError) as caught:
         await call(_orchestrator(a=agent))
-    assert (caught.value.field, agent.asked) == (field, [])
+    assert (caught.value.field, agent.questions) == (field, [])
 
 
-async def test_unknown_names_are_refused_before_anybody_is_asked():
-    """Whatever the operation."""
-    agent = Says("never")
+async def test_orchestrator_refuses_an_unknown_agent_before_calling_any_agent():
+    """This holds for each operation."""
+    agent = AnsweringAgent("never")
     orchestrator = _orchestrator(a=agent)
     for call in (
         orchestrator.achain("q", ["a", "b"]),
@@ -249,4 +257,4 @@ async def test_unknown_names_are_refused_before_anybody_is_asked():
     ):
         with pytest.raises(AgentNotFoundError, match="'b'"):
             await call
-    assert agent.asked == []
+    assert agent.questions == []

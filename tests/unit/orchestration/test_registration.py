@@ -1,4 +1,4 @@
-"""Agents come, go, and are watched; blocking twins; circles."""
+"""Test registering and supervising agents, and the blocking forms of an orchestrator."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import asyncio
 import threading
 
 import pytest
-from small_agents import Fails, Says, Waits
+from small_agents import AnsweringAgent, FailingAgent, WaitingAgent
 
 from super_advanced_agents import FAISSVectorStore, LLMAgent, Orchestrator
 from super_advanced_agents.errors import AgentError, AgentNotFoundError, ConfigurationError, InvalidInputError
 
 
-def test_agents_come_and_go_by_name():
-    """A name is taken once, and free again when its agent has gone."""
+def test_registered_name_is_taken_until_its_agent_is_unregistered():
+    """The message about an unknown name lists the registered ones."""
     orchestrator = Orchestrator()
-    orchestrator.register_agent("a", Says("1"))
+    orchestrator.register_agent("a", AnsweringAgent("1"))
     with pytest.raises(InvalidInputError, match="already"):
-        orchestrator.register_agent("a", Says("2"))
+        orchestrator.register_agent("a", AnsweringAgent("2"))
     orchestrator.unregister_agent("a")
-    orchestrator.register_agent("a", Says("3"))
+    orchestrator.register_agent("a", AnsweringAgent("3"))
     assert (orchestrator.agents, orchestrator.route("q").text) == (("a",), "3")
     with pytest.raises(AgentNotFoundError, match=r"no agent 'b'.*there are a"):
         orchestrator.unregister_agent("b")
@@ -30,22 +30,22 @@ def test_agents_come_and_go_by_name():
     [
         ({"name": "a b"}, "name"),
         ({"agent": "nobody"}, "agent"),
-        ({"agent": Says}, "agent"),
+        ({"agent": AnsweringAgent}, "agent"),
         ({"tasks": "billing"}, "tasks"),
         ({"tasks": ["x", " "]}, "tasks[1]"),
         ({"users": [3]}, "users[0]"),
         ({"description": "x" * 5_000}, "description"),
     ],
 )
-def test_a_wrong_registration_is_refused(arguments, field):
-    """By the argument that is wrong; nothing is registered."""
+def test_register_agent_names_an_invalid_argument(arguments, field):
+    """Nothing is registered then."""
     orchestrator = Orchestrator()
     with pytest.raises(InvalidInputError) as caught:
-        orchestrator.register_agent(**{"name": "a", "agent": Says("x"), **arguments})
+        orchestrator.register_agent(**{"name": "a", "agent": AnsweringAgent("x"), **arguments})
     assert (caught.value.field, orchestrator.agents) == (field, ())
 
 
-def test_a_blocking_agent_is_refused_with_the_right_class(embedder):
+def test_register_agent_refuses_a_blocking_agent_and_names_the_right_class(embedder):
     """An `LLMAgent` has no `aask`."""
     with FAISSVectorStore(dim=384) as store, pytest.raises(InvalidInputError, match="AsyncLLMAgent"):
         Orchestrator().register_agent("a", LLMAgent("a", store, embedder))
@@ -55,14 +55,14 @@ def test_a_blocking_agent_is_refused_with_the_right_class(embedder):
     "options",
     [{"timeout_s": 0}, {"failures": 0}, {"cool_down_s": -1}, {"min_similarity": "x"}, {"context_chars": 1.5}],
 )
-def test_a_wrong_setting_is_refused(options):
-    """When the orchestrator is made."""
+def test_orchestrator_constructor_names_an_invalid_setting(options):
+    """The message names the setting."""
     with pytest.raises(ConfigurationError, match=next(iter(options))):
         Orchestrator(**options)
 
 
-async def test_an_orchestrator_never_asks_itself():
-    """Not directly, not through others; what registration cannot see ends by its depth."""
+async def test_orchestrator_cannot_be_an_agent_of_itself():
+    """Circles are refused at registration; a hidden one ends by its depth."""
     a, b, c = Orchestrator(), Orchestrator(), Orchestrator()
     a.register_agent("b", b)
     b.register_agent("c", c)
@@ -79,24 +79,24 @@ async def test_an_orchestrator_never_asks_itself():
         await a.aroute("q")
 
 
-async def test_what_is_no_answer_is_a_failure():
-    """An agent of one's own that returns a string is told what it did."""
+async def test_agent_that_returns_no_answer_object_raises_agent_error():
+    """The message names the type that a custom agent has returned."""
 
-    class Careless:
+    class ReturnsStr:
         async def aask(self, question, top_k=5):
             return "yes"
 
     orchestrator = Orchestrator()
-    orchestrator.register_agent("a", Careless())
+    orchestrator.register_agent("a", ReturnsStr())
     with pytest.raises(AgentError, match="returned a str, not an Answer"):
         await orchestrator.aroute("q")
 
 
-async def test_supervision_counts_what_became_of_every_call():
-    """Health, counts, latencies and the last error of each agent; nothing of what was said."""
-    waits, orchestrator = Waits(), Orchestrator(failures=2, cool_down_s=900)
-    orchestrator.register_agent("good", Says("Yes.", " "), description="Agrees", tasks=["a", "B"])
-    orchestrator.register_agent("bad", Fails(OSError("secret")))
+async def test_supervise_reports_the_outcomes_of_each_agents_calls():
+    """It has health, counts, latencies and the last error, and no text of a question or an error."""
+    waits, orchestrator = WaitingAgent(), Orchestrator(failures=2, cool_down_s=900)
+    orchestrator.register_agent("good", AnsweringAgent("Yes.", " "), description="Agrees", tasks=["a", "B"])
+    orchestrator.register_agent("bad", FailingAgent(OSError("secret")))
     orchestrator.register_agent("slow", waits)
     for _ in range(3):
         await orchestrator.aparallel("q", ["good", "bad"], wait="all")
@@ -117,11 +117,11 @@ async def test_supervision_counts_what_became_of_every_call():
     assert "secret" not in str(report)
 
 
-def test_blocking_twins_run_the_same_operations():
-    """Without a loop, in this thread."""
+def test_blocking_forms_of_an_orchestrator_work_without_an_event_loop():
+    """Each operation has one."""
     orchestrator = Orchestrator()
     for name, text in (("a", "Lyon"), ("b", "Paris"), ("c", "paris")):
-        orchestrator.register_agent(name, Says(text), tasks=[name])
+        orchestrator.register_agent(name, AnsweringAgent(text), tasks=[name])
     assert orchestrator.route("q", task="b").text == "Paris"
     assert orchestrator.chain("q", ["a", "b"]).agents == ("a", "b")
     assert orchestrator.fallback("q", "a", "b").agent == "a"
@@ -131,21 +131,21 @@ def test_blocking_twins_run_the_same_operations():
 
 
 @pytest.mark.blocks_loop
-async def test_blocking_twins_work_inside_a_running_loop():
-    """As in a notebook: they block, as their name says."""
+async def test_blocking_forms_of_an_orchestrator_work_inside_a_running_loop():
+    """They block the loop, as in a notebook."""
     orchestrator = Orchestrator()
-    orchestrator.register_agent("a", Says("Yes."))
-    orchestrator.register_agent("bad", Fails(OSError()))
+    orchestrator.register_agent("a", AnsweringAgent("Yes."))
+    orchestrator.register_agent("bad", FailingAgent(OSError()))
     assert orchestrator.parallel("q").text == "Yes."
     with pytest.raises(AgentError):
         orchestrator.chain("q", ["bad"])
 
 
-def test_threads_and_loops_share_an_orchestrator():
-    """Twenty threads at once, each with a loop of its own; every call is counted."""
+def test_threads_can_share_an_orchestrator():
+    """Twenty threads each have their own loop, and each call is counted."""
     orchestrator = Orchestrator()
     for name in "ab":
-        orchestrator.register_agent(name, Says(name))
+        orchestrator.register_agent(name, AnsweringAgent(name))
     texts = []
     threads = [
         threading.Thread(target=lambda: texts.append(orchestrator.parallel("q", wait="all").text)) for _ in range(20)

@@ -1,4 +1,4 @@
-"""Which answers count as the same."""
+"""Test the grouping of answers that say the same."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ import pytest
 
 from super_advanced_agents.orchestration.similarity import group_answers, normalise_answer
 
-ALIKE = np.ones((3, 4), np.float32) / 2
+EQUAL_VECTORS = np.ones((3, 4), np.float32) / 2
 
 
 def _groups(texts, vectors=None):
     return [group.members for group in group_answers(texts, vectors, min_similarity=0.9)]
 
 
-def test_words_alone_count_without_vectors():
-    """Case, punctuation and articles do not; the largest group comes first, then the one that began first."""
+def test_group_answers_compares_normalised_texts_without_vectors():
+    """Case, punctuation and articles do not matter; larger groups come first, then earlier ones."""
     assert _groups(["Lyon", "The capital is Paris.", "capital is PARIS", "lyon!", "Nice"]) == [(0, 3), (1, 2), (4,)]
     assert normalise_answer("A 1,000 %!") == "1000"
     assert normalise_answer("?!") == "?!"
 
 
-def test_similarity_joins_other_words_of_the_same_meaning():
-    """The answer said most often leads its group, else the first."""
+def test_group_answers_joins_paraphrases_by_their_vectors():
+    """The most frequent answer leads its group, else the first one."""
     texts = ["It broke down", "It stopped working", "it broke down"]
-    groups = group_answers(texts, ALIKE, min_similarity=0.9)
+    groups = group_answers(texts, EQUAL_VECTORS, min_similarity=0.9)
     assert [(group.leader, group.members) for group in groups] == [(0, (0, 1, 2))]
 
 
@@ -36,13 +36,13 @@ def test_similarity_joins_other_words_of_the_same_meaning():
         ["He can", "He can't", "10 of them can"],
     ],
 )
-def test_numbers_and_denials_are_never_alike(texts):
-    """However near the model finds them."""
-    assert _groups(texts, ALIKE) == [(0,), (1,), (2,)]
+def test_group_answers_separates_different_numbers_and_negations(texts):
+    """The vectors are equal and do not matter."""
+    assert _groups(texts, EQUAL_VECTORS) == [(0,), (1,), (2,)]
 
 
-def test_real_vectors_tell_paraphrases_from_other_answers(embedder):
-    """With the default model and the default threshold."""
+def test_group_answers_separates_other_answers_from_paraphrases_by_real_vectors(embedder):
+    """The model and the threshold are the defaults."""
     texts = [
         "The server crashed because it ran out of memory.",
         "The disk of the server was full.",

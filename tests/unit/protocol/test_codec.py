@@ -1,4 +1,4 @@
-"""Values become messages and come back the same; what is malformed is named."""
+"""Values survive encoding into messages and decoding, and malformed ones are refused by name."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from super_advanced_agents.errors import FilterError, InvalidInputError
-from super_advanced_agents.protocol import codec as to
-from super_advanced_agents.protocol import methods, packing
+from super_advanced_agents.protocol import codec, methods, packing
 from super_advanced_agents.protocol.json_codec import json_of_request
 from super_advanced_agents.protocol.match_messages import match_message, match_of
 from super_advanced_agents.protocol.operations import OPERATIONS
@@ -56,46 +55,46 @@ json = st.recursive(
 metadata = st.dictionaries(texts, json, max_size=4)
 
 
-def _sent(message):
+def _over_the_wire(message):
     return type(message).FromString(message.SerializeToString())
 
 
-def _again(value, message):
-    return to.decode(_sent(to.encode(value, message)), type(value))
+def _round_trip(value, message):
+    return codec.decode(_over_the_wire(codec.encode(value, message)), type(value))
 
 
-def _matches(matches):
-    sent = _sent(common_pb2.Matches(matches=map(match_message, matches)))
+def _round_trip_matches(matches):
+    sent = _over_the_wire(common_pb2.Matches(matches=map(match_message, matches)))
     return [match_of(each) for each in sent.matches]
 
 
-metadata_of_matches = metadata.filter(lambda found: "text" not in found or isinstance(found["text"], str))
+match_metadata = metadata.filter(lambda found: "text" not in found or isinstance(found["text"], str))
 
 
-@given(metadata_of_matches, reals, texts)
-def test_matches_come_back_the_same(found, score, uid):
-    """Integers stay integers, which `google.protobuf.Struct` would not do."""
+@given(match_metadata, reals, texts)
+def test_matches_survive_a_round_trip(found, score, uid):
+    """Integers stay integers; `google.protobuf.Struct` would make them floats."""
     matches = [Match(found, score, uid), Match({}, 0.0, "b")]
-    again = _matches(matches)
-    assert again == matches
-    assert [{key: type(value) for key, value in match.metadata.items()} for match in again] == [
+    decoded = _round_trip_matches(matches)
+    assert decoded == matches
+    assert [{key: type(value) for key, value in match.metadata.items()} for match in decoded] == [
         {key: type(value) for key, value in match.metadata.items()} for match in matches
     ]
 
 
-def test_explanations_come_back_the_same():
-    """Those of what a re-ranker has looked at again, too."""
+def test_explanations_survive_a_round_trip():
+    """The explanation of a re-ranker contains that of the search before it."""
     signal = Signal(name="vector", value=0.5, scaled=0.7, weight=0.4, added=0.28)
     first = Explanation(signals=(signal, signal))
     match = ExplainedMatch({"a": 1}, 0.56, "u", Explanation(signals=(signal,), retrieved=first))
-    [again] = _matches([match])
-    assert isinstance(again, ExplainedMatch)
-    assert (again, again.explanation) == (match, match.explanation)
+    [decoded] = _round_trip_matches([match])
+    assert isinstance(decoded, ExplainedMatch)
+    assert (decoded, decoded.explanation) == (match, match.explanation)
 
 
 @given(st.data())
-def test_records_come_back_the_same(data):
-    """What is None stays None, and what is empty stays empty."""
+def test_records_survive_a_round_trip(data):
+    """None stays None, and empty values stay empty."""
     draw = data.draw
     record = Record(
         uid=draw(texts),
@@ -111,19 +110,19 @@ def test_records_come_back_the_same(data):
         priority=draw(st.none() | reals),
         place=draw(st.none() | st.integers(0, 2**53 - 1)),
     )
-    [again] = to.decode_reply(
-        _sent(to.encode_reply([record], vector_store_pb2.GetResponse, "records")), "records", list[Record]
+    [decoded] = codec.decode_reply(
+        _over_the_wire(codec.encode_reply([record], vector_store_pb2.GetResponse, "records")), "records", list[Record]
     )
-    np.testing.assert_array_equal(again.vector, record.vector)
-    assert again.vector.flags.writeable
+    np.testing.assert_array_equal(decoded.vector, record.vector)
+    assert decoded.vector.flags.writeable
     for name in Record.__dataclass_fields__:
         if name != "vector":
-            assert getattr(again, name) == getattr(record, name)
+            assert getattr(decoded, name) == getattr(record, name)
 
 
 @given(st.data())
-def test_what_agents_take_comes_back_the_same(data):
-    """Memories and turns, with what they leave out."""
+def test_memories_turns_and_answers_survive_a_round_trip(data):
+    """Fields that are left out stay left out."""
     draw = data.draw
     memory = Memory(
         text=draw(texts),
@@ -135,31 +134,31 @@ def test_what_agents_take_comes_back_the_same(data):
         session=draw(st.none() | texts),
         priority=draw(st.none() | reals),
     )
-    assert _again(memory, agents_pb2.Memory) == memory
+    assert _round_trip(memory, agents_pb2.Memory) == memory
     turn = Turn(
         speaker=draw(texts), text=draw(texts), uid=draw(st.none() | texts), extra=draw(metadata),
         created_at=draw(st.none() | texts | reals),
     )  # fmt: skip
-    assert _again(RememberTurnsRequest(turns=[turn]), agents_pb2.RememberTurnsRequest).turns == [turn]
-    answer = Answer(text=draw(texts), sources=[Match(draw(metadata_of_matches), draw(reals), "u")])
-    assert _again(answer, agents_pb2.Answer) == answer
+    assert _round_trip(RememberTurnsRequest(turns=[turn]), agents_pb2.RememberTurnsRequest).turns == [turn]
+    answer = Answer(text=draw(texts), sources=[Match(draw(match_metadata), draw(reals), "u")])
+    assert _round_trip(answer, agents_pb2.Answer) == answer
 
 
-def test_descriptions_and_weights_come_back_the_same():
-    """Collections, agents, and what counts in a search."""
+def test_collections_agents_and_weights_survive_a_round_trip():
+    """A weight that is no finite number is refused."""
     collection = CollectionInfo(name="a", dim=3, metric="dot", index="hnsw", storage="sq8", created_at=1.5)
-    assert _again(collection, vector_store_pb2.Collection) == collection
+    assert _round_trip(collection, vector_store_pb2.Collection) == collection
     for declared, updated_at in ((True, None), (False, 2.5)):
         agent = AgentInfo(
             name="a", description="d", namespace="n", answer_tokens=5, context_chars=6, rerank=True,
             declared=declared, updated_at=updated_at,
         )  # fmt: skip
-        assert _again(agent, agents_pb2.Agent) == agent
+        assert _round_trip(agent, agents_pb2.Agent) == agent
     weights = Weights(vector=2, keyword=0, recency=0.25)
-    assert _again(weights, common_pb2.Weights) == weights
-    assert to.decode(common_pb2.Weights(keyword=0), Weights) == Weights(keyword=0)
+    assert _round_trip(weights, common_pb2.Weights) == weights
+    assert codec.decode(common_pb2.Weights(keyword=0), Weights) == Weights(keyword=0)
     with pytest.raises(InvalidInputError, match=r"weights\.vector"):
-        to.decode(common_pb2.Weights(vector=math.nan), Weights)
+        codec.decode(common_pb2.Weights(vector=math.nan), Weights)
 
 
 uids = st.text("abcXYZ019", min_size=1, max_size=9)
@@ -175,12 +174,12 @@ def _column(draw, values, n):
 
 
 def _requests(draw):
-    """One request of a store of every kind that travels, with whatever it may say."""
+    """Yield one store request of every kind that travels, with random fields."""
     vectors = draw(rows)
     n = len(vectors)
     where = {"where": draw(filters), "namespace": draw(st.none() | uids)}
     search = {**where, "top_k": draw(st.integers(1, 1_000))}
-    kept = st.just(...) | st.none()
+    unchanged = st.just(...) | st.none()
     yield AddRequest(
         bounds=BOUNDS, vectors=vectors, metadatas=draw(st.none() | st.lists(st.just({"a": 1}), min_size=n, max_size=n)),
         uids=_column(draw, uids, n), sources=_column(draw, uids, n), sessions=_column(draw, uids, n),
@@ -188,8 +187,8 @@ def _requests(draw):
         dedupe=draw(st.sampled_from([None, "exact"])), model_id=draw(st.none() | uids), namespace=where["namespace"],
     )  # fmt: skip
     yield UpdateRequest(
-        bounds=BOUNDS, uid=draw(uids), changes=draw(st.none() | st.just({"a": None})), source=draw(kept | uids),
-        expires_in_s=draw(kept | st.floats(1, 9)), priority=draw(kept | st.floats(-1, 9)),
+        bounds=BOUNDS, uid=draw(uids), changes=draw(st.none() | st.just({"a": None})), source=draw(unchanged | uids),
+        expires_in_s=draw(unchanged | st.floats(1, 9)), priority=draw(unchanged | st.floats(-1, 9)),
         vector=draw(st.none() | st.just(vectors[0])), namespace=where["namespace"],
     )  # fmt: skip
     yield DeleteRequest(bounds=BOUNDS, uids=draw(st.lists(uids)), **where)
@@ -206,38 +205,38 @@ def _requests(draw):
 
 
 @given(st.data())
-def test_requests_of_a_store_come_back_the_same(data):
-    """Every field of each, in messages and in JSON, whatever it says or leaves out."""
+def test_store_requests_survive_a_round_trip(data):
+    """Every field of every kind is compared in messages; JSON bodies contain only known fields."""
     for request in _requests(data.draw):
         operation = next(each for each in OPERATIONS if each.request is type(request) and each.rpc is not None)
-        message = _sent(to.encode(request, operation.rpc.request, collection="c"))
-        _assert_same(to.decode(message, type(request), bounds=BOUNDS), request)
+        message = _over_the_wire(codec.encode(request, operation.rpc.request, collection="c"))
+        _assert_equal_requests(codec.decode(message, type(request), bounds=BOUNDS), request)
         assert message.collection == "c"
-        said = json_of_request(request)
-        assert said.keys() <= {each.name for each in fields(request)}
-        orjson.dumps(said)
+        json_body = json_of_request(request)
+        assert json_body.keys() <= {each.name for each in fields(request)}
+        orjson.dumps(json_body)
 
 
-def _assert_same(again, request):
+def _assert_equal_requests(decoded, request):
     for each in fields(request):
-        left, right = getattr(again, each.name), getattr(request, each.name)
+        left, right = getattr(decoded, each.name), getattr(request, each.name)
         if isinstance(right, np.ndarray):
             np.testing.assert_array_equal(left, right)
         elif each.name in ("uids", "sources", "sessions", "expires_in_s", "priorities", "metadatas") and not right:
-            assert not left  # a column that says nothing may be left out
+            assert not left  # an empty column may be left out
         elif each.init:
             assert left == right, each.name
 
 
-def test_an_enum_without_a_meaning_is_refused():
-    """The field is named."""
+def test_unknown_enum_value_is_refused_with_its_field():
+    """A newer client may send a value that this server does not know."""
     for message, cls in ((agents_pb2.SearchMemoriesRequest(query="q", mode=9), SearchMemoriesRequest),):
         with pytest.raises(InvalidInputError, match="mode has no meaning 9"):
-            to.decode(message, cls)
+            codec.decode(message, cls)
 
 
-def test_vectors_are_packed_and_their_length_is_checked():
-    """Little-endian float32, row by row."""
+def test_vectors_are_packed_as_little_endian_float32_with_checked_length():
+    """Rows follow one another, and an error names the field."""
     matrix = np.arange(6, dtype=np.float32).reshape(2, 3)
     assert packing.pack_vectors(matrix) == matrix.astype("<f4").tobytes()
     np.testing.assert_array_equal(packing.unpack_matrix(packing.pack_vectors(matrix), 3, "v"), matrix)
@@ -252,8 +251,8 @@ def test_vectors_are_packed_and_their_length_is_checked():
 
 
 @pytest.mark.parametrize("data", [b"{", b"[]", b"null", b"1", b'"a"', b"\xff", b'{"a":NaN}', b"{" * 100_000])
-def test_what_is_no_json_object_is_refused(data):
-    """Metadata as filters; the error names the field and quotes nothing."""
+def test_bytes_that_are_no_json_object_are_refused(data):
+    """Metadata and filters are refused alike; the error names the field and quotes nothing."""
     with pytest.raises(InvalidInputError, match=r"^metadatas\[3\] ") as caught:
         packing.json_object(data, field="metadatas[3]")
     assert len(str(caught.value)) < 100
@@ -261,19 +260,19 @@ def test_what_is_no_json_object_is_refused(data):
         packing.json_object(data, field="where")
     assert packing.json_object(b"", field="m", allow_empty=True) == {}
     with pytest.raises(FilterError):
-        to.decode(vector_store_pb2.DeleteRequest(where=b""), DeleteRequest, bounds=BOUNDS)
+        codec.decode(vector_store_pb2.DeleteRequest(where=b""), DeleteRequest, bounds=BOUNDS)
 
 
-def test_the_table_of_methods_is_that_of_the_contract():
-    """Every method of proto/, with its classes and kinds, and no other."""
-    told = {method.path: method for method in vars(methods).values() if isinstance(method, methods.Method)}
-    written = {}
+def test_method_table_matches_the_proto_files():
+    """Each method has the message classes and the streaming kinds of proto/, and there is no other."""
+    table = {method.path: method for method in vars(methods).values() if isinstance(method, methods.Method)}
+    declared = {}
     for file in (vector_store_pb2, agents_pb2, orchestrators_pb2):
         for service in file.DESCRIPTOR.services_by_name.values():
             for each in service.methods:
-                written[f"/{service.full_name}/{each.name}"] = each
-    assert set(told) == set(written)
-    for path, each in written.items():
-        method = told[path]
+                declared[f"/{service.full_name}/{each.name}"] = each
+    assert set(table) == set(declared)
+    for path, each in declared.items():
+        method = table[path]
         assert (each.input_type, each.output_type) == (method.request.DESCRIPTOR, method.reply.DESCRIPTOR)
         assert (method.takes_stream, method.gives_stream) == (each.client_streaming, each.server_streaming)

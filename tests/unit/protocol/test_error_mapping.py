@@ -1,4 +1,4 @@
-"""Errors cross a wire and are raised again."""
+"""Errors cross the wire as problem documents and are raised again."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from super_advanced_agents.protocol.problems import CODES, STATUSES, grpc_code_o
 EVERY = [cls for cls in vars(errors).values() if isinstance(cls, type) and issubclass(cls, Exception)]
 
 
-def _made(cls):
+def _example_of(cls):
     extra = {"retry_after_s": 2.5} if "retry_after_s" in inspect.signature(cls).parameters else {}
     if issubclass(cls, errors.InvalidInputError):
         extra["field"] = "items[3]"
@@ -24,17 +24,17 @@ def _made(cls):
 
 
 @pytest.mark.parametrize("cls", EVERY)
-def test_every_error_of_the_tree_comes_back_the_same(cls):
-    """Class, message, hint, field and time; and its code is one of gRPC's."""
-    error = _made(cls)
-    again = error_of_problem(orjson.loads(orjson.dumps(problem_of(error))))
-    assert type(again) is cls
-    assert (str(again), vars(again)) == (str(error), vars(error))
+def test_every_library_error_survives_a_round_trip(cls):
+    """Class, message, hint, field and time stay, and gRPC knows the error's code."""
+    error = _example_of(cls)
+    decoded = error_of_problem(orjson.loads(orjson.dumps(problem_of(error))))
+    assert type(decoded) is cls
+    assert (str(decoded), vars(decoded)) == (str(error), vars(error))
     assert grpc.StatusCode[grpc_code_of(error)] is not grpc.StatusCode.OK
 
 
-def test_each_row_of_the_table_has_both_statuses():
-    """Names of gRPC's codes, since the table knows no framework."""
+def test_every_error_has_an_http_status_and_a_grpc_code():
+    """The table holds gRPC's names as strings, because it imports no framework."""
     for status in STATUSES.values():
         assert status.http >= 400
         assert status.grpc in grpc.StatusCode.__members__
@@ -54,14 +54,14 @@ def test_each_row_of_the_table_has_both_statuses():
         (503, errors.EngineUnavailableError),
     ],
 )
-def test_a_problem_without_a_class_is_told_by_its_status(status, cls):
-    """Such as a proxy's, or one of a framework."""
+def test_problem_without_an_error_class_maps_by_its_status(status, cls):
+    """Proxies and frameworks send such problems."""
     error = error_of_problem({}, status=status, retry_after_s=7.0)
     assert type(error) is cls
     assert str(status) in str(error)
     assert getattr(error, "retry_after_s", 7.0) == 7.0
-    told = problem_details(HTTPStatus(status), "no")
-    assert type(error_of_problem(told)) is type(error_of_problem(told, status=status)) is cls
+    details = problem_details(HTTPStatus(status), "no")
+    assert type(error_of_problem(details)) is type(error_of_problem(details, status=status)) is cls
 
 
 @pytest.mark.parametrize(
@@ -70,11 +70,11 @@ def test_a_problem_without_a_class_is_told_by_its_status(status, cls):
      {"error": "OverloadedError", "retry_after_s": "soon"}, {"error": "InvalidInputError", "field": {}, "hint": 1},
      {"status": "x"}, {"error": "RateLimitedError", "retry_after_s": -5}],
 )  # fmt: skip
-def test_a_strange_document_is_an_error_all_the_same(problem):
-    """Whatever a server sends, the client raises something of the tree."""
+def test_malformed_problem_maps_to_a_library_error(problem):
+    """A client raises an error of the tree for any document that a server sends."""
     assert isinstance(error_of_problem(problem), errors.SuperAdvancedAgentsError)
 
 
-def test_a_long_message_is_cut():
-    """Trailing metadata holds 8 KiB."""
+def test_problem_of_a_long_message_is_shortened():
+    """gRPC's trailing metadata holds 8 KiB."""
     assert len(orjson.dumps(problem_of(errors.StoreError("\u00e4" * 100_000)))) < 4_000

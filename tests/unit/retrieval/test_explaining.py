@@ -1,4 +1,4 @@
-"""An agent's matches tell why they have their scores, in every mode and over every store."""
+"""Test the explanations of an agent's matches in every mode and over every store."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def agent(request, embedder):
         ({"filter_fn": bool}, ["vector"]),
     ],
 )
-async def test_the_signals_of_each_way_to_search_add_up(agent, options, signals):
-    """They are those that were weighed, and the matches are the same as without."""
+async def test_signals_of_an_explained_match_add_up_to_its_score(agent, options, signals):
+    """The matches are the same with and without explanations."""
     found = await agent.asearch_text("Who sold the piano?", 3, explain=True, **options)
     assert found
     for match in found:

@@ -1,4 +1,4 @@
-"""The `where` language: what each operator means, and that indexes and plain Python agree on it."""
+"""Tests of the `where` language: the meaning of each operator, and that indexes and plain Python agree."""
 
 from __future__ import annotations
 
@@ -85,8 +85,10 @@ def no_spare(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("no_spare")
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(METADATA, max_size=8), FILTERS, st.data())
-def test_indexes_agree_with_plain_python(metadatas: list[Metadata], where: dict[str, Any], data: st.DataObject) -> None:
-    """For any metadata and any filter, also when indexes are built in two steps and only some rows are asked for."""
+def test_metadata_index_matches_the_rows_that_plain_python_matches(
+    metadatas: list[Metadata], where: dict[str, Any], data: st.DataObject
+) -> None:
+    """They agree for any metadata and filter, also when the index is built in two steps and sees only some rows."""
     tree = parse(where)
     table = _Table(metadatas)
     attributes = MetadataIndex(table.between, table.fetch)
@@ -104,8 +106,10 @@ def test_indexes_agree_with_plain_python(metadatas: list[Metadata], where: dict[
 
 
 @given(METADATA, FILTERS)
-def test_the_logic_of_operators_holds(metadata: Metadata, where: dict[str, Any]) -> None:
-    """`$not` negates, `$and` and `$or` combine, and parsing is the same each time."""
+def test_not_and_or_combine_filters_logically_and_parse_is_repeatable(
+    metadata: Metadata, where: dict[str, Any]
+) -> None:
+    """`$not` negates, `$and` and `$or` combine, and parsing a filter twice gives equal trees."""
     tree = parse(where)
     holds = matches(tree, metadata)
     assert matches(parse({"$not": where}), metadata) is not holds
@@ -116,8 +120,8 @@ def test_the_logic_of_operators_holds(metadata: Metadata, where: dict[str, Any])
 
 
 @given(st.lists(st.tuples(NUMBERS, st.booleans()), max_size=30), NUMBERS)
-def test_a_column_of_numbers_compares_exactly(added: list[tuple[float, bool]], bound: float) -> None:
-    """Beyond 2**53 too, where a float64 would round, and when numbers come after a question was asked."""
+def test_number_column_compares_exactly_beyond_float64_precision(added: list[tuple[float, bool]], bound: float) -> None:
+    """Numbers beyond 2**53, which a float64 rounds, compare exactly, also when more are added between queries."""
     column = NumberColumn()
     rows: dict[int, float] = {}
     for row, (value, ask) in enumerate(added):
@@ -130,7 +134,9 @@ def test_a_column_of_numbers_compares_exactly(added: list[tuple[float, bool]], b
     assert set(column.rows_in_range("$lt", bound)) == {row for row, value in rows.items() if value < bound}
     assert set(column.rows_in_range("$lte", bound)) == {row for row, value in rows.items() if value <= bound}
     assert set(column.rows_equal_to([bound])) == {row for row, value in rows.items() if value == bound}
-    assert set(column.rows_equal_to([bound, 1, 2**53 + 1])) == {row for row, v in rows.items() if v in (bound, 1, 2**53 + 1)}
+    assert set(column.rows_equal_to([bound, 1, 2**53 + 1])) == {
+        row for row, v in rows.items() if v in (bound, 1, 2**53 + 1)
+    }
     kept = BitMap(row for row in rows if row % 2)
     column.retain(kept)
     assert len(column) == len(kept)
@@ -139,16 +145,16 @@ def test_a_column_of_numbers_compares_exactly(added: list[tuple[float, bool]], b
 
 
 @pytest.mark.parametrize("bound", [10**400, -(10**400)])
-def test_a_bound_beyond_every_float_is_compared(bound: int) -> None:
-    """Python's integers have no end."""
+def test_number_column_compares_with_integers_beyond_every_float(bound: int) -> None:
+    """Python's integers have no limit, so a bound may exceed every float64."""
     column = NumberColumn()
     column.add(1.0, 7)
     assert set(column.rows_in_range("$lt", bound)) == ({7} if bound > 0 else set())
     assert set(column.rows_in_range("$gte", bound)) == (set() if bound > 0 else {7})
 
 
-def test_parsing_gives_the_typed_tree() -> None:
-    """Each operator has its node; keys side by side are ANDed."""
+def test_parse_returns_a_typed_tree() -> None:
+    """Each operator has its node, and keys side by side are combined with AND."""
     assert parse({}) == And(())
     assert parse({"a": 1}) == Equals("a", (("number", 1),))
     assert parse({"a": {"$ne": "x"}}) == Not(Equals("a", (("string", "x"),)))
@@ -170,24 +176,24 @@ def test_parsing_gives_the_typed_tree() -> None:
         ({"$and": [{"a": i} for i in range(65)]}, "64 terms"),
     ],
 )
-def test_an_error_names_what_is_wrong(where: dict[str, Any], told: str) -> None:
-    """The key and the operator are in the message."""
+def test_filter_error_names_the_key_and_the_operator(where: dict[str, Any], told: str) -> None:
+    """The caller reads in the message which part of the filter to correct."""
     with pytest.raises(FilterError) as refused:
         parse(where)
     assert told in str(refused.value)
     assert refused.value.field
 
 
-def test_terms_are_counted_over_the_whole_filter() -> None:
-    """64 comparisons pass wherever they stand; empty filters count as one each, so no list of them is endless."""
+def test_parse_counts_terms_over_the_whole_filter() -> None:
+    """64 comparisons are accepted wherever they stand; an empty filter counts as one, so no list of them is endless."""
     assert parse({"$or": [{f"k{i}": {"$gt": 0, "$lt": 9}} for i in range(32)]})
     for where in ({"$or": [{f"k{i}": {"$gt": 0, "$lt": 9}} for i in range(33)]}, {"$or": [{}] * 65}):
         with pytest.raises(FilterError):
             parse(where)
 
 
-def test_who_never_filters_reads_nothing() -> None:
-    """Indexes are built when a filter first asks, and long texts are read only for filters about them."""
+def test_metadata_index_reads_long_strings_only_for_filters_on_them() -> None:
+    """The index is built by the first filter, and a row is read only for a filter on its long string."""
     table = _Table([{"a": LONG, "text": "t"}, {"a": "short"}])
     attributes = MetadataIndex(table.between, table.fetch)
     everything = BitMap([1, 2])
@@ -198,8 +204,8 @@ def test_who_never_filters_reads_nothing() -> None:
     assert table.reads == 1
 
 
-def test_a_broken_read_is_made_up_for() -> None:
-    """If reading metadata fails half-way, the next filter goes on from there; nothing is missing or doubled."""
+def test_metadata_index_continues_after_a_failed_read() -> None:
+    """When reading metadata fails half-way, the next filter continues there; no row is missing or doubled."""
     table = _Table([{"a": i} for i in range(6)])
     failing = iter([True, False])
 

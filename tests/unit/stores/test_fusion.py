@@ -1,4 +1,4 @@
-"""One score from several signals, on plain arrays: what every engine's candidates are ranked by."""
+"""Tests of fusion: one score from several signals, computed on plain arrays."""
 
 from __future__ import annotations
 
@@ -106,10 +106,10 @@ def reference(rows: list[Row], weights: Weights) -> dict[int, dict[str, tuple[fl
 
 
 @given(ROWS, WEIGHTS, st.integers(1, 15))
-def test_scores_order_and_explanations_agree_with_a_plain_reference(
+def test_fuse_returns_the_scores_order_and_explanations_of_a_plain_reference(
     rows: list[Row], weights: Weights, top_k: int
 ) -> None:
-    """Every signal of every candidate is what one row after the other gives, and the best come first."""
+    """Every signal of every candidate equals that of the reference, which takes one row after the other."""
     candidates = candidates_of(rows)
     order, scores, explanations = fuse(candidates, weights, top_k, now=NOW, explain=True)
     told = reference(rows, weights) if rows else {}
@@ -134,8 +134,10 @@ def test_scores_order_and_explanations_agree_with_a_plain_reference(
 
 
 @given(ROWS, WEIGHTS, st.randoms())
-def test_the_order_of_candidates_does_not_matter(rows: list[Row], weights: Weights, random: object) -> None:
-    """However an engine lists its candidates, the same ids come out with the same scores to the bit."""
+def test_fuse_returns_equal_scores_for_any_order_of_candidates(
+    rows: list[Row], weights: Weights, random: object
+) -> None:
+    """An engine may list its candidates in any order; ids and scores are equal to the bit."""
     shuffled = list(rows)
     random.shuffle(shuffled)  # type: ignore[attr-defined]
     ranked = []
@@ -145,8 +147,8 @@ def test_the_order_of_candidates_does_not_matter(rows: list[Row], weights: Weigh
     assert ranked[0] == ranked[1]
 
 
-def test_equal_scores_are_ordered_by_id() -> None:
-    """Ties are broken by the ids that the engine gave, the lowest first."""
+def test_fuse_orders_equal_scores_by_id() -> None:
+    """Ties are broken by the engine's ids, the lowest first."""
     rows = [Row(id_, 0.5, 2.0) for id_ in (7, 3, 9, 1)]
     order, scores, explanations = fuse(candidates_of(rows), Weights(), 3, now=NOW)
     assert [rows[at].id for at in order.tolist()] == [1, 3, 7]
@@ -154,14 +156,14 @@ def test_equal_scores_are_ordered_by_id() -> None:
     assert explanations is None
 
 
-def test_the_best_of_noise_is_not_blown_up() -> None:
-    """Where nothing is similar, similarities keep below what a good one would count."""
+def test_fuse_keeps_the_score_low_when_no_candidate_is_similar() -> None:
+    """Weak similarities are not scaled up to what a good match would count."""
     _, scores, _ = fuse(candidates_of([Row(1, 0.01, 0.0)], sessions=False), Weights(keyword=0), 1, now=NOW)
     assert scores.tolist() == pytest.approx([0.2])
 
 
-def test_neighbours_count_only_where_there_are_sessions() -> None:
-    """Without sessions, or when the weights give neighbours nothing, only the candidate's own similarity counts."""
+def test_fuse_counts_neighbours_only_with_sessions_and_a_weight() -> None:
+    """Without either, only the candidate's own similarity counts."""
     rows = [Row(1, 0.5, 0.0, (1.0, 1.0)), Row(2, 0.6, 0.0)]
     for candidates, weights in (
         (candidates_of(rows, sessions=False), Weights()),
@@ -174,8 +176,8 @@ def test_neighbours_count_only_where_there_are_sessions() -> None:
     assert fuse(candidates_of(rows), Weights(), 2, now=NOW).order.tolist() == [0, 1]
 
 
-def test_no_candidates_give_nothing() -> None:
-    """An engine that found nothing gets nothing back, explained or not."""
+def test_fuse_returns_empty_results_without_candidates() -> None:
+    """The explanations are an empty list when they are requested, and None otherwise."""
     assert fuse(candidates_of([]), Weights(), 5, now=NOW).explanations is None
     order, scores, explanations = fuse(candidates_of([]), Weights(), 5, now=NOW, explain=True)
     assert (len(order), len(scores), explanations) == (0, 0, [])
@@ -191,9 +193,9 @@ def test_no_candidates_give_nothing() -> None:
         (Weights(priority=0.1), 500, 500),
     ],
 )
-def test_more_candidates_are_searched_when_recency_or_priority_counts(
+def test_candidate_count_is_larger_when_recency_or_priority_has_a_weight(
     weights: Weights, top_k: int, wanted: int
 ) -> None:
-    """30 of each way, 100 when age or priority may lift what is further down, and never fewer than are asked for."""
+    """It is 30 per search, 100 when age or priority may lift lower ranks, and never less than `top_k`."""
     assert candidate_count(weights, top_k) == wanted
     assert needs_static_signals(weights) is bool(weights.recency or weights.priority)

@@ -1,4 +1,4 @@
-"""Searches by words, and by words and meaning together, on a real store."""
+"""Tests of keyword search after a store is opened again."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def _fill(store, texts, **more):
     return store.add_batch([_unit(i % DIM) for i in range(len(texts))], [{"text": text} for text in texts], **more)
 
 
-def test_sessions_survive_reopening(tmp_path):
-    """Neighbours and their order come back from the rows, a replaced turn in its old place."""
+def test_keyword_search_finds_session_neighbours_after_reopening(tmp_path):
+    """Neighbours and their order are read from the rows, and a replaced turn keeps its place."""
     with FAISSVectorStore(DIM, tmp_path) as store:
         uids = store.add_batch(
             [_unit(i) for i in range(3)], [{"text": t} for t in ("one lion", "two", "three")], sessions=["s"] * 3
@@ -40,8 +40,8 @@ def test_sessions_survive_reopening(tmp_path):
         assert store.get([uids[1]])[0].session == "s"
 
 
-def test_what_a_killed_process_left_of_the_words_is_swept(tmp_path):
-    """The keyword index of a process that was killed is no use to the next, and goes."""
+def test_opening_deletes_the_keyword_index_that_a_killed_process_left(tmp_path):
+    """No later process can use that index."""
     with FAISSVectorStore(DIM, tmp_path) as store:
         store.add(_unit(0), {"text": "hello world"})
     (tmp_path / "words-left").mkdir()

@@ -1,4 +1,4 @@
-"""An operation of a store is defined once: nothing between its caller and its engine names its arguments."""
+"""Tests that the arguments of a store operation are named only by its caller's interface and its engine."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def _named_with(path: Path, kinds: set[str]) -> set[str]:
 
 
 @pytest.mark.parametrize("layer", PASSED_ON)
-def test_a_layer_between_caller_and_engine_names_no_argument_of_a_search_or_an_addition(layer: str) -> None:
-    """So an argument more touches the dataclass, the public operation, the message and the engine, and nothing else."""
+def test_layers_between_caller_and_engine_name_no_search_or_add_argument(layer: str) -> None:
+    """A new argument then touches only the dataclass, the public operation, the message and the engine."""
     arguments = {each.name for kind in REQUESTS for each in fields(kind) if each.init} - OF_THEIR_OWN
     assert {"metadatas", "dedupe", "model_id", "return_scores", "explain", "weights", "top_k"} <= arguments
     kinds = {kind.__name__ for kind in REQUESTS}
@@ -60,8 +60,8 @@ def test_a_layer_between_caller_and_engine_names_no_argument_of_a_search_or_an_a
     assert named == {}
 
 
-def test_every_field_of_a_request_is_an_argument_of_a_public_operation() -> None:
-    """The public operations make requests of all that can be asked, and are the only ones that do."""
+def test_public_operations_set_every_field_of_their_requests() -> None:
+    """No field of a request can be set by internal code alone."""
     made: dict[str, set[str]] = {}
     for name in sorted(DEFINED - {"stores/requests.py"}):
         for node in ast.walk(ast.parse((SOURCE / name).read_text(encoding="utf-8"))):

@@ -1,4 +1,4 @@
-"""Stores that a URL names."""
+"""Tests of opening a store by its URL."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from super_advanced_agents.stores.options import StoreOptions
 ONE = np.array([1.0, 0.0, 0.0], np.float32)
 
 
-def test_a_folder_url_opens_the_same_store_each_time(tmp_path):
-    """What was added is there when the URL is opened again; the scheme may be written in capitals."""
+def test_folder_url_opens_the_same_store_each_time(tmp_path):
+    """Records persist between openings, and the scheme may be written in capitals."""
     with open_store(f"faiss:{tmp_path / 'kept'}", dim=3, metric="dot", index="flat") as store:
         store.add(2 * ONE, {"text": "hello"}, "a")
         with pytest.raises(StoreLockedError):
@@ -25,21 +25,21 @@ def test_a_folder_url_opens_the_same_store_each_time(tmp_path):
 
 
 @pytest.mark.parametrize("url", ["", "folder", "./folder", "redis://host", "faiss", "/folder:1"])
-def test_a_url_of_no_known_scheme_names_the_known_ones(url):
-    """Nothing is made."""
+def test_open_store_refuses_an_unknown_scheme_and_names_the_known_ones(url):
+    """The message lists every registered scheme."""
     with pytest.raises(ConfigurationError, match=r"known are faiss:, grpc:, grpcs:, http:, https:"):
         open_store(url, dim=3)
 
 
-def test_a_folder_url_without_a_folder_is_refused():
-    """It does not quietly become a store in memory."""
+def test_open_store_refuses_a_folder_url_without_a_folder():
+    """Such a URL does not quietly open a store in memory."""
     with pytest.raises(ConfigurationError, match="names no folder"):
         open_store("faiss:", dim=3)
     assert folder_of("https://host") is None
 
 
-def test_a_served_collection_is_opened_by_its_url():
-    """The path is its name; nothing is connected yet."""
+def test_server_url_opens_a_client_of_the_collection_in_its_path():
+    """No connection is made before the first call."""
     with open_store("http://127.0.0.1:9/notes", dim=3, api_key="saa_x") as store:
         assert isinstance(store, DistributedVectorStore)
         assert repr(store) == "DistributedVectorStore('http://127.0.0.1:9', 'notes')"
@@ -49,8 +49,8 @@ def test_a_served_collection_is_opened_by_its_url():
         open_store("grpc://127.0.0.1:9", dim=3, metric="dot")
 
 
-def test_a_registered_scheme_is_opened_with_all_options(monkeypatch):
-    """So another package adds an engine."""
+def test_registered_scheme_is_opened_with_all_options(monkeypatch):
+    """Another package adds an engine this way."""
     monkeypatch.setattr(opening, "_OPENERS", dict(opening._OPENERS))
     seen = []
 

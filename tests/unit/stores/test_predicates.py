@@ -1,4 +1,4 @@
-"""Searches by a predicate in stores that cannot ask one themselves."""
+"""Tests of predicate search in stores that cannot evaluate a predicate themselves."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ def kept(metadata):
     return metadata["keep"]
 
 
-def test_a_predicate_that_reads_all_records_ranks_by_inner_product_where_the_store_does(store):
-    """Order and scores are the store's own, and a zero vector is a vector like others."""
+def test_search_with_filter_ranks_by_inner_product_beyond_the_first_thousand(store):
+    """Order and scores equal those of the store, and a zero vector is accepted with the dot metric."""
     found = store.search_with_filter(QUERY, 3, kept)
     assert [match.uid for match in found] == ["far", "near", "zero"]
     assert [match.score for match in found] == pytest.approx([0.5, 0.2, 0.0])
 
 
-def test_a_predicate_is_called_off_the_event_loop(store):
-    """A slow one holds up nobody else."""
+def test_search_with_filter_calls_the_predicate_off_the_event_loop(store):
+    """A slow predicate delays no other task."""
     threads = set()
 
     def predicate(metadata):

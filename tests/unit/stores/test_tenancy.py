@@ -1,4 +1,4 @@
-"""What one tenant writes, no other sees, changes or counts."""
+"""Tests of tenant views: no tenant sees, changes or counts the records of another."""
 
 import numpy as np
 import pytest
@@ -21,8 +21,8 @@ def store():
         yield opened
 
 
-def test_tenants_share_names_and_nothing_else(store):
-    """The same uid in the same namespace is another record for each tenant, by every way of reading."""
+def test_tenants_with_equal_uids_and_namespaces_see_only_their_own_records(store):
+    """Each tenant has a record of its own under the same uid and namespace, in every read operation."""
     views = {tenant: tenant_view(store, tenant) for tenant in ("acme", "bolt")}
     for i, (tenant, view) in enumerate(views.items()):
         view.add(vector(0), {"text": f"secret of {tenant}", "of": tenant, "i": i}, "same", namespace="notes")
@@ -45,8 +45,8 @@ def test_tenants_share_names_and_nothing_else(store):
     assert (views["acme"].count(namespace="notes"), views["bolt"].count(namespace="notes")) == (0, 1)
 
 
-def test_whole_records_are_put_for_the_tenant(store):
-    """`put` writes into the tenant's own namespace, whatever was exported from."""
+def test_put_stores_exported_records_for_the_tenant_of_the_view(store):
+    """It writes into the namespace of its own tenant, also records that another tenant exported."""
     acme, bolt = tenant_view(store, "acme"), tenant_view(store, "bolt")
     acme.add(vector(1), {"text": "hers"}, "one", namespace="notes")
     bolt.put(acme.get(["one"], namespace="notes"))
@@ -54,8 +54,8 @@ def test_whole_records_are_put_for_the_tenant(store):
     assert [record.uid for record in bolt.scan(namespace="notes")] == ["one"]
 
 
-def test_a_read_without_a_namespace_is_refused(store):
-    """Everywhere would be everybody's."""
+def test_tenant_view_refuses_a_read_without_a_namespace(store):
+    """A read of all namespaces would include those of other tenants."""
     view = tenant_view(store, "acme")
     for read in (lambda: view.search(vector(0)), view.count, view.scan, lambda: view.get(["a"])):
         with pytest.raises(InvalidInputError) as caught:
@@ -63,20 +63,20 @@ def test_a_read_without_a_namespace_is_refused(store):
         assert caught.value.field == "namespace"
 
 
-def test_the_default_tenant_sees_what_was_written_without_one(store):
-    """A store filled by the command line is the default tenant's when it is served."""
+def test_default_tenant_sees_records_written_without_a_tenant(store):
+    """A store that the command line filled belongs to the default tenant when it is served."""
     store.add(vector(0), {"text": "from the command line"}, namespace="notes")
     assert tenant_view(store, DEFAULT_TENANT).count(namespace="notes") == 1
     assert tenant_view(store, "acme").count(namespace="notes") == 0
 
 
-def test_a_tenant_learns_nothing_of_the_store_as_a_whole(store):
-    """Counters of everybody's records stay behind."""
+def test_tenant_view_stats_omit_the_counters_of_the_whole_store(store):
+    """These counters cover the records of every tenant."""
     assert set(tenant_view(store, "acme").stats()) == {"engine", "dim", "metric", "index"}
 
 
-def test_a_view_closes_with_its_store():
-    """Closing a view leaves the store open; after the store's close a view is closed too."""
+def test_tenant_view_is_closed_only_by_closing_its_store():
+    """Closing a view leaves the store open; closing the store closes its views."""
     with FAISSVectorStore(DIM) as store:
         with tenant_view(store, "acme") as view:
             view.add(vector(0), namespace="notes")
@@ -87,7 +87,7 @@ def test_a_view_closes_with_its_store():
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "../x", "a" * 65, 'x" OR 1=1'])
-def test_a_tenant_is_a_name(store, name):
-    """Nothing that could be read as anything else."""
+def test_tenant_view_refuses_an_invalid_tenant_name(store, name):
+    """Paths, quotes, and names that are empty or too long are refused."""
     with pytest.raises(InvalidInputError):
         tenant_view(store, name)

@@ -1,4 +1,4 @@
-"""Exports and imports: every field comes back, bit by bit, from either format, and so do the answers."""
+"""Tests of export and import: both formats preserve every field and every search result."""
 
 from __future__ import annotations
 
@@ -86,10 +86,10 @@ def _everything(store: FAISSVectorStore) -> list[Record]:
 @pytest.mark.parametrize("file_format", FORMATS)
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(given_records=st.lists(records, max_size=12), query=numbers, said=words)
-def test_what_is_exported_is_imported(
+def test_import_restores_every_exported_record_and_search_result(
     tmp_path: Path, file_format: Any, given_records: list[Record], query: list[float], said: str
 ) -> None:
-    """Equal records, and equal answers by meaning, by words and by both; a second import changes nothing."""
+    """Vector, keyword and hybrid searches return equal results, and a second import changes nothing."""
     file = tmp_path / "all"
     with FAISSVectorStore(4) as store, FAISSVectorStore(4) as copy:
         store.put(given_records)
@@ -130,8 +130,10 @@ def store(opened: Opened) -> FAISSVectorStore:
 
 
 @pytest.mark.parametrize("file_format", FORMATS)
-def test_many_pages_come_back(opened: Opened, store: FAISSVectorStore, tmp_path: Path, file_format: Any) -> None:
-    """Told of after each page; the ending chooses the format."""
+def test_export_and_import_report_progress_after_each_page(
+    opened: Opened, store: FAISSVectorStore, tmp_path: Path, file_format: Any
+) -> None:
+    """The suffix of the file selects the format."""
     file = tmp_path / f"all.{file_format}"
     told: list[int] = []
     assert export_records(store, file, on_records=told.append) == 2_500
@@ -146,8 +148,10 @@ def test_many_pages_come_back(opened: Opened, store: FAISSVectorStore, tmp_path:
     _assert_equal(_everything(copy), _everything(store))
 
 
-def test_any_store_is_exported_and_imported(store: FAISSVectorStore, tmp_path: Path, opened: Opened) -> None:
-    """Also behind a client; chosen by namespace and by filter; into another namespace."""
+def test_export_and_import_through_a_client_select_namespace_and_filter(
+    store: FAISSVectorStore, tmp_path: Path, opened: Opened
+) -> None:
+    """An import can write into another namespace, unless the export covers all namespaces."""
     store.add_batch(vectors(3), [{"i": 0}] * 3, namespace="other")
     file = tmp_path / "some.jsonl"
     with DistributedVectorStoreStub(store) as client:
@@ -161,8 +165,8 @@ def test_any_store_is_exported_and_imported(store: FAISSVectorStore, tmp_path: P
         import_records(copy, file, namespace="mine")
 
 
-def test_open_files_are_written_and_read(opened: Opened, store: FAISSVectorStore) -> None:
-    """They stay open; as for standard output and input."""
+def test_export_and_import_leave_an_open_file_open(opened: Opened, store: FAISSVectorStore) -> None:
+    """Standard output and input are used this way."""
     file = io.BytesIO()
     export_records(store, file)
     file.seek(0)
@@ -184,8 +188,10 @@ class _Embedder:
 
 
 @pytest.mark.parametrize("file_format", FORMATS)
-def test_texts_are_embedded_again(opened: Opened, store: FAISSVectorStore, tmp_path: Path, file_format: Any) -> None:
-    """For a store of another length or model: all but the vectors is as it was; what has no text is told."""
+def test_import_with_an_embedder_replaces_vectors_and_reports_missing_texts(
+    opened: Opened, store: FAISSVectorStore, tmp_path: Path, file_format: Any
+) -> None:
+    """Other fields stay as they were; the store may have another dimension or model."""
     store.add(vectors(1)[0], {"i": -1}, "bare")
     file = tmp_path / "texts"
     export_records(store, file, file_format=file_format, vectors=False)
@@ -204,10 +210,10 @@ def test_texts_are_embedded_again(opened: Opened, store: FAISSVectorStore, tmp_p
         assert found[0].vector.tolist() == [6, 1, 2, 3, 4, 5, 6, 7]
 
 
-def test_vectors_of_another_length_or_model_are_refused(
+def test_import_refuses_vectors_of_another_dimension_or_model(
     opened: Opened, store: FAISSVectorStore, tmp_path: Path
 ) -> None:
-    """Both are named, and nothing is stored."""
+    """The message names both sides, and nothing is stored."""
     file = tmp_path / "all.jsonl"
     export_records(store, file)
     with FAISSVectorStore(8) as other, pytest.raises(DimensionMismatchError, match="16 numbers, the store of 8"):
@@ -251,8 +257,8 @@ def _export_of(lines: list[Any], *, dim: int = DIM, end: object = None) -> io.By
 
 
 @pytest.mark.parametrize(("line", "why"), BAD, ids=[f"{i} {why}" for i, (_, why) in enumerate(BAD)])
-def test_a_bad_line_is_named_and_the_others_stored(opened: Opened, line: Any, why: str) -> None:
-    """Its number and what is wrong with it; strict, nothing of its page is stored."""
+def test_import_reports_an_invalid_line_and_stores_the_others(opened: Opened, line: Any, why: str) -> None:
+    """A strict import stops at that line and stores nothing of its page."""
     store = opened(None)
     lines = [{**GOOD, "uid": "a"}, line, {**GOOD, "uid": "c"}]
     with pytest.raises(InvalidInputError, match="stopped at line 3"):
@@ -271,16 +277,18 @@ def test_a_bad_line_is_named_and_the_others_stored(opened: Opened, line: Any, wh
         ({**GOOD, "uid": "z"}, "without its last line"),
     ],
 )
-def test_a_file_that_was_cut_short_is_told(opened: Opened, end: object, why: str) -> None:
-    """What is there is stored; the import does not pass for whole."""
+def test_import_reports_a_truncated_file(opened: Opened, end: object, why: str) -> None:
+    """The records that the file holds are stored."""
     done = import_records(opened(None), _export_of([GOOD], end=end))
     assert why in done.troubles[0].why
     assert done.stored >= 1
 
 
 @pytest.mark.parametrize("cut", ["header", "version", "parquet", "flipped", "foreign"])
-def test_what_is_no_export_is_refused(opened: Opened, store: FAISSVectorStore, tmp_path: Path, cut: str) -> None:
-    """By one sentence, before anything is stored (or after the rows before the damage)."""
+def test_import_refuses_a_damaged_file_and_one_that_is_no_export(
+    opened: Opened, store: FAISSVectorStore, tmp_path: Path, cut: str
+) -> None:
+    """Nothing is stored, except rows that precede the damage."""
     file = tmp_path / "all.parquet"
     if cut in ("header", "version"):
         export = _export_of([GOOD]).getvalue()
@@ -302,8 +310,8 @@ def test_what_is_no_export_is_refused(opened: Opened, store: FAISSVectorStore, t
     assert cut == "flipped" or copy.count() == 0
 
 
-def test_a_failed_export_leaves_nothing_and_spoils_nothing(store: FAISSVectorStore, tmp_path: Path) -> None:
-    """Where the file cannot be, or when the work is broken off."""
+def test_failed_export_leaves_no_file_and_keeps_an_older_one(store: FAISSVectorStore, tmp_path: Path) -> None:
+    """An export fails when its path cannot be written or when it is interrupted."""
     with pytest.raises(StoreError, match="cannot write"):
         export_records(store, tmp_path / "nowhere" / "all.jsonl")
     with pytest.raises(ConfigurationError, match="csv"):
@@ -319,8 +327,8 @@ def test_a_failed_export_leaves_nothing_and_spoils_nothing(store: FAISSVectorSto
     assert {path.name for path in tmp_path.iterdir()} == {"store", "all.jsonl"}
 
 
-async def test_a_cancelled_export_leaves_nothing(store: FAISSVectorStore, tmp_path: Path) -> None:
-    """At whatever step it is."""
+async def test_cancelled_export_leaves_no_file(store: FAISSVectorStore, tmp_path: Path) -> None:
+    """The task is cancelled after different numbers of steps."""
     for steps in (0, 1, 2, 3, 5, 8):
         task = asyncio.ensure_future(aexport_records(store, tmp_path / "all.parquet"))
         for _ in range(steps):
@@ -331,8 +339,8 @@ async def test_a_cancelled_export_leaves_nothing(store: FAISSVectorStore, tmp_pa
     assert {path.name for path in await asyncio.to_thread(lambda: list(tmp_path.iterdir()))} == {"store"}
 
 
-def test_an_import_that_was_broken_off_is_made_whole(opened: Opened, store: FAISSVectorStore, tmp_path: Path) -> None:
-    """Whole pages are there; the same call again stores the rest and doubles nothing."""
+def test_repeated_import_completes_an_interrupted_one(opened: Opened, store: FAISSVectorStore, tmp_path: Path) -> None:
+    """Whole pages are stored, and the same call again stores the rest without duplicates."""
     file = tmp_path / "all.jsonl"
     export_records(store, file)
     copy = opened(None)
@@ -348,8 +356,8 @@ def test_an_import_that_was_broken_off_is_made_whole(opened: Opened, store: FAIS
     _assert_equal(_everything(copy), _everything(store))
 
 
-def test_parquet_without_pyarrow_says_what_to_install(tmp_path: Path) -> None:
-    """By name, before a file is made."""
+def test_parquet_export_without_pyarrow_names_the_extra_to_install(tmp_path: Path) -> None:
+    """The error is raised before a file is created."""
     program = f"""
 import sys
 sys.modules["pyarrow"] = None

@@ -1,4 +1,4 @@
-"""Collections of a tenant: created, used, deleted, and there again after a restart."""
+"""Collections of a tenant are created, opened on use, deleted, and there again after a restart."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ from super_advanced_agents.errors import (
     InvalidInputError,
     OverloadedError,
 )
-from super_advanced_agents.stores import FAISSVectorStore
+from super_advanced_agents.stores.opening import open_store
 from super_advanced_agents.tenancy import collection_pool
-from super_advanced_agents.tenancy.collection_pool import Collections
 from super_advanced_agents.tenancy.runtime import Runtime
 from super_advanced_agents.tenancy.settings import Settings
 from super_advanced_agents.tenancy.workspace import Workspace
@@ -30,28 +29,28 @@ def _settings(folder, **given):
     return Settings.load(data_dir=folder, embedding_model="all-MiniLM-L6-v2", **given)
 
 
-def _folders(tmp_path):
+def _folder_names(tmp_path):
     return {folder.name for folder in (tmp_path / "collections").iterdir()}
 
 
-async def test_a_collection_lasts(tmp_path):
-    """What was put into it is there when the server starts again, and so are its settings."""
+async def test_collection_survives_a_restart_with_its_records_and_settings(tmp_path):
+    """A second runtime on the same folder stands for the next start."""
     async with Runtime(_settings(tmp_path)) as runtime:
         await runtime.aopen()
-        mine = Workspace(runtime, "default")
-        made = await mine.acreate_collection("notes", dim=3, metric="dot", storage="sq8")
-        assert (made.name, made.dim, made.metric, made.index, made.storage) == ("notes", 3, "dot", "auto", "sq8")
-        await (await mine.acollection("notes")).aadd(ONE, {"text": "hello"}, "a")
+        workspace = Workspace(runtime, "default")
+        info = await workspace.acreate_collection("notes", dim=3, metric="dot", storage="sq8")
+        assert (info.name, info.dim, info.metric, info.index, info.storage) == ("notes", 3, "dot", "auto", "sq8")
+        await (await workspace.acollection("notes")).aadd(ONE, {"text": "hello"}, "a")
     async with Runtime(_settings(tmp_path)) as runtime:
         await runtime.aopen()
-        mine = Workspace(runtime, "default")
-        assert await mine.acollections() == [made] == [await mine.acollection_info("notes")]
-        [found] = await (await mine.acollection("notes")).asearch(ONE)
+        workspace = Workspace(runtime, "default")
+        assert await workspace.acollections() == [info] == [await workspace.acollection_info("notes")]
+        [found] = await (await workspace.acollection("notes")).asearch(ONE)
         assert (found.uid, found.metadata) == ("a", {"text": "hello"})
 
 
-async def test_tenants_have_collections_of_their_own(tmp_path):
-    """Two of one name are two collections, and neither tenant sees the other's."""
+async def test_tenants_have_separate_collections_of_the_same_name(tmp_path):
+    """Neither tenant sees or deletes the other's collection."""
     async with Runtime(_settings(tmp_path)) as runtime:
         await runtime.aopen()
         ann, bob = Workspace(runtime, "ann"), Workspace(runtime, "bob")
@@ -66,20 +65,20 @@ async def test_tenants_have_collections_of_their_own(tmp_path):
         assert await (await ann.acollection("notes")).acount() == 1
 
 
-async def test_a_name_is_taken_once(tmp_path):
-    """Created again it is refused, unless the caller says that the same one will do."""
+async def test_create_collection_refuses_a_taken_name_without_exist_ok(tmp_path):
+    """With `exist_ok` the settings must be equal; more than `max_collections` are refused."""
     async with Runtime(_settings(tmp_path, max_collections=2)) as runtime:
         await runtime.aopen()
-        mine = Workspace(runtime, "default")
-        made = await mine.acreate_collection("notes", dim=3)
+        workspace = Workspace(runtime, "default")
+        info = await workspace.acreate_collection("notes", dim=3)
         for wrong in ({"dim": 3}, {"dim": 4, "exist_ok": True}):
             with pytest.raises(CollectionExistsError, match="notes"):
-                await mine.acreate_collection("notes", **wrong)
-        assert await mine.acreate_collection("notes", dim=3, exist_ok=True) == made
-        await mine.acreate_collection("more", dim=3)
+                await workspace.acreate_collection("notes", **wrong)
+        assert await workspace.acreate_collection("notes", dim=3, exist_ok=True) == info
+        await workspace.acreate_collection("more", dim=3)
         with pytest.raises(InvalidInputError, match="max_collections"):
-            await mine.acreate_collection("most", dim=3)
-        assert len(_folders(tmp_path)) == 2
+            await workspace.acreate_collection("most", dim=3)
+        assert len(_folder_names(tmp_path)) == 2
 
 
 @pytest.mark.parametrize(
@@ -96,46 +95,46 @@ async def test_a_name_is_taken_once(tmp_path):
         ({"storage": ["fp32"]}, "storage"),
     ],
 )
-async def test_wrong_settings_make_nothing(tmp_path, wrong, field):
-    """The field is named."""
+async def test_create_collection_with_wrong_settings_makes_no_folder(tmp_path, wrong, field):
+    """The error names the field."""
     async with Runtime(_settings(tmp_path)) as runtime:
         await runtime.aopen()
         with pytest.raises(InvalidInputError) as caught:
             await Workspace(runtime, "default").acreate_collection(**{"name": "notes", "dim": 3, **wrong})
         assert caught.value.field == field
-        assert not _folders(tmp_path)
+        assert not _folder_names(tmp_path)
 
 
-async def test_deletion_waits_for_nobody_and_leaves_no_file(tmp_path):
-    """A call under way comes to its end, later ones learn that the collection is gone; then its folder goes."""
+async def test_delete_collection_returns_before_running_calls_end(tmp_path):
+    """Running calls end, later ones learn that the collection is gone, and then its folder goes."""
     async with Runtime(_settings(tmp_path)) as runtime:
         await runtime.aopen()
-        mine = Workspace(runtime, "default")
-        await mine.acreate_collection("notes", dim=3)
-        notes = await mine.acollection("notes")
+        workspace = Workspace(runtime, "default")
+        await workspace.acreate_collection("notes", dim=3)
+        notes = await workspace.acollection("notes")
         await notes.aadd(ONE)
         entry = runtime.catalog.collection("default", "notes")
         async with runtime.collections.using("default", entry) as store:
-            assert await mine.adelete_collection("notes")
+            assert await workspace.adelete_collection("notes")
             assert await store.acount() == 1
             with pytest.raises(CollectionNotFoundError):
                 await notes.acount()
-            await mine.acreate_collection("notes", dim=5)
+            await workspace.acreate_collection("notes", dim=5)
             with pytest.raises(CollectionNotFoundError, match="anew"):
                 await notes.acount()
-            assert await (await mine.acollection("notes")).acount() == 0
-            assert entry.id in _folders(tmp_path)
-    assert entry.id not in _folders(tmp_path)
+            assert await (await workspace.acollection("notes")).acount() == 0
+            assert entry.id in _folder_names(tmp_path)
+    assert entry.id not in _folder_names(tmp_path)
 
 
-async def test_what_a_crash_left_is_removed_at_the_next_start(tmp_path):
-    """Folders of deleted collections go, empty ones that were never written down too, and nothing else."""
+async def test_next_start_removes_the_folders_that_a_crash_left(tmp_path):
+    """Folders of deleted collections and empty unknown folders go, and nothing else."""
     async with Runtime(_settings(tmp_path)) as runtime:
         await runtime.aopen()
-        mine = Workspace(runtime, "default")
+        workspace = Workspace(runtime, "default")
         for name in ("kept", "gone"):
-            await mine.acreate_collection(name, dim=3)
-            await (await mine.acollection(name)).aadd(ONE)
+            await workspace.acreate_collection(name, dim=3)
+            await (await workspace.acollection(name)).aadd(ONE)
         entry = runtime.catalog.collection("default", "gone")
         await runtime.catalog.adelete_collection("default", "gone")  # and the process ends here
     for name in ("0" * 32, "foreign"):
@@ -143,34 +142,34 @@ async def test_what_a_crash_left_is_removed_at_the_next_start(tmp_path):
     (tmp_path / "collections" / "foreign" / "file").write_text("not ours")
     async with Runtime(_settings(tmp_path)) as runtime:
         await runtime.aopen()
-        mine = Workspace(runtime, "default")
-        assert [info.name for info in await mine.acollections()] == ["kept"]
-        assert await (await mine.acollection("kept")).acount() == 1
-    left = _folders(tmp_path)
-    assert entry.id not in left
-    assert len(left) == 2
-    assert "foreign" in left
+        workspace = Workspace(runtime, "default")
+        assert [info.name for info in await workspace.acollections()] == ["kept"]
+        assert await (await workspace.acollection("kept")).acount() == 1
+    remaining = _folder_names(tmp_path)
+    assert entry.id not in remaining
+    assert len(remaining) == 2
+    assert "foreign" in remaining
 
 
-async def test_only_so_many_are_open(tmp_path):
-    """The one not used for longest is closed for another, one in use never is, and all of them in use is told."""
+async def test_least_recently_used_collection_is_closed_beyond_max_open(tmp_path):
+    """A collection in use stays open; when all of them are in use, the call is refused."""
     async with Runtime(_settings(tmp_path, max_open_collections=2)) as runtime:
         await runtime.aopen()
-        mine = Workspace(runtime, "default")
+        workspace = Workspace(runtime, "default")
         for name in "abc":
-            await mine.acreate_collection(name, dim=3)
-            await (await mine.acollection(name)).aadd(ONE)
+            await workspace.acreate_collection(name, dim=3)
+            await (await workspace.acollection(name)).aadd(ONE)
         assert runtime.collections.open_count == 2
         first, second = (runtime.catalog.collection("default", name) for name in "ab")
         async with runtime.collections.using("default", first) as store:
-            await (await mine.acollection("b")).acount()
-            await (await mine.acollection("c")).acount()
+            await (await workspace.acollection("b")).acount()
+            await (await workspace.acollection("c")).acount()
             assert await store.acount() == 1
             async with runtime.collections.using("default", second):
                 with pytest.raises(OverloadedError) as caught:
-                    await (await mine.acollection("c")).acount()
+                    await (await workspace.acollection("c")).acount()
                 assert caught.value.retry_after_s > 0
-        counts = await asyncio.gather(*[(await mine.acollection(name)).acount() for name in "abcabcabc"])
+        counts = await asyncio.gather(*[(await workspace.acollection(name)).acount() for name in "abcabcabc"])
         assert counts == [1] * 9
         assert runtime.collections.open_count <= 2
 
@@ -180,21 +179,22 @@ async def _count(runtime, name):
         return await store.acount()
 
 
-async def test_a_collection_is_opened_while_the_one_closed_for_it_still_closes(tmp_path, monkeypatch):
-    """Nobody waits for the close, except a caller of the collection that is being closed."""
+async def test_collection_opens_while_the_one_it_replaces_still_closes(tmp_path, monkeypatch):
+    """Only a caller of the closing collection waits for the close."""
     may_close = threading.Event()
 
-    class SlowToClose(FAISSVectorStore):
-        """Flushes for long."""
+    def open_slow_to_close(url, **options):
+        store = open_store(url, **options)
+        close = store.close
 
-        def _release(self):
+        def close_slowly():
             may_close.wait(60)
-            super()._release()
+            close()
 
-    def opened(self, entry):
-        return SlowToClose(entry.info.dim, self._folder / entry.id)
+        store.close = close_slowly
+        return store
 
-    monkeypatch.setattr(Collections, "_open_store", opened)
+    monkeypatch.setattr(collection_pool, "open_store", open_slow_to_close)
     try:
         async with Runtime(_settings(tmp_path, max_open_collections=1)) as runtime:
             await runtime.aopen()
@@ -203,41 +203,40 @@ async def test_a_collection_is_opened_while_the_one_closed_for_it_still_closes(t
             assert await _count(runtime, "a") == 0
             assert await asyncio.wait_for(_count(runtime, "b"), 30) == 0
             again = asyncio.create_task(_count(runtime, "a"))
-            await asyncio.sleep(0)  # it has asked by now
+            await asyncio.sleep(0)  # lets the call begin to wait
             may_close.set()
             assert await again == 0
     finally:
         may_close.set()
 
 
-async def test_cold_collections_are_refused_together_when_all_open_ones_are_in_use(tmp_path, monkeypatch):
-    """Each waits from when it asked, not from when the one before it was refused."""
+async def test_waiting_callers_are_refused_together_when_all_collections_are_in_use(tmp_path, monkeypatch):
+    """Each caller's time counts from its own call, not from the refusal of the one before it."""
     now = [0.0]
     monkeypatch.setattr(collection_pool, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    monkeypatch.setattr(collection_pool, "_MAX_WAIT_S", 0.05)
+    monkeypatch.setattr(collection_pool, "_MAX_WAIT_S", 0.05)  # no setting; it would be a second of real waiting
     async with Runtime(_settings(tmp_path, max_open_collections=1)) as runtime:
         await runtime.aopen()
         for name in "abcd":
             await Workspace(runtime, "default").acreate_collection(name, dim=3)
         async with runtime.collections.using("default", runtime.catalog.collection("default", "a")):
-            asked = [asyncio.create_task(_count(runtime, name)) for name in "bcd"]
-            await asyncio.sleep(0)  # all have asked by now
+            calls = [asyncio.create_task(_count(runtime, name)) for name in "bcd"]
+            await asyncio.sleep(0)  # lets all calls begin to wait
             now[0] = 1.0
-            refused = await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), 30)
+            refused = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 30)
             assert [type(each) for each in refused] == [OverloadedError] * 3
         assert await asyncio.gather(*(_count(runtime, name) for name in "bcd")) == [0] * 3
 
 
-async def test_several_collections_are_opened_at_once(tmp_path, monkeypatch):
-    """One whose disk is slow holds up no other."""
+async def test_collections_open_concurrently(tmp_path, monkeypatch):
+    """A collection on a slow disk delays no other."""
     both = threading.Barrier(2, timeout=30)
-    opened = Collections._open_store
 
-    def opened_with_the_other(self, entry):
+    def open_with_the_other(url, **options):
         both.wait()
-        return opened(self, entry)
+        return open_store(url, **options)
 
-    monkeypatch.setattr(Collections, "_open_store", opened_with_the_other)
+    monkeypatch.setattr(collection_pool, "open_store", open_with_the_other)
     async with Runtime(_settings(tmp_path)) as runtime:
         await runtime.aopen()
         for name in "ab":
@@ -245,54 +244,54 @@ async def test_several_collections_are_opened_at_once(tmp_path, monkeypatch):
         assert await asyncio.gather(*(_count(runtime, name) for name in "ab")) == [0, 0]
 
 
-async def test_a_caller_that_goes_away_while_it_waits_leaves_nothing_behind(tmp_path):
-    """Its collection is not opened for nobody, and can be used and deleted as any other."""
+async def test_cancelled_wait_for_a_collection_does_not_open_it(tmp_path):
+    """The collection can be used and deleted afterwards."""
     async with Runtime(_settings(tmp_path, max_open_collections=1)) as runtime:
         await runtime.aopen()
-        mine = Workspace(runtime, "default")
+        workspace = Workspace(runtime, "default")
         for name in "ab":
-            await mine.acreate_collection(name, dim=3)
+            await workspace.acreate_collection(name, dim=3)
         folder = runtime.catalog.collection("default", "b").id
         async with runtime.collections.using("default", runtime.catalog.collection("default", "a")):
             waiting = asyncio.create_task(_count(runtime, "b"))
-            await asyncio.sleep(0)  # it has asked by now
+            await asyncio.sleep(0)  # lets the call begin to wait
             waiting.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await waiting
         assert runtime.collections.open_count == 1
         assert await _count(runtime, "b") == 0
-        assert await mine.adelete_collection("b")
-    assert folder not in _folders(tmp_path)
+        assert await workspace.adelete_collection("b")
+    assert folder not in _folder_names(tmp_path)
 
 
-async def test_many_callers_open_a_collection_once(tmp_path):
+async def test_concurrent_callers_open_a_collection_once(tmp_path):
     """A second opener of the folder would be refused."""
     async with Runtime(_settings(tmp_path)) as runtime:
         await runtime.aopen()
-        mine = Workspace(runtime, "default")
-        await mine.acreate_collection("notes", dim=3)
-        notes = await mine.acollection("notes")
+        workspace = Workspace(runtime, "default")
+        await workspace.acreate_collection("notes", dim=3)
+        notes = await workspace.acollection("notes")
         assert await asyncio.gather(*(notes.acount() for _ in range(50))) == [0] * 50
 
 
-async def test_a_collection_whose_files_are_lost_is_told(tmp_path):
-    """It is never silently empty."""
+async def test_collection_with_missing_files_raises_corrupt_store_error(tmp_path):
+    """A collection must never be silently empty."""
     async with Runtime(_settings(tmp_path)) as runtime:
         await runtime.aopen()
-        mine = Workspace(runtime, "default")
-        await mine.acreate_collection("notes", dim=3)
+        workspace = Workspace(runtime, "default")
+        await workspace.acreate_collection("notes", dim=3)
         (tmp_path / "collections" / runtime.catalog.collection("default", "notes").id).rmdir()
-        notes = await mine.acollection("notes")
+        notes = await workspace.acollection("notes")
         for _ in range(2):
             with pytest.raises(CorruptStoreError, match="notes"):
                 await notes.acount()
 
 
-async def test_stats_of_a_collection_tell_nothing_of_the_machine(tmp_path):
-    """Sizes, but no path."""
+async def test_collection_stats_contain_sizes_but_no_path(tmp_path):
+    """Tenants must not learn where the files are."""
     async with Runtime(_settings(tmp_path)) as runtime:
         await runtime.aopen()
-        mine = Workspace(runtime, "default")
-        await mine.acreate_collection("notes", dim=3)
-        stats = await (await mine.acollection("notes")).astats()
+        workspace = Workspace(runtime, "default")
+        await workspace.acreate_collection("notes", dim=3)
+        stats = await (await workspace.acollection("notes")).astats()
         assert (stats["dim"], stats["records"], "path" in stats) == (3, 0, False)

@@ -1,4 +1,4 @@
-"""Agents and collections that a TOML file declares, and agents that are given settings by API."""
+"""Agents and collections are declared in a TOML file, and agents also get settings through the API."""
 
 from __future__ import annotations
 
@@ -32,41 +32,41 @@ dim = 8
 
 @pytest.fixture
 def file(tmp_path):
-    """A file to declare in."""
+    """Return a configuration file with the declarations."""
     file = tmp_path / "saa.toml"
     file.write_text(DECLARED)
     return file
 
 
-async def test_what_is_declared_is_there(tmp_path, file):
-    """For its tenant alone, before the first request, and again at the next start."""
+async def test_declared_agents_and_collections_exist_from_the_start(tmp_path, file):
+    """They belong to their tenant alone, and a second start finds them again."""
     for _ in range(2):
         async with Runtime(Settings.load(data_dir=tmp_path / "data", config=file)) as runtime:
             await runtime.aopen()
-            mine, ann = Workspace(runtime, "default"), Workspace(runtime, "ann")
-            assert [info.name for info in await mine.acollections()] == ["products"]
+            workspace, ann = Workspace(runtime, "default"), Workspace(runtime, "ann")
+            assert [info.name for info in await workspace.acollections()] == ["products"]
             assert [info.name for info in await ann.acollections()] == ["hers"]
-            [travel] = await mine.aagents()
+            [travel] = await workspace.aagents()
             assert (travel.description, travel.namespace, travel.declared) == ("knows trains", "trips", True)
             assert [info.name for info in await ann.aagents()] == ["private"]
-            agent = mine.agent("travel")
+            agent = workspace.agent("travel")
             assert (agent.name, agent.namespace) == ("travel", "trips")
-            assert mine.agent("other").namespace == "other"
+            assert workspace.agent("other").namespace == "other"
 
 
-async def test_a_declared_agent_is_changed_in_the_file_alone(tmp_path, file):
-    """Else the file would say what is not so."""
+async def test_declared_agent_cannot_be_changed_through_the_api(tmp_path, file):
+    """The file would no longer be true otherwise."""
     async with Runtime(Settings.load(data_dir=tmp_path / "data", config=file)) as runtime:
         await runtime.aopen()
-        mine = Workspace(runtime, "default")
+        workspace = Workspace(runtime, "default")
         with pytest.raises(InvalidInputError, match="configuration file"):
-            await mine.aput_agent("travel", AgentSettings())
+            await workspace.aput_agent("travel", AgentSettings())
         with pytest.raises(InvalidInputError, match="configuration file"):
-            await mine.adelete_agent("travel")
-        assert not (await mine.aput_agent("private", AgentSettings())).declared
+            await workspace.adelete_agent("travel")
+        assert not (await workspace.aput_agent("private", AgentSettings())).declared
 
 
-async def test_a_collection_of_another_kind_is_told(tmp_path, file):
+async def test_declared_collection_that_differs_from_the_stored_one_is_refused(tmp_path, file):
     """The file cannot change what is stored already."""
     settings = Settings.load(data_dir=tmp_path / "data", config=file)
     async with Runtime(settings) as runtime:
@@ -80,7 +80,7 @@ async def test_a_collection_of_another_kind_is_told(tmp_path, file):
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         ("[agents.a]\nanswer_tokens = 0", r"\[agents.a\] answer_tokens: "),
         ("[agents.a]\nanswer_tokens = '5'", r"\[agents.a\] answer_tokens: "),
@@ -96,17 +96,17 @@ async def test_a_collection_of_another_kind_is_told(tmp_path, file):
         ("[agents.a", "is not TOML"),
     ],
 )
-def test_mistakes_are_told_by_table_and_key(tmp_path, content, told):
-    """With the file's name."""
+def test_mistake_in_the_config_file_is_refused_with_file_table_and_key(tmp_path, content, message):
+    """The message leads the reader to the line."""
     file = tmp_path / "saa.toml"
     file.write_text(content)
-    with pytest.raises(ConfigurationError, match=rf"saa.toml.*{told}"):
+    with pytest.raises(ConfigurationError, match=rf"saa.toml.*{message}"):
         load_declared(file)
 
 
 @pytest.mark.parametrize("content", [None, b"\xff", b"#" * (1 << 20) + b"#"], ids=["missing", "not utf-8", "too long"])
-def test_a_file_that_cannot_be_read_is_told(tmp_path, content):
-    """By name."""
+def test_unreadable_config_file_is_refused_with_its_name(tmp_path, content):
+    """A missing file, one that is not UTF-8, and one that is too long are refused alike."""
     file = tmp_path / "saa.toml"
     if content is not None:
         file.write_bytes(content)
@@ -114,28 +114,28 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path, content):
         load_declared(file)
 
 
-async def test_settings_given_by_api_last(tmp_path):
-    """For their tenant alone; taken away, the agent has the defaults again, and its memories."""
+async def test_agent_settings_from_the_api_survive_a_restart(tmp_path):
+    """They count for one tenant; an agent whose settings are deleted has the defaults again."""
     settings = Settings.load(data_dir=tmp_path, max_agents=1)
     given = AgentSettings(description="knows trains", namespace="trips", answer_tokens=5)
     async with Runtime(settings) as runtime:
         await runtime.aopen()
-        mine = Workspace(runtime, "default")
+        workspace = Workspace(runtime, "default")
         with pytest.raises(AgentNotFoundError):
-            await mine.aagent_info("travel")
-        await mine.aput_agent("travel", AgentSettings())
-        info = await mine.aput_agent("travel", given)
+            await workspace.aagent_info("travel")
+        await workspace.aput_agent("travel", AgentSettings())
+        info = await workspace.aput_agent("travel", given)
         with pytest.raises(InvalidInputError, match="max_agents"):
-            await mine.aput_agent("another", given)
+            await workspace.aput_agent("another", given)
         with pytest.raises(InvalidInputError, match="not a name"):
-            await mine.aput_agent("../x", given)
+            await workspace.aput_agent("../x", given)
     async with Runtime(settings) as runtime:
         await runtime.aopen()
-        mine = Workspace(runtime, "default")
-        assert await mine.aagents() == [info] == [await mine.aagent_info("travel")]
-        assert mine.agent("travel").namespace == "trips"
+        workspace = Workspace(runtime, "default")
+        assert await workspace.aagents() == [info] == [await workspace.aagent_info("travel")]
+        assert workspace.agent("travel").namespace == "trips"
         assert await Workspace(runtime, "ann").aagents() == []
         assert Workspace(runtime, "ann").agent("travel").namespace == "travel"
-        assert await mine.adelete_agent("travel")
-        assert not await mine.adelete_agent("travel")
-        assert mine.agent("travel").namespace == "travel"
+        assert await workspace.adelete_agent("travel")
+        assert not await workspace.adelete_agent("travel")
+        assert workspace.agent("travel").namespace == "travel"

@@ -1,4 +1,4 @@
-"""Equal questions are answered from memory, and never with anything that is out of date."""
+"""Equal searches are answered from the result cache, and never with outdated results."""
 
 from __future__ import annotations
 
@@ -23,34 +23,34 @@ DIM = 8
 ONE = np.ones(DIM, dtype=np.float32)
 
 
-class Counted(FAISSVectorStore):
-    """Counts the searches that reach it, and holds each until it is let go."""
+class PausableStore(FAISSVectorStore):
+    """Count the searches that reach the store, and pause each of them while `may_search` is not set."""
 
     def __init__(self, *arguments, **options):
         super().__init__(*arguments, **options)
-        self.asked = 0
-        self.gate = asyncio.Event()
-        self.gate.set()
+        self.search_count = 0
+        self.may_search = asyncio.Event()
+        self.may_search.set()
         self.entered = asyncio.Event()
 
-    async def _execute(self, request):
+    async def aexecute(self, request):
         if isinstance(request, SearchRequest | HybridSearchRequest | KeywordSearchRequest):
-            self.asked += 1
+            self.search_count += 1
             self.entered.set()
-            await self.gate.wait()
-        return await super()._execute(request)
+            await self.may_search.wait()
+        return await super().aexecute(request)
 
 
 @pytest.fixture
 def store():
-    with Counted(DIM) as opened:
+    with PausableStore(DIM) as opened:
         opened.add(ONE, {"text": "one", "deep": {"list": [1, {"x": 2}]}}, "u", namespace="a")
         yield opened
 
 
 @pytest.fixture
-def written():
-    """A store that threads write to: two namespaces of four records."""
+def shared_store():
+    """Yield a store that threads write to: two namespaces of four records."""
     with FAISSVectorStore(DIM) as opened:
         for space, uid in product("ab", range(4)):
             opened.add(ONE, {"tag": 0, "text": "word"}, str(uid), namespace=space)
@@ -67,8 +67,8 @@ def cached(store, cache):
     return CachedStore(store, cache, store_key="acme/memories")
 
 
-async def test_an_equal_question_reaches_the_store_once(store, cache, cached):
-    """By each of the three ways of searching, and with scores and explanations as they were found."""
+async def test_equal_search_reaches_the_store_once(store, cache, cached):
+    """Vector, hybrid and keyword searches keep their scores and explanations."""
     ways = [
         lambda: cached.asearch(ONE, namespace="a", where={"text": "one"}),
         lambda: cached.asearch_hybrid(ONE, "one", namespace="a", explain=True),
@@ -77,14 +77,14 @@ async def test_an_equal_question_reaches_the_store_once(store, cache, cached):
     for n, way in enumerate(ways, start=1):
         first = await way()
         assert await way() == first
-        assert store.asked == n
+        assert store.search_count == n
     assert isinstance(first := (await ways[1]())[0], ExplainedMatch)
     assert first.explanation.signals
     assert cache.stats() == {"entries": 3, "hits": 4, "misses": 3, "shared": 0, "bypassed": 0}
 
 
-async def test_any_other_question_is_another(store, cached):
-    """Everything that a result depends on tells questions apart."""
+async def test_search_with_any_other_argument_reaches_the_store(store, cache, cached):
+    """Everything that a result depends on is part of the cache key."""
     given = {"namespace": "a", "where": {"n": 1}, "top_k": 5, "model_id": None, "explain": False, "weights": None}
     others = [{"namespace": "b"}, {"where": {"n": 1.5}}, {"where": None}, {"top_k": 6}, {"explain": True}]
     others += [{"weights": Weights(nearby=0.1)}, {"model_id": "m"}, {}]
@@ -94,25 +94,25 @@ async def test_any_other_question_is_another(store, cached):
     await cached.asearch_hybrid(ONE * 2, "one", **given)
     await cached.asearch(ONE, namespace="a")
     await cached.asearch(ONE, namespace="a", return_scores=False)
-    await CachedStore(store, cached._cache, store_key="bolt/memories").asearch_hybrid(ONE, "one", **given)
-    assert store.asked == len(others) + 5
+    await CachedStore(store, cache, store_key="bolt/memories").asearch_hybrid(ONE, "one", **given)
+    assert store.search_count == len(others) + 5
 
 
-async def test_a_write_is_seen_at_once(store, cached):
-    """An acknowledged write is in the next answer; a write elsewhere leaves what is kept."""
+async def test_cached_search_shows_an_acknowledged_write_at_once(store, cached):
+    """A write to another namespace leaves the cached results."""
     assert len(await cached.asearch(ONE, namespace="a")) == 1
     await cached.aadd(ONE, uid="v", namespace="a")
     assert len(await cached.asearch(ONE, namespace="a")) == 2
     await cached.adelete(["u"], namespace="a")
     assert [match.uid for match in await cached.asearch(ONE, namespace="a")] == ["v"]
-    asked = store.asked
+    searches_before = store.search_count
     await cached.aadd(ONE, namespace="b")
     await cached.asearch(ONE, namespace="a")
-    assert store.asked == asked
+    assert store.search_count == searches_before
 
 
-async def test_what_expires_is_not_shown_again(store, cached, monkeypatch):
-    """Not for a moment, though nobody wrote."""
+async def test_cached_search_does_not_show_an_expired_record(store, cached, monkeypatch):
+    """No write happens in between."""
     await cached.aadd(ONE, uid="v", namespace="a", expires_in_s=100.0)
     assert len(await cached.asearch(ONE, namespace="a")) == 2
     now = time.time()
@@ -120,19 +120,19 @@ async def test_what_expires_is_not_shown_again(store, cached, monkeypatch):
     assert [match.uid for match in await cached.asearch(ONE, namespace="a")] == ["u"]
 
 
-async def test_a_search_that_a_write_overtakes_is_not_kept(store, cached):
-    """What it finds may be of before or after the write."""
-    store.gate.clear()
+async def test_search_overtaken_by_a_write_is_not_cached(store, cache, cached):
+    """Its result may be of before or after the write."""
+    store.may_search.clear()
     search = asyncio.ensure_future(cached.asearch(ONE, namespace="a"))
     await store.entered.wait()
     await cached.aadd(ONE, uid="v", namespace="a")
-    store.gate.set()
+    store.may_search.set()
     await search
-    assert cached._cache.stats()["entries"] == 0
+    assert cache.stats()["entries"] == 0
 
 
-async def test_results_are_their_callers_own(cached):
-    """What one does to its matches, no other sees, however deep."""
+async def test_changes_to_a_match_do_not_reach_later_results(cached):
+    """Nested metadata is copied, too."""
     for _ in range(3):
         [match] = await cached.asearch(ONE, namespace="a")
         assert match.metadata == {"text": "one", "deep": {"list": [1, {"x": 2}]}}
@@ -141,58 +141,58 @@ async def test_results_are_their_callers_own(cached):
         match.metadata["text"] = "changed"
 
 
-async def test_equal_questions_at_once_share_one_search(store, cache, cached):
-    """Each gets a result of its own."""
-    store.gate.clear()
+async def test_concurrent_equal_searches_share_one_search(store, cache, cached):
+    """Each caller gets a result of its own."""
+    store.may_search.clear()
     searches = [asyncio.ensure_future(cached.asearch(ONE, namespace="a")) for _ in range(5)]
     await store.entered.wait()
-    store.gate.set()
+    store.may_search.set()
     found = await asyncio.gather(*searches)
-    assert store.asked == 1
+    assert store.search_count == 1
     found[0][0].metadata.clear()
     assert all(matches[0].metadata["text"] == "one" for matches in found[1:])
     assert cache.stats()["shared"] == 4
 
 
-@pytest.mark.parametrize("who", ["first", "second"])
-async def test_a_cancelled_caller_disturbs_no_other(store, cached, who):
-    """Be it the one that searches, or one that waits for it."""
-    store.gate.clear()
+@pytest.mark.parametrize("caller", ["first", "second"])
+async def test_cancelled_search_does_not_cancel_the_ones_that_share_it(store, cache, cached, caller):
+    """The cancelled caller is the one that searches, or one that waits for it."""
+    store.may_search.clear()
     searches = [asyncio.ensure_future(cached.asearch(ONE, namespace="a")) for _ in range(3)]
     await store.entered.wait()
     await asyncio.sleep(0)
-    gone = searches.pop(0 if who == "first" else 1)
-    gone.cancel()
+    cancelled = searches.pop(0 if caller == "first" else 1)
+    cancelled.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await gone
-    store.gate.set()
+        await cancelled
+    store.may_search.set()
     assert all(len(found) == 1 for found in await asyncio.gather(*searches))
-    assert not cached._cache._searches
+    assert not cache._searches  # `stats()` does not count running searches, and a forgotten one would leak
 
 
-async def test_a_call_may_ask_for_a_fresh_answer(store, cached):
-    """`no_cache` searches whatever is kept, and what it finds is kept."""
+async def test_no_cache_searches_anew_and_caches_the_result(store, cached):
+    """A later search without `no_cache` is answered from the cache."""
     await cached.asearch(ONE, namespace="a")
     with active_context(RequestContext(principal=ANYBODY, notes={NO_CACHE: True})):
         await cached.asearch(ONE, namespace="a")
-    assert store.asked == 2
+    assert store.search_count == 2
     await cached.asearch(ONE, namespace="a")
-    assert store.asked == 2
+    assert store.search_count == 2
 
 
-async def test_what_depends_on_time_or_code_is_not_kept(store, cached):
-    """Recency and predicates; large batches and large results neither."""
+async def test_recency_predicate_and_large_searches_are_not_cached(store, cache, cached):
+    """Recency depends on time and a predicate on code; large results would fill the cache."""
     for _ in range(2):
         await cached.asearch_hybrid(ONE, "one", namespace="a", weights=Weights(recency=0.5))
         await cached.asearch_with_filter(ONE, 5, lambda _: True, namespace="a")
         await cached.asearch_batch([ONE] * 17, namespace="a")
     await cached.aadd_batch([ONE] * 3, [{"text": "x" * 30_000}] * 3, namespace="big")
     await cached.asearch(ONE, namespace="big")
-    assert cached._cache.stats()["entries"] == 0
+    assert cache.stats()["entries"] == 0
 
 
-async def test_wrong_questions_fail_as_they_do_without_a_cache(cached):
-    """Each time anew."""
+async def test_invalid_search_raises_every_time(cached):
+    """Errors are the same as without a cache, and never cached."""
     for _ in range(2):
         with pytest.raises(FilterError):
             await cached.asearch(ONE, namespace="a", where={"n": {"$no": 1}})
@@ -202,8 +202,8 @@ async def test_wrong_questions_fail_as_they_do_without_a_cache(cached):
             await cached.asearch(ONE, namespace="a/b")
 
 
-def test_a_key_holds_every_field_that_a_search_was_given():
-    """Equal searches share one whatever the order of a filter's keys; each other field makes another."""
+def test_cache_key_differs_by_every_field_of_a_search():
+    """The order of the keys in a filter makes no difference."""
     bounds = Bounds(dim=DIM)
 
     def key(store_key="o", kind=SearchRequest, **given):
@@ -217,8 +217,8 @@ def test_a_key_holds_every_field_that_a_search_was_given():
     assert len(set(others)) == len(others)
 
 
-async def test_memory_is_bounded(store):
-    """The least recently used result leaves; with room for none nothing is kept."""
+async def test_cache_evicts_the_least_recently_used_result(store):
+    """With `max_entries=0` nothing is cached."""
     small, none = ResultCache(max_entries=2), ResultCache(max_entries=0)
     for cache in (small, none):
         cached = CachedStore(store, cache, store_key="o")
@@ -228,10 +228,10 @@ async def test_memory_is_bounded(store):
     assert (none.stats()["entries"], none.stats()["bypassed"]) == (0, 5)
 
 
-async def test_readers_beside_writers_never_see_anything_old(written, cache, campaign):
-    """Once a write is acknowledged, every answer that is asked for shows it, whoever asks and however it is kept."""
-    told = dict.fromkeys(product("ab", range(4)), 0)
-    cached = CachedStore(written, cache, store_key="o")
+async def test_cached_searches_beside_writers_show_every_acknowledged_write(shared_store, cache, campaign):
+    """Readers of the event loop and writers in threads run at once."""
+    acknowledged = dict.fromkeys(product("ab", range(4)), 0)
+    cached = CachedStore(shared_store, cache, store_key="o")
     stop = threading.Event()
 
     def write(space, uids):
@@ -240,15 +240,15 @@ async def test_readers_beside_writers_never_see_anything_old(written, cache, cam
             if stop.is_set():
                 return
             uid = rng.choice(uids)
-            written.add(ONE, {"tag": tag, "text": "word"}, str(uid), namespace=space)
-            told[space, uid] = tag
+            shared_store.add(ONE, {"tag": tag, "text": "word"}, str(uid), namespace=space)
+            acknowledged[space, uid] = tag
             stop.wait(rng.choice([0, 0, 0.002]))
 
     async def read(seed):
         rng = random.Random(seed)
         for _ in range(400 * campaign):
             space = rng.choice("ab")
-            least = {uid: told[space, uid] for uid in range(4)}
+            least = {uid: acknowledged[space, uid] for uid in range(4)}
             if rng.random() < 0.9:
                 found = await cached.asearch(ONE, 10, namespace=space)
             else:
@@ -265,4 +265,4 @@ async def test_readers_beside_writers_never_see_anything_old(written, cache, cam
         stop.set()
         await asyncio.to_thread(lambda: [writer.join() for writer in writers])
     assert cache.stats()["hits"] > 50
-    assert max(told.values()) > 10
+    assert max(acknowledged.values()) > 10

@@ -1,4 +1,4 @@
-"""What agents of one process share."""
+"""A `Runtime` opens and loads what the agents of one process share."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def settings(tmp_path):
     return Settings.load(data_dir=tmp_path / "data")
 
 
-def test_nothing_is_touched_until_it_is_opened(settings):
-    """The constructor makes no folder; agents need the store."""
+def test_runtime_makes_no_folder_until_it_is_opened(settings):
+    """Its agents need the open store."""
     with Runtime(settings) as runtime:
         assert not settings.data_dir.exists()
         with pytest.raises(ResourceClosedError, match="not open yet"):
@@ -36,8 +36,8 @@ def test_nothing_is_touched_until_it_is_opened(settings):
         assert runtime.embedding is Stage.WAITING
 
 
-async def test_a_folder_has_one_owner_until_it_is_closed(settings):
-    """The second is refused, and may have it afterwards."""
+async def test_data_folder_has_one_runtime_until_it_is_closed(settings):
+    """A second runtime is refused, and a third one may have the folder afterwards."""
     async with Runtime(settings) as first:
         await first.aopen()
         async with Runtime(settings) as second:
@@ -47,8 +47,8 @@ async def test_a_folder_has_one_owner_until_it_is_closed(settings):
         await third.aopen()
 
 
-async def test_the_shared_store_lies_where_a_url_says(tmp_path):
-    """The data folder keeps the rest, and has one owner all the same."""
+async def test_runtime_opens_the_store_at_the_url_of_its_settings(tmp_path):
+    """The data folder holds the rest, and still has one owner."""
     settings = Settings.load(data_dir=tmp_path / "data", store=f"faiss:{tmp_path / 'shared'}")
     async with Runtime(settings) as runtime:
         await runtime.aopen()
@@ -62,15 +62,15 @@ async def test_the_shared_store_lies_where_a_url_says(tmp_path):
     assert (tmp_path / "shared" / "memory.sqlite3").is_file()
 
 
-async def test_the_own_store_may_be_named_by_its_url(tmp_path):
-    """Its folder is locked once."""
+async def test_runtime_accepts_the_url_of_its_own_store_folder(tmp_path):
+    """The folder must be locked only once."""
     settings = Settings.load(data_dir=tmp_path, store=f"faiss:{tmp_path / 'store'}")
     async with Runtime(settings) as runtime:
         await runtime.aopen()
 
 
-async def test_a_store_of_an_unknown_scheme_is_refused(tmp_path):
-    """Nothing stays open, and nothing stays locked."""
+async def test_runtime_refuses_a_store_url_with_an_unknown_scheme(tmp_path):
+    """The folder is not locked afterwards, so another runtime can open it."""
     async with Runtime(Settings.load(data_dir=tmp_path, store="redis://host")) as runtime:
         with pytest.raises(ConfigurationError, match="redis:"):
             await runtime.aopen()
@@ -78,16 +78,16 @@ async def test_a_store_of_an_unknown_scheme_is_refused(tmp_path):
         await runtime.aopen()
 
 
-async def test_loading_makes_everything_ready(settings):
-    """Both models, from where they were pulled."""
+async def test_load_makes_both_models_ready(settings):
+    """Both are local, so nothing is downloaded."""
     async with Runtime(settings) as runtime:
         await runtime.aopen()
         await runtime.aload()
         assert (runtime.embedding, runtime.generation, runtime.reason) == (Stage.READY, Stage.READY, "")
 
 
-async def test_a_language_model_that_is_missing_is_only_reported(tmp_path):
-    """Searching works without it."""
+async def test_load_reports_a_missing_language_model_without_raising(tmp_path):
+    """Adding memories works without it, and only a question raises."""
     settings = Settings.load(data_dir=tmp_path / "data", generation_model=str(tmp_path / "none.gguf"))
     async with Runtime(settings) as runtime:
         await runtime.aopen()
@@ -100,8 +100,8 @@ async def test_a_language_model_that_is_missing_is_only_reported(tmp_path):
             await agent.aask("Where?")
 
 
-async def test_a_language_model_whose_download_failed_is_fetched_later(tmp_path, monkeypatch):
-    """It is tried again after longer and longer pauses; until then everything else works, and the state says why."""
+async def test_failed_download_of_the_language_model_is_retried_after_pauses(tmp_path, monkeypatch):
+    """The pauses grow; everything else works meanwhile, and the state contains the reason."""
     for name, value in (("PIP_NO_INDEX", "1"), ("PIP_FIND_LINKS", str(tmp_path)), ("PIP_CONFIG_FILE", "/dev/null")):
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # no source has anything
@@ -124,16 +124,16 @@ async def test_a_language_model_whose_download_failed_is_fetched_later(tmp_path,
         assert (runtime.embedding, runtime.generation, runtime.reason) == (Stage.READY, Stage.READY, "")
 
 
-async def test_an_embedding_model_that_is_missing_is_raised(tmp_path):
-    """Nothing works without it."""
+async def test_open_raises_when_the_embedding_model_is_missing(tmp_path):
+    """The store needs the length of its vectors."""
     settings = Settings.load(data_dir=tmp_path / "data", embedding_model=str(tmp_path / "none"))
     async with Runtime(settings) as runtime:
         with pytest.raises(ModelNotFoundError):
-            await runtime.aopen()  # the store wants to know how long the vectors are
+            await runtime.aopen()  # the store needs the length of the vectors
 
 
-async def test_agents_of_one_store_see_their_own_memories(settings):
-    """By name, made on demand."""
+async def test_agents_of_one_runtime_see_only_their_own_memories(settings):
+    """Agents are made on demand, by name."""
     async with Runtime(settings) as runtime:
         await runtime.aopen()
         await runtime.agent("ann").aadd_text_memory("The Louvre is a museum")

@@ -1,4 +1,4 @@
-"""Settings: where they come from, and what is refused."""
+"""Settings come from arguments and environment variables, and wrong ones are refused."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from super_advanced_agents.errors import ConfigurationError
 from super_advanced_agents.tenancy.settings import Settings, is_loopback
 
 
-def test_arguments_come_before_the_environment_and_that_before_the_defaults(monkeypatch):
-    """None counts as not given."""
+def test_arguments_override_the_environment_and_that_the_defaults(monkeypatch):
+    """An argument that is None counts as not given."""
     monkeypatch.setenv("SAA_PORT", "9000")
     monkeypatch.setenv("SAA_DATA_DIR", "elsewhere")
     settings = Settings.load(port=None, data_dir=Path("here"))
@@ -19,7 +19,7 @@ def test_arguments_come_before_the_environment_and_that_before_the_defaults(monk
     assert settings.store_dir == Path("here/store")
 
 
-def test_an_empty_variable_is_not_given(monkeypatch):
+def test_empty_environment_variable_leaves_the_default(monkeypatch):
     """`SAA_PORT= saa serve` uses the default."""
     monkeypatch.setenv("SAA_PORT", "")
     assert Settings.load().port == 8000
@@ -28,33 +28,33 @@ def test_an_empty_variable_is_not_given(monkeypatch):
 @pytest.mark.parametrize(
     ("name", "value"), [("port", 70_000), ("agent", "no name!"), ("embedding_precision", "int4"), ("log_level", "LOUD")]
 )
-def test_a_wrong_value_is_told_with_its_variable(name, value):
-    """The message says where to look."""
+def test_wrong_setting_is_refused_with_its_environment_variable(name, value):
+    """The variable is where most people set it."""
     with pytest.raises(ConfigurationError) as caught:
         Settings.load(**{name: value})
     assert f"SAA_{name.upper()}" in str(caught.value)
 
 
-def test_keys_do_not_show(monkeypatch):
-    """Neither in a repr nor in an error."""
+def test_repr_of_settings_hides_api_keys(monkeypatch):
+    """A repr may end up in a log."""
     monkeypatch.setenv("SAA_GENERATION_API_KEY", "very-secret")
     assert "very-secret" not in repr(Settings.load())
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
-def test_loopback_is_known(host):
-    """Every way to say it."""
+def test_loopback_addresses_are_recognized(host):
+    """IPv4, IPv6 and `localhost` count."""
     assert is_loopback(host)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org", "localhost.example.org", ""])
-def test_an_address_that_others_can_reach_is_not_loopback(host):
-    """Nor is a name: who knows where it leads."""
+def test_reachable_addresses_are_not_loopback(host):
+    """A host name does not count either, since it may resolve to any address."""
     assert not is_loopback(host)
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
         ({"jwt_jwks_url": "https://issuer.example/keys"}, "jwt_issuer"),
         ({"jwt_jwks_url": "http://issuer.example/keys", "jwt_issuer": "i", "jwt_audience": "a"}, "https://"),
@@ -63,9 +63,9 @@ def test_an_address_that_others_can_reach_is_not_loopback(host):
         ({"allowed_origins": ["https://app.example.org/page"]}, "origin"),
     ],
 )
-def test_what_would_let_strangers_in_is_refused(given, told):
-    """Tokens for anybody's service, keys fetched in the clear, and origins that would match nothing."""
-    with pytest.raises(ConfigurationError, match=told):
+def test_insecure_jwt_and_origin_settings_are_refused(given, message):
+    """Tokens for any service, keys fetched in the clear, and origins that match nothing are insecure."""
+    with pytest.raises(ConfigurationError, match=message):
         Settings.load(**given)
 
 
@@ -78,14 +78,14 @@ def test_what_would_let_strangers_in_is_refused(given, told):
         '["https://a.example", "https://b.example"]',
     ],
 )
-def test_a_variable_with_a_list_is_read_with_commas_and_as_json(monkeypatch, name, text):
-    """Both ways to write it give the same setting."""
+def test_list_setting_is_read_from_commas_and_from_json(monkeypatch, name, text):
+    """Both forms of the variable give the same setting."""
     monkeypatch.setenv(f"SAA_{name.upper()}", text)
     assert getattr(Settings.load(), name) == ("https://a.example", "https://b.example")
 
 
-def test_a_list_that_is_no_json_is_refused_in_one_sentence(monkeypatch):
-    """It begins as JSON and does not end so; the message names the variable."""
+def test_malformed_json_list_is_refused_with_its_variable(monkeypatch):
+    """The value begins as JSON and does not end as JSON."""
     monkeypatch.setenv("SAA_ALLOWED_HOSTS", '["a.example"')
     with pytest.raises(ConfigurationError, match="SAA_ALLOWED_HOSTS"):
         Settings.load()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 keys = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Make, list and revoke API keys; a running server applies a change within a second.",
+    help="Make, list and revoke API keys. A running server applies a change within a second.",
 )
 
 

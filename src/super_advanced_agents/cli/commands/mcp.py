@@ -33,7 +33,10 @@ def mcp(
     models_dir: ModelsDir = None,
     agent: AgentName = AGENT,
 ) -> None:
-    """Serve an agent's memory to an MCP client over standard input and output, until they close."""
+    """Serve an agent's memory to an MCP client.
+
+    The client speaks over standard input and output; closing them ends the command.
+    """
     import asyncio
     import signal
 

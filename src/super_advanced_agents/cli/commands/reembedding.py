@@ -30,9 +30,10 @@ def reembed(
     models_dir: ModelsDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Embed every memory again with another model, and switch to its vectors in one step.
+    """Embed every memory again with another model.
 
-    After an interruption the same command continues; until the switch the store is unchanged.
+    The store switches to the new vectors in one step. After an interruption the same command continues; until the
+    switch the store is unchanged.
     """
     with (
         open_folder_store(data_dir) as store,

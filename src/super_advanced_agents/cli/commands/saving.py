@@ -16,7 +16,7 @@ from super_advanced_agents.errors import ConfigurationError
 
 
 def lasting(data_dir: Path) -> list[str]:
-    """Return the databases of a data folder that a backup holds: memories, catalogue, collections.
+    """Return the databases of a data folder: memories, a server's catalogue, and collections.
 
     Indexes are not copied, since they are built again from rows. Neither are keys and their secret: a copy of the
     memories must not give access to a server.
@@ -36,7 +36,7 @@ def backup(
     data_dir: DataDir = DATA_DIR,
     as_json: AsJson = False,
 ) -> None:
-    """Copy the data folder into a new folder, also while a server is writing."""
+    """Copy the data folder, also while a server is writing."""
     from super_advanced_agents.stores.local import back_up
     from super_advanced_agents.tenancy.settings import Settings
 
@@ -67,7 +67,10 @@ def restore(
     data_dir: DataDir = DATA_DIR,
     as_json: AsJson = False,
 ) -> None:
-    """Check a backup, and put it in the place of the data folder; a damaged one changes nothing."""
+    """Put a backup in the place of the data folder.
+
+    The backup is checked first; a damaged one changes nothing.
+    """
     from super_advanced_agents.stores.local import is_backup_of_one_store, read_backup
     from super_advanced_agents.stores.local import restore as put_back
 

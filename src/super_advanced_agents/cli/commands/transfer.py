@@ -89,7 +89,7 @@ def import_(
 
 @contextmanager
 def _progress(inputs: list[Input]) -> Iterator[tuple[Callable[[int], None], Callable[[RejectedLine], None]]]:
-    """Yield callbacks that show the progress, as a bar on a terminal, and the lines that cannot be imported."""
+    """Yield callbacks that show the progress on a terminal and print the rejected lines."""
     with bar(unit="bytes") as progress:
         task = (
             progress.add_task("importing", total=sum(input_.size_bytes for input_ in inputs) or None)
@@ -159,7 +159,7 @@ def export(
     agent: AnyAgent = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write memories with all their fields to a file, which `saa import` can restore."""
+    """Write memories to a file that `saa import` restores."""
     from super_advanced_agents.stores.transfer import export_records
 
     filter_ = parse_json_object(where, "--where")

@@ -65,10 +65,11 @@ Entry: TypeAlias = MemoryEntry | TurnEntry | RejectedLine
 
 
 def stable_uid(source: str, *parts: str, line: int | None = None) -> str:
-    """Return a uid that depends only on the source and the content, so that a second import adds nothing.
+    """Return a uid that depends on the source and the content only.
 
-    The uid begins with a digest of the source, then the line where it is given: memories of one file are neighbours in
-    the store's order of uids, which also keeps the index append-only while a file is imported.
+    So a second import replaces memories and repeats none. The uid begins with a digest of the source, then the line
+    where it is given: memories of one file are neighbours in the store's order of uids, which also keeps the index
+    append-only while a file is imported.
     """
     line_part = "" if line is None else f"{line:08x}-"
     return f"{_digest(source, size=6)}-{line_part}{_digest(*parts, size=10)}"

@@ -77,7 +77,7 @@ class ExportImporter:
         self._on_rejected = on_rejected
 
     def run(self, inputs: Iterable[Input]) -> None:
-        """Import the exports one after another; `summary` is up to date also when an error is raised."""
+        """Import the exports one after another; an error leaves `summary` up to date."""
         for file_input in inputs:
             with ExitStack() as stack:
                 export = open_export(file_input.path or stack.enter_context(open_input(file_input)))
@@ -102,8 +102,8 @@ class ExportImporter:
     ) -> None:
         done, seen = Imported(), Imported()
 
-        def follow(_: Imported) -> None:
-            self._follow(done, seen, source)
+        def on_page(_: Imported) -> None:
+            self._add_progress(done, seen, source)
 
         try:
             import_records(
@@ -113,7 +113,7 @@ class ExportImporter:
                 embedder=pipeline,
                 strict=self._strict,
                 progress=done,
-                on_page=follow,
+                on_page=on_page,
             )
         except InvalidInputError as exc:
             if not (self._strict and done.troubles):
@@ -124,9 +124,9 @@ class ExportImporter:
                 hint="correct the line, then run the same command again",
             ) from exc
         finally:
-            follow(done)
+            on_page(done)
 
-    def _follow(self, done: Imported, seen: Imported, source: str) -> None:
+    def _add_progress(self, done: Imported, seen: Imported, source: str) -> None:
         """Add the progress since `seen` to the summary, and bring `seen` up to date."""
         self._summary.stored += done.stored - seen.stored
         self._summary.failed += done.failed - seen.failed

@@ -156,7 +156,7 @@ class Importer:
             self._permits.release()
 
     def _try_store(self, unit: Unit, entries: Sequence[MemoryEntry | TurnEntry]) -> Sequence[MemoryEntry | TurnEntry]:
-        """Store entries; when one of them is invalid, report it and return the others for another attempt."""
+        """Store entries; report an invalid one, and return the others for another attempt."""
         try:
             if isinstance(unit, Conversation):
                 self._agent.add_turns(
@@ -178,7 +178,10 @@ class Importer:
         return []
 
     def _not_yet_stored(self, unit: Unit) -> Sequence[MemoryEntry | TurnEntry]:
-        """Return the entries of a unit that must be stored; a conversation is stored as a whole or not at all."""
+        """Return the entries of a unit that earlier runs have not stored.
+
+        A conversation of which any turn is missing is stored again as a whole.
+        """
         uids = [uid for entry in unit.entries if not entry.overwrite and (uid := _uid(entry))]
         if not uids:
             return unit.entries

@@ -7,7 +7,7 @@ import secrets
 import stat
 from pathlib import Path
 
-from super_advanced_agents._runtime.flushing import fsync_folder
+from super_advanced_agents._runtime.files import fsync_folder
 from super_advanced_agents.errors import ConfigurationError, StoreError
 from super_advanced_agents.telemetry import get_logger
 

@@ -1,4 +1,4 @@
-"""Counts that many threads add to."""
+"""Named counters that many threads increment."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections import Counter
 
 
 class Counters:
-    """How often what was done, by name."""
+    """Count events by name; safe from any thread."""
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
-        self._lock = threading.Lock()  # adding to a number is three steps, between which another thread may run
+        self._lock = threading.Lock()  # an increment is three steps, between which another thread may run
 
     def add(self, name: str) -> None:
-        """Count one more."""
+        """Increment a counter."""
         with self._lock:
             self._counts[name] += 1
 
     def counts(self) -> dict[str, int]:
-        """How often each was done."""
+        """Return a copy of all counters."""
         with self._lock:
             return dict(self._counts)

@@ -1,4 +1,7 @@
-"""Hybrid and keyword ranking: the signals of each candidate, as `stores.fusion` weighs them."""
+"""Ranking of hybrid and keyword searches.
+
+This module collects the signals of each candidate; `stores.fusion` weighs them.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ from super_advanced_agents.types import Vector, Weights
 
 @dataclass(frozen=True, slots=True)
 class SignalSources:
-    """Hold what the signals of a store's rows are read from."""
+    """Hold the table and indexes from which the signals of rows are read."""
 
     rows: RecordTable
     session_neighbours: SessionNeighbourIndex
@@ -47,12 +50,12 @@ def rank_by_keywords(
     """Rank the candidates of keyword or hybrid searches, all of one kind.
 
     Args:
-        view: what the searches see.
-        searches: one query each.
+        view: the view to search.
+        searches: the searches, with at most one query vector each.
         nearest: (m, k) rows that are nearest by vector, -1 past the end; (0, k) for keyword searches.
         scope: the number of the scope to search; None for the whole store.
         selection: the rows that the filter selects.
-        sources: what the signals are read from.
+        sources: the table and indexes that hold the signals.
 
     Returns:
         For each search its `top_k` rows, best first; equal scores in row order.
@@ -61,14 +64,17 @@ def rank_by_keywords(
     texts = [search.text or "" for search in searches]
     by_keywords = sources.keywords.search(view, texts, scope, selection.rows, depth)
     if searches[0].kind == "hybrid":
-        return [_fused(view, sources, *each) for each in zip(searches, nearest, by_keywords, strict=True)]
+        return [
+            _fuse_signals(view, sources, search, rows, ranking)
+            for search, rows, ranking in zip(searches, nearest, by_keywords, strict=True)
+        ]
     return [
         Ranked(scores[: search.top_k], rows[: search.top_k].astype(np.int64))
         for search, (rows, scores) in zip(searches, by_keywords, strict=True)
     ]
 
 
-def _fused(
+def _fuse_signals(
     view: View, sources: SignalSources, search: Search, nearest: NDArray[np.int64], by_keywords: Ranking
 ) -> Ranked:
     keyword_rows, scores = by_keywords
@@ -91,26 +97,26 @@ def _fused(
 def _similarities(
     view: View, session_neighbours: SessionNeighbourIndex, query: Vector, rows: NDArray[np.uint32], weights: Weights
 ) -> tuple[NDArray[np.float32], SessionNeighbours | None]:
-    """Return the similarities of rows, and of their session neighbours where these count, in one look-up."""
+    """Return the similarities of rows, and those of their session neighbours if they count."""
     if not session_neighbours or not weights.nearby:
         return view.similarities(query, rows), None
     before, after = session_neighbours.neighbours(rows)
-    needed = _sorted_unique(rows, before, after)
+    needed = _sorted_unique(rows, before, after)  # one look-up for all of them
     similarities = view.similarities(query, needed)
-    own, first, last = (similarities[np.searchsorted(needed, which)] for which in (rows, before, after))
+    own, previous, following = (similarities[np.searchsorted(needed, part)] for part in (rows, before, after))
     count = np.add(before > 0, after > 0, dtype=np.float32)  # no record has row 0, so its similarity is 0
-    return own, SessionNeighbours(before=first, after=last, count=count)
+    return own, SessionNeighbours(before=previous, after=following, count=count)
 
 
-def _static_signals(rows: RecordTable, wanted: NDArray[np.uint32]) -> StaticSignals:
-    known = rows.static_signals(wanted.tolist())
-    gone = (np.nan, None)
-    values = np.array([known.get(row, gone) for row in wanted.tolist()], dtype=np.float64).reshape(-1, 2)
+def _static_signals(table: RecordTable, rows: NDArray[np.uint32]) -> StaticSignals:
+    stored = table.static_signals(rows.tolist())
+    deleted = (np.nan, None)
+    values = np.array([stored.get(row, deleted) for row in rows.tolist()], dtype=np.float64).reshape(-1, 2)
     return StaticSignals(updated_at=values[:, 0], priorities=values[:, 1])
 
 
 def _sorted_unique(*parts: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    # For a few hundred rows a quarter of the time of `np.unique`.
+    # A quarter of the time of `np.unique` for a few hundred rows.
     rows = np.sort(np.concatenate(parts))
     first = np.ones(len(rows), dtype=bool)
     np.not_equal(rows[1:], rows[:-1], out=first[1:])

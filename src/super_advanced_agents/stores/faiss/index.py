@@ -1,6 +1,7 @@
-"""Everything in memory that is derived from rows: what a search sees, and who may see it.
+"""The in-memory index of a store.
 
-The writer thread alone changes it, after each commit (`apply`) and when segments were built (`replace`); any thread
+It holds the current view, the rows of each scope, expiry times and metadata, all derived from the rows of the table.
+Only the writer thread changes it, after each commit (`apply`) and when a segment was built (`replace`); any thread
 reads it.
 """
 
@@ -36,12 +37,25 @@ from super_advanced_agents.types import Matrix
 
 _LOAD_ROWS = 2_000
 _SPARE_ROWS = 1_024
-"""Dead rows beyond this, and beyond the number of live ones, are dropped."""
+"""Deleted rows are dropped once they outnumber the live ones by more than this."""
 _NO_ROWS = BitMap()
 
 
 class Index:
-    """The view of a store's rows, the rows of each scope, and when rows expire."""
+    """Hold the current view of a store's rows, and select rows by scope, filter and expiry.
+
+    Args:
+        rows: the table of records.
+        memory: allocates the vectors' memory.
+        unit: True to scale vectors to length 1.
+        buffer_rows: the number of vectors in a buffer of the tail.
+        seals: True when full buffers are sealed into segments.
+
+    Attributes:
+        session_neighbours: the neighbours of rows in their sessions.
+        versions: the versions of the scopes.
+        view: the segments and live rows that searches see; replaced as a whole.
+    """
 
     def __init__(self, rows: RecordTable, memory: VectorMemory, *, unit: bool, buffer_rows: int, seals: bool) -> None:
         self._rows = rows
@@ -51,11 +65,11 @@ class Index:
         self._buffer_rows = buffer_rows
         self._seals = seals
         self._tail = Tail(memory, buffer_rows)
-        self._scopes: dict[int, BitMap] = {}  # dead rows are dropped now and then; the view's live ones decide
+        self._scopes: dict[int, BitMap] = {}  # may contain deleted rows; only those that are live in the view count
         self._expiry = NumberColumn()
         self._expires = False
         self._expiry_lock = threading.Lock()
-        self._tracked_count = 0  # rows in these tables
+        self._tracked_count = 0  # rows in `_scopes`, deleted ones included
         self._epoch = 0
         self._metadata_index = MetadataIndex(rows.metadata_between, lambda seqs: dict(rows.metadata_of(seqs)))
         self.session_neighbours = SessionNeighbourIndex()
@@ -65,10 +79,14 @@ class Index:
     # -- opening --------------------------------------------------------------------------------------------------
 
     def load(self, sealed: Sequence[BuiltSegment] = ()) -> bool:
-        """Build the view from the rows and from segments that were sealed of them.
+        """Build the view from the rows and from sealed segments.
+
+        Args:
+            sealed: segments of a snapshot, in row order.
 
         Returns:
-            False, and nothing was built, if the segments do not hold every row up to their last.
+            False, with an unchanged view, if the segments do not fit the rows: they lack a live row before their last
+            one, or have a row that was never written.
         """
         live = BitMap()
         self._scopes, self._expiry, self._tracked_count = {}, NumberColumn(), 0
@@ -81,30 +99,31 @@ class Index:
             return False
         blocks = [built for built in sealed if built.block is not None]
         self._tail = Tail(self._memory, self._buffer_rows)
-        waiting = self._rows.vectors_since(0 if blocks else last_sealed)
-        while page := list(islice(waiting, _LOAD_ROWS)):
+        stored_vectors = self._rows.vectors_since(0 if blocks else last_sealed)
+        while page := list(islice(stored_vectors, _LOAD_ROWS)):
             rows = np.array([seq for seq, _ in page], dtype=np.uint32)
             vectors = self._scaled([vector for _, vector in page], self._memory.dim)
-            newer = int(np.searchsorted(rows, last_sealed, side="right"))
+            first_newer = int(np.searchsorted(rows, last_sealed, side="right"))
             for built in blocks:
-                _fill_block(built, rows[:newer], vectors[:newer])
-            self._tail.append(rows[newer:], vectors[newer:])
+                _fill_block(built, rows[:first_newer], vectors[:first_newer])
+            self._tail.append(rows[first_newer:], vectors[first_newer:])
         self._sealed = [built.segment() for built in sealed]
-        self.session_neighbours.clear()  # a load that was interrupted is tried again
+        self.session_neighbours.clear()  # an earlier load may have failed half-way
         for seq, scope, session in self._rows.session_rows():
             self.session_neighbours.append(seq, scope, session)
         self._set_view(live, live.max() if live else last_sealed)
         return True
 
     def rebuild(self, memory: VectorMemory) -> None:
-        """Follow rows that were all given other vectors, perhaps of another length, and some of them deleted.
+        """Build the view again after a re-embedding replaced the vectors of all rows.
 
-        Searches go on with the view as it was until the new one is whole.
+        The dimension may be another one, and rows may have been deleted. Searches use the old view until the new one is
+        complete.
         """
         tail = Tail(memory, self._buffer_rows)
         live = BitMap()
-        waiting = self._rows.vectors_since(0)
-        while page := list(islice(waiting, _LOAD_ROWS)):
+        stored_vectors = self._rows.vectors_since(0)
+        while page := list(islice(stored_vectors, _LOAD_ROWS)):
             rows = np.array([seq for seq, _ in page], dtype=np.uint32)
             tail.append(rows, self._scaled([vector for _, vector in page], memory.dim))
             live.update(rows)
@@ -121,20 +140,25 @@ class Index:
             raise CorruptStoreError("a record's vector is damaged", hint="restore a backup") from exc
 
     def _read_vectors(self, dim: int, identity: str, rows: RowNumbers) -> Matrix:
-        """(n, dim) vectors of rows, ascending, as the table has them, scaled as the metric wants.
+        """Return the (n, dim) vectors of ascending rows from the table, scaled for searches.
 
         Raises:
-            _StaleViewError: one of them is gone, or all were given other vectors.
+            _StaleViewError: a row was deleted, or a re-embedding replaced all vectors.
         """
-        found = self._rows.vectors(rows.tolist())
-        if len(found) < len(rows) or identity != self._rows.identity:
+        vectors = self._rows.vectors(rows.tolist())
+        if len(vectors) < len(rows) or identity != self._rows.identity:
             raise _StaleViewError
-        return self._scaled(found, dim) if found else np.empty((0, dim), np.float32)
+        return self._scaled(vectors, dim) if vectors else np.empty((0, dim), np.float32)
 
-    # -- following ------------------------------------------------------------------------------------------------
+    # -- applying changes -----------------------------------------------------------------------------------------
 
     def apply(self, change: Change, vectors: Sequence[Matrix]) -> None:
-        """Follow a committed transaction; `vectors` are those of `change.added`, scaled as the metric wants."""
+        """Apply a committed transaction, and set the new view.
+
+        Args:
+            change: the rows that it added and removed.
+            vectors: the vectors of `change.added` in order, in blocks of (n, dim), scaled as the metric requires.
+        """
         start, full = 0, self._tail.full_count
         for block in vectors:
             self._tail.append(change.added[start : start + len(block)], block)
@@ -147,10 +171,10 @@ class Index:
         live.difference_update(BitMap(change.removed))
         if not self._seals and self._tail.full_count > full:
             self._tail.compact(live)  # else records that are replaced again and again would fill the memory
-        crowded = self._tracked_count > 2 * len(live) + _SPARE_ROWS
-        self._epoch += crowded  # first: who looks at an older view looks again
+        has_many_dead = self._tracked_count > 2 * len(live) + _SPARE_ROWS
+        self._epoch += has_many_dead  # first, so that requests on an older view notice and try again
         self._set_view(live, max(self.view.last_row, change.added[-1] if change.added else 0))
-        if crowded:
+        if has_many_dead:
             self._drop_dead(live)
 
     def _drop_dead(self, live: BitMap) -> None:
@@ -161,9 +185,11 @@ class Index:
         scope_of = np.zeros(len(rows), dtype=np.uint32)
         for scope, members in yield_gil(self._scopes.items()):
             members.intersection_update(live)
-            if here := members & expiring:
-                scope_of[np.searchsorted(rows, array_of(here))] = scope
-        self.versions.replace_expiries(self._expiry.with_renumbered_rows(lambda expires: scope_of[np.searchsorted(rows, expires)]))
+            if expiring_members := members & expiring:
+                scope_of[np.searchsorted(rows, array_of(expiring_members))] = scope
+        self.versions.replace_expiries(
+            self._expiry.with_renumbered_rows(lambda expires: scope_of[np.searchsorted(rows, expires)])
+        )
         self._tracked_count = len(live)
 
     def _update_sessions(self, change: Change) -> None:
@@ -173,40 +199,50 @@ class Index:
             elif session is not None:
                 self.session_neighbours.append(seq, scope, session)
         for seq in change.removed:
-            self.session_neighbours.remove(seq)  # a replaced one has left already
+            self.session_neighbours.remove(seq)  # no effect for a replaced row
 
     def replace(self, parts: Sequence[Segment], new: Segment | None) -> None:
-        """Show `new` in place of the segments and the oldest full buffers of the tail that it was built from.
+        """Replace segments in the view by one that was built from them.
 
-        Nothing happens when one of them is no longer shown: the index was rebuilt meanwhile.
+        Does nothing when one of them is no longer in the view because the index was rebuilt meanwhile.
+
+        Args:
+            parts: the segments to replace; sealed ones, and the oldest full buffers of the tail.
+            new: the segment that was built from them; None when all their rows are dead.
         """
-        gone, full = set(parts), self._tail.full
-        chunks = sum(segment in gone for segment in full)
-        kept = [segment for segment in self._sealed if segment not in gone]
-        if len(self._sealed) - len(kept) + chunks < len(gone):
+        replaced, full = set(parts), self._tail.full
+        buffers = sum(segment in replaced for segment in full)
+        sealed = [segment for segment in self._sealed if segment not in replaced]
+        if len(self._sealed) - len(sealed) + buffers < len(replaced):
             return
         if new is not None:
-            kept.append(new)
-        self._sealed = sorted(kept, key=lambda segment: int(segment.rows[0]))
-        self._tail.drop(chunks)
+            sealed.append(new)
+        self._sealed = sorted(sealed, key=lambda segment: int(segment.rows[0]))
+        self._tail.drop(buffers)
         self._set_view(self.view.live, self.view.last_row)
 
     # -- selecting ------------------------------------------------------------------------------------------------
 
     def selection(self, view: View, scope: int | None, tree: Filter | None, now: float) -> Selection:
-        """The rows of a view that a caller may see, kept for equal searches of the same view."""
-        found = view.selections.get(scope, tree, now)
-        if found is None:
+        """Return the candidates of a search as a selection, cached for equal searches of the view."""
+        selection = view.selections.get(scope, tree, now)
+        if selection is None:
             until = self._next_expiry(now) if self._expires else np.inf
             rows = self.candidates(view, scope, tree, now)
-            found = view.selections.add(scope, tree, rows, since=now, until=until)
-        return found
+            selection = view.selections.add(scope, tree, rows, since=now, until=until)
+        return selection
 
     def candidates(self, view: View, scope: int | None, tree: Filter | None, now: float) -> BitMap:
-        """The rows of a view that a caller may see: in its scope, not expired at `now`, matching the filter.
+        """Return the rows of a view that are in a scope, match a filter and have not expired.
+
+        Args:
+            view: the view.
+            scope: the number of the scope; None for the whole store.
+            tree: the filter; None for no filter.
+            now: seconds since the epoch; rows that expire later are returned.
 
         Raises:
-            _StaleViewError: some of the view's rows have gone since, and are not known any more.
+            _StaleViewError: rows of the view were deleted and dropped from the index.
         """
         rows = view.live if scope is None else view.live & self._scopes.get(scope, _NO_ROWS)
         if self._expires:
@@ -218,22 +254,25 @@ class Index:
         return rows
 
     def is_slow(self, tree: Filter) -> bool:
-        """Whether a filter may take longer than other searches and writes should wait for; told at once."""
+        """Return whether a filter may delay other requests noticeably; answers at once."""
         return self._metadata_index.is_slow(tree, self.view.live, max(self._rows.last_seq, self.view.last_row))
 
     def keep_progress(self, tree: Filter) -> AbstractContextManager[None]:
-        """Inside, evaluating this filter again looks only at rows that were not looked at before."""
+        """Return a context inside which evaluating this filter again looks only at new rows."""
         return self._metadata_index.keep_progress(tree)
 
     def prepare(self, scope: int | None, tree: Filter) -> None:
-        """Do what is slow of a filter; inside `keep_progress`, `candidates` has little left to do then."""
+        """Evaluate a slow filter ahead of its request, so that `candidates` has little left to do.
+
+        Call it inside `keep_progress`.
+        """
         view = self.view
-        with suppress(_StaleViewError):  # what is new since is left to the next look
+        with suppress(_StaleViewError):  # the request itself evaluates the filter for the rows that are new since
             self.candidates(view, scope, tree, -np.inf)
         self._metadata_index.drop_dead(view.live, view.last_row)
 
     def expired(self, now: float) -> BitMap:
-        """The rows, live or not, whose time was up at `now`."""
+        """Return the rows, live or not, that have expired at `now`."""
         with self._expiry_lock:
             return self._expiry.rows_in_range("$lte", now)
 
@@ -252,16 +291,16 @@ class Index:
         return list(self._sealed)
 
     def sizes(self) -> list[SegmentSize]:
-        """How large the sealed segments are, oldest first."""
+        """Return the sizes of the sealed segments, oldest first."""
         live = self.view.live
         return [SegmentSize(len(segment.rows), segment.live_count(live), segment.rough) for segment in self.sealed]
 
     def scopes_of(self, rows: BitMap) -> list[int]:
-        """The scopes that these rows, live or not, belong to."""
+        """Return the scopes to which these rows, live or not, belong."""
         return [scope for scope, members in self._scopes.items() if members.intersect(rows)]
 
     def scope_count(self) -> int:
-        """How many scopes were ever written to."""
+        """Return the number of scopes that have, or had, rows."""
         return len(self._scopes)
 
     def _track(self, seq: int, scope: int, expires_at: float | None) -> None:
@@ -280,10 +319,10 @@ class Index:
 
 
 def _fill_block(built: BuiltSegment, rows: RowNumbers, vectors: Matrix) -> None:
-    """Set those of these vectors that belong to the segment."""
+    """Copy the vectors of those of `rows` that are in a segment into its block."""
     assert built.block is not None
     if not len(rows) or not len(built.rows) or rows[-1] < built.rows[0] or rows[0] > built.rows[-1]:
         return
-    places = np.minimum(np.searchsorted(built.rows, rows), len(built.rows) - 1)
-    there = built.rows[places] == rows
-    built.block.vectors[places[there]] = vectors[there]
+    positions = np.minimum(np.searchsorted(built.rows, rows), len(built.rows) - 1)
+    inside = built.rows[positions] == rows
+    built.block.vectors[positions[inside]] = vectors[inside]

@@ -1,4 +1,4 @@
-"""Reads that are no searches: records by uid, counts, pages, statistics."""
+"""Reads other than searches: records by uid, counts, pages and statistics."""
 
 from __future__ import annotations
 
@@ -19,14 +19,20 @@ from super_advanced_agents.types import JSONValue, Record
 
 
 class RecordReader:
-    """Read records, in worker threads only; raises errors of the tree."""
+    """Read records, in worker threads only.
+
+    Methods raise errors of the package only.
+
+    Attributes:
+        search_counts: the number of searches by mode; the store increments them.
+    """
 
     def __init__(self, state: State) -> None:
         self._state = state
         self.search_counts = Counters()
 
     def get(self, uids: Sequence[str], scope: Scope | None) -> list[Record]:
-        """Return the records with these uids, in their order."""
+        """Return the records with these uids, in order; missing ones are left out."""
         with self._state.ready():
             by_uid: dict[str, list[Record]] = {}
             for record in self._state.rows.records_by_uid(uids, self._state.scope_id(scope), time.time()):
@@ -34,7 +40,11 @@ class RecordReader:
             return [record for uid in uids for record in by_uid.get(uid, ())]
 
     def check_model(self, scope: Scope | None, model_id: str | None) -> None:
-        """Raise `ModelMismatchError` where a record of the scope has a vector of another model."""
+        """Check that no record of a scope has a vector of another model.
+
+        Raises:
+            ModelMismatchError: one has.
+        """
         assert scope is not None
         assert model_id is not None
         with self._state.ready():
@@ -45,31 +55,34 @@ class RecordReader:
         return self._state.read_consistently(lambda view: (len(self._state.candidates(view, scope, tree)), True))
 
     def scan(self, scope: Scope | None, tree: Filter | None, after: str, limit: int) -> list[Record]:
-        """Return one page in the order of uids; records of equal uids (of several scopes) stay together."""
+        """Return one page of records, ordered by uid.
+
+        Records of several scopes that have the same uid are never split between pages, so a page may exceed `limit`.
+        """
         return self._state.read_consistently(partial(self._page, scope, tree, after, limit))
 
     def _page(
         self, scope: Scope | None, tree: Filter | None, after: str, limit: int, view: View
     ) -> tuple[list[Record], bool]:
-        """Return a page of a view, and whether all of its rows are still there."""
+        """Return a page of a view, and whether none of its rows was deleted meanwhile."""
         candidates = self._state.candidates(view, scope, tree)
         if len(candidates) ** 2 <= limit * len(view.live):
-            found = self._state.rows.uids(array_of(candidates).tolist())
-            whole = len(found) == len(candidates)
-            named = iter(found[bisect_right(found, after, key=itemgetter(1)) :])
+            uids = self._state.rows.uids(array_of(candidates).tolist())
+            complete = len(uids) == len(candidates)
+            remaining = iter(uids[bisect_right(uids, after, key=itemgetter(1)) :])
         else:  # candidates are dense enough to walk all uids in order and stop early
             walked = self._state.rows.uids_after(after)
-            named = (found for found in walked if found[0] in candidates or found[0] > view.last_row)
-            whole = True
-        page = list(islice(named, limit))
+            remaining = (row for row in walked if row[0] in candidates or row[0] > view.last_row)
+            complete = True
+        page = list(islice(remaining, limit))
         if len(page) == limit:
-            page.extend(takewhile(lambda found: found[1] == page[-1][1], named))
-        whole = whole and all(seq <= view.last_row for seq, _ in page)
+            page.extend(takewhile(lambda row: row[1] == page[-1][1], remaining))
+        complete = complete and all(seq <= view.last_row for seq, _ in page)
         records = self._state.rows.records([seq for seq, _ in page])
-        return records, whole and len(records) == len(page)
+        return records, complete and len(records) == len(page)
 
     def stats(self) -> dict[str, JSONValue]:
-        """Return the sizes of the store, and counters since it was opened."""
+        """Return the sizes of the store, and its counters since it was opened."""
         with self._state.ready():
             rows, index = self._state.rows, self._state.index
             view = index.view

@@ -1,4 +1,4 @@
-"""One caller's search in the engine's own shape, and the rows that it finds."""
+"""The engine's form of a search request, and the ranked rows that answer it."""
 
 from __future__ import annotations
 
@@ -15,17 +15,20 @@ from super_advanced_agents.types import Explanation, Matrix, Weights
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """Search with one caller's queries: hybrid with `text` and one query, keyword with `text` and none.
+    """Hold one validated search.
+
+    It is a vector search without `text`, a hybrid search with `text` and one query, and a keyword search with `text`
+    and no query.
 
     Attributes:
-        queries: (m, dim), already scaled as the metric wants.
+        queries: (m, dim) float32, scaled as the metric requires.
         top_k: the number of matches for each query.
-        scope: where to look; None for the whole store.
-        tree: the filter, parsed.
-        return_scores: whether matches have their scores, or 0.
-        text: what a hybrid or a keyword search looks for.
-        weights: what counts in a hybrid search.
-        explain: whether each match of a hybrid search comes with an explanation.
+        scope: the tenant and namespace to search; None for the whole store.
+        tree: the parsed filter; None for no filter.
+        return_scores: False to give every match the score 0.
+        text: the query text of a hybrid or keyword search.
+        weights: the weights of the signals of a hybrid search.
+        explain: True to explain each score of a hybrid search.
     """
 
     queries: Matrix
@@ -39,23 +42,23 @@ class Search:
 
     @property
     def kind(self) -> Literal["vector", "hybrid", "keyword"]:
-        """The kind; searches of one kind, scope and filter share a pass."""
+        """The kind of search; searches of equal kind, scope and filter are answered together."""
         if self.text is None:
             return "vector"
         return "hybrid" if len(self.queries) else "keyword"
 
 
 class Ranked(NamedTuple):
-    """Hold the rows found for one query, best first.
+    """Hold the rows that answer one query, best first.
 
     Attributes:
         scores: (n,) float32, in descending order.
         rows: (n,) int64, -1 past the end.
-        reasons: an explanation of each score, where the search asked for it.
-        similarities: (n,) float32, of the vectors, where the scores are something else.
+        explanations: an explanation of each score; None unless requested.
+        similarities: (n,) float32, vector similarities; None where they are the scores or there are none.
     """
 
     scores: NDArray[np.float32]
     rows: NDArray[np.int64]
-    reasons: list[Explanation] | None = None
+    explanations: list[Explanation] | None = None
     similarities: NDArray[np.float32] | None = None

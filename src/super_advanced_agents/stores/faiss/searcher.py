@@ -1,4 +1,4 @@
-"""Searches: many callers' queries in one pass over one view of the store."""
+"""Searches: queries of many requests are answered in one pass over one view."""
 
 from __future__ import annotations
 
@@ -29,7 +29,14 @@ _TRIES = 3
 
 
 class Searcher:
-    """Answer searches, in worker threads only; raises errors of the tree."""
+    """Answer searches, in worker threads only.
+
+    Methods raise errors of the package only.
+
+    Args:
+        state: the shared state of the store.
+        unit: True when vectors have length 1, so that similarities are in [-1, 1].
+    """
 
     def __init__(self, state: State, *, unit: bool) -> None:
         self._state = state
@@ -37,10 +44,10 @@ class Searcher:
         self._sources = SignalSources(state.rows, state.index.session_neighbours, state.keywords)
 
     def search(self, searches: list[Search]) -> list[list[list[Match]] | BaseException]:
-        """Answer many callers' searches: those of equal kind, scope and filter in one pass.
+        """Answer many searches; those of equal kind, scope and filter are answered in one pass.
 
         Returns:
-            For each search its matches, a list for each query, or its error.
+            For each search its matches (one list per query) or its error.
         """
         results: list[list[list[Match]] | BaseException] = [[] for _ in searches]
         with _single_faiss_thread():
@@ -53,7 +60,9 @@ class Searcher:
                             with suppress(_StaleViewError):
                                 selection = self._state.selection(view, group[0].scope, group[0].tree)
                                 nearest = view.search(_join_queries(group, view), _rows_per_query(group), selection)
-                                matches, complete = self._load_matches(group, self._rank(group, view, nearest, selection))
+                                matches, complete = self._load_matches(
+                                    group, self._rank(group, view, nearest, selection)
+                                )
                                 if complete:
                                     break
                 except Exception as exc:
@@ -66,19 +75,19 @@ class Searcher:
         self, group: list[Search], view: View, nearest: tuple[Matrix, NDArray[np.int64]], selection: Selection
     ) -> list[Ranked]:
         if group[0].kind == "vector":
-            return [Ranked(*each) for each in zip(*nearest, strict=True)]
+            return [Ranked(scores, rows) for scores, rows in zip(*nearest, strict=True)]
         scope = self._state.scope_id(group[0].scope)
         return rank_by_keywords(view, group, nearest[1], scope=scope, selection=selection, sources=self._sources)
 
     def _load_matches(self, group: list[Search], ranked: list[Ranked]) -> tuple[list[list[list[Match]]], bool]:
-        """Return each search's matches, and whether every row that was found is still there."""
-        rows = {row for each in ranked for row in each.rows.tolist() if row >= 0}
+        """Return the matches of each search, and whether no ranked row was deleted meanwhile."""
+        rows = {row for ranking in ranked for row in ranking.rows.tolist() if row >= 0}
         hits = self._state.rows.hits(list(rows))
         matches: list[list[list[Match]]] = []
         start = 0
         for search in group:
             stop = start + (len(search.queries) or 1)
-            matches.append([self._build_matches(each, hits, search) for each in ranked[start:stop]])
+            matches.append([self._build_matches(ranking, hits, search) for ranking in ranked[start:stop]])
             start = stop
         return matches, len(hits) == len(rows)
 
@@ -100,9 +109,10 @@ class Searcher:
         return matches
 
     def search_with_predicate(self, search: Search, predicate: FilterFn) -> list[Match]:
-        """Rank every candidate, then show them to the predicate a page at a time until enough have passed.
+        """Rank all candidates, and return the best `top_k` that a predicate accepts.
 
-        A record that is replaced again and again while the predicate runs may be missing.
+        The predicate is called with pages of candidates, best first, until enough have passed. A record that is
+        replaced again and again while it runs may be missing.
         """
         with _single_faiss_thread():
             passed, complete = self._filter_pages(search, predicate)
@@ -142,8 +152,8 @@ def _group_searches(searches: list[Search]) -> Iterable[list[int]]:
 
 
 def _join_queries(group: list[Search], view: View) -> Matrix:
-    """Return all queries of a group; none when they were checked before the store took vectors of another length."""
     queries = np.concatenate([search.queries for search in group])
+    # They were validated before they were queued; a re-embedding may have changed the dimension since.
     if len(queries) and queries.shape[1] != view.dim:
         raise DimensionMismatchError(
             f"the query has {queries.shape[1]} numbers, the store holds {view.dim}", field="query"
@@ -152,7 +162,6 @@ def _join_queries(group: list[Search], view: View) -> Matrix:
 
 
 def _rows_per_query(group: list[Search]) -> int:
-    """Return the number of rows to find for each query."""
     if group[0].kind == "vector":
         return max(search.top_k for search in group)
     return max(candidate_count(search.weights, search.top_k) for search in group)

@@ -1,4 +1,4 @@
-"""The state that readers, the searcher and the writer of a store share: its rows and its indexes."""
+"""The state shared by the readers, the searcher and the writer of one store."""
 
 from __future__ import annotations
 
@@ -21,21 +21,32 @@ from super_advanced_agents.stores.faiss.rows.table import RecordTable
 from super_advanced_agents.stores.faiss.vectors.view import View
 from super_advanced_agents.stores.filters import Filter
 
-Result = TypeVar("Found")
+Result = TypeVar("Result")
 
 _TRIES = 3
 _UNKNOWN_SCOPE = -1
-"""The number of a scope that has no rows."""
+"""Stands for a scope to which nothing was ever written; no row has it."""
 
 
 class State:
-    """Hold the rows and indexes of one store, for worker threads only."""
+    """Hold the rows and indexes of one store, for worker threads only.
+
+    Args:
+        rows: the table of records.
+        index: the vector and metadata indexes.
+        keywords: the keyword index.
+        load: fills the index from the rows, at first use.
+
+    Attributes:
+        commit_lock: held from before a commit until the view includes it.
+        counters: numbers of commits and of rows written, since the store was opened.
+    """
 
     def __init__(self, rows: RecordTable, index: Index, keywords: Keywords, load: Callable[[], None]) -> None:
         self.rows = rows
         self.index = index
         self.keywords = keywords
-        self.commit_lock = threading.Lock()  # held from before a commit until the view has followed it
+        self.commit_lock = threading.Lock()
         self.counters = {"commits": 0, "added": 0, "deleted": 0}
         self._load = load
         self._loaded = False
@@ -43,7 +54,7 @@ class State:
 
     @contextmanager
     def ready(self) -> Iterator[None]:
-        """Load the index before the body, and translate errors of SQLite."""
+        """Load the index on first use, and translate SQLite errors that the body raises."""
         try:
             if not self._loaded:
                 with self._load_lock:
@@ -62,11 +73,11 @@ class State:
         return _UNKNOWN_SCOPE if number is None else number
 
     def candidates(self, view: View, scope: Scope | None, tree: Filter | None) -> BitMap:
-        """Return the rows of a view that a caller may see now."""
+        """Return the rows of a view in this scope that match a filter and have not expired."""
         return self.index.candidates(view, self.scope_id(scope), tree, time.time())
 
     def selection(self, view: View, scope: Scope | None, tree: Filter | None) -> Selection:
-        """Return the rows of a view that a caller may see now, cached for equal requests."""
+        """Return the selection of these rows, cached for requests of equal scope and filter."""
         return self.index.selection(view, self.scope_id(scope), tree, time.time())
 
     def prepare(self, scope: Scope | None, tree: Filter) -> None:
@@ -76,9 +87,10 @@ class State:
 
     @contextmanager
     def views(self) -> Iterator[Iterator[View]]:
-        """Give views until the caller is content; beside the last one no commit runs, so all its rows are there.
+        """Iterate over views, for a request to retry until its rows are complete.
 
-        A request looks at a view first and at the rows then. Rows that were deleted between the two make it look again.
+        A request searches a view first and reads the rows after; rows that were deleted in between are missing, so it
+        tries the next view. During the last try no commit can run, so its rows are complete.
         """
         with self.ready(), closing(self._views()) as views:
             yield views
@@ -89,13 +101,17 @@ class State:
         with self.commit_lock:
             yield self.index.view
 
-    def read_consistently(self, look: Callable[[View], tuple[Result, bool]]) -> Result:
-        """Return what `look` reads of a view and its rows, once it says that none was deleted between the two."""
+    def read_consistently(self, read: Callable[[View], tuple[Result, bool]]) -> Result:
+        """Call `read` with a view, again until no row was deleted meanwhile, and return its result.
+
+        Args:
+            read: returns its result, and whether all rows of the view that it needed were still there.
+        """
         results: list[Result] = []
         with self.views() as views:
             for view in views:
                 with suppress(_StaleViewError):
-                    result, complete = look(view)
+                    result, complete = read(view)
                     results.append(result)
                     if complete:
                         break

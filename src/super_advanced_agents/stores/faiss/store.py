@@ -1,4 +1,7 @@
-"""`FAISSVectorStore`: an embedded store, exact while small, with graphs when it grows, durable when given a path."""
+"""`FAISSVectorStore`, an embedded store: rows in SQLite, indexes in FAISS.
+
+Its search is exact while it is small and uses graphs when it grows; it is durable when it has a path.
+"""
 
 from __future__ import annotations
 
@@ -62,33 +65,38 @@ Value = TypeVar("Value")
 _MAX_COMMIT_RECORDS = 4_000
 _MAX_BATCHED_SEARCHES = 256
 _MAX_BATCHED_KEYWORD_SEARCHES = 16
-"""A search by words shares less work than one by vector: smaller batches let its callers go on embedding meanwhile."""
+"""Keyword searches share less work than vector searches do.
+
+Smaller batches return earlier, so that their callers can embed the next query meanwhile.
+"""
 _MAX_QUEUED_READS = 8_192
 
 
 class FAISSVectorStore(MaintenanceOperations):
-    """Vectors and their metadata in one process: rows in SQLite are the truth, FAISS indexes are derived from them.
+    """Store vectors and metadata in one process, with FAISS indexes over rows in SQLite.
+
+    The rows are the source of truth; the indexes are derived from them.
 
     Args:
         dim: the length of every vector, 1 to 65,536.
-        path: a folder, made when missing and owned by this object until it is closed; in memory when None.
+        path: a folder, created if missing and locked by this object until it is closed; None keeps all in memory.
         index: `"flat"` compares with every vector, exactly; `"hnsw"` seals full buffers of `buffer_rows` vectors into
             graphs, and `"ivf"` into inverted files, which are built faster and searched slower; `"auto"` is exact up to
             16,384 vectors and seals graphs beyond. It may differ from one opening to the next.
-        metric: `"cosine"` (scores in [-1, 1]), or `"dot"` for vectors whose length means something.
-        storage: what sealed vectors take in memory: `"fp32"` four bytes a number, `"fp16"` two, `"sq8"` one. A search
-            weighs the best of shortened vectors again by the table's own.
-        limits: how large one call may be.
-        buffer_rows: vectors that are gathered before they can become a graph, 16 to 65,536.
-        max_queued_records: writes waiting beyond this raise `OverloadedError`.
+        metric: `"cosine"` (scores in [-1, 1]), or `"dot"` for vectors whose length carries meaning.
+        storage: the format of sealed vectors in memory: `"fp32"` takes four bytes a number, `"fp16"` two, `"sq8"` one.
+            With a shortened format a search scores its best candidates again with the vectors of the table.
+        limits: the limits of one call's arguments.
+        buffer_rows: the number of vectors that are buffered before they are sealed, 16 to 65,536.
+        max_queued_records: the most records in queued writes; further writes raise `OverloadedError`.
 
     Raises:
-        StoreLockedError: another object or process owns the folder.
-        ConfigurationError: an argument is wrong, or the folder's store was made with another `dim` or `metric`.
+        StoreLockedError: another object or process has locked the folder.
+        ConfigurationError: an argument is invalid, or the store in the folder has another `dim` or `metric`.
         StoreError: the folder cannot be written.
 
-    The vectors of an existing store are read at first use, in a worker thread. A write is acknowledged after its
-    transaction was committed with `synchronous=FULL`.
+    The vectors of an existing store are read at first use, in a worker thread. A write returns after its transaction
+    was committed with `synchronous=FULL`.
     """
 
     def __init__(
@@ -127,7 +135,9 @@ class FAISSVectorStore(MaintenanceOperations):
         self._scaled = unit_rows if metric == "cosine" else bounded_rows
         unit = metric == "cosine"
         policy, memory = SealPolicy.of(index, storage, buffer_rows), VectorMemory(dim)
-        self._index = Index(self._rows, memory, unit=unit, buffer_rows=buffer_rows, seals=policy.begin is not None)
+        self._index = Index(
+            self._rows, memory, unit=unit, buffer_rows=buffer_rows, seals=policy.min_buffers is not None
+        )
         shape: dict[str, str | int] = {"dim": dim, "kind": "ivf" if index == "ivf" else "hnsw", "storage": storage}
         snapshots = None if folder is None or index == "flat" else Snapshots(folder, self._rows, shape)
         self._sealer = Sealer(self._index, policy, Builder(index, storage, memory), snapshots, publish=self._publish)
@@ -135,18 +145,18 @@ class FAISSVectorStore(MaintenanceOperations):
         state = State(self._rows, self._index, self._keywords, self._load)
         self._record_reader = RecordReader(state)
         self._slow_filters = SlowFilters(state)
-        self._searching = Searcher(state, unit=unit)
+        self._search_engine = Searcher(state, unit=unit)
         self._writer: MicroBatcher[Write, object] = MicroBatcher(
             Writer(state).write, name="store writer", cost=_write_cost,
             max_batch_cost=_MAX_COMMIT_RECORDS, max_queue_cost=max_queued_records,
         )  # fmt: skip
         self._searcher: MicroBatcher[Search, list[list[Match]]] = MicroBatcher(
-            self._searching.search, name="store searcher", cost=_search_cost,
+            self._search_engine.search, name="store searcher", cost=_search_cost,
             max_batch_cost=_MAX_BATCHED_SEARCHES, max_queue_cost=_MAX_QUEUED_READS,
         )  # fmt: skip
-        # Apart, so that no search by vector waits for one that has to index words first.
+        # A queue of their own, so that vector searches do not wait for keyword searches that index new texts first.
         self._keyword_searcher: MicroBatcher[Search, list[list[Match]]] = MicroBatcher(
-            self._searching.search, name="store searcher", max_batch_cost=_MAX_BATCHED_KEYWORD_SEARCHES,
+            self._search_engine.search, name="store searcher", max_batch_cost=_MAX_BATCHED_KEYWORD_SEARCHES,
             max_queue_cost=_MAX_QUEUED_READS,
         )  # fmt: skip
         self._sweeper = ExpirySweeper(self._index, self._writer.submit)
@@ -173,7 +183,7 @@ class FAISSVectorStore(MaintenanceOperations):
 
     @property
     def limits(self) -> Limits:
-        """How large one call may be."""
+        """The limits of one call's arguments."""
         return self._limits
 
     async def _execute(self, request: Request[R]) -> R:
@@ -204,7 +214,9 @@ class FAISSVectorStore(MaintenanceOperations):
         if not batches:
             return 0
         stored = await self._writer.submit(RowBatches(batches))
-        self._wake_background(expires=any(expires_at is not None for each in batches for expires_at in each.expires_at))
+        self._wake_background(
+            expires=any(expires_at is not None for batch in batches for expires_at in batch.expires_at)
+        )
         return cast("int", stored)
 
     def _row_batches(self, request: PutRequest) -> list[RowBatch]:
@@ -223,7 +235,7 @@ class FAISSVectorStore(MaintenanceOperations):
             return cast("int", await self._writer.submit(request))
 
     def _wake_background(self, *, expires: bool) -> None:
-        """Let sealing begin after a write that gives it something to do, and expiry too."""
+        """Wake the sealer after a write, and the expiry sweeper if a record expires."""
         self._sealer.wake()
         if expires:
             self._sweeper.wake()
@@ -256,9 +268,9 @@ class FAISSVectorStore(MaintenanceOperations):
         return matches
 
     async def _search_keywords(self, request: KeywordSearchRequest) -> list[Match]:
-        nothing = np.empty((0, self._dim), np.float32)
+        no_queries = np.empty((0, self._dim), np.float32)
         self._record_reader.search_counts.add("keyword")
-        search = self._search_of(request, nothing, text=request.query_text)
+        search = self._search_of(request, no_queries, text=request.query_text)
         with await self._slow_filters.evaluate_ahead(search.scope, search.tree):
             [matches] = await self._keyword_searcher.submit(search)
         return matches
@@ -268,7 +280,7 @@ class FAISSVectorStore(MaintenanceOperations):
         await self._check_model(search, request.model_id)
         self._record_reader.search_counts.add("predicate")
         return await self._read(
-            search.scope, search.tree, partial(self._searching.search_with_predicate, search, request.filter_fn)
+            search.scope, search.tree, partial(self._search_engine.search_with_predicate, search, request.filter_fn)
         )
 
     def _search_of(
@@ -281,8 +293,7 @@ class FAISSVectorStore(MaintenanceOperations):
         return Search(queries=queries, top_k=request.top_k, scope=scope, tree=request.tree, **options)
 
     async def _check_model(self, search: Search, model_id: str | None) -> None:
-        """Refuse to compare vectors of two models."""
-        if self._rows.may_have_other_model(search.scope, model_id):  # perhaps none of that model is left
+        if self._rows.may_have_other_model(search.scope, model_id):  # rare, so only then the rows are read
             await self._readers.submit(partial(self._record_reader.check_model, search.scope, model_id))
 
     # -- reading --------------------------------------------------------------------------------------------------
@@ -321,12 +332,12 @@ class FAISSVectorStore(MaintenanceOperations):
         self._sweeper.wake()
 
     def _publish(self, change: ViewUpdate) -> None:
-        """Let the writer thread carry out a change of the view, between two commits."""
+        """Apply a change of the view in the writer thread, between two commits."""
         self._writer.submit(change).wait()
 
     def _release(self) -> None:
-        """Finish what was accepted, stop sealing, then let go of files and folder."""
-        with ExitStack() as stack:  # what comes after one that fails is closed all the same
+        """Finish accepted requests, stop background work, close the files and unlock the folder."""
+        with ExitStack() as stack:  # runs in reverse order, and goes on after a callback that fails
             if self._folder is not None:
                 stack.callback(self._folder.release)
             stack.callback(self._rows.close)
@@ -343,7 +354,6 @@ class FAISSVectorStore(MaintenanceOperations):
 
 
 def _write_cost(write: Write) -> int:
-    """Count the records of a write; they are its cost in the queue."""
     if isinstance(write, RowBatch):
         return max(1, len(write.uids))
     return sum(len(batch.uids) for batch in write.batches) if isinstance(write, RowBatches) else 1

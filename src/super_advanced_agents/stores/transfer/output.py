@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import IO
 
-from super_advanced_agents._runtime.flushing import fsync_folder
+from super_advanced_agents._runtime.files import fsync_folder
 from super_advanced_agents.errors import StoreError, StoreFullError, StoreLockedError
 
 

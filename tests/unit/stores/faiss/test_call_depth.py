@@ -1,4 +1,4 @@
-"""A write reaches SQLite, and a search FAISS, through a handful of functions that a reader can hold in mind."""
+"""Tests that a write reaches SQLite, and a search FAISS, through at most four functions."""
 
 from __future__ import annotations
 

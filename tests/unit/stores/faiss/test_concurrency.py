@@ -1,4 +1,4 @@
-"""Threads and tasks at once: reads stay whole while rows are replaced, and nobody waits for ever."""
+"""Tests of concurrent calls: reads stay consistent while rows are replaced, and no call waits for ever."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def store(request: pytest.FixtureRequest, opened: Opened) -> FAISSVectorStore:
     return opened(index="hnsw", buffer_rows=16) if request.param == "graphs" else opened()
 
 
-def test_deleting_by_filter_and_filtered_reads_do_not_wait_for_each_other(store: FAISSVectorStore) -> None:
-    """The writer wants the filters' lock, a reader holds it and wants the rows: once a deadlock in memory."""
+def test_delete_by_filter_and_filtered_reads_do_not_deadlock(store: FAISSVectorStore) -> None:
+    """The writer needs the filters' lock while a reader holds it and needs the rows: once a deadlock in memory."""
 
     def delete() -> None:
         for i in range(60):
@@ -61,8 +61,8 @@ def test_deleting_by_filter_and_filtered_reads_do_not_wait_for_each_other(store:
     assert store.count() == 0
 
 
-def test_a_record_that_is_being_replaced_is_always_there(store: FAISSVectorStore) -> None:
-    """Get, search, scan and count never miss it, and never see it twice."""
+def test_reads_return_a_record_exactly_once_while_it_is_replaced(store: FAISSVectorStore) -> None:
+    """Get, search, scan and count neither miss it nor return it twice."""
     store.add(np.ones(DIM), {"hot": True}, "hot")
     store.add_batch(vectors(30), None, [f"cold{i:02d}" for i in range(30)])
     over = threading.Event()
@@ -85,8 +85,8 @@ def test_a_record_that_is_being_replaced_is_always_there(store: FAISSVectorStore
     _together(replace, read, read)
 
 
-def test_no_read_sees_half_a_batch(store: FAISSVectorStore) -> None:
-    """All records of a batch carry one tag; whatever a read returns of a batch is all of it, and of one tag."""
+def test_reads_return_a_batch_whole_while_it_is_replaced(store: FAISSVectorStore) -> None:
+    """All records of a batch carry one tag, and each read returns all of them with equal tags."""
     names = {letter: [f"{letter}{i}" for i in range(12)] for letter in "abc"}
     for letter, uids in names.items():
         store.add_batch(vectors(12), [{"batch": letter, "tag": 0}] * 12, uids)
@@ -119,8 +119,8 @@ def test_no_read_sees_half_a_batch(store: FAISSVectorStore) -> None:
     _together(*(lambda letter=letter: write(letter) for letter in "abc"), *(lambda: read("a") for _ in range(2)))  # type: ignore[misc]
 
 
-def test_acknowledged_writes_are_seen_by_every_thread(store: FAISSVectorStore) -> None:
-    """A writer tells the others what it was told; they find it, in every way of reading."""
+def test_acknowledged_write_is_visible_to_every_thread(store: FAISSVectorStore) -> None:
+    """Get, count, search and scan find it from another thread."""
     told: list[tuple[str, int]] = []
     over = threading.Event()
 
@@ -143,8 +143,8 @@ def test_acknowledged_writes_are_seen_by_every_thread(store: FAISSVectorStore) -
     _together(write, read, read)
 
 
-def test_pages_are_whole_while_records_are_replaced(opened: Opened) -> None:
-    """Records nobody deletes are on exactly one page, however often they are written meanwhile."""
+def test_scan_pages_return_each_record_once_while_records_are_replaced(opened: Opened) -> None:
+    """A record that is not deleted is on exactly one page, however often it is written meanwhile."""
     store = opened(None)
     names = [f"{i:03d}" for i in range(120)]
     store.add_batch(vectors(120), None, names)
@@ -165,8 +165,8 @@ def test_pages_are_whole_while_records_are_replaced(opened: Opened) -> None:
     _together(write, read, read)
 
 
-def test_many_threads_adding_while_graphs_are_made(opened: Opened, tmp_path: Path) -> None:
-    """Sealing is begun by many at once and fails none of them; the rows come back, also after opening again."""
+def test_threads_add_records_while_graphs_are_built(opened: Opened, tmp_path: Path) -> None:
+    """Many threads start sealing at once and none fails; every row is there, also after reopening."""
     store = opened(index="hnsw", buffer_rows=16)
 
     def write() -> None:
@@ -182,8 +182,8 @@ def test_many_threads_adding_while_graphs_are_made(opened: Opened, tmp_path: Pat
     assert len(again.search(np.ones(DIM), 1_000)) == 1_000
 
 
-async def test_a_cancelled_write_that_had_not_begun_is_dropped(opened: Opened) -> None:
-    """The writes beside it are carried out; the queue holds nothing of it."""
+async def test_cancelled_write_is_dropped_when_it_has_not_begun(opened: Opened) -> None:
+    """The other writes of the queue are executed."""
     store = await asyncio.to_thread(opened, None)
     await store.acount()
     with busy_writer(store):
@@ -200,8 +200,8 @@ async def test_a_cancelled_write_that_had_not_begun_is_dropped(opened: Opened) -
     assert sorted([record.metadata["i"] for record in await store.ascan()]) == [0, 2, 3, 5]
 
 
-async def test_a_full_queue_refuses_and_the_rest_is_stored(opened: Opened) -> None:
-    """What does not fit is told when to come back; what was accepted is carried out."""
+async def test_full_write_queue_refuses_writes_and_executes_the_accepted_ones(opened: Opened) -> None:
+    """The error says after how many seconds to try again."""
     store = await asyncio.to_thread(opened, None, max_queued_records=10)
     await store.acount()
     with busy_writer(store):
@@ -215,8 +215,8 @@ async def test_a_full_queue_refuses_and_the_rest_is_stored(opened: Opened) -> No
     assert await store.acount() == 8
 
 
-async def test_concurrent_writers_share_commits(opened: Opened) -> None:
-    """64 callers at once need far fewer transactions than writes."""
+async def test_concurrent_writes_share_one_commit(opened: Opened) -> None:
+    """64 queued writes need one transaction."""
     store = await asyncio.to_thread(opened)
     await store.acount()
     with busy_writer(store):
@@ -227,8 +227,8 @@ async def test_concurrent_writers_share_commits(opened: Opened) -> None:
     assert (stats["added"], stats["commits"]) == (64, 1)
 
 
-async def test_neighbours_in_one_commit_keep_their_own_errors(opened: Opened) -> None:
-    """When a shared transaction fails, each caller gets an error of its own to raise."""
+async def test_writes_of_a_failed_transaction_raise_separate_errors(opened: Opened) -> None:
+    """Each caller gets an exception object of its own to raise."""
     store = await asyncio.to_thread(opened)
     await store.acount()
     pages = store._rows._writer.execute("PRAGMA page_count").fetchone()[0]
@@ -242,8 +242,8 @@ async def test_neighbours_in_one_commit_keep_their_own_errors(opened: Opened) ->
     assert await store.acount() == 0
 
 
-def test_deletes_and_adds_of_one_commit_happen_in_order(opened: Opened) -> None:
-    """Each sees what those before it did, though they share a transaction."""
+def test_writes_that_share_a_transaction_are_executed_in_order(opened: Opened) -> None:
+    """Each write sees the effects of those before it."""
     store = opened(None)
     store.add(np.ones(DIM), {"v": 0}, "x")
 
@@ -266,8 +266,8 @@ def test_deletes_and_adds_of_one_commit_happen_in_order(opened: Opened) -> None:
     assert [record.metadata for record in store.scan()] == [{"v": 3}]
 
 
-def test_the_log_does_not_grow_without_end_beside_readers(opened: Opened, tmp_path: Path) -> None:
-    """A reader that never leaves keeps the log; when it has left, a later commit folds the log in."""
+def test_log_is_truncated_by_a_commit_after_a_long_read_has_ended(opened: Opened, tmp_path: Path) -> None:
+    """A reader that never ends prevents SQLite from truncating the write-ahead log."""
     store = opened()
     log = tmp_path / "store" / "memory.sqlite3-wal"
     store._rows._log_bytes = 500_000
@@ -288,10 +288,10 @@ def test_the_log_does_not_grow_without_end_beside_readers(opened: Opened, tmp_pa
     assert store.count() == 41_000
 
 
-def test_a_search_by_words_never_misses_what_is_being_replaced(
+def test_keyword_search_finds_a_record_while_it_is_replaced(
     store: FAISSVectorStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It looks again when the words of a record it should see were gone before it could read them."""
+    """The search is repeated when the text of a visible record was deleted before it was read."""
     vector = vectors(1)[0]
     store.add(vector, {"text": "word"}, "u")
     looked, apply, search = threading.Event(), store._index.apply, store._keywords.search

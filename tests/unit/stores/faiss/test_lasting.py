@@ -1,4 +1,4 @@
-"""What a store knows of its namespaces outlives the process, and a transaction that fails leaves none of it."""
+"""Tests of what a store knows of its namespaces: it persists, and a failed transaction leaves none of it."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def _check(store: FAISSVectorStore) -> None:
     assert _neighbours(store, "two") == {"a", "b", "c"}
 
 
-def test_namespaces_are_known_after_opening_again(filled: FAISSVectorStore, opened: Open) -> None:
-    """Their model, their digests, and where in a conversation a new turn belongs: after those that were put back."""
+def test_model_digests_and_session_places_persist_after_reopening(filled: FAISSVectorStore, opened: Open) -> None:
+    """A new turn follows those that were put into its session."""
     _check(filled)
     filled.close()
     store = opened()
@@ -57,8 +57,10 @@ def test_namespaces_are_known_after_opening_again(filled: FAISSVectorStore, open
     assert _neighbours(opened(), "four") == {"a", "d"}
 
 
-def test_a_transaction_that_fails_leaves_nothing_known(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither a new namespace, nor its model, nor that it keeps digests, nor a place; the next write does it all."""
+def test_failed_transaction_leaves_no_namespace_model_digest_or_place(
+    opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next write creates all of them."""
     store = opened()
     store.add_batch(vectors(2), [{"text": "one"}, {"text": "two"}], ["a", "b"], sessions=["s", "s"])
     [turn, _] = store.scan()
@@ -83,8 +85,8 @@ def test_a_transaction_that_fails_leaves_nothing_known(opened: Open, monkeypatch
     assert store.put([turn]) == 1
 
 
-def test_digests_are_made_page_by_page(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first write with `dedupe` looks at every record of its namespace, however many pages they are."""
+def test_dedupe_finds_records_on_every_page_of_a_namespace(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first write with `dedupe` reads every record of its namespace, page by page."""
     monkeypatch.setattr(duplicates, "_PAGE", 7)
     store = opened()
     texts = [{"text": f"text {i}"} if i % 3 else {"n": i} for i in range(50)]
@@ -94,8 +96,8 @@ def test_digests_are_made_page_by_page(opened: Open, monkeypatch: pytest.MonkeyP
     assert store.count() == 100
 
 
-def test_an_old_store_can_do_what_is_new(tmp_path: Path) -> None:
-    """Its records are found to be duplicates, keep their places when put elsewhere, and have the newest model."""
+def test_store_of_schema_1_supports_dedupe_models_and_places(tmp_path: Path) -> None:
+    """Its records are found as duplicates, keep their places in another store, and have the newest model."""
     folder = tmp_path / "store"
     folder.mkdir()
     shutil.copy(OLD / "memory.sqlite3", folder)

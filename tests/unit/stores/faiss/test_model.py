@@ -1,4 +1,4 @@
-"""A store against a plain dict and brute force: random operations, restarts, kills, a clock that jumps both ways."""
+"""Tests of a store against a dict and brute force: random operations, restarts, kills and clock jumps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an operator sees of a store: sizes, counters, models, times."""
+"""Tests of the statistics of a store: sizes, counters, models and times."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from super_advanced_agents import FAISSVectorStore
 from super_advanced_agents.errors import ModelMismatchError
 
 
-def test_every_write_is_counted_once(opened: Callable[..., FAISSVectorStore]) -> None:
-    """By what it did; a refused one not at all."""
+def test_stats_count_each_write_once_by_its_effect(opened: Callable[..., FAISSVectorStore]) -> None:
+    """A refused write is not counted."""
     store = opened()
     texts: list[Any] = [{"text": "a"}, {"text": "b"}, {"text": "c"}]
     store.add_batch(vectors(3), texts, list("abc"), model_id="m")
@@ -35,8 +35,8 @@ def test_every_write_is_counted_once(opened: Callable[..., FAISSVectorStore]) ->
     assert int(str(stats["commits"])) >= 7
 
 
-def test_searches_are_counted_by_mode(opened: Callable[..., FAISSVectorStore]) -> None:
-    """One for each call, from whatever thread."""
+def test_stats_count_each_search_call_by_mode(opened: Callable[..., FAISSVectorStore]) -> None:
+    """A call with several queries counts as one search."""
     store = opened(None)
     store.add(vectors(1)[0], {"text": "word"})
     store.search(vectors(1)[0])
@@ -49,8 +49,8 @@ def test_searches_are_counted_by_mode(opened: Callable[..., FAISSVectorStore]) -
     assert stats["searches"] == 5
 
 
-def test_sizes_and_times(opened: Callable[..., FAISSVectorStore]) -> None:
-    """Of the database and its log, of the first and the last write that is still there."""
+def test_stats_hold_file_sizes_and_the_oldest_and_newest_write(opened: Callable[..., FAISSVectorStore]) -> None:
+    """An empty store has no write times, and a store in memory has no log."""
     store = opened()
     empty = store.stats()
     assert (empty["oldest_write_at"], empty["newest_write_at"], empty["models"]) == (None, None, {})

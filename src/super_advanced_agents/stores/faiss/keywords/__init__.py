@@ -1,4 +1,4 @@
-"""Keyword search with BM25: the analyzer, the postings, the buffer of recent texts, and the snapshot on disk.
+"""Keyword search with BM25: analyzer, postings, buffer of recent texts, and snapshot.
 
 Fusion with vector scores belongs to `stores/fusion.py`, for every engine.
 """

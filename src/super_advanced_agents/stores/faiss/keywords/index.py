@@ -1,8 +1,8 @@
-"""Words: BM25 over texts and over their windows (a turn with its neighbours).
+"""The keyword index: BM25 over texts and over their windows (a turn with its neighbours).
 
-Derived from rows like everything else in memory: it follows when a search asks, so that a write never waits for it and
-a search sees every acknowledged write. The newest rows are weighed in memory; when they have become many, they go into
-an index on disk, which is kept between openings of the store.
+It is derived from the rows, and catches up with them at the start of a search: so a write never waits for it, and a
+search sees every acknowledged write. The newest rows are scored in an in-memory buffer. When they have become many, the
+buffer is flushed to an index on disk, of which a snapshot is kept between openings of the store.
 """
 
 from __future__ import annotations
@@ -24,7 +24,12 @@ from super_advanced_agents._runtime.futures import Future, in_thread
 from super_advanced_agents.stores.faiss.keywords.analyzer import FIELDS, Entry, unique_terms
 from super_advanced_agents.stores.faiss.keywords.buffer import KeywordBuffer, idf
 from super_advanced_agents.stores.faiss.keywords.postings import PostingsIndex
-from super_advanced_agents.stores.faiss.keywords.snapshot import KeywordSnapshot, SavedIndex, SourceTable, text_checksum
+from super_advanced_agents.stores.faiss.keywords.snapshot import (
+    KeywordSnapshot,
+    SavedIndex,
+    SourceTable,
+    text_checksums,
+)
 from super_advanced_agents.stores.faiss.metadata.columns import array_of, bitmap
 from super_advanced_agents.stores.faiss.metadata.index import _StaleViewError
 from super_advanced_agents.stores.faiss.rows.session_neighbours import SessionNeighbourIndex
@@ -35,347 +40,360 @@ from super_advanced_agents.telemetry import get_logger
 _log = get_logger("store")
 
 FLUSH_ROWS = 512
-"""So many rows are weighed in memory before they go to disk together, in the background."""
+"""A buffer of more rows is flushed to disk in the background."""
 _MAX_BUFFER_ROWS = 4 * FLUSH_ROWS
-"""So many while the disk is slow; then searches wait for it."""
-_WORTH_A_COMMIT = 64
-"""When the store is closed, so many rows in memory cost the next opening less than a commit costs this one."""
-_WORTH_KEEPING = 5_000
-"""So many rows indexed at once are kept at once, so that a process that is killed later does not lose that work."""
-_MAX_WORDS = 48
-_FEW = 512
-"""Up to this many candidates are named in the query; beyond, hits are looked up among them."""
-_SPARE = 16
-_PAGE = 1_000
-_COMPARED = 5_000
-_HOME_PREFIX = "words-"
+"""With more rows in the buffer, while the disk is slow, searches wait for the flush."""
+_MIN_FLUSH_ROWS = 64
+"""Fewer buffered rows are not flushed on close: reading them again costs less than a commit."""
+_SAVE_AFTER_ROWS = 5_000
+"""A flush of this many rows saves a snapshot, because the process may be killed later."""
+_MAX_TERMS = 48
+_MAX_LISTED = 512
+"""Up to this many candidates are listed in the query; else hits are filtered afterwards."""
+_EXTRA_HITS = 16
+_PAGE_ROWS = 1_000
+_COMPARED_ROWS = 5_000
+_WORK_PREFIX = "words-"
 
 Ranking = tuple[NDArray[np.uint32], NDArray[np.float32]]
 """Rows (n,) and scores (n,), best first."""
 
 Boosts = dict[tuple[str, str], float]
-"""(field, word) -> what it counts."""
+"""(field, term) -> the factor of its BM25 score."""
 
-_NOTHING: Ranking = (np.empty(0, np.uint32), np.empty(0, np.float32))
+_EMPTY: Ranking = (np.empty(0, np.uint32), np.empty(0, np.float32))
 
 
 @dataclasses.dataclass(slots=True, eq=False)
-class _Move:
-    """Entries on their way to the index on disk.
+class _Flush:
+    """One flush of buffered rows to the index on disk.
 
     Attributes:
-        fresh: the rows to be added.
-        stale: the rows to be removed first.
-        overtaken: rows that changed again meanwhile, and stay in the tail.
-        future: the work in the background; None when it is carried out on the spot.
+        index: the index on disk.
+        added: the rows to add, those without a text too.
+        removed: the rows to remove first.
+        entries: yields the rows to add with their entries.
+        changed_meanwhile: rows that changed again meanwhile, and stay in the buffer.
+        future: the flush in the background; None when the caller's thread executes it.
     """
 
     index: PostingsIndex
-    fresh: BitMap
-    stale: BitMap
+    added: BitMap
+    removed: BitMap
     entries: Callable[[], Iterator[tuple[int, Entry | None]]]
-    overtaken: BitMap = dataclasses.field(default_factory=BitMap)
+    changed_meanwhile: BitMap = dataclasses.field(default_factory=BitMap)
     future: Future[None] | None = None
 
     def execute(self) -> None:
-        """Write it down; searches see it when it is taken over."""
-        self.index.remove(array_of(self.stale).tolist())
+        """Commit the rows to the index; searches see them after `refresh`."""
+        self.index.remove(array_of(self.removed).tolist())
         self.index.add(entry for _, entry in self.entries() if entry is not None)
         self.index.commit()
 
 
 class Keywords:
-    """The words of one store; safe from any thread, used by one at a time."""
+    """The keyword index of one store; safe from any thread, used by one at a time."""
 
     def __init__(self, rows: RecordTable, session_neighbours: SessionNeighbourIndex, folder: Path | None) -> None:
         self._rows = rows
         self._session_neighbours = session_neighbours
         self._folder = folder
-        self._kept = None if folder is None else KeywordSnapshot(folder, rows.identity)
+        self._snapshot = None if folder is None else KeywordSnapshot(folder, rows.identity)
         self._on_disk = True
-        self._home: tempfile.TemporaryDirectory[str] | None = None
+        self._work_folder: tempfile.TemporaryDirectory[str] | None = None
         self._lock = threading.Lock()
-        self._forget()
+        self._reset()
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
         self._opened = False
         self._index: PostingsIndex | None = None
         self._buffer = KeywordBuffer()
-        self._indexed = BitMap()  # what went to disk, rows without a text too
-        self._made_from = np.zeros((3, 0), np.uint32)  # of each of these rows: its neighbours then, its text's stamp
-        self._unkept = 0
-        self._move: _Move | None = None
-        self._followed: View | None = None
-        self._gone = BitMap()  # of what that view shows, rows that were deleted before their words were read
+        self._indexed = BitMap()  # the rows on disk, those without a text too
+        self._sources = np.zeros((3, 0), np.uint32)  # by indexed row: its neighbours then, its text's checksum
+        self._unsaved_rows = 0
+        self._flush: _Flush | None = None
+        self._indexed_view: View | None = None
+        self._deleted_unread = BitMap()  # rows of that view that were deleted before their texts were read
 
     def search(self, view: View, texts: Sequence[str], scope: int | None, candidates: BitMap, k: int) -> list[Ranking]:
-        """For each text the k candidates that share the most telling words with it, best first, with BM25 scores.
+        """Find the k candidates with the best BM25 scores for each text, best first.
 
-        Every word counts by itself; nothing in a text is syntax. Fewer than k where fewer share a word.
+        Each term of a text counts by itself; a text has no query syntax. `scope` is the number of the scope that holds
+        all candidates; None for the whole store.
+
+        Returns:
+            For each text at most k rows, all of which share a term with it.
 
         Raises:
-            _StaleViewError: a candidate was deleted before its words were read.
+            _StaleViewError: a candidate was deleted before its text was read.
         """
         if not candidates:
-            return [_NOTHING] * len(texts)
+            return [_EMPTY] * len(texts)
         with self._lock:
             try:
-                self._follow(view)
-                if self._gone.intersect(candidates):
+                self._catch_up(view)
+                if self._deleted_unread.intersect(candidates):
                     raise _StaleViewError
-                named = None
-                if len(candidates) <= _FEW:
-                    named = array_of(candidates - self._buffer.rows).tolist()
-                return [self._ranked(text, scope, candidates, named, k) for text in texts]
-            except _StaleViewError:  # nothing is wrong with what is here
+                listed = None
+                if len(candidates) <= _MAX_LISTED:
+                    listed = array_of(candidates - self._buffer.rows).tolist()
+                return [self._rank(text, scope, candidates, listed, k) for text in texts]
+            except _StaleViewError:  # the index itself is intact
                 raise
-            except (ValueError, OSError) as exc:  # how the library tells of a full or failing disk
+            except (ValueError, OSError) as exc:  # tantivy raises these when a disk is full or fails
                 if not self._on_disk:
                     raise
-                # Reads go on while writes wait for room, so what is derived moves into memory.
+                # Searches must work on a full disk, so the derived index moves into memory.
                 _log.warning("store.words_in_memory", extra={"reason": str(exc)[:200]})
                 self._discard()
-                self._on_disk, self._kept = False, None
+                self._on_disk, self._snapshot = False, None
             except BaseException:
-                self._discard()  # half of the rows may be in it, and would be added again
+                self._discard()  # a part of the rows may be in it, and would be added again
                 raise
         return self.search(view, texts, scope, candidates, k)
 
     def close(self) -> None:
-        """Keep the index for the next opening, and let go of it."""
+        """Save a snapshot for the next opening, and close the index."""
         with self._lock:
             try:
-                if self._opened and self._followed is not None:
-                    self._put_away(self._followed)
+                if self._opened and self._indexed_view is not None:
+                    self._save_on_close(self._indexed_view)
             except (ValueError, OSError, sqlite3.Error) as exc:
                 _log.warning("store.words_not_kept", extra={"reason": str(exc)[:200]})
             self._discard()
 
     # -- searching ------------------------------------------------------------------------------------------------
 
-    def _ranked(self, text: str, scope: int | None, candidates: BitMap, named: list[int] | None, k: int) -> Ranking:
-        on_disk, in_tail = self._weighed(unique_terms(text))
-        found = self._best_on_disk(on_disk, scope, candidates, named, k)
-        if in_tail:
-            found += self._buffer.scores(in_tail, self._averages(), candidates)
-        if not found:
-            return _NOTHING
-        scores = np.array([score for score, _ in found], dtype=np.float32)
-        rows = np.array([row for _, row in found], dtype=np.uint32)
+    def _rank(self, text: str, scope: int | None, candidates: BitMap, listed: list[int] | None, k: int) -> Ranking:
+        on_disk, in_buffer = self._term_boosts(unique_terms(text))
+        hits = self._search_index(on_disk, scope, candidates, listed, k)
+        if in_buffer:
+            hits += self._buffer.scores(in_buffer, self._average_lengths(), candidates)
+        if not hits:
+            return _EMPTY
+        scores = np.array([score for score, _ in hits], dtype=np.float32)
+        rows = np.array([row for _, row in hits], dtype=np.uint32)
         best = np.lexsort((rows, -scores))[:k]
         return rows[best], scores[best]
 
-    def _weighed(self, asked: Sequence[str]) -> tuple[Boosts, Boosts]:
-        """What the BM25 of each word that anybody has is multiplied by on disk, and its rarity counts in the tail.
+    def _term_boosts(self, terms: Sequence[str]) -> tuple[Boosts, Boosts]:
+        """Return the boosts of the terms that occur, for the index on disk and for the buffer.
 
-        How rare a word is, is told of both together; the index on disk knows only of its own, and is corrected.
+        The idf of a term counts both together. The index on disk multiplies by the idf of its own entries, so its
+        boosts divide by that.
         """
-        index, tail = self._index, self._buffer
-        there = {word: 0 if index is None else index.doc_frequency("window", word) for word in asked}
-        known = [word for word, count in there.items() if count or tail.doc_frequency("window", word)]
-        if len(known) > _MAX_WORDS:
-            known = sorted(known, key=lambda word: there[word] + tail.doc_frequency("window", word))[:_MAX_WORDS]
-        if index is not None and not tail.rows:
-            return {(field, word): weight for word in known for field, weight in FIELDS.items()}, {}
-        on_disk, in_tail = {}, {}
+        index, buffer = self._index, self._buffer
+        on_disk_counts = {term: 0 if index is None else index.doc_frequency("window", term) for term in terms}
+        known = [term for term, count in on_disk_counts.items() if count or buffer.doc_frequency("window", term)]
+        if len(known) > _MAX_TERMS:  # the rarest
+            known = sorted(known, key=lambda term: on_disk_counts[term] + buffer.doc_frequency("window", term))
+            known = known[:_MAX_TERMS]
+        if index is not None and not buffer.rows:
+            return {(field, term): weight for term in known for field, weight in FIELDS.items()}, {}
+        on_disk, in_buffer = {}, {}
         count = 0 if index is None else index.count
         for field, weight in FIELDS.items():
-            for word in known:
-                before = 0 if index is None else index.doc_frequency(field, word)
-                here = tail.doc_frequency(field, word)
-                rare = weight * idf(count + tail.count, before + here)
-                if before:
-                    on_disk[field, word] = rare / idf(count, before)
-                if here:
-                    in_tail[field, word] = rare
-        return on_disk, in_tail
+            for term in known:
+                disk_frequency = 0 if index is None else index.doc_frequency(field, term)
+                buffer_frequency = buffer.doc_frequency(field, term)
+                boost = weight * idf(count + buffer.count, disk_frequency + buffer_frequency)
+                if disk_frequency:
+                    on_disk[field, term] = boost / idf(count, disk_frequency)
+                if buffer_frequency:
+                    in_buffer[field, term] = boost
+        return on_disk, in_buffer
 
-    def _averages(self) -> dict[str, float]:
-        """The mean number of words in each field, on disk and in the tail together."""
-        tail, index = self._buffer, self._index
+    def _average_lengths(self) -> dict[str, float]:
+        """Return the mean number of tokens in each field, on disk and in the buffer together."""
+        totals, index = self._buffer.total_lengths, self._index
         if index is None:
-            return {field: tail.lengths[field] / tail.count for field in FIELDS}
-        count = tail.count + index.count
-        return {field: (tail.lengths[field] + index.average_lengths[field] * index.count) / count for field in FIELDS}
+            return {field: totals[field] / self._buffer.count for field in FIELDS}
+        count = self._buffer.count + index.count
+        return {field: (totals[field] + index.average_lengths[field] * index.count) / count for field in FIELDS}
 
-    def _best_on_disk(
-        self, boosts: Boosts, scope: int | None, candidates: BitMap, named: list[int] | None, k: int
+    def _search_index(
+        self, boosts: Boosts, scope: int | None, candidates: BitMap, listed: list[int] | None, k: int
     ) -> list[tuple[float, int]]:
-        if self._index is None or not boosts or named == []:
+        if self._index is None or not boosts or listed == []:
             return []
-        if named is not None:
-            return self._index.hits(boosts, k, scope=None, rows=named)
+        if listed is not None:
+            return self._index.hits(boosts, k, scope=None, rows=listed)
         visible = candidates - self._buffer.rows if self._buffer.rows else candidates
-        limit = k + _SPARE
+        limit = k + _EXTRA_HITS
         while True:
             hits = self._index.hits(boosts, limit, scope=scope, rows=None)
-            chosen = [hit for hit in hits if hit[1] in visible]
-            if len(chosen) >= k or len(hits) < limit:
-                return chosen[:k]
+            visible_hits = [hit for hit in hits if hit[1] in visible]
+            if len(visible_hits) >= k or len(hits) < limit:
+                return visible_hits[:k]
             limit *= 4  # most hits were filtered out
 
-    # -- following the rows ---------------------------------------------------------------------------------------
+    # -- catching up ----------------------------------------------------------------------------------------------
 
-    def _follow(self, view: View) -> None:
-        """Bring the words to what the view shows."""
-        if self._followed is view:
+    def _catch_up(self, view: View) -> None:
+        """Index the rows that the view shows and the last one did not."""
+        if self._indexed_view is view:
             return
-        self._gone = BitMap()
-        touched = self._session_neighbours.take_changed_rows()
+        self._deleted_unread = BitMap()
+        other_neighbours = self._session_neighbours.take_changed_rows()
         if not self._opened:
-            touched = self._open(view)
-        changed = ((view.live - self._indexed - self._buffer.rows) | touched) & view.live
+            other_neighbours = self._open(view)
+        changed = ((view.live - self._indexed - self._buffer.rows) | other_neighbours) & view.live
         for row in self._buffer.rows - view.live:
             self._buffer.drop(row)
-        self._finish(wait=False)
+        self._join_flush(wait=False)
         if len(changed) > FLUSH_ROWS or len(self._buffer.rows | changed) > _MAX_BUFFER_ROWS:
-            self._finish(wait=True)
-            self._execute(self._planned(view, changed))
+            self._join_flush(wait=True)
+            self._flush_now(self._plan_flush(view, changed))
         else:
-            bare = []
+            without_text = []
             for row, entry in self._entries(array_of(changed)):
                 self._buffer.put(row, entry)
                 if entry is None:
-                    bare.append(row)
-            if bare:
-                self._gone = BitMap(bare) - BitMap([row for row, _ in self._rows.uids(bare)])
-            if self._move is not None:
-                self._move.overtaken |= changed
+                    without_text.append(row)
+            if without_text:
+                existing = BitMap([row for row, _ in self._rows.uids(without_text)])
+                self._deleted_unread = BitMap(without_text) - existing
+            if self._flush is not None:
+                self._flush.changed_meanwhile |= changed
             elif len(self._buffer.rows) + len(self._indexed - view.live) > FLUSH_ROWS:
-                self._move = self._planned(view, BitMap())
-                self._move.future = in_thread(self._move.execute, name="store words")
-        self._followed = view
+                self._flush = self._plan_flush(view, BitMap())
+                self._flush.future = in_thread(self._flush.execute, name="store words")
+        self._indexed_view = view
 
     def _open(self, view: View) -> BitMap:
-        """Take up what was kept when the store was last closed; returns the rows whose neighbours changed since."""
+        """Restore the snapshot of the last opening; return the rows whose neighbours changed since."""
         self._opened = True
-        if self._kept is None or self._folder is None:
+        if self._snapshot is None or self._folder is None:
             return BitMap()
-        for left_over in self._folder.glob(f"{_HOME_PREFIX}*"):
-            shutil.rmtree(left_over, ignore_errors=True)  # of a process that was killed
-        if not self._kept.exists:
+        for left_over in self._folder.glob(f"{_WORK_PREFIX}*"):
+            shutil.rmtree(left_over, ignore_errors=True)  # from a process that was killed
+        if not self._snapshot.exists:
             return BitMap()
-        home = self._make_home()
-        kept = self._kept.restore(home)
-        if kept is None or not self._fits(kept.table, view):
-            self._leave_home()
+        folder = self._make_work_folder()
+        saved = self._snapshot.restore(folder)
+        if saved is None or not self._matches_rows(saved.table, view):
+            self._remove_work_folder()
             return BitMap()
-        self._index = PostingsIndex(home, kept.average_lengths)
-        self._note(kept.table)
-        self._indexed = bitmap(kept.table[0])
+        self._index = PostingsIndex(folder, saved.average_lengths)
+        self._record_sources(saved.table)
+        self._indexed = bitmap(saved.table[0])
         rows = array_of(self._indexed & view.live)
         before, after = self._session_neighbours.neighbours(rows)
-        return bitmap(rows[(before != self._made_from[0, rows]) | (after != self._made_from[1, rows])])
+        return bitmap(rows[(before != self._sources[0, rows]) | (after != self._sources[1, rows])])
 
-    def _fits(self, table: SourceTable, view: View) -> bool:
-        """Whether these are rows of this store: of another history (an older file put back) some text differs."""
+    def _matches_rows(self, table: SourceTable, view: View) -> bool:
+        """Return whether the rows that were indexed have the same texts in this database.
+
+        They do not if the database was restored from an older copy and then written to.
+        """
         if not table.size or int(table[0, -1]) > self._rows.last_seq:
             return False
         common = table[:, np.isin(table[0], array_of(view.live))]
-        for start in range(0, common.shape[1], _COMPARED):
-            rows, told = common[0, start : start + _COMPARED].tolist(), common[3, start : start + _COMPARED].tolist()
-            texts = self._rows.texts(rows)
-            if any((text_checksum(*texts[row]) if row in texts else 0) != was for row, was in zip(rows, told, strict=True)):
+        for start in range(0, common.shape[1], _COMPARED_ROWS):
+            page = common[:, start : start + _COMPARED_ROWS]
+            rows, checksums = page[0].tolist(), page[3].tolist()
+            if text_checksums(rows, self._rows.texts(rows)) != checksums:
                 return False
         return True
 
-    def _planned(self, view: View, changed: BitMap) -> _Move:
-        """What is to be done so that the index on disk has the tail and what has changed, and nothing that has gone."""
+    def _plan_flush(self, view: View, changed: BitMap) -> _Flush:
+        """Plan a flush of the buffered and the changed rows that also removes deleted rows."""
         if self._index is None:
-            # On disk a commit takes 5 to 8 ms; the library's own directory in memory takes 29 to 87 ms.
-            self._index = PostingsIndex(self._make_home() if self._on_disk else None)
-        fresh = (self._buffer.rows | changed) & view.live
-        stale = (self._indexed - view.live) | (self._indexed & fresh)
-        return _Move(self._index, fresh, stale, partial(self._entries, array_of(fresh), noted=True))
+            self._index = PostingsIndex(self._make_work_folder() if self._on_disk else None)
+        added = (self._buffer.rows | changed) & view.live
+        removed = (self._indexed - view.live) | (self._indexed & added)
+        return _Flush(self._index, added, removed, partial(self._entries, array_of(added), record_sources=True))
 
-    def _execute(self, move: _Move) -> None:
-        move.execute()
-        self._take_over(move)
-        if self._unkept >= _WORTH_KEEPING:
-            self._keep()
+    def _flush_now(self, flush: _Flush) -> None:
+        flush.execute()
+        self._end_flush(flush)
+        if self._unsaved_rows >= _SAVE_AFTER_ROWS:
+            self._save()
 
-    def _finish(self, *, wait: bool) -> None:
-        """Take over what was moved in the background, if it is done or is to be waited for."""
-        move = self._move
-        if move is None or move.future is None or not (wait or move.future.done()):
+    def _join_flush(self, *, wait: bool) -> None:
+        """End the flush in the background, if it is done or `wait` is True."""
+        flush = self._flush
+        if flush is None or flush.future is None or not (wait or flush.future.done()):
             return
-        self._move = None
-        move.future.wait()
-        self._take_over(move)
+        self._flush = None
+        flush.future.wait()
+        self._end_flush(flush)
 
-    def _take_over(self, move: _Move) -> None:
-        move.index.refresh()
-        for row in move.fresh - move.overtaken:
+    def _end_flush(self, flush: _Flush) -> None:
+        flush.index.refresh()
+        for row in flush.added - flush.changed_meanwhile:
             self._buffer.drop(row)
-        self._indexed = (self._indexed - move.stale) | move.fresh
-        self._unkept += len(move.fresh) + len(move.stale)
+        self._indexed = (self._indexed - flush.removed) | flush.added
+        self._unsaved_rows += len(flush.added) + len(flush.removed)
 
-    def _entries(self, rows: NDArray[np.uint32], *, noted: bool = False) -> Iterator[tuple[int, Entry | None]]:
-        """Each of these rows with its words; without, if it has no text or was deleted meanwhile."""
-        for start in range(0, len(rows), _PAGE):
-            page = rows[start : start + _PAGE]
+    def _entries(self, rows: NDArray[np.uint32], *, record_sources: bool = False) -> Iterator[tuple[int, Entry | None]]:
+        """Yield each of these rows with its entry; None if it has no text or was deleted meanwhile."""
+        for start in range(0, len(rows), _PAGE_ROWS):
+            page = rows[start : start + _PAGE_ROWS]
             before, after = self._session_neighbours.neighbours(page)
-            wanted = {*page.tolist(), *before.tolist(), *after.tolist()} - {0}
-            texts = {row: (scope, text) for row, (scope, text) in self._rows.texts(sorted(wanted)).items()}
-            if noted:
-                stamps = [text_checksum(*texts[row]) if row in texts else 0 for row in page.tolist()]
-                self._note(np.array([page, before, after, stamps], dtype=np.uint32))
-            for row, *beside in zip(page.tolist(), before.tolist(), after.tolist(), strict=True):
+            rows_and_neighbours = {*page.tolist(), *before.tolist(), *after.tolist()} - {0}
+            texts = self._rows.texts(sorted(rows_and_neighbours))
+            if record_sources:
+                checksums = text_checksums(page.tolist(), texts)
+                self._record_sources(np.array([page, before, after, checksums], dtype=np.uint32))
+            for row, *neighbours in zip(page.tolist(), before.tolist(), after.tolist(), strict=True):
                 if row not in texts:
                     yield row, None
                     continue
                 scope, text = texts[row]
-                first, last = (texts[near][1] if near in texts else "" for near in beside)
+                first, last = (texts[neighbour][1] if neighbour in texts else "" for neighbour in neighbours)
                 yield row, Entry.of(row, scope, text, first, last)
 
-    def _note(self, table: SourceTable) -> None:
-        """Remember what rows on disk were made from."""
+    def _record_sources(self, table: SourceTable) -> None:
+        """Remember the neighbours and the checksum of rows on disk."""
         width = int(table[0, -1]) + 1
-        if width > self._made_from.shape[1]:
+        if width > self._sources.shape[1]:
             grown = np.zeros((3, 2 * width), np.uint32)
-            grown[:, : self._made_from.shape[1]] = self._made_from
-            self._made_from = grown
-        self._made_from[:, table[0]] = table[1:]
+            grown[:, : self._sources.shape[1]] = self._sources
+            self._sources = grown
+        self._sources[:, table[0]] = table[1:]
 
-    # -- keeping --------------------------------------------------------------------------------------------------
+    # -- saving ---------------------------------------------------------------------------------------------------
 
-    def _put_away(self, view: View) -> None:
-        if self._kept is None:
+    def _save_on_close(self, view: View) -> None:
+        if self._snapshot is None:
             return
-        self._finish(wait=True)
-        if len(self._buffer.rows) >= _WORTH_A_COMMIT or (self._unkept and self._buffer.rows):
-            self._execute(self._planned(view, BitMap()))
-        if self._unkept:
-            self._keep()
+        self._join_flush(wait=True)
+        if len(self._buffer.rows) >= _MIN_FLUSH_ROWS or (self._unsaved_rows and self._buffer.rows):
+            self._flush_now(self._plan_flush(view, BitMap()))
+        if self._unsaved_rows:
+            self._save()
 
-    def _keep(self) -> None:
-        if self._kept is None or self._index is None or self._home is None:
+    def _save(self) -> None:
+        if self._snapshot is None or self._index is None or self._work_folder is None:
             return
         rows = array_of(self._indexed)
-        table = np.concatenate([rows[None], self._made_from[:, rows]])
+        table = np.concatenate([rows[None], self._sources[:, rows]])
         try:
             self._index.wait_for_merges()
-            self._kept.save(Path(self._home.name), SavedIndex(table, self._index.average_lengths))
+            self._snapshot.save(Path(self._work_folder.name), SavedIndex(table, self._index.average_lengths))
         except (ValueError, OSError) as exc:
             _log.warning("store.words_not_kept", extra={"reason": str(exc)[:200]})
-        self._unkept = 0
+        self._unsaved_rows = 0
 
-    def _make_home(self) -> Path:
-        if self._home is None:
-            self._home = tempfile.TemporaryDirectory(prefix=_HOME_PREFIX, dir=self._folder, ignore_cleanup_errors=True)
-        return Path(self._home.name)
+    def _make_work_folder(self) -> Path:
+        if self._work_folder is None:
+            self._work_folder = tempfile.TemporaryDirectory(
+                prefix=_WORK_PREFIX, dir=self._folder, ignore_cleanup_errors=True
+            )
+        return Path(self._work_folder.name)
 
-    def _leave_home(self) -> None:
-        home, self._home = self._home, None
-        if home is not None:
-            home.cleanup()
+    def _remove_work_folder(self) -> None:
+        folder, self._work_folder = self._work_folder, None
+        if folder is not None:
+            folder.cleanup()
 
     def _discard(self) -> None:
         try:
-            self._finish(wait=True)
+            self._join_flush(wait=True)
         except (ValueError, OSError, sqlite3.Error):
-            _log.debug("store.words_move_failed")  # nothing of it is kept
+            _log.debug("store.words_move_failed")  # the index is discarded anyway
         if self._index is not None:
             self._index.close()
-        self._leave_home()
-        self._forget()
+        self._remove_work_folder()
+        self._reset()

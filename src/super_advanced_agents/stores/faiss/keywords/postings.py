@@ -1,4 +1,4 @@
-"""Words on disk: the BM25 index of a library, and what it knows of how common words are."""
+"""The keyword index on disk: postings, document frequencies and BM25 search, by tantivy."""
 
 from __future__ import annotations
 
@@ -18,28 +18,29 @@ _HEAP_BYTES = 32 * 1024 * 1024
 
 
 class PostingsIndex:
-    """One index of the library, opened where there is one, else made; one thread writes, another searches.
+    """A tantivy index of entries, opened if the folder holds one, else created.
 
-    Attributes:
-        count: how many entries it holds.
-        averages: the mean number of words in each field.
+    One thread writes, another may search meanwhile. Every method raises `ValueError` or `OSError` when a disk is full
+    or fails.
 
     Args:
-        home: the folder it lives in, which nobody else writes; in memory when None.
-        averages: the mean number of words in each field, as known when it was kept.
+        folder: the folder of the index, which nothing else writes to; in memory when None.
+        average_lengths: the mean number of tokens in each field, as saved with the index.
 
-    Every operation raises `ValueError` or `OSError` when a disk is full or fails.
+    Attributes:
+        count: the number of entries.
+        average_lengths: the mean number of tokens in each field.
     """
 
-    def __init__(self, home: Path | None, average_lengths: Mapping[str, float] | None = None) -> None:
+    def __init__(self, folder: Path | None, average_lengths: Mapping[str, float] | None = None) -> None:
         builder = tantivy.SchemaBuilder()
         builder.add_unsigned_field("row", indexed=True, fast=True)
         builder.add_unsigned_field("scope", indexed=True)
         for field in FIELDS:
             builder.add_text_field(field, tokenizer_name="words", index_option="freq")
         self._schema = builder.build()
-        # On disk a commit takes 5 to 8 ms; the library's own directory in memory takes 29 to 87 ms.
-        self._index = tantivy.Index(self._schema, None if home is None else str(home), reuse=True)
+        # On disk a commit takes 5 to 8 ms; in tantivy's directory in memory 29 to 87 ms.
+        self._index = tantivy.Index(self._schema, None if folder is None else str(folder), reuse=True)
         self._index.register_tokenizer("words", ANALYZER)
         self._searcher = self._index.searcher()
         self.count: int = self._searcher.num_docs
@@ -48,96 +49,96 @@ class PostingsIndex:
         self.average_lengths = dict.fromkeys(FIELDS, 1.0) if average_lengths is None else dict(average_lengths)
 
     def add(self, entries: Iterable[Entry]) -> None:
-        """Add entries; they count after `commit`."""
-        writer = self._writing()
+        """Add entries; they are stored with the next `commit`."""
+        writer = self._open_writer()
         for entry in entries:
             writer.add_document(tantivy.Document.from_dict(entry._asdict(), self._schema))
             self._sample = entry
 
     def remove(self, rows: Sequence[int]) -> None:
-        """Remove what is there of these rows; it counts after `commit`."""
-        if rows:  # by query: deleting by term misses unsigned fields without a word
-            self._writing().delete_documents_by_query(Query.term_set_query(self._schema, "row", list(rows)))
+        """Remove the entries of these rows with the next `commit`."""
+        if rows:  # by query: deleting by term ignores unsigned fields, without an error
+            self._open_writer().delete_documents_by_query(Query.term_set_query(self._schema, "row", list(rows)))
 
     def commit(self) -> None:
-        """Write down what was added and removed; from any thread, searches go on beside it."""
-        self._writing().commit()
+        """Commit what was added and removed, in any thread; searches go on meanwhile."""
+        self._open_writer().commit()
 
     def refresh(self) -> None:
-        """Let searches see what was committed."""
+        """Make searches see the last commit."""
         self._index.reload()
         self._searcher = self._index.searcher()
         self.count = self._searcher.num_docs
         if self._sample is not None:
-            self._measure(self._sample)
+            self._update_average_lengths(self._sample)
 
-    def doc_frequency(self, field: str, word: str) -> int:
-        """How many entries have this word."""
-        return self._searcher.doc_freq(field, word)
+    def doc_frequency(self, field: str, term: str) -> int:
+        """Count the entries that have this term."""
+        return self._searcher.doc_freq(field, term)
 
     def hits(
         self, boosts: Mapping[tuple[str, str], float], limit: int, *, scope: int | None, rows: Sequence[int] | None
     ) -> list[tuple[float, int]]:
-        """The best entries that have one of some words.
+        """Find the best entries that have any of some terms.
 
         Args:
-            boosts: (field, word) -> what its BM25 is multiplied by.
-            limit: how many, at most.
-            scope: only of this scope; of all when None.
-            rows: only these rows, as few as they are; any when None.
+            boosts: (field, term) -> the factor of its BM25 score.
+            limit: the maximum number of entries.
+            scope: search this scope only; all when None.
+            rows: search these rows only, which must be few; all when None.
 
         Returns:
             (score, row), best first.
         """
-        either = [
-            (Occur.Should, Query.boost_query(Query.term_query(self._schema, field, word, "freq"), boost))
-            for (field, word), boost in boosts.items()
+        any_term = [
+            (Occur.Should, Query.boost_query(Query.term_query(self._schema, field, term, "freq"), boost))
+            for (field, term), boost in boosts.items()
         ]
-        clauses = [(Occur.Must, Query.boolean_query(either))]
+        clauses = [(Occur.Must, Query.boolean_query(any_term))]
         if rows is not None:
             clauses.append((Occur.Must, Query.const_score_query(Query.term_set_query(self._schema, "row", rows), 0.0)))
         elif scope is not None:
             clauses.append((Occur.Must, Query.const_score_query(Query.term_query(self._schema, "scope", scope), 0.0)))
         query = clauses[0][1] if len(clauses) == 1 else Query.boolean_query(clauses)
         hits = self._searcher.search(query, limit, count=False).hits
-        found = self._searcher.fast_field_values("row", [address for _, address in hits])
-        return list(zip([score for score, _ in hits], cast("list[int]", found), strict=True))
+        found_rows = self._searcher.fast_field_values("row", [address for _, address in hits])
+        return list(zip([score for score, _ in hits], cast("list[int]", found_rows), strict=True))
 
     def wait_for_merges(self) -> None:
-        """Wait until what the library does behind our back is done; the files do not change again until a write."""
+        """Wait for background merges; the files do not change again until the next write."""
         writer, self._writer = self._writer, None
         if writer is not None:
             writer.wait_merging_threads()
 
     def close(self) -> None:
-        """Let go of it."""
+        """Stop the writer after its background merges."""
         try:
             self.wait_for_merges()
         except ValueError:
-            _log.debug("store.words_merge_failed")  # nothing of it is kept
+            _log.debug("store.words_merge_failed")  # the index is closed or discarded anyway
 
-    def _writing(self) -> tantivy.IndexWriter:
+    def _open_writer(self) -> tantivy.IndexWriter:
         if self._writer is None:
             self._writer = self._index.writer(heap_size=_HEAP_BYTES, num_threads=1)
         return self._writer
 
-    def _measure(self, sample: Entry) -> None:
-        """Read the mean lengths from how the library explains the score of an entry."""
+    def _update_average_lengths(self, sample: Entry) -> None:
+        """Read the mean lengths from tantivy's explanation of a score, the only place that has them."""
         for field in FIELDS:
-            of_entry = tokenize(getattr(sample, field))
-            if not of_entry:
+            tokens = tokenize(getattr(sample, field))
+            if not tokens:
                 continue
-            term = Query.term_query(self._schema, field, of_entry[0], "freq")
-            only = Query.term_set_query(self._schema, "row", [sample.row])
-            for _, address in self._searcher.search(Query.and_must_match(term, only), 1, count=False).hits:
-                told = orjson.loads(term.explain(self._searcher, address).to_json())
-                self.average_lengths[field] = _average_length(told) or self.average_lengths[field]
+            term = Query.term_query(self._schema, field, tokens[0], "freq")
+            sample_row = Query.term_set_query(self._schema, "row", [sample.row])
+            for _, address in self._searcher.search(Query.and_must_match(term, sample_row), 1, count=False).hits:
+                explanation = orjson.loads(term.explain(self._searcher, address).to_json())
+                self.average_lengths[field] = _find_avgdl(explanation) or self.average_lengths[field]
         self._sample = None
 
 
-def _average_length(told: Mapping[str, object]) -> float:
-    """The number that is called `avgdl` in an explanation; 0 if none is."""
-    if str(told.get("description", "")).startswith("avgdl"):
-        return float(str(told["value"]))
-    parts = told.get("details")
-    return max(map(_average_length, parts), default=0.0) if isinstance(parts, list) else 0.0
+def _find_avgdl(explanation: Mapping[str, object]) -> float:
+    """Return the number that is called `avgdl` in an explanation; 0 if it has none."""
+    if str(explanation.get("description", "")).startswith("avgdl"):
+        return float(str(explanation["value"]))
+    details = explanation.get("details")
+    return max(map(_find_avgdl, details), default=0.0) if isinstance(details, list) else 0.0

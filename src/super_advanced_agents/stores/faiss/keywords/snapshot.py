@@ -1,8 +1,8 @@
-"""The word index between two openings of a store. Derived data: what is missing, damaged or of other rows is dropped.
+"""Snapshot of the keyword index, kept from one opening of a store to the next.
 
-The library's files never change once written, so keeping them is linking them into a folder of their own, beside a
-table of what they were made from; a manifest that names every file with its sha256 comes last. Whoever opens the store
-next links them back, and adds what has changed since.
+It is derived data: a snapshot that is damaged, or of other rows, is ignored. Tantivy's files never change once written,
+so saving them means linking them into another folder, beside a table of the rows that they were made from; a manifest
+that names every file with its sha256 comes last. The next opening links the files back and adds what has changed since.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import hashlib
 import os
 import shutil
 import zlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,24 +28,24 @@ _log = get_logger("store")
 
 _FOLDER = "words"
 _MANIFEST = "manifest.json"
-_SEGMENTS = "meta.json"  # the library's own list of its segments
+_SEGMENTS = "meta.json"  # tantivy's list of its segments
 _TABLE = "rows.npy"
 _NEW = ".new"
 _FORMAT = [2, VERSION, tantivy.__version__]  # type: ignore[attr-defined]  # not in its stubs
 
 SourceTable = NDArray[np.uint32]
-"""(4, n): for each row, ascending, its number, the row before it, the row after it, and the check sum of its text."""
+"""(4, n): of each row, ascending, its number, the rows before and after it, a text checksum."""
 
 
 class SavedIndex(NamedTuple):
-    """What was kept: the rows the index was made from, and the mean number of words in each field."""
+    """A saved index: the rows it was made from, and the mean number of tokens in each field."""
 
     table: SourceTable
     average_lengths: dict[str, float]
 
 
 class KeywordSnapshot:
-    """The `words` folder of one store. Used by one thread at a time."""
+    """The snapshot in the `words` folder of one store. Used by one thread at a time."""
 
     def __init__(self, folder: Path, identity: str) -> None:
         self._folder = folder / _FOLDER
@@ -52,59 +53,59 @@ class KeywordSnapshot:
 
     @property
     def exists(self) -> bool:
-        """Whether anything was kept."""
+        """True when there is a snapshot, valid or not."""
         return self._folder.exists()
 
-    def restore(self, home: Path) -> SavedIndex | None:
-        """Link what was kept into an empty folder, if it is whole and of this store."""
+    def restore(self, folder: Path) -> SavedIndex | None:
+        """Link the index's files into an empty folder, if they are complete and of this store.
+
+        Returns:
+            What was saved with the files; None if there is no valid snapshot.
+        """
         try:
             body = self._checked_manifest()
             table = self._table(body)
             for name, digest in body["files"].items():
-                placed = home / Path(name).name
-                if placed.name == _TABLE:
-                    continue  # it is not the library's, and would be written over where it is linked
-                _place(self._folder / placed.name, placed)
-                if sha256_of(placed) != digest:
-                    raise ValueError(f"{placed.name} was altered")
-            if not (home / _SEGMENTS).exists():  # without it the library would begin an empty index
+                target = folder / Path(name).name
+                if target.name == _TABLE:
+                    continue  # not one of tantivy's, and the next save would write through the link
+                _link_or_copy(self._folder / target.name, target)
+                if sha256_of(target) != digest:
+                    raise ValueError(f"{target.name} was altered")
+            if not (folder / _SEGMENTS).exists():  # without it tantivy would create an empty index
                 raise ValueError(f"{_SEGMENTS} is not among the files")
             average_lengths = {str(field): float(mean) for field, mean in body["averages"].items()}
         except FileNotFoundError:
-            return None  # never kept, or half of it
+            return None  # never saved, or in part
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
             _log.warning("store.words_ignored", extra={"reason": str(exc)[:200]})
             return None
         return SavedIndex(table, average_lengths)
 
-    def save(self, home: Path, kept: SavedIndex) -> None:
-        """Keep the index in `home` as it was last committed, in place of what was kept before.
+    def save(self, folder: Path, saved: SavedIndex) -> None:
+        """Save the index in `folder` as of its last commit, and delete the earlier snapshot.
 
         Raises:
-            OSError: it could not be written, or the index is being changed; what was kept before may be gone.
+            OSError: it could not be written, or the index is being changed; the earlier snapshot may be gone.
         """
-        fresh = self._folder.with_suffix(_NEW)
-        shutil.rmtree(fresh, ignore_errors=True)
-        fresh.mkdir()
-        for path in home.iterdir():
+        new_folder = self._folder.with_suffix(_NEW)
+        shutil.rmtree(new_folder, ignore_errors=True)
+        new_folder.mkdir()
+        for path in folder.iterdir():
             if not path.name.endswith(".lock"):
-                _place(path, fresh / path.name)
-        with (fresh / _TABLE).open("wb") as file:
-            np.save(file, kept.table, allow_pickle=False)
+                _link_or_copy(path, new_folder / path.name)
+        with (new_folder / _TABLE).open("wb") as file:
+            np.save(file, saved.table, allow_pickle=False)
         body = {
             "format": _FORMAT,
             "identity": self._identity,
-            "averages": kept.average_lengths,
-            "files": {path.name: sha256_of(path) for path in fresh.iterdir()},
+            "averages": saved.average_lengths,
+            "files": {path.name: sha256_of(path) for path in new_folder.iterdir()},
         }
         digest = hashlib.sha256(orjson.dumps(body)).hexdigest()
-        (fresh / _MANIFEST).write_bytes(orjson.dumps({"sha256": digest, "body": body}))
+        (new_folder / _MANIFEST).write_bytes(orjson.dumps({"sha256": digest, "body": body}))
         shutil.rmtree(self._folder, ignore_errors=True)
-        fresh.rename(self._folder)
-
-    def discard(self) -> None:
-        """Drop what was kept."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        new_folder.rename(self._folder)
 
     def _checked_manifest(self) -> dict[str, Any]:
         content = orjson.loads((self._folder / _MANIFEST).read_bytes())
@@ -125,13 +126,16 @@ class KeywordSnapshot:
         return table
 
 
-def text_checksum(scope: int, text: str) -> int:
-    """What tells a text from another that had the same row number in another history of the store."""
-    return zlib.crc32(text.encode(), scope)
+def text_checksums(rows: Sequence[int], texts: Mapping[int, tuple[int, str]]) -> list[int]:
+    """Return a checksum of each row's (scope, text); 0 for a row without a text.
+
+    Another text may get the same row number after an older database was restored and written to.
+    """
+    return [zlib.crc32(texts[row][1].encode(), texts[row][0]) if row in texts else 0 for row in rows]
 
 
-def _place(source: Path, target: Path) -> None:
+def _link_or_copy(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
-    except OSError:  # a file system without links
+    except OSError:  # a file system without hard links
         shutil.copyfile(source, target)

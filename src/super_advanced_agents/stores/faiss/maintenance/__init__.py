@@ -1,4 +1,4 @@
-"""Work on a whole store beside its callers: backup, restore, re-embedding, expiry, inspection.
+"""Maintenance of a whole store: backup, restore, re-embedding, expiry, inspection.
 
-Operations that callers ask for by request belong to `writing/` and to the readers beside `store.py`.
+The operations on single records belong to `writing/` and to the readers beside `store.py`.
 """

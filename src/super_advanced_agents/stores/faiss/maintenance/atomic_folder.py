@@ -1,4 +1,4 @@
-"""A folder that appears under its name in one step, whole and flushed, or not at all."""
+"""Atomic creation of folders: one appears complete and flushed, or not at all."""
 
 from __future__ import annotations
 
@@ -8,48 +8,56 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from super_advanced_agents._runtime.files import map_os_error
-from super_advanced_agents._runtime.flushing import fsync_folder
+from super_advanced_agents._runtime.files import fsync_folder, map_os_error
 from super_advanced_agents.errors import StoreError, StoreLockedError
 from super_advanced_agents.stores.folder import LOCK_FILE, StoreFolder
 
 
 def is_occupied(target: Path) -> bool:
-    """Whether something is there that is not an empty folder."""
+    """Return whether `target` exists and is not an empty folder."""
     return target.exists() and (not target.is_dir() or any(target.iterdir()))
 
 
 @contextmanager
 def atomic_folder(target: Path, *, aside: Path | None = None) -> Iterator[Path]:
-    """A folder that appears as `target`, flushed, when the body has ended; a body that fails leaves nothing behind.
+    """Yield a temporary folder that is flushed and renamed to `target` after the body.
 
-    What is there already is renamed to `aside` in the last moment; a kill between the two renames leaves no target.
+    A body that fails leaves nothing behind.
+
+    Args:
+        target: the path of the new folder; on the way it is called `.<name>.part`, in the same parent.
+        aside: a new name for the folder that is there already; None if `target` is missing or empty. A kill between the
+            two renames leaves no target.
+
+    Raises:
+        StoreError: `target` is a mount point or cannot be written.
+        StoreLockedError: another process is writing the same target.
     """
     if target.is_mount():
         raise StoreError(f"{str(target)!r} is a mount point, which cannot be replaced", hint="use a folder below it")
-    begun = target.with_name(f".{target.name}.part")
-    with _alone(begun, target) as lock:
+    part = target.with_name(f".{target.name}.part")
+    with _exclusive_lock(part, target) as lock:
         try:
-            for left_over in begun.iterdir():  # by one that was killed
+            for left_over in part.iterdir():  # from a process that was killed
                 if left_over != lock:
                     shutil.rmtree(left_over) if left_over.is_dir() else left_over.unlink()
-            yield begun
+            yield part
             lock.unlink()
-            _flush(begun)
-            _rename(begun, target, aside)
+            _flush(part)
+            _rename(part, target, aside)
         except OSError as exc:
-            shutil.rmtree(begun, ignore_errors=True)
+            shutil.rmtree(part, ignore_errors=True)
             raise map_os_error(exc, target) from exc
         except BaseException:
-            shutil.rmtree(begun, ignore_errors=True)
+            shutil.rmtree(part, ignore_errors=True)
             raise
 
 
-def _rename(begun: Path, target: Path, aside: Path | None) -> None:
+def _rename(part: Path, target: Path, aside: Path | None) -> None:
     if aside is not None:
         target.rename(aside)
     try:
-        begun.rename(target)
+        part.rename(target)
     except OSError:
         if aside is not None:
             aside.rename(target)
@@ -58,16 +66,16 @@ def _rename(begun: Path, target: Path, aside: Path | None) -> None:
 
 
 @contextmanager
-def _alone(begun: Path, target: Path) -> Iterator[Path]:
-    """No other backup or restore makes the same target meanwhile; gives the file that says so."""
+def _exclusive_lock(part: Path, target: Path) -> Iterator[Path]:
+    """Lock out other backups and restores to the same target; yield the lock file."""
     try:
-        owner = StoreFolder(begun)
+        owner = StoreFolder(part)
     except StoreLockedError as exc:
         raise StoreLockedError(
-            f"another process is writing {str(target)!r}", hint="wait for it, or choose another name"
+            f"another process is writing {str(target)!r}", hint="wait for it, or choose another folder"
         ) from exc
     try:
-        yield begun / LOCK_FILE
+        yield part / LOCK_FILE
     finally:
         owner.release()
 

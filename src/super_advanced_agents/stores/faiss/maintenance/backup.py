@@ -1,9 +1,9 @@
-"""Backups of what lasts: taken while writes go on, also those of another process, and put back whole or not at all.
+"""Online backups of a store's databases, while this process or another writes to them.
 
-A backup is a folder that can be opened in place: each database is copied through SQLite's backup interface out of one
-read transaction, which no writer waits for, into a folder beside the target that gets its name when everything in it
-is flushed and checked. `backup.json` says what it holds. Derived files (`index/`, words) are left out: opening makes
-them anew.
+A backup is a folder that can be opened in place. SQLite's backup API copies each database out of one read transaction,
+which no writer waits for, into a folder beside the target; that folder is renamed to the target when every file is
+flushed and checked. `backup.json`, the manifest, lists the databases. Derived files (the folders `index` and `words`)
+are left out, because opening a store rebuilds them.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ import orjson
 from super_advanced_agents._runtime import sqlite
 from super_advanced_agents._runtime.files import map_os_error, sha256_of
 from super_advanced_agents.errors import CorruptStoreError, ResourceClosedError, StoreError
-from super_advanced_agents.stores.faiss.maintenance.atomic_folder import is_occupied, atomic_folder
+from super_advanced_agents.stores.faiss.maintenance.atomic_folder import atomic_folder, is_occupied
 from super_advanced_agents.stores.faiss.maintenance.inspection import open_read_only
 from super_advanced_agents.stores.faiss.rows.table import RecordTable
 
 DATABASES = ("memory.sqlite3",)
-"""What lasts in a store's folder."""
+"""The databases in a store's folder, from which everything else can be rebuilt."""
 MANIFEST = "backup.json"
 
 OnCopied = Callable[[int, int], None]
-"""Told how many bytes of how many are copied."""
+"""Progress callback, with the bytes copied and the total bytes."""
 
 _FORMAT = 1
 _PAGES = 512
-"""Pages copied at a time, 4 MB: between two steps it is seen whether to go on."""
+"""Pages copied in one step, 4 MB; a backup can be stopped between two steps."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,11 +43,11 @@ class BackedUpFile:
 
     Attributes:
         name: its path below the backup's folder.
-        sha256: of the file.
-        size_bytes: of the file.
+        sha256: the file's checksum, in hexadecimal.
+        size_bytes: the file's size.
         schema: the version of its tables.
-        identity: of the store; None for a database that is no store.
-        records: how many it holds; None likewise.
+        identity: the store's identity; None for a database that is not a store.
+        records: the number of records; None for a database that is not a store.
     """
 
     name: str
@@ -60,12 +60,12 @@ class BackedUpFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backup:
-    """What a backup holds, as its manifest says.
+    """The manifest of a backup.
 
     Attributes:
-        path: its folder.
-        created_at: seconds since the epoch; every write acknowledged before is in it.
-        files: its databases.
+        path: the backup's folder.
+        created_at: seconds since the epoch; the backup holds every write acknowledged before.
+        files: the databases.
     """
 
     path: Path
@@ -74,7 +74,7 @@ class Backup:
 
     @property
     def records(self) -> int:
-        """How many records it holds."""
+        """The number of records in all databases."""
         return sum(file.records or 0 for file in self.files)
 
 
@@ -86,36 +86,43 @@ def back_up(
     on_copied: OnCopied | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Backup:
-    """Copy the databases of a folder, each as it is at one moment, into a new folder. Blocks.
+    """Copy the databases of a folder, each as of one moment, into a new folder. Blocks.
 
     Args:
         source: a store's folder, or one that holds several; it may be in use by any process.
-        target: a folder that does not exist yet, or is empty; it appears under its name when it is whole.
+        target: a folder that does not exist yet, or is empty; it appears under its name when it is complete.
         databases: paths below `source`; those that do not exist are left out.
-        on_copied: told how far it has come.
-        stopped: asked every few megabytes; True gives the backup up.
+        on_copied: called after each step with the bytes of the current database copied so far and its total bytes.
+        should_stop: called every few megabytes; True stops the backup.
+
+    Returns:
+        The manifest of the backup.
 
     Raises:
         StoreError: there is nothing to back up, the target is not empty, or it cannot be written.
         CorruptStoreError: the source is damaged.
-        ResourceClosedError: it was given up.
+        ResourceClosedError: the backup was stopped.
     """
-    found = [name for name in databases if (source / name).is_file()]
-    if not found:
+    existing = [name for name in databases if (source / name).is_file()]
+    if not existing:
         raise StoreError(f"there is no store in {str(source)!r}", hint="check the path")
 
     def fill(folder: Path) -> None:
-        for name in found:
+        for name in existing:
             with open_read_only(source / name) as connection:
                 copy_database(connection, folder / name, on_copied=on_copied, should_stop=should_stop)
 
-    return _made(target, fill, found)
+    return _write_backup(target, fill, existing)
 
 
 def back_up_rows(
-    rows: RecordTable, target: Path, *, on_copied: OnCopied | None = None, should_stop: Callable[[], bool] = lambda: False
+    rows: RecordTable,
+    target: Path,
+    *,
+    on_copied: OnCopied | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> Backup:
-    """`back_up` for the rows of an open store, also of one that lives in memory, whose writers then wait."""
+    """Back up the rows of an open store; writers of an in-memory store wait meanwhile."""
     if rows._file is not None:
         return back_up(rows._file.parent, target, on_copied=on_copied, should_stop=should_stop)
 
@@ -123,17 +130,17 @@ def back_up_rows(
         with rows._memory_lock:
             copy_database(rows._writer, folder / DATABASES[0], on_copied=on_copied, should_stop=should_stop)
 
-    return _made(target, fill, DATABASES)
+    return _write_backup(target, fill, DATABASES)
 
 
-def _made(target: Path, fill: Callable[[Path], None], names: Sequence[str]) -> Backup:
-    """Let `fill` write the databases `names` into a folder, check them, and give it its name."""
+def _write_backup(target: Path, fill: Callable[[Path], None], names: Sequence[str]) -> Backup:
+    """Create the target folder with the databases that `fill` writes, checked, and a manifest."""
     created_at, target = time.time(), target.resolve()
     if is_occupied(target):
         raise StoreError(f"{str(target)!r} is not empty", hint="choose another name: a backup is never written over")
     with atomic_folder(target) as folder:
         fill(folder)
-        files = tuple(_inspected(folder, name) for name in names)
+        files = tuple(_check_copy(folder, name) for name in names)
         body = {"format": _FORMAT, "created_at": created_at, "files": [asdict(file) for file in files]}
         (folder / MANIFEST).write_bytes(orjson.dumps(body, option=orjson.OPT_INDENT_2) + b"\n")
     return Backup(path=target, created_at=created_at, files=files)
@@ -146,29 +153,29 @@ def copy_database(
     on_copied: OnCopied | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Copy a database as `source` sees it now to a new file.
+    """Copy a database, as `source` sees it now, to a new file.
 
-    The read transaction is held to the end: else every commit of another connection would make the copy begin anew.
+    The read transaction lasts until the end; else every commit of another connection would restart the copy.
 
     Raises:
-        ResourceClosedError: `should_stop` said so.
+        ResourceClosedError: `should_stop` returned True.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
 
     def on_step(_: int, remaining: int, total: int) -> None:
         if should_stop():
-            raise ResourceClosedError("the backup was given up", hint="begin it again")
+            raise ResourceClosedError("the backup was stopped", hint="start it again")
         if on_copied is not None:
             on_copied((total - remaining) * page_bytes, total * page_bytes)
 
     try:
         with closing(sqlite3.connect(file, isolation_level=None)) as target:
-            target.execute("PRAGMA journal_mode = OFF")  # what is not whole is thrown away
-            target.execute("PRAGMA synchronous = OFF")  # it is flushed once, at the end
+            target.execute("PRAGMA journal_mode = OFF")  # an incomplete copy is deleted
+            target.execute("PRAGMA synchronous = OFF")  # the file is flushed once, at the end
             [(page_bytes,)] = source.execute("PRAGMA page_size")
             source.execute("BEGIN")
             try:
-                source.execute("SELECT count(*) FROM sqlite_master").fetchall()  # only now it has begun
+                source.execute("SELECT count(*) FROM sqlite_master").fetchall()  # BEGIN alone takes no snapshot
                 source.backup(target, pages=_PAGES, progress=on_step)
             finally:
                 source.execute("ROLLBACK")
@@ -177,10 +184,10 @@ def copy_database(
 
 
 def read_backup(path: Path) -> Backup:
-    """What the manifest of a backup says; the files are not looked at.
+    """Read the manifest of a backup; the databases are not checked.
 
     Raises:
-        StoreError: it is no backup, or one of a newer version.
+        StoreError: the folder is not a backup, or one of a newer version.
         CorruptStoreError: the manifest is damaged.
     """
     try:
@@ -201,26 +208,26 @@ def read_backup(path: Path) -> Backup:
         raise damaged_backup(path, MANIFEST) from exc
 
 
-def _inspected(folder: Path, name: str) -> BackedUpFile:
-    """Check a copy, flush it, and describe it."""
+def _check_copy(folder: Path, name: str) -> BackedUpFile:
+    """Check the integrity of a copied database and return its entry of the manifest."""
     file = folder / name
     identity: str | None = None
     records: int | None = None
     try:
-        # Immutable: looking at it leaves no log beside it.
+        # With `immutable`, SQLite creates no write-ahead log beside the file.
         with closing(sqlite3.connect(f"file:{quote(str(file.absolute()))}?immutable=1", uri=True)) as connection:
-            [(told,)] = connection.execute("PRAGMA quick_check(1)")
+            [(result,)] = connection.execute("PRAGMA quick_check(1)")
             [(version,)] = connection.execute("PRAGMA user_version")
             tables = {table for (table,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
             if {"records", "vectors", "settings"} <= tables:
                 [(identity,)] = connection.execute("SELECT value FROM settings WHERE name = 'identity'")
                 [(records,)] = connection.execute("SELECT count(*) FROM records")
                 [(vectors,)] = connection.execute("SELECT count(*) FROM vectors")
-                told = told if records == vectors else "records and vectors differ in number"
+                result = result if records == vectors else "records and vectors differ in number"
     except (sqlite3.Error, ValueError) as exc:
-        raise CorruptStoreError(f"{name!r} is damaged", hint="restore a backup; `saa doctor` tells more") from exc
-    if told != "ok":
-        raise CorruptStoreError(f"{name!r} is damaged: {told}", hint="restore a backup; `saa doctor` tells more")
+        raise CorruptStoreError(f"{name!r} is damaged", hint="restore a backup; `saa doctor` has details") from exc
+    if result != "ok":
+        raise CorruptStoreError(f"{name!r} is damaged: {result}", hint="restore a backup; `saa doctor` has details")
     return BackedUpFile(
         name=name,
         sha256=sha256_of(file),
@@ -232,7 +239,7 @@ def _inspected(folder: Path, name: str) -> BackedUpFile:
 
 
 def damaged_backup(path: Path, name: str) -> CorruptStoreError:
-    """What is said of a backup whose file `name` is missing or altered."""
+    """Return the error for a backup whose file `name` is missing or altered."""
     return CorruptStoreError(
         f"the backup at {str(path)!r} is damaged: {name!r} is not what was written", hint="use another backup"
     )

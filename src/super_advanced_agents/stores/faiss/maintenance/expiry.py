@@ -1,8 +1,8 @@
-"""Deleting for good what has expired, a few hundred rows at a time between the writes of callers.
+"""Deletion of expired rows, a few hundred at a time between the writes of callers.
 
-An expired record is hidden at once by every read. It is deleted when two looks at the clock, at least `GRACE_S` apart,
-both say that its time was up at the first: a clock that was wrong for less, ahead or behind, destroys nothing. The last
-look is kept with the rows, so programs that open a store for a moment at a time sweep it too.
+Every read hides an expired record at once. It is deleted when two readings of the clock, at least `GRACE_S` apart, both
+say that it had expired at the first: a clock that was wrong for less, ahead or behind, deletes nothing. The last
+reading is stored with the rows, so programs that open a store for short times only also delete expired rows.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ _log = get_logger("store")
 GRACE_S = 60.0
 INTERVAL_S = 30.0
 STEP_ROWS = 500
-"""Deleted in one transaction; about 10 ms, for which other writes wait."""
-_LOOK = "clock_seen"
+"""Rows deleted in one transaction, which takes about 10 ms; other writes wait for it."""
+_CHECK_SETTING = "clock_seen"
 
 
 @dataclass(frozen=True, slots=True)
 class SweepStep:
-    """What one step of a sweep is to do.
+    """One step of a sweep.
 
     Attributes:
-        rows: to delete.
-        look: the time to note; None for none.
+        rows: the rows to delete.
+        checked_at: the reading of the clock to store, in seconds since the epoch; None to store none.
         more: whether further rows can be deleted at once.
-        waiting: whether a row may be left that has expired or will.
+        waiting: whether a row may be left that has expired or will expire.
     """
 
     rows: BitMap
@@ -52,61 +52,61 @@ class SweepStep:
 
 
 class ExpiredRows:
-    """What is due; used by the writer thread only."""
+    """Find and delete the rows that have expired; used by the writer thread only."""
 
     def __init__(self, rows: RecordTable, index: Index) -> None:
         self._rows = rows
         self._index = index
-        self._look: float | None = None
-        self._look_here: float | None = None  # by the clock that never jumps; None when another process looked
+        self._checked_at: float | None = None
+        self._checked_monotonic: float | None = None  # None when another process read the clock
 
     def next_step(self) -> SweepStep:
-        """What to do now."""
+        """Return the next step of the sweep at the current time."""
         now, live = time.time(), self._index.view.live
         if not self._index.expired(now) & live:
             return SweepStep(BitMap(), waiting=bool(self._index.expired(np.inf) & live))
-        if self._look is None:
-            kept = self._rows.setting(_LOOK)
-            self._look = None if kept is None else float(kept)
-        if self._look is None or now < self._look:  # one of the two looks was wrong
+        if self._checked_at is None:
+            stored = self._rows.setting(_CHECK_SETTING)
+            self._checked_at = None if stored is None else float(stored)
+        if self._checked_at is None or now < self._checked_at:  # one of the two readings was wrong
             return SweepStep(BitMap(), checked_at=now)
-        since_here = np.inf if self._look_here is None else time.monotonic() - self._look_here
-        if min(now - self._look, since_here) < GRACE_S:
+        elapsed = np.inf if self._checked_monotonic is None else time.monotonic() - self._checked_monotonic
+        if min(now - self._checked_at, elapsed) < GRACE_S:
             return SweepStep(BitMap())
-        due = self._index.expired(self._look) & live
+        due = self._index.expired(self._checked_at) & live
         if len(due) > STEP_ROWS:
             return SweepStep(due[:STEP_ROWS], more=True)
         return SweepStep(due, checked_at=now)
 
     def delete(self, step: SweepStep, change: Change) -> None:
-        """Do it, inside a transaction."""
+        """Delete the rows of a step and store its reading of the clock, inside a transaction."""
         if step.rows:
             self._rows.remove(array_of(step.rows).tolist(), change)
         if step.checked_at is not None:
-            self._rows.set_setting(_LOOK, repr(step.checked_at))
+            self._rows.set_setting(_CHECK_SETTING, repr(step.checked_at))
 
     def mark_committed(self, step: SweepStep) -> None:
-        """It is committed."""
+        """Remember the reading of the clock of a step whose transaction was committed."""
         if step.checked_at is not None:
-            self._look, self._look_here = step.checked_at, time.monotonic()
+            self._checked_at, self._checked_monotonic = step.checked_at, time.monotonic()
 
 
 class ExpirySweeper:
-    """A thread that asks the writer for one step after another, while there is anything that expires."""
+    """Submit one sweep step after another to the writer while any row expires, in a thread."""
 
     def __init__(self, index: Index, submit: Callable[[ExpirySweep], Future[object]]) -> None:
         self._index = index
         self._submit = submit
         self._busy = False
-        self._beginning = threading.Lock()
+        self._start_lock = threading.Lock()
         self._stop = threading.Event()
         self._worker = Workers(name="store sweeper", threads=1, max_queue=1)
 
     def wake(self) -> None:
-        """Begin if something will expire and nobody is at it; returns at once, and never fails."""
+        """Start the thread if a row will expire and none is running; return at once, and never fail."""
         if self._stop.is_set() or not self._index.expired(np.inf) & self._index.view.live:
             return
-        with self._beginning:
+        with self._start_lock:
             if self._busy:
                 return
             self._busy = True
@@ -116,7 +116,7 @@ class ExpirySweeper:
             self._busy = False
 
     def close(self) -> None:
-        """Stop after the step that is being taken."""
+        """Stop after the current step."""
         self._stop.set()
         self._worker.close()
 
@@ -126,10 +126,10 @@ class ExpirySweeper:
                 pass
         finally:
             self._busy = False
-        self.wake()  # for what a caller added in the moment in which this was about to end
+        self.wake()  # for rows that were added after the last step, before `_busy` was reset
 
     def _step(self) -> bool:
-        """Whether there is more to do, later or at once."""
+        """Execute a step, wait for the next interval, and return whether to go on."""
         try:
             step = self._submit(ExpirySweep()).wait()
         except ResourceClosedError:

@@ -1,4 +1,4 @@
-"""A look at a store that exists, without opening it and beside whoever owns it."""
+"""Read-only access to the database of a store, which another process may have open."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TIMEOUT_S = 5.0
 
 @contextmanager
 def open_read_only(file: Path) -> Iterator[sqlite3.Connection]:
-    """A connection that cannot write, beside whoever owns the database."""
+    """Open a read-only connection, also while another process has the database open."""
     try:
         connection = sqlite3.connect(
             f"file:{quote(str(file.absolute()))}?mode=ro", uri=True, timeout=_TIMEOUT_S, isolation_level=None
@@ -29,19 +29,22 @@ def open_read_only(file: Path) -> Iterator[sqlite3.Connection]:
 
 
 def settings_of(folder: Path) -> dict[str, str] | None:
-    """What the store in a folder was made with (`dim`, `metric`) and who it is (`identity`); None if there is none.
+    """Return the settings of the store in a folder; None if it holds no store.
+
+    Returns:
+        All settings; `dim`, `metric` and `identity` are among them.
 
     Raises:
-        CorruptStoreError: the file is damaged, or no store.
+        CorruptStoreError: the file is damaged, or not a store.
     """
     file = folder / DATABASE
     if not file.is_file():
         return None
     try:
         with open_read_only(file) as connection:
-            found = dict(connection.execute("SELECT name, value FROM settings"))
+            settings = dict(connection.execute("SELECT name, value FROM settings"))
     except sqlite3.Error as exc:
         raise sqlite.map_error(exc) from exc
-    if not found.keys() >= {"dim", "metric", "identity"}:
+    if not settings.keys() >= {"dim", "metric", "identity"}:
         raise CorruptStoreError(f"{str(file)!r} is not a store of this package", hint="choose another folder")
-    return found
+    return settings

@@ -1,4 +1,4 @@
-"""What is done with a store as a whole while it is used: backing it up, and giving it vectors of another model."""
+"""Operations on a whole store while it is used: backup and re-embedding."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ _MAX_QUEUED_BACKUPS = 8
 
 
 class MaintenanceOperations(VectorStore):
-    """The operations of `FAISSVectorStore` on all of it, which has made what they use."""
+    """Mixin of `FAISSVectorStore` with the operations on the whole store.
+
+    The store assigns the attributes that are declared here.
+    """
 
     _dim: int
     _rows: RecordTable
@@ -37,24 +40,29 @@ class MaintenanceOperations(VectorStore):
         self._backups = Workers(name="store backup", threads=1, max_queue=_MAX_QUEUED_BACKUPS)
 
     async def abackup(self, path: str | os.PathLike[str], *, on_copied: OnCopied | None = None) -> Backup:
-        """Copy the store as it is now into a folder that can be opened as one, while reads and writes go on.
+        """Copy the store into a folder that can be opened as one, while reads and writes go on.
+
+        Cancelling it, or closing the store meanwhile, stops the backup, which then leaves nothing behind.
 
         Args:
-            path: a folder that does not exist yet, or is empty; it appears under its name when it is whole.
-            on_copied: told how many bytes of how many are copied, from a worker thread.
+            path: a folder that does not exist yet, or is empty; it appears under its name when it is complete.
+            on_copied: called from a worker thread with the bytes copied so far and the total bytes.
 
         Returns:
-            What was written; every write acknowledged before the call is in it.
+            The manifest of the backup, which holds every write acknowledged before the call.
 
         Raises:
             StoreError: the folder is not empty or cannot be written.
-
-        Cancelled, or when the store is closed meanwhile, it is given up and leaves nothing behind.
+            ResourceClosedError: the store was closed meanwhile.
         """
         self._check_open()
         ended = threading.Event()
         work = partial(
-            back_up_rows, self._rows, Path(path), on_copied=on_copied, should_stop=lambda: ended.is_set() or self._closed
+            back_up_rows,
+            self._rows,
+            Path(path),
+            on_copied=on_copied,
+            should_stop=lambda: ended.is_set() or self._closed,
         )
         try:
             return await self._backups.submit(work)
@@ -68,31 +76,31 @@ class MaintenanceOperations(VectorStore):
         drop_bare: bool = False,
         on_progress: Callable[[int, int], None] | None = None,
     ) -> Reembedded:
-        """Give every record the vector that another model makes of its text, perhaps one of another length.
+        """Replace every record's vector by that of another model, perhaps of another length.
 
-        Reads and writes go on: searches answer from the old vectors until the store switches to the new ones in one
-        step, and what is written meanwhile is embedded too. From the switch on the store takes and searches for vectors
-        of the new model and length only. Each page of new vectors is durable: broken off, by a kill too, the same call
-        goes on from there. The file grows by the new vectors; the room of the old ones is used again.
+        Reads and writes go on: searches use the old vectors until the store switches to the new ones in one step, and
+        records written meanwhile are embedded too. From the switch on the store accepts vectors of the new model and
+        length only. Each page of new vectors is durable: after an interruption, by a kill too, the same call continues
+        from there. The file grows by the new vectors; the space of the old ones is reused.
+
+        Cancelling it stops it after the current page; searches and writes go on with the old vectors.
 
         Args:
-            embedder: the other model; an `EmbeddingPipeline`.
+            embedder: the new model, such as an `EmbeddingPipeline`.
             drop_bare: delete the records that have no text, for which there is nothing to embed.
-            on_progress: told how many of how many records have new vectors, after each page.
+            on_progress: called after each page with the number of records that have new vectors and the total.
 
         Returns:
-            What was done.
+            The numbers of records that were embedded and deleted.
 
         Raises:
-            StoreError: there are records without text (and `drop_bare` is False), or a re-embedding is going on.
+            StoreError: there are records without text (and `drop_bare` is False), or a re-embedding is running.
             InvalidInputError: the model refuses a record's text; the message names the record.
-            SuperAdvancedAgentsError: what the embedder raises.
-
-        Cancelled, it stops after the page it is at; the store is as it was.
+            SuperAdvancedAgentsError: the embedder raised it.
         """
         self._check_open()
         if self._reembedding:
-            raise StoreError("this store is being embedded anew already", hint="wait for that")
+            raise StoreError("this store is already being re-embedded", hint="wait until it is finished")
         self._reembedding = True
         try:
             return await Reembedding(
@@ -111,7 +119,7 @@ class MaintenanceOperations(VectorStore):
     reembed = blocking(areembed)
 
     def _follow_switch(self, identity: str, dim: int) -> None:
-        """The rows have new vectors: take them up, in the writer thread."""
+        """Rebuild the index after a switch of vectors, in the writer thread."""
         self._rows.identity = identity
         self._dim = dim
         self._sealer.rebuild(dim)

@@ -1,4 +1,4 @@
-"""Other vectors for all records of a store: made beside the old ones while the store is used, then switched to."""
+"""Re-embedding: new vectors for all records, staged beside the old ones until a switch."""
 
 from __future__ import annotations
 
@@ -18,22 +18,25 @@ from super_advanced_agents.stores.faiss.writing.requests import MaintenanceWrite
 Result = TypeVar("Result")
 
 _PAGE_ROWS = 512
-"""Texts embedded between two commits; what a kill costs."""
+"""Texts embedded between two commits; a kill loses the work on at most this many."""
 _LAST_ROWS = 64
-"""So few that came meanwhile are embedded inside the switch, for which writers wait; else it might never come."""
-_INDEX = re.compile(r"^texts\[(\d+)\]")
+"""At most this many remaining texts are embedded inside the switch, while writers wait.
+
+With a limit of 0, steady writes could put off the switch for ever.
+"""
+_TEXT_FIELD = re.compile(r"^texts\[(\d+)\]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reembedded:
-    """What a re-embedding did.
+    """The result of a re-embedding.
 
     Attributes:
-        records: how many the store held at the switch.
-        embedded: how many of them were embedded by this call; an earlier one that was broken off did the others.
-        dropped: how many had no text and were deleted.
-        model_id: of all vectors now.
-        dim: their length now.
+        records: the number of records in the store at the switch.
+        embedded: the number of texts embedded by this call; earlier, interrupted calls embedded the others.
+        dropped: the number of records without a text that were deleted.
+        model_id: the model of all vectors now.
+        dim: the length of all vectors now.
     """
 
     records: int
@@ -47,13 +50,13 @@ class Reembedding:
     """One re-embedding of one store.
 
     Args:
-        rows: the store's.
+        rows: the store's rows.
         writer: the queue of its writer thread.
-        readers: for reading rows off the event loop.
+        readers: the threads that read rows.
         embedder: makes the new vectors.
         drop_bare: delete the records that have no text.
         follow: called in the writer thread after the switch's commit, with the new identity and dimension.
-        on_progress: told how many records of how many have their new vectors.
+        on_progress: called with the number of records that have their new vectors and the total.
     """
 
     def __init__(
@@ -75,79 +78,79 @@ class Reembedding:
         self._follow = follow
         self._on_progress = on_progress
         self._dim = 0
-        self._last = 0
+        self._last_staged = 0
         self._embedded = 0
 
     async def run(self) -> Reembedded:
-        """Embed every text, then switch; see `FAISSVectorStore.areembed`."""
+        """Embed every text, then switch to the new vectors."""
         staging = self._staging
         self._dim = int((await self._embedder.aembed_batch(["dimension"])).shape[1])
         if not await self._readers.submit(partial(staging.is_needed, self._embedder.model_id, self._dim)):
-            await self._in_writer(staging.forget)
-            return self._done(await self._readers.submit(staging.count))
-        self._last = await self._in_writer(partial(staging.begin, self._embedder.model_id, self._dim))
-        bare = await self._readers.submit(staging.bare)
-        if bare and not self._drop_bare:
-            raise _bare(bare)
-        left = await self._readers.submit(partial(staging.left, self._last))
+            await self._in_writer(staging.discard)
+            return self._result(await self._readers.submit(staging.count))
+        self._last_staged = await self._in_writer(partial(staging.begin, self._embedder.model_id, self._dim))
+        without_text = await self._readers.submit(staging.count_without_text)
+        if without_text and not self._drop_bare:
+            raise _missing_text_error(without_text)
+        remaining = await self._readers.submit(partial(staging.count_after, self._last_staged))
         done = 0
         while True:
-            page = await self._readers.submit(partial(staging.page, self._last, _PAGE_ROWS))
+            page = await self._readers.submit(partial(staging.page, self._last_staged, _PAGE_ROWS))
             if len(page) <= _LAST_ROWS:
                 switched = await self._switch()
                 if switched is not None:
-                    while await self._in_writer(staging.clear_some):
+                    while await self._in_writer(staging.delete_some_replaced):
                         pass
                     return switched
                 continue
             await self._stage(page)
             done += len(page)
             if self._on_progress is not None:
-                self._on_progress(done, max(left, done))
+                self._on_progress(done, max(remaining, done))
 
     async def _stage(self, page: list[tuple[int, str]]) -> None:
         try:
             vectors = await self._embedder.aembed_batch([text for _, text in page])
         except InvalidInputError as exc:
-            raise await self._readers.submit(partial(self._blamed, exc, page)) from exc
+            raise await self._readers.submit(partial(self._name_record, exc, page)) from exc
         seqs = [seq for seq, _ in page]
-        await self._in_writer(partial(self._staging.keep, seqs, vectors))
-        self._last = seqs[-1]
+        await self._in_writer(partial(self._staging.stage, seqs, vectors))
+        self._last_staged = seqs[-1]
         self._embedded += len(seqs)
 
-    def _blamed(self, exc: InvalidInputError, page: list[tuple[int, str]]) -> InvalidInputError:
-        """The error that names the record whose text was refused."""
-        found = _INDEX.match(exc.field)
-        if found is None or int(found[1]) >= len(page):
+    def _name_record(self, exc: InvalidInputError, page: list[tuple[int, str]]) -> InvalidInputError:
+        """Return an error that names the record whose text was refused, not its place in the page."""
+        position = _TEXT_FIELD.match(exc.field)
+        if position is None or int(position[1]) >= len(page):
             return exc
-        name = self._staging.name_of(page[int(found[1])][0])
+        uid = self._staging.uid_of(page[int(position[1])][0])
         return InvalidInputError(
-            f"the text of {name!r} {exc.message.removeprefix(exc.field).strip()}",
+            f"the text of {uid!r} {exc.message.removeprefix(exc.field).strip()}",
             field="uid",
-            hint="replace or delete that record, then begin again",
+            hint="replace or delete that record, then start again",
         )
 
     async def _switch(self) -> Reembedded | None:
-        """Embed the last few texts and switch, in one transaction; None when there are too many by now."""
+        """Embed the last few texts and switch, in one transaction; None when too many are left."""
         identity = ""
 
         def execute() -> Reembedded | None:
             nonlocal identity
-            page = self._staging.page(self._last, _LAST_ROWS + 1)
+            page = self._staging.page(self._last_staged, _LAST_ROWS + 1)
             if len(page) > _LAST_ROWS:
                 return None
             if page:
                 try:
                     vectors = self._embedder.embed_batch([text for _, text in page])
                 except InvalidInputError as exc:
-                    raise self._blamed(exc, page) from exc
-                self._staging.keep([seq for seq, _ in page], vectors)
-            bare = self._staging.drop_bare()
-            if bare and not self._drop_bare:
-                raise _bare(bare)
+                    raise self._name_record(exc, page) from exc
+                self._staging.stage([seq for seq, _ in page], vectors)
+            without_text = self._staging.delete_without_text()
+            if without_text and not self._drop_bare:
+                raise _missing_text_error(without_text)
             records, identity = self._staging.switch(self._embedder.model_id, self._dim)
             self._embedded += len(page)
-            return self._done(records, dropped=bare)
+            return self._result(records, dropped=without_text)
 
         def follow() -> None:
             if identity:
@@ -155,7 +158,7 @@ class Reembedding:
 
         return await self._in_writer(execute, follow)
 
-    def _done(self, records: int, *, dropped: int = 0) -> Reembedded:
+    def _result(self, records: int, *, dropped: int = 0) -> Reembedded:
         return Reembedded(
             records=records,
             embedded=self._embedded,
@@ -169,7 +172,7 @@ class Reembedding:
         return await self._writer.submit(maintenance_write)  # type: ignore[return-value]  # what `execute` returned
 
 
-def _bare(n: int) -> StoreError:
+def _missing_text_error(n: int) -> StoreError:
     return StoreError(
         f"{n} records have a vector and no text, so nothing can be embedded for them",
         hint="delete them first, or use drop_bare (--drop-bare), which does",

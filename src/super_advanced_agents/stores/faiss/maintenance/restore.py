@@ -1,4 +1,4 @@
-"""Putting a backup back: checked before anything is touched, and in one step."""
+"""Restore of backups: checked before the target is touched, and atomic."""
 
 from __future__ import annotations
 
@@ -10,52 +10,52 @@ from pathlib import Path
 
 from super_advanced_agents._runtime.files import sha256_of
 from super_advanced_agents.errors import StoreError
-from super_advanced_agents.stores.faiss.maintenance.atomic_folder import is_occupied, atomic_folder
+from super_advanced_agents.stores.faiss.maintenance.atomic_folder import atomic_folder, is_occupied
 from super_advanced_agents.stores.faiss.maintenance.backup import BackedUpFile, Backup, damaged_backup, read_backup
 from super_advanced_agents.stores.faiss.rows.schema import VERSION
 from super_advanced_agents.stores.folder import StoreFolder
 
 
 def restore(source: Path, target: Path, *, force: bool = False) -> Path | None:
-    """Put a backup in the place of a folder, checked before anything of the old one is touched. Blocks.
+    """Restore a backup into a folder, after checking every file. Blocks.
 
     Args:
-        source: a backup's folder; it stays as it is.
-        target: a folder that does not exist yet, or is empty; nobody may have its store open.
-        force: a target that is not empty is renamed to `<target>.before-restore-<time>`.
+        source: the backup's folder; it is not changed.
+        target: a folder that does not exist yet, or is empty; its store must not be open.
+        force: rename a target that is not empty to `<target>.before-restore-<time>` instead of refusing it.
 
     Returns:
-        Where the old folder is now; None if there was none.
+        The new path of the old folder; None if there was none.
 
     Raises:
-        StoreError: there is no backup, it is of a newer version, or the target is not empty and `force` was not given.
+        StoreError: there is no backup, it is of a newer version, or the target is not empty and `force` is False.
         CorruptStoreError: a file of the backup is missing or was altered; the target is as it was.
         StoreLockedError: the target's store is in use.
     """
     backup, target = read_backup(source), target.resolve()
     if any(file.identity is not None and file.schema > VERSION for file in backup.files):
         raise StoreError(f"the backup at {str(source)!r} is of a newer version", hint="upgrade super-advanced-agents")
-    replaced = is_occupied(target)
-    aside = _aside(target) if force and replaced else None
-    if replaced and not force:
+    occupied = is_occupied(target)
+    aside = _unused_aside_path(target) if force and occupied else None
+    if occupied and not force:
         raise StoreError(
             f"{str(target)!r} is not empty",
             hint="choose another folder, or use force (--force), which keeps the old one beside it",
         )
-    with _owned(backup, target), atomic_folder(target, aside=aside) as folder:
+    with _locked_stores(backup, target), atomic_folder(target, aside=aside) as folder:
         for file in backup.files:
             _copy_checked(backup, file, folder / file.name)
     return aside
 
 
 @contextmanager
-def _owned(backup: Backup, target: Path) -> Iterator[None]:
-    """Nobody has the stores that are about to be replaced open."""
+def _locked_stores(backup: Backup, target: Path) -> Iterator[None]:
+    """Lock the stores that are about to be replaced, so that no process has one open."""
     stores = [target / file.name for file in backup.files if file.identity is not None]
     folders = {store.parent for store in stores if store.exists()}
-    with ExitStack() as owners:
+    with ExitStack() as locks:
         for folder in sorted(folders):
-            owners.callback(StoreFolder(folder).release)
+            locks.callback(StoreFolder(folder).release)
         yield
 
 
@@ -69,9 +69,9 @@ def _copy_checked(backup: Backup, file: BackedUpFile, target: Path) -> None:
         raise damaged_backup(backup.path, file.name)
 
 
-def _aside(target: Path) -> Path:
-    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    wanted = target.with_name(f"{target.name}.before-restore-{stamp}")
-    while wanted.exists():
-        wanted = wanted.with_name(f"{wanted.name}+")
-    return wanted
+def _unused_aside_path(target: Path) -> Path:
+    timestamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    path = target.with_name(f"{target.name}.before-restore-{timestamp}")
+    while path.exists():
+        path = path.with_name(f"{path.name}+")
+    return path

@@ -1,9 +1,9 @@
-"""New vectors beside the old ones: a table that is filled while the store is used, and takes the place of the other.
+"""Staging table for new vectors, which replaces the table of the old ones at the end.
 
-`staged_vectors` and the setting `reembedding` exist from the beginning of a re-embedding to its switch. Rows are staged
-in the order of their numbers, and a written record always gets a new, higher number: so whatever is above the highest
-staged row is what is left to do, also after a kill. Dropping the old table takes 5 s for a million rows, so the switch
-renames it to `dropped_vectors`, which is emptied in steps afterwards.
+It is filled while the store is used. The table `staged_vectors` and the setting `reembedding` exist from the start of a re-embedding to its switch. Rows are
+staged in the order of their numbers, and a written record always gets a new, higher number: so the rows above the
+highest staged one remain to be embedded, also after a kill. Dropping the old table takes 5 s for a million rows, so the
+switch renames it to `dropped_vectors`, which is emptied in steps afterwards.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ _STEP_ROWS = 2_000
 
 
 class Staging:
-    """The staged vectors of one store; what writes is called inside a transaction of the writer thread."""
+    """The staged vectors of one store.
+
+    Methods that write are called inside a transaction of the writer thread.
+    """
 
     def __init__(self, rows: RecordTable) -> None:
         self._rows = rows
@@ -30,87 +33,87 @@ class Staging:
     # -- reading, by any thread -----------------------------------------------------------------------------------
 
     def page(self, after: int, n: int) -> list[tuple[int, str]]:
-        """(row, text) of the next n rows that have a text."""
+        """Return (row, text) of the next n rows that have a text."""
         query = "SELECT seq, text FROM records WHERE seq > ? AND text IS NOT NULL ORDER BY seq LIMIT ?"
         return self._rows._all(query, (after, n))
 
-    def bare(self) -> int:
-        """How many rows have no text to embed."""
+    def count_without_text(self) -> int:
+        """Count the rows that have no text to embed."""
         [(n,)] = self._rows._all("SELECT count(*) FROM records WHERE text IS NULL")
         return int(n)
 
-    def left(self, after: int) -> int:
-        """How many rows with a text come after row `after`."""
+    def count_after(self, after: int) -> int:
+        """Count the rows after row `after` that have a text."""
         [(n,)] = self._rows._all("SELECT count(*) FROM records WHERE seq > ? AND text IS NOT NULL", (after,))
         return int(n)
 
     def is_needed(self, model_id: str, dim: int) -> bool:
-        """Whether a vector is not of this model, or none could be."""
+        """Return whether the store has another dimension, or a vector of another model."""
         query = "SELECT 1 FROM records LEFT JOIN models ON models.id = model WHERE model_id IS NOT ? LIMIT 1"
         return self._rows.setting("dim") != str(dim) or bool(self._rows._all(query, (model_id,)))
 
     def count(self) -> int:
-        """How many rows there are."""
+        """Count all rows."""
         [(n,)] = self._rows._all("SELECT count(*) FROM records")
         return int(n)
 
-    def name_of(self, seq: int) -> str:
-        """The uid of a row; empty when it is gone."""
+    def uid_of(self, seq: int) -> str:
+        """Return the uid of a row; empty when it was deleted."""
         return next((uid for _, uid in self._rows.uids([seq])), "")
 
     # -- writing, by the writer thread ----------------------------------------------------------------------------
 
     def begin(self, model_id: str, dim: int) -> int:
-        """Make the table, or go on with that of an attempt with the same model.
+        """Create the table, or continue that of an interrupted attempt with the same model.
 
         Returns:
-            The last row that is staged.
+            The last staged row; 0 for none.
         """
         writer = self._rows._writer
-        wanted = orjson.dumps({"model_id": model_id, "dim": dim}).decode()
-        found = writer.execute("SELECT value FROM settings WHERE name = ?", (_SETTING,)).fetchone()
-        if found is not None and found[0] == wanted:
+        setting = orjson.dumps({"model_id": model_id, "dim": dim}).decode()
+        stored = writer.execute("SELECT value FROM settings WHERE name = ?", (_SETTING,)).fetchone()
+        if stored is not None and stored[0] == setting:
             return int(writer.execute("SELECT coalesce(max(seq), 0) FROM staged_vectors").fetchone()[0])
-        self.forget()
+        self.discard()
         writer.execute("CREATE TABLE staged_vectors (seq INTEGER PRIMARY KEY, vector BLOB NOT NULL)")
-        self._rows.set_setting(_SETTING, wanted)
+        self._rows.set_setting(_SETTING, setting)
         return 0
 
-    def forget(self) -> None:
-        """Drop what an attempt that was broken off has left."""
+    def discard(self) -> None:
+        """Drop the tables and the setting of an interrupted attempt."""
         for table in ("staged_vectors", "dropped_vectors"):
             self._rows._writer.execute(f"DROP TABLE IF EXISTS {table}")
         self._rows._writer.execute("DELETE FROM settings WHERE name = ?", (_SETTING,))
 
-    def clear_some(self) -> bool:
-        """Delete some of the vectors that were replaced; returns whether there are more."""
-        some = "DELETE FROM dropped_vectors WHERE seq IN (SELECT seq FROM dropped_vectors ORDER BY seq LIMIT ?)"
-        deleted = self._rows._writer.execute(some, (_STEP_ROWS,))
+    def delete_some_replaced(self) -> bool:
+        """Delete some of the vectors that were replaced; return whether there are more."""
+        query = "DELETE FROM dropped_vectors WHERE seq IN (SELECT seq FROM dropped_vectors ORDER BY seq LIMIT ?)"
+        deleted = self._rows._writer.execute(query, (_STEP_ROWS,))
         if deleted.rowcount == _STEP_ROWS:
             return True
         self._rows._writer.execute("DROP TABLE dropped_vectors")
         return False
 
-    def keep(self, seqs: Sequence[int], vectors: Matrix) -> None:
-        """Stage the (n, dim) vectors of n rows; those deleted meanwhile go with the switch."""
+    def stage(self, seqs: Sequence[int], vectors: Matrix) -> None:
+        """Stage the (n, dim) vectors of n rows; `switch` drops those of rows deleted meanwhile."""
         self._rows._writer.executemany(
             "INSERT OR REPLACE INTO staged_vectors VALUES (?, ?)",
             ((seq, vector.tobytes()) for seq, vector in zip(seqs, vectors, strict=True)),
         )
 
-    def drop_bare(self) -> int:
-        """Delete the rows without a text; returns how many."""
+    def delete_without_text(self) -> int:
+        """Delete the rows without a text and return their number."""
         writer = self._rows._writer
         writer.execute("DELETE FROM vectors WHERE seq IN (SELECT seq FROM records WHERE text IS NULL)")
         return int(writer.execute("DELETE FROM records WHERE text IS NULL").rowcount)
 
     def switch(self, model_id: str, dim: int) -> tuple[int, str]:
-        """Put the staged vectors in the place of the others, as those of `model_id` in a store of a new identity.
+        """Replace all vectors by the staged ones, of `model_id`, and give the store a new identity.
 
-        Snapshots of the old vectors fit neither that identity nor, their names being forgotten, this table.
+        Snapshots of the old vectors become invalid: they name the old identity, and their tokens are deleted.
 
         Returns:
-            How many records there are, and the new identity, which the caller lets `RecordTable` know after the commit.
+            The number of records, and the new identity, which the caller sets in `RecordTable` after the commit.
 
         Raises:
             StoreError: a row has no staged vector; the transaction must not be committed.
@@ -122,7 +125,9 @@ class Staging:
         ).fetchone()
         if records != staged:
             raise StoreError(f"of {records} records {records - staged} have no new vector", hint="nothing was switched")
-        writer.execute("DROP TABLE IF EXISTS dropped_vectors")  # of a process that was killed while it emptied it
+        writer.execute(
+            "DROP TABLE IF EXISTS dropped_vectors"
+        )  # left by a process that was killed while it emptied the table
         writer.execute("ALTER TABLE vectors RENAME TO dropped_vectors")
         writer.execute("ALTER TABLE staged_vectors RENAME TO vectors")
         model = self._rows._model_id(model_id)

@@ -34,7 +34,7 @@ RowNumbers: TypeAlias = "np.ndarray[tuple[int], np.dtype[np.uint32]]"
 _MAX_STRING_CHARS = 256
 """Longer strings are not indexed; filters on them read the rows from the table."""
 _EXACT_LIMIT = 2**53
-"""Below this a float64 holds every integer exactly, so numbers can be compared in the sorted column."""
+"""Integers below this are exact in a float64, so they can be compared in the sorted column."""
 _MANY_VALUES = 4_096
 """More comparisons than this take several milliseconds."""
 _STEP = 1_024
@@ -191,7 +191,10 @@ class MetadataColumn:
                 return lists | self._rows_with_string(lambda value: contains(value, member))
 
     def undecided(self, term: Term) -> BitMap:
-        """Return the rows that must be read to decide whether they match: their strings are not indexed."""
+        """Return the rows that must be read to decide whether they match.
+
+        Their strings are too long to be indexed.
+        """
         return self.long_strings if self.long_strings and _concerns_long_strings(term) else _NO_ROWS
 
     def is_slow(self, term: Term) -> bool:

@@ -1,8 +1,9 @@
-"""An inverted index over metadata: field -> value -> rows, so that a filter is evaluated by set operations.
+"""An inverted index over metadata, so that filters are evaluated by set operations.
 
-The first filter builds it, and each later one indexes the rows that are new since, so a store without filters pays
-nothing. The metadata of a row number never changes, so results for known rows stay correct whatever is added later.
-Many threads evaluate filters at once: the lock is held for one short step at a time, and never while rows are read.
+It maps each field and value to the rows that have it. The first filter builds it, and each later one indexes the rows
+that are new since, so a store without filters pays nothing. The metadata of a row number never changes, so results for
+known rows stay correct when others are added. Many threads evaluate filters at once: the lock is held for one short
+step at a time, and never while rows are read.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ _Key: TypeAlias = "tuple[int | None, Filter | None]"
 
 
 class Selection:
-    """Hold the rows that a search may return, and their positions in each segment, computed once.
+    """Hold the rows that a search may return, and their positions in each segment.
 
     Attributes:
         rows: the rows in the scope that match the filter and have not expired.
@@ -49,7 +49,7 @@ class Selections:
         self._lock = threading.Lock()
 
     def get(self, scope: int | None, tree: Filter | None, now: float) -> Selection | None:
-        """Return the cached selection of a scope and filter; None when there is none that is valid at `now`."""
+        """Return the cached selection of a scope and filter; None if none is valid at `now`."""
         with self._lock:
             entry = self._entries.get((scope, tree))
             if entry is None or not entry.since <= now < entry.until:  # before `since` when the clock has jumped back
@@ -58,7 +58,7 @@ class Selections:
             return entry.selection
 
     def add(self, scope: int | None, tree: Filter | None, rows: BitMap, *, since: float, until: float) -> Selection:
-        """Cache the selected rows; they are valid from `since` until just before `until`, when a row expires."""
+        """Cache the selected rows, valid from `since` to just before `until`, and return them."""
         selection = Selection(rows)
         with self._lock:
             self._entries[scope, tree] = _Entry(selection, since, until)

@@ -35,13 +35,13 @@ class Scope(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredFields:
-    """What a record that was stored before brings along; parallel lists.
+    """Hold the fields that records keep when they are put into a store again; parallel lists.
 
     Attributes:
         created_at: seconds since the epoch.
         updated_at: seconds since the epoch.
-        places: in their sessions; None for the end.
-        modelled: whether the addition's model made the record's vector.
+        places: the position of each record in its session; None for the end.
+        has_model: True where the vector was made by the model of the batch.
     """
 
     created_at: Sequence[float]
@@ -178,7 +178,9 @@ def _common_model(records: Sequence[Record], namespace: str) -> str | None:
 
 @dataclass(slots=True)
 class Change:
-    """Collect the rows that a transaction added and removed, for the indexes to apply after its commit.
+    """Collect the rows that a transaction adds and removes.
+
+    The indexes apply it after the commit.
 
     Attributes:
         added: the new row numbers, ascending; the next four lists are parallel to it.

@@ -1,4 +1,7 @@
-"""Reading the rows of a store, by any thread: on disk each reader has a connection of its own."""
+"""Queries on the rows of a store, from any thread.
+
+On disk each reading thread takes a connection from a pool; in memory all share one.
+"""
 
 from __future__ import annotations
 
@@ -37,20 +40,20 @@ _TEXT_SHAPES = {(int, int, str)}
 
 
 def as_record(row: Sequence[Any]) -> Record:
-    """The record of one row that a query beginning with `RECORDS` found."""
-    uid, vector, text, rest, place, *stored = row
-    fields = dict(zip(_PLAIN_COLUMNS, stored, strict=True))
+    """Return the record of one result row of a query that begins with `RECORDS`."""
+    uid, vector, text, metadata_json, place, *values = row
+    fields = dict(zip(_PLAIN_COLUMNS, values, strict=True))
     return Record(
         uid=uid,
         vector=np.frombuffer(vector, dtype=np.float32).copy(),
-        metadata=with_text(text, rest),
+        metadata=with_text(text, metadata_json),
         place=None if fields["session"] is None else place,
         **fields,
     )
 
 
 class RowReader:
-    """The connections to a store's rows, and what is asked through them."""
+    """Read the rows of a store, and own the connections to its database."""
 
     def __init__(self, folder: Path | None) -> None:
         self._file = None if folder is None else folder / DATABASE_FILE
@@ -62,128 +65,141 @@ class RowReader:
         self._row_cache = RowCache()
 
     def hits(self, seqs: Sequence[int]) -> dict[int, Hit]:
-        """What a search shows of these rows; rows deleted meanwhile may be missing."""
-        found = self._row_cache.get_many(seqs)
-        missing = [seq for seq in seqs if seq not in found]
+        """Return the hit of each of these rows; rows deleted meanwhile may be missing."""
+        hits = self._row_cache.get_many(seqs)
+        missing = [seq for seq in seqs if seq not in hits]
         if missing:
             read = {seq: Hit.of_row(hit) for seq, *hit in self._all(_SELECT_HITS, (json_list(missing),))}
             self._row_cache.add_many(read)
-            found.update(read)
-        return found
+            hits.update(read)
+        return hits
 
     def static_signals(self, seqs: Sequence[int]) -> dict[int, tuple[float, float | None]]:
-        """When these rows were last written, and their priority; rows deleted meanwhile are missing."""
+        """Return the time of the last write and the priority of these rows.
+
+        Rows deleted meanwhile are missing.
+        """
         query = "SELECT seq, updated_at, priority FROM records WHERE seq IN (SELECT value FROM json_each(?))"
-        found = (checked_row(row, _STATIC_SIGNAL_SHAPES) for row in self._read(query, (json_list(seqs),)))
-        return {seq: (written, given) for seq, written, given in found}
+        rows = (checked_row(row, _STATIC_SIGNAL_SHAPES) for row in self._read(query, (json_list(seqs),)))
+        return {seq: (updated_at, priority) for seq, updated_at, priority in rows}
 
     def records(self, seqs: Sequence[int]) -> list[Record]:
-        """Whole records, ordered by uid; rows deleted meanwhile are missing."""
+        """Return the records of these rows, ordered by uid; rows deleted meanwhile are missing."""
         return self._records("seq IN (SELECT value FROM json_each(?))", (json_list(seqs),))
 
     def records_by_uid(self, uids: Sequence[str], scope: int | None, now: float) -> list[Record]:
-        """The records of these names that have not expired, at one moment: one being replaced is never missing."""
+        """Return the records with these uids that have not expired.
+
+        One query reads all of them, so a record that is being replaced is never missing.
+        """
         condition = "uid IN (SELECT value FROM json_each(?)) AND (expires_at IS NULL OR expires_at > ?)"
         if scope is None:
             return self._records(condition, (json_list(uids), now))
         return self._records(condition + " AND scope = ?", (json_list(uids), now, scope))
 
     def _records(self, condition: str, parameters: tuple[object, ...]) -> list[Record]:
-        found = self._read(RECORDS + condition + " ORDER BY uid, namespace", parameters)
-        return [as_record(row) for row in found]
+        rows = self._read(RECORDS + condition + " ORDER BY uid, namespace", parameters)
+        return [as_record(row) for row in rows]
 
     def uids_after(self, uid: str) -> Iterator[tuple[int, str]]:
-        """(row, name) of the records of every scope whose name comes after `uid`, in that order."""
+        """Yield (row, uid) of the records of all scopes whose uid is greater, ordered by uid."""
         return self._read("SELECT seq, uid FROM records WHERE uid > ? ORDER BY uid", (uid,))
 
     def uids(self, seqs: Sequence[int]) -> list[tuple[int, str]]:
-        """(row, name) of these rows, in the order of their names; rows deleted meanwhile are missing."""
+        """Return (row, uid) of these rows, ordered by uid; rows deleted meanwhile are missing."""
         query = "SELECT seq, uid FROM records WHERE seq IN (SELECT value FROM json_each(?)) ORDER BY uid"
         return list(self._read(query, (json_list(seqs),)))
 
     def scopes_since(self, seq: int) -> Iterator[tuple[int, int, float | None]]:
-        """(row, scope, expires_at) of every row after `seq`, in row order."""
+        """Yield (row, scope, expires_at) of every row after `seq`, in row order."""
         return self._read("SELECT seq, scope, expires_at FROM records WHERE seq > ? ORDER BY seq", (seq,))
 
     def metadata_between(self, after: int, last: int) -> Iterator[tuple[int, Metadata]]:
-        """(row, metadata without its text) of the rows in (after, last]."""
+        """Yield (row, metadata without its text) of the rows in (after, last], in row order."""
         query = "SELECT seq, metadata FROM records WHERE seq > ? AND seq <= ? ORDER BY seq"
-        return ((seq, with_text(None, rest)) for seq, rest in self._read(query, (after, last)))
+        rows = self._read(query, (after, last))
+        return ((seq, with_text(None, metadata_json)) for seq, metadata_json in rows)
 
     def metadata_of(self, seqs: Sequence[int]) -> list[tuple[int, Metadata]]:
-        """(row, metadata) of these rows, past what searches showed lately; rows deleted meanwhile are missing."""
+        """Return (row, metadata with its text) of these rows, read past the cache.
+
+        Rows deleted meanwhile are missing.
+        """
         query = "SELECT seq, text, metadata FROM records WHERE seq IN (SELECT value FROM json_each(?))"
-        return [(seq, with_text(text, rest)) for seq, text, rest in self._all(query, (json_list(seqs),))]
+        rows = self._all(query, (json_list(seqs),))
+        return [(seq, with_text(text, metadata_json)) for seq, text, metadata_json in rows]
 
     def session_rows(self) -> Iterator[tuple[int, int, str]]:
-        """(row, scope, session) of every row in a session, each session in its order."""
+        """Yield (row, scope, session) of every row that has a session, each session in its order."""
         return self._read(
             "SELECT seq, scope, session FROM records WHERE session IS NOT NULL ORDER BY scope, session, place, seq"
         )
 
     def places(self, seqs: Sequence[int]) -> dict[int, int]:
-        """The place of each of these rows in its session."""
+        """Return the place of each of these rows in its session; deleted rows are missing."""
         query = "SELECT seq, place FROM records WHERE seq IN (SELECT value FROM json_each(?))"
         return dict(self._read(query, (json_list(seqs),)))
 
     def texts(self, seqs: Sequence[int]) -> dict[int, tuple[int, str]]:
-        """Scope and text of those of these rows that have one."""
+        """Return (scope, text) of those of these rows that have a text."""
         query = (
             "SELECT seq, scope, text FROM records WHERE seq IN (SELECT value FROM json_each(?)) AND text IS NOT NULL"
         )
-        found = (checked_row(row, _TEXT_SHAPES) for row in self._read(query, (json_list(seqs),)))
-        return {seq: (scope, text) for seq, scope, text in found}
+        rows = (checked_row(row, _TEXT_SHAPES) for row in self._read(query, (json_list(seqs),)))
+        return {seq: (scope, text) for seq, scope, text in rows}
 
     def vectors_since(self, seq: int) -> Iterator[tuple[int, bytes]]:
-        """(row, float32 bytes) of every row after `seq`, in row order."""
+        """Yield (row, float32 bytes) of the vector of every row after `seq`, in row order."""
         return self._read("SELECT seq, vector FROM vectors WHERE seq > ? ORDER BY seq", (seq,))
 
     def vectors(self, seqs: Sequence[int]) -> list[bytes]:
-        """float32 bytes of these rows, in row order; rows deleted meanwhile are missing."""
+        """Return the float32 bytes of the vectors of these rows, in row order.
+
+        Rows deleted meanwhile are missing.
+        """
         query = "SELECT vector FROM vectors WHERE seq IN (SELECT value FROM json_each(?)) ORDER BY seq"
         return [vector for (vector,) in self._read(query, (json_list(seqs),))]
 
     def setting(self, name: str) -> str | None:
-        """What the store remembers of itself under this name."""
+        """Return a setting of the store; None when it is not set."""
         [value] = next(self._read("SELECT value FROM settings WHERE name = ?", (name,)), (None,))
         return value
 
     def times_written(self) -> tuple[float | None, float | None]:
-        """When the first and the last of the rows that are there were written; None when there is none."""
+        """Return the write times of the oldest and the newest row; None when there are no rows."""
         query = "SELECT (SELECT updated_at FROM records ORDER BY seq LIMIT 1)"
         query += ", (SELECT updated_at FROM records ORDER BY seq DESC LIMIT 1)"
         [(oldest, newest)] = self._read(query)
         return oldest, newest
 
     def log_bytes(self) -> int:
-        """The size of the write-ahead log."""
+        """Return the size of the write-ahead log in bytes."""
         try:
             return 0 if self._log is None else self._log.stat().st_size
         except FileNotFoundError:
             return 0
 
     def size_bytes(self) -> int:
-        """The size of the database, its write-ahead log not counted."""
+        """Return the size of the database in bytes, without its write-ahead log."""
         [(size_bytes,)] = self._read("SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()")
         return int(size_bytes)
 
     def _read(self, query: str, parameters: tuple[object, ...] = ()) -> Iterator[Any]:
-        """The rows of a query, one by one; what it reads through is held until the last was taken."""
+        """Yield the rows of a query; on disk its connection stays taken until the last one."""
         if self._file is None:
-            yield from self._all(query, parameters)  # no lock is held between two rows: the last may never be taken
+            yield from self._all(query, parameters)  # fetched at once: a caller that stops early would keep the lock
             return
         with self._connection() as connection, closing(connection.cursor()) as cursor:
-            # Closing it ends its read transaction, else the next reader would see the rows of then.
+            # Closing the cursor ends its read transaction, else the connection's next reader would see old rows.
             yield from cursor.execute(query, parameters)
 
     def _all(self, query: str, parameters: tuple[object, ...] = ()) -> list[Any]:
-        """The rows of a query, at once: half the time of `_read` for a few."""
+        """Return the rows of a query, in half the time of `_read` for a few."""
         with self._connection() as connection:
             return connection.execute(query, parameters).fetchall()
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
-        """One of the pool; in memory the only one, locked."""
         if self._file is None:
             with self._memory_lock:
                 yield self._writer
@@ -198,12 +214,12 @@ class RowReader:
             self._idle_readers.put(connection)
 
     def close(self) -> None:
-        """Fold the write-ahead log into the database and close every connection."""
+        """Close every connection; SQLite then merges the write-ahead log into the database."""
         while not self._idle_readers.empty():
             self._idle_readers.get_nowait().close()
         self._writer.close()
 
 
 def json_list(values: Iterable[object]) -> str:
-    """What `json_each` makes rows of."""
+    """Return the values as a JSON list, a query parameter for `json_each`."""
     return orjson.dumps(list(values)).decode()

@@ -1,4 +1,7 @@
-"""What searches showed lately. A row never changes once it has its number, so nothing here can be out of date."""
+"""A cache of the rows that recent searches returned.
+
+The content of a row number never changes, so an entry can never be stale.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +17,21 @@ from super_advanced_agents.types import Match
 
 _MAX_BYTES = 16 * 1024 * 1024
 _ROW_BYTES = 450
-"""What a kept row takes beside its characters."""
+"""The memory that an entry takes beside its characters."""
 
 
 class Hit(NamedTuple):
-    """What a search shows of a row, as it is stored."""
+    """Hold the columns of a row that a search result contains, as they are stored.
+
+    Attributes:
+        metadata_json: the metadata without its text, as JSON.
+        created_at: seconds since the epoch.
+        updated_at: seconds since the epoch.
+    """
 
     uid: str
     text: str | None
-    rest: str
+    metadata_json: str
     source: str | None
     session: str | None
     created_at: float
@@ -30,18 +39,18 @@ class Hit(NamedTuple):
 
     @classmethod
     def of_row(cls, row: Sequence[Any]) -> Hit:
-        """Make one of a row's values, in this order.
+        """Return the hit of a database row with these columns in this order.
 
         Raises:
-            CorruptStoreError: a value is not of its column's type, as no write has left it.
+            CorruptStoreError: a value does not have its column's type, so the file is damaged.
         """
         return cls(*checked_row(row, _SHAPES))
 
     def match(self, score: float, similarity: float | None) -> Match:
-        """Return a search result of this row, the caller's to keep."""
+        """Return a search result of this row, with metadata that the caller may modify."""
         return Match.of_stored(
             self.text,
-            self.rest,
+            self.metadata_json,
             score=score,
             similarity=similarity,
             uid=self.uid,
@@ -59,12 +68,13 @@ _SHAPES = frozenset(product(_TEXT, _TEXT_OR_NONE, _TEXT, _TEXT_OR_NONE, _TEXT_OR
 
 
 def checked_row(row: Sequence[Any], shapes: Container[tuple[type, ...]]) -> Sequence[Any]:
-    """Return a row whose values have the types of one of `shapes`; SQLite gives what a flipped bit says, of any type.
+    """Return a row after checking that the types of its values are one of `shapes`.
 
-    Comparing the types together takes 0.3 us a row, half of the time of one by one.
+    SQLite returns a value of any type when a bit of the file has flipped. Comparing all types of a row at once takes
+    0.3 us a row, half the time of comparing them one by one.
 
     Raises:
-        CorruptStoreError: they have others, which no write has left.
+        CorruptStoreError: the types are different, so the file is damaged.
     """
     if tuple(map(type, row)) not in shapes:
         raise CorruptStoreError("a record's row is damaged", hint="restore a backup; `saa doctor` tells more")
@@ -72,20 +82,20 @@ def checked_row(row: Sequence[Any], shapes: Container[tuple[type, ...]]) -> Sequ
 
 
 class RowCache:
-    """Rows by their number, those kept longest dropped first; safe from any thread."""
+    """Cache hits by row number, with FIFO eviction; safe from any thread."""
 
     def __init__(self) -> None:
-        self._rows: OrderedDict[int, Hit] = OrderedDict()  # a plain dict takes ever longer to name its first
+        self._rows: OrderedDict[int, Hit] = OrderedDict()  # a plain dict takes ever longer to find its first key
         self._bytes = 0
         self._lock = threading.Lock()
 
     def get_many(self, seqs: Iterable[int]) -> dict[int, Hit]:
-        """Those of these rows that are kept."""
+        """Return those of these rows that are cached."""
         rows = self._rows
         return {seq: hit for seq in seqs if (hit := rows.get(seq)) is not None}
 
     def add_many(self, rows: Mapping[int, Hit]) -> None:
-        """Keep what was read from the table."""
+        """Cache rows that were read from the table."""
         with self._lock:
             for seq, hit in rows.items():
                 if seq not in self._rows:
@@ -97,5 +107,10 @@ class RowCache:
 
 def _size(hit: Hit) -> int:
     return (
-        _ROW_BYTES + len(hit.uid) + len(hit.rest) + len(hit.text or "") + len(hit.source or "") + len(hit.session or "")
+        _ROW_BYTES
+        + len(hit.uid)
+        + len(hit.metadata_json)
+        + len(hit.text or "")
+        + len(hit.source or "")
+        + len(hit.session or "")
     )

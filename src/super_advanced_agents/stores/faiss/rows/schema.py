@@ -1,4 +1,4 @@
-"""What tables a store's SQLite file has, and how an older file comes to have them."""
+"""The tables of a store's SQLite file, and the migrations of older files."""
 
 from __future__ import annotations
 
@@ -60,34 +60,42 @@ MIGRATIONS: Mapping[int, tuple[str, ...]] = MappingProxyType(
         ),
     }
 )
-"""Version -> the statements that make it of the version before. What was released is never changed, only added to."""
+"""Version -> the statements that migrate a file to it from the version before.
+
+Released migrations never change; new ones are added.
+"""
 
 SCHEMA = sqlite.Schema(
     version=VERSION,
-    application_id=0x53414146,  # "SAAF": tells our files from other SQLite files
+    application_id=0x53414146,  # "SAAF"; distinguishes stores from other SQLite files
     tables=TABLES,
     migrations=MIGRATIONS,
 )
 
 
 def prepare(connection: sqlite3.Connection, file: Path | None, settings: dict[str, str]) -> None:
-    """Make the tables of a store, or check that those found were made with the same settings; see `sqlite.prepare`.
+    """Create the tables of a store, or migrate them and check that their settings are the same.
+
+    Args:
+        connection: the writer's.
+        file: the database file, for error messages; None in memory.
+        settings: the settings that never change, such as `dim` and `metric`.
 
     Raises:
         ConfigurationError: the store was made with another dimension or metric.
     """
 
     def fill(connection: sqlite3.Connection) -> None:
-        kept = {**settings, "identity": uuid4().hex}  # tells snapshots of this store from those of another
-        connection.executemany("INSERT INTO settings VALUES (?, ?)", list(kept.items()))
+        initial = {**settings, "identity": uuid4().hex}  # by which snapshots of another store are recognized
+        connection.executemany("INSERT INTO settings VALUES (?, ?)", list(initial.items()))
 
     def check(connection: sqlite3.Connection) -> None:
-        found = dict(connection.execute("SELECT name, value FROM settings"))
+        stored = dict(connection.execute("SELECT name, value FROM settings"))
         for name, value in settings.items():
-            if found.get(name) != value:
+            if stored.get(name) != value:
                 raise ConfigurationError(
-                    f"the store at {str(file)!r} was made with {name}={found.get(name)}, not {value}",
-                    hint=f"open it with {name}={found.get(name)}, or use another folder",
+                    f"the store at {str(file)!r} was made with {name}={stored.get(name)}, not {value}",
+                    hint=f"open it with {name}={stored.get(name)}, or use another folder",
                 )
 
     sqlite.prepare(connection, file, SCHEMA, fill=fill, check=check)

@@ -1,7 +1,7 @@
-"""Who stands beside whom in a conversation: for each row of a session, the row before and the row after it.
+"""The rows before and after each row in its session.
 
-The writer thread alone changes it; readers take what is there. A reader may see a neighbour of a moment ago, which can
-shift a score a little and nothing else.
+Only the writer thread changes them, and readers take no lock. A reader may see a neighbour of a moment ago, which
+shifts a score a little and does no other harm.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from pyroaring import BitMap
 
 _NONE = 0
-"""No row has this number."""
+"""Stands for no row; row numbers begin at 1."""
 
 
 class SessionNeighbourIndex:
-    """Sessions as doubly linked lists of rows, in three arrays indexed by row number."""
+    """Hold sessions as doubly linked lists of rows, in three arrays indexed by row number."""
 
     def __init__(self) -> None:
         self._before = np.zeros(0, dtype=np.uint32)
@@ -36,11 +36,11 @@ class SessionNeighbourIndex:
         """Forget every session."""
         self._ids.clear()
         self._last.clear()
-        for session_neighbours in (self._before, self._after, self._session):
-            session_neighbours[:] = _NONE
+        for column in (self._before, self._after, self._session):
+            column[:] = _NONE
 
     def append(self, row: int, scope: int, session: str) -> None:
-        """Put a new row at the end of a session."""
+        """Append a new row to the end of a session."""
         self._grow(row)
         id_ = self._ids.setdefault((scope, session), len(self._ids) + 1)
         self._session[row] = id_
@@ -49,7 +49,7 @@ class SessionNeighbourIndex:
         self._link(before, row)
 
     def replace(self, old: int, new: int, scope: int, session: str) -> None:
-        """Give `new` the place of `old`, if that stands in the same session; else the end of its own."""
+        """Put `new` in the place of `old`, or at the end if `old` is not in the same session."""
         id_ = self._ids.get((scope, session))
         if id_ is None or old >= len(self._session) or self._session[old] != id_:
             self.append(new, scope, session)
@@ -63,7 +63,7 @@ class SessionNeighbourIndex:
             self._last[id_] = new
 
     def remove(self, row: int) -> None:
-        """Take a row out; its neighbours become each other's. A row in no session is none of our business."""
+        """Remove a row, and link its neighbours with each other; a row without a session is ignored."""
         if row >= len(self._session) or self._session[row] == _NONE:
             return
         id_ = int(self._session[row])
@@ -78,26 +78,26 @@ class SessionNeighbourIndex:
         self._mark_changed(before, after)
 
     def reorder(self, rows: Iterable[int], places: Callable[[Sequence[int]], Mapping[int, int]]) -> bool:
-        """Bring the sessions of some rows into the order of their places, where they are not.
+        """Sort the sessions of some rows by place, where they are out of order.
 
         Args:
-            rows: those that were put at a place; which it is may differ from the order in which they came.
-            places: what the place of each of some rows is; deleted ones are missing.
+            rows: rows with explicit places, which may differ from the order in which they were written.
+            places: returns the place of each of some rows; deleted rows are missing.
 
         Returns:
-            Whether anything moved.
+            Whether a session was out of order.
         """
-        here = [row for row in rows if row < len(self._session) and self._session[row] != _NONE]
-        beside = {int(near[row]) for row in here for near in (self._before, self._after)} - {_NONE}
-        known = places([*beside.union(here)])
-        wrong: dict[int, None] = {}
-        for row in here:
-            before, after = int(self._before[row]), int(self._after[row])
-            if known.get(before, -1) > known[row] or known.get(after, known[row]) < known[row]:
-                wrong[int(self._session[row])] = None
-        for id_ in wrong:
+        members = [row for row in rows if row < len(self._session) and self._session[row] != _NONE]
+        neighbours = {int(side[row]) for row in members for side in (self._before, self._after)} - {_NONE}
+        place_of = places([*neighbours.union(members)])
+        unordered: dict[int, None] = {}
+        for row in members:
+            before, after, place = int(self._before[row]), int(self._after[row]), place_of[row]
+            if place_of.get(before, -1) > place or place_of.get(after, place) < place:
+                unordered[int(self._session[row])] = None
+        for id_ in unordered:
             self._reorder_session(id_, places)
-        return bool(wrong)
+        return bool(unordered)
 
     def _reorder_session(self, id_: int, places: Callable[[Sequence[int]], Mapping[int, int]]) -> None:
         members = []
@@ -105,8 +105,8 @@ class SessionNeighbourIndex:
         while row != _NONE:
             members.append(row)
             row = int(self._before[row])
-        known = places(members)
-        members.sort(key=lambda member: (known[member], member))
+        place_of = places(members)
+        members.sort(key=lambda member: (place_of[member], member))
         for before, after in zip([_NONE, *members], [*members, _NONE], strict=True):
             if before != _NONE:
                 self._after[before] = after
@@ -116,7 +116,7 @@ class SessionNeighbourIndex:
         self._last[id_] = members[-1]
 
     def neighbours(self, rows: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
-        """(n,) rows before and (n,) rows after; 0 where there is none."""
+        """Return the (n,) rows before and the (n,) rows after these rows; 0 where there is none."""
         before, after = np.zeros(len(rows), np.uint32), np.zeros(len(rows), np.uint32)
         known = rows < min(len(self._before), len(self._after))
         before[known] = self._before[rows[known]]
@@ -124,10 +124,10 @@ class SessionNeighbourIndex:
         return before, after
 
     def take_changed_rows(self) -> BitMap:
-        """Rows whose neighbours changed since the last call."""
+        """Return the rows whose neighbours changed since the last call."""
         with self._changed_lock:
-            touched, self._changed = self._changed, BitMap()
-        return touched
+            changed, self._changed = self._changed, BitMap()
+        return changed
 
     def _link(self, before: int, after: int) -> None:
         if before != _NONE:

@@ -1,4 +1,4 @@
-"""Rows are the truth: every record in one SQLite file, and nothing in it that makes a commit slow."""
+"""The table of records in SQLite, the source of truth of a store."""
 
 from __future__ import annotations
 
@@ -13,7 +13,13 @@ from typing import NamedTuple, TypeVar
 from super_advanced_agents._runtime import sqlite
 from super_advanced_agents.stores.faiss.rows import duplicates, schema
 from super_advanced_agents.stores.faiss.rows.batch import Change, RowBatch, Scope
-from super_advanced_agents.stores.faiss.rows.insert import AS_CREATED_AT, AS_SEQ, Column, insert_statement, none_if_empty
+from super_advanced_agents.stores.faiss.rows.insert import (
+    AS_CREATED_AT,
+    AS_SEQ,
+    Column,
+    insert_statement,
+    none_if_empty,
+)
 from super_advanced_agents.stores.faiss.rows.reader import RECORDS, RowReader, as_record, json_list
 from super_advanced_agents.stores.faiss.rows.transactional_dict import TransactionalDict
 from super_advanced_agents.stores.validation import model_mismatch
@@ -22,6 +28,7 @@ from super_advanced_agents.types import Record
 
 _log = get_logger("store")
 _LOG_BYTES = 64 * 1024 * 1024
+"""A write-ahead log that is larger than this is truncated after a commit."""
 
 _SELECT_MODEL_IN_USE = """
     SELECT model_id FROM records JOIN models ON models.id = model
@@ -32,7 +39,7 @@ Value = TypeVar("Value")
 
 
 class _Replaced(NamedTuple):
-    """What of a row outlives its replacement."""
+    """Hold the columns of a replaced row that its replacement needs."""
 
     seq: int
     uid: str
@@ -43,15 +50,15 @@ class _Replaced(NamedTuple):
 
 
 class RecordTable(RowReader):
-    """The table of records. One thread writes (`transaction`), any number read."""
+    """Read and write the records of a store; one thread writes, any number read."""
 
     def __init__(self, folder: Path | None, settings: dict[str, str]) -> None:
         super().__init__(folder)
         self._log_bytes = _LOG_BYTES
         try:
             schema.prepare(self._writer, self._file, settings)
-            kept = dict(self._read("SELECT name, value FROM settings"))
-            self.identity: str = kept["identity"]
+            stored = dict(self._read("SELECT name, value FROM settings"))
+            self.identity: str = stored["identity"]
             scopes = list(self._read("SELECT id, tenant, namespace, digests, model FROM scopes"))
             models = list(self._read("SELECT id, model_id FROM models"))
             self._scope_ids: TransactionalDict[Scope, int] = TransactionalDict(
@@ -65,8 +72,8 @@ class RecordTable(RowReader):
             )
             self._model_ids: TransactionalDict[str, int] = TransactionalDict({name: id_ for id_, name in models})
             self._next_seq = 1 + next(self._read("SELECT coalesce(max(seq), 0) FROM sqlite_sequence"), (0,))[0]
-            # What is added to a row's number to make its place: more than 0 where places of another store came in.
-            self._place_offset = int(kept.get("place_offset", 0))
+            # A new row's place is its number plus this offset: more than 0 once records came from another store.
+            self._place_offset = int(stored.get("place_offset", 0))
         except BaseException as exc:
             self.close()
             if isinstance(exc, sqlite3.Error):
@@ -75,15 +82,18 @@ class RecordTable(RowReader):
 
     @property
     def last_seq(self) -> int:
-        """The newest row number ever given."""
+        """The highest row number that was ever assigned."""
         return self._next_seq - 1
 
     def scope_id(self, scope: Scope) -> int | None:
-        """The number of a scope; None when nothing was ever written there."""
+        """Return the number of a scope; None when nothing was ever written there."""
         return self._scope_ids.get(scope)
 
     def may_have_other_model(self, scope: Scope | None, model_id: str | None) -> bool:
-        """Whether the vectors of a scope seem to be of another model: two look-ups, which any thread can afford."""
+        """Return whether a scope may have vectors of another model; costs two dictionary look-ups.
+
+        True does not mean that such a vector is left: `check_query_model` reads the rows to find out.
+        """
         if scope is None or model_id is None:
             return False
         number = self._scope_ids.get(scope)
@@ -91,10 +101,10 @@ class RecordTable(RowReader):
         return model is not None and model != self._model_ids.get(model_id)
 
     def check_query_model(self, scope: Scope, model_id: str, now: float) -> None:
-        """Refuse to compare a query of one model with vectors of another, unless none of those is left.
+        """Check that a scope has no live vectors of another model than the query's.
 
         Raises:
-            ModelMismatchError: naming both.
+            ModelMismatchError: it has; the message names both models.
         """
         number = self._scope_ids.get(scope)
         model = None if number is None else self._scope_models.get(number)
@@ -103,49 +113,55 @@ class RecordTable(RowReader):
                 raise model_mismatch(scope.namespace, stored, model_id)
 
     def models(self) -> dict[str, int]:
-        """Embedding model -> of how many scopes it made the vectors."""
-        of_scopes = [number for _, number in self._scope_models.items()]
-        names = {number: name for name, number in self._model_ids.items()}
-        return dict(Counter(names[number] for number in of_scopes))
+        """Return for each embedding model the number of scopes whose vectors it made."""
+        scope_models = [number for _, number in self._scope_models.items()]
+        model_ids = {number: model_id for model_id, number in self._model_ids.items()}
+        return dict(Counter(model_ids[number] for number in scope_models))
 
     # -- writing, by the one writer thread ------------------------------------------------------------------------
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Commit what is done inside, or nothing of it. After it returns the writes are durable."""
-        transactional_dicts = (self._model_ids, self._scope_models, self._scope_ids, self._has_digests)  # names before what has them
+        """Commit the writes of the body in one transaction, or roll all of them back.
+
+        The writes are durable when the context is left without an error.
+        """
+        # In this order, so that a reader who finds the number of a scope or a model also finds what belongs to it.
+        dicts = (self._model_ids, self._scope_models, self._scope_ids, self._has_digests)
         with self._memory_lock if self._file is None else nullcontext():
             numbers = self._next_seq, self._place_offset
             self._writer.execute("BEGIN IMMEDIATE")
             try:
                 yield
                 self._writer.execute("COMMIT")
-                for transactional in transactional_dicts:
-                    transactional.commit()
+                for transactional_dict in dicts:
+                    transactional_dict.commit()
             except BaseException:
                 self._next_seq, self._place_offset = numbers
-                for transactional in transactional_dicts:
-                    transactional.roll_back()
+                for transactional_dict in dicts:
+                    transactional_dict.roll_back()
                 if self._writer.in_transaction:
                     self._writer.execute("ROLLBACK")
                 raise
             self._truncate_log()
 
     def _truncate_log(self) -> None:
-        """Fold in a log that could not begin anew because some reader was always in it; else it grows without end."""
+        # SQLite restarts the log only at a moment without readers; under steady reads it would grow without end.
         try:
             size = 0 if self._log is None else self._log.stat().st_size
             if size > self._log_bytes:
                 [busy, *_] = self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
                 self._log_bytes = 2 * size if busy else _LOG_BYTES
-        except (OSError, sqlite3.Error) as exc:  # the rows are committed all the same
+        except (OSError, sqlite3.Error) as exc:  # the rows are committed already
             _log.warning("store.checkpoint_failed", extra={"reason": str(exc)[:200]})
 
     def check_model(self, batch: RowBatch) -> None:
-        """Refuse vectors of another model than the scope's, unless no record of that one would be left.
+        """Check that a batch has the same embedding model as the live records of its scope.
+
+        Records that the batch replaces do not count.
 
         Raises:
-            ModelMismatchError: naming both; nothing was written.
+            ModelMismatchError: the models differ; the message names both, and nothing was written.
         """
         scope = self._scope_ids.latest(batch.scope)
         if batch.model_id is None or batch.same_vectors or scope is None:
@@ -154,14 +170,20 @@ class RecordTable(RowReader):
         if model is None or model == self._model_ids.latest(batch.model_id):
             return
         parameters = (scope, model, batch.now, json_list(batch.uids))
-        found = self._writer.execute(_SELECT_MODEL_IN_USE, parameters).fetchone()
-        if found is not None:
-            raise model_mismatch(batch.scope.namespace, found[0], batch.model_id)
+        in_use = self._writer.execute(_SELECT_MODEL_IN_USE, parameters).fetchone()
+        if in_use is not None:
+            raise model_mismatch(batch.scope.namespace, in_use[0], batch.model_id)
 
     def without_duplicates(self, batch: RowBatch) -> tuple[RowBatch, list[str]]:
-        """What of an addition with digests is to be stored, and under which uid each of its records is found.
+        """Remove the records whose content is stored already, and return the uid of each record.
 
-        A record whose name is there already replaces it, whatever else has its content.
+        A record whose uid exists already is never left out: it replaces the record of that uid.
+
+        Args:
+            batch: a batch with digests.
+
+        Returns:
+            The records to store, and for each record of `batch` its uid or that of the record with the same content.
         """
         assert batch.digests is not None
         scope = self._scope_id(batch.scope, None)
@@ -169,149 +191,153 @@ class RecordTable(RowReader):
             duplicates.store_digests(self._writer, scope)
             self._writer.execute("UPDATE scopes SET digests = 1 WHERE id = ?", (scope,))
             self._has_digests.set(scope, True)
-        digests = dict(zip(batch.uids, batch.digests, strict=True))  # of equal names the last wins
-        found = [] if batch.known_new else self._find_by_uid(digests, scope)
-        replacing = {old.uid for old in found if old.expires_at is None or old.expires_at > batch.now}
-        holders = {digests[uid]: uid for uid in digests if uid in replacing}
-        holders |= duplicates.find_by_digest(self._writer, scope, batch.digests, batch.now, but_for=replacing)
-        held: dict[str, str] = {}
+        digests = dict(zip(batch.uids, batch.digests, strict=True))  # of equal uids the last wins
+        existing = [] if batch.known_new else self._find_by_uid(digests, scope)
+        replacing = {old.uid for old in existing if old.expires_at is None or old.expires_at > batch.now}
+        uid_of_digest = {digests[uid]: uid for uid in digests if uid in replacing}
+        uid_of_digest |= duplicates.find_by_digest(self._writer, scope, batch.digests, batch.now, but_for=replacing)
+        original_uid: dict[str, str] = {}
         for uid, digest in digests.items():
-            if uid not in replacing and holders.setdefault(digest, uid) != uid:
-                held[uid] = holders[digest]
-        stored = duplicates.without_uids(batch, held) if held else batch
-        return stored, [held.get(uid, uid) for uid in batch.uids]
+            if uid not in replacing and uid_of_digest.setdefault(digest, uid) != uid:
+                original_uid[uid] = uid_of_digest[digest]
+        unique = duplicates.without_uids(batch, original_uid) if original_uid else batch
+        return unique, [original_uid.get(uid, uid) for uid in batch.uids]
 
     def add(self, batch: RowBatch, change: Change) -> Sequence[int]:
-        """Insert or replace records, and append what happened to `change`.
+        """Insert or replace the records of a batch, and record the effects in `change`.
 
         Returns:
-            The positions of the batch's records that were inserted, in the order of their rows: all but those whose uid
-            comes again later in the batch.
+            The positions in the batch of the inserted records, in row order. A record is left out when its uid comes
+            again later in the batch.
         """
         model = None if batch.model_id is None else self._model_id(batch.model_id)
         scope = self._scope_id(batch.scope, None if batch.same_vectors else model)
-        kept: Sequence[int] = range(len(batch.uids))
+        selected: Sequence[int] = range(len(batch.uids))
         replaced: Sequence[_Replaced | None] = ()
         if not batch.known_new:
             last = {uid: i for i, uid in enumerate(batch.uids)}  # of equal uids in one batch the last wins
-            kept = kept if len(last) == len(kept) else list(last.values())
+            selected = selected if len(last) == len(selected) else list(last.values())
             by_uid = self._remove_by_uid(scope, batch.uids, change)
-            replaced = [by_uid.get(batch.uids[i]) for i in kept] if by_uid else ()
-        seqs = range(self._next_seq, self._next_seq + len(kept))
+            replaced = [by_uid.get(batch.uids[i]) for i in selected] if by_uid else ()
+        seqs = range(self._next_seq, self._next_seq + len(selected))
         self._next_seq = seqs.stop
-        columns = self._columns(batch, kept, seqs, scope=scope, model=model, replaced=replaced)
+        columns = self._columns(batch, selected, seqs, scope=scope, model=model, replaced=replaced)
         self._writer.executemany(*insert_statement(columns))
-        vectors = batch.vectors if len(kept) == len(batch.vectors) else batch.vectors[kept]
+        vectors = batch.vectors if len(selected) == len(batch.vectors) else batch.vectors[selected]
         self._writer.executemany("INSERT INTO vectors VALUES (?, ?)", zip(seqs, vectors, strict=True))
         change.added.extend(seqs)
         change.scopes.extend(repeat(scope, len(seqs)))
-        change.expires_at.extend(_select(batch.expires_at, kept))
-        change.sessions.extend(_select(batch.sessions, kept))
+        change.expires_at.extend(_select(batch.expires_at, selected))
+        change.sessions.extend(_select(batch.sessions, selected))
         change.replaces.extend([None if old is None else old.seq for old in replaced] or repeat(None, len(seqs)))
-        if batch.stored is not None:
-            places = _select(batch.stored.places, kept)
-            change.explicit_places.update({seq: place for seq, place in zip(seqs, places, strict=True) if place is not None})
-        return kept
+        if batch.stored_fields is not None:
+            places = zip(seqs, _select(batch.stored_fields.places, selected), strict=True)
+            change.explicit_places.update({seq: place for seq, place in places if place is not None})
+        return selected
 
     def _columns(
         self,
         batch: RowBatch,
-        kept: Sequence[int],
+        selected: Sequence[int],
         seqs: range,
         *,
         scope: int,
         model: int | None,
         replaced: Sequence[_Replaced | None],
     ) -> list[Column]:
-        """Return all columns of the table for the chosen records, in its order."""
-        documents, stored = _select(batch.documents, kept), batch.stored
+        """Return all columns of the table for the selected records, in the table's order."""
+        documents, stored = _select(batch.documents, selected), batch.stored_fields
         created_at: Column = repeat(batch.now)
         updated_at: Column = AS_CREATED_AT
         models: Column = None if model is None else repeat(model)
         if stored is not None:
-            created_at, updated_at = _select(stored.created_at, kept), _select(stored.updated_at, kept)
-            models = [model if has_model else None for has_model in _select(stored.has_model, kept)]
+            created_at, updated_at = _select(stored.created_at, selected), _select(stored.updated_at, selected)
+            models = [model if has_model else None for has_model in _select(stored.has_model, selected)]
         elif replaced:
             created_at = [batch.now if old is None else old.created_at for old in replaced]
             updated_at = repeat(batch.now)
         digests: Column = None
         if self._has_digests.latest(scope):
-            digests = _select(batch.digests or duplicates.digests_of(batch), kept)
-        sessions = _select(batch.sessions, kept)
-        given = None if stored is None else _select(stored.places, kept)
+            digests = _select(batch.digests or duplicates.digests_of(batch), selected)
+        sessions = _select(batch.sessions, selected)
+        explicit_places = None if stored is None else _select(stored.places, selected)
         return [
             seqs,
             repeat(scope),
-            _select(batch.uids, kept),
+            _select(batch.uids, selected),
             [document.text for document in documents],
             [document.json.decode() for document in documents],
             models,
-            none_if_empty(_select(batch.sources, kept)),
+            none_if_empty(_select(batch.sources, selected)),
             created_at,
             updated_at,
-            none_if_empty(_select(batch.expires_at, kept)),
+            none_if_empty(_select(batch.expires_at, selected)),
             none_if_empty(sessions),
-            self._places(seqs, sessions, replaced, given) or AS_SEQ,
-            none_if_empty(_select(batch.priorities, kept)),
+            self._new_places(seqs, sessions, replaced, explicit_places) or AS_SEQ,
+            none_if_empty(_select(batch.priorities, selected)),
             digests,
         ]
 
-    def _places(
+    def _new_places(
         self,
         seqs: range,
         sessions: Sequence[str | None],
         replaced: Sequence[_Replaced | None],
-        given: Sequence[int | None] | None,
+        explicit: Sequence[int | None] | None,
     ) -> list[int] | None:
-        """Places in sessions: those given, those of replaced turns, else the end; None when all are the rows' own."""
-        if given is not None:
-            self._raise_place_offset(max((place for place in given if place is not None), default=-1), seqs.start)
+        """Return the places of new rows in their sessions; None if all equal the row numbers.
+
+        A place is the explicit one, or that of the replaced turn, or the end of the session.
+        """
+        if explicit is not None:
+            self._raise_place_offset(max((place for place in explicit if place is not None), default=-1), seqs.start)
         elif not self._place_offset and not any(replaced):
             return None
         places = [
             seq + self._place_offset if old is None or old.session != session else old.place
             for seq, session, old in zip(seqs, sessions, replaced or repeat(None), strict=False)
         ]
-        return places if given is None else [p if own is None else own for p, own in zip(places, given, strict=True)]
+        if explicit is None:
+            return places
+        return [default if place is None else place for default, place in zip(places, explicit, strict=True)]
 
-    def _raise_place_offset(self, most: int, next_seq: int) -> None:
-        """Let what is added from now on come after place `most`, which another store gave."""
-        if most < next_seq + self._place_offset:
+    def _raise_place_offset(self, last_place: int, next_seq: int) -> None:
+        """Make the rows from now on come after `last_place`, which another store assigned."""
+        if last_place < next_seq + self._place_offset:
             return
-        self._place_offset = most + 1 - next_seq
+        self._place_offset = last_place + 1 - next_seq
         self.set_setting("place_offset", str(self._place_offset))
 
     def set_setting(self, name: str, value: str) -> None:
-        """Remember something of the store itself, inside a transaction."""
+        """Write a setting of the store, inside a transaction."""
         self._writer.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (name, value))
 
     def record(self, uid: str, scope: Scope, now: float) -> Record | None:
-        """A record that has not expired, as the writer sees it inside its transaction; None when there is none."""
+        """Return a record that has not expired, inside a transaction; None when there is none."""
         number = self._scope_ids.latest(scope)
         query = RECORDS + "uid = ? AND scope = ? AND (expires_at IS NULL OR expires_at > ?)"
         row = None if number is None else self._writer.execute(query, (uid, number, now)).fetchone()
         return None if row is None else as_record(row)
 
     def find_seqs(self, uids: Iterable[str], scope: Scope | None) -> list[int]:
-        """The rows of these names, as the writer sees them inside its transaction."""
+        """Return the rows with these uids, expired ones included, inside a transaction."""
         if scope is None:
             return [row.seq for row in self._find_by_uid(uids, None)]
         number = self._scope_ids.latest(scope)
         return [] if number is None else [row.seq for row in self._find_by_uid(uids, number)]
 
     def remove(self, seqs: Sequence[int], change: Change) -> None:
-        """Delete rows."""
-        chosen = json_list(seqs)
-        self._writer.execute("DELETE FROM records WHERE seq IN (SELECT value FROM json_each(?))", (chosen,))
-        self._writer.execute("DELETE FROM vectors WHERE seq IN (SELECT value FROM json_each(?))", (chosen,))
+        """Delete rows, inside a transaction, and record them in `change`."""
+        parameter = json_list(seqs)
+        self._writer.execute("DELETE FROM records WHERE seq IN (SELECT value FROM json_each(?))", (parameter,))
+        self._writer.execute("DELETE FROM vectors WHERE seq IN (SELECT value FROM json_each(?))", (parameter,))
         change.removed.extend(seqs)
 
     def _remove_by_uid(self, scope: int, uids: Sequence[str], change: Change) -> dict[str, _Replaced]:
-        """Delete the rows that are about to be replaced; returns what their successors take over."""
-        found = self._find_by_uid(uids, scope)
-        if found:
-            self.remove([row.seq for row in found], change)
-        return {row.uid: row for row in found}
+        existing = self._find_by_uid(uids, scope)
+        if existing:
+            self.remove([row.seq for row in existing], change)
+        return {row.uid: row for row in existing}
 
     def _find_by_uid(self, uids: Iterable[str], scope: int | None) -> list[_Replaced]:
         query = f"SELECT {', '.join(_Replaced._fields)} FROM records WHERE uid IN (SELECT value FROM json_each(?))"  # noqa: S608
@@ -320,30 +346,30 @@ class RecordTable(RowReader):
         return [_Replaced(*row) for row in self._writer.execute(query + " AND scope = ?", (json_list(uids), scope))]
 
     def _scope_id(self, scope: Scope, model: int | None) -> int:
-        """The number of a scope, from now on one of `model`'s vectors."""
-        known = self._scope_ids.latest(scope)
-        if known is None:
+        """Return the number of a scope, after creating it if needed and setting its model if given."""
+        number = self._scope_ids.latest(scope)
+        if number is None:
             cursor = self._writer.execute(
                 "INSERT INTO scopes (tenant, namespace, model) VALUES (?, ?, ?)", (*scope, model)
             )
-            known = int(cursor.lastrowid or 0)
-            self._scope_ids.set(scope, known)
-        elif model is None or model == self._scope_models.latest(known):
-            return known
+            number = int(cursor.lastrowid or 0)
+            self._scope_ids.set(scope, number)
+        elif model is None or model == self._scope_models.latest(number):
+            return number
         else:
-            self._writer.execute("UPDATE scopes SET model = ? WHERE id = ?", (model, known))
+            self._writer.execute("UPDATE scopes SET model = ? WHERE id = ?", (model, number))
         if model is not None:
-            self._scope_models.set(known, model)
-        return known
+            self._scope_models.set(number, model)
+        return number
 
     def _model_id(self, model_id: str) -> int:
-        known = self._model_ids.latest(model_id)
-        if known is None:
+        number = self._model_ids.latest(model_id)
+        if number is None:
             cursor = self._writer.execute("INSERT INTO models (model_id) VALUES (?)", (model_id,))
-            known = int(cursor.lastrowid or 0)
-            self._model_ids.set(model_id, known)
-        return known
+            number = int(cursor.lastrowid or 0)
+            self._model_ids.set(model_id, number)
+        return number
 
 
-def _select(values: Sequence[Value], kept: Sequence[int]) -> Sequence[Value]:
-    return values if len(values) == len(kept) else [values[i] for i in kept]
+def _select(values: Sequence[Value], selected: Sequence[int]) -> Sequence[Value]:
+    return values if len(values) == len(selected) else [values[i] for i in selected]

@@ -18,11 +18,14 @@ _version_numbers = itertools.count(1)
 
 
 class Versions:
-    """Hold the versions of one store's scopes; any thread reads them, the writer thread advances them."""
+    """Hold the versions of one store's scopes.
+
+    Any thread reads them; the writer thread advances them after a write.
+    """
 
     def __init__(self) -> None:
-        self._store_version = self._latest = next(_version_numbers)
-        self._scope_versions: dict[int, int] = {}
+        self._min_version = self._latest = next(_version_numbers)
+        self._scope_versions: dict[int, int] = {}  # a scope that is not here has the minimum
         self._expiring = NumberColumn()  # the expiry time of each record that has one, with its scope as the row
         self._no_expiry_between: tuple[float, float] = (-np.inf, np.inf)  # from the first to just before the second
         self._lock = threading.Lock()
@@ -38,7 +41,7 @@ class Versions:
         since, until = self._no_expiry_between
         if not since <= now < until:
             self._advance_expired(now)
-        return self._latest if scope is None else max(self._scope_versions.get(scope, 0), self._store_version)
+        return self._latest if scope is None else max(self._scope_versions.get(scope, 0), self._min_version)
 
     def add_expiry(self, scope: int, at: float) -> None:
         """Register the expiry time of a record, before any search can return it."""
@@ -67,7 +70,7 @@ class Versions:
     def advance_all(self) -> None:
         """Give every scope a new version."""
         with self._lock:
-            self._store_version = self._latest = next(_version_numbers)
+            self._min_version = self._latest = next(_version_numbers)
 
     def _advance(self, scopes: Iterable[int]) -> None:
         number = next(_version_numbers)
@@ -76,13 +79,13 @@ class Versions:
         self._latest = number
 
     def _advance_expired(self, now: float) -> None:
-        """Advance the scopes in which records expired since the last call; all if the clock has jumped back."""
+        """Advance the scopes in which records have expired; all scopes if the clock jumped back."""
         with self._lock:
             since, until = self._no_expiry_between
             if since <= now < until:
                 return
             if now < since:
-                self._store_version = self._latest = next(_version_numbers)
+                self._min_version = self._latest = next(_version_numbers)
             else:
                 self._advance(self._expiring.rows_between(since, now))
             self._no_expiry_between = now, self._expiring.next_above(now)

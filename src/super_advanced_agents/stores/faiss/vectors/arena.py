@@ -1,6 +1,6 @@
-"""Contiguous memory for all vectors of a store, so that neighbouring segments can be merged without a copy.
+"""Contiguous memory for all vectors of a store.
 
-Address space is reserved for far more rows than there are; only rows that were written take memory. Rows that no
+Neighbouring segments can be merged without a copy. Address space is reserved for far more rows than there are; only rows that were written take memory. Rows that no
 segment shows any more are returned to the system.
 """
 
@@ -16,13 +16,16 @@ import numpy as np
 from super_advanced_agents.types import Matrix
 
 _RESERVED_BYTES = 16 << 30
-"""Room for 11 million vectors of 384; a system that refuses so much address space is asked for half, and so on."""
+"""Room for 11 million vectors of 384. If the system refuses it, half is tried, and so on."""
 _MIN_BYTES = 16 << 20
 _NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)
 
 
 class _Region:
-    """Rows [start, stop) of an arena; their memory is returned when the last segment that shows them is gone."""
+    """Rows [start, stop) of an arena.
+
+    Their memory is returned to the system when the last segment that shows them is gone.
+    """
 
     __slots__ = ("_memory", "_start", "_stop")
 

@@ -11,13 +11,13 @@ _MERGE_SHARE = 0.5
 _IDLE_MERGE_SHARE = 0.1
 _DEAD_SHARE = 1 / 3
 _MAX_WAITING_BUFFERS = 4
-"""More full buffers than these are sealed roughly: graphs are built more slowly than a client can write."""
+"""More full buffers than these are sealed roughly, because graphs are slow to build."""
 _MAX_SEGMENT_ROWS = 1 << 20
-"""Segments do not grow beyond this: two graphs of a million rows are searched as fast as one can be rebuilt."""
+"""Segments do not grow beyond this: rebuilding a larger graph would take hours."""
 
 
 class SegmentSize(NamedTuple):
-    """The number of a segment's rows, the number of live ones, and whether it was sealed roughly."""
+    """The size of a segment: its rows, its live rows, and whether it was sealed roughly."""
 
     rows: int
     live: int
@@ -104,7 +104,7 @@ class SealPolicy:
 
 
 def _first_merged(sizes: Sequence[SegmentSize], stop: int, newer_rows: int, *, share: float) -> int:
-    """Return the first segment below `stop` that merges with `newer_rows` newer rows; `stop` for none."""
+    """Return the first segment below `stop` to merge with the newer rows; `stop` for none."""
     first = stop
     for i in reversed(range(stop)):
         if newer_rows + sizes[i].rows > _MAX_SEGMENT_ROWS:

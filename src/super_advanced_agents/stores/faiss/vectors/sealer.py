@@ -23,7 +23,7 @@ _IDLE_S = 1.0
 
 
 class Sealer:
-    """Execute the policy's tasks one at a time, and write the segments of a store on disk to files."""
+    """Execute the policy's tasks one at a time, and write the segments of a store with a folder."""
 
     def __init__(
         self,
@@ -46,11 +46,11 @@ class Sealer:
 
     @property
     def busy(self) -> bool:
-        """Whether a segment is being built, or the sealer is about to look for a task."""
+        """True while a segment is being built or the worker looks for the next task."""
         return self._busy
 
     def load(self) -> None:
-        """Build the index from the newest valid snapshot and the rows after it, or from the rows alone."""
+        """Build the index from the newest valid snapshot and the rows that it lacks."""
         if self._snapshots is None:
             self._index.load()
         else:
@@ -59,7 +59,7 @@ class Sealer:
             if self._index.load(built):
                 self._snapshots.adopt(self._index.sealed)
             else:
-                _log.warning("store.snapshot_ignored", extra={"reason": "it is not of these rows"})
+                _log.warning("store.snapshot_ignored", extra={"reason": "it belongs to other rows"})
                 with suppress(OSError):
                     self._snapshots.discard()
                 self._index.load()

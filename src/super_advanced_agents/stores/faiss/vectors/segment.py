@@ -24,14 +24,14 @@ HNSW_EF_SEARCH = 128
 IVF_NPROBE_SHARE = 0.15
 """The share of an inverted file's lists that a search probes."""
 _EXACT_FACTOR = 8_000
-"""Candidates are compared one by one while the square of their number is below this many times the segment's rows.
+"""Candidates are compared exactly while their square is below this many times the rows.
 
 A graph search for one row in ten must visit ten times as many. A comparison takes 0.06 microseconds, a step of a graph
 search 4.
 """
 
 _ROUGH_RESCORE_FACTOR = 4
-"""A rough segment's index returns this many times k candidates, which are rescored by their own vectors."""
+"""A rough segment rescores this many times k candidates by their own vectors."""
 
 _NO_SCORE = np.float32(-np.inf)
 
@@ -103,7 +103,12 @@ class Segment:
         return self.index is None or few or min(k, count) > count // 2
 
     def search_index(self, queries: Matrix, k: int, positions: Positions | None) -> tuple[Matrix, NDArray[np.int64]]:
-        """Find the best k at these positions (None for all) for each of the (m, dim) queries, through the index.
+        """Find the best k of these positions for each query, through the index.
+
+        Args:
+            queries: (m, dim) float32.
+            k: rows to find for each query.
+            positions: the rows to search; None for all.
 
         Returns:
             scores (m, k') and row numbers (m, k'), in the order FAISS gives; -inf and -1 where there are fewer.
@@ -125,7 +130,12 @@ class Segment:
         return scores, rows
 
     def search_exact(self, queries: Matrix, k: int, positions: Positions | None) -> tuple[Matrix, NDArray[np.int64]]:
-        """Find the best k at these positions (None for all) by comparing each with the (m, dim) queries.
+        """Find the best k of these positions for each query, by comparing all of them.
+
+        Args:
+            queries: (m, dim) float32.
+            k: rows to find for each query.
+            positions: the rows to search; None for all.
 
         Returns:
             scores (m, k') and row numbers (m, k'), best first, where k' is k or the number of positions.

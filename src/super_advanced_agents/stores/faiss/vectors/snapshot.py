@@ -1,11 +1,12 @@
-"""Sealed segments on disk, so that opening builds no graphs again. Derived data: what is wrong is ignored and rebuilt.
+"""Snapshots of sealed segments on disk, so that opening a store rebuilds no graphs.
 
-Each file is written beside its name, flushed, and renamed; the manifest comes last and names every file with its
-sha256. Two manifests are kept: a crash at any point leaves one that is whole. A graph's file holds its links and 8-bit
-codes, a quarter of the vectors, which are the table's to keep.
+They are derived data: an invalid snapshot is ignored, and its segments are rebuilt. Each file is written under a
+temporary name, flushed, and renamed; the manifest comes last and names every file with its sha256. Two manifests are
+kept, so a crash at any point leaves a valid one. A graph's file holds its links and 8-bit codes, a quarter of the size
+of the vectors, which only the table stores.
 
-The table of settings names the manifests that belong to it. So an older table put back, or the `index` folder of
-another day, does not fit: what was sealed of a history that this table has not lived through is ignored.
+The settings table names the manifests that belong to it. A restored older database, or an `index` folder copied from
+another day, names other manifests: segments of a history that the database does not have are ignored.
 """
 
 from __future__ import annotations
@@ -20,8 +21,7 @@ from uuid import uuid4
 import numpy as np
 import orjson
 
-from super_advanced_agents._runtime.files import sha256_of
-from super_advanced_agents._runtime.flushing import fsync_folder
+from super_advanced_agents._runtime.files import fsync_folder, sha256_of
 from super_advanced_agents.stores.faiss.rows.table import RecordTable
 from super_advanced_agents.stores.faiss.vectors.builder import BuiltSegment
 from super_advanced_agents.stores.faiss.vectors.segment import RowNumbers, Segment
@@ -32,34 +32,34 @@ if TYPE_CHECKING:
 
 _log = get_logger("store")
 _FORMAT = 2
-_KEPT = 2
+_KEPT_MANIFESTS = 2
 _SETTING = "snapshots"
 
 
 class _DamagedError(Exception):
-    """A snapshot file is missing, altered, or of another store; only ever caught in this module."""
+    """A snapshot file is missing, altered, or of another store; only caught in this module."""
 
 
 class Snapshots:
-    """The `index` folder of one store. Used by one thread at a time.
+    """The snapshots in the `index` folder of one store. Used by one thread at a time.
 
     Args:
-        folder: the store's.
-        rows: whose segments these are.
-        shape: what a segment of this store looks like (dimension, kind, storage); another one's does not fit.
+        folder: the store's folder.
+        rows: the table that the segments are built from.
+        shape: dimension, index kind and storage of the store's segments; a snapshot of another shape is ignored.
     """
 
     def __init__(self, folder: Path, rows: RecordTable, shape: dict[str, str | int]) -> None:
         self._folder = folder / "index"
         self._rows = rows
         self._shape = shape
-        self._entries: dict[Segment, dict[str, str | None]] = {}  # the manifest's, of each segment that is on disk
-        self._found: list[dict[str, str | None]] = []
+        self._entries: dict[Segment, dict[str, str | None]] = {}  # the manifest entry of each segment that is on disk
+        self._loaded_entries: list[dict[str, str | None]] = []
 
     # -- reading --------------------------------------------------------------------------------------------------
 
     def load(self) -> list[tuple[RowNumbers, faiss.Index | None]]:
-        """The newest whole snapshot: row numbers and index of each segment; none if there is none."""
+        """Return the row numbers and index of each segment of the newest valid snapshot, if any."""
         known = self._tokens()
         for manifest in reversed(self._manifests()):
             try:
@@ -69,11 +69,11 @@ class Snapshots:
         return []
 
     def adopt(self, segments: Sequence[Segment]) -> None:
-        """The segments made of what `load` found; they need not be written again."""
-        self._entries = dict(zip(segments, self._found, strict=True))
+        """Remember that these segments, built from what `load` returned, are on disk already."""
+        self._entries = dict(zip(segments, self._loaded_entries, strict=True))
 
     def reshape(self, dim: int) -> None:
-        """The store's vectors have another length from now on."""
+        """Expect segments of vectors of another length from now on."""
         self._shape = {**self._shape, "dim": dim}
         self._entries = {}
 
@@ -87,28 +87,28 @@ class Snapshots:
         if body["token"] not in known:
             raise _DamagedError("the manifest is of another history of this store")
         entries = body["segments"]
-        found = [self._segment(entry) for entry in entries]
-        numbers = np.concatenate([rows for rows, _ in found]) if found else np.empty(0, np.uint32)
+        segments = [self._read_segment(entry) for entry in entries]
+        numbers = np.concatenate([rows for rows, _ in segments]) if segments else np.empty(0, np.uint32)
         if len(numbers) and not (np.diff(numbers.astype(np.int64)) > 0).all():
             raise _DamagedError("the segments overlap")
-        self._found = entries
-        return found
+        self._loaded_entries = entries
+        return segments
 
-    def _segment(self, entry: dict[str, str | None]) -> tuple[RowNumbers, faiss.Index | None]:
+    def _read_segment(self, entry: dict[str, str | None]) -> tuple[RowNumbers, faiss.Index | None]:
         import faiss
 
-        rows: Any = np.load(self._checked(entry["rows"], entry["rows_sha256"]), allow_pickle=False)
+        rows: Any = np.load(self._verified_path(entry["rows"], entry["rows_sha256"]), allow_pickle=False)
         if rows.dtype != np.uint32 or rows.ndim != 1 or not len(rows):
-            raise _DamagedError("a segment's rows are no row numbers")
+            raise _DamagedError("a segment's file holds no row numbers")
         name = entry["index"]
         if name is None:
             return rows, None
-        index = faiss.read_index(str(self._checked(name, entry["index_sha256"] or "")))
+        index = faiss.read_index(str(self._verified_path(name, entry["index_sha256"] or "")))
         if index.d != self._shape["dim"] or index.ntotal != len(rows):
             raise _DamagedError("a segment does not fit its rows")
         return rows, index
 
-    def _checked(self, name: str | None, sha256: str | None) -> Path:
+    def _verified_path(self, name: str | None, sha256: str | None) -> Path:
         if name is None:
             raise _DamagedError("a segment lacks a file")
         path = self._folder / Path(name).name
@@ -121,8 +121,8 @@ class Snapshots:
 
     # -- writing --------------------------------------------------------------------------------------------------
 
-    def written(self, built: BuiltSegment) -> dict[str, str | None] | None:
-        """Write a segment's files; returns the manifest's entry, or None if they could not be written."""
+    def write_segment(self, built: BuiltSegment) -> dict[str, str | None] | None:
+        """Write a segment's files; return its manifest entry, or None if they could not be written."""
         import faiss
 
         stem = f"segment-{uuid4().hex}"
@@ -141,16 +141,23 @@ class Snapshots:
         return entry
 
     def save(self, segments: Sequence[Segment], new: Segment, entry: dict[str, str | None]) -> str:
-        """Write a manifest of the oldest segments up to the first that is not on disk, and drop what none names.
+        """Write a manifest of the oldest segments up to the first that is not on disk.
+
+        Files that no kept manifest names are deleted.
+
+        Args:
+            segments: all sealed segments, oldest first.
+            new: the segment that was written last.
+            entry: its manifest entry.
 
         Returns:
-            The manifest's token; it counts when the table knows it (`confirm`).
+            The manifest's token; the manifest is valid once `confirm` has stored the token in the table.
 
         Raises:
-            OSError: it could not be written; the snapshots that were there still stand.
+            OSError: the manifest could not be written; earlier snapshots stay valid.
         """
         self._entries = {segment: self._entries[segment] for segment in segments if segment in self._entries}
-        if new in segments:  # else the store was given other vectors meanwhile
+        if new in segments:  # not when the store was re-embedded meanwhile
             self._entries[new] = entry
         entries = []
         for segment in segments:
@@ -173,18 +180,21 @@ class Snapshots:
         return token
 
     def confirm(self, token: str) -> None:
-        """Let the table know a manifest; in the writer thread."""
+        """Store a manifest's token in the table, which makes it valid; in the writer thread."""
         with self._rows.transaction():
-            self._rows.set_setting(_SETTING, " ".join([*self._tokens(), token][-_KEPT:]))
+            self._rows.set_setting(_SETTING, " ".join([*self._tokens(), token][-_KEPT_MANIFESTS:]))
 
     def discard(self) -> None:
-        """Drop every file: they are of other rows, and must not seem to fit when these have grown."""
+        """Delete every file, because they belong to other rows.
+
+        Later, when the table holds more rows, they could pass the checks of `load`.
+        """
         self._entries = {}
         for path in [*self._manifests(), *self._folder.glob("segment-*")]:
             path.unlink(missing_ok=True)
 
     def _write(self, name: str, fill: Callable[[Path], object]) -> str:
-        """Place a file in one step; returns its sha256."""
+        """Write a file atomically and return its sha256."""
         temporary = self._folder / f"{name}.tmp"
         try:
             fill(temporary)
@@ -192,7 +202,7 @@ class Snapshots:
                 os.fsync(file.fileno())
             digest = sha256_of(temporary)
             temporary.rename(self._folder / name)
-        except RuntimeError as exc:  # how FAISS tells that it could not write
+        except RuntimeError as exc:  # FAISS raises it for a failed write
             raise OSError(f"{name} could not be written") from exc
         finally:
             temporary.unlink(missing_ok=True)
@@ -205,22 +215,22 @@ class Snapshots:
     def _drop_old(self) -> None:
         manifests = self._manifests()
         named: set[str | None] = set()
-        for manifest in manifests[-_KEPT:]:
+        for manifest in manifests[-_KEPT_MANIFESTS:]:
             try:
                 for entry in orjson.loads(manifest.read_bytes())["body"]["segments"]:
                     named |= {entry["index"], entry["rows"]}
             except (OSError, ValueError, KeyError, TypeError):
-                continue  # a damaged one names nothing worth keeping
-        for path in [*manifests[:-_KEPT], *self._folder.glob("segment-*")]:
+                continue  # the files of a damaged manifest are useless
+        for path in [*manifests[:-_KEPT_MANIFESTS], *self._folder.glob("segment-*")]:
             if path.name not in named:
                 path.unlink(missing_ok=True)
 
 
 def damaged_file(manifest: Path) -> str:
-    """The name of a file of a snapshot that is not as it was written; empty when all are.
+    """Return the name of the first file of a snapshot whose checksum is wrong; empty for none.
 
     Raises:
-        OSError, ValueError, KeyError, TypeError: it cannot be read, or is no manifest.
+        OSError, ValueError, KeyError, TypeError: a file cannot be read, or `manifest` is not a manifest.
     """
     content = orjson.loads(manifest.read_bytes())
     if hashlib.sha256(orjson.dumps(content["body"])).hexdigest() != content["sha256"]:

@@ -1,6 +1,6 @@
-"""The view: segments and the set of live rows that searches see, replaced as one after each commit.
+"""The view: the segments and the set of live rows that searches see.
 
-The writer thread replaces it. The tail's buffers grow only after the rows that a view shows, so a search needs no lock.
+The writer thread replaces it after each commit. The tail's buffers grow only after the rows that a view shows, so a search needs no lock.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from super_advanced_agents.stores.faiss.vectors.segment import RowNumbers, Segme
 from super_advanced_agents.types import Matrix, Vector
 
 _RESCORE_FACTOR = 2
-"""A segment of quantized vectors returns this many times k candidates, which are rescored by their own vectors."""
+"""This many times k candidates of quantized vectors are rescored by the stored vectors."""
 _PAGE_ROWS = 2_000
 
 
@@ -44,12 +44,12 @@ class View:
     selections: Selections = field(default_factory=Selections)
 
     def search(self, queries: Matrix, k: int, selection: Selection) -> tuple[Matrix, NDArray[np.int64]]:
-        """Find the best k selected (live) rows for each query, best first; equal scores in row order.
+        """Find the best k selected rows for each query, best first; equal scores in row order.
 
         Args:
             queries: (m, dim) float32.
             k: rows to find for each query.
-            selection: the rows to search.
+            selection: the live rows to search.
 
         Returns:
             scores (m, k') float32 and row numbers (m, k') int64; -inf and -1 past the end.
@@ -101,7 +101,9 @@ class View:
             if not segment.lossy:
                 scores[start:stop][present] = segment.vectors_at(positions[present]) @ query
             else:
-                live = present & np.fromiter((row in self.live for row in rows[start:stop].tolist()), bool, stop - start)
+                live = present & np.fromiter(
+                    (row in self.live for row in rows[start:stop].tolist()), bool, stop - start
+                )
                 scores[start:stop][live] = self.fetch(rows[start:stop][live]) @ query
         return scores
 

@@ -1,4 +1,4 @@
-"""Writes: groups of requests become one transaction, and the indexes follow each commit.
+"""Writes: many requests share one transaction, and each commit is applied to the indexes.
 
-SQL belongs to `rows/`; work that a store does by itself, such as expiry, belongs to `maintenance/`.
+The SQL is in `rows/`; the work that a store does by itself, such as expiry, is in `maintenance/`.
 """

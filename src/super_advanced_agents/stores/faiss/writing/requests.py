@@ -1,4 +1,4 @@
-"""Writes in the engine's own shape: those of callers, and those of the store's own maintenance."""
+"""The engine's form of write requests: those of callers and those of maintenance."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from super_advanced_agents.stores.requests import DeleteRequest
 
 @dataclass(frozen=True, slots=True)
 class RowBatches:
-    """Store whole records of several namespaces, all or none."""
+    """Insert or replace records of several namespaces in one transaction."""
 
     batches: list[RowBatch]
 
 
 @dataclass(frozen=True, slots=True)
 class ExpirySweep:
-    """Delete some of the rows that have expired."""
+    """Delete one batch of expired rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +28,9 @@ class MaintenanceWrite:
     """Change the tables in a transaction of its own.
 
     Attributes:
-        execute: called inside the transaction; its result is that of the write.
-        follow: called after the commit, before any reader or writer sees it; None when nothing in memory changes.
+        execute: called inside the transaction; returns the result of the write.
+        after_commit: called after the commit to update the indexes, before any reader sees the new rows; None when
+            the indexes stay as they are.
     """
 
     execute: Callable[[], object]
@@ -38,7 +39,7 @@ class MaintenanceWrite:
 
 @dataclass(frozen=True, slots=True)
 class ViewUpdate:
-    """Change the view between two transactions; nothing is written."""
+    """Change the view between two transactions, without writing to the tables."""
 
     execute: Callable[[], None]
 

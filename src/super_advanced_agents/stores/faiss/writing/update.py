@@ -1,4 +1,4 @@
-"""Changing a record in place: what a caller asks for, and the record it makes of the one that is there."""
+"""Updates of one record, applied to the stored version of it."""
 
 from __future__ import annotations
 
@@ -18,12 +18,26 @@ from super_advanced_agents.types import Matrix, Metadata, Record
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Update:
-    """Changes of one record, checked; `...` for what stays as it is."""
+    """Hold a validated update of one record; a field that is `...` keeps its stored value.
+
+    Attributes:
+        scope: the tenant and namespace of the record.
+        uid: the record's uid.
+        changes: a JSON merge patch (RFC 7396) of the metadata.
+        vector: (1, dim) float32; None to keep the stored one.
+        model_id: the embedding model of `vector`.
+        source: the new source; None to remove it.
+        now: the time of the write, in seconds since the epoch.
+        expires_at: seconds since the epoch; None to remove the expiry.
+        priority: the new priority; None to remove it.
+        scaled: scales vectors as searches compare them.
+        limits: the limits that the new metadata must meet.
+    """
 
     scope: Scope
     uid: str
     changes: Metadata
-    vector: Matrix | None  # (1, dim); None to keep the one that is there
+    vector: Matrix | None
     model_id: str | None
     source: str | EllipsisType | None
     now: float
@@ -34,7 +48,7 @@ class Update:
 
     @classmethod
     def of(cls, request: UpdateRequest, *, now: float, scaled: Callable[[Matrix], Matrix], limits: Limits) -> Update:
-        """Make one of a request; `scaled` gives vectors as searches compare them."""
+        """Return the update of a request; `scaled` scales vectors as searches compare them."""
         lifetime = request.expires_in_s
         return cls(
             scope=Scope.of_writing(request.tenant, request.namespace),
@@ -51,10 +65,10 @@ class Update:
         )
 
     def applied_to(self, record: Record) -> RowBatch:
-        """What takes the record's place.
+        """Return the batch that replaces a stored record with its updated version.
 
         Raises:
-            InvalidInputError: its metadata would be too large, too deep, or have a text that cannot be remembered.
+            InvalidInputError: the new metadata is too large or too deeply nested, or its text is invalid.
         """
         metadata = merge_patch(record.metadata, self.changes)
         vectors = record.vector[np.newaxis] if self.vector is None else self.vector

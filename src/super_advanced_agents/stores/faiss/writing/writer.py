@@ -1,4 +1,4 @@
-"""Writes: many callers' writes in one transaction, and indexes that follow each commit."""
+"""The writer: many write requests in one transaction, and index updates after each commit."""
 
 from __future__ import annotations
 
@@ -34,20 +34,21 @@ from super_advanced_agents.types import Matrix
 
 _log = get_logger("store")
 _UNGROUPED_KINDS = {"view", "sweep", "maintenance"}
+"""Writes of these kinds are executed one by one, outside of shared transactions."""
 
 
 @dataclass(slots=True)
 class _Effects:
-    """Collect what the writes of one transaction do; it counts once that is committed."""
+    """Collect the effects of the writes in one transaction, to be applied after its commit."""
 
     change: Change = field(default_factory=Change)
     vectors: list[Matrix] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     shrunken_scopes: set[int] = field(default_factory=set)
-    """The scopes of which rows were deleted without others in their place."""
+    """The scopes in which rows were deleted without a replacement."""
 
     def add_batch(self, batch: RowBatch, stored: Sequence[int], *, is_update: bool = False) -> None:
-        """Note which records of a batch the table has stored."""
+        """Add the records of a batch that were stored, by their positions in it."""
         self.vectors.append(batch.scaled if len(stored) == len(batch.uids) else batch.scaled[stored])
         if is_update:
             self.counts["updated"] += 1
@@ -57,7 +58,10 @@ class _Effects:
 
 
 class Writer:
-    """Carry out writes, in the writer thread only; raises errors of the tree."""
+    """Execute writes, in the writer thread only.
+
+    Methods raise errors of the package only.
+    """
 
     def __init__(self, state: State) -> None:
         self._state = state
@@ -66,7 +70,7 @@ class Writer:
         self._failure: tuple[str, str] | None = None
 
     def write(self, writes: list[Write]) -> list[object]:
-        """Carry out many callers' writes; neighbours that can share a transaction do.
+        """Execute many writes in order; neighbours share a transaction where they can.
 
         Returns:
             For each write its result (the uids, or the number of records stored or deleted) or its error.
@@ -80,30 +84,30 @@ class Writer:
                     if kind[0] in _UNGROUPED_KINDS:
                         outcomes = [self._execute_alone(write) for write in group]
                     else:
-                        # Outside the transaction: it takes the lock of the filters, whose holder may wait for the rows.
+                        # Before the transaction: it takes the filters' lock, whose holder may be waiting for the rows.
                         filtered = self._filter_rows(group[0])
                         with self._commit() as effects:
                             for write in group:
                                 try:
                                     outcomes.append(self._apply(write, filtered, effects))
-                                except (InvalidInputError, ModelMismatchError) as exc:  # before it changed anything
-                                    outcomes.append(exc)
+                                except (InvalidInputError, ModelMismatchError) as exc:
+                                    outcomes.append(exc)  # raised before the write changed anything
             except Exception as exc:
                 outcomes = [exc] * len(group)
             results.extend(outcomes)
         return results
 
     def _apply(self, write: Write, filtered: BitMap | None, effects: _Effects) -> object:
-        """Do one write inside the transaction, and return its result."""
+        """Execute one write inside the transaction, and return its result."""
         rows = self._state.rows
         _check_dim(write, self._state.index.view.dim)
         match write:
             case RowBatch():
                 rows.check_model(write)
-                stored, uids = (write, write.uids) if write.digests is None else rows.without_duplicates(write)
-                if stored.uids:
-                    effects.add_batch(stored, rows.add(stored, effects.change))
-                effects.counts["deduplicated"] += len(write.uids) - len(stored.uids)
+                unique, uids = (write, write.uids) if write.digests is None else rows.without_duplicates(write)
+                if unique.uids:
+                    effects.add_batch(unique, rows.add(unique, effects.change))
+                effects.counts["deduplicated"] += len(write.uids) - len(unique.uids)
                 return uids
             case RowBatches():
                 for batch in write.batches:
@@ -141,7 +145,7 @@ class Writer:
         return deleted
 
     def _filter_rows(self, write: Write) -> BitMap | None:
-        """Return the rows that a delete's filter selects, expired ones too; None when it has no filter."""
+        """Return the rows, expired ones too, that match a delete's filter; None without one."""
         if not isinstance(write, DeleteRequest) or write.tree is None:
             return None
         return self._state.index.candidates(
@@ -167,7 +171,7 @@ class Writer:
             self._state.index.versions.advance_all()
 
     def _sweep(self) -> SweepStep:
-        """Delete some of the rows that have expired."""
+        """Delete one batch of expired rows."""
         step = self._expired.next_step()
         if step.rows or step.checked_at is not None:
             with self._commit() as effects:
@@ -181,7 +185,7 @@ class Writer:
 
     @contextmanager
     def _commit(self) -> Iterator[_Effects]:
-        """Commit what the body does in one transaction, and let the index follow it."""
+        """Commit the writes of the body in one transaction, then apply their effects to the index."""
         self._check_writable()
         effects = _Effects()
         with self._transaction(partial(self._update_index, effects)):
@@ -192,7 +196,10 @@ class Writer:
 
     @contextmanager
     def _transaction(self, after_commit: Callable[[], None]) -> Iterator[None]:
-        """Commit the body, then let what is in memory follow; no reader sees one without the other."""
+        """Commit the writes of the body, then call `after_commit` to update the index.
+
+        Both happen under the commit lock, so a reader that holds it never sees one without the other.
+        """
         with self._state.commit_lock:
             try:
                 with self._state.rows.transaction():
@@ -203,24 +210,24 @@ class Writer:
             try:
                 after_commit()
             except BaseException as exc:
-                # The rows are committed but the view lacks them: what is read from now on could be wrong.
+                # The rows are committed but the view lacks them, so later reads could be wrong.
                 self._failure = ("the index could not follow a write", "open the store again")
                 raise StoreError("the index could not follow a write", hint="open the store again") from exc
 
     def _update_index(self, effects: _Effects) -> None:
         index, change = self._state.index, effects.change
         index.apply(change, effects.vectors)
-        # Turns that brought their place along may have come in any order.
+        # Turns with explicit places may have been written in any order.
         if change.explicit_places and index.session_neighbours.reorder(change.explicit_places, self._state.rows.places):
-            index.apply(Change(), [])  # a new view, so that the keyword index looks again
-        # Not before: what a search finds must be as new as the version that came with it. Not later: a caller whose
-        # write returned must not be shown what was found before it.
+            index.apply(Change(), [])  # a new view, so that the keyword index updates its neighbours
+        # After the view, so that results are never older than the version read before the search. Before the write
+        # returns, so that its caller gets no cached result from before it.
         index.versions.advance(effects.shrunken_scopes | set(change.scopes))
 
     def _check_writable(self) -> None:
         if self._failure is not None:
             message, hint = self._failure
-            raise StoreError(message, hint=hint)  # a new one: each caller's traceback is its own
+            raise StoreError(message, hint=hint)  # a new error each time, so that callers do not share a traceback
 
     def _stop_writing_if_lost(self, exc: sqlite3.Error) -> None:
         if sqlite.is_io_failure(exc):
@@ -236,7 +243,10 @@ def _scope(request: DeleteRequest) -> Scope | None:
 
 
 def _transaction_key(numbered: tuple[int, Write]) -> tuple[str, int]:
-    """Return the kind of a write; equal neighbours are one group. Writes with a position share with no other."""
+    """Return the key by which neighbouring writes are grouped into one transaction.
+
+    A key with the position of the write is unique, so that write forms a group of its own.
+    """
     position, write = numbered
     match write:
         case ViewUpdate():
@@ -247,12 +257,12 @@ def _transaction_key(numbered: tuple[int, Write]) -> tuple[str, int]:
             return ("maintenance", position)
         case DeleteRequest(tree=None, uids=list()) | RowBatch() | RowBatches() | Update():
             return ("rows", 0)
-        case _:  # a delete by filter must see in the view what came before it
+        case _:  # a delete by filter must see the writes before it in the view
             return ("filter", position)
 
 
 def _check_dim(write: Write, dim: int) -> None:
-    """Refuse a write that was checked before the store's vectors were given another length."""
+    """Check the dimension of a write again; a re-embedding may have changed it since validation."""
     match write:
         case RowBatch():
             lengths = {write.vectors.shape[1]}

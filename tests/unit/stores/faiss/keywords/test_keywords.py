@@ -1,4 +1,4 @@
-"""The words of a store: in memory at first, then on disk, kept between openings, and never wrong."""
+"""Tests of keyword search: in the buffer, on disk, from a snapshot after reopening, and after damage."""
 
 # ruff: noqa: RUF001  # words of many scripts
 
@@ -77,8 +77,8 @@ QUESTIONS = [" ".join(random.Random(i).choices(VOCABULARY, k=3)) for i in range(
 # -- where they are ---------------------------------------------------------------------------------------------------
 
 
-def test_the_tail_scores_as_the_index_on_disk_does(tmp_path):
-    """An entry has the same score in memory, on disk, and when the two share the entries between them."""
+def test_keyword_buffer_returns_the_scores_of_the_index_on_disk(tmp_path):
+    """An entry has the same BM25 score in the buffer and in the index on disk."""
     chance = random.Random(0)
     texts = [_sentence(chance) * chance.choice((1, 1, 1, 9)) for _ in range(300)]
     entries = [Entry.of(row, 1, text, "", text[:40]) for row, text in enumerate(texts, start=1)]
@@ -92,10 +92,12 @@ def test_the_tail_scores_as_the_index_on_disk_does(tmp_path):
     asked = unique_terms("boto cania deru, fick")
     boosts = {(field, word): weight for field, weight in FIELDS.items() for word in asked}
     told = {
-        key: weight * idf(len(entries), tail.doc_frequency(*key)) for key, weight in boosts.items() if tail.doc_frequency(*key)
+        key: weight * idf(len(entries), tail.doc_frequency(*key))
+        for key, weight in boosts.items()
+        if tail.doc_frequency(*key)
     }
     assert {key: index.doc_frequency(*key) for key in boosts} == {key: tail.doc_frequency(*key) for key in boosts}
-    average_lengths = {field: tail.lengths[field] / tail.count for field in FIELDS}
+    average_lengths = {field: tail.total_lengths[field] / tail.count for field in FIELDS}
     assert index.average_lengths == pytest.approx(average_lengths, rel=1e-3)
     on_disk = {row: score for score, row in index.hits(boosts, 300, scope=1, rows=None)}
     in_tail = {row: score for score, row in tail.scores(told, index.average_lengths, tail.rows)}
@@ -104,8 +106,8 @@ def test_the_tail_scores_as_the_index_on_disk_does(tmp_path):
     index.close()
 
 
-def test_a_small_store_needs_no_index_on_disk(tmp_path):
-    """Until there are many, words are weighed in memory."""
+def test_small_store_creates_no_keyword_index_on_disk(tmp_path):
+    """A few texts are searched in the buffer."""
     with FAISSVectorStore(DIM, tmp_path) as store:
         _fill(store, ["a red apple", "a green pear"])
         assert [match.metadata["text"] for match in store.search_keywords("apples")] == ["a red apple"]
@@ -113,8 +115,8 @@ def test_a_small_store_needs_no_index_on_disk(tmp_path):
 
 
 @pytest.mark.parametrize("durable", [True, False])
-def test_scores_do_not_depend_on_where_words_are(tmp_path, durable):
-    """While records are added, replaced and deleted: as if all had been indexed at once."""
+def test_keyword_scores_are_equal_when_texts_were_indexed_in_parts_or_at_once(tmp_path, durable):
+    """Records are added, replaced and deleted between the searches."""
     chance = random.Random(1)
     with FAISSVectorStore(DIM, tmp_path / "a" if durable else None) as store:
         uids = _fill(store, [_sentence(chance) for _ in range(MANY)], sessions=["s"] * 300 + [None] * (MANY - 300))
@@ -134,8 +136,8 @@ def test_scores_do_not_depend_on_where_words_are(tmp_path, durable):
 
 
 @given(st.data())
-def test_any_order_of_writes_and_searches_finds_what_is_there(data):
-    """Every live text is found by its own word, and nothing else is, wherever its words are at that moment."""
+def test_keyword_search_finds_exactly_the_live_texts_after_any_writes(data):
+    """Every live text is found by its own word, whether it is in the buffer or on disk."""
     there: dict[str, str] = {}
     number = 0
     with FAISSVectorStore(DIM) as store:
@@ -176,8 +178,8 @@ def folder(tmp_path):
     return tmp_path / "store"
 
 
-def test_opening_again_indexes_nothing(folder):
-    """A search after reopening finds the same, and writes nothing; so does the next one."""
+def test_reopened_store_searches_the_keyword_snapshot_without_indexing(folder):
+    """The second reopening writes nothing either."""
     expected = _rebuilt(folder, QUESTIONS)
     for _ in range(2):
         with FAISSVectorStore(DIM, folder) as store:
@@ -187,8 +189,8 @@ def test_opening_again_indexes_nothing(folder):
         assert not list(folder.glob("words-*"))
 
 
-def test_what_changed_while_the_words_were_not_looked_at_is_followed(folder):
-    """Writes of an opening in which nobody searched: added, replaced in their place, deleted, at a session's end."""
+def test_keyword_snapshot_follows_writes_of_an_opening_without_searches(folder):
+    """Turns were deleted, replaced in place, and appended to a session."""
     with FAISSVectorStore(DIM, folder) as store:
         turns = [record.uid for record in store.scan(limit=1_000) if record.session == "s"]
         store.delete(turns[10:12])
@@ -205,8 +207,8 @@ def test_what_changed_while_the_words_were_not_looked_at_is_followed(folder):
         assert [score for _, score in before] == pytest.approx([score for _, score in after], rel=0.02, abs=0.01)
 
 
-def test_a_store_put_back_from_another_day_does_not_find_the_words_of_this_one(folder, tmp_path):
-    """Rows of the same numbers and other texts: the kept words are dropped."""
+def test_keyword_snapshot_is_dropped_when_its_rows_have_other_texts(folder, tmp_path):
+    """A restored database may have the same row numbers with other texts."""
     old = tmp_path / "old"
     shutil.copytree(folder, old)
     with FAISSVectorStore(DIM, folder) as store:
@@ -221,8 +223,8 @@ def test_a_store_put_back_from_another_day_does_not_find_the_words_of_this_one(f
         assert len(store.search_keywords("tomorrow7")) == 1
 
 
-def test_words_of_another_store_are_dropped(folder, tmp_path):
-    """They carry the identity of the store they were made from."""
+def test_keyword_snapshot_of_another_store_is_dropped(folder, tmp_path):
+    """A snapshot carries the identity of the store that it was made from."""
     with FAISSVectorStore(DIM, tmp_path / "other") as other:
         _fill(other, [f"other{i}" for i in range(2 * MANY)])
         other.search_keywords("other1")
@@ -234,8 +236,8 @@ def test_words_of_another_store_are_dropped(folder, tmp_path):
         assert _answers(store, QUESTIONS) == expected
 
 
-def test_whatever_happens_to_the_kept_files_answers_are_right(folder, campaign):
-    """Each file cut short, flipped, emptied, missing or another's: built anew, or as good as untouched."""
+def test_keyword_search_is_correct_when_a_snapshot_file_is_damaged(folder, campaign):
+    """Each file is truncated, flipped, emptied, removed or swapped with another."""
     expected = _rebuilt(folder, QUESTIONS)
     kept = folder.with_name("kept")
     shutil.copytree(folder / "words", kept)
@@ -267,8 +269,8 @@ def _damage(path: Path, how: str, chance: random.Random) -> None:
             path.write_bytes(chance.choice([each for each in path.parent.iterdir() if each != path]).read_bytes())
 
 
-def test_manifests_that_are_json_and_no_manifest_are_dropped(folder):
-    """What can be read and makes no sense."""
+def test_keyword_snapshot_is_dropped_when_its_manifest_is_other_json(folder):
+    """The manifest can be parsed and makes no sense."""
     expected = _rebuilt(folder, QUESTIONS[:3])
     for content in (None, 1, [], {}, {"sha256": "x", "body": {}}, {"sha256": 1, "body": []}):
         (folder / "words" / "manifest.json").write_text(json.dumps(content))
@@ -276,8 +278,8 @@ def test_manifests_that_are_json_and_no_manifest_are_dropped(folder):
             assert _answers(store, QUESTIONS[:3]) == expected
 
 
-def test_a_killed_process_loses_nothing_of_its_words(folder):
-    """What was kept before stands, what came after is followed from the rows; its folder is swept."""
+def test_keyword_search_finds_every_text_after_a_kill(folder):
+    """The older snapshot is loaded, later rows are read from the table, and the leftover folder is deleted."""
     script = f"""
 import os, signal
 from super_advanced_agents.stores import FAISSVectorStore
@@ -298,8 +300,8 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert not list(folder.glob("words-*"))
 
 
-def test_words_that_cannot_be_kept_cost_nothing_but_the_next_opening(folder):
-    """A folder in the way of the new one: said in the log, and built anew."""
+def test_keyword_index_is_rebuilt_when_its_snapshot_could_not_be_saved(folder):
+    """Files stand where the folders of the snapshot should be."""
     expected = _rebuilt(folder, QUESTIONS[:3])
     shutil.rmtree(folder / "words")
     (folder / "words.new").write_text("in the way")
@@ -309,8 +311,8 @@ def test_words_that_cannot_be_kept_cost_nothing_but_the_next_opening(folder):
             assert _answers(store, QUESTIONS[:3]) == expected
 
 
-def test_when_the_words_cannot_be_on_disk_they_are_in_memory(tmp_path):
-    """A disk that is full or gone costs a search nothing but time."""
+def test_keyword_index_moves_into_memory_when_the_disk_is_full(tmp_path):
+    """A disk that is full or gone makes a search slower and changes no result."""
     with FAISSVectorStore(DIM, tmp_path / "store") as store:
         _fill(store, [f"w{i}w" for i in range(MANY)])
         assert len(store.search_keywords("w1w")) == 1
@@ -327,8 +329,8 @@ def test_when_the_words_cannot_be_on_disk_they_are_in_memory(tmp_path):
         assert not list((tmp_path / "store").glob("words*"))
 
 
-def test_a_file_system_without_links_is_copied_on(folder, monkeypatch):
-    """Slower, and the same."""
+def test_keyword_snapshot_is_copied_when_the_file_system_has_no_links(folder, monkeypatch):
+    """Copying is slower and gives the same results."""
     expected = _rebuilt(folder, QUESTIONS[:3])
 
     def no_links(*_arguments, **_options):
@@ -364,8 +366,8 @@ def test_a_file_system_without_links_is_copied_on(folder, monkeypatch):
     ],
 )
 @pytest.mark.parametrize("where", ["tail", "disk"])
-def test_words_of_every_script_are_found(text, question, where, monkeypatch):
-    """Also of those that put no spaces between words; nothing else is found."""
+def test_keyword_search_finds_words_of_every_script(text, question, where, monkeypatch):
+    """Scripts without spaces between words are among them."""
     if where == "disk":
         monkeypatch.setattr("super_advanced_agents.stores.faiss.keywords.index.FLUSH_ROWS", 0)
     with FAISSVectorStore(DIM) as store:
@@ -377,8 +379,8 @@ def test_words_of_every_script_are_found(text, question, where, monkeypatch):
 @pytest.mark.parametrize(
     "question", ["?!", "…", "\U0001f408", "\u200b", "\u202e", "'", "-", "𓀀", "e" * 5_000, "的" * 3_000]
 )
-def test_a_question_without_a_word_finds_nothing_by_words_and_all_by_meaning(question):
-    """Punctuation, signs, what is longer than any word."""
+def test_query_without_a_word_finds_nothing_by_keyword_and_all_by_hybrid(question):
+    """Punctuation, symbols, and strings that are longer than any word are no words."""
     with FAISSVectorStore(DIM) as store:
         _fill(store, ["one", "two", "three"])
         assert store.search_keywords(question) == []
@@ -389,7 +391,7 @@ def test_a_question_without_a_word_finds_nothing_by_words_and_all_by_meaning(que
         ]
 
 
-def test_of_a_long_question_the_rarest_words_count():
+def test_long_query_is_ranked_by_its_rarest_words():
     """Ten thousand characters of common words do not hide the one that tells."""
     with FAISSVectorStore(DIM) as store:
         common = " ".join(VOCABULARY)
@@ -399,8 +401,8 @@ def test_of_a_long_question_the_rarest_words_count():
         assert store.search_keywords(question, 30)[0].metadata["text"] == "quokka and other animals"
 
 
-def test_equal_texts_come_in_the_order_they_were_added():
-    """Of equal scores the older row comes first, and k come back, in every mode."""
+def test_search_returns_equal_texts_in_the_order_of_adding():
+    """Of equal scores the older row comes first, and `top_k` are returned, in keyword and hybrid search."""
     with FAISSVectorStore(DIM) as store:
         uids = store.add_batch([_unit(0)] * 30, [{"text": "the same words"}] * 30)
         assert [match.uid for match in store.search_keywords("words", 30)] == uids
@@ -409,8 +411,8 @@ def test_equal_texts_come_in_the_order_they_were_added():
 
 
 @given(st.text(min_size=1, max_size=300))
-def test_any_text_is_a_question_and_a_memory(text):
-    """No text is syntax, none breaks the analysis, and what was said is found by saying it, if it has a word."""
+def test_keyword_search_finds_any_text_by_itself_when_it_has_a_word(text):
+    """No text is query syntax, and none breaks the analyzer."""
     with FAISSVectorStore(DIM) as store:
         try:
             store.add(_unit(0), {"text": text})
@@ -424,16 +426,16 @@ def test_any_text_is_a_question_and_a_memory(text):
 
 
 @given(st.text(max_size=200))
-def test_taking_texts_apart_loses_no_word_of_ordinary_scripts(text):
-    """ASCII stays as it is; the same text gives the same words twice."""
+def test_analyzer_keeps_ascii_text_and_returns_each_word_once(text):
+    """The same text gives the same words each time."""
     if text.isascii():
         assert normalize(text) == text
     assert unique_terms(text) == unique_terms(text)
     assert len(set(unique_terms(text))) == len(unique_terms(text))
 
 
-def test_words_are_the_same_for_whole_numbers_of_rows_beyond_the_tail(tmp_path):
-    """Rows without a text are nobody's neighbours by words, in memory and on disk."""
+def test_keyword_search_finds_no_record_without_text(tmp_path):
+    """Rows without a text have no words, in memory and in the snapshot on disk."""
     with FAISSVectorStore(DIM, tmp_path) as store:
         store.add_batch(np.ones((900, DIM)), [{"text": f"w{i}w"} if i % 2 else {} for i in range(900)])
         assert [len(store.search_keywords(f"w{i}w")) for i in range(4)] == [0, 1, 0, 1]

@@ -1,4 +1,4 @@
-"""Backups: whole and of one moment while writes go on, checked before they are put back, and put back in one step."""
+"""Tests of backup and restore: a backup is a checked, consistent copy, and a restore is one step."""
 
 from __future__ import annotations
 
@@ -35,8 +35,10 @@ def _beside(folder: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("lasting", [True, False])
-def test_a_backup_can_be_opened_as_it_is(opened: Opened, tmp_path: Path, lasting: bool) -> None:
-    """The same records and answers, of a store on disk and of one in memory; later writes are not in it."""
+def test_backup_opens_as_a_store_with_the_same_records_and_results(
+    opened: Opened, tmp_path: Path, lasting: bool
+) -> None:
+    """Records that are written after the backup are not in it."""
     store = opened(tmp_path / "store" if lasting else None)
     store.add_batch(vectors(200), [{"text": f"text {i}", "i": i} for i in range(200)])
     before, records = _answers(store), store.scan(limit=1_000)
@@ -53,10 +55,10 @@ def test_a_backup_can_be_opened_as_it_is(opened: Opened, tmp_path: Path, lasting
     assert _beside(tmp_path / "copies") == {"monday"}
 
 
-def test_a_backup_holds_whole_batches_in_the_order_they_were_told(
+def test_backup_holds_every_acknowledged_batch_whole_while_writers_continue(
     opened: Opened, tmp_path: Path, campaign: int
 ) -> None:
-    """Four writers go on meanwhile: of each it holds the first batches, none in part, none that was told missing."""
+    """Of each of four writers it holds the first batches, none of them in part."""
     store = opened(**GRAPHS)
     stop = threading.Event()
     told = [0] * 4
@@ -88,8 +90,8 @@ def test_a_backup_holds_whole_batches_in_the_order_they_were_told(
                 assert copy.count({"writer": writer}) == 20 * held, "a later batch is there without an earlier one"
 
 
-def test_writers_do_not_wait_for_a_backup(large: FAISSVectorStore, tmp_path: Path) -> None:
-    """A write that begins in the middle of one is told before it goes on."""
+def test_write_is_acknowledged_in_the_middle_of_a_backup(large: FAISSVectorStore, tmp_path: Path) -> None:
+    """The backup holds the records of the moment when it began."""
     store = large
     steps: list[int] = []
 
@@ -104,8 +106,8 @@ def test_writers_do_not_wait_for_a_backup(large: FAISSVectorStore, tmp_path: Pat
     assert (made.records, store.count()) == (1_000, 1_001)
 
 
-def test_restoring_over_a_store_brings_back_its_answers(opened: Opened, tmp_path: Path) -> None:
-    """Also under the graphs of later rows, which have the same identity: they are of another history."""
+def test_restore_over_a_store_returns_the_results_of_the_backup(opened: Opened, tmp_path: Path) -> None:
+    """Graphs of later rows have the same identity and another history, so they are dropped."""
     store = opened(**GRAPHS)
     for i in range(4):
         store.add_batch(vectors(60, i), None, [f"{i}-{n:02d}" for n in range(60)])
@@ -136,8 +138,8 @@ def test_restoring_over_a_store_brings_back_its_answers(opened: Opened, tmp_path
         assert old.get(["0-00"])[0].vector.tolist() == vectors(60, 50)[0].tolist()
 
 
-def test_a_target_that_is_not_empty_is_left_alone(opened: Opened, tmp_path: Path) -> None:
-    """By a backup always, by a restore unless it is forced; an empty folder is fine."""
+def test_backup_and_restore_refuse_a_target_that_is_not_empty(opened: Opened, tmp_path: Path) -> None:
+    """A forced restore moves the old content aside, and an empty folder is accepted."""
     store = opened()
     store.add_batch(vectors(5))
     full, empty = tmp_path / "full", tmp_path / "empty"
@@ -162,8 +164,8 @@ def test_a_target_that_is_not_empty_is_left_alone(opened: Opened, tmp_path: Path
 
 
 @pytest.mark.parametrize("damage", ["flipped", "truncated", "missing", "manifest", "elsewhere", "newer"])
-def test_a_damaged_backup_is_refused(opened: Opened, tmp_path: Path, damage: str) -> None:
-    """Whatever is wrong with it: the store it should replace is as it was."""
+def test_restore_refuses_a_damaged_backup_and_leaves_the_store(opened: Opened, tmp_path: Path, damage: str) -> None:
+    """The store that it should replace stays as it was."""
     store = opened()
     store.add_batch(vectors(500))
     store.backup(tmp_path / "copy")
@@ -194,8 +196,8 @@ def test_a_damaged_backup_is_refused(opened: Opened, tmp_path: Path, damage: str
     assert _beside(tmp_path) == {"store", "copy"}
 
 
-def test_a_damaged_store_is_not_backed_up(opened: Opened, tmp_path: Path) -> None:
-    """A copy that cannot be read through is no backup."""
+def test_backup_refuses_a_damaged_store(opened: Opened, tmp_path: Path) -> None:
+    """A copy that cannot be read is no backup."""
     store = opened()
     store.add_batch(vectors(500))
     store.close()
@@ -216,8 +218,10 @@ def large(opened: Opened) -> FAISSVectorStore:
     return store
 
 
-async def test_a_cancelled_backup_leaves_nothing_behind(large: FAISSVectorStore, tmp_path: Path) -> None:
-    """It is given up at the next step; the store goes on, and the next one succeeds."""
+async def test_cancelled_backup_leaves_no_files_and_the_next_one_succeeds(
+    large: FAISSVectorStore, tmp_path: Path
+) -> None:
+    """It stops at its next step, and the store continues to work."""
     store = large
     loop = asyncio.get_running_loop()
     begun, go_on = asyncio.Event(), threading.Event()
@@ -238,8 +242,8 @@ async def test_a_cancelled_backup_leaves_nothing_behind(large: FAISSVectorStore,
     assert {path.name for path in await asyncio.to_thread(tmp_path.iterdir)} == {"store", "other"}
 
 
-async def test_reads_go_on_beside_two_backups(large: FAISSVectorStore, tmp_path: Path) -> None:
-    """While two backups of one store stand still, records can be got, counted and scanned."""
+async def test_reads_finish_while_two_backups_are_held_up(large: FAISSVectorStore, tmp_path: Path) -> None:
+    """Records can be got, counted and scanned."""
     loop = asyncio.get_running_loop()
     begun, go_on = asyncio.Event(), threading.Event()
 
@@ -258,8 +262,8 @@ async def test_reads_go_on_beside_two_backups(large: FAISSVectorStore, tmp_path:
     assert [made.records for made in await asyncio.gather(*backups)] == [1_000, 1_000]
 
 
-def test_closing_the_store_gives_a_backup_up(large: FAISSVectorStore, tmp_path: Path) -> None:
-    """Who waits for it is told."""
+def test_backup_raises_and_leaves_no_files_when_the_store_is_closed(large: FAISSVectorStore, tmp_path: Path) -> None:
+    """Its caller gets ResourceClosedError."""
     store = large
     closing: list[threading.Thread] = []
 
@@ -276,8 +280,8 @@ def test_closing_the_store_gives_a_backup_up(large: FAISSVectorStore, tmp_path: 
     assert _beside(tmp_path) == {"store"}
 
 
-def test_what_a_killed_one_left_is_cleared(opened: Opened, tmp_path: Path) -> None:
-    """The unfinished folder of an earlier attempt is begun anew."""
+def test_backup_replaces_the_unfinished_folder_of_a_killed_one(opened: Opened, tmp_path: Path) -> None:
+    """The folder of an earlier attempt is begun anew."""
     store = opened()
     store.add_batch(vectors(5))
     left = tmp_path / ".copy.part"

@@ -1,4 +1,4 @@
-"""Expired records leave the table too: in small steps, and only when two looks at the clock agree."""
+"""Tests of expiry: expired rows are deleted in small steps, and only when two clock readings agree."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ def _swept(store: FAISSVectorStore) -> object:
     return store.stats()["swept"]
 
 
-def test_expired_rows_are_deleted_for_good(opened: Open, tmp_path: Path, clock: Clock) -> None:
-    """From both tables, from what searches see, and from the counts; others stay."""
+def test_expired_rows_are_deleted_from_tables_searches_and_counts(opened: Open, tmp_path: Path, clock: Clock) -> None:
+    """Rows that have not expired stay."""
     store = opened(index="hnsw", buffer_rows=16)
     store.add_batch(vectors(40), [{"text": f"word {i}"} for i in range(40)], expires_in_s=[1e-6, 3_600] * 20)
     assert _rows(tmp_path / "store") == 80
@@ -86,8 +86,8 @@ def test_expired_rows_are_deleted_for_good(opened: Open, tmp_path: Path, clock: 
     assert opened(index="hnsw", buffer_rows=16).count() == 20
 
 
-def test_one_step_is_small(opened: Open, clock: Clock) -> None:
-    """Many expired records take many steps, between which others write."""
+def test_sweep_deletes_at_most_500_rows_in_one_step(opened: Open, clock: Clock) -> None:
+    """Other writes are executed between the steps."""
     store = opened(None)
     for start in range(3):
         store.add_batch(vectors(500, start), expires_in_s=[1e-6] * 500)
@@ -101,8 +101,10 @@ def test_one_step_is_small(opened: Open, clock: Clock) -> None:
 
 
 @pytest.mark.parametrize("wrong_s", [DAY_S, -DAY_S, 365 * DAY_S])
-def test_a_clock_that_was_wrong_for_a_while_destroys_nothing(opened: Open, clock: Clock, wrong_s: float) -> None:
-    """Ahead or behind at one look, right at the next, whichever comes first."""
+def test_sweep_deletes_no_live_row_when_the_clock_was_wrong_for_a_while(
+    opened: Open, clock: Clock, wrong_s: float
+) -> None:
+    """The clock is ahead or behind at one reading and right at the next, in either order."""
     store = opened(None)
     store.add_batch(vectors(2), None, ["gone", "lives"], expires_in_s=[1e-6, 3_600])
     sweep = ExpiredRows(store._rows, store._index)
@@ -122,8 +124,8 @@ def _named(store: FAISSVectorStore, step: SweepStep) -> set[str]:
     return {uid for _, uid in store._rows.uids(list(step.rows))}
 
 
-def test_a_jump_of_the_clock_is_not_time_that_passed(opened: Open, clock: Clock) -> None:
-    """Two looks within the grace are one, whatever the time of day says."""
+def test_sweep_deletes_nothing_when_the_clock_jumps_within_the_grace_period(opened: Open, clock: Clock) -> None:
+    """Two readings within the grace period count as one, whatever the time of day says."""
     store = opened(None)
     store.add_batch(vectors(2), expires_in_s=[1e-6, 10.0])
     sweep = ExpiredRows(store._rows, store._index)
@@ -133,8 +135,10 @@ def test_a_jump_of_the_clock_is_not_time_that_passed(opened: Open, clock: Clock)
         assert not _taken(sweep).rows
 
 
-def test_a_store_that_is_open_for_a_moment_is_swept_by_the_next(opened: Open, tmp_path: Path, clock: Clock) -> None:
-    """The look at the clock is kept with the rows, so no process has to live for the whole grace."""
+def test_sweep_of_a_reopened_store_uses_the_clock_reading_of_the_last_opening(
+    opened: Open, tmp_path: Path, clock: Clock
+) -> None:
+    """The reading is stored with the rows, so no process has to stay open for the grace period."""
     store = opened()
     store.add_batch(vectors(3), expires_in_s=[1e-6, 1e-6, None])
     _step(store)
@@ -147,8 +151,10 @@ def test_a_store_that_is_open_for_a_moment_is_swept_by_the_next(opened: Open, tm
     again.close()
 
 
-def test_a_thread_sweeps_while_something_expires(opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """None runs where nothing does; it begins with the first lifetime, at opening too, and ends when all is done."""
+def test_sweeper_thread_starts_when_a_record_can_expire(
+    opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It starts with the first lifetime, also at opening, and does not run in a store without lifetimes."""
     monkeypatch.setattr(sweeping, "INTERVAL_S", 0.01)
     monkeypatch.setattr(sweeping, "GRACE_S", 0.0)
     store = opened()
@@ -174,8 +180,8 @@ def _until(true: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
-def test_a_sweep_that_fails_is_tried_again(opened: Open, tmp_path: Path, clock: Clock) -> None:
-    """A database without room refuses the step and loses nothing; with room the rows go."""
+def test_failed_sweep_deletes_nothing_and_the_next_one_succeeds(opened: Open, tmp_path: Path, clock: Clock) -> None:
+    """A database that refuses to be written loses nothing."""
     store = opened()
     store.add_batch(vectors(400), expires_in_s=[1e-6] * 400)
     _step(store)

@@ -1,4 +1,4 @@
-"""A store takes on another model: nothing lost, nothing mixed, nothing stopped, and nothing done twice."""
+"""Tests of re-embedding: every record gets a vector of the new model while reads and writes continue."""
 
 from __future__ import annotations
 
@@ -109,8 +109,8 @@ def _check(store: FAISSVectorStore, model: Model) -> None:
             assert best[0].metadata["text"] == record.text
 
 
-def test_every_record_gets_the_vector_of_the_new_model(store: FAISSVectorStore, new: Model) -> None:
-    """All else stays; a second time there is nothing to do."""
+def test_reembed_replaces_every_vector_and_no_other_field(store: FAISSVectorStore, new: Model) -> None:
+    """A second call finds nothing to do."""
     before = _all(store)
     told: list[tuple[int, int]] = []
     done = store.reembed(new, on_progress=lambda *now: told.append(now))
@@ -126,8 +126,8 @@ def test_every_record_gets_the_vector_of_the_new_model(store: FAISSVectorStore, 
     assert (again.records, again.embedded) == (1_300, 0)
 
 
-def test_the_answers_are_those_of_a_store_that_was_filled_with_the_new_model(new: Model) -> None:
-    """By meaning and words, with and without a filter."""
+def test_reembedded_store_returns_the_results_of_one_filled_with_the_new_model(new: Model) -> None:
+    """Hybrid searches agree with and without a filter."""
     with FAISSVectorStore(16, index="flat") as store, FAISSVectorStore(8, index="flat") as fresh:
         for each, model in ((store, OLD), (fresh, new)):
             _fill(each, 1_000, model=model)
@@ -141,8 +141,8 @@ def test_the_answers_are_those_of_a_store_that_was_filled_with_the_new_model(new
                 assert [match.score for match in ours] == pytest.approx([match.score for match in theirs], abs=1e-4)
 
 
-def test_the_room_of_the_old_vectors_is_free_for_others(tmp_path: Path, new: Model) -> None:
-    """No table is left of a re-embedding, nor of one whose process was killed while it cleared up."""
+def test_reembed_leaves_no_staging_table_and_frees_the_pages_of_old_vectors(tmp_path: Path, new: Model) -> None:
+    """A table that a killed process left is dropped too."""
     with FAISSVectorStore(16, tmp_path / "store", index="flat") as store:
         _fill(store, 2_500)
         with store._rows.transaction():
@@ -154,8 +154,8 @@ def test_the_room_of_the_old_vectors_is_free_for_others(tmp_path: Path, new: Mod
         assert free > 10
 
 
-def test_the_store_is_of_the_new_length_from_then_on(tmp_path: Path, new: Model) -> None:
-    """For queries and writes, those that waited among them, and when it is opened again; old graphs do not fit it."""
+def test_reembedded_store_refuses_the_old_dimension_also_after_reopening(tmp_path: Path, new: Model) -> None:
+    """Queries, writes, openings and graphs of the old dimension are refused."""
     folder = tmp_path / "store"
     with FAISSVectorStore(16, folder, **GRAPHS) as store:
         _fill(store, 700)
@@ -179,8 +179,10 @@ def test_the_store_is_of_the_new_length_from_then_on(tmp_path: Path, new: Model)
         assert store.count() == 701
 
 
-def test_old_graphs_of_the_same_length_do_not_fit_either(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """They would lead to where the vectors were before."""
+def test_graphs_of_the_old_model_are_dropped_when_its_dimension_is_equal(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They would lead a search to where the vectors were before."""
     folder, other = tmp_path / "store", Model("another", 16)
     with FAISSVectorStore(16, folder, **GRAPHS) as store:
         _fill(store, 700)
@@ -197,8 +199,10 @@ def test_old_graphs_of_the_same_length_do_not_fit_either(tmp_path: Path, caplog:
             assert_same(store.search(other.embed(text), 10), brute_force(store, other.embed(text), 10))
 
 
-def test_reads_and_writes_go_on_and_are_in_the_result(store: FAISSVectorStore, new: Model) -> None:
-    """Between all pages: searches answer from the old vectors; what is added, replaced and deleted counts."""
+def test_reads_and_writes_continue_during_reembedding_and_are_in_its_result(
+    store: FAISSVectorStore, new: Model
+) -> None:
+    """Searches use the old vectors until the switch; adds, replacements and deletions between pages count."""
     query = OLD.embed("green text 1")
     seen = 0
 
@@ -226,8 +230,8 @@ def test_reads_and_writes_go_on_and_are_in_the_result(store: FAISSVectorStore, n
     assert len(store.get(["010000", "010039"], namespace="default")) == 2
 
 
-def test_searches_never_come_back_short(tmp_path: Path, new: Model) -> None:
-    """Not in the switch either: whatever its namespace, each answers from the old or from the new vectors."""
+def test_searches_return_top_k_of_one_model_during_the_switch(tmp_path: Path, new: Model) -> None:
+    """Each search uses either the old or the new vectors, in every namespace."""
     with FAISSVectorStore(16, tmp_path / "store", index="flat") as store:
         for i in range(10):
             _fill(store, 500, namespace=f"n{i}")
@@ -260,8 +264,8 @@ def test_searches_never_come_back_short(tmp_path: Path, new: Model) -> None:
         assert counted["old"]
 
 
-def test_records_without_text_are_refused_or_dropped(store: FAISSVectorStore, new: Model) -> None:
-    """How many there are is said, before anything is embedded; also those that come while it goes on."""
+def test_reembed_refuses_or_drops_records_without_text(store: FAISSVectorStore, new: Model) -> None:
+    """Their number is reported before a text is embedded, and also when they are added meanwhile."""
     store.add_batch(OLD.embed_batch(["a", "b"]), [{"i": -1}, None], ["bare", "bare too"], sessions=["s1", None])
     with pytest.raises(StoreError, match="2 records have a vector and no text"):
         store.reembed(new)
@@ -284,8 +288,8 @@ def test_records_without_text_are_refused_or_dropped(store: FAISSVectorStore, ne
 
 
 @pytest.mark.parametrize("lasting", [True, False])
-def test_what_was_broken_off_goes_on(tmp_path: Path, new: Model, lasting: bool) -> None:
-    """With the same model where it stopped, opened again or not; with another one it begins anew."""
+def test_repeated_reembedding_continues_an_interrupted_one(tmp_path: Path, new: Model, lasting: bool) -> None:
+    """It continues with the same model, also after reopening, and starts anew with another one."""
 
     def fail(batch: int) -> None:
         if batch == 3:
@@ -317,8 +321,8 @@ def test_what_was_broken_off_goes_on(tmp_path: Path, new: Model, lasting: bool) 
         assert store.reembed(other).embedded == 0
 
 
-def test_one_that_waited_is_refused_and_its_neighbours_are_not(tmp_path: Path, new: Model) -> None:
-    """A write of old vectors that was checked before the switch and comes after it."""
+def test_queued_write_of_the_old_dimension_is_refused_after_the_switch(tmp_path: Path, new: Model) -> None:
+    """It was validated before the switch and is executed after it; later writes are accepted."""
     with FAISSVectorStore(16, tmp_path / "store") as store:
         _fill(store, 10)
         outcomes: list[object] = []
@@ -350,8 +354,8 @@ def _check_count(store: FAISSVectorStore, n: int) -> None:
     assert store.count() == n == len(_all(store))
 
 
-def test_a_text_that_is_refused_names_its_record(store: FAISSVectorStore, new: Model) -> None:
-    """In a page and among the last few."""
+def test_reembed_names_the_record_whose_text_the_model_refuses(store: FAISSVectorStore, new: Model) -> None:
+    """The record is in the middle of a page or among the last few."""
     for i in (600, 1_290):
         new.refused = f"{['red', 'green', 'blue'][i % 3]} text {i}"
         if i >= 1_000:
@@ -364,8 +368,8 @@ def test_a_text_that_is_refused_names_its_record(store: FAISSVectorStore, new: M
     _check(store, new)
 
 
-async def test_a_cancelled_one_leaves_the_store_as_it_was(store: FAISSVectorStore, new: Model) -> None:
-    """And in order; another one goes on from there, and two at once are refused."""
+async def test_cancelled_reembedding_leaves_the_store_as_it_was(store: FAISSVectorStore, new: Model) -> None:
+    """A second call at the same time is refused, and a later one continues from there."""
     begun = asyncio.Event()
 
     def tell(batch: int) -> None:
@@ -387,8 +391,8 @@ async def test_a_cancelled_one_leaves_the_store_as_it_was(store: FAISSVectorStor
     await asyncio.to_thread(_check, store, new)
 
 
-def test_closing_the_store_ends_it(store: FAISSVectorStore, new: Model) -> None:
-    """Who waits for it is told."""
+def test_reembed_raises_when_the_store_is_closed(store: FAISSVectorStore, new: Model) -> None:
+    """Its caller gets ResourceClosedError."""
 
     def close(batch: int) -> None:
         if batch == 2:
@@ -399,8 +403,8 @@ def test_closing_the_store_ends_it(store: FAISSVectorStore, new: Model) -> None:
         store.reembed(new)
 
 
-def test_a_switch_that_cannot_be_committed_changes_nothing(store: FAISSVectorStore, new: Model) -> None:
-    """The old vectors stand, for searches and in the table."""
+def test_reembed_changes_nothing_when_the_switch_cannot_be_committed(store: FAISSVectorStore, new: Model) -> None:
+    """The old vectors stay in the table and in searches."""
     before = _all(store)
     switch = "UPDATE scopes SET model"
     store._rows._writer.set_trace_callback(lambda sql: store._rows._writer.interrupt() if switch in sql else None)

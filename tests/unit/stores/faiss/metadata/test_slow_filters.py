@@ -1,4 +1,4 @@
-"""A filter that has to look at many rows holds up neither other reads nor writes, and looks at each row once."""
+"""Tests of slow filters: they delay neither other reads nor writes, and read each row once."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ async def _everything_else_goes_on(store: FAISSVectorStore) -> None:
 async def test_other_reads_and_writes_finish_while_a_slow_filter_reads_rows(
     store: FAISSVectorStore, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """Three callers whose filter reads texts stand still inside the reading; everybody else is served."""
+    """Three callers whose filter reads texts are held up while they read; every other caller is served."""
     with _reading_held(store, monkeypatch) as (begun, _):
         slow = [asyncio.ensure_future(OPERATIONS[name](store, SLOW)) for _ in range(3)]
         assert await asyncio.to_thread(begun.wait, 30)
@@ -108,7 +108,7 @@ async def test_other_reads_and_writes_finish_while_a_slow_filter_reads_rows(
 async def test_other_reads_and_writes_finish_while_a_slow_filter_compares_values(
     store: FAISSVectorStore, monkeypatch: pytest.MonkeyPatch, where: Any, matching: int
 ) -> None:
-    """A long `$in` and a comparison with many strings give way in steps, between which nothing is locked."""
+    """A long `$in` and a comparison with many strings take steps, and hold no lock between them."""
     monkeypatch.setattr("super_advanced_agents.stores.faiss.metadata.columns._MANY_VALUES", 100)
     monkeypatch.setattr("super_advanced_agents.stores.faiss.metadata.columns._STEP", 64)
     begun, go_on = threading.Event(), threading.Event()
@@ -129,10 +129,10 @@ async def test_other_reads_and_writes_finish_while_a_slow_filter_compares_values
     assert await slow == matching
 
 
-async def test_a_delete_by_slow_filter_takes_what_was_written_while_it_read(
+async def test_delete_by_slow_filter_sees_the_records_written_while_it_read(
     store: FAISSVectorStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It deletes what matches at its turn among the writes, and has read each row once."""
+    """It deletes the records that match when it is executed, and reads each row once."""
     with _reading_held(store, monkeypatch) as (begun, read):
         slow = asyncio.ensure_future(store.adelete(where=SLOW))
         assert await asyncio.to_thread(begun.wait, 30)
@@ -147,10 +147,10 @@ async def test_a_delete_by_slow_filter_takes_what_was_written_while_it_read(
     assert len(read) == len(set(read))
 
 
-async def test_a_read_by_slow_filter_misses_nothing_that_is_replaced_while_it_reads(
+async def test_slow_filter_finds_records_that_are_replaced_while_it_reads(
     store: FAISSVectorStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A record that is replaced by another that matches is found, and no row is read twice."""
+    """The new record matches too, and no row is read twice."""
     with _reading_held(store, monkeypatch) as (begun, read):
         slow = asyncio.ensure_future(store.acount(SLOW))
         assert await asyncio.to_thread(begun.wait, 30)
@@ -169,10 +169,10 @@ def unfiltered(opened: Callable[..., FAISSVectorStore]) -> FAISSVectorStore:
     return store
 
 
-async def test_searches_go_on_while_the_first_filter_takes_up_every_record(
+async def test_searches_and_writes_finish_while_the_first_filter_indexes_metadata(
     unfiltered: FAISSVectorStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first filter after opening reads all metadata; searches without one and writes do not wait for that."""
+    """The first filter after opening reads the metadata of every record."""
     store = unfiltered
     begun, go_on = threading.Event(), threading.Event()
     between = store._index._metadata_index._metadata_between
@@ -195,10 +195,10 @@ async def test_searches_go_on_while_the_first_filter_takes_up_every_record(
     assert len(await first) == 5
 
 
-def test_what_is_kept_for_filters_stays_in_proportion_to_the_records_there_are(
+def test_filter_indexes_stay_small_when_records_are_replaced_many_times(
     opened: Callable[..., FAISSVectorStore],
 ) -> None:
-    """Replacing the same 100 records, each of which expires, 100 times over leaves no table of 10,000 rows."""
+    """100 expiring records are replaced 100 times, and no table keeps 10,000 rows."""
     store = opened()
     names = [f"{i:02d}" for i in range(100)]
     for round_ in range(100):

@@ -1,4 +1,4 @@
-"""Damage that every checksum misses is refused with an error of the tree, or made good from the rows."""
+"""Tests of damage that no checksum detects: it raises CorruptStoreError or is repaired from the rows."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _SEARCHES: dict[str, Callable[[FAISSVectorStore], list[Match]]] = {
 
 @pytest.mark.parametrize("search", _SEARCHES)
 @pytest.mark.parametrize("column", ["uid", "text", "metadata", "source", "session", "created_at", "updated_at"])
-def test_a_row_that_holds_values_of_another_type_is_refused(tmp_path: Path, column: str, search: str) -> None:
-    """SQLite gives back a value of whatever type a flipped bit says."""
+def test_search_refuses_a_row_with_a_value_of_another_type(tmp_path: Path, column: str, search: str) -> None:
+    """A flipped bit can change the type of the value that SQLite returns."""
     with FAISSVectorStore(2, tmp_path) as store:
         store.add([1.0, 0.0], {"text": "a cat"}, "u", source="cats.md", session="monday")
         assert [match.uid for match in store.search_keywords("cat", 5)] == ["u"]
@@ -36,8 +36,8 @@ def test_a_row_that_holds_values_of_another_type_is_refused(tmp_path: Path, colu
         _SEARCHES[search](store)
 
 
-def test_the_standing_of_a_damaged_row_is_refused(tmp_path: Path) -> None:
-    """Age and priority are read apart from the rest of a row, and only where they count."""
+def test_hybrid_search_refuses_a_damaged_priority(tmp_path: Path) -> None:
+    """Age and priority are read apart from the rest of a row, and only when they have a weight."""
     with FAISSVectorStore(2, tmp_path) as store:
         store.add([1.0, 0.0], {"text": "a cat"}, "u", priority=1.0)
     with closing(sqlite3.connect(tmp_path / "memory.sqlite3", isolation_level=None)) as connection:
@@ -46,8 +46,8 @@ def test_the_standing_of_a_damaged_row_is_refused(tmp_path: Path) -> None:
         store.search_hybrid([1.0, 0.0], "cat", 5, weights=Weights(priority=1.0))
 
 
-def test_kept_words_without_their_list_of_segments_are_dropped(tmp_path: Path) -> None:
-    """Without `meta.json` the library opens an empty index; the manifest may say that nothing is missing."""
+def test_keyword_snapshot_without_its_list_of_segments_is_dropped(tmp_path: Path) -> None:
+    """Without `meta.json` the library opens an empty index, though the manifest may not miss the file."""
     with FAISSVectorStore(2, tmp_path) as store:
         store.add_batch(
             [[1.0, 0.0]] * 100, [{"text": f"cat number{i}"} for i in range(100)], [f"u{i}" for i in range(100)]

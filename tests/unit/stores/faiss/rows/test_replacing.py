@@ -1,4 +1,4 @@
-"""Records that are replaced again and again do not fill the memory."""
+"""Tests that records which are replaced again and again do not fill the memory."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from super_advanced_agents.stores.faiss.vectors.seal_policy import SealTask
 
 
 @pytest.mark.parametrize("index", ["flat", "hnsw"])
-def test_what_was_replaced_is_let_go(opened: Callable[..., FAISSVectorStore], index: str) -> None:
-    """What is kept of vectors stays in proportion to the records there are; a few that last are kept among them."""
+def test_memory_of_vectors_is_released_when_records_are_replaced(
+    opened: Callable[..., FAISSVectorStore], index: str
+) -> None:
+    """Vectors in memory stay in proportion to the records; a few that are never replaced stay among them."""
     store = opened(index=index, buffer_rows=64)
     names = [f"{i:03d}" for i in range(100)]
     for round_ in range(60):
@@ -38,7 +40,7 @@ def test_what_was_replaced_is_let_go(opened: Callable[..., FAISSVectorStore], in
 
 
 def test_segments_without_a_live_row_are_dropped(opened: Callable[..., FAISSVectorStore]) -> None:
-    """A graph nobody can be found in any more goes when the next one comes."""
+    """Such a segment is dropped when the next one is built."""
     store = opened(index="hnsw", buffer_rows=64)
     names = [f"{i:03d}" for i in range(64)]
     for round_ in range(20):
@@ -47,10 +49,10 @@ def test_segments_without_a_live_row_are_dropped(opened: Callable[..., FAISSVect
     assert len(store.search(np.ones(16), 100)) == 64
 
 
-def test_a_buffer_filled_as_sealing_ends_is_sealed_without_another_write(
+def test_buffer_filled_as_sealing_ends_is_sealed_without_another_write(
     opened: Callable[..., FAISSVectorStore], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A write that comes after the sealer has found nothing more to do, and before it has ended, is not forgotten."""
+    """The write comes after the sealer has found nothing more to do, and before it has ended."""
     store = opened(index="hnsw", buffer_rows=16)
     due, written = store._sealer._next_task, threading.Event()
 

@@ -1,4 +1,4 @@
-"""Opening a store of an older schema: `tests/data/store-v1` was written by the code of schema 1, with its answers."""
+"""Tests of opening a store of schema 1: `tests/data/store-v1` was written by its code, with its results."""
 
 from __future__ import annotations
 
@@ -97,8 +97,8 @@ def _assert_answers_as_before(store: FAISSVectorStore) -> None:
         _assert_found(store.search_hybrid(_at(degrees), text, 10), expected)
 
 
-def test_an_old_store_answers_as_before(old: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Every record, count and search; the log says where the copy of the old file is."""
+def test_migrated_store_returns_its_old_records_and_results(old: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The log names the backup of the old file."""
     with caplog.at_level(logging.INFO, "super_advanced_agents.store"), FAISSVectorStore(4, old) as store:
         _assert_answers_as_before(store)
     [told] = [record for record in caplog.records if record.message == "store.migrated"]
@@ -106,8 +106,8 @@ def test_an_old_store_answers_as_before(old: Path, caplog: pytest.LogCaptureFixt
     assert _version(old / "memory.sqlite3") == schema.VERSION
 
 
-def test_the_copy_made_before_is_the_old_store(old: Path) -> None:
-    """Whole, of the old version, under its own name and nothing beside it."""
+def test_migration_leaves_a_backup_equal_to_the_old_file(old: Path) -> None:
+    """The backup has the old version and its own name, and no partial file is left."""
     before = _content(old / "memory.sqlite3")
     with FAISSVectorStore(4, old):
         pass
@@ -117,8 +117,8 @@ def test_the_copy_made_before_is_the_old_store(old: Path) -> None:
     assert not list(old.glob("*.partial*"))
 
 
-def test_opening_twice_brings_up_to_date_once(old: Path) -> None:
-    """The second opening finds nothing to do and leaves the copy alone; writes work."""
+def test_second_opening_does_not_migrate_again(old: Path) -> None:
+    """The backup stays as it was, and writes succeed."""
     with FAISSVectorStore(4, old) as store:
         store.add(_at(1), {"text": "new"}, "new")
     made = (old / "memory.sqlite3.v1-backup").stat()
@@ -129,8 +129,8 @@ def test_opening_twice_brings_up_to_date_once(old: Path) -> None:
     assert (old / "memory.sqlite3.v1-backup").stat() == made
 
 
-def test_a_kill_before_the_commit_leaves_the_old_version(old: Path) -> None:
-    """Every step taken, nothing committed, the connection gone: the file is as it was, and opens later."""
+def test_kill_before_the_commit_leaves_the_old_schema(old: Path) -> None:
+    """Every statement was executed and none committed; the file is as it was, and opens later."""
     before = _content(old / "memory.sqlite3")
     connection = sqlite.connect(old / "memory.sqlite3")
     connection.execute("BEGIN IMMEDIATE")
@@ -148,8 +148,8 @@ def test_a_kill_before_the_commit_leaves_the_old_version(old: Path) -> None:
             _assert_answers_as_before(store)
 
 
-def test_a_full_disk_refuses_and_changes_nothing(small_disk: Path) -> None:
-    """No half copy stays behind; with room, the same folder opens."""
+def test_migration_on_a_full_disk_is_refused_and_changes_nothing(small_disk: Path) -> None:
+    """No partial backup stays, and the same folder opens when there is room."""
     folder = _copied(small_disk / "store")
     before = _content(folder / "memory.sqlite3")
     ballast = small_disk / "ballast"
@@ -168,8 +168,8 @@ def test_a_full_disk_refuses_and_changes_nothing(small_disk: Path) -> None:
         _assert_answers_as_before(store)
 
 
-def test_a_copy_that_cannot_be_made_is_refused(old: Path) -> None:
-    """Something else stands under its name: one sentence, and the old store as it was."""
+def test_migration_is_refused_when_its_backup_cannot_be_written(old: Path) -> None:
+    """A folder has the name of the backup, and the old store stays as it was."""
     before = _content(old / "memory.sqlite3")
     (old / "memory.sqlite3.v1-backup").mkdir()
     with pytest.raises(StoreError):
@@ -180,24 +180,24 @@ def test_a_copy_that_cannot_be_made_is_refused(old: Path) -> None:
         assert store.count() == len(ANSWERS["records"])
 
 
-def test_wrong_settings_are_refused_before_anything_is_done(old: Path) -> None:
-    """A mistake in the dimension neither copies nor changes an old store."""
+def test_wrong_dimension_is_refused_before_a_migration(old: Path) -> None:
+    """The old store is neither copied nor changed."""
     with pytest.raises(ConfigurationError, match="dim=4"):
         FAISSVectorStore(8, old)
     assert _version(old / "memory.sqlite3") == 1
     assert not list(old.glob("*backup*"))
 
 
-def test_a_newer_schema_is_refused(old: Path) -> None:
-    """What this version does not know, it does not touch."""
+def test_store_of_a_newer_schema_is_refused(old: Path) -> None:
+    """This version does not change a file that it cannot understand."""
     with closing(sqlite3.connect(old / "memory.sqlite3")) as connection:
         connection.execute(f"PRAGMA user_version = {schema.VERSION + 1}")
     with pytest.raises(StoreError, match="upgrade"):
         FAISSVectorStore(4, old)
 
 
-def test_a_store_brought_up_to_date_has_the_tables_of_a_new_one(old: Path, tmp_path: Path) -> None:
-    """The same columns in the same order, the same indexes; so positions in statements mean the same."""
+def test_migrated_store_has_the_tables_of_a_new_one(old: Path, tmp_path: Path) -> None:
+    """Columns have the same order too, since statements refer to their positions."""
 
     def shape(folder: Path) -> list[Any]:
         with FAISSVectorStore(4, folder):
@@ -213,8 +213,8 @@ def test_a_store_brought_up_to_date_has_the_tables_of_a_new_one(old: Path, tmp_p
     assert sorted(dict(shape(old))) == sorted(dict(shape(tmp_path / "new")))
 
 
-def test_the_newest_model_of_a_scope_becomes_its_own(old: Path) -> None:
-    """Older schemas let models mix; what was written last tells which one is in use."""
+def test_migration_gives_a_namespace_the_model_of_its_newest_record(old: Path) -> None:
+    """Older schemas let models mix, and the last write shows which one is in use."""
     with FAISSVectorStore(4, old):
         pass
     with closing(sqlite3.connect(old / "memory.sqlite3")) as connection:

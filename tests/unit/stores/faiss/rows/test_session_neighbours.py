@@ -1,4 +1,4 @@
-"""Who stands beside whom in a session."""
+"""Tests of the neighbours of a turn in its session."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def _beside(session_neighbours: SessionNeighbourIndex, row: int) -> tuple[int, i
     return int(before[0]), int(after[0])
 
 
-def test_turns_of_a_session_stand_in_the_order_they_came():
+def test_neighbours_follow_the_order_in_which_turns_were_appended():
     """Other sessions, and the same name in another scope, are apart."""
     session_neighbours = SessionNeighbourIndex()
     for row, scope, session in [(1, 1, "a"), (2, 1, "b"), (3, 1, "a"), (4, 2, "a"), (7, 1, "a")]:
@@ -23,8 +23,8 @@ def test_turns_of_a_session_stand_in_the_order_they_came():
     assert _beside(session_neighbours, 2) == _beside(session_neighbours, 4) == (0, 0)
 
 
-def test_a_row_beyond_all_sessions_has_no_neighbours():
-    """Rows that were never part of one need not be known."""
+def test_row_outside_every_session_has_no_neighbours():
+    """Rows that were never part of a session need not be known."""
     session_neighbours = SessionNeighbourIndex()
     assert not session_neighbours
     session_neighbours.append(3, 1, "a")
@@ -32,8 +32,8 @@ def test_a_row_beyond_all_sessions_has_no_neighbours():
     assert _beside(session_neighbours, 1_000_000) == (0, 0)
 
 
-def test_what_must_be_indexed_again_is_told_once():
-    """A new turn touches the one before it; a removal touches both sides."""
+def test_rows_with_changed_neighbours_are_returned_once():
+    """A new turn changes the one before it, and a removal changes both sides."""
     session_neighbours = SessionNeighbourIndex()
     session_neighbours.append(1, 1, "a")
     session_neighbours.append(2, 1, "a")
@@ -51,8 +51,8 @@ _STEPS = st.lists(
 
 
 @given(_STEPS)
-def test_links_agree_with_plain_lists(steps):
-    """Whatever is appended, replaced and removed, neighbours are those of an ordinary list."""
+def test_neighbours_equal_those_of_a_plain_list(steps):
+    """They are equal after any sequence of appends, replacements and removals."""
     session_neighbours, lists, row = SessionNeighbourIndex(), {"a": [], "b": []}, 0
     for action, pick, session in steps:
         row += 1

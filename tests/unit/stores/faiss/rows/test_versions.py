@@ -1,4 +1,4 @@
-"""A version moves whenever searches may find something else, and only then."""
+"""Tests of versions: a version changes when searches may find something else, and only then."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ _steps = st.tuples(
 
 @settings(max_examples=40)
 @given(steps=st.lists(_steps, max_size=12))
-def test_what_is_found_changes_only_with_the_version(steps):
-    """Whatever is written, equal versions mean equal results, and writes elsewhere leave a version alone."""
+def test_search_results_change_only_when_the_version_changes(steps):
+    """Equal versions mean equal results, and writes to other namespaces leave a version unchanged."""
     tags = itertools.count()
     with FAISSVectorStore(DIM) as store:
         seen = {name: {} for name in NAMES}
@@ -59,8 +59,8 @@ def test_what_is_found_changes_only_with_the_version(steps):
             assert store.version() == max(store.version(), *(store.version(name) for name in NAMES))
 
 
-def test_what_is_found_before_a_write_shows_is_of_the_version_before(opened, monkeypatch):
-    """Between a commit and the moment in which searches see it, the version is still the old one."""
+def test_version_changes_only_when_searches_see_the_write(opened, monkeypatch):
+    """Between a commit and the moment when searches see it, the version is the old one."""
     store = opened(None)
     store.add(ONE, namespace="a")
     seen, apply = {}, store._index.apply
@@ -75,8 +75,8 @@ def test_what_is_found_before_a_write_shows_is_of_the_version_before(opened, mon
     assert store.version("a") not in seen
 
 
-def test_what_was_refused_moves_nothing(opened):
-    """Nor does sealing, which shows the same records from another place."""
+def test_refused_writes_and_sealing_leave_the_version_unchanged(opened):
+    """Sealing shows the same records from another place."""
     store = opened(buffer_rows=16, index="hnsw")
     store.add_batch(vectors(40), namespace="a", model_id="one")
     version = store.version("a")
@@ -87,8 +87,8 @@ def test_what_was_refused_moves_nothing(opened):
     assert store.version("a") == version
 
 
-def test_expiry_moves_the_version_of_its_namespace_alone(monkeypatch, opened):
-    """At the very moment from which no search shows the record; a clock that jumps back moves everything."""
+def test_expiry_changes_the_version_of_its_namespace_alone(monkeypatch, opened):
+    """It changes when searches stop returning the record; a clock that jumps back changes every version."""
     clock = [1_000_000.0]
     monkeypatch.setattr(time, "time", lambda: clock[0])
     store = opened(None)
@@ -107,8 +107,8 @@ def test_expiry_moves_the_version_of_its_namespace_alone(monkeypatch, opened):
     assert store.version("b") > other
 
 
-def test_expiry_of_what_was_there_before(monkeypatch, tmp_path):
-    """A store that is opened again knows what will expire once it has been searched."""
+def test_expiry_changes_the_version_of_a_reopened_store(monkeypatch, tmp_path):
+    """The store knows what will expire once it has been searched."""
     clock = [1_000_000.0]
     monkeypatch.setattr(time, "time", lambda: clock[0])
     with FAISSVectorStore(DIM, tmp_path) as store:
@@ -123,8 +123,8 @@ def test_expiry_of_what_was_there_before(monkeypatch, tmp_path):
         assert store.version("a") > version
 
 
-def test_a_tenant_sees_its_own_versions(opened):
-    """Another tenant's writes to a namespace of the same name do not count."""
+def test_writes_of_one_tenant_leave_the_version_of_another_unchanged(opened):
+    """Both tenants have a namespace of the same name."""
     store = opened(None)
     acme, bolt = tenant_view(store, "acme"), tenant_view(store, "bolt")
     before = acme.version("notes"), bolt.version("notes")
@@ -135,8 +135,8 @@ def test_a_tenant_sees_its_own_versions(opened):
         acme.version()
 
 
-def test_new_vectors_for_all_move_every_version(opened):
-    """After the switch nothing that was found before is shown."""
+def test_reembedding_changes_the_version_of_every_namespace(opened):
+    """After the switch no earlier result is valid."""
     store = opened(None)
     store.add(ONE, {"text": "one"}, namespace="a")
     store.add(ONE, {"text": "two"}, namespace="b")
@@ -145,8 +145,8 @@ def test_new_vectors_for_all_move_every_version(opened):
     assert all(store.version(name) > version for name, version in zip(NAMES, before, strict=True))
 
 
-def test_a_closed_store_has_no_version(opened):
-    """It raises, as every operation does."""
+def test_version_raises_after_close(opened):
+    """Every operation of a closed store raises this error."""
     store = opened(None)
     store.close()
     with pytest.raises(ResourceClosedError):

@@ -1,4 +1,4 @@
-"""The memory of vectors: handed out in order, joined without a copy, given back when nobody shows it."""
+"""Tests of the memory of vectors: allotted in order, joined without a copy, and released when unused."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def _resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 
-def test_blocks_lie_one_behind_the_other_and_join_in_place() -> None:
-    """The joined block is the same memory."""
+def test_adjacent_blocks_join_in_place() -> None:
+    """The joined block is the same memory; blocks in another order do not join."""
     memory = VectorMemory(DIM)
     first, second, third = (memory.allocate(100) for _ in range(3))
     joined = Block.join([first, second])
@@ -33,8 +33,8 @@ def test_blocks_lie_one_behind_the_other_and_join_in_place() -> None:
     assert np.shares_memory(again.vectors, third.vectors)
 
 
-def test_only_what_is_written_takes_memory_and_it_goes_back() -> None:
-    """250 MB come and go, though the block they were joined into was made of others."""
+def test_only_written_blocks_take_memory_until_they_are_released() -> None:
+    """250 MB are taken and released, though the block that held them last was joined from others."""
     memory = VectorMemory(DIM)
     before = _resident_bytes()
     blocks = [memory.allocate(4_096) for _ in range(40)]
@@ -52,8 +52,8 @@ def test_only_what_is_written_takes_memory_and_it_goes_back() -> None:
     assert _resident_bytes() - before < 60_000_000
 
 
-def test_a_full_arena_hands_out_no_more() -> None:
-    """What asks for more rows than are left gets none; what there is stays."""
+def test_full_arena_allots_no_block() -> None:
+    """A request for more rows than are left returns None and takes nothing."""
     arena = Arena(65_536)
     block = arena.allocate(2)
     assert block is not None

@@ -1,4 +1,4 @@
-"""Segments built of segments: the same rows, the same answers, the memory once."""
+"""Tests of the builder: segments built of segments hold the same rows and share their memory."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def _recall(segment: Segment, table: Matrix, live: BitMap) -> float:
 
 @pytest.mark.parametrize("storage", ["fp32", "fp16", "sq8"])
 @pytest.mark.parametrize("kind", ["hnsw", "ivf", "flat"])
-def test_a_segment_grows_in_steps_and_finds_what_is_near(kind: IndexKind, storage: Storage) -> None:
-    """Built of buffers, then of itself and more buffers, with rows dying in between."""
+def test_segment_built_in_steps_finds_the_nearest_rows(kind: IndexKind, storage: Storage) -> None:
+    """It is built of buffers, then of itself and more buffers, and rows are deleted in between."""
     if (kind, storage) == ("flat", "fp32"):
         return  # never built
     memory, table = VectorMemory(DIM), _table(2_048)
@@ -74,7 +74,7 @@ def test_a_segment_grows_in_steps_and_finds_what_is_near(kind: IndexKind, storag
     assert {*found.ravel().tolist()} == {200, 300, 2_000}
 
 
-def test_a_graph_reads_its_vectors_where_they_lie() -> None:
+def test_graph_shares_the_memory_of_its_vectors() -> None:
     """Neither sealing nor growing copies a vector, and none of the codes stays in the graph."""
     memory, table = VectorMemory(DIM), _table(1_024)
     builder, chunks = Builder("hnsw", "fp32", memory), _chunks(memory, table)
@@ -93,8 +93,8 @@ def test_a_graph_reads_its_vectors_where_they_lie() -> None:
     assert _recall(segment, table, BitMap(range(1, 513))) > 0.97
 
 
-def test_many_dead_rows_are_left_out() -> None:
-    """Beyond a quarter they are; the rest is found as before."""
+def test_builder_leaves_dead_rows_out_when_they_are_many() -> None:
+    """More than a quarter of the rows is dead, and the others are found as before."""
     memory, table = VectorMemory(DIM), _table(1_024)
     builder, chunks = Builder("hnsw", "fp32", memory), _chunks(memory, table)
     live = BitMap(range(1, 1_025)) - BitMap(range(100, 600))
@@ -106,8 +106,8 @@ def test_many_dead_rows_are_left_out() -> None:
 
 
 @pytest.mark.parametrize("storage", ["fp32", "sq8"])
-def test_many_equal_vectors_are_compared_one_by_one(storage: Storage) -> None:
-    """A graph could not be walked from one end of a heap of equal vectors to the other."""
+def test_builder_makes_no_graph_of_many_equal_vectors(storage: Storage) -> None:
+    """No search could walk a graph from one end of many equal vectors to the other."""
     memory, table = VectorMemory(DIM), _table(1_024)
     table[200:900] = table[0]
     builder, chunks = Builder("hnsw", storage, memory), _chunks(memory, table)
@@ -117,16 +117,16 @@ def test_many_equal_vectors_are_compared_one_by_one(storage: Storage) -> None:
     assert _recall(built.segment(), table, BitMap(range(1, 1_025)) - BitMap(range(201, 901))) == 1
 
 
-def test_building_stops_when_told() -> None:
-    """Nothing is made then."""
+def test_builder_returns_none_when_it_is_interrupted() -> None:
+    """No segment is built."""
     memory = VectorMemory(DIM)
     assert (
         Builder("hnsw", "fp32", memory).build(_chunks(memory, _table(512)), BitMap(range(1, 513)), lambda: True) is None
     )
 
 
-def test_what_is_sealed_in_haste_finds_what_is_near() -> None:
-    """Beside its vectors, which a graph takes over later without a copy."""
+def test_rough_segment_finds_the_nearest_rows() -> None:
+    """A graph takes over its vectors later without a copy."""
     memory, table = VectorMemory(DIM), _table(2_048)
     builder, chunks = Builder("hnsw", "fp32", memory), _chunks(memory, table)
     live = BitMap(range(1, 2_049))

@@ -1,4 +1,4 @@
-"""Sealed graphs on disk are a convenience: whatever happens to them, the answers are those of the rows."""
+"""Tests of snapshots of sealed graphs: search results are those of the rows, also after any damage."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def _files(folder: Path, pattern: str) -> list[Path]:
     return sorted((folder / "index").glob(pattern))
 
 
-def test_opening_again_builds_no_graph_again(opened: Opened, tmp_path: Path) -> None:
-    """Segments come from disk, the rows behind them from the table."""
+def test_reopened_store_loads_its_graphs_from_the_snapshot(opened: Opened, tmp_path: Path) -> None:
+    """Segments are read from disk, and the rows after them from the table."""
     _filled(opened, tmp_path / "store")
     before = {path: path.stat().st_mtime_ns for path in _files(tmp_path / "store", "segment-*")}
     store = opened(**GRAPHS)
@@ -52,10 +52,10 @@ def test_opening_again_builds_no_graph_again(opened: Opened, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "missing", "empty", "a folder"])
 @pytest.mark.parametrize("pattern", ["segment-*.faiss", "segment-*.npy", "manifest-*.json", "*"])
-def test_damage_is_made_up_for(
+def test_graphs_are_rebuilt_when_snapshot_files_are_damaged(
     opened: Opened, tmp_path: Path, pattern: str, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One file or all of them: it is told in the log, and the graphs are built from rows again."""
+    """One file or all of them are damaged, and the log reports it."""
     _filled(opened, tmp_path / "store")
     chosen = _files(tmp_path / "store", pattern)
     for path in chosen if pattern == "*" else chosen[-1:]:
@@ -81,8 +81,8 @@ def test_damage_is_made_up_for(
     _check(again)
 
 
-def test_an_older_generation_is_taken_when_the_newest_is_damaged(opened: Opened, tmp_path: Path) -> None:
-    """Two manifests are kept; what came after the older one is read from the rows."""
+def test_older_snapshot_is_loaded_when_the_newest_is_damaged(opened: Opened, tmp_path: Path) -> None:
+    """Two manifests exist; the rows after the older one are read from the table."""
     _filled(opened, tmp_path / "store")
     manifests = _files(tmp_path / "store", "manifest-*.json")
     assert len(manifests) == 2
@@ -92,8 +92,8 @@ def test_an_older_generation_is_taken_when_the_newest_is_damaged(opened: Opened,
     _check(store)
 
 
-def test_the_graphs_of_another_store_are_not_taken(opened: Opened, tmp_path: Path) -> None:
-    """Though they fit in every number."""
+def test_snapshot_of_another_store_is_dropped(opened: Opened, tmp_path: Path) -> None:
+    """It fits in every number."""
     _filled(opened, tmp_path / "store")
     _filled(opened, tmp_path / "other", seed=500)
     shutil.rmtree(tmp_path / "store" / "index")
@@ -102,8 +102,8 @@ def test_the_graphs_of_another_store_are_not_taken(opened: Opened, tmp_path: Pat
 
 
 @pytest.mark.parametrize("later", ["more rows", "fewer rows", "other rows", "deleted, then sealed"])
-def test_rows_put_back_from_a_backup_win_over_newer_graphs(opened: Opened, tmp_path: Path, later: str) -> None:
-    """A database of an earlier day under the graphs of a later one: the graphs are dropped, not believed."""
+def test_snapshot_is_dropped_when_an_older_database_was_restored(opened: Opened, tmp_path: Path, later: str) -> None:
+    """The graphs are of later rows than the database, and are not believed."""
     _filled(opened, tmp_path / "store")
     backup = tmp_path / "backup.sqlite3"
     database = tmp_path / "store" / "memory.sqlite3"
@@ -127,8 +127,8 @@ def test_rows_put_back_from_a_backup_win_over_newer_graphs(opened: Opened, tmp_p
     _check(store)
 
 
-def test_a_buffer_whose_rows_are_all_gone_is_sealed_to_nothing(opened: Opened) -> None:
-    """An empty segment is no trouble, in memory or on disk."""
+def test_buffer_without_live_rows_is_sealed_and_later_writes_are_found(opened: Opened) -> None:
+    """An empty segment works in memory and on disk."""
     store = opened(**GRAPHS)
     uids = store.add_batch(vectors(31))
     store.delete(uids)
@@ -143,8 +143,8 @@ def test_a_buffer_whose_rows_are_all_gone_is_sealed_to_nothing(opened: Opened) -
     _check(opened(**GRAPHS))
 
 
-def test_narrow_filters_on_graphs_give_k(opened: Opened) -> None:
-    """From one match to nearly all of them: k matching exist, so k come back, and the best ones."""
+def test_search_on_graphs_returns_top_k_when_the_filter_matches_enough(opened: Opened) -> None:
+    """Filters match from one record to all of them, and the best matching ones are found."""
     store = opened(index="hnsw", buffer_rows=256)
     n = 2_000
     table = vectors(n, 7)
@@ -168,8 +168,8 @@ def test_narrow_filters_on_graphs_give_k(opened: Opened) -> None:
     assert np.mean(shares) > 0.97
 
 
-def test_many_equal_vectors_do_not_cut_a_graph_apart(opened: Opened) -> None:
-    """A thousand copies of one vector and a few others: k come back, and a filter finds the few."""
+def test_search_finds_every_row_beside_a_thousand_equal_vectors(opened: Opened) -> None:
+    """`top_k` are returned, and a filter finds the few others."""
     store = opened(index="hnsw", buffer_rows=128)
     store.add_batch(np.tile(vectors(1), (1_000, 1)))
     store.add_batch(vectors(24, 3), [{"odd": True}] * 24)
@@ -179,8 +179,8 @@ def test_many_equal_vectors_do_not_cut_a_graph_apart(opened: Opened) -> None:
         assert len(store.search(query, 24, where={"odd": True})) == 24
 
 
-def test_closing_while_a_graph_is_made_loses_nothing(opened: Opened) -> None:
-    """The half-made segment is given up; its rows are still rows."""
+def test_close_while_a_graph_is_built_loses_no_row(opened: Opened) -> None:
+    """The half-built segment is dropped; its rows stay in the table."""
     store = opened(index="hnsw", buffer_rows=4_096)
     for i in range(9):
         store.add_batch(vectors(1_000, i))
@@ -191,8 +191,8 @@ def test_closing_while_a_graph_is_made_loses_nothing(opened: Opened) -> None:
     assert_same(again.search(query, 5), brute_force(again, query, 5))
 
 
-def test_a_first_load_that_failed_is_tried_again(opened: Opened, tmp_path: Path) -> None:
-    """Nothing is loaded twice, so nothing is found twice."""
+def test_failed_first_load_is_repeated_without_duplicates(opened: Opened, tmp_path: Path) -> None:
+    """No row is loaded twice, so none is found twice."""
     _filled(opened, tmp_path / "store")
     store = opened(**GRAPHS)
     loading = store._rows.vectors_since
