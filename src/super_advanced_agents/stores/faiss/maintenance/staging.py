@@ -1,9 +1,9 @@
 """Staging table for new vectors, which replaces the table of the old ones at the end.
 
-It is filled while the store is used. The table `staged_vectors` and the setting `reembedding` exist from the start of a re-embedding to its switch. Rows are
-staged in the order of their numbers, and a written record always gets a new, higher number: so the rows above the
-highest staged one remain to be embedded, also after a kill. Dropping the old table takes 5 s for a million rows, so the
-switch renames it to `dropped_vectors`, which is emptied in steps afterwards.
+It is filled while the store is used. The table `staged_vectors` and the setting `reembedding` exist from the start of a
+re-embedding to its switch. Rows are staged in the order of their numbers, and a written record always gets a new,
+higher number: so the rows above the highest staged one remain to be embedded, also after a kill. Dropping the old table
+takes 5 s for a million rows, so the switch renames it to `dropped_vectors`, which is emptied in steps afterwards.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Contiguous memory for all vectors of a store.
 
-Neighbouring segments can be merged without a copy. Address space is reserved for far more rows than there are; only rows that were written take memory. Rows that no
-segment shows any more are returned to the system.
+Neighbouring segments can be merged without a copy. Address space is reserved for far more rows than there are; only
+rows that were written take memory. Rows that no segment shows any more are returned to the system.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Builder of segments, with an HNSW graph, an inverted file or flat codes.
 
-It merges the rows of adjacent segments into one. A graph is built on 8-bit codes and searched on the vectors themselves: that takes two thirds of the time, and recall is
-the same (40,000 x 384: 0.990 against 0.986). Its links are all that a graph adds to memory. When a segment grows, its
-rows are not linked again: the rows of the other parts are added to a copy of the largest part's graph.
+It merges the rows of adjacent segments into one. A graph is built on 8-bit codes and searched on the vectors
+themselves: that takes two thirds of the time, and recall is the same (40,000 x 384: 0.990 against 0.986). Its links are
+all that a graph adds to memory. When a segment grows, its rows are not linked again: the rows of the other parts are
+added to a copy of the largest part's graph.
 """
 
 from __future__ import annotations

@@ -117,13 +117,13 @@ class Segment:
         count = len(self.rows) if positions is None else len(positions)
         k = min(k, count)
         depth = min(_ROUGH_RESCORE_FACTOR * k, count) if self.rough else k
-        scores, found = self.index.search(queries, depth, params=self._search_parameters(k, positions))
+        scores, offsets = self.index.search(queries, depth, params=self._search_parameters(k, positions))
         if self.rough:
             assert self.block is not None
-            scores = np.einsum("md,mkd->mk", queries, self.block.vectors[found])  # -1 is overwritten below
+            scores = np.einsum("md,mkd->mk", queries, self.block.vectors[offsets])  # -1 is overwritten below
         # A filtered graph search can end early; k candidates exist, so k must be found.
-        short = np.flatnonzero((found[:, :k] < 0).any(axis=1))
-        scores, rows = self._to_row_numbers(scores, found)
+        short = np.flatnonzero((offsets[:, :k] < 0).any(axis=1))
+        scores, rows = self._to_row_numbers(scores, offsets)
         if len(short):
             exact = self.search_exact(np.ascontiguousarray(queries[short]), depth, positions)
             scores[short], rows[short] = exact
@@ -151,14 +151,14 @@ class Segment:
         else:  # gathering pays off for several queries
             vectors, gathered, positions = np.ascontiguousarray(self.vectors_at(positions)), positions, None
         scores = np.empty((len(queries), k), dtype=np.float32)
-        found = np.empty((len(queries), k), dtype=np.int64)
+        offsets = np.empty((len(queries), k), dtype=np.int64)
         # FAISS compares only the listed rows for this kind of selector, instead of asking it about every row.
         selector = None if positions is None else faiss.IDSelectorArray(positions)
         faiss.knn_inner_product(
             faiss.swig_ptr(queries), faiss.swig_ptr(vectors), vectors.shape[1], len(queries), len(vectors),
-            k, faiss.swig_ptr(scores), faiss.swig_ptr(found), selector,
+            k, faiss.swig_ptr(scores), faiss.swig_ptr(offsets), selector,
         )  # fmt: skip
-        return self._to_row_numbers(scores, found if gathered is None else gathered[found])
+        return self._to_row_numbers(scores, offsets if gathered is None else gathered[offsets])
 
     def _search_parameters(self, k: int, positions: Positions | None) -> faiss.SearchParameters:
         import faiss
@@ -176,9 +176,9 @@ class Segment:
             parameters.sel = faiss.IDSelectorBitmap(np.packbits(bits, bitorder="little"))
         return parameters
 
-    def _to_row_numbers(self, scores: Matrix, found: NDArray[np.int64]) -> tuple[Matrix, NDArray[np.int64]]:
-        missing = found < 0
-        numbers = self.rows[np.maximum(found, 0)].astype(np.int64)
+    def _to_row_numbers(self, scores: Matrix, offsets: NDArray[np.int64]) -> tuple[Matrix, NDArray[np.int64]]:
+        missing = offsets < 0
+        numbers = self.rows[np.maximum(offsets, 0)].astype(np.int64)
         numbers[missing] = -1
         scores[missing] = _NO_SCORE
         return scores, numbers

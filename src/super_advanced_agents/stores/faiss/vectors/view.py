@@ -1,6 +1,7 @@
 """The view: the segments and the set of live rows that searches see.
 
-The writer thread replaces it after each commit. The tail's buffers grow only after the rows that a view shows, so a search needs no lock.
+The writer thread replaces it after each commit. The tail's buffers grow only after the rows that a view shows, so a
+search needs no lock.
 """
 
 from __future__ import annotations
