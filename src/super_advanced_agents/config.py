@@ -1,4 +1,4 @@
-"""Defaults, limits and the validation of names and texts; the environment is not read here."""
+"""Defaults, limits and the validation of names and texts; reads no environment variables."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """Set the maximum sizes of one call; a larger call is rejected, and nothing is stored.
+    """Set the size limits of one call; a call above a limit is rejected and stores nothing.
 
     The error names the limit that was exceeded.
 

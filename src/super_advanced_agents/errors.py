@@ -73,7 +73,7 @@ def _rebuild(cls: type[BaseException], args: tuple[object, ...], state: dict[str
 
 
 class SuperAdvancedAgentsError(Exception):
-    """Report an error of this package; the base class of all that it raises on purpose.
+    """Report an error of this package; the base class of all errors that it raises on purpose.
 
     Attributes:
         retryable: whether the same call may succeed later without a change.
@@ -95,7 +95,7 @@ class SuperAdvancedAgentsError(Exception):
 
     @property
     def message(self) -> str:
-        """The message without its hint, for callers that show the two apart."""
+        """The message without the hint, for callers that show message and hint separately."""
         return super().__str__()
 
 
@@ -168,7 +168,7 @@ class StoreLockedError(StoreError):
 
 
 class CorruptStoreError(StoreError):
-    """Report that the rows of a store are damaged; a damaged index is rebuilt instead."""
+    """Report that the SQLite rows of a store are damaged; damaged indexes are rebuilt instead."""
 
 
 class StoreFullError(StoreError):
@@ -181,17 +181,17 @@ class StoreFullError(StoreError):
 
 
 class EngineUnavailableError(StoreError):
-    """Report that a remote engine cannot be reached."""
+    """Report that another server, which the call needs, cannot be reached or does not answer."""
 
     retryable = True
 
 
 class CollectionNotFoundError(StoreError):
-    """Report that there is no collection of that name, or no longer one."""
+    """Report that no collection has the given name, or that it was deleted."""
 
 
 class CollectionExistsError(StoreError):
-    """Report that a collection of that name exists, perhaps with other settings."""
+    """Report that a collection to be created exists already, perhaps with other settings."""
 
 
 class AuthenticationError(SuperAdvancedAgentsError):
@@ -217,15 +217,15 @@ class RateLimitedError(SuperAdvancedAgentsError):
 
 
 class AgentNotFoundError(SuperAdvancedAgentsError):
-    """Report that there is no agent of that name."""
+    """Report that no agent has the given name, or that no agent fits a question."""
 
 
 class AgentError(SuperAdvancedAgentsError):
-    """Report that an agent of an orchestrator failed, or all agents asked did."""
+    """Report that one agent, or every agent, that an orchestrator asked failed."""
 
 
 class AgentTimeoutError(AgentError):
-    """Report that an agent, or every agent asked, did not answer in time."""
+    """Report that one agent, or every agent, that an orchestrator asked gave no answer in time."""
 
     retryable = True
 

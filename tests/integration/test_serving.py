@@ -223,10 +223,10 @@ def test_server_with_a_certificate_answers_https_only(machine, tmp_path):
 
 
 def test_saa_serve_refuses_more_than_one_worker(machine):
-    """The error names the reason and the distributed engine."""
+    """The error names the reason and the distributed store."""
     errors = machine.start_and_fail("serve", "--workers", "4")
     assert "has one owner" in errors
-    assert "distributed engine" in errors
+    assert "distributed store" in errors
 
 
 def write_self_signed_certificate(cert, key):

@@ -1,4 +1,4 @@
-"""Futures, micro-batches, the sync bridge, resource lifecycles, SQLite files and uids.
+"""Helpers: futures, batching, blocking forms of coroutines, closing, SQLite files and uids.
 
-Code that knows about memories, vectors, models or servers belongs in the layers above.
+Code about memories, vectors, models or servers belongs in the layers above.
 """

@@ -79,7 +79,7 @@ class MicroBatcher(Generic[Item, Result]):
 
     @property
     def queued_cost(self) -> int:
-        """The total cost of the queued items."""
+        """The total cost of the items in the queue, as the `cost` function computes it."""
         return self._queued_cost
 
     def submit(self, item: Item) -> Future[Result]:
@@ -151,7 +151,7 @@ class MicroBatcher(Generic[Item, Result]):
         return future
 
     def close(self, *, drain_s: float = 30.0) -> None:
-        """Stop accepting items, drain the queue until a deadline, then fail what is left.
+        """Stop accepting items, run the queued ones until a deadline, then fail the rest.
 
         Closing again is allowed.
 
@@ -207,7 +207,7 @@ class MicroBatcher(Generic[Item, Result]):
             results = ()
 
     def _take(self) -> list[tuple[Item, int, Future[Result]]]:
-        """Wait for work and return the next batch; an empty one when the worker should end."""
+        """Wait for items and return the next batch; an empty batch ends the worker."""
         with self._lock:
             while True:
                 while not self._queue:
@@ -219,7 +219,7 @@ class MicroBatcher(Generic[Item, Result]):
                     return batch
 
     def _sleep_until_woken(self) -> bool:
-        """Wait until woken; return False once the idle time has passed without work."""
+        """Wait until another thread wakes this worker; return False after the idle time."""
         wake_up = threading.Condition(self._lock)
         self._idle.append(wake_up)
         wake_up.wait(_IDLE_S if self._idle_s is None else self._idle_s)
@@ -280,7 +280,7 @@ class Workers:
         return self._batcher.submit(work)  # type: ignore[return-value]  # _call returns what `work` returns
 
     def close(self, *, drain_s: float = 30.0) -> None:
-        """Stop accepting calls, drain the queue until a deadline, then fail what is left.
+        """Stop accepting calls, run the queued ones until a deadline, then fail the rest.
 
         Args:
             drain_s: seconds to finish queued and running calls in; the callers of the rest get `ResourceClosedError`.

@@ -29,7 +29,7 @@ class Channel(Generic[T]):
 
     @property
     def consumer_left(self) -> bool:
-        """True once the consumer has left; the producer should stop."""
+        """True once the consumer has stopped reading; the producer should stop then."""
         return self._consumer_left
 
     def put(self, item: T) -> bool:
@@ -46,7 +46,7 @@ class Channel(Generic[T]):
         return True
 
     def finish(self, error: BaseException | None = None) -> None:
-        """End the stream; `error`, if any, is raised at the consumer after the last item.
+        """End the stream; `error`, if any, is raised in the consumer after the last item.
 
         Only the first call counts.
         """
@@ -66,9 +66,9 @@ class Channel(Generic[T]):
             self._changed.notify_all()
 
     async def items(self) -> AsyncGenerator[T, None]:
-        """Yield the items until the producer finishes.
+        """Yield the items until the producer calls `finish`.
 
-        Leaving the generator early, or cancelling it, leaves the channel.
+        Leaving the generator early, or cancelling it, calls `leave`.
         """
         try:
             while True:

@@ -20,7 +20,7 @@ def sha256_of(file: Path) -> str:
 
 
 def map_os_error(exc: OSError, path: Path) -> StoreError:
-    """Return the store error for an error of the operating system on `path`."""
+    """Return the `StoreError` that corresponds to an `OSError` on `path`."""
     if exc.errno in (errno.ENOSPC, errno.EDQUOT):
         return StoreFullError(f"no room on the disk of {str(path)!r}", hint="free some, then try again")
     if exc.errno in (errno.EACCES, errno.EPERM, errno.EROFS):

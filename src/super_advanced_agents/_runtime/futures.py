@@ -14,12 +14,12 @@ _thread_state = threading.local()
 
 
 def driven_by_thread() -> bool:
-    """Return whether the sync bridge, not an event loop, drives the running coroutine."""
+    """Return whether `run_sync`, not an event loop, runs the current coroutine."""
     return getattr(_thread_state, "driven", False)
 
 
 def set_driven_by_thread(driven: bool) -> bool:
-    """Set whether the sync bridge drives the next coroutine step; return the old value."""
+    """Record whether `run_sync` runs the next step of a coroutine; return the old value."""
     before = driven_by_thread()
     _thread_state.driven = driven
     return before
@@ -48,14 +48,14 @@ class Future(Generic[T]):
         return self._done
 
     def cancelled(self) -> bool:
-        """Return whether the caller cancelled before the result came.
+        """Return whether the caller cancelled before the result arrived.
 
         Work that has not begun may then be dropped.
         """
         return self._cancelled
 
     def cancel(self) -> None:
-        """Give up on the result; a later result is dropped.
+        """Give up on the result; a result that arrives later is dropped.
 
         A consumer that still waits gets `CancelledError`.
         """
@@ -71,11 +71,11 @@ class Future(Generic[T]):
             _wake_in(waiter[0], [waiter[1]])
 
     def set_result(self, value: T) -> None:
-        """Deliver the result; the first delivery wins."""
+        """Deliver the result; do nothing if the future is done already."""
         set_results([(self, value)])
 
     def set_exception(self, error: BaseException) -> None:
-        """Deliver an error; the first delivery wins."""
+        """Deliver an error; do nothing if the future is done already."""
         set_exceptions([self], error)
 
     def wait(self, timeout_s: float | None = None) -> T:
@@ -123,7 +123,7 @@ class Future(Generic[T]):
     def _deliver(
         self, value: T | None, error: BaseException | None
     ) -> tuple[asyncio.AbstractEventLoop, asyncio.Future[None]] | None:
-        """Store the outcome; return the event loop and waiter to wake if a coroutine awaits."""
+        """Store the outcome; return the event loop and asyncio future to wake, or None."""
         with self._lock:
             if self._done:
                 return None

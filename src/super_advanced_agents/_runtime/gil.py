@@ -10,14 +10,14 @@ T = TypeVar("T")
 
 
 def yield_gil(items: Iterable[T], *, every: int = 64) -> Iterator[T]:
-    """Yield the items, and yield the interpreter to other threads after every few of them.
+    """Yield the items, and let other threads run each time `every` items have been yielded.
 
     A thread that needs the interpreter while another computes waits up to 5 ms each time, and a search needs it a few
     times. For worker threads only: it does not unblock an event loop.
 
     Args:
         items: the items to go through.
-        every: the number of items between two yields of the interpreter. One costs up to 70 us, so items that take
+        every: the number of items between two pauses for other threads. A pause costs up to 70 us, so items that take
             less than 1 us each need it only now and then.
     """
     for i, item in enumerate(items, 1):

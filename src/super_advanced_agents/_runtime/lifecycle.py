@@ -1,4 +1,4 @@
-"""The lifecycle of objects that own threads, files or sockets: closed once, unusable after."""
+"""Objects that own threads, files or sockets: closing them, and refusing calls afterwards."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Resource(metaclass=_ClosedAtExit):
 
     @abstractmethod
     def _release(self) -> None:
-        """Free what this object owns; called once, may block."""
+        """Free the threads, files and sockets that this object owns; called once, may block."""
 
     def _check_open(self) -> None:
         """Raise `ResourceClosedError` if the object is closed, or belongs to a parent process."""

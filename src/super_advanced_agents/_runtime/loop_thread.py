@@ -1,8 +1,8 @@
 """One event loop in a thread of its own, for clients whose libraries need asyncio.
 
-The loop runs while somebody holds it. A native operation awaits only futures (see `sync_bridge`), so that a thread can
-drive it too. Work that needs a lasting event loop, such as an HTTP connection kept between calls, runs here, and its
-result comes back as a future.
+The loop runs from the first `acquire_loop` to the last `release_loop`. A native operation awaits only futures (see
+`sync_bridge`), so that a thread can drive it too. Work that needs a lasting event loop, such as an HTTP connection kept
+between calls, runs here, and its result comes back as a future.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class CancellableFuture(Future[T]):
     __slots__ = ()
 
     def cancel(self) -> None:
-        """Give up on the result and end the work."""
+        """Give up on the result, and stop the work that computes it."""
         if self.done():
             return
         super().cancel()
@@ -36,13 +36,13 @@ class CancellableFuture(Future[T]):
             self._abort()
 
     def _abort(self) -> None:
-        """End the work. Called in the cancelling thread, perhaps after the work is done; must not block."""
+        """Stop the work. Called in the cancelling thread, perhaps after the work is done; must not block."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)
 class LoopThread:
-    """Run coroutines of other threads and event loops in one shared event loop.
+    """Run coroutines in one shared event loop, for callers in other threads and event loops.
 
     `acquire_loop` makes it; a blocking portal of anyio starts and ends the loop. The portal's own `start_task_soon` is
     not used: it blocks until the loop has run, which a calling event loop must not do, and its futures wake an event
@@ -52,7 +52,7 @@ class LoopThread:
     _loop: asyncio.AbstractEventLoop
 
     def submit(self, operation: Callable[[], Coroutine[Any, Any, T]]) -> Future[T]:
-        """Run the coroutine that `operation` makes in the loop; cancelling the future cancels it.
+        """Run the coroutine `operation()` in the loop; cancelling the future cancels the coroutine.
 
         Raises:
             ResourceClosedError: the loop was closed.
@@ -65,7 +65,7 @@ class LoopThread:
         return run
 
     def call_later(self, delay_s: float, callback: Callable[[], object]) -> Future[None]:
-        """Call `callback` in the loop after `delay_s` seconds; cancelling the future prevents it.
+        """Call `callback` in the loop after `delay_s` seconds, unless the future is cancelled first.
 
         `callback` must not block.
         """
@@ -87,7 +87,7 @@ class _Run(CancellableFuture[T]):
         self._task: asyncio.Task[T] | None = None
 
     def begin(self) -> None:
-        """Start the coroutine, unless it was cancelled before; called in the loop."""
+        """Start the coroutine, unless this future is cancelled; called in the loop's thread."""
         if not self.cancelled():
             self._task = self._loop.create_task(self._operation())
             self._task.add_done_callback(self._task_done)
@@ -128,7 +128,7 @@ os.register_at_fork(after_in_child=_renew_portals)  # the child has no threads, 
 
 
 def acquire_loop() -> LoopThread:
-    """Return the process's shared event loop, starting it for its first holder.
+    """Return the process's shared event loop, after starting it if it does not run.
 
     Blocks for a moment. Call `release_loop` once for each call.
     """
@@ -136,9 +136,9 @@ def acquire_loop() -> LoopThread:
 
 
 def release_loop() -> None:
-    """Release one hold on the shared event loop; the last one ends it.
+    """Undo one call of `acquire_loop`; stop the loop when all calls are undone.
 
-    Ending cancels what still runs and waits for the thread.
+    Stopping cancels the coroutines that still run, and waits for the loop's thread.
     """
     with suppress(ResourceClosedError):  # leaving with an error is what makes a portal cancel instead of wait
         error = _closed_error()

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def bar(*, unit: str) -> Iterator[Progress | None]:
-    """Show a progress bar on standard error; yield None where that is no terminal.
+    """Show a progress bar on standard error; yield None if standard error is no terminal.
 
     Args:
         unit: `"bytes"`, which also shows the time remaining, or the name of the things counted.

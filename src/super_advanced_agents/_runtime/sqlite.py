@@ -17,16 +17,16 @@ _log = get_logger("store")
 _PAGE_BYTES = 8192  # five 384-d vectors a page; 63,000 rows/s against 41,000 with 4,096-byte pages
 _BUSY_TIMEOUT_S = 5.0
 _CHECKPOINT_PAGES = 2_000
-"""The commit that fills this many pages (16 MB) of the log checkpoints it, in 60 to 80 ms.
+"""The number of pages in the write-ahead log (16 MB) at which a commit checkpoints the log.
 
-Batches of 1,000 are no faster without. The writer's own connection checkpoints: SQLite before 3.51.3 can lose pages
-when one connection checkpoints while another writes (the "WAL-reset bug").
+A checkpoint takes 60 to 80 ms. Batches of 1,000 are no faster without. The writer's own connection checkpoints: SQLite
+before 3.51.3 can lose pages when one connection checkpoints while another writes (the "WAL-reset bug").
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schema:
-    """Describe the tables of one kind of file.
+    """Describe the tables of one kind of SQLite file, their version and their migrations.
 
     Attributes:
         version: the version of the tables, stored as `PRAGMA user_version`.
@@ -47,7 +47,7 @@ ConnectionCallback = Callable[[sqlite3.Connection], object]
 
 
 def open_database(file: Path, schema: Schema, *, fill: ConnectionCallback | None = None) -> sqlite3.Connection:
-    """Open a connection to a file, creating or migrating its tables first.
+    """Open a connection to an SQLite file, creating or migrating its tables first.
 
     Raises:
         StoreError: the file cannot be opened, or a newer version of this package wrote it.
@@ -71,7 +71,7 @@ def prepare(
     fill: ConnectionCallback | None = None,
     check: ConnectionCallback | None = None,
 ) -> None:
-    """Create the tables of a file, or check and migrate those that it has.
+    """Create the tables of an SQLite file, or check and migrate the existing ones.
 
     Args:
         connection: a connection to the file.
@@ -189,7 +189,7 @@ def _back_up(connection: sqlite3.Connection, copy: Path) -> None:
 
 
 def connect(file: Path | None) -> sqlite3.Connection:
-    """Open a connection to a file, or to a database in memory when `file` is None.
+    """Open a connection to an SQLite file, or to a database in memory if `file` is None.
 
     Each statement commits by itself unless a transaction was begun.
 
@@ -220,7 +220,7 @@ def connect(file: Path | None) -> sqlite3.Connection:
 
 
 def is_io_failure(exc: sqlite3.Error) -> bool:
-    """Return whether the disk itself failed (EIO).
+    """Return whether an error of SQLite reports that the disk failed (EIO).
 
     The contents of the disk are then unknown, so writing must stop.
     """
@@ -233,7 +233,7 @@ def _is_full(exc: sqlite3.Error) -> bool:
 
 
 def map_error(exc: sqlite3.Error) -> StoreError:
-    """Return the store error for an error of SQLite."""
+    """Return the `StoreError` that corresponds to an error of SQLite."""
     code = _error_code(exc) & 0xFF
     if _is_full(exc):
         return StoreFullError("no room on the disk; nothing was stored", hint="free some, then try again")

@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 def run_sync(operation: Coroutine[Any, Any, T]) -> T:
-    """Drive `operation` to its end on this thread and return its result.
+    """Run the coroutine `operation` to its end in this thread and return its result.
 
     Raises:
         RuntimeError: the operation awaited something that only an event loop can provide.
@@ -41,7 +41,7 @@ def run_sync(operation: Coroutine[Any, Any, T]) -> T:
 
 
 def _wait(step: object) -> BaseException | None:
-    """Wait for the awaited future; return the error to raise in the operation, or None."""
+    """Wait for the future that the operation awaits; return an error to raise in it, or None."""
     if not isinstance(step, Future):
         return RuntimeError(f"a blocking form can only wait for futures, not {type(step).__name__}")
     try:
@@ -94,7 +94,7 @@ def blocking_iterator(native: Callable[P, AsyncGenerator[T, None]]) -> Callable[
 
 
 class Overridable:
-    """Let a subclass override an operation by defining `averb` or `verb`.
+    """Let a subclass override an operation by defining its blocking or its asyncio method.
 
     Operations call each other through their private native methods (`_averb`). This base points the native method of a
     subclass to its `averb` or, in a class without `averb`, to its `verb`. No operation calls a stream, so overriding
@@ -136,7 +136,7 @@ async def _next(source: AsyncGenerator[T, None]) -> T:
 
 
 def as_sync_method(verb: Callable[P, T], native: Callable[..., object]) -> Callable[P, T]:
-    """Give a blocking form its name, and the signature of the native method without `async`."""
+    """Set the name and the signature of a blocking method from those of its coroutine method."""
     verb.__name__ = native.__name__.removeprefix("_").removeprefix("a")
     verb.__qualname__ = f"{native.__qualname__.rpartition('.')[0]}.{verb.__name__}"
     signature = inspect.signature(native)

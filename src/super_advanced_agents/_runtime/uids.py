@@ -42,7 +42,7 @@ def new_uids(n: int) -> list[str]:
 def fill_missing_uids(
     uids: Sequence[str | None] | None, n: int, make: Callable[[int], Sequence[str]] = new_uids
 ) -> Sequence[str]:
-    """Return `n` uids, with new ones in the place of those that are None.
+    """Return `uids` with a new uid in place of each None; `n` new uids if `uids` is None.
 
     Args:
         uids: the uids to keep; None when all are missing.
@@ -55,7 +55,7 @@ def fill_missing_uids(
 
 
 def seeded_uids(seed: bytes, at: float, start: int, n: int) -> list[str]:
-    """Return `n` UUIDv7 strings derived from a seed, beginning with the `start`-th.
+    """Derive `n` UUIDv7 strings from a seed, after skipping the first `start` of them.
 
     The same arguments give the same uids. They ascend, and are as random as the seed.
 
@@ -70,7 +70,10 @@ def seeded_uids(seed: bytes, at: float, start: int, n: int) -> list[str]:
 
 
 def _format_uuids(first: int, noise_bytes: bytes) -> list[str]:
-    """Format UUIDs of consecutive time-and-counter numbers, with eight random bytes each."""
+    """Format UUIDs from numbers counted up from `first`, with eight random bytes each.
+
+    A number holds milliseconds in its upper bits and a counter in its lower 12 bits.
+    """
     noise = noise_bytes.hex()
     uids, milliseconds, prefix = [], -1, ""
     for i, at in enumerate(range(0, len(noise), 16), start=first):

@@ -212,12 +212,12 @@ class LLMAgent(MemoryWrites):
         )
 
     async def _aget(self, uid: str) -> Record | None:
-        """Return the memory of that uid, or None if there is none."""
+        """Return the memory with the given uid, or None if it does not exist."""
         records = await self.vector_store.aget([uid], namespace=self.namespace)
         return records[0] if records else None
 
     async def _acount(self, where: Where | None = None) -> int:
-        """Return the number of memories that match a filter, or of all memories when it is None."""
+        """Return the number of memories that match a filter, or of all memories without a filter."""
         return await self.vector_store.acount(where, namespace=self.namespace)
 
     async def _ascan(self, where: Where | None = None, *, after: str | None = None, limit: int = 100) -> list[Record]:

@@ -14,7 +14,7 @@ _TURN_KEYS = frozenset({"speaker", "session", "turn", "created_at"})
 
 
 def as_memories(items: Sequence[str | Memory | Mapping[str, JSONValue]]) -> list[Memory]:
-    """Convert texts, `Memory` values and dicts of its fields to a list of memories.
+    """Convert texts, `Memory` values and dicts of `Memory` fields to a list of memories.
 
     Raises:
         InvalidInputError: `items` is not a list, or an item is none of these or has an unknown or missing field.
@@ -33,7 +33,7 @@ def _as_memory(item: object, field: str) -> Memory:
 
 
 def as_turns(turns: Sequence[Turn | Mapping[str, JSONValue]]) -> list[Turn]:
-    """Convert `Turn` values and dicts of its fields to a list of validated turns.
+    """Convert `Turn` values and dicts of `Turn` fields to a list of validated turns.
 
     Raises:
         InvalidInputError: `turns` is not a list, or an item is neither of these or has a wrong field.
@@ -105,7 +105,7 @@ def memory_changes(text: str | None, memory_type: str | None, extra: object) -> 
 
 
 def turn_memory(turn: Turn, session: str | None, position: int) -> Memory:
-    """Convert a turn to a memory with its speaker, its session and its position there.
+    """Convert a turn to a memory with the speaker, the session and the turn's position in it.
 
     Raises:
         InvalidInputError: `extra` holds a key that the agent sets itself.
@@ -130,7 +130,7 @@ def _checked_extra(extra: object, field: str, reserved: frozenset[str]) -> dict[
 
 
 def narrow_to_type(memory_type: str | None, where: Where | None) -> Where | None:
-    """Return a filter that also requires a memory type; `where` itself when the type is None."""
+    """Extend a filter to require a memory type; return `where` unchanged if the type is None."""
     if memory_type is None:
         return where
     checked_text(memory_type, "memory_type", max_bytes=LIMITS.uid_chars)

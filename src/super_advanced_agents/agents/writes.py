@@ -128,7 +128,7 @@ class MemoryWrites(Overridable):
         expires_in_s: float | EllipsisType | None = ...,
         priority: float | EllipsisType | None = ...,
     ) -> bool:
-        """Change the given fields of a memory; all others stay, its position in a session too.
+        """Change the given fields of a memory; its other fields and its place in a session stay.
 
         The change is durable when the call returns. A call that is cancelled before its write began changes nothing;
         after that the write completes.
@@ -159,9 +159,10 @@ class MemoryWrites(Overridable):
         )
 
     async def _aforget(self, uids: Sequence[str] | None = None, *, where: Where | None = None) -> int:
-        """Delete memories by uid, by filter, or by both, and return their number.
+        """Delete the memories with the given uids that match a filter, and return their number.
 
-        The deletion is durable when the call returns. `where={}` deletes all memories of this agent.
+        Without uids, all memories that match the filter are deleted; without a filter, all with the uids. The deletion
+        is durable when the call returns. `where={}` deletes all memories of this agent.
         """
         return await self.vector_store.adelete(uids, where=where, namespace=self.namespace)
 

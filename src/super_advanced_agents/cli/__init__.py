@@ -1,1 +1,1 @@
-"""The `saa` command line. Its modules import engines inside functions, so that `saa --help` is quick."""
+"""The `saa` command line. Its modules import heavy libraries inside functions, so that `saa --help` is quick."""

@@ -1,4 +1,4 @@
-"""Command inputs: text from an argument, a file or standard input, and JSON of options."""
+"""Command inputs: text from an argument, a file or standard input, and JSON in options."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def read_text_input(argument: str | None, file: Path | None, *, name: str) -> st
 
 
 def parse_json_object(option: str | None, name: str) -> dict[str, JSONValue] | None:
-    """Parse the value of an option as a JSON object; None stays None.
+    """Parse the value of an option as a JSON object; return None when it was not given.
 
     Raises:
         InvalidInputError: the value is not a JSON object.

@@ -20,7 +20,7 @@ FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
 
 
 def print_result(text: str = "", *, end: str = "\n") -> None:
-    """Print a result for people to standard output."""
+    """Print a human-readable result to standard output."""
     sys.stdout.write(text + end)
     sys.stdout.flush()
 
@@ -32,25 +32,25 @@ def print_note(text: str) -> None:
 
 
 def print_json(result: Mapping[str, object]) -> None:
-    """Print a result for programs: one line of JSON on standard output."""
+    """Print a result as one line of JSON to standard output."""
     print_result(json.dumps(result, ensure_ascii=False))
 
 
 def without_controls(text: str) -> str:
-    """Replace the characters of a text that would control the terminal."""
+    """Replace control characters, which could disturb the terminal; keep line feeds and tabs."""
     return "".join(char if char.isprintable() or char in "\n\t" else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
 def one_line(text: str, max_chars: int = 100) -> str:
-    """Return the beginning of a text on one line, cut with an ellipsis."""
+    """Join the lines of a text, and cut the result to `max_chars` with an ellipsis."""
     line = " ".join(without_controls(text).split())
     return line if len(line) <= max_chars else line[: max_chars - 1] + "…"
 
 
 def report_errors(command: Callable[P, R]) -> Callable[P, R]:
-    """Wrap a command so that an error becomes one sentence, a hint and an exit code.
+    """Wrap a command so that an error is printed with a hint and sets the exit code.
 
-    The exit code is 1 when the work failed, 2 when the arguments or settings are wrong, 130 when it was interrupted.
+    The exit code is 1 when the work failed, 2 when arguments or settings are wrong, 130 when Ctrl-C was pressed.
     """
 
     @functools.wraps(command)

@@ -1,4 +1,4 @@
-"""Agents, stores and embedders that commands open; missing models are fetched first."""
+"""Context managers that open agents, stores and embedding pipelines for commands."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def open_agent(
     data_dir: Path, models_dir: Path | None, agent: str, *, embeds: bool = False, answers: bool = False
 ) -> Iterator[AsyncLLMAgent]:
-    """Open an agent with its store and models, and close them at the end.
+    """Open an agent with its store and models, and close all of them when the block ends.
 
     Args:
         data_dir: the data folder; the store in it is created when it is missing.
@@ -47,7 +47,7 @@ def open_agent(
 
 @contextmanager
 def open_memories(data_dir: Path, agent: str) -> Iterator[tuple[VectorStore, str]]:
-    """Open the store without any model, and yield it with the agent's namespace.
+    """Open the store without loading models, and yield the store and the agent's namespace.
 
     Where the data folder has no store, an empty store in memory is yielded.
 
@@ -72,7 +72,7 @@ def open_memories(data_dir: Path, agent: str) -> Iterator[tuple[VectorStore, str
 
 @contextmanager
 def open_folder_store(data_dir: Path, *, dim: int | None = None, metric: str | None = None) -> Iterator[LocalStore]:
-    """Open the store of a data folder with the settings that it was created with.
+    """Open the store of a data folder, or create a missing one when `dim` is given.
 
     Args:
         data_dir: the data folder.
@@ -101,7 +101,7 @@ def open_folder_store(data_dir: Path, *, dim: int | None = None, metric: str | N
 def open_embedder(
     models_dir: Path | None, *, model: str | None = None, precision: str | None = None
 ) -> Iterator[EmbeddingPipeline]:
-    """Open the embedding pipeline of the settings or of another model, fetched if it is missing."""
+    """Open an embedding pipeline with the configured or the given model; fetch a missing model."""
     from super_advanced_agents.tenancy.model_loading import embedding_pipeline, fetch_models
     from super_advanced_agents.tenancy.settings import Settings
 

@@ -12,13 +12,13 @@ from super_advanced_agents.types import ExplainedMatch, JSONValue, Match, Record
 
 
 def match_json(match: Match) -> dict[str, JSONValue]:
-    """Return the JSON object of a search result, in the shape of the server's."""
+    """Return a search result as the JSON object that the REST API returns for it."""
     members: dict[str, JSONValue] = orjson.loads(orjson.dumps(json_of_match(match)))
     return members
 
 
 def record_json(record: Record) -> dict[str, JSONValue]:
-    """Return the JSON object of a memory, in the shape of the server's."""
+    """Return a memory as a JSON object, without its vector and namespace."""
     return {
         "uid": record.uid,
         "text": record.text,

@@ -89,11 +89,11 @@ class ConnectionSettings:
 
     @property
     def credential(self) -> dict[str, str]:
-        """The HTTP header, or the gRPC metadata, with the credential; empty without one."""
+        """The `authorization` entry of HTTP headers or gRPC metadata; empty without an API key."""
         return {} if self.api_key is None else {"authorization": f"Bearer {self.api_key}"}
 
     def certificates(self) -> bytes | None:
-        """Read the trusted certificates; None stands for the system's. Blocks.
+        """Read the trusted certificates (PEM); return None to trust the system's. Blocks.
 
         Raises:
             ConfigurationError: `ca_file` cannot be read.

@@ -1,4 +1,4 @@
-"""Records and queries of any number, in requests of bounded size made one at a time."""
+"""Split streams of records and queries into requests of bounded size, made one at a time."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def iterate(items: Iterable[T] | AsyncIterable[T], *, field: str) -> Async
 async def add_requests(
     records: Iterable[NewRecord] | AsyncIterable[NewRecord], bounds: Bounds, off_loop: OffLoop, **options: Any
 ) -> AsyncGenerator[AddRequest, None]:
-    """Yield requests that add all `records`; each record gets its uid here.
+    """Yield requests that add all `records` in batches; records without a uid get a new one.
 
     Args:
         records: the records.
@@ -87,7 +87,7 @@ def _add_request(make: partial[AddRequest], batch: list[tuple[Vector, Metadata |
 async def search_requests(
     query_vectors: Iterable[ArrayLike] | AsyncIterable[ArrayLike], bounds: Bounds, **options: Any
 ) -> AsyncGenerator[SearchRequest, None]:
-    """Yield requests that search for all `query_vectors`.
+    """Yield requests that search for all `query_vectors` in batches.
 
     Args:
         query_vectors: the queries.

@@ -39,7 +39,7 @@ _RETRYABLE = (EngineUnavailableError, OverloadedError, RateLimitedError)
 
 
 class Connection:
-    """Make calls to one server, with retries.
+    """Send calls to one server, and retry them while the server is unreachable or too busy.
 
     All methods but `close` may be used by any number of threads and event loops.
 
@@ -119,7 +119,7 @@ class Connection:
     async def aexchange(
         self, operation: Operation, single: Operation, calls: AsyncIterator[RemoteCall]
     ) -> AsyncGenerator[Any, None]:
-        """Yield one answer for each call, in order; at most four calls are unanswered at a time.
+        """Send calls over one stream, at most four of them unanswered, and yield each answer.
 
         A stream that breaks is restarted with the unanswered calls, which must be safe to repeat.
 
@@ -162,7 +162,7 @@ class Connection:
                 stream.cancel()
 
     async def areceive(self, call: RemoteCall, result: Any) -> AsyncGenerator[Any, None]:
-        """Yield the streamed answers to one request; it is retried only before the first answer.
+        """Send one request, and yield its streamed answers; retry only before the first answer.
 
         Args:
             call: a call of an operation that answers with a stream.
@@ -193,7 +193,7 @@ class Connection:
                 stream.cancel()
 
     async def ascan_pages(self, target: str, request: ScanRequest) -> AsyncGenerator[list[Record], None]:
-        """Yield the pages of a collection; a stream that breaks is restarted after the last page.
+        """Yield the records that match a request in pages; continue after a stream breaks.
 
         Args:
             target: the collection's name.
@@ -264,7 +264,7 @@ class Connection:
 
 
 class _SourceFailed(Exception):  # noqa: N818  # a signal
-    """Signal that the source of a stream's requests failed, and not the stream."""
+    """Signal that the iterator of a stream's calls failed, and not the stream."""
 
     def __init__(self, error: SuperAdvancedAgentsError) -> None:
         super().__init__()
@@ -283,7 +283,7 @@ def _retry_pause(error: Exception, deadline: float) -> bool | float:
 
 
 def _stream_pause(error: SuperAdvancedAgentsError, failures: int) -> float:
-    """Return the pause before a stream's restart; raise `error` when the attempts are used up."""
+    """Return the seconds to wait before a stream is restarted; raise `error` at failure six."""
     if failures >= _ATTEMPTS:
         raise error
     retry_after_s = error.retry_after_s if isinstance(error, OverloadedError | RateLimitedError) else 0.0
@@ -292,7 +292,7 @@ def _stream_pause(error: SuperAdvancedAgentsError, failures: int) -> float:
 
 
 async def _fill_window(stream: Stream[Any], calls: AsyncIterator[RemoteCall], waiting: deque[RemoteCall]) -> bool:
-    """Send calls until the window is full; return False when there are no more."""
+    """Send calls until four are unanswered; return False when `calls` is exhausted."""
     while len(waiting) < _WINDOW:
         try:
             call = await anext(calls)

@@ -34,7 +34,7 @@ from super_advanced_agents.types import CollectionInfo, Dedupe, Match, Record, W
 
 
 class DistributedVectorStore(RemoteVectorStore):
-    """A client of one collection of a server, over gRPC or REST.
+    """Use one collection of a server as a vector store, over gRPC or REST.
 
     It behaves as a store in process does, and raises the same errors. A server and a network add
     `EngineUnavailableError` (no connection, or no answer in time), `AuthenticationError`, `PermissionDeniedError`,
@@ -80,7 +80,7 @@ class DistributedVectorStore(RemoteVectorStore):
 
     @property
     def dim(self) -> int:
-        """The length of every vector; the first access may block for a call to the server."""
+        """The length of every vector; the first access may call the server, which blocks."""
         return run_sync(self._acollection_info()).dim if self._info is None else self._info.dim
 
     # -- streams --------------------------------------------------------------------------------------------------
@@ -179,9 +179,9 @@ class DistributedVectorStore(RemoteVectorStore):
     # -- the collection -------------------------------------------------------------------------------------------
 
     async def adelete_collection(self) -> bool:
-        """Delete the collection with all its records; return False when there was none.
+        """Delete the collection with all its records; return False when it did not exist.
 
-        A client that was given `dim` creates it again at its next use.
+        A client that was made with `dim` creates the collection again at its next use.
         """
         self._check_open()
         try:

@@ -1,4 +1,4 @@
-"""Failed calls as errors of this library: gRPC statuses, HTTP responses, broken connections."""
+"""Convert gRPC statuses, HTTP responses and broken connections to errors of this library."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ _STATUSES = {
 
 
 def unreachable_error(url: str, reason: object) -> EngineUnavailableError:
-    """Return the error of a connection that failed or broke."""
+    """Return the error to raise for a connection that cannot be made or has broken."""
     return EngineUnavailableError(
         f"the server {url!r} cannot be reached ({reason})", hint="check that it runs, and the address"
     )
 
 
 def timeout_error(url: str, timeout_s: float) -> EngineUnavailableError:
-    """Return the error of a call without an answer within its timeout."""
+    """Return the error to raise for a call that was not answered within its timeout."""
     return EngineUnavailableError(
         f"the server {url!r} did not answer within {timeout_s:.3g} s", hint="try again, or give it more timeout_s"
     )
 
 
 def error_of_rpc(rpc: Any, url: str, timeout_s: float, *, timed_out: bool = False) -> SuperAdvancedAgentsError:
-    """Return the error of a gRPC call that failed.
+    """Convert a failed gRPC call to an error of this library.
 
     Args:
         rpc: the `grpc.Call`.
@@ -72,7 +72,7 @@ def error_of_rpc(rpc: Any, url: str, timeout_s: float, *, timed_out: bool = Fals
 
 
 def error_of_response(status: int, headers: Mapping[str, str], body: bytes, url: str) -> SuperAdvancedAgentsError:
-    """Return the error of an HTTP response whose status is not 2xx."""
+    """Convert an HTTP response whose status is not 2xx to an error of this library."""
     retry_after = headers.get("retry-after")
     if headers.get("content-type", "").startswith("application/problem+json"):
         return _error_of_document(body, status, retry_after, url)
@@ -120,7 +120,7 @@ def _seconds(retry_after: object) -> float | None:
 
 
 def names_error(document: bytes) -> bool:
-    """Return True when a problem document names an error class, False for a plain "not found"."""
+    """Return whether a problem document names an error class; True when it is not JSON."""
     try:
         return "error" in orjson.loads(document)
     except (orjson.JSONDecodeError, TypeError):

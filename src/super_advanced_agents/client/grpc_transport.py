@@ -1,4 +1,4 @@
-"""The gRPC transport: calls resolve futures and need no thread of their own.
+"""The gRPC transport: unary calls resolve futures and need no thread of their own.
 
 It uses the blocking channel of grpcio through its futures. An asyncio channel belongs to one event loop, while callers
 use many loops or none; futures need no loop, and reach more calls a second.
@@ -40,7 +40,7 @@ _BUFFERED_ANSWERS = 4
 
 
 class GrpcTransport(Transport):
-    """A gRPC channel to one server.
+    """Send calls to one server over a gRPC channel.
 
     Args:
         settings: the address, the credential and the trusted certificates.
@@ -55,7 +55,7 @@ class GrpcTransport(Transport):
         self._loop: LoopThread | None = None
 
     def open(self, loop: LoopThread) -> None:
-        """Create the channel; the first call connects it. Blocks, on the certificate file."""
+        """Create the channel; the first call connects. Blocks while it reads the certificates."""
         import grpc
 
         self._loop = loop
@@ -67,7 +67,7 @@ class GrpcTransport(Transport):
             self._channel = grpc.insecure_channel(address.target, options=_OPTIONS)
 
     def call(self, call: RemoteCall, *, timeout_s: float, key: str | None) -> Future[Any]:
-        """Send one unary call; cancelling the future cancels it at the server as well."""
+        """Send one unary call; cancelling the future cancels the call at the server as well."""
         self._in_flight.enter()
         metadata = self._metadata if key is None else (*self._metadata, ("idempotency-key", key))
         try:
@@ -86,7 +86,7 @@ class GrpcTransport(Transport):
         return future
 
     def stream(self, operation: Operation, result: Any) -> Stream[Any]:
-        """Begin a streaming call, which has a reading thread of its own."""
+        """Begin a streaming call, and start a thread that reads its answers."""
         self._in_flight.enter()
         try:
             assert self._loop is not None, "opened first"
@@ -134,7 +134,7 @@ def _deserialize_reply(operation: Operation, hint: Any, frame: bytes) -> tuple[A
 
 
 class _RpcFuture(CancellableFuture[Result]):
-    """The future of one call."""
+    """The future of one unary gRPC call; cancelling the future cancels the call."""
 
     __slots__ = ("_rpc",)
 
@@ -143,7 +143,7 @@ class _RpcFuture(CancellableFuture[Result]):
         self._rpc = rpc
 
     def resolve(self, rpc: Any, settings: ConnectionSettings, timeout_s: float) -> None:
-        """Set the result or the error of the ended call. Runs in the channel's thread."""
+        """Set the result or the error of the finished call. Runs in a thread of the gRPC channel."""
         import grpc
 
         code = rpc.code()
@@ -160,7 +160,7 @@ class _RpcFuture(CancellableFuture[Result]):
 
 
 class _GrpcStream(Stream[Result], Generic[Result]):
-    """A streaming call with a reading thread: the blocking library has no futures for streams."""
+    """A streaming call whose answers a thread reads, since grpcio has no futures for streams."""
 
     def __init__(self, method: Any, metadata: Any, settings: ConnectionSettings, loop: LoopThread, on_end: Any) -> None:
         self._outgoing: queue.SimpleQueue[RemoteCall | None] = queue.SimpleQueue()

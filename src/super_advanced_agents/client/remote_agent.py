@@ -52,7 +52,7 @@ _BATCH_BYTES = 4 * 1024 * 1024
 
 
 class RemoteAgent(Resource):
-    """A client of one agent of a server, over gRPC or REST.
+    """Use one agent of a server as an `AsyncLLMAgent`, over gRPC or REST.
 
     It has every operation of `AsyncLLMAgent`, and the blocking ones of `LLMAgent`. The server embeds texts and answers
     questions; records come without their vectors. Errors and retries are those of `DistributedVectorStore`. Memories
@@ -165,7 +165,7 @@ class RemoteAgent(Resource):
         expires_in_s: float | EllipsisType | None = ...,
         priority: float | EllipsisType | None = ...,
     ) -> bool:
-        """Change one memory in place; return False when there is no memory of that uid.
+        """Change one memory in place; return False when no memory has this uid.
 
         Args:
             uid: the memory's uid.
@@ -190,7 +190,7 @@ class RemoteAgent(Resource):
         return cast("bool", await self._acall(ops.UPDATE_MEMORY, request))
 
     async def aforget(self, uids: Sequence[str] | None = None, *, where: Where | None = None) -> int:
-        """Delete memories by uid, by filter, or by both, and return their number."""
+        """Delete memories by uid, by filter, or by both, and return the number deleted."""
         self._check_open()
         _check_where(where)
         request = ForgetRequest(uids=None if uids is None else checked_uids(uids, limits=LIMITS), where=where)
@@ -270,14 +270,14 @@ class RemoteAgent(Resource):
         )
 
     async def aget(self, uid: str) -> Record | None:
-        """Return the memory of that uid, or None."""
+        """Return the memory with this uid, or None when no memory has it."""
         self._check_open()
         request = GetMemoryRequest(uid=checked_uid(uid, field="uid", limits=LIMITS))
         record = cast("Record | None", await self._acall(ops.GET_MEMORY, request))
         return None if record is None else self._with_namespace(record)
 
     async def acount(self, where: Where | None = None) -> int:
-        """Return the number of memories that match a filter; all are counted when it is None."""
+        """Return the number of memories that match a filter, or of all memories when it is None."""
         self._check_open()
         _check_where(where)
         return cast("int", await self._acall(ops.COUNT_MEMORIES, CountMemoriesRequest(where=where)))
@@ -307,7 +307,7 @@ class RemoteAgent(Resource):
     # -- answering ------------------------------------------------------------------------------------------------
 
     async def aask(self, question: str, top_k: int = 5) -> Answer:
-        """Answer a question from memories; cancelling frees the model's slot at the server.
+        """Answer a question from memories; cancelling stops the generation at the server.
 
         Args:
             question: the question, in plain words.
@@ -318,7 +318,7 @@ class RemoteAgent(Resource):
     async def astream_answer(self, question: str, top_k: int = 5) -> AsyncGenerator[str, None]:
         """Answer a question from memories, and yield the answer's pieces as they are generated.
 
-        Leaving the iterator early frees the model's slot at the server.
+        Leaving the iterator early stops the generation at the server.
 
         Args:
             question: the question, in plain words.
@@ -361,9 +361,9 @@ def _check_where(where: Where | None) -> None:
 
 
 def _batches(memories: Sequence[Memory], dedupe: Dedupe | None) -> Iterator[RememberRequest]:
-    """Yield requests that remember all `memories`, in order.
+    """Yield requests that store all `memories` in order, in batches of about 4 MiB.
 
-    Each memory gets its uid here, so that a request can be repeated.
+    A memory without a uid gets one here, so that a request can be repeated.
 
     Raises:
         InvalidInputError: a memory is invalid; raised before the first request.

@@ -1,4 +1,4 @@
-"""The base of clients of a remote vector store: each request becomes one remote call."""
+"""The base class of clients of a remote vector store: each request becomes one remote call."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _OPERATIONS: dict[type[object], Operation] = {
 
 
 class RemoteVectorStore(VectorStore):
-    """A client of one collection of a remote store; `VectorStore` documents the operations.
+    """Send each operation of a vector store as a remote call; `VectorStore` documents them.
 
     Requests that cannot be encoded are refused here, with the errors of a store in process; the server limits the size
     of a request. A subclass implements the calls.
@@ -54,10 +54,10 @@ class RemoteVectorStore(VectorStore):
 
     @abstractmethod
     async def _ametric(self) -> Metric:
-        """Return the collection's metric; asks the server the first time."""
+        """Return the collection's metric, such as `"cosine"`; the first call asks the server."""
 
     async def _adim(self) -> int:
-        """Return the length of every vector; asks the server the first time."""
+        """Return the length of every vector; the first call may ask the server."""
         return self.dim
 
     async def _abounds(self) -> Bounds:

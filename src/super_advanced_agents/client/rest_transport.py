@@ -38,7 +38,7 @@ _KEEPALIVE_EXPIRY_S = 20.0  # shorter than at servers, so that few calls use a c
 
 
 class RestTransport(Transport):
-    """A pool of HTTP connections to one server.
+    """Send calls to one server over a pool of HTTP connections.
 
     Redirects are not followed, so that the key is sent to the configured address only.
 
@@ -55,7 +55,7 @@ class RestTransport(Transport):
         self._loop: LoopThread | None = None
 
     def open(self, loop: LoopThread) -> None:
-        """Create the HTTP client; the first call connects. Blocks, on imports and the certificate file."""
+        """Create the HTTP client; the first call connects. Blocks while it reads the certificates."""
         import httpx2
 
         self._loop = loop
@@ -79,7 +79,7 @@ class RestTransport(Transport):
         )
 
     def call(self, call: RemoteCall, *, timeout_s: float, key: str | None) -> Future[Any]:
-        """Send one HTTP request; cancelling the future closes the request at the server as well."""
+        """Send one HTTP request; cancelling the future cancels the request at the server as well."""
         http_request = _http_request(call)
         assert self._loop is not None, "opened first"
 
@@ -124,7 +124,7 @@ class RestTransport(Transport):
 
 
 class _EventStream(Stream[AnswerEvent]):
-    """Server-sent events, read one by one on demand, so that at most one is buffered."""
+    """A stream of server-sent events that answer one request, each read when it is needed."""
 
     def __init__(
         self,
@@ -211,7 +211,7 @@ class _HttpRequest:
 
 
 def _http_request(call: RemoteCall, **members: Any) -> _HttpRequest:
-    """Return the HTTP request of a call; a uid in the path is left out of the body."""
+    """Convert a call to an HTTP request; a uid that is in the path is left out of the body."""
     operation, body = call.operation, json_of_request(call.request) | members
 
     def value_of(parameter: re.Match[str]) -> str:

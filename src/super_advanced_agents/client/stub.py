@@ -18,7 +18,7 @@ from super_advanced_agents.stores.options import Metric
 
 
 class DistributedVectorStoreStub(RemoteVectorStore):
-    """A client of an in-process store that encodes and decodes every request and result.
+    """Use a store of this process through a client that encodes every request and result.
 
     It is for tests, and for code that will use a server's store later: a request that works here can be sent over a
     network. Closing the stub leaves the store open.
@@ -50,13 +50,13 @@ class DistributedVectorStoreStub(RemoteVectorStore):
 
 
 class _Loopback:
-    """The server's side: decodes requests, executes them on the store, encodes the results."""
+    """The server's side of the stub: decodes a request, executes it, and encodes the result."""
 
     def __init__(self, store: VectorStore) -> None:
         self._store = store
 
     async def handle(self, operation: Operation, frame: bytes) -> tuple[bool, bytes]:
-        """Return True and the encoded reply, or False and the problem document."""
+        """Execute an encoded request; return True and the reply, or False and a problem document."""
         assert operation.rpc is not None
         assert operation.request is not None
         kind, message = operation.request, operation.rpc.request.FromString(frame)

@@ -23,7 +23,7 @@ _DRAIN_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class RemoteCall:
-    """One call of an operation.
+    """One call of a server's operation: the operation, its target and the request.
 
     Attributes:
         operation: the operation, from the table.
@@ -37,12 +37,12 @@ class RemoteCall:
 
     @property
     def result_type(self) -> Any:
-        """The type of the result."""
+        """The type of the operation's result, which the class of the request names."""
         return result_type(type(self.request))
 
 
 class InFlightCalls:
-    """Count a client's calls in flight, bound their number, and wait for them at the end."""
+    """Count a client's unfinished calls, limit their number, and wait for them on close."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -50,7 +50,7 @@ class InFlightCalls:
         self._closed = False
 
     def enter(self) -> None:
-        """Count a call that begins.
+        """Count a call that begins, or refuse it.
 
         Raises:
             ResourceClosedError: the client was closed.
@@ -84,7 +84,7 @@ class InFlightCalls:
 
 
 def closed_error() -> ResourceClosedError:
-    """Return the error of calls after the client was closed, or interrupted by its closing."""
+    """Return the error to raise for calls made after, or interrupted by, closing a client."""
     return ResourceClosedError("this client is closed", hint="open a new one")
 
 
@@ -93,7 +93,7 @@ class Stream(ABC, Generic[Result]):
 
     @abstractmethod
     def send(self, call: RemoteCall) -> None:
-        """Send one more request; never blocks, so the caller bounds the number of unanswered ones."""
+        """Queue one more request without blocking; the caller limits the unanswered requests."""
 
     @abstractmethod
     def finish(self) -> None:
@@ -101,7 +101,7 @@ class Stream(ABC, Generic[Result]):
 
     @abstractmethod
     def answers(self, *, timeout_s: float) -> AsyncGenerator[Result, None]:
-        """Yield the server's answers, each within `timeout_s`.
+        """Yield the server's answers; wait at most `timeout_s` seconds for each.
 
         Raises:
             EngineUnavailableError: no connection, or no answer in time.
@@ -114,7 +114,7 @@ class Stream(ABC, Generic[Result]):
 
 
 class Transport(ABC):
-    """Send calls to one server. `open` before the first call; then safe for many threads and loops.
+    """Send calls to one server. After `open`, any thread and any event loop may use it.
 
     Attributes:
         streams: False when `stream` takes single requests only; the client then makes one call after another.
@@ -124,7 +124,7 @@ class Transport(ABC):
 
     @abstractmethod
     def open(self, loop: LoopThread) -> None:
-        """Prepare the transport; the first call connects. Blocks, on imports and certificate files."""
+        """Prepare the transport; the first call connects. Blocks while it reads the certificates."""
 
     @abstractmethod
     def call(self, call: RemoteCall, *, timeout_s: float, key: str | None) -> Future[Any]:
@@ -146,7 +146,7 @@ class Transport(ABC):
 
     @abstractmethod
     def stream(self, operation: Operation, result: Any) -> Stream[Any]:
-        """Begin a call with a stream of answers to one request or to several.
+        """Begin a call that answers one request or several requests with a stream of answers.
 
         Args:
             operation: an operation that answers with a stream.

@@ -27,17 +27,17 @@ class EmbeddingEngine(ABC):
     @property
     @abstractmethod
     def model_id(self) -> str:
-        """The origin of the vectors: model, precision and, where known, a digest of the weights."""
+        """An id of the vectors' origin: model, precision and, where known, a digest of the weights."""
 
     @property
     @abstractmethod
     def dim(self) -> int | None:
-        """The length of the vectors; None as long as only a first `run` would reveal it."""
+        """The length of the vectors; None while it is unknown, at most until the first `run`."""
 
     @property
     @abstractmethod
     def max_tokens(self) -> int | None:
-        """The length in tokens to which texts are truncated; None when only the server knows it."""
+        """The length in tokens to which texts are truncated; None if a server does not report it."""
 
     @abstractmethod
     def open(self) -> None:
@@ -63,14 +63,14 @@ class EmbeddingEngine(ABC):
         """
 
     def count_tokens(self, texts: Sequence[str]) -> int | None:
-        """Count the tokens that `run` would read of these texts in all.
+        """Count the tokens that `run` would read from all these texts together.
 
         Returns:
-            The number of tokens after truncation; None when only the server knows it.
+            The number of tokens after truncation; None if a server does not report it.
         """
         del texts
         return None
 
     @abstractmethod
     def close(self) -> None:
-        """Free the resources of `open`; does nothing when `open` was never called."""
+        """Free the resources that `open` took; do nothing if `open` was never called."""

@@ -51,7 +51,7 @@ class VectorCache:
         return hashlib.blake2b(f"{model_id}\0{text}".encode(), digest_size=16).digest()
 
     def get(self, key: bytes, *, count: bool = True) -> Vector | None:
-        """Return the cached vector, which is read-only, or None.
+        """Return the cached vector of a key, read-only, or None if it is not cached.
 
         Args:
             key: a result of `key`.
@@ -65,7 +65,7 @@ class VectorCache:
             return vector
 
     def put(self, keys: Sequence[bytes], vectors: Sequence[Vector]) -> None:
-        """Insert copies of vectors, evicting the least recently used ones where necessary."""
+        """Insert copies of vectors, evicting the least recently used entries above the limits."""
         if not self._max_entries:
             return
         with self._lock:
@@ -80,18 +80,18 @@ class VectorCache:
 
     @property
     def insert_count(self) -> int:
-        """The number of insertions so far, not counting replaced vectors."""
+        """The number of vectors inserted so far, not counting those that replaced a cached one."""
         return self._insert_count
 
     def entries(self) -> tuple[list[bytes], list[Vector]]:
-        """Return all keys, least recently used first, and their vectors, which are read-only."""
+        """Return all keys, least recently used first, and their read-only vectors."""
         with self._lock:
             remaining = copy(self._vectors)
         pairs = [remaining.popitem() for _ in range(len(remaining))]  # the only public way to get the LRU order
         return [key for key, _ in pairs], [vector for _, vector in pairs]
 
     def clear(self) -> None:
-        """Remove all vectors; the counters of hits and misses stay."""
+        """Remove all vectors, but keep the counters of hits and misses."""
         with self._lock:
             self._vectors.clear()
 

@@ -31,17 +31,17 @@ _LENGTH = struct.Struct("<I")
 _KEY_BYTES = 16
 _DIGEST_BYTES = 32
 _SAVE_MIN_NEW_VECTORS = 256
-"""Number of new vectors from which the snapshot is written again."""
+"""The number of new vectors after which the snapshot is written again."""
 _SAVE_MIN_INTERVAL_S = 60.0
 """Least time between two snapshots; a crash loses the vectors since the last one."""
 
 
 class _DamagedError(Exception):
-    """Signal a damaged snapshot within this module."""
+    """Signal within this module that a snapshot cannot be used; never raised to callers."""
 
 
 class VectorCacheSnapshot:
-    """Read and write a file of vectors; blocks, and is not thread-safe.
+    """Read and write a file of cached vectors. The methods block and are not thread-safe.
 
     Args:
         path: the file; its folder is created when missing.
@@ -53,7 +53,7 @@ class VectorCacheSnapshot:
         self._max_bytes = max_bytes
 
     def load(self, model_id: str) -> tuple[list[bytes], Matrix]:
-        """Return the keys, least recently used first, and their vectors (n, dim) float32.
+        """Read the file's keys, least recently used first, and their vectors (n, dim) float32.
 
         Both are empty when the file is missing, damaged or of another model; the last two are logged.
         """
@@ -67,7 +67,7 @@ class VectorCacheSnapshot:
         return [], np.empty((0, 0), np.float32)
 
     def save(self, model_id: str, keys: Sequence[bytes], vectors: Sequence[Vector]) -> None:
-        """Replace the file by these vectors; a failure is logged and leaves the file unchanged."""
+        """Replace the file's content by these vectors; log a failure and leave the file unchanged."""
         header = orjson.dumps({"model_id": model_id, "dim": len(vectors[0]) if vectors else 0, "count": len(keys)})
         parts = [
             _MAGIC,
@@ -140,7 +140,10 @@ class CacheSaver:
         self._saver = Workers(name="embeddings cache", threads=1, max_queue=1)
 
     def load(self, model_id: str) -> None:
-        """Load the vectors of this model into the cache, at the first call only; blocks."""
+        """Load the snapshot into the cache if its vectors are of this model; blocks.
+
+        Only the first call does so.
+        """
         if self._model_id is None:
             keys, vectors = self._snapshot.load(model_id)
             self._cache.put(keys, list(vectors))
@@ -148,7 +151,10 @@ class CacheSaver:
             self._model_id = model_id
 
     def save_if_due(self) -> None:
-        """Start to write the snapshot if one is due, and return at once."""
+        """Start writing the snapshot in a thread if enough vectors are new since the last one.
+
+        At least `_SAVE_MIN_INTERVAL_S` must have passed since then.
+        """
         if (
             self._cache.insert_count - self._saved_count < _SAVE_MIN_NEW_VECTORS
             or time.monotonic() - self._saved_at < _SAVE_MIN_INTERVAL_S
@@ -159,7 +165,7 @@ class CacheSaver:
             self._saver.submit(self._save)
 
     def close(self) -> None:
-        """Stop the thread, and write the snapshot if there are new vectors; blocks."""
+        """Stop the thread, and write the snapshot if the cache has new vectors; blocks."""
         self._saver.close()
         self._save()
 

@@ -1,4 +1,4 @@
-"""The default engine: ONNX Runtime on the CPU and the `tokenizers` library, without PyTorch."""
+"""The default embedding engine: ONNX Runtime on the CPU and `tokenizers`, without PyTorch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from super_advanced_agents.types import Matrix
 
 
 class _Session:
-    """Run a loaded graph and its tokenizer; `run` may be called from several threads.
+    """Hold a loaded ONNX graph and its tokenizer; several threads may call `run` at once.
 
     The graph is loaded twice, for all threads and for one. A batch that runs alone uses all threads. A batch that runs
     beside others uses one: two batches on one core each do not wait for each other, while two threads of one batch
@@ -122,7 +122,7 @@ def _load_runtime(graph: bytes | Path, threads: int) -> Any:
 
 
 class _OnnxEngine(EmbeddingEngine):
-    """Run models from the registry and from local folders alike."""
+    """Run an ONNX model; the base class of the engines for known models and for local folders."""
 
     # Small batches of similar length waste little padding and stay in the processor's cache: on two cores, questions
     # from 64 callers went from 630/s with 2048 tokens to 814/s with 512, long batches of turns from 372/s to 439/s.
@@ -160,7 +160,7 @@ class _OnnxEngine(EmbeddingEngine):
 
 
 class OnnxEngine(_OnnxEngine):
-    """Compute vectors with an embedding model of the registry, on the CPU.
+    """Compute vectors on the CPU with a known embedding model, one that `models.MODELS` lists.
 
     Args:
         name: the model's name, such as `"all-MiniLM-L6-v2"`.
@@ -197,13 +197,13 @@ class OnnxEngine(_OnnxEngine):
 
     @property
     def dim(self) -> int:
-        """The length of the vectors, from the registry."""
+        """The length of the vectors, as the model's entry in `models.MODELS` states it."""
         assert self._spec.dim is not None
         return self._spec.dim
 
     @property
     def max_tokens(self) -> int:
-        """The length in tokens to which texts are truncated, from the registry."""
+        """The length in tokens to which texts are truncated, from the entry in `models.MODELS`."""
         assert self._spec.max_tokens is not None
         return self._spec.max_tokens
 
@@ -214,7 +214,7 @@ class OnnxEngine(_OnnxEngine):
 
 
 class OnnxFolderEngine(_OnnxEngine):
-    """Compute vectors with the `model.onnx` and `tokenizer.json` of a local folder, on the CPU.
+    """Compute vectors on the CPU with the `model.onnx` and `tokenizer.json` of a local folder.
 
     The graph takes `input_ids`, `attention_mask` and optionally `token_type_ids`, all (batch, tokens) int64. It returns
     `sentence_embedding` (batch, dim), or token vectors (batch, tokens, dim) that are then averaged over the mask.

@@ -70,21 +70,21 @@ class OpenAIEngine(EmbeddingEngine):
 
     @property
     def model_id(self) -> str:
-        """The server's name of the model; the API reports no digest of the weights."""
+        """The server's name for the model; the API reports no digest of the weights."""
         return f"{self._model}:openai"
 
     @property
     def dim(self) -> int | None:
-        """The length of the vectors; None until it is known."""
+        """The length of the vectors; None before the first response, unless the caller gave it."""
         return self._dim
 
     @property
     def max_tokens(self) -> None:
-        """None, since only the server knows."""
+        """Always None, since the API does not report the length to which texts are truncated."""
         return None
 
     def open(self) -> None:
-        """Create the client, which connects at the first request."""
+        """Create the HTTP client, which connects at the first request."""
         if self._client is None:
             import httpx2
             import openai
@@ -99,7 +99,7 @@ class OpenAIEngine(EmbeddingEngine):
             )
 
     def run(self, texts: Sequence[str]) -> Matrix:
-        """Request the vectors of the texts, and normalise them.
+        """Request the vectors of the texts from the server, and normalise them.
 
         Returns:
             (n, dim) float32, one L2-normalised row per text, in order.
@@ -118,7 +118,7 @@ class OpenAIEngine(EmbeddingEngine):
         return matrix
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections to the server."""
         if self._client is not None:
             self._client.close()
 

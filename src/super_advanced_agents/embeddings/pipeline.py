@@ -34,7 +34,7 @@ _INLINE_CHARS = 50_000
 
 @dataclass(slots=True)
 class _Work:
-    """Hold texts of one caller that are computed together, with their keys in the cache."""
+    """Hold the texts of one caller that the engine computes together, and their cache keys."""
 
     texts: list[str]
     keys: list[bytes]
@@ -43,7 +43,7 @@ class _Work:
 
 @dataclass(slots=True)
 class _Plan:
-    """Split a batch call into cached vectors and chunks to compute."""
+    """Hold the cached vectors of a batch call, and its other texts in chunks to compute."""
 
     cached: list[tuple[int, Vector]]  # with the row of each
     chunks: list[_Work]
@@ -145,7 +145,7 @@ class EmbeddingPipeline(Resource):
 
     @property
     def model_id(self) -> str:
-        """The origin of the vectors: model, precision and, where known, a digest of the weights.
+        """An id of the vectors' origin: model, precision and, where known, a digest of the weights.
 
         Vectors of different ids must not be compared.
         """
@@ -153,7 +153,7 @@ class EmbeddingPipeline(Resource):
 
     @property
     def max_tokens(self) -> int | None:
-        """The length in tokens to which texts are truncated; None when only the server knows it."""
+        """The length in tokens to which texts are truncated; None if a server does not report it."""
         return self._engine.max_tokens
 
     async def aembed(self, text: str) -> Vector:
@@ -224,13 +224,13 @@ class EmbeddingPipeline(Resource):
         return rows
 
     async def acount_tokens(self, texts: Sequence[str]) -> int | None:
-        """Count the tokens that the model reads of these texts in all.
+        """Count the tokens that the model reads from all these texts together.
 
         Args:
             texts: texts that the model can embed; they are not validated.
 
         Returns:
-            The number of tokens after truncation; None when only a server knows it.
+            The number of tokens after truncation; None if a server does not report it.
 
         Raises:
             ModelNotFoundError: the model's files are damaged, or missing and could not be downloaded.

@@ -1,4 +1,4 @@
-"""An embedding engine on PyTorch.
+"""An embedding engine that runs models of sentence-transformers on PyTorch.
 
 It needs `pip install "super-advanced-agents[sentence-transformers]"`.
 """
@@ -37,7 +37,7 @@ class SentenceTransformersEngine(EmbeddingEngine):
 
     @property
     def dim(self) -> int | None:
-        """The length of the vectors; None until it is known."""
+        """The length of the vectors; None before the first batch, unless the caller gave it."""
         return self._dim
 
     @property

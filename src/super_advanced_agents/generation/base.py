@@ -18,9 +18,9 @@ An empty piece adds no text; an engine sends one to learn whether to go on.
 """
 
 OnInterruptible: TypeAlias = Callable[[Callable[[], None]], None]
-"""A callback that takes a function to interrupt the engine's wait with.
+"""A callback that receives a function, which interrupts the engine while it waits.
 
-The generator calls that function from another thread once the caller needs no more text; it must not block.
+The generator calls the received function from another thread once the caller needs no more text; it must not block.
 """
 
 MessageLike: TypeAlias = ChatMessage | Mapping[str, str]
@@ -94,7 +94,7 @@ class GenerationEngine(ABC):
     @property
     @abstractmethod
     def model_id(self) -> str:
-        """The identity of the model, precise enough for a cache key."""
+        """A text that identifies the model, precise enough for a cache key."""
 
     @property
     @abstractmethod
@@ -113,7 +113,7 @@ class GenerationEngine(ABC):
         emit: Emit,
         on_interruptible: OnInterruptible,
     ) -> Usage | None:
-        """Generate until the model or `options` end the text, or `emit` returns False; blocks.
+        """Generate text until the model or `options` end it, or `emit` returns False; blocks.
 
         Args:
             messages: the chat, validated.
@@ -132,11 +132,11 @@ class GenerationEngine(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Free all resources; does nothing when `open` was never called or failed."""
+        """Free all resources; do nothing if `open` failed or was never called."""
 
 
 class StopFilter:
-    """Cut a stream of pieces before the first stop string, which may span several pieces."""
+    """Cut off streamed text before the first stop string, which may span several pieces."""
 
     def __init__(self, stops: Sequence[str]) -> None:
         self._stops = tuple(stops)
@@ -163,7 +163,7 @@ class StopFilter:
 
 
 def _overlap(text: str, stop: str) -> int:
-    """Return the length of the longest end of `text` that is a beginning of `stop`."""
+    """Return the length of the longest suffix of `text` that is a proper prefix of `stop`."""
     for n in range(min(len(text), len(stop) - 1), 0, -1):
         if text.endswith(stop[:n]):
             return n
@@ -171,7 +171,7 @@ def _overlap(text: str, stop: str) -> int:
 
 
 def checked_prompt(prompt: str, max_bytes: int) -> list[ChatMessage]:
-    """Validate a prompt, and return it as the user's message.
+    """Validate a prompt, and return it as a chat with one message of the user.
 
     Raises:
         InvalidInputError: the prompt is empty, too long or not text; `field` is `prompt`.
@@ -182,7 +182,7 @@ def checked_prompt(prompt: str, max_bytes: int) -> list[ChatMessage]:
 
 
 def checked_messages(messages: Iterable[MessageLike], max_bytes: int) -> list[ChatMessage]:
-    """Validate the messages of a chat, and return them as values.
+    """Validate the messages of a chat, and return them as `ChatMessage` values.
 
     Raises:
         InvalidInputError: a message is invalid, or all together are too long; `field` names the message.

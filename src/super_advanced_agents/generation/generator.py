@@ -1,4 +1,4 @@
-"""The text generator: a bounded queue and worker threads before any language model engine."""
+"""The text generator: a bounded queue and worker threads that call a language model engine."""
 
 from __future__ import annotations
 
@@ -110,11 +110,11 @@ class LLMGenerator(Resource):
 
     @property
     def model_id(self) -> str:
-        """The identity of the model: its name and a digest of its weights, or its server."""
+        """The model's name, with a digest of its weights or the host of its server."""
         return self._engine.model_id
 
     def stats(self) -> dict[str, int]:
-        """Return counters of the generator.
+        """Return the numbers of requests, tokens, running generations and queued generations.
 
         Returns:
             `requests` and `tokens` (pieces of text) since the start, `active` and `queued` generations now.
@@ -208,7 +208,7 @@ class LLMGenerator(Resource):
         temperature: float = 0.0,
         seed: int | None = None,
     ) -> AsyncGenerator[str, None]:
-        """Stream the text of `agenerate` in pieces; leaving the loop early frees the slot."""
+        """Stream the text of `agenerate` in pieces; leaving the loop early ends the generation."""
         options = GenerationOptions(max_length=max_length, stop=stop, temperature=temperature, seed=seed)
         checked = checked_prompt(prompt, self._engine.max_prompt_bytes)
         async with aclosing(self._stream(checked, options)) as pieces:
@@ -227,7 +227,7 @@ class LLMGenerator(Resource):
         seed: int | None = None,
         on_end: Callable[[Usage], None] | None = None,
     ) -> AsyncGenerator[str, None]:
-        """Stream the text of `achat` in pieces; leaving the loop early frees the slot.
+        """Stream the text of `achat` in pieces; leaving the loop early ends the generation.
 
         `on_end` receives the token counts after the last piece, unless the engine does not count.
         """
@@ -339,7 +339,7 @@ class LLMGenerator(Resource):
 
 
 class _Job:
-    """Hold the state of one generation that its caller and its worker thread share."""
+    """Hold the state of one generation, which its caller and its worker thread share."""
 
     def __init__(
         self,

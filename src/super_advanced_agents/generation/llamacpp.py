@@ -78,14 +78,14 @@ class LlamaCppEngine(GenerationEngine):
 
     @property
     def model_id(self) -> str:
-        """The model's name, with a digest of its weights (registry) or of its header (own file)."""
+        """The model's name, with a digest of its weights or, for a caller's own file, of its header."""
         if self._model_id is None:
             self._model_id = self._compute_model_id()
         return self._model_id
 
     @property
     def max_prompt_bytes(self) -> int:
-        """The most bytes of a prompt; far above the context, to refuse huge texts before tokenising."""
+        """The most bytes of a prompt: 64 for each token of context, to refuse huge texts early."""
         return self._context_tokens * _BYTES_PER_TOKEN
 
     def open(self) -> None:
@@ -116,7 +116,7 @@ class LlamaCppEngine(GenerationEngine):
         emit: Emit,
         on_interruptible: OnInterruptible,
     ) -> Usage:
-        """Generate text on llama.cpp; `emit` also gets an empty piece per batch of a long prompt.
+        """Generate text with llama.cpp; `emit` also gets an empty piece per batch of a long prompt.
 
         Raises:
             InvalidInputError: the prompt is longer than the context.
@@ -143,7 +143,7 @@ class LlamaCppEngine(GenerationEngine):
         return reader.usage()
 
     def busy_slots(self) -> int:
-        """Return the number of slots that generate now, by llama.cpp's own count."""
+        """Return the number of generations that llama.cpp reports as running."""
         metrics = self._server.handle_metrics()
         match = re.search(r"^llamacpp:requests_processing (\d+)", metrics, re.MULTILINE)
         return int(match[1]) if match else 0
@@ -218,14 +218,14 @@ class LlamaCppEngine(GenerationEngine):
         return server
 
     def _break_control_tokens(self, text: str) -> str:
-        """Split control tokens by a space, so that a text cannot end its turn and act as the system."""
+        """Put a space into each control token, so that a text cannot pose as another chat role."""
         if self._control is None:
             return text
         return self._control.sub(lambda match: f"{match[0][0]} {match[0][1:]}", text)
 
 
 def _import_xllamacpp() -> Any:
-    """Import xllamacpp with an OpenMP runtime that does not spin.
+    """Import xllamacpp with an OpenMP runtime whose threads do not busy-wait.
 
     Threads that spin at each of a token's 250 barriers starve one another when other work shares the cores: on 2 busy
     cores, 24 tokens took over 45 s instead of 1 s. libgomp reads `GOMP_SPINCOUNT` once, when it is loaded.
@@ -257,7 +257,7 @@ class _EventReader:
         self.error: BaseException | None = None
 
     def usage(self) -> Usage:
-        """Return the token counts.
+        """Return the token counts of the generation.
 
         When the caller ended the text, llama.cpp sends no total, and the number of pieces is returned instead.
         """

@@ -87,16 +87,16 @@ class OpenAIEngine(GenerationEngine):
 
     @property
     def model_id(self) -> str:
-        """The server's name of the model, and its host."""
+        """The server's name for the model, and the server's host."""
         return f"{self._model}@{self._host}"
 
     @property
     def max_prompt_bytes(self) -> int:
-        """A limit of 4 MiB, which only stops absurd requests; the server knows its own context."""
+        """The most bytes of a prompt, 4 MiB; the server enforces its own limit on the context."""
         return _MAX_PROMPT_BYTES
 
     def open(self) -> None:
-        """Create the client, which connects at the first request."""
+        """Create the HTTP client, which connects at the first request."""
         import httpx2
         import openai
 
@@ -153,7 +153,7 @@ class OpenAIEngine(GenerationEngine):
                 stream.response.close()
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections to the server."""
         client, self._client = self._client, None
         if client is not None:
             client.close()
@@ -246,7 +246,10 @@ class OpenAIEngine(GenerationEngine):
 
 
 def _shut_down_socket(response: httpx2.Response) -> None:
-    """Wake the thread that reads the response; closing the socket instead would not wake it."""
+    """Shut down the response's socket, which wakes the thread that reads from it.
+
+    Closing the socket would not wake that thread.
+    """
     network = response.extensions.get("network_stream")
     connection = network.get_extra_info("socket") if network is not None else None
     if isinstance(connection, socket.socket):

@@ -1,4 +1,4 @@
-"""The asynchronous interface of an `LLMGenerator`, under its name in the specification."""
+"""The asyncio interface of an `LLMGenerator`, under the name that the specification gives."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from super_advanced_agents.generation.generator import LLMGenerator
 
 
 class AsyncLLMWrapper:
-    """Offer the asynchronous operations of an `LLMGenerator`, and close it with the wrapper.
+    """Offer the asyncio methods of an `LLMGenerator`; closing the wrapper closes the generator.
 
     Args:
         llm: the generator, which may also be used directly.
@@ -22,17 +22,17 @@ class AsyncLLMWrapper:
 
     @property
     def llm(self) -> LLMGenerator:
-        """The wrapped generator, which has the blocking operations."""
+        """The wrapped generator, which also has blocking methods."""
         return self._llm
 
     @property
     def model_id(self) -> str:
-        """The identity of the generator's model."""
+        """The `model_id` of the wrapped generator."""
         return self._llm.model_id
 
     @property
     def closed(self) -> bool:
-        """True once the generator is closed."""
+        """True once the wrapped generator is closed."""
         return self._llm.closed
 
     async def agenerate(

@@ -1,4 +1,4 @@
-"""The folder of one pulled model: its files, their verification, its manifest and its lock."""
+"""The folder of one downloaded model: its files, their checks, its manifest and its lock."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class ModelFolder:
         return content
 
     def check_sizes(self) -> None:
-        """Check that every file exists with the right size, without reading any.
+        """Check that every file exists and has the registry's size, without reading the files.
 
         Raises:
             ModelNotFoundError: a file is missing or damaged.
@@ -84,13 +84,13 @@ class ModelFolder:
             self._check_size(file)
 
     def damaged_files(self) -> list[ModelFile]:
-        """Return the files that are missing or whose sha256 is wrong, after reading all of them."""
+        """Read all files, and return those that are missing or whose sha256 is wrong."""
         return [file for file in self.spec.files if not is_intact(self.path / file.name, file)]
 
     def manifest(self) -> dict[str, JSONValue]:
-        """Return the manifest, or an empty one when it is missing or unreadable.
+        """Read `manifest.json`, which lists the model's files and graphs; return {} if unreadable.
 
-        Everything in a manifest can be derived again, so that an unreadable one is no error.
+        Its content can be derived again, so that a missing or unreadable manifest is no error.
         """
         try:
             manifest = json.loads((self.path / MANIFEST).read_bytes())
@@ -99,13 +99,13 @@ class ModelFolder:
         return cast("dict[str, JSONValue]", manifest) if isinstance(manifest, dict) else {}
 
     def write_manifest(self, manifest: dict[str, JSONValue]) -> None:
-        """Replace the manifest atomically; the caller must hold the folder's lock."""
+        """Replace `manifest.json` atomically; the caller must hold the folder's lock."""
         content = json.dumps(manifest, indent=1, sort_keys=True).encode()
         place_file(self.path / MANIFEST, lambda file: file.write(content))
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the model's lock, after waiting for other processes and threads to release it.
+        """Hold the folder's lock, after waiting until no other process or thread holds it.
 
         Pulling a model and building its graphs take this lock.
         """
@@ -145,7 +145,7 @@ class ModelFolder:
 
 
 def is_intact(path: Path, file: ModelFile) -> bool:
-    """Return whether the file at `path` exists with the right size and sha256."""
+    """Return whether the file at `path` exists with the size and sha256 that `file` states."""
     try:
         return path.stat().st_size == file.size_bytes and sha256_of(path) == file.sha256
     except OSError:

@@ -24,12 +24,12 @@ _log = get_logger("models")
 
 
 def model_id(folder_or_name: str, precision: str, digest: str) -> str:
-    """Return the id of a vector's origin: model, precision and 12 digits of the weights' sha256."""
+    """Return an id of the origin of vectors: model, precision and 12 digits of a sha256."""
     return f"{folder_or_name}:{precision}:{digest[:12]}"
 
 
 def read_graph(folder: ModelFolder, precision: Precision) -> bytes:
-    """Return the serialised graph of a model, after building and caching it if necessary.
+    """Return the serialised ONNX graph of a model, after building and caching it if necessary.
 
     A cached graph that is missing, damaged or of an older `RECIPE` is built again. In a folder that cannot be written
     the graph is built at each call.
@@ -51,14 +51,17 @@ def read_graph(folder: ModelFolder, precision: Precision) -> bytes:
 
 
 def all_cached(folder: ModelFolder) -> bool:
-    """Return whether all graphs of the model are cached intact; True for models without graphs."""
+    """Return whether the graphs of all precisions are cached and undamaged.
+
+    Models that generate text have no graphs; the result is True for them.
+    """
     if folder.spec.kind != "embedding":
         return True
     return all(_read_cached(folder, precision) is not None for precision in get_args(Precision))
 
 
 def build_missing(folder: ModelFolder, on_graph: Callable[[Precision], None]) -> None:
-    """Build the graphs that are not cached; the caller must hold the folder's lock.
+    """Build and cache the graphs that are missing; the caller must hold the folder's lock.
 
     Args:
         folder: the model's folder; only embedding models have graphs.

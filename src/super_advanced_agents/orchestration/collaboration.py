@@ -46,7 +46,10 @@ class Collaboration:
         return await self._majority_outcome(calls, calls, started_at)
 
     async def decide_by_critic(self, critic: Member) -> Outcome:
-        """Ask all agents and return the answer that the critic picks, or else the majority's."""
+        """Ask all agents, and return the answer that the critic picks.
+
+        The majority's answer is returned if the critic picks none, or if fewer than two agents answer.
+        """
         started_at = time.monotonic()
         calls = await ask_all(self.members, [self.query] * len(self.members), self.options)
         answered = [call for call in calls if call.answered]
@@ -66,7 +69,7 @@ class Collaboration:
         return build_outcome(answered[choice], all_calls, started_at, reason=verdict.step.text[:_REASON_CHARS])
 
     async def reach_consensus(self, max_rounds: int) -> Outcome:
-        """Ask in rounds until all agents say the same, then return the majority's answer.
+        """Ask all agents in rounds until their answers agree, and return the majority's answer.
 
         From the second round on, each agent is shown the answers that the others gave in the round before. After
         `max_rounds` the majority of the last round decides.

@@ -26,12 +26,12 @@ class MemberCounters:
         self._last_error: str | None = None
 
     def begin(self) -> None:
-        """Count a call as in flight."""
+        """Count a call that begins as in flight."""
         with self._lock:
             self._in_flight += 1
 
     def end(self, step: Step) -> None:
-        """Count a finished call; latencies are kept of calls that returned a text only."""
+        """Count a finished call, and keep its latency if the agent returned an answer."""
         with self._lock:
             if step.status != "skipped":
                 self._in_flight -= 1
@@ -57,7 +57,7 @@ class MemberCounters:
 
 
 def _percentile(ordered: list[float], fraction: float) -> float | None:
-    """Return the nearest-rank percentile of ascending values, or None for none."""
+    """Return the nearest-rank percentile of ascending values, or None for an empty list."""
     if not ordered:
         return None
     return round(ordered[math.ceil(fraction * len(ordered)) - 1], 6)

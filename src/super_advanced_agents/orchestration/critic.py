@@ -17,26 +17,26 @@ Critic: TypeAlias = SupportsAsk | LLMGenerator | AsyncLLMWrapper
 """An agent, or a language model, which is asked without memories."""
 
 CRITIC_TOKENS = 120
-"""The maximal length of a verdict, in tokens."""
+"""The maximal length of a critic's reply, in tokens."""
 
 _NUMBER = re.compile(r"\d+")
 
 
 class LLMCritic:
-    """Let a language model judge answers, as an agent without memories."""
+    """Wrap a language model as an agent without memories that judges answers."""
 
     def __init__(self, llm: LLMGenerator) -> None:
         self._llm = llm
 
     async def aask(self, question: str, top_k: int = 5) -> Answer:
-        """Return the model's reply, greedily decoded; `top_k` is ignored."""
+        """Return the model's reply to a question, greedily decoded; `top_k` is ignored."""
         del top_k
         text = await self._llm.achat([CRITIC, ChatMessage(role="user", content=question)], CRITIC_TOKENS)
         return Answer(text=text.strip(), sources=[])
 
 
 def as_critic(critic: Critic) -> Member:
-    """Wrap an agent or a language model as a member that can be asked for a verdict.
+    """Wrap an agent or a language model as a `Member` that judges the answers of others.
 
     Its circuit breaker has no cool-down: after a failure, one call at a time tries it again.
 
@@ -55,7 +55,7 @@ def as_critic(critic: Critic) -> Member:
 
 
 def parse_verdict(verdict: str, answer_count: int) -> int | None:
-    """Return the index, from 0, of the answer that a verdict names, or None.
+    """Return the index, from 0, of the answer that a critic's reply names, or None.
 
     Answers are numbered from 1 in the verdict; the first number that is one of theirs counts.
     """

@@ -22,7 +22,7 @@ class Deadline:
         self._ends_at = None if seconds is None else time.monotonic() + seconds
 
     def cap(self, timeout_s: float) -> float:
-        """Return the timeout of one call, shortened to the time that is left, at least 0."""
+        """Return `timeout_s`, or the seconds left until the deadline if those are fewer."""
         return timeout_s if self._ends_at is None else max(0.0, min(timeout_s, self._ends_at - time.monotonic()))
 
     @asynccontextmanager

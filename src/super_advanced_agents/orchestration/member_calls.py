@@ -1,4 +1,4 @@
-"""Calls of one agent, with a time limit, counters and the agent's circuit breaker."""
+"""Calls to one agent, with a time limit, counters and the agent's circuit breaker."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _depth: ContextVar[int] = ContextVar("orchestration_depth", default=0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallOptions:
-    """Hold the options of every agent call that one operation makes.
+    """Hold the options that all agent calls of one operation share.
 
     Attributes:
         top_k: the number of memories that the agent looks at.
@@ -54,7 +54,7 @@ class CallOptions:
 
 @dataclass(frozen=True, slots=True)
 class MemberCall:
-    """Hold the result of one call of an agent: a step, and the error that ended it."""
+    """Hold the result of one call to an agent: a `Step`, and the error if the call failed."""
 
     step: Step
     error: SuperAdvancedAgentsError | None = None
@@ -194,7 +194,7 @@ def _record(
 
 
 def _is_success(call: MemberCall | None, options: CallOptions) -> bool | None:
-    """Return None for a result that says nothing about the agent's health."""
+    """Return whether a call succeeded; None if it says nothing about the agent's health."""
     if call is None or isinstance(call.error, InvalidInputError | RateLimitedError):
         return None
     if call.step.status == "timed_out" and call.step.latency_s < 0.9 * options.health_timeout_s:
@@ -213,7 +213,7 @@ def unavailable_error(members: Sequence[Member]) -> AgentUnavailableError:
 
 
 def no_answer_error(calls: Sequence[MemberCall]) -> SuperAdvancedAgentsError:
-    """Build the error for calls of which none returned an answer.
+    """Build the error for an operation in which no agent returned an answer.
 
     A single error is returned as it is, and so is the first of several that are of one class, other than `AgentError`
     and its subclasses: a rate limit, for example, stays a rate limit. Otherwise the error names each agent with the

@@ -75,7 +75,7 @@ class Members:
         self._members: dict[str, Member] = {}
 
     def add(self, member: Member) -> None:
-        """Add an agent.
+        """Add an agent; refuse a name that another agent has.
 
         Raises:
             InvalidInputError: there is an agent of that name already.
@@ -100,12 +100,12 @@ class Members:
                 raise _not_found(name, list(self._members))
 
     def all(self) -> list[Member]:
-        """Return all agents."""
+        """Return all agents, in the order of their registration."""
         with self._lock:
             return list(self._members.values())
 
     def get(self, name: str) -> Member:
-        """Return the agent of that name.
+        """Return the agent with the given name.
 
         Raises:
             InvalidInputError: `name` is not a valid name.
@@ -121,7 +121,7 @@ class Members:
     def get_many(
         self, names: Sequence[str], *, repeated: bool = False, fields: Sequence[str] | None = None
     ) -> list[Member]:
-        """Return the agents of these names, in the order of the names.
+        """Return the agents with the given names, in the order of the names.
 
         Args:
             names: 1 to 32 names.
@@ -145,7 +145,7 @@ class Members:
 
 
 def normalise_task(task: str, field: str) -> str:
-    """Return a task in the form that is compared: in lower case, without outer white space."""
+    """Return a task in lower case and without outer white space, for comparisons."""
     return checked_text(task, field, max_bytes=_LABEL_BYTES).strip().casefold()
 
 
@@ -162,7 +162,7 @@ def checked_description(description: str) -> str:
 
 
 def checked_labels(labels: Sequence[str], field: str) -> Sequence[str]:
-    """Validate that `labels` is a list or set of texts, and not a single text."""
+    """Return `labels` if it is a list or set of at most 1,000 items, and not a single text."""
     if isinstance(labels, str) or not isinstance(labels, Sequence | set | frozenset) or len(labels) > _MAX_LABELS:
         raise InvalidInputError(f"{field} must be a list of at most {_MAX_LABELS} texts", field=field)
     return labels

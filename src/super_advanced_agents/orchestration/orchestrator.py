@@ -118,7 +118,7 @@ class Orchestrator(Registration):
         timeout_s: float | None = None,
         deadline_s: float | None = None,
     ) -> Outcome:
-        """Ask agents one after another, each with the question and the answer before it.
+        """Ask agents one after another, each with the question and the previous agent's answer.
 
         The answer before is shown as data, not as instructions. An agent's memories are searched with the question and
         that answer. After an agent that knows nothing, the next one is shown the last answer there is. The outcome's
@@ -161,7 +161,7 @@ class Orchestrator(Registration):
         timeout_s: float | None = None,
         deadline_s: float | None = None,
     ) -> Outcome:
-        """Ask one agent, and the backups in order until one of them has an answer.
+        """Ask one agent, then its backups in order, until an agent has an answer.
 
         The next agent is asked if the one before it fails, is late, knows nothing, or failed too often recently. If no
         agent has an answer, but one said that it knows nothing, that is the outcome.
@@ -209,7 +209,7 @@ class Orchestrator(Registration):
         timeout_s: float | None = None,
         deadline_s: float | None = None,
     ) -> Outcome:
-        """Ask several agents at once, and wait for the first answer, for some, or for all.
+        """Ask several agents at once, and wait for the first answer, a number of answers, or all.
 
         With several answers, the outcome's text is that of the agent named first, and `steps` holds all of them.
         `acollaborate` compares them.

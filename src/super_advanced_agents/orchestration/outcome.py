@@ -12,7 +12,7 @@ StepStatus: TypeAlias = Literal["answered", "empty", "failed", "timed_out", "can
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """Describe one call of one agent.
+    """Describe one call to one agent: its status, answer, sources and duration.
 
     Attributes:
         agent: the agent's name in the orchestrator; `"critic"` for a critic that is not one of its agents.

@@ -1,4 +1,4 @@
-"""Concurrent calls of several agents, and the outcome made of their results."""
+"""Concurrent calls to several agents, and the `Outcome` made of their results."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def build_outcome(
     reason: str = "",
     agreement: float | None = None,
 ) -> Outcome:
-    """Build the outcome whose text is the answer of one call.
+    """Build the `Outcome` of an operation, whose text is the answer of the chosen call.
 
     Args:
         chosen: the call that gave the answer.

@@ -1,4 +1,4 @@
-"""Prompts that show an agent the answers of others, as numbered data between markers."""
+"""Prompts that show an agent the answers of other agents, as numbered data between markers."""
 
 from __future__ import annotations
 

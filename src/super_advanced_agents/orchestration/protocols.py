@@ -9,7 +9,7 @@ from super_advanced_agents.types import Answer
 
 @runtime_checkable
 class SupportsAsk(Protocol):
-    """Answer questions; the one method that an orchestrator needs of an agent.
+    """Answer questions with `aask`, the only method that an orchestrator needs of an agent.
 
     An `AsyncLLMAgent`, an agent of another server (`RemoteAgent`), an `Orchestrator` and any class of the caller's own
     can implement it.
@@ -25,10 +25,10 @@ class SupportsAsk(Protocol):
 
 @runtime_checkable
 class SupportsAskAbout(SupportsAsk, Protocol):
-    """Answer questions from memories that are searched with another text. Optional for an agent.
+    """Answer questions from memories that a search for another text finds.
 
-    A question that quotes other agents' answers holds words that no memory is about. An `AsyncLLMAgent` does not need
-    this method: the orchestrator searches its memories with `asearch_text`.
+    Optional for an agent. A question that quotes other agents' answers holds words that no memory is about. An
+    `AsyncLLMAgent` does not need this method: the orchestrator searches its memories with `asearch_text`.
     """
 
     async def aask_about(self, question: str, about: str, top_k: int = 5) -> Answer:

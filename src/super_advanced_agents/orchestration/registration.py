@@ -31,7 +31,7 @@ _QUERY_BYTES = LIMITS.text_bytes // 2
 
 
 class Registration:
-    """Hold the settings and agents of an `Orchestrator`, whose base class this is."""
+    """Hold the settings and agents of an orchestrator; the base class of `Orchestrator`."""
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class Registration:
         description: str = "",
         routed: bool = True,
     ) -> None:
-        """Add an agent.
+        """Add an agent under a name, with the tasks and users that it serves.
 
         Args:
             name: the agent's name in this orchestrator: 1 to 64 letters, digits, `_` or `-`.

@@ -70,7 +70,7 @@ async def rank_members(
 
 
 def _reason(member: Member, task: str | None) -> str:
-    """Return `task` or `user` if the agent fits for that reason, or "" if it does not."""
+    """Return "task" if the agent is for the task, "user" if it has users, "" otherwise."""
     if task is not None and task in member.tasks:
         return "task"
     return "user" if member.users else ""
@@ -79,7 +79,7 @@ def _reason(member: Member, task: str | None) -> str:
 async def _similarities(
     members: list[Member], query: str, pipeline: EmbeddingPipeline | None, *, needed: bool
 ) -> dict[Member, float]:
-    """Return the cosine of the question with each agent's profile, or {} for one agent."""
+    """Return the cosine of the question with each agent's profile; {} if it is not needed."""
     if len(members) < 2:
         return {}
     if pipeline is None:

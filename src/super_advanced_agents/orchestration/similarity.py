@@ -71,7 +71,7 @@ def group_answers(texts: Sequence[str], vectors: Matrix | None, *, min_similarit
 
 
 def _facts(words: str) -> tuple[frozenset[str], bool]:
-    """Return the numbers of an answer, and True if it holds a negation."""
+    """Return the numbers that an answer contains, and whether it contains a negation."""
     parts = words.split()
     is_negated = any(word in _NEGATIONS or word.endswith(("n't", "n\u2019t")) for word in parts)
     return frozenset(word for word in parts if word[0].isdigit()), is_negated

@@ -1,4 +1,4 @@
-"""Explanations of scores, re-ranking of matches, and the form in which a model sees matches.
+"""Explanations of scores, re-ranking of matches, and matches as the text of a prompt.
 
 Code that finds matches belongs in `stores`, and code that answers questions in `agents`.
 """

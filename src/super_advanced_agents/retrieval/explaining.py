@@ -1,4 +1,4 @@
-"""Explanations of scores that consist of one signal; they need no help from the store."""
+"""Explanations of scores that consist of a single signal, such as vector similarity."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from super_advanced_agents.types import ExplainedMatch, Explanation, Match, Sign
 
 
 def explained(matches: Iterable[Match], name: str) -> list[Match]:
-    """Return the matches with explanations in which the signal `name` is the whole score."""
+    """Explain each match's score by the single signal `name`; return the explained matches."""
     return [ExplainedMatch.of(match, Explanation(signals=(one_signal(name, match.score),))) for match in matches]
 
 
 def one_signal(name: str, score: float) -> Signal:
-    """Return a signal that is the whole score."""
+    """Return a `Signal` that makes up the whole score."""
     return Signal(name=name, value=score, scaled=score, weight=1.0, added=score)

@@ -25,11 +25,12 @@ _NUMBER = re.compile(r"\d{1,6}")
 
 
 class LLMReranker:
-    """Re-rank matches by asking a language model once, greedily, for the order of all.
+    """Re-rank matches by asking a language model once for the order of all matches.
 
-    The model sees the question and the beginning of each match, as data between markers. Matches that its answer does
-    not name follow those that it names, in their original order; an answer that names no match changes nothing. Small
-    models follow the instructions badly: measure on your own questions before you leave it on.
+    The reply is decoded greedily. The model sees the question and the beginning of each match, as data between markers.
+    Matches that its answer does not name follow those that it names, in their original order; an answer that names no
+    match changes nothing. Small models follow the instructions badly: measure on your own questions before you leave it
+    on.
 
     Args:
         llm: the model to ask; the caller closes it.
@@ -78,7 +79,7 @@ class LLMReranker:
 
 
 def _parse_order(answer: str, count: int) -> list[int] | None:
-    """Return the indexes of all matches, the named ones first; None when the answer names none."""
+    """Return all indexes, those that the answer names first; None if the answer names no match."""
     named = [int(number) - 1 for number in _NUMBER.findall(answer)]
     order = list(dict.fromkeys(match for match in named if 0 <= match < count))
     return [*order, *(match for match in range(count) if match not in set(order))] if order else None

@@ -28,7 +28,7 @@ class Notes:
 
     @classmethod
     def of(cls, matches: Sequence[Match], *, max_chars: int) -> Self:
-        """Make the block from the texts of matches.
+        """Make the block of numbered lines from the texts of matches.
 
         Args:
             matches: the matches, numbered from 1 in their order.
@@ -45,7 +45,7 @@ class Notes:
 
 
 def one_line(text: str, max_chars: int) -> str:
-    """Return the beginning of a text as one line with single spaces."""
+    """Return the beginning of a text as one line, with each run of white space made one space."""
     line = " ".join(text.split())
     return line if len(line) <= max_chars else line[: max_chars - len(_CUT)] + _CUT
 

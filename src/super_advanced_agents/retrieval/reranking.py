@@ -67,7 +67,7 @@ class Reranking:
         return Workers(name="reranking", threads=_THREADS, max_queue=_MAX_WAITING, idle_s=_IDLE_S)
 
     def select_reranker(self, rerank: bool | Reranker | None) -> Reranker | None:
-        """Return the re-ranker of one search, or None if it has none.
+        """Return the re-ranker to use for one search, or None for no re-ranking.
 
         Args:
             rerank: the search's own re-ranker, None or True for the agent's, or False for none.
@@ -91,7 +91,7 @@ class Reranking:
         return rerank
 
     def candidate_count(self, top_k: int) -> int:
-        """Return the number of matches to search for when `top_k` remain after re-ranking.
+        """Return the number of matches to search for, of which re-ranking keeps the best `top_k`.
 
         Raises:
             InvalidInputError: `top_k` exceeds the number of candidates.

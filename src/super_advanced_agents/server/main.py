@@ -96,7 +96,7 @@ class StopSignals:
     linger: bool = True
 
     def receive(self, number: signal.Signals) -> None:
-        """Record a signal."""
+        """Record a signal: the first stops the server, the second ends all waiting."""
         if self.stop.is_set():
             self.force.set()
         self.linger = number == signal.SIGTERM

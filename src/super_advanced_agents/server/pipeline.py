@@ -39,7 +39,7 @@ READ_FIELDS = frozenset({*CREDENTIAL_FIELDS, _KEY, _TIMEOUT, _CACHE_CONTROL})
 
 
 class _RefusedError(Exception):
-    """End a request with a status for which the error tree has no class.
+    """End a request with an HTTP status for which the library has no error class.
 
     Attributes:
         problem: the problem document of the response (RFC 9457).
@@ -56,7 +56,7 @@ class _RefusedError(Exception):
 
 @dataclass(slots=True, kw_only=True)
 class IncomingRequest:
-    """Hold a request while it passes the checks.
+    """Hold a request's operation and headers, and the results of the checks.
 
     Attributes:
         operation: the operation; if there is none, the verbs that the path allows.
@@ -84,7 +84,7 @@ class IncomingRequest:
 
 
 class Pipeline:
-    """Run the checks before a handler, and refuse the requests that fail one.
+    """Run all checks of a request before its handler, and refuse a request that fails a check.
 
     Args:
         services: the objects that do the checks.
@@ -128,7 +128,7 @@ class Pipeline:
                     yield incoming
 
     async def reply_once(self, key: str, request: Iterable[bytes], make: Callable[[], Awaitable[Reply]]) -> Reply:
-        """Return the stored reply of a write's idempotency key, or carry out the write.
+        """Return the stored reply for a write's idempotency key, or carry out the write.
 
         Args:
             key: the idempotency key, as it was sent.

@@ -55,7 +55,7 @@ class RouteTable:
             self._patterns.setdefault("" if "{" in prefix else prefix, []).append(pattern)
 
     def find(self, verb: str, path: str) -> Operation | frozenset[str]:
-        """Return the operation of a request, or the verbs that its path allows if there is none.
+        """Return the operation for a verb and a path; if there is none, the verbs the path allows.
 
         Returns:
             The operation; otherwise the path's verbs (status 405), or an empty set for an unknown path (status 404).

@@ -14,7 +14,7 @@ from super_advanced_agents.tenancy.workspace import Workspaces
 
 @dataclass(slots=True, kw_only=True)
 class Services:
-    """Hold the objects that every request uses, created once before the server listens.
+    """Hold the objects that all requests share, created once before the server listens.
 
     Attributes:
         runtime: the store, the models and the agents.

@@ -1,4 +1,4 @@
-"""Values that cross module borders: records, memories, turns, matches and their scores.
+"""Values that modules exchange: records, memories, turns, matches and their scores.
 
 Code that validates, stores or searches them belongs in the layers above.
 """

@@ -65,7 +65,7 @@ class Match:
 
     @classmethod
     def of_stored(cls, text: str | None, rest: str | bytes, **fields: Any) -> Match:
-        """Make a match from a stored row; its metadata is parsed when it is first read.
+        """Make a match from a stored row, whose metadata is parsed only when it is read.
 
         Args:
             text: the memory's text, or None.
@@ -90,12 +90,12 @@ class Match:
 
     @property
     def text(self) -> str:
-        """The memory's text; empty for a bare vector."""
+        """The record's text; empty for a vector that was stored without a text."""
         return self.stored_text or ""
 
     @property
     def stored_text(self) -> str | None:
-        """The record's text as it is stored; None for a bare vector."""
+        """The record's text; None for a vector that was stored without a text."""
         if "metadata" not in self.__dict__:
             stored: str | None = self.__dict__["_text"]
             return stored
@@ -104,7 +104,7 @@ class Match:
 
     @property
     def metadata_json(self) -> bytes:
-        """The metadata without its text as JSON, as stored if it was not parsed yet."""
+        """The metadata without the text, as JSON; the stored JSON if it was not parsed yet."""
         if "metadata" not in self.__dict__:
             rest: str | bytes = self.__dict__["_rest"]
             return rest.encode() if isinstance(rest, str) else rest
@@ -112,14 +112,14 @@ class Match:
         return orjson.dumps(self.metadata if text is None else {k: v for k, v in self.metadata.items() if k != "text"})
 
     def rescored(self, score: float) -> Match:
-        """Return the match with another score and without its explanation, now wrong."""
+        """Return a copy of the match with another score, without the old score's explanation."""
         match = object.__new__(Match)
         match.__dict__.update(self.__dict__, score=score)
         match.__dict__.pop("explanation", None)
         return match
 
     def copied(self) -> Match:
-        """Return an equal match whose metadata the caller may change."""
+        """Return a copy of the match whose metadata the caller may change."""
         match = object.__new__(type(self))
         match.__dict__.update(self.__dict__)
         if "metadata" in match.__dict__:
@@ -184,7 +184,7 @@ def _match_from_object(value: dict[str, Any]) -> Match:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weights:
-    """Set the weights of the signals in a hybrid search.
+    """Set the weights of similarity, keywords, recency and priority in a hybrid search.
 
     Recency and priority only rank the candidates of the vector and keyword searches (100 of each, or `top_k`); they
     find no records by themselves.
@@ -230,7 +230,7 @@ class Weights:
 
     @property
     def total(self) -> float:
-        """The divisor of the weighted sum, so that no score exceeds 1; `nearby` is part of `vector`."""
+        """The sum of all weights but `nearby`, by which a score is divided so as not to exceed 1."""
         return self.vector + self.keyword + self.recency + self.priority
 
 
@@ -240,7 +240,7 @@ def _is_number(value: object) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signal:
-    """Describe one part of a match's score.
+    """Describe one part of a match's score: a signal, its value and its weight.
 
     Attributes:
         name: `"vector"`, `"nearby"`, `"keyword"`, `"recency"` or `"priority"`, as in `Weights`; `"rerank"` for the
@@ -260,7 +260,7 @@ class Signal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """Explain the score of a match.
+    """Explain the score of a match as the sum of its signals.
 
     Attributes:
         signals: the parts that add up to the score; signals without a weight are not listed.
@@ -272,7 +272,7 @@ class Explanation:
 
     @property
     def total(self) -> float:
-        """The sum of what the signals added; equals the score of the match within 1e-6."""
+        """The sum of the signals' parts, which equals the score of the match within 1e-6."""
         return math.fsum(signal.added for signal in self.signals)
 
 
@@ -292,13 +292,13 @@ class ExplainedMatch(Match):
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
-        """Let pydantic read and write these as `Match`, with the explanation as one more member."""
+        """Let pydantic read and write explained matches as JSON objects with an `explanation`."""
         members = {**MATCH_MEMBERS, "explanation": Explanation}
         return object_schema(cls, members, handler, to_object=_explained_to_object, of_object=_explained_from_object)
 
     @classmethod
     def of(cls, match: Match, explanation: Explanation, *, score: float | None = None) -> ExplainedMatch:
-        """Add an explanation to a match, and another score unless None."""
+        """Make an explained match from a match; `score` replaces the match's score unless None."""
         explained = object.__new__(cls)
         explained.__dict__.update(match.__dict__, explanation=explanation)
         if score is not None:
@@ -317,7 +317,7 @@ def _explained_from_object(value: dict[str, Any]) -> ExplainedMatch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """Hold a language model's answer, and the memories that it was shown, best first.
+    """Hold a language model's answer, and the memories that the model was shown, best first.
 
     Attributes:
         text: the answer.

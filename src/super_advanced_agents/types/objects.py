@@ -46,7 +46,7 @@ def object_schema(
     to_object: Callable[[Any], dict[str, object]],
     of_object: Callable[[dict[str, Any]], object],
 ) -> Any:
-    """Return the pydantic schema of a class whose instances are JSON objects.
+    """Return the pydantic schema of a class whose instances are written as JSON objects.
 
     Args:
         cls: the class; its instances are accepted unchanged.

@@ -68,7 +68,7 @@ class Record:
 
     @property
     def text(self) -> str | None:
-        """The memory's text, or None for a bare vector."""
+        """The record's text, or None for a vector that was stored without a text."""
         text = self.metadata.get("text")
         return text if isinstance(text, str) else None
 
@@ -91,7 +91,7 @@ def _record_from_object(value: dict[str, Any]) -> Record:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """Describe one text to remember, for batches.
+    """Describe one text to store as a memory, as an item of a batch.
 
     Attributes:
         text: the text that is embedded and searched.
@@ -116,7 +116,7 @@ class Memory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """Describe one turn of a conversation; `"{speaker}: {text}"` is indexed.
+    """Describe one turn of a conversation, which is stored as the text `"{speaker}: {text}"`.
 
     Attributes:
         speaker: the name of the speaker.
@@ -135,7 +135,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CollectionInfo:
-    """Describe one collection of a server: vectors of one length, apart from all others.
+    """Describe one collection of a server, which holds records with vectors of one length.
 
     Attributes:
         name: 1 to 64 letters, digits, `_` or `-`; unique within its tenant.
@@ -156,7 +156,7 @@ class CollectionInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentInfo:
-    """Describe one agent that has its own settings; agents of all other names have defaults.
+    """Describe one agent that has settings of its own; all other agents use the defaults.
 
     Attributes:
         name: 1 to 64 letters, digits, `_` or `-`; unique within its tenant.

@@ -1,4 +1,4 @@
-"""The examples in `docs/doors.md` work as they are written there."""
+"""The examples in `docs/integrations.md` work as they are written there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pipeline in front of a small application, without a server."""
+"""A small application behind the request pipeline, without a server."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from super_advanced_agents.server.route_table import RouteTable
 from super_advanced_agents.tenancy.context import ANYBODY
 
 
-class Anybody:
-    """Lets everybody in."""
+class OpenAuthenticator:
+    """Authenticate every caller as the default tenant."""
 
     async def authenticate(self, *, authorization, api_key):
         del authorization, api_key
         return ANYBODY
 
 
-def state(*, max_timeout_s=60, admission=None, **parts):
-    """What an application holds for its middleware; any part of the gate may be given."""
+def pipeline_state(*, max_timeout_s=60, admission=None, **parts):
+    """Return the state that an application holds for its middleware; any of the services may be given."""
     limits = {"per_key": 0, "per_tenant": 0}
     services = SimpleNamespace(
         **{
-            "authenticator": Anybody(),
+            "authenticator": OpenAuthenticator(),
             "admission": admission or Admission(permits=dict.fromkeys(PermitKind, 10)),
             "limiter": RateLimiter(**limits),
             "idempotency": None,
@@ -37,22 +37,23 @@ def state(*, max_timeout_s=60, admission=None, **parts):
 
 
 def operation(verb, path, **others):
-    """A row of a table."""
+    """Return a row of the table of operations."""
     return Operation(name=f"{verb} {path}", verb=verb, path=path, **others)
 
 
-class Piped:
-    """An application behind the pipeline.
+class PipelinedApplication:
+    """Run an application behind the pipeline.
 
     Args:
-        app: what answers.
-        operations: what it serves.
-        parts: see `state`.
+        app: the application.
+        operations: the operations that it serves.
+        parts: see `pipeline_state`.
+
     """
 
     def __init__(self, app, *operations, **parts):
         self._pipeline = PipelineMiddleware(app, routes=RouteTable(operations))
-        self._app = SimpleNamespace(state=state(**parts))
+        self._app = SimpleNamespace(state=pipeline_state(**parts))
 
     async def __call__(self, scope, receive, send):
         await self._pipeline({**scope, "app": self._app}, receive, send)

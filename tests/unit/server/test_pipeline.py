@@ -1,4 +1,4 @@
-"""The order of the steps that every call passes, whichever protocol it came by."""
+"""Test the order of the steps that every call passes, over both protocols."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 from contextlib import AsyncExitStack
 
 import pytest
-from tests.unit.server.piped import operation, state
+from tests.unit.server.piped import operation, pipeline_state
 
 from super_advanced_agents.errors import (
     AuthenticationError,
@@ -28,18 +28,18 @@ TWO_KEYS = (("idempotency-key", "a"), ("idempotency-key", "b"))
 NO_TIME = (("request-timeout", "soon"),)
 
 
-class _Known:
-    """Knows callers by the names they give for a key."""
+class _NamedCallers:
+    """Authenticate callers by the names that they send as API keys."""
 
     async def authenticate(self, *, authorization, api_key):
         del authorization
         if api_key not in {"reader", "anybody"}:
-            raise AuthenticationError("nobody knows this key")
+            raise AuthenticationError("the API key is not valid")
         return READER if api_key == "reader" else ANYBODY
 
 
 @pytest.mark.parametrize(
-    ("full", "caller", "allowance", "fields", "refusal"),
+    ("full", "caller", "units_left", "fields", "refusal"),
     [
         (True, "stranger", 0, (*NO_TIME, *TWO_KEYS), OverloadedError),
         (False, "stranger", 0, (*NO_TIME, *TWO_KEYS), AuthenticationError),
@@ -49,49 +49,49 @@ class _Known:
         (False, "anybody", 9, TWO_KEYS, "Idempotency-Key"),
     ],
 )
-async def test_a_call_that_fails_several_steps_is_refused_by_the_first(full, caller, allowance, fields, refusal):
-    """Admission, authentication, scope, rate limit, deadline, idempotency; and its permit is free again."""
+async def test_call_that_fails_several_steps_is_refused_by_the_first(full, caller, units_left, fields, refusal):
+    """The steps are admission, authentication, scope, rate limit, deadline and idempotency."""
     admission = Admission(permits={PermitKind.WRITE: 1}, wait_s=0.001)
-    limiter = RateLimiter(per_key=max(allowance, 1), per_tenant=0)
-    if not allowance:
+    limiter = RateLimiter(per_key=max(units_left, 1), per_tenant=0)
+    if not units_left:
         await limiter.charge(ANYBODY, 1)
-    pipeline = state(admission=admission, limiter=limiter, authenticator=_Known()).pipeline
+    pipeline = pipeline_state(admission=admission, limiter=limiter, authenticator=_NamedCallers()).pipeline
     incoming = IncomingRequest(operation=WRITE, fields=(("x-api-key", caller), *fields))
-    async with AsyncExitStack() as held:
+    async with AsyncExitStack() as permits:
         if full:
-            await held.enter_async_context(admission.enter(PermitKind.WRITE))
-        with pytest.raises(InvalidInputError if isinstance(refusal, str) else refusal) as told:
+            await permits.enter_async_context(admission.enter(PermitKind.WRITE))
+        with pytest.raises(InvalidInputError if isinstance(refusal, str) else refusal) as caught:
             async with pipeline.admit(incoming):
-                raise AssertionError("it was let in")
-    assert not isinstance(refusal, str) or told.value.field == refusal
+                raise AssertionError("the call was admitted")
+    assert not isinstance(refusal, str) or caught.value.field == refusal
     assert admission.queue(PermitKind.WRITE).in_flight == 0
 
 
-async def test_a_call_that_passes_is_the_current_one_inside_alone():
-    """With its caller, its key and the time it may take."""
+async def test_admitted_call_has_the_current_context_only_while_it_runs():
+    """The context has its principal, its idempotency key and its timeout."""
     incoming = IncomingRequest(operation=WRITE, fields=(("idempotency-key", "k"), ("request-timeout", "2.5")))
-    async with state().pipeline.admit(incoming):
+    async with pipeline_state().pipeline.admit(incoming):
         assert current_context() is incoming.context
         assert (incoming.context.principal, incoming.key, incoming.timeout_s) == (ANYBODY, "k", 2.5)
     with pytest.raises(LookupError):
         current_context()
 
 
-async def test_a_write_that_is_not_keyed_refuses_a_key_and_a_read_ignores_it():
-    """By its row of the table, whatever its name."""
+async def test_idempotency_key_is_refused_by_unkeyed_writes_and_ignored_by_reads():
+    """The operation's row in the table decides, not its name."""
     key = (("idempotency-key", "k"),)
     with pytest.raises(InvalidInputError, match="takes no"):
-        async with state().pipeline.admit(IncomingRequest(operation=STREAM, fields=key)):
+        async with pipeline_state().pipeline.admit(IncomingRequest(operation=STREAM, fields=key)):
             pass
     read = IncomingRequest(operation=operation("GET", "/read", access=Access.READ), fields=key)
-    async with state().pipeline.admit(read):
+    async with pipeline_state().pipeline.admit(read):
         assert read.key is None
 
 
-async def test_messages_of_a_stream_have_the_deadline_each_for_itself():
-    """The stream as a whole has none."""
+async def test_deadline_of_a_stream_applies_to_each_message():
+    """The stream as a whole has no deadline."""
     incoming = IncomingRequest(operation=STREAM, fields=(), streams=True)
-    async with state(max_timeout_s=0.001).pipeline.admit(incoming):
+    async with pipeline_state(max_timeout_s=0.001).pipeline.admit(incoming):
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(incoming.timeout_s):
                 await asyncio.Event().wait()

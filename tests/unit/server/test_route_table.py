@@ -1,10 +1,10 @@
-"""The table of operations is found by what the router would find, whatever a path looks like."""
+"""Test that the route table finds the operation that the router would reach, for any path."""
 
 from __future__ import annotations
 
 import pytest
 from fastapi.routing import iter_route_contexts
-from tests.unit.server.grpc.conftest import opened_gate
+from tests.unit.server.grpc.conftest import opened_services
 
 from super_advanced_agents.protocol.operations import BY_ROUTE, BY_RPC, Operation
 from super_advanced_agents.server.app import create_app
@@ -52,29 +52,29 @@ RPC_ONLY = _operation("", "", Access.READ)
         ("GET", "//open", frozenset()),
     ],
 )
-def test_the_operation_of_a_request_is_that_of_the_route_it_will_reach(verb, path, expected):
-    """Fixed paths, patterns, other verbs; what does not exist has none."""
+def test_route_table_finds_the_operation_or_the_allowed_verbs_of_a_path(verb, path, expected):
+    """A path that does not exist has no verbs."""
     table = RouteTable([READ, REMOVE, FIXED, LISTED, OPEN, NAMED, RPC_ONLY])
     assert table.find(verb, path) == expected
 
 
-def test_every_route_has_a_row_and_every_row_a_route():
-    """A request for a route without a row never reaches it."""
+def test_every_route_has_an_operation_and_every_operation_a_route():
+    """A request for a route without an operation never reaches it."""
     contexts = [each for each in iter_route_contexts(create_app(Settings.load()).routes) if each.path is not None]
     assert {(verb, each.path) for each in contexts for verb in each.methods or {"*"}} == set(BY_ROUTE)
 
 
 @pytest.mark.parametrize("route", BY_ROUTE, ids=" ".join)
-def test_every_row_is_found_by_a_path_of_its_own(route):
-    """No pattern of the table hides another one's requests."""
+def test_every_operation_is_found_by_a_path_of_its_route(route):
+    """No pattern of the table hides the requests of another one."""
     verb, path = route
     filled = path.replace("{uid:path}", "a/b").replace("{model:path}", "a/b").replace("{", "").replace("}", "")
     assert ROUTES.find(verb, filled) is BY_ROUTE[route]
 
 
-async def test_every_grpc_method_has_a_row_and_every_row_a_method(tmp_path):
-    """Those of the standard services have explicit rows, and are public."""
-    async with opened_gate(tmp_path) as services:
+async def test_every_grpc_method_has_an_operation_and_every_rpc_operation_a_method(tmp_path):
+    """The methods of the standard services have explicit, public operations."""
+    async with opened_services(tmp_path) as services:
         served = {handler.path for handler in method_handlers(services, services.runtime.settings)}
     standard = {path for path in served if path.startswith((f"/{HEALTH}/", f"/{REFLECTION}/"))}
     assert served - standard == set(BY_RPC)
@@ -91,8 +91,8 @@ async def test_every_grpc_method_has_a_row_and_every_row_a_method(tmp_path):
         ("OrchestratorService/Collaborate", Access.GENERATE),
     ],
 )
-def test_grpc_methods_ask_for_what_their_rows_say(method, access):
-    """By their full names."""
+def test_grpc_method_requires_the_scope_of_its_operation(method, access):
+    """An operation is found by the full name of its method."""
     assert rpc_operation(f"/super_advanced_agents.v1.{method}").access is access
 
 
@@ -105,7 +105,7 @@ def test_grpc_methods_ask_for_what_their_rows_say(method, access):
         "",
     ],
 )
-def test_a_grpc_method_without_a_row_has_no_operation(method):
-    """A server that would serve it does not start."""
+def test_unknown_grpc_method_raises_lookup_error(method):
+    """A server with such a method does not start."""
     with pytest.raises(LookupError):
         rpc_operation(method)

@@ -1,4 +1,4 @@
-"""`saa doctor`: checks that versions, models and the data folder are in order."""
+"""`saa doctor`: checks the versions of libraries, the files of models and the data folder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @report_errors
 def doctor(data_dir: DataDir = DATA_DIR, models_dir: ModelsDir = None, as_json: AsJson = False) -> None:
-    """Check versions, models and the data folder."""
+    """Check the versions of libraries, the files of models and the data folder."""
     from super_advanced_agents.cli.doctor.machine import check_models, check_versions
     from super_advanced_agents.cli.doctor.storage import check_data
 

@@ -66,7 +66,7 @@ def ask(
     agent: AgentName = AGENT,
     as_json: AsJson = False,
 ) -> None:
-    """Answer a question from memories, and list these as sources."""
+    """Answer a question from stored memories, and list the memories that the answer is based on."""
     from super_advanced_agents.cli.shapes import match_json
 
     question_text = read_text_input(question, file, name="question")

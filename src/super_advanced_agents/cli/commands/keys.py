@@ -41,7 +41,7 @@ def create(
     data_dir: DataDir = DATA_DIR,
     as_json: AsJson = False,
 ) -> None:
-    """Make a key and show it once."""
+    """Make an API key and print it; it cannot be shown again."""
     from super_advanced_agents.server.auth.key_store import KeyTable
 
     table = KeyTable(_folder(data_dir))
@@ -59,7 +59,7 @@ def create(
 @keys.command("list")
 @report_errors
 def list_(*, data_dir: DataDir = DATA_DIR, as_json: AsJson = False) -> None:
-    """List the ids of all keys, oldest first; the keys themselves cannot be shown again."""
+    """List the ids and scopes of all API keys, oldest first; the keys cannot be shown again."""
     from super_advanced_agents.server.auth.key_store import KEYS_FILE, KeyTable
 
     records: list[KeyRecord] = []
@@ -89,7 +89,7 @@ def revoke(
     data_dir: DataDir = DATA_DIR,
     as_json: AsJson = False,
 ) -> None:
-    """Revoke a key for good."""
+    """Revoke an API key for good."""
     from super_advanced_agents.errors import InvalidInputError
     from super_advanced_agents.server.auth.key_store import KEYS_FILE, KeyTable, checked_key_id
 

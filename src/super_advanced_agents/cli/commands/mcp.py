@@ -88,7 +88,7 @@ async def _local(data_dir: Path, models_dir: Path | None, agent: str) -> None:
 
 
 async def _warm(runtime: Runtime) -> None:
-    """Fetch missing models and load the embedding model while the client connects."""
+    """Download missing models, and load the embedding model; log an error without raising it."""
     from super_advanced_agents._runtime.futures import in_thread
     from super_advanced_agents.errors import SuperAdvancedAgentsError
     from super_advanced_agents.telemetry import get_logger

@@ -47,7 +47,7 @@ def add(
     agent: AgentName = AGENT,
     as_json: AsJson = False,
 ) -> None:
-    """Remember one text."""
+    """Store one text as a memory."""
     memory_text = read_text_input(text, file, name="text")
     metadata = parse_json_object(extra, "--extra")
     with open_agent(data_dir, models_dir, agent, embeds=True) as llm_agent:
@@ -78,7 +78,7 @@ def list_(
     agent: AgentName = AGENT,
     as_json: AsJson = False,
 ) -> None:
-    """List memories page by page, in the order of their uids."""
+    """List one page of memories, in the order of their uids."""
     from super_advanced_agents.cli.shapes import record_json
 
     del models_dir  # every command accepts the option; this one needs no model
@@ -109,7 +109,7 @@ def forget(
     agent: AgentName = AGENT,
     as_json: AsJson = False,
 ) -> None:
-    """Delete memories by uid, by filter, or all of them."""
+    """Delete the memories with given uids, those that match a filter, or all memories."""
     del models_dir
     filter_ = parse_json_object(where, "--where")
     if not uids and filter_ is None and not everything:

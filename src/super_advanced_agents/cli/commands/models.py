@@ -1,4 +1,4 @@
-"""`saa pull`: fetch models."""
+"""`saa pull`: download models."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def pull(
     models_dir: ModelsDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Fetch models that are missing or damaged, and check them."""
+    """Download the missing or damaged files of models, and verify their checksums."""
     from super_advanced_agents.config import DEFAULT_EMBEDDING_MODEL, DEFAULT_GENERATION_MODEL
     from super_advanced_agents.models import model_spec, progress_line
     from super_advanced_agents.models import pull as fetch

@@ -1,4 +1,4 @@
-"""`saa backup` and `saa restore`: copy a data folder, and put a copy back."""
+"""`saa backup` and `saa restore`: copy a data folder, and restore it from the copy."""
 
 from __future__ import annotations
 

@@ -51,7 +51,9 @@ def import_(
     agent: AnyAgent = None,
     as_json: AsJson = False,
 ) -> None:
-    """Import files: exports, JSON lines, plain text and Markdown. A second import changes nothing.
+    """Import memories from files: exports, JSON lines, plain text and Markdown.
+
+    A second import of the same files stores nothing twice.
 
     The memories of a `saa export` are restored to the agents that had them, or to --agent if it is given.
     """
@@ -89,7 +91,7 @@ def import_(
 
 @contextmanager
 def _progress(inputs: list[Input]) -> Iterator[tuple[Callable[[int], None], Callable[[RejectedLine], None]]]:
-    """Yield callbacks that show the progress on a terminal and print the rejected lines."""
+    """Yield two callbacks: one advances a progress bar, the other prints a rejected line."""
     with bar(unit="bytes") as progress:
         task = (
             progress.add_task("importing", total=sum(input_.size_bytes for input_ in inputs) or None)
@@ -110,7 +112,7 @@ def _progress(inputs: list[Input]) -> Iterator[tuple[Callable[[int], None], Call
 
 @contextmanager
 def _print_summary_at_end(summary: Summary, *, as_json: bool) -> Iterator[None]:
-    """Print the summary at the end, also when the import was interrupted or has failed."""
+    """Print the summary of an import when the block ends, even after Ctrl-C or an error."""
     try:
         yield
     except KeyboardInterrupt:
@@ -159,7 +161,7 @@ def export(
     agent: AnyAgent = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write memories to a file that `saa import` restores."""
+    """Export memories to a file that `saa import` can read."""
     from super_advanced_agents.stores.transfer import export_records
 
     filter_ = parse_json_object(where, "--where")

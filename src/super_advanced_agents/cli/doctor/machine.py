@@ -23,7 +23,7 @@ _LIBRARIES = (
 
 
 def check_versions() -> Iterator[Check]:
-    """Check Python, SQLite, and that each engine can be imported."""
+    """Report the versions of Python and SQLite, and check that each library can be imported."""
     yield Check(name="python", ok=True, detail=f"{platform.python_version()} on {platform.machine()}")
     yield Check(name="sqlite", ok=True, detail=sqlite3.sqlite_version)
     from super_advanced_agents.models.runtime import load_onnxruntime
@@ -42,7 +42,7 @@ def check_versions() -> Iterator[Check]:
 
 
 def check_models(models_dir: Path | None) -> Iterator[Check]:
-    """Check every byte of the default models."""
+    """Verify the checksums of the default models' files."""
     from super_advanced_agents.models import verify
 
     for name in (DEFAULT_EMBEDDING_MODEL, DEFAULT_GENERATION_MODEL):

@@ -18,7 +18,7 @@ _MIN_FREE_BYTES = 256 * 1024 * 1024
 
 
 def check_data(data_dir: Path) -> Iterator[Check]:
-    """Check a data folder: permissions, free space, owner, rows and snapshot."""
+    """Check a data folder: permissions, free space, lock, database and index snapshot."""
     parents = data_dir.absolute().parents
     folder = data_dir if data_dir.exists() else next(parent for parent in parents if parent.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):

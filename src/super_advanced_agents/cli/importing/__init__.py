@@ -1,1 +1,1 @@
-"""Import of files: finding them, cutting them into memories, storing them while reading on."""
+"""Import of files: find files, split them into memories, and store these while reading on."""

@@ -11,7 +11,7 @@ from super_advanced_agents.types import Memory, Turn
 
 @dataclass(frozen=True, slots=True)
 class SourceLocation:
-    """A line of a file."""
+    """The name of a file and the number of a line in it."""
 
     source: str
     line: int
@@ -22,7 +22,7 @@ class SourceLocation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryEntry:
-    """A memory read from a file.
+    """A memory read from a file, with the line where it begins.
 
     Attributes:
         location: the line where the memory begins.
@@ -38,7 +38,7 @@ class MemoryEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnEntry:
-    """A turn of a conversation read from a file.
+    """A turn of a conversation read from a file, with its line and its session.
 
     Attributes:
         location: the line of the turn.
@@ -65,9 +65,9 @@ Entry: TypeAlias = MemoryEntry | TurnEntry | RejectedLine
 
 
 def stable_uid(source: str, *parts: str, line: int | None = None) -> str:
-    """Return a uid that depends on the source and the content only.
+    """Return a uid made from digests of the source and the content, equal in every import.
 
-    So a second import replaces memories and repeats none. The uid begins with a digest of the source, then the line
+    So a second import stores no memory twice. The uid begins with a digest of the source, then the line
     where it is given: memories of one file are neighbours in the store's order of uids, which also keeps the index
     append-only while a file is imported.
     """

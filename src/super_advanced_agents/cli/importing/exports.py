@@ -1,4 +1,4 @@
-"""Import of files that `saa export` wrote: recognizing them and restoring their records."""
+"""Import of files that `saa export` wrote: recognize them and restore their records."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MAX_REJECTED = 1_000
 
 
 def is_export(file_input: Input) -> bool:
-    """Return whether a file begins as an export does.
+    """Return whether a file begins like a file that `saa export` wrote.
 
     Standard input can still be read from its beginning afterwards.
 
@@ -40,7 +40,7 @@ def is_export(file_input: Input) -> bool:
 
 
 class ExportImporter:
-    """Import exports into the store of a data folder.
+    """Restore the records of export files to the store of a data folder.
 
     A missing store is created with the dimension and the metric of the first export.
 
@@ -77,7 +77,7 @@ class ExportImporter:
         self._on_rejected = on_rejected
 
     def run(self, inputs: Iterable[Input]) -> None:
-        """Import the exports one after another; an error leaves `summary` up to date."""
+        """Import export files one after another; after an error, `summary` is up to date."""
         for file_input in inputs:
             with ExitStack() as stack:
                 export = open_export(file_input.path or stack.enter_context(open_input(file_input)))
@@ -127,7 +127,7 @@ class ExportImporter:
             on_page(done)
 
     def _add_progress(self, done: Imported, seen: Imported, source: str) -> None:
-        """Add the progress since `seen` to the summary, and bring `seen` up to date."""
+        """Add the difference between `done` and `seen` to the summary, then set `seen` to `done`."""
         self._summary.stored += done.stored - seen.stored
         self._summary.failed += done.failed - seen.failed
         self._on_bytes(done.read_bytes - seen.read_bytes)

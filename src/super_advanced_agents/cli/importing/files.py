@@ -1,4 +1,4 @@
-"""Files of an import: finding them, their formats, and their lines, of any length."""
+"""Files of an import: find them, guess their formats, and read their lines."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _BOM = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """One file to import.
+    """A file to import, or standard input.
 
     Attributes:
         path: the path of the file; None for standard input.
@@ -54,7 +54,7 @@ class Line:
 
 
 def find_inputs(paths: list[Path], forced: Format | None) -> Iterator[Input]:
-    """Yield the files of some paths in a stable order.
+    """Yield the files at the given paths and in the folders there, in a stable order.
 
     In folders, only files with a known ending that are not hidden are read.
 
@@ -92,7 +92,7 @@ def _sanitize_name(name: str) -> str:
 
 @contextmanager
 def open_input(file_input: Input) -> Iterator[IO[bytes]]:
-    """Open a file for reading; standard input stays open at the end.
+    """Open a file for reading, and close it when the block ends, except standard input.
 
     Raises:
         InvalidInputError: the file cannot be opened.
@@ -142,5 +142,5 @@ def read_lines(file: IO[bytes], on_bytes: Callable[[int], None]) -> Iterator[Lin
 
 
 def sniff_format(line: Line) -> Format:
-    """Guess the format of a file from its first line that is not blank."""
+    """Guess a file's format from a line: JSON lines if it begins with `{`, else plain text."""
     return "jsonl" if line.text.lstrip().startswith("{") else "text"

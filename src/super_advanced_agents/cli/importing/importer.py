@@ -1,4 +1,4 @@
-"""Importer of texts: stores a few units at once, each durable, while the next ones are read."""
+"""Importer of texts: stores batches and conversations in threads while it reads further ones."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _INDEX = re.compile(r"^\w+\[(\d+)\]")
 
 @dataclass(slots=True)
 class Summary:
-    """The progress of an import.
+    """The progress of an import: numbers of stored memories, read files and rejected lines.
 
     Attributes:
         stored: the number of memories and turns made durable by this run.
@@ -47,7 +47,7 @@ class StrictStopError(SuperAdvancedAgentsError):
 
 
 class Importer:
-    """Import files into one agent.
+    """Import files as memories of one agent.
 
     `run` may be interrupted (Ctrl-C); the memories stored until then stay.
 
@@ -156,7 +156,10 @@ class Importer:
             self._permits.release()
 
     def _try_store(self, unit: Unit, entries: Sequence[MemoryEntry | TurnEntry]) -> Sequence[MemoryEntry | TurnEntry]:
-        """Store entries; report an invalid one, and return the others for another attempt."""
+        """Store entries together; if one is invalid, report it and return the others to retry.
+
+        The list is empty when all are stored, or when the store refuses all of them.
+        """
         try:
             if isinstance(unit, Conversation):
                 self._agent.add_turns(
@@ -178,9 +181,9 @@ class Importer:
         return []
 
     def _not_yet_stored(self, unit: Unit) -> Sequence[MemoryEntry | TurnEntry]:
-        """Return the entries of a unit that earlier runs have not stored.
+        """Return the entries of a batch or conversation that earlier imports have not stored.
 
-        A conversation of which any turn is missing is stored again as a whole.
+        A conversation of which any turn is missing is returned as a whole.
         """
         uids = [uid for entry in unit.entries if not entry.overwrite and (uid := _uid(entry))]
         if not uids:

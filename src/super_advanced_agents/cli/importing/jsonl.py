@@ -22,7 +22,7 @@ _SESSION_CHARS = 200
 
 
 def read_jsonl(lines: Iterable[Line], source: str) -> Iterator[Entry]:
-    """Yield the memories and turns in the lines of one file.
+    """Parse each line as a JSON object, and yield a memory, a turn or the rejected line.
 
     Unknown members go into the metadata. A turn without `session` belongs to a session named after the file. A
     memory's `expires_at` (seconds since the epoch, as `saa export` writes it) becomes its remaining lifetime; expired
@@ -56,7 +56,7 @@ def read_jsonl(lines: Iterable[Line], source: str) -> Iterator[Entry]:
 
 
 class _InvalidMemberError(Exception):
-    """Raised for a member with a value of the wrong type; caught in this module only."""
+    """Raised when a member of a JSON object has the wrong type; caught in this module only."""
 
 
 def _refuse_constant(name: str) -> object:

@@ -24,7 +24,7 @@ _SENTENCE_END = re.compile(r"(?<=[.!?。！？])\s+|\n+")  # noqa: RUF001 - full
 
 
 def read_prose(lines: Iterable[Line], source: str, *, memory_type: str, markdown: bool) -> Iterator[Entry]:
-    """Yield the memories in the lines of one file, which are read once.
+    """Split the lines of one text file into memories, and yield each when it is complete.
 
     Args:
         lines: the lines of the file.
@@ -59,7 +59,7 @@ class _Cutter:
         self._front_matter = False
 
     def feed(self, line: Line) -> Iterator[Entry]:
-        """Take one line, and yield the memories that are complete."""
+        """Accept one line, and yield the memories that it completes."""
         if self._markdown and (yield from self._take_markup(line)):
             return
         if not line.text.strip() and not self._fence:
@@ -73,13 +73,16 @@ class _Cutter:
             yield from self._end_paragraph()
 
     def finish(self) -> Iterator[Entry]:
-        """Yield the rest at the end of the file."""
+        """Yield the memories that are still incomplete at the end of the file."""
         yield from self._end_paragraph()
         yield from self._end_memory()
         yield from self._end_bare_heading(deeper_than=0)
 
     def _take_markup(self, line: Line) -> Generator[Entry, None, bool]:
-        """Handle headings, fences and front matter; return whether the line is markup and not text."""
+        """Track headings, code fences and front matter; return True when a line is not text.
+
+        Yields the memories that a heading ends.
+        """
         text = line.text
         if line.number == 1 and text.rstrip() == "---":
             self._front_matter = True
@@ -166,7 +169,10 @@ class _Cutter:
 
 
 def _pieces(paragraph: str, max_chars: int) -> Iterator[str]:
-    """Cut a paragraph that is too long at sentences, else at words, else anywhere."""
+    """Split a paragraph into pieces of at most `max_chars`, between sentences or else words.
+
+    A longer word is cut anywhere.
+    """
     piece = ""
     for sentence in _sentences(paragraph, max_chars):
         if piece and len(piece) + 1 + len(sentence) > max_chars:

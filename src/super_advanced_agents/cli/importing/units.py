@@ -18,7 +18,7 @@ E = TypeVar("E", MemoryEntry, TurnEntry)
 
 @dataclass(frozen=True, slots=True)
 class Memories:
-    """Memories of one session, or of none, that are stored together in this order."""
+    """A batch of memories of one session, or of no session, stored by one call in this order."""
 
     entries: list[MemoryEntry]
     session: str | None = None
@@ -26,7 +26,7 @@ class Memories:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """Turns of one session that are stored together, in this order."""
+    """Turns of one session, stored by one call in this order."""
 
     entries: list[TurnEntry]
     session: str
@@ -36,9 +36,9 @@ Unit: TypeAlias = Memories | Conversation
 
 
 def gather(entries: Iterable[Entry]) -> Iterator[Unit | RejectedLine]:
-    """Group entries into units, and yield each unit as soon as it is complete.
+    """Group entries into batches and conversations, and yield each when it is complete.
 
-    Sessions may be interleaved in a file. A session ends when it had no turn for 256 entries, when it has 1,000 turns,
+    Rejected lines are yielded unchanged. Sessions may be interleaved in a file. A session ends when it had no turn for 256 entries, when it has 1,000 turns,
     or when more than 8,000 turns of all sessions wait; a later turn begins a new unit. Memories that were turns of a
     conversation (`saa export` writes them so) are put back into the order of their turns.
     """
@@ -73,7 +73,7 @@ def _in_turn_order(session: str, entries: list[MemoryEntry]) -> Memories:
 
 
 class _OpenSessions(Generic[E]):
-    """Sessions that may still get entries, the one that is idle for longest first."""
+    """Sessions that may still get entries, ordered by the time of their last entry."""
 
     def __init__(self) -> None:
         self._open: dict[tuple[str, str], tuple[int, list[E]]] = {}
@@ -94,7 +94,10 @@ class _OpenSessions(Generic[E]):
             self._ended.append((session, entries))
 
     def pop_ended(self) -> Iterator[tuple[str, list[E]]]:
-        """Yield and drop the sessions that have ended."""
+        """Remove the sessions that have ended (full, or idle for long), and yield their entries.
+
+        When too many entries wait, the sessions that are idle for longest end as well.
+        """
         while self._open:
             (_, session), (seen, entries) = next(iter(self._open.items()))
             if self._waiting <= _MAX_WAITING and self._count - seen < _IDLE_ENTRIES:
@@ -106,6 +109,6 @@ class _OpenSessions(Generic[E]):
         yield from ended
 
     def remaining(self) -> Iterator[tuple[str, list[E]]]:
-        """Yield the sessions that are still open at the end."""
+        """Yield all open sessions with their entries, at the end of the input."""
         for (_, session), (_, entries) in self._open.items():
             yield session, entries

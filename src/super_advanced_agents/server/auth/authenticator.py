@@ -13,7 +13,7 @@ _HINT = "send an API key as 'Authorization: Bearer KEY' or as 'X-API-Key: KEY'; 
 
 
 class Authenticator(Resource):
-    """Find the principal of an API key, or of a token if the settings name an issuer.
+    """Find the principal of an API key, or of a JWT if the settings name a token issuer.
 
     Args:
         settings: the switch for authentication, the folder of the keys, and the issuer of tokens.
@@ -41,7 +41,7 @@ class Authenticator(Resource):
         self._opened = True
 
     async def authenticate(self, *, authorization: str | None, api_key: str | None) -> Principal:
-        """Return the principal of a request's credential.
+        """Verify a request's credential, and return its principal (tenant, scopes, key id).
 
         A known API key is verified without I/O; a token may wait for its issuer's public keys.
 
@@ -67,7 +67,7 @@ class Authenticator(Resource):
         return await self.keys.aprincipal_of(credential)
 
     async def aclose(self) -> None:
-        """Close the verifiers, and cancel a fetch of an issuer's keys."""
+        """Close the key database, and cancel a running fetch of the issuer's public keys."""
         if self._tokens is not None:
             await self._tokens.aclose()
         await super().aclose()

@@ -12,7 +12,7 @@ from super_advanced_agents.tenancy.settings import Settings, is_loopback
 
 
 async def acheck_bind_address(settings: Settings) -> None:
-    """Refuse to listen on an address beyond loopback unless callers are authenticated.
+    """Raise an error if the server would listen beyond loopback without authenticating callers.
 
     Raises:
         ConfigurationError: the address is not loopback, and authentication is off, or there is neither a valid API key
@@ -33,7 +33,9 @@ async def acheck_bind_address(settings: Settings) -> None:
 
 
 async def aensure_admin_key(settings: Settings, authenticator: Authenticator) -> str | None:
-    """Create the first API key of a server on loopback, so that a new user needs no command.
+    """Create an admin API key at the first start of a server that listens on loopback.
+
+    A new user then needs no `saa keys create`.
 
     Returns:
         The key, to be shown once; it is valid at once. None if there is or was a key, if authentication is off or uses

@@ -49,7 +49,7 @@ class _IssuerKey:
 
 
 class IssuerKeys:
-    """Fetch and cache the public keys at one URL, in one event loop.
+    """Fetch and cache a token issuer's public keys from one URL, for one event loop.
 
     Keys are used for ten minutes, then fetched again in the background; while that fails, the old keys are used for up
     to a day. A token with an unknown key id causes a fetch at once, but at most once a minute. Concurrent callers share
@@ -71,7 +71,7 @@ class IssuerKeys:
         self._fetching: asyncio.Task[None] | None = None
 
     async def akey(self, kid: str | None, algorithm: str) -> PublicKey:
-        """Return the public key that a token's header names.
+        """Return the issuer's public key for the key id and the algorithm in a token's header.
 
         Args:
             kid: the key id in the header; None if it names none, which is enough if only one key fits.
@@ -104,7 +104,7 @@ class IssuerKeys:
         return key
 
     async def aclose(self) -> None:
-        """Cancel a fetch that is running, and wait for its end."""
+        """Cancel the running fetch of the keys, if any, and wait until it has ended."""
         task = self._fetching
         if task is not None:
             task.cancel()

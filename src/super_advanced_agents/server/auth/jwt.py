@@ -1,4 +1,4 @@
-"""Verification of an issuer's tokens (JWT, RFC 7519) and of the principal they name."""
+"""Verification of an issuer's tokens (JWT, RFC 7519), whose claims name the principal."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class TokenVerifier:
         self._verified: dict[bytes, _Verified] = {}
 
     async def averify(self, token: str) -> Principal:
-        """Return the principal of a token.
+        """Verify a token (JWT), and return the principal that its claims name.
 
         Raises:
             AuthenticationError: the token is not valid; the message does not repeat it.
@@ -78,7 +78,7 @@ class TokenVerifier:
         return principal
 
     async def aclose(self) -> None:
-        """Cancel a fetch of the issuer's keys."""
+        """Cancel the running fetch of the issuer's public keys, if any."""
         await self._keys.aclose()
 
     async def _claims(self, token: str) -> Mapping[str, Any]:

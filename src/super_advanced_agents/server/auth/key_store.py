@@ -1,4 +1,4 @@
-"""The database of API keys, which stores only their hashes; its functions block."""
+"""The SQLite database of API keys, which stores only hashes of the keys; all calls block."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ CREATE TABLE keys (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyRecord:
-    """Describe an API key as it is stored, without the key itself.
+    """Describe a stored API key: its hash, tenant, scopes and times, but not the key itself.
 
     Attributes:
         id: the public id.
@@ -79,7 +79,7 @@ class KeyRecord:
 
 @dataclass(frozen=True, slots=True)
 class NewKey:
-    """Hold a new API key, which cannot be read again.
+    """Hold a newly created API key; the database stores only its hash.
 
     Attributes:
         key: the credential.
@@ -138,7 +138,7 @@ class KeyTable:
     def create(
         self, *, tenant: str, scopes: Iterable[str], label: str = "", expires_in_s: float | None = None
     ) -> NewKey:
-        """Create an API key; it is durable when this returns, and cannot be read again.
+        """Create an API key and store its hash durably; only the returned object holds the key.
 
         Args:
             tenant: the tenant whose data it gives access to.
@@ -155,7 +155,7 @@ class KeyTable:
         return new_key
 
     def create_first(self, *, tenant: str, scopes: Iterable[str], label: str = "") -> NewKey | None:
-        """Create an API key if the database has never had one.
+        """Create an API key, unless the database has ever held one.
 
         Returns:
             The key; None if there is or was one, revoked and expired keys included.
@@ -167,7 +167,7 @@ class KeyTable:
         return self._insert(tenant, scopes, label, None, only_if_none=True)
 
     def revoke(self, key_id: str) -> bool:
-        """Revoke a key for good; revoking it again changes nothing.
+        """Revoke an API key for good; a repeated call changes nothing.
 
         Returns:
             True if there is a key with this id.
@@ -179,7 +179,7 @@ class KeyTable:
             return changed.rowcount == 1
 
     def records(self) -> list[KeyRecord]:
-        """Return all keys, oldest first, revoked and expired ones included."""
+        """Return the records of all keys, oldest first, including revoked and expired keys."""
         with self._lock, self._sqlite_errors():
             rows = self._connection.execute(
                 "SELECT id, digest, tenant, scopes, label, created_at, expires_at, revoked_at FROM keys"
@@ -201,7 +201,7 @@ class KeyTable:
         ]
 
     def version(self) -> int:
-        """Return a number that changes when another connection commits, in any process."""
+        """Return SQLite's `data_version`, which changes when another connection commits."""
         with self._lock, self._sqlite_errors():
             version = self._connection.execute("PRAGMA data_version").fetchone()[0]
         assert isinstance(version, int)
@@ -271,7 +271,7 @@ class KeyTable:
 
 
 def checked_scopes(scopes: Iterable[str]) -> frozenset[Access]:
-    """Return the scopes with these names.
+    """Convert scope names to scopes; refuse an unknown name and an empty list.
 
     Raises:
         InvalidInputError: a name is not a scope, or there is no name.
@@ -287,7 +287,7 @@ def checked_scopes(scopes: Iterable[str]) -> frozenset[Access]:
 
 
 def checked_key_id(id_or_key: str) -> str:
-    """Return the public id of an API key, given the id or the key itself.
+    """Return the public id of an API key, given this id or the key itself.
 
     Raises:
         InvalidInputError: it is neither; the message does not repeat it, because it may be most of a key.

@@ -1,4 +1,4 @@
-"""The server's secret, and files and folders that only the server's user may read."""
+"""The secret for hashing API keys, and files that only the server's OS user may read."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _GROUP_AND_OTHERS = 0o077
 
 
 def private_folder(path: Path) -> Path:
-    """Create a folder that only this user may access, or restrict an existing one to this user.
+    """Create a folder that only this OS user may access; restrict an existing folder likewise.
 
     Returns:
         The path, for chaining.
@@ -40,7 +40,7 @@ def private_folder(path: Path) -> Path:
 
 
 def private_file(path: Path) -> Path:
-    """Create an empty file that only this user may read, or restrict an existing one.
+    """Create an empty file that only this OS user may read; restrict an existing file likewise.
 
     Returns:
         The path, for chaining.
@@ -63,7 +63,7 @@ def _restrict(path: Path, mode: int) -> bool:
 
 
 def server_secret(folder: Path) -> bytes:
-    """Return the secret with which API keys are hashed, and create it at the first call.
+    """Return the secret that API keys are hashed with; create it if the folder has none.
 
     The file appears atomically; two processes that call this concurrently get the same secret.
 

@@ -1,4 +1,4 @@
-"""The gRPC method handlers, which run the pipeline and report errors as statuses.
+"""The gRPC method handlers, which run the request checks and report errors as statuses.
 
 Messages are parsed after the checks, so nothing is parsed for a caller without a credential. Every exception ends the
 call with a status and the problem document in the trailing metadata. Cancelling a call, by its caller or by its
@@ -67,7 +67,7 @@ class MethodHandler:
         self._rpc = rpc
 
     def method_handler(self) -> grpc.RpcMethodHandler[Any, Any]:
-        """Return the handler to register with the gRPC server.
+        """Return this method's `grpc.RpcMethodHandler`, to register with the gRPC server.
 
         It takes requests as bytes, so that a malformed message fails with this server's status, not gRPC's.
         """
@@ -137,7 +137,7 @@ class MethodHandler:
 
     @asynccontextmanager
     async def _admit(self, context: Context) -> AsyncIterator[IncomingRequest]:
-        """Run the checks of a call, and end it with the status of the error if the block raises one."""
+        """Check a call, then run the block; abort the call if a check or the block raises an error."""
         incoming = IncomingRequest(
             operation=self._operation,
             fields=[

@@ -1,4 +1,4 @@
-"""The standard gRPC services for health, which follows `/readyz`, and reflection."""
+"""The standard gRPC services for health (with the status of `/readyz`) and reflection."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _POLL_INTERVAL_S = 0.2
 
 
 def health_rpcs(services: Services, names: Sequence[str]) -> tuple[Rpc, ...]:
-    """Return the methods of the gRPC health service.
+    """Return the methods of the gRPC health service, `Check` and `Watch`, with their handlers.
 
     The status is SERVING once the embedding model is loaded and until the server stops, for the server (an empty name)
     and for each service. A `Watch` reports that the server is stopping, and then ends.
@@ -63,7 +63,7 @@ def health_rpcs(services: Services, names: Sequence[str]) -> tuple[Rpc, ...]:
 
 
 def reflection_rpcs(services: Sequence[str]) -> tuple[Rpc, ...]:
-    """Return the method of the gRPC reflection service, which describes services and messages.
+    """Return the method of the gRPC reflection service, with its handler.
 
     Args:
         services: the full names of the services to describe.

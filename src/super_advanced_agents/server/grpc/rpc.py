@@ -1,4 +1,4 @@
-"""The parts of a gRPC service: methods of the protocol with their handlers."""
+"""The pairs of gRPC methods and handlers, and concurrent work on a stream of requests."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Rpc:
 async def map_in_order(
     requests: AsyncIterator[T], work: Callable[[T], Awaitable[U]], *, ahead: int
 ) -> AsyncGenerator[U, None]:
-    """Yield the result of `work` for each request, in order, while several run concurrently.
+    """Run `work` on a stream of requests concurrently, and yield the results in request order.
 
     A result is yielded as soon as it is ready, so a caller may wait for it before it sends the next request. If the
     consumer leaves early, or one piece of work fails, all running work is cancelled, and has ended when this returns.

@@ -35,7 +35,7 @@ _OPTIONS = [
 
 
 def method_handlers(services: Services, settings: Settings) -> list[MethodHandler]:
-    """Return the handlers of all methods that the server offers.
+    """Return one `MethodHandler` for each gRPC method that the server offers.
 
     Args:
         services: the objects that every request uses.
@@ -65,7 +65,7 @@ def build_server(services: Services, settings: Settings) -> grpc.aio.Server:
 
 
 class GrpcServer:
-    """Run a `grpc.aio` server while its context is entered, or do nothing if gRPC is off.
+    """Run a `grpc.aio` server inside an `async with` block; do nothing if gRPC is off.
 
     It belongs to the event loop in which its context is entered.
 

@@ -1,4 +1,4 @@
-"""The methods of the gRPC services, which decode messages and encode results."""
+"""The gRPC methods of all operations, which decode request messages and encode results."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _CHUNK_BYTES = 1024 * 1024
 
 
 def operation_rpcs(services: Services) -> list[Rpc]:
-    """Return the methods of all operations, with their handlers.
+    """Return every gRPC method in the operation table, with its handler.
 
     Args:
         services: the objects that every request uses.

@@ -54,7 +54,7 @@ def _check_batch(items: Sized, field: str) -> None:
 
 
 async def remember(request: RememberRequest, context: HandlerContext) -> list[str]:
-    """Remember one text, a batch of texts or a conversation. They are durable before the response is sent."""
+    """Store a memory, a batch of them or a conversation, durably before the response is sent."""
     agent = _agent(context)
     _check_batch(request.memories, "memories")
     await context.charge(request)
@@ -63,7 +63,7 @@ async def remember(request: RememberRequest, context: HandlerContext) -> list[st
 
 
 async def remember_turns(request: RememberTurnsRequest, context: HandlerContext) -> list[str]:
-    """Remember the turns of a conversation. They are durable before the response is sent."""
+    """Store the turns of a conversation as memories, durably before the response is sent."""
     agent = _agent(context)
     _check_batch(request.turns, "turns")
     await context.charge(request)
@@ -72,7 +72,7 @@ async def remember_turns(request: RememberTurnsRequest, context: HandlerContext)
 
 
 async def update_memory(request: UpdateMemoryRequest, context: HandlerContext) -> bool:
-    """Change one memory in place. Members that the body leaves out keep their values."""
+    """Change one memory in place; members that the body leaves out keep their values."""
     agent = _agent(context)
     await context.charge(request)
     with rename_error_fields():
@@ -119,9 +119,9 @@ async def _search(
 async def _reranker(
     request: SearchMemoriesRequest | AskRequest, context: HandlerContext
 ) -> AsyncIterator[bool | Reranker | None]:
-    """Provide the reranker of a search, if any.
+    """Yield the search's `rerank` argument, holding a permit if the language model re-ranks.
 
-    A language model that re-ranks needs a permit for generation, and its tokens are charged.
+    The permit is one for generation; the tokens of the re-ranking are charged to the caller.
     """
     name = context.agent_name
     reranker = await chosen_reranker(request.rerank, name, context.workspace, context.request_context)
@@ -133,7 +133,7 @@ async def _reranker(
 
 
 async def get_memory(request: GetMemoryRequest, context: HandlerContext) -> Record | None:
-    """Return one memory; the status is 404 if there is none with this uid."""
+    """Return one memory by uid; the status is 404 if it does not exist."""
     return await _agent(context).aget(request.uid)
 
 
@@ -143,7 +143,7 @@ async def list_memories(request: ListMemoriesRequest, context: HandlerContext) -
 
 
 async def forget(request: ForgetRequest, context: HandlerContext) -> int:
-    """Delete memories by uid, by filter, or by both. The deletion is durable before the response is sent."""
+    """Delete memories by uid, by filter, or by both, durably before the response is sent."""
     return await _agent(context).aforget(request.uids, where=request.where)
 
 
@@ -156,14 +156,14 @@ async def count_memories(request: CountMemoriesRequest, context: HandlerContext)
 
 
 async def ask(request: AskRequest, context: HandlerContext) -> Answer:
-    """Answer a question from memories."""
+    """Answer a question with the language model, from the agent's memories."""
     agent = await _charged_agent(request, context)
     sources = await _sources(agent, request, context)
     return await agent.aask(request.question, sources=sources)
 
 
 async def ask_stream(request: AskRequest, context: HandlerContext) -> AsyncGenerator[AnswerEvent, None]:
-    """Answer a question from memories, as a stream of pieces."""
+    """Answer a question from the agent's memories; yield the sources, then the text in pieces."""
     agent = await _charged_agent(request, context)
     sources = await _sources(agent, request, context)
     yield AnswerEvent(sources=sources)
@@ -196,19 +196,19 @@ async def _sources(agent: AsyncLLMAgent, request: AskRequest, context: HandlerCo
 
 
 async def list_agents(request: ListAgentsRequest, context: HandlerContext) -> list[AgentInfo]:
-    """List the agents that have settings, by name. Any other name is an agent with the defaults."""
+    """List the agents that have stored settings, by name. Every other name is an agent with default settings."""
     del request
     return await context.workspace.aagents()
 
 
 async def get_agent(request: GetAgentRequest, context: HandlerContext) -> AgentInfo:
-    """Return an agent's settings; the status is 404 if it has none, and then the defaults hold."""
+    """Return an agent's settings; the status is 404 if none are stored and the defaults apply."""
     del request
     return await context.workspace.aagent_info(context.target)
 
 
 async def put_agent(request: PutAgentRequest, context: HandlerContext) -> AgentInfo:
-    """Replace the settings of an agent. They are durable before the response is sent."""
+    """Replace the settings of an agent, durably before the response is sent."""
     try:
         settings = AgentSettings(**{name: value for name, value in asdict(request).items() if value is not None})
     except ValidationError as exc:
@@ -219,7 +219,7 @@ async def put_agent(request: PutAgentRequest, context: HandlerContext) -> AgentI
 
 
 async def delete_agent(request: DeleteAgentRequest, context: HandlerContext) -> None:
-    """Delete the settings of an agent, but not its memories; the status is 404 if it has none."""
+    """Delete an agent's settings, but not its memories; the status is 404 if none are stored."""
     del request
     if not await context.workspace.adelete_agent(context.target):
         raise AgentNotFoundError(f"the agent {context.target!r} has no settings", hint="it uses the defaults")

@@ -17,12 +17,12 @@ from super_advanced_agents.types import CollectionInfo
 
 
 async def create_collection(request: CreateCollectionRequest, context: HandlerContext) -> CollectionInfo:
-    """Create a collection. It is durable before the response is sent."""
+    """Create a collection, durably before the response is sent."""
     return await context.workspace.acreate_collection(**asdict(request))
 
 
 async def list_collections(request: ListCollectionsRequest, context: HandlerContext) -> list[CollectionInfo]:
-    """List all collections of the tenant, by name."""
+    """List all collections of the tenant, in the order of their names."""
     del request
     return await context.workspace.acollections()
 

@@ -18,7 +18,7 @@ _ITEM_FIELDS = ("vectors", "records", "memories", "turns")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HandlerContext:
-    """Hold the caller and the target of a request.
+    """Hold the caller of a request, its operation, and its target (an agent or a collection).
 
     Attributes:
         operation: the operation.
@@ -36,7 +36,7 @@ class HandlerContext:
     admission: Admission
 
     async def charge(self, request: object) -> None:
-        """Charge the cost of a request beyond the one unit that every request costs.
+        """Charge a request to the caller's rate limits, beyond the unit that every request costs.
 
         Args:
             request: the request, whose items, queries or tokens count as the operation defines.
@@ -69,7 +69,7 @@ class HandlerContext:
 
     @asynccontextmanager
     async def permit(self, kind: PermitKind) -> AsyncIterator[None]:
-        """Hold a further permit while the block runs.
+        """Hold a second permit, for work of another kind, while the block runs.
 
         An operation whose own permit is of the same kind needs no second one.
 

@@ -1,4 +1,4 @@
-"""Error mapping from the library's argument names to the members of request bodies."""
+"""Renaming of the `field` of errors, from library arguments to members of request bodies."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ _MEMBER_SUFFIXES = {
 
 @contextmanager
 def rename_error_fields(body: str = "", *, question: str = "query") -> Iterator[None]:
-    """Rename the fields of errors that the block raises to the members of the request body.
+    """Rename the `field` of errors raised in the block, from an argument to a body member.
+
+    With `body="memories"`, for example, `texts[3]` becomes `memories[3].text`.
 
     Args:
         body: the member that holds the list of items; empty if the body is one item.

@@ -1,4 +1,7 @@
-"""The handlers of orchestrators; the one named `default` has every agent of the tenant."""
+"""The handlers of operations on orchestrators, which put a question to several agents.
+
+Unless it is declared otherwise, the orchestrator named `default` has every agent of the tenant.
+"""
 
 from __future__ import annotations
 
@@ -32,30 +35,30 @@ def _options(question: OrchestrationRequest) -> dict[str, Any]:
 
 
 async def route(request: RouteRequest, context: HandlerContext) -> Outcome:
-    """Ask the agent that fits best by task, by user, or by the agents' descriptions."""
+    """Ask the one agent that fits best by task, by user, or by its description."""
     return await _orchestrator(context).aroute(request.query, request.task, request.user_id, **_options(request))
 
 
 async def chain(request: ChainRequest, context: HandlerContext) -> Outcome:
-    """Ask agents in order; each gets the question and the answer of the one before it."""
+    """Ask agents one after another; each gets the question and the previous agent's answer."""
     return await _orchestrator(context, request.names).achain(request.query, list(request.names), **_options(request))
 
 
 async def fallback(request: FallbackRequest, context: HandlerContext) -> Outcome:
-    """Ask one agent, and the next one only if it fails, is late, or has no answer."""
+    """Ask the primary agent, then the backups in order until one of them has an answer."""
     orchestrator = _orchestrator(context, [request.primary, *request.backups])
     return await orchestrator.afallback(request.query, request.primary, list(request.backups), **_options(request))
 
 
 async def parallel(request: ParallelRequest, context: HandlerContext) -> Outcome:
-    """Ask several agents concurrently; those that are not waited for are cancelled."""
+    """Ask several agents concurrently, wait for the first, some or all, and cancel the rest."""
     names = list(request.names or ()) or None
     wait = request.wait if request.quorum is None else request.quorum
     return await _orchestrator(context, names or ()).aparallel(request.query, names, wait=wait, **_options(request))
 
 
 async def collaborate(request: CollaborateRequest, context: HandlerContext) -> Outcome:
-    """Combine the answers of several agents by majority, by a critic's choice, or in rounds."""
+    """Combine several agents' answers by majority, by a critic's choice, or by consensus."""
     names = request.names if request.critic is None else [*request.names, request.critic]
     return await _orchestrator(context, names).acollaborate(
         request.query,
@@ -68,13 +71,13 @@ async def collaborate(request: CollaborateRequest, context: HandlerContext) -> O
 
 
 async def supervise(request: SuperviseRequest, context: HandlerContext) -> dict[str, JSONValue]:
-    """Return the health, the counts and the latencies of every agent since the server started."""
+    """Return each agent's health, request counts and latencies since the server started."""
     del request
     return await _orchestrator(context).asupervise()
 
 
 async def list_orchestrators(request: ListOrchestratorsRequest, context: HandlerContext) -> list[OrchestratorInfo]:
-    """List the orchestrators by name, with the names of their agents."""
+    """List the tenant's orchestrators, with the names of their agents."""
     del request
     workspace = context.workspace
     return [

@@ -1,4 +1,4 @@
-"""JSON request bodies, parsed strictly, and JSON responses, written without validation.
+"""Parsing of JSON request bodies, which refuses ambiguous input, and JSON responses.
 
 Input that parsers read differently is refused (RFC 8259, sections 4 and 6; RFC 7493, I-JSON): a key that appears twice
 in an object, NaN and infinities, numbers of thousands of digits, text that is not UTF-8, and nesting without end.
@@ -26,10 +26,10 @@ _BODY = "body"
 
 
 class JSONRoute(APIRoute):
-    """Parse the JSON body of a route strictly: `APIRouter(route_class=JSONRoute)`."""
+    """Parse a route's JSON body with `parse_json`, which refuses duplicate keys and NaN."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return the handler of `APIRoute`, with strict parsing of the body before it."""
+        """Return FastAPI's handler, changed to parse the body with `parse_json`."""
         handle = super().get_route_handler()
         if self.body_field is None:
             return handle
@@ -49,7 +49,7 @@ class JSONRoute(APIRoute):
 
 
 async def read_json(request: Request) -> Any:
-    """Return the value of a request's JSON body, parsed strictly.
+    """Read and parse a request's JSON body; refuse other content types and ambiguous JSON.
 
     Raises:
         InvalidInputError: the body is empty, not JSON, or ambiguous.
@@ -74,7 +74,7 @@ class _StrictRequest(Request):
 
 
 def parse_json(body: bytes) -> Any:
-    """Parse a JSON body strictly.
+    """Parse a JSON body; refuse duplicate keys, NaN, Infinity and text that is not UTF-8.
 
     Raises:
         InvalidInputError: the body is not JSON, or ambiguous; the field is the key, or `body`.
@@ -114,10 +114,10 @@ def _invalid_body(message: str) -> InvalidInputError:
 
 
 def printable_name(name: str) -> str:
-    """Return a client's name for something, short and valid Unicode, for error messages."""
+    """Shorten a name that a client sent, and make it valid Unicode, for error messages."""
     return name[:_MAX_NAME_CHARS].encode(errors="replace").decode()
 
 
 def json_response(content: object, status: int = HTTPStatus.OK) -> Response:
-    """Return a JSON response; the library's results were validated when they were stored."""
+    """Encode content as a JSON response, without validating it against a model."""
     return Response(orjson.dumps(content), status_code=status, media_type="application/json")

@@ -24,7 +24,7 @@ _BYTES_PER_TOKEN = 4
 
 @dataclass(slots=True, kw_only=True)
 class Completion:
-    """Hold one chat completion while it is written.
+    """Hold one chat completion while the language model generates it.
 
     Attributes:
         llm: the language model that writes it.
@@ -49,7 +49,7 @@ class Completion:
     _piece_count: int = 0
 
     async def pieces(self) -> AsyncGenerator[str, None]:
-        """Yield the text, piece by piece; closing the generator early frees the model's slot."""
+        """Yield the answer's text piece by piece; closing the generator early stops the model."""
         if not self.messages:
             yield self.reply
             return
@@ -74,13 +74,13 @@ class Completion:
 
     @property
     def finish_reason(self) -> Literal["stop", "length"]:
-        """`length` where the token limit cut the text, else `stop`."""
+        """The reason why the text ended: `length` at the token limit, else `stop`."""
         return "length" if self._usage is not None and self._usage.cut else "stop"
 
     def tokens(self) -> tuple[int, int]:
-        """Return the token counts of the prompt and of the text.
+        """Return the token counts of the prompt and of the generated text.
 
-        The prompt's is an estimate where the model server does not count it.
+        The count of the prompt is an estimate where the model server does not report it.
         """
         prompt_tokens = None if self._usage is None else self._usage.prompt_tokens
         if prompt_tokens is None:
@@ -99,7 +99,7 @@ async def grounded_completion(
     *,
     context_chars: int,
 ) -> Completion:
-    """Start a completion of a chat that answers its last user message from an agent's memories.
+    """Prepare a completion that answers the chat's last message from an agent's memories.
 
     The memories, of `context_chars` characters at most, are put beside that message as a block of data, as for `ask`;
     without any memory the model is not called.
@@ -138,12 +138,12 @@ async def grounded_completion(
 
 
 def language_model_names(settings: Settings) -> tuple[str, ...]:
-    """Return the names by which a request may choose the language model, the listed one first."""
+    """Return the accepted names of the language model, the name in `/v1/models` first."""
     return _model_names(settings.generation_model, settings.generation_base_url)
 
 
 def embedding_model_names(settings: Settings) -> tuple[str, ...]:
-    """Return the names by which a request may choose the embedding model, the listed one first."""
+    """Return the accepted names of the embedding model, the name in `/v1/models` first."""
     return _model_names(settings.embedding_model, settings.embedding_base_url)
 
 
@@ -155,5 +155,5 @@ def _model_names(model: str, base_url: str | None) -> tuple[str, ...]:
 
 
 def estimated_tokens(text: str) -> int:
-    """Estimate the tokens of a text whose tokenizer is not known."""
+    """Estimate the number of tokens in a text from its bytes, for models without a tokenizer."""
     return -(-len(text.encode()) // _BYTES_PER_TOKEN)

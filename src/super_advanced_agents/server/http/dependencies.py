@@ -1,4 +1,4 @@
-"""The objects that routes depend on, as FastAPI dependencies and as functions of a request."""
+"""FastAPI dependencies of routes: the shared services, and the caller's context and data."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from super_advanced_agents.tenancy.workspace import Workspace
 
 
 def services_of(request: Request) -> Services:
-    """Return the objects that the server's requests share."""
+    """Return the `Services` that all requests of the application share."""
     services = request.app.state.services
     assert isinstance(services, Services)
     return services
 
 
 def context_of(request: Request) -> RequestContext:
-    """Return the context of the request; `Cache-Control: no-cache` is noted in it."""
+    """Return the request's context; record the header `Cache-Control: no-cache` in it."""
     context = current_context()
     cache_control = request.headers.get("cache-control")
     if cache_control is not None and asks_for_fresh(cache_control):

@@ -1,4 +1,4 @@
-"""REST endpoints of the operation table, from the parsed body to the JSON response."""
+"""REST endpoints of operations, which execute parsed requests and encode results as JSON."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _SIZED_MEMBERS = ("vectors", "records")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParsedRequest:
-    """Hold one request of an operation, its body and parameters parsed.
+    """Hold one REST request with its parsed body, its parsed parameters and its context.
 
     Attributes:
         request: the HTTP request.
@@ -51,7 +51,7 @@ class ParsedRequest:
     context: HandlerContext
 
     def value(self, name: str, default: Any = None) -> Any:
-        """Return a member of the body or a parameter of the URL; `default` if there is none."""
+        """Return a member of the body, or a query parameter if there is no body; else `default`."""
         model = self.body if self.body is not None else self.parameters
         return default if model is None else vars(model).get(name, default)
 
@@ -70,7 +70,7 @@ class ParsedRequest:
         return await registry.execute(build or self._build_request, self.context, size=self._size())
 
     def for_operation(self, operation: Operation) -> ParsedRequest:
-        """Return this request as a request of another operation."""
+        """Return a copy of this request that executes another operation."""
         return replace(self, context=replace(self.context, operation=operation))
 
     def _build_request(self, **bounds: Any) -> Any:
@@ -92,27 +92,27 @@ RouteHandler: TypeAlias = Callable[[ParsedRequest], Awaitable[Any]]
 
 
 async def handle(parsed: ParsedRequest) -> Any:
-    """Return the result as JSON, under the member that the operation table names."""
+    """Execute a request; return its result as JSON, under the operation's `reply` member."""
     content = json_of_result(await parsed.result(), vectors=parsed.value("vectors", "numbers"))
     reply = parsed.context.operation.reply
     return {reply: content} if reply else content
 
 
 async def handle_page(parsed: ParsedRequest) -> Any:
-    """Return a page as JSON, and the cursor of the next one."""
+    """Execute a request for one page; return its records as JSON, with the next page's cursor."""
     page, limit = await parsed.result(), parsed.value("limit")
     vectors: VectorFormat = parsed.value("vectors", "numbers")
     return {parsed.context.operation.reply: json_of_result(page, vectors=vectors), "next": next_cursor(page, limit)}
 
 
 def next_cursor(page: Sequence[Record], limit: int) -> str | None:
-    """Return the uid after which the next page begins; None after the last page."""
+    """Return the next page's cursor: this page's last uid, or None if the page is not full."""
     return page[-1].uid if len(page) >= limit else None
 
 
 @contextmanager
 def renamed_field(argument: str, member: str) -> Iterator[None]:
-    """Rename an error's field from the library's argument to the body's member.
+    """Rename the `field` of an error raised in the block from `argument` to `member`.
 
     Used where the body holds one value and the library takes a list of one.
     """
@@ -127,7 +127,7 @@ def renamed_field(argument: str, member: str) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """Describe and answer the REST requests of one operation.
+    """Hold the models and the handler of one operation's REST route, and answer its requests.
 
     Attributes:
         operation: its row of the operation table.
@@ -148,7 +148,7 @@ class Endpoint:
     responses: dict[int | str, dict[str, Any]] | None = None
 
     async def respond(self, request: Request, body: Any = None, parameters: Any = None) -> Response:
-        """Execute a request whose body was parsed, and return the response."""
+        """Execute a request, given its parsed body and parameters, and return the response."""
         if request.scope["query_string"]:
             self._check_parameters(request)
         services, request_context = services_of(request), context_of(request)
@@ -177,7 +177,7 @@ class Endpoint:
                 raise InvalidInputError(f"unknown query parameter {field!r}", field=field, hint="leave it out")
 
     def route_function(self) -> Callable[..., Awaitable[Response]]:
-        """Return a function whose signature gives FastAPI the path, body and query parameters."""
+        """Return a FastAPI path function; its signature declares path, body and query parameters."""
         annotations: dict[str, Any] = {"request": Request}
         annotations |= dict.fromkeys(self.operation.path_parameters, str)
         if self.body is not None:
@@ -212,7 +212,7 @@ def add_endpoint(router: APIRouter, endpoint: Endpoint) -> None:
 
 
 class HotRoutes(BaseRoute):
-    """Serve the most frequent operations without FastAPI, which still documents them.
+    """Serve the most frequent operations with Starlette alone; FastAPI only documents them.
 
     FastAPI tries its routes one after another, and its path costs 0.3 ms a request: more than everything else beside
     the search.
@@ -225,7 +225,7 @@ class HotRoutes(BaseRoute):
         ]
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Match a request by verb and path."""
+        """Match a request to one of the most frequent operations by verb and path."""
         if scope["type"] == "http":
             for verb, regex, endpoint in self._routes:
                 if verb == scope["method"] and (match := regex.match(scope["path"])):
@@ -254,5 +254,5 @@ class _HotEndpoint:
 
 
 def not_found(message: str) -> HTTPException:
-    """Return the 404 error of a resource that does not exist."""
+    """Return the exception that answers a request with status 404."""
     return HTTPException(HTTPStatus.NOT_FOUND, message)

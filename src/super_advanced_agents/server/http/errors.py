@@ -25,7 +25,7 @@ _MAX_ERRORS = 20
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    """Answer every error with `application/problem+json`."""
+    """Register exception handlers that answer every error with `application/problem+json`."""
     app.add_exception_handler(SuperAdvancedAgentsError, _on_library_error)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_error)
@@ -34,7 +34,7 @@ def add_error_handlers(app: FastAPI) -> None:
 
 
 def problem_response(problem: Mapping[str, JSONValue], headers: Mapping[str, str] | None = None) -> Response:
-    """Return the response that carries a problem document."""
+    """Encode a problem document (RFC 9457) as a response with the document's status."""
     status = problem["status"]
     assert isinstance(status, int)
     return Response(orjson.dumps(problem), status_code=status, media_type=MEDIA_TYPE, headers=headers)
@@ -48,7 +48,7 @@ async def _on_library_error(request: Request, error: Exception) -> Response:
 
 
 async def _on_validation_error(request: Request, error: Exception) -> Response:
-    """Name the fields, but never repeat their values."""
+    """Answer 422 with the names of the invalid fields, but never with their values."""
     del request
     assert isinstance(error, RequestValidationError)
     errors = [{"field": _field(item["loc"]), "detail": str(item["msg"])} for item in error.errors()[:_MAX_ERRORS]]
@@ -73,22 +73,23 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
 
 
 async def _on_disconnect(request: Request, error: Exception) -> Response:
-    """Return a status for logs and metrics; the client is gone and does not read it."""
+    """Return status 499, for logs and metrics only: the client has disconnected."""
     del request, error
     return Response(status_code=_CLIENT_CLOSED_REQUEST)
 
 
 async def _on_unexpected_error(request: Request, error: Exception) -> Response:
-    """Answer 500 without details, which only the server's log holds."""
+    """Answer 500 without the error's details, which only the server's log contains."""
     del request, error
     problem = problem_details(HTTPStatus.INTERNAL_SERVER_ERROR, "the server failed; its log says why")
     return problem_response(problem)
 
 
 def _field(location: Sequence[Any]) -> str:
-    """Return `memories[3].text` for `("body", "<batch>", "memories", 3, "text")`.
+    """Convert the location of a pydantic error to a field path such as `memories[3].text`.
 
-    Parts in `<>` are tags of a union's members, which clients do not know.
+    The location `("body", "<batch>", "memories", 3, "text")` becomes this path. Parts in `<>` are tags of a union's
+    members, which clients do not know.
     """
     parts = [part for part in location if not (isinstance(part, str) and part.startswith("<"))]
     if parts and parts[0] in {"body", "query", "path", "header"}:

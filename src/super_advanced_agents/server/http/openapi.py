@@ -82,7 +82,7 @@ _IDEMPOTENCY_KEY = {
 
 
 def extend_openapi(app: FastAPI) -> None:
-    """Add security, errors and examples to every operation of an application's OpenAPI document."""
+    """Add security schemes, error responses and examples to an application's OpenAPI document."""
     generate: Callable[[], dict[str, Any]] = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -178,7 +178,7 @@ def _response(status: HTTPStatus) -> dict[str, Any]:
 
 
 def _add_examples(operation: dict[str, Any], schemas: Mapping[str, Any]) -> None:
-    """Copy the first example of each schema to the body, where people and tools look for it."""
+    """Set the example of each request and response body to the first example of its schema."""
     bodies = [operation.get("requestBody", {})]
     bodies += [response for code, response in operation["responses"].items() if code.startswith("2")]
     for body in bodies:
@@ -190,7 +190,7 @@ def _add_examples(operation: dict[str, Any], schemas: Mapping[str, Any]) -> None
 
 
 def _first_example(schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> object:
-    """Return the first example of a schema, or of the first alternative that has one."""
+    """Return the first example of a schema, or of its first `oneOf` or `anyOf` part with one."""
     if "$ref" in schema:
         schema = schemas[schema["$ref"].rpartition("/")[2]]
     if schema.get("examples"):

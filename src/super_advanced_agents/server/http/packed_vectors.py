@@ -15,7 +15,7 @@ FLOAT_BYTES = FLOAT.itemsize
 
 
 def unpack_vector(vector: list[float] | str, field: str) -> ArrayLike:
-    """Return one vector, decoded where it is base64.
+    """Decode a vector that is base64; return a list of numbers unchanged.
 
     Args:
         vector: numbers, or base64 of them.
@@ -33,7 +33,7 @@ def unpack_vector(vector: list[float] | str, field: str) -> ArrayLike:
 
 
 def unpack_vectors(vectors: Sequence[list[float] | str], field: str) -> ArrayLike | Sequence[ArrayLike]:
-    """Return several vectors, decoded where they are base64.
+    """Decode those of several vectors that are base64; return lists of numbers unchanged.
 
     Where all are base64 of one length, they are one float32 array of shape `(n, dim)`, made by a single copy.
     """

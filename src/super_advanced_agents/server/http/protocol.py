@@ -31,7 +31,7 @@ _MAX_HEADER_BYTES = 64 * 1024
 
 @dataclass(frozen=True, kw_only=True)
 class ConnectionLimits:
-    """Hold the limits of every connection.
+    """Hold the timeouts and limits that apply to each HTTP connection.
 
     Attributes:
         header_timeout_s: seconds in which the headers of a request must arrive; a new connection must begin its first
@@ -50,7 +50,7 @@ class ConnectionLimits:
 
 
 def http_protocol(settings: Settings, admission: Admission) -> type[asyncio.Protocol]:
-    """Return the protocol class for uvicorn's `http` option."""
+    """Return a protocol class with the limits of the settings, for uvicorn's `http` option."""
 
     class LimitedHttpProtocol(_LimitedHttpProtocol):
         limits = ConnectionLimits(
@@ -72,7 +72,10 @@ class _ReadState(Enum):
 
 
 class _LimitedHttpProtocol(HttpToolsProtocol):
-    """One connection. Its timer runs only while a request has arrived in part, so most requests never start one."""
+    """Handle one HTTP connection, with a time limit for reading each request.
+
+    The timer runs only while a request has arrived in part, so most requests never start one.
+    """
 
     limits: ClassVar[ConnectionLimits]
 
@@ -123,7 +126,10 @@ class _LimitedHttpProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """Start the application, or refuse the request before any object is made for it."""
+        """Start the application, or refuse the request if its kind of permit is saturated.
+
+        A refusal creates no object for the request, so that it costs little.
+        """
         self._stop_timer()
         self._read_state = _ReadState.BODY
         kind = self._saturated_kind()
@@ -133,7 +139,7 @@ class _LimitedHttpProtocol(HttpToolsProtocol):
             self._refuse(kind)
 
     def on_body(self, body: bytes) -> None:
-        """Pass the bytes on; those of a refused request are counted and dropped."""
+        """Pass the body's bytes on; count and drop the bytes of a refused request."""
         if not self._refusing:
             super().on_body(body)
             return
@@ -164,7 +170,7 @@ class _LimitedHttpProtocol(HttpToolsProtocol):
         return self.cycle is not None and not self.cycle.response_complete
 
     def _saturated_kind(self) -> PermitKind | None:
-        """Return the saturated kind of permit for which the request would be refused, or None."""
+        """Return the kind of permit the request needs if that kind is saturated, else None."""
         if not self._saturated or self._answering:  # responses are sent in the order of their requests
             return None
         verb, path = self.parser.get_method(), self.url.partition(b"?")[0]

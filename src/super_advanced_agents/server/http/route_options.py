@@ -1,4 +1,4 @@
-"""FastAPI's options of a route, from its row of the operation table."""
+"""FastAPI's options for the route of an operation, from the operation table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ EXTENSION = "x-access"
 
 
 def route_options(operation: Operation) -> dict[str, Any]:
-    """Return an operation's route options: `@router.api_route(**route_options(ops.HEALTH))`."""
+    """Return the arguments for `APIRouter.api_route` that serve an operation."""
     access = "public" if operation.public else None if operation.access is None else operation.access.value
     return {
         "path": operation.path,

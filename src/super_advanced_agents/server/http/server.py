@@ -52,7 +52,10 @@ class RestServer(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave signals to `main.aserve`: uvicorn would end the process by the signal it caught."""
+        """Install no signal handlers, since `main.aserve` handles the signals.
+
+        uvicorn's handlers would end the process by the signal that they caught.
+        """
         yield
 
     def disable_keep_alive(self) -> None:
@@ -61,7 +64,7 @@ class RestServer(uvicorn.Server):
         self.server_state.default_headers = [*self.server_state.default_headers, _CLOSE_HEADER]
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen on several descriptors of each listener."""
+        """Start uvicorn on several duplicated descriptors of each listening socket."""
         duplicates = [listener.dup() for listener in sockets or [] for _ in range(_DESCRIPTORS_PER_LISTENER - 1)]
         await super().startup([*(sockets or []), *duplicates])
 

@@ -27,7 +27,7 @@ def event(name: str, data: Mapping[str, JSONValue]) -> bytes:
 
 
 class EventStream(Response):
-    """Stream events; when the client disconnects, their generator is closed at once.
+    """Stream server-sent events from a generator; close it when the client disconnects.
 
     An error after the first byte is sent as an `error` event that carries the problem document.
     """
@@ -42,7 +42,7 @@ class EventStream(Response):
 
     @classmethod
     async def start(cls, events: AsyncGenerator[bytes, None], receive: Receive, *, ahead: int) -> Self:
-        """Make the first `ahead` events before the response starts; errors in them are raised."""
+        """Create the response once `ahead` events are generated; raise any error until then."""
         first_events: list[bytes] = []
 
         async def fill() -> None:
@@ -59,7 +59,7 @@ class EventStream(Response):
         return cls(first_events, events)
 
     def failure(self, error: SuperAdvancedAgentsError) -> bytes:
-        """Return the event that reports an error after the first byte."""
+        """Encode the event that reports an error after the response has started."""
         return event("error", problem_of(error))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,4 +1,4 @@
-"""Idempotency of writes: requests sent with an `Idempotency-Key`, and stored replies.
+"""Idempotent writes: a request that repeats an `Idempotency-Key` gets the stored reply.
 
 The middleware that reads the header belongs to `server/http/middleware/`.
 """

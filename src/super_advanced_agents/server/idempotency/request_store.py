@@ -1,4 +1,4 @@
-"""The database of writes with an `Idempotency-Key`; blocking, used by one thread at a time."""
+"""The SQLite database of writes with an `Idempotency-Key`, for one thread at a time."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ CREATE INDEX requests_of ON requests (tenant, id);
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """Hold the reply to a request.
+    """Hold the status, the headers and the body of the reply to a write.
 
     Attributes:
         status: the HTTP status; for a gRPC call, the HTTP status that corresponds to its code.
@@ -76,7 +76,7 @@ class IdempotencyKey:
 
 @dataclass(slots=True, kw_only=True)
 class StartedRequest:
-    """Describe a request to carry out, perhaps again after a crash.
+    """Hold the stored state of a request that has no reply yet, for a first or repeated attempt.
 
     Attributes:
         id: the row of the request.
@@ -93,7 +93,7 @@ class StartedRequest:
 
 @dataclass(frozen=True, slots=True)
 class StartRequest:
-    """Start a request, or return its stored reply."""
+    """A step for `RequestTable.execute`: store a new request, or return its stored reply."""
 
     key: IdempotencyKey
     digest: bytes
@@ -101,7 +101,10 @@ class StartRequest:
 
 @dataclass(frozen=True, slots=True)
 class SaveFacts:
-    """Save facts about the state before a write, for another attempt after a crash."""
+    """A step for `RequestTable.execute`: save facts about the state before a write.
+
+    Another attempt reads them if a crash interrupts the write.
+    """
 
     id: int
     facts: dict[str, JSONValue]
@@ -109,7 +112,7 @@ class SaveFacts:
 
 @dataclass(frozen=True, slots=True)
 class SaveReply:
-    """Save the reply to a request."""
+    """A step for `RequestTable.execute`: save the reply to a request."""
 
     key: IdempotencyKey
     id: int
@@ -128,7 +131,7 @@ class _Size:
 
 
 class RequestTable:
-    """Store requests and their replies in SQLite.
+    """Store requests with an `Idempotency-Key`, and the replies to them, in SQLite.
 
     Args:
         file: the database; created if it does not exist, readable by this user only.

@@ -53,7 +53,7 @@ _RETRYABLE_STATUSES = frozenset(
 
 
 def checked_key(key: str) -> str:
-    """Return an idempotency key if it is valid.
+    """Check that an idempotency key is valid, and return it unchanged.
 
     Raises:
         InvalidInputError: it is not 1 to 255 visible ASCII characters.
@@ -79,7 +79,7 @@ def digest_of(*parts: bytes) -> bytes:
 
 
 class Idempotency(Resource):
-    """Store the replies to writes of the last day by tenant and idempotency key.
+    """Store the replies to writes for a day, by tenant and idempotency key.
 
     The file is opened at first use. Only one process may use it: the owner of the store in the same folder.
 
@@ -102,7 +102,7 @@ class Idempotency(Resource):
         )
 
     async def areply(self, key: str, digest: bytes, make: Callable[[], Awaitable[Reply]]) -> Reply | None:
-        """Return the stored reply to the current request, or carry out its write.
+        """Return the stored reply for an idempotency key, or carry out the write and store one.
 
         A reply is stored for a day, unless a repetition may end otherwise (401, 403, 408, 409, 429, 499 and 5xx), or
         the reply is streamed or longer than `MAX_REPLY_BYTES`.

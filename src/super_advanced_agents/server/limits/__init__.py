@@ -1,4 +1,4 @@
-"""Limits on callers: permits with bounded queues, and rate limits of keys and tenants.
+"""Limits on requests: permits to run concurrently, and rate limits of keys and tenants.
 
 Limits on the size of a value belong to `config.Limits`, which the library itself checks.
 """

@@ -19,7 +19,7 @@ _PERMITS_FOR_ONE_WAITING = 32
 
 
 class AdmissionQueue:
-    """Grant the permits of one kind in the order of requests.
+    """Grant a fixed number of permits for one kind of request, first come, first served.
 
     Args:
         kind: the kind of its permits.
@@ -84,7 +84,7 @@ class AdmissionQueue:
             deadline.cancel()
 
     def leave(self) -> None:
-        """Return a permit: the request that has waited longest gets it."""
+        """Give a permit back; the request that has waited longest gets it."""
         self.saturated.discard(self.kind)
         while self._waiting:
             waiter = self._waiting.popleft()
@@ -104,7 +104,7 @@ class AdmissionQueue:
 
 
 class Permit:
-    """Hold a permit while its context is entered; a streamed response holds it until its end.
+    """Hold a permit inside an `async with` block; a streamed response holds it until its end.
 
     Args:
         queue: grants the permit; None for requests that need none.
@@ -152,7 +152,7 @@ class Admission:
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        """Create it with the limits of the settings."""
+        """Create an `Admission` with the numbers of permits in the settings."""
         return cls(
             permits={
                 PermitKind.SEARCH: settings.searches_in_flight,
@@ -166,7 +166,7 @@ class Admission:
         return self._queues[kind]
 
     def enter(self, kind: PermitKind | None) -> Permit:
-        """Return a permit for a request, to be taken by entering it as an asynchronous context.
+        """Return an async context manager that holds a permit of this kind.
 
         Args:
             kind: the kind of the permit; None for requests that need none.

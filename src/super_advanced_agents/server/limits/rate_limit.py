@@ -26,7 +26,7 @@ _HINT = "wait, send fewer calls, or ask the operator for a larger allowance"
 
 
 class Quota(NamedTuple):
-    """Describe the allowance of the key or of the tenant that has fewer units left.
+    """Describe the allowance of a caller's key or tenant, whichever has fewer units left.
 
     Attributes:
         limit: units per minute.
@@ -40,7 +40,7 @@ class Quota(NamedTuple):
 
 
 class SlidingWindowStorage(Protocol):
-    """Count units in sliding windows, as storages of the `limits` package do."""
+    """Declare the methods of a storage from the `limits` package that counts sliding windows."""
 
     async def acquire_sliding_window_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
         """Add units to a key's window, unless that would exceed the limit.
@@ -56,7 +56,7 @@ class SlidingWindowStorage(Protocol):
         """
 
     async def get_sliding_window(self, key: str, expiry: int) -> tuple[int, float, int, float]:
-        """Return the state of a key's window.
+        """Return the units in a key's previous and current windows, and the seconds they count.
 
         Args:
             key: names the window.
@@ -76,7 +76,7 @@ class _Window:
 
 
 class LocalStorage(Storage, SlidingWindowCounterSupport):
-    """Count units in this process, in constant time.
+    """Count units in this process's memory, in constant time per request.
 
     A key's counts are dropped once it has not been used for two windows. The in-memory storage of the `limits` package
     scans all keys at every hit, which takes 0.3 ms with 2,000 keys.
@@ -104,12 +104,12 @@ class LocalStorage(Storage, SlidingWindowCounterSupport):
         return True
 
     async def get_sliding_window(self, key: str, expiry: int) -> tuple[int, float, int, float]:
-        """Return the state of a key's window; see `SlidingWindowStorage`."""
+        """Return the units in a key's previous and current windows, and the seconds they count."""
         window, elapsed_s = self._window(key, expiry)
         return window.previous, expiry - elapsed_s, window.spent, 2 * expiry - elapsed_s
 
     async def clear_sliding_window(self, key: str, expiry: int) -> None:
-        """Delete the counts of a key."""
+        """Delete the counted units of a key."""
         await self.clear(key)
 
     def _window(self, key: str, expiry: int) -> tuple[_Window, float]:
@@ -133,7 +133,7 @@ class LocalStorage(Storage, SlidingWindowCounterSupport):
 
     @property
     def base_exceptions(self) -> type[Exception]:
-        """The errors of this storage, which never fails."""
+        """The class of storage errors, which this storage never raises."""
         return StorageError
 
     async def incr(self, key: str, expiry: int, amount: int = 1) -> int:
@@ -141,7 +141,7 @@ class LocalStorage(Storage, SlidingWindowCounterSupport):
         raise NotImplementedError
 
     async def get(self, key: str) -> int:
-        """Return the units of the window that was used last."""
+        """Return the units in a key's most recent window; 0 for an unknown key."""
         window = self._windows.get(key)
         return 0 if window is None else window.spent
 
@@ -154,19 +154,19 @@ class LocalStorage(Storage, SlidingWindowCounterSupport):
         return True
 
     async def reset(self) -> int:
-        """Delete the counts of all keys, and return their number."""
+        """Delete the counted units of all keys, and return the number of keys."""
         count = len(self._windows)
         self._windows.clear()
         return count
 
     async def clear(self, key: str) -> None:
-        """Delete the counts of a key."""
+        """Delete the counted units of a key."""
         self._windows.pop(key, None)
 
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """Hold the state of one allowance at this moment."""
+    """Hold the units that one key or tenant has spent, read at the time of a request."""
 
     owner: str
     key: str
@@ -196,7 +196,7 @@ class _State:
 
 @dataclass(kw_only=True)
 class RateLimiter:
-    """Limit the units that a credential and a tenant may spend per minute.
+    """Limit the cost of requests, in units per minute, for each credential and each tenant.
 
     A request costs one unit, and more for the records it stores or the tokens it generates. Units are counted in
     sliding windows: the units of one minute expire evenly during the next, so that no caller gets two minutes' worth
@@ -214,7 +214,7 @@ class RateLimiter:
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        """Create it with the limits and the storage of the settings.
+        """Create a `RateLimiter` with the limits and the storage in the settings.
 
         Raises:
             ConfigurationError: the storage cannot be used.
@@ -270,7 +270,7 @@ class RateLimiter:
 
 
 def quota_headers(quota: Quota | None) -> list[tuple[bytes, bytes]]:
-    """Return the `RateLimit-*` response headers of a quota; none without limits.
+    """Return the `RateLimit-*` response headers of a quota; an empty list without limits.
 
     Args:
         quota: the remaining quota, or None without limits.
@@ -285,7 +285,7 @@ def quota_headers(quota: Quota | None) -> list[tuple[bytes, bytes]]:
 
 
 def quota_metadata(quota: Quota | None) -> tuple[tuple[str, str], ...]:
-    """Return the `ratelimit-*` trailing metadata of a gRPC call; none without limits.
+    """Return a quota as `ratelimit-*` trailing metadata of a gRPC call; empty without limits.
 
     Args:
         quota: the remaining quota, or None without limits.

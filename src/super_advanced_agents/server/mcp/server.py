@@ -28,7 +28,7 @@ Context: TypeAlias = ServerRequestContext[dict[str, Any], Any]
 
 
 def memory_server(session_of: Callable[[Context], ToolSession]) -> Server[dict[str, Any]]:
-    """Create an MCP server that offers the tools and keeps no state between requests.
+    """Create an MCP server with the memory tools, which keeps no state between requests.
 
     Args:
         session_of: returns the caller and the agent of a request.

@@ -1,10 +1,10 @@
-"""Who gets past the door, and what those outside are told; driven through the middleware by hand."""
+"""Test which requests the authentication middleware admits, and how it answers the others."""
 
 from __future__ import annotations
 
 import orjson
 import pytest
-from tests.unit.server.piped import Piped, operation
+from tests.unit.server.piped import PipelinedApplication, operation
 
 from super_advanced_agents.errors import AuthenticationError
 from super_advanced_agents.server.auth.authenticator import Authenticator
@@ -21,22 +21,22 @@ def settings(tmp_path):
 
 @pytest.fixture
 def keys(settings):
-    """A reader's and an admin's."""
+    """Create an API key of a reader and one of an admin."""
     table = KeyTable(settings.server_dir)
-    made = {
+    created = {
         name: table.create(tenant="acme", scopes=[scope]).key
         for name, scope in (("reader", "memories:read"), ("admin", "admin"))
     }
     table.close()
-    return made
+    return created
 
 
-class ConnectionSettings:
-    """The middleware in front of an application that only notes who came."""
+class GuardedApplication:
+    """Put the middleware in front of an application that records its caller."""
 
     def __init__(self, authenticator):
-        self._middleware = Piped(
-            self._inside,
+        self.middleware = PipelinedApplication(
+            self._application,
             operation("GET", "/open", public=True),
             operation("GET", "/read", access=Access.READ),
             operation("POST", "/write", access=Access.WRITE),
@@ -45,11 +45,11 @@ class ConnectionSettings:
         self.sent = []
         self.caller = None
 
-    async def ask(self, method, path, *headers):
-        """The status, or None when the request went through."""
+    async def request(self, method, path, *headers):
+        """Return the status of a refusal, or None if the request reached the application."""
         self.sent, self.caller = [], "not reached"
         scope = {"type": "http", "method": method, "path": path, "headers": list(headers)}
-        await self._middleware(scope, self._receive, self._send)
+        await self.middleware(scope, self._receive, self._send)
         return self.sent[0]["status"] if self.sent else None
 
     @property
@@ -60,7 +60,7 @@ class ConnectionSettings:
     def headers(self):
         return {name.decode(): value.decode() for name, value in self.sent[0]["headers"]}
 
-    async def _inside(self, scope, receive, send):
+    async def _application(self, scope, receive, send):
         try:
             self.caller = current_context().principal
         except LookupError:
@@ -74,62 +74,62 @@ class ConnectionSettings:
 
 
 @pytest.fixture
-async def door(settings, keys):
+async def guarded(settings, keys):
     async with Authenticator(settings) as authenticator:
         await authenticator.aopen()
-        yield ConnectionSettings(authenticator)
+        yield GuardedApplication(authenticator)
 
 
 def bearer(key):
     return (b"authorization", f"Bearer {key}".encode())
 
 
-async def test_a_key_opens_what_it_is_for(door, keys):
-    """In either header, or in both when they say the same; the body is not touched."""
+async def test_api_key_is_accepted_in_either_header_for_routes_of_its_scope(guarded, keys):
+    """Both headers may hold the same key; the body is not read."""
     for headers in (
         [bearer(keys["reader"])],
         [(b"authorization", b"bEARER  " + keys["reader"].encode())],
         [(b"x-api-key", keys["reader"].encode())],
         [bearer(keys["reader"]), (b"x-api-key", keys["reader"].encode())],
     ):
-        assert await door.ask("GET", "/read", *headers) is None
-        assert door.caller.tenant == "acme"
-    assert await door.ask("POST", "/write", bearer(keys["admin"])) is None
+        assert await guarded.request("GET", "/read", *headers) is None
+        assert guarded.caller.tenant == "acme"
+    assert await guarded.request("POST", "/write", bearer(keys["admin"])) is None
 
 
-async def test_a_key_opens_nothing_else(door, keys):
-    """403, and the scope that is missing; a route without a row is closed to everybody."""
-    assert await door.ask("POST", "/write", bearer(keys["reader"])) == 403
-    assert door.headers["www-authenticate"].endswith('error="insufficient_scope", scope="memories:write"')
-    assert "memories:write" in door.problem["detail"]
-    assert await door.ask("GET", "/forgotten", bearer(keys["admin"])) == 404
-    assert await door.ask("GET", "/forgotten") == 401
-    assert door.caller == "not reached"
+async def test_api_key_is_refused_for_other_scopes_and_unknown_routes(guarded, keys):
+    """A 403 names the missing scope; a route without an operation is closed to every caller."""
+    assert await guarded.request("POST", "/write", bearer(keys["reader"])) == 403
+    assert guarded.headers["www-authenticate"].endswith('error="insufficient_scope", scope="memories:write"')
+    assert "memories:write" in guarded.problem["detail"]
+    assert await guarded.request("GET", "/forgotten", bearer(keys["admin"])) == 404
+    assert await guarded.request("GET", "/forgotten") == 401
+    assert guarded.caller == "not reached"
 
 
-async def test_what_is_public_needs_no_key_and_gets_no_tenant(door):
-    """Not even with a key, right or wrong."""
-    assert await door.ask("GET", "/open") is None
-    assert door.caller is None
-    assert await door.ask("GET", "/open", bearer("wrong")) is None
+async def test_public_route_needs_no_key_and_has_no_principal(guarded):
+    """A key sent to a public route is ignored, valid or not."""
+    assert await guarded.request("GET", "/open") is None
+    assert guarded.caller is None
+    assert await guarded.request("GET", "/open", bearer("wrong")) is None
 
 
 @pytest.mark.parametrize(
     ("method", "path"), [("GET", "/read"), ("GET", "/nowhere"), ("POST", "/read"), ("OPTIONS", "/")]
 )
-async def test_without_a_key_nothing_is_told_apart(door, method, path):
-    """What exists, what does not, and what has no such method."""
-    assert await door.ask(method, path) == 401
-    assert door.headers["www-authenticate"] == 'Bearer realm="super-advanced-agents"'
-    assert door.problem["error"] == "AuthenticationError"
+async def test_request_without_key_is_answered_401_whether_or_not_the_route_exists(guarded, method, path):
+    """Callers without a key cannot find out which routes and methods exist."""
+    assert await guarded.request(method, path) == 401
+    assert guarded.headers["www-authenticate"] == 'Bearer realm="super-advanced-agents"'
+    assert guarded.problem["error"] == "AuthenticationError"
 
 
-async def test_with_a_key_what_does_not_exist_is_told(door, keys):
-    """404, or 405 with the methods there are; the router is not asked."""
-    assert await door.ask("GET", "/nowhere", bearer(keys["reader"])) == 404
-    assert await door.ask("POST", "/read", bearer(keys["reader"])) == 405
-    assert door.headers["allow"] == "GET"
-    assert door.caller == "not reached"
+async def test_request_with_key_is_answered_404_or_405_for_unknown_route_or_method(guarded, keys):
+    """A 405 lists the allowed methods, and the application is not reached."""
+    assert await guarded.request("GET", "/nowhere", bearer(keys["reader"])) == 404
+    assert await guarded.request("POST", "/read", bearer(keys["reader"])) == 405
+    assert guarded.headers["allow"] == "GET"
+    assert guarded.caller == "not reached"
 
 
 @pytest.mark.parametrize(
@@ -144,46 +144,46 @@ async def test_with_a_key_what_does_not_exist_is_told(door, keys):
         [(b"authorization", b"Bearer eyJhbGciOiJub25lIn0.e30.")],
     ],
 )
-async def test_what_is_not_a_key_is_refused(door, headers):
-    """Whatever its form; it is not repeated."""
-    assert await door.ask("GET", "/read", *headers) == 401
-    assert headers[0][1].partition(b" ")[2] not in door.sent[1]["body"] or not headers[0][1].partition(b" ")[2]
+async def test_malformed_credential_is_answered_401_without_repeating_it(guarded, headers):
+    """The body of the response does not contain the credential."""
+    assert await guarded.request("GET", "/read", *headers) == 401
+    assert headers[0][1].partition(b" ")[2] not in guarded.sent[1]["body"] or not headers[0][1].partition(b" ")[2]
 
 
-async def test_two_credentials_are_refused(door, keys):
-    """Whoever put the second one there may not be the caller."""
+async def test_request_with_two_credentials_is_answered_401(guarded, keys):
+    """The second one may come from somebody other than the caller."""
     reader, admin = keys["reader"], keys["admin"]
-    assert await door.ask("GET", "/read", bearer(reader), (b"x-api-key", admin.encode())) == 401
-    assert "two different" in door.problem["detail"]
-    assert await door.ask("GET", "/read", bearer(reader), bearer(reader)) == 401
-    assert "twice" in door.problem["detail"]
+    assert await guarded.request("GET", "/read", bearer(reader), (b"x-api-key", admin.encode())) == 401
+    assert "two different" in guarded.problem["detail"]
+    assert await guarded.request("GET", "/read", bearer(reader), bearer(reader)) == 401
+    assert "twice" in guarded.problem["detail"]
 
 
-async def test_without_authentication_everybody_is_let_in_and_nothing_is_written(tmp_path):
-    """`--no-auth`: as the default tenant; what has no row stays closed."""
+async def test_no_auth_admits_every_caller_and_writes_no_files(tmp_path):
+    """`--no-auth` makes every caller the default tenant; unknown routes stay closed."""
     settings = Settings.load(data_dir=tmp_path / "data", auth=False)
     async with Authenticator(settings) as authenticator:
         await authenticator.aopen()
-        door = ConnectionSettings(authenticator)
-        assert await door.ask("POST", "/write", bearer("anything")) is None
-        assert door.caller is ANYBODY
-        assert await door.ask("GET", "/forgotten") == 404
+        guarded = GuardedApplication(authenticator)
+        assert await guarded.request("POST", "/write", bearer("anything")) is None
+        assert guarded.caller is ANYBODY
+        assert await guarded.request("GET", "/forgotten") == 404
     assert not settings.data_dir.exists()
 
 
-async def test_no_websocket_gets_in(door):
-    """None is served, so none needs a rule."""
+async def test_websocket_is_closed_with_a_policy_violation(guarded):
+    """No route serves websockets."""
     sent = []
 
     async def send(message):
         sent.append(message)
 
-    await door._middleware({"type": "websocket", "path": "/read", "headers": []}, None, send)
+    await guarded.middleware({"type": "websocket", "path": "/read", "headers": []}, None, send)
     assert sent == [{"type": "websocket.close", "code": 1008}]
 
 
-async def test_credentials_never_show(settings, keys):
-    """Neither in an error nor in a repr."""
+async def test_api_key_is_in_no_error_and_no_repr(settings, keys):
+    """Errors and reprs end up in logs."""
     async with Authenticator(settings) as authenticator:
         await authenticator.aopen()
         with pytest.raises(AuthenticationError) as caught:
@@ -209,13 +209,13 @@ async def test_credentials_never_show(settings, keys):
     ],
 )
 @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS", "DELETE"])
-async def test_pages_of_other_sites_may_not_call(host, origins, reached, method):
-    """With any method; the server's own pages and those on the list may, and programs send no `Origin`."""
-    came = []
+async def test_cross_origin_request_is_answered_403_unless_its_origin_is_allowed(host, origins, reached, method):
+    """The server's own pages, allowed origins and programs without an `Origin` pass, with any method."""
+    reached_scopes = []
     sent = []
 
     async def app(scope, receive, send):
-        came.append(scope)
+        reached_scopes.append(scope)
 
     async def send(message):
         sent.append(message)
@@ -223,29 +223,29 @@ async def test_pages_of_other_sites_may_not_call(host, origins, reached, method)
     headers = [(b"host", host), *((b"origin", origin) for origin in origins)]
     allowed = AllowedHosts(app, origins=["https://app.example.org"])
     await allowed({"type": "http", "method": method, "path": "/", "headers": headers}, None, send)
-    assert bool(came) is reached
+    assert bool(reached_scopes) is reached
     assert reached or sent[0]["status"] == 403
 
 
-async def test_pages_on_the_list_may_ask_first_and_read_the_answer():
-    """A browser asks without a credential whether it may send one (CORS); it may for these origins alone."""
-    came, sent = [], []
+async def test_allowed_origin_may_send_a_preflight_and_read_the_response():
+    """A browser sends a CORS preflight without a credential; it passes for allowed origins alone."""
+    reached_methods, sent = [], []
 
     async def app(scope, receive, send):
-        came.append(scope["method"])
+        reached_methods.append(scope["method"])
         await send({"type": "http.response.start", "status": 200, "headers": []})
 
     async def send(message):
         sent.append(message)
 
-    listed = "https://app.example.org"
-    door = AllowedHosts(CrossOrigin(app, origins=[listed]), origins=[listed])
+    allowed_origin = "https://app.example.org"
+    middleware = AllowedHosts(CrossOrigin(app, origins=[allowed_origin]), origins=[allowed_origin])
     preflight = [(b"access-control-request-method", b"POST"), (b"access-control-request-headers", b"authorization")]
-    for method, more in (("OPTIONS", preflight), ("POST", [])):
-        headers = [(b"host", b"localhost"), (b"origin", listed.encode()), *more]
-        await door({"type": "http", "method": method, "path": "/search", "headers": headers}, None, send)
+    for method, extra_headers in (("OPTIONS", preflight), ("POST", [])):
+        headers = [(b"host", b"localhost"), (b"origin", allowed_origin.encode()), *extra_headers]
+        await middleware({"type": "http", "method": method, "path": "/search", "headers": headers}, None, send)
         start = next(message for message in sent if message["type"] == "http.response.start")
-        assert dict(start["headers"])[b"access-control-allow-origin"] == listed.encode()
+        assert dict(start["headers"])[b"access-control-allow-origin"] == allowed_origin.encode()
         assert b"access-control-allow-credentials" not in dict(start["headers"])
         sent.clear()
-    assert came == ["POST"]
+    assert reached_methods == ["POST"]

@@ -1,4 +1,4 @@
-"""Tokens of an issuer, checked against keys that a real server publishes."""
+"""Test the verification of an issuer's tokens against keys that a real HTTP server publishes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from super_advanced_agents.errors import AuthenticationError, EngineUnavailableError
-from super_advanced_agents.server.auth import jwks as issuer_keys
+from super_advanced_agents.server.auth import jwks
 from super_advanced_agents.server.auth.authenticator import Authenticator
 from super_advanced_agents.server.auth.jwks import IssuerKeys
 from super_advanced_agents.server.auth.jwt import TokenVerifier
@@ -22,6 +22,8 @@ from super_advanced_agents.tenancy.context import Access
 from super_advanced_agents.tenancy.settings import Settings
 
 ISSUER, AUDIENCE = "https://issuer.example", "super-advanced-agents"
+FRESH_S, MAX_AGE_S = 600, 24 * 3600
+"""How long keys are used before they are fetched again, and how long while fetches fail."""
 
 RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 SHORT_RSA = rsa.generate_private_key(public_exponent=65537, key_size=1024)
@@ -30,36 +32,36 @@ ED = ed25519.Ed25519PrivateKey.generate()
 LATER = ed25519.Ed25519PrivateKey.generate()
 
 
-def _published(algorithm, key, kid, **more):
+def _jwk(algorithm, key, kid, **more):
     return {**json.loads(algorithm.to_jwk(key.public_key())), "kid": kid, **more}
 
 
 class Issuer:
-    """Publishes keys on a loopback socket, and counts who asks."""
+    """Publish keys on a loopback socket, and count the requests for them."""
 
     def __init__(self):
         self.keys = [
-            _published(RSAAlgorithm, RSA, "rsa"),
-            _published(RSAAlgorithm, RSA, "only-ps", alg="PS256"),
-            _published(RSAAlgorithm, RSA, "for-encryption", use="enc"),
-            _published(RSAAlgorithm, SHORT_RSA, "short"),
-            _published(ECAlgorithm, EC, "ec"),
-            _published(OKPAlgorithm, ED, "ed"),
+            _jwk(RSAAlgorithm, RSA, "rsa"),
+            _jwk(RSAAlgorithm, RSA, "only-ps", alg="PS256"),
+            _jwk(RSAAlgorithm, RSA, "for-encryption", use="enc"),
+            _jwk(RSAAlgorithm, SHORT_RSA, "short"),
+            _jwk(ECAlgorithm, EC, "ec"),
+            _jwk(OKPAlgorithm, ED, "ed"),
             {"kty": "oct", "kid": "shared", "k": "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0"},
             {"kty": "EC", "kid": "broken", "crv": "P-256", "x": "!", "y": "!"},
             "not a key",
         ]
         self.body = None
         self.status = 200
-        self.asked = 0
-        self.services = threading.Event()
-        self.services.set()
+        self.requests = 0
+        self.may_answer = threading.Event()
+        self.may_answer.set()
         issuer = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self):
-                issuer.asked += 1
-                issuer.services.wait(30)
+                issuer.requests += 1
+                issuer.may_answer.wait(30)
                 self.send_response(issuer.status)
                 self.send_header("location", "/elsewhere")
                 self.end_headers()
@@ -81,21 +83,49 @@ class Issuer:
 
 @pytest.fixture
 def issuer():
-    made = Issuer()
-    yield made
-    made.close()
+    server = Issuer()
+    yield server
+    server.close()
 
 
 @pytest.fixture
 async def verifier(issuer):
-    made = TokenVerifier(IssuerKeys(issuer.url), issuer=ISSUER, audience=AUDIENCE)
-    yield made
-    await made.aclose()
+    """Make a verifier of the issuer's tokens."""
+    token_verifier = TokenVerifier(IssuerKeys(issuer.url), issuer=ISSUER, audience=AUDIENCE)
+    yield token_verifier
+    await token_verifier.aclose()
+
+
+class Clock:
+    """Stand for the module `time` as `jwks` uses it, so that a test can let time pass there."""
+
+    def __init__(self):
+        self._advanced_s = 0.0
+
+    def advance(self, seconds):
+        self._advanced_s += seconds
+
+    def monotonic(self):
+        return time.monotonic() + self._advanced_s
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Give the cache of the issuer's keys a clock of its own; the event loop keeps the real one."""
+    replaced = Clock()
+    monkeypatch.setattr(jwks, "time", replaced)
+    return replaced
+
+
+async def end_of_background_fetch():
+    """Wait for the end of the fetch of the issuer's keys that runs now."""
+    [fetch] = [task for task in asyncio.all_tasks() if task.get_name() == "fetch the issuer's keys"]
+    await fetch
 
 
 def token(key=ED, algorithm="EdDSA", kid="ed", headers=None, **claims):
-    """A token that is valid unless told otherwise; a claim of None is left out."""
-    whole = {
+    """Return a token that is valid unless arguments change it; a claim of None is left out."""
+    payload = {
         "iss": ISSUER,
         "aud": AUDIENCE,
         "exp": time.time() + 300,
@@ -104,23 +134,23 @@ def token(key=ED, algorithm="EdDSA", kid="ed", headers=None, **claims):
         "scope": "openid memories:read generate",
         **claims,
     }
-    named = {name: value for name, value in whole.items() if value is not None}
-    return jwt.encode(named, key, algorithm, headers={"kid": kid, **(headers or {})} if kid else headers)
+    claims = {name: value for name, value in payload.items() if value is not None}
+    return jwt.encode(claims, key, algorithm, headers={"kid": kid, **(headers or {})} if kid else headers)
 
 
 @pytest.mark.parametrize(
     ("key", "algorithm", "kid"),
     [(RSA, "RS256", "rsa"), (RSA, "PS256", "only-ps"), (EC, "ES256", "ec"), (ED, "EdDSA", "ed")],
 )
-async def test_a_token_opens_its_tenant_with_its_scopes(verifier, key, algorithm, kid):
-    """With every algorithm that is accepted; scopes of other services are passed over, and the subject is not shown."""
+async def test_token_gives_its_tenant_and_scopes_with_every_accepted_algorithm(verifier, key, algorithm, kid):
+    """Scopes of other services are ignored, and the id of the key does not show the subject."""
     principal = await verifier.averify(token(key, algorithm, kid))
     assert (principal.tenant, principal.scopes) == ("acme", {Access.READ, Access.GENERATE})
     assert "somebody" not in principal.key_id
 
 
-async def test_scopes_may_be_a_list_and_the_claims_may_have_other_names(issuer):
-    """As each issuer likes it."""
+async def test_token_scopes_may_be_a_list_under_configured_claim_names(issuer):
+    """Issuers write these claims differently."""
     verifier = TokenVerifier(
         IssuerKeys(issuer.url), issuer=ISSUER, audience=AUDIENCE, tenant_claim="org", scopes_claim="permissions"
     )
@@ -132,7 +162,7 @@ def _unsigned():
     return token(None, "none", "ed")
 
 
-def _signed_with_a_public_key():
+def _signed_with_the_public_key_as_secret():
     import hashlib
     import hmac
 
@@ -140,18 +170,18 @@ def _signed_with_a_public_key():
     from jwt.utils import base64url_encode
 
     public = RSA.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    said = ".".join(
+    signing_input = ".".join(
         base64url_encode(json.dumps(part).encode()).decode()
         for part in (
             {"alg": "HS256", "kid": "rsa"},
             {"iss": ISSUER, "aud": AUDIENCE, "exp": time.time() + 300, "tenant": "acme", "scope": "admin"},
         )
     )
-    return f"{said}.{base64url_encode(hmac.digest(public, said.encode(), hashlib.sha256)).decode()}"
+    return f"{signing_input}.{base64url_encode(hmac.digest(public, signing_input.encode(), hashlib.sha256)).decode()}"
 
 
 @pytest.mark.parametrize(
-    ("make", "told"),
+    ("make", "message"),
     [
         (lambda: token(exp=time.time() - 60), "expired"),
         (lambda: token(exp=None), "lacks one of the claims"),
@@ -171,7 +201,7 @@ def _signed_with_a_public_key():
         (lambda: token(SHORT_RSA, "RS256", "short"), "does not publish"),
         (lambda: token("c" * 40, "HS256", "shared"), "not accepted"),
         (_unsigned, "not accepted"),
-        (_signed_with_a_public_key, "not accepted"),
+        (_signed_with_the_public_key_as_secret, "not accepted"),
         (lambda: token() + "x" * 9_000, "longer than"),
         (lambda: "a.b.c", "not valid"),
         (lambda: "saa", "not valid"),
@@ -179,67 +209,68 @@ def _signed_with_a_public_key():
     ],
 )
 @pytest.mark.filterwarnings("ignore::jwt.InsecureKeyLengthWarning")
-async def test_a_token_that_is_wrong_in_any_way_is_refused(verifier, make, told):
-    """And not repeated in what is told."""
-    wrong = make()
-    with pytest.raises(AuthenticationError, match=told) as caught:
-        await verifier.averify(wrong)
-    assert wrong not in str(caught.value)
+async def test_invalid_token_is_refused_without_repeating_it(verifier, make, message):
+    """The error has no cause, because a cause would contain the token."""
+    invalid = make()
+    with pytest.raises(AuthenticationError, match=message) as caught:
+        await verifier.averify(invalid)
+    assert invalid not in str(caught.value)
     assert caught.value.__cause__ is None
 
 
-async def test_a_token_is_checked_once_and_remembered_until_it_expires(verifier, issuer, monkeypatch):
-    """The keys are fetched once for all."""
-    first = token(exp=time.time() + 60)
-    principal = await verifier.averify(first)
-    assert await verifier.averify(first) is principal
+async def test_verified_token_is_cached_until_it_expires(verifier, issuer, monkeypatch):
+    """All tokens share one fetch of the issuer's keys."""
+    cached_token = token(exp=time.time() + 60)
+    principal = await verifier.averify(cached_token)
+    assert await verifier.averify(cached_token) is principal
     await verifier.averify(token(tenant="globex"))
-    assert issuer.asked == 1
-    later = time.time() + 61  # of our clock: the library that checks a token anew has its own
+    assert issuer.requests == 1
+    later = time.time() + 61  # of the cache's clock; the library that verifies tokens reads another one
     monkeypatch.setattr(time, "time", lambda: later)
-    assert await verifier.averify(first) is not principal
+    assert await verifier.averify(cached_token) is not principal
 
 
-async def test_what_is_remembered_is_bounded(verifier, monkeypatch):
-    """The oldest goes."""
+async def test_full_cache_of_verified_tokens_evicts_the_oldest(verifier, monkeypatch):
+    """The bound limits the memory of a server that sees many tokens."""
     from super_advanced_agents.server.auth import jwt as tokens
 
-    monkeypatch.setattr(tokens, "_MAX_CACHED", 3)
-    for n in range(5):
-        await verifier.averify(token(sub=str(n)))
-    assert len(verifier._verified) == 3
+    monkeypatch.setattr(tokens, "_MAX_CACHED", 3)  # filling the cache of 10,000 tokens takes too long
+    encoded = [token(sub=str(n)) for n in range(5)]
+    first_results = [await verifier.averify(each) for each in encoded]
+    # The cached ones are looked up first, because a token that is verified again evicts another one.
+    cached = {n: await verifier.averify(encoded[n]) is first_results[n] for n in (4, 3, 2, 1, 0)}
+    assert cached == {4: True, 3: True, 2: True, 1: False, 0: False}
 
 
-async def test_unknown_keys_are_asked_for_once_a_minute_and_by_one_for_all(verifier, issuer, monkeypatch):
-    """A new key of the issuer is found, and a flood of invented ones is no flood for the issuer."""
+async def test_unknown_key_ids_cause_one_shared_fetch_a_minute(verifier, issuer, clock):
+    """A new key of the issuer is found, and invented key ids do not flood the issuer."""
     await verifier.averify(token())
     for n in range(20):
         with pytest.raises(AuthenticationError, match="does not publish"):
             await verifier.averify(token(LATER, kid=f"invented{n}"))
-    assert issuer.asked == 1
-    issuer.keys.append(_published(OKPAlgorithm, LATER, "later"))
-    verifier._keys._tried_at -= 61
-    issuer.services.clear()
-    asking = [asyncio.create_task(verifier.averify(token(LATER, kid="later", sub=str(n)))) for n in range(20)]
+    assert issuer.requests == 1
+    issuer.keys.append(_jwk(OKPAlgorithm, LATER, "later"))
+    clock.advance(61)
+    issuer.may_answer.clear()
+    verifications = [asyncio.create_task(verifier.averify(token(LATER, kid="later", sub=str(n)))) for n in range(20)]
     await asyncio.sleep(0)
-    asking[0].cancel()
-    issuer.services.set()
-    answers = await asyncio.gather(*asking, return_exceptions=True)
-    assert isinstance(answers[0], asyncio.CancelledError)
-    assert {answer.tenant for answer in answers[1:]} == {"acme"}
-    assert issuer.asked == 2
+    verifications[0].cancel()
+    issuer.may_answer.set()
+    outcomes = await asyncio.gather(*verifications, return_exceptions=True)
+    assert isinstance(outcomes[0], asyncio.CancelledError)
+    assert {principal.tenant for principal in outcomes[1:]} == {"acme"}
+    assert issuer.requests == 2
 
 
-async def test_a_key_that_the_issuer_took_back_counts_no_more(verifier, issuer):
-    """Also for tokens that were remembered; until then an old set is used while a new one is fetched."""
+async def test_token_of_a_withdrawn_issuer_key_is_refused_after_the_next_fetch(verifier, issuer, clock):
+    """Cached tokens are refused too; old keys are used while the fetch runs in the background."""
     good = token()
     await verifier.averify(good)
     issuer.keys = [each for each in issuer.keys if not (isinstance(each, dict) and each.get("kid") == "ed")]
-    verifier._keys._fetched_at -= issuer_keys._FRESH_S + 1
-    verifier._keys._tried_at -= issuer_keys._FRESH_S + 1
-    await verifier.averify(token(RSA, "RS256", "rsa"))  # begins to fetch, and does not wait
-    await verifier._keys._fetching
-    assert issuer.asked == 2
+    clock.advance(FRESH_S + 1)
+    await verifier.averify(token(RSA, "RS256", "rsa"))  # begins a fetch and does not wait for it
+    await end_of_background_fetch()
+    assert issuer.requests == 2
     with pytest.raises(AuthenticationError, match="does not publish"):
         await verifier.averify(good)
 
@@ -256,43 +287,42 @@ async def test_a_key_that_the_issuer_took_back_counts_no_more(verifier, issuer):
     ],
     ids=["failing", "redirecting", "not JSON", "not JWKS", "empty", "too long"],
 )
-async def test_an_issuer_that_cannot_be_asked_is_our_trouble_not_the_callers(verifier, issuer, status, body):
-    """503, to be tried again; redirects are not followed, and no more is read than a document can be long."""
+async def test_token_check_is_unavailable_while_issuer_keys_cannot_be_fetched(verifier, issuer, clock, status, body):
+    """Redirects are not followed, and a document is not read beyond its longest length."""
     issuer.status, issuer.body = status, body
     for _ in range(3):
         with pytest.raises(EngineUnavailableError):
             await verifier.averify(token())
-    assert issuer.asked == 1
+    assert issuer.requests == 1
     issuer.status, issuer.body = 200, None
-    verifier._keys._tried_at -= 6
+    clock.advance(6)
     await verifier.averify(token())
 
 
-async def test_a_set_of_keys_outlives_an_issuer_that_is_away(verifier, issuer):
-    """For a day."""
+async def test_issuer_keys_are_used_for_a_day_while_fetches_fail(verifier, issuer, clock):
+    """An issuer that is down for some hours does not lock callers out."""
     await verifier.averify(token())
     issuer.status = 500
-    for age, known in ((issuer_keys._FRESH_S + 1, True), (issuer_keys._MAX_AGE_S, False)):
-        verifier._keys._fetched_at -= age
-        verifier._keys._tried_at -= age
-        asked = verifier.averify(token(sub=str(age)))
-        if known:
-            await asked
-            await verifier._keys._fetching
+    for elapsed_s, usable in ((FRESH_S + 1, True), (MAX_AGE_S, False)):
+        clock.advance(elapsed_s)
+        verification = verifier.averify(token(sub=str(elapsed_s)))
+        if usable:
+            await verification
+            await end_of_background_fetch()
         else:
             with pytest.raises(EngineUnavailableError):
-                await asked
+                await verification
 
 
-async def test_a_token_without_a_key_id_is_checked_when_there_is_only_one_key(verifier, issuer):
-    """Otherwise nobody knows which."""
+async def test_token_without_key_id_is_accepted_if_only_one_key_fits(verifier, issuer):
+    """Among several keys of its algorithm, the right one is unknown."""
     with pytest.raises(AuthenticationError):
         await verifier.averify(token(RSA, "PS256", None))
     assert (await verifier.averify(token(kid=None))).tenant == "acme"
 
 
-async def test_a_server_takes_tokens_and_keys_side_by_side(issuer, tmp_path):
-    """By the settings alone; each says its own tenant."""
+async def test_authenticator_accepts_tokens_and_api_keys_together(issuer, tmp_path):
+    """Each credential gives its own tenant."""
     settings = Settings.load(
         data_dir=tmp_path / "data", jwt_jwks_url=issuer.url, jwt_issuer=ISSUER, jwt_audience=AUDIENCE
     )
@@ -301,4 +331,4 @@ async def test_a_server_takes_tokens_and_keys_side_by_side(issuer, tmp_path):
         key = (await authenticator.keys.acreate_first(tenant="default", scopes=["admin"], label="")).key
         assert (await authenticator.authenticate(authorization=f"Bearer {token()}", api_key=None)).tenant == "acme"
         assert (await authenticator.authenticate(authorization=None, api_key=key)).tenant == "default"
-        assert issuer.asked == 1
+        assert issuer.requests == 1

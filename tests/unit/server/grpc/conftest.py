@@ -1,4 +1,4 @@
-"""A gate, and the server that stands on it, in the event loop of the test."""
+"""The services of a server, and a gRPC server with them, in the event loop of the test."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from super_advanced_agents.tenancy.settings import Settings
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _poller():
-    """The thread and the files that all of `grpc.aio` in a process shares, begun before tests count theirs."""
+def _shared_grpc_threads():
+    """Start the thread and open the files that `grpc.aio` shares, before tests count theirs."""
 
-    async def begin():
+    async def start():
         grpc.aio.init_grpc_aio()
         server = grpc.aio.server()
         with suppress(RuntimeError), socket.socket() as taken:  # so that no port of ours stays open
@@ -34,15 +34,15 @@ def _poller():
             server.add_insecure_port(f"127.0.0.1:{taken.getsockname()[1]}")
         await server.stop(0)
 
-    asyncio.run(begin())
+    asyncio.run(start())
     yield
     grpc.aio.shutdown_grpc_aio()
 
 
 @asynccontextmanager
-async def opened_gate(folder, **given):
-    """A gate of its own; without keys unless `auth` says so."""
-    settings = Settings.load(data_dir=folder, **{"auth": False, **given})
+async def opened_services(folder, **options):
+    """Open services of their own; without authentication unless `auth` is options."""
+    settings = Settings.load(data_dir=folder, **{"auth": False, **options})
     async with (
         Runtime(settings) as runtime,
         Authenticator(settings) as authenticator,
@@ -60,39 +60,40 @@ async def opened_gate(folder, **given):
 
 
 class Caller:
-    """Calls methods of a server, over a socket."""
+    """Call methods of a server over a socket."""
 
     def __init__(self, channel):
         self.channel = channel
 
     def call(self, method, *requests, frames=None, metadata=(), timeout=30):
-        """Begin a call; what it gives is grpc's."""
+        """Begin a call, and return grpc's object for it."""
         kind = f"{'stream' if method.takes_stream else 'unary'}_{'stream' if method.gives_stream else 'unary'}"
         multi = getattr(self.channel, kind)(method.path, response_deserializer=method.reply.FromString)
         sent = list(frames) if frames is not None else [request.SerializeToString() for request in requests]
         return multi(iter(sent) if method.takes_stream else sent[0], metadata=metadata, timeout=timeout)
 
-    async def ask(self, method, *requests, **options):
-        """The reply, or the list of them."""
+    async def invoke(self, method, *requests, **options):
+        """Return the reply of a call, or the list of its replies."""
         call = self.call(method, *requests, **options)
         return [each async for each in call] if method.gives_stream else await call
 
     async def refusal(self, method, *requests, **options):
-        """The status, the problem and the trailing metadata of a call that must fail.
+        """Return the status, the problem and the trailing metadata of a call that must fail.
 
-        Nothing keeps the error, whose traceback would keep the channel open beyond the test.
+        The error is not kept: its traceback would keep the channel open beyond the test.
+
         """
         try:
-            await self.ask(method, *requests, **options)
+            await self.invoke(method, *requests, **options)
         except grpc.aio.AioRpcError as exc:
             trailing = dict(exc.trailing_metadata())
             return exc.code(), orjson.loads(trailing.get(ERROR_METADATA, b"{}")), trailing
-        raise AssertionError("the call went well")
+        raise AssertionError("the call succeeded")
 
 
 @asynccontextmanager
-async def listening(services):
-    """A caller of a server on a port of its own."""
+async def connected_caller(services):
+    """Start a server on a port of its own, and connect a caller to it."""
     server = build_server(services, services.runtime.settings)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
@@ -105,13 +106,13 @@ async def listening(services):
 
 @pytest.fixture
 async def services(tmp_path):
-    """Without keys; models are loaded when they are first used."""
-    async with opened_gate(tmp_path) as made:
-        yield made
+    """Open services without authentication; models are loaded at their first use."""
+    async with opened_services(tmp_path) as opened:
+        yield opened
 
 
 @pytest.fixture
 async def caller(services):
-    """A caller of a server that lets anybody in."""
-    async with listening(services) as made:
-        yield made
+    """Connect a caller to a server without authentication."""
+    async with connected_caller(services) as connected:
+        yield connected

@@ -1,4 +1,4 @@
-"""Messages that a caller might send, and what becomes of them when bytes go astray."""
+"""Random messages for the methods of a server, and random damage to their bytes."""
 
 from __future__ import annotations
 
@@ -23,37 +23,37 @@ NUMBERS = [0, 1, 2, 4, 5, 100, 1_000, 1_001, -1, 2**31 - 1, -(2**31), 2**32 - 1,
 REALS = [0.0, 1.0, -1.0, 0.5, 1e-9, 1e300, -1e300, float("nan"), float("inf"), 60.0]
 VECTOR_FIELDS = {"vectors", "vector", "query_vectors", "query_vector"}
 COMMON = {"collection": "fuzz", "dim": 4, "top_k": 3, "limit": 10, "answer_tokens": 1, "exist_ok": True}
-"""What makes most requests meet something, so that they are carried out rather than refused at once."""
+"""Values with which most requests are carried out rather than refused at once."""
 
 
-def message(kind, draw: random.Random, depth=0):
-    """A message of a class, its fields drawn from what is usual and what is odd."""
-    made = kind()
+def random_message(kind, draw: random.Random, depth=0):
+    """Return a message of a class whose fields have usual and odd values."""
+    filled = kind()
     for field in kind.DESCRIPTOR.fields:
         if field.name in COMMON and draw.random() < 0.9:
-            setattr(made, field.name, COMMON[field.name])
+            setattr(filled, field.name, COMMON[field.name])
         elif draw.random() < (0.6 if depth < 3 else 0.1):
-            _fill(made, field, draw, depth)
-    return made
+            _fill(filled, field, draw, depth)
+    return filled
 
 
-def _fill(made, field, draw, depth):
+def _fill(filled, field, draw, depth):
     if field.is_repeated:
         for _ in range(draw.choice([0, 1, 1, 2, 3])):
             if field.message_type is not None:
-                kind = type(getattr(made, field.name).add())
-                del getattr(made, field.name)[-1]
-                getattr(made, field.name).append(message(kind, draw, depth + 1))
+                kind = type(getattr(filled, field.name).add())
+                del getattr(filled, field.name)[-1]
+                getattr(filled, field.name).append(random_message(kind, draw, depth + 1))
             else:
-                getattr(made, field.name).append(_value(field, draw))
+                getattr(filled, field.name).append(_random_value(field, draw))
     elif field.message_type is not None:
-        inner = getattr(made, field.name)
-        inner.CopyFrom(message(type(inner), draw, depth + 1))
+        inner = getattr(filled, field.name)
+        inner.CopyFrom(random_message(type(inner), draw, depth + 1))
     else:
-        setattr(made, field.name, _value(field, draw))
+        setattr(filled, field.name, _random_value(field, draw))
 
 
-def _value(field, draw):
+def _random_value(field, draw):
     if field.type == Field.TYPE_STRING:
         return draw.choice(TEXTS)
     if field.type == Field.TYPE_BYTES:
@@ -74,22 +74,22 @@ def _value(field, draw):
 
 
 def mutated(frame: bytes, draw: random.Random) -> bytes:
-    """The frame with up to four accidents, or none."""
+    """Return the frame with up to four random changes, perhaps none."""
     changed = bytearray(frame)
     for _ in range(draw.choice([0, 1, 1, 1, 2, 4])):
         at = draw.randrange(len(changed) + 1)
-        accident = draw.randrange(7)
-        if accident == 0 and changed:
+        change = draw.randrange(7)
+        if change == 0 and changed:
             changed[at % len(changed)] ^= 1 << draw.randrange(8)
-        elif accident == 1:
+        elif change == 1:
             del changed[at:]
-        elif accident == 2:
+        elif change == 2:
             changed[at:at] = draw.randbytes(draw.randrange(1, 6))
-        elif accident == 3:
+        elif change == 3:
             del changed[at : at + draw.randrange(1, 9)]
-        elif accident == 4:
+        elif change == 4:
             changed += changed[at : at + 40]
-        elif accident == 5:
+        elif change == 5:
             changed[at : at + 1] = b"\xff" * draw.randrange(1, 11)
         elif changed:
             changed[at % len(changed)] = draw.randrange(256)

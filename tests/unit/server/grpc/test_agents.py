@@ -1,4 +1,4 @@
-"""Agents over gRPC, with the real models."""
+"""Test the agent service over gRPC, with the real models."""
 
 from __future__ import annotations
 
@@ -20,84 +20,84 @@ MEMORIES = [
 ]
 
 
-def _remember(agent="ann", **given):
-    made = [encode(memory, messages.Memory) for memory in MEMORIES]
-    return messages.RememberRequest(agent=agent, memories=made, **given)
+def _remember_request(agent="ann", **fields):
+    memories = [encode(memory, messages.Memory) for memory in MEMORIES]
+    return messages.RememberRequest(agent=agent, memories=memories, **fields)
 
 
-async def test_an_agent_remembers_finds_changes_and_forgets(caller):
-    """Every method of the service, once."""
-    uids = list((await caller.ask(methods.REMEMBER, _remember())).uids)
+async def test_agent_service_carries_out_every_memory_method(caller):
+    """Each method is called once, and its effect is read back."""
+    uids = list((await caller.invoke(methods.REMEMBER, _remember_request())).uids)
     assert uids[0] == "louvre"
-    asked = messages.SearchMemoriesRequest(agent="ann", query="art gallery", top_k=1, explain=True)
-    [match] = [match_of(each) for each in (await caller.ask(methods.SEARCH_MEMORIES, asked)).results]
+    search = messages.SearchMemoriesRequest(agent="ann", query="art gallery", top_k=1, explain=True)
+    [match] = [match_of(each) for each in (await caller.invoke(methods.SEARCH_MEMORIES, search)).results]
     assert (match.uid, match.metadata["city"]) == ("louvre", "Paris")
     assert match.explanation.total == pytest.approx(match.score)
     change = messages.UpdateMemoryRequest(agent="ann", uid="louvre", extra=b'{"city":null}', clear=["priority"])
-    assert (await caller.ask(methods.UPDATE_MEMORY, change)).updated
-    found = await caller.ask(methods.GET_MEMORY, messages.GetMemoryRequest(agent="ann", uid="louvre"))
+    assert (await caller.invoke(methods.UPDATE_MEMORY, change)).updated
+    found = await caller.invoke(methods.GET_MEMORY, messages.GetMemoryRequest(agent="ann", uid="louvre"))
     assert (found.memory.vector, found.memory.HasField("priority")) == (b"", False)
     assert b"Paris" in found.memory.metadata
     assert b"city" not in found.memory.metadata
-    nobody = messages.GetMemoryRequest(agent="ann", uid="nobody")
-    assert not (await caller.ask(methods.GET_MEMORY, nobody)).HasField("memory")
-    page = await caller.ask(methods.LIST_MEMORIES, messages.ListMemoriesRequest(agent="ann"))
+    unknown = messages.GetMemoryRequest(agent="ann", uid="nobody")
+    assert not (await caller.invoke(methods.GET_MEMORY, unknown)).HasField("memory")
+    page = await caller.invoke(methods.LIST_MEMORIES, messages.ListMemoriesRequest(agent="ann"))
     assert {record.uid for record in page.memories} == set(uids)
     turns = [encode(Turn(speaker="Ann", text=text), messages.Turn) for text in ("Where to?", "The Louvre!")]
-    said = messages.RememberTurnsRequest(agent="ann", turns=turns, session="trip")
-    assert len((await caller.ask(methods.REMEMBER_TURNS, said)).uids) == 2
-    typed = messages.CountMemoriesRequest(agent="ann", where=b'{"type":"turn"}')
-    assert (await caller.ask(methods.COUNT_MEMORIES, typed)).count == 2
-    gone = messages.ForgetRequest(agent="ann", where=b"{}")
-    assert (await caller.ask(methods.FORGET, gone)).deleted == 4
-    # The default agent is another one, which knows nothing and so asks no model.
-    answer = await caller.ask(methods.ASK, messages.AskRequest(question="Where is the Louvre?"))
+    turns_request = messages.RememberTurnsRequest(agent="ann", turns=turns, session="trip")
+    assert len((await caller.invoke(methods.REMEMBER_TURNS, turns_request)).uids) == 2
+    count = messages.CountMemoriesRequest(agent="ann", where=b'{"type":"turn"}')
+    assert (await caller.invoke(methods.COUNT_MEMORIES, count)).count == 2
+    forget = messages.ForgetRequest(agent="ann", where=b"{}")
+    assert (await caller.invoke(methods.FORGET, forget)).deleted == 4
+    # The default agent is another one: it has no memories, so it calls no model.
+    answer = await caller.invoke(methods.ASK, messages.AskRequest(question="Where is the Louvre?"))
     assert answer.text
     assert not answer.sources
 
 
-async def test_reranked_search_waits_for_a_permit_of_answers_not_of_searches(caller, services):
-    """While the language model is busy with others, searches without it go on, and one with it is refused."""
-    await caller.ask(methods.REMEMBER, _remember())
+async def test_reranked_search_needs_a_generate_permit_and_not_a_search_permit(caller, services):
+    """Without a free generate permit, a plain search succeeds and a reranked one is refused."""
+    await caller.invoke(methods.REMEMBER, _remember_request())
     plain = messages.SearchMemoriesRequest(agent="ann", query="art gallery", top_k=1)
     reranked = messages.SearchMemoriesRequest(agent="ann", query="art gallery", top_k=1, rerank=True)
     busy = services.admission.queue(PermitKind.GENERATE)
-    async with AsyncExitStack() as held:
+    async with AsyncExitStack() as permits:
         for _ in range(busy.permits):
-            await held.enter_async_context(services.admission.enter(PermitKind.GENERATE))
-        assert (await caller.ask(methods.SEARCH_MEMORIES, plain)).results
+            await permits.enter_async_context(services.admission.enter(PermitKind.GENERATE))
+        assert (await caller.invoke(methods.SEARCH_MEMORIES, plain)).results
         status, problem, _ = await caller.refusal(methods.SEARCH_MEMORIES, reranked)
         assert (status, problem["error"]) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "OverloadedError")
     assert (busy.in_flight, services.admission.queue(PermitKind.SEARCH).in_flight) == (0, 0)
 
 
-async def test_an_answer_comes_in_pieces(caller):
-    """Its sources first, the whole of it last."""
-    await caller.ask(methods.REMEMBER, _remember())
+async def test_ask_stream_sends_sources_then_pieces_then_the_whole_answer(caller):
+    """`Ask` returns the same text."""
+    await caller.invoke(methods.REMEMBER, _remember_request())
     question = messages.AskRequest(agent="ann", question="Where is the Louvre?", top_k=1, answer_tokens=8)
-    events = await caller.ask(methods.ASK_STREAM, question)
+    events = await caller.invoke(methods.ASK_STREAM, question)
     kinds = [event.WhichOneof("event") for event in events]
     assert (kinds[0], kinds[-1], set(kinds[1:-1])) == ("sources", "done", {"text"})
     assert [match.uid for match in events[0].sources.matches] == ["louvre"]
     assert "".join(event.text for event in events).strip() == events[-1].done
-    assert (await caller.ask(methods.ASK, question)).text == events[-1].done
+    assert (await caller.invoke(methods.ASK, question)).text == events[-1].done
 
 
-async def test_agents_are_given_settings(caller):
-    """And take the defaults again."""
+async def test_agent_settings_are_put_listed_and_deleted(caller):
+    """A deleted agent is answered NOT_FOUND."""
     put = messages.PutAgentRequest(name="ann", description="knows museums", answer_tokens=50)
-    made = await caller.ask(methods.PUT_AGENT, put)
-    assert (made.name, made.namespace, made.answer_tokens, made.declared) == ("ann", "ann", 50, False)
-    [listed] = (await caller.ask(methods.LIST_AGENTS, messages.ListAgentsRequest())).agents
-    assert listed == made == await caller.ask(methods.GET_AGENT, messages.GetAgentRequest(name="ann"))
-    await caller.ask(methods.DELETE_AGENT, messages.DeleteAgentRequest(name="ann"))
+    settings = await caller.invoke(methods.PUT_AGENT, put)
+    assert (settings.name, settings.namespace, settings.answer_tokens, settings.declared) == ("ann", "ann", 50, False)
+    [listed] = (await caller.invoke(methods.LIST_AGENTS, messages.ListAgentsRequest())).agents
+    assert listed == settings == await caller.invoke(methods.GET_AGENT, messages.GetAgentRequest(name="ann"))
+    await caller.invoke(methods.DELETE_AGENT, messages.DeleteAgentRequest(name="ann"))
     for method in (methods.GET_AGENT, methods.DELETE_AGENT):
         code, problem, _ = await caller.refusal(method, method.request(name="ann"))
         assert (code, problem["error"]) == (grpc.StatusCode.NOT_FOUND, "AgentNotFoundError")
 
 
 @pytest.mark.parametrize(
-    ("method", "given", "field"),
+    ("method", "fields", "field"),
     [
         (methods.REMEMBER, {"memories": [{"text": "a"}, {"text": " "}]}, "memories[1].text"),
         (methods.REMEMBER, {"memories": [{"text": "a", "extra": b"[1]"}]}, "memories[0].extra"),
@@ -118,7 +118,7 @@ async def test_agents_are_given_settings(caller):
         (methods.PUT_AGENT, {"name": "a b"}, "agent"),
     ],
 )
-async def test_what_is_malformed_is_named(caller, method, given, field):
-    """As the message calls it."""
-    code, problem, _ = await caller.refusal(method, method.request(**given))
+async def test_malformed_agent_request_names_its_field(caller, method, fields, field):
+    """The name is that of the field in the message."""
+    code, problem, _ = await caller.refusal(method, method.request(**fields))
     assert (code, problem["field"]) == (grpc.StatusCode.INVALID_ARGUMENT, field), problem

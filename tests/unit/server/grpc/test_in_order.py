@@ -1,4 +1,4 @@
-"""Work on many requests at once, whose results come in order."""
+"""Test that `map_in_order` works on several requests at once and yields results in their order."""
 
 from __future__ import annotations
 
@@ -11,42 +11,42 @@ from super_advanced_agents.server.grpc.rpc import map_in_order
 
 
 class Work:
-    """Takes a turn of the event loop for each unit, and counts what is under way."""
+    """Yield to the event loop a number of times for each request, and count the running ones."""
 
     def __init__(self):
-        self.under_way = self.most = self.begun = 0
+        self.running = self.max_running = self.started = 0
 
-    async def __call__(self, turns):
-        self.begun += 1
-        self.under_way += 1
-        self.most = max(self.most, self.under_way)
+    async def __call__(self, steps):
+        self.started += 1
+        self.running += 1
+        self.max_running = max(self.max_running, self.running)
         try:
-            for _ in range(abs(turns)):
+            for _ in range(abs(steps)):
                 await asyncio.sleep(0)
-            if turns < 0:
-                raise ValueError(turns)
-            return turns
+            if steps < 0:
+                raise ValueError(steps)
+            return steps
         finally:
-            self.under_way -= 1
+            self.running -= 1
 
 
-async def _requests(*turns, error=None):
-    for each in turns:
+async def _requests(*steps, error=None):
+    for each in steps:
         yield each
     if error is not None:
         raise error
 
 
-async def test_results_come_in_the_order_of_their_requests():
-    """However long each takes, and never more at once than is allowed."""
+async def test_map_in_order_yields_in_request_order_with_bounded_concurrency():
+    """The order does not depend on how long each request takes."""
     work = Work()
-    turns = [9, 1, 5, 0, 7, 2] * 10
-    assert [each async for each in map_in_order(_requests(*turns), work, ahead=3)] == turns
-    assert 1 < work.most <= 5  # those in line, the one that is waited for, and the one that waits for room
+    steps = [9, 1, 5, 0, 7, 2] * 10
+    assert [each async for each in map_in_order(_requests(*steps), work, ahead=3)] == steps
+    assert 1 < work.max_running <= 5  # those ahead, the one that is awaited, and the one that waits for room
 
 
-async def test_an_error_comes_after_the_results_before_it():
-    """Of the work or of the requests; nothing is left under way."""
+async def test_map_in_order_raises_an_error_after_the_results_before_it():
+    """The error may come from the work or from the requests; no work is left running."""
     for requests, error in ((_requests(3, 1, -2, 50, 50), ValueError), (_requests(3, 1, error=KeyError()), KeyError)):
         work, seen = Work(), []
         results = map_in_order(requests, work, ahead=2)
@@ -54,15 +54,15 @@ async def test_an_error_comes_after_the_results_before_it():
         with pytest.raises(error):
             await anext(results)
         assert seen == [3, 1]
-        assert work.under_way == 0
+        assert work.running == 0
 
 
-async def test_left_early_it_ends_at_once():
-    """Also while requests wait for room, and however many there would be."""
+async def test_map_in_order_stops_its_work_when_closed_early():
+    """Requests that wait for room are dropped, however many would follow."""
     work = Work()
     requests = _requests(*[1] * 1_000)
     async with asyncio.timeout(10), aclosing(map_in_order(requests, work, ahead=2)) as results:
         assert await anext(results) == 1
-    assert work.under_way == 0
-    assert work.begun < 20
+    assert work.running == 0
+    assert work.started < 20
     await requests.aclose()

@@ -1,4 +1,4 @@
-"""Whatever bytes reach a method, the caller is told what is wrong with them, and nothing of the server breaks."""
+"""Test that damaged frames are refused as mistakes of the caller and break nothing in the server."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from collections import Counter
 
 import grpc
 import pytest
-from tests.unit.server.grpc.conftest import listening, opened_gate
-from tests.unit.server.grpc.mutating import message, mutated
+from tests.unit.server.grpc.conftest import connected_caller, opened_services
+from tests.unit.server.grpc.mutating import mutated, random_message
 
 from super_advanced_agents.protocol import methods
 from super_advanced_agents.protocol.v1.agents_pb2 import CountMemoriesRequest
@@ -22,12 +22,12 @@ FAULTS = {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.DAT
 FRAMES, CAMPAIGN_FRAMES, OVER_A_SOCKET = 1_500, 100_000, 300
 
 
-class _EndedError(Exception):
-    """What grpc raises when a call is ended with a status."""
+class _AbortedError(Exception):
+    """Stand for the exception that grpc raises when a call is aborted."""
 
 
 class _Context:
-    """What grpc hands to a method, as far as ours look at it."""
+    """Stand for grpc's context of a call, as far as the server uses it."""
 
     def __init__(self):
         self.code = grpc.StatusCode.OK
@@ -44,53 +44,55 @@ class _Context:
 
     async def abort(self, code, details, trailing):
         self.code = code
-        raise _EndedError(details)
+        raise _AbortedError(details)
 
 
-def _asked(door):
-    """What a frame may be sent to: all but a watch, which has no end."""
-    return not door.path.endswith("/Watch")
+def _ends_by_itself(handler):
+    """Return whether a call of this method ends; the watch of the health service does not."""
+    return not handler.path.endswith("/Watch")
 
 
-async def _many(frames):
+async def _stream(frames):
     for frame in frames:
         yield frame
 
 
-async def _call(door, draw):
+async def _call(handler, draw):
     context = _Context()
-    kind, handler = door.method.request, door.method_handler()
-    with contextlib.suppress(_EndedError):
-        frame = mutated(message(kind, draw).SerializeToString(), draw)
-        if handler.request_streaming:
-            more = [mutated(message(kind, draw).SerializeToString(), draw) for _ in range(draw.randrange(2))]
-            await handler.stream_stream(_many([frame, *more]), context)
-        elif handler.response_streaming:
-            await handler.unary_stream(frame, context)
+    kind, grpc_handler = handler.method.request, handler.method_handler()
+    with contextlib.suppress(_AbortedError):
+        frame = mutated(random_message(kind, draw).SerializeToString(), draw)
+        if grpc_handler.request_streaming:
+            more = [mutated(random_message(kind, draw).SerializeToString(), draw) for _ in range(draw.randrange(2))]
+            await grpc_handler.stream_stream(_stream([frame, *more]), context)
+        elif grpc_handler.response_streaming:
+            await grpc_handler.unary_stream(frame, context)
         else:
-            await handler.unary_unary(frame, context)
+            await grpc_handler.unary_unary(frame, context)
     return context.code
 
 
 async def _campaign(folder, count, seed):
     draw = random.Random(seed)
     codes = Counter()
-    async with opened_gate(folder, rate_limit_per_key=0, rate_limit_per_tenant=0, max_collections=8) as services:
-        every = [door for door in method_handlers(services, services.runtime.settings) if _asked(door)]
+    async with opened_services(folder, rate_limit_per_key=0, rate_limit_per_tenant=0, max_collections=8) as services:
+        handlers = [
+            handler for handler in method_handlers(services, services.runtime.settings) if _ends_by_itself(handler)
+        ]
         for n in range(count):
-            door = every[n % len(every)]
-            if n % 300 == 0:  # what it has deleted is made again
-                await gate_ready(services)
-            code = await _call(door, draw)
-            assert code not in FAULTS, f"{door.path}, frame {n} of seed {seed}"
+            handler = handlers[n % len(handlers)]
+            if n % 300 == 0:  # a frame may have deleted the collection
+                await prepare_collection(services)
+            code = await _call(handler, draw)
+            assert code not in FAULTS, f"{handler.path}, frame {n} of seed {seed}"
             codes[code] += 1
         for kind in ("search", "write", "generate"):
             assert services.admission.queue(kind).in_flight == 0
     return codes
 
 
-async def gate_ready(services):
-    """The collection that most frames name, and one record in it."""
+async def prepare_collection(services):
+    """Create the collection that most frames name, with one record in it."""
     from super_advanced_agents.tenancy.workspace import Workspace
 
     workspace = Workspace(services.runtime, "default")
@@ -101,8 +103,8 @@ async def gate_ready(services):
     await (await workspace.acollection("fuzz")).aadd([1.0, 0.0, 0.0, 0.0], {"text": "a zebra"}, "u1")
 
 
-async def test_no_mutated_frame_is_a_fault_of_the_server(tmp_path, caplog):
-    """Every method, straight at its door; most frames are refused, and some are carried out."""
+async def test_mutated_frames_cause_no_server_error_in_any_method(tmp_path, caplog):
+    """Frames go straight to the handlers; most are refused, and some are carried out."""
     with caplog.at_level(logging.ERROR, logger="super_advanced_agents"):
         codes = await _campaign(tmp_path, FRAMES, seed=1)
     assert not caplog.records
@@ -111,25 +113,29 @@ async def test_no_mutated_frame_is_a_fault_of_the_server(tmp_path, caplog):
 
 
 @pytest.mark.load
-async def test_no_frame_of_many_is_a_fault_of_the_server(tmp_path, caplog):
-    """The same with a hundred thousand."""
+async def test_a_hundred_thousand_mutated_frames_cause_no_server_error(tmp_path, caplog):
+    """The longer campaign has another seed."""
     with caplog.at_level(logging.ERROR, logger="super_advanced_agents"):
         codes = await _campaign(tmp_path, CAMPAIGN_FRAMES, seed=2)
     assert not caplog.records
     assert codes.total() == CAMPAIGN_FRAMES
 
 
-async def test_a_server_survives_mutated_frames_on_its_socket(tmp_path):
-    """Several connections send them at once; afterwards it answers as ever."""
+async def test_server_answers_as_before_after_mutated_frames_on_its_socket(tmp_path):
+    """Ten calls at a time send them."""
     draw = random.Random(3)
     codes = Counter()
-    async with opened_gate(tmp_path, rate_limit_per_key=0, rate_limit_per_tenant=0, max_collections=8) as services:
-        await gate_ready(services)
-        every = [door.method for door in method_handlers(services, services.runtime.settings) if _asked(door)]
-        async with listening(services) as caller:
+    async with opened_services(tmp_path, rate_limit_per_key=0, rate_limit_per_tenant=0, max_collections=8) as services:
+        await prepare_collection(services)
+        handlers = [
+            handler.method
+            for handler in method_handlers(services, services.runtime.settings)
+            if _ends_by_itself(handler)
+        ]
+        async with connected_caller(services) as caller:
 
             async def send(method):
-                frames = [mutated(message(method.request, draw).SerializeToString(), draw)]
+                frames = [mutated(random_message(method.request, draw).SerializeToString(), draw)]
                 call = caller.call(method, frames=frames)
                 if method.gives_stream:
                     with contextlib.suppress(grpc.aio.AioRpcError):
@@ -138,10 +144,10 @@ async def test_a_server_survives_mutated_frames_on_its_socket(tmp_path):
                 codes[await call.code()] += 1
 
             for start in range(0, OVER_A_SOCKET, 10):
-                await asyncio.gather(*(send(every[n % len(every)]) for n in range(start, start + 10)))
-            await gate_ready(services)
+                await asyncio.gather(*(send(handlers[n % len(handlers)]) for n in range(start, start + 10)))
+            await prepare_collection(services)
             records, memories = CountRequest(collection="fuzz"), CountMemoriesRequest(agent="nobody")
-            assert (await caller.ask(methods.COUNT, records)).count >= 1
-            assert (await caller.ask(methods.COUNT_MEMORIES, memories)).count == 0
+            assert (await caller.invoke(methods.COUNT, records)).count >= 1
+            assert (await caller.invoke(methods.COUNT_MEMORIES, memories)).count == 0
     assert not FAULTS & set(codes), codes
     assert codes.total() == OVER_A_SOCKET

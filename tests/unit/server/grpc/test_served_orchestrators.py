@@ -1,4 +1,4 @@
-"""Orchestrators over gRPC: small agents of the test behind a real socket."""
+"""Test the orchestrator service over gRPC, with small agents behind a real socket."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from super_advanced_agents.server.grpc.server import build_server
 INVALID, NOT_FOUND = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND
 
 
-class Small:
-    """Answers with a text, raises an error, or waits."""
+class SmallAgent:
+    """Answer with a text, raise an error, or wait."""
 
     def __init__(self, *, text="", error=None, waits=False):
         self.text, self.error, self.waits = text, error, waits
-        self.begun, self.ended = asyncio.Event(), asyncio.Event()
+        self.started, self.ended = asyncio.Event(), asyncio.Event()
 
     async def aask(self, question, top_k=5):
-        """As it was made to."""
+        """Answer, fail or wait, as constructed."""
         if self.error is not None:
             raise self.error
         if self.waits:
-            self.begun.set()
+            self.started.set()
             try:
                 await asyncio.Event().wait()
             finally:
@@ -41,53 +41,53 @@ class Small:
 
 @pytest.fixture
 async def agents(services):
-    """Agents of the tenant's default orchestrator."""
-    made = {
-        "yes": Small(text="Yes."),
-        "aye": Small(text="yes"),
-        "no": Small(text="No."),
-        "broken": Small(error=OSError("secret")),
-        "slow": Small(waits=True),
+    """Register agents with the tenant's default orchestrator."""
+    registered = {
+        "yes": SmallAgent(text="Yes."),
+        "aye": SmallAgent(text="yes"),
+        "no": SmallAgent(text="No."),
+        "broken": SmallAgent(error=OSError("secret")),
+        "slow": SmallAgent(waits=True),
     }
     orchestrator = services.runtime.orchestrators.of("default", "default")
-    for name, agent in made.items():
+    for name, agent in registered.items():
         orchestrator.register_agent(name, agent, tasks=[name])
-    return made
+    return registered
 
 
-async def test_every_operation_is_carried_out(caller, agents):
-    """With the same steps as anywhere; fields that are absent have the library's defaults."""
-    routed = await caller.ask(methods.ROUTE, messages.RouteRequest(query="q", task="no"))
+async def test_orchestrator_service_carries_out_every_operation(caller, agents):
+    """The steps are those of the library, and absent fields take its defaults."""
+    routed = await caller.invoke(methods.ROUTE, messages.RouteRequest(query="q", task="no"))
     assert (routed.text, routed.agent, routed.reason, routed.HasField("agreement")) == ("No.", "no", "task", False)
     assert [match_of(each) for each in routed.sources] == [Match({"text": "why"}, 0.5, "m1")]
-    chained = await caller.ask(methods.CHAIN, messages.ChainRequest(query="q", names=["yes", "no"]))
+    chained = await caller.invoke(methods.CHAIN, messages.ChainRequest(query="q", names=["yes", "no"]))
     assert list(chained.agents) == ["yes", "no"]
     request = messages.FallbackRequest(query="q", primary="broken", backups=["no", "yes"])
-    fallen = await caller.ask(methods.FALLBACK, request)
-    assert [(step.agent, step.status, step.error) for step in fallen.steps] == [
+    fallback = await caller.invoke(methods.FALLBACK, request)
+    assert [(step.agent, step.status, step.error) for step in fallback.steps] == [
         ("broken", "failed", "OSError"),
         ("no", "answered", ""),
     ]
-    raced = await caller.ask(methods.PARALLEL, messages.ParallelRequest(query="q", names=["slow", "yes"]))
-    assert [step.status for step in raced.steps] == ["cancelled", "answered"]
+    parallel = await caller.invoke(methods.PARALLEL, messages.ParallelRequest(query="q", names=["slow", "yes"]))
+    assert [step.status for step in parallel.steps] == ["cancelled", "answered"]
     assert agents["slow"].ended.is_set()
     some = messages.ParallelRequest(query="q", names=["slow", "yes", "no"], quorum=2)
-    assert list((await caller.ask(methods.PARALLEL, some)).agents) == ["yes", "no"]
+    assert list((await caller.invoke(methods.PARALLEL, some)).agents) == ["yes", "no"]
     every = messages.ParallelRequest(query="q", names=["yes", "no"], wait=messages.WAIT_ALL)
-    assert len((await caller.ask(methods.PARALLEL, every)).steps) == 2
+    assert len((await caller.invoke(methods.PARALLEL, every)).steps) == 2
     request = messages.CollaborateRequest(query="q", names=["no", "yes", "aye"], voting=messages.VOTING_CONSENSUS)
-    voted = await caller.ask(methods.COLLABORATE, request)
+    voted = await caller.invoke(methods.COLLABORATE, request)
     assert (voted.text, voted.rounds, voted.agreement) == ("Yes.", 3, pytest.approx(2 / 3))
     request = messages.CollaborateRequest(query="q", names=["no", "yes"], voting=messages.VOTING_CRITIC, critic="aye")
-    assert (await caller.ask(methods.COLLABORATE, request)).reason.startswith("the critic named none")
+    assert (await caller.invoke(methods.COLLABORATE, request)).reason.startswith("the critic named none")
 
 
-async def test_health_is_told_and_orchestrators_are_listed(caller, agents):
-    """As JSON; the name may be left out."""
+async def test_supervise_reports_failures_of_agents_and_orchestrators_are_listed(caller, agents):
+    """The report is JSON, and the name of the orchestrator may be absent."""
     await caller.refusal(methods.CHAIN, messages.ChainRequest(query="q", names=["broken"]))
-    report = orjson.loads((await caller.ask(methods.SUPERVISE, messages.SuperviseRequest())).report)
+    report = orjson.loads((await caller.invoke(methods.SUPERVISE, messages.SuperviseRequest())).report)
     assert report["agents"]["broken"]["last_error"] == "OSError"
-    listed = await caller.ask(methods.LIST_ORCHESTRATORS, messages.ListOrchestratorsRequest())
+    listed = await caller.invoke(methods.LIST_ORCHESTRATORS, messages.ListOrchestratorsRequest())
     assert [(each.name, list(each.agents)) for each in listed.orchestrators] == [("default", list(agents))]
 
 
@@ -104,24 +104,24 @@ async def test_health_is_told_and_orchestrators_are_listed(caller, agents):
         (methods.SUPERVISE, messages.SuperviseRequest(orchestrator="nobody"), NOT_FOUND, None),
     ],
 )  # fmt: skip
-async def test_wrong_requests_name_their_field(caller, agents, method, request_, code, field):
-    """With the status of the one table."""
+async def test_invalid_orchestrator_request_names_its_field(caller, agents, method, request_, code, field):
+    """The status is that of the error table."""
     status, problem, _ = await caller.refusal(method, request_)
     assert (status, problem.get("field")) == (code, field)
 
 
-async def test_a_failed_agent_is_told_without_its_words(caller, agents):
-    """The class is enough."""
+async def test_failure_of_an_agent_is_reported_without_its_message(caller, agents):
+    """The message may hold a secret; the class of the error is enough."""
     status, problem, _ = await caller.refusal(methods.CHAIN, messages.ChainRequest(query="q", names=["broken"]))
     assert (status, problem["error"]) == (grpc.StatusCode.UNKNOWN, "AgentError")
     assert "secret" not in str(problem)
 
 
-async def test_cancelling_and_deadlines_reach_the_agents(caller, agents):
-    """Nothing goes on for a caller that has gone."""
+async def test_cancellation_and_deadline_of_a_grpc_call_reach_the_agents(caller, agents):
+    """No agent works on for a caller that has gone."""
     slow = agents["slow"]
     call = caller.call(methods.CHAIN, messages.ChainRequest(query="q", names=["slow"]))
-    await slow.begun.wait()
+    await slow.started.wait()
     call.cancel()
     await slow.ended.wait()
     slow.ended.clear()
@@ -132,7 +132,7 @@ async def test_cancelling_and_deadlines_reach_the_agents(caller, agents):
 
 @pytest.fixture
 async def port(services):
-    """Of a server."""
+    """Start a server, and return its port."""
     server = build_server(services, services.runtime.settings)
     number = server.add_insecure_port("127.0.0.1:0")
     await server.start()
@@ -140,9 +140,9 @@ async def port(services):
     await server.stop(0)
 
 
-async def test_a_remote_agent_is_an_orchestrators_agent(services, port):
-    """Cancelled, deadlined and counted like any other; the blocking twins reach it too."""
-    local = Small(text="Yes.")
+async def test_remote_agent_works_as_an_agent_of_an_orchestrator(services, port):
+    """Its calls are counted like any other's, also those of the blocking form."""
+    local = SmallAgent(text="Yes.")
     orchestrator = Orchestrator(timeout_s=20)
     async with RemoteAgent(f"grpc://127.0.0.1:{port}", "nobody") as remote:
         orchestrator.register_agent("remote", remote)

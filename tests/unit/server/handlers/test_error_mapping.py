@@ -1,4 +1,4 @@
-"""Fields named as the caller wrote them."""
+"""Test that errors name fields as the caller wrote them."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from super_advanced_agents.server.handlers.error_mapping import rename_error_fie
         ("memories", "session", "session"),
     ],
 )
-def test_a_field_is_named_as_in_the_body(body, field, renamed):
-    """In `field` and in the message."""
+def test_error_field_is_renamed_to_its_name_in_the_request_body(body, field, renamed):
+    """The field and the message change; the hint stays."""
     with pytest.raises(InvalidInputError) as caught, rename_error_fields(body):
         raise InvalidInputError(f"{field} is wrong", field=field, hint="mend it")
     assert (caught.value.field, caught.value.message, caught.value.hint) == (renamed, f"{renamed} is wrong", "mend it")
 
 
-def test_the_kind_of_error_stays():
+def test_renaming_error_fields_keeps_the_class_of_the_error():
     """A subclass is raised as itself."""
     with pytest.raises(FilterError), rename_error_fields("memories"):
         raise FilterError("items[0] is wrong", field="items[0]")

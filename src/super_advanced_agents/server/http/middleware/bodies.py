@@ -12,7 +12,7 @@ from super_advanced_agents.server.http.errors import problem_response
 
 
 class BodyLimit:
-    """Refuse bodies that are longer than `max_bytes` (413) or compressed (415).
+    """Refuse request bodies that are longer than `max_bytes` (413) or compressed (415).
 
     The bytes are counted while they stream. A compressed body could expand to a thousand times the bytes that were
     counted, so none is accepted.

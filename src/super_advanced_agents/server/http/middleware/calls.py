@@ -1,4 +1,4 @@
-"""The checks of the request pipeline as ASGI middleware, its errors as HTTP responses."""
+"""ASGI middleware that authenticates, limits and times requests, and answers refused ones."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _FIELD_NAMES = {name.encode(): name for name in READ_FIELDS}
 
 
 class PipelineMiddleware:
-    """Authenticate, limit and time every request, or refuse it.
+    """Authenticate each request and apply the rate limits and a deadline, or refuse the request.
 
     Only requests whose operation is in the route table reach the router. A stream of events whose deadline passes ends
     with an `error` event.
@@ -81,7 +81,7 @@ class PipelineMiddleware:
 
 
 class _ResponseSender:
-    """Sends a response with the caller's quota in its headers, and records that it has started."""
+    """Send a response with the caller's quota in its headers, and record that it has started."""
 
     def __init__(self, incoming: IncomingRequest, send: Send) -> None:
         self._incoming = incoming
@@ -105,7 +105,7 @@ class _ResponseSender:
 
 
 def _challenge(problem: Mapping[str, JSONValue], incoming: IncomingRequest) -> Mapping[str, str]:
-    """Return the `WWW-Authenticate` header (RFC 6750)."""
+    """Return the `WWW-Authenticate` header (RFC 6750) of a 401 or 403; else no header."""
     operation = incoming.operation
     if problem["status"] == HTTPStatus.UNAUTHORIZED:
         has_credential = any(name in CREDENTIAL_FIELDS for name, _ in incoming.fields)

@@ -68,9 +68,9 @@ class AllowedHosts:
 
 
 class CrossOrigin(CORSMiddleware):
-    """Let browsers send requests from pages of these origins; `AllowedHosts` refuses all others.
+    """Send the CORS headers that let pages of the allowed origins call the server.
 
-    Cookies are not a credential here, so browsers are not asked to send them.
+    `AllowedHosts` refuses all other origins. Cookies are not a credential here, so browsers are not asked to send them.
     """
 
     def __init__(self, app: ASGIApp, *, origins: Iterable[str]) -> None:

@@ -1,4 +1,4 @@
-"""Replay of the responses of REST writes that carry an `Idempotency-Key`."""
+"""Replay of stored responses to REST writes that repeat an `Idempotency-Key`."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _UNSTORED_HEADERS = frozenset({"date", "server", "content-length", "idempotency-
 
 
 class IdempotentWrites:
-    """Answer a repeated write with its stored response, by its idempotency key.
+    """Answer a write that repeats an idempotency key with the stored response.
 
-    Such a response has the header `Idempotency-Replayed: true`. A key whose first request is still running gets 409,
+    The stored response has the header `Idempotency-Replayed: true`. A key whose first request is still running gets 409,
     one that was used for another request 422. Request bodies are held in memory until they are complete, up to the body
     limit. `PipelineMiddleware` must stand outside of it: it reads the key, and turns the errors raised here into
     responses.
@@ -49,7 +49,7 @@ class IdempotentWrites:
 
 
 class _BufferedResponse:
-    """Buffers a response until it is stored; streams and long responses pass through unstored."""
+    """Buffer a response until it is stored; pass streams and long responses on, unstored."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
@@ -97,7 +97,7 @@ async def _send_reply(reply: Reply, send: Send) -> None:
 
 
 async def _read_body(receive: Receive) -> bytes | None:
-    """Return the complete body; None if the client disconnects first."""
+    """Read the complete request body; return None if the client disconnects first."""
     parts = []
     while True:
         message = await receive()
@@ -109,7 +109,7 @@ async def _read_body(receive: Receive) -> bytes | None:
 
 
 def _replay_body(body: bytes, receive: Receive) -> Receive:
-    """Return an ASGI channel that yields the body, then the further messages of `receive`."""
+    """Return an ASGI receive function that returns `body` first, then calls `receive`."""
     sent = False
 
     async def receive_body_first() -> Message:

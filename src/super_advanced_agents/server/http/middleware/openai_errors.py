@@ -25,7 +25,7 @@ _TYPES = {
 
 
 class OpenAIErrors:
-    """Rewrite the problem documents of OpenAI's paths in OpenAI's format.
+    """Rewrite problem documents as OpenAI errors, on the paths of OpenAI's API.
 
     Status and other headers stay. It must be the outermost middleware: problems come from routes, limits and
     authentication alike.
@@ -79,7 +79,7 @@ class _ProblemRewriter:
 
 
 def openai_error(problem: Mapping[str, Any]) -> dict[str, JSONValue]:
-    """Convert a problem document to OpenAI's error; its hint becomes part of the message."""
+    """Convert a problem document to an OpenAI error; append its hint to the message."""
     status, name, hint = problem["status"], problem.get("error"), problem.get("hint")
     detail = str(problem.get("detail") or problem.get("title", ""))
     return {
@@ -93,5 +93,5 @@ def openai_error(problem: Mapping[str, Any]) -> dict[str, JSONValue]:
 
 
 def _code(name: str) -> str:
-    """Return `invalid_input` for `InvalidInputError`."""
+    """Return OpenAI's code for an error class, or its name in snake case without `Error`."""
     return _CODES.get(name) or re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name.removesuffix("Error")).lower()

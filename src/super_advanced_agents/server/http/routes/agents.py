@@ -1,4 +1,7 @@
-"""Agents, their settings, searches and answers: `/v1/agents/...`. An agent exists as soon as it is named."""
+"""Agents, their settings, searches and answers: `/v1/agents/...`.
+
+Every valid name is an agent, without being created first.
+"""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ router = APIRouter(tags=["health"])
 
 @router.api_route(**route_options(ops.HEALTH))
 async def health() -> Health:
-    """Answer as long as the process is up and its event loop runs."""
+    """Answer 200 as long as the process is up and its event loop runs."""
     return Health()
 
 
@@ -26,9 +26,9 @@ async def health() -> Health:
     **route_options(ops.READINESS), responses={HTTPStatus.SERVICE_UNAVAILABLE.value: {"model": Readiness}}
 )
 async def readiness(runtime: RuntimeDep, services: ServicesDep, response: Response) -> Readiness:
-    """Report that the store is open and the embedding model loaded.
+    """Answer 200 once the store is open and the embedding model is loaded.
 
-    The status is 503, with the reason, until then and while the server is stopping.
+    Before that, and while the server is stopping, the status is 503, with the reason.
     """
     ready = runtime.embedding is Stage.READY and not services.draining
     if not ready:

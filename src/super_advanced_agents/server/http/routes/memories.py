@@ -1,4 +1,7 @@
-"""An agent's memories: `/v1/agents/{agent}/memories...`. An agent exists as soon as it is named."""
+"""An agent's memories: `/v1/agents/{agent}/memories...`.
+
+Every valid name is an agent, without being created first.
+"""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ router = APIRouter(tags=["openai"], responses=_ERRORS, route_class=JSONRoute)
 
 @router.api_route(**route_options(ops.EMBEDDINGS), response_model=EmbeddingsOut)
 async def embeddings(body: EmbeddingsIn, runtime: RuntimeDep, context: ContextDep, request: Request) -> Response:
-    """Embed one text or several, in order.
+    """Return the embedding of one text, or of several texts in order.
 
     `dimensions`, if sent, must be the dimension of the model.
     """
@@ -163,7 +163,7 @@ async def chat(
 
 @router.api_route(**route_options(ops.MODELS))
 async def models(workspace: WorkspaceDep, runtime: RuntimeDep) -> ModelsOut:
-    """List the names that `model` may have: both models and the agents."""
+    """List the accepted values of `model`: the language model, embedding model and agents."""
     names = [language_model_names(runtime.settings)[0], embedding_model_names(runtime.settings)[0]]
     return ModelsOut(
         data=[
@@ -175,7 +175,7 @@ async def models(workspace: WorkspaceDep, runtime: RuntimeDep) -> ModelsOut:
 
 @router.api_route(**route_options(ops.MODEL))
 async def model(model: str, workspace: WorkspaceDep, runtime: RuntimeDep) -> ModelOut:
-    """Return a model or an agent by name; 404 if there is none."""
+    """Return a model or an agent by name; the status is 404 if it does not exist."""
     if model not in (*language_model_names(runtime.settings), *embedding_model_names(runtime.settings)):
         await _agent(workspace, runtime, model)
     return ModelOut(id=model, owned_by=_OWNER)
@@ -258,7 +258,10 @@ def _embeddings_response(vectors: Matrix, envelope: Mapping[str, Any], *, as_bas
 
 @contextmanager
 def _renamed_text_fields(*, single: bool) -> Iterator[None]:
-    """Rename an error's field `texts[3]` to `input[3]`, or to `input` if that is one text."""
+    """Rename the `field` of errors raised in the block, from `texts[i]` to `input[i]`.
+
+    A `single` text is the field `input`, without an index.
+    """
     try:
         yield
     except InvalidInputError as exc:

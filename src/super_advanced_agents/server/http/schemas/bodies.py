@@ -21,13 +21,13 @@ from super_advanced_agents.server.http.schemas.examples import DESCRIPTIONS
 
 
 class Body(BaseModel):
-    """Validate a JSON object from which a dataclass is built.
+    """Validate the JSON body of a request, and build the request's dataclass from it.
 
     Attributes:
         target: the dataclass.
         target_fields: the fields of the dataclass that are members of the body.
-        vector_fields: those that hold one vector.
-        matrix_fields: those that hold several vectors.
+        vector_fields: the fields that hold one vector.
+        matrix_fields: the fields that hold several vectors.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -38,7 +38,7 @@ class Body(BaseModel):
     matrix_fields: ClassVar[frozenset[str]] = frozenset()
 
     def arguments(self, prefix: str = "") -> dict[str, Any]:
-        """Return the members that were sent, as arguments of the dataclass.
+        """Return the members that the client sent, as arguments for the dataclass.
 
         Args:
             prefix: the path of this object in the whole body, for errors.
@@ -50,7 +50,7 @@ class Body(BaseModel):
         }
 
     def build(self, prefix: str = "", **others: Any) -> Any:
-        """Build the dataclass from the body and from other arguments, which take precedence."""
+        """Build the dataclass from the members that the client sent; `others` override them."""
         return self.target(**{**self.arguments(prefix), **others})
 
     def _argument(self, name: str, field: str) -> Any:
@@ -65,7 +65,7 @@ class Body(BaseModel):
 
 
 class Parameters(Body):
-    """Validate the query parameters of a URL, which are all text."""
+    """Validate the query parameters of a URL, and convert their text to the members' types."""
 
     model_config = ConfigDict(strict=False)
 
@@ -86,7 +86,7 @@ Vector = Annotated[
 def body_of(
     target: type[Any], name: str, *, without: Sequence[str] = (), base: type[Body] = Body, **others: Any
 ) -> type[Body]:
-    """Return the body model of a dataclass.
+    """Create the pydantic model of a JSON body from a request dataclass.
 
     Args:
         target: the dataclass.
@@ -130,7 +130,7 @@ _NESTED: dict[type[Any], type[BaseModel]] = {}
 
 
 def _member_type(hint: Any, field: dataclasses.Field[Any] | None = None) -> Any:
-    """Return the type of the member whose field has the type `hint`."""
+    """Return the body member's type for a dataclass field whose type is `hint`."""
     if hint in (..., EllipsisType):
         return NoneType
     if _is_array(hint) and get_origin(hint) not in (Union, UnionType):

@@ -74,7 +74,7 @@ class EmbeddingsIn(_Body):
 
 
 class EmbeddingUsage(BaseModel):
-    """The tokens of the texts; an estimate if an embedding server computes the vectors."""
+    """The number of tokens in the texts; estimated if an embedding server computes the vectors."""
 
     prompt_tokens: int
     total_tokens: int
@@ -109,7 +109,7 @@ def _text_or_parts(value: object) -> str:
 
 
 class MessageIn(_Body):
-    """One message of a chat. Members that are not supported must be empty."""
+    """One message of a chat. Unsupported members must be empty."""
 
     role: Literal["system", "developer", "user", "assistant"]
     content: Annotated[
@@ -123,7 +123,7 @@ class MessageIn(_Body):
     annotations: list[JsonValue] | None = None
 
     def message(self) -> ChatMessage:
-        """Return the message as the library's type."""
+        """Convert the message to a `ChatMessage`; join its parts, and treat `developer` as `system`."""
         content = self.content if isinstance(self.content, str) else "\n".join(part.text for part in self.content)
         return ChatMessage(role="system" if self.role == "developer" else self.role, content=content)
 
@@ -177,7 +177,7 @@ class ChatIn(_Body):
         return self.max_completion_tokens or self.max_tokens
 
     def options(self) -> GenerationOptions:
-        """Return the generation options.
+        """Convert the body to generation options; refuse unsupported members.
 
         Raises:
             InvalidInputError: an unsupported member has another value than its default, or one is out of range.
@@ -196,7 +196,7 @@ class ChatIn(_Body):
 
 
 class MessageOut(BaseModel):
-    """The message that the model wrote."""
+    """The message that the language model generated."""
 
     role: Literal["assistant"] = "assistant"
     content: str
@@ -204,7 +204,7 @@ class MessageOut(BaseModel):
 
 
 class Choice(BaseModel):
-    """The single choice of a completion."""
+    """The answer of a completion, and the reason why its text ended."""
 
     index: Literal[0] = 0
     message: MessageOut
@@ -213,7 +213,7 @@ class Choice(BaseModel):
 
 
 class ChatUsage(BaseModel):
-    """The tokens of the prompt and of the answer; estimated if the model server does not count."""
+    """The tokens of prompt and answer; estimated if the model server does not count them."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -233,7 +233,7 @@ class ChatOut(BaseModel):
 
 
 class ModelOut(BaseModel):
-    """One name that `model` may have: the language model, the embedding model or an agent."""
+    """One accepted value of `model`: the language model, the embedding model or an agent."""
 
     id: str
     object: Literal["model"] = "model"
@@ -242,7 +242,7 @@ class ModelOut(BaseModel):
 
 
 class ModelsOut(BaseModel):
-    """The names that `model` may have."""
+    """The accepted values of `model` in requests."""
 
     object: Literal["list"] = "list"
     data: list[ModelOut]

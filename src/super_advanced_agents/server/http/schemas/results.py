@@ -1,4 +1,4 @@
-"""Pydantic models of responses, for the OpenAPI document; `protocol.json_codec` writes them."""
+"""Pydantic models of responses, most of them only for the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MODELS: dict[type[Any], type[BaseModel]] = {}
 
 
 class SignalOut(BaseModel):
-    """One signal of a score: its raw and scaled values, its weight, and its part of the score."""
+    """One part of a match's score, such as similarity or recency: its value, weight and share."""
 
     name: str
     value: float
@@ -30,7 +30,7 @@ class SignalOut(BaseModel):
 
 
 class ExplanationOut(BaseModel):
-    """The signals that a score was computed from."""
+    """The parts, such as similarity and recency, that a match's score was computed from."""
 
     signals: list[SignalOut]
     retrieved: ExplanationOut | None
@@ -54,7 +54,7 @@ class MatchOut(BaseModel):
 def model_of(
     dataclass: type[Any], name: str, doc: str, *, without: tuple[str, ...] = (), **others: Any
 ) -> type[BaseModel]:
-    """Return the response model of a dataclass.
+    """Create the pydantic model of a response from a result dataclass.
 
     Args:
         dataclass: the type of the result.
@@ -90,7 +90,7 @@ def _member_type(hint: Any) -> Any:
 
 
 def envelope(name: str, doc: str, **members: Any) -> type[BaseModel]:
-    """Return the model of a response that is an object with these required members."""
+    """Create the model of a response that is a JSON object with these required members."""
     fields: dict[str, Any] = {member: (member_type, ...) for member, member_type in members.items()}
     return create_model(name, __doc__=doc, __module__=__name__, **fields)
 
@@ -135,7 +135,7 @@ OrchestratorsOut = envelope(
 
 
 class Supervision(BaseModel):
-    """The health of an orchestrator's agents, and the details of each agent by its name."""
+    """The number of healthy, recovering and sick agents, and the details of each agent by name."""
 
     healthy: int
     recovering: int

@@ -13,7 +13,7 @@ _DEAD_SHARE = 1 / 3
 _MAX_WAITING_BUFFERS = 4
 """More full buffers than these are sealed roughly, because graphs are slow to build."""
 _MAX_SEGMENT_ROWS = 1 << 20
-"""Segments do not grow beyond this: rebuilding a larger graph would take hours."""
+"""Merging makes no larger segment; beyond this size, several graphs are searched instead."""
 
 
 class SegmentSize(NamedTuple):
