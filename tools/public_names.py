@@ -44,7 +44,7 @@ def page() -> str:
 
 
 def _sentence(value: object) -> str:
-    """Return the first sentence of a class's or a function's docstring; the kind of anything else."""
+    """Return the first sentence of a docstring, or the kind of a value that has none."""
     if inspect.isclass(value) or inspect.isfunction(value):
         return (inspect.getdoc(value) or "").partition("\n")[0].replace("|", "\\|")
     return "a constant" if isinstance(value, str | int | dict) or hasattr(value, "keys") else "a type"

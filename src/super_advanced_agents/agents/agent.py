@@ -333,7 +333,7 @@ class LLMAgent(MemoryWrites):
 
 
 class AsyncLLMAgent(LLMAgent):
-    """Store text memories, search them, and answer questions from them, with asyncio.
+    """Store text memories, search them, and answer questions from them, with asyncio methods.
 
     The blocking methods of `LLMAgent` are available too: `verb()` drives the coroutine `averb()`, so the two cannot
     differ. No `averb()` blocks the event loop, and any number may run at once. A subclass overrides an operation by its

@@ -22,8 +22,9 @@ from super_advanced_agents._runtime.loop_thread import CancellableFuture, LoopTh
 from super_advanced_agents.client.address import ConnectionSettings
 from super_advanced_agents.client.error_mapping import error_of_rpc
 from super_advanced_agents.client.transport import InFlightCalls, RemoteCall, Result, Stream, Transport
-from super_advanced_agents.protocol.codec import decode_reply, encode
+from super_advanced_agents.protocol.codec import encode
 from super_advanced_agents.protocol.operations import Operation
+from super_advanced_agents.protocol.replies import decode_reply
 
 if TYPE_CHECKING:
     import grpc

@@ -9,10 +9,11 @@ import orjson
 from super_advanced_agents.client.remote_store import RemoteVectorStore
 from super_advanced_agents.client.transport import RemoteCall
 from super_advanced_agents.errors import SuperAdvancedAgentsError
-from super_advanced_agents.protocol.codec import count_records, decode, decode_reply, encode, encode_reply
+from super_advanced_agents.protocol.codec import count_records, decode, encode
 from super_advanced_agents.protocol.error_mapping import error_of_problem
 from super_advanced_agents.protocol.operations import Operation
 from super_advanced_agents.protocol.problems import problem_of
+from super_advanced_agents.protocol.replies import decode_reply, encode_reply
 from super_advanced_agents.stores import VectorStore
 from super_advanced_agents.stores.options import Metric
 

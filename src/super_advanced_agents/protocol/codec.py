@@ -1,4 +1,4 @@
-"""Encode dataclasses of the library as protocol messages, and decode them, field by field.
+"""Encode dataclasses of the library as protobuf messages, and decode them, field by field.
 
 A field of a dataclass is the field of the same name in the message. The two types of a field select its encoding:
 
@@ -48,7 +48,7 @@ _Codec: TypeAlias = tuple[Callable[[Any, str], Any], Callable[[Any, str], Any]]
 
 
 class _FieldCodec(NamedTuple):
-    """The encoding of one field."""
+    """The functions that encode and decode one field, and properties of the field."""
 
     name: str
     encode: Callable[[Any, str], Any]
@@ -65,7 +65,7 @@ class _FieldCodec(NamedTuple):
 
 
 def encode(value: Any, message: type[M], *, field: str = "", **others: Any) -> M:
-    """Return the message of a dataclass instance.
+    """Encode a dataclass instance as a protobuf message.
 
     Args:
         value: the instance.
@@ -99,7 +99,7 @@ def encode(value: Any, message: type[M], *, field: str = "", **others: Any) -> M
 
 
 def decode(message: Message, cls: type[T], *, field: str = "", **others: Any) -> T:
-    """Return the dataclass instance in a message; absent fields have the dataclass's defaults.
+    """Decode a protobuf message to a dataclass instance; absent fields have their defaults.
 
     Args:
         message: as received.
@@ -114,7 +114,7 @@ def decode(message: Message, cls: type[T], *, field: str = "", **others: Any) ->
 
 
 def decode_fields(message: Message, cls: type[Any], *, field: str = "") -> dict[str, Any]:
-    """Return a dataclass's keyword arguments from a message; absent fields are left out.
+    """Decode a protobuf message to keyword arguments of a dataclass, without absent fields.
 
     Args:
         message: as received.
@@ -147,7 +147,7 @@ def decode_fields(message: Message, cls: type[Any], *, field: str = "") -> dict[
 
 
 def count_records(message: Any) -> int:
-    """Estimate the number of records in a message; large ones are decoded off the event loop."""
+    """Estimate the number of records in a message, which decides if a thread decodes them."""
     names = message.DESCRIPTOR.fields_by_name
     if "vectors" in names:
         rows: int = len(message.vectors) // (FLOAT.itemsize * max(1, message.dim))
@@ -175,7 +175,7 @@ _FIELD_CODECS: dict[tuple[type[Any], str], tuple[_FieldCodec, ...]] = {}
 
 
 def _field_codecs(cls: type[Any], descriptor: Any) -> tuple[_FieldCodec, ...]:
-    """Return the codecs of the fields that a dataclass and a message share, from a cache."""
+    """Return the codecs of the fields that a dataclass and a message share; they are cached."""
     codecs = _FIELD_CODECS.get((cls, descriptor.full_name))
     if codecs is None:
         hints, names = get_type_hints(cls), descriptor.fields_by_name
@@ -207,7 +207,7 @@ def _field_codec(
 
 
 def _value_codec(alternatives: Sequence[Any], descriptor: FieldDescriptor) -> _Codec:
-    """Return the codec of a field's values for its two types."""
+    """Return the codec of a field for its types in the dataclass and in the message."""
     if descriptor.message_type is shared.Matches.DESCRIPTOR:
         return matches_message, matches_of
     if descriptor.message_type is not None:
@@ -267,7 +267,7 @@ def _enum_codec(descriptor: FieldDescriptor) -> _Codec:
 
 
 def _nested_codec(cls: type[Any], descriptor: FieldDescriptor) -> _Codec:
-    kind = _message_class(descriptor)
+    kind = message_class(descriptor)
     encode_one, decode_one = _CUSTOM_CODECS.get(
         cls,
         (
@@ -299,78 +299,15 @@ def _is_array(hint: Any) -> bool:
 # -- replies ----------------------------------------------------------------------------------------------------------
 
 
-def encode_reply(result: Any, message: type[M], member: str, *, vectors: bool = True) -> M:
-    """Return the reply message that holds an operation's result.
-
-    Args:
-        result: a value, a list of values, or None for an empty reply.
-        message: the class of the reply.
-        member: the field that holds the result; the reply is the result itself when empty.
-        vectors: False leaves out the vectors of records.
-    """
-    if result is None:
-        return message()
-    if not member:
-        if dataclasses.is_dataclass(result):
-            return encode(result, message)
-        [only] = message.DESCRIPTOR.fields
-        return message(**{only.name: json_bytes(result, field=only.name)})
-    descriptor = message.DESCRIPTOR.fields_by_name[member]
-    if descriptor.message_type is None:
-        return message(**{member: result})
-    kind = _message_class(descriptor)
-    if descriptor.is_repeated:
-        return message(**{member: [_value_message(each, kind, vectors=vectors) for each in result]})
-    return message(**{member: _value_message(result, kind, vectors=vectors)})
+def message_class(descriptor: Any) -> type[Message]:
+    """Return the generated class of the messages in a field."""
+    return cast("type[Message]", getattr(descriptor.message_type, "_concrete_class"))  # noqa: B009  # its stubs lack it
 
 
-def _value_message(value: Any, kind: type[Message], *, vectors: bool) -> Message:
-    if isinstance(value, Match):
-        return match_message(value)
-    if isinstance(value, list):  # the results of one query of a batch
-        return matches_message(value)
-    if isinstance(value, Record) and not vectors:
-        return encode(value, kind, vector=b"")
-    return encode(value, kind)
-
-
-def decode_reply(message: Any, member: str, hint: Any) -> Any:
-    """Return the result of an operation from its reply message.
-
-    Args:
-        message: as received.
-        member: the field that holds the result; the reply is the result itself when empty.
-        hint: the type of the result, such as `list[Record]`.
-
-    Raises:
-        InvalidInputError: the reply is malformed.
-    """
-    if hint is type(None):
-        return None
-    cls = next((each for each in (hint, *get_args(hint)) if dataclasses.is_dataclass(each)), None)
-    if not member:
-        if cls is not None:
-            return decode(message, cast("type[Any]", cls))
-        [only] = message.DESCRIPTOR.fields
-        return json_object(getattr(message, only.name), field=only.name)
-    value = getattr(message, member)
-    descriptor = message.DESCRIPTOR.fields_by_name[member]
-    if descriptor.message_type is None:
-        return list(value) if descriptor.is_repeated else value
-    if not descriptor.is_repeated:
-        return _value_of(value, cls, member) if message.HasField(member) else None
-    return [_value_of(each, cls, f"{member}[{i}]") for i, each in enumerate(value)]
-
-
-def _value_of(message: Any, cls: Any, field: str) -> Any:
-    if isinstance(message, shared.Matches):
-        return matches_of(message)
+def decode_nested(message: Any, cls: Any, field: str) -> Any:
+    """Decode a message inside another one, by the codec of its type where it has one of its own."""
     custom = _CUSTOM_CODECS.get(cls)
     return decode(message, cls, field=field) if custom is None else custom[1](message, field)
-
-
-def _message_class(descriptor: Any) -> type[Message]:
-    return cast("type[Message]", getattr(descriptor.message_type, "_concrete_class"))  # noqa: B009  # its stubs lack it
 
 
 # -- types with a codec of their own ----------------------------------------------------------------------------------

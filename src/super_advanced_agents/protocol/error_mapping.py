@@ -1,4 +1,4 @@
-"""Problem documents as errors of this library; `problems` is the other direction."""
+"""Conversion of problem documents to errors of this library; `problems` does the reverse."""
 
 from __future__ import annotations
 

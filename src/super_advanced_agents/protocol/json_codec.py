@@ -25,7 +25,10 @@ VectorFormat: TypeAlias = Literal["numbers", "base64", "none"]
 
 
 def json_of_vector(vector: Vector, form: VectorFormat = "base64") -> object:
-    """Return a vector in a form that orjson writes; `"numbers"` needs `OPT_SERIALIZE_NUMPY`."""
+    """Return a vector as an array, as base64 text or as None, for serialization by `orjson`.
+
+    The array needs the option `OPT_SERIALIZE_NUMPY`.
+    """
     if form == "none":
         return None
     if form == "numbers":
@@ -34,7 +37,9 @@ def json_of_vector(vector: Vector, form: VectorFormat = "base64") -> object:
 
 
 def json_of_request(request: Any) -> dict[str, Any]:
-    """Return the JSON body of a request, for `orjson`; fields with their defaults are left out.
+    """Return a request as a dict that `orjson` can serialize, without unset fields.
+
+    A field is unset when it is `...`, or when it is None and None does not stand for a change.
 
     Raises:
         InvalidInputError: a filter holds something that JSON cannot represent.
@@ -84,7 +89,7 @@ def _nullable_fields(cls: type[Any]) -> frozenset[str]:
 
 
 def json_of_result(result: Any, *, vectors: VectorFormat = "numbers") -> Any:
-    """Return an operation's result in a form that `orjson` writes with `OPT_SERIALIZE_NUMPY`.
+    """Return an operation's result as values for `orjson` with `OPT_SERIALIZE_NUMPY`.
 
     The text of a match is a member of its own, not repeated in the metadata, whose stored bytes are used unchanged.
 
@@ -106,7 +111,7 @@ def json_of_result(result: Any, *, vectors: VectorFormat = "numbers") -> Any:
 
 
 def json_of_match(match: Match) -> dict[str, Any]:
-    """Return a search result in a form that `orjson` writes."""
+    """Return a search result as a dict that `orjson` can serialize."""
     members = {
         "uid": match.uid,
         "text": match.stored_text,
@@ -124,7 +129,7 @@ def json_of_match(match: Match) -> dict[str, Any]:
 
 
 def result_of_json(value: Any, hint: Any) -> Any:
-    """Return an operation's result from a server's JSON response.
+    """Convert the parsed JSON of a server's response to an operation's result.
 
     Args:
         value: the parsed JSON.

@@ -1,4 +1,4 @@
-"""Search results as messages, and back.
+"""Conversion of search results to protobuf messages, and back.
 
 The stored bytes of a row's metadata are sent unchanged.
 """
@@ -20,7 +20,7 @@ _SIGNAL = tuple(Signal.__dataclass_fields__)
 
 
 def match_message(match: Match, field: str = "") -> shared.Match:
-    """Return the message of a search result; `field` is ignored."""
+    """Encode a search result as a protobuf message; `field` is ignored."""
     del field  # the signature is that of every encoder in `codec`
     message = shared.Match(
         uid=match.uid,
@@ -39,7 +39,7 @@ def match_message(match: Match, field: str = "") -> shared.Match:
 
 
 def match_of(message: shared.Match, field: str = "matches") -> Match:
-    """Return the search result in a message.
+    """Decode a search result from its protobuf message.
 
     Args:
         message: as received.
@@ -61,13 +61,13 @@ def match_of(message: shared.Match, field: str = "matches") -> Match:
 
 
 def matches_message(matches: Iterable[Match], field: str = "") -> shared.Matches:
-    """Return the message of one query's results; `field` is ignored."""
+    """Encode the results of one query as a protobuf message; `field` is ignored."""
     del field
     return shared.Matches(matches=map(match_message, matches))
 
 
 def matches_of(message: shared.Matches, field: str = "matches") -> list[Match]:
-    """Return the results of one query from their message; malformed ones raise as in `match_of`."""
+    """Decode the results of one query from a protobuf message; raise the errors of `match_of`."""
     return [match_of(match, field) for match in message.matches]
 
 

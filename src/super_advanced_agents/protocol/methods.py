@@ -1,4 +1,4 @@
-"""The methods of the gRPC services with the classes of their messages.
+"""The methods of the gRPC services, and the classes of their requests and replies.
 
 Servers register them and clients call them. A test compares this table with the descriptors generated from proto/.
 """
@@ -28,7 +28,7 @@ R = TypeVar("R", bound=Message)
 
 @dataclass(frozen=True, slots=True)
 class Method(Generic[Q, R]):
-    """One method of a gRPC service.
+    """One method of a gRPC service, with the classes of its requests and replies.
 
     Attributes:
         service: the full name of the service.

@@ -24,7 +24,10 @@ PATH_PARAMETER = re.compile(r"{(\w+)(?::path)?}")
 
 
 class PermitKind(StrEnum):
-    """The kinds of permits; each has its own limit, so that searches do not wait for generation."""
+    """The kinds of permits; a call holds one while it runs, and each kind has its own limit.
+
+    So searches do not wait for the generation of texts.
+    """
 
     SEARCH = "search"
     WRITE = "write"
@@ -32,14 +35,14 @@ class PermitKind(StrEnum):
 
 
 class Retry(Enum):
-    """The way in which a client may safely repeat a call that was not answered."""
+    """The way in which a client may safely repeat a call that got no answer."""
 
     AS_IT_IS = "a read, or a write whose records carry uids made at the client"
     WITH_KEY = "a write whose second result would differ: with an idempotency key"
 
 
 class Cost(Enum):
-    """The units that a call takes from the rate limit, beyond the one that every call takes."""
+    """The rate-limit units that a call costs in addition to the one unit of every call."""
 
     NOTHING = "none"
     RECORDS = "one for each record, memory, turn or text in the request"
@@ -50,7 +53,7 @@ class Cost(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """One operation of a server.
+    """One operation of a server: its REST route, gRPC method, access rule and cost.
 
     Attributes:
         name: the stable name, which is the `operationId` in the OpenAPI document.
@@ -92,7 +95,7 @@ class Operation:
 
     @property
     def path_parameters(self) -> list[str]:
-        """The names of the parameters in the path, in order."""
+        """The names of the parameters in the REST path, in order."""
         return PATH_PARAMETER.findall(self.path)
 
 

@@ -1,4 +1,4 @@
-"""JSON objects and float32 vectors as the bytes of a message, and back."""
+"""Conversion of JSON objects and float32 vectors to bytes in protobuf messages, and back."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def pack_vectors(vectors: Matrix | Vector) -> bytes:
 
 
 def unpack_vector(data: bytes, field: str) -> Vector:
-    """Parse a (dim,) float32 vector from bytes; the result is a read-only view of them.
+    """Parse a (dim,) float32 vector from bytes; the result is a read-only view of the bytes.
 
     Raises:
         InvalidInputError: the length is not a multiple of 4 bytes.
@@ -88,7 +88,7 @@ def unpack_vector(data: bytes, field: str) -> Vector:
 
 
 def unpack_matrix(data: bytes, dim: int, field: str) -> Matrix:
-    """Parse an (n, dim) float32 matrix from bytes; the result is a read-only view of them.
+    """Parse an (n, dim) float32 matrix from bytes; the result is a read-only view of the bytes.
 
     Raises:
         InvalidInputError: `dim` is 0, or the length is not a multiple of a row's.

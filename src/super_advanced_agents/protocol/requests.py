@@ -1,8 +1,8 @@
-"""The requests to agents, orchestrators and the collection catalogue, as frozen dataclasses.
+"""The requests to agents, orchestrators and the catalog, as frozen dataclasses.
 
 There is one class for each operation; requests of a store are in `stores.requests`. The fields are the members of the
 JSON body and of the message, and the defaults hold for both. Values are validated where they are used: by the agent,
-the orchestrator or the catalogue.
+the orchestrator or the catalog.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ R = TypeVar("R", covariant=True)  # noqa: PLC0105  # the result
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedRequest(Generic[R]):
-    """Ask a server for one operation; its result is an `R`."""
+    """The base of requests for one operation of a server; `R` is the type of its result."""
 
 
 def result_type(request: type[Any]) -> Any:
@@ -88,7 +88,7 @@ class DeleteCollectionRequest(ServedRequest[None]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RememberRequest(ServedRequest[list[str]]):
-    """Remember texts, all or none; see `AsyncLLMAgent.aadd_text_memories`."""
+    """Store texts as memories, all or none; see `AsyncLLMAgent.aadd_text_memories`."""
 
     memories: Sequence[Memory]
     dedupe: Dedupe | None = None
@@ -96,7 +96,7 @@ class RememberRequest(ServedRequest[list[str]]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RememberTurnsRequest(ServedRequest[list[str]]):
-    """Remember a conversation; see `AsyncLLMAgent.aadd_turns`."""
+    """Store the turns of a conversation as memories; see `AsyncLLMAgent.aadd_turns`."""
 
     turns: Sequence[Turn]
     session: str | None = None
@@ -117,7 +117,7 @@ class UpdateMemoryRequest(ServedRequest[bool]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchMemoriesRequest(ServedRequest[list[Match]]):
-    """Find an agent's memories; see `AsyncLLMAgent.asearch_text`.
+    """Find an agent's memories that match a text best; see `AsyncLLMAgent.asearch_text`.
 
     Attributes:
         rerank: whether the language model re-ranks the best matches; the agent's setting when None.
@@ -135,7 +135,7 @@ class SearchMemoriesRequest(ServedRequest[list[Match]]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GetMemoryRequest(ServedRequest[Record | None]):
-    """Read one memory."""
+    """Read one memory by its uid."""
 
     uid: str
 
@@ -210,7 +210,7 @@ class GetAgentRequest(ServedRequest[AgentInfo]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PutAgentRequest(ServedRequest[AgentInfo]):
-    """Replace an agent's settings; None stands for the default."""
+    """Replace all settings of an agent; a field that is None resets its setting to the default."""
 
     description: str | None = None
     namespace: str | None = None
@@ -237,7 +237,7 @@ class OrchestratorInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrchestrationRequest(ServedRequest[Outcome]):
-    """Ask agents of an orchestrator; the base of the requests of each pattern.
+    """The base of the requests that ask agents of an orchestrator, one class for each pattern.
 
     Attributes:
         query: the question.
@@ -262,14 +262,14 @@ class RouteRequest(OrchestrationRequest):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChainRequest(OrchestrationRequest):
-    """Ask agents one after another; see `Orchestrator.achain`."""
+    """Ask agents in turn, each with the previous agent's answer; see `Orchestrator.achain`."""
 
     names: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FallbackRequest(OrchestrationRequest):
-    """Ask one agent, and others in order until one answers; see `Orchestrator.afallback`."""
+    """Ask an agent, then its backups until an agent answers; see `Orchestrator.afallback`."""
 
     primary: str
     backups: Sequence[str]
@@ -302,7 +302,7 @@ class CollaborateRequest(OrchestrationRequest):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SuperviseRequest(ServedRequest[dict[str, JSONValue]]):
-    """Read the health, counts and latencies of an orchestrator's agents."""
+    """Read the health, call counts and latencies of an orchestrator's agents."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,7 +29,7 @@ from super_advanced_agents.types import ExplainedMatch, JSONValue, Match, Matrix
 
 
 class HybridSearchOptions(TypedDict, total=False):
-    """Options of `search_hybrid` that do not change the type of its result."""
+    """Type the keyword arguments of `search_hybrid` that do not change its result type."""
 
     where: Where | None
     namespace: str | None
@@ -65,7 +65,7 @@ class VectorStore(WriteOperations):
         model_id: str | None = None,
         return_scores: bool = True,
     ) -> list[list[Match]]:
-        """Return the `top_k` most similar records for each query, best first.
+        """Return the `top_k` most similar records for each query vector, best first.
 
         Args:
             query_vectors: (m, dim) finite numbers; no row may be zero when the metric is cosine.
@@ -106,7 +106,7 @@ class VectorStore(WriteOperations):
         model_id: str | None = None,
         return_scores: bool = True,
     ) -> list[Match]:
-        """Return the `top_k` records most similar to one query, best first.
+        """Return the `top_k` records most similar to one query vector, best first.
 
         Searches of concurrent callers are batched. Arguments and errors are those of `asearch_batch`, except that
         `query_vector` is (dim,).
@@ -155,7 +155,7 @@ class VectorStore(WriteOperations):
         weights: Weights | None = None,
         explain: bool = False,
     ) -> list[Any]:
-        """Return the `top_k` records that best match a query by vector and keywords together.
+        """Return the `top_k` best records by vector similarity and keywords together, best first.
 
         The vector search and the keyword search each find max(30, `top_k`) candidates, or max(100, `top_k`) when
         `weights` counts recency or priority. A candidate's score is the weighted sum of its signals: the similarity of
@@ -197,7 +197,7 @@ class VectorStore(WriteOperations):
     async def asearch_keywords(
         self, query_text: str, top_k: int = 5, *, where: Where | None = None, namespace: str | None = None
     ) -> list[Match]:
-        """Return the `top_k` records that best match the words of a text, best first.
+        """Return the `top_k` records that best match the words of a query by BM25, best first.
 
         Records that share no word with `query_text` are not returned. Words are stemmed (English), stop words are left
         out, and there is no query syntax. The score is BM25 over the words of the record's text and of the turn
@@ -318,7 +318,7 @@ class VectorStore(WriteOperations):
         ) -> list[Match]: ...
 
         def search_hybrid(self, *args: Any, **options: Any) -> Any:
-            """Return the `top_k` records that best match a query by vector and keywords together."""
+            """Return the `top_k` best records by vector similarity and keywords together, best first."""
     else:
         search_hybrid = blocking(asearch_hybrid)
     search_keywords = blocking(asearch_keywords)

@@ -1,4 +1,4 @@
-"""The interface of an embedding pipeline, as far as a store needs it."""
+"""The part of an embedding pipeline's interface that stores call."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from super_advanced_agents.types import Matrix
 
 
 class Embedder(Protocol):
-    """Turn texts into vectors; an `EmbeddingPipeline` does."""
+    """Turn texts into vectors; `EmbeddingPipeline` implements this interface."""
 
     @property
     def model_id(self) -> str:

@@ -21,7 +21,7 @@ _MAX_QUEUED_VALIDATIONS = 64
 
 
 class RequestExecutor(Resource, ABC):
-    """Make requests for a store and execute them; `VectorStore` adds the public operations."""
+    """Build, validate and execute requests; `VectorStore` adds the public operations."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,30 +35,36 @@ class RequestExecutor(Resource, ABC):
 
     @property
     def limits(self) -> Limits:
-        """The limits on the size of one call."""
+        """The limits that the arguments of one call must meet."""
         return LIMITS
 
     @abstractmethod
     async def _execute(self, request: Request[R]) -> R:
-        """Execute a request and return its result; the one method that an engine implements.
+        """Execute a validated request and return its result; every engine implements this method.
 
         The store is open, and the request was validated against `_abounds()` when it was made. An implementation
         awaits only futures of `_runtime.futures`, so that a thread can drive it as well as an event loop.
         """
 
     def _version(self, tenant: str, namespace: str | None) -> int | None:
-        """Return the version of a tenant's namespace, or of all of them; None when it is unknown."""
+        """Return the `version` of a tenant's namespace; None when the engine keeps no versions.
+
+        Without a namespace it is the version of the whole store.
+        """
         return None
 
     async def _abounds(self) -> Bounds:
-        """Return the bounds that requests are validated against; a client asks its server for them."""
+        """Return the vector length and size limits that requests are validated against.
+
+        A client of a remote store asks its server for them.
+        """
         dim = self.dim
         if self._bounds is None or self._bounds.dim != dim:
             self._bounds = Bounds(dim=dim, limits=self.limits)
         return self._bounds
 
     async def amake(self, make: Callable[[Bounds], Value], size: int = 1) -> Value:
-        """Make a request for this store, validated against its bounds.
+        """Build a request, validated against this store's vector length and size limits.
 
         Args:
             make: called with the bounds; returns the request.
@@ -79,12 +85,12 @@ class RequestExecutor(Resource, ABC):
         return await self._validation_workers.submit(work)
 
     def _release(self) -> None:
-        """Close the validation thread; a subclass that owns more extends this."""
+        """Close the validation thread; subclasses that own more resources extend this method."""
         if self._validation_workers is not None:
             self._validation_workers.close()
 
     def version(self, namespace: str | None = None) -> int | None:
-        """Return a number that changes whenever search results may change, for caching them.
+        """Return a number for cache keys that changes whenever search results may change.
 
         Read the version before searching: the results are then as new as the version, or newer. It changes after a
         write becomes visible and before that write is acknowledged, and when a record expires. Reading it takes a
@@ -101,11 +107,11 @@ class RequestExecutor(Resource, ABC):
         return self._version("", namespace)
 
     async def _perform(self, make: Callable[[Bounds], Request[R]], size: int = 1) -> R:
-        """Make a validated request, execute it and return its result."""
+        """Build and validate a request, execute it, and return its result."""
         self._check_open()
         return await self._execute(await self.amake(make, size))
 
     async def aexecute(self, request: Request[R]) -> R:
-        """Execute a request that was made for this store, and return its result."""
+        """Execute a request that was validated for this store, and return its result."""
         self._check_open()
         return await self._execute(request)

@@ -39,7 +39,7 @@ Scalar: TypeAlias = "tuple[str, str | int | float | bool | None]"
 
 @dataclass(frozen=True, slots=True)
 class Equals:
-    """Match fields that equal one of `values`.
+    """Match records whose field equals one of `values`.
 
     The values are a set, so that a long `$in` list costs one look-up per record.
     """
@@ -53,7 +53,7 @@ class Equals:
 
 @dataclass(frozen=True, slots=True)
 class Compares:
-    """Match fields that compare so with a bound of the same kind, number or string."""
+    """Match records for which `field <operator> bound` holds, for two numbers or two strings."""
 
     key: str
     operator: RangeOperator
@@ -69,7 +69,7 @@ class Exists:
 
 @dataclass(frozen=True, slots=True)
 class Contains:
-    """Match fields that are a list with this member or a string with this substring."""
+    """Match records whose field is a list with this member or a string with this substring."""
 
     key: str
     member: Scalar
@@ -84,7 +84,7 @@ class Not:
 
 @dataclass(frozen=True, slots=True)
 class And:
-    """Match records that all operands match; without operands, every record."""
+    """Match records that every operand matches; without operands, match all records."""
 
     operands: tuple[Filter, ...]
 
@@ -100,7 +100,7 @@ Filter: TypeAlias = Equals | Compares | Exists | Contains | Not | And | Or
 
 
 def scalar(value: JSONValue) -> Scalar:
-    """Return a hashable form of a JSON value: 1 equals 1.0, other kinds never equal each other."""
+    """Return a hashable form of a JSON value, in which 1 equals 1.0 but not true or "1"."""
     if value is None:
         return ("null", None)
     if isinstance(value, bool):
@@ -276,7 +276,7 @@ def contains(value: JSONValue | object, member: Scalar) -> bool:
 
 
 def matches(tree: Filter, metadata: Metadata) -> bool:
-    """Evaluate a filter on one metadata object; every index must agree with this definition."""
+    """Return whether metadata matches a filter; every index must agree with this function."""
     match tree:
         case Equals(key, values):
             value = field_of(metadata, key)

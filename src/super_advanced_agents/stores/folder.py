@@ -27,7 +27,7 @@ os.register_at_fork(
 
 
 class StoreFolder:
-    """Lock a store's folder, created if needed, for this object until `release()`.
+    """Create a store's folder if needed, and hold its lock until `release()`.
 
     Args:
         path: the folder.

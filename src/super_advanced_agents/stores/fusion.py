@@ -46,7 +46,7 @@ class SessionNeighbours:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StaticSignals:
-    """Hold the signals that do not depend on the query.
+    """Hold the signals that do not depend on the query: last write time and priority.
 
     Attributes:
         updated_at: (n,) float64, the time of the last write in seconds since the epoch; NaN counts as now.
@@ -59,10 +59,10 @@ class StaticSignals:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidates:
-    """Hold the signals of the records that a vector or a keyword search found, each record once.
+    """Hold the ranking signals of all records that the vector or keyword search found.
 
     Attributes:
-        ids: (n,) integers, in any order; among equal scores the lower id ranks first.
+        ids: (n,) distinct integers, in any order; among equal scores the lower id ranks first.
         similarities: (n,) float32, to the query; also of records that only the keyword search found.
         keyword_scores: (n,) float32, BM25; 0 for records that the keyword search did not find.
         neighbours: None when the engine has no sessions or the weights count no neighbours.
@@ -77,7 +77,7 @@ class Candidates:
 
 
 class Fused(NamedTuple):
-    """Hold the best candidates of a fusion, best first.
+    """Hold the candidates with the best fused scores, best first.
 
     Attributes:
         order: (k,) int64, their positions in the arrays of `Candidates`.
@@ -91,7 +91,7 @@ class Fused(NamedTuple):
 
 
 class _Term(NamedTuple):
-    """Hold one signal: measured values (n,), values on the common scale (n,), and its weight."""
+    """Hold one ranking signal: (n,) measured values, (n,) values scaled to at most 1, a weight."""
 
     name: str
     values: NDArray[np.float32]
@@ -100,7 +100,7 @@ class _Term(NamedTuple):
 
 
 def needs_static_signals(weights: Weights) -> bool:
-    """Return whether `Candidates.static_signals` is required: recency or priority counts."""
+    """Return whether the weights count recency or priority, so that static signals are needed."""
     return bool(weights.recency or weights.priority)
 
 

@@ -30,7 +30,7 @@ LIBRARIES = (("faiss", "faiss-cpu"),)
 
 
 def open_local_store(folder: Path, *, dim: int | None = None, metric: str | None = None) -> LocalStore:
-    """Open the store in a folder with the settings it was created with, or create one.
+    """Open the store in a folder with its stored settings, or create a new store.
 
     Args:
         folder: the store's folder.

@@ -52,7 +52,7 @@ def open_store(
 
 
 def register_scheme(scheme: str, opener: Opener) -> None:
-    """Register the opener for URLs of a scheme, replacing an earlier one."""
+    """Register the function that opens the stores of a URL scheme, replacing an earlier one."""
     _OPENERS[scheme.lower()] = opener
 
 

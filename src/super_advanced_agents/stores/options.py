@@ -1,4 +1,4 @@
-"""The options of a store that every engine takes under the same names."""
+"""Options of a store that every engine accepts under the same names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Predicate search for stores that cannot evaluate one themselves, such as remote stores."""
+"""Predicate search for stores that cannot evaluate predicates, such as remote stores."""
 
 from __future__ import annotations
 

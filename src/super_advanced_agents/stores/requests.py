@@ -61,7 +61,7 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request(Generic[R]):
-    """Describe one operation of a store, whose result is an `R`.
+    """Describe one store operation with its arguments; `R` is the type of its result.
 
     Attributes:
         tenant: the tenant whose records it concerns; empty for the default tenant. Only `TenantView` sets it, never a
@@ -71,7 +71,7 @@ class Request(Generic[R]):
     tenant: str = field(default="", init=False)
 
     def replaced(self, **changes: Any) -> Self:
-        """Return a copy with other values for some fields, which are not validated."""
+        """Return a copy with changed field values, which are not validated."""
         other = object.__new__(type(self))
         for member in fields(self):
             object.__setattr__(other, member.name, changes.get(member.name, getattr(self, member.name)))
@@ -84,7 +84,7 @@ class Request(Generic[R]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddRequest(Request[list[str]]):
-    """Add or replace records, all or none; see `VectorStore.aadd_batch`.
+    """Add or replace records atomically; see `VectorStore.aadd_batch`.
 
     Attributes:
         vectors: (n, dim) finite float32.
@@ -134,7 +134,7 @@ class AddRequest(Request[list[str]]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PutRequest(Request[int]):
-    """Store complete records of any namespaces, all or none; see `VectorStore.aput`.
+    """Store complete records of any namespaces atomically; see `VectorStore.aput`.
 
     Attributes:
         vectors: (n, dim) finite float32, the vectors of the records.
@@ -190,7 +190,7 @@ class UpdateRequest(Request[bool]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchRequest(Request[list[list[Match]]]):
-    """Find for each query the most similar records; see `VectorStore.asearch_batch`.
+    """Find the most similar records for each query vector; see `VectorStore.asearch_batch`.
 
     Attributes:
         query_vectors: (m, dim) finite float32.
@@ -218,7 +218,7 @@ class SearchRequest(Request[list[list[Match]]]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HybridSearchRequest(Request[list[Match]]):
-    """Find records by meaning and by words together; see `VectorStore.asearch_hybrid`."""
+    """Find records by vector and keywords together; see `VectorStore.asearch_hybrid`."""
 
     bounds: InitVar[Bounds]
     query_vector: Vector
@@ -245,7 +245,7 @@ class HybridSearchRequest(Request[list[Match]]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeywordSearchRequest(Request[list[Match]]):
-    """Find records by words alone; see `VectorStore.asearch_keywords`."""
+    """Find records by keywords alone; see `VectorStore.asearch_keywords`."""
 
     bounds: InitVar[Bounds]
     query_text: str
@@ -366,7 +366,7 @@ class StatsRequest(Request[dict[str, JSONValue]]):
 
 
 def length(vectors: object) -> int:
-    """Return the length of an argument that is not validated yet; 0 when it has none."""
+    """Return `len()` of an argument that is not validated yet; 0 when it has no length."""
     try:
         return len(vectors)  # type: ignore[arg-type]  # validation refuses it later
     except TypeError:

@@ -44,7 +44,7 @@ class TenantView(VectorStore):
 
     @property
     def limits(self) -> Limits:
-        """The limits on the size of one call."""
+        """The limits that the arguments of one call must meet."""
         return self._store.limits
 
     async def _execute(self, request: Request[R]) -> R:

@@ -38,7 +38,7 @@ class Document(NamedTuple):
 
 
 def checked_matrix(vectors: ArrayLike | Sequence[ArrayLike], dim: int, *, field: str) -> Matrix:
-    """Return `vectors` as a fresh (n, dim) float32 matrix of finite numbers.
+    """Convert `vectors` to a new (n, dim) float32 matrix of finite numbers.
 
     Raises:
         DimensionMismatchError: a row has another length than `dim`.
@@ -94,7 +94,7 @@ def _matrix_error(vectors: object, dim: int, field: str) -> InvalidInputError:
 
 
 def unit_rows(matrix: Matrix, *, field: str) -> Matrix:
-    """Return the rows scaled to length 1, for the cosine.
+    """Scale vectors to length 1, so that their dot products are cosines.
 
     Raises:
         InvalidInputError: a row is zero, which has no direction.
@@ -112,7 +112,7 @@ def unit_rows(matrix: Matrix, *, field: str) -> Matrix:
 
 
 def bounded_rows(matrix: Matrix, *, field: str) -> Matrix:
-    """Return the rows unchanged, for the dot product.
+    """Return vectors unchanged, after checking that their dot products fit a float32.
 
     Raises:
         InvalidInputError: a row is longer than 1e18, so that a dot product could overflow float32.
@@ -132,7 +132,7 @@ def _row_norms(matrix: Matrix) -> NDArray[np.float64]:
 
 
 def checked_document(metadata: object, *, field: str, limits: Limits) -> Document:
-    """Split a metadata object into its text and the rest as JSON.
+    """Validate a metadata object, and split it into its text and the rest as JSON.
 
     Raises:
         InvalidInputError: `metadata` is not a JSON object, is too large or too deep, or its text is invalid.
@@ -196,7 +196,7 @@ def _check_json(value: object, field: str, depth: int, level: int = 0) -> None:
 
 
 def checked_uid(uid: object, *, field: str, limits: Limits) -> str:
-    """Return `uid` if it is valid.
+    """Return `uid` if it is a printable string of 1 to `limits.uid_chars` characters.
 
     Raises:
         InvalidInputError: it is not a string, empty, too long, or has a character that cannot be printed.
@@ -211,19 +211,19 @@ def checked_uid(uid: object, *, field: str, limits: Limits) -> str:
 
 
 def checked_source(source: object, *, field: str) -> str | None:
-    """Return a valid source: None, or a printable string of at most 1,024 characters."""
+    """Return `source` if it is None or a printable string of 1 to 1,024 characters."""
     if source is None or (isinstance(source, str) and 0 < len(source) <= LIMITS.source_chars and source.isprintable()):
         return source
     raise InvalidInputError(f"{field} must be a printable string of 1 to {LIMITS.source_chars} characters", field=field)
 
 
 def checked_model_id(model_id: object, *, field: str = "model_id") -> str | None:
-    """Return a valid model id: None, or a printable string of at most 1,024 characters."""
+    """Return `model_id` if it is None or a printable string of 1 to 1,024 characters."""
     return checked_source(model_id, field=field)
 
 
 def model_mismatch(namespace: str, stored: str, given: str) -> ModelMismatchError:
-    """Return the error for vectors of model `given` among those of model `stored`."""
+    """Return the error for a vector of model `given` in a namespace of model `stored`."""
     return ModelMismatchError(
         f"namespace {namespace!r} holds vectors of the embedding model {stored!r}, not of {given!r}",
         hint=f"use {stored!r}, or rebuild the vectors with `saa reembed`",
@@ -231,7 +231,7 @@ def model_mismatch(namespace: str, stored: str, given: str) -> ModelMismatchErro
 
 
 def checked_priority(priority: object, *, field: str) -> float | None:
-    """Return a valid priority: None, or a finite number."""
+    """Return `priority` as a float if it is a finite number, or None if it is None."""
     if priority is None:
         return None
     if not _is_finite(priority):
@@ -240,28 +240,28 @@ def checked_priority(priority: object, *, field: str) -> float | None:
 
 
 def checked_dedupe(dedupe: object) -> Dedupe | None:
-    """Return a valid `dedupe` argument: None, or `"exact"`."""
+    """Return `dedupe` if it is None or `"exact"`."""
     if dedupe is not None and dedupe not in get_args(Dedupe):
         raise InvalidInputError(f"dedupe must be 'exact' or None, not {dedupe!r:.80}", field="dedupe")
     return cast("Dedupe | None", dedupe)
 
 
 def checked_time(seconds: object, *, field: str) -> float:
-    """Return a valid time in seconds since the epoch, at most 30,000 years away from it."""
+    """Return a time in seconds since the epoch, if it is within 30,000 years of the epoch."""
     if not _is_finite(seconds) or abs(seconds) > _MAX_TIME_S:  # type: ignore[arg-type]  # it is a number
         raise InvalidInputError(f"{field} must be seconds since the epoch, not {seconds!r:.80}", field=field)
     return float(seconds)  # type: ignore[arg-type]
 
 
 def checked_place(place: object, *, field: str) -> int | None:
-    """Return a valid place of a turn in its session: None for the end, or an integer from 0."""
+    """Return a turn's place in its session, if it is None (the end) or an integer from 0."""
     if place is not None and (isinstance(place, bool) or not isinstance(place, int) or not 0 <= place < _MAX_PLACES):
         raise InvalidInputError(f"{field} must be an integer from 0 to 2**53 - 1, not {place!r:.80}", field=field)
     return place
 
 
 def checked_records(records: object) -> Sequence[Record]:
-    """Return the argument if it is a list of records; `checked_record` validates each."""
+    """Return `records` if it is a list of `Record`; their fields are not validated."""
     if isinstance(records, str | bytes) or not isinstance(records, Sequence):
         raise InvalidInputError(f"records must be a list, not {type(records).__name__}", field="records")
     for i, record in enumerate(records):
@@ -282,12 +282,12 @@ def _is_finite(value: object) -> bool:
 
 
 def checked_unless_ellipsis(value: object, check: Callable[..., Value], *, field: str) -> Value | EllipsisType:
-    """Return a validated value, or `...` as it is, which stands for no change."""
+    """Validate a value unless it is `...`, which means that the stored value stays."""
     return value if isinstance(value, EllipsisType) else check(value, field=field)
 
 
 def checked_list(values: Sequence[object] | None, n: int, *, field: str) -> Sequence[object]:
-    """Return the argument if it has exactly `n` entries, or `n` times None when it is None."""
+    """Return `values` if it has `n` entries; a list of `n` times None when it is None."""
     if values is None:
         return [None] * n
     if isinstance(values, str) or not isinstance(values, Sequence):
@@ -300,7 +300,7 @@ def checked_list(values: Sequence[object] | None, n: int, *, field: str) -> Sequ
 def checked_each(
     values: Sequence[object] | None, n: int, check: Callable[..., Value], *, field: str
 ) -> Sequence[Value | None] | None:
-    """Return the n entries, each validated unless it is None; None when the argument is None."""
+    """Validate each of `n` entries that is not None; return None when `values` is None."""
     if values is None:
         return None
     entries = checked_list(values, n, field=field)
@@ -308,7 +308,7 @@ def checked_each(
 
 
 def checked_uids(uids: object, *, limits: Limits) -> list[str]:
-    """Return a valid list of uids, at most `limits.batch_records` long."""
+    """Return `uids` if it is a list of at most `limits.batch_records` valid uids."""
     if isinstance(uids, str) or not isinstance(uids, Sequence):
         raise InvalidInputError("uids must be a list of strings", field="uids", hint="put a single uid in a list")
     if len(uids) > limits.batch_records:
@@ -343,7 +343,7 @@ def checked_predicate(filter_fn: object) -> None:
 
 
 def checked_weights(weights: Weights | None) -> Weights:
-    """Return valid weights; the defaults when the argument is None."""
+    """Return `weights` if it is a `Weights`; the default weights when it is None."""
     if weights is not None and not isinstance(weights, Weights):
         raise InvalidInputError(f"weights must be a Weights, not {type(weights).__name__}", field="weights")
     return weights or Weights()
@@ -357,7 +357,7 @@ def checked_top_k(top_k: int, *, limits: Limits) -> int:
 
 
 def checked_limit(limit: int, *, limits: Limits) -> int:
-    """Return a page's size if it is an integer from 1 to `limits.batch_records`."""
+    """Return the page size if it is an integer from 1 to `limits.batch_records`."""
     if type(limit) is not int or not 1 <= limit <= limits.batch_records:
         raise InvalidInputError(
             f"limit must be an integer from 1 to {limits.batch_records}, not {limit!r}", field="limit"
@@ -366,7 +366,7 @@ def checked_limit(limit: int, *, limits: Limits) -> int:
 
 
 def checked_lifetime(seconds: object, *, field: str) -> float | None:
-    """Return a valid lifetime in seconds; None for a record that never expires."""
+    """Return a lifetime in seconds if it is positive and not too large, or None (no expiry)."""
     if seconds is None:
         return None
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= _MAX_LIFETIME_S:
@@ -377,6 +377,6 @@ def checked_lifetime(seconds: object, *, field: str) -> float | None:
 
 
 def with_text(text: str | None, encoded: bytes | str) -> Metadata:
-    """Return a record's metadata from its stored parts, the text and the JSON of the rest."""
+    """Rebuild a record's metadata from its stored text and the JSON of the other fields."""
     rest = parsed_metadata(encoded)
     return rest if text is None else {"text": text, **rest}

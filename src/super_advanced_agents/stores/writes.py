@@ -146,7 +146,7 @@ class WriteOperations(RequestExecutor):
         expires_in_s: float | EllipsisType | None = ...,
         priority: float | EllipsisType | None = ...,
     ) -> bool:
-        """Update one record in place, and return whether it exists.
+        """Update fields of one record, and return False if it does not exist.
 
         Fields that are not given stay as they are, and so do the creation time and the place in the session.
         Concurrent updates of a record are applied one after the other, so none is lost. The change is durable when the
@@ -186,7 +186,7 @@ class WriteOperations(RequestExecutor):
     async def adelete(
         self, uids: Sequence[str] | None = None, *, where: Where | None = None, namespace: str | None = None
     ) -> int:
-        """Delete the records with these uids, those that match a filter, or those that do both.
+        """Delete records by uid or by filter; if both are given, a record must meet both.
 
         The deletion is durable when the call returns.
 

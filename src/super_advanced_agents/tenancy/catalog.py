@@ -56,7 +56,7 @@ _DEFAULTS = AgentSettings()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """Describe a collection in the catalog.
+    """The catalog's entry of a collection: its permanent identifier and its settings.
 
     Attributes:
         id: the permanent identifier, which is the name of the collection's folder.
@@ -124,7 +124,7 @@ class Catalog(Resource):
         return entry
 
     def collections(self, tenant: str) -> list[CollectionInfo]:
-        """Return all collections of a tenant, sorted by name."""
+        """Return the names and settings of all collections of a tenant, sorted by name."""
         with self._lock:
             entries = list(self._entries.get(tenant, {}).values())
         return sorted((entry.info for entry in entries), key=lambda info: info.name)
@@ -141,23 +141,26 @@ class Catalog(Resource):
             make_folder: creates an empty, durable folder of the given name before the catalog refers to it.
 
         Raises:
-            CollectionExistsError: there is one of that name, with other settings or without `exist_ok`.
+            CollectionExistsError: a collection of that name exists, with other settings or without `exist_ok`.
             InvalidInputError: the tenant has `max_collections` collections already.
         """
         self._check_open()
         return await self._writer.submit(lambda: self._create(tenant, info, exist_ok, make_folder))
 
     async def adelete_collection(self, tenant: str, name: str) -> Entry | None:
-        """Delete a collection and record its folder for removal; return None when there is none."""
+        """Delete a collection, and return its entry, or None when the collection does not exist.
+
+        Its folder is recorded for removal. The deletion is durable on return.
+        """
         self._check_open()
         return await self._writer.submit(lambda: self._delete(tenant, name))
 
     def has_agent(self, tenant: str, name: str) -> bool:
-        """Return whether an agent has settings, declared or set by API."""
+        """Return whether an agent has settings of its own, from the configuration file or the API."""
         return (tenant, name) in self._declared.agents or name in self._agents.get(tenant, {})
 
     def agent_settings(self, tenant: str, name: str) -> AgentSettings:
-        """Return the settings of an agent, or the defaults."""
+        """Return the settings of an agent, or the default settings when it has none."""
         declared = self._declared.agents.get((tenant, name))
         if declared is not None:
             return declared
@@ -201,15 +204,15 @@ class Catalog(Resource):
         return await self._writer.submit(lambda: self._delete_agent(tenant, name))
 
     def deleted_folders(self) -> list[str]:
-        """Return the folders of deleted collections that are still to be removed. Blocks."""
+        """Return the names of the folders of deleted collections that still exist. Blocks."""
         return [folder for (folder,) in self._select("SELECT id FROM deleted")]
 
     def forget_deleted_folder(self, folder: str) -> None:
-        """Forget the folder of a deleted collection after it was removed. Blocks."""
+        """Delete the record of a deleted collection's folder after its removal. Blocks."""
         self._writer.submit(lambda: self._write([("DELETE FROM deleted WHERE id = ?", (folder,))])).wait()
 
     def collection_folders(self) -> set[str]:
-        """Return the folders of all collections in the catalog."""
+        """Return the folder names of all tenants' collections."""
         with self._lock:
             return {entry.id for entries in self._entries.values() for entry in entries.values()}
 
@@ -316,7 +319,7 @@ class Catalog(Resource):
 
 
 def new_collection(name: str, dim: int, metric: str, index: str, storage: str) -> CollectionInfo:
-    """Return the description of a collection that is created now."""
+    """Return a `CollectionInfo` with these settings, created at the current time."""
     return CollectionInfo(name=name, dim=dim, metric=metric, index=index, storage=storage, created_at=time.time())
 
 

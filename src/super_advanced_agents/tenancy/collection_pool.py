@@ -46,7 +46,7 @@ _MAX_WAITING = 1_024
 
 @dataclass(eq=False, slots=True)
 class _Slot:
-    """The state of one collection that is open, being opened or closed, or waited for.
+    """The state of one collection in the pool: its store, its users and its waiting callers.
 
     Attributes:
         busy: a thread is opening or closing it.
@@ -99,7 +99,7 @@ class Collections(Resource):
             return self._count_open()
 
     async def acreate(self, tenant: str, info: CollectionInfo, *, exist_ok: bool) -> CollectionInfo:
-        """Create a collection, with its folder; it is durable on return.
+        """Create a collection and its folder; both are durable on return.
 
         Args:
             tenant: the tenant.
@@ -107,7 +107,7 @@ class Collections(Resource):
             exist_ok: return an existing collection of that name with equal settings instead of raising.
 
         Raises:
-            CollectionExistsError: there is one of that name, with other settings or without `exist_ok`.
+            CollectionExistsError: a collection of that name exists, with other settings or without `exist_ok`.
             InvalidInputError: the tenant has `max_collections` collections already.
         """
         self._check_open()
@@ -118,7 +118,7 @@ class Collections(Resource):
     async def adelete(self, tenant: str, name: str) -> bool:
         """Delete a collection; the deletion is durable on return.
 
-        Its files are removed in the background, after the operations that are running on it.
+        Its files are removed in the background, after the operations that are running on it have ended.
 
         Returns:
             False when there was no collection of that name.
@@ -136,7 +136,7 @@ class Collections(Resource):
 
     @asynccontextmanager
     async def using(self, tenant: str, entry: Entry) -> AsyncIterator[VectorStore]:
-        """Open a collection's store if needed, and keep it open inside the block.
+        """Open a collection's store if it is closed, and keep it open until the block ends.
 
         Raises:
             CollectionNotFoundError: the collection was deleted.
@@ -150,7 +150,7 @@ class Collections(Resource):
             self._release_slot(slot)
 
     def version(self, entry: Entry, namespace: str | None) -> int | None:
-        """Return the version of a collection's namespace, or None while the collection is not open."""
+        """Return a number that each write to a namespace changes; None while the store is closed."""
         with self._lock:
             slot = self._slots.get(entry.id)
             store = None if slot is None or slot.deleted else slot.store

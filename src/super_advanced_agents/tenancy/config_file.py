@@ -73,7 +73,10 @@ class AgentSettings(BaseModel):
     rerank: bool = False
 
     def info(self, name: str, *, updated_at: float | None) -> AgentInfo:
-        """Describe the agent of that name; `updated_at` is None for a declared agent."""
+        """Return the `AgentInfo` of an agent with these settings.
+
+        An `updated_at` of None marks an agent that the configuration file declares.
+        """
         return AgentInfo(
             name=name,
             description=self.description,
@@ -106,7 +109,7 @@ class CollectionSettings(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Declared:
-    """Hold the content of a configuration file, by tenant and name.
+    """Hold the agents, collections and orchestrators that a configuration file declares.
 
     Attributes:
         file: the path of the file, for error messages.

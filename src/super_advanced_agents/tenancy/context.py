@@ -25,7 +25,7 @@ class Access(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Principal:
-    """Identify the caller of a request, from its credential alone.
+    """Identify the caller of a request by its credential: tenant, scopes and key id.
 
     Nothing in a request can change it.
 
@@ -44,7 +44,7 @@ class Principal:
         return access in self.scopes or Access.ADMIN in self.scopes
 
     def require(self, access: Access) -> None:
-        """Raise `PermissionDeniedError`, which names the scope, unless the caller has it."""
+        """Raise `PermissionDeniedError` unless the caller has the given scope."""
         if not self.allows(access):
             raise PermissionDeniedError(
                 f"this needs the scope {access.value!r}, which the credential does not have",
@@ -57,15 +57,15 @@ ANYBODY = Principal(tenant=DEFAULT_TENANT, scopes=frozenset(Access), key_id="any
 
 
 class SupportsCharge(Protocol):
-    """Charge requests against the allowances of a key and its tenant, such as `RateLimiter`."""
+    """The interface of a rate limiter, which charges costs to a caller's key and tenant."""
 
     async def charge(self, principal: Principal, cost: int) -> object:
-        """Take `cost` units, or raise `RateLimitedError` and take nothing."""
+        """Charge `cost` units to the caller, or raise `RateLimitedError` and charge nothing."""
 
 
 @dataclass(slots=True, kw_only=True)
 class RequestContext:
-    """Hold the caller, the limiter and the notes of one REST request or gRPC call.
+    """Hold the caller, the rate limiter and notes of one REST request or gRPC call.
 
     Attributes:
         principal: the caller.
@@ -78,7 +78,7 @@ class RequestContext:
     notes: dict[str, object] = field(default_factory=dict)
 
     async def charge(self, cost: int) -> None:
-        """Charge `cost` units beyond the one that every request costs.
+        """Charge the caller `cost` rate-limit units in addition to the one unit of every request.
 
         Each text to store and each token to generate costs one unit.
 

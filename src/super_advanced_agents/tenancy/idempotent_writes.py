@@ -20,9 +20,9 @@ ATTEMPT = "attempt"
 
 
 class Attempt:
-    """Hold the state of one execution of a request, which may be a retry.
+    """Make equal uids and results in each attempt of a request with an `Idempotency-Key`.
 
-    It is in the notes of the request's context while the request runs.
+    An object holds the state of one attempt, and is in the notes of the request's context while the request runs.
 
     Args:
         seed: the seed of the uids that the request creates; equal in every attempt.
@@ -46,15 +46,16 @@ class Attempt:
         self._facts_requested = 0
 
     def uids(self, n: int) -> list[str]:
-        """Return `n` uids for new records, in time order; every attempt returns the same ones."""
+        """Return `n` time-ordered uids for new records, equal in every attempt of the request."""
         uids = seeded_uids(self._seed, self._at, self._uids_made, n)
         self._uids_made += n
         return uids
 
     async def aearlier_result(self, find: Callable[[], Awaitable[T]]) -> T | None:
-        """Return the result of `find` in an earlier attempt; the first one records it and gets None.
+        """Return what `find` returned in an earlier attempt, or None in the first attempt.
 
-        Results are numbered in the order of the calls, so every attempt must call in the same order.
+        The first attempt calls `find` and records its result. Results are numbered in the order of the calls, so every
+        attempt must call in the same order.
         """
         facts, name = self._facts, str(self._facts_requested)
         self._facts_requested += 1
@@ -66,7 +67,7 @@ class Attempt:
 
 
 def uids_for(uids: Sequence[str | None] | None, n: int) -> Sequence[str | None] | None:
-    """Fill in missing uids of `n` new records; a retry of the request gets the same ones.
+    """Fill in the missing uids of `n` new records; a retry of the request fills in equal uids.
 
     Without an `Idempotency-Key`, `uids` is returned unchanged, and the store fills them in.
     """
@@ -77,7 +78,7 @@ def uids_for(uids: Sequence[str | None] | None, n: int) -> Sequence[str | None] 
 
 
 async def earlier_result(find: Callable[[], Awaitable[T]]) -> T | None:
-    """Return the result of `find` in an earlier attempt of this request, or None without one.
+    """Return what `find` returned in an earlier attempt of this request, or None without one.
 
     `find` runs only in the first attempt of a request with an `Idempotency-Key`, before its write.
     """

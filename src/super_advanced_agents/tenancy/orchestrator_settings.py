@@ -63,7 +63,7 @@ class MemberSettings(BaseModel):
 
     @property
     def api_key(self) -> str | None:
-        """The API key of the other server; None when there is none."""
+        """The API key for the agent's server; None when no `api_key_file` is configured."""
         return None if self._api_key is None else self._api_key.get_secret_value()
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""The orchestrators of a server: declared ones, and a default one for each tenant."""
+"""The orchestrators of a server: declared in its configuration file, or a tenant's default."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class OrchestratorServices:
 
 
 class Orchestrators(Resource):
-    """Make and keep the orchestrators of one server; for use in one event loop.
+    """Make and cache the orchestrators of one server, for use in one event loop.
 
     Counters and circuit breakers of agents are kept in memory only.
 
@@ -77,7 +77,7 @@ class Orchestrators(Resource):
         self._remote: list[SupportsAsk] = []
 
     def open(self) -> None:
-        """Make the declared orchestrators. Blocks.
+        """Make the orchestrators that the configuration file declares. Blocks.
 
         Raises:
             ConfigurationError: a declaration is invalid.
@@ -91,8 +91,8 @@ class Orchestrators(Resource):
     def of(self, tenant: str, name: str, agent_names: Sequence[str] = ()) -> Orchestrator:
         """Return an orchestrator of a tenant by name.
 
-        Unless `default` is declared, it contains all of the tenant's agents: questions are routed to agents with
-        settings only, and any other agent takes part when a request names it.
+        Unless the configuration file declares `default`, that orchestrator has all of the tenant's agents: questions
+        are routed to agents with settings only, and any other agent takes part when a request names it.
 
         Args:
             tenant: the tenant.
@@ -153,7 +153,7 @@ class Orchestrators(Resource):
 
 
 class _DefaultOrchestrator:
-    """The default orchestrator of one tenant, kept in step with the catalog's agents."""
+    """The default orchestrator of one tenant, updated from the catalog of agents at each use."""
 
     def __init__(self, services: OrchestratorServices, tenant: str) -> None:
         self._services = services
@@ -164,7 +164,7 @@ class _DefaultOrchestrator:
         self._named_agents: LRUCache[str, None] = LRUCache(_MAX_NAMED_AGENTS)
 
     def with_agents(self, agent_names: Sequence[str]) -> Orchestrator:
-        """Return the orchestrator with all agents that have settings, and the given ones."""
+        """Register all agents that have settings and the named agents; return the orchestrator."""
         descriptions = {info.name: info.description for info in self._services.catalog.agents(self._tenant)}
         for name in [name for name, description in self._descriptions.items() if descriptions.get(name) != description]:
             del self._descriptions[name]
@@ -198,7 +198,9 @@ class _DefaultOrchestrator:
 
 
 class ServedAgent:
-    """Answer as an agent of this server, with its current settings, and charge the caller.
+    """Answer questions as an agent of this server, and charge the caller for each answer.
+
+    Each answer uses the agent's current settings.
 
     Args:
         services: the objects that all orchestrators share.
@@ -225,7 +227,7 @@ class ServedAgent:
         return await self.aask_about(question, question, top_k)
 
     async def aask_about(self, question: str, about: str, top_k: int = 5) -> Answer:
-        """Answer a question from the memories that match `about` instead of the question.
+        """Answer a question from the memories that match the text `about`, not the question.
 
         Raises:
             RateLimitedError: the caller's allowance is used up.
@@ -236,7 +238,7 @@ class ServedAgent:
 
 
 class _RemoteAgent:
-    """An agent of another server; its answers are charged for on this server too."""
+    """An agent of another server; this server also charges its caller for each answer."""
 
     def __init__(self, remote: SupportsAsk) -> None:
         self._remote = remote
@@ -247,7 +249,7 @@ class _RemoteAgent:
 
 
 class _UnreachableAgent:
-    """An agent of another server in a process without `connect`, such as a store command."""
+    """An agent of another server, in a process that connects to none; asking raises an error."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -257,7 +259,7 @@ class _UnreachableAgent:
 
 
 class _ChargedCritic:
-    """The server's language model as a critic; its texts are charged for."""
+    """Judge answers with the server's language model, and charge the caller for each text."""
 
     def __init__(self, generator: LLMGenerator) -> None:
         self._critic = LLMCritic(generator)

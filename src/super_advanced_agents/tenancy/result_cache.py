@@ -44,9 +44,9 @@ _MATCH_BYTES = 400
 
 
 class ResultCache:
-    """Cache search results by query and version, with LRU eviction; for use in one event loop.
+    """Cache search results by query and namespace version, with LRU eviction.
 
-    Concurrent equal queries share one search.
+    Concurrent equal queries share one search. The cache is for use in one event loop.
 
     Args:
         max_entries: the number of results to cache; 0 disables the cache.
@@ -107,7 +107,7 @@ class ResultCache:
         return await search()  # the shared search failed or was cancelled, perhaps because of its own request
 
     def stats(self, tenant: str | None = None) -> dict[str, int]:
-        """Return the counters of one tenant, or of all tenants together when None.
+        """Return the hit and miss counts of one tenant, or of all tenants together when None.
 
         Returns:
             `hits`, `misses`, `shared` (answered by a concurrent equal search) and `bypassed`; for all tenants also
@@ -181,7 +181,7 @@ Looking them up for each key would cost more than the rest of the key.
 
 
 def asks_for_fresh(cache_control: str) -> bool:
-    """Return whether a request's `Cache-Control` header refuses cached results."""
+    """Return whether a `Cache-Control` header refuses cached results, by `no-cache`."""
     return "no-cache" in cache_control.lower()
 
 
@@ -198,6 +198,4 @@ def _copy(results: MatchLists) -> MatchLists:
 
 
 def _size_bytes(results: MatchLists) -> int:
-    return sum(
-        _MATCH_BYTES + len(match.metadata_json) + len(match.text) for matches in results for match in matches
-    )
+    return sum(_MATCH_BYTES + len(match.metadata_json) + len(match.text) for matches in results for match in matches)

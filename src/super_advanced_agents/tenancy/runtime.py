@@ -44,7 +44,7 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S, _LONGEST_PAUSE_WORKING_S = 5.0, 60.0, 600.0  #
 
 
 class Stage(Enum):
-    """Define the loading states of a component."""
+    """Define the loading states of a model."""
 
     WAITING = "waiting"
     LOADING = "loading"
@@ -140,7 +140,7 @@ class Runtime(Resource):
     open = blocking(aopen)
 
     async def aload(self) -> None:
-        """Download missing models, then load both models and the store's index.
+        """Download missing models, then load the embedding model, the index and the language model.
 
         A language model that fails to load is only logged, since everything but generation works without it.
 
@@ -171,7 +171,7 @@ class Runtime(Resource):
     load = blocking(aload)
 
     async def akeep_loading(self, *, pause: Callable[[float], Awaitable[object]] = asyncio.sleep) -> None:
-        """Load both models, and retry with backoff until both are loaded.
+        """Load the embedding and language models; retry with backoff until both are loaded.
 
         The pauses double from 5 s, up to 60 s while the embedding model is missing (the network may not be up yet), and
         up to 600 s when only the language model is missing.
@@ -195,7 +195,7 @@ class Runtime(Resource):
             pause_s = min(_LONGEST_PAUSE_WORKING_S if ready else _LONGEST_PAUSE_S, 2 * pause_s)
 
     def agent(self, name: str) -> AsyncLLMAgent:
-        """Return an agent with default settings on the shared store; it reads only its own memories.
+        """Return an agent with default settings, whose memories are in the shared store.
 
         Raises:
             InvalidInputError: `name` is not a valid name.
@@ -204,7 +204,7 @@ class Runtime(Resource):
         return AsyncLLMAgent(name, self.store, self.pipeline, self.generator)
 
     def memories(self, tenant: str) -> VectorStore:
-        """Return a tenant's view of the shared store, with the result cache in front."""
+        """Return one tenant's part of the shared store, as a store that caches search results."""
         view = tenant_view(self.store, tenant)
         return CachedStore(view, self.results, store_key=f"{tenant}/memories")
 

@@ -21,7 +21,7 @@ _GRPC_PORT = 50_051
 
 
 def _parse_list(value: object) -> object:
-    """Parse a list from an environment variable, which separates items by commas or holds JSON."""
+    """Parse a list in an environment variable: items separated by commas, or a JSON array."""
     if not isinstance(value, str):
         return value
     if value.lstrip().startswith("["):
@@ -205,7 +205,7 @@ class Settings(BaseSettings):
 
     @property
     def has_own_store(self) -> bool:
-        """Tell whether the shared store is the default one in the data folder."""
+        """True when the store that all agents share is the default store in the data folder."""
         from super_advanced_agents.stores.opening import folder_of
 
         folder = folder_of(self.store_url)
@@ -235,7 +235,7 @@ class Settings(BaseSettings):
 
 
 def checked_certificate(settings: Settings) -> tuple[bytes, bytes] | None:
-    """Return the certificate chain and its private key as PEM, or None when none are set. Reads files.
+    """Read the TLS certificate chain and private key as PEM; return None when none are set.
 
     Raises:
         ConfigurationError: only one of the two is set, a file cannot be read, or the key does not fit the certificate.

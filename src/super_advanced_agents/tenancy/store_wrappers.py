@@ -104,7 +104,7 @@ def _is_cacheable(request: SearchRequest | HybridSearchRequest | KeywordSearchRe
 
 
 class CollectionStore(VectorStore):
-    """Open a collection's files for each operation, through the pool of open collections.
+    """A collection as a vector store; the pool opens its files when an operation needs them.
 
     After the collection was deleted, every operation raises `CollectionNotFoundError`. Closing this object does not
     affect the collection.
@@ -128,12 +128,12 @@ class CollectionStore(VectorStore):
 
     @property
     def id(self) -> str:
-        """The permanent identifier; a new collection of the same name gets another one."""
+        """The permanent identifier of the collection, which no later collection gets."""
         return self._entry.id
 
     @property
     def info(self) -> CollectionInfo:
-        """The name and the settings that the collection was created with."""
+        """The collection's name, and the settings that the collection was created with."""
         return self._entry.info
 
     def _version(self, tenant: str, namespace: str | None) -> int | None:

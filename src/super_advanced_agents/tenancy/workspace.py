@@ -66,7 +66,7 @@ class Workspace:
         return self._runtime.reranker
 
     def agent_settings(self, name: str) -> AgentSettings:
-        """Return the settings of an agent, or the defaults."""
+        """Return the settings of an agent, or the default settings when it has none."""
         return self._runtime.catalog.agent_settings(self.tenant, checked_name(name, "agent"))
 
     async def aagents(self) -> list[AgentInfo]:
@@ -74,7 +74,7 @@ class Workspace:
         return self._runtime.catalog.agents(self.tenant)
 
     async def aagent_info(self, name: str) -> AgentInfo:
-        """Return the settings of an agent.
+        """Return the name and the settings of an agent that has settings of its own.
 
         Raises:
             InvalidInputError: `name` is not a valid name.
@@ -132,7 +132,7 @@ class Workspace:
         return self._runtime.orchestrators.of(self.tenant, name, agent_names)
 
     async def acollection(self, name: str) -> VectorStore:
-        """Return a collection by name; its files open on use, and close when others need the space.
+        """Return a collection as a vector store, whose files are opened when they are used.
 
         Closing the returned store is not needed and does not affect the collection.
 
@@ -168,7 +168,7 @@ class Workspace:
 
         Raises:
             InvalidInputError: an argument is invalid, or the tenant has `max_collections` collections already.
-            CollectionExistsError: there is one of that name, with other settings or without `exist_ok`.
+            CollectionExistsError: a collection of that name exists, with other settings or without `exist_ok`.
         """
         checked_name(name, "name")
         if type(dim) is not int or not 1 <= dim <= LIMITS.dim:
@@ -186,7 +186,7 @@ class Workspace:
         return await self._runtime.collections.acreate(self.tenant, info, exist_ok=exist_ok or was_there is False)
 
     async def acollection_info(self, name: str) -> CollectionInfo:
-        """Return the settings of a collection.
+        """Return the name and the settings of a collection.
 
         Raises:
             InvalidInputError: `name` is not a valid name.
@@ -196,7 +196,7 @@ class Workspace:
         return self._runtime.catalog.collection(self.tenant, name).info
 
     async def acollections(self) -> list[CollectionInfo]:
-        """Return all of the tenant's collections, sorted by name."""
+        """Return the names and settings of all of the tenant's collections, sorted by name."""
         return self._runtime.catalog.collections(self.tenant)
 
     async def adelete_collection(self, name: str) -> bool:
@@ -216,7 +216,7 @@ class Workspace:
         return any(info.name == name for info in self._runtime.catalog.collections(self.tenant))
 
     async def astats(self) -> dict[str, JSONValue]:
-        """Return counts of the tenant's data and its cache counters; nothing about other tenants."""
+        """Return the tenant's numbers of agents, collections and records, and its cache counts."""
         return {
             "agents": len(self._runtime.catalog.agents(self.tenant)),
             "collections": len(self._runtime.catalog.collections(self.tenant)),
@@ -233,7 +233,9 @@ def _no_settings(name: str) -> AgentNotFoundError:
 
 
 class Workspaces:
-    """Cache the workspaces of recent tenants: making one costs more than a cached search.
+    """Make the workspace of each tenant, and keep those of recently active tenants.
+
+    Making a workspace costs more than a cached search.
 
     Args:
         runtime: the open runtime of the process.

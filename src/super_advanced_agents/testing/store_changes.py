@@ -59,7 +59,7 @@ BAD_CHANGES: list[tuple[str, dict[str, Any]]] = [
 
 
 class StoreChanges(StoreMetric):
-    """Test `update`; a mixin of `VectorStoreSuite`."""
+    """Test `VectorStore.update`; a mixin of `VectorStoreSuite`."""
 
     @pytest.mark.parametrize(("before", "patch", "after"), PATCHES, ids=[repr(patch) for _, patch, _ in PATCHES])
     def test_update_merges_a_patch_into_the_metadata(
@@ -77,7 +77,7 @@ class StoreChanges(StoreMetric):
         assert [match.metadata for match in store.search(at(30), where=after)] == [after]
 
     def test_update_sets_and_removes_source_lifetime_and_priority(self, store: VectorStore) -> None:
-        """Each is set when it is given, removed by None, and leaves the metadata alone."""
+        """A given value is stored, None removes the value, and the metadata does not change."""
         store.add(at(0), {"v": 1}, "x")
         assert store.update("x", source="file", expires_in_s=900, priority=3)
         [record] = store.get(["x"])
@@ -108,7 +108,7 @@ class StoreChanges(StoreMetric):
         assert {match.uid for match in store.search_keywords("Lyon")} == {"a", "b", "c"}
 
     def test_update_returns_false_when_the_record_does_not_exist(self, store: VectorStore) -> None:
-        """An unknown, deleted or expired uid, or one of another namespace, is not updated."""
+        """A record that is unknown, deleted, expired or in another namespace is not updated."""
         store.add_batch([at(0)] * 2, None, ["deleted", "expired"], expires_in_s=[None, 1e-6])
         store.delete(["deleted"])
         store.add(at(0), {"v": 1}, "x", namespace="other")
@@ -122,7 +122,7 @@ class StoreChanges(StoreMetric):
     def test_update_refuses_an_invalid_change_and_leaves_the_record(
         self, store: VectorStore, named: str, arguments: dict[str, Any]
     ) -> None:
-        """The message names the invalid argument, and the record stays as it was."""
+        """The error message names the invalid argument, and the record stays as it was."""
         store.add(at(0), {"a": "y" * 200}, "x")
         before = store.get(["x"])[0].updated_at
         with pytest.raises(InvalidInputError, match=named):
@@ -135,7 +135,7 @@ class StoreChanges(StoreMetric):
         assert (record.metadata, record.updated_at) == ({"a": "y" * 200}, before)
 
     async def test_concurrent_updates_of_one_record_are_all_applied(self, store: VectorStore) -> None:
-        """Forty callers set a key each, and a refused update does not affect the others."""
+        """Forty callers set one key each, and a concurrent invalid update does not affect them."""
         await store.aadd(at(0), {"n": 0}, "x")
         changes: list[Metadata] = [{f"k{i}": i} for i in range(40)]
         bad = store.aupdate("x", {"b": "x" * (Limits().metadata_bytes - 2)})
@@ -147,10 +147,10 @@ class StoreChanges(StoreMetric):
 
 
 class StoreModels:
-    """Test that a namespace holds vectors of one model; a mixin of `VectorStoreSuite`."""
+    """Test that a namespace has vectors of one model only; a mixin of `VectorStoreSuite`."""
 
     def test_writes_refuse_vectors_of_another_model(self, store: VectorStore) -> None:
-        """Add, put and update refuse them, name both models, and store nothing."""
+        """Add, put and update raise an error that names both models, and store nothing."""
         store.add(at(0), {"v": 1}, "x", model_id="model/one")
         [record] = store.get(["x"])
         for call in (
@@ -169,7 +169,7 @@ class StoreModels:
         assert issubclass(ModelMismatchError, ConfigurationError)
 
     def test_search_refuses_a_query_of_another_model(self, store: VectorStore) -> None:
-        """Vector searches of a namespace refuse it; without a model id there is no check."""
+        """A search of a namespace raises an error; a query without a model id is not checked."""
         store.add(at(0), {"text": "one"}, "x", namespace="a", model_id="model/one")
         store.add(at(0), {"text": "two"}, "y", namespace="b", model_id="model/two")
         for call in (
@@ -193,7 +193,7 @@ class StoreModels:
             store.search(at(0), namespace="a", model_id="")
 
     def test_namespace_accepts_another_model_when_no_old_vector_is_left(self, store: VectorStore) -> None:
-        """All old vectors are deleted, expired, or replaced by the same batch."""
+        """The old vectors are deleted, have expired, or are replaced by the batch with the new ones."""
         store.add_batch([at(0), at(1)], None, ["x", "y"], model_id="one")
         store.delete(where={})
         assert store.search(at(0), namespace="default", model_id="two") == []
@@ -210,7 +210,7 @@ class StoreModels:
     def test_vectors_without_a_model_id_are_accepted_in_any_namespace(
         self, store: VectorStore, make_store: MakeStore
     ) -> None:
-        """They are not checked, and they do not decide the namespace's model."""
+        """Such vectors are not checked, and do not set the namespace's model."""
         store.add(at(0), None, "bare")
         store.add(at(1), None, "x", model_id="one")
         store.add(at(2), None, "bare too")
@@ -225,7 +225,7 @@ class StoreModels:
             copy.add(at(3), None, "y", model_id="two")
 
     async def test_concurrent_adds_succeed_when_another_model_is_refused(self, store: VectorStore) -> None:
-        """Adds that share a transaction with a refused one are stored."""
+        """Valid adds are stored, although they share a transaction with adds that are refused."""
         await store.aadd(at(0), None, "x", model_id="one")
         calls = [store.aadd(at(i), None, f"u{i}", model_id="two" if i % 3 == 0 else "one") for i in range(30)]
         outcomes = await asyncio.gather(*calls, return_exceptions=True)

@@ -32,10 +32,10 @@ def _uids(matches: Sequence[Match]) -> list[str]:
 
 
 class StoreDuplicates:
-    """Test `dedupe="exact"`; a mixin of `VectorStoreSuite`."""
+    """Test deduplication with `dedupe="exact"`; a mixin of `VectorStoreSuite`."""
 
     def test_add_returns_the_existing_uid_when_the_content_is_equal(self, store: VectorStore) -> None:
-        """The existing record stays as it is, and no second one is stored."""
+        """The existing record stays as it is, and no second record is stored."""
         uid = store.add(at(0), CAT, source="first", dedupe="exact")
         [before] = store.get([uid])
         reordered: Metadata = {"tags": [{"b": None, "a": 1}], "type": "fact", "text": "One cat."}
@@ -60,7 +60,7 @@ class StoreDuplicates:
         assert store.count() == 2
 
     def test_dedupe_finds_records_that_were_added_without_it(self, store: VectorStore) -> None:
-        """Records count that were added before or between deduplicated writes, or by `put`."""
+        """Records that were added without `dedupe`, or by `put`, are found as duplicates too."""
         uids = store.add_batch([at(0), at(1), at(2)], [CAT, {"n": 1}, CAT])
         assert store.add(at(0), CAT, dedupe="exact") == uids[0]
         assert store.add(at(1), {"n": 1}, dedupe="exact") == uids[1]
@@ -73,7 +73,7 @@ class StoreDuplicates:
         assert store.add(at(4), {"text": "Put."}, dedupe="exact") == "put"
 
     def test_dedupe_stores_equal_records_of_one_batch_once(self, store: VectorStore) -> None:
-        """The first of them is stored, and the uids come back in the order of the records."""
+        """The first of equal records is stored, and its uid is returned for each of them."""
         uids = store.add_batch(
             [at(i) for i in range(5)],
             [CAT, {"text": "a"}, CAT, {"text": "b"}, {"text": "a"}],
@@ -88,7 +88,7 @@ class StoreDuplicates:
         assert store.add_batch([], dedupe="exact") == []
 
     def test_dedupe_replaces_a_record_whose_uid_exists(self, store: VectorStore) -> None:
-        """It is replaced even if another record has the content, and its old content is gone."""
+        """The record with the given uid is replaced, even if another record has equal content."""
         store.add_batch([at(0), at(1)], [CAT, {"text": "old"}], ["x", "y"])
         assert store.add(at(50), CAT, "y", dedupe="exact") == "y"
         assert [record.metadata for record in store.get(["x", "y"])] == [CAT, CAT]
@@ -100,7 +100,7 @@ class StoreDuplicates:
         assert store.add_batch([at(1)] * 2, [{"text": "both"}] * 2, [None, "w"], dedupe="exact") == ["w", "w"]
 
     def test_dedupe_stores_content_again_when_the_old_record_is_gone(self, store: VectorStore) -> None:
-        """Deleted, expired and replaced records and those of other namespaces do not count."""
+        """A record that is deleted, expired, replaced or in another namespace is no duplicate."""
         store.add(at(0), CAT, "x", dedupe="exact")
         assert store.delete(["x"]) == 1
         assert store.add(at(0), CAT, "y", dedupe="exact") == "y"
@@ -111,7 +111,7 @@ class StoreDuplicates:
         assert [record.uid for record in store.scan()] == ["v", "w", "y"]
 
     async def test_concurrent_adds_of_equal_content_store_one_record(self, store: VectorStore) -> None:
-        """Single adds and batches of the same five texts store each text once and return its uid."""
+        """Concurrent adds and batches of equal texts store each text once, and return its uid."""
         await store.aadd(at(0), {"text": "text 3"}, "there")
         adding = [store.aadd(at(i), {"text": f"text {i % 5}"}, dedupe="exact") for i in range(60)]
         batches = [

@@ -37,7 +37,7 @@ class StoreKeywords:
     """Test `search_keywords` and `search_hybrid`; a mixin of `VectorStoreSuite`."""
 
     def test_match_holds_the_record_fields_and_the_vector_similarity(self, store: VectorStore) -> None:
-        """Every search returns the record's fields and the similarity; a keyword search has none."""
+        """Every search returns the record's fields; all but keyword search return the similarity."""
         vector = np.array([0.6, 0.8, 0, 0], dtype=np.float32)
         store.add(vector, {"text": "a cat", "n": 1}, "u", source="cats.md", session="monday")
         query = np.array([1, 0, 0, 0], dtype=np.float32)
@@ -84,7 +84,7 @@ class StoreKeywords:
         assert len(store.search_hybrid(_unit(0), query)) == 1
 
     def test_keyword_search_sees_every_acknowledged_write(self, store: VectorStore) -> None:
-        """Added, replaced and deleted texts show in the next search."""
+        """The next search takes account of texts that were added, replaced or deleted."""
         [uid] = _fill(store, ["a red apple"])
         assert _texts(store.search_keywords("apple")) == ["a red apple"]
         store.add(_unit(1), {"text": "a green pear"}, uid)
@@ -95,7 +95,7 @@ class StoreKeywords:
         assert _texts(store.search_keywords("apple pear")) == ["an apple pie"]
 
     def test_keyword_search_returns_top_k_when_filter_matches_more(self, store: VectorStore) -> None:
-        """A filter or a namespace that matches few of many records still yields `top_k` of them."""
+        """A filtered search finds `top_k` records, even if most records do not match the filter."""
         for start in range(0, 3_000, 1_000):
             numbers = range(start, start + 1_000)
             store.add_batch(
@@ -111,7 +111,7 @@ class StoreKeywords:
         assert sorted(str(match.metadata["n"]) for match in both) == ["3", "5"]
 
     def test_hybrid_search_ranks_vector_and_keyword_matches_first(self, store: VectorStore) -> None:
-        """Records that match by word or by vector precede others, in the order of the weights."""
+        """Records that match by word or by vector come first; the weights decide their order."""
         store.add(_unit(0), {"text": "alpha"}, "near")
         store.add(_unit(1), {"text": "zebra crossing"}, "word")
         store.add(_unit(2), {"text": "nothing of it"}, "none")
@@ -123,7 +123,7 @@ class StoreKeywords:
         assert all(-1 <= match.score <= 1 for match in by_word + by_meaning)
 
     def test_explanation_adds_up_to_the_score(self, store: VectorStore) -> None:
-        """The signals of each match sum to its score, and without `explain` there is no explanation."""
+        """The parts of an explanation add up to the score; without `explain`, matches have none."""
         rng = np.random.default_rng(0)
         texts = [f"cat number {i} {'and a dog' if i % 3 else ''}" for i in range(40)]
         store.add_batch(
@@ -149,7 +149,7 @@ class StoreKeywords:
         assert names == ["vector", "nearby", "keyword", "recency", "priority"]
 
     def test_recency_and_priority_count_only_when_weighted(self, store: VectorStore) -> None:
-        """With a weight, newer or more important records are first; by default neither counts."""
+        """Recency and priority affect the order only when they have a weight."""
         records = [store.add(_unit(0), {"text": "the same"}, uid) for uid in ("old", "renewed", "new")]
         [old] = store.get([records[0]])
         store.put([replace(old, created_at=1e9, updated_at=1e9, priority=0.9)])
@@ -175,13 +175,13 @@ class StoreKeywords:
         assert caught.value.field == "weights"
 
     def test_hybrid_search_returns_top_k_when_no_word_matches(self, store: VectorStore) -> None:
-        """Without a common word the vectors decide, and no record is left out."""
+        """When no record has a word of the query, all records are ranked by their vectors."""
         _fill(store, [f"text {i}" for i in range(20)])
         assert len(store.search_hybrid(_unit(0), "zzz", 20)) == 20
         assert len(store.search_hybrid(_unit(0), "the of and", 7)) == 7
 
     def test_keyword_search_finds_a_turn_through_its_neighbour(self, store: VectorStore) -> None:
-        """A turn next to one with the word is found once, also after a replacement or a deletion."""
+        """A turn next to one with the word is found, even after replacements and deletions."""
         rng = np.random.default_rng(0)
         turns = ["Bob: Where did you buy the piano?", "Ann: In a shop in Lyon.", "Bob: Lovely.", "Ann: Thanks."]
         filler = [f"Eve: Remark number {i} on something else." for i in range(40)]

@@ -44,7 +44,7 @@ BAD_FIELDS: list[tuple[str, Any]] = [
 
 
 def assert_equal(found: Sequence[Record], expected: Sequence[Record], *, but_for: Sequence[str] = ()) -> None:
-    """Assert that records are equal in every field, their vectors bit by bit."""
+    """Assert that records are equal in all fields except `but_for`, vectors bit by bit."""
     assert len(found) == len(expected)
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_array_equal(one.vector, other.vector)
@@ -53,7 +53,7 @@ def assert_equal(found: Sequence[Record], expected: Sequence[Record], *, but_for
 
 
 class StoreLife(StoreMetric):
-    """Test `put` and priorities; a mixin of `VectorStoreSuite`."""
+    """Test `put` and the priorities of records; a mixin of `VectorStoreSuite`."""
 
     # -- whole records --------------------------------------------------------------------------------------------
 
@@ -84,7 +84,7 @@ class StoreLife(StoreMetric):
         assert [match.uid for match in copy.search_keywords("cat")] == ["a"]
 
     def test_put_replaces_a_record_with_the_same_uid(self, store: VectorStore) -> None:
-        """All fields are replaced, also the creation time; of equal uids in one call the last wins."""
+        """All fields are replaced, even the creation time; the last record of a uid in a call wins."""
         store.add_batch([at(0), at(1)], [{"v": 0}, {"v": 1}], ["x", "y"])
         [old] = store.get(["x"])
         new = replace(old, metadata={"v": 3}, vector=at(50), created_at=5.0, updated_at=6.0, priority=2.0)
@@ -94,7 +94,7 @@ class StoreLife(StoreMetric):
         assert store.put([]) == 0
 
     def test_put_leaves_expired_records_out(self, store: VectorStore) -> None:
-        """An expired record is not counted and replaces nothing."""
+        """An expired record is not stored, not counted, and replaces no record."""
         store.add_batch([at(0), at(1)], None, ["x", "y"], expires_in_s=[900, 900])
         x, y = store.get(["x", "y"])
         expired = replace(x, expires_at=time.time() - 1)
@@ -130,7 +130,7 @@ class StoreLife(StoreMetric):
         assert sorted([*names, "later"], key=lambda name: places[name] or 0) == [*names, "later"]
 
     def test_put_appends_a_turn_without_a_place_to_its_session(self, store: VectorStore) -> None:
-        """Such turns follow in the order in which they are put."""
+        """Turns without a place follow the stored turns, in the order of the argument."""
         store.add_batch([at(0), at(10)], [{"text": "alpha"}, {"text": "beta"}], ["t0", "t1"], sessions=["s", "s"])
         turns = [replace(record, uid=f"u{i}", place=None) for i, record in enumerate(store.get(["t1", "t0"]))]
         assert (
@@ -144,7 +144,7 @@ class StoreLife(StoreMetric):
         ("field", "value"), BAD_FIELDS, ids=[f"{name} {value!r:.20}" for name, value in BAD_FIELDS]
     )
     def test_put_stores_nothing_when_one_record_is_invalid(self, store: VectorStore, field: str, value: Any) -> None:
-        """The message names the index of the invalid record."""
+        """The error message names the index of the invalid record, and no record is stored."""
         store.add_batch([at(0), at(1)], None, ["x", "y"], sessions=["s", "s"])
         good, other = store.get(["x", "y"])
         bad = replace(other, **{"uid": "z", field: value})
@@ -153,7 +153,7 @@ class StoreLife(StoreMetric):
         assert store.count() == 2
 
     def test_put_refuses_an_invalid_list_of_records(self, store: VectorStore) -> None:
-        """Another type, too many records and vectors of another length are refused."""
+        """A value of another type, too many records, or vectors of another length are refused."""
         store.add(at(0), None, "x")
         [record] = store.get(["x"])
         for records in ("x", record, None, [None], [{"uid": "x"}], {"x": record}):
@@ -167,7 +167,7 @@ class StoreLife(StoreMetric):
         assert store.put([replace(record, uid=f"u{i:04}") for i in range(1_000)]) == 1_000
 
     def test_put_refuses_records_of_two_models_in_one_namespace(self, store: VectorStore) -> None:
-        """Records of two models are accepted in two namespaces."""
+        """Records of two models are refused in one namespace, and accepted in two namespaces."""
         store.add(at(0), None, "x", model_id="one")
         [record] = store.get(["x"])
         other = replace(record, uid="y", model_id="two")
@@ -195,7 +195,7 @@ class StoreLife(StoreMetric):
     # -- priorities -----------------------------------------------------------------------------------------------
 
     def test_priority_comes_back_as_it_was_added(self, store: VectorStore) -> None:
-        """A priority stays with its record until the record is replaced."""
+        """A record keeps its priority until the record is replaced."""
         store.add(at(0), None, "x", priority=7)
         assert [record.priority for record in store.get(["x"])] == [7.0]
         store.add(at(0), None, "x")

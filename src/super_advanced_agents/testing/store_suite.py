@@ -73,7 +73,7 @@ class VectorStoreSuite(
         assert [record.uid for record in store.scan()] == uids
 
     def test_add_batch_returns_given_and_generated_uids_in_order(self, store: VectorStore) -> None:
-        """The n-th uid belongs to the n-th vector."""
+        """The n-th uid returned belongs to the n-th vector."""
         uids = store.add_batch([at(i) for i in range(4)], [{"i": i} for i in range(4)], ["b", None, "a", None])
         assert (uids[0], uids[2]) == ("b", "a")
         assert [record.metadata["i"] for record in store.get(uids)] == [0, 1, 2, 3]
@@ -88,7 +88,7 @@ class VectorStoreSuite(
         assert store.count() == 0
 
     def test_add_replaces_the_record_when_the_uid_exists(self, store: VectorStore) -> None:
-        """Vector and metadata are the new ones, and the creation time is the old one."""
+        """Vector and metadata are replaced, and the creation time stays."""
         store.add(at(0), {"v": 1}, "x")
         [before] = store.get(["x"])
         store.add(at(90), {"w": 2}, "x")
@@ -100,7 +100,7 @@ class VectorStoreSuite(
         assert store.count({"v": 1}) == 0
 
     def test_last_record_wins_when_a_batch_has_equal_uids(self, store: VectorStore) -> None:
-        """The batch still returns one uid per vector."""
+        """The last record of a uid is stored, and the batch returns one uid for each vector."""
         assert store.add_batch([at(0), at(10), at(20)], [{"v": 0}, {"v": 1}, {"v": 2}], ["x", "y", "x"]) == [*"xyx"]
         assert [record.metadata["v"] for record in store.get(["x", "y"])] == [2, 1]
         assert _uids(store.search(at(20), 5)) == ["x", "y"]
@@ -113,7 +113,7 @@ class VectorStoreSuite(
         assert [record.metadata for record in store.scan()] == [{"v": 1}]
 
     def test_changing_arguments_or_results_leaves_stored_records_unchanged(self, store: VectorStore) -> None:
-        """The store copies what it is given and what it returns."""
+        """The store copies its arguments and its results."""
         vector, metadata = at(0), {"tags": ["a"]}
         store.add(vector, metadata, "x")  # type: ignore[arg-type]
         vector[:] = 9
@@ -140,7 +140,7 @@ class VectorStoreSuite(
         assert [record.metadata["in"] for record in store.scan()] == ["default"]
 
     def test_unknown_namespace_is_empty(self, store: VectorStore) -> None:
-        """Reads and deletes there find nothing and raise nothing."""
+        """Reads and deletes in an unknown namespace find nothing and raise no error."""
         store.add(at(0), None, "x")
         assert store.search(at(0), namespace="none") == []
         assert store.search_with_filter(at(0), 3, lambda metadata: True, namespace="none") == []
@@ -171,14 +171,14 @@ class VectorStoreSuite(
                 assert uids == expected
 
     def test_scan_returns_equal_uids_on_one_page(self, store: VectorStore) -> None:
-        """Such a page may exceed its limit, so that the next page begins after the uid."""
+        """A page holds all records with its last uid, even if it then exceeds `limit`."""
         for namespace in ("a", "b", "c"):
             store.add_batch([at(0), at(1)], None, ["x", "y"], namespace=namespace)
         assert [(r.uid, r.namespace) for r in store.scan(limit=1)] == [("x", "a"), ("x", "b"), ("x", "c")]
         assert [r.uid for r in store.scan(after="x", limit=1)] == ["y"] * 3
 
     def test_deleted_records_are_found_by_no_operation(self, store: VectorStore) -> None:
-        """Delete by uid, by filter or by both returns the number of records that existed."""
+        """Deletes return the number of deleted records, which no later operation finds."""
         store.add_batch([at(i) for i in range(6)], [{"i": i} for i in range(6)], list("abcdef"))
         assert store.delete(["a", "nobody", "a"]) == 1
         assert store.delete(where={"i": {"$gte": 4}}) == 2
@@ -195,7 +195,7 @@ class VectorStoreSuite(
     # -- searching ------------------------------------------------------------------------------------------------
 
     def test_search_without_scores_keeps_the_order(self, store: VectorStore) -> None:
-        """With `return_scores=False` every score is 0.0."""
+        """With `return_scores=False`, matches stay in order and every score is 0.0."""
         store.add_batch([at(9), at(3)], None, ["far", "near"])
         found = store.search(at(0), 5, return_scores=False)
         assert [(match.uid, match.score) for match in found] == [("near", 0.0), ("far", 0.0)]
@@ -216,7 +216,7 @@ class VectorStoreSuite(
         assert store.scan() == []
 
     def test_search_returns_top_k_when_filter_matches_few(self, store: VectorStore) -> None:
-        """All ten matching records come back, though the nearest vectors do not match."""
+        """All ten records that match a filter are found, though the nearest vectors do not match."""
         n = 600
         store.add_batch([at(i * 0.2) for i in range(n)], [{"rare": i % 60 == 59, "i": i} for i in range(n)])
         found = store.search(at(0), 10, where={"rare": True})
@@ -269,7 +269,7 @@ class VectorStoreSuite(
     # -- concurrency and lifecycle --------------------------------------------------------------------------------
 
     async def test_async_operations_return_what_the_blocking_ones_do(self, store: VectorStore) -> None:
-        """Every operation works when it is awaited."""
+        """The asyncio form of every operation returns the result of the blocking form."""
         uid = await store.aadd(at(0), {"a": 1})
         uids = await store.aadd_batch([at(5), at(10)], [{"a": 2}, {"a": 3}])
         assert _uids(await store.asearch(at(0), 2)) == [uid, uids[0]]
@@ -282,7 +282,7 @@ class VectorStoreSuite(
         assert (await store.astats())["records"] == 2
 
     async def test_concurrent_callers_see_their_own_writes(self, store: VectorStore) -> None:
-        """Each of 32 tasks reads its write as soon as it is acknowledged."""
+        """Each of 32 tasks can read its own write as soon as the write is acknowledged."""
 
         async def caller(i: int) -> None:
             uid = await store.aadd(at(i), {"who": i})
@@ -351,7 +351,7 @@ class VectorStoreSuite(
             store.__enter__()
 
     async def test_store_closes_when_its_async_context_ends(self, make_store: MakeStore) -> None:
-        """Closing it again does nothing."""
+        """A store is closed after `async with`, and closing it again does nothing."""
         store = await asyncio.to_thread(make_store, DIM)
         async with store:
             await store.aadd(at(0))

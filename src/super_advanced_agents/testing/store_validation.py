@@ -22,7 +22,7 @@ DIM = 4
 
 
 def at(degrees: float) -> Vector:
-    """Return a unit vector of `DIM` numbers at this angle to `at(0)`, in degrees."""
+    """Return a unit vector of `DIM` numbers at an angle of `degrees` to `at(0)`."""
     angle = math.radians(degrees)
     return np.array([math.cos(angle), math.sin(angle), *[0.0] * (DIM - 2)], dtype=np.float32)
 
@@ -189,11 +189,14 @@ FILTER_RECORDS: dict[str, Metadata] = {
 
 
 class StoreValidation:
-    """Test that invalid arguments are refused and that filters select the right records."""
+    """Test the checks of arguments, and filters; a mixin of `VectorStoreSuite`."""
 
     @pytest.fixture
     def make_store(self) -> MakeStore:
-        """Return a function that makes empty stores; a subclass overrides it and closes the stores."""
+        """Return a function that makes empty stores; a subclass must override this fixture.
+
+        The subclass also closes the stores.
+        """
         raise NotImplementedError
 
     @pytest.fixture
@@ -225,7 +228,7 @@ class StoreValidation:
             store.search_batch(vectors)
 
     async def test_large_invalid_batch_is_refused_like_a_small_one(self, store: VectorStore) -> None:
-        """A batch of 300 records, which is validated in a thread, raises the same error."""
+        """A batch of 300 records is validated in a thread, and the error names the invalid record."""
         metadatas: list[Any] = [{}] * 299 + [{"a": math.nan}]
         with pytest.raises(InvalidInputError, match=r"metadatas\[299\]"):
             await store.aadd_batch(np.ones((300, DIM)), metadatas)
@@ -233,7 +236,7 @@ class StoreValidation:
         assert await store.acount() == 300
 
     def test_vector_of_another_length_raises_dimension_mismatch(self, store: VectorStore) -> None:
-        """A matrix, one row of a batch, and a query raise it, and the message names the row."""
+        """A matrix, a query or a batch row of another length is refused; the error names the row."""
         with pytest.raises(DimensionMismatchError):
             store.add_batch(np.ones((2, DIM + 1)))
         with pytest.raises(DimensionMismatchError, match=r"\[1\]"):
@@ -243,7 +246,7 @@ class StoreValidation:
 
     @pytest.mark.parametrize("metadata", [value for _, value in BAD_METADATA], ids=[name for name, _ in BAD_METADATA])
     def test_add_batch_stores_nothing_when_metadata_is_invalid(self, store: VectorStore, metadata: Any) -> None:
-        """The message names the index of the record and never quotes its text."""
+        """The error message names the index of the record, and does not quote a long text."""
         with pytest.raises(InvalidInputError) as refused:
             store.add_batch([at(0), at(1)], [{"fine": True}, metadata])
         assert "metadatas[1]" in str(refused.value)
@@ -259,7 +262,7 @@ class StoreValidation:
 
     @pytest.mark.parametrize("uid", BAD_UIDS, ids=ascii)
     def test_every_operation_refuses_an_invalid_uid(self, store: VectorStore, uid: Any) -> None:
-        """Add, get, delete and scan refuse it, and nothing is stored."""
+        """Add, get, delete and scan refuse an invalid uid, and nothing is stored."""
         for call in (
             lambda: store.add(at(0), None, uid),
             lambda: store.add_batch([at(0), at(1)], None, ["fine", uid]),
@@ -273,7 +276,7 @@ class StoreValidation:
 
     @pytest.mark.parametrize("namespace", BAD_NAMESPACES, ids=ascii)
     def test_every_operation_refuses_an_invalid_namespace(self, store: VectorStore, namespace: Any) -> None:
-        """Writes, searches, reads and deletes refuse it."""
+        """Writes, searches, reads and deletes refuse an invalid namespace."""
         for call in (
             lambda: store.add(at(0), namespace=namespace),
             lambda: store.search(at(0), namespace=namespace),
@@ -315,7 +318,7 @@ class StoreValidation:
         assert len(store.add_batch(np.ones((1_000, DIM)))) == 1_000
 
     def test_add_batch_refuses_lists_of_another_length(self, store: VectorStore) -> None:
-        """Each list beside the vectors must have one entry per vector."""
+        """Each list argument, such as `metadatas`, must have one entry for each vector."""
         for name in ("metadatas", "uids", "sources", "sessions", "expires_in_s", "priorities"):
             for values in ([None], [None] * 3, "ab", {"a": 1}, 5):
                 with pytest.raises(InvalidInputError, match=name):
@@ -330,7 +333,7 @@ class StoreValidation:
 
     @pytest.mark.parametrize("name", ["", "a\0b", "\ud800", "x" * 2_000, 5], ids=ascii)
     def test_add_refuses_an_invalid_source_or_model_id(self, store: VectorStore, name: Any) -> None:
-        """Both must be short printable strings."""
+        """A source and a model id must be short strings of printable characters."""
         with pytest.raises(InvalidInputError, match="source"):
             store.add(at(0), source=name)
         with pytest.raises(InvalidInputError, match="model_id"):
@@ -338,7 +341,7 @@ class StoreValidation:
 
     @pytest.mark.parametrize("where", [*BAD_FILTERS, _filter_of_depth(40)], ids=lambda where: repr(where)[:50])
     def test_every_operation_refuses_a_malformed_filter(self, store: VectorStore, where: Any) -> None:
-        """Search, count, scan and delete refuse it, and nothing is deleted."""
+        """Search, count, scan and delete refuse a malformed filter, and nothing is deleted."""
         store.add(at(0), {"a": 1}, "kept")
         for call in (
             lambda: store.search(at(0), where=where),
@@ -353,7 +356,7 @@ class StoreValidation:
         assert store.count() == 1
 
     def test_delete_refuses_a_call_without_uids_and_filter(self, store: VectorStore) -> None:
-        """A single string is not a list of uids either."""
+        """Deleting needs uids or a filter, and a single string is not a list of uids."""
         store.add(at(0), None, "kept")
         with pytest.raises(InvalidInputError):
             store.delete()
@@ -369,7 +372,7 @@ class StoreValidation:
     def test_filter_selects_the_same_records_in_every_operation(
         self, store: VectorStore, where: dict[str, Any], expected: str
     ) -> None:
-        """Search, count, scan and delete agree on every operator."""
+        """Search, count, scan and delete select equal records for every filter operator."""
         store.add_batch(
             [at(i) for i in range(len(FILTER_RECORDS))], list(FILTER_RECORDS.values()), list(FILTER_RECORDS)
         )

@@ -1,4 +1,4 @@
-"""`saa doctor`."""
+"""Test `saa doctor`."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from super_advanced_agents.stores import FAISSVectorStore
 
 
 def _checks(saa, code=0):
-    told = saa.json("doctor", code=code)
-    assert told["ok"] is (code == 0)
-    return {check["name"]: check for check in told["checks"]}
+    report = saa.json("doctor", code=code)
+    assert report["ok"] is (code == 0)
+    return {check["name"]: check for check in report["checks"]}
 
 
-def test_a_healthy_machine_is_well(saa):
-    """Before and after something is remembered."""
+def test_doctor_reports_no_problem_on_a_healthy_machine(saa):
+    """This holds for an empty data folder and for one with memories."""
     assert "owner" not in _checks(saa)
     saa("add", "one")
     checks = _checks(saa)
@@ -24,8 +24,8 @@ def test_a_healthy_machine_is_well(saa):
     assert checks["owner"]["detail"] == "in use by nobody"
 
 
-def test_whoever_holds_the_folder_is_named_and_not_disturbed(saa):
-    """A running server is no fault."""
+def test_doctor_names_the_process_that_holds_the_folder_without_disturbing_it(saa):
+    """A running server is not a problem."""
     with FAISSVectorStore(384, saa.data_dir / "store") as store:
         store.add([1.0] * 384)
         checks = _checks(saa)
@@ -34,14 +34,14 @@ def test_whoever_holds_the_folder_is_named_and_not_disturbed(saa):
         assert store.count() == 1
 
 
-def test_missing_models_are_wrong(saa, tmp_path):
-    """With the command that fetches them."""
-    told = saa.json("doctor", "--models-dir", tmp_path / "models", code=1)
-    assert any("saa pull" in check["hint"] for check in told["checks"] if not check["ok"])
+def test_doctor_fails_when_models_are_missing(saa, tmp_path):
+    """Its hint is the command that fetches them."""
+    report = saa.json("doctor", "--models-dir", tmp_path / "models", code=1)
+    assert any("saa pull" in check["hint"] for check in report["checks"] if not check["ok"])
 
 
-def test_damaged_rows_are_wrong(saa):
-    """A page of the file overwritten."""
+def test_doctor_fails_when_rows_are_damaged(saa):
+    """Pages of the database are overwritten."""
     saa("add", "one")
     database = saa.data_dir / "store" / "memory.sqlite3"
     content = bytearray(database.read_bytes())
@@ -50,8 +50,8 @@ def test_damaged_rows_are_wrong(saa):
     assert not _checks(saa, code=1)["rows"]["ok"]
 
 
-def test_a_damaged_snapshot_is_wrong_and_no_memory_is_lost(saa):
-    """It is made anew from the rows."""
+def test_doctor_fails_when_a_snapshot_is_damaged_and_no_memory_is_lost(saa):
+    """The store makes the snapshot again from its rows."""
     saa("add", "one")
     index = saa.data_dir / "store" / "index"
     index.mkdir(exist_ok=True)

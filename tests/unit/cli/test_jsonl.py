@@ -1,4 +1,4 @@
-"""JSON lines: memories, turns, and what is neither."""
+"""Test how an import reads JSON lines: memories, turns, and lines that are neither."""
 
 from __future__ import annotations
 
@@ -20,37 +20,37 @@ def _read(*lines):
     return list(read_jsonl(numbered, "chat.jsonl"))
 
 
-def test_each_line_says_what_it_is():
-    """A speaker makes a turn; blank lines are nothing."""
+def test_read_jsonl_makes_turns_of_lines_with_a_speaker_and_memories_of_others():
+    """Blank lines are skipped."""
     memory, turn = _read({"text": "a"}, "", {"speaker": "Ann", "text": "b", "session": "s", "created_at": "2026-01-01"})
     assert isinstance(memory, MemoryEntry)
     assert isinstance(turn, TurnEntry)
     assert (turn.turn.speaker, turn.session, turn.turn.created_at) == ("Ann", "s", "2026-01-01")
 
 
-def test_members_that_are_not_known_become_metadata():
-    """Beside what `extra` holds."""
+def test_read_jsonl_adds_unknown_members_to_the_metadata():
+    """They are merged with those of `extra`."""
     [memory] = _read({"text": "a", "type": "note", "city": "Paris", "extra": {"n": 1}})
     assert memory.memory.extra == {"city": "Paris", "n": 1}
     assert memory.memory.memory_type == "note"
 
 
-def test_a_turn_without_a_session_belongs_to_its_file():
-    """One file, one conversation; a number is a name as well."""
+def test_read_jsonl_uses_the_file_as_the_session_of_turns_without_one():
+    """A number is accepted as the name of a session."""
     first, second = _read({"speaker": "A", "text": "x"}, {"speaker": "A", "text": "x", "session": 7})
     assert (first.session, second.session) == ("chat.jsonl", "7")
 
 
-def test_names_are_stable_and_differ_by_line():
-    """The same file gives the same uids; a word said twice is two turns."""
+def test_read_jsonl_gives_stable_uids_that_differ_by_line():
+    """Two turns with the same words are two turns."""
     lines = [{"speaker": "A", "text": "ok"}] * 2
     first, again = _read(*lines), _read(*lines)
     assert [entry.turn.uid for entry in first] == [entry.turn.uid for entry in again]
     assert len({entry.turn.uid for entry in first}) == 2
 
 
-def test_a_lifetime_goes_on_where_it_was():
-    """What expired meanwhile is left out."""
+def test_read_jsonl_keeps_the_rest_of_a_lifetime_and_skips_expired_lines():
+    """An absolute expiry becomes the seconds that are left."""
     (alive,) = _read({"text": "a", "expires_at": time.time() + 1_000}, {"text": "b", "expires_at": 5})
     assert 0 < alive.memory.expires_in_s <= 1_000
 
@@ -74,16 +74,16 @@ def test_a_lifetime_goes_on_where_it_was():
     ],
     ids=lambda line: line[:40],
 )
-def test_a_wrong_line_is_told_and_the_next_is_read(line):
-    """With its place."""
-    wrong, right = _read(line, {"text": "fine"})
-    assert isinstance(wrong, RejectedLine)
-    assert str(wrong.location) == "chat.jsonl:1"
-    assert isinstance(right, MemoryEntry)
+def test_read_jsonl_rejects_a_malformed_line_and_reads_the_next(line):
+    """The rejection has the location of the line."""
+    rejected, memory = _read(line, {"text": "fine"})
+    assert isinstance(rejected, RejectedLine)
+    assert str(rejected.location) == "chat.jsonl:1"
+    assert isinstance(memory, MemoryEntry)
 
 
-def test_interleaved_sessions_are_gathered_whole():
-    """Two conversations in one file become two units, each in order."""
+def test_gather_makes_one_unit_of_each_interleaved_session():
+    """The turns of each unit are in their order."""
     lines = [{"speaker": "A", "text": str(n), "session": "even" if n % 2 == 0 else "odd"} for n in range(10)]
     units = list(gather(_read(*lines)))
     assert [(unit.session, [entry.turn.text for entry in unit.entries]) for unit in units] == [
@@ -92,20 +92,20 @@ def test_interleaved_sessions_are_gathered_whole():
     ]
 
 
-def test_units_are_bounded_and_lose_nothing():
-    """Memories come in batches, a very long conversation in parts, quiet sessions as soon as they are quiet."""
+def test_gather_bounds_the_size_of_units_and_loses_no_entry():
+    """Memories come in batches, a long session in parts, and quiet sessions early."""
     lines = [{"text": str(n)} for n in range(600)]
     lines += [{"speaker": "A", "text": str(n), "session": "long" if n % 3 else f"short{n}"} for n in range(3_000)]
     units = list(gather(_read(*lines)))
     assert all(len(unit.entries) <= (256 if isinstance(unit, Memories) else 1_000) for unit in units)
     assert sum(len(unit.entries) for unit in units) == 3_600
     parts = [unit for unit in units if isinstance(unit, Conversation) and unit.session == "long"]
-    long = [entry.turn.text for unit in parts for entry in unit.entries]
-    assert long == [str(n) for n in range(3_000) if n % 3]
+    long_texts = [entry.turn.text for unit in parts for entry in unit.entries]
+    assert long_texts == [str(n) for n in range(3_000) if n % 3]
 
 
-def test_former_turns_come_back_in_the_order_they_were_said():
-    """An export is in the order of uids; neighbours in a session are those that were."""
+def test_gather_sorts_exported_turns_by_their_number_in_the_session():
+    """An export is in the order of uids, and the order of turns decides their neighbours."""
     lines = [{"text": f"A: {n}", "session": "s", "extra": {"turn": n}} for n in (2, 0, 1)]
     [unit] = gather(_read(*lines))
     assert isinstance(unit, Memories)

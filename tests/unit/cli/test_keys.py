@@ -1,46 +1,46 @@
-"""`saa keys`."""
+"""Test `saa keys`."""
 
 from __future__ import annotations
 
 import pytest
 
 
-def test_a_key_is_made_listed_and_revoked(saa):
-    """As the contract has it: `create --json` prints the key and its id, and nothing shows the key again."""
-    made = saa.json("keys", "create", "--tenant", "acme", "--scope", "memories:read", "--scope", "generate")
-    assert set(made) == {"key", "id"}
-    assert made["key"].startswith(f"saa_{made['id']}_")
-    listed = saa("keys", "list", "--json").stdout
-    assert made["key"] not in listed
+def test_keys_commands_create_list_and_revoke_an_api_key(saa):
+    """`create --json` prints the key and its id; no other command prints the key."""
+    created = saa.json("keys", "create", "--tenant", "acme", "--scope", "memories:read", "--scope", "generate")
+    assert set(created) == {"key", "id"}
+    assert created["key"].startswith(f"saa_{created['id']}_")
+    printed = saa("keys", "list", "--json").stdout
+    assert created["key"] not in printed
     [key] = saa.json("keys", "list")["keys"]
-    assert (key["id"], key["tenant"], key["state"]) == (made["id"], "acme", "valid")
+    assert (key["id"], key["tenant"], key["state"]) == (created["id"], "acme", "valid")
     assert key["scopes"] == ["generate", "memories:read"]
-    assert saa.json("keys", "revoke", made["id"]) == {"id": made["id"], "revoked": True}
+    assert saa.json("keys", "revoke", created["id"]) == {"id": created["id"], "revoked": True}
     [key] = saa.json("keys", "list")["keys"]
     assert key["state"] == "revoked"
 
 
-def test_people_get_the_key_alone_on_standard_output(saa):
-    """So that it can be piped; the rest is beside it."""
-    done = saa("keys", "create", "--scope", "admin", "--label", "for me", "--expires-in-s", "60")
-    assert done.stdout.startswith("saa_")
-    assert len(done.stdout.splitlines()) == 1
-    assert "once" in done.stderr
+def test_keys_create_prints_only_the_key_on_standard_output(saa):
+    """The key can be piped; the explanation is on standard error."""
+    result = saa("keys", "create", "--scope", "admin", "--label", "for me", "--expires-in-s", "60")
+    assert result.stdout.startswith("saa_")
+    assert len(result.stdout.splitlines()) == 1
+    assert "once" in result.stderr
     line = saa("keys", "list").stdout
     assert "default" in line
     assert "for me" in line
-    assert "Revoked" in saa("keys", "revoke", done.stdout.strip()).stdout
+    assert "Revoked" in saa("keys", "revoke", result.stdout.strip()).stdout
 
 
-def test_listing_makes_nothing(saa):
-    """A folder that is not there stays so."""
+def test_keys_list_does_not_create_the_data_folder(saa):
+    """It prints an empty list and a hint."""
     assert saa.json("keys", "list") == {"keys": []}
     assert "saa keys create" in saa("keys", "list").stderr
     assert not saa.data_dir.exists()
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["create", "--scope", "everything"], "'everything' is not a scope"),
         (["create", "--scope", "admin", "--tenant", "no name"], "not a name"),
@@ -49,11 +49,11 @@ def test_listing_makes_nothing(saa):
         (["revoke", "saa_nonsense"], "not the id of a key"),
     ],
 )
-def test_what_is_wrong_is_told(saa, arguments, told):
-    """In a sentence."""
-    assert told in saa("keys", *arguments, code=2).stderr
+def test_keys_command_with_an_invalid_argument_prints_the_reason(saa, arguments, message):
+    """Its exit code is 2."""
+    assert message in saa("keys", *arguments, code=2).stderr
 
 
-def test_a_key_without_a_scope_is_wrong_usage(saa):
-    """There is no default: whoever makes a key says what for."""
+def test_keys_create_without_a_scope_is_a_usage_error(saa):
+    """There is no default scope, so that each key gets only the rights it needs."""
     saa("keys", "create", code=2)

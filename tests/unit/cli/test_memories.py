@@ -1,4 +1,4 @@
-"""`saa add`, `list`, `forget`, `search`, `ask`."""
+"""Test `saa add`, `list`, `forget`, `search`, `ask` and `pull`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import json
 import pytest
 
 
-def test_text_comes_from_an_argument_a_file_or_standard_input(saa, tmp_path):
-    """All three are remembered alike."""
+def test_add_takes_its_text_from_an_argument_a_file_or_standard_input(saa, tmp_path):
+    """The texts are stored alike."""
     (tmp_path / "note.txt").write_text("The Prado is in Madrid\n")
     saa("add", "The Louvre is in Paris")
     saa("add", "--file", tmp_path / "note.txt")
@@ -24,8 +24,8 @@ def test_text_comes_from_an_argument_a_file_or_standard_input(saa, tmp_path):
     }
 
 
-def test_a_memory_carries_what_it_was_added_with(saa):
-    """Label, name, metadata and source."""
+def test_add_stores_the_type_uid_metadata_and_source_of_a_memory(saa):
+    """`list` shows them without the vector."""
     added = saa.json(
         "add", "Paris", "--type", "place", "--uid", "p1", "--extra", '{"country": "France"}', "--source", "atlas"
     )
@@ -36,16 +36,16 @@ def test_a_memory_carries_what_it_was_added_with(saa):
     assert "vector" not in memory
 
 
-def test_a_memory_is_added_once_when_asked(saa):
-    """With `--dedupe` the name it has is printed; a priority is no part of what it says."""
+def test_add_with_dedupe_returns_the_uid_of_the_equal_memory(saa):
+    """Another priority does not make it another memory."""
     [uid] = saa.json("add", "The Louvre is in Paris", "--priority", "0.5")["uids"]
     assert saa.json("add", "The Louvre is in Paris", "--dedupe", "--priority", "1")["uids"] == [uid]
     assert saa.json("add", "The Louvre is in Paris")["uids"] != [uid]
     assert saa.json("list")["total"] == 2
 
 
-def test_search_explains_its_scores_when_asked(saa):
-    """As a table for people and as numbers for programs, which add up; without being asked it says nothing of it."""
+def test_search_with_explain_shows_the_parts_of_each_score(saa):
+    """The numbers add up to the score; without the option nothing is explained."""
     saa("add", "The Louvre is a museum in Paris.")
     [match] = saa.json("search", "museum", "--explain")["results"]
     assert [signal["name"] for signal in match["explanation"]["signals"]] == ["vector", "keyword"]
@@ -57,8 +57,8 @@ def test_search_explains_its_scores_when_asked(saa):
     assert "measured" not in saa("search", "museum").stdout
 
 
-def test_search_finds_by_meaning_and_narrows(saa):
-    """Best first; filters and types are options; people see the text, programs the server's shape."""
+def test_search_finds_by_meaning_within_filters_and_types(saa):
+    """The best match is first; people see the text, programs the server's shape."""
     saa("add", "The Louvre is a museum", "--type", "place", "--uid", "louvre")
     saa("add", "Cats sleep all day", "--uid", "cats")
     [best, other] = saa.json("search", "art gallery")["results"]
@@ -73,26 +73,26 @@ def test_search_finds_by_meaning_and_narrows(saa):
     assert "The Louvre is a museum" in saa("search", "art").stdout
 
 
-def test_ask_answers_and_lists_its_sources(saa):
-    """For people piece by piece, for programs as one object; both say the same."""
+def test_ask_prints_the_answer_and_its_sources(saa):
+    """With and without `--json` the answer is the same."""
     saa("add", "The Louvre is in Paris")
     answer = saa.json("ask", "Where is the Louvre?")
     assert "Paris" in answer["text"]
     assert [source["text"] for source in answer["sources"]] == ["The Louvre is in Paris"]
-    told = saa("ask", stdin="Where is the Louvre?").stdout
-    assert told.startswith(answer["text"])
-    assert "[1] The Louvre is in Paris" in told
+    printed = saa("ask", stdin="Where is the Louvre?").stdout
+    assert printed.startswith(answer["text"])
+    assert "[1] The Louvre is in Paris" in printed
 
 
-def test_an_empty_memory_is_no_error(saa):
-    """Nothing is found, and a hint says how to begin."""
+def test_search_and_list_of_an_empty_store_succeed(saa):
+    """They find nothing, and a hint says how to begin."""
     assert saa.json("search", "museum") == {"results": []}
     assert saa.json("list") == {"memories": [], "next": None, "total": 0}
     assert "saa add" in saa("list").stderr
 
 
-def test_pages_follow_each_other(saa):
-    """`next` goes into `--after`."""
+def test_list_continues_after_the_next_uid_of_a_page(saa):
+    """`next` is the value for `--after`."""
     for n in range(5):
         saa("add", f"text {n}", "--uid", f"u{n}")
     first = saa.json("list", "--limit", 3)
@@ -102,8 +102,8 @@ def test_pages_follow_each_other(saa):
     assert second["next"] is None
 
 
-def test_forgetting_by_name_by_filter_and_altogether(saa):
-    """An unknown name is told, with exit code 1."""
+def test_forget_deletes_by_uid_by_filter_or_everything(saa):
+    """With an unknown uid the exit code is 1."""
     for n in range(4):
         saa("add", f"text {n}", "--uid", f"u{n}", "--extra", json.dumps({"n": n}))
     assert saa.json("forget", "u0") == {"forgotten": 1}
@@ -113,15 +113,15 @@ def test_forgetting_by_name_by_filter_and_altogether(saa):
     assert saa.json("list")["total"] == 0
 
 
-def test_agents_see_their_own_memories(saa):
-    """`--agent` says whose they are."""
+def test_agent_option_separates_the_memories_of_agents(saa):
+    """The default agent does not see those of others."""
     saa("add", "only Ann knows", "--agent", "ann")
     assert saa.json("list", "--agent", "ann")["total"] == 1
     assert saa.json("list")["total"] == 0
 
 
-def test_a_text_cannot_steer_the_terminal(saa):
-    """Escape sequences are shown, not obeyed; programs get them as they are."""
+def test_list_and_search_escape_terminal_sequences_in_texts(saa):
+    """Programs get the text unchanged."""
     saa("add", "red \x1b[31malert")
     assert "\x1b" not in saa("list").stdout
     assert "\x1b" not in saa("search", "alert").stdout
@@ -129,7 +129,7 @@ def test_a_text_cannot_steer_the_terminal(saa):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["add", ""], "text is empty"),
         (["add", "nul\0"], "NUL"),
@@ -147,43 +147,43 @@ def test_a_text_cannot_steer_the_terminal(saa):
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
 )
-def test_what_is_wrong_with_a_request_is_told_in_a_sentence(saa, arguments, told):
-    """On standard error, with exit code 2, and as JSON for programs."""
-    done = saa(*arguments, code=2)
-    assert done.stdout == ""
-    assert done.stderr.startswith("Error: ")
-    assert told in done.stderr
-    assert told in json.loads(saa(*arguments, "--json", code=2).stderr)["error"]["message"]
+def test_invalid_request_prints_one_error_on_standard_error(saa, arguments, message):
+    """Its exit code is 2, and with `--json` the error is an object."""
+    result = saa(*arguments, code=2)
+    assert result.stdout == ""
+    assert result.stderr.startswith("Error: ")
+    assert message in result.stderr
+    assert message in json.loads(saa(*arguments, "--json", code=2).stderr)["error"]["message"]
 
 
 @pytest.mark.parametrize("arguments", [["nonsense"], ["search", "a", "--mode", "odd"], ["list", "--limit", "0"], []])
-def test_wrong_usage_ends_with_2(saa, arguments):
-    """What the parser refuses, too."""
+def test_wrong_usage_has_exit_code_2(saa, arguments):
+    """The parser of the arguments refuses some of it."""
     saa(*arguments, code=2)
 
 
-def test_a_second_owner_is_told_who_has_the_folder(saa):
-    """Exit code 1, and the hint."""
+def test_list_of_a_store_in_use_names_the_process_that_holds_it(saa):
+    """Its exit code is 1."""
     from super_advanced_agents.stores import FAISSVectorStore
 
     with FAISSVectorStore(384, saa.data_dir / "store"):
         assert "in use by process" in saa("list", code=1).stderr
 
 
-def test_a_read_only_folder_is_told(saa, tmp_path):
-    """A file where the folder should be is the kind that root meets as well."""
+def test_add_fails_when_the_data_folder_cannot_be_created(saa, tmp_path):
+    """A file in its place stops even root, unlike missing permissions."""
     (tmp_path / "data").write_text("in the way")
     assert "is not a folder" in saa("add", "x", code=1).stderr
 
 
-def test_a_missing_model_is_told_with_the_command_that_fetches_it(saa, monkeypatch, tmp_path):
-    """When it cannot be fetched just now; `pull` itself names unknown models."""
+def test_unknown_model_is_named_by_add_and_pull(saa, monkeypatch, tmp_path):
+    """`pull` also lists the known models."""
     monkeypatch.setenv("SAA_EMBEDDING_MODEL", "no-such-model")
     assert "no-such-model" in saa("add", "x", code=1).stderr
     assert "known models" in saa("pull", "no-such-model", code=1).stderr
 
 
-def test_pull_of_what_is_there_checks_it(saa):
-    """Nothing is fetched twice."""
+def test_pull_of_present_models_lists_them(saa):
+    """It checks their files and fetches nothing."""
     pulled = saa.json("pull")["models"]
     assert [model["name"] for model in pulled] == ["all-MiniLM-L6-v2", "SmolLM2-135M-Instruct"]

@@ -1,4 +1,4 @@
-"""Markdown and plain text, cut into memories."""
+"""Test how an import cuts Markdown and plain text into memories."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def _texts(text, *, markdown=True):
     return [entry.memory.text for entry in _cut(text, markdown=markdown)]
 
 
-def test_a_memory_carries_the_headings_it_stands_under():
-    """In its text, where they are found, and in its metadata, where they can be filtered."""
+def test_read_prose_adds_the_headings_to_each_memory():
+    """They are in its text, for searches, and in its metadata, for filters."""
     [hotel, train] = _cut("# Trip\n\n## Hotel\n\nMiramar, from 3 May.\n\n## Train #\nAt nine.\n")
     assert hotel.memory.text == "Trip > Hotel\n\nMiramar, from 3 May."
     assert hotel.memory.extra == {"heading": "Trip > Hotel"}
@@ -29,20 +29,20 @@ def test_a_memory_carries_the_headings_it_stands_under():
     assert train.memory.extra == {"heading": "Trip > Train"}
 
 
-def test_underlined_headings_count_too():
-    """Setext headings, of both levels."""
+def test_read_prose_reads_setext_headings_of_both_levels():
+    """Setext headings are underlined with `=` or `-`."""
     assert _texts("Trip\n====\n\nHotel\n-----\nMiramar.\n") == ["Trip > Hotel\n\nMiramar."]
 
 
-def test_short_paragraphs_of_one_section_stay_together():
-    """Up to about a thousand characters."""
+def test_read_prose_joins_short_paragraphs_of_a_section():
+    """A memory has at most 1,000 characters."""
     assert _texts("One.\n\nTwo.\n\nThree.") == ["One.\n\nTwo.\n\nThree."]
     cut = _texts("\n\n".join(f"{n} " + "word " * 80 for n in range(5)))
     assert len(cut) > 1
     assert all(len(text) <= 1_000 for text in cut)
 
 
-def test_a_long_paragraph_is_cut_at_sentences():
+def test_read_prose_cuts_a_long_paragraph_between_sentences():
     """No memory is longer than the model reads, and no word is lost."""
     paragraph = " ".join(f"Sentence number {n} says something." for n in range(200))
     cut = _texts(paragraph)
@@ -50,42 +50,42 @@ def test_a_long_paragraph_is_cut_at_sentences():
     assert " ".join(cut) == paragraph
 
 
-def test_a_word_without_end_is_cut_anywhere():
-    """A blob in a text is no reason to fail."""
+def test_read_prose_cuts_a_very_long_word_without_losing_a_character():
+    """A blob in a text must not fail the import."""
     assert "".join(_texts("x" * 5_000)) == "x" * 5_000
 
 
-def test_code_is_no_heading():
-    """A `#` inside a fence is a comment."""
+def test_read_prose_does_not_take_a_comment_in_code_for_a_heading():
+    """Inside a fence, `#` begins a comment."""
     assert _texts("# Setup\n\n```sh\n# not a heading\n\nmake\n```\n") == [
         "Setup\n\n```sh\n# not a heading\n\nmake\n```"
     ]
 
 
-def test_front_matter_is_text_and_no_heading():
-    """The dashes around it would underline a heading elsewhere."""
+def test_read_prose_reads_front_matter_as_text():
+    """Elsewhere its dashes would underline a heading."""
     assert _texts("---\ntitle: Trip\n---\nBody.") == ["title: Trip\n\nBody."]
 
 
-def test_a_heading_that_nothing_stands_under_is_kept():
+def test_read_prose_makes_a_memory_of_a_heading_without_text():
     """A list of headings is a text, too."""
     assert _texts("# Ideas\n## Boat\n## Kite\n") == ["Ideas > Boat", "Ideas > Kite"]
 
 
-def test_plain_text_has_no_headings():
-    """`#` means nothing there."""
+def test_read_prose_ignores_headings_in_plain_text():
+    """There, `#` has no meaning."""
     assert _texts("# one\n\ntwo", markdown=False) == ["# one\n\ntwo"]
 
 
-def test_the_same_text_has_the_same_name_wherever_it_stands():
-    """A paragraph added above changes no other memory's uid."""
+def test_read_prose_gives_equal_texts_equal_uids_at_any_place_in_a_file():
+    """A paragraph added above does not change the uids of other memories."""
     before = _cut("# A\n\nOne.\n\n# B\n\nTwo.")
     after = _cut("New.\n\n# A\n\nOne.\n\n# B\n\nTwo.")
     assert {entry.memory.uid for entry in before} < {entry.memory.uid for entry in after}
 
 
-def test_a_line_that_could_not_be_read_is_passed_on():
-    """The lines around it are memories all the same."""
+def test_read_prose_passes_on_a_rejected_line():
+    """The lines around it become memories."""
     lines = [Line(1, "One."), Line(2, "", "it is not UTF-8 at byte 3"), Line(3, "Two.")]
     cut = list(read_prose(lines, "a.txt", memory_type="document", markdown=False))
     assert [type(entry) for entry in cut] == [RejectedLine, MemoryEntry]
@@ -94,8 +94,8 @@ def test_a_line_that_could_not_be_read_is_passed_on():
 
 
 @given(st.text(alphabet=st.sampled_from("ab .#-=`~\n"), max_size=400))
-def test_no_letter_of_a_markdown_file_is_lost(text):
-    """Whatever it looks like; a level that a heading has left behind may be told more than once."""
+def test_read_prose_loses_no_letter_of_any_markdown(text):
+    """A heading may be repeated in several memories."""
     cut = "".join(_texts(text))
     assert cut.count("a") >= text.count("a")
     assert cut.count("b") >= text.count("b")

@@ -1,4 +1,4 @@
-"""`saa reembed`, with real models."""
+"""Test `saa reembed`, with real models."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ TEXTS = ["The Louvre is in Paris", "Cats sleep all day", "The train to Lyon leav
 
 @pytest.fixture
 def filled(saa):
-    """Some memories of two agents."""
+    """Add memories of two agents."""
     for i, text in enumerate(TEXTS):
         saa("add", text, "--uid", f"m{i}", "--agent", "default" if i < 3 else "ann")
     return saa
 
 
-def _searched(saa, *arguments):
+def _search_all(saa, *arguments):
     return [
         [(match["uid"], round(match["score"], 4)) for match in saa.json("search", query, *arguments)["results"]]
         for query in ("art museum", "a pet", "railway")
     ]
 
 
-def test_memories_get_the_vectors_of_another_model(filled, tmp_path, monkeypatch):
-    """Answers are those of a store that was made with it; what is next is said; a second time nothing is done."""
+def test_reembed_gives_memories_the_vectors_of_another_model(filled, tmp_path, monkeypatch):
+    """Searches then equal those of a store made with that model; a second run embeds nothing."""
     saa = filled
-    done = saa("reembed", "--precision", "fp32")
-    assert done.stdout.startswith("All 4 memories have vectors of all-MiniLM-L6-v2")
-    assert "SAA_EMBEDDING_PRECISION=fp32" in done.stderr
+    result = saa("reembed", "--precision", "fp32")
+    assert result.stdout.startswith("All 4 memories have vectors of all-MiniLM-L6-v2")
+    assert "SAA_EMBEDDING_PRECISION=fp32" in result.stderr
     refused = saa("search", "art museum", code=2).stderr
     assert "int8" in refused
     assert "fp32" in refused
@@ -39,12 +39,12 @@ def test_memories_get_the_vectors_of_another_model(filled, tmp_path, monkeypatch
     fresh = ("--data-dir", tmp_path / "fresh")
     for i, text in enumerate(TEXTS):
         saa("add", text, "--uid", f"m{i}", "--agent", "default" if i < 3 else "ann", *fresh)
-    assert _searched(saa) == _searched(saa, *fresh)
+    assert _search_all(saa) == _search_all(saa, *fresh)
     assert saa.json("list", "--agent", "ann")["total"] == 1
 
 
-def test_vectors_without_text_are_in_the_way(filled):
-    """Until it is said that they may go."""
+def test_reembed_refuses_vectors_without_text_unless_they_may_be_dropped(filled):
+    """`--drop-bare` deletes them."""
     saa = filled
     with FAISSVectorStore(384, saa.data_dir / "store") as store:
         store.add([1.0] * 384, {"i": 1}, namespace="vectors")
@@ -53,8 +53,8 @@ def test_vectors_without_text_are_in_the_way(filled):
     assert saa.json("reembed", "--precision", "fp32", "--drop-bare")["dropped"] == 1
 
 
-def test_a_model_that_is_unknown_is_refused(filled):
-    """And nothing is there to embed where nothing was remembered."""
+def test_reembed_refuses_an_unknown_model_and_a_missing_store(filled):
+    """The exit code is 1."""
     saa = filled
     assert "no-such-model" in saa("reembed", "--model", "no-such-model", code=1).stderr
     assert "nothing is remembered" in saa("reembed", "--data-dir", saa.data_dir / "none", code=1).stderr

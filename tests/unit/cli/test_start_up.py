@@ -1,4 +1,4 @@
-"""`saa --help` comes at once: nothing heavy is imported for it."""
+"""Test that commands import only the packages that they need, so that they start fast."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ NOT_FOR_ROWS = NOT_FOR_SEARCHES | {"faiss", "onnxruntime", "tokenizers", "super_
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["import", "--help"], ["serve", "--help"], ["mcp", "--help"]])
-def test_help_imports_no_engine(arguments):
-    """Not the engines, and nothing that takes as long as they do."""
+def test_help_imports_no_engine_and_no_other_slow_package(arguments):
+    """`saa --help` must print at once."""
     heavy = HEAVY | (
         {"pydantic"} if arguments == ["--help"] else set()
     )  # typer reads the arguments of commands with it
@@ -41,14 +41,14 @@ try:
 finally:
     print("loaded:", *sorted({heavy!r} & set(sys.modules)), file=sys.stderr)
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.strip() == "loaded:"
-    assert "Usage: saa" in done.stdout
+    process = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert process.returncode == 0, process.stderr
+    assert process.stderr.strip() == "loaded:"
+    assert "Usage: saa" in process.stdout
 
 
-def test_listing_imports_no_model_no_server_and_no_index(tmp_path):
-    """Reading rows needs none of them."""
+def test_list_imports_no_model_no_server_and_no_vector_index(tmp_path):
+    """It only reads rows."""
     with FAISSVectorStore(2, tmp_path / "store") as store:
         store.add([1.0, 0.0], {"text": "A text"}, "u1", namespace="default")
     program = f"""
@@ -60,12 +60,12 @@ try:
 finally:
     print("loaded:", *sorted({NOT_FOR_ROWS!r} & set(sys.modules)), file=sys.stderr)
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stdout, done.stderr.strip()) == (0, "u1  A text\n", "loaded:")
+    process = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (process.returncode, process.stdout, process.stderr.strip()) == (0, "u1  A text\n", "loaded:")
 
 
-def test_searching_imports_no_server_and_no_client(saa):
-    """The store and the embedding model are enough, the language model's library is not needed."""
+def test_search_imports_no_server_no_client_and_no_language_model(saa):
+    """It needs the store and the embedding model."""
     saa("add", "The Louvre is a museum")
     program = f"""
 import sys
@@ -76,18 +76,18 @@ try:
 finally:
     print("loaded:", *sorted({NOT_FOR_SEARCHES!r} & set(sys.modules)), file=sys.stderr)
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
-    assert "The Louvre" in done.stdout
-    assert (done.returncode, done.stderr.strip()) == (0, "loaded:")
+    process = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert "The Louvre" in process.stdout
+    assert (process.returncode, process.stderr.strip()) == (0, "loaded:")
 
 
-def test_the_version_is_printed():
-    """As `saa --version`."""
-    done = subprocess.run(
+def test_version_option_prints_the_version():
+    """The exit code is 0."""
+    process = subprocess.run(
         [sys.executable, "-c", "from super_advanced_agents.cli.main import main; main()", "--version"],
         capture_output=True,
         text=True,
         timeout=60,
     )
-    assert done.stdout.strip()
-    assert done.returncode == 0
+    assert process.stdout.strip()
+    assert process.returncode == 0

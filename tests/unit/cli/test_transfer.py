@@ -1,4 +1,4 @@
-"""`saa import` and `saa export`."""
+"""Test `saa import` and `saa export`."""
 
 from __future__ import annotations
 
@@ -9,36 +9,41 @@ import pytest
 
 @pytest.fixture
 def chat(tmp_path):
-    """A conversation of two sessions."""
+    """Write a conversation of two sessions as JSON lines."""
     file = tmp_path / "chat.jsonl"
-    said = [("Ann", "I adopted a cat called Miso", "mon"), ("Bob", "Nice", "mon"), ("Ann", "Miso is ill", "tue")]
-    file.write_text("".join(json.dumps({"speaker": w, "text": t, "session": s}) + "\n" for w, t, s in said))
+    turns = [("Ann", "I adopted a cat called Miso", "mon"), ("Bob", "Nice", "mon"), ("Ann", "Miso is ill", "tue")]
+    file.write_text(
+        "".join(
+            json.dumps({"speaker": speaker, "text": text, "session": session}) + "\n"
+            for speaker, text, session in turns
+        )
+    )
     return file
 
 
-def _all(saa):
+def _memories_by_uid(saa):
     return {memory["uid"]: memory for memory in saa.json("list", "--limit", 1_000)["memories"]}
 
 
-def test_importing_twice_changes_nothing(saa, chat):
-    """Everything is known the second time."""
+def test_import_of_the_same_file_again_changes_nothing(saa, chat):
+    """The second import counts its entries as known."""
     first = saa.json("import", chat)
     assert first == {"stored": 3, "known": 0, "failed": 0, "files": 1, "complete": True, "errors": []}
-    before = _all(saa)
+    before = _memories_by_uid(saa)
     assert saa.json("import", chat) == {**first, "stored": 0, "known": 3}
-    assert _all(saa) == before
+    assert _memories_by_uid(saa) == before
 
 
-def test_turns_are_found_by_who_said_what_and_when(saa, chat):
-    """Speaker, session and place are metadata."""
+def test_imported_turns_are_found_by_meaning_session_and_speaker(saa, chat):
+    """Speaker and session are metadata."""
     saa("import", chat)
     [found] = saa.json("search", "pet", "--where", '{"session": "tue"}')["results"]
     assert found["text"] == "Ann: Miso is ill"
     assert found["metadata"]["speaker"] == "Ann"
 
 
-def test_good_lines_are_imported_and_bad_ones_told(saa, tmp_path):
-    """Whether the file or the store refuses them: place, reason, exit code 1."""
+def test_import_stores_valid_lines_and_reports_the_location_of_others(saa, tmp_path):
+    """The file's reader refuses some lines, the store others; the exit code is 1."""
     file = tmp_path / "mixed.jsonl"
     lines = [
         '{"text": "one"}',
@@ -51,40 +56,40 @@ def test_good_lines_are_imported_and_bad_ones_told(saa, tmp_path):
         '{"speaker": "A", "text": "six"}',
     ]
     file.write_text("\n".join(lines))
-    done = saa.json("import", file, code=1)
-    assert (done["stored"], done["failed"], done["complete"]) == (3, 5, True)
-    assert {error["at"] for error in done["errors"]} == {f"mixed.jsonl:{n}" for n in (2, 3, 4, 5, 7)}
-    assert {memory["text"] for memory in _all(saa).values()} == {"one", "four", "A: six"}
+    report = saa.json("import", file, code=1)
+    assert (report["stored"], report["failed"], report["complete"]) == (3, 5, True)
+    assert {error["at"] for error in report["errors"]} == {f"mixed.jsonl:{n}" for n in (2, 3, 4, 5, 7)}
+    assert {memory["text"] for memory in _memories_by_uid(saa).values()} == {"one", "four", "A: six"}
 
 
-def test_strict_stops_at_the_first_bad_line(saa, tmp_path):
-    """Exit code 1, and the place in the message."""
+def test_import_with_strict_stops_at_the_first_invalid_line(saa, tmp_path):
+    """The message has its location; the exit code is 1."""
     file = tmp_path / "mixed.jsonl"
     file.write_text('not json\n{"text": "one"}\n')
-    done = saa("import", file, "--strict", code=1)
-    assert "stopped at mixed.jsonl:1" in done.stderr
+    result = saa("import", file, "--strict", code=1)
+    assert "stopped at mixed.jsonl:1" in result.stderr
 
 
-def test_standard_input_is_read_by_what_it_looks_like(saa):
-    """JSON lines or plain text; the option decides otherwise."""
+def test_import_detects_the_format_of_standard_input(saa):
+    """`--format` overrides the detection."""
     assert saa.json("import", "-", stdin='\n{"text": "one"}\n')["stored"] == 1
     assert saa.json("import", "-", stdin="plain words\n")["stored"] == 1
     assert saa.json("import", "-", "--format", "markdown", stdin="# Head\n\nbody\n")["stored"] == 1
-    assert {memory["text"] for memory in _all(saa).values()} == {"one", "plain words", "Head\n\nbody"}
+    assert {memory["text"] for memory in _memories_by_uid(saa).values()} == {"one", "plain words", "Head\n\nbody"}
 
 
-def _lines(text):
+def _parse_lines(text):
     return [json.loads(line) for line in text.splitlines()]
 
 
-def _records(saa, *arguments):
-    """What is exported, but for the header and the last line."""
-    return _lines(saa("export", *arguments).stdout)[1:-1]
+def _export_records(saa, *arguments):
+    """Return the exported records, without the header and the last line."""
+    return _parse_lines(saa("export", *arguments).stdout)[1:-1]
 
 
 @pytest.fixture
 def filled(saa, chat):
-    """A conversation and a memory of the default agent, and one of another."""
+    """Import the conversation, and add a memory of the default agent and one of another."""
     saa("import", chat)
     saa("add", "The Louvre", "--type", "place", "--uid", "l/1", "--extra", '{"n": [1, {"m": null}]}', "--source", "me")
     saa("add", "Bob likes tea", "--uid", "tea", "--agent", "bob", "--expires-in-s", 900)
@@ -92,69 +97,73 @@ def filled(saa, chat):
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "parquet"])
-def test_what_is_exported_is_restored_as_it_was(filled, tmp_path, ending):
-    """Everybody's, every field, vectors and times too, into another data folder; the second time nothing changes."""
+def test_import_of_an_export_restores_every_field_of_every_record(filled, tmp_path, ending):
+    """Vectors and times are equal in the other data folder, also after a second import."""
     saa = filled
     file, other = tmp_path / f"all.{ending}", ("--data-dir", tmp_path / "other")
     assert saa.json("export", file) == {"exported": 5, "path": str(file)}
     for _ in range(2):
-        done = saa.json("import", file, *other)
-        assert done == {"stored": 5, "known": 0, "failed": 0, "files": 1, "complete": True, "errors": []}
-        assert _records(saa, *other) == _records(saa)
+        report = saa.json("import", file, *other)
+        assert report == {"stored": 5, "known": 0, "failed": 0, "files": 1, "complete": True, "errors": []}
+        assert _export_records(saa, *other) == _export_records(saa)
     for query in ("pet", "museum", "Miso"):
-        ours, theirs = saa.json("search", query)["results"], saa.json("search", query, *other)["results"]
-        assert ours == theirs
+        original, restored = saa.json("search", query)["results"], saa.json("search", query, *other)["results"]
+        assert original == restored
     assert saa.json("list", "--agent", "bob", *other)["total"] == 1
 
 
-def test_an_export_is_of_whom_and_what_was_asked_for(filled, tmp_path):
-    """One agent's, those that match, with or without vectors; to a file or a pipe, and from either."""
+def test_export_selects_records_by_agent_namespace_and_filter(filled, tmp_path):
+    """It writes to a file or a pipe, with vectors or without, and an import reads either."""
     saa = filled
-    assert [line["uid"] for line in _records(saa, "--agent", "bob")] == ["tea"]
-    assert [line["uid"] for line in _records(saa, "--namespace", "default", "--where", '{"type": "place"}')] == ["l/1"]
+    assert [line["uid"] for line in _export_records(saa, "--agent", "bob")] == ["tea"]
+    assert [line["uid"] for line in _export_records(saa, "--namespace", "default", "--where", '{"type": "place"}')] == [
+        "l/1"
+    ]
     printed = saa("export", "--agent", "default").stdout
     saa("export", "--agent", "default", tmp_path / "all.jsonl")
-    assert _lines((tmp_path / "all.jsonl").read_text())[1:] == _lines(printed)[1:]
+    assert _parse_lines((tmp_path / "all.jsonl").read_text())[1:] == _parse_lines(printed)[1:]
     assert saa.json("import", "-", "--agent", "copy", stdin=printed)["stored"] == 4
-    named = [{**line, "namespace": "default"} for line in _records(saa, "--agent", "copy")]
-    assert named == _lines(printed)[1:-1]
-    header, *lines, end = _lines(saa("export", "--no-vectors").stdout)
+    renamed = [{**line, "namespace": "default"} for line in _export_records(saa, "--agent", "copy")]
+    assert renamed == _parse_lines(printed)[1:-1]
+    header, *lines, end = _parse_lines(saa("export", "--no-vectors").stdout)
     assert header["vectors"] is False
     assert not any("vector" in line for line in lines)
     assert end == {"end": True, "records": 9}
 
 
-def test_exports_and_other_files_are_told_apart(filled, chat, tmp_path):
-    """In one command; the fields of an export do not become metadata."""
+def test_import_of_a_folder_distinguishes_exports_from_other_files(filled, chat, tmp_path):
+    """The fields of an export do not become metadata."""
     saa = filled
     saa("export", tmp_path / "all.jsonl", "--where", '{"type": "place"}')
     (tmp_path / "note.md").write_text("# Note\n\nA note.\n")
-    done = saa.json("import", tmp_path, "--data-dir", tmp_path / "other")
-    assert (done["stored"], done["files"], done["complete"]) == (5, 3, True)
+    report = saa.json("import", tmp_path, "--data-dir", tmp_path / "other")
+    assert (report["stored"], report["files"], report["complete"]) == (5, 3, True)
     [place] = saa.json("list", "--where", '{"type": "place"}', "--data-dir", tmp_path / "other")["memories"]
     assert place["metadata"] == {"text": "The Louvre", "type": "place", "n": [1, {"m": None}]}
 
 
-def test_texts_are_embedded_again_when_asked_or_when_there_is_no_other_way(filled, tmp_path):
-    """For an export without vectors, or of another model; which is refused without being asked."""
+def test_import_embeds_texts_of_an_export_without_vectors_or_with_reembed(filled, tmp_path):
+    """An export of another model is refused without `--reembed`."""
     saa = filled
-    before = _records(saa)
+    before = _export_records(saa)
     saa("export", tmp_path / "texts.jsonl", "--no-vectors")
     assert saa.json("import", tmp_path / "texts.jsonl", "--data-dir", tmp_path / "other")["stored"] == 5
-    assert _records(saa, "--data-dir", tmp_path / "other") == before
-    foreign = [{**line, "model_id": "foreign"} if "uid" in line else line for line in _lines(saa("export").stdout)]
+    assert _export_records(saa, "--data-dir", tmp_path / "other") == before
+    foreign = [
+        {**line, "model_id": "foreign"} if "uid" in line else line for line in _parse_lines(saa("export").stdout)
+    ]
     (tmp_path / "foreign.jsonl").write_text("".join(json.dumps(line) + "\n" for line in foreign))
     refused = saa("import", tmp_path / "foreign.jsonl", code=2).stderr
     assert "'foreign'" in refused
     assert "all-MiniLM-L6-v2" in refused
     assert "--reembed" in refused
-    assert _records(saa) == before
+    assert _export_records(saa) == before
     assert saa.json("import", tmp_path / "foreign.jsonl", "--reembed")["stored"] == 5
-    assert _records(saa) == before
+    assert _export_records(saa) == before
 
 
-def test_bad_lines_of_an_export_are_told_and_the_others_stored(filled, tmp_path):
-    """By their numbers; strict, the first of them ends it."""
+def test_import_of_a_damaged_export_stores_the_valid_lines(filled, tmp_path):
+    """It reports the others by number; with `--strict` the first one stops it."""
     saa = filled
     lines = saa("export").stdout.splitlines()
     lines[2] = lines[2].replace('"vector":"', '"vector":"!')
@@ -162,13 +171,13 @@ def test_bad_lines_of_an_export_are_told_and_the_others_stored(filled, tmp_path)
     other = ("--data-dir", tmp_path / "other")
     strict = saa("import", tmp_path / "bad.jsonl", "--strict", *other, code=1)
     assert "stopped at bad.jsonl:3: its 'vector' is not base64" in strict.stderr
-    done = saa.json("import", tmp_path / "bad.jsonl", *other, code=1)
-    assert (done["stored"], done["failed"]) == (4, 2)
-    assert [error["at"] for error in done["errors"]] == ["bad.jsonl:3", "bad.jsonl:6"]
+    report = saa.json("import", tmp_path / "bad.jsonl", *other, code=1)
+    assert (report["stored"], report["failed"]) == (4, 2)
+    assert [error["at"] for error in report["errors"]] == ["bad.jsonl:3", "bad.jsonl:6"]
 
 
-def test_an_export_that_fails_leaves_no_file(saa, tmp_path):
-    """Neither half of one nor under another name; nor a data folder where there was none."""
+def test_failed_export_leaves_no_file_and_no_data_folder(saa, tmp_path):
+    """A missing store or a missing target folder stops it before it writes."""
     assert "nothing is remembered" in saa("export", code=1).stderr
     assert not saa.data_dir.exists()
     saa("add", "one")

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from super_advanced_agents.errors import FilterError, InvalidInputError
-from super_advanced_agents.protocol import codec, methods, packing
+from super_advanced_agents.protocol import codec, methods, packing, replies
 from super_advanced_agents.protocol.json_codec import json_of_request
 from super_advanced_agents.protocol.match_messages import match_message, match_of
 from super_advanced_agents.protocol.operations import OPERATIONS
@@ -110,8 +110,8 @@ def test_records_survive_a_round_trip(data):
         priority=draw(st.none() | reals),
         place=draw(st.none() | st.integers(0, 2**53 - 1)),
     )
-    [decoded] = codec.decode_reply(
-        _over_the_wire(codec.encode_reply([record], vector_store_pb2.GetResponse, "records")), "records", list[Record]
+    [decoded] = replies.decode_reply(
+        _over_the_wire(replies.encode_reply([record], vector_store_pb2.GetResponse, "records")), "records", list[Record]
     )
     np.testing.assert_array_equal(decoded.vector, record.vector)
     assert decoded.vector.flags.writeable

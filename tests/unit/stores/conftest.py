@@ -1,4 +1,4 @@
-"""Stores that are closed after the test, and ways to hold one's writer busy or to wait for its sealing."""
+"""Stores that are closed after a test, and what tests need to hold them up and to check their results."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DIM = 16
 
 @pytest.fixture
 def opened(tmp_path: Path) -> Iterator[Callable[..., FAISSVectorStore]]:
-    """Open stores of `DIM` numbers a vector, in `tmp_path/store` unless told otherwise; each is closed afterwards."""
+    """Return a function that opens stores of dimension `DIM`, by default in `tmp_path/store`; each is closed."""
     with ExitStack() as stack:
 
         def open_(path: Path | None = tmp_path / "store", **options: Any) -> FAISSVectorStore:
@@ -30,16 +30,62 @@ def opened(tmp_path: Path) -> Iterator[Callable[..., FAISSVectorStore]]:
         yield open_
 
 
+class Internals:
+    """The parts of a store that no public operation can hold up, break, wait for or measure.
+
+    The only place where tests of the engine reach into private attributes of a store.
+
+    Attributes:
+        rows: its table.
+        connection: the connection that writes the table, whose limits a test can lower.
+        index: its view, of which a test counts segments and buffers.
+        writer: the queue of its writes.
+        sealer: the builder of its segments, which a test wakes.
+    """
+
+    def __init__(self, store: FAISSVectorStore) -> None:
+        self._store = store
+        self.rows = store._rows
+        self.connection = store._rows._writer
+        self.index = store._index
+        self.writer = store._writer
+        self.sealer = store._sealer
+
+    def is_sealing_due(self) -> bool:
+        """Return whether a segment is being built or buffers are full enough to be sealed."""
+        return self.sealer.busy or self.index.tail.full_count >= (self.sealer._policy.min_buffers or 1)
+
+    def wait_for_sealer(self) -> None:
+        """Wait until the sealer's thread has finished the tasks that it has now."""
+        self.sealer._worker.submit(lambda: None).wait(60)
+
+    def is_sweeping(self) -> bool:
+        """Return whether the thread that deletes expired rows has work."""
+        return self._store._sweeper._busy
+
+    def filter_table_sizes(self) -> dict[str, int]:
+        """Return the number of entries of every table in memory that filters and expiry use."""
+        metadata = self.index._metadata_index
+        return {
+            "indexed rows": len(metadata._indexed_rows),
+            **{f"strings of {key}": len(column._strings) for key, column in metadata._columns.items()},
+            **{f"numbers of {key}": len(column._numbers) for key, column in metadata._columns.items()},
+            "expiry times": len(self.index._expiry),
+            "expiry times of versions": len(self.index.versions._expiring),
+            **{f"rows of scope {scope}": len(rows) for scope, rows in self.index._scopes.items()},
+        }
+
+
 @contextmanager
 def busy_writer(store: FAISSVectorStore) -> Iterator[None]:
-    """Inside, the store's writer thread stands still: what is submitted waits in its queue."""
+    """Hold up the store's writer thread, so that submitted writes wait in its queue."""
     begun, go_on = threading.Event(), threading.Event()
 
-    def stand_still() -> None:
+    def hold() -> None:
         begun.set()
         go_on.wait()
 
-    store._writer.submit(ViewUpdate(stand_still))
+    Internals(store).writer.submit(ViewUpdate(hold))
     begun.wait()
     try:
         yield
@@ -48,24 +94,25 @@ def busy_writer(store: FAISSVectorStore) -> Iterator[None]:
 
 
 def sealed(store: FAISSVectorStore) -> int:
-    """Wait until no full buffer is left to seal; returns how many segments there are."""
+    """Wait until no full buffer is left to seal, and return the number of segments."""
     store.count()
-    while store._sealer._busy or store._index.tail.full_count >= (store._sealer._policy.min_buffers or 1):
-        store._sealer.wake()
-        with suppress(OverloadedError):  # one is queued already
-            store._sealer._worker.submit(lambda: None).wait(60)
+    internals = Internals(store)
+    while internals.is_sealing_due():
+        internals.sealer.wake()
+        with suppress(OverloadedError):  # another call waits already
+            internals.wait_for_sealer()
     segments = store.stats()["segments"]
     assert isinstance(segments, int)
     return segments
 
 
 def vectors(n: int, seed: int = 0) -> Matrix:
-    """n random vectors of `DIM` numbers."""
+    """Return n random vectors of dimension `DIM`."""
     return np.random.default_rng(seed).standard_normal((n, DIM)).astype(np.float32)
 
 
 def brute_force(store: FAISSVectorStore, query: Matrix, k: int) -> list[tuple[str, float]]:
-    """What a search must answer, worked out from the rows themselves."""
+    """Return the uids and cosines that a search must find, computed from the records themselves."""
     records = []
     while page := store.scan(after=records[-1].uid if records else None, limit=1_000):
         records += page
@@ -77,6 +124,6 @@ def brute_force(store: FAISSVectorStore, query: Matrix, k: int) -> list[tuple[st
 
 
 def assert_same(found: list[Match], expected: list[tuple[str, float]]) -> None:
-    """Equal names and, within 1e-5, equal scores."""
+    """Assert equal uids and, within 1e-5, equal scores."""
     assert [match.uid for match in found] == [uid for uid, _ in expected]
     assert [match.score for match in found] == pytest.approx([score for _, score in expected], abs=1e-5)

@@ -16,10 +16,10 @@ from super_advanced_agents.errors import ConfigurationError
 
 
 def lasting(data_dir: Path) -> list[str]:
-    """Return the databases of a data folder: memories, a server's catalogue, and collections.
+    """Return the relative paths of the databases that a backup of a data folder contains.
 
-    Indexes are not copied, since they are built again from rows. Neither are keys and their secret: a copy of the
-    memories must not give access to a server.
+    These hold the memories, the catalog and the collections. Indexes are not copied, since they are built again from
+    the databases. Neither are API keys and their secret: a copy of the memories must not give access to a server.
     """
     collections = sorted(data_dir.glob("collections/*/memory.sqlite3"))
     return [
@@ -36,7 +36,10 @@ def backup(
     data_dir: DataDir = DATA_DIR,
     as_json: AsJson = False,
 ) -> None:
-    """Copy the data folder, also while a server is writing."""
+    """Back up the memories, collections and agent settings of a data folder to a new folder.
+
+    A server may use the data folder meanwhile. Indexes and API keys are not copied.
+    """
     from super_advanced_agents.stores.local import back_up
     from super_advanced_agents.tenancy.settings import Settings
 
@@ -67,7 +70,7 @@ def restore(
     data_dir: DataDir = DATA_DIR,
     as_json: AsJson = False,
 ) -> None:
-    """Put a backup in the place of the data folder.
+    """Restore a data folder from a backup.
 
     The backup is checked first; a damaged one changes nothing.
     """

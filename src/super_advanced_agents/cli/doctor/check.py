@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """The result of one check.
+    """The result of one check of `saa doctor`, such as that of a library or the disk.
 
     Attributes:
         name: the subject of the check.

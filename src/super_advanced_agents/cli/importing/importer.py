@@ -1,4 +1,4 @@
-"""Importer of texts: stores batches and conversations in threads while it reads further ones."""
+"""Importer of texts: stores batches and conversations in threads while it reads on."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Importer:
         self._busy_sessions: dict[str, Future[None]] = {}
 
     def run(self, inputs: Iterable[Input]) -> None:
-        """Import the files.
+        """Import all files; return when all of their memories and turns are stored.
 
         Raises:
             StrictStopError: a line cannot be imported, and `strict` is set.

@@ -73,7 +73,7 @@ class _Cutter:
             yield from self._end_paragraph()
 
     def finish(self) -> Iterator[Entry]:
-        """Yield the memories that are still incomplete at the end of the file."""
+        """Yield the memories made of the lines that remain at the end of the file."""
         yield from self._end_paragraph()
         yield from self._end_memory()
         yield from self._end_bare_heading(deeper_than=0)

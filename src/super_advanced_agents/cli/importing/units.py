@@ -38,9 +38,10 @@ Unit: TypeAlias = Memories | Conversation
 def gather(entries: Iterable[Entry]) -> Iterator[Unit | RejectedLine]:
     """Group entries into batches and conversations, and yield each when it is complete.
 
-    Rejected lines are yielded unchanged. Sessions may be interleaved in a file. A session ends when it had no turn for 256 entries, when it has 1,000 turns,
-    or when more than 8,000 turns of all sessions wait; a later turn begins a new unit. Memories that were turns of a
-    conversation (`saa export` writes them so) are put back into the order of their turns.
+    Rejected lines are yielded unchanged. Sessions may be interleaved in a file. A session ends when it had no turn for
+    256 entries, when it has 1,000 turns, or when more than 8,000 turns of all sessions wait; a later turn begins a new
+    conversation. Memories that were turns of a conversation (`saa export` writes them so) are put back into the order
+    of their turns.
     """
     loose: list[MemoryEntry] = []
     turns: _OpenSessions[TurnEntry] = _OpenSessions()

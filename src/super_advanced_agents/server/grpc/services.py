@@ -10,8 +10,9 @@ from typing import Any
 from google.protobuf.message import Message
 
 from super_advanced_agents.protocol import operations as ops
-from super_advanced_agents.protocol.codec import count_records, decode, encode, encode_reply
+from super_advanced_agents.protocol.codec import count_records, decode, encode
 from super_advanced_agents.protocol.operations import BY_RPC, Operation
+from super_advanced_agents.protocol.replies import encode_reply
 from super_advanced_agents.protocol.requests import AskRequest
 from super_advanced_agents.protocol.v1 import agents_pb2 as agents
 from super_advanced_agents.protocol.v1 import common_pb2 as shared

@@ -7,18 +7,18 @@ from collections import Counter
 
 
 class Counters:
-    """Count events by name; safe from any thread."""
+    """Count events by name; thread-safe."""
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
         self._lock = threading.Lock()  # an increment is three steps, between which another thread may run
 
     def add(self, name: str) -> None:
-        """Increment a counter."""
+        """Add one to the count of an event name."""
         with self._lock:
             self._counts[name] += 1
 
     def counts(self) -> dict[str, int]:
-        """Return a copy of all counters."""
+        """Return the count of each event name."""
         with self._lock:
             return dict(self._counts)

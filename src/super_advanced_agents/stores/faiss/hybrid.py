@@ -31,7 +31,7 @@ from super_advanced_agents.types import Vector, Weights
 
 @dataclass(frozen=True, slots=True)
 class SignalSources:
-    """Hold the table and indexes from which the signals of rows are read."""
+    """Hold the table and indexes that provide the ranking signals of rows."""
 
     rows: RecordTable
     session_neighbours: SessionNeighbourIndex
@@ -47,7 +47,7 @@ def rank_by_keywords(
     selection: Selection,
     sources: SignalSources,
 ) -> list[Ranked]:
-    """Rank the candidates of keyword or hybrid searches, all of one kind.
+    """Rank the candidate rows of several keyword searches, or of several hybrid searches.
 
     Args:
         view: the view to search.
@@ -97,7 +97,10 @@ def _fuse_signals(
 def _similarities(
     view: View, session_neighbours: SessionNeighbourIndex, query: Vector, rows: NDArray[np.uint32], weights: Weights
 ) -> tuple[NDArray[np.float32], SessionNeighbours | None]:
-    """Return the similarities of rows, and those of their session neighbours if they count."""
+    """Return the query's similarity to each row, and to its session neighbours if weighted.
+
+    The second value is None without sessions, or when the weight `nearby` is 0.
+    """
     if not session_neighbours or not weights.nearby:
         return view.similarities(query, rows), None
     before, after = session_neighbours.neighbours(rows)

@@ -1,4 +1,4 @@
-"""The in-memory index of a store.
+"""The in-memory index of a store's rows: vectors, scopes, expiry times and metadata.
 
 It holds the current view, the rows of each scope, expiry times and metadata, all derived from the rows of the table.
 Only the writer thread changes it, after each commit (`apply`) and when a segment was built (`replace`); any thread
@@ -42,7 +42,9 @@ _NO_ROWS = BitMap()
 
 
 class Index:
-    """Hold the current view of a store's rows, and select rows by scope, filter and expiry.
+    """Hold the searchable state of all rows, and select rows by scope, filter and expiry.
+
+    A scope is one namespace of one tenant. A view is an immutable state of the segments and the live rows.
 
     Args:
         rows: the table of records.
@@ -79,7 +81,7 @@ class Index:
     # -- opening --------------------------------------------------------------------------------------------------
 
     def load(self, sealed: Sequence[BuiltSegment] = ()) -> bool:
-        """Build the view from the rows and from sealed segments.
+        """Build the view that searches use, from the table's rows and a snapshot's segments.
 
         Args:
             sealed: segments of a snapshot, in row order.
@@ -140,7 +142,7 @@ class Index:
             raise CorruptStoreError("a record's vector is damaged", hint="restore a backup") from exc
 
     def _read_vectors(self, dim: int, identity: str, rows: RowNumbers) -> Matrix:
-        """Return the (n, dim) vectors of ascending rows from the table, scaled for searches.
+        """Read the (n, dim) vectors of ascending row numbers, scaled to length 1 for cosine.
 
         Raises:
             _StaleViewError: a row was deleted, or a re-embedding replaced all vectors.
@@ -153,7 +155,7 @@ class Index:
     # -- applying changes -----------------------------------------------------------------------------------------
 
     def apply(self, change: Change, vectors: Sequence[Matrix]) -> None:
-        """Apply a committed transaction, and set the new view.
+        """Apply the rows that a committed transaction added and removed, and set a new view.
 
         Args:
             change: the rows that it added and removed.
@@ -202,7 +204,7 @@ class Index:
             self.session_neighbours.remove(seq)  # no effect for a replaced row
 
     def replace(self, parts: Sequence[Segment], new: Segment | None) -> None:
-        """Replace segments in the view by one that was built from them.
+        """Replace segments in the view by the segment that was merged from them.
 
         Does nothing when one of them is no longer in the view because the index was rebuilt meanwhile.
 
@@ -224,7 +226,7 @@ class Index:
     # -- selecting ------------------------------------------------------------------------------------------------
 
     def selection(self, view: View, scope: int | None, tree: Filter | None, now: float) -> Selection:
-        """Return the candidates of a search as a selection, cached for equal searches of the view."""
+        """Return the rows that a search may return, cached per scope and filter of this view."""
         selection = view.selections.get(scope, tree, now)
         if selection is None:
             until = self._next_expiry(now) if self._expires else np.inf
@@ -254,11 +256,14 @@ class Index:
         return rows
 
     def is_slow(self, tree: Filter) -> bool:
-        """Return whether a filter may delay other requests noticeably; answers at once."""
+        """Return whether evaluating a filter may delay other requests. The check itself is fast."""
         return self._metadata_index.is_slow(tree, self.view.live, max(self._rows.last_seq, self.view.last_row))
 
     def keep_progress(self, tree: Filter) -> AbstractContextManager[None]:
-        """Return a context inside which evaluating this filter again looks only at new rows."""
+        """Return a context in which evaluations of a filter reuse each other's results.
+
+        Inside it, each evaluation looks only at rows that no earlier one has seen.
+        """
         return self._metadata_index.keep_progress(tree)
 
     def prepare(self, scope: int | None, tree: Filter) -> None:
@@ -272,7 +277,7 @@ class Index:
         self._metadata_index.drop_dead(view.live, view.last_row)
 
     def expired(self, now: float) -> BitMap:
-        """Return the rows, live or not, that have expired at `now`."""
+        """Return the rows that have expired at `now`; deleted rows may be among them."""
         with self._expiry_lock:
             return self._expiry.rows_in_range("$lte", now)
 
@@ -282,25 +287,25 @@ class Index:
 
     @property
     def tail(self) -> Tail:
-        """The newest rows, not sealed yet."""
+        """The newest rows, which no indexed segment holds yet."""
         return self._tail
 
     @property
     def sealed(self) -> list[Segment]:
-        """The sealed segments, oldest first."""
+        """The segments that were merged from full buffers of new rows, oldest first."""
         return list(self._sealed)
 
     def sizes(self) -> list[SegmentSize]:
-        """Return the sizes of the sealed segments, oldest first."""
+        """Return the total and live row counts of each sealed segment, oldest first."""
         live = self.view.live
         return [SegmentSize(len(segment.rows), segment.live_count(live), segment.rough) for segment in self.sealed]
 
     def scopes_of(self, rows: BitMap) -> list[int]:
-        """Return the scopes to which these rows, live or not, belong."""
+        """Return the numbers of the scopes that contain any of these rows, deleted ones included."""
         return [scope for scope, members in self._scopes.items() if members.intersect(rows)]
 
     def scope_count(self) -> int:
-        """Return the number of scopes that have, or had, rows."""
+        """Count the scopes that have rows, or had some since the store was opened."""
         return len(self._scopes)
 
     def _track(self, seq: int, scope: int, expires_at: float | None) -> None:
@@ -319,7 +324,7 @@ class Index:
 
 
 def _fill_block(built: BuiltSegment, rows: RowNumbers, vectors: Matrix) -> None:
-    """Copy the vectors of those of `rows` that are in a segment into its block."""
+    """Copy vectors into a segment's block; skip the rows that the segment does not contain."""
     assert built.block is not None
     if not len(rows) or not len(built.rows) or rows[-1] < built.rows[0] or rows[0] > built.rows[-1]:
         return

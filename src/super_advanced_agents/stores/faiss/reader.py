@@ -19,7 +19,7 @@ from super_advanced_agents.types import JSONValue, Record
 
 
 class RecordReader:
-    """Read records, in worker threads only.
+    """Read records, counts and statistics. Methods block, so only worker threads call them.
 
     Methods raise errors of the package only.
 
@@ -32,7 +32,7 @@ class RecordReader:
         self.search_counts = Counters()
 
     def get(self, uids: Sequence[str], scope: Scope | None) -> list[Record]:
-        """Return the records with these uids, in order; missing ones are left out."""
+        """Return the records with these uids, in the order of `uids`; skip unknown uids."""
         with self._state.ready():
             by_uid: dict[str, list[Record]] = {}
             for record in self._state.rows.records_by_uid(uids, self._state.scope_id(scope), time.time()):
@@ -40,7 +40,7 @@ class RecordReader:
             return [record for uid in uids for record in by_uid.get(uid, ())]
 
     def check_model(self, scope: Scope | None, model_id: str | None) -> None:
-        """Check that no record of a scope has a vector of another model.
+        """Raise if a scope has a vector of another embedding model than `model_id`.
 
         Raises:
             ModelMismatchError: one has.
@@ -51,11 +51,11 @@ class RecordReader:
             self._state.rows.check_query_model(scope, model_id, time.time())
 
     def count(self, scope: Scope | None, tree: Filter | None) -> int:
-        """Count the records that match a filter."""
+        """Count the records of a scope that match a filter."""
         return self._state.read_consistently(lambda view: (len(self._state.candidates(view, scope, tree)), True))
 
     def scan(self, scope: Scope | None, tree: Filter | None, after: str, limit: int) -> list[Record]:
-        """Return one page of records, ordered by uid.
+        """Return one page of a scope's records that match a filter, ordered by uid.
 
         Records of several scopes that have the same uid are never split between pages, so a page may exceed `limit`.
         """
@@ -64,7 +64,7 @@ class RecordReader:
     def _page(
         self, scope: Scope | None, tree: Filter | None, after: str, limit: int, view: View
     ) -> tuple[list[Record], bool]:
-        """Return a page of a view, and whether none of its rows was deleted meanwhile."""
+        """Return a page of records, and False if a row was deleted while the page was read."""
         candidates = self._state.candidates(view, scope, tree)
         if len(candidates) ** 2 <= limit * len(view.live):
             uids = self._state.rows.uids(array_of(candidates).tolist())

@@ -15,7 +15,7 @@ from super_advanced_agents.types import Explanation, Matrix, Weights
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """Hold one validated search.
+    """Hold one validated search: by vector, by keywords or by both.
 
     It is a vector search without `text`, a hybrid search with `text` and one query, and a keyword search with `text`
     and no query.

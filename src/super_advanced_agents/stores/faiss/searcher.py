@@ -1,4 +1,4 @@
-"""Searches: queries of many requests are answered in one pass over one view."""
+"""Batched searches: queries of many requests are answered in one pass over the index."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _TRIES = 3
 
 
 class Searcher:
-    """Answer searches, in worker threads only.
+    """Answer searches. The methods block, so only worker threads call them.
 
     Methods raise errors of the package only.
 
@@ -44,7 +44,7 @@ class Searcher:
         self._sources = SignalSources(state.rows, state.index.session_neighbours, state.keywords)
 
     def search(self, searches: list[Search]) -> list[list[list[Match]] | BaseException]:
-        """Answer many searches; those of equal kind, scope and filter are answered in one pass.
+        """Answer many searches; searches of equal kind, scope and filter share one pass.
 
         Returns:
             For each search its matches (one list per query) or its error.
@@ -80,7 +80,7 @@ class Searcher:
         return rank_by_keywords(view, group, nearest[1], scope=scope, selection=selection, sources=self._sources)
 
     def _load_matches(self, group: list[Search], ranked: list[Ranked]) -> tuple[list[list[list[Match]]], bool]:
-        """Return the matches of each search, and whether no ranked row was deleted meanwhile."""
+        """Return the matches of each search, and False if a ranked row was deleted meanwhile."""
         rows = {row for ranking in ranked for row in ranking.rows.tolist() if row >= 0}
         hits = self._state.rows.hits(list(rows))
         matches: list[list[list[Match]]] = []
@@ -109,7 +109,7 @@ class Searcher:
         return matches
 
     def search_with_predicate(self, search: Search, predicate: FilterFn) -> list[Match]:
-        """Rank all candidates, and return the best `top_k` that a predicate accepts.
+        """Return the `top_k` most similar records whose metadata a predicate accepts.
 
         The predicate is called with pages of candidates, best first, until enough have passed. A record that is
         replaced again and again while it runs may be missing.

@@ -29,7 +29,7 @@ _UNKNOWN_SCOPE = -1
 
 
 class State:
-    """Hold the rows and indexes of one store, for worker threads only.
+    """Hold the table and indexes of one store. Methods block, so only worker threads call them.
 
     Args:
         rows: the table of records.
@@ -54,7 +54,7 @@ class State:
 
     @contextmanager
     def ready(self) -> Iterator[None]:
-        """Load the index on first use, and translate SQLite errors that the body raises."""
+        """Load the index on first use; map SQLite errors of the body to errors of the package."""
         try:
             if not self._loaded:
                 with self._load_lock:
@@ -66,7 +66,7 @@ class State:
             raise sqlite.map_error(exc) from exc
 
     def scope_id(self, scope: Scope | None) -> int | None:
-        """Return the number of a scope; None for the whole store."""
+        """Return a scope's number: None for the whole store, -1 for a scope never written to."""
         if scope is None:
             return None
         number = self.rows.scope_id(scope)
@@ -77,7 +77,7 @@ class State:
         return self.index.candidates(view, self.scope_id(scope), tree, time.time())
 
     def selection(self, view: View, scope: Scope | None, tree: Filter | None) -> Selection:
-        """Return the selection of these rows, cached for requests of equal scope and filter."""
+        """Return the rows that a search may return, cached for equal scopes and filters."""
         return self.index.selection(view, self.scope_id(scope), tree, time.time())
 
     def prepare(self, scope: Scope | None, tree: Filter) -> None:
@@ -87,7 +87,7 @@ class State:
 
     @contextmanager
     def views(self) -> Iterator[Iterator[View]]:
-        """Iterate over views, for a request to retry until its rows are complete.
+        """Yield an iterator of views, with which a request retries until no row is missing.
 
         A request searches a view first and reads the rows after; rows that were deleted in between are missing, so it
         tries the next view. During the last try no commit can run, so its rows are complete.
@@ -102,7 +102,7 @@ class State:
             yield self.index.view
 
     def read_consistently(self, read: Callable[[View], tuple[Result, bool]]) -> Result:
-        """Call `read` with a view, again until no row was deleted meanwhile, and return its result.
+        """Call `read` with newer views until no row that it needs is missing; return its result.
 
         Args:
             read: returns its result, and whether all rows of the view that it needed were still there.

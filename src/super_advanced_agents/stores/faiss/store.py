@@ -183,7 +183,7 @@ class FAISSVectorStore(MaintenanceOperations):
 
     @property
     def limits(self) -> Limits:
-        """The limits of one call's arguments."""
+        """The limits that the arguments of one call must meet."""
         return self._limits
 
     async def _execute(self, request: Request[R]) -> R:
@@ -235,7 +235,7 @@ class FAISSVectorStore(MaintenanceOperations):
             return cast("int", await self._writer.submit(request))
 
     def _wake_background(self, *, expires: bool) -> None:
-        """Wake the sealer after a write, and the expiry sweeper if a record expires."""
+        """Wake the segment builder after a write, and the expiry sweeper if a record expires."""
         self._sealer.wake()
         if expires:
             self._sweeper.wake()
@@ -332,7 +332,7 @@ class FAISSVectorStore(MaintenanceOperations):
         self._sweeper.wake()
 
     def _publish(self, change: ViewUpdate) -> None:
-        """Apply a change of the view in the writer thread, between two commits."""
+        """Apply a view update in the writer thread between two commits, and wait for it."""
         self._writer.submit(change).wait()
 
     def _release(self) -> None:

@@ -158,7 +158,7 @@ class _PageWriter:
         self._models: dict[str, str | None] = {}
 
     async def store_page(self, numbered: _NumberedRecords, done: Imported) -> tuple[_NumberedRecords, list[Trouble]]:
-        """Store a page; if a record is invalid, return the others to try again, and the reason."""
+        """Store a page of records; if one is invalid, return the rest to retry, and the reason."""
         if self._embedder is not None:
             textless = [
                 Trouble(number, "it has no text to embed") for number, record in numbered if record.text is None

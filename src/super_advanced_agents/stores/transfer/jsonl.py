@@ -76,7 +76,7 @@ class JsonlReader:
         self.header = Header.decoded((line or b"").removeprefix(_BOM))
 
     def page(self) -> list[Entry]:
-        """Return the next entries, at most 1,000; an empty list at the end."""
+        """Return the next records and invalid lines, at most 1,000; an empty list at the end."""
         entries: list[Entry] = []
         read = 0
         while len(entries) < _PAGE_RECORDS and read < _PAGE_BYTES and not self._ended:
@@ -127,7 +127,10 @@ class JsonlReader:
         return entries
 
     def _read_line(self) -> tuple[bytes | None, str]:
-        """Return the next line, None at the end; a line that is too long comes cut, with the reason."""
+        """Return the next line, or None at the end, and an error text for an overlong line.
+
+        An overlong line is cut.
+        """
         line = self._file.readline(LINE_BYTES)
         if not line:
             return None, ""

@@ -23,7 +23,7 @@ _START_BYTES = 4_096
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
-    """Describe all records of an export.
+    """Describe an export: vector length, metric, namespace and time.
 
     Attributes:
         dim: the length of every vector.
@@ -45,7 +45,7 @@ class Header:
 
     @classmethod
     def decoded(cls, encoded: bytes) -> Header:
-        """Return the header that `encoded` wrote.
+        """Parse a header from the JSON that `encoded` returned.
 
         Raises:
             InvalidInputError: `encoded` is not a header, is damaged, or is of a newer version.
@@ -69,7 +69,7 @@ class Header:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """Hold one line or row of an export: its record, or why it holds none.
+    """Hold one line or row of an export: its record, or the reason why it is invalid.
 
     Attributes:
         number: the number of the line, counted from 1 and with the header, or of the Parquet row, counted from 1.
@@ -86,7 +86,7 @@ class Writer(Protocol):
     """Write records to a file that the caller opened and closes."""
 
     def write(self, records: list[Record]) -> None:
-        """Write further records."""
+        """Append records to the file."""
 
     def finish(self) -> None:
         """Write the end of the file, after the last record."""
@@ -104,14 +104,14 @@ class Reader(Protocol):
     read_bytes: int
 
     def page(self) -> list[Entry]:
-        """Return the next entries, at most 1,000; an empty list at the end."""
+        """Return the next records and invalid lines, at most 1,000; an empty list at the end."""
 
     def close(self) -> None:
         """Close the file if the reader owns it."""
 
 
 def sniff(start: bytes) -> FileFormat | None:
-    """Return the format of an export from its first 4 KiB; None if the file is no export."""
+    """Detect the format of an export from its first 4 KiB; None if the file is no export."""
     if start.startswith(PARQUET_MAGIC):
         return "parquet"
     text = start.removeprefix(b"\xef\xbb\xbf").lstrip()[:_START_BYTES]
@@ -139,7 +139,7 @@ def split_text(record: Record) -> tuple[str | None, Metadata]:
 
 
 def build_record(values: dict[str, Any], vector: Vector) -> Record:
-    """Return the record of a line or row.
+    """Build a record from the values of a JSON line or a Parquet row.
 
     The types of the other values are validated by `VectorStore.put`.
 

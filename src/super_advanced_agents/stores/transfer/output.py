@@ -50,7 +50,7 @@ class OutputFile:
         fsync_folder(self._path.parent)
 
     def discard(self) -> None:
-        """Delete the part; a file with the final name stays as it is."""
+        """Delete the temporary file; an existing file with the final name is not changed."""
         self._temporary.unlink(missing_ok=True)
         try:
             self.file.close()
@@ -59,7 +59,7 @@ class OutputFile:
 
 
 def map_os_error(exc: OSError, path: object) -> StoreError:
-    """Return the store error for an operating system error about a file."""
+    """Convert an `OSError` about a file to a store error."""
     if exc.errno in {errno.ENOSPC, errno.EDQUOT}:
         return StoreFullError(f"no room on the disk for {str(path)!r}", hint="free some, then try again")
     return StoreError(f"cannot write {str(path)!r}: {exc.strerror}", hint="choose another file")

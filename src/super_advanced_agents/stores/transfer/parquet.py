@@ -52,14 +52,14 @@ class ParquetWriter:
         )  # fmt: skip
 
     def write(self, records: list[Record]) -> None:
-        """Write records, once enough of them for a row group are pending."""
+        """Buffer records, and write a row group once enough are buffered."""
         self._pending += records
         self._pending_bytes += sum(record.vector.nbytes + len(record.text or "") for record in records)
         if len(self._pending) >= _GROUP_RECORDS or self._pending_bytes >= _GROUP_BYTES:
             self._write_group()
 
     def finish(self) -> None:
-        """Write the pending records and the Parquet footer."""
+        """Write the buffered records and the Parquet footer."""
         self._write_group()
         self._writer.close()
 
@@ -108,7 +108,7 @@ class ParquetReader:
         self._batches = self._parquet.iter_batches(batch_size=_PAGE_RECORDS)
 
     def page(self) -> list[Entry]:
-        """Return the next entries, at most 1,000; an empty list at the end."""
+        """Return the next records and invalid rows, at most 1,000; an empty list at the end."""
         try:
             batch = next(self._batches, None)
         except (self._pa.ArrowException, OSError) as exc:

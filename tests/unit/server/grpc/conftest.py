@@ -41,7 +41,7 @@ def _shared_grpc_threads():
 
 @asynccontextmanager
 async def opened_services(folder, **options):
-    """Open services of their own; without authentication unless `auth` is options."""
+    """Open services of their own; without authentication unless `auth` is given."""
     settings = Settings.load(data_dir=folder, **{"auth": False, **options})
     async with (
         Runtime(settings) as runtime,

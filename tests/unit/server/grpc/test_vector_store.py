@@ -8,9 +8,10 @@ import pytest
 
 from super_advanced_agents.config import LIMITS
 from super_advanced_agents.protocol import methods
-from super_advanced_agents.protocol.codec import decode, decode_reply
+from super_advanced_agents.protocol.codec import decode
 from super_advanced_agents.protocol.match_messages import match_of
 from super_advanced_agents.protocol.packing import pack_vectors
+from super_advanced_agents.protocol.replies import decode_reply
 from super_advanced_agents.protocol.v1 import vector_store_pb2 as messages
 from super_advanced_agents.types import CollectionInfo, Match, Record
 
@@ -76,8 +77,8 @@ async def test_vector_store_service_carries_out_every_operation(notes):
 async def test_collections_are_created_listed_and_deleted_over_grpc(caller):
     """Absent fields take the library's defaults, and errors the statuses of the error table."""
     create = messages.CreateCollectionRequest(name="a", dim=3, metric="dot")
-    created = decode(await caller.invoke(methods.CREATE_COLLECTION, create), CollectionInfo)
-    assert (created.name, created.dim, created.metric, created.index, created.storage) == (
+    info = decode(await caller.invoke(methods.CREATE_COLLECTION, create), CollectionInfo)
+    assert (info.name, info.dim, info.metric, info.index, info.storage) == (
         "a",
         3,
         "dot",
@@ -87,10 +88,10 @@ async def test_collections_are_created_listed_and_deleted_over_grpc(caller):
     code, problem, _ = await caller.refusal(methods.CREATE_COLLECTION, create)
     assert (code, problem["error"]) == (grpc.StatusCode.ALREADY_EXISTS, "CollectionExistsError")
     [listed] = (await caller.invoke(methods.LIST_COLLECTIONS, messages.ListCollectionsRequest())).collections
-    assert decode(listed, CollectionInfo) == created
+    assert decode(listed, CollectionInfo) == info
     assert (
         decode(await caller.invoke(methods.GET_COLLECTION, messages.GetCollectionRequest(name="a")), CollectionInfo)
-        == created
+        == info
     )
     await caller.invoke(methods.DELETE_COLLECTION, messages.DeleteCollectionRequest(name="a"))
     for method in (methods.DELETE_COLLECTION, methods.GET_COLLECTION):

@@ -1,4 +1,4 @@
-"""Every operation of the table that has a body is read strictly, and answered in one shape."""
+"""Test that bodies are read strictly and results are answered in one shape, for every operation."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ WITH_BODY = [name for name, each in ENDPOINTS.items() if each.body is not None]
 DOCUMENT = create_app(Settings(data_dir=Path("nowhere"))).openapi()
 
 
-class _Plain(Endpoint):
-    """Reads as any endpoint does, and tells what it has read."""
+class _EchoEndpoint(Endpoint):
+    """Answer with what the endpoint has read."""
 
     async def respond(self, request, body=None, parameters=None):
         return json_response({"read": type(body).__name__, "path": request.url.path, **request.path_params})
@@ -40,11 +40,11 @@ def _app(endpoint, *, hot):
     app = FastAPI()
     router = APIRouter(route_class=JSONRoute)
     add_error_handlers(app)
-    plain = _Plain(operation=endpoint.operation, body=endpoint.body)
-    add_endpoint(router, plain)
+    echo = _EchoEndpoint(operation=endpoint.operation, body=endpoint.body)
+    add_endpoint(router, echo)
     app.include_router(router)
     if hot:
-        app.router.routes.insert(0, HotRoutes([plain]))
+        app.router.routes.insert(0, HotRoutes([echo]))
     return TestClient(app)
 
 
@@ -55,8 +55,8 @@ def _url(endpoint):
 
 @pytest.mark.parametrize("name", WITH_BODY)
 @pytest.mark.parametrize("hot", [True, False], ids=["hot", "not hot"])
-def test_an_unknown_member_of_a_body_is_refused_with_its_name(name, hot):
-    """With 422, in every body of the table, and whichever way leads to the endpoint."""
+def test_unknown_member_of_a_body_is_answered_422_with_its_name(name, hot):
+    """Every body of the table is strict, in hot routes and in the framework's."""
     endpoint = ENDPOINTS[name]
     client = _app(endpoint, hot=hot)
     verb = endpoint.operation.verb
@@ -87,58 +87,58 @@ def test_an_unknown_member_of_a_body_is_refused_with_its_name(name, hot):
     ],
     ids=lambda sent: str(sent)[:40],
 )
-def test_a_hot_endpoint_answers_as_the_framework_does(sent):
-    """Status, type and field, whatever is sent."""
+def test_hot_endpoint_answers_any_body_as_the_framework_does(sent):
+    """Status, content type and field are the same."""
     answers = []
     endpoint = ENDPOINTS["searchMemories"]
     for hot in (True, False):
         answer = _app(endpoint, hot=hot).post(_url(endpoint), **sent)
-        told = answer.json()
-        field = told.get("field") or ("body" if answer.status_code == 422 else None)
-        answers.append((answer.status_code, answer.headers["content-type"], field, told.get("agent")))
+        content = answer.json()
+        field = content.get("field") or ("body" if answer.status_code == 422 else None)
+        answers.append((answer.status_code, answer.headers["content-type"], field, content.get("agent")))
     assert answers[0] == answers[1]
     assert answers[0][0] in (200, 415, 422)
 
 
-def test_every_operation_with_a_route_is_served():
-    """As the table has it: verb, path, name and status; hot ones stay in the document."""
+def test_openapi_document_lists_every_operation_with_a_route():
+    """Verbs, paths and names are those of the table, and hot operations are included."""
     described = {
         operation["operationId"]: (verb.upper(), path)
         for path, item in DOCUMENT["paths"].items()
         for verb, operation in item.items()
     }
-    wanted = {
+    in_table = {
         each.name: (each.verb, each.path.replace(":path", ""))
         for each in OPERATIONS
         if each.path and each not in (ops.DOCUMENT, ops.DOCUMENT_HEAD, ops.MCP, ops.MCP_AGENT)
     }
-    assert described == wanted
+    assert described == in_table
     assert {name for name, each in ENDPOINTS.items() if each.operation.hot} == {
         each.name for each in OPERATIONS if each.hot
     }
 
 
-def test_a_search_of_the_default_agent_takes_what_a_search_of_any_takes():
-    """A filter above all: one that is dropped would show everybody's memories."""
+def test_search_of_the_default_agent_accepts_the_body_of_agent_search():
+    """A filter that was dropped would show the memories of everybody."""
     body = ENDPOINTS["search"].body
     assert body is ENDPOINTS["searchMemories"].body
     read = TypeAdapter(body).validate_python({"query": "boat", "where": {"user": "lea"}, "explain": True}).build()
     assert (read.where, read.explain, read.top_k) == ({"user": "lea"}, True, 5)
 
 
-def test_what_a_body_does_not_name_keeps_its_value():
-    """And null clears it."""
+def test_update_body_keeps_absent_fields_and_clears_null_ones():
+    """An absent field is an ellipsis in the request."""
     body = TypeAdapter(ENDPOINTS["updateMemory"].body)
     read = body.validate_python({"source": None}).build(uid="u")
     assert (read.source, read.priority, read.expires_in_s) == (None, ..., ...)
 
 
-def test_metadata_of_a_stored_row_is_answered_as_it_is_stored():
-    """Not parsed on its way out, and without the text, which stands beside it."""
-    told = b'{"b":1.0,  "a":[1,2]}'
-    kept = {"similarity": None, "source": None, "session": None, "created_at": None, "updated_at": None}
-    match = Match.of_stored("words", told, score=0.5, uid="u", **kept)
+def test_metadata_of_a_stored_row_is_answered_without_parsing_it():
+    """The text is not part of it, because it is a member of its own."""
+    stored = b'{"b":1.0,  "a":[1,2]}'
+    columns = {"similarity": None, "source": None, "session": None, "created_at": None, "updated_at": None}
+    match = Match.of_stored("words", stored, score=0.5, uid="u", **columns)
     answer = orjson.dumps({"results": json_of_result([match])})
-    assert b'"metadata":' + told in answer
+    assert b'"metadata":' + stored in answer
     assert orjson.loads(answer)["results"][0]["text"] == "words"
     assert "metadata" not in vars(match)

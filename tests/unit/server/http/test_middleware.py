@@ -1,4 +1,4 @@
-"""Host names and body sizes, refused before a route sees anything."""
+"""Test that wrong host names and bodies are refused before a route runs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from super_advanced_agents.server.http.middleware.hosts import AllowedHosts
 
 
 class _Exchange:
-    """One request driven through a middleware by hand."""
+    """Drive one request through a middleware by hand."""
 
     def __init__(self, headers, chunks=(b"",)):
         self.scope = {"type": "http", "method": "POST", "path": "/", "headers": headers}
@@ -41,8 +41,8 @@ class _Exchange:
 
 
 @pytest.mark.parametrize("host", [b"localhost", b"LOCALHOST:8000", b"127.0.0.1:1", b"[::1]:8000", b"[::1]", b"box"])
-async def test_known_names_pass(host):
-    """With and without a port, in any case."""
+async def test_request_with_an_allowed_host_passes(host):
+    """A port and upper case make no difference."""
     exchange = _Exchange([(b"host", host)])
     await AllowedHosts(exchange.app, names=["Box"])(exchange.scope, exchange.receive, exchange.send)
     assert exchange.reached
@@ -58,23 +58,23 @@ async def test_known_names_pass(host):
         [(b"host", b"localhost@evil")],
     ],
 )
-async def test_other_names_are_refused(headers):
-    """Also none, and two of them."""
+async def test_request_with_a_missing_repeated_or_unknown_host_is_answered_421(headers):
+    """The application is not reached."""
     exchange = _Exchange(headers)
     await AllowedHosts(exchange.app)(exchange.scope, exchange.receive, exchange.send)
     assert not exchange.reached
     assert exchange.problem["status"] == 421
 
 
-async def test_a_body_within_the_limit_passes_whole():
-    """Counting changes nothing."""
+async def test_body_within_the_limit_passes_unchanged():
+    """Counting its bytes does not change it."""
     exchange = _Exchange([], [b"12345", b"67890"])
     await BodyLimit(exchange.app, max_bytes=10)(exchange.scope, exchange.receive, exchange.send)
     assert exchange.body == b"1234567890"
 
 
-async def test_a_body_is_counted_while_it_streams():
-    """Without a Content-Length nothing else tells how long it will be."""
+async def test_streamed_body_beyond_the_limit_is_refused_with_413():
+    """Without a Content-Length its length is known only while it is read."""
     exchange = _Exchange([], [b"12345", b"678901", b"never read"])
     with pytest.raises(HTTPException) as caught:
         await BodyLimit(exchange.app, max_bytes=10)(exchange.scope, exchange.receive, exchange.send)
@@ -83,16 +83,16 @@ async def test_a_body_is_counted_while_it_streams():
 
 
 @pytest.mark.parametrize("length", [b"11", b"9" * 30])
-async def test_a_declared_length_over_the_limit_is_refused_unread(length):
-    """Also one that is absurd."""
+async def test_content_length_beyond_the_limit_is_answered_413_unread(length):
+    """The body is not read, even if the length is absurd."""
     exchange = _Exchange([(b"content-length", length)], [b"never read"])
     await BodyLimit(exchange.app, max_bytes=10)(exchange.scope, exchange.receive, exchange.send)
     assert not exchange.reached
     assert exchange.problem["status"] == 413
 
 
-async def test_an_encoded_body_is_refused():
-    """It could unfold to any size."""
+async def test_body_with_a_content_encoding_is_answered_415():
+    """A compressed body could expand to any size."""
     exchange = _Exchange([(b"content-encoding", b"gzip")])
     await BodyLimit(exchange.app, max_bytes=10)(exchange.scope, exchange.receive, exchange.send)
     assert not exchange.reached

@@ -1,4 +1,4 @@
-"""Errors on OpenAI's paths, whoever made them."""
+"""Test the shape of errors on OpenAI's paths, whatever raised them."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ async def _receive():
     return {"type": "http.request", "body": b"", "more_body": False}
 
 
-async def _answer(app, path="/v1/chat/completions"):
-    """Status, headers and body of what leaves."""
+async def _response_of(app, path="/v1/chat/completions"):
+    """Return the status, the headers and the body of a response."""
     sent = []
 
     async def send(message):
@@ -25,7 +25,7 @@ async def _answer(app, path="/v1/chat/completions"):
     try:
         await OpenAIErrors(app)({"type": "http", "path": path, "method": "POST", "headers": []}, _receive, send)
     finally:
-        _answer.sent = sent
+        _response_of.sent = sent
     start, *rest = sent
     headers = {name.decode(): value.decode() for name, value in start["headers"]}
     return start["status"], headers, b"".join(message["body"] for message in rest)
@@ -35,9 +35,11 @@ def _refusing(error):
     return problem_response(problem_of(error), retry_after(error))
 
 
-async def test_a_problem_leaves_in_openais_shape():
-    """Its status and its headers stay; field and hint become what clients read."""
-    status, headers, body = await _answer(_refusing(InvalidInputError("n is wrong", field="n", hint="leave it out")))
+async def test_problem_on_an_openai_path_becomes_an_openai_error():
+    """Status and headers stay; the field and the hint become OpenAI's members."""
+    status, headers, body = await _response_of(
+        _refusing(InvalidInputError("n is wrong", field="n", hint="leave it out"))
+    )
     assert status == 422
     assert headers["content-type"] == "application/json"
     assert int(headers["content-length"]) == len(body)
@@ -47,39 +49,41 @@ async def test_a_problem_leaves_in_openais_shape():
         "param": "n",
         "code": "invalid_input",
     }
-    status, headers, body = await _answer(_refusing(RateLimitedError("too many", retry_after_s=3)), "/v1/models/a/b")
+    status, headers, body = await _response_of(
+        _refusing(RateLimitedError("too many", retry_after_s=3)), "/v1/models/a/b"
+    )
     assert (status, headers["retry-after"]) == (429, "3")
     assert orjson.loads(body)["error"]["type"] == "rate_limit_error"
 
 
 @pytest.mark.parametrize("path", ["/search", "/v1/modelsx", "/v1/embeddings/x", "/v1/agents/models/memories"])
-async def test_other_paths_keep_their_problems(path):
-    """As they are."""
+async def test_problem_on_another_path_is_unchanged(path):
+    """The paths only resemble those of OpenAI."""
     refused = _refusing(InvalidInputError("wrong"))
-    assert (await _answer(refused, path))[2] == refused.body
+    assert (await _response_of(refused, path))[2] == refused.body
 
 
-async def test_a_surprise_is_told_in_the_same_shape_and_passed_on():
-    """It is logged further out; the caller learns nothing of it."""
+async def test_unexpected_error_on_an_openai_path_is_answered_500_and_raised():
+    """It is logged further out, and its message is not sent."""
 
     async def broken(scope, receive, send):
         raise RuntimeError("secret")
 
     with pytest.raises(RuntimeError):
-        await _answer(broken)
-    start, body = _answer.sent
+        await _response_of(broken)
+    start, body = _response_of.sent
     assert start["status"] == 500
     assert orjson.loads(body["body"])["error"]["type"] == "server_error"
     assert b"secret" not in body["body"]
 
 
-async def test_a_surprise_in_the_middle_of_an_answer_adds_nothing():
-    """What has begun cannot become another answer."""
+async def test_unexpected_error_after_the_response_began_sends_nothing_more():
+    """A response that has begun cannot become another one."""
 
     async def broken(scope, receive, send):
         await send({"type": "http.response.start", "status": 200, "headers": []})
         raise RuntimeError
 
     with pytest.raises(RuntimeError):
-        await _answer(broken)
-    assert [message["type"] for message in _answer.sent] == ["http.response.start"]
+        await _response_of(broken)
+    assert [message["type"] for message in _response_of.sent] == ["http.response.start"]

@@ -1,4 +1,4 @@
-"""The OpenAPI document: whoever generates a client from it finds names, examples, errors and credentials."""
+"""Test that the OpenAPI document has the names, examples, errors and credentials that client generators need."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ OPERATIONS = {
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_an_operation_is_described(name):
-    """By a name in camel case, a summary, a description, and a tag."""
+def test_openapi_operation_has_a_name_a_summary_a_description_and_tags(name):
+    """The name is in camel case."""
     operation = OPERATIONS[name]
     assert re.fullmatch(r"[a-z]+([A-Z][a-z0-9]*)*", operation["operationId"])
     assert operation["summary"]
@@ -29,8 +29,8 @@ def test_an_operation_is_described(name):
     assert operation["tags"]
 
 
-def test_no_two_operations_have_one_name():
-    """Nor do two shapes: one would be called by its module's path."""
+def test_openapi_operations_and_schemas_have_unique_names():
+    """The second schema of a name would be named after its module's path."""
     names = [operation["operationId"] for operation in OPERATIONS.values()]
     assert len(set(names)) == len(names)
     assert not [shape for shape in DOCUMENT["components"]["schemas"] if "__" in shape]
@@ -43,8 +43,8 @@ def _contents(operation):
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_bodies_have_examples_that_are_valid(name):
-    """Every one that is sent, and every one that is answered."""
+def test_openapi_examples_of_bodies_match_their_schemas(name):
+    """This holds for requests and responses."""
     for kind, content in _contents(OPERATIONS[name]):
         if kind == "application/json":
             schema = {**content["schema"], "components": DOCUMENT["components"]}
@@ -52,24 +52,24 @@ def test_bodies_have_examples_that_are_valid(name):
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_errors_and_credentials_are_told(name):
-    """All an operation may answer with; a credential for each that is not public."""
+def test_openapi_operation_lists_its_errors_and_its_credentials(name):
+    """Every operation that is not public requires a credential."""
     operation = OPERATIONS[name]
-    wanted = {"403", "421", "500", "503"}
+    expected = {"403", "421", "500", "503"}
     if operation[EXTENSION] == "public":
         assert "security" not in operation
     else:
         assert {scheme for each in operation["security"] for scheme in each} == {"bearer", "apiKey"}
-        wanted |= {"401", "413", "415", "429", "504"}
+        expected |= {"401", "413", "415", "429", "504"}
     if "requestBody" in operation:
-        wanted |= {"422"}
+        expected |= {"422"}
     if "{" in name:
-        wanted |= {"404"}
-    assert wanted <= set(operation["responses"])
+        expected |= {"404"}
+    assert expected <= set(operation["responses"])
 
 
-def test_errors_have_one_shape():
-    """Problem details, but for what clients of other services expect."""
+def test_openapi_errors_have_the_problem_schema():
+    """Readiness and OpenAI's paths are exceptions, because their clients expect other shapes."""
     for name, operation in OPERATIONS.items():
         for code, answer in operation["responses"].items():
             if not code.startswith("2") and "openai" not in operation["tags"] and "$ref" not in answer:
@@ -79,8 +79,8 @@ def test_errors_have_one_shape():
         assert content["schema"] == {"$ref": "#/components/schemas/Problem"}
 
 
-def test_every_reference_leads_somewhere():
-    """And the framework's own errors, which nobody ever sees, are not there."""
+def test_openapi_references_resolve():
+    """The framework's own errors, which are never sent, are not in the document."""
     for reference in set(re.findall(r'"#(/components/[^"]*)"', json.dumps(DOCUMENT))):
         found = DOCUMENT
         for part in reference.strip("/").split("/"):

@@ -1,4 +1,4 @@
-"""Orchestrators behind REST: declared with agents of other servers (small ones of the test), or made of all agents."""
+"""Test orchestrators over REST, declared with agents of other servers or made of all agents."""
 
 from __future__ import annotations
 
@@ -50,21 +50,21 @@ tenant = "ann"
 """
 
 
-class Elsewhere:
-    """An agent of another server, as far as this one can tell."""
+class FakeRemoteAgent:
+    """Stand for an agent of another server."""
 
     def __init__(self, url, agent, key):
-        self.made_with = (url, agent, key)
+        self.constructed_with = (url, agent, key)
         self.closed = False
-        self.begun, self.ended = asyncio.Event(), asyncio.Event()
+        self.started, self.ended = asyncio.Event(), asyncio.Event()
 
     async def aask(self, question, top_k=5):
-        """Answer, fail or wait, by the URL."""
-        url, agent, _ = self.made_with
+        """Answer, fail or wait, as the URL says."""
+        url, agent, _ = self.constructed_with
         if "broken" in url:
             raise OSError("secret")
         if "slow" in url:
-            self.begun.set()
+            self.started.set()
             try:
                 await asyncio.Event().wait()
             finally:
@@ -73,19 +73,19 @@ class Elsewhere:
         return Answer(text=text, sources=[Match({"text": "why"}, 0.5, "m1")])
 
     def close(self):
-        """The server is done with it."""
+        """Record that the server closed the agent."""
         self.closed = True
 
 
-class Service:
-    """The application without a socket, and the agents it has reached."""
+class ServedOrchestrators:
+    """Call the application without a socket, and hold the agents that it has connected to."""
 
-    def __init__(self, app, client, elsewhere):
-        self.app, self.client, self.elsewhere = app, client, elsewhere
+    def __init__(self, app, client, remote_agents):
+        self.app, self.client, self.remote_agents = app, client, remote_agents
 
-    async def post(self, way, status=200, orchestrator="desk", **body):
-        """The JSON of an answer, which has this status."""
-        answer = await self.client.post(f"/v1/orchestrators/{orchestrator}/{way}", json={"query": "q", **body})
+    async def post(self, action, status=200, orchestrator="desk", **body):
+        """Return the JSON of a response, which must have this status."""
+        answer = await self.client.post(f"/v1/orchestrators/{orchestrator}/{action}", json={"query": "q", **body})
         assert answer.status_code == status, answer.text
         return answer.json()
 
@@ -98,27 +98,27 @@ def settings(tmp_path):
 
 
 @pytest.fixture
-def elsewhere():
-    """The agents of other servers, by URL, once they have been reached."""
+def remote_agents():
+    """Collect the agents of other servers by URL, once the server connects to them."""
     return {}
 
 
-class ToolSession:
-    """In place of the door: everybody is anybody, and pays."""
+class OpenAccess:
+    """Authenticate every caller in place of the pipeline, and charge it."""
 
     def __init__(self, app, limiter):
         self._app, self._limiter = app, limiter
 
     async def __call__(self, scope, receive, send):
-        """Pass the request on."""
+        """Run the application in the caller's context."""
         with active_context(RequestContext(principal=ANYBODY, limiter=self._limiter)):
             await self._app(scope, receive, send)
 
 
 @pytest.fixture
-async def service(settings, elsewhere):
+async def service(settings, remote_agents):
     def connect(url, *rest):
-        return elsewhere.setdefault(url, Elsewhere(url, *rest))
+        return remote_agents.setdefault(url, FakeRemoteAgent(url, *rest))
 
     async with Runtime(settings, connect=connect) as runtime:
         await runtime.aopen()
@@ -132,34 +132,37 @@ async def service(settings, elsewhere):
             idempotency=Idempotency(settings.server_dir / "requests.db"),
         )
         add_error_handlers(app)
-        app.add_middleware(ToolSession, limiter=limiter)
+        app.add_middleware(OpenAccess, limiter=limiter)
         app.include_router(orchestrators.router)
         app.include_router(agents.router)
         transport = httpx2.ASGITransport(app=app)
         async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
-            yield Service(app, client, elsewhere)
-    assert all(agent.closed for agent in elsewhere.values())
+            yield ServedOrchestrators(app, client, remote_agents)
+    assert all(agent.closed for agent in remote_agents.values())
 
 
-async def test_a_declared_orchestrator_is_served(service):
-    """Each operation, with the steps that led to its answer."""
+async def test_declared_orchestrator_carries_out_every_operation(service):
+    """Each response has the steps that led to its answer."""
     routed = await service.post("route", task="invoices")
     assert (routed["agent"], routed["text"], routed["reason"]) == ("billing", "bills says yes", "task")
     [source] = routed["sources"]
     assert (source["uid"], source["text"], source["score"], source["metadata"]) == ("m1", "why", 0.5, {})
     assert (await service.post("chain", names=["general", "billing"]))["agents"] == ["general", "billing"]
-    fallen = await service.post("fallback", primary="broken", backup="general")
-    assert [(step["status"], step["error"]) for step in fallen["steps"]] == [("failed", "OSError"), ("answered", None)]
-    raced = await service.post("parallel", names=["slow", "general"])
-    assert [step["status"] for step in raced["steps"]] == ["cancelled", "answered"]
-    assert service.elsewhere["grpc://slow.example"].ended.is_set()
+    fallback = await service.post("fallback", primary="broken", backup="general")
+    assert [(step["status"], step["error"]) for step in fallback["steps"]] == [
+        ("failed", "OSError"),
+        ("answered", None),
+    ]
+    parallel = await service.post("parallel", names=["slow", "general"])
+    assert [step["status"] for step in parallel["steps"]] == ["cancelled", "answered"]
+    assert service.remote_agents["grpc://slow.example"].ended.is_set()
     voted = await service.post("collaborate", names=["general", "billing"], voting="consensus", max_rounds=2)
     assert (voted["rounds"], voted["agreement"]) == (2, 0.5)
-    assert service.elsewhere["https://other.example"].made_with == ("https://other.example", "bills", None)
+    assert service.remote_agents["https://other.example"].constructed_with == ("https://other.example", "bills", None)
 
 
-async def test_a_tenant_sees_its_own_orchestrators(service):
-    """And the one called default, which has all agents that were given settings."""
+async def test_tenant_sees_its_own_orchestrators_and_the_default_one(service):
+    """The default orchestrator has all agents with settings."""
     listed = (await service.client.get("/v1/orchestrators")).json()["orchestrators"]
     assert listed == [
         {"name": "default", "agents": ["cook"]},
@@ -169,8 +172,8 @@ async def test_a_tenant_sees_its_own_orchestrators(service):
         assert (await service.client.get(f"/v1/orchestrators/{name}")).status_code == status
 
 
-async def test_supervision_tells_of_every_call(service):
-    """Over all requests; a sick agent is skipped, and says when to come back."""
+async def test_supervision_counts_the_failures_of_all_requests(service):
+    """An agent that failed too often is skipped, and the response says when to retry."""
     for _ in range(2):
         problem = await service.post("chain", 502, names=["broken"])
         assert (problem["error"], "secret" in str(problem)) == ("AgentError", False)
@@ -182,8 +185,8 @@ async def test_supervision_tells_of_every_call(service):
     assert (await service.post("chain", 504, names=["slow"], timeout_s=0.01))["error"] == "AgentTimeoutError"
 
 
-async def test_the_default_orchestrator_has_any_agent_that_is_named(service):
-    """Agents without settings too, but it routes to none of those."""
+async def test_default_orchestrator_calls_any_named_agent(service):
+    """It routes only to agents with settings."""
     outcome = await service.post("fallback", orchestrator="default", primary="nobody", backup=["cook"])
     assert [step["status"] for step in outcome["steps"]] == ["empty", "empty"]
     assert outcome["text"].startswith("I do not know")
@@ -196,9 +199,9 @@ async def test_the_default_orchestrator_has_any_agent_that_is_named(service):
     assert (await service.post("parallel", orchestrator="default"))["agent"] == "cook"
 
 
-async def test_wrong_requests_name_their_field(service):
-    """With a 4xx; agents of a declared orchestrator are those that were declared."""
-    for way, body, status, field in (
+async def test_invalid_orchestrator_request_names_its_field(service):
+    """The agents of a declared orchestrator are only those that were declared."""
+    for action, body, status, field in (
         ("route", {"query": " "}, 422, "query"),
         ("route", {"top_k": 0}, 422, "top_k"),
         ("route", {"query": 5}, 422, "query"),
@@ -213,15 +216,15 @@ async def test_wrong_requests_name_their_field(service):
         ("collaborate", {"names": ["general"], "voting": "war"}, 422, "voting"),
         ("collaborate", {"names": ["general"], "voting": "critic", "critic": "cook"}, 404, None),
     ):
-        problem = await service.post(way, status, **body)
+        problem = await service.post(action, status, **body)
         assert field is None or problem["field"] == field, problem
     for names in (["a b"], [""], ["x" * 65]):
         problem = await service.post("chain", 422, orchestrator="default", names=names)
         assert problem["field"] == "names[0]"
 
 
-async def test_what_agents_answer_is_charged_for(service):
-    """Each as it is asked, 200 units; when none can be paid, that is the error, and nobody looks sick for it."""
+async def test_each_agent_call_of_an_orchestrator_is_charged(service):
+    """A call costs 200 units; a call that cannot be paid does not count as a failure of the agent."""
     body = {"query": "q", "names": ["general", "billing"], "wait": "all"}
     answers = [await service.client.post("/v1/orchestrators/desk/parallel", json=body) for _ in range(11)]
     assert [answer.status_code for answer in answers] == [*[200] * 10, 429]
@@ -230,15 +233,15 @@ async def test_what_agents_answer_is_charged_for(service):
     assert (report["sick"], report["agents"]["general"]["last_error"]) == (0, "RateLimitedError")
 
 
-async def test_a_client_that_hangs_up_cancels_the_agents(service):
-    """Down to the one that is at work; nobody is answered."""
-    slow, sent = service.elsewhere["grpc://slow.example"], []
+async def test_disconnect_of_the_client_cancels_the_agents(service):
+    """The response is 499, which nobody reads."""
+    slow, sent = service.remote_agents["grpc://slow.example"], []
     messages = [{"type": "http.request", "body": b'{"query": "q", "names": ["slow"]}', "more_body": False}]
 
     async def receive():
         if messages:
             return messages.pop()
-        await slow.begun.wait()
+        await slow.started.wait()
         return {"type": "http.disconnect"}
 
     async def send(message):
@@ -252,8 +255,8 @@ async def test_a_client_that_hangs_up_cancels_the_agents(service):
     assert sent[0]["status"] == 499
 
 
-async def test_a_process_that_reaches_nobody_says_so(settings):
-    """When such an agent is asked, not before: commands on the store work."""
+async def test_remote_agent_in_a_process_without_connections_fails_when_called(settings):
+    """Opening the runtime succeeds, so that commands on the store work."""
     async with Runtime(settings) as runtime:
         await runtime.aopen()
         with pytest.raises(ConfigurationError, match="reaches none"):
@@ -261,7 +264,7 @@ async def test_a_process_that_reaches_nobody_says_so(settings):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("[orchestrators.a]", "agents"),
         ("[orchestrators.a.agents.b]\nurl='ftp://x'", "agents.b.url"),
@@ -273,16 +276,16 @@ async def test_a_process_that_reaches_nobody_says_so(settings):
         ("[orchestrators.a.agents.b]\ncolour=1", "colour"),
     ],
 )
-def test_a_wrong_declaration_is_refused(tmp_path, text, told):
-    """By the table and key that are wrong."""
+def test_invalid_declaration_of_an_orchestrator_names_its_key(tmp_path, text, message):
+    """The error names the table and the key."""
     file = tmp_path / "saa.toml"
     file.write_text(text)
-    with pytest.raises(ConfigurationError, match=told):
+    with pytest.raises(ConfigurationError, match=message):
         load_declared(file)
 
 
-def test_the_key_of_another_server_comes_from_a_file(tmp_path):
-    """And is not shown by what holds it."""
+def test_api_key_for_another_server_is_read_from_its_file_and_not_shown(tmp_path):
+    """The repr of the declaration does not contain it."""
     (tmp_path / "key").write_text("saa_secret\n")
     file = tmp_path / "saa.toml"
     file.write_text(f"[orchestrators.a.agents.b]\nurl='https://x'\napi_key_file={str(tmp_path / 'key')!r}")

@@ -1,4 +1,4 @@
-"""Errors as problem documents: statuses, members, headers."""
+"""Test problem documents: their statuses, members and headers."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ def _every_error():
         (errors.CorruptStoreError("x"), 500),
     ],
 )
-def test_an_error_has_the_status_of_its_class_or_its_nearest_ancestor(error, status):
-    """The table decides, and subclasses follow their parent."""
+def test_error_has_the_status_of_its_class_or_its_nearest_ancestor(error, status):
+    """The table of statuses decides, and subclasses follow their parent."""
     assert status_of(error) == status
 
 
-def test_every_error_of_the_tree_has_a_status_of_its_own_or_its_parents():
-    """Only subclasses of invalid input and damaged stores rely on an ancestor."""
-    left = _every_error() - set(STATUSES)
-    assert left == {errors.DimensionMismatchError, errors.FilterError, errors.CorruptStoreError}
+def test_only_three_error_classes_inherit_their_status():
+    """They are subclasses of invalid input and of store errors."""
+    inheriting = _every_error() - set(STATUSES)
+    assert inheriting == {errors.DimensionMismatchError, errors.FilterError, errors.CorruptStoreError}
 
 
-def test_a_problem_says_what_a_client_needs_to_raise_the_error_again():
-    """Class, message, field, hint and retry are members; nothing else is."""
+def test_problem_has_the_members_from_which_a_client_raises_the_error():
+    """They are the class, the message, the field, the hint and whether to retry."""
     problem = problem_of(errors.FilterError("where is odd", field="where", hint="mend it"))
     assert problem == {
         "type": "urn:super-advanced-agents:problem:filter",
@@ -59,7 +59,7 @@ def test_a_problem_says_what_a_client_needs_to_raise_the_error_again():
 
 
 def test_retry_after_is_in_whole_seconds_and_never_zero():
-    """RFC 9110 knows no fractions; the problem document keeps them."""
+    """RFC 9110 knows no fractions; the problem keeps them."""
     error = errors.OverloadedError("full", retry_after_s=0.2)
     assert retry_after(error) == {"Retry-After": "1"}
     assert problem_of(error)["retry_after_s"] == 0.2

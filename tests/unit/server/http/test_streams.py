@@ -1,4 +1,4 @@
-"""Work that ends with its caller, and events on their way."""
+"""Test work that ends when its client disconnects, and streams of events."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from super_advanced_agents.server.http.sse import EventStream, event
 
 
 class _Client:
-    """A client that hangs up when told to."""
+    """Stand for a client that disconnects when the test says so."""
 
     def __init__(self):
-        self.gone = asyncio.Event()
+        self.disconnected = asyncio.Event()
         self.received = []
         self.first = asyncio.Event()
 
     async def receive(self):
-        await self.gone.wait()
+        await self.disconnected.wait()
         return {"type": "http.disconnect"}
 
     async def send(self, message):
@@ -35,14 +35,14 @@ class _Client:
         return b"".join(message.get("body", b"") for message in self.received).decode()
 
 
-async def test_work_is_done_while_the_client_waits():
-    """Its result is passed on, and nobody watches any more."""
+async def test_while_connected_returns_the_result_and_leaves_no_task():
+    """Nothing watches the connection after that."""
     assert await while_connected(_Client().receive, asyncio.sleep(0, "done")) == "done"
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-async def test_errors_of_the_work_pass():
-    """As they are."""
+async def test_while_connected_raises_the_error_of_its_work():
+    """The error is not wrapped."""
 
     async def fails():
         raise GenerationError("broken")
@@ -51,13 +51,13 @@ async def test_errors_of_the_work_pass():
         await while_connected(_Client().receive, fails())
 
 
-async def test_a_client_that_hangs_up_cancels_the_work():
-    """The work's own clean-up has run when the route learns of it."""
+async def test_disconnect_of_the_client_cancels_the_work():
+    """The work has cleaned up when the route gets the error."""
     client, cleaned = _Client(), []
 
     async def endless():
         try:
-            client.gone.set()
+            client.disconnected.set()
             await asyncio.Event().wait()
         finally:
             cleaned.append(True)
@@ -69,26 +69,26 @@ async def test_a_client_that_hangs_up_cancels_the_work():
 
 
 async def test_cancelling_the_route_cancels_the_work():
-    """As a server does that stops."""
-    begun, cleaned = asyncio.Event(), []
+    """A server that stops cancels its routes."""
+    started, cleaned = asyncio.Event(), []
 
     async def endless():
         try:
-            begun.set()
+            started.set()
             await asyncio.Event().wait()
         finally:
             cleaned.append(True)
 
     route = asyncio.create_task(while_connected(_Client().receive, endless()))
-    await begun.wait()
+    await started.wait()
     route.cancel()
     with pytest.raises(asyncio.CancelledError):
         await route
     assert cleaned == [True]
 
 
-async def test_events_arrive_in_order_and_the_stream_ends():
-    """Those made ahead come first."""
+async def test_event_stream_sends_events_in_order_and_ends():
+    """Events that were made ahead come first."""
 
     async def events():
         for n in range(4):
@@ -104,8 +104,8 @@ async def test_events_arrive_in_order_and_the_stream_ends():
     assert (b"content-type", b"text/event-stream; charset=utf-8") in client.received[0]["headers"]
 
 
-async def test_an_early_error_is_raised_before_anything_is_sent():
-    """So that it becomes a status."""
+async def test_event_stream_raises_an_early_error_before_it_sends_anything():
+    """The error can then become a status."""
 
     async def events():
         yield event("sources", {})
@@ -115,8 +115,8 @@ async def test_an_early_error_is_raised_before_anything_is_sent():
         await EventStream.start(events(), _Client().receive, ahead=2)
 
 
-async def test_a_late_error_is_told_as_an_event():
-    """The status is long gone."""
+async def test_event_stream_sends_a_late_error_as_an_event():
+    """The status was sent before."""
 
     async def events():
         yield event("sources", {})
@@ -131,8 +131,8 @@ async def test_a_late_error_is_told_as_an_event():
     assert orjson.loads(data.removeprefix("data: "))["error"] == "GenerationError"
 
 
-async def test_a_client_that_leaves_a_stream_closes_its_source():
-    """The generator's clean-up, which frees the model's slot, has run when the response is over."""
+async def test_disconnect_of_the_client_closes_the_source_of_an_event_stream():
+    """The generator, which frees the model's slot, has cleaned up when the response ends."""
     closed = []
     client = _Client()
 
@@ -146,6 +146,6 @@ async def test_a_client_that_leaves_a_stream_closes_its_source():
     stream = await EventStream.start(events(), client.receive, ahead=1)
     response = asyncio.create_task(stream({}, client.receive, client.send))
     await client.first.wait()
-    client.gone.set()
+    client.disconnected.set()
     await response
     assert closed == [True]

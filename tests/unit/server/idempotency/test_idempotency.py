@@ -1,10 +1,12 @@
-"""Asked twice by one key, done once."""
+"""Test that a write repeated with its `Idempotency-Key` is carried out once."""
 
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import time
 import uuid
+from contextlib import closing
 
 import httpx2
 import numpy as np
@@ -21,7 +23,7 @@ from super_advanced_agents.server.http.errors import add_error_handlers
 from super_advanced_agents.server.http.middleware.bodies import BodyLimit
 from super_advanced_agents.server.http.middleware.calls import PipelineMiddleware
 from super_advanced_agents.server.http.middleware.idempotency import IdempotentWrites
-from super_advanced_agents.server.idempotency.request_store import IdempotencyKey, RequestTable, StartRequest
+from super_advanced_agents.server.idempotency.request_store import IdempotencyKey, RequestTable, SaveReply, StartRequest
 from super_advanced_agents.server.idempotency.results import Idempotency, Reply, digest_of
 from super_advanced_agents.server.route_table import RouteTable
 from super_advanced_agents.tenancy.context import (
@@ -52,29 +54,29 @@ def requests(file):
 
 
 @pytest.fixture(autouse=True)
-def call():
-    with active_context(RequestContext(principal=ANYBODY)) as answered:
-        yield answered
+def context():
+    with active_context(RequestContext(principal=ANYBODY)) as active:
+        yield active
 
 
 class Handler:
-    """Answers with a number that no other answer has, and counts."""
+    """Answer with a different number each time, and record the uids of each attempt."""
 
     def __init__(self, status=200, **reply):
         self.status = status
         self.reply = reply
         self.uids = []
-        self.services = asyncio.Event()
-        self.services.set()
+        self.may_finish = asyncio.Event()
+        self.may_finish.set()
 
     async def __call__(self):
         self.uids.append(uids_for(None, 2))
-        await self.services.wait()
+        await self.may_finish.wait()
         return Reply(status=self.status, body=str(len(self.uids)).encode(), **self.reply)
 
 
-async def test_the_first_answer_is_everybodys(requests):
-    """Byte for byte, headers too, and marked as an earlier one."""
+async def test_repeated_request_gets_the_first_reply_unchanged(requests):
+    """The reply has the same body and headers, and is marked as replayed."""
     handler = Handler(201, headers=(("content-type", "text/plain"),))
     first = await requests.areply("k", ONE, handler)
     again = await requests.areply("k", ONE, handler)
@@ -83,8 +85,8 @@ async def test_the_first_answer_is_everybodys(requests):
     assert (first.replayed, again.replayed) == (False, True)
 
 
-async def test_a_key_is_for_one_request(requests):
-    """Something else by the same key is refused, and not done; by another key or of another tenant it is done."""
+async def test_idempotency_key_of_another_request_is_refused(requests):
+    """With another key, or of another tenant, the request is carried out."""
     handler = Handler()
     await requests.areply("k", ONE, handler)
     with pytest.raises(InvalidInputError) as refused:
@@ -97,30 +99,30 @@ async def test_a_key_is_for_one_request(requests):
 
 
 @pytest.mark.parametrize("key", ["", "a b", "k" * 256, "schlüssel", "a\n", "\x7f"])
-async def test_what_is_no_key(requests, key):
-    """1 to 255 visible ASCII characters are."""
+async def test_invalid_idempotency_key_is_refused(requests, key):
+    """A key is 1 to 255 visible ASCII characters."""
     with pytest.raises(InvalidInputError):
         await requests.areply(key, ONE, Handler())
     assert await requests.areply("~!" + "k" * 253, ONE, Handler())
 
 
-async def test_while_the_first_is_carried_out(requests):
-    """A second one is told so; afterwards it gets the answer."""
+async def test_repetition_gets_none_while_the_first_request_runs(requests):
+    """After that it gets the reply."""
     handler = Handler()
-    handler.services.clear()
+    handler.may_finish.clear()
     first = asyncio.ensure_future(requests.areply("k", ONE, handler))
     while not handler.uids:  # noqa: ASYNC110
         await asyncio.sleep(0)
     with active_context(RequestContext(principal=ANYBODY)):
         assert await requests.areply("k", ONE, handler) is None
-    handler.services.set()
+    handler.may_finish.set()
     await first
     assert (await requests.areply("k", ONE, handler)).replayed
 
 
 @pytest.mark.parametrize("status", [200, 204, 404, 422])
-async def test_answers_are_kept(requests, status):
-    """Refusals too, where asking again could change nothing."""
+async def test_final_reply_is_stored_whether_success_or_refusal(requests, status):
+    """Carrying a refused request out again could change nothing."""
     handler = Handler(status)
     for _ in range(2):
         await requests.areply("k", ONE, handler)
@@ -128,25 +130,25 @@ async def test_answers_are_kept(requests, status):
 
 
 @pytest.mark.parametrize("reply", [{"status": s} for s in (401, 403, 409, 429, 499, 500, 503)] + [{"complete": False}])
-async def test_what_may_pass_is_carried_out_again(requests, reply):
-    """By the same names, since nobody knows how far it came."""
+async def test_request_with_a_retryable_reply_runs_again_with_equal_uids(requests, reply):
+    """How far the first attempt came is unknown, so a repetition must write the same records."""
     handler = Handler(**reply)
     for _ in range(2):
         assert not (await requests.areply("k", ONE, handler)).replayed
     assert handler.uids[0] == handler.uids[1]
 
 
-async def test_a_request_that_broke_off_is_carried_out_again(file, call):
-    """By an error, by a cancellation, by the end of the process: the same names and the same facts each time."""
-    seen = []
+async def test_interrupted_request_runs_again_with_equal_uids_and_facts(file, context):
+    """An error, a cancellation and the end of the process interrupt a request alike."""
+    attempts = []
 
     async def broken(exc):
-        seen.append(
+        attempts.append(
             (
                 uids_for(None, 1),
                 uids_for(["own", None], 2),
-                await earlier_result(_number(len(seen))),
-                await earlier_result(_number(7)),
+                await earlier_result(_find(len(attempts))),
+                await earlier_result(_find(7)),
             )
         )
         if exc is not None:
@@ -157,47 +159,47 @@ async def test_a_request_that_broke_off_is_carried_out_again(file, call):
         for exc in (RuntimeError(), asyncio.CancelledError()):
             with pytest.raises(type(exc)):
                 await requests.areply("k", ONE, lambda exc=exc: broken(exc))
-        assert "attempt" not in call.notes
+        assert "attempt" not in context.notes
     async with Idempotency(file) as requests:
         assert (await requests.areply("k", ONE, lambda: broken(None))).body == b"done"
-    names, mixed = seen[0][:2]
+    uids, mixed = attempts[0][:2]
     assert mixed[0] == "own"
-    assert [each[:2] for each in seen] == [(names, mixed)] * 3
-    assert [each[2:] for each in seen] == [(None, None), (0, 7), (0, 7)]
+    assert [each[:2] for each in attempts] == [(uids, mixed)] * 3
+    assert [each[2:] for each in attempts] == [(None, None), (0, 7), (0, 7)]
 
 
-def _number(n):
+def _find(n):
     async def find():
         return n
 
     return find
 
 
-async def test_without_a_key_nothing_is_named_or_asked():
-    """The store makes names, as ever."""
+async def test_request_without_a_key_gets_no_seeded_uids_and_no_facts():
+    """The store generates its uids."""
     assert uids_for(None, 3) is None
     assert uids_for(["a", None], 2) == ["a", None]
-    assert await earlier_result(_number(1)) is None
+    assert await earlier_result(_find(1)) is None
 
 
-async def test_a_reply_that_cannot_be_kept_is_given_all_the_same(requests, monkeypatch):
-    """The write is done; whoever asks again has its reply made anew, with the same names."""
+async def test_reply_that_cannot_be_stored_is_still_returned(requests, monkeypatch):
+    """The write is done; a repetition carries it out again, with the same uids."""
     handler = Handler()
-    execute = requests._execute
+    execute = RequestTable.execute
 
-    def full(steps):
+    def execute_on_full_disk(table, steps):
         if not isinstance(steps[0], StartRequest):
             raise StoreFullError("no room")
-        return execute(steps)
+        return execute(table, steps)
 
-    monkeypatch.setattr(requests._writer, "_run", full)
+    monkeypatch.setattr(RequestTable, "execute", execute_on_full_disk)
     assert (await requests.areply("k", ONE, handler)).body == b"1"
     assert (await requests.areply("k", ONE, handler)).body == b"2"
     assert handler.uids[0] == handler.uids[1]
 
 
-async def test_a_file_that_is_no_database_refuses_writes_with_keys(file):
-    """Rather than carrying out twice what must be done once."""
+async def test_damaged_request_database_refuses_writes_with_keys(file):
+    """Without it, a write could be carried out twice."""
     await asyncio.to_thread(file.parent.mkdir)
     await asyncio.to_thread(file.write_bytes, b"no database" * 1_000)
     handler = Handler()
@@ -207,27 +209,34 @@ async def test_a_file_that_is_no_database_refuses_writes_with_keys(file):
     assert not handler.uids
 
 
-def test_keys_are_kept_for_a_day(file, monkeypatch):
-    """Then they are free, and their rows go."""
-    now = time.time()
+def test_idempotency_key_is_free_and_its_row_deleted_after_a_day(file, monkeypatch):
+    """A sweep deletes the rows and subtracts them from the tenant's size."""
+    now, ticks = time.time(), time.monotonic()
     table = RequestTable(file, max_keys=10, max_bytes=1_000)
-    [first] = table.execute([StartRequest(IdempotencyKey(tenant="t", key="k"), ONE)])
+    key = IdempotencyKey(tenant="t", key="k")
+    [first] = table.execute([StartRequest(key, ONE)])
+    table.execute([SaveReply(key, first.id, Reply(status=200, body=b"x" * 600))])
     monkeypatch.setattr(time, "time", lambda: now + 86_399)
-    assert table.execute([StartRequest(IdempotencyKey(tenant="t", key="k"), TWO)]) == [None]
+    assert table.execute([StartRequest(key, TWO)]) == [None]
     monkeypatch.setattr(time, "time", lambda: now + 86_402)
-    [second] = table.execute([StartRequest(IdempotencyKey(tenant="t", key="k"), TWO)])
+    [second] = table.execute([StartRequest(key, TWO)])
     assert second.seed != first.seed
     table.execute([StartRequest(IdempotencyKey(tenant="t", key="l"), ONE)])
     monkeypatch.setattr(time, "time", lambda: now + 3 * 86_400)
-    table._swept_at = -1_000_000.0
+    monkeypatch.setattr(time, "monotonic", lambda: ticks + 3 * 86_400)
     table.execute([])
-    assert table._connection.execute("SELECT count(*) FROM requests").fetchone() == (0,)
-    assert (table._size("t").keys, table._size("t").bytes) == (0, 0)
+    with closing(sqlite3.connect(file)) as connection:
+        assert connection.execute("SELECT count(*) FROM requests").fetchone() == (0,)
+    # With a size that still counted deleted rows, the first of these requests would be evicted and started anew.
+    starts = [StartRequest(IdempotencyKey(tenant="t", key=f"new{n}"), ONE) for n in range(10)]
+    started = table.execute(starts)
+    table.execute([SaveReply(starts[-1].key, started[-1].id, Reply(status=200, body=b"x" * 900))])
+    assert [each.id for each in table.execute(starts[:-1])] == [each.id for each in started[:-1]]
     table.close()
 
 
-async def test_a_tenant_has_room_for_so_many(file):
-    """By number and by length; its oldest leave first, and no other tenant's."""
+async def test_oldest_replies_of_a_tenant_are_evicted_beyond_its_limits(file):
+    """Keys and bytes are limited, and no other tenant's replies are evicted."""
     async with Idempotency(file, max_keys=3, max_bytes=1_000) as requests:
         with active_context(RequestContext(principal=Principal(tenant="acme", scopes=frozenset(Access), key_id="x"))):
             await requests.areply("mine", ONE, Handler())
@@ -246,13 +255,13 @@ async def test_a_tenant_has_room_for_so_many(file):
             assert (await requests.areply("mine", ONE, Handler())).replayed
 
 
-def test_names_of_a_seed_are_proper_ones():
-    """UUIDs of version 7, in order, the same from any start, and of the moment they are told."""
-    names = seeded_uids(b"s" * 16, 1_700_000_000.0, 0, 5_000)
-    assert names == sorted(set(names))
-    assert seeded_uids(b"s" * 16, 1_700_000_000.0, 4_000, 10) == names[4_000:4_010]
-    assert seeded_uids(b"t" * 16, 1_700_000_000.0, 0, 1) != names[:1]
-    first = uuid.UUID(names[0])
+def test_seeded_uids_are_ordered_and_reproducible_uuids_of_version_7():
+    """They have the time that is given, and any range of them can be generated."""
+    uids = seeded_uids(b"s" * 16, 1_700_000_000.0, 0, 5_000)
+    assert uids == sorted(set(uids))
+    assert seeded_uids(b"s" * 16, 1_700_000_000.0, 4_000, 10) == uids[4_000:4_010]
+    assert seeded_uids(b"t" * 16, 1_700_000_000.0, 0, 1) != uids[:1]
+    first = uuid.UUID(uids[0])
     assert (first.version, first.variant, first.int >> 80) == (7, uuid.RFC_4122, 1_700_000_000_000)
 
 
@@ -262,8 +271,8 @@ def store():
         yield opened
 
 
-async def test_a_served_store_writes_the_same_again(requests, store):
-    """Added twice by a request that broke off, a record is there once; a deletion counts what it deleted first."""
+async def test_cached_store_repeats_an_interrupted_write_with_equal_results(requests, store):
+    """A record is stored once, and a repeated deletion counts what the first one deleted."""
     cached = CachedStore(store, ResultCache(), store_key="default/x")
     vector, results = np.ones(4), []
 
@@ -296,8 +305,8 @@ OPERATIONS = (
 )
 
 
-class Served:
-    """A small application with the middleware, and what reached it."""
+class ServedApplication:
+    """Run a small application with the middleware, and record the requests that reach it."""
 
     def __init__(self, requests):
         self.bodies = []
@@ -338,13 +347,13 @@ class Served:
 
 @pytest.fixture
 async def served(requests):
-    made = Served(requests)
-    async with made.client:
-        yield made
+    application = ServedApplication(requests)
+    async with application.client:
+        yield application
 
 
-async def test_a_write_is_answered_again(served):
-    """With its status, its headers and its body, and a header that says so."""
+async def test_repeated_rest_write_gets_the_first_response(served):
+    """Status, headers and body are the same, and a header marks the repetition."""
     headers = {"Idempotency-Key": "k"}
     first = await served.client.post("/write", content=b"body", headers=headers)
     again = await served.client.post("/write", content=b"body", headers=headers)
@@ -358,8 +367,8 @@ async def test_a_write_is_answered_again(served):
     assert len(served.bodies) == 2
 
 
-async def test_another_body_path_or_query_is_another_request(served):
-    """422, and the header is named."""
+async def test_rest_key_with_another_body_path_or_query_is_answered_422(served):
+    """The problem names the header."""
     headers = {"Idempotency-Key": "k"}
     await served.client.post("/write", content=b"body", headers=headers)
     for other in (
@@ -373,16 +382,16 @@ async def test_another_body_path_or_query_is_another_request(served):
     assert len(served.bodies) == 1
 
 
-async def test_keys_that_are_wrong_are_refused(served):
-    """Empty, or two of them."""
+async def test_rest_write_with_an_empty_key_or_two_keys_is_answered_422(served):
+    """The write is not carried out."""
     for headers in ([("idempotency-key", "")], [("idempotency-key", "a"), ("idempotency-key", "b")]):
         refused = await served.client.post("/write", content=b"body", headers=headers)
         assert refused.status_code == 422
     assert not served.bodies
 
 
-async def test_reads_and_streams_are_passed_by(served):
-    """A read is never answered with yesterday's; what is streamed comes as it is made."""
+async def test_rest_reads_and_streams_ignore_the_idempotency_key(served):
+    """A read must not get an old result, and a stream is sent as it is made."""
     headers = {"Idempotency-Key": "k"}
     assert [(await served.client.post("/read", headers=headers)).text for _ in range(2)] == ["1", "2"]
     for _ in range(2):
@@ -391,8 +400,8 @@ async def test_reads_and_streams_are_passed_by(served):
     assert len(served.bodies) == 4
 
 
-async def test_a_body_that_is_too_long_is_refused_as_ever(served):
-    """413, also where its length is not told beforehand."""
+async def test_keyed_rest_write_with_a_too_long_body_is_answered_413(served):
+    """The body is counted even if its length was not declared."""
 
     async def chunks():
         for _ in range(20):

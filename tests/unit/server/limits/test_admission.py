@@ -1,4 +1,4 @@
-"""Places, the line before them, and refusals."""
+"""Test permits, the admission queue and its refusals."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ LONG_S = 60.0
         ("POST", "/healthz", PermitKind.SEARCH),
     ],
 )
-def test_the_first_line_of_a_request_tells_what_it_does(method, path, kind):
-    """Only what asks whether the process is up needs no permit; what nothing answers needs one too."""
+def test_http_verb_and_path_decide_the_kind_of_permit(method, path, kind):
+    """Only health checks need no permit; unknown routes need one too."""
     assert permit_of(ROUTES.find(method, path)) is kind
 
 
@@ -55,13 +55,13 @@ def test_the_first_line_of_a_request_tells_what_it_does(method, path, kind):
         ("/super_advanced_agents.v1.OrchestratorService/Chain", PermitKind.GENERATE),
     ],
 )
-def test_so_does_the_name_of_a_method(method, kind):
-    """The same kinds, so both protocols share the permits."""
+def test_grpc_method_name_decides_the_kind_of_permit(method, kind):
+    """Both protocols share the permits of a kind."""
     assert rpc_operation(method).permit is kind
 
 
-async def test_places_are_taken_and_given_back():
-    """Also when the work fails."""
+async def test_permit_is_held_during_the_block_and_released_after_an_error():
+    """Without a kind no permit is taken."""
     admission = Admission(permits={PermitKind.SEARCH: 2})
     queue = admission.queue(PermitKind.SEARCH)
 
@@ -77,8 +77,8 @@ async def test_places_are_taken_and_given_back():
         assert queue.in_flight == 0
 
 
-async def test_what_is_more_waits_its_turn_and_more_than_that_is_refused_at_once():
-    """First come, first served."""
+async def test_call_beyond_the_permits_waits_and_beyond_the_queue_is_refused_at_once():
+    """Waiting calls are admitted in their order, and each kind has a queue of its own."""
     admission = Admission(permits={PermitKind.SEARCH: 1, PermitKind.WRITE: 1}, wait_s=LONG_S)
     queue = admission.queue(PermitKind.SEARCH)
     order = []
@@ -102,8 +102,8 @@ async def test_what_is_more_waits_its_turn_and_more_than_that_is_refused_at_once
     assert (queue.in_flight, queue.waiting, queue.full) == (0, 0, False)
 
 
-async def test_who_waits_in_vain_is_refused():
-    """After its time, with nothing left of it in the line."""
+async def test_call_that_waits_too_long_for_a_permit_is_refused():
+    """It leaves nothing in the queue."""
     admission = Admission(permits={PermitKind.SEARCH: 1}, wait_s=0.001)
     queue = admission.queue(PermitKind.SEARCH)
     async with admission.enter(PermitKind.SEARCH):
@@ -114,16 +114,16 @@ async def test_who_waits_in_vain_is_refused():
     assert queue.in_flight == 0
 
 
-async def test_a_caller_that_is_cancelled_while_it_waits_takes_no_place():
-    """Before a place was its own, and in the moment in which it became so."""
+async def test_cancelled_waiting_call_takes_no_permit():
+    """One call is cancelled before it gets a permit, another one at that moment."""
     queue = AdmissionQueue(PermitKind.SEARCH, permits=3, waiting=3, wait_s=LONG_S)
     for _ in range(3):
         assert await queue.enter()
     waiting = [asyncio.create_task(queue.enter()) for _ in range(3)]
     await asyncio.sleep(0)
     waiting[0].cancel()
-    queue.leave()  # it is cancelled already: the place goes to the second
-    waiting[1].cancel()  # which has been called, and does not come
+    queue.leave()  # the first is cancelled already, so the permit goes to the second
+    waiting[1].cancel()  # which has the permit, and does not run any more
     await asyncio.wait(waiting[:2])
     assert await waiting[2]
     assert (queue.in_flight, queue.waiting) == (3, 0)
@@ -132,15 +132,15 @@ async def test_a_caller_that_is_cancelled_while_it_waits_takes_no_place():
     assert queue.in_flight == 0
 
 
-async def test_many_callers_that_come_and_go_leave_no_place_behind():
-    """Cancelled at every stage, in a fixed order."""
+async def test_hundreds_of_calls_with_cancellations_release_every_permit():
+    """Calls are cancelled at every stage, in a fixed order."""
     admission = Admission(permits={PermitKind.SEARCH: 4}, wait_s=LONG_S)
     queue = admission.queue(PermitKind.SEARCH)
 
-    async def work(turns):
+    async def work(steps):
         async with admission.enter(PermitKind.SEARCH):
             assert queue.in_flight <= 4
-            for _ in range(turns):
+            for _ in range(steps):
                 await asyncio.sleep(0)
 
     tasks = []

@@ -1,4 +1,4 @@
-"""Allowances: what is taken, what is left, when to come back."""
+"""Test rate limits: what a charge takes, what is left, and when to retry."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from super_advanced_agents.tenancy.settings import Settings
 
 
 class _Clock:
-    """Seconds, moved by hand."""
+    """Count seconds that the test advances."""
 
     def __init__(self):
         self.now = 6000.0
@@ -27,7 +27,7 @@ class _Clock:
 
 @pytest.fixture
 def clock():
-    """At the beginning of a minute."""
+    """Make a clock at the beginning of a minute."""
     return _Clock()
 
 
@@ -39,8 +39,8 @@ def _limiter(clock, *, per_key=10, per_tenant=100):
     return RateLimiter(per_key=per_key, per_tenant=per_tenant, storage=LocalStorage(clock=clock))
 
 
-async def test_a_key_has_its_allowance_and_no_more(clock):
-    """What is left counts down; what does not fit is refused whole, and takes nothing."""
+async def test_charge_beyond_the_limit_of_a_key_is_refused_and_takes_nothing(clock):
+    """Each key has its own units."""
     limiter = _limiter(clock)
     assert await limiter.charge(_principal(), 1) == (10, 9, 120)
     assert (await limiter.charge(_principal(), 7)).remaining == 2
@@ -51,8 +51,8 @@ async def test_a_key_has_its_allowance_and_no_more(clock):
     assert (await limiter.charge(_principal("k2"), 1)).remaining == 9
 
 
-async def test_a_tenant_has_one_allowance_for_all_its_keys(clock):
-    """A refusal by the tenant's takes nothing from the key's; other tenants are not touched."""
+async def test_limit_of_a_tenant_is_shared_by_all_its_keys(clock):
+    """A refusal by the tenant's limit takes nothing from the key's; other tenants are not affected."""
     limiter = _limiter(clock, per_key=10, per_tenant=15)
     await limiter.charge(_principal("k1"), 9)
     assert await limiter.charge(_principal("k2"), 5) == (15, 1, 120)
@@ -62,8 +62,8 @@ async def test_a_tenant_has_one_allowance_for_all_its_keys(clock):
     assert (await limiter.charge(_principal("k1", "t2"), 1)).remaining == 9
 
 
-async def test_what_was_spent_fades_away_during_the_next_minute(clock):
-    """Nobody gets two minutes' worth around the full minute."""
+async def test_spent_units_return_gradually_during_the_next_minute(clock):
+    """No caller can spend two minutes' units around a full minute."""
     limiter = _limiter(clock)
     clock.now += 59
     await limiter.charge(_principal(), 10)
@@ -78,8 +78,8 @@ async def test_what_was_spent_fades_away_during_the_next_minute(clock):
 
 @pytest.mark.parametrize(("before", "spent"), [(0, 10), (10, 0), (6, 4), (3, 7)])
 @pytest.mark.parametrize("cost", [5, 10])
-async def test_who_waits_as_long_as_told_gets_through(clock, before, spent, cost):
-    """Whether the allowance went in this minute or in the one before; a second less would not have done."""
+async def test_charge_succeeds_after_retry_after_and_not_a_second_earlier(clock, before, spent, cost):
+    """The units may have been spent in this minute or in the one before."""
     limiter = _limiter(clock)
     await limiter.charge(_principal(), before)
     clock.now += 63
@@ -93,14 +93,14 @@ async def test_who_waits_as_long_as_told_gets_through(clock, before, spent, cost
     await limiter.charge(_principal(), cost)
 
 
-async def test_a_call_that_costs_more_than_all_takes_all(clock):
-    """It could never be made otherwise."""
+async def test_charge_larger_than_the_limit_takes_all_units(clock):
+    """Such a call could never be made otherwise."""
     limiter = _limiter(clock)
     assert (await limiter.charge(_principal(), 1000)).remaining == 0
 
 
-async def test_zero_switches_a_limit_off(clock):
-    """Either, or both."""
+async def test_limit_of_zero_is_not_enforced(clock):
+    """Either limit may be zero, or both."""
     limiter = _limiter(clock, per_key=0, per_tenant=5)
     assert (await limiter.charge(_principal(), 1)).limit == 5
     limiter = _limiter(clock, per_key=0, per_tenant=0)
@@ -108,8 +108,8 @@ async def test_zero_switches_a_limit_off(clock):
     assert quota_headers(None) == []
 
 
-async def test_who_has_not_called_for_two_minutes_is_forgotten(clock):
-    """Memory is bounded by who calls."""
+async def test_local_storage_forgets_keys_without_calls_for_two_minutes(clock):
+    """Memory is bounded by the number of recent callers."""
     storage = LocalStorage(clock=clock)
     for key in range(1000):
         await storage.acquire_sliding_window_entry(str(key), 10, 60)
@@ -118,8 +118,8 @@ async def test_who_has_not_called_for_two_minutes_is_forgotten(clock):
     assert len(storage) == 1
 
 
-async def test_headers_and_trailers_say_the_same(clock):
-    """In whole numbers."""
+async def test_quota_headers_equal_the_quota_metadata(clock):
+    """Both hold whole numbers."""
     quota = await _limiter(clock).charge(_principal(), 4)
     assert quota_metadata(quota) == (
         ("ratelimit-limit", "10"),
@@ -129,8 +129,8 @@ async def test_headers_and_trailers_say_the_same(clock):
     assert [(name.decode(), value.decode()) for name, value in quota_headers(quota)] == list(quota_metadata(quota))
 
 
-async def test_a_storage_of_the_package_counts_as_ours_does():
-    """The door for counting in several processes."""
+async def test_rate_limiter_counts_in_a_storage_of_the_limits_package():
+    """Several processes can share the counts of such a storage."""
     limiter = RateLimiter.of(Settings.load(rate_limit_per_key=3, rate_limit_storage="memory://"))
     assert isinstance(limiter.storage, MemoryStorage)
     quota = await limiter.charge(_principal(), 2)
@@ -141,7 +141,7 @@ async def test_a_storage_of_the_package_counts_as_ours_does():
 
 @pytest.fixture
 async def servers():
-    """The limiters of two servers that count in the same Valkey."""
+    """Make the limiters of two servers that count in the same Valkey."""
     with ValkeyServer() as valkey:
         uri = f"valkey://127.0.0.1:{valkey.port}"
         settings = Settings.load(rate_limit_per_key=5, rate_limit_per_tenant=10, rate_limit_storage=uri)
@@ -152,8 +152,8 @@ async def servers():
             yield limiters
 
 
-async def test_remote_storage_takes_the_units_of_the_key_and_of_the_tenant_or_neither(servers):
-    """Forty keys at once, of a tenant who has ten units: whoever is refused still has all of its own."""
+async def test_remote_storage_charges_the_key_and_the_tenant_or_neither(servers):
+    """Forty keys of a tenant with ten units are charged at once; a refused key keeps its units."""
     principals = [_principal(f"k{number}") for number in range(40)]
     charges = [servers[number % 2].charge(principal, 1) for number, principal in enumerate(principals)]
     outcomes = await asyncio.gather(*charges, return_exceptions=True)
@@ -164,8 +164,8 @@ async def test_remote_storage_takes_the_units_of_the_key_and_of_the_tenant_or_ne
     assert left == [5 if was_refused else 4 for was_refused in refused]
 
 
-class _Raced(LocalStorage):
-    """Another process takes what a tenant has left, between the look and the charge."""
+class _RacedStorage(LocalStorage):
+    """Let another process take the tenant's units between the look and the charge."""
 
     async def acquire_sliding_window_entry(self, key, limit, expiry, amount=1):
         if key.startswith("tenant:"):
@@ -173,9 +173,9 @@ class _Raced(LocalStorage):
         return await super().acquire_sliding_window_entry(key, limit, expiry, amount)
 
 
-async def test_charge_gives_back_the_key_s_units_when_the_tenant_s_are_taken_in_between(clock):
-    """The refusal tells of the tenant as it is now, and the key has lost nothing."""
-    storage = _Raced(clock=clock)
+async def test_charge_returns_units_of_the_key_when_the_tenant_runs_out_meanwhile(clock):
+    """The refusal gives the tenant's quota as it is now."""
+    storage = _RacedStorage(clock=clock)
     with pytest.raises(RateLimitedError, match="0 are left of the tenant's 10") as refused:
         await RateLimiter(per_key=5, per_tenant=10, storage=storage).charge(_principal(), 3)
     assert refused.value.retry_after_s > 60
@@ -183,8 +183,8 @@ async def test_charge_gives_back_the_key_s_units_when_the_tenant_s_are_taken_in_
 
 
 @pytest.mark.parametrize("uri", ["nonsense://me:secret@host:1", "no uri"])
-def test_a_storage_that_is_unknown_is_told_without_its_password(uri):
-    """When the server starts."""
-    with pytest.raises(ConfigurationError, match="rate_limit_storage") as wrong:
+def test_unknown_rate_limit_storage_is_refused_without_its_password(uri):
+    """The error comes when the server starts."""
+    with pytest.raises(ConfigurationError, match="rate_limit_storage") as caught:
         RateLimiter.of(Settings.load(rate_limit_storage=uri))
-    assert "secret" not in str(wrong.value)
+    assert "secret" not in str(caught.value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import inspect
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -24,6 +24,7 @@ MOST = 4
 def _functions(frame: FrameType | None) -> list[str]:
     """Return the engine's functions from the innermost out, up to `_execute` or the batcher that runs the work."""
     names: list[str] = []
+    frame = None if frame is None else frame.f_back  # of the watching function itself
     while frame is not None:
         file = Path(frame.f_code.co_filename)
         if frame.f_code.co_name == "_execute" or file.parent.name == "_runtime":
@@ -42,7 +43,7 @@ def test_search_reaches_faiss_through_four_functions(index: Any, kind: str, monk
 
     def watch(original: Any) -> Any:
         def watched(*args: Any, **kwargs: Any) -> Any:
-            seen.append(_functions(sys._getframe(1)))
+            seen.append(_functions(inspect.currentframe()))
             return original(*args, **kwargs)
 
         return watched
@@ -68,7 +69,7 @@ def test_write_reaches_sqlite_through_four_functions(monkeypatch: pytest.MonkeyP
     original = table.insert_statement
 
     def watched(columns: Any) -> Any:
-        seen.append(_functions(sys._getframe(1)))  # the caller hands the statement to SQLite itself
+        seen.append(_functions(inspect.currentframe()))  # the caller hands the statement to SQLite itself
         return original(columns)
 
     monkeypatch.setattr(table, "insert_statement", watched)

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from tests.unit.stores.conftest import DIM, busy_writer, sealed, vectors
+from tests.unit.stores.conftest import DIM, Internals, busy_writer, sealed, vectors
 
 from super_advanced_agents import FAISSVectorStore
 from super_advanced_agents.errors import OverloadedError
+from super_advanced_agents.stores.faiss.index import Index
+from super_advanced_agents.stores.faiss.keywords.index import Keywords
+from super_advanced_agents.stores.faiss.rows import table
 from super_advanced_agents.types import Match
 
 Opened = Callable[..., FAISSVectorStore]
@@ -231,8 +236,9 @@ async def test_writes_of_a_failed_transaction_raise_separate_errors(opened: Open
     """Each caller gets an exception object of its own to raise."""
     store = await asyncio.to_thread(opened)
     await store.acount()
-    pages = store._rows._writer.execute("PRAGMA page_count").fetchone()[0]
-    store._rows._writer.execute(f"PRAGMA max_page_count = {pages}")
+    connection = Internals(store).connection
+    [pages] = connection.execute("PRAGMA page_count").fetchone()
+    connection.execute(f"PRAGMA max_page_count = {pages}")
     with busy_writer(store):
         calls = [asyncio.ensure_future(store.aadd_batch(np.ones((1_000, DIM)))) for _ in range(3)]
         await asyncio.sleep(0)
@@ -266,21 +272,22 @@ def test_writes_that_share_a_transaction_are_executed_in_order(opened: Opened) -
     assert [record.metadata for record in store.scan()] == [{"v": 3}]
 
 
-def test_log_is_truncated_by_a_commit_after_a_long_read_has_ended(opened: Opened, tmp_path: Path) -> None:
+def test_log_is_truncated_by_a_commit_after_a_long_read_has_ended(
+    opened: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A reader that never ends prevents SQLite from truncating the write-ahead log."""
+    monkeypatch.setattr(table, "_LOG_BYTES", 500_000)  # private: a log is truncated from 64 MiB on
     store = opened()
     log = tmp_path / "store" / "memory.sqlite3-wal"
-    store._rows._log_bytes = 500_000
-    store._rows._writer.execute("PRAGMA busy_timeout = 10")
-    reader = store._rows._read("SELECT seq FROM records")
+    Internals(store).connection.execute("PRAGMA busy_timeout = 10")
     store.add_batch(vectors(1_000))
-    assert next(reader)
-    store._rows._log_bytes = 500_000
-    for i in range(10):
-        store.add_batch(vectors(1_000, i))
-    grown = log.stat().st_size
-    assert grown > 500_000
-    reader.close()
+    with closing(sqlite3.connect(tmp_path / "store" / "memory.sqlite3")) as reader:
+        rows = reader.execute("SELECT seq FROM records")
+        assert rows.fetchone()  # the others are never fetched
+        for i in range(10):
+            store.add_batch(vectors(1_000, i))
+        grown = log.stat().st_size
+        assert grown > 500_000
     for i in range(30):
         store.add_batch(vectors(1_000, i))
         grown = max(grown, log.stat().st_size)
@@ -294,24 +301,24 @@ def test_keyword_search_finds_a_record_while_it_is_replaced(
     """The search is repeated when the text of a visible record was deleted before it was read."""
     vector = vectors(1)[0]
     store.add(vector, {"text": "word"}, "u")
-    looked, apply, search = threading.Event(), store._index.apply, store._keywords.search
+    searched, apply, search = threading.Event(), Index.apply, Keywords.search
 
-    def look(*arguments: Any) -> Any:
+    def search_and_signal(*arguments: Any) -> Any:
         try:
             return search(*arguments)
         finally:
-            looked.set()
+            searched.set()
 
     with ThreadPoolExecutor(1) as pool:
         found: list[Future[list[Match]]] = []
 
-        def looked_at_before(*arguments: Any) -> None:
-            """The rows are committed, and the view does not show it yet."""
+        def search_and_apply(*arguments: Any) -> None:
+            """Search after the commit and before the view shows the new row."""
             found.append(pool.submit(store.search_keywords, "word"))
-            looked.wait(_PATIENCE_S)
+            searched.wait(_PATIENCE_S)
             apply(*arguments)
 
-        monkeypatch.setattr(store._keywords, "search", look)
-        monkeypatch.setattr(store._index, "apply", looked_at_before)
+        monkeypatch.setattr(Keywords, "search", search_and_signal)
+        monkeypatch.setattr(Index, "apply", search_and_apply)
         store.add(vector, {"text": "word"}, "u")
         assert [match.uid for match in found[0].result(_PATIENCE_S)] == ["u"]

@@ -14,7 +14,8 @@ from tests.unit.stores.faiss.rows.test_schema import ANSWERS, OLD
 
 from super_advanced_agents import FAISSVectorStore
 from super_advanced_agents.errors import ModelMismatchError, StoreError
-from super_advanced_agents.stores.faiss.rows import duplicates
+from super_advanced_agents.stores.faiss.maintenance.inspection import settings_of
+from super_advanced_agents.stores.faiss.rows import duplicates, table
 
 Open = Callable[..., FAISSVectorStore]
 
@@ -58,7 +59,7 @@ def test_model_digests_and_session_places_persist_after_reopening(filled: FAISSV
 
 
 def test_failed_transaction_leaves_no_namespace_model_digest_or_place(
-    opened: Open, monkeypatch: pytest.MonkeyPatch
+    opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The next write creates all of them."""
     store = opened()
@@ -69,7 +70,7 @@ def test_failed_transaction_leaves_no_namespace_model_digest_or_place(
         raise sqlite3.OperationalError("planted")
 
     with monkeypatch.context() as planted:
-        planted.setattr(store._rows, "_columns", broken)
+        planted.setattr(table, "insert_statement", broken)
         for failing in (
             lambda: store.add(vectors(1)[0], {"text": "new"}, "x", dedupe="exact", model_id="m"),
             lambda: store.add(vectors(1)[0], {"text": "one"}, "x", namespace="new", model_id="m"),
@@ -77,7 +78,7 @@ def test_failed_transaction_leaves_no_namespace_model_digest_or_place(
         ):
             with pytest.raises(StoreError, match="planted"):
                 failing()
-    assert store._rows.setting("place_offset") is None
+    assert "place_offset" not in (settings_of(tmp_path / "store") or {"place_offset": ""})
     assert store.stats()["models"] == {}
     assert (store.count(), store.count(namespace="new")) == (2, 0)
     assert store.add(vectors(1)[0], {"text": "one"}, "x", dedupe="exact", model_id="other") == "a"
@@ -87,7 +88,7 @@ def test_failed_transaction_leaves_no_namespace_model_digest_or_place(
 
 def test_dedupe_finds_records_on_every_page_of_a_namespace(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first write with `dedupe` reads every record of its namespace, page by page."""
-    monkeypatch.setattr(duplicates, "_PAGE", 7)
+    monkeypatch.setattr(duplicates, "_PAGE", 7)  # private: a real page has 2,000 records
     store = opened()
     texts = [{"text": f"text {i}"} if i % 3 else {"n": i} for i in range(50)]
     uids = store.add_batch(vectors(50), texts)  # type: ignore[arg-type]

@@ -16,10 +16,10 @@ _UNSTORED_HEADERS = frozenset({"date", "server", "content-length", "idempotency-
 class IdempotentWrites:
     """Answer a write that repeats an idempotency key with the stored response.
 
-    The stored response has the header `Idempotency-Replayed: true`. A key whose first request is still running gets 409,
-    one that was used for another request 422. Request bodies are held in memory until they are complete, up to the body
-    limit. `PipelineMiddleware` must stand outside of it: it reads the key, and turns the errors raised here into
-    responses.
+    The stored response has the header `Idempotency-Replayed: true`. A key whose first request is still running gets
+    409, and a key that was used for another request gets 422. Request bodies are held in memory until they are
+    complete, up to the body limit. `PipelineMiddleware` must stand outside of this middleware: it reads the key, and
+    turns the errors raised here into responses.
     """
 
     def __init__(self, app: ASGIApp) -> None:

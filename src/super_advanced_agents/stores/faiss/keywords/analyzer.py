@@ -49,7 +49,7 @@ ANALYZER = (
 
 
 def normalize(text: str) -> str:
-    """Return a text in Unicode form NFKC, with spaces where its script has none.
+    """Normalize a text to NFKC, and insert spaces in scripts that have none, such as Chinese.
 
     A run of characters of such a script becomes its single characters and its bigrams, which serve as tokens.
     """
@@ -71,12 +71,12 @@ def tokenize(text: str) -> list[str]:
 
 
 def unique_terms(text: str) -> list[str]:
-    """Return the terms of any text, each once."""
+    """Normalize and tokenize a text, and return its distinct terms."""
     return list(dict.fromkeys(tokenize(normalize(text))))
 
 
 class Entry(NamedTuple):
-    """A row's normalized text, and its window: the text with those of its session neighbours."""
+    """Hold a row's text, and its `window`: the text with those of the turns before and after."""
 
     row: int
     scope: int
@@ -85,6 +85,6 @@ class Entry(NamedTuple):
 
     @classmethod
     def of(cls, row: int, scope: int, text: str, before: str, after: str) -> Entry:
-        """Return the entry of a text between the texts of its neighbours."""
+        """Build the entry of a row from its text and those of the turns before and after it."""
         own = normalize(text)
         return cls(row, scope, own, f"{normalize(before)}\n{own}\n{normalize(after)}")

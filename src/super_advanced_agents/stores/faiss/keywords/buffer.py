@@ -1,4 +1,4 @@
-"""In-memory postings of the newest rows, so that searches need not wait for a commit."""
+"""In-memory postings of recent rows that are not in the keyword index on disk yet."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LENGTHS = [*range(24), *(24 + (i if i < 8 else (i & 7 | 8) << (i >> 3) - 1) for
 
 
 class KeywordBuffer:
-    """The term counts of rows, with the same BM25 scores as the index on disk.
+    """Hold the term counts of recent rows, and score them by BM25 as the index on disk does.
 
     Attributes:
         rows: the buffered rows, with those that have no text.
@@ -35,11 +35,14 @@ class KeywordBuffer:
 
     @property
     def count(self) -> int:
-        """The number of rows that have a text."""
+        """The number of buffered rows that have a text."""
         return len(self._lengths)
 
     def put(self, row: int, entry: Entry | None) -> None:
-        """Add or replace a row; None for a row without a text, which stays in `rows`."""
+        """Add or replace a row; pass None as the entry of a row without a text.
+
+        Such a row is in `rows` but has no terms.
+        """
         self.drop(row)
         self.rows.add(row)
         if entry is None:
@@ -56,7 +59,7 @@ class KeywordBuffer:
         self._terms[row] = keys
 
     def drop(self, row: int) -> None:
-        """Remove a row, if it is here."""
+        """Remove a row; do nothing if it is not buffered."""
         self.rows.discard(row)
         for key in self._terms.pop(row, ()):
             counts = self._counts[key]
@@ -67,13 +70,13 @@ class KeywordBuffer:
             self.total_lengths[field] -= length
 
     def doc_frequency(self, field: str, term: str) -> int:
-        """Count the rows that have this term."""
+        """Count the buffered rows whose field contains this term."""
         return len(self._counts.get((field, term), ()))
 
     def scores(
         self, boosts: Mapping[tuple[str, str], float], average_lengths: Mapping[str, float], candidates: BitMap
     ) -> list[tuple[float, int]]:
-        """Score the candidates in the buffer that have any of some terms, by BM25.
+        """Return the BM25 scores of the buffered candidates that contain any of the terms.
 
         Args:
             boosts: (field, term) -> its idf times the field's weight.

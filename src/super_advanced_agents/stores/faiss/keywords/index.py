@@ -66,7 +66,7 @@ _EMPTY: Ranking = (np.empty(0, np.uint32), np.empty(0, np.float32))
 
 @dataclasses.dataclass(slots=True, eq=False)
 class _Flush:
-    """One flush of buffered rows to the index on disk.
+    """Hold the state of one flush of buffered rows to the index on disk.
 
     Attributes:
         index: the index on disk.
@@ -85,14 +85,14 @@ class _Flush:
     future: Future[None] | None = None
 
     def execute(self) -> None:
-        """Commit the rows to the index; searches see them after `refresh`."""
+        """Write the rows to the index on disk and commit; searches see them after `refresh`."""
         self.index.remove(array_of(self.removed).tolist())
         self.index.add(entry for _, entry in self.entries() if entry is not None)
         self.index.commit()
 
 
 class Keywords:
-    """The keyword index of one store; safe from any thread, used by one at a time."""
+    """Search the texts of one store by BM25. Thread-safe; a lock admits one thread at a time."""
 
     def __init__(self, rows: RecordTable, session_neighbours: SessionNeighbourIndex, folder: Path | None) -> None:
         self._rows = rows
@@ -116,7 +116,7 @@ class Keywords:
         self._deleted_unread = BitMap()  # rows of that view that were deleted before their texts were read
 
     def search(self, view: View, texts: Sequence[str], scope: int | None, candidates: BitMap, k: int) -> list[Ranking]:
-        """Find the k candidates with the best BM25 scores for each text, best first.
+        """Find the k candidates with the best BM25 scores for each query text, best first.
 
         Each term of a text counts by itself; a text has no query syntax. `scope` is the number of the scope that holds
         all candidates; None for the whole store.
@@ -177,10 +177,10 @@ class Keywords:
         return rows[best], scores[best]
 
     def _term_boosts(self, terms: Sequence[str]) -> tuple[Boosts, Boosts]:
-        """Return the boosts of the terms that occur, for the index on disk and for the buffer.
+        """Return each term's score factor, for the index on disk and for the buffer.
 
-        The idf of a term counts both together. The index on disk multiplies by the idf of its own entries, so its
-        boosts divide by that.
+        Terms that no row contains are left out. The idf of a term counts both together. The index on disk multiplies by
+        the idf of its own entries, so its boosts divide by that.
         """
         index, buffer = self._index, self._buffer
         on_disk_counts = {term: 0 if index is None else index.doc_frequency("window", term) for term in terms}
@@ -204,7 +204,7 @@ class Keywords:
         return on_disk, in_buffer
 
     def _average_lengths(self) -> dict[str, float]:
-        """Return the mean number of tokens in each field, on disk and in the buffer together."""
+        """Return each field's mean token count over the rows on disk and in the buffer."""
         totals, index = self._buffer.total_lengths, self._index
         if index is None:
             return {field: totals[field] / self._buffer.count for field in FIELDS}
@@ -230,7 +230,7 @@ class Keywords:
     # -- catching up ----------------------------------------------------------------------------------------------
 
     def _catch_up(self, view: View) -> None:
-        """Index the rows that the view shows and the last one did not."""
+        """Index the rows that were added or changed since the last indexed view."""
         if self._indexed_view is view:
             return
         self._deleted_unread = BitMap()
@@ -261,7 +261,7 @@ class Keywords:
         self._indexed_view = view
 
     def _open(self, view: View) -> BitMap:
-        """Restore the snapshot of the last opening; return the rows whose neighbours changed since."""
+        """Restore the saved snapshot; return the rows whose session neighbours changed since."""
         self._opened = True
         if self._snapshot is None or self._folder is None:
             return BitMap()
@@ -282,7 +282,7 @@ class Keywords:
         return bitmap(rows[(before != self._sources[0, rows]) | (after != self._sources[1, rows])])
 
     def _matches_rows(self, table: SourceTable, view: View) -> bool:
-        """Return whether the rows that were indexed have the same texts in this database.
+        """Return whether the database still has the texts that a snapshot was built from.
 
         They do not if the database was restored from an older copy and then written to.
         """
@@ -297,7 +297,7 @@ class Keywords:
         return True
 
     def _plan_flush(self, view: View, changed: BitMap) -> _Flush:
-        """Plan a flush of the buffered and the changed rows that also removes deleted rows."""
+        """Plan a flush that adds buffered and changed rows and removes deleted rows."""
         if self._index is None:
             self._index = PostingsIndex(self._make_work_folder() if self._on_disk else None)
         added = (self._buffer.rows | changed) & view.live
@@ -311,7 +311,7 @@ class Keywords:
             self._save()
 
     def _join_flush(self, *, wait: bool) -> None:
-        """End the flush in the background, if it is done or `wait` is True."""
+        """Finish the background flush if it has completed; with `wait`, wait for it first."""
         flush = self._flush
         if flush is None or flush.future is None or not (wait or flush.future.done()):
             return
@@ -327,7 +327,7 @@ class Keywords:
         self._unsaved_rows += len(flush.added) + len(flush.removed)
 
     def _entries(self, rows: NDArray[np.uint32], *, record_sources: bool = False) -> Iterator[tuple[int, Entry | None]]:
-        """Yield each of these rows with its entry; None if it has no text or was deleted meanwhile."""
+        """Yield (row, entry) of each row; the entry is None if the row has no text or is deleted."""
         for start in range(0, len(rows), _PAGE_ROWS):
             page = rows[start : start + _PAGE_ROWS]
             before, after = self._session_neighbours.neighbours(page)
@@ -345,7 +345,7 @@ class Keywords:
                 yield row, Entry.of(row, scope, text, first, last)
 
     def _record_sources(self, table: SourceTable) -> None:
-        """Remember the neighbours and the checksum of rows on disk."""
+        """Store the session neighbours and the text checksum that rows were indexed with."""
         width = int(table[0, -1]) + 1
         if width > self._sources.shape[1]:
             grown = np.zeros((3, 2 * width), np.uint32)

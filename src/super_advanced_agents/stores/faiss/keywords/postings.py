@@ -18,7 +18,9 @@ _HEAP_BYTES = 32 * 1024 * 1024
 
 
 class PostingsIndex:
-    """A tantivy index of entries, opened if the folder holds one, else created.
+    """Index and search texts with tantivy, in a folder or in memory.
+
+    An index that is in the folder already is opened.
 
     One thread writes, another may search meanwhile. Every method raises `ValueError` or `OSError` when a disk is full
     or fails.
@@ -49,19 +51,19 @@ class PostingsIndex:
         self.average_lengths = dict.fromkeys(FIELDS, 1.0) if average_lengths is None else dict(average_lengths)
 
     def add(self, entries: Iterable[Entry]) -> None:
-        """Add entries; they are stored with the next `commit`."""
+        """Add the entries of rows; the next `commit` stores them."""
         writer = self._open_writer()
         for entry in entries:
             writer.add_document(tantivy.Document.from_dict(entry._asdict(), self._schema))
             self._sample = entry
 
     def remove(self, rows: Sequence[int]) -> None:
-        """Remove the entries of these rows with the next `commit`."""
+        """Mark the entries of these rows as deleted; the next `commit` removes them."""
         if rows:  # by query: deleting by term ignores unsigned fields, without an error
             self._open_writer().delete_documents_by_query(Query.term_set_query(self._schema, "row", list(rows)))
 
     def commit(self) -> None:
-        """Commit what was added and removed, in any thread; searches go on meanwhile."""
+        """Commit the added and removed entries. Any thread may call it; searches are not blocked."""
         self._open_writer().commit()
 
     def refresh(self) -> None:
@@ -73,13 +75,13 @@ class PostingsIndex:
             self._update_average_lengths(self._sample)
 
     def doc_frequency(self, field: str, term: str) -> int:
-        """Count the entries that have this term."""
+        """Count the entries whose field contains this term."""
         return self._searcher.doc_freq(field, term)
 
     def hits(
         self, boosts: Mapping[tuple[str, str], float], limit: int, *, scope: int | None, rows: Sequence[int] | None
     ) -> list[tuple[float, int]]:
-        """Find the best entries that have any of some terms.
+        """Return the entries with the best BM25 scores that contain any of the terms.
 
         Args:
             boosts: (field, term) -> the factor of its BM25 score.
@@ -111,7 +113,7 @@ class PostingsIndex:
             writer.wait_merging_threads()
 
     def close(self) -> None:
-        """Stop the writer after its background merges."""
+        """Wait for background merges, and stop the writer."""
         try:
             self.wait_for_merges()
         except ValueError:
@@ -123,7 +125,7 @@ class PostingsIndex:
         return self._writer
 
     def _update_average_lengths(self, sample: Entry) -> None:
-        """Read the mean lengths from tantivy's explanation of a score, the only place that has them."""
+        """Read each field's mean length from a score explanation, the only API that exposes it."""
         for field in FIELDS:
             tokens = tokenize(getattr(sample, field))
             if not tokens:
@@ -137,7 +139,7 @@ class PostingsIndex:
 
 
 def _find_avgdl(explanation: Mapping[str, object]) -> float:
-    """Return the number that is called `avgdl` in an explanation; 0 if it has none."""
+    """Return `avgdl` (the mean field length) from a score explanation; 0 if it is missing."""
     if str(explanation.get("description", "")).startswith("avgdl"):
         return float(str(explanation["value"]))
     details = explanation.get("details")

@@ -1,4 +1,4 @@
-"""Snapshot of the keyword index, kept from one opening of a store to the next.
+"""Snapshot of the keyword index on disk, restored when a store is opened again.
 
 It is derived data: a snapshot that is damaged, or of other rows, is ignored. Tantivy's files never change once written,
 so saving them means linking them into another folder, beside a table of the rows that they were made from; a manifest
@@ -38,14 +38,14 @@ SourceTable = NDArray[np.uint32]
 
 
 class SavedIndex(NamedTuple):
-    """A saved index: the rows it was made from, and the mean number of tokens in each field."""
+    """Hold the data saved with an index: its source rows and each field's mean token count."""
 
     table: SourceTable
     average_lengths: dict[str, float]
 
 
 class KeywordSnapshot:
-    """The snapshot in the `words` folder of one store. Used by one thread at a time."""
+    """Save and restore the keyword index in a store's `words` folder. Not thread-safe."""
 
     def __init__(self, folder: Path, identity: str) -> None:
         self._folder = folder / _FOLDER
@@ -53,11 +53,11 @@ class KeywordSnapshot:
 
     @property
     def exists(self) -> bool:
-        """True when there is a snapshot, valid or not."""
+        """True if a snapshot exists, valid or not."""
         return self._folder.exists()
 
     def restore(self, folder: Path) -> SavedIndex | None:
-        """Link the index's files into an empty folder, if they are complete and of this store.
+        """Hard-link the saved index files into an empty folder, and verify them.
 
         Returns:
             What was saved with the files; None if there is no valid snapshot.
@@ -83,7 +83,7 @@ class KeywordSnapshot:
         return SavedIndex(table, average_lengths)
 
     def save(self, folder: Path, saved: SavedIndex) -> None:
-        """Save the index in `folder` as of its last commit, and delete the earlier snapshot.
+        """Save the last commit of the index in `folder`, replacing the earlier snapshot.
 
         Raises:
             OSError: it could not be written, or the index is being changed; the earlier snapshot may be gone.

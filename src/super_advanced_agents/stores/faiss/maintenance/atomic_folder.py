@@ -1,4 +1,4 @@
-"""Atomic creation of folders: one appears complete and flushed, or not at all."""
+"""Atomic creation of folders: a new folder appears complete and flushed, or not at all."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from super_advanced_agents.stores.folder import LOCK_FILE, StoreFolder
 
 
 def is_occupied(target: Path) -> bool:
-    """Return whether `target` exists and is not an empty folder."""
+    """Return whether `target` is a file or a folder that is not empty."""
     return target.exists() and (not target.is_dir() or any(target.iterdir()))
 
 
@@ -67,7 +67,7 @@ def _rename(part: Path, target: Path, aside: Path | None) -> None:
 
 @contextmanager
 def _exclusive_lock(part: Path, target: Path) -> Iterator[Path]:
-    """Lock out other backups and restores to the same target; yield the lock file."""
+    """Hold a lock against other processes that write the same target; yield the lock file."""
     try:
         owner = StoreFolder(part)
     except StoreLockedError as exc:
@@ -81,7 +81,7 @@ def _exclusive_lock(part: Path, target: Path) -> Iterator[Path]:
 
 
 def _flush(folder: Path) -> None:
-    """Flush every file and folder below `folder`, itself included."""
+    """Flush a folder to disk (fsync), with every file and folder in it."""
     for parent, _, files in os.walk(folder, topdown=False):
         for name in files:
             with Path(parent, name).open("rb+") as file:

@@ -39,7 +39,7 @@ _PAGES = 512
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackedUpFile:
-    """One database of a backup.
+    """Describe one database file of a backup.
 
     Attributes:
         name: its path below the backup's folder.
@@ -60,7 +60,7 @@ class BackedUpFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backup:
-    """The manifest of a backup.
+    """Describe a backup: its folder, time and database files, which its manifest lists.
 
     Attributes:
         path: the backup's folder.
@@ -86,7 +86,7 @@ def back_up(
     on_copied: OnCopied | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Backup:
-    """Copy the databases of a folder, each as of one moment, into a new folder. Blocks.
+    """Copy the databases of a folder to a new folder, each in one consistent state. Blocks.
 
     Args:
         source: a store's folder, or one that holds several; it may be in use by any process.
@@ -122,7 +122,7 @@ def back_up_rows(
     on_copied: OnCopied | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Backup:
-    """Back up the rows of an open store; writers of an in-memory store wait meanwhile."""
+    """Back up the database of an open store. If it is in memory, writers wait meanwhile."""
     if rows._file is not None:
         return back_up(rows._file.parent, target, on_copied=on_copied, should_stop=should_stop)
 
@@ -134,7 +134,7 @@ def back_up_rows(
 
 
 def _write_backup(target: Path, fill: Callable[[Path], None], names: Sequence[str]) -> Backup:
-    """Create the target folder with the databases that `fill` writes, checked, and a manifest."""
+    """Create a backup folder: call `fill` to write the databases, check them, add a manifest."""
     created_at, target = time.time(), target.resolve()
     if is_occupied(target):
         raise StoreError(f"{str(target)!r} is not empty", hint="choose another name: a backup is never written over")
@@ -153,7 +153,7 @@ def copy_database(
     on_copied: OnCopied | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Copy a database, as `source` sees it now, to a new file.
+    """Copy the current state of a database to a new file.
 
     The read transaction lasts until the end; else every commit of another connection would restart the copy.
 
@@ -184,7 +184,7 @@ def copy_database(
 
 
 def read_backup(path: Path) -> Backup:
-    """Read the manifest of a backup; the databases are not checked.
+    """Read the manifest of a backup, without checking the databases.
 
     Raises:
         StoreError: the folder is not a backup, or one of a newer version.
@@ -209,7 +209,7 @@ def read_backup(path: Path) -> Backup:
 
 
 def _check_copy(folder: Path, name: str) -> BackedUpFile:
-    """Check the integrity of a copied database and return its entry of the manifest."""
+    """Check the integrity of a copied database, and return its manifest entry."""
     file = folder / name
     identity: str | None = None
     records: int | None = None

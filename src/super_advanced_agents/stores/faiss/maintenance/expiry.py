@@ -36,7 +36,7 @@ _CHECK_SETTING = "clock_seen"
 
 @dataclass(frozen=True, slots=True)
 class SweepStep:
-    """One step of a sweep.
+    """Describe one step of a sweep, which deletes the expired rows of a store.
 
     Attributes:
         rows: the rows to delete.
@@ -52,7 +52,7 @@ class SweepStep:
 
 
 class ExpiredRows:
-    """Find and delete the rows that have expired; used by the writer thread only."""
+    """Find and delete expired rows. Only the writer thread uses it."""
 
     def __init__(self, rows: RecordTable, index: Index) -> None:
         self._rows = rows
@@ -61,7 +61,7 @@ class ExpiredRows:
         self._checked_monotonic: float | None = None  # None when another process read the clock
 
     def next_step(self) -> SweepStep:
-        """Return the next step of the sweep at the current time."""
+        """Choose the expired rows to delete in the next transaction."""
         now, live = time.time(), self._index.view.live
         if not self._index.expired(now) & live:
             return SweepStep(BitMap(), waiting=bool(self._index.expired(np.inf) & live))
@@ -79,20 +79,20 @@ class ExpiredRows:
         return SweepStep(due, checked_at=now)
 
     def delete(self, step: SweepStep, change: Change) -> None:
-        """Delete the rows of a step and store its reading of the clock, inside a transaction."""
+        """Delete the rows of a step and store its clock reading; requires an open transaction."""
         if step.rows:
             self._rows.remove(array_of(step.rows).tolist(), change)
         if step.checked_at is not None:
             self._rows.set_setting(_CHECK_SETTING, repr(step.checked_at))
 
     def mark_committed(self, step: SweepStep) -> None:
-        """Remember the reading of the clock of a step whose transaction was committed."""
+        """Remember the clock reading of a step after its transaction was committed."""
         if step.checked_at is not None:
             self._checked_at, self._checked_monotonic = step.checked_at, time.monotonic()
 
 
 class ExpirySweeper:
-    """Submit one sweep step after another to the writer while any row expires, in a thread."""
+    """Delete expired rows from a background thread, which submits small steps to the writer."""
 
     def __init__(self, index: Index, submit: Callable[[ExpirySweep], Future[object]]) -> None:
         self._index = index
@@ -103,7 +103,7 @@ class ExpirySweeper:
         self._worker = Workers(name="store sweeper", threads=1, max_queue=1)
 
     def wake(self) -> None:
-        """Start the thread if a row will expire and none is running; return at once, and never fail."""
+        """Start the thread if a row can expire and it is not running. Returns at once; never fails."""
         if self._stop.is_set() or not self._index.expired(np.inf) & self._index.view.live:
             return
         with self._start_lock:
@@ -116,7 +116,7 @@ class ExpirySweeper:
             self._busy = False
 
     def close(self) -> None:
-        """Stop after the current step."""
+        """Stop the thread after its current step."""
         self._stop.set()
         self._worker.close()
 
@@ -129,7 +129,7 @@ class ExpirySweeper:
         self.wake()  # for rows that were added after the last step, before `_busy` was reset
 
     def _step(self) -> bool:
-        """Execute a step, wait for the next interval, and return whether to go on."""
+        """Execute one step and wait for the next; return False when the thread is to end."""
         try:
             step = self._submit(ExpirySweep()).wait()
         except ResourceClosedError:

@@ -17,7 +17,7 @@ _TIMEOUT_S = 5.0
 
 @contextmanager
 def open_read_only(file: Path) -> Iterator[sqlite3.Connection]:
-    """Open a read-only connection, also while another process has the database open."""
+    """Open a read-only connection, even while another process has the database open."""
     try:
         connection = sqlite3.connect(
             f"file:{quote(str(file.absolute()))}?mode=ro", uri=True, timeout=_TIMEOUT_S, isolation_level=None

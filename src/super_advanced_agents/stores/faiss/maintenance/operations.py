@@ -23,7 +23,7 @@ _MAX_QUEUED_BACKUPS = 8
 
 
 class MaintenanceOperations(VectorStore):
-    """Mixin of `FAISSVectorStore` with the operations on the whole store.
+    """Add backup and re-embedding to `FAISSVectorStore`, as a mixin.
 
     The store assigns the attributes that are declared here.
     """
@@ -40,7 +40,7 @@ class MaintenanceOperations(VectorStore):
         self._backups = Workers(name="store backup", threads=1, max_queue=_MAX_QUEUED_BACKUPS)
 
     async def abackup(self, path: str | os.PathLike[str], *, on_copied: OnCopied | None = None) -> Backup:
-        """Copy the store into a folder that can be opened as one, while reads and writes go on.
+        """Copy the store to a folder that can be opened as a store; reads and writes continue.
 
         Cancelling it, or closing the store meanwhile, stops the backup, which then leaves nothing behind.
 
@@ -76,7 +76,9 @@ class MaintenanceOperations(VectorStore):
         drop_bare: bool = False,
         on_progress: Callable[[int, int], None] | None = None,
     ) -> Reembedded:
-        """Replace every record's vector by that of another model, perhaps of another length.
+        """Embed every record's text with another model, and replace all vectors.
+
+        The new vectors may have another length.
 
         Reads and writes go on: searches use the old vectors until the store switches to the new ones in one step, and
         records written meanwhile are embedded too. From the switch on the store accepts vectors of the new model and
@@ -119,7 +121,7 @@ class MaintenanceOperations(VectorStore):
     reembed = blocking(areembed)
 
     def _follow_switch(self, identity: str, dim: int) -> None:
-        """Rebuild the index after a switch of vectors, in the writer thread."""
+        """Rebuild the index in the writer thread, after all vectors were replaced."""
         self._rows.identity = identity
         self._dim = dim
         self._sealer.rebuild(dim)

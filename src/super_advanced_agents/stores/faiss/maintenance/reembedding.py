@@ -47,7 +47,7 @@ class Reembedded:
 
 
 class Reembedding:
-    """One re-embedding of one store.
+    """Embed all texts of a store with a new model, and replace its vectors.
 
     Args:
         rows: the store's rows.
@@ -82,7 +82,7 @@ class Reembedding:
         self._embedded = 0
 
     async def run(self) -> Reembedded:
-        """Embed every text, then switch to the new vectors."""
+        """Embed every text into the staging table, then replace the old vectors."""
         staging = self._staging
         self._dim = int((await self._embedder.aembed_batch(["dimension"])).shape[1])
         if not await self._readers.submit(partial(staging.is_needed, self._embedder.model_id, self._dim)):
@@ -119,7 +119,7 @@ class Reembedding:
         self._embedded += len(seqs)
 
     def _name_record(self, exc: InvalidInputError, page: list[tuple[int, str]]) -> InvalidInputError:
-        """Return an error that names the record whose text was refused, not its place in the page."""
+        """Return the embedder's error, with the refused record's uid instead of its index."""
         position = _TEXT_FIELD.match(exc.field)
         if position is None or int(position[1]) >= len(page):
             return exc
@@ -131,7 +131,10 @@ class Reembedding:
         )
 
     async def _switch(self) -> Reembedded | None:
-        """Embed the last few texts and switch, in one transaction; None when too many are left."""
+        """Embed the last few texts and replace all vectors, in one transaction.
+
+        Returns None when too many texts are left for that.
+        """
         identity = ""
 
         def execute() -> Reembedded | None:

@@ -1,4 +1,4 @@
-"""Restore of backups: checked before the target is touched, and atomic."""
+"""Restore of backups: atomic, and checked before the target folder changes."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def restore(source: Path, target: Path, *, force: bool = False) -> Path | None:
 
 @contextmanager
 def _locked_stores(backup: Backup, target: Path) -> Iterator[None]:
-    """Lock the stores that are about to be replaced, so that no process has one open."""
+    """Lock the stores that a restore replaces; fail if a process has one of them open."""
     stores = [target / file.name for file in backup.files if file.identity is not None]
     folders = {store.parent for store in stores if store.exists()}
     with ExitStack() as locks:

@@ -1,4 +1,4 @@
-"""Staging table for new vectors, which replaces the table of the old ones at the end.
+"""Staging table for new vectors, which at the end replaces the table of old vectors.
 
 It is filled while the store is used. The table `staged_vectors` and the setting `reembedding` exist from the start of a
 re-embedding to its switch. Rows are staged in the order of their numbers, and a written record always gets a new,
@@ -22,7 +22,7 @@ _STEP_ROWS = 2_000
 
 
 class Staging:
-    """The staged vectors of one store.
+    """Read and write the staging table of one store's re-embedding.
 
     Methods that write are called inside a transaction of the writer thread.
     """
@@ -33,7 +33,7 @@ class Staging:
     # -- reading, by any thread -----------------------------------------------------------------------------------
 
     def page(self, after: int, n: int) -> list[tuple[int, str]]:
-        """Return (row, text) of the next n rows that have a text."""
+        """Return (row, text) of the next n rows after row `after` that have a text."""
         query = "SELECT seq, text FROM records WHERE seq > ? AND text IS NOT NULL ORDER BY seq LIMIT ?"
         return self._rows._all(query, (after, n))
 
@@ -48,7 +48,7 @@ class Staging:
         return int(n)
 
     def is_needed(self, model_id: str, dim: int) -> bool:
-        """Return whether the store has another dimension, or a vector of another model."""
+        """Return whether a re-embedding would change the model or the length of any vector."""
         query = "SELECT 1 FROM records LEFT JOIN models ON models.id = model WHERE model_id IS NOT ? LIMIT 1"
         return self._rows.setting("dim") != str(dim) or bool(self._rows._all(query, (model_id,)))
 
@@ -58,13 +58,13 @@ class Staging:
         return int(n)
 
     def uid_of(self, seq: int) -> str:
-        """Return the uid of a row; empty when it was deleted."""
+        """Return the uid of a row; an empty string if the row was deleted."""
         return next((uid for _, uid in self._rows.uids([seq])), "")
 
     # -- writing, by the writer thread ----------------------------------------------------------------------------
 
     def begin(self, model_id: str, dim: int) -> int:
-        """Create the table, or continue that of an interrupted attempt with the same model.
+        """Create the staging table, or reuse that of an interrupted run with the same model.
 
         Returns:
             The last staged row; 0 for none.
@@ -80,13 +80,13 @@ class Staging:
         return 0
 
     def discard(self) -> None:
-        """Drop the tables and the setting of an interrupted attempt."""
+        """Drop the tables and the setting that an interrupted re-embedding left behind."""
         for table in ("staged_vectors", "dropped_vectors"):
             self._rows._writer.execute(f"DROP TABLE IF EXISTS {table}")
         self._rows._writer.execute("DELETE FROM settings WHERE name = ?", (_SETTING,))
 
     def delete_some_replaced(self) -> bool:
-        """Delete some of the vectors that were replaced; return whether there are more."""
+        """Delete a batch of the replaced old vectors; return True while some are left."""
         query = "DELETE FROM dropped_vectors WHERE seq IN (SELECT seq FROM dropped_vectors ORDER BY seq LIMIT ?)"
         deleted = self._rows._writer.execute(query, (_STEP_ROWS,))
         if deleted.rowcount == _STEP_ROWS:
@@ -95,7 +95,10 @@ class Staging:
         return False
 
     def stage(self, seqs: Sequence[int], vectors: Matrix) -> None:
-        """Stage the (n, dim) vectors of n rows; `switch` drops those of rows deleted meanwhile."""
+        """Write the (n, dim) new vectors of n rows to the staging table.
+
+        `switch` drops the vectors of rows that were deleted meanwhile.
+        """
         self._rows._writer.executemany(
             "INSERT OR REPLACE INTO staged_vectors VALUES (?, ?)",
             ((seq, vector.tobytes()) for seq, vector in zip(seqs, vectors, strict=True)),
@@ -108,7 +111,7 @@ class Staging:
         return int(writer.execute("DELETE FROM records WHERE text IS NULL").rowcount)
 
     def switch(self, model_id: str, dim: int) -> tuple[int, str]:
-        """Replace all vectors by the staged ones, of `model_id`, and give the store a new identity.
+        """Replace all vectors by the staged vectors, and give the store a new identity.
 
         Snapshots of the old vectors become invalid: they name the old identity, and their tokens are deleted.
 

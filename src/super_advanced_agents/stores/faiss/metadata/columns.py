@@ -1,4 +1,4 @@
-"""The values of one metadata field, indexed: value -> the rows that have it.
+"""The index of one metadata field: for each value, the rows that have it.
 
 Strings and other values map to bitmaps of rows. Numbers are a sorted column, so that a range is two binary searches.
 """
@@ -42,9 +42,10 @@ _STEP = 1_024
 
 
 class NumberColumn:
-    """Index the numbers of one field, sorted at the first query after a change.
+    """Index the numbers of one metadata field as a sorted column, for range queries.
 
-    A row may have several values; `Versions` uses this to store several expiry times for one scope.
+    It is sorted at the first query after a change. A row may have several values; `Versions` uses this to store several
+    expiry times for one scope.
     """
 
     def __init__(self) -> None:
@@ -71,7 +72,7 @@ class NumberColumn:
         self._size += 1
 
     def rows_equal_to(self, values: Sequence[float]) -> BitMap:
-        """Return the rows that have exactly one of these values."""
+        """Return the rows that have any of these numbers, compared without rounding."""
         self._sort()
         column, rows = self._values[: self._size], self._rows
         exact = np.array([value for value in values if -_EXACT_LIMIT < value < _EXACT_LIMIT], dtype=np.float64)
@@ -84,7 +85,7 @@ class NumberColumn:
         return matching
 
     def rows_in_range(self, operator: RangeOperator, bound: float) -> BitMap:
-        """Return the rows whose value is on this side of `bound`."""
+        """Return the rows for which `value <operator> bound` holds."""
         self._sort()
         values = self._values[: self._size]
         limit = float(max(-_EXACT_LIMIT, min(bound, _EXACT_LIMIT)))  # an integer may be beyond every float
@@ -106,14 +107,14 @@ class NumberColumn:
         return list(BitMap.union(bitmap(self._rows[start:stop]), *large))
 
     def next_above(self, value: float) -> float:
-        """Return the smallest value that is greater than this one; infinity when there is none."""
+        """Return the smallest number in the column above `value`; infinity when there is none."""
         self._sort()
         position = int(np.searchsorted(self._values[: self._size], value, side="right"))
         least = float(self._values[position]) if position < self._size else np.inf
         return min([least, *(float(large) for large in self._large if large > value)])
 
     def retain(self, rows: BitMap) -> None:
-        """Drop the values of all other rows."""
+        """Keep the values of these rows, and drop all others."""
         self._sort()
         retained = np.isin(self._rows[: self._size], array_of(rows))
         self._values, self._rows = self._values[: self._size][retained], self._rows[: self._size][retained]
@@ -121,7 +122,7 @@ class NumberColumn:
         self._large = {value: left for value, members in self._large.items() if (left := members & rows)}
 
     def with_renumbered_rows(self, renumber: Callable[[RowNumbers], RowNumbers]) -> NumberColumn:
-        """Return a copy with the same values, in which `renumber` has replaced the row numbers."""
+        """Return a copy with the same values, whose row numbers `renumber` has replaced."""
         copy = NumberColumn()
         copy._values, copy._rows = self._values[: self._size].copy(), renumber(self._rows[: self._size])
         copy._size, copy._sorted_size = self._size, self._sorted_size
@@ -173,7 +174,7 @@ class MetadataColumn:
                     self._list_members.setdefault(scalar(member), BitMap()).add(row)
 
     def matching(self, term: Term) -> BitMap:
-        """Return the rows whose indexed values match a term; `undecided` rows are not among them."""
+        """Return the rows whose indexed value matches a filter term, without `undecided` rows."""
         match term:
             case Exists():
                 return self.present
@@ -191,14 +192,14 @@ class MetadataColumn:
                 return lists | self._rows_with_string(lambda value: contains(value, member))
 
     def undecided(self, term: Term) -> BitMap:
-        """Return the rows that must be read to decide whether they match.
+        """Return the rows that must be read to decide whether they match a filter term.
 
         Their strings are too long to be indexed.
         """
         return self.long_strings if self.long_strings and _concerns_long_strings(term) else _NO_ROWS
 
     def is_slow(self, term: Term) -> bool:
-        """Return whether evaluating a term would delay other requests noticeably."""
+        """Return whether evaluating a filter term would delay other requests noticeably."""
         comparisons = len(term.values) if isinstance(term, Equals) else len(self._strings) * _scans_strings(term)
         return comparisons > _MANY_VALUES or bool(self.undecided(term))
 
@@ -242,7 +243,7 @@ _NO_ROWS = BitMap()
 
 
 def _scans_strings(term: Term) -> bool:
-    """Return whether a term is compared with every distinct string, one by one."""
+    """Return whether a filter term must be compared with every distinct string."""
     match term:
         case Compares(_, _, bound):
             return isinstance(bound, str)
@@ -267,12 +268,12 @@ def _union(bitmaps: Iterator[BitMap]) -> BitMap:
 
 
 def bitmap(rows: RowNumbers) -> BitMap:
-    """Return a bitmap of a uint32 array."""
+    """Convert a uint32 array of row numbers to a bitmap."""
     values = array("I")  # pyroaring reads it seven times faster than a numpy array
     values.frombytes(rows.tobytes())
     return BitMap(values)
 
 
 def array_of(rows: BitMap) -> RowNumbers:
-    """Return the rows of a bitmap as a sorted uint32 array."""
+    """Convert a bitmap of rows to a sorted uint32 array of row numbers."""
     return np.frombuffer(rows.to_array(), dtype=np.uint32)

@@ -31,7 +31,7 @@ FetchMetadata = Callable[[Sequence[int]], Mapping[int, Metadata]]
 
 
 class _StaleViewError(Exception):
-    """Report that a row of the view was deleted before its metadata was read.
+    """Signal that a row was deleted before the current request could read it.
 
     Only the engine catches it, and repeats the request with a newer view.
     """
@@ -39,7 +39,7 @@ class _StaleViewError(Exception):
 
 @dataclass(slots=True)
 class _Progress:
-    """Hold the rows for which a filter has been evaluated, and those among them that match."""
+    """Hold the rows for which a filter has been evaluated, and the subset that matches."""
 
     evaluated: BitMap = field(default_factory=BitMap)
     matching: BitMap = field(default_factory=BitMap)
@@ -68,7 +68,7 @@ class MetadataIndex:
         self._drop_lock = threading.Lock()
 
     def is_slow(self, tree: Filter, live: BitMap, last_row: int) -> bool:
-        """Return whether `evaluate` may delay other requests noticeably; answers at once."""
+        """Return whether `evaluate` may delay other requests. The check itself is fast."""
         behind = last_row - self._last_indexed > _SLOW_BACKLOG_ROWS
         return behind or self._has_many_dead(live) or any(self._is_slow(term) for term in _terms(tree))
 
@@ -90,7 +90,7 @@ class MetadataIndex:
                     del self._progress[tree]
 
     def evaluate(self, tree: Filter, rows: BitMap, last_row: int) -> BitMap:
-        """Return those of `rows` that match a filter.
+        """Return the subset of `rows` that matches a filter.
 
         Args:
             tree: the filter.
@@ -113,7 +113,9 @@ class MetadataIndex:
         return rows & progress.matching
 
     def drop_dead(self, live: BitMap, last_row: int) -> None:
-        """Remove rows up to `last_row` that are not `live`, if there are many of them.
+        """Remove rows that are no longer live from the index, if they are many.
+
+        Rows above `last_row` stay.
 
         Returns at once when another thread is removing them.
         """
@@ -170,7 +172,7 @@ class MetadataIndex:
                 self._last_indexed = row
 
     def _bounds(self, tree: Filter, rows: BitMap) -> tuple[BitMap, BitMap]:
-        """Return those of `rows` that certainly match, and all that possibly match.
+        """Return two subsets of `rows`: those that certainly match, and those that may match.
 
         The rows between the two bounds have values that are not indexed; they must be read to decide.
         """
@@ -202,7 +204,7 @@ class MetadataIndex:
         return certain, certain | (undecided & rows) if undecided else certain
 
     def _evaluate_by_reading(self, tree: Filter, rows: BitMap, progress: _Progress) -> None:
-        """Evaluate a filter on the metadata in the table, for values that are not indexed."""
+        """Read the metadata of rows from the table, and evaluate a filter that needs it."""
         stale = False
         unread = rows.to_array()
         for start in range(0, len(unread), _PAGE):
@@ -232,7 +234,7 @@ def _terms(tree: Filter) -> Iterator[Term]:
 
 
 def _flatten(metadata: Metadata) -> Iterable[tuple[str, JSONValue]]:
-    """Yield every field that a filter can name, with its value.
+    """Yield (name, value) of every field that a filter can name, nested fields included.
 
     These are the keys, and dotted paths into nested objects unless a key has exactly that name.
     """

@@ -1,4 +1,4 @@
-"""A cache of selected rows: equal searches of one view evaluate their filter once."""
+"""A cache of filter results, so that equal searches evaluate their filter once."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Selection:
         self._positions: dict[Segment, Positions | None] = {}
 
     def positions(self, segment: Segment) -> Positions | None:
-        """Return the positions of the rows in a segment; None when all of it is selected."""
+        """Return the selected rows' offsets in a segment; None when all its rows are selected."""
         try:
             return self._positions[segment]
         except KeyError:
@@ -42,14 +42,14 @@ class _Entry(NamedTuple):
 
 
 class Selections:
-    """Cache the selections of one view, with LRU eviction; safe from any thread."""
+    """Cache the rows of a view that scopes and filters select. LRU eviction; thread-safe."""
 
     def __init__(self) -> None:
         self._entries: OrderedDict[_Key, _Entry] = OrderedDict()
         self._lock = threading.Lock()
 
     def get(self, scope: int | None, tree: Filter | None, now: float) -> Selection | None:
-        """Return the cached selection of a scope and filter; None if none is valid at `now`."""
+        """Return the cached rows of a scope and filter; None if absent or not valid at `now`."""
         with self._lock:
             entry = self._entries.get((scope, tree))
             if entry is None or not entry.since <= now < entry.until:  # before `since` when the clock has jumped back
@@ -58,7 +58,7 @@ class Selections:
             return entry.selection
 
     def add(self, scope: int | None, tree: Filter | None, rows: BitMap, *, since: float, until: float) -> Selection:
-        """Cache the selected rows, valid from `since` to just before `until`, and return them."""
+        """Cache the rows of a scope and filter for times in [`since`, `until`); return them."""
         selection = Selection(rows)
         with self._lock:
             self._entries[scope, tree] = _Entry(selection, since, until)

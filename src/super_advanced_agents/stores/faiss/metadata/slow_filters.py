@@ -14,14 +14,14 @@ _MAX_QUEUED = 8_192
 
 
 class SlowFilters:
-    """Evaluate slow filters before the request that needs one is queued with others."""
+    """Evaluate slow filters in threads, before their requests enter a shared queue."""
 
     def __init__(self, state: State) -> None:
         self._state = state
         self._workers = Workers(name="store filters", threads=2, max_queue=_MAX_QUEUED)
 
     async def evaluate_ahead(self, scope: Scope | None, tree: Filter | None) -> AbstractContextManager[object]:
-        """Evaluate a slow filter, and keep the result until the returned context is left.
+        """Evaluate a filter if it is slow; keep the result until the returned context is left.
 
         A request that is queued inside the context evaluates the filter only for rows added since.
         """

@@ -1,4 +1,4 @@
-"""Batches of rows to write, and the change that a committed transaction made."""
+"""Batches of rows to write, and the rows that a transaction adds and removes."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ class Scope(NamedTuple):
 
     @classmethod
     def of_reading(cls, tenant: str, namespace: str | None) -> Scope | None:
-        """Return the scope of a request that reads or deletes; None for the whole store."""
+        """Return the scope of a read or delete; None (the whole store) without a namespace."""
         return None if namespace is None else cls(tenant, namespace)
 
     @classmethod
     def of_writing(cls, tenant: str, namespace: str | None) -> Scope:
-        """Return the scope of a request that writes; without a namespace it has the default one."""
+        """Return the scope of a write, in the default namespace if the request names none."""
         return cls(tenant, namespace or DEFAULT_NAMESPACE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredFields:
-    """Hold the fields that records keep when they are put into a store again; parallel lists.
+    """Hold the fields of records that `put` stores unchanged, as parallel lists.
 
     Attributes:
         created_at: seconds since the epoch.
@@ -52,7 +52,7 @@ class StoredFields:
 
 @dataclass(slots=True, kw_only=True)
 class RowBatch:
-    """Hold validated records of one scope to insert or replace; parallel lists of n.
+    """Hold n validated records of one scope to insert or replace, as parallel lists.
 
     Attributes:
         scope: the tenant and namespace of all records.
@@ -90,7 +90,7 @@ class RowBatch:
 
     @classmethod
     def of(cls, request: AddRequest, scaled: Matrix, *, now: float) -> RowBatch:
-        """Return the batch of an add request.
+        """Build the batch of rows that an add request writes.
 
         Args:
             request: the validated request.
@@ -116,7 +116,7 @@ class RowBatch:
 
     @classmethod
     def by_namespace(cls, request: PutRequest, scaled: Matrix, *, now: float) -> list[RowBatch]:
-        """Return one batch per namespace of a put request, in order of appearance.
+        """Build the batches of a put request: one per namespace, in order of appearance.
 
         Records that have expired are left out.
 

@@ -59,7 +59,7 @@ def store_digests(connection: sqlite3.Connection, scope: int) -> None:
 def find_by_digest(
     connection: sqlite3.Connection, scope: int, digests: Sequence[bytes], now: float, *, but_for: Collection[str]
 ) -> dict[bytes, str]:
-    """Return for each known digest the uid of the oldest live record of the scope that has it.
+    """Map each digest found in a scope to the uid of its oldest unexpired record.
 
     Args:
         connection: the writer's.
@@ -82,7 +82,7 @@ def find_by_digest(
 
 
 def without_uids(batch: RowBatch, uids: Collection[str]) -> RowBatch:
-    """Return a copy of a batch without the records that have one of these uids."""
+    """Return a copy of a batch without the records with these uids."""
     kept = [i for i, uid in enumerate(batch.uids) if uid not in uids]
 
     def select(values: Sequence[Value]) -> list[Value]:

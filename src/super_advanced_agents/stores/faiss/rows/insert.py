@@ -41,7 +41,7 @@ def insert_statement(columns: Sequence[Column]) -> tuple[str, Iterator[tuple[obj
 
 
 def none_if_empty(values: Sequence[object]) -> Sequence[object] | None:
-    """Return a column, or None when it is NULL in every row."""
+    """Return the values of a column, or None when all of them are None."""
     return None if values.count(None) == len(values) else values
 
 

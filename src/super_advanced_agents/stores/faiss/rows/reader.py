@@ -40,7 +40,7 @@ _TEXT_SHAPES = {(int, int, str)}
 
 
 def as_record(row: Sequence[Any]) -> Record:
-    """Return the record of one result row of a query that begins with `RECORDS`."""
+    """Build a record from one result row of a query that begins with `RECORDS`."""
     uid, vector, text, metadata_json, place, *values = row
     fields = dict(zip(_PLAIN_COLUMNS, values, strict=True))
     return Record(
@@ -65,7 +65,7 @@ class RowReader:
         self._row_cache = RowCache()
 
     def hits(self, seqs: Sequence[int]) -> dict[int, Hit]:
-        """Return the hit of each of these rows; rows deleted meanwhile may be missing."""
+        """Map each row to the columns that a search result shows; deleted rows may be missing."""
         hits = self._row_cache.get_many(seqs)
         missing = [seq for seq in seqs if seq not in hits]
         if missing:
@@ -75,7 +75,7 @@ class RowReader:
         return hits
 
     def static_signals(self, seqs: Sequence[int]) -> dict[int, tuple[float, float | None]]:
-        """Return the time of the last write and the priority of these rows.
+        """Map each row to its last write time and its priority.
 
         Rows deleted meanwhile are missing.
         """
@@ -84,7 +84,7 @@ class RowReader:
         return {seq: (updated_at, priority) for seq, updated_at, priority in rows}
 
     def records(self, seqs: Sequence[int]) -> list[Record]:
-        """Return the records of these rows, ordered by uid; rows deleted meanwhile are missing."""
+        """Return the records of these rows, ordered by uid; deleted rows are missing."""
         return self._records("seq IN (SELECT value FROM json_each(?))", (json_list(seqs),))
 
     def records_by_uid(self, uids: Sequence[str], scope: int | None, now: float) -> list[Record]:
@@ -102,11 +102,11 @@ class RowReader:
         return [as_record(row) for row in rows]
 
     def uids_after(self, uid: str) -> Iterator[tuple[int, str]]:
-        """Yield (row, uid) of the records of all scopes whose uid is greater, ordered by uid."""
+        """Yield (row, uid) of all records whose uid is greater than `uid`, ordered by uid."""
         return self._read("SELECT seq, uid FROM records WHERE uid > ? ORDER BY uid", (uid,))
 
     def uids(self, seqs: Sequence[int]) -> list[tuple[int, str]]:
-        """Return (row, uid) of these rows, ordered by uid; rows deleted meanwhile are missing."""
+        """Return (row, uid) of these rows, ordered by uid; deleted rows are missing."""
         query = "SELECT seq, uid FROM records WHERE seq IN (SELECT value FROM json_each(?)) ORDER BY uid"
         return list(self._read(query, (json_list(seqs),)))
 
@@ -121,7 +121,7 @@ class RowReader:
         return ((seq, with_text(None, metadata_json)) for seq, metadata_json in rows)
 
     def metadata_of(self, seqs: Sequence[int]) -> list[tuple[int, Metadata]]:
-        """Return (row, metadata with its text) of these rows, read past the cache.
+        """Read (row, metadata with its text) of these rows from the table, not from the cache.
 
         Rows deleted meanwhile are missing.
         """
@@ -130,18 +130,18 @@ class RowReader:
         return [(seq, with_text(text, metadata_json)) for seq, text, metadata_json in rows]
 
     def session_rows(self) -> Iterator[tuple[int, int, str]]:
-        """Yield (row, scope, session) of every row that has a session, each session in its order."""
+        """Yield (row, scope, session) of every row in a session, ordered by session and place."""
         return self._read(
             "SELECT seq, scope, session FROM records WHERE session IS NOT NULL ORDER BY scope, session, place, seq"
         )
 
     def places(self, seqs: Sequence[int]) -> dict[int, int]:
-        """Return the place of each of these rows in its session; deleted rows are missing."""
+        """Map each row to its place in its session; deleted rows are missing."""
         query = "SELECT seq, place FROM records WHERE seq IN (SELECT value FROM json_each(?))"
         return dict(self._read(query, (json_list(seqs),)))
 
     def texts(self, seqs: Sequence[int]) -> dict[int, tuple[int, str]]:
-        """Return (scope, text) of those of these rows that have a text."""
+        """Map each row that has a text to (scope, text)."""
         query = (
             "SELECT seq, scope, text FROM records WHERE seq IN (SELECT value FROM json_each(?)) AND text IS NOT NULL"
         )
@@ -149,11 +149,11 @@ class RowReader:
         return {seq: (scope, text) for seq, scope, text in rows}
 
     def vectors_since(self, seq: int) -> Iterator[tuple[int, bytes]]:
-        """Yield (row, float32 bytes) of the vector of every row after `seq`, in row order."""
+        """Yield (row, vector as float32 bytes) of every row after `seq`, in row order."""
         return self._read("SELECT seq, vector FROM vectors WHERE seq > ? ORDER BY seq", (seq,))
 
     def vectors(self, seqs: Sequence[int]) -> list[bytes]:
-        """Return the float32 bytes of the vectors of these rows, in row order.
+        """Return the vectors of these rows as float32 bytes, in row order.
 
         Rows deleted meanwhile are missing.
         """
@@ -185,7 +185,7 @@ class RowReader:
         return int(size_bytes)
 
     def _read(self, query: str, parameters: tuple[object, ...] = ()) -> Iterator[Any]:
-        """Yield the rows of a query; on disk its connection stays taken until the last one."""
+        """Yield the rows of a query; a connection to a file is in use until the last row."""
         if self._file is None:
             yield from self._all(query, parameters)  # fetched at once: a caller that stops early would keep the lock
             return
@@ -194,7 +194,7 @@ class RowReader:
             yield from cursor.execute(query, parameters)
 
     def _all(self, query: str, parameters: tuple[object, ...] = ()) -> list[Any]:
-        """Return the rows of a query, in half the time of `_read` for a few."""
+        """Return all rows of a query at once; for few rows it is twice as fast as `_read`."""
         with self._connection() as connection:
             return connection.execute(query, parameters).fetchall()
 
@@ -221,5 +221,5 @@ class RowReader:
 
 
 def json_list(values: Iterable[object]) -> str:
-    """Return the values as a JSON list, a query parameter for `json_each`."""
+    """Encode values as a JSON list, to pass to SQLite's `json_each`."""
     return orjson.dumps(list(values)).decode()

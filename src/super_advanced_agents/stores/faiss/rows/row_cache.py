@@ -21,7 +21,7 @@ _ROW_BYTES = 450
 
 
 class Hit(NamedTuple):
-    """Hold the columns of a row that a search result contains, as they are stored.
+    """Hold the stored columns of a row from which a search result is built.
 
     Attributes:
         metadata_json: the metadata without its text, as JSON.
@@ -39,7 +39,7 @@ class Hit(NamedTuple):
 
     @classmethod
     def of_row(cls, row: Sequence[Any]) -> Hit:
-        """Return the hit of a database row with these columns in this order.
+        """Build a hit from a database row, whose values are in the order of the fields.
 
         Raises:
             CorruptStoreError: a value does not have its column's type, so the file is damaged.
@@ -47,7 +47,7 @@ class Hit(NamedTuple):
         return cls(*checked_row(row, _SHAPES))
 
     def match(self, score: float, similarity: float | None) -> Match:
-        """Return a search result of this row, with metadata that the caller may modify."""
+        """Build a search result from this row, with metadata that the caller may modify."""
         return Match.of_stored(
             self.text,
             self.metadata_json,
@@ -68,7 +68,7 @@ _SHAPES = frozenset(product(_TEXT, _TEXT_OR_NONE, _TEXT, _TEXT_OR_NONE, _TEXT_OR
 
 
 def checked_row(row: Sequence[Any], shapes: Container[tuple[type, ...]]) -> Sequence[Any]:
-    """Return a row after checking that the types of its values are one of `shapes`.
+    """Return a row if the types of its values are an allowed combination.
 
     SQLite returns a value of any type when a bit of the file has flipped. Comparing all types of a row at once takes
     0.3 us a row, half the time of comparing them one by one.
@@ -82,7 +82,7 @@ def checked_row(row: Sequence[Any], shapes: Container[tuple[type, ...]]) -> Sequ
 
 
 class RowCache:
-    """Cache hits by row number, with FIFO eviction; safe from any thread."""
+    """Cache the stored columns of search results by row number. FIFO eviction; thread-safe."""
 
     def __init__(self) -> None:
         self._rows: OrderedDict[int, Hit] = OrderedDict()  # a plain dict takes ever longer to find its first key
@@ -90,7 +90,7 @@ class RowCache:
         self._lock = threading.Lock()
 
     def get_many(self, seqs: Iterable[int]) -> dict[int, Hit]:
-        """Return those of these rows that are cached."""
+        """Return the cached rows among these row numbers."""
         rows = self._rows
         return {seq: hit for seq in seqs if (hit := rows.get(seq)) is not None}
 

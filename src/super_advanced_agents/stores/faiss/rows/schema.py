@@ -74,7 +74,7 @@ SCHEMA = sqlite.Schema(
 
 
 def prepare(connection: sqlite3.Connection, file: Path | None, settings: dict[str, str]) -> None:
-    """Create the tables of a store, or migrate them and check that their settings are the same.
+    """Create the tables of a store, or migrate existing ones and check their settings.
 
     Args:
         connection: the writer's.

@@ -33,7 +33,7 @@ class SessionNeighbourIndex:
         return bool(self._ids)
 
     def clear(self) -> None:
-        """Forget every session."""
+        """Remove every session."""
         self._ids.clear()
         self._last.clear()
         for column in (self._before, self._after, self._session):
@@ -49,7 +49,7 @@ class SessionNeighbourIndex:
         self._link(before, row)
 
     def replace(self, old: int, new: int, scope: int, session: str) -> None:
-        """Put `new` in the place of `old`, or at the end if `old` is not in the same session."""
+        """Replace row `old` by `new`; append `new` if `old` is not in this session."""
         id_ = self._ids.get((scope, session))
         if id_ is None or old >= len(self._session) or self._session[old] != id_:
             self.append(new, scope, session)
@@ -63,7 +63,7 @@ class SessionNeighbourIndex:
             self._last[id_] = new
 
     def remove(self, row: int) -> None:
-        """Remove a row, and link its neighbours with each other; a row without a session is ignored."""
+        """Remove a row and link its neighbours; do nothing for a row without a session."""
         if row >= len(self._session) or self._session[row] == _NONE:
             return
         id_ = int(self._session[row])
@@ -78,7 +78,7 @@ class SessionNeighbourIndex:
         self._mark_changed(before, after)
 
     def reorder(self, rows: Iterable[int], places: Callable[[Sequence[int]], Mapping[int, int]]) -> bool:
-        """Sort the sessions of some rows by place, where they are out of order.
+        """Sort the sessions of these rows by place, if they are out of order.
 
         Args:
             rows: rows with explicit places, which may differ from the order in which they were written.
@@ -116,7 +116,10 @@ class SessionNeighbourIndex:
         self._last[id_] = members[-1]
 
     def neighbours(self, rows: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
-        """Return the (n,) rows before and the (n,) rows after these rows; 0 where there is none."""
+        """Return the previous and the next row of each row in its session; 0 where none exists.
+
+        Both arrays are (n,).
+        """
         before, after = np.zeros(len(rows), np.uint32), np.zeros(len(rows), np.uint32)
         known = rows < min(len(self._before), len(self._after))
         before[known] = self._before[rows[known]]

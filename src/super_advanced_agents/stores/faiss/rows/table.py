@@ -39,7 +39,7 @@ Value = TypeVar("Value")
 
 
 class _Replaced(NamedTuple):
-    """Hold the columns of a replaced row that its replacement needs."""
+    """Hold the columns of a replaced row that are needed to write the new row."""
 
     seq: int
     uid: str
@@ -86,11 +86,13 @@ class RecordTable(RowReader):
         return self._next_seq - 1
 
     def scope_id(self, scope: Scope) -> int | None:
-        """Return the number of a scope; None when nothing was ever written there."""
+        """Return the number of a scope; None if nothing was ever written to the scope."""
         return self._scope_ids.get(scope)
 
     def may_have_other_model(self, scope: Scope | None, model_id: str | None) -> bool:
-        """Return whether a scope may have vectors of another model; costs two dictionary look-ups.
+        """Return whether a scope may have vectors of another model, without reading rows.
+
+        It costs two dictionary look-ups.
 
         True does not mean that such a vector is left: `check_query_model` reads the rows to find out.
         """
@@ -101,7 +103,7 @@ class RecordTable(RowReader):
         return model is not None and model != self._model_ids.get(model_id)
 
     def check_query_model(self, scope: Scope, model_id: str, now: float) -> None:
-        """Check that a scope has no live vectors of another model than the query's.
+        """Raise if a scope has live vectors of another embedding model than the query's.
 
         Raises:
             ModelMismatchError: it has; the message names both models.
@@ -113,7 +115,7 @@ class RecordTable(RowReader):
                 raise model_mismatch(scope.namespace, stored, model_id)
 
     def models(self) -> dict[str, int]:
-        """Return for each embedding model the number of scopes whose vectors it made."""
+        """Map each embedding model to the number of scopes whose vectors it made."""
         scope_models = [number for _, number in self._scope_models.items()]
         model_ids = {number: model_id for model_id, number in self._model_ids.items()}
         return dict(Counter(model_ids[number] for number in scope_models))
@@ -156,7 +158,7 @@ class RecordTable(RowReader):
             _log.warning("store.checkpoint_failed", extra={"reason": str(exc)[:200]})
 
     def check_model(self, batch: RowBatch) -> None:
-        """Check that a batch has the same embedding model as the live records of its scope.
+        """Raise if a batch has another embedding model than the live records of its scope.
 
         Records that the batch replaces do not count.
 
@@ -175,7 +177,7 @@ class RecordTable(RowReader):
             raise model_mismatch(batch.scope.namespace, in_use[0], batch.model_id)
 
     def without_duplicates(self, batch: RowBatch) -> tuple[RowBatch, list[str]]:
-        """Remove the records whose content is stored already, and return the uid of each record.
+        """Remove from a batch the records whose content is stored already.
 
         A record whose uid exists already is never left out: it replaces the record of that uid.
 
@@ -204,7 +206,7 @@ class RecordTable(RowReader):
         return unique, [original_uid.get(uid, uid) for uid in batch.uids]
 
     def add(self, batch: RowBatch, change: Change) -> Sequence[int]:
-        """Insert or replace the records of a batch, and record the effects in `change`.
+        """Insert or replace the records of a batch, and add the affected rows to `change`.
 
         Returns:
             The positions in the batch of the inserted records, in row order. A record is left out when its uid comes
@@ -245,7 +247,7 @@ class RecordTable(RowReader):
         model: int | None,
         replaced: Sequence[_Replaced | None],
     ) -> list[Column]:
-        """Return all columns of the table for the selected records, in the table's order."""
+        """Return the values of each table column for the selected records, in table order."""
         documents, stored = _select(batch.documents, selected), batch.stored_fields
         created_at: Column = repeat(batch.now)
         updated_at: Column = AS_CREATED_AT
@@ -302,32 +304,35 @@ class RecordTable(RowReader):
         return [default if place is None else place for default, place in zip(places, explicit, strict=True)]
 
     def _raise_place_offset(self, last_place: int, next_seq: int) -> None:
-        """Make the rows from now on come after `last_place`, which another store assigned."""
+        """Raise the place offset, so that new rows get places after `last_place`.
+
+        Another store assigned that place.
+        """
         if last_place < next_seq + self._place_offset:
             return
         self._place_offset = last_place + 1 - next_seq
         self.set_setting("place_offset", str(self._place_offset))
 
     def set_setting(self, name: str, value: str) -> None:
-        """Write a setting of the store, inside a transaction."""
+        """Write a setting of the store; requires an open transaction."""
         self._writer.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (name, value))
 
     def record(self, uid: str, scope: Scope, now: float) -> Record | None:
-        """Return a record that has not expired, inside a transaction; None when there is none."""
+        """Return a record as the open transaction sees it; None if it is missing or expired."""
         number = self._scope_ids.latest(scope)
         query = RECORDS + "uid = ? AND scope = ? AND (expires_at IS NULL OR expires_at > ?)"
         row = None if number is None else self._writer.execute(query, (uid, number, now)).fetchone()
         return None if row is None else as_record(row)
 
     def find_seqs(self, uids: Iterable[str], scope: Scope | None) -> list[int]:
-        """Return the rows with these uids, expired ones included, inside a transaction."""
+        """Return the rows with these uids, expired rows included, as the transaction sees them."""
         if scope is None:
             return [row.seq for row in self._find_by_uid(uids, None)]
         number = self._scope_ids.latest(scope)
         return [] if number is None else [row.seq for row in self._find_by_uid(uids, number)]
 
     def remove(self, seqs: Sequence[int], change: Change) -> None:
-        """Delete rows, inside a transaction, and record them in `change`."""
+        """Delete rows and add them to `change`; requires an open transaction."""
         parameter = json_list(seqs)
         self._writer.execute("DELETE FROM records WHERE seq IN (SELECT value FROM json_each(?))", (parameter,))
         self._writer.execute("DELETE FROM vectors WHERE seq IN (SELECT value FROM json_each(?))", (parameter,))
@@ -346,7 +351,7 @@ class RecordTable(RowReader):
         return [_Replaced(*row) for row in self._writer.execute(query + " AND scope = ?", (json_list(uids), scope))]
 
     def _scope_id(self, scope: Scope, model: int | None) -> int:
-        """Return the number of a scope, after creating it if needed and setting its model if given."""
+        """Return the number of a scope; create the scope if needed, and set its model if given."""
         number = self._scope_ids.latest(scope)
         if number is None:
             cursor = self._writer.execute(

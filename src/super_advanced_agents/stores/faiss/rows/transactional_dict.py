@@ -32,7 +32,7 @@ class TransactionalDict(Generic[Key, Value]):
         return self._committed.get(key) if pending is None else pending
 
     def set(self, key: Key, value: Value) -> None:
-        """Set a pending value, inside a transaction."""
+        """Set a value that readers see only after `commit`."""
         self._pending[key] = value
 
     def items(self) -> list[tuple[Key, Value]]:

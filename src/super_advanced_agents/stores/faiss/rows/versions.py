@@ -18,7 +18,7 @@ _version_numbers = itertools.count(1)
 
 
 class Versions:
-    """Hold the versions of one store's scopes.
+    """Hold a version number per scope, which changes when search results may change.
 
     Any thread reads them; the writer thread advances them after a write.
     """
@@ -31,7 +31,7 @@ class Versions:
         self._lock = threading.Lock()
 
     def of(self, scope: int | None) -> int:
-        """Return the current version of a scope; of the whole store for None.
+        """Return the current version number of a scope; None stands for the whole store.
 
         The results of a search that begins after this call are at least as new as the version. While the version stays
         the same, so do the results: no acknowledged write and no expiry changes them. A scope to which nothing was ever
@@ -44,7 +44,7 @@ class Versions:
         return self._latest if scope is None else max(self._scope_versions.get(scope, 0), self._min_version)
 
     def add_expiry(self, scope: int, at: float) -> None:
-        """Register the expiry time of a record, before any search can return it."""
+        """Register a record's expiry time; called before searches can return the record."""
         with self._lock:
             self._expiring.add(at, scope)
             since, until = self._no_expiry_between
@@ -60,7 +60,7 @@ class Versions:
             self._expiring = expiries
 
     def advance(self, scopes: Iterable[int]) -> None:
-        """Give scopes a new version after a write.
+        """Give these scopes a new version number after a write.
 
         Called when every search sees the write, and before it is acknowledged.
         """
@@ -68,7 +68,7 @@ class Versions:
             self._advance(scopes)
 
     def advance_all(self) -> None:
-        """Give every scope a new version."""
+        """Give every scope a new version number."""
         with self._lock:
             self._min_version = self._latest = next(_version_numbers)
 
@@ -79,7 +79,7 @@ class Versions:
         self._latest = number
 
     def _advance_expired(self, now: float) -> None:
-        """Advance the scopes in which records have expired; all scopes if the clock jumped back."""
+        """Give scopes with newly expired records a new version; all, if the clock jumped back."""
         with self._lock:
             since, until = self._no_expiry_between
             if since <= now < until:

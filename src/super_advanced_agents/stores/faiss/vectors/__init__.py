@@ -1,4 +1,4 @@
-"""Vectors in memory: the exact tail, sealed FAISS segments, the view, and snapshots.
+"""Vectors in memory: new rows in buffers, FAISS segments, and their snapshots on disk.
 
 All code that calls FAISS belongs here; SQL does not.
 """

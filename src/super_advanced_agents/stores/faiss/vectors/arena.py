@@ -22,9 +22,9 @@ _NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" el
 
 
 class _Region:
-    """Rows [start, stop) of an arena.
+    """Own the memory of rows of an arena, and return it to the system when unreferenced.
 
-    Their memory is returned to the system when the last segment that shows them is gone.
+    That happens when the last segment that shows the rows is gone.
     """
 
     __slots__ = ("_memory", "_start", "_stop")
@@ -42,7 +42,7 @@ class _Region:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Block:
-    """Consecutive rows of an arena.
+    """Hold the vectors of consecutive rows of an arena.
 
     Attributes:
         vectors: (n, dim) float32.
@@ -55,7 +55,7 @@ class Block:
 
     @classmethod
     def join(cls, blocks: Sequence[Block]) -> Block | None:
-        """Return the blocks as one, in place; None if they are not adjacent and in order."""
+        """Join blocks into one without copying; None if they are not adjacent and in order."""
         arena, start = blocks[0]._arena, blocks[0]._start
         stop = start
         for block in blocks:
@@ -66,7 +66,7 @@ class Block:
 
 
 class Arena:
-    """Reserved rows, allocated one block after the other, by one thread at a time."""
+    """Allocate blocks of vectors one after the other in reserved memory. Not thread-safe."""
 
     def __init__(self, dim: int) -> None:
         size = max(_RESERVED_BYTES, dim * 4)
@@ -95,7 +95,7 @@ class Arena:
 
 
 class VectorMemory:
-    """The memory of a store's vectors: an arena, and another when that is full."""
+    """Allocate memory for a store's vectors, in a new arena when the current one is full."""
 
     def __init__(self, dim: int) -> None:
         self.dim = dim

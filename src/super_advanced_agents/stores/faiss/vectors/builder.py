@@ -43,11 +43,11 @@ A graph search cannot leave a group of equal vectors.
 
 
 class _StoppedError(Exception):
-    """Building was stopped; only caught in this module."""
+    """Signal that the caller stopped a build. Only this module catches it."""
 
 
 class _Parts:
-    """The rows of adjacent segments that are merged, one after the other.
+    """Hold the rows of adjacent segments to be merged, as one sequence.
 
     Attributes:
         positions: of each segment, the offsets of its live rows; None when dead rows stay, because they are few.
@@ -83,7 +83,7 @@ class _Parts:
         return np.ascontiguousarray(np.concatenate(pieces))
 
     def sample(self, n: int) -> Matrix:
-        """Return about `n` vectors in runs that are spread evenly over all rows."""
+        """Return about `n` vectors for training, in runs that are spread evenly over all rows."""
         if n >= len(self):
             return self.vectors(0, len(self))
         step = len(self) * _SAMPLE_RUN_ROWS // n
@@ -93,7 +93,7 @@ class _Parts:
 
 @dataclass(slots=True, eq=False)
 class BuiltSegment:
-    """An unfinished segment, whose `index` still holds codes of all vectors, fit for a file.
+    """Hold a new segment whose FAISS index can still be written to a file.
 
     Attributes:
         rows: (n,) uint32 row numbers.
@@ -110,7 +110,10 @@ class BuiltSegment:
     rough: bool = False
 
     def segment(self) -> Segment:
-        """Return the segment; a graph over a block frees its codes and reads the block from now on."""
+        """Return the finished segment, for searches.
+
+        A graph over a block frees its codes and reads the vectors of the block from now on.
+        """
         if self.index is None or self.block is None or self.rough:
             return Segment(self.rows, self.block, self.index, lossy=self.lossy, rough=self.rough)
         codes, storage = self.index.storage, _flat_index_over(self.block.vectors)
@@ -122,7 +125,7 @@ class BuiltSegment:
 
 
 class Builder:
-    """Build segments of one kind and storage; used by one thread at a time."""
+    """Build segments of one index kind and vector format. Not thread-safe."""
 
     def __init__(self, kind: IndexKind, storage: Storage, memory: VectorMemory) -> None:
         self._dim = memory.dim
@@ -131,12 +134,12 @@ class Builder:
         self._memory = memory
 
     def with_memory(self, memory: VectorMemory) -> Builder:
-        """Return a builder of the same kind and storage for vectors in other memory."""
+        """Return a builder with the same settings that allocates vectors in other memory."""
         return Builder(self._kind, self._storage, memory)
 
     @property
     def keeps_vectors(self) -> bool:
-        """True when segments keep their vectors in blocks, which searches read."""
+        """True if segments keep float32 vectors in blocks, outside of the FAISS index."""
         return self._storage == "fp32" and self._kind != "ivf"
 
     def build(self, segments: Sequence[Segment], live: BitMap, should_stop: Callable[[], bool]) -> BuiltSegment | None:
@@ -165,7 +168,9 @@ class Builder:
             return None
 
     def build_rough(self, segments: Sequence[Segment], live: BitMap) -> BuiltSegment:
-        """Merge adjacent segments into a rough one, which takes a tenth of the time of a graph.
+        """Merge adjacent segments into one with an inverted file, 10 times faster than a graph.
+
+        Such a segment is called rough.
 
         Its index is an inverted file of 8-bit codes beside the vectors. 49,000 x 384 take 1 s, and are searched 8 times
         as fast as one by one.
@@ -180,7 +185,7 @@ class Builder:
         return BuiltSegment(parts.rows, index, block, rough=True)
 
     def restore(self, rows: RowNumbers, index: faiss.Index | None) -> BuiltSegment:
-        """Return a segment that was read from files.
+        """Return a segment from row numbers and an index that were read from files.
 
         Its block, where it has one, holds the decoded codes until the caller sets the vectors from the table; the codes
         stay for rows that have been deleted.
@@ -213,7 +218,7 @@ class Builder:
         return BuiltSegment(parts.rows, graph, block, lossy=block is None)
 
     def _merge_blocks(self, parts: _Parts) -> Block:
-        """Return the vectors of all parts as one block, copied unless they are adjacent."""
+        """Return the vectors of all parts as one block, copied unless adjacent in memory."""
         blocks = [segment.own_block for segment in parts.segments]
         if all(chosen is None for chosen in parts.positions):
             joined = Block.join([block for block in blocks if block is not None])
@@ -236,7 +241,7 @@ class Builder:
         return BuiltSegment(parts.rows, index, lossy=self._storage != "fp32")
 
     def _empty_ivf(self, lists: int, quantizer_type: int | None) -> faiss.IndexIVF:
-        """Return an untrained inverted file; of float32 vectors when there is no quantizer type."""
+        """Return an untrained IVF index, of float32 vectors if no quantizer type is given."""
         import faiss
 
         coarse, metric = faiss.IndexFlatIP(self._dim), faiss.METRIC_INNER_PRODUCT
@@ -259,14 +264,17 @@ class Builder:
 
 
 def _quantizer_type(storage: Storage) -> int:
-    """Return FAISS's type of codes; 8 bits for float32, on which its graphs are built."""
+    """Return FAISS's scalar quantizer type for a storage: fp16, or 8 bits for all others.
+
+    Graphs of float32 vectors are built on 8-bit codes.
+    """
     import faiss
 
     return int(faiss.ScalarQuantizer.QT_fp16 if storage == "fp16" else faiss.ScalarQuantizer.QT_8bit)
 
 
 def _copy_graph(graph: faiss.IndexHNSWSQ, first: Segment) -> None:
-    """Copy the codes and links of a segment into an empty graph."""
+    """Copy the vector codes and HNSW links of a segment into an empty graph."""
     import faiss
 
     assert first.index is not None
@@ -287,7 +295,7 @@ def _copy_graph(graph: faiss.IndexHNSWSQ, first: Segment) -> None:
 
 
 def _add_missing(index: faiss.Index, parts: _Parts, should_stop: Callable[[], bool]) -> None:
-    """Add the rows after those that the index holds.
+    """Add the vectors of the rows that the index does not contain yet.
 
     Raises:
         _StoppedError: `should_stop` returned True.
@@ -302,7 +310,7 @@ def _add_missing(index: faiss.Index, parts: _Parts, should_stop: Callable[[], bo
 
 
 def _flat_index_over(vectors: Matrix) -> faiss.IndexFlatIP:
-    """Return an index that reads these vectors in place; they must outlive it."""
+    """Return a flat index over `vectors` without a copy; they must outlive the index."""
     import faiss
 
     storage = faiss.IndexFlatIP(vectors.shape[1])
@@ -316,7 +324,7 @@ def _flat_index_over(vectors: Matrix) -> faiss.IndexFlatIP:
 
 
 def _has_many_equal(parts: _Parts) -> bool:
-    """Return whether more than a few vectors occur twice, by a hash of each."""
+    """Return whether more than 2% of the vectors are duplicates, judged by their hashes."""
     dim = parts.vectors(0, 1).shape[1]
     multipliers = np.random.default_rng(0).integers(1, 2**63, dim, dtype=np.uint64) | np.uint64(1)
     hashes = np.empty(len(parts), dtype=np.uint64)

@@ -1,4 +1,4 @@
-"""Policy of sealing and merging: keep segments few without rebuilding any row too often."""
+"""Policy of merging segments: keep them few without indexing a row too often."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MAX_SEGMENT_ROWS = 1 << 20
 
 
 class SegmentSize(NamedTuple):
-    """The size of a segment: its rows, its live rows, and whether it was sealed roughly."""
+    """Hold a segment's row counts; `rough` marks a quickly built inverted file."""
 
     rows: int
     live: int
@@ -26,7 +26,7 @@ class SegmentSize(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SealTask:
-    """Merge segments [first, stop) and the oldest `buffers` full buffers into one segment.
+    """Merge segments [first, stop) and the oldest full buffers of new rows into one segment.
 
     Attributes:
         first: offset of the first segment.
@@ -43,7 +43,7 @@ class SealTask:
 
 @dataclass(frozen=True, slots=True)
 class SealPolicy:
-    """Decide which segments and buffers are merged next.
+    """Decide which segments and buffers of new rows are merged next.
 
     Attributes:
         min_buffers: full buffers of the tail at which the first segment is made; None for never.
@@ -99,12 +99,12 @@ class SealPolicy:
         return None
 
     def is_behind(self, full_buffers: int) -> bool:
-        """Return whether enough full buffers wait to slow down searches."""
+        """Return whether too many full buffers wait to be indexed, which slows down searches."""
         return self.allow_rough and full_buffers > max(_MAX_WAITING_BUFFERS, self.min_buffers or 0)
 
 
 def _first_merged(sizes: Sequence[SegmentSize], stop: int, newer_rows: int, *, share: float) -> int:
-    """Return the first segment below `stop` to merge with the newer rows; `stop` for none."""
+    """Return the offset of the oldest segment to merge with newer rows; `stop` for none."""
     first = stop
     for i in reversed(range(stop)):
         if newer_rows + sizes[i].rows > _MAX_SEGMENT_ROWS:

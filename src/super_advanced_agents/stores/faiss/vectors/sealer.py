@@ -1,4 +1,4 @@
-"""Background sealing of full tail buffers into segments, and merging of small segments."""
+"""Background merging of full buffers and small segments into larger FAISS segments."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _IDLE_S = 1.0
 
 
 class Sealer:
-    """Execute the policy's tasks one at a time, and write the segments of a store with a folder."""
+    """Build and merge segments in a background thread, and write them to the store's folder."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class Sealer:
         return self._busy
 
     def load(self) -> None:
-        """Build the index from the newest valid snapshot and the rows that it lacks."""
+        """Load the newest valid snapshot, and add the rows that are only in the table."""
         if self._snapshots is None:
             self._index.load()
         else:
@@ -66,7 +66,7 @@ class Sealer:
         self.wake()
 
     def wake(self) -> None:
-        """Start the worker if a task is due and none is running; return at once, and never fail."""
+        """Start the worker if a merge is due and it is not running. Returns at once; never fails."""
         if self._policy.min_buffers is None or self._stop.is_set() or self._next_task() is None:
             return
         with self._start_lock:
@@ -79,7 +79,7 @@ class Sealer:
             self._busy = False
 
     def rebuild(self, dim: int) -> None:
-        """Rebuild the index from rows whose vectors were all replaced by vectors of length `dim`.
+        """Rebuild the index after all vectors were replaced by vectors of length `dim`.
 
         The writer thread calls it. A segment that is being built is dropped.
         """
@@ -91,7 +91,7 @@ class Sealer:
         self.wake()
 
     def close(self) -> None:
-        """Stop the worker; the rows of an unfinished segment are still in the tail and in the table."""
+        """Stop the worker. Rows of an unfinished segment stay in their buffers and in the table."""
         self._stop.set()
         self._worker.close()
 
@@ -117,7 +117,7 @@ class Sealer:
             self._busy = False
 
     def _next_idle_task(self) -> SealTask | None:
-        """Wait for a write for `_IDLE_S`, then return the next task of an idle or a busy store."""
+        """Wait `_IDLE_S`; return the next task, with idle-time merges if no write came."""
         if self._next_task(idle=True) is None:
             return None
         before = self._index.view

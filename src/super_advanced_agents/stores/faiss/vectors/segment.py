@@ -38,7 +38,7 @@ _NO_SCORE = np.float32(-np.inf)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Segment:
-    """Rows with their vectors and, unless they are compared exactly, a FAISS index.
+    """Hold rows, their vectors and, unless searches are exact, a FAISS index.
 
     Attributes:
         rows: (n,) uint32, ascending: the row number of each vector.
@@ -60,11 +60,11 @@ class Segment:
 
     @property
     def own_block(self) -> Block | None:
-        """The block, if it holds this segment's rows and no others."""
+        """The block if it holds exactly this segment's rows; else None."""
         return self.block if self.block is not None and len(self.block.vectors) == len(self.rows) else None
 
     def live_count(self, live: BitMap) -> int:
-        """Count the live rows."""
+        """Count the rows of this segment that are not deleted."""
         return live.range_cardinality(int(self.rows[0]), int(self.rows[-1]) + 1) if len(self.rows) else 0
 
     def positions(self, candidates: BitMap) -> Positions | None:
@@ -97,13 +97,13 @@ class Segment:
         return np.asarray(storage.reconstruct_batch(positions))
 
     def is_exact(self, k: int, positions: Positions | None) -> bool:
-        """Return whether comparing all of these positions finds their best k faster than the index."""
+        """Return whether comparing all rows at these positions is faster than the index."""
         count = len(self.rows) if positions is None else len(positions)
         few = count * count < _EXACT_FACTOR * len(self.rows)  # also when all are candidates of a small segment
         return self.index is None or few or min(k, count) > count // 2
 
     def search_index(self, queries: Matrix, k: int, positions: Positions | None) -> tuple[Matrix, NDArray[np.int64]]:
-        """Find the best k of these positions for each query, through the index.
+        """Find the k most similar rows at these positions for each query, by the FAISS index.
 
         Args:
             queries: (m, dim) float32.
@@ -130,7 +130,7 @@ class Segment:
         return scores, rows
 
     def search_exact(self, queries: Matrix, k: int, positions: Positions | None) -> tuple[Matrix, NDArray[np.int64]]:
-        """Find the best k of these positions for each query, by comparing all of them.
+        """Find the k most similar rows at these positions for each query, by comparing all.
 
         Args:
             queries: (m, dim) float32.

@@ -37,11 +37,14 @@ _SETTING = "snapshots"
 
 
 class _DamagedError(Exception):
-    """A snapshot file is missing, altered, or of another store; only caught in this module."""
+    """Signal that a snapshot file is missing, altered or of another store.
+
+    Only this module catches it.
+    """
 
 
 class Snapshots:
-    """The snapshots in the `index` folder of one store. Used by one thread at a time.
+    """Read and write snapshots of segments in a store's `index` folder. Not thread-safe.
 
     Args:
         folder: the store's folder.
@@ -69,11 +72,11 @@ class Snapshots:
         return []
 
     def adopt(self, segments: Sequence[Segment]) -> None:
-        """Remember that these segments, built from what `load` returned, are on disk already."""
+        """Remember that these segments, which `load` read, need not be written again."""
         self._entries = dict(zip(segments, self._loaded_entries, strict=True))
 
     def reshape(self, dim: int) -> None:
-        """Expect segments of vectors of another length from now on."""
+        """Change the vector length that segments must have from now on."""
         self._shape = {**self._shape, "dim": dim}
         self._entries = {}
 
@@ -141,7 +144,7 @@ class Snapshots:
         return entry
 
     def save(self, segments: Sequence[Segment], new: Segment, entry: dict[str, str | None]) -> str:
-        """Write a manifest of the oldest segments up to the first that is not on disk.
+        """Write a manifest that lists the oldest segments, up to the first that is not on disk.
 
         Files that no kept manifest names are deleted.
 
@@ -180,12 +183,12 @@ class Snapshots:
         return token
 
     def confirm(self, token: str) -> None:
-        """Store a manifest's token in the table, which makes it valid; in the writer thread."""
+        """Make a manifest valid by storing its token in the table. The writer thread calls it."""
         with self._rows.transaction():
             self._rows.set_setting(_SETTING, " ".join([*self._tokens(), token][-_KEPT_MANIFESTS:]))
 
     def discard(self) -> None:
-        """Delete every file, because they belong to other rows.
+        """Delete all snapshot files, because they do not match the rows of the table.
 
         Later, when the table holds more rows, they could pass the checks of `load`.
         """
@@ -227,7 +230,7 @@ class Snapshots:
 
 
 def damaged_file(manifest: Path) -> str:
-    """Return the name of the first file of a snapshot whose checksum is wrong; empty for none.
+    """Return the first file of a snapshot with a wrong checksum; an empty string for none.
 
     Raises:
         OSError, ValueError, KeyError, TypeError: a file cannot be read, or `manifest` is not a manifest.

@@ -13,7 +13,7 @@ from super_advanced_agents.types import Matrix
 
 
 class Tail:
-    """Buffers that are filled once and never copied; only the writer thread appends to them."""
+    """Hold the newest vectors in buffers of fixed size. Only the writer thread appends to it."""
 
     def __init__(self, memory: VectorMemory, buffer_rows: int) -> None:
         self._memory = memory
@@ -27,7 +27,7 @@ class Tail:
         return sum(len(segment.rows) for segment in self._full) + self._size
 
     def append(self, rows: Sequence[int] | RowNumbers, vectors: Matrix) -> None:
-        """Append vectors after the rows that any view shows.
+        """Append vectors of new rows; views that exist already do not show them.
 
         Args:
             rows: n row numbers, ascending, above every row of the tail.
@@ -49,16 +49,16 @@ class Tail:
 
     @property
     def full(self) -> list[Segment]:
-        """The filled buffers, oldest first, which can be sealed."""
+        """The full buffers, oldest first, which can be merged into segments."""
         return list(self._full)
 
     @property
     def full_count(self) -> int:
-        """The number of filled buffers."""
+        """The number of full buffers."""
         return len(self._full)
 
     def compact(self, live: BitMap) -> None:
-        """Free full buffers of which at most half is live; their live rows move into smaller ones."""
+        """Free full buffers with at most half of their rows live, after copying the live rows."""
         full: list[Segment] = []
         for segment in self._full:
             count = segment.live_count(live)
@@ -77,11 +77,11 @@ class Tail:
         self._full = full
 
     def drop(self, count: int) -> None:
-        """Drop the oldest `count` filled buffers, which a segment now holds."""
+        """Drop the oldest `count` full buffers, after a segment was merged from them."""
         del self._full[:count]
 
     def segments(self) -> list[Segment]:
-        """Return all buffers as segments for a view."""
+        """Return all buffers as segments, to be part of a view."""
         if self._block is None:
             return list(self._full)
         return [*self._full, Segment(self._rows[: self._size], self._block)]

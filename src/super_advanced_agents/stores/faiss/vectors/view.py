@@ -45,7 +45,7 @@ class View:
     selections: Selections = field(default_factory=Selections)
 
     def search(self, queries: Matrix, k: int, selection: Selection) -> tuple[Matrix, NDArray[np.int64]]:
-        """Find the best k selected rows for each query, best first; equal scores in row order.
+        """Find the k most similar selected rows for each query, best first; ties in row order.
 
         Args:
             queries: (m, dim) float32.
@@ -109,7 +109,7 @@ class View:
         return scores
 
     def ranking(self, query: Vector, candidates: BitMap) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Rank all candidates (live rows) for the (dim,) query, best first.
+        """Rank all candidate rows by similarity to the (dim,) query, best first.
 
         Returns:
             scores (n,) float32 and row numbers (n,) int64.

@@ -1,4 +1,4 @@
-"""The engine's form of write requests: those of callers and those of maintenance."""
+"""Write requests as the writer thread executes them, of callers and of maintenance."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class ExpirySweep:
 
 @dataclass(frozen=True, slots=True)
 class MaintenanceWrite:
-    """Change the tables in a transaction of its own.
+    """Change the tables for maintenance, in a separate transaction.
 
     Attributes:
         execute: called inside the transaction; returns the result of the write.
@@ -39,7 +39,7 @@ class MaintenanceWrite:
 
 @dataclass(frozen=True, slots=True)
 class ViewUpdate:
-    """Change the view between two transactions, without writing to the tables."""
+    """Replace the view that searches see between two transactions, without writing tables."""
 
     execute: Callable[[], None]
 

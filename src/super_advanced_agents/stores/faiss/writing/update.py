@@ -48,7 +48,7 @@ class Update:
 
     @classmethod
     def of(cls, request: UpdateRequest, *, now: float, scaled: Callable[[Matrix], Matrix], limits: Limits) -> Update:
-        """Return the update of a request; `scaled` scales vectors as searches compare them."""
+        """Build the update of a request; `scaled` scales vectors to length 1 for cosine."""
         lifetime = request.expires_in_s
         return cls(
             scope=Scope.of_writing(request.tenant, request.namespace),

@@ -39,7 +39,7 @@ _UNGROUPED_KINDS = {"view", "sweep", "maintenance"}
 
 @dataclass(slots=True)
 class _Effects:
-    """Collect the effects of the writes in one transaction, to be applied after its commit."""
+    """Collect the index updates and counts of one transaction, applied after its commit."""
 
     change: Change = field(default_factory=Change)
     vectors: list[Matrix] = field(default_factory=list)
@@ -48,7 +48,7 @@ class _Effects:
     """The scopes in which rows were deleted without a replacement."""
 
     def add_batch(self, batch: RowBatch, stored: Sequence[int], *, is_update: bool = False) -> None:
-        """Add the records of a batch that were stored, by their positions in it."""
+        """Add the stored records of a batch; `stored` holds their positions in the batch."""
         self.vectors.append(batch.scaled if len(stored) == len(batch.uids) else batch.scaled[stored])
         if is_update:
             self.counts["updated"] += 1
@@ -58,7 +58,7 @@ class _Effects:
 
 
 class Writer:
-    """Execute writes, in the writer thread only.
+    """Execute writes and update the indexes. Only the writer thread calls its methods.
 
     Methods raise errors of the package only.
     """
@@ -70,7 +70,7 @@ class Writer:
         self._failure: tuple[str, str] | None = None
 
     def write(self, writes: list[Write]) -> list[object]:
-        """Execute many writes in order; neighbours share a transaction where they can.
+        """Execute many writes in order; consecutive writes share a transaction where possible.
 
         Returns:
             For each write its result (the uids, or the number of records stored or deleted) or its error.
@@ -98,7 +98,7 @@ class Writer:
         return results
 
     def _apply(self, write: Write, filtered: BitMap | None, effects: _Effects) -> object:
-        """Execute one write inside the transaction, and return its result."""
+        """Execute one write in the open transaction, and return its result."""
         rows = self._state.rows
         _check_dim(write, self._state.index.view.dim)
         match write:
@@ -145,7 +145,10 @@ class Writer:
         return deleted
 
     def _filter_rows(self, write: Write) -> BitMap | None:
-        """Return the rows, expired ones too, that match a delete's filter; None without one."""
+        """Return the rows, expired ones included, that match the filter of a delete request.
+
+        Returns None for any other write, and for a delete without a filter.
+        """
         if not isinstance(write, DeleteRequest) or write.tree is None:
             return None
         return self._state.index.candidates(
@@ -171,7 +174,7 @@ class Writer:
             self._state.index.versions.advance_all()
 
     def _sweep(self) -> SweepStep:
-        """Delete one batch of expired rows."""
+        """Delete one batch of expired rows, and return a description of it."""
         step = self._expired.next_step()
         if step.rows or step.checked_at is not None:
             with self._commit() as effects:
@@ -262,7 +265,10 @@ def _transaction_key(numbered: tuple[int, Write]) -> tuple[str, int]:
 
 
 def _check_dim(write: Write, dim: int) -> None:
-    """Check the dimension of a write again; a re-embedding may have changed it since validation."""
+    """Raise if the vectors of a write do not have the store's current dimension.
+
+    A re-embedding may have changed the dimension since the write was validated.
+    """
     match write:
         case RowBatch():
             lengths = {write.vectors.shape[1]}

@@ -55,8 +55,57 @@ def _answers(store, questions):
     return [[(match.uid, round(match.score, 3)) for match in store.search_keywords(each, 10)] for each in questions]
 
 
+class Activity:
+    """What keyword indexes did since `reset`, seen at their public methods.
+
+    Attributes:
+        indexed: how often entries were written to an index on disk.
+        buffered: how many rows were put into a buffer.
+        buffer_rows: the size of the buffer at each search that found a term in it.
+    """
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget what was recorded."""
+        self.indexed, self.buffered, self.buffer_rows = 0, 0, []
+
+
+@pytest.fixture
+def activity(monkeypatch) -> Activity:
+    """Record what keyword indexes do."""
+    recorded, add, put, scores = Activity(), PostingsIndex.add, KeywordBuffer.put, KeywordBuffer.scores
+
+    def recording_add(index, entries):
+        recorded.indexed += 1
+        add(index, entries)
+
+    def recording_put(buffer, row, entry):
+        recorded.buffered += 1
+        put(buffer, row, entry)
+
+    def recording_scores(buffer, *arguments):
+        recorded.buffer_rows.append(len(buffer.rows))
+        return scores(buffer, *arguments)
+
+    monkeypatch.setattr(PostingsIndex, "add", recording_add)
+    monkeypatch.setattr(KeywordBuffer, "put", recording_put)
+    monkeypatch.setattr(KeywordBuffer, "scores", recording_scores)
+    return recorded
+
+
+def _copied(store: FAISSVectorStore, copy: FAISSVectorStore) -> FAISSVectorStore:
+    """Put all records of a store into another one."""
+    after = None
+    while page := store.scan(after=after, limit=1_000):
+        copy.put(page)
+        after = page[-1].uid
+    return copy
+
+
 def _rebuilt(folder: Path, questions):
-    """What a store says that has nothing but its rows."""
+    """Return the results of a copy of the store that has only its rows."""
     copy = folder.with_name(f"{folder.name}-copy")
     shutil.copytree(folder, copy)
     shutil.rmtree(copy / "words", ignore_errors=True)
@@ -66,15 +115,10 @@ def _rebuilt(folder: Path, questions):
     return answers
 
 
-def _indexing(store) -> bool:
-    """Whether this opening has put anything into the index on disk."""
-    return store._keywords._index is None or store._keywords._index._writer is not None
-
-
 QUESTIONS = [" ".join(random.Random(i).choices(VOCABULARY, k=3)) for i in range(20)]
 
 
-# -- where they are ---------------------------------------------------------------------------------------------------
+# -- buffer and disk --------------------------------------------------------------------------------------------------
 
 
 def test_keyword_buffer_returns_the_scores_of_the_index_on_disk(tmp_path):
@@ -115,7 +159,7 @@ def test_small_store_creates_no_keyword_index_on_disk(tmp_path):
 
 
 @pytest.mark.parametrize("durable", [True, False])
-def test_keyword_scores_are_equal_when_texts_were_indexed_in_parts_or_at_once(tmp_path, durable):
+def test_keyword_scores_are_equal_when_texts_were_indexed_in_parts_or_at_once(tmp_path, activity, durable):
     """Records are added, replaced and deleted between the searches."""
     chance = random.Random(1)
     with FAISSVectorStore(DIM, tmp_path / "a" if durable else None) as store:
@@ -126,9 +170,10 @@ def test_keyword_scores_are_equal_when_texts_were_indexed_in_parts_or_at_once(tm
             store.add(_unit(0), {"text": _sentence(chance)}, uids[step], session="s")
             store.delete([uids[100 + step]])
             answers = _answers(store, QUESTIONS)
-        assert 0 < len(store._keywords._buffer.rows) <= FLUSH_ROWS
-        store._keywords._discard()
-        again = _answers(store, QUESTIONS)
+        assert activity.indexed
+        assert 0 < activity.buffer_rows[-1] <= FLUSH_ROWS
+        with FAISSVectorStore(DIM) as copy:
+            again = _answers(_copied(store, copy), QUESTIONS)
     for before, after in zip(answers, again, strict=True):
         # A word's rarity counts what was deleted until it is merged away, in the one and in the other.
         assert [score for _, score in before] == pytest.approx([score for _, score in after], rel=0.02, abs=0.01)
@@ -164,7 +209,7 @@ def test_keyword_search_finds_exactly_the_live_texts_after_any_writes(data):
                 assert [match.uid for match in store.search_keywords(there[uid])] == [uid]
 
 
-# -- kept between openings --------------------------------------------------------------------------------------------
+# -- snapshots --------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -178,18 +223,19 @@ def folder(tmp_path):
     return tmp_path / "store"
 
 
-def test_reopened_store_searches_the_keyword_snapshot_without_indexing(folder):
+def test_reopened_store_searches_the_keyword_snapshot_without_indexing(folder, activity):
     """The second reopening writes nothing either."""
     expected = _rebuilt(folder, QUESTIONS)
+    assert activity.indexed
+    activity.reset()
     for _ in range(2):
         with FAISSVectorStore(DIM, folder) as store:
             assert _answers(store, QUESTIONS) == expected
-            assert not _indexing(store)
-            assert len(store._keywords._buffer.rows) == 0
+            assert (activity.indexed, activity.buffered) == (0, 0)
         assert not list(folder.glob("words-*"))
 
 
-def test_keyword_snapshot_follows_writes_of_an_opening_without_searches(folder):
+def test_keyword_snapshot_follows_writes_of_an_opening_without_searches(folder, activity):
     """Turns were deleted, replaced in place, and appended to a session."""
     with FAISSVectorStore(DIM, folder) as store:
         turns = [record.uid for record in store.scan(limit=1_000) if record.session == "s"]
@@ -197,12 +243,13 @@ def test_keyword_snapshot_follows_writes_of_an_opening_without_searches(folder):
         store.add(_unit(0), {"text": "boto boto zebra"}, turns[20], session="s")
         store.add(_unit(0), {"text": "a turn at the end: zebra"}, "last", session="s")
     expected = _rebuilt(folder, [*QUESTIONS, "zebra"])
+    activity.reset()
     with FAISSVectorStore(DIM, folder) as store:
         found = _answers(store, [*QUESTIONS, "zebra"])
         zebras = {uid for uid, _ in found[-1]}
         assert zebras == {turns[19], turns[20], turns[21], "last", turns[-1]}
         assert not {uid for each in found for uid, _ in each} & set(turns[10:12])
-        assert not _indexing(store)
+        assert not activity.indexed
     for before, after in zip(found, expected, strict=True):
         assert [score for _, score in before] == pytest.approx([score for _, score in after], rel=0.02, abs=0.01)
 
@@ -311,16 +358,20 @@ def test_keyword_index_is_rebuilt_when_its_snapshot_could_not_be_saved(folder):
             assert _answers(store, QUESTIONS[:3]) == expected
 
 
-def test_keyword_index_moves_into_memory_when_the_disk_is_full(tmp_path):
+def test_keyword_index_moves_into_memory_when_the_disk_is_full(tmp_path, monkeypatch):
     """A disk that is full or gone makes a search slower and changes no result."""
     with FAISSVectorStore(DIM, tmp_path / "store") as store:
         _fill(store, [f"w{i}w" for i in range(MANY)])
         assert len(store.search_keywords("w1w")) == 1
 
-        def refuse():
-            raise ValueError("An IO error occurred: 'No space left on device (os error 28)'")
+        commit = PostingsIndex.commit
 
-        store._keywords._index.commit = refuse
+        def commit_without_disk(index):
+            if list((tmp_path / "store").glob("words*")):  # else it was moved into memory already
+                raise ValueError("An IO error occurred: 'No space left on device (os error 28)'")
+            commit(index)
+
+        monkeypatch.setattr(PostingsIndex, "commit", commit_without_disk)
         _fill(store, [f"v{i}v" for i in range(MANY)])
         assert len(store.search_keywords("v1v")) == 1
         assert len(store.search_keywords("w1w")) == 1
@@ -329,7 +380,7 @@ def test_keyword_index_moves_into_memory_when_the_disk_is_full(tmp_path):
         assert not list((tmp_path / "store").glob("words*"))
 
 
-def test_keyword_snapshot_is_copied_when_the_file_system_has_no_links(folder, monkeypatch):
+def test_keyword_snapshot_is_copied_when_the_file_system_has_no_links(folder, monkeypatch, activity):
     """Copying is slower and gives the same results."""
     expected = _rebuilt(folder, QUESTIONS[:3])
 
@@ -337,13 +388,14 @@ def test_keyword_snapshot_is_copied_when_the_file_system_has_no_links(folder, mo
         raise OSError(1, "Operation not permitted")
 
     monkeypatch.setattr(os, "link", no_links)
+    activity.reset()
     for _ in range(2):
         with FAISSVectorStore(DIM, folder) as store:
             assert _answers(store, QUESTIONS[:3]) == expected
-            assert not _indexing(store)
+            assert not activity.indexed
 
 
-# -- what a word is ---------------------------------------------------------------------------------------------------
+# -- terms ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -434,11 +486,13 @@ def test_analyzer_keeps_ascii_text_and_returns_each_word_once(text):
     assert len(set(unique_terms(text))) == len(unique_terms(text))
 
 
-def test_keyword_search_finds_no_record_without_text(tmp_path):
+def test_keyword_search_finds_no_record_without_text(tmp_path, activity):
     """Rows without a text have no words, in memory and in the snapshot on disk."""
     with FAISSVectorStore(DIM, tmp_path) as store:
         store.add_batch(np.ones((900, DIM)), [{"text": f"w{i}w"} if i % 2 else {} for i in range(900)])
         assert [len(store.search_keywords(f"w{i}w")) for i in range(4)] == [0, 1, 0, 1]
+    assert activity.indexed
+    activity.reset()
     with FAISSVectorStore(DIM, tmp_path) as store:
         assert [len(store.search_keywords(f"w{i}w")) for i in range(4)] == [0, 1, 0, 1]
-        assert not _indexing(store)
+        assert not activity.indexed

@@ -16,6 +16,7 @@ from tests.unit.stores.conftest import DIM, assert_same, brute_force, sealed, ve
 from super_advanced_agents import FAISSVectorStore
 from super_advanced_agents.errors import CorruptStoreError, ResourceClosedError, StoreError, StoreLockedError
 from super_advanced_agents.stores.faiss.maintenance.backup import MANIFEST, back_up, read_backup
+from super_advanced_agents.stores.faiss.maintenance.inspection import settings_of
 from super_advanced_agents.stores.faiss.maintenance.restore import restore
 
 Opened = Callable[..., FAISSVectorStore]
@@ -30,8 +31,14 @@ def _names(answers: list[list[tuple[str, float]]]) -> list[list[str]]:
     return [[uid for uid, _ in found] for found in answers]
 
 
-def _beside(folder: Path) -> set[str]:
+def _files_in(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
+
+
+def _identity(folder: Path) -> str:
+    settings = settings_of(folder)
+    assert settings is not None
+    return settings["identity"]
 
 
 @pytest.mark.parametrize("lasting", [True, False])
@@ -46,13 +53,13 @@ def test_backup_opens_as_a_store_with_the_same_records_and_results(
     store.add_batch(vectors(50, 1))
     assert made.records == 200
     assert read_backup(made.path) == made
-    assert _beside(made.path) == {"memory.sqlite3", MANIFEST}
+    assert _files_in(made.path) == {"memory.sqlite3", MANIFEST}
     copy = opened(made.path)
     assert _answers(copy) == before
     for ours, theirs in zip(copy.scan(limit=1_000), records, strict=True):
         np.testing.assert_array_equal(ours.vector, theirs.vector)
         assert (ours.uid, ours.metadata, ours.created_at) == (theirs.uid, theirs.metadata, theirs.created_at)
-    assert _beside(tmp_path / "copies") == {"monday"}
+    assert _files_in(tmp_path / "copies") == {"monday"}
 
 
 def test_backup_holds_every_acknowledged_batch_whole_while_writers_continue(
@@ -113,7 +120,7 @@ def test_restore_over_a_store_returns_the_results_of_the_backup(opened: Opened, 
         store.add_batch(vectors(60, i), None, [f"{i}-{n:02d}" for n in range(60)])
         sealed(store)
     before = _answers(store)
-    identity = store._rows.identity
+    identity = _identity(tmp_path / "store")
     made = store.backup(tmp_path / "copy")
     for i in range(4):
         store.add_batch(vectors(60, 50 + i), None, [f"{i}-{n:02d}" for n in range(60)])
@@ -127,7 +134,7 @@ def test_restore_over_a_store_returns_the_results_of_the_backup(opened: Opened, 
     assert aside is not None
     shutil.copytree(aside / "index", tmp_path / "store" / "index")
     restored = opened(**GRAPHS)
-    assert restored._rows.identity == identity
+    assert _identity(tmp_path / "store") == identity
     assert restored.count() == 240
     for query in vectors(5, 99):
         assert_same(restored.search(query, 10), brute_force(restored, query, 10))
@@ -151,16 +158,16 @@ def test_backup_and_restore_refuse_a_target_that_is_not_empty(opened: Opened, tm
     store.backup(empty)
     with pytest.raises(StoreError, match="not empty"):
         restore(empty, full)
-    assert _beside(full) == {"notes.txt"}
+    assert _files_in(full) == {"notes.txt"}
     aside = restore(empty, full, force=True)
     assert aside is not None
-    assert _beside(aside) == {"notes.txt"}
+    assert _files_in(aside) == {"notes.txt"}
     assert restore(empty, tmp_path / "new" / "folder") is None
     with FAISSVectorStore(DIM, tmp_path / "new" / "folder") as restored:
         assert restored.count() == 5
     with pytest.raises(StoreError, match="no store"):
         back_up(tmp_path / "nowhere", tmp_path / "copy")
-    assert _beside(tmp_path) == {"store", "full", "empty", "new", aside.name}
+    assert _files_in(tmp_path) == {"store", "full", "empty", "new", aside.name}
 
 
 @pytest.mark.parametrize("damage", ["flipped", "truncated", "missing", "manifest", "elsewhere", "newer"])
@@ -193,7 +200,7 @@ def test_restore_refuses_a_damaged_backup_and_leaves_the_store(opened: Opened, t
     with pytest.raises(error, match="backup"):
         restore(tmp_path / "copy", tmp_path / "store", force=True)
     assert opened().count() == 505
-    assert _beside(tmp_path) == {"store", "copy"}
+    assert _files_in(tmp_path) == {"store", "copy"}
 
 
 def test_backup_refuses_a_damaged_store(opened: Opened, tmp_path: Path) -> None:
@@ -207,7 +214,7 @@ def test_backup_refuses_a_damaged_store(opened: Opened, tmp_path: Path) -> None:
     database.write_bytes(content)
     with pytest.raises(CorruptStoreError):
         back_up(tmp_path / "store", tmp_path / "copy")
-    assert _beside(tmp_path) == {"store"}
+    assert _files_in(tmp_path) == {"store"}
 
 
 @pytest.fixture
@@ -277,7 +284,7 @@ def test_backup_raises_and_leaves_no_files_when_the_store_is_closed(large: FAISS
     with pytest.raises(ResourceClosedError):
         store.backup(tmp_path / "copy", on_copied=on_copied)
     closing[0].join()
-    assert _beside(tmp_path) == {"store"}
+    assert _files_in(tmp_path) == {"store"}
 
 
 def test_backup_replaces_the_unfinished_folder_of_a_killed_one(opened: Opened, tmp_path: Path) -> None:
@@ -289,5 +296,5 @@ def test_backup_replaces_the_unfinished_folder_of_a_killed_one(opened: Opened, t
     (left / "memory.sqlite3").write_bytes(b"half")
     (left / "deep" / "file").write_bytes(b"half")
     assert store.backup(tmp_path / "copy").records == 5
-    assert _beside(tmp_path / "copy") == {"memory.sqlite3", MANIFEST}
-    assert _beside(tmp_path) == {"store", "copy"}
+    assert _files_in(tmp_path / "copy") == {"memory.sqlite3", MANIFEST}
+    assert _files_in(tmp_path) == {"store", "copy"}

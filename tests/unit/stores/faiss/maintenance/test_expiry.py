@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from tests.unit.stores.conftest import vectors
+from tests.unit.stores.conftest import Internals, vectors
 
 from super_advanced_agents import FAISSVectorStore
 from super_advanced_agents.stores.faiss.maintenance import expiry as sweeping
@@ -48,7 +48,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def _step(store: FAISSVectorStore) -> SweepStep:
-    return cast("SweepStep", store._writer.submit(ExpirySweep()).wait())
+    return cast("SweepStep", Internals(store).writer.submit(ExpirySweep()).wait())
 
 
 def _taken(sweep: ExpiredRows) -> SweepStep:
@@ -63,6 +63,11 @@ def _rows(folder: Path) -> int:
         return int(
             connection.execute("SELECT (SELECT count(*) FROM records) + (SELECT count(*) FROM vectors)").fetchone()[0]
         )
+
+
+def _expired_rows(store: FAISSVectorStore) -> ExpiredRows:
+    internals = Internals(store)
+    return ExpiredRows(internals.rows, internals.index)
 
 
 def _swept(store: FAISSVectorStore) -> object:
@@ -107,7 +112,7 @@ def test_sweep_deletes_no_live_row_when_the_clock_was_wrong_for_a_while(
     """The clock is ahead or behind at one reading and right at the next, in either order."""
     store = opened(None)
     store.add_batch(vectors(2), None, ["gone", "lives"], expires_in_s=[1e-6, 3_600])
-    sweep = ExpiredRows(store._rows, store._index)
+    sweep = _expired_rows(store)
     clock.wrong = wrong_s
     assert not _taken(sweep).rows
     clock.wrong = 0.0
@@ -121,14 +126,14 @@ def test_sweep_deletes_no_live_row_when_the_clock_was_wrong_for_a_while(
 
 
 def _named(store: FAISSVectorStore, step: SweepStep) -> set[str]:
-    return {uid for _, uid in store._rows.uids(list(step.rows))}
+    return {uid for _, uid in Internals(store).rows.uids(list(step.rows))}
 
 
 def test_sweep_deletes_nothing_when_the_clock_jumps_within_the_grace_period(opened: Open, clock: Clock) -> None:
     """Two readings within the grace period count as one, whatever the time of day says."""
     store = opened(None)
     store.add_batch(vectors(2), expires_in_s=[1e-6, 10.0])
-    sweep = ExpiredRows(store._rows, store._index)
+    sweep = _expired_rows(store)
     for _ in range(5):
         clock.passed += 1
         clock.wrong += DAY_S
@@ -161,7 +166,7 @@ def test_sweeper_thread_starts_when_a_record_can_expire(
     store.add_batch(vectors(3))
     assert "store sweeper" not in {thread.name for thread in threading.enumerate()}
     store.add(vectors(1)[0], None, "x", expires_in_s=1e-6)
-    _until(lambda: _swept(store) == 1 and not store._sweeper._busy)
+    _until(lambda: _swept(store) == 1 and not Internals(store).is_sweeping())
     assert _rows(tmp_path / "store") == 6
     store.add(vectors(1)[0], None, "y", expires_in_s=0.05)
     store.close()
@@ -186,10 +191,11 @@ def test_failed_sweep_deletes_nothing_and_the_next_one_succeeds(opened: Open, tm
     store.add_batch(vectors(400), expires_in_s=[1e-6] * 400)
     _step(store)
     clock.passed += sweeping.GRACE_S
-    store._rows._writer.execute("PRAGMA query_only = ON")
+    connection = Internals(store).connection
+    connection.execute("PRAGMA query_only = ON")
     with pytest.raises(Exception, match="written"):
         _step(store)
-    store._rows._writer.execute("PRAGMA query_only = OFF")
+    connection.execute("PRAGMA query_only = OFF")
     assert _rows(tmp_path / "store") == 800
     _step(store)
     assert _rows(tmp_path / "store") == 0

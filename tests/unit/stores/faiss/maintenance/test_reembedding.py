@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import shutil
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.unit.stores.conftest import assert_same, brute_force, busy_writer, sealed
+from tests.unit.stores.conftest import Internals, assert_same, brute_force, busy_writer, sealed
 
 from super_advanced_agents import FAISSVectorStore
 from super_advanced_agents.errors import (
@@ -21,6 +23,7 @@ from super_advanced_agents.errors import (
     ResourceClosedError,
     StoreError,
 )
+from super_advanced_agents.stores.faiss.maintenance.inspection import settings_of
 from super_advanced_agents.types import Matrix, Record, Vector
 
 GRAPHS = {"index": "hnsw", "buffer_rows": 32}
@@ -145,13 +148,14 @@ def test_reembed_leaves_no_staging_table_and_frees_the_pages_of_old_vectors(tmp_
     """A table that a killed process left is dropped too."""
     with FAISSVectorStore(16, tmp_path / "store", index="flat") as store:
         _fill(store, 2_500)
-        with store._rows.transaction():
-            store._rows._writer.execute("CREATE TABLE dropped_vectors (seq INTEGER PRIMARY KEY, vector BLOB NOT NULL)")
-        store.reembed(new)
-        tables = {name for (name,) in store._rows._all("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        assert not {"staged_vectors", "dropped_vectors"} & tables
-        [(free,)] = store._rows._all("PRAGMA freelist_count")
-        assert free > 10
+        with closing(sqlite3.connect(tmp_path / "store" / "memory.sqlite3", isolation_level=None)) as connection:
+            connection.execute("CREATE TABLE dropped_vectors (seq INTEGER PRIMARY KEY, vector BLOB NOT NULL)")
+            store.reembed(new)
+            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            assert "records" in tables
+            assert not {"staged_vectors", "dropped_vectors"} & tables
+            [(free_pages,)] = connection.execute("PRAGMA freelist_count")
+            assert free_pages > 10
 
 
 def test_reembedded_store_refuses_the_old_dimension_also_after_reopening(tmp_path: Path, new: Model) -> None:
@@ -160,7 +164,7 @@ def test_reembedded_store_refuses_the_old_dimension_also_after_reopening(tmp_pat
     with FAISSVectorStore(16, folder, **GRAPHS) as store:
         _fill(store, 700)
         sealed(store)
-        identity = store._rows.identity
+        identity = settings_of(folder)["identity"]
     shutil.copytree(folder / "index", tmp_path / "old index")
     with FAISSVectorStore(16, folder, **GRAPHS) as store:
         store.reembed(new)
@@ -174,7 +178,7 @@ def test_reembedded_store_refuses_the_old_dimension_also_after_reopening(tmp_pat
     shutil.rmtree(folder / "index", ignore_errors=True)
     shutil.copytree(tmp_path / "old index", folder / "index")
     with FAISSVectorStore(8, folder, **GRAPHS) as store:
-        assert store._rows.identity != identity
+        assert settings_of(folder)["identity"] != identity
         _check(store, new)
         assert store.count() == 701
 
@@ -338,7 +342,7 @@ def test_queued_write_of_the_old_dimension_is_refused_after_the_switch(tmp_path:
         def hold(batch: int) -> None:
             if threading.current_thread().name == "store writer":
                 late.start()
-                while not store._writer.queued_cost:
+                while not Internals(store).writer.queued_cost:
                     late.join(0.001)
 
         new.before = hold
@@ -407,10 +411,11 @@ def test_reembed_changes_nothing_when_the_switch_cannot_be_committed(store: FAIS
     """The old vectors stay in the table and in searches."""
     before = _all(store)
     switch = "UPDATE scopes SET model"
-    store._rows._writer.set_trace_callback(lambda sql: store._rows._writer.interrupt() if switch in sql else None)
+    connection = Internals(store).connection
+    connection.set_trace_callback(lambda sql: connection.interrupt() if switch in sql else None)
     with pytest.raises(StoreError):
         store.reembed(new)
-    store._rows._writer.set_trace_callback(None)
+    connection.set_trace_callback(None)
     for one, other in zip(_all(store), before, strict=True):
         assert (one.uid, one.model_id) == (other.uid, "old")
         np.testing.assert_array_equal(one.vector, other.vector)

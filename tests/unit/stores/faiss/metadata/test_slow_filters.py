@@ -11,10 +11,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tests.unit.stores.conftest import vectors
+from tests.unit.stores.conftest import Internals, vectors
 
 from super_advanced_agents import FAISSVectorStore
-from super_advanced_agents._runtime import gil as turns
+from super_advanced_agents._runtime import gil
+from super_advanced_agents.stores.faiss.rows.reader import RowReader
 from super_advanced_agents.types import Metadata
 
 QUERY = vectors(1, 7)[0]
@@ -34,7 +35,7 @@ OPERATIONS: dict[str, Callable[[FAISSVectorStore, Any], Awaitable[Any]]] = {
 
 @pytest.fixture
 def store(opened: Callable[..., FAISSVectorStore]) -> FAISSVectorStore:
-    """600 records, the metadata of all taken up, of which every third has the needle in its text."""
+    """A store of 600 records with indexed metadata, a third of which have the needle in their text."""
     store = opened()
     metadatas: list[Metadata | None] = [
         {"text": f"hay {i} {'needle' if i % 3 == 0 else 'straw'}", "third": i % 3, "name": f"n{i}"} for i in range(600)
@@ -46,29 +47,27 @@ def store(opened: Callable[..., FAISSVectorStore]) -> FAISSVectorStore:
 
 
 @contextmanager
-def _reading_held(
-    store: FAISSVectorStore, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[tuple[threading.Event, list[int]]]:
-    """Inside, who reads rows for a filter stands still: an event that somebody does, and the rows that were read."""
+def _reading_held(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[threading.Event, list[int]]]:
+    """Hold up every filter that reads rows; yields an event that is set when one does, and the rows read."""
     begun, go_on, read = threading.Event(), threading.Event(), list[int]()
-    fetch = store._index._metadata_index._fetch
+    metadata_of = RowReader.metadata_of
 
-    def held(rows: Sequence[int]) -> Any:
+    def held(rows: RowReader, seqs: Sequence[int]) -> Any:
         begun.set()
         go_on.wait(120)
-        found = fetch(rows)
-        read.extend(found)
+        found = metadata_of(rows, seqs)
+        read.extend(seq for seq, _ in found)
         return found
 
-    monkeypatch.setattr(store._index._metadata_index, "_fetch", held)
+    monkeypatch.setattr(RowReader, "metadata_of", held)
     try:
         yield begun, read
     finally:
         go_on.set()
 
 
-async def _everything_else_goes_on(store: FAISSVectorStore) -> None:
-    """Reads with and without a filter, searches of every kind, and writes come back."""
+async def _assert_other_calls_finish(store: FAISSVectorStore) -> None:
+    """Assert that reads with and without a filter, searches of every kind, and writes finish."""
     async with asyncio.timeout(30):
         for where in (FAST, None):
             for name, operation in OPERATIONS.items():
@@ -84,10 +83,10 @@ async def test_other_reads_and_writes_finish_while_a_slow_filter_reads_rows(
     store: FAISSVectorStore, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """Three callers whose filter reads texts are held up while they read; every other caller is served."""
-    with _reading_held(store, monkeypatch) as (begun, _):
+    with _reading_held(monkeypatch) as (begun, _):
         slow = [asyncio.ensure_future(OPERATIONS[name](store, SLOW)) for _ in range(3)]
         assert await asyncio.to_thread(begun.wait, 30)
-        await _everything_else_goes_on(store)
+        await _assert_other_calls_finish(store)
     found = await asyncio.gather(*slow)
     if name in ("count", "delete"):
         assert sorted(found) == ([200] * 3 if name == "count" else [0, 0, 200])
@@ -95,6 +94,17 @@ async def test_other_reads_and_writes_finish_while_a_slow_filter_reads_rows(
         assert [len(each) for each in found] == [5] * 3
 
 
+@pytest.fixture
+def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make a filter slow from 100 values on, and its steps 64 values long.
+
+    These private limits are so high that a test would have to store tens of thousands of records.
+    """
+    monkeypatch.setattr("super_advanced_agents.stores.faiss.metadata.columns._MANY_VALUES", 100)
+    monkeypatch.setattr("super_advanced_agents.stores.faiss.metadata.columns._STEP", 64)
+
+
+@pytest.mark.usefixtures("small_steps")
 @pytest.mark.parametrize(
     ("where", "matching"),
     [
@@ -109,8 +119,6 @@ async def test_other_reads_and_writes_finish_while_a_slow_filter_compares_values
     store: FAISSVectorStore, monkeypatch: pytest.MonkeyPatch, where: Any, matching: int
 ) -> None:
     """A long `$in` and a comparison with many strings take steps, and hold no lock between them."""
-    monkeypatch.setattr("super_advanced_agents.stores.faiss.metadata.columns._MANY_VALUES", 100)
-    monkeypatch.setattr("super_advanced_agents.stores.faiss.metadata.columns._STEP", 64)
     begun, go_on = threading.Event(), threading.Event()
 
     def sleep(seconds: float) -> None:
@@ -119,11 +127,11 @@ async def test_other_reads_and_writes_finish_while_a_slow_filter_compares_values
             go_on.wait(120)
         time.sleep(seconds)
 
-    monkeypatch.setattr(turns, "time", SimpleNamespace(sleep=sleep))
+    monkeypatch.setattr(gil, "time", SimpleNamespace(sleep=sleep))
     slow = asyncio.ensure_future(store.acount(where))
     try:
         assert await asyncio.to_thread(begun.wait, 30)
-        await _everything_else_goes_on(store)
+        await _assert_other_calls_finish(store)
     finally:
         go_on.set()
     assert await slow == matching
@@ -133,7 +141,7 @@ async def test_delete_by_slow_filter_sees_the_records_written_while_it_read(
     store: FAISSVectorStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It deletes the records that match when it is executed, and reads each row once."""
-    with _reading_held(store, monkeypatch) as (begun, read):
+    with _reading_held(monkeypatch) as (begun, read):
         slow = asyncio.ensure_future(store.adelete(where=SLOW))
         assert await asyncio.to_thread(begun.wait, 30)
         async with asyncio.timeout(30):
@@ -151,7 +159,7 @@ async def test_slow_filter_finds_records_that_are_replaced_while_it_reads(
     store: FAISSVectorStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The new record matches too, and no row is read twice."""
-    with _reading_held(store, monkeypatch) as (begun, read):
+    with _reading_held(monkeypatch) as (begun, read):
         slow = asyncio.ensure_future(store.acount(SLOW))
         assert await asyncio.to_thread(begun.wait, 30)
         await store.aadd_batch(vectors(2, 4), [{"text": "another needle"}] * 2, ["000", "300"])
@@ -160,8 +168,24 @@ async def test_slow_filter_finds_records_that_are_replaced_while_it_reads(
 
 
 @pytest.fixture
-def unfiltered(opened: Callable[..., FAISSVectorStore]) -> FAISSVectorStore:
-    """4,000 records that no filter has asked for yet."""
+def indexing_held(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[threading.Event, threading.Event]]:
+    """Hold up every filter that indexes metadata; an event that is set when one does, and one that releases it."""
+    begun, go_on = threading.Event(), threading.Event()
+    metadata_between = RowReader.metadata_between
+
+    def held(rows: RowReader, after: int, last: int) -> Iterator[tuple[int, Metadata]]:
+        begun.set()
+        go_on.wait(120)
+        yield from metadata_between(rows, after, last)
+
+    monkeypatch.setattr(RowReader, "metadata_between", held)
+    yield begun, go_on
+    go_on.set()
+
+
+@pytest.fixture
+def unfiltered(indexing_held: object, opened: Callable[..., FAISSVectorStore]) -> FAISSVectorStore:
+    """A store of 4,000 records that no filter has read yet, opened when indexing was held up already."""
     store = opened()
     metadatas: list[Metadata | None] = [{"text": f"hay {i}", "third": i % 3} for i in range(4_000)]
     for start in range(0, 4_000, 1_000):
@@ -170,19 +194,11 @@ def unfiltered(opened: Callable[..., FAISSVectorStore]) -> FAISSVectorStore:
 
 
 async def test_searches_and_writes_finish_while_the_first_filter_indexes_metadata(
-    unfiltered: FAISSVectorStore, monkeypatch: pytest.MonkeyPatch
+    unfiltered: FAISSVectorStore, indexing_held: tuple[threading.Event, threading.Event]
 ) -> None:
     """The first filter after opening reads the metadata of every record."""
     store = unfiltered
-    begun, go_on = threading.Event(), threading.Event()
-    between = store._index._metadata_index._metadata_between
-
-    def held(after: int, last: int) -> Iterator[tuple[int, Metadata]]:
-        begun.set()
-        go_on.wait(120)
-        yield from between(after, last)
-
-    monkeypatch.setattr(store._index._metadata_index, "_metadata_between", held)
+    begun, go_on = indexing_held
     first = asyncio.ensure_future(store.asearch_hybrid(QUERY, "hay", 5, where=FAST))
     try:
         assert await asyncio.to_thread(begun.wait, 30)
@@ -207,10 +223,6 @@ def test_filter_indexes_stay_small_when_records_are_replaced_many_times(
         assert store.count({"round": round_}) == 100
         assert store.count({"tag": {"$contains": f"{round_}-"}, "round": {"$gte": round_}}) == 100
     most = 2 * 100 + 1_024 + 100
-    index, attributes = store._index, store._index._metadata_index
-    assert len(attributes._indexed_rows) <= most
-    assert len(attributes._columns["tag"]._strings) <= most
-    assert len(attributes._columns["round"]._numbers) <= most
-    assert len(index._expiry) <= most
-    assert len(index.versions._expiring) <= most
-    assert all(len(members) <= most for members in index._scopes.values())
+    sizes = Internals(store).filter_table_sizes()
+    assert sizes["strings of tag"] >= sizes["numbers of round"] > 0
+    assert {table: size for table, size in sizes.items() if size > most} == {}

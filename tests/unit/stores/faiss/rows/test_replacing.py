@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
-from tests.unit.stores.conftest import assert_same, brute_force, sealed, vectors
+from tests.unit.stores.conftest import Internals, assert_same, brute_force, sealed, vectors
 
 from super_advanced_agents import FAISSVectorStore
-from super_advanced_agents.stores.faiss.vectors.seal_policy import SealTask
+from super_advanced_agents.stores.faiss.vectors.seal_policy import SealPolicy, SealTask
 
 
 @pytest.mark.parametrize("index", ["flat", "hnsw"])
@@ -25,11 +26,11 @@ def test_memory_of_vectors_is_released_when_records_are_replaced(
         store.add(vectors(1, 1_000 + round_)[0], {"lasting": True})
         if index == "hnsw":
             sealed(store)
-    kept = [segment for segment in store._index.view.segments if len(segment.rows)]
+    segments = [segment for segment in Internals(store).index.view.segments if len(segment.rows)]
     assert store.count() == 160
     if index == "flat":
-        assert sum(len(segment.rows) for segment in kept) < 3 * 160
-        assert len(kept) < 10
+        assert sum(len(segment.rows) for segment in segments) < 3 * 160
+        assert len(segments) < 10
     for query in vectors(10, 5_000):
         assert_same(store.search(query, 12), brute_force(store, query, 12))
     assert len(store.search(np.ones(16), 200)) == 160
@@ -54,18 +55,19 @@ def test_buffer_filled_as_sealing_ends_is_sealed_without_another_write(
 ) -> None:
     """The write comes after the sealer has found nothing more to do, and before it has ended."""
     store = opened(index="hnsw", buffer_rows=16)
-    due, written = store._sealer._next_task, threading.Event()
+    next_task, written = SealPolicy.next_task, threading.Event()
 
-    def due_and_then_a_write(*, idle: bool = False) -> SealTask | None:
-        task = due(idle=idle)
+    def write_when_nothing_is_due(policy: SealPolicy, *sizes: Any, idle: bool = False) -> SealTask | None:
+        task = next_task(policy, *sizes, idle=idle)
         if idle and task is None and not written.is_set():
             store.add_batch(vectors(16, 2))
             written.set()
         return task
 
-    monkeypatch.setattr(store._sealer, "_next_task", due_and_then_a_write)
+    monkeypatch.setattr(SealPolicy, "next_task", write_when_nothing_is_due)
     store.add_batch(vectors(16, 1))
     assert written.wait(60)
-    store._sealer._worker.submit(lambda: None).wait(60)
-    assert store._index.tail.full_count == 0
-    assert sum(len(segment.rows) for segment in store._index.sealed) == 32
+    internals = Internals(store)
+    internals.wait_for_sealer()
+    assert internals.index.tail.full_count == 0
+    assert sum(len(segment.rows) for segment in internals.index.sealed) == 32

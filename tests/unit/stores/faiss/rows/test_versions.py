@@ -13,6 +13,7 @@ from tests.unit.stores.faiss.maintenance.test_reembedding import Model
 
 from super_advanced_agents import FAISSVectorStore
 from super_advanced_agents.errors import InvalidInputError, ModelMismatchError, ResourceClosedError
+from super_advanced_agents.stores.faiss.index import Index
 from super_advanced_agents.stores.tenant_view import tenant_view
 
 ONE = vectors(1)[0]
@@ -63,13 +64,13 @@ def test_version_changes_only_when_searches_see_the_write(opened, monkeypatch):
     """Between a commit and the moment when searches see it, the version is the old one."""
     store = opened(None)
     store.add(ONE, namespace="a")
-    seen, apply = {}, store._index.apply
+    seen, apply = {}, Index.apply
 
-    def looked_at_before(change, vectors):
+    def search_and_apply(index, change, vectors):
         seen[store.version("a")] = len(store.search(ONE, namespace="a"))
-        apply(change, vectors)
+        apply(index, change, vectors)
 
-    monkeypatch.setattr(store._index, "apply", looked_at_before)
+    monkeypatch.setattr(Index, "apply", search_and_apply)
     store.add(ONE, namespace="a")
     assert list(seen.values()) == [1]
     assert store.version("a") not in seen

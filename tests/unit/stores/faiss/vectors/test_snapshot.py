@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ import pytest
 from tests.unit.stores.conftest import DIM, assert_same, brute_force, sealed, vectors
 
 from super_advanced_agents import FAISSVectorStore
+from super_advanced_agents.stores.faiss.rows.reader import RowReader
 
 Opened = Callable[..., FAISSVectorStore]
 GRAPHS = {"index": "hnsw", "buffer_rows": 32}
@@ -191,20 +192,22 @@ def test_close_while_a_graph_is_built_loses_no_row(opened: Opened) -> None:
     assert_same(again.search(query, 5), brute_force(again, query, 5))
 
 
-def test_failed_first_load_is_repeated_without_duplicates(opened: Opened, tmp_path: Path) -> None:
+def test_failed_first_load_is_repeated_without_duplicates(
+    opened: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """No row is loaded twice, so none is found twice."""
     _filled(opened, tmp_path / "store")
     store = opened(**GRAPHS)
-    loading = store._rows.vectors_since
+    vectors_since = RowReader.vectors_since
     broken = iter([True])
 
-    def breaking(seq: int) -> object:
-        for number, row in enumerate(loading(seq)):
+    def break_once(rows: RowReader, seq: int) -> Iterator[tuple[int, bytes]]:
+        for number, row in enumerate(vectors_since(rows, seq)):
             if number == 3 and next(broken, False):
                 raise OSError("planted")
             yield row
 
-    store._rows.vectors_since = breaking  # type: ignore[method-assign, assignment]
+    monkeypatch.setattr(RowReader, "vectors_since", break_once)
     with pytest.raises(OSError, match="planted"):
         store.count()
     assert store.count() == 350
