@@ -27,9 +27,10 @@ from benchmarks import (
     serving,
     writes,
 )
-from benchmarks.lag import SampledLoop, lag_row
+from benchmarks.lag import lag_row
 from benchmarks.locomo import conversations
 from benchmarks.measure import Bench, Row
+from benchmarks.sampled_loop import SampledLoop
 from super_advanced_agents.config import DEFAULT_EMBEDDING_MODEL, DEFAULT_GENERATION_MODEL
 from super_advanced_agents.models import pull
 

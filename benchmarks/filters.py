@@ -18,8 +18,8 @@ import numpy as np
 
 from benchmarks import prepared, programs, vectors
 from benchmarks.engines import ENGINES, PEERS, Engine, Ours, wait_until_quiet
-from benchmarks.lag import SampledLoop
 from benchmarks.measure import Bench, Row, interleave, rate_for, row_against_all, run_callers, take_for
+from benchmarks.sampled_loop import SampledLoop
 from super_advanced_agents.types import Matrix, Vector
 
 CALLERS = 64

@@ -15,8 +15,8 @@ from pathlib import Path
 from statistics import median
 from typing import TypeVar
 
-from benchmarks.lag import SampledLoop
 from benchmarks.locomo import Conversation
+from benchmarks.sampled_loop import SampledLoop
 
 T = TypeVar("T")
 Key = TypeVar("Key", bound=Hashable)

@@ -123,7 +123,7 @@ class DistributedVectorStore(RemoteVectorStore):
         namespace: str | None = None,
         model_id: str | None = None,
     ) -> AsyncGenerator[list[Match], None]:
-        """Search for any number of vectors, in bounded memory.
+        """Search with any number of query vectors, and yield the results in bounded memory.
 
         Args:
             query_vectors: the queries, taken as the server keeps up.

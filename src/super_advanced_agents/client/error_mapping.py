@@ -120,7 +120,7 @@ def _seconds(retry_after: object) -> float | None:
 
 
 def names_error(document: bytes) -> bool:
-    """Return whether a problem document names an error class; True when it is not JSON."""
+    """Return False for a problem document in JSON that names none of the package's errors."""
     try:
         return "error" in orjson.loads(document)
     except (orjson.JSONDecodeError, TypeError):

@@ -61,7 +61,7 @@ def all_cached(folder: ModelFolder) -> bool:
 
 
 def build_missing(folder: ModelFolder, on_graph: Callable[[Precision], None]) -> None:
-    """Build and cache the graphs that are missing; the caller must hold the folder's lock.
+    """Build the ONNX graphs that are not cached yet; the caller must hold the folder's lock.
 
     Args:
         folder: the model's folder; only embedding models have graphs.

@@ -307,7 +307,7 @@ class Orchestrator(Registration):
         raise InvalidInputError("voting must be 'majority', 'critic' or 'consensus'", field="voting")
 
     async def aask(self, question: str, top_k: int = 5) -> Answer:
-        """Route a question as `aroute` does, and return the result as an agent's answer.
+        """Route a question like `aroute`, and return the `Answer` that an agent would return.
 
         With it an orchestrator can be an agent of another one.
         """

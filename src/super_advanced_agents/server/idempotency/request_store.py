@@ -76,7 +76,7 @@ class IdempotencyKey:
 
 @dataclass(slots=True, kw_only=True)
 class StartedRequest:
-    """Hold the stored state of a request that has no reply yet, for a first or repeated attempt.
+    """Hold what is stored of a request that has no reply yet, at its first attempt or a retry.
 
     Attributes:
         id: the row of the request.

@@ -54,7 +54,7 @@ class State:
 
     @contextmanager
     def ready(self) -> Iterator[None]:
-        """Load the index on first use; map SQLite errors of the body to errors of the package."""
+        """Enter a context that loads the index on first use and maps SQLite errors raised in it."""
         try:
             if not self._loaded:
                 with self._load_lock:

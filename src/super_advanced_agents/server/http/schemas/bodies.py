@@ -130,7 +130,7 @@ _NESTED: dict[type[Any], type[BaseModel]] = {}
 
 
 def _member_type(hint: Any, field: dataclasses.Field[Any] | None = None) -> Any:
-    """Return the body member's type for a dataclass field whose type is `hint`."""
+    """Return the type in the request body's schema for a dataclass field of type `hint`."""
     if hint in (..., EllipsisType):
         return NoneType
     if _is_array(hint) and get_origin(hint) not in (Union, UnionType):

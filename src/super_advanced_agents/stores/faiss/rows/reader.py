@@ -185,7 +185,7 @@ class RowReader:
         return int(size_bytes)
 
     def _read(self, query: str, parameters: tuple[object, ...] = ()) -> Iterator[Any]:
-        """Yield the rows of a query; a connection to a file is in use until the last row."""
+        """Yield the rows of a query; for a file, its connection stays borrowed until the end."""
         if self._file is None:
             yield from self._all(query, parameters)  # fetched at once: a caller that stops early would keep the lock
             return

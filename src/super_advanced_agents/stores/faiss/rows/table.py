@@ -351,7 +351,7 @@ class RecordTable(RowReader):
         return [_Replaced(*row) for row in self._writer.execute(query + " AND scope = ?", (json_list(uids), scope))]
 
     def _scope_id(self, scope: Scope, model: int | None) -> int:
-        """Return the number of a scope; create the scope if needed, and set its model if given."""
+        """Return a scope's id, inserting it if it is new; store its embedding model if given."""
         number = self._scope_ids.latest(scope)
         if number is None:
             cursor = self._writer.execute(

@@ -51,7 +51,7 @@ class Versions:
             self._no_expiry_between = since, min(until, at)
 
     def replace_expiries(self, expiries: NumberColumn) -> None:
-        """Replace all expiry times, to forget records that were deleted before they expired.
+        """Replace all expiry times in memory, which drops those of records deleted meanwhile.
 
         Args:
             expiries: the expiry times of the records that are left, with their scopes as the rows.

@@ -25,7 +25,7 @@ class ExpirySweep:
 
 @dataclass(frozen=True, slots=True)
 class MaintenanceWrite:
-    """Change the tables for maintenance, in a separate transaction.
+    """Queue a maintenance change of the SQLite tables, run in a transaction of its own.
 
     Attributes:
         execute: called inside the transaction; returns the result of the write.
