@@ -30,13 +30,13 @@ test-crash: install models ## the long campaign of tests that kill processes
 test-load: install models ## the long campaign of tests under load
 	$(PYTEST) -m load --campaign --timeout 3600 $(ARGS)
 
-check: install ## format, lint, types, layers and conventions, locked requirements, generated code
+check: install ## format, lint, types, layers, conventions and sentences, locked requirements, generated code
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python requirements/lock.py check
 	$(BIN)/python tools/contracts.py check
-	$(BIN)/python -m pytest tests/unit/test_layers.py tests/unit/test_conventions.py
+	$(BIN)/python -m pytest tests/unit/test_layers.py tests/unit/test_conventions.py tests/unit/test_sentences.py
 
 format: install ## rewrite the code in the one format, and fix what lint can fix
 	$(BIN)/ruff check --fix .

@@ -18,12 +18,12 @@ import pytest
 from super_advanced_agents import DistributedVectorStore
 
 _SAA = [sys.executable, "-c", "from super_advanced_agents.cli.main import main; main()"]
-_NOWHERE = "http://127.0.0.1:9/v1"  # vectors need no model, so none is loaded
+_NO_SERVER = "http://127.0.0.1:9/v1"  # vectors need no model, so none is loaded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Served:
-    """Where a server is, and the key of its first start."""
+    """The addresses of a server and the admin key that it printed."""
 
     rest: str
     grpc: str
@@ -32,7 +32,10 @@ class Served:
 
 @pytest.fixture(autouse=True)
 def connections_have_ended() -> Iterator[None]:
-    """gRPC closes the descriptors of a closed channel a moment later, in a thread of its own; a leak is found after."""
+    """Wait until gRPC has closed the descriptors of closed channels, before another fixture looks for leaks.
+
+    gRPC closes them in a thread of its own, a moment after a channel was closed.
+    """
     before = _descriptors()
     yield
     deadline = time.monotonic() + 5
@@ -41,7 +44,7 @@ def connections_have_ended() -> Iterator[None]:
 
 
 def _descriptors() -> set[str]:
-    """What is open, but for the listing itself."""
+    """Return the open descriptors, without that of the listing itself."""
     found = set()
     for path in Path("/proc/self/fd").iterdir() if sys.platform == "linux" else ():
         with suppress(FileNotFoundError):
@@ -52,13 +55,13 @@ def _descriptors() -> set[str]:
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A server of vectors, without models and without allowances, ended with SIGTERM."""
+    """A server without models and without rate limits, ended with SIGTERM after the module's tests."""
     settings = {
         "SAA_DATA_DIR": str(tmp_path_factory.mktemp("served") / "data"),
-        "SAA_EMBEDDING_BASE_URL": _NOWHERE,
+        "SAA_EMBEDDING_BASE_URL": _NO_SERVER,
         "SAA_EMBEDDING_MODEL": "none",
         "SAA_EMBEDDING_DIM": "4",
-        "SAA_GENERATION_BASE_URL": _NOWHERE,
+        "SAA_GENERATION_BASE_URL": _NO_SERVER,
         "SAA_GENERATION_MODEL": "none",
         "SAA_RATE_LIMIT_PER_KEY": "0",
         "SAA_RATE_LIMIT_PER_TENANT": "0",
@@ -74,11 +77,11 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     ) as process:
         try:
             assert process.stdout is not None
-            told = json.loads(process.stdout.readline())
-            at = Served(rest=told["url"], grpc=told["grpc"], key=told["admin_key"])
-            with DistributedVectorStore(at.grpc, collection="kept", api_key=at.key, dim=4) as kept:
-                kept.count()  # gRPC's own threads and descriptors are there as long as any channel is
-                yield at
+            printed = json.loads(process.stdout.readline())
+            server = Served(rest=printed["url"], grpc=printed["grpc"], key=printed["admin_key"])
+            with DistributedVectorStore(server.grpc, collection="open", api_key=server.key, dim=4) as client:
+                client.count()  # gRPC's own threads and descriptors exist as long as any channel is open
+                yield server
         finally:
             process.send_signal(signal.SIGTERM)
     assert process.returncode == 0

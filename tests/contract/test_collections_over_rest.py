@@ -13,14 +13,14 @@ from tests.contract.conftest import Served
 
 @pytest.fixture
 def rest(served: Served) -> Iterator[httpx2.Client]:
-    """A client with the admin key."""
+    """An HTTP client that sends the admin key."""
     with httpx2.Client(base_url=served.rest, headers={"X-API-Key": served.key}, timeout=60) as client:
         yield client
 
 
 @pytest.fixture
 def url(rest: httpx2.Client, request: pytest.FixtureRequest) -> str:
-    """A collection of the test's own, of vectors of four numbers."""
+    """The path of a collection of dimension 4 that no other test uses."""
     name = f"c{abs(hash(request.node.name))}"
     assert rest.post("/v1/collections", json={"name": name, "dim": 4}).status_code == 201
     return f"/v1/collections/{name}"

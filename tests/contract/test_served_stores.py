@@ -17,7 +17,7 @@ _numbers = count()
 
 @contextmanager
 def _clients(url: str, key: str) -> Iterator[MakeStore]:
-    """Clients, each of a new collection."""
+    """Yield a function that makes clients, each of a new collection."""
     with ExitStack() as stack:
 
         def make(dim: int) -> DistributedVectorStore:
@@ -28,20 +28,20 @@ def _clients(url: str, key: str) -> Iterator[MakeStore]:
 
 
 class TestOverRest(VectorStoreSuite):
-    """HTTP and JSON."""
+    """Clients over HTTP and JSON."""
 
     @pytest.fixture
     def make_store(self, served: Served) -> Iterator[MakeStore]:
-        """Clients of one server, each of a collection of its own."""
+        """Return clients of one server, each of a collection of its own."""
         with _clients(served.rest, served.key) as make:
             yield make
 
 
 class TestOverGrpc(VectorStoreSuite):
-    """HTTP/2 and protobuf."""
+    """Clients over HTTP/2 and protobuf."""
 
     @pytest.fixture
     def make_store(self, served: Served) -> Iterator[MakeStore]:
-        """Clients of one server, each of a collection of its own."""
+        """Return clients of one server, each of a collection of its own."""
         with _clients(served.grpc, served.key) as make:
             yield make

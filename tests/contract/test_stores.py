@@ -14,44 +14,44 @@ from super_advanced_agents.testing.store_suite import MakeStore, VectorStoreSuit
 
 
 class TestFlatInMemory(VectorStoreSuite):
-    """Exact, nothing on disk."""
+    """Exact search, nothing on disk."""
 
     @pytest.fixture
     def make_store(self) -> Iterator[MakeStore]:
-        """Stores without a path."""
+        """Return stores without a path."""
         with ExitStack() as stack:
             yield lambda dim: stack.enter_context(FAISSVectorStore(dim, index="flat"))
 
 
 class TestFlatInMemoryByInnerProduct(VectorStoreSuite):
-    """Exact, nothing on disk, scores that depend on the lengths of vectors."""
+    """Exact search by inner product, so that scores depend on the lengths of vectors."""
 
     metric = "dot"
 
     @pytest.fixture
     def make_store(self) -> Iterator[MakeStore]:
-        """Stores without a path, with the dot metric."""
+        """Return stores without a path, with the dot metric."""
         with ExitStack() as stack:
             yield lambda dim: stack.enter_context(FAISSVectorStore(dim, index="flat", metric="dot"))
 
 
 class TestFlatOnDisk(VectorStoreSuite):
-    """Exact, rows on disk."""
+    """Exact search, rows on disk."""
 
     @pytest.fixture
     def make_store(self, tmp_path: Path) -> Iterator[MakeStore]:
-        """Stores in folders of their own."""
+        """Return stores in folders of their own."""
         numbers = count()
         with ExitStack() as stack:
             yield lambda dim: stack.enter_context(FAISSVectorStore(dim, tmp_path / str(next(numbers)), index="flat"))
 
 
 class TestGraphsOnDisk(VectorStoreSuite):
-    """Buffers so small that graphs are made while the tests run."""
+    """Graphs, built while the tests run because buffers are small."""
 
     @pytest.fixture
     def make_store(self, tmp_path: Path) -> Iterator[MakeStore]:
-        """Stores in folders of their own that seal every 16 vectors."""
+        """Return stores in folders of their own that seal every 16 vectors."""
         numbers = count()
         with ExitStack() as stack:
             yield lambda dim: stack.enter_context(
@@ -60,11 +60,11 @@ class TestGraphsOnDisk(VectorStoreSuite):
 
 
 class TestInvertedFilesOnDisk(VectorStoreSuite):
-    """Inverted files instead of graphs, of shortened vectors."""
+    """Inverted files of 16-bit vectors instead of graphs."""
 
     @pytest.fixture
     def make_store(self, tmp_path: Path) -> Iterator[MakeStore]:
-        """Stores in folders of their own that seal every 16 vectors."""
+        """Return stores in folders of their own that seal every 16 vectors."""
         numbers = count()
         with ExitStack() as stack:
             yield lambda dim: stack.enter_context(
@@ -72,12 +72,12 @@ class TestInvertedFilesOnDisk(VectorStoreSuite):
             )
 
 
-class TestShortenedGraphsOnDisk(VectorStoreSuite):
-    """Graphs that keep one byte a number, and weigh their best by the table's vectors."""
+class TestQuantizedGraphsOnDisk(VectorStoreSuite):
+    """Graphs of 8-bit vectors, whose best candidates are scored again by the table's vectors."""
 
     @pytest.fixture
     def make_store(self, tmp_path: Path) -> Iterator[MakeStore]:
-        """Stores in folders of their own that seal every 16 vectors."""
+        """Return stores in folders of their own that seal every 16 vectors."""
         numbers = count()
         with ExitStack() as stack:
             yield lambda dim: stack.enter_context(
@@ -85,12 +85,12 @@ class TestShortenedGraphsOnDisk(VectorStoreSuite):
             )
 
 
-class TestOverTheLoopback(VectorStoreSuite):
-    """A client that encodes every call and decodes every answer."""
+class TestOverLoopback(VectorStoreSuite):
+    """Clients that encode every request and decode every response."""
 
     @pytest.fixture
     def make_store(self) -> Iterator[MakeStore]:
-        """Clients, each of a store in memory of its own."""
+        """Return clients, each of a store in memory of its own."""
         with ExitStack() as stack:
             yield lambda dim: stack.enter_context(
                 DistributedVectorStoreStub(stack.enter_context(FAISSVectorStore(dim, index="flat")))

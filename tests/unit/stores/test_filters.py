@@ -21,7 +21,7 @@ from super_advanced_agents.types import Metadata
 EDGES = [0, 1, -1, 2**53 - 1, 2**53, 2**53 + 1, -(2**53), -(2**53) - 1, 2**63, 2**64 - 1, -(2**63)]
 LONG = "x" * 300
 
-# Few keys and few values, so that filters and metadata meet; the nasty ones are among them.
+# Few keys and few values, difficult ones among them, so that filters often match.
 KEYS = st.sampled_from(["a", "b", "a.b", "a.b.c", "b.a", "text", "text.a", "c-d", "a.0"])
 NUMBERS = st.sampled_from([*EDGES, *(float(edge) for edge in EDGES), 0.5, -0.0, 1e-320, 1e300]) | st.integers(-3, 3)
 STRINGS = st.sampled_from(["", "a", "ab", "b", "1", "true", LONG, LONG + "y", "\u00e9", "a" * 256, "a" * 257])
@@ -59,7 +59,7 @@ FILTERS = st.recursive(
 
 
 class _Table:
-    """Rows as `RecordTable` would hand them to the indexes: texts apart."""
+    """A table of rows that gives the metadata index what `RecordTable` would give it, without texts."""
 
     def __init__(self, metadatas: Sequence[Metadata]) -> None:
         self.rows = dict(enumerate(metadatas, start=1))
@@ -77,12 +77,12 @@ class _Table:
 
 
 @pytest.fixture
-def no_spare(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Dead rows are dropped as soon as they outnumber the live ones."""
+def no_spare_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the index drop dead rows as soon as they outnumber the live ones; the limit is private and large."""
     monkeypatch.setattr(attributes_module, "_SPARE_ROWS", 0)
 
 
-@pytest.mark.usefixtures("no_spare")
+@pytest.mark.usefixtures("no_spare_rows")
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(METADATA, max_size=8), FILTERS, st.data())
 def test_metadata_index_matches_the_rows_that_plain_python_matches(
@@ -137,11 +137,11 @@ def test_number_column_compares_exactly_beyond_float64_precision(added: list[tup
     assert set(column.rows_equal_to([bound, 1, 2**53 + 1])) == {
         row for row, v in rows.items() if v in (bound, 1, 2**53 + 1)
     }
-    kept = BitMap(row for row in rows if row % 2)
-    column.retain(kept)
-    assert len(column) == len(kept)
+    odd_rows = BitMap(row for row in rows if row % 2)
+    column.retain(odd_rows)
+    assert len(column) == len(odd_rows)
     column.add(bound, 1_000)
-    assert set(column.rows_in_range("$gte", bound)) == {1_000, *(row for row in kept if rows[row] >= bound)}
+    assert set(column.rows_in_range("$gte", bound)) == {1_000, *(row for row in odd_rows if rows[row] >= bound)}
 
 
 @pytest.mark.parametrize("bound", [10**400, -(10**400)])
@@ -166,7 +166,7 @@ def test_parse_returns_a_typed_tree() -> None:
 
 
 @pytest.mark.parametrize(
-    ("where", "told"),
+    ("where", "part"),
     [
         ({"city": {"$near": 1}}, "'$near' for 'city'"),
         ({"city": {"$gt": True}}, "$gt of 'city'"),
@@ -176,11 +176,11 @@ def test_parse_returns_a_typed_tree() -> None:
         ({"$and": [{"a": i} for i in range(65)]}, "64 terms"),
     ],
 )
-def test_filter_error_names_the_key_and_the_operator(where: dict[str, Any], told: str) -> None:
+def test_filter_error_names_the_key_and_the_operator(where: dict[str, Any], part: str) -> None:
     """The caller reads in the message which part of the filter to correct."""
     with pytest.raises(FilterError) as refused:
         parse(where)
-    assert told in str(refused.value)
+    assert part in str(refused.value)
     assert refused.value.field
 
 

@@ -26,12 +26,18 @@ NOW = 1_000_000.0
 
 
 class Row(NamedTuple):
-    """One candidate, as the reference below reads it; `beside` are the similarities of its neighbours."""
+    """One candidate, as the reference reads it.
+
+    Attributes:
+        similarity: its vector's similarity to the query.
+        keyword: its BM25 score.
+        neighbours: the similarities of its neighbours in the session.
+    """
 
     id: int
     similarity: float
-    words: float
-    beside: tuple[float, ...] = ()
+    keyword: float
+    neighbours: tuple[float, ...] = ()
     updated_at: float = math.nan
     priority: float = math.nan
 
@@ -42,8 +48,8 @@ ROWS = st.lists(
         Row,
         id=st.integers(0, 2**32 - 1),
         similarity=SIMILARITIES,
-        words=st.just(0.0) | st.floats(0, 40, width=16),
-        beside=st.lists(SIMILARITIES, max_size=2).map(tuple),
+        keyword=st.just(0.0) | st.floats(0, 40, width=16),
+        neighbours=st.lists(SIMILARITIES, max_size=2).map(tuple),
         updated_at=st.just(math.nan) | st.floats(0, 2 * NOW, width=32),
         priority=st.just(math.nan) | st.floats(-2, 2, width=16),
     ),
@@ -63,14 +69,14 @@ WEIGHTS = st.builds(
 
 
 def candidates_of(rows: list[Row], *, sessions: bool = True, static_signals: bool = True) -> Candidates:
-    """The arrays that an engine would hand over."""
-    pairs = [(*row.beside, 0.0, 0.0)[:2] for row in rows]
+    """Return the arrays that an engine would pass to `fuse`."""
+    pairs = [(*row.neighbours, 0.0, 0.0)[:2] for row in rows]
     before, after = np.array(pairs, dtype=np.float32).reshape(-1, 2).T
-    count = np.array([len(row.beside) for row in rows], dtype=np.float32)
+    count = np.array([len(row.neighbours) for row in rows], dtype=np.float32)
     return Candidates(
         ids=np.array([row.id for row in rows], dtype=np.uint32),
         similarities=np.array([row.similarity for row in rows], dtype=np.float32),
-        keyword_scores=np.array([row.words for row in rows], dtype=np.float32),
+        keyword_scores=np.array([row.keyword for row in rows], dtype=np.float32),
         neighbours=SessionNeighbours(before=before, after=after, count=count) if sessions else None,
         static_signals=StaticSignals(
             updated_at=np.array([row.updated_at for row in rows], dtype=np.float64),
@@ -82,27 +88,31 @@ def candidates_of(rows: list[Row], *, sessions: bool = True, static_signals: boo
 
 
 def reference(rows: list[Row], weights: Weights) -> dict[int, dict[str, tuple[float, float, float]]]:
-    """For each id and signal: as measured, on the common scale, and its weight; one row after the other."""
+    """Return for each id and signal its value, its scaled value and its weight, computed row by row."""
 
     def scale(values: list[float]) -> float:
         return max(*values, *(-value for value in values), 0.05)
 
-    around = {row.id: sum([row.similarity, *row.beside]) / (1 + len(row.beside)) for row in rows}
-    meaning = scale([row.similarity + weights.nearby * around[row.id] for row in rows])
-    words = scale([row.words for row in rows])
-    told = {}
+    mean_similarity = {row.id: sum([row.similarity, *row.neighbours]) / (1 + len(row.neighbours)) for row in rows}
+    vector_scale = scale([row.similarity + weights.nearby * mean_similarity[row.id] for row in rows])
+    keyword_scale = scale([row.keyword for row in rows])
+    expected = {}
     for row in rows:
         age = 0.0 if math.isnan(row.updated_at) else max(0.0, NOW - row.updated_at)
         recency = 0.5 ** (age / weights.half_life_s)
         priority = 0.0 if math.isnan(row.priority) else min(1.0, max(0.0, row.priority))
-        told[row.id] = {
-            "vector": (row.similarity, row.similarity / meaning, weights.vector),
-            "nearby": (around[row.id], around[row.id] / meaning, weights.vector * weights.nearby),
-            "keyword": (row.words, row.words / words, weights.keyword),
+        expected[row.id] = {
+            "vector": (row.similarity, row.similarity / vector_scale, weights.vector),
+            "nearby": (
+                mean_similarity[row.id],
+                mean_similarity[row.id] / vector_scale,
+                weights.vector * weights.nearby,
+            ),
+            "keyword": (row.keyword, row.keyword / keyword_scale, weights.keyword),
             "recency": (recency, recency, weights.recency),
             "priority": (priority, priority, weights.priority),
         }
-    return told
+    return expected
 
 
 @given(ROWS, WEIGHTS, st.integers(1, 15))
@@ -112,8 +122,8 @@ def test_fuse_returns_the_scores_order_and_explanations_of_a_plain_reference(
     """Every signal of every candidate equals that of the reference, which takes one row after the other."""
     candidates = candidates_of(rows)
     order, scores, explanations = fuse(candidates, weights, top_k, now=NOW, explain=True)
-    told = reference(rows, weights) if rows else {}
-    totals = {id_: sum(by * share for _, by, share in told[id_].values()) / weights.total for id_ in told}
+    expected = reference(rows, weights) if rows else {}
+    totals = {id_: sum(by * share for _, by, share in expected[id_].values()) / weights.total for id_ in expected}
     found = [rows[at].id for at in order.tolist()]
     assert len(set(found)) == len(found) == min(top_k, len(rows))
     assert scores.tolist() == pytest.approx([totals[id_] for id_ in found], abs=2e-6)
@@ -121,14 +131,16 @@ def test_fuse_returns_the_scores_order_and_explanations_of_a_plain_reference(
     if found:
         assert (
             min(totals[id_] for id_ in found)
-            >= max([totals[id_] for id_ in told if id_ not in found], default=-9) - 4e-6
+            >= max([totals[id_] for id_ in expected if id_ not in found], default=-9) - 4e-6
         )
     assert explanations is not None
     for id_, score, explanation in zip(found, scores.tolist(), explanations, strict=True):
-        assert [signal.name for signal in explanation.signals] == [name for name in told[id_] if told[id_][name][2]]
+        assert [signal.name for signal in explanation.signals] == [
+            name for name in expected[id_] if expected[id_][name][2]
+        ]
         assert explanation.total == pytest.approx(score, abs=2e-6)
         for signal in explanation.signals:
-            value, scaled, weight = told[id_][signal.name]
+            value, scaled, weight = expected[id_][signal.name]
             assert (signal.value, signal.scaled) == pytest.approx((value, scaled), rel=1e-5, abs=1e-6)
             assert signal.weight == pytest.approx(weight / weights.total)
 
@@ -184,7 +196,7 @@ def test_fuse_returns_empty_results_without_candidates() -> None:
 
 
 @pytest.mark.parametrize(
-    ("weights", "top_k", "wanted"),
+    ("weights", "top_k", "count"),
     [
         (Weights(), 5, CANDIDATES),
         (Weights(), 80, 80),
@@ -194,8 +206,8 @@ def test_fuse_returns_empty_results_without_candidates() -> None:
     ],
 )
 def test_candidate_count_is_larger_when_recency_or_priority_has_a_weight(
-    weights: Weights, top_k: int, wanted: int
+    weights: Weights, top_k: int, count: int
 ) -> None:
     """It is 30 per search, 100 when age or priority may lift lower ranks, and never less than `top_k`."""
-    assert candidate_count(weights, top_k) == wanted
+    assert candidate_count(weights, top_k) == count
     assert needs_static_signals(weights) is bool(weights.recency or weights.priority)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from super_advanced_agents.stores import FAISSVectorStore
 
 DIM = 8
@@ -11,20 +9,6 @@ DIM = 8
 
 def _unit(axis: int) -> list[float]:
     return [1.0 if i == axis else 0.0 for i in range(DIM)]
-
-
-@pytest.fixture(params=["memory", "durable"])
-def store(request, tmp_path):
-    with FAISSVectorStore(DIM, tmp_path / "store" if request.param == "durable" else None) as opened:
-        yield opened
-
-
-def _texts(matches):
-    return [match.metadata.get("text") for match in matches]
-
-
-def _fill(store, texts, **more):
-    return store.add_batch([_unit(i % DIM) for i in range(len(texts))], [{"text": text} for text in texts], **more)
 
 
 def test_keyword_search_finds_session_neighbours_after_reopening(tmp_path):

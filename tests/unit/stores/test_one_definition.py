@@ -18,7 +18,7 @@ REQUESTS = [
     if isinstance(kind, type) and issubclass(kind, Request) and kind is not Request
 ]
 DEFINED = {"stores/requests.py", "stores/base.py", "stores/writes.py"}
-"""The dataclass, and the public operations."""
+"""The files with the dataclasses and with the public operations."""
 
 PASSED_ON = {
     "client": "carries requests",
@@ -26,17 +26,17 @@ PASSED_ON = {
     "server": "makes them of what came",
     "tenancy": "passes them on",
 }
-"""Layers that see every request; how many different arguments each may name is below."""
+"""The layers that every request passes, and what they do with it."""
 
 OF_THEIR_OWN = {
     "uid", "uids", "vector", "vectors", "records", "where", "limit", "after", "query_vectors", "namespace",
     "source", "session", "priority", "expires_in_s",
 }  # fmt: skip
-"""Arguments that are words of these layers too: pages, paths, filters and memories of agents have them."""
+"""The arguments whose names these layers also use for something else, such as pages, paths and filters."""
 
 
 def _named_with(path: Path, kinds: set[str]) -> set[str]:
-    """The arguments that a module gives when it makes one of these requests, by name."""
+    """Return the keyword arguments with which a module constructs these requests."""
     return {
         keyword.arg
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
@@ -62,10 +62,10 @@ def test_layers_between_caller_and_engine_name_no_search_or_add_argument(layer: 
 
 def test_public_operations_set_every_field_of_their_requests() -> None:
     """No field of a request can be set by internal code alone."""
-    made: dict[str, set[str]] = {}
+    fields_set: dict[str, set[str]] = {}
     for name in sorted(DEFINED - {"stores/requests.py"}):
         for node in ast.walk(ast.parse((SOURCE / name).read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-                made.setdefault(node.func.id, set()).update(key.arg for key in node.keywords if key.arg)
+                fields_set.setdefault(node.func.id, set()).update(key.arg for key in node.keywords if key.arg)
     for kind in REQUESTS:
-        assert made[kind.__name__] == {"bounds", *(each.name for each in fields(kind) if each.init)}
+        assert fields_set[kind.__name__] == {"bounds", *(each.name for each in fields(kind) if each.init)}

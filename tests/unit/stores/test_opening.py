@@ -16,11 +16,11 @@ ONE = np.array([1.0, 0.0, 0.0], np.float32)
 
 def test_folder_url_opens_the_same_store_each_time(tmp_path):
     """Records persist between openings, and the scheme may be written in capitals."""
-    with open_store(f"faiss:{tmp_path / 'kept'}", dim=3, metric="dot", index="flat") as store:
+    with open_store(f"faiss:{tmp_path / 'store'}", dim=3, metric="dot", index="flat") as store:
         store.add(2 * ONE, {"text": "hello"}, "a")
         with pytest.raises(StoreLockedError):
-            open_store(f"faiss:{tmp_path / 'kept'}", dim=3, metric="dot")
-    with open_store(f"FAISS:{tmp_path / 'kept'}", dim=3, metric="dot") as store:
+            open_store(f"faiss:{tmp_path / 'store'}", dim=3, metric="dot")
+    with open_store(f"FAISS:{tmp_path / 'store'}", dim=3, metric="dot") as store:
         assert [(match.uid, match.score) for match in store.search(ONE)] == [("a", 2.0)]
 
 

@@ -15,7 +15,7 @@ QUERY = [1.0, 0.0]
 
 @pytest.fixture
 def store():
-    """A store by inner product, in which no record that the predicate takes is among the best thousand."""
+    """A client of a store with the dot metric, in which no passing record is among the best thousand."""
     with FAISSVectorStore(2, metric="dot") as local, DistributedVectorStoreStub(local) as stub:
         local.add_batch(np.tile(np.float32(QUERY), (1_000, 1)), [{"keep": False}] * 1_000)
         vectors = [[0.2, 0.0], [0.0, 0.0], [0.5, 5.0]]
@@ -23,14 +23,14 @@ def store():
         yield stub
 
 
-def kept(metadata):
-    """The predicate."""
+def has_keep_flag(metadata):
+    """Return whether a record passes."""
     return metadata["keep"]
 
 
 def test_search_with_filter_ranks_by_inner_product_beyond_the_first_thousand(store):
     """Order and scores equal those of the store, and a zero vector is accepted with the dot metric."""
-    found = store.search_with_filter(QUERY, 3, kept)
+    found = store.search_with_filter(QUERY, 3, has_keep_flag)
     assert [match.uid for match in found] == ["far", "near", "zero"]
     assert [match.score for match in found] == pytest.approx([0.5, 0.2, 0.0])
 

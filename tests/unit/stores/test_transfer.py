@@ -85,9 +85,9 @@ def _everything(store: FAISSVectorStore) -> list[Record]:
 
 @pytest.mark.parametrize("file_format", FORMATS)
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-@given(given_records=st.lists(records, max_size=12), query=numbers, said=words)
+@given(given_records=st.lists(records, max_size=12), query=numbers, query_text=words)
 def test_import_restores_every_exported_record_and_search_result(
-    tmp_path: Path, file_format: Any, given_records: list[Record], query: list[float], said: str
+    tmp_path: Path, file_format: Any, given_records: list[Record], query: list[float], query_text: str
 ) -> None:
     """Vector, keyword and hybrid searches return equal results, and a second import changes nothing."""
     file = tmp_path / "all"
@@ -103,21 +103,21 @@ def test_import_restores_every_exported_record_and_search_result(
         for namespace in (None, "a"):
             ways: list[Callable[[FAISSVectorStore], Any]] = [
                 lambda each, n=namespace: each.search(query, 20, namespace=n),
-                lambda each, n=namespace: each.search_keywords(said, 20, namespace=n),
-                lambda each, n=namespace: each.search_hybrid(query, said, 20, namespace=n),
+                lambda each, n=namespace: each.search_keywords(query_text, 20, namespace=n),
+                lambda each, n=namespace: each.search_hybrid(query, query_text, 20, namespace=n),
             ]
             for way in ways:
                 assert _ranked(way(copy)) == _ranked(way(store))
 
 
 def _ranked(matches: Any) -> list[tuple[float, str]]:
-    """Equal scores in one order: rows that are equally like the query have none of their own."""
+    """Return scores and uids in one order; rows with equal scores have none of their own."""
     return sorted(((round(match.score, 5), match.uid) for match in matches), reverse=True)
 
 
 @pytest.fixture
 def store(opened: Opened) -> FAISSVectorStore:
-    """Some 2,500 records: more than a page of either side."""
+    """A store of 2,500 records, more than a page of an export or an import."""
     store = opened()
     for start in range(0, 2_500, 500):
         store.add_batch(
@@ -135,9 +135,9 @@ def test_export_and_import_report_progress_after_each_page(
 ) -> None:
     """The suffix of the file selects the format."""
     file = tmp_path / f"all.{file_format}"
-    told: list[int] = []
-    assert export_records(store, file, on_records=told.append) == 2_500
-    assert told == [500, 1_000, 1_500, 2_000, 2_500]
+    exported_counts: list[int] = []
+    assert export_records(store, file, on_records=exported_counts.append) == 2_500
+    assert exported_counts == [500, 1_000, 1_500, 2_000, 2_500]
     assert file.read_bytes().startswith(b"PAR1" if file_format == "parquet" else b'{"format":')
     copy = opened(None)
     seen: list[int] = []
@@ -176,7 +176,7 @@ def test_export_and_import_leave_an_open_file_open(opened: Opened, store: FAISSV
 
 
 class _Embedder:
-    """Vectors of 8 numbers by the texts' lengths; refuses one text."""
+    """A model that makes vectors of 8 numbers from the lengths of texts, and refuses one text."""
 
     model_id = "another model"
 
@@ -252,8 +252,8 @@ def _export_of(lines: list[Any], *, dim: int = DIM, end: object = None) -> io.By
         "namespace": None, "created_at": 0.0,
     }  # fmt: skip
     last = {"end": True, "records": len(lines)} if end is None else end
-    told = [line if line == "nonsense" else json.dumps(line) for line in [header, *lines, last]]
-    return io.BytesIO("\n".join(told).encode())
+    rows = [line if line == "nonsense" else json.dumps(line) for line in [header, *lines, last]]
+    return io.BytesIO("\n".join(rows).encode())
 
 
 @pytest.mark.parametrize(("line", "why"), BAD, ids=[f"{i} {why}" for i, (_, why) in enumerate(BAD)])

@@ -104,7 +104,7 @@ async def test_supervise_reports_failures_of_agents_and_orchestrators_are_listed
         (methods.SUPERVISE, messages.SuperviseRequest(orchestrator="nobody"), NOT_FOUND, None),
     ],
 )  # fmt: skip
-async def test_invalid_orchestrator_request_names_its_field(caller, agents, method, request_, code, field):
+async def test_invalid_grpc_orchestrator_request_names_its_field(caller, agents, method, request_, code, field):
     """The status is that of the error table."""
     status, problem, _ = await caller.refusal(method, request_)
     assert (status, problem.get("field")) == (code, field)

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 import uvicorn
-from tests.unit.server.piped import Piped, operation
+from tests.unit.server.piped import PipelinedApplication, operation
 from uvicorn.server import ServerState
 
 from super_advanced_agents.protocol.operations import OPERATIONS, PermitKind
@@ -86,7 +86,7 @@ async def start_server():
         admission = Admission(permits=dict.fromkeys(PermitKind, permits), wait_s=wait_s)
         app = _Application()
         config = uvicorn.Config(
-            Piped(app, *OPERATIONS, *SERVED, admission=admission),
+            PipelinedApplication(app, *OPERATIONS, *SERVED, admission=admission),
             http=http_protocol(Settings.load(**longest), admission),
             lifespan="off",
             log_config=None,

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from fastapi import FastAPI, Request, Response
 from starlette.responses import StreamingResponse
-from tests.unit.server.piped import operation, state
+from tests.unit.server.piped import operation, pipeline_state
 
 from super_advanced_agents import FAISSVectorStore
 from super_advanced_agents._runtime.uids import seeded_uids
@@ -338,7 +338,7 @@ class ServedApplication:
 
             return StreamingResponse(pieces(), media_type="text/event-stream")
 
-        app.state.pipeline = state(idempotency=requests).pipeline
+        app.state.pipeline = pipeline_state(idempotency=requests).pipeline
         app.add_middleware(IdempotentWrites)
         app.add_middleware(BodyLimit, max_bytes=1_000)
         app.add_middleware(PipelineMiddleware, routes=RouteTable(OPERATIONS))
@@ -362,8 +362,8 @@ async def test_repeated_rest_write_gets_the_first_response(served):
     assert "idempotency-replayed" not in first.headers
     assert again.headers.pop("idempotency-replayed") == "true"
     assert (again.status_code, again.content, again.headers) == (first.status_code, first.content, first.headers)
-    gone = [await served.client.delete("/write/x", headers={"Idempotency-Key": "d"}) for _ in range(2)]
-    assert [each.status_code for each in gone] == [404, 404]
+    deleted = [await served.client.delete("/write/x", headers={"Idempotency-Key": "d"}) for _ in range(2)]
+    assert [each.status_code for each in deleted] == [404, 404]
     assert len(served.bodies) == 2
 
 

@@ -18,7 +18,7 @@ from super_advanced_agents.stores.faiss.rows import table
 
 PACKAGE = Path(super_advanced_agents.__file__).parent
 MOST = 4
-"""Functions of ours between `_execute` and the library underneath."""
+"""The largest number of this package's functions between `_execute` and the library."""
 
 
 def _functions(frame: FrameType | None) -> list[str]:

@@ -24,11 +24,11 @@ from super_advanced_agents.types import Match
 
 Opened = Callable[..., FAISSVectorStore]
 _PATIENCE_S = 120.0
-"""Only a deadlock waits this long."""
+"""The time after which a wait counts as a deadlock."""
 
 
 def _together(*works: Callable[[], object]) -> None:
-    """Run each in a thread of its own, from one moment on, and raise what any of them raises."""
+    """Start each function in its own thread at the same moment, and raise the first error."""
     begin = threading.Barrier(len(works))
 
     def work(each: Callable[[], object]) -> None:
@@ -42,7 +42,7 @@ def _together(*works: Callable[[], object]) -> None:
 
 @pytest.fixture(params=["memory", "disk", "graphs"])
 def store(request: pytest.FixtureRequest, opened: Opened) -> FAISSVectorStore:
-    """One in memory, one on disk, one that seals all the time."""
+    """A store in memory, one on disk, and one that is sealing all the time."""
     if request.param == "memory":
         return opened(None)
     return opened(index="hnsw", buffer_rows=16) if request.param == "graphs" else opened()
@@ -70,15 +70,15 @@ def test_reads_return_a_record_exactly_once_while_it_is_replaced(store: FAISSVec
     """Get, search, scan and count neither miss it nor return it twice."""
     store.add(np.ones(DIM), {"hot": True}, "hot")
     store.add_batch(vectors(30), None, [f"cold{i:02d}" for i in range(30)])
-    over = threading.Event()
+    finished = threading.Event()
 
     def replace() -> None:
         for i in range(120):
             store.add(np.ones(DIM), {"hot": True, "i": i}, "hot")
-        over.set()
+        finished.set()
 
     def read() -> None:
-        while not over.is_set():
+        while not finished.is_set():
             assert [record.uid for record in store.get(["hot"])] == ["hot"]
             assert store.count({"hot": True}) == 1
             assert store.search(np.ones(DIM), 1)[0].uid == "hot"
@@ -126,20 +126,20 @@ def test_reads_return_a_batch_whole_while_it_is_replaced(store: FAISSVectorStore
 
 def test_acknowledged_write_is_visible_to_every_thread(store: FAISSVectorStore) -> None:
     """Get, count, search and scan find it from another thread."""
-    told: list[tuple[str, int]] = []
-    over = threading.Event()
+    acknowledged: list[tuple[str, int]] = []
+    finished = threading.Event()
 
     def write() -> None:
         for i in range(80):
-            told.append((store.add(vectors(1, i)[0], {"i": i}), i))
-        over.set()
+            acknowledged.append((store.add(vectors(1, i)[0], {"i": i}), i))
+        finished.set()
 
     def read() -> None:
         rng = np.random.default_rng(threading.get_ident())
-        while not over.is_set():
-            if not told:
+        while not finished.is_set():
+            if not acknowledged:
                 continue
-            uid, i = told[-1] if rng.random() < 0.5 else told[rng.integers(len(told))]
+            uid, i = acknowledged[-1] if rng.random() < 0.5 else acknowledged[rng.integers(len(acknowledged))]
             assert store.get([uid])[0].metadata == {"i": i}
             assert store.count({"i": i}) == 1
             assert store.search(vectors(1, i)[0], 1)[0].uid == uid
@@ -153,15 +153,15 @@ def test_scan_pages_return_each_record_once_while_records_are_replaced(opened: O
     store = opened(None)
     names = [f"{i:03d}" for i in range(120)]
     store.add_batch(vectors(120), None, names)
-    over = threading.Event()
+    finished = threading.Event()
 
     def write() -> None:
         for i in range(120):
             store.add_batch(vectors(40, i), None, names[i % 3 :: 3])
-        over.set()
+        finished.set()
 
     def read() -> None:
-        while not over.is_set():
+        while not finished.is_set():
             seen: list[str] = []
             while page := store.scan(after=seen[-1] if seen else None, limit=17):
                 seen += [record.uid for record in page]
@@ -281,8 +281,10 @@ def test_log_is_truncated_by_a_commit_after_a_long_read_has_ended(
     log = tmp_path / "store" / "memory.sqlite3-wal"
     Internals(store).connection.execute("PRAGMA busy_timeout = 10")
     store.add_batch(vectors(1_000))
-    with closing(sqlite3.connect(tmp_path / "store" / "memory.sqlite3")) as reader:
-        rows = reader.execute("SELECT seq FROM records")
+    with (
+        closing(sqlite3.connect(tmp_path / "store" / "memory.sqlite3")) as reader,
+        closing(reader.execute("SELECT seq FROM records")) as rows,
+    ):
         assert rows.fetchone()  # the others are never fetched
         for i in range(10):
             store.add_batch(vectors(1_000, i))

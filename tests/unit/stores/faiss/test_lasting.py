@@ -1,4 +1,4 @@
-"""Tests of what a store knows of its namespaces: it persists, and a failed transaction leaves none of it."""
+"""Tests of a store's state for its namespaces: it persists, and a failed transaction leaves none of it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Open = Callable[..., FAISSVectorStore]
 
 @pytest.fixture
 def filled(opened: Open) -> FAISSVectorStore:
-    """A store on disk with a model, a deduplicated namespace, and a conversation that was put back."""
+    """A store on disk with a model, a deduplicated namespace, and a session whose turns were put in reverse."""
     store = opened()
     store.add_batch(vectors(3), [{"text": text} for text in ("one", "two", "three")], list("abc"), sessions=["s"] * 3)
     turns = store.scan()

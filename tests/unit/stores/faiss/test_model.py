@@ -42,11 +42,11 @@ WHERE = st.sampled_from(
 
 
 @dataclass
-class _Kept:
+class _Stored:
     vector: Vector
     metadata: Metadata
     expires_at: float | None
-    created_at: set[float]  # one that takes an expired one's place may or may not find it still there
+    created_at: set[float]  # two values when it replaced an expired record, which may have been swept already
 
 
 class _Machine(RuleBasedStateMachine):
@@ -60,38 +60,40 @@ class _Machine(RuleBasedStateMachine):
         self.patch.setattr(time, "time", lambda: self.now)
         self.lives = count()
         self.folder = Path(tempfile.mkdtemp())
-        self.place = self.folder / "0"
-        self.kept: dict[tuple[str, str], _Kept] = {}
+        self.store_folder = self.folder / "0"
+        self.stored: dict[tuple[str, str], _Stored] = {}
         self.last_made = ""
         self.store = self._opened()
 
     def _opened(self) -> FAISSVectorStore:
-        return FAISSVectorStore(DIM, self.place if self.durable else None, **self.options)
+        return FAISSVectorStore(DIM, self.store_folder if self.durable else None, **self.options)
 
     def teardown(self) -> None:
         self.store.close()
         self.patch.undo()
         shutil.rmtree(self.folder)
 
-    def _visible(self, namespace: str | None, where: dict[str, Any] | None) -> dict[tuple[str, str], _Kept]:
+    def _visible(self, namespace: str | None, where: dict[str, Any] | None) -> dict[tuple[str, str], _Stored]:
         tree = parse(where or {})
         return {
-            (uid, space): kept
-            for (uid, space), kept in self.kept.items()
-            if (namespace is None or space == namespace) and not self._expired(kept) and matches(tree, kept.metadata)
+            (uid, space): record
+            for (uid, space), record in self.stored.items()
+            if (namespace is None or space == namespace)
+            and not self._expired(record)
+            and matches(tree, record.metadata)
         }
 
-    def _expired(self, kept: _Kept) -> bool:
-        return kept.expires_at is not None and kept.expires_at <= self.now
+    def _expired(self, record: _Stored) -> bool:
+        return record.expires_at is not None and record.expires_at <= self.now
 
-    def _same(self, records: list[Record], expected: dict[tuple[str, str], _Kept]) -> None:
+    def _same(self, records: list[Record], expected: dict[tuple[str, str], _Stored]) -> None:
         assert [(record.uid, record.namespace) for record in records] == sorted(expected)
         for record in records:
-            kept = expected[record.uid, record.namespace]
-            np.testing.assert_array_equal(record.vector, kept.vector)
-            assert record.metadata == kept.metadata
-            assert record.expires_at == kept.expires_at
-            assert record.created_at in kept.created_at
+            stored = expected[record.uid, record.namespace]
+            np.testing.assert_array_equal(record.vector, stored.vector)
+            assert record.metadata == stored.metadata
+            assert record.expires_at == stored.expires_at
+            assert record.created_at in stored.created_at
 
     def _add(self, seed: int, uids: list[str | None], namespace: str, data: st.DataObject) -> None:
         vectors = np.random.default_rng(seed).standard_normal((len(uids), DIM)).astype(np.float32)
@@ -104,15 +106,15 @@ class _Machine(RuleBasedStateMachine):
                 assert uid > self.last_made
                 self.last_made = uid
         whole = list(zip(named, vectors, metadatas, lifetimes, strict=True))
-        before = {uid: self.kept[uid, namespace] for uid in named if (uid, namespace) in self.kept}
+        before = {uid: self.stored[uid, namespace] for uid in named if (uid, namespace) in self.stored}
         for uid, vector, metadata, lifetime in whole:
             expires_at = None if lifetime is None else self.now + lifetime
             old = before.get(uid)
             created_at = {self.now} if old is None else old.created_at | ({self.now} if self._expired(old) else set())
-            self.kept[uid, namespace] = _Kept(vector, metadata, expires_at, created_at)
+            self.stored[uid, namespace] = _Stored(vector, metadata, expires_at, created_at)
 
     @initialize(seed=st.integers(0, 2**32 - 1), data=st.data())
-    def begin_with_some(self, seed: int, data: st.DataObject) -> None:
+    def add_first_records(self, seed: int, data: st.DataObject) -> None:
         for namespace in ("default", "one"):
             self._add(seed, [None] * 20, namespace, data)
 
@@ -130,7 +132,7 @@ class _Machine(RuleBasedStateMachine):
         gone = {key for key in self._visible(namespace, where) if key[0] in uids}
         assert self.store.delete(uids, where=where, namespace=namespace) == len(gone)
         for key in gone:
-            del self.kept[key]
+            del self.stored[key]
         self._forget_expired(namespace, where, uids)
 
     @rule(namespace=NAMESPACES | st.none(), where=WHERE)
@@ -138,15 +140,15 @@ class _Machine(RuleBasedStateMachine):
         gone = self._visible(namespace, where)
         assert self.store.delete(where=where, namespace=namespace) == len(gone)
         for key in gone:
-            del self.kept[key]
+            del self.stored[key]
         self._forget_expired(namespace, where, None)
 
     def _forget_expired(self, namespace: str | None, where: dict[str, Any] | None, uids: list[str] | None) -> None:
-        """A delete takes expired records along without counting them; their time of creation is lost with them."""
+        """Forget expired records that a delete removed without counting them; their creation times are lost."""
         before, self.now = self.now, 0.0
         for key in self._visible(namespace, where):
             if uids is None or key[0] in uids:
-                del self.kept[key]
+                del self.stored[key]
         self.now = before
 
     @rule(seed=st.integers(0, 2**32 - 1), k=st.integers(1, 60), namespace=NAMESPACES | st.none(), where=WHERE)
@@ -159,7 +161,7 @@ class _Machine(RuleBasedStateMachine):
         ]
         truths = [expected, expected, self._visible(None, where)]
         for query, found, truth in zip([*queries, queries[0]], answers, truths, strict=True):
-            scores = {key: _cosine(query, kept.vector) for key, kept in truth.items()}
+            scores = {key: _cosine(query, record.vector) for key, record in truth.items()}
             best = sorted(scores.values(), reverse=True)[:k]
             assert [match.score for match in found] == pytest.approx(best, abs=1e-5)
             for match in found:
@@ -168,7 +170,7 @@ class _Machine(RuleBasedStateMachine):
 
     @rule(uids=st.lists(UIDS, max_size=5, unique=True), namespace=NAMESPACES | st.none())
     def get(self, uids: list[str], namespace: str | None) -> None:
-        expected = {key: kept for key, kept in self._visible(namespace, None).items() if key[0] in uids}
+        expected = {key: record for key, record in self._visible(namespace, None).items() if key[0] in uids}
         records = self.store.get(uids, namespace=namespace)
         assert [record.uid for record in records] == [uid for uid in uids for key in expected if key[0] == uid]
         self._same(sorted(records, key=lambda record: (record.uid, record.namespace)), expected)
@@ -188,12 +190,12 @@ class _Machine(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([1.0, 60.0, 86_400.0]))
     def clock_goes_back(self, seconds: float) -> None:
-        """What has expired once may be swept away at any moment, so it is deleted before it could come back."""
+        """Set the clock back, after deleting expired records, which may be swept at any moment."""
         for namespace in ("default", "one", "two"):
-            gone = [uid for (uid, space), kept in self.kept.items() if space == namespace and self._expired(kept)]
+            gone = [uid for (uid, space), record in self.stored.items() if space == namespace and self._expired(record)]
             assert self.store.delete(gone, namespace=namespace) == 0
             for uid in gone:
-                del self.kept[uid, namespace]
+                del self.stored[uid, namespace]
         self.now -= seconds
 
     @precondition(lambda self: self.durable)
@@ -205,9 +207,9 @@ class _Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.durable)
     @rule()
     def kill(self) -> None:
-        """Go on with what the folder holds at this moment, as after a kill: nothing closed, sealing perhaps midway."""
-        before, self.place = self.place, self.folder / str(next(self.lives) + 1)
-        _copied_while_open(before, self.place)
+        """Continue with a copy of the folder as it is now, as after a kill: nothing is closed, sealing may go on."""
+        before, self.store_folder = self.store_folder, self.folder / str(next(self.lives) + 1)
+        _copied_while_open(before, self.store_folder)
         self.store.close()
         shutil.rmtree(before)
         self.store = self._opened()

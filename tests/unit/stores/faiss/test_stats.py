@@ -28,8 +28,8 @@ def test_stats_count_each_write_once_by_its_effect(opened: Callable[..., FAISSVe
     with pytest.raises(ModelMismatchError):
         store.add(vectors(1)[0], model_id="other")
     stats = store.stats()
-    told = {name: stats[name] for name in ("added", "replaced", "updated", "deduplicated", "deleted", "swept")}
-    assert told == {"added": 9, "replaced": 3, "updated": 1, "deduplicated": 1, "deleted": 1, "swept": 0}
+    counters = {name: stats[name] for name in ("added", "replaced", "updated", "deduplicated", "deleted", "swept")}
+    assert counters == {"added": 9, "replaced": 3, "updated": 1, "deduplicated": 1, "deleted": 1, "swept": 0}
     assert (stats["records"], stats["rows"], stats["expired"], stats["namespaces"]) == (4, 5, 1, 2)
     assert stats["models"] == {"m": 2}
     assert int(str(stats["commits"])) >= 7

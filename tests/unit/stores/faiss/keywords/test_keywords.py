@@ -33,8 +33,8 @@ def _unit(axis: int) -> list[float]:
     return [1.0 if i == axis % DIM else 0.0 for i in range(DIM)]
 
 
-def _sentence(chance: random.Random) -> str:
-    return " ".join(chance.choices(VOCABULARY, k=chance.randint(1, 12)))
+def _sentence(rng: random.Random) -> str:
+    return " ".join(rng.choices(VOCABULARY, k=rng.randint(1, 12)))
 
 
 def _fill(store, texts, **more):
@@ -51,8 +51,8 @@ def _fill(store, texts, **more):
     return uids
 
 
-def _answers(store, questions):
-    return [[(match.uid, round(match.score, 3)) for match in store.search_keywords(each, 10)] for each in questions]
+def _answers(store, queries):
+    return [[(match.uid, round(match.score, 3)) for match in store.search_keywords(each, 10)] for each in queries]
 
 
 class Activity:
@@ -104,18 +104,18 @@ def _copied(store: FAISSVectorStore, copy: FAISSVectorStore) -> FAISSVectorStore
     return copy
 
 
-def _rebuilt(folder: Path, questions):
+def _rebuilt(folder: Path, queries):
     """Return the results of a copy of the store that has only its rows."""
     copy = folder.with_name(f"{folder.name}-copy")
     shutil.copytree(folder, copy)
     shutil.rmtree(copy / "words", ignore_errors=True)
     with FAISSVectorStore(DIM, copy) as store:
-        answers = _answers(store, questions)
+        answers = _answers(store, queries)
     shutil.rmtree(copy)
     return answers
 
 
-QUESTIONS = [" ".join(random.Random(i).choices(VOCABULARY, k=3)) for i in range(20)]
+QUERIES = [" ".join(random.Random(i).choices(VOCABULARY, k=3)) for i in range(20)]
 
 
 # -- buffer and disk --------------------------------------------------------------------------------------------------
@@ -123,30 +123,30 @@ QUESTIONS = [" ".join(random.Random(i).choices(VOCABULARY, k=3)) for i in range(
 
 def test_keyword_buffer_returns_the_scores_of_the_index_on_disk(tmp_path):
     """An entry has the same BM25 score in the buffer and in the index on disk."""
-    chance = random.Random(0)
-    texts = [_sentence(chance) * chance.choice((1, 1, 1, 9)) for _ in range(300)]
+    rng = random.Random(0)
+    texts = [_sentence(rng) * rng.choice((1, 1, 1, 9)) for _ in range(300)]
     entries = [Entry.of(row, 1, text, "", text[:40]) for row, text in enumerate(texts, start=1)]
     index = PostingsIndex(tmp_path)
     index.add(entries)
     index.commit()
     index.refresh()
-    tail = KeywordBuffer()
+    buffer = KeywordBuffer()
     for entry in entries:
-        tail.put(entry.row, entry)
-    asked = unique_terms("boto cania deru, fick")
-    boosts = {(field, word): weight for field, weight in FIELDS.items() for word in asked}
-    told = {
-        key: weight * idf(len(entries), tail.doc_frequency(*key))
+        buffer.put(entry.row, entry)
+    terms = unique_terms("boto cania deru, fick")
+    boosts = {(field, word): weight for field, weight in FIELDS.items() for word in terms}
+    expected_boosts = {
+        key: weight * idf(len(entries), buffer.doc_frequency(*key))
         for key, weight in boosts.items()
-        if tail.doc_frequency(*key)
+        if buffer.doc_frequency(*key)
     }
-    assert {key: index.doc_frequency(*key) for key in boosts} == {key: tail.doc_frequency(*key) for key in boosts}
-    average_lengths = {field: tail.total_lengths[field] / tail.count for field in FIELDS}
+    assert {key: index.doc_frequency(*key) for key in boosts} == {key: buffer.doc_frequency(*key) for key in boosts}
+    average_lengths = {field: buffer.total_lengths[field] / buffer.count for field in FIELDS}
     assert index.average_lengths == pytest.approx(average_lengths, rel=1e-3)
     on_disk = {row: score for score, row in index.hits(boosts, 300, scope=1, rows=None)}
-    in_tail = {row: score for score, row in tail.scores(told, index.average_lengths, tail.rows)}
+    in_buffer = {row: score for score, row in buffer.scores(expected_boosts, index.average_lengths, buffer.rows)}
     assert len(on_disk) > 20
-    assert in_tail == pytest.approx(on_disk, rel=1e-4)
+    assert in_buffer == pytest.approx(on_disk, rel=1e-4)
     index.close()
 
 
@@ -161,19 +161,19 @@ def test_small_store_creates_no_keyword_index_on_disk(tmp_path):
 @pytest.mark.parametrize("durable", [True, False])
 def test_keyword_scores_are_equal_when_texts_were_indexed_in_parts_or_at_once(tmp_path, activity, durable):
     """Records are added, replaced and deleted between the searches."""
-    chance = random.Random(1)
+    rng = random.Random(1)
     with FAISSVectorStore(DIM, tmp_path / "a" if durable else None) as store:
-        uids = _fill(store, [_sentence(chance) for _ in range(MANY)], sessions=["s"] * 300 + [None] * (MANY - 300))
+        uids = _fill(store, [_sentence(rng) for _ in range(MANY)], sessions=["s"] * 300 + [None] * (MANY - 300))
         store.search_keywords("boto")
         for step in range(8):
-            _fill(store, [_sentence(chance) for _ in range(40)], sessions=["s"] * 20 + [None] * 20)
-            store.add(_unit(0), {"text": _sentence(chance)}, uids[step], session="s")
+            _fill(store, [_sentence(rng) for _ in range(40)], sessions=["s"] * 20 + [None] * 20)
+            store.add(_unit(0), {"text": _sentence(rng)}, uids[step], session="s")
             store.delete([uids[100 + step]])
-            answers = _answers(store, QUESTIONS)
+            answers = _answers(store, QUERIES)
         assert activity.indexed
         assert 0 < activity.buffer_rows[-1] <= FLUSH_ROWS
         with FAISSVectorStore(DIM) as copy:
-            again = _answers(_copied(store, copy), QUESTIONS)
+            again = _answers(_copied(store, copy), QUERIES)
     for before, after in zip(answers, again, strict=True):
         # A word's rarity counts what was deleted until it is merged away, in the one and in the other.
         assert [score for _, score in before] == pytest.approx([score for _, score in after], rel=0.02, abs=0.01)
@@ -214,10 +214,10 @@ def test_keyword_search_finds_exactly_the_live_texts_after_any_writes(data):
 
 @pytest.fixture
 def folder(tmp_path):
-    """A store that was searched and closed: its words were kept."""
-    chance = random.Random(2)
+    """The folder of a store that was searched and closed, so that it has a keyword snapshot."""
+    rng = random.Random(2)
     with FAISSVectorStore(DIM, tmp_path / "store") as store:
-        _fill(store, [_sentence(chance) for _ in range(MANY)], sessions=["s"] * 300 + [None] * (MANY - 300))
+        _fill(store, [_sentence(rng) for _ in range(MANY)], sessions=["s"] * 300 + [None] * (MANY - 300))
         store.search_keywords("boto")
     assert (tmp_path / "store" / "words").is_dir()
     return tmp_path / "store"
@@ -225,12 +225,12 @@ def folder(tmp_path):
 
 def test_reopened_store_searches_the_keyword_snapshot_without_indexing(folder, activity):
     """The second reopening writes nothing either."""
-    expected = _rebuilt(folder, QUESTIONS)
+    expected = _rebuilt(folder, QUERIES)
     assert activity.indexed
     activity.reset()
     for _ in range(2):
         with FAISSVectorStore(DIM, folder) as store:
-            assert _answers(store, QUESTIONS) == expected
+            assert _answers(store, QUERIES) == expected
             assert (activity.indexed, activity.buffered) == (0, 0)
         assert not list(folder.glob("words-*"))
 
@@ -242,10 +242,10 @@ def test_keyword_snapshot_follows_writes_of_an_opening_without_searches(folder, 
         store.delete(turns[10:12])
         store.add(_unit(0), {"text": "boto boto zebra"}, turns[20], session="s")
         store.add(_unit(0), {"text": "a turn at the end: zebra"}, "last", session="s")
-    expected = _rebuilt(folder, [*QUESTIONS, "zebra"])
+    expected = _rebuilt(folder, [*QUERIES, "zebra"])
     activity.reset()
     with FAISSVectorStore(DIM, folder) as store:
-        found = _answers(store, [*QUESTIONS, "zebra"])
+        found = _answers(store, [*QUERIES, "zebra"])
         zebras = {uid for uid, _ in found[-1]}
         assert zebras == {turns[19], turns[20], turns[21], "last", turns[-1]}
         assert not {uid for each in found for uid, _ in each} & set(turns[10:12])
@@ -275,54 +275,54 @@ def test_keyword_snapshot_of_another_store_is_dropped(folder, tmp_path):
     with FAISSVectorStore(DIM, tmp_path / "other") as other:
         _fill(other, [f"other{i}" for i in range(2 * MANY)])
         other.search_keywords("other1")
-    expected = _rebuilt(folder, QUESTIONS)
+    expected = _rebuilt(folder, QUERIES)
     shutil.rmtree(folder / "words")
     shutil.copytree(tmp_path / "other" / "words", folder / "words")
     with FAISSVectorStore(DIM, folder) as store:
         assert store.search_keywords("other1") == []
-        assert _answers(store, QUESTIONS) == expected
+        assert _answers(store, QUERIES) == expected
 
 
 def test_keyword_search_is_correct_when_a_snapshot_file_is_damaged(folder, campaign):
     """Each file is truncated, flipped, emptied, removed or swapped with another."""
-    expected = _rebuilt(folder, QUESTIONS)
-    kept = folder.with_name("kept")
-    shutil.copytree(folder / "words", kept)
-    chance = random.Random(3)
-    files = sorted(path.name for path in kept.iterdir())
+    expected = _rebuilt(folder, QUERIES)
+    intact = folder.with_name("intact")
+    shutil.copytree(folder / "words", intact)
+    rng = random.Random(3)
+    files = sorted(path.name for path in intact.iterdir())
     assert {"meta.json", "manifest.json", "rows.npy"} < set(files)
     damages = [(name, how) for name in files for how in ("cut", "flipped", "empty", "missing", "swapped")]
-    for name, how in damages if campaign > 1 else chance.sample(damages, 12):
+    for name, how in damages if campaign > 1 else rng.sample(damages, 12):
         shutil.rmtree(folder / "words")
-        shutil.copytree(kept, folder / "words")
-        _damage(folder / "words" / name, how, chance)
+        shutil.copytree(intact, folder / "words")
+        _damage(folder / "words" / name, how, rng)
         with FAISSVectorStore(DIM, folder) as store:
-            assert _answers(store, QUESTIONS) == expected, (name, how)
+            assert _answers(store, QUERIES) == expected, (name, how)
 
 
-def _damage(path: Path, how: str, chance: random.Random) -> None:
+def _damage(path: Path, how: str, rng: random.Random) -> None:
     content = bytearray(path.read_bytes())
     match how:
         case "cut":
-            path.write_bytes(content[: chance.randrange(len(content) or 1)])
+            path.write_bytes(content[: rng.randrange(len(content) or 1)])
         case "flipped" if content:
-            content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+            content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
             path.write_bytes(content)
         case "empty":
             path.write_bytes(b"")
         case "missing":
             path.unlink()
         case "swapped":
-            path.write_bytes(chance.choice([each for each in path.parent.iterdir() if each != path]).read_bytes())
+            path.write_bytes(rng.choice([each for each in path.parent.iterdir() if each != path]).read_bytes())
 
 
 def test_keyword_snapshot_is_dropped_when_its_manifest_is_other_json(folder):
     """The manifest can be parsed and makes no sense."""
-    expected = _rebuilt(folder, QUESTIONS[:3])
+    expected = _rebuilt(folder, QUERIES[:3])
     for content in (None, 1, [], {}, {"sha256": "x", "body": {}}, {"sha256": 1, "body": []}):
         (folder / "words" / "manifest.json").write_text(json.dumps(content))
         with FAISSVectorStore(DIM, folder) as store:
-            assert _answers(store, QUESTIONS[:3]) == expected
+            assert _answers(store, QUERIES[:3]) == expected
 
 
 def test_keyword_search_finds_every_text_after_a_kill(folder):
@@ -339,23 +339,23 @@ os.kill(os.getpid(), signal.SIGKILL)
     killed = subprocess.run([sys.executable, "-c", script], timeout=120, check=False)
     assert killed.returncode == -signal.SIGKILL
     assert list(folder.glob("words-*"))
-    expected = _rebuilt(folder, QUESTIONS)
+    expected = _rebuilt(folder, QUERIES)
     with FAISSVectorStore(DIM, folder) as store:
         assert len(store.search_keywords("later77")) == 1
-        for before, after in zip(_answers(store, QUESTIONS), expected, strict=True):
+        for before, after in zip(_answers(store, QUERIES), expected, strict=True):
             assert [score for _, score in before] == pytest.approx([score for _, score in after], rel=0.02, abs=0.01)
     assert not list(folder.glob("words-*"))
 
 
 def test_keyword_index_is_rebuilt_when_its_snapshot_could_not_be_saved(folder):
     """Files stand where the folders of the snapshot should be."""
-    expected = _rebuilt(folder, QUESTIONS[:3])
+    expected = _rebuilt(folder, QUERIES[:3])
     shutil.rmtree(folder / "words")
     (folder / "words.new").write_text("in the way")
     (folder / "words").write_text("in the way, too")
     for _ in range(2):
         with FAISSVectorStore(DIM, folder) as store:
-            assert _answers(store, QUESTIONS[:3]) == expected
+            assert _answers(store, QUERIES[:3]) == expected
 
 
 def test_keyword_index_moves_into_memory_when_the_disk_is_full(tmp_path, monkeypatch):
@@ -382,7 +382,7 @@ def test_keyword_index_moves_into_memory_when_the_disk_is_full(tmp_path, monkeyp
 
 def test_keyword_snapshot_is_copied_when_the_file_system_has_no_links(folder, monkeypatch, activity):
     """Copying is slower and gives the same results."""
-    expected = _rebuilt(folder, QUESTIONS[:3])
+    expected = _rebuilt(folder, QUERIES[:3])
 
     def no_links(*_arguments, **_options):
         raise OSError(1, "Operation not permitted")
@@ -391,7 +391,7 @@ def test_keyword_snapshot_is_copied_when_the_file_system_has_no_links(folder, mo
     activity.reset()
     for _ in range(2):
         with FAISSVectorStore(DIM, folder) as store:
-            assert _answers(store, QUESTIONS[:3]) == expected
+            assert _answers(store, QUERIES[:3]) == expected
             assert not activity.indexed
 
 
@@ -399,7 +399,7 @@ def test_keyword_snapshot_is_copied_when_the_file_system_has_no_links(folder, mo
 
 
 @pytest.mark.parametrize(
-    ("text", "question"),
+    ("text", "query"),
     [
         ("我昨天在商店买了一只猫", "猫"),
         ("我昨天在商店买了一只猫", "商店在哪里"),
@@ -417,26 +417,26 @@ def test_keyword_snapshot_is_copied_when_the_file_system_has_no_links(folder, mo
         ("It's Caroline's dog", "caroline"),
     ],
 )
-@pytest.mark.parametrize("where", ["tail", "disk"])
-def test_keyword_search_finds_words_of_every_script(text, question, where, monkeypatch):
+@pytest.mark.parametrize("where", ["buffer", "disk"])
+def test_keyword_search_finds_words_of_every_script(text, query, where, monkeypatch):
     """Scripts without spaces between words are among them."""
     if where == "disk":
         monkeypatch.setattr("super_advanced_agents.stores.faiss.keywords.index.FLUSH_ROWS", 0)
     with FAISSVectorStore(DIM) as store:
         _fill(store, [text, "entirely different", "совсем другое", "全く違う文"])
-        assert store.search_keywords(question)[0].metadata["text"] == text
-        assert store.search_hybrid(_unit(5), question, 1)[0].metadata["text"] == text
+        assert store.search_keywords(query)[0].metadata["text"] == text
+        assert store.search_hybrid(_unit(5), query, 1)[0].metadata["text"] == text
 
 
 @pytest.mark.parametrize(
-    "question", ["?!", "…", "\U0001f408", "\u200b", "\u202e", "'", "-", "𓀀", "e" * 5_000, "的" * 3_000]
+    "query", ["?!", "…", "\U0001f408", "\u200b", "\u202e", "'", "-", "𓀀", "e" * 5_000, "的" * 3_000]
 )
-def test_query_without_a_word_finds_nothing_by_keyword_and_all_by_hybrid(question):
+def test_query_without_a_word_finds_nothing_by_keyword_and_all_by_hybrid(query):
     """Punctuation, symbols, and strings that are longer than any word are no words."""
     with FAISSVectorStore(DIM) as store:
         _fill(store, ["one", "two", "three"])
-        assert store.search_keywords(question) == []
-        assert [match.metadata["text"] for match in store.search_hybrid(_unit(1), question, 3)] == [
+        assert store.search_keywords(query) == []
+        assert [match.metadata["text"] for match in store.search_hybrid(_unit(1), query, 3)] == [
             "two",
             "one",
             "three",
@@ -448,9 +448,9 @@ def test_long_query_is_ranked_by_its_rarest_words():
     with FAISSVectorStore(DIM) as store:
         common = " ".join(VOCABULARY)
         _fill(store, [common] * 20 + ["quokka and other animals"])
-        question = f"{common} {common} quokka {common}" * 11
-        assert len(question) > 10_000
-        assert store.search_keywords(question, 30)[0].metadata["text"] == "quokka and other animals"
+        query = f"{common} {common} quokka {common}" * 11
+        assert len(query) > 10_000
+        assert store.search_keywords(query, 30)[0].metadata["text"] == "quokka and other animals"
 
 
 def test_search_returns_equal_texts_in_the_order_of_adding():

@@ -49,12 +49,12 @@ def test_backup_opens_as_a_store_with_the_same_records_and_results(
     store = opened(tmp_path / "store" if lasting else None)
     store.add_batch(vectors(200), [{"text": f"text {i}", "i": i} for i in range(200)])
     before, records = _answers(store), store.scan(limit=1_000)
-    made = store.backup(tmp_path / "copies" / "monday")
+    backup = store.backup(tmp_path / "copies" / "monday")
     store.add_batch(vectors(50, 1))
-    assert made.records == 200
-    assert read_backup(made.path) == made
-    assert _files_in(made.path) == {"memory.sqlite3", MANIFEST}
-    copy = opened(made.path)
+    assert backup.records == 200
+    assert read_backup(backup.path) == backup
+    assert _files_in(backup.path) == {"memory.sqlite3", MANIFEST}
+    copy = opened(backup.path)
     assert _answers(copy) == before
     for ours, theirs in zip(copy.scan(limit=1_000), records, strict=True):
         np.testing.assert_array_equal(ours.vector, theirs.vector)
@@ -68,20 +68,20 @@ def test_backup_holds_every_acknowledged_batch_whole_while_writers_continue(
     """Of each of four writers it holds the first batches, none of them in part."""
     store = opened(**GRAPHS)
     stop = threading.Event()
-    told = [0] * 4
+    acknowledged = [0] * 4
 
     def write(writer: int) -> None:
         while not stop.is_set():
-            batch = told[writer]
+            batch = acknowledged[writer]
             store.add_batch(vectors(20, batch), [{"writer": writer, "batch": batch}] * 20)
-            told[writer] += 1
+            acknowledged[writer] += 1
 
     threads = [threading.Thread(target=write, args=(writer,)) for writer in range(4)]
     for thread in threads:
         thread.start()
     before = []
     for cycle in range(3 * campaign):
-        before.append(list(told))
+        before.append(list(acknowledged))
         store.backup(tmp_path / f"copy-{cycle}")
     stop.set()
     for thread in threads:
@@ -93,7 +93,7 @@ def test_backup_holds_every_acknowledged_batch_whole_while_writers_continue(
                 while count := copy.count({"writer": writer, "batch": held}):
                     assert count == 20, "a batch is torn"
                     held += 1
-                assert held >= least[writer], "a batch that was told is missing"
+                assert held >= least[writer], "an acknowledged batch is missing"
                 assert copy.count({"writer": writer}) == 20 * held, "a later batch is there without an earlier one"
 
 
@@ -108,9 +108,9 @@ def test_write_is_acknowledged_in_the_middle_of_a_backup(large: FAISSVectorStore
             store.add(vectors(1)[0], uid="meanwhile")
         steps.append(done)
 
-    made = store.backup(tmp_path / "copy", on_copied=on_copied)
+    backup = store.backup(tmp_path / "copy", on_copied=on_copied)
     assert len(steps) > 1
-    assert (made.records, store.count()) == (1_000, 1_001)
+    assert (backup.records, store.count()) == (1_000, 1_001)
 
 
 def test_restore_over_a_store_returns_the_results_of_the_backup(opened: Opened, tmp_path: Path) -> None:
@@ -121,16 +121,16 @@ def test_restore_over_a_store_returns_the_results_of_the_backup(opened: Opened, 
         sealed(store)
     before = _answers(store)
     identity = _identity(tmp_path / "store")
-    made = store.backup(tmp_path / "copy")
+    backup = store.backup(tmp_path / "copy")
     for i in range(4):
         store.add_batch(vectors(60, 50 + i), None, [f"{i}-{n:02d}" for n in range(60)])
         sealed(store)
     assert _answers(store) != before
     with pytest.raises(StoreLockedError):
-        restore(made.path, tmp_path / "store", force=True)
+        restore(backup.path, tmp_path / "store", force=True)
     store.close()
 
-    aside = restore(made.path, tmp_path / "store", force=True)
+    aside = restore(backup.path, tmp_path / "store", force=True)
     assert aside is not None
     shutil.copytree(aside / "index", tmp_path / "store" / "index")
     restored = opened(**GRAPHS)
@@ -180,7 +180,7 @@ def test_restore_refuses_a_damaged_backup_and_leaves_the_store(opened: Opened, t
     store.close()
     database, manifest = tmp_path / "copy" / "memory.sqlite3", tmp_path / "copy" / MANIFEST
     content = bytearray(database.read_bytes())
-    told = json.loads(manifest.read_text())
+    manifest_body = json.loads(manifest.read_text())
     if damage == "flipped":
         content[len(content) // 2] ^= 1
         database.write_bytes(content)
@@ -191,11 +191,11 @@ def test_restore_refuses_a_damaged_backup_and_leaves_the_store(opened: Opened, t
     elif damage == "manifest":
         manifest.write_text(manifest.read_text()[:-40])
     elif damage == "elsewhere":
-        told["files"][0]["name"] = "../memory.sqlite3"
-        manifest.write_text(json.dumps(told))
+        manifest_body["files"][0]["name"] = "../memory.sqlite3"
+        manifest.write_text(json.dumps(manifest_body))
     else:
-        told["files"][0]["schema"] = 1_000
-        manifest.write_text(json.dumps(told))
+        manifest_body["files"][0]["schema"] = 1_000
+        manifest.write_text(json.dumps(manifest_body))
     error = StoreError if damage == "newer" else CorruptStoreError
     with pytest.raises(error, match="backup"):
         restore(tmp_path / "copy", tmp_path / "store", force=True)
@@ -219,7 +219,7 @@ def test_backup_refuses_a_damaged_store(opened: Opened, tmp_path: Path) -> None:
 
 @pytest.fixture
 def large(opened: Opened) -> FAISSVectorStore:
-    """A store of several megabytes: its backup takes several steps."""
+    """A store of several megabytes, whose backup takes several steps."""
     store = opened()
     store.add_batch(vectors(1_000), [{"filling": "x" * 8_000}] * 1_000)
     return store
@@ -243,8 +243,8 @@ async def test_cancelled_backup_leaves_no_files_and_the_next_one_succeeds(
     with pytest.raises(asyncio.CancelledError):
         await task
     go_on.set()
-    made = await store.abackup(tmp_path / "other")
-    assert made.records == 1_000
+    backup = await store.abackup(tmp_path / "other")
+    assert backup.records == 1_000
     await store.aclose()  # the reader that gave up has ended
     assert {path.name for path in await asyncio.to_thread(tmp_path.iterdir)} == {"store", "other"}
 
@@ -266,7 +266,7 @@ async def test_reads_finish_while_two_backups_are_held_up(large: FAISSVectorStor
         assert [got.uid for got in await asyncio.wait_for(large.aget([record.uid]), 60)] == [record.uid]
     finally:
         go_on.set()
-    assert [made.records for made in await asyncio.gather(*backups)] == [1_000, 1_000]
+    assert [backup.records for backup in await asyncio.gather(*backups)] == [1_000, 1_000]
 
 
 def test_backup_raises_and_leaves_no_files_when_the_store_is_closed(large: FAISSVectorStore, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 from tests.unit.stores.conftest import Internals, vectors
 
 from super_advanced_agents import FAISSVectorStore
-from super_advanced_agents.stores.faiss.maintenance import expiry as sweeping
+from super_advanced_agents.stores.faiss.maintenance import expiry
 from super_advanced_agents.stores.faiss.maintenance.expiry import ExpiredRows, SweepStep
 from super_advanced_agents.stores.faiss.writing.requests import ExpirySweep
 
@@ -23,7 +23,7 @@ DAY_S = 86_400.0
 
 
 class Clock:
-    """Two clocks that a test moves: `time` may jump, `monotonic` goes on."""
+    """A replacement of the module `time` whose two clocks a test moves; only `time` may jump."""
 
     def __init__(self) -> None:
         self.passed = 0.0
@@ -31,28 +31,28 @@ class Clock:
         self._start = time.time() + 1.0  # so that lifetimes of a microsecond are over
 
     def time(self) -> float:
-        """Seconds since the epoch, as this machine believes."""
+        """Return the seconds since the epoch, which may be wrong."""
         return self._start + self.passed + self.wrong
 
     def monotonic(self) -> float:
-        """Seconds that have passed."""
+        """Return the seconds that have passed."""
         return self.passed
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """What the sweep takes for the time; the rest of the store has the machine's."""
-    made = Clock()
-    monkeypatch.setattr(sweeping, "time", made)
-    return made
+    """Give expiry a clock that the test moves; the rest of the store has the machine's."""
+    moved = Clock()
+    monkeypatch.setattr(expiry, "time", moved)
+    return moved
 
 
 def _step(store: FAISSVectorStore) -> SweepStep:
     return cast("SweepStep", Internals(store).writer.submit(ExpirySweep()).wait())
 
 
-def _taken(sweep: ExpiredRows) -> SweepStep:
-    """One step, but for the deletion."""
+def _step_without_deleting(sweep: ExpiredRows) -> SweepStep:
+    """Return the next step, and mark it as committed though it deletes nothing."""
     step = sweep.next_step()
     sweep.mark_committed(step)
     return step
@@ -81,7 +81,7 @@ def test_expired_rows_are_deleted_from_tables_searches_and_counts(opened: Open, 
     assert _rows(tmp_path / "store") == 80
     _step(store)
     assert _rows(tmp_path / "store") == 80
-    clock.passed += sweeping.GRACE_S
+    clock.passed += expiry.GRACE_S
     _step(store)
     assert _rows(tmp_path / "store") == 40
     assert _swept(store) == 20
@@ -97,7 +97,7 @@ def test_sweep_deletes_at_most_500_rows_in_one_step(opened: Open, clock: Clock) 
     for start in range(3):
         store.add_batch(vectors(500, start), expires_in_s=[1e-6] * 500)
     _step(store)
-    clock.passed += sweeping.GRACE_S
+    clock.passed += expiry.GRACE_S
     steps = [_step(store) for _ in range(4)]
     assert [len(step.rows) for step in steps] == [500, 500, 500, 0]
     assert [step.more for step in steps] == [True, True, False, False]
@@ -114,18 +114,18 @@ def test_sweep_deletes_no_live_row_when_the_clock_was_wrong_for_a_while(
     store.add_batch(vectors(2), None, ["gone", "lives"], expires_in_s=[1e-6, 3_600])
     sweep = _expired_rows(store)
     clock.wrong = wrong_s
-    assert not _taken(sweep).rows
+    assert not _step_without_deleting(sweep).rows
     clock.wrong = 0.0
     for _ in range(2):  # a right clock, then a wrong one
         for _ in range(3):
-            clock.passed += sweeping.GRACE_S
-            assert "lives" not in _named(store, _taken(sweep))
-        clock.wrong, clock.passed = wrong_s, clock.passed + sweeping.GRACE_S
-        assert "lives" not in _named(store, _taken(sweep))
+            clock.passed += expiry.GRACE_S
+            assert "lives" not in _uids_of(store, _step_without_deleting(sweep))
+        clock.wrong, clock.passed = wrong_s, clock.passed + expiry.GRACE_S
+        assert "lives" not in _uids_of(store, _step_without_deleting(sweep))
         clock.wrong = 0.0
 
 
-def _named(store: FAISSVectorStore, step: SweepStep) -> set[str]:
+def _uids_of(store: FAISSVectorStore, step: SweepStep) -> set[str]:
     return {uid for _, uid in Internals(store).rows.uids(list(step.rows))}
 
 
@@ -137,7 +137,7 @@ def test_sweep_deletes_nothing_when_the_clock_jumps_within_the_grace_period(open
     for _ in range(5):
         clock.passed += 1
         clock.wrong += DAY_S
-        assert not _taken(sweep).rows
+        assert not _step_without_deleting(sweep).rows
 
 
 def test_sweep_of_a_reopened_store_uses_the_clock_reading_of_the_last_opening(
@@ -148,7 +148,7 @@ def test_sweep_of_a_reopened_store_uses_the_clock_reading_of_the_last_opening(
     store.add_batch(vectors(3), expires_in_s=[1e-6, 1e-6, None])
     _step(store)
     store.close()
-    clock.passed += sweeping.GRACE_S
+    clock.passed += expiry.GRACE_S
     again = opened()
     assert again.count() == 1
     _step(again)
@@ -160,27 +160,27 @@ def test_sweeper_thread_starts_when_a_record_can_expire(
     opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It starts with the first lifetime, also at opening, and does not run in a store without lifetimes."""
-    monkeypatch.setattr(sweeping, "INTERVAL_S", 0.01)
-    monkeypatch.setattr(sweeping, "GRACE_S", 0.0)
+    monkeypatch.setattr(expiry, "INTERVAL_S", 0.01)
+    monkeypatch.setattr(expiry, "GRACE_S", 0.0)
     store = opened()
     store.add_batch(vectors(3))
     assert "store sweeper" not in {thread.name for thread in threading.enumerate()}
     store.add(vectors(1)[0], None, "x", expires_in_s=1e-6)
-    _until(lambda: _swept(store) == 1 and not Internals(store).is_sweeping())
+    _wait_until(lambda: _swept(store) == 1 and not Internals(store).is_sweeping())
     assert _rows(tmp_path / "store") == 6
     store.add(vectors(1)[0], None, "y", expires_in_s=0.05)
     store.close()
     time.sleep(0.06)
     again = opened()
     assert again.count() == 3
-    _until(lambda: _rows(tmp_path / "store") == 6)
+    _wait_until(lambda: _rows(tmp_path / "store") == 6)
     again.close()
     assert "store sweeper" not in {thread.name for thread in threading.enumerate()}
 
 
-def _until(true: Callable[[], bool]) -> None:
+def _wait_until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 60
-    while not true():
+    while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.005)
 
@@ -190,7 +190,7 @@ def test_failed_sweep_deletes_nothing_and_the_next_one_succeeds(opened: Open, tm
     store = opened()
     store.add_batch(vectors(400), expires_in_s=[1e-6] * 400)
     _step(store)
-    clock.passed += sweeping.GRACE_S
+    clock.passed += expiry.GRACE_S
     connection = Internals(store).connection
     connection.execute("PRAGMA query_only = ON")
     with pytest.raises(Exception, match="written"):

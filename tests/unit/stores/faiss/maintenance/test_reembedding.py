@@ -30,7 +30,13 @@ GRAPHS = {"index": "hnsw", "buffer_rows": 32}
 
 
 class Model:
-    """Vectors by a text's digest: another model, other vectors. It can be made to wait, to fail, or to refuse."""
+    """A model that makes vectors from digests of its name and a text.
+
+    Attributes:
+        batches: the sizes of the batches that it embedded.
+        before: called with the number of each batch before it is embedded; a test waits or raises in it.
+        refused: a text that it refuses to embed.
+    """
 
     def __init__(self, model_id: str, dim: int) -> None:
         self.model_id = model_id
@@ -40,12 +46,12 @@ class Model:
         self.refused = ""
 
     def embed(self, text: str) -> Vector:
-        """The vector of one text."""
+        """Return the vector of one text."""
         seed = int.from_bytes(hashlib.blake2b(f"{self.model_id} {text}".encode(), digest_size=8).digest(), "big")
         return np.random.default_rng(seed).standard_normal(self.dim).astype(np.float32)
 
     def embed_batch(self, texts: Sequence[str]) -> Matrix:
-        """The vectors of some texts."""
+        """Return the vectors of some texts."""
         self.before(len(self.batches))
         if self.refused in texts:
             where = f"texts[{list(texts).index(self.refused)}]"
@@ -54,7 +60,7 @@ class Model:
         return np.array([self.embed(text) for text in texts])
 
     async def aembed_batch(self, texts: Sequence[str]) -> Matrix:
-        """The same for asyncio."""
+        """Return the vectors of some texts, for asyncio."""
         return self.embed_batch(texts)
 
 
@@ -63,7 +69,7 @@ OLD, NEW = Model("old", 16), Model("new", 8)
 
 @pytest.fixture
 def new() -> Model:
-    """The model that is changed to."""
+    """The model to which a store is changed."""
     return Model("new", 8)
 
 
@@ -83,7 +89,7 @@ def _fill(store: FAISSVectorStore, n: int, *, model: Model = OLD, namespace: str
 
 @pytest.fixture(params=[True, False], ids=["on disk", "in memory"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[FAISSVectorStore]:
-    """1,300 records of two namespaces: three pages."""
+    """A store of 1,300 records in two namespaces, three pages of a re-embedding."""
     with FAISSVectorStore(16, tmp_path / "store" if request.param else None, **GRAPHS) as store:
         _fill(store, 1_000)
         _fill(store, 300, namespace="other")
@@ -98,7 +104,7 @@ def _all(store: FAISSVectorStore) -> list[Record]:
 
 
 def _check(store: FAISSVectorStore, model: Model) -> None:
-    """Every record has the model's vector, and searches answer from them."""
+    """Assert that every record has the model's vector, and that searches use these vectors."""
     found = _all(store)
     for record in found:
         assert record.model_id == model.model_id
@@ -115,10 +121,10 @@ def _check(store: FAISSVectorStore, model: Model) -> None:
 def test_reembed_replaces_every_vector_and_no_other_field(store: FAISSVectorStore, new: Model) -> None:
     """A second call finds nothing to do."""
     before = _all(store)
-    told: list[tuple[int, int]] = []
-    done = store.reembed(new, on_progress=lambda *now: told.append(now))
+    progress: list[tuple[int, int]] = []
+    done = store.reembed(new, on_progress=lambda *now: progress.append(now))
     assert (done.records, done.embedded, done.dropped, done.model_id, done.dim) == (1_300, 1_300, 0, "new", 8)
-    assert told[-1][1] == 1_300
+    assert progress[-1][1] == 1_300
     _check(store, new)
     for one, other in zip(_all(store), before, strict=True):
         for field in ("uid", "namespace", "metadata", "session", "place", "created_at", "updated_at", "priority"):

@@ -35,15 +35,15 @@ def old(tmp_path: Path) -> Path:
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 512 KiB."""
-    place = tmp_path / "disk"
-    place.mkdir()
+    folder = tmp_path / "disk"
+    folder.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", place], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", folder], capture_output=True, check=False
     )
     if mounted.returncode:
         pytest.skip(f"mounting a small file system needs privileges: {mounted.stderr.decode().strip()}")
-    yield place
-    subprocess.run(["umount", "--lazy", place], check=True)
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 def _copied(folder: Path) -> Path:
@@ -101,8 +101,8 @@ def test_migrated_store_returns_its_old_records_and_results(old: Path, caplog: p
     """The log names the backup of the old file."""
     with caplog.at_level(logging.INFO, "super_advanced_agents.store"), FAISSVectorStore(4, old) as store:
         _assert_answers_as_before(store)
-    [told] = [record for record in caplog.records if record.message == "store.migrated"]
-    assert told.__dict__["backup"] == str(old / "memory.sqlite3.v1-backup")
+    [migrated] = [record for record in caplog.records if record.message == "store.migrated"]
+    assert migrated.__dict__["backup"] == str(old / "memory.sqlite3.v1-backup")
     assert _version(old / "memory.sqlite3") == schema.VERSION
 
 
@@ -121,12 +121,12 @@ def test_second_opening_does_not_migrate_again(old: Path) -> None:
     """The backup stays as it was, and writes succeed."""
     with FAISSVectorStore(4, old) as store:
         store.add(_at(1), {"text": "new"}, "new")
-    made = (old / "memory.sqlite3.v1-backup").stat()
+    before = (old / "memory.sqlite3.v1-backup").stat()
     with FAISSVectorStore(4, old) as store:
         assert [record.text for record in store.get(["new", "museum"])] == ["new", "The museum opens at nine."]
         store.delete(["new"])
         _assert_answers_as_before(store)
-    assert (old / "memory.sqlite3.v1-backup").stat() == made
+    assert (old / "memory.sqlite3.v1-backup").stat() == before
 
 
 def test_kill_before_the_commit_leaves_the_old_schema(old: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from super_advanced_agents.stores.faiss.rows.session_neighbours import SessionNeighbourIndex
 
 
-def _beside(session_neighbours: SessionNeighbourIndex, row: int) -> tuple[int, int]:
+def _neighbours(session_neighbours: SessionNeighbourIndex, row: int) -> tuple[int, int]:
     before, after = session_neighbours.neighbours(np.array([row], dtype=np.uint32))
     return int(before[0]), int(after[0])
 
@@ -19,8 +19,8 @@ def test_neighbours_follow_the_order_in_which_turns_were_appended():
     session_neighbours = SessionNeighbourIndex()
     for row, scope, session in [(1, 1, "a"), (2, 1, "b"), (3, 1, "a"), (4, 2, "a"), (7, 1, "a")]:
         session_neighbours.append(row, scope, session)
-    assert [_beside(session_neighbours, row) for row in (1, 3, 7)] == [(0, 3), (1, 7), (3, 0)]
-    assert _beside(session_neighbours, 2) == _beside(session_neighbours, 4) == (0, 0)
+    assert [_neighbours(session_neighbours, row) for row in (1, 3, 7)] == [(0, 3), (1, 7), (3, 0)]
+    assert _neighbours(session_neighbours, 2) == _neighbours(session_neighbours, 4) == (0, 0)
 
 
 def test_row_outside_every_session_has_no_neighbours():
@@ -29,7 +29,7 @@ def test_row_outside_every_session_has_no_neighbours():
     assert not session_neighbours
     session_neighbours.append(3, 1, "a")
     assert session_neighbours
-    assert _beside(session_neighbours, 1_000_000) == (0, 0)
+    assert _neighbours(session_neighbours, 1_000_000) == (0, 0)
 
 
 def test_rows_with_changed_neighbours_are_returned_once():
@@ -61,18 +61,18 @@ def test_neighbours_equal_those_of_a_plain_list(steps):
             session_neighbours.append(row, 1, session)
             lists[session].append(row)
             continue
-        home, old = everyone[pick % len(everyone)]
+        old_session, old = everyone[pick % len(everyone)]
         if action == "replace":
             session_neighbours.replace(old, row, 1, session)
-            if home == session:
-                lists[home][lists[home].index(old)] = row
+            if old_session == session:
+                lists[old_session][lists[old_session].index(old)] = row
             else:
                 lists[session].append(row)
         session_neighbours.remove(old)
-        if old in lists[home]:
-            lists[home].remove(old)
+        if old in lists[old_session]:
+            lists[old_session].remove(old)
     for rows in lists.values():
-        for place, each in enumerate(rows):
-            before = rows[place - 1] if place else 0
-            after = rows[place + 1] if place + 1 < len(rows) else 0
-            assert _beside(session_neighbours, each) == (before, after)
+        for position, each in enumerate(rows):
+            before = rows[position - 1] if position else 0
+            after = rows[position + 1] if position + 1 < len(rows) else 0
+            assert _neighbours(session_neighbours, each) == (before, after)

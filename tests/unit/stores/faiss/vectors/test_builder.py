@@ -23,7 +23,7 @@ def _going_on() -> bool:
 
 
 def _table(n: int, seed: int = 0) -> Matrix:
-    """Vectors near a space of fewer dimensions, as embeddings are."""
+    """Return vectors near a space of fewer dimensions, as embeddings are."""
     spread = np.random.default_rng(100).standard_normal((8, DIM))
     random = np.random.default_rng(seed)
     points = random.standard_normal((n, 8)) @ spread + 0.1 * random.standard_normal((n, DIM))

@@ -18,7 +18,7 @@ GRAPHS = {"index": "hnsw", "buffer_rows": 32}
 
 
 def _filled(opened: Opened, path: Path, seed: int = 0) -> None:
-    """A store with several segments, some deleted rows and some replaced ones, closed."""
+    """Make and close a store with several segments and some deleted and replaced rows."""
     with opened(path, **GRAPHS) as store:
         for i in range(8):
             store.add_batch(vectors(50, seed + i), [{"i": i}] * 50, [f"{i}-{n:02d}" for n in range(50)])
@@ -158,8 +158,8 @@ def test_search_on_graphs_returns_top_k_when_the_filter_matches_enough(opened: O
         for query in vectors(4, bound):
             found = store.search(query, 20, where={"n": {"$lt": bound}})
             assert len(found) == min(20, bound)
-            wanted = set(np.argsort(-(unit[:bound] @ query))[:20].tolist())
-            shares.append(len(wanted & {match.metadata["n"] for match in found}) / len(wanted))
+            best = set(np.argsort(-(unit[:bound] @ query))[:20].tolist())
+            shares.append(len(best & {match.metadata["n"] for match in found}) / len(best))
             scores = [match.score for match in found]
             assert scores == sorted(scores, reverse=True)
             for match in found:
