@@ -56,7 +56,7 @@ def _answers(store, queries):
 
 
 class Activity:
-    """What keyword indexes did since `reset`, seen at their public methods.
+    """The work of keyword indexes since `reset`, counted at their public methods.
 
     Attributes:
         indexed: how often entries were written to an index on disk.
