@@ -84,6 +84,8 @@ def test_failed_transaction_leaves_no_namespace_model_digest_or_place(
     assert store.add(vectors(1)[0], {"text": "one"}, "x", dedupe="exact", model_id="other") == "a"
     assert store.add(vectors(1)[0], {"text": "one"}, "x", namespace="new", model_id="other") == "x"
     assert store.put([turn]) == 1
+    store.add_batch(vectors(1), [{"text": "later"}], ["later"], sessions=["s"])
+    assert [record.place < 100 for record in store.get(["later"])] == [True]  # not behind the place that failed
 
 
 def test_dedupe_finds_records_on_every_page_of_a_namespace(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
