@@ -15,6 +15,7 @@ from super_advanced_agents import (
     LLMAgent,
     Match,
     Record,
+    RemoteAgent,
     Weights,
 )
 from super_advanced_agents.stores import VectorStore
@@ -42,6 +43,13 @@ async def asearch(agent: AsyncLLMAgent) -> str:
     pieces: AsyncIterator[str] = agent.astream_answer("Where?")
     assert_type([piece async for piece in pieces], list[str])
     return (await agent.asearch_text("Where?"))[0].text
+
+
+async def search_remotely(agent: RemoteAgent) -> str:
+    """Search an agent of a server, with the same types."""
+    assert_type(await agent.asearch_text("Where?", explain=True), list[ExplainedMatch])
+    assert_type(agent.search_text("Where?", where=where, rerank=True), list[Match])
+    return agent.search_text("Where?")[0].text
 
 
 def remember(agent: LLMAgent) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeAlias, TypeVar, cast
 
@@ -11,9 +12,18 @@ from numpy.typing import ArrayLike
 from super_advanced_agents._runtime.uids import new_uids
 from super_advanced_agents.config import LIMITS
 from super_advanced_agents.errors import InvalidInputError
+from super_advanced_agents.protocol.packing import json_bytes
+from super_advanced_agents.protocol.requests import RememberRequest
 from super_advanced_agents.stores.requests import AddRequest, Bounds, SearchRequest
-from super_advanced_agents.stores.validation import checked_document, checked_matrix, checked_uid
-from super_advanced_agents.types import Matrix, Metadata, Vector
+from super_advanced_agents.stores.validation import (
+    checked_document,
+    checked_lifetime,
+    checked_matrix,
+    checked_priority,
+    checked_source,
+    checked_uid,
+)
+from super_advanced_agents.types import Dedupe, Matrix, Memory, Metadata, Vector
 
 NewRecord = tuple[ArrayLike, Metadata | None, str | None]
 """A vector, its metadata (None for `{}`), and its uid (None for a new one)."""
@@ -25,6 +35,7 @@ T = TypeVar("T")
 
 CHUNK_ROWS = 500
 _CHUNK_BYTES = 1024 * 1024
+_REMEMBER_BYTES = 4 * 1024 * 1024
 
 
 async def iterate(items: Iterable[T] | AsyncIterable[T], *, field: str) -> AsyncGenerator[T, None]:
@@ -110,3 +121,39 @@ async def search_requests(
             vectors = []
     if vectors:
         yield make(query_vectors=cast("Matrix", vectors))
+
+
+def remember_requests(memories: Sequence[Memory], dedupe: Dedupe | None) -> Iterator[RememberRequest]:
+    """Yield requests that store all `memories` in order, in batches of about 4 MiB.
+
+    A memory without a uid gets one here, so that a request can be repeated.
+
+    Raises:
+        InvalidInputError: a memory is invalid; raised before the first request.
+    """
+    uids = iter(new_uids(sum(memory.uid is None for memory in memories)))
+    with_uids = [
+        replace(_checked_memory(memory, f"items[{i}]"), uid=memory.uid or next(uids))
+        for i, memory in enumerate(memories)
+    ]
+    batch: list[Memory] = []
+    size_bytes = 0
+    for memory in with_uids:
+        memory_bytes = len(memory.text.encode()) + len(json_bytes(memory.extra, field="extra"))
+        if len(batch) == LIMITS.batch_records or (batch and size_bytes + memory_bytes > _REMEMBER_BYTES):
+            yield RememberRequest(memories=batch, dedupe=dedupe)
+            batch, size_bytes = [], 0
+        batch.append(memory)
+        size_bytes += memory_bytes
+    if batch:
+        yield RememberRequest(memories=batch, dedupe=dedupe)
+
+
+def _checked_memory(memory: Memory, field: str) -> Memory:
+    if memory.uid is not None:
+        checked_uid(memory.uid, field=f"{field}.uid", limits=LIMITS)
+    checked_source(memory.source, field=f"{field}.source")
+    checked_priority(memory.priority, field=f"{field}.priority")
+    checked_lifetime(memory.expires_in_s, field=f"{field}.expires_in_s")
+    json_bytes(memory.extra, field=f"{field}.extra")
+    return memory

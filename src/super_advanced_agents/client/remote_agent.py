@@ -2,56 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
-from types import EllipsisType
-from typing import cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, cast, get_args, overload
 
-from super_advanced_agents._runtime.lifecycle import Resource
 from super_advanced_agents._runtime.sync_bridge import blocking, blocking_iterator
-from super_advanced_agents._runtime.uids import new_uids
-from super_advanced_agents.agents.agent import SearchMode
-from super_advanced_agents.agents.inputs import as_memories, as_turns, memory_changes, memory_metadata, turn_memory
+from super_advanced_agents.agents.agent import Predicate, SearchMode
 from super_advanced_agents.client.connection import Connection
+from super_advanced_agents.client.remote_writes import RemoteMemoryWrites, check_where
 from super_advanced_agents.client.transport import RemoteCall
 from super_advanced_agents.config import LIMITS, checked_name, checked_text
 from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.protocol import operations as ops
 from super_advanced_agents.protocol.operations import Operation
-from super_advanced_agents.protocol.packing import json_bytes
 from super_advanced_agents.protocol.requests import (
     AnswerEvent,
     AskRequest,
     CountMemoriesRequest,
-    ForgetRequest,
     GetMemoryRequest,
     ListMemoriesRequest,
-    RememberRequest,
     SearchMemoriesRequest,
-    UpdateMemoryRequest,
 )
-from super_advanced_agents.stores.filters import parse
 from super_advanced_agents.stores.validation import (
-    checked_dedupe,
-    checked_lifetime,
     checked_limit,
     checked_predicate,
-    checked_priority,
-    checked_source,
     checked_top_k,
     checked_uid,
-    checked_uids,
-    checked_unless_ellipsis,
     checked_weights,
 )
-from super_advanced_agents.types import Answer, Dedupe, JSONValue, Match, Memory, Metadata, Record, Turn, Weights, Where
+from super_advanced_agents.types import (
+    Answer,
+    ExplainedMatch,
+    Match,
+    Record,
+    Weights,
+    Where,
+)
 
-_BATCH_BYTES = 4 * 1024 * 1024
+
+class RemoteSearchOptions(TypedDict, total=False):
+    """Options of `search_text` that do not change the type of its result."""
+
+    where: Where | None
+    mode: SearchMode
+    weights: Weights | None
+    rerank: bool | None
 
 
-class RemoteAgent(Resource):
+class RemoteAgent(RemoteMemoryWrites):
     """Use one agent of a server as an `AsyncLLMAgent`, over gRPC or REST.
 
     It has every operation of `AsyncLLMAgent`, and the blocking ones of `LLMAgent`. The server embeds texts and answers
@@ -89,128 +89,45 @@ class RemoteAgent(Resource):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._connection.url!r}, {self.name!r})"
 
-    # -- remembering ----------------------------------------------------------------------------------------------
-
-    async def aadd_text_memory(
-        self,
-        text: str,
-        memory_type: str = "fact",
-        uid: str | None = None,
-        extra: Mapping[str, JSONValue] | None = None,
-        *,
-        expires_in_s: float | None = None,
-        source: str | None = None,
-        priority: float | None = None,
-        dedupe: Dedupe | None = None,
-    ) -> str:
-        """Store one text as a memory and return its uid.
-
-        The arguments are those of `AsyncLLMAgent.aadd_text_memory`.
-        """
-        memory = Memory(
-            text=text,
-            memory_type=memory_type,
-            uid=uid,
-            extra=extra or {},
-            expires_in_s=expires_in_s,
-            source=source,
-            priority=priority,
-        )
-        memory_metadata(memory)  # validates here, so that errors name the argument and not `items[0]`
-        return (await self.aadd_text_memories([memory], dedupe=dedupe))[0]
-
-    async def aadd_text_memories(
-        self, items: Sequence[str | Memory | Mapping[str, JSONValue]], *, dedupe: Dedupe | None = None
-    ) -> list[str]:
-        """Store texts as memories and return their uids, in order.
-
-        The texts are sent in batches of up to 1,000 memories and about 4 MiB; the server stores each batch all or none.
-
-        Args:
-            items: the texts, or memories with their metadata.
-            dedupe: with `"exact"`, a memory of the same text, type and further metadata is not stored again.
-        """
-        self._check_open()
-        memories = as_memories(items)
-        for i, memory in enumerate(memories):
-            memory_metadata(memory, field=f"items[{i}]")
-        uids: list[str] = []
-        for request in _batches(memories, checked_dedupe(dedupe)):
-            uids += cast("list[str]", await self._acall(ops.REMEMBER, request))
-        return uids
-
-    async def aadd_turns(
-        self, turns: Sequence[Turn | Mapping[str, JSONValue]], *, session: str | None = None
-    ) -> list[str]:
-        """Store the turns of a conversation as memories and return their uids, in order.
-
-        Args:
-            turns: the turns, in the order in which they were said.
-            session: the name of the conversation; none when None.
-        """
-        if session is not None:
-            checked_text(session, "session", max_bytes=LIMITS.uid_chars)
-        return await self.aadd_text_memories(
-            [turn_memory(turn, session, position) for position, turn in enumerate(as_turns(turns))]
-        )
-
-    async def aupdate_memory(
-        self,
-        uid: str,
-        *,
-        text: str | None = None,
-        memory_type: str | None = None,
-        extra: Mapping[str, JSONValue] | None = None,
-        source: str | EllipsisType | None = ...,
-        expires_in_s: float | EllipsisType | None = ...,
-        priority: float | EllipsisType | None = ...,
-    ) -> bool:
-        """Change one memory in place; return False when no memory has this uid.
-
-        Args:
-            uid: the memory's uid.
-            text: the new text; the old one stays when None.
-            memory_type: the new label; the old one stays when None.
-            extra: a merge patch (RFC 7396) of the further metadata.
-            source: the new origin; None removes it, `...` keeps it.
-            expires_in_s: the new lifetime in seconds from now; None removes it, `...` keeps it.
-            priority: the new importance; None removes it, `...` keeps it.
-        """
-        self._check_open()
-        memory_changes(text, memory_type, extra)
-        request = UpdateMemoryRequest(
-            uid=checked_uid(uid, field="uid", limits=LIMITS),
-            text=text,
-            memory_type=memory_type,
-            extra=extra,
-            source=checked_unless_ellipsis(source, checked_source, field="source"),
-            expires_in_s=checked_unless_ellipsis(expires_in_s, checked_lifetime, field="expires_in_s"),
-            priority=checked_unless_ellipsis(priority, checked_priority, field="priority"),
-        )
-        return cast("bool", await self._acall(ops.UPDATE_MEMORY, request))
-
-    async def aforget(self, uids: Sequence[str] | None = None, *, where: Where | None = None) -> int:
-        """Delete memories by uid, by filter, or by both, and return the number deleted."""
-        self._check_open()
-        _check_where(where)
-        request = ForgetRequest(uids=None if uids is None else checked_uids(uids, limits=LIMITS), where=where)
-        return cast("int", await self._acall(ops.FORGET, request))
-
     # -- finding --------------------------------------------------------------------------------------------------
+
+    @overload
+    async def asearch_text(
+        self,
+        query_text: str,
+        top_k: int = 5,
+        memory_type: str | None = None,
+        filter_fn: Predicate | None = None,
+        *,
+        explain: Literal[True],
+        **options: Unpack[RemoteSearchOptions],
+    ) -> list[ExplainedMatch]: ...
+
+    @overload
+    async def asearch_text(
+        self,
+        query_text: str,
+        top_k: int = 5,
+        memory_type: str | None = None,
+        filter_fn: Predicate | None = None,
+        *,
+        explain: bool = False,
+        **options: Unpack[RemoteSearchOptions],
+    ) -> list[Match]: ...
 
     async def asearch_text(
         self,
         query_text: str,
         top_k: int = 5,
         memory_type: str | None = None,
-        filter_fn: Callable[[Metadata], bool] | None = None,
+        filter_fn: Predicate | None = None,
         *,
         where: Where | None = None,
         mode: SearchMode = "hybrid",
         weights: Weights | None = None,
         explain: bool = False,
         rerank: bool | None = None,
-    ) -> list[Match]:
+    ) -> list[Any]:
         """Find the memories that are most similar to a text, best first.
 
         Args:
@@ -236,7 +153,7 @@ class RemoteAgent(Resource):
         if filter_fn is not None:
             checked_predicate(filter_fn)
             mode = "vector"
-        _check_where(where)
+        check_where(where)
         request = SearchMemoriesRequest(
             query=checked_text(query_text, "query_text", max_bytes=LIMITS.text_bytes),
             top_k=top_k if filter_fn is None else LIMITS.top_k,
@@ -279,7 +196,7 @@ class RemoteAgent(Resource):
     async def acount(self, where: Where | None = None) -> int:
         """Return the number of memories that match a filter, or of all memories when it is None."""
         self._check_open()
-        _check_where(where)
+        check_where(where)
         return cast("int", await self._acall(ops.COUNT_MEMORIES, CountMemoriesRequest(where=where)))
 
     async def ascan(self, where: Where | None = None, *, after: str | None = None, limit: int = 100) -> list[Record]:
@@ -291,7 +208,7 @@ class RemoteAgent(Resource):
             limit: the maximum number of memories on the page.
         """
         self._check_open()
-        _check_where(where)
+        check_where(where)
         request = ListMemoriesRequest(
             where=where,
             after=None if after is None else checked_uid(after, field="after", limits=LIMITS),
@@ -341,56 +258,39 @@ class RemoteAgent(Resource):
     def _release(self) -> None:
         self._connection.close()
 
-    add_text_memory = blocking(aadd_text_memory)
-    add_text_memories = blocking(aadd_text_memories)
-    add_turns = blocking(aadd_turns)
-    update_memory = blocking(aupdate_memory)
-    forget = blocking(aforget)
-    search_text = blocking(asearch_text)
+    if TYPE_CHECKING:
+
+        @overload
+        def search_text(
+            self,
+            query_text: str,
+            top_k: int = 5,
+            memory_type: str | None = None,
+            filter_fn: Predicate | None = None,
+            *,
+            explain: Literal[True],
+            **options: Unpack[RemoteSearchOptions],
+        ) -> list[ExplainedMatch]: ...
+
+        @overload
+        def search_text(
+            self,
+            query_text: str,
+            top_k: int = 5,
+            memory_type: str | None = None,
+            filter_fn: Predicate | None = None,
+            *,
+            explain: bool = False,
+            **options: Unpack[RemoteSearchOptions],
+        ) -> list[Match]: ...
+
+        def search_text(self, *args: Any, **options: Any) -> Any:
+            """Return the memories that match a text best, best first."""
+    else:
+        search_text = blocking(asearch_text)
     hybrid_search = blocking(ahybrid_search)
     get = blocking(aget)
     count = blocking(acount)
     scan = blocking(ascan)
     ask = blocking(aask)
     stream_answer = blocking_iterator(astream_answer)
-
-
-def _check_where(where: Where | None) -> None:
-    if where is not None:  # a malformed filter may not be encodable
-        parse(where)
-
-
-def _batches(memories: Sequence[Memory], dedupe: Dedupe | None) -> Iterator[RememberRequest]:
-    """Yield requests that store all `memories` in order, in batches of about 4 MiB.
-
-    A memory without a uid gets one here, so that a request can be repeated.
-
-    Raises:
-        InvalidInputError: a memory is invalid; raised before the first request.
-    """
-    uids = iter(new_uids(sum(memory.uid is None for memory in memories)))
-    with_uids = [
-        replace(_checked_memory(memory, f"items[{i}]"), uid=memory.uid or next(uids))
-        for i, memory in enumerate(memories)
-    ]
-    batch: list[Memory] = []
-    size_bytes = 0
-    for memory in with_uids:
-        memory_bytes = len(memory.text.encode()) + len(json_bytes(memory.extra, field="extra"))
-        if len(batch) == LIMITS.batch_records or (batch and size_bytes + memory_bytes > _BATCH_BYTES):
-            yield RememberRequest(memories=batch, dedupe=dedupe)
-            batch, size_bytes = [], 0
-        batch.append(memory)
-        size_bytes += memory_bytes
-    if batch:
-        yield RememberRequest(memories=batch, dedupe=dedupe)
-
-
-def _checked_memory(memory: Memory, field: str) -> Memory:
-    if memory.uid is not None:
-        checked_uid(memory.uid, field=f"{field}.uid", limits=LIMITS)
-    checked_source(memory.source, field=f"{field}.source")
-    checked_priority(memory.priority, field=f"{field}.priority")
-    checked_lifetime(memory.expires_in_s, field=f"{field}.expires_in_s")
-    json_bytes(memory.extra, field=f"{field}.extra")
-    return memory

@@ -1,0 +1,153 @@
+"""Writes of `RemoteAgent`: memories of an agent of a server are stored, changed and deleted."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from types import EllipsisType
+from typing import cast
+
+from super_advanced_agents._runtime.lifecycle import Resource
+from super_advanced_agents._runtime.sync_bridge import blocking
+from super_advanced_agents.agents.inputs import as_memories, as_turns, memory_changes, memory_metadata, turn_memory
+from super_advanced_agents.client.batching import remember_requests
+from super_advanced_agents.config import LIMITS, checked_text
+from super_advanced_agents.protocol import operations as ops
+from super_advanced_agents.protocol.operations import Operation
+from super_advanced_agents.protocol.requests import ForgetRequest, UpdateMemoryRequest
+from super_advanced_agents.stores.filters import parse
+from super_advanced_agents.stores.validation import (
+    checked_dedupe,
+    checked_lifetime,
+    checked_priority,
+    checked_source,
+    checked_uid,
+    checked_uids,
+    checked_unless_ellipsis,
+)
+from super_advanced_agents.types import Dedupe, JSONValue, Memory, Turn, Where
+
+
+class RemoteMemoryWrites(Resource):
+    """Store, change and delete the memories of an agent of a server; a part of `RemoteAgent`."""
+
+    @abstractmethod
+    async def _acall(self, operation: Operation, request: object) -> object:
+        """Send a request to the agent's server and return its result."""
+
+    async def aadd_text_memory(
+        self,
+        text: str,
+        memory_type: str = "fact",
+        uid: str | None = None,
+        extra: Mapping[str, JSONValue] | None = None,
+        *,
+        expires_in_s: float | None = None,
+        source: str | None = None,
+        priority: float | None = None,
+        dedupe: Dedupe | None = None,
+    ) -> str:
+        """Store one text as a memory and return its uid.
+
+        The arguments are those of `AsyncLLMAgent.aadd_text_memory`.
+        """
+        memory = Memory(
+            text=text,
+            memory_type=memory_type,
+            uid=uid,
+            extra=extra or {},
+            expires_in_s=expires_in_s,
+            source=source,
+            priority=priority,
+        )
+        memory_metadata(memory)  # validates here, so that errors name the argument and not `items[0]`
+        return (await self.aadd_text_memories([memory], dedupe=dedupe))[0]
+
+    async def aadd_text_memories(
+        self, items: Sequence[str | Memory | Mapping[str, JSONValue]], *, dedupe: Dedupe | None = None
+    ) -> list[str]:
+        """Store texts as memories and return their uids, in order.
+
+        The texts are sent in batches of up to 1,000 memories and about 4 MiB; the server stores each batch all or none.
+
+        Args:
+            items: the texts, or memories with their metadata.
+            dedupe: with `"exact"`, a memory of the same text, type and further metadata is not stored again.
+        """
+        self._check_open()
+        memories = as_memories(items)
+        for i, memory in enumerate(memories):
+            memory_metadata(memory, field=f"items[{i}]")
+        uids: list[str] = []
+        for request in remember_requests(memories, checked_dedupe(dedupe)):
+            uids += cast("list[str]", await self._acall(ops.REMEMBER, request))
+        return uids
+
+    async def aadd_turns(
+        self, turns: Sequence[Turn | Mapping[str, JSONValue]], *, session: str | None = None
+    ) -> list[str]:
+        """Store the turns of a conversation as memories and return their uids, in order.
+
+        Args:
+            turns: the turns, in the order in which they were said.
+            session: the name of the conversation; none when None.
+        """
+        if session is not None:
+            checked_text(session, "session", max_bytes=LIMITS.uid_chars)
+        return await self.aadd_text_memories(
+            [turn_memory(turn, session, position) for position, turn in enumerate(as_turns(turns))]
+        )
+
+    async def aupdate_memory(
+        self,
+        uid: str,
+        *,
+        text: str | None = None,
+        memory_type: str | None = None,
+        extra: Mapping[str, JSONValue] | None = None,
+        source: str | EllipsisType | None = ...,
+        expires_in_s: float | EllipsisType | None = ...,
+        priority: float | EllipsisType | None = ...,
+    ) -> bool:
+        """Change one memory in place; return False when no memory has this uid.
+
+        Args:
+            uid: the memory's uid.
+            text: the new text; the old one stays when None.
+            memory_type: the new label; the old one stays when None.
+            extra: a merge patch (RFC 7396) of the further metadata.
+            source: the new origin; None removes it, `...` keeps it.
+            expires_in_s: the new lifetime in seconds from now; None removes it, `...` keeps it.
+            priority: the new importance; None removes it, `...` keeps it.
+        """
+        self._check_open()
+        memory_changes(text, memory_type, extra)
+        request = UpdateMemoryRequest(
+            uid=checked_uid(uid, field="uid", limits=LIMITS),
+            text=text,
+            memory_type=memory_type,
+            extra=extra,
+            source=checked_unless_ellipsis(source, checked_source, field="source"),
+            expires_in_s=checked_unless_ellipsis(expires_in_s, checked_lifetime, field="expires_in_s"),
+            priority=checked_unless_ellipsis(priority, checked_priority, field="priority"),
+        )
+        return cast("bool", await self._acall(ops.UPDATE_MEMORY, request))
+
+    async def aforget(self, uids: Sequence[str] | None = None, *, where: Where | None = None) -> int:
+        """Delete memories by uid, by filter, or by both, and return the number deleted."""
+        self._check_open()
+        check_where(where)
+        request = ForgetRequest(uids=None if uids is None else checked_uids(uids, limits=LIMITS), where=where)
+        return cast("int", await self._acall(ops.FORGET, request))
+
+    add_text_memory = blocking(aadd_text_memory)
+    add_text_memories = blocking(aadd_text_memories)
+    add_turns = blocking(aadd_turns)
+    update_memory = blocking(aupdate_memory)
+    forget = blocking(aforget)
+
+
+def check_where(where: Where | None) -> None:
+    """Refuse a malformed filter here, since it may not be encodable."""
+    if where is not None:
+        parse(where)
