@@ -1,4 +1,7 @@
-"""Defaults, limits and the validation of names and texts; reads no environment variables."""
+"""Default settings, size limits, and the validation of names and texts.
+
+No environment variables are read.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +65,7 @@ LIMITS = Limits()
 
 
 def checked_name(name: str, field: str) -> str:
-    """Return `name` if it is valid: 1 to 64 letters, digits, `_` or `-`.
+    """Check that a name is 1 to 64 letters, digits, `_` or `-`, and return it unchanged.
 
     Raises:
         InvalidInputError: it is not valid; the error names `field`.
@@ -77,7 +80,7 @@ def checked_name(name: str, field: str) -> str:
 
 
 def checked_text(text: str, field: str, *, max_bytes: int) -> str:
-    """Return `text` if it can be stored: not blank, no NUL, valid Unicode, not too long.
+    """Check that a text is not blank, not too long and valid Unicode without NUL; return it.
 
     Args:
         text: the text.

@@ -1,4 +1,4 @@
-"""The errors that this package raises on purpose, as one tree.
+"""The package's exception classes, which form one tree.
 
     SuperAdvancedAgentsError
     ├── ConfigurationError (also ValueError)      a setting, a path or a constructor argument is wrong
@@ -73,7 +73,7 @@ def _rebuild(cls: type[BaseException], args: tuple[object, ...], state: dict[str
 
 
 class SuperAdvancedAgentsError(Exception):
-    """Report an error of this package; the base class of all errors that it raises on purpose.
+    """Report an error of this package; the base class of all its exceptions.
 
     Attributes:
         retryable: whether the same call may succeed later without a change.
@@ -95,7 +95,7 @@ class SuperAdvancedAgentsError(Exception):
 
     @property
     def message(self) -> str:
-        """The message without the hint, for callers that show message and hint separately."""
+        """The error message without the `hint`, the advice that `str(error)` appends to it."""
         return super().__str__()
 
 
@@ -108,7 +108,7 @@ class ModelMismatchError(ConfigurationError):
 
 
 class InvalidInputError(SuperAdvancedAgentsError, ValueError):
-    """Report that the data of one call is wrong; nothing was stored.
+    """Report that an argument of a call is invalid; the call stored nothing.
 
     Attributes:
         field: the wrong argument or part of it, such as `"metadatas[3]"`; empty when the call as a whole is wrong.
@@ -120,19 +120,19 @@ class InvalidInputError(SuperAdvancedAgentsError, ValueError):
 
 
 class DimensionMismatchError(InvalidInputError):
-    """Report that a vector has another length than the vectors of the store."""
+    """Report that a vector's length differs from that of the vectors in the store."""
 
 
 class FilterError(InvalidInputError):
-    """Report that a `where` filter is malformed."""
+    """Report that a metadata filter (argument `where`) is malformed."""
 
 
 class ResourceClosedError(SuperAdvancedAgentsError):
-    """Report that a store, pipeline, generator or agent was used after it was closed."""
+    """Report that an object, such as a vector store or an agent, was used after it was closed."""
 
 
 class OverloadedError(SuperAdvancedAgentsError):
-    """Report that a bounded queue is full.
+    """Report that a call was rejected because a bounded work queue is full.
 
     Attributes:
         retry_after_s: the estimated number of seconds until there is room.
@@ -146,33 +146,36 @@ class OverloadedError(SuperAdvancedAgentsError):
 
 
 class ModelNotFoundError(SuperAdvancedAgentsError):
-    """Report that a model is unknown, not on this machine yet, or damaged."""
+    """Report that a model is unknown, or that its files are missing on this machine or damaged."""
 
 
 class EmbeddingError(SuperAdvancedAgentsError):
-    """Report that an embedding engine failed."""
+    """Report that an embedding model, or the server that runs it, failed."""
 
 
 class GenerationError(SuperAdvancedAgentsError):
-    """Report that a language model engine failed."""
+    """Report that a language model, or the server that runs it, failed."""
 
 
 class StoreError(SuperAdvancedAgentsError):
-    """Report that a store cannot do its work."""
+    """Report that a vector store cannot be opened, read or written."""
 
 
 class StoreLockedError(StoreError):
-    """Report that another process owns the store's folder."""
+    """Report that another process has locked the folder of a vector store."""
 
     retryable = True
 
 
 class CorruptStoreError(StoreError):
-    """Report that the SQLite rows of a store are damaged; damaged indexes are rebuilt instead."""
+    """Report that a vector store's SQLite file is damaged, or was not written by this package.
+
+    Damaged indexes are rebuilt from the rows instead.
+    """
 
 
 class StoreFullError(StoreError):
-    """Report that the disk has no room, so the write was not stored.
+    """Report that a write was not stored because the disk is full.
 
     Reads go on, and writes succeed again once there is room.
     """
@@ -181,17 +184,17 @@ class StoreFullError(StoreError):
 
 
 class EngineUnavailableError(StoreError):
-    """Report that another server, which the call needs, cannot be reached or does not answer."""
+    """Report that a server that the call depends on cannot be reached or does not answer."""
 
     retryable = True
 
 
 class CollectionNotFoundError(StoreError):
-    """Report that no collection has the given name, or that it was deleted."""
+    """Report that no collection (a named set of vectors) has the given name."""
 
 
 class CollectionExistsError(StoreError):
-    """Report that a collection to be created exists already, perhaps with other settings."""
+    """Report that a collection of vectors cannot be created because its name is taken."""
 
 
 class AuthenticationError(SuperAdvancedAgentsError):
@@ -221,17 +224,17 @@ class AgentNotFoundError(SuperAdvancedAgentsError):
 
 
 class AgentError(SuperAdvancedAgentsError):
-    """Report that one agent, or every agent, that an orchestrator asked failed."""
+    """Report that an agent failed to answer, or that all the agents that were asked failed."""
 
 
 class AgentTimeoutError(AgentError):
-    """Report that one agent, or every agent, that an orchestrator asked gave no answer in time."""
+    """Report that an agent, or all agents that were asked, gave no answer in time."""
 
     retryable = True
 
 
 class AgentUnavailableError(AgentError):
-    """Report that an agent failed too often recently, and is not called for a while.
+    """Report that an agent is not called for a while because its recent calls failed.
 
     Attributes:
         retry_after_s: seconds until the agent is called again.

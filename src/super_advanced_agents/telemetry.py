@@ -11,7 +11,7 @@ _ROOT = "super_advanced_agents"
 
 
 def get_logger(area: str) -> logging.Logger:
-    """Return the package's logger for one area, such as `"store"`."""
+    """Return the package's logger for one area of the code, such as `"store"`."""
     return logging.getLogger(f"{_ROOT}.{area}")
 
 

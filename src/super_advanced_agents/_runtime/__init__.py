@@ -1,4 +1,4 @@
-"""Helpers: futures, batching, blocking forms of coroutines, closing, SQLite files and uids.
+"""Helpers for futures, batching, blocking calls of coroutines, closing, SQLite and UUIDs.
 
 Code about memories, vectors, models or servers belongs in the layers above.
 """

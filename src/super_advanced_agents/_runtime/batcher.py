@@ -1,4 +1,4 @@
-"""Micro-batching: a worker runs everything that queued while it was busy as one batch.
+"""Micro-batching: a worker thread runs all items that queued while it was busy as one batch.
 
 The same class carries embeddings (cost: tokens), durable writes (one fsync for many callers), searches (one matrix
 product) and, with `max_batch_cost=1`, blocking work kept off the event loop.
@@ -28,7 +28,7 @@ def _unit_cost(item: object) -> int:
 
 
 class MicroBatcher(Generic[Item, Result]):
-    """Run a function on batches of queued items, and deliver each result to its caller.
+    """Run a function on batches of queued items in threads, and give each item its result.
 
     An item submitted to an idle batcher runs at once, alone; items that arrive meanwhile form the next batch. The item
     of a cancelled caller is dropped if its batch has not begun. Every future is settled, also when the function fails.
@@ -79,11 +79,11 @@ class MicroBatcher(Generic[Item, Result]):
 
     @property
     def queued_cost(self) -> int:
-        """The total cost of the items in the queue, as the `cost` function computes it."""
+        """The sum of the costs (such as token counts) of the items that wait in the queue."""
         return self._queued_cost
 
     def submit(self, item: Item) -> Future[Result]:
-        """Queue one item and return the future of its result.
+        """Queue one item for the next batch and return the future of its result.
 
         Raises:
             OverloadedError: the queue is full.
@@ -123,7 +123,7 @@ class MicroBatcher(Generic[Item, Result]):
         return future
 
     def run_inline(self, item: Item) -> Future[Result]:
-        """Run one item in the calling thread if the batcher is idle, else queue it.
+        """Run an item in this thread if the batcher is idle, else queue it; return its future.
 
         For callers that block on the result anyway: two thread switches cost as much as a small search.
 
@@ -151,7 +151,7 @@ class MicroBatcher(Generic[Item, Result]):
         return future
 
     def close(self, *, drain_s: float = 30.0) -> None:
-        """Stop accepting items, run the queued ones until a deadline, then fail the rest.
+        """Stop accepting items, run queued ones for up to `drain_s` seconds, then fail the rest.
 
         Closing again is allowed.
 
@@ -207,7 +207,7 @@ class MicroBatcher(Generic[Item, Result]):
             results = ()
 
     def _take(self) -> list[tuple[Item, int, Future[Result]]]:
-        """Wait for items and return the next batch; an empty batch ends the worker."""
+        # An empty batch ends the worker.
         with self._lock:
             while True:
                 while not self._queue:
@@ -219,7 +219,7 @@ class MicroBatcher(Generic[Item, Result]):
                     return batch
 
     def _sleep_until_woken(self) -> bool:
-        """Wait until another thread wakes this worker; return False after the idle time."""
+        # False after the idle time, if no other thread has woken this worker by then.
         wake_up = threading.Condition(self._lock)
         self._idle.append(wake_up)
         wake_up.wait(_IDLE_S if self._idle_s is None else self._idle_s)
@@ -271,7 +271,7 @@ class Workers:
         )
 
     def submit(self, work: Callable[[], Result]) -> Future[Result]:
-        """Queue one call and return the future of its result.
+        """Queue a function call for a thread of the pool and return the future of its result.
 
         Raises:
             OverloadedError: the queue is full.
@@ -280,7 +280,7 @@ class Workers:
         return self._batcher.submit(work)  # type: ignore[return-value]  # _call returns what `work` returns
 
     def close(self, *, drain_s: float = 30.0) -> None:
-        """Stop accepting calls, run the queued ones until a deadline, then fail the rest.
+        """Stop accepting calls, run queued ones for up to `drain_s` seconds, then fail the rest.
 
         Args:
             drain_s: seconds to finish queued and running calls in; the callers of the rest get `ResourceClosedError`.

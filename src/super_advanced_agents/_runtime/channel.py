@@ -1,4 +1,4 @@
-"""A bounded stream from one producer thread to one consumer, such as an answer's tokens."""
+"""A bounded queue that passes items, such as an answer's tokens, from a thread to a reader."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class Channel(Generic[T]):
-    """Pass items in order from a producer to a consumer, buffering at most `capacity`.
+    """Pass items in order from a producer thread to one consumer, at most `capacity` buffered.
 
     `put` tells the producer when the consumer has left, so that it can stop.
     """
@@ -33,7 +33,7 @@ class Channel(Generic[T]):
         return self._consumer_left
 
     def put(self, item: T) -> bool:
-        """Add one item, waiting while the channel is full; return False if the consumer left."""
+        """Add an item, blocking while the channel is full; return False if the consumer has left."""
         with self._changed:
             while len(self._items) >= self._capacity and not self._consumer_left:
                 self._changed.wait()
@@ -59,14 +59,14 @@ class Channel(Generic[T]):
             receiver.set_result(None)
 
     def leave(self) -> None:
-        """Stop consuming, drop the buffered items and wake a producer that waits for room."""
+        """Stop reading: drop the buffered items and wake a producer that is blocked in `put`."""
         with self._changed:
             self._consumer_left = True
             self._items.clear()
             self._changed.notify_all()
 
     async def items(self) -> AsyncGenerator[T, None]:
-        """Yield the items until the producer calls `finish`.
+        """Yield the channel's items asynchronously until the producer ends the stream.
 
         Leaving the generator early, or cancelling it, calls `leave`.
         """

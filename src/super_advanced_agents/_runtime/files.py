@@ -1,4 +1,4 @@
-"""Checksums of files, and the mapping of the operating system's errors to store errors."""
+"""Checksums and flushing of files, and conversion of `OSError` to this package's errors."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from super_advanced_agents.errors import StoreError, StoreFullError
 
 
 def sha256_of(file: Path) -> str:
-    """Return the sha256 of a file in hexadecimal.
+    """Return the SHA-256 checksum of a file in hexadecimal.
 
-    The file is read in parts, so its size does not matter.
+    The file is read in parts, so a large file needs no more memory.
     """
     with file.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def map_os_error(exc: OSError, path: Path) -> StoreError:
-    """Return the `StoreError` that corresponds to an `OSError` on `path`."""
+    """Convert an `OSError` on `path` to this package's `StoreError`, and return it."""
     if exc.errno in (errno.ENOSPC, errno.EDQUOT):
         return StoreFullError(f"no room on the disk of {str(path)!r}", hint="free some, then try again")
     if exc.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
@@ -33,10 +33,7 @@ def map_os_error(exc: OSError, path: Path) -> StoreError:
 
 
 def fsync_folder(folder: Path) -> None:
-    """Flush the entries of a folder to the disk.
-
-    A new file survives a power loss only when its folder was flushed too.
-    """
+    """Sync a folder with `fsync`, so that new and renamed files in it survive a power loss."""
     fd = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(fd)

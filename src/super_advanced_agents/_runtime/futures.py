@@ -14,12 +14,15 @@ _thread_state = threading.local()
 
 
 def driven_by_thread() -> bool:
-    """Return whether `run_sync`, not an event loop, runs the current coroutine."""
+    """Return whether a blocking call, not an event loop, runs the current coroutine.
+
+    `sync_bridge.run_sync` is such a call: it runs a coroutine in the calling thread.
+    """
     return getattr(_thread_state, "driven", False)
 
 
 def set_driven_by_thread(driven: bool) -> bool:
-    """Record whether `run_sync` runs the next step of a coroutine; return the old value."""
+    """Set this thread's flag that a blocking call runs the coroutine; return the old flag."""
     before = driven_by_thread()
     _thread_state.driven = driven
     return before
@@ -48,14 +51,14 @@ class Future(Generic[T]):
         return self._done
 
     def cancelled(self) -> bool:
-        """Return whether the caller cancelled before the result arrived.
+        """Return whether the future was cancelled before its result arrived.
 
-        Work that has not begun may then be dropped.
+        Work for it that has not begun may then be dropped.
         """
         return self._cancelled
 
     def cancel(self) -> None:
-        """Give up on the result; a result that arrives later is dropped.
+        """Cancel the future; a result that arrives later is dropped.
 
         A consumer that still waits gets `CancelledError`.
         """
@@ -71,17 +74,15 @@ class Future(Generic[T]):
             _wake_in(waiter[0], [waiter[1]])
 
     def set_result(self, value: T) -> None:
-        """Deliver the result; do nothing if the future is done already."""
+        """Set the future's result and wake its consumer; do nothing if the future is done."""
         set_results([(self, value)])
 
     def set_exception(self, error: BaseException) -> None:
-        """Deliver an error; do nothing if the future is done already."""
+        """Set the future's error and wake its consumer; do nothing if the future is done."""
         set_exceptions([self], error)
 
     def wait(self, timeout_s: float | None = None) -> T:
-        """Block this thread until the result arrives, and return it.
-
-        An error that was delivered instead is raised.
+        """Block this thread until the future is done; return its result or raise its error.
 
         Raises:
             TimeoutError: no result came within `timeout_s` seconds; the future is cancelled.
@@ -123,7 +124,7 @@ class Future(Generic[T]):
     def _deliver(
         self, value: T | None, error: BaseException | None
     ) -> tuple[asyncio.AbstractEventLoop, asyncio.Future[None]] | None:
-        """Store the outcome; return the event loop and asyncio future to wake, or None."""
+        # Returns the event loop and the asyncio future that the caller has to wake, or None.
         with self._lock:
             if self._done:
                 return None
@@ -135,9 +136,9 @@ class Future(Generic[T]):
 
 
 def set_results(outcomes: Iterable[tuple[Future[T], T | BaseException]]) -> None:
-    """Deliver the outcomes of many futures, waking each event loop once.
+    """Set the results of many futures; wake each event loop only once, not once per future.
 
-    An outcome that is an exception is delivered as an error.
+    A result that is an exception is set as the future's error.
     """
     waiting: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
     delivered: set[int] = set()
@@ -155,7 +156,7 @@ def set_results(outcomes: Iterable[tuple[Future[T], T | BaseException]]) -> None
 
 
 def set_exceptions(futures: Iterable[Future[T]], error: BaseException) -> None:
-    """Deliver one error to many futures, a copy to each.
+    """Fail many futures with one error, and give each future its own copy of it.
 
     Raising writes into an exception's traceback, so callers must not share one.
     """
@@ -186,7 +187,7 @@ def _wake(waiters: list[asyncio.Future[None]]) -> None:
 
 
 def in_thread(work: Callable[[], T], *, name: str) -> Future[T]:
-    """Run blocking `work` once in a new thread, and return the future of its result.
+    """Call the blocking function `work` in a new thread, and return the future of its result.
 
     For opening and closing; starting a thread is too slow for a hot path.
     """

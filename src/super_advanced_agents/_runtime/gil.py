@@ -1,4 +1,4 @@
-"""Yielding the interpreter to other threads during long Python loops."""
+"""Release of the GIL to other threads during long Python loops."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 def yield_gil(items: Iterable[T], *, every: int = 64) -> Iterator[T]:
-    """Yield the items, and let other threads run each time `every` items have been yielded.
+    """Yield the given items, and release the GIL to other threads once per `every` items.
 
     A thread that needs the interpreter while another computes waits up to 5 ms each time, and a search needs it a few
     times. For worker threads only: it does not unblock an event loop.

@@ -1,4 +1,4 @@
-"""Objects that own threads, files or sockets: closing them, and refusing calls afterwards."""
+"""A base class of objects that own threads, files or sockets and have to be closed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class _ClosedAtExit(ABCMeta):
 
 
 class Resource(metaclass=_ClosedAtExit):
-    """Provide a sync and async context manager with idempotent `close()` and `aclose()`.
+    """Make subclasses closable with `close()`, `aclose()`, `with` or `async with`.
 
     Resources still open when the interpreter exits are closed then, so a script that never closes them loses nothing.
     """
@@ -42,7 +42,7 @@ class Resource(metaclass=_ClosedAtExit):
         return self._closed
 
     def close(self) -> None:
-        """Finish the accepted work, then free threads, files and sockets.
+        """Finish the accepted work, then release the object's threads, files and sockets.
 
         Closing again does nothing. In a forked child the parent's files and threads are left alone.
         """
@@ -60,7 +60,7 @@ class Resource(metaclass=_ClosedAtExit):
                 _open_resources.discard(self)  # only now: the interpreter's exit waits for a close under way
 
     async def aclose(self) -> None:
-        """Close without blocking the event loop.
+        """Finish the accepted work and release all resources, without blocking the event loop.
 
         When cancelled, the closing still runs to its end in its own thread.
         """
@@ -69,10 +69,9 @@ class Resource(metaclass=_ClosedAtExit):
 
     @abstractmethod
     def _release(self) -> None:
-        """Free the threads, files and sockets that this object owns; called once, may block."""
+        """Release the object's threads, files and sockets; called once by `close`, may block."""
 
     def _check_open(self) -> None:
-        """Raise `ResourceClosedError` if the object is closed, or belongs to a parent process."""
         if self._closed:
             raise ResourceClosedError(f"this {type(self).__name__} is closed", hint="open a new one")
         if self._owner_pid != process_id():

@@ -1,4 +1,4 @@
-"""One event loop in a thread of its own, for clients whose libraries need asyncio.
+"""One shared asyncio event loop in a background thread, for libraries that need such a loop.
 
 The loop runs from the first `acquire_loop` to the last `release_loop`. A native operation awaits only futures (see
 `sync_bridge`), so that a thread can drive it too. Work that needs a lasting event loop, such as an HTTP connection kept
@@ -23,12 +23,12 @@ T = TypeVar("T")
 
 
 class CancellableFuture(Future[T]):
-    """Cancel the work behind a future when the future is cancelled."""
+    """Represent a future whose cancellation also stops the work that computes its result."""
 
     __slots__ = ()
 
     def cancel(self) -> None:
-        """Give up on the result, and stop the work that computes it."""
+        """Cancel the future, and stop the work that computes its result."""
         if self.done():
             return
         super().cancel()
@@ -36,13 +36,13 @@ class CancellableFuture(Future[T]):
             self._abort()
 
     def _abort(self) -> None:
-        """Stop the work. Called in the cancelling thread, perhaps after the work is done; must not block."""
+        # Stops the work. Called in the cancelling thread, perhaps after the work is done; must not block.
         raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)
 class LoopThread:
-    """Run coroutines in one shared event loop, for callers in other threads and event loops.
+    """Run coroutines in a background event loop, for callers in other threads and event loops.
 
     `acquire_loop` makes it; a blocking portal of anyio starts and ends the loop. The portal's own `start_task_soon` is
     not used: it blocks until the loop has run, which a calling event loop must not do, and its futures wake an event
@@ -52,7 +52,9 @@ class LoopThread:
     _loop: asyncio.AbstractEventLoop
 
     def submit(self, operation: Callable[[], Coroutine[Any, Any, T]]) -> Future[T]:
-        """Run the coroutine `operation()` in the loop; cancelling the future cancels the coroutine.
+        """Start the coroutine `operation()` in the event loop and return the future of its result.
+
+        Cancelling the future cancels the coroutine.
 
         Raises:
             ResourceClosedError: the loop was closed.
@@ -65,7 +67,7 @@ class LoopThread:
         return run
 
     def call_later(self, delay_s: float, callback: Callable[[], object]) -> Future[None]:
-        """Call `callback` in the loop after `delay_s` seconds, unless the future is cancelled first.
+        """Call `callback` in the loop after `delay_s` seconds; the returned future can cancel it.
 
         `callback` must not block.
         """
@@ -87,7 +89,7 @@ class _Run(CancellableFuture[T]):
         self._task: asyncio.Task[T] | None = None
 
     def begin(self) -> None:
-        """Start the coroutine, unless this future is cancelled; called in the loop's thread."""
+        # Called in the loop's thread.
         if not self.cancelled():
             self._task = self._loop.create_task(self._operation())
             self._task.add_done_callback(self._task_done)
@@ -128,7 +130,7 @@ os.register_at_fork(after_in_child=_renew_portals)  # the child has no threads, 
 
 
 def acquire_loop() -> LoopThread:
-    """Return the process's shared event loop, after starting it if it does not run.
+    """Start the process's shared background event loop unless it runs, and return it.
 
     Blocks for a moment. Call `release_loop` once for each call.
     """
@@ -136,7 +138,7 @@ def acquire_loop() -> LoopThread:
 
 
 def release_loop() -> None:
-    """Undo one call of `acquire_loop`; stop the loop when all calls are undone.
+    """Give up one use of the shared background event loop; stop it after the last use.
 
     Stopping cancels the coroutines that still run, and waits for the loop's thread.
     """

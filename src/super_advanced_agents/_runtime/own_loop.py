@@ -1,4 +1,4 @@
-"""Blocking forms of operations that need an event loop to run tasks concurrently.
+"""Blocking versions of coroutine methods that need an asyncio event loop to themselves.
 
 `sync_bridge.blocking` drives a coroutine that awaits one future after another. Task groups and timeouts need an event
 loop; here each call gets its own, so user code that blocks in one call holds up no other.
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 def run_in_own_loop(operation: Coroutine[Any, Any, T]) -> T:
-    """Run `operation` to its end in a new event loop and return its result.
+    """Run a coroutine to its end in a new event loop, blocking, and return its result.
 
     The loop runs in the calling thread, or in a new thread if the calling one already runs a loop (a notebook). An
     interruption (Ctrl-C) cancels the operation.
@@ -46,7 +46,10 @@ def _run(operation: Coroutine[Any, Any, T]) -> T:
 
 
 def blocking_in_own_loop(native: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
-    """Derive the blocking method `verb` from a method `averb` that needs an event loop."""
+    """Make a blocking method from a coroutine method; each call runs in a new event loop.
+
+    It has the name of the coroutine method without the `a`: `route` for `aroute`.
+    """
     name = native.__name__
 
     @functools.wraps(native)

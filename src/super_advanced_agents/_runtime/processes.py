@@ -1,4 +1,4 @@
-"""The process id, cached: asking the system takes a microsecond or more in a sandbox."""
+"""The cached process id, because `os.getpid` takes a microsecond or more in a sandbox."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _pid = os.getpid()
 
 
 def process_id() -> int:
-    """Return the id of this process, also right after a fork."""
+    """Return the id of this process from a cache that is renewed after a fork."""
     return _pid
 
 

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 @contextmanager
 def bar(*, unit: str) -> Iterator[Progress | None]:
-    """Show a progress bar on standard error; yield None if standard error is no terminal.
+    """Enter a context that shows a progress bar on stderr, or yields None without a terminal.
+
+    The body of the `with` block adds its tasks to the `rich.progress.Progress` that the context yields.
 
     Args:
         unit: `"bytes"`, which also shows the time remaining, or the name of the things counted.

@@ -71,7 +71,9 @@ def prepare(
     fill: ConnectionCallback | None = None,
     check: ConnectionCallback | None = None,
 ) -> None:
-    """Create the tables of an SQLite file, or check and migrate the existing ones.
+    """Create an SQLite database's tables if it has none, else migrate them to `schema.version`.
+
+    Existing tables are checked before they are migrated.
 
     Args:
         connection: a connection to the file.
@@ -220,7 +222,7 @@ def connect(file: Path | None) -> sqlite3.Connection:
 
 
 def is_io_failure(exc: sqlite3.Error) -> bool:
-    """Return whether an error of SQLite reports that the disk failed (EIO).
+    """Return whether an SQLite error means that the disk failed to read or write.
 
     The contents of the disk are then unknown, so writing must stop.
     """
@@ -233,7 +235,7 @@ def _is_full(exc: sqlite3.Error) -> bool:
 
 
 def map_error(exc: sqlite3.Error) -> StoreError:
-    """Return the `StoreError` that corresponds to an error of SQLite."""
+    """Convert an SQLite error to this package's `StoreError`, and return it."""
     code = _error_code(exc) & 0xFF
     if _is_full(exc):
         return StoreFullError("no room on the disk; nothing was stored", hint="free some, then try again")

@@ -1,7 +1,7 @@
-"""The sync bridge, which derives a blocking method `verb()` from each coroutine `averb()`.
+"""The sync bridge, which makes blocking methods (`get`) from coroutine methods (`aget`).
 
 A native operation is a coroutine that awaits only futures (and coroutines made of them). An event loop drives it for
-`averb()`; for `verb()` the calling thread drives the same coroutine and blocks on each future. No event loop is
+`aget()`; for `get()` the calling thread drives the same coroutine and blocks on each future. No event loop is
 started, so the blocking form also works inside a running loop (a notebook), which it blocks meanwhile.
 """
 
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 def run_sync(operation: Coroutine[Any, Any, T]) -> T:
-    """Run the coroutine `operation` to its end in this thread and return its result.
+    """Run a coroutine to its end in this thread, without an event loop; return its result.
 
     Raises:
         RuntimeError: the operation awaited something that only an event loop can provide.
@@ -41,7 +41,7 @@ def run_sync(operation: Coroutine[Any, Any, T]) -> T:
 
 
 def _wait(step: object) -> BaseException | None:
-    """Wait for the future that the operation awaits; return an error to raise in it, or None."""
+    # Returns an error of the wait itself, to be raised in the operation, or None.
     if not isinstance(step, Future):
         return RuntimeError(f"a blocking form can only wait for futures, not {type(step).__name__}")
     try:
@@ -54,11 +54,11 @@ def _wait(step: object) -> BaseException | None:
 
 
 def blocking(native: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
-    """Derive the blocking method `verb` from the coroutine method `averb` (or `_averb`).
+    """Make a blocking method, such as `get`, from a coroutine method, such as `aget` or `_aget`.
 
     It takes the same arguments, returns the same result, and blocks the calling thread. The coroutine method is looked
-    up by name on the object, so a subclass that overrides `averb` overrides `verb` too. Where the native method is
-    private (`_averb`), the class must derive from `Overridable` for that.
+    up by name on the object, so a subclass that overrides `aget` overrides `get` too. Where the coroutine method is
+    private (`_aget`), the class must derive from `Overridable` for that.
     """
     name = native.__name__
 
@@ -71,7 +71,7 @@ def blocking(native: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
 
 
 def blocking_iterator(native: Callable[P, AsyncGenerator[T, None]]) -> Callable[P, Generator[T, None, None]]:
-    """Derive a blocking generator method from an asynchronous one.
+    """Make a blocking generator method from an asynchronous generator method.
 
     Leaving the blocking generator early closes the asynchronous one.
     """
@@ -94,11 +94,11 @@ def blocking_iterator(native: Callable[P, AsyncGenerator[T, None]]) -> Callable[
 
 
 class Overridable:
-    """Let a subclass override an operation by defining its blocking or its asyncio method.
+    """Let a subclass override an operation in either form: blocking (`get`) or asyncio (`aget`).
 
-    Operations call each other through their private native methods (`_averb`). This base points the native method of a
-    subclass to its `averb` or, in a class without `averb`, to its `verb`. No operation calls a stream, so overriding
-    the `verb` of a stream changes that method alone.
+    Operations call each other through their private coroutine methods (`_aget`). This base points the private method of
+    a subclass to its `aget` or, in a class without `aget`, to its `get`. No operation calls a generator method, so
+    overriding the blocking form of one changes that method alone.
     """
 
     def __init_subclass__(cls, **options: object) -> None:
@@ -136,7 +136,7 @@ async def _next(source: AsyncGenerator[T, None]) -> T:
 
 
 def as_sync_method(verb: Callable[P, T], native: Callable[..., object]) -> Callable[P, T]:
-    """Set the name and the signature of a blocking method from those of its coroutine method."""
+    """Give a blocking function the name and signature of its coroutine function; return it."""
     verb.__name__ = native.__name__.removeprefix("_").removeprefix("a")
     verb.__qualname__ = f"{native.__qualname__.rpartition('.')[0]}.{verb.__name__}"
     signature = inspect.signature(native)

@@ -1,4 +1,4 @@
-"""Time-ordered uids: UUID version 7 (RFC 9562, section 5.7).
+"""Time-ordered unique ids (uids): UUID version 7 (RFC 9562, section 5.7).
 
 Time order keeps SQLite's unique index append-only; with random uids the insert rate falls to a third at 300k rows.
 """
@@ -27,7 +27,7 @@ os.register_at_fork(after_in_child=_renew_lock)  # another thread of the parent 
 
 
 def new_uids(n: int) -> list[str]:
-    """Make `n` UUIDv7 strings in ascending order, greater than all made before.
+    """Return `n` new UUIDv7 strings, ascending and greater than all that were made before.
 
     The order holds within a process, also when the clock goes back.
     """
@@ -42,7 +42,7 @@ def new_uids(n: int) -> list[str]:
 def fill_missing_uids(
     uids: Sequence[str | None] | None, n: int, make: Callable[[int], Sequence[str]] = new_uids
 ) -> Sequence[str]:
-    """Return `uids` with a new uid in place of each None; `n` new uids if `uids` is None.
+    """Return `uids` with each None replaced by a new id; `n` new ids if `uids` is None.
 
     Args:
         uids: the uids to keep; None when all are missing.
@@ -55,7 +55,7 @@ def fill_missing_uids(
 
 
 def seeded_uids(seed: bytes, at: float, start: int, n: int) -> list[str]:
-    """Derive `n` UUIDv7 strings from a seed, after skipping the first `start` of them.
+    """Derive a fixed sequence of UUIDv7 strings from a seed; return `n` of them from `start` on.
 
     The same arguments give the same uids. They ascend, and are as random as the seed.
 
@@ -70,10 +70,7 @@ def seeded_uids(seed: bytes, at: float, start: int, n: int) -> list[str]:
 
 
 def _format_uuids(first: int, noise_bytes: bytes) -> list[str]:
-    """Format UUIDs from numbers counted up from `first`, with eight random bytes each.
-
-    A number holds milliseconds in its upper bits and a counter in its lower 12 bits.
-    """
+    # `first` holds milliseconds in its upper bits and a counter in its lower 12; each uid gets 8 random bytes.
     noise = noise_bytes.hex()
     uids, milliseconds, prefix = [], -1, ""
     for i, at in enumerate(range(0, len(noise), 16), start=first):

@@ -1,4 +1,4 @@
-"""`LLMAgent` and `AsyncLLMAgent`, which store and search memories and answer from them."""
+"""Agents with blocking or asyncio methods that store texts and answer questions from them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Predicate: TypeAlias = Callable[[Metadata], bool]
 
 
 class SearchOptions(TypedDict, total=False):
-    """Options of `search_text` that do not change the type of its result."""
+    """Declare the keyword arguments that all overloads of `search_text` share."""
 
     where: Where | None
     mode: SearchMode
@@ -119,7 +119,7 @@ class LLMAgent(MemoryWrites):
         explain: bool = False,
         rerank: bool | Reranker | None = None,
     ) -> list[Any]:
-        """Return the memories that match a text best, best first.
+        """Search this agent's memories for a text and return the best matches, best first.
 
         A cancelled search leaves nothing behind and does not disturb other callers.
 
@@ -195,7 +195,7 @@ class LLMAgent(MemoryWrites):
     async def _ahybrid_search(
         self, query_text: str, keyword: str | None = None, top_k: int = 5, memory_type: str | None = None
     ) -> list[Match]:
-        """Return the memories that match a text best and also contain a keyword, best first.
+        """Return the memories that contain a keyword and match a text best, best match first.
 
         Args:
             query_text: a question or a topic, in plain words without query operators.
@@ -212,16 +212,16 @@ class LLMAgent(MemoryWrites):
         )
 
     async def _aget(self, uid: str) -> Record | None:
-        """Return the memory with the given uid, or None if it does not exist."""
+        """Return the memory with the given unique id, or None if it does not exist."""
         records = await self.vector_store.aget([uid], namespace=self.namespace)
         return records[0] if records else None
 
     async def _acount(self, where: Where | None = None) -> int:
-        """Return the number of memories that match a filter, or of all memories without a filter."""
+        """Count this agent's memories that match the filter `where`, or all of them if it is None."""
         return await self.vector_store.acount(where, namespace=self.namespace)
 
     async def _ascan(self, where: Where | None = None, *, after: str | None = None, limit: int = 100) -> list[Record]:
-        """Return one page of this agent's memories, in the order of their uids.
+        """Return one page of this agent's memories, ordered by their unique ids.
 
         Args:
             where: restricts the page to memories that match this filter.
@@ -233,7 +233,7 @@ class LLMAgent(MemoryWrites):
     # -- answering ------------------------------------------------------------------------------------------------
 
     async def _aask(self, question: str, top_k: int = 5, *, sources: Sequence[Match] | None = None) -> Answer:
-        """Answer a question from memories.
+        """Answer a question with the language model, from the memories that match it best.
 
         A cancelled call frees the model's slot within one token.
 
@@ -262,7 +262,7 @@ class LLMAgent(MemoryWrites):
     async def _astream_answer(
         self, question: str, top_k: int = 5, *, sources: Sequence[Match] | None = None
     ) -> AsyncGenerator[str, None]:
-        """Answer a question from memories, and yield the pieces of the answer as they are generated.
+        """Answer a question from memories, yielding pieces of the text as the model generates them.
 
         The joined pieces are the answer. Leaving the iterator early frees the model's slot within one token.
 
@@ -321,7 +321,7 @@ class LLMAgent(MemoryWrites):
         ) -> list[Match]: ...
 
         def search_text(self, *args: Any, **options: Any) -> Any:
-            """Return the memories that match a text best, best first."""
+            """Search this agent's memories for a text and return the best matches, best first."""
     else:
         search_text = blocking(_asearch_text)
     hybrid_search = blocking(_ahybrid_search)

@@ -1,4 +1,4 @@
-"""Conversion of texts, dicts and turns into memories and their metadata, with validation."""
+"""Validation of texts, dicts and conversation turns, and their conversion to memories."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _TURN_KEYS = frozenset({"speaker", "session", "turn", "created_at"})
 
 
 def as_memories(items: Sequence[str | Memory | Mapping[str, JSONValue]]) -> list[Memory]:
-    """Convert texts, `Memory` values and dicts of `Memory` fields to a list of memories.
+    """Convert a list of texts, `Memory` objects or dicts of their fields to `Memory` objects.
 
     Raises:
         InvalidInputError: `items` is not a list, or an item is none of these or has an unknown or missing field.
@@ -33,7 +33,7 @@ def _as_memory(item: object, field: str) -> Memory:
 
 
 def as_turns(turns: Sequence[Turn | Mapping[str, JSONValue]]) -> list[Turn]:
-    """Convert `Turn` values and dicts of `Turn` fields to a list of validated turns.
+    """Convert `Turn` objects (conversation turns) or dicts of their fields to checked `Turn`s.
 
     Raises:
         InvalidInputError: `turns` is not a list, or an item is neither of these or has a wrong field.
@@ -71,7 +71,7 @@ def _checked_fields(
 
 
 def memory_metadata(memory: Memory, *, field: str = "") -> Metadata:
-    """Build the metadata of a memory: its text, type and session, and the caller's extra keys.
+    """Build a memory's metadata dict from its text, type, conversation name and extra keys.
 
     Args:
         memory: the memory.
@@ -91,7 +91,7 @@ def memory_metadata(memory: Memory, *, field: str = "") -> Metadata:
 
 
 def memory_changes(text: str | None, memory_type: str | None, extra: object) -> Metadata:
-    """Build the merge patch (RFC 7396) of a memory's metadata from its changed fields.
+    """Build a JSON merge patch (RFC 7396) that changes a memory's text, type and extra metadata.
 
     Raises:
         InvalidInputError: a value is wrong, or `extra` holds a key that the agent sets itself.
@@ -105,7 +105,7 @@ def memory_changes(text: str | None, memory_type: str | None, extra: object) -> 
 
 
 def turn_memory(turn: Turn, session: str | None, position: int) -> Memory:
-    """Convert a turn to a memory with the speaker, the session and the turn's position in it.
+    """Convert one turn of a conversation to a `Memory` that keeps its speaker and position.
 
     Raises:
         InvalidInputError: `extra` holds a key that the agent sets itself.
@@ -130,7 +130,10 @@ def _checked_extra(extra: object, field: str, reserved: frozenset[str]) -> dict[
 
 
 def narrow_to_type(memory_type: str | None, where: Where | None) -> Where | None:
-    """Extend a filter to require a memory type; return `where` unchanged if the type is None."""
+    """Add the condition `type == memory_type` to a metadata filter; None adds no condition.
+
+    Without a filter, the condition alone is returned.
+    """
     if memory_type is None:
         return where
     checked_text(memory_type, "memory_type", max_bytes=LIMITS.uid_chars)

@@ -1,4 +1,4 @@
-"""The prompt that shows a language model memories, as numbered data between markers."""
+"""The prompt that asks a language model to answer from memories, shown as numbered lines."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SYSTEM = (
 
 
 def answer_messages(question: str, sources: Sequence[Match], *, context_chars: int) -> list[ChatMessage]:
-    """Build the chat messages that ask a model to answer a question from memories.
+    """Build the chat messages that ask a language model to answer a question from memories.
 
     Args:
         question: the user's question.

@@ -14,7 +14,7 @@ from super_advanced_agents.types import Dedupe, JSONValue, Memory, Turn, Where
 
 
 class MemoryWrites(Overridable):
-    """Add, change and delete the memories of one namespace; a base class of `LLMAgent`."""
+    """Provide the methods of `LLMAgent` that add, change and delete memories."""
 
     namespace: str
     vector_store: VectorStore
@@ -32,7 +32,7 @@ class MemoryWrites(Overridable):
         priority: float | None = None,
         dedupe: Dedupe | None = None,
     ) -> str:
-        """Store one text as a memory and return its uid.
+        """Embed one text, store it as a memory, and return the memory's unique id.
 
         The memory is durable when the call returns. Concurrent calls share embedding batches and commits. A call that
         is cancelled before its write began stores nothing; after that the write completes.
@@ -68,7 +68,7 @@ class MemoryWrites(Overridable):
     async def _aadd_text_memories(
         self, items: Sequence[str | Memory | Mapping[str, JSONValue]], *, dedupe: Dedupe | None = None
     ) -> list[str]:
-        """Store any number of texts as memories and return their uids, in order.
+        """Embed any number of texts, store them as memories, and return their ids, in order.
 
         The memories are durable when the call returns. All items are validated before the first is stored. Then they
         are stored in batches of 1,000, each of them completely or not at all: an error or a cancellation can leave the
@@ -102,7 +102,7 @@ class MemoryWrites(Overridable):
     async def _aadd_turns(
         self, turns: Sequence[Turn | Mapping[str, JSONValue]], *, session: str | None = None
     ) -> list[str]:
-        """Store the turns of a conversation as memories and return their uids, in order.
+        """Store the turns of a conversation as memories and return their unique ids, in order.
 
         The text of each memory is `"{speaker}: {text}"`.
 
@@ -128,10 +128,10 @@ class MemoryWrites(Overridable):
         expires_in_s: float | EllipsisType | None = ...,
         priority: float | EllipsisType | None = ...,
     ) -> bool:
-        """Change the given fields of a memory; its other fields and its place in a session stay.
+        """Change only the given fields of a memory; return False if the memory does not exist.
 
-        The change is durable when the call returns. A call that is cancelled before its write began changes nothing;
-        after that the write completes.
+        Its other fields and its place in a session stay. The change is durable when the call returns. A call that is
+        cancelled before its write began changes nothing; after that the write completes.
 
         Args:
             uid: the uid of the memory.
@@ -159,10 +159,10 @@ class MemoryWrites(Overridable):
         )
 
     async def _aforget(self, uids: Sequence[str] | None = None, *, where: Where | None = None) -> int:
-        """Delete the memories with the given uids that match a filter, and return their number.
+        """Delete memories by their ids, by a metadata filter or by both; return the number deleted.
 
-        Without uids, all memories that match the filter are deleted; without a filter, all with the uids. The deletion
-        is durable when the call returns. `where={}` deletes all memories of this agent.
+        With both `uids` and `where`, only memories that meet both are deleted. The deletion is durable when the call
+        returns. `where={}` deletes all memories of this agent.
         """
         return await self.vector_store.adelete(uids, where=where, namespace=self.namespace)
 

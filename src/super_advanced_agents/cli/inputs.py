@@ -16,7 +16,7 @@ _MAX_BYTES = 1 << 20
 
 
 def read_text_input(argument: str | None, file: Path | None, *, name: str) -> str:
-    """Return the text of a command's argument, of its `--file`, or of standard input.
+    """Return a command's input text from its argument, its `--file` or standard input.
 
     Args:
         argument: the text itself; `-` reads standard input.
@@ -42,7 +42,7 @@ def read_text_input(argument: str | None, file: Path | None, *, name: str) -> st
 
 
 def parse_json_object(option: str | None, name: str) -> dict[str, JSONValue] | None:
-    """Parse the value of an option as a JSON object; return None when it was not given.
+    """Parse the text of a command-line option as a JSON object; return None if it is None.
 
     Raises:
         InvalidInputError: the value is not a JSON object.

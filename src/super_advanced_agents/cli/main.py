@@ -1,4 +1,4 @@
-"""The `saa` command and its subcommands."""
+"""The `saa` command line, to which every subcommand is added here."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ app.add_typer(keys, name="keys")
 
 
 def main() -> None:
-    """Run the command line and exit.
+    """Run the `saa` command with the process's arguments, and exit.
 
     Raises:
         SystemExit: always; its code is 0 (done), 1 (failed), 2 (wrong usage) or 130 (interrupted).

@@ -1,4 +1,4 @@
-"""Options that many commands share."""
+"""Command-line options that several `saa` commands share, such as `--data-dir`."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def print_result(text: str = "", *, end: str = "\n") -> None:
 
 
 def print_note(text: str) -> None:
-    """Print a message that is not part of the result to standard error."""
+    """Print a message to standard error, since it is not part of the command's result."""
     sys.stderr.write(text + "\n")
     sys.stderr.flush()
 
@@ -37,18 +37,21 @@ def print_json(result: Mapping[str, object]) -> None:
 
 
 def without_controls(text: str) -> str:
-    """Replace control characters, which could disturb the terminal; keep line feeds and tabs."""
+    """Return a text with its control characters replaced, except line feeds and tabs.
+
+    Control characters could disturb the terminal.
+    """
     return "".join(char if char.isprintable() or char in "\n\t" else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
 def one_line(text: str, max_chars: int = 100) -> str:
-    """Join the lines of a text, and cut the result to `max_chars` with an ellipsis."""
+    """Return a text as one line, shortened to `max_chars` with an ellipsis if it is longer."""
     line = " ".join(without_controls(text).split())
     return line if len(line) <= max_chars else line[: max_chars - 1] + "…"
 
 
 def report_errors(command: Callable[P, R]) -> Callable[P, R]:
-    """Wrap a command so that an error is printed with a hint and sets the exit code.
+    """Decorate a command so that it prints errors with a hint and exits with a code.
 
     The exit code is 1 when the work failed, 2 when arguments or settings are wrong, 130 when Ctrl-C was pressed.
     """
@@ -73,7 +76,7 @@ def report_errors(command: Callable[P, R]) -> Callable[P, R]:
 
 
 def exit_with_error(error: SuperAdvancedAgentsError, *, as_json: bool, code: int) -> NoReturn:
-    """Print an error and its hint, and exit with `code`."""
+    """Print an error and its hint to standard error, and exit with `code`."""
     if as_json:
         members: dict[str, object] = {"type": type(error).__name__, "message": error.message, "hint": error.hint}
         print_note(json.dumps({"error": members}, ensure_ascii=False))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def open_agent(
     data_dir: Path, models_dir: Path | None, agent: str, *, embeds: bool = False, answers: bool = False
 ) -> Iterator[AsyncLLMAgent]:
-    """Open an agent with its store and models, and close all of them when the block ends.
+    """Enter a context that yields an agent, and closes its store and models at the end.
 
     Args:
         data_dir: the data folder; the store in it is created when it is missing.
@@ -47,7 +47,9 @@ def open_agent(
 
 @contextmanager
 def open_memories(data_dir: Path, agent: str) -> Iterator[tuple[VectorStore, str]]:
-    """Open the store without loading models, and yield the store and the agent's namespace.
+    """Enter a context that yields the open store and an agent's namespace; load no models.
+
+    The namespace is the part of the store that contains the agent's memories.
 
     Where the data folder has no store, an empty store in memory is yielded.
 
@@ -72,7 +74,7 @@ def open_memories(data_dir: Path, agent: str) -> Iterator[tuple[VectorStore, str
 
 @contextmanager
 def open_folder_store(data_dir: Path, *, dim: int | None = None, metric: str | None = None) -> Iterator[LocalStore]:
-    """Open the store of a data folder, or create a missing one when `dim` is given.
+    """Enter a context that yields a data folder's store; create a missing one if `dim` is given.
 
     Args:
         data_dir: the data folder.
@@ -101,7 +103,10 @@ def open_folder_store(data_dir: Path, *, dim: int | None = None, metric: str | N
 def open_embedder(
     models_dir: Path | None, *, model: str | None = None, precision: str | None = None
 ) -> Iterator[EmbeddingPipeline]:
-    """Open an embedding pipeline with the configured or the given model; fetch a missing model."""
+    """Enter a context that yields an embedding pipeline; download its model if missing.
+
+    The model and the precision are the configured ones unless given.
+    """
     from super_advanced_agents.tenancy.model_loading import embedding_pipeline, fetch_models
     from super_advanced_agents.tenancy.settings import Settings
 

@@ -1,4 +1,4 @@
-"""Printed forms of memories and matches, for programs and for people."""
+"""Output formats of memories and search results: JSON for programs, lines for people."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def match_json(match: Match) -> dict[str, JSONValue]:
 
 
 def record_json(record: Record) -> dict[str, JSONValue]:
-    """Return a memory as a JSON object, without its vector and namespace."""
+    """Return a stored memory as a JSON object, without its vector and its agent's name."""
     return {
         "uid": record.uid,
         "text": record.text,
@@ -33,7 +33,10 @@ def record_json(record: Record) -> dict[str, JSONValue]:
 
 
 def print_matches(matches: Sequence[Match]) -> None:
-    """Print search results for people: rank, score, text, uid and the parts of the score."""
+    """Print search results as readable lines: rank, score, text and id (uid).
+
+    Results of a search with `explain` have a line for each part of the score, too.
+    """
     for rank, match in enumerate(matches, start=1):
         print_result(f"{rank:>3}. {match.score:.3f}  {one_line(str(match.metadata.get('text', '')), 400)}")
         print_result(f"            {without_controls(match.uid)}")

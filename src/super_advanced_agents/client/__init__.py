@@ -1,4 +1,4 @@
-"""Clients of a server: a vector store, an agent, and their connections and transports.
+"""Clients of this project's server: a remote vector store, a remote agent, and transports.
 
 Operations, messages and their encoding belong in `protocol`; stores and agents in this process belong in `stores` and
 `agents`.

@@ -14,7 +14,7 @@ _PORTS = {"grpc": 50051, "grpcs": 443, "http": 80, "https": 443}
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """The validated address of one server.
+    """The validated address of one server: its URL, its scheme, and its host and port.
 
     Attributes:
         url: the address as given, without a slash at its end.
@@ -28,7 +28,7 @@ class Address:
 
     @property
     def secure(self) -> bool:
-        """True when the connection uses TLS."""
+        """True when the scheme of the URL, `grpcs` or `https`, asks for TLS."""
         return self.scheme in {"grpcs", "https"}
 
     @property
@@ -38,7 +38,7 @@ class Address:
 
     @classmethod
     def parsed(cls, url: str) -> Address:
-        """Parse and validate an address.
+        """Parse and validate a server's URL, such as `grpc://host:port`, into an `Address`.
 
         Raises:
             ConfigurationError: the address is malformed, or holds a credential, a query or another part too many.
@@ -63,7 +63,7 @@ class Address:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionSettings:
-    """The address of a server, the client's credential, and the trusted certificates.
+    """The address of a server, the API key to send to it, and the CA certificates to trust.
 
     Attributes:
         address: the server's address.
@@ -89,11 +89,13 @@ class ConnectionSettings:
 
     @property
     def credential(self) -> dict[str, str]:
-        """The `authorization` entry of HTTP headers or gRPC metadata; empty without an API key."""
+        """The `authorization` header or gRPC metadata with the API key; `{}` without a key."""
         return {} if self.api_key is None else {"authorization": f"Bearer {self.api_key}"}
 
     def certificates(self) -> bytes | None:
-        """Read the trusted certificates (PEM); return None to trust the system's. Blocks.
+        """Return the PEM bytes of `ca_file`, or None without one, to trust the system's CAs.
+
+        Blocks while it reads the file.
 
         Raises:
             ConfigurationError: `ca_file` cannot be read.
@@ -106,9 +108,9 @@ class ConnectionSettings:
             raise ConfigurationError(f"ca_file {str(self.ca_file)!r} cannot be read: {exc.strerror}") from exc
 
     def tls(self) -> ssl.SSLContext:
-        """Return the TLS context that an HTTP client verifies servers with. Blocks.
+        """Return the `ssl.SSLContext` with which an HTTP client verifies the server.
 
-        Without TLS the context trusts no certificate.
+        For an address without TLS the context trusts no certificate. Blocks while it reads certificate files.
 
         Raises:
             ConfigurationError: `ca_file` cannot be read, or holds no certificates.

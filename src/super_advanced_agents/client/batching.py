@@ -1,4 +1,4 @@
-"""Split streams of records and queries into requests of bounded size, made one at a time."""
+"""Split iterables of records, query vectors or memories into requests of bounded size."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _REMEMBER_BYTES = 4 * 1024 * 1024
 
 
 async def iterate(items: Iterable[T] | AsyncIterable[T], *, field: str) -> AsyncGenerator[T, None]:
-    """Yield the items of an iterable or an asynchronous iterable.
+    """Yield the items of a synchronous or asynchronous iterable, as an async generator.
 
     Raises:
         InvalidInputError: `items` is neither.
@@ -57,7 +57,7 @@ async def iterate(items: Iterable[T] | AsyncIterable[T], *, field: str) -> Async
 async def add_requests(
     records: Iterable[NewRecord] | AsyncIterable[NewRecord], bounds: Bounds, off_loop: OffLoop, **options: Any
 ) -> AsyncGenerator[AddRequest, None]:
-    """Yield requests that add all `records` in batches; records without a uid get a new one.
+    """Split `records` into batches and yield an `AddRequest` for each; generate missing uids.
 
     Args:
         records: the records.
@@ -98,7 +98,7 @@ def _add_request(make: partial[AddRequest], batch: list[tuple[Vector, Metadata |
 async def search_requests(
     query_vectors: Iterable[ArrayLike] | AsyncIterable[ArrayLike], bounds: Bounds, **options: Any
 ) -> AsyncGenerator[SearchRequest, None]:
-    """Yield requests that search for all `query_vectors` in batches.
+    """Split `query_vectors` into batches and yield a `SearchRequest` for each.
 
     Args:
         query_vectors: the queries.
@@ -124,7 +124,7 @@ async def search_requests(
 
 
 def remember_requests(memories: Sequence[Memory], dedupe: Dedupe | None) -> Iterator[RememberRequest]:
-    """Yield requests that store all `memories` in order, in batches of about 4 MiB.
+    """Split `memories` into batches of about 4 MiB and yield a `RememberRequest` for each.
 
     A memory without a uid gets one here, so that a request can be repeated.
 

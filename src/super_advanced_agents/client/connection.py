@@ -75,7 +75,9 @@ class Connection:
         self._closed = False
 
     async def acall(self, call: RemoteCall) -> Any:
-        """Send a call, and repeat it until the timeout while the server is unreachable or too busy.
+        """Send a call and return its result; retry it while the server is unreachable or too busy.
+
+        At most six attempts are made, all within the timeout of the connection.
 
         Every operation may be repeated: reads change nothing, writes carry the uids of their records, and operations
         whose second result would differ (`Retry.WITH_KEY`) carry an idempotency key.
@@ -119,7 +121,7 @@ class Connection:
     async def aexchange(
         self, operation: Operation, single: Operation, calls: AsyncIterator[RemoteCall]
     ) -> AsyncGenerator[Any, None]:
-        """Send calls over one stream, at most four of them unanswered, and yield each answer.
+        """Send calls over one stream, at most four unanswered at a time, and yield the answers.
 
         A stream that breaks is restarted with the unanswered calls, which must be safe to repeat.
 
@@ -162,7 +164,7 @@ class Connection:
                 stream.cancel()
 
     async def areceive(self, call: RemoteCall, result: Any) -> AsyncGenerator[Any, None]:
-        """Send one request, and yield its streamed answers; retry only before the first answer.
+        """Send a call and yield its streamed answers; retry if it fails before the first answer.
 
         Args:
             call: a call of an operation that answers with a stream.
@@ -193,7 +195,9 @@ class Connection:
                 stream.cancel()
 
     async def ascan_pages(self, target: str, request: ScanRequest) -> AsyncGenerator[list[Record], None]:
-        """Yield the records that match a request in pages; continue after a stream breaks.
+        """Fetch the records that match a scan request and yield them page by page.
+
+        When the stream breaks, the scan resumes after the last record received.
 
         Args:
             target: the collection's name.
@@ -234,7 +238,7 @@ class Connection:
             request = request.replaced(after=page[-1].uid)
 
     def close(self) -> None:
-        """Wait for calls in flight, then close the connections. Blocks."""
+        """Refuse new calls, wait up to 10 seconds for those in flight, then disconnect. Blocks."""
         with self._changing:
             self._closed = True
             loop, self._loop = self._loop, None
@@ -264,7 +268,7 @@ class Connection:
 
 
 class _SourceFailed(Exception):  # noqa: N818  # a signal
-    """Signal that the iterator of a stream's calls failed, and not the stream."""
+    # the caller's iterator of calls failed, and not the stream, which must not be restarted
 
     def __init__(self, error: SuperAdvancedAgentsError) -> None:
         super().__init__()
@@ -283,7 +287,7 @@ def _retry_pause(error: Exception, deadline: float) -> bool | float:
 
 
 def _stream_pause(error: SuperAdvancedAgentsError, failures: int) -> float:
-    """Return the seconds to wait before a stream is restarted; raise `error` at failure six."""
+    # raises `error` at the sixth failure in a row
     if failures >= _ATTEMPTS:
         raise error
     retry_after_s = error.retry_after_s if isinstance(error, OverloadedError | RateLimitedError) else 0.0
@@ -292,7 +296,7 @@ def _stream_pause(error: SuperAdvancedAgentsError, failures: int) -> float:
 
 
 async def _fill_window(stream: Stream[Any], calls: AsyncIterator[RemoteCall], waiting: deque[RemoteCall]) -> bool:
-    """Send calls until four are unanswered; return False when `calls` is exhausted."""
+    # returns False when `calls` is exhausted
     while len(waiting) < _WINDOW:
         try:
             call = await anext(calls)

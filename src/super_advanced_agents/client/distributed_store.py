@@ -1,4 +1,4 @@
-"""`DistributedVectorStore`, a vector store that is a collection of a server."""
+"""`DistributedVectorStore`, a client that uses one collection of a server as a vector store."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ from super_advanced_agents.types import CollectionInfo, Dedupe, Match, Record, W
 
 
 class DistributedVectorStore(RemoteVectorStore):
-    """Use one collection of a server as a vector store, over gRPC or REST.
+    """Use a collection (a named set of records) of a server as a vector store.
+
+    It calls the server over gRPC or REST.
 
     It behaves as a store in process does, and raises the same errors. A server and a network add
     `EngineUnavailableError` (no connection, or no answer in time), `AuthenticationError`, `PermissionDeniedError`,
@@ -80,7 +82,7 @@ class DistributedVectorStore(RemoteVectorStore):
 
     @property
     def dim(self) -> int:
-        """The length of every vector; the first access may call the server, which blocks."""
+        """The dimension of the collection's vectors; reading it may block on a call to the server."""
         return run_sync(self._acollection_info()).dim if self._info is None else self._info.dim
 
     # -- streams --------------------------------------------------------------------------------------------------
@@ -93,7 +95,9 @@ class DistributedVectorStore(RemoteVectorStore):
         model_id: str | None = None,
         dedupe: Dedupe | None = None,
     ) -> AsyncGenerator[str, None]:
-        """Add any number of records, in bounded memory.
+        """Add records from an iterable in batches, and yield each uid once its record is durable.
+
+        Memory use is bounded for any number of records.
 
         Args:
             records: (vector, metadata or None, uid or None), taken as the server keeps up.
@@ -123,7 +127,9 @@ class DistributedVectorStore(RemoteVectorStore):
         namespace: str | None = None,
         model_id: str | None = None,
     ) -> AsyncGenerator[list[Match], None]:
-        """Search with any number of query vectors, and yield the results in bounded memory.
+        """Search with each query vector of an iterable, and yield the matches of each, in order.
+
+        Memory use is bounded for any number of queries.
 
         Args:
             query_vectors: the queries, taken as the server keeps up.
@@ -157,7 +163,9 @@ class DistributedVectorStore(RemoteVectorStore):
     async def ascan_stream(
         self, where: Where | None = None, *, namespace: str | None = None, after: str | None = None
     ) -> AsyncGenerator[Record, None]:
-        """Yield all records that match a filter, in the order of their uids, in bounded memory.
+        """Yield all records that match a metadata filter, in uid order, fetched page by page.
+
+        Memory use is bounded for any number of records.
 
         Args:
             where: a filter over metadata; every record when None.
@@ -179,7 +187,7 @@ class DistributedVectorStore(RemoteVectorStore):
     # -- the collection -------------------------------------------------------------------------------------------
 
     async def adelete_collection(self) -> bool:
-        """Delete the collection with all its records; return False when it did not exist.
+        """Delete this collection and its records from the server; return False if it is missing.
 
         A client that was made with `dim` creates the collection again at its next use.
         """

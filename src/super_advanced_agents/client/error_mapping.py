@@ -1,4 +1,4 @@
-"""Convert gRPC statuses, HTTP responses and broken connections to errors of this library."""
+"""Convert gRPC errors, HTTP responses and broken connections to exceptions of this library."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ _STATUSES = {
 
 
 def unreachable_error(url: str, reason: object) -> EngineUnavailableError:
-    """Return the error to raise for a connection that cannot be made or has broken."""
+    """Return the `EngineUnavailableError` for a connection that cannot be made or has broken."""
     return EngineUnavailableError(
         f"the server {url!r} cannot be reached ({reason})", hint="check that it runs, and the address"
     )
 
 
 def timeout_error(url: str, timeout_s: float) -> EngineUnavailableError:
-    """Return the error to raise for a call that was not answered within its timeout."""
+    """Return the `EngineUnavailableError` for a call that got no answer within its timeout."""
     return EngineUnavailableError(
         f"the server {url!r} did not answer within {timeout_s:.3g} s", hint="try again, or give it more timeout_s"
     )
 
 
 def error_of_rpc(rpc: Any, url: str, timeout_s: float, *, timed_out: bool = False) -> SuperAdvancedAgentsError:
-    """Convert a failed gRPC call to an error of this library.
+    """Convert a failed gRPC call to the matching exception of this library.
 
     Args:
         rpc: the `grpc.Call`.
@@ -72,7 +72,7 @@ def error_of_rpc(rpc: Any, url: str, timeout_s: float, *, timed_out: bool = Fals
 
 
 def error_of_response(status: int, headers: Mapping[str, str], body: bytes, url: str) -> SuperAdvancedAgentsError:
-    """Convert an HTTP response whose status is not 2xx to an error of this library."""
+    """Convert an HTTP response whose status is not 2xx to an exception of this library."""
     retry_after = headers.get("retry-after")
     if headers.get("content-type", "").startswith("application/problem+json"):
         return _error_of_document(body, status, retry_after, url)
@@ -120,7 +120,10 @@ def _seconds(retry_after: object) -> float | None:
 
 
 def names_error(document: bytes) -> bool:
-    """Return False for a problem document in JSON that names none of the package's errors."""
+    """Return False for an error response in JSON that has no `error` member, else True.
+
+    The member names an exception class of this library; the response for a missing memory has none.
+    """
     try:
         return "error" in orjson.loads(document)
     except (orjson.JSONDecodeError, TypeError):

@@ -1,4 +1,4 @@
-"""The gRPC transport: unary calls resolve futures and need no thread of their own.
+"""The client's gRPC transport; unary calls return futures and need no thread of their own.
 
 It uses the blocking channel of grpcio through its futures. An asyncio channel belongs to one event loop, while callers
 use many loops or none; futures need no loop, and reach more calls a second.
@@ -56,7 +56,7 @@ class GrpcTransport(Transport):
         self._loop: LoopThread | None = None
 
     def open(self, loop: LoopThread) -> None:
-        """Create the channel; the first call connects. Blocks while it reads the certificates."""
+        """Create the gRPC channel; the first call connects. Blocks while it reads certificates."""
         import grpc
 
         self._loop = loop
@@ -68,7 +68,7 @@ class GrpcTransport(Transport):
             self._channel = grpc.insecure_channel(address.target, options=_OPTIONS)
 
     def call(self, call: RemoteCall, *, timeout_s: float, key: str | None) -> Future[Any]:
-        """Send one unary call; cancelling the future cancels the call at the server as well."""
+        """Start a unary call and return the future of its result; cancelling it cancels the call."""
         self._in_flight.enter()
         metadata = self._metadata if key is None else (*self._metadata, ("idempotency-key", key))
         try:
@@ -87,7 +87,7 @@ class GrpcTransport(Transport):
         return future
 
     def stream(self, operation: Operation, result: Any) -> Stream[Any]:
-        """Begin a streaming call, and start a thread that reads its answers."""
+        """Begin a streaming call, start a thread that reads its answers, and return its `Stream`."""
         self._in_flight.enter()
         try:
             assert self._loop is not None, "opened first"
@@ -103,7 +103,7 @@ class GrpcTransport(Transport):
             raise
 
     def close(self) -> None:
-        """Wait for calls in flight, then close the channel. Blocks."""
+        """Refuse new calls, wait up to 10 seconds for those in flight, then disconnect. Blocks."""
         self._in_flight.finish()
         if self._channel is not None:
             self._channel.close()
@@ -135,8 +135,6 @@ def _deserialize_reply(operation: Operation, hint: Any, frame: bytes) -> tuple[A
 
 
 class _RpcFuture(CancellableFuture[Result]):
-    """The future of one unary gRPC call; cancelling the future cancels the call."""
-
     __slots__ = ("_rpc",)
 
     def __init__(self, rpc: Any) -> None:
@@ -144,7 +142,7 @@ class _RpcFuture(CancellableFuture[Result]):
         self._rpc = rpc
 
     def resolve(self, rpc: Any, settings: ConnectionSettings, timeout_s: float) -> None:
-        """Set the result or the error of the finished call. Runs in a thread of the gRPC channel."""
+        # runs in a thread of the gRPC channel
         import grpc
 
         code = rpc.code()
@@ -161,7 +159,7 @@ class _RpcFuture(CancellableFuture[Result]):
 
 
 class _GrpcStream(Stream[Result], Generic[Result]):
-    """A streaming call whose answers a thread reads, since grpcio has no futures for streams."""
+    # a thread reads the answers, since grpcio has no futures for streams
 
     def __init__(self, method: Any, metadata: Any, settings: ConnectionSettings, loop: LoopThread, on_end: Any) -> None:
         self._outgoing: queue.SimpleQueue[RemoteCall | None] = queue.SimpleQueue()

@@ -1,4 +1,4 @@
-"""`open_store` for collections of a server: `grpc://host:port/notes`, `https://host/notes`."""
+"""Make `open_store` open a server's collections by URL, such as `grpc://host:port/notes`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`RemoteAgent`, an agent of a server with the methods of `AsyncLLMAgent` and `LLMAgent`."""
+"""`RemoteAgent`, a client of one agent of a server, with the methods of a local agent."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from super_advanced_agents.types import (
 
 
 class RemoteSearchOptions(TypedDict, total=False):
-    """Options of `search_text` that do not change the type of its result."""
+    """Optional arguments of `RemoteAgent.search_text`: filter, mode, weights and re-ranking."""
 
     where: Where | None
     mode: SearchMode
@@ -52,7 +52,7 @@ class RemoteSearchOptions(TypedDict, total=False):
 
 
 class RemoteAgent(RemoteMemoryWrites):
-    """Use one agent of a server as an `AsyncLLMAgent`, over gRPC or REST.
+    """Call one agent of a server over gRPC or REST, with the methods of a local `AsyncLLMAgent`.
 
     It has every operation of `AsyncLLMAgent`, and the blocking ones of `LLMAgent`. The server embeds texts and answers
     questions; records come without their vectors. Errors and retries are those of `DistributedVectorStore`. Memories
@@ -128,7 +128,7 @@ class RemoteAgent(RemoteMemoryWrites):
         explain: bool = False,
         rerank: bool | None = None,
     ) -> list[Any]:
-        """Find the memories that are most similar to a text, best first.
+        """Return the agent's memories (stored texts) that match a query text best, best first.
 
         Args:
             query_text: a question or a topic, in plain words.
@@ -170,7 +170,7 @@ class RemoteAgent(RemoteMemoryWrites):
     async def ahybrid_search(
         self, query_text: str, keyword: str | None = None, top_k: int = 5, memory_type: str | None = None
     ) -> list[Match]:
-        """Find memories similar to a text that also contain a keyword.
+        """Return memories (stored texts) similar to a query text that also contain a keyword.
 
         Args:
             query_text: a question or a topic, in plain words.
@@ -187,20 +187,20 @@ class RemoteAgent(RemoteMemoryWrites):
         )
 
     async def aget(self, uid: str) -> Record | None:
-        """Return the memory with this uid, or None when no memory has it."""
+        """Return the memory (a stored text) with this uid as a `Record`, or None if there is none."""
         self._check_open()
         request = GetMemoryRequest(uid=checked_uid(uid, field="uid", limits=LIMITS))
         record = cast("Record | None", await self._acall(ops.GET_MEMORY, request))
         return None if record is None else self._with_namespace(record)
 
     async def acount(self, where: Where | None = None) -> int:
-        """Return the number of memories that match a filter, or of all memories when it is None."""
+        """Return the number of memories that match a metadata filter, or of all when it is None."""
         self._check_open()
         check_where(where)
         return cast("int", await self._acall(ops.COUNT_MEMORIES, CountMemoriesRequest(where=where)))
 
     async def ascan(self, where: Where | None = None, *, after: str | None = None, limit: int = 100) -> list[Record]:
-        """Return one page of memories in the order of their uids.
+        """Return one page of the agent's memories (stored texts), in the order of their uids.
 
         Args:
             where: only memories that match this filter.
@@ -224,7 +224,9 @@ class RemoteAgent(RemoteMemoryWrites):
     # -- answering ------------------------------------------------------------------------------------------------
 
     async def aask(self, question: str, top_k: int = 5) -> Answer:
-        """Answer a question from memories; cancelling stops the generation at the server.
+        """Have the server's language model answer a question from the agent's memories.
+
+        Cancelling stops the generation at the server.
 
         Args:
             question: the question, in plain words.
@@ -233,7 +235,7 @@ class RemoteAgent(RemoteMemoryWrites):
         return cast("Answer", await self._acall(ops.ASK, self._ask_request(question, top_k)))
 
     async def astream_answer(self, question: str, top_k: int = 5) -> AsyncGenerator[str, None]:
-        """Answer a question from memories, and yield the answer's pieces as they are generated.
+        """Have the server answer a question from the agent's memories; yield the text in pieces.
 
         Leaving the iterator early stops the generation at the server.
 
@@ -285,7 +287,7 @@ class RemoteAgent(RemoteMemoryWrites):
         ) -> list[Match]: ...
 
         def search_text(self, *args: Any, **options: Any) -> Any:
-            """Return the memories that match a text best, best first."""
+            """Return the agent's memories (stored texts) that match a query text best, best first."""
     else:
         search_text = blocking(asearch_text)
     hybrid_search = blocking(ahybrid_search)

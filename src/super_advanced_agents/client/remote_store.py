@@ -35,7 +35,7 @@ _OPERATIONS: dict[type[object], Operation] = {
 
 
 class RemoteVectorStore(VectorStore):
-    """Send each operation of a vector store as a remote call; `VectorStore` documents them.
+    """Implement the operations of `VectorStore` by sending each request as a remote call.
 
     Requests that cannot be encoded are refused here, with the errors of a store in process; the server limits the size
     of a request. A subclass implements the calls.
@@ -50,14 +50,13 @@ class RemoteVectorStore(VectorStore):
 
     @abstractmethod
     async def _acall(self, call: RemoteCall) -> object:
-        """Send a call and return its result, or raise the error that the server answered with."""
+        """Send a remote call and return its result, or raise the error that the server returned."""
 
     @abstractmethod
     async def _ametric(self) -> Metric:
-        """Return the collection's metric, such as `"cosine"`; the first call asks the server."""
+        """Return the collection's similarity metric, such as `"cosine"`; may ask the server."""
 
     async def _adim(self) -> int:
-        """Return the length of every vector; the first call may ask the server."""
         return self.dim
 
     async def _abounds(self) -> Bounds:

@@ -1,4 +1,4 @@
-"""Writes of `RemoteAgent`: memories of an agent of a server are stored, changed and deleted."""
+"""The methods of `RemoteAgent` that store, change and delete memories at the server."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from super_advanced_agents.types import Dedupe, JSONValue, Memory, Turn, Where
 
 
 class RemoteMemoryWrites(Resource):
-    """Store, change and delete the memories of an agent of a server; a part of `RemoteAgent`."""
+    """The base class of `RemoteAgent` with its methods that store, change and delete memories."""
 
     @abstractmethod
     async def _acall(self, operation: Operation, request: object) -> object:
@@ -47,7 +47,7 @@ class RemoteMemoryWrites(Resource):
         priority: float | None = None,
         dedupe: Dedupe | None = None,
     ) -> str:
-        """Store one text as a memory and return its uid.
+        """Store one text as a memory of the agent, embedded by the server, and return its uid.
 
         The arguments are those of `AsyncLLMAgent.aadd_text_memory`.
         """
@@ -66,7 +66,7 @@ class RemoteMemoryWrites(Resource):
     async def aadd_text_memories(
         self, items: Sequence[str | Memory | Mapping[str, JSONValue]], *, dedupe: Dedupe | None = None
     ) -> list[str]:
-        """Store texts as memories and return their uids, in order.
+        """Store texts as memories of the agent and return their uids, in the order of the texts.
 
         The texts are sent in batches of up to 1,000 memories and about 4 MiB; the server stores each batch all or none.
 
@@ -86,7 +86,7 @@ class RemoteMemoryWrites(Resource):
     async def aadd_turns(
         self, turns: Sequence[Turn | Mapping[str, JSONValue]], *, session: str | None = None
     ) -> list[str]:
-        """Store the turns of a conversation as memories and return their uids, in order.
+        """Store each turn of a conversation as a memory of the agent; return the uids, in order.
 
         Args:
             turns: the turns, in the order in which they were said.
@@ -109,7 +109,7 @@ class RemoteMemoryWrites(Resource):
         expires_in_s: float | EllipsisType | None = ...,
         priority: float | EllipsisType | None = ...,
     ) -> bool:
-        """Change one memory in place; return False when no memory has this uid.
+        """Change fields of one memory (a stored text); return False when no memory has this uid.
 
         Args:
             uid: the memory's uid.
@@ -134,7 +134,10 @@ class RemoteMemoryWrites(Resource):
         return cast("bool", await self._acall(ops.UPDATE_MEMORY, request))
 
     async def aforget(self, uids: Sequence[str] | None = None, *, where: Where | None = None) -> int:
-        """Delete memories by uid, by filter, or by both, and return the number deleted."""
+        """Delete memories selected by uids, a metadata filter, or both; return the number deleted.
+
+        With both, a memory is deleted if it has one of the uids and matches the filter.
+        """
         self._check_open()
         check_where(where)
         request = ForgetRequest(uids=None if uids is None else checked_uids(uids, limits=LIMITS), where=where)
@@ -148,6 +151,6 @@ class RemoteMemoryWrites(Resource):
 
 
 def check_where(where: Where | None) -> None:
-    """Refuse a malformed filter here, since it may not be encodable."""
+    """Raise `FilterError` for a malformed metadata filter, before it is sent to the server."""
     if where is not None:
         parse(where)

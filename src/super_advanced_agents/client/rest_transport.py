@@ -1,4 +1,4 @@
-"""The REST transport: a pool of HTTP connections in the event loop that clients share."""
+"""The client's REST transport: pooled HTTP connections in an event loop that clients share."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _KEEPALIVE_EXPIRY_S = 20.0  # shorter than at servers, so that few calls use a c
 
 
 class RestTransport(Transport):
-    """Send calls to one server over a pool of HTTP connections.
+    """Send calls to one server as REST requests over a pool of HTTP connections.
 
     Redirects are not followed, so that the key is sent to the configured address only.
 
@@ -55,7 +55,7 @@ class RestTransport(Transport):
         self._loop: LoopThread | None = None
 
     def open(self, loop: LoopThread) -> None:
-        """Create the HTTP client; the first call connects. Blocks while it reads the certificates."""
+        """Create the HTTP client; the first call connects. Blocks while it reads certificates."""
         import httpx2
 
         self._loop = loop
@@ -79,7 +79,7 @@ class RestTransport(Transport):
         )
 
     def call(self, call: RemoteCall, *, timeout_s: float, key: str | None) -> Future[Any]:
-        """Send one HTTP request; cancelling the future cancels the request at the server as well."""
+        """Send an HTTP request and return its result's future; cancelling it aborts the request."""
         http_request = _http_request(call)
         assert self._loop is not None, "opened first"
 
@@ -93,7 +93,7 @@ class RestTransport(Transport):
         return self._loop.submit(send)
 
     def stream(self, operation: Operation, result: Any) -> Stream[Any]:
-        """Begin a stream of server-sent events that answer one request."""
+        """Return a `Stream` that sends one request and reads the answer as server-sent events."""
         del operation, result  # always `ASK_STREAM` and `AnswerEvent`
         assert self._loop is not None, "opened first"
         assert self._client is not None, "opened first"
@@ -101,7 +101,7 @@ class RestTransport(Transport):
         return _EventStream(self._client, self._loop, self._settings, self._in_flight.leave)
 
     def close(self) -> None:
-        """Wait for calls in flight, then close the connections. Blocks."""
+        """Refuse new calls, wait up to 10 seconds for those in flight, then disconnect. Blocks."""
         self._in_flight.finish()
         if self._client is not None and self._loop is not None:
             self._loop.submit(partial(_close_client, self._client)).wait()
@@ -124,8 +124,6 @@ class RestTransport(Transport):
 
 
 class _EventStream(Stream[AnswerEvent]):
-    """A stream of server-sent events that answer one request, each read when it is needed."""
-
     def __init__(
         self,
         client: httpx2.AsyncClient,
@@ -203,15 +201,13 @@ async def _close_client(client: httpx2.AsyncClient) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _HttpRequest:
-    """An HTTP request: method, percent-encoded path, and a JSON body or None."""
-
     verb: str
-    path: str
-    body: bytes | None
+    path: str  # percent-encoded
+    body: bytes | None  # JSON
 
 
 def _http_request(call: RemoteCall, **members: Any) -> _HttpRequest:
-    """Convert a call to an HTTP request; a uid that is in the path is left out of the body."""
+    # a uid that is in the path is left out of the body
     operation, body = call.operation, json_of_request(call.request) | members
 
     def value_of(parameter: re.Match[str]) -> str:

@@ -1,4 +1,4 @@
-"""`DistributedVectorStoreStub`, a client of an in-process store: real encoding, no socket."""
+"""`DistributedVectorStoreStub`, a stub of the remote store that calls a store in process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from super_advanced_agents.stores.options import Metric
 
 
 class DistributedVectorStoreStub(RemoteVectorStore):
-    """Use a store of this process through a client that encodes every request and result.
+    """Call a vector store in this process through the wire encoding of a remote store.
 
     It is for tests, and for code that will use a server's store later: a request that works here can be sent over a
     network. Closing the stub leaves the store open.
@@ -35,7 +35,7 @@ class DistributedVectorStoreStub(RemoteVectorStore):
 
     @property
     def dim(self) -> int:
-        """The length of every vector."""
+        """The dimension of the vectors in the wrapped store."""
         return self._dim
 
     async def _acall(self, call: RemoteCall) -> object:
@@ -51,13 +51,13 @@ class DistributedVectorStoreStub(RemoteVectorStore):
 
 
 class _Loopback:
-    """The server's side of the stub: decodes a request, executes it, and encodes the result."""
+    # the server's side of the stub
 
     def __init__(self, store: VectorStore) -> None:
         self._store = store
 
     async def handle(self, operation: Operation, frame: bytes) -> tuple[bool, bytes]:
-        """Execute an encoded request; return True and the reply, or False and a problem document."""
+        # returns True and the encoded reply, or False and a problem document
         assert operation.rpc is not None
         assert operation.request is not None
         kind, message = operation.request, operation.rpc.request.FromString(frame)

@@ -1,4 +1,4 @@
-"""The interface of the gRPC and REST transports: one attempt of one call, or one stream."""
+"""The interface of a client's gRPC and REST transports, which send calls without retries."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _DRAIN_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class RemoteCall:
-    """One call of a server's operation: the operation, its target and the request.
+    """One call to a server: the operation, the resource that it addresses, and the request.
 
     Attributes:
         operation: the operation, from the table.
@@ -37,7 +37,7 @@ class RemoteCall:
 
     @property
     def result_type(self) -> Any:
-        """The type of the operation's result, which the class of the request names."""
+        """The type of the call's result, such as `list[Record]`, taken from the request's class."""
         return result_type(type(self.request))
 
 
@@ -50,7 +50,7 @@ class InFlightCalls:
         self._closed = False
 
     def enter(self) -> None:
-        """Count a call that begins, or refuse it.
+        """Count one more call in flight, or raise an error when there are too many.
 
         Raises:
             ResourceClosedError: the client was closed.
@@ -68,7 +68,7 @@ class InFlightCalls:
             self._calls += 1
 
     def leave(self) -> None:
-        """Count a call that has ended."""
+        """Count one call in flight less, since it has ended."""
         with self._changed:
             self._calls -= 1
             if self._closed:
@@ -84,20 +84,20 @@ class InFlightCalls:
 
 
 def closed_error() -> ResourceClosedError:
-    """Return the error to raise for calls made after, or interrupted by, closing a client."""
+    """Return the `ResourceClosedError` that calls of a closed client raise."""
     return ResourceClosedError("this client is closed", hint="open a new one")
 
 
 class Stream(ABC, Generic[Result]):
-    """A stream of requests and a stream of answers over one call."""
+    """One streaming call to a server: a stream of requests and a stream of answers."""
 
     @abstractmethod
     def send(self, call: RemoteCall) -> None:
-        """Queue one more request without blocking; the caller limits the unanswered requests."""
+        """Queue a request for sending, without blocking; the caller must limit unanswered ones."""
 
     @abstractmethod
     def finish(self) -> None:
-        """End the stream of requests."""
+        """End the stream of requests; the server's answers still arrive."""
 
     @abstractmethod
     def answers(self, *, timeout_s: float) -> AsyncGenerator[Result, None]:
@@ -110,11 +110,13 @@ class Stream(ABC, Generic[Result]):
 
     @abstractmethod
     def cancel(self) -> None:
-        """Cancel the call, at the server as well; does nothing when the call has ended."""
+        """Cancel the call, at the server as well; do nothing when the call has ended."""
 
 
 class Transport(ABC):
-    """Send calls to one server. After `open`, any thread and any event loop may use it.
+    """Send calls to one server; the base class of the gRPC and the REST transport.
+
+    After `open`, any thread and any event loop may use it.
 
     Attributes:
         streams: False when `stream` takes single requests only; the client then makes one call after another.
@@ -124,11 +126,11 @@ class Transport(ABC):
 
     @abstractmethod
     def open(self, loop: LoopThread) -> None:
-        """Prepare the transport; the first call connects. Blocks while it reads the certificates."""
+        """Prepare for calls; the first call connects. Blocks while it reads certificates."""
 
     @abstractmethod
     def call(self, call: RemoteCall, *, timeout_s: float, key: str | None) -> Future[Any]:
-        """Send one request; cancelling the future cancels the call, at the server as well.
+        """Send one request and return the future of its result; cancelling it cancels the call.
 
         Args:
             call: the call.
@@ -146,7 +148,7 @@ class Transport(ABC):
 
     @abstractmethod
     def stream(self, operation: Operation, result: Any) -> Stream[Any]:
-        """Begin a call that answers one request or several requests with a stream of answers.
+        """Begin a streaming call and return its `Stream`, to send requests and read answers.
 
         Args:
             operation: an operation that answers with a stream.
@@ -155,4 +157,4 @@ class Transport(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Wait for calls in flight, then close the connections. Blocks."""
+        """Refuse new calls, wait up to 10 seconds for those in flight, then disconnect. Blocks."""

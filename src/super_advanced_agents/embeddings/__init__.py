@@ -1,4 +1,4 @@
-"""The embedding pipeline, its cache, and one file per embedding engine belong here.
+"""Embedding of texts: the pipeline, its vector cache and one file per engine (backend).
 
 Model files and their download belong in `models`, storing and searching vectors in `stores`.
 """

@@ -1,4 +1,4 @@
-"""The interface of an embedding engine, which turns texts into unit vectors."""
+"""The interface of embedding engines, the backends that turn texts into unit vectors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from super_advanced_agents.types import Matrix
 
 
 class EmbeddingEngine(ABC):
-    """Compute the vectors of texts that `EmbeddingPipeline` has validated, queued and batched.
+    """Base class of embedding backends, which compute unit vectors for batches of texts.
+
+    `EmbeddingPipeline` validates, queues and batches the texts.
 
     Constructors do no I/O. The pipeline calls `open` before each `run`, and `close` after the last one. It calls all
     three from worker threads, where they may block.
@@ -27,21 +29,27 @@ class EmbeddingEngine(ABC):
     @property
     @abstractmethod
     def model_id(self) -> str:
-        """An id of the vectors' origin: model, precision and, where known, a digest of the weights."""
+        """An id of the model, its precision and, where known, a digest of its weights.
+
+        Vectors with different ids must not be compared.
+        """
 
     @property
     @abstractmethod
     def dim(self) -> int | None:
-        """The length of the vectors; None while it is unknown, at most until the first `run`."""
+        """The number of dimensions of the vectors, or None while it is unknown.
+
+        It is known after the first `run` at the latest.
+        """
 
     @property
     @abstractmethod
     def max_tokens(self) -> int | None:
-        """The length in tokens to which texts are truncated; None if a server does not report it."""
+        """The number of tokens to which a text is truncated; None if a server does not report it."""
 
     @abstractmethod
     def open(self) -> None:
-        """Load the model, tokenizer or client that `run` needs.
+        """Load the model and tokenizer, or create the client of a server, for `run`.
 
         A call on an open engine does nothing; a call after a failure tries again.
 
@@ -52,7 +60,7 @@ class EmbeddingEngine(ABC):
 
     @abstractmethod
     def run(self, texts: Sequence[str]) -> Matrix:
-        """Compute the vectors of the texts, in order.
+        """Compute one vector for each text, and return them in the order of the texts.
 
         Returns:
             (n, dim) float32, one L2-normalised row per text.
@@ -63,7 +71,7 @@ class EmbeddingEngine(ABC):
         """
 
     def count_tokens(self, texts: Sequence[str]) -> int | None:
-        """Count the tokens that `run` would read from all these texts together.
+        """Return the number of tokens that `run` would read from all these texts together.
 
         Returns:
             The number of tokens after truncation; None if a server does not report it.
@@ -73,4 +81,4 @@ class EmbeddingEngine(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Free the resources that `open` took; do nothing if `open` was never called."""
+        """Free the model or client that `open` created; do nothing if `open` was never called."""

@@ -1,4 +1,4 @@
-"""A bounded LRU cache of vectors in memory."""
+"""An LRU cache of vectors in memory, with limits on entries and bytes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Measured with CPython 3.11, NumPy 2 and cachetools 8.
 
 
 class VectorCache:
-    """Cache vectors by model id and text, and evict the least recently used ones; thread-safe.
+    """A thread-safe LRU cache in memory for the vectors of texts, by model id and text.
 
     The key of an entry is a 128-bit BLAKE2b digest, so that the size of an entry does not depend on the text's length.
 
@@ -47,11 +47,14 @@ class VectorCache:
 
     @staticmethod
     def key(model_id: str, text: str) -> bytes:
-        """Return the cache key of a text, which must not contain lone surrogates."""
+        """Return the 16-byte cache key for the vector of `text` computed by the model `model_id`.
+
+        The text must not contain lone surrogates.
+        """
         return hashlib.blake2b(f"{model_id}\0{text}".encode(), digest_size=16).digest()
 
     def get(self, key: bytes, *, count: bool = True) -> Vector | None:
-        """Return the cached vector of a key, read-only, or None if it is not cached.
+        """Return the vector cached under `key`, as a read-only array, or None if there is none.
 
         Args:
             key: a result of `key`.
@@ -65,7 +68,7 @@ class VectorCache:
             return vector
 
     def put(self, keys: Sequence[bytes], vectors: Sequence[Vector]) -> None:
-        """Insert copies of vectors, evicting the least recently used entries above the limits."""
+        """Cache a copy of each vector under its key; evict the least recently used ones if full."""
         if not self._max_entries:
             return
         with self._lock:
@@ -80,23 +83,26 @@ class VectorCache:
 
     @property
     def insert_count(self) -> int:
-        """The number of vectors inserted so far, not counting those that replaced a cached one."""
+        """The number of vectors inserted so far, without those whose key was already cached."""
         return self._insert_count
 
     def entries(self) -> tuple[list[bytes], list[Vector]]:
-        """Return all keys, least recently used first, and their read-only vectors."""
+        """Return all cached keys and their read-only vectors, both least recently used first."""
         with self._lock:
             remaining = copy(self._vectors)
         pairs = [remaining.popitem() for _ in range(len(remaining))]  # the only public way to get the LRU order
         return [key for key, _ in pairs], [vector for _, vector in pairs]
 
     def clear(self) -> None:
-        """Remove all vectors, but keep the counters of hits and misses."""
+        """Remove all vectors from the cache, but keep the counters of hits and misses."""
         with self._lock:
             self._vectors.clear()
 
     def stats(self) -> dict[str, int]:
-        """Return the counters `cache_entries`, `cache_bytes`, `cache_hits` and `cache_misses`."""
+        """Return the number of cached vectors, their bytes, and the counts of hits and misses.
+
+        The keys are `cache_entries`, `cache_bytes`, `cache_hits` and `cache_misses`.
+        """
         with self._lock:
             return {
                 "cache_entries": len(self._vectors),

@@ -37,11 +37,13 @@ _SAVE_MIN_INTERVAL_S = 60.0
 
 
 class _DamagedError(Exception):
-    """Signal within this module that a snapshot cannot be used; never raised to callers."""
+    """Raised within this module when a vector cache's snapshot file cannot be used."""
 
 
 class VectorCacheSnapshot:
-    """Read and write a file of cached vectors. The methods block and are not thread-safe.
+    """A file to which the vectors of a cache are saved, and from which they are loaded.
+
+    The methods block and are not thread-safe.
 
     Args:
         path: the file; its folder is created when missing.
@@ -53,9 +55,10 @@ class VectorCacheSnapshot:
         self._max_bytes = max_bytes
 
     def load(self, model_id: str) -> tuple[list[bytes], Matrix]:
-        """Read the file's keys, least recently used first, and their vectors (n, dim) float32.
+        """Return the cache keys and their vectors from the file, both least recently used first.
 
-        Both are empty when the file is missing, damaged or of another model; the last two are logged.
+        The vectors are (n, dim) float32. Both results are empty when the file is missing, damaged or of another model;
+        the last two are logged.
         """
         try:
             return self._read(model_id)
@@ -67,7 +70,10 @@ class VectorCacheSnapshot:
         return [], np.empty((0, 0), np.float32)
 
     def save(self, model_id: str, keys: Sequence[bytes], vectors: Sequence[Vector]) -> None:
-        """Replace the file's content by these vectors; log a failure and leave the file unchanged."""
+        """Replace the file's content with the given cache keys and their vectors.
+
+        A failure is logged and not raised. The file never contains an incomplete snapshot.
+        """
         header = orjson.dumps({"model_id": model_id, "dim": len(vectors[0]) if vectors else 0, "count": len(keys)})
         parts = [
             _MAGIC,
@@ -121,7 +127,7 @@ class VectorCacheSnapshot:
 
 
 class CacheSaver:
-    """Load a cache from its snapshot once, and write it back periodically and at close.
+    """A helper that fills a vector cache from a file once, and saves it there regularly.
 
     Periodic writes run in a thread that this object owns.
 
@@ -140,9 +146,9 @@ class CacheSaver:
         self._saver = Workers(name="embeddings cache", threads=1, max_queue=1)
 
     def load(self, model_id: str) -> None:
-        """Load the snapshot into the cache if its vectors are of this model; blocks.
+        """Fill the cache from the snapshot file if this model computed the vectors in it.
 
-        Only the first call does so.
+        Blocks. Only the first call has an effect.
         """
         if self._model_id is None:
             keys, vectors = self._snapshot.load(model_id)
@@ -151,9 +157,9 @@ class CacheSaver:
             self._model_id = model_id
 
     def save_if_due(self) -> None:
-        """Start writing the snapshot in a thread if enough vectors are new since the last one.
+        """Start saving the cache in a thread if enough vectors were added since the last save.
 
-        At least `_SAVE_MIN_INTERVAL_S` must have passed since then.
+        Enough time must also have passed since then: `_SAVE_MIN_INTERVAL_S`.
         """
         if (
             self._cache.insert_count - self._saved_count < _SAVE_MIN_NEW_VECTORS
@@ -165,7 +171,7 @@ class CacheSaver:
             self._saver.submit(self._save)
 
     def close(self) -> None:
-        """Stop the thread, and write the snapshot if the cache has new vectors; blocks."""
+        """Stop the saving thread, and save the cache if it has new vectors; blocks."""
         self._saver.close()
         self._save()
 

@@ -21,13 +21,10 @@ from super_advanced_agents.types import Matrix
 
 
 class _Session:
-    """Hold a loaded ONNX graph and its tokenizer; several threads may call `run` at once.
-
-    The graph is loaded twice, for all threads and for one. A batch that runs alone uses all threads. A batch that runs
-    beside others uses one: two batches on one core each do not wait for each other, while two threads of one batch
-    synchronise at every node. On two cores, batches of 16 reach 730 to 1,010 questions/s, and 600 to 790
-    with all threads for every batch.
-    """
+    # The graph is loaded twice, for all threads and for one. A batch that runs alone uses all threads. A batch that
+    # runs beside others uses one: two batches on one core each do not wait for each other, while two threads of one
+    # batch synchronise at every node. On two cores, batches of 16 reach 730 to 1,010 questions/s, and 600 to 790 with
+    # all threads for every batch.
 
     def __init__(self, graph: bytes | Path, tokenizer: bytes, *, max_tokens: int, threads: int) -> None:
         from tokenizers import Tokenizer
@@ -122,8 +119,6 @@ def _load_runtime(graph: bytes | Path, threads: int) -> Any:
 
 
 class _OnnxEngine(EmbeddingEngine):
-    """Run an ONNX model; the base class of the engines for known models and for local folders."""
-
     # Small batches of similar length waste little padding and stay in the processor's cache: on two cores, questions
     # from 64 callers went from 630/s with 2048 tokens to 814/s with 512, long batches of turns from 372/s to 439/s.
     # (Measured with one quantisation range per batch in the int8 graph; with one per token, 512 to 1024 perform alike.)
@@ -160,7 +155,7 @@ class _OnnxEngine(EmbeddingEngine):
 
 
 class OnnxEngine(_OnnxEngine):
-    """Compute vectors on the CPU with a known embedding model, one that `models.MODELS` lists.
+    """An embedding engine that runs a model listed in `models.MODELS` on the CPU.
 
     Args:
         name: the model's name, such as `"all-MiniLM-L6-v2"`.
@@ -192,18 +187,18 @@ class OnnxEngine(_OnnxEngine):
 
     @property
     def model_id(self) -> str:
-        """The model's name, the precision and a digest of the weights."""
+        """An id made of the model's name, its precision and a digest of its weights."""
         return model_id(self._spec.name, self._precision, self._spec.weights.sha256)
 
     @property
     def dim(self) -> int:
-        """The length of the vectors, as the model's entry in `models.MODELS` states it."""
+        """The number of dimensions of the vectors, from the model's entry in `models.MODELS`."""
         assert self._spec.dim is not None
         return self._spec.dim
 
     @property
     def max_tokens(self) -> int:
-        """The length in tokens to which texts are truncated, from the entry in `models.MODELS`."""
+        """The number of tokens to which a text is truncated, from the entry in `models.MODELS`."""
         assert self._spec.max_tokens is not None
         return self._spec.max_tokens
 
@@ -214,7 +209,9 @@ class OnnxEngine(_OnnxEngine):
 
 
 class OnnxFolderEngine(_OnnxEngine):
-    """Compute vectors on the CPU with the `model.onnx` and `tokenizer.json` of a local folder.
+    """An embedding engine that runs a local folder's `model.onnx` on the CPU.
+
+    The folder also contains the `tokenizer.json`.
 
     The graph takes `input_ids`, `attention_mask` and optionally `token_type_ids`, all (batch, tokens) int64. It returns
     `sentence_embedding` (batch, dim), or token vectors (batch, tokens, dim) that are then averaged over the mask.
@@ -233,19 +230,25 @@ class OnnxFolderEngine(_OnnxEngine):
 
     @property
     def model_id(self) -> str:
-        """The folder's name and a digest of its graph; the first access reads the whole graph file."""
+        """An id made of the folder's name and a digest of its `model.onnx`.
+
+        The first access reads the whole file.
+        """
         if self._digest is None:
             self._digest = sha256_of(self._file("model.onnx"))
         return model_id(self._path.resolve().name, "onnx", self._digest)
 
     @property
     def dim(self) -> int | None:
-        """The length of the vectors; None before `open`, or when the graph does not fix it."""
+        """The number of dimensions of the vectors; None before `open`.
+
+        It stays None when the graph's output has a dynamic dimension.
+        """
         return None if self._session is None else self._session.dim
 
     @property
     def max_tokens(self) -> int:
-        """The length in tokens to which texts are truncated."""
+        """The number of tokens to which a text is truncated."""
         return self._max_tokens
 
     def _load(self) -> _Session:

@@ -1,4 +1,4 @@
-"""An embedding engine for servers with OpenAI's `/v1/embeddings`."""
+"""An embedding engine that calls a server with OpenAI's `/v1/embeddings` API."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _DEFAULT_RETRY_AFTER_S = 1.0
 
 
 class OpenAIEngine(EmbeddingEngine):
-    """Compute vectors on an OpenAI-compatible server (vLLM, llama-server, Ollama, OpenAI).
+    """An embedding engine that calls an OpenAI-compatible server (vLLM, llama-server, Ollama).
 
     Redirects are refused, so that the key is sent only to `base_url`. Without `api_key` no key is sent: keys in the
     environment are ignored.
@@ -70,17 +70,20 @@ class OpenAIEngine(EmbeddingEngine):
 
     @property
     def model_id(self) -> str:
-        """The server's name for the model; the API reports no digest of the weights."""
+        """An id made of the server's name for the model, without a digest of the weights.
+
+        The API does not report one.
+        """
         return f"{self._model}:openai"
 
     @property
     def dim(self) -> int | None:
-        """The length of the vectors; None before the first response, unless the caller gave it."""
+        """The number of dimensions of the vectors; None until the first response unless given."""
         return self._dim
 
     @property
     def max_tokens(self) -> None:
-        """Always None, since the API does not report the length to which texts are truncated."""
+        """Always None: the API does not report the number of tokens to which a text is truncated."""
         return None
 
     def open(self) -> None:
@@ -99,7 +102,7 @@ class OpenAIEngine(EmbeddingEngine):
             )
 
     def run(self, texts: Sequence[str]) -> Matrix:
-        """Request the vectors of the texts from the server, and normalise them.
+        """Request the vectors of `texts` from the server, and return them scaled to unit length.
 
         Returns:
             (n, dim) float32, one L2-normalised row per text, in order.

@@ -1,4 +1,4 @@
-"""The embedding pipeline: validation, cache look-up, queue, batching and the engine's run."""
+"""The embedding pipeline, which validates, caches, queues and batches texts for an engine."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _INLINE_CHARS = 50_000
 
 @dataclass(slots=True)
 class _Work:
-    """Hold the texts of one caller that the engine computes together, and their cache keys."""
+    # Texts of one caller that the engine computes together.
 
     texts: list[str]
     keys: list[bytes]
@@ -43,7 +43,7 @@ class _Work:
 
 @dataclass(slots=True)
 class _Plan:
-    """Hold the cached vectors of a batch call, and its other texts in chunks to compute."""
+    # The parts of one batch call: the vectors in the cache, and the texts to compute.
 
     cached: list[tuple[int, Vector]]  # with the row of each
     chunks: list[_Work]
@@ -51,7 +51,7 @@ class _Plan:
 
 
 class EmbeddingPipeline(Resource):
-    """Turn texts into unit vectors, in batches that concurrent callers share.
+    """An embedder that turns texts into unit vectors, in batches that concurrent callers share.
 
     Sync and async callers share the same batches. The first use loads the model and downloads its files when they are
     missing. An idle pipeline runs a text at once; texts that arrive while it is busy form the next batch. Vectors of
@@ -136,7 +136,7 @@ class EmbeddingPipeline(Resource):
 
     @property
     def dim(self) -> int:
-        """The length of the vectors.
+        """The number of dimensions of the vectors.
 
         For a folder or a server, the first access may embed one word to learn it.
         """
@@ -145,7 +145,7 @@ class EmbeddingPipeline(Resource):
 
     @property
     def model_id(self) -> str:
-        """An id of the vectors' origin: model, precision and, where known, a digest of the weights.
+        """An id of the model, its precision and, where known, a digest of its weights.
 
         Vectors of different ids must not be compared.
         """
@@ -153,11 +153,11 @@ class EmbeddingPipeline(Resource):
 
     @property
     def max_tokens(self) -> int | None:
-        """The length in tokens to which texts are truncated; None if a server does not report it."""
+        """The number of tokens to which a text is truncated; None if a server does not report it."""
         return self._engine.max_tokens
 
     async def aembed(self, text: str) -> Vector:
-        """Return the vector of one text.
+        """Compute the unit vector of one text, or return it from the cache.
 
         When cancelled, the text leaves the queue; a batch that already runs continues for its other callers.
 
@@ -186,7 +186,7 @@ class EmbeddingPipeline(Resource):
         return vector
 
     async def aembed_batch(self, texts: Sequence[str]) -> Matrix:
-        """Return the vectors of many texts, in order.
+        """Return one unit vector for each text, in order, computing those that are not cached.
 
         Texts of similar length are computed together in chunks, between which other callers' batches run. When
         cancelled, the call's chunks leave the queue.
@@ -224,7 +224,7 @@ class EmbeddingPipeline(Resource):
         return rows
 
     async def acount_tokens(self, texts: Sequence[str]) -> int | None:
-        """Count the tokens that the model reads from all these texts together.
+        """Return the number of tokens that the model reads from all these texts together.
 
         Args:
             texts: texts that the model can embed; they are not validated.
@@ -244,7 +244,7 @@ class EmbeddingPipeline(Resource):
     embed_batch = blocking(aembed_batch)
 
     def stats(self) -> dict[str, int]:
-        """Return counters of the engine, the queue and the cache.
+        """Return counters: texts computed, batches run, texts queued, and the cache's use.
 
         Returns:
             `texts` that the engine computed, `batches` that it ran, `queued_texts` that wait now, and `cache_entries`,

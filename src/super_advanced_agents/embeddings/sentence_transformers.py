@@ -16,7 +16,7 @@ from super_advanced_agents.types import Matrix
 
 
 class SentenceTransformersEngine(EmbeddingEngine):
-    """Compute vectors with a model of the sentence-transformers library.
+    """An embedding engine that runs a model with the sentence-transformers library.
 
     Args:
         model: a hub name or a folder, as `SentenceTransformer` accepts it.
@@ -32,21 +32,24 @@ class SentenceTransformersEngine(EmbeddingEngine):
 
     @property
     def model_id(self) -> str:
-        """The model's name; the library reports no digest of the weights."""
+        """An id made of the model's name, without a digest of the weights.
+
+        The library reports none.
+        """
         return f"{self._name}:sentence-transformers"
 
     @property
     def dim(self) -> int | None:
-        """The length of the vectors; None before the first batch, unless the caller gave it."""
+        """The number of dimensions of the vectors; None until the first batch unless given."""
         return self._dim
 
     @property
     def max_tokens(self) -> int | None:
-        """The length in tokens to which texts are truncated; None before `open`."""
+        """The number of tokens to which a text is truncated; None before `open`."""
         return None if self._model is None else self._model.max_seq_length
 
     def open(self) -> None:
-        """Load the model.
+        """Load the model with the sentence-transformers library.
 
         Raises:
             ConfigurationError: sentence-transformers is not installed.
@@ -67,7 +70,7 @@ class SentenceTransformersEngine(EmbeddingEngine):
             raise ModelNotFoundError(f"sentence-transformers cannot load the model {self._name!r}") from exc
 
     def run(self, texts: Sequence[str]) -> Matrix:
-        """Compute the vectors of the texts.
+        """Compute one unit vector for each text.
 
         Returns:
             (n, dim) float32, one L2-normalised row per text, in order.
@@ -84,5 +87,5 @@ class SentenceTransformersEngine(EmbeddingEngine):
         return matrix
 
     def close(self) -> None:
-        """Free the model."""
+        """Release the loaded model, so that its memory can be freed."""
         self._model = None

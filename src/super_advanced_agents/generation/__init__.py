@@ -1,4 +1,4 @@
-"""The text generator, its options, and one file per language model engine belong here.
+"""Text generation: the generator, its options and one file per engine (model backend).
 
 Prompts about memories belong in `agents`, model files and their download in `models`.
 """

@@ -1,4 +1,4 @@
-"""The interface of a language model engine, and the validated values that it receives."""
+"""The interface of language model engines (backends), and their validated inputs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _MAX_STOP_CHARS = 256
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationOptions:
-    """Hold the validated options of one generation.
+    """Validated options of one text generation: length, stop strings, temperature and seed.
 
     Attributes:
         max_length: the most new tokens to generate.
@@ -70,7 +70,7 @@ class GenerationOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Hold the token counts of one generation, as reported by its engine.
+    """The token counts of one text generation, as its language model engine reports them.
 
     Attributes:
         prompt_tokens: the tokens of all messages in the model's chat template; None when a server did not report them.
@@ -85,7 +85,7 @@ class Usage:
 
 
 class GenerationEngine(ABC):
-    """Generate text for a chat, one piece at a time.
+    """Base class of language model backends, which generate a chat's next message in pieces.
 
     `LLMGenerator` calls an engine from worker threads, from `slots` of them concurrently. It calls `open` once before
     the first `generate`, and `close` once after the last one has returned.
@@ -94,16 +94,19 @@ class GenerationEngine(ABC):
     @property
     @abstractmethod
     def model_id(self) -> str:
-        """A text that identifies the model, precise enough for a cache key."""
+        """A string that identifies the model, precise enough to be part of a cache key."""
 
     @property
     @abstractmethod
     def max_prompt_bytes(self) -> int:
-        """The most UTF-8 bytes of all messages together; longer prompts are refused before any work."""
+        """The maximum size of a prompt: the UTF-8 bytes of all its messages together.
+
+        A longer prompt is refused before the engine is called.
+        """
 
     @abstractmethod
     def open(self) -> None:
-        """Load the model or create the connection pool; blocks."""
+        """Load the model, or create the HTTP client of a server; blocks."""
 
     @abstractmethod
     def generate(
@@ -113,7 +116,9 @@ class GenerationEngine(ABC):
         emit: Emit,
         on_interruptible: OnInterruptible,
     ) -> Usage | None:
-        """Generate text until the model or `options` end it, or `emit` returns False; blocks.
+        """Generate the chat's next message, and pass each piece of text to `emit`; blocks.
+
+        The text ends when the model or `options` end it, or when `emit` returns False.
 
         Args:
             messages: the chat, validated.
@@ -132,11 +137,14 @@ class GenerationEngine(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Free all resources; do nothing if `open` failed or was never called."""
+        """Free the model or connections; do nothing if `open` failed or was never called."""
 
 
 class StopFilter:
-    """Cut off streamed text before the first stop string, which may span several pieces."""
+    """A filter that ends streamed text before its first stop string.
+
+    A stop string may span several pieces.
+    """
 
     def __init__(self, stops: Sequence[str]) -> None:
         self._stops = tuple(stops)
@@ -144,7 +152,10 @@ class StopFilter:
         self.stopped = False
 
     def feed(self, piece: str) -> str:
-        """Add one piece, and return the text that can no longer be part of a stop string."""
+        """Take the next piece of streamed text, and return the text that can be passed on.
+
+        A suffix that may begin a stop string is held back until a later call decides.
+        """
         if self.stopped or not self._stops:
             return "" if self.stopped else piece
         text = self._pending + piece
@@ -157,13 +168,13 @@ class StopFilter:
         return text[: len(text) - keep]
 
     def flush(self) -> str:
-        """End the stream, and return the text that was held back as a possible stop string."""
+        """Return the text held back as a possible stop string, at the end of the stream."""
         pending, self._pending = self._pending, ""
         return pending
 
 
 def _overlap(text: str, stop: str) -> int:
-    """Return the length of the longest suffix of `text` that is a proper prefix of `stop`."""
+    # The length of the longest suffix of `text` that is a proper prefix of `stop`.
     for n in range(min(len(text), len(stop) - 1), 0, -1):
         if text.endswith(stop[:n]):
             return n
@@ -171,7 +182,7 @@ def _overlap(text: str, stop: str) -> int:
 
 
 def checked_prompt(prompt: str, max_bytes: int) -> list[ChatMessage]:
-    """Validate a prompt, and return it as a chat with one message of the user.
+    """Validate a prompt, and return it as a chat with one user message.
 
     Raises:
         InvalidInputError: the prompt is empty, too long or not text; `field` is `prompt`.
@@ -182,7 +193,7 @@ def checked_prompt(prompt: str, max_bytes: int) -> list[ChatMessage]:
 
 
 def checked_messages(messages: Iterable[MessageLike], max_bytes: int) -> list[ChatMessage]:
-    """Validate the messages of a chat, and return them as `ChatMessage` values.
+    """Validate the messages of a chat, and return them as a list of `ChatMessage`.
 
     Raises:
         InvalidInputError: a message is invalid, or all together are too long; `field` names the message.

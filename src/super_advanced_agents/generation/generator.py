@@ -34,12 +34,11 @@ _DRAIN_S = 5.0
 
 
 class LLMGenerator(Resource):
-    """Generate text with a language model that concurrent callers share.
+    """A text generator on one language model, which sync and async callers share.
 
-    Sync and async callers share the same model. The constructor does not load it: the first use (or `load`, `aload`)
-    does, and downloads its file when it is missing. The model's chat template turns the prompt into a user's message.
-    With `temperature=0` (the default) the same prompt gives the same text; with a higher temperature, the same prompt
-    and seed do.
+    The constructor does not load the model: the first use (or `load`, `aload`) does, and downloads its file when it is
+    missing. The model's chat template turns the prompt into a user's message. With `temperature=0` (the default) the
+    same prompt gives the same text; with a higher temperature, the same prompt and seed do.
 
     Cancelling an async call, or leaving a stream early, frees its slot within one token (within one batch of 128 tokens
     while the model reads a long prompt).
@@ -110,11 +109,11 @@ class LLMGenerator(Resource):
 
     @property
     def model_id(self) -> str:
-        """The model's name, with a digest of its weights or the host of its server."""
+        """An id made of the model's name and a digest of its weights or its server's host."""
         return self._engine.model_id
 
     def stats(self) -> dict[str, int]:
-        """Return the numbers of requests, tokens, running generations and queued generations.
+        """Return the numbers of requests, new tokens, running generations and queued generations.
 
         Returns:
             `requests` and `tokens` (pieces of text) since the start, `active` and `queued` generations now.
@@ -149,7 +148,7 @@ class LLMGenerator(Resource):
         temperature: float = 0.0,
         seed: int | None = None,
     ) -> str:
-        """Generate at most `max_length` new tokens after `prompt`.
+        """Generate the model's reply to one user prompt, at most `max_length` tokens long.
 
         Args:
             prompt: the user's message; its tokens and `max_length` share the context.
@@ -182,7 +181,7 @@ class LLMGenerator(Resource):
         temperature: float = 0.0,
         seed: int | None = None,
     ) -> str:
-        """Generate the assistant's next message of a chat.
+        """Generate the assistant's next message of a chat, and return its text.
 
         Args:
             messages: the chat, each message with a role (`system`, `user`, `assistant`) and content.
@@ -208,7 +207,10 @@ class LLMGenerator(Resource):
         temperature: float = 0.0,
         seed: int | None = None,
     ) -> AsyncGenerator[str, None]:
-        """Stream the text of `agenerate` in pieces; leaving the loop early ends the generation."""
+        """Yield the model's reply to one user prompt in pieces, as they are generated.
+
+        Leaving the loop early ends the generation. Arguments and errors are those of `agenerate`.
+        """
         options = GenerationOptions(max_length=max_length, stop=stop, temperature=temperature, seed=seed)
         checked = checked_prompt(prompt, self._engine.max_prompt_bytes)
         async with aclosing(self._stream(checked, options)) as pieces:
@@ -227,7 +229,9 @@ class LLMGenerator(Resource):
         seed: int | None = None,
         on_end: Callable[[Usage], None] | None = None,
     ) -> AsyncGenerator[str, None]:
-        """Stream the text of `achat` in pieces; leaving the loop early ends the generation.
+        """Yield the assistant's next message of a chat in pieces, as they are generated.
+
+        Leaving the loop early ends the generation. Arguments and errors are those of `achat`.
 
         `on_end` receives the token counts after the last piece, unless the engine does not count.
         """
@@ -339,7 +343,7 @@ class LLMGenerator(Resource):
 
 
 class _Job:
-    """Hold the state of one generation, which its caller and its worker thread share."""
+    # The state of one generation, which its caller and its worker thread share.
 
     def __init__(
         self,
@@ -363,7 +367,7 @@ class _Job:
         return not self.stopped
 
     def stop(self) -> None:
-        """End the generation, and wake a worker that waits for the model or for room in the stream."""
+        # Also wakes a worker that waits for the model or for room in the stream.
         self.stopped = True
         if self.running and self._interrupt is not None:
             self._interrupt()

@@ -1,4 +1,4 @@
-"""Parser of GGUF headers, needed because llama.cpp may abort the process on a damaged file.
+"""Parser of GGUF file headers, since llama.cpp may abort the process on a damaged file.
 
 Source: the GGUF specification, github.com/ggml-org/ggml, docs/gguf.md (versions 2 and 3).
 """
@@ -25,7 +25,7 @@ Value = bool | int | float | str | list["Value"]
 
 @dataclass(frozen=True, slots=True)
 class GGUFHeader:
-    """Hold the fields of a GGUF header that this package uses.
+    """The parts of a GGUF model file's header that this package uses.
 
     Attributes:
         architecture: the model's architecture, such as `"llama"`.
@@ -41,7 +41,7 @@ class GGUFHeader:
 
 
 def read_header(path: Path) -> GGUFHeader:
-    """Read and check the header of the GGUF file at `path`.
+    """Parse and validate the header of the GGUF model file at `path`.
 
     Raises:
         ModelNotFoundError: the file does not exist, is not a GGUF file, or ends before its last tensor begins.
@@ -107,7 +107,7 @@ def _control_tokens(values: dict[str, Value]) -> tuple[str, ...]:
 
 
 class _Reader:
-    """Read little-endian values in order; past the end, raise `struct.error` or `ValueError`."""
+    # Values are little-endian. Past the end, the methods raise `struct.error` or `ValueError`.
 
     def __init__(self, content: mmap.mmap) -> None:
         self._content = content

@@ -43,9 +43,9 @@ _load_lock = threading.Lock()
 
 
 class LlamaCppEngine(GenerationEngine):
-    """Generate text with a GGUF model on llama.cpp, with continuous batching.
+    """A language model engine that runs a GGUF model in this process with llama.cpp.
 
-    Concurrent generations share each pass over the weights.
+    Concurrent generations share each pass over the weights (continuous batching).
 
     Args:
         model: a name of the registry, or the path of a .gguf file.
@@ -78,18 +78,24 @@ class LlamaCppEngine(GenerationEngine):
 
     @property
     def model_id(self) -> str:
-        """The model's name, with a digest of its weights or, for a caller's own file, of its header."""
+        """An id made of the model's name and a digest of its weights.
+
+        For a caller's own file, the digest is that of the file's header.
+        """
         if self._model_id is None:
             self._model_id = self._compute_model_id()
         return self._model_id
 
     @property
     def max_prompt_bytes(self) -> int:
-        """The most bytes of a prompt: 64 for each token of context, to refuse huge texts early."""
+        """The maximum size of a prompt in bytes: 64 for each token of the context.
+
+        It refuses huge texts before they are tokenized; `generate` enforces the limit in tokens.
+        """
         return self._context_tokens * _BYTES_PER_TOKEN
 
     def open(self) -> None:
-        """Download the model's file if it is missing, verify it, and load it.
+        """Download the model's file if it is missing, verify it, and load it with llama.cpp.
 
         xllamacpp 2026.10 holds the GIL while it loads (0.5 s for 92 MB), so load the model before serving requests.
 
@@ -116,7 +122,10 @@ class LlamaCppEngine(GenerationEngine):
         emit: Emit,
         on_interruptible: OnInterruptible,
     ) -> Usage:
-        """Generate text with llama.cpp; `emit` also gets an empty piece per batch of a long prompt.
+        """Generate the chat's next message with llama.cpp, and pass each piece to `emit`; blocks.
+
+        While the model reads a long prompt, `emit` gets an empty piece after each batch of it, and can end the
+        generation.
 
         Raises:
             InvalidInputError: the prompt is longer than the context.
@@ -143,7 +152,7 @@ class LlamaCppEngine(GenerationEngine):
         return reader.usage()
 
     def busy_slots(self) -> int:
-        """Return the number of generations that llama.cpp reports as running."""
+        """Return the number of generations that run now, as llama.cpp reports it."""
         metrics = self._server.handle_metrics()
         match = re.search(r"^llamacpp:requests_processing (\d+)", metrics, re.MULTILINE)
         return int(match[1]) if match else 0
@@ -218,18 +227,15 @@ class LlamaCppEngine(GenerationEngine):
         return server
 
     def _break_control_tokens(self, text: str) -> str:
-        """Put a space into each control token, so that a text cannot pose as another chat role."""
+        # With a space in each control token, a text cannot pose as a message of another chat role.
         if self._control is None:
             return text
         return self._control.sub(lambda match: f"{match[0][0]} {match[0][1:]}", text)
 
 
 def _import_xllamacpp() -> Any:
-    """Import xllamacpp with an OpenMP runtime whose threads do not busy-wait.
-
-    Threads that spin at each of a token's 250 barriers starve one another when other work shares the cores: on 2 busy
-    cores, 24 tokens took over 45 s instead of 1 s. libgomp reads `GOMP_SPINCOUNT` once, when it is loaded.
-    """
+    # Threads that spin at each of a token's 250 barriers starve one another when other work shares the cores: on 2 busy
+    # cores, 24 tokens took over 45 s instead of 1 s. libgomp reads `GOMP_SPINCOUNT` once, when it is loaded.
     with _load_lock:
         is_set = "GOMP_SPINCOUNT" in os.environ or "OMP_WAIT_POLICY" in os.environ
         if not is_set:
@@ -247,7 +253,7 @@ def _import_xllamacpp() -> Any:
 
 
 class _EventReader:
-    """Read the events of one generation, and store errors, since llama.cpp drops exceptions."""
+    # Errors are stored, since llama.cpp drops exceptions of its callback.
 
     def __init__(self, emit: Emit) -> None:
         self._emit = emit
@@ -257,15 +263,12 @@ class _EventReader:
         self.error: BaseException | None = None
 
     def usage(self) -> Usage:
-        """Return the token counts of the generation.
-
-        When the caller ended the text, llama.cpp sends no total, and the number of pieces is returned instead.
-        """
+        # When the caller ended the text, llama.cpp sends no total, and the number of pieces is returned instead.
         new_tokens = self._pieces if self._new_tokens is None else self._new_tokens
         return Usage(prompt_tokens=self._prompt_tokens, new_tokens=new_tokens, cut=self._cut)
 
     def on_event(self, event: bytes) -> bool:
-        """Read one event, and return True to stop the generation."""
+        # True stops the generation.
         try:
             return not self._read(orjson.loads(event))
         except BaseException as exc:
@@ -302,11 +305,8 @@ def _to_error(error: dict[str, Any]) -> SuperAdvancedAgentsError:
 
 @contextlib.contextmanager
 def _preserve_signal_handlers() -> Iterator[None]:
-    """Restore the handlers of SIGINT and SIGTERM, which llama.cpp's server replaces.
-
-    Its handlers would disable Ctrl-C for the whole process. Python's `signal.signal` works in the main thread only, and
-    models load in worker threads, so that this calls the C library.
-    """
+    # The handlers of llama.cpp's server would disable Ctrl-C for the whole process. Python's `signal.signal` works in
+    # the main thread only, and models load in worker threads, so that this calls the C library.
     sigaction: Callable[..., int] = ctypes.CDLL(None).sigaction
     saved = {number: ctypes.create_string_buffer(512) for number in (signal.SIGINT, signal.SIGTERM)}
     for number, action in saved.items():

@@ -44,7 +44,7 @@ _DEFAULT_RETRY_AFTER_S = 1.0
 
 
 class OpenAIEngine(GenerationEngine):
-    """Generate text by streaming from `POST {base_url}/chat/completions`.
+    """A language model engine that streams from a server's `POST {base_url}/chat/completions`.
 
     Only `base_url` and `api_key` decide where requests go and with which key: the `openai` client's own environment
     variables are ignored, and redirects are not followed.
@@ -87,12 +87,15 @@ class OpenAIEngine(GenerationEngine):
 
     @property
     def model_id(self) -> str:
-        """The server's name for the model, and the server's host."""
+        """An id made of the server's name for the model and the server's host."""
         return f"{self._model}@{self._host}"
 
     @property
     def max_prompt_bytes(self) -> int:
-        """The most bytes of a prompt, 4 MiB; the server enforces its own limit on the context."""
+        """The maximum size of a prompt in bytes, 4 MiB.
+
+        The server enforces the limit of the model's context.
+        """
         return _MAX_PROMPT_BYTES
 
     def open(self) -> None:
@@ -119,7 +122,7 @@ class OpenAIEngine(GenerationEngine):
         emit: Emit,
         on_interruptible: OnInterruptible,
     ) -> Usage:
-        """Generate text on the server; blocks.
+        """Request the chat's next message from the server, and pass each piece to `emit`; blocks.
 
         Leaving early closes the HTTP response, from which the server learns to stop. Servers send token counts only on
         request, and some reject that request, so that the pieces are counted instead.
@@ -246,10 +249,7 @@ class OpenAIEngine(GenerationEngine):
 
 
 def _shut_down_socket(response: httpx2.Response) -> None:
-    """Shut down the response's socket, which wakes the thread that reads from it.
-
-    Closing the socket would not wake that thread.
-    """
+    # This wakes the thread that reads from the socket; closing the socket would not.
     network = response.extensions.get("network_stream")
     connection = network.get_extra_info("socket") if network is not None else None
     if isinstance(connection, socket.socket):

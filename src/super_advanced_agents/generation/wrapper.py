@@ -1,4 +1,4 @@
-"""The asyncio interface of an `LLMGenerator`, under the name that the specification gives."""
+"""A wrapper with only the asyncio methods of an `LLMGenerator`, a shared language model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from super_advanced_agents.generation.generator import LLMGenerator
 
 
 class AsyncLLMWrapper:
-    """Offer the asyncio methods of an `LLMGenerator`; closing the wrapper closes the generator.
+    """A wrapper with only the asyncio methods of an `LLMGenerator`, a shared language model.
+
+    Closing the wrapper closes the generator.
 
     Args:
         llm: the generator, which may also be used directly.
@@ -22,12 +24,12 @@ class AsyncLLMWrapper:
 
     @property
     def llm(self) -> LLMGenerator:
-        """The wrapped generator, which also has blocking methods."""
+        """The wrapped `LLMGenerator`, which also has blocking methods."""
         return self._llm
 
     @property
     def model_id(self) -> str:
-        """The `model_id` of the wrapped generator."""
+        """An id made of the model's name and a digest of its weights or its server's host."""
         return self._llm.model_id
 
     @property
@@ -44,7 +46,10 @@ class AsyncLLMWrapper:
         temperature: float = 0.0,
         seed: int | None = None,
     ) -> str:
-        """Generate at most `max_length` new tokens after `prompt`, as `LLMGenerator.agenerate` does."""
+        """Generate the model's reply to one user prompt, at most `max_length` tokens long.
+
+        Arguments and errors are those of `LLMGenerator.agenerate`.
+        """
         return await self._llm.agenerate(prompt, max_length, stop=stop, temperature=temperature, seed=seed)
 
     async def achat(
@@ -56,7 +61,10 @@ class AsyncLLMWrapper:
         temperature: float = 0.0,
         seed: int | None = None,
     ) -> str:
-        """Generate the assistant's next message of a chat, as `LLMGenerator.achat` does."""
+        """Generate the assistant's next message of a chat, and return its text.
+
+        Arguments and errors are those of `LLMGenerator.achat`.
+        """
         return await self._llm.achat(messages, max_length, stop=stop, temperature=temperature, seed=seed)
 
     def astream(
@@ -68,7 +76,10 @@ class AsyncLLMWrapper:
         temperature: float = 0.0,
         seed: int | None = None,
     ) -> AsyncGenerator[str, None]:
-        """Stream the text after `prompt` in pieces, as `LLMGenerator.astream` does."""
+        """Return an async iterator over the pieces of the model's reply to one user prompt.
+
+        Arguments and errors are those of `LLMGenerator.astream`.
+        """
         return self._llm.astream(prompt, max_length, stop=stop, temperature=temperature, seed=seed)
 
     def astream_chat(
@@ -80,15 +91,18 @@ class AsyncLLMWrapper:
         temperature: float = 0.0,
         seed: int | None = None,
     ) -> AsyncGenerator[str, None]:
-        """Stream the assistant's next message in pieces, as `LLMGenerator.astream_chat` does."""
+        """Return an async iterator over the pieces of the assistant's next message of a chat.
+
+        Arguments and errors are those of `LLMGenerator.astream_chat`.
+        """
         return self._llm.astream_chat(messages, max_length, stop=stop, temperature=temperature, seed=seed)
 
     def close(self) -> None:
-        """Close the generator; closing twice does nothing."""
+        """Close the wrapped generator; closing twice does nothing."""
         self._llm.close()
 
     async def aclose(self) -> None:
-        """Close the generator without blocking the event loop."""
+        """Close the wrapped generator without blocking the event loop."""
         await self._llm.aclose()
 
     def __enter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""Registry, download, verification and conversion of model files belong in this folder.
+"""Model files: the registry of known models, download, verification, conversion to ONNX.
 
 Code that runs a model belongs in `embeddings` or `generation`, not here.
 """

@@ -1,4 +1,4 @@
-"""Build the ONNX graph of a BERT sentence encoder from its safetensors, without PyTorch.
+"""Build the ONNX graph of a BERT sentence encoder from safetensors weights, without PyTorch.
 
 The graph takes `input_ids` and `attention_mask`, both (batch, tokens) int64, and returns `sentence_embedding`
 (batch, hidden) float32. Mean pooling over the mask and L2 normalisation are part of the graph. The token type is always
@@ -28,7 +28,7 @@ _HEAD_DIM = 32
 
 @dataclass
 class _Graph:
-    """Collect the nodes and constants of an ONNX graph; each method returns an output's name."""
+    # Each method returns the name of the output that it adds.
 
     nodes: list[Any] = field(default_factory=list)
     constants: list[Any] = field(default_factory=list)
@@ -57,7 +57,7 @@ _FUSED = {"Attention", "BiasGelu", "EmbedLayerNormalization", "MatMulIntegerToFl
 
 
 def build_graph(tensors: Tensors, precision: Precision, *, weight_type: type[np.int8 | np.uint8] = np.int8) -> bytes:
-    """Build the ONNX model from the weights, and return it serialised.
+    """Build the ONNX model of a BERT sentence encoder from its weights, and return its bytes.
 
     Args:
         tensors: the safetensors' content, with the names of a Hugging Face `BertModel`.
@@ -148,8 +148,6 @@ def _quantized_embeddings(graph: _Graph, tensors: Tensors) -> str:
 
 @dataclass
 class _Layer:
-    """Add one encoder layer to the graph."""
-
     graph: _Graph
     name: str
     weights: Tensors
@@ -187,14 +185,10 @@ class _Layer:
         return self._integer_product(rows, block)
 
     def _quantized_rows(self, left: str, name: str, width: int, *, gelu: bool) -> tuple[str, str, str]:
-        """Add nodes that quantise the activations of each token by the token's own range.
-
-        `DynamicQuantizeMatMul` has one range for the whole batch. It is as fast, but a text's vector then depends on
-        the other texts of the batch (cosine down to 0.986), and LoCoMo recall@10 falls by 0.014 instead of 0.000.
-
-        Returns:
-            The values (tokens, width), the scales (tokens, 1) and the zero point.
-        """
+        # Each token's activations are quantised by the token's own range. `DynamicQuantizeMatMul` has one range for the
+        # whole batch. It is as fast, but a text's vector then depends on the other texts of the batch (cosine down to
+        # 0.986), and LoCoMo recall@10 falls by 0.014 instead of 0.000. Returns the values (tokens, width), the scales
+        # (tokens, 1) and the zero point.
         node, constant = self.graph.node, self.graph.constant
         top = node("ReduceMax", [left], name + ".top", axes=[-1], keepdims=0)
         if gelu:  # GELU is never below -0.17: 14 steps of 1/241 of a maximum of at least 3 cover that
@@ -244,10 +238,7 @@ class _Layer:
 def _quantize(
     matrix: NDArray[Any], *, axis: int, kind: type[np.int8 | np.uint8]
 ) -> tuple[NDArray[Any], NDArray[np.float32]]:
-    """Quantise a matrix symmetrically to 8 bits; return the values and their float32 scales.
-
-    Each slice along `axis` has one scale.
-    """
+    # The 8-bit values are symmetric around 0, with one scale for each slice along `axis`.
     scales = np.abs(matrix).max(axis=axis, keepdims=True).astype(np.float32) / np.float32(127)
     scales[scales == 0] = 1
     values = np.rint(matrix / scales)

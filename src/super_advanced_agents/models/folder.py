@@ -29,7 +29,7 @@ MANIFEST = "manifest.json"
 
 
 def default_models_dir() -> Path:
-    """Return the default folder of all models, in the user's cache folder.
+    """Return the default parent folder of all models' folders, in the user's cache folder.
 
     It is `super-advanced-agents/models` in `$XDG_CACHE_HOME`, or in `~/.cache` when that is unset (XDG Base Directory
     Specification). Only this variable of the platform is read here; the package's own environment variables are read by
@@ -42,7 +42,7 @@ def default_models_dir() -> Path:
 
 @dataclass(frozen=True, slots=True)
 class ModelFolder:
-    """Give access to the files of one model on this machine.
+    """The folder of one downloaded model, with methods that check and read its files.
 
     Attributes:
         spec: the model's entry in the registry.
@@ -53,7 +53,9 @@ class ModelFolder:
     path: Path
 
     def file(self, name: str) -> Path:
-        """Return the path of one file after checking its size against the registry.
+        """Check the size of one of the model's files, and return the file's path.
+
+        The right size is in the model's entry in the registry.
 
         Raises:
             ModelNotFoundError: the file is missing or damaged.
@@ -62,7 +64,9 @@ class ModelFolder:
         return self.path / name
 
     def read(self, name: str) -> bytes:
-        """Return the bytes of one file after checking their sha256 against the registry.
+        """Check the sha256 of one of the model's files, and return the file's content.
+
+        The right sha256 is in the model's entry in the registry.
 
         Raises:
             ModelNotFoundError: the file is missing or damaged.
@@ -75,7 +79,7 @@ class ModelFolder:
         return content
 
     def check_sizes(self) -> None:
-        """Check that every file exists and has the registry's size, without reading the files.
+        """Check that all of the model's files exist with the right size, without reading them.
 
         Raises:
             ModelNotFoundError: a file is missing or damaged.
@@ -84,13 +88,13 @@ class ModelFolder:
             self._check_size(file)
 
     def damaged_files(self) -> list[ModelFile]:
-        """Read all files, and return those that are missing or whose sha256 is wrong."""
+        """Read all of the model's files, and return those that are missing or have a wrong sha256."""
         return [file for file in self.spec.files if not is_intact(self.path / file.name, file)]
 
     def manifest(self) -> dict[str, JSONValue]:
-        """Read `manifest.json`, which lists the model's files and graphs; return {} if unreadable.
+        """Return the content of `manifest.json`, which lists the model's files and ONNX graphs.
 
-        Its content can be derived again, so that a missing or unreadable manifest is no error.
+        Its content can be derived again, so that the result is {} when it is missing or unreadable.
         """
         try:
             manifest = json.loads((self.path / MANIFEST).read_bytes())
@@ -99,13 +103,18 @@ class ModelFolder:
         return cast("dict[str, JSONValue]", manifest) if isinstance(manifest, dict) else {}
 
     def write_manifest(self, manifest: dict[str, JSONValue]) -> None:
-        """Replace `manifest.json` atomically; the caller must hold the folder's lock."""
+        """Replace `manifest.json`, which lists the model's files and ONNX graphs, atomically.
+
+        The caller must hold the folder's lock.
+        """
         content = json.dumps(manifest, indent=1, sort_keys=True).encode()
         place_file(self.path / MANIFEST, lambda file: file.write(content))
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder's lock, after waiting until no other process or thread holds it.
+        """Enter a context that holds the folder's lock, against other processes and threads.
+
+        It waits until no other holds the lock.
 
         Pulling a model and building its graphs take this lock.
         """
@@ -145,7 +154,7 @@ class ModelFolder:
 
 
 def is_intact(path: Path, file: ModelFile) -> bool:
-    """Return whether the file at `path` exists with the size and sha256 that `file` states."""
+    """Return whether the file at `path` exists and has the size and sha256 given by `file`."""
     try:
         return path.stat().st_size == file.size_bytes and sha256_of(path) == file.sha256
     except OSError:
@@ -153,7 +162,7 @@ def is_intact(path: Path, file: ModelFile) -> bool:
 
 
 def place_file(target: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Create or replace `target` atomically and durably.
+    """Create or replace the file `target` atomically, and flush it to disk.
 
     Readers see the old content or the complete new content, also after a power failure.
 
@@ -192,7 +201,9 @@ def sync_folder(path: Path) -> None:
 
 @contextmanager
 def translate_write_errors(folder: Path) -> Iterator[None]:
-    """Translate an `OSError` on writing to `folder` into an error of this package.
+    """Enter a context that translates an `OSError` raised in it into this package's errors.
+
+    The error's message names `folder`, the folder that the context writes to.
 
     Raises:
         StoreFullError: no space is left on the disk.

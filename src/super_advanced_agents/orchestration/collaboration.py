@@ -1,4 +1,4 @@
-"""One answer from several agents, by majority, by a critic's choice or by consensus."""
+"""One answer from several agents: by majority, by a critic (judging agent) or by consensus."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _REASON_CHARS = 1_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collaboration:
-    """Ask several agents one question and combine their answers.
+    """Ask several agents one question and choose one of their answers.
 
     Attributes:
         members: the agents to ask; a tie goes to the one that stands first.
@@ -40,13 +40,13 @@ class Collaboration:
     context_chars: int
 
     async def decide_by_majority(self) -> Outcome:
-        """Ask all agents and return the answer that most of them give."""
+        """Ask all agents the question, and return the answer that most of them give."""
         started_at = time.monotonic()
         calls = await ask_all(self.members, [self.query] * len(self.members), self.options)
         return await self._majority_outcome(calls, calls, started_at)
 
     async def decide_by_critic(self, critic: Member) -> Outcome:
-        """Ask all agents, and return the answer that the critic picks.
+        """Ask all agents the question, and return the answer that the judging agent `critic` picks.
 
         The majority's answer is returned if the critic picks none, or if fewer than two agents answer.
         """
@@ -69,7 +69,7 @@ class Collaboration:
         return build_outcome(answered[choice], all_calls, started_at, reason=verdict.step.text[:_REASON_CHARS])
 
     async def reach_consensus(self, max_rounds: int) -> Outcome:
-        """Ask all agents in rounds until their answers agree, and return the majority's answer.
+        """Ask all agents in rounds until they agree or the rounds end; return the majority answer.
 
         From the second round on, each agent is shown the answers that the others gave in the round before. After
         `max_rounds` the majority of the last round decides.

@@ -1,4 +1,4 @@
-"""Call counts and latencies of one agent."""
+"""Counts and latencies of the calls to one agent."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STATUSES = ("answered", "empty", "failed", "timed_out", "cancelled", "skipped")
 
 
 class MemberCounters:
-    """Count the calls of one agent by their status, and keep its latest latencies. Thread-safe."""
+    """Count the calls to one agent by their status, and keep its latest latencies. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -26,12 +26,12 @@ class MemberCounters:
         self._last_error: str | None = None
 
     def begin(self) -> None:
-        """Count a call that begins as in flight."""
+        """Increment the number of calls in progress when a call begins."""
         with self._lock:
             self._in_flight += 1
 
     def end(self, step: Step) -> None:
-        """Count a finished call, and keep its latency if the agent returned an answer."""
+        """Count a finished call by its status, and keep its latency if the agent replied."""
         with self._lock:
             if step.status != "skipped":
                 self._in_flight -= 1
@@ -42,7 +42,10 @@ class MemberCounters:
                 self._last_error = step.error
 
     def report(self) -> dict[str, JSONValue]:
-        """Return all counts, and percentiles of the last 512 latencies (None before the first)."""
+        """Return the call counts, and the median and 95th percentile of the last 512 latencies.
+
+        The percentiles are None before the first latency.
+        """
         with self._lock:
             counts, latencies_s = dict(self._counts), sorted(self._latencies_s)
             in_flight, last_error = self._in_flight, self._last_error
@@ -57,7 +60,7 @@ class MemberCounters:
 
 
 def _percentile(ordered: list[float], fraction: float) -> float | None:
-    """Return the nearest-rank percentile of ascending values, or None for an empty list."""
+    # By the nearest-rank method.
     if not ordered:
         return None
     return round(ordered[math.ceil(fraction * len(ordered)) - 1], 6)

@@ -1,4 +1,4 @@
-"""A critic, which picks the best of several answers and says why."""
+"""A critic, an agent or a language model that picks the best of several answers."""
 
 from __future__ import annotations
 
@@ -23,20 +23,23 @@ _NUMBER = re.compile(r"\d+")
 
 
 class LLMCritic:
-    """Wrap a language model as an agent without memories that judges answers."""
+    """Adapt a language model to the interface of an agent, so that it can judge answers."""
 
     def __init__(self, llm: LLMGenerator) -> None:
         self._llm = llm
 
     async def aask(self, question: str, top_k: int = 5) -> Answer:
-        """Return the model's reply to a question, greedily decoded; `top_k` is ignored."""
+        """Ask the language model a question, without any memories, and return its reply.
+
+        The reply is decoded greedily; `top_k` is ignored.
+        """
         del top_k
         text = await self._llm.achat([CRITIC, ChatMessage(role="user", content=question)], CRITIC_TOKENS)
         return Answer(text=text.strip(), sources=[])
 
 
 def as_critic(critic: Critic) -> Member:
-    """Wrap an agent or a language model as a `Member` that judges the answers of others.
+    """Wrap an agent or a language model so that an orchestrator can ask it to judge answers.
 
     Its circuit breaker has no cool-down: after a failure, one call at a time tries it again.
 
@@ -55,7 +58,7 @@ def as_critic(critic: Critic) -> Member:
 
 
 def parse_verdict(verdict: str, answer_count: int) -> int | None:
-    """Return the index, from 0, of the answer that a critic's reply names, or None.
+    """Find the answer that a critic's reply picks by number; return its 0-based index or None.
 
     Answers are numbered from 1 in the verdict; the first number that is one of theirs counts.
     """

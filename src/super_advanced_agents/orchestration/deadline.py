@@ -1,4 +1,4 @@
-"""The deadline of one operation."""
+"""A deadline that limits the duration of one operation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from super_advanced_agents.errors import AgentTimeoutError
 
 
 class Deadline:
-    """Limit the duration of an operation, counted from construction.
+    """Limit the duration of an operation, counted from the creation of this object.
 
     Args:
         seconds: the limit for the whole operation; None for no limit.
@@ -22,12 +22,12 @@ class Deadline:
         self._ends_at = None if seconds is None else time.monotonic() + seconds
 
     def cap(self, timeout_s: float) -> float:
-        """Return `timeout_s`, or the seconds left until the deadline if those are fewer."""
+        """Return the smaller of `timeout_s` and the seconds left until the deadline."""
         return timeout_s if self._ends_at is None else max(0.0, min(timeout_s, self._ends_at - time.monotonic()))
 
     @asynccontextmanager
     async def limit(self, activity: str) -> AsyncIterator[None]:
-        """Cancel the body of the `async with` block at the deadline.
+        """Enter an async context whose body is cancelled when the deadline passes.
 
         Args:
             activity: what the block does, for the error's message.

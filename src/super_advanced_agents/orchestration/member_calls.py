@@ -36,7 +36,7 @@ _depth: ContextVar[int] = ContextVar("orchestration_depth", default=0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallOptions:
-    """Hold the options that all agent calls of one operation share.
+    """Hold the time limits and other options that all agent calls of one operation share.
 
     Attributes:
         top_k: the number of memories that the agent looks at.
@@ -54,19 +54,19 @@ class CallOptions:
 
 @dataclass(frozen=True, slots=True)
 class MemberCall:
-    """Hold the result of one call to an agent: a `Step`, and the error if the call failed."""
+    """Hold the result of one call to an agent: a description (a `Step`), and the error if any."""
 
     step: Step
     error: SuperAdvancedAgentsError | None = None
 
     @property
     def answered(self) -> bool:
-        """True if the agent gave an answer."""
+        """True if the agent answered the question: it neither failed nor knew nothing."""
         return self.step.status == "answered"
 
     @property
     def replied(self) -> bool:
-        """True if the agent gave an answer, or said that it knows nothing."""
+        """True if the agent answered the question, or said that it knows nothing about it."""
         return self.step.status in ("answered", "empty")
 
 
@@ -79,9 +79,9 @@ async def ask_member(
     round_number: int = 1,
     permit: BreakerPermit | None = None,
 ) -> MemberCall:
-    """Ask one agent and return its answer or its error as a `MemberCall`.
+    """Ask one agent a question, and return its answer or its error in a `MemberCall`.
 
-    Every error that the agent raises becomes a step; only a cancellation from outside is raised.
+    Every error that the agent raises is returned; only a cancellation from outside is raised.
 
     Args:
         member: the agent to ask.
@@ -194,7 +194,7 @@ def _record(
 
 
 def _is_success(call: MemberCall | None, options: CallOptions) -> bool | None:
-    """Return whether a call succeeded; None if it says nothing about the agent's health."""
+    # None if the call says nothing about the agent's health.
     if call is None or isinstance(call.error, InvalidInputError | RateLimitedError):
         return None
     if call.step.status == "timed_out" and call.step.latency_s < 0.9 * options.health_timeout_s:
@@ -203,7 +203,7 @@ def _is_success(call: MemberCall | None, options: CallOptions) -> bool | None:
 
 
 def unavailable_error(members: Sequence[Member]) -> AgentUnavailableError:
-    """Build the error for agents whose circuit breakers all refuse calls."""
+    """Build the error which says that the given agents failed too often to be called now."""
     names = ", ".join(repr(member.name) for member in members)
     return AgentUnavailableError(
         f"{names} failed too often recently",
@@ -213,7 +213,7 @@ def unavailable_error(members: Sequence[Member]) -> AgentUnavailableError:
 
 
 def no_answer_error(calls: Sequence[MemberCall]) -> SuperAdvancedAgentsError:
-    """Build the error for an operation in which no agent returned an answer.
+    """Combine the errors of agent calls, none of which gave an answer, into one error.
 
     A single error is returned as it is, and so is the first of several that are of one class, other than `AgentError`
     and its subclasses: a rate limit, for example, stays a rate limit. Otherwise the error names each agent with the

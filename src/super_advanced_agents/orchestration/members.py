@@ -1,4 +1,4 @@
-"""The agents of an orchestrator, with their tasks, users and health."""
+"""The agents registered with an orchestrator, and the validation of their settings."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SEPARATORS = re.compile(r"[-_]+")
 
 @dataclass(eq=False, slots=True, kw_only=True)
 class Member:
-    """Hold a registered agent, with its tasks, users, circuit breaker and counters.
+    """Hold an agent registered with an orchestrator, its settings and its call statistics.
 
     Attributes:
         name: the agent's name in this orchestrator, which may differ from its own.
@@ -50,11 +50,11 @@ class Member:
 
     @property
     def profile(self) -> str:
-        """The text that is compared with questions: the description, or else the name and tasks."""
+        """The text to compare with questions: the agent's description, or else its name and tasks."""
         return self.description or _SEPARATORS.sub(" ", ", ".join([self.name, *sorted(self.tasks)]))
 
     def report(self) -> dict[str, JSONValue]:
-        """Return the agent's health, counts and latencies."""
+        """Return the agent's health, call counts and latencies as a JSON object."""
         state = self.breaker.state
         return {
             "health": _HEALTH[state],
@@ -68,14 +68,14 @@ class Member:
 
 
 class Members:
-    """Hold agents by name, in the order of their registration. Thread-safe."""
+    """Hold an orchestrator's agents by name, in the order of their registration. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._members: dict[str, Member] = {}
 
     def add(self, member: Member) -> None:
-        """Add an agent; refuse a name that another agent has.
+        """Add an agent; raise an error if another agent has its name.
 
         Raises:
             InvalidInputError: there is an agent of that name already.
@@ -90,7 +90,7 @@ class Members:
             self._members[member.name] = member
 
     def remove(self, name: str) -> None:
-        """Remove an agent; its running calls go on.
+        """Remove the agent with the given name; its running calls go on.
 
         Raises:
             AgentNotFoundError: there is no agent of that name.
@@ -145,24 +145,24 @@ class Members:
 
 
 def normalise_task(task: str, field: str) -> str:
-    """Return a task in lower case and without outer white space, for comparisons."""
+    """Convert the name of a task (a topic) to a comparable form: lower case and trimmed."""
     return checked_text(task, field, max_bytes=_LABEL_BYTES).strip().casefold()
 
 
 def checked_user(user_id: str, field: str) -> str:
-    """Validate a user's id and return it unchanged."""
+    """Check that a user's id is a text of at most 256 bytes and not blank; return it unchanged."""
     return checked_text(user_id, field, max_bytes=_LABEL_BYTES)
 
 
 def checked_description(description: str) -> str:
-    """Validate an agent's description, which may be empty, and return it unchanged."""
+    """Check that an agent's description is a text of at most 4,096 bytes, and return it."""
     if description == "":
         return ""
     return checked_text(description, "description", max_bytes=_DESCRIPTION_BYTES)
 
 
 def checked_labels(labels: Sequence[str], field: str) -> Sequence[str]:
-    """Return `labels` if it is a list or set of at most 1,000 items, and not a single text."""
+    """Check that `labels` is a list or set, not a string, of at most 1,000 items; return it."""
     if isinstance(labels, str) or not isinstance(labels, Sequence | set | frozenset) or len(labels) > _MAX_LABELS:
         raise InvalidInputError(f"{field} must be a list of at most {_MAX_LABELS} texts", field=field)
     return labels

@@ -1,4 +1,4 @@
-"""`Orchestrator`, which answers a question with one agent or several."""
+"""`Orchestrator`, which answers a question by asking one agent or several."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MAX_ROUNDS = 10
 
 
 class Orchestrator(Registration):
-    """Ask the agent that fits a question best, or several agents in sequence or at once.
+    """Answer a question with the best-suited agent, or with several, in sequence or at once.
 
     An agent is an object with the method of `SupportsAsk`: an `AsyncLLMAgent`, an agent of another server, or another
     orchestrator. The orchestrator owns none of its agents and stores no memories. Each call of an agent has a time
@@ -63,7 +63,7 @@ class Orchestrator(Registration):
         timeout_s: float | None = None,
         deadline_s: float | None = None,
     ) -> Outcome:
-        """Ask the one agent that fits the question best.
+        """Choose the agent best suited to a question, ask it, and return its answer.
 
         Agents registered for other users, or for other tasks than `task`, do not take part. Of the rest, agents for the
         task come first, then agents for the user, then those with the most similar description, then those registered
@@ -118,7 +118,7 @@ class Orchestrator(Registration):
         timeout_s: float | None = None,
         deadline_s: float | None = None,
     ) -> Outcome:
-        """Ask agents one after another, each with the question and the previous agent's answer.
+        """Ask agents in sequence, each with the question and the last answer; return the final one.
 
         The answer before is shown as data, not as instructions. An agent's memories are searched with the question and
         that answer. After an agent that knows nothing, the next one is shown the last answer there is. The outcome's
@@ -161,7 +161,7 @@ class Orchestrator(Registration):
         timeout_s: float | None = None,
         deadline_s: float | None = None,
     ) -> Outcome:
-        """Ask one agent, then its backups in order, until an agent has an answer.
+        """Ask one agent, then backup agents in order, until one has an answer; return that answer.
 
         The next agent is asked if the one before it fails, is late, knows nothing, or failed too often recently. If no
         agent has an answer, but one said that it knows nothing, that is the outcome.
@@ -209,7 +209,7 @@ class Orchestrator(Registration):
         timeout_s: float | None = None,
         deadline_s: float | None = None,
     ) -> Outcome:
-        """Ask several agents at once, and wait for the first answer, a number of answers, or all.
+        """Ask agents at once, and wait for the first answer, a given number of answers, or all.
 
         With several answers, the outcome's text is that of the agent named first, and `steps` holds all of them.
         `acollaborate` compares them.
@@ -262,7 +262,7 @@ class Orchestrator(Registration):
         timeout_s: float | None = None,
         deadline_s: float | None = None,
     ) -> Outcome:
-        """Ask several agents and combine their answers into one.
+        """Ask several agents and choose one answer: by majority, a judge's pick or consensus.
 
         An agent that fails or knows nothing has no vote.
 
@@ -307,7 +307,7 @@ class Orchestrator(Registration):
         raise InvalidInputError("voting must be 'majority', 'critic' or 'consensus'", field="voting")
 
     async def aask(self, question: str, top_k: int = 5) -> Answer:
-        """Route a question like `aroute`, and return the `Answer` that an agent would return.
+        """Choose the agent best suited to a question, ask it, and return its text and sources.
 
         With it an orchestrator can be an agent of another one.
         """
@@ -338,7 +338,7 @@ class Orchestrator(Registration):
 
 
 def _quorum(wait: Wait, agent_count: int) -> int | None:
-    """Return the number of answers to wait for, or None for all."""
+    # None if all answers are to be waited for.
     if wait == "first":
         return 1
     if wait == "all":

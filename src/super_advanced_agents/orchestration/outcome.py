@@ -1,4 +1,4 @@
-"""Results of an orchestrator: the answer, and the steps that led to it."""
+"""Results of an orchestrator: the answer, and the calls to agents that led to it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """Describe an orchestrator's answer to a question, and how it was found.
+    """Hold an orchestrator's answer to a question, and the calls to agents that led to it.
 
     Attributes:
         text: the answer.

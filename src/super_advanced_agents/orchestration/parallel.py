@@ -1,4 +1,4 @@
-"""Concurrent calls to several agents, and the `Outcome` made of their results."""
+"""Concurrent calls to several agents, and the combination of their results."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ async def ask_all(
     quorum: int | None = None,
     round_number: int = 1,
 ) -> list[MemberCall]:
-    """Ask several agents at once and return their results, in the order of `members`.
+    """Ask agents concurrently, each its own question; return results in the agents' order.
 
     Returns when every call has ended, the cancelled ones included.
 
@@ -74,15 +74,15 @@ def build_outcome(
     reason: str = "",
     agreement: float | None = None,
 ) -> Outcome:
-    """Build the `Outcome` of an operation, whose text is the answer of the chosen call.
+    """Build an orchestrator's result (an `Outcome`) from the agent call whose answer is chosen.
 
     Args:
         chosen: the call that gave the answer.
         calls: all calls of the operation.
         started_at: the start of the operation, by `time.monotonic`.
         contributors: the calls whose answers are part of the outcome; `chosen` alone when empty.
-        reason: `Outcome.reason`.
-        agreement: `Outcome.agreement`.
+        reason: why the answer was chosen.
+        agreement: the fraction of the answers that say the same as the chosen one, or None.
     """
     contributors = contributors or [chosen]
     return Outcome(

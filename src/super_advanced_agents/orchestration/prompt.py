@@ -26,17 +26,17 @@ CRITIC = ChatMessage(role="system", content="You judge answers to questions. You
 
 
 def chain_prompt(question: str, answer: str, *, max_chars: int) -> str:
-    """Build the prompt for the next agent of a chain, with the previous agent's answer."""
+    """Build the prompt that asks an agent a question and shows it another agent's answer."""
     return _fill_template(_CHAIN_TEMPLATE, question, [answer], max_chars)
 
 
 def consensus_prompt(question: str, answers: Sequence[str], *, max_chars: int) -> str:
-    """Build the prompt for the next round of a consensus, with the other agents' answers."""
+    """Build the prompt that asks an agent again and shows it the other agents' answers."""
     return _fill_template(_CONSENSUS_TEMPLATE, question, answers, max_chars)
 
 
 def critic_prompt(question: str, answers: Sequence[str], *, max_chars: int) -> str:
-    """Build the prompt that asks a critic for the number of the best answer."""
+    """Build the prompt that asks a judging agent which of several answers is the best."""
     return _fill_template(_CRITIC_TEMPLATE, question, answers, max_chars)
 
 

@@ -9,7 +9,7 @@ from super_advanced_agents.types import Answer
 
 @runtime_checkable
 class SupportsAsk(Protocol):
-    """Answer questions with `aask`, the only method that an orchestrator needs of an agent.
+    """Define the interface of an agent: the method `aask`, which answers a question.
 
     An `AsyncLLMAgent`, an agent of another server (`RemoteAgent`), an `Orchestrator` and any class of the caller's own
     can implement it.
@@ -20,16 +20,16 @@ class SupportsAsk(Protocol):
     """
 
     async def aask(self, question: str, top_k: int = 5) -> Answer:
-        """Answer a question from up to `top_k` memories, if the agent has any."""
+        """Answer a question, using up to `top_k` stored memories if the agent has any."""
 
 
 @runtime_checkable
 class SupportsAskAbout(SupportsAsk, Protocol):
-    """Answer questions from memories that a search for another text finds.
+    """Define an agent that can search its memories for another text than the question.
 
     Optional for an agent. A question that quotes other agents' answers holds words that no memory is about. An
     `AsyncLLMAgent` does not need this method: the orchestrator searches its memories with `asearch_text`.
     """
 
     async def aask_about(self, question: str, about: str, top_k: int = 5) -> Answer:
-        """Answer a question from the memories that a search for `about` returns."""
+        """Answer a question from the agent's memories that match the text `about` best."""

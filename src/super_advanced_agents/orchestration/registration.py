@@ -1,4 +1,4 @@
-"""Registration of an orchestrator's agents, their options, and a report of their health."""
+"""Registration of agents with an orchestrator, and a report of their health."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Registration:
         description: str = "",
         routed: bool = True,
     ) -> None:
-        """Add an agent under a name, with the tasks and users that it serves.
+        """Register an agent under a name, with the tasks (topics) and users that it serves.
 
         Args:
             name: the agent's name in this orchestrator: 1 to 64 letters, digits, `_` or `-`.
@@ -126,7 +126,7 @@ class Registration:
         )
 
     def unregister_agent(self, name: str) -> None:
-        """Remove an agent; its running calls go on to their end.
+        """Remove the agent with the given name; its running calls go on to their end.
 
         Raises:
             AgentNotFoundError: there is no agent of that name.
@@ -151,7 +151,6 @@ class Registration:
     supervise = blocking(asupervise)
 
     def _call_options(self, query: str, top_k: int, timeout_s: float | None, deadline_s: float | None) -> CallOptions:
-        """Validate the arguments that all operations share and return their call options."""
         checked_text(query, "query", max_bytes=_QUERY_BYTES)
         checked_top_k(top_k, limits=LIMITS)
         for field, value in (("timeout_s", timeout_s), ("deadline_s", deadline_s)):
@@ -171,7 +170,7 @@ class Registration:
         return next((pipeline for pipeline in pipelines if isinstance(pipeline, EmbeddingPipeline)), None)
 
     def _can_reach(self, other: Registration, seen: set[int]) -> bool:
-        """Return True if a question to this orchestrator can be passed on to `other`."""
+        # True if a question to this orchestrator can be passed on to `other`.
         if self is other:
             return True
         seen.add(id(self))

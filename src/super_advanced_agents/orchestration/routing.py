@@ -22,9 +22,9 @@ async def rank_members(
     min_similarity: float,
     default: str | None,
 ) -> list[tuple[Member, str]]:
-    """Return the agents that may answer a question, best first, with the reason for each.
+    """Rank the agents that suit a question, best first; return each with the reason.
 
-    Reasons are `task`, `user`, `similarity`, `only` and `default`.
+    The reasons are `task`, `user`, `similarity`, `only` and `default`.
 
     Args:
         members: all agents, in the order that decides ties.
@@ -70,7 +70,6 @@ async def rank_members(
 
 
 def _reason(member: Member, task: str | None) -> str:
-    """Return "task" if the agent is for the task, "user" if it has users, "" otherwise."""
     if task is not None and task in member.tasks:
         return "task"
     return "user" if member.users else ""
@@ -79,7 +78,7 @@ def _reason(member: Member, task: str | None) -> str:
 async def _similarities(
     members: list[Member], query: str, pipeline: EmbeddingPipeline | None, *, needed: bool
 ) -> dict[Member, float]:
-    """Return the cosine of the question with each agent's profile; {} if it is not needed."""
+    # The cosine of the question with each agent's profile; {} if no choice depends on it.
     if len(members) < 2:
         return {}
     if pipeline is None:

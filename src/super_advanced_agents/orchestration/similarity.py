@@ -1,4 +1,4 @@
-"""Grouping of answers that say the same, in the same words or in others."""
+"""Grouping of answers that mean the same, even in different words."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NEGATIONS = frozenset({"no", "not", "never", "none", "nothing", "nobody", "cann
 
 @dataclass(frozen=True, slots=True)
 class AnswerGroup:
-    """Hold the positions of answers that say the same.
+    """Hold the positions, in a list of answers, of those that mean the same.
 
     Attributes:
         leader: the position of the answer that stands for the group.
@@ -29,7 +29,7 @@ class AnswerGroup:
 
 
 def normalise_answer(text: str) -> str:
-    """Return the words and numbers of a text, without case, punctuation and English articles.
+    """Reduce a text to its words and numbers, without case, punctuation and English articles.
 
     A text without any is returned in lower case and stripped of white space.
     """
@@ -38,7 +38,7 @@ def normalise_answer(text: str) -> str:
 
 
 def group_answers(texts: Sequence[str], vectors: Matrix | None, *, min_similarity: float) -> list[AnswerGroup]:
-    """Group answers that say the same, the largest group first.
+    """Group answers that mean the same; return the groups, the largest first.
 
     Groups of equal size stand in the order of their first answers. Answers of equal normalised words are in one group.
     So are answers whose vectors have a cosine of at least `min_similarity` with that of the group's leader, which is
@@ -71,7 +71,7 @@ def group_answers(texts: Sequence[str], vectors: Matrix | None, *, min_similarit
 
 
 def _facts(words: str) -> tuple[frozenset[str], bool]:
-    """Return the numbers that an answer contains, and whether it contains a negation."""
+    # The numbers in an answer, and True if it contains a negation.
     parts = words.split()
     is_negated = any(word in _NEGATIONS or word.endswith(("n't", "n\u2019t")) for word in parts)
     return frozenset(word for word in parts if word[0].isdigit()), is_negated

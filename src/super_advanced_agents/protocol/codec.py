@@ -48,8 +48,6 @@ _Codec: TypeAlias = tuple[Callable[[Any, str], Any], Callable[[Any, str], Any]]
 
 
 class _FieldCodec(NamedTuple):
-    """The functions that encode and decode one field, and properties of the field."""
-
     name: str
     encode: Callable[[Any, str], Any]
     decode: Callable[[Any, str], Any]
@@ -114,7 +112,7 @@ def decode(message: Message, cls: type[T], *, field: str = "", **others: Any) ->
 
 
 def decode_fields(message: Message, cls: type[Any], *, field: str = "") -> dict[str, Any]:
-    """Decode a protobuf message to keyword arguments of a dataclass, without absent fields.
+    """Decode a protobuf message to a dict of arguments for a dataclass; omit absent fields.
 
     Args:
         message: as received.
@@ -147,7 +145,10 @@ def decode_fields(message: Message, cls: type[Any], *, field: str = "") -> dict[
 
 
 def count_records(message: Any) -> int:
-    """Estimate the number of records in a message, which decides if a thread decodes them."""
+    """Estimate the number of records in a protobuf message, without decoding the records.
+
+    Messages with many records are decoded in a thread.
+    """
     names = message.DESCRIPTOR.fields_by_name
     if "vectors" in names:
         rows: int = len(message.vectors) // (FLOAT.itemsize * max(1, message.dim))
@@ -175,7 +176,6 @@ _FIELD_CODECS: dict[tuple[type[Any], str], tuple[_FieldCodec, ...]] = {}
 
 
 def _field_codecs(cls: type[Any], descriptor: Any) -> tuple[_FieldCodec, ...]:
-    """Return the codecs of the fields that a dataclass and a message share; they are cached."""
     codecs = _FIELD_CODECS.get((cls, descriptor.full_name))
     if codecs is None:
         hints, names = get_type_hints(cls), descriptor.fields_by_name
@@ -207,7 +207,6 @@ def _field_codec(
 
 
 def _value_codec(alternatives: Sequence[Any], descriptor: FieldDescriptor) -> _Codec:
-    """Return the codec of a field for its types in the dataclass and in the message."""
     if descriptor.message_type is shared.Matches.DESCRIPTOR:
         return matches_message, matches_of
     if descriptor.message_type is not None:
@@ -300,12 +299,15 @@ def _is_array(hint: Any) -> bool:
 
 
 def message_class(descriptor: Any) -> type[Message]:
-    """Return the generated class of the messages in a field."""
+    """Return the generated class of the messages that a protobuf field holds."""
     return cast("type[Message]", getattr(descriptor.message_type, "_concrete_class"))  # noqa: B009  # its stubs lack it
 
 
 def decode_nested(message: Any, cls: Any, field: str) -> Any:
-    """Decode a message inside another one, by the codec of its type where it has one of its own."""
+    """Decode a protobuf message that is nested in another one to an instance of `cls`.
+
+    Matches, records and turns have codecs of their own; other dataclasses are decoded field by field.
+    """
     custom = _CUSTOM_CODECS.get(cls)
     return decode(message, cls, field=field) if custom is None else custom[1](message, field)
 

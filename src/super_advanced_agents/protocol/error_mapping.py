@@ -1,4 +1,7 @@
-"""Conversion of problem documents to errors of this library; `problems` does the reverse."""
+"""Conversion of problem documents (RFC 9457) to exceptions of this library.
+
+The module `problems` does the reverse.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,7 @@ _BY_STATUS: Mapping[int, type[SuperAdvancedAgentsError]] = {
 def error_of_problem(
     problem: Mapping[str, JSONValue], *, status: int | None = None, retry_after_s: float | None = None
 ) -> SuperAdvancedAgentsError:
-    """Return the error that a problem document (RFC 9457) describes.
+    """Return the exception of this library that a problem document (RFC 9457) describes.
 
     Never raises: a malformed member of the document is ignored.
 

@@ -25,7 +25,7 @@ VectorFormat: TypeAlias = Literal["numbers", "base64", "none"]
 
 
 def json_of_vector(vector: Vector, form: VectorFormat = "base64") -> object:
-    """Return a vector as an array, as base64 text or as None, for serialization by `orjson`.
+    """Return a vector as an array, base64 text or None, which `orjson` can serialize.
 
     The array needs the option `OPT_SERIALIZE_NUMPY`.
     """
@@ -37,7 +37,7 @@ def json_of_vector(vector: Vector, form: VectorFormat = "base64") -> object:
 
 
 def json_of_request(request: Any) -> dict[str, Any]:
-    """Return a request as a dict that `orjson` can serialize, without unset fields.
+    """Return a request dataclass as a dict that `orjson` can serialize, without unset fields.
 
     A field is unset when it is `...`, or when it is None and None does not stand for a change.
 
@@ -89,7 +89,9 @@ def _nullable_fields(cls: type[Any]) -> frozenset[str]:
 
 
 def json_of_result(result: Any, *, vectors: VectorFormat = "numbers") -> Any:
-    """Return an operation's result as values for `orjson` with `OPT_SERIALIZE_NUMPY`.
+    """Convert an operation's result to dicts, lists and values that `orjson` can serialize.
+
+    The serialization needs the option `OPT_SERIALIZE_NUMPY`.
 
     The text of a match is a member of its own, not repeated in the metadata, whose stored bytes are used unchanged.
 
@@ -111,7 +113,7 @@ def json_of_result(result: Any, *, vectors: VectorFormat = "numbers") -> Any:
 
 
 def json_of_match(match: Match) -> dict[str, Any]:
-    """Return a search result as a dict that `orjson` can serialize."""
+    """Return one search result as a dict that `orjson` can serialize."""
     members = {
         "uid": match.uid,
         "text": match.stored_text,
@@ -129,7 +131,7 @@ def json_of_match(match: Match) -> dict[str, Any]:
 
 
 def result_of_json(value: Any, hint: Any) -> Any:
-    """Convert the parsed JSON of a server's response to an operation's result.
+    """Convert the parsed JSON of a server's response to a given type, such as `list[Match]`.
 
     Args:
         value: the parsed JSON.

@@ -20,7 +20,12 @@ _SIGNAL = tuple(Signal.__dataclass_fields__)
 
 
 def match_message(match: Match, field: str = "") -> shared.Match:
-    """Encode a search result as a protobuf message; `field` is ignored."""
+    """Encode one search result as a protobuf message.
+
+    Args:
+        match: the search result.
+        field: not used.
+    """
     del field  # the signature is that of every encoder in `codec`
     message = shared.Match(
         uid=match.uid,
@@ -39,7 +44,7 @@ def match_message(match: Match, field: str = "") -> shared.Match:
 
 
 def match_of(message: shared.Match, field: str = "matches") -> Match:
-    """Decode a search result from its protobuf message.
+    """Decode one search result from its protobuf message.
 
     Args:
         message: as received.
@@ -61,13 +66,22 @@ def match_of(message: shared.Match, field: str = "matches") -> Match:
 
 
 def matches_message(matches: Iterable[Match], field: str = "") -> shared.Matches:
-    """Encode the results of one query as a protobuf message; `field` is ignored."""
+    """Encode the search results of one query as a protobuf message.
+
+    Args:
+        matches: the search results, best first.
+        field: not used.
+    """
     del field
     return shared.Matches(matches=map(match_message, matches))
 
 
 def matches_of(message: shared.Matches, field: str = "matches") -> list[Match]:
-    """Decode the results of one query from a protobuf message; raise the errors of `match_of`."""
+    """Decode the search results of one query from a protobuf message.
+
+    Raises:
+        InvalidInputError: the metadata of a result is not a JSON object, or its explanation is nested too deeply.
+    """
     return [match_of(match, field) for match in message.matches]
 
 

@@ -24,9 +24,9 @@ PATH_PARAMETER = re.compile(r"{(\w+)(?::path)?}")
 
 
 class PermitKind(StrEnum):
-    """The kinds of permits; a call holds one while it runs, and each kind has its own limit.
+    """The kinds of calls whose concurrency a server limits, each kind separately.
 
-    So searches do not wait for the generation of texts.
+    A call holds a permit of its kind while it runs, so that searches do not wait for the generation of texts.
     """
 
     SEARCH = "search"
@@ -35,14 +35,14 @@ class PermitKind(StrEnum):
 
 
 class Retry(Enum):
-    """The way in which a client may safely repeat a call that got no answer."""
+    """The ways in which a client can safely repeat a call: unchanged or with an idempotency key."""
 
     AS_IT_IS = "a read, or a write whose records carry uids made at the client"
     WITH_KEY = "a write whose second result would differ: with an idempotency key"
 
 
 class Cost(Enum):
-    """The rate-limit units that a call costs in addition to the one unit of every call."""
+    """The rules for the rate-limit units that a call costs beyond the one unit of every call."""
 
     NOTHING = "none"
     RECORDS = "one for each record, memory, turn or text in the request"

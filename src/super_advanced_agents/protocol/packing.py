@@ -72,7 +72,7 @@ def json_object(data: bytes, *, field: str, allow_empty: bool = False) -> dict[s
 
 
 def pack_vectors(vectors: Matrix | Vector) -> bytes:
-    """Serialize a vector or a matrix to little-endian float32, row by row."""
+    """Serialize a vector or a matrix to little-endian float32 bytes, row by row."""
     return np.ascontiguousarray(vectors, dtype=FLOAT).tobytes()
 
 

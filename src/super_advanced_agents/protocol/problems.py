@@ -1,4 +1,4 @@
-"""Conversion of errors to problem documents (RFC 9457), and the table of their statuses.
+"""Conversion of exceptions to problem documents (RFC 9457), HTTP statuses and gRPC codes.
 
 Servers of REST and gRPC share the table, so nothing here imports a web framework. Clients turn a document into an error
 again by `error_mapping.error_of_problem`.
@@ -44,7 +44,7 @@ MEDIA_TYPE = "application/problem+json"
 
 
 class Status(NamedTuple):
-    """The HTTP status of an error class, and the name of its gRPC status code."""
+    """The HTTP status of an exception class, and the name of its gRPC status code."""
 
     http: HTTPStatus
     grpc: str
@@ -100,12 +100,12 @@ _TYPE = "urn:super-advanced-agents:problem:"
 
 
 def status_of(error: SuperAdvancedAgentsError) -> HTTPStatus:
-    """Return the HTTP status that `STATUSES` has for an error's class or nearest ancestor."""
+    """Return the HTTP status of an exception, by its class or nearest ancestor in `STATUSES`."""
     return _statuses_of(error).http
 
 
 def grpc_code_of(error: SuperAdvancedAgentsError) -> str:
-    """Return the gRPC code that `STATUSES` has for an error's class or nearest ancestor."""
+    """Return the gRPC code of an exception, by its class or nearest ancestor in `STATUSES`."""
     return _statuses_of(error).grpc
 
 
@@ -114,7 +114,7 @@ def _statuses_of(error: SuperAdvancedAgentsError) -> Status:
 
 
 def problem_of(error: SuperAdvancedAgentsError) -> dict[str, JSONValue]:
-    """Return the problem document (RFC 9457) of an error of this library.
+    """Return an exception of this library as a problem document (RFC 9457).
 
     Beside the standard members it holds `error` (the class name, from which clients raise the error again),
     `retryable`, and where the error has them `field`, `hint` and `retry_after_s`.
@@ -142,7 +142,7 @@ def _truncated(message: str) -> str:
 def problem_details(
     status: HTTPStatus, detail: str, *, name: str = "", title: str = "", errors: Sequence[Mapping[str, str]] = ()
 ) -> dict[str, JSONValue]:
-    """Return a problem document (RFC 9457) with the given members.
+    """Return a problem document (RFC 9457) with a status, a detail and optional members.
 
     Args:
         status: the HTTP status of the response.
@@ -163,6 +163,9 @@ def problem_details(
 
 
 def retry_after(error: SuperAdvancedAgentsError) -> dict[str, str]:
-    """Return the `Retry-After` header of an error in whole seconds; `{}` if it needs none."""
+    """Return a dict with the `Retry-After` header of an exception; `{}` if it has no delay.
+
+    The delay is `retry_after_s` of the exception, rounded up to whole seconds, at least 1.
+    """
     seconds = getattr(error, "retry_after_s", None)
     return {} if seconds is None else {"Retry-After": str(max(1, math.ceil(seconds)))}

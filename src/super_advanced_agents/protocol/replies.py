@@ -1,4 +1,4 @@
-"""Encode the results of operations as reply messages, and decode them."""
+"""Encode the results of server operations as gRPC reply messages, and decode them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ M = TypeVar("M", bound=Message)
 
 
 def encode_reply(result: Any, message: type[M], member: str, *, vectors: bool = True) -> M:
-    """Encode an operation's result as its reply message.
+    """Encode the result of a server operation as its gRPC reply message.
 
     Args:
         result: a value, a list of values, or None for an empty reply.
@@ -52,7 +52,7 @@ def _value_message(value: Any, kind: type[Message], *, vectors: bool) -> Message
 
 
 def decode_reply(message: Any, member: str, hint: Any) -> Any:
-    """Decode an operation's result from its reply message.
+    """Decode the result of a server operation from its gRPC reply message.
 
     Args:
         message: as received.

@@ -1,4 +1,4 @@
-"""The requests to agents, orchestrators and the catalog, as frozen dataclasses.
+"""The requests to a server's agents, orchestrators and collections, as frozen dataclasses.
 
 There is one class for each operation; requests of a store are in `stores.requests`. The fields are the members of the
 JSON body and of the message, and the defaults hold for both. Values are validated where they are used: by the agent,
@@ -37,7 +37,7 @@ R = TypeVar("R", covariant=True)  # noqa: PLC0105  # the result
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedRequest(Generic[R]):
-    """The base of requests for one operation of a server; `R` is the type of its result."""
+    """The base class of requests to a server; `R` is the type of the operation's result."""
 
 
 def result_type(request: type[Any]) -> Any:
@@ -58,7 +58,10 @@ def result_type(request: type[Any]) -> Any:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreateCollectionRequest(ServedRequest[CollectionInfo]):
-    """Create a collection; see `Workspace.acreate_collection`."""
+    """A request to create a collection, a named set of vector records.
+
+    `Workspace.acreate_collection` describes the operation.
+    """
 
     name: str
     dim: int
@@ -70,17 +73,17 @@ class CreateCollectionRequest(ServedRequest[CollectionInfo]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GetCollectionRequest(ServedRequest[CollectionInfo]):
-    """Read the settings of a collection."""
+    """A request to read the settings of a collection of vector records."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListCollectionsRequest(ServedRequest[list[CollectionInfo]]):
-    """List the tenant's collections."""
+    """A request to list the caller's collections of vector records with their settings."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeleteCollectionRequest(ServedRequest[None]):
-    """Delete a collection with all its records."""
+    """A request to delete a collection with all its vector records."""
 
 
 # -- agents -----------------------------------------------------------------------------------------------------------
@@ -88,7 +91,10 @@ class DeleteCollectionRequest(ServedRequest[None]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RememberRequest(ServedRequest[list[str]]):
-    """Store texts as memories, all or none; see `AsyncLLMAgent.aadd_text_memories`."""
+    """A request to store texts as memories of an agent, all or none.
+
+    `AsyncLLMAgent.aadd_text_memories` describes the operation.
+    """
 
     memories: Sequence[Memory]
     dedupe: Dedupe | None = None
@@ -96,7 +102,10 @@ class RememberRequest(ServedRequest[list[str]]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RememberTurnsRequest(ServedRequest[list[str]]):
-    """Store the turns of a conversation as memories; see `AsyncLLMAgent.aadd_turns`."""
+    """A request to store the turns of a conversation as memories of an agent.
+
+    `AsyncLLMAgent.aadd_turns` describes the operation.
+    """
 
     turns: Sequence[Turn]
     session: str | None = None
@@ -104,7 +113,10 @@ class RememberTurnsRequest(ServedRequest[list[str]]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpdateMemoryRequest(ServedRequest[bool]):
-    """Change one memory in place; see `AsyncLLMAgent.aupdate_memory`. A field that is `...` keeps its value."""
+    """A request to change fields of one memory (a stored text) of an agent.
+
+    `AsyncLLMAgent.aupdate_memory` describes the operation. A field that is `...` keeps its value.
+    """
 
     uid: str
     text: str | None = None
@@ -117,7 +129,9 @@ class UpdateMemoryRequest(ServedRequest[bool]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchMemoriesRequest(ServedRequest[list[Match]]):
-    """Find an agent's memories that match a text best; see `AsyncLLMAgent.asearch_text`.
+    """A request to find an agent's memories (stored texts) that match a text best.
+
+    `AsyncLLMAgent.asearch_text` describes the operation.
 
     Attributes:
         rerank: whether the language model re-ranks the best matches; the agent's setting when None.
@@ -135,14 +149,17 @@ class SearchMemoriesRequest(ServedRequest[list[Match]]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GetMemoryRequest(ServedRequest[Record | None]):
-    """Read one memory by its uid."""
+    """A request to read one memory (a stored text) of an agent by its uid."""
 
     uid: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListMemoriesRequest(ServedRequest[list[Record]]):
-    """Read one page of memories in the order of their uids; see `AsyncLLMAgent.ascan`."""
+    """A request to read one page of an agent's memories (stored texts) in uid order.
+
+    `AsyncLLMAgent.ascan` describes the operation.
+    """
 
     where: Where | None = None
     after: str | None = None
@@ -151,7 +168,10 @@ class ListMemoriesRequest(ServedRequest[list[Record]]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForgetRequest(ServedRequest[int]):
-    """Delete memories by uid, by filter, or by both; see `AsyncLLMAgent.aforget`."""
+    """A request to delete memories of an agent by uids, a metadata filter, or both.
+
+    With both, a memory is deleted if it has one of the uids and matches the filter.
+    """
 
     uids: Sequence[str] | None = None
     where: Where | None = None
@@ -159,14 +179,16 @@ class ForgetRequest(ServedRequest[int]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CountMemoriesRequest(ServedRequest[int]):
-    """Count the memories that match a filter."""
+    """A request to count an agent's memories that match a metadata filter."""
 
     where: Where | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AskRequest(ServedRequest[Answer]):
-    """Answer a question from an agent's memories; see `AsyncLLMAgent.aask`.
+    """A request to answer a question from an agent's memories with a language model.
+
+    `AsyncLLMAgent.aask` describes the operation.
 
     Attributes:
         rerank: whether the language model re-ranks the best matches; the agent's setting when None.
@@ -200,17 +222,17 @@ class AnswerEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListAgentsRequest(ServedRequest[list[AgentInfo]]):
-    """List the agents that have settings of their own."""
+    """A request to list the agents that have settings of their own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GetAgentRequest(ServedRequest[AgentInfo]):
-    """Read an agent's settings."""
+    """A request to read an agent's settings."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PutAgentRequest(ServedRequest[AgentInfo]):
-    """Replace all settings of an agent; a field that is None resets its setting to the default."""
+    """A request to replace all settings of an agent; None resets a setting to its default."""
 
     description: str | None = None
     namespace: str | None = None
@@ -221,7 +243,7 @@ class PutAgentRequest(ServedRequest[AgentInfo]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeleteAgentRequest(ServedRequest[None]):
-    """Reset an agent to the default settings; its memories stay."""
+    """A request to reset an agent to the default settings; its stored texts are kept."""
 
 
 # -- orchestrators ----------------------------------------------------------------------------------------------------
@@ -229,7 +251,7 @@ class DeleteAgentRequest(ServedRequest[None]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrchestratorInfo:
-    """An orchestrator of a tenant, with the names of its agents."""
+    """The name of an orchestrator, and the names of the agents that it distributes questions to."""
 
     name: str
     agents: list[str]
@@ -237,7 +259,7 @@ class OrchestratorInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrchestrationRequest(ServedRequest[Outcome]):
-    """The base of the requests that ask agents of an orchestrator, one class for each pattern.
+    """The base class of requests that ask agents of an orchestrator a question.
 
     Attributes:
         query: the question.
@@ -254,7 +276,10 @@ class OrchestrationRequest(ServedRequest[Outcome]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouteRequest(OrchestrationRequest):
-    """Ask the agent that fits the question best; see `Orchestrator.aroute`."""
+    """A request to ask the one agent of an orchestrator that fits the question best.
+
+    `Orchestrator.aroute` describes the operation.
+    """
 
     task: str | None = None
     user_id: str | None = None
@@ -262,14 +287,20 @@ class RouteRequest(OrchestrationRequest):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChainRequest(OrchestrationRequest):
-    """Ask agents in turn, each with the previous agent's answer; see `Orchestrator.achain`."""
+    """A request to ask agents one after another, each with the previous agent's answer.
+
+    `Orchestrator.achain` describes the operation.
+    """
 
     names: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FallbackRequest(OrchestrationRequest):
-    """Ask an agent, then its backups until an agent answers; see `Orchestrator.afallback`."""
+    """A request to ask one agent, then its backups in order, until an agent answers.
+
+    `Orchestrator.afallback` describes the operation.
+    """
 
     primary: str
     backups: Sequence[str]
@@ -277,7 +308,9 @@ class FallbackRequest(OrchestrationRequest):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParallelRequest(OrchestrationRequest):
-    """Ask several agents at once; see `Orchestrator.aparallel`.
+    """A request to ask several agents at once and wait for the first answer, several or all.
+
+    `Orchestrator.aparallel` describes the operation.
 
     Attributes:
         names: the agents; every agent that is registered for no user in particular when None.
@@ -292,7 +325,10 @@ class ParallelRequest(OrchestrationRequest):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CollaborateRequest(OrchestrationRequest):
-    """Ask several agents and combine their answers into one; see `Orchestrator.acollaborate`."""
+    """A request to ask several agents and combine their answers into one.
+
+    `Orchestrator.acollaborate` describes the operation.
+    """
 
     names: Sequence[str]
     voting: Voting = "majority"
@@ -302,9 +338,9 @@ class CollaborateRequest(OrchestrationRequest):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SuperviseRequest(ServedRequest[dict[str, JSONValue]]):
-    """Read the health, call counts and latencies of an orchestrator's agents."""
+    """A request to read the health, call counts and latencies of an orchestrator's agents."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListOrchestratorsRequest(ServedRequest[list[OrchestratorInfo]]):
-    """List the tenant's orchestrators with the names of their agents."""
+    """A request to list the caller's orchestrators with the names of their agents."""

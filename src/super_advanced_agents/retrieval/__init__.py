@@ -1,4 +1,4 @@
-"""Explanations of scores, re-ranking of matches, and matches as the text of a prompt.
+"""Explanations of search scores, re-ranking of search results, and their form in prompts.
 
 Code that finds matches belongs in `stores`, and code that answers questions in `agents`.
 """

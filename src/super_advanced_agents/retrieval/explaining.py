@@ -1,4 +1,4 @@
-"""Explanations of scores that consist of a single signal, such as vector similarity."""
+"""Explanations of search scores that come from a single signal, such as vector similarity."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from super_advanced_agents.types import ExplainedMatch, Explanation, Match, Sign
 
 
 def explained(matches: Iterable[Match], name: str) -> list[Match]:
-    """Explain each match's score by the single signal `name`; return the explained matches."""
+    """Return the search results with explanations that attribute each score to one signal."""
     return [ExplainedMatch.of(match, Explanation(signals=(one_signal(name, match.score),))) for match in matches]
 
 
 def one_signal(name: str, score: float) -> Signal:
-    """Return a `Signal` that makes up the whole score."""
+    """Build the `Signal` (part of a score) that accounts for a search result's whole score."""
     return Signal(name=name, value=score, scaled=score, weight=1.0, added=score)

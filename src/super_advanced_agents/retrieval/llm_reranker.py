@@ -1,4 +1,4 @@
-"""A re-ranker that lets a language model sort the matches."""
+"""A re-ranker that asks a language model to sort search results."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _NUMBER = re.compile(r"\d{1,6}")
 
 
 class LLMReranker:
-    """Re-rank matches by asking a language model once for the order of all matches.
+    """Re-rank search results by asking a language model for the best order of all of them.
 
     The reply is decoded greedily. The model sees the question and the beginning of each match, as data between markers.
     Matches that its answer does not name follow those that it names, in their original order; an answer that names no
@@ -49,7 +49,7 @@ class LLMReranker:
         self._context_chars = context_chars
 
     async def arerank(self, query_text: str, matches: Sequence[Match]) -> list[float]:
-        """Return a score for each match: 1 for the best, less for each rank after it.
+        """Ask the language model to rank search results; return a score for each, 1 for the best.
 
         Errors of the model are raised unchanged. When cancelled, it frees the model's slot within a token.
         """
@@ -79,7 +79,7 @@ class LLMReranker:
 
 
 def _parse_order(answer: str, count: int) -> list[int] | None:
-    """Return all indexes, those that the answer names first; None if the answer names no match."""
+    # The indexes that the answer names come first, then all others; None if it names none.
     named = [int(number) - 1 for number in _NUMBER.findall(answer)]
     order = list(dict.fromkeys(match for match in named if 0 <= match < count))
     return [*order, *(match for match in range(count) if match not in set(order))] if order else None

@@ -1,4 +1,4 @@
-"""Memories in a prompt: numbered data between markers, never instructions."""
+"""The format of memories in a prompt: numbered lines of data between markers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MIN_CHARS = 80
 
 @dataclass(frozen=True, slots=True)
 class Notes:
-    """Format memories as a block of numbered lines for a prompt.
+    """Hold memories as a block of numbered lines between two markers, as part of a prompt.
 
     Attributes:
         begin: the marker line before the notes; no note contains it.
@@ -28,7 +28,7 @@ class Notes:
 
     @classmethod
     def of(cls, matches: Sequence[Match], *, max_chars: int) -> Self:
-        """Make the block of numbered lines from the texts of matches.
+        """Build a block of numbered lines for a prompt, one from the text of each search result.
 
         Args:
             matches: the matches, numbered from 1 in their order.
@@ -45,7 +45,7 @@ class Notes:
 
 
 def one_line(text: str, max_chars: int) -> str:
-    """Return the beginning of a text as one line, with each run of white space made one space."""
+    """Collapse a text's white space to single spaces, and cut it at `max_chars` characters."""
     line = " ".join(text.split())
     return line if len(line) <= max_chars else line[: max_chars - len(_CUT)] + _CUT
 

@@ -1,4 +1,4 @@
-"""Re-ranking of the best matches by a slower, more exact scorer, which is any callable."""
+"""Re-ranking of the best search results by a slower, more exact scoring function."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ _IDLE_S = 1.0
 
 
 class Reranker(Protocol):
-    """Score matches again; any callable with this signature, plain or asynchronous.
+    """Define the signature of a callable, plain or asynchronous, that re-scores search results.
 
     A plain one runs in a worker thread, so it may block; two run at once. An asynchronous one runs in the caller's
     event loop or, when the caller has none, in a new event loop in a worker thread.
     """
 
     def __call__(self, query_text: str, matches: Sequence[Match], /) -> Scores | Awaitable[Scores]:
-        """Return one finite score for each match, in their order; higher is better.
+        """Return one finite score for each search result, in their order; higher is better.
 
         The search raises what this raises.
         """
 
 
 class Reranking:
-    """Re-rank the matches of one agent's searches.
+    """Re-rank the results of one agent's searches with a scoring function.
 
     It owns worker threads, which end by themselves a second after the last use.
 
@@ -67,7 +67,7 @@ class Reranking:
         return Workers(name="reranking", threads=_THREADS, max_queue=_MAX_WAITING, idle_s=_IDLE_S)
 
     def select_reranker(self, rerank: bool | Reranker | None) -> Reranker | None:
-        """Return the re-ranker to use for one search, or None for no re-ranking.
+        """Return the re-ranker for one search: its own, the agent's default, or None.
 
         Args:
             rerank: the search's own re-ranker, None or True for the agent's, or False for none.
@@ -91,7 +91,7 @@ class Reranking:
         return rerank
 
     def candidate_count(self, top_k: int) -> int:
-        """Return the number of matches to search for, of which re-ranking keeps the best `top_k`.
+        """Return the number of results to fetch so that re-ranking can keep the best `top_k`.
 
         Raises:
             InvalidInputError: `top_k` exceeds the number of candidates.
@@ -105,7 +105,7 @@ class Reranking:
         return self._candidates if type(top_k) is int and top_k > 0 else top_k
 
     async def rerank(self, reranker: Reranker, query_text: str, matches: Sequence[Match], top_k: int) -> list[Match]:
-        """Return the `top_k` matches with the highest new scores, best first.
+        """Score search results again with `reranker`, and return the best `top_k`, best first.
 
         Matches with equal scores keep their order. Errors of `reranker` are raised unchanged. Cancelling cancels an
         asynchronous `reranker`; a plain one that has begun finishes in its thread, and its scores are dropped.

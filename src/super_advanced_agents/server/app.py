@@ -1,4 +1,4 @@
-"""The FastAPI application: middleware, routes, and the lifespan that opens the store."""
+"""The FastAPI application: middleware, routes, and the lifespan that opens the vector store."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from super_advanced_agents.tenancy.settings import Settings
 
 
 def create_app(settings: Settings, *, connect: Connect | None = None) -> FastAPI:
-    """Create the FastAPI application; the store is opened only when its lifespan starts.
+    """Create the server's FastAPI application; its lifespan opens the vector store.
 
     The lifespan opens the store (and fails if it cannot), then loads the models while requests are already answered:
     `/healthz` answers at once, `/readyz` answers 503 until the embedding model is loaded. On shutdown the lifespan

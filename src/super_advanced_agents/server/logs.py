@@ -26,8 +26,6 @@ def configure_logging(level: str) -> None:
 
 
 class _LineFormatter(logging.Formatter):
-    """Format a record as time, level, logger name, event, and extra fields as `name=value`."""
-
     def format(self, record: logging.LogRecord) -> str:
         line = super().format(record)
         fields = {name: value for name, value in vars(record).items() if name not in _STANDARD_ATTRIBUTES}

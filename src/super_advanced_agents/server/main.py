@@ -24,7 +24,7 @@ from super_advanced_agents.tenancy.settings import Settings, checked_certificate
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerAddresses:
-    """Hold the addresses at which a running server can be reached.
+    """Hold a running server's REST and gRPC URLs, and its new admin key at the first start.
 
     Attributes:
         rest: the URL of REST, such as `http://127.0.0.1:8000`.
@@ -83,7 +83,7 @@ async def aserve(
 
 @dataclass(slots=True)
 class StopSignals:
-    """Record the stop signals that the process has received.
+    """Record the stop signals (SIGTERM, SIGINT) that the process has received.
 
     Attributes:
         stop: set by the first signal.
@@ -96,7 +96,7 @@ class StopSignals:
     linger: bool = True
 
     def receive(self, number: signal.Signals) -> None:
-        """Record a signal: the first stops the server, the second ends all waiting."""
+        """Record a stop signal: the first begins a graceful shutdown, the second ends its waits."""
         if self.stop.is_set():
             self.force.set()
         self.linger = number == signal.SIGTERM
@@ -142,7 +142,7 @@ async def _force_stop(rest: RestServer, grpc: GrpcServer, signals: StopSignals) 
 def serve(
     settings: Settings, *, on_listening: Callable[[ServerAddresses], None], connect: Connect | None = None
 ) -> None:
-    """Run `aserve` in a new uvloop event loop, and return when the server has stopped.
+    """Serve REST and gRPC in a new uvloop event loop, and return when a signal has stopped it.
 
     Args:
         settings: the addresses, folders, models and limits of the server.

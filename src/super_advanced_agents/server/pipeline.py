@@ -1,4 +1,4 @@
-"""The checks that every REST and gRPC request passes before its handler, in one order.
+"""The checks that every REST and gRPC request passes before its handler, in a fixed order.
 
 The order is: admission, authentication, scope, rate limit, deadline, idempotency. The host of a REST request is checked
 before (`middleware.hosts`), against DNS rebinding in browsers; a gRPC client is no browser and needs no such check.
@@ -39,7 +39,7 @@ READ_FIELDS = frozenset({*CREDENTIAL_FIELDS, _KEY, _TIMEOUT, _CACHE_CONTROL})
 
 
 class _RefusedError(Exception):
-    """End a request with an HTTP status for which the library has no error class.
+    """An internal error that ends a request with a status for which no public error exists.
 
     Attributes:
         problem: the problem document of the response (RFC 9457).
@@ -56,7 +56,7 @@ class _RefusedError(Exception):
 
 @dataclass(slots=True, kw_only=True)
 class IncomingRequest:
-    """Hold a request's operation and headers, and the results of the checks.
+    """Hold a REST or gRPC request's operation and headers, and the results of its checks.
 
     Attributes:
         operation: the operation; if there is none, the verbs that the path allows.
@@ -78,13 +78,13 @@ class IncomingRequest:
 
     @property
     def quota(self) -> Quota | None:
-        """The caller's remaining quota; None without rate limits."""
+        """The units left of the caller's rate limit; None without rate limits."""
         quota = None if self.context is None else self.context.notes.get(_QUOTA)
         return quota if isinstance(quota, Quota) else None
 
 
 class Pipeline:
-    """Run all checks of a request before its handler, and refuse a request that fails a check.
+    """The checks of each request before its handler: credential, scope, rate limit and others.
 
     Args:
         services: the objects that do the checks.
@@ -97,7 +97,7 @@ class Pipeline:
 
     @asynccontextmanager
     async def admit(self, incoming: IncomingRequest) -> AsyncIterator[IncomingRequest]:
-        """Run the checks of a request, and hold its permit and its deadline while the block runs.
+        """Check a request, then enter a context that holds its concurrency permit and its deadline.
 
         Inside the block, `current_context()` returns the context of the request, unless the operation is public.
         Cancelling the request releases its permit.
@@ -128,7 +128,7 @@ class Pipeline:
                     yield incoming
 
     async def reply_once(self, key: str, request: Iterable[bytes], make: Callable[[], Awaitable[Reply]]) -> Reply:
-        """Return the stored reply for a write's idempotency key, or carry out the write.
+        """Return the reply stored for an idempotency key, or run the write and store its reply.
 
         Args:
             key: the idempotency key, as it was sent.

@@ -1,4 +1,4 @@
-"""The lookup of operations: by verb and path for REST, by the full method name for gRPC."""
+"""Lookup of the requested operation, by HTTP method and path or by gRPC method name."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _BY_RPC: Mapping[str, Operation] = MappingProxyType(
 
 
 def rpc_operation(method: str) -> Operation:
-    """Return the operation of a gRPC method.
+    """Return the operation, with its access rule and limits, of a gRPC method.
 
     Args:
         method: the full name, `/package.Service/Method`.
@@ -36,7 +36,7 @@ def rpc_operation(method: str) -> Operation:
 
 
 class RouteTable:
-    """Find the operation of a REST request by its verb and path.
+    """A lookup table of the REST operations by HTTP method and path.
 
     Args:
         operations: the operations to search; those without a path belong to gRPC alone and are left out.
@@ -55,7 +55,7 @@ class RouteTable:
             self._patterns.setdefault("" if "{" in prefix else prefix, []).append(pattern)
 
     def find(self, verb: str, path: str) -> Operation | frozenset[str]:
-        """Return the operation for a verb and a path; if there is none, the verbs the path allows.
+        """Return the operation for an HTTP method and a path, else the methods the path allows.
 
         Returns:
             The operation; otherwise the path's verbs (status 405), or an empty set for an unknown path (status 404).
@@ -74,7 +74,7 @@ class RouteTable:
 
 
 def permit_of(operation: Operation | frozenset[str]) -> PermitKind | None:
-    """Return the kind of permit that a request needs, or None if it needs none.
+    """Return the kind of concurrency permit that a request needs, or None if it needs none.
 
     A request without an operation takes a permit for searches until it is refused.
 

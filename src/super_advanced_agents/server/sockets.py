@@ -9,7 +9,7 @@ from super_advanced_agents.errors import ConfigurationError
 
 
 def bind_listener(host: str, port: int, option: str) -> socket.socket:
-    """Bind an address and listen on it, without accepting connections yet.
+    """Bind an address and return a listening socket, which accepts no connections yet.
 
     Args:
         host: an IPv4 or IPv6 address, or a name.
@@ -47,6 +47,6 @@ def port_in_use(host: str, port: int, option: str) -> ConfigurationError:
 
 
 def address_of(listener: socket.socket) -> str:
-    """Return the bound address as `host:port`, with brackets around an IPv6 address."""
+    """Return a socket's bound address as `host:port`, with brackets around an IPv6 address."""
     host, port = listener.getsockname()[:2]
     return f"{f'[{host}]' if ':' in host else host}:{port}"

@@ -1,7 +1,7 @@
-"""The abstract base class of every vector store: its public operations, each written once.
+"""`VectorStore`, the abstract base class of every vector store, with its public operations.
 
-Every operation makes a request (`stores.requests`) and hands it to the one method that an engine implements. All
-stores pass the same behaviour suite, `testing.store_suite`.
+Every operation builds a request object (`stores.requests`) and passes it to `_execute`, which each engine implements.
+All stores pass the same test suite, `testing.store_suite`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,10 @@ from super_advanced_agents.types import ExplainedMatch, JSONValue, Match, Matrix
 
 
 class HybridSearchOptions(TypedDict, total=False):
-    """Type the keyword arguments of `search_hybrid` that do not change its result type."""
+    """Declare the types of the optional keyword arguments of `VectorStore.search_hybrid`.
+
+    The overloads declare `explain` themselves, since it decides the type of the result.
+    """
 
     where: Where | None
     namespace: str | None
@@ -155,13 +158,14 @@ class VectorStore(WriteOperations):
         weights: Weights | None = None,
         explain: bool = False,
     ) -> list[Any]:
-        """Return the `top_k` best records by vector similarity and keywords together, best first.
+        """Rank records by vector similarity and BM25 keyword score, and return the best `top_k`.
 
         The vector search and the keyword search each find max(30, `top_k`) candidates, or max(100, `top_k`) when
         `weights` counts recency or priority. A candidate's score is the weighted sum of its signals: the similarity of
         its vector, the mean similarity of the turn and its neighbours in the session, and BM25 over the stemmed words
         of its text and of the turn together with its neighbours. Similarities and BM25 scores are first divided by the
-        best candidate's.
+        best candidate's. A turn is a record of a session, which is a conversation; its neighbours are the turns before
+        and after it.
 
         Args:
             query_vector: (dim,), the vector of `query_text`.
@@ -200,8 +204,8 @@ class VectorStore(WriteOperations):
         """Return the `top_k` records that best match the words of a query by BM25, best first.
 
         Records that share no word with `query_text` are not returned. Words are stemmed (English), stop words are left
-        out, and there is no query syntax. The score is BM25 over the words of the record's text and of the turn
-        together with its neighbours in the session.
+        out, and there is no query syntax. The score is BM25 over the words of the record's text and, for a record of a
+        session (a conversation), of its text together with those of the records before and after it.
 
         Args:
             query_text: plain text.
@@ -228,9 +232,9 @@ class VectorStore(WriteOperations):
         namespace: str | None = None,
         model_id: str | None = None,
     ) -> list[Match]:
-        """Return the `top_k` most similar records whose metadata passes a predicate, best first.
+        """Return the `top_k` most similar records for which `filter_fn(metadata)` is true.
 
-        A `where` filter does the same much faster where it can express the condition.
+        The best match comes first. A `where` filter does the same much faster where it can express the condition.
 
         Args:
             query_vector: (dim,) finite numbers; not zero when the metric is cosine.
@@ -253,14 +257,14 @@ class VectorStore(WriteOperations):
         )
 
     async def aget(self, uids: Sequence[str], *, namespace: str | None = None) -> list[Record]:
-        """Return the records with these uids, in the order of `uids`.
+        """Return the records with the given uids, in the order of `uids`.
 
         Unknown uids are left out. Without `namespace`, a uid that several namespaces have returns each of its records.
         """
         return await self._perform(lambda bounds: GetRequest(bounds=bounds, uids=uids, namespace=namespace))
 
     async def acount(self, where: Where | None = None, *, namespace: str | None = None) -> int:
-        """Count the records that match `where`; all records when it is None."""
+        """Return the number of records that match the filter `where`; None counts all records."""
         return await self._perform(lambda bounds: CountRequest(bounds=bounds, where=where, namespace=namespace))
 
     async def ascan(
@@ -271,7 +275,7 @@ class VectorStore(WriteOperations):
         limit: int = 100,
         namespace: str | None = None,
     ) -> list[Record]:
-        """Return one page of the records that match `where`, in the order of their uids.
+        """Return one page of the records that match the filter `where`, sorted by uid.
 
         Args:
             where: a filter over metadata; all records when None.
@@ -288,7 +292,7 @@ class VectorStore(WriteOperations):
         )
 
     async def astats(self) -> dict[str, JSONValue]:
-        """Return the store's counters and sizes: at least `records`, `dim` and `engine`."""
+        """Return statistics: at least the number of `records`, the vector length `dim` and `engine`."""
         return await self._perform(lambda bounds: StatsRequest(bounds=bounds))
 
     search = blocking(asearch)
@@ -318,7 +322,7 @@ class VectorStore(WriteOperations):
         ) -> list[Match]: ...
 
         def search_hybrid(self, *args: Any, **options: Any) -> Any:
-            """Return the `top_k` best records by vector similarity and keywords together, best first."""
+            """Rank records by vector similarity and BM25 keyword score, and return the best `top_k`."""
     else:
         search_hybrid = blocking(asearch_hybrid)
     search_keywords = blocking(asearch_keywords)

@@ -1,4 +1,4 @@
-"""The part of an embedding pipeline's interface that stores call."""
+"""`Embedder`: the interface of the object that turns texts into vectors for a store."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Embedder(Protocol):
         """The name of the embedding model; vectors of different models cannot be compared."""
 
     def embed_batch(self, texts: Sequence[str]) -> Matrix:
-        """Return the (n, dim) vectors of n texts, in order; blocks the calling thread."""
+        """Return an (n, dim) matrix with the vectors of n texts, in order; blocks the thread."""
 
     async def aembed_batch(self, texts: Sequence[str]) -> Matrix:
-        """Return the (n, dim) vectors of n texts, in order."""
+        """Return an (n, dim) matrix with the vectors of n texts, in order, without blocking."""

@@ -1,4 +1,4 @@
-"""The base class of store engines: one abstract method that executes a request."""
+"""The base class of vector stores: it builds requests and passes them to `_execute`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ _MAX_QUEUED_VALIDATIONS = 64
 
 
 class RequestExecutor(Resource, ABC):
-    """Build, validate and execute requests; `VectorStore` adds the public operations."""
+    """Build, validate and execute requests, each of which describes one store operation.
+
+    `VectorStore` adds the public operations, and a store engine implements `dim` and `_execute`.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -31,40 +34,36 @@ class RequestExecutor(Resource, ABC):
     @property
     @abstractmethod
     def dim(self) -> int:
-        """The length of every vector."""
+        """The dimension of the store's vectors."""
 
     @property
     def limits(self) -> Limits:
-        """The limits that the arguments of one call must meet."""
+        """The size limits for the arguments of one call, such as records per batch or bytes of text."""
         return LIMITS
 
     @abstractmethod
     async def _execute(self, request: Request[R]) -> R:
-        """Execute a validated request and return its result; every engine implements this method.
+        """Execute a validated request, such as a `SearchRequest`, and return its result.
 
         The store is open, and the request was validated against `_abounds()` when it was made. An implementation
         awaits only futures of `_runtime.futures`, so that a thread can drive it as well as an event loop.
         """
 
     def _version(self, tenant: str, namespace: str | None) -> int | None:
-        """Return the `version` of a tenant's namespace; None when the engine keeps no versions.
-
-        Without a namespace it is the version of the whole store.
-        """
+        # An engine that keeps no versions leaves this as it is. Namespace None asks for the whole store's version.
         return None
 
     async def _abounds(self) -> Bounds:
-        """Return the vector length and size limits that requests are validated against.
-
-        A client of a remote store asks its server for them.
-        """
+        # A client of a remote store overrides this, to ask its server.
         dim = self.dim
         if self._bounds is None or self._bounds.dim != dim:
             self._bounds = Bounds(dim=dim, limits=self.limits)
         return self._bounds
 
     async def amake(self, make: Callable[[Bounds], Value], size: int = 1) -> Value:
-        """Build a request, validated against this store's vector length and size limits.
+        """Build a request by calling `make` with this store's vector dimension and size limits.
+
+        The request validates its arguments against them when it is made.
 
         Args:
             make: called with the bounds; returns the request.
@@ -85,17 +84,17 @@ class RequestExecutor(Resource, ABC):
         return await self._validation_workers.submit(work)
 
     def _release(self) -> None:
-        """Close the validation thread; subclasses that own more resources extend this method."""
+        # Subclasses that own more than the validation thread extend this method.
         if self._validation_workers is not None:
             self._validation_workers.close()
 
     def version(self, namespace: str | None = None) -> int | None:
-        """Return a number for cache keys that changes whenever search results may change.
+        """Return a namespace's version number, which changes whenever its search results may change.
 
-        Read the version before searching: the results are then as new as the version, or newer. It changes after a
-        write becomes visible and before that write is acknowledged, and when a record expires. Reading it takes a
-        microsecond or two and never waits. BM25 scores may also shift a little with writes to other namespaces, which
-        do not change this namespace's version.
+        Use it in cache keys. Read the version before searching: the results are then as new as the version, or newer.
+        It changes after a write becomes visible and before that write is acknowledged, and when a record expires.
+        Reading it takes a microsecond or two and never waits. BM25 scores may also shift a little with writes to other
+        namespaces, which do not change this namespace's version.
 
         Args:
             namespace: the namespace of the cached searches; None for searches of all namespaces.
@@ -107,11 +106,10 @@ class RequestExecutor(Resource, ABC):
         return self._version("", namespace)
 
     async def _perform(self, make: Callable[[Bounds], Request[R]], size: int = 1) -> R:
-        """Build and validate a request, execute it, and return its result."""
         self._check_open()
         return await self._execute(await self.amake(make, size))
 
     async def aexecute(self, request: Request[R]) -> R:
-        """Execute a request that was validated for this store, and return its result."""
+        """Execute the store operation that a validated request describes, and return its result."""
         self._check_open()
         return await self._execute(request)

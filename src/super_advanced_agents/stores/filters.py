@@ -1,4 +1,4 @@
-"""The `where` filter language: JSON objects, parsed into a tree that engines evaluate.
+"""The `where` filter language over metadata: JSON objects, parsed into a syntax tree.
 
     {"type": "fact", "day": {"$gte": 5}, "$or": [{"city": "Paris"}, {"tags": {"$contains": "art"}}]}
 
@@ -39,7 +39,7 @@ Scalar: TypeAlias = "tuple[str, str | int | float | bool | None]"
 
 @dataclass(frozen=True, slots=True)
 class Equals:
-    """Match records whose field equals one of `values`.
+    """Match records whose metadata field `key` equals one of `values`.
 
     The values are a set, so that a long `$in` list costs one look-up per record.
     """
@@ -53,7 +53,10 @@ class Equals:
 
 @dataclass(frozen=True, slots=True)
 class Compares:
-    """Match records for which `field <operator> bound` holds, for two numbers or two strings."""
+    """Match records whose metadata field `key` is above or below `bound`, as `operator` says.
+
+    Numbers are compared only with numbers, and strings only with strings.
+    """
 
     key: str
     operator: RangeOperator
@@ -62,14 +65,14 @@ class Compares:
 
 @dataclass(frozen=True, slots=True)
 class Exists:
-    """Match records that have the field, even as null."""
+    """Match records whose metadata has the field `key`, even with the value null."""
 
     key: str
 
 
 @dataclass(frozen=True, slots=True)
 class Contains:
-    """Match records whose field is a list with this member or a string with this substring."""
+    """Match records whose field `key` is a list with `member` in it or a string containing it."""
 
     key: str
     member: Scalar
@@ -77,21 +80,21 @@ class Contains:
 
 @dataclass(frozen=True, slots=True)
 class Not:
-    """Match records that the operand does not match."""
+    """Match records that the filter `operand` does not match."""
 
     operand: Filter
 
 
 @dataclass(frozen=True, slots=True)
 class And:
-    """Match records that every operand matches; without operands, match all records."""
+    """Match records that all filters in `operands` match; with no operands, match every record."""
 
     operands: tuple[Filter, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Or:
-    """Match records that at least one operand matches."""
+    """Match records that at least one of the filters in `operands` matches."""
 
     operands: tuple[Filter, ...]
 
@@ -100,7 +103,7 @@ Filter: TypeAlias = Equals | Compares | Exists | Contains | Not | And | Or
 
 
 def scalar(value: JSONValue) -> Scalar:
-    """Return a hashable form of a JSON value, in which 1 equals 1.0 but not true or "1"."""
+    """Convert a JSON value to a hashable tuple, in which 1 equals 1.0 but not true or "1"."""
     if value is None:
         return ("null", None)
     if isinstance(value, bool):
@@ -127,7 +130,9 @@ MISSING = object()
 
 
 def field_of(metadata: Mapping[str, JSONValue], key: str) -> JSONValue | object:
-    """Return the value of a field of `metadata`, or `MISSING`.
+    """Return the value of a metadata field, or the sentinel `MISSING` if there is none.
+
+    Dots in `key` reach into nested objects.
 
     A field whose own name has the dots of `key` takes precedence over the path into nested objects.
     """
@@ -142,7 +147,7 @@ def field_of(metadata: Mapping[str, JSONValue], key: str) -> JSONValue | object:
 
 
 def parse(where: Where, *, max_terms: int = 64) -> Filter:
-    """Parse a `where` filter into a typed tree.
+    """Parse a `where` filter, a JSON object, into a syntax tree of `Filter` nodes.
 
     Args:
         where: the filter.
@@ -252,7 +257,7 @@ def _checked_value(key: str, value: object, depth: int = 0) -> JSONValue:
 
 
 def compares(value: JSONValue | object, operator: RangeOperator, bound: str | int | float) -> bool:
-    """Return whether `value <operator> bound` holds; False for a value of another kind."""
+    """Compare two numbers or two strings by `$gt`, `$gte`, `$lt` or `$lte`; else return False."""
     if isinstance(value, bool) or isinstance(value, str) is not isinstance(bound, str):
         return False
     if not isinstance(value, str | int | float):
@@ -269,14 +274,17 @@ _COMPARE: dict[str, Callable[..., bool]] = {
 
 
 def contains(value: JSONValue | object, member: Scalar) -> bool:
-    """Return whether a value is a list with this member or a string with this substring."""
+    """Return whether `value` is a list that holds `member` or a string that contains it."""
     if isinstance(value, str):
         return member[0] == "string" and isinstance(member[1], str) and member[1] in value
     return isinstance(value, list | tuple) and any(scalar(item) == member for item in value)
 
 
 def matches(tree: Filter, metadata: Metadata) -> bool:
-    """Return whether metadata matches a filter; every index must agree with this function."""
+    """Return whether a record's metadata matches the syntax tree of a filter.
+
+    Engines that evaluate filters in an index must return what this function returns.
+    """
     match tree:
         case Equals(key, values):
             value = field_of(metadata, key)

@@ -1,4 +1,4 @@
-"""The folder of a store on disk, locked by the process that owns it."""
+"""`StoreFolder`: a store's folder on disk, locked so that only one process uses it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ os.register_at_fork(
 
 
 class StoreFolder:
-    """Create a store's folder if needed, and hold its lock until `release()`.
+    """Create a store's folder if needed, and hold an exclusive lock on it until `release()`.
 
     Args:
         path: the folder.

@@ -1,4 +1,4 @@
-"""Score fusion: the weighted sum of a candidate's signals in a hybrid search.
+"""Score fusion for hybrid search: one score from similarity, BM25 and other signals.
 
 The signals are similarity, the similarity of session neighbours, BM25, recency and priority. An engine finds
 `candidate_count` candidates with a vector search and as many with a keyword search, measures the signals of all of
@@ -31,7 +31,9 @@ _MIN_SCALE = 0.05
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionNeighbours:
-    """Hold the query's similarity to the turns before and after each candidate in its session.
+    """Hold the similarity to the query of each found record's neighbours in its conversation.
+
+    The neighbours are the records before and after the found one (the candidate) in its session.
 
     Attributes:
         before: (n,) float32, the similarity of the previous turn; 0 where there is none.
@@ -46,7 +48,7 @@ class SessionNeighbours:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StaticSignals:
-    """Hold the signals that do not depend on the query: last write time and priority.
+    """Hold each found record's last write time and priority, which do not depend on the query.
 
     Attributes:
         updated_at: (n,) float64, the time of the last write in seconds since the epoch; NaN counts as now.
@@ -59,7 +61,7 @@ class StaticSignals:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidates:
-    """Hold the ranking signals of all records that the vector or keyword search found.
+    """Hold the records that a hybrid search found, with the signals that `fuse` ranks them by.
 
     Attributes:
         ids: (n,) distinct integers, in any order; among equal scores the lower id ranks first.
@@ -77,7 +79,7 @@ class Candidates:
 
 
 class Fused(NamedTuple):
-    """Hold the candidates with the best fused scores, best first.
+    """Hold the result of `fuse`: the records with the best weighted scores, best first.
 
     Attributes:
         order: (k,) int64, their positions in the arrays of `Candidates`.
@@ -91,8 +93,7 @@ class Fused(NamedTuple):
 
 
 class _Term(NamedTuple):
-    """Hold one ranking signal: (n,) measured values, (n,) values scaled to at most 1, a weight."""
-
+    # `scaled`, which is at most 1, counts in the score; `values` are for the explanation.
     name: str
     values: NDArray[np.float32]
     scaled: NDArray[np.float32]
@@ -100,20 +101,21 @@ class _Term(NamedTuple):
 
 
 def needs_static_signals(weights: Weights) -> bool:
-    """Return whether the weights count recency or priority, so that static signals are needed."""
+    """Return whether recency or priority has a weight, so that `StaticSignals` are needed."""
     return bool(weights.recency or weights.priority)
 
 
 def candidate_count(weights: Weights, top_k: int) -> int:
-    """Return the number of candidates that the vector and the keyword search must each find."""
+    """Return the number of records that the vector and the keyword search must each find."""
     return max(CANDIDATES_WITH_STATIC_SIGNALS if needs_static_signals(weights) else CANDIDATES, top_k)
 
 
 def fuse(candidates: Candidates, weights: Weights, top_k: int, *, now: float, explain: bool = False) -> Fused:
-    """Return the best `top_k` candidates by the weighted sum of all signals.
+    """Score each candidate by the weighted sum of its signals, and return the best `top_k`.
 
-    Similarities and BM25 scores are divided by the best candidate's, which puts the two on one scale. Recency and
-    priority are from 0 to 1 already.
+    The signals are similarity, that of session neighbours, BM25, recency and priority. Similarities and
+    BM25 scores are divided by the best candidate's, which puts the two on one scale. Recency and priority are from 0 to
+    1 already.
 
     Args:
         candidates: the records found, with their signals.

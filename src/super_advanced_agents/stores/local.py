@@ -50,10 +50,10 @@ def open_local_store(folder: Path, *, dim: int | None = None, metric: str | None
 
 
 def has_store(folder: Path) -> bool:
-    """Return whether a folder holds a store."""
+    """Return whether a folder holds the database of a vector store."""
     return settings_of(folder) is not None
 
 
 def is_backup_of_one_store(backup: Backup) -> bool:
-    """Return whether a backup holds only one store's databases, not a whole data folder."""
+    """Return whether a backup holds only a vector store, not a server's whole data folder."""
     return {file.name for file in backup.files} <= {*DATABASES}

@@ -1,4 +1,4 @@
-"""Opening a store by its URL, which names an engine or a server."""
+"""`open_store`: opening a vector store by a URL, which names a local folder or a server."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def open_store(
     storage: Storage = "fp32",
     api_key: str | None = None,
 ) -> VectorStore:
-    """Open the store that a URL names, or create it if it does not exist.
+    """Open the vector store that a URL names, or create it if it does not exist.
 
     Args:
         url: `"faiss:./dir"` for a local folder; `"grpc://host:port/collection"` or `"https://host/collection"` for a
@@ -52,12 +52,12 @@ def open_store(
 
 
 def register_scheme(scheme: str, opener: Opener) -> None:
-    """Register the function that opens the stores of a URL scheme, replacing an earlier one."""
+    """Register the function that `open_store` calls for a URL scheme, replacing an earlier one."""
     _OPENERS[scheme.lower()] = opener
 
 
 def folder_url(folder: Path) -> str:
-    """Return the URL of the store in a local folder, which need not exist yet."""
+    """Return the `faiss:` URL of the store in a local folder, which need not exist yet."""
     return f"{_LOCAL}:{folder}"
 
 

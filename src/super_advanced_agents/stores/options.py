@@ -1,4 +1,4 @@
-"""Options of a store that every engine accepts under the same names."""
+"""`StoreOptions`: the options for opening a vector store, the same for every engine."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Storage: TypeAlias = Literal["fp32", "fp16", "sq8"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreOptions:
-    """Hold the options that a store is opened with.
+    """Hold the options for opening a store, such as vector length, metric and kind of index.
 
     Attributes:
         dim: the length of every vector.

@@ -6,7 +6,7 @@ from super_advanced_agents.types import JSONValue, Metadata
 
 
 def merge_patch(target: JSONValue, patch: JSONValue) -> JSONValue:
-    """Return a JSON value with a merge patch applied; `target` itself is not changed.
+    """Return the result of applying a merge patch (RFC 7396) to `target`, which is not changed.
 
     Objects are merged, None removes a key, and any other value replaces the old one. Source: RFC 7396, section 2.
     """

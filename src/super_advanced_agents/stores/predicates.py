@@ -1,4 +1,4 @@
-"""Predicate search for stores that cannot evaluate predicates, such as remote stores."""
+"""Search with a Python predicate, for stores that cannot run one, such as remote stores."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PAGE = 500
 
 
 async def search_by_predicate(store: VectorStore, request: PredicateSearchRequest, metric: Metric) -> list[Match]:
-    """Find the most similar records whose metadata passes a predicate.
+    """Return the most similar records for which `request.filter_fn(metadata)` is true.
 
     The predicate is called for the 1,000 most similar records first; if fewer than `top_k` of them pass, all records
     are read page by page. It is called in a thread, and an exception that it raises is raised here.

@@ -1,4 +1,4 @@
-"""Requests: one frozen dataclass for each operation of a store, validated when it is made.
+"""Requests: one frozen dataclass per store operation, which validates its arguments.
 
 `VectorStore` makes a request for every call of a public method and passes it to the engine's `_execute`. A wrapper
 changes fields with `replaced` and passes the request on; it is not validated again. Fields that are derived from others
@@ -53,7 +53,7 @@ FilterFn: TypeAlias = Callable[[Metadata], bool]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
-    """Hold the vector length and the size limits that requests are validated against."""
+    """Hold a store's vector dimension and size limits, against which requests are validated."""
 
     dim: int
     limits: Limits = field(default_factory=Limits)
@@ -71,7 +71,7 @@ class Request(Generic[R]):
     tenant: str = field(default="", init=False)
 
     def replaced(self, **changes: Any) -> Self:
-        """Return a copy with changed field values, which are not validated."""
+        """Return a copy of the request with some fields replaced; the new values are not validated."""
         other = object.__new__(type(self))
         for member in fields(self):
             object.__setattr__(other, member.name, changes.get(member.name, getattr(self, member.name)))
@@ -84,7 +84,7 @@ class Request(Generic[R]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddRequest(Request[list[str]]):
-    """Add or replace records atomically; see `VectorStore.aadd_batch`.
+    """Hold the validated arguments of `VectorStore.aadd_batch`, which adds or replaces records.
 
     Attributes:
         vectors: (n, dim) finite float32.
@@ -126,7 +126,7 @@ class AddRequest(Request[list[str]]):
         )
 
     def with_uids(self) -> Self:
-        """Return a copy in which every record has a uid; missing ones are generated."""
+        """Return the request with a generated UUIDv7 for every record that has no uid yet."""
         if self.uids is not None and None not in self.uids:
             return self
         return self.replaced(uids=fill_missing_uids(self.uids, len(self.vectors)))
@@ -134,7 +134,7 @@ class AddRequest(Request[list[str]]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PutRequest(Request[int]):
-    """Store complete records of any namespaces atomically; see `VectorStore.aput`.
+    """Hold the validated arguments of `VectorStore.aput`, which stores complete records.
 
     Attributes:
         vectors: (n, dim) finite float32, the vectors of the records.
@@ -159,7 +159,7 @@ class PutRequest(Request[int]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpdateRequest(Request[bool]):
-    """Change one record in place; see `VectorStore.aupdate`.
+    """Hold the validated arguments of `VectorStore.aupdate`, which changes one record.
 
     A field that is `...` leaves the record's value as it is.
     """
@@ -190,7 +190,7 @@ class UpdateRequest(Request[bool]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchRequest(Request[list[list[Match]]]):
-    """Find the most similar records for each query vector; see `VectorStore.asearch_batch`.
+    """Hold the validated arguments of `VectorStore.asearch_batch`, a similarity search.
 
     Attributes:
         query_vectors: (m, dim) finite float32.
@@ -218,7 +218,7 @@ class SearchRequest(Request[list[list[Match]]]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HybridSearchRequest(Request[list[Match]]):
-    """Find records by vector and keywords together; see `VectorStore.asearch_hybrid`."""
+    """Hold the validated arguments of `VectorStore.asearch_hybrid`, by vector and keywords."""
 
     bounds: InitVar[Bounds]
     query_vector: Vector
@@ -245,7 +245,7 @@ class HybridSearchRequest(Request[list[Match]]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeywordSearchRequest(Request[list[Match]]):
-    """Find records by keywords alone; see `VectorStore.asearch_keywords`."""
+    """Hold the validated arguments of `VectorStore.asearch_keywords`, a BM25 search."""
 
     bounds: InitVar[Bounds]
     query_text: str
@@ -265,7 +265,7 @@ class KeywordSearchRequest(Request[list[Match]]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PredicateSearchRequest(Request[list[Match]]):
-    """Find similar records that pass a predicate; see `VectorStore.asearch_with_filter`.
+    """Hold the validated arguments of `VectorStore.asearch_with_filter`, with its predicate.
 
     A predicate is a function, so this request is never sent over a network.
     """
@@ -292,7 +292,7 @@ class PredicateSearchRequest(Request[list[Match]]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GetRequest(Request[list[Record]]):
-    """Read records by uid; see `VectorStore.aget`."""
+    """Hold the validated arguments of `VectorStore.aget`, which reads records by uid."""
 
     bounds: InitVar[Bounds]
     uids: Sequence[str]
@@ -304,7 +304,7 @@ class GetRequest(Request[list[Record]]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeleteRequest(Request[int]):
-    """Delete records by uid, by filter, or by both; see `VectorStore.adelete`."""
+    """Hold the validated arguments of `VectorStore.adelete`, which deletes by uid or filter."""
 
     bounds: InitVar[Bounds]
     uids: Sequence[str] | None = None
@@ -324,7 +324,7 @@ class DeleteRequest(Request[int]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CountRequest(Request[int]):
-    """Count the records that match a filter; see `VectorStore.acount`."""
+    """Hold the validated arguments of `VectorStore.acount`, which counts matching records."""
 
     bounds: InitVar[Bounds]
     where: Where | None = None
@@ -337,7 +337,7 @@ class CountRequest(Request[int]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScanRequest(Request[list[Record]]):
-    """Read one page of records in the order of their uids; see `VectorStore.ascan`."""
+    """Hold the validated arguments of `VectorStore.ascan`, which reads a page of records."""
 
     bounds: InitVar[Bounds]
     where: Where | None = None
@@ -357,7 +357,7 @@ class ScanRequest(Request[list[Record]]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatsRequest(Request[dict[str, JSONValue]]):
-    """Read counters and sizes; see `VectorStore.astats`."""
+    """Describe a call of `VectorStore.astats`, which reads statistics and takes no arguments."""
 
     bounds: InitVar[Bounds]
 
@@ -366,7 +366,7 @@ class StatsRequest(Request[dict[str, JSONValue]]):
 
 
 def length(vectors: object) -> int:
-    """Return `len()` of an argument that is not validated yet; 0 when it has no length."""
+    """Return `len(vectors)`, or 0 if the argument, which is not validated yet, has no length."""
     try:
         return len(vectors)  # type: ignore[arg-type]  # validation refuses it later
     except TypeError:

@@ -1,4 +1,4 @@
-"""One tenant's view of a shared store, which holds the records of many tenants."""
+"""`TenantView`: a store that shows one tenant's records of a store shared by many tenants."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _VISIBLE_STATS = ("engine", "dim", "metric", "index")
 
 
 class TenantView(VectorStore):
-    """Limit a store to the namespaces of one tenant.
+    """Wrap a store that many tenants share, and give access to the records of one tenant only.
 
     The view sets the tenant of each request after the request was made, and no argument of a caller reaches that
     field. Search, get, count, scan and delete must name a namespace, except for the default tenant. Closing the view
@@ -39,12 +39,12 @@ class TenantView(VectorStore):
 
     @property
     def dim(self) -> int:
-        """The length of every vector."""
+        """The dimension of the store's vectors."""
         return self._store.dim
 
     @property
     def limits(self) -> Limits:
-        """The limits that the arguments of one call must meet."""
+        """The size limits for the arguments of one call, such as records per batch or bytes of text."""
         return self._store.limits
 
     async def _execute(self, request: Request[R]) -> R:
@@ -73,5 +73,5 @@ class TenantView(VectorStore):
 
 
 def tenant_view(store: VectorStore, tenant: str) -> VectorStore:
-    """Return a view of a store that is limited to one tenant's records."""
+    """Return a wrapper of a shared store that reads and writes only one tenant's records."""
     return TenantView(store, tenant)

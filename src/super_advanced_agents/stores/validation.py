@@ -1,4 +1,4 @@
-"""Validation of the arguments of store operations; every engine can store what passes here.
+"""Validation of the arguments of store operations, such as vectors, uids and metadata.
 
 Each `checked_...` function returns the valid value, or raises InvalidInputError with the name of the field.
 """
@@ -31,14 +31,14 @@ _MAX_DOT_NORM = 1e18  # the dot product of two such vectors still fits a float32
 
 
 class Document(NamedTuple):
-    """Hold a record's metadata in its stored form: the text, and the rest as JSON."""
+    """Hold a record's metadata as it is stored: the `text` field, and the other fields as JSON."""
 
     text: str | None
     json: bytes
 
 
 def checked_matrix(vectors: ArrayLike | Sequence[ArrayLike], dim: int, *, field: str) -> Matrix:
-    """Convert `vectors` to a new (n, dim) float32 matrix of finite numbers.
+    """Validate vectors, and copy them to an (n, dim) float32 matrix of finite numbers.
 
     Raises:
         DimensionMismatchError: a row has another length than `dim`.
@@ -94,7 +94,7 @@ def _matrix_error(vectors: object, dim: int, field: str) -> InvalidInputError:
 
 
 def unit_rows(matrix: Matrix, *, field: str) -> Matrix:
-    """Scale vectors to length 1, so that their dot products are cosines.
+    """Return a matrix with its rows scaled to norm 1, so that their dot products are cosines.
 
     Raises:
         InvalidInputError: a row is zero, which has no direction.
@@ -112,7 +112,7 @@ def unit_rows(matrix: Matrix, *, field: str) -> Matrix:
 
 
 def bounded_rows(matrix: Matrix, *, field: str) -> Matrix:
-    """Return vectors unchanged, after checking that their dot products fit a float32.
+    """Return a matrix unchanged if its rows are short enough for dot products to fit a float32.
 
     Raises:
         InvalidInputError: a row is longer than 1e18, so that a dot product could overflow float32.
@@ -132,7 +132,7 @@ def _row_norms(matrix: Matrix) -> NDArray[np.float64]:
 
 
 def checked_document(metadata: object, *, field: str, limits: Limits) -> Document:
-    """Validate a metadata object, and split it into its text and the rest as JSON.
+    """Validate metadata, and split it into its `text` field and the JSON of the other fields.
 
     Raises:
         InvalidInputError: `metadata` is not a JSON object, is too large or too deep, or its text is invalid.
@@ -211,19 +211,19 @@ def checked_uid(uid: object, *, field: str, limits: Limits) -> str:
 
 
 def checked_source(source: object, *, field: str) -> str | None:
-    """Return `source` if it is None or a printable string of 1 to 1,024 characters."""
+    """Return `source` if it is None or a printable string of 1 to 1,024 characters. Else raise InvalidInputError."""
     if source is None or (isinstance(source, str) and 0 < len(source) <= LIMITS.source_chars and source.isprintable()):
         return source
     raise InvalidInputError(f"{field} must be a printable string of 1 to {LIMITS.source_chars} characters", field=field)
 
 
 def checked_model_id(model_id: object, *, field: str = "model_id") -> str | None:
-    """Return `model_id` if it is None or a printable string of 1 to 1,024 characters."""
+    """Return `model_id` if it is None or a printable string of 1 to 1,024 characters. Else raise InvalidInputError."""
     return checked_source(model_id, field=field)
 
 
 def model_mismatch(namespace: str, stored: str, given: str) -> ModelMismatchError:
-    """Return the error for a vector of model `given` in a namespace of model `stored`."""
+    """Build the error for a vector whose embedding model is not that of its namespace."""
     return ModelMismatchError(
         f"namespace {namespace!r} holds vectors of the embedding model {stored!r}, not of {given!r}",
         hint=f"use {stored!r}, or rebuild the vectors with `saa reembed`",
@@ -231,7 +231,7 @@ def model_mismatch(namespace: str, stored: str, given: str) -> ModelMismatchErro
 
 
 def checked_priority(priority: object, *, field: str) -> float | None:
-    """Return `priority` as a float if it is a finite number, or None if it is None."""
+    """Return a priority as a float if it is a finite number, or None if it is None. Else raise InvalidInputError."""
     if priority is None:
         return None
     if not _is_finite(priority):
@@ -240,28 +240,28 @@ def checked_priority(priority: object, *, field: str) -> float | None:
 
 
 def checked_dedupe(dedupe: object) -> Dedupe | None:
-    """Return `dedupe` if it is None or `"exact"`."""
+    """Return `dedupe` if it is None or `"exact"`. Else raise InvalidInputError."""
     if dedupe is not None and dedupe not in get_args(Dedupe):
         raise InvalidInputError(f"dedupe must be 'exact' or None, not {dedupe!r:.80}", field="dedupe")
     return cast("Dedupe | None", dedupe)
 
 
 def checked_time(seconds: object, *, field: str) -> float:
-    """Return a time in seconds since the epoch, if it is within 30,000 years of the epoch."""
+    """Return seconds since the epoch as a float if it is a number from -1e12 to 1e12. Else raise InvalidInputError."""
     if not _is_finite(seconds) or abs(seconds) > _MAX_TIME_S:  # type: ignore[arg-type]  # it is a number
         raise InvalidInputError(f"{field} must be seconds since the epoch, not {seconds!r:.80}", field=field)
     return float(seconds)  # type: ignore[arg-type]
 
 
 def checked_place(place: object, *, field: str) -> int | None:
-    """Return a turn's place in its session, if it is None (the end) or an integer from 0."""
+    """Return a record's position in its session if it is None or an integer from 0. Else raise InvalidInputError."""
     if place is not None and (isinstance(place, bool) or not isinstance(place, int) or not 0 <= place < _MAX_PLACES):
         raise InvalidInputError(f"{field} must be an integer from 0 to 2**53 - 1, not {place!r:.80}", field=field)
     return place
 
 
 def checked_records(records: object) -> Sequence[Record]:
-    """Return `records` if it is a list of `Record`; their fields are not validated."""
+    """Return `records` if it is a list of `Record` objects, with any field values. Else raise InvalidInputError."""
     if isinstance(records, str | bytes) or not isinstance(records, Sequence):
         raise InvalidInputError(f"records must be a list, not {type(records).__name__}", field="records")
     for i, record in enumerate(records):
@@ -282,12 +282,12 @@ def _is_finite(value: object) -> bool:
 
 
 def checked_unless_ellipsis(value: object, check: Callable[..., Value], *, field: str) -> Value | EllipsisType:
-    """Validate a value unless it is `...`, which means that the stored value stays."""
+    """Return `check(value)`, or `...` as it is: it stands for leaving the stored value alone."""
     return value if isinstance(value, EllipsisType) else check(value, field=field)
 
 
 def checked_list(values: Sequence[object] | None, n: int, *, field: str) -> Sequence[object]:
-    """Return `values` if it has `n` entries; a list of `n` times None when it is None."""
+    """Return `values` if it is a list of `n` entries, or `[None] * n` if it is None. Else raise InvalidInputError."""
     if values is None:
         return [None] * n
     if isinstance(values, str) or not isinstance(values, Sequence):
@@ -300,7 +300,7 @@ def checked_list(values: Sequence[object] | None, n: int, *, field: str) -> Sequ
 def checked_each(
     values: Sequence[object] | None, n: int, check: Callable[..., Value], *, field: str
 ) -> Sequence[Value | None] | None:
-    """Validate each of `n` entries that is not None; return None when `values` is None."""
+    """Return `check(value)` for each of `n` entries, keeping None entries. Return None if `values` is None."""
     if values is None:
         return None
     entries = checked_list(values, n, field=field)
@@ -308,7 +308,7 @@ def checked_each(
 
 
 def checked_uids(uids: object, *, limits: Limits) -> list[str]:
-    """Return `uids` if it is a list of at most `limits.batch_records` valid uids."""
+    """Return `uids` if it is a list of at most `limits.batch_records` valid uids. Else raise InvalidInputError."""
     if isinstance(uids, str) or not isinstance(uids, Sequence):
         raise InvalidInputError("uids must be a list of strings", field="uids", hint="put a single uid in a list")
     if len(uids) > limits.batch_records:
@@ -321,7 +321,7 @@ def checked_uids(uids: object, *, limits: Limits) -> list[str]:
 
 
 def checked_record(record: Record, *, field: str, limits: Limits) -> Document:
-    """Validate all fields of a record but its vector, and return its metadata in stored form."""
+    """Validate a record's fields except the vector, and return its metadata as a `Document`."""
     checked_name(record.namespace, f"{field}.namespace")
     checked_uid(record.uid, field=f"{field}.uid", limits=limits)
     checked_model_id(record.model_id, field=f"{field}.model_id")
@@ -337,27 +337,27 @@ def checked_record(record: Record, *, field: str, limits: Limits) -> Document:
 
 
 def checked_predicate(filter_fn: object) -> None:
-    """Raise InvalidInputError if a predicate cannot be called."""
+    """Raise InvalidInputError unless `filter_fn`, the predicate of a search, can be called."""
     if not callable(filter_fn):
         raise InvalidInputError(f"filter_fn must be callable, not {type(filter_fn).__name__}", field="filter_fn")
 
 
 def checked_weights(weights: Weights | None) -> Weights:
-    """Return `weights` if it is a `Weights`; the default weights when it is None."""
+    """Return `weights` if it is a `Weights`, or the default `Weights()` if it is None. Else raise InvalidInputError."""
     if weights is not None and not isinstance(weights, Weights):
         raise InvalidInputError(f"weights must be a Weights, not {type(weights).__name__}", field="weights")
     return weights or Weights()
 
 
 def checked_top_k(top_k: int, *, limits: Limits) -> int:
-    """Return `top_k` if it is an integer from 1 to `limits.top_k`."""
+    """Return `top_k` if it is an integer from 1 to `limits.top_k`. Else raise InvalidInputError."""
     if isinstance(top_k, bool) or not isinstance(top_k, int) or not 1 <= top_k <= limits.top_k:
         raise InvalidInputError(f"top_k must be an integer from 1 to {limits.top_k}, not {top_k!r}", field="top_k")
     return top_k
 
 
 def checked_limit(limit: int, *, limits: Limits) -> int:
-    """Return the page size if it is an integer from 1 to `limits.batch_records`."""
+    """Return a page size if it is an integer from 1 to `limits.batch_records`. Else raise InvalidInputError."""
     if type(limit) is not int or not 1 <= limit <= limits.batch_records:
         raise InvalidInputError(
             f"limit must be an integer from 1 to {limits.batch_records}, not {limit!r}", field="limit"
@@ -366,7 +366,7 @@ def checked_limit(limit: int, *, limits: Limits) -> int:
 
 
 def checked_lifetime(seconds: object, *, field: str) -> float | None:
-    """Return a lifetime in seconds if it is positive and not too large, or None (no expiry)."""
+    """Return a lifetime in seconds if it is above 0 and at most 1e11, or None. Else raise InvalidInputError."""
     if seconds is None:
         return None
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= _MAX_LIFETIME_S:
@@ -377,6 +377,6 @@ def checked_lifetime(seconds: object, *, field: str) -> float | None:
 
 
 def with_text(text: str | None, encoded: bytes | str) -> Metadata:
-    """Rebuild a record's metadata from its stored text and the JSON of the other fields."""
+    """Return a record's metadata, built from its stored text and the JSON of the other fields."""
     rest = parsed_metadata(encoded)
     return rest if text is None else {"text": text, **rest}

@@ -1,4 +1,4 @@
-"""The public operations that write to a store; a base class of `VectorStore`."""
+"""The writing operations of `VectorStore`: add, put, update and delete."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from super_advanced_agents.types import Dedupe, Matrix, Metadata, Record, Vector
 
 
 class WriteOperations(RequestExecutor):
-    """Add, replace, update and delete records."""
+    """Add, replace, update and delete records; a base class of `VectorStore`."""
 
     async def aadd_batch(
         self,
@@ -113,7 +113,7 @@ class WriteOperations(RequestExecutor):
         return uids[0]
 
     async def aput(self, records: Sequence[Record]) -> int:
-        """Store complete records, as `scan` or `get` returned them, in one transaction.
+        """Store complete `Record` objects in one transaction, and return the number stored.
 
         This restores an export: every field is stored as it is, times and places in sessions included, so turns get
         the neighbours they had, independent of the order of the calls. A record with the same uid and namespace is
@@ -146,7 +146,7 @@ class WriteOperations(RequestExecutor):
         expires_in_s: float | EllipsisType | None = ...,
         priority: float | EllipsisType | None = ...,
     ) -> bool:
-        """Update fields of one record, and return False if it does not exist.
+        """Change fields of one record; return True, or False if there is no such record.
 
         Fields that are not given stay as they are, and so do the creation time and the place in the session.
         Concurrent updates of a record are applied one after the other, so none is lost. The change is durable when the
@@ -186,9 +186,10 @@ class WriteOperations(RequestExecutor):
     async def adelete(
         self, uids: Sequence[str] | None = None, *, where: Where | None = None, namespace: str | None = None
     ) -> int:
-        """Delete records by uid or by filter; if both are given, a record must meet both.
+        """Delete records by uid, by filter or by both, and return the number deleted.
 
-        The deletion is durable when the call returns.
+        With both, a record is deleted if its uid is given and it matches the filter. The deletion is durable when the
+        call returns.
 
         Args:
             uids: the uids to delete; unknown ones are ignored. None for any uid.

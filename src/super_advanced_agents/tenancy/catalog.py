@@ -56,7 +56,7 @@ _DEFAULTS = AgentSettings()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """The catalog's entry of a collection: its permanent identifier and its settings.
+    """A collection's entry in the catalog: its permanent identifier, its name and its settings.
 
     Attributes:
         id: the permanent identifier, which is the name of the collection's folder.
@@ -68,7 +68,7 @@ class Entry:
 
 
 class Catalog(Resource):
-    """Keep the collections and agent settings of all tenants in memory and in a database.
+    """Keep the collections and agent settings of all tenants in memory and in SQLite.
 
     A change is committed to the database before it becomes visible. Only the process that holds the lock of the data
     folder may open the catalog. The constructor blocks.
@@ -111,7 +111,7 @@ class Catalog(Resource):
             raise
 
     def collection(self, tenant: str, name: str) -> Entry:
-        """Return the catalog entry of a collection.
+        """Return the catalog entry of a tenant's collection, by the collection's name.
 
         Raises:
             CollectionNotFoundError: the tenant has no collection of that name.
@@ -148,7 +148,7 @@ class Catalog(Resource):
         return await self._writer.submit(lambda: self._create(tenant, info, exist_ok, make_folder))
 
     async def adelete_collection(self, tenant: str, name: str) -> Entry | None:
-        """Delete a collection, and return its entry, or None when the collection does not exist.
+        """Delete a collection from the catalog; return its entry, or None if it does not exist.
 
         Its folder is recorded for removal. The deletion is durable on return.
         """
@@ -168,7 +168,7 @@ class Catalog(Resource):
         return _DEFAULTS if stored is None else stored[0]
 
     def agents(self, tenant: str) -> list[AgentInfo]:
-        """Return all agents of a tenant that have settings, sorted by name."""
+        """Return the name and settings of each agent of a tenant that has settings, sorted by name."""
         with self._lock:
             created = dict(self._agents.get(tenant, {}))
         infos = {name: settings.info(name, updated_at=at) for name, (settings, at) in created.items()}
@@ -191,7 +191,7 @@ class Catalog(Resource):
         return await self._writer.submit(lambda: self._put_agent(tenant, name, settings))
 
     async def adelete_agent(self, tenant: str, name: str) -> bool:
-        """Delete the settings of an agent, which then has the defaults; its memories stay.
+        """Reset an agent to the default settings; its memories (stored texts) are kept.
 
         Returns:
             False when the agent had no settings.
@@ -204,15 +204,15 @@ class Catalog(Resource):
         return await self._writer.submit(lambda: self._delete_agent(tenant, name))
 
     def deleted_folders(self) -> list[str]:
-        """Return the names of the folders of deleted collections that still exist. Blocks."""
+        """Return the names of deleted collections' folders that are still to be removed. Blocks."""
         return [folder for (folder,) in self._select("SELECT id FROM deleted")]
 
     def forget_deleted_folder(self, folder: str) -> None:
-        """Delete the record of a deleted collection's folder after its removal. Blocks."""
+        """Record that the folder of a deleted collection has been removed from disk. Blocks."""
         self._writer.submit(lambda: self._write([("DELETE FROM deleted WHERE id = ?", (folder,))])).wait()
 
     def collection_folders(self) -> set[str]:
-        """Return the folder names of all tenants' collections."""
+        """Return the names of the folders of all collections of all tenants."""
         with self._lock:
             return {entry.id for entries in self._entries.values() for entry in entries.values()}
 
@@ -319,7 +319,7 @@ class Catalog(Resource):
 
 
 def new_collection(name: str, dim: int, metric: str, index: str, storage: str) -> CollectionInfo:
-    """Return a `CollectionInfo` with these settings, created at the current time."""
+    """Return the `CollectionInfo` of a new collection, with the current time as `created_at`."""
     return CollectionInfo(name=name, dim=dim, metric=metric, index=index, storage=storage, created_at=time.time())
 
 

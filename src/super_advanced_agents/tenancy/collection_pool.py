@@ -1,4 +1,4 @@
-"""A bounded pool of open collection stores, each in a folder of its own and opened on use."""
+"""A bounded pool of open vector stores, one for each collection, opened when they are used."""
 
 from __future__ import annotations
 
@@ -46,24 +46,17 @@ _MAX_WAITING = 1_024
 
 @dataclass(eq=False, slots=True)
 class _Slot:
-    """The state of one collection in the pool: its store, its users and its waiting callers.
-
-    Attributes:
-        busy: a thread is opening or closing it.
-        wait_until: the monotonic time at which callers that wait for it to open are refused.
-    """
-
     entry: Entry
     store: VectorStore | None = None
     users: int = 0
     waiting: list[Future[VectorStore]] = field(default_factory=list)
-    wait_until: float = 0.0
-    busy: bool = False
+    wait_until: float = 0.0  # the monotonic time at which callers that wait for it to open are refused
+    busy: bool = False  # a thread is opening or closing it
     deleted: bool = False
 
 
 class Collections(Resource):
-    """Open the stores of collections on use, and close the least recently used ones.
+    """Open the vector stores of collections on use, and close the least recently used ones.
 
     Concurrent callers share one store. When `max_open` are open, the least recently used one is closed, but never one
     in use. The constructor blocks.
@@ -94,7 +87,7 @@ class Collections(Resource):
 
     @property
     def open_count(self) -> int:
-        """The number of collections that are open now."""
+        """The number of collections whose stores are open now."""
         with self._lock:
             return self._count_open()
 
@@ -136,7 +129,7 @@ class Collections(Resource):
 
     @asynccontextmanager
     async def using(self, tenant: str, entry: Entry) -> AsyncIterator[VectorStore]:
-        """Open a collection's store if it is closed, and keep it open until the block ends.
+        """Enter a context that yields a collection's open vector store, which stays open in it.
 
         Raises:
             CollectionNotFoundError: the collection was deleted.
@@ -150,7 +143,10 @@ class Collections(Resource):
             self._release_slot(slot)
 
     def version(self, entry: Entry, namespace: str | None) -> int | None:
-        """Return a number that each write to a namespace changes; None while the store is closed."""
+        """Return a number that changes with each write to a namespace, to validate cached results.
+
+        It is None while the collection's store is closed.
+        """
         with self._lock:
             slot = self._slots.get(entry.id)
             store = None if slot is None or slot.deleted else slot.store

@@ -73,7 +73,7 @@ class AgentSettings(BaseModel):
     rerank: bool = False
 
     def info(self, name: str, *, updated_at: float | None) -> AgentInfo:
-        """Return the `AgentInfo` of an agent with these settings.
+        """Return these settings and the agent's name as an `AgentInfo`.
 
         An `updated_at` of None marks an agent that the configuration file declares.
         """
@@ -90,7 +90,7 @@ class AgentSettings(BaseModel):
 
 
 class CollectionSettings(BaseModel):
-    """Hold the settings that a collection is created with.
+    """Hold the vector dimension, metric, index and storage of a collection to create.
 
     Attributes:
         dim: the dimension of its vectors.
@@ -125,7 +125,7 @@ class Declared:
 
 
 def load_declared(file: Path) -> Declared:
-    """Read and validate a configuration file. Blocks.
+    """Read and validate a TOML configuration file, and return its declarations. Blocks.
 
     Raises:
         ConfigurationError: the file cannot be read or is invalid; the message names the table and the key.

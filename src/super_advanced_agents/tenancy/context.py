@@ -14,7 +14,7 @@ from super_advanced_agents.errors import PermissionDeniedError
 
 
 class Access(StrEnum):
-    """Define the scopes that a credential may have."""
+    """Define the scopes (permissions) that an API key or a token can have."""
 
     READ = "memories:read"
     WRITE = "memories:write"
@@ -25,7 +25,7 @@ class Access(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Principal:
-    """Identify the caller of a request by its credential: tenant, scopes and key id.
+    """The authenticated caller of a request: its tenant, its scopes and its credential's id.
 
     Nothing in a request can change it.
 
@@ -57,15 +57,15 @@ ANYBODY = Principal(tenant=DEFAULT_TENANT, scopes=frozenset(Access), key_id="any
 
 
 class SupportsCharge(Protocol):
-    """The interface of a rate limiter, which charges costs to a caller's key and tenant."""
+    """The interface of a rate limiter that charges units to a caller's credential and tenant."""
 
     async def charge(self, principal: Principal, cost: int) -> object:
-        """Charge `cost` units to the caller, or raise `RateLimitedError` and charge nothing."""
+        """Charge `cost` rate-limit units to a caller, or raise `RateLimitedError`, charging none."""
 
 
 @dataclass(slots=True, kw_only=True)
 class RequestContext:
-    """Hold the caller, the rate limiter and notes of one REST request or gRPC call.
+    """Hold the caller, the rate limiter and further values of one REST request or gRPC call.
 
     Attributes:
         principal: the caller.
@@ -93,7 +93,7 @@ _current: ContextVar[RequestContext] = ContextVar("request_context")
 
 
 def current_context() -> RequestContext:
-    """Return the context of the request being handled; every route and RPC handler runs in one.
+    """Return the `RequestContext` of the REST request or gRPC call that is being handled.
 
     Raises:
         LookupError: no request was authenticated here, which is a bug: the caller gets an error, never data.
@@ -103,7 +103,7 @@ def current_context() -> RequestContext:
 
 @contextmanager
 def active_context(context: RequestContext) -> Iterator[RequestContext]:
-    """Make `context` the value of `current_context()` inside the block."""
+    """Enter a context in which `current_context()` returns `context`."""
     token = _current.set(context)
     try:
         yield context

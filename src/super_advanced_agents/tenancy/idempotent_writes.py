@@ -1,4 +1,4 @@
-"""Retries of a write under one `Idempotency-Key`: equal uids and results in each attempt.
+"""Idempotent retries of writes: a repeated request gets the uids and results of the first.
 
 A write that is repeated after a crash would find its own effects. It therefore takes its uids from a stored seed, and
 uses the facts that its first attempt recorded about the state before it (`earlier_result`).
@@ -20,9 +20,9 @@ ATTEMPT = "attempt"
 
 
 class Attempt:
-    """Make equal uids and results in each attempt of a request with an `Idempotency-Key`.
+    """One attempt of a request with an `Idempotency-Key`; retries get equal uids and results.
 
-    An object holds the state of one attempt, and is in the notes of the request's context while the request runs.
+    It is in the notes of the request's context while the request runs.
 
     Args:
         seed: the seed of the uids that the request creates; equal in every attempt.
@@ -52,7 +52,7 @@ class Attempt:
         return uids
 
     async def aearlier_result(self, find: Callable[[], Awaitable[T]]) -> T | None:
-        """Return what `find` returned in an earlier attempt, or None in the first attempt.
+        """Return the result of `find` in an earlier attempt, or None in the first attempt.
 
         The first attempt calls `find` and records its result. Results are numbered in the order of the calls, so every
         attempt must call in the same order.
@@ -67,7 +67,7 @@ class Attempt:
 
 
 def uids_for(uids: Sequence[str | None] | None, n: int) -> Sequence[str | None] | None:
-    """Fill in the missing uids of `n` new records; a retry of the request fills in equal uids.
+    """Return uids for `n` new records: the given ones, and generated ones that retries get too.
 
     Without an `Idempotency-Key`, `uids` is returned unchanged, and the store fills them in.
     """
@@ -78,7 +78,7 @@ def uids_for(uids: Sequence[str | None] | None, n: int) -> Sequence[str | None] 
 
 
 async def earlier_result(find: Callable[[], Awaitable[T]]) -> T | None:
-    """Return what `find` returned in an earlier attempt of this request, or None without one.
+    """Return the result of `find` in an earlier attempt of this request, or None in the first.
 
     `find` runs only in the first attempt of a request with an `Idempotency-Key`, before its write.
     """

@@ -1,4 +1,4 @@
-"""The embedding and language models that the settings configure."""
+"""Make or download the embedding model and the language model that the settings configure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from super_advanced_agents.tenancy.settings import Settings
 
 
 def embedding_pipeline(settings: Settings, *, cache: Path | None = None) -> EmbeddingPipeline:
-    """Make the embedding pipeline that the settings configure; its model loads at first use.
+    """Return the configured pipeline that embeds texts; its model loads at first use.
 
     Args:
         settings: which model, and where it runs.
@@ -31,7 +31,7 @@ def embedding_pipeline(settings: Settings, *, cache: Path | None = None) -> Embe
 
 
 def fetch_models(settings: Settings, *, embedding: bool = False, generation: bool = False) -> None:
-    """Download the configured models that are missing. Blocks.
+    """Download the configured models that are not on disk yet. Blocks.
 
     Only models of the registry are downloaded; the operator provides all others.
 
@@ -49,7 +49,7 @@ def fetch_models(settings: Settings, *, embedding: bool = False, generation: boo
 
 
 def language_model(settings: Settings, *, pull: bool = True) -> LLMGenerator:
-    """Make the generator that the settings configure; its model loads at first use.
+    """Return the configured generator of texts; its language model loads at first use.
 
     Args:
         settings: which model, and where it runs.

@@ -1,4 +1,6 @@
-"""Settings of orchestrators declared in the configuration file (see `tenancy.config_file`).
+"""The TOML settings of orchestrators, which distribute questions among agents.
+
+They are a part of the configuration file (see `tenancy.config_file`).
 
     [orchestrators.helpdesk]
     default = "general"
@@ -38,7 +40,7 @@ _Name = Annotated[str, AfterValidator(_check_name)]
 
 
 class MemberSettings(BaseModel):
-    """Hold the settings of one agent of an orchestrator.
+    """Hold the settings of one agent in an orchestrator: its server, tasks and users.
 
     `Orchestrator.register_agent` describes `tasks`, `users` and `description` in detail.
 
@@ -80,7 +82,9 @@ class MemberSettings(BaseModel):
 
 
 class OrchestratorSettings(BaseModel):
-    """Hold the settings of one orchestrator, which are arguments of `Orchestrator`.
+    """Hold the settings of one orchestrator, which distributes questions among agents.
+
+    They are arguments of `Orchestrator`.
 
     Attributes:
         agents: the agents, by their names in the orchestrator.

@@ -1,4 +1,7 @@
-"""The orchestrators of a server: declared in its configuration file, or a tenant's default."""
+"""The orchestrators of a server, which distribute questions among agents.
+
+An orchestrator is declared in the server's configuration file, or is a tenant's default.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,7 @@ _REMOTE_ANSWER_TOKENS = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrchestratorServices:
-    """Hold the objects that the orchestrators of all tenants share.
+    """Hold the configuration, the catalog and the models that all orchestrators share.
 
     Attributes:
         declared: the content of the configuration file.
@@ -59,9 +62,9 @@ class OrchestratorServices:
 
 
 class Orchestrators(Resource):
-    """Make and cache the orchestrators of one server, for use in one event loop.
+    """Make and cache a server's orchestrators, which distribute questions among agents.
 
-    Counters and circuit breakers of agents are kept in memory only.
+    For use in one event loop. Counters and circuit breakers of agents are kept in memory only.
 
     Args:
         services: the objects that all orchestrators share.
@@ -77,7 +80,7 @@ class Orchestrators(Resource):
         self._remote: list[SupportsAsk] = []
 
     def open(self) -> None:
-        """Make the orchestrators that the configuration file declares. Blocks.
+        """Build all orchestrators that the configuration file declares. Blocks.
 
         Raises:
             ConfigurationError: a declaration is invalid.
@@ -153,8 +156,6 @@ class Orchestrators(Resource):
 
 
 class _DefaultOrchestrator:
-    """The default orchestrator of one tenant, updated from the catalog of agents at each use."""
-
     def __init__(self, services: OrchestratorServices, tenant: str) -> None:
         self._services = services
         self._tenant = tenant
@@ -164,7 +165,7 @@ class _DefaultOrchestrator:
         self._named_agents: LRUCache[str, None] = LRUCache(_MAX_NAMED_AGENTS)
 
     def with_agents(self, agent_names: Sequence[str]) -> Orchestrator:
-        """Register all agents that have settings and the named agents; return the orchestrator."""
+        # settings may have changed since the last use: agents that differ from the catalog are registered again
         descriptions = {info.name: info.description for info in self._services.catalog.agents(self._tenant)}
         for name in [name for name, description in self._descriptions.items() if descriptions.get(name) != description]:
             del self._descriptions[name]
@@ -198,7 +199,7 @@ class _DefaultOrchestrator:
 
 
 class ServedAgent:
-    """Answer questions as an agent of this server, and charge the caller for each answer.
+    """Answer questions as an agent of this server, charging the caller's rate limit.
 
     Each answer uses the agent's current settings.
 
@@ -215,11 +216,11 @@ class ServedAgent:
 
     @property
     def embedding_pipeline(self) -> EmbeddingPipeline:
-        """The pipeline that embeds the agent's texts."""
+        """The pipeline that turns the agent's texts into vectors."""
         return self._services.pipeline
 
     async def aask(self, question: str, top_k: int = 5) -> Answer:
-        """Answer a question from the agent's `top_k` best memories, like `AsyncLLMAgent.aask`.
+        """Answer a question from the agent's `top_k` stored texts that match it best.
 
         Raises:
             RateLimitedError: the caller's allowance is used up.
@@ -227,7 +228,7 @@ class ServedAgent:
         return await self.aask_about(question, question, top_k)
 
     async def aask_about(self, question: str, about: str, top_k: int = 5) -> Answer:
-        """Answer a question from the memories that match the text `about`, not the question.
+        """Answer a question from the agent's `top_k` stored texts that match `about` best.
 
         Raises:
             RateLimitedError: the caller's allowance is used up.
@@ -238,8 +239,6 @@ class ServedAgent:
 
 
 class _RemoteAgent:
-    """An agent of another server; this server also charges its caller for each answer."""
-
     def __init__(self, remote: SupportsAsk) -> None:
         self._remote = remote
 
@@ -249,7 +248,7 @@ class _RemoteAgent:
 
 
 class _UnreachableAgent:
-    """An agent of another server, in a process that connects to none; asking raises an error."""
+    # a declared agent of another server, in a process without `connect`: only asking it is an error
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -259,8 +258,6 @@ class _UnreachableAgent:
 
 
 class _ChargedCritic:
-    """Judge answers with the server's language model, and charge the caller for each text."""
-
     def __init__(self, generator: LLMGenerator) -> None:
         self._critic = LLMCritic(generator)
 

@@ -1,4 +1,4 @@
-"""Permission and cost of re-ranking with the language model, for REST and gRPC alike."""
+"""Permission and cost of re-ranking search results with the language model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _TOKENS = 80
 async def chosen_reranker(
     rerank: bool | None, agent: str, workspace: Workspace, context: RequestContext
 ) -> bool | Reranker | None:
-    """Return the re-ranker of a search; check the caller's scope and charge for re-ranking.
+    """Return the re-ranker for a search, after checking the scope and charging the rate limit.
 
     Args:
         rerank: the request's choice; None for the agent's setting.
@@ -37,5 +37,5 @@ async def chosen_reranker(
 
 
 def reranks(rerank: bool | None, agent: str, workspace: Workspace) -> bool:
-    """Return whether a search is re-ranked; `rerank=None` uses the agent's setting."""
+    """Return whether a search's results are re-ranked; `rerank=None` uses the agent's setting."""
     return rerank or (rerank is None and workspace.agent_settings(agent).rerank)

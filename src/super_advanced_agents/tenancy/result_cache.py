@@ -44,7 +44,7 @@ _MATCH_BYTES = 400
 
 
 class ResultCache:
-    """Cache search results by query and namespace version, with LRU eviction.
+    """Cache search results until a write to the searched namespace, with LRU eviction.
 
     Concurrent equal queries share one search. The cache is for use in one event loop.
 
@@ -69,7 +69,7 @@ class ResultCache:
         *,
         store_key: str = "",
     ) -> MatchLists:
-        """Return the cached result of a search, or run `search` and cache its result.
+        """Return the cached result of a search; if there is none, run `search` and cache its result.
 
         The result is a copy that the caller may change. Cancelling cancels the caller's own search; requests that were
         waiting for that search then run their own.
@@ -107,7 +107,7 @@ class ResultCache:
         return await search()  # the shared search failed or was cancelled, perhaps because of its own request
 
     def stats(self, tenant: str | None = None) -> dict[str, int]:
-        """Return the hit and miss counts of one tenant, or of all tenants together when None.
+        """Return the cache's hit and miss counts for one tenant, or for all tenants if None.
 
         Returns:
             `hits`, `misses`, `shared` (answered by a concurrent equal search) and `bypassed`; for all tenants also
@@ -149,7 +149,7 @@ class ResultCache:
 
 
 def key_of(store_key: str, request: Request[Any]) -> str:
-    """Return the cache key of a search: a digest of its store, its type and all of its fields.
+    """Return the cache key of a search request: a digest of its store, type and all fields.
 
     Args:
         store_key: the store to be searched, as `"{tenant}/{store}"`.
@@ -181,7 +181,7 @@ Looking them up for each key would cost more than the rest of the key.
 
 
 def asks_for_fresh(cache_control: str) -> bool:
-    """Return whether a `Cache-Control` header refuses cached results, by `no-cache`."""
+    """Return whether a request's `Cache-Control` header contains `no-cache`."""
     return "no-cache" in cache_control.lower()
 
 

@@ -44,7 +44,7 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S, _LONGEST_PAUSE_WORKING_S = 5.0, 60.0, 600.0  #
 
 
 class Stage(Enum):
-    """Define the loading states of a model."""
+    """The states of loading a model: waiting, loading, ready or failed."""
 
     WAITING = "waiting"
     LOADING = "loading"
@@ -87,17 +87,17 @@ class Runtime(Resource):
 
     @property
     def store(self) -> VectorStore:
-        """The store that all agents share; available after `aopen`."""
+        """The vector store that all agents share; available after `aopen`."""
         return self._checked_components.store
 
     @property
     def pipeline(self) -> EmbeddingPipeline:
-        """The embedding pipeline; available after `aopen`."""
+        """The pipeline that turns texts into vectors; available after `aopen`."""
         return self._checked_components.pipeline
 
     @property
     def generator(self) -> LLMGenerator:
-        """The generator, which runs the language model; available after `aopen`."""
+        """The generator of texts, which runs the language model; available after `aopen`."""
         return self._checked_components.generator
 
     @property
@@ -107,22 +107,22 @@ class Runtime(Resource):
 
     @property
     def catalog(self) -> Catalog:
-        """The catalog of agents and collections; available after `aopen`."""
+        """The catalog of all tenants' collections and agent settings; available after `aopen`."""
         return self._checked_components.catalog
 
     @property
     def collections(self) -> Collections:
-        """The pool of collection stores; available after `aopen`."""
+        """The pool of the collections' open vector stores; available after `aopen`."""
         return self._checked_components.collections
 
     @property
     def orchestrators(self) -> Orchestrators:
-        """The orchestrators of all tenants; available after `aopen`."""
+        """The orchestrators, which distribute questions among agents; available after `aopen`."""
         return self._checked_components.orchestrators
 
     @property
     def reranker(self) -> LLMReranker:
-        """A re-ranker that uses the language model; available after `aopen`."""
+        """A re-ranker of search results by the language model; available after `aopen`."""
         return LLMReranker(self.generator)
 
     async def aopen(self) -> None:
@@ -195,7 +195,7 @@ class Runtime(Resource):
             pause_s = min(_LONGEST_PAUSE_WORKING_S if ready else _LONGEST_PAUSE_S, 2 * pause_s)
 
     def agent(self, name: str) -> AsyncLLMAgent:
-        """Return an agent with default settings, whose memories are in the shared store.
+        """Return an agent with default settings that keeps its texts in the shared store.
 
         Raises:
             InvalidInputError: `name` is not a valid name.
@@ -204,14 +204,14 @@ class Runtime(Resource):
         return AsyncLLMAgent(name, self.store, self.pipeline, self.generator)
 
     def memories(self, tenant: str) -> VectorStore:
-        """Return one tenant's part of the shared store, as a store that caches search results."""
+        """Return a view of the shared store with only one tenant's records; it caches searches."""
         view = tenant_view(self.store, tenant)
         return CachedStore(view, self.results, store_key=f"{tenant}/memories")
 
     def agent_of(
         self, memories: VectorStore, tenant: str, name: str, *, answer_tokens: int | None = None
     ) -> AsyncLLMAgent:
-        """Return a tenant's agent with its settings from the catalog.
+        """Return a tenant's agent by name, with its settings from the catalog or the defaults.
 
         Args:
             memories: the tenant's view of the store; see `memories`.

@@ -21,7 +21,7 @@ _GRPC_PORT = 50_051
 
 
 def _parse_list(value: object) -> object:
-    """Parse a list in an environment variable: items separated by commas, or a JSON array."""
+    # an environment variable holds items separated by commas, or a JSON array
     if not isinstance(value, str):
         return value
     if value.lstrip().startswith("["):
@@ -36,9 +36,9 @@ _TextList: TypeAlias = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_par
 
 
 class Settings(BaseSettings):
-    """Hold the settings of one process, validated when they are loaded.
+    """Hold the settings of one process, from arguments and `SAA_...` environment variables.
 
-    Arguments override environment variables, which override the defaults.
+    They are validated when they are loaded. Arguments override environment variables, which override the defaults.
 
     Each setting has an environment variable, `SAA_` and its name in capitals. `load` raises `ConfigurationError`
     for an invalid value, with the name of the setting and of its variable.
@@ -176,7 +176,7 @@ class Settings(BaseSettings):
 
     @property
     def chosen_grpc_port(self) -> int | None:
-        """The port of gRPC, 0 for a free port; None when gRPC is off."""
+        """The port to serve gRPC on: 0 for any free port, None when gRPC is off."""
         if not self.grpc:
             return None
         return self.grpc_port if self.grpc_port is not None else _GRPC_PORT if self.port else 0
@@ -188,7 +188,7 @@ class Settings(BaseSettings):
 
     @property
     def embedding_cache(self) -> Path | None:
-        """The file that keeps vectors of recent texts across restarts; None when turned off."""
+        """The file that keeps embeddings of recent texts across restarts; None when turned off."""
         return self.data_dir / "cache" / "embeddings" if self.keep_embeddings else None
 
     @property
@@ -198,14 +198,14 @@ class Settings(BaseSettings):
 
     @property
     def store_url(self) -> str:
-        """The URL of the store that all agents share."""
+        """The URL of the vector store that all agents share, such as `faiss:./folder`."""
         from super_advanced_agents.stores.opening import folder_url  # heavy, and not every command has a store
 
         return folder_url(self.store_dir) if self.store is None else self.store.get_secret_value()
 
     @property
     def has_own_store(self) -> bool:
-        """True when the store that all agents share is the default store in the data folder."""
+        """True when the store that all agents share is the default one, in the data folder."""
         from super_advanced_agents.stores.opening import folder_of
 
         folder = folder_of(self.store_url)
@@ -213,7 +213,7 @@ class Settings(BaseSettings):
 
     @classmethod
     def load(cls, **values: object) -> Self:
-        """Load the settings from arguments and the environment.
+        """Load the settings from arguments and environment variables, and validate them.
 
         Args:
             values: settings by name; None counts as not given.

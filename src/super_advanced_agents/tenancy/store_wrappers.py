@@ -1,4 +1,4 @@
-"""Wrappers of a tenant's stores: a result cache, and collections whose files open on use."""
+"""Vector stores that wrap a tenant's stores: with cached searches, or opened on use."""
 
 from __future__ import annotations
 
@@ -33,11 +33,12 @@ Larger ones rarely repeat, and hashing them would block the event loop.
 
 
 class CachedStore(VectorStore):
-    """Add a result cache to a store, and make its writes idempotent under an `Idempotency-Key`.
+    """Wrap a vector store to cache its search results and to make retried writes idempotent.
 
-    In a request with such a key, new records get uids that a retry gets again, and a repeated deletion returns the
-    count of the first one. Searches with a `filter_fn` are not cached, since functions cannot be compared, nor are
-    searches that weigh recency, whose results change with time. Closing the wrapper leaves the wrapped store open.
+    In a request with an `Idempotency-Key`, new records get uids that a retry gets again, and a repeated deletion
+    returns the count of the first one. Searches with a `filter_fn` are not cached, since functions cannot be compared,
+    nor are searches that weigh recency, whose results change with time. Closing the wrapper leaves the wrapped store
+    open.
 
     Args:
         store: an open store; if it reports no version, nothing is cached.
@@ -53,7 +54,7 @@ class CachedStore(VectorStore):
 
     @property
     def dim(self) -> int:
-        """The length of every vector."""
+        """The dimension of the vectors in the wrapped store."""
         return self._store.dim
 
     def _version(self, tenant: str, namespace: str | None) -> int | None:
@@ -104,7 +105,7 @@ def _is_cacheable(request: SearchRequest | HybridSearchRequest | KeywordSearchRe
 
 
 class CollectionStore(VectorStore):
-    """A collection as a vector store; the pool opens its files when an operation needs them.
+    """Use a collection as a vector store whose files are opened when an operation needs them.
 
     After the collection was deleted, every operation raises `CollectionNotFoundError`. Closing this object does not
     affect the collection.
@@ -123,12 +124,12 @@ class CollectionStore(VectorStore):
 
     @property
     def dim(self) -> int:
-        """The length of every vector."""
+        """The dimension of the collection's vectors."""
         return self._entry.info.dim
 
     @property
     def id(self) -> str:
-        """The permanent identifier of the collection, which no later collection gets."""
+        """The unique identifier of the collection, which is not reused after its deletion."""
         return self._entry.id
 
     @property

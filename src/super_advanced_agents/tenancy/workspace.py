@@ -1,4 +1,4 @@
-"""Workspaces: the only access of routes and RPC handlers to data, each bound to one tenant."""
+"""Workspaces, through which REST and gRPC handlers reach the data of one tenant only."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Workspace:
         return self.agent(self._runtime.settings.agent)
 
     def agent(self, name: str, *, answer_tokens: int | None = None) -> AsyncLLMAgent:
-        """Return the agent of that name with its settings; every valid name has an agent.
+        """Return the tenant's agent of that name, with its settings or the defaults.
 
         Args:
             name: 1 to 64 letters, digits, `_` or `-`.
@@ -62,7 +62,7 @@ class Workspace:
 
     @property
     def reranker(self) -> LLMReranker:
-        """The re-ranker that uses the language model of this process."""
+        """The re-ranker of search results, which uses the language model of this process."""
         return self._runtime.reranker
 
     def agent_settings(self, name: str) -> AgentSettings:
@@ -70,7 +70,7 @@ class Workspace:
         return self._runtime.catalog.agent_settings(self.tenant, checked_name(name, "agent"))
 
     async def aagents(self) -> list[AgentInfo]:
-        """Return the agents that have settings, sorted by name."""
+        """Return the name and settings of each agent that has settings of its own, sorted by name."""
         return self._runtime.catalog.agents(self.tenant)
 
     async def aagent_info(self, name: str) -> AgentInfo:
@@ -96,7 +96,7 @@ class Workspace:
         return await self._runtime.catalog.aput_agent(self.tenant, checked_name(name, "agent"), settings)
 
     async def adelete_agent(self, name: str) -> bool:
-        """Delete the settings of an agent, which then has the defaults; its memories stay.
+        """Reset an agent to the default settings; its memories (stored texts) are kept.
 
         Returns:
             False when the agent had no settings.
@@ -119,7 +119,9 @@ class Workspace:
         return self._runtime.orchestrators.names(self.tenant)
 
     def orchestrator(self, name: str, agent_names: Sequence[str] = ()) -> Orchestrator:
-        """Return an orchestrator by name; unless declared, `default` has every agent of the tenant.
+        """Return an orchestrator, which distributes questions among agents, by its name.
+
+        Unless the configuration file declares `default`, it has every agent of the tenant.
 
         Args:
             name: the name of the orchestrator.
@@ -132,7 +134,7 @@ class Workspace:
         return self._runtime.orchestrators.of(self.tenant, name, agent_names)
 
     async def acollection(self, name: str) -> VectorStore:
-        """Return a collection as a vector store, whose files are opened when they are used.
+        """Return a collection by name as a vector store, which opens its files when it is used.
 
         Closing the returned store is not needed and does not affect the collection.
 
@@ -156,7 +158,7 @@ class Workspace:
         storage: str = "fp32",
         exist_ok: bool = False,
     ) -> CollectionInfo:
-        """Create a collection, which is durable on return.
+        """Create an empty collection of vector records; it is durable on return.
 
         Args:
             name: 1 to 64 letters, digits, `_` or `-`, unique within the tenant.
@@ -186,7 +188,7 @@ class Workspace:
         return await self._runtime.collections.acreate(self.tenant, info, exist_ok=exist_ok or was_there is False)
 
     async def acollection_info(self, name: str) -> CollectionInfo:
-        """Return the name and the settings of a collection.
+        """Return the name and the settings of a collection of this tenant, by its name.
 
         Raises:
             InvalidInputError: `name` is not a valid name.
@@ -216,7 +218,7 @@ class Workspace:
         return any(info.name == name for info in self._runtime.catalog.collections(self.tenant))
 
     async def astats(self) -> dict[str, JSONValue]:
-        """Return the tenant's numbers of agents, collections and records, and its cache counts."""
+        """Return a tenant's agent and collection counts, store statistics and cache hit counts."""
         return {
             "agents": len(self._runtime.catalog.agents(self.tenant)),
             "collections": len(self._runtime.catalog.collections(self.tenant)),
@@ -233,7 +235,7 @@ def _no_settings(name: str) -> AgentNotFoundError:
 
 
 class Workspaces:
-    """Make the workspace of each tenant, and keep those of recently active tenants.
+    """Make and cache the `Workspace` of each tenant, with LRU eviction.
 
     Making a workspace costs more than a cached search.
 
@@ -246,7 +248,7 @@ class Workspaces:
         self._workspaces: LRUCache[str, Workspace] = LRUCache(_MAX_WORKSPACES)
 
     def of(self, tenant: str) -> Workspace:
-        """Return the workspace of a tenant."""
+        """Return a tenant's `Workspace`, created if it is not cached."""
         workspace = self._workspaces.get(tenant)
         if workspace is None:
             workspace = self._workspaces[tenant] = Workspace(self._runtime, tenant)

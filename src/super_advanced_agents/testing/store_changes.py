@@ -1,4 +1,4 @@
-"""Tests of `update` and of embedding models in a namespace: two parts of `store_suite`."""
+"""Tests of `VectorStore.update`, and of the rule of one embedding model per namespace."""
 
 from __future__ import annotations
 
@@ -59,13 +59,13 @@ BAD_CHANGES: list[tuple[str, dict[str, Any]]] = [
 
 
 class StoreChanges(StoreMetric):
-    """Test `VectorStore.update`; a mixin of `VectorStoreSuite`."""
+    """Test `VectorStore.update`, which changes one record; a mixin of `VectorStoreSuite`."""
 
     @pytest.mark.parametrize(("before", "patch", "after"), PATCHES, ids=[repr(patch) for _, patch, _ in PATCHES])
     def test_update_merges_a_patch_into_the_metadata(
         self, store: VectorStore, before: Metadata, patch: Metadata, after: Metadata
     ) -> None:
-        """A patch sets, merges and removes keys (None removes); other fields stay as they were."""
+        """An update sets, merges or removes metadata keys by a merge patch; the rest stays."""
         store.add(at(30), before, "x", source="file", session="s", expires_in_s=900, priority=2.0, model_id="m")
         [old] = store.get(["x"])
         assert store.update("x", patch) is True
@@ -77,7 +77,7 @@ class StoreChanges(StoreMetric):
         assert [match.metadata for match in store.search(at(30), where=after)] == [after]
 
     def test_update_sets_and_removes_source_lifetime_and_priority(self, store: VectorStore) -> None:
-        """A given value is stored, None removes the value, and the metadata does not change."""
+        """An update stores a given source, lifetime or priority, and removes one that is None."""
         store.add(at(0), {"v": 1}, "x")
         assert store.update("x", source="file", expires_in_s=900, priority=3)
         [record] = store.get(["x"])
@@ -90,7 +90,7 @@ class StoreChanges(StoreMetric):
         assert store.get(["x"]) == []
 
     def test_search_finds_an_updated_vector_and_text(self, store: VectorStore) -> None:
-        """The new vector and the new text are found, and the old ones are not."""
+        """After an update, a search finds the record's new vector and text and not the old ones."""
         store.add_batch([at(0), at(5)], [{"text": "alpha"}, {"text": "beta"}], ["x", "y"], model_id="m")
         assert store.update("x", {"text": "gamma"}, vector=at(90) * 3, model_id="m")
         assert [match.uid for match in store.search(at(0), 2)] == ["y", "x"]
@@ -100,7 +100,7 @@ class StoreChanges(StoreMetric):
         assert store.search_keywords("alpha") == []
 
     def test_updated_turn_keeps_its_place_in_the_session(self, store: VectorStore) -> None:
-        """After an update a turn has the neighbours that it had before."""
+        """A record of a conversation still has the records around it as neighbours after an update."""
         texts = ["Where did you buy the piano?", "In a shop.", "Lovely.", "Thanks."]
         store.add_batch([at(i) for i in range(4)], [{"text": t} for t in texts], list("abcd"), sessions=["s"] * 4)
         assert store.update("b", {"text": "In Lyon."})
@@ -108,7 +108,7 @@ class StoreChanges(StoreMetric):
         assert {match.uid for match in store.search_keywords("Lyon")} == {"a", "b", "c"}
 
     def test_update_returns_false_when_the_record_does_not_exist(self, store: VectorStore) -> None:
-        """A record that is unknown, deleted, expired or in another namespace is not updated."""
+        """An update of a record that is unknown, deleted, expired or elsewhere returns False."""
         store.add_batch([at(0)] * 2, None, ["deleted", "expired"], expires_in_s=[None, 1e-6])
         store.delete(["deleted"])
         store.add(at(0), {"v": 1}, "x", namespace="other")
@@ -122,7 +122,7 @@ class StoreChanges(StoreMetric):
     def test_update_refuses_an_invalid_change_and_leaves_the_record(
         self, store: VectorStore, named: str, arguments: dict[str, Any]
     ) -> None:
-        """The error message names the invalid argument, and the record stays as it was."""
+        """An invalid update raises an error that names the argument, and the record is unchanged."""
         store.add(at(0), {"a": "y" * 200}, "x")
         before = store.get(["x"])[0].updated_at
         with pytest.raises(InvalidInputError, match=named):
@@ -135,7 +135,7 @@ class StoreChanges(StoreMetric):
         assert (record.metadata, record.updated_at) == ({"a": "y" * 200}, before)
 
     async def test_concurrent_updates_of_one_record_are_all_applied(self, store: VectorStore) -> None:
-        """Forty callers set one key each, and a concurrent invalid update does not affect them."""
+        """Forty concurrent updates of one record are all stored, although another one is invalid."""
         await store.aadd(at(0), {"n": 0}, "x")
         changes: list[Metadata] = [{f"k{i}": i} for i in range(40)]
         bad = store.aupdate("x", {"b": "x" * (Limits().metadata_bytes - 2)})
@@ -147,10 +147,10 @@ class StoreChanges(StoreMetric):
 
 
 class StoreModels:
-    """Test that a namespace has vectors of one model only; a mixin of `VectorStoreSuite`."""
+    """Test that a namespace holds vectors of one embedding model; a `VectorStoreSuite` mixin."""
 
     def test_writes_refuse_vectors_of_another_model(self, store: VectorStore) -> None:
-        """Add, put and update raise an error that names both models, and store nothing."""
+        """Add, put and update refuse a vector of another embedding model than the namespace's."""
         store.add(at(0), {"v": 1}, "x", model_id="model/one")
         [record] = store.get(["x"])
         for call in (
@@ -169,7 +169,7 @@ class StoreModels:
         assert issubclass(ModelMismatchError, ConfigurationError)
 
     def test_search_refuses_a_query_of_another_model(self, store: VectorStore) -> None:
-        """A search of a namespace raises an error; a query without a model id is not checked."""
+        """A search of a namespace refuses a query whose `model_id` is not that of its vectors."""
         store.add(at(0), {"text": "one"}, "x", namespace="a", model_id="model/one")
         store.add(at(0), {"text": "two"}, "y", namespace="b", model_id="model/two")
         for call in (
@@ -193,7 +193,7 @@ class StoreModels:
             store.search(at(0), namespace="a", model_id="")
 
     def test_namespace_accepts_another_model_when_no_old_vector_is_left(self, store: VectorStore) -> None:
-        """The old vectors are deleted, have expired, or are replaced by the batch with the new ones."""
+        """A namespace accepts another model once its vectors are deleted, expired or all replaced."""
         store.add_batch([at(0), at(1)], None, ["x", "y"], model_id="one")
         store.delete(where={})
         assert store.search(at(0), namespace="default", model_id="two") == []
@@ -210,7 +210,7 @@ class StoreModels:
     def test_vectors_without_a_model_id_are_accepted_in_any_namespace(
         self, store: VectorStore, make_store: MakeStore
     ) -> None:
-        """Such vectors are not checked, and do not set the namespace's model."""
+        """A vector without a model id is accepted in any namespace and does not set its model."""
         store.add(at(0), None, "bare")
         store.add(at(1), None, "x", model_id="one")
         store.add(at(2), None, "bare too")
@@ -225,7 +225,7 @@ class StoreModels:
             copy.add(at(3), None, "y", model_id="two")
 
     async def test_concurrent_adds_succeed_when_another_model_is_refused(self, store: VectorStore) -> None:
-        """Valid adds are stored, although they share a transaction with adds that are refused."""
+        """Valid adds are stored even when concurrent adds of another embedding model are refused."""
         await store.aadd(at(0), None, "x", model_id="one")
         calls = [store.aadd(at(i), None, f"u{i}", model_id="two" if i % 3 == 0 else "one") for i in range(30)]
         outcomes = await asyncio.gather(*calls, return_exceptions=True)

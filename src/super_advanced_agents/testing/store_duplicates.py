@@ -1,4 +1,4 @@
-"""Tests of deduplication with `dedupe="exact"`: a part of `store_suite`."""
+"""Tests of `dedupe="exact"`, by which an add skips records whose content is already stored."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def _uids(matches: Sequence[Match]) -> list[str]:
 
 
 class StoreDuplicates:
-    """Test deduplication with `dedupe="exact"`; a mixin of `VectorStoreSuite`."""
+    """Test adds with `dedupe="exact"`, which skip duplicates; a mixin of `VectorStoreSuite`."""
 
     def test_add_returns_the_existing_uid_when_the_content_is_equal(self, store: VectorStore) -> None:
-        """The existing record stays as it is, and no second record is stored."""
+        """An add of content that is already stored returns the stored record's uid and adds nothing."""
         uid = store.add(at(0), CAT, source="first", dedupe="exact")
         [before] = store.get([uid])
         reordered: Metadata = {"tags": [{"b": None, "a": 1}], "type": "fact", "text": "One cat."}
@@ -48,19 +48,19 @@ class StoreDuplicates:
 
     @pytest.mark.parametrize("metadata", [other for _, other in OTHERS], ids=[name for name, _ in OTHERS])
     def test_add_stores_a_record_whose_content_differs(self, store: VectorStore, metadata: Metadata) -> None:
-        """A difference in the text or anywhere in the metadata makes another record."""
+        """A record whose text or any metadata value differs is stored as another record."""
         assert store.add(at(0), CAT, dedupe="exact") != store.add(at(0), metadata, dedupe="exact")
         assert store.count() == 2
 
     def test_vector_is_part_of_the_content_when_there_is_no_text(self, store: VectorStore) -> None:
-        """Records without a text are equal only if their vectors are equal bit by bit."""
+        """Records without text are duplicates only if metadata and vectors are both equal."""
         uid = store.add(at(0), {"n": 1}, dedupe="exact")
         assert store.add(at(0), {"n": 1}, dedupe="exact") == uid
         assert store.add(at(0) * 2, {"n": 1}, dedupe="exact") != uid
         assert store.count() == 2
 
     def test_dedupe_finds_records_that_were_added_without_it(self, store: VectorStore) -> None:
-        """Records that were added without `dedupe`, or by `put`, are found as duplicates too."""
+        """An add with `dedupe` also finds duplicates that were stored without it, or by `put`."""
         uids = store.add_batch([at(0), at(1), at(2)], [CAT, {"n": 1}, CAT])
         assert store.add(at(0), CAT, dedupe="exact") == uids[0]
         assert store.add(at(1), {"n": 1}, dedupe="exact") == uids[1]
@@ -73,7 +73,7 @@ class StoreDuplicates:
         assert store.add(at(4), {"text": "Put."}, dedupe="exact") == "put"
 
     def test_dedupe_stores_equal_records_of_one_batch_once(self, store: VectorStore) -> None:
-        """The first of equal records is stored, and its uid is returned for each of them."""
+        """Of equal records in one batch only the first is stored; its uid is returned for each."""
         uids = store.add_batch(
             [at(i) for i in range(5)],
             [CAT, {"text": "a"}, CAT, {"text": "b"}, {"text": "a"}],
@@ -88,7 +88,7 @@ class StoreDuplicates:
         assert store.add_batch([], dedupe="exact") == []
 
     def test_dedupe_replaces_a_record_whose_uid_exists(self, store: VectorStore) -> None:
-        """The record with the given uid is replaced, even if another record has equal content."""
+        """An add with an existing uid replaces that record, even if another has equal content."""
         store.add_batch([at(0), at(1)], [CAT, {"text": "old"}], ["x", "y"])
         assert store.add(at(50), CAT, "y", dedupe="exact") == "y"
         assert [record.metadata for record in store.get(["x", "y"])] == [CAT, CAT]
@@ -111,7 +111,7 @@ class StoreDuplicates:
         assert [record.uid for record in store.scan()] == ["v", "w", "y"]
 
     async def test_concurrent_adds_of_equal_content_store_one_record(self, store: VectorStore) -> None:
-        """Concurrent adds and batches of equal texts store each text once, and return its uid."""
+        """Concurrent adds of equal texts store each text once, and all return that record's uid."""
         await store.aadd(at(0), {"text": "text 3"}, "there")
         adding = [store.aadd(at(i), {"text": f"text {i % 5}"}, dedupe="exact") for i in range(60)]
         batches = [
@@ -126,7 +126,7 @@ class StoreDuplicates:
 
     @pytest.mark.parametrize("dedupe", ["fuzzy", "", True, 1, ["exact"]])
     def test_add_refuses_an_unknown_dedupe_value(self, store: VectorStore, dedupe: Any) -> None:
-        """Only `"exact"` and None are accepted."""
+        """An add raises InvalidInputError if `dedupe` is neither `"exact"` nor None."""
         with pytest.raises(InvalidInputError, match="dedupe"):
             store.add(at(0), CAT, dedupe=dedupe)
         assert store.count() == 0

@@ -1,4 +1,4 @@
-"""Tests of keyword search and hybrid search: a part of `store_suite`."""
+"""Tests of a vector store's keyword search and hybrid search."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class StoreKeywords:
     """Test `search_keywords` and `search_hybrid`; a mixin of `VectorStoreSuite`."""
 
     def test_match_holds_the_record_fields_and_the_vector_similarity(self, store: VectorStore) -> None:
-        """Every search returns the record's fields; all but keyword search return the similarity."""
+        """A match has its record's fields and, except in keyword search, the vector similarity."""
         vector = np.array([0.6, 0.8, 0, 0], dtype=np.float32)
         store.add(vector, {"text": "a cat", "n": 1}, "u", source="cats.md", session="monday")
         query = np.array([1, 0, 0, 0], dtype=np.float32)
@@ -55,7 +55,7 @@ class StoreKeywords:
             assert match.similarity == (None if search == "keyword" else pytest.approx(0.6)), search
 
     def test_keyword_search_ignores_case_endings_accents_and_stop_words(self, store: VectorStore) -> None:
-        """Words match in any case and form, and a query of stop words alone finds nothing."""
+        """Keyword search ignores case, word endings, accents, and stop words such as "the"."""
         _fill(store, ["Caroline went running in the caf\u00e9.", "The cat sat on the mat.", "Nothing to see here."])
         assert _texts(store.search_keywords("When did CAROLINE run?")) == ["Caroline went running in the caf\u00e9."]
         assert _texts(store.search_keywords("cafe")) == ["Caroline went running in the caf\u00e9."]
@@ -78,13 +78,13 @@ class StoreKeywords:
         ],
     )
     def test_query_text_has_no_syntax(self, store: VectorStore, query: str) -> None:
-        """A query with operators, quotes or brackets is searched for its words only."""
+        """Operators, quotes and brackets in a query text raise no error and have no meaning."""
         _fill(store, ["The cat sat on the mat."])
         store.search_keywords(query)
         assert len(store.search_hybrid(_unit(0), query)) == 1
 
     def test_keyword_search_sees_every_acknowledged_write(self, store: VectorStore) -> None:
-        """The next search takes account of texts that were added, replaced or deleted."""
+        """Keyword search reflects each add, replacement or deletion once that call has returned."""
         [uid] = _fill(store, ["a red apple"])
         assert _texts(store.search_keywords("apple")) == ["a red apple"]
         store.add(_unit(1), {"text": "a green pear"}, uid)
@@ -95,7 +95,7 @@ class StoreKeywords:
         assert _texts(store.search_keywords("apple pear")) == ["an apple pie"]
 
     def test_keyword_search_returns_top_k_when_filter_matches_more(self, store: VectorStore) -> None:
-        """A filtered search finds `top_k` records, even if most records do not match the filter."""
+        """Keyword search with a filter finds `top_k` matching records among many that do not match."""
         for start in range(0, 3_000, 1_000):
             numbers = range(start, start + 1_000)
             store.add_batch(
@@ -111,7 +111,7 @@ class StoreKeywords:
         assert sorted(str(match.metadata["n"]) for match in both) == ["3", "5"]
 
     def test_hybrid_search_ranks_vector_and_keyword_matches_first(self, store: VectorStore) -> None:
-        """Records that match by word or by vector come first; the weights decide their order."""
+        """Hybrid search ranks vector and keyword matches first; the weights decide their order."""
         store.add(_unit(0), {"text": "alpha"}, "near")
         store.add(_unit(1), {"text": "zebra crossing"}, "word")
         store.add(_unit(2), {"text": "nothing of it"}, "none")
@@ -123,7 +123,7 @@ class StoreKeywords:
         assert all(-1 <= match.score <= 1 for match in by_word + by_meaning)
 
     def test_explanation_adds_up_to_the_score(self, store: VectorStore) -> None:
-        """The parts of an explanation add up to the score; without `explain`, matches have none."""
+        """The parts of a score that `explain=True` returns add up to the score."""
         rng = np.random.default_rng(0)
         texts = [f"cat number {i} {'and a dog' if i % 3 else ''}" for i in range(40)]
         store.add_batch(
@@ -149,7 +149,7 @@ class StoreKeywords:
         assert names == ["vector", "nearby", "keyword", "recency", "priority"]
 
     def test_recency_and_priority_count_only_when_weighted(self, store: VectorStore) -> None:
-        """Recency and priority affect the order only when they have a weight."""
+        """Recency and priority affect a hybrid search only when its `Weights` count them."""
         records = [store.add(_unit(0), {"text": "the same"}, uid) for uid in ("old", "renewed", "new")]
         [old] = store.get([records[0]])
         store.put([replace(old, created_at=1e9, updated_at=1e9, priority=0.9)])
@@ -169,19 +169,19 @@ class StoreKeywords:
 
     @pytest.mark.parametrize("weights", [{"vector": 1.0}, 1.0, "all"])
     def test_hybrid_search_refuses_weights_of_another_type(self, store: VectorStore, weights: Any) -> None:
-        """Only a `Weights` object is accepted."""
+        """Hybrid search raises InvalidInputError if `weights` is not a `Weights` object."""
         with pytest.raises(InvalidInputError) as caught:
             store.search_hybrid(_unit(0), "word", weights=weights)
         assert caught.value.field == "weights"
 
     def test_hybrid_search_returns_top_k_when_no_word_matches(self, store: VectorStore) -> None:
-        """When no record has a word of the query, all records are ranked by their vectors."""
+        """Hybrid search ranks all records by their vectors when none has a word of the query."""
         _fill(store, [f"text {i}" for i in range(20)])
         assert len(store.search_hybrid(_unit(0), "zzz", 20)) == 20
         assert len(store.search_hybrid(_unit(0), "the of and", 7)) == 7
 
     def test_keyword_search_finds_a_turn_through_its_neighbour(self, store: VectorStore) -> None:
-        """A turn next to one with the word is found, even after replacements and deletions."""
+        """Keyword search also finds the record that follows a matching one in the same conversation."""
         rng = np.random.default_rng(0)
         turns = ["Bob: Where did you buy the piano?", "Ann: In a shop in Lyon.", "Bob: Lovely.", "Ann: Thanks."]
         filler = [f"Eve: Remark number {i} on something else." for i in range(40)]
@@ -197,7 +197,7 @@ class StoreKeywords:
         assert [match.uid for match in store.search_keywords("piano", 5)] == [uids[0], uids[2]]
 
     def test_hybrid_search_finds_records_without_text_by_vector(self, store: VectorStore) -> None:
-        """A record without text takes part in a hybrid search and not in a keyword search."""
+        """Hybrid search finds a record without text by its vector; keyword search never finds it."""
         store.add(_unit(0), {"kind": "bare"}, "bare")
         store.add(_unit(1), {"text": "words here"}, "text")
         assert [match.uid for match in store.search_hybrid(_unit(0), "words", 2)] == ["bare", "text"]
@@ -205,7 +205,7 @@ class StoreKeywords:
 
     @pytest.mark.parametrize("text", ["", " ", "a\0b", "\ud800", None, "x" * 70_000])
     def test_search_refuses_an_invalid_query_text(self, store: VectorStore, text: Any) -> None:
-        """A query text is subject to the same limits as the text of a record."""
+        """Keyword and hybrid search refuse a query text that is empty, too long or malformed."""
         with pytest.raises(InvalidInputError):
             store.search_keywords(text)
         with pytest.raises(InvalidInputError):

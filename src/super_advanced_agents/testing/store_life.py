@@ -1,4 +1,4 @@
-"""Tests of `put` and of priorities: a part of `store_suite`."""
+"""Tests of `VectorStore.put`, which stores complete records, and of record priorities."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ BAD_FIELDS: list[tuple[str, Any]] = [
 
 
 def assert_equal(found: Sequence[Record], expected: Sequence[Record], *, but_for: Sequence[str] = ()) -> None:
-    """Assert that records are equal in all fields except `but_for`, vectors bit by bit."""
+    """Assert that two lists of records are equal in every field that is not in `but_for`."""
     assert len(found) == len(expected)
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_array_equal(one.vector, other.vector)
@@ -53,12 +53,12 @@ def assert_equal(found: Sequence[Record], expected: Sequence[Record], *, but_for
 
 
 class StoreLife(StoreMetric):
-    """Test `put` and the priorities of records; a mixin of `VectorStoreSuite`."""
+    """Test `put`, which stores complete records, and priorities; a `VectorStoreSuite` mixin."""
 
     # -- whole records --------------------------------------------------------------------------------------------
 
     def test_put_stores_every_field_in_another_store(self, store: VectorStore, make_store: MakeStore) -> None:
-        """Records of several namespaces come back equal in every field, and searches find them."""
+        """Records that `put` copies to another store keep every field, and searches find them."""
         store.add_batch(
             np.array([at(0), at(10), [3.0, 0.0, -4.0, 0.5]]),
             [{"text": "One cat."}, {"n": [1, None]}, None],
@@ -84,7 +84,7 @@ class StoreLife(StoreMetric):
         assert [match.uid for match in copy.search_keywords("cat")] == ["a"]
 
     def test_put_replaces_a_record_with_the_same_uid(self, store: VectorStore) -> None:
-        """All fields are replaced, even the creation time; the last record of a uid in a call wins."""
+        """`put` replaces all fields of a record, even its creation time. Of equal uids the last wins."""
         store.add_batch([at(0), at(1)], [{"v": 0}, {"v": 1}], ["x", "y"])
         [old] = store.get(["x"])
         new = replace(old, metadata={"v": 3}, vector=at(50), created_at=5.0, updated_at=6.0, priority=2.0)
@@ -94,7 +94,7 @@ class StoreLife(StoreMetric):
         assert store.put([]) == 0
 
     def test_put_leaves_expired_records_out(self, store: VectorStore) -> None:
-        """An expired record is not stored, not counted, and replaces no record."""
+        """`put` skips an expired record: it is not counted, and a stored record stays as it is."""
         store.add_batch([at(0), at(1)], None, ["x", "y"], expires_in_s=[900, 900])
         x, y = store.get(["x", "y"])
         expired = replace(x, expires_at=time.time() - 1)
@@ -107,7 +107,7 @@ class StoreLife(StoreMetric):
     def test_put_keeps_the_order_of_turns_in_a_session(
         self, store: VectorStore, make_store: MakeStore, order: str
     ) -> None:
-        """Turns put in any order keep their neighbours, and a turn added later follows them."""
+        """Records of a conversation that are put in any order keep their positions and neighbours."""
         texts = ["Where did you buy the piano?", "In a shop in Lyon.", "Lovely.", "Thanks.", "Bye."]
         names = ["d", "b", "e", "a", "c"]
         vectors = np.random.default_rng(0).normal(size=(5, DIM))
@@ -130,7 +130,7 @@ class StoreLife(StoreMetric):
         assert sorted([*names, "later"], key=lambda name: places[name] or 0) == [*names, "later"]
 
     def test_put_appends_a_turn_without_a_place_to_its_session(self, store: VectorStore) -> None:
-        """Turns without a place follow the stored turns, in the order of the argument."""
+        """`put` appends records whose `place` is None to their conversation, in the order given."""
         store.add_batch([at(0), at(10)], [{"text": "alpha"}, {"text": "beta"}], ["t0", "t1"], sessions=["s", "s"])
         turns = [replace(record, uid=f"u{i}", place=None) for i, record in enumerate(store.get(["t1", "t0"]))]
         assert (
@@ -144,7 +144,7 @@ class StoreLife(StoreMetric):
         ("field", "value"), BAD_FIELDS, ids=[f"{name} {value!r:.20}" for name, value in BAD_FIELDS]
     )
     def test_put_stores_nothing_when_one_record_is_invalid(self, store: VectorStore, field: str, value: Any) -> None:
-        """The error message names the index of the invalid record, and no record is stored."""
+        """If one record is invalid, `put` stores none and raises an error that names its index."""
         store.add_batch([at(0), at(1)], None, ["x", "y"], sessions=["s", "s"])
         good, other = store.get(["x", "y"])
         bad = replace(other, **{"uid": "z", field: value})
@@ -153,7 +153,7 @@ class StoreLife(StoreMetric):
         assert store.count() == 2
 
     def test_put_refuses_an_invalid_list_of_records(self, store: VectorStore) -> None:
-        """A value of another type, too many records, or vectors of another length are refused."""
+        """`put` refuses other types than records, too many records, and vectors of another length."""
         store.add(at(0), None, "x")
         [record] = store.get(["x"])
         for records in ("x", record, None, [None], [{"uid": "x"}], {"x": record}):
@@ -167,7 +167,7 @@ class StoreLife(StoreMetric):
         assert store.put([replace(record, uid=f"u{i:04}") for i in range(1_000)]) == 1_000
 
     def test_put_refuses_records_of_two_models_in_one_namespace(self, store: VectorStore) -> None:
-        """Records of two models are refused in one namespace, and accepted in two namespaces."""
+        """`put` refuses records of two embedding models in one namespace, but not in two namespaces."""
         store.add(at(0), None, "x", model_id="one")
         [record] = store.get(["x"])
         other = replace(record, uid="y", model_id="two")
@@ -186,7 +186,7 @@ class StoreLife(StoreMetric):
         )
 
     async def test_aput_stores_a_large_batch(self, store: VectorStore) -> None:
-        """A batch of 300 records, which is validated in a thread, is stored like a small one."""
+        """`aput` stores a batch of 300 records, which is validated in a worker thread."""
         await store.aadd(at(0), {"a": 1}, "x")
         [record] = await store.aget(["x"])
         assert await store.aput([replace(record, uid=f"u{i}") for i in range(300)]) == 300
@@ -195,7 +195,7 @@ class StoreLife(StoreMetric):
     # -- priorities -----------------------------------------------------------------------------------------------
 
     def test_priority_comes_back_as_it_was_added(self, store: VectorStore) -> None:
-        """A record keeps its priority until the record is replaced."""
+        """A record has the priority it was added with until it is replaced by one without."""
         store.add(at(0), None, "x", priority=7)
         assert [record.priority for record in store.get(["x"])] == [7.0]
         store.add(at(0), None, "x")
@@ -203,7 +203,7 @@ class StoreLife(StoreMetric):
 
     @pytest.mark.parametrize("priority", [math.nan, math.inf, True, "5", 10**400])
     def test_add_refuses_an_invalid_priority(self, store: VectorStore, priority: Any) -> None:
-        """A priority must be a finite number."""
+        """An add raises InvalidInputError if the priority is not a finite number."""
         with pytest.raises(InvalidInputError, match="priorit"):
             store.add(at(0), priority=priority)
         assert store.count() == 0

@@ -1,4 +1,4 @@
-"""Tests of scores and of zero vectors, which depend on the metric: a part of `store_suite`."""
+"""Tests of scores and zero vectors, which depend on a store's metric: cosine or dot product."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from super_advanced_agents.types import Vector
 
 
 class StoreMetric:
-    """Test scores and zero vectors with one metric; a mixin of `VectorStoreSuite`.
+    """Test a store's scores and zero vectors by its metric; a mixin of `VectorStoreSuite`.
 
     Attributes:
         metric: the metric of the stores that `make_store` returns; a subclass for another one sets it.
@@ -25,12 +25,12 @@ class StoreMetric:
     metric: Metric = "cosine"
 
     def score(self, vector: Vector, query: Vector) -> float:
-        """Return the score of a vector for a query, by the metric of the suite."""
+        """Return the score to expect for a vector and a query: their cosine or dot product."""
         product = float(np.dot(vector.astype(np.float64), query))
         return product if self.metric == "dot" else product / float(np.linalg.norm(vector) * np.linalg.norm(query))
 
     def test_search_ranks_by_the_metric(self, store: VectorStore) -> None:
-        """Vectors of any norm are ranked by their score, even by a negative score."""
+        """Search ranks vectors by their cosine or dot product with the query, negative ones too."""
         degrees = [120, 5, 60, 180, 0, 90]
         vectors = {f"d{angle}": at(angle) * np.float32(i + 0.5) for i, angle in enumerate(degrees)}
         query = at(0) * 40
@@ -48,7 +48,7 @@ class StoreMetric:
             assert all(-1 <= match.score <= 1 for match in found)
 
     def test_predicate_search_ranks_by_the_metric_beyond_the_first_thousand(self, store: VectorStore) -> None:
-        """Records that pass the predicate are found in order, though a thousand others are closer."""
+        """Predicate search ranks passing records by score, though 1,000 others are more similar."""
         vectors = {"far": at(170) * 2, "near": at(80) * 3, "long": at(150) * 9}
         store.add_batch(list(vectors.values()), [{"keep": True}] * 3, list(vectors))
         for first in (0, 600):
@@ -62,7 +62,7 @@ class StoreMetric:
         assert store.search_with_filter(at(0), 1, lambda metadata: False) == []
 
     def test_zero_vector_is_refused_by_cosine_and_accepted_by_dot(self, store: VectorStore) -> None:
-        """A zero vector has no cosine similarity; its inner product with any query is 0."""
+        """A cosine store refuses a zero vector; a dot store accepts it, and its score is always 0."""
         zero = np.zeros(DIM, dtype=np.float32)
         store.add_batch([at(0), at(180)], [{"v": 1}, {"v": 2}], ["x", "y"])
         [record] = store.get(["x"])

@@ -1,4 +1,4 @@
-"""A behaviour suite that every vector store passes.
+"""`VectorStoreSuite`, a pytest suite that every vector store must pass.
 
 Subclass it and override `make_store`; pytest then runs all tests.
 
@@ -40,7 +40,7 @@ def _uids(matches: list[Match]) -> list[str]:
 class VectorStoreSuite(
     StoreChanges, StoreModels, StoreValidation, StoreDuplicates, StoreLife, StoreKeywords, StoreMetric
 ):
-    """Test a vector store against the contract of `stores.base.VectorStore`.
+    """Test that a vector store behaves as the base class `VectorStore` documents.
 
     A subclass overrides the fixture `make_store`, whose value `make_store(dim)` returns an empty store. If its metric
     is not cosine, the subclass says so: `metric = "dot"`.
@@ -51,7 +51,7 @@ class VectorStoreSuite(
     # -- adding ---------------------------------------------------------------------------------------------------
 
     def test_get_returns_every_field_of_an_added_record(self, store: VectorStore) -> None:
-        """Vector, metadata, text, source, model and times come back as they were added."""
+        """`get` returns an added record's vector, metadata, text, source, model and times."""
         metadata: Metadata = {"text": "caf\u00e9 \N{SNOWMAN}", "n": [1, 2.5, None, {"a": True}], "big": 2**63}
         vector = np.array([3.0, 0.0, -4.0, 0.5], dtype=np.float32)
         uid = store.add(vector, metadata, "one", namespace="n-1", model_id="m", source="file.md", expires_in_s=900)
@@ -73,13 +73,13 @@ class VectorStoreSuite(
         assert [record.uid for record in store.scan()] == uids
 
     def test_add_batch_returns_given_and_generated_uids_in_order(self, store: VectorStore) -> None:
-        """The n-th uid returned belongs to the n-th vector."""
+        """`add_batch` returns the given or generated uid of each record, in order."""
         uids = store.add_batch([at(i) for i in range(4)], [{"i": i} for i in range(4)], ["b", None, "a", None])
         assert (uids[0], uids[2]) == ("b", "a")
         assert [record.metadata["i"] for record in store.get(uids)] == [0, 1, 2, 3]
 
     def test_empty_batches_return_empty_results(self, store: VectorStore) -> None:
-        """Empty adds, searches, gets and deletes change nothing and raise nothing."""
+        """Adds, searches, gets and deletes of an empty list do nothing and raise no error."""
         assert store.add_batch([]) == []
         assert store.add_batch(np.empty((0, DIM))) == []
         assert store.search_batch([]) == []
@@ -88,7 +88,7 @@ class VectorStoreSuite(
         assert store.count() == 0
 
     def test_add_replaces_the_record_when_the_uid_exists(self, store: VectorStore) -> None:
-        """Vector and metadata are replaced, and the creation time stays."""
+        """An add with an existing uid replaces vector and metadata, and keeps the creation time."""
         store.add(at(0), {"v": 1}, "x")
         [before] = store.get(["x"])
         store.add(at(90), {"w": 2}, "x")
@@ -100,20 +100,20 @@ class VectorStoreSuite(
         assert store.count({"v": 1}) == 0
 
     def test_last_record_wins_when_a_batch_has_equal_uids(self, store: VectorStore) -> None:
-        """The last record of a uid is stored, and the batch returns one uid for each vector."""
+        """When a batch has equal uids, the last record is stored; a uid is returned per vector."""
         assert store.add_batch([at(0), at(10), at(20)], [{"v": 0}, {"v": 1}, {"v": 2}], ["x", "y", "x"]) == [*"xyx"]
         assert [record.metadata["v"] for record in store.get(["x", "y"])] == [2, 1]
         assert _uids(store.search(at(20), 5)) == ["x", "y"]
 
     def test_add_batch_stores_nothing_when_one_record_is_invalid(self, store: VectorStore) -> None:
-        """A record that the batch would have replaced also stays as it was."""
+        """If one record of a batch is invalid, no record is added and none is replaced."""
         store.add(at(0), {"v": 1}, "x")
         with pytest.raises(InvalidInputError):
             store.add_batch([at(1), at(2)], [{"v": 2}, {"v": float("nan")}], ["x", "y"])
         assert [record.metadata for record in store.scan()] == [{"v": 1}]
 
     def test_changing_arguments_or_results_leaves_stored_records_unchanged(self, store: VectorStore) -> None:
-        """The store copies its arguments and its results."""
+        """Later changes of a vector or metadata by the caller do not change the stored record."""
         vector, metadata = at(0), {"tags": ["a"]}
         store.add(vector, metadata, "x")  # type: ignore[arg-type]
         vector[:] = 9
@@ -126,7 +126,7 @@ class VectorStoreSuite(
     # -- namespaces -----------------------------------------------------------------------------------------------
 
     def test_namespaces_are_separate(self, store: VectorStore) -> None:
-        """Equal uids in two namespaces are two records; a call without a namespace covers both."""
+        """Equal uids in two namespaces are two records; a read without a namespace covers both."""
         store.add(at(0), {"in": "default"}, "x")
         store.add(at(10), {"in": "b"}, "x", namespace="b")
         assert [match.metadata["in"] for match in store.search(at(0), namespace="b")] == ["b"]
@@ -154,12 +154,12 @@ class VectorStoreSuite(
     # -- reading --------------------------------------------------------------------------------------------------
 
     def test_get_keeps_the_order_and_leaves_unknown_uids_out(self, store: VectorStore) -> None:
-        """Each known uid returns one record, in the order of the argument."""
+        """`get` returns records in the order of the given uids, and leaves unknown uids out."""
         store.add_batch([at(i) for i in range(3)], None, ["a", "b", "c"])
         assert [record.uid for record in store.get(["c", "nobody", "a"])] == ["c", "a"]
 
     def test_scan_pages_return_every_record_once(self, store: VectorStore) -> None:
-        """Pages of any size return the records in the order of uids, with and without a filter."""
+        """Scan pages of any size return each record once, sorted by uid, with or without a filter."""
         names = sorted(f"{i * 7919 % 1000:03d}-\u00e9" for i in range(150))
         store.add_batch([at(i) for i in range(150)], [{"even": i % 2 == 0} for i in range(150)], names)
         for where, expected in ((None, names), ({"even": True}, names[::2]), ({"even": 1}, [])):
@@ -171,14 +171,14 @@ class VectorStoreSuite(
                 assert uids == expected
 
     def test_scan_returns_equal_uids_on_one_page(self, store: VectorStore) -> None:
-        """A page holds all records with its last uid, even if it then exceeds `limit`."""
+        """A scan page holds the records of all namespaces with its last uid, even beyond `limit`."""
         for namespace in ("a", "b", "c"):
             store.add_batch([at(0), at(1)], None, ["x", "y"], namespace=namespace)
         assert [(r.uid, r.namespace) for r in store.scan(limit=1)] == [("x", "a"), ("x", "b"), ("x", "c")]
         assert [r.uid for r in store.scan(after="x", limit=1)] == ["y"] * 3
 
     def test_deleted_records_are_found_by_no_operation(self, store: VectorStore) -> None:
-        """Deletes return the number of deleted records, which no later operation finds."""
+        """`delete` returns the number of records deleted, and no later operation finds them."""
         store.add_batch([at(i) for i in range(6)], [{"i": i} for i in range(6)], list("abcdef"))
         assert store.delete(["a", "nobody", "a"]) == 1
         assert store.delete(where={"i": {"$gte": 4}}) == 2
@@ -201,7 +201,7 @@ class VectorStoreSuite(
         assert [(match.uid, match.score) for match in found] == [("near", 0.0), ("far", 0.0)]
 
     def test_search_batch_returns_matches_in_the_order_of_queries(self, store: VectorStore) -> None:
-        """Each query has its own list of matches with its own copy of the metadata."""
+        """`search_batch` returns a list of matches per query, each with its own metadata copies."""
         store.add_batch([at(0), at(90)], [{}, {}], ["east", "north"])
         east, north, again = store.search_batch([at(1), at(89), at(1)], 1)
         assert (_uids(east), _uids(north), _uids(again)) == (["east"], ["north"], ["east"])
@@ -216,7 +216,7 @@ class VectorStoreSuite(
         assert store.scan() == []
 
     def test_search_returns_top_k_when_filter_matches_few(self, store: VectorStore) -> None:
-        """All ten records that match a filter are found, though the nearest vectors do not match."""
+        """A search finds all ten records that match its filter, though many others are more similar."""
         n = 600
         store.add_batch([at(i * 0.2) for i in range(n)], [{"rare": i % 60 == 59, "i": i} for i in range(n)])
         found = store.search(at(0), 10, where={"rare": True})
@@ -224,7 +224,7 @@ class VectorStoreSuite(
         assert len(store.search(at(0), 1_000)) == n
 
     def test_search_with_filter_returns_the_best_that_pass_the_predicate(self, store: VectorStore) -> None:
-        """A predicate combines with `where`, and an exception that it raises reaches the caller."""
+        """`search_with_filter` combines predicate and `where`, and raises the predicate's errors."""
         store.add_batch([at(i * 0.4) for i in range(400)], [{"i": i} for i in range(400)])
         found = store.search_with_filter(at(0), 3, lambda metadata: metadata["i"] % 150 == 149)  # type: ignore[operator]
         assert [match.metadata["i"] for match in found] == [149, 299]
@@ -234,7 +234,7 @@ class VectorStoreSuite(
             store.search_with_filter(at(0), 3, lambda metadata: bool(metadata["nobody"]))
 
     def test_records_at_the_limits_are_accepted(self, store: VectorStore) -> None:
-        """The deepest and the largest metadata, the longest text and the longest uid are stored."""
+        """Records with the deepest or largest metadata, longest text or longest uid are stored."""
         deep: Metadata = {}
         for _ in range(self.limits.metadata_depth - 1):
             deep = {"d": deep}
@@ -246,7 +246,7 @@ class VectorStoreSuite(
         assert store.get([name])[0].text == "y" * self.limits.text_bytes
 
     def test_expired_record_is_returned_by_no_operation(self, store: VectorStore) -> None:
-        """An expired record is not found, not counted, and not counted as deleted."""
+        """No operation finds, counts or deletes an expired record."""
         store.add(at(0), {"v": 1}, "gone", expires_in_s=1e-6)
         store.add(at(1), {"v": 1}, "stays", expires_in_s=3_600)
         assert _uids(store.search(at(0))) == ["stays"]
@@ -260,7 +260,7 @@ class VectorStoreSuite(
         assert store.delete(where={}) == 2
 
     def test_stats_hold_records_dim_and_engine(self, store: VectorStore) -> None:
-        """The statistics report the number of records, the dimension and the engine."""
+        """The statistics report the number of records, the vector dimension and the engine's name."""
         store.add_batch([at(0), at(1)])
         stats = store.stats()
         assert (stats["records"], stats["dim"], store.dim) == (2, DIM, DIM)
@@ -269,7 +269,7 @@ class VectorStoreSuite(
     # -- concurrency and lifecycle --------------------------------------------------------------------------------
 
     async def test_async_operations_return_what_the_blocking_ones_do(self, store: VectorStore) -> None:
-        """The asyncio form of every operation returns the result of the blocking form."""
+        """The asyncio form of each operation returns what its blocking form would return."""
         uid = await store.aadd(at(0), {"a": 1})
         uids = await store.aadd_batch([at(5), at(10)], [{"a": 2}, {"a": 3}])
         assert _uids(await store.asearch(at(0), 2)) == [uid, uids[0]]
@@ -282,7 +282,7 @@ class VectorStoreSuite(
         assert (await store.astats())["records"] == 2
 
     async def test_concurrent_callers_see_their_own_writes(self, store: VectorStore) -> None:
-        """Each of 32 tasks can read its own write as soon as the write is acknowledged."""
+        """Each of 32 concurrent tasks reads its own add, replacement and deletion once it returned."""
 
         async def caller(i: int) -> None:
             uid = await store.aadd(at(i), {"who": i})
@@ -298,7 +298,7 @@ class VectorStoreSuite(
         assert await store.acount() == 0
 
     async def test_cancelled_calls_leave_other_calls_unaffected(self, store: VectorStore) -> None:
-        """When every second call is cancelled, the others return, and the store continues to work."""
+        """When every second concurrent call is cancelled, all other calls succeed."""
         adding = [asyncio.ensure_future(store.aadd(at(i), {"i": i})) for i in range(20)]
         searching = [asyncio.ensure_future(store.asearch(at(i), 1)) for i in range(20)]
         await asyncio.sleep(0)
@@ -310,7 +310,7 @@ class VectorStoreSuite(
         assert await store.acount({"i": {"$in": list(range(1, 20, 2))}}) == 10
 
     def test_threads_share_a_store(self, store: VectorStore) -> None:
-        """Eight threads add, search and delete, and each sees its own records."""
+        """Eight threads add, count, search and delete at once, and each finds exactly its records."""
         begin = threading.Barrier(8)
 
         def work(i: int) -> None:
@@ -361,7 +361,7 @@ class VectorStoreSuite(
             await store.acount()
 
     async def test_close_settles_every_pending_call(self, make_store: MakeStore) -> None:
-        """Each pending call returns a result or raises ResourceClosedError, and none waits for ever."""
+        """When a store closes, each pending call returns a result or raises ResourceClosedError."""
         store = await asyncio.to_thread(make_store, DIM)
         calls = [asyncio.ensure_future(store.aadd(at(i))) for i in range(50)]
         await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""Tests of argument validation and of filters: a part of `store_suite`."""
+"""Tests of a vector store's argument validation and `where` filters."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DIM = 4
 
 
 def at(degrees: float) -> Vector:
-    """Return a unit vector of `DIM` numbers at an angle of `degrees` to `at(0)`."""
+    """Return a unit vector of `DIM` numbers that forms an angle of `degrees` with `at(0)`."""
     angle = math.radians(degrees)
     return np.array([math.cos(angle), math.sin(angle), *[0.0] * (DIM - 2)], dtype=np.float32)
 
@@ -189,11 +189,11 @@ FILTER_RECORDS: dict[str, Metadata] = {
 
 
 class StoreValidation:
-    """Test the checks of arguments, and filters; a mixin of `VectorStoreSuite`."""
+    """Test a store's argument validation and `where` filters; a mixin of `VectorStoreSuite`."""
 
     @pytest.fixture
     def make_store(self) -> MakeStore:
-        """Return a function that makes empty stores; a subclass must override this fixture.
+        """Return a function that opens an empty store of a given dimension; subclasses override it.
 
         The subclass also closes the stores.
         """
@@ -201,12 +201,12 @@ class StoreValidation:
 
     @pytest.fixture
     def store(self, make_store: MakeStore) -> VectorStore:
-        """Return an empty store of dimension `DIM`."""
+        """Return an empty store for vectors of `DIM` numbers."""
         return make_store(DIM)
 
     @pytest.mark.parametrize("vector", [value for _, value in BAD_VECTORS], ids=[name for name, _ in BAD_VECTORS])
     def test_add_and_search_refuse_an_invalid_vector(self, store: VectorStore, vector: Any) -> None:
-        """An invalid vector is refused alone, within a batch, and as a query."""
+        """Adds and searches refuse an invalid vector, alone, in a batch or as a query."""
         with pytest.raises(InvalidInputError):
             store.add(vector)
         with pytest.raises(InvalidInputError):
@@ -221,14 +221,14 @@ class StoreValidation:
         "vectors", [5.0, np.float32(5.0), None, "abc", np.array(1.0), np.ones((1, 1, DIM)), {1: 2}]
     )
     def test_batches_refuse_an_argument_that_is_not_a_list_of_vectors(self, store: VectorStore, vectors: Any) -> None:
-        """A batch of records or queries must have the shape (n, dim)."""
+        """`add_batch` and `search_batch` refuse vectors that are not of shape (n, dim)."""
         with pytest.raises(InvalidInputError):
             store.add_batch(vectors)
         with pytest.raises(InvalidInputError):
             store.search_batch(vectors)
 
     async def test_large_invalid_batch_is_refused_like_a_small_one(self, store: VectorStore) -> None:
-        """A batch of 300 records is validated in a thread, and the error names the invalid record."""
+        """A batch of 300 records, validated in a thread, raises an error that names the invalid one."""
         metadatas: list[Any] = [{}] * 299 + [{"a": math.nan}]
         with pytest.raises(InvalidInputError, match=r"metadatas\[299\]"):
             await store.aadd_batch(np.ones((300, DIM)), metadatas)
@@ -236,7 +236,7 @@ class StoreValidation:
         assert await store.acount() == 300
 
     def test_vector_of_another_length_raises_dimension_mismatch(self, store: VectorStore) -> None:
-        """A matrix, a query or a batch row of another length is refused; the error names the row."""
+        """A vector of another length is refused in an add, a query or a batch."""
         with pytest.raises(DimensionMismatchError):
             store.add_batch(np.ones((2, DIM + 1)))
         with pytest.raises(DimensionMismatchError, match=r"\[1\]"):
@@ -246,7 +246,7 @@ class StoreValidation:
 
     @pytest.mark.parametrize("metadata", [value for _, value in BAD_METADATA], ids=[name for name, _ in BAD_METADATA])
     def test_add_batch_stores_nothing_when_metadata_is_invalid(self, store: VectorStore, metadata: Any) -> None:
-        """The error message names the index of the record, and does not quote a long text."""
+        """Invalid metadata in a batch raises a short error with its index, and nothing is stored."""
         with pytest.raises(InvalidInputError) as refused:
             store.add_batch([at(0), at(1)], [{"fine": True}, metadata])
         assert "metadatas[1]" in str(refused.value)
@@ -254,7 +254,7 @@ class StoreValidation:
         assert store.count() == 0
 
     def test_add_refuses_metadata_that_contains_itself(self, store: VectorStore) -> None:
-        """An object that contains itself has no JSON form."""
+        """An add refuses a metadata object that contains itself, which has no JSON form."""
         endless: dict[str, Any] = {}
         endless["again"] = endless
         with pytest.raises(InvalidInputError):
@@ -291,7 +291,7 @@ class StoreValidation:
 
     @pytest.mark.parametrize("top_k", [0, -1, 1_001, True, 1.0, "5", None])
     def test_search_refuses_an_invalid_top_k(self, store: VectorStore, top_k: Any) -> None:
-        """`top_k` must be an integer from 1 to 1,000."""
+        """A search refuses a `top_k` that is not an integer from 1 to 1,000."""
         with pytest.raises(InvalidInputError, match="top_k"):
             store.search(at(0), top_k)
         with pytest.raises(InvalidInputError, match="top_k"):
@@ -299,12 +299,12 @@ class StoreValidation:
 
     @pytest.mark.parametrize("limit", [0, -1, 1_001, True, 1.0, None])
     def test_scan_refuses_an_invalid_limit(self, store: VectorStore, limit: Any) -> None:
-        """`limit` must be an integer from 1 to 1,000."""
+        """A scan refuses a `limit` that is not an integer from 1 to 1,000."""
         with pytest.raises(InvalidInputError, match="limit"):
             store.scan(limit=limit)
 
     def test_batches_of_more_than_1000_entries_are_refused(self, store: VectorStore) -> None:
-        """1,000 records are accepted; 1,001 records, queries or uids are not."""
+        """A batch of 1,000 records is accepted; 1,001 records, queries or uids are refused."""
         with pytest.raises(InvalidInputError, match="1000"):
             store.add_batch(np.ones((1_001, DIM)))
         with pytest.raises(InvalidInputError, match="1000"):
@@ -318,7 +318,7 @@ class StoreValidation:
         assert len(store.add_batch(np.ones((1_000, DIM)))) == 1_000
 
     def test_add_batch_refuses_lists_of_another_length(self, store: VectorStore) -> None:
-        """Each list argument, such as `metadatas`, must have one entry for each vector."""
+        """`add_batch` refuses a list, such as `metadatas`, without exactly one entry per vector."""
         for name in ("metadatas", "uids", "sources", "sessions", "expires_in_s", "priorities"):
             for values in ([None], [None] * 3, "ab", {"a": 1}, 5):
                 with pytest.raises(InvalidInputError, match=name):
@@ -327,13 +327,13 @@ class StoreValidation:
 
     @pytest.mark.parametrize("lifetime", [0, -1, math.nan, math.inf, True, "5", 10**400])
     def test_add_refuses_an_invalid_lifetime(self, store: VectorStore, lifetime: Any) -> None:
-        """A lifetime must be a positive, finite number of seconds."""
+        """An add refuses an `expires_in_s` that is not a positive, finite number."""
         with pytest.raises(InvalidInputError, match="expires_in_s"):
             store.add(at(0), expires_in_s=lifetime)
 
     @pytest.mark.parametrize("name", ["", "a\0b", "\ud800", "x" * 2_000, 5], ids=ascii)
     def test_add_refuses_an_invalid_source_or_model_id(self, store: VectorStore, name: Any) -> None:
-        """A source and a model id must be short strings of printable characters."""
+        """An add refuses a source or a model id that is not a short, printable string."""
         with pytest.raises(InvalidInputError, match="source"):
             store.add(at(0), source=name)
         with pytest.raises(InvalidInputError, match="model_id"):
@@ -356,7 +356,7 @@ class StoreValidation:
         assert store.count() == 1
 
     def test_delete_refuses_a_call_without_uids_and_filter(self, store: VectorStore) -> None:
-        """Deleting needs uids or a filter, and a single string is not a list of uids."""
+        """`delete` refuses a call without uids and filter, and a string instead of a list of uids."""
         store.add(at(0), None, "kept")
         with pytest.raises(InvalidInputError):
             store.delete()
@@ -372,7 +372,7 @@ class StoreValidation:
     def test_filter_selects_the_same_records_in_every_operation(
         self, store: VectorStore, where: dict[str, Any], expected: str
     ) -> None:
-        """Search, count, scan and delete select equal records for every filter operator."""
+        """Search, count, scan and delete select the same records for each `where` operator."""
         store.add_batch(
             [at(i) for i in range(len(FILTER_RECORDS))], list(FILTER_RECORDS.values()), list(FILTER_RECORDS)
         )

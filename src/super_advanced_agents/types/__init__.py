@@ -1,4 +1,4 @@
-"""Values that modules exchange: records, memories, turns, matches and their scores.
+"""Data classes that all modules share, such as records, memories and search results.
 
 Code that validates, stores or searches them belongs in the layers above.
 """

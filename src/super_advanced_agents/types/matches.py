@@ -18,7 +18,7 @@ _MAX_WEIGHT = 1_000_000
 
 @dataclass(frozen=True, init=False, eq=False)
 class Match:
-    """Hold one search result; unpacks and indexes as `(metadata, score, uid)`.
+    """Hold one search result, which also unpacks as the tuple `(metadata, score, uid)`.
 
     Attributes:
         metadata: the record's metadata, `metadata["text"]` included; parsed when it is first read.
@@ -65,7 +65,7 @@ class Match:
 
     @classmethod
     def of_stored(cls, text: str | None, rest: str | bytes, **fields: Any) -> Match:
-        """Make a match from a stored row, whose metadata is parsed only when it is read.
+        """Make a search result from a database row; its JSON metadata is parsed at first access.
 
         Args:
             text: the memory's text, or None.
@@ -79,7 +79,7 @@ class Match:
     if not TYPE_CHECKING:  # a type checker would take any attribute for there
 
         def __getattr__(self, name: str) -> Any:
-            """Parse the metadata of a stored row at its first use."""
+            """Parse the stored JSON metadata when the attribute `metadata` is first read."""
             if name != "metadata" or "_rest" not in self.__dict__:
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
             stored = self.__dict__
@@ -90,12 +90,12 @@ class Match:
 
     @property
     def text(self) -> str:
-        """The record's text; empty for a vector that was stored without a text."""
+        """The text of the stored record; empty if the record has a vector but no text."""
         return self.stored_text or ""
 
     @property
     def stored_text(self) -> str | None:
-        """The record's text; None for a vector that was stored without a text."""
+        """The text of the stored record; None if the record has a vector but no text."""
         if "metadata" not in self.__dict__:
             stored: str | None = self.__dict__["_text"]
             return stored
@@ -104,7 +104,10 @@ class Match:
 
     @property
     def metadata_json(self) -> bytes:
-        """The metadata without the text, as JSON; the stored JSON if it was not parsed yet."""
+        """The record's metadata, without its text, as JSON bytes.
+
+        These are the stored bytes as long as the metadata was not parsed.
+        """
         if "metadata" not in self.__dict__:
             rest: str | bytes = self.__dict__["_rest"]
             return rest.encode() if isinstance(rest, str) else rest
@@ -112,14 +115,14 @@ class Match:
         return orjson.dumps(self.metadata if text is None else {k: v for k, v in self.metadata.items() if k != "text"})
 
     def rescored(self, score: float) -> Match:
-        """Return a copy of the match with another score, without the old score's explanation."""
+        """Return a copy of this search result with another score and without an explanation."""
         match = object.__new__(Match)
         match.__dict__.update(self.__dict__, score=score)
         match.__dict__.pop("explanation", None)
         return match
 
     def copied(self) -> Match:
-        """Return a copy of the match whose metadata the caller may change."""
+        """Return a copy of this search result with its own metadata, which the caller may change."""
         match = object.__new__(type(self))
         match.__dict__.update(self.__dict__)
         if "metadata" in match.__dict__:
@@ -149,15 +152,15 @@ class Match:
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
-        """Let pydantic, and so FastAPI, read and write matches as JSON objects.
+        """Return the pydantic schema that reads and writes search results as JSON objects.
 
-        The text is a member of its own, not repeated in the metadata.
+        The text is a field of its own, not repeated in the metadata.
         """
         return object_schema(cls, MATCH_MEMBERS, handler, to_object=_match_to_object, of_object=_match_from_object)
 
 
 def parsed_metadata(encoded: str | bytes) -> Metadata:
-    """Parse the metadata of a stored row.
+    """Parse the JSON metadata of a stored record to a dict.
 
     Raises:
         CorruptStoreError: it is not JSON.
@@ -230,7 +233,10 @@ class Weights:
 
     @property
     def total(self) -> float:
-        """The sum of all weights but `nearby`, by which a score is divided so as not to exceed 1."""
+        """The sum of all weights but `nearby`; dividing a score by it keeps the score at most 1.
+
+        `nearby` is a share of the similarity, not a weight beside the others.
+        """
         return self.vector + self.keyword + self.recency + self.priority
 
 
@@ -240,7 +246,7 @@ def _is_number(value: object) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signal:
-    """Describe one part of a match's score: a signal, its value and its weight.
+    """Describe one part of a search result's score, such as similarity: its value and weight.
 
     Attributes:
         name: `"vector"`, `"nearby"`, `"keyword"`, `"recency"` or `"priority"`, as in `Weights`; `"rerank"` for the
@@ -260,7 +266,7 @@ class Signal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """Explain the score of a match as the sum of its signals.
+    """Explain a search result's score as a sum of parts, such as similarity and recency.
 
     Attributes:
         signals: the parts that add up to the score; signals without a weight are not listed.
@@ -272,13 +278,15 @@ class Explanation:
 
     @property
     def total(self) -> float:
-        """The sum of the signals' parts, which equals the score of the match within 1e-6."""
+        """The sum of all parts of the score, which equals the search result's score within 1e-6."""
         return math.fsum(signal.added for signal in self.signals)
 
 
 @dataclass(frozen=True, init=False, eq=False)
 class ExplainedMatch(Match):
-    """Hold a match and the explanation of its score; unpacks and compares as `Match`.
+    """Hold a search result (a `Match`) together with an explanation of its score.
+
+    It unpacks and compares as a `Match`.
 
     Attributes:
         explanation: the parts of the score.
@@ -292,13 +300,13 @@ class ExplainedMatch(Match):
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
-        """Let pydantic read and write explained matches as JSON objects with an `explanation`."""
+        """Return the pydantic schema of search results as JSON objects with an `explanation`."""
         members = {**MATCH_MEMBERS, "explanation": Explanation}
         return object_schema(cls, members, handler, to_object=_explained_to_object, of_object=_explained_from_object)
 
     @classmethod
     def of(cls, match: Match, explanation: Explanation, *, score: float | None = None) -> ExplainedMatch:
-        """Make an explained match from a match; `score` replaces the match's score unless None."""
+        """Copy a search result and add an explanation, and a new score unless `score` is None."""
         explained = object.__new__(cls)
         explained.__dict__.update(match.__dict__, explanation=explanation)
         if score is not None:
@@ -317,7 +325,7 @@ def _explained_from_object(value: dict[str, Any]) -> ExplainedMatch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """Hold a language model's answer, and the memories that the model was shown, best first.
+    """Hold a language model's answer to a question, and the memories that it was shown.
 
     Attributes:
         text: the answer.

@@ -1,4 +1,4 @@
-"""JSON forms of the library's values for pydantic, which is imported only when used."""
+"""Pydantic schemas of this package's data classes; pydantic is imported only when used."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ MATCH_MEMBERS: Mapping[str, Any] = {
     "created_at": float | None,
     "updated_at": float | None,
 }
-"""The members of a search result as JSON; the text is not repeated in the metadata."""
+"""The fields of a search result as a JSON object; the metadata does not repeat the text."""
 
 OPTIONAL_MATCH_MEMBERS = ("similarity", "source", "session", "created_at", "updated_at")
-"""The members of a search result that are None where they are not known."""
+"""The fields of a search result that are None where they are not known."""
 
 RECORD_MEMBERS: Mapping[str, Any] = {
     "uid": str,
@@ -35,7 +35,7 @@ RECORD_MEMBERS: Mapping[str, Any] = {
     "priority": float | None,
     "place": int | None,
 }
-"""The members of a record as JSON."""
+"""The fields of a record as a JSON object, with their types."""
 
 
 def object_schema(
@@ -46,11 +46,11 @@ def object_schema(
     to_object: Callable[[Any], dict[str, object]],
     of_object: Callable[[dict[str, Any]], object],
 ) -> Any:
-    """Return the pydantic schema of a class whose instances are written as JSON objects.
+    """Build the pydantic schema that converts a class's instances to JSON objects and back.
 
     Args:
         cls: the class; its instances are accepted unchanged.
-        members: the types of the object's members.
+        members: the names and types of the JSON object's fields.
         handler: the handler that pydantic passes to `__get_pydantic_core_schema__`.
         to_object: makes the object of an instance.
         of_object: makes an instance from an object, which it may change.

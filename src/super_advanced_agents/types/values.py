@@ -34,7 +34,7 @@ Matrix: TypeAlias = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """Hold one stored memory with its vector and metadata.
+    """Hold one record of a vector store: a vector, its metadata and a unique id.
 
     Attributes:
         uid: unique within `namespace`; a UUIDv7 when the store made it.
@@ -68,13 +68,13 @@ class Record:
 
     @property
     def text(self) -> str | None:
-        """The record's text, or None for a vector that was stored without a text."""
+        """The text of the record; None if the record has a vector but no text."""
         text = self.metadata.get("text")
         return text if isinstance(text, str) else None
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
-        """Let pydantic, and so FastAPI, read and write records as JSON objects.
+        """Return the pydantic schema that reads and writes records as JSON objects.
 
         Vectors are lists of numbers.
         """
@@ -91,7 +91,7 @@ def _record_from_object(value: dict[str, Any]) -> Record:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """Describe one text to store as a memory, as an item of a batch.
+    """Describe one text to store as a memory, with its type and other optional fields.
 
     Attributes:
         text: the text that is embedded and searched.
@@ -135,7 +135,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CollectionInfo:
-    """Describe one collection of a server, which holds records with vectors of one length.
+    """Describe a server's collection: a named set of records with vectors of equal length.
 
     Attributes:
         name: 1 to 64 letters, digits, `_` or `-`; unique within its tenant.
@@ -156,7 +156,7 @@ class CollectionInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentInfo:
-    """Describe one agent that has settings of its own; all other agents use the defaults.
+    """Hold one agent's own settings; agents without such settings use the server's defaults.
 
     Attributes:
         name: 1 to 64 letters, digits, `_` or `-`; unique within its tenant.
@@ -181,7 +181,7 @@ class AgentInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatMessage:
-    """Hold one message of a chat.
+    """Hold one message of a chat with a language model: its role and its text.
 
     Attributes:
         role: `"system"`, `"user"` or `"assistant"`.

@@ -1,1 +1,1 @@
-"""Subcommands of `saa`, one file for each group."""
+"""Subcommands of the `saa` command line, one file for each group."""

@@ -1,4 +1,4 @@
-"""`saa doctor`: checks the versions of libraries, the files of models and the data folder."""
+"""The command `saa doctor`, which checks the installation and the data folder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 @report_errors
 def doctor(data_dir: DataDir = DATA_DIR, models_dir: ModelsDir = None, as_json: AsJson = False) -> None:
-    """Check the versions of libraries, the files of models and the data folder."""
+    """Check the installation: libraries, the default models' files and the data folder.
+
+    Prints one line for each check. The exit code is 1 when a check fails.
+    """
     from super_advanced_agents.cli.doctor.machine import check_models, check_versions
     from super_advanced_agents.cli.doctor.storage import check_data
 

@@ -1,4 +1,4 @@
-"""`saa search` and `saa ask`: find memories, and answer questions from them."""
+"""The commands `saa search` and `saa ask`: find stored texts, or answer questions from them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def search(
     agent: AgentName = AGENT,
     as_json: AsJson = False,
 ) -> None:
-    """Find the memories that are closest to a text, best first."""
+    """Print the stored texts (memories) that match a query best, by meaning and keywords."""
     from super_advanced_agents.cli.shapes import match_json, print_matches
 
     query_text = read_text_input(query, file, name="query")
@@ -66,7 +66,7 @@ def ask(
     agent: AgentName = AGENT,
     as_json: AsJson = False,
 ) -> None:
-    """Answer a question from stored memories, and list the memories that the answer is based on."""
+    """Answer a question from stored texts (memories), and list the texts that were used."""
     from super_advanced_agents.cli.shapes import match_json
 
     question_text = read_text_input(question, file, name="question")

@@ -1,4 +1,4 @@
-"""`saa keys`: make, list and revoke API keys."""
+"""The commands `saa keys create`, `list` and `revoke`, which manage a server's API keys."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def create(
     data_dir: DataDir = DATA_DIR,
     as_json: AsJson = False,
 ) -> None:
-    """Make an API key and print it; it cannot be shown again."""
+    """Create an API key for the server of a data folder, and print it; it is not shown again."""
     from super_advanced_agents.server.auth.key_store import KeyTable
 
     table = KeyTable(_folder(data_dir))
@@ -59,7 +59,10 @@ def create(
 @keys.command("list")
 @report_errors
 def list_(*, data_dir: DataDir = DATA_DIR, as_json: AsJson = False) -> None:
-    """List the ids and scopes of all API keys, oldest first; the keys cannot be shown again."""
+    """List all API keys, oldest first, by id, state, tenant, permissions (scopes) and label.
+
+    The keys themselves cannot be shown again.
+    """
     from super_advanced_agents.server.auth.key_store import KEYS_FILE, KeyTable
 
     records: list[KeyRecord] = []
@@ -89,7 +92,7 @@ def revoke(
     data_dir: DataDir = DATA_DIR,
     as_json: AsJson = False,
 ) -> None:
-    """Revoke an API key for good."""
+    """Revoke the API key with the given id; this cannot be undone."""
     from super_advanced_agents.errors import InvalidInputError
     from super_advanced_agents.server.auth.key_store import KEYS_FILE, KeyTable, checked_key_id
 

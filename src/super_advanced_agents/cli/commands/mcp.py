@@ -1,4 +1,4 @@
-"""`saa mcp`: serve an agent's memory to MCP clients over standard input and output."""
+"""The command `saa mcp`: an MCP server on standard input and output, for one agent's memory."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def mcp(
     models_dir: ModelsDir = None,
     agent: AgentName = AGENT,
 ) -> None:
-    """Serve an agent's memory to an MCP client.
+    """Serve an agent's memory (its stored texts) to an MCP client.
 
     The client speaks over standard input and output; closing them ends the command.
     """
@@ -88,7 +88,7 @@ async def _local(data_dir: Path, models_dir: Path | None, agent: str) -> None:
 
 
 async def _warm(runtime: Runtime) -> None:
-    """Download missing models, and load the embedding model; log an error without raising it."""
+    # Runs beside the server so that the first request need not wait for models; errors are only logged.
     from super_advanced_agents._runtime.futures import in_thread
     from super_advanced_agents.errors import SuperAdvancedAgentsError
     from super_advanced_agents.telemetry import get_logger

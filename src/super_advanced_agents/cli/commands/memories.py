@@ -1,4 +1,4 @@
-"""`saa add`, `saa list` and `saa forget`: store, list and delete memories."""
+"""The commands `saa add`, `saa list` and `saa forget`: store, list and delete memories."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def add(
     agent: AgentName = AGENT,
     as_json: AsJson = False,
 ) -> None:
-    """Store one text as a memory."""
+    """Store one text as a memory of an agent, and print the memory's id (uid)."""
     memory_text = read_text_input(text, file, name="text")
     metadata = parse_json_object(extra, "--extra")
     with open_agent(data_dir, models_dir, agent, embeds=True) as llm_agent:
@@ -78,7 +78,7 @@ def list_(
     agent: AgentName = AGENT,
     as_json: AsJson = False,
 ) -> None:
-    """List one page of memories, in the order of their uids."""
+    """Print one page of an agent's memories (stored texts), sorted by id (uid)."""
     from super_advanced_agents.cli.shapes import record_json
 
     del models_dir  # every command accepts the option; this one needs no model
@@ -109,7 +109,10 @@ def forget(
     agent: AgentName = AGENT,
     as_json: AsJson = False,
 ) -> None:
-    """Delete the memories with given uids, those that match a filter, or all memories."""
+    """Delete an agent's memories: those with given ids, those matching a filter, or all.
+
+    With ids (uids) and a filter, only memories that have one of the ids and match the filter are deleted.
+    """
     del models_dir
     filter_ = parse_json_object(where, "--where")
     if not uids and filter_ is None and not everything:

@@ -1,4 +1,4 @@
-"""`saa pull`: download models."""
+"""The command `saa pull`, which downloads embedding models and language models."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ def pull(
     models_dir: ModelsDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Download the missing or damaged files of models, and verify their checksums."""
+    """Download the named models, or the default ones, and verify their checksums.
+
+    Files that are already present and undamaged are not downloaded again.
+    """
     from super_advanced_agents.config import DEFAULT_EMBEDDING_MODEL, DEFAULT_GENERATION_MODEL
     from super_advanced_agents.models import model_spec, progress_line
     from super_advanced_agents.models import pull as fetch

@@ -1,4 +1,4 @@
-"""`saa reembed`: embed all memories with another model."""
+"""The command `saa reembed`, which computes the vectors of all memories with another model."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def reembed(
     models_dir: ModelsDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Embed every memory again with another model.
+    """Compute the vectors of all stored texts (memories) again, with another embedding model.
 
     The store switches to the new vectors in one step. After an interruption the same command continues; until the
     switch the store is unchanged.

@@ -1,4 +1,4 @@
-"""`saa backup` and `saa restore`: copy a data folder, and restore it from the copy."""
+"""The commands `saa backup` and `saa restore`: copy a data folder, and restore the copy."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from super_advanced_agents.errors import ConfigurationError
 
 
 def lasting(data_dir: Path) -> list[str]:
-    """Return the relative paths of the databases that a backup of a data folder contains.
+    """Return the paths, relative to the data folder, of the databases that a backup copies.
 
-    These hold the memories, the catalog and the collections. Indexes are not copied, since they are built again from
-    the databases. Neither are API keys and their secret: a copy of the memories must not give access to a server.
+    These hold the memories, the agents' settings and the collections. Indexes are not copied, since they are built
+    again from the databases. Neither are API keys and their secret: a copy of the memories must not give access to a
+    server.
     """
     collections = sorted(data_dir.glob("collections/*/memory.sqlite3"))
     return [
@@ -36,7 +37,7 @@ def backup(
     data_dir: DataDir = DATA_DIR,
     as_json: AsJson = False,
 ) -> None:
-    """Back up the memories, collections and agent settings of a data folder to a new folder.
+    """Copy a data folder's databases of memories, collections and agents to a new folder.
 
     A server may use the data folder meanwhile. Indexes and API keys are not copied.
     """
@@ -70,7 +71,7 @@ def restore(
     data_dir: DataDir = DATA_DIR,
     as_json: AsJson = False,
 ) -> None:
-    """Restore a data folder from a backup.
+    """Restore a data folder from a folder that `saa backup` made.
 
     The backup is checked first; a damaged one changes nothing.
     """

@@ -1,4 +1,4 @@
-"""`saa serve`: serve agents over REST and gRPC."""
+"""The command `saa serve`, which serves agents over REST and gRPC."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def serve(
     agent: AgentName = AGENT,
     as_json: AsJson = False,
 ) -> None:
-    """Serve agents over REST and gRPC until Ctrl-C or SIGTERM."""
+    """Serve the agents of a data folder over REST and gRPC until Ctrl-C or SIGTERM."""
     from super_advanced_agents.errors import ConfigurationError
     from super_advanced_agents.server import main as run
     from super_advanced_agents.server.logs import configure_logging

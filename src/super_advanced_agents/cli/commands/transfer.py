@@ -1,4 +1,4 @@
-"""`saa import` and `saa export`: read memories from files, and write them to files."""
+"""The commands `saa import` and `saa export`: read memories from files, and write them."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def import_(
     agent: AnyAgent = None,
     as_json: AsJson = False,
 ) -> None:
-    """Import memories from files: exports, JSON lines, plain text and Markdown.
+    """Import memories from plain text, Markdown, JSON lines and files that `saa export` wrote.
 
     A second import of the same files stores nothing twice.
 
@@ -91,7 +91,6 @@ def import_(
 
 @contextmanager
 def _progress(inputs: list[Input]) -> Iterator[tuple[Callable[[int], None], Callable[[RejectedLine], None]]]:
-    """Yield two callbacks: one advances a progress bar, the other prints a rejected line."""
     with bar(unit="bytes") as progress:
         task = (
             progress.add_task("importing", total=sum(input_.size_bytes for input_ in inputs) or None)
@@ -112,7 +111,6 @@ def _progress(inputs: list[Input]) -> Iterator[tuple[Callable[[int], None], Call
 
 @contextmanager
 def _print_summary_at_end(summary: Summary, *, as_json: bool) -> Iterator[None]:
-    """Print the summary of an import when the block ends, even after Ctrl-C or an error."""
     try:
         yield
     except KeyboardInterrupt:
@@ -161,7 +159,7 @@ def export(
     agent: AnyAgent = None,
     as_json: AsJson = False,
 ) -> None:
-    """Export memories to a file that `saa import` can read."""
+    """Write memories (texts and vectors) to a JSON lines or Parquet file for `saa import`."""
     from super_advanced_agents.stores.transfer import export_records
 
     filter_ = parse_json_object(where, "--where")

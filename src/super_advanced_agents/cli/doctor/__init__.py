@@ -1,1 +1,1 @@
-"""Checks of `saa doctor`, one file for each area."""
+"""Checks that the command `saa doctor` runs, one file for each area."""

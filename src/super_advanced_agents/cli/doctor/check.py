@@ -1,4 +1,4 @@
-"""The result of one check of `saa doctor`."""
+"""The result type of the checks that the command `saa doctor` runs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """The result of one check of `saa doctor`, such as that of a library or the disk.
+    """The result of one check that the command `saa doctor` ran, such as of the disk space.
 
     Attributes:
         name: the subject of the check.

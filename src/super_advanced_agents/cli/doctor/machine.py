@@ -1,4 +1,4 @@
-"""Checks of Python, the libraries and the models."""
+"""Checks of `saa doctor` for Python, the required libraries and the default models' files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ _LIBRARIES = (
 
 
 def check_versions() -> Iterator[Check]:
-    """Report the versions of Python and SQLite, and check that each library can be imported."""
+    """Yield check results for Python, SQLite and each library that must be importable.
+
+    The detail of each result is the version.
+    """
     yield Check(name="python", ok=True, detail=f"{platform.python_version()} on {platform.machine()}")
     yield Check(name="sqlite", ok=True, detail=sqlite3.sqlite_version)
     from super_advanced_agents.models.runtime import load_onnxruntime
@@ -42,7 +45,7 @@ def check_versions() -> Iterator[Check]:
 
 
 def check_models(models_dir: Path | None) -> Iterator[Check]:
-    """Verify the checksums of the default models' files."""
+    """Yield a check result for each default model, after verifying its files' checksums."""
     from super_advanced_agents.models import verify
 
     for name in (DEFAULT_EMBEDDING_MODEL, DEFAULT_GENERATION_MODEL):

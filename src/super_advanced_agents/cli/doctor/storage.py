@@ -1,4 +1,4 @@
-"""Checks of the data folder that do not disturb the process that uses it."""
+"""Checks of `saa doctor` for the data folder, which do not disturb a server that uses it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ _MIN_FREE_BYTES = 256 * 1024 * 1024
 
 
 def check_data(data_dir: Path) -> Iterator[Check]:
-    """Check a data folder: permissions, free space, lock, database and index snapshot."""
+    """Yield check results for a data folder: permissions, disk space, lock, database, index.
+
+    The index is checked as the snapshot of it on disk, which can be built again from the database.
+    """
     parents = data_dir.absolute().parents
     folder = data_dir if data_dir.exists() else next(parent for parent in parents if parent.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):

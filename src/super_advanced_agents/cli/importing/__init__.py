@@ -1,1 +1,1 @@
-"""Import of files: find files, split them into memories, and store these while reading on."""
+"""Import of files: find files, split them into memories (texts to store), and store these."""

@@ -1,4 +1,4 @@
-"""Entries read from a file: memories, turns, and lines that cannot be imported."""
+"""Entries read from an imported file: memories, conversation turns and rejected lines."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from super_advanced_agents.types import Memory, Turn
 
 @dataclass(frozen=True, slots=True)
 class SourceLocation:
-    """The name of a file and the number of a line in it."""
+    """A place in an imported file: the file's name and a line number."""
 
     source: str
     line: int
@@ -22,7 +22,7 @@ class SourceLocation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryEntry:
-    """A memory read from a file, with the line where it begins.
+    """A text to store as a memory, read from a file, with the line where it begins.
 
     Attributes:
         location: the line where the memory begins.
@@ -38,12 +38,12 @@ class MemoryEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnEntry:
-    """A turn of a conversation read from a file, with its line and its session.
+    """A conversation's turn (one message) read from a file, with its line and conversation.
 
     Attributes:
         location: the line of the turn.
         turn: the turn, with its uid.
-        session: the session that the turn belongs to.
+        session: the id of the conversation (session) that the turn belongs to.
         overwrite: store the turn even when the store has its uid, since the file gave the uid.
     """
 
@@ -55,7 +55,7 @@ class TurnEntry:
 
 @dataclass(frozen=True, slots=True)
 class RejectedLine:
-    """A line that cannot be imported, and the reason."""
+    """A line of an imported file that cannot be stored, and the reason."""
 
     location: SourceLocation
     reason: str
@@ -65,7 +65,7 @@ Entry: TypeAlias = MemoryEntry | TurnEntry | RejectedLine
 
 
 def stable_uid(source: str, *parts: str, line: int | None = None) -> str:
-    """Return a uid made from digests of the source and the content, equal in every import.
+    """Return an id (uid) hashed from a file's name and a text, the same at every import.
 
     So a second import stores no memory twice. The uid begins with a digest of the source, then the line
     where it is given: memories of one file are neighbours in the store's order of uids, which also keeps the index

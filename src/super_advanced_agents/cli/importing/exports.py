@@ -24,7 +24,7 @@ _MAX_REJECTED = 1_000
 
 
 def is_export(file_input: Input) -> bool:
-    """Return whether a file begins like a file that `saa export` wrote.
+    """Return whether a file's first bytes show that `saa export` wrote it.
 
     Standard input can still be read from its beginning afterwards.
 
@@ -40,7 +40,7 @@ def is_export(file_input: Input) -> bool:
 
 
 class ExportImporter:
-    """Restore the records of export files to the store of a data folder.
+    """An importer that copies the memories in `saa export` files to a data folder's store.
 
     A missing store is created with the dimension and the metric of the first export.
 
@@ -77,7 +77,10 @@ class ExportImporter:
         self._on_rejected = on_rejected
 
     def run(self, inputs: Iterable[Input]) -> None:
-        """Import export files one after another; after an error, `summary` is up to date."""
+        """Import the given `saa export` files in order, and count the progress in `summary`.
+
+        When an error is raised, `summary` contains the counts up to the error.
+        """
         for file_input in inputs:
             with ExitStack() as stack:
                 export = open_export(file_input.path or stack.enter_context(open_input(file_input)))
@@ -127,7 +130,7 @@ class ExportImporter:
             on_page(done)
 
     def _add_progress(self, done: Imported, seen: Imported, source: str) -> None:
-        """Add the difference between `done` and `seen` to the summary, then set `seen` to `done`."""
+        # `done` holds totals, and `seen` is a copy of it from the last call: the summary gets the difference.
         self._summary.stored += done.stored - seen.stored
         self._summary.failed += done.failed - seen.failed
         self._on_bytes(done.read_bytes - seen.read_bytes)

@@ -1,4 +1,4 @@
-"""Files of an import: find them, guess their formats, and read their lines."""
+"""Input files of `saa import`: find them, guess their formats, and read their lines."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of a file: its number, and its text or the reason why it cannot be read."""
+    """One line of an imported file: its number, and its text or why it cannot be read."""
 
     number: int
     text: str
@@ -54,7 +54,9 @@ class Line:
 
 
 def find_inputs(paths: list[Path], forced: Format | None) -> Iterator[Input]:
-    """Yield the files at the given paths and in the folders there, in a stable order.
+    """Yield the files to import: the given files and those in given folders, in stable order.
+
+    All have the format `forced`; when it is None, a file's ending decides.
 
     In folders, only files with a known ending that are not hidden are read.
 
@@ -92,7 +94,9 @@ def _sanitize_name(name: str) -> str:
 
 @contextmanager
 def open_input(file_input: Input) -> Iterator[IO[bytes]]:
-    """Open a file for reading, and close it when the block ends, except standard input.
+    """Enter a context that yields a file opened for reading, and closes it at the end.
+
+    Standard input is yielded as it is and stays open.
 
     Raises:
         InvalidInputError: the file cannot be opened.
@@ -109,7 +113,7 @@ def open_input(file_input: Input) -> Iterator[IO[bytes]]:
 
 
 def read_lines(file: IO[bytes], on_bytes: Callable[[int], None]) -> Iterator[Line]:
-    """Yield the lines of a file without their line ends.
+    """Yield each line of a binary file as a numbered `Line`, decoded and without its line end.
 
     A line over 1 MiB, with a NUL character or not in UTF-8 is yielded with the reason instead of its text.
 
@@ -142,5 +146,8 @@ def read_lines(file: IO[bytes], on_bytes: Callable[[int], None]) -> Iterator[Lin
 
 
 def sniff_format(line: Line) -> Format:
-    """Guess a file's format from a line: JSON lines if it begins with `{`, else plain text."""
+    """Guess a file's format from its first line of text: JSON lines if it begins with `{`.
+
+    Any other line means plain text.
+    """
     return "jsonl" if line.text.lstrip().startswith("{") else "text"

@@ -1,4 +1,4 @@
-"""Importer of texts: stores batches and conversations in threads while it reads on."""
+"""Importer of text, Markdown and JSON lines, which stores memories in threads as it reads."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _INDEX = re.compile(r"^\w+\[(\d+)\]")
 
 @dataclass(slots=True)
 class Summary:
-    """The progress of an import: numbers of stored memories, read files and rejected lines.
+    """The progress of an import: the numbers of stored memories, read files and rejected lines.
 
     Attributes:
         stored: the number of memories and turns made durable by this run.
@@ -43,11 +43,11 @@ class Summary:
 
 
 class StrictStopError(SuperAdvancedAgentsError):
-    """Raised at the first line that cannot be imported when `--strict` is given."""
+    """Raised at the first line that cannot be imported, when the option `--strict` is given."""
 
 
 class Importer:
-    """Import files as memories of one agent.
+    """An importer that stores the contents of files as memories of one agent.
 
     `run` may be interrupted (Ctrl-C); the memories stored until then stay.
 
@@ -82,7 +82,7 @@ class Importer:
         self._busy_sessions: dict[str, Future[None]] = {}
 
     def run(self, inputs: Iterable[Input]) -> None:
-        """Import all files; return when all of their memories and turns are stored.
+        """Read the given files, and return when all memories and turns in them are stored.
 
         Raises:
             StrictStopError: a line cannot be imported, and `strict` is set.
@@ -156,10 +156,8 @@ class Importer:
             self._permits.release()
 
     def _try_store(self, unit: Unit, entries: Sequence[MemoryEntry | TurnEntry]) -> Sequence[MemoryEntry | TurnEntry]:
-        """Store entries together; if one is invalid, report it and return the others to retry.
-
-        The list is empty when all are stored, or when the store refuses all of them.
-        """
+        # Returns the entries to try again, without the invalid one that was reported. There are none when all are
+        # stored, or when the store refuses all of them.
         try:
             if isinstance(unit, Conversation):
                 self._agent.add_turns(
@@ -181,10 +179,7 @@ class Importer:
         return []
 
     def _not_yet_stored(self, unit: Unit) -> Sequence[MemoryEntry | TurnEntry]:
-        """Return the entries of a batch or conversation that earlier imports have not stored.
-
-        A conversation of which any turn is missing is returned as a whole.
-        """
+        # A conversation of which any turn is missing is returned as a whole.
         uids = [uid for entry in unit.entries if not entry.overwrite and (uid := _uid(entry))]
         if not uids:
             return unit.entries

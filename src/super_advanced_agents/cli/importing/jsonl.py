@@ -1,4 +1,4 @@
-"""Reader of JSON lines: each is a memory (`text`) or a turn (`speaker` and `text`)."""
+"""Reader of JSON lines: each is a memory (`text`) or a message (`speaker` and `text`)."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _SESSION_CHARS = 200
 
 
 def read_jsonl(lines: Iterable[Line], source: str) -> Iterator[Entry]:
-    """Parse each line as a JSON object, and yield a memory, a turn or the rejected line.
+    """Parse each line as a JSON object, and yield a memory, a conversation turn or a rejection.
 
-    Unknown members go into the metadata. A turn without `session` belongs to a session named after the file. A
+    Unknown fields go into the metadata. A turn without `session` belongs to a session named after the file. A
     memory's `expires_at` (seconds since the epoch, as `saa export` writes it) becomes its remaining lifetime; expired
     memories are left out.
     """
@@ -56,7 +56,7 @@ def read_jsonl(lines: Iterable[Line], source: str) -> Iterator[Entry]:
 
 
 class _InvalidMemberError(Exception):
-    """Raised when a member of a JSON object has the wrong type; caught in this module only."""
+    """Raised when a field of a line's JSON object has the wrong type; caught in this module."""
 
 
 def _refuse_constant(name: str) -> object:

@@ -1,4 +1,4 @@
-"""Reader of plain text and Markdown: cuts them into memories that fit an embedding model.
+"""Reader of plain text and Markdown, which splits files into texts short enough to embed.
 
 A memory is one or more complete paragraphs under one heading, at most about 1,000 characters (256 tokens). Its text
 begins with the path of its headings, since these often name the subject.
@@ -24,7 +24,9 @@ _SENTENCE_END = re.compile(r"(?<=[.!?。！？])\s+|\n+")  # noqa: RUF001 - full
 
 
 def read_prose(lines: Iterable[Line], source: str, *, memory_type: str, markdown: bool) -> Iterator[Entry]:
-    """Split the lines of one text file into memories, and yield each when it is complete.
+    """Split a text file's lines into memories of about 1,000 characters, and yield each.
+
+    A line that cannot be read is yielded as a `RejectedLine`.
 
     Args:
         lines: the lines of the file.
@@ -42,8 +44,6 @@ def read_prose(lines: Iterable[Line], source: str, *, memory_type: str, markdown
 
 
 class _Cutter:
-    """Collect lines into paragraphs, and paragraphs into memories."""
-
     def __init__(self, source: str, memory_type: str, *, markdown: bool) -> None:
         self._source = source
         self._type = memory_type
@@ -59,7 +59,6 @@ class _Cutter:
         self._front_matter = False
 
     def feed(self, line: Line) -> Iterator[Entry]:
-        """Accept one line, and yield the memories that it completes."""
         if self._markdown and (yield from self._take_markup(line)):
             return
         if not line.text.strip() and not self._fence:
@@ -73,16 +72,12 @@ class _Cutter:
             yield from self._end_paragraph()
 
     def finish(self) -> Iterator[Entry]:
-        """Yield the memories made of the lines that remain at the end of the file."""
         yield from self._end_paragraph()
         yield from self._end_memory()
         yield from self._end_bare_heading(deeper_than=0)
 
     def _take_markup(self, line: Line) -> Generator[Entry, None, bool]:
-        """Track headings, code fences and front matter; return True when a line is not text.
-
-        Yields the memories that a heading ends.
-        """
+        # Returns whether the line is markup and not text; yields the memories that a heading ends.
         text = line.text
         if line.number == 1 and text.rstrip() == "---":
             self._front_matter = True
@@ -169,10 +164,7 @@ class _Cutter:
 
 
 def _pieces(paragraph: str, max_chars: int) -> Iterator[str]:
-    """Split a paragraph into pieces of at most `max_chars`, between sentences or else words.
-
-    A longer word is cut anywhere.
-    """
+    # Cuts between sentences, else between words, and in a word only when it is too long by itself.
     piece = ""
     for sentence in _sentences(paragraph, max_chars):
         if piece and len(piece) + 1 + len(sentence) > max_chars:

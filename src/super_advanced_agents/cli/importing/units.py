@@ -1,4 +1,4 @@
-"""Units of an import, each stored by one call: a batch of memories, or a conversation."""
+"""Groups of imported entries, each stored by one call: memory batches and conversations."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ E = TypeVar("E", MemoryEntry, TurnEntry)
 
 @dataclass(frozen=True, slots=True)
 class Memories:
-    """A batch of memories of one session, or of no session, stored by one call in this order."""
+    """A batch of memories, stored by one call in this order.
+
+    All are of one session (conversation), or none has a session.
+    """
 
     entries: list[MemoryEntry]
     session: str | None = None
@@ -26,7 +29,7 @@ class Memories:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """Turns of one session, stored by one call in this order."""
+    """Turns (messages) of one conversation, stored by one call in this order."""
 
     entries: list[TurnEntry]
     session: str
@@ -36,7 +39,7 @@ Unit: TypeAlias = Memories | Conversation
 
 
 def gather(entries: Iterable[Entry]) -> Iterator[Unit | RejectedLine]:
-    """Group entries into batches and conversations, and yield each when it is complete.
+    """Group memories into batches and turns into conversations, and yield each when complete.
 
     Rejected lines are yielded unchanged. Sessions may be interleaved in a file. A session ends when it had no turn for
     256 entries, when it has 1,000 turns, or when more than 8,000 turns of all sessions wait; a later turn begins a new
@@ -74,7 +77,7 @@ def _in_turn_order(session: str, entries: list[MemoryEntry]) -> Memories:
 
 
 class _OpenSessions(Generic[E]):
-    """Sessions that may still get entries, ordered by the time of their last entry."""
+    # `_open` is in the order of the sessions' last entries.
 
     def __init__(self) -> None:
         self._open: dict[tuple[str, str], tuple[int, list[E]]] = {}
@@ -95,10 +98,7 @@ class _OpenSessions(Generic[E]):
             self._ended.append((session, entries))
 
     def pop_ended(self) -> Iterator[tuple[str, list[E]]]:
-        """Remove the sessions that have ended (full, or idle for long), and yield their entries.
-
-        When too many entries wait, the sessions that are idle for longest end as well.
-        """
+        # A session ends when it is full or idle for long, and, when too many entries wait, when it is idle for longest.
         while self._open:
             (_, session), (seen, entries) = next(iter(self._open.items()))
             if self._waiting <= _MAX_WAITING and self._count - seen < _IDLE_ENTRIES:
@@ -110,6 +110,5 @@ class _OpenSessions(Generic[E]):
         yield from ended
 
     def remaining(self) -> Iterator[tuple[str, list[E]]]:
-        """Yield all open sessions with their entries, at the end of the input."""
         for (_, session), (_, entries) in self._open.items():
             yield session, entries

@@ -37,7 +37,7 @@ class _CachedKey:
 
 
 class APIKeyVerifier(Resource):
-    """Find the principal (tenant, scopes, key id) of an API key without I/O.
+    """An in-memory verifier of API keys, which returns the caller's tenant, scopes and key id.
 
     All keys are held in memory. A thread polls the database, so that a change by another process counts within half a
     second; an unknown id makes it look at once, because the key may be new.
@@ -61,7 +61,7 @@ class APIKeyVerifier(Resource):
         self._watcher: threading.Thread | None = None
 
     async def aopen(self) -> None:
-        """Read all keys into memory, and start the thread that polls the database for changes.
+        """Read all API keys into memory, and start the thread that polls the database for changes.
 
         Raises:
             ConfigurationError: the keys were created with another secret.
@@ -73,7 +73,7 @@ class APIKeyVerifier(Resource):
     open = blocking(aopen)
 
     async def acreate_first(self, *, tenant: str, scopes: Iterable[str], label: str) -> NewKey | None:
-        """Create an API key that is valid at once, unless the database has ever held a key.
+        """Create an API key that is valid at once, or return None if the database ever held a key.
 
         Returns:
             The key; None if there is or was one, revoked and expired keys included.
@@ -86,7 +86,7 @@ class APIKeyVerifier(Resource):
     create_first = blocking(acreate_first)
 
     async def aprincipal_of(self, key: str) -> Principal:
-        """Return the principal of an API key; reread the database first if the key's id is unknown.
+        """Return the principal (tenant, scopes, key id) of a key. An unknown key is looked up in the database.
 
         Raises:
             AuthenticationError: the key does not exist, was revoked or has expired.
@@ -99,7 +99,7 @@ class APIKeyVerifier(Resource):
         return self.principal_of(key)
 
     def principal_of(self, key: str) -> Principal:
-        """Return the principal of an API key from the keys in memory.
+        """Return the principal (tenant, scopes, key id) of an API key, from the keys in memory.
 
         Raises:
             AuthenticationError: the key does not exist, was revoked or has expired; the message does not repeat it.
@@ -122,12 +122,8 @@ class APIKeyVerifier(Resource):
         return cached.principal
 
     def _request_refresh(self) -> Future[None] | None:
-        """Request a reread of the database; return a future for its end, or None above the limits.
-
-        The limits are the number of waiting callers and the rate of rereads. Callers that ask before a reread begins
-        share it. They hold a permit of the server while they wait, so a flood
-        of ids that do not exist must not wait without bound.
-        """
+        # Callers hold a permit of the server while they wait, so a flood of ids that do not exist must not wait without
+        # bound. Callers that ask before a reread begins share it.
         with self._waiting_lock:
             now = time.monotonic()
             refilled = self._refresh_tokens + (now - self._refilled_at) * _REFRESHES_PER_S

@@ -1,4 +1,4 @@
-"""Authentication of requests: finds the principal of a credential, for REST, gRPC and MCP."""
+"""Authentication of REST, gRPC and MCP requests by API key or JWT."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _HINT = "send an API key as 'Authorization: Bearer KEY' or as 'X-API-Key: KEY'; 
 
 
 class Authenticator(Resource):
-    """Find the principal of an API key, or of a JWT if the settings name a token issuer.
+    """Authenticate requests by API key, or by JWT if the settings name a token issuer.
 
     Args:
         settings: the switch for authentication, the folder of the keys, and the issuer of tokens.
@@ -29,7 +29,7 @@ class Authenticator(Resource):
         self._opened = False
 
     async def aopen(self) -> None:
-        """Read the API keys; an issuer's public keys are fetched when the first token arrives.
+        """Read the API keys into memory. A JWT issuer's public keys are fetched when the first token arrives.
 
         Raises:
             ConfigurationError: the keys were created with another secret.
@@ -41,7 +41,7 @@ class Authenticator(Resource):
         self._opened = True
 
     async def authenticate(self, *, authorization: str | None, api_key: str | None) -> Principal:
-        """Verify a request's credential, and return its principal (tenant, scopes, key id).
+        """Verify a request's API key or JWT; return the caller's tenant, scopes and key id.
 
         A known API key is verified without I/O; a token may wait for its issuer's public keys.
 
@@ -67,7 +67,7 @@ class Authenticator(Resource):
         return await self.keys.aprincipal_of(credential)
 
     async def aclose(self) -> None:
-        """Close the key database, and cancel a running fetch of the issuer's public keys."""
+        """Close the API key database, and cancel a running fetch of the JWT issuer's public keys."""
         if self._tokens is not None:
             await self._tokens.aclose()
         await super().aclose()

@@ -1,4 +1,4 @@
-"""Authentication checks and the first API key at the start of a server."""
+"""Checks at server start that callers are authenticated, and creation of the first API key."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ class _IssuerKey:
 
 
 class IssuerKeys:
-    """Fetch and cache a token issuer's public keys from one URL, for one event loop.
+    """Fetch a JWT issuer's public keys (JWKS) from a URL and cache them, within one event loop.
 
     Keys are used for ten minutes, then fetched again in the background; while that fails, the old keys are used for up
     to a day. A token with an unknown key id causes a fetch at once, but at most once a minute. Concurrent callers share
@@ -71,7 +71,7 @@ class IssuerKeys:
         self._fetching: asyncio.Task[None] | None = None
 
     async def akey(self, kid: str | None, algorithm: str) -> PublicKey:
-        """Return the issuer's public key for the key id and the algorithm in a token's header.
+        """Return the issuer's public key that fits the key id and the algorithm in a JWT's header.
 
         Args:
             kid: the key id in the header; None if it names none, which is enough if only one key fits.
@@ -104,7 +104,7 @@ class IssuerKeys:
         return key
 
     async def aclose(self) -> None:
-        """Cancel the running fetch of the keys, if any, and wait until it has ended."""
+        """Cancel the running fetch of the issuer's public keys, if any, and wait for its end."""
         task = self._fetching
         if task is not None:
             task.cancel()

@@ -1,4 +1,4 @@
-"""Verification of an issuer's tokens (JWT, RFC 7519), whose claims name the principal."""
+"""Verification of JWTs (RFC 7519), whose claims give the caller's tenant and scopes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class _Verified:
 
 
 class TokenVerifier:
-    """Verify tokens with the issuer's public keys, and cache verified tokens until they expire.
+    """Verify JWTs with their issuer's public keys, and cache the results of valid ones.
 
     Args:
         keys: the public keys of the issuer.
@@ -57,7 +57,7 @@ class TokenVerifier:
         self._verified: dict[bytes, _Verified] = {}
 
     async def averify(self, token: str) -> Principal:
-        """Verify a token (JWT), and return the principal that its claims name.
+        """Verify a JWT, and return the principal (tenant, scopes, key id) that its claims give.
 
         Raises:
             AuthenticationError: the token is not valid; the message does not repeat it.
@@ -78,7 +78,7 @@ class TokenVerifier:
         return principal
 
     async def aclose(self) -> None:
-        """Cancel the running fetch of the issuer's public keys, if any."""
+        """Cancel the running fetch of the JWT issuer's public keys, if any."""
         await self._keys.aclose()
 
     async def _claims(self, token: str) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""The SQLite database of API keys, which stores only hashes of the keys; all calls block."""
+"""The SQLite database of API keys, which stores only their hashes. Its methods are synchronous."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class NewKey:
 
 
 class KeyTable:
-    """Store the API keys of one data folder in SQLite.
+    """The SQLite database in which a server's data folder keeps the hashes of its API keys.
 
     Several processes may use the folder at once; the threads of one process share an object.
 
@@ -131,7 +131,7 @@ class KeyTable:
             raise
 
     def close(self) -> None:
-        """Close the database."""
+        """Close the SQLite database of API keys."""
         with self._lock:
             self._connection.close()
 
@@ -155,7 +155,7 @@ class KeyTable:
         return new_key
 
     def create_first(self, *, tenant: str, scopes: Iterable[str], label: str = "") -> NewKey | None:
-        """Create an API key, unless the database has ever held one.
+        """Create an API key, or return None if the database has ever held one.
 
         Returns:
             The key; None if there is or was one, revoked and expired keys included.
@@ -167,7 +167,7 @@ class KeyTable:
         return self._insert(tenant, scopes, label, None, only_if_none=True)
 
     def revoke(self, key_id: str) -> bool:
-        """Revoke an API key for good; a repeated call changes nothing.
+        """Revoke an API key for good, and return whether it exists. A repeated call changes nothing.
 
         Returns:
             True if there is a key with this id.
@@ -208,7 +208,7 @@ class KeyTable:
         return version
 
     def digest_of(self, key: str) -> bytes:
-        """Return the HMAC-SHA256 of a key under the server's secret."""
+        """Return the HMAC-SHA256 of an API key under the server's secret."""
         return hmac.digest(self.secret, key.encode(), "sha256")
 
     def _insert(
@@ -271,7 +271,7 @@ class KeyTable:
 
 
 def checked_scopes(scopes: Iterable[str]) -> frozenset[Access]:
-    """Convert scope names to scopes; refuse an unknown name and an empty list.
+    """Convert names of API key scopes to `Access` values; refuse unknown names and no names.
 
     Raises:
         InvalidInputError: a name is not a scope, or there is no name.

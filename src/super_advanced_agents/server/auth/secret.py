@@ -18,7 +18,7 @@ _GROUP_AND_OTHERS = 0o077
 
 
 def private_folder(path: Path) -> Path:
-    """Create a folder that only this OS user may access; restrict an existing folder likewise.
+    """Create a folder, or restrict an existing one, so that only this OS user may access it.
 
     Returns:
         The path, for chaining.
@@ -40,7 +40,7 @@ def private_folder(path: Path) -> Path:
 
 
 def private_file(path: Path) -> Path:
-    """Create an empty file that only this OS user may read; restrict an existing file likewise.
+    """Create an empty file, or restrict an existing one, so that only this OS user may read it.
 
     Returns:
         The path, for chaining.

@@ -1,4 +1,4 @@
-"""The gRPC method handlers, which run the request checks and report errors as statuses.
+"""The gRPC method handlers, which check each call and report errors as gRPC statuses.
 
 Messages are parsed after the checks, so nothing is parsed for a caller without a credential. Every exception ends the
 call with a status and the problem document in the trailing metadata. Cancelling a call, by its caller or by its
@@ -46,7 +46,7 @@ _REPLAYED = (("idempotency-replayed", "true"),)
 
 
 class MethodHandler:
-    """Serve the calls of one gRPC method.
+    """Serve the calls of one gRPC method: check each call, run its handler, and report errors.
 
     Args:
         rpc: the method and its handler.
@@ -137,7 +137,6 @@ class MethodHandler:
 
     @asynccontextmanager
     async def _admit(self, context: Context) -> AsyncIterator[IncomingRequest]:
-        """Check a call, then run the block; abort the call if a check or the block raises an error."""
         incoming = IncomingRequest(
             operation=self._operation,
             fields=[

@@ -1,4 +1,4 @@
-"""The standard gRPC services for health (with the status of `/readyz`) and reflection."""
+"""The standard gRPC health and reflection services. Health reports the same state as `/readyz`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pairs of gRPC methods and handlers, and concurrent work on a stream of requests."""
+"""A gRPC method paired with its handler, and concurrent handling of a stream's requests."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ StreamingHandler: TypeAlias = "Callable[[Any, Workspace], AsyncGenerator[Message
 
 @dataclass(frozen=True, slots=True)
 class Rpc:
-    """Hold one gRPC method and its handler.
+    """Hold one gRPC method and the handler that serves it.
 
     An exception of the handler ends the call with the error's status; cancelling the call cancels the handler. The
     handler gets the workspace of the caller's tenant, and None if the method is public.

@@ -35,7 +35,7 @@ _OPTIONS = [
 
 
 def method_handlers(services: Services, settings: Settings) -> list[MethodHandler]:
-    """Return one `MethodHandler` for each gRPC method that the server offers.
+    """Return one `MethodHandler`, which serves the calls, for each gRPC method of the server.
 
     Args:
         services: the objects that every request uses.
@@ -65,7 +65,7 @@ def build_server(services: Services, settings: Settings) -> grpc.aio.Server:
 
 
 class GrpcServer:
-    """Run a `grpc.aio` server inside an `async with` block; do nothing if gRPC is off.
+    """An async context manager that runs a `grpc.aio` server, or none if gRPC is turned off.
 
     It belongs to the event loop in which its context is entered.
 
@@ -84,7 +84,7 @@ class GrpcServer:
         self._server: grpc.aio.Server | None = None
 
     async def __aenter__(self) -> Self:
-        """Bind the address and listen.
+        """Bind the gRPC address and accept calls, or do nothing if gRPC is turned off.
 
         Raises:
             ConfigurationError: the address is in use, or the certificate cannot be read.
@@ -112,7 +112,7 @@ class GrpcServer:
         await self.stop(0)
 
     async def stop(self, grace_s: float) -> None:
-        """Stop accepting calls, and cancel running calls after a grace period.
+        """Stop accepting gRPC calls, and cancel those that still run after a grace period.
 
         Args:
             grace_s: the grace period in seconds; a second call may shorten it.

@@ -1,4 +1,4 @@
-"""The gRPC methods of all operations, which decode request messages and encode results."""
+"""The gRPC handlers of all server operations: they decode messages and encode results."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _CHUNK_BYTES = 1024 * 1024
 
 
 def operation_rpcs(services: Services) -> list[Rpc]:
-    """Return every gRPC method in the operation table, with its handler.
+    """Return the gRPC methods of all server operations, each with its handler.
 
     Args:
         services: the objects that every request uses.

@@ -1,4 +1,4 @@
-"""The handlers of operations on agents and their memories."""
+"""Handlers of requests about agents, their memories (stored texts) and their settings."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _check_batch(items: Sized, field: str) -> None:
 
 
 async def remember(request: RememberRequest, context: HandlerContext) -> list[str]:
-    """Store a memory, a batch of them or a conversation, durably before the response is sent."""
+    """Store a memory (a text), a list of them or a conversation, durably before responding."""
     agent = _agent(context)
     _check_batch(request.memories, "memories")
     await context.charge(request)
@@ -63,7 +63,7 @@ async def remember(request: RememberRequest, context: HandlerContext) -> list[st
 
 
 async def remember_turns(request: RememberTurnsRequest, context: HandlerContext) -> list[str]:
-    """Store the turns of a conversation as memories, durably before the response is sent."""
+    """Store each turn of a conversation as a memory, durably before the response is sent."""
     agent = _agent(context)
     _check_batch(request.turns, "turns")
     await context.charge(request)
@@ -72,7 +72,7 @@ async def remember_turns(request: RememberTurnsRequest, context: HandlerContext)
 
 
 async def update_memory(request: UpdateMemoryRequest, context: HandlerContext) -> bool:
-    """Change one memory in place; members that the body leaves out keep their values."""
+    """Change one memory in place; fields that the request leaves out keep their values."""
     agent = _agent(context)
     await context.charge(request)
     with rename_error_fields():
@@ -88,7 +88,7 @@ async def update_memory(request: UpdateMemoryRequest, context: HandlerContext) -
 
 
 async def search_memories(request: SearchMemoriesRequest, context: HandlerContext) -> list[Match]:
-    """Find the memories that match the query best, best first."""
+    """Return the agent's memories that match a query, best first."""
     agent = _agent(context)
     async with _reranker(request, context) as rerank:
         with rename_error_fields():
@@ -119,10 +119,7 @@ async def _search(
 async def _reranker(
     request: SearchMemoriesRequest | AskRequest, context: HandlerContext
 ) -> AsyncIterator[bool | Reranker | None]:
-    """Yield the search's `rerank` argument, holding a permit if the language model re-ranks.
-
-    The permit is one for generation; the tokens of the re-ranking are charged to the caller.
-    """
+    # The permit is one for generation; the tokens of the re-ranking are charged to the caller.
     name = context.agent_name
     reranker = await chosen_reranker(request.rerank, name, context.workspace, context.request_context)
     if not reranks(request.rerank, name, context.workspace):
@@ -133,22 +130,22 @@ async def _reranker(
 
 
 async def get_memory(request: GetMemoryRequest, context: HandlerContext) -> Record | None:
-    """Return one memory by uid; the status is 404 if it does not exist."""
+    """Return the memory with the given uid (unique id); the status is 404 if there is none."""
     return await _agent(context).aget(request.uid)
 
 
 async def list_memories(request: ListMemoriesRequest, context: HandlerContext) -> list[Record]:
-    """Return one page of the memories that match a filter, in the order of their uids."""
+    """Return one page of the agent's memories that match a filter, ordered by uid (unique id)."""
     return await _agent(context).ascan(request.where, after=request.after, limit=request.limit)
 
 
 async def forget(request: ForgetRequest, context: HandlerContext) -> int:
-    """Delete memories by uid, by filter, or by both, durably before the response is sent."""
+    """Delete memories by uid, by filter, or those that meet both, durably before responding."""
     return await _agent(context).aforget(request.uids, where=request.where)
 
 
 async def count_memories(request: CountMemoriesRequest, context: HandlerContext) -> int:
-    """Count the memories that match a filter."""
+    """Count the agent's memories that match a metadata filter."""
     return await _agent(context).acount(request.where)
 
 
@@ -163,7 +160,7 @@ async def ask(request: AskRequest, context: HandlerContext) -> Answer:
 
 
 async def ask_stream(request: AskRequest, context: HandlerContext) -> AsyncGenerator[AnswerEvent, None]:
-    """Answer a question from the agent's memories; yield the sources, then the text in pieces."""
+    """Answer a question: yield the memories used, then the answer in pieces, then all of it."""
     agent = await _charged_agent(request, context)
     sources = await _sources(agent, request, context)
     yield AnswerEvent(sources=sources)
@@ -196,13 +193,13 @@ async def _sources(agent: AsyncLLMAgent, request: AskRequest, context: HandlerCo
 
 
 async def list_agents(request: ListAgentsRequest, context: HandlerContext) -> list[AgentInfo]:
-    """List the agents that have stored settings, by name. Every other name is an agent with default settings."""
+    """List the agents with stored settings, sorted by name. Any other agent has default settings."""
     del request
     return await context.workspace.aagents()
 
 
 async def get_agent(request: GetAgentRequest, context: HandlerContext) -> AgentInfo:
-    """Return an agent's settings; the status is 404 if none are stored and the defaults apply."""
+    """Return an agent's stored settings; the status is 404 if it has none and uses the defaults."""
     del request
     return await context.workspace.aagent_info(context.target)
 

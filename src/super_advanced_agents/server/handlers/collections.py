@@ -1,4 +1,4 @@
-"""The handlers of operations on collections."""
+"""Handlers that create, list, describe and delete collections (named sets of vectors)."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from super_advanced_agents.types import CollectionInfo
 
 
 async def create_collection(request: CreateCollectionRequest, context: HandlerContext) -> CollectionInfo:
-    """Create a collection, durably before the response is sent."""
+    """Create a collection (a named set of vectors), durably before the response is sent."""
     return await context.workspace.acreate_collection(**asdict(request))
 
 
 async def list_collections(request: ListCollectionsRequest, context: HandlerContext) -> list[CollectionInfo]:
-    """List all collections of the tenant, in the order of their names."""
+    """List the collections (named sets of vectors) of the caller's tenant, sorted by name."""
     del request
     return await context.workspace.acollections()
 
 
 async def get_collection(request: GetCollectionRequest, context: HandlerContext) -> CollectionInfo:
-    """Return the options of a collection; the status is 404 if it does not exist."""
+    """Return a collection's settings, such as `dim`; the status is 404 if it does not exist."""
     del request
     return await context.workspace.acollection_info(context.target)
 
 
 async def delete_collection(request: DeleteCollectionRequest, context: HandlerContext) -> None:
-    """Delete a collection and all its records; the status is 404 if it does not exist."""
+    """Delete a collection and all records in it; the status is 404 if it does not exist."""
     del request
     if not await context.workspace.adelete_collection(context.target):
         raise CollectionNotFoundError(

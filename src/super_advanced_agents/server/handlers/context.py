@@ -1,4 +1,4 @@
-"""The context that handlers receive with a request."""
+"""The context of a request that handlers receive: its caller, operation and target."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ITEM_FIELDS = ("vectors", "records", "memories", "turns")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HandlerContext:
-    """Hold the caller of a request, its operation, and its target (an agent or a collection).
+    """Hold a request's caller, operation and target (agent, collection or orchestrator).
 
     Attributes:
         operation: the operation.
@@ -36,7 +36,7 @@ class HandlerContext:
     admission: Admission
 
     async def charge(self, request: object) -> None:
-        """Charge a request to the caller's rate limits, beyond the unit that every request costs.
+        """Charge a request's extra units, such as one per record, to the caller's rate limits.
 
         Args:
             request: the request, whose items, queries or tokens count as the operation defines.
@@ -64,12 +64,12 @@ class HandlerContext:
 
     @property
     def agent_name(self) -> str:
-        """The name of the agent that the request addresses."""
+        """The name of the request's agent; the tenant's default agent if the request names none."""
         return self.target or self.workspace.default_agent.name
 
     @asynccontextmanager
     async def permit(self, kind: PermitKind) -> AsyncIterator[None]:
-        """Hold a second permit, for work of another kind, while the block runs.
+        """Enter a context that holds a second concurrency permit, for work of another kind.
 
         An operation whose own permit is of the same kind needs no second one.
 

@@ -1,4 +1,4 @@
-"""Renaming of the `field` of errors, from library arguments to members of request bodies."""
+"""Renaming of the `field` of errors, from a Python argument to a field of the request body."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ _MEMBER_SUFFIXES = {
 
 @contextmanager
 def rename_error_fields(body: str = "", *, question: str = "query") -> Iterator[None]:
-    """Rename the `field` of errors raised in the block, from an argument to a body member.
+    """Enter a context that renames the `field` of errors from arguments to request body fields.
 
     With `body="memories"`, for example, `texts[3]` becomes `memories[3].text`.
 
     Args:
-        body: the member that holds the list of items; empty if the body is one item.
-        question: the member that holds the text to search for.
+        body: the field that holds the list of items; empty if the body is one item.
+        question: the field that holds the text to search for.
 
     Raises:
-        InvalidInputError: an error of the block, with the field renamed in its message too.
+        InvalidInputError: an error raised in the context, with the field renamed in its message too.
     """
     try:
         yield

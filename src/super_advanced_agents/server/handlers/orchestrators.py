@@ -1,4 +1,4 @@
-"""The handlers of operations on orchestrators, which put a question to several agents.
+"""Handlers of requests to orchestrators, which put a question to several agents.
 
 Unless it is declared otherwise, the orchestrator named `default` has every agent of the tenant.
 """
@@ -35,7 +35,7 @@ def _options(question: OrchestrationRequest) -> dict[str, Any]:
 
 
 async def route(request: RouteRequest, context: HandlerContext) -> Outcome:
-    """Ask the one agent that fits best by task, by user, or by its description."""
+    """Ask the one agent that fits best, chosen by task, user id or the agents' descriptions."""
     return await _orchestrator(context).aroute(request.query, request.task, request.user_id, **_options(request))
 
 
@@ -45,20 +45,20 @@ async def chain(request: ChainRequest, context: HandlerContext) -> Outcome:
 
 
 async def fallback(request: FallbackRequest, context: HandlerContext) -> Outcome:
-    """Ask the primary agent, then the backups in order until one of them has an answer."""
+    """Ask the primary agent, then the backup agents in order until one of them answers."""
     orchestrator = _orchestrator(context, [request.primary, *request.backups])
     return await orchestrator.afallback(request.query, request.primary, list(request.backups), **_options(request))
 
 
 async def parallel(request: ParallelRequest, context: HandlerContext) -> Outcome:
-    """Ask several agents concurrently, wait for the first, some or all, and cancel the rest."""
+    """Ask several agents concurrently, wait for one, some or all answers, and cancel the rest."""
     names = list(request.names or ()) or None
     wait = request.wait if request.quorum is None else request.quorum
     return await _orchestrator(context, names or ()).aparallel(request.query, names, wait=wait, **_options(request))
 
 
 async def collaborate(request: CollaborateRequest, context: HandlerContext) -> Outcome:
-    """Combine several agents' answers by majority, by a critic's choice, or by consensus."""
+    """Ask several agents, and settle on an answer by majority, a critic's choice or consensus."""
     names = request.names if request.critic is None else [*request.names, request.critic]
     return await _orchestrator(context, names).acollaborate(
         request.query,
@@ -77,7 +77,7 @@ async def supervise(request: SuperviseRequest, context: HandlerContext) -> dict[
 
 
 async def list_orchestrators(request: ListOrchestratorsRequest, context: HandlerContext) -> list[OrchestratorInfo]:
-    """List the tenant's orchestrators, with the names of their agents."""
+    """List the tenant's orchestrators (named groups of agents), with the names of their agents."""
     del request
     workspace = context.workspace
     return [

@@ -1,4 +1,4 @@
-"""The handlers of all operations by name, and the execution of a request of any operation."""
+"""The table of all operations' handlers, and the function that executes any request."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ReadRequest: TypeAlias = Callable[..., Any]
 
 
 async def execute(read: ReadRequest, context: HandlerContext, *, size: int = 1) -> Any:
-    """Decode a request, charge its cost, execute it, and return the result.
+    """Decode a request, charge its cost to the rate limits, execute it, and return the result.
 
     Args:
         read: decodes the request; an error it raises is the caller's mistake.

@@ -1,4 +1,4 @@
-"""Parsing of JSON request bodies, which refuses ambiguous input, and JSON responses.
+"""Strict parsing of JSON request bodies, without duplicate keys or NaN, and JSON responses.
 
 Input that parsers read differently is refused (RFC 8259, sections 4 and 6; RFC 7493, I-JSON): a key that appears twice
 in an object, NaN and infinities, numbers of thousands of digits, text that is not UTF-8, and nesting without end.
@@ -26,10 +26,10 @@ _BODY = "body"
 
 
 class JSONRoute(APIRoute):
-    """Parse a route's JSON body with `parse_json`, which refuses duplicate keys and NaN."""
+    """A FastAPI route whose JSON body is parsed strictly: duplicate keys and NaN are refused."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return FastAPI's handler, changed to parse the body with `parse_json`."""
+        """Return FastAPI's request handler, changed to refuse duplicate keys and NaN in JSON bodies."""
         handle = super().get_route_handler()
         if self.body_field is None:
             return handle
@@ -49,7 +49,7 @@ class JSONRoute(APIRoute):
 
 
 async def read_json(request: Request) -> Any:
-    """Read and parse a request's JSON body; refuse other content types and ambiguous JSON.
+    """Read and parse a request's JSON body; refuse other content types, duplicate keys and NaN.
 
     Raises:
         InvalidInputError: the body is empty, not JSON, or ambiguous.

@@ -24,7 +24,7 @@ _BYTES_PER_TOKEN = 4
 
 @dataclass(slots=True, kw_only=True)
 class Completion:
-    """Hold one chat completion while the language model generates it.
+    """Hold a chat completion's prompt and options, and generate its text.
 
     Attributes:
         llm: the language model that writes it.
@@ -99,9 +99,9 @@ async def grounded_completion(
     *,
     context_chars: int,
 ) -> Completion:
-    """Prepare a completion that answers the chat's last message from an agent's memories.
+    """Prepare a chat completion that answers the last message from an agent's memories.
 
-    The memories, of `context_chars` characters at most, are put beside that message as a block of data, as for `ask`;
+    The memories, of `context_chars` characters at most, are put beside that message as a block of data;
     without any memory the model is not called.
 
     Raises:
@@ -138,12 +138,12 @@ async def grounded_completion(
 
 
 def language_model_names(settings: Settings) -> tuple[str, ...]:
-    """Return the accepted names of the language model, the name in `/v1/models` first."""
+    """Return the accepted `model` names of the language model; `/v1/models` lists the first."""
     return _model_names(settings.generation_model, settings.generation_base_url)
 
 
 def embedding_model_names(settings: Settings) -> tuple[str, ...]:
-    """Return the accepted names of the embedding model, the name in `/v1/models` first."""
+    """Return the accepted `model` names of the embedding model; `/v1/models` lists the first."""
     return _model_names(settings.embedding_model, settings.embedding_base_url)
 
 

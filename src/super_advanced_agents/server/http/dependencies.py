@@ -14,14 +14,14 @@ from super_advanced_agents.tenancy.workspace import Workspace
 
 
 def services_of(request: Request) -> Services:
-    """Return the `Services` that all requests of the application share."""
+    """Return the `Services`, such as the store and the rate limits, that all requests share."""
     services = request.app.state.services
     assert isinstance(services, Services)
     return services
 
 
 def context_of(request: Request) -> RequestContext:
-    """Return the request's context; record the header `Cache-Control: no-cache` in it."""
+    """Return the request's context (caller and rate limits); note a `no-cache` header in it."""
     context = current_context()
     cache_control = request.headers.get("cache-control")
     if cache_control is not None and asks_for_fresh(cache_control):

@@ -13,9 +13,9 @@ T = TypeVar("T")
 
 
 async def while_connected(receive: Receive, operation: Coroutine[Any, Any, T]) -> T:
-    """Await a coroutine, and cancel it when the client disconnects first.
+    """Await a coroutine and return its result; cancel it if the client disconnects first.
 
-    The cancellation reaches the model's slot.
+    The cancellation also frees the language model for other requests.
 
     Args:
         receive: the request's ASGI channel, its body already read.

@@ -1,4 +1,4 @@
-"""REST endpoints of operations, which execute parsed requests and encode results as JSON."""
+"""REST endpoints, which execute parsed requests and encode the results as JSON."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _SIZED_MEMBERS = ("vectors", "records")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParsedRequest:
-    """Hold one REST request with its parsed body, its parsed parameters and its context.
+    """Hold a REST request with its parsed body, its query parameters and its handler's context.
 
     Attributes:
         request: the HTTP request.
@@ -51,18 +51,18 @@ class ParsedRequest:
     context: HandlerContext
 
     def value(self, name: str, default: Any = None) -> Any:
-        """Return a member of the body, or a query parameter if there is no body; else `default`."""
+        """Return the named field of the body, or the named query parameter if there is no body."""
         model = self.body if self.body is not None else self.parameters
         return default if model is None else vars(model).get(name, default)
 
     @property
     def uid(self) -> str:
-        """The uid in the path."""
+        """The unique id (`uid`) of a record or memory in the URL's path."""
         uid: str = self.request.path_params["uid"]
         return uid
 
     async def result(self, build: Callable[..., Any] | None = None) -> Any:
-        """Execute the operation and return its result.
+        """Execute the requested operation and return its result.
 
         Args:
             build: builds the operation's request; None builds it from the body, or from the parameters.
@@ -92,7 +92,7 @@ RouteHandler: TypeAlias = Callable[[ParsedRequest], Awaitable[Any]]
 
 
 async def handle(parsed: ParsedRequest) -> Any:
-    """Execute a request; return its result as JSON, under the operation's `reply` member."""
+    """Execute a request and return its result as JSON, under the operation's key if it has one."""
     content = json_of_result(await parsed.result(), vectors=parsed.value("vectors", "numbers"))
     reply = parsed.context.operation.reply
     return {reply: content} if reply else content
@@ -112,7 +112,7 @@ def next_cursor(page: Sequence[Record], limit: int) -> str | None:
 
 @contextmanager
 def renamed_field(argument: str, member: str) -> Iterator[None]:
-    """Rename the `field` of an error raised in the block from `argument` to `member`.
+    """Enter a context that renames the `field` of input errors from `argument` to `member`.
 
     Used where the body holds one value and the library takes a list of one.
     """
@@ -127,7 +127,7 @@ def renamed_field(argument: str, member: str) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """Hold the models and the handler of one operation's REST route, and answer its requests.
+    """Hold one REST route's pydantic models and handler, and answer its requests.
 
     Attributes:
         operation: its row of the operation table.
@@ -177,7 +177,7 @@ class Endpoint:
                 raise InvalidInputError(f"unknown query parameter {field!r}", field=field, hint="leave it out")
 
     def route_function(self) -> Callable[..., Awaitable[Response]]:
-        """Return a FastAPI path function; its signature declares path, body and query parameters."""
+        """Return a path operation function for FastAPI, whose signature declares all parameters."""
         annotations: dict[str, Any] = {"request": Request}
         annotations |= dict.fromkeys(self.operation.path_parameters, str)
         if self.body is not None:
@@ -212,10 +212,10 @@ def add_endpoint(router: APIRouter, endpoint: Endpoint) -> None:
 
 
 class HotRoutes(BaseRoute):
-    """Serve the most frequent operations with Starlette alone; FastAPI only documents them.
+    """A Starlette route that serves the most frequent operations without FastAPI, for speed.
 
-    FastAPI tries its routes one after another, and its path costs 0.3 ms a request: more than everything else beside
-    the search.
+    FastAPI only documents these operations: it tries its routes one after another, which costs 0.3 ms a request, more
+    than everything else beside the search.
     """
 
     def __init__(self, endpoints: Iterable[Endpoint]) -> None:
@@ -225,7 +225,7 @@ class HotRoutes(BaseRoute):
         ]
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Match a request to one of the most frequent operations by verb and path."""
+        """Match a request to one of these routes by method and path; return Starlette's match."""
         if scope["type"] == "http":
             for verb, regex, endpoint in self._routes:
                 if verb == scope["method"] and (match := regex.match(scope["path"])):
@@ -233,7 +233,7 @@ class HotRoutes(BaseRoute):
         return Match.NONE, {}
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request that `matches` has matched."""
+        """Answer a request with the endpoint that `matches` put into its ASGI scope."""
         response = await scope["endpoint"](Request(scope, receive))
         await response(scope, receive, send)
 
@@ -254,5 +254,5 @@ class _HotEndpoint:
 
 
 def not_found(message: str) -> HTTPException:
-    """Return the exception that answers a request with status 404."""
+    """Return an `HTTPException` with status 404 and the given message."""
     return HTTPException(HTTPStatus.NOT_FOUND, message)

@@ -48,7 +48,7 @@ async def _on_library_error(request: Request, error: Exception) -> Response:
 
 
 async def _on_validation_error(request: Request, error: Exception) -> Response:
-    """Answer 422 with the names of the invalid fields, but never with their values."""
+    # The response names the invalid fields, but never their values, which may be private.
     del request
     assert isinstance(error, RequestValidationError)
     errors = [{"field": _field(item["loc"]), "detail": str(item["msg"])} for item in error.errors()[:_MAX_ERRORS]]
@@ -73,24 +73,20 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
 
 
 async def _on_disconnect(request: Request, error: Exception) -> Response:
-    """Return status 499, for logs and metrics only: the client has disconnected."""
+    # The client is gone: the status is for logs and metrics only.
     del request, error
     return Response(status_code=_CLIENT_CLOSED_REQUEST)
 
 
 async def _on_unexpected_error(request: Request, error: Exception) -> Response:
-    """Answer 500 without the error's details, which only the server's log contains."""
     del request, error
     problem = problem_details(HTTPStatus.INTERNAL_SERVER_ERROR, "the server failed; its log says why")
     return problem_response(problem)
 
 
 def _field(location: Sequence[Any]) -> str:
-    """Convert the location of a pydantic error to a field path such as `memories[3].text`.
-
-    The location `("body", "<batch>", "memories", 3, "text")` becomes this path. Parts in `<>` are tags of a union's
-    members, which clients do not know.
-    """
+    # The location ("body", "<batch>", "memories", 3, "text") becomes "memories[3].text". Parts in "<>" are tags of a
+    # union's members, which clients do not know.
     parts = [part for part in location if not (isinstance(part, str) and part.startswith("<"))]
     if parts and parts[0] in {"body", "query", "path", "header"}:
         source, parts = parts[0], parts[1:]

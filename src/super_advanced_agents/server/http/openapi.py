@@ -178,7 +178,6 @@ def _response(status: HTTPStatus) -> dict[str, Any]:
 
 
 def _add_examples(operation: dict[str, Any], schemas: Mapping[str, Any]) -> None:
-    """Set the example of each request and response body to the first example of its schema."""
     bodies = [operation.get("requestBody", {})]
     bodies += [response for code, response in operation["responses"].items() if code.startswith("2")]
     for body in bodies:
@@ -190,7 +189,6 @@ def _add_examples(operation: dict[str, Any], schemas: Mapping[str, Any]) -> None
 
 
 def _first_example(schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> object:
-    """Return the first example of a schema, or of its first `oneOf` or `anyOf` part with one."""
     if "$ref" in schema:
         schema = schemas[schema["$ref"].rpartition("/")[2]]
     if schema.get("examples"):

@@ -15,7 +15,7 @@ FLOAT_BYTES = FLOAT.itemsize
 
 
 def unpack_vector(vector: list[float] | str, field: str) -> ArrayLike:
-    """Decode a vector that is base64; return a list of numbers unchanged.
+    """Decode a vector from base64 of little-endian float32; return a list of numbers unchanged.
 
     Args:
         vector: numbers, or base64 of them.
@@ -33,7 +33,7 @@ def unpack_vector(vector: list[float] | str, field: str) -> ArrayLike:
 
 
 def unpack_vectors(vectors: Sequence[list[float] | str], field: str) -> ArrayLike | Sequence[ArrayLike]:
-    """Decode those of several vectors that are base64; return lists of numbers unchanged.
+    """Decode several vectors from base64 of float32; return lists of numbers unchanged.
 
     Where all are base64 of one length, they are one float32 array of shape `(n, dim)`, made by a single copy.
     """

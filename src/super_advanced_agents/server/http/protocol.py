@@ -1,4 +1,4 @@
-"""A uvicorn protocol with read timeouts, a connection limit and early overload responses.
+"""A uvicorn HTTP protocol with read timeouts, a connection limit and early 503 responses.
 
 uvicorn has no such limits, so its protocol is extended; nothing else of it is changed.
 """
@@ -50,7 +50,7 @@ class ConnectionLimits:
 
 
 def http_protocol(settings: Settings, admission: Admission) -> type[asyncio.Protocol]:
-    """Return a protocol class with the limits of the settings, for uvicorn's `http` option."""
+    """Return an HTTP protocol class for uvicorn, with the timeouts and limits of the settings."""
 
     class LimitedHttpProtocol(_LimitedHttpProtocol):
         limits = ConnectionLimits(
@@ -72,10 +72,7 @@ class _ReadState(Enum):
 
 
 class _LimitedHttpProtocol(HttpToolsProtocol):
-    """Handle one HTTP connection, with a time limit for reading each request.
-
-    The timer runs only while a request has arrived in part, so most requests never start one.
-    """
+    # The timer runs only while a request has arrived in part, so most requests never start one.
 
     limits: ClassVar[ConnectionLimits]
 
@@ -126,10 +123,7 @@ class _LimitedHttpProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """Start the application, or refuse the request if its kind of permit is saturated.
-
-        A refusal creates no object for the request, so that it costs little.
-        """
+        # A refusal creates no object for the request, so that it costs little.
         self._stop_timer()
         self._read_state = _ReadState.BODY
         kind = self._saturated_kind()
@@ -139,7 +133,6 @@ class _LimitedHttpProtocol(HttpToolsProtocol):
             self._refuse(kind)
 
     def on_body(self, body: bytes) -> None:
-        """Pass the body's bytes on; count and drop the bytes of a refused request."""
         if not self._refusing:
             super().on_body(body)
             return
@@ -170,7 +163,6 @@ class _LimitedHttpProtocol(HttpToolsProtocol):
         return self.cycle is not None and not self.cycle.response_complete
 
     def _saturated_kind(self) -> PermitKind | None:
-        """Return the kind of permit the request needs if that kind is saturated, else None."""
         if not self._saturated or self._answering:  # responses are sent in the order of their requests
             return None
         verb, path = self.parser.get_method(), self.url.partition(b"?")[0]

@@ -1,4 +1,4 @@
-"""FastAPI's options for the route of an operation, from the operation table."""
+"""The arguments of FastAPI's `api_route`, taken from the table of server operations."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ EXTENSION = "x-access"
 
 
 def route_options(operation: Operation) -> dict[str, Any]:
-    """Return the arguments for `APIRouter.api_route` that serve an operation."""
+    """Return an operation's arguments for `APIRouter.api_route`, such as path and status."""
     access = "public" if operation.public else None if operation.access is None else operation.access.value
     return {
         "path": operation.path,

@@ -25,7 +25,7 @@ _SETTLE_S = 0.1
 
 
 class RestServer(uvicorn.Server):
-    """Run uvicorn, and answer every request that arrived before its listener closed.
+    """A uvicorn server that answers every request that arrived before its listener closed.
 
     Attributes:
         ended: set when the shutdown is over.
@@ -52,7 +52,7 @@ class RestServer(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Install no signal handlers, since `main.aserve` handles the signals.
+        """Enter a context that installs no signal handlers, since `main.aserve` handles signals.
 
         uvicorn's handlers would end the process by the signal that they caught.
         """
@@ -64,12 +64,12 @@ class RestServer(uvicorn.Server):
         self.server_state.default_headers = [*self.server_state.default_headers, _CLOSE_HEADER]
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start uvicorn on several duplicated descriptors of each listening socket."""
+        """Start uvicorn on several duplicates of each listening socket, to accept clients faster."""
         duplicates = [listener.dup() for listener in sockets or [] for _ in range(_DESCRIPTORS_PER_LISTENER - 1)]
         await super().startup([*(sockets or []), *duplicates])
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Accept the waiting connections, close the listener, and finish the received requests."""
+        """Accept the connections in the backlog, close the listener, and finish received requests."""
         waiting = [connection for listener in sockets or [] for connection in _accept_waiting(listener)]
         for server in self.servers:
             server.close()
@@ -91,7 +91,7 @@ class RestServer(uvicorn.Server):
 
 
 def _accept_waiting(listener: socket.socket) -> Iterator[socket.socket]:
-    """Accept the connections in the kernel's backlog; closing the listener would reset them."""
+    # Closing the listener would reset the connections that wait in the kernel's backlog.
     while True:
         try:
             connection, _ = listener.accept()

@@ -22,12 +22,12 @@ _log = get_logger("server")
 
 
 def event(name: str, data: Mapping[str, JSONValue]) -> bytes:
-    """Encode one event: its name, and its data as one line of JSON."""
+    """Encode one server-sent event: its name, and its data as one line of JSON."""
     return b"event: %s\ndata: %s\n\n" % (name.encode(), orjson.dumps(data))
 
 
 class EventStream(Response):
-    """Stream server-sent events from a generator; close it when the client disconnects.
+    """A response that streams server-sent events from a generator until the client disconnects.
 
     An error after the first byte is sent as an `error` event that carries the problem document.
     """
@@ -42,7 +42,7 @@ class EventStream(Response):
 
     @classmethod
     async def start(cls, events: AsyncGenerator[bytes, None], receive: Receive, *, ahead: int) -> Self:
-        """Create the response once `ahead` events are generated; raise any error until then."""
+        """Generate the first `ahead` events, then create the response; earlier errors are raised."""
         first_events: list[bytes] = []
 
         async def fill() -> None:
@@ -59,11 +59,10 @@ class EventStream(Response):
         return cls(first_events, events)
 
     def failure(self, error: SuperAdvancedAgentsError) -> bytes:
-        """Encode the event that reports an error after the response has started."""
+        """Encode the server-sent event that reports an error after the response has started."""
         return event("error", problem_of(error))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send every event, or stop when the client disconnects."""
         del scope
         async with aclosing(self._events):
             try:

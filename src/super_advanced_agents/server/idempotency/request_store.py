@@ -1,4 +1,4 @@
-"""The SQLite database of writes with an `Idempotency-Key`, for one thread at a time."""
+"""The SQLite database of writes sent with an `Idempotency-Key`, and of the replies to them."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdempotencyKey:
-    """Identify a request by its tenant and its `Idempotency-Key`."""
+    """A tenant and the `Idempotency-Key` of its request, which together identify the request."""
 
     tenant: str
     key: str
@@ -76,7 +76,7 @@ class IdempotencyKey:
 
 @dataclass(slots=True, kw_only=True)
 class StartedRequest:
-    """Hold what is stored of a request that has no reply yet, at its first attempt or a retry.
+    """The stored state of a request with an `Idempotency-Key` that has no stored reply yet.
 
     Attributes:
         id: the row of the request.
@@ -93,7 +93,7 @@ class StartedRequest:
 
 @dataclass(frozen=True, slots=True)
 class StartRequest:
-    """A step for `RequestTable.execute`: store a new request, or return its stored reply."""
+    """A database step that stores a new request, or returns the reply to a repeated one."""
 
     key: IdempotencyKey
     digest: bytes
@@ -101,7 +101,7 @@ class StartRequest:
 
 @dataclass(frozen=True, slots=True)
 class SaveFacts:
-    """A step for `RequestTable.execute`: save facts about the state before a write.
+    """A database step that saves the facts that a retry of the write needs after a crash.
 
     Another attempt reads them if a crash interrupts the write.
     """
@@ -112,7 +112,7 @@ class SaveFacts:
 
 @dataclass(frozen=True, slots=True)
 class SaveReply:
-    """A step for `RequestTable.execute`: save the reply to a request."""
+    """A database step that stores the reply to a request."""
 
     key: IdempotencyKey
     id: int
@@ -124,14 +124,12 @@ Step: TypeAlias = StartRequest | SaveFacts | SaveReply
 
 @dataclass(slots=True)
 class _Size:
-    """Count the requests of one tenant and the bytes of their replies."""
-
     keys: int
     bytes: int
 
 
 class RequestTable:
-    """Store requests with an `Idempotency-Key`, and the replies to them, in SQLite.
+    """The SQLite table of requests with an `Idempotency-Key`, and of the replies to them.
 
     Args:
         file: the database; created if it does not exist, readable by this user only.
@@ -150,7 +148,7 @@ class RequestTable:
         self._swept_at = -_SWEEP_INTERVAL_S
 
     def execute(self, steps: Sequence[Step]) -> list[StartedRequest | Reply | None]:
-        """Execute steps of several requests in one transaction, which is durable when this returns.
+        """Execute the database steps of several requests in one transaction, committed durably.
 
         Returns:
             One result per step. For a `StartRequest`: a `StartedRequest`, or the stored `Reply`, or None if the key was
@@ -175,7 +173,7 @@ class RequestTable:
         return results
 
     def close(self) -> None:
-        """Close the database."""
+        """Close the SQLite database of requests and replies."""
         self._connection.close()
 
     def _execute_step(self, step: Step) -> StartedRequest | Reply | None:

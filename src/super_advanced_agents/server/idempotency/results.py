@@ -66,7 +66,7 @@ def checked_key(key: str) -> str:
 
 
 def digest_of(*parts: bytes) -> bytes:
-    """Return a digest of 32 bytes that identifies a request.
+    """Return a 32-byte digest of a request's parts, which identifies the request.
 
     Args:
         parts: the parts of the request, such as its method, path and body; their boundaries count.
@@ -79,7 +79,7 @@ def digest_of(*parts: bytes) -> bytes:
 
 
 class Idempotency(Resource):
-    """Store the replies to writes for a day, by tenant and idempotency key.
+    """A store of the replies to writes, kept for a day by tenant and `Idempotency-Key`.
 
     The file is opened at first use. Only one process may use it: the owner of the store in the same folder.
 
@@ -102,7 +102,7 @@ class Idempotency(Resource):
         )
 
     async def areply(self, key: str, digest: bytes, make: Callable[[], Awaitable[Reply]]) -> Reply | None:
-        """Return the stored reply for an idempotency key, or carry out the write and store one.
+        """Return the reply stored for an idempotency key, or run the write and store its reply.
 
         A reply is stored for a day, unless a repetition may end otherwise (401, 403, 408, 409, 429, 499 and 5xx), or
         the reply is streamed or longer than `MAX_REPLY_BYTES`.

@@ -19,7 +19,7 @@ _PERMITS_FOR_ONE_WAITING = 32
 
 
 class AdmissionQueue:
-    """Grant a fixed number of permits for one kind of request, first come, first served.
+    """Limit how many requests of one kind run at once; grant permits first come, first served.
 
     Args:
         kind: the kind of its permits.
@@ -51,11 +51,13 @@ class AdmissionQueue:
 
     @property
     def full(self) -> bool:
-        """True if the next request would be refused at once."""
+        """True if no permit is free and the queue is full, so the next request would be refused."""
         return self.in_flight >= self.permits and len(self._waiting) >= self.max_waiting
 
     async def enter(self) -> bool:
-        """Take a permit, waiting for at most `wait_s` seconds; a cancelled wait takes none.
+        """Wait at most `wait_s` seconds for a permit, and return whether it was granted.
+
+        A cancelled wait takes no permit.
 
         Returns:
             True with a permit, which `leave` returns; False without one: the queue is full, or the wait was in vain.
@@ -104,7 +106,7 @@ class AdmissionQueue:
 
 
 class Permit:
-    """Hold a permit inside an `async with` block; a streamed response holds it until its end.
+    """An async context manager that holds a concurrency permit while its block runs.
 
     Args:
         queue: grants the permit; None for requests that need none.
@@ -128,9 +130,10 @@ class Permit:
 
 
 class Admission:
-    """Limit the concurrent requests of each kind, for REST and gRPC together, in one event loop.
+    """Limit the concurrent searches, writes and text generations, for REST and gRPC together.
 
-    A permit is taken before the credential is checked and before the body is read, so that a refusal costs little.
+    It belongs to one event loop. A permit is taken before the credential is checked and before the body is read, so
+    that a refusal costs little.
 
     Args:
         permits: how many requests of each kind may run concurrently. One more for every 32 may wait for a permit:
@@ -162,11 +165,11 @@ class Admission:
         )
 
     def queue(self, kind: PermitKind) -> AdmissionQueue:
-        """Return the queue for permits of one kind."""
+        """Return the queue that grants permits for one kind of request."""
         return self._queues[kind]
 
     def enter(self, kind: PermitKind | None) -> Permit:
-        """Return an async context manager that holds a permit of this kind.
+        """Return an async context manager that holds a permit for one kind of request.
 
         Args:
             kind: the kind of the permit; None for requests that need none.
@@ -178,7 +181,7 @@ class Admission:
 
 
 def overloaded_error(kind: PermitKind) -> OverloadedError:
-    """Return the error for a request that got no permit.
+    """Return the error for a request that is refused because too many of its kind are running.
 
     Args:
         kind: the kind of the permit.

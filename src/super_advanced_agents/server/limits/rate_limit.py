@@ -1,4 +1,4 @@
-"""Rate limits of keys and tenants in units per minute, charged before the work begins."""
+"""Rate limits of credentials and tenants in units per minute, charged before the work."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _HINT = "wait, send fewer calls, or ask the operator for a larger allowance"
 
 
 class Quota(NamedTuple):
-    """Describe the allowance of a caller's key or tenant, whichever has fewer units left.
+    """The rate limit state of a caller's key or tenant, whichever has fewer units left.
 
     Attributes:
         limit: units per minute.
@@ -40,10 +40,10 @@ class Quota(NamedTuple):
 
 
 class SlidingWindowStorage(Protocol):
-    """Declare the methods of a storage from the `limits` package that counts sliding windows."""
+    """Interface of the `limits` package's storages that count units in sliding windows."""
 
     async def acquire_sliding_window_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
-        """Add units to a key's window, unless that would exceed the limit.
+        """Add units to a key's sliding window if they fit the limit; return whether they did.
 
         Args:
             key: names the window.
@@ -56,7 +56,7 @@ class SlidingWindowStorage(Protocol):
         """
 
     async def get_sliding_window(self, key: str, expiry: int) -> tuple[int, float, int, float]:
-        """Return the units in a key's previous and current windows, and the seconds they count.
+        """Return the units in a key's previous and current windows, and for how long both count.
 
         Args:
             key: names the window.
@@ -76,7 +76,7 @@ class _Window:
 
 
 class LocalStorage(Storage, SlidingWindowCounterSupport):
-    """Count units in this process's memory, in constant time per request.
+    """A sliding-window storage in memory, which takes constant time per request.
 
     A key's counts are dropped once it has not been used for two windows. The in-memory storage of the `limits` package
     scans all keys at every hit, which takes 0.3 ms with 2,000 keys.
@@ -96,7 +96,7 @@ class LocalStorage(Storage, SlidingWindowCounterSupport):
         return len(self._windows)
 
     async def acquire_sliding_window_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
-        """Add units to a key's window, unless that would exceed the limit."""
+        """Add units to a key's sliding window if they fit the limit; return whether they did."""
         window, elapsed_s = self._window(key, expiry)
         if math.floor(window.previous * (1 - elapsed_s / expiry)) + window.spent + amount > limit:
             return False
@@ -104,12 +104,12 @@ class LocalStorage(Storage, SlidingWindowCounterSupport):
         return True
 
     async def get_sliding_window(self, key: str, expiry: int) -> tuple[int, float, int, float]:
-        """Return the units in a key's previous and current windows, and the seconds they count."""
+        """Return the units in a key's previous and current windows, and for how long both count."""
         window, elapsed_s = self._window(key, expiry)
         return window.previous, expiry - elapsed_s, window.spent, 2 * expiry - elapsed_s
 
     async def clear_sliding_window(self, key: str, expiry: int) -> None:
-        """Delete the counted units of a key."""
+        """Reset the sliding window of one key to zero units."""
         await self.clear(key)
 
     def _window(self, key: str, expiry: int) -> tuple[_Window, float]:
@@ -133,11 +133,11 @@ class LocalStorage(Storage, SlidingWindowCounterSupport):
 
     @property
     def base_exceptions(self) -> type[Exception]:
-        """The class of storage errors, which this storage never raises."""
+        """The exception class for storage errors; this storage never raises it."""
         return StorageError
 
     async def incr(self, key: str, expiry: int, amount: int = 1) -> int:
-        """Raise `NotImplementedError`: fixed windows are not counted."""
+        """Raise `NotImplementedError`, since this storage does not count fixed windows."""
         raise NotImplementedError
 
     async def get(self, key: str) -> int:
@@ -146,11 +146,11 @@ class LocalStorage(Storage, SlidingWindowCounterSupport):
         return 0 if window is None else window.spent
 
     async def get_expiry(self, key: str) -> float:
-        """Raise `NotImplementedError`: fixed windows are not counted."""
+        """Raise `NotImplementedError`, since this storage does not count fixed windows."""
         raise NotImplementedError
 
     async def check(self) -> bool:
-        """Return True: the storage is always available."""
+        """Return True, since a storage in memory is always available."""
         return True
 
     async def reset(self) -> int:
@@ -160,14 +160,12 @@ class LocalStorage(Storage, SlidingWindowCounterSupport):
         return count
 
     async def clear(self, key: str) -> None:
-        """Delete the counted units of a key."""
+        """Delete the counted units of one key."""
         self._windows.pop(key, None)
 
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """Hold the units that one key or tenant has spent, read at the time of a request."""
-
     owner: str
     key: str
     limit: int
@@ -184,10 +182,7 @@ class _State:
         return Quota(self.limit, max(0, self.remaining - cost), math.ceil(reset_s))
 
     def wait_s(self, cost: int) -> float:
-        """Return the seconds until `cost` units are available.
-
-        The units of a window expire evenly during the next window, and are counted in whole units.
-        """
+        # The units of a window expire evenly during the next window, and are counted in whole units.
         threshold = self.limit - cost + 1  # `cost` is available once fewer units than this count as spent
         if self.spent < threshold:
             return max(0.0, self.left_s - WINDOW_S * (threshold - self.spent) / max(1, self.previous))
@@ -224,7 +219,7 @@ class RateLimiter:
         return cls(per_key=settings.rate_limit_per_key, per_tenant=settings.rate_limit_per_tenant, storage=storage)
 
     async def charge(self, principal: Principal, cost: int) -> Quota | None:
-        """Charge the cost of a request to its key and its tenant, before the work begins.
+        """Charge units to a caller's key and tenant, and return the quota that is left.
 
         Args:
             principal: the caller.

@@ -11,7 +11,7 @@ _PLACEHOLDER = "YOUR-KEY"
 
 
 def client_configuration(url: str, key: str | None = None, *, auth: bool = True) -> str:
-    """Return the configuration of an MCP client for a running server, as JSON to copy.
+    """Return JSON to paste into an MCP client, which then connects to a running server.
 
     Args:
         url: the server's URL, such as `"http://127.0.0.1:8000"`.
@@ -25,7 +25,7 @@ def client_configuration(url: str, key: str | None = None, *, auth: bool = True)
 
 
 def program_configuration(url: str | None, *, data_dir: Path, agent: str) -> str:
-    """Return the configuration of an MCP client that starts `saa mcp` itself, as JSON to copy.
+    """Return JSON to paste into an MCP client, which then starts the server `saa mcp` itself.
 
     Args:
         url: the URL of a running server that `saa mcp` connects to; None to open the data folder.

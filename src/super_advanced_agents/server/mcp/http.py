@@ -25,7 +25,7 @@ _CONTEXT = "super_advanced_agents.call"
 
 
 class MCPEndpoint:
-    """Answer MCP requests over HTTP, as an ASGI application, while the context of `open` lasts.
+    """An ASGI application that answers MCP requests over HTTP while its `open` context lasts.
 
     The caller's context travels in the scope of the request, because the MCP library may run a tool in a task that
     another request started. The application's own middleware checks `Host` and `Origin`.
@@ -39,12 +39,12 @@ class MCPEndpoint:
         self._manager: StreamableHTTPSessionManager | None = None
 
     def routes(self) -> list[Route]:
-        """Return the routes `POST /mcp` (the default agent) and `POST /mcp/{agent}`."""
+        """Return the routes `POST /mcp` (for the default agent) and `POST /mcp/{agent}`."""
         return [Route(path, self, methods=["POST"]) for path in (PATH, f"{PATH}/{{agent}}")]
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
-        """Accept MCP requests while the block runs; cancel running requests at its end."""
+        """Enter a context that accepts MCP requests, and cancels running ones at its end."""
         manager = await in_thread(self._create_manager, name="import mcp")
         failure: Exception | None = None
         async with manager.run():
@@ -69,7 +69,7 @@ class MCPEndpoint:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, as an ASGI application.
+        """Answer one MCP request over HTTP.
 
         Raises:
             InvalidInputError: the agent's name in the path is not valid.

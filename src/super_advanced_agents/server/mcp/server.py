@@ -1,4 +1,4 @@
-"""The MCP server, which lists and calls the tools and returns errors as text."""
+"""The MCP server, which lists and runs the memory tools and returns errors as text."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Context: TypeAlias = ServerRequestContext[dict[str, Any], Any]
 
 
 def memory_server(session_of: Callable[[Context], ToolSession]) -> Server[dict[str, Any]]:
-    """Create an MCP server with the memory tools, which keeps no state between requests.
+    """Create a stateless MCP server that offers the memory of an agent as tools.
 
     Args:
         session_of: returns the caller and the agent of a request.

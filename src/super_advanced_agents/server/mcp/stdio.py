@@ -10,7 +10,7 @@ from super_advanced_agents.tenancy.context import ANYBODY, RequestContext
 
 
 async def aserve_stdio(agent: AgentMemory) -> None:
-    """Serve an agent's memory over stdio until standard input ends.
+    """Serve an agent's memory as MCP tools over stdio until standard input ends.
 
     Only protocol messages are written to standard output.
 

@@ -19,7 +19,7 @@ _TopK = Annotated[int, Field(ge=1, le=LIMITS.top_k, description="How many memori
 
 
 class AgentMemory(Protocol):
-    """Declare the agent methods that the tools call, of an agent in this process or on a server."""
+    """Interface of the agent methods that the MCP tools call, in this process or on a server."""
 
     async def aadd_text_memory(
         self,
@@ -32,23 +32,23 @@ class AgentMemory(Protocol):
         source: str | None = None,
         dedupe: Dedupe | None = None,
     ) -> str:
-        """Store a text as a memory, and return the memory's uid, as `AsyncLLMAgent` does."""
+        """Store a text as a memory, and return the memory's uid (unique id)."""
 
     async def asearch_text(
         self, query_text: str, top_k: int = 5, memory_type: str | None = None, *, where: Where | None = None
     ) -> list[Match]:
-        """Return the memories that match a text best, as `AsyncLLMAgent` does."""
+        """Return the memories that match a text best, best first."""
 
     async def aforget(self, uids: Sequence[str] | None = None) -> int:
-        """Delete memories by uid, and return how many existed, as `AsyncLLMAgent` does."""
+        """Delete memories by uid (unique id), and return how many existed."""
 
     async def aask(self, question: str, top_k: int = 5) -> Answer:
-        """Answer a question from the agent's memories, as `AsyncLLMAgent` does."""
+        """Answer a question with the language model, from the agent's memories."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolSession:
-    """Hold the caller of a tool, and the agent whose memory the tool uses.
+    """Hold the caller of an MCP tool, and the agent whose memory the tool uses.
 
     Attributes:
         agent: the agent whose memory the tools use.

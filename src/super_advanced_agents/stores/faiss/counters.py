@@ -7,18 +7,18 @@ from collections import Counter
 
 
 class Counters:
-    """Count events by name; thread-safe."""
+    """Hold a counter per event name. Thread-safe."""
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
         self._lock = threading.Lock()  # an increment is three steps, between which another thread may run
 
     def add(self, name: str) -> None:
-        """Add one to the count of an event name."""
+        """Add one to the counter of the event `name`."""
         with self._lock:
             self._counts[name] += 1
 
     def counts(self) -> dict[str, int]:
-        """Return the count of each event name."""
+        """Return a copy of all counters: event name -> count."""
         with self._lock:
             return dict(self._counts)

@@ -1,4 +1,4 @@
-"""Ranking of hybrid and keyword searches.
+"""Ranking of keyword searches, and of hybrid searches by vector and keywords together.
 
 This module collects the signals of each candidate; `stores.fusion` weighs them.
 """
@@ -31,7 +31,10 @@ from super_advanced_agents.types import Vector, Weights
 
 @dataclass(frozen=True, slots=True)
 class SignalSources:
-    """Hold the table and indexes that provide the ranking signals of rows."""
+    """Hold the table and indexes from which the ranking of hybrid searches reads its signals.
+
+    The signals are keyword scores, session neighbours, times of the last write and priorities.
+    """
 
     rows: RecordTable
     session_neighbours: SessionNeighbourIndex
@@ -47,7 +50,7 @@ def rank_by_keywords(
     selection: Selection,
     sources: SignalSources,
 ) -> list[Ranked]:
-    """Rank the candidate rows of several keyword searches, or of several hybrid searches.
+    """Rank rows for several keyword searches, or for several hybrid (vector and keyword) ones.
 
     Args:
         view: the view to search.
@@ -97,10 +100,7 @@ def _fuse_signals(
 def _similarities(
     view: View, session_neighbours: SessionNeighbourIndex, query: Vector, rows: NDArray[np.uint32], weights: Weights
 ) -> tuple[NDArray[np.float32], SessionNeighbours | None]:
-    """Return the query's similarity to each row, and to its session neighbours if weighted.
-
-    The second value is None without sessions, or when the weight `nearby` is 0.
-    """
+    # The neighbours' similarities are None without sessions, or when the weight `nearby` is 0.
     if not session_neighbours or not weights.nearby:
         return view.similarities(query, rows), None
     before, after = session_neighbours.neighbours(rows)

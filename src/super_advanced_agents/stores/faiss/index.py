@@ -1,8 +1,8 @@
-"""The in-memory index of a store's rows: vectors, scopes, expiry times and metadata.
+"""The in-memory index of a store's rows: vectors, namespaces, expiry times and metadata.
 
-It holds the current view, the rows of each scope, expiry times and metadata, all derived from the rows of the table.
-Only the writer thread changes it, after each commit (`apply`) and when a segment was built (`replace`); any thread
-reads it.
+It holds the current view, the rows of each scope (one namespace of one tenant), expiry times and metadata, all derived
+from the rows of the table. Only the writer thread changes it, after each commit (`apply`) and when a segment was built
+(`replace`); any thread reads it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _NO_ROWS = BitMap()
 
 
 class Index:
-    """Hold the searchable state of all rows, and select rows by scope, filter and expiry.
+    """Hold the searchable state of all rows; select rows by namespace, filter and expiry.
 
     A scope is one namespace of one tenant. A view is an immutable state of the segments and the live rows.
 
@@ -81,14 +81,16 @@ class Index:
     # -- opening --------------------------------------------------------------------------------------------------
 
     def load(self, sealed: Sequence[BuiltSegment] = ()) -> bool:
-        """Build the view that searches use, from the table's rows and a snapshot's segments.
+        """Build the in-memory index from the rows in SQLite and the segments of a snapshot on disk.
+
+        A segment is a set of rows with one FAISS index. Rows that no segment holds are searched exactly.
 
         Args:
             sealed: segments of a snapshot, in row order.
 
         Returns:
-            False, with an unchanged view, if the segments do not fit the rows: they lack a live row before their last
-            one, or have a row that was never written.
+            True; but False, with an unchanged view, if the segments do not fit the rows: they lack a live row before
+            their last one, or have a row that was never written.
         """
         live = BitMap()
         self._scopes, self._expiry, self._tracked_count = {}, NumberColumn(), 0
@@ -117,10 +119,10 @@ class Index:
         return True
 
     def rebuild(self, memory: VectorMemory) -> None:
-        """Build the view again after a re-embedding replaced the vectors of all rows.
+        """Rebuild the vector index after a re-embedding replaced the vectors of all rows.
 
-        The dimension may be another one, and rows may have been deleted. Searches use the old view until the new one is
-        complete.
+        The dimension may be another one, and rows may have been deleted. Searches use the old vectors until the new
+        index is complete.
         """
         tail = Tail(memory, self._buffer_rows)
         live = BitMap()
@@ -142,11 +144,7 @@ class Index:
             raise CorruptStoreError("a record's vector is damaged", hint="restore a backup") from exc
 
     def _read_vectors(self, dim: int, identity: str, rows: RowNumbers) -> Matrix:
-        """Read the (n, dim) vectors of ascending row numbers, scaled to length 1 for cosine.
-
-        Raises:
-            _StaleViewError: a row was deleted, or a re-embedding replaced all vectors.
-        """
+        # A re-embedding gives the store another identity: then the vectors are no longer those of the view.
         vectors = self._rows.vectors(rows.tolist())
         if len(vectors) < len(rows) or identity != self._rows.identity:
             raise _StaleViewError
@@ -155,7 +153,9 @@ class Index:
     # -- applying changes -----------------------------------------------------------------------------------------
 
     def apply(self, change: Change, vectors: Sequence[Matrix]) -> None:
-        """Apply the rows that a committed transaction added and removed, and set a new view.
+        """Apply to the in-memory index the rows that a committed transaction added and removed.
+
+        Searches that begin afterwards see the new state.
 
         Args:
             change: the rows that it added and removed.
@@ -204,9 +204,10 @@ class Index:
             self.session_neighbours.remove(seq)  # no effect for a replaced row
 
     def replace(self, parts: Sequence[Segment], new: Segment | None) -> None:
-        """Replace segments in the view by the segment that was merged from them.
+        """Replace several segments by the one segment that was merged from them.
 
-        Does nothing when one of them is no longer in the view because the index was rebuilt meanwhile.
+        A segment is a set of rows with one FAISS index. Does nothing when one of them is no longer there, because the
+        index was rebuilt meanwhile.
 
         Args:
             parts: the segments to replace; sealed ones, and the oldest full buffers of the tail.
@@ -226,7 +227,11 @@ class Index:
     # -- selecting ------------------------------------------------------------------------------------------------
 
     def selection(self, view: View, scope: int | None, tree: Filter | None, now: float) -> Selection:
-        """Return the rows that a search may return, cached per scope and filter of this view."""
+        """Return the unexpired rows of a namespace that match a filter, from a cache if possible.
+
+        `scope` is the number of one tenant's namespace; None is the whole store. Each view (an immutable state of the
+        index) has a cache of its own.
+        """
         selection = view.selections.get(scope, tree, now)
         if selection is None:
             until = self._next_expiry(now) if self._expires else np.inf
@@ -235,11 +240,11 @@ class Index:
         return selection
 
     def candidates(self, view: View, scope: int | None, tree: Filter | None, now: float) -> BitMap:
-        """Return the rows of a view that are in a scope, match a filter and have not expired.
+        """Return the rows of a namespace that match a metadata filter and have not expired.
 
         Args:
-            view: the view.
-            scope: the number of the scope; None for the whole store.
+            view: the immutable state of the index to select from.
+            scope: the number of the scope (one namespace of one tenant); None for the whole store.
             tree: the filter; None for no filter.
             now: seconds since the epoch; rows that expire later are returned.
 
@@ -256,20 +261,23 @@ class Index:
         return rows
 
     def is_slow(self, tree: Filter) -> bool:
-        """Return whether evaluating a filter may delay other requests. The check itself is fast."""
+        """Return True if evaluating a metadata filter may noticeably delay other requests.
+
+        The check itself is fast.
+        """
         return self._metadata_index.is_slow(tree, self.view.live, max(self._rows.last_seq, self.view.last_row))
 
     def keep_progress(self, tree: Filter) -> AbstractContextManager[None]:
-        """Return a context in which evaluations of a filter reuse each other's results.
+        """Return a context manager inside which repeated evaluations of a filter share results.
 
-        Inside it, each evaluation looks only at rows that no earlier one has seen.
+        Each evaluation inside it looks only at rows that no earlier one has seen.
         """
         return self._metadata_index.keep_progress(tree)
 
     def prepare(self, scope: int | None, tree: Filter) -> None:
-        """Evaluate a slow filter ahead of its request, so that `candidates` has little left to do.
+        """Evaluate a metadata filter in advance, so that a later call of `candidates` is fast.
 
-        Call it inside `keep_progress`.
+        Call it inside `keep_progress`, which keeps the result.
         """
         view = self.view
         with suppress(_StaleViewError):  # the request itself evaluates the filter for the rows that are new since
@@ -277,7 +285,7 @@ class Index:
         self._metadata_index.drop_dead(view.live, view.last_row)
 
     def expired(self, now: float) -> BitMap:
-        """Return the rows that have expired at `now`; deleted rows may be among them."""
+        """Return the rows whose expiry time is at or before `now`; some may be deleted already."""
         with self._expiry_lock:
             return self._expiry.rows_in_range("$lte", now)
 
@@ -287,25 +295,31 @@ class Index:
 
     @property
     def tail(self) -> Tail:
-        """The newest rows, which no indexed segment holds yet."""
+        """The newest rows, buffered until they are merged into a segment with a FAISS index."""
         return self._tail
 
     @property
     def sealed(self) -> list[Segment]:
-        """The segments that were merged from full buffers of new rows, oldest first."""
+        """The immutable segments that were built from full buffers of new rows, oldest first."""
         return list(self._sealed)
 
     def sizes(self) -> list[SegmentSize]:
-        """Return the total and live row counts of each sealed segment, oldest first."""
+        """Return the number of all rows and of undeleted rows in each segment, oldest first.
+
+        A segment is a set of rows with one FAISS index.
+        """
         live = self.view.live
         return [SegmentSize(len(segment.rows), segment.live_count(live), segment.rough) for segment in self.sealed]
 
     def scopes_of(self, rows: BitMap) -> list[int]:
-        """Return the numbers of the scopes that contain any of these rows, deleted ones included."""
+        """Return the numbers of the namespaces that contain any of these rows.
+
+        Rows that were deleted a short time ago count too.
+        """
         return [scope for scope, members in self._scopes.items() if members.intersect(rows)]
 
     def scope_count(self) -> int:
-        """Count the scopes that have rows, or had some since the store was opened."""
+        """Count the namespaces that have rows now, or had some since the store was opened."""
         return len(self._scopes)
 
     def _track(self, seq: int, scope: int, expires_at: float | None) -> None:
@@ -324,7 +338,6 @@ class Index:
 
 
 def _fill_block(built: BuiltSegment, rows: RowNumbers, vectors: Matrix) -> None:
-    """Copy vectors into a segment's block; skip the rows that the segment does not contain."""
     assert built.block is not None
     if not len(rows) or not len(built.rows) or rows[-1] < built.rows[0] or rows[0] > built.rows[-1]:
         return

@@ -32,7 +32,7 @@ class RecordReader:
         self.search_counts = Counters()
 
     def get(self, uids: Sequence[str], scope: Scope | None) -> list[Record]:
-        """Return the records with these uids, in the order of `uids`; skip unknown uids."""
+        """Return the records with these ids (uids), in the given order; unknown ids are skipped."""
         with self._state.ready():
             by_uid: dict[str, list[Record]] = {}
             for record in self._state.rows.records_by_uid(uids, self._state.scope_id(scope), time.time()):
@@ -40,10 +40,10 @@ class RecordReader:
             return [record for uid in uids for record in by_uid.get(uid, ())]
 
     def check_model(self, scope: Scope | None, model_id: str | None) -> None:
-        """Raise if a scope has a vector of another embedding model than `model_id`.
+        """Raise if a namespace has vectors of another embedding model than `model_id`.
 
         Raises:
-            ModelMismatchError: one has.
+            ModelMismatchError: it has such a vector.
         """
         assert scope is not None
         assert model_id is not None
@@ -51,20 +51,20 @@ class RecordReader:
             self._state.rows.check_query_model(scope, model_id, time.time())
 
     def count(self, scope: Scope | None, tree: Filter | None) -> int:
-        """Count the records of a scope that match a filter."""
+        """Count the unexpired records of a tenant's namespace that match a filter."""
         return self._state.read_consistently(lambda view: (len(self._state.candidates(view, scope, tree)), True))
 
     def scan(self, scope: Scope | None, tree: Filter | None, after: str, limit: int) -> list[Record]:
-        """Return one page of a scope's records that match a filter, ordered by uid.
+        """Return one page of the records in a namespace that match a filter, ordered by uid.
 
-        Records of several scopes that have the same uid are never split between pages, so a page may exceed `limit`.
+        `scope` names one tenant's namespace; None is the whole store. The page begins after the uid `after`. Records of
+        several namespaces that have the same uid are never split between pages, so a page may exceed `limit`.
         """
         return self._state.read_consistently(partial(self._page, scope, tree, after, limit))
 
     def _page(
         self, scope: Scope | None, tree: Filter | None, after: str, limit: int, view: View
     ) -> tuple[list[Record], bool]:
-        """Return a page of records, and False if a row was deleted while the page was read."""
         candidates = self._state.candidates(view, scope, tree)
         if len(candidates) ** 2 <= limit * len(view.live):
             uids = self._state.rows.uids(array_of(candidates).tolist())

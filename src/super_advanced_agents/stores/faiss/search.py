@@ -1,4 +1,4 @@
-"""The engine's form of a search request, and the ranked rows that answer it."""
+"""A search request as the FAISS store executes it, and the ranked rows that answer it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Search:
 
     @property
     def kind(self) -> Literal["vector", "hybrid", "keyword"]:
-        """The kind of search; searches of equal kind, scope and filter are answered together."""
+        """The kind of search: `vector`, `hybrid` (vector and keywords) or `keyword`."""
         if self.text is None:
             return "vector"
         return "hybrid" if len(self.queries) else "keyword"

@@ -29,7 +29,7 @@ _TRIES = 3
 
 
 class Searcher:
-    """Answer searches. The methods block, so only worker threads call them.
+    """Answer search requests. The methods block, so only worker threads call them.
 
     Methods raise errors of the package only.
 
@@ -44,7 +44,7 @@ class Searcher:
         self._sources = SignalSources(state.rows, state.index.session_neighbours, state.keywords)
 
     def search(self, searches: list[Search]) -> list[list[list[Match]] | BaseException]:
-        """Answer many searches; searches of equal kind, scope and filter share one pass.
+        """Answer many searches; those of equal kind, namespace and filter share one pass.
 
         Returns:
             For each search its matches (one list per query) or its error.
@@ -80,7 +80,6 @@ class Searcher:
         return rank_by_keywords(view, group, nearest[1], scope=scope, selection=selection, sources=self._sources)
 
     def _load_matches(self, group: list[Search], ranked: list[Ranked]) -> tuple[list[list[list[Match]]], bool]:
-        """Return the matches of each search, and False if a ranked row was deleted meanwhile."""
         rows = {row for ranking in ranked for row in ranking.rows.tolist() if row >= 0}
         hits = self._state.rows.hits(list(rows))
         matches: list[list[list[Match]]] = []

@@ -66,28 +66,37 @@ class State:
             raise sqlite.map_error(exc) from exc
 
     def scope_id(self, scope: Scope | None) -> int | None:
-        """Return a scope's number: None for the whole store, -1 for a scope never written to."""
+        """Return the number of a tenant's namespace; -1 if it was never written to.
+
+        None, which stands for the whole store, has no number and is returned unchanged.
+        """
         if scope is None:
             return None
         number = self.rows.scope_id(scope)
         return _UNKNOWN_SCOPE if number is None else number
 
     def candidates(self, view: View, scope: Scope | None, tree: Filter | None) -> BitMap:
-        """Return the rows of a view in this scope that match a filter and have not expired."""
+        """Return the rows of a namespace that match a metadata filter and have not expired.
+
+        `scope` names one tenant's namespace; None is the whole store. `view` is the state of the index to select from.
+        """
         return self.index.candidates(view, self.scope_id(scope), tree, time.time())
 
     def selection(self, view: View, scope: Scope | None, tree: Filter | None) -> Selection:
-        """Return the rows that a search may return, cached for equal scopes and filters."""
+        """Return the unexpired rows of a namespace that match a filter, from a cache if possible.
+
+        `scope` names one tenant's namespace; None is the whole store. `view` is the state of the index to select from.
+        """
         return self.index.selection(view, self.scope_id(scope), tree, time.time())
 
     def prepare(self, scope: Scope | None, tree: Filter) -> None:
-        """Evaluate a slow filter ahead of the request that needs it."""
+        """Evaluate a slow metadata filter in advance, before the request that needs it."""
         with self.ready():
             self.index.prepare(self.scope_id(scope), tree)
 
     @contextmanager
     def views(self) -> Iterator[Iterator[View]]:
-        """Yield an iterator of views, with which a request retries until no row is missing.
+        """Enter a context with an iterator of index states; a read tries them one after the other.
 
         A request searches a view first and reads the rows after; rows that were deleted in between are missing, so it
         tries the next view. During the last try no commit can run, so its rows are complete.
@@ -102,10 +111,13 @@ class State:
             yield self.index.view
 
     def read_consistently(self, read: Callable[[View], tuple[Result, bool]]) -> Result:
-        """Call `read` with newer views until no row that it needs is missing; return its result.
+        """Call `read` on newer and newer states of the index until no row it needs is missing.
+
+        Returns the result of the last call.
 
         Args:
-            read: returns its result, and whether all rows of the view that it needed were still there.
+            read: takes a view (a state of the index); returns its result, and True if all rows that it needed were
+                still there.
         """
         results: list[Result] = []
         with self.views() as views:

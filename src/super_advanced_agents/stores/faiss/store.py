@@ -235,7 +235,6 @@ class FAISSVectorStore(MaintenanceOperations):
             return cast("int", await self._writer.submit(request))
 
     def _wake_background(self, *, expires: bool) -> None:
-        """Wake the segment builder after a write, and the expiry sweeper if a record expires."""
         self._sealer.wake()
         if expires:
             self._sweeper.wake()
@@ -332,7 +331,6 @@ class FAISSVectorStore(MaintenanceOperations):
         self._sweeper.wake()
 
     def _publish(self, change: ViewUpdate) -> None:
-        """Apply a view update in the writer thread between two commits, and wait for it."""
         self._writer.submit(change).wait()
 
     def _release(self) -> None:

@@ -1,4 +1,4 @@
-"""Export of a store's records to one file, a page at a time."""
+"""Export of a vector store's records to a JSON lines or Parquet file, page by page."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def aexport_records(
     vectors: bool = True,
     on_records: Callable[[int], None] | None = None,
 ) -> int:
-    """Export records with all their fields to a file that `import_records` reads.
+    """Export a store's records to a JSON lines or Parquet file, and return their number.
 
     Some hundred records are in memory at a time. The store can be read and written meanwhile; each record is exported
     as it was when its page was read. Cancelling leaves no file behind.
@@ -93,7 +93,10 @@ def export_records(
     vectors: bool = True,
     on_records: Callable[[int], None] | None = None,
 ) -> int:
-    """Export records with all their fields to a file; the blocking form of `aexport_records`."""
+    """Export a store's records to a JSON lines or Parquet file, and return their number.
+
+    This is the blocking form of `aexport_records`.
+    """
     return run_sync(
         aexport_records(
             store,

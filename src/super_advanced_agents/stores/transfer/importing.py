@@ -1,4 +1,4 @@
-"""Import of exported records into a store, with their vectors or embedded again."""
+"""Import of an export file into a vector store, with its vectors or newly computed ones."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Source: TypeAlias = "str | os.PathLike[str] | IO[bytes] | JsonlReader | ParquetR
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Describe a record that could not be imported.
+    """Describe a record of an export file that could not be imported: its line and the reason.
 
     Attributes:
         line: its line, or its row in Parquet, counted from 1.
@@ -44,7 +44,7 @@ class Trouble:
 
 @dataclass(slots=True, kw_only=True)
 class Imported:
-    """Count the progress of an import.
+    """Count the records that an import has stored, and those that failed, with the reasons.
 
     Attributes:
         stored: the number of records stored durably.
@@ -69,7 +69,7 @@ async def aimport_records(
     progress: Imported | None = None,
     on_page: Callable[[Imported], None] | None = None,
 ) -> Imported:
-    """Import the records of an export into a store, with all their fields.
+    """Import the records of an export file into a store, and return the counts and failures.
 
     The import is idempotent: records with the same uid and namespace are replaced. Expired records are left out, and
     invalid lines are reported and left out. Pages of 1,000 records are stored all or none; after a crash or a
@@ -140,7 +140,7 @@ def import_records(
     progress: Imported | None = None,
     on_page: Callable[[Imported], None] | None = None,
 ) -> Imported:
-    """Import the records of an export into a store; the blocking form of `aimport_records`."""
+    """Import the records of an export file into a store; the blocking form of `aimport_records`."""
     return run_sync(
         aimport_records(
             store, source, namespace=namespace, embedder=embedder, strict=strict, progress=progress, on_page=on_page
@@ -158,7 +158,7 @@ class _PageWriter:
         self._models: dict[str, str | None] = {}
 
     async def store_page(self, numbered: _NumberedRecords, done: Imported) -> tuple[_NumberedRecords, list[Trouble]]:
-        """Store a page of records; if one is invalid, return the rest to retry, and the reason."""
+        # The store refuses a page with an invalid record: the other records are returned, to be tried again.
         if self._embedder is not None:
             textless = [
                 Trouble(number, "it has no text to embed") for number, record in numbered if record.text is None
@@ -207,7 +207,7 @@ class _PageWriter:
 
 
 def open_export(source: Source) -> JsonlReader | ParquetReader:
-    """Open an export and read its header, to inspect it before an import; blocks.
+    """Open an export file, read its header, and return a reader of its records; blocks.
 
     Raises:
         InvalidInputError: the file cannot be read, or is no export.

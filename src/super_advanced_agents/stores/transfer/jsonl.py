@@ -1,4 +1,4 @@
-"""Exports as JSON lines: a header, a line per record, and a line that marks the end."""
+"""Export files in JSON lines: a header, a line per record, and a line that marks the end."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class JsonlWriter:
-    """Write an export as JSON lines."""
+    """Write an export file in JSON lines: a header, a line per record, and an end line."""
 
     def __init__(self, file: IO[bytes], header: Header) -> None:
         self._file = file
@@ -35,12 +35,12 @@ class JsonlWriter:
         file.write(header.encoded() + b"\n")
 
     def write(self, records: list[Record]) -> None:
-        """Write a line for each record."""
+        """Append one JSON line to the file for each record."""
         self._file.writelines(self._encode(record) for record in records)
         self._written += len(records)
 
     def finish(self) -> None:
-        """Write the last line, which holds the number of records."""
+        """Write the end line with the number of records, by which readers detect a truncated file."""
         self._file.write(orjson.dumps({"end": True, "records": self._written}) + b"\n")
 
     def _encode(self, record: Record) -> bytes:
@@ -53,7 +53,7 @@ class JsonlWriter:
 
 
 class JsonlReader:
-    """Read an export from JSON lines, once and in order.
+    """Read the records of an export file in JSON lines, in order, a page at a time.
 
     Args:
         file: the file, at the beginning of the export.
@@ -76,7 +76,7 @@ class JsonlReader:
         self.header = Header.decoded((line or b"").removeprefix(_BOM))
 
     def page(self) -> list[Entry]:
-        """Return the next records and invalid lines, at most 1,000; an empty list at the end."""
+        """Return up to 1,000 more lines of the file, each as a record or an error; [] at the end."""
         entries: list[Entry] = []
         read = 0
         while len(entries) < _PAGE_RECORDS and read < _PAGE_BYTES and not self._ended:
@@ -93,7 +93,7 @@ class JsonlReader:
         return entries
 
     def close(self) -> None:
-        """Close the file if the reader owns it."""
+        """Close the file, unless the reader was made with `owned=False`."""
         if self._owned:
             self._file.close()
 
@@ -127,10 +127,7 @@ class JsonlReader:
         return entries
 
     def _read_line(self) -> tuple[bytes | None, str]:
-        """Return the next line, or None at the end, and an error text for an overlong line.
-
-        An overlong line is cut.
-        """
+        # Returns (None, "") at the end of the file. An overlong line is cut, and comes with an error text.
         line = self._file.readline(LINE_BYTES)
         if not line:
             return None, ""
@@ -145,7 +142,7 @@ class JsonlReader:
 
 
 def _decode_vector(encoded: Any, *, has_vectors: bool) -> Vector:
-    """Return the vector of a line: base64 of little-endian float32, or a list of numbers."""
+    # The package writes base64 of little-endian float32; lists of numbers are accepted from other tools.
     if not has_vectors:
         return np.empty(0, np.float32)
     if isinstance(encoded, str):

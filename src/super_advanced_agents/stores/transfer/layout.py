@@ -1,4 +1,4 @@
-"""The content of an export in either file format: a header, and records with all fields."""
+"""The content of an export file, in JSON lines or Parquet: a header, and records."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _START_BYTES = 4_096
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
-    """Describe an export: vector length, metric, namespace and time.
+    """Describe an export file: vector length, metric, namespace and time of the export.
 
     Attributes:
         dim: the length of every vector.
@@ -40,12 +40,12 @@ class Header:
     created_at: float
 
     def encoded(self) -> bytes:
-        """Return the header as JSON on one line."""
+        """Encode the header as one line of JSON."""
         return orjson.dumps({"format": NAME, "version": VERSION, **asdict(self)})
 
     @classmethod
     def decoded(cls, encoded: bytes) -> Header:
-        """Parse a header from the JSON that `encoded` returned.
+        """Parse and validate a header from its JSON, as `encoded` returned it.
 
         Raises:
             InvalidInputError: `encoded` is not a header, is damaged, or is of a newer version.
@@ -69,7 +69,7 @@ class Header:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """Hold one line or row of an export: its record, or the reason why it is invalid.
+    """Hold one line or row of an export file: its record, or the reason why it is invalid.
 
     Attributes:
         number: the number of the line, counted from 1 and with the header, or of the Parquet row, counted from 1.
@@ -83,17 +83,17 @@ class Entry:
 
 
 class Writer(Protocol):
-    """Write records to a file that the caller opened and closes."""
+    """Write an export file in some format; the caller opens and closes the file."""
 
     def write(self, records: list[Record]) -> None:
-        """Append records to the file."""
+        """Append records to the export file."""
 
     def finish(self) -> None:
-        """Write the end of the file, after the last record."""
+        """Complete the export file after the last record, by the end line or footer of its format."""
 
 
 class Reader(Protocol):
-    """Read records from a file.
+    """Read the records of an export file in some format.
 
     Attributes:
         header: the header of the export.
@@ -104,14 +104,14 @@ class Reader(Protocol):
     read_bytes: int
 
     def page(self) -> list[Entry]:
-        """Return the next records and invalid lines, at most 1,000; an empty list at the end."""
+        """Return up to 1,000 more lines or rows, each as a record or an error; [] at the end."""
 
     def close(self) -> None:
-        """Close the file if the reader owns it."""
+        """Close the export file, unless the caller of the reader opened it."""
 
 
 def sniff(start: bytes) -> FileFormat | None:
-    """Detect the format of an export from its first 4 KiB; None if the file is no export."""
+    """Return the format of an export file, given its first 4 KiB; None if it is no export."""
     if start.startswith(PARQUET_MAGIC):
         return "parquet"
     text = start.removeprefix(b"\xef\xbb\xbf").lstrip()[:_START_BYTES]
@@ -119,7 +119,8 @@ def sniff(start: bytes) -> FileFormat | None:
 
 
 class _MalformedRecordError(Exception):
-    """Signal that a line holds no valid record; readers turn it into `Entry.trouble`."""
+    # Readers turn it into `Entry.trouble`.
+    pass
 
 
 FIELDS = (
@@ -131,7 +132,7 @@ _REQUIRED = ("uid", "namespace", "created_at", "updated_at")
 
 
 def split_text(record: Record) -> tuple[str | None, Metadata]:
-    """Return a record's text and the rest of its metadata."""
+    """Return a record's text, or None, and its metadata without the `text` field."""
     text = record.text
     if text is None:
         return None, record.metadata
@@ -139,7 +140,7 @@ def split_text(record: Record) -> tuple[str | None, Metadata]:
 
 
 def build_record(values: dict[str, Any], vector: Vector) -> Record:
-    """Build a record from the values of a JSON line or a Parquet row.
+    """Build a `Record` from its vector and the other values of a JSON line or Parquet row.
 
     The types of the other values are validated by `VectorStore.put`.
 

@@ -1,4 +1,4 @@
-"""An output file that appears under its name only once it is complete and flushed."""
+"""`OutputFile`: a file that appears under its final name only once it is complete."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from super_advanced_agents.errors import StoreError, StoreFullError, StoreLocked
 
 
 class OutputFile:
-    """Write a file as `.<name>.part`, which `commit` renames to its final name.
+    """Open a temporary file `.<name>.part`, which `commit` renames to the final name.
 
     A part that a crash left behind is overwritten.
 
@@ -42,7 +42,7 @@ class OutputFile:
             ) from exc
 
     def commit(self) -> None:
-        """Flush the file and rename it to its final name, replacing an existing file."""
+        """Flush the temporary file to disk and rename it, replacing any file of the final name."""
         self.file.flush()
         os.fsync(self.file.fileno())
         self._temporary.rename(self._path)
@@ -59,7 +59,7 @@ class OutputFile:
 
 
 def map_os_error(exc: OSError, path: object) -> StoreError:
-    """Convert an `OSError` about a file to a store error."""
+    """Return the `StoreError` for an `OSError` that writing a file raised."""
     if exc.errno in {errno.ENOSPC, errno.EDQUOT}:
         return StoreFullError(f"no room on the disk for {str(path)!r}", hint="free some, then try again")
     return StoreError(f"cannot write {str(path)!r}: {exc.strerror}", hint="choose another file")

@@ -1,4 +1,4 @@
-"""Exports as Parquet (extra `parquet`): a column per field, the header as file metadata."""
+"""Export files in Parquet: one column per record field, and the header as file metadata."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _pyarrow() -> tuple[Any, Any]:
 
 
 class ParquetWriter:
-    """Write an export as Parquet, in row groups."""
+    """Write an export file in Parquet, with one row per record and the header as metadata."""
 
     def __init__(self, file: IO[bytes], header: Header) -> None:
         self._pa, pq = _pyarrow()
@@ -52,7 +52,7 @@ class ParquetWriter:
         )  # fmt: skip
 
     def write(self, records: list[Record]) -> None:
-        """Buffer records, and write a row group once enough are buffered."""
+        """Buffer records, and write a row group when 10,000 records or 32 MiB are buffered."""
         self._pending += records
         self._pending_bytes += sum(record.vector.nbytes + len(record.text or "") for record in records)
         if len(self._pending) >= _GROUP_RECORDS or self._pending_bytes >= _GROUP_BYTES:
@@ -90,7 +90,7 @@ class ParquetWriter:
 
 
 class ParquetReader:
-    """Read an export from Parquet, once and in order."""
+    """Read the records of an export file in Parquet, in order, a page at a time."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.read_bytes = 0
@@ -108,7 +108,7 @@ class ParquetReader:
         self._batches = self._parquet.iter_batches(batch_size=_PAGE_RECORDS)
 
     def page(self) -> list[Entry]:
-        """Return the next records and invalid rows, at most 1,000; an empty list at the end."""
+        """Return up to 1,000 more rows of the file, each as a record or an error; [] at the end."""
         try:
             batch = next(self._batches, None)
         except (self._pa.ArrowException, OSError) as exc:
@@ -120,7 +120,7 @@ class ParquetReader:
         return [] if batch is None else self._entries(batch)
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the Parquet file."""
         self._parquet.close()
         self._file.close()
 

@@ -1,4 +1,4 @@
-"""The limit of a request body's length, and the refusal of compressed bodies."""
+"""ASGI middleware that refuses request bodies that are too long or compressed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from super_advanced_agents.server.http.errors import problem_response
 
 
 class BodyLimit:
-    """Refuse request bodies that are longer than `max_bytes` (413) or compressed (415).
+    """Middleware that refuses request bodies longer than `max_bytes` (413) or compressed (415).
 
     The bytes are counted while they stream. A compressed body could expand to a thousand times the bytes that were
     counted, so none is accepted.
@@ -23,7 +23,6 @@ class BodyLimit:
         self._max_bytes = max_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on and count the bytes of its body, or refuse it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

@@ -1,4 +1,4 @@
-"""ASGI middleware that authenticates, limits and times requests, and answers refused ones."""
+"""ASGI middleware that authenticates requests and applies rate limits and deadlines."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _FIELD_NAMES = {name.encode(): name for name in READ_FIELDS}
 
 
 class PipelineMiddleware:
-    """Authenticate each request and apply the rate limits and a deadline, or refuse the request.
+    """Middleware that authenticates requests and applies rate limits and deadlines.
 
     Only requests whose operation is in the route table reach the router. A stream of events whose deadline passes ends
     with an `error` event.
@@ -47,7 +47,6 @@ class PipelineMiddleware:
         self._routes = routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or refuse it."""
         if scope["type"] == "websocket":  # no route is a websocket
             await send({"type": "websocket.close", "code": 1008})
             return
@@ -81,8 +80,6 @@ class PipelineMiddleware:
 
 
 class _ResponseSender:
-    """Send a response with the caller's quota in its headers, and record that it has started."""
-
     def __init__(self, incoming: IncomingRequest, send: Send) -> None:
         self._incoming = incoming
         self._send = send
@@ -105,7 +102,7 @@ class _ResponseSender:
 
 
 def _challenge(problem: Mapping[str, JSONValue], incoming: IncomingRequest) -> Mapping[str, str]:
-    """Return the `WWW-Authenticate` header (RFC 6750) of a 401 or 403; else no header."""
+    # RFC 6750 demands this header with 401 and 403.
     operation = incoming.operation
     if problem["status"] == HTTPStatus.UNAUTHORIZED:
         has_credential = any(name in CREDENTIAL_FIELDS for name, _ in incoming.fields)

@@ -1,4 +1,4 @@
-"""Checks of `Host` and `Origin`, against requests that other sites make a browser send."""
+"""Checks of the `Host` and `Origin` headers, against requests forged by other web sites."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _RESPONSE_HEADERS = ["Retry-After", "RateLimit-Limit", "RateLimit-Remaining", "R
 
 
 class AllowedHosts:
-    """Refuse requests with an unknown `Host` (421), and requests from other sites (403).
+    """Middleware that refuses an unknown `Host` header (421) or a foreign `Origin` header (403).
 
     A page on another site can make a browser send requests to 127.0.0.1 under a name it controls (the `Host` header
     reveals it) or under the server's own name (the `Origin` header does). Programs send no `Origin`.
@@ -41,7 +41,6 @@ class AllowedHosts:
         self._origins = frozenset(origin.lower() for origin in origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or refuse it."""
         if scope["type"] in ("http", "websocket"):
             hosts: list[str] = []
             origins: list[str] = []
@@ -68,7 +67,7 @@ class AllowedHosts:
 
 
 class CrossOrigin(CORSMiddleware):
-    """Send the CORS headers that let pages of the allowed origins call the server.
+    """Middleware that sends the CORS headers with which allowed origins may call the server.
 
     `AllowedHosts` refuses all other origins. Cookies are not a credential here, so browsers are not asked to send them.
     """

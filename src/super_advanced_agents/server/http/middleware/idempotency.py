@@ -14,7 +14,7 @@ _UNSTORED_HEADERS = frozenset({"date", "server", "content-length", "idempotency-
 
 
 class IdempotentWrites:
-    """Answer a write that repeats an idempotency key with the stored response.
+    """Middleware that answers a write with a repeated `Idempotency-Key` by the stored response.
 
     The stored response has the header `Idempotency-Replayed: true`. A key whose first request is still running gets
     409, and a key that was used for another request gets 422. Request bodies are held in memory until they are
@@ -26,7 +26,6 @@ class IdempotentWrites:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or answer it with the stored response."""
         key = scope[INCOMING].key if INCOMING in scope else None
         if key is None:
             await self._app(scope, receive, send)
@@ -49,7 +48,7 @@ class IdempotentWrites:
 
 
 class _BufferedResponse:
-    """Buffer a response until it is stored; pass streams and long responses on, unstored."""
+    # Streams and long responses are passed on at once, and not stored.
 
     def __init__(self, send: Send) -> None:
         self._send = send
@@ -97,7 +96,6 @@ async def _send_reply(reply: Reply, send: Send) -> None:
 
 
 async def _read_body(receive: Receive) -> bytes | None:
-    """Read the complete request body; return None if the client disconnects first."""
     parts = []
     while True:
         message = await receive()
@@ -109,7 +107,6 @@ async def _read_body(receive: Receive) -> bytes | None:
 
 
 def _replay_body(body: bytes, receive: Receive) -> Receive:
-    """Return an ASGI receive function that returns `body` first, then calls `receive`."""
     sent = False
 
     async def receive_body_first() -> Message:

@@ -1,4 +1,4 @@
-"""OpenAI's error format on the paths of OpenAI's API: `{"error": {"message", "type", ...}}`."""
+"""Conversion of errors to OpenAI's format, on the paths of OpenAI's API."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _TYPES = {
 
 
 class OpenAIErrors:
-    """Rewrite problem documents as OpenAI errors, on the paths of OpenAI's API.
+    """Middleware that rewrites problem documents (RFC 9457) as OpenAI errors on OpenAI's paths.
 
     Status and other headers stay. It must be the outermost middleware: problems come from routes, limits and
     authentication alike.
@@ -35,7 +35,6 @@ class OpenAIErrors:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, and rewrite the response if it is a problem document."""
         if scope["type"] != "http" or not _PATHS.fullmatch(scope["path"]):
             await self._app(scope, receive, send)
             return
@@ -79,7 +78,7 @@ class _ProblemRewriter:
 
 
 def openai_error(problem: Mapping[str, Any]) -> dict[str, JSONValue]:
-    """Convert a problem document to an OpenAI error; append its hint to the message."""
+    """Convert a problem document (RFC 9457) to an OpenAI error; add its hint to the message."""
     status, name, hint = problem["status"], problem.get("error"), problem.get("hint")
     detail = str(problem.get("detail") or problem.get("title", ""))
     return {
@@ -93,5 +92,4 @@ def openai_error(problem: Mapping[str, Any]) -> dict[str, JSONValue]:
 
 
 def _code(name: str) -> str:
-    """Return OpenAI's code for an error class, or its name in snake case without `Error`."""
     return _CODES.get(name) or re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name.removesuffix("Error")).lower()

@@ -1,4 +1,4 @@
-"""Agents, their settings, searches and answers: `/v1/agents/...`.
+"""Routes of agents: their settings, memory searches and answers (`/v1/agents/...`).
 
 Every valid name is an agent, without being created first.
 """

@@ -1,4 +1,4 @@
-"""Collections of vectors that clients compute: `/v1/collections/{collection}/...`."""
+"""Routes of collections, whose vectors clients compute: `/v1/collections/{collection}/...`."""
 
 from __future__ import annotations
 

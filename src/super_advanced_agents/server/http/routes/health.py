@@ -26,9 +26,9 @@ async def health() -> Health:
     **route_options(ops.READINESS), responses={HTTPStatus.SERVICE_UNAVAILABLE.value: {"model": Readiness}}
 )
 async def readiness(runtime: RuntimeDep, services: ServicesDep, response: Response) -> Readiness:
-    """Answer 200 once the store is open and the embedding model is loaded.
+    """Answer 200 while the vector store is open and the embedding model is loaded, else 503.
 
-    Before that, and while the server is stopping, the status is 503, with the reason.
+    While the server is stopping, the status is 503 as well. The response contains the reason.
     """
     ready = runtime.embedding is Stage.READY and not services.draining
     if not ready:

@@ -1,4 +1,4 @@
-"""An agent's memories: `/v1/agents/{agent}/memories...`.
+"""Routes of an agent's memories (stored texts): `/v1/agents/{agent}/memories...`.
 
 Every valid name is an agent, without being created first.
 """
@@ -84,7 +84,6 @@ async def _forget(parsed: ParsedRequest) -> None:
 
 
 def _memory(record: Record) -> dict[str, Any]:
-    """Return a memory as JSON, with its text and without its vector."""
     members: dict[str, Any] = json_of_result(record, vectors="none")
     return {"text": record.text, **{name: value for name, value in members.items() if name not in _HIDDEN_MEMBERS}}
 

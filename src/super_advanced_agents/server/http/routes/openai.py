@@ -1,4 +1,4 @@
-"""OpenAI's API: `/v1/embeddings`, `/v1/chat/completions` and `/v1/models`.
+"""Routes of OpenAI's API: `/v1/embeddings`, `/v1/chat/completions` and `/v1/models`.
 
 A `model` is the name of the language model, the embedding model or an agent; an agent answers from its memories. Errors
 have OpenAI's format (`middleware/openai_errors.py`) and the same statuses as on other paths.
@@ -121,9 +121,10 @@ async def embeddings(body: EmbeddingsIn, runtime: RuntimeDep, context: ContextDe
 async def chat(
     body: ChatIn, workspace: WorkspaceDep, runtime: RuntimeDep, context: ContextDep, request: Request
 ) -> Response:
-    """Complete a chat, as JSON or, with `stream`, as server-sent events that end with `[DONE]`.
+    """Generate the next message of a chat, as JSON or, with `stream`, as server-sent events.
 
-    With an agent's name as `model`, the last message is answered from its memories, which are returned as `sources`.
+    The stream ends with `[DONE]`. With an agent's name as `model`, the last message is answered from the agent's
+    memories, which are returned as `sources`.
     The work is cancelled when the client disconnects.
     """
     options = body.options()
@@ -258,10 +259,7 @@ def _embeddings_response(vectors: Matrix, envelope: Mapping[str, Any], *, as_bas
 
 @contextmanager
 def _renamed_text_fields(*, single: bool) -> Iterator[None]:
-    """Rename the `field` of errors raised in the block, from `texts[i]` to `input[i]`.
-
-    A `single` text is the field `input`, without an index.
-    """
+    # The library names its argument `text` or `texts[i]`; clients sent `input`, one text or a list.
     try:
         yield
     except InvalidInputError as exc:

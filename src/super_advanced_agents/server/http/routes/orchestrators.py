@@ -1,4 +1,4 @@
-"""Questions to several agents: `/v1/orchestrators/...`.
+"""Routes of orchestrators, which ask several agents: `/v1/orchestrators/...`.
 
 The orchestrator `default` has every agent of the tenant.
 """

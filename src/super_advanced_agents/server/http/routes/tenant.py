@@ -15,5 +15,5 @@ router = APIRouter(tags=["tenant"])
 
 @router.api_route(**route_options(ops.TENANT_STATS), response_model=Stats)
 async def stats(workspace: WorkspaceDep) -> Response:
-    """Count the tenant's agents and collections, and return the server's model and store."""
+    """Return the tenant's counts of agents and collections, and the server's model and store."""
     return json_response(await workspace.astats())

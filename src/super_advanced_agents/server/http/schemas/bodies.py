@@ -21,7 +21,7 @@ from super_advanced_agents.server.http.schemas.examples import DESCRIPTIONS
 
 
 class Body(BaseModel):
-    """Validate the JSON body of a request, and build the request's dataclass from it.
+    """Base class of JSON body models, which validate a body and build the request's dataclass.
 
     Attributes:
         target: the dataclass.
@@ -38,7 +38,7 @@ class Body(BaseModel):
     matrix_fields: ClassVar[frozenset[str]] = frozenset()
 
     def arguments(self, prefix: str = "") -> dict[str, Any]:
-        """Return the members that the client sent, as arguments for the dataclass.
+        """Return the body fields that the client sent, as arguments for the request's dataclass.
 
         Args:
             prefix: the path of this object in the whole body, for errors.
@@ -50,7 +50,7 @@ class Body(BaseModel):
         }
 
     def build(self, prefix: str = "", **others: Any) -> Any:
-        """Build the dataclass from the members that the client sent; `others` override them."""
+        """Build the request's dataclass from the fields the client sent; `others` override them."""
         return self.target(**{**self.arguments(prefix), **others})
 
     def _argument(self, name: str, field: str) -> Any:
@@ -65,7 +65,7 @@ class Body(BaseModel):
 
 
 class Parameters(Body):
-    """Validate the query parameters of a URL, and convert their text to the members' types."""
+    """Base class of query parameter models, which convert the text to the fields' types."""
 
     model_config = ConfigDict(strict=False)
 
@@ -130,7 +130,6 @@ _NESTED: dict[type[Any], type[BaseModel]] = {}
 
 
 def _member_type(hint: Any, field: dataclasses.Field[Any] | None = None) -> Any:
-    """Return the type in the request body's schema for a dataclass field of type `hint`."""
     if hint in (..., EllipsisType):
         return NoneType
     if _is_array(hint) and get_origin(hint) not in (Union, UnionType):

@@ -1,4 +1,4 @@
-"""Examples of the OpenAPI document's models and descriptions of members, each by name."""
+"""Examples of the OpenAPI document's models, and descriptions of their fields, by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models of the supported part of OpenAI's API, as its unmodified clients use it."""
+"""Pydantic models of OpenAI's requests and responses, as far as the server supports them."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _refuse_tokens(value: Any) -> Any:
 
 
 class EmbeddingsIn(_Body):
-    """The body of `POST /v1/embeddings`. `user` is ignored."""
+    """The body of `POST /v1/embeddings`. The field `user` is ignored."""
 
     input: Annotated[_OneOrMany, BeforeValidator(_refuse_tokens)]
     model: str
@@ -62,7 +62,7 @@ class EmbeddingsIn(_Body):
     user: str | None = None
 
     def texts(self) -> list[str]:
-        """Return the texts to embed.
+        """Return the texts to embed, as a list.
 
         Raises:
             InvalidInputError: there are none, or more than one batch holds.
@@ -74,14 +74,14 @@ class EmbeddingsIn(_Body):
 
 
 class EmbeddingUsage(BaseModel):
-    """The number of tokens in the texts; estimated if an embedding server computes the vectors."""
+    """The number of tokens in the texts; estimated if an external server computes the vectors."""
 
     prompt_tokens: int
     total_tokens: int
 
 
 class EmbeddingOut(BaseModel):
-    """One vector, as numbers or as little-endian float32 in base64."""
+    """The embedding of one text, as numbers or as base64 of little-endian float32."""
 
     object: Literal["embedding"] = "embedding"
     index: int
@@ -89,7 +89,7 @@ class EmbeddingOut(BaseModel):
 
 
 class EmbeddingsOut(BaseModel):
-    """The vectors in the order of the texts, normalized to length 1."""
+    """The embeddings in the order of the texts, normalized to length 1."""
 
     object: Literal["list"] = "list"
     data: list[EmbeddingOut]
@@ -98,7 +98,7 @@ class EmbeddingsOut(BaseModel):
 
 
 class TextPart(_Body):
-    """One part of a message; only text is supported."""
+    """One part of a chat message's content; only parts with text are supported."""
 
     type: Literal["text"]
     text: str
@@ -109,7 +109,7 @@ def _text_or_parts(value: object) -> str:
 
 
 class MessageIn(_Body):
-    """One message of a chat. Unsupported members must be empty."""
+    """One message of a chat. Fields of unsupported features must be empty."""
 
     role: Literal["system", "developer", "user", "assistant"]
     content: Annotated[
@@ -138,7 +138,7 @@ class StreamOptions(_Body):
 class ChatIn(_Body):
     """The body of `POST /v1/chat/completions`.
 
-    The members from `n` to `modalities` are accepted only with their default effect; those from `user` on are ignored.
+    The fields from `n` to `modalities` are accepted only with their default effect; those from `user` on are ignored.
     """
 
     model: str
@@ -177,7 +177,7 @@ class ChatIn(_Body):
         return self.max_completion_tokens or self.max_tokens
 
     def options(self) -> GenerationOptions:
-        """Convert the body to generation options; refuse unsupported members.
+        """Convert the body to options of text generation; refuse values of unsupported fields.
 
         Raises:
             InvalidInputError: an unsupported member has another value than its default, or one is out of range.
@@ -213,7 +213,7 @@ class Choice(BaseModel):
 
 
 class ChatUsage(BaseModel):
-    """The tokens of prompt and answer; estimated if the model server does not count them."""
+    """The token counts of prompt and answer; estimated if the model server reports none."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -221,7 +221,7 @@ class ChatUsage(BaseModel):
 
 
 class ChatOut(BaseModel):
-    """A chat completion. `sources`, an addition to OpenAI's API, are the memories in an agent's prompt."""
+    """A chat completion. Its field `sources`, which OpenAI's API lacks, lists the memories in the prompt."""
 
     id: str
     object: Literal["chat.completion"] = "chat.completion"
@@ -249,7 +249,7 @@ class ModelsOut(BaseModel):
 
 
 class ErrorBody(BaseModel):
-    """An error: its message, its type, the member of the request that is wrong, and its code."""
+    """An error's message, type and code, and the request field that is wrong."""
 
     message: str
     type: str

@@ -20,7 +20,7 @@ _MODELS: dict[type[Any], type[BaseModel]] = {}
 
 
 class SignalOut(BaseModel):
-    """One part of a match's score, such as similarity or recency: its value, weight and share."""
+    """One part of a search result's score, such as recency: its value, weight and share."""
 
     name: str
     value: float
@@ -30,7 +30,7 @@ class SignalOut(BaseModel):
 
 
 class ExplanationOut(BaseModel):
-    """The parts, such as similarity and recency, that a match's score was computed from."""
+    """The parts, such as similarity and recency, of which a search result's score is made."""
 
     signals: list[SignalOut]
     retrieved: ExplanationOut | None
@@ -90,7 +90,7 @@ def _member_type(hint: Any) -> Any:
 
 
 def envelope(name: str, doc: str, **members: Any) -> type[BaseModel]:
-    """Create the model of a response that is a JSON object with these required members."""
+    """Create the pydantic model of a response: a JSON object with the given required fields."""
     fields: dict[str, Any] = {member: (member_type, ...) for member, member_type in members.items()}
     return create_model(name, __doc__=doc, __module__=__name__, **fields)
 
@@ -144,7 +144,7 @@ class Supervision(BaseModel):
 
 
 class StoreStats(BaseModel):
-    """The engine and settings of the store that all agents share."""
+    """The engine and settings of the vector store that all agents share."""
 
     engine: str
     dim: int
@@ -153,7 +153,7 @@ class StoreStats(BaseModel):
 
 
 class Stats(BaseModel):
-    """The number of a tenant's agents and collections, and the server's model and store."""
+    """The counts of a tenant's agents and collections, and the server's model and vector store."""
 
     agents: int = Field(description="agents that have settings of their own")
     collections: int
@@ -162,13 +162,13 @@ class Stats(BaseModel):
 
 
 class Health(BaseModel):
-    """The response of a process that is up."""
+    """The response of the liveness check, which a running server always gives."""
 
     status: Literal["ok"] = "ok"
 
 
 class Readiness(BaseModel):
-    """The state of the store and the models, and the reason why the server is not ready."""
+    """The response of the readiness check: the state of the store and models."""
 
     ready: bool
     store: Literal["open"] = "open"

@@ -76,7 +76,10 @@ def unique_terms(text: str) -> list[str]:
 
 
 class Entry(NamedTuple):
-    """Hold a row's text, and its `window`: the text with those of the turns before and after."""
+    """Hold the two texts by which keyword search finds a record: its own and its window.
+
+    The window joins the text with those of the records before and after it in its session (conversation).
+    """
 
     row: int
     scope: int
@@ -85,6 +88,9 @@ class Entry(NamedTuple):
 
     @classmethod
     def of(cls, row: int, scope: int, text: str, before: str, after: str) -> Entry:
-        """Build the entry of a row from its text and those of the turns before and after it."""
+        """Build a record's entry for the keyword index.
+
+        `before` and `after` are the texts of the neighbouring records in its session (conversation); empty for none.
+        """
         own = normalize(text)
         return cls(row, scope, own, f"{normalize(before)}\n{own}\n{normalize(after)}")

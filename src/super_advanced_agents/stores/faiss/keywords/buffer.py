@@ -19,7 +19,9 @@ _LENGTHS = [*range(24), *(24 + (i if i < 8 else (i & 7 | 8) << (i >> 3) - 1) for
 
 
 class KeywordBuffer:
-    """Hold the term counts of recent rows, and score them by BM25 as the index on disk does.
+    """Index the texts of recent rows in memory, and score them by BM25.
+
+    The scores equal those that the index on disk would give; the rows are flushed into it later.
 
     Attributes:
         rows: the buffered rows, with those that have no text.
@@ -39,7 +41,7 @@ class KeywordBuffer:
         return len(self._lengths)
 
     def put(self, row: int, entry: Entry | None) -> None:
-        """Add or replace a row; pass None as the entry of a row without a text.
+        """Add or replace the texts of a row; `entry` is None for a row without a text.
 
         Such a row is in `rows` but has no terms.
         """
@@ -59,7 +61,7 @@ class KeywordBuffer:
         self._terms[row] = keys
 
     def drop(self, row: int) -> None:
-        """Remove a row; do nothing if it is not buffered."""
+        """Remove a row from the buffer, if it is there."""
         self.rows.discard(row)
         for key in self._terms.pop(row, ()):
             counts = self._counts[key]
@@ -70,13 +72,13 @@ class KeywordBuffer:
             self.total_lengths[field] -= length
 
     def doc_frequency(self, field: str, term: str) -> int:
-        """Count the buffered rows whose field contains this term."""
+        """Count the buffered rows that contain a term in a field (`text` or `window`)."""
         return len(self._counts.get((field, term), ()))
 
     def scores(
         self, boosts: Mapping[tuple[str, str], float], average_lengths: Mapping[str, float], candidates: BitMap
     ) -> list[tuple[float, int]]:
-        """Return the BM25 scores of the buffered candidates that contain any of the terms.
+        """Return the BM25 scores of the candidate rows in the buffer that contain any of the terms.
 
         Args:
             boosts: (field, term) -> its idf times the field's weight.

@@ -1,4 +1,4 @@
-"""The keyword index: BM25 over texts and over their windows (a turn with its neighbours).
+"""The keyword index: BM25 over each text, and over it with the texts before and after it.
 
 It is derived from the rows, and catches up with them at the start of a search: so a write never waits for it, and a
 search sees every acknowledged write. The newest rows are scored in an in-memory buffer. When they have become many, the
@@ -66,7 +66,7 @@ _EMPTY: Ranking = (np.empty(0, np.uint32), np.empty(0, np.float32))
 
 @dataclasses.dataclass(slots=True, eq=False)
 class _Flush:
-    """Hold the state of one flush of buffered rows to the index on disk.
+    """Hold the state of one flush, which writes buffered rows to the keyword index on disk.
 
     Attributes:
         index: the index on disk.
@@ -85,7 +85,6 @@ class _Flush:
     future: Future[None] | None = None
 
     def execute(self) -> None:
-        """Write the rows to the index on disk and commit; searches see them after `refresh`."""
         self.index.remove(array_of(self.removed).tolist())
         self.index.add(entry for _, entry in self.entries() if entry is not None)
         self.index.commit()
@@ -116,10 +115,10 @@ class Keywords:
         self._deleted_unread = BitMap()  # rows of that view that were deleted before their texts were read
 
     def search(self, view: View, texts: Sequence[str], scope: int | None, candidates: BitMap, k: int) -> list[Ranking]:
-        """Find the k candidates with the best BM25 scores for each query text, best first.
+        """Find the k candidate rows with the best BM25 scores for each query text, best first.
 
-        Each term of a text counts by itself; a text has no query syntax. `scope` is the number of the scope that holds
-        all candidates; None for the whole store.
+        Each term of a text counts by itself; a text has no query syntax. `scope` is the number of the scope (one
+        namespace of one tenant) that holds all candidates; None for the whole store.
 
         Returns:
             For each text at most k rows, all of which share a term with it.
@@ -153,7 +152,7 @@ class Keywords:
         return self.search(view, texts, scope, candidates, k)
 
     def close(self) -> None:
-        """Save a snapshot for the next opening, and close the index."""
+        """Save the keyword index to disk for the next opening of the store, and close it."""
         with self._lock:
             try:
                 if self._opened and self._indexed_view is not None:
@@ -177,11 +176,7 @@ class Keywords:
         return rows[best], scores[best]
 
     def _term_boosts(self, terms: Sequence[str]) -> tuple[Boosts, Boosts]:
-        """Return each term's score factor, for the index on disk and for the buffer.
-
-        Terms that no row contains are left out. The idf of a term counts both together. The index on disk multiplies by
-        the idf of its own entries, so its boosts divide by that.
-        """
+        # The index on disk multiplies by the idf of its own entries, so its boosts divide by that.
         index, buffer = self._index, self._buffer
         on_disk_counts = {term: 0 if index is None else index.doc_frequency("window", term) for term in terms}
         known = [term for term, count in on_disk_counts.items() if count or buffer.doc_frequency("window", term)]
@@ -204,7 +199,6 @@ class Keywords:
         return on_disk, in_buffer
 
     def _average_lengths(self) -> dict[str, float]:
-        """Return each field's mean token count over the rows on disk and in the buffer."""
         totals, index = self._buffer.total_lengths, self._index
         if index is None:
             return {field: totals[field] / self._buffer.count for field in FIELDS}
@@ -230,7 +224,6 @@ class Keywords:
     # -- catching up ----------------------------------------------------------------------------------------------
 
     def _catch_up(self, view: View) -> None:
-        """Index the rows that were added or changed since the last indexed view."""
         if self._indexed_view is view:
             return
         self._deleted_unread = BitMap()
@@ -261,7 +254,7 @@ class Keywords:
         self._indexed_view = view
 
     def _open(self, view: View) -> BitMap:
-        """Restore the saved snapshot; return the rows whose session neighbours changed since."""
+        # Returns the rows whose session neighbours have changed since the snapshot was saved.
         self._opened = True
         if self._snapshot is None or self._folder is None:
             return BitMap()
@@ -282,10 +275,7 @@ class Keywords:
         return bitmap(rows[(before != self._sources[0, rows]) | (after != self._sources[1, rows])])
 
     def _matches_rows(self, table: SourceTable, view: View) -> bool:
-        """Return whether the database still has the texts that a snapshot was built from.
-
-        They do not if the database was restored from an older copy and then written to.
-        """
+        # False if the database was restored from an older copy and then written to.
         if not table.size or int(table[0, -1]) > self._rows.last_seq:
             return False
         common = table[:, np.isin(table[0], array_of(view.live))]
@@ -297,7 +287,6 @@ class Keywords:
         return True
 
     def _plan_flush(self, view: View, changed: BitMap) -> _Flush:
-        """Plan a flush that adds buffered and changed rows and removes deleted rows."""
         if self._index is None:
             self._index = PostingsIndex(self._make_work_folder() if self._on_disk else None)
         added = (self._buffer.rows | changed) & view.live
@@ -311,7 +300,6 @@ class Keywords:
             self._save()
 
     def _join_flush(self, *, wait: bool) -> None:
-        """Finish the background flush if it has completed; with `wait`, wait for it first."""
         flush = self._flush
         if flush is None or flush.future is None or not (wait or flush.future.done()):
             return
@@ -327,7 +315,6 @@ class Keywords:
         self._unsaved_rows += len(flush.added) + len(flush.removed)
 
     def _entries(self, rows: NDArray[np.uint32], *, record_sources: bool = False) -> Iterator[tuple[int, Entry | None]]:
-        """Yield (row, entry) of each row; the entry is None if the row has no text or is deleted."""
         for start in range(0, len(rows), _PAGE_ROWS):
             page = rows[start : start + _PAGE_ROWS]
             before, after = self._session_neighbours.neighbours(page)
@@ -345,7 +332,6 @@ class Keywords:
                 yield row, Entry.of(row, scope, text, first, last)
 
     def _record_sources(self, table: SourceTable) -> None:
-        """Store the session neighbours and the text checksum that rows were indexed with."""
         width = int(table[0, -1]) + 1
         if width > self._sources.shape[1]:
             grown = np.zeros((3, 2 * width), np.uint32)

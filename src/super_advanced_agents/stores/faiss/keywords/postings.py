@@ -51,23 +51,26 @@ class PostingsIndex:
         self.average_lengths = dict.fromkeys(FIELDS, 1.0) if average_lengths is None else dict(average_lengths)
 
     def add(self, entries: Iterable[Entry]) -> None:
-        """Add the entries of rows; the next `commit` stores them."""
+        """Add the texts of rows to the index; the next `commit` stores them."""
         writer = self._open_writer()
         for entry in entries:
             writer.add_document(tantivy.Document.from_dict(entry._asdict(), self._schema))
             self._sample = entry
 
     def remove(self, rows: Sequence[int]) -> None:
-        """Mark the entries of these rows as deleted; the next `commit` removes them."""
+        """Mark the texts of these rows as deleted; the next `commit` removes them."""
         if rows:  # by query: deleting by term ignores unsigned fields, without an error
             self._open_writer().delete_documents_by_query(Query.term_set_query(self._schema, "row", list(rows)))
 
     def commit(self) -> None:
-        """Commit the added and removed entries. Any thread may call it; searches are not blocked."""
+        """Store the added and removed texts in the index; searches see them after `refresh`.
+
+        Any thread may call it, and searches go on meanwhile.
+        """
         self._open_writer().commit()
 
     def refresh(self) -> None:
-        """Make searches see the last commit."""
+        """Reopen the index for reading, so that searches see the last commit."""
         self._index.reload()
         self._searcher = self._index.searcher()
         self.count = self._searcher.num_docs
@@ -75,18 +78,18 @@ class PostingsIndex:
             self._update_average_lengths(self._sample)
 
     def doc_frequency(self, field: str, term: str) -> int:
-        """Count the entries whose field contains this term."""
+        """Count the indexed rows that contain a term in a field (`text` or `window`)."""
         return self._searcher.doc_freq(field, term)
 
     def hits(
         self, boosts: Mapping[tuple[str, str], float], limit: int, *, scope: int | None, rows: Sequence[int] | None
     ) -> list[tuple[float, int]]:
-        """Return the entries with the best BM25 scores that contain any of the terms.
+        """Find the rows with the best BM25 scores among those that contain any of the terms.
 
         Args:
             boosts: (field, term) -> the factor of its BM25 score.
-            limit: the maximum number of entries.
-            scope: search this scope only; all when None.
+            limit: the maximum number of rows.
+            scope: search this scope (the number of one tenant's namespace) only; all when None.
             rows: search these rows only, which must be few; all when None.
 
         Returns:
@@ -107,13 +110,16 @@ class PostingsIndex:
         return list(zip([score for score, _ in hits], cast("list[int]", found_rows), strict=True))
 
     def wait_for_merges(self) -> None:
-        """Wait for background merges; the files do not change again until the next write."""
+        """Wait until tantivy's background merges end.
+
+        The files of the index do not change again until the next write.
+        """
         writer, self._writer = self._writer, None
         if writer is not None:
             writer.wait_merging_threads()
 
     def close(self) -> None:
-        """Wait for background merges, and stop the writer."""
+        """Wait until tantivy's background merges end, and stop its writer."""
         try:
             self.wait_for_merges()
         except ValueError:
@@ -125,7 +131,7 @@ class PostingsIndex:
         return self._writer
 
     def _update_average_lengths(self, sample: Entry) -> None:
-        """Read each field's mean length from a score explanation, the only API that exposes it."""
+        # A score explanation is the only API that exposes a field's mean length.
         for field in FIELDS:
             tokens = tokenize(getattr(sample, field))
             if not tokens:
@@ -139,7 +145,7 @@ class PostingsIndex:
 
 
 def _find_avgdl(explanation: Mapping[str, object]) -> float:
-    """Return `avgdl` (the mean field length) from a score explanation; 0 if it is missing."""
+    # `avgdl` is tantivy's name of a field's mean length.
     if str(explanation.get("description", "")).startswith("avgdl"):
         return float(str(explanation["value"]))
     details = explanation.get("details")

@@ -38,7 +38,12 @@ SourceTable = NDArray[np.uint32]
 
 
 class SavedIndex(NamedTuple):
-    """Hold the data saved with an index: its source rows and each field's mean token count."""
+    """Hold the data that is saved beside the files of a keyword index.
+
+    Attributes:
+        table: the rows that the index was built from.
+        average_lengths: field -> the mean number of tokens.
+    """
 
     table: SourceTable
     average_lengths: dict[str, float]
@@ -53,14 +58,14 @@ class KeywordSnapshot:
 
     @property
     def exists(self) -> bool:
-        """True if a snapshot exists, valid or not."""
+        """True if the folder of a saved keyword index exists, valid or not."""
         return self._folder.exists()
 
     def restore(self, folder: Path) -> SavedIndex | None:
         """Hard-link the saved index files into an empty folder, and verify them.
 
         Returns:
-            What was saved with the files; None if there is no valid snapshot.
+            The data that was saved with the files; None if there is no valid snapshot.
         """
         try:
             body = self._checked_manifest()
@@ -83,7 +88,7 @@ class KeywordSnapshot:
         return SavedIndex(table, average_lengths)
 
     def save(self, folder: Path, saved: SavedIndex) -> None:
-        """Save the last commit of the index in `folder`, replacing the earlier snapshot.
+        """Save the committed index files in `folder` as the snapshot, replacing the earlier one.
 
         Raises:
             OSError: it could not be written, or the index is being changed; the earlier snapshot may be gone.
@@ -127,7 +132,7 @@ class KeywordSnapshot:
 
 
 def text_checksums(rows: Sequence[int], texts: Mapping[int, tuple[int, str]]) -> list[int]:
-    """Return a checksum of each row's (scope, text); 0 for a row without a text.
+    """Return a CRC-32 of each row's namespace number and text; 0 for a row without a text.
 
     Another text may get the same row number after an older database was restored and written to.
     """

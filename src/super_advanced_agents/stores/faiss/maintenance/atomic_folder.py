@@ -14,15 +14,15 @@ from super_advanced_agents.stores.folder import LOCK_FILE, StoreFolder
 
 
 def is_occupied(target: Path) -> bool:
-    """Return whether `target` is a file or a folder that is not empty."""
+    """Return True if `target` is a file, or a folder that is not empty."""
     return target.exists() and (not target.is_dir() or any(target.iterdir()))
 
 
 @contextmanager
 def atomic_folder(target: Path, *, aside: Path | None = None) -> Iterator[Path]:
-    """Yield a temporary folder that is flushed and renamed to `target` after the body.
+    """Enter a context with a temporary folder that becomes `target` when the context is left.
 
-    A body that fails leaves nothing behind.
+    On leaving, the folder is flushed to disk and renamed. A body that fails leaves nothing behind.
 
     Args:
         target: the path of the new folder; on the way it is called `.<name>.part`, in the same parent.
@@ -67,7 +67,6 @@ def _rename(part: Path, target: Path, aside: Path | None) -> None:
 
 @contextmanager
 def _exclusive_lock(part: Path, target: Path) -> Iterator[Path]:
-    """Hold a lock against other processes that write the same target; yield the lock file."""
     try:
         owner = StoreFolder(part)
     except StoreLockedError as exc:
@@ -81,7 +80,6 @@ def _exclusive_lock(part: Path, target: Path) -> Iterator[Path]:
 
 
 def _flush(folder: Path) -> None:
-    """Flush a folder to disk (fsync), with every file and folder in it."""
     for parent, _, files in os.walk(folder, topdown=False):
         for name in files:
             with Path(parent, name).open("rb+") as file:

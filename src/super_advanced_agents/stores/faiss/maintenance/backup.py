@@ -39,7 +39,7 @@ _PAGES = 512
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackedUpFile:
-    """Describe one database file of a backup.
+    """Hold the manifest entry of one database file in a backup.
 
     Attributes:
         name: its path below the backup's folder.
@@ -60,7 +60,9 @@ class BackedUpFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backup:
-    """Describe a backup: its folder, time and database files, which its manifest lists.
+    """Hold the description of a backup: its folder, its time and its database files.
+
+    It is stored in the backup's folder, in a file called the manifest.
 
     Attributes:
         path: the backup's folder.
@@ -74,7 +76,7 @@ class Backup:
 
     @property
     def records(self) -> int:
-        """The number of records in all databases."""
+        """The total number of records in the backup's databases."""
         return sum(file.records or 0 for file in self.files)
 
 
@@ -86,7 +88,9 @@ def back_up(
     on_copied: OnCopied | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Backup:
-    """Copy the databases of a folder to a new folder, each in one consistent state. Blocks.
+    """Back up the SQLite databases in a folder to a new folder. Blocks until it is done.
+
+    Each database is copied in one consistent state; writers do not wait.
 
     Args:
         source: a store's folder, or one that holds several; it may be in use by any process.
@@ -122,7 +126,10 @@ def back_up_rows(
     on_copied: OnCopied | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Backup:
-    """Back up the database of an open store. If it is in memory, writers wait meanwhile."""
+    """Back up the SQLite database of an open store to a new folder.
+
+    If the database is in memory, writers wait until the copy is finished.
+    """
     if rows._file is not None:
         return back_up(rows._file.parent, target, on_copied=on_copied, should_stop=should_stop)
 
@@ -134,7 +141,6 @@ def back_up_rows(
 
 
 def _write_backup(target: Path, fill: Callable[[Path], None], names: Sequence[str]) -> Backup:
-    """Create a backup folder: call `fill` to write the databases, check them, add a manifest."""
     created_at, target = time.time(), target.resolve()
     if is_occupied(target):
         raise StoreError(f"{str(target)!r} is not empty", hint="choose another name: a backup is never written over")
@@ -153,7 +159,7 @@ def copy_database(
     on_copied: OnCopied | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Copy the current state of a database to a new file.
+    """Copy a SQLite database to a new file, in the state of one read transaction.
 
     The read transaction lasts until the end; else every commit of another connection would restart the copy.
 
@@ -184,7 +190,7 @@ def copy_database(
 
 
 def read_backup(path: Path) -> Backup:
-    """Read the manifest of a backup, without checking the databases.
+    """Read the description of a backup from its manifest file, without checking the databases.
 
     Raises:
         StoreError: the folder is not a backup, or one of a newer version.
@@ -209,7 +215,6 @@ def read_backup(path: Path) -> Backup:
 
 
 def _check_copy(folder: Path, name: str) -> BackedUpFile:
-    """Check the integrity of a copied database, and return its manifest entry."""
     file = folder / name
     identity: str | None = None
     records: int | None = None
@@ -239,7 +244,7 @@ def _check_copy(folder: Path, name: str) -> BackedUpFile:
 
 
 def damaged_backup(path: Path, name: str) -> CorruptStoreError:
-    """Return the error for a backup whose file `name` is missing or altered."""
+    """Build the error to raise for a backup whose file `name` is missing or altered."""
     return CorruptStoreError(
         f"the backup at {str(path)!r} is damaged: {name!r} is not what was written", hint="use another backup"
     )

@@ -36,7 +36,7 @@ _CHECK_SETTING = "clock_seen"
 
 @dataclass(frozen=True, slots=True)
 class SweepStep:
-    """Describe one step of a sweep, which deletes the expired rows of a store.
+    """Hold the plan of one transaction that deletes expired rows.
 
     Attributes:
         rows: the rows to delete.
@@ -79,20 +79,26 @@ class ExpiredRows:
         return SweepStep(due, checked_at=now)
 
     def delete(self, step: SweepStep, change: Change) -> None:
-        """Delete the rows of a step and store its clock reading; requires an open transaction."""
+        """Delete the rows that `next_step` chose, and store the time at which the clock was read.
+
+        Requires an open transaction.
+        """
         if step.rows:
             self._rows.remove(array_of(step.rows).tolist(), change)
         if step.checked_at is not None:
             self._rows.set_setting(_CHECK_SETTING, repr(step.checked_at))
 
     def mark_committed(self, step: SweepStep) -> None:
-        """Remember the clock reading of a step after its transaction was committed."""
+        """Remember when the clock was read, after the deletion of expired rows was committed.
+
+        A row is deleted only if it had expired at a reading of the clock at least `GRACE_S` ago.
+        """
         if step.checked_at is not None:
             self._checked_at, self._checked_monotonic = step.checked_at, time.monotonic()
 
 
 class ExpirySweeper:
-    """Delete expired rows from a background thread, which submits small steps to the writer."""
+    """Delete expired rows in the background, a few at a time, through the writer's queue."""
 
     def __init__(self, index: Index, submit: Callable[[ExpirySweep], Future[object]]) -> None:
         self._index = index
@@ -103,7 +109,10 @@ class ExpirySweeper:
         self._worker = Workers(name="store sweeper", threads=1, max_queue=1)
 
     def wake(self) -> None:
-        """Start the thread if a row can expire and it is not running. Returns at once; never fails."""
+        """Start the background thread, unless it is running or no row has an expiry time.
+
+        Returns at once; never fails.
+        """
         if self._stop.is_set() or not self._index.expired(np.inf) & self._index.view.live:
             return
         with self._start_lock:
@@ -116,7 +125,7 @@ class ExpirySweeper:
             self._busy = False
 
     def close(self) -> None:
-        """Stop the thread after its current step."""
+        """Stop the background thread after its current transaction."""
         self._stop.set()
         self._worker.close()
 
@@ -129,7 +138,6 @@ class ExpirySweeper:
         self.wake()  # for rows that were added after the last step, before `_busy` was reset
 
     def _step(self) -> bool:
-        """Execute one step and wait for the next; return False when the thread is to end."""
         try:
             step = self._submit(ExpirySweep()).wait()
         except ResourceClosedError:

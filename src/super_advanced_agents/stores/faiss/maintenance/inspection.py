@@ -17,7 +17,10 @@ _TIMEOUT_S = 5.0
 
 @contextmanager
 def open_read_only(file: Path) -> Iterator[sqlite3.Connection]:
-    """Open a read-only connection, even while another process has the database open."""
+    """Enter a context with a read-only SQLite connection, which is closed on leaving.
+
+    Another process may have the database open.
+    """
     try:
         connection = sqlite3.connect(
             f"file:{quote(str(file.absolute()))}?mode=ro", uri=True, timeout=_TIMEOUT_S, isolation_level=None
@@ -29,10 +32,10 @@ def open_read_only(file: Path) -> Iterator[sqlite3.Connection]:
 
 
 def settings_of(folder: Path) -> dict[str, str] | None:
-    """Return the settings of the store in a folder; None if it holds no store.
+    """Return the settings of the store in `folder`; None if the folder holds no store.
 
     Returns:
-        All settings; `dim`, `metric` and `identity` are among them.
+        Name -> value; `dim`, `metric` and `identity` are among the names.
 
     Raises:
         CorruptStoreError: the file is damaged, or not a store.

@@ -40,7 +40,7 @@ class MaintenanceOperations(VectorStore):
         self._backups = Workers(name="store backup", threads=1, max_queue=_MAX_QUEUED_BACKUPS)
 
     async def abackup(self, path: str | os.PathLike[str], *, on_copied: OnCopied | None = None) -> Backup:
-        """Copy the store to a folder that can be opened as a store; reads and writes continue.
+        """Copy the store to a new folder, which is a store too; reads and writes continue.
 
         Cancelling it, or closing the store meanwhile, stops the backup, which then leaves nothing behind.
 
@@ -121,7 +121,6 @@ class MaintenanceOperations(VectorStore):
     reembed = blocking(areembed)
 
     def _follow_switch(self, identity: str, dim: int) -> None:
-        """Rebuild the index in the writer thread, after all vectors were replaced."""
         self._rows.identity = identity
         self._dim = dim
         self._sealer.rebuild(dim)

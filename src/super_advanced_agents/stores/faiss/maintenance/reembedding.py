@@ -1,4 +1,4 @@
-"""Re-embedding: new vectors for all records, staged beside the old ones until a switch."""
+"""Re-embedding: new vectors for all records, collected in a table until all are complete."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _TEXT_FIELD = re.compile(r"^texts\[(\d+)\]")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reembedded:
-    """The result of a re-embedding.
+    """Hold the result of a re-embedding: record counts, and the new model and dimension.
 
     Attributes:
         records: the number of records in the store at the switch.
@@ -82,7 +82,7 @@ class Reembedding:
         self._embedded = 0
 
     async def run(self) -> Reembedded:
-        """Embed every text into the staging table, then replace the old vectors."""
+        """Embed every text, collect the vectors in a staging table, then replace the old vectors."""
         staging = self._staging
         self._dim = int((await self._embedder.aembed_batch(["dimension"])).shape[1])
         if not await self._readers.submit(partial(staging.is_needed, self._embedder.model_id, self._dim)):
@@ -119,7 +119,6 @@ class Reembedding:
         self._embedded += len(seqs)
 
     def _name_record(self, exc: InvalidInputError, page: list[tuple[int, str]]) -> InvalidInputError:
-        """Return the embedder's error, with the refused record's uid instead of its index."""
         position = _TEXT_FIELD.match(exc.field)
         if position is None or int(position[1]) >= len(page):
             return exc
@@ -131,10 +130,7 @@ class Reembedding:
         )
 
     async def _switch(self) -> Reembedded | None:
-        """Embed the last few texts and replace all vectors, in one transaction.
-
-        Returns None when too many texts are left for that.
-        """
+        # Returns None when too many texts are left to embed inside the transaction, while writers wait.
         identity = ""
 
         def execute() -> Reembedded | None:

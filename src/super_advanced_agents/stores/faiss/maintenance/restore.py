@@ -50,7 +50,6 @@ def restore(source: Path, target: Path, *, force: bool = False) -> Path | None:
 
 @contextmanager
 def _locked_stores(backup: Backup, target: Path) -> Iterator[None]:
-    """Lock the stores that a restore replaces; fail if a process has one of them open."""
     stores = [target / file.name for file in backup.files if file.identity is not None]
     folders = {store.parent for store in stores if store.exists()}
     with ExitStack() as locks:

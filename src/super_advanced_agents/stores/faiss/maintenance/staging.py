@@ -1,4 +1,4 @@
-"""Staging table for new vectors, which at the end replaces the table of old vectors.
+"""The staging table of a re-embedding, which at the end becomes the table of vectors.
 
 It is filled while the store is used. The table `staged_vectors` and the setting `reembedding` exist from the start of a
 re-embedding to its switch. Rows are staged in the order of their numbers, and a written record always gets a new,
@@ -22,7 +22,7 @@ _STEP_ROWS = 2_000
 
 
 class Staging:
-    """Read and write the staging table of one store's re-embedding.
+    """Read and write the SQLite table that collects the new vectors of a re-embedding.
 
     Methods that write are called inside a transaction of the writer thread.
     """
@@ -33,7 +33,7 @@ class Staging:
     # -- reading, by any thread -----------------------------------------------------------------------------------
 
     def page(self, after: int, n: int) -> list[tuple[int, str]]:
-        """Return (row, text) of the next n rows after row `after` that have a text."""
+        """Return (row number, text) of the first n rows above row `after` that have a text."""
         query = "SELECT seq, text FROM records WHERE seq > ? AND text IS NOT NULL ORDER BY seq LIMIT ?"
         return self._rows._all(query, (after, n))
 
@@ -43,28 +43,30 @@ class Staging:
         return int(n)
 
     def count_after(self, after: int) -> int:
-        """Count the rows after row `after` that have a text."""
+        """Count the rows with a text whose number is above `after`."""
         [(n,)] = self._rows._all("SELECT count(*) FROM records WHERE seq > ? AND text IS NOT NULL", (after,))
         return int(n)
 
     def is_needed(self, model_id: str, dim: int) -> bool:
-        """Return whether a re-embedding would change the model or the length of any vector."""
+        """Return True if any vector is of another embedding model or length than the given ones."""
         query = "SELECT 1 FROM records LEFT JOIN models ON models.id = model WHERE model_id IS NOT ? LIMIT 1"
         return self._rows.setting("dim") != str(dim) or bool(self._rows._all(query, (model_id,)))
 
     def count(self) -> int:
-        """Count all rows."""
+        """Count all records of the store."""
         [(n,)] = self._rows._all("SELECT count(*) FROM records")
         return int(n)
 
     def uid_of(self, seq: int) -> str:
-        """Return the uid of a row; an empty string if the row was deleted."""
+        """Return the record id (uid) of a row number; an empty string if the row was deleted."""
         return next((uid for _, uid in self._rows.uids([seq])), "")
 
     # -- writing, by the writer thread ----------------------------------------------------------------------------
 
     def begin(self, model_id: str, dim: int) -> int:
-        """Create the staging table, or reuse that of an interrupted run with the same model.
+        """Create the table for the new vectors, or reuse that of an interrupted re-embedding.
+
+        It is reused only for the same embedding model and vector length.
 
         Returns:
             The last staged row; 0 for none.
@@ -86,7 +88,7 @@ class Staging:
         self._rows._writer.execute("DELETE FROM settings WHERE name = ?", (_SETTING,))
 
     def delete_some_replaced(self) -> bool:
-        """Delete a batch of the replaced old vectors; return True while some are left."""
+        """Delete one batch of the vectors that were replaced; return True while some are left."""
         query = "DELETE FROM dropped_vectors WHERE seq IN (SELECT seq FROM dropped_vectors ORDER BY seq LIMIT ?)"
         deleted = self._rows._writer.execute(query, (_STEP_ROWS,))
         if deleted.rowcount == _STEP_ROWS:
@@ -97,7 +99,7 @@ class Staging:
     def stage(self, seqs: Sequence[int], vectors: Matrix) -> None:
         """Write the (n, dim) new vectors of n rows to the staging table.
 
-        `switch` drops the vectors of rows that were deleted meanwhile.
+        The vectors of rows that are deleted meanwhile are dropped by `switch`.
         """
         self._rows._writer.executemany(
             "INSERT OR REPLACE INTO staged_vectors VALUES (?, ?)",
@@ -105,15 +107,16 @@ class Staging:
         )
 
     def delete_without_text(self) -> int:
-        """Delete the rows without a text and return their number."""
+        """Delete the records that have no text, and return how many there were."""
         writer = self._rows._writer
         writer.execute("DELETE FROM vectors WHERE seq IN (SELECT seq FROM records WHERE text IS NULL)")
         return int(writer.execute("DELETE FROM records WHERE text IS NULL").rowcount)
 
     def switch(self, model_id: str, dim: int) -> tuple[int, str]:
-        """Replace all vectors by the staged vectors, and give the store a new identity.
+        """Replace the table of vectors by the staging table, and give the store a new identity.
 
-        Snapshots of the old vectors become invalid: they name the old identity, and their tokens are deleted.
+        The identity is a random id. Snapshots of the old vectors become invalid: they name the old identity, and their
+        tokens are deleted.
 
         Returns:
             The number of records, and the new identity, which the caller sets in `RecordTable` after the commit.

@@ -59,7 +59,7 @@ class NumberColumn:
         return self._size + sum(len(rows) for rows in self._large.values())
 
     def add(self, value: float, row: int) -> None:
-        """Add one value of a row."""
+        """Add a number to the column as a value of the given row."""
         if not -_EXACT_LIMIT < value < _EXACT_LIMIT:
             self._large.setdefault(value, BitMap()).add(row)
             return
@@ -72,7 +72,7 @@ class NumberColumn:
         self._size += 1
 
     def rows_equal_to(self, values: Sequence[float]) -> BitMap:
-        """Return the rows that have any of these numbers, compared without rounding."""
+        """Return the rows whose value is any of these numbers, compared without rounding."""
         self._sort()
         column, rows = self._values[: self._size], self._rows
         exact = np.array([value for value in values if -_EXACT_LIMIT < value < _EXACT_LIMIT], dtype=np.float64)
@@ -85,7 +85,7 @@ class NumberColumn:
         return matching
 
     def rows_in_range(self, operator: RangeOperator, bound: float) -> BitMap:
-        """Return the rows for which `value <operator> bound` holds."""
+        """Return the rows whose value satisfies `value <operator> bound`, such as `value > 5`."""
         self._sort()
         values = self._values[: self._size]
         limit = float(max(-_EXACT_LIMIT, min(bound, _EXACT_LIMIT)))  # an integer may be beyond every float
@@ -114,7 +114,7 @@ class NumberColumn:
         return min([least, *(float(large) for large in self._large if large > value)])
 
     def retain(self, rows: BitMap) -> None:
-        """Keep the values of these rows, and drop all others."""
+        """Remove the values of all rows except the given ones."""
         self._sort()
         retained = np.isin(self._rows[: self._size], array_of(rows))
         self._values, self._rows = self._values[: self._size][retained], self._rows[: self._size][retained]
@@ -122,7 +122,7 @@ class NumberColumn:
         self._large = {value: left for value, members in self._large.items() if (left := members & rows)}
 
     def with_renumbered_rows(self, renumber: Callable[[RowNumbers], RowNumbers]) -> NumberColumn:
-        """Return a copy with the same values, whose row numbers `renumber` has replaced."""
+        """Return a copy of the column in which `renumber` has replaced all row numbers."""
         copy = NumberColumn()
         copy._values, copy._rows = self._values[: self._size].copy(), renumber(self._rows[: self._size])
         copy._size, copy._sorted_size = self._size, self._sorted_size
@@ -158,7 +158,7 @@ class MetadataColumn:
         self._list_members: dict[Scalar, BitMap] = {}
 
     def add(self, value: JSONValue, row: int) -> None:
-        """Index the value of a row; the caller holds the lock."""
+        """Add the value that a row has in this field; the caller holds the lock."""
         self.present.add(row)
         if isinstance(value, str):
             if len(value) > _MAX_STRING_CHARS:
@@ -174,7 +174,10 @@ class MetadataColumn:
                     self._list_members.setdefault(scalar(member), BitMap()).add(row)
 
     def matching(self, term: Term) -> BitMap:
-        """Return the rows whose indexed value matches a filter term, without `undecided` rows."""
+        """Return the rows whose indexed value matches one condition of a filter.
+
+        Rows whose value is not indexed are left out; `undecided` returns them.
+        """
         match term:
             case Exists():
                 return self.present
@@ -192,19 +195,19 @@ class MetadataColumn:
                 return lists | self._rows_with_string(lambda value: contains(value, member))
 
     def undecided(self, term: Term) -> BitMap:
-        """Return the rows that must be read to decide whether they match a filter term.
+        """Return the rows that must be read from the table to evaluate one condition of a filter.
 
         Their strings are too long to be indexed.
         """
         return self.long_strings if self.long_strings and _concerns_long_strings(term) else _NO_ROWS
 
     def is_slow(self, term: Term) -> bool:
-        """Return whether evaluating a filter term would delay other requests noticeably."""
+        """Return True if evaluating one condition of a filter would noticeably delay requests."""
         comparisons = len(term.values) if isinstance(term, Equals) else len(self._strings) * _scans_strings(term)
         return comparisons > _MANY_VALUES or bool(self.undecided(term))
 
     def drop(self, rows: BitMap) -> None:
-        """Remove these rows from the index."""
+        """Remove the given rows from the index of this field."""
         with self._lock:
             self.present -= rows
             self.long_strings -= rows
@@ -243,7 +246,6 @@ _NO_ROWS = BitMap()
 
 
 def _scans_strings(term: Term) -> bool:
-    """Return whether a filter term must be compared with every distinct string."""
     match term:
         case Compares(_, _, bound):
             return isinstance(bound, str)

@@ -39,15 +39,13 @@ class _StaleViewError(Exception):
 
 @dataclass(slots=True)
 class _Progress:
-    """Hold the rows for which a filter has been evaluated, and the subset that matches."""
-
     evaluated: BitMap = field(default_factory=BitMap)
     matching: BitMap = field(default_factory=BitMap)
     users: int = 0
 
 
 class MetadataIndex:
-    """Evaluate filters over the metadata of one store, from any thread.
+    """Evaluate metadata filters on the rows of one store, from any thread.
 
     Args:
         metadata_between: yields (row, metadata without its text) of the rows in (after, last], in row order.
@@ -68,15 +66,18 @@ class MetadataIndex:
         self._drop_lock = threading.Lock()
 
     def is_slow(self, tree: Filter, live: BitMap, last_row: int) -> bool:
-        """Return whether `evaluate` may delay other requests. The check itself is fast."""
+        """Return True if evaluating a filter may noticeably delay other requests.
+
+        The check itself is fast.
+        """
         behind = last_row - self._last_indexed > _SLOW_BACKLOG_ROWS
         return behind or self._has_many_dead(live) or any(self._is_slow(term) for term in _terms(tree))
 
     @contextmanager
     def keep_progress(self, tree: Filter) -> Iterator[None]:
-        """Remember the rows for which a filter has been evaluated, until the context is left.
+        """Enter a context in which repeated evaluations of a filter reuse earlier results.
 
-        Inside the context, evaluating this filter again looks only at other rows.
+        Inside it, evaluating the filter again looks only at rows that it was not evaluated on before.
         """
         with self._lock:
             progress = self._progress.setdefault(tree, _Progress())
@@ -90,11 +91,11 @@ class MetadataIndex:
                     del self._progress[tree]
 
     def evaluate(self, tree: Filter, rows: BitMap, last_row: int) -> BitMap:
-        """Return the subset of `rows` that matches a filter.
+        """Return the subset of the given rows whose metadata matches a filter.
 
         Args:
             tree: the filter.
-            rows: live rows of one view.
+            rows: the rows to look at.
             last_row: the newest row that may be among them.
 
         Raises:
@@ -113,11 +114,9 @@ class MetadataIndex:
         return rows & progress.matching
 
     def drop_dead(self, live: BitMap, last_row: int) -> None:
-        """Remove rows that are no longer live from the index, if they are many.
+        """Remove deleted rows from the index, once they outnumber the rows that exist.
 
-        Rows above `last_row` stay.
-
-        Returns at once when another thread is removing them.
+        Rows above `last_row` are newer than `live` and stay. Returns at once when another thread is removing rows.
         """
         if not self._has_many_dead(live) or not self._drop_lock.acquire(blocking=False):
             return
@@ -148,7 +147,6 @@ class MetadataIndex:
                 raise _StaleViewError
 
     def _catch_up(self, last_row: int) -> None:
-        """Index the rows up to `last_row` that are not indexed yet."""
         if self._last_indexed >= last_row:
             return
         with self._catch_up_lock:
@@ -172,10 +170,7 @@ class MetadataIndex:
                 self._last_indexed = row
 
     def _bounds(self, tree: Filter, rows: BitMap) -> tuple[BitMap, BitMap]:
-        """Return two subsets of `rows`: those that certainly match, and those that may match.
-
-        The rows between the two bounds have values that are not indexed; they must be read to decide.
-        """
+        # The rows that certainly match, and those that may: they have values that are not indexed, and must be read.
         match tree:
             case And(operands):
                 certain = possible = rows
@@ -204,7 +199,6 @@ class MetadataIndex:
         return certain, certain | (undecided & rows) if undecided else certain
 
     def _evaluate_by_reading(self, tree: Filter, rows: BitMap, progress: _Progress) -> None:
-        """Read the metadata of rows from the table, and evaluate a filter that needs it."""
         stale = False
         unread = rows.to_array()
         for start in range(0, len(unread), _PAGE):
@@ -234,10 +228,7 @@ def _terms(tree: Filter) -> Iterator[Term]:
 
 
 def _flatten(metadata: Metadata) -> Iterable[tuple[str, JSONValue]]:
-    """Yield (name, value) of every field that a filter can name, nested fields included.
-
-    These are the keys, and dotted paths into nested objects unless a key has exactly that name.
-    """
+    # The names are the keys, and dotted paths into nested objects unless a key has exactly that name.
     for key, value in metadata.items():
         yield key, value
         if isinstance(value, dict) and "." not in key:

@@ -16,7 +16,9 @@ _Key: TypeAlias = "tuple[int | None, Filter | None]"
 
 
 class Selection:
-    """Hold the rows that a search may return, and their positions in each segment.
+    """Hold the rows that match the namespace and filter of a search.
+
+    It also caches their offsets in each segment, which is a set of rows with one FAISS index.
 
     Attributes:
         rows: the rows in the scope that match the filter and have not expired.
@@ -27,7 +29,10 @@ class Selection:
         self._positions: dict[Segment, Positions | None] = {}
 
     def positions(self, segment: Segment) -> Positions | None:
-        """Return the selected rows' offsets in a segment; None when all its rows are selected."""
+        """Return the selected rows' offsets in a segment, which is rows with one FAISS index.
+
+        None when all rows of the segment are selected.
+        """
         try:
             return self._positions[segment]
         except KeyError:
@@ -42,14 +47,20 @@ class _Entry(NamedTuple):
 
 
 class Selections:
-    """Cache the rows of a view that scopes and filters select. LRU eviction; thread-safe."""
+    """Cache the rows that namespaces and metadata filters select. LRU eviction; thread-safe.
+
+    Each view (an immutable state of the index) has one.
+    """
 
     def __init__(self) -> None:
         self._entries: OrderedDict[_Key, _Entry] = OrderedDict()
         self._lock = threading.Lock()
 
     def get(self, scope: int | None, tree: Filter | None, now: float) -> Selection | None:
-        """Return the cached rows of a scope and filter; None if absent or not valid at `now`."""
+        """Return the cached rows for a namespace and filter; None if absent or not valid at `now`.
+
+        `scope` is the number of one tenant's namespace. An entry is valid until the next row expires.
+        """
         with self._lock:
             entry = self._entries.get((scope, tree))
             if entry is None or not entry.since <= now < entry.until:  # before `since` when the clock has jumped back
@@ -58,7 +69,11 @@ class Selections:
             return entry.selection
 
     def add(self, scope: int | None, tree: Filter | None, rows: BitMap, *, since: float, until: float) -> Selection:
-        """Cache the rows of a scope and filter for times in [`since`, `until`); return them."""
+        """Cache the rows for a namespace and filter, and return them as a `Selection`.
+
+        `scope` is the number of one tenant's namespace. The entry is valid at times in [`since`, `until`), between
+        which no row expires.
+        """
         selection = Selection(rows)
         with self._lock:
             self._entries[scope, tree] = _Entry(selection, since, until)

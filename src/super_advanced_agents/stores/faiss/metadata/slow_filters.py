@@ -14,16 +14,17 @@ _MAX_QUEUED = 8_192
 
 
 class SlowFilters:
-    """Evaluate slow filters in threads, before their requests enter a shared queue."""
+    """Evaluate slow metadata filters in threads, before their requests enter a shared queue."""
 
     def __init__(self, state: State) -> None:
         self._state = state
         self._workers = Workers(name="store filters", threads=2, max_queue=_MAX_QUEUED)
 
     async def evaluate_ahead(self, scope: Scope | None, tree: Filter | None) -> AbstractContextManager[object]:
-        """Evaluate a filter if it is slow; keep the result until the returned context is left.
+        """Evaluate a metadata filter in advance if it is slow, and return a context manager.
 
-        A request that is queued inside the context evaluates the filter only for rows added since.
+        A request that is queued inside the context reuses the result, and evaluates the filter only for rows added
+        since.
         """
         if tree is None or not self._state.index.is_slow(tree):
             return nullcontext()

@@ -14,7 +14,7 @@ from super_advanced_agents.types import Matrix, Record
 
 
 class Scope(NamedTuple):
-    """Identify the records of one tenant in one namespace.
+    """Hold a tenant and a namespace; every record belongs to one such pair.
 
     The tenant comes from the caller's credential, the namespace from the request.
     """
@@ -24,18 +24,26 @@ class Scope(NamedTuple):
 
     @classmethod
     def of_reading(cls, tenant: str, namespace: str | None) -> Scope | None:
-        """Return the scope of a read or delete; None (the whole store) without a namespace."""
+        """Return the scope (tenant and namespace) that a read or delete request concerns.
+
+        None, which stands for the whole store, if the request names no namespace.
+        """
         return None if namespace is None else cls(tenant, namespace)
 
     @classmethod
     def of_writing(cls, tenant: str, namespace: str | None) -> Scope:
-        """Return the scope of a write, in the default namespace if the request names none."""
+        """Return the scope (tenant and namespace) to which a write request adds records.
+
+        Without a namespace in the request it is the default namespace.
+        """
         return cls(tenant, namespace or DEFAULT_NAMESPACE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredFields:
-    """Hold the fields of records that `put` stores unchanged, as parallel lists.
+    """Hold the record fields that a put request sets itself, as parallel lists.
+
+    For an add request the store sets them.
 
     Attributes:
         created_at: seconds since the epoch.
@@ -52,7 +60,7 @@ class StoredFields:
 
 @dataclass(slots=True, kw_only=True)
 class RowBatch:
-    """Hold n validated records of one scope to insert or replace, as parallel lists.
+    """Hold n validated records of one namespace to insert or replace, as parallel lists.
 
     Attributes:
         scope: the tenant and namespace of all records.
@@ -116,7 +124,7 @@ class RowBatch:
 
     @classmethod
     def by_namespace(cls, request: PutRequest, scaled: Matrix, *, now: float) -> list[RowBatch]:
-        """Build the batches of a put request: one per namespace, in order of appearance.
+        """Build the row batches of a put request, one for each namespace of its records.
 
         Records that have expired are left out.
 

@@ -35,7 +35,7 @@ def digest_of(document: Document, vector: bytes) -> bytes:
 
 
 def digests_of(batch: RowBatch) -> list[bytes]:
-    """Return the digest of each record of a batch."""
+    """Return the content digest of each record of a batch."""
     blob, size = batch.vectors.tobytes(), batch.vectors[:1].nbytes
     return [
         digest_of(document, b"" if document.text is not None else blob[i * size : i * size + size])
@@ -44,7 +44,10 @@ def digests_of(batch: RowBatch) -> list[bytes]:
 
 
 def store_digests(connection: sqlite3.Connection, scope: int) -> None:
-    """Compute and store the digest of every record of a scope."""
+    """Compute the content digest of every record of a namespace, and store it in SQLite.
+
+    `scope` is the number of one tenant's namespace.
+    """
     query = """
         SELECT seq, text, metadata, CASE WHEN text IS NULL THEN
             (SELECT vector FROM vectors WHERE vectors.seq = records.seq) ELSE x'' END
@@ -59,11 +62,13 @@ def store_digests(connection: sqlite3.Connection, scope: int) -> None:
 def find_by_digest(
     connection: sqlite3.Connection, scope: int, digests: Sequence[bytes], now: float, *, but_for: Collection[str]
 ) -> dict[bytes, str]:
-    """Map each digest found in a scope to the uid of its oldest unexpired record.
+    """Map each digest to the uid of the oldest unexpired record with that content.
+
+    Digests without such a record are missing.
 
     Args:
         connection: the writer's.
-        scope: the number of the scope.
+        scope: the number of the scope (one namespace of one tenant) to search.
         digests: the digests to look up.
         now: seconds since the epoch; expired records do not count.
         but_for: uids of records that do not count either.

@@ -40,7 +40,7 @@ _TEXT_SHAPES = {(int, int, str)}
 
 
 def as_record(row: Sequence[Any]) -> Record:
-    """Build a record from one result row of a query that begins with `RECORDS`."""
+    """Build a record from one result row of a SELECT that begins with the constant `RECORDS`."""
     uid, vector, text, metadata_json, place, *values = row
     fields = dict(zip(_PLAIN_COLUMNS, values, strict=True))
     return Record(
@@ -65,7 +65,10 @@ class RowReader:
         self._row_cache = RowCache()
 
     def hits(self, seqs: Sequence[int]) -> dict[int, Hit]:
-        """Map each row to the columns that a search result shows; deleted rows may be missing."""
+        """Map each row number to the stored columns that a search result shows.
+
+        They come from a cache or from SQLite. Deleted rows may be missing.
+        """
         hits = self._row_cache.get_many(seqs)
         missing = [seq for seq in seqs if seq not in hits]
         if missing:
@@ -75,7 +78,7 @@ class RowReader:
         return hits
 
     def static_signals(self, seqs: Sequence[int]) -> dict[int, tuple[float, float | None]]:
-        """Map each row to its last write time and its priority.
+        """Map each row number to the row's last write time and its priority.
 
         Rows deleted meanwhile are missing.
         """
@@ -84,7 +87,7 @@ class RowReader:
         return {seq: (updated_at, priority) for seq, updated_at, priority in rows}
 
     def records(self, seqs: Sequence[int]) -> list[Record]:
-        """Return the records of these rows, ordered by uid; deleted rows are missing."""
+        """Return the records with these row numbers, ordered by uid; deleted rows are missing."""
         return self._records("seq IN (SELECT value FROM json_each(?))", (json_list(seqs),))
 
     def records_by_uid(self, uids: Sequence[str], scope: int | None, now: float) -> list[Record]:
@@ -102,26 +105,26 @@ class RowReader:
         return [as_record(row) for row in rows]
 
     def uids_after(self, uid: str) -> Iterator[tuple[int, str]]:
-        """Yield (row, uid) of all records whose uid is greater than `uid`, ordered by uid."""
+        """Yield (row number, uid) of all records whose uid is greater than `uid`, ordered by uid."""
         return self._read("SELECT seq, uid FROM records WHERE uid > ? ORDER BY uid", (uid,))
 
     def uids(self, seqs: Sequence[int]) -> list[tuple[int, str]]:
-        """Return (row, uid) of these rows, ordered by uid; deleted rows are missing."""
+        """Return (row number, uid) of these rows, ordered by uid; deleted rows are missing."""
         query = "SELECT seq, uid FROM records WHERE seq IN (SELECT value FROM json_each(?)) ORDER BY uid"
         return list(self._read(query, (json_list(seqs),)))
 
     def scopes_since(self, seq: int) -> Iterator[tuple[int, int, float | None]]:
-        """Yield (row, scope, expires_at) of every row after `seq`, in row order."""
+        """Yield (row number, namespace number, expiry time) of every row above `seq`, in row order."""
         return self._read("SELECT seq, scope, expires_at FROM records WHERE seq > ? ORDER BY seq", (seq,))
 
     def metadata_between(self, after: int, last: int) -> Iterator[tuple[int, Metadata]]:
-        """Yield (row, metadata without its text) of the rows in (after, last], in row order."""
+        """Yield (row number, metadata without the text) of the rows in (after, last], in order."""
         query = "SELECT seq, metadata FROM records WHERE seq > ? AND seq <= ? ORDER BY seq"
         rows = self._read(query, (after, last))
         return ((seq, with_text(None, metadata_json)) for seq, metadata_json in rows)
 
     def metadata_of(self, seqs: Sequence[int]) -> list[tuple[int, Metadata]]:
-        """Read (row, metadata with its text) of these rows from the table, not from the cache.
+        """Return (row number, metadata with the text) of these rows, read from SQLite.
 
         Rows deleted meanwhile are missing.
         """
@@ -130,18 +133,21 @@ class RowReader:
         return [(seq, with_text(text, metadata_json)) for seq, text, metadata_json in rows]
 
     def session_rows(self) -> Iterator[tuple[int, int, str]]:
-        """Yield (row, scope, session) of every row in a session, ordered by session and place."""
+        """Yield (row number, namespace number, session) of every row that belongs to a session.
+
+        They are ordered by namespace, by session, and by place in the session.
+        """
         return self._read(
             "SELECT seq, scope, session FROM records WHERE session IS NOT NULL ORDER BY scope, session, place, seq"
         )
 
     def places(self, seqs: Sequence[int]) -> dict[int, int]:
-        """Map each row to its place in its session; deleted rows are missing."""
+        """Map each row number to the row's position in its session; deleted rows are missing."""
         query = "SELECT seq, place FROM records WHERE seq IN (SELECT value FROM json_each(?))"
         return dict(self._read(query, (json_list(seqs),)))
 
     def texts(self, seqs: Sequence[int]) -> dict[int, tuple[int, str]]:
-        """Map each row that has a text to (scope, text)."""
+        """Map the number of each row that has a text to (namespace number, text)."""
         query = (
             "SELECT seq, scope, text FROM records WHERE seq IN (SELECT value FROM json_each(?)) AND text IS NOT NULL"
         )
@@ -149,7 +155,7 @@ class RowReader:
         return {seq: (scope, text) for seq, scope, text in rows}
 
     def vectors_since(self, seq: int) -> Iterator[tuple[int, bytes]]:
-        """Yield (row, vector as float32 bytes) of every row after `seq`, in row order."""
+        """Yield (row number, vector as float32 bytes) of every row above `seq`, in row order."""
         return self._read("SELECT seq, vector FROM vectors WHERE seq > ? ORDER BY seq", (seq,))
 
     def vectors(self, seqs: Sequence[int]) -> list[bytes]:
@@ -161,7 +167,7 @@ class RowReader:
         return [vector for (vector,) in self._read(query, (json_list(seqs),))]
 
     def setting(self, name: str) -> str | None:
-        """Return a setting of the store; None when it is not set."""
+        """Return a value of the store's `settings` table; None when there is none of that name."""
         [value] = next(self._read("SELECT value FROM settings WHERE name = ?", (name,)), (None,))
         return value
 
@@ -173,7 +179,7 @@ class RowReader:
         return oldest, newest
 
     def log_bytes(self) -> int:
-        """Return the size of the write-ahead log in bytes."""
+        """Return the size of SQLite's write-ahead log in bytes."""
         try:
             return 0 if self._log is None else self._log.stat().st_size
         except FileNotFoundError:
@@ -185,7 +191,6 @@ class RowReader:
         return int(size_bytes)
 
     def _read(self, query: str, parameters: tuple[object, ...] = ()) -> Iterator[Any]:
-        """Yield the rows of a query; for a file, its connection stays borrowed until the end."""
         if self._file is None:
             yield from self._all(query, parameters)  # fetched at once: a caller that stops early would keep the lock
             return
@@ -194,7 +199,7 @@ class RowReader:
             yield from cursor.execute(query, parameters)
 
     def _all(self, query: str, parameters: tuple[object, ...] = ()) -> list[Any]:
-        """Return all rows of a query at once; for few rows it is twice as fast as `_read`."""
+        # For few rows it is twice as fast as `_read`.
         with self._connection() as connection:
             return connection.execute(query, parameters).fetchall()
 

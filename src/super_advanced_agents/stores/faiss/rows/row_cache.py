@@ -68,7 +68,7 @@ _SHAPES = frozenset(product(_TEXT, _TEXT_OR_NONE, _TEXT, _TEXT_OR_NONE, _TEXT_OR
 
 
 def checked_row(row: Sequence[Any], shapes: Container[tuple[type, ...]]) -> Sequence[Any]:
-    """Return a row if the types of its values are an allowed combination.
+    """Return a database row unchanged if the types of its values are an allowed combination.
 
     SQLite returns a value of any type when a bit of the file has flipped. Comparing all types of a row at once takes
     0.3 us a row, half the time of comparing them one by one.
@@ -90,12 +90,12 @@ class RowCache:
         self._lock = threading.Lock()
 
     def get_many(self, seqs: Iterable[int]) -> dict[int, Hit]:
-        """Return the cached rows among these row numbers."""
+        """Return the cached rows among the given row numbers, by row number."""
         rows = self._rows
         return {seq: hit for seq in seqs if (hit := rows.get(seq)) is not None}
 
     def add_many(self, rows: Mapping[int, Hit]) -> None:
-        """Cache rows that were read from the table."""
+        """Add rows to the cache by row number; the oldest are evicted when it is full."""
         with self._lock:
             for seq, hit in rows.items():
                 if seq not in self._rows:

@@ -1,4 +1,4 @@
-"""The rows before and after each row in its session.
+"""The rows before and after each row in its session (conversation).
 
 Only the writer thread changes them, and readers take no lock. A reader may see a neighbour of a moment ago, which
 shifts a score a little and does no other harm.
@@ -33,7 +33,7 @@ class SessionNeighbourIndex:
         return bool(self._ids)
 
     def clear(self) -> None:
-        """Remove every session."""
+        """Remove all sessions from this index."""
         self._ids.clear()
         self._last.clear()
         for column in (self._before, self._after, self._session):
@@ -49,7 +49,7 @@ class SessionNeighbourIndex:
         self._link(before, row)
 
     def replace(self, old: int, new: int, scope: int, session: str) -> None:
-        """Replace row `old` by `new`; append `new` if `old` is not in this session."""
+        """Replace row `old` of a session by row `new`; append `new` if `old` is not in it."""
         id_ = self._ids.get((scope, session))
         if id_ is None or old >= len(self._session) or self._session[old] != id_:
             self.append(new, scope, session)
@@ -63,7 +63,10 @@ class SessionNeighbourIndex:
             self._last[id_] = new
 
     def remove(self, row: int) -> None:
-        """Remove a row and link its neighbours; do nothing for a row without a session."""
+        """Remove a row from its session, and link its neighbours to each other.
+
+        Does nothing for a row without a session.
+        """
         if row >= len(self._session) or self._session[row] == _NONE:
             return
         id_ = int(self._session[row])
@@ -78,14 +81,14 @@ class SessionNeighbourIndex:
         self._mark_changed(before, after)
 
     def reorder(self, rows: Iterable[int], places: Callable[[Sequence[int]], Mapping[int, int]]) -> bool:
-        """Sort the sessions of these rows by place, if they are out of order.
+        """Sort the sessions that contain these rows by place, where they are out of order.
 
         Args:
             rows: rows with explicit places, which may differ from the order in which they were written.
             places: returns the place of each of some rows; deleted rows are missing.
 
         Returns:
-            Whether a session was out of order.
+            True if a session was out of order.
         """
         members = [row for row in rows if row < len(self._session) and self._session[row] != _NONE]
         neighbours = {int(side[row]) for row in members for side in (self._before, self._after)} - {_NONE}
@@ -116,9 +119,9 @@ class SessionNeighbourIndex:
         self._last[id_] = members[-1]
 
     def neighbours(self, rows: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
-        """Return the previous and the next row of each row in its session; 0 where none exists.
+        """Return the numbers of the rows before and after each row in its session.
 
-        Both arrays are (n,).
+        Both arrays are (n,); 0 stands for no row.
         """
         before, after = np.zeros(len(rows), np.uint32), np.zeros(len(rows), np.uint32)
         known = rows < min(len(self._before), len(self._after))
@@ -127,7 +130,7 @@ class SessionNeighbourIndex:
         return before, after
 
     def take_changed_rows(self) -> BitMap:
-        """Return the rows whose neighbours changed since the last call."""
+        """Return the rows whose session neighbours have changed since the last call."""
         with self._changed_lock:
             changed, self._changed = self._changed, BitMap()
         return changed

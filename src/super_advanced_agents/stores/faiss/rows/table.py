@@ -50,7 +50,7 @@ class _Replaced(NamedTuple):
 
 
 class RecordTable(RowReader):
-    """Read and write the records of a store; one thread writes, any number read."""
+    """Read and write a store's records in SQLite; one thread writes, many threads may read."""
 
     def __init__(self, folder: Path | None, settings: dict[str, str]) -> None:
         super().__init__(folder)
@@ -86,15 +86,14 @@ class RecordTable(RowReader):
         return self._next_seq - 1
 
     def scope_id(self, scope: Scope) -> int | None:
-        """Return the number of a scope; None if nothing was ever written to the scope."""
+        """Return the number of a tenant's namespace; None if it was never written to."""
         return self._scope_ids.get(scope)
 
     def may_have_other_model(self, scope: Scope | None, model_id: str | None) -> bool:
-        """Return whether a scope may have vectors of another model, without reading rows.
+        """Return True if a namespace may have vectors of another embedding model than `model_id`.
 
-        It costs two dictionary look-ups.
-
-        True does not mean that such a vector is left: `check_query_model` reads the rows to find out.
+        The check costs two dictionary look-ups and reads no rows, so True does not mean that such a vector is left:
+        `check_query_model` finds out.
         """
         if scope is None or model_id is None:
             return False
@@ -103,7 +102,7 @@ class RecordTable(RowReader):
         return model is not None and model != self._model_ids.get(model_id)
 
     def check_query_model(self, scope: Scope, model_id: str, now: float) -> None:
-        """Raise if a scope has live vectors of another embedding model than the query's.
+        """Raise if a namespace has unexpired vectors of another embedding model than the query's.
 
         Raises:
             ModelMismatchError: it has; the message names both models.
@@ -115,7 +114,7 @@ class RecordTable(RowReader):
                 raise model_mismatch(scope.namespace, stored, model_id)
 
     def models(self) -> dict[str, int]:
-        """Map each embedding model to the number of scopes whose vectors it made."""
+        """Map each embedding model to the number of namespaces whose vectors it made."""
         scope_models = [number for _, number in self._scope_models.items()]
         model_ids = {number: model_id for model_id, number in self._model_ids.items()}
         return dict(Counter(model_ids[number] for number in scope_models))
@@ -124,7 +123,7 @@ class RecordTable(RowReader):
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Commit the writes of the body in one transaction, or roll all of them back.
+        """Enter a context whose writes are committed in one transaction, or all rolled back.
 
         The writes are durable when the context is left without an error.
         """
@@ -158,7 +157,7 @@ class RecordTable(RowReader):
             _log.warning("store.checkpoint_failed", extra={"reason": str(exc)[:200]})
 
     def check_model(self, batch: RowBatch) -> None:
-        """Raise if a batch has another embedding model than the live records of its scope.
+        """Raise if a batch has another embedding model than the unexpired records in its namespace.
 
         Records that the batch replaces do not count.
 
@@ -177,7 +176,7 @@ class RecordTable(RowReader):
             raise model_mismatch(batch.scope.namespace, in_use[0], batch.model_id)
 
     def without_duplicates(self, batch: RowBatch) -> tuple[RowBatch, list[str]]:
-        """Remove from a batch the records whose content is stored already.
+        """Return a batch without the records whose content is stored already.
 
         A record whose uid exists already is never left out: it replaces the record of that uid.
 
@@ -206,7 +205,7 @@ class RecordTable(RowReader):
         return unique, [original_uid.get(uid, uid) for uid in batch.uids]
 
     def add(self, batch: RowBatch, change: Change) -> Sequence[int]:
-        """Insert or replace the records of a batch, and add the affected rows to `change`.
+        """Insert or replace the records of a batch; list added and removed rows in `change`.
 
         Returns:
             The positions in the batch of the inserted records, in row order. A record is left out when its uid comes
@@ -247,7 +246,6 @@ class RecordTable(RowReader):
         model: int | None,
         replaced: Sequence[_Replaced | None],
     ) -> list[Column]:
-        """Return the values of each table column for the selected records, in table order."""
         documents, stored = _select(batch.documents, selected), batch.stored_fields
         created_at: Column = repeat(batch.now)
         updated_at: Column = AS_CREATED_AT
@@ -287,10 +285,8 @@ class RecordTable(RowReader):
         replaced: Sequence[_Replaced | None],
         explicit: Sequence[int | None] | None,
     ) -> list[int] | None:
-        """Return the places of new rows in their sessions; None if all equal the row numbers.
-
-        A place is the explicit one, or that of the replaced turn, or the end of the session.
-        """
+        # A place is the explicit one, or that of the replaced turn, or the end of the session. None: each equals the
+        # row number.
         if explicit is not None:
             self._raise_place_offset(max((place for place in explicit if place is not None), default=-1), seqs.start)
         elif not self._place_offset and not any(replaced):
@@ -304,35 +300,35 @@ class RecordTable(RowReader):
         return [default if place is None else place for default, place in zip(places, explicit, strict=True)]
 
     def _raise_place_offset(self, last_place: int, next_seq: int) -> None:
-        """Raise the place offset, so that new rows get places after `last_place`.
-
-        Another store assigned that place.
-        """
+        # Another store assigned `last_place`; new rows must get places after it.
         if last_place < next_seq + self._place_offset:
             return
         self._place_offset = last_place + 1 - next_seq
         self.set_setting("place_offset", str(self._place_offset))
 
     def set_setting(self, name: str, value: str) -> None:
-        """Write a setting of the store; requires an open transaction."""
+        """Write a value to the store's `settings` table; requires an open transaction."""
         self._writer.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (name, value))
 
     def record(self, uid: str, scope: Scope, now: float) -> Record | None:
-        """Return a record as the open transaction sees it; None if it is missing or expired."""
+        """Return the record with a uid as the open transaction sees it; None if missing or expired."""
         number = self._scope_ids.latest(scope)
         query = RECORDS + "uid = ? AND scope = ? AND (expires_at IS NULL OR expires_at > ?)"
         row = None if number is None else self._writer.execute(query, (uid, number, now)).fetchone()
         return None if row is None else as_record(row)
 
     def find_seqs(self, uids: Iterable[str], scope: Scope | None) -> list[int]:
-        """Return the rows with these uids, expired rows included, as the transaction sees them."""
+        """Return the row numbers of the records with these uids, expired ones included.
+
+        Rows written in the open transaction are among them.
+        """
         if scope is None:
             return [row.seq for row in self._find_by_uid(uids, None)]
         number = self._scope_ids.latest(scope)
         return [] if number is None else [row.seq for row in self._find_by_uid(uids, number)]
 
     def remove(self, seqs: Sequence[int], change: Change) -> None:
-        """Delete rows and add them to `change`; requires an open transaction."""
+        """Delete rows by number, and list them in `change`; requires an open transaction."""
         parameter = json_list(seqs)
         self._writer.execute("DELETE FROM records WHERE seq IN (SELECT value FROM json_each(?))", (parameter,))
         self._writer.execute("DELETE FROM vectors WHERE seq IN (SELECT value FROM json_each(?))", (parameter,))
@@ -351,7 +347,6 @@ class RecordTable(RowReader):
         return [_Replaced(*row) for row in self._writer.execute(query + " AND scope = ?", (json_list(uids), scope))]
 
     def _scope_id(self, scope: Scope, model: int | None) -> int:
-        """Return a scope's id, inserting it if it is new; store its embedding model if given."""
         number = self._scope_ids.latest(scope)
         if number is None:
             cursor = self._writer.execute(

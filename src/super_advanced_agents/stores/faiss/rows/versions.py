@@ -1,4 +1,4 @@
-"""Version numbers of scopes, by which result caches detect that their entries are stale.
+"""Version numbers of namespaces, by which result caches detect that entries are stale.
 
 Numbers come from one counter of the process, so none is used twice, not even by a store that is opened again.
 """
@@ -18,7 +18,7 @@ _version_numbers = itertools.count(1)
 
 
 class Versions:
-    """Hold a version number per scope, which changes when search results may change.
+    """Hold a version number per namespace, which changes when its search results may change.
 
     Any thread reads them; the writer thread advances them after a write.
     """
@@ -31,11 +31,11 @@ class Versions:
         self._lock = threading.Lock()
 
     def of(self, scope: int | None) -> int:
-        """Return the current version number of a scope; None stands for the whole store.
+        """Return the current version number of a namespace; None stands for the whole store.
 
         The results of a search that begins after this call are at least as new as the version. While the version stays
-        the same, so do the results: no acknowledged write and no expiry changes them. A scope to which nothing was ever
-        written has a version too.
+        the same, so do the results: no acknowledged write and no expiry changes them. A namespace to which nothing was
+        ever written has a version too.
         """
         now = time.time()
         since, until = self._no_expiry_between
@@ -44,23 +44,26 @@ class Versions:
         return self._latest if scope is None else max(self._scope_versions.get(scope, 0), self._min_version)
 
     def add_expiry(self, scope: int, at: float) -> None:
-        """Register a record's expiry time; called before searches can return the record."""
+        """Register a record's expiry time, at which its namespace gets a new version number.
+
+        `scope` is the number of the namespace. Called before searches can return the record.
+        """
         with self._lock:
             self._expiring.add(at, scope)
             since, until = self._no_expiry_between
             self._no_expiry_between = since, min(until, at)
 
     def replace_expiries(self, expiries: NumberColumn) -> None:
-        """Replace all expiry times in memory, which drops those of records deleted meanwhile.
+        """Replace all registered expiry times by those of the records that still exist.
 
         Args:
-            expiries: the expiry times of the records that are left, with their scopes as the rows.
+            expiries: the expiry times of these records, with the numbers of their namespaces as the rows.
         """
         with self._lock:
             self._expiring = expiries
 
     def advance(self, scopes: Iterable[int]) -> None:
-        """Give these scopes a new version number after a write.
+        """Give namespaces, listed by their numbers, a new version number after a write.
 
         Called when every search sees the write, and before it is acknowledged.
         """
@@ -68,7 +71,7 @@ class Versions:
             self._advance(scopes)
 
     def advance_all(self) -> None:
-        """Give every scope a new version number."""
+        """Give every namespace a new version number, so that no cached result stays valid."""
         with self._lock:
             self._min_version = self._latest = next(_version_numbers)
 
@@ -79,7 +82,6 @@ class Versions:
         self._latest = number
 
     def _advance_expired(self, now: float) -> None:
-        """Give scopes with newly expired records a new version; all, if the clock jumped back."""
         with self._lock:
             since, until = self._no_expiry_between
             if since <= now < until:

@@ -22,11 +22,6 @@ _NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" el
 
 
 class _Region:
-    """Own the memory of rows of an arena, and return it to the system when unreferenced.
-
-    That happens when the last segment that shows the rows is gone.
-    """
-
     __slots__ = ("_memory", "_start", "_stop")
 
     def __init__(self, memory: mmap.mmap, start_bytes: int, stop_bytes: int) -> None:
@@ -36,13 +31,14 @@ class _Region:
         self._stop = stop_bytes // page * page
 
     def __del__(self) -> None:
+        # The last segment that shows these rows is gone.
         if self._stop > self._start and hasattr(mmap, "MADV_DONTNEED"):
             self._memory.madvise(mmap.MADV_DONTNEED, self._start, self._stop - self._start)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Block:
-    """Hold the vectors of consecutive rows of an arena.
+    """Hold the vectors of consecutive rows, as a part of one contiguous memory area.
 
     Attributes:
         vectors: (n, dim) float32.
@@ -55,7 +51,10 @@ class Block:
 
     @classmethod
     def join(cls, blocks: Sequence[Block]) -> Block | None:
-        """Join blocks into one without copying; None if they are not adjacent and in order."""
+        """Join blocks of vectors into one without copying.
+
+        Returns None unless they are adjacent in memory and in order.
+        """
         arena, start = blocks[0]._arena, blocks[0]._start
         stop = start
         for block in blocks:
@@ -85,7 +84,7 @@ class Arena:
         self.rows: Matrix = np.frombuffer(self._memory, dtype=np.float32, count=capacity * dim).reshape(capacity, dim)
 
     def allocate(self, n: int) -> Block | None:
-        """Allocate the next `n` rows, all zero; None when there is no room for them."""
+        """Allocate the next `n` vectors, all zero; return None when there is no room for them."""
         start, stop = self._used, self._used + n
         if stop > len(self.rows):
             return None
@@ -95,14 +94,14 @@ class Arena:
 
 
 class VectorMemory:
-    """Allocate memory for a store's vectors, in a new arena when the current one is full."""
+    """Allocate memory for a store's vectors, in a new memory area when one is full."""
 
     def __init__(self, dim: int) -> None:
         self.dim = dim
         self._arena: Arena | None = None
 
     def allocate(self, n: int) -> Block:
-        """Allocate `n` rows, all zero, adjacent to the previous block while the arena has room.
+        """Allocate `n` vectors, all zero, next to the previous ones while the memory area has room.
 
         Raises:
             MemoryError: the system has no room.

@@ -1,4 +1,4 @@
-"""Builder of segments, with an HNSW graph, an inverted file or flat codes.
+"""Builder of segments: sets of rows with an HNSW graph, an inverted file or flat codes.
 
 It merges the rows of adjacent segments into one. A graph is built on 8-bit codes and searched on the vectors
 themselves: that takes two thirds of the time, and recall is the same (40,000 x 384: 0.990 against 0.986). Its links are
@@ -43,21 +43,16 @@ A graph search cannot leave a group of equal vectors.
 
 
 class _StoppedError(Exception):
-    """Signal that the caller stopped a build. Only this module catches it."""
+    """Signal that the caller stopped the build of a FAISS index. Only this module catches it."""
 
 
 class _Parts:
-    """Hold the rows of adjacent segments to be merged, as one sequence.
-
-    Attributes:
-        positions: of each segment, the offsets of its live rows; None when dead rows stay, because they are few.
-    """
-
     def __init__(self, segments: Sequence[Segment], live: BitMap) -> None:
         total = sum(len(segment.rows) for segment in segments)
         alive = sum(segment.live_count(live) for segment in segments)
         drops_dead = total - alive > DEAD_SHARE * total
         self.segments = segments
+        # Of each segment the offsets of its live rows; None when dead rows stay, because they are few.
         self.positions = [segment.positions(live) if drops_dead else None for segment in segments]
         self.rows: RowNumbers = np.concatenate(
             [s.rows if chosen is None else s.rows[chosen] for s, chosen in zip(segments, self.positions, strict=True)]
@@ -71,7 +66,6 @@ class _Parts:
         return len(self.rows)
 
     def vectors(self, start: int, stop: int) -> Matrix:
-        """Return the (stop - start, dim) float32 vectors of rows [start, stop)."""
         pieces = []
         for segment, chosen, first, end in zip(
             self.segments, self.positions, self._starts[:-1], self._starts[1:], strict=True
@@ -83,7 +77,7 @@ class _Parts:
         return np.ascontiguousarray(np.concatenate(pieces))
 
     def sample(self, n: int) -> Matrix:
-        """Return about `n` vectors for training, in runs that are spread evenly over all rows."""
+        # In runs that are spread evenly over all rows.
         if n >= len(self):
             return self.vectors(0, len(self))
         step = len(self) * _SAMPLE_RUN_ROWS // n
@@ -93,7 +87,9 @@ class _Parts:
 
 @dataclass(slots=True, eq=False)
 class BuiltSegment:
-    """Hold a new segment whose FAISS index can still be written to a file.
+    """Hold a newly built set of rows with its FAISS index, before searches use it.
+
+    The index can be written to a file until `segment` is called.
 
     Attributes:
         rows: (n,) uint32 row numbers.
@@ -110,9 +106,9 @@ class BuiltSegment:
     rough: bool = False
 
     def segment(self) -> Segment:
-        """Return the finished segment, for searches.
+        """Return the rows and their FAISS index as the segment that searches use.
 
-        A graph over a block frees its codes and reads the vectors of the block from now on.
+        A graph over a block of float32 vectors frees its 8-bit codes, and reads those vectors from now on.
         """
         if self.index is None or self.block is None or self.rough:
             return Segment(self.rows, self.block, self.index, lossy=self.lossy, rough=self.rough)
@@ -125,7 +121,10 @@ class BuiltSegment:
 
 
 class Builder:
-    """Build segments of one index kind and vector format. Not thread-safe."""
+    """Build segments, which are sets of rows with one FAISS index each. Not thread-safe.
+
+    All have the same index kind and vector format.
+    """
 
     def __init__(self, kind: IndexKind, storage: Storage, memory: VectorMemory) -> None:
         self._dim = memory.dim
@@ -134,18 +133,18 @@ class Builder:
         self._memory = memory
 
     def with_memory(self, memory: VectorMemory) -> Builder:
-        """Return a builder with the same settings that allocates vectors in other memory."""
+        """Return a builder with the same settings that allocates its vectors in `memory`."""
         return Builder(self._kind, self._storage, memory)
 
     @property
     def keeps_vectors(self) -> bool:
-        """True if segments keep float32 vectors in blocks, outside of the FAISS index."""
+        """True if segments keep float32 vectors in memory blocks, outside of the FAISS index."""
         return self._storage == "fp32" and self._kind != "ivf"
 
     def build(self, segments: Sequence[Segment], live: BitMap, should_stop: Callable[[], bool]) -> BuiltSegment | None:
-        """Merge the rows of adjacent segments into one segment, on one core.
+        """Merge adjacent segments into one, with a new FAISS index over their rows.
 
-        Dead rows stay while they are few: graph searches pass through them.
+        It takes one core. Dead (deleted) rows stay while they are few: graph searches pass through them.
 
         Args:
             segments: the parts, oldest first.
@@ -168,7 +167,7 @@ class Builder:
             return None
 
     def build_rough(self, segments: Sequence[Segment], live: BitMap) -> BuiltSegment:
-        """Merge adjacent segments into one with an inverted file, 10 times faster than a graph.
+        """Merge adjacent segments into one with an inverted file, 10 times faster than with HNSW.
 
         Such a segment is called rough.
 
@@ -185,10 +184,10 @@ class Builder:
         return BuiltSegment(parts.rows, index, block, rough=True)
 
     def restore(self, rows: RowNumbers, index: faiss.Index | None) -> BuiltSegment:
-        """Return a segment from row numbers and an index that were read from files.
+        """Rebuild a segment from row numbers and a FAISS index that were read from files.
 
-        Its block, where it has one, holds the decoded codes until the caller sets the vectors from the table; the codes
-        stay for rows that have been deleted.
+        If it keeps float32 vectors in a block, they are decoded from the index's 8-bit codes until the caller sets
+        those of the table; of rows that have been deleted the decoded ones stay.
         """
         if not self.keeps_vectors:
             return BuiltSegment(rows, index, lossy=self._storage != "fp32")
@@ -218,7 +217,6 @@ class Builder:
         return BuiltSegment(parts.rows, graph, block, lossy=block is None)
 
     def _merge_blocks(self, parts: _Parts) -> Block:
-        """Return the vectors of all parts as one block, copied unless adjacent in memory."""
         blocks = [segment.own_block for segment in parts.segments]
         if all(chosen is None for chosen in parts.positions):
             joined = Block.join([block for block in blocks if block is not None])
@@ -241,7 +239,6 @@ class Builder:
         return BuiltSegment(parts.rows, index, lossy=self._storage != "fp32")
 
     def _empty_ivf(self, lists: int, quantizer_type: int | None) -> faiss.IndexIVF:
-        """Return an untrained IVF index, of float32 vectors if no quantizer type is given."""
         import faiss
 
         coarse, metric = faiss.IndexFlatIP(self._dim), faiss.METRIC_INNER_PRODUCT
@@ -264,17 +261,13 @@ class Builder:
 
 
 def _quantizer_type(storage: Storage) -> int:
-    """Return FAISS's scalar quantizer type for a storage: fp16, or 8 bits for all others.
-
-    Graphs of float32 vectors are built on 8-bit codes.
-    """
+    # 8 bits for float32 too: such graphs are built on 8-bit codes.
     import faiss
 
     return int(faiss.ScalarQuantizer.QT_fp16 if storage == "fp16" else faiss.ScalarQuantizer.QT_8bit)
 
 
 def _copy_graph(graph: faiss.IndexHNSWSQ, first: Segment) -> None:
-    """Copy the vector codes and HNSW links of a segment into an empty graph."""
     import faiss
 
     assert first.index is not None
@@ -295,11 +288,6 @@ def _copy_graph(graph: faiss.IndexHNSWSQ, first: Segment) -> None:
 
 
 def _add_missing(index: faiss.Index, parts: _Parts, should_stop: Callable[[], bool]) -> None:
-    """Add the vectors of the rows that the index does not contain yet.
-
-    Raises:
-        _StoppedError: `should_stop` returned True.
-    """
     import faiss
 
     step = _GRAPH_STEP if isinstance(index, faiss.IndexHNSW) else _PAGE_ROWS
@@ -310,7 +298,7 @@ def _add_missing(index: faiss.Index, parts: _Parts, should_stop: Callable[[], bo
 
 
 def _flat_index_over(vectors: Matrix) -> faiss.IndexFlatIP:
-    """Return a flat index over `vectors` without a copy; they must outlive the index."""
+    # Without a copy, so the vectors must outlive the index.
     import faiss
 
     storage = faiss.IndexFlatIP(vectors.shape[1])
@@ -324,7 +312,7 @@ def _flat_index_over(vectors: Matrix) -> faiss.IndexFlatIP:
 
 
 def _has_many_equal(parts: _Parts) -> bool:
-    """Return whether more than 2% of the vectors are duplicates, judged by their hashes."""
+    # Judged by hashes of the vectors.
     dim = parts.vectors(0, 1).shape[1]
     multipliers = np.random.default_rng(0).integers(1, 2**63, dim, dtype=np.uint64) | np.uint64(1)
     hashes = np.empty(len(parts), dtype=np.uint64)

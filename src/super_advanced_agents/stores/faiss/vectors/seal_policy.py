@@ -1,4 +1,4 @@
-"""Policy of merging segments: keep them few without indexing a row too often."""
+"""Policy of merging FAISS segments: keep them few without indexing a row too often."""
 
 from __future__ import annotations
 
@@ -17,7 +17,13 @@ _MAX_SEGMENT_ROWS = 1 << 20
 
 
 class SegmentSize(NamedTuple):
-    """Hold a segment's row counts; `rough` marks a quickly built inverted file."""
+    """Hold the row counts of a segment, which is a set of rows with one FAISS index.
+
+    Attributes:
+        rows: the number of all rows, deleted ones included.
+        live: the number of rows that are not deleted.
+        rough: True if the index is a quickly built inverted file.
+    """
 
     rows: int
     live: int
@@ -26,7 +32,7 @@ class SegmentSize(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SealTask:
-    """Merge segments [first, stop) and the oldest full buffers of new rows into one segment.
+    """Describe a merge of adjacent segments and full buffers of new rows into one segment.
 
     Attributes:
         first: offset of the first segment.
@@ -43,7 +49,7 @@ class SealTask:
 
 @dataclass(frozen=True, slots=True)
 class SealPolicy:
-    """Decide which segments and buffers of new rows are merged next.
+    """Decide which FAISS segments and which buffers of new rows to merge next.
 
     Attributes:
         min_buffers: full buffers of the tail at which the first segment is made; None for never.
@@ -59,14 +65,14 @@ class SealPolicy:
 
     @classmethod
     def of(cls, index: str, storage: str, buffer_rows: int) -> SealPolicy:
-        """Return the policy for a store's `index` and `storage` arguments."""
+        """Return the policy of merging segments for a store's `index` and `storage` arguments."""
         if index == "auto":
             return cls(max(1, _EXACT_ROWS // buffer_rows), buffer_rows, allow_rough=storage == "fp32")
         never = (index, storage) == ("flat", "fp32")
         return cls(None if never else 1, buffer_rows, allow_rough=(index, storage) == ("hnsw", "fp32"))
 
     def next_task(self, sizes: Sequence[SegmentSize], full_buffers: int, *, idle: bool = False) -> SealTask | None:
-        """Return the next merge, or None when nothing is to be merged.
+        """Choose the segments and full buffers to merge next; None when nothing is to be merged.
 
         A segment takes in all that come after it once those hold half as many rows (a tenth when the store is idle). So
         every segment is more than twice as large as all after it together: of n rows there are at most log3(n)
@@ -99,12 +105,14 @@ class SealPolicy:
         return None
 
     def is_behind(self, full_buffers: int) -> bool:
-        """Return whether too many full buffers wait to be indexed, which slows down searches."""
+        """Return True if too many full buffers of new rows wait to be indexed.
+
+        Searches compare their rows one by one, which slows them down.
+        """
         return self.allow_rough and full_buffers > max(_MAX_WAITING_BUFFERS, self.min_buffers or 0)
 
 
 def _first_merged(sizes: Sequence[SegmentSize], stop: int, newer_rows: int, *, share: float) -> int:
-    """Return the offset of the oldest segment to merge with newer rows; `stop` for none."""
     first = stop
     for i in reversed(range(stop)):
         if newer_rows + sizes[i].rows > _MAX_SEGMENT_ROWS:

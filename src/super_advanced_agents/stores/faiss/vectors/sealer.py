@@ -23,7 +23,10 @@ _IDLE_S = 1.0
 
 
 class Sealer:
-    """Build and merge segments in a background thread, and write them to the store's folder."""
+    """Merge new rows and small segments into larger FAISS segments, in a background thread.
+
+    It also saves the segments in the store's folder, and loads them from there.
+    """
 
     def __init__(
         self,
@@ -46,11 +49,11 @@ class Sealer:
 
     @property
     def busy(self) -> bool:
-        """True while a segment is being built or the worker looks for the next task."""
+        """True while the background thread merges segments or looks for the next merge."""
         return self._busy
 
     def load(self) -> None:
-        """Load the newest valid snapshot, and add the rows that are only in the table."""
+        """Load the FAISS indexes that are saved on disk, if valid, and add the rows they lack."""
         if self._snapshots is None:
             self._index.load()
         else:
@@ -66,7 +69,10 @@ class Sealer:
         self.wake()
 
     def wake(self) -> None:
-        """Start the worker if a merge is due and it is not running. Returns at once; never fails."""
+        """Start the background thread if a merge is due and the thread is not running.
+
+        Returns at once; never fails.
+        """
         if self._policy.min_buffers is None or self._stop.is_set() or self._next_task() is None:
             return
         with self._start_lock:
@@ -79,7 +85,7 @@ class Sealer:
             self._busy = False
 
     def rebuild(self, dim: int) -> None:
-        """Rebuild the index after all vectors were replaced by vectors of length `dim`.
+        """Rebuild the vector index after all vectors were replaced by vectors of length `dim`.
 
         The writer thread calls it. A segment that is being built is dropped.
         """
@@ -91,7 +97,7 @@ class Sealer:
         self.wake()
 
     def close(self) -> None:
-        """Stop the worker. Rows of an unfinished segment stay in their buffers and in the table."""
+        """Stop the background thread; an unfinished merge is dropped without losing rows."""
         self._stop.set()
         self._worker.close()
 
@@ -117,7 +123,6 @@ class Sealer:
             self._busy = False
 
     def _next_idle_task(self) -> SealTask | None:
-        """Wait `_IDLE_S`; return the next task, with idle-time merges if no write came."""
         if self._next_task(idle=True) is None:
             return None
         before = self._index.view

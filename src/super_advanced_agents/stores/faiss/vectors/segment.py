@@ -38,7 +38,7 @@ _NO_SCORE = np.float32(-np.inf)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Segment:
-    """Hold rows, their vectors and, unless searches are exact, a FAISS index.
+    """Hold a set of rows with their vectors and, unless it is searched exactly, a FAISS index.
 
     Attributes:
         rows: (n,) uint32, ascending: the row number of each vector.
@@ -60,7 +60,7 @@ class Segment:
 
     @property
     def own_block(self) -> Block | None:
-        """The block if it holds exactly this segment's rows; else None."""
+        """The memory block of the vectors, if it holds those of this segment only; else None."""
         return self.block if self.block is not None and len(self.block.vectors) == len(self.rows) else None
 
     def live_count(self, live: BitMap) -> int:
@@ -68,7 +68,7 @@ class Segment:
         return live.range_cardinality(int(self.rows[0]), int(self.rows[-1]) + 1) if len(self.rows) else 0
 
     def positions(self, candidates: BitMap) -> Positions | None:
-        """Return the offsets of the candidates in this segment; None when every row is a candidate."""
+        """Return the offsets of candidate rows in this segment; None if every row is a candidate."""
         if len(self.rows) == 0:
             return np.empty(0, dtype=np.int64)
         first, stop = int(self.rows[0]), int(self.rows[-1]) + 1
@@ -81,7 +81,7 @@ class Segment:
         return np.searchsorted(self.rows, inside).astype(np.int64)
 
     def vectors_at(self, positions: Positions | None) -> Matrix:
-        """Return the (n, dim) float32 vectors at these positions, all when None.
+        """Return the (n, dim) float32 vectors of the rows at these offsets; of all rows for None.
 
         Quantized vectors are decoded, so they differ a little from those that were stored.
         """
@@ -97,13 +97,16 @@ class Segment:
         return np.asarray(storage.reconstruct_batch(positions))
 
     def is_exact(self, k: int, positions: Positions | None) -> bool:
-        """Return whether comparing all rows at these positions is faster than the index."""
+        """Return True if comparing a query with each candidate is faster than the FAISS index.
+
+        `positions` are the offsets of the candidates; None for all rows.
+        """
         count = len(self.rows) if positions is None else len(positions)
         few = count * count < _EXACT_FACTOR * len(self.rows)  # also when all are candidates of a small segment
         return self.index is None or few or min(k, count) > count // 2
 
     def search_index(self, queries: Matrix, k: int, positions: Positions | None) -> tuple[Matrix, NDArray[np.int64]]:
-        """Find the k most similar rows at these positions for each query, by the FAISS index.
+        """Search the FAISS index for the k candidate rows that are most similar to each query.
 
         Args:
             queries: (m, dim) float32.
@@ -130,7 +133,7 @@ class Segment:
         return scores, rows
 
     def search_exact(self, queries: Matrix, k: int, positions: Positions | None) -> tuple[Matrix, NDArray[np.int64]]:
-        """Find the k most similar rows at these positions for each query, by comparing all.
+        """Compare each query with every candidate row, and return the k most similar rows.
 
         Args:
             queries: (m, dim) float32.

@@ -1,4 +1,4 @@
-"""Snapshots of sealed segments on disk, so that opening a store rebuilds no graphs.
+"""Snapshots of FAISS segments on disk, so that opening a store rebuilds no graphs.
 
 They are derived data: an invalid snapshot is ignored, and its segments are rebuilt. Each file is written under a
 temporary name, flushed, and renamed; the manifest comes last and names every file with its sha256. Two manifests are
@@ -44,7 +44,7 @@ class _DamagedError(Exception):
 
 
 class Snapshots:
-    """Read and write snapshots of segments in a store's `index` folder. Not thread-safe.
+    """Save and load the FAISS indexes of a store in its `index` folder. Not thread-safe.
 
     Args:
         folder: the store's folder.
@@ -62,7 +62,10 @@ class Snapshots:
     # -- reading --------------------------------------------------------------------------------------------------
 
     def load(self) -> list[tuple[RowNumbers, faiss.Index | None]]:
-        """Return the row numbers and index of each segment of the newest valid snapshot, if any."""
+        """Load the newest valid snapshot: the row numbers and FAISS index of each segment.
+
+        Returns an empty list if there is no valid snapshot. A segment is a set of rows with one FAISS index.
+        """
         known = self._tokens()
         for manifest in reversed(self._manifests()):
             try:
@@ -72,11 +75,11 @@ class Snapshots:
         return []
 
     def adopt(self, segments: Sequence[Segment]) -> None:
-        """Remember that these segments, which `load` read, need not be written again."""
+        """Record that these FAISS segments are on disk already, because `load` has read them."""
         self._entries = dict(zip(segments, self._loaded_entries, strict=True))
 
     def reshape(self, dim: int) -> None:
-        """Change the vector length that segments must have from now on."""
+        """Set the vector length that snapshots must have, after a re-embedding changed it."""
         self._shape = {**self._shape, "dim": dim}
         self._entries = {}
 
@@ -125,7 +128,10 @@ class Snapshots:
     # -- writing --------------------------------------------------------------------------------------------------
 
     def write_segment(self, built: BuiltSegment) -> dict[str, str | None] | None:
-        """Write a segment's files; return its manifest entry, or None if they could not be written."""
+        """Write the row numbers and the FAISS index of a segment to files.
+
+        Returns its manifest entry (file names and checksums); None if the files could not be written.
+        """
         import faiss
 
         stem = f"segment-{uuid4().hex}"
@@ -144,9 +150,10 @@ class Snapshots:
         return entry
 
     def save(self, segments: Sequence[Segment], new: Segment, entry: dict[str, str | None]) -> str:
-        """Write a manifest that lists the oldest segments, up to the first that is not on disk.
+        """Write a snapshot's manifest, which lists the files of the segments that are on disk.
 
-        Files that no kept manifest names are deleted.
+        It lists the oldest segments, up to the first that is not on disk. Files that no kept manifest names are
+        deleted.
 
         Args:
             segments: all sealed segments, oldest first.
@@ -183,7 +190,10 @@ class Snapshots:
         return token
 
     def confirm(self, token: str) -> None:
-        """Make a manifest valid by storing its token in the table. The writer thread calls it."""
+        """Make a snapshot valid by storing the token of its manifest in SQLite.
+
+        The writer thread calls it.
+        """
         with self._rows.transaction():
             self._rows.set_setting(_SETTING, " ".join([*self._tokens(), token][-_KEPT_MANIFESTS:]))
 
@@ -197,7 +207,6 @@ class Snapshots:
             path.unlink(missing_ok=True)
 
     def _write(self, name: str, fill: Callable[[Path], object]) -> str:
-        """Write a file atomically and return its sha256."""
         temporary = self._folder / f"{name}.tmp"
         try:
             fill(temporary)
@@ -230,7 +239,7 @@ class Snapshots:
 
 
 def damaged_file(manifest: Path) -> str:
-    """Return the first file of a snapshot with a wrong checksum; an empty string for none.
+    """Return the first file of a snapshot whose checksum is wrong; an empty string if none is.
 
     Raises:
         OSError, ValueError, KeyError, TypeError: a file cannot be read, or `manifest` is not a manifest.

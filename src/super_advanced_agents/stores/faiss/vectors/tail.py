@@ -1,4 +1,4 @@
-"""The tail: the newest rows, searched exactly until they are sealed into a segment."""
+"""The tail: the newest rows, searched exactly until a FAISS index is built over them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Tail:
         return sum(len(segment.rows) for segment in self._full) + self._size
 
     def append(self, rows: Sequence[int] | RowNumbers, vectors: Matrix) -> None:
-        """Append vectors of new rows; views that exist already do not show them.
+        """Append the vectors of new rows; searches that have begun do not see them.
 
         Args:
             rows: n row numbers, ascending, above every row of the tail.
@@ -49,16 +49,16 @@ class Tail:
 
     @property
     def full(self) -> list[Segment]:
-        """The full buffers, oldest first, which can be merged into segments."""
+        """The full buffers of new rows, oldest first, which can be merged into FAISS segments."""
         return list(self._full)
 
     @property
     def full_count(self) -> int:
-        """The number of full buffers."""
+        """The number of full buffers of new rows."""
         return len(self._full)
 
     def compact(self, live: BitMap) -> None:
-        """Free full buffers with at most half of their rows live, after copying the live rows."""
+        """Free full buffers in which at least half of the rows are deleted; keep the other rows."""
         full: list[Segment] = []
         for segment in self._full:
             count = segment.live_count(live)
@@ -77,11 +77,11 @@ class Tail:
         self._full = full
 
     def drop(self, count: int) -> None:
-        """Drop the oldest `count` full buffers, after a segment was merged from them."""
+        """Remove the oldest `count` full buffers, whose rows are in a merged segment now."""
         del self._full[:count]
 
     def segments(self) -> list[Segment]:
-        """Return all buffers as segments, to be part of a view."""
+        """Return all buffers of new rows as segments, which searches compare exactly."""
         if self._block is None:
             return list(self._full)
         return [*self._full, Segment(self._rows[: self._size], self._block)]

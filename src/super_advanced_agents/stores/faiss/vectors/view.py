@@ -1,4 +1,4 @@
-"""The view: the segments and the set of live rows that searches see.
+"""The view: the segments and the undeleted rows that a search sees from start to end.
 
 The writer thread replaces it after each commit. The tail's buffers grow only after the rows that a view shows, so a
 search needs no lock.
@@ -24,7 +24,7 @@ _PAGE_ROWS = 2_000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class View:
-    """An immutable state of the index, which a search uses from start to end.
+    """Hold an immutable state of the vector index, which a search uses from start to end.
 
     Attributes:
         segments: sealed ones, full tail buffers, then the growing buffer.
@@ -45,7 +45,9 @@ class View:
     selections: Selections = field(default_factory=Selections)
 
     def search(self, queries: Matrix, k: int, selection: Selection) -> tuple[Matrix, NDArray[np.int64]]:
-        """Find the k most similar selected rows for each query, best first; ties in row order.
+        """Find the k most similar of the selected rows for each query vector, best first.
+
+        Rows of equal scores are in row order.
 
         Args:
             queries: (m, dim) float32.
@@ -73,7 +75,6 @@ class View:
         return scores[first, order], rows[first, order]
 
     def _rescore(self, queries: Matrix, scores: Matrix, rows: NDArray[np.int64]) -> None:
-        """Replace the scores of quantized vectors by those of the stored vectors, in place."""
         present = rows >= 0
         unique_rows = np.unique(rows[present]).astype(np.uint32)
         vectors = self.fetch(unique_rows)

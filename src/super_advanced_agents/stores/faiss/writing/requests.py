@@ -1,4 +1,4 @@
-"""Write requests as the writer thread executes them, of callers and of maintenance."""
+"""The write requests that the writer thread executes, from callers and from maintenance."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from super_advanced_agents.stores.requests import DeleteRequest
 
 @dataclass(frozen=True, slots=True)
 class RowBatches:
-    """Insert or replace records of several namespaces in one transaction."""
+    """Request to insert or replace records of several namespaces in one transaction."""
 
     batches: list[RowBatch]
 
 
 @dataclass(frozen=True, slots=True)
 class ExpirySweep:
-    """Delete one batch of expired rows."""
+    """Request to delete one batch of expired records."""
 
 
 @dataclass(frozen=True, slots=True)
 class MaintenanceWrite:
-    """Queue a maintenance change of the SQLite tables, run in a transaction of its own.
+    """Request to change the SQLite tables for maintenance, in a transaction of its own.
 
     Attributes:
         execute: called inside the transaction; returns the result of the write.
@@ -39,7 +39,10 @@ class MaintenanceWrite:
 
 @dataclass(frozen=True, slots=True)
 class ViewUpdate:
-    """Replace the view that searches see between two transactions, without writing tables."""
+    """Request to replace the state of the index that searches see, without writing tables.
+
+    It is executed between two transactions.
+    """
 
     execute: Callable[[], None]
 

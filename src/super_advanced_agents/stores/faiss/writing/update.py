@@ -48,7 +48,10 @@ class Update:
 
     @classmethod
     def of(cls, request: UpdateRequest, *, now: float, scaled: Callable[[Matrix], Matrix], limits: Limits) -> Update:
-        """Build the update of a request; `scaled` scales vectors to length 1 for cosine."""
+        """Build the update that a request asks for.
+
+        `scaled` is the function that scales vectors as searches compare them: to length 1 for cosine.
+        """
         lifetime = request.expires_in_s
         return cls(
             scope=Scope.of_writing(request.tenant, request.namespace),

@@ -48,7 +48,7 @@ class _Effects:
     """The scopes in which rows were deleted without a replacement."""
 
     def add_batch(self, batch: RowBatch, stored: Sequence[int], *, is_update: bool = False) -> None:
-        """Add the stored records of a batch; `stored` holds their positions in the batch."""
+        # `stored` holds the positions of the stored records in the batch.
         self.vectors.append(batch.scaled if len(stored) == len(batch.uids) else batch.scaled[stored])
         if is_update:
             self.counts["updated"] += 1
@@ -98,7 +98,6 @@ class Writer:
         return results
 
     def _apply(self, write: Write, filtered: BitMap | None, effects: _Effects) -> object:
-        """Execute one write in the open transaction, and return its result."""
         rows = self._state.rows
         _check_dim(write, self._state.index.view.dim)
         match write:
@@ -145,10 +144,6 @@ class Writer:
         return deleted
 
     def _filter_rows(self, write: Write) -> BitMap | None:
-        """Return the rows, expired ones included, that match the filter of a delete request.
-
-        Returns None for any other write, and for a delete without a filter.
-        """
         if not isinstance(write, DeleteRequest) or write.tree is None:
             return None
         return self._state.index.candidates(
@@ -174,7 +169,6 @@ class Writer:
             self._state.index.versions.advance_all()
 
     def _sweep(self) -> SweepStep:
-        """Delete one batch of expired rows, and return a description of it."""
         step = self._expired.next_step()
         if step.rows or step.checked_at is not None:
             with self._commit() as effects:
@@ -188,7 +182,6 @@ class Writer:
 
     @contextmanager
     def _commit(self) -> Iterator[_Effects]:
-        """Commit the writes of the body in one transaction, then apply their effects to the index."""
         self._check_writable()
         effects = _Effects()
         with self._transaction(partial(self._update_index, effects)):
@@ -199,10 +192,7 @@ class Writer:
 
     @contextmanager
     def _transaction(self, after_commit: Callable[[], None]) -> Iterator[None]:
-        """Commit the writes of the body, then call `after_commit` to update the index.
-
-        Both happen under the commit lock, so a reader that holds it never sees one without the other.
-        """
+        # Commit and index update happen under one lock, so a reader that holds it never sees one without the other.
         with self._state.commit_lock:
             try:
                 with self._state.rows.transaction():
@@ -246,10 +236,7 @@ def _scope(request: DeleteRequest) -> Scope | None:
 
 
 def _transaction_key(numbered: tuple[int, Write]) -> tuple[str, int]:
-    """Return the key by which neighbouring writes are grouped into one transaction.
-
-    A key with the position of the write is unique, so that write forms a group of its own.
-    """
+    # Neighbouring writes of equal keys share a transaction; a key with the position is unique.
     position, write = numbered
     match write:
         case ViewUpdate():
@@ -265,10 +252,7 @@ def _transaction_key(numbered: tuple[int, Write]) -> tuple[str, int]:
 
 
 def _check_dim(write: Write, dim: int) -> None:
-    """Raise if the vectors of a write do not have the store's current dimension.
-
-    A re-embedding may have changed the dimension since the write was validated.
-    """
+    # A re-embedding may have changed the dimension since the write was validated.
     match write:
         case RowBatch():
             lengths = {write.vectors.shape[1]}
