@@ -44,8 +44,9 @@ class Outcome:
         agents: the agents whose answers are part of it: those of a chain, those that agree with it, or `agent` alone.
         sources: the memories that `agents` were shown for it, each once, best first within each agent.
         steps: every call that was made, failures included, in the order of the agents, round by round.
-        reason: why this answer was chosen: `"task"`, `"user"`, `"similarity"`, `"only"` or `"default"` for a route; the
-            critic's words for a critic.
+        reason: why this answer was chosen. Of a question routed to one agent: `"task"` or `"user"` (the agent was
+            registered for it), `"similarity"` (its description is most similar to the question), `"only"` (no other
+            agent is left) or `"default"` (no agent fits). Of a critic's choice: the critic's explanation. Else empty.
         agreement: the fraction of the answers that say the same as `text`, from 0 to 1; None if none were compared.
         rounds: the number of times that the agents were asked; more than 1 for a consensus only.
         latency_s: seconds for the whole operation.

@@ -93,11 +93,12 @@ def json_of_result(result: Any, *, vectors: VectorFormat = "numbers") -> Any:
 
     The serialization needs the option `OPT_SERIALIZE_NUMPY`.
 
-    The text of a match is a member of its own, not repeated in the metadata, whose stored bytes are used unchanged.
+    A match's text becomes the field `text` beside `metadata`, and is left out of `metadata`. The store keeps metadata as
+    JSON without the text, so those bytes go into the output without being parsed.
 
     Args:
         result: a value, a list of values, or None.
-        vectors: the form of the vectors of records.
+        vectors: how the vectors of records are written: as numbers, as base64, or not at all.
     """
     if isinstance(result, Match):
         return json_of_match(result)

@@ -300,7 +300,11 @@ def checked_list(values: Sequence[object] | None, n: int, *, field: str) -> Sequ
 def checked_each(
     values: Sequence[object] | None, n: int, check: Callable[..., Value], *, field: str
 ) -> Sequence[Value | None] | None:
-    """Return `check(value)` for each of `n` entries, keeping None entries. Return None if `values` is None."""
+    """Validate a list with one optional value for each of `n` records; keep None for each None.
+
+    Return None if `values` is None. Raise InvalidInputError for a list of another length, or a value that `check`
+    refuses.
+    """
     if values is None:
         return None
     entries = checked_list(values, n, field=field)

@@ -29,9 +29,9 @@ class Selection:
         self._positions: dict[Segment, Positions | None] = {}
 
     def positions(self, segment: Segment) -> Positions | None:
-        """Return the selected rows' offsets in a segment, which is rows with one FAISS index.
+        """Return the offsets of the selected rows within a segment, a set of rows with one index.
 
-        None when all rows of the segment are selected.
+        Return None when all rows of the segment are selected, so that the search needs no filter.
         """
         try:
             return self._positions[segment]

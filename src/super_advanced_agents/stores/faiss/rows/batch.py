@@ -188,11 +188,11 @@ def _common_model(records: Sequence[Record], namespace: str) -> str | None:
 class Change:
     """Collect the rows that a transaction adds and removes.
 
-    The indexes apply it after the commit.
+    After the commit, the indexes in memory are updated from it.
 
     Attributes:
         added: the new row numbers, ascending; the next four lists are parallel to it.
-        scopes: the number of each new row's scope.
+        scopes: for each new row the id of its scope, which is one tenant's namespace.
         expires_at: seconds since the epoch; None where a row does not expire.
         sessions: the session of each new row; None where it has none.
         replaces: the row that each new row replaces; None where it replaces none.
