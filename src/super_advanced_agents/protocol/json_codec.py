@@ -93,8 +93,8 @@ def json_of_result(result: Any, *, vectors: VectorFormat = "numbers") -> Any:
 
     The serialization needs the option `OPT_SERIALIZE_NUMPY`.
 
-    A match's text becomes the field `text` beside `metadata`, and is left out of `metadata`. The store keeps metadata as
-    JSON without the text, so those bytes go into the output without being parsed.
+    A match's text becomes the field `text` beside `metadata`, and is left out of `metadata`. The store keeps metadata
+    as JSON without the text, so those bytes go into the output without being parsed.
 
     Args:
         result: a value, a list of values, or None.
