@@ -13,6 +13,7 @@ import pytest
 
 from super_advanced_agents import FAISSVectorStore
 from super_advanced_agents.errors import OverloadedError
+from super_advanced_agents.stores.faiss.search import Search
 from super_advanced_agents.stores.faiss.writing.requests import ViewUpdate
 from super_advanced_agents.types import Match, Matrix
 
@@ -50,6 +51,10 @@ class Internals:
         self.index = store._index
         self.writer = store._writer
         self.sealer = store._sealer
+
+    def search_together(self, searches: list[Search]) -> list[list[list[Match]] | BaseException]:
+        """Answer searches as if they had queued for one pass."""
+        return list(self._store._searcher._run(searches))
 
     def is_sealing_due(self) -> bool:
         """Return whether a segment is being built or buffers are full enough to be sealed."""

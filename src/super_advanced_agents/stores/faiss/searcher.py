@@ -17,7 +17,7 @@ from super_advanced_agents.stores.faiss.metadata.selections import Selection
 from super_advanced_agents.stores.faiss.rows.batch import Scope
 from super_advanced_agents.stores.faiss.rows.row_cache import Hit
 from super_advanced_agents.stores.faiss.search import Ranked, Search
-from super_advanced_agents.stores.faiss.state import State
+from super_advanced_agents.stores.faiss.state import State, stale_index_error
 from super_advanced_agents.stores.faiss.vectors.view import View
 from super_advanced_agents.stores.filters import Filter
 from super_advanced_agents.stores.fusion import candidate_count
@@ -65,6 +65,8 @@ class Searcher:
                                 )
                                 if complete:
                                     break
+                    if not matches:
+                        raise stale_index_error()
                 except Exception as exc:
                     matches = [exc] * len(members)
                 for i, result in zip(members, matches, strict=True):
@@ -144,16 +146,20 @@ class Searcher:
 
 
 def _group_searches(searches: list[Search]) -> Iterable[list[int]]:
-    groups: dict[tuple[str, Scope | None, Filter | None], list[int]] = {}
+    # By dimension too: a re-embedding may have changed it between two searches, and only one of them can be answered.
+    groups: dict[tuple[str, Scope | None, Filter | None, int], list[int]] = {}
     for i, search in enumerate(searches):
-        groups.setdefault((search.kind, search.scope, search.tree), []).append(i)
+        dim = search.queries.shape[1] if len(search.queries) else 0
+        groups.setdefault((search.kind, search.scope, search.tree, dim), []).append(i)
     return groups.values()
 
 
 def _join_queries(group: list[Search], view: View) -> Matrix:
+    if group[0].kind == "keyword":
+        return np.empty((0, view.dim), np.float32)
     queries = np.concatenate([search.queries for search in group])
     # They were validated before they were queued; a re-embedding may have changed the dimension since.
-    if len(queries) and queries.shape[1] != view.dim:
+    if queries.shape[1] != view.dim:
         raise DimensionMismatchError(
             f"the query has {queries.shape[1]} numbers, the store holds {view.dim}", field="query"
         )

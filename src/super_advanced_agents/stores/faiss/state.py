@@ -12,6 +12,7 @@ from typing import TypeVar
 from pyroaring import BitMap
 
 from super_advanced_agents._runtime import sqlite
+from super_advanced_agents.errors import StoreError
 from super_advanced_agents.stores.faiss.index import Index
 from super_advanced_agents.stores.faiss.keywords.index import Keywords
 from super_advanced_agents.stores.faiss.metadata.index import _StaleViewError
@@ -127,4 +128,11 @@ class State:
                     results.append(result)
                     if complete:
                         break
+        if not results:
+            raise stale_index_error()
         return results[-1]
+
+
+def stale_index_error() -> StoreError:
+    """Return the error of an index that still lists rows which the table lost without a commit."""
+    return StoreError("the index lists rows that the table does not have", hint="open the store again to rebuild it")

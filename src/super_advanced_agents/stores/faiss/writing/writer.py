@@ -54,7 +54,9 @@ class _Effects:
             self.counts["updated"] += 1
         else:
             self.counts["added"] += len(stored)
-            self.counts["replaced"] += sum(old is not None for old in self.change.replaces[-len(stored) :])
+            self.counts["replaced"] += sum(
+                old is not None for old in self.change.replaces[len(self.change.replaces) - len(stored) :]
+            )
 
 
 class Writer:
@@ -81,15 +83,18 @@ class Writer:
             outcomes: list[object] = []
             try:
                 with self._state.ready():
+                    errors = [_dimension_error(write, self._state.index.view.dim) for write in group]
                     if kind[0] in _UNGROUPED_KINDS:
                         outcomes = [self._execute_alone(write) for write in group]
+                    elif all(errors):
+                        outcomes = [*errors]
                     else:
                         # Before the transaction: it takes the filters' lock, whose holder may be waiting for the rows.
                         filtered = self._filter_rows(group[0])
                         with self._commit() as effects:
-                            for write in group:
+                            for write, error in zip(group, errors, strict=True):
                                 try:
-                                    outcomes.append(self._apply(write, filtered, effects))
+                                    outcomes.append(error or self._apply(write, filtered, effects))
                                 except (InvalidInputError, ModelMismatchError) as exc:
                                     outcomes.append(exc)  # raised before the write changed anything
             except Exception as exc:
@@ -99,7 +104,6 @@ class Writer:
 
     def _apply(self, write: Write, filtered: BitMap | None, effects: _Effects) -> object:
         rows = self._state.rows
-        _check_dim(write, self._state.index.view.dim)
         match write:
             case RowBatch():
                 rows.check_model(write)
@@ -113,7 +117,7 @@ class Writer:
                     rows.check_model(batch)
                 for batch in write.batches:
                     effects.add_batch(batch, rows.add(batch, effects.change))
-                return sum(map(len, effects.vectors[-len(write.batches) :]))
+                return sum(len(vectors) for vectors in effects.vectors[len(effects.vectors) - len(write.batches) :])
             case Update():
                 record = rows.record(write.uid, write.scope, write.now)
                 if record is None:
@@ -251,7 +255,7 @@ def _transaction_key(numbered: tuple[int, Write]) -> tuple[str, int]:
             return ("filter", position)
 
 
-def _check_dim(write: Write, dim: int) -> None:
+def _dimension_error(write: Write, dim: int) -> DimensionMismatchError | None:
     # A re-embedding may have changed the dimension since the write was validated.
     match write:
         case RowBatch():
@@ -261,8 +265,9 @@ def _check_dim(write: Write, dim: int) -> None:
         case Update() if write.vector is not None:
             lengths = {write.vector.shape[1]}
         case _:
-            return
-    if not lengths <= {dim}:
-        raise DimensionMismatchError(
-            f"vectors has {min(lengths - {dim})} numbers a vector, the store holds {dim}", field="vectors"
-        )
+            return None
+    if lengths <= {dim}:
+        return None
+    return DimensionMismatchError(
+        f"vectors has {min(lengths - {dim})} numbers a vector, the store holds {dim}", field="vectors"
+    )
