@@ -149,17 +149,14 @@ def _group_searches(searches: list[Search]) -> Iterable[list[int]]:
     # By dimension too: a re-embedding may have changed it between two searches, and only one of them can be answered.
     groups: dict[tuple[str, Scope | None, Filter | None, int], list[int]] = {}
     for i, search in enumerate(searches):
-        dim = search.queries.shape[1] if len(search.queries) else 0
-        groups.setdefault((search.kind, search.scope, search.tree, dim), []).append(i)
+        groups.setdefault((search.kind, search.scope, search.tree, search.queries.shape[1]), []).append(i)
     return groups.values()
 
 
 def _join_queries(group: list[Search], view: View) -> Matrix:
-    if group[0].kind == "keyword":
-        return np.empty((0, view.dim), np.float32)
     queries = np.concatenate([search.queries for search in group])
     # They were validated before they were queued; a re-embedding may have changed the dimension since.
-    if queries.shape[1] != view.dim:
+    if len(queries) and queries.shape[1] != view.dim:
         raise DimensionMismatchError(
             f"the query has {queries.shape[1]} numbers, the store holds {view.dim}", field="query"
         )

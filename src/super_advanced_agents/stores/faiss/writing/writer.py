@@ -47,8 +47,8 @@ class _Effects:
     shrunken_scopes: set[int] = field(default_factory=set)
     """The scopes in which rows were deleted without a replacement."""
 
-    def add_batch(self, batch: RowBatch, stored: Sequence[int], *, is_update: bool = False) -> None:
-        # `stored` holds the positions of the stored records in the batch.
+    def add_batch(self, batch: RowBatch, stored: Sequence[int], *, is_update: bool = False) -> int:
+        # `stored` holds the positions of the stored records in the batch; returns their number.
         self.vectors.append(batch.scaled if len(stored) == len(batch.uids) else batch.scaled[stored])
         if is_update:
             self.counts["updated"] += 1
@@ -57,6 +57,7 @@ class _Effects:
             self.counts["replaced"] += sum(
                 old is not None for old in self.change.replaces[len(self.change.replaces) - len(stored) :]
             )
+        return len(stored)
 
 
 class Writer:
@@ -115,9 +116,10 @@ class Writer:
             case RowBatches():
                 for batch in write.batches:
                     rows.check_model(batch)
+                stored_count = 0
                 for batch in write.batches:
-                    effects.add_batch(batch, rows.add(batch, effects.change))
-                return sum(len(vectors) for vectors in effects.vectors[len(effects.vectors) - len(write.batches) :])
+                    stored_count += effects.add_batch(batch, rows.add(batch, effects.change))
+                return stored_count
             case Update():
                 record = rows.record(write.uid, write.scope, write.now)
                 if record is None:
