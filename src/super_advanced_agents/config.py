@@ -30,7 +30,10 @@ class Limits:
         metadata_depth: nesting depth of one record's metadata.
         batch_records: records in one batch.
         top_k: matches of one search.
+        matches: matches of one call, its query vectors times `top_k`.
         filter_terms: comparisons in one `where` filter.
+        filter_values: values that one `where` filter compares with: each element of an `$in` counts.
+        filter_bytes: bytes of all values of one `where` filter together; a character of a string counts as one.
         uid_chars: characters of a uid from a caller.
         source_chars: characters of a record's source.
         dim: length of one vector.
@@ -46,7 +49,10 @@ class Limits:
     metadata_depth: int = 8
     batch_records: int = 1_000
     top_k: int = 1_000
+    matches: int = 100_000
     filter_terms: int = 64
+    filter_values: int = 1_000
+    filter_bytes: int = 64 * 1024
     uid_chars: int = 256
     source_chars: int = 1_024
     dim: int = 65_536

@@ -15,6 +15,9 @@ are the operators of one key. A value without an operator means `$eq`.
 | `$not` | does not meet the operators in this object |
 
 `$and` and `$or` take a list of filters. `$not` as a key of a filter takes one filter.
+
+A filter costs what it compares with: each element of an `$in` or `$nin`, and each member of a nested list or object,
+counts as one value. Terms, values and bytes are limited (`config.Limits`), and are counted before anything is compared.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from super_advanced_agents.config import LIMITS, Limits
 from super_advanced_agents.errors import FilterError
 from super_advanced_agents.types import JSONValue, Metadata, Where
 
@@ -146,24 +150,23 @@ def field_of(metadata: Mapping[str, JSONValue], key: str) -> JSONValue | object:
     return value
 
 
-def parse(where: Where, *, max_terms: int = 64) -> Filter:
+def parse(where: Where, *, limits: Limits = LIMITS) -> Filter:
     """Parse a `where` filter, a JSON object, into a syntax tree of `Filter` nodes.
 
     Args:
         where: the filter.
-        max_terms: the most comparisons that it may have.
+        limits: the most comparisons, values and bytes that it may have.
 
     Raises:
         FilterError: the filter is malformed, too deep or too large; the message names the key or operator.
     """
-    parser = _Parser(max_terms)
-    return parser.filter(where, depth=0)
+    return _Parser(limits).filter(where, depth=0)
 
 
 class _Parser:
-    def __init__(self, max_terms: int) -> None:
-        self._max_terms = max_terms
-        self._terms = 0
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._terms = self._values = self._bytes = 0
 
     def filter(self, where: object, depth: int) -> Filter:
         if not isinstance(where, Mapping):
@@ -186,10 +189,11 @@ class _Parser:
         return parts[0] if len(parts) == 1 else And(tuple(parts))
 
     def _conditions(self, key: str, condition: object, depth: int) -> Filter:
-        is_operators = isinstance(condition, Mapping) and any(str(name).startswith("$") for name in condition)
-        if not is_operators:
+        if not isinstance(condition, Mapping):
             return self._term(key, "$eq", condition, depth)
-        assert isinstance(condition, Mapping)
+        self._check_room(key, len(condition))
+        if not any(str(name).startswith("$") for name in condition):
+            return self._term(key, "$eq", condition, depth)
         parts = tuple(self._term(key, name, operand, depth) for name, operand in condition.items())
         return parts[0] if len(parts) == 1 else And(parts)
 
@@ -199,39 +203,82 @@ class _Parser:
                 raise FilterError(f"$not of {key!r} takes an object of operators", field=key)
             return Not(self._conditions(key, operand, depth + 1))
         self._count_term()
-        return _comparison(key, operator, operand)
+        return self._comparison(key, operator, operand)
+
+    def _comparison(self, key: str, operator: object, operand: object) -> Filter:
+        if operator in ("$eq", "$ne"):
+            equals = Equals(key, (scalar(self._value(key, operand)),))
+            return equals if operator == "$eq" else Not(equals)
+        if operator in ("$in", "$nin"):
+            if not isinstance(operand, list | tuple):
+                raise FilterError(f"{operator} of {key!r} takes a list", field=key)
+            self._check_room(key, len(operand))
+            among = Equals(key, tuple(scalar(self._value(key, value)) for value in operand))
+            return among if operator == "$in" else Not(among)
+        if operator in ("$gt", "$gte", "$lt", "$lte"):
+            if isinstance(operand, bool) or not isinstance(operand, str | int | float):
+                raise FilterError(f"{operator} of {key!r} takes a number or a string", field=key)
+            self._value(key, operand)
+            return Compares(key, operator, operand)
+        if operator == "$exists":
+            if not isinstance(operand, bool):
+                raise FilterError(f"$exists of {key!r} takes true or false", field=key)
+            return Exists(key) if operand else Not(Exists(key))
+        if operator == "$contains":
+            return Contains(key, scalar(self._value(key, operand)))
+        raise FilterError(
+            f"unknown operator {operator!r} for {key!r}",
+            field=key,
+            hint="use $eq $ne $gt $gte $lt $lte $in $nin $exists $contains $not",
+        )
+
+    def _value(self, key: str, value: object, depth: int = 0) -> JSONValue:
+        if isinstance(value, float) and not math.isfinite(value):
+            raise FilterError(f"the value for {key!r} is not finite", field=key)
+        if value is None or isinstance(value, str | int | float | bool):
+            self._count_value(key, value)
+            return value
+        if depth < _MAX_DEPTH and isinstance(value, list | tuple | dict):
+            self._check_room(key, len(value) or 1)
+            self._values += not value
+            if not isinstance(value, dict):
+                return [self._value(key, item, depth + 1) for item in value]
+            if all(isinstance(name, str) for name in value):
+                self._count_bytes(key, sum(map(len, value)))
+                return {name: self._value(key, item, depth + 1) for name, item in value.items()}
+        raise FilterError(f"the value for {key!r} is not JSON", field=key)
+
+    # -- counting -------------------------------------------------------------------------------------------------
 
     def _count_term(self) -> None:
         self._terms += 1
-        if self._terms > self._max_terms:
-            raise FilterError(f"the filter has more than {self._max_terms} terms", field="where")
+        if self._terms > self._limits.filter_terms:
+            raise FilterError(f"the filter has more than {self._limits.filter_terms} terms", field="where")
 
+    def _count_value(self, key: str, value: str | float | bool | None) -> None:
+        self._check_room(key, 1)
+        self._values += 1
+        # An integer of JSON has any number of digits.
+        size = len(value) if isinstance(value, str) else value.bit_length() // 8 if isinstance(value, int) else 0
+        self._count_bytes(key, size)
 
-def _comparison(key: str, operator: object, operand: object) -> Filter:
-    if operator in ("$eq", "$ne"):
-        equals = Equals(key, (scalar(_checked_value(key, operand)),))
-        return equals if operator == "$eq" else Not(equals)
-    if operator in ("$in", "$nin"):
-        if not isinstance(operand, list | tuple):
-            raise FilterError(f"{operator} of {key!r} takes a list", field=key)
-        among = Equals(key, tuple(scalar(_checked_value(key, value)) for value in operand))
-        return among if operator == "$in" else Not(among)
-    if operator in ("$gt", "$gte", "$lt", "$lte"):
-        if isinstance(operand, bool) or not isinstance(operand, str | int | float):
-            raise FilterError(f"{operator} of {key!r} takes a number or a string", field=key)
-        _checked_value(key, operand)
-        return Compares(key, operator, operand)
-    if operator == "$exists":
-        if not isinstance(operand, bool):
-            raise FilterError(f"$exists of {key!r} takes true or false", field=key)
-        return Exists(key) if operand else Not(Exists(key))
-    if operator == "$contains":
-        return Contains(key, scalar(_checked_value(key, operand)))
-    raise FilterError(
-        f"unknown operator {operator!r} for {key!r}",
-        field=key,
-        hint="use $eq $ne $gt $gte $lt $lte $in $nin $exists $contains $not",
-    )
+    def _count_bytes(self, key: str, size: int) -> None:
+        self._bytes += size
+        if self._bytes > self._limits.filter_bytes:
+            raise FilterError(
+                f"the values of the filter are longer than {self._limits.filter_bytes} bytes (filter_bytes)",
+                field=key,
+                hint="filter by shorter values",
+            )
+
+    def _check_room(self, key: str, more: int) -> None:
+        # Before a list is gone through: one of a million elements is refused as fast as one of a thousand.
+        if self._values + more > self._limits.filter_values:
+            raise FilterError(
+                f"the filter compares with more than {self._limits.filter_values} values (filter_values)",
+                field=key,
+                hint="give fewer values, or send several calls",
+            )
 
 
 def _checked_key(key: object) -> str:
@@ -242,18 +289,6 @@ def _checked_key(key: object) -> str:
             hint="a field is letters, digits, '_' and '-', with dots into nested objects",
         )
     return key
-
-
-def _checked_value(key: str, value: object, depth: int = 0) -> JSONValue:
-    if isinstance(value, float) and not math.isfinite(value):
-        raise FilterError(f"the value for {key!r} is not finite", field=key)
-    if value is None or isinstance(value, str | int | float | bool):
-        return value
-    if depth < _MAX_DEPTH and isinstance(value, list | tuple):
-        return [_checked_value(key, item, depth + 1) for item in value]
-    if depth < _MAX_DEPTH and isinstance(value, dict) and all(isinstance(name, str) for name in value):
-        return {name: _checked_value(key, item, depth + 1) for name, item in value.items()}
-    raise FilterError(f"the value for {key!r} is not JSON", field=key)
 
 
 def compares(value: JSONValue | object, operator: RangeOperator, bound: str | int | float) -> bool:

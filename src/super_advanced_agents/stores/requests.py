@@ -207,9 +207,10 @@ class SearchRequest(Request[list[list[Match]]]):
     tree: Filter | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self, bounds: Bounds) -> None:
+        queries = _vectors(self.query_vectors, bounds, "query_vectors")
         self._set(
-            query_vectors=_vectors(self.query_vectors, bounds, "query_vectors"),
-            top_k=checked_top_k(self.top_k, limits=bounds.limits),
+            query_vectors=queries,
+            top_k=checked_top_k(self.top_k, limits=bounds.limits, queries=len(queries)),
             tree=_tree(self.where, bounds),
             namespace=_namespace(self.namespace),
             model_id=checked_model_id(self.model_id),
@@ -395,4 +396,4 @@ def _namespace(namespace: str | None) -> str | None:
 
 
 def _tree(where: Where | None, bounds: Bounds) -> Filter | None:
-    return None if where is None else parse(where, max_terms=bounds.limits.filter_terms)
+    return None if where is None else parse(where, limits=bounds.limits)

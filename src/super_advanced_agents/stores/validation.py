@@ -353,10 +353,19 @@ def checked_weights(weights: Weights | None) -> Weights:
     return weights or Weights()
 
 
-def checked_top_k(top_k: int, *, limits: Limits) -> int:
-    """Return `top_k` if it is an integer from 1 to `limits.top_k`. Else raise InvalidInputError."""
+def checked_top_k(top_k: int, *, limits: Limits, queries: int = 1) -> int:
+    """Return `top_k` if it is an integer from 1 to `limits.top_k`. Else raise InvalidInputError.
+
+    With several queries, `queries * top_k` must not exceed `limits.matches` either.
+    """
     if isinstance(top_k, bool) or not isinstance(top_k, int) or not 1 <= top_k <= limits.top_k:
         raise InvalidInputError(f"top_k must be an integer from 1 to {limits.top_k}, not {top_k!r}", field="top_k")
+    if queries * top_k > limits.matches:
+        raise InvalidInputError(
+            f"{queries} queries with top_k {top_k} ask for more than {limits.matches} matches (matches)",
+            field="top_k",
+            hint="ask for fewer matches, or send fewer queries in one call",
+        )
     return top_k
 
 

@@ -125,6 +125,9 @@ BAD_FILTERS: list[Any] = [
     {5: 1},
     {"$and": [{"a": i} for i in range(65)]},
     {"$or": [{} for _ in range(100_000)]},
+    {"a": {"$in": list(range(1_001))}},
+    {"a": {"$nin": list(range(400_000))}},
+    {"a": {"$contains": "x" * 65_537}},
 ]
 
 

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyroaring import BitMap
 
+from super_advanced_agents.config import Limits
 from super_advanced_agents.errors import FilterError
 from super_advanced_agents.stores.faiss.metadata import index as attributes_module
 from super_advanced_agents.stores.faiss.metadata.columns import NumberColumn
@@ -190,6 +191,51 @@ def test_parse_counts_terms_over_the_whole_filter() -> None:
     for where in ({"$or": [{f"k{i}": {"$gt": 0, "$lt": 9}} for i in range(33)]}, {"$or": [{}] * 65}):
         with pytest.raises(FilterError):
             parse(where)
+
+
+@pytest.mark.parametrize(
+    ("where", "field", "limit"),
+    [
+        ({"a": {"$in": list(range(1_001))}}, "a", "1000 values"),
+        ({"a": {"$nin": ["x"] * 1_001}}, "a", "1000 values"),
+        ({"$and": [{"a": {"$in": list(range(501))}}, {"b": {"$in": list(range(500))}}]}, "b", "1000 values"),
+        ({"a": [[list(range(500))], list(range(501))]}, "a", "1000 values"),
+        ({"a": [[]] * 1_001}, "a", "1000 values"),
+        ({"a": {str(i): i for i in range(1_001)}}, "a", "1000 values"),
+        ({"a": {"$contains": "x" * 65_537}}, "a", "65536 bytes"),
+        ({"a": {"$gt": "x" * 65_537}}, "a", "65536 bytes"),
+        ({"$or": [{"a": "x" * 40_000}, {"b": {"x" * 40_000: 1}}]}, "b", "65536 bytes"),
+        ({"a": {"$in": [1 << 600_000]}}, "a", "65536 bytes"),
+    ],
+    ids=["in", "not in", "several lists", "nested lists", "empty lists", "members", "part", "bound", "keys", "digits"],
+)
+def test_parse_counts_every_value_of_a_filter_and_its_bytes(where: dict[str, Any], field: str, limit: str) -> None:
+    """A term counts for as much as it compares with, so that one term cannot hide a million values."""
+    with pytest.raises(FilterError, match=limit) as refused:
+        parse(where)
+    assert refused.value.field == field
+
+
+def test_parse_accepts_as_many_values_and_bytes_as_the_limits_say() -> None:
+    """1,000 values and 64 KiB are accepted, and limits of the caller's own replace those."""
+    assert parse({"a": {"$in": list(range(1_000))}})
+    assert parse({"a": "x" * 65_536})
+    assert parse({"a": {"$in": list(range(1_001))}}, limits=Limits(filter_values=1_001))
+    with pytest.raises(FilterError, match="3 values"):
+        parse({"a": {"$in": [1, 2, 3, 4]}}, limits=Limits(filter_values=3))
+
+
+def test_parse_refuses_a_long_list_before_it_looks_at_its_elements() -> None:
+    """A list of any length is refused by its length, so the refusal costs the same for a million elements."""
+
+    class Unread(list[int]):
+        def __iter__(self) -> Iterator[int]:
+            raise AssertionError("the elements were read")
+
+    with pytest.raises(FilterError, match="1000 values"):
+        parse({"a": {"$in": Unread(range(1_001))}})
+    with pytest.raises(FilterError, match="1000 values"):
+        parse({"a": Unread(range(1_001))})
 
 
 def test_metadata_index_reads_long_strings_only_for_filters_on_them() -> None:

@@ -15,6 +15,7 @@ from tests.unit.stores.conftest import Internals, vectors
 
 from super_advanced_agents import FAISSVectorStore
 from super_advanced_agents._runtime import gil
+from super_advanced_agents.config import Limits
 from super_advanced_agents.stores.faiss.rows.reader import RowReader
 from super_advanced_agents.types import Metadata
 
@@ -36,7 +37,7 @@ OPERATIONS: dict[str, Callable[[FAISSVectorStore, Any], Awaitable[Any]]] = {
 @pytest.fixture
 def store(opened: Callable[..., FAISSVectorStore]) -> FAISSVectorStore:
     """A store of 600 records with indexed metadata, a third of which have the needle in their text."""
-    store = opened()
+    store = opened(limits=Limits(filter_values=40_000, filter_bytes=2**20))
     metadatas: list[Metadata | None] = [
         {"text": f"hay {i} {'needle' if i % 3 == 0 else 'straw'}", "third": i % 3, "name": f"n{i}"} for i in range(600)
     ]
