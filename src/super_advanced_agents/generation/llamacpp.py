@@ -25,6 +25,7 @@ from super_advanced_agents.errors import (
     SuperAdvancedAgentsError,
 )
 from super_advanced_agents.generation.base import Emit, GenerationEngine, GenerationOptions, OnInterruptible, Usage
+from super_advanced_agents.generation.control_tokens import KNOWN, beginnings, break_up
 from super_advanced_agents.generation.gguf import read_header
 from super_advanced_agents.models import ensure, model_spec
 from super_advanced_agents.types import ChatMessage
@@ -107,7 +108,7 @@ class LlamaCppEngine(GenerationEngine):
         self._model_id, path = self._compute_model_id(), self._locate_file()
         header = read_header(path)
         if header.control_tokens:
-            self._control = re.compile("|".join(map(re.escape, sorted(header.control_tokens, key=len, reverse=True))))
+            self._control = beginnings(map(re.escape, header.control_tokens))
         if header.context_tokens and self._context_tokens > header.context_tokens:
             raise ConfigurationError(
                 f"context_tokens is {self._context_tokens}, "
@@ -132,9 +133,7 @@ class LlamaCppEngine(GenerationEngine):
             GenerationError: llama.cpp failed.
         """
         request = {
-            "messages": [
-                {"role": message.role, "content": self._break_control_tokens(message.content)} for message in messages
-            ],
+            "messages": [{"role": message.role, "content": self._plain(message.content)} for message in messages],
             "max_tokens": options.max_length,
             "stop": list(options.stop),
             "temperature": options.temperature,
@@ -226,11 +225,8 @@ class LlamaCppEngine(GenerationEngine):
             shutil.rmtree(folder, ignore_errors=True)
         return server
 
-    def _break_control_tokens(self, text: str) -> str:
-        # With a space in each control token, a text cannot pose as a message of another chat role.
-        if self._control is None:
-            return text
-        return self._control.sub(lambda match: f"{match[0][0]} {match[0][1:]}", text)
+    def _plain(self, text: str) -> str:
+        return break_up(text, self._control, KNOWN)
 
 
 def _import_xllamacpp() -> Any:

@@ -20,6 +20,7 @@ from super_advanced_agents.errors import (
     SuperAdvancedAgentsError,
 )
 from super_advanced_agents.generation.base import Emit, GenerationEngine, GenerationOptions, OnInterruptible, Usage
+from super_advanced_agents.generation.control_tokens import KNOWN, break_up
 from super_advanced_agents.types import ChatMessage
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ class OpenAIEngine(GenerationEngine):
         with self._translate_errors():
             stream: openai.Stream[Any] = self._client.chat.completions.create(  # type: ignore[assignment]  # streamed
                 model=self._model,
-                messages=[{"role": message.role, "content": message.content} for message in messages],  # type: ignore[misc]  # roles were checked
+                messages=[_plain_message(message) for message in messages],  # type: ignore[misc]  # roles were checked
                 max_tokens=options.max_length,
                 temperature=options.temperature,
                 seed=options.seed if options.seed is not None else omit,
@@ -246,6 +247,10 @@ class OpenAIEngine(GenerationEngine):
                 hint="set base_url to the new address",
             )
         return GenerationError(f"{host!r} failed with status {status}")
+
+
+def _plain_message(message: ChatMessage) -> dict[str, str]:
+    return {"role": message.role, "content": break_up(message.content, KNOWN)}
 
 
 def _shut_down_socket(response: httpx2.Response) -> None:
