@@ -7,6 +7,7 @@
     │   ├── DimensionMismatchError                a vector has another length than the store
     │   └── FilterError                           a `where` filter is malformed
     ├── ResourceClosedError                       use after close
+    ├── DeadlineExceededError                 the work took longer than it may
     ├── OverloadedError                           a bounded queue is full; carries `retry_after_s`
     ├── ModelNotFoundError                        the model is unknown, not pulled, or damaged
     ├── EmbeddingError                            an embedding engine failed
@@ -45,6 +46,7 @@ __all__ = [
     "CollectionNotFoundError",
     "ConfigurationError",
     "CorruptStoreError",
+    "DeadlineExceededError",
     "DimensionMismatchError",
     "EmbeddingError",
     "EngineUnavailableError",
@@ -129,6 +131,13 @@ class FilterError(InvalidInputError):
 
 class ResourceClosedError(SuperAdvancedAgentsError):
     """Report that an object, such as a vector store or an agent, was used after it was closed."""
+
+
+class DeadlineExceededError(SuperAdvancedAgentsError):
+    """Report that a call was stopped because its work took longer than it may.
+
+    It would take as long again: ask for less.
+    """
 
 
 class OverloadedError(SuperAdvancedAgentsError):

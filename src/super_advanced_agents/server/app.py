@@ -72,7 +72,9 @@ def create_app(settings: Settings, *, connect: Connect | None = None) -> FastAPI
                 limiter=limiter,
                 idempotency=idempotency,
             )
-            app.state.pipeline = Pipeline(app.state.services, max_timeout_s=settings.request_timeout_s)
+            app.state.pipeline = Pipeline(
+                app.state.services, max_timeout_s=settings.request_timeout_s, search_s=settings.search_s
+            )
             loading = asyncio.create_task(runtime.akeep_loading(), name="load models")
             try:
                 async with mcp.open():

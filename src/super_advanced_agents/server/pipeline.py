@@ -89,11 +89,13 @@ class Pipeline:
     Args:
         services: the objects that do the checks.
         max_timeout_s: the longest time for the work on one request, in seconds.
+        search_s: the longest time of work for one search, in seconds; None for no limit.
     """
 
-    def __init__(self, services: Services, *, max_timeout_s: float) -> None:
+    def __init__(self, services: Services, *, max_timeout_s: float, search_s: float | None = None) -> None:
         self._services = services
         self._max_timeout_s = max_timeout_s
+        self._search_s = search_s
 
     @asynccontextmanager
     async def admit(self, incoming: IncomingRequest) -> AsyncIterator[IncomingRequest]:
@@ -159,7 +161,7 @@ class Pipeline:
             raise _RefusedError(status, status.phrase, headers=headers)
         if operation.access is not None:
             principal.require(operation.access)
-        return RequestContext(principal=principal, limiter=self._services.limiter)
+        return RequestContext(principal=principal, limiter=self._services.limiter, search_s=self._search_s)
 
     async def _charge(self, context: RequestContext) -> None:
         limiter = self._services.limiter

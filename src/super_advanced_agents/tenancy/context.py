@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from super_advanced_agents._runtime.budget import time_limited
 from super_advanced_agents.config import DEFAULT_TENANT
 from super_advanced_agents.errors import PermissionDeniedError
 
@@ -70,11 +71,13 @@ class RequestContext:
     Attributes:
         principal: the caller.
         limiter: charges the costs; None when there are no rate limits.
+        search_s: the seconds of work that one search may take; None for no limit.
         notes: values that one layer leaves for another (the quota for response headers, for example), by name.
     """
 
     principal: Principal
     limiter: SupportsCharge | None = None
+    search_s: float | None = None
     notes: dict[str, object] = field(default_factory=dict)
 
     async def charge(self, cost: int) -> None:
@@ -103,9 +106,13 @@ def current_context() -> RequestContext:
 
 @contextmanager
 def active_context(context: RequestContext) -> Iterator[RequestContext]:
-    """Enter a context in which `current_context()` returns `context`."""
+    """Enter a context in which `current_context()` returns `context`.
+
+    Searches inside it have its seconds of work.
+    """
     token = _current.set(context)
     try:
-        yield context
+        with time_limited(context.search_s):
+            yield context
     finally:
         _current.reset(token)

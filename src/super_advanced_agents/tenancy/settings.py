@@ -83,6 +83,7 @@ class Settings(BaseSettings):
         header_timeout_s: the time within which the headers of a request must arrive, in seconds.
         body_timeout_s: the time within which the body must arrive after the headers, in seconds.
         request_timeout_s: the time limit of one request in seconds; a `Request-Timeout` header can shorten it.
+        search_s: the seconds of work that one search, count or page may take; the time in queues does not count.
         searches_in_flight: the number of concurrent searches and reads; a few more wait briefly, the rest is refused.
         writes_in_flight: the number of concurrent writes, limited in the same way.
         generations_in_flight: the number of concurrent requests to the language model, limited in the same way.
@@ -139,6 +140,7 @@ class Settings(BaseSettings):
     header_timeout_s: float = Field(default=10.0, gt=0, le=3600)
     body_timeout_s: float = Field(default=30.0, gt=0, le=3600)
     request_timeout_s: float = Field(default=600.0, gt=0, le=86_400)
+    search_s: float = Field(default=10.0, gt=0, le=3600)
     searches_in_flight: int = Field(default=80, ge=1, le=65_536)
     writes_in_flight: int = Field(default=64, ge=1, le=65_536)
     generations_in_flight: int = Field(default=32, ge=1, le=65_536)

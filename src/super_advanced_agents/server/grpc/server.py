@@ -43,7 +43,7 @@ def method_handlers(services: Services, settings: Settings) -> list[MethodHandle
     """
     names = [VECTOR_STORE, AGENT, ORCHESTRATOR, HEALTH, REFLECTION]
     rpcs: Iterable[Rpc] = chain(operation_rpcs(services), health_rpcs(services, names), reflection_rpcs(names))
-    pipeline = Pipeline(services, max_timeout_s=settings.request_timeout_s)
+    pipeline = Pipeline(services, max_timeout_s=settings.request_timeout_s, search_s=settings.search_s)
     return [MethodHandler(rpc, services, pipeline) for rpc in rpcs]
 
 

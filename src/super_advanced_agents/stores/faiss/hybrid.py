@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from super_advanced_agents._runtime.budget import check_budget
 from super_advanced_agents.stores.faiss.keywords.index import Keywords, Ranking
 from super_advanced_agents.stores.faiss.metadata.selections import Selection
 from super_advanced_agents.stores.faiss.rows.session_neighbours import SessionNeighbourIndex
@@ -80,6 +81,7 @@ def rank_by_keywords(
 def _fuse_signals(
     view: View, sources: SignalSources, search: Search, nearest: NDArray[np.int64], by_keywords: Ranking
 ) -> Ranked:
+    check_budget()
     keyword_rows, scores = by_keywords
     rows = _sorted_unique(nearest[nearest >= 0].astype(np.uint32), keyword_rows)
     keyword_scores = np.zeros(len(rows), dtype=np.float32)

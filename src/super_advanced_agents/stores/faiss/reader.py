@@ -9,6 +9,7 @@ from functools import partial
 from itertools import islice, takewhile
 from operator import itemgetter
 
+from super_advanced_agents._runtime.gil import yield_gil
 from super_advanced_agents.stores.faiss.counters import Counters
 from super_advanced_agents.stores.faiss.metadata.columns import array_of
 from super_advanced_agents.stores.faiss.rows.batch import Scope
@@ -16,6 +17,9 @@ from super_advanced_agents.stores.faiss.state import State
 from super_advanced_agents.stores.faiss.vectors.view import View
 from super_advanced_agents.stores.filters import Filter
 from super_advanced_agents.types import JSONValue, Record
+
+_WALKED = 4_096
+"""The number of uids walked between two pauses, about a millisecond."""
 
 
 class RecordReader:
@@ -71,7 +75,7 @@ class RecordReader:
             complete = len(uids) == len(candidates)
             remaining = iter(uids[bisect_right(uids, after, key=itemgetter(1)) :])
         else:  # candidates are dense enough to walk all uids in order and stop early
-            walked = self._state.rows.uids_after(after)
+            walked = yield_gil(self._state.rows.uids_after(after), every=_WALKED)
             remaining = (row for row in walked if row[0] in candidates or row[0] > view.last_row)
             complete = True
         page = list(islice(remaining, limit))

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from super_advanced_agents._runtime.budget import Budget
 from super_advanced_agents.stores.faiss.rows.batch import Scope
 from super_advanced_agents.stores.filters import Filter
 from super_advanced_agents.types import Explanation, Matrix, Weights
@@ -29,6 +30,7 @@ class Search:
         text: the query text of a hybrid or keyword search.
         weights: the weights of the signals of a hybrid search.
         explain: True to explain each score of a hybrid search.
+        budget: the time that the search may take.
     """
 
     queries: Matrix
@@ -39,6 +41,7 @@ class Search:
     text: str | None = None
     weights: Weights = field(default_factory=Weights)
     explain: bool = False
+    budget: Budget = field(default_factory=Budget, compare=False)
 
     @property
     def kind(self) -> Literal["vector", "hybrid", "keyword"]:

@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from super_advanced_agents._runtime.budget import spending
 from super_advanced_agents.errors import DimensionMismatchError
 from super_advanced_agents.stores.faiss.hybrid import SignalSources, rank_by_keywords
 from super_advanced_agents.stores.faiss.metadata.index import _StaleViewError
@@ -55,7 +56,7 @@ class Searcher:
                 group = [searches[i] for i in members]
                 matches: Sequence[list[list[Match]] | BaseException] = ()
                 try:
-                    with self._state.views() as views:
+                    with spending([group_search.budget for group_search in group]), self._state.views() as views:
                         for view in views:
                             with suppress(_StaleViewError):
                                 selection = self._state.selection(view, group[0].scope, group[0].tree)

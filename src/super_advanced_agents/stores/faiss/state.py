@@ -12,6 +12,7 @@ from typing import TypeVar
 from pyroaring import BitMap
 
 from super_advanced_agents._runtime import sqlite
+from super_advanced_agents._runtime.budget import unlimited
 from super_advanced_agents.errors import StoreError
 from super_advanced_agents.stores.faiss.index import Index
 from super_advanced_agents.stores.faiss.keywords.index import Keywords
@@ -60,7 +61,8 @@ class State:
             if not self._loaded:
                 with self._load_lock:
                     if not self._loaded:
-                        self._load()
+                        with unlimited():
+                            self._load()
                         self._loaded = True
             yield
         except sqlite3.Error as exc:

@@ -15,7 +15,8 @@ from typing import Any, TypeVar, cast, get_args
 import numpy as np
 
 from super_advanced_agents._runtime.batcher import MicroBatcher, Workers
-from super_advanced_agents._runtime.futures import driven_by_thread
+from super_advanced_agents._runtime.budget import Budget, spending
+from super_advanced_agents._runtime.futures import Future, driven_by_thread
 from super_advanced_agents.config import LIMITS, Limits, checked_name
 from super_advanced_agents.errors import ConfigurationError
 from super_advanced_agents.stores.faiss.index import Index
@@ -231,7 +232,7 @@ class FAISSVectorStore(MaintenanceOperations):
 
     async def _delete(self, request: DeleteRequest) -> int:
         scope = Scope.of_reading(request.tenant, request.namespace)
-        with await self._slow_filters.evaluate_ahead(scope, request.tree):
+        with Budget.of_call() as budget, await self._slow_filters.evaluate_ahead(scope, request.tree, budget):
             return cast("int", await self._writer.submit(request))
 
     def _wake_background(self, *, expires: bool) -> None:
@@ -245,42 +246,52 @@ class FAISSVectorStore(MaintenanceOperations):
         queries = self._scaled(request.query_vectors, field="query_vectors")
         if not len(queries):
             return []
-        search = self._search_of(request, queries, return_scores=request.return_scores)
-        await self._check_model(search, request.model_id)
         self._record_reader.search_counts.add("vector")
         submit = self._searcher.run_inline if driven_by_thread() else self._searcher.submit
-        with await self._slow_filters.evaluate_ahead(search.scope, search.tree):
-            return await submit(search)
+        return await self._run(request, queries, submit, return_scores=request.return_scores)
 
     async def _search_hybrid(self, request: HybridSearchRequest) -> list[Match]:
-        search = self._search_of(
+        queries = self._scaled(request.query_vector[np.newaxis], field="query_vector")
+        self._record_reader.search_counts.add("hybrid")
+        [matches] = await self._run(
             request,
-            self._scaled(request.query_vector[np.newaxis], field="query_vector"),
+            queries,
+            self._keyword_searcher.submit,
             text=request.query_text,
             weights=request.weights or Weights(),
             explain=request.explain,
         )
-        await self._check_model(search, request.model_id)
-        self._record_reader.search_counts.add("hybrid")
-        with await self._slow_filters.evaluate_ahead(search.scope, search.tree):
-            [matches] = await self._keyword_searcher.submit(search)
         return matches
 
     async def _search_keywords(self, request: KeywordSearchRequest) -> list[Match]:
         no_queries = np.empty((0, self._dim), np.float32)
         self._record_reader.search_counts.add("keyword")
-        search = self._search_of(request, no_queries, text=request.query_text)
-        with await self._slow_filters.evaluate_ahead(search.scope, search.tree):
-            [matches] = await self._keyword_searcher.submit(search)
+        [matches] = await self._run(request, no_queries, self._keyword_searcher.submit, text=request.query_text)
         return matches
 
+    async def _run(
+        self,
+        request: SearchRequest | HybridSearchRequest | KeywordSearchRequest,
+        queries: Matrix,
+        submit: Callable[[Search], Future[list[list[Match]]]],
+        **options: Any,
+    ) -> list[list[Match]]:
+        with Budget.of_call() as budget:
+            search = self._search_of(request, queries, budget=budget, **options)
+            if not isinstance(request, KeywordSearchRequest):
+                await self._check_model(search, request.model_id)
+            with await self._slow_filters.evaluate_ahead(search.scope, search.tree, budget):
+                return await submit(search)
+
     async def _search_with_predicate(self, request: PredicateSearchRequest) -> list[Match]:
-        search = self._search_of(request, self._scaled(request.query_vector[np.newaxis], field="query_vector"))
-        await self._check_model(search, request.model_id)
+        # Its predicate is a caller's function, which may take any time: only a caller that has left ends it.
+        queries = self._scaled(request.query_vector[np.newaxis], field="query_vector")
         self._record_reader.search_counts.add("predicate")
-        return await self._read(
-            search.scope, search.tree, partial(self._search_engine.search_with_predicate, search, request.filter_fn)
-        )
+        with Budget() as budget:
+            search = self._search_of(request, queries, budget=budget)
+            await self._check_model(search, request.model_id)
+            work = partial(self._search_engine.search_with_predicate, search, request.filter_fn)
+            return await self._read(search.scope, search.tree, work, budget)
 
     def _search_of(
         self,
@@ -303,16 +314,23 @@ class FAISSVectorStore(MaintenanceOperations):
 
     async def _count(self, request: CountRequest) -> int:
         scope = Scope.of_reading(request.tenant, request.namespace)
-        return await self._read(scope, request.tree, partial(self._record_reader.count, scope, request.tree))
+        work = partial(self._record_reader.count, scope, request.tree)
+        with Budget.of_call() as budget:
+            return await self._read(scope, request.tree, work, budget)
 
     async def _scan(self, request: ScanRequest) -> list[Record]:
         scope = Scope.of_reading(request.tenant, request.namespace)
         work = partial(self._record_reader.scan, scope, request.tree, request.after or "", request.limit)
-        return await self._read(scope, request.tree, work)
+        with Budget.of_call() as budget:
+            return await self._read(scope, request.tree, work, budget)
 
-    async def _read(self, scope: Scope | None, tree: Filter | None, work: Callable[[], Value]) -> Value:
-        with await self._slow_filters.evaluate_ahead(scope, tree):
-            return await self._readers.submit(work)
+    async def _read(self, scope: Scope | None, tree: Filter | None, work: Callable[[], Value], budget: Budget) -> Value:
+        def spend() -> Value:
+            with spending([budget]):
+                return work()
+
+        with await self._slow_filters.evaluate_ahead(scope, tree, budget):
+            return await self._readers.submit(spend)
 
     async def _stats(self, request: StatsRequest) -> dict[str, JSONValue]:
         del request

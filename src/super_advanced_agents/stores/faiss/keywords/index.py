@@ -20,7 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
+from super_advanced_agents._runtime.budget import check_budget, unlimited
 from super_advanced_agents._runtime.futures import Future, in_thread
+from super_advanced_agents.errors import DeadlineExceededError
 from super_advanced_agents.stores.faiss.keywords.analyzer import FIELDS, Entry, unique_terms
 from super_advanced_agents.stores.faiss.keywords.buffer import KeywordBuffer, idf
 from super_advanced_agents.stores.faiss.keywords.postings import PostingsIndex
@@ -130,14 +132,15 @@ class Keywords:
             return [_EMPTY] * len(texts)
         with self._lock:
             try:
-                self._catch_up(view)
+                with unlimited():
+                    self._catch_up(view)
                 if self._deleted_unread.intersect(candidates):
                     raise _StaleViewError
                 listed = None
                 if len(candidates) <= _MAX_LISTED:
                     listed = array_of(candidates - self._buffer.rows).tolist()
                 return [self._rank(text, scope, candidates, listed, k) for text in texts]
-            except _StaleViewError:  # the index itself is intact
+            except (_StaleViewError, DeadlineExceededError):  # the index itself is intact
                 raise
             except (ValueError, OSError) as exc:  # tantivy raises these when a disk is full or fails
                 if not self._on_disk:
@@ -215,6 +218,7 @@ class Keywords:
         visible = candidates - self._buffer.rows if self._buffer.rows else candidates
         limit = k + _EXTRA_HITS
         while True:
+            check_budget()
             hits = self._index.hits(boosts, limit, scope=scope, rows=None)
             visible_hits = [hit for hit in hits if hit[1] in visible]
             if len(visible_hits) >= k or len(hits) < limit:

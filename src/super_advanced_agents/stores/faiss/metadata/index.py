@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from pyroaring import BitMap
 
+from super_advanced_agents._runtime.budget import check_budget, unlimited
 from super_advanced_agents._runtime.gil import yield_gil
 from super_advanced_agents.stores.faiss.metadata.columns import MetadataColumn, Term
 from super_advanced_agents.stores.filters import And, Filter, Not, Or, matches
@@ -127,7 +128,8 @@ class MetadataIndex:
                 self._indexed_rows -= dead  # first, so that a thread that needs one of them sees that its view is stale
                 columns = list(self._columns.items())
             for key, column in columns:
-                column.drop(dead)
+                with unlimited():
+                    column.drop(dead)
                 with self._lock:
                     if not column.present:
                         del self._columns[key]
@@ -149,7 +151,7 @@ class MetadataIndex:
     def _catch_up(self, last_row: int) -> None:
         if self._last_indexed >= last_row:
             return
-        with self._catch_up_lock:
+        with self._catch_up_lock, unlimited():
             page = []
             for row, metadata in yield_gil(self._metadata_between(self._last_indexed, last_row)):
                 page.append((row, list(_flatten(metadata))))
@@ -190,6 +192,7 @@ class MetadataIndex:
                 return self._bounds_of_term(tree, rows)
 
     def _bounds_of_term(self, term: Term, rows: BitMap) -> tuple[BitMap, BitMap]:
+        check_budget()
         if _is_text(term):
             return BitMap(), rows  # texts are not indexed here
         column = self._columns.get(term.key)

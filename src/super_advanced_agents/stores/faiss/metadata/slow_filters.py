@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
 
 from super_advanced_agents._runtime.batcher import Workers
+from super_advanced_agents._runtime.budget import Budget, spending
 from super_advanced_agents.stores.faiss.rows.batch import Scope
 from super_advanced_agents.stores.faiss.state import State
 from super_advanced_agents.stores.filters import Filter
@@ -20,7 +21,9 @@ class SlowFilters:
         self._state = state
         self._workers = Workers(name="store filters", threads=2, max_queue=_MAX_QUEUED)
 
-    async def evaluate_ahead(self, scope: Scope | None, tree: Filter | None) -> AbstractContextManager[object]:
+    async def evaluate_ahead(
+        self, scope: Scope | None, tree: Filter | None, budget: Budget
+    ) -> AbstractContextManager[object]:
         """Evaluate a metadata filter in advance if it is slow, and return a context manager.
 
         A request that is queued inside the context reuses the result, and evaluates the filter only for rows added
@@ -30,8 +33,12 @@ class SlowFilters:
             return nullcontext()
         with ExitStack() as stack:
             stack.enter_context(self._state.index.keep_progress(tree))
-            await self._workers.submit(partial(self._state.prepare, scope, tree))
+            await self._workers.submit(partial(self._prepare, scope, tree, budget))
             return stack.pop_all()
+
+    def _prepare(self, scope: Scope | None, tree: Filter, budget: Budget) -> None:
+        with spending([budget]):
+            self._state.prepare(scope, tree)
 
     def close(self) -> None:
         """Evaluate the queued filters, then stop the threads."""

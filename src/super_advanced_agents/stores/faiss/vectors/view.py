@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
+from super_advanced_agents._runtime.budget import check_budget
 from super_advanced_agents.stores.faiss.metadata.selections import Selection, Selections
 from super_advanced_agents.stores.faiss.vectors.segment import RowNumbers, Segment
 from super_advanced_agents.types import Matrix, Vector
@@ -59,6 +60,7 @@ class View:
         """
         parts = []
         for segment in self.segments if len(queries) else ():
+            check_budget()
             depth = _RESCORE_FACTOR * k if segment.lossy else k
             positions = selection.positions(segment)
             search = segment.search_exact if segment.is_exact(depth, positions) else segment.search_index

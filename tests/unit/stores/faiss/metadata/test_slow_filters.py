@@ -15,7 +15,9 @@ from tests.unit.stores.conftest import Internals, vectors
 
 from super_advanced_agents import FAISSVectorStore
 from super_advanced_agents._runtime import gil
+from super_advanced_agents._runtime.budget import time_limited
 from super_advanced_agents.config import Limits
+from super_advanced_agents.errors import DeadlineExceededError
 from super_advanced_agents.stores.faiss.rows.reader import RowReader
 from super_advanced_agents.types import Metadata
 
@@ -136,6 +138,39 @@ async def test_other_reads_and_writes_finish_while_a_slow_filter_compares_values
     finally:
         go_on.set()
     assert await slow == matching
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+async def test_slow_filter_stops_when_its_caller_has_left(
+    store: FAISSVectorStore, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """A cancelled call reads no further page of rows; the next one reads only what is left."""
+    with _reading_held(monkeypatch) as (begun, read):
+        slow = asyncio.ensure_future(OPERATIONS[name](store, SLOW))
+        assert await asyncio.to_thread(begun.wait, 30)
+        slow.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await slow
+    assert await store.acount({"third": 0}) == 200
+    assert await store.acount(SLOW) == 200
+    assert len(read) < 2 * 600
+
+
+@pytest.mark.parametrize(
+    ("name", "where"),
+    # A predicate may take any time, and a write that has begun is completed.
+    [(name, SLOW) for name in OPERATIONS if name != "predicate"]
+    + [(name, FAST) for name in OPERATIONS if name not in ("predicate", "delete")],
+)
+async def test_call_whose_time_is_over_fails_and_disturbs_no_other(
+    store: FAISSVectorStore, name: str, where: Any
+) -> None:
+    """The time is that of one call; a call beside it, with the same filter and more time, gets its result."""
+    patient = asyncio.ensure_future(store.acount(where))
+    with time_limited(1e-9), pytest.raises(DeadlineExceededError, match="narrow the filter"):
+        await OPERATIONS[name](store, where)
+    assert await patient == 200
+    assert await store.acount(where) == 200
 
 
 async def test_delete_by_slow_filter_sees_the_records_written_while_it_read(

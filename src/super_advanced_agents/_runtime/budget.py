@@ -1,0 +1,132 @@
+"""Time budgets of work in threads, which ends when its time is over or nobody waits for it.
+
+Long loops call `check_budget` between two steps (`gil.yield_gil` does at each pause). A thread without a budget works
+on without limits.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import TracebackType
+from typing import Self
+
+from super_advanced_agents.errors import DeadlineExceededError
+
+_seconds: ContextVar[float | None] = ContextVar("budget_s", default=None)
+_thread = threading.local()
+
+
+@contextmanager
+def time_limited(seconds: float | None) -> Iterator[None]:
+    """Enter a context that sets the seconds of each `Budget.of_call`; None is no limit."""
+    token = _seconds.set(seconds)
+    try:
+        yield
+    finally:
+        _seconds.reset(token)
+
+
+class Budget:
+    """Limit the seconds that threads work for one call, which waits inside this context manager.
+
+    The waiting call leaves its context with the result, or when it is cancelled: the work that still runs for it
+    then stops. The time that work waits in a queue does not count.
+
+    Args:
+        seconds: the longest time of work; None for no limit.
+    """
+
+    __slots__ = ("_abandoned", "_ends_at", "_left_s", "_seconds")
+
+    def __init__(self, seconds: float | None = None) -> None:
+        self._seconds = self._left_s = seconds
+        self._ends_at: float | None = None
+        self._abandoned = False
+
+    @classmethod
+    def of_call(cls) -> Self:
+        """Return a budget with the seconds of `time_limited`, in whose context the caller runs."""
+        return cls(_seconds.get())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._abandoned = True
+
+    @property
+    def error(self) -> DeadlineExceededError | None:
+        """The error that ends the work now; None while time is left and the caller waits."""
+        if self._abandoned:
+            return DeadlineExceededError("nobody waits for the result any more")
+        if self._ends_at is not None and time.monotonic() > self._ends_at:
+            return DeadlineExceededError(
+                f"the search took more than {self._seconds:g} s of work",
+                hint="narrow the filter or the namespace, or ask for fewer matches",
+            )
+        return None
+
+    def _begin(self) -> None:
+        self._ends_at = None if self._left_s is None else time.monotonic() + self._left_s
+
+    def _end(self) -> None:
+        if self._ends_at is not None:
+            self._left_s, self._ends_at = self._ends_at - time.monotonic(), None
+
+
+@contextmanager
+def spending(budgets: Sequence[Budget]) -> Iterator[None]:
+    """Enter a context in which this thread works for several calls, each with its budget.
+
+    Raises (from `check_budget` within the context):
+        DeadlineExceededError: every budget is spent, or its caller has left.
+    """
+    before = getattr(_thread, "budgets", None)
+    for budget in budgets:
+        budget._begin()
+    _thread.budgets = budgets
+    try:
+        check_budget()  # the callers may have left while the work was queued
+        yield
+    finally:
+        _thread.budgets = before
+        for budget in budgets:
+            budget._end()
+
+
+@contextmanager
+def unlimited() -> Iterator[None]:
+    """Enter a context in which this thread works without a budget, on what all callers share.
+
+    An index that is brought up to date must not stop half-way because the caller that began it has left.
+    """
+    before = getattr(_thread, "budgets", None)
+    _thread.budgets = None
+    try:
+        yield
+    finally:
+        _thread.budgets = before
+
+
+def check_budget() -> None:
+    """Raise an error if the work of this thread has no time left, or no caller waits for it.
+
+    Raises:
+        DeadlineExceededError: every budget is spent, or its caller has left.
+    """
+    budgets: Sequence[Budget] | None = getattr(_thread, "budgets", None)
+    if not budgets:
+        return
+    error = None
+    for budget in budgets:
+        error = budget.error
+        if error is None:
+            return
+    assert error is not None
+    raise error
