@@ -42,6 +42,15 @@ def test_ask_is_answered_503_when_the_language_model_is_missing(machine, tmp_pat
         assert answer.json()["error"] == "ModelNotFoundError"
 
 
+def test_readyz_tells_no_path_of_a_model_that_cannot_be_loaded(machine, tmp_path):
+    """Anybody may ask; the path stands in the log."""
+    with machine.server({"SAA_GENERATION_MODEL": str(tmp_path / "none.gguf")}) as client:
+        while (state := client.get("/readyz").json())["language_model"] != "failed":
+            pass
+        assert "none.gguf" not in str(state)
+        assert state["reason"].startswith("the language model could not be loaded")
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_server_exits_with_0_on_sigterm_and_sigint(machine, number):
     """Acknowledged writes are there for the next server and for commands."""

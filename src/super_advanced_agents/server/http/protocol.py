@@ -7,26 +7,20 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from enum import Enum
 from http import HTTPStatus
 from typing import Any, ClassVar
 
-import orjson
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from super_advanced_agents.protocol.operations import PermitKind
-from super_advanced_agents.protocol.problems import MEDIA_TYPE, problem_details, problem_of, retry_after
+from super_advanced_agents.protocol.problems import problem_details, problem_of, retry_after
+from super_advanced_agents.server.http.parsing import CLOSE_HEADER, ReadState, StrictHttpProtocol, problem_response
 from super_advanced_agents.server.limits.admission import RETRY_AFTER_S, Admission, overloaded_error
 from super_advanced_agents.server.route_table import ROUTES, permit_of
 from super_advanced_agents.tenancy.settings import Settings
-from super_advanced_agents.types import JSONValue
 
-_CLOSE_HEADER = {"Connection": "close"}
 _RAW_CLOSE_HEADER = (b"connection", b"close")
-_MAX_HEADER_BYTES = 64 * 1024
-"""The limit for headers that arrive in parts; others may be a little longer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,14 +58,7 @@ def http_protocol(settings: Settings, admission: Admission) -> type[asyncio.Prot
     return LimitedHttpProtocol
 
 
-class _ReadState(Enum):
-    IDLE = "nothing has arrived yet"
-    HEADERS = "headers are arriving"
-    BODY = "a body is arriving"
-    COMPLETE = "every request that began has arrived"
-
-
-class _LimitedHttpProtocol(HttpToolsProtocol):
+class _LimitedHttpProtocol(StrictHttpProtocol):
     # The timer runs only while a request has arrived in part, so most requests never start one.
 
     limits: ClassVar[ConnectionLimits]
@@ -84,13 +71,11 @@ class _LimitedHttpProtocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self._read_state = _ReadState.IDLE
         self._read_timer: asyncio.TimerHandle | None = None
         self._refusing = False
         self._close_after_refusal = False
         self._saturated = self.limits.admission.saturated
         self._discarded_bytes = 0
-        self._header_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         if len(self.connections) >= self.limits.max_connections:
@@ -105,27 +90,21 @@ class _LimitedHttpProtocol(HttpToolsProtocol):
         self._stop_timer()
         super().connection_lost(exc)
 
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        self._header_bytes = self._header_bytes + len(data) if self._read_state is _ReadState.HEADERS else 0
-        if self._header_bytes > _MAX_HEADER_BYTES and not self.transport.is_closing():
-            self.transport.write(_HEADERS_TOO_LONG)
-            self.transport.close()
+    def feed(self, data: bytes | memoryview) -> None:
+        super().feed(data)
         # A running timer is never extended: a client that sends a byte now and then must finish in time too.
         if self._read_timer is None and not self.transport.is_closing():
-            if self._read_state is _ReadState.HEADERS:
+            if self.read_state is ReadState.HEADERS:
                 self._start_timer(self.limits.header_timeout_s)
-            elif self._read_state is _ReadState.BODY:
+            elif self.read_state is ReadState.BODY:
                 self._start_timer(self.limits.body_timeout_s)
-
-    def on_message_begin(self) -> None:
-        self._read_state = _ReadState.HEADERS
-        super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         # A refusal creates no object for the request, so that it costs little.
         self._stop_timer()
-        self._read_state = _ReadState.BODY
+        if not self.headers_arrived():
+            self._refusing = True
+            return
         kind = self._saturated_kind()
         if kind is None:
             super().on_headers_complete()
@@ -136,13 +115,16 @@ class _LimitedHttpProtocol(HttpToolsProtocol):
         if not self._refusing:
             super().on_body(body)
             return
+        self.note_body(body)
         self._discarded_bytes += len(body)
         if self._discarded_bytes > self.limits.max_body_bytes:
             self.transport.close()
 
     def on_message_complete(self) -> None:
         self._stop_timer()
-        self._read_state = _ReadState.COMPLETE
+        self.read_state = ReadState.COMPLETE
+        if self.refuses_all:
+            return
         if not self._refusing:
             super().on_message_complete()
             return
@@ -158,12 +140,8 @@ class _LimitedHttpProtocol(HttpToolsProtocol):
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
             )
 
-    @property
-    def _answering(self) -> bool:
-        return self.cycle is not None and not self.cycle.response_complete
-
     def _saturated_kind(self) -> PermitKind | None:
-        if not self._saturated or self._answering:  # responses are sent in the order of their requests
+        if not self._saturated or self.answering:  # responses are sent in the order of their requests
             return None
         verb, path = self.parser.get_method(), self.url.partition(b"?")[0]
         kind = permit_of(ROUTES.find(verb.decode("latin-1"), path.decode("latin-1")))
@@ -189,53 +167,37 @@ class _LimitedHttpProtocol(HttpToolsProtocol):
 
     def _on_timeout(self) -> None:
         self._read_timer = None
-        if self.transport.is_closing():
+        if self.transport.is_closing() or self.refuses_all:
             return
-        if self._read_state is _ReadState.HEADERS and self._answering:
+        if self.read_state is ReadState.HEADERS and self.answering:
             self._start_timer(self.limits.header_timeout_s)  # a pipelined request may wait for the response before it
-        elif self._read_state is _ReadState.BODY and self.pipeline:
+        elif self.read_state is ReadState.BODY and self.pipeline:
             self._start_timer(self.limits.body_timeout_s)  # the server itself has paused reading
         else:
             self._close_on_timeout()
 
     def _close_on_timeout(self) -> None:
-        if self._read_state is _ReadState.HEADERS:
-            self.transport.write(_timeout_response("headers", self.limits.header_timeout_s))
-        elif self._read_state is _ReadState.BODY and self._answering and not self.cycle.response_started:
-            self.cycle.disconnected = True  # wakes the application, which waits for the body
-            self.cycle.message_event.set()
-            self.transport.write(_timeout_response("body", self.limits.body_timeout_s))
-        self.transport.close()
-
-
-def _encode_response(problem: dict[str, JSONValue], headers: dict[str, str]) -> bytes:
-    status = problem["status"]
-    assert isinstance(status, int)
-    body = orjson.dumps(problem)
-    all_headers = {"Content-Type": MEDIA_TYPE, "Content-Length": str(len(body)), **headers}
-    head = "".join(f"{name.lower()}: {value}\r\n" for name, value in all_headers.items())
-    return STATUS_LINE[status] + head.encode("ascii") + b"\r\n" + body
+        if self.read_state is ReadState.HEADERS:
+            self.refuse_all(_timeout_response("headers", self.limits.header_timeout_s))
+        elif self.read_state is ReadState.BODY:
+            self.refuse_all(_timeout_response("body", self.limits.body_timeout_s))
+        else:
+            self.transport.close()
 
 
 def _overloaded_response(kind: PermitKind, headers: dict[str, str]) -> bytes:
     error = overloaded_error(kind)
-    return _encode_response(problem_of(error), {**retry_after(error), **headers})
+    return problem_response(problem_of(error), {**retry_after(error), **headers})
 
 
 def _timeout_response(part: str, seconds: float) -> bytes:
     detail = f"the request's {part} did not arrive within {seconds:g} s"
-    return _encode_response(problem_details(HTTPStatus.REQUEST_TIMEOUT, detail), _CLOSE_HEADER)
+    return problem_response(problem_details(HTTPStatus.REQUEST_TIMEOUT, detail), CLOSE_HEADER)
 
 
 _OVERLOADED = {kind: _overloaded_response(kind, {}) for kind in PermitKind}
-_OVERLOADED_AND_CLOSE = {kind: _overloaded_response(kind, _CLOSE_HEADER) for kind in PermitKind}
-_TOO_MANY_CONNECTIONS = _encode_response(
+_OVERLOADED_AND_CLOSE = {kind: _overloaded_response(kind, CLOSE_HEADER) for kind in PermitKind}
+_TOO_MANY_CONNECTIONS = problem_response(
     problem_details(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections are open"),
-    {"Retry-After": f"{RETRY_AFTER_S:.0f}", **_CLOSE_HEADER},
-)
-_HEADERS_TOO_LONG = _encode_response(
-    problem_details(
-        HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"the headers are longer than {_MAX_HEADER_BYTES} bytes"
-    ),
-    _CLOSE_HEADER,
+    {"Retry-After": f"{RETRY_AFTER_S:.0f}", **CLOSE_HEADER},
 )

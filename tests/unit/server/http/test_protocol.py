@@ -7,121 +7,9 @@ import itertools
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
-import uvicorn
-from tests.unit.server.piped import PipelinedApplication, operation
-from uvicorn.server import ServerState
+from tests.unit.server.http.raw_server import read_response, request
 
-from super_advanced_agents.protocol.operations import OPERATIONS, PermitKind
-from super_advanced_agents.server.http.protocol import http_protocol
-from super_advanced_agents.server.limits.admission import Admission
-from super_advanced_agents.tenancy.settings import Settings
-
-LONG_S = 60.0
-SERVED = (operation("GET", "/stream"), operation("POST", "/unread"), operation("POST", "/wait"))
-
-
-class _Application:
-    """Read a whole body and answer with its length; some paths wait or stream first."""
-
-    def __init__(self):
-        self.received = []
-        self.may_continue = asyncio.Event()
-        self.arrived = asyncio.Event()
-
-    async def __call__(self, scope, receive, send):
-        self.arrived.set()
-        length = 0
-        head = {"type": "http.response.start", "status": 200, "headers": []}
-        if scope["path"] == "/stream":
-            await send(head)
-            await send({"type": "http.response.body", "body": b"begun", "more_body": True})
-            await self.may_continue.wait()
-            await send({"type": "http.response.body", "body": b"ended"})
-            return
-        while scope["path"] != "/unread":
-            message = await receive()
-            self.received.append(message["type"])
-            length += len(message.get("body", b""))
-            if not message.get("more_body"):
-                break
-        if scope["path"] == "/wait":
-            await self.may_continue.wait()
-        await send(head)
-        await send({"type": "http.response.body", "body": b"<%d>" % length})
-
-
-class _Server:
-    """Serve an application with the HTTP protocol, on a port of its own."""
-
-    def __init__(self, port, app, admission, state):
-        self.app = app
-        self.admission = admission
-        self.state = state
-        self._port = port
-
-    @asynccontextmanager
-    async def connection(self, *sent):
-        """Open a connection, and send these bytes."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
-        try:
-            writer.write(b"".join(sent))
-            yield reader, writer
-        finally:
-            writer.close()
-            await asyncio.gather(writer.wait_closed(), return_exceptions=True)
-
-    async def exchange(self, *sent):
-        """Return all that the server sends until it closes the connection."""
-        async with self.connection(*sent) as (reader, _):
-            return await reader.read()
-
-
-@pytest.fixture
-async def start_server():
-    """Start servers whose timeouts are long unless they are given."""
-    servers = []
-
-    async def start(*, permits=10, wait_s=LONG_S, **settings):
-        longest = {"header_timeout_s": LONG_S, "body_timeout_s": LONG_S, **settings}
-        admission = Admission(permits=dict.fromkeys(PermitKind, permits), wait_s=wait_s)
-        app = _Application()
-        config = uvicorn.Config(
-            PipelinedApplication(app, *OPERATIONS, *SERVED, admission=admission),
-            http=http_protocol(Settings.load(**longest), admission),
-            lifespan="off",
-            log_config=None,
-            ws="none",
-        )
-        config.load()
-        state = ServerState()
-        server = await asyncio.get_running_loop().create_server(
-            lambda: config.http_protocol_class(config=config, server_state=state, app_state={}), "127.0.0.1", 0
-        )
-        servers.append((server, state, app))
-        return _Server(server.sockets[0].getsockname()[1], app, admission, state)
-
-    yield start
-    for server, state, app in servers:
-        app.may_continue.set()
-        await asyncio.gather(*state.tasks)
-        server.close()
-        await server.wait_closed()
-
-
-def _request(method="POST", path="/search", *headers, body=b"", close=False):
-    lines = [f"{method} {path} HTTP/1.1", "Host: localhost", *headers]
-    if body:
-        lines.append(f"Content-Length: {len(body)}")
-    if close:
-        lines.append("Connection: close")
-    return "\r\n".join([*lines, "", ""]).encode() + body
-
-
-async def _read_response(reader):
-    """Return the status, the head and the body of one response."""
-    head = (await reader.readuntil(b"\r\n\r\n")).lower()
-    length = int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0])
-    return int(head.split()[1]), head, await reader.readexactly(length)
+from super_advanced_agents.protocol.operations import PermitKind
 
 
 async def test_silent_connection_is_closed_without_a_response(start_server):
@@ -146,7 +34,7 @@ async def test_unfinished_headers_are_answered_408(start_server):
 async def test_unfinished_headers_of_a_later_request_are_answered_408(start_server):
     """An earlier complete request gives its connection no more time."""
     server = await start_server(header_timeout_s=0.1)
-    response = await server.exchange(_request(body=b"123"), b"POST /search HTTP/1.1\r\nHo")
+    response = await server.exchange(request(body=b"123"), b"POST /search HTTP/1.1\r\nHo")
     assert response.count(b"HTTP/1.1 ") == 2
     assert b"<3>" in response
     assert b"HTTP/1.1 408 " in response
@@ -156,7 +44,7 @@ async def test_unfinished_headers_of_a_later_request_are_answered_408(start_serv
 async def test_unfinished_body_is_answered_408(start_server, declared):
     """The application, which waits for the body, gets a disconnect."""
     server = await start_server(body_timeout_s=0.1)
-    response = await server.exchange(_request("POST", "/search", declared), b"5\r\n12345\r\n")
+    response = await server.exchange(request("POST", "/search", declared), b"5\r\n12345\r\n")
     assert response.startswith(b"HTTP/1.1 408 ")
     assert response.count(b"HTTP/1.1 ") == 1
     assert b"body did not arrive within 0.1 s" in response
@@ -166,7 +54,7 @@ async def test_unfinished_body_is_answered_408(start_server, declared):
 async def test_connection_is_closed_when_an_unread_body_stays_unfinished(start_server):
     """The application responded without reading it, so there is no 408."""
     server = await start_server(body_timeout_s=0.1)
-    response = await server.exchange(_request("POST", "/unread", "Content-Length: 100"), b"123")
+    response = await server.exchange(request("POST", "/unread", "Content-Length: 100"), b"123")
     assert response.startswith(b"HTTP/1.1 200 ")
     assert b"408" not in response
 
@@ -174,7 +62,7 @@ async def test_connection_is_closed_when_an_unread_body_stays_unfinished(start_s
 async def test_unfinished_pipelined_request_does_not_end_the_stream_before_it(start_server):
     """Its timeout begins when the stream has ended."""
     server = await start_server(header_timeout_s=0.05)
-    async with server.connection(_request("GET", "/stream"), b"GET /he") as (reader, _):
+    async with server.connection(request("GET", "/stream"), b"GET /he") as (reader, _):
         await reader.readuntil(b"begun\r\n")
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(reader.read(1), 0.2)
@@ -190,13 +78,13 @@ async def test_two_hundred_slow_connections_do_not_delay_a_request(start_server)
     async with AsyncExitStack() as slow:
         for _ in range(200):
             await slow.enter_async_context(server.connection(b"P"))
-        assert b"<1>" in await server.exchange(_request(body=b"1", close=True))
+        assert b"<1>" in await server.exchange(request(body=b"1", close=True))
 
 
 async def test_connection_beyond_the_maximum_is_answered_503_and_closed(start_server):
     """The response says when to retry."""
     server = await start_server(max_connections=1)
-    async with server.connection(_request(body=b"1")) as (reader, _):
+    async with server.connection(request(body=b"1")) as (reader, _):
         await reader.readuntil(b"<1>")
         response = await server.exchange()
         assert response.startswith(b"HTTP/1.1 503 ")
@@ -228,16 +116,16 @@ async def test_overload_refusal_skips_the_body_and_keeps_the_connection(start_se
     async with server.connection() as (reader, writer):
         async with _saturated(server):
             for body in (b"", b"x" * 10, b"y" * 100_000):
-                writer.write(_request(body=body))
-                status, head, response = await _read_response(reader)
+                writer.write(request(body=body))
+                status, head, response = await read_response(reader)
                 assert status == 429
                 assert b"\r\nretry-after: 1\r\n" in head
                 assert b"\r\nconnection" not in head
                 assert b'"error":"OverloadedError"' in response
-            writer.write(_request() + _request("GET", "/v1/agents/a/memories"))
-            assert [(await _read_response(reader))[0] for _ in range(2)] == [429, 429]
+            writer.write(request() + request("GET", "/v1/agents/a/memories"))
+            assert [(await read_response(reader))[0] for _ in range(2)] == [429, 429]
         assert not server.app.arrived.is_set()
-        writer.write(_request(body=b"123", close=True))
+        writer.write(request(body=b"123", close=True))
         assert b"<3>" in await reader.read()
 
 
@@ -245,26 +133,26 @@ async def test_saturated_searches_do_not_refuse_writes_and_health_checks(start_s
     """Each kind has permits of its own."""
     server = await start_server(permits=1)
     async with _saturated(server):
-        assert b"<1>" in await server.exchange(_request("POST", "/v1/agents/a/memories", body=b"1", close=True))
-        assert b"HTTP/1.1 200 " in await server.exchange(_request("GET", "/healthz", close=True))
+        assert b"<1>" in await server.exchange(request("POST", "/v1/agents/a/memories", body=b"1", close=True))
+        assert b"HTTP/1.1 200 " in await server.exchange(request("GET", "/healthz", close=True))
 
 
 async def test_overload_refusal_closes_a_connection_that_cannot_go_on(start_server):
     """The client asked for it, expects a 100 or sends too long a body; or the server stops."""
     server = await start_server(permits=1, max_body_bytes=1024)
     async with _saturated(server):
-        for request in (
-            _request(close=True),
-            _request("POST", "/search", "Expect: 100-continue", "Content-Length: 5"),
+        for sent in (
+            request(close=True),
+            request("POST", "/search", "Expect: 100-continue", "Content-Length: 5"),
         ):
-            response = await server.exchange(request)
+            response = await server.exchange(sent)
             assert response.startswith(b"HTTP/1.1 429 ")
             assert b"\r\nconnection: close\r\n" in response
         chunk = b"1000\r\n" + b"x" * 4096 + b"\r\n"
-        response = await server.exchange(_request("POST", "/search", "Transfer-Encoding: chunked"), chunk)
+        response = await server.exchange(request("POST", "/search", "Transfer-Encoding: chunked"), chunk)
         assert response.startswith(b"HTTP/1.1 429 ")
         server.state.default_headers.append((b"connection", b"close"))
-        assert (await server.exchange(_request())).startswith(b"HTTP/1.1 429 ")
+        assert (await server.exchange(request())).startswith(b"HTTP/1.1 429 ")
 
 
 async def test_request_that_waits_too_long_for_a_permit_is_answered_429(start_server):
@@ -272,8 +160,8 @@ async def test_request_that_waits_too_long_for_a_permit_is_answered_429(start_se
     server = await start_server(permits=1, wait_s=0.01)
     queue = server.admission.queue(PermitKind.SEARCH)
     assert await queue.enter()
-    async with server.connection(_request()) as (reader, _):
-        status, head, response = await _read_response(reader)
+    async with server.connection(request()) as (reader, _):
+        status, head, response = await read_response(reader)
         assert (status, b"\r\nretry-after: 1\r\n" in head, b"OverloadedError" in response) == (429, True, True)
     queue.leave()
 
@@ -283,7 +171,7 @@ async def test_stream_holds_its_permit_until_it_ends_or_its_client_disconnects(s
     server = await start_server(permits=1)
     queue = server.admission.queue(PermitKind.SEARCH)
     for ended, _ in itertools.product((True, False), range(2)):
-        async with server.connection(_request("GET", "/stream")) as (reader, _):
+        async with server.connection(request("GET", "/stream")) as (reader, _):
             await reader.readuntil(b"begun")
             assert queue.in_flight == 1
             if ended:

@@ -28,7 +28,8 @@ async def health() -> Health:
 async def readiness(runtime: RuntimeDep, services: ServicesDep, response: Response) -> Readiness:
     """Answer 200 while the vector store is open and the embedding model is loaded, else 503.
 
-    While the server is stopping, the status is 503 as well. The response contains the reason.
+    While the server is stopping, the status is 503 as well. The reason names states only: anybody may ask, and what
+    an error says about files and addresses stands in the log.
     """
     ready = runtime.embedding is Stage.READY and not services.draining
     if not ready:
@@ -44,4 +45,10 @@ async def readiness(runtime: RuntimeDep, services: ServicesDep, response: Respon
 def _reason(runtime: Runtime, services: Services) -> str | None:
     if services.draining:
         return "the server is being stopped"
-    return runtime.reason or (None if runtime.embedding is Stage.READY else "the embedding model is being loaded")
+    if runtime.embedding is Stage.FAILED:
+        return "the embedding model could not be loaded; the server's log says why"
+    if runtime.embedding is not Stage.READY:
+        return "the embedding model is being loaded"
+    if runtime.generation is Stage.FAILED:
+        return "the language model could not be loaded; the server's log says why"
+    return None

@@ -1,0 +1,86 @@
+"""An HTTP server for tests, which speaks this server's protocol to raw sockets."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+
+from tests.unit.server.piped import operation
+
+LONG_S = 60.0
+SERVED = (operation("GET", "/stream"), operation("POST", "/unread"), operation("POST", "/wait"))
+
+
+class Application:
+    """Read a whole body and answer with its length; some paths wait or stream first."""
+
+    def __init__(self):
+        self.received = []
+        self.scopes = []
+        self.may_continue = asyncio.Event()
+        self.arrived = asyncio.Event()
+
+    async def __call__(self, scope, receive, send):
+        self.arrived.set()
+        self.scopes.append(scope)
+        length = 0
+        head = {"type": "http.response.start", "status": 200, "headers": []}
+        if scope["path"] == "/stream":
+            await send(head)
+            await send({"type": "http.response.body", "body": b"begun", "more_body": True})
+            await self.may_continue.wait()
+            await send({"type": "http.response.body", "body": b"ended"})
+            return
+        while scope["path"] != "/unread":
+            message = await receive()
+            self.received.append(message["type"])
+            length += len(message.get("body", b""))
+            if not message.get("more_body"):
+                break
+        if scope["path"] == "/wait":
+            await self.may_continue.wait()
+        await send(head)
+        await send({"type": "http.response.body", "body": b"<%d>" % length})
+
+
+class RawServer:
+    """Serve an application with the HTTP protocol, on a port of its own."""
+
+    def __init__(self, port, app, admission, state):
+        self.app = app
+        self.admission = admission
+        self.state = state
+        self._port = port
+
+    @asynccontextmanager
+    async def connection(self, *sent):
+        """Open a connection, and send these bytes."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        try:
+            writer.write(b"".join(sent))
+            yield reader, writer
+        finally:
+            writer.close()
+            await asyncio.gather(writer.wait_closed(), return_exceptions=True)
+
+    async def exchange(self, *sent):
+        """Return all that the server sends until it closes the connection."""
+        async with self.connection(*sent) as (reader, _):
+            return await reader.read()
+
+
+def request(method="POST", path="/search", *headers, body=b"", close=False):
+    """Return the bytes of a request."""
+    lines = [f"{method} {path} HTTP/1.1", "Host: localhost", *headers]
+    if body:
+        lines.append(f"Content-Length: {len(body)}")
+    if close:
+        lines.append("Connection: close")
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+async def read_response(reader):
+    """Return the status, the head and the body of one response."""
+    head = (await reader.readuntil(b"\r\n\r\n")).lower()
+    length = int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0])
+    return int(head.split()[1]), head, await reader.readexactly(length)
