@@ -172,7 +172,7 @@ def _back_up(connection: sqlite3.Connection, copy: Path) -> None:
     partial = copy.with_name(f"{copy.name}.partial")
     try:
         partial.unlink(missing_ok=True)
-        target = sqlite3.connect(partial, isolation_level=None)
+        target = sqlite3.connect(files.private_file(partial), isolation_level=None)
         try:
             connection.backup(target)
         finally:
@@ -198,6 +198,8 @@ def connect(file: Path | None) -> sqlite3.Connection:
     Raises:
         StoreError: the file cannot be opened.
     """
+    if file is not None:
+        _make_private(file)
     try:
         connection = sqlite3.connect(
             ":memory:" if file is None else file,
@@ -219,6 +221,16 @@ def connect(file: Path | None) -> sqlite3.Connection:
         connection.close()
         raise map_error(exc) from exc
     return connection
+
+
+def _make_private(file: Path) -> None:
+    # SQLite would create the file readable for everybody; it gives the log and its index the mode of the file.
+    try:
+        if not file.exists():
+            files.private_file(file)
+    except OSError as exc:
+        raise files.map_os_error(exc, file) from exc
+    files.restrict((file, *(file.with_name(file.name + suffix) for suffix in ("-wal", "-shm"))))
 
 
 def is_io_failure(exc: sqlite3.Error) -> bool:

@@ -19,7 +19,7 @@ import numpy as np
 import orjson
 
 from super_advanced_agents._runtime.batcher import Workers
-from super_advanced_agents._runtime.files import fsync_folder
+from super_advanced_agents._runtime.files import create_folder, fsync_folder, open_private
 from super_advanced_agents.embeddings.cache import VectorCache
 from super_advanced_agents.errors import OverloadedError, ResourceClosedError
 from super_advanced_agents.telemetry import get_logger
@@ -87,10 +87,9 @@ class VectorCacheSnapshot:
             digest.update(part)
         temporary = self._path.with_name(f"{self._path.name}.{os.getpid()}.tmp")
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            create_folder(self._path.parent)
             try:
-                os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600))
-                with temporary.open("wb") as file:
+                with os.fdopen(open_private(temporary, os.O_WRONLY | os.O_TRUNC), "wb") as file:
                     file.writelines([*parts, digest.digest()])
                     file.flush()
                     os.fsync(file.fileno())

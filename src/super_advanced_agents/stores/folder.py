@@ -7,10 +7,12 @@ import os
 import time
 from pathlib import Path
 
-from super_advanced_agents._runtime.files import fsync_folder, map_os_error
+from super_advanced_agents._runtime.files import create_folder, map_os_error, open_private, restrict
 from super_advanced_agents.errors import ConfigurationError, StoreLockedError
 
 LOCK_FILE = "owner.lock"
+_OWN_NAMES = (LOCK_FILE, "memory.sqlite3", "index", "words", "backup.json")
+"""The names, or their beginnings, of the files and folders in a store's folder."""
 _open_locks: set[int] = set()
 """File descriptors of the lock files that this process has open."""
 
@@ -24,6 +26,16 @@ def _close_inherited_locks() -> None:
 os.register_at_fork(
     after_in_child=_close_inherited_locks
 )  # else a child would keep the folder locked when its parent has died
+
+
+def _restrict_existing(folder: Path) -> None:
+    # A folder that also has files of somebody else, such as a home folder, keeps its mode; the store's files do not.
+    entries = list(folder.iterdir())
+    own = [entry for entry in entries if entry.name.startswith(_OWN_NAMES)]
+    restrict([folder, *own] if len(own) == len(entries) else own)
+    for entry in own:
+        if entry.is_dir() and not entry.is_symlink():
+            restrict(entry.iterdir())
 
 
 class StoreFolder:
@@ -44,11 +56,9 @@ class StoreFolder:
             raise ConfigurationError(f"path must name a folder, not {path!r}", hint="use path=None to live in memory")
         self.path = Path(path)
         try:
-            created = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
-            self.path.mkdir(parents=True, exist_ok=True)
-            for folder in created:
-                fsync_folder(folder.parent)  # else a power loss may undo the creation
-            self._lock = os.open(self.path / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            if not create_folder(self.path):
+                _restrict_existing(self.path)
+            self._lock = open_private(self.path / LOCK_FILE, os.O_RDWR)
         except OSError as exc:
             raise map_os_error(exc, self.path) from exc
         try:

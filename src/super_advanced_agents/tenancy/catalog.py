@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from super_advanced_agents._runtime import sqlite
 from super_advanced_agents._runtime.batcher import Workers
-from super_advanced_agents._runtime.files import fsync_folder, map_os_error
+from super_advanced_agents._runtime.files import private_folder
 from super_advanced_agents._runtime.lifecycle import Resource
 from super_advanced_agents.errors import (
     CollectionExistsError,
@@ -335,11 +335,5 @@ def _info_from_row(name: str, settings: list[str]) -> CollectionInfo:
 
 
 def _open_database(file: Path) -> sqlite3.Connection:
-    try:
-        new_folder = not file.parent.is_dir()
-        file.parent.mkdir(parents=True, exist_ok=True)
-        if new_folder:
-            fsync_folder(file.parent.parent)
-    except OSError as exc:
-        raise map_os_error(exc, file.parent) from exc
+    private_folder(file.parent)
     return sqlite.open_database(file, _SCHEMA)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import cast
 
 from super_advanced_agents._runtime.batcher import Workers
-from super_advanced_agents._runtime.files import fsync_folder, map_os_error
+from super_advanced_agents._runtime.files import create_folder, map_os_error, private_folder
 from super_advanced_agents._runtime.futures import Future, set_exceptions, set_results
 from super_advanced_agents._runtime.lifecycle import Resource
 from super_advanced_agents._runtime.sync_bridge import blocking
@@ -318,15 +318,14 @@ class Collections(Resource):
 
     def _make_folder(self, name: str) -> None:
         try:
-            (self._folder / name).mkdir()
-            fsync_folder(self._folder)
+            create_folder(self._folder / name)
         except OSError as exc:
             raise map_os_error(exc, self._folder) from exc
 
     def _remove_unknown_folders(self) -> None:
         # Empty folders remain of collections whose creation did not reach the catalog. Nothing else is ever removed.
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            private_folder(self._folder)
             collection_folders = self._catalog.collection_folders()
             for folder in self._folder.iterdir():
                 if folder.name not in collection_folders:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from super_advanced_agents._runtime.files import restrict
 from super_advanced_agents._runtime.futures import in_thread
 from super_advanced_agents._runtime.lifecycle import Resource
 from super_advanced_agents._runtime.sync_bridge import blocking
@@ -40,6 +41,7 @@ from super_advanced_agents.tenancy.settings import Settings
 from super_advanced_agents.tenancy.store_wrappers import CachedStore
 
 _log = get_logger("server")
+_DATA_NAMES = {"store", "server", "collections", "cache", "backup.json"}
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S, _LONGEST_PAUSE_WORKING_S = 5.0, 60.0, 600.0  # WORKING: searches already work
 
 
@@ -249,6 +251,7 @@ class Runtime(Resource):
     def _open_components(self) -> _Components:
         settings = self.settings
         declared = Declared() if settings.config is None else load_declared(settings.config)
+        _restrict_data_folder(settings.data_dir)
         with ExitStack() as stack:  # closes what is open already when a later component fails
             pipeline = stack.enter_context(embedding_pipeline(settings, cache=self._embedding_cache))
             if not settings.has_own_store:
@@ -303,6 +306,16 @@ class _Components:
     orchestrators: Orchestrators
     all: ExitStack
     """Closes the components in reverse order of opening."""
+
+
+def _restrict_data_folder(data_dir: Path) -> None:
+    # One that also holds files of somebody else keeps its mode; the folders in it are private all the same.
+    if not data_dir.is_dir():
+        return
+    if {entry.name for entry in data_dir.iterdir()} <= _DATA_NAMES:
+        restrict([data_dir])
+    for name in _DATA_NAMES:
+        restrict([data_dir / name, *(data_dir / name).glob("*")])
 
 
 def _create_declared(declared: Declared, collections: Collections) -> None:

@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from super_advanced_agents._runtime import sqlite
+from super_advanced_agents._runtime.files import private_file, private_folder
 from super_advanced_agents.config import checked_name
 from super_advanced_agents.errors import ConfigurationError, InvalidInputError, StoreError, StoreFullError
-from super_advanced_agents.server.auth.secret import private_file, private_folder, server_secret
+from super_advanced_agents.server.auth.secret import server_secret
 from super_advanced_agents.tenancy.context import Access
 
 KEYS_FILE = "keys.db"

@@ -1,65 +1,16 @@
-"""The secret for hashing API keys, and files that only the server's OS user may read."""
+"""The secret that API keys are hashed with."""
 
 from __future__ import annotations
 
 import os
 import secrets
-import stat
 from pathlib import Path
 
-from super_advanced_agents._runtime.files import fsync_folder
+from super_advanced_agents._runtime.files import fsync_folder, open_private, private_file
 from super_advanced_agents.errors import ConfigurationError, StoreError
-from super_advanced_agents.telemetry import get_logger
 
-_log = get_logger("server")
 _FILE = "secret"
 _SECRET_BYTES = 32
-_GROUP_AND_OTHERS = 0o077
-
-
-def private_folder(path: Path) -> Path:
-    """Create a folder, or restrict an existing one, so that only this OS user may access it.
-
-    Returns:
-        The path, for chaining.
-
-    Raises:
-        StoreError: the folder cannot be created, or its permissions cannot be changed.
-    """
-    try:
-        missing = [folder for folder in (path, *path.parents) if not folder.exists()]
-        path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for folder in missing:
-            fsync_folder(folder.parent)  # without it, a new folder may not survive a power loss
-        _restrict(path, 0o700)
-    except OSError as exc:
-        raise StoreError(
-            f"cannot use the folder {str(path)!r}: {exc.strerror}", hint="check its permissions, or use another"
-        ) from exc
-    return path
-
-
-def private_file(path: Path) -> Path:
-    """Create an empty file, or restrict an existing one, so that only this OS user may read it.
-
-    Returns:
-        The path, for chaining.
-
-    Raises:
-        OSError: the file cannot be created, or its permissions cannot be changed.
-    """
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    if _restrict(path, 0o600):
-        _log.warning("server.rights_taken", extra={"path": str(path)})
-    return path
-
-
-def _restrict(path: Path, mode: int) -> bool:
-    # Returns True if the group or others had access.
-    shared = bool(stat.S_IMODE(path.stat().st_mode) & _GROUP_AND_OTHERS)
-    if shared:
-        path.chmod(mode)
-    return shared
 
 
 def server_secret(folder: Path) -> bytes:
@@ -97,7 +48,7 @@ def server_secret(folder: Path) -> bytes:
 
 def _create(file: Path) -> None:
     temporary = file.with_name(f".{file.name}-{secrets.token_hex(8)}")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    fd = open_private(temporary, os.O_WRONLY | os.O_EXCL)
     try:
         with open(fd, "wb") as stream:  # noqa: PTH123  # the descriptor was opened with private permissions
             stream.write(secrets.token_bytes(_SECRET_BYTES))

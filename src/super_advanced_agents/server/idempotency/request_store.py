@@ -14,8 +14,8 @@ import orjson
 from cachetools import LRUCache
 
 from super_advanced_agents._runtime import sqlite
+from super_advanced_agents._runtime.files import private_file, private_folder
 from super_advanced_agents.errors import StoreError
-from super_advanced_agents.server.auth.secret import private_file, private_folder
 from super_advanced_agents.types import JSONValue
 
 RETENTION_S = 86_400.0

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 from pathlib import Path
 from typing import IO
 
-from super_advanced_agents._runtime.files import fsync_folder
-from super_advanced_agents.errors import StoreError, StoreFullError, StoreLockedError
+from super_advanced_agents._runtime.files import fsync_folder, map_os_error, open_private
+from super_advanced_agents.errors import StoreLockedError
 
 
 class OutputFile:
@@ -29,7 +28,8 @@ class OutputFile:
         self._path = path
         self._temporary = path.with_name(f".{path.name}.part")
         try:
-            self.file: IO[bytes] = self._temporary.open("ab")  # truncated only once it is locked
+            # Opened without O_TRUNC: it is truncated only once it is locked.
+            self.file: IO[bytes] = os.fdopen(open_private(self._temporary, os.O_WRONLY | os.O_APPEND), "ab")
         except OSError as exc:
             raise map_os_error(exc, path) from exc
         try:
@@ -56,10 +56,3 @@ class OutputFile:
             self.file.close()
         except OSError:  # after a full disk, closing fails to flush the buffer again
             return
-
-
-def map_os_error(exc: OSError, path: object) -> StoreError:
-    """Return the `StoreError` for an `OSError` that writing a file raised."""
-    if exc.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return StoreFullError(f"no room on the disk for {str(path)!r}", hint="free some, then try again")
-    return StoreError(f"cannot write {str(path)!r}: {exc.strerror}", hint="choose another file")

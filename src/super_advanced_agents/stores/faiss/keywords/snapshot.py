@@ -20,7 +20,7 @@ import orjson
 import tantivy
 from numpy.typing import NDArray
 
-from super_advanced_agents._runtime.files import sha256_of
+from super_advanced_agents._runtime.files import create_folder, sha256_of
 from super_advanced_agents.stores.faiss.keywords.analyzer import VERSION
 from super_advanced_agents.telemetry import get_logger
 
@@ -95,7 +95,7 @@ class KeywordSnapshot:
         """
         new_folder = self._folder.with_suffix(_NEW)
         shutil.rmtree(new_folder, ignore_errors=True)
-        new_folder.mkdir()
+        create_folder(new_folder)
         for path in folder.iterdir():
             if not path.name.endswith(".lock"):
                 _link_or_copy(path, new_folder / path.name)
@@ -109,6 +109,8 @@ class KeywordSnapshot:
         }
         digest = hashlib.sha256(orjson.dumps(body)).hexdigest()
         (new_folder / _MANIFEST).write_bytes(orjson.dumps({"sha256": digest, "body": body}))
+        for path in new_folder.iterdir():
+            path.chmod(0o600)  # tantivy makes its files readable for everybody
         shutil.rmtree(self._folder, ignore_errors=True)
         new_folder.rename(self._folder)
 

@@ -8,6 +8,7 @@ are left out, because opening a store rebuilds them.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
@@ -19,7 +20,7 @@ from urllib.parse import quote
 import orjson
 
 from super_advanced_agents._runtime import sqlite
-from super_advanced_agents._runtime.files import map_os_error, sha256_of
+from super_advanced_agents._runtime.files import create_folder, map_os_error, open_private, private_file, sha256_of
 from super_advanced_agents.errors import CorruptStoreError, ResourceClosedError, StoreError
 from super_advanced_agents.stores.faiss.maintenance.atomic_folder import atomic_folder, is_occupied
 from super_advanced_agents.stores.faiss.maintenance.inspection import open_read_only
@@ -148,7 +149,8 @@ def _write_backup(target: Path, fill: Callable[[Path], None], names: Sequence[st
         fill(folder)
         files = tuple(_check_copy(folder, name) for name in names)
         body = {"format": _FORMAT, "created_at": created_at, "files": [asdict(file) for file in files]}
-        (folder / MANIFEST).write_bytes(orjson.dumps(body, option=orjson.OPT_INDENT_2) + b"\n")
+        with os.fdopen(open_private(folder / MANIFEST, os.O_WRONLY | os.O_TRUNC), "wb") as manifest:
+            manifest.write(orjson.dumps(body, option=orjson.OPT_INDENT_2) + b"\n")
     return Backup(path=target, created_at=created_at, files=files)
 
 
@@ -166,7 +168,7 @@ def copy_database(
     Raises:
         ResourceClosedError: `should_stop` returned True.
     """
-    file.parent.mkdir(parents=True, exist_ok=True)
+    create_folder(file.parent)
 
     def on_step(_: int, remaining: int, total: int) -> None:
         if should_stop():
@@ -175,7 +177,7 @@ def copy_database(
             on_copied((total - remaining) * page_bytes, total * page_bytes)
 
     try:
-        with closing(sqlite3.connect(file, isolation_level=None)) as target:
+        with closing(sqlite3.connect(private_file(file), isolation_level=None)) as target:
             target.execute("PRAGMA journal_mode = OFF")  # an incomplete copy is deleted
             target.execute("PRAGMA synchronous = OFF")  # the file is flushed once, at the end
             [(page_bytes,)] = source.execute("PRAGMA page_size")

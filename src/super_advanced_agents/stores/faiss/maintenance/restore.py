@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from super_advanced_agents._runtime.files import sha256_of
+from super_advanced_agents._runtime.files import create_folder, private_file, sha256_of
 from super_advanced_agents.errors import StoreError
 from super_advanced_agents.stores.faiss.maintenance.atomic_folder import atomic_folder, is_occupied
 from super_advanced_agents.stores.faiss.maintenance.backup import BackedUpFile, Backup, damaged_backup, read_backup
@@ -59,9 +59,9 @@ def _locked_stores(backup: Backup, target: Path) -> Iterator[None]:
 
 
 def _copy_checked(backup: Backup, file: BackedUpFile, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
+    create_folder(target.parent)
     try:
-        shutil.copyfile(backup.path / file.name, target)
+        shutil.copyfile(backup.path / file.name, private_file(target))
     except FileNotFoundError as exc:
         raise damaged_backup(backup.path, file.name) from exc
     if target.stat().st_size != file.size_bytes or sha256_of(target) != file.sha256:

@@ -21,7 +21,7 @@ from uuid import uuid4
 import numpy as np
 import orjson
 
-from super_advanced_agents._runtime.files import fsync_folder, sha256_of
+from super_advanced_agents._runtime.files import create_folder, fsync_folder, private_file, sha256_of
 from super_advanced_agents.stores.faiss.rows.table import RecordTable
 from super_advanced_agents.stores.faiss.vectors.builder import BuiltSegment
 from super_advanced_agents.stores.faiss.vectors.segment import RowNumbers, Segment
@@ -136,7 +136,7 @@ class Snapshots:
 
         stem = f"segment-{uuid4().hex}"
         try:
-            self._folder.mkdir(exist_ok=True)
+            create_folder(self._folder)
             entry: dict[str, str | None] = {"rows": f"{stem}.npy", "index": None, "index_sha256": None}
             entry["rows_sha256"] = self._write(f"{stem}.npy", lambda path: _save_array(path, built.rows))
             if built.index is not None:
@@ -209,7 +209,7 @@ class Snapshots:
     def _write(self, name: str, fill: Callable[[Path], object]) -> str:
         temporary = self._folder / f"{name}.tmp"
         try:
-            fill(temporary)
+            fill(private_file(temporary))
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
             digest = sha256_of(temporary)
