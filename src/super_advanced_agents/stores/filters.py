@@ -33,7 +33,8 @@ from super_advanced_agents.errors import FilterError
 from super_advanced_agents.types import JSONValue, Metadata, Where
 
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*")
-_MAX_KEY_CHARS = 128
+MAX_KEY_CHARS = 128
+"""The longest name of a field, with the dots into nested objects; longer ones cannot be filtered by."""
 _MAX_DEPTH = 16
 
 RangeOperator: TypeAlias = Literal["$gt", "$gte", "$lt", "$lte"]
@@ -281,8 +282,13 @@ class _Parser:
             )
 
 
+def is_field_name(key: str) -> bool:
+    """Return whether a filter can name a metadata field, or a dotted path into nested objects."""
+    return len(key) <= MAX_KEY_CHARS and _KEY.fullmatch(key) is not None
+
+
 def _checked_key(key: object) -> str:
-    if not isinstance(key, str) or len(key) > _MAX_KEY_CHARS or _KEY.fullmatch(key) is None:
+    if not isinstance(key, str) or not is_field_name(key):
         raise FilterError(
             f"{str(key)[:80]!r} is not a field or $and, $or, $not",
             field="where",

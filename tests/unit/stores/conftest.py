@@ -68,14 +68,21 @@ class Internals:
         """Return whether the thread that deletes expired rows has work."""
         return self._store._sweeper._busy
 
+    def wait_for_slow_filters(self) -> None:
+        """Wait until the threads of slow filters have finished the tasks that they have now."""
+        for task in [self._store._slow_filters._workers.submit(lambda: None) for _ in range(2)]:
+            task.wait(60)
+
+    def metadata_sizes(self, tenant: str) -> dict[str, int]:
+        """Return the rows, fields, values and bytes in the index of a tenant's metadata."""
+        return self.index._tenants[tenant].metadata.sizes()
+
     def filter_table_sizes(self) -> dict[str, int]:
         """Return the number of entries of every table in memory that filters and expiry use."""
-        metadata = self.index._metadata_index
+        [tenant] = self.index._tenants.values()
         return {
-            "indexed rows": len(metadata._indexed_rows),
-            **{f"strings of {key}": len(column._strings) for key, column in metadata._columns.items()},
-            **{f"numbers of {key}": len(column._numbers) for key, column in metadata._columns.items()},
-            "expiry times": len(self.index._expiry),
+            **tenant.metadata.sizes(),
+            "expiry times": tenant.expiry_count,
             "expiry times of versions": len(self.index.versions._expiring),
             **{f"rows of scope {scope}": len(rows) for scope, rows in self.index._scopes.items()},
         }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -66,15 +66,18 @@ class _Table:
         self.rows = dict(enumerate(metadatas, start=1))
         self.reads = 0
 
-    def between(self, after: int, last: int) -> Iterator[tuple[int, Metadata]]:
-        for row, metadata in self.rows.items():
-            if after < row <= last:
-                text_apart = isinstance(metadata.get("text"), str)
-                yield row, {k: v for k, v in metadata.items() if k != "text" or not text_apart}
+    def sized_metadata_of(self, rows: Sequence[int]) -> list[tuple[int, int, Metadata]]:
+        found = []
+        for row in rows:
+            metadata = self.rows[row]
+            text_apart = isinstance(metadata.get("text"), str)
+            indexed = {k: v for k, v in metadata.items() if k != "text" or not text_apart}
+            found.append((row, len(json.dumps(indexed)), indexed))
+        return found
 
-    def fetch(self, rows: Sequence[int]) -> dict[int, Metadata]:
+    def metadata_of(self, rows: Sequence[int]) -> list[tuple[int, Metadata]]:
         self.reads += len(rows)
-        return {row: self.rows[row] for row in rows}
+        return [(row, self.rows[row]) for row in rows]
 
 
 @pytest.fixture
@@ -83,26 +86,36 @@ def no_spare_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attributes_module, "_SPARE_ROWS", 0)
 
 
-@pytest.mark.usefixtures("no_spare_rows")
+@pytest.fixture(params=[(1_000, 2**25), (2, 2**25), (0, 2**25), (1_000, 0), (1_000, 3_000)])
+def room(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Limit the fields and the bytes of an index, down to none; the limits are private and large."""
+    max_fields, base_bytes = request.param
+    monkeypatch.setattr(attributes_module, "MAX_FIELDS", max_fields)
+    monkeypatch.setattr(attributes_module, "_BASE_BYTES", base_bytes)
+    monkeypatch.setattr(attributes_module, "_BYTES_PER_CHAR", 0)
+
+
+@pytest.mark.usefixtures("no_spare_rows", "room")
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(METADATA, max_size=8), FILTERS, st.data())
 def test_metadata_index_matches_the_rows_that_plain_python_matches(
     metadatas: list[Metadata], where: dict[str, Any], data: st.DataObject
 ) -> None:
-    """They agree for any metadata and filter, also when the index is built in two steps and sees only some rows."""
+    """They agree for any metadata and filter, also when the index is built in two steps, sees some rows or is full."""
     tree = parse(where)
     table = _Table(metadatas)
-    attributes = MetadataIndex(table.between, table.fetch)
+    attributes = MetadataIndex(table)
     seen_first = data.draw(st.integers(0, len(metadatas)))
     live = BitMap(data.draw(st.sets(st.sampled_from(sorted(table.rows))) if metadatas else st.just(set())))
-    attributes.evaluate(tree, BitMap(range(1, seen_first + 1)), seen_first)
+    attributes.evaluate(tree, BitMap(range(1, seen_first + 1)))
     frozen = BitMap(live)
     expected = {row for row in live if matches(tree, table.rows[row])}
     with attributes.keep_progress(tree):
         for _ in range(2):
-            assert set(attributes.evaluate(tree, live, len(metadatas))) == expected
+            assert set(attributes.evaluate(tree, live)) == expected
     attributes.drop_dead(live, len(metadatas))
-    assert set(attributes.evaluate(tree, live, len(metadatas))) == expected
+    assert attributes.sizes()["rows"] <= 2 * len(live)
+    assert set(attributes.evaluate(tree, live)) == expected
     assert live == frozen
 
 
@@ -241,28 +254,29 @@ def test_parse_refuses_a_long_list_before_it_looks_at_its_elements() -> None:
 def test_metadata_index_reads_long_strings_only_for_filters_on_them() -> None:
     """The index is built by the first filter, and a row is read only for a filter on its long string."""
     table = _Table([{"a": LONG, "text": "t"}, {"a": "short"}])
-    attributes = MetadataIndex(table.between, table.fetch)
+    attributes = MetadataIndex(table)
     everything = BitMap([1, 2])
     for where in ({"a": "short"}, {"a": {"$exists": True}}, {"b": {"$contains": "x"}}, {"a": {"$gt": 5}}):
-        attributes.evaluate(parse(where), everything, 2)
+        attributes.evaluate(parse(where), everything)
     assert table.reads == 0
-    assert set(attributes.evaluate(parse({"a": {"$contains": "xx"}}), everything, 2)) == {1}
+    assert set(attributes.evaluate(parse({"a": {"$contains": "xx"}}), everything)) == {1}
     assert table.reads == 1
 
 
-def test_metadata_index_continues_after_a_failed_read() -> None:
+def test_metadata_index_continues_after_a_failed_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """When reading metadata fails half-way, the next filter continues there; no row is missing or doubled."""
     table = _Table([{"a": i} for i in range(6)])
-    failing = iter([True, False])
+    failing = iter([False, True])
+    sized_metadata_of = table.sized_metadata_of
 
-    def between(after: int, last: int) -> Iterator[tuple[int, Metadata]]:
-        rows = table.between(after, last)
-        if next(failing):
-            yield from itertools.islice(rows, 3)
+    def failing_reads(rows: Sequence[int]) -> list[tuple[int, int, Metadata]]:
+        if next(failing, False):
             raise OSError("planted")
-        yield from rows
+        return sized_metadata_of(rows)
 
-    attributes = MetadataIndex(between, table.fetch)
+    monkeypatch.setattr(table, "sized_metadata_of", failing_reads)
+    monkeypatch.setattr(attributes_module, "_PAGE", 3)
+    attributes = MetadataIndex(table)
     with pytest.raises(OSError, match="planted"):
-        attributes.evaluate(parse({"a": {"$gte": 0}}), BitMap(range(1, 7)), 6)
-    assert set(attributes.evaluate(parse({"a": {"$gte": 0}}), BitMap(range(1, 7)), 6)) == set(range(1, 7))
+        attributes.evaluate(parse({"a": {"$gte": 0}}), BitMap(range(1, 7)))
+    assert set(attributes.evaluate(parse({"a": {"$gte": 0}}), BitMap(range(1, 7)))) == set(range(1, 7))

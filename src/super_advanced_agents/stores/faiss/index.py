@@ -7,9 +7,8 @@ from the rows of the table. Only the writer thread changes it, after each commit
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from itertools import islice
 
@@ -25,6 +24,7 @@ from super_advanced_agents.stores.faiss.rows.batch import Change
 from super_advanced_agents.stores.faiss.rows.session_neighbours import SessionNeighbourIndex
 from super_advanced_agents.stores.faiss.rows.table import RecordTable
 from super_advanced_agents.stores.faiss.rows.versions import Versions
+from super_advanced_agents.stores.faiss.tenant_rows import TenantRows
 from super_advanced_agents.stores.faiss.vectors.arena import VectorMemory
 from super_advanced_agents.stores.faiss.vectors.builder import BuiltSegment
 from super_advanced_agents.stores.faiss.vectors.seal_policy import SegmentSize
@@ -38,7 +38,6 @@ from super_advanced_agents.types import Matrix
 _LOAD_ROWS = 2_000
 _SPARE_ROWS = 1_024
 """Deleted rows are dropped once they outnumber the live ones by more than this."""
-_NO_ROWS = BitMap()
 
 
 class Index:
@@ -68,12 +67,9 @@ class Index:
         self._seals = seals
         self._tail = Tail(memory, buffer_rows)
         self._scopes: dict[int, BitMap] = {}  # may contain deleted rows; only those that are live in the view count
-        self._expiry = NumberColumn()
-        self._expires = False
-        self._expiry_lock = threading.Lock()
+        self._tenants: dict[str, TenantRows] = {}
         self._tracked_count = 0  # rows in `_scopes`, deleted ones included
         self._epoch = 0
-        self._metadata_index = MetadataIndex(rows.metadata_between, lambda seqs: dict(rows.metadata_of(seqs)))
         self.session_neighbours = SessionNeighbourIndex()
         self.versions = Versions()
         self.view = View((), BitMap(), 0, memory.dim, partial(self._read_vectors, memory.dim, rows.identity))
@@ -93,7 +89,7 @@ class Index:
             their last one, or have a row that was never written.
         """
         live = BitMap()
-        self._scopes, self._expiry, self._tracked_count = {}, NumberColumn(), 0
+        self._scopes, self._tenants, self._tracked_count = {}, {}, 0
         for seq, scope, expires_at in self._rows.scopes_since(0):
             self._track(seq, scope, expires_at)
             live.add(seq)
@@ -180,18 +176,16 @@ class Index:
             self._drop_dead(live)
 
     def _drop_dead(self, live: BitMap) -> None:
-        with self._expiry_lock:
-            self._expiry.retain(live)
-            expiring = self._expiry.rows_in_range("$lte", np.inf)
+        tenants = list(self._tenants.values())
+        expiring = BitMap.union(BitMap(), *(tenant.retain(live) for tenant in yield_gil(tenants)))
         rows = array_of(expiring)
         scope_of = np.zeros(len(rows), dtype=np.uint32)
         for scope, members in yield_gil(self._scopes.items()):
             members.intersection_update(live)
             if expiring_members := members & expiring:
                 scope_of[np.searchsorted(rows, array_of(expiring_members))] = scope
-        self.versions.replace_expiries(
-            self._expiry.with_renumbered_rows(lambda expires: scope_of[np.searchsorted(rows, expires)])
-        )
+        times = [tenant.expiry_times(lambda expires: scope_of[np.searchsorted(rows, expires)]) for tenant in tenants]
+        self.versions.replace_expiries(NumberColumn.joined(times))
         self._tracked_count = len(live)
 
     def _update_sessions(self, change: Change) -> None:
@@ -234,7 +228,7 @@ class Index:
         """
         selection = view.selections.get(scope, tree, now)
         if selection is None:
-            until = self._next_expiry(now) if self._expires else np.inf
+            until = min((tenant.next_expiry(now) for tenant, _ in self._by_tenant(view.live, scope)), default=np.inf)
             rows = self.candidates(view, scope, tree, now)
             selection = view.selections.add(scope, tree, rows, since=now, until=until)
         return selection
@@ -251,47 +245,64 @@ class Index:
         Raises:
             _StaleViewError: rows of the view were deleted and dropped from the index.
         """
-        rows = view.live if scope is None else view.live & self._scopes.get(scope, _NO_ROWS)
-        if self._expires:
-            rows = rows - self.expired(now)  # in place would change the view
-        if view.epoch != self._epoch:
-            raise _StaleViewError
-        if tree is not None:
-            rows = self._metadata_index.evaluate(tree, rows, view.last_row)
-        return rows
+        parts = []
+        for tenant, tenant_rows in self._by_tenant(view.live, scope):
+            rows = tenant_rows - tenant.expired(now) if tenant.expires else tenant_rows
+            if view.epoch != self._epoch:
+                raise _StaleViewError
+            parts.append(rows if tree is None else tenant.metadata.evaluate(tree, rows))
+        return parts[0] if len(parts) == 1 else BitMap.union(BitMap(), *parts)
 
-    def is_slow(self, tree: Filter) -> bool:
+    def _by_tenant(self, live: BitMap, scope: int | None) -> list[tuple[TenantRows, BitMap]]:
+        # The live rows of a namespace with their tenant; for the whole store, those of each tenant.
+        if scope is not None:
+            rows = self._scopes.get(scope)
+            return [] if rows is None else [(self._tenants[self._rows.tenant_of(scope)], live & rows)]
+        tenants = list(self._tenants.values())
+        return [(tenant, live & tenant.rows if len(tenants) > 1 else live) for tenant in tenants]
+
+    def is_slow(self, scope: int | None, tree: Filter) -> bool:
         """Return True if evaluating a metadata filter may noticeably delay other requests.
 
         The check itself is fast.
         """
-        return self._metadata_index.is_slow(tree, self.view.live, max(self._rows.last_seq, self.view.last_row))
+        live = self.view.live
+        return any(tenant.metadata.is_slow(tree, rows, live) for tenant, rows in self._by_tenant(live, scope))
 
-    def keep_progress(self, tree: Filter) -> AbstractContextManager[None]:
-        """Return a context manager inside which repeated evaluations of a filter share results.
+    @contextmanager
+    def keep_progress(self, scope: int | None, tree: Filter) -> Iterator[None]:
+        """Enter a context inside which repeated evaluations of a filter share results.
 
         Each evaluation inside it looks only at rows that no earlier one has seen.
         """
-        return self._metadata_index.keep_progress(tree)
+        with ExitStack() as stack:
+            for tenant, _ in self._by_tenant(BitMap(), scope):
+                stack.enter_context(tenant.metadata.keep_progress(tree))
+            yield
 
     def prepare(self, scope: int | None, tree: Filter) -> None:
         """Evaluate a metadata filter in advance, so that a later call of `candidates` is fast.
 
         Call it inside `keep_progress`, which keeps the result.
         """
-        view = self.view
         with suppress(_StaleViewError):  # the request itself evaluates the filter for the rows that are new since
-            self.candidates(view, scope, tree, -np.inf)
-        self._metadata_index.drop_dead(view.live, view.last_row)
+            self.candidates(self.view, scope, tree, -np.inf)
+        self.drop_dead_metadata(scope)
+
+    def drop_dead_metadata(self, scope: int | None) -> None:
+        """Free the memory of the deleted rows' metadata, once they outnumber the tenant's other rows."""
+        view = self.view
+        for tenant, _ in self._by_tenant(view.live, scope):
+            tenant.metadata.drop_dead(view.live, view.last_row)
+
+    def has_dead_metadata(self, scope: int | None) -> bool:
+        """Return True if `drop_dead_metadata` would free memory; the check is fast."""
+        live = self.view.live
+        return any(tenant.metadata.has_many_dead(live) for tenant, _ in self._by_tenant(live, scope))
 
     def expired(self, now: float) -> BitMap:
         """Return the rows whose expiry time is at or before `now`; some may be deleted already."""
-        with self._expiry_lock:
-            return self._expiry.rows_in_range("$lte", now)
-
-    def _next_expiry(self, now: float) -> float:
-        with self._expiry_lock:
-            return self._expiry.next_above(now)
+        return BitMap.union(BitMap(), *(tenant.expired(now) for tenant in list(self._tenants.values())))
 
     @property
     def tail(self) -> Tail:
@@ -323,12 +334,15 @@ class Index:
         return len(self._scopes)
 
     def _track(self, seq: int, scope: int, expires_at: float | None) -> None:
-        self._scopes.setdefault(scope, BitMap()).add(seq)
+        if scope not in self._scopes:
+            name = self._rows.tenant_of(scope)
+            if name not in self._tenants:
+                self._tenants[name] = TenantRows(MetadataIndex(self._rows))
+            self._scopes[scope] = BitMap()  # last, so that a reader who finds it also finds its tenant
+        self._scopes[scope].add(seq)
+        self._tenants[self._rows.tenant_of(scope)].add(seq, expires_at)
         self._tracked_count += 1
         if expires_at is not None:
-            with self._expiry_lock:
-                self._expiry.add(expires_at, seq)
-            self._expires = True
             self.versions.add_expiry(scope, expires_at)
 
     def _set_view(self, live: BitMap, last_row: int) -> None:

@@ -233,7 +233,9 @@ class FAISSVectorStore(MaintenanceOperations):
     async def _delete(self, request: DeleteRequest) -> int:
         scope = Scope.of_reading(request.tenant, request.namespace)
         with Budget.of_call() as budget, await self._slow_filters.evaluate_ahead(scope, request.tree, budget):
-            return cast("int", await self._writer.submit(request))
+            deleted = await self._writer.submit(request)
+        self._slow_filters.free_memory(scope)
+        return cast("int", deleted)
 
     def _wake_background(self, *, expires: bool) -> None:
         self._sealer.wake()

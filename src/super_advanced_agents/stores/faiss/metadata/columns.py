@@ -1,44 +1,21 @@
-"""The index of one metadata field: for each value, the rows that have it.
-
-Strings and other values map to bitmaps of rows. Numbers are a sorted column, so that a range is two binary searches.
-"""
+"""A sorted column of numbers, so that a range is two binary searches; and conversions of sets of rows."""
 
 from __future__ import annotations
 
-import threading
 from array import array
-from collections.abc import Callable, Collection, Iterator, Sequence
-from itertools import islice
-from typing import Any, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import numpy as np
 from pyroaring import BitMap
 
-from super_advanced_agents._runtime.gil import yield_gil
-from super_advanced_agents.stores.filters import (
-    Compares,
-    Contains,
-    Equals,
-    Exists,
-    RangeOperator,
-    Scalar,
-    compares,
-    contains,
-    scalar,
-)
-from super_advanced_agents.types import JSONValue
+from super_advanced_agents.stores.filters import RangeOperator, compares
 
-Term: TypeAlias = Equals | Compares | Exists | Contains
 RowNumbers: TypeAlias = "np.ndarray[tuple[int], np.dtype[np.uint32]]"
 
-_MAX_STRING_CHARS = 256
-"""Longer strings are not indexed; filters on them read the rows from the table."""
 _EXACT_LIMIT = 2**53
 """Integers below this are exact in a float64, so they can be compared in the sorted column."""
-_MANY_VALUES = 4_096
-"""More comparisons than this take several milliseconds."""
-_STEP = 1_024
-"""The number of comparisons between two pauses that let other threads run."""
+_NO_ROWS = BitMap()
 
 
 class NumberColumn:
@@ -129,144 +106,23 @@ class NumberColumn:
         copy._large = {value: bitmap(renumber(array_of(rows))) for value, rows in self._large.items()}
         return copy
 
+    @classmethod
+    def joined(cls, columns: Sequence[NumberColumn]) -> NumberColumn:
+        """Return one column with the numbers of several."""
+        whole = cls()
+        whole._values = np.concatenate([whole._values, *(column._values[: column._size] for column in columns)])
+        whole._rows = np.concatenate([whole._rows, *(column._rows[: column._size] for column in columns)])
+        whole._size = len(whole._rows)
+        for value, rows in (item for column in columns for item in column._large.items()):
+            whole._large.setdefault(value, BitMap()).update(rows)
+        return whole
+
     def _sort(self) -> None:
         if self._sorted_size < self._size:
             order = np.argsort(self._values[: self._size], kind="stable")  # timsort: new numbers after sorted ones
             self._values[: self._size] = self._values[: self._size][order]
             self._rows[: self._size] = self._rows[: self._size][order]
             self._sorted_size = self._size
-
-
-class MetadataColumn:
-    """Index one metadata field: for each value the rows that have it.
-
-    Args:
-        lock: guards all columns of a store; each method holds it for a short step at a time.
-
-    Attributes:
-        present: the rows that have the field, even as null.
-        long_strings: the rows whose value is a string too long to be indexed.
-    """
-
-    def __init__(self, lock: threading.Lock) -> None:
-        self._lock = lock
-        self.present = BitMap()
-        self.long_strings = BitMap()
-        self._strings: dict[str, BitMap] = {}
-        self._numbers = NumberColumn()
-        self._other_values: dict[Scalar, BitMap] = {}  # null, booleans, lists and objects
-        self._list_members: dict[Scalar, BitMap] = {}
-
-    def add(self, value: JSONValue, row: int) -> None:
-        """Add the value that a row has in this field; the caller holds the lock."""
-        self.present.add(row)
-        if isinstance(value, str):
-            if len(value) > _MAX_STRING_CHARS:
-                self.long_strings.add(row)
-            else:
-                self._strings.setdefault(value, BitMap()).add(row)
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            self._numbers.add(value, row)
-        else:
-            self._other_values.setdefault(scalar(value), BitMap()).add(row)
-            if isinstance(value, list):
-                for member in value:
-                    self._list_members.setdefault(scalar(member), BitMap()).add(row)
-
-    def matching(self, term: Term) -> BitMap:
-        """Return the rows whose indexed value matches one condition of a filter.
-
-        Rows whose value is not indexed are left out; `undecided` returns them.
-        """
-        match term:
-            case Exists():
-                return self.present
-            case Equals(_, values):
-                return self._rows_equal_to(values)
-            case Compares(_, operator, bound) if not isinstance(bound, str):
-                with self._lock:
-                    return self._numbers.rows_in_range(operator, bound)
-            case Compares(_, operator, bound):
-                return self._rows_with_string(lambda value: compares(value, operator, bound))
-            case Contains(_, member):
-                lists = self._list_members.get(member, _NO_ROWS)
-                if not _scans_strings(term):
-                    return lists
-                return lists | self._rows_with_string(lambda value: contains(value, member))
-
-    def undecided(self, term: Term) -> BitMap:
-        """Return the rows that must be read from the table to evaluate one condition of a filter.
-
-        Their strings are too long to be indexed.
-        """
-        return self.long_strings if self.long_strings and _concerns_long_strings(term) else _NO_ROWS
-
-    def is_slow(self, term: Term) -> bool:
-        """Return True if evaluating one condition of a filter would noticeably delay requests."""
-        comparisons = len(term.values) if isinstance(term, Equals) else len(self._strings) * _scans_strings(term)
-        return comparisons > _MANY_VALUES or bool(self.undecided(term))
-
-    def drop(self, rows: BitMap) -> None:
-        """Remove the given rows from the index of this field."""
-        with self._lock:
-            self.present -= rows
-            self.long_strings -= rows
-            self._numbers.retain(self.present)
-        tables: list[dict[Any, BitMap]] = [self._strings, self._other_values, self._list_members]
-        for table in tables:
-            with self._lock:
-                items = list(table.items())
-            for value, members in yield_gil(items):
-                with self._lock:
-                    members.difference_update(rows)
-                    if not members:
-                        del table[value]
-
-    def _rows_equal_to(self, values: Collection[Scalar]) -> BitMap:
-        numbers = [value for kind, value in values if kind == "number" and isinstance(value, int | float)]
-        others = yield_gil(values, every=_STEP)
-        matching = _union(rows for kind, value in others if (rows := self._rows_with(kind, value)))
-        for start in yield_gil(range(0, len(numbers), _STEP), every=1):
-            with self._lock:
-                matching |= self._numbers.rows_equal_to(numbers[start : start + _STEP])
-        return matching
-
-    def _rows_with(self, kind: str, value: str | float | bool | None) -> BitMap | None:
-        if isinstance(value, str) and kind == "string":
-            return self._strings.get(value)
-        return self._other_values.get((kind, value))
-
-    def _rows_with_string(self, predicate: Callable[[str], bool]) -> BitMap:
-        with self._lock:
-            items = list(self._strings.items())
-        return _union(rows for value, rows in yield_gil(items, every=_STEP) if predicate(value))
-
-
-_NO_ROWS = BitMap()
-
-
-def _scans_strings(term: Term) -> bool:
-    match term:
-        case Compares(_, _, bound):
-            return isinstance(bound, str)
-        case Contains(_, (kind, _)):
-            return kind == "string"
-        case _:
-            return False
-
-
-def _concerns_long_strings(term: Term) -> bool:
-    if isinstance(term, Equals):
-        return any(kind == "string" and len(str(value)) > _MAX_STRING_CHARS for kind, value in term.values)
-    return _scans_strings(term)
-
-
-def _union(bitmaps: Iterator[BitMap]) -> BitMap:
-    # In batches: a bitmap that grows with each union would be copied again and again.
-    rows = BitMap()
-    while batch := list(islice(bitmaps, _STEP)):
-        rows |= BitMap.union(*batch)
-    return rows
 
 
 def bitmap(rows: RowNumbers) -> BitMap:

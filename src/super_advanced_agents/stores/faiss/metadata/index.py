@@ -1,34 +1,45 @@
-"""An inverted index over metadata, so that filters are evaluated by set operations.
+"""An inverted index over one tenant's metadata, so that filters are evaluated by set operations.
 
-It maps each field and value to the rows that have it. The first filter builds it, and each later one indexes the rows
-that are new since, so a store without filters pays nothing. The metadata of a row number never changes, so results for
-known rows stay correct when others are added. Many threads evaluate filters at once: the lock is held for one short
-step at a time, and never while rows are read.
+It maps each field and value to the rows that have it. A filter first indexes those of its rows that are not in it yet,
+so a store without filters pays nothing, and no tenant pays for the rows of another. The metadata of a row number never
+changes, so results for known rows stay correct when others are added. Many threads evaluate filters at once: the lock
+is held for one short step at a time, and never while rows are read.
+
+The number of fields and the memory are bounded. What is beyond is not indexed: its rows are read from the table.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
 
 from pyroaring import BitMap
 
 from super_advanced_agents._runtime.budget import check_budget, unlimited
 from super_advanced_agents._runtime.gil import yield_gil
-from super_advanced_agents.stores.faiss.metadata.columns import MetadataColumn, Term
-from super_advanced_agents.stores.filters import And, Filter, Not, Or, matches
+from super_advanced_agents.stores.faiss.metadata.field_index import FIELD_BYTES, FieldIndex, Term
+from super_advanced_agents.stores.filters import MAX_KEY_CHARS, And, Filter, Not, Or, is_field_name, matches
 from super_advanced_agents.types import JSONValue, Metadata
 
+MAX_FIELDS = 1_000
+"""The number of a tenant's fields that are indexed, counting each path into nested objects."""
+_BASE_BYTES = 32 * 1024 * 1024
+_BYTES_PER_CHAR = 6
+"""The index of a tenant may take the base and so many bytes for each character of its metadata as JSON.
+
+Typical metadata takes 2 to 3. Without a bound, a list of short strings would take 40.
+"""
 _PAGE = 256
 """The number of rows read at a time."""
+_PAGE_CHARS = 64 * 1024
+"""The characters of metadata that are indexed while the lock is held."""
 _SLOW_BACKLOG_ROWS = 2_048
 """Indexing more new rows than this takes longer than other requests should wait."""
 _SPARE_ROWS = 1_024
 """Deleted rows are dropped once they outnumber the live ones by more than this."""
-
-FetchMetadata = Callable[[Sequence[int]], Mapping[int, Metadata]]
 
 
 class _StaleViewError(Exception):
@@ -45,33 +56,54 @@ class _Progress:
     users: int = 0
 
 
+class MetadataSource(Protocol):
+    """The reads that a metadata index makes of the table of rows."""
+
+    def sized_metadata_of(self, seqs: Sequence[int]) -> list[tuple[int, int, Metadata]]:
+        """Return (row, characters of JSON, metadata without the text); deleted rows are missing."""
+
+    def metadata_of(self, seqs: Sequence[int]) -> list[tuple[int, Metadata]]:
+        """Return (row, metadata with the text); deleted rows are missing."""
+
+
+class _Fields(NamedTuple):
+    """Hold what is indexed of one row; `chars` are those of its metadata as JSON."""
+
+    row: int
+    chars: int
+    values: list[tuple[str, JSONValue]]
+
+
 class MetadataIndex:
-    """Evaluate metadata filters on the rows of one store, from any thread.
+    """Evaluate metadata filters on the rows of one tenant, from any thread.
 
     Args:
-        metadata_between: yields (row, metadata without its text) of the rows in (after, last], in row order.
-        fetch: returns the metadata of rows with its text; deleted rows are missing.
+        rows: the table that holds the rows.
     """
 
-    def __init__(
-        self, metadata_between: Callable[[int, int], Iterator[tuple[int, Metadata]]], fetch: FetchMetadata
-    ) -> None:
-        self._metadata_between = metadata_between
-        self._fetch = fetch
-        self._columns: dict[str, MetadataColumn] = {}
-        self._last_indexed = 0
-        self._indexed_rows = BitMap()
+    def __init__(self, rows: MetadataSource) -> None:
+        self._rows = rows
         self._progress: dict[Filter, _Progress] = {}
         self._lock = threading.Lock()
         self._catch_up_lock = threading.Lock()
         self._drop_lock = threading.Lock()
+        self._generation = 0
+        self._reset()
 
-    def is_slow(self, tree: Filter, live: BitMap, last_row: int) -> bool:
-        """Return True if evaluating a filter may noticeably delay other requests.
+    def _reset(self) -> None:
+        self._fields: dict[str, FieldIndex] = {}
+        self._indexed_rows = BitMap()
+        self._skipped_rows = BitMap()  # of which nothing is indexed, because the memory is used up
+        self._partial_rows = BitMap()  # which have fields beyond the greatest number
+        self._size_bytes, self._max_bytes = 0, _BASE_BYTES
+        self._generation += 1
 
-        The check itself is fast.
+    def is_slow(self, tree: Filter, rows: BitMap, live: BitMap) -> bool:
+        """Return True if evaluating a filter on these rows may noticeably delay other requests.
+
+        The check itself is fast. `live` are the rows of all tenants that exist.
         """
-        behind = last_row - self._last_indexed > _SLOW_BACKLOG_ROWS
+        behind = rows.difference_cardinality(self._indexed_rows) > _SLOW_BACKLOG_ROWS
         return behind or self._has_many_dead(live) or any(self._is_slow(term) for term in _terms(tree))
 
     @contextmanager
@@ -91,23 +123,19 @@ class MetadataIndex:
                 if not progress.users:
                     del self._progress[tree]
 
-    def evaluate(self, tree: Filter, rows: BitMap, last_row: int) -> BitMap:
+    def evaluate(self, tree: Filter, rows: BitMap) -> BitMap:
         """Return the subset of the given rows whose metadata matches a filter.
-
-        Args:
-            tree: the filter.
-            rows: the rows to look at.
-            last_row: the newest row that may be among them.
 
         Raises:
             _StaleViewError: some of `rows` were deleted since, and their metadata is no longer known.
         """
-        self._catch_up(last_row)
-        self._check_indexed(rows)
+        self._catch_up(rows)
+        generation = self._generation
+        self._check_indexed(rows, generation)
         progress = self._progress.get(tree) or _Progress()
         remaining = rows - progress.evaluated if progress.evaluated else rows
         certain, possible = self._bounds(tree, remaining)
-        self._check_indexed(rows)  # `drop_dead` may have removed some while the columns were read
+        self._check_indexed(rows, generation)  # `drop_dead` may have removed some while the fields were read
         undecided = possible - certain
         progress.matching |= certain
         progress.evaluated |= remaining - undecided
@@ -125,51 +153,92 @@ class MetadataIndex:
             with self._lock:
                 dead = self._indexed_rows - live
                 dead.remove_range(last_row + 1, 2**32)
+                if len(dead) == len(self._indexed_rows) or self._skipped_rows or self._partial_rows:
+                    self._reset()  # the next filter indexes the rows that are left, for which there is room now
+                    return
                 self._indexed_rows -= dead  # first, so that a thread that needs one of them sees that its view is stale
-                columns = list(self._columns.items())
-            for key, column in columns:
+                fields = list(self._fields.items())
+            for key, field_index in fields:
                 with unlimited():
-                    column.drop(dead)
+                    field_index.drop(dead)
                 with self._lock:
-                    if not column.present:
-                        del self._columns[key]
+                    if not field_index.present:
+                        del self._fields[key]
+            with unlimited():
+                size_bytes = sum(field_index.size_bytes() for field_index in list(self._fields.values()))
+            with self._lock:
+                self._max_bytes -= int(
+                    (self._max_bytes - _BASE_BYTES) * len(dead) / (len(dead) + len(self._indexed_rows))
+                )
+                self._size_bytes = size_bytes
         finally:
             self._drop_lock.release()
 
+    def has_many_dead(self, live: BitMap) -> bool:
+        """Return True if `drop_dead` would remove rows."""
+        return self._has_many_dead(live)
+
+    def sizes(self) -> dict[str, int]:
+        """Return the number of indexed rows, of fields and of their values, and the memory in bytes."""
+        with self._lock:
+            fields = dict(self._fields)
+            sizes = {"rows": len(self._indexed_rows), "fields": len(fields), "bytes": self._size_bytes}
+        for key, field_index in fields.items():
+            sizes |= {f"{kind} of {key}": n for kind, n in field_index.table_sizes().items()}
+        return sizes
+
     def _has_many_dead(self, live: BitMap) -> bool:
-        return len(self._indexed_rows) > 2 * len(live) + _SPARE_ROWS
+        if not self._indexed_rows:
+            return False
+        live_count = self._indexed_rows.intersection_cardinality(live)
+        return not live_count or len(self._indexed_rows) > 2 * live_count + _SPARE_ROWS
 
     def _is_slow(self, term: Term) -> bool:
-        column = self._columns.get(term.key)
-        return _is_text(term) or (column is not None and column.is_slow(term))
+        field_index = self._fields.get(term.key)
+        if _is_text(term) or field_index is None:
+            return _is_text(term) or bool(self._skipped_rows or self._partial_rows)
+        return bool(self._skipped_rows) or field_index.is_slow(term)
 
-    def _check_indexed(self, rows: BitMap) -> None:
+    def _check_indexed(self, rows: BitMap, generation: int) -> None:
         with self._lock:
-            if not rows.issubset(self._indexed_rows):
+            if generation != self._generation or not rows.issubset(self._indexed_rows):
                 raise _StaleViewError
 
-    def _catch_up(self, last_row: int) -> None:
-        if self._last_indexed >= last_row:
+    def _catch_up(self, rows: BitMap) -> None:
+        if rows.issubset(self._indexed_rows):
             return
         with self._catch_up_lock, unlimited():
-            page = []
-            for row, metadata in yield_gil(self._metadata_between(self._last_indexed, last_row)):
-                page.append((row, list(_flatten(metadata))))
-                if len(page) == _PAGE:
-                    self._add(page)  # an interruption half-way leaves the rest for the next call
-                    page = []
-            self._add(page)
-            self._last_indexed = max(self._last_indexed, last_row)
+            missing = (rows - self._indexed_rows).to_array()
+            for start in range(0, len(missing), _PAGE):
+                page: list[_Fields] = []
+                unread = _PAGE_CHARS
+                for row, chars, metadata in yield_gil(
+                    self._rows.sized_metadata_of(missing[start : start + _PAGE].tolist())
+                ):
+                    page.append(_Fields(row, chars, list(_flatten(metadata))))
+                    unread -= chars
+                    if unread < 0:
+                        self._add(page)
+                        page, unread = [], _PAGE_CHARS
+                self._add(page)  # an interruption half-way leaves the rest for the next call
 
-    def _add(self, page: list[tuple[int, list[tuple[str, JSONValue]]]]) -> None:
+    def _add(self, page: Iterable[_Fields]) -> None:
         with self._lock:
-            for row, fields in page:
+            for row, chars, values in page:
                 self._indexed_rows.add(row)
-                for key, value in fields:
-                    if key not in self._columns:
-                        self._columns[key] = MetadataColumn(self._lock)
-                    self._columns[key].add(value, row)
-                self._last_indexed = row
+                self._max_bytes += chars * _BYTES_PER_CHAR
+                if self._size_bytes > self._max_bytes:
+                    self._skipped_rows.add(row)
+                    continue
+                for key, value in values:
+                    field_index = self._fields.get(key)
+                    if field_index is None and len(self._fields) < MAX_FIELDS and is_field_name(key):
+                        field_index = self._fields[key] = FieldIndex(self._lock, self._partial_rows.copy())
+                        self._size_bytes += FIELD_BYTES
+                    if field_index is not None:
+                        self._size_bytes += field_index.add(value, row)
+                    elif is_field_name(key):
+                        self._partial_rows.add(row)
 
     def _bounds(self, tree: Filter, rows: BitMap) -> tuple[BitMap, BitMap]:
         # The rows that certainly match, and those that may: they have values that are not indexed, and must be read.
@@ -195,10 +264,10 @@ class MetadataIndex:
         check_budget()
         if _is_text(term):
             return BitMap(), rows  # texts are not indexed here
-        column = self._columns.get(term.key)
-        if column is None:
-            return BitMap(), BitMap()
-        certain, undecided = column.matching(term) & rows, column.undecided(term)
+        field_index = self._fields.get(term.key)
+        if field_index is None:  # the rows that may have the field nevertheless
+            return BitMap(), (self._skipped_rows | self._partial_rows) & rows
+        certain, undecided = field_index.matching(term) & rows, field_index.undecided(term) | self._skipped_rows
         return certain, certain | (undecided & rows) if undecided else certain
 
     def _evaluate_by_reading(self, tree: Filter, rows: BitMap, progress: _Progress) -> None:
@@ -206,7 +275,7 @@ class MetadataIndex:
         unread = rows.to_array()
         for start in range(0, len(unread), _PAGE):
             page = unread[start : start + _PAGE].tolist()
-            fetched = self._fetch(page)
+            fetched: Mapping[int, Metadata] = dict(self._rows.metadata_of(page))
             items = yield_gil(fetched.items(), every=_PAGE)
             progress.matching |= BitMap([row for row, metadata in items if matches(tree, metadata)])
             progress.evaluated |= BitMap(list(fetched))
@@ -231,16 +300,18 @@ def _terms(tree: Filter) -> Iterator[Term]:
 
 
 def _flatten(metadata: Metadata) -> Iterable[tuple[str, JSONValue]]:
-    # The names are the keys, and dotted paths into nested objects unless a key has exactly that name.
+    # The names are the keys, and dotted paths into nested objects unless a key has exactly that name. No filter can
+    # name a longer one.
     for key, value in metadata.items():
-        yield key, value
-        if isinstance(value, dict) and "." not in key:
-            yield from ((path, inner) for path, inner in _paths(key, value) if path not in metadata)
+        if len(key) <= MAX_KEY_CHARS:
+            yield key, value
+            if isinstance(value, dict) and "." not in key:
+                yield from ((path, inner) for path, inner in _paths(key, value) if path not in metadata)
 
 
 def _paths(prefix: str, value: Mapping[str, JSONValue]) -> Iterable[tuple[str, JSONValue]]:
     for key, inner in value.items():
-        if "." in key:
+        if "." in key or len(prefix) + 1 + len(key) > MAX_KEY_CHARS:
             continue  # a path reads a dot as a step, so this key cannot be reached
         path = f"{prefix}.{key}"
         yield path, inner

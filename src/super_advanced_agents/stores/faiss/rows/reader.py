@@ -117,11 +117,14 @@ class RowReader:
         """Yield (row number, namespace number, expiry time) of every row above `seq`, in row order."""
         return self._read("SELECT seq, scope, expires_at FROM records WHERE seq > ? ORDER BY seq", (seq,))
 
-    def metadata_between(self, after: int, last: int) -> Iterator[tuple[int, Metadata]]:
-        """Yield (row number, metadata without the text) of the rows in (after, last], in order."""
-        query = "SELECT seq, metadata FROM records WHERE seq > ? AND seq <= ? ORDER BY seq"
-        rows = self._read(query, (after, last))
-        return ((seq, with_text(None, metadata_json)) for seq, metadata_json in rows)
+    def sized_metadata_of(self, seqs: Sequence[int]) -> list[tuple[int, int, Metadata]]:
+        """Return (row number, characters of JSON, metadata without the text) of these rows, in row order.
+
+        Rows deleted meanwhile are missing.
+        """
+        query = "SELECT seq, metadata FROM records WHERE seq IN (SELECT value FROM json_each(?)) ORDER BY seq"
+        rows = self._all(query, (json_list(seqs),))
+        return [(seq, len(metadata_json), with_text(None, metadata_json)) for seq, metadata_json in rows]
 
     def metadata_of(self, seqs: Sequence[int]) -> list[tuple[int, Metadata]]:
         """Return (row number, metadata with the text) of these rows, read from SQLite.

@@ -64,6 +64,7 @@ class RecordTable(RowReader):
             self._scope_ids: TransactionalDict[Scope, int] = TransactionalDict(
                 {Scope(tenant, name): id_ for id_, tenant, name, *_ in scopes}
             )
+            self._tenants: dict[int, str] = {id_: tenant for id_, tenant, *_ in scopes}
             self._scope_models: TransactionalDict[int, int] = TransactionalDict(
                 {id_: model for id_, *_, model in scopes if model is not None}
             )
@@ -88,6 +89,10 @@ class RecordTable(RowReader):
     def scope_id(self, scope: Scope) -> int | None:
         """Return the number of a tenant's namespace; None if it was never written to."""
         return self._scope_ids.get(scope)
+
+    def tenant_of(self, scope_id: int) -> str:
+        """Return the tenant that the namespace with this number belongs to."""
+        return self._tenants[scope_id]
 
     def may_have_other_model(self, scope: Scope | None, model_id: str | None) -> bool:
         """Return True if a namespace may have vectors of another embedding model than `model_id`.
@@ -354,6 +359,7 @@ class RecordTable(RowReader):
             )
             number = int(cursor.lastrowid or 0)
             self._scope_ids.set(scope, number)
+            self._tenants[number] = scope.tenant
         elif model is None or model == self._scope_models.latest(number):
             return number
         else:
