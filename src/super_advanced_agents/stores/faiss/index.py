@@ -290,7 +290,7 @@ class Index:
         self.drop_dead_metadata(scope)
 
     def drop_dead_metadata(self, scope: int | None) -> None:
-        """Free the memory of the deleted rows' metadata, once they outnumber the tenant's other rows."""
+        """Free the memory of deleted rows' metadata, once they outnumber the others."""
         view = self.view
         for tenant, _ in self._by_tenant(view.live, scope):
             tenant.metadata.drop_dead(view.live, view.last_row)
