@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import random
+import asyncio
 import threading
-import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
@@ -17,12 +16,11 @@ from super_advanced_agents._runtime.futures import in_thread
 from super_advanced_agents.client.address import Address, ConnectionSettings
 from super_advanced_agents.client.grpc_transport import GrpcTransport
 from super_advanced_agents.client.rest_transport import RestTransport
+from super_advanced_agents.client.retries import RETRYABLE, Retries
 from super_advanced_agents.client.transport import RemoteCall, Stream, Transport, closed_error
 from super_advanced_agents.errors import (
     ConfigurationError,
     EngineUnavailableError,
-    OverloadedError,
-    RateLimitedError,
     SuperAdvancedAgentsError,
 )
 from super_advanced_agents.protocol import operations as ops
@@ -31,11 +29,8 @@ from super_advanced_agents.protocol.requests import result_type
 from super_advanced_agents.stores.requests import ScanRequest
 from super_advanced_agents.types import Record
 
-_ATTEMPTS = 6
-_FIRST_PAUSE_S, _LAST_PAUSE_S = 0.05, 2.0
 _WINDOW = 4
 """The maximum of unanswered requests of a stream, which hides latency and bounds memory."""
-_RETRYABLE = (EngineUnavailableError, OverloadedError, RateLimitedError)
 
 
 class Connection:
@@ -77,46 +72,35 @@ class Connection:
     async def acall(self, call: RemoteCall) -> Any:
         """Send a call and return its result; retry it while the server is unreachable or too busy.
 
-        At most six attempts are made, all within the timeout of the connection.
+        Attempts are made until the timeout of the connection has passed.
 
-        Every operation may be repeated: reads change nothing, writes carry the uids of their records, and operations
-        whose second result would differ (`Retry.WITH_KEY`) carry an idempotency key.
+        Every operation may be repeated: reads change nothing, writes to a store carry a `write_id`, and other
+        operations whose second result would differ (`Retry.WITH_KEY`) carry an idempotency key.
 
         Raises:
             EngineUnavailableError: the server could not be reached, or did not answer in time.
             SuperAdvancedAgentsError: the error that the server answered with.
         """
-        deadline = time.monotonic() + self._timeout_s
+        retries = Retries(self._timeout_s)
         key = uuid4().hex if call.operation.retry is Retry.WITH_KEY else None
         loop = self._loop or await self._aopen()
         try:
             return await self._transport.call(call, timeout_s=self._timeout_s, key=key)
-        except _RETRYABLE as exc:
+        except RETRYABLE as exc:
             first = exc
 
         async def retry() -> Any:
-            return await self._retry(call, deadline, key, first)
+            return await self._retry(call, retries, key, first)
 
         return await loop.submit(retry)  # in the shared loop, since a caller without a loop cannot sleep
 
-    async def _retry(self, call: RemoteCall, deadline: float, key: str | None, first: SuperAdvancedAgentsError) -> Any:
-        import stamina
-
-        failed = [first]  # stamina counts the first attempt, whose error is raised to it here
-        async for attempt in stamina.retry_context(
-            on=lambda exc: _retry_pause(exc, deadline),
-            attempts=_ATTEMPTS,
-            timeout=None,
-            wait_initial=_FIRST_PAUSE_S,
-            wait_max=_LAST_PAUSE_S,
-            wait_jitter=_FIRST_PAUSE_S,
-        ):
-            with attempt:
-                if failed:
-                    raise failed.pop()
-                left_s = max(0.001, deadline - time.monotonic())
-                return await self._transport.call(call, timeout_s=left_s, key=key)
-        raise AssertionError("the last attempt returns or raises")
+    async def _retry(self, call: RemoteCall, retries: Retries, key: str | None, error: SuperAdvancedAgentsError) -> Any:
+        while True:
+            await asyncio.sleep(retries.pause_s(error))
+            try:
+                return await self._transport.call(call, timeout_s=retries.left_s, key=key)
+            except RETRYABLE as exc:
+                error = exc
 
     async def aexchange(
         self, operation: Operation, single: Operation, calls: AsyncIterator[RemoteCall]
@@ -131,7 +115,7 @@ class Connection:
             calls: calls of `single`, taken one by one as answers arrive.
 
         Raises:
-            EngineUnavailableError: the stream broke six times without an answer.
+            EngineUnavailableError: the stream broke, and there was no answer for the timeout of the connection.
             SuperAdvancedAgentsError: the error that the server answered with, or that `calls` raised.
         """
         loop = self._loop or await self._aopen()
@@ -140,7 +124,7 @@ class Connection:
                 yield await self.acall(call)
             return
         waiting: deque[RemoteCall] = deque()
-        failures, more = 0, True
+        retries, more = Retries(self._timeout_s), True
         while more or waiting:
             stream = self._transport.stream(operation, result_type(single.request or object))
             try:
@@ -153,13 +137,13 @@ class Connection:
                             break
                         answer = await _next_answer(answers, self.url)
                         waiting.popleft()
-                        failures = 0
+                        retries.restart()
                         yield answer
+                        retries.restart()  # the time of the caller does not count
             except _SourceFailed as exc:
                 raise exc.error from exc.error.__cause__
-            except _RETRYABLE as exc:
-                failures += 1
-                await loop.call_later(_stream_pause(exc, failures), _noop)
+            except RETRYABLE as exc:
+                await loop.call_later(retries.pause_s(exc), _noop)
             finally:
                 stream.cancel()
 
@@ -175,7 +159,7 @@ class Connection:
             SuperAdvancedAgentsError: the error that the server answered with.
         """
         loop = self._loop or await self._aopen()
-        failures, begun = 0, False
+        retries, begun = Retries(self._timeout_s), False
         while True:
             stream = self._transport.stream(call.operation, result)
             try:
@@ -186,11 +170,10 @@ class Connection:
                         begun = True
                         yield answer
                 return
-            except _RETRYABLE as exc:
+            except RETRYABLE as exc:
                 if begun:
                     raise
-                failures += 1
-                await loop.call_later(_stream_pause(exc, failures), _noop)
+                await loop.call_later(retries.pause_s(exc), _noop)
             finally:
                 stream.cancel()
 
@@ -204,25 +187,24 @@ class Connection:
             request: the first page's request.
 
         Raises:
-            EngineUnavailableError: the server could not be reached, or the stream broke six times without a page.
+            EngineUnavailableError: the server could not be reached, or there was no page for the connection's timeout.
             SuperAdvancedAgentsError: the error that the server answered with.
         """
         if self._loop is None:
             await self._aopen()
-        failures, complete = 0, False
+        retries, complete = Retries(self._timeout_s), False
         while not complete:
             try:
                 async with aclosing(self._pages(target, request)) as pages:
                     async for page in pages:
-                        failures = 0
                         yield page
+                        retries.restart()
                         if page:
                             request = request.replaced(after=page[-1].uid)
                 complete = True
-            except _RETRYABLE as exc:
-                failures += 1
+            except RETRYABLE as exc:
                 assert self._loop is not None
-                await self._loop.call_later(_stream_pause(exc, failures), _noop)
+                await self._loop.call_later(retries.pause_s(exc), _noop)
 
     async def _pages(self, target: str, request: ScanRequest) -> AsyncGenerator[list[Record], None]:
         if self._transport.streams:
@@ -275,26 +257,6 @@ class _SourceFailed(Exception):  # noqa: N818  # a signal
         self.error = error
 
 
-def _retry_pause(error: Exception, deadline: float) -> bool | float:
-    # for stamina: False ends the retries, True waits its backoff, a number waits that many seconds
-    if not isinstance(error, _RETRYABLE):
-        return False
-    left_s = deadline - time.monotonic()
-    if isinstance(error, OverloadedError | RateLimitedError):
-        wait_s = error.retry_after_s * (1 + random.random() / 4)  # noqa: S311  # jitter: clients that were refused together must not come back together
-        return wait_s if wait_s < left_s else False
-    return left_s > _FIRST_PAUSE_S
-
-
-def _stream_pause(error: SuperAdvancedAgentsError, failures: int) -> float:
-    # raises `error` at the sixth failure in a row
-    if failures >= _ATTEMPTS:
-        raise error
-    retry_after_s = error.retry_after_s if isinstance(error, OverloadedError | RateLimitedError) else 0.0
-    backoff_s: float = min(_LAST_PAUSE_S, _FIRST_PAUSE_S * 2**failures)
-    return max(retry_after_s, backoff_s) * (1 + random.random() / 4)  # noqa: S311
-
-
 async def _fill_window(stream: Stream[Any], calls: AsyncIterator[RemoteCall], waiting: deque[RemoteCall]) -> bool:
     # returns False when `calls` is exhausted
     while len(waiting) < _WINDOW:
@@ -303,7 +265,7 @@ async def _fill_window(stream: Stream[Any], calls: AsyncIterator[RemoteCall], wa
         except StopAsyncIteration:
             stream.finish()
             return False
-        except _RETRYABLE as exc:
+        except RETRYABLE as exc:
             raise _SourceFailed(exc) from exc
         waiting.append(call)
         stream.send(call)

@@ -33,6 +33,10 @@ _STATUSES = {
 """The HTTP status of a gRPC code, for failures without a problem document."""
 
 
+class ForeignAnswerError(EngineUnavailableError):
+    """The server's answer cannot be read or is too long, so another attempt would not help."""
+
+
 def unreachable_error(url: str, reason: object) -> EngineUnavailableError:
     """Return the `EngineUnavailableError` for a connection that cannot be made or has broken."""
     return EngineUnavailableError(
@@ -44,6 +48,13 @@ def timeout_error(url: str, timeout_s: float) -> EngineUnavailableError:
     """Return the `EngineUnavailableError` for a call that got no answer within its timeout."""
     return EngineUnavailableError(
         f"the server {url!r} did not answer within {timeout_s:.3g} s", hint="try again, or give it more timeout_s"
+    )
+
+
+def too_long_answer_error(url: str) -> ForeignAnswerError:
+    """Return the error for an answer of which the client does not read the rest."""
+    return ForeignAnswerError(
+        f"the server {url!r} gave an answer longer than a client reads", hint="ask for fewer at once"
     )
 
 
@@ -67,7 +78,7 @@ def error_of_rpc(rpc: Any, url: str, timeout_s: float, *, timed_out: bool = Fals
     if code in {"UNAVAILABLE", "CANCELLED"}:
         return unreachable_error(url, details)
     if code == "RESOURCE_EXHAUSTED" and "larger than max" in details:
-        return _too_large_error(url)
+        return too_long_answer_error(url) if details.startswith("CLIENT") else _too_large_error(url)
     return _error_of_status(status, f"the server {url!r} says: {details}", trailing.get("retry-after"), url)
 
 

@@ -21,7 +21,14 @@ from super_advanced_agents._runtime.futures import Future
 from super_advanced_agents._runtime.loop_thread import CancellableFuture, LoopThread
 from super_advanced_agents.client.address import ConnectionSettings
 from super_advanced_agents.client.error_mapping import error_of_rpc
-from super_advanced_agents.client.transport import InFlightCalls, RemoteCall, Result, Stream, Transport
+from super_advanced_agents.client.transport import (
+    MAX_ANSWER_BYTES,
+    InFlightCalls,
+    RemoteCall,
+    Result,
+    Stream,
+    Transport,
+)
 from super_advanced_agents.protocol.codec import encode
 from super_advanced_agents.protocol.operations import Operation
 from super_advanced_agents.protocol.replies import decode_reply
@@ -32,7 +39,11 @@ if TYPE_CHECKING:
 _OPTIONS: list[tuple[str, int]] = [
     ("grpc.enable_http_proxy", 0),  # a proxy from the environment would see the key
     ("grpc.enable_retries", 0),  # `Connection` retries, and knows which calls are safe to repeat
-    ("grpc.max_receive_message_length", -1),  # the request bounds the response, as over REST
+    ("grpc.max_receive_message_length", MAX_ANSWER_BYTES),
+    (
+        "grpc.compression_enabled_algorithms_bitset",
+        1,
+    ),  # none: a short answer could unfold to a thousand times its bytes
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 2_000),
     ("grpc.use_local_subchannel_pool", 1),  # clients do not share connections, so closing one ends its own

@@ -18,9 +18,16 @@ import orjson
 from super_advanced_agents._runtime.futures import Future
 from super_advanced_agents._runtime.loop_thread import LoopThread
 from super_advanced_agents.client.address import ConnectionSettings
-from super_advanced_agents.client.error_mapping import error_of_response, names_error, timeout_error, unreachable_error
-from super_advanced_agents.client.transport import InFlightCalls, RemoteCall, Stream, Transport
-from super_advanced_agents.errors import ConfigurationError, EngineUnavailableError, ResourceClosedError
+from super_advanced_agents.client.error_mapping import (
+    ForeignAnswerError,
+    error_of_response,
+    names_error,
+    timeout_error,
+    too_long_answer_error,
+    unreachable_error,
+)
+from super_advanced_agents.client.transport import MAX_ANSWER_BYTES, InFlightCalls, RemoteCall, Stream, Transport
+from super_advanced_agents.errors import ConfigurationError, ResourceClosedError
 from super_advanced_agents.protocol import operations as ops
 from super_advanced_agents.protocol.json_codec import json_of_request, result_of_json
 from super_advanced_agents.protocol.operations import PATH_PARAMETER, Operation
@@ -111,16 +118,17 @@ class RestTransport(Transport):
         url = self._settings.address.url
         with _map_transport_errors(url, timeout_s):
             async with asyncio.timeout(timeout_s):
-                response = await self._client.send(_build_request(self._client, http_request, key))
+                response = await self._client.send(_build_request(self._client, http_request, key), stream=True)
+                body = await _read_body(response, url)
         if response.is_success:
             with _map_parse_errors(url):
-                return _result(call, orjson.loads(response.content) if response.content else None)
-        if response.status_code == HTTPStatus.NOT_FOUND and not names_error(response.content):
+                return _result(call, orjson.loads(body) if body else None)
+        if response.status_code == HTTPStatus.NOT_FOUND and not names_error(body):
             if call.operation is ops.UPDATE_MEMORY:
                 return False
             if call.operation is ops.GET_MEMORY:
                 return None
-        raise error_of_response(response.status_code, response.headers, response.content, url)
+        raise error_of_response(response.status_code, response.headers, body, url)
 
 
 class _EventStream(Stream[AnswerEvent]):
@@ -169,8 +177,9 @@ class _EventStream(Stream[AnswerEvent]):
             async with asyncio.timeout(timeout_s):
                 response = self._response = await self._client.send(request, stream=True)
                 if not response.is_success:
-                    raise error_of_response(response.status_code, response.headers, await response.aread(), self._url)
-        return response.aiter_lines()
+                    body = await _read_body(response, self._url)
+                    raise error_of_response(response.status_code, response.headers, body, self._url)
+        return _lines(response, self._url)
 
     async def _read_event(self, lines: AsyncIterator[str], timeout_s: float) -> tuple[str, dict[str, Any]] | None:
         name = ""
@@ -191,6 +200,39 @@ class _EventStream(Stream[AnswerEvent]):
                         with _map_parse_errors(self._url):
                             return name, orjson.loads(value)
         return None
+
+
+async def _read_body(response: httpx2.Response, url: str) -> bytes:
+    parts: list[bytes] = []
+    size_bytes = 0
+    try:
+        async for part in response.aiter_raw():
+            size_bytes += len(part)
+            _check_size(size_bytes, url)
+            parts.append(part)
+    finally:
+        await response.aclose()  # before its end, this closes the connection
+    return b"".join(parts)
+
+
+async def _lines(response: httpx2.Response, url: str) -> AsyncIterator[str]:
+    # without their line feeds
+    line = bytearray()
+    async for part in response.aiter_raw():
+        *ended, rest = part.split(b"\n")
+        for end in ended:
+            _check_size(len(line) + len(end), url)
+            yield (line + end).decode(errors="replace").removesuffix("\r")
+            line.clear()
+        line += rest
+        _check_size(len(line), url)
+    if line:
+        yield line.decode(errors="replace")
+
+
+def _check_size(size_bytes: int, url: str) -> None:
+    if size_bytes > MAX_ANSWER_BYTES:
+        raise too_long_answer_error(url)
 
 
 async def _close_client(client: httpx2.AsyncClient) -> None:
@@ -263,4 +305,6 @@ def _map_parse_errors(url: str) -> Iterator[None]:
     try:
         yield
     except (ValueError, TypeError, KeyError, AttributeError) as exc:
-        raise EngineUnavailableError(f"the server {url!r} gave an answer that cannot be read") from exc
+        raise ForeignAnswerError(
+            f"the server {url!r} gave an answer that cannot be read", hint="check the address"
+        ) from exc
