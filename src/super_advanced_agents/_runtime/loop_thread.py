@@ -119,14 +119,18 @@ def _closed_error() -> ResourceClosedError:
 
 
 _portals = BlockingPortalProvider()
+_portals_of_parents: list[BlockingPortalProvider] = []
 
 
 def _renew_portals() -> None:
+    # The child has no threads, and the lock may be held. The old provider is kept, as its finalizer would wait for ever
+    # for its thread to end.
     global _portals
+    _portals_of_parents.append(_portals)
     _portals = BlockingPortalProvider()
 
 
-os.register_at_fork(after_in_child=_renew_portals)  # the child has no threads, and the lock may be held
+os.register_at_fork(after_in_child=_renew_portals)
 
 
 def acquire_loop() -> LoopThread:

@@ -78,7 +78,7 @@ def error_of_rpc(rpc: Any, url: str, timeout_s: float, *, timed_out: bool = Fals
     if code in {"UNAVAILABLE", "CANCELLED"}:
         return unreachable_error(url, details)
     if code == "RESOURCE_EXHAUSTED" and "larger than max" in details:
-        return too_long_answer_error(url) if details.startswith("CLIENT") else _too_large_error(url)
+        return too_long_answer_error(url) if "CLIENT:" in details else _too_large_error(url)
     return _error_of_status(status, f"the server {url!r} says: {details}", trailing.get("retry-after"), url)
 
 

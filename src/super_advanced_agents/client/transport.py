@@ -18,7 +18,7 @@ from super_advanced_agents.protocol.requests import result_type
 Result = TypeVar("Result")
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
-"""The length in bytes beyond which a client stops reading one answer; a server's own limit is lower."""
+"""The bytes after which a client stops reading an answer; a server's own limit is lower."""
 
 _MAX_IN_FLIGHT = 1_024
 _DRAIN_S = 10.0
