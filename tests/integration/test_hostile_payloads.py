@@ -71,8 +71,8 @@ HOSTILE = [
     Hostile("a control character", b'{"query": "\x01"}', wrong="body"),
     Hostile("100,000 lists", _deep(b"[", b"]", 100_000), wrong="body"),
     Hostile("100,000 objects", b'{"query": "x", "where": ' + _deep(b'{"a":', b"}", 100_000) + b"}", wrong="body"),
-    Hostile("500 objects", b'{"query": "x", "where": ' + _deep(b'{"a":', b"}", 500) + b"}", wrong="where"),
-    Hostile("500 lists", b'{"text": "x", "extra": {"a": ' + _deep(b"[", b"]", 500) + b"}}", MEMORIES, "extra"),
+    Hostile("500 objects", b'{"query": "x", "where": ' + _deep(b'{"a":', b"}", 500) + b"}", wrong="body"),
+    Hostile("500 lists", b'{"text": "x", "extra": {"a": ' + _deep(b"[", b"]", 500) + b"}}", MEMORIES, "body"),
     Hostile("an opening without end", b"[" * MIB, wrong="body"),
     # -- numbers
     Hostile("NaN", b'{"query": "x", "top_k": NaN}', wrong="body"),

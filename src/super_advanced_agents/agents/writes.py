@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from types import EllipsisType
 
 from super_advanced_agents._runtime.sync_bridge import Overridable, blocking
@@ -10,7 +10,7 @@ from super_advanced_agents.agents.inputs import as_memories, as_turns, memory_ch
 from super_advanced_agents.config import LIMITS, checked_text
 from super_advanced_agents.embeddings import EmbeddingPipeline
 from super_advanced_agents.stores import VectorStore
-from super_advanced_agents.types import Dedupe, JSONValue, Memory, Turn, Where
+from super_advanced_agents.types import Dedupe, JSONValue, Memory, Metadata, Turn, Where
 
 
 class MemoryWrites(Overridable):
@@ -79,8 +79,7 @@ class MemoryWrites(Overridable):
             dedupe: with `"exact"`, a memory of the same text, type and further metadata as a stored one, or as another
                 of `items`, is not stored again; the uid of that one is returned in its place.
         """
-        memories = as_memories(items)
-        metadatas = [memory_metadata(memory, field=f"items[{i}]") for i, memory in enumerate(memories)]
+        memories, metadatas = await self.vector_store.amake(lambda _: _with_metadata(items), _size(items))
         uids: list[str] = []
         for start in range(0, len(memories), LIMITS.batch_records):
             batch = memories[start : start + LIMITS.batch_records]
@@ -113,9 +112,8 @@ class MemoryWrites(Overridable):
         """
         if session is not None:
             checked_text(session, "session", max_bytes=LIMITS.uid_chars)
-        return await self._aadd_text_memories(
-            [turn_memory(turn, session, position) for position, turn in enumerate(as_turns(turns))]
-        )
+        memories = await self.vector_store.amake(lambda _: _turn_memories(turns, session), _size(turns))
+        return await self._aadd_text_memories(memories)
 
     async def _aupdate_memory(
         self,
@@ -171,3 +169,16 @@ class MemoryWrites(Overridable):
     add_turns = blocking(_aadd_turns)
     update_memory = blocking(_aupdate_memory)
     forget = blocking(_aforget)
+
+
+def _with_metadata(items: Sequence[str | Memory | Mapping[str, JSONValue]]) -> tuple[list[Memory], list[Metadata]]:
+    memories = as_memories(items)
+    return memories, [memory_metadata(memory, field=f"items[{i}]") for i, memory in enumerate(memories)]
+
+
+def _turn_memories(turns: Sequence[Turn | Mapping[str, JSONValue]], session: str | None) -> list[Memory]:
+    return [turn_memory(turn, session, position) for position, turn in enumerate(as_turns(turns))]
+
+
+def _size(items: object) -> int:
+    return len(items) if isinstance(items, Sized) else 1

@@ -9,6 +9,7 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
+from super_advanced_agents._runtime.futures import in_thread
 from super_advanced_agents.server.auth.authenticator import Authenticator
 from super_advanced_agents.server.http.endpoints import HotRoutes
 from super_advanced_agents.server.http.errors import add_error_handlers
@@ -82,6 +83,7 @@ def create_app(settings: Settings, *, connect: Connect | None = None) -> FastAPI
             finally:
                 loading.cancel()
                 await asyncio.gather(loading, return_exceptions=True)
+                await in_thread(app.state.services.conversions.close, name="close conversions")
 
     app = FastAPI(
         title="Super Advanced Agents",

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from super_advanced_agents._runtime.slices import SliceWorker
 from super_advanced_agents.server.auth.authenticator import Authenticator
 from super_advanced_agents.server.idempotency.results import Idempotency
 from super_advanced_agents.server.limits.admission import Admission
 from super_advanced_agents.server.limits.rate_limit import RateLimiter
 from super_advanced_agents.tenancy.runtime import Runtime
 from super_advanced_agents.tenancy.workspace import Workspaces
+
+_MAX_CONVERSIONS = 512
+"""More than all permits together; each conversion belongs to a request that holds one."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -23,6 +27,7 @@ class Services:
         limiter: the rate limits of keys and tenants; a request is charged once its principal is known.
         idempotency: the stored replies of writes that were sent with an `Idempotency-Key`.
         workspaces: the agents and collections of each tenant.
+        conversions: parses long bodies, and converts large requests and results, off the event loop.
         draining: True once the server is stopping: it still answers requests, but reports that it is not ready.
     """
 
@@ -31,6 +36,9 @@ class Services:
     admission: Admission
     limiter: RateLimiter
     idempotency: Idempotency
+    conversions: SliceWorker = field(
+        default_factory=lambda: SliceWorker(name="server conversions", max_queue=_MAX_CONVERSIONS)
+    )
     draining: bool = False
     workspaces: Workspaces = field(init=False)
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Generator
+from typing import Annotated, TypeVar
 
 from fastapi import Depends, Request
 
+from super_advanced_agents._runtime.futures import Future
 from super_advanced_agents.server.services import Services
 from super_advanced_agents.tenancy.context import RequestContext, current_context
 from super_advanced_agents.tenancy.result_cache import NO_CACHE, asks_for_fresh
 from super_advanced_agents.tenancy.runtime import Runtime
 from super_advanced_agents.tenancy.workspace import Workspace
+
+T = TypeVar("T")
 
 
 def services_of(request: Request) -> Services:
@@ -27,6 +31,15 @@ def context_of(request: Request) -> RequestContext:
     if cache_control is not None and asks_for_fresh(cache_control):
         context.notes[NO_CACHE] = True
     return context
+
+
+def in_slices(request: Request, work: Generator[None, None, T]) -> Future[T]:
+    """Run a long computation for a request off the event loop, by turns with other tenants.
+
+    Raises:
+        OverloadedError: too many computations are unfinished.
+    """
+    return services_of(request).conversions.submit(work, owner=current_context().principal.tenant)
 
 
 async def _services(request: Request) -> Services:

@@ -21,10 +21,11 @@ from starlette.types import Receive, Scope, Send
 
 from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.protocol.json_codec import VectorFormat, json_of_result
+from super_advanced_agents.protocol.json_parser import printable_name
 from super_advanced_agents.protocol.operations import Operation
 from super_advanced_agents.server.handlers import registry
 from super_advanced_agents.server.handlers.context import HandlerContext
-from super_advanced_agents.server.http.body import printable_name, read_json
+from super_advanced_agents.server.http.body import read_json
 from super_advanced_agents.server.http.dependencies import context_of, services_of
 from super_advanced_agents.server.http.disconnect import while_connected
 from super_advanced_agents.server.http.route_options import route_options
@@ -244,13 +245,14 @@ class _HotEndpoint:
         self._adapter: TypeAdapter[Any] = TypeAdapter(endpoint.body)
 
     async def __call__(self, request: Request) -> Response:
-        data = await read_json(request)
+        return await self._endpoint.respond(request, await read_json(request, self._validate))
+
+    def _validate(self, data: Any) -> Any:
         try:
-            body = self._adapter.validate_python(data)
+            return self._adapter.validate_python(data)
         except ValidationError as exc:
             errors = exc.errors(include_url=False, include_context=False, include_input=False)
             raise RequestValidationError([{**error, "loc": ("body", *error["loc"])} for error in errors]) from None
-        return await self._endpoint.respond(request, body)
 
 
 def not_found(message: str) -> HTTPException:

@@ -15,27 +15,28 @@ FLOAT_BYTES = FLOAT.itemsize
 
 
 def unpack_vector(vector: list[float] | str, field: str) -> ArrayLike:
-    """Decode a vector from base64 of little-endian float32; return a list of numbers unchanged.
+    """Convert a vector from a list of numbers, or base64 of float32, to an array.
 
     Args:
         vector: numbers, or base64 of them.
         field: its name in the body, for errors.
 
     Returns:
-        The numbers as they are, or a float32 array of shape `(dim,)`.
+        A float64 array of the numbers, or a float32 array, of shape `(dim,)`.
 
     Raises:
         InvalidInputError: it is text, but not base64 of float32.
     """
     if not isinstance(vector, str):
-        return vector
+        return np.array(vector, dtype=np.float64)
     return np.frombuffer(_decode(vector, field), dtype=FLOAT)
 
 
 def unpack_vectors(vectors: Sequence[list[float] | str], field: str) -> ArrayLike | Sequence[ArrayLike]:
-    """Decode several vectors from base64 of float32; return lists of numbers unchanged.
+    """Convert vectors from lists of numbers, or base64 of float32, to arrays.
 
-    Where all are base64 of one length, they are one float32 array of shape `(n, dim)`, made by a single copy.
+    Each list is converted by itself: one call for all of them would keep the GIL for 100 ms. Where all are base64 of
+    one length, they are one float32 array of shape `(n, dim)`, made by a single copy.
     """
     if not vectors or not all(isinstance(vector, str) for vector in vectors):
         return [unpack_vector(vector, f"{field}[{i}]") for i, vector in enumerate(vectors)]

@@ -14,7 +14,8 @@ from starlette.exceptions import HTTPException
 from super_advanced_agents.protocol import operations as ops
 from super_advanced_agents.protocol import requests as protocol
 from super_advanced_agents.protocol.json_codec import json_of_result
-from super_advanced_agents.server.http.body import JSONRoute, printable_name
+from super_advanced_agents.protocol.json_parser import printable_name
+from super_advanced_agents.server.http.body import JSONRoute
 from super_advanced_agents.server.http.endpoints import (
     Endpoint,
     ParsedRequest,
@@ -35,13 +36,15 @@ TurnsIn = body_of(protocol.RememberTurnsRequest, "TurnsIn")
 _HIDDEN_MEMBERS = ("vector", "namespace", "place")
 
 
+_BODIES = {"<one>": OneMemoryIn, "<batch>": MemoriesIn, "<turns>": TurnsIn}
+
+
 def _body_tag(body: object) -> str:
     if isinstance(body, dict):
         return "<batch>" if "memories" in body else "<turns>" if "turns" in body else "<one>"
-    return "<one>"
+    return next((tag for tag, model in _BODIES.items() if isinstance(body, model)), "<one>")
 
 
-_BODIES = {"<one>": OneMemoryIn, "<batch>": MemoriesIn, "<turns>": TurnsIn}
 RememberIn: Any = Annotated[
     Union[tuple(Annotated[model, Tag(tag)] for tag, model in _BODIES.items())],  # noqa: UP007  # computed at run time
     Discriminator(_body_tag),

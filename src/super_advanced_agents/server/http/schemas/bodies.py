@@ -13,14 +13,15 @@ from types import EllipsisType, NoneType, UnionType
 from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, JsonValue, Tag, create_model
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, create_model
 
 from super_advanced_agents.config import LIMITS
 from super_advanced_agents.server.http.packed_vectors import FLOAT_BYTES, unpack_vector, unpack_vectors
 from super_advanced_agents.server.http.schemas.examples import DESCRIPTIONS
+from super_advanced_agents.server.http.schemas.strict import StrictBody
 
 
-class Body(BaseModel):
+class Body(StrictBody):
     """Base class of JSON body models, which validate a body and build the request's dataclass.
 
     Attributes:
@@ -29,8 +30,6 @@ class Body(BaseModel):
         vector_fields: the fields that hold one vector.
         matrix_fields: the fields that hold several vectors.
     """
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     target: ClassVar[type[Any]] = NoneType
     target_fields: ClassVar[frozenset[str]] = frozenset()
@@ -75,12 +74,23 @@ def _vector_tag(vector: object) -> str:
 
 
 Vector = Annotated[
-    Annotated[list[float], Field(max_length=LIMITS.dim), Tag("<numbers>")]
+    Annotated[list[float], Field(fail_fast=True, max_length=LIMITS.dim), Tag("<numbers>")]
     | Annotated[str, Field(max_length=LIMITS.dim * FLOAT_BYTES * 2), Tag("<base64>")],
     Discriminator(_vector_tag),
     Field(description="Numbers, or base64 of them as little-endian float32, which is exact and a fifth of the size."),
 ]
 """One vector in JSON. The tags in `<>` are removed from error messages."""
+
+
+def _unchanged(value: Any) -> Any:
+    return value
+
+
+_Object = Annotated[dict[str, Any], BeforeValidator(_unchanged)]
+"""A JSON object; the parser has made sure of its values.
+
+The function lets other threads run between two objects of a list, as `StrictBody` does between its models.
+"""
 
 
 def body_of(
@@ -133,7 +143,11 @@ def _member_type(hint: Any, field: dataclasses.Field[Any] | None = None) -> Any:
     if hint in (..., EllipsisType):
         return NoneType
     if _is_array(hint) and get_origin(hint) not in (Union, UnionType):
-        return list[Vector] if field is not None and "Matrix" in str(field.type) else Vector
+        return (
+            Annotated[list[Vector], Field(fail_fast=True)]
+            if field is not None and "Matrix" in str(field.type)
+            else Vector
+        )
     origin = get_origin(hint)
     if origin in (Union, UnionType):
         types = [_member_type(option, field) for option in get_args(hint) if option is not EllipsisType]
@@ -141,9 +155,9 @@ def _member_type(hint: Any, field: dataclasses.Field[Any] | None = None) -> Any:
     if origin is Literal or hint is NoneType:
         return hint
     if isinstance(origin, type) and issubclass(origin, Mapping):
-        return dict[str, JsonValue]
+        return _Object
     if isinstance(origin, type) and issubclass(origin, Sequence):
-        return list[_member_type(get_args(hint)[0])]  # type: ignore[misc]  # computed at run time
+        return Annotated[list[_member_type(get_args(hint)[0])], Field(fail_fast=True)]  # type: ignore[misc]  # computed at run time
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         if hint not in _NESTED:
             _NESTED[hint] = body_of(hint, f"{hint.__name__}In")

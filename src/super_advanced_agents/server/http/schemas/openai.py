@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, JsonValue, Tag
+from pydantic import BaseModel, BeforeValidator, Discriminator, Field, JsonValue, Tag
 from pydantic_core import PydanticCustomError
 
 from super_advanced_agents.config import LIMITS
 from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.generation import GenerationOptions
 from super_advanced_agents.server.http.schemas.results import MatchOut
+from super_advanced_agents.server.http.schemas.strict import StrictBody
 from super_advanced_agents.types import ChatMessage
 
 _DEFAULT_NEW_TOKENS = 256
@@ -34,15 +35,14 @@ _ACCEPTED_VALUES: dict[str, tuple[JsonValue, ...]] = {
 """The values of unsupported members that have no effect; any other value is refused."""
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
 def _one_or_many(value: object) -> str:
     return "<many>" if isinstance(value, list) else "<one>"
 
 
-_OneOrMany = Annotated[Annotated[str, Tag("<one>")] | Annotated[list[str], Tag("<many>")], Discriminator(_one_or_many)]
+_OneOrMany = Annotated[
+    Annotated[str, Tag("<one>")] | Annotated[list[str], Field(fail_fast=True), Tag("<many>")],
+    Discriminator(_one_or_many),
+]
 """A string or a list of strings. Error messages leave the tags in `<>` out."""
 
 
@@ -52,7 +52,7 @@ def _refuse_tokens(value: Any) -> Any:
     return value
 
 
-class EmbeddingsIn(_Body):
+class EmbeddingsIn(StrictBody):
     """The body of `POST /v1/embeddings`. The field `user` is ignored."""
 
     input: Annotated[_OneOrMany, BeforeValidator(_refuse_tokens)]
@@ -97,7 +97,7 @@ class EmbeddingsOut(BaseModel):
     usage: EmbeddingUsage
 
 
-class TextPart(_Body):
+class TextPart(StrictBody):
     """One part of a chat message's content; only parts with text are supported."""
 
     type: Literal["text"]
@@ -108,12 +108,13 @@ def _text_or_parts(value: object) -> str:
     return "<parts>" if isinstance(value, list) else "<text>"
 
 
-class MessageIn(_Body):
+class MessageIn(StrictBody):
     """One message of a chat. Fields of unsupported features must be empty."""
 
     role: Literal["system", "developer", "user", "assistant"]
     content: Annotated[
-        Annotated[str, Tag("<text>")] | Annotated[list[TextPart], Tag("<parts>")], Discriminator(_text_or_parts)
+        Annotated[str, Tag("<text>")] | Annotated[list[TextPart], Field(fail_fast=True), Tag("<parts>")],
+        Discriminator(_text_or_parts),
     ]
     name: str | None = None
     refusal: None = None
@@ -128,21 +129,21 @@ class MessageIn(_Body):
         return ChatMessage(role="system" if self.role == "developer" else self.role, content=content)
 
 
-class StreamOptions(_Body):
+class StreamOptions(StrictBody):
     """Options of a streamed completion; `include_usage` adds a last chunk with the token counts."""
 
     include_usage: bool = False
     include_obfuscation: bool = False
 
 
-class ChatIn(_Body):
+class ChatIn(StrictBody):
     """The body of `POST /v1/chat/completions`.
 
     The fields from `n` to `modalities` are accepted only with their default effect; those from `user` on are ignored.
     """
 
     model: str
-    messages: Annotated[list[MessageIn], Field(min_length=1, max_length=_MAX_MESSAGES)]
+    messages: Annotated[list[MessageIn], Field(fail_fast=True, min_length=1, max_length=_MAX_MESSAGES)]
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     max_tokens: Annotated[int, Field(ge=1, le=_MAX_NEW_TOKENS)] | None = None
