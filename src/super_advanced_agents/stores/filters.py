@@ -34,7 +34,7 @@ from super_advanced_agents.types import JSONValue, Metadata, Where
 
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*")
 MAX_KEY_CHARS = 128
-"""The longest name of a field, with the dots into nested objects; longer ones cannot be filtered by."""
+"""The longest name of a field that a filter can use, with the dots into nested objects."""
 _MAX_DEPTH = 16
 
 RangeOperator: TypeAlias = Literal["$gt", "$gte", "$lt", "$lte"]

@@ -1,4 +1,7 @@
-"""The rows of one tenant, with their expiry times and metadata, so that no other tenant's rows cost or show here."""
+"""The rows of one tenant, with their expiry times and their metadata.
+
+What a tenant reads costs the same with and without the rows of others.
+"""
 
 from __future__ import annotations
 

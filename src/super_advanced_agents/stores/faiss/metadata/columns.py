@@ -1,4 +1,7 @@
-"""A sorted column of numbers, so that a range is two binary searches; and conversions of sets of rows."""
+"""A sorted column of numbers, in which a range is two binary searches.
+
+The conversions between bitmaps and arrays of rows are here too.
+"""
 
 from __future__ import annotations
 

@@ -27,7 +27,10 @@ _ROW_BYTES = 4
 """The memory of a row in a bitmap; 2 to 8 when the rows are far apart."""
 _NUMBER_BYTES = 12
 _MAX_STRING_CHARS = 256
-"""A longer string is indexed by its digest; comparisons with its parts read the rows from the table."""
+"""A longer string is indexed by its digest only.
+
+Comparisons with its parts read the rows from the table.
+"""
 _MAX_KEY_CHARS = 64
 """A longer list, object or member of a list is indexed by its digest."""
 _MANY_VALUES = 4_096

@@ -1,4 +1,4 @@
-"""An inverted index over one tenant's metadata, so that filters are evaluated by set operations.
+"""An inverted index over one tenant's metadata, for filters by set operations.
 
 It maps each field and value to the rows that have it. A filter first indexes those of its rows that are not in it yet,
 so a store without filters pays nothing, and no tenant pays for the rows of another. The metadata of a row number never
@@ -28,7 +28,7 @@ MAX_FIELDS = 1_000
 """The number of a tenant's fields that are indexed, counting each path into nested objects."""
 _BASE_BYTES = 32 * 1024 * 1024
 _BYTES_PER_CHAR = 6
-"""The index of a tenant may take the base and so many bytes for each character of its metadata as JSON.
+"""Bytes that the index may take beside the base, for each character of metadata as JSON.
 
 Typical metadata takes 2 to 3. Without a bound, a list of short strings would take 40.
 """

@@ -118,9 +118,9 @@ class RowReader:
         return self._read("SELECT seq, scope, expires_at FROM records WHERE seq > ? ORDER BY seq", (seq,))
 
     def sized_metadata_of(self, seqs: Sequence[int]) -> list[tuple[int, int, Metadata]]:
-        """Return (row number, characters of JSON, metadata without the text) of these rows, in row order.
+        """Return the metadata of these rows, in row order, with its size.
 
-        Rows deleted meanwhile are missing.
+        Each is (row number, characters as JSON, metadata without the text). Rows deleted meanwhile are missing.
         """
         query = "SELECT seq, metadata FROM records WHERE seq IN (SELECT value FROM json_each(?)) ORDER BY seq"
         rows = self._all(query, (json_list(seqs),))
