@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.integration.test_serving import write_self_signed_certificate
+from tests.certificate import write_self_signed_certificate
 
 from super_advanced_agents import DistributedVectorStore
 from super_advanced_agents.errors import ConfigurationError, EngineUnavailableError

@@ -79,7 +79,10 @@ class Settings(BaseSettings):
         cached_results_s: the time to live of a cached search result in seconds; writes invalidate it at once.
         keep_embeddings: save vectors of recent texts (with digests, not texts) in `data_dir/cache` for restarts.
         max_body_bytes: the maximum size of a request body in bytes.
-        max_connections: the maximum number of open REST connections; further ones are refused.
+        max_connections: the maximum number of open REST connections, and of gRPC connections; idle ones are closed
+            for new ones, those without a valid credential first, and without any further ones are refused.
+        max_connections_per_address: how many of them may come from one address without having shown a valid
+            credential; all callers behind a reverse proxy share its address.
         header_timeout_s: the time within which the headers of a request must arrive, in seconds.
         body_timeout_s: the time within which the body must arrive after the headers, in seconds.
         request_timeout_s: the time limit of one request in seconds; a `Request-Timeout` header can shorten it.
@@ -137,6 +140,7 @@ class Settings(BaseSettings):
     keep_embeddings: bool = True
     max_body_bytes: int = Field(default=LIMITS.message_bytes, ge=1024)
     max_connections: int = Field(default=1_000, ge=1)
+    max_connections_per_address: int = Field(default=500, ge=1)
     header_timeout_s: float = Field(default=10.0, gt=0, le=3600)
     body_timeout_s: float = Field(default=30.0, gt=0, le=3600)
     request_timeout_s: float = Field(default=600.0, gt=0, le=86_400)

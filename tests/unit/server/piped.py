@@ -56,4 +56,5 @@ class PipelinedApplication:
         self._app = SimpleNamespace(state=pipeline_state(**parts))
 
     async def __call__(self, scope, receive, send):
-        await self._pipeline({**scope, "app": self._app}, receive, send)
+        scope["app"] = self._app
+        await self._pipeline(scope, receive, send)

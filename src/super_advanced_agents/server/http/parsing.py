@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from enum import Enum
 from http import HTTPStatus
 from typing import Any
@@ -20,6 +21,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from super_advanced_agents.protocol.problems import MEDIA_TYPE, problem_details
+from super_advanced_agents.server.http.middleware.calls import INCOMING
+from super_advanced_agents.server.pipeline import IncomingRequest
 from super_advanced_agents.types import JSONValue
 
 CLOSE_HEADER = {"Connection": "close"}
@@ -58,6 +61,7 @@ class StrictHttpProtocol(HttpToolsProtocol):
 
     Attributes:
         read_state: what arrives now.
+        on_end: called when the connection has ended.
     """
 
     def __init__(
@@ -69,6 +73,9 @@ class StrictHttpProtocol(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self.read_state = ReadState.IDLE
+        self.on_end: Callable[[], None] = _nothing
+        self._began = self.loop.time()
+        self._is_known = False
         self._last_response: bytes | None = None
         self._unparsed = b""
         self._parsed_bytes = 0
@@ -88,6 +95,28 @@ class StrictHttpProtocol(HttpToolsProtocol):
         return self._last_response is not None
 
     @property
+    def is_known(self) -> bool:
+        """True once a request on this connection had a valid credential."""
+        if not self._is_known and self.scope is not None:
+            incoming = self.scope.get(INCOMING)
+            self._is_known = isinstance(incoming, IncomingRequest) and incoming.context is not None
+        return self._is_known
+
+    @property
+    def idle_since(self) -> float | None:
+        """The event loop's time since when the server waits for the client; None while it works.
+
+        Of a client that has shown no credential, the server waits for the whole request.
+        """
+        if self.answering and not self.in_body:
+            return None
+        if self.is_known and (self.answering or self.read_state is ReadState.HEADERS):
+            return None
+        if self.timeout_keep_alive_task is not None:
+            return self.timeout_keep_alive_task.when() - self.timeout_keep_alive
+        return self._began
+
+    @property
     def in_body(self) -> bool:
         """True while a body arrives."""
         return self.read_state is ReadState.BODY
@@ -103,6 +132,7 @@ class StrictHttpProtocol(HttpToolsProtocol):
         if self._parsing is not None:
             self._parsing.cancel()
         super().connection_lost(exc)
+        self.on_end()
 
     def data_received(self, data: bytes) -> None:
         """Parse received bytes, or keep them until the requests before them are answered."""
@@ -140,7 +170,8 @@ class StrictHttpProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Refuse bytes that are not HTTP."""
-        self.refuse_all(problem_response(problem_details(HTTPStatus.BAD_REQUEST, msg), CLOSE_HEADER))
+        del msg
+        self.refuse_all(_NOT_HTTP_1)
 
     def on_message_begin(self) -> None:
         """Note that a request begins."""
@@ -151,8 +182,9 @@ class StrictHttpProtocol(HttpToolsProtocol):
         """Check the head of a request, and return False if it is refused."""
         if self.refuses_all:
             return False
-        if self.parser.get_http_version() not in ("1.1", "1.0"):
-            self.refuse_all(_VERSION_NOT_SUPPORTED)
+        version = self.parser.get_http_version()
+        if version not in ("1.1", "1.0"):
+            self.refuse_all(_NOT_HTTP_1 if version == "0.9" else _VERSION_NOT_SUPPORTED)
             return False
         if not self.url.startswith(b"/"):
             self._check_target()
@@ -176,6 +208,8 @@ class StrictHttpProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Go on with the next request."""
+        if not self._is_known:
+            self._is_known = self.is_known
         super().on_response_complete()
         if self._last_response is None:
             if self._unparsed and not self.pipeline:
@@ -281,6 +315,10 @@ class StrictHttpProtocol(HttpToolsProtocol):
         self.loop.call_later(_LINGER_S, self.transport.close)
 
 
+def _nothing() -> None:
+    pass
+
+
 class _HeldFlow(FlowControl):
     # Reading also stops while received bytes wait to be parsed, whatever the application asks for.
 
@@ -338,6 +376,9 @@ _HEADERS_TOO_LONG = problem_response(
         HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"the headers are longer than {MAX_HEADER_BYTES} bytes"
     ),
     CLOSE_HEADER,
+)
+_NOT_HTTP_1 = problem_response(
+    problem_details(HTTPStatus.BAD_REQUEST, "what arrived is not an HTTP/1 request"), CLOSE_HEADER
 )
 _VERSION_NOT_SUPPORTED = problem_response(
     problem_details(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "this port speaks HTTP/1.1 and HTTP/1.0"), CLOSE_HEADER

@@ -1,4 +1,4 @@
-"""A uvicorn HTTP protocol with read timeouts, a connection limit and early 503 responses.
+"""A uvicorn HTTP protocol with read timeouts and early responses to overload.
 
 uvicorn has no such limits, so its protocol is extended; nothing else of it is changed.
 """
@@ -16,7 +16,7 @@ from uvicorn.server import ServerState
 from super_advanced_agents.protocol.operations import PermitKind
 from super_advanced_agents.protocol.problems import problem_details, problem_of, retry_after
 from super_advanced_agents.server.http.parsing import CLOSE_HEADER, ReadState, StrictHttpProtocol, problem_response
-from super_advanced_agents.server.limits.admission import RETRY_AFTER_S, Admission, overloaded_error
+from super_advanced_agents.server.limits.admission import Admission, overloaded_error
 from super_advanced_agents.server.route_table import ROUTES, permit_of
 from super_advanced_agents.tenancy.settings import Settings
 
@@ -32,18 +32,16 @@ class ConnectionLimits:
             request in the same time.
         body_timeout_s: seconds in which the body must arrive after the headers.
         max_body_bytes: bytes of a refused request's body that are read before the connection is closed.
-        max_connections: open connections; further ones are refused with 503.
         admission: the permits; a request whose kind is saturated is refused.
     """
 
     header_timeout_s: float
     body_timeout_s: float
     max_body_bytes: int
-    max_connections: int
     admission: Admission
 
 
-def http_protocol(settings: Settings, admission: Admission) -> type[asyncio.Protocol]:
+def http_protocol(settings: Settings, admission: Admission) -> type[StrictHttpProtocol]:
     """Return an HTTP protocol class for uvicorn, with the timeouts and limits of the settings."""
 
     class LimitedHttpProtocol(_LimitedHttpProtocol):
@@ -51,7 +49,6 @@ def http_protocol(settings: Settings, admission: Admission) -> type[asyncio.Prot
             header_timeout_s=settings.header_timeout_s,
             body_timeout_s=settings.body_timeout_s,
             max_body_bytes=settings.max_body_bytes,
-            max_connections=settings.max_connections,
             admission=admission,
         )
 
@@ -78,11 +75,6 @@ class _LimitedHttpProtocol(StrictHttpProtocol):
         self._discarded_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        if len(self.connections) >= self.limits.max_connections:
-            self.transport = transport
-            transport.write(_TOO_MANY_CONNECTIONS)
-            transport.close()
-            return
         super().connection_made(transport)
         self._start_timer(self.limits.header_timeout_s)
 
@@ -197,7 +189,3 @@ def _timeout_response(part: str, seconds: float) -> bytes:
 
 _OVERLOADED = {kind: _overloaded_response(kind, {}) for kind in PermitKind}
 _OVERLOADED_AND_CLOSE = {kind: _overloaded_response(kind, CLOSE_HEADER) for kind in PermitKind}
-_TOO_MANY_CONNECTIONS = problem_response(
-    problem_details(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections are open"),
-    {"Retry-After": f"{RETRY_AFTER_S:.0f}", **CLOSE_HEADER},
-)

@@ -10,16 +10,14 @@ from collections.abc import Iterator
 import uvicorn
 from fastapi import FastAPI
 
+from super_advanced_agents.server.connections import ConnectionBook
+from super_advanced_agents.server.http.acceptor import Acceptor
+from super_advanced_agents.server.http.parsing import StrictHttpProtocol
 from super_advanced_agents.server.http.protocol import http_protocol
 from super_advanced_agents.tenancy.settings import Settings
 
 _KEEP_ALIVE_S = 30
 _CLOSE_HEADER = (b"connection", b"close")
-_DESCRIPTORS_PER_LISTENER = 16
-"""uvloop accepts one connection per descriptor and event loop iteration.
-
-Under load iterations are long, and with one descriptor some connections waited for seconds.
-"""
 _SETTLE_S = 0.1
 """Time for one event loop iteration, which reads what the kernel had already received."""
 
@@ -49,6 +47,8 @@ class RestServer(uvicorn.Server):
             )
         )
         self.ended = asyncio.Event()
+        self._settings = settings
+        self._acceptor: Acceptor | None = None
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -64,38 +64,29 @@ class RestServer(uvicorn.Server):
         self.server_state.default_headers = [*self.server_state.default_headers, _CLOSE_HEADER]
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start uvicorn on several duplicates of each listening socket, to accept clients faster."""
-        duplicates = [listener.dup() for listener in sockets or [] for _ in range(_DESCRIPTORS_PER_LISTENER - 1)]
-        await super().startup([*(sockets or []), *duplicates])
+        """Accept connections in place of uvicorn, so that they are counted from the first moment."""
+        self.servers = []
+        book = ConnectionBook(
+            max_connections=self._settings.max_connections,
+            max_strangers=self._settings.max_connections_per_address,
+        )
+        self._acceptor = Acceptor(
+            self._protocol, book, context=self.config.ssl, handshake_s=self._settings.header_timeout_s
+        )
+        self._acceptor.start(sockets or ())
+        self.started = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept the connections in the backlog, close the listener, and finish received requests."""
-        waiting = [connection for listener in sockets or [] for connection in _accept_waiting(listener)]
-        for server in self.servers:
-            server.close()
-        loop = asyncio.get_running_loop()
-        for connection in waiting:
-            with contextlib.suppress(OSError):  # the client disconnected while it waited
-                await loop.connect_accepted_socket(self._protocol, connection, ssl=self.config.ssl)
-        await asyncio.sleep(_SETTLE_S)
+        if self._acceptor is not None:
+            await self._acceptor.stop(sockets or (), _SETTLE_S)
         try:
             await super().shutdown(sockets)
         finally:
             self.ended.set()
 
-    def _protocol(self) -> asyncio.Protocol:
-        protocol: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]
+    def _protocol(self) -> StrictHttpProtocol:
+        protocol: StrictHttpProtocol = self.config.http_protocol_class(  # type: ignore[assignment, call-arg]
             config=self.config, server_state=self.server_state, app_state={}
         )
         return protocol
-
-
-def _accept_waiting(listener: socket.socket) -> Iterator[socket.socket]:
-    # Closing the listener would reset the connections that wait in the kernel's backlog.
-    while True:
-        try:
-            connection, _ = listener.accept()
-        except OSError:  # the backlog is empty
-            return
-        connection.setblocking(False)
-        yield connection

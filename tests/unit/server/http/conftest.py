@@ -6,13 +6,16 @@ import asyncio
 
 import pytest
 import uvicorn
-from tests.unit.server.http.raw_server import LONG_S, SERVED, Application, RawServer
+from tests.unit.server.http.raw_server import LONG_S, SERVED, Application, KeyAuthenticator, RawServer
 from tests.unit.server.piped import PipelinedApplication
 from uvicorn.server import ServerState
 
 from super_advanced_agents.protocol.operations import OPERATIONS, PermitKind
+from super_advanced_agents.server.connections import ConnectionBook
+from super_advanced_agents.server.http.acceptor import Acceptor
 from super_advanced_agents.server.http.protocol import http_protocol
 from super_advanced_agents.server.limits.admission import Admission
+from super_advanced_agents.server.sockets import bind_listener
 from super_advanced_agents.tenancy.settings import Settings
 
 
@@ -21,30 +24,39 @@ async def start_server():
     """Start servers whose timeouts are long unless they are given."""
     servers = []
 
-    async def start(*, permits=10, wait_s=LONG_S, **settings):
+    async def start(*, permits=10, wait_s=LONG_S, tls=None, **settings):
         longest = {"header_timeout_s": LONG_S, "body_timeout_s": LONG_S, **settings}
         admission = Admission(permits=dict.fromkeys(PermitKind, permits), wait_s=wait_s)
         app = Application()
+        loaded = Settings.load(**longest)
         config = uvicorn.Config(
-            PipelinedApplication(app, *OPERATIONS, *SERVED, admission=admission),
-            http=http_protocol(Settings.load(**longest), admission),
+            PipelinedApplication(app, *OPERATIONS, *SERVED, admission=admission, authenticator=KeyAuthenticator()),
+            http=http_protocol(loaded, admission),
             lifespan="off",
             log_config=None,
             ws="none",
         )
         config.load()
         state = ServerState()
-        server = await asyncio.get_running_loop().create_server(
-            lambda: config.http_protocol_class(config=config, server_state=state, app_state={}), "127.0.0.1", 0
+        book = ConnectionBook(
+            max_connections=loaded.max_connections, max_strangers=loaded.max_connections_per_address, grace_s=0
         )
-        servers.append((server, state, app))
-        return RawServer(server.sockets[0].getsockname()[1], app, admission, state)
+        acceptor = Acceptor(
+            lambda: config.http_protocol_class(config=config, server_state=state, app_state={}),
+            book,
+            context=tls,
+            handshake_s=loaded.header_timeout_s,
+        )
+        listener = bind_listener("127.0.0.1", 0, "--port")
+        acceptor.start([listener])
+        servers.append((acceptor, listener, state, app))
+        return RawServer(listener.getsockname()[1], app, admission, state, book)
 
     yield start
-    for server, state, app in servers:
+    for acceptor, listener, state, app in servers:
         app.may_continue.set()
+        await acceptor.stop([listener], 0)
         await asyncio.gather(*state.tasks)
         for connection in state.connections:
             connection.transport.abort()
-        server.close()
-        await server.wait_closed()
+        listener.close()

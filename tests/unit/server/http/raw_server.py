@@ -7,6 +7,9 @@ from contextlib import asynccontextmanager
 
 from tests.unit.server.piped import operation
 
+from super_advanced_agents.errors import AuthenticationError
+from super_advanced_agents.tenancy.context import ANYBODY
+
 LONG_S = 60.0
 SERVED = (operation("GET", "/stream"), operation("POST", "/unread"), operation("POST", "/wait"))
 
@@ -43,19 +46,42 @@ class Application:
         await send({"type": "http.response.body", "body": b"<%d>" % length})
 
 
+class KeyAuthenticator:
+    """Authenticate every caller but those who send the key `wrong`."""
+
+    async def authenticate(self, *, authorization, api_key):
+        del authorization
+        if api_key == "wrong":
+            raise AuthenticationError("wrong key", hint="send another")
+        return ANYBODY
+
+
 class RawServer:
     """Serve an application with the HTTP protocol, on a port of its own."""
 
-    def __init__(self, port, app, admission, state):
+    def __init__(self, port, app, admission, state, book):
         self.app = app
         self.admission = admission
         self.state = state
-        self._port = port
+        self.book = book
+        self.port = port
 
     @asynccontextmanager
-    async def connection(self, *sent):
-        """Open a connection, and send these bytes."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+    async def connection(self, *sent, client="127.0.0.1", tls=None):
+        """Open a connection from an address, and send these bytes."""
+        opened = await asyncio.open_connection("127.0.0.1", self.port, local_addr=(client, 0), ssl=tls)
+        async with self._closing(opened, sent) as streams:
+            yield streams
+
+    @asynccontextmanager
+    async def adopted(self, connected, *sent):
+        """Use a connected socket, and send these bytes."""
+        async with self._closing(await asyncio.open_connection(sock=connected), sent) as streams:
+            yield streams
+
+    @asynccontextmanager
+    async def _closing(self, streams, sent):
+        reader, writer = streams
         try:
             writer.write(b"".join(sent))
             yield reader, writer

@@ -48,12 +48,12 @@ async def test_endless_framing_behind_a_body_closes_the_connection(start_server,
         assert b"HTTP/1.1 431 " in await reader.read()
 
 
-@pytest.mark.parametrize("version", ["HTTP/2.0", "HTTP/0.9"])
-async def test_other_versions_are_answered_505(start_server, version):
+@pytest.mark.parametrize(("version", "status"), [(" HTTP/2.0", 505), (" HTTP/0.9", 400), ("", 400)])
+async def test_other_versions_are_refused(start_server, version, status):
     """What follows on the connection is not parsed, so a second request is not answered."""
     server = await start_server()
-    received = await server.exchange(f"GET /healthz {version}\r\nHost: localhost\r\n\r\n".encode(), request())
-    assert _statuses(received) == [505]
+    received = await server.exchange(f"GET /healthz{version}\r\nHost: localhost\r\n\r\n".encode(), request())
+    assert _statuses(received) == [status]
     assert not server.app.arrived.is_set()
 
 

@@ -81,16 +81,6 @@ async def test_two_hundred_slow_connections_do_not_delay_a_request(start_server)
         assert b"<1>" in await server.exchange(request(body=b"1", close=True))
 
 
-async def test_connection_beyond_the_maximum_is_answered_503_and_closed(start_server):
-    """The response says when to retry."""
-    server = await start_server(max_connections=1)
-    async with server.connection(request(body=b"1")) as (reader, _):
-        await reader.readuntil(b"<1>")
-        response = await server.exchange()
-        assert response.startswith(b"HTTP/1.1 503 ")
-        assert b"\r\nretry-after: 1\r\n" in response
-
-
 @asynccontextmanager
 async def _saturated(server):
     """Hold all permits of searches, and fill their queue, during the block."""

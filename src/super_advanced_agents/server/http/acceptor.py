@@ -1,0 +1,176 @@
+"""The acceptance of REST connections: counted from the first moment, before a TLS handshake."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+import ssl
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from http import HTTPStatus
+
+from super_advanced_agents.protocol.problems import problem_details
+from super_advanced_agents.server.connections import ConnectionBook, client_of
+from super_advanced_agents.server.http.parsing import CLOSE_HEADER, StrictHttpProtocol, problem_response
+from super_advanced_agents.server.limits.admission import RETRY_AFTER_S
+from super_advanced_agents.telemetry import get_logger
+
+_ACCEPTS_A_TURN = 64
+_PAUSE_S = 0.1
+"""The pause after an accept that found no free descriptor.
+
+The listener stays readable, so the event loop would spin.
+"""
+_LOG_EVERY_S = 60.0
+_TLS_SHUTDOWN_S = 10.0
+_USED_UP = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_REFUSAL = problem_response(
+    problem_details(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections are open"),
+    {"Retry-After": f"{RETRY_AFTER_S:.0f}", **CLOSE_HEADER},
+)
+
+_log = get_logger("server")
+
+
+class Acceptor:
+    """Accept connections, count them in a book, and serve each with a protocol of its own.
+
+    A connection beyond the caps is answered 503 without TLS, and closed without a response with TLS. When the process
+    has no free descriptor, an idle connection is closed, and the others wait in the kernel's backlog.
+
+    Args:
+        make_protocol: makes the protocol of one connection.
+        book: counts the connections.
+        context: the TLS context; None to serve without TLS.
+        handshake_s: the time in which the TLS handshake must be over, in seconds.
+    """
+
+    def __init__(
+        self,
+        make_protocol: Callable[[], StrictHttpProtocol],
+        book: ConnectionBook,
+        *,
+        context: ssl.SSLContext | None,
+        handshake_s: float,
+    ) -> None:
+        self._make_protocol = make_protocol
+        self._book = book
+        self._context = context
+        self._handshake_s = handshake_s
+        self._loop = asyncio.get_running_loop()
+        self._opening: set[asyncio.Task[None]] = set()
+        self._resuming: dict[socket.socket, asyncio.TimerHandle] = {}
+        self._quiet_until = 0.0
+
+    def start(self, listeners: Iterable[socket.socket]) -> None:
+        """Accept the connections of some listening sockets, until `stop`."""
+        for listener in listeners:
+            self._loop.add_reader(listener, self._accept, listener)
+
+    async def stop(self, listeners: Iterable[socket.socket], settle_s: float) -> None:
+        """Accept what waits in the backlog, and stop listening.
+
+        Args:
+            listeners: the sockets given to `start`.
+            settle_s: the time for the connections that are being opened, in seconds; handshakes that take longer are
+                cancelled.
+        """
+        for listener in listeners:
+            self._loop.remove_reader(listener)
+            resuming = self._resuming.pop(listener, None)
+            if resuming is not None:
+                resuming.cancel()
+            while self._accept_one(listener):
+                pass
+        await asyncio.sleep(settle_s)
+        for task in self._opening:
+            task.cancel()
+        await asyncio.gather(*self._opening, return_exceptions=True)
+
+    def _accept(self, listener: socket.socket) -> None:
+        for _ in range(_ACCEPTS_A_TURN):
+            if not self._accept_one(listener):
+                return
+
+    def _accept_one(self, listener: socket.socket) -> bool:
+        try:
+            connected, (address, *_) = listener.accept()
+        except OSError as exc:
+            if exc.errno in _USED_UP:
+                self._pause(listener)
+            return exc.errno == errno.ECONNABORTED
+        if self._book.admit(client := client_of(address), self._loop.time()):
+            self._open(connected, client)
+        else:
+            self._refuse(connected)
+        return True
+
+    def _open(self, connected: socket.socket, client: str) -> None:
+        connected.setblocking(False)
+        protocol = self._make_protocol()
+        task = self._loop.create_task(self._serve(connected, protocol))
+        self._opening.add(task)
+        task.add_done_callback(self._opening.discard)
+        accepted = _Accepted(protocol, task)
+        self._book.add(accepted, client)
+        protocol.on_end = lambda: self._book.remove(accepted)
+
+    async def _serve(self, connected: socket.socket, protocol: StrictHttpProtocol) -> None:
+        limits = {}
+        if self._context is not None:
+            limits = {"ssl_handshake_timeout": self._handshake_s, "ssl_shutdown_timeout": _TLS_SHUTDOWN_S}
+        try:
+            await self._loop.connect_accepted_socket(lambda: protocol, connected, ssl=self._context, **limits)
+        except BaseException as exc:
+            protocol.on_end()
+            connected.close()
+            if not isinstance(exc, OSError):  # the client has gone, its handshake failed, or it took too long
+                raise
+
+    def _refuse(self, connected: socket.socket) -> None:
+        with connected, suppress(OSError):
+            connected.setblocking(False)
+            if self._context is None:
+                connected.send(_REFUSAL)
+                connected.shutdown(socket.SHUT_WR)
+                connected.recv(65_536)  # closing a socket with unread bytes would reset it
+
+    def _pause(self, listener: socket.socket) -> None:
+        now = self._loop.time()
+        self._book.close_one(now)
+        if now >= self._quiet_until:
+            self._quiet_until = now + _LOG_EVERY_S
+            _log.warning(
+                "server.descriptors_used_up",
+                extra={"connections": len(self._book), "hint": "raise the limit of open files (ulimit -n)"},
+            )
+        if listener not in self._resuming:
+            self._loop.remove_reader(listener)
+            self._resuming[listener] = self._loop.call_later(_PAUSE_S, self._resume, listener)
+
+    def _resume(self, listener: socket.socket) -> None:
+        del self._resuming[listener]
+        self._loop.add_reader(listener, self._accept, listener)
+
+
+class _Accepted:
+    __slots__ = ("_opening", "_protocol")
+
+    def __init__(self, protocol: StrictHttpProtocol, opening: asyncio.Task[None]) -> None:
+        self._protocol = protocol
+        self._opening = opening
+
+    @property
+    def is_known(self) -> bool:
+        return self._protocol.is_known
+
+    @property
+    def idle_since(self) -> float | None:
+        return self._protocol.idle_since
+
+    def abort(self) -> None:
+        if self._opening.done():
+            self._protocol.transport.abort()
+        else:
+            self._opening.cancel()
