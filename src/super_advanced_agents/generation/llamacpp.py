@@ -129,7 +129,7 @@ class LlamaCppEngine(GenerationEngine):
         generation.
 
         Raises:
-            InvalidInputError: the prompt is longer than the context.
+            InvalidInputError: the prompt is longer than the context, or the model takes no messages in this order.
             GenerationError: llama.cpp failed.
         """
         request = {
@@ -145,7 +145,10 @@ class LlamaCppEngine(GenerationEngine):
         if options.seed is not None:
             request["seed"] = options.seed
         reader = _EventReader(emit)
-        self._server.handle_chat_completions(orjson.dumps(request), reader.on_event)
+        try:
+            self._server.handle_chat_completions(orjson.dumps(request), reader.on_event)
+        except (ValueError, RuntimeError) as exc:
+            raise _to_refusal(exc) from exc
         if reader.error is not None:
             raise reader.error
         return reader.usage()
@@ -297,6 +300,17 @@ def _to_error(error: dict[str, Any]) -> SuperAdvancedAgentsError:
             hint="shorten it, or open the generator with more context_tokens",
         )
     return GenerationError(f"llama.cpp failed: {error.get('message', 'no reason given')}")
+
+
+def _to_refusal(error: ValueError | RuntimeError) -> SuperAdvancedAgentsError:
+    # A ValueError is llama.cpp's own check of the messages; "Jinja Exception" is one that the model's template raises.
+    if isinstance(error, RuntimeError) and "Jinja Exception" not in str(error):
+        return GenerationError("llama.cpp failed", hint="its reason is the cause of this error")
+    return InvalidInputError(
+        "messages: the model takes no chat with these roles in this order",
+        field="messages",
+        hint="let user and assistant take turns, after at most one system message, and end with the user's message",
+    )
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import os
 import signal
 import threading
@@ -102,6 +103,20 @@ def test_stream_chat_reports_its_usage_after_the_last_piece(llm):
     longer = [*chat, {"role": "assistant", "content": text}, *chat]
     assert "".join(llm.stream_chat(longer, 1, on_end=usages.append))
     assert 20 < (cut.prompt_tokens or 0) < (usages[2].prompt_tokens or 0)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_chat_with_any_order_of_roles_is_answered_or_refused_by_name(llm, count):
+    """What the model's template does not take is the caller's mistake, never a failure of the engine."""
+    refused: dict[tuple[str, ...], InvalidInputError] = {}
+    for roles in itertools.product(("system", "user", "assistant"), repeat=count):
+        try:
+            llm.chat([{"role": role, "content": "hello"} for role in roles], 1)
+        except InvalidInputError as exc:
+            refused[roles] = exc
+    assert {(exc.field, "take turns" in str(exc)) for exc in refused.values()} <= {("messages", True)}
+    assert all(roles[-2:] == ("assistant", "assistant") for roles in refused)
+    assert len(refused) == {1: 0, 2: 1, 3: 3}[count]
 
 
 def test_control_tokens_in_a_prompt_are_read_as_plain_text(llm):
