@@ -31,6 +31,8 @@ class Limits:
         batch_records: records in one batch.
         top_k: matches of one search.
         matches: matches of one call, its query vectors times `top_k`.
+        answer_bytes: bytes of one answer, as its records are stored; JSON adds its escapes.
+        page_bytes: bytes of one page of records; a page ends early when it has them.
         filter_terms: comparisons in one `where` filter.
         filter_values: values that one `where` filter compares with: each element of an `$in` counts.
         filter_bytes: bytes of all values of one `where` filter together; a character of a string counts as one.
@@ -50,6 +52,8 @@ class Limits:
     batch_records: int = 1_000
     top_k: int = 1_000
     matches: int = 100_000
+    answer_bytes: int = 32 * 1024 * 1024
+    page_bytes: int = 8 * 1024 * 1024
     filter_terms: int = 64
     filter_values: int = 1_000
     filter_bytes: int = 64 * 1024

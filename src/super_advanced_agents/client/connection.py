@@ -214,9 +214,7 @@ class Connection:
                     yield page
             return
         while page := await self.acall(RemoteCall(ops.SCAN, target, request)):
-            yield page
-            if len(page) < request.limit:
-                return
+            yield page  # it may be short although more records follow: a page ends early when it has many bytes
             request = request.replaced(after=page[-1].uid)
 
     def close(self) -> None:

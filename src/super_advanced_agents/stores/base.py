@@ -280,7 +280,8 @@ class VectorStore(WriteOperations):
         Args:
             where: a filter over metadata; all records when None.
             after: the last uid of the previous page; None for the first page.
-            limit: the most records of the page, from 1 to the store's `batch_records` limit.
+            limit: the most records of the page, from 1 to the store's `batch_records` limit. A page of large records
+                ends early, at the store's `page_bytes` limit, so a short page need not be the last one.
             namespace: the namespace to read; all of them when None. Records of several namespaces with the same uid
                 then come on one page, which may exceed `limit` by them.
 

@@ -66,9 +66,11 @@ class Request(Generic[R]):
     Attributes:
         tenant: the tenant whose records it concerns; empty for the default tenant. Only `TenantView` sets it, never a
             caller.
+        number_bytes: the bytes that a number of a vector takes in the answer; only a server sets it.
     """
 
     tenant: str = field(default="", init=False)
+    number_bytes: int = field(default=4, init=False)
 
     def replaced(self, **changes: Any) -> Self:
         """Return a copy of the request with some fields replaced; the new values are not validated."""
@@ -362,8 +364,7 @@ class StatsRequest(Request[dict[str, JSONValue]]):
 
     bounds: InitVar[Bounds]
 
-    def __post_init__(self, bounds: Bounds) -> None:
-        pass
+    def __post_init__(self, bounds: Bounds) -> None: ...
 
 
 def length(vectors: object) -> int:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Annotated, Any, TypeAlias
 
 import orjson
@@ -30,8 +31,12 @@ from super_advanced_agents.server.http.dependencies import context_of, services_
 from super_advanced_agents.server.http.disconnect import while_connected
 from super_advanced_agents.server.http.route_options import route_options
 from super_advanced_agents.server.http.schemas.bodies import Body
+from super_advanced_agents.stores.answers import Page
+from super_advanced_agents.stores.requests import GetRequest, ScanRequest
 from super_advanced_agents.types import Record
 
+_NUMBER_BYTES: Mapping[str, int] = MappingProxyType({"numbers": 12, "base64": 6, "none": 0})
+"""The bytes of a number of a vector in JSON, such as `-0.12345678,`."""
 _SIZED_MEMBERS = ("vectors", "records")
 
 
@@ -82,7 +87,9 @@ class ParsedRequest:
             request_type = self.context.operation.request
             assert request_type is not None
             return request_type(**bounds)
-        return model.build(**bounds)
+        request = model.build(**bounds)
+        vectors = vars(model).get("vectors") if isinstance(request, GetRequest | ScanRequest) else None
+        return request if vectors is None else request.replaced(number_bytes=_NUMBER_BYTES[vectors])
 
     def _size(self) -> int:
         return next((len(rows) for name in _SIZED_MEMBERS if isinstance(rows := self.value(name), list)), 1)
@@ -107,8 +114,9 @@ async def handle_page(parsed: ParsedRequest) -> Any:
 
 
 def next_cursor(page: Sequence[Record], limit: int) -> str | None:
-    """Return the next page's cursor: this page's last uid, or None if the page is not full."""
-    return page[-1].uid if len(page) >= limit else None
+    """Return the next page's cursor: this page's last uid, or None if the page is the last one."""
+    cut = isinstance(page, Page) and page.cut
+    return page[-1].uid if cut or len(page) >= limit else None
 
 
 @contextmanager

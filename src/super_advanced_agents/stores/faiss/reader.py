@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Sequence
+from contextlib import closing
 from functools import partial
 from itertools import islice, takewhile
 from operator import itemgetter
 
 from super_advanced_agents._runtime.gil import yield_gil
+from super_advanced_agents.config import Limits
+from super_advanced_agents.stores.answers import Page, answer_too_large
 from super_advanced_agents.stores.faiss.counters import Counters
 from super_advanced_agents.stores.faiss.metadata.columns import array_of
 from super_advanced_agents.stores.faiss.rows.batch import Scope
 from super_advanced_agents.stores.faiss.state import State
 from super_advanced_agents.stores.faiss.vectors.view import View
 from super_advanced_agents.stores.filters import Filter
+from super_advanced_agents.stores.requests import ScanRequest
 from super_advanced_agents.types import JSONValue, Record
 
+_BLOCK = 64
+"""The number of records that are read before their bytes are counted, 5 MiB at most."""
 _WALKED = 4_096
 """The number of uids walked between two pauses, about a millisecond."""
 
@@ -27,20 +34,35 @@ class RecordReader:
 
     Methods raise errors of the package only.
 
+    Args:
+        state: the shared state of the store.
+        limits: the limits of an answer.
+
     Attributes:
         search_counts: the number of searches by mode; the store increments them.
     """
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, limits: Limits) -> None:
         self._state = state
+        self._limits = limits
         self.search_counts = Counters()
 
-    def get(self, uids: Sequence[str], scope: Scope | None) -> list[Record]:
-        """Return the records with these ids (uids), in the given order; unknown ids are skipped."""
+    def get(self, uids: Sequence[str], scope: Scope | None, number_bytes: int) -> list[Record]:
+        """Return the records with these ids (uids), in the given order; unknown ids are skipped.
+
+        Raises:
+            InvalidInputError: they are larger than an answer may be, with `number_bytes` for each number of a vector.
+        """
+        times, left = Counter(uids), self._limits.answer_bytes
         with self._state.ready():
             by_uid: dict[str, list[Record]] = {}
-            for record in self._state.rows.records_by_uid(uids, self._state.scope_id(scope), time.time()):
-                by_uid.setdefault(record.uid, []).append(record)
+            scope_id, rows = self._state.scope_id(scope), self._state.rows
+            with closing(rows.records_by_uid(uids, scope_id, time.time(), number_bytes)) as found:
+                for record, size in found:
+                    left -= size * times[record.uid]
+                    if left < 0:
+                        raise answer_too_large(self._limits, "uids", "ask for fewer uids in one call")
+                    by_uid.setdefault(record.uid, []).append(record)
             return [record for uid in uids for record in by_uid.get(uid, ())]
 
     def check_model(self, scope: Scope | None, model_id: str | None) -> None:
@@ -58,18 +80,21 @@ class RecordReader:
         """Count the unexpired records of a tenant's namespace that match a filter."""
         return self._state.read_consistently(lambda view: (len(self._state.candidates(view, scope, tree)), True))
 
-    def scan(self, scope: Scope | None, tree: Filter | None, after: str, limit: int) -> list[Record]:
+    def scan(self, request: ScanRequest, scope: Scope | None) -> Page:
         """Return one page of the records in a namespace that match a filter, ordered by uid.
 
-        `scope` names one tenant's namespace; None is the whole store. The page begins after the uid `after`. Records of
-        several namespaces that have the same uid are never split between pages, so a page may exceed `limit`.
-        """
-        return self._state.read_consistently(partial(self._page, scope, tree, after, limit))
+        `scope` names one tenant's namespace; None is the whole store. The page ends early when it has `page_bytes`.
+        Records of several namespaces that have the same uid are never split between pages, so a page may exceed the
+        request's `limit`.
 
-    def _page(
-        self, scope: Scope | None, tree: Filter | None, after: str, limit: int, view: View
-    ) -> tuple[list[Record], bool]:
-        candidates = self._state.candidates(view, scope, tree)
+        Raises:
+            InvalidInputError: the records of one uid are larger than an answer may be.
+        """
+        return self._state.read_consistently(partial(self._page, request, scope))
+
+    def _page(self, request: ScanRequest, scope: Scope | None, view: View) -> tuple[Page, bool]:
+        after, limit = request.after or "", request.limit
+        candidates = self._state.candidates(view, scope, request.tree)
         if len(candidates) ** 2 <= limit * len(view.live):
             uids = self._state.rows.uids(array_of(candidates).tolist())
             complete = len(uids) == len(candidates)
@@ -82,8 +107,21 @@ class RecordReader:
         if len(page) == limit:
             page.extend(takewhile(lambda row: row[1] == page[-1][1], remaining))
         complete = complete and all(seq <= view.last_row for seq, _ in page)
-        records = self._state.rows.records([seq for seq, _ in page])
-        return records, complete and len(records) == len(page)
+        records = self._read_page([seq for seq, _ in page], request.number_bytes)
+        return records, complete and (records.cut or len(records) == len(page))
+
+    def _read_page(self, seqs: Sequence[int], number_bytes: int) -> Page:
+        records, size = Page(), 0
+        for start in range(0, len(seqs), _BLOCK):
+            for record, record_bytes in self._state.rows.sized_records(seqs[start : start + _BLOCK], number_bytes):
+                if size >= self._limits.page_bytes and record.uid != records[-1].uid:
+                    records.cut = True
+                    return records
+                records.append(record)
+                size += record_bytes
+            if size > self._limits.page_bytes + self._limits.answer_bytes:  # of one uid in very many namespaces
+                raise answer_too_large(self._limits, "namespace", "name one namespace")
+        return records
 
     def stats(self) -> dict[str, JSONValue]:
         """Return the sizes of the store, and its counters since it was opened."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -10,8 +11,10 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from super_advanced_agents._runtime.budget import spending
-from super_advanced_agents.errors import DimensionMismatchError
+from super_advanced_agents._runtime.budget import check_budget, spending
+from super_advanced_agents.config import Limits
+from super_advanced_agents.errors import DimensionMismatchError, InvalidInputError
+from super_advanced_agents.stores.answers import EXPLANATION_BYTES, answer_too_large, uncounted_matches
 from super_advanced_agents.stores.faiss.hybrid import SignalSources, rank_by_keywords
 from super_advanced_agents.stores.faiss.metadata.index import _StaleViewError
 from super_advanced_agents.stores.faiss.metadata.selections import Selection
@@ -26,6 +29,8 @@ from super_advanced_agents.stores.requests import FilterFn
 from super_advanced_agents.types import ExplainedMatch, Match, Matrix
 
 _PREDICATE_PAGE = 256
+_COUNTED_PAGE = 256
+"""The number of rows that are read before their bytes are counted: 20 MiB of the largest."""
 _TRIES = 3
 
 
@@ -36,11 +41,14 @@ class Searcher:
 
     Args:
         state: the shared state of the store.
+        limits: the limits of an answer.
         unit: True when vectors have length 1, so that similarities are in [-1, 1].
     """
 
-    def __init__(self, state: State, *, unit: bool) -> None:
+    def __init__(self, state: State, limits: Limits, *, unit: bool) -> None:
         self._state = state
+        self._limits = limits
+        self._uncounted = uncounted_matches(limits)
         self._unit = unit
         self._sources = SignalSources(state.rows, state.index.session_neighbours, state.keywords)
 
@@ -82,16 +90,55 @@ class Searcher:
         scope = self._state.scope_id(group[0].scope)
         return rank_by_keywords(view, group, nearest[1], scope=scope, selection=selection, sources=self._sources)
 
-    def _load_matches(self, group: list[Search], ranked: list[Ranked]) -> tuple[list[list[list[Match]]], bool]:
-        rows = {row for ranking in ranked for row in ranking.rows.tolist() if row >= 0}
-        hits = self._state.rows.hits(list(rows))
-        matches: list[list[list[Match]]] = []
+    def _load_matches(
+        self, group: list[Search], ranked: list[Ranked]
+    ) -> tuple[list[list[list[Match]] | BaseException], bool]:
+        parts: list[list[Ranked]] = []
         start = 0
         for search in group:
             stop = start + (len(search.queries) or 1)
-            matches.append([self._build_matches(ranking, hits, search) for ranking in ranked[start:stop]])
+            parts.append(ranked[start:stop])
             start = stop
-        return matches, len(hits) == len(rows)
+        rows = {
+            row
+            for search, rankings in zip(group, parts, strict=True)
+            if not self._is_counted(search)
+            for ranking in rankings
+            for row in ranking.rows[: search.top_k].tolist()
+            if row >= 0
+        }
+        hits = self._state.rows.hits(list(rows))
+        complete = len(hits) == len(rows)
+        matches: list[list[list[Match]] | BaseException] = []
+        for search, rankings in zip(group, parts, strict=True):
+            try:
+                if self._is_counted(search) and not self._load_counted(rankings, hits, search):
+                    complete = False
+            except InvalidInputError as exc:
+                matches.append(exc)
+            else:
+                matches.append([self._build_matches(ranking, hits, search) for ranking in rankings])
+        return matches, complete
+
+    def _is_counted(self, search: Search) -> bool:
+        return (len(search.queries) or 1) * search.top_k > self._uncounted
+
+    def _load_counted(self, rankings: list[Ranked], hits: dict[int, Hit], search: Search) -> bool:
+        # Adds the rows of one search to `hits`; its answer is refused before more of it is read than it may have.
+        times = Counter(row for ranking in rankings for row in ranking.rows[: search.top_k].tolist() if row >= 0)
+        left = self._limits.answer_bytes
+        rows = list(times)
+        for start in range(0, len(rows), _COUNTED_PAGE):
+            check_budget()
+            page = rows[start : start + _COUNTED_PAGE]
+            hits.update(self._state.rows.hits([row for row in page if row not in hits]))
+            extra = EXPLANATION_BYTES * search.explain
+            left -= sum(times[row] * (hits[row].answer_bytes + extra) for row in page if row in hits)
+            if left < 0:
+                raise answer_too_large(
+                    self._limits, "top_k", "ask for fewer matches, or send fewer queries in one call"
+                )
+        return all(row in hits for row in rows)
 
     def _build_matches(self, ranked: Ranked, hits: dict[int, Hit], search: Search) -> list[Match]:
         scores, rows, explanations, similarities = ranked

@@ -71,6 +71,8 @@ _MAX_BATCHED_KEYWORD_SEARCHES = 16
 Smaller batches return earlier, so that their callers can embed the next query meanwhile.
 """
 _MAX_QUEUED_READS = 8_192
+_MATCHES_OF_ONE_COST = 16
+"""A search for many matches counts as several, so that one pass reads few rows."""
 
 
 class FAISSVectorStore(MaintenanceOperations):
@@ -144,9 +146,9 @@ class FAISSVectorStore(MaintenanceOperations):
         self._sealer = Sealer(self._index, policy, Builder(index, storage, memory), snapshots, publish=self._publish)
         self._keywords = Keywords(self._rows, self._index.session_neighbours, folder)
         state = State(self._rows, self._index, self._keywords, self._load)
-        self._record_reader = RecordReader(state)
+        self._record_reader = RecordReader(state, self._limits)
         self._slow_filters = SlowFilters(state)
-        self._search_engine = Searcher(state, unit=unit)
+        self._search_engine = Searcher(state, self._limits, unit=unit)
         self._writer: MicroBatcher[Write, object] = MicroBatcher(
             Writer(state).write, name="store writer", cost=_write_cost,
             max_batch_cost=_MAX_COMMIT_RECORDS, max_queue_cost=max_queued_records,
@@ -157,8 +159,8 @@ class FAISSVectorStore(MaintenanceOperations):
         )  # fmt: skip
         # A queue of their own, so that vector searches do not wait for keyword searches that index new texts first.
         self._keyword_searcher: MicroBatcher[Search, list[list[Match]]] = MicroBatcher(
-            self._search_engine.search, name="store searcher", max_batch_cost=_MAX_BATCHED_KEYWORD_SEARCHES,
-            max_queue_cost=_MAX_QUEUED_READS,
+            self._search_engine.search, name="store searcher", cost=_search_cost,
+            max_batch_cost=_MAX_BATCHED_KEYWORD_SEARCHES, max_queue_cost=_MAX_QUEUED_READS,
         )  # fmt: skip
         self._sweeper = ExpirySweeper(self._index, self._writer.submit)
         self._readers = Workers(name="store reader", threads=2, max_queue=_MAX_QUEUED_READS)
@@ -312,7 +314,7 @@ class FAISSVectorStore(MaintenanceOperations):
 
     async def _get(self, request: GetRequest) -> list[Record]:
         scope = Scope.of_reading(request.tenant, request.namespace)
-        return await self._readers.submit(partial(self._record_reader.get, request.uids, scope))
+        return await self._readers.submit(partial(self._record_reader.get, request.uids, scope, request.number_bytes))
 
     async def _count(self, request: CountRequest) -> int:
         scope = Scope.of_reading(request.tenant, request.namespace)
@@ -322,7 +324,7 @@ class FAISSVectorStore(MaintenanceOperations):
 
     async def _scan(self, request: ScanRequest) -> list[Record]:
         scope = Scope.of_reading(request.tenant, request.namespace)
-        work = partial(self._record_reader.scan, scope, request.tree, request.after or "", request.limit)
+        work = partial(self._record_reader.scan, request, scope)
         with Budget.of_call() as budget:
             return await self._read(scope, request.tree, work, budget)
 
@@ -378,4 +380,4 @@ def _write_cost(write: Write) -> int:
 
 
 def _search_cost(search: Search) -> int:
-    return len(search.queries)
+    return max(1, len(search.queries)) * (1 + search.top_k // _MATCHES_OF_ONE_COST)

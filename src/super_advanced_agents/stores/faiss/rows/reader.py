@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -18,6 +18,7 @@ import numpy as np
 import orjson
 
 from super_advanced_agents._runtime import sqlite
+from super_advanced_agents.stores.answers import ITEM_BYTES, text_bytes
 from super_advanced_agents.stores.faiss.rows.row_cache import Hit, RowCache, checked_row
 from super_advanced_agents.stores.validation import with_text
 from super_advanced_agents.types import Metadata, Record
@@ -30,6 +31,8 @@ RECORDS = f"""
         LEFT JOIN models ON models.id = records.model
     WHERE """  # noqa: S608  # made of constants
 
+_BY_UID = " ORDER BY uid, namespace"
+_BY_SEQ = "seq IN (SELECT value FROM json_each(?)) ORDER BY uid, namespace"
 
 _SELECT_HITS = """
     SELECT seq, uid, text, metadata, source, session, created_at, updated_at
@@ -37,6 +40,11 @@ _SELECT_HITS = """
 
 _STATIC_SIGNAL_SHAPES = {(int, float, float), (int, float, NoneType)}
 _TEXT_SHAPES = {(int, int, str)}
+
+
+def _answer_bytes(row: Sequence[Any], number_bytes: int) -> int:
+    _, vector, text, metadata_json, *_ = row
+    return ITEM_BYTES + len(vector) // 4 * number_bytes + text_bytes(text, metadata_json)
 
 
 def as_record(row: Sequence[Any]) -> Record:
@@ -88,21 +96,30 @@ class RowReader:
 
     def records(self, seqs: Sequence[int]) -> list[Record]:
         """Return the records with these row numbers, ordered by uid; deleted rows are missing."""
-        return self._records("seq IN (SELECT value FROM json_each(?))", (json_list(seqs),))
+        return [as_record(row) for row in self._read(RECORDS + _BY_SEQ, (json_list(seqs),))]
 
-    def records_by_uid(self, uids: Sequence[str], scope: int | None, now: float) -> list[Record]:
-        """Return the records with these uids that have not expired.
+    def sized_records(self, seqs: Sequence[int], number_bytes: int) -> Iterator[tuple[Record, int]]:
+        """Yield the records with these row numbers in uid order, each with its bytes in an answer.
 
-        One query reads all of them, so a record that is being replaced is never missing.
+        Deleted records are missing. `number_bytes` is the size of one number of a vector.
+        """
+        for row in self._read(RECORDS + _BY_SEQ, (json_list(seqs),)):
+            yield as_record(row), _answer_bytes(row, number_bytes)
+
+    def records_by_uid(
+        self, uids: Sequence[str], scope: int | None, now: float, number_bytes: int
+    ) -> Generator[tuple[Record, int]]:
+        """Yield the records with these uids that have not expired, each with its bytes in an answer.
+
+        One query reads all of them, so a record that is being replaced is never missing. `number_bytes` is the size of
+        one number of a vector.
         """
         condition = "uid IN (SELECT value FROM json_each(?)) AND (expires_at IS NULL OR expires_at > ?)"
-        if scope is None:
-            return self._records(condition, (json_list(uids), now))
-        return self._records(condition + " AND scope = ?", (json_list(uids), now, scope))
-
-    def _records(self, condition: str, parameters: tuple[object, ...]) -> list[Record]:
-        rows = self._read(RECORDS + condition + " ORDER BY uid, namespace", parameters)
-        return [as_record(row) for row in rows]
+        parameters: tuple[object, ...] = (json_list(uids), now)
+        if scope is not None:
+            condition, parameters = condition + " AND scope = ?", (*parameters, scope)
+        for row in self._read(RECORDS + condition + _BY_UID, parameters):
+            yield as_record(row), _answer_bytes(row, number_bytes)
 
     def uids_after(self, uid: str) -> Iterator[tuple[int, str]]:
         """Yield (row number, uid) of all records whose uid is greater than `uid`, ordered by uid."""

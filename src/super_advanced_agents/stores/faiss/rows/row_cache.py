@@ -13,6 +13,7 @@ from types import NoneType
 from typing import Any, NamedTuple
 
 from super_advanced_agents.errors import CorruptStoreError
+from super_advanced_agents.stores.answers import ITEM_BYTES, text_bytes
 from super_advanced_agents.types import Match
 
 _MAX_BYTES = 16 * 1024 * 1024
@@ -45,6 +46,11 @@ class Hit(NamedTuple):
             CorruptStoreError: a value does not have its column's type, so the file is damaged.
         """
         return cls(*checked_row(row, _SHAPES))
+
+    @property
+    def answer_bytes(self) -> int:
+        """The bytes that this row takes in an answer."""
+        return ITEM_BYTES + text_bytes(self.text, self.metadata_json, self.source, self.session)
 
     def match(self, score: float, similarity: float | None) -> Match:
         """Build a search result from this row, with metadata that the caller may modify."""
