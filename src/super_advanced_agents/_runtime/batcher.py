@@ -1,19 +1,20 @@
 """Micro-batching: a worker thread runs all items that queued while it was busy as one batch.
 
 The same class carries embeddings (cost: tokens), durable writes (one fsync for many callers), searches (one matrix
-product) and, with `max_batch_cost=1`, blocking work kept off the event loop.
+product) and, with `max_batch_cost=1`, blocking work kept off the event loop. Tenants take turns.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
+from super_advanced_agents._runtime.fair_queue import Entry, FairQueue
 from super_advanced_agents._runtime.futures import Future, set_exceptions, set_results
 from super_advanced_agents._runtime.processes import process_id
+from super_advanced_agents._runtime.shares import current_share
 from super_advanced_agents.errors import OverloadedError, ResourceClosedError
 
 Item = TypeVar("Item")
@@ -21,6 +22,10 @@ Result = TypeVar("Result")
 
 _IDLE_S = 10.0
 """The time after which an idle worker ends, so a batcher never closed leaks no thread."""
+
+
+_TURNS_PER_BATCH = 4
+"""The parts of a batch; a share takes one before it is another's turn."""
 
 
 def _unit_cost(item: object) -> int:
@@ -31,16 +36,23 @@ class MicroBatcher(Generic[Item, Result]):
     """Run a function on batches of queued items in threads, and give each item its result.
 
     An item submitted to an idle batcher runs at once, alone; items that arrive meanwhile form the next batch. The item
-    of a cancelled caller is dropped if its batch has not begun. Every future is settled, also when the function fails.
+    of a cancelled caller leaves the queue at once if its batch has not begun. Every future is settled, also when the
+    function fails. Items of several shares (`_runtime.shares`) take turns by cost; within one, they run in order.
 
     Args:
         run: takes 1 to n items and returns as many results, in order. An exception returned as a result goes to its
             caller alone; an exception raised goes to every caller of the batch. Called from worker threads.
         name: for thread names and error messages.
         max_batch_cost: the largest total cost of a batch; a single item above it runs alone.
-        max_queue_cost: the largest total cost of the queue; beyond it `submit` raises `OverloadedError`.
+        max_queue_cost: the largest total cost of the queue. A share that would then wait with more than its equal part
+            is refused with `OverloadedError`; for others, the share that has the most waiting loses its youngest items.
         cost: returns the cost of an item, at least 1.
+        urgent: returns whether an item goes before those that are not urgent, which keep a quarter of the work; they
+            are never in one batch.
+        max_running_per_share: the largest number of items of one share that run at once, except of `NO_SHARE`.
+        on_refused: called with an item that was queued and had to give way, and the error that its future gets.
         workers: the number of threads that run batches in parallel.
+        spare_worker: let an urgent batch run beside them in a thread of its own, if no other urgent batch runs.
         idle_s: seconds after which a worker without work ends; 10 when None.
     """
 
@@ -52,18 +64,27 @@ class MicroBatcher(Generic[Item, Result]):
         max_batch_cost: int,
         max_queue_cost: int,
         cost: Callable[[Item], int] = _unit_cost,
+        urgent: Callable[[Item], bool] | None = None,
+        max_running_per_share: int | None = None,
+        on_refused: Callable[[Item, BaseException], None] | None = None,
         workers: int = 1,
+        spare_worker: bool = False,
         idle_s: float | None = None,
     ) -> None:
         self._run = run
         self._name = name
         self._max_batch_cost = max_batch_cost
-        self._max_queue_cost = max_queue_cost
         self._cost = cost
-        self._max_workers = workers
+        self._urgent = urgent
+        self._on_refused = on_refused
+        self._max_workers = workers + spare_worker
         self._idle_s = idle_s
-        self._queue: deque[tuple[Item, int, Future[Result]]] = deque()
-        self._queued_cost = 0
+        self._queue: FairQueue[Item, Result] = FairQueue(
+            max_cost=max_queue_cost,
+            quantum=max_batch_cost // _TURNS_PER_BATCH,
+            max_running=max_running_per_share,
+            max_batches=workers if spare_worker else None,
+        )
         self._running: set[Future[Result]] = set()
         self._seconds_per_cost = 0.0
         self._workers: set[threading.Thread] = set()
@@ -80,7 +101,7 @@ class MicroBatcher(Generic[Item, Result]):
     @property
     def queued_cost(self) -> int:
         """The sum of the costs (such as token counts) of the items that wait in the queue."""
-        return self._queued_cost
+        return self._queue.cost
 
     def submit(self, item: Item) -> Future[Result]:
         """Queue one item for the next batch and return the future of its result.
@@ -89,8 +110,9 @@ class MicroBatcher(Generic[Item, Result]):
             OverloadedError: the queue is full.
             ResourceClosedError: the batcher is closed, or belongs to the parent of this forked process.
         """
-        cost = self._cost(item)
-        future: Future[Result] = Future()
+        entry: Entry[Item, Result] = Entry(
+            item, self._cost(item), current_share(), self._urgent is not None and self._urgent(item), self._forget
+        )
         if self._pid != process_id():
             raise ResourceClosedError(
                 f"{self._name} belongs to the process that forked this one", hint="open a new one"
@@ -98,29 +120,26 @@ class MicroBatcher(Generic[Item, Result]):
         with self._lock:
             if self._closed:
                 raise ResourceClosedError(f"{self._name} is closed", hint="open a new one")
-            if self._queue and self._queued_cost + cost > self._max_queue_cost:
-                self._drop_cancelled()
-            if self._queue and self._queued_cost + cost > self._max_queue_cost:
-                raise OverloadedError(
-                    f"the queue of {self._name} is full ({self._queued_cost} of {self._max_queue_cost})",
-                    retry_after_s=self._retry_after_s(),
-                    hint="try again later, or send fewer at once",
-                )
-            self._queue.append((item, cost, future))
-            self._queued_cost += cost
-            if self._idle:
+            refused = self._queue.make_room(entry.share, entry.cost)
+            if refused is None:
+                raise self._full_error()
+            self._queue.append(entry)
+            if not self._queue.can_run():
+                pass  # a worker that ends a batch takes it
+            elif self._idle:
                 self._wake()
             elif len(self._queue) > self._waking and len(self._workers) < self._max_workers:
                 try:
                     self._start_worker()
                 except RuntimeError as exc:  # the system is out of threads, or the interpreter is ending
                     if not self._workers:
-                        self._queue.pop()
-                        self._queued_cost -= cost
+                        self._queue.remove(entry)
                         raise OverloadedError(
                             f"{self._name} cannot start a thread", retry_after_s=1.0, hint="try again later"
                         ) from exc
-        return future
+        if refused:
+            self._refuse(refused)
+        return entry
 
     def run_inline(self, item: Item) -> Future[Result]:
         """Run an item in this thread if the batcher is idle, else queue it; return its future.
@@ -172,9 +191,10 @@ class MicroBatcher(Generic[Item, Result]):
         with self._lock:
             while self._inline_runs and (left_s := deadline - time.monotonic()) > 0:
                 self._inline_run_finished.wait(left_s)
-            unfinished = [future for _, _, future in self._queue] + list(self._running)
-            self._queue.clear()
-            self._queued_cost = 0
+            waiting = self._queue.entries()
+            for entry in waiting:
+                self._queue.remove(entry)
+            unfinished = [*waiting, *self._running]
         set_exceptions(
             unfinished, ResourceClosedError(f"{self._name} was closed before this was done", hint="try again")
         )
@@ -191,32 +211,33 @@ class MicroBatcher(Generic[Item, Result]):
     def _work(self) -> None:
         while batch := self._take():
             began = time.monotonic()
-            items = [item for item, _, _ in batch]
-            futures = [future for _, _, future in batch]
+            items = [cast("Item", entry.item) for entry in batch]
+            for entry in batch:
+                entry.item = None  # its caller may keep the future
             try:
                 results = self._run(items)
                 if len(results) != len(items):
                     raise RuntimeError(f"{self._name} returned {len(results)} results for {len(items)} items")
-                set_results(zip(futures, results, strict=True))
+                set_results(zip(batch, results, strict=True))
             except BaseException as exc:
-                set_exceptions(futures, exc)
+                set_exceptions(batch, exc)
             with self._lock:
-                self._running.difference_update(futures)
-                self._note_speed(sum(cost for _, cost, _ in batch), time.monotonic() - began)
-            del batch, items, futures  # an idle worker must not keep its callers' data alive
+                self._queue.finished(batch)
+                self._running.difference_update(batch)
+                self._note_speed(sum([entry.cost for entry in batch]), time.monotonic() - began)
+            del batch, items, entry  # an idle worker must not keep its callers' data alive
             results = ()
 
-    def _take(self) -> list[tuple[Item, int, Future[Result]]]:
+    def _take(self) -> list[Entry[Item, Result]]:
         # An empty batch ends the worker.
         with self._lock:
             while True:
-                while not self._queue:
-                    if self._closed or (not self._sleep_until_woken() and not self._queue):
-                        self._workers.discard(threading.current_thread())
-                        return []
-                if batch := self._next_batch():
-                    self._running.update(future for _, _, future in batch)
+                if self._queue.can_run() and (batch := self._queue.take(self._max_batch_cost)):
+                    self._running.update(batch)
                     return batch
+                if self._closed or (not self._sleep_until_woken() and not self._queue.can_run()):
+                    self._workers.discard(threading.current_thread())
+                    return []
 
     def _sleep_until_woken(self) -> bool:
         # False after the idle time, if no other thread has woken this worker by then.
@@ -229,28 +250,34 @@ class MicroBatcher(Generic[Item, Result]):
         self._waking -= 1
         return True
 
-    def _next_batch(self) -> list[tuple[Item, int, Future[Result]]]:
-        # A function of its own, so that no local variable keeps an item alive through the worker's next wait.
-        batch: list[tuple[Item, int, Future[Result]]] = []
-        budget = self._max_batch_cost
-        while self._queue and (not batch or self._queue[0][1] <= budget):
-            entry = self._queue.popleft()
-            self._queued_cost -= entry[1]
-            if not entry[2].cancelled():
-                batch.append(entry)
-                budget -= entry[1]
-        return batch
+    def _forget(self, entry: Entry[Item, Result]) -> None:
+        # Of a cancelled caller.
+        with self._lock:
+            if entry.queued:
+                self._queue.remove(entry)
+                entry.item = None
 
-    def _drop_cancelled(self) -> None:
-        self._queue = deque(entry for entry in self._queue if not entry[2].cancelled())
-        self._queued_cost = sum(cost for _, cost, _ in self._queue)
+    def _full_error(self) -> OverloadedError:
+        return OverloadedError(
+            f"the queue of {self._name} is full",
+            retry_after_s=self._retry_after_s(),
+            hint="try again later, or send fewer at once",
+        )
+
+    def _refuse(self, entries: list[Entry[Item, Result]]) -> None:
+        error = self._full_error()
+        for entry in entries:
+            if self._on_refused is not None:
+                self._on_refused(cast("Item", entry.item), error)
+            entry.item = None
+        set_exceptions(entries, error)
 
     def _note_speed(self, cost: int, took_s: float) -> None:
         latest = took_s / max(1, cost)
         self._seconds_per_cost = latest if not self._seconds_per_cost else 0.8 * self._seconds_per_cost + 0.2 * latest
 
     def _retry_after_s(self) -> float:
-        return round(min(60.0, max(0.1, self._queued_cost * self._seconds_per_cost / self._max_workers)), 2)
+        return round(min(60.0, max(0.1, self._queue.cost * self._seconds_per_cost / self._max_workers)), 2)
 
 
 class Workers:

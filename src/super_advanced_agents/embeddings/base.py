@@ -18,11 +18,14 @@ class EmbeddingEngine(ABC):
 
     Attributes:
         workers: the number of threads that may call `run` concurrently.
+        spare_worker: whether one thread more may call `run`, with the query of a search, so that this does not wait for
+            long texts.
         batch_texts: the most texts that the pipeline passes to one `run`.
         batch_tokens: the most padded tokens that the engine computes at once.
     """
 
     workers: int = 1
+    spare_worker: bool = False
     batch_texts: int = 32
     batch_tokens: int = 2048
 

@@ -1,33 +1,43 @@
-"""An LRU cache of vectors in memory, with limits on entries and bytes."""
+"""An LRU cache of vectors in memory, divided among shares, with limits on entries and bytes."""
 
 from __future__ import annotations
 
 import hashlib
 import threading
+from collections import OrderedDict
 from collections.abc import Sequence
-from copy import copy
+from functools import lru_cache
 
 import numpy as np
-from cachetools import LRUCache
 
+from super_advanced_agents._runtime.shares import NO_SHARE
 from super_advanced_agents.errors import ConfigurationError
 from super_advanced_agents.types import Vector
 
-_ENTRY_OVERHEAD_BYTES = 450
-"""Memory of one entry besides the vector: key, array header and three dictionary slots.
+_ENTRY_OVERHEAD_BYTES = 300
+"""Memory of one entry besides the vector: key, array header and two dictionary slots.
 
-Measured with CPython 3.11, NumPy 2 and cachetools 8.
+Measured with CPython 3.11 and NumPy 2.
 """
+_SHARE_BYTES = 8
+_TEXT_BYTES = 16
+KEY_BYTES = _SHARE_BYTES + _TEXT_BYTES
+"""The length of a cache key."""
 
 
 class VectorCache:
-    """A thread-safe LRU cache in memory for the vectors of texts, by model id and text.
+    """A thread-safe LRU cache in memory for the vectors of texts, divided among tenants.
 
-    The key of an entry is a 128-bit BLAKE2b digest, so that the size of an entry does not depend on the text's length.
+    A vector that one share's text left in the cache is never found for another's, whose caller would learn from a fast
+    answer that the text is known. When the cache is full, the share with the most vectors loses its least recently used
+    one. The key of an entry consists of digests, so that the size of an entry does not depend on the text's length.
 
     Args:
         max_entries: the most vectors to cache; 0 disables the cache.
         max_bytes: the most memory to use, overhead included.
+
+    Attributes:
+        max_entries: the most vectors to cache.
 
     Raises:
         ConfigurationError: a limit is negative.
@@ -38,20 +48,24 @@ class VectorCache:
             raise ConfigurationError(
                 f"max_entries and max_bytes must not be negative, not {max_entries!r} and {max_bytes!r}"
             )
-        self._max_entries = max_entries
-        self._vectors: LRUCache[bytes, Vector] = LRUCache(max_bytes, getsizeof=_size_bytes)
+        self.max_entries = max_entries
+        self._max_bytes = max_bytes
+        # By the digest of the share; in each the least recently used vector is first.
+        self._shares: dict[bytes, OrderedDict[bytes, Vector]] = {}
+        self._entries = self._bytes = 0
         self._hits = 0
         self._misses = 0
         self._insert_count = 0
         self._lock = threading.Lock()
 
     @staticmethod
-    def key(model_id: str, text: str) -> bytes:
-        """Return the 16-byte cache key for the vector of `text` computed by the model `model_id`.
+    def key(model_id: str, text: str, share: str = NO_SHARE) -> bytes:
+        """Return the cache key of a text for the model `model_id` and a share.
 
         The text must not contain lone surrogates.
         """
-        return hashlib.blake2b(f"{model_id}\0{text}".encode(), digest_size=16).digest()
+        prefix = _share_digest(share)
+        return prefix + hashlib.blake2b(f"{model_id}\0{text}".encode(), digest_size=_TEXT_BYTES, salt=prefix).digest()
 
     def get(self, key: bytes, *, count: bool = True) -> Vector | None:
         """Return the vector cached under `key`, as a read-only array, or None if there is none.
@@ -61,25 +75,45 @@ class VectorCache:
             count: update the counters of hits and misses.
         """
         with self._lock:
-            vector = self._vectors.get(key)
+            vectors = self._shares.get(key[:_SHARE_BYTES])
+            vector = None if vectors is None else vectors.get(key)
+            if vectors is not None and vector is not None:
+                vectors.move_to_end(key)
             if count:
                 self._hits += vector is not None
                 self._misses += vector is None
             return vector
 
     def put(self, keys: Sequence[bytes], vectors: Sequence[Vector]) -> None:
-        """Cache a copy of each vector under its key; evict the least recently used ones if full."""
-        if not self._max_entries:
+        """Cache a copy of each vector under its key; evict those of the largest share if full."""
+        if not self.max_entries:
             return
         with self._lock:
             for key, vector in zip(keys, vectors, strict=True):
-                self._insert_count += key not in self._vectors
                 stored = np.array(vector, dtype=np.float32)
                 stored.flags.writeable = False
-                if _size_bytes(stored) <= self._vectors.maxsize:
-                    self._vectors[key] = stored
-                if len(self._vectors) > self._max_entries:
-                    self._vectors.popitem()
+                if _size_bytes(stored) > self._max_bytes:
+                    self._insert_count += 1
+                    continue
+                share = self._shares.setdefault(key[:_SHARE_BYTES], OrderedDict())
+                replaced = share.pop(key, None)
+                if replaced is None:
+                    self._insert_count += 1
+                    self._entries += 1
+                else:
+                    self._bytes -= _size_bytes(replaced)
+                share[key] = stored
+                self._bytes += _size_bytes(stored)
+                while self._entries > self.max_entries or self._bytes > self._max_bytes:
+                    self._evict()
+
+    def _evict(self) -> None:
+        digest, share = max(self._shares.items(), key=lambda item: len(item[1]))
+        _, vector = share.popitem(last=False)
+        self._entries -= 1
+        self._bytes -= _size_bytes(vector)
+        if not share:
+            del self._shares[digest]
 
     @property
     def insert_count(self) -> int:
@@ -87,16 +121,19 @@ class VectorCache:
         return self._insert_count
 
     def entries(self) -> tuple[list[bytes], list[Vector]]:
-        """Return all cached keys and their read-only vectors, both least recently used first."""
+        """Return all cached keys and their vectors, each share's least recently used first.
+
+        The vectors are read-only.
+        """
         with self._lock:
-            remaining = copy(self._vectors)
-        pairs = [remaining.popitem() for _ in range(len(remaining))]  # the only public way to get the LRU order
+            pairs = [pair for share in self._shares.values() for pair in share.items()]
         return [key for key, _ in pairs], [vector for _, vector in pairs]
 
     def clear(self) -> None:
         """Remove all vectors from the cache, but keep the counters of hits and misses."""
         with self._lock:
-            self._vectors.clear()
+            self._shares.clear()
+            self._entries = self._bytes = 0
 
     def stats(self) -> dict[str, int]:
         """Return the number of cached vectors, their bytes, and the counts of hits and misses.
@@ -105,11 +142,16 @@ class VectorCache:
         """
         with self._lock:
             return {
-                "cache_entries": len(self._vectors),
-                "cache_bytes": int(self._vectors.currsize),
+                "cache_entries": self._entries,
+                "cache_bytes": self._bytes,
                 "cache_hits": self._hits,
                 "cache_misses": self._misses,
             }
+
+
+@lru_cache(maxsize=1_024)
+def _share_digest(share: str) -> bytes:
+    return hashlib.blake2b(share.encode(), digest_size=_SHARE_BYTES).digest()
 
 
 def _size_bytes(vector: Vector) -> int:

@@ -20,15 +20,14 @@ import orjson
 
 from super_advanced_agents._runtime.batcher import Workers
 from super_advanced_agents._runtime.files import create_folder, fsync_folder, open_private
-from super_advanced_agents.embeddings.cache import VectorCache
+from super_advanced_agents.embeddings.cache import KEY_BYTES, VectorCache
 from super_advanced_agents.errors import OverloadedError, ResourceClosedError
 from super_advanced_agents.telemetry import get_logger
 from super_advanced_agents.types import Matrix, Vector
 
 _log = get_logger("embeddings")
-_MAGIC = b"SAAVEC\x00\x01"
+_MAGIC = b"SAAVEC\x00\x02"  # the first version had keys that all tenants shared; such a file is ignored
 _LENGTH = struct.Struct("<I")
-_KEY_BYTES = 16
 _DIGEST_BYTES = 32
 _SAVE_MIN_NEW_VECTORS = 256
 """The number of new vectors after which the snapshot is written again."""
@@ -118,11 +117,11 @@ class VectorCacheSnapshot:
         if header["model_id"] != model_id:
             raise _DamagedError("the vectors were computed by another model")
         count, dim = int(header["count"]), int(header["dim"])
-        keys = body[start + length : start + length + count * _KEY_BYTES]
+        keys = body[start + length : start + length + count * KEY_BYTES]
         vectors = np.frombuffer(body[start + length + len(keys) :], "<f4").reshape(count, dim).astype(np.float32)
         if not np.isfinite(vectors).all():
             raise _DamagedError("a vector is not finite")
-        return [bytes(keys[i : i + _KEY_BYTES]) for i in range(0, len(keys), _KEY_BYTES)], vectors
+        return [bytes(keys[i : i + KEY_BYTES]) for i in range(0, len(keys), KEY_BYTES)], vectors
 
 
 class CacheSaver:

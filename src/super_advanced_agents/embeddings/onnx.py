@@ -124,6 +124,7 @@ class _OnnxEngine(EmbeddingEngine):
     # (Measured with one quantisation range per batch in the int8 graph; with one per token, 512 to 1024 perform alike.)
     batch_tokens = 512
     batch_texts = 16
+    spare_worker = True
 
     def __init__(self, *, threads: int | None = None) -> None:
         self._threads = threads or len(os.sched_getaffinity(0))

@@ -6,7 +6,6 @@ import os
 import threading
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ import numpy as np
 from super_advanced_agents._runtime.batcher import MicroBatcher
 from super_advanced_agents._runtime.futures import Future, in_thread
 from super_advanced_agents._runtime.lifecycle import Resource
+from super_advanced_agents._runtime.shares import current_share
 from super_advanced_agents._runtime.sync_bridge import blocking
 from super_advanced_agents.config import DEFAULT_EMBEDDING_MODEL, Limits, checked_text
 from super_advanced_agents.embeddings.base import EmbeddingEngine
@@ -21,6 +21,7 @@ from super_advanced_agents.embeddings.cache import VectorCache
 from super_advanced_agents.embeddings.cache_snapshot import CacheSaver
 from super_advanced_agents.embeddings.onnx import OnnxEngine, OnnxFolderEngine
 from super_advanced_agents.embeddings.openai import OpenAIEngine
+from super_advanced_agents.embeddings.planning import Planner, Work
 from super_advanced_agents.errors import ConfigurationError, InvalidInputError, OverloadedError
 from super_advanced_agents.models import Precision
 from super_advanced_agents.types import Matrix, Vector
@@ -30,24 +31,6 @@ _CHUNKS_IN_FLIGHT = 2
 
 _INLINE_CHARS = 50_000
 """Characters above which validation and hashing (over 0.1 ms) run off the event loop."""
-
-
-@dataclass(slots=True)
-class _Work:
-    # Texts of one caller that the engine computes together.
-
-    texts: list[str]
-    keys: list[bytes]
-    remember: bool  # insert the vectors into the cache
-
-
-@dataclass(slots=True)
-class _Plan:
-    # The parts of one batch call: the vectors in the cache, and the texts to compute.
-
-    cached: list[tuple[int, Vector]]  # with the row of each
-    chunks: list[_Work]
-    positions: dict[bytes, list[int]]  # the rows of each key to compute
 
 
 class EmbeddingPipeline(Resource):
@@ -72,7 +55,8 @@ class EmbeddingPipeline(Resource):
         cache_bytes: the most memory for cached vectors.
         cache_path: the file of a cache snapshot, which is loaded at first use and written periodically and at close. It
             contains vectors and digests of texts. None writes no snapshot.
-        max_queue_texts: the most texts that may wait; further calls raise `OverloadedError`.
+        max_queue_texts: the most texts that may wait; further calls raise `OverloadedError`. A long text counts as
+            several: with the default engine once for each 32 tokens begun.
         limits: the limits on a text's length.
 
     Raises:
@@ -116,22 +100,24 @@ class EmbeddingPipeline(Resource):
             )
         self._text_bytes = (limits or Limits()).text_bytes
         self._cache = VectorCache(max_entries=cache_entries, max_bytes=cache_bytes)
-        self._cache_entries = cache_entries
         self._cache_saver = (
             None if cache_path is None else CacheSaver(self._cache, Path(cache_path), max_bytes=cache_bytes)
         )
         # The model_id of a folder hashes a file, which is too slow here; within one pipeline the path is as unique.
-        self._cache_model_id = self._engine.model_id if isinstance(self._engine, OnnxEngine) else str(model)
+        cache_model_id = self._engine.model_id if isinstance(self._engine, OnnxEngine) else str(model)
+        self._planner = Planner(self._engine, self._cache, cache_model_id, text_bytes=self._text_bytes)
         self._open_lock = threading.Lock()
         self._counters_lock = threading.Lock()
         self._texts = self._batches = 0
-        self._batcher: MicroBatcher[_Work, Matrix] = MicroBatcher(
+        self._batcher: MicroBatcher[Work, Matrix] = MicroBatcher(
             self._run,
             name="embeddings",
             max_batch_cost=self._engine.batch_texts,
             max_queue_cost=max_queue_texts,
-            cost=lambda work: len(work.texts),
+            cost=lambda work: work.cost,
+            urgent=lambda work: work.is_question,
             workers=self._engine.workers,
+            spare_worker=self._engine.spare_worker,
         )
 
     @property
@@ -177,19 +163,19 @@ class EmbeddingPipeline(Resource):
         """
         self._check_open()
         checked_text(text, "text", max_bytes=self._text_bytes)
-        key = self._key(text)
-        cached = self._cache.get(key)
+        work = self._planner.question(text, current_share())
+        cached = self._cache.get(work.keys[0])
         if cached is not None:
             return cached.copy()
-        matrix = await self._batcher.submit(_Work([text], [key], remember=True))
+        matrix = await self._batcher.submit(work)
         vector: Vector = matrix[0]
         return vector
 
     async def aembed_batch(self, texts: Sequence[str]) -> Matrix:
         """Return one unit vector for each text, in order, computing those that are not cached.
 
-        Texts of similar length are computed together in chunks, between which other callers' batches run. When
-        cancelled, the call's chunks leave the queue.
+        Texts of similar length are computed together in small chunks, between which other callers' batches run; single
+        texts of other callers go first. When cancelled, the call's chunks leave the queue.
 
         Args:
             texts: any number of texts, each as for `aembed`.
@@ -207,10 +193,11 @@ class EmbeddingPipeline(Resource):
         texts = list(texts)
         if not texts:
             return np.empty((0, await self._adim()), np.float32)
+        share = current_share()
         if len(texts) <= self._engine.batch_texts and _count_chars(texts) <= _INLINE_CHARS:
-            plan = self._plan(texts)
+            plan = self._planner.plan(texts, share)
         else:
-            plan = await in_thread(lambda: self._plan(texts), name="embeddings plan")
+            plan = await in_thread(lambda: self._planner.plan(texts, share), name="embeddings plan")
         rows: Matrix | None = None
         for keys, matrix in await self._compute(plan.chunks):
             if rows is None:
@@ -247,8 +234,8 @@ class EmbeddingPipeline(Resource):
         """Return counters: texts computed, batches run, texts queued, and the cache's use.
 
         Returns:
-            `texts` that the engine computed, `batches` that it ran, `queued_texts` that wait now, and `cache_entries`,
-            `cache_bytes`, `cache_hits` and `cache_misses`.
+            `texts` that the engine computed, `batches` that it ran, `queued_texts` that wait now (a long one counts
+            as several), and `cache_entries`, `cache_bytes`, `cache_hits` and `cache_misses`.
         """
         with self._counters_lock:
             counts = {"texts": self._texts, "batches": self._batches}
@@ -265,37 +252,10 @@ class EmbeddingPipeline(Resource):
         known = self._engine.dim
         return known if known is not None else int((await self.aembed("dimension")).shape[0])
 
-    def _key(self, text: str) -> bytes:
-        return self._cache.key(self._cache_model_id, text)
-
-    def _plan(self, texts: list[str]) -> _Plan:
-        for i, text in enumerate(texts):
-            checked_text(text, f"texts[{i}]", max_bytes=self._text_bytes)
-        plan = _Plan([], [], {})
-        missing: list[tuple[str, bytes]] = []
-        for i, text in enumerate(texts):
-            key = self._key(text)
-            if key in plan.positions:
-                plan.positions[key].append(i)
-                continue
-            cached = self._cache.get(key)
-            if cached is not None:
-                plan.cached.append((i, cached))
-            else:
-                plan.positions[key] = [i]
-                missing.append((text, key))
-        # The vectors of a large import would evict all those that callers request again.
-        remember = len(missing) <= self._cache_entries // 4
-        missing.sort(key=lambda item: len(item[0]), reverse=True)
-        for i in range(0, len(missing), self._engine.batch_texts):
-            chunk = missing[i : i + self._engine.batch_texts]
-            plan.chunks.append(_Work([text for text, _ in chunk], [key for _, key in chunk], remember=remember))
-        return plan
-
-    async def _compute(self, chunks: list[_Work]) -> list[tuple[list[bytes], Matrix]]:
+    async def _compute(self, chunks: list[Work]) -> list[tuple[list[bytes], Matrix]]:
         # Only a few chunks are queued at a time, so that other callers do not wait behind all of them.
         done: list[tuple[list[bytes], Matrix]] = []
-        in_flight: deque[tuple[_Work, Future[Matrix]]] = deque()
+        in_flight: deque[tuple[Work, Future[Matrix]]] = deque()
         max_in_flight = _CHUNKS_IN_FLIGHT * self._engine.workers
         pending = deque(chunks)
         try:
@@ -326,7 +286,7 @@ class EmbeddingPipeline(Resource):
         self._open_engine()
         return self._engine.count_tokens(texts)
 
-    def _run(self, works: list[_Work]) -> list[Matrix | BaseException]:
+    def _run(self, works: list[Work]) -> list[Matrix | BaseException]:
         # Each distinct text is computed once, and each caller gets a copy of its rows.
         self._open_engine()
         texts: dict[bytes, str] = {}

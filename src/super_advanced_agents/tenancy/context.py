@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from super_advanced_agents._runtime.budget import time_limited
+from super_advanced_agents._runtime.shares import active_share
 from super_advanced_agents.config import DEFAULT_TENANT
 from super_advanced_agents.errors import PermissionDeniedError
 
@@ -108,11 +109,11 @@ def current_context() -> RequestContext:
 def active_context(context: RequestContext) -> Iterator[RequestContext]:
     """Enter a context in which `current_context()` returns `context`.
 
-    Searches inside it have its seconds of work.
+    Searches inside it have its seconds of work, and what it submits to a queue waits in the share of its tenant.
     """
     token = _current.set(context)
     try:
-        with time_limited(context.search_s):
+        with time_limited(context.search_s), active_share(context.principal.tenant):
             yield context
     finally:
         _current.reset(token)

@@ -87,3 +87,24 @@ def test_vector_cache_stays_correct_under_concurrent_threads() -> None:
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(work, range(4)))
     assert cache.stats()["cache_entries"] == 16
+
+
+def test_vector_of_one_share_is_not_found_for_another() -> None:
+    """An equal text of another tenant has another key."""
+    cache = VectorCache(max_entries=8, max_bytes=1 << 20)
+    cache.put([cache.key("m", "text", "a")], [_vector(1)])
+    assert cache.get(cache.key("m", "text", "b")) is None
+    assert cache.get(cache.key("m", "text")) is None
+    assert cache.get(cache.key("m", "text", "a")) is not None
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 30)), max_size=120))
+def test_share_within_its_equal_part_of_the_cache_loses_no_vector(steps: list[tuple[str, int]]) -> None:
+    """A share that floods the cache evicts its own vectors first."""
+    cache = VectorCache(max_entries=12, max_bytes=1 << 20)
+    kept = [cache.key("m", str(i), "quiet") for i in range(4)]
+    cache.put(kept, [_vector(i) for i in range(4)])
+    for share, i in steps:
+        cache.put([cache.key("m", str(i), share)], [_vector(i)])
+        assert cache.stats()["cache_entries"] <= 12
+    assert all(cache.get(key) is not None for key in kept)

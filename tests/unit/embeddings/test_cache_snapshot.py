@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import stat
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pytest
 from tests.unit.embeddings.conftest import HeldEngine
 
 from super_advanced_agents import EmbeddingPipeline
+from super_advanced_agents._runtime.shares import active_share
 from super_advanced_agents.embeddings import cache_snapshot
 from super_advanced_agents.embeddings.cache_snapshot import VectorCacheSnapshot
 
@@ -83,7 +86,15 @@ def test_snapshot_contains_no_text_and_has_mode_0600(path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("damage", ["flipped", "cut", "empty", "foreign", "long", "folder"])
+def _version_1() -> bytes:
+    """Return a valid snapshot of the format whose 16-byte keys all tenants shared."""
+    header = b'{"model_id":"held","dim":8,"count":1}'
+    body = b"SAAVEC\x00\x01" + struct.pack("<I", len(header)) + header
+    body += hashlib.blake2b(b"held\0one", digest_size=16).digest() + np.ones(8, "<f4").tobytes()
+    return body + hashlib.blake2b(body, digest_size=32).digest()
+
+
+@pytest.mark.parametrize("damage", ["flipped", "cut", "empty", "foreign", "long", "folder", "version 1"])
 def test_damaged_snapshot_is_ignored_and_written_again(
     path: Path, caplog: pytest.LogCaptureFixture, damage: str
 ) -> None:
@@ -98,7 +109,7 @@ def test_damaged_snapshot_is_ignored_and_written_again(
         path.mkdir()
     else:
         path.write_bytes({"flipped": bytes(content), "cut": bytes(content[:-1]), "empty": b"", "foreign": b"x" * 200,
-                          "long": b"x" * 10_000}[damage])  # fmt: skip
+                          "long": b"x" * 10_000, "version 1": _version_1()}[damage])  # fmt: skip
     pipeline, engine = _open_pipeline(path, cache_bytes=4_000)
     with caplog.at_level(logging.WARNING), pipeline:
         np.testing.assert_array_equal(pipeline.embed("one"), first)
@@ -144,3 +155,18 @@ def test_snapshot_is_written_periodically_and_only_with_new_vectors(
     with pipeline:
         pipeline.embed("0")
     assert path.stat().st_mtime_ns == written_at
+
+
+def test_snapshot_keeps_the_vectors_of_each_share_apart(path: Path) -> None:
+    """After a restart too, a tenant's text is computed although another tenant's equal text is in the file."""
+    pipeline, _ = _open_pipeline(path)
+    with pipeline, active_share("a"):
+        pipeline.embed("one")
+    pipeline, engine = _open_pipeline(path)
+    with pipeline:
+        with active_share("a"):
+            pipeline.embed("one")
+        assert engine.batches == []
+        with active_share("b"):
+            pipeline.embed("one")
+    assert engine.batches == [["one"]]
