@@ -61,7 +61,9 @@ class Outline(NamedTuple):
         return places
 
 
-def outline_of(body: bytes, field: str, *, slice_bytes: int) -> Generator[None, None, Outline]:
+def outline_of(
+    body: bytes, field: str, *, slice_bytes: int, max_values: int = MAX_VALUES
+) -> Generator[None, None, Outline]:
     """Find the commas and brackets of a JSON text; yield after each slice of it.
 
     Any bytes have an outline: whether they are JSON is found by who parses the parts.
@@ -70,6 +72,7 @@ def outline_of(body: bytes, field: str, *, slice_bytes: int) -> Generator[None, 
         body: the text, in UTF-8.
         field: its name in errors.
         slice_bytes: the length of a slice, in bytes.
+        max_values: the limit on the values, counted as commas and opening brackets.
 
     Raises:
         InvalidInputError: the text is nested too deeply, holds too many values, or closes what is not open.
@@ -92,10 +95,10 @@ def outline_of(body: bytes, field: str, *, slice_bytes: int) -> Generator[None, 
         after_each = depth + np.cumsum(steps, dtype=np.int32)
         values += int(np.count_nonzero(steps >= 0))
         containers += int(np.count_nonzero(steps > 0))
-        if values > MAX_VALUES or containers > MAX_CONTAINERS:
-            many = f"{MAX_VALUES:,} values" if values > MAX_VALUES else f"{MAX_CONTAINERS:,} objects and arrays"
+        if values > max_values or containers > MAX_CONTAINERS:
+            many = f"{max_values:,} values" if values > max_values else f"{MAX_CONTAINERS:,} objects and arrays"
             raise InvalidInputError(
-                f"{field} holds more than {many}", field=field, hint="send several requests, and vectors as base64"
+                f"{field} holds more than {many}", field=field, hint="send several requests, or vectors as base64"
             )
         if len(found):
             depth = int(after_each[-1])

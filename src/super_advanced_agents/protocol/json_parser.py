@@ -20,7 +20,7 @@ import numpy as np
 
 from super_advanced_agents._runtime.slices import finished
 from super_advanced_agents.errors import InvalidInputError
-from super_advanced_agents.protocol.json_outline import MAX_DEPTH, Outline, outline_of
+from super_advanced_agents.protocol.json_outline import MAX_DEPTH, MAX_VALUES, Outline, outline_of
 
 INLINE_BYTES = 64 * 1024
 """The longest JSON text in bytes that is parsed on the event loop, and in one call."""
@@ -49,7 +49,9 @@ def parse_json(body: bytes, field: str = "body") -> Any:
     return _parse_piece(body, field)
 
 
-def parse_in_slices(body: bytes, field: str = "body", *, piece_bytes: int = _PIECE_BYTES) -> Generator[None, None, Any]:
+def parse_in_slices(
+    body: bytes, field: str = "body", *, max_values: int = MAX_VALUES, piece_bytes: int = _PIECE_BYTES
+) -> Generator[None, None, Any]:
     """Parse a JSON text as `parse_json` does; yield after each slice, and return the value.
 
     A slice takes a millisecond or two.
@@ -57,12 +59,13 @@ def parse_in_slices(body: bytes, field: str = "body", *, piece_bytes: int = _PIE
     Args:
         body: the text, in UTF-8.
         field: its name in errors.
+        max_values: the limit on its values, counted as its commas and opening brackets.
         piece_bytes: the longest piece that one call parses, in bytes.
 
     Raises:
         InvalidInputError: as `parse_json`; also if the parsing takes more than `MAX_PARSE_S` seconds.
     """
-    outline = yield from outline_of(body, field, slice_bytes=8 * piece_bytes)
+    outline = yield from outline_of(body, field, slice_bytes=8 * piece_bytes, max_values=max_values)
     return (yield from _Parser(body, field, piece_bytes).value(0, len(body), outline))
 
 

@@ -13,6 +13,7 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Message, Receive
 
 from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.protocol.json_parser import INLINE_BYTES, parse_in_slices, parse_json
@@ -94,6 +95,46 @@ async def _read_checked_body(request: Request) -> bytes:
     if body and not _JSON_TYPE.match(request.headers.get("content-type", "")):
         raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Content-Type must be application/json")
     return body
+
+
+async def read_body(receive: Receive, *, max_bytes: int | None = None) -> bytes | None:
+    """Read the whole body of a request from ASGI; return None if the client disconnects.
+
+    Args:
+        receive: the ASGI function.
+        max_bytes: the limit on its length; None leaves that to the middleware.
+
+    Raises:
+        HTTPException: it is longer (413).
+    """
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if max_bytes is not None and size > max_bytes:
+            raise HTTPException(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the request body is longer than {max_bytes} bytes"
+            )
+        if not message.get("more_body", False):
+            return b"".join(parts)
+
+
+def replayed(body: bytes, receive: Receive) -> Receive:
+    """Return an ASGI function that gives a body that was read, and then what `receive` gives."""
+    sent = False
+
+    async def receive_body_first() -> Message:
+        nonlocal sent
+        if sent:
+            return await receive()
+        sent = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return receive_body_first
 
 
 def json_response(content: object, status: int = HTTPStatus.OK) -> Response:

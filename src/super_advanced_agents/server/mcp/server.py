@@ -10,8 +10,9 @@ import mcp_types as types
 from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
 from mcp.shared.exceptions import MCPError
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
+from super_advanced_agents._runtime.futures import in_thread
 from super_advanced_agents.errors import SuperAdvancedAgentsError
 from super_advanced_agents.server.mcp.configuration import NAME
 from super_advanced_agents.server.mcp.tools import TOOLS, MemoryTool, ToolSession
@@ -72,10 +73,12 @@ async def _call_tool(tool: MemoryTool[Any], session: ToolSession, values: dict[s
     except Exception:
         _log.exception("server.tool_failed", extra={"tool": tool.name})
         return _failed("the server failed; its log says why")
-    structured = result.model_dump(mode="json")
-    return types.CallToolResult(
-        content=[types.TextContent(type="text", text=result.model_dump_json())], structured_content=structured
-    )
+    return await in_thread(lambda: _succeeded(result), name="mcp result")
+
+
+def _succeeded(result: BaseModel) -> types.CallToolResult:
+    text = types.TextContent(type="text", text=result.model_dump_json())
+    return types.CallToolResult(content=[text], structured_content=result.model_dump(mode="json"))
 
 
 def _failed(message: str) -> types.CallToolResult:

@@ -10,10 +10,16 @@ from typing import Annotated, Any, Generic, Protocol, TypeVar
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from super_advanced_agents._runtime.futures import in_thread
 from super_advanced_agents.config import LIMITS
 from super_advanced_agents.protocol.json_codec import json_of_match
 from super_advanced_agents.tenancy.context import Access, RequestContext
 from super_advanced_agents.types import Answer, Dedupe, JSONValue, Match, Where
+
+MAX_RESULT_BYTES = 1024 * 1024
+"""The limit on the memories in one result, in bytes of JSON."""
+_MAX_INLINE = 32
+"""Longer results are converted in a thread: 1,000 memories take 50 ms or more."""
 
 _TopK = Annotated[int, Field(ge=1, le=LIMITS.top_k, description="How many memories, at most.")]
 
@@ -112,7 +118,7 @@ class MemoryFound(BaseModel):
 class RecallOut(BaseModel):
     """Hold the result of the tool `recall`: the memories that match, best first."""
 
-    memories: list[MemoryFound]
+    memories: Annotated[list[MemoryFound], Field(description="Best first; as many as fit 1 MiB.")]
 
 
 class ForgetIn(_Arguments):
@@ -193,7 +199,7 @@ async def _recall(session: ToolSession, arguments: RecallIn) -> RecallOut:
     matches = await session.agent.asearch_text(
         arguments.query, arguments.top_k, arguments.memory_type, where=arguments.where
     )
-    return RecallOut(memories=[_memory_of(match) for match in matches])
+    return RecallOut(memories=await _memories_of(matches))
 
 
 async def _forget(session: ToolSession, arguments: ForgetIn) -> ForgetOut:
@@ -203,11 +209,25 @@ async def _forget(session: ToolSession, arguments: ForgetIn) -> ForgetOut:
 async def _ask(session: ToolSession, arguments: AskIn) -> AskOut:
     await session.context.charge(session.answer_tokens)
     answer = await session.agent.aask(arguments.question, arguments.top_k)
-    return AskOut(answer=answer.text, sources=[_memory_of(match) for match in answer.sources])
+    return AskOut(answer=answer.text, sources=await _memories_of(answer.sources))
 
 
-def _memory_of(match: Match) -> MemoryFound:
-    return MemoryFound.model_validate_json(orjson.dumps(json_of_match(match)))
+async def _memories_of(matches: Sequence[Match]) -> list[MemoryFound]:
+    if len(matches) <= _MAX_INLINE:
+        return _that_fit(matches)
+    return await in_thread(lambda: _that_fit(matches), name="mcp result")
+
+
+def _that_fit(matches: Sequence[Match]) -> list[MemoryFound]:
+    memories: list[MemoryFound] = []
+    size = 0
+    for match in matches:
+        encoded = orjson.dumps(json_of_match(match))
+        size += len(encoded)
+        if memories and size > MAX_RESULT_BYTES:
+            break
+        memories.append(MemoryFound.model_validate_json(encoded))
+    return memories
 
 
 TOOLS: Mapping[str, MemoryTool[Any]] = MappingProxyType(

@@ -6,6 +6,7 @@ from http import HTTPStatus
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from super_advanced_agents.server.http.body import read_body, replayed
 from super_advanced_agents.server.http.middleware.calls import INCOMING
 from super_advanced_agents.server.idempotency.results import MAX_REPLY_BYTES, Reply
 
@@ -30,13 +31,13 @@ class IdempotentWrites:
         if key is None:
             await self._app(scope, receive, send)
             return
-        body = await _read_body(receive)
+        body = await read_body(receive)
         if body is None:  # the client disconnected
             return
         response = _BufferedResponse(send)
 
         async def execute() -> Reply:
-            await self._app(scope, _replay_body(body, receive), response.send)
+            await self._app(scope, replayed(body, receive), response.send)
             return response.reply()
 
         request_parts = (scope["method"].encode(), scope["path"].encode(), scope["query_string"], body)
@@ -93,30 +94,6 @@ async def _send_reply(reply: Reply, send: Send) -> None:
         headers.append((b"content-length", str(len(reply.body)).encode()))
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     await send({"type": "http.response.body", "body": reply.body})
-
-
-async def _read_body(receive: Receive) -> bytes | None:
-    parts = []
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        parts.append(message.get("body", b""))
-        if not message.get("more_body", False):
-            return b"".join(parts)
-
-
-def _replay_body(body: bytes, receive: Receive) -> Receive:
-    sent = False
-
-    async def receive_body_first() -> Message:
-        nonlocal sent
-        if sent:
-            return await receive()
-        sent = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return receive_body_first
 
 
 def _is_stream(start: Message) -> bool:
