@@ -78,6 +78,7 @@ def create_app(settings: Settings, *, connect: Connect | None = None) -> FastAPI
             )
             loading = asyncio.create_task(runtime.akeep_loading(), name="load models")
             try:
+                await in_thread(lambda: _build_routes(app), name="build routes")
                 async with mcp.open():
                     yield
             finally:
@@ -110,3 +111,10 @@ def create_app(settings: Settings, *, connect: Connect | None = None) -> FastAPI
     endpoints = (*agents.ENDPOINTS, *collections.ENDPOINTS)
     app.router.routes.insert(0, HotRoutes(endpoint for endpoint in endpoints if endpoint.operation.hot))
     return app
+
+
+def _build_routes(app: FastAPI) -> None:
+    # FastAPI builds included routes, and pydantic their models, when the first request is matched with them: 0.2 s.
+    nowhere = {"type": "http", "method": "GET", "path": "/", "root_path": "", "headers": [], "app": app}
+    for route in app.router.routes:
+        route.matches(nowhere)

@@ -16,7 +16,7 @@ from super_advanced_agents.protocol.json_codec import json_of_match
 from super_advanced_agents.tenancy.context import Access, RequestContext
 from super_advanced_agents.types import Answer, Dedupe, JSONValue, Match, Where
 
-MAX_RESULT_BYTES = 1024 * 1024
+MAX_RESULT_BYTES = 256 * 1024
 """The limit on the memories in one result, in bytes of JSON."""
 _MAX_INLINE = 32
 """Longer results are converted in a thread: 1,000 memories take 50 ms or more."""
@@ -118,7 +118,7 @@ class MemoryFound(BaseModel):
 class RecallOut(BaseModel):
     """Hold the result of the tool `recall`: the memories that match, best first."""
 
-    memories: Annotated[list[MemoryFound], Field(description="Best first; as many as fit 1 MiB.")]
+    memories: Annotated[list[MemoryFound], Field(description="Best first; as many as fit 256 KiB.")]
 
 
 class ForgetIn(_Arguments):
