@@ -7,8 +7,9 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from pathlib import Path
 
-from super_advanced_agents._runtime.batcher import Workers
+from super_advanced_agents._runtime.batcher import MicroBatcher
 from super_advanced_agents._runtime.channel import Channel
+from super_advanced_agents._runtime.futures import Future
 from super_advanced_agents._runtime.lifecycle import Resource
 from super_advanced_agents._runtime.sync_bridge import blocking, blocking_iterator
 from super_advanced_agents.config import DEFAULT_GENERATION_MODEL
@@ -17,11 +18,11 @@ from super_advanced_agents.generation.base import (
     GenerationEngine,
     GenerationOptions,
     MessageLike,
-    StopFilter,
     Usage,
     checked_messages,
     checked_prompt,
 )
+from super_advanced_agents.generation.job import Job
 from super_advanced_agents.generation.llamacpp import LlamaCppEngine
 from super_advanced_agents.generation.openai import OpenAIEngine
 from super_advanced_agents.telemetry import get_logger
@@ -31,6 +32,8 @@ _log = get_logger("generation")
 
 _STREAM_PIECES = 64
 _DRAIN_S = 5.0
+_RESERVED_SLOTS = 4
+"""One slot of this many is kept free of any single tenant's generations."""
 
 
 class LLMGenerator(Resource):
@@ -50,9 +53,11 @@ class LLMGenerator(Resource):
         api_key: the key for that server, if it requires one.
         models_dir: the folder of all models; the default folder when None.
         pull: download a missing known model at first use; when False, the first use raises `ModelNotFoundError`.
-        slots: the number of concurrent generations.
+        slots: the number of concurrent generations. On a server, one tenant gets at most three quarters of them, so
+            that another one's first answer starts at once.
         context_tokens: the most prompt and new tokens of one generation together (llama.cpp only).
-        max_queue: the most callers that may wait for a slot; further calls raise `OverloadedError`.
+        max_queue: the most callers that may wait for a slot; further calls raise `OverloadedError`. Tenants of a server
+            take turns, and the one that has the most waiting is refused first.
         threads: CPU threads for the model; as many as the process may use when None (llama.cpp only).
         timeout_s: the longest time in which a server may send nothing (`base_url` only).
         max_retries: retries before the first token when a server is unreachable or busy (`base_url` only).
@@ -99,11 +104,20 @@ class LLMGenerator(Resource):
                 threads=threads,
             )
         super().__init__()
-        self._workers = Workers(name="generation", threads=slots, max_queue=max_queue)
+        # None loads the model.
+        self._queue: MicroBatcher[Job | None, None] = MicroBatcher(
+            self._run_next,
+            name="generation",
+            max_batch_cost=1,
+            max_queue_cost=max_queue,
+            max_running_per_share=slots - slots // _RESERVED_SLOTS,
+            on_refused=_refuse,
+            workers=slots,
+        )
         self._open_lock = threading.Lock()
         self._opened = False
         self._jobs_lock = threading.Lock()
-        self._jobs: set[_Job] = set()
+        self._jobs: set[Job] = set()
         self._requests = 0
         self._tokens = 0
 
@@ -135,7 +149,7 @@ class LLMGenerator(Resource):
             GenerationError: the engine cannot load the model.
         """
         self._check_open()
-        await self._workers.submit(self._open_engine)
+        await self._queue.submit(None)
 
     load = blocking(aload)
 
@@ -246,10 +260,10 @@ class LLMGenerator(Resource):
     async def _complete(self, messages: list[ChatMessage], options: GenerationOptions) -> str:
         self._check_open()
         pieces: list[str] = []
-        job = _Job(messages, options, _append_to(pieces))
+        job = Job(messages, options, _append_to(pieces))
         self._register(job)
         try:
-            await self._workers.submit(lambda: self._run(job))
+            await self._queue.submit(job)
         finally:
             self._unregister(job)
         return "".join(pieces)
@@ -262,32 +276,43 @@ class LLMGenerator(Resource):
     ) -> AsyncGenerator[str, None]:
         self._check_open()
         channel: Channel[str] = Channel(_STREAM_PIECES)
-        job = _Job(messages, options, channel.put, channel)
+        job = Job(messages, options, channel.put, channel)
         self._register(job)
         pieces = channel.items()
+        waiting: Future[None] | None = None
         try:
-            self._workers.submit(lambda: self._run(job))
+            waiting = self._queue.submit(job)
             async for piece in pieces:
                 yield piece
             if on_end is not None and job.usage is not None:
                 on_end(job.usage)
         finally:
             self._unregister(job)
+            if waiting is not None:
+                waiting.cancel()  # it leaves the queue if its turn has not come
             await pieces.aclose()
 
-    def _register(self, job: _Job) -> None:
+    def _register(self, job: Job) -> None:
         with self._jobs_lock:
             self._jobs.add(job)
             self._requests += 1
 
-    def _unregister(self, job: _Job) -> None:
+    def _unregister(self, job: Job) -> None:
         # A worker that still generates for this job stops at its next token, and removes the job itself.
         job.stop()
         with self._jobs_lock:
             if not job.running:
                 self._jobs.discard(job)
 
-    def _run(self, job: _Job) -> None:
+    def _run_next(self, jobs: list[Job | None]) -> list[None]:
+        [job] = jobs
+        if job is None:
+            self._open_engine()
+        else:
+            self._run(job)
+        return [None]
+
+    def _run(self, job: Job) -> None:
         error: BaseException | None = None
         try:
             with self._jobs_lock:
@@ -311,7 +336,7 @@ class LLMGenerator(Resource):
                 self._jobs.discard(job)
             job.finish(error)
 
-    def _emit(self, job: _Job, piece: str) -> bool:
+    def _emit(self, job: Job, piece: str) -> bool:
         if piece:
             with self._jobs_lock:
                 self._tokens += 1
@@ -330,58 +355,22 @@ class LLMGenerator(Resource):
                 _log.info("generation.opened", extra={"model_id": self._engine.model_id})
 
     def _release(self) -> None:
-        self._workers.close(drain_s=_DRAIN_S)
+        self._queue.close(drain_s=_DRAIN_S)
         with self._jobs_lock:
             unfinished = list(self._jobs)
         for job in unfinished:
             job.stop()
-        self._workers.close()  # a stopped generation ends at its next token
+        self._queue.close()  # a stopped generation ends at its next token
         for job in unfinished:
             job.finish(_closed_error())
         with self._open_lock:
             self._engine.close()
 
 
-class _Job:
-    # The state of one generation, which its caller and its worker thread share.
-
-    def __init__(
-        self,
-        messages: list[ChatMessage],
-        options: GenerationOptions,
-        put: Callable[[str], bool],
-        channel: Channel[str] | None = None,
-    ) -> None:
-        self.messages = messages
-        self.options = options
-        self.put = put
-        self.filter = StopFilter(options.stop)
-        self.usage: Usage | None = None
-        self.stopped = False
-        self.running = False
-        self._channel = channel
-        self._interrupt: Callable[[], None] | None = None
-
-    # A method, since mypy would narrow the attribute, which another thread may change.
-    def has_caller(self) -> bool:
-        return not self.stopped
-
-    def stop(self) -> None:
-        # Also wakes a worker that waits for the model or for room in the stream.
-        self.stopped = True
-        if self.running and self._interrupt is not None:
-            self._interrupt()
-        if self._channel is not None:
-            self._channel.leave()
-
-    def on_interruptible(self, interrupt: Callable[[], None]) -> None:
-        self._interrupt = interrupt
-        if self.stopped:
-            interrupt()
-
-    def finish(self, error: BaseException | None) -> None:
-        if self._channel is not None:
-            self._channel.finish(error)
+def _refuse(job: Job | None, error: BaseException) -> None:
+    # It was queued and had to give way. The reader of a stream waits for its pieces, not for its future.
+    if job is not None:
+        job.finish(error)
 
 
 def _append_to(pieces: list[str]) -> Callable[[str], bool]:

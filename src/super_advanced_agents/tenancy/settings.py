@@ -56,7 +56,8 @@ class Settings(BaseSettings):
         generation_model: a model of the registry, a .gguf file, or the model's name at `generation_base_url`.
         generation_base_url: the URL of an OpenAI-compatible server for generation; None to generate in this process.
         generation_api_key: the API key of that server.
-        generation_slots: the number of answers that the language model generates concurrently.
+        generation_slots: the number of answers that the language model generates concurrently; one tenant gets at most
+            three quarters of them.
         config: the TOML file that declares agents, collections and orchestrators (see `tenancy.config_file`).
         max_agents: the number of agents with settings that one tenant may have.
         max_collections: the number of collections that one tenant may have.
