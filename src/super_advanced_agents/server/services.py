@@ -9,6 +9,7 @@ from super_advanced_agents.server.auth.authenticator import Authenticator
 from super_advanced_agents.server.idempotency.results import Idempotency
 from super_advanced_agents.server.limits.admission import Admission
 from super_advanced_agents.server.limits.rate_limit import RateLimiter
+from super_advanced_agents.server.limits.sending import SendingAnswers
 from super_advanced_agents.tenancy.runtime import Runtime
 from super_advanced_agents.tenancy.workspace import Workspaces
 
@@ -27,6 +28,7 @@ class Services:
         limiter: the rate limits of keys and tenants; a request is charged once its principal is known.
         idempotency: the stored replies of writes that were sent with an `Idempotency-Key`.
         workspaces: the agents and collections of each tenant.
+        sending: the bytes of long answers that clients have not read yet.
         conversions: parses long bodies, and converts large requests and results, off the event loop.
         draining: True once the server is stopping: it still answers requests, but reports that it is not ready.
     """
@@ -36,6 +38,7 @@ class Services:
     admission: Admission
     limiter: RateLimiter
     idempotency: Idempotency
+    sending: SendingAnswers = field(default_factory=SendingAnswers)
     conversions: SliceWorker = field(
         default_factory=lambda: SliceWorker(name="server conversions", max_queue=_MAX_CONVERSIONS)
     )

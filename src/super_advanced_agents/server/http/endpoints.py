@@ -6,11 +6,11 @@ import inspect
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import Annotated, Any, TypeAlias
 
-import orjson
 from fastapi import APIRouter, Query
 from fastapi.exceptions import RequestValidationError
 from pydantic import TypeAdapter, ValidationError
@@ -26,6 +26,7 @@ from super_advanced_agents.protocol.json_parser import printable_name
 from super_advanced_agents.protocol.operations import Operation
 from super_advanced_agents.server.handlers import registry
 from super_advanced_agents.server.handlers.context import HandlerContext
+from super_advanced_agents.server.http.answers import Items, json_answer
 from super_advanced_agents.server.http.body import read_json
 from super_advanced_agents.server.http.dependencies import context_of, services_of
 from super_advanced_agents.server.http.disconnect import while_connected
@@ -101,7 +102,8 @@ RouteHandler: TypeAlias = Callable[[ParsedRequest], Awaitable[Any]]
 
 async def handle(parsed: ParsedRequest) -> Any:
     """Execute a request and return its result as JSON, under the operation's key if it has one."""
-    content = json_of_result(await parsed.result(), vectors=parsed.value("vectors", "numbers"))
+    result, convert = await parsed.result(), partial(json_of_result, vectors=parsed.value("vectors", "numbers"))
+    content = Items(result, convert) if isinstance(result, list) else convert(result)
     reply = parsed.context.operation.reply
     return {reply: content} if reply else content
 
@@ -110,7 +112,8 @@ async def handle_page(parsed: ParsedRequest) -> Any:
     """Execute a request for one page; return its records as JSON, with the next page's cursor."""
     page, limit = await parsed.result(), parsed.value("limit")
     vectors: VectorFormat = parsed.value("vectors", "numbers")
-    return {parsed.context.operation.reply: json_of_result(page, vectors=vectors), "next": next_cursor(page, limit)}
+    items = Items(page, partial(json_of_result, vectors=vectors))
+    return {parsed.context.operation.reply: items, "next": next_cursor(page, limit)}
 
 
 def next_cursor(page: Sequence[Record], limit: int) -> str | None:
@@ -175,8 +178,8 @@ class Endpoint:
         if self.operation.status == HTTPStatus.NO_CONTENT:
             return Response(status_code=HTTPStatus.NO_CONTENT)
         # Results were validated when they were stored; validating them again would cost more than the search.
-        text = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
-        return Response(text, status_code=self.operation.status, media_type="application/json")
+        hold = partial(services.sending.hold, request_context.principal.tenant)
+        return json_answer(content, self.operation.status, hold)
 
     def _check_parameters(self, request: Request) -> None:
         known = () if self.parameters is None else self.parameters.model_fields

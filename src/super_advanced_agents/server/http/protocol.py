@@ -6,6 +6,9 @@ uvicorn has no such limits, so its protocol is extended; nothing else of it is c
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
+from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, ClassVar
@@ -31,12 +34,14 @@ class ConnectionLimits:
         header_timeout_s: seconds in which the headers of a request must arrive; a new connection must begin its first
             request in the same time.
         body_timeout_s: seconds in which the body must arrive after the headers.
+        write_timeout_s: seconds in which a client must read what waits for it; then its connection is dropped.
         max_body_bytes: bytes of a refused request's body that are read before the connection is closed.
         admission: the permits; a request whose kind is saturated is refused.
     """
 
     header_timeout_s: float
     body_timeout_s: float
+    write_timeout_s: float
     max_body_bytes: int
     admission: Admission
 
@@ -48,6 +53,7 @@ def http_protocol(settings: Settings, admission: Admission) -> type[StrictHttpPr
         limits = ConnectionLimits(
             header_timeout_s=settings.header_timeout_s,
             body_timeout_s=settings.body_timeout_s,
+            write_timeout_s=settings.write_timeout_s,
             max_body_bytes=settings.max_body_bytes,
             admission=admission,
         )
@@ -69,6 +75,7 @@ class _LimitedHttpProtocol(StrictHttpProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._read_timer: asyncio.TimerHandle | None = None
+        self._write_timer: asyncio.TimerHandle | None = None
         self._refusing = False
         self._close_after_refusal = False
         self._saturated = self.limits.admission.saturated
@@ -80,7 +87,44 @@ class _LimitedHttpProtocol(StrictHttpProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
+        self._stop_write_timer()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._start_write_timer()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._stop_write_timer()
+
+    def timeout_keep_alive_handler(self) -> None:
+        super().timeout_keep_alive_handler()
+        # A closing connection still waits until the client has read the end of its last answer.
+        if self.transport.get_write_buffer_size():
+            self._start_write_timer()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.transport.is_closing() and self.transport.get_write_buffer_size():
+            self._start_write_timer()
+
+    def _start_write_timer(self) -> None:
+        if self._write_timer is None:
+            self._write_timer = self.loop.call_later(self.limits.write_timeout_s, self._drop)
+
+    def _drop(self) -> None:
+        # With a reset, so that the system keeps nothing either of what the client does not read.
+        connected = self.transport.get_extra_info("socket")
+        if connected is not None:
+            with suppress(OSError):
+                connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.transport.abort()
+
+    def _stop_write_timer(self) -> None:
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+            self._write_timer = None
 
     def feed(self, data: bytes | memoryview) -> None:
         super().feed(data)

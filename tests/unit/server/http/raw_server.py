@@ -3,31 +3,47 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from contextlib import asynccontextmanager
 
 from tests.unit.server.piped import operation
 
 from super_advanced_agents.errors import AuthenticationError
+from super_advanced_agents.server.http.answers import PIECE_BYTES, PiecewiseResponse
+from super_advanced_agents.server.limits.sending import SendingAnswers
 from super_advanced_agents.tenancy.context import ANYBODY
 
 LONG_S = 60.0
-SERVED = (operation("GET", "/stream"), operation("POST", "/unread"), operation("POST", "/wait"))
+SERVED = (
+    operation("GET", "/stream"),
+    operation("GET", "/endless"),
+    operation("POST", "/echo"),
+    operation("POST", "/unread"),
+    operation("POST", "/wait"),
+)
 
 
 class Application:
-    """Read a whole body and answer with its length; some paths wait or stream first."""
+    """Read a whole body and answer with its length; some paths wait, or stream."""
 
     def __init__(self):
         self.received = []
         self.scopes = []
         self.may_continue = asyncio.Event()
         self.arrived = asyncio.Event()
+        self.sending = SendingAnswers()
+        self.left = asyncio.Event()
 
     async def __call__(self, scope, receive, send):
         self.arrived.set()
         self.scopes.append(scope)
         length = 0
         head = {"type": "http.response.start", "status": 200, "headers": []}
+        if scope["path"] == "/endless":
+            pieces = itertools.repeat(bytes(PIECE_BYTES))
+            await PiecewiseResponse(pieces, 200, self.sending.hold("acme", 1))(scope, receive, send)
+            self.left.set()
+            return
         if scope["path"] == "/stream":
             await send(head)
             await send({"type": "http.response.body", "body": b"begun", "more_body": True})
@@ -43,7 +59,8 @@ class Application:
         if scope["path"] == "/wait":
             await self.may_continue.wait()
         await send(head)
-        await send({"type": "http.response.body", "body": b"<%d>" % length})
+        body = bytes(length) if scope["path"] == "/echo" else b"<%d>" % length
+        await send({"type": "http.response.body", "body": body})
 
 
 class KeyAuthenticator:

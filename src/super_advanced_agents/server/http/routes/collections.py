@@ -10,6 +10,7 @@ from pydantic import JsonValue
 from super_advanced_agents.protocol import operations as ops
 from super_advanced_agents.protocol.json_codec import VectorFormat, json_of_result
 from super_advanced_agents.protocol.requests import CreateCollectionRequest
+from super_advanced_agents.server.http.answers import Items
 from super_advanced_agents.server.http.body import JSONRoute
 from super_advanced_agents.server.http.endpoints import (
     Endpoint,
@@ -66,7 +67,7 @@ async def _search(parsed: ParsedRequest) -> Any:
 
     with renamed_field("query_vectors", "query_vector"), renamed_field("query_vectors[0]", "query_vector"):
         [matches] = await parsed.result(build)
-    return {"results": json_of_result(matches)}
+    return {"results": Items(matches, json_of_result)}
 
 
 ENDPOINTS = (

@@ -15,6 +15,7 @@ from super_advanced_agents.protocol import operations as ops
 from super_advanced_agents.protocol import requests as protocol
 from super_advanced_agents.protocol.json_codec import json_of_result
 from super_advanced_agents.protocol.json_parser import printable_name
+from super_advanced_agents.server.http.answers import Items
 from super_advanced_agents.server.http.body import JSONRoute
 from super_advanced_agents.server.http.endpoints import (
     Endpoint,
@@ -65,7 +66,7 @@ async def _remember(parsed: ParsedRequest) -> Any:
 
 async def _list(parsed: ParsedRequest) -> Any:
     page = await parsed.result()
-    return {"memories": [_memory(record) for record in page], "next": next_cursor(page, parsed.value("limit"))}
+    return {"memories": Items(page, _memory), "next": next_cursor(page, parsed.value("limit"))}
 
 
 async def _get(parsed: ParsedRequest) -> Any:
