@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from super_advanced_agents._runtime.budget import check_budget
-from super_advanced_agents.stores.faiss.keywords.index import Keywords, Ranking
+from super_advanced_agents.stores.faiss.keywords.index import Ranking
+from super_advanced_agents.stores.faiss.keywords.tenants import KeywordIndexes
 from super_advanced_agents.stores.faiss.metadata.selections import Selection
 from super_advanced_agents.stores.faiss.rows.session_neighbours import SessionNeighbourIndex
 from super_advanced_agents.stores.faiss.rows.table import RecordTable
@@ -39,7 +40,7 @@ class SignalSources:
 
     rows: RecordTable
     session_neighbours: SessionNeighbourIndex
-    keywords: Keywords
+    keywords: KeywordIndexes
 
 
 def rank_by_keywords(

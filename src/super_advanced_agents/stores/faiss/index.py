@@ -333,6 +333,14 @@ class Index:
         """Count the namespaces that have rows now, or had some since the store was opened."""
         return len(self._scopes)
 
+    def tenants(self) -> list[str]:
+        """Return the names of the tenants that have or had rows since the store was opened."""
+        return list(self._tenants)
+
+    def rows_of(self, tenant: str) -> BitMap:
+        """Return the rows of a tenant that has some; deleted ones may be among them."""
+        return self._tenants[tenant].rows
+
     def _track(self, seq: int, scope: int, expires_at: float | None) -> None:
         if scope not in self._scopes:
             name = self._rows.tenant_of(scope)

@@ -15,7 +15,7 @@ from super_advanced_agents._runtime import sqlite
 from super_advanced_agents._runtime.budget import unlimited
 from super_advanced_agents.errors import StoreError
 from super_advanced_agents.stores.faiss.index import Index
-from super_advanced_agents.stores.faiss.keywords.index import Keywords
+from super_advanced_agents.stores.faiss.keywords.tenants import KeywordIndexes
 from super_advanced_agents.stores.faiss.metadata.index import _StaleViewError
 from super_advanced_agents.stores.faiss.metadata.selections import Selection
 from super_advanced_agents.stores.faiss.rows.batch import Scope
@@ -36,7 +36,7 @@ class State:
     Args:
         rows: the table of records.
         index: the vector and metadata indexes.
-        keywords: the keyword index.
+        keywords: the keyword indexes.
         load: fills the index from the rows, at first use.
 
     Attributes:
@@ -44,7 +44,7 @@ class State:
         counters: numbers of commits and of rows written, since the store was opened.
     """
 
-    def __init__(self, rows: RecordTable, index: Index, keywords: Keywords, load: Callable[[], None]) -> None:
+    def __init__(self, rows: RecordTable, index: Index, keywords: KeywordIndexes, load: Callable[[], None]) -> None:
         self.rows = rows
         self.index = index
         self.keywords = keywords

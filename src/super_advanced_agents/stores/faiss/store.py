@@ -20,7 +20,7 @@ from super_advanced_agents._runtime.futures import Future, driven_by_thread
 from super_advanced_agents.config import LIMITS, Limits, checked_name
 from super_advanced_agents.errors import ConfigurationError
 from super_advanced_agents.stores.faiss.index import Index
-from super_advanced_agents.stores.faiss.keywords.index import Keywords
+from super_advanced_agents.stores.faiss.keywords.tenants import KeywordIndexes
 from super_advanced_agents.stores.faiss.maintenance.expiry import ExpirySweeper
 from super_advanced_agents.stores.faiss.maintenance.operations import MaintenanceOperations
 from super_advanced_agents.stores.faiss.metadata.slow_filters import SlowFilters
@@ -144,7 +144,7 @@ class FAISSVectorStore(MaintenanceOperations):
         shape: dict[str, str | int] = {"dim": dim, "kind": "ivf" if index == "ivf" else "hnsw", "storage": storage}
         snapshots = None if folder is None or index == "flat" else Snapshots(folder, self._rows, shape)
         self._sealer = Sealer(self._index, policy, Builder(index, storage, memory), snapshots, publish=self._publish)
-        self._keywords = Keywords(self._rows, self._index.session_neighbours, folder)
+        self._keywords = KeywordIndexes(self._rows, self._index, folder)
         state = State(self._rows, self._index, self._keywords, self._load)
         self._record_reader = RecordReader(state, self._limits)
         self._slow_filters = SlowFilters(state)

@@ -1,4 +1,4 @@
-"""The keyword index: BM25 over each text, and over it with the texts before and after it.
+"""The keyword index of one tenant: BM25 over each text, and over it with those before and after it.
 
 It is derived from the rows, and catches up with them at the start of a search: so a write never waits for it, and a
 search sees every acknowledged write. The newest rows are scored in an in-memory buffer. When they have become many, the
@@ -7,7 +7,6 @@ buffer is flushed to an index on disk, of which a snapshot is kept between openi
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 import sqlite3
 import tempfile
@@ -21,17 +20,19 @@ from numpy.typing import NDArray
 from pyroaring import BitMap
 
 from super_advanced_agents._runtime.budget import check_budget, unlimited
-from super_advanced_agents._runtime.futures import Future, in_thread
+from super_advanced_agents._runtime.files import create_folder
+from super_advanced_agents._runtime.futures import in_thread
 from super_advanced_agents.errors import DeadlineExceededError
 from super_advanced_agents.stores.faiss.keywords.analyzer import FIELDS, Entry, unique_terms
 from super_advanced_agents.stores.faiss.keywords.buffer import KeywordBuffer, idf
+from super_advanced_agents.stores.faiss.keywords.flush import Flush
 from super_advanced_agents.stores.faiss.keywords.postings import PostingsIndex
 from super_advanced_agents.stores.faiss.keywords.snapshot import (
     KeywordSnapshot,
     SavedIndex,
-    SourceTable,
     text_checksums,
 )
+from super_advanced_agents.stores.faiss.keywords.sources import SourceRows, SourceTable
 from super_advanced_agents.stores.faiss.metadata.columns import array_of, bitmap
 from super_advanced_agents.stores.faiss.metadata.index import _StaleViewError
 from super_advanced_agents.stores.faiss.rows.session_neighbours import SessionNeighbourIndex
@@ -63,43 +64,36 @@ Ranking = tuple[NDArray[np.uint32], NDArray[np.float32]]
 Boosts = dict[tuple[str, str], float]
 """(field, term) -> the factor of its BM25 score."""
 
-_EMPTY: Ranking = (np.empty(0, np.uint32), np.empty(0, np.float32))
-
-
-@dataclasses.dataclass(slots=True, eq=False)
-class _Flush:
-    """Hold the state of one flush, which writes buffered rows to the keyword index on disk.
-
-    Attributes:
-        index: the index on disk.
-        added: the rows to add, those without a text too.
-        removed: the rows to remove first.
-        entries: yields the rows to add with their entries.
-        changed_meanwhile: rows that changed again meanwhile, and stay in the buffer.
-        future: the flush in the background; None when the caller's thread executes it.
-    """
-
-    index: PostingsIndex
-    added: BitMap
-    removed: BitMap
-    entries: Callable[[], Iterator[tuple[int, Entry | None]]]
-    changed_meanwhile: BitMap = dataclasses.field(default_factory=BitMap)
-    future: Future[None] | None = None
-
-    def execute(self) -> None:
-        self.index.remove(array_of(self.removed).tolist())
-        self.index.add(entry for _, entry in self.entries() if entry is not None)
-        self.index.commit()
+EMPTY: Ranking = (np.empty(0, np.uint32), np.empty(0, np.float32))
 
 
 class Keywords:
-    """Search the texts of one store by BM25. Thread-safe; a lock admits one thread at a time."""
+    """Search the texts of one tenant by BM25. Thread-safe; a lock admits one thread at a time.
 
-    def __init__(self, rows: RecordTable, session_neighbours: SessionNeighbourIndex, folder: Path | None) -> None:
+    Args:
+        rows: the table of records.
+        session_neighbours: the neighbours of rows in their sessions.
+        folder: the folder of the snapshot; None keeps all in memory.
+        tenant_rows: returns the tenant's rows; deleted ones may be among them.
+        tenant: the tenant's name, to recognize the snapshot of another.
+    """
+
+    def __init__(
+        self,
+        rows: RecordTable,
+        session_neighbours: SessionNeighbourIndex,
+        folder: Path | None,
+        tenant_rows: Callable[[], BitMap],
+        *,
+        tenant: str = "",
+    ) -> None:
         self._rows = rows
         self._session_neighbours = session_neighbours
         self._folder = folder
-        self._snapshot = None if folder is None else KeywordSnapshot(folder, rows.identity)
+        self._tenant_rows = tenant_rows
+        self._snapshot = None if folder is None else KeywordSnapshot(folder, f"{rows.identity}/{tenant}")
+        self._changed_neighbours = BitMap()
+        self._changed_lock = threading.Lock()
         self._on_disk = True
         self._work_folder: tempfile.TemporaryDirectory[str] | None = None
         self._lock = threading.Lock()
@@ -110,17 +104,28 @@ class Keywords:
         self._index: PostingsIndex | None = None
         self._buffer = KeywordBuffer()
         self._indexed = BitMap()  # the rows on disk, those without a text too
-        self._sources = np.zeros((3, 0), np.uint32)  # by indexed row: its neighbours then, its text's checksum
+        self._sources = SourceRows()
+        self._live = BitMap()  # the tenant's rows in the indexed view
         self._unsaved_rows = 0
-        self._flush: _Flush | None = None
+        self._flush: Flush | None = None
         self._indexed_view: View | None = None
         self._deleted_unread = BitMap()  # rows of that view that were deleted before their texts were read
+
+    @property
+    def buffered_count(self) -> int:
+        """The number of rows in the buffer."""
+        return len(self._buffer.rows)
+
+    def add_changed(self, rows: BitMap) -> None:
+        """Note the rows whose session neighbours have changed, the tenant's among others."""
+        with self._changed_lock:
+            self._changed_neighbours |= rows
 
     def search(self, view: View, texts: Sequence[str], scope: int | None, candidates: BitMap, k: int) -> list[Ranking]:
         """Find the k candidate rows with the best BM25 scores for each query text, best first.
 
         Each term of a text counts by itself; a text has no query syntax. `scope` is the number of the scope (one
-        namespace of one tenant) that holds all candidates; None for the whole store.
+        namespace of the tenant) that holds all candidates; None for all of them.
 
         Returns:
             For each text at most k rows, all of which share a term with it.
@@ -129,12 +134,12 @@ class Keywords:
             _StaleViewError: a candidate was deleted before its text was read.
         """
         if not candidates:
-            return [_EMPTY] * len(texts)
+            return [EMPTY] * len(texts)
         with self._lock:
             try:
                 with unlimited():
                     self._catch_up(view)
-                if self._deleted_unread.intersect(candidates):
+                if self._deleted_unread.intersect(candidates) or not candidates.issubset(self._live):
                     raise _StaleViewError
                 listed = None
                 if len(candidates) <= _MAX_LISTED:
@@ -154,15 +159,21 @@ class Keywords:
                 raise
         return self.search(view, texts, scope, candidates, k)
 
-    def close(self) -> None:
-        """Save the keyword index to disk for the next opening of the store, and close it."""
-        with self._lock:
-            try:
-                if self._opened and self._indexed_view is not None:
-                    self._save_on_close(self._indexed_view)
-            except (ValueError, OSError, sqlite3.Error) as exc:
-                _log.warning("store.words_not_kept", extra={"reason": str(exc)[:200]})
+    def close(self, *, wait: bool = True) -> None:
+        """Save the keyword index to disk and close it; the next search opens it again.
+
+        Without `wait` it stays open if another thread is searching it.
+        """
+        if not self._lock.acquire(blocking=wait):
+            return
+        try:
+            if self._opened and self._indexed_view is not None:
+                self._save_on_close()
+        except (ValueError, OSError, sqlite3.Error) as exc:
+            _log.warning("store.words_not_kept", extra={"reason": str(exc)[:200]})
+        finally:
             self._discard()
+            self._lock.release()
 
     # -- searching ------------------------------------------------------------------------------------------------
 
@@ -172,7 +183,7 @@ class Keywords:
         if in_buffer:
             hits += self._buffer.scores(in_buffer, self._average_lengths(), candidates)
         if not hits:
-            return _EMPTY
+            return EMPTY
         scores = np.array([score for score, _ in hits], dtype=np.float32)
         rows = np.array([row for _, row in hits], dtype=np.uint32)
         best = np.lexsort((rows, -scores))[:k]
@@ -231,16 +242,18 @@ class Keywords:
         if self._indexed_view is view:
             return
         self._deleted_unread = BitMap()
-        other_neighbours = self._session_neighbours.take_changed_rows()
+        with self._changed_lock:
+            other_neighbours, self._changed_neighbours = self._changed_neighbours, BitMap()
+        live = self._live = view.live & self._tenant_rows()
         if not self._opened:
-            other_neighbours = self._open(view)
-        changed = ((view.live - self._indexed - self._buffer.rows) | other_neighbours) & view.live
-        for row in self._buffer.rows - view.live:
+            other_neighbours = self._open()
+        changed = ((live - self._indexed - self._buffer.rows) | other_neighbours) & live
+        for row in self._buffer.rows - live:
             self._buffer.drop(row)
         self._join_flush(wait=False)
         if len(changed) > FLUSH_ROWS or len(self._buffer.rows | changed) > _MAX_BUFFER_ROWS:
             self._join_flush(wait=True)
-            self._flush_now(self._plan_flush(view, changed))
+            self._flush_now(self._plan_flush(changed))
         else:
             without_text = []
             for row, entry in self._entries(array_of(changed)):
@@ -252,12 +265,12 @@ class Keywords:
                 self._deleted_unread = BitMap(without_text) - existing
             if self._flush is not None:
                 self._flush.changed_meanwhile |= changed
-            elif len(self._buffer.rows) + len(self._indexed - view.live) > FLUSH_ROWS:
-                self._flush = self._plan_flush(view, BitMap())
+            elif len(self._buffer.rows) + len(self._indexed - live) > FLUSH_ROWS:
+                self._flush = self._plan_flush(BitMap())
                 self._flush.future = in_thread(self._flush.execute, name="store words")
         self._indexed_view = view
 
-    def _open(self, view: View) -> BitMap:
+    def _open(self) -> BitMap:
         # Returns the rows whose session neighbours have changed since the snapshot was saved.
         self._opened = True
         if self._snapshot is None or self._folder is None:
@@ -268,21 +281,22 @@ class Keywords:
             return BitMap()
         folder = self._make_work_folder()
         saved = self._snapshot.restore(folder)
-        if saved is None or not self._matches_rows(saved.table, view):
+        if saved is None or not self._matches_rows(saved.table):
             self._remove_work_folder()
             return BitMap()
         self._index = PostingsIndex(folder, saved.average_lengths)
-        self._record_sources(saved.table)
+        self._sources.add(saved.table)
         self._indexed = bitmap(saved.table[0])
-        rows = array_of(self._indexed & view.live)
+        rows = array_of(self._indexed & self._live)
         before, after = self._session_neighbours.neighbours(rows)
-        return bitmap(rows[(before != self._sources[0, rows]) | (after != self._sources[1, rows])])
+        _, before_then, after_then, _ = self._sources.of(rows)
+        return bitmap(rows[(before != before_then) | (after != after_then)])
 
-    def _matches_rows(self, table: SourceTable, view: View) -> bool:
+    def _matches_rows(self, table: SourceTable) -> bool:
         # False if the database was restored from an older copy and then written to.
         if not table.size or int(table[0, -1]) > self._rows.last_seq:
             return False
-        common = table[:, np.isin(table[0], array_of(view.live))]
+        common = table[:, np.isin(table[0], array_of(self._live))]
         for start in range(0, common.shape[1], _COMPARED_ROWS):
             page = common[:, start : start + _COMPARED_ROWS]
             rows, checksums = page[0].tolist(), page[3].tolist()
@@ -290,14 +304,14 @@ class Keywords:
                 return False
         return True
 
-    def _plan_flush(self, view: View, changed: BitMap) -> _Flush:
+    def _plan_flush(self, changed: BitMap) -> Flush:
         if self._index is None:
             self._index = PostingsIndex(self._make_work_folder() if self._on_disk else None)
-        added = (self._buffer.rows | changed) & view.live
-        removed = (self._indexed - view.live) | (self._indexed & added)
-        return _Flush(self._index, added, removed, partial(self._entries, array_of(added), record_sources=True))
+        added = (self._buffer.rows | changed) & self._live
+        removed = (self._indexed - self._live) | (self._indexed & added)
+        return Flush(self._index, added, removed, partial(self._entries, array_of(added), record_sources=True))
 
-    def _flush_now(self, flush: _Flush) -> None:
+    def _flush_now(self, flush: Flush) -> None:
         flush.execute()
         self._end_flush(flush)
         if self._unsaved_rows >= _SAVE_AFTER_ROWS:
@@ -311,7 +325,7 @@ class Keywords:
         flush.future.wait()
         self._end_flush(flush)
 
-    def _end_flush(self, flush: _Flush) -> None:
+    def _end_flush(self, flush: Flush) -> None:
         flush.index.refresh()
         for row in flush.added - flush.changed_meanwhile:
             self._buffer.drop(row)
@@ -326,7 +340,7 @@ class Keywords:
             texts = self._rows.texts(sorted(rows_and_neighbours))
             if record_sources:
                 checksums = text_checksums(page.tolist(), texts)
-                self._record_sources(np.array([page, before, after, checksums], dtype=np.uint32))
+                self._sources.add(np.array([page, before, after, checksums], dtype=np.uint32))
             for row, *neighbours in zip(page.tolist(), before.tolist(), after.tolist(), strict=True):
                 if row not in texts:
                     yield row, None
@@ -335,30 +349,21 @@ class Keywords:
                 first, last = (texts[neighbour][1] if neighbour in texts else "" for neighbour in neighbours)
                 yield row, Entry.of(row, scope, text, first, last)
 
-    def _record_sources(self, table: SourceTable) -> None:
-        width = int(table[0, -1]) + 1
-        if width > self._sources.shape[1]:
-            grown = np.zeros((3, 2 * width), np.uint32)
-            grown[:, : self._sources.shape[1]] = self._sources
-            self._sources = grown
-        self._sources[:, table[0]] = table[1:]
-
     # -- saving ---------------------------------------------------------------------------------------------------
 
-    def _save_on_close(self, view: View) -> None:
+    def _save_on_close(self) -> None:
         if self._snapshot is None:
             return
         self._join_flush(wait=True)
         if len(self._buffer.rows) >= _MIN_FLUSH_ROWS or (self._unsaved_rows and self._buffer.rows):
-            self._flush_now(self._plan_flush(view, BitMap()))
+            self._flush_now(self._plan_flush(BitMap()))
         if self._unsaved_rows:
             self._save()
 
     def _save(self) -> None:
         if self._snapshot is None or self._index is None or self._work_folder is None:
             return
-        rows = array_of(self._indexed)
-        table = np.concatenate([rows[None], self._sources[:, rows]])
+        table = self._sources.of(array_of(self._indexed))
         try:
             self._index.wait_for_merges()
             self._snapshot.save(Path(self._work_folder.name), SavedIndex(table, self._index.average_lengths))
@@ -368,6 +373,8 @@ class Keywords:
 
     def _make_work_folder(self) -> Path:
         if self._work_folder is None:
+            if self._folder is not None:
+                create_folder(self._folder)
             self._work_folder = tempfile.TemporaryDirectory(
                 prefix=_WORK_PREFIX, dir=self._folder, ignore_cleanup_errors=True
             )

@@ -18,10 +18,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import orjson
 import tantivy
-from numpy.typing import NDArray
 
 from super_advanced_agents._runtime.files import create_folder, sha256_of
 from super_advanced_agents.stores.faiss.keywords.analyzer import VERSION
+from super_advanced_agents.stores.faiss.keywords.sources import SourceTable
 from super_advanced_agents.telemetry import get_logger
 
 _log = get_logger("store")
@@ -31,10 +31,8 @@ _MANIFEST = "manifest.json"
 _SEGMENTS = "meta.json"  # tantivy's list of its segments
 _TABLE = "rows.npy"
 _NEW = ".new"
-_FORMAT = [2, VERSION, tantivy.__version__]  # type: ignore[attr-defined]  # not in its stubs
-
-SourceTable = NDArray[np.uint32]
-"""(4, n): of each row, ascending, its number, the rows before and after it, a text checksum."""
+_FORMAT = [3, VERSION, tantivy.__version__]  # type: ignore[attr-defined]  # not in its stubs
+"""Format 2 had the texts of all tenants in one index; such a snapshot is built again from the rows."""
 
 
 class SavedIndex(NamedTuple):
