@@ -34,7 +34,7 @@ class Flush:
     future: Future[None] | None = None
 
     def execute(self) -> None:
-        """Remove and add the rows, and commit; the index must be refreshed before a search sees them."""
+        """Remove and add the rows, and commit; a search sees them after `refresh`."""
         self.index.remove(array_of(self.removed).tolist())
         self.index.add(entry for _, entry in self.entries() if entry is not None)
         self.index.commit()
