@@ -96,6 +96,10 @@ def prepare(
             schema.application_id and _read_pragma(connection, "application_id") != schema.application_id
         ):
             raise CorruptStoreError(f"{str(file)!r} is not a store of this package", hint="choose another folder")
+        if has_code(connection):
+            raise CorruptStoreError(
+                f"{str(file)!r} holds triggers or views, which it must not", hint="restore a backup"
+            )
         if version > schema.version:
             raise schema.newer_version_error(
                 f"{str(file)!r} was written by a newer version: schema {version}, this one knows {schema.version}",
@@ -108,6 +112,25 @@ def prepare(
     if version < schema.version:
         assert file is not None
         _migrate(connection, file, schema, version)
+
+
+def is_of(connection: sqlite3.Connection, schema: Schema) -> bool:
+    """Return whether a database is of a kind of file and of no newer version than `schema`.
+
+    Raises:
+        sqlite3.Error: the database cannot be read.
+    """
+    kind, version = _read_pragma(connection, "application_id"), _read_pragma(connection, "user_version")
+    return kind == schema.application_id and 1 <= version <= schema.version and not has_code(connection)
+
+
+def has_code(connection: sqlite3.Connection) -> bool:
+    """Return whether a database has triggers, views or virtual tables.
+
+    They run SQL code of the file's author, and this package writes none.
+    """
+    query = "SELECT count(*) FROM sqlite_master WHERE type NOT IN ('table', 'index') OR sql LIKE 'CREATE VIRTUAL%'"
+    return bool(connection.execute(query).fetchone()[0])
 
 
 def _read_pragma(connection: sqlite3.Connection, name: str) -> int:

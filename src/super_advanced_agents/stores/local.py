@@ -5,8 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 from super_advanced_agents.errors import StoreError
-from super_advanced_agents.stores.faiss.maintenance.backup import DATABASES, Backup, back_up, read_backup
-from super_advanced_agents.stores.faiss.maintenance.inspection import settings_of
+from super_advanced_agents.stores.faiss.maintenance.backup import (
+    DATABASES,
+    Backup,
+    BackupContents,
+    back_up,
+    copy_database,
+    read_backup,
+    write_backup,
+)
+from super_advanced_agents.stores.faiss.maintenance.inspection import (
+    has_records_table,
+    open_immutable,
+    open_read_only,
+    settings_of,
+    settings_of_copy,
+)
 from super_advanced_agents.stores.faiss.maintenance.restore import restore
 from super_advanced_agents.stores.faiss.rows.schema import VERSION as SCHEMA_VERSION
 from super_advanced_agents.stores.faiss.store import FAISSVectorStore as LocalStore
@@ -15,14 +29,22 @@ from super_advanced_agents.stores.faiss.vectors.snapshot import damaged_file
 __all__ = [
     "LIBRARIES",
     "SCHEMA_VERSION",
+    "Backup",
+    "BackupContents",
     "LocalStore",
     "back_up",
+    "copy_database",
     "damaged_file",
+    "has_records_table",
     "has_store",
     "is_backup_of_one_store",
+    "open_immutable",
     "open_local_store",
+    "open_read_only",
     "read_backup",
     "restore",
+    "settings_of_copy",
+    "write_backup",
 ]
 
 LIBRARIES = (("faiss", "faiss-cpu"),)

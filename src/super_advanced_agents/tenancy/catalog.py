@@ -7,7 +7,6 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,53 +17,20 @@ from super_advanced_agents._runtime.lifecycle import Resource
 from super_advanced_agents.errors import (
     CollectionExistsError,
     CollectionNotFoundError,
+    CorruptStoreError,
     InvalidInputError,
 )
+from super_advanced_agents.telemetry import get_logger
+from super_advanced_agents.tenancy.catalog_rows import SCHEMA, CatalogRows, Entry, is_collection_id, read_catalog
 from super_advanced_agents.tenancy.config_file import AgentSettings, Declared
 from super_advanced_agents.types import AgentInfo, CollectionInfo
 
 T = TypeVar("T")
 
-_SCHEMA = sqlite.Schema(
-    version=1,
-    application_id=0x53414143,  # "SAAC"
-    tables="""
-CREATE TABLE collections (
-    tenant TEXT NOT NULL,
-    name TEXT NOT NULL,
-    id TEXT NOT NULL UNIQUE, -- the name of its folder; a name from a request never becomes a path
-    dim INTEGER NOT NULL,
-    metric TEXT NOT NULL,
-    "index" TEXT NOT NULL,
-    storage TEXT NOT NULL,
-    created_at REAL NOT NULL,
-    PRIMARY KEY (tenant, name)
-) WITHOUT ROWID;
-CREATE TABLE deleted (id TEXT PRIMARY KEY) WITHOUT ROWID; -- collections whose folders are still to be removed
-CREATE TABLE agents (
-    tenant TEXT NOT NULL,
-    name TEXT NOT NULL,
-    settings TEXT NOT NULL, -- JSON
-    updated_at REAL NOT NULL,
-    PRIMARY KEY (tenant, name)
-) WITHOUT ROWID;
-""",
-)
+_log = get_logger("server")
 _MAX_WAITING = 1_024
+_MAX_LOGGED = 20
 _DEFAULTS = AgentSettings()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """A collection's entry in the catalog: its permanent identifier, its name and its settings.
-
-    Attributes:
-        id: the permanent identifier, which is the name of the collection's folder.
-        info: the name and the settings of the collection.
-    """
-
-    id: str
-    info: CollectionInfo
 
 
 class Catalog(Resource):
@@ -81,7 +47,7 @@ class Catalog(Resource):
 
     Raises:
         StoreError: the database cannot be used.
-        CorruptStoreError: the database is damaged.
+        CorruptStoreError: the database is damaged. Single damaged rows are logged; an operation that needs one raises.
     """
 
     def __init__(self, file: Path, declared: Declared, *, max_collections: int, max_agents: int) -> None:
@@ -95,27 +61,26 @@ class Catalog(Resource):
         self._lock = threading.Lock()
         self._writer = Workers(name="server catalog", threads=1, max_queue=_MAX_WAITING)
         try:
-            for tenant, name, folder, *settings in self._select(
-                'SELECT tenant, name, id, dim, metric, "index", storage, created_at FROM collections'
-            ):
-                self._entries.setdefault(tenant, {})[name] = Entry(id=folder, info=_info_from_row(name, settings))
-            for tenant, name, settings_json, updated_at in self._select(
-                "SELECT tenant, name, settings, updated_at FROM agents"
-            ):
-                self._agents.setdefault(tenant, {})[name] = (
-                    AgentSettings.model_validate_json(settings_json),
-                    float(updated_at),
-                )
+            rows = read_catalog(self._connection)
         except BaseException:
+            self._writer.close()
             self._connection.close()
             raise
+        for (tenant, name), entry in rows.collections.items():
+            self._entries.setdefault(tenant, {})[name] = entry
+        for (tenant, name), agent in rows.agents.items():
+            self._agents.setdefault(tenant, {})[name] = agent
+        self._unreadable_collections, self._unreadable_agents = rows.unreadable_collections, rows.unreadable_agents
+        _log_problems(rows)
 
     def collection(self, tenant: str, name: str) -> Entry:
         """Return the catalog entry of a tenant's collection, by the collection's name.
 
         Raises:
             CollectionNotFoundError: the tenant has no collection of that name.
+            CorruptStoreError: the catalog's row of the collection is damaged.
         """
+        self._check_readable(tenant, name)
         entry = self._entries.get(tenant, {}).get(name)
         if entry is None:
             raise CollectionNotFoundError(
@@ -157,13 +122,21 @@ class Catalog(Resource):
 
     def has_agent(self, tenant: str, name: str) -> bool:
         """Return whether an agent has settings of its own, from the configuration file or the API."""
-        return (tenant, name) in self._declared.agents or name in self._agents.get(tenant, {})
+        return (tenant, name) in self._declared.agents or self._has_stored(tenant, name)
 
     def agent_settings(self, tenant: str, name: str) -> AgentSettings:
-        """Return the settings of an agent, or the default settings when it has none."""
+        """Return the settings of an agent, or the default settings when it has none.
+
+        Raises:
+            CorruptStoreError: the catalog's row of the agent is damaged.
+        """
         declared = self._declared.agents.get((tenant, name))
         if declared is not None:
             return declared
+        if (tenant, name) in self._unreadable_agents:  # the defaults could name another namespace
+            raise CorruptStoreError(
+                f"the settings of the agent {name!r} are damaged", hint="set them again: PUT /v1/agents/{agent}"
+            )
         stored = self._agents.get(tenant, {}).get(name)
         return _DEFAULTS if stored is None else stored[0]
 
@@ -205,7 +178,12 @@ class Catalog(Resource):
 
     def deleted_folders(self) -> list[str]:
         """Return the names of deleted collections' folders that are still to be removed. Blocks."""
-        return [folder for (folder,) in self._select("SELECT id FROM deleted")]
+        in_use = self.collection_folders()
+        return [
+            folder
+            for (folder,) in self._select("SELECT id FROM deleted")
+            if is_collection_id(folder) and folder not in in_use
+        ]
 
     def forget_deleted_folder(self, folder: str) -> None:
         """Record that the folder of a deleted collection has been removed from disk. Blocks."""
@@ -219,6 +197,7 @@ class Catalog(Resource):
     def _create(
         self, tenant: str, info: CollectionInfo, exist_ok: bool, make_folder: Callable[[str], None]
     ) -> CollectionInfo:
+        self._check_readable(tenant, info.name)
         entries = self._entries.get(tenant, {})
         if info.name in entries:
             existing = entries[info.name].info
@@ -244,6 +223,7 @@ class Catalog(Resource):
         return info
 
     def _delete(self, tenant: str, name: str) -> Entry | None:
+        self._check_readable(tenant, name)
         entry = self._entries.get(tenant, {}).get(name)
         if entry is None:
             return None
@@ -267,6 +247,16 @@ class Catalog(Resource):
                 hint="change it there, and start the server again",
             )
 
+    def _has_stored(self, tenant: str, name: str) -> bool:
+        return name in self._agents.get(tenant, {}) or (tenant, name) in self._unreadable_agents
+
+    def _check_readable(self, tenant: str, name: str) -> None:
+        if (tenant, name) in self._unreadable_collections:
+            raise CorruptStoreError(
+                f"the catalog's entry of the collection {name!r} is damaged",
+                hint="restore a backup, or use another name; `saa doctor` has details",
+            )
+
     def _put_agent(self, tenant: str, name: str, settings: AgentSettings) -> AgentInfo:
         agents = self._agents.get(tenant, {})
         if name not in agents and len(agents) >= self._max_agents:
@@ -280,16 +270,19 @@ class Catalog(Resource):
         self._write([("INSERT OR REPLACE INTO agents VALUES (?, ?, ?, ?)", values)])
         with self._lock:
             self._agents.setdefault(tenant, {})[name] = settings, now
+            self._unreadable_agents.discard((tenant, name))
         return settings.info(name, updated_at=now)
 
     def _delete_agent(self, tenant: str, name: str) -> bool:
-        if name not in self._agents.get(tenant, {}):
+        if not self._has_stored(tenant, name):
             return False
         self._write([("DELETE FROM agents WHERE tenant = ? AND name = ?", (tenant, name))])
         with self._lock:
-            del self._agents[tenant][name]
-            if not self._agents[tenant]:
-                del self._agents[tenant]
+            self._unreadable_agents.discard((tenant, name))
+            agents = self._agents.get(tenant, {})
+            agents.pop(name, None)
+            if not agents:
+                self._agents.pop(tenant, None)
         return True
 
     def _select(self, statement: str) -> list[tuple[str, ...]]:
@@ -327,13 +320,13 @@ def _settings(info: CollectionInfo) -> tuple[int, str, str, str]:
     return info.dim, info.metric, info.index, info.storage
 
 
-def _info_from_row(name: str, settings: list[str]) -> CollectionInfo:
-    dim, metric, index, storage, created_at = settings
-    return CollectionInfo(
-        name=name, dim=int(dim), metric=metric, index=index, storage=storage, created_at=float(created_at)
-    )
+def _log_problems(rows: CatalogRows) -> None:
+    for problem in rows.problems[:_MAX_LOGGED]:
+        _log.error("server.catalog_row_damaged", extra={"reason": problem})
+    if len(rows.problems) > _MAX_LOGGED:
+        _log.error("server.catalog_rows_damaged", extra={"count": len(rows.problems)})
 
 
 def _open_database(file: Path) -> sqlite3.Connection:
     private_folder(file.parent)
-    return sqlite.open_database(file, _SCHEMA)
+    return sqlite.open_database(file, SCHEMA)

@@ -29,7 +29,8 @@ from super_advanced_agents.stores import VectorStore
 from super_advanced_agents.stores.opening import folder_url, open_store
 from super_advanced_agents.stores.options import IndexKind, Metric, Storage
 from super_advanced_agents.telemetry import get_logger
-from super_advanced_agents.tenancy.catalog import Catalog, Entry
+from super_advanced_agents.tenancy.catalog import Catalog
+from super_advanced_agents.tenancy.catalog_rows import Entry
 from super_advanced_agents.types import CollectionInfo
 
 _log = get_logger("server")
@@ -259,7 +260,7 @@ class Collections(Resource):
 
     def _open_store(self, entry: Entry) -> VectorStore:
         folder, info = self._folder / entry.id, entry.info
-        if not folder.is_dir():
+        if folder.is_symlink() or not folder.is_dir():
             raise CorruptStoreError(f"the files of the collection {info.name!r} are missing", hint="restore a backup")
         return open_store(
             folder_url(folder),

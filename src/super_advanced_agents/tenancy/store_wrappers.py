@@ -17,7 +17,7 @@ from super_advanced_agents.stores.requests import (
     Request,
     SearchRequest,
 )
-from super_advanced_agents.tenancy.catalog import Entry
+from super_advanced_agents.tenancy.catalog_rows import Entry
 from super_advanced_agents.tenancy.collection_pool import Collections
 from super_advanced_agents.tenancy.idempotent_writes import earlier_result, uids_for
 from super_advanced_agents.tenancy.result_cache import MatchLists, ResultCache, key_of

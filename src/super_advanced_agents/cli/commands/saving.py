@@ -11,23 +11,8 @@ import typer
 
 from super_advanced_agents._runtime.progress import bar
 from super_advanced_agents.cli.options import DATA_DIR, AsJson, DataDir
-from super_advanced_agents.cli.output import print_json, print_result, report_errors
+from super_advanced_agents.cli.output import FAILED, print_json, print_note, print_result, report_errors
 from super_advanced_agents.errors import ConfigurationError
-
-
-def lasting(data_dir: Path) -> list[str]:
-    """Return the paths, relative to the data folder, of the databases that a backup copies.
-
-    These hold the memories, the agents' settings and the collections. Indexes are not copied, since they are built
-    again from the databases. Neither are API keys and their secret: a copy of the memories must not give access to a
-    server.
-    """
-    collections = sorted(data_dir.glob("collections/*/memory.sqlite3"))
-    return [
-        "store/memory.sqlite3",
-        "server/catalog.db",
-        *(str(database.relative_to(data_dir)) for database in collections),
-    ]
 
 
 @report_errors
@@ -41,7 +26,7 @@ def backup(
 
     A server may use the data folder meanwhile. Indexes and API keys are not copied.
     """
-    from super_advanced_agents.stores.local import back_up
+    from super_advanced_agents.tenancy.data_folder.saving import back_up_data_folder
     from super_advanced_agents.tenancy.settings import Settings
 
     settings = Settings.load(data_dir=data_dir)
@@ -51,14 +36,25 @@ def backup(
             hint="copy that one with its own tools",
         )
     with _copy_bar() as on_copied:
-        copy = back_up(data_dir, target, databases=lasting(data_dir), on_copied=on_copied)
+        done = back_up_data_folder(data_dir, target, on_copied=on_copied)
+    copy = done.backup
     size_bytes = sum(file.size_bytes for file in copy.files)
     if as_json:
         print_json(
-            {"path": str(copy.path), "records": copy.records, "size_bytes": size_bytes, "created_at": copy.created_at}
+            {
+                "path": str(copy.path),
+                "records": copy.records,
+                "collections": done.collections,
+                "damaged": done.damaged,
+                "size_bytes": size_bytes,
+                "created_at": copy.created_at,
+            }
         )
     else:
         print_result(f"Backed up {copy.records} memories ({size_bytes / 2**20:.1f} MiB) to {copy.path}.")
+    if done.damaged:
+        print_note(f"{done.damaged} damaged collections or rows of the catalog were left out; see `saa doctor`.")
+        raise typer.Exit(FAILED)
 
 
 @report_errors
@@ -75,11 +71,10 @@ def restore(
 
     The backup is checked first; a damaged one changes nothing.
     """
-    from super_advanced_agents.stores.local import is_backup_of_one_store, read_backup
-    from super_advanced_agents.stores.local import restore as put_back
+    from super_advanced_agents.tenancy.data_folder.saving import restore_data_folder
 
-    manifest = read_backup(source)
-    replaced = put_back(source, data_dir / "store" if is_backup_of_one_store(manifest) else data_dir, force=force)
+    done = restore_data_folder(source, data_dir, force=force)
+    manifest, replaced = done.backup, done.kept
     if as_json:
         print_json(
             {

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
@@ -31,6 +31,20 @@ def open_read_only(file: Path) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
+@contextmanager
+def open_immutable(file: Path) -> Iterator[sqlite3.Connection]:
+    """Enter a context with a read-only connection that creates no file beside the database.
+
+    Nobody may change the database meanwhile.
+    """
+    try:
+        connection = sqlite3.connect(f"file:{quote(str(file.absolute()))}?immutable=1", uri=True, isolation_level=None)
+    except sqlite3.Error as exc:
+        raise sqlite.map_error(exc) from exc
+    with closing(connection):
+        yield connection
+
+
 def settings_of(folder: Path) -> dict[str, str] | None:
     """Return the settings of the store in `folder`; None if the folder holds no store.
 
@@ -41,10 +55,36 @@ def settings_of(folder: Path) -> dict[str, str] | None:
         CorruptStoreError: the file is damaged, or not a store.
     """
     file = folder / DATABASE
-    if not file.is_file():
-        return None
+    return _read_settings(file, open_read_only) if file.is_file() else None
+
+
+def settings_of_copy(file: Path) -> dict[str, str] | None:
+    """Return the settings in the database of a store; None if there is no file.
+
+    Nobody may change it meanwhile.
+
+    Raises:
+        CorruptStoreError: the file is damaged, or not a store.
+    """
+    return _read_settings(file, open_immutable) if file.is_file() else None
+
+
+def has_records_table(file: Path) -> bool:
+    """Return whether a database has the tables of a store; a new one is empty.
+
+    Nobody may change it meanwhile.
+    """
     try:
-        with open_read_only(file) as connection:
+        with open_immutable(file) as connection:
+            query = "SELECT count(*) FROM sqlite_master WHERE name = 'records'"
+            return bool(connection.execute(query).fetchone()[0])
+    except sqlite3.Error as exc:
+        raise sqlite.map_error(exc) from exc
+
+
+def _read_settings(file: Path, opened: Callable[[Path], AbstractContextManager[sqlite3.Connection]]) -> dict[str, str]:
+    try:
+        with opened(file) as connection:
             settings = dict(connection.execute("SELECT name, value FROM settings"))
     except sqlite3.Error as exc:
         raise sqlite.map_error(exc) from exc
