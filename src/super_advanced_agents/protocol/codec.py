@@ -153,7 +153,7 @@ def count_records(message: Any) -> int:
     if "vectors" in names:
         rows: int = len(message.vectors) // (FLOAT.itemsize * max(1, message.dim))
         return rows
-    return len(message.records) if "records" in names else 1
+    return next((len(getattr(message, name)) for name in ("records", "memories", "turns") if name in names), 1)
 
 
 def _is_flagged(message: Any, name: str, member: Sequence[str]) -> bool:

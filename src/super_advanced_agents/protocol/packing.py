@@ -10,6 +10,7 @@ import numpy as np
 import orjson
 
 from super_advanced_agents.errors import FilterError, InvalidInputError
+from super_advanced_agents.protocol.json_parser import INLINE_BYTES, parse_json
 from super_advanced_agents.types import Matrix, Vector
 
 FLOAT = np.dtype("<f4")
@@ -60,7 +61,12 @@ def json_object(data: bytes, *, field: str, allow_empty: bool = False) -> dict[s
     """
     error = FilterError if field == "where" else InvalidInputError
     try:
-        value = orjson.loads(b"{}" if allow_empty and not data else data)
+        if len(data) > INLINE_BYTES:
+            value = parse_json(data, field)
+        else:
+            value = orjson.loads(b"{}" if allow_empty and not data else data)
+    except InvalidInputError as exc:
+        raise error(exc.message, field=field, hint=exc.hint) from exc
     except orjson.JSONDecodeError as exc:
         raise error(f"{field} is not JSON in UTF-8", field=field) from exc
     if type(value) is not dict:

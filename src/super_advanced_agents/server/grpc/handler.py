@@ -16,12 +16,14 @@ from typing import Any, TypeAlias, cast
 
 import grpc
 import orjson
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 
-from super_advanced_agents.errors import InvalidInputError, SuperAdvancedAgentsError
+from super_advanced_agents.errors import SuperAdvancedAgentsError
 from super_advanced_agents.protocol.error_mapping import error_of_problem
+from super_advanced_agents.protocol.json_parser import INLINE_BYTES
 from super_advanced_agents.protocol.methods import ERROR_METADATA
 from super_advanced_agents.protocol.problems import CODES, grpc_code_of, problem_of, status_of
+from super_advanced_agents.server.grpc.conversions import parse, parse_in_slices
 from super_advanced_agents.server.grpc.rpc import Rpc, StreamingHandler, UnaryHandler
 from super_advanced_agents.server.idempotency.results import Reply
 from super_advanced_agents.server.limits.rate_limit import quota_metadata
@@ -86,7 +88,7 @@ class MethodHandler:
 
     async def _answer(self, frame: bytes, incoming: IncomingRequest) -> bytes:
         handler = cast("UnaryHandler", self._rpc.handler)
-        return (await handler(self._parse(frame), self._workspace(incoming))).SerializeToString()
+        return _serialized(await handler(await self._parse(frame, incoming), self._workspace(incoming)))
 
     async def _answer_once(self, frame: bytes, incoming: IncomingRequest, key: str) -> bytes:
         async def make() -> Reply:
@@ -103,10 +105,10 @@ class MethodHandler:
 
     async def _one_to_many(self, frame: bytes, context: Context) -> None:
         async with self._admit(context) as incoming:
-            await self._send_all(self._parse(frame), incoming, context)
+            await self._send_all(await self._parse(frame, incoming), incoming, context)
 
     async def _many_to_many(self, frames: AsyncIterator[bytes], context: Context) -> None:
-        async with self._admit(context) as incoming, aclosing(self._requests(frames)) as requests:
+        async with self._admit(context) as incoming, aclosing(self._requests(frames, incoming)) as requests:
             await self._send_all(requests, incoming, context)
 
     async def _send_all(self, request: Any, incoming: IncomingRequest, context: Context) -> None:
@@ -117,19 +119,18 @@ class MethodHandler:
                     reply = await anext(replies, None)
                     if reply is None:
                         return
-                    await context.write(reply.SerializeToString())
+                    await context.write(_serialized(reply))
 
-    async def _requests(self, frames: AsyncIterator[bytes]) -> AsyncGenerator[Message, None]:
+    async def _requests(self, frames: AsyncIterator[bytes], incoming: IncomingRequest) -> AsyncGenerator[Message, None]:
         async for frame in frames:
-            yield self._parse(frame)
+            yield await self._parse(frame, incoming)
 
-    def _parse(self, frame: bytes) -> Message:
-        message: Message = self.method.request()
-        try:
-            message.ParseFromString(frame)
-        except (DecodeError, RecursionError) as exc:
-            raise InvalidInputError(f"the message is not a valid {message.DESCRIPTOR.name}", field="message") from exc
-        return message
+    async def _parse(self, frame: bytes, incoming: IncomingRequest) -> Message:
+        kind: type[Message] = self.method.request
+        if len(frame) <= INLINE_BYTES or incoming.context is None:
+            return parse(frame, kind)
+        owner = incoming.context.principal.tenant
+        return await self._services.conversions.submit(parse_in_slices(frame, kind), owner=owner)
 
     def _workspace(self, incoming: IncomingRequest) -> Workspace:
         context = incoming.context  # None for public methods, whose handlers ignore the workspace
@@ -173,6 +174,10 @@ class MethodHandler:
             *_trailing(incoming),
         )
         await context.abort(grpc.StatusCode[code], str(problem["detail"])[:_STATUS_CHARS], trailing)
+
+
+def _serialized(reply: Message | bytes) -> bytes:
+    return reply if isinstance(reply, bytes) else reply.SerializeToString()
 
 
 def _trailing(incoming: IncomingRequest) -> _Metadata:

@@ -15,10 +15,10 @@ from super_advanced_agents.tenancy.workspace import Workspace
 T = TypeVar("T")
 U = TypeVar("U")
 
-UnaryHandler: TypeAlias = "Callable[[Any, Workspace], Coroutine[Any, Any, Message]]"
+UnaryHandler: TypeAlias = "Callable[[Any, Workspace], Coroutine[Any, Any, Message | bytes]]"
 """A handler of one request with one reply; `current_context()` returns the caller."""
 
-StreamingHandler: TypeAlias = "Callable[[Any, Workspace], AsyncGenerator[Message, None]]"
+StreamingHandler: TypeAlias = "Callable[[Any, Workspace], AsyncGenerator[Message | bytes, None]]"
 """A handler of one request, or of a stream of requests, with a stream of replies."""
 
 

@@ -17,6 +17,7 @@ from super_advanced_agents.protocol.requests import AskRequest
 from super_advanced_agents.protocol.v1 import agents_pb2 as agents
 from super_advanced_agents.protocol.v1 import common_pb2 as shared
 from super_advanced_agents.protocol.v1 import vector_store_pb2 as stores
+from super_advanced_agents.server.grpc.conversions import encode_in_slices, is_long
 from super_advanced_agents.server.grpc.rpc import Rpc, StreamingHandler, UnaryHandler, map_in_order
 from super_advanced_agents.server.handlers.agents import ask_stream
 from super_advanced_agents.server.handlers.context import HandlerContext
@@ -27,6 +28,8 @@ from super_advanced_agents.tenancy.context import current_context
 from super_advanced_agents.tenancy.workspace import Workspace
 
 _SEARCHES_AHEAD = 8
+_BYTES_OF_RECORD = 1024
+"""Requests of 64 KiB are decoded off the event loop as those of 64 records are."""
 _CHUNK_BYTES = 1024 * 1024
 """The size in bytes at which a message of a stream of records is sent."""
 
@@ -60,23 +63,27 @@ class _OperationMethod:
         self._request = operation.request
         self._reply: type[Message] = operation.rpc.reply
 
-    async def unary(self, message: Any, workspace: Workspace) -> Message:
+    async def unary(self, message: Any, workspace: Workspace) -> Message | bytes:
         read_request = partial(decode, message, self._request)
-        result = await execute(read_request, self._context(message, workspace), size=count_records(message))
+        size = max(count_records(message), message.ByteSize() // _BYTES_OF_RECORD)
+        result = await execute(read_request, self._context(message, workspace), size=size)
         vectors = self._operation.target != "agent"  # memories are sent without their vectors
-        return encode_reply(result, self._reply, self._operation.reply, vectors=vectors)
+        if not is_long(result):
+            return encode_reply(result, self._reply, self._operation.reply, vectors=vectors)
+        encoding = encode_in_slices(result, self._reply, self._operation.reply, vectors=vectors)
+        return await self._services.conversions.submit(encoding, owner=current_context().principal.tenant)
 
     async def add_stream(
         self, messages: AsyncIterator[stores.AddRequest], workspace: Workspace
-    ) -> AsyncGenerator[Message, None]:
+    ) -> AsyncGenerator[Message | bytes, None]:
         # One batch after the other: a later one may replace records that an earlier one has added.
         async for message in messages:
             yield await self.unary(message, workspace)
 
     async def search_stream(
         self, messages: AsyncIterator[stores.SearchRequest], workspace: Workspace
-    ) -> AsyncGenerator[Message, None]:
-        async def search(message: stores.SearchRequest) -> Message:
+    ) -> AsyncGenerator[Message | bytes, None]:
+        async def search(message: stores.SearchRequest) -> Message | bytes:
             await current_context().charge(1)  # each search costs as much as a call of its own
             return await self.unary(message, workspace)
 

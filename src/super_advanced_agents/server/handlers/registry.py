@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
+from super_advanced_agents._runtime.futures import in_thread
 from super_advanced_agents.server.handlers import agents, collections, orchestrators
 from super_advanced_agents.server.handlers.context import Handler, HandlerContext
 from super_advanced_agents.stores.requests import Request
@@ -14,6 +15,8 @@ HANDLERS: Mapping[str, Handler] = MappingProxyType(
     {**collections.HANDLERS, **agents.HANDLERS, **orchestrators.HANDLERS}
 )
 """The handlers by the name of their operation; stores execute the other requests."""
+
+_MAX_INLINE = 64
 
 ReadRequest: TypeAlias = Callable[..., Any]
 """A function that decodes a request; for a store, it takes the store's limits as `bounds=`."""
@@ -34,7 +37,8 @@ async def execute(read: ReadRequest, context: HandlerContext, *, size: int = 1) 
     kind = context.operation.request
     assert kind is not None
     if not issubclass(kind, Request):
-        return await HANDLERS[context.operation.name](read(), context)
+        request = read() if size <= _MAX_INLINE else await in_thread(read, name="decode request")
+        return await HANDLERS[context.operation.name](request, context)
     store = await context.workspace.acollection(context.target)
     request = await store.amake(lambda bounds: read(bounds=bounds), size)
     await context.charge(request)

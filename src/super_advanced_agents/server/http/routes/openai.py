@@ -7,7 +7,7 @@ have OpenAI's format (`middleware/openai_errors.py`) and the same statuses as on
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Generator, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from http import HTTPStatus
@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 from fastapi import APIRouter, Request, Response
 
-from super_advanced_agents._runtime.futures import in_thread
+from super_advanced_agents._runtime.slices import finished
 from super_advanced_agents.agents import AsyncLLMAgent
 from super_advanced_agents.errors import AgentNotFoundError, InvalidInputError, SuperAdvancedAgentsError
 from super_advanced_agents.generation.base import checked_messages
@@ -31,7 +31,7 @@ from super_advanced_agents.server.http.completions import (
     grounded_completion,
     language_model_names,
 )
-from super_advanced_agents.server.http.dependencies import ContextDep, RuntimeDep, WorkspaceDep
+from super_advanced_agents.server.http.dependencies import ContextDep, RuntimeDep, WorkspaceDep, in_slices
 from super_advanced_agents.server.http.disconnect import while_connected
 from super_advanced_agents.server.http.middleware.openai_errors import openai_error
 from super_advanced_agents.server.http.route_options import route_options
@@ -56,8 +56,8 @@ _OWNER = "super-advanced-agents"
 _MAX_CHAT_BYTES = 4 * 1024 * 1024
 _CONTEXT_TOKENS = 2_048
 """The limit on prompt and answer for a language model in this process, whose use is free."""
-_MAX_INLINE_NUMBERS = 50_000
-"""More numbers are written in a thread: as JSON they take some milliseconds."""
+_SLICE_NUMBERS = 16_384
+"""The numbers that are written as JSON in a slice; more take more than a millisecond."""
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
     status.value: {"model": ErrorOut, "description": status.phrase}
@@ -112,9 +112,9 @@ async def embeddings(body: EmbeddingsIn, runtime: RuntimeDep, context: ContextDe
         tokens = sum(map(estimated_tokens, texts))
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
     envelope = {"object": "list", "model": body.model, "usage": usage}
-    if body.encoding_format == "base64" or vectors.size <= _MAX_INLINE_NUMBERS:
-        return _embeddings_response(vectors, envelope, as_base64=body.encoding_format == "base64")
-    return await in_thread(lambda: _embeddings_response(vectors, envelope, as_base64=False), name="embeddings as JSON")
+    encoding = _embeddings_in_slices(vectors, envelope, as_base64=body.encoding_format == "base64")
+    text = finished(encoding) if vectors.size <= _SLICE_NUMBERS else await in_slices(request, encoding)
+    return Response(text, media_type="application/json")
 
 
 @router.api_route(**route_options(ops.CHAT), response_model=ChatOut, responses=_STREAMED)
@@ -247,14 +247,19 @@ def _sources(completion: Completion) -> list[dict[str, Any]] | None:
     return None if completion.sources is None else [json_of_match(match) for match in completion.sources]
 
 
-def _embeddings_response(vectors: Matrix, envelope: Mapping[str, Any], *, as_base64: bool) -> Response:
-    rows: list[Any] = list(vectors.astype("<f4"))
-    if as_base64:
-        rows = [base64.b64encode(row.tobytes()).decode() for row in rows]
-    data = [{"object": "embedding", "index": index, "embedding": row} for index, row in enumerate(rows)]
-    return Response(
-        orjson.dumps({**envelope, "data": data}, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json"
-    )
+def _embeddings_in_slices(
+    vectors: Matrix, envelope: Mapping[str, Any], *, as_base64: bool
+) -> Generator[None, None, bytes]:
+    parts = [orjson.dumps(envelope).removesuffix(b"}"), b',"data":[']
+    step = max(1, _SLICE_NUMBERS // vectors.shape[1])
+    for start in range(0, len(vectors), step):
+        rows: list[Any] = list(vectors[start : start + step].astype("<f4"))
+        if as_base64:
+            rows = [base64.b64encode(row.tobytes()).decode() for row in rows]
+        data = [{"object": "embedding", "index": start + i, "embedding": row} for i, row in enumerate(rows)]
+        parts += [b"," if start else b"", orjson.dumps(data, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1]]
+        yield
+    return b"".join([*parts, b"]}"])
 
 
 @contextmanager
