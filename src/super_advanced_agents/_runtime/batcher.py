@@ -289,12 +289,27 @@ class Workers:
         name: for thread names and error messages.
         threads: the number of calls that run in parallel.
         max_queue: the largest number of waiting calls.
+        threads_per_share: the largest number of calls of one share that run in parallel; all threads when None.
         idle_s: seconds after which a thread without work ends; 10 when None.
     """
 
-    def __init__(self, *, name: str, threads: int, max_queue: int, idle_s: float | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        name: str,
+        threads: int,
+        max_queue: int,
+        threads_per_share: int | None = None,
+        idle_s: float | None = None,
+    ) -> None:
         self._batcher: MicroBatcher[Callable[[], object], object] = MicroBatcher(
-            _call, name=name, max_batch_cost=1, max_queue_cost=max_queue, workers=threads, idle_s=idle_s
+            _call,
+            name=name,
+            max_batch_cost=1,
+            max_queue_cost=max_queue,
+            max_running_per_share=threads_per_share,
+            workers=threads,
+            idle_s=idle_s,
         )
 
     def submit(self, work: Callable[[], Result]) -> Future[Result]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -17,6 +17,7 @@ from super_advanced_agents._runtime.batcher import Workers
 from super_advanced_agents._runtime.files import create_folder, map_os_error, private_folder
 from super_advanced_agents._runtime.futures import Future, set_exceptions, set_results
 from super_advanced_agents._runtime.lifecycle import Resource
+from super_advanced_agents._runtime.shares import NO_SHARE, active_share
 from super_advanced_agents._runtime.sync_bridge import blocking
 from super_advanced_agents.errors import (
     CollectionNotFoundError,
@@ -37,30 +38,40 @@ _log = get_logger("server")
 _MAX_WAIT_S = 1.0
 """The time that a caller waits for an open collection to become idle."""
 _THREADS = 4
+_THREADS_PER_TENANT = 3
+"""The number of collections of one tenant that are opened at once; another tenant's finds a thread free."""
 _MAX_CLOSING = 8
 """The number of collections being closed at once.
 
 They do not count as open, so that opening another one does not wait.
 """
+_MAX_CLOSING_PER_TENANT = 6
+"""The number of those that are closed to make room for one tenant."""
+_RESERVED = 4
+"""One open collection of this many is kept free of any single tenant's."""
 _MAX_WAITING = 1_024
 
 
 @dataclass(eq=False, slots=True)
 class _Slot:
     entry: Entry
+    tenant: str
     store: VectorStore | None = None
     users: int = 0
     waiting: list[Future[VectorStore]] = field(default_factory=list)
     wait_until: float = 0.0  # the monotonic time at which callers that wait for it to open are refused
     busy: bool = False  # a thread is opening or closing it
+    closed_for: str = NO_SHARE  # the tenant that needs the room
     deleted: bool = False
 
 
 class Collections(Resource):
     """Open the vector stores of collections on use, and close the least recently used ones.
 
-    Concurrent callers share one store. When `max_open` are open, the least recently used one is closed, but never one
-    in use. The constructor blocks.
+    Concurrent callers share one store. When `max_open` are open, one is closed, but never one in use: the least
+    recently used one of the tenant that has the most open, and never one of a tenant that has no more than the tenant
+    that needs the room. A tenant has at most three quarters of them open. Tenants take turns in opening. The
+    constructor blocks.
 
     Args:
         catalog: the open catalog.
@@ -78,8 +89,11 @@ class Collections(Resource):
         self._queue: list[_Slot] = []  # to be opened, in order of arrival
         self._queue_changed = threading.Condition(self._lock)
         self._refusing = False
-        self._opening_count = self._closing_count = 0
-        self._openers = Workers(name="open collections", threads=_THREADS, max_queue=_MAX_WAITING)
+        self._being_opened: Counter[str] = Counter()  # by tenant
+        self._being_closed: Counter[str] = Counter()  # by the tenant that needs the room
+        self._openers = Workers(
+            name="open collections", threads=_THREADS, threads_per_share=_THREADS_PER_TENANT, max_queue=max_open
+        )
         self._closers = Workers(name="close collections", threads=_THREADS, max_queue=_MAX_WAITING)
         self._refuser = Workers(name="refuse collections", threads=1, max_queue=_MAX_WAITING)
         self._remove_unknown_folders()
@@ -90,7 +104,7 @@ class Collections(Resource):
     def open_count(self) -> int:
         """The number of collections whose stores are open now."""
         with self._lock:
-            return self._count_open()
+            return sum(slot.store is not None for slot in self._slots.values())
 
     async def acreate(self, tenant: str, info: CollectionInfo, *, exist_ok: bool) -> CollectionInfo:
         """Create a collection and its folder; both are durable on return.
@@ -122,7 +136,7 @@ class Collections(Resource):
         if entry is None:
             return False
         with self._lock:
-            slot = self._slots.setdefault(entry.id, _Slot(entry))
+            slot = self._slots.setdefault(entry.id, _Slot(entry, tenant))
             slot.deleted = True
             if not slot.users and not slot.busy:
                 self._schedule_close(slot)
@@ -162,7 +176,7 @@ class Collections(Resource):
         with self._lock:
             if self._catalog.collection(tenant, entry.info.name).id != entry.id:
                 raise CollectionNotFoundError(f"the collection {entry.info.name!r} was deleted and made anew")
-            slot = self._slots.setdefault(entry.id, _Slot(entry))
+            slot = self._slots.setdefault(entry.id, _Slot(entry, tenant))
             self._slots.move_to_end(entry.id)
             slot.users += 1
             if slot.store is not None:
@@ -193,21 +207,22 @@ class Collections(Resource):
 
     # -- with the lock held ---------------------------------------------------------------------------------------
 
-    def _count_open(self) -> int:
-        return sum(slot.store is not None for slot in self._slots.values())
-
     def _advance(self) -> None:
-        # Opens queued collections in order while there is capacity. Called whenever capacity may have become free.
+        # Opens queued collections while there is capacity, each tenant's in order. Called whenever capacity may have
+        # become free.
+        without_room: set[str] = set()
         for slot in list(self._queue):
-            if slot.busy:  # still being closed; it can be opened after that
+            if slot.busy or slot.tenant in without_room:  # one still being closed can be opened after that
                 continue
-            if not self._ensure_capacity():
-                break
+            if not self._ensure_capacity(slot.tenant):
+                without_room.add(slot.tenant)
+                continue
             self._queue.remove(slot)
             slot.busy = True
-            self._opening_count += 1
+            self._being_opened[slot.tenant] += 1
             try:
-                self._openers.submit(partial(self._open, slot))
+                with active_share(slot.tenant):
+                    self._openers.submit(partial(self._open, slot))
             except SuperAdvancedAgentsError as exc:
                 self._finish_opening(slot, None, exc)
         if self._queue and not self._refusing:
@@ -216,24 +231,39 @@ class Collections(Resource):
                 self._refusing = True
         self._queue_changed.notify_all()
 
-    def _ensure_capacity(self) -> bool:
-        # Returns whether one more store may be opened; closes the least recently used idle one if necessary.
-        if self._count_open() + self._opening_count < self._max_open:
+    def _ensure_capacity(self, tenant: str) -> bool:
+        # Returns whether one more store of the tenant may be opened; closes an idle one if necessary.
+        counts = Counter(slot.tenant for slot in self._slots.values() if slot.store is not None) + self._being_opened
+        if counts[tenant] >= self._max_open - self._max_open // _RESERVED:
+            candidates = {tenant}
+        elif counts.total() < self._max_open:
             return True
-        idle = next((slot for slot in self._slots.values() if slot.store is not None and not slot.users), None)
-        return idle is not None and self._closing_count < _MAX_CLOSING and self._schedule_close(idle)
+        else:
+            candidates = {name for name, count in counts.items() if count > counts[tenant] or name == tenant}
+        idle: dict[str, _Slot] = {}  # the least recently used one of each tenant
+        for slot in self._slots.values():
+            if slot.store is not None and not slot.users and slot.tenant in candidates:
+                idle.setdefault(slot.tenant, slot)
+        if (
+            not idle
+            or self._being_closed.total() >= _MAX_CLOSING
+            or self._being_closed[tenant] >= _MAX_CLOSING_PER_TENANT
+        ):
+            return False
+        return self._schedule_close(max(idle.values(), key=lambda slot: counts[slot.tenant]), needed_by=tenant)
 
-    def _schedule_close(self, slot: _Slot) -> bool:
+    def _schedule_close(self, slot: _Slot, *, needed_by: str = NO_SHARE) -> bool:
         try:
-            self._closers.submit(partial(self._close, slot, slot.store))
+            with active_share(NO_SHARE):  # none gives way to another tenant's: it would stay open
+                self._closers.submit(partial(self._close, slot, slot.store))
         except SuperAdvancedAgentsError:  # closing, or a full queue: the next start removes the deleted folders
             return False
-        slot.store, slot.busy = None, True
-        self._closing_count += 1
+        slot.store, slot.busy, slot.closed_for = None, True, needed_by
+        self._being_closed[needed_by] += 1
         return True
 
     def _finish_opening(self, slot: _Slot, store: VectorStore | None, error: BaseException | None) -> None:
-        self._opening_count -= 1
+        self._being_opened -= Counter([slot.tenant])
         slot.busy, slot.store = False, store
         waiting, slot.waiting = slot.waiting, []
         if error is not None:
@@ -282,7 +312,7 @@ class Collections(Resource):
             self._remove(slot.entry.id)
         with self._lock:
             slot.busy = False
-            self._closing_count -= 1
+            self._being_closed -= Counter([slot.closed_for])
             if is_unused or not (slot.users or slot.deleted):
                 self._slots.pop(slot.entry.id, None)
             elif not slot.users:

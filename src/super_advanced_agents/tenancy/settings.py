@@ -61,7 +61,8 @@ class Settings(BaseSettings):
         config: the TOML file that declares agents, collections and orchestrators (see `tenancy.config_file`).
         max_agents: the number of agents with settings that one tenant may have.
         max_collections: the number of collections that one tenant may have.
-        max_open_collections: the number of collections open at once; beyond it the least recently used one is closed.
+        max_open_collections: the number of collections open at once, of which one tenant gets at most three quarters;
+            beyond it the least recently used one of the tenant with the most is closed.
         host: the address to listen on; addresses beyond loopback require API keys or a token issuer.
         port: the port of REST; 0 for a free port.
         grpc: serve gRPC as well.
