@@ -1,4 +1,4 @@
-"""The keyword index of one tenant: BM25 over each text, and over it with those before and after it.
+"""The keyword index of one tenant: BM25 over each text, and over it with its neighbours.
 
 It is derived from the rows, and catches up with them at the start of a search: so a write never waits for it, and a
 search sees every acknowledged write. The newest rows are scored in an in-memory buffer. When they have become many, the

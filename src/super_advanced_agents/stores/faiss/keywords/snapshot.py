@@ -32,7 +32,10 @@ _SEGMENTS = "meta.json"  # tantivy's list of its segments
 _TABLE = "rows.npy"
 _NEW = ".new"
 _FORMAT = [3, VERSION, tantivy.__version__]  # type: ignore[attr-defined]  # not in its stubs
-"""Format 2 had the texts of all tenants in one index; such a snapshot is built again from the rows."""
+"""The versions that a snapshot depends on; one of others is built again from the rows.
+
+Format 2 had the texts of all tenants in one index.
+"""
 
 
 class SavedIndex(NamedTuple):

@@ -1,4 +1,4 @@
-"""What each indexed row was made from: its session neighbours then, and a checksum of its text."""
+"""The sources of each indexed row: its session neighbours then, and its text's checksum."""
 
 from __future__ import annotations
 

@@ -19,7 +19,10 @@ from super_advanced_agents.stores.faiss.vectors.view import View
 
 _FOLDER = "tenants"
 MAX_OPEN = 64
-"""The number of tenants whose index is open; beyond it the least recently searched one is saved and closed."""
+"""The number of tenants whose index is open.
+
+Beyond it the index that was searched least recently is saved and closed.
+"""
 MAX_BUFFERED_ROWS = 4_096
 """The rows in the buffers of all open indexes; a row takes about 8 KiB."""
 
