@@ -11,6 +11,7 @@ from super_advanced_agents._runtime.batcher import MicroBatcher
 from super_advanced_agents._runtime.channel import Channel
 from super_advanced_agents._runtime.futures import Future
 from super_advanced_agents._runtime.lifecycle import Resource
+from super_advanced_agents._runtime.metering import meter_prompt
 from super_advanced_agents._runtime.sync_bridge import blocking, blocking_iterator
 from super_advanced_agents.config import DEFAULT_GENERATION_MODEL
 from super_advanced_agents.errors import ConfigurationError, ResourceClosedError
@@ -259,6 +260,7 @@ class LLMGenerator(Resource):
 
     async def _complete(self, messages: list[ChatMessage], options: GenerationOptions) -> str:
         self._check_open()
+        await meter_prompt(*(message.content for message in messages))
         pieces: list[str] = []
         job = Job(messages, options, _append_to(pieces))
         self._register(job)
@@ -275,6 +277,7 @@ class LLMGenerator(Resource):
         on_end: Callable[[Usage], None] | None = None,
     ) -> AsyncGenerator[str, None]:
         self._check_open()
+        await meter_prompt(*(message.content for message in messages))
         channel: Channel[str] = Channel(_STREAM_PIECES)
         job = Job(messages, options, channel.put, channel)
         self._register(job)

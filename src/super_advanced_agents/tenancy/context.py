@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from super_advanced_agents._runtime.budget import time_limited
+from super_advanced_agents._runtime.metering import metered
 from super_advanced_agents._runtime.shares import active_share
 from super_advanced_agents.config import DEFAULT_TENANT
 from super_advanced_agents.errors import PermissionDeniedError
@@ -64,6 +65,9 @@ class SupportsCharge(Protocol):
     async def charge(self, principal: Principal, cost: int) -> object:
         """Charge `cost` rate-limit units to a caller, or raise `RateLimitedError`, charging none."""
 
+    async def settle(self, principal: Principal, cost: int) -> None:
+        """Charge `cost` rate-limit units to a caller, at most those that are left."""
+
 
 @dataclass(slots=True, kw_only=True)
 class RequestContext:
@@ -84,13 +88,18 @@ class RequestContext:
     async def charge(self, cost: int) -> None:
         """Charge the caller `cost` rate-limit units in addition to the one unit of every request.
 
-        Each text to store and each token to generate costs one unit.
+        `server.limits.cost` says what costs how many.
 
         Raises:
             RateLimitedError: the allowance of the key or of the tenant is used up; no work was done yet.
         """
         if self.limiter is not None and cost > 0:
             self.notes["quota"] = await self.limiter.charge(self.principal, cost)
+
+    async def settle(self, cost: int) -> None:
+        """Charge for work that is done, at most what is left of the allowance; refuse nothing."""
+        if self.limiter is not None and cost > 0:
+            await self.limiter.settle(self.principal, cost)
 
 
 _current: ContextVar[RequestContext] = ContextVar("request_context")
@@ -109,11 +118,12 @@ def current_context() -> RequestContext:
 def active_context(context: RequestContext) -> Iterator[RequestContext]:
     """Enter a context in which `current_context()` returns `context`.
 
-    Searches inside it have its seconds of work, and what it submits to a queue waits in the share of its tenant.
+    Searches inside it have its seconds of work, prompts are charged to it, and what it submits to a queue waits in the
+    share of its tenant.
     """
     token = _current.set(context)
     try:
-        with time_limited(context.search_s), active_share(context.principal.tenant):
+        with time_limited(context.search_s), metered(context.charge), active_share(context.principal.tenant):
             yield context
     finally:
         _current.reset(token)

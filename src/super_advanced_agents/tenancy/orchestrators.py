@@ -12,6 +12,7 @@ from typing import TypeAlias
 from cachetools import LRUCache
 
 from super_advanced_agents._runtime.lifecycle import Resource
+from super_advanced_agents._runtime.metering import estimated_tokens
 from super_advanced_agents.agents import AsyncLLMAgent
 from super_advanced_agents.config import checked_name
 from super_advanced_agents.embeddings import EmbeddingPipeline
@@ -243,7 +244,7 @@ class _RemoteAgent:
         self._remote = remote
 
     async def aask(self, question: str, top_k: int = 5) -> Answer:
-        await current_context().charge(_REMOTE_ANSWER_TOKENS)
+        await current_context().charge(_REMOTE_ANSWER_TOKENS + estimated_tokens(question))
         return await self._remote.aask(question, top_k)
 
 

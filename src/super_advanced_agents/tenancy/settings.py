@@ -93,7 +93,7 @@ class Settings(BaseSettings):
         searches_in_flight: the number of concurrent searches and reads; a few more wait briefly, the rest is refused.
         writes_in_flight: the number of concurrent writes, limited in the same way.
         generations_in_flight: the number of concurrent requests to the language model, limited in the same way.
-        rate_limit_per_key: units per minute of one credential: one per request, stored text and token; 0 for no limit.
+        rate_limit_per_key: units per minute of one credential (`docs/security.md`); 0 for no limit.
         rate_limit_per_tenant: units per minute of all credentials of a tenant together; 0 for no limit.
         rate_limit_storage: the URI of the rate limits' storage (`limits` package); None for this process's memory.
         linger_s: how long requests are accepted after SIGTERM, while readiness checks already fail, in seconds.

@@ -26,6 +26,7 @@ from super_advanced_agents.protocol.problems import CODES, grpc_code_of, problem
 from super_advanced_agents.server.grpc.conversions import parse, parse_in_slices
 from super_advanced_agents.server.grpc.rpc import Rpc, StreamingHandler, UnaryHandler
 from super_advanced_agents.server.idempotency.results import Reply
+from super_advanced_agents.server.limits.cost import answer_units
 from super_advanced_agents.server.limits.rate_limit import quota_metadata
 from super_advanced_agents.server.pipeline import (
     READ_FIELDS,
@@ -88,7 +89,13 @@ class MethodHandler:
 
     async def _answer(self, frame: bytes, incoming: IncomingRequest) -> bytes:
         handler = cast("UnaryHandler", self._rpc.handler)
-        return _serialized(await handler(await self._parse(frame, incoming), self._workspace(incoming)))
+        reply = _serialized(await handler(await self._parse(frame, incoming), self._workspace(incoming)))
+        await self._settle(reply, incoming)
+        return reply
+
+    async def _settle(self, reply: bytes, incoming: IncomingRequest) -> None:
+        if incoming.context is not None:
+            await incoming.context.settle(answer_units(len(reply)))
 
     async def _answer_once(self, frame: bytes, incoming: IncomingRequest, key: str) -> bytes:
         async def make() -> Reply:
@@ -119,7 +126,9 @@ class MethodHandler:
                     reply = await anext(replies, None)
                     if reply is None:
                         return
-                    await context.write(_serialized(reply))
+                    encoded = _serialized(reply)
+                    await self._settle(encoded, incoming)
+                    await context.write(encoded)
 
     async def _requests(self, frames: AsyncIterator[bytes], incoming: IncomingRequest) -> AsyncGenerator[Message, None]:
         async for frame in frames:

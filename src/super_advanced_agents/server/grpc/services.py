@@ -114,6 +114,7 @@ class _OperationMethod:
             workspace=workspace,
             request_context=current_context(),
             admission=self._services.admission,
+            request_bytes=message.ByteSize(),
         )
 
 

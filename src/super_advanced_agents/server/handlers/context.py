@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sized
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 from super_advanced_agents.protocol.operations import Cost, Operation, PermitKind
 from super_advanced_agents.server.limits.admission import Admission
+from super_advanced_agents.server.limits.cost import item_units, request_units, work_units
 from super_advanced_agents.tenancy.context import RequestContext
 from super_advanced_agents.tenancy.workspace import Workspace
-
-_ITEM_FIELDS = ("vectors", "records", "memories", "turns")
-"""The fields of requests that contain the items to store."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +24,7 @@ class HandlerContext:
             operations without a target.
         workspace: the agents and collections of the caller's tenant.
         request_context: the principal and its rate limits.
+        request_bytes: the bytes of the body or message.
         admission: grants further permits, for work of another kind than the operation's own.
     """
 
@@ -34,6 +33,7 @@ class HandlerContext:
     workspace: Workspace
     request_context: RequestContext
     admission: Admission
+    request_bytes: int = 0
 
     async def charge(self, request: object) -> None:
         """Charge a request's extra units, such as one per record, to the caller's rate limits.
@@ -44,23 +44,17 @@ class HandlerContext:
         Raises:
             RateLimitedError: the allowance is used up; no work was done.
         """
-        await self.request_context.charge(self._cost(request))
+        cost = self.operation.cost
+        tokens = self.workspace.agent_settings(self.agent_name).answer_tokens if cost is Cost.TOKENS else 0
+        await self.request_context.charge(item_units(cost, request, answer_tokens=tokens))
 
-    def _cost(self, request: Any) -> int:
-        match self.operation.cost:
-            case Cost.RECORDS:
-                return next(
-                    len(cast("Sized", getattr(request, name))) for name in _ITEM_FIELDS if hasattr(request, name)
-                )
-            case Cost.QUERIES:
-                return len(request.query_vectors) - 1
-            case Cost.TEXT:
-                return 0 if request.text is None else 1
-            case Cost.TOKENS:
-                tokens: int | None = request.answer_tokens
-                return tokens or self.workspace.agent_settings(self.agent_name).answer_tokens
-            case _:
-                return 0
+    async def charge_work(self, request: object) -> None:
+        """Charge the units for a request's bytes, its filter's values and the matches asked for.
+
+        Raises:
+            RateLimitedError: the allowance is used up; no work was done.
+        """
+        await self.request_context.charge(request_units(self.request_bytes) + work_units(request))
 
     @property
     def agent_name(self) -> str:

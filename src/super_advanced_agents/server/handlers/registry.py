@@ -38,8 +38,10 @@ async def execute(read: ReadRequest, context: HandlerContext, *, size: int = 1) 
     assert kind is not None
     if not issubclass(kind, Request):
         request = read() if size <= _MAX_INLINE else await in_thread(read, name="decode request")
+        await context.charge_work(request)
         return await HANDLERS[context.operation.name](request, context)
     store = await context.workspace.acollection(context.target)
     request = await store.amake(lambda bounds: read(bounds=bounds), size)
     await context.charge(request)
+    await context.charge_work(request)
     return await store.aexecute(request)

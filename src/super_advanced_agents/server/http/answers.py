@@ -86,12 +86,12 @@ def json_answer(content: Any, status: int, hold: Hold) -> Response:
             return Response(text, status_code=status, media_type="application/json")
         view = memoryview(text)
         slices = (bytes(view[start : start + PIECE_BYTES]) for start in range(0, len(text), PIECE_BYTES))
-        return PiecewiseResponse(slices, status, hold(len(text)))
+        return PiecewiseResponse(slices, status, hold, len(text))
     pieces = _pieces(_parts(content))
     first = next(pieces)
     if len(first) < PIECE_BYTES:
         return Response(first, status_code=status, media_type="application/json")
-    return PiecewiseResponse(_chained(first, pieces), status, hold(sum(member.size() for member in items)))
+    return PiecewiseResponse(_chained(first, pieces), status, hold, sum(member.size() for member in items))
 
 
 class PiecewiseResponse(Response):
@@ -100,21 +100,27 @@ class PiecewiseResponse(Response):
     Args:
         pieces: the encoded pieces.
         status: the HTTP status.
-        held: entered before the first byte; an error that it raises is answered in place of the response.
+        hold: called with the size; its context is entered before the first byte, and an error that it raises is
+            answered in place of the response.
+        size_bytes: the bytes that the answer keeps in memory until it is sent.
+
+    Attributes:
+        size_bytes: the bytes that the answer keeps in memory until it is sent.
     """
 
     media_type = "application/json"
 
-    def __init__(self, pieces: Iterator[bytes], status: int, held: AbstractContextManager[None]) -> None:
+    def __init__(self, pieces: Iterator[bytes], status: int, hold: Hold, size_bytes: int) -> None:
         super().__init__(status_code=status)
         del self.headers["content-length"]
         self._pieces = pieces
-        self._held = held
+        self._hold = hold
+        self.size_bytes = size_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         del scope
         try:
-            with self._held:
+            with self._hold(self.size_bytes):
                 await while_connected(receive, self._send_all(send))
         except ClientDisconnect:
             _log.debug("server.answer_left")

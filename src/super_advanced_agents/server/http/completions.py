@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from super_advanced_agents._runtime.metering import estimated_tokens
 from super_advanced_agents._runtime.uids import new_uids
 from super_advanced_agents.agents import AsyncLLMAgent
 from super_advanced_agents.agents.prompt import answer_messages
@@ -18,8 +19,6 @@ from super_advanced_agents.tenancy.settings import Settings
 from super_advanced_agents.types import ChatMessage, Match
 
 _TOP_K = 5
-_BYTES_PER_TOKEN = 4
-"""An estimate for English; used only where a model server does not count tokens."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -152,8 +151,3 @@ def _model_names(model: str, base_url: str | None) -> tuple[str, ...]:
     if base_url is not None:
         return model, last_part
     return (last_part.removesuffix(".gguf"),)  # clients must not learn the path of a local file
-
-
-def estimated_tokens(text: str) -> int:
-    """Estimate the number of tokens in a text from its bytes, for models without a tokenizer."""
-    return -(-len(text.encode()) // _BYTES_PER_TOKEN)

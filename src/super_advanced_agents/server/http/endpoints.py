@@ -26,12 +26,13 @@ from super_advanced_agents.protocol.json_parser import printable_name
 from super_advanced_agents.protocol.operations import Operation
 from super_advanced_agents.server.handlers import registry
 from super_advanced_agents.server.handlers.context import HandlerContext
-from super_advanced_agents.server.http.answers import Items, json_answer
+from super_advanced_agents.server.http.answers import Items, PiecewiseResponse, json_answer
 from super_advanced_agents.server.http.body import read_json
 from super_advanced_agents.server.http.dependencies import context_of, services_of
 from super_advanced_agents.server.http.disconnect import while_connected
 from super_advanced_agents.server.http.route_options import route_options
 from super_advanced_agents.server.http.schemas.bodies import Body
+from super_advanced_agents.server.limits.cost import answer_units
 from super_advanced_agents.stores.answers import Page
 from super_advanced_agents.stores.requests import GetRequest, ScanRequest
 from super_advanced_agents.types import Record
@@ -170,6 +171,7 @@ class Endpoint:
             workspace=services.workspaces.of(request_context.principal.tenant),
             request_context=request_context,
             admission=services.admission,
+            request_bytes=0 if body is None else len(await request.body()),
         )
         work = self.handler(ParsedRequest(request=request, body=body, parameters=parameters, context=context))
         content = await (work if body is None else while_connected(request.receive, work))  # type: ignore[arg-type]  # coroutines, all of them
@@ -179,7 +181,10 @@ class Endpoint:
             return Response(status_code=HTTPStatus.NO_CONTENT)
         # Results were validated when they were stored; validating them again would cost more than the search.
         hold = partial(services.sending.hold, request_context.principal.tenant)
-        return json_answer(content, self.operation.status, hold)
+        response = json_answer(content, self.operation.status, hold)
+        if isinstance(response, PiecewiseResponse):
+            await request_context.settle(answer_units(response.size_bytes))
+        return response
 
     def _check_parameters(self, request: Request) -> None:
         known = () if self.parameters is None else self.parameters.model_fields

@@ -193,7 +193,7 @@ class _State:
 class RateLimiter:
     """Limit the cost of requests, in units per minute, for each credential and each tenant.
 
-    A request costs one unit, and more for the records it stores or the tokens it generates. Units are counted in
+    A request costs one unit, and more for what it makes the server do (`limits.cost`). Units are counted in
     sliding windows: the units of one minute expire evenly during the next, so that no caller gets two minutes' worth
     around a full minute. A request that costs more than the whole allowance takes all of it.
 
@@ -237,8 +237,21 @@ class RateLimiter:
         except StorageError as exc:
             raise EngineUnavailableError("the storage of the rate limits cannot be reached", hint="try later") from exc
 
-    async def _charge(self, principal: Principal, cost: int) -> Quota | None:
-        states = [
+    async def settle(self, principal: Principal, cost: int) -> None:
+        """Charge units for work that is done, at most those that are left; refuses nothing.
+
+        Args:
+            principal: the caller.
+            cost: units to charge.
+        """
+        with contextlib.suppress(RateLimitedError, StorageError):  # the next call is refused instead
+            for state in await self._states(principal):
+                amount = min(cost, state.remaining)
+                if amount:
+                    await self.storage.acquire_sliding_window_entry(state.key, state.limit, WINDOW_S, amount)
+
+    async def _states(self, principal: Principal) -> list[_State]:
+        return [
             await self._state(owner, key, limit)
             for owner, key, limit in (
                 ("key", f"key:{principal.tenant}:{principal.key_id}", self.per_key),
@@ -246,6 +259,9 @@ class RateLimiter:
             )
             if limit
         ]
+
+    async def _charge(self, principal: Principal, cost: int) -> Quota | None:
+        states = await self._states(principal)
         for state in states:
             if min(cost, state.limit) > state.remaining:
                 raise _rate_limited(state, cost)

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from super_advanced_agents._runtime.futures import in_thread
 from super_advanced_agents.config import LIMITS
 from super_advanced_agents.protocol.json_codec import json_of_match
+from super_advanced_agents.server.limits.cost import work_units
 from super_advanced_agents.tenancy.context import Access, RequestContext
 from super_advanced_agents.types import Answer, Dedupe, JSONValue, Match, Where
 
@@ -196,6 +197,7 @@ async def _remember(session: ToolSession, arguments: RememberIn) -> RememberOut:
 
 
 async def _recall(session: ToolSession, arguments: RecallIn) -> RecallOut:
+    await session.context.charge(work_units(arguments))
     matches = await session.agent.asearch_text(
         arguments.query, arguments.top_k, arguments.memory_type, where=arguments.where
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from contextlib import asynccontextmanager
+from functools import partial
 
 from tests.unit.server.piped import operation
 
@@ -41,7 +42,7 @@ class Application:
         head = {"type": "http.response.start", "status": 200, "headers": []}
         if scope["path"] == "/endless":
             pieces = itertools.repeat(bytes(PIECE_BYTES))
-            await PiecewiseResponse(pieces, 200, self.sending.hold("acme", 1))(scope, receive, send)
+            await PiecewiseResponse(pieces, 200, partial(self.sending.hold, "acme"), 1)(scope, receive, send)
             self.left.set()
             return
         if scope["path"] == "/stream":

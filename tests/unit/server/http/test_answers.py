@@ -118,4 +118,4 @@ async def test_refused_room_is_raised_before_the_first_byte():
     """The error then has a status of its own."""
     held = _Held(OverloadedError("full", retry_after_s=1))
     with pytest.raises(OverloadedError):
-        await _send(PiecewiseResponse(iter([b"x"]), 200, held.hold(1)))
+        await _send(PiecewiseResponse(iter([b"x"]), 200, held.hold, 1))

@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 from fastapi import APIRouter, Request, Response
 
+from super_advanced_agents._runtime.metering import estimated_tokens
 from super_advanced_agents._runtime.slices import finished
 from super_advanced_agents.agents import AsyncLLMAgent
 from super_advanced_agents.errors import AgentNotFoundError, InvalidInputError, SuperAdvancedAgentsError
@@ -27,7 +28,6 @@ from super_advanced_agents.server.http.body import JSONRoute
 from super_advanced_agents.server.http.completions import (
     Completion,
     embedding_model_names,
-    estimated_tokens,
     grounded_completion,
     language_model_names,
 )
@@ -48,6 +48,7 @@ from super_advanced_agents.server.http.schemas.openai import (
     ModelsOut,
 )
 from super_advanced_agents.server.http.sse import MEDIA_TYPE, EventStream
+from super_advanced_agents.server.limits.cost import request_units
 from super_advanced_agents.tenancy.runtime import Runtime
 from super_advanced_agents.tenancy.workspace import Workspace
 from super_advanced_agents.types import Matrix
@@ -99,7 +100,7 @@ async def embeddings(body: EmbeddingsIn, runtime: RuntimeDep, context: ContextDe
             f"there is no embedding model {body.model[:64]!r}", hint="GET /v1/models lists the models"
         )
     pipeline = runtime.pipeline
-    await context.charge(len(texts))
+    await context.charge(len(texts) + request_units(len(await request.body())))
     with _renamed_text_fields(single=isinstance(body.input, str)):
         vectors = await while_connected(request.receive, pipeline.aembed_batch(texts))
     dim = vectors.shape[1]
