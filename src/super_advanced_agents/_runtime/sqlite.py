@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import quote
 
 from super_advanced_agents._runtime import files
 from super_advanced_agents._runtime.files import fsync_folder
+from super_advanced_agents._runtime.watched_files import DatabaseWatch, check_unharmed
 from super_advanced_agents.errors import ConfigurationError, CorruptStoreError, StoreError, StoreFullError
 from super_advanced_agents.telemetry import get_logger
 
@@ -138,8 +141,7 @@ def _read_pragma(connection: sqlite3.Connection, name: str) -> int:
 
 
 def _create(connection: sqlite3.Connection, file: Path | None, schema: Schema, fill: ConnectionCallback | None) -> None:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    with transaction(connection):
         if _read_pragma(connection, "user_version") == 0:  # else another process has created them meanwhile
             for statement in _split_statements(schema.tables):
                 connection.execute(statement)
@@ -147,11 +149,6 @@ def _create(connection: sqlite3.Connection, file: Path | None, schema: Schema, f
                 fill(connection)
             connection.execute(f"PRAGMA application_id = {schema.application_id}")
             connection.execute(f"PRAGMA user_version = {schema.version}")
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
     if file is not None:
         fsync_folder(file.parent)
 
@@ -171,15 +168,12 @@ def _migrate(connection: sqlite3.Connection, file: Path, schema: Schema, version
     copy = file.with_name(f"{file.name}.v{version}-backup")
     try:
         _back_up(connection, copy)
-        connection.execute("BEGIN IMMEDIATE")
-        for number in range(version + 1, schema.version + 1):
-            for statement in schema.migrations[number]:
-                connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {schema.version}")
-        connection.execute("COMMIT")
+        with transaction(connection):
+            for number in range(version + 1, schema.version + 1):
+                for statement in schema.migrations[number]:
+                    connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {schema.version}")
     except (sqlite3.Error, OSError) as exc:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
         store_error = map_error(exc) if isinstance(exc, sqlite3.Error) else files.map_os_error(exc, file.parent)
         if isinstance(store_error, StoreFullError):
             raise StoreFullError(
@@ -213,19 +207,53 @@ def _back_up(connection: sqlite3.Connection, copy: Path) -> None:
         raise
 
 
-def connect(file: Path | None) -> sqlite3.Connection:
+@contextmanager
+def transaction(connection: sqlite3.Connection, watch: DatabaseWatch | None = None) -> Iterator[None]:
+    """Enter a context whose writes are committed in one transaction, or all rolled back.
+
+    Args:
+        connection: the connection that writes.
+        watch: watches the files of the database: a write is not acknowledged that went to a file which is lost.
+
+    Raises:
+        StoreError: a file of the database was removed, replaced, emptied or cut by others.
+        sqlite3.Error: SQLite failed.
+    """
+    if watch is not None:
+        watch.check()  # now, since a cut log has its old size again after the next commit
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+        if watch is not None:
+            watch.check()
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def connect(file: Path | None, *, create: bool = True) -> sqlite3.Connection:
     """Open a connection to an SQLite file, or to a database in memory if `file` is None.
 
-    Each statement commits by itself unless a transaction was begun.
+    Each statement commits by itself unless a transaction was begun. What is deleted is overwritten in the file.
+
+    Args:
+        file: the path of the file.
+        create: create the file if it does not exist. False for a further connection to an open database: a file that
+            was removed meanwhile must not appear again, empty.
 
     Raises:
         StoreError: the file cannot be opened.
+        CorruptStoreError: the file lost its content under the process that used it last (see `check_unharmed`).
     """
-    if file is not None:
+    if file is not None and create:
+        check_unharmed(file)
         _make_private(file)
     try:
         connection = sqlite3.connect(
-            ":memory:" if file is None else file,
+            ":memory:" if file is None else file if create else f"file:{quote(str(file.absolute()))}?mode=rw",
+            uri=not create,
             timeout=_BUSY_TIMEOUT_S,
             isolation_level=None,
             check_same_thread=False,
@@ -240,6 +268,7 @@ def connect(file: Path | None) -> sqlite3.Connection:
         connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
         connection.execute("PRAGMA cache_size = -4000")  # 4 MB for each of up to six connections
         connection.execute("PRAGMA temp_store = MEMORY")
+        connection.execute("PRAGMA secure_delete = ON")  # else what was forgotten stays readable in free pages
     except sqlite3.Error as exc:
         connection.close()
         raise map_error(exc) from exc

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 
 from fastapi import FastAPI
@@ -34,6 +34,7 @@ from super_advanced_agents.server.limits.rate_limit import RateLimiter
 from super_advanced_agents.server.mcp.http import MCPEndpoint
 from super_advanced_agents.server.pipeline import Pipeline
 from super_advanced_agents.server.services import Services
+from super_advanced_agents.server.storage_watch import StorageWatch
 from super_advanced_agents.tenancy.orchestrators import Connect
 from super_advanced_agents.tenancy.runtime import Runtime
 from super_advanced_agents.tenancy.settings import Settings
@@ -60,18 +61,21 @@ def create_app(settings: Settings, *, connect: Connect | None = None) -> FastAPI
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with (
+            AsyncExitStack() as stack,
             Runtime(settings, connect=connect, embedding_cache=settings.embedding_cache) as runtime,
             Authenticator(settings) as authenticator,
             Idempotency(settings.data_dir / "server" / "requests.db") as idempotency,
         ):
             await runtime.aopen()
             await authenticator.aopen()
+            storage = stack.enter_context(StorageWatch([runtime.check_files, idempotency.check_files]))
             app.state.services = Services(
                 runtime=runtime,
                 authenticator=authenticator,
                 admission=admission,
                 limiter=limiter,
                 idempotency=idempotency,
+                storage=storage,
             )
             app.state.pipeline = Pipeline(
                 app.state.services, max_timeout_s=settings.request_timeout_s, search_s=settings.search_s

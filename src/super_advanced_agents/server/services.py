@@ -10,7 +10,8 @@ from super_advanced_agents.server.idempotency.results import Idempotency
 from super_advanced_agents.server.limits.admission import Admission
 from super_advanced_agents.server.limits.rate_limit import RateLimiter
 from super_advanced_agents.server.limits.sending import SendingAnswers
-from super_advanced_agents.tenancy.runtime import Runtime
+from super_advanced_agents.server.storage_watch import StorageWatch
+from super_advanced_agents.tenancy.runtime import Runtime, Stage
 from super_advanced_agents.tenancy.workspace import Workspaces
 
 _MAX_CONVERSIONS = 512
@@ -27,6 +28,7 @@ class Services:
         admission: the permits of each kind; a request takes one before anything else of it is examined.
         limiter: the rate limits of keys and tenants; a request is charged once its principal is known.
         idempotency: the stored replies of writes that were sent with an `Idempotency-Key`.
+        storage: looks whether the files of the databases are still there.
         workspaces: the agents and collections of each tenant.
         sending: the bytes of long answers that clients have not read yet.
         conversions: parses long bodies, and converts large requests and results, off the event loop.
@@ -38,6 +40,7 @@ class Services:
     admission: Admission
     limiter: RateLimiter
     idempotency: Idempotency
+    storage: StorageWatch
     sending: SendingAnswers = field(default_factory=SendingAnswers)
     conversions: SliceWorker = field(
         default_factory=lambda: SliceWorker(name="server conversions", max_queue=_MAX_CONVERSIONS)
@@ -47,3 +50,8 @@ class Services:
 
     def __post_init__(self) -> None:
         self.workspaces = Workspaces(self.runtime)
+
+    @property
+    def ready(self) -> bool:
+        """True once the embedding model is loaded, until the server stops or loses a file."""
+        return self.runtime.embedding is Stage.READY and not self.draining and not self.storage.failing

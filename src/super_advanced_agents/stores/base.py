@@ -292,6 +292,15 @@ class VectorStore(WriteOperations):
             lambda bounds: ScanRequest(bounds=bounds, where=where, after=after, limit=limit, namespace=namespace)
         )
 
+    def check_files(self) -> None:
+        """Raise if a file of the store was removed, replaced, emptied or cut by others.
+
+        Writes have stopped then. It is quick; a store without files of its own does nothing.
+
+        Raises:
+            StoreError: a file was; the message names it.
+        """
+
     async def astats(self) -> dict[str, JSONValue]:
         """Return statistics: at least the number of `records`, the vector length `dim` and `engine`."""
         return await self._perform(lambda bounds: StatsRequest(bounds=bounds))

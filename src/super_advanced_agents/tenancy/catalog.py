@@ -14,6 +14,7 @@ from super_advanced_agents._runtime import sqlite
 from super_advanced_agents._runtime.batcher import Workers
 from super_advanced_agents._runtime.files import private_folder
 from super_advanced_agents._runtime.lifecycle import Resource
+from super_advanced_agents._runtime.watched_files import DatabaseWatch
 from super_advanced_agents.errors import (
     CollectionExistsError,
     CollectionNotFoundError,
@@ -52,6 +53,7 @@ class Catalog(Resource):
 
     def __init__(self, file: Path, declared: Declared, *, max_collections: int, max_agents: int) -> None:
         self._connection = _open_database(file)
+        self._watch = DatabaseWatch(file)
         super().__init__()
         self._declared = declared
         self._max_collections = max_collections
@@ -72,6 +74,14 @@ class Catalog(Resource):
             self._agents.setdefault(tenant, {})[name] = agent
         self._unreadable_collections, self._unreadable_agents = rows.unreadable_collections, rows.unreadable_agents
         _log_problems(rows)
+
+    def check_files(self) -> None:
+        """Raise if a file of the database was removed, replaced, emptied or cut by others.
+
+        Raises:
+            StoreError: one was; the catalog can be read, and not changed any more.
+        """
+        self._watch.check()
 
     def collection(self, tenant: str, name: str) -> Entry:
         """Return the catalog entry of a tenant's collection, by the collection's name.
@@ -294,15 +304,9 @@ class Catalog(Resource):
     def _write(self, statements: Iterable[tuple[str, tuple[object, ...]]]) -> None:
         # One transaction, durable on return. Runs in the single writer thread only.
         try:
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
+            with sqlite.transaction(self._connection, self._watch):
                 for statement, values in statements:
                     self._connection.execute(statement, values)
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
         except sqlite3.Error as exc:
             raise sqlite.map_error(exc) from exc
 

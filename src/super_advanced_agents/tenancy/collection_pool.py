@@ -170,6 +170,17 @@ class Collections(Resource):
         except ResourceClosedError:  # closed between the lookup and the call
             return None
 
+    def check_files(self) -> None:
+        """Raise if a file of an open collection was removed, replaced, emptied or cut by others.
+
+        Raises:
+            StoreError: one was; the other collections go on.
+        """
+        with self._lock:
+            stores = [slot.store for slot in self._slots.values() if slot.store is not None and not slot.deleted]
+        for store in stores:
+            store.check_files()
+
     def _acquire(self, tenant: str, entry: Entry) -> tuple[_Slot, Future[VectorStore] | None]:
         # Counts the caller as a user of the slot. The future is for a store that has to be opened first.
         self._check_open()

@@ -236,6 +236,18 @@ class Runtime(Resource):
             reranker=self.reranker if settings.rerank else None,
         )
 
+    def check_files(self) -> None:
+        """Raise if a file of a database was removed, replaced, emptied or cut by others.
+
+        Raises:
+            StoreError: one was; what it belongs to accepts no more writes.
+        """
+        components = self._components
+        if components is not None:
+            components.store.check_files()
+            components.catalog.check_files()
+            components.collections.check_files()
+
     @property
     def _checked_components(self) -> _Components:
         self._check_open()

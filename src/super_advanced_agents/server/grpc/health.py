@@ -14,7 +14,6 @@ from super_advanced_agents.protocol.methods import Method
 from super_advanced_agents.server.grpc.rpc import Rpc
 from super_advanced_agents.server.pipeline import _RefusedError
 from super_advanced_agents.server.services import Services
-from super_advanced_agents.tenancy.runtime import Stage
 from super_advanced_agents.tenancy.workspace import Workspace
 
 HEALTH = "grpc.health.v1.Health"
@@ -25,8 +24,8 @@ _POLL_INTERVAL_S = 0.2
 def health_rpcs(services: Services, names: Sequence[str]) -> tuple[Rpc, ...]:
     """Return the methods of the gRPC health service, `Check` and `Watch`, with their handlers.
 
-    The status is SERVING once the embedding model is loaded and until the server stops, for the server (an empty name)
-    and for each service. A `Watch` reports that the server is stopping, and then ends.
+    The status is SERVING once the embedding model is loaded, until the server stops or loses a file, for the server (an
+    empty name) and for each service. A `Watch` reports that the server is stopping, and then ends.
 
     Args:
         services: the objects that every request uses.
@@ -34,8 +33,7 @@ def health_rpcs(services: Services, names: Sequence[str]) -> tuple[Rpc, ...]:
     """
 
     def status() -> HealthCheckResponse.ServingStatus:
-        ready = services.runtime.embedding is Stage.READY and not services.draining
-        return HealthCheckResponse.SERVING if ready else HealthCheckResponse.NOT_SERVING
+        return HealthCheckResponse.SERVING if services.ready else HealthCheckResponse.NOT_SERVING
 
     async def check(request: HealthCheckRequest, workspace: Workspace) -> HealthCheckResponse:
         del workspace

@@ -15,6 +15,7 @@ from cachetools import LRUCache
 
 from super_advanced_agents._runtime import sqlite
 from super_advanced_agents._runtime.files import private_file, private_folder
+from super_advanced_agents._runtime.watched_files import DatabaseWatch
 from super_advanced_agents.errors import StoreError
 from super_advanced_agents.types import JSONValue
 
@@ -144,6 +145,7 @@ class RequestTable:
         self._max_keys = max_keys
         self._max_bytes = max_bytes
         self._connection = _open(file)
+        self.watch = DatabaseWatch(file)
         self._sizes: LRUCache[str, _Size] = LRUCache(_MAX_CACHED_SIZES)
         self._swept_at = -_SWEEP_INTERVAL_S
 
@@ -158,19 +160,14 @@ class RequestTable:
             StoreError: the steps were not stored.
         """
         try:
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
+            with sqlite.transaction(self._connection, self.watch):
                 self._sweep(time.time())
-                results = [self._execute_step(step) for step in steps]
-                self._connection.execute("COMMIT")
-            except BaseException:
-                self._sizes.clear()
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
-        except sqlite3.Error as exc:
-            raise sqlite.map_error(exc) from exc
-        return results
+                return [self._execute_step(step) for step in steps]
+        except BaseException as exc:
+            self._sizes.clear()
+            if isinstance(exc, sqlite3.Error):
+                raise sqlite.map_error(exc) from exc
+            raise
 
     def close(self) -> None:
         """Close the SQLite database of requests and replies."""

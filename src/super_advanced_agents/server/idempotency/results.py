@@ -147,6 +147,15 @@ class Idempotency(Resource):
             with self._lock:
                 self._running.discard(idempotency_key)
 
+    def check_files(self) -> None:
+        """Raise if a file of the database was removed, replaced, emptied or cut by others.
+
+        Raises:
+            StoreError: one was; writes with an idempotency key are refused.
+        """
+        if self._table is not None:
+            self._table.watch.check()
+
     def _attempt(self, started: StartedRequest) -> Attempt:
         async def save(facts: dict[str, JSONValue]) -> None:
             await self._writer.submit(SaveFacts(started.id, facts))

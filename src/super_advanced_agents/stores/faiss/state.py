@@ -68,6 +68,25 @@ class State:
         except sqlite3.Error as exc:
             raise sqlite.map_error(exc) from exc
 
+    def check_files(self) -> None:
+        """Raise if a file of the database was lost; save what only a lost file holds if possible.
+
+        What was forgotten a minute ago is removed from the write-ahead log as well.
+
+        Raises:
+            StoreError: a file was removed, replaced, emptied or cut by others.
+        """
+        log = self.rows.log
+        if log is None:
+            return
+        try:
+            log.watch.check()
+        finally:
+            if log.watch.log_lost or log.holds_forgotten:
+                with self.commit_lock:
+                    log.save_if_lost()
+                    log.truncate_if_due()
+
     def scope_id(self, scope: Scope | None) -> int | None:
         """Return the number of a tenant's namespace; -1 if it was never written to.
 

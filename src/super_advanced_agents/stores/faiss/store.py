@@ -27,6 +27,7 @@ from super_advanced_agents.stores.faiss.metadata.slow_filters import SlowFilters
 from super_advanced_agents.stores.faiss.reader import RecordReader
 from super_advanced_agents.stores.faiss.rows.batch import RowBatch, Scope
 from super_advanced_agents.stores.faiss.rows.duplicates import digests_of
+from super_advanced_agents.stores.faiss.rows.reader import DATABASE_FILE
 from super_advanced_agents.stores.faiss.rows.table import RecordTable
 from super_advanced_agents.stores.faiss.search import Search
 from super_advanced_agents.stores.faiss.searcher import Searcher
@@ -126,7 +127,7 @@ class FAISSVectorStore(MaintenanceOperations):
         if type(buffer_rows) is not int or not 16 <= buffer_rows <= 65_536:
             raise ConfigurationError(f"buffer_rows must be an integer from 16 to 65536, not {buffer_rows!r}")
         self._dim, self._metric, self._index_kind = dim, metric, index
-        self._folder = None if path is None else StoreFolder(path)
+        self._folder = None if path is None else StoreFolder(path, database=DATABASE_FILE)
         folder = None if self._folder is None else self._folder.path
         try:
             self._rows = RecordTable(folder, {"dim": str(dim), "metric": metric})
@@ -145,7 +146,7 @@ class FAISSVectorStore(MaintenanceOperations):
         snapshots = None if folder is None or index == "flat" else Snapshots(folder, self._rows, shape)
         self._sealer = Sealer(self._index, policy, Builder(index, storage, memory), snapshots, publish=self._publish)
         self._keywords = KeywordIndexes(self._rows, self._index, folder)
-        state = State(self._rows, self._index, self._keywords, self._load)
+        self._state = state = State(self._rows, self._index, self._keywords, self._load)
         self._record_reader = RecordReader(state, self._limits)
         self._slow_filters = SlowFilters(state)
         self._search_engine = Searcher(state, self._limits, unit=unit)
@@ -347,6 +348,16 @@ class FAISSVectorStore(MaintenanceOperations):
             "sealing": self._sealer.busy,
         }
         return {**stats, **await self._readers.submit(self._record_reader.stats)}
+
+    def check_files(self) -> None:
+        """Raise if a file of the store was removed, replaced, emptied or cut by others.
+
+        Writes have stopped then.
+
+        Raises:
+            StoreError: a file was; the message names it.
+        """
+        self._state.check_files()
 
     def _load(self) -> None:
         self._sealer.load()

@@ -19,7 +19,7 @@ from super_advanced_agents import FAISSVectorStore
 from super_advanced_agents.errors import OverloadedError
 from super_advanced_agents.stores.faiss.index import Index
 from super_advanced_agents.stores.faiss.keywords.index import Keywords
-from super_advanced_agents.stores.faiss.rows import table
+from super_advanced_agents.stores.faiss.rows import write_ahead_log
 from super_advanced_agents.types import Match
 
 Opened = Callable[..., FAISSVectorStore]
@@ -276,7 +276,7 @@ def test_log_is_truncated_by_a_commit_after_a_long_read_has_ended(
     opened: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A reader that never ends prevents SQLite from truncating the write-ahead log."""
-    monkeypatch.setattr(table, "_LOG_BYTES", 500_000)  # private: a log is truncated from 64 MiB on
+    monkeypatch.setattr(write_ahead_log, "_LOG_BYTES", 500_000)  # private: a log is truncated from 64 MiB on
     store = opened()
     log = tmp_path / "store" / "memory.sqlite3-wal"
     Internals(store).connection.execute("PRAGMA busy_timeout = 10")

@@ -28,14 +28,14 @@ async def health() -> Health:
 async def readiness(runtime: RuntimeDep, services: ServicesDep, response: Response) -> Readiness:
     """Answer 200 while the vector store is open and the embedding model is loaded, else 503.
 
-    While the server is stopping, the status is 503 as well. The reason names states only: anybody may ask, and what
-    an error says about files and addresses stands in the log.
+    While the server is stopping, or has lost a file of its databases, the status is 503 as well. The reason names
+    states only: anybody may ask, and what an error says about files and addresses stands in the log.
     """
-    ready = runtime.embedding is Stage.READY and not services.draining
-    if not ready:
+    if not services.ready:
         response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
     return Readiness(
-        ready=ready,
+        ready=services.ready,
+        store="failed" if services.storage.failing else "open",
         embedding_model=runtime.embedding.value,
         language_model=runtime.generation.value,
         reason=_reason(runtime, services),
@@ -45,6 +45,8 @@ async def readiness(runtime: RuntimeDep, services: ServicesDep, response: Respon
 def _reason(runtime: Runtime, services: Services) -> str | None:
     if services.draining:
         return "the server is being stopped"
+    if services.storage.failing:
+        return "a file of the server's databases was removed or replaced; the server's log says which"
     if runtime.embedding is Stage.FAILED:
         return "the embedding model could not be loaded; the server's log says why"
     if runtime.embedding is not Stage.READY:

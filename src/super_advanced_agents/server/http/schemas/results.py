@@ -171,7 +171,7 @@ class Readiness(BaseModel):
     """The response of the readiness check: the state of the store and models."""
 
     ready: bool
-    store: Literal["open"] = "open"
+    store: Literal["open", "failed"] = "open"
     embedding_model: str
     language_model: str
     reason: str | None = None

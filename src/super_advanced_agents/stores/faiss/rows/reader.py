@@ -20,6 +20,7 @@ import orjson
 from super_advanced_agents._runtime import sqlite
 from super_advanced_agents.stores.answers import ITEM_BYTES, text_bytes
 from super_advanced_agents.stores.faiss.rows.row_cache import Hit, RowCache, checked_row
+from super_advanced_agents.stores.faiss.rows.write_ahead_log import WriteAheadLog
 from super_advanced_agents.stores.validation import with_text
 from super_advanced_agents.types import Metadata, Record
 
@@ -65,8 +66,8 @@ class RowReader:
 
     def __init__(self, folder: Path | None) -> None:
         self._file = None if folder is None else folder / DATABASE_FILE
-        self._log = None if folder is None else folder / f"{DATABASE_FILE}-wal"
         self._writer = sqlite.connect(self._file)
+        self.log: WriteAheadLog | None = None
         # In memory there is one connection for all, so it is locked; on disk every reading thread takes one of a pool.
         self._memory_lock = threading.RLock()
         self._idle_readers: SimpleQueue[sqlite3.Connection] = SimpleQueue()
@@ -200,10 +201,7 @@ class RowReader:
 
     def log_bytes(self) -> int:
         """Return the size of SQLite's write-ahead log in bytes."""
-        try:
-            return 0 if self._log is None else self._log.stat().st_size
-        except FileNotFoundError:
-            return 0
+        return 0 if self.log is None else self.log.size_bytes()
 
     def size_bytes(self) -> int:
         """Return the size of the database in bytes, without its write-ahead log."""
@@ -232,7 +230,9 @@ class RowReader:
         try:
             connection = self._idle_readers.get_nowait()
         except Empty:
-            connection = sqlite.connect(self._file)
+            if self.log is not None:
+                self.log.watch.check()  # a path that leads to another file would show other records
+            connection = sqlite.connect(self._file, create=False)
         try:
             yield connection
         finally:

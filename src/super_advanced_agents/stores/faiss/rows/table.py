@@ -22,13 +22,9 @@ from super_advanced_agents.stores.faiss.rows.insert import (
 )
 from super_advanced_agents.stores.faiss.rows.reader import RECORDS, RowReader, as_record, json_list
 from super_advanced_agents.stores.faiss.rows.transactional_dict import TransactionalDict
+from super_advanced_agents.stores.faiss.rows.write_ahead_log import WriteAheadLog
 from super_advanced_agents.stores.validation import model_mismatch
-from super_advanced_agents.telemetry import get_logger
 from super_advanced_agents.types import Record
-
-_log = get_logger("store")
-_LOG_BYTES = 64 * 1024 * 1024
-"""A write-ahead log that is larger than this is truncated after a commit."""
 
 _SELECT_MODEL_IN_USE = """
     SELECT model_id FROM records JOIN models ON models.id = model
@@ -54,7 +50,6 @@ class RecordTable(RowReader):
 
     def __init__(self, folder: Path | None, settings: dict[str, str]) -> None:
         super().__init__(folder)
-        self._log_bytes = _LOG_BYTES
         try:
             schema.prepare(self._writer, self._file, settings)
             stored = dict(self._read("SELECT name, value FROM settings"))
@@ -75,6 +70,8 @@ class RecordTable(RowReader):
             self._next_seq = 1 + next(self._read("SELECT coalesce(max(seq), 0) FROM sqlite_sequence"), (0,))[0]
             # A new row's place is its number plus this offset: more than 0 once records came from another store.
             self._place_offset = int(stored.get("place_offset", 0))
+            if self._file is not None:
+                self.log = WriteAheadLog(self._file, self._writer)
         except BaseException as exc:
             self.close()
             if isinstance(exc, sqlite3.Error):
@@ -136,30 +133,31 @@ class RecordTable(RowReader):
         dicts = (self._model_ids, self._scope_models, self._scope_ids, self._has_digests)
         with self._memory_lock if self._file is None else nullcontext():
             numbers = self._next_seq, self._place_offset
-            self._writer.execute("BEGIN IMMEDIATE")
             try:
-                yield
-                self._writer.execute("COMMIT")
+                with sqlite.transaction(self._writer, None if self.log is None else self.log.watch):
+                    yield
                 for transactional_dict in dicts:
                     transactional_dict.commit()
             except BaseException:
                 self._next_seq, self._place_offset = numbers
                 for transactional_dict in dicts:
                     transactional_dict.roll_back()
-                if self._writer.in_transaction:
-                    self._writer.execute("ROLLBACK")
+                if self.log is not None:
+                    self.log.save_if_lost()
                 raise
-            self._truncate_log()
+            if self.log is not None:
+                self.log.truncate_if_due()
 
-    def _truncate_log(self) -> None:
-        # SQLite restarts the log only at a moment without readers; under steady reads it would grow without end.
-        try:
-            size = 0 if self._log is None else self._log.stat().st_size
-            if size > self._log_bytes:
-                [busy, *_] = self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-                self._log_bytes = 2 * size if busy else _LOG_BYTES
-        except (OSError, sqlite3.Error) as exc:  # the rows are committed already
-            _log.warning("store.checkpoint_failed", extra={"reason": str(exc)[:200]})
+    def check_files(self) -> None:
+        """Raise if a file of the database was removed, replaced, emptied or cut by others.
+
+        Any thread may call it.
+
+        Raises:
+            StoreError: one was; nothing more can be written.
+        """
+        if self.log is not None:
+            self.log.watch.check()
 
     def check_model(self, batch: RowBatch) -> None:
         """Raise if a batch has another embedding model than the unexpired records in its namespace.
@@ -334,6 +332,8 @@ class RecordTable(RowReader):
 
     def remove(self, seqs: Sequence[int], change: Change) -> None:
         """Delete rows by number, and list them in `change`; requires an open transaction."""
+        if self.log is not None and seqs:
+            self.log.note_deletion()
         parameter = json_list(seqs)
         self._writer.execute("DELETE FROM records WHERE seq IN (SELECT value FROM json_each(?))", (parameter,))
         self._writer.execute("DELETE FROM vectors WHERE seq IN (SELECT value FROM json_each(?))", (parameter,))

@@ -1,0 +1,160 @@
+"""Watching the files of an open database, which others may remove, replace, empty or cut.
+
+SQLite does not notice: it goes on writing to a file that no path leads to any more, or past a hole in its log, and what
+it committed is gone with the process. So paths are compared with the open files before a write, and once more before
+its acknowledgement.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from super_advanced_agents._runtime.files import fsync_folder
+from super_advanced_agents.errors import CorruptStoreError, StoreError
+from super_advanced_agents.telemetry import get_logger
+
+_log = get_logger("store")
+_DAMAGED = "-damaged"
+_RESTART = "start the process again once its files are in order; `saa doctor` has details"
+
+
+@dataclass(slots=True)
+class _Watched:
+    path: str
+    inode: tuple[int, int]
+    size: int
+
+    def describe_change(self) -> str | None:
+        # None while the path leads to the same file and nothing of it was cut off.
+        try:
+            now = os.stat(self.path)  # noqa: PTH116  # `Path.stat` takes three times as long
+        except FileNotFoundError:
+            folder = os.path.dirname(self.path)  # noqa: PTH120
+            return "was removed" if os.path.isdir(folder) else "was removed or moved with its folder"  # noqa: PTH112
+        except OSError as exc:
+            return f"cannot be reached ({exc.strerror})"
+        if (now.st_dev, now.st_ino) != self.inode:
+            return "was replaced by another file"
+        if now.st_size < self.size:
+            return "was cut" if now.st_size else "was emptied"
+        self.size = now.st_size
+        return None
+
+
+class DatabaseWatch:
+    """Watch an open database's file, its write-ahead log and its lock by inode and size.
+
+    After the first change by others every check fails, until the database is opened again. The change is logged, and
+    noted in a file beside the database, so that it cannot be opened unnoticed: acknowledged writes may be missing.
+
+    Args:
+        file: the database, which a connection of this process has open.
+        lock: the file of the lock that guards it; None if there is none.
+
+    Attributes:
+        log_lost: True if only the path of the write-ahead log has changed, so that its content can be saved.
+    """
+
+    def __init__(self, file: Path, *, lock: Path | None = None) -> None:
+        self._file = file
+        self._log = file.with_name(f"{file.name}-wal")
+        self._guard = threading.Lock()
+        self._failure: str | None = None
+        self.log_lost = False
+        self._watched = [_watched(path) for path in (file, self._log, lock) if path is not None and path.exists()]
+
+    def check(self) -> None:
+        """Raise if a file of the database was removed, replaced, emptied or cut by others.
+
+        It takes one `stat` for each file. Any thread may call it.
+
+        Raises:
+            StoreError: one was; the message names it.
+        """
+        with self._guard:
+            if self._failure is None:
+                for watched in self._watched:
+                    change = watched.describe_change()
+                    if change is not None:
+                        self._fail(watched, change)
+                        break
+                else:
+                    return
+            failure = self._failure
+        raise StoreError(f"{failure} under this process, so writes have stopped", hint=_RESTART)
+
+    @contextmanager
+    def truncating_log(self) -> Iterator[None]:
+        """Enter a context in which this process itself may cut the write-ahead log."""
+        with self._guard:
+            try:
+                yield
+            finally:
+                for watched in self._watched:
+                    if watched.path == str(self._log):
+                        watched.size = 0
+
+    def mark_log_saved(self) -> None:
+        """Remove the note of a lost write-ahead log, whose content is in the database now."""
+        self.log_lost = False
+        with suppress(OSError):
+            _note_of(self._file).unlink(missing_ok=True)
+
+    def _fail(self, watched: _Watched, change: str) -> None:
+        path = Path(watched.path)
+        self._failure = f"the file {path.name!r} {change}"
+        self.log_lost = path == self._log and change in ("was removed", "was replaced by another file")
+        _log.error("store.files_changed", extra={"file": str(path), "change": change})
+        if path in (self._file, self._log):
+            _write_note(self._file, f"{self._failure} at process {os.getpid()}")
+
+
+def check_unharmed(file: Path) -> None:
+    """Raise if a database lost a file under the process that used it last.
+
+    Called before it is opened again.
+
+    Raises:
+        CorruptStoreError: it did, and nobody has said since that it may be used as it is; or its file is missing while
+            its write-ahead log is there, which SQLite would delete.
+    """
+    missing = not file.exists() or not file.stat().st_size
+    for note in (_note_of(file), *([_note_of(file.parent)] if missing else [])):
+        with suppress(FileNotFoundError):
+            reason = note.read_text(errors="replace").strip()
+            raise CorruptStoreError(
+                f"{reason}, so acknowledged writes may be missing",
+                hint=f"put the files back or restore a backup; then remove {note.name!r}, which stands beside them",
+            )
+    log = file.with_name(f"{file.name}-wal")
+    if missing and log.exists() and log.stat().st_size:
+        raise CorruptStoreError(
+            f"the file {file.name!r} is missing or empty, but its write-ahead log is there",
+            hint=f"put the file back or restore a backup; to begin anew, remove {log.name!r}",
+        )
+
+
+def _watched(path: Path) -> _Watched:
+    status = path.stat()
+    return _Watched(str(path), (status.st_dev, status.st_ino), status.st_size)
+
+
+def _note_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}{_DAMAGED}")
+
+
+def _write_note(file: Path, reason: str) -> None:
+    note = _note_of(file) if file.parent.is_dir() else _note_of(file.parent)
+    with suppress(OSError):  # the log has the line
+        fd = os.open(note, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(fd, f"{reason}\n".encode())
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        fsync_folder(note.parent)
