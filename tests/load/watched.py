@@ -19,7 +19,7 @@ from pathlib import Path
 
 import uvloop
 
-from super_advanced_agents.server.limits.admission import AdmissionQueue
+from super_advanced_agents.server.limits.fair_pool import FairPool
 from super_advanced_agents.server.main import ServerAddresses, aserve
 from super_advanced_agents.tenancy.settings import Settings
 
@@ -44,12 +44,12 @@ class Watch:
         """Print what the process holds."""
         late, self._late_ms = sorted(self._late_ms), []
         gc.collect()
-        queues = [each for each in gc.get_objects() if isinstance(each, AdmissionQueue)]
+        pools = [each for each in gc.get_objects() if isinstance(each, FairPool)]
         held = {
             "tasks": sorted(task.get_coro().__qualname__ for task in asyncio.all_tasks()),  # type: ignore[union-attr]
             "threads": sorted(thread.name for thread in threading.enumerate()),
             "sockets": sum(each.startswith("socket:") for each in _open_descriptors()),
-            "permits": sum(queue.in_flight + queue.waiting for queue in queues),
+            "permits": sum(pool.in_flight + pool.waiting for pool in pools),
             "lag_p99_ms": round(late[int(0.99 * len(late))], 2) if late else None,
             "lag_max_ms": round(late[-1], 2) if late else None,
         }

@@ -26,7 +26,8 @@ PATH_PARAMETER = re.compile(r"{(\w+)(?::path)?}")
 class PermitKind(StrEnum):
     """The kinds of calls whose concurrency a server limits, each kind separately.
 
-    A call holds a permit of its kind while it runs, so that searches do not wait for the generation of texts.
+    A call holds a permit of its kind while the server works on it, so that searches do not wait for the generation of
+    texts.
     """
 
     SEARCH = "search"
@@ -338,8 +339,9 @@ EMBEDDINGS = Operation(name="embeddings", verb="POST", path="/v1/embeddings", ac
 CHAT = Operation(name="chat", verb="POST", path="/v1/chat/completions", cost=Cost.TOKENS, **_GENERATES)
 MODELS = Operation(name="models", verb="GET", path="/v1/models", access=_READ)
 MODEL = Operation(name="model", verb="GET", path="/v1/models/{model:path}", access=_READ)
-MCP = Operation(name="mcp", verb="POST", path="/mcp", bounded=False)
-MCP_AGENT = Operation(name="mcpAgent", verb="POST", path="/mcp/{agent}", bounded=False)
+# The tools of MCP take the permits of the operations that they carry out.
+MCP = Operation(name="mcp", verb="POST", path="/mcp", permit=None, bounded=False)
+MCP_AGENT = Operation(name="mcpAgent", verb="POST", path="/mcp/{agent}", permit=None, bounded=False)
 
 OPERATIONS: tuple[Operation, ...] = tuple(value for value in list(vars().values()) if isinstance(value, Operation))
 """Every operation of this module, in the order of definition."""

@@ -13,7 +13,6 @@ from super_advanced_agents._runtime.futures import in_thread
 from super_advanced_agents.server.auth.authenticator import Authenticator
 from super_advanced_agents.server.http.endpoints import HotRoutes
 from super_advanced_agents.server.http.errors import add_error_handlers
-from super_advanced_agents.server.http.middleware.bodies import BodyLimit
 from super_advanced_agents.server.http.middleware.calls import PipelineMiddleware
 from super_advanced_agents.server.http.middleware.hosts import AllowedHosts, CrossOrigin
 from super_advanced_agents.server.http.middleware.idempotency import IdempotentWrites
@@ -102,7 +101,6 @@ def create_app(settings: Settings, *, connect: Connect | None = None) -> FastAPI
     add_error_handlers(app)
     # Starlette runs the middleware that was added last first.
     app.add_middleware(IdempotentWrites)
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(PipelineMiddleware)
     if settings.allowed_origins:
         app.add_middleware(CrossOrigin, origins=settings.allowed_origins)

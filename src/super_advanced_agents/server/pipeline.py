@@ -1,7 +1,9 @@
 """The checks that every REST and gRPC request passes before its handler, in a fixed order.
 
-The order is: admission, authentication, scope, rate limit, deadline, idempotency. The host of a REST request is checked
-before (`middleware.hosts`), against DNS rebinding in browsers; a gRPC client is no browser and needs no such check.
+`Pipeline.check` needs only the headers: authentication, scope, overload of the tenant, rate limit, then the values of
+further headers. The body or message is received next, and then `Pipeline.work` starts the deadline and takes a permit,
+which is held only while the server works. The host of a REST request is checked before (`middleware.hosts`), against
+DNS rebinding in browsers; a gRPC client is no browser and needs no such check.
 """
 
 from __future__ import annotations
@@ -23,8 +25,8 @@ from super_advanced_agents.errors import (
 from super_advanced_agents.protocol.operations import Operation, PermitKind
 from super_advanced_agents.protocol.problems import problem_details, problem_of, retry_after
 from super_advanced_agents.server.idempotency.results import IDEMPOTENCY_FIELD, Reply, digest_of
+from super_advanced_agents.server.limits.admission import NOBODY, overloaded_error
 from super_advanced_agents.server.limits.rate_limit import Quota
-from super_advanced_agents.server.route_table import permit_of
 from super_advanced_agents.server.services import Services
 from super_advanced_agents.tenancy.context import RequestContext, active_context
 from super_advanced_agents.tenancy.result_cache import NO_CACHE, asks_for_fresh
@@ -61,7 +63,8 @@ class IncomingRequest:
     Attributes:
         operation: the operation; if there is none, the verbs that the path allows.
         fields: the headers or metadata named in `READ_FIELDS`, names in lower case.
-        streams: True for a stream of messages, in which the deadline applies to each message.
+        streams: True for a stream of messages, in which the deadline applies to each message, and the handler takes a
+            permit for each message that it works on.
         context: the caller and its limits, set once the caller is authenticated; None for public operations.
         timeout_s: the longest time for the work on it, in seconds; None for no limit.
         key: the idempotency key of a write, or None.
@@ -82,6 +85,11 @@ class IncomingRequest:
         quota = None if self.context is None else self.context.notes.get(_QUOTA)
         return quota if isinstance(quota, Quota) else None
 
+    @property
+    def tenant(self) -> str:
+        """The tenant of the caller; `NOBODY` for public operations."""
+        return NOBODY if self.context is None else self.context.principal.tenant
+
 
 class Pipeline:
     """The checks of each request before its handler: credential, scope, rate limit and others.
@@ -90,44 +98,65 @@ class Pipeline:
         services: the objects that do the checks.
         max_timeout_s: the longest time for the work on one request, in seconds.
         search_s: the longest time of work for one search, in seconds; None for no limit.
+
+    Attributes:
+        admission: the permits, and the room for the bytes of requests.
     """
 
     def __init__(self, services: Services, *, max_timeout_s: float, search_s: float | None = None) -> None:
+        self.admission = services.admission
         self._services = services
         self._max_timeout_s = max_timeout_s
         self._search_s = search_s
 
-    @asynccontextmanager
-    async def admit(self, incoming: IncomingRequest) -> AsyncIterator[IncomingRequest]:
-        """Check a request, then enter a context that holds its concurrency permit and its deadline.
+    async def check(self, incoming: IncomingRequest) -> None:
+        """Check the headers of a request, and set its context, timeout and key.
 
-        Inside the block, `current_context()` returns the context of the request, unless the operation is public.
-        Cancelling the request releases its permit.
+        Nothing of its body or message needs to have arrived.
 
         Raises:
             SuperAdvancedAgentsError: a check refused the request.
-            _RefusedError: there is no such operation, or the deadline passed.
+            _RefusedError: there is no such operation.
         """
         operation = incoming.operation
-        async with self._services.admission.enter(permit_of(operation)):
-            fields: dict[str, list[str]] = {}
-            for name, value in incoming.fields:
-                fields.setdefault(name, []).append(value)
-            if isinstance(operation, Operation) and operation.public:
-                incoming.timeout_s = self._timeout_s(operation, fields)
-                async with _deadline(incoming):
-                    yield incoming
-                return
-            context = incoming.context = await self._authenticate(operation, fields)
-            assert isinstance(operation, Operation)
-            await self._charge(context)
+        fields: dict[str, list[str]] = {}
+        for name, value in incoming.fields:
+            fields.setdefault(name, []).append(value)
+        if isinstance(operation, Operation) and operation.public:
             incoming.timeout_s = self._timeout_s(operation, fields)
-            incoming.key = _idempotency_key(operation, fields)
-            if asks_for_fresh(",".join(fields.get(_CACHE_CONTROL, ()))):
-                context.notes[NO_CACHE] = True
+            return
+        context = incoming.context = await self._authenticate(incoming, fields)
+        assert isinstance(operation, Operation)
+        if not incoming.streams and self.admission.refuses(operation.permit, context.principal.tenant):
+            assert operation.permit is not None
+            raise overloaded_error(operation.permit)  # at once, so that a refusal costs no unit and no body
+        await self._charge(context)
+        incoming.timeout_s = self._timeout_s(operation, fields)
+        incoming.key = _idempotency_key(operation, fields)
+        if asks_for_fresh(",".join(fields.get(_CACHE_CONTROL, ()))):
+            context.notes[NO_CACHE] = True
+
+    @asynccontextmanager
+    async def work(self, incoming: IncomingRequest) -> AsyncIterator[None]:
+        """Enter a context that holds the permit and the deadline of a request that has arrived.
+
+        Inside the block, `current_context()` returns the context of the request, unless the operation is public.
+        Cancelling the request releases its permit. A stream holds none by itself.
+
+        Raises:
+            OverloadedError: no permit came free.
+            _RefusedError: the deadline passed.
+        """
+        operation, context = incoming.operation, incoming.context
+        assert isinstance(operation, Operation)
+        kind = None if incoming.streams else operation.permit
+        async with _deadline(incoming), self.admission.enter(kind, incoming.tenant) as permit:
+            if context is None:
+                yield
+                return
+            context.permit = permit
             with active_context(context):
-                async with _deadline(incoming):
-                    yield incoming
+                yield
 
     async def reply_once(self, key: str, request: Iterable[bytes], make: Callable[[], Awaitable[Reply]]) -> Reply:
         """Return the reply stored for an idempotency key, or run the write and store its reply.
@@ -147,14 +176,15 @@ class Pipeline:
             raise _RefusedError(HTTPStatus.CONFLICT, detail, headers={"Retry-After": "1"})
         return reply
 
-    async def _authenticate(
-        self, operation: Operation | frozenset[str], fields: dict[str, list[str]]
-    ) -> RequestContext:
+    async def _authenticate(self, incoming: IncomingRequest, fields: dict[str, list[str]]) -> RequestContext:
+        operation = incoming.operation
         for name in CREDENTIAL_FIELDS:
             if len(fields.get(name, ())) > 1:
                 raise AuthenticationError(f"{name!r} was sent twice", hint="send one credential")
         authorization, api_key = (fields.get(name, [None])[0] for name in CREDENTIAL_FIELDS)
         principal = await self._services.authenticator.authenticate(authorization=authorization, api_key=api_key)
+        credential = next((value for name, value in incoming.fields if name in CREDENTIAL_FIELDS), "")
+        self.admission.remember_caller(credential, principal.tenant)
         if not isinstance(operation, Operation):  # only after authentication: strangers learn nothing about paths
             status = HTTPStatus.METHOD_NOT_ALLOWED if operation else HTTPStatus.NOT_FOUND
             headers = {"Allow": ", ".join(sorted(operation))} if operation else None

@@ -76,12 +76,12 @@ class RouteTable:
 def permit_of(operation: Operation | frozenset[str]) -> PermitKind | None:
     """Return the kind of concurrency permit that a request needs, or None if it needs none.
 
-    A request without an operation takes a permit for searches until it is refused.
+    A request without an operation needs none: it is refused once its caller is known.
 
     Args:
         operation: a result of `RouteTable.find`.
     """
-    return operation.permit if isinstance(operation, Operation) else PermitKind.SEARCH
+    return operation.permit if isinstance(operation, Operation) else None
 
 
 def _path_prefix(path: str) -> str:

@@ -25,7 +25,7 @@ class Services:
     Attributes:
         runtime: the store, the models and the agents.
         authenticator: finds the principal of a credential.
-        admission: the permits of each kind; a request takes one before anything else of it is examined.
+        admission: the permits of each kind; a request holds one while the server works on it.
         limiter: the rate limits of keys and tenants; a request is charged once its principal is known.
         idempotency: the stored replies of writes that were sent with an `Idempotency-Key`.
         storage: looks whether the files of the databases are still there.

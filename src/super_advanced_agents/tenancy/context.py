@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -69,6 +69,13 @@ class SupportsCharge(Protocol):
         """Charge `cost` rate-limit units to a caller, at most those that are left."""
 
 
+class SupportsPermit(Protocol):
+    """The interface of a permit to work, which a call holds while it runs."""
+
+    def part(self) -> AbstractAsyncContextManager[None]:
+        """Enter a context for one of several concurrent parts of the call's work."""
+
+
 @dataclass(slots=True, kw_only=True)
 class RequestContext:
     """Hold the caller, the rate limiter and further values of one REST request or gRPC call.
@@ -77,12 +84,14 @@ class RequestContext:
         principal: the caller.
         limiter: charges the costs; None when there are no rate limits.
         search_s: the seconds of work that one search may take; None for no limit.
+        permit: the permit that the call holds; None before it works, and outside of a server.
         notes: values that one layer leaves for another (the quota for response headers, for example), by name.
     """
 
     principal: Principal
     limiter: SupportsCharge | None = None
     search_s: float | None = None
+    permit: SupportsPermit | None = None
     notes: dict[str, object] = field(default_factory=dict)
 
     async def charge(self, cost: int) -> None:
@@ -100,6 +109,13 @@ class RequestContext:
         """Charge for work that is done, at most what is left of the allowance; refuse nothing."""
         if self.limiter is not None and cost > 0:
             await self.limiter.settle(self.principal, cost)
+
+    def part(self) -> AbstractAsyncContextManager[None]:
+        """Enter a context for one of several concurrent parts of the call's work.
+
+        In a server, each part that runs at the same time as others counts as a call of the tenant.
+        """
+        return nullcontext() if self.permit is None else self.permit.part()
 
 
 _current: ContextVar[RequestContext] = ContextVar("request_context")

@@ -234,9 +234,11 @@ class ServedAgent:
         Raises:
             RateLimitedError: the caller's allowance is used up.
         """
-        await current_context().charge(self._services.catalog.agent_settings(self._tenant, self._name).answer_tokens)
+        context = current_context()
+        await context.charge(self._services.catalog.agent_settings(self._tenant, self._name).answer_tokens)
         agent = self._services.agent(self._tenant, self._name)
-        return await agent.aask(question, top_k, sources=await agent.asearch_text(about, top_k))
+        async with context.part():
+            return await agent.aask(question, top_k, sources=await agent.asearch_text(about, top_k))
 
 
 class _RemoteAgent:
@@ -244,8 +246,10 @@ class _RemoteAgent:
         self._remote = remote
 
     async def aask(self, question: str, top_k: int = 5) -> Answer:
-        await current_context().charge(_REMOTE_ANSWER_TOKENS + estimated_tokens(question))
-        return await self._remote.aask(question, top_k)
+        context = current_context()
+        await context.charge(_REMOTE_ANSWER_TOKENS + estimated_tokens(question))
+        async with context.part():
+            return await self._remote.aask(question, top_k)
 
 
 class _UnreachableAgent:
@@ -263,5 +267,7 @@ class _ChargedCritic:
         self._critic = LLMCritic(generator)
 
     async def aask(self, question: str, top_k: int = 5) -> Answer:
-        await current_context().charge(CRITIC_TOKENS)
-        return await self._critic.aask(question, top_k)
+        context = current_context()
+        await context.charge(CRITIC_TOKENS)
+        async with context.part():
+            return await self._critic.aask(question, top_k)

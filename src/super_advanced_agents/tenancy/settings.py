@@ -90,6 +90,8 @@ class Settings(BaseSettings):
         write_timeout_s: the time within which a client must read what waits for it, in seconds; then it is dropped.
         request_timeout_s: the time limit of one request in seconds; a `Request-Timeout` header can shorten it.
         search_s: the seconds of work that one search, count or page may take; the time in queues does not count.
+        stream_idle_s: the time within which the next message of a gRPC stream must arrive, in seconds.
+        streams_per_tenant: the number of gRPC streams of messages that one tenant may have open.
         searches_in_flight: the number of concurrent searches and reads; a few more wait briefly, the rest is refused.
         writes_in_flight: the number of concurrent writes, limited in the same way.
         generations_in_flight: the number of concurrent requests to the language model, limited in the same way.
@@ -149,6 +151,8 @@ class Settings(BaseSettings):
     write_timeout_s: float = Field(default=30.0, gt=0, le=3600)
     request_timeout_s: float = Field(default=600.0, gt=0, le=86_400)
     search_s: float = Field(default=10.0, gt=0, le=3600)
+    stream_idle_s: float = Field(default=60.0, gt=0, le=3600)
+    streams_per_tenant: int = Field(default=16, ge=1, le=65_536)
     searches_in_flight: int = Field(default=80, ge=1, le=65_536)
     writes_in_flight: int = Field(default=64, ge=1, le=65_536)
     generations_in_flight: int = Field(default=32, ge=1, le=65_536)

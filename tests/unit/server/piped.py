@@ -57,4 +57,8 @@ class PipelinedApplication:
 
     async def __call__(self, scope, receive, send):
         scope["app"] = self._app
-        await self._pipeline(scope, receive, send)
+        await self._pipeline(scope, receive or _no_body, send)
+
+
+async def _no_body():
+    return {"type": "http.request", "body": b"", "more_body": False}

@@ -1,9 +1,9 @@
 """The gRPC method handlers, which check each call and report errors as gRPC statuses.
 
-Messages are parsed after the checks, so nothing is parsed for a caller without a credential. Every exception ends the
-call with a status and the problem document in the trailing metadata. Cancelling a call, by its caller or by its
-deadline, cancels the coroutine of its handler and everything that it awaits, such as a slot in a batch or the language
-model's slot.
+A call's metadata is checked before a message is read, so that a caller without a credential has none received. Every
+exception ends the call with a status and the problem document in the trailing metadata. Cancelling a call, by its
+caller or by its deadline, cancels the coroutine of its handler and everything that it awaits, such as a slot in a batch
+or the language model's slot.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ from super_advanced_agents.protocol.json_parser import INLINE_BYTES
 from super_advanced_agents.protocol.methods import ERROR_METADATA
 from super_advanced_agents.protocol.problems import CODES, grpc_code_of, problem_of, status_of
 from super_advanced_agents.server.grpc.conversions import parse, parse_in_slices
+from super_advanced_agents.server.grpc.messages import CallMessages, Context
 from super_advanced_agents.server.grpc.rpc import Rpc, StreamingHandler, UnaryHandler
 from super_advanced_agents.server.idempotency.results import Reply
+from super_advanced_agents.server.limits.admission import too_many_streams_error
 from super_advanced_agents.server.limits.cost import answer_units
 from super_advanced_agents.server.limits.rate_limit import quota_metadata
 from super_advanced_agents.server.pipeline import (
@@ -40,7 +42,6 @@ from super_advanced_agents.server.services import Services
 from super_advanced_agents.telemetry import get_logger
 from super_advanced_agents.tenancy.workspace import Workspace
 
-Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 _Metadata: TypeAlias = "tuple[tuple[str, str | bytes], ...]"
 
 _log = get_logger("server")
@@ -72,20 +73,39 @@ class MethodHandler:
     def method_handler(self) -> grpc.RpcMethodHandler[Any, Any]:
         """Return this method's `grpc.RpcMethodHandler`, to register with the gRPC server.
 
-        It takes requests as bytes, so that a malformed message fails with this server's status, not gRPC's.
+        It takes a stream of requests even where there is only one, since gRPC reads that one before it calls a handler
+        of one request, and it takes them as bytes, so that a malformed message fails with this server's status.
         """
-        if not self.method.gives_stream:
-            return grpc.unary_unary_rpc_method_handler(self._unary)
-        if self.method.takes_stream:
-            return grpc.stream_stream_rpc_method_handler(self._many_to_many)
-        return grpc.unary_stream_rpc_method_handler(self._one_to_many)
+        if self.method.gives_stream:
+            return grpc.stream_stream_rpc_method_handler(self._stream)
+        return grpc.stream_unary_rpc_method_handler(self._unary)
 
-    async def _unary(self, frame: bytes, context: Context) -> bytes:
-        async with self._admit(context) as incoming:
-            if incoming.key is None:
-                return await self._answer(frame, incoming)
-            return await self._answer_once(frame, incoming, incoming.key)
+    async def _unary(self, frames: object, context: Context) -> bytes:
+        del frames
+        async with self._checked(context) as (incoming, messages):
+            frame = await messages.one()
+            async with self._pipeline.work(incoming):
+                if incoming.key is None:
+                    return await self._answer(frame, incoming)
+                return await self._answer_once(frame, incoming, incoming.key)
         raise AssertionError("a refused call was aborted")
+
+    async def _stream(self, frames: object, context: Context) -> None:
+        del frames
+        async with self._checked(context) as (incoming, messages):
+            if not self.method.takes_stream:
+                request = await self._parse(await messages.one(), incoming)
+                async with self._pipeline.work(incoming):
+                    await self._send_all(request, incoming, context, messages)
+                return
+            streams = self._pipeline.admission.streams
+            if not streams.enter_now(incoming.tenant):
+                raise too_many_streams_error()
+            try:
+                async with self._pipeline.work(incoming), aclosing(self._requests(messages, incoming)) as requests:
+                    await self._send_all(requests, incoming, context, messages)
+            finally:
+                streams.leave(incoming.tenant)
 
     async def _answer(self, frame: bytes, incoming: IncomingRequest) -> bytes:
         handler = cast("UnaryHandler", self._rpc.handler)
@@ -110,29 +130,26 @@ class MethodHandler:
             raise error_of_problem(orjson.loads(reply.body), status=reply.status)
         return reply.body
 
-    async def _one_to_many(self, frame: bytes, context: Context) -> None:
-        async with self._admit(context) as incoming:
-            await self._send_all(await self._parse(frame, incoming), incoming, context)
-
-    async def _many_to_many(self, frames: AsyncIterator[bytes], context: Context) -> None:
-        async with self._admit(context) as incoming, aclosing(self._requests(frames, incoming)) as requests:
-            await self._send_all(requests, incoming, context)
-
-    async def _send_all(self, request: Any, incoming: IncomingRequest, context: Context) -> None:
+    async def _send_all(
+        self, request: Any, incoming: IncomingRequest, context: Context, messages: CallMessages
+    ) -> None:
         handler = cast("StreamingHandler", self._rpc.handler)
         async with aclosing(handler(request, self._workspace(incoming))) as replies:
             while True:
                 async with asyncio.timeout(incoming.timeout_s):
                     reply = await anext(replies, None)
-                    if reply is None:
-                        return
-                    encoded = _serialized(reply)
-                    await self._settle(encoded, incoming)
+                if reply is None:
+                    return
+                encoded = _serialized(reply)
+                await self._settle(encoded, incoming)
+                async with asyncio.timeout(self._services.runtime.settings.write_timeout_s):
                     await context.write(encoded)
+                messages.answered()
 
-    async def _requests(self, frames: AsyncIterator[bytes], incoming: IncomingRequest) -> AsyncGenerator[Message, None]:
-        async for frame in frames:
-            yield await self._parse(frame, incoming)
+    async def _requests(self, messages: CallMessages, incoming: IncomingRequest) -> AsyncGenerator[Message, None]:
+        async with aclosing(messages.stream()) as frames:
+            async for frame in frames:
+                yield await self._parse(frame, incoming)
 
     async def _parse(self, frame: bytes, incoming: IncomingRequest) -> Message:
         kind: type[Message] = self.method.request
@@ -146,7 +163,7 @@ class MethodHandler:
         return cast("Workspace", None) if context is None else self._services.workspaces.of(context.principal.tenant)
 
     @asynccontextmanager
-    async def _admit(self, context: Context) -> AsyncIterator[IncomingRequest]:
+    async def _checked(self, context: Context) -> AsyncIterator[tuple[IncomingRequest, CallMessages]]:
         incoming = IncomingRequest(
             operation=self._operation,
             fields=[
@@ -157,8 +174,19 @@ class MethodHandler:
             streams=self.method.gives_stream,
         )
         try:
-            async with self._pipeline.admit(incoming):
-                yield incoming
+            await self._pipeline.check(incoming)  # before a byte of a message is read
+            settings = self._services.runtime.settings
+            messages = CallMessages(
+                context,
+                admission=self._pipeline.admission,
+                tenant=incoming.tenant,
+                timeout_s=settings.body_timeout_s,
+                idle_s=settings.stream_idle_s,
+            )
+            try:
+                yield incoming, messages
+            finally:
+                messages.release()
         except Exception as exc:
             await self._abort(exc, incoming, context)
         else:

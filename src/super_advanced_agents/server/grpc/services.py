@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -24,7 +25,7 @@ from super_advanced_agents.server.handlers.context import HandlerContext
 from super_advanced_agents.server.handlers.registry import execute
 from super_advanced_agents.server.services import Services
 from super_advanced_agents.stores.requests import ScanRequest
-from super_advanced_agents.tenancy.context import current_context
+from super_advanced_agents.tenancy.context import active_context, current_context
 from super_advanced_agents.tenancy.workspace import Workspace
 
 _SEARCHES_AHEAD = 8
@@ -78,23 +79,31 @@ class _OperationMethod:
     ) -> AsyncGenerator[Message | bytes, None]:
         # One batch after the other: a later one may replace records that an earlier one has added.
         async for message in messages:
-            yield await self.unary(message, workspace)
+            async with self._working():
+                reply = await self.unary(message, workspace)
+            yield reply
 
     async def search_stream(
         self, messages: AsyncIterator[stores.SearchRequest], workspace: Workspace
     ) -> AsyncGenerator[Message | bytes, None]:
         async def search(message: stores.SearchRequest) -> Message | bytes:
             await current_context().charge(1)  # each search costs as much as a call of its own
-            return await self.unary(message, workspace)
+            async with self._working():
+                return await self.unary(message, workspace)
 
         async for reply in map_in_order(messages, search, ahead=_SEARCHES_AHEAD):
             yield reply
 
     async def scan_stream(self, message: stores.ScanRequest, workspace: Workspace) -> AsyncGenerator[Message, None]:
         # One page is held in memory at a time, and a large page is sent in several messages.
-        store = await workspace.acollection(message.collection)
-        request = await store.amake(lambda bounds: decode(message, ScanRequest, bounds=bounds))
-        while page := await store.aexecute(request):
+        async with self._working():
+            store = await workspace.acollection(message.collection)
+            request = await store.amake(lambda bounds: decode(message, ScanRequest, bounds=bounds))
+        while True:
+            async with self._working():
+                page = await store.aexecute(request)
+            if not page:
+                return
             for reply in _chunks(encode_reply(page, stores.ScanResponse, "records").records):
                 yield reply
             # A short page need not be the last one: records with equal uids stay together on one page.
@@ -102,9 +111,22 @@ class _OperationMethod:
 
     async def ask_stream(self, message: agents.AskRequest, workspace: Workspace) -> AsyncGenerator[Message, None]:
         request = decode(message, AskRequest)
-        async with aclosing(ask_stream(request, self._context(message, workspace))) as events:
+        async with (
+            self._working(),
+            aclosing(ask_stream(request, self._context(message, workspace))) as events,
+        ):
             async for event in events:
                 yield encode(event, agents.AskEvent)
+
+    @asynccontextmanager
+    async def _working(self) -> AsyncIterator[None]:
+        # A stream holds a permit only while one of its messages is worked on, and waits for it: its caller would lose
+        # what it has sent before.
+        context = current_context()
+        admission = self._services.admission
+        async with admission.enter(self._operation.permit, context.principal.tenant, patient=True) as permit:
+            with active_context(replace(context, permit=permit)):
+                yield
 
     def _context(self, message: Any, workspace: Workspace) -> HandlerContext:
         operation = self._operation
@@ -113,7 +135,6 @@ class _OperationMethod:
             target=getattr(message, operation.target) if operation.target else "",
             workspace=workspace,
             request_context=current_context(),
-            admission=self._services.admission,
             request_bytes=message.ByteSize(),
         )
 

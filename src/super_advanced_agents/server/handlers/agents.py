@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sized
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Sized
+from contextlib import aclosing
 from dataclasses import asdict
 
 from pydantic import ValidationError
@@ -90,9 +90,9 @@ async def update_memory(request: UpdateMemoryRequest, context: HandlerContext) -
 async def search_memories(request: SearchMemoriesRequest, context: HandlerContext) -> list[Match]:
     """Return the agent's memories that match a query, best first."""
     agent = _agent(context)
-    async with _reranker(request, context) as rerank:
-        with rename_error_fields():
-            return await _search(agent, request.query, request, rerank, explain=request.explain)
+    rerank = await _reranker(request, context)
+    with rename_error_fields():
+        return await _search(agent, request.query, request, rerank, explain=request.explain)
 
 
 async def _search(
@@ -115,18 +115,13 @@ async def _search(
     )
 
 
-@asynccontextmanager
-async def _reranker(
-    request: SearchMemoriesRequest | AskRequest, context: HandlerContext
-) -> AsyncIterator[bool | Reranker | None]:
-    # The permit is one for generation; the tokens of the re-ranking are charged to the caller.
+async def _reranker(request: SearchMemoriesRequest | AskRequest, context: HandlerContext) -> bool | Reranker | None:
+    # A search that the language model ranks takes no place of other searches; its tokens are charged to the caller.
     name = context.agent_name
     reranker = await chosen_reranker(request.rerank, name, context.workspace, context.request_context)
-    if not reranks(request.rerank, name, context.workspace):
-        yield reranker
-        return
-    async with context.permit(PermitKind.GENERATE):
-        yield reranker
+    if reranks(request.rerank, name, context.workspace):
+        await context.work_as(PermitKind.GENERATE)
+    return reranker
 
 
 async def get_memory(request: GetMemoryRequest, context: HandlerContext) -> Record | None:
@@ -184,9 +179,9 @@ async def _charged_agent(request: AskRequest, context: HandlerContext) -> AsyncL
 
 
 async def _sources(agent: AsyncLLMAgent, request: AskRequest, context: HandlerContext) -> list[Match]:
-    async with _reranker(request, context) as rerank:
-        with rename_error_fields(question="question"):
-            return await _search(agent, request.question, request, rerank)
+    rerank = await _reranker(request, context)
+    with rename_error_fields(question="question"):
+        return await _search(agent, request.question, request, rerank)
 
 
 # -- settings ---------------------------------------------------------------------------------------------------------

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from super_advanced_agents.protocol.operations import Cost, Operation, PermitKind
-from super_advanced_agents.server.limits.admission import Admission
+from super_advanced_agents.server.limits.admission import Permit
 from super_advanced_agents.server.limits.cost import item_units, request_units, work_units
 from super_advanced_agents.tenancy.context import RequestContext
 from super_advanced_agents.tenancy.workspace import Workspace
@@ -23,16 +22,14 @@ class HandlerContext:
         target: the name of the agent, collection or orchestrator; empty for the tenant's default agent, and for
             operations without a target.
         workspace: the agents and collections of the caller's tenant.
-        request_context: the principal and its rate limits.
+        request_context: the principal, its rate limits and its permit.
         request_bytes: the bytes of the body or message.
-        admission: grants further permits, for work of another kind than the operation's own.
     """
 
     operation: Operation
     target: str
     workspace: Workspace
     request_context: RequestContext
-    admission: Admission
     request_bytes: int = 0
 
     async def charge(self, request: object) -> None:
@@ -61,23 +58,18 @@ class HandlerContext:
         """The name of the request's agent; the tenant's default agent if the request names none."""
         return self.target or self.workspace.default_agent.name
 
-    @asynccontextmanager
-    async def permit(self, kind: PermitKind) -> AsyncIterator[None]:
-        """Enter a context that holds a second concurrency permit, for work of another kind.
-
-        An operation whose own permit is of the same kind needs no second one.
+    async def work_as(self, kind: PermitKind) -> None:
+        """Exchange the call's permit for one of another kind, for the rest of the call.
 
         Args:
-            kind: the kind of the work.
+            kind: the kind of the work that follows.
 
         Raises:
             OverloadedError: no permit is free.
         """
-        if kind is self.operation.permit:
-            yield
-            return
-        async with self.admission.enter(kind):
-            yield
+        permit = self.request_context.permit
+        if isinstance(permit, Permit):
+            await permit.exchange(kind)
 
 
 Handler: TypeAlias = Callable[[Any, HandlerContext], Awaitable[Any]]

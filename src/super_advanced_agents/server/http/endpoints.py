@@ -170,7 +170,6 @@ class Endpoint:
             target=next(iter(request.path_params.values()), ""),
             workspace=services.workspaces.of(request_context.principal.tenant),
             request_context=request_context,
-            admission=services.admission,
             request_bytes=0 if body is None else len(await request.body()),
         )
         work = self.handler(ParsedRequest(request=request, body=body, parameters=parameters, context=context))

@@ -20,9 +20,11 @@ from super_advanced_agents.protocol.operations import PermitKind
 from super_advanced_agents.protocol.problems import problem_details, problem_of, retry_after
 from super_advanced_agents.server.http.parsing import CLOSE_HEADER, ReadState, StrictHttpProtocol, problem_response
 from super_advanced_agents.server.limits.admission import Admission, overloaded_error
+from super_advanced_agents.server.pipeline import CREDENTIAL_FIELDS
 from super_advanced_agents.server.route_table import ROUTES, permit_of
 from super_advanced_agents.tenancy.settings import Settings
 
+_CREDENTIAL_FIELDS = frozenset(name.encode() for name in CREDENTIAL_FIELDS)
 _RAW_CLOSE_HEADER = (b"connection", b"close")
 
 
@@ -36,7 +38,7 @@ class ConnectionLimits:
         body_timeout_s: seconds in which the body must arrive after the headers.
         write_timeout_s: seconds in which a client must read what waits for it; then its connection is dropped.
         max_body_bytes: bytes of a refused request's body that are read before the connection is closed.
-        admission: the permits; a request whose kind is saturated is refused.
+        admission: the permits; a request of a kind of which its tenant would get none is refused.
     """
 
     header_timeout_s: float
@@ -78,7 +80,6 @@ class _LimitedHttpProtocol(StrictHttpProtocol):
         self._write_timer: asyncio.TimerHandle | None = None
         self._refusing = False
         self._close_after_refusal = False
-        self._saturated = self.limits.admission.saturated
         self._discarded_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -177,12 +178,19 @@ class _LimitedHttpProtocol(StrictHttpProtocol):
             )
 
     def _saturated_kind(self) -> PermitKind | None:
-        if not self._saturated or self.answering:  # responses are sent in the order of their requests
+        admission = self.limits.admission
+        if not admission.is_saturated or self.answering:  # responses are sent in the order of their requests
             return None
         verb, path = self.parser.get_method(), self.url.partition(b"?")[0]
         kind = permit_of(ROUTES.find(verb.decode("latin-1"), path.decode("latin-1")))
-        # A response to HEAD has no body, and the prepared refusals have one.
-        return kind if kind in self._saturated and verb != b"HEAD" else None
+        if verb == b"HEAD" or not admission.refuses(kind, self._known_tenant()):
+            return None  # a response to HEAD has no body, and the prepared refusals have one
+        return kind
+
+    def _known_tenant(self) -> str | None:
+        # Of a credential that was found valid before; others are checked as always. It only ever refuses.
+        credential = next((value for name, value in self.headers if name in _CREDENTIAL_FIELDS), b"")
+        return self.limits.admission.remembered_tenant(credential.decode("latin-1"))
 
     def _refuse(self, kind: PermitKind) -> None:
         self.server_state.total_requests += 1

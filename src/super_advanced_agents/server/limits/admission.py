@@ -1,183 +1,228 @@
-"""Admission control: permits for concurrent requests, with short bounded queues."""
+"""Admission control: permits to run, room for bytes, and places for streams."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Self
 
 from super_advanced_agents.errors import OverloadedError
 from super_advanced_agents.protocol.operations import PermitKind
+from super_advanced_agents.server.limits.fair_pool import WAIT_S, FairPool
 from super_advanced_agents.tenancy.settings import Settings
 
-WAIT_S = 0.025
-"""The longest wait for a permit in seconds, half of the time limit of a refusal."""
-
 RETRY_AFTER_S = 1.0
+NOBODY = ""
+"""The tenant of public requests: all strangers together have what one tenant may have."""
+
+SMALL_BYTES = 64 * 1024
+"""The size up to which requests take no room: their number bounds their bytes."""
+
+_MIB = 1024 * 1024
 _PERMITS_FOR_ONE_WAITING = 32
-
-
-class AdmissionQueue:
-    """Limit how many requests of one kind run at once; grant permits first come, first served.
-
-    Args:
-        kind: the kind of its permits.
-        permits: how many requests may run concurrently.
-        waiting: how many more requests may wait for a permit.
-        wait_s: the longest wait for a permit, in seconds.
-
-    Attributes:
-        kind: the kind of its permits.
-        permits: how many requests may run concurrently.
-        max_waiting: how many more requests may wait for a permit.
-        saturated: contains `kind` while the next request would be refused at once; several queues may share the set.
-        in_flight: the number of requests that hold a permit now.
-    """
-
-    def __init__(self, kind: PermitKind, *, permits: int, waiting: int, wait_s: float = WAIT_S) -> None:
-        self.kind = kind
-        self.saturated: set[PermitKind] = set()
-        self.permits = permits
-        self.max_waiting = waiting
-        self.in_flight = 0
-        self._wait_s = wait_s
-        self._waiting: deque[asyncio.Future[bool]] = deque()
-
-    @property
-    def waiting(self) -> int:
-        """The number of requests that wait for a permit now."""
-        return len(self._waiting)
-
-    @property
-    def full(self) -> bool:
-        """True if no permit is free and the queue is full, so the next request would be refused."""
-        return self.in_flight >= self.permits and len(self._waiting) >= self.max_waiting
-
-    async def enter(self) -> bool:
-        """Wait at most `wait_s` seconds for a permit, and return whether it was granted.
-
-        A cancelled wait takes no permit.
-
-        Returns:
-            True with a permit, which `leave` returns; False without one: the queue is full, or the wait was in vain.
-        """
-        if self.in_flight < self.permits:
-            self.in_flight += 1
-            return True
-        if len(self._waiting) >= self.max_waiting:
-            self.saturated.add(self.kind)
-            return False
-        loop = asyncio.get_running_loop()
-        waiter: asyncio.Future[bool] = loop.create_future()
-        self._waiting.append(waiter)
-        if self.full:
-            self.saturated.add(self.kind)
-        deadline = loop.call_later(self._wait_s, self._give_up, waiter)
-        try:
-            return await waiter
-        except asyncio.CancelledError:
-            if waiter.done() and not waiter.cancelled() and waiter.result():
-                self.leave()  # the permit was granted before the cancellation arrived
-            elif waiter in self._waiting:
-                self._remove(waiter)
-            raise
-        finally:
-            deadline.cancel()
-
-    def leave(self) -> None:
-        """Give a permit back; the request that has waited longest gets it."""
-        self.saturated.discard(self.kind)
-        while self._waiting:
-            waiter = self._waiting.popleft()
-            if not waiter.done():
-                waiter.set_result(True)
-                return
-        self.in_flight -= 1
-
-    def _give_up(self, waiter: asyncio.Future[bool]) -> None:
-        if not waiter.done():
-            self._remove(waiter)
-            waiter.set_result(False)
-
-    def _remove(self, waiter: asyncio.Future[bool]) -> None:
-        self._waiting.remove(waiter)
-        self.saturated.discard(self.kind)
-
-
-class Permit:
-    """An async context manager that holds a concurrency permit while its block runs.
-
-    Args:
-        queue: grants the permit; None for requests that need none.
-    """
-
-    __slots__ = ("_queue",)
-
-    def __init__(self, queue: AdmissionQueue | None) -> None:
-        self._queue = queue
-
-    async def __aenter__(self) -> Self:
-        if self._queue is not None and not await self._queue.enter():
-            raise overloaded_error(self._queue.kind)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._queue is not None:
-            self._queue.leave()
+_ROOM_BYTES, _ROOM_BYTES_PER_TENANT = 96 * _MIB, 64 * _MIB
+_BODIES_WAITING = 32
+_STREAMS_PER_TENANT = 16
+_TENANTS_WITH_ALL_STREAMS = 4
+_MAX_CREDENTIALS = 4_096
 
 
 class Admission:
-    """Limit the concurrent searches, writes and text generations, for REST and gRPC together.
+    """Share permits, room and streams among tenants, for REST and gRPC together.
 
-    It belongs to one event loop. A permit is taken before the credential is checked and before the body is read, so
-    that a refusal costs little.
+    It belongs to one event loop. A permit is taken once a request has arrived as a whole, and is held only while the
+    server works on it.
 
     Args:
         permits: how many requests of each kind may run concurrently. One more for every 32 may wait for a permit:
             permits come free in bursts, so more would wait in vain, and refusing a request that has waited costs more.
-        wait_s: the longest wait for a permit, in seconds.
+        wait_s: the longest wait for a permit of a tenant that has its share, in seconds.
+        streams_per_tenant: how many streams of messages a tenant may have open.
+        message_bytes: the largest request in bytes.
 
     Attributes:
-        saturated: the kinds of which the next request would be refused at once.
+        room: the bytes of requests that have arrived in part, or are being worked on.
+        streams: the open streams of messages from clients.
+        message_bytes: the largest request in bytes.
     """
 
-    def __init__(self, *, permits: dict[PermitKind, int], wait_s: float = WAIT_S) -> None:
-        self._queues = {
-            kind: AdmissionQueue(kind, permits=count, waiting=max(1, count // _PERMITS_FOR_ONE_WAITING), wait_s=wait_s)
+    def __init__(
+        self,
+        *,
+        permits: Mapping[PermitKind, int],
+        wait_s: float = WAIT_S,
+        streams_per_tenant: int = _STREAMS_PER_TENANT,
+        message_bytes: int = 8 * _MIB,
+    ) -> None:
+        self._pools = {
+            kind: FairPool(places=count, waiting=max(1, count // _PERMITS_FOR_ONE_WAITING), wait_s=wait_s)
             for kind, count in permits.items()
         }
-        self.saturated: set[PermitKind] = set()
-        for queue in self._queues.values():
-            queue.saturated = self.saturated
+        self._saturated = tuple(pool.saturated for pool in self._pools.values())
+        self.message_bytes = message_bytes
+        self.room = FairPool(
+            places=max(_ROOM_BYTES, message_bytes),
+            per_tenant=max(_ROOM_BYTES_PER_TENANT, message_bytes),
+            waiting=_BODIES_WAITING,
+            turn_waiting=_BODIES_WAITING,
+        )
+        self.streams = FairPool(
+            places=_TENANTS_WITH_ALL_STREAMS * streams_per_tenant, per_tenant=streams_per_tenant, waiting=0
+        )
+        self._tenants: dict[int, str] = {}
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        """Create an `Admission` with the numbers of permits in the settings."""
+        """Create an `Admission` with the numbers of permits and streams in the settings."""
         return cls(
             permits={
                 PermitKind.SEARCH: settings.searches_in_flight,
                 PermitKind.WRITE: settings.writes_in_flight,
                 PermitKind.GENERATE: settings.generations_in_flight,
-            }
+            },
+            streams_per_tenant=settings.streams_per_tenant,
+            message_bytes=settings.max_body_bytes,
         )
 
-    def queue(self, kind: PermitKind) -> AdmissionQueue:
-        """Return the queue that grants permits for one kind of request."""
-        return self._queues[kind]
+    def pool(self, kind: PermitKind) -> FairPool:
+        """Return the pool of the permits for one kind of request."""
+        return self._pools[kind]
 
-    def enter(self, kind: PermitKind | None) -> Permit:
+    def enter(self, kind: PermitKind | None, tenant: str, *, patient: bool = False) -> Permit:
         """Return an async context manager that holds a permit for one kind of request.
 
         Args:
             kind: the kind of the permit; None for requests that need none.
+            tenant: the tenant on whose behalf the block runs.
+            patient: wait for the tenant's turn, however much it holds.
 
         Raises (when the permit is entered):
-            OverloadedError: the queue is full, or no permit came free within `wait_s` seconds.
+            OverloadedError: too many requests of the tenant wait, or no permit came free in time.
         """
-        return Permit(None if kind is None else self._queues[kind])
+        return Permit(self, kind, tenant, patient=patient)
+
+    @property
+    def is_saturated(self) -> bool:
+        """True if the next request of some tenant and kind would be refused at once."""
+        return any(self._saturated)
+
+    def refuses(self, kind: PermitKind | None, tenant: str | None) -> bool:
+        """Return whether the next request of this kind and tenant would be refused at once."""
+        return kind is not None and tenant in self._pools[kind].saturated
+
+    def remember_caller(self, credential: str, tenant: str) -> None:
+        """Remember the tenant of a valid credential, in a memory of 4,096 credentials.
+
+        Only the hash of the credential is kept. It serves to refuse requests, never to admit one.
+        """
+        key = hash(credential)
+        if self._tenants.get(key) != tenant:
+            self._tenants[key] = tenant
+            if len(self._tenants) > _MAX_CREDENTIALS:
+                del self._tenants[next(iter(self._tenants))]
+
+    def remembered_tenant(self, credential: str) -> str | None:
+        """Return the tenant that sent this credential before; None for an unknown one."""
+        return self._tenants.get(hash(credential))
+
+
+class Permit:
+    """An async context manager that holds a permit while its block runs.
+
+    Args:
+        admission: grants the permit.
+        kind: the kind of the permit; None for requests that need none.
+        tenant: the tenant on whose behalf the block runs.
+        patient: wait for the tenant's turn, however much it holds.
+    """
+
+    __slots__ = ("_admission", "_busy", "_kind", "_parts_waiting", "_patient", "_tenant", "_wanted")
+
+    def __init__(self, admission: Admission, kind: PermitKind | None, tenant: str, *, patient: bool) -> None:
+        self._admission = admission
+        self._wanted = kind
+        self._kind: PermitKind | None = None  # of the permit that it holds
+        self._tenant = tenant
+        self._patient = patient
+        self._busy = False  # whether a part works with it
+        self._parts_waiting: deque[asyncio.Future[None]] = deque()
+
+    async def __aenter__(self) -> Self:
+        if self._wanted is not None:
+            await self._enter(self._wanted)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._leave()
+
+    async def exchange(self, kind: PermitKind) -> None:
+        """Give the permit back, and wait for one of another kind, for the rest of the block.
+
+        Raises:
+            OverloadedError: too many requests of that kind are running; no permit is held any more.
+        """
+        if kind is not self._kind:
+            self._leave()  # before the wait, so that two kinds never wait for each other
+            await self._enter(kind)
+
+    @asynccontextmanager
+    async def part(self) -> AsyncIterator[None]:
+        """Enter a context for one of several concurrent parts of the call's work.
+
+        The first part works with the call's own permit. Each further one takes a permit of the tenant's share if one is
+        free, and otherwise waits for its turn on the call's own, so that a call never waits for other calls.
+        """
+        pool = None if self._kind is None else self._admission.pool(self._kind)
+        if pool is None:
+            yield
+        elif self._busy and pool.enter_now(self._tenant):
+            try:
+                yield
+            finally:
+                pool.leave(self._tenant)
+        else:
+            await self._wait_for_own()
+            try:
+                yield
+            finally:
+                self._release_own()
+
+    async def _wait_for_own(self) -> None:
+        if not self._busy:
+            self._busy = True
+            return
+        waiter = asyncio.get_running_loop().create_future()
+        self._parts_waiting.append(waiter)
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled():
+                self._release_own()
+            raise
+
+    def _release_own(self) -> None:
+        self._busy = False
+        while self._parts_waiting:
+            waiter = self._parts_waiting.popleft()
+            if not waiter.done():
+                self._busy = True
+                waiter.set_result(None)
+                return
+
+    async def _enter(self, kind: PermitKind) -> None:
+        if not await self._admission.pool(kind).enter(self._tenant, patient=self._patient):
+            raise overloaded_error(kind)
+        self._kind = kind
+
+    def _leave(self) -> None:
+        kind, self._kind = self._kind, None
+        if kind is not None:
+            self._admission.pool(kind).leave(self._tenant)
 
 
 def overloaded_error(kind: PermitKind) -> OverloadedError:
@@ -190,4 +235,22 @@ def overloaded_error(kind: PermitKind) -> OverloadedError:
         f"too many calls of this kind ({kind.value}) are under way",
         retry_after_s=RETRY_AFTER_S,
         hint="try again later, or send fewer at once",
+    )
+
+
+def no_room_error() -> OverloadedError:
+    """Return the error for a request that is refused because too many bytes of others are held."""
+    return OverloadedError(
+        "too many large requests of this tenant are under way",
+        retry_after_s=RETRY_AFTER_S,
+        hint="try again later, send fewer at once, or send smaller ones",
+    )
+
+
+def too_many_streams_error() -> OverloadedError:
+    """Return the error for a stream of messages that is refused because too many are open."""
+    return OverloadedError(
+        "too many streams of this tenant are open",
+        retry_after_s=RETRY_AFTER_S,
+        hint="end some, or send several messages over one",
     )

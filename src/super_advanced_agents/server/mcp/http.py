@@ -23,6 +23,7 @@ from super_advanced_agents.server.mcp.configuration import PATH
 from super_advanced_agents.server.mcp.tools import ToolSession
 from super_advanced_agents.server.services import Services
 from super_advanced_agents.tenancy.context import RequestContext, current_context
+from super_advanced_agents.tenancy.reranking import reranks
 
 if TYPE_CHECKING:
     from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
@@ -126,4 +127,10 @@ def _session(protocol_context: Context) -> ToolSession:
     workspace = services.workspaces.of(context.principal.tenant)
     name = scope["path_params"].get("agent", services.runtime.settings.agent)
     answer_tokens = workspace.agent_settings(name).answer_tokens
-    return ToolSession(agent=workspace.agent(name), context=context, answer_tokens=answer_tokens)
+    return ToolSession(
+        agent=workspace.agent(name),
+        context=context,
+        answer_tokens=answer_tokens,
+        reranks=bool(reranks(None, name, workspace)),
+        admission=services.admission,
+    )

@@ -17,7 +17,6 @@ from super_advanced_agents.errors import SuperAdvancedAgentsError
 from super_advanced_agents.server.mcp.configuration import NAME
 from super_advanced_agents.server.mcp.tools import TOOLS, MemoryTool, ToolSession
 from super_advanced_agents.telemetry import get_logger
-from super_advanced_agents.tenancy.context import active_context
 
 _log = get_logger("server")
 _INSTRUCTIONS = (
@@ -63,8 +62,7 @@ async def _call_tool(tool: MemoryTool[Any], session: ToolSession, values: dict[s
     try:
         session.context.principal.require(tool.access)
         arguments = tool.arguments_model.model_validate(values)
-        # The MCP library may run this in a task that another request started, whose context would be the wrong one.
-        with active_context(session.context):
+        async with session.working(tool):
             result = await tool.run(session, arguments)
     except ValidationError as exc:
         return _failed("; ".join(f"{_field(error['loc'])}: {error['msg']}" for error in exc.errors()[:5]))

@@ -61,14 +61,14 @@ async def test_reranked_search_needs_a_generate_permit_and_not_a_search_permit(c
     await caller.invoke(methods.REMEMBER, _remember_request())
     plain = messages.SearchMemoriesRequest(agent="ann", query="art gallery", top_k=1)
     reranked = messages.SearchMemoriesRequest(agent="ann", query="art gallery", top_k=1, rerank=True)
-    busy = services.admission.queue(PermitKind.GENERATE)
+    busy = services.admission.pool(PermitKind.GENERATE)
     async with AsyncExitStack() as permits:
-        for _ in range(busy.permits):
-            await permits.enter_async_context(services.admission.enter(PermitKind.GENERATE))
+        for _ in range(busy.places):
+            await permits.enter_async_context(services.admission.enter(PermitKind.GENERATE, "default"))
         assert (await caller.invoke(methods.SEARCH_MEMORIES, plain)).results
         status, problem, _ = await caller.refusal(methods.SEARCH_MEMORIES, reranked)
         assert (status, problem["error"]) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "OverloadedError")
-    assert (busy.in_flight, services.admission.queue(PermitKind.SEARCH).in_flight) == (0, 0)
+    assert (busy.in_flight, services.admission.pool(PermitKind.SEARCH).in_flight) == (0, 0)
 
 
 async def test_ask_stream_sends_sources_then_pieces_then_the_whole_answer(caller):

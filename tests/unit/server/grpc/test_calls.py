@@ -82,18 +82,15 @@ async def test_grpc_rate_limit_is_sent_in_the_trailing_metadata_and_enforced(tmp
 
 
 async def test_grpc_call_without_a_free_permit_is_refused_at_once(tmp_path):
-    """A stream holds its permit until it ends."""
+    """It learns when to try again, and takes no permit."""
     async with opened_services(tmp_path, writes_in_flight=1) as services, connected_caller(services) as caller:
         await caller.invoke(methods.CREATE_COLLECTION, COLLECTION)
-        open_stream = caller.channel.stream_stream(methods.ADD_STREAM.path)(timeout=30)
-        await open_stream.write(ADD.SerializeToString())
-        await open_stream.read()
-        code, problem, trailing = await caller.refusal(methods.ADD, ADD)
-        assert (code, problem["error"]) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "OverloadedError")
-        assert "retry-after" in trailing
-        await open_stream.done_writing()
-        assert await open_stream.code() == grpc.StatusCode.OK
+        async with services.admission.enter("write", "default"):
+            code, problem, trailing = await caller.refusal(methods.ADD, ADD)
+            assert (code, problem["error"]) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "OverloadedError")
+            assert "retry-after" in trailing
         assert len((await caller.invoke(methods.ADD, ADD)).uids) == 3
+        assert services.admission.pool("write").in_flight == 0
 
 
 async def test_grpc_write_with_an_idempotency_key_is_carried_out_once(caller):
@@ -120,7 +117,7 @@ async def test_grpc_call_beyond_request_timeout_ends_with_deadline_exceeded(tmp_
     async with opened_services(tmp_path, request_timeout_s=0.05) as services, connected_caller(services) as caller:
         idle = caller.channel.stream_stream(methods.ADD_STREAM.path)(timeout=30)
         assert await idle.code() == grpc.StatusCode.DEADLINE_EXCEEDED
-        assert services.admission.queue("write").in_flight == 0
+        assert services.admission.pool("write").in_flight == 0
 
 
 def _busy_slots(runtime):
@@ -155,7 +152,7 @@ async def test_cancelled_or_expired_grpc_call_frees_its_permit_and_generation_sl
             stream.cancel()
         else:
             assert await stream.code() == grpc.StatusCode.DEADLINE_EXCEEDED
-        await _wait_until(lambda: services.admission.queue("generate").in_flight == 0)
+        await _wait_until(lambda: services.admission.pool("generate").in_flight == 0)
         await _wait_until(lambda: _busy_slots(runtime) == 0)
 
 

@@ -19,8 +19,8 @@ SERVED = (
     operation("GET", "/stream"),
     operation("GET", "/endless"),
     operation("POST", "/echo"),
-    operation("POST", "/unread"),
-    operation("POST", "/wait"),
+    operation("POST", "/unread", public=True),
+    operation("POST", "/wait", public=True),
 )
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import orjson
 import pytest
 from starlette.exceptions import HTTPException
 
-from super_advanced_agents.server.http.middleware.bodies import BodyLimit
+from super_advanced_agents.errors import OverloadedError
+from super_advanced_agents.server.http.middleware.bodies import Body
 from super_advanced_agents.server.http.middleware.hosts import AllowedHosts
+from super_advanced_agents.server.limits.admission import Admission
 
 
 class _Exchange:
@@ -18,15 +22,14 @@ class _Exchange:
         self._chunks = list(chunks)
         self.sent = []
         self.reached = False
-        self.body = b""
+
+    @property
+    def left(self):
+        """The number of chunks that were not received."""
+        return len(self._chunks)
 
     async def app(self, scope, receive, send):
         self.reached = True
-        while True:
-            message = await receive()
-            self.body += message["body"]
-            if not message["more_body"]:
-                return
 
     async def receive(self):
         chunk = self._chunks.pop(0)
@@ -66,34 +69,89 @@ async def test_request_with_a_missing_repeated_or_unknown_host_is_answered_421(h
     assert exchange.problem["status"] == 421
 
 
-async def test_body_within_the_limit_passes_unchanged():
-    """Counting its bytes does not change it."""
+def _body(exchange, *, message_bytes=10, tenant="acme", admission=None):
+    admission = admission or Admission(permits={}, message_bytes=message_bytes)
+    return Body(exchange.scope["headers"], exchange.receive, admission=admission, tenant=tenant)
+
+
+async def test_body_within_the_limit_is_received_whole_and_unchanged():
+    """What the client sends afterwards follows it."""
     exchange = _Exchange([], [b"12345", b"67890"])
-    await BodyLimit(exchange.app, max_bytes=10)(exchange.scope, exchange.receive, exchange.send)
-    assert exchange.body == b"1234567890"
+    body = _body(exchange)
+    assert await body.read()
+    assert await body.receive() == {"type": "http.request", "body": b"1234567890", "more_body": False}
+    with pytest.raises(IndexError):  # the exchange has no more
+        await body.receive()
 
 
 async def test_streamed_body_beyond_the_limit_is_refused_with_413():
     """Without a Content-Length its length is known only while it is read."""
     exchange = _Exchange([], [b"12345", b"678901", b"never read"])
     with pytest.raises(HTTPException) as caught:
-        await BodyLimit(exchange.app, max_bytes=10)(exchange.scope, exchange.receive, exchange.send)
+        await _body(exchange).read()
     assert caught.value.status_code == 413
-    assert exchange.body == b"12345"
+    assert exchange.left == 1
 
 
 @pytest.mark.parametrize("length", [b"11", b"9" * 30])
-async def test_content_length_beyond_the_limit_is_answered_413_unread(length):
+async def test_content_length_beyond_the_limit_is_refused_with_413_unread(length):
     """The body is not read, even if the length is absurd."""
     exchange = _Exchange([(b"content-length", length)], [b"never read"])
-    await BodyLimit(exchange.app, max_bytes=10)(exchange.scope, exchange.receive, exchange.send)
-    assert not exchange.reached
-    assert exchange.problem["status"] == 413
+    with pytest.raises(HTTPException) as caught:
+        await _body(exchange).read()
+    assert (caught.value.status_code, exchange.left) == (413, 1)
 
 
-async def test_body_with_a_content_encoding_is_answered_415():
+async def test_body_with_a_content_encoding_is_refused_with_415():
     """A compressed body could expand to any size."""
     exchange = _Exchange([(b"content-encoding", b"gzip")])
-    await BodyLimit(exchange.app, max_bytes=10)(exchange.scope, exchange.receive, exchange.send)
-    assert not exchange.reached
-    assert exchange.problem["status"] == 415
+    with pytest.raises(HTTPException) as caught:
+        await _body(exchange).read()
+    assert (caught.value.status_code, exchange.left) == (415, 1)
+
+
+@pytest.mark.parametrize("declared", [True, False])
+async def test_large_bodies_take_room_of_their_tenant_until_they_are_released(declared):
+    """A body without a declared length takes the room of the largest one until it has arrived."""
+    admission = Admission(permits={})
+    content = [b"x" * 60_000] * 3
+    exchange = _Exchange([(b"content-length", b"180000")] if declared else [], content)
+    body = _body(exchange, admission=admission)
+    assert await body.read()
+    assert admission.room.held_by("acme") == 180_000
+    body.release()
+    assert admission.room.in_flight == 0
+
+
+async def test_body_waits_for_room_and_is_not_read_meanwhile():
+    """It is read once its tenant gives room back."""
+    admission = Admission(permits={})
+    assert admission.room.enter_now("acme", 64 * 1024 * 1024)
+    exchange = _Exchange([(b"content-length", b"100000")], [b"x" * 100_000])
+    body = _body(exchange, admission=admission)
+    reading = asyncio.create_task(body.read())
+    await asyncio.sleep(0)
+    assert (exchange.left, admission.room.waiting) == (1, 1)
+    other = _body(_Exchange([(b"content-length", b"100000")], [b"x" * 100_000]), admission=admission, tenant="globex")
+    assert await other.read()  # of another tenant
+    admission.room.leave("acme", 64 * 1024 * 1024)
+    assert await reading
+    body.release()
+    other.release()
+    assert admission.room.in_flight == 0
+
+
+async def test_tenant_with_too_many_waiting_bodies_is_refused():
+    """Each waiting body may have arrived in part, so their number is bounded."""
+    admission = Admission(permits={})
+    assert admission.room.enter_now("acme", 64 * 1024 * 1024)
+    reading = [
+        asyncio.create_task(_body(_Exchange([(b"content-length", b"100000")]), admission=admission).read())
+        for _ in range(33)
+    ]
+    done, waiting = await asyncio.wait(reading, return_when=asyncio.FIRST_COMPLETED)
+    assert [type(task.exception()) for task in done] == [OverloadedError]
+    for task in waiting:
+        task.cancel()
+    await asyncio.wait(waiting)
+    assert admission.room.waiting == 0

@@ -10,6 +10,7 @@ import pytest
 from tests.unit.server.http.raw_server import read_response, request
 
 from super_advanced_agents.protocol.operations import PermitKind
+from super_advanced_agents.tenancy.context import ANYBODY
 
 
 async def test_silent_connection_is_closed_without_a_response(start_server):
@@ -42,17 +43,20 @@ async def test_unfinished_headers_of_a_later_request_are_answered_408(start_serv
 
 @pytest.mark.parametrize("declared", ["Content-Length: 100", "Transfer-Encoding: chunked"])
 async def test_unfinished_body_is_answered_408(start_server, declared):
-    """The application, which waits for the body, gets a disconnect."""
+    """The application is not called, and no permit is held meanwhile."""
     server = await start_server(body_timeout_s=0.1)
-    response = await server.exchange(request("POST", "/search", declared), b"5\r\n12345\r\n")
+    async with server.connection(request("POST", "/search", declared), b"5\r\n12345\r\n") as (reader, _):
+        response = await reader.read(1)
+        assert server.admission.pool(PermitKind.SEARCH).in_flight == 0
+        response += await reader.read()
     assert response.startswith(b"HTTP/1.1 408 ")
     assert response.count(b"HTTP/1.1 ") == 1
     assert b"body did not arrive within 0.1 s" in response
-    assert server.app.received[-1] == "http.disconnect"
+    assert not server.app.arrived.is_set()
 
 
 async def test_connection_is_closed_when_an_unread_body_stays_unfinished(start_server):
-    """The application responded without reading it, so there is no 408."""
+    """A public operation reads no body and has responded, so there is no 408."""
     server = await start_server(body_timeout_s=0.1)
     response = await server.exchange(request("POST", "/unread", "Content-Length: 100"), b"123")
     assert response.startswith(b"HTTP/1.1 200 ")
@@ -83,21 +87,22 @@ async def test_two_hundred_slow_connections_do_not_delay_a_request(start_server)
 
 @asynccontextmanager
 async def _saturated(server):
-    """Hold all permits of searches, and fill their queue, during the block."""
-    queue = server.admission.queue(PermitKind.SEARCH)
-    for _ in range(queue.permits):
-        assert await queue.enter()
-    waiting = [asyncio.create_task(queue.enter()) for _ in range(queue.max_waiting)]
+    """Hold all permits of the caller's searches, and fill their queue, during the block."""
+    pool, tenant = server.admission.pool(PermitKind.SEARCH), ANYBODY.tenant
+    server.admission.remember_caller("", tenant)  # as after its first request
+    for _ in range(pool.places):
+        assert await pool.enter(tenant)
+    waiting = [asyncio.create_task(pool.enter(tenant)) for _ in range(pool.max_waiting)]
     await asyncio.sleep(0)
-    assert queue.full
+    assert server.admission.refuses(PermitKind.SEARCH, tenant)
     try:
         yield
     finally:
         for task in waiting:
             task.cancel()
         await asyncio.wait(waiting)
-        for _ in range(queue.permits):
-            queue.leave()
+        for _ in range(pool.places):
+            pool.leave(tenant)
 
 
 async def test_overload_refusal_skips_the_body_and_keeps_the_connection(start_server):
@@ -148,26 +153,24 @@ async def test_overload_refusal_closes_a_connection_that_cannot_go_on(start_serv
 async def test_request_that_waits_too_long_for_a_permit_is_answered_429(start_server):
     """The queue had room for it, and no permit was released."""
     server = await start_server(permits=1, wait_s=0.01)
-    queue = server.admission.queue(PermitKind.SEARCH)
-    assert await queue.enter()
-    async with server.connection(request()) as (reader, _):
+    held = server.admission.enter(PermitKind.SEARCH, ANYBODY.tenant)
+    async with held, server.connection(request()) as (reader, _):
         status, head, response = await read_response(reader)
         assert (status, b"\r\nretry-after: 1\r\n" in head, b"OverloadedError" in response) == (429, True, True)
-    queue.leave()
 
 
 async def test_stream_holds_its_permit_until_it_ends_or_its_client_disconnects(start_server):
     """Both are tried twice in a row, on one permit."""
     server = await start_server(permits=1)
-    queue = server.admission.queue(PermitKind.SEARCH)
+    pool = server.admission.pool(PermitKind.SEARCH)
     for ended, _ in itertools.product((True, False), range(2)):
         async with server.connection(request("GET", "/stream")) as (reader, _):
             await reader.readuntil(b"begun")
-            assert queue.in_flight == 1
+            assert pool.in_flight == 1
             if ended:
                 server.app.may_continue.set()
                 await reader.readuntil(b"ended")
         server.app.may_continue.set()
         await asyncio.gather(*server.state.tasks)
-        assert queue.in_flight == 0
+        assert pool.in_flight == 0
         server.app.may_continue.clear()

@@ -20,11 +20,11 @@ from super_advanced_agents._runtime.uids import seeded_uids
 from super_advanced_agents.errors import InvalidInputError, StoreError, StoreFullError
 from super_advanced_agents.protocol.operations import PermitKind
 from super_advanced_agents.server.http.errors import add_error_handlers
-from super_advanced_agents.server.http.middleware.bodies import BodyLimit
 from super_advanced_agents.server.http.middleware.calls import PipelineMiddleware
 from super_advanced_agents.server.http.middleware.idempotency import IdempotentWrites
 from super_advanced_agents.server.idempotency.request_store import IdempotencyKey, RequestTable, SaveReply, StartRequest
 from super_advanced_agents.server.idempotency.results import Idempotency, Reply, digest_of
+from super_advanced_agents.server.limits.admission import Admission
 from super_advanced_agents.server.route_table import RouteTable
 from super_advanced_agents.tenancy.context import (
     ANYBODY,
@@ -338,9 +338,9 @@ class ServedApplication:
 
             return StreamingResponse(pieces(), media_type="text/event-stream")
 
-        app.state.pipeline = pipeline_state(idempotency=requests).pipeline
+        admission = Admission(permits=dict.fromkeys(PermitKind, 10), message_bytes=1_000)
+        app.state.pipeline = pipeline_state(idempotency=requests, admission=admission).pipeline
         app.add_middleware(IdempotentWrites)
-        app.add_middleware(BodyLimit, max_bytes=1_000)
         app.add_middleware(PipelineMiddleware, routes=RouteTable(OPERATIONS))
         self.client = httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://test")
 

@@ -1,4 +1,4 @@
-"""Test permits, the admission queue and its refusals."""
+"""Test which permit a request takes, and what a permit can do."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ import pytest
 
 from super_advanced_agents.errors import OverloadedError
 from super_advanced_agents.protocol.operations import PermitKind
-from super_advanced_agents.server.limits.admission import Admission, AdmissionQueue
+from super_advanced_agents.server.limits.admission import Admission
 from super_advanced_agents.server.route_table import ROUTES, permit_of, rpc_operation
-
-LONG_S = 60.0
 
 
 @pytest.mark.parametrize(
@@ -19,8 +17,8 @@ LONG_S = 60.0
     [
         ("GET", "/healthz", None),
         ("GET", "/readyz", None),
-        ("GET", "/mcp", PermitKind.SEARCH),
-        ("POST", "/mcp", PermitKind.SEARCH),
+        ("GET", "/mcp", None),
+        ("POST", "/mcp", None),
         ("POST", "/search", PermitKind.SEARCH),
         ("POST", "/v1/agents/a/search", PermitKind.SEARCH),
         ("POST", "/v1/collections/c/search:hybrid", PermitKind.SEARCH),
@@ -34,11 +32,11 @@ LONG_S = 60.0
         ("POST", "/v1/agents/a/ask", PermitKind.GENERATE),
         ("POST", "/v1/chat/completions", PermitKind.GENERATE),
         ("POST", "/v1/orchestrators/o/route", PermitKind.GENERATE),
-        ("POST", "/healthz", PermitKind.SEARCH),
+        ("POST", "/healthz", None),
     ],
 )
 def test_http_verb_and_path_decide_the_kind_of_permit(method, path, kind):
-    """Only health checks need no permit; unknown routes need one too."""
+    """Health checks need none, and neither do unknown routes; the tools of MCP take one each."""
     assert permit_of(ROUTES.find(method, path)) is kind
 
 
@@ -63,92 +61,102 @@ def test_grpc_method_name_decides_the_kind_of_permit(method, kind):
 async def test_permit_is_held_during_the_block_and_released_after_an_error():
     """Without a kind no permit is taken."""
     admission = Admission(permits={PermitKind.SEARCH: 2})
-    queue = admission.queue(PermitKind.SEARCH)
+    pool = admission.pool(PermitKind.SEARCH)
 
     async def fail():
-        async with admission.enter(PermitKind.SEARCH):
-            assert queue.in_flight == 1
+        async with admission.enter(PermitKind.SEARCH, "acme"):
+            assert pool.held_by("acme") == 1
             raise ValueError("x")
 
     with pytest.raises(ValueError, match="x"):
         await fail()
-    assert queue.in_flight == 0
-    async with admission.enter(None):
-        assert queue.in_flight == 0
+    assert pool.in_flight == 0
+    async with admission.enter(None, "acme"):
+        assert pool.in_flight == 0
 
 
-async def test_call_beyond_the_permits_waits_and_beyond_the_queue_is_refused_at_once():
-    """Waiting calls are admitted in their order, and each kind has a queue of its own."""
-    admission = Admission(permits={PermitKind.SEARCH: 1, PermitKind.WRITE: 1}, wait_s=LONG_S)
-    queue = admission.queue(PermitKind.SEARCH)
-    order = []
-
-    async def work(name):
-        async with admission.enter(PermitKind.SEARCH):
-            order.append(name)
-
-    async with admission.enter(PermitKind.SEARCH):
-        first = asyncio.create_task(work("first"))
-        await asyncio.sleep(0)
-        assert (queue.waiting, queue.full) == (1, True)
-        with pytest.raises(OverloadedError) as refused:
-            await work("second")
-        assert refused.value.retry_after_s > 0
-        async with admission.enter(PermitKind.WRITE):  # another kind has permits of its own
-            pass
-        order.append("holder")
-    await first
-    assert order == ["holder", "first"]
-    assert (queue.in_flight, queue.waiting, queue.full) == (0, 0, False)
+async def test_permit_is_exchanged_for_one_of_another_kind():
+    """A refused exchange leaves none; whatever is held at the end is given back."""
+    admission = Admission(permits={PermitKind.SEARCH: 1, PermitKind.GENERATE: 1}, wait_s=0.001)
+    searches, generations = admission.pool(PermitKind.SEARCH), admission.pool(PermitKind.GENERATE)
+    async with admission.enter(PermitKind.SEARCH, "acme") as permit:
+        await permit.exchange(PermitKind.GENERATE)
+        assert (searches.in_flight, generations.in_flight) == (0, 1)
+        async with admission.enter(PermitKind.SEARCH, "acme") as second:
+            with pytest.raises(OverloadedError):
+                await second.exchange(PermitKind.GENERATE)
+            assert searches.in_flight == 0
+    assert (searches.in_flight, generations.in_flight) == (0, 0)
 
 
-async def test_call_that_waits_too_long_for_a_permit_is_refused():
-    """It leaves nothing in the queue."""
-    admission = Admission(permits={PermitKind.SEARCH: 1}, wait_s=0.001)
-    queue = admission.queue(PermitKind.SEARCH)
-    async with admission.enter(PermitKind.SEARCH):
-        with pytest.raises(OverloadedError):
-            async with admission.enter(PermitKind.SEARCH):
-                pass
-        assert queue.waiting == 0
-    assert queue.in_flight == 0
+async def test_parts_of_a_call_take_free_permits_and_else_turns_on_its_own():
+    """So each concurrent answer of an orchestrator counts, and no call waits for another one's permit."""
+    admission = Admission(permits={PermitKind.GENERATE: 3})
+    pool = admission.pool(PermitKind.GENERATE)
+    most, running = 0, 0
 
-
-async def test_cancelled_waiting_call_takes_no_permit():
-    """One call is cancelled before it gets a permit, another one at that moment."""
-    queue = AdmissionQueue(PermitKind.SEARCH, permits=3, waiting=3, wait_s=LONG_S)
-    for _ in range(3):
-        assert await queue.enter()
-    waiting = [asyncio.create_task(queue.enter()) for _ in range(3)]
-    await asyncio.sleep(0)
-    waiting[0].cancel()
-    queue.leave()  # the first is cancelled already, so the permit goes to the second
-    waiting[1].cancel()  # which has the permit, and does not run any more
-    await asyncio.wait(waiting[:2])
-    assert await waiting[2]
-    assert (queue.in_flight, queue.waiting) == (3, 0)
-    for _ in range(3):
-        queue.leave()
-    assert queue.in_flight == 0
-
-
-async def test_hundreds_of_calls_with_cancellations_release_every_permit():
-    """Calls are cancelled at every stage, in a fixed order."""
-    admission = Admission(permits={PermitKind.SEARCH: 4}, wait_s=LONG_S)
-    queue = admission.queue(PermitKind.SEARCH)
-
-    async def work(steps):
-        async with admission.enter(PermitKind.SEARCH):
-            assert queue.in_flight <= 4
-            for _ in range(steps):
-                await asyncio.sleep(0)
-
-    tasks = []
-    for n in range(500):
-        tasks.append(asyncio.create_task(work(n % 5)))
-        if n % 3 == 0:
-            tasks[n // 2].cancel()
-        if n % 2 == 0:
+    async def work(permit):
+        nonlocal most, running
+        async with permit.part():
+            running += 1
+            most = max(most, running)
             await asyncio.sleep(0)
-    await asyncio.gather(*tasks, return_exceptions=True)
-    assert (queue.in_flight, queue.waiting) == (0, 0)
+            running -= 1
+
+    async with admission.enter(PermitKind.GENERATE, "acme") as permit:
+        await asyncio.gather(*(work(permit) for _ in range(10)))
+        assert (most, pool.in_flight) == (3, 1)
+        most = 0
+        async with admission.enter(PermitKind.GENERATE, "acme"), admission.enter(PermitKind.GENERATE, "acme"):
+            await asyncio.gather(*(work(permit) for _ in range(3)))
+        assert most == 1
+    assert pool.in_flight == 0
+
+
+async def test_cancelled_part_passes_its_turn_on():
+    """A part that is cancelled before or after it got the turn holds nothing."""
+    admission = Admission(permits={PermitKind.GENERATE: 1})
+    ended = []
+
+    async def work(permit, name):
+        async with permit.part():
+            await asyncio.sleep(0)
+        ended.append(name)
+
+    async with admission.enter(PermitKind.GENERATE, "acme") as permit:
+        tasks = [asyncio.create_task(work(permit, n)) for n in range(4)]
+        await asyncio.sleep(0)
+        tasks[1].cancel()  # it waits
+        await tasks[0]
+        tasks[2].cancel()  # it has the turn by now, or gets it
+        await asyncio.wait(tasks)
+    assert ended == [0, 3]
+    assert admission.pool(PermitKind.GENERATE).in_flight == 0
+
+
+async def test_tenant_of_a_valid_credential_is_remembered_to_refuse_it_early():
+    """Others are unknown, and are refused only once they were checked."""
+    admission = Admission(permits={PermitKind.SEARCH: 1}, wait_s=60)
+    pool = admission.pool(PermitKind.SEARCH)
+    admission.remember_caller("Bearer of acme", "acme")
+    async with admission.enter(PermitKind.SEARCH, "acme"):
+        assert not admission.is_saturated
+        waiting = asyncio.create_task(pool.enter("acme"))
+        await asyncio.sleep(0)
+        assert admission.is_saturated
+        known = {name: admission.remembered_tenant(name) for name in ("Bearer of acme", "Bearer of globex")}
+        assert admission.refuses(PermitKind.SEARCH, known["Bearer of acme"])
+        assert not admission.refuses(PermitKind.SEARCH, known["Bearer of globex"])
+        assert not admission.refuses(None, "acme")
+    assert await waiting
+    assert not admission.is_saturated
+    pool.leave("acme")
+
+
+def test_only_the_latest_credentials_are_remembered():
+    """Their number is bounded."""
+    admission = Admission(permits={})
+    for n in range(5_000):
+        admission.remember_caller(f"key {n}", "acme")
+    assert admission.remembered_tenant("key 0") is None
+    assert admission.remembered_tenant("key 4999") == "acme"

@@ -1,4 +1,4 @@
-"""ASGI middleware that authenticates requests and applies rate limits and deadlines."""
+"""ASGI middleware that checks requests, receives their bodies and applies deadlines."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from super_advanced_agents.errors import SuperAdvancedAgentsError
 from super_advanced_agents.protocol.operations import Operation
 from super_advanced_agents.protocol.problems import problem_details
 from super_advanced_agents.server.http.errors import problem_response
+from super_advanced_agents.server.http.middleware.bodies import Body
 from super_advanced_agents.server.http.sse import MEDIA_TYPE, event
 from super_advanced_agents.server.limits.rate_limit import quota_headers
 from super_advanced_agents.server.pipeline import (
     CREDENTIAL_FIELDS,
     READ_FIELDS,
     IncomingRequest,
+    Pipeline,
     _RefusedError,
     problem_and_headers,
 )
@@ -32,10 +34,11 @@ _FIELD_NAMES = {name.encode(): name for name in READ_FIELDS}
 
 
 class PipelineMiddleware:
-    """Middleware that authenticates requests and applies rate limits and deadlines.
+    """Middleware that checks requests, receives their bodies and applies deadlines.
 
-    Only requests whose operation is in the route table reach the router. A stream of events whose deadline passes ends
-    with an `error` event.
+    The credential is checked before a byte of the body is kept, and a permit is taken once the body has arrived. Only
+    requests whose operation is in the route table reach the router. A stream of events whose deadline passes ends with
+    an `error` event.
 
     Args:
         app: the application behind it.
@@ -64,9 +67,8 @@ class PipelineMiddleware:
         response = _ResponseSender(incoming, send)
         headers: Mapping[str, str] | None
         try:
-            async with scope["app"].state.pipeline.admit(incoming):
-                await self._app(scope, receive, response.send)
-        except HTTPException as exc:  # from the middleware that limits the body
+            await self._answer(incoming, scope, receive, response.send)
+        except HTTPException as exc:  # of the body
             problem, headers = problem_details(HTTPStatus(exc.status_code), str(exc.detail)), exc.headers
         except (SuperAdvancedAgentsError, _RefusedError) as exc:
             problem, headers = problem_and_headers(exc)
@@ -77,6 +79,21 @@ class PipelineMiddleware:
             await problem_response(problem, headers)(scope, receive, response.send)
         else:
             await response.abort(problem)
+
+    async def _answer(self, incoming: IncomingRequest, scope: Scope, receive: Receive, send: Send) -> None:
+        pipeline: Pipeline = scope["app"].state.pipeline
+        await pipeline.check(incoming)
+        if incoming.context is None:  # public operations read no body
+            async with pipeline.work(incoming):
+                await self._app(scope, receive, send)
+            return
+        body = Body(scope["headers"], receive, admission=pipeline.admission, tenant=incoming.tenant)
+        try:
+            if await body.read():
+                async with pipeline.work(incoming):
+                    await self._app(scope, body.receive, send)
+        finally:
+            body.release()
 
 
 class _ResponseSender:

@@ -1,0 +1,144 @@
+"""Reception of the messages of a gRPC call: in time, and in a bounded room.
+
+A message is read only once the caller is known: until then gRPC keeps at most 64 KiB of it. While it is awaited, gRPC
+lets the client send all of it, and does not say how much has arrived; so a message that is awaited for long counts as
+the largest one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator
+from http import HTTPStatus
+from typing import Any, TypeAlias, cast
+
+import grpc
+
+from super_advanced_agents.errors import InvalidInputError
+from super_advanced_agents.server.limits.admission import NOBODY, SMALL_BYTES, Admission, no_room_error
+from super_advanced_agents.server.pipeline import _RefusedError
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+
+_FREE_S = 0.1
+"""The time for which a message is awaited without room; most have come with their metadata."""
+
+_PUBLIC_TIMEOUT_S = 2.0
+"""The time within which a public method's message must arrive; such messages are short."""
+
+
+class CallMessages:
+    """Receive the messages of one call, in time and in their tenant's share of the room.
+
+    Args:
+        context: grpc's object for the call.
+        admission: bounds the bytes of all requests.
+        tenant: the tenant of the caller.
+        timeout_s: the time within which the only message of a call must arrive, in seconds.
+        idle_s: the time within which a stream's next message must arrive, once all earlier ones are answered.
+    """
+
+    def __init__(self, context: Context, *, admission: Admission, tenant: str, timeout_s: float, idle_s: float) -> None:
+        self._context = context
+        self._admission = admission
+        self._tenant = tenant
+        self._timeout_s = min(timeout_s, _PUBLIC_TIMEOUT_S) if tenant == NOBODY else timeout_s
+        self._idle_s = idle_s
+        self._loop = asyncio.get_running_loop()
+        self._room = 0
+        self._unanswered: deque[int] = deque()  # the room of each message of a stream that has no answer yet
+        self._active_at = self._loop.time()
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def one(self) -> bytes:
+        """Receive the only message of a call.
+
+        Raises:
+            InvalidInputError: there is none.
+            OverloadedError: there is no room for it.
+            _RefusedError: it did not arrive in time.
+        """
+        try:
+            async with asyncio.timeout(None) as limit:
+                self._timer = self._loop.call_later(_FREE_S, self._on_slow, limit)
+                frame = await self._read()
+        except TimeoutError:
+            if not self._room:
+                raise no_room_error() from None
+            raise _late_error("message", self._timeout_s) from None
+        if frame is None:
+            raise InvalidInputError("the call has no message", field="message", hint="send one message")
+        size = len(frame)
+        if self._room > size:
+            self._room, surplus = size, self._room - size
+            self._admission.room.leave(self._tenant, surplus)
+        elif size > SMALL_BYTES and not self._room:
+            if not self._admission.room.enter_now(self._tenant, size):
+                raise no_room_error()
+            self._room = size
+        return frame
+
+    async def stream(self) -> AsyncGenerator[bytes, None]:
+        """Yield the messages of a stream, until the client ends it.
+
+        Raises:
+            OverloadedError: there is no room for a message.
+            _RefusedError: the client sent nothing for too long.
+        """
+        while True:
+            try:
+                async with asyncio.timeout(None) as limit:
+                    self._timer = self._loop.call_later(self._idle_s, self._on_idle, limit)
+                    frame = await self._read()
+            except TimeoutError:
+                raise _late_error("stream's next message", self._idle_s) from None
+            if frame is None:
+                return
+            size = len(frame) if len(frame) > SMALL_BYTES else 0
+            if size and not await self._admission.room.enter(self._tenant, size, patient=True):
+                raise no_room_error()
+            self._unanswered.append(size)
+            yield frame
+
+    def answered(self) -> None:
+        """Note that the oldest message of a stream without an answer got one."""
+        self._active_at = self._loop.time()
+        if self._unanswered and (size := self._unanswered.popleft()):
+            self._admission.room.leave(self._tenant, size)
+
+    def release(self) -> None:
+        """Give back the room of all messages."""
+        while self._unanswered:
+            self.answered()
+        if self._room:
+            self._admission.room.leave(self._tenant, self._room)
+            self._room = 0
+
+    async def _read(self) -> bytes | None:
+        try:
+            frame = await self._context.read()
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+        return None if frame is grpc.aio.EOF else cast("bytes", frame)
+
+    def _on_slow(self, limit: asyncio.Timeout) -> None:
+        if self._admission.room.enter_now(self._tenant, self._admission.message_bytes):
+            self._room = self._admission.message_bytes
+            limit.reschedule(self._loop.time() + self._timeout_s)
+        else:
+            limit.reschedule(self._loop.time())
+
+    def _on_idle(self, limit: asyncio.Timeout) -> None:
+        # A client that waits for answers is not idle, however long the work takes.
+        now = self._loop.time()
+        left_s = self._idle_s if self._unanswered else self._active_at + self._idle_s - now
+        if left_s > 0:
+            self._timer = self._loop.call_later(left_s, self._on_idle, limit)
+        else:
+            limit.reschedule(now)
+
+
+def _late_error(what: str, seconds: float) -> _RefusedError:
+    return _RefusedError(HTTPStatus.GATEWAY_TIMEOUT, f"the {what} did not arrive within {seconds:g} s")

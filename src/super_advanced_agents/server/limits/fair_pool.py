@@ -1,0 +1,219 @@
+"""Places that tenants share fairly: permits, open streams, or room for bytes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, deque
+
+WAIT_S = 0.025
+"""The longest wait of a tenant that has its share: half of the time limit of a refusal."""
+
+TURN_WAIT_S = 30.0
+"""The longest wait of a tenant that has less than its share, in seconds."""
+
+
+class _Account:
+    # What one tenant holds and waits for; each waiter is a future and its number of places.
+
+    __slots__ = ("held", "tenant", "waiting")
+
+    def __init__(self, tenant: str) -> None:
+        self.tenant = tenant
+        self.held = 0
+        self.waiting: deque[tuple[asyncio.Future[bool], int]] = deque()
+
+
+class FairPool:
+    """Grant places to tenants in fair shares, with short bounded waits.
+
+    The share of a tenant is an equal part of the places, among the tenants that hold or await some. A tenant alone may
+    hold every place. A reserve of a quarter more is for tenants below their share, so that these need not wait for
+    places which another tenant holds for long. A place that comes free goes to the waiting tenant that holds the
+    fewest, in turn among equals, and within a tenant to the one that has waited longest.
+
+    A tenant below its share waits up to `turn_wait_s`, and so does one at its share while another holds more than its
+    own; all others wait up to `wait_s`. It belongs to one event loop.
+
+    Args:
+        places: the number of places, or of bytes.
+        waiting: how many requests of a tenant that has its share may wait.
+        turn_waiting: how many requests of a tenant may wait while they are sure of their turn.
+        per_tenant: the most that one tenant may hold; None for all places.
+        wait_s: the longest wait of a tenant that has its share, in seconds.
+        turn_wait_s: the longest wait for a turn that is sure to come, in seconds.
+
+    Attributes:
+        places: the number of places.
+        max_waiting: how many requests of a tenant that has its share may wait.
+        in_flight: the number of places that are taken, those of the reserve included.
+        saturated: the tenants whose next request would be refused at once.
+    """
+
+    def __init__(
+        self,
+        *,
+        places: int,
+        waiting: int,
+        turn_waiting: int | None = None,
+        per_tenant: int | None = None,
+        wait_s: float = WAIT_S,
+        turn_wait_s: float = TURN_WAIT_S,
+    ) -> None:
+        self.places = places
+        self.max_waiting = waiting
+        self.in_flight = 0
+        self.saturated: set[str] = set()
+        self._limit = places + -(-places // 4)
+        self._turn_waiting = places if turn_waiting is None else turn_waiting
+        self._per_tenant = places if per_tenant is None else per_tenant
+        self._wait_s = wait_s
+        self._turn_wait_s = turn_wait_s
+        self._accounts: dict[str, _Account] = {}
+        self._turns: OrderedDict[str, _Account] = OrderedDict()  # those with waiting requests, in the order of turns
+
+    @property
+    def waiting(self) -> int:
+        """The number of requests that wait now."""
+        return sum(len(account.waiting) for account in self._turns.values())
+
+    def held_by(self, tenant: str) -> int:
+        """Return the number of places that a tenant holds."""
+        account = self._accounts.get(tenant)
+        return 0 if account is None else account.held
+
+    def enter_now(self, tenant: str, amount: int = 1) -> bool:
+        """Take places without waiting, and return whether enough were free for this tenant."""
+        account = self._accounts.get(tenant) or self._open_account(tenant)
+        if self._fits(account, amount):
+            account.held += amount
+            self.in_flight += amount
+            return True
+        self._close_if_empty(account)
+        return False
+
+    async def enter(self, tenant: str, amount: int = 1, *, patient: bool = False) -> bool:
+        """Wait for places, and return whether they were granted.
+
+        A cancelled wait takes none.
+
+        Args:
+            tenant: the tenant that takes them.
+            amount: how many; those of one call are granted together.
+            patient: wait as long as a tenant below its share does.
+
+        Returns:
+            True with the places, which `leave` returns; False without: too many wait, or the wait was in vain.
+        """
+        if self.enter_now(tenant, amount):
+            return True
+        account = self._accounts.get(tenant) or self._open_account(tenant)
+        patient = patient or self._is_owed(account, amount)
+        longest, wait_s = (self._turn_waiting, self._turn_wait_s) if patient else (self.max_waiting, self._wait_s)
+        if len(account.waiting) >= longest:
+            self.saturated.add(tenant)
+            self._close_if_empty(account)
+            return False
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[bool] = loop.create_future()
+        entry = (waiter, amount)
+        account.waiting.append(entry)
+        self._turns[tenant] = account
+        if len(account.waiting) >= longest:
+            self.saturated.add(tenant)
+        deadline = loop.call_later(wait_s, self._give_up, account, entry)
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled() and waiter.result():
+                self.leave(tenant, amount)  # the places were granted before the cancellation arrived
+            elif entry in account.waiting:
+                self._remove(account, entry)
+            raise
+        finally:
+            deadline.cancel()
+
+    def leave(self, tenant: str, amount: int = 1) -> None:
+        """Give places back; the tenant whose turn it is gets them."""
+        account = self._accounts[tenant]
+        account.held -= amount
+        self.in_flight -= amount
+        self._close_if_empty(account)
+        self._grant()
+        if self.in_flight < self.places and self.saturated:
+            self.saturated.clear()
+
+    @property
+    def _share(self) -> int:
+        return max(1, self.places // max(1, len(self._accounts)))
+
+    def _open_account(self, tenant: str) -> _Account:
+        account = self._accounts[tenant] = _Account(tenant)
+        return account
+
+    def _close_if_empty(self, account: _Account) -> None:
+        # The shares of the others grow by this, so that none of them is known to be refused.
+        if not account.held and not account.waiting and self._accounts.get(account.tenant) is account:
+            del self._accounts[account.tenant]
+            self.saturated.clear()
+
+    def _fits(self, account: _Account, amount: int) -> bool:
+        if account.waiting or account.held + amount > self._per_tenant:
+            return False
+        in_flight = self.in_flight + amount
+        if in_flight <= self.places and not self._turns:
+            return True
+        return in_flight <= self._limit and self._is_below_share(account, amount)
+
+    def _is_below_share(self, account: _Account, amount: int) -> bool:
+        return not account.held or account.held + amount <= self._share
+
+    def _is_owed(self, account: _Account, amount: int) -> bool:
+        if self._is_below_share(account, amount):
+            return True
+        share = self._share
+        return account.held <= share and any(other.held > share for other in self._accounts.values())
+
+    def _grant(self) -> None:
+        while (account := self._neediest()) is not None:
+            waiter, amount = account.waiting[0]
+            in_flight = self.in_flight + amount
+            if in_flight > self._limit:
+                return
+            if in_flight > self.places and not self._is_below_share(account, amount):
+                return
+            account.waiting.popleft()
+            self._turns.move_to_end(account.tenant)
+            self._after_waiting(account)
+            if not waiter.done():
+                account.held += amount
+                self.in_flight += amount
+                waiter.set_result(True)
+            self._close_if_empty(account)
+
+    def _neediest(self) -> _Account | None:
+        # At most as many tenants as there are places hold one, so the search is short: it ends at one that holds none.
+        neediest = None
+        for account in self._turns.values():
+            if account.held + account.waiting[0][1] > self._per_tenant:
+                continue
+            if neediest is None or account.held < neediest.held:
+                neediest = account
+                if not account.held:
+                    break
+        return neediest
+
+    def _give_up(self, account: _Account, entry: tuple[asyncio.Future[bool], int]) -> None:
+        if not entry[0].done():
+            self._remove(account, entry)
+            entry[0].set_result(False)
+
+    def _remove(self, account: _Account, entry: tuple[asyncio.Future[bool], int]) -> None:
+        account.waiting.remove(entry)
+        self._after_waiting(account)
+        self._close_if_empty(account)
+        self._grant()  # it may have stood before a smaller request
+
+    def _after_waiting(self, account: _Account) -> None:
+        self.saturated.discard(account.tenant)
+        if not account.waiting:
+            del self._turns[account.tenant]
