@@ -14,7 +14,7 @@ from super_advanced_agents.config import LIMITS
 from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.protocol.packing import json_bytes
 from super_advanced_agents.protocol.requests import RememberRequest
-from super_advanced_agents.stores.requests import AddRequest, Bounds, SearchRequest
+from super_advanced_agents.stores.requests import AddRequest, Bounds, SearchRequest, WriteRequest
 from super_advanced_agents.stores.validation import (
     checked_document,
     checked_lifetime,
@@ -32,6 +32,7 @@ OffLoop: TypeAlias = Callable[[Callable[[], AddRequest], int], Awaitable[AddRequ
 """A function that runs another for a number of records, in a thread when they are many."""
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 CHUNK_ROWS = 500
 _CHUNK_BYTES = 1024 * 1024
@@ -92,7 +93,19 @@ async def add_requests(
 
 def _add_request(make: partial[AddRequest], batch: list[tuple[Vector, Metadata | None, str]]) -> AddRequest:
     vectors, metadatas, uids = zip(*batch, strict=True)
-    return make(vectors=vectors, metadatas=metadatas, uids=uids)
+    return make(vectors=vectors, metadatas=metadatas, uids=uids, write_id=new_write_id())
+
+
+def new_write_id() -> str:
+    """Return a new id for a write, by which the server knows that it was carried out."""
+    return new_uids(1)[0]
+
+
+def repeatable(request: WriteRequest[R]) -> WriteRequest[R]:
+    """Return a write request that may be sent again: it has an id, and uids of new records."""
+    if isinstance(request, AddRequest):
+        request = cast("WriteRequest[R]", request.with_uids())
+    return request if request.write_id is not None else request.replaced(write_id=new_write_id())
 
 
 async def search_requests(
@@ -141,12 +154,12 @@ def remember_requests(memories: Sequence[Memory], dedupe: Dedupe | None) -> Iter
     for memory in with_uids:
         memory_bytes = len(memory.text.encode()) + len(json_bytes(memory.extra, field="extra"))
         if len(batch) == LIMITS.batch_records or (batch and size_bytes + memory_bytes > _REMEMBER_BYTES):
-            yield RememberRequest(memories=batch, dedupe=dedupe)
+            yield RememberRequest(memories=batch, dedupe=dedupe, write_id=new_write_id())
             batch, size_bytes = [], 0
         batch.append(memory)
         size_bytes += memory_bytes
     if batch:
-        yield RememberRequest(memories=batch, dedupe=dedupe)
+        yield RememberRequest(memories=batch, dedupe=dedupe, write_id=new_write_id())
 
 
 def _checked_memory(memory: Memory, field: str) -> Memory:

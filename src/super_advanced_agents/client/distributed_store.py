@@ -43,8 +43,8 @@ class DistributedVectorStore(RemoteVectorStore):
     `RateLimitedError` and `CollectionNotFoundError`. The first use connects, and reads `dim` from the server.
 
     Calls are retried within `timeout_s` when the server cannot be reached or is too busy: after 50 ms, then with
-    growing pauses, or after the server's `Retry-After`. A repeated write is the same write: records get their uids
-    here, other changes carry an idempotency key. Cancelling a call cancels it at the server.
+    growing pauses, or after the server's `Retry-After`. A repeated write is carried out once: it
+    carries an id by which the server knows it. Cancelling a call cancels it at the server.
 
     Args:
         url: `"grpc://host:port"`, `"grpcs://host:port"` (TLS), `"http://host:port"` or `"https://host"`.

@@ -5,13 +5,14 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TypeVar, cast
 
+from super_advanced_agents.client.batching import repeatable
 from super_advanced_agents.client.transport import RemoteCall
 from super_advanced_agents.protocol import operations as ops
 from super_advanced_agents.protocol.operations import Operation
 from super_advanced_agents.stores import VectorStore
 from super_advanced_agents.stores.options import Metric
 from super_advanced_agents.stores.predicates import search_by_predicate
-from super_advanced_agents.stores.requests import AddRequest, Bounds, PredicateSearchRequest, Request
+from super_advanced_agents.stores.requests import Bounds, PredicateSearchRequest, Request, WriteRequest
 
 R = TypeVar("R")
 
@@ -65,6 +66,6 @@ class RemoteVectorStore(VectorStore):
     async def _execute(self, request: Request[R]) -> R:
         if isinstance(request, PredicateSearchRequest):  # a predicate cannot be encoded, so it is evaluated here
             return cast("R", await search_by_predicate(self, request, await self._ametric()))
-        if isinstance(request, AddRequest):  # with uids, a repeated request is the same write
-            request = cast("Request[R]", request.with_uids())
+        if isinstance(request, WriteRequest):
+            request = cast("Request[R]", repeatable(request))
         return cast("R", await self._acall(RemoteCall(_OPERATIONS[type(request)], self._collection, request)))

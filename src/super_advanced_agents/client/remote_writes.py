@@ -10,7 +10,7 @@ from typing import cast
 from super_advanced_agents._runtime.lifecycle import Resource
 from super_advanced_agents._runtime.sync_bridge import blocking
 from super_advanced_agents.agents.inputs import as_memories, as_turns, memory_changes, memory_metadata, turn_memory
-from super_advanced_agents.client.batching import remember_requests
+from super_advanced_agents.client.batching import new_write_id, remember_requests
 from super_advanced_agents.config import LIMITS, checked_text
 from super_advanced_agents.protocol import operations as ops
 from super_advanced_agents.protocol.operations import Operation
@@ -130,6 +130,7 @@ class RemoteMemoryWrites(Resource):
             source=checked_unless_ellipsis(source, checked_source, field="source"),
             expires_in_s=checked_unless_ellipsis(expires_in_s, checked_lifetime, field="expires_in_s"),
             priority=checked_unless_ellipsis(priority, checked_priority, field="priority"),
+            write_id=new_write_id(),
         )
         return cast("bool", await self._acall(ops.UPDATE_MEMORY, request))
 
@@ -140,7 +141,8 @@ class RemoteMemoryWrites(Resource):
         """
         self._check_open()
         check_where(where)
-        request = ForgetRequest(uids=None if uids is None else checked_uids(uids, limits=LIMITS), where=where)
+        checked = None if uids is None else checked_uids(uids, limits=LIMITS)
+        request = ForgetRequest(uids=checked, where=where, write_id=new_write_id())
         return cast("int", await self._acall(ops.FORGET, request))
 
     add_text_memory = blocking(aadd_text_memory)

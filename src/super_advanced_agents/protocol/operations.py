@@ -38,7 +38,7 @@ class PermitKind(StrEnum):
 class Retry(Enum):
     """The ways in which a client can safely repeat a call: unchanged or with an idempotency key."""
 
-    AS_IT_IS = "a read, or a write whose records carry uids made at the client"
+    AS_IT_IS = "a read, or a write that carries a write_id"
     WITH_KEY = "a write whose second result would differ: with an idempotency key"
 
 
@@ -153,12 +153,11 @@ PUT = _store(
     **_WRITES,
 )
 UPDATE = _store(
-    "updateRecord", "PATCH", _RECORDS, request=store.UpdateRequest, reply="updated", rpc=methods.UPDATE,
-    retry=Retry.WITH_KEY, **_WRITES,
+    "updateRecord", "PATCH", _RECORDS, request=store.UpdateRequest, reply="updated", rpc=methods.UPDATE, **_WRITES,
 )  # fmt: skip
 DELETE = _store(
     "deleteRecords", "POST", f"{_RECORDS}:delete", request=store.DeleteRequest, reply="deleted", rpc=methods.DELETE,
-    retry=Retry.WITH_KEY, **_WRITES,
+    **_WRITES,
 )  # fmt: skip
 GET = _store(
     "getRecords", "POST", f"{_RECORDS}:get", request=store.GetRequest, reply="records", rpc=methods.GET, access=_READ
@@ -229,7 +228,7 @@ REMEMBER_TURNS = _agent(
 )  # fmt: skip  # over REST, `remember` takes conversations too
 UPDATE_MEMORY = _agent(
     "updateMemory", "PATCH", _ONE_MEMORY, request=requests.UpdateMemoryRequest, reply="updated",
-    rpc=methods.UPDATE_MEMORY, cost=Cost.TEXT, retry=Retry.WITH_KEY, **_WRITES,
+    rpc=methods.UPDATE_MEMORY, cost=Cost.TEXT, **_WRITES,
 )  # fmt: skip
 SEARCH_MEMORIES = _agent(
     "searchMemories", "POST", f"{_AGENT}/search", request=requests.SearchMemoriesRequest, reply="results",
@@ -253,7 +252,7 @@ LIST_MEMORIES = _agent(
 )
 FORGET = _agent(
     "forgetMemories", "POST", f"{_MEMORIES}:forget", request=requests.ForgetRequest, reply="deleted",
-    rpc=methods.FORGET, retry=Retry.WITH_KEY, **_WRITES,
+    rpc=methods.FORGET, **_WRITES,
 )  # fmt: skip
 FORGET_ONE = _agent("forget", "DELETE", _ONE_MEMORY, request=requests.ForgetRequest, status=204, **_WRITES)
 COUNT_MEMORIES = _agent(

@@ -13,7 +13,7 @@ from types import EllipsisType
 from typing import Any, Generic, Literal, TypeAlias, TypeVar, get_args, get_origin
 
 from super_advanced_agents.orchestration.outcome import Outcome
-from super_advanced_agents.stores.requests import Request
+from super_advanced_agents.stores.requests import Request, WriteRequest
 from super_advanced_agents.types import (
     AgentInfo,
     Answer,
@@ -40,6 +40,17 @@ class ServedRequest(Generic[R]):
     """The base class of requests to a server; `R` is the type of the operation's result."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryWrite(ServedRequest[R]):
+    """The base class of requests that change an agent's memories.
+
+    Attributes:
+        write_id: identifies the write, as in `stores.requests.WriteRequest`.
+    """
+
+    write_id: str | None = None
+
+
 def result_type(request: type[Any]) -> Any:
     """Return the result type of a request class: the type argument of its generic base.
 
@@ -48,10 +59,12 @@ def result_type(request: type[Any]) -> Any:
     """
     for base in request.__mro__:
         for generic in getattr(base, "__orig_bases__", ()):
-            if get_origin(generic) in (Request, ServedRequest):
+            if get_origin(generic) in _BASES:
                 return get_args(generic)[0]
     raise TypeError(f"{request.__name__} names no result type")
 
+
+_BASES = (Request, WriteRequest, ServedRequest, MemoryWrite)
 
 # -- collections ------------------------------------------------------------------------------------------------------
 
@@ -90,7 +103,7 @@ class DeleteCollectionRequest(ServedRequest[None]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RememberRequest(ServedRequest[list[str]]):
+class RememberRequest(MemoryWrite[list[str]]):
     """A request to store texts as memories of an agent, all or none.
 
     `AsyncLLMAgent.aadd_text_memories` describes the operation.
@@ -101,7 +114,7 @@ class RememberRequest(ServedRequest[list[str]]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RememberTurnsRequest(ServedRequest[list[str]]):
+class RememberTurnsRequest(MemoryWrite[list[str]]):
     """A request to store the turns of a conversation as memories of an agent.
 
     `AsyncLLMAgent.aadd_turns` describes the operation.
@@ -112,7 +125,7 @@ class RememberTurnsRequest(ServedRequest[list[str]]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UpdateMemoryRequest(ServedRequest[bool]):
+class UpdateMemoryRequest(MemoryWrite[bool]):
     """A request to change fields of one memory (a stored text) of an agent.
 
     `AsyncLLMAgent.aupdate_memory` describes the operation. A field that is `...` keeps its value.
@@ -167,7 +180,7 @@ class ListMemoriesRequest(ServedRequest[list[Record]]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ForgetRequest(ServedRequest[int]):
+class ForgetRequest(MemoryWrite[int]):
     """A request to delete memories of an agent by uids, a metadata filter, or both.
 
     With both, a memory is deleted if it has one of the uids and matches the filter.

@@ -22,8 +22,8 @@ from super_advanced_agents.stores.requests import (
     ScanRequest,
     SearchRequest,
     StatsRequest,
-    length,
 )
+from super_advanced_agents.stores.vector_arguments import length
 from super_advanced_agents.stores.writes import WriteOperations
 from super_advanced_agents.types import ExplainedMatch, JSONValue, Match, Matrix, Record, Vector, Weights, Where
 

@@ -14,9 +14,6 @@ from functools import partial
 from types import EllipsisType
 from typing import Any, Generic, Self, TypeAlias, TypeVar
 
-import numpy as np
-from numpy.typing import ArrayLike
-
 from super_advanced_agents._runtime.gil import yield_gil
 from super_advanced_agents._runtime.uids import fill_missing_uids
 from super_advanced_agents.config import Limits, checked_name, checked_text
@@ -30,7 +27,6 @@ from super_advanced_agents.stores.validation import (
     checked_lifetime,
     checked_limit,
     checked_list,
-    checked_matrix,
     checked_model_id,
     checked_predicate,
     checked_priority,
@@ -43,6 +39,7 @@ from super_advanced_agents.stores.validation import (
     checked_unless_ellipsis,
     checked_weights,
 )
+from super_advanced_agents.stores.vector_arguments import checked_vector, checked_vectors
 from super_advanced_agents.types import Dedupe, JSONValue, Match, Matrix, Metadata, Record, Vector, Weights, Where
 
 R = TypeVar("R", covariant=True)  # noqa: PLC0105  # the type of the result
@@ -85,7 +82,19 @@ class Request(Generic[R]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AddRequest(Request[list[str]]):
+class WriteRequest(Request[R]):
+    """Describe one store operation that changes records.
+
+    Attributes:
+        write_id: identifies the write: a tenant's second request with the same id changes nothing and gets the result
+            of the first, for a day. None for a write that nobody repeats.
+    """
+
+    write_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddRequest(WriteRequest[list[str]]):
     """Hold the validated arguments of `VectorStore.aadd_batch`, which adds or replaces records.
 
     Attributes:
@@ -108,7 +117,7 @@ class AddRequest(Request[list[str]]):
 
     def __post_init__(self, bounds: Bounds) -> None:
         limits = bounds.limits
-        vectors = _vectors(self.vectors, bounds, "vectors")
+        vectors = checked_vectors(self.vectors, bounds.dim, field="vectors", limits=limits)
         n = len(vectors)
         document = partial(checked_document, limits=limits)
         self._set(
@@ -125,6 +134,7 @@ class AddRequest(Request[list[str]]):
             expires_in_s=checked_each(self.expires_in_s, n, checked_lifetime, field="expires_in_s"),
             priorities=checked_each(self.priorities, n, checked_priority, field="priorities"),
             dedupe=checked_dedupe(self.dedupe),
+            write_id=_write_id(self.write_id),
         )
 
     def with_uids(self) -> Self:
@@ -135,7 +145,7 @@ class AddRequest(Request[list[str]]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PutRequest(Request[int]):
+class PutRequest(WriteRequest[int]):
     """Hold the validated arguments of `VectorStore.aput`, which stores complete records.
 
     Attributes:
@@ -151,16 +161,19 @@ class PutRequest(Request[int]):
     def __post_init__(self, bounds: Bounds) -> None:
         records = checked_records(self.records)
         self._set(
-            vectors=_vectors([record.vector for record in records], bounds, "records"),
+            vectors=checked_vectors(
+                [record.vector for record in records], bounds.dim, field="records", limits=bounds.limits
+            ),
             documents=[
                 checked_record(record, field=f"records[{i}]", limits=bounds.limits)
                 for i, record in yield_gil(enumerate(records))
             ],
+            write_id=_write_id(self.write_id),
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UpdateRequest(Request[bool]):
+class UpdateRequest(WriteRequest[bool]):
     """Hold the validated arguments of `VectorStore.aupdate`, which changes one record.
 
     A field that is `...` leaves the record's value as it is.
@@ -182,11 +195,12 @@ class UpdateRequest(Request[bool]):
             uid=checked_uid(self.uid, field="uid", limits=bounds.limits),
             changes=copy.deepcopy(self.changes),
             namespace=_namespace(self.namespace),
-            vector=None if self.vector is None else _vector(self.vector, bounds, "vector"),
+            vector=None if self.vector is None else checked_vector(self.vector, bounds.dim, field="vector"),
             model_id=checked_model_id(self.model_id),
             source=checked_unless_ellipsis(self.source, checked_source, field="source"),
             expires_in_s=checked_unless_ellipsis(self.expires_in_s, checked_lifetime, field="expires_in_s"),
             priority=checked_unless_ellipsis(self.priority, checked_priority, field="priority"),
+            write_id=_write_id(self.write_id),
         )
 
 
@@ -209,7 +223,7 @@ class SearchRequest(Request[list[list[Match]]]):
     tree: Filter | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self, bounds: Bounds) -> None:
-        queries = _vectors(self.query_vectors, bounds, "query_vectors")
+        queries = checked_vectors(self.query_vectors, bounds.dim, field="query_vectors", limits=bounds.limits)
         self._set(
             query_vectors=queries,
             top_k=checked_top_k(self.top_k, limits=bounds.limits, queries=len(queries)),
@@ -236,7 +250,7 @@ class HybridSearchRequest(Request[list[Match]]):
 
     def __post_init__(self, bounds: Bounds) -> None:
         self._set(
-            query_vector=_vector(self.query_vector, bounds, "query_vector"),
+            query_vector=checked_vector(self.query_vector, bounds.dim, field="query_vector"),
             query_text=checked_text(self.query_text, "query_text", max_bytes=bounds.limits.text_bytes),
             top_k=checked_top_k(self.top_k, limits=bounds.limits),
             tree=_tree(self.where, bounds),
@@ -285,7 +299,7 @@ class PredicateSearchRequest(Request[list[Match]]):
     def __post_init__(self, bounds: Bounds) -> None:
         checked_predicate(self.filter_fn)
         self._set(
-            query_vector=_vector(self.query_vector, bounds, "query_vector"),
+            query_vector=checked_vector(self.query_vector, bounds.dim, field="query_vector"),
             top_k=checked_top_k(self.top_k, limits=bounds.limits),
             tree=_tree(self.where, bounds),
             namespace=_namespace(self.namespace),
@@ -306,7 +320,7 @@ class GetRequest(Request[list[Record]]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeleteRequest(Request[int]):
+class DeleteRequest(WriteRequest[int]):
     """Hold the validated arguments of `VectorStore.adelete`, which deletes by uid or filter."""
 
     bounds: InitVar[Bounds]
@@ -322,6 +336,7 @@ class DeleteRequest(Request[int]):
             uids=None if self.uids is None else checked_uids(self.uids, limits=bounds.limits),
             tree=_tree(self.where, bounds),
             namespace=_namespace(self.namespace),
+            write_id=_write_id(self.write_id),
         )
 
 
@@ -367,29 +382,8 @@ class StatsRequest(Request[dict[str, JSONValue]]):
     def __post_init__(self, bounds: Bounds) -> None: ...
 
 
-def length(vectors: object) -> int:
-    """Return `len(vectors)`, or 0 if the argument, which is not validated yet, has no length."""
-    try:
-        return len(vectors)  # type: ignore[arg-type]  # validation refuses it later
-    except TypeError:
-        return 0
-
-
-def _vectors(vectors: ArrayLike | Sequence[ArrayLike], bounds: Bounds, name: str) -> Matrix:
-    n, limit = length(vectors), bounds.limits.batch_records
-    if n > limit:  # refused here, before it is copied
-        raise InvalidInputError(
-            f"{name} has {n} entries, the limit of one batch is {limit}",
-            field=name,
-            hint="send several batches, or raise limits.batch_records",
-        )
-    return checked_matrix(vectors, bounds.dim, field=name)
-
-
-def _vector(vector: ArrayLike, bounds: Bounds, name: str) -> Vector:
-    rows = vector[np.newaxis] if isinstance(vector, np.ndarray) and vector.ndim == 1 else [vector]
-    row: Vector = checked_matrix(rows, bounds.dim, field=name)[0]
-    return row
+def _write_id(write_id: str | None) -> str | None:
+    return None if write_id is None else checked_name(write_id, "write_id")
 
 
 def _namespace(namespace: str | None) -> str | None:

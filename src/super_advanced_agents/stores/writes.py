@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike
 
 from super_advanced_agents._runtime.sync_bridge import blocking
 from super_advanced_agents.stores.executor import RequestExecutor
-from super_advanced_agents.stores.requests import AddRequest, DeleteRequest, PutRequest, UpdateRequest, length
+from super_advanced_agents.stores.requests import AddRequest, DeleteRequest, PutRequest, UpdateRequest
+from super_advanced_agents.stores.vector_arguments import length
 from super_advanced_agents.types import Dedupe, Matrix, Metadata, Record, Vector, Where
 
 

@@ -1,7 +1,8 @@
 """Idempotent retries of writes: a repeated request gets the uids and results of the first.
 
-A write that is repeated after a crash would find its own effects. It therefore takes its uids from a stored seed, and
-uses the facts that its first attempt recorded about the state before it (`earlier_result`).
+A write to a store has a `write_id`, by which the store knows that it was carried out. Other writes that are repeated
+after a crash would find their own effects, so they use the facts that their first attempt recorded about the state
+before it (`earlier_result`).
 """
 
 from __future__ import annotations
@@ -19,10 +20,34 @@ ATTEMPT = "attempt"
 """The key in `RequestContext.notes` of the `Attempt` of a request with an `Idempotency-Key`."""
 
 
+WRITE_IDS = "write_ids"
+"""The key in `RequestContext.notes` of the `StoreWriteIds` of a request with a `write_id`."""
+
+
+class StoreWriteIds:
+    """Number the writes to stores that one request makes, in order.
+
+    Args:
+        request_id: the id of the request; equal in every repetition of it.
+    """
+
+    def __init__(self, request_id: str) -> None:
+        self._request_id = request_id
+        self._number = 0
+
+    def next_id(self) -> str:
+        """Return the id of the request's next write to a store."""
+        self._number += 1
+        return f"{self._request_id}.{self._number}"
+
+
 class Attempt:
     """One attempt of a request with an `Idempotency-Key`; retries get equal uids and results.
 
     It is in the notes of the request's context while the request runs.
+
+    Attributes:
+        write_ids: the ids of its writes to stores.
 
     Args:
         seed: the seed of the uids that the request creates; equal in every attempt.
@@ -40,6 +65,7 @@ class Attempt:
     ) -> None:
         self._seed = seed
         self._at = at
+        self.write_ids = StoreWriteIds(seed.hex())
         self._facts = facts
         self._keep = keep
         self._uids_made = 0
@@ -75,6 +101,19 @@ def uids_for(uids: Sequence[str | None] | None, n: int) -> Sequence[str | None] 
     if attempt is None or (uids is not None and None not in uids):
         return uids
     return fill_missing_uids(uids, n, attempt.uids)
+
+
+def next_write_id() -> str | None:
+    """Return the id of the current request's next write to a store; None if no caller repeats it."""
+    attempt = _attempt()
+    if attempt is not None:
+        return attempt.write_ids.next_id()
+    try:
+        write_ids = current_context().notes.get(WRITE_IDS)
+    except LookupError:  # no request is running
+        return None
+    assert write_ids is None or isinstance(write_ids, StoreWriteIds)
+    return None if write_ids is None else write_ids.next_id()
 
 
 async def earlier_result(find: Callable[[], Awaitable[T]]) -> T | None:

@@ -6,20 +6,17 @@ from functools import partial
 from typing import TypeVar, cast
 
 from super_advanced_agents.stores import VectorStore
-from super_advanced_agents.stores.filters import matches
 from super_advanced_agents.stores.requests import (
     AddRequest,
-    CountRequest,
-    DeleteRequest,
-    GetRequest,
     HybridSearchRequest,
     KeywordSearchRequest,
     Request,
     SearchRequest,
+    WriteRequest,
 )
 from super_advanced_agents.tenancy.catalog_rows import Entry
 from super_advanced_agents.tenancy.collection_pool import Collections
-from super_advanced_agents.tenancy.idempotent_writes import earlier_result, uids_for
+from super_advanced_agents.tenancy.idempotent_writes import next_write_id, uids_for
 from super_advanced_agents.tenancy.result_cache import MatchLists, ResultCache, key_of
 from super_advanced_agents.types import CollectionInfo
 
@@ -35,8 +32,8 @@ Larger ones rarely repeat, and hashing them would block the event loop.
 class CachedStore(VectorStore):
     """Wrap a vector store to cache its search results and to make retried writes idempotent.
 
-    In a request with an `Idempotency-Key`, new records get uids that a retry gets again, and a repeated deletion
-    returns the count of the first one. Searches with a `filter_fn` are not cached, since functions cannot be compared,
+    In a request with an `Idempotency-Key`, new records get uids that a retry gets again, and its writes get ids, by
+    which the store knows a repetition. Searches with a `filter_fn` are not cached, since functions cannot be compared,
     nor are searches that weigh recency, whose results change with time. Closing the wrapper leaves the wrapped store
     open.
 
@@ -63,10 +60,10 @@ class CachedStore(VectorStore):
     async def _execute(self, request: Request[R]) -> R:
         if isinstance(request, SearchRequest | HybridSearchRequest | KeywordSearchRequest):
             return cast("R", await self._search(request))
-        if isinstance(request, DeleteRequest):
-            return cast("R", await self._delete(request))
         if isinstance(request, AddRequest):
             request = cast("Request[R]", request.replaced(uids=uids_for(request.uids, len(request.vectors))))
+        if isinstance(request, WriteRequest) and request.write_id is None:
+            request = request.replaced(write_id=next_write_id())
         return await self._store.aexecute(request)
 
     async def _search(self, request: SearchRequest | HybridSearchRequest | KeywordSearchRequest) -> object:
@@ -81,21 +78,6 @@ class CachedStore(VectorStore):
         key = key_of(self._store_key, request)
         match_lists = await self._cache.aresult(key, version, search, store_key=self._store_key)
         return match_lists if isinstance(request, SearchRequest) else match_lists[0]
-
-    async def _delete(self, request: DeleteRequest) -> int:
-        deleted_before = await earlier_result(partial(self._count, request))
-        deleted = await self._store.aexecute(request)
-        return deleted if deleted_before is None else deleted_before
-
-    async def _count(self, request: DeleteRequest) -> int:
-        bounds = await self._abounds()
-        if request.uids is None:
-            return await self._store.aexecute(
-                CountRequest(bounds=bounds, where=request.where, namespace=request.namespace)
-            )
-        uids = list(dict.fromkeys(request.uids))
-        records = await self._store.aexecute(GetRequest(bounds=bounds, uids=uids, namespace=request.namespace))
-        return sum(request.tree is None or matches(request.tree, record.metadata) for record in records)
 
 
 def _is_cacheable(request: SearchRequest | HybridSearchRequest | KeywordSearchRequest) -> bool:

@@ -18,7 +18,7 @@ from super_advanced_agents.errors import (
     ModelMismatchError,
 )
 from super_advanced_agents.stores.base import VectorStore
-from super_advanced_agents.testing.store_metric import StoreMetric
+from super_advanced_agents.testing.store_repeats import StoreRepeats
 from super_advanced_agents.testing.store_validation import DIM, MakeStore, at
 from super_advanced_agents.types import Metadata
 
@@ -58,7 +58,7 @@ BAD_CHANGES: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-class StoreChanges(StoreMetric):
+class StoreChanges(StoreRepeats):
     """Test `VectorStore.update`, which changes one record; a mixin of `VectorStoreSuite`."""
 
     @pytest.mark.parametrize(("before", "patch", "after"), PATCHES, ids=[repr(patch) for _, patch, _ in PATCHES])

@@ -11,6 +11,7 @@ import pytest
 
 from super_advanced_agents import DistributedVectorStore, RemoteAgent
 from super_advanced_agents.errors import (
+    CollectionNotFoundError,
     ConfigurationError,
     EngineUnavailableError,
     InvalidInputError,
@@ -182,7 +183,7 @@ async def test_client_raises_the_servers_error_with_class_message_and_field(erro
     assert len(server.requests) == 2
 
 
-async def test_call_is_repeated_after_retry_after_with_one_idempotency_key():
+async def test_write_is_repeated_after_retry_after_with_one_write_id():
     """A 409 means that the first attempt still runs at the server."""
     busy = _problem(OverloadedError("busy", retry_after_s=0.01), 429)
     at_work = _answer(409, {"detail": "at work"}, "application/problem+json", retry_after="0.01")
@@ -191,10 +192,27 @@ async def test_call_is_repeated_after_retry_after_with_one_idempotency_key():
         DistributedVectorStore(server.url, collection="c", api_key="the-key") as store,
     ):
         assert await store.adelete(["a"]) == 1
-    heads = [head.lower() for head, _ in server.requests]
-    assert all("authorization: bearer the-key" in head for head in heads)
-    keys = {line for head in heads[1:] for line in head.split("\r\n") if line.startswith("idempotency-key")}
-    assert len(keys) == 1
+    assert all("authorization: bearer the-key" in head.lower() for head, _ in server.requests)
+    bodies = [body for _, body in server.requests[1:]]
+    assert len(bodies) == 3
+    assert len(set(bodies)) == 1
+    assert orjson.loads(bodies[0])["write_id"]
+
+
+async def test_new_collection_is_asked_for_again_with_one_idempotency_key():
+    """The catalogue knows no write ids: the server replays its first reply."""
+    missing = _problem(CollectionNotFoundError("none"), 404)
+    busy = _problem(OverloadedError("busy", retry_after_s=0.01), 429)
+    async with (
+        _HttpServer(missing, busy, _answer(201, _COLLECTION), _answer(200, {"count": 0})).listening() as server,
+        DistributedVectorStore(server.url, collection="c", dim=4) as store,
+    ):
+        assert await store.acount() == 0
+    keys = [
+        line for head, _ in server.requests for line in head.lower().split("\r\n") if line.startswith("idempotency-key")
+    ]
+    assert len(keys) == 2
+    assert len(set(keys)) == 1
 
 
 async def test_call_raises_at_once_when_retry_after_exceeds_timeout_s():

@@ -40,14 +40,16 @@ class Memory(_message.Message):
     def __init__(self, text: _Optional[str] = ..., memory_type: _Optional[str] = ..., uid: _Optional[str] = ..., extra: _Optional[bytes] = ..., expires_in_s: _Optional[float] = ..., source: _Optional[str] = ..., session: _Optional[str] = ..., priority: _Optional[float] = ...) -> None: ...
 
 class RememberRequest(_message.Message):
-    __slots__ = ("agent", "memories", "dedupe")
+    __slots__ = ("agent", "memories", "dedupe", "write_id")
     AGENT_FIELD_NUMBER: _ClassVar[int]
     MEMORIES_FIELD_NUMBER: _ClassVar[int]
     DEDUPE_FIELD_NUMBER: _ClassVar[int]
+    WRITE_ID_FIELD_NUMBER: _ClassVar[int]
     agent: str
     memories: _containers.RepeatedCompositeFieldContainer[Memory]
     dedupe: _common_pb2.Dedupe
-    def __init__(self, agent: _Optional[str] = ..., memories: _Optional[_Iterable[_Union[Memory, _Mapping]]] = ..., dedupe: _Optional[_Union[_common_pb2.Dedupe, str]] = ...) -> None: ...
+    write_id: str
+    def __init__(self, agent: _Optional[str] = ..., memories: _Optional[_Iterable[_Union[Memory, _Mapping]]] = ..., dedupe: _Optional[_Union[_common_pb2.Dedupe, str]] = ..., write_id: _Optional[str] = ...) -> None: ...
 
 class RememberResponse(_message.Message):
     __slots__ = ("uids",)
@@ -72,17 +74,19 @@ class Turn(_message.Message):
     def __init__(self, speaker: _Optional[str] = ..., text: _Optional[str] = ..., uid: _Optional[str] = ..., said_at: _Optional[str] = ..., said_at_s: _Optional[float] = ..., extra: _Optional[bytes] = ...) -> None: ...
 
 class RememberTurnsRequest(_message.Message):
-    __slots__ = ("agent", "turns", "session")
+    __slots__ = ("agent", "turns", "session", "write_id")
     AGENT_FIELD_NUMBER: _ClassVar[int]
     TURNS_FIELD_NUMBER: _ClassVar[int]
     SESSION_FIELD_NUMBER: _ClassVar[int]
+    WRITE_ID_FIELD_NUMBER: _ClassVar[int]
     agent: str
     turns: _containers.RepeatedCompositeFieldContainer[Turn]
     session: str
-    def __init__(self, agent: _Optional[str] = ..., turns: _Optional[_Iterable[_Union[Turn, _Mapping]]] = ..., session: _Optional[str] = ...) -> None: ...
+    write_id: str
+    def __init__(self, agent: _Optional[str] = ..., turns: _Optional[_Iterable[_Union[Turn, _Mapping]]] = ..., session: _Optional[str] = ..., write_id: _Optional[str] = ...) -> None: ...
 
 class UpdateMemoryRequest(_message.Message):
-    __slots__ = ("agent", "uid", "text", "memory_type", "extra", "source", "expires_in_s", "priority", "clear")
+    __slots__ = ("agent", "uid", "text", "memory_type", "extra", "source", "expires_in_s", "priority", "clear", "write_id")
     AGENT_FIELD_NUMBER: _ClassVar[int]
     UID_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
@@ -92,6 +96,7 @@ class UpdateMemoryRequest(_message.Message):
     EXPIRES_IN_S_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
     CLEAR_FIELD_NUMBER: _ClassVar[int]
+    WRITE_ID_FIELD_NUMBER: _ClassVar[int]
     agent: str
     uid: str
     text: str
@@ -101,7 +106,8 @@ class UpdateMemoryRequest(_message.Message):
     expires_in_s: float
     priority: float
     clear: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, agent: _Optional[str] = ..., uid: _Optional[str] = ..., text: _Optional[str] = ..., memory_type: _Optional[str] = ..., extra: _Optional[bytes] = ..., source: _Optional[str] = ..., expires_in_s: _Optional[float] = ..., priority: _Optional[float] = ..., clear: _Optional[_Iterable[str]] = ...) -> None: ...
+    write_id: str
+    def __init__(self, agent: _Optional[str] = ..., uid: _Optional[str] = ..., text: _Optional[str] = ..., memory_type: _Optional[str] = ..., extra: _Optional[bytes] = ..., source: _Optional[str] = ..., expires_in_s: _Optional[float] = ..., priority: _Optional[float] = ..., clear: _Optional[_Iterable[str]] = ..., write_id: _Optional[str] = ...) -> None: ...
 
 class UpdateMemoryResponse(_message.Message):
     __slots__ = ("updated",)
@@ -170,16 +176,18 @@ class ListMemoriesResponse(_message.Message):
     def __init__(self, memories: _Optional[_Iterable[_Union[_common_pb2.Record, _Mapping]]] = ...) -> None: ...
 
 class ForgetRequest(_message.Message):
-    __slots__ = ("agent", "uids", "by_uids", "where")
+    __slots__ = ("agent", "uids", "by_uids", "where", "write_id")
     AGENT_FIELD_NUMBER: _ClassVar[int]
     UIDS_FIELD_NUMBER: _ClassVar[int]
     BY_UIDS_FIELD_NUMBER: _ClassVar[int]
     WHERE_FIELD_NUMBER: _ClassVar[int]
+    WRITE_ID_FIELD_NUMBER: _ClassVar[int]
     agent: str
     uids: _containers.RepeatedScalarFieldContainer[str]
     by_uids: bool
     where: bytes
-    def __init__(self, agent: _Optional[str] = ..., uids: _Optional[_Iterable[str]] = ..., by_uids: _Optional[bool] = ..., where: _Optional[bytes] = ...) -> None: ...
+    write_id: str
+    def __init__(self, agent: _Optional[str] = ..., uids: _Optional[_Iterable[str]] = ..., by_uids: _Optional[bool] = ..., where: _Optional[bytes] = ..., write_id: _Optional[str] = ...) -> None: ...
 
 class ForgetResponse(_message.Message):
     __slots__ = ("deleted",)

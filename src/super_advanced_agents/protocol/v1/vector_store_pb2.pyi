@@ -8,7 +8,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class AddRequest(_message.Message):
-    __slots__ = ("collection", "namespace", "model_id", "dim", "vectors", "metadatas", "uids", "sources", "sessions", "expires_in_s", "priorities", "dedupe")
+    __slots__ = ("collection", "namespace", "model_id", "dim", "vectors", "metadatas", "uids", "sources", "sessions", "expires_in_s", "priorities", "dedupe", "write_id")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     MODEL_ID_FIELD_NUMBER: _ClassVar[int]
@@ -21,6 +21,7 @@ class AddRequest(_message.Message):
     EXPIRES_IN_S_FIELD_NUMBER: _ClassVar[int]
     PRIORITIES_FIELD_NUMBER: _ClassVar[int]
     DEDUPE_FIELD_NUMBER: _ClassVar[int]
+    WRITE_ID_FIELD_NUMBER: _ClassVar[int]
     collection: str
     namespace: str
     model_id: str
@@ -33,7 +34,8 @@ class AddRequest(_message.Message):
     expires_in_s: _containers.RepeatedScalarFieldContainer[float]
     priorities: _containers.RepeatedScalarFieldContainer[float]
     dedupe: _common_pb2.Dedupe
-    def __init__(self, collection: _Optional[str] = ..., namespace: _Optional[str] = ..., model_id: _Optional[str] = ..., dim: _Optional[int] = ..., vectors: _Optional[bytes] = ..., metadatas: _Optional[_Iterable[bytes]] = ..., uids: _Optional[_Iterable[str]] = ..., sources: _Optional[_Iterable[str]] = ..., sessions: _Optional[_Iterable[str]] = ..., expires_in_s: _Optional[_Iterable[float]] = ..., priorities: _Optional[_Iterable[float]] = ..., dedupe: _Optional[_Union[_common_pb2.Dedupe, str]] = ...) -> None: ...
+    write_id: str
+    def __init__(self, collection: _Optional[str] = ..., namespace: _Optional[str] = ..., model_id: _Optional[str] = ..., dim: _Optional[int] = ..., vectors: _Optional[bytes] = ..., metadatas: _Optional[_Iterable[bytes]] = ..., uids: _Optional[_Iterable[str]] = ..., sources: _Optional[_Iterable[str]] = ..., sessions: _Optional[_Iterable[str]] = ..., expires_in_s: _Optional[_Iterable[float]] = ..., priorities: _Optional[_Iterable[float]] = ..., dedupe: _Optional[_Union[_common_pb2.Dedupe, str]] = ..., write_id: _Optional[str] = ...) -> None: ...
 
 class AddResponse(_message.Message):
     __slots__ = ("uids",)
@@ -42,12 +44,14 @@ class AddResponse(_message.Message):
     def __init__(self, uids: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class PutRequest(_message.Message):
-    __slots__ = ("collection", "records")
+    __slots__ = ("collection", "records", "write_id")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     RECORDS_FIELD_NUMBER: _ClassVar[int]
+    WRITE_ID_FIELD_NUMBER: _ClassVar[int]
     collection: str
     records: _containers.RepeatedCompositeFieldContainer[_common_pb2.Record]
-    def __init__(self, collection: _Optional[str] = ..., records: _Optional[_Iterable[_Union[_common_pb2.Record, _Mapping]]] = ...) -> None: ...
+    write_id: str
+    def __init__(self, collection: _Optional[str] = ..., records: _Optional[_Iterable[_Union[_common_pb2.Record, _Mapping]]] = ..., write_id: _Optional[str] = ...) -> None: ...
 
 class PutResponse(_message.Message):
     __slots__ = ("stored",)
@@ -56,7 +60,7 @@ class PutResponse(_message.Message):
     def __init__(self, stored: _Optional[int] = ...) -> None: ...
 
 class UpdateRequest(_message.Message):
-    __slots__ = ("collection", "namespace", "uid", "changes", "vector", "model_id", "source", "expires_in_s", "priority", "clear")
+    __slots__ = ("collection", "namespace", "uid", "changes", "vector", "model_id", "source", "expires_in_s", "priority", "clear", "write_id")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     UID_FIELD_NUMBER: _ClassVar[int]
@@ -67,6 +71,7 @@ class UpdateRequest(_message.Message):
     EXPIRES_IN_S_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
     CLEAR_FIELD_NUMBER: _ClassVar[int]
+    WRITE_ID_FIELD_NUMBER: _ClassVar[int]
     collection: str
     namespace: str
     uid: str
@@ -77,7 +82,8 @@ class UpdateRequest(_message.Message):
     expires_in_s: float
     priority: float
     clear: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, collection: _Optional[str] = ..., namespace: _Optional[str] = ..., uid: _Optional[str] = ..., changes: _Optional[bytes] = ..., vector: _Optional[bytes] = ..., model_id: _Optional[str] = ..., source: _Optional[str] = ..., expires_in_s: _Optional[float] = ..., priority: _Optional[float] = ..., clear: _Optional[_Iterable[str]] = ...) -> None: ...
+    write_id: str
+    def __init__(self, collection: _Optional[str] = ..., namespace: _Optional[str] = ..., uid: _Optional[str] = ..., changes: _Optional[bytes] = ..., vector: _Optional[bytes] = ..., model_id: _Optional[str] = ..., source: _Optional[str] = ..., expires_in_s: _Optional[float] = ..., priority: _Optional[float] = ..., clear: _Optional[_Iterable[str]] = ..., write_id: _Optional[str] = ...) -> None: ...
 
 class UpdateResponse(_message.Message):
     __slots__ = ("updated",)
@@ -176,18 +182,20 @@ class GetResponse(_message.Message):
     def __init__(self, records: _Optional[_Iterable[_Union[_common_pb2.Record, _Mapping]]] = ...) -> None: ...
 
 class DeleteRequest(_message.Message):
-    __slots__ = ("collection", "namespace", "uids", "by_uids", "where")
+    __slots__ = ("collection", "namespace", "uids", "by_uids", "where", "write_id")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     UIDS_FIELD_NUMBER: _ClassVar[int]
     BY_UIDS_FIELD_NUMBER: _ClassVar[int]
     WHERE_FIELD_NUMBER: _ClassVar[int]
+    WRITE_ID_FIELD_NUMBER: _ClassVar[int]
     collection: str
     namespace: str
     uids: _containers.RepeatedScalarFieldContainer[str]
     by_uids: bool
     where: bytes
-    def __init__(self, collection: _Optional[str] = ..., namespace: _Optional[str] = ..., uids: _Optional[_Iterable[str]] = ..., by_uids: _Optional[bool] = ..., where: _Optional[bytes] = ...) -> None: ...
+    write_id: str
+    def __init__(self, collection: _Optional[str] = ..., namespace: _Optional[str] = ..., uids: _Optional[_Iterable[str]] = ..., by_uids: _Optional[bool] = ..., where: _Optional[bytes] = ..., write_id: _Optional[str] = ...) -> None: ...
 
 class DeleteResponse(_message.Message):
     __slots__ = ("deleted",)

@@ -7,9 +7,12 @@ from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from super_advanced_agents._runtime.futures import in_thread
+from super_advanced_agents.config import checked_name
+from super_advanced_agents.protocol.requests import MemoryWrite
 from super_advanced_agents.server.handlers import agents, collections, orchestrators
 from super_advanced_agents.server.handlers.context import Handler, HandlerContext
 from super_advanced_agents.stores.requests import Request
+from super_advanced_agents.tenancy.idempotent_writes import WRITE_IDS, StoreWriteIds
 
 HANDLERS: Mapping[str, Handler] = MappingProxyType(
     {**collections.HANDLERS, **agents.HANDLERS, **orchestrators.HANDLERS}
@@ -38,6 +41,9 @@ async def execute(read: ReadRequest, context: HandlerContext, *, size: int = 1) 
     assert kind is not None
     if not issubclass(kind, Request):
         request = read() if size <= _MAX_INLINE else await in_thread(read, name="decode request")
+        if isinstance(request, MemoryWrite) and request.write_id is not None:
+            write_id = checked_name(request.write_id, "write_id")
+            context.request_context.notes[WRITE_IDS] = StoreWriteIds(write_id)
         await context.charge_work(request)
         return await HANDLERS[context.operation.name](request, context)
     store = await context.workspace.acollection(context.target)

@@ -37,7 +37,7 @@ from super_advanced_agents.stores.faiss.vectors.builder import Builder
 from super_advanced_agents.stores.faiss.vectors.seal_policy import SealPolicy
 from super_advanced_agents.stores.faiss.vectors.sealer import Sealer
 from super_advanced_agents.stores.faiss.vectors.snapshot import Snapshots
-from super_advanced_agents.stores.faiss.writing.requests import RowBatches, ViewUpdate, Write
+from super_advanced_agents.stores.faiss.writing.requests import RowBatches, ViewUpdate, Write, identified, plain
 from super_advanced_agents.stores.faiss.writing.update import Update
 from super_advanced_agents.stores.faiss.writing.writer import Writer
 from super_advanced_agents.stores.filters import Filter
@@ -203,7 +203,7 @@ class FAISSVectorStore(MaintenanceOperations):
         if not len(request.vectors):
             return []
         batch = await self._off_loop(partial(self._row_batch, request), len(request.vectors))
-        uids = await self._writer.submit(batch)
+        uids = await self._writer.submit(identified(batch, request))
         self._wake_background(expires=request.expires_in_s is not None)
         return cast("list[str]", uids)
 
@@ -217,7 +217,7 @@ class FAISSVectorStore(MaintenanceOperations):
         batches = await self._off_loop(partial(self._row_batches, request), len(request.records))
         if not batches:
             return 0
-        stored = await self._writer.submit(RowBatches(batches))
+        stored = await self._writer.submit(identified(RowBatches(batches), request))
         self._wake_background(
             expires=any(expires_at is not None for batch in batches for expires_at in batch.expires_at)
         )
@@ -229,14 +229,14 @@ class FAISSVectorStore(MaintenanceOperations):
     async def _update(self, request: UpdateRequest) -> bool:
         scaled = partial(self._scaled, field="vector")
         update = Update.of(request, now=time.time(), scaled=scaled, limits=self._limits)
-        updated = await self._writer.submit(update)
+        updated = await self._writer.submit(identified(update, request))
         self._wake_background(expires=isinstance(update.expires_at, float))
         return cast("bool", updated)
 
     async def _delete(self, request: DeleteRequest) -> int:
         scope = Scope.of_reading(request.tenant, request.namespace)
         with Budget.of_call() as budget, await self._slow_filters.evaluate_ahead(scope, request.tree, budget):
-            deleted = await self._writer.submit(request)
+            deleted = await self._writer.submit(identified(request, request))
         self._slow_filters.free_memory(scope)
         return cast("int", deleted)
 
@@ -385,6 +385,7 @@ class FAISSVectorStore(MaintenanceOperations):
 
 
 def _write_cost(write: Write) -> int:
+    write = plain(write)
     if isinstance(write, RowBatch):
         return max(1, len(write.uids))
     return sum(len(batch.uids) for batch in write.batches) if isinstance(write, RowBatches) else 1

@@ -31,7 +31,7 @@ from super_advanced_agents.types import Dedupe, Memory, Record
 
 router = APIRouter(tags=["memories"], route_class=JSONRoute)
 
-OneMemoryIn = body_of(Memory, "OneMemoryIn", dedupe=(Dedupe | None, None))
+OneMemoryIn = body_of(Memory, "OneMemoryIn", dedupe=(Dedupe | None, None), write_id=(str | None, None))
 MemoriesIn = body_of(protocol.RememberRequest, "MemoriesIn")
 TurnsIn = body_of(protocol.RememberTurnsRequest, "TurnsIn")
 _HIDDEN_MEMBERS = ("vector", "namespace", "place")
@@ -60,7 +60,9 @@ async def _remember(parsed: ParsedRequest) -> Any:
     if isinstance(body, MemoriesIn):
         return {"uids": await parsed.result()}
     with renamed_field("memories[0]", ""):
-        uids = await parsed.result(lambda: protocol.RememberRequest(memories=[body.build()], dedupe=body.dedupe))
+        uids = await parsed.result(
+            lambda: protocol.RememberRequest(memories=[body.build()], dedupe=body.dedupe, write_id=body.write_id)
+        )
         return {"uids": uids}
 
 

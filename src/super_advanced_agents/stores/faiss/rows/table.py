@@ -23,6 +23,7 @@ from super_advanced_agents.stores.faiss.rows.insert import (
 from super_advanced_agents.stores.faiss.rows.reader import RECORDS, RowReader, as_record, json_list
 from super_advanced_agents.stores.faiss.rows.transactional_dict import TransactionalDict
 from super_advanced_agents.stores.faiss.rows.write_ahead_log import WriteAheadLog
+from super_advanced_agents.stores.faiss.rows.write_ids import WriteIds
 from super_advanced_agents.stores.validation import model_mismatch
 from super_advanced_agents.types import Record
 
@@ -52,6 +53,7 @@ class RecordTable(RowReader):
         super().__init__(folder)
         try:
             schema.prepare(self._writer, self._file, settings)
+            self.write_ids = WriteIds(self._writer)
             stored = dict(self._read("SELECT name, value FROM settings"))
             self.identity: str = stored["identity"]
             scopes = list(self._read("SELECT id, tenant, namespace, digests, model FROM scopes"))

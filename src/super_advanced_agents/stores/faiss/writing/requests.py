@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from super_advanced_agents.stores.faiss.rows.batch import RowBatch
 from super_advanced_agents.stores.faiss.writing.update import Update
-from super_advanced_agents.stores.requests import DeleteRequest
+from super_advanced_agents.stores.requests import DeleteRequest, WriteRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +16,26 @@ class RowBatches:
     """Request to insert or replace records of several namespaces in one transaction."""
 
     batches: list[RowBatch]
+
+
+@dataclass(frozen=True, slots=True)
+class IdentifiedWrite:
+    """Request to carry out a write unless one of the same id was carried out before.
+
+    Attributes:
+        write: the write.
+        tenant: the tenant of the request.
+        write_id: the id of the request.
+    """
+
+    write: RowBatch | RowBatches | Update | DeleteRequest
+    tenant: str
+    write_id: str
+
+    @property
+    def uids(self) -> Sequence[str]:
+        """The uids of the records to add; empty for other writes."""
+        return self.write.uids if isinstance(self.write, RowBatch) else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,4 +67,18 @@ class ViewUpdate:
     execute: Callable[[], None]
 
 
-Write: TypeAlias = RowBatch | RowBatches | Update | DeleteRequest | ExpirySweep | MaintenanceWrite | ViewUpdate
+RowWrite: TypeAlias = RowBatch | RowBatches | Update | DeleteRequest
+Write: TypeAlias = RowWrite | IdentifiedWrite | ExpirySweep | MaintenanceWrite | ViewUpdate
+
+
+def identified(write: RowWrite, request: WriteRequest[Any]) -> RowWrite | IdentifiedWrite:
+    """Return a write that is carried out once for all requests with the id of `request`.
+
+    A request without an id is carried out each time.
+    """
+    return write if request.write_id is None else IdentifiedWrite(write, request.tenant, request.write_id)
+
+
+def plain(write: Write) -> Write:
+    """Return the write itself, without the id of its request."""
+    return write.write if isinstance(write, IdentifiedWrite) else write

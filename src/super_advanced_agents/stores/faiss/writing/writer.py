@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
+from typing import cast
 
 import numpy as np
 from pyroaring import BitMap
@@ -19,13 +20,16 @@ from super_advanced_agents.errors import DimensionMismatchError, InvalidInputErr
 from super_advanced_agents.stores.faiss.maintenance.expiry import ExpiredRows, SweepStep
 from super_advanced_agents.stores.faiss.metadata.columns import array_of
 from super_advanced_agents.stores.faiss.rows.batch import Change, RowBatch, Scope
+from super_advanced_agents.stores.faiss.rows.write_ids import WriteResult
 from super_advanced_agents.stores.faiss.state import State
 from super_advanced_agents.stores.faiss.writing.requests import (
     ExpirySweep,
+    IdentifiedWrite,
     MaintenanceWrite,
     RowBatches,
     ViewUpdate,
     Write,
+    plain,
 )
 from super_advanced_agents.stores.faiss.writing.update import Update
 from super_advanced_agents.stores.requests import DeleteRequest
@@ -106,6 +110,8 @@ class Writer:
     def _apply(self, write: Write, filtered: BitMap | None, effects: _Effects) -> object:
         rows = self._state.rows
         match write:
+            case IdentifiedWrite():
+                return self._apply_once(write, filtered, effects)
             case RowBatch():
                 rows.check_model(write)
                 unique, uids = (write, write.uids) if write.digests is None else rows.without_duplicates(write)
@@ -133,6 +139,14 @@ class Writer:
             case _:
                 raise AssertionError(write)
 
+    def _apply_once(self, write: IdentifiedWrite, filtered: BitMap | None, effects: _Effects) -> object:
+        write_ids = self._state.rows.write_ids
+        result = write_ids.find(write.tenant, write.write_id, write.uids)
+        if result is None:
+            result = cast("WriteResult", self._apply(write.write, filtered, effects))
+            write_ids.store(write.tenant, write.write_id, write.uids, result)
+        return result
+
     def _delete(self, request: DeleteRequest, filtered: BitMap | None, effects: _Effects) -> int:
         scope = _scope(request)
         if request.uids is None:
@@ -150,6 +164,7 @@ class Writer:
         return deleted
 
     def _filter_rows(self, write: Write) -> BitMap | None:
+        write = plain(write)
         if not isinstance(write, DeleteRequest) or write.tree is None:
             return None
         return self._state.index.candidates(
@@ -244,7 +259,7 @@ def _scope(request: DeleteRequest) -> Scope | None:
 def _transaction_key(numbered: tuple[int, Write]) -> tuple[str, int]:
     # Neighbouring writes of equal keys share a transaction; a key with the position is unique.
     position, write = numbered
-    match write:
+    match plain(write):
         case ViewUpdate():
             return ("view", 0)
         case ExpirySweep():
@@ -259,6 +274,7 @@ def _transaction_key(numbered: tuple[int, Write]) -> tuple[str, int]:
 
 def _dimension_error(write: Write, dim: int) -> DimensionMismatchError | None:
     # A re-embedding may have changed the dimension since the write was validated.
+    write = plain(write)
     match write:
         case RowBatch():
             lengths = {write.vectors.shape[1]}

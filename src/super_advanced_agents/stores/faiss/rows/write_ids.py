@@ -1,0 +1,79 @@
+"""The ids and results of writes that may be repeated, stored in the writes' transactions.
+
+A client that got no reply sends its write again. Carrying it out again would bring back what another client has deleted
+or changed meanwhile. The id is in the same transaction as the write, so that neither exists without the other, whenever
+the process is killed.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import cast
+
+import orjson
+
+RETENTION_S = 86_400.0
+"""The longest time for which a write is remembered; no client repeats a call for longer."""
+
+MAX_WRITES = 100_000
+"""How many writes of one tenant are remembered; the oldest are forgotten first."""
+
+_TRIM_EVERY = 1_000
+_TRIM_ROWS = 2_000
+
+WriteResult = list[str] | int | bool
+
+
+class WriteIds:
+    """Remember which writes were carried out; the writer thread calls it in its open transaction.
+
+    Args:
+        connection: the writer's.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._stored_since_trim: Counter[str] = Counter()
+
+    def find(self, tenant: str, write_id: str, uids: Sequence[str]) -> WriteResult | None:
+        """Return the result of an earlier write with this id; None when there was none.
+
+        Args:
+            tenant: the tenant of the write.
+            write_id: the id that the client gave it.
+            uids: the uids of the request, which are the result of most writes.
+        """
+        row = self._connection.execute(
+            "SELECT result FROM writes WHERE tenant = ? AND write_id = ?", (tenant, write_id)
+        ).fetchone()
+        if row is None:
+            return None
+        return list(uids) if row[0] is None else cast("WriteResult", orjson.loads(row[0]))
+
+    def store(self, tenant: str, write_id: str, uids: Sequence[str], result: WriteResult) -> None:
+        """Store the result of a write that the open transaction carries out."""
+        stored = None if result == list(uids) else orjson.dumps(result).decode()
+        self._connection.execute(
+            "INSERT INTO writes (tenant, write_id, result, at) VALUES (?, ?, ?, ?)",
+            (tenant, write_id, stored, time.time()),
+        )
+        self._stored_since_trim[tenant] += 1
+        if self._stored_since_trim[tenant] >= _TRIM_EVERY:
+            del self._stored_since_trim[tenant]
+            self._trim(tenant)
+
+    def _trim(self, tenant: str) -> None:
+        # In parts, so that no transaction is long.
+        self._connection.execute(
+            """DELETE FROM writes WHERE tenant = ? AND id <= (
+                SELECT id FROM writes WHERE tenant = ? ORDER BY id DESC LIMIT 1 OFFSET ?)""",
+            (tenant, tenant, MAX_WRITES),
+        )
+        self._connection.execute(
+            """DELETE FROM writes WHERE id IN (
+                SELECT id FROM (SELECT id, at FROM writes WHERE tenant = ? ORDER BY id LIMIT ?) WHERE at < ?)""",
+            (tenant, _TRIM_ROWS, time.time() - RETENTION_S),
+        )
