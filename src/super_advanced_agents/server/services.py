@@ -28,7 +28,7 @@ class Services:
         admission: the permits of each kind; a request holds one while the server works on it.
         limiter: the rate limits of keys and tenants; a request is charged once its principal is known.
         idempotency: the stored replies of writes that were sent with an `Idempotency-Key`.
-        storage: looks whether the files of the databases are still there.
+        storage: checks that no database has lost a file; None to leave that to the writes.
         workspaces: the agents and collections of each tenant.
         sending: the bytes of long answers that clients have not read yet.
         conversions: parses long bodies, and converts large requests and results, off the event loop.
@@ -40,11 +40,11 @@ class Services:
     admission: Admission
     limiter: RateLimiter
     idempotency: Idempotency
-    storage: StorageWatch
     sending: SendingAnswers = field(default_factory=SendingAnswers)
     conversions: SliceWorker = field(
         default_factory=lambda: SliceWorker(name="server conversions", max_queue=_MAX_CONVERSIONS)
     )
+    storage: StorageWatch | None = None
     draining: bool = False
     workspaces: Workspaces = field(init=False)
 
@@ -54,4 +54,9 @@ class Services:
     @property
     def ready(self) -> bool:
         """True once the embedding model is loaded, until the server stops or loses a file."""
-        return self.runtime.embedding is Stage.READY and not self.draining and not self.storage.failing
+        return self.runtime.embedding is Stage.READY and not self.draining and not self.storage_lost
+
+    @property
+    def storage_lost(self) -> bool:
+        """True while a database has lost a file, so that its writes are refused."""
+        return self.storage is not None and self.storage.failing

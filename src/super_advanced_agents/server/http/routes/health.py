@@ -35,7 +35,7 @@ async def readiness(runtime: RuntimeDep, services: ServicesDep, response: Respon
         response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
     return Readiness(
         ready=services.ready,
-        store="failed" if services.storage.failing else "open",
+        store="failed" if services.storage_lost else "open",
         embedding_model=runtime.embedding.value,
         language_model=runtime.generation.value,
         reason=_reason(runtime, services),
@@ -45,7 +45,7 @@ async def readiness(runtime: RuntimeDep, services: ServicesDep, response: Respon
 def _reason(runtime: Runtime, services: Services) -> str | None:
     if services.draining:
         return "the server is being stopped"
-    if services.storage.failing:
+    if services.storage_lost:
         return "a file of the server's databases was removed or replaced; the server's log says which"
     if runtime.embedding is Stage.FAILED:
         return "the embedding model could not be loaded; the server's log says why"
