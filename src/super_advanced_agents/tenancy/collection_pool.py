@@ -39,7 +39,10 @@ _MAX_WAIT_S = 1.0
 """The time that a caller waits for an open collection to become idle."""
 _THREADS = 4
 _THREADS_PER_TENANT = 3
-"""The number of collections of one tenant that are opened at once; another tenant's finds a thread free."""
+"""The number of collections of one tenant that are opened at once.
+
+Another tenant's finds a thread free.
+"""
 _MAX_CLOSING = 8
 """The number of collections being closed at once.
 

@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import json
 import threading
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import fields
 from typing import Any, TypeAlias
@@ -26,7 +26,8 @@ from super_advanced_agents.types import Match
 MatchLists: TypeAlias = "list[list[Match]]"
 """The matches of each query."""
 
-_CacheEntry: TypeAlias = "tuple[int, list[list[Match]]]"
+_CacheEntry: TypeAlias = "tuple[int, list[list[Match]], int]"
+"""The version of the namespace, the result and its size in bytes."""
 
 NO_CACHE = "no_cache"
 """The key in `RequestContext.notes` of a search that skips the lookup; its result is cached."""
@@ -36,6 +37,8 @@ _MAX_RESULT_BYTES = 64 * 1024
 
 Copying a larger one costs as much as the search, and a thousand of them use much memory.
 """
+_MAX_BYTES = 64 * 1024 * 1024
+"""The memory for all cached results, by estimate."""
 _MAX_TENANTS = 1_024
 """The number of tenants with counters; beyond it the least recently used counters are reset."""
 
@@ -46,7 +49,8 @@ _MATCH_BYTES = 400
 class ResultCache:
     """Cache search results until a write to the searched namespace, with LRU eviction.
 
-    Concurrent equal queries share one search. The cache is for use in one event loop.
+    When the cache is full, the tenant that has the most results loses its least recently used one. Concurrent equal
+    queries share one search. The cache is for use in one event loop.
 
     Args:
         max_entries: the number of results to cache; 0 disables the cache.
@@ -55,7 +59,8 @@ class ResultCache:
 
     def __init__(self, *, max_entries: int = 4_096, ttl_s: float = 300.0) -> None:
         self._max_entries = max_entries
-        self._entries: TTLCache[str, _CacheEntry] = TTLCache(max_entries, ttl_s)
+        self._ttl_s = ttl_s
+        self._entries: OrderedDict[str, TTLCache[str, _CacheEntry]] = OrderedDict()  # by tenant
         self._searches: dict[tuple[str, int], asyncio.Future[MatchLists | None]] = {}
         self._counts: LRUCache[str, Counter[str]] = LRUCache(_MAX_TENANTS)
         self._total_counts: Counter[str] = Counter()
@@ -89,16 +94,16 @@ class ResultCache:
         if _wants_fresh():
             self._count(tenant, "bypassed")
             results = await search()
-            self._keep(key, version_before, version, _copy(results))
+            self._keep(tenant, key, version_before, version, _copy(results))
             return results
-        entry = self._entries.get(key)
+        entry = self._entries[tenant].get(key) if tenant in self._entries else None
         if entry is not None and entry[0] == version_before:
             self._count(tenant, "hits")
             return _copy(entry[1])
         running_search = self._searches.get((key, version_before))
         if running_search is None:
             self._count(tenant, "misses")
-            return await self._search_once(key, version_before, version, search)
+            return await self._search_once(tenant, key, version_before, version, search)
         shared_results = await asyncio.shield(running_search)  # shield: other requests wait for it too
         if shared_results is not None:
             self._count(tenant, "shared")
@@ -116,7 +121,7 @@ class ResultCache:
         names = ("hits", "misses", "shared", "bypassed")
         if tenant is not None:
             return {name: self._counts.get(tenant, Counter())[name] for name in names}
-        return {"entries": len(self._entries), **{name: self._total_counts[name] for name in names}}
+        return {"entries": sum(map(len, self._entries.values())), **{name: self._total_counts[name] for name in names}}
 
     def _count(self, tenant: str, outcome: str) -> None:
         with self._counts_lock:  # blocking callers come from any thread
@@ -125,6 +130,7 @@ class ResultCache:
 
     async def _search_once(
         self,
+        tenant: str,
         key: str,
         version_before: int,
         version: Callable[[], int | None],
@@ -139,13 +145,34 @@ class ResultCache:
             del self._searches[key, version_before]
             if not running_search.done():
                 running_search.set_result(None)
-        self._keep(key, version_before, version, copy)
+        self._keep(tenant, key, version_before, version, copy)
         return results
 
-    def _keep(self, key: str, version_before: int, version: Callable[[], int | None], results: MatchLists) -> None:
+    def _keep(
+        self, tenant: str, key: str, version_before: int, version: Callable[[], int | None], results: MatchLists
+    ) -> None:
         # If the version changed during the search, the result may belong to either version.
-        if _size_bytes(results) <= _MAX_RESULT_BYTES and version() == version_before:
-            self._entries[key] = version_before, results
+        size = _size_bytes(results)
+        if not self._max_entries or size > _MAX_RESULT_BYTES or version() != version_before:
+            return
+        own = self._entries.get(tenant)
+        if own is None:
+            own = self._entries[tenant] = TTLCache(_MAX_BYTES, self._ttl_s, getsizeof=_entry_bytes)
+        own[key] = version_before, results, size
+        while (
+            sum(map(len, self._entries.values())) > self._max_entries
+            or sum(each.currsize for each in self._entries.values()) > _MAX_BYTES
+        ):
+            max(self._entries.values(), key=len).popitem()
+        self._expire_next()
+
+    def _expire_next(self) -> None:
+        # One tenant's at a time: all of them would take too long for the event loop.
+        tenant, entries = next(iter(self._entries.items()))
+        self._entries.move_to_end(tenant)
+        entries.expire()
+        if not len(entries):
+            del self._entries[tenant]
 
 
 def key_of(store_key: str, request: Request[Any]) -> str:
@@ -195,6 +222,10 @@ def _wants_fresh() -> bool:
 def _copy(results: MatchLists) -> MatchLists:
     # Callers may change the metadata of their matches, which no other caller must see.
     return [[match.copied() for match in matches] for matches in results]
+
+
+def _entry_bytes(entry: _CacheEntry) -> int:
+    return entry[2]
 
 
 def _size_bytes(results: MatchLists) -> int:

@@ -228,6 +228,44 @@ async def test_cache_evicts_the_least_recently_used_result(store):
     assert (none.stats()["entries"], none.stats()["bypassed"]) == (0, 5)
 
 
+async def test_tenant_that_floods_the_cache_evicts_its_own_results(store):
+    """The few results of another tenant stay."""
+    cache = ResultCache(max_entries=8)
+    quiet, hostile = (CachedStore(store, cache, store_key=f"{tenant}/memories") for tenant in ("quiet", "hostile"))
+    for top_k in (1, 2):
+        await quiet.asearch(ONE, top_k=top_k)
+    for top_k in range(1, 40):
+        await hostile.asearch(ONE, top_k=top_k)
+    before = store.search_count
+    for top_k in (1, 2):
+        await quiet.asearch(ONE, top_k=top_k)
+    assert store.search_count == before
+    assert cache.stats()["entries"] == 8
+
+
+async def test_equal_searches_of_two_tenants_share_nothing(store):
+    """Neither a cached result nor a running search of one tenant answers the other."""
+    cache = ResultCache()
+    first, second = (CachedStore(store, cache, store_key=f"{tenant}/memories") for tenant in ("a", "b"))
+    store.may_search.clear()
+    running = [asyncio.create_task(each.asearch(ONE)) for each in (first, second)]
+    await asyncio.sleep(0)
+    store.may_search.set()
+    await asyncio.gather(*running)
+    assert store.search_count == 2
+    await first.asearch(ONE)
+    assert store.search_count == 2
+    assert (cache.stats("a")["hits"], cache.stats("b")["hits"]) == (1, 0)
+
+
+async def test_results_of_all_tenants_expire(store):
+    """A tenant that searches no more keeps no memory."""
+    cache = ResultCache(ttl_s=0.0)
+    for tenant in ("a", "b", "c", "a", "a", "a"):
+        await CachedStore(store, cache, store_key=f"{tenant}/memories").asearch(ONE)
+    assert cache.stats()["entries"] <= 1
+
+
 async def test_cached_searches_beside_writers_show_every_acknowledged_write(shared_store, cache, campaign):
     """Readers of the event loop and writers in threads run at once."""
     acknowledged = dict.fromkeys(product("ab", range(4)), 0)
