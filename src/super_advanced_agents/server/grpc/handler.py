@@ -9,7 +9,7 @@ or the language model's slot.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from contextlib import aclosing, asynccontextmanager
 from http import HTTPStatus
 from typing import Any, TypeAlias, cast
@@ -18,7 +18,7 @@ import grpc
 import orjson
 from google.protobuf.message import Message
 
-from super_advanced_agents.errors import SuperAdvancedAgentsError
+from super_advanced_agents.errors import DeadlineExceededError, SuperAdvancedAgentsError
 from super_advanced_agents.protocol.error_mapping import error_of_problem
 from super_advanced_agents.protocol.json_parser import INLINE_BYTES
 from super_advanced_agents.protocol.methods import ERROR_METADATA
@@ -134,17 +134,39 @@ class MethodHandler:
         self, request: Any, incoming: IncomingRequest, context: Context, messages: CallMessages
     ) -> None:
         handler = cast("StreamingHandler", self._rpc.handler)
-        async with aclosing(handler(request, self._workspace(incoming))) as replies:
-            while True:
-                async with asyncio.timeout(incoming.timeout_s):
-                    reply = await anext(replies, None)
-                if reply is None:
-                    return
-                encoded = _serialized(reply)
-                await self._settle(encoded, incoming)
-                async with asyncio.timeout(self._services.runtime.settings.write_timeout_s):
-                    await context.write(encoded)
-                messages.answered()
+        write: asyncio.Future[None] | None = None
+        try:
+            async with aclosing(handler(request, self._workspace(incoming))) as replies:
+                while write is None:
+                    async with asyncio.timeout(incoming.timeout_s):
+                        reply = await anext(replies, None)
+                    if reply is None:
+                        return
+                    encoded = _serialized(reply)
+                    await self._settle(encoded, incoming)
+                    write = await self._unread_write(context.write(encoded))
+                    messages.answered()
+            # The handler has ended and freed what it held. A status can be sent only once the last message is read.
+            async with asyncio.timeout(incoming.timeout_s):
+                await write
+            raise DeadlineExceededError("the client did not read its answers in time", hint="read them sooner")
+        finally:
+            if write is not None:
+                write.cancel()
+
+    async def _unread_write(self, message: Coroutine[Any, Any, None]) -> asyncio.Future[None] | None:
+        # gRPC takes no message while the client has not read those before.
+        write = asyncio.ensure_future(message)
+        try:
+            await asyncio.wait({write}, timeout=self._services.runtime.settings.write_timeout_s)
+        except asyncio.CancelledError:
+            write.cancel()
+            raise
+        if write.done():
+            write.result()
+            return None
+        _log.info("server.reader_left_behind", extra={"path": self.path})
+        return write
 
     async def _requests(self, messages: CallMessages, incoming: IncomingRequest) -> AsyncGenerator[Message, None]:
         async with aclosing(messages.stream()) as frames:

@@ -31,7 +31,7 @@ from super_advanced_agents.tenancy.workspace import Workspace
 _SEARCHES_AHEAD = 8
 _BYTES_OF_RECORD = 1024
 """Requests of 64 KiB are decoded off the event loop as those of 64 records are."""
-_CHUNK_BYTES = 1024 * 1024
+_CHUNK_BYTES = 256 * 1024
 """The size in bytes at which a message of a stream of records is sent."""
 
 
