@@ -88,6 +88,11 @@ class DatabaseWatch:
             failure = self._failure
         raise StoreError(f"{failure} under this process, so writes have stopped", hint=_RESTART)
 
+    def close(self) -> None:
+        """Stop watching, before the database's connections are closed: SQLite then deletes the log itself."""
+        with self._guard:
+            self._watched = []
+
     @contextmanager
     def truncating_log(self) -> Iterator[None]:
         """Enter a context in which this process itself may cut the write-ahead log."""

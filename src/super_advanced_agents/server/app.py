@@ -60,14 +60,14 @@ def create_app(settings: Settings, *, connect: Connect | None = None) -> FastAPI
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with (
-            AsyncExitStack() as stack,
             Runtime(settings, connect=connect, embedding_cache=settings.embedding_cache) as runtime,
             Authenticator(settings) as authenticator,
             Idempotency(settings.data_dir / "server" / "requests.db") as idempotency,
+            AsyncExitStack() as stack,
         ):
             await runtime.aopen()
             await authenticator.aopen()
-            storage = stack.enter_context(StorageWatch([runtime.check_files, idempotency.check_files]))
+            storage = await stack.enter_async_context(StorageWatch([runtime.check_files, idempotency.check_files]))
             app.state.services = Services(
                 runtime=runtime,
                 authenticator=authenticator,

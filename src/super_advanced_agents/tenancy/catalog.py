@@ -312,6 +312,7 @@ class Catalog(Resource):
 
     def _release(self) -> None:
         self._writer.close()
+        self._watch.close()
         self._connection.close()
 
 

@@ -171,6 +171,7 @@ class RequestTable:
 
     def close(self) -> None:
         """Close the SQLite database of requests and replies."""
+        self.watch.close()
         self._connection.close()
 
     def _execute_step(self, step: Step) -> StartedRequest | Reply | None:

@@ -138,6 +138,16 @@ def test_store_opens_with_what_is_left_once_the_note_is_removed(opened: Open, tm
     assert opened().count() <= 3
 
 
+def test_closing_a_store_raises_no_alarm(opened: Open, tmp_path: Path) -> None:
+    """SQLite deletes the log then, while another thread may be looking at the files."""
+    store = opened()
+    store.add(vectors(1)[0], None, "a")
+    store.close()
+    store.check_files()
+    assert not (tmp_path / "store" / LOG).exists()
+    assert opened().count() == 1
+
+
 def test_long_log_is_truncated_by_the_store_itself_without_alarm(
     opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -240,6 +240,8 @@ class RowReader:
 
     def close(self) -> None:
         """Close every connection; SQLite then merges the write-ahead log into the database."""
+        if self.log is not None:
+            self.log.watch.close()
         while not self._idle_readers.empty():
             self._idle_readers.get_nowait().close()
         self._writer.close()
