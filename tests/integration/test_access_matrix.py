@@ -23,6 +23,8 @@ from super_advanced_agents.tenancy.settings import Settings
 
 PUBLIC, ANY_KEY = "public", "any key"
 READ, WRITE, GENERATE, ADMIN = "memories:read", "memories:write", "generate", "admin"
+CHANGE, ANSWER = f"{WRITE} {READ}", f"{GENERATE} {READ}"
+"""Both scopes, where the answer tells what is stored."""
 
 SECRET_TEXT = "walruses sing at dawn"
 """A text that the default tenant has stored; no other tenant may ever read it."""
@@ -42,7 +44,7 @@ ROWS = {
     ("PUT", "/v1/agents/{agent}"): ADMIN,
     ("DELETE", "/v1/agents/{agent}"): ADMIN,
     ("POST", "/v1/agents/{agent}/search"): READ,
-    ("POST", "/v1/agents/{agent}/ask"): GENERATE,
+    ("POST", "/v1/agents/{agent}/ask"): ANSWER,
     ("POST", _MEMORIES): WRITE,
     ("GET", _MEMORIES): READ,
     ("POST", f"{_MEMORIES}:scan"): READ,
@@ -50,7 +52,7 @@ ROWS = {
     ("POST", f"{_MEMORIES}:count"): READ,
     ("POST", f"{_MEMORIES}:forget"): WRITE,
     ("GET", f"{_MEMORIES}/{{uid:path}}"): READ,
-    ("PATCH", f"{_MEMORIES}/{{uid:path}}"): WRITE,
+    ("PATCH", f"{_MEMORIES}/{{uid:path}}"): CHANGE,
     ("DELETE", f"{_MEMORIES}/{{uid:path}}"): WRITE,
     ("POST", "/v1/collections"): WRITE,
     ("GET", "/v1/collections"): READ,
@@ -59,7 +61,7 @@ ROWS = {
     ("GET", f"{_COLLECTION}/stats"): READ,
     ("POST", f"{_COLLECTION}/records"): WRITE,
     ("PUT", f"{_COLLECTION}/records"): WRITE,
-    ("PATCH", f"{_COLLECTION}/records"): WRITE,
+    ("PATCH", f"{_COLLECTION}/records"): CHANGE,
     ("POST", f"{_COLLECTION}/records:get"): READ,
     ("POST", f"{_COLLECTION}/records:delete"): WRITE,
     ("POST", f"{_COLLECTION}/records:count"): READ,
@@ -73,11 +75,11 @@ ROWS = {
     ("POST", f"{_COLLECTION}/search:keywords"): READ,
     ("GET", "/v1/orchestrators"): READ,
     ("GET", "/v1/orchestrators/{orchestrator}"): READ,
-    ("POST", "/v1/orchestrators/{orchestrator}/route"): GENERATE,
-    ("POST", "/v1/orchestrators/{orchestrator}/chain"): GENERATE,
-    ("POST", "/v1/orchestrators/{orchestrator}/fallback"): GENERATE,
-    ("POST", "/v1/orchestrators/{orchestrator}/parallel"): GENERATE,
-    ("POST", "/v1/orchestrators/{orchestrator}/collaborate"): GENERATE,
+    ("POST", "/v1/orchestrators/{orchestrator}/route"): ANSWER,
+    ("POST", "/v1/orchestrators/{orchestrator}/chain"): ANSWER,
+    ("POST", "/v1/orchestrators/{orchestrator}/fallback"): ANSWER,
+    ("POST", "/v1/orchestrators/{orchestrator}/parallel"): ANSWER,
+    ("POST", "/v1/orchestrators/{orchestrator}/collaborate"): ANSWER,
     ("POST", "/v1/embeddings"): READ,
     ("POST", "/v1/chat/completions"): GENERATE,
     ("GET", "/v1/models"): READ,
@@ -112,15 +114,17 @@ GRPC_ROWS = {
     "VectorStoreService": {
         READ: "Search SearchStream SearchHybrid SearchKeywords Get Count Scan ScanStream Stats GetCollection"
         " ListCollections",
-        WRITE: "Add AddStream Put Update Delete CreateCollection DeleteCollection",
+        WRITE: "Add AddStream Put Delete CreateCollection DeleteCollection",
+        CHANGE: "Update",
     },
     "AgentService": {
         READ: "SearchMemories GetMemory ListMemories CountMemories ListAgents GetAgent",
-        WRITE: "Remember RememberTurns UpdateMemory Forget",
-        GENERATE: "Ask AskStream",
+        WRITE: "Remember RememberTurns Forget",
+        CHANGE: "UpdateMemory",
+        ANSWER: "Ask AskStream",
         ADMIN: "PutAgent DeleteAgent",
     },
-    "OrchestratorService": {READ: "Supervise ListOrchestrators", GENERATE: "Route Chain Fallback Parallel Collaborate"},
+    "OrchestratorService": {READ: "Supervise ListOrchestrators", ANSWER: "Route Chain Fallback Parallel Collaborate"},
 }
 """The methods of each gRPC service, by the scope that they require."""
 
@@ -137,11 +141,13 @@ GRPC_EXPECTED = {
     for name in names.split()
 }
 ALLOWED_CALLERS = {
-    READ: {"reader", "admin"},
-    WRITE: {"writer", "admin"},
-    GENERATE: {"generator", "admin"},
+    READ: {"reader", "editor", "asker", "admin"},
+    WRITE: {"writer", "editor", "admin"},
+    CHANGE: {"editor", "admin"},
+    GENERATE: {"generator", "asker", "admin"},
+    ANSWER: {"asker", "admin"},
     ADMIN: {"admin"},
-    ANY_KEY: {"reader", "writer", "generator", "admin"},
+    ANY_KEY: {"reader", "writer", "editor", "generator", "asker", "admin"},
 }
 REFUSED_CALLERS = ("none", "wrong", "revoked", "expired")
 
@@ -179,11 +185,13 @@ def served_keys(shared_machine):
     """Create a key of every kind before the server starts, so that the server creates none itself."""
     table = KeyTable(Settings.load(data_dir=shared_machine.data_dir).server_dir)
     created = {
-        name: table.create(tenant=tenant, scopes=[scope])
-        for name, tenant, scope in (
+        name: table.create(tenant=tenant, scopes=scopes.split())
+        for name, tenant, scopes in (
             ("reader", "default", READ),
             ("writer", "default", WRITE),
+            ("editor", "default", CHANGE),
             ("generator", "default", GENERATE),
+            ("asker", "default", ANSWER),
             ("admin", "default", ADMIN),
             ("revoked", "default", ADMIN),
             ("other", "globex", ADMIN),
@@ -247,7 +255,7 @@ def test_operation_table_requires_the_scopes_of_the_access_rows():
 
 
 def _required_scope(row):
-    return PUBLIC if row.public else ANY_KEY if row.access is None else row.access.value
+    return PUBLIC if row.public else " ".join(row.access) or ANY_KEY
 
 
 @pytest.mark.parametrize(("method", "path"), ROWS, ids=lambda value: value)

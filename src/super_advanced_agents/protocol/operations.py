@@ -66,7 +66,7 @@ class Operation:
             parameter of the path names it. Empty for operations of the tenant.
         verb: the HTTP method; `*` for a mount, which takes any.
         path: the path in Starlette's syntax.
-        access: the scope that the credential must have; None when any valid credential is enough.
+        access: the scopes that the credential must have, all of them; empty when any valid credential is enough.
         public: whether no credential is needed.
         permit: the kind of permit that the call holds while it runs; None where it needs none.
         cost: the units that it takes from the rate limit, beyond the first.
@@ -84,7 +84,7 @@ class Operation:
     reply: str = ""
     rpc: Method[Any, Any] | None = None
     target: str = ""
-    access: Access | None = None
+    access: tuple[Access, ...] = ()
     public: bool = False
     permit: PermitKind | None = PermitKind.SEARCH
     cost: Cost = Cost.NOTHING
@@ -100,10 +100,14 @@ class Operation:
         return PATH_PARAMETER.findall(self.path)
 
 
-_READ, _WRITE, _GENERATE, _ADMIN = Access.READ, Access.WRITE, Access.GENERATE, Access.ADMIN
+_READ, _WRITE, _GENERATE, _ADMIN = (Access.READ,), (Access.WRITE,), (Access.GENERATE,), (Access.ADMIN,)
+_CHANGE = (Access.WRITE, Access.READ)
+"""The scopes of a change of what is stored: its answer tells what was there before."""
+_ANSWER = (Access.GENERATE, Access.READ)
+"""The scopes of an answer from memories, which may quote them."""
 _WRITES: Mapping[str, Any] = MappingProxyType({"access": _WRITE, "permit": PermitKind.WRITE, "keyed": True})
 _ADMINS: Mapping[str, Any] = MappingProxyType({"access": _ADMIN, "permit": PermitKind.WRITE, "keyed": True})
-_GENERATES: Mapping[str, Any] = MappingProxyType({"access": _GENERATE, "permit": PermitKind.GENERATE})
+_GENERATES: Mapping[str, Any] = MappingProxyType({"access": _ANSWER, "permit": PermitKind.GENERATE})
 _AGENT, _COLLECTION, _ORCHESTRATOR = "/v1/agents/{agent}", "/v1/collections/{collection}", "/v1/orchestrators"
 _RECORDS, _MEMORIES = f"{_COLLECTION}/records", f"{_AGENT}/memories"
 _ONE_RECORD, _ONE_MEMORY = f"{_RECORDS}/{{uid:path}}", f"{_MEMORIES}/{{uid:path}}"
@@ -153,7 +157,8 @@ PUT = _store(
     **_WRITES,
 )
 UPDATE = _store(
-    "updateRecord", "PATCH", _RECORDS, request=store.UpdateRequest, reply="updated", rpc=methods.UPDATE, **_WRITES,
+    "updateRecord", "PATCH", _RECORDS, request=store.UpdateRequest, reply="updated", rpc=methods.UPDATE,
+    **{**_WRITES, "access": _CHANGE},
 )  # fmt: skip
 DELETE = _store(
     "deleteRecords", "POST", f"{_RECORDS}:delete", request=store.DeleteRequest, reply="deleted", rpc=methods.DELETE,
@@ -228,7 +233,7 @@ REMEMBER_TURNS = _agent(
 )  # fmt: skip  # over REST, `remember` takes conversations too
 UPDATE_MEMORY = _agent(
     "updateMemory", "PATCH", _ONE_MEMORY, request=requests.UpdateMemoryRequest, reply="updated",
-    rpc=methods.UPDATE_MEMORY, cost=Cost.TEXT, **_WRITES,
+    rpc=methods.UPDATE_MEMORY, cost=Cost.TEXT, **{**_WRITES, "access": _CHANGE},
 )  # fmt: skip
 SEARCH_MEMORIES = _agent(
     "searchMemories", "POST", f"{_AGENT}/search", request=requests.SearchMemoriesRequest, reply="results",
@@ -335,7 +340,8 @@ ASK_STREAM = _agent("askStream", "", "", request=requests.AskRequest, rpc=method
 # -- other protocols' shapes ------------------------------------------------------------------------------------------
 
 EMBEDDINGS = Operation(name="embeddings", verb="POST", path="/v1/embeddings", access=_READ, cost=Cost.RECORDS)
-CHAT = Operation(name="chat", verb="POST", path="/v1/chat/completions", cost=Cost.TOKENS, **_GENERATES)
+CHAT = Operation(name="chat", verb="POST", path="/v1/chat/completions", cost=Cost.TOKENS,
+                 **{**_GENERATES, "access": _GENERATE})  # fmt: skip  # with an agent's memories, `_ANSWER`
 MODELS = Operation(name="models", verb="GET", path="/v1/models", access=_READ)
 MODEL = Operation(name="model", verb="GET", path="/v1/models/{model:path}", access=_READ)
 # The tools of MCP take the permits of the operations that they carry out.

@@ -189,8 +189,8 @@ class Pipeline:
             status = HTTPStatus.METHOD_NOT_ALLOWED if operation else HTTPStatus.NOT_FOUND
             headers = {"Allow": ", ".join(sorted(operation))} if operation else None
             raise _RefusedError(status, status.phrase, headers=headers)
-        if operation.access is not None:
-            principal.require(operation.access)
+        for access in operation.access:
+            principal.require(access)
         return RequestContext(principal=principal, limiter=self._services.limiter, search_s=self._search_s)
 
     async def _charge(self, context: RequestContext) -> None:

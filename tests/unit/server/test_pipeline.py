@@ -20,8 +20,8 @@ from super_advanced_agents.server.limits.rate_limit import RateLimiter
 from super_advanced_agents.server.pipeline import IncomingRequest, _RefusedError
 from super_advanced_agents.tenancy.context import ANYBODY, Access, Principal, current_context
 
-WRITE = operation("POST", "/write", access=Access.WRITE, permit=PermitKind.WRITE, keyed=True)
-STREAM = operation("", "", access=Access.WRITE, permit=PermitKind.WRITE)
+WRITE = operation("POST", "/write", access=(Access.WRITE,), permit=PermitKind.WRITE, keyed=True)
+STREAM = operation("", "", access=(Access.WRITE,), permit=PermitKind.WRITE)
 READER = Principal(tenant="acme", scopes=frozenset({Access.READ}), key_id="reader")
 TWO_KEYS = (("idempotency-key", "a"), ("idempotency-key", "b"))
 NO_TIME = (("request-timeout", "soon"),)
@@ -83,7 +83,7 @@ async def test_idempotency_key_is_refused_by_unkeyed_writes_and_ignored_by_reads
     key = (("idempotency-key", "k"),)
     with pytest.raises(InvalidInputError, match="takes no"):
         await pipeline_state().pipeline.check(IncomingRequest(operation=STREAM, fields=key))
-    read = IncomingRequest(operation=operation("GET", "/read", access=Access.READ), fields=key)
+    read = IncomingRequest(operation=operation("GET", "/read", access=(Access.READ,)), fields=key)
     await pipeline_state().pipeline.check(read)
     assert read.key is None
 

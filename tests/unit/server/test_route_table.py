@@ -85,15 +85,15 @@ async def test_every_grpc_method_has_an_operation_and_every_rpc_operation_a_meth
 @pytest.mark.parametrize(
     ("method", "access"),
     [
-        ("VectorStoreService/SearchStream", Access.READ),
-        ("VectorStoreService/AddStream", Access.WRITE),
-        ("AgentService/AskStream", Access.GENERATE),
-        ("OrchestratorService/Collaborate", Access.GENERATE),
+        ("VectorStoreService/SearchStream", (Access.READ,)),
+        ("VectorStoreService/AddStream", (Access.WRITE,)),
+        ("AgentService/AskStream", (Access.GENERATE, Access.READ)),
+        ("OrchestratorService/Collaborate", (Access.GENERATE, Access.READ)),
     ],
 )
 def test_grpc_method_requires_the_scope_of_its_operation(method, access):
     """An operation is found by the full name of its method."""
-    assert rpc_operation(f"/super_advanced_agents.v1.{method}").access is access
+    assert rpc_operation(f"/super_advanced_agents.v1.{method}").access == access
 
 
 @pytest.mark.parametrize(

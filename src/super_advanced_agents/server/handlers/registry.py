@@ -11,6 +11,7 @@ from super_advanced_agents.config import checked_name
 from super_advanced_agents.protocol.requests import MemoryWrite
 from super_advanced_agents.server.handlers import agents, collections, orchestrators
 from super_advanced_agents.server.handlers.context import Handler, HandlerContext
+from super_advanced_agents.server.handlers.scopes import check_reads, without_existence
 from super_advanced_agents.stores.requests import Request
 from super_advanced_agents.tenancy.idempotent_writes import WRITE_IDS, StoreWriteIds
 
@@ -35,19 +36,24 @@ async def execute(read: ReadRequest, context: HandlerContext, *, size: int = 1) 
 
     Raises:
         InvalidInputError: the request is not valid.
+        PermissionDeniedError: its result would tell what is stored, and the caller may not read.
         RateLimitedError: the allowance is used up; no work was done.
     """
     kind = context.operation.request
     assert kind is not None
+    principal = context.request_context.principal
     if not issubclass(kind, Request):
         request = read() if size <= _MAX_INLINE else await in_thread(read, name="decode request")
         if isinstance(request, MemoryWrite) and request.write_id is not None:
             write_id = checked_name(request.write_id, "write_id")
             context.request_context.notes[WRITE_IDS] = StoreWriteIds(write_id)
+        check_reads(request, principal)
         await context.charge_work(request)
-        return await HANDLERS[context.operation.name](request, context)
+        result = await HANDLERS[context.operation.name](request, context)
+        return without_existence(request, result, principal)
     store = await context.workspace.acollection(context.target)
     request = await store.amake(lambda bounds: read(bounds=bounds), size)
+    check_reads(request, principal)
     await context.charge(request)
     await context.charge_work(request)
-    return await store.aexecute(request)
+    return without_existence(request, await store.aexecute(request), principal)

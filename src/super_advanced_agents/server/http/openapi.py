@@ -122,11 +122,16 @@ def _extend_document(document: dict[str, Any]) -> None:
         _add_security(operation)
         _add_errors(path, method, operation)
         _add_examples(operation, schemas)
-        if method != "get" and operation.get(EXTENSION) in {Access.WRITE.value, Access.ADMIN.value}:
+        if method != "get" and _is_write(operation):
             operation.setdefault("parameters", []).append(_IDEMPOTENCY_KEY)
     for name in _UNUSED_SCHEMAS:
         schemas.pop(name, None)
     components["schemas"] = dict(sorted(schemas.items()))
+
+
+def _is_write(operation: Mapping[str, Any]) -> bool:
+    scopes = str(operation.get(EXTENSION)).split()
+    return Access.WRITE in scopes or Access.ADMIN in scopes
 
 
 def _operations(document: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any], str]]:

@@ -8,12 +8,12 @@ from typing import Any
 from super_advanced_agents.protocol.operations import Operation
 
 EXTENSION = "x-access"
-"""The member of an OpenAPI operation that holds the scope it needs, or `public`."""
+"""The member of an OpenAPI operation that holds the scopes it needs, or `public`."""
 
 
 def route_options(operation: Operation) -> dict[str, Any]:
     """Return an operation's arguments for `APIRouter.api_route`, such as path and status."""
-    access = "public" if operation.public else None if operation.access is None else operation.access.value
+    access = "public" if operation.public else " ".join(operation.access) or None
     return {
         "path": operation.path,
         "methods": [operation.verb],

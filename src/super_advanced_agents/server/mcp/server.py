@@ -38,7 +38,7 @@ def memory_server(session_of: Callable[[Context], ToolSession]) -> Server[dict[s
         del params
         principal = session_of(context).context.principal
         return types.ListToolsResult(
-            tools=[_describe_tool(tool) for tool in TOOLS.values() if principal.allows(tool.access)]
+            tools=[_describe_tool(tool) for tool in TOOLS.values() if all(map(principal.allows, tool.access))]
         )
 
     async def call_tool(context: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
@@ -60,7 +60,8 @@ def memory_server(session_of: Callable[[Context], ToolSession]) -> Server[dict[s
 
 async def _call_tool(tool: MemoryTool[Any], session: ToolSession, values: dict[str, Any]) -> types.CallToolResult:
     try:
-        session.context.principal.require(tool.access)
+        for access in tool.access:
+            session.context.principal.require(access)
         arguments = tool.arguments_model.model_validate(values)
         async with session.working(tool):
             result = await tool.run(session, arguments)

@@ -16,6 +16,7 @@ from super_advanced_agents.config import LIMITS
 from super_advanced_agents.protocol import operations as ops
 from super_advanced_agents.protocol.json_codec import json_of_match
 from super_advanced_agents.protocol.operations import Operation, PermitKind
+from super_advanced_agents.server.handlers.scopes import deleted_as_asked
 from super_advanced_agents.server.limits.admission import Admission
 from super_advanced_agents.server.limits.cost import work_units
 from super_advanced_agents.tenancy.context import Access, RequestContext, active_context
@@ -208,9 +209,8 @@ class MemoryTool(Generic[ArgumentsT]):
     destroys: bool = False
 
     @property
-    def access(self) -> Access:
-        """The scope that its caller needs."""
-        assert self.operation.access is not None
+    def access(self) -> tuple[Access, ...]:
+        """The scopes that its caller needs, all of them."""
         return self.operation.access
 
     @property
@@ -227,7 +227,8 @@ async def _remember(session: ToolSession, arguments: RememberIn) -> RememberOut:
         extra=arguments.extra,
         source=arguments.source,
         expires_in_s=arguments.expires_in_s,
-        dedupe="exact",  # models tend to store the same text again
+        # Models tend to store the same text again; the uid of the first one is for callers that may read it.
+        dedupe="exact" if session.context.principal.allows(Access.READ) else None,
     )
     return RememberOut(uid=uid)
 
@@ -241,7 +242,9 @@ async def _recall(session: ToolSession, arguments: RecallIn) -> RecallOut:
 
 
 async def _forget(session: ToolSession, arguments: ForgetIn) -> ForgetOut:
-    return ForgetOut(forgotten=await session.agent.aforget(arguments.uids))
+    forgotten = await session.agent.aforget(arguments.uids)
+    may_read = session.context.principal.allows(Access.READ)
+    return ForgetOut(forgotten=forgotten if may_read else deleted_as_asked(arguments.uids))
 
 
 async def _ask(session: ToolSession, arguments: AskIn) -> AskOut:

@@ -38,8 +38,8 @@ class GuardedApplication:
         self.middleware = PipelinedApplication(
             self._application,
             operation("GET", "/open", public=True),
-            operation("GET", "/read", access=Access.READ),
-            operation("POST", "/write", access=Access.WRITE),
+            operation("GET", "/read", access=(Access.READ,)),
+            operation("POST", "/write", access=(Access.WRITE,)),
             authenticator=authenticator,
         )
         self.sent = []

@@ -124,6 +124,7 @@ def _challenge(problem: Mapping[str, JSONValue], incoming: IncomingRequest) -> M
     if problem["status"] == HTTPStatus.UNAUTHORIZED:
         has_credential = any(name in CREDENTIAL_FIELDS for name, _ in incoming.fields)
         return {"WWW-Authenticate": f'{_REALM}, error="invalid_token"' if has_credential else _REALM}
-    if problem["status"] == HTTPStatus.FORBIDDEN and isinstance(operation, Operation) and operation.access is not None:
-        return {"WWW-Authenticate": f'{_REALM}, error="insufficient_scope", scope="{operation.access.value}"'}
+    if problem["status"] == HTTPStatus.FORBIDDEN and isinstance(operation, Operation) and operation.access:
+        scopes = " ".join(operation.access)
+        return {"WWW-Authenticate": f'{_REALM}, error="insufficient_scope", scope="{scopes}"'}
     return {}

@@ -49,6 +49,7 @@ from super_advanced_agents.server.http.schemas.openai import (
 )
 from super_advanced_agents.server.http.sse import MEDIA_TYPE, EventStream
 from super_advanced_agents.server.limits.cost import request_units
+from super_advanced_agents.tenancy.context import Access
 from super_advanced_agents.tenancy.runtime import Runtime
 from super_advanced_agents.tenancy.workspace import Workspace
 from super_advanced_agents.types import Matrix
@@ -136,6 +137,7 @@ async def chat(
         await context.charge(options.max_length)
         completion = Completion(llm=runtime.generator, messages=messages, options=options, model=body.model)
     else:
+        context.principal.require(Access.READ)  # the answer may quote the agent's memories
         agent = await _agent(workspace, runtime, body.model)
         settings = workspace.agent_settings(agent.name)
         if body.max_new_tokens is None:

@@ -1,0 +1,52 @@
+"""What a key without `memories:read` may write, and what the answers to it leave out.
+
+Such a key stores, replaces and deletes, but no answer tells it a stored text, a uid that it did not send, or whether
+something exists. Operations whose answer always does need both scopes by their row in the table of operations; the
+rules here depend on the request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from super_advanced_agents.errors import PermissionDeniedError
+from super_advanced_agents.protocol.requests import ForgetRequest
+from super_advanced_agents.stores.requests import DeleteRequest
+from super_advanced_agents.tenancy.context import Access, Principal
+
+
+def check_reads(request: object, principal: Principal) -> None:
+    """Raise unless the caller may learn what the result of its write tells about stored records.
+
+    Raises:
+        PermissionDeniedError: the write depends on what is stored, and the caller lacks `memories:read`.
+    """
+    if principal.allows(Access.READ):
+        return
+    if getattr(request, "dedupe", None) is not None:
+        raise _needs_read("dedupe")
+    if isinstance(request, DeleteRequest | ForgetRequest) and request.where is not None:
+        raise _needs_read("where")
+
+
+def without_existence(request: object, result: Any, principal: Principal) -> Any:
+    """Return the result of a write as the caller may see it.
+
+    A caller without `memories:read` gets the number of uids that it asked to delete, existing or not.
+    """
+    if isinstance(request, DeleteRequest | ForgetRequest) and not principal.allows(Access.READ):
+        return deleted_as_asked(request.uids or ())
+    return result
+
+
+def deleted_as_asked(uids: Sequence[str]) -> int:
+    """Return how many uids were to be deleted, for callers that must not learn which existed."""
+    return len(set(uids))
+
+
+def _needs_read(field: str) -> PermissionDeniedError:
+    return PermissionDeniedError(
+        f"{field!r} in a write tells what is stored, so it needs the scope {Access.READ.value!r} too",
+        hint=f"leave {field!r} out, or use a key that has the scope",
+    )
