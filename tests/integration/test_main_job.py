@@ -37,6 +37,7 @@ def test_imported_notes_are_found_by_command_line_python_and_rest(machine, files
     """A second import of the same files stores nothing twice and loses nothing."""
     assert machine.json("import", *files) == {
         "stored": 7, "known": 0, "failed": 0, "files": 3, "complete": True, "errors": [],
+        "agents": 0, "collections": 0, "left_out": {},
     }  # fmt: skip
 
     hotel = machine.json("search", "Where do we sleep in May?", "--top-k", 1)["results"][0]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 
+from super_advanced_agents._runtime import sqlite
 from super_advanced_agents.errors import StoreError
 from super_advanced_agents.stores.faiss.maintenance.backup import (
     DATABASES,
@@ -14,6 +16,7 @@ from super_advanced_agents.stores.faiss.maintenance.backup import (
     read_backup,
     write_backup,
 )
+from super_advanced_agents.stores.faiss.maintenance.dumping import DatabaseDump
 from super_advanced_agents.stores.faiss.maintenance.inspection import (
     has_records_table,
     open_immutable,
@@ -31,6 +34,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "Backup",
     "BackupContents",
+    "DatabaseDump",
     "LocalStore",
     "back_up",
     "copy_database",
@@ -43,7 +47,9 @@ __all__ = [
     "open_read_only",
     "read_backup",
     "restore",
+    "settings_of",
     "settings_of_copy",
+    "upgrade_if_older",
     "write_backup",
 ]
 
@@ -74,6 +80,21 @@ def open_local_store(folder: Path, *, dim: int | None = None, metric: str | None
 def has_store(folder: Path) -> bool:
     """Return whether a folder holds the database of a vector store."""
     return settings_of(folder) is not None
+
+
+def upgrade_if_older(folder: Path) -> None:
+    """Migrate the store in a folder to the current schema if an older version wrote it.
+
+    Raises:
+        StoreLockedError: another process owns the store, which has an older schema.
+    """
+    try:
+        with open_read_only(folder / DATABASES[0]) as connection:
+            [(schema,)] = connection.execute("PRAGMA user_version")
+    except sqlite3.Error as exc:
+        raise sqlite.map_error(exc) from exc
+    if schema < SCHEMA_VERSION:
+        open_local_store(folder).close()
 
 
 def is_backup_of_one_store(backup: Backup) -> bool:

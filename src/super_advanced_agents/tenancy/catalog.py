@@ -162,8 +162,12 @@ class Catalog(Resource):
         }
         return [infos[name] for name in sorted(infos)]
 
-    async def aput_agent(self, tenant: str, name: str, settings: AgentSettings) -> AgentInfo:
+    async def aput_agent(
+        self, tenant: str, name: str, settings: AgentSettings, *, updated_at: float | None = None
+    ) -> AgentInfo:
         """Set or replace the settings of an agent; they are durable on return.
+
+        `updated_at` is the time of the change; the current time when None.
 
         Raises:
             InvalidInputError: the agent is declared in the configuration file, or the tenant has `max_agents` agents
@@ -171,7 +175,7 @@ class Catalog(Resource):
         """
         self._check_open()
         self._check_undeclared(tenant, name)
-        return await self._writer.submit(lambda: self._put_agent(tenant, name, settings))
+        return await self._writer.submit(lambda: self._put_agent(tenant, name, settings, updated_at))
 
     async def adelete_agent(self, tenant: str, name: str) -> bool:
         """Reset an agent to the default settings; its memories (stored texts) are kept.
@@ -267,7 +271,7 @@ class Catalog(Resource):
                 hint="restore a backup, or use another name; `saa doctor` has details",
             )
 
-    def _put_agent(self, tenant: str, name: str, settings: AgentSettings) -> AgentInfo:
+    def _put_agent(self, tenant: str, name: str, settings: AgentSettings, updated_at: float | None) -> AgentInfo:
         agents = self._agents.get(tenant, {})
         if name not in agents and len(agents) >= self._max_agents:
             raise InvalidInputError(
@@ -275,7 +279,7 @@ class Catalog(Resource):
                 field="agent",
                 hint="delete one that is not needed",
             )
-        now = time.time()
+        now = time.time() if updated_at is None else updated_at
         values = (tenant, name, settings.model_dump_json(), now)
         self._write([("INSERT OR REPLACE INTO agents VALUES (?, ?, ?, ?)", values)])
         with self._lock:

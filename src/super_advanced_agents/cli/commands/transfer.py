@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -22,7 +23,7 @@ from super_advanced_agents.cli.output import (
     report_errors,
     without_controls,
 )
-from super_advanced_agents.cli.session import open_agent, open_folder_store
+from super_advanced_agents.cli.session import open_agent
 from super_advanced_agents.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -46,6 +47,13 @@ def import_(
         bool, typer.Option("--reembed", help="Embed the texts of an export again, with the configured model.")
     ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first line that cannot be imported.")] = False,
+    tenant: Annotated[
+        str | None,
+        typer.Option("--tenant", help="The tenant that gets the data of an export; its own tenants if not given."),
+    ] = None,
+    from_tenant: Annotated[
+        str | None, typer.Option("--from-tenant", help="Import only this tenant of an export.")
+    ] = None,
     data_dir: DataDir = DATA_DIR,
     models_dir: ModelsDir = None,
     agent: AnyAgent = None,
@@ -55,7 +63,7 @@ def import_(
 
     A second import of the same files stores nothing twice.
 
-    The memories of a `saa export` are restored to the agents that had them, or to --agent if it is given.
+    What a `saa export` holds is restored to the tenants and agents that had it, or to --tenant and --agent.
     """
     from super_advanced_agents.cli.importing.exports import ExportImporter, is_export
     from super_advanced_agents.cli.importing.files import find_inputs
@@ -68,12 +76,19 @@ def import_(
         )
     exports = [input_ for input_ in inputs if input_.format in (None, "jsonl") and is_export(input_)]
     others = [input_ for input_ in inputs if input_ not in exports]
+    if others and (tenant or from_tenant):
+        raise InvalidInputError(
+            "other files than exports are imported for the default tenant only",
+            field="--tenant",
+            hint="leave --tenant out, or import them through a server with a key of that tenant",
+        )
     summary = Summary()
     with _print_summary_at_end(summary, as_json=as_json):
         if exports:
             with _progress(exports) as (on_bytes, on_rejected):
                 ExportImporter(
-                    data_dir, models_dir, namespace=agent, reembed=reembed, strict=strict, summary=summary,
+                    data_dir, models_dir, namespace=agent, tenant=tenant, from_tenant=from_tenant,
+                    reembed=reembed, strict=strict, summary=summary,
                     on_bytes=on_bytes, on_rejected=on_rejected,
                 ).run(exports)  # fmt: skip
         if others:
@@ -130,6 +145,9 @@ def _print_summary(summary: Summary, *, as_json: bool, complete: bool) -> None:
                 "stored": summary.stored,
                 "known": summary.known,
                 "failed": summary.failed,
+                "agents": summary.agents,
+                "collections": summary.collections,
+                "left_out": dict(summary.left_out),
                 "files": summary.files,
                 "complete": complete,
                 "errors": [
@@ -141,6 +159,12 @@ def _print_summary(summary: Summary, *, as_json: bool, complete: bool) -> None:
     known = f", {summary.known} were stored before" if summary.known else ""
     failed = f", {summary.failed} lines could not be imported" if summary.failed else ""
     print_result(f"Stored {summary.stored} memories from {summary.files} files{known}{failed}.")
+    if summary.agents or summary.collections:
+        print_result(f"Stored the settings of {summary.agents} agents and {summary.collections} collections.")
+    if summary.left_out:
+        print_note("Left out: " + ", ".join(f"{count} {why}" for why, count in sorted(summary.left_out.items())) + ".")
+    for source in summary.untold:
+        print_note(f"{source} is of an older version, which did not tell tenants: all of it went to one tenant.")
 
 
 @report_errors
@@ -155,12 +179,20 @@ def export(
         bool, typer.Option("--vectors/--no-vectors", help="Without vectors, an import embeds the texts again.")
     ] = True,
     where: WhereText = None,
+    tenant: Annotated[
+        str | None, typer.Option("--tenant", help="The tenant whose data is written; all tenants if not given.")
+    ] = None,
     data_dir: DataDir = DATA_DIR,
     agent: AnyAgent = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write memories (texts and vectors) to a JSON lines or Parquet file for `saa import`."""
-    from super_advanced_agents.stores.transfer import export_records
+    """Write memories, collections and settings to a JSON lines or Parquet file for `saa import`.
+
+    A server may use the data folder meanwhile. With --agent, only the memories of that agent are written. API keys are
+    never written.
+    """
+    from super_advanced_agents.tenancy.data_folder.exporting import export_data_folder
+    from super_advanced_agents.tenancy.settings import Settings
 
     filter_ = parse_json_object(where, "--where")
     to_file = None if file is None or str(file) == "-" else file
@@ -168,24 +200,31 @@ def export(
         raise InvalidInputError(
             "Parquet cannot be written to standard output", field="file", hint="give the name of a file"
         )
-    with open_folder_store(data_dir) as store, bar(unit="memories") as progress:
-        task = progress.add_task("exporting", total=store.count(filter_, namespace=agent)) if progress else None
+    with bar(unit="memories") as progress:
+        task = progress.add_task("exporting", total=None) if progress else None
 
         def on_records(exported: int) -> None:
             if progress is not None and task is not None:
                 progress.update(task, completed=exported)
 
-        exported = export_records(
-            store,
+        done = export_data_folder(
+            Settings.load(data_dir=data_dir),
             sys.stdout.buffer if to_file is None else to_file,
             file_format=format_,
+            tenant=tenant,
             namespace=agent,
             where=filter_,
             vectors=vectors,
             on_records=on_records,
         )
         sys.stdout.flush()
-    if to_file is not None:
-        print_json({"exported": exported, "path": str(to_file)}) if as_json else print_result(
-            f"Exported {exported} to {to_file}."
-        )
+    if to_file is not None and as_json:
+        counts = asdict(done)
+        print_json({"exported": counts.pop("records"), "path": str(to_file), **counts})
+    elif to_file is not None:
+        print_result(f"Exported {done.records} to {to_file}.")
+    if done.without_vectors:
+        print_note(f"{done.without_vectors} collections were left out: they cannot be imported without vectors.")
+    if done.damaged:
+        print_note(f"{done.damaged} damaged collections or rows of the catalog were left out; see `saa doctor`.")
+        raise typer.Exit(FAILED)

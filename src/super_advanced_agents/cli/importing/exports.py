@@ -8,16 +8,21 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from pathlib import Path
 
+from super_advanced_agents._runtime.sync_bridge import run_sync
 from super_advanced_agents.cli.importing.entries import RejectedLine, SourceLocation
 from super_advanced_agents.cli.importing.files import Input, open_input
 from super_advanced_agents.cli.importing.importer import StrictStopError, Summary
 from super_advanced_agents.cli.session import open_embedder, open_folder_store
 from super_advanced_agents.embeddings import EmbeddingPipeline
 from super_advanced_agents.errors import InvalidInputError
-from super_advanced_agents.stores import VectorStore
-from super_advanced_agents.stores.transfer import Header, Imported, import_records, open_export, sniff
+from super_advanced_agents.stores.folder import StoreFolder
+from super_advanced_agents.stores.transfer import Header, Imported, open_export, sniff
+from super_advanced_agents.stores.transfer.importing import check_compatible
 from super_advanced_agents.stores.transfer.jsonl import JsonlReader
 from super_advanced_agents.stores.transfer.parquet import ParquetReader
+from super_advanced_agents.stores.transfer.storing import aimport_parts
+from super_advanced_agents.tenancy.data_folder.importing import DataFolderTargets
+from super_advanced_agents.tenancy.settings import Settings
 
 _START_BYTES = 4_096
 _MAX_REJECTED = 1_000
@@ -48,6 +53,8 @@ class ExportImporter:
         data_dir: the data folder.
         models_dir: the folder of all models.
         namespace: the namespace of all imported records; when None, each record keeps its own.
+        tenant: the tenant that gets everything; when None, each record goes to its own.
+        from_tenant: the only tenant in the exports that is imported; all of them when None.
         reembed: embed the texts with the model of the settings; an export without vectors is always embedded.
         strict: stop at the first line that cannot be imported.
         summary: updated while the import runs.
@@ -61,6 +68,8 @@ class ExportImporter:
         models_dir: Path | None,
         *,
         namespace: str | None,
+        tenant: str | None,
+        from_tenant: str | None,
         reembed: bool,
         strict: bool,
         summary: Summary,
@@ -70,6 +79,8 @@ class ExportImporter:
         self._data_dir = data_dir
         self._models_dir = models_dir
         self._namespace = namespace
+        self._tenant = tenant
+        self._from_tenant = from_tenant
         self._reembed = reembed
         self._strict = strict
         self._summary = summary
@@ -88,7 +99,26 @@ class ExportImporter:
                 pipeline = self._pipeline(export.header, stack)
                 dim = export.header.dim if pipeline is None else pipeline.dim
                 store = stack.enter_context(open_folder_store(self._data_dir, dim=dim, metric=export.header.metric))
-                self._import(store, export, file_input.source, pipeline)
+                check_compatible(export.header, store, self._namespace, pipeline)
+                settings = Settings.load(data_dir=self._data_dir)
+                if not settings.has_own_store:  # that store's lock does not guard the catalog and the collections
+                    stack.callback(StoreFolder(settings.store_dir).release)
+                targets = DataFolderTargets(
+                    settings,
+                    store,
+                    stack,
+                    export.header,
+                    tenant=self._tenant,
+                    from_tenant=self._from_tenant,
+                    namespace=self._namespace,
+                )
+                try:
+                    self._import(targets, export, file_input.source, pipeline)
+                finally:
+                    self._summary.agents += targets.agents
+                    self._summary.collections += targets.collections
+            if export.header.version == 1:
+                self._summary.untold.append(file_input.source)
             self._summary.files += 1
 
     def _pipeline(self, header: Header, stack: ExitStack) -> EmbeddingPipeline | None:
@@ -98,7 +128,7 @@ class ExportImporter:
 
     def _import(
         self,
-        store: VectorStore,
+        targets: DataFolderTargets,
         export: JsonlReader | ParquetReader,
         source: str,
         pipeline: EmbeddingPipeline | None,
@@ -109,14 +139,16 @@ class ExportImporter:
             self._add_progress(done, seen, source)
 
         try:
-            import_records(
-                store,
-                export,
-                namespace=self._namespace,
-                embedder=pipeline,
-                strict=self._strict,
-                progress=done,
-                on_page=on_page,
+            run_sync(
+                aimport_parts(
+                    export,
+                    targets,
+                    namespace=self._namespace,
+                    embedder=pipeline,
+                    strict=self._strict,
+                    progress=done,
+                    on_page=on_page,
+                )
             )
         except InvalidInputError as exc:
             if not (self._strict and done.troubles):
@@ -128,6 +160,7 @@ class ExportImporter:
             ) from exc
         finally:
             on_page(done)
+            self._summary.left_out.update(done.left_out)
 
     def _add_progress(self, done: Imported, seen: Imported, source: str) -> None:
         # `done` holds totals, and `seen` is a copy of it from the last call: the summary gets the difference.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -33,6 +34,10 @@ class Summary:
         files: the number of files read to their end.
         failed: the number of lines that could not be imported.
         rejected_lines: the first 1,000 of these lines.
+        agents: the number of agents whose settings were stored.
+        collections: the number of collections that were created or filled.
+        left_out: for each reason to leave valid records or settings out, their number.
+        untold: the exports of an older version, which did not tell tenants.
     """
 
     stored: int = 0
@@ -40,6 +45,10 @@ class Summary:
     files: int = 0
     failed: int = 0
     rejected_lines: list[RejectedLine] = field(default_factory=list)
+    agents: int = 0
+    collections: int = 0
+    left_out: Counter[str] = field(default_factory=Counter)
+    untold: list[str] = field(default_factory=list)
 
 
 class StrictStopError(SuperAdvancedAgentsError):

@@ -346,6 +346,7 @@ class FAISSVectorStore(MaintenanceOperations):
             "index": self._index_kind,
             "path": None if self._folder is None else str(self._folder.path),
             "sealing": self._sealer.busy,
+            "tenants": self._rows.tenants,
         }
         return {**stats, **await self._readers.submit(self._record_reader.stats)}
 

@@ -6,13 +6,12 @@ Backups of a store's own files (`stores.faiss.maintenance`) and imports of texts
 from super_advanced_agents.stores.embedder import Embedder
 from super_advanced_agents.stores.transfer.exporting import aexport_records, export_records
 from super_advanced_agents.stores.transfer.importing import (
-    Imported,
-    Trouble,
     aimport_records,
     import_records,
     open_export,
 )
 from super_advanced_agents.stores.transfer.layout import FileFormat, Header, sniff
+from super_advanced_agents.stores.transfer.storing import Imported, Trouble
 
 __all__ = [
     "Embedder",

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import IO
@@ -16,7 +17,7 @@ from super_advanced_agents._runtime.sync_bridge import run_sync
 from super_advanced_agents.errors import ConfigurationError
 from super_advanced_agents.stores.base import VectorStore
 from super_advanced_agents.stores.transfer.jsonl import JsonlWriter
-from super_advanced_agents.stores.transfer.layout import FileFormat, Header, Writer
+from super_advanced_agents.stores.transfer.layout import FileFormat, Header, Item, Part, Writer
 from super_advanced_agents.stores.transfer.output import OutputFile
 from super_advanced_agents.stores.transfer.parquet import ParquetWriter
 from super_advanced_agents.types import Record, Where
@@ -53,11 +54,16 @@ async def aexport_records(
         The number of records written.
 
     Raises:
-        ConfigurationError: `file_format` is unknown, or pyarrow is missing.
+        ConfigurationError: `file_format` is unknown, pyarrow is missing, or the store holds records of several tenants.
         StoreError: the file cannot be written.
         StoreFullError: the disk is full.
     """
     stats = await store.astats()
+    if namespace is None and stats.get("tenants", 1) != 1:
+        raise ConfigurationError(
+            "the store holds memories of several tenants, which the export of a store would mix",
+            hint="use `saa export`, which tells the tenant of each record, or name a namespace",
+        )
     metric = stats.get("metric")
     header = Header(
         dim=store.dim,
@@ -66,13 +72,13 @@ async def aexport_records(
         namespace=namespace,
         created_at=time.time(),
     )
-    export = _ExportFile(target, _resolve_format(target, file_format), header)
+    export = ExportFile(target, file_format, header)
     exported = 0
     try:
         await in_thread(export.open, name="export")
         after: str | None = None
         while page := await store.ascan(where, after=after, limit=_PAGE_RECORDS, namespace=namespace):
-            await in_thread(partial(export.write, page), name="export")
+            await in_thread(partial(export.write, page, Part()), name="export")
             after = page[-1].uid
             exported += len(page)
             if on_records is not None:
@@ -111,12 +117,25 @@ def export_records(
     )
 
 
-class _ExportFile:
-    # Each method runs in a thread. A cancelled export may call `abort` while a step still runs, hence the lock.
+class ExportFile:
+    """Write an export file, which gets its name when it is complete.
 
-    def __init__(self, target: str | os.PathLike[str] | IO[bytes], file_format: FileFormat, header: Header) -> None:
+    The methods block. `abort` may be called from another thread while a step still runs.
+
+    Args:
+        target: the path of the file, or an open binary file, which stays open.
+        file_format: `"jsonl"` or `"parquet"`; chosen by the suffix of `target` when None.
+        header: the header of the export.
+
+    Raises:
+        ConfigurationError: `file_format` is unknown.
+    """
+
+    def __init__(
+        self, target: str | os.PathLike[str] | IO[bytes], file_format: FileFormat | None, header: Header
+    ) -> None:
         self._target = target
-        self._format = file_format
+        self._format = _resolve_format(target, file_format)
         self._header = header
         self._output: OutputFile | None = None
         self._writer: Writer | None = None
@@ -124,6 +143,12 @@ class _ExportFile:
         self._lock = threading.Lock()
 
     def open(self) -> None:
+        """Create a temporary file beside the target, and write the header.
+
+        Raises:
+            StoreError: the file cannot be written.
+            ConfigurationError: pyarrow is missing.
+        """
         with self._lock:
             if self._aborted:
                 return
@@ -138,36 +163,44 @@ class _ExportFile:
             except OSError as exc:
                 raise map_os_error(exc, self._name) from exc
 
-    def write(self, records: list[Record]) -> None:
-        with self._lock:
+    def add_item(self, item: Item) -> None:
+        """Append the settings of an agent or a collection."""
+        with self._lock, self._translated():
             if self._writer is not None:
-                try:
-                    self._writer.write(records)
-                except BrokenPipeError:
-                    raise
-                except OSError as exc:
-                    raise map_os_error(exc, self._name) from exc
+                self._writer.add_item(item)
+
+    def write(self, records: list[Record], part: Part) -> None:
+        """Append records of one part."""
+        with self._lock, self._translated():
+            if self._writer is not None:
+                self._writer.write(records, part)
 
     def finish(self) -> None:
-        with self._lock:
+        """Complete the file, flush it to the disk and give it its name."""
+        with self._lock, self._translated():
             if self._writer is None:
                 return
-            try:
-                self._writer.finish()
-                if self._output is not None:
-                    self._output.commit()
-                    self._output = None
-            except BrokenPipeError:
-                raise
-            except OSError as exc:
-                raise map_os_error(exc, self._name) from exc
+            self._writer.finish()
+            if self._output is not None:
+                self._output.commit()
+                self._output = None
 
     def abort(self) -> None:
+        """Delete the temporary file; nothing that is called later has an effect."""
         with self._lock:
             self._aborted = True
             self._writer = None
             if self._output is not None:
                 self._output.discard()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenPipeError:
+            raise
+        except OSError as exc:
+            raise map_os_error(exc, self._name) from exc
 
     @property
     def _name(self) -> object:

@@ -1,4 +1,4 @@
-"""Export files in JSON lines: a header, a line per record, and a line that marks the end."""
+"""Export files in JSON lines: a header, a line per record or setting, and an end line."""
 
 from __future__ import annotations
 
@@ -14,8 +14,12 @@ from super_advanced_agents.stores.transfer.layout import (
     LINE_BYTES,
     Entry,
     Header,
+    Item,
+    Part,
     _MalformedRecordError,
     build_record,
+    part_members,
+    split_part,
     split_text,
 )
 from super_advanced_agents.types import Record, Vector
@@ -30,26 +34,36 @@ class JsonlWriter:
 
     def __init__(self, file: IO[bytes], header: Header) -> None:
         self._file = file
-        self._vectors = header.vectors
-        self._written = 0
+        self._header = header
+        self._written = self._items = 0
         file.write(header.encoded() + b"\n")
 
-    def write(self, records: list[Record]) -> None:
+    def add_item(self, item: Item) -> None:
+        """Append one JSON line with the settings of an agent or a collection."""
+        self._file.write(orjson.dumps(item) + b"\n")
+        self._items += 1
+
+    def write(self, records: list[Record], part: Part) -> None:
         """Append one JSON line to the file for each record."""
-        self._file.writelines(self._encode(record) for record in records)
+        members = part_members(part, self._header)
+        self._file.writelines(self._encode(record, members) for record in records)
         self._written += len(records)
 
     def finish(self) -> None:
         """Write the end line with the number of records, by which readers detect a truncated file."""
-        self._file.write(orjson.dumps({"end": True, "records": self._written}) + b"\n")
+        settings = {"settings": self._items} if self._items else {}
+        self._file.write(orjson.dumps({"end": True, "records": self._written, **settings}) + b"\n")
 
-    def _encode(self, record: Record) -> bytes:
+    def _encode(self, record: Record, members: dict[str, str | None]) -> bytes:
         text, rest = split_text(record)
-        line: dict[str, object] = {"uid": record.uid, "text": text, "metadata": rest or None}
+        line: dict[str, object] = {"uid": record.uid, **members, "text": text, "metadata": rest or None}
         line.update((name, getattr(record, name)) for name in FIELDS)
-        if self._vectors:
+        if self._header.vectors:
             line["vector"] = b64encode(record.vector.astype("<f4", copy=False).tobytes()).decode()
-        return orjson.dumps({name: value for name, value in line.items() if value is not None}) + b"\n"
+        # `text` is null in a record that has only a vector, so that every record has it.
+        return (
+            orjson.dumps({name: value for name, value in line.items() if value is not None or name == "text"}) + b"\n"
+        )
 
 
 class JsonlReader:
@@ -68,7 +82,7 @@ class JsonlReader:
         self._file = file
         self._owned = owned
         self._number = 0
-        self._read_records = 0
+        self._read_records = self._read_items = 0
         self._ended = False
         line, trouble = self._read_line()
         while line is not None and not trouble and not line.strip():
@@ -105,19 +119,26 @@ class JsonlReader:
                 raise _MalformedRecordError("it is not an object")
             if "end" in value:
                 self._ended = True
-                return self._check_end(value.get("records"))
+                return self._check_end(value)
+            part, value = split_part(value, self.header)
+            if "kind" in value and self.header.version > 1:
+                self._read_records -= 1
+                self._read_items += 1
+                return [Entry(number=self._number, part=part, item=value)]
             vector = _decode_vector(value.pop("vector", None), has_vectors=self.header.vectors)
-            return [Entry(number=self._number, record=build_record(value, vector))]
+            return [Entry(number=self._number, part=part, record=build_record(value, vector))]
         except orjson.JSONDecodeError:
             return [Entry(number=self._number, trouble="it is not JSON")]
         except _MalformedRecordError as exc:
             return [Entry(number=self._number, trouble=str(exc))]
 
-    def _check_end(self, expected: object) -> list[Entry]:
+    def _check_end(self, end: dict[str, Any]) -> list[Entry]:
         entries = []
-        if expected != self._read_records - 1:
-            trouble = f"the export had {expected!r:.40} records, the file has {self._read_records - 1}"
-            entries.append(Entry(number=self._number, trouble=trouble))
+        expected, read = end.get("records"), self._read_records - 1
+        for name, told, count in (("records", expected, read), ("settings", end.get("settings", 0), self._read_items)):
+            if told != count:
+                trouble = f"the export had {told!r:.40} {name}, the file has {count}"
+                entries.append(Entry(number=self._number, trouble=trouble))
         line, _ = self._read_line()
         while line is not None:
             if line.strip():

@@ -85,6 +85,11 @@ class RecordTable(RowReader):
         """The highest row number that was ever assigned."""
         return self._next_seq - 1
 
+    @property
+    def tenants(self) -> int:
+        """The number of tenants that have ever written to the store, at least 1."""
+        return max(1, len({scope.tenant for scope, _ in self._scope_ids.items()}))
+
     def scope_id(self, scope: Scope) -> int | None:
         """Return the number of a tenant's namespace; None if it was never written to."""
         return self._scope_ids.get(scope)
