@@ -67,6 +67,7 @@ class Settings(BaseSettings):
         port: the port of REST; 0 for a free port.
         grpc: serve gRPC as well.
         grpc_port: the port of gRPC, 0 for a free port; when None 50051, or a free port if `port` is 0.
+        grpc_reflection: answer the gRPC reflection service, which describes the methods to anybody.
         tls_cert: the PEM file with the certificate chain for REST and gRPC; None to serve without TLS.
         tls_key: the PEM file with the private key of `tls_cert`, without a password.
         auth: require a credential for every request; turning it off is allowed on loopback only.
@@ -84,7 +85,7 @@ class Settings(BaseSettings):
         max_connections: the maximum number of open REST connections, and of gRPC connections; idle ones are closed
             for new ones, those without a valid credential first, and without any further ones are refused.
         max_connections_per_address: how many of them may come from one address without having shown a valid
-            credential; all callers behind a reverse proxy share its address.
+            credential, half of `max_connections` when None; callers behind a reverse proxy share its address.
         header_timeout_s: the time within which the headers of a request must arrive, in seconds.
         body_timeout_s: the time within which the body must arrive after the headers, in seconds.
         write_timeout_s: the time within which a client must read what waits for it, in seconds; then it is dropped.
@@ -130,6 +131,7 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65_535)
     grpc: bool = True
     grpc_port: int | None = Field(default=None, ge=0, le=65_535)
+    grpc_reflection: bool = True
     tls_cert: Path | None = None
     tls_key: Path | None = None
     auth: bool = True
@@ -145,7 +147,7 @@ class Settings(BaseSettings):
     keep_embeddings: bool = True
     max_body_bytes: int = Field(default=LIMITS.message_bytes, ge=1024)
     max_connections: int = Field(default=1_000, ge=1)
-    max_connections_per_address: int = Field(default=500, ge=1)
+    max_connections_per_address: int | None = Field(default=None, ge=1)
     header_timeout_s: float = Field(default=10.0, gt=0, le=3600)
     body_timeout_s: float = Field(default=30.0, gt=0, le=3600)
     write_timeout_s: float = Field(default=30.0, gt=0, le=3600)
@@ -194,6 +196,11 @@ class Settings(BaseSettings):
         if not self.grpc:
             return None
         return self.grpc_port if self.grpc_port is not None else _GRPC_PORT if self.port else 0
+
+    @property
+    def max_strangers(self) -> int:
+        """The number of connections without a valid credential that one address may have."""
+        return self.max_connections_per_address or (self.max_connections + 1) // 2
 
     @property
     def server_dir(self) -> Path:

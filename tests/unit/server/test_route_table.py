@@ -8,7 +8,8 @@ from tests.unit.server.grpc.conftest import opened_services
 
 from super_advanced_agents.protocol.operations import BY_ROUTE, BY_RPC, Operation
 from super_advanced_agents.server.app import create_app
-from super_advanced_agents.server.grpc.health import HEALTH, REFLECTION
+from super_advanced_agents.server.grpc.health import HEALTH
+from super_advanced_agents.server.grpc.reflection import REFLECTION
 from super_advanced_agents.server.grpc.server import method_handlers
 from super_advanced_agents.server.route_table import ROUTES, RouteTable, rpc_operation
 from super_advanced_agents.tenancy.context import Access

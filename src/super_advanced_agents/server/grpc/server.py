@@ -12,7 +12,8 @@ from super_advanced_agents._runtime.futures import in_thread
 from super_advanced_agents.config import LIMITS
 from super_advanced_agents.protocol.methods import AGENT, ORCHESTRATOR, VECTOR_STORE
 from super_advanced_agents.server.grpc.handler import MethodHandler
-from super_advanced_agents.server.grpc.health import HEALTH, REFLECTION, health_rpcs, reflection_rpcs
+from super_advanced_agents.server.grpc.health import HEALTH, health_rpcs
+from super_advanced_agents.server.grpc.reflection import REFLECTION, reflection_rpcs
 from super_advanced_agents.server.grpc.rpc import Rpc
 from super_advanced_agents.server.grpc.services import operation_rpcs
 from super_advanced_agents.server.pipeline import Pipeline
@@ -21,16 +22,20 @@ from super_advanced_agents.server.sockets import port_in_use
 from super_advanced_agents.tenancy.settings import Settings, checked_certificate
 
 GRPC_PORT = "--grpc-port"
+_IDLE_S = 20
 _OPTIONS = [
     ("grpc.so_reuseport", 0),  # a port in use is an error; with reuse, two servers would share its calls
     ("grpc.max_receive_message_length", LIMITS.message_bytes),
     ("grpc.max_send_message_length", -1),  # a reply is as long as the request demands, as over REST
     ("grpc.max_concurrent_streams", 100),
     ("grpc.http.overload_protection", 0),  # it also counts calls that have ended, and then resets new ones
-    ("grpc.server_handshake_timeout_ms", 10_000),
+    ("grpc.max_metadata_size", 16 * 1024),
+    ("grpc.absolute_max_metadata_size", 64 * 1024),
+    ("grpc.max_connection_idle_ms", _IDLE_S * 1000),  # without a call; a client connects again by itself
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+    ("grpc.http2.max_ping_strikes", 2),
 ]
 
 
@@ -41,8 +46,10 @@ def method_handlers(services: Services, settings: Settings) -> list[MethodHandle
         services: the objects that every request uses.
         settings: the limits of the server.
     """
-    names = [VECTOR_STORE, AGENT, ORCHESTRATOR, HEALTH, REFLECTION]
-    rpcs: Iterable[Rpc] = chain(operation_rpcs(services), health_rpcs(services, names), reflection_rpcs(names))
+    names = [VECTOR_STORE, AGENT, ORCHESTRATOR, HEALTH, *([REFLECTION] if settings.grpc_reflection else [])]
+    rpcs: Iterable[Rpc] = chain(operation_rpcs(services), health_rpcs(services, names))
+    if settings.grpc_reflection:
+        rpcs = chain(rpcs, reflection_rpcs(names))
     pipeline = Pipeline(services, max_timeout_s=settings.request_timeout_s, search_s=settings.search_s)
     return [MethodHandler(rpc, services, pipeline) for rpc in rpcs]
 
@@ -54,7 +61,11 @@ def build_server(services: Services, settings: Settings) -> grpc.aio.Server:
         services: the objects that every request uses; the models may still be loading.
         settings: the limits of the server.
     """
-    server = grpc.aio.server(options=_OPTIONS)
+    limits = [
+        ("grpc.max_allowed_incoming_connections", settings.max_connections),
+        ("grpc.server_handshake_timeout_ms", round(settings.header_timeout_s * 1000)),  # up to the first frames
+    ]
+    server = grpc.aio.server(options=[*_OPTIONS, *limits])
     handlers: dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]] = {}
     for handler in method_handlers(services, settings):
         service, _, method = handler.path.strip("/").rpartition("/")

@@ -68,7 +68,7 @@ class RestServer(uvicorn.Server):
         self.servers = []
         book = ConnectionBook(
             max_connections=self._settings.max_connections,
-            max_strangers=self._settings.max_connections_per_address,
+            max_strangers=self._settings.max_strangers,
         )
         self._acceptor = Acceptor(
             self._protocol, book, context=self.config.ssl, handshake_s=self._settings.header_timeout_s

@@ -16,7 +16,8 @@ from super_advanced_agents.protocol.methods import Method
 from super_advanced_agents.protocol.packing import pack_vectors
 from super_advanced_agents.protocol.v1 import agents_pb2, vector_store_pb2
 from super_advanced_agents.server.auth.key_store import KeyTable
-from super_advanced_agents.server.grpc.health import HEALTH, REFLECTION
+from super_advanced_agents.server.grpc.health import HEALTH
+from super_advanced_agents.server.grpc.reflection import REFLECTION
 from super_advanced_agents.tenancy.runtime import Stage
 from super_advanced_agents.tenancy.settings import Settings
 

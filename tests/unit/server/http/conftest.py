@@ -38,9 +38,7 @@ async def start_server():
         )
         config.load()
         state = ServerState()
-        book = ConnectionBook(
-            max_connections=loaded.max_connections, max_strangers=loaded.max_connections_per_address, grace_s=0
-        )
+        book = ConnectionBook(max_connections=loaded.max_connections, max_strangers=loaded.max_strangers, grace_s=0)
         acceptor = Acceptor(
             lambda: config.http_protocol_class(config=config, server_state=state, app_state={}),
             book,

@@ -42,7 +42,7 @@ async def _until(condition):
 
 async def test_oldest_silent_connection_goes_for_a_new_one(start_server):
     """So silent connections keep nobody out."""
-    server = await start_server(max_connections=3)
+    server = await start_server(max_connections=3, max_connections_per_address=3)
     async with AsyncExitStack() as stack:
         (first, _), *_ = await _open(stack, server, 3)
         assert b"<1>" in await server.exchange(request(body=b"1", close=True))
@@ -51,7 +51,7 @@ async def test_oldest_silent_connection_goes_for_a_new_one(start_server):
 
 async def test_answered_connections_stay_and_a_new_one_is_refused(start_server):
     """The refusal says when to retry."""
-    server = await start_server(max_connections=2)
+    server = await start_server(max_connections=2, max_connections_per_address=2)
     async with AsyncExitStack() as stack:
         waiting = [await stack.enter_async_context(server.connection(request("POST", "/wait"))) for _ in range(2)]
         await _until(lambda: len(server.state.tasks) == 2)
@@ -65,7 +65,7 @@ async def test_answered_connections_stay_and_a_new_one_is_refused(start_server):
 
 async def test_strangers_go_before_idle_callers_with_a_credential(start_server):
     """A caller's idle connection outlives younger ones of strangers, refused ones included."""
-    server = await start_server(max_connections=4)
+    server = await start_server(max_connections=4, max_connections_per_address=4)
     async with AsyncExitStack() as stack:
         caller, writer = await stack.enter_async_context(server.connection(request(body=b"1")))
         await caller.readuntil(b"<1>")
@@ -106,7 +106,7 @@ async def test_callers_with_a_credential_do_not_count_for_their_address(start_se
 
 async def test_silent_tls_connections_are_counted_before_their_handshake(start_server, tls):
     """They are closed for a client that speaks, and when the time for the handshake has passed."""
-    server = await start_server(tls=tls[0], max_connections=3, header_timeout_s=0.3)
+    server = await start_server(tls=tls[0], max_connections=3, max_connections_per_address=3, header_timeout_s=0.3)
     async with AsyncExitStack() as stack:
         silent = await _open(stack, server, 3)
         async with server.connection(request(body=b"1", close=True), tls=tls[1]) as (reader, _):
