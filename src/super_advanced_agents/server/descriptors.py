@@ -9,7 +9,7 @@ from super_advanced_agents.tenancy.settings import Settings
 
 _ENOUGH = 65_536
 _RESERVED = 160
-"""Descriptors of the process itself, about 50, and a reserve for files that are open briefly."""
+"""Descriptors of the process itself, about 50, and a reserve for files open briefly."""
 _PER_COLLECTION = 10
 """Descriptors of an open collection: 6 measured, and its snapshots while they are written."""
 
