@@ -26,10 +26,10 @@ MANY = 8 * 1024 * 1024 // 3 - 100
 SEARCHES = ("/search", "/v1/agents/default/search", "/v1/embeddings", "/v1/agents/default/memories")
 
 
-@pytest.fixture(scope="module")
-def client(tmp_path_factory):
+@pytest.fixture
+def client(tmp_path):
     """A client of a server without authentication and without models."""
-    settings = Settings(data_dir=tmp_path_factory.mktemp("data"), auth=False)
+    settings = Settings(data_dir=tmp_path, auth=False)
     with TestClient(create_app(settings), base_url="http://127.0.0.1") as client:
         yield client
 

@@ -1,0 +1,174 @@
+"""The largest legal requests of every operation, with the largest answers that they may ask for."""
+
+from __future__ import annotations
+
+import base64
+import json
+import random
+from typing import NamedTuple
+
+import numpy as np
+
+DIM, WIDE_DIM, COUNT = 384, 1_536, 1_000
+TEXT = ("word " * 13_107)[: 64 * 1024]
+VALUES = list(range(1_000))
+UIDS = [f"{n:0256}" for n in range(COUNT)]
+_COLLECTION, _AGENT, _ORCHESTRATOR = "/v1/collections/c", "/v1/agents/default", "/v1/orchestrators/none"
+
+
+class Call(NamedTuple):
+    """One request of REST, MCP or OpenAI's API, and the statuses that are right for it."""
+
+    method: str
+    path: str
+    body: object = None
+    statuses: tuple[int, ...] = (200, 201, 202, 204)
+
+    def encoded(self):
+        """Return the body as bytes."""
+        return None if self.body is None else json.dumps(self.body, separators=(",", ":")).encode()
+
+
+def _vectors(count, dim, digits):
+    numbers = np.random.default_rng(1).random((count, dim)).round(digits)
+    return numbers.tolist()
+
+
+def _base64(vector):
+    return base64.b64encode(np.asarray(vector, "<f4").tobytes()).decode()
+
+
+def _metadata(n):
+    return {f"field{j}": j for j in range(500)} | {"n": n}
+
+
+def _records():
+    empty = dict.fromkeys(("model_id", "source", "session", "expires_at", "place", "priority"))
+    return [
+        {
+            "uid": f"put{n}",
+            "vector": _base64(vector),
+            "metadata": _metadata(n) if n < 500 else {"text": "x" * 200},
+            "namespace": "default",
+            "created_at": 1.0,
+            "updated_at": 2.0,
+            **empty,
+        }
+        for n, vector in enumerate(_vectors(COUNT, DIM, 4))
+    ]
+
+
+def _tool(name, **arguments):
+    params = {"name": name, "arguments": arguments}
+    return Call("POST", "/mcp", {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params})
+
+
+def _orchestrated(action, **members):
+    # There is no orchestrator; the body is read before that is found.
+    return (Call("POST", f"{_ORCHESTRATOR}/{action}", {"query": TEXT, **members}, (404,)),)
+
+
+def _search(path, **members):
+    return Call("POST", path, {"top_k": COUNT, "where": {"n": {"$nin": VALUES}}, **members})
+
+
+def setup_calls():
+    """Return the calls that create the collections and fill them, some of them as large as is legal."""
+    yield Call("POST", "/v1/collections", {"name": "c", "dim": DIM})
+    yield Call("POST", "/v1/collections", {"name": "wide", "dim": WIDE_DIM})
+    metadatas = [{"text": "x" * 200, "a": n} for n in range(COUNT)]
+    body = {"vectors": _vectors(COUNT, DIM, 6), "metadatas": metadatas, "uids": [f"r{n}" for n in range(COUNT)]}
+    yield Call("POST", f"{_COLLECTION}/records", body)
+    memories = [{"text": f"memory {n}", "uid": f"m{n}", "extra": _metadata(n)} for n in range(COUNT)]
+    yield Call("POST", f"{_AGENT}/memories", {"memories": memories})
+
+
+def largest_calls():
+    """Return the largest legal calls of each operation that has a route, by its name; none where all are short."""
+    query, uids = _vectors(1, DIM, 4)[0], [f"r{n}" for n in range(COUNT)]
+    shuffled = random.Random(1).sample(VALUES, len(VALUES))
+    return {
+        "health": (),
+        "readiness": (),
+        "openapi": (Call("GET", "/openapi.json"),),
+        "openapiHead": (),
+        "stats": (Call("GET", "/v1/stats"),),
+        "addRecords": (Call("POST", "/v1/collections/wide/records", {"vectors": _vectors(COUNT, WIDE_DIM, 2)}),),
+        "putRecords": (Call("PUT", f"{_COLLECTION}/records", {"records": _records()}),),
+        "updateRecord": (Call("PATCH", f"{_COLLECTION}/records", {"uid": "r1", "changes": _metadata(1)}),),
+        "deleteRecords": (Call("POST", f"{_COLLECTION}/records:delete", {"uids": UIDS}),),
+        "getRecords": (Call("POST", f"{_COLLECTION}/records:get", {"uids": uids}),),
+        "countRecords": (Call("POST", f"{_COLLECTION}/records:count", {"where": {"a": {"$in": shuffled}}}),),
+        "scanRecords": (
+            Call("POST", f"{_COLLECTION}/records:scan", {"where": {"a": {"$in": shuffled}}, "limit": COUNT}),
+        ),
+        "searchCollectionBatch": (
+            Call("POST", f"{_COLLECTION}/search:batch", {"query_vectors": _vectors(100, DIM, 4), "top_k": 100}),
+        ),
+        "searchCollection": (_search(f"{_COLLECTION}/search", query_vector=query),),
+        "searchCollectionHybrid": (
+            _search(f"{_COLLECTION}/search:hybrid", query_vector=query, query_text=TEXT, explain=True),
+        ),
+        "searchCollectionKeywords": (_search(f"{_COLLECTION}/search:keywords", query_text=TEXT),),
+        "collectionStats": (Call("GET", f"{_COLLECTION}/stats"),),
+        "listRecords": (Call("GET", f"{_COLLECTION}/records?limit={COUNT}"),),
+        "getRecord": (Call("GET", f"{_COLLECTION}/records/r1"),),
+        "deleteRecord": (Call("DELETE", f"{_COLLECTION}/records/r2"),),
+        "createCollection": (),
+        "listCollections": (Call("GET", "/v1/collections"),),
+        "getCollection": (Call("GET", _COLLECTION),),
+        "deleteCollection": (),
+        "search": (_search("/search", query=TEXT, explain=True),),
+        "remember": (
+            Call(
+                "POST",
+                f"{_AGENT}/memories",
+                {"memories": [{"text": f"more {n}", "extra": _metadata(n)} for n in range(COUNT)]},
+            ),
+        ),
+        "updateMemory": (Call("PATCH", f"{_AGENT}/memories/m1", {"text": TEXT, "extra": _metadata(1)}),),
+        "searchMemories": (_search(f"{_AGENT}/search", query=TEXT, explain=True),),
+        "recall": (Call("GET", f"{_AGENT}/memories/m2"),),
+        "scanMemories": (Call("POST", f"{_AGENT}/memories:scan", {"where": {"n": {"$in": shuffled}}, "limit": COUNT}),),
+        "listMemories": (Call("GET", f"{_AGENT}/memories?limit={COUNT}"),),
+        "forgetMemories": (Call("POST", f"{_AGENT}/memories:forget", {"uids": UIDS}),),
+        "forget": (Call("DELETE", f"{_AGENT}/memories/m3"),),
+        "countMemories": (Call("POST", f"{_AGENT}/memories:count", {"where": {"n": {"$in": shuffled}}}),),
+        "countAllMemories": (Call("GET", f"{_AGENT}/memories:count"),),
+        "ask": (Call("POST", f"{_AGENT}/ask", {"question": "one word", "top_k": COUNT}),),
+        "listAgents": (Call("GET", "/v1/agents"),),
+        "getAgent": (),
+        "putAgent": (Call("PUT", "/v1/agents/b", {"description": "d" * 1_000}),),
+        "deleteAgent": (),
+        "route": _orchestrated("route"),
+        "chain": _orchestrated("chain", names=["a"] * 1_000),
+        "fallback": _orchestrated("fallback", primary="a", backup=["a"] * 1_000),
+        "parallel": _orchestrated("parallel", names=["a"] * 1_000),
+        "collaborate": _orchestrated("collaborate", names=["a"] * 1_000),
+        "supervise": (),
+        "listOrchestrators": (Call("GET", "/v1/orchestrators"),),
+        "embeddings": tuple(
+            Call(
+                "POST",
+                "/v1/embeddings",
+                {"model": "all-MiniLM-L6-v2", "input": [f"text {n}" for n in range(COUNT)], "encoding_format": form},
+            )
+            for form in ("float", "base64")
+        ),
+        "chat": (
+            Call(
+                "POST",
+                "/v1/chat/completions",
+                {"model": "m", "messages": [{"role": "user", "content": "one word " * 400}] * 1_000},
+            ),
+        ),
+        "models": (Call("GET", "/v1/models"),),
+        "model": (Call("GET", "/v1/models/m"),),
+        "mcp": (
+            _tool("remember", text=TEXT, extra=_metadata(1)),
+            _tool("recall", query=TEXT, top_k=COUNT),
+            _tool("forget", uids=UIDS),
+            _tool("ask", question="one word", top_k=COUNT),
+        ),
+        "mcpAgent": (_tool("recall", query="x", top_k=COUNT)._replace(path="/mcp/default"),),
+    }
