@@ -22,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sized
 from typing import Any, cast
 
+from super_advanced_agents.config import LIMITS
 from super_advanced_agents.protocol.operations import Cost
 
 _REQUEST_BYTES = 16 * 1024
@@ -49,7 +50,9 @@ def work_units(request: Any) -> int:
     """Return the units for the values of a request's filter and the matches asked for."""
     where, top_k = getattr(request, "where", None), getattr(request, "top_k", 0)
     queries = getattr(request, "query_vectors", None)
-    matches = top_k * (1 if queries is None else len(queries)) if isinstance(top_k, int) else 0
+    # A value outside of the limits is refused later, with the name of its field.
+    wanted = min(max(top_k, 0), LIMITS.top_k) if isinstance(top_k, int) else 0
+    matches = wanted * (1 if queries is None else len(queries))
     return (0 if not where else _values_in(where) // _VALUES) + matches // _MATCHES
 
 
