@@ -24,8 +24,11 @@ def doctor(data_dir: DataDir = DATA_DIR, models_dir: ModelsDir = None, as_json: 
     """
     from super_advanced_agents.cli.doctor.machine import check_models, check_versions
     from super_advanced_agents.cli.doctor.storage import check_data
+    from super_advanced_agents.cli.doctor.tenants import check_server_data
 
-    results: Iterator[Check] = chain(check_versions(), check_models(models_dir), check_data(data_dir))
+    results: Iterator[Check] = chain(
+        check_versions(), check_models(models_dir), check_data(data_dir), check_server_data(data_dir)
+    )
     checks: list[Check] = []
     for check in results:
         checks.append(check)

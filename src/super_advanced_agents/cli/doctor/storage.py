@@ -40,24 +40,26 @@ def check_data(data_dir: Path) -> Iterator[Check]:
     store = data_dir / "store"
     database = store / "memory.sqlite3"
     if database.exists():
-        yield _owner(store)
+        yield _lock(store)
         yield _rows(database)
         yield _snapshot(store)
 
 
-def _owner(store: Path) -> Check:
+def _lock(store: Path) -> Check:
     try:
         with (store / "owner.lock").open("rb") as lock:
             holder = lock.read(32).decode(errors="replace").strip()
             try:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except OSError:
-                return Check(name="owner", ok=True, detail=f"in use by process {holder or 'unknown'}")
+                return Check(name="store lock", ok=True, detail=f"in use by process {holder or 'unknown'}")
+    except FileNotFoundError:  # never opened since it was restored
+        pass
     except OSError as exc:
         return Check(
-            name="owner", ok=False, detail=f"the lock cannot be read: {exc.strerror}", hint="check permissions"
+            name="store lock", ok=False, detail=f"the lock cannot be read: {exc.strerror}", hint="check permissions"
         )
-    return Check(name="owner", ok=True, detail="in use by nobody")
+    return Check(name="store lock", ok=True, detail="in use by nobody")
 
 
 def _rows(database: Path) -> Check:

@@ -120,10 +120,12 @@ class JsonlReader:
             if "end" in value:
                 self._ended = True
                 return self._check_end(value)
-            part, value = split_part(value, self.header)
-            if "kind" in value and self.header.version > 1:
+            is_item = "kind" in value and self.header.version > 1
+            if is_item:
                 self._read_records -= 1
                 self._read_items += 1
+            part, value = split_part(value, self.header)
+            if is_item:
                 return [Entry(number=self._number, part=part, item=value)]
             vector = _decode_vector(value.pop("vector", None), has_vectors=self.header.vectors)
             return [Entry(number=self._number, part=part, record=build_record(value, vector))]

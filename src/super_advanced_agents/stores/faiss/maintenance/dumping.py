@@ -46,7 +46,7 @@ class DatabaseDump:
     def pages(
         self, *, tenant: str | None = None, namespace: str | None = None, tree: Filter | None = None
     ) -> Iterator[tuple[str, list[Record]]]:
-        """Yield pages of unexpired records, each with the tenant of its records, in the order they were written.
+        """Yield pages of unexpired records of one tenant each, in the order they were written.
 
         Args:
             tenant: the tenant to read; all of them when None.
