@@ -34,10 +34,14 @@ _ALGORITHMS_OF_KEY_TYPE = {
 _MIN_RSA_BITS = 2048
 _MAX_BYTES = 256 * 1024
 _MAX_KEYS = 100
-_NETWORK_TIMEOUT_S, _FETCH_TIMEOUT_S = 5.0, 10.0
+_FETCH_TIMEOUT_S = 10.0
+_WAIT_S = 2.0
+_MAX_WAITING = 64
 _FRESH_S = 600.0
 _MAX_AGE_S = 24 * 3600.0
 _UNKNOWN_KID_PAUSE_S = 60.0
+_MISSING_S = 300.0
+_MAX_MISSING = 1_000
 _FAILED_PAUSE_S = 5.0
 
 
@@ -52,8 +56,9 @@ class IssuerKeys:
     """Fetch a JWT issuer's public keys (JWKS) from a URL and cache them, within one event loop.
 
     Keys are used for ten minutes, then fetched again in the background; while that fails, the old keys are used for up
-    to a day. A token with an unknown key id causes a fetch at once, but at most once a minute. Concurrent callers share
-    one fetch, which runs off the event loop.
+    to a day. A token with an unknown key id causes a fetch at once, but at most once a minute, and none for five
+    minutes if the issuer did not publish it. Concurrent callers share one fetch, which takes 10 s at most; 64 of them
+    wait for it, 2 s each. While fetches fail, the pauses between them grow from 5 s to a minute.
 
     Args:
         url: the URL of the JWKS document, set by the operator; redirects are not followed.
@@ -69,6 +74,9 @@ class IssuerKeys:
         self._fetched_at = -float("inf")
         self._tried_at = -float("inf")
         self._fetching: asyncio.Task[None] | None = None
+        self._failures = 0  # in a row
+        self._waiting = 0
+        self._missing: dict[str | None, float] = {}  # key ids that the issuer did not publish, and until when
 
     async def akey(self, kid: str | None, algorithm: str) -> PublicKey:
         """Return the issuer's public key that fits the key id and the algorithm in a JWT's header.
@@ -90,15 +98,11 @@ class IssuerKeys:
             if age > _FRESH_S and now - self._tried_at > _UNKNOWN_KID_PAUSE_S:
                 self._fetch_once()
             return key
-        pause_s = _UNKNOWN_KID_PAUSE_S if self._keys else _FAILED_PAUSE_S
-        if self._fetching is not None or now - self._tried_at > pause_s:
-            await asyncio.shield(self._fetch_once())  # a caller that is cancelled must not cancel the shared fetch
+        if self._missing.get(kid, 0.0) < now and (self._fetching is not None or now - self._tried_at > self._pause_s):
+            await self._wait_for_fetch(kid)
             key = self._pick(kid, algorithm)
         if key is None and not self._keys:
-            raise EngineUnavailableError(
-                "the issuer's keys cannot be fetched now, so tokens cannot be checked",
-                hint="try again; the server's log says why",
-            )
+            raise _unavailable_error()
         if key is None:
             raise AuthenticationError("the token is signed with a key that its issuer does not publish")
         return key
@@ -109,6 +113,29 @@ class IssuerKeys:
         if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+
+    @property
+    def _pause_s(self) -> float:
+        if self._keys or not self._failures:
+            return _UNKNOWN_KID_PAUSE_S
+        return min(_FAILED_PAUSE_S * 2.0 ** min(self._failures - 1, 8), _UNKNOWN_KID_PAUSE_S)
+
+    async def _wait_for_fetch(self, kid: str | None) -> None:
+        # The issuer may hang, and anybody can send a token: so few wait, and not for long.
+        fetch = self._fetch_once()
+        if self._waiting >= _MAX_WAITING:
+            raise _unavailable_error()
+        self._waiting += 1
+        try:
+            await asyncio.wait({fetch}, timeout=_WAIT_S)  # a caller that is cancelled does not cancel the shared fetch
+        finally:
+            self._waiting -= 1
+        if not fetch.done():
+            raise _unavailable_error()
+        if self._failures == 0 and not any(kid in (None, key.kid) for key in self._keys):
+            if len(self._missing) >= _MAX_MISSING:
+                del self._missing[next(iter(self._missing))]
+            self._missing[kid] = time.monotonic() + _MISSING_S
 
     def _pick(self, kid: str | None, algorithm: str) -> PublicKey | None:
         candidates = [key for key in self._keys if algorithm in key.algorithms and kid in (None, key.kid)]
@@ -128,29 +155,32 @@ class IssuerKeys:
 
     async def _fetch(self) -> None:
         try:
-            keys = await in_thread(lambda: _fetch_keys(self._url), name="fetch the issuer's keys")
-        except (httpx2.HTTPError, httpx2.InvalidURL, ValueError, RecursionError) as exc:
-            _log.warning("server.issuer_keys_not_fetched", extra={"url": self._url, "reason": str(exc)})
+            keys = await _fetch_keys(self._url)
+        except (TimeoutError, httpx2.HTTPError, httpx2.InvalidURL, ValueError, RecursionError) as exc:
+            self._failures += 1
+            reason = str(exc) or f"not complete within {_FETCH_TIMEOUT_S:.0f} s"
+            _log.warning("server.issuer_keys_not_fetched", extra={"url": self._url, "reason": reason})
             return
-        self._keys, self._fetched_at = keys, time.monotonic()
+        self._keys, self._fetched_at, self._failures = keys, time.monotonic(), 0
         self.generation += 1
 
 
-def _fetch_keys(url: str) -> tuple[_IssuerKey, ...]:
+async def _fetch_keys(url: str) -> tuple[_IssuerKey, ...]:
     body = bytearray()
-    deadline = time.monotonic() + _FETCH_TIMEOUT_S
-    with (
-        httpx2.Client(timeout=_NETWORK_TIMEOUT_S, follow_redirects=False) as client,
-        client.stream("GET", url, headers={"accept": "application/json", "accept-encoding": "identity"}) as response,
-    ):
+    headers = {"accept": "application/json", "accept-encoding": "identity"}
+    # Made in a thread, because it reads the certificates of all authorities.
+    client = await in_thread(lambda: httpx2.AsyncClient(timeout=_FETCH_TIMEOUT_S, follow_redirects=False), name="jwks")
+    async with asyncio.timeout(_FETCH_TIMEOUT_S), client, client.stream("GET", url, headers=headers) as response:
         if response.status_code != 200:
             raise ValueError(f"status {response.status_code}")
-        for chunk in response.iter_raw(chunk_size=16 * 1024):
+        async for chunk in response.aiter_raw(chunk_size=16 * 1024):
             body += chunk
             if len(body) > _MAX_BYTES:
                 raise ValueError(f"longer than {_MAX_BYTES} bytes")
-            if time.monotonic() > deadline:
-                raise ValueError(f"not complete within {_FETCH_TIMEOUT_S:.0f} s")
+    return await in_thread(lambda: _keys_in(bytes(body)), name="read the issuer's keys")
+
+
+def _keys_in(body: bytes) -> tuple[_IssuerKey, ...]:
     document = json.loads(body)
     entries = document.get("keys") if isinstance(document, dict) else None
     if not isinstance(entries, list):
@@ -159,6 +189,13 @@ def _fetch_keys(url: str) -> tuple[_IssuerKey, ...]:
     if not keys:
         raise ValueError("no usable key in it")
     return keys
+
+
+def _unavailable_error() -> EngineUnavailableError:
+    return EngineUnavailableError(
+        "the issuer's keys cannot be fetched now, so tokens cannot be checked",
+        hint="try again; the server's log says why",
+    )
 
 
 def _signing_keys(entries: list[Any]) -> Iterator[_IssuerKey]:

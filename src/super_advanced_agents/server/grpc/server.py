@@ -26,6 +26,8 @@ _IDLE_S = 20
 _OPTIONS = [
     ("grpc.so_reuseport", 0),  # a port in use is an error; with reuse, two servers would share its calls
     ("grpc.max_receive_message_length", LIMITS.message_bytes),
+    # Compressed messages are refused: 300 KB could unfold to 300 MiB, and the limit counts what is sent.
+    ("grpc.compression_enabled_algorithms_bitset", 1),
     ("grpc.max_send_message_length", -1),  # a reply is as long as the request demands, as over REST
     ("grpc.max_concurrent_streams", 100),
     ("grpc.http.overload_protection", 0),  # it also counts calls that have ended, and then resets new ones

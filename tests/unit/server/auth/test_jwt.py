@@ -332,3 +332,50 @@ async def test_authenticator_accepts_tokens_and_api_keys_together(issuer, tmp_pa
         assert (await authenticator.authenticate(authorization=f"Bearer {token()}", api_key=None)).tenant == "acme"
         assert (await authenticator.authenticate(authorization=None, api_key=key)).tenant == "default"
         assert issuer.requests == 1
+
+
+async def test_callers_wait_briefly_and_in_bounded_number_while_the_issuer_hangs(verifier, issuer, monkeypatch):
+    """They learn that the token cannot be checked; all of them share one fetch."""
+    monkeypatch.setattr(jwks, "_WAIT_S", 0.05)  # of two seconds
+    issuer.may_answer.clear()
+    verifications = [asyncio.create_task(verifier.averify(token(sub=str(n)))) for n in range(100)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert sum(task.done() for task in verifications) == 100 - 64
+    outcomes = await asyncio.gather(*verifications, return_exceptions=True)
+    assert {type(outcome) for outcome in outcomes} == {EngineUnavailableError}
+    assert issuer.requests <= 1
+    issuer.may_answer.set()
+    await end_of_background_fetch()
+    await verifier.averify(token())
+
+
+async def test_issuer_that_sends_its_keys_too_slowly_is_given_up(verifier, issuer, monkeypatch):
+    """The time limit holds for the whole fetch."""
+    monkeypatch.setattr(jwks, "_FETCH_TIMEOUT_S", 0.05)  # of ten seconds
+    issuer.may_answer.clear()
+    with pytest.raises(EngineUnavailableError):
+        await verifier.averify(token())
+    assert not [task for task in asyncio.all_tasks() if task.get_name() == "fetch the issuer's keys"]
+    issuer.may_answer.set()
+
+
+async def test_key_id_that_the_issuer_does_not_publish_causes_no_second_fetch(verifier, issuer, clock):
+    """It is remembered for five minutes, until the issuer may have published it."""
+    await verifier.averify(token())
+    for requests, elapsed_s in ((2, 61), (2, 120), (3, 300)):
+        clock.advance(elapsed_s)
+        with pytest.raises(AuthenticationError, match="does not publish"):
+            await verifier.averify(token(LATER, kid="invented"))
+        assert issuer.requests == requests
+
+
+async def test_pauses_between_failing_fetches_grow_to_a_minute(verifier, issuer, clock):
+    """A token after the pause tries again."""
+    issuer.status = 500
+    for requests, elapsed_s in enumerate((0, 6, 11, 21, 41, 61), start=1):
+        clock.advance(elapsed_s)
+        for _ in range(2):
+            with pytest.raises(EngineUnavailableError):
+                await verifier.averify(token())
+        assert issuer.requests == requests
