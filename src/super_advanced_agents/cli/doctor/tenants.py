@@ -1,4 +1,4 @@
-"""Checks of `saa doctor` for what a server and its backups need: catalog, collections, keys and modes."""
+"""Checks of `saa doctor` for the catalog, collections, keys, modes and backups."""
 
 from __future__ import annotations
 
