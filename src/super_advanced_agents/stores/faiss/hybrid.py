@@ -28,7 +28,7 @@ from super_advanced_agents.stores.fusion import (
     fuse,
     needs_static_signals,
 )
-from super_advanced_agents.types import Vector, Weights
+from super_advanced_agents.types import Vector
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +69,9 @@ def rank_by_keywords(
     texts = [search.text or "" for search in searches]
     by_keywords = sources.keywords.search(view, texts, scope, selection.rows, depth)
     if searches[0].kind == "hybrid":
+        with_sessions = sources.session_neighbours.has_sessions(scope)  # not by what other tenants have
         return [
-            _fuse_signals(view, sources, search, rows, ranking)
+            _fuse_signals(view, sources, search, rows, ranking, with_sessions=with_sessions)
             for search, rows, ranking in zip(searches, nearest, by_keywords, strict=True)
         ]
     return [
@@ -80,14 +81,21 @@ def rank_by_keywords(
 
 
 def _fuse_signals(
-    view: View, sources: SignalSources, search: Search, nearest: NDArray[np.int64], by_keywords: Ranking
+    view: View,
+    sources: SignalSources,
+    search: Search,
+    nearest: NDArray[np.int64],
+    by_keywords: Ranking,
+    *,
+    with_sessions: bool,
 ) -> Ranked:
     check_budget()
     keyword_rows, scores = by_keywords
     rows = _sorted_unique(nearest[nearest >= 0].astype(np.uint32), keyword_rows)
     keyword_scores = np.zeros(len(rows), dtype=np.float32)
     keyword_scores[np.searchsorted(rows, keyword_rows)] = scores
-    similarities, neighbours = _similarities(view, sources.session_neighbours, search.queries[0], rows, search.weights)
+    session_neighbours = sources.session_neighbours if with_sessions and search.weights.nearby else None
+    similarities, neighbours = _similarities(view, session_neighbours, search.queries[0], rows)
     candidates = Candidates(
         ids=rows,
         similarities=similarities,
@@ -101,10 +109,9 @@ def _fuse_signals(
 
 
 def _similarities(
-    view: View, session_neighbours: SessionNeighbourIndex, query: Vector, rows: NDArray[np.uint32], weights: Weights
+    view: View, session_neighbours: SessionNeighbourIndex | None, query: Vector, rows: NDArray[np.uint32]
 ) -> tuple[NDArray[np.float32], SessionNeighbours | None]:
-    # The neighbours' similarities are None without sessions, or when the weight `nearby` is 0.
-    if not session_neighbours or not weights.nearby:
+    if session_neighbours is None:
         return view.similarities(query, rows), None
     before, after = session_neighbours.neighbours(rows)
     needed = _sorted_unique(rows, before, after)  # one look-up for all of them

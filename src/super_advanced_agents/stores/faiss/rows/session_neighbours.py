@@ -25,16 +25,22 @@ class SessionNeighbourIndex:
         self._after = np.zeros(0, dtype=np.uint32)
         self._session = np.zeros(0, dtype=np.uint32)
         self._ids: dict[tuple[int, str], int] = {}
+        self._scopes: set[int] = set()
         self._last: dict[int, int] = {}
         self._changed = BitMap()
         self._changed_lock = threading.Lock()
 
-    def __bool__(self) -> bool:
-        return bool(self._ids)
+    def has_sessions(self, scope: int | None) -> bool:
+        """Return True if records of a namespace were in sessions since the store was opened.
+
+        `scope` is the number of the namespace; None stands for the whole store.
+        """
+        return bool(self._scopes) if scope is None else scope in self._scopes
 
     def clear(self) -> None:
         """Remove all sessions from this index."""
         self._ids.clear()
+        self._scopes.clear()
         self._last.clear()
         for column in (self._before, self._after, self._session):
             column[:] = _NONE
@@ -43,6 +49,7 @@ class SessionNeighbourIndex:
         """Append a new row to the end of a session."""
         self._grow(row)
         id_ = self._ids.setdefault((scope, session), len(self._ids) + 1)
+        self._scopes.add(scope)
         self._session[row] = id_
         before = self._last.get(id_, _NONE)
         self._last[id_] = row

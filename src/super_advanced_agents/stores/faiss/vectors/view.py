@@ -103,12 +103,12 @@ class View:
             positions = np.searchsorted(segment.rows, rows[start:stop])
             present = segment.rows[positions] == rows[start:stop]
             if not segment.lossy:
-                scores[start:stop][present] = segment.vectors_at(positions[present]) @ query
+                scores[start:stop][present] = _dot(segment.vectors_at(positions[present]), query)
             else:
                 live = present & np.fromiter(
                     (row in self.live for row in rows[start:stop].tolist()), bool, stop - start
                 )
-                scores[start:stop][live] = self.fetch(rows[start:stop][live]) @ query
+                scores[start:stop][live] = _dot(self.fetch(rows[start:stop][live]), query)
         return scores
 
     def ranking(self, query: Vector, candidates: BitMap) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -129,8 +129,13 @@ class View:
         positions = segment.positions(candidates)
         rows = segment.rows if positions is None else segment.rows[positions]
         if not segment.lossy:
-            yield segment.vectors_at(positions) @ query, rows.astype(np.int64)
+            yield _dot(segment.vectors_at(positions), query), rows.astype(np.int64)
             return
         for start in range(0, len(rows), _PAGE_ROWS):  # the table's vectors are read a page at a time
             page = rows[start : start + _PAGE_ROWS]
-            yield self.fetch(page) @ query, page.astype(np.int64)
+            yield _dot(self.fetch(page), query), page.astype(np.int64)
+
+
+def _dot(vectors: Matrix, query: Vector) -> NDArray[np.float32]:
+    # A BLAS product rounds a row by its position among the others, which would show how many records others have.
+    return np.asarray(np.einsum("nd,d->n", vectors, query), dtype=np.float32)

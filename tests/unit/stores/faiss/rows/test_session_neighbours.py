@@ -26,9 +26,9 @@ def test_neighbours_follow_the_order_in_which_turns_were_appended():
 def test_row_outside_every_session_has_no_neighbours():
     """Rows that were never part of a session need not be known."""
     session_neighbours = SessionNeighbourIndex()
-    assert not session_neighbours
+    assert not session_neighbours.has_sessions(None)
     session_neighbours.append(3, 1, "a")
-    assert session_neighbours
+    assert [session_neighbours.has_sessions(scope) for scope in (None, 1, 2)] == [True, True, False]
     assert _neighbours(session_neighbours, 1_000_000) == (0, 0)
 
 
