@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sized
 from contextlib import aclosing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from pydantic import ValidationError
 
@@ -126,12 +126,19 @@ async def _reranker(request: SearchMemoriesRequest | AskRequest, context: Handle
 
 async def get_memory(request: GetMemoryRequest, context: HandlerContext) -> Record | None:
     """Return the memory with the given uid (unique id); the status is 404 if there is none."""
-    return await _agent(context).aget(request.uid)
+    record = await _agent(context).aget(request.uid)
+    return None if record is None else _without_place(record)
 
 
 async def list_memories(request: ListMemoriesRequest, context: HandlerContext) -> list[Record]:
     """Return one page of the agent's memories that match a filter, ordered by uid (unique id)."""
-    return await _agent(context).ascan(request.where, after=request.after, limit=request.limit)
+    page = await _agent(context).ascan(request.where, after=request.after, limit=request.limit)
+    return [_without_place(record) for record in page]
+
+
+def _without_place(record: Record) -> Record:
+    # Places are counted over the store that all tenants share, so one would tell how much others write.
+    return replace(record, place=None)
 
 
 async def forget(request: ForgetRequest, context: HandlerContext) -> int:
