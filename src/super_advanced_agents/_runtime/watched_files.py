@@ -89,7 +89,7 @@ class DatabaseWatch:
         raise StoreError(f"{failure} under this process, so writes have stopped", hint=_RESTART)
 
     def close(self) -> None:
-        """Stop watching, before the database's connections are closed: SQLite then deletes the log itself."""
+        """Stop watching, before the connections are closed and SQLite deletes the log itself."""
         with self._guard:
             self._watched = []
 

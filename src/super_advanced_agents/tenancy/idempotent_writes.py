@@ -104,7 +104,7 @@ def uids_for(uids: Sequence[str | None] | None, n: int) -> Sequence[str | None] 
 
 
 def next_write_id() -> str | None:
-    """Return the id of the current request's next write to a store; None if no caller repeats it."""
+    """Return the id of the request's next write to a store; None if no caller repeats it."""
     attempt = _attempt()
     if attempt is not None:
         return attempt.write_ids.next_id()

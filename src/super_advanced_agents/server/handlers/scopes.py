@@ -1,4 +1,4 @@
-"""What a key without `memories:read` may write, and what the answers to it leave out.
+"""Rules for the writes of a key without `memories:read`, and for the answers to them.
 
 Such a key stores, replaces and deletes, but no answer tells it a stored text, a uid that it did not send, or whether
 something exists. Operations whose answer always does need both scopes by their row in the table of operations; the

@@ -19,7 +19,7 @@ RETENTION_S = 86_400.0
 """The longest time for which a write is remembered; no client repeats a call for longer."""
 
 MAX_WRITES = 100_000
-"""How many writes of one tenant are remembered; the oldest are forgotten first."""
+"""The largest number of remembered writes of one tenant; the oldest are forgotten first."""
 
 _TRIM_EVERY = 1_000
 _TRIM_ROWS = 2_000
@@ -28,7 +28,9 @@ WriteResult = list[str] | int | bool
 
 
 class WriteIds:
-    """Remember which writes were carried out; the writer thread calls it in its open transaction.
+    """Remember which writes were carried out, in the transaction of each write.
+
+    Only the writer thread calls it.
 
     Args:
         connection: the writer's.
