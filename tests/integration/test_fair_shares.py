@@ -58,6 +58,24 @@ def test_bodies_that_do_not_come_take_no_permit_of_another_tenant(server):
             assert client.post(MEMORIES, json={"text": f"mine {n}"}).status_code == 200
 
 
+def test_answers_that_nobody_reads_take_no_permit_of_their_own_tenant(server):
+    """A permit is held while the server works, not while a long answer waits for its reader."""
+    url, key, _ = server
+    with ExitStack() as requests, httpx2.Client(base_url=url, headers=_bearer(key)) as client:
+        texts = [{"text": f"{n} " + "long text " * 5_000} for n in range(40)]
+        for start in range(0, 40, 20):
+            client.post("/v1/agents/long/memories", json={"memories": texts[start : start + 20]}).raise_for_status()
+        for _ in range(6):
+            unread = requests.enter_context(socket.socket())
+            unread.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+            unread.connect((url.host, url.port))
+            path = "/v1/agents/long/memories?limit=40"
+            unread.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {key}\r\n\r\n".encode())
+            assert unread.recv(1, socket.MSG_PEEK)
+        for n in range(5):
+            assert client.post("/search", json={"query": f"number {n}"}).status_code == 200
+
+
 @pytest.mark.parametrize(
     ("path", "body"),
     [

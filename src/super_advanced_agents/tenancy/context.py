@@ -75,6 +75,9 @@ class SupportsPermit(Protocol):
     def part(self) -> AbstractAsyncContextManager[None]:
         """Enter a context for one of several concurrent parts of the call's work."""
 
+    def give_back(self) -> None:
+        """Give the permit back, since the call's work is done."""
+
 
 @dataclass(slots=True, kw_only=True)
 class RequestContext:
@@ -116,6 +119,11 @@ class RequestContext:
         In a server, each part that runs at the same time as others counts as a call of the tenant.
         """
         return nullcontext() if self.permit is None else self.permit.part()
+
+    def end_work(self) -> None:
+        """Give back the call's permit: the work is done, and the client has only to read the answer."""
+        if self.permit is not None:
+            self.permit.give_back()
 
 
 _current: ContextVar[RequestContext] = ContextVar("request_context")

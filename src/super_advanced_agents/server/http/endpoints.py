@@ -181,6 +181,7 @@ class Endpoint:
         # Results were validated when they were stored; validating them again would cost more than the search.
         hold = partial(services.sending.hold, request_context.principal.tenant)
         response = json_answer(content, self.operation.status, hold)
+        request_context.end_work()
         if isinstance(response, PiecewiseResponse):
             await request_context.settle(answer_units(response.size_bytes))
         return response

@@ -170,6 +170,10 @@ class Permit:
             self._leave()  # before the wait, so that two kinds never wait for each other
             await self._enter(kind)
 
+    def give_back(self) -> None:
+        """Give the permit back before the block ends, since only the client is awaited from here on."""
+        self._leave()
+
     @asynccontextmanager
     async def part(self) -> AsyncIterator[None]:
         """Enter a context for one of several concurrent parts of the call's work.

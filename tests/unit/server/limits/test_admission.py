@@ -75,6 +75,19 @@ async def test_permit_is_held_during_the_block_and_released_after_an_error():
         assert pool.in_flight == 0
 
 
+async def test_permit_that_was_given_back_early_is_not_given_back_twice():
+    """The answer is sent without one, and the next call gets it meanwhile."""
+    admission = Admission(permits={PermitKind.SEARCH: 1})
+    pool = admission.pool(PermitKind.SEARCH)
+    async with admission.enter(PermitKind.SEARCH, "acme") as permit:
+        permit.give_back()
+        assert pool.in_flight == 0
+        async with admission.enter(PermitKind.SEARCH, "globex"):
+            permit.give_back()
+            assert pool.in_flight == 1
+    assert pool.in_flight == 0
+
+
 async def test_permit_is_exchanged_for_one_of_another_kind():
     """A refused exchange leaves none; whatever is held at the end is given back."""
     admission = Admission(permits={PermitKind.SEARCH: 1, PermitKind.GENERATE: 1}, wait_s=0.001)
