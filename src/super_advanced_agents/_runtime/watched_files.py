@@ -55,13 +55,16 @@ class DatabaseWatch:
     Args:
         file: the database, which a connection of this process has open.
         lock: the file of the lock that guards it; None if there is none.
+        note: whether a change is noted beside the database. False for one that several processes share, each of which
+            finds out for itself.
 
     Attributes:
         log_lost: True if only the path of the write-ahead log has changed, so that its content can be saved.
     """
 
-    def __init__(self, file: Path, *, lock: Path | None = None) -> None:
+    def __init__(self, file: Path, *, lock: Path | None = None, note: bool = True) -> None:
         self._file = file
+        self._note = note
         self._log = file.with_name(f"{file.name}-wal")
         self._guard = threading.Lock()
         self._failure: str | None = None
@@ -115,7 +118,7 @@ class DatabaseWatch:
         self._failure = f"the file {path.name!r} {change}"
         self.log_lost = path == self._log and change in ("was removed", "was replaced by another file")
         _log.error("store.files_changed", extra={"file": str(path), "change": change})
-        if path in (self._file, self._log):
+        if self._note and path in (self._file, self._log):
             _write_note(self._file, f"{self._failure} at process {os.getpid()}")
 
 

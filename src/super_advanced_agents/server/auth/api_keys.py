@@ -6,19 +6,34 @@ import hmac
 import threading
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from super_advanced_agents._runtime.clock import ForwardClock
 from super_advanced_agents._runtime.futures import Future, in_thread, set_results
 from super_advanced_agents._runtime.lifecycle import Resource
 from super_advanced_agents._runtime.sync_bridge import blocking
-from super_advanced_agents.errors import AuthenticationError, ResourceClosedError, SuperAdvancedAgentsError
-from super_advanced_agents.server.auth.key_store import KEY_PATTERN, KeyRecord, KeyTable, NewKey
+from super_advanced_agents.errors import AuthenticationError, EngineUnavailableError, ResourceClosedError, StoreError
+from super_advanced_agents.server.auth.key_store import (
+    KEY_PATTERN,
+    KeyRecord,
+    KeyTable,
+    NewKey,
+    digest_of,
+    signature_of,
+)
 from super_advanced_agents.telemetry import get_logger
 from super_advanced_agents.tenancy.context import Principal
 
 _log = get_logger("server")
 _POLL_INTERVAL_S = 0.25
+_SETTLING_S = 2.5
+"""The seconds for which changed files are read again.
+
+A second change in one tick of their clock would not show.
+"""
+
 _REFRESH_BURST, _REFRESHES_PER_S = 10.0, 4.0
 """The size and the rate of the token bucket for refreshes that unknown ids cause."""
 
@@ -39,8 +54,10 @@ class _CachedKey:
 class APIKeyVerifier(Resource):
     """An in-memory verifier of API keys, which returns the caller's tenant, scopes and key id.
 
-    All keys are held in memory. A thread polls the database, so that a change by another process counts within half a
-    second; an unknown id makes it look at once, because the key may be new.
+    All keys are held in memory. A thread polls the files, so that a change by another process counts within half a
+    second; an unknown id makes it look at once, because the key may be new. The database is opened anew for each
+    reading, by its path, so that a file in another one's place counts as well. When the keys cannot be read, or belong
+    to another secret, nobody is let in.
 
     Args:
         folder: the folder of the key database; nothing is read before `open`.
@@ -50,14 +67,18 @@ class APIKeyVerifier(Resource):
         super().__init__()
         self._folder = folder
         self._cached: Mapping[str, _CachedKey] = {}
-        self._version = -1
+        self._secret = b""
+        self._clock = ForwardClock()
+        self._clock_saved_at = 0.0
+        self._signature: tuple[object, ...] = ()
+        self._changed_at = 0.0
+        self._opened = self._unreadable = False
         self._table_lock = threading.Lock()
         self._stop_watching = threading.Event()
         self._waiting_lock = threading.Lock()
         self._refresh_requested = threading.Event()
         self._waiting: list[Future[None]] = []
         self._refresh_tokens, self._refilled_at = _REFRESH_BURST, time.monotonic()
-        self._table: KeyTable | None = None
         self._watcher: threading.Thread | None = None
 
     async def aopen(self) -> None:
@@ -81,6 +102,7 @@ class APIKeyVerifier(Resource):
         Raises:
             StoreError: the key was not stored.
         """
+        self._check_open()
         return await in_thread(lambda: self._create_first(tenant, scopes, label), name="create key")
 
     create_first = blocking(acreate_first)
@@ -103,21 +125,23 @@ class APIKeyVerifier(Resource):
 
         Raises:
             AuthenticationError: the key does not exist, was revoked or has expired; the message does not repeat it.
+            EngineUnavailableError: the keys cannot be read now, so that nobody is let in.
         """
         parsed = KEY_PATTERN.fullmatch(key)
-        table = self._table
-        if table is None or self.closed:
+        if not self._opened or self.closed:
             raise ResourceClosedError("the keys are not open", hint="call open() or await aopen() first")
+        if self._unreadable:
+            raise EngineUnavailableError("the API keys cannot be read now", hint="the server's log says why")
         if parsed is None:
             raise AuthenticationError(_NOT_VALID, hint=_HINT)
         cached = self._cached.get(parsed[1])
         # An unknown id is compared as well, so that the time of a refusal does not tell whether the id exists.
-        same = hmac.compare_digest(_NO_DIGEST if cached is None else cached.digest, table.digest_of(key))
+        same = hmac.compare_digest(_NO_DIGEST if cached is None else cached.digest, digest_of(key, self._secret))
         if cached is None or not same:
             raise AuthenticationError(_NOT_VALID, hint=_HINT)
         if cached.revoked:
             raise AuthenticationError(f"the API key {parsed[1]} was revoked", hint=_HINT)
-        if cached.expires_at is not None and cached.expires_at <= time.time():
+        if cached.expires_at is not None and cached.expires_at <= self._clock.now():
             raise AuthenticationError(f"the API key {parsed[1]} has expired", hint=_HINT)
         return cached.principal
 
@@ -140,46 +164,66 @@ class APIKeyVerifier(Resource):
             return future
 
     def _open(self) -> None:
+        KeyTable(self._folder).close()  # creates what is missing, at the first start
         with self._table_lock:
-            if self._table is None:
-                self._table = KeyTable(self._folder)
+            if not self._opened:
+                self._refresh()
+                self._opened = True
                 self._watcher = threading.Thread(target=self._watch, name="watch keys", daemon=True)
                 self._watcher.start()
-        self._refresh()
 
     def _create_first(self, tenant: str, scopes: Iterable[str], label: str) -> NewKey | None:
-        assert self._table is not None
-        new_key = self._table.create_first(tenant=tenant, scopes=scopes, label=label)
-        self._refresh(changed=new_key is not None)  # a connection's own writes do not change its `data_version`
+        with self._table_lock:
+            with closing(KeyTable(self._folder, create=False)) as table:
+                new_key = table.create_first(tenant=tenant, scopes=scopes, label=label)
+            self._refresh()
         return new_key
 
     def _watch(self) -> None:
-        failing = False
         while True:
-            self._refresh_requested.wait(_POLL_INTERVAL_S)
+            requested = self._refresh_requested.wait(_POLL_INTERVAL_S)
             if self._stop_watching.is_set():
                 return
             with self._waiting_lock:
                 self._refresh_requested.clear()
                 waiting, self._waiting = self._waiting, []
             try:
-                self._refresh()
-                failing = False
-            except SuperAdvancedAgentsError as exc:
-                if not failing:
+                with self._table_lock:
+                    self._refresh(settling=not requested)
+                if self._unreadable:
+                    _log.info("server.keys_read_again", extra={"keys": len(self._cached)})
+                self._unreadable = False
+            except Exception as exc:  # of whatever kind: whoever cannot be checked is not let in
+                if not self._unreadable:
                     _log.error("server.keys_not_read", extra={"reason": str(exc)})
-                failing = True
+                self._cached, self._unreadable, self._signature = {}, True, ()
             finally:
                 set_results((future, None) for future in waiting)
 
-    def _refresh(self, *, changed: bool = False) -> None:
-        with self._table_lock:
-            if self._table is None:
-                return
-            version = self._table.version()  # read before the rows: a write in between is seen by the next refresh
-            if changed or version != self._version:
-                self._cached = {record.id: _cached_key(record) for record in self._table.records()}
-                self._version = version
+    def _refresh(self, *, settling: bool = False) -> None:
+        signature = signature_of(self._folder)  # before the rows: a write in between is seen by the next refresh
+        if signature != self._signature:
+            self._changed_at = time.monotonic()
+        elif not (settling and time.monotonic() - self._changed_at < _SETTLING_S) and not self._has_newly_expired():
+            return
+        with closing(KeyTable(self._folder, create=False)) as table:
+            table.check()
+            records = table.records()
+            self._clock.advance_to(table.clock.now())
+            table.clock.advance_to(self._clock.now())
+            self._secret = table.secret
+            self._cached = {record.id: _cached_key(record) for record in records}
+            self._signature = signature
+            if self._has_newly_expired():
+                with suppress(StoreError):  # a full disk: the next reading tries again
+                    table.save_clock()
+            self._clock_saved_at = table.clock_saved_at
+
+    def _has_newly_expired(self) -> bool:
+        # Whether a key has expired since the clock was stored: it must not come back when the clock is set back.
+        now = self._clock.now()
+        times = (key.expires_at for key in self._cached.values() if key.expires_at is not None)
+        return any(self._clock_saved_at < expires_at <= now for expires_at in times)
 
     def _release(self) -> None:
         with self._waiting_lock:
@@ -187,12 +231,8 @@ class APIKeyVerifier(Resource):
             self._refresh_requested.set()
         if self._watcher is not None:
             self._watcher.join()
-        with self._table_lock:
-            table, self._table = self._table, None
         # Callers that arrived after the last refresh wake up and find the verifier closed.
         set_results((future, None) for future in self._waiting)
-        if table is not None:
-            table.close()
 
 
 def _cached_key(record: KeyRecord) -> _CachedKey:

@@ -8,17 +8,18 @@ import re
 import secrets
 import sqlite3
 import threading
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from super_advanced_agents._runtime import sqlite
-from super_advanced_agents._runtime.files import private_file, private_folder
+from super_advanced_agents._runtime.clock import ForwardClock
+from super_advanced_agents._runtime.files import map_os_error, private_file, private_folder
+from super_advanced_agents._runtime.watched_files import DatabaseWatch
 from super_advanced_agents.config import checked_name
 from super_advanced_agents.errors import ConfigurationError, InvalidInputError, StoreError, StoreFullError
-from super_advanced_agents.server.auth.secret import server_secret
+from super_advanced_agents.server.auth.secret import SECRET_FILE, server_secret
 from super_advanced_agents.tenancy.context import Access
 
 KEYS_FILE = "keys.db"
@@ -59,6 +60,7 @@ class KeyRecord:
         expires_at: seconds since 1970; None if it does not expire.
         revoked_at: seconds since 1970; None if it was not revoked.
         digest: the HMAC-SHA256 of the key.
+        read_at: when the record was read, in seconds since 1970.
     """
 
     id: str
@@ -69,13 +71,14 @@ class KeyRecord:
     expires_at: float | None
     revoked_at: float | None
     digest: bytes = field(repr=False)
+    read_at: float = field(repr=False, compare=False)
 
     @property
     def state(self) -> str:
-        """The state of the key now: `"valid"`, `"expired"` or `"revoked"`."""
+        """The state of the key when it was read: `"valid"`, `"expired"` or `"revoked"`."""
         if self.revoked_at is not None:
             return "revoked"
-        return "expired" if self.expires_at is not None and self.expires_at <= time.time() else "valid"
+        return "expired" if self.expires_at is not None and self.expires_at <= self.read_at else "valid"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,15 +101,24 @@ class KeyTable:
 
     Args:
         folder: created with access for this user only if it does not exist.
+        create: create a missing database. False for a server that has used one: another one would hold no revocation.
 
     Raises:
-        ConfigurationError: the keys were created with another secret, or by a newer version.
+        ConfigurationError: the keys were created with another secret, which is missing, or by a newer version.
         StoreError: the files cannot be used.
+
+    Attributes:
+        secret: the secret that keys are hashed with.
+        clock: the time, which does not go back behind what any process has stored.
+        clock_saved_at: the time that is stored.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._file = private_folder(folder) / KEYS_FILE
-        self.secret = server_secret(folder)
+    def __init__(self, folder: Path, *, create: bool = True) -> None:
+        self._file = (private_folder(folder) if create else folder) / KEYS_FILE
+        has_keys = self._file.exists() and self._file.stat().st_size > 0
+        if not has_keys and not create:
+            raise StoreError(f"the keys at {str(self._file)!r} are missing", hint="put the file back")
+        self.secret = server_secret(folder, create=not has_keys)
         self._lock = threading.Lock()
         with self._sqlite_errors():
             try:
@@ -127,6 +139,9 @@ class KeyTable:
         try:
             with self._sqlite_errors():
                 self._check_secret(tag)
+                self.clock_saved_at = self._read_clock()
+                self.clock = ForwardClock(self.clock_saved_at)
+            self._watch = DatabaseWatch(self._file, note=False)
         except BaseException:
             self._connection.close()
             raise
@@ -134,6 +149,7 @@ class KeyTable:
     def close(self) -> None:
         """Close the SQLite database of API keys."""
         with self._lock:
+            self._watch.close()
             self._connection.close()
 
     def create(
@@ -175,7 +191,7 @@ class KeyTable:
         """
         with self._transaction():
             changed = self._connection.execute(
-                "UPDATE keys SET revoked_at = coalesce(revoked_at, ?) WHERE id = ?", (time.time(), key_id)
+                "UPDATE keys SET revoked_at = coalesce(revoked_at, ?) WHERE id = ?", (self.clock.now(), key_id)
             )
             return changed.rowcount == 1
 
@@ -186,6 +202,7 @@ class KeyTable:
                 "SELECT id, digest, tenant, scopes, label, created_at, expires_at, revoked_at FROM keys"
                 " ORDER BY created_at, id"
             ).fetchall()
+        now = self.clock.now()
         known_scopes = {scope.value for scope in Access}
         return [
             KeyRecord(
@@ -197,20 +214,32 @@ class KeyTable:
                 created_at=row[5],
                 expires_at=row[6],
                 revoked_at=row[7],
+                read_at=now,
             )
             for row in rows
         ]
 
-    def version(self) -> int:
-        """Return SQLite's `data_version`, which changes when another connection commits."""
-        with self._lock, self._sqlite_errors():
-            version = self._connection.execute("PRAGMA data_version").fetchone()[0]
-        assert isinstance(version, int)
-        return version
+    def check(self) -> None:
+        """Raise if the database is damaged, as far as its structure shows.
 
-    def digest_of(self, key: str) -> bytes:
-        """Return the HMAC-SHA256 of an API key under the server's secret."""
-        return hmac.digest(self.secret, key.encode(), "sha256")
+        Raises:
+            StoreError: it is.
+        """
+        with self._lock, self._sqlite_errors():
+            [result] = self._connection.execute("PRAGMA quick_check(1)").fetchone()
+        if result != "ok":
+            raise StoreError(f"the keys at {str(self._file)!r} are damaged", hint="restore the file")
+
+    def save_clock(self) -> None:
+        """Store the highest time seen durably, so that expired keys stay expired after a restart."""
+        with self._transaction():
+            seen = max(self.clock.now(), self._read_clock())
+            self._connection.execute("INSERT OR REPLACE INTO settings VALUES ('clock_seen', ?)", (repr(seen).encode(),))
+        self.clock_saved_at = seen
+
+    def _read_clock(self) -> float:
+        row = self._connection.execute("SELECT value FROM settings WHERE name = 'clock_seen'").fetchone()
+        return 0.0 if row is None else float(row[0])
 
     def _insert(
         self, tenant: str, scopes: Iterable[str], label: str, expires_in_s: float | None, *, only_if_none: bool
@@ -220,7 +249,7 @@ class KeyTable:
         _check_label_and_expiry(label, expires_in_s)
         key_id = base64.b32encode(secrets.token_bytes(8)).decode().lower()[:12]
         new_key = NewKey(f"saa_{key_id}_{secrets.token_urlsafe(32)}", key_id)
-        now = time.time()
+        now = self.clock.now()
         with self._transaction():
             if only_if_none and self._connection.execute("SELECT 1 FROM keys LIMIT 1").fetchone():
                 return None
@@ -228,7 +257,7 @@ class KeyTable:
                 "INSERT INTO keys (id, digest, tenant, scopes, label, created_at, expires_at) VALUES (?,?,?,?,?,?,?)",
                 (
                     key_id,
-                    self.digest_of(new_key.key),
+                    digest_of(new_key.key, self.secret),
                     tenant,
                     " ".join(sorted(accesses)),
                     label,
@@ -248,14 +277,8 @@ class KeyTable:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        with self._lock, self._sqlite_errors():
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-            except BaseException:
-                self._connection.execute("ROLLBACK")
-                raise
-            self._connection.execute("COMMIT")
+        with self._lock, self._sqlite_errors(), sqlite.transaction(self._connection, self._watch):
+            yield
 
     @contextmanager
     def _sqlite_errors(self) -> Iterator[None]:
@@ -269,6 +292,32 @@ class KeyTable:
         if (getattr(exc, "sqlite_errorcode", 0) or 0) & 0xFF == sqlite3.SQLITE_FULL:
             return StoreFullError(f"no room on the disk for {where}; nothing was stored", hint="free some")
         return StoreError(f"{where} cannot be used: {exc}", hint="check its permissions and the disk")
+
+
+def digest_of(key: str, secret: bytes) -> bytes:
+    """Return the HMAC-SHA256 of an API key under the server's secret."""
+    return hmac.digest(secret, key.encode(), "sha256")
+
+
+def signature_of(folder: Path) -> tuple[object, ...]:
+    """Return the inodes, sizes and times of change of the files of API keys.
+
+    The value costs three `stat` calls, and changes with each commit and whenever a file is replaced, cut or overwritten.
+
+    Raises:
+        StoreError: a file cannot be reached.
+    """
+    return tuple(_signature(folder / name) for name in (KEYS_FILE, f"{KEYS_FILE}-wal", SECRET_FILE))
+
+
+def _signature(file: Path) -> tuple[int, ...] | None:
+    try:
+        now = file.stat()
+    except FileNotFoundError:
+        return None
+    except OSError as exc:
+        raise map_os_error(exc, file) from exc
+    return now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns
 
 
 def checked_scopes(scopes: Iterable[str]) -> frozenset[Access]:

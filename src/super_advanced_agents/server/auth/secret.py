@@ -9,28 +9,34 @@ from pathlib import Path
 from super_advanced_agents._runtime.files import fsync_folder, open_private, private_file
 from super_advanced_agents.errors import ConfigurationError, StoreError
 
-_FILE = "secret"
+SECRET_FILE = "secret"  # noqa: S105  # a name
 _SECRET_BYTES = 32
 
 
-def server_secret(folder: Path) -> bytes:
+def server_secret(folder: Path, *, create: bool = True) -> bytes:
     """Return the secret that API keys are hashed with; create it if the folder has none.
 
     The file appears atomically; two processes that call this concurrently get the same secret.
 
     Args:
         folder: a folder that `private_folder` has created.
+        create: create a missing secret. False when there are keys already, which a new secret would make worthless.
 
     Returns:
         32 bytes.
 
     Raises:
-        ConfigurationError: the file does not hold 32 bytes.
+        ConfigurationError: the file does not hold 32 bytes, or is missing and must not be created.
         StoreError: the secret cannot be read or created.
     """
-    file = folder / _FILE
+    file = folder / SECRET_FILE
     try:
         if not file.exists():
+            if not create:
+                raise ConfigurationError(
+                    f"the secret at {str(file)!r}, with which the keys were made, is missing",
+                    hint="put the file back, or remove keys.db as well and make new keys",
+                )
             _create(file)
         private_file(file)
         secret = file.read_bytes()

@@ -81,7 +81,7 @@ def test_api_key_is_random_and_not_stored_on_disk(table, folder):
     new_key = table.create(tenant="acme", scopes=READER, label="reports")
     assert KEY_PATTERN.fullmatch(new_key.key)[1] == new_key.id
     assert table.create(tenant="acme", scopes=READER).key != new_key.key
-    secret_part = new_key.key.rpartition("_")[2].encode()
+    secret_part = new_key.key.split("_", 2)[2].encode()
     assert secret_part not in b"".join(file.read_bytes() for file in folder.iterdir())
     assert new_key.key not in repr(new_key)
     [record, _] = table.records()
@@ -298,6 +298,10 @@ def test_key_table_refuses_to_open_with_a_lost_or_damaged_secret(folder):
     with pytest.raises(ConfigurationError, match="damaged"):
         KeyTable(folder)
     (folder / "secret").unlink()
+    with pytest.raises(ConfigurationError, match="is missing"):
+        KeyTable(folder)
+    assert not (folder / "secret").exists()
+    (folder / "secret").write_bytes(bytes(32))
     with pytest.raises(ConfigurationError, match="another secret"):
         KeyTable(folder)
 
@@ -315,6 +319,7 @@ def test_key_table_refuses_a_database_of_a_newer_version(folder):
 def test_unreadable_key_database_raises_a_store_error(folder):
     """SQLite's error is mapped to one of this package."""
     folder.mkdir(parents=True)
+    (folder / "secret").write_bytes(bytes(32))
     (folder / "keys.db").write_bytes(b"this is not a database" * 100)
     with pytest.raises(StoreError, match="cannot be used"):
         KeyTable(folder)
