@@ -302,7 +302,7 @@ def digest_of(key: str, secret: bytes) -> bytes:
 def signature_of(folder: Path) -> tuple[object, ...]:
     """Return the inodes, sizes and times of change of the files of API keys.
 
-    The value costs three `stat` calls, and changes with each commit and whenever a file is replaced, cut or overwritten.
+    The value costs three `stat` calls. It changes with each commit, and when a file is replaced, cut or overwritten.
 
     Raises:
         StoreError: a file cannot be reached.
