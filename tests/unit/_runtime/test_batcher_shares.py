@@ -46,9 +46,10 @@ def test_spare_worker_runs_an_urgent_item_while_all_others_are_busy(blocked_run:
     """A second urgent item waits for it, and a bulk item for the workers."""
     batcher = make_batcher(max_batch_cost=1, workers=2, spare_worker=True, urgent=lambda item: str(item).isalpha())
     futures = [batcher.submit(number) for number in range(3)]
-    futures += [batcher.submit(item) for item in ("question", "another")]
-    for _ in range(3):
+    for _ in range(2):
         blocked_run.entered.acquire()
+    futures += [batcher.submit(item) for item in ("question", "another")]
+    blocked_run.entered.acquire()
     assert sorted(blocked_run.batches, key=str) == [["question"], [0], [1]]
     blocked_run.unblock()
     assert [future.wait() for future in futures] == [0, 1, 2, "question", "another"]

@@ -101,7 +101,7 @@ async def test_waiting_prompts_of_two_tenants_are_answered_in_turn(generator: LL
         await _until_begun(engine, count)
     engine.may_run.release(100)
     await asyncio.gather(*tasks)
-    assert sum(prompt.startswith("late") for prompt in engine.begun[3:8]) == 3
+    assert sum(prompt.startswith("late") for prompt in engine.begun[3:8]) >= 2  # 0 or 1 in order of arrival
 
 
 async def test_prompts_without_a_tenant_use_every_slot(generator: LLMGenerator, engine: HeldEngine) -> None:
