@@ -69,7 +69,7 @@ class Acceptor:
             self._loop.add_reader(listener, self._accept, listener)
 
     async def stop(self, listeners: Iterable[socket.socket], settle_s: float) -> None:
-        """Accept what waits in the backlog, and stop listening.
+        """Accept what waits in the backlog, and close the listeners.
 
         Args:
             listeners: the sockets given to `start`.
@@ -83,6 +83,7 @@ class Acceptor:
                 resuming.cancel()
             while self._accept_one(listener):
                 pass
+            listener.close()  # at once: the kernel would take connections that nobody accepts, and reset them later
         await asyncio.sleep(settle_s)
         for task in self._opening:
             task.cancel()
