@@ -72,6 +72,8 @@ class Operation:
         cost: the units that it takes from the rate limit, beyond the first.
         retry: the way in which a client may repeat it.
         keyed: whether an `Idempotency-Key` makes a repeated call the same write.
+        shows_memory: whether the REST response of a keyed call shows a stored text. It is not kept then, so that what
+            is forgotten is not left in it: a repeated call finds its write done, and shows what is there by then.
         hot: whether it is frequent enough to be served without the framework's routing.
         status: the HTTP status of a successful response; 204 where the response is empty.
         bounded: whether the server's request deadline applies; it does not to sessions that the client ends.
@@ -90,6 +92,7 @@ class Operation:
     cost: Cost = Cost.NOTHING
     retry: Retry = Retry.AS_IT_IS
     keyed: bool = False
+    shows_memory: bool = False
     hot: bool = False
     status: int = 200
     bounded: bool = True
@@ -233,7 +236,7 @@ REMEMBER_TURNS = _agent(
 )  # fmt: skip  # over REST, `remember` takes conversations too
 UPDATE_MEMORY = _agent(
     "updateMemory", "PATCH", _ONE_MEMORY, request=requests.UpdateMemoryRequest, reply="updated",
-    rpc=methods.UPDATE_MEMORY, cost=Cost.TEXT, **{**_WRITES, "access": _CHANGE},
+    rpc=methods.UPDATE_MEMORY, cost=Cost.TEXT, shows_memory=True, **{**_WRITES, "access": _CHANGE},
 )  # fmt: skip
 SEARCH_MEMORIES = _agent(
     "searchMemories", "POST", f"{_AGENT}/search", request=requests.SearchMemoriesRequest, reply="results",

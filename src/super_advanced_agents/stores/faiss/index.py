@@ -71,7 +71,7 @@ class Index:
         self._tracked_count = 0  # rows in `_scopes`, deleted ones included
         self._epoch = 0
         self.session_neighbours = SessionNeighbourIndex()
-        self.versions = Versions()
+        self.versions = Versions(rows.clock)
         self.view = View((), BitMap(), 0, memory.dim, partial(self._read_vectors, memory.dim, rows.identity))
 
     # -- opening --------------------------------------------------------------------------------------------------

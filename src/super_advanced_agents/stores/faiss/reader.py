@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
@@ -57,7 +56,7 @@ class RecordReader:
         with self._state.ready():
             by_uid: dict[str, list[Record]] = {}
             scope_id, rows = self._state.scope_id(scope), self._state.rows
-            with closing(rows.records_by_uid(uids, scope_id, time.time(), number_bytes)) as found:
+            with closing(rows.records_by_uid(uids, scope_id, rows.clock.now(), number_bytes)) as found:
                 for record, size in found:
                     left -= size * times[record.uid]
                     if left < 0:
@@ -74,7 +73,7 @@ class RecordReader:
         assert scope is not None
         assert model_id is not None
         with self._state.ready():
-            self._state.rows.check_query_model(scope, model_id, time.time())
+            self._state.rows.check_query_model(scope, model_id, self._state.rows.clock.now())
 
     def count(self, scope: Scope | None, tree: Filter | None) -> int:
         """Count the unexpired records of a tenant's namespace that match a filter."""
@@ -133,7 +132,7 @@ class RecordReader:
             return {
                 "records": self.count(None, None),
                 "rows": len(view.live),
-                "expired": len(index.expired(time.time()) & view.live),
+                "expired": len(index.expired(rows.clock.now()) & view.live),
                 "namespaces": index.scope_count(),
                 "models": {**rows.models()},
                 "segments": len(index.sealed),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager, suppress
 from typing import TypeVar
@@ -102,14 +101,14 @@ class State:
 
         `scope` names one tenant's namespace; None is the whole store. `view` is the state of the index to select from.
         """
-        return self.index.candidates(view, self.scope_id(scope), tree, time.time())
+        return self.index.candidates(view, self.scope_id(scope), tree, self.rows.clock.now())
 
     def selection(self, view: View, scope: Scope | None, tree: Filter | None) -> Selection:
         """Return the unexpired rows of a namespace that match a filter, from a cache if possible.
 
         `scope` names one tenant's namespace; None is the whole store. `view` is the state of the index to select from.
         """
-        return self.index.selection(view, self.scope_id(scope), tree, time.time())
+        return self.index.selection(view, self.scope_id(scope), tree, self.rows.clock.now())
 
     def prepare(self, scope: Scope | None, tree: Filter) -> None:
         """Evaluate a slow metadata filter in advance, before the request that needs it."""

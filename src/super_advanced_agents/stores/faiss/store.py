@@ -208,7 +208,9 @@ class FAISSVectorStore(MaintenanceOperations):
         return cast("list[str]", uids)
 
     def _row_batch(self, request: AddRequest) -> RowBatch:
-        batch = RowBatch.of(request, self._scaled(request.vectors, field="vectors"), now=time.time())
+        batch = RowBatch.of(
+            request, self._scaled(request.vectors, field="vectors"), now=time.time(), clock=self._rows.clock
+        )
         if request.dedupe is not None:
             batch.digests = digests_of(batch)
         return batch
@@ -224,11 +226,13 @@ class FAISSVectorStore(MaintenanceOperations):
         return cast("int", stored)
 
     def _row_batches(self, request: PutRequest) -> list[RowBatch]:
-        return RowBatch.by_namespace(request, self._scaled(request.vectors, field="records"), now=time.time())
+        return RowBatch.by_namespace(
+            request, self._scaled(request.vectors, field="records"), now=self._rows.clock.now()
+        )
 
     async def _update(self, request: UpdateRequest) -> bool:
         scaled = partial(self._scaled, field="vector")
-        update = Update.of(request, now=time.time(), scaled=scaled, limits=self._limits)
+        update = Update.of(request, now=time.time(), clock=self._rows.clock, scaled=scaled, limits=self._limits)
         updated = await self._writer.submit(identified(update, request))
         self._wake_background(expires=isinstance(update.expires_at, float))
         return cast("bool", updated)

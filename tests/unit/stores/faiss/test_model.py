@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,8 +16,10 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from tests.unit.stores.conftest import Internals
 
 from super_advanced_agents import FAISSVectorStore
+from super_advanced_agents._runtime import clock
 from super_advanced_agents.stores.filters import matches, parse
 from super_advanced_agents.types import Metadata, Record, Vector
 
@@ -59,6 +62,8 @@ class _Machine(RuleBasedStateMachine):
         self.now = 1_700_000_000.0
         self.patch = pytest.MonkeyPatch()
         self.patch.setattr(time, "time", lambda: self.now)
+        self.passed = 0.0
+        self.patch.setattr(clock, "time", SimpleNamespace(time=lambda: self.now, monotonic=lambda: self.passed))
         self.lives = count()
         self.folder = Path(tempfile.mkdtemp())
         self.store_folder = self.folder / "0"
@@ -85,7 +90,13 @@ class _Machine(RuleBasedStateMachine):
         }
 
     def _expired(self, record: _Stored) -> bool:
-        return record.expires_at is not None and record.expires_at <= self.now
+        return record.expires_at is not None and record.expires_at <= self._store_time()
+
+    def _store_time(self) -> float:
+        # The clock by which records expire; it goes back at most when the store is opened again.
+        seen = Internals(self.store).rows.clock.now()
+        assert seen >= self.now
+        return seen
 
     def _same(self, records: list[Record], expected: dict[tuple[str, str], _Stored]) -> None:
         assert [(record.uid, record.namespace) for record in records] == sorted(expected)
@@ -109,7 +120,7 @@ class _Machine(RuleBasedStateMachine):
         whole = list(zip(named, vectors, metadatas, lifetimes, strict=True))
         before = {uid: self.stored[uid, namespace] for uid in named if (uid, namespace) in self.stored}
         for uid, vector, metadata, lifetime in whole:
-            expires_at = None if lifetime is None else self.now + lifetime
+            expires_at = None if lifetime is None else self._store_time() + lifetime
             old = before.get(uid)
             created_at = {self.now} if old is None else old.created_at | ({self.now} if self._expired(old) else set())
             self.stored[uid, namespace] = _Stored(vector, metadata, expires_at, created_at)
@@ -146,11 +157,10 @@ class _Machine(RuleBasedStateMachine):
 
     def _forget_expired(self, namespace: str | None, where: dict[str, Any] | None, uids: list[str] | None) -> None:
         """Forget expired records that a delete removed without counting them; their creation times are lost."""
-        before, self.now = self.now, 0.0
-        for key in self._visible(namespace, where):
-            if uids is None or key[0] in uids:
-                del self.stored[key]
-        self.now = before
+        for (uid, space), record in list(self.stored.items()):
+            chosen = (uids is None or uid in uids) and namespace in (None, space)
+            if chosen and matches(parse(where or {}), record.metadata):
+                del self.stored[uid, space]
 
     @rule(seed=st.integers(0, 2**32 - 1), k=st.integers(1, 60), namespace=NAMESPACES | st.none(), where=WHERE)
     def search(self, seed: int, k: int, namespace: str | None, where: dict[str, Any]) -> None:
@@ -190,6 +200,7 @@ class _Machine(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([1.0, 5.0, 60.0, 1_000.0]))
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
+        self.passed += seconds
 
     @rule(seconds=st.sampled_from([1.0, 60.0, 86_400.0]))
     def clock_goes_back(self, seconds: float) -> None:
@@ -199,7 +210,9 @@ class _Machine(RuleBasedStateMachine):
             assert self.store.delete(gone, namespace=namespace) == 0
             for uid in gone:
                 del self.stored[uid, namespace]
+        before = self._store_time()
         self.now -= seconds
+        assert self._store_time() == before
 
     @precondition(lambda self: self.durable)
     @rule()

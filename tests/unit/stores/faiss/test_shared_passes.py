@@ -10,6 +10,7 @@ import pytest
 from tests.unit.stores.conftest import DIM, Internals, vectors
 
 from super_advanced_agents import FAISSVectorStore, Match
+from super_advanced_agents._runtime.clock import ForwardClock
 from super_advanced_agents.errors import DimensionMismatchError, InvalidInputError, StoreError
 from super_advanced_agents.stores.faiss.metadata.index import _StaleViewError  # private: raised inside the engine only
 from super_advanced_agents.stores.faiss.rows.batch import RowBatch, Scope
@@ -82,7 +83,7 @@ def test_write_of_another_dimension_commits_nothing(store: FAISSVectorStore) -> 
     commits, view = store.stats()["commits"], internals.index.view
     bounds = Bounds(dim=OTHER_DIM, limits=store.limits)
     request = AddRequest(bounds=bounds, vectors=np.ones((1, OTHER_DIM), np.float32), uids=["a"])
-    batch = RowBatch.of(request, request.vectors, now=0.0)
+    batch = RowBatch.of(request, request.vectors, now=0.0, clock=ForwardClock())
     with pytest.raises(InvalidInputError):
         internals.writer.submit(batch).wait()
     assert (store.stats()["commits"], internals.index.view) == (commits, view)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from http import HTTPStatus
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from super_advanced_agents.protocol.operations import Operation
 from super_advanced_agents.server.http.body import read_body, replayed
 from super_advanced_agents.server.http.middleware.calls import INCOMING
 from super_advanced_agents.server.idempotency.results import MAX_REPLY_BYTES, Reply
@@ -17,6 +19,7 @@ _UNSTORED_HEADERS = frozenset({"date", "server", "content-length", "idempotency-
 class IdempotentWrites:
     """Middleware that answers a write with a repeated `Idempotency-Key` by the stored response.
 
+    A response that shows a memory is not stored: a repeated write is found done, and the memory is shown as it is then.
     The stored response has the header `Idempotency-Replayed: true`. A key whose first request is still running gets
     409, and a key that was used for another request gets 422. Request bodies are held in memory until they are
     complete, up to the body limit. `PipelineMiddleware` must stand outside of this middleware: it reads the key, and
@@ -35,10 +38,12 @@ class IdempotentWrites:
         if body is None:  # the client disconnected
             return
         response = _BufferedResponse(send)
+        operation = scope[INCOMING].operation
+        shows_memory = isinstance(operation, Operation) and operation.shows_memory
 
         async def execute() -> Reply:
             await self._app(scope, replayed(body, receive), response.send)
-            return response.reply()
+            return replace(response.reply(), complete=False) if shows_memory else response.reply()
 
         request_parts = (scope["method"].encode(), scope["path"].encode(), scope["query_string"], body)
         reply = await scope["app"].state.pipeline.reply_once(key, request_parts, execute)

@@ -10,6 +10,7 @@ from super_advanced_agents._runtime import sqlite
 from super_advanced_agents.config import DEFAULT_TENANT
 from super_advanced_agents.errors import CorruptStoreError
 from super_advanced_agents.stores.faiss.rows.reader import RECORDS, as_record
+from super_advanced_agents.stores.faiss.rows.schema import CLOCK_SETTING
 from super_advanced_agents.stores.filters import Filter, matches
 from super_advanced_agents.types import Record
 
@@ -43,6 +44,14 @@ class DatabaseDump:
         except sqlite3.Error as exc:
             raise sqlite.map_error(exc) from exc
 
+    def _now(self) -> float:
+        # What has expired is not exported after the clock was set back.
+        try:
+            row = self._connection.execute("SELECT value FROM settings WHERE name = ?", (CLOCK_SETTING,)).fetchone()
+        except sqlite3.Error as exc:
+            raise sqlite.map_error(exc) from exc
+        return time.time() if row is None else max(time.time(), float(row[0]))
+
     def pages(
         self, *, tenant: str | None = None, namespace: str | None = None, tree: Filter | None = None
     ) -> Iterator[tuple[str, list[Record]]]:
@@ -56,7 +65,7 @@ class DatabaseDump:
         Raises:
             CorruptStoreError: a row is damaged.
         """
-        conditions, values = ["(expires_at IS NULL OR expires_at > ?)"], [time.time()]
+        conditions, values = ["(expires_at IS NULL OR expires_at > ?)"], [self._now()]
         if tenant is not None:
             conditions.append("tenant = ?")
             values.append("" if tenant == DEFAULT_TENANT else tenant)  # type: ignore[arg-type]

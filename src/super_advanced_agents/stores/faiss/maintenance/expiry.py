@@ -3,6 +3,9 @@
 Every read hides an expired record at once. It is deleted when two readings of the clock, at least `GRACE_S` apart, both
 say that it had expired at the first: a clock that was wrong for less, ahead or behind, deletes nothing. The last
 reading is stored with the rows, so programs that open a store for short times only also delete expired rows.
+
+Reads go by a clock that never goes back (`ForwardClock`), so that an expired record does not come back when the clock
+is set back. Its time is stored when a record has expired by it, for the next opening.
 """
 
 from __future__ import annotations
@@ -10,14 +13,15 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
 import numpy as np
 from pyroaring import BitMap
 
 from super_advanced_agents._runtime.batcher import Workers
 from super_advanced_agents._runtime.futures import Future
-from super_advanced_agents.errors import OverloadedError, ResourceClosedError
+from super_advanced_agents.errors import OverloadedError, ResourceClosedError, SuperAdvancedAgentsError
 from super_advanced_agents.stores.faiss.index import Index
 from super_advanced_agents.stores.faiss.metadata.columns import array_of
 from super_advanced_agents.stores.faiss.rows.batch import Change
@@ -41,12 +45,14 @@ class SweepStep:
     Attributes:
         rows: the rows to delete.
         checked_at: the reading of the clock to store, in seconds since the epoch; None to store none.
+        seen: the time to store by which a record has expired since one was stored; None to store none.
         more: whether further rows can be deleted at once.
         waiting: whether a row may be left that has expired or will expire.
     """
 
     rows: BitMap
     checked_at: float | None = None
+    seen: float | None = None
     more: bool = False
     waiting: bool = True
 
@@ -62,6 +68,11 @@ class ExpiredRows:
 
     def next_step(self) -> SweepStep:
         """Choose the expired rows to delete in the next transaction."""
+        step, seen = self._choose_rows(), self._rows.clock.now()
+        expired = self._index.expired(seen) - self._index.expired(self._rows.clock_saved_at)
+        return replace(step, seen=seen) if expired & self._index.view.live else step
+
+    def _choose_rows(self) -> SweepStep:
         now, live = time.time(), self._index.view.live
         if not self._index.expired(now) & live:
             return SweepStep(BitMap(), waiting=bool(self._index.expired(np.inf) & live))
@@ -87,12 +98,16 @@ class ExpiredRows:
             self._rows.remove(array_of(step.rows).tolist(), change)
         if step.checked_at is not None:
             self._rows.set_setting(_CHECK_SETTING, repr(step.checked_at))
+        if step.seen is not None:
+            self._rows.save_clock(step.seen)
 
     def mark_committed(self, step: SweepStep) -> None:
         """Remember when the clock was read, after the deletion of expired rows was committed.
 
         A row is deleted only if it had expired at a reading of the clock at least `GRACE_S` ago.
         """
+        if step.seen is not None:
+            self._rows.clock_saved_at = step.seen
         if step.checked_at is not None:
             self._checked_at, self._checked_monotonic = step.checked_at, time.monotonic()
 
@@ -103,7 +118,7 @@ class ExpirySweeper:
     def __init__(self, index: Index, submit: Callable[[ExpirySweep], Future[object]]) -> None:
         self._index = index
         self._submit = submit
-        self._busy = False
+        self._busy = self._woken = False
         self._start_lock = threading.Lock()
         self._stop = threading.Event()
         self._worker = Workers(name="store sweeper", threads=1, max_queue=1)
@@ -118,16 +133,19 @@ class ExpirySweeper:
         with self._start_lock:
             if self._busy:
                 return
-            self._busy = True
+            self._busy = self._woken = True
         try:
             self._worker.submit(self._run)
         except (OverloadedError, ResourceClosedError):  # no thread to be had, or closing; a later write tries again
             self._busy = False
 
     def close(self) -> None:
-        """Stop the background thread after its current transaction."""
+        """Stop the background thread after its current transaction, and store by which time records have expired."""
         self._stop.set()
         self._worker.close()
+        if self._woken:
+            with suppress(SuperAdvancedAgentsError):  # a full disk, or a store that lost its files
+                self._submit(ExpirySweep()).wait()
 
     def _run(self) -> None:
         try:

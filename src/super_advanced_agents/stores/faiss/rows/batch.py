@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from itertools import compress
 from typing import NamedTuple
 
+from super_advanced_agents._runtime.clock import ForwardClock
 from super_advanced_agents.config import DEFAULT_NAMESPACE
 from super_advanced_agents.stores.requests import AddRequest, PutRequest
 from super_advanced_agents.stores.validation import Document, model_mismatch
@@ -97,13 +98,14 @@ class RowBatch:
     same_vectors: bool = False
 
     @classmethod
-    def of(cls, request: AddRequest, scaled: Matrix, *, now: float) -> RowBatch:
+    def of(cls, request: AddRequest, scaled: Matrix, *, now: float, clock: ForwardClock) -> RowBatch:
         """Build the batch of rows that an add request writes.
 
         Args:
             request: the validated request.
             scaled: (n, dim), its vectors as searches compare them.
             now: seconds since the epoch.
+            clock: the clock by which records expire.
         """
         nothing = [None] * len(scaled)
         lifetimes = request.expires_in_s or nothing
@@ -118,7 +120,7 @@ class RowBatch:
             sources=request.sources or nothing,
             sessions=request.sessions or nothing,
             now=now,
-            expires_at=[None if lifetime is None else now + lifetime for lifetime in lifetimes],
+            expires_at=[None if lifetime is None else clock.now() + lifetime for lifetime in lifetimes],
             priorities=request.priorities or nothing,
         )
 
@@ -131,7 +133,7 @@ class RowBatch:
         Args:
             request: the validated request.
             scaled: (n, dim), its vectors as searches compare them.
-            now: seconds since the epoch.
+            now: seconds since the epoch, by the clock by which records expire.
 
         Raises:
             ModelMismatchError: two records of one namespace were embedded by different models.

@@ -79,6 +79,9 @@ MIGRATIONS: Mapping[int, tuple[str, ...]] = MappingProxyType(
 Released migrations never change; new ones are added.
 """
 
+CLOCK_SETTING = "clock_highest"
+"""The setting that holds the highest time at which a record was found expired, in seconds since the epoch."""
+
 SCHEMA = sqlite.Schema(
     version=VERSION,
     application_id=0x53414146,  # "SAAF"; distinguishes stores from other SQLite files

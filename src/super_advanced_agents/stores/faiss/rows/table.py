@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from super_advanced_agents._runtime import sqlite
+from super_advanced_agents._runtime.clock import ForwardClock
 from super_advanced_agents.stores.faiss.rows import duplicates, schema
 from super_advanced_agents.stores.faiss.rows.batch import Change, RowBatch, Scope
 from super_advanced_agents.stores.faiss.rows.insert import (
@@ -72,6 +73,8 @@ class RecordTable(RowReader):
             self._next_seq = 1 + next(self._read("SELECT coalesce(max(seq), 0) FROM sqlite_sequence"), (0,))[0]
             # A new row's place is its number plus this offset: more than 0 once records came from another store.
             self._place_offset = int(stored.get("place_offset", 0))
+            self.clock_saved_at = float(stored.get(schema.CLOCK_SETTING, 0.0))
+            self.clock = ForwardClock(self.clock_saved_at)
             if self._file is not None:
                 self.log = WriteAheadLog(self._file, self._writer)
         except BaseException as exc:
@@ -180,7 +183,7 @@ class RecordTable(RowReader):
         model = self._scope_models.latest(scope)
         if model is None or model == self._model_ids.latest(batch.model_id):
             return
-        parameters = (scope, model, batch.now, json_list(batch.uids))
+        parameters = (scope, model, self.clock.now(), json_list(batch.uids))
         in_use = self._writer.execute(_SELECT_MODEL_IN_USE, parameters).fetchone()
         if in_use is not None:
             raise model_mismatch(batch.scope.namespace, in_use[0], batch.model_id)
@@ -204,9 +207,10 @@ class RecordTable(RowReader):
             self._has_digests.set(scope, True)
         digests = dict(zip(batch.uids, batch.digests, strict=True))  # of equal uids the last wins
         existing = [] if batch.known_new else self._find_by_uid(digests, scope)
-        replacing = {old.uid for old in existing if old.expires_at is None or old.expires_at > batch.now}
+        now = self.clock.now()
+        replacing = {old.uid for old in existing if old.expires_at is None or old.expires_at > now}
         uid_of_digest = {digests[uid]: uid for uid in digests if uid in replacing}
-        uid_of_digest |= duplicates.find_by_digest(self._writer, scope, batch.digests, batch.now, but_for=replacing)
+        uid_of_digest |= duplicates.find_by_digest(self._writer, scope, batch.digests, now, but_for=replacing)
         original_uid: dict[str, str] = {}
         for uid, digest in digests.items():
             if uid not in replacing and uid_of_digest.setdefault(digest, uid) != uid:
@@ -319,6 +323,10 @@ class RecordTable(RowReader):
     def set_setting(self, name: str, value: str) -> None:
         """Write a value to the store's `settings` table; requires an open transaction."""
         self._writer.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (name, value))
+
+    def save_clock(self, seen: float) -> None:
+        """Store the highest time seen, so that expired records stay expired; requires an open transaction."""
+        self.set_setting(schema.CLOCK_SETTING, repr(seen))
 
     def record(self, uid: str, scope: Scope, now: float) -> Record | None:
         """Return the record with a uid as the open transaction sees it; None if missing or expired."""

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import itertools
 import threading
-import time
 from collections.abc import Iterable
 
 import numpy as np
 
+from super_advanced_agents._runtime.clock import ForwardClock
 from super_advanced_agents.stores.faiss.metadata.columns import NumberColumn
 
 _version_numbers = itertools.count(1)
@@ -21,9 +21,13 @@ class Versions:
     """Hold a version number per namespace, which changes when its search results may change.
 
     Any thread reads them; the writer thread advances them after a write.
+
+    Args:
+        clock: the clock by which records expire.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: ForwardClock) -> None:
+        self._clock = clock
         self._min_version = self._latest = next(_version_numbers)
         self._scope_versions: dict[int, int] = {}  # a scope that is not here has the minimum
         self._expiring = NumberColumn()  # the expiry time of each record that has one, with its scope as the row
@@ -37,7 +41,7 @@ class Versions:
         the same, so do the results: no acknowledged write and no expiry changes them. A namespace to which nothing was
         ever written has a version too.
         """
-        now = time.time()
+        now = self._clock.now()
         since, until = self._no_expiry_between
         if not since <= now < until:
             self._advance_expired(now)
@@ -86,8 +90,5 @@ class Versions:
             since, until = self._no_expiry_between
             if since <= now < until:
                 return
-            if now < since:
-                self._min_version = self._latest = next(_version_numbers)
-            else:
-                self._advance(self._expiring.rows_between(since, now))
+            self._advance(self._expiring.rows_between(since, now))
             self._no_expiry_between = now, self._expiring.next_above(now)

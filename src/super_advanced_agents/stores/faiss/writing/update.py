@@ -8,6 +8,7 @@ from types import EllipsisType
 
 import numpy as np
 
+from super_advanced_agents._runtime.clock import ForwardClock
 from super_advanced_agents.config import Limits
 from super_advanced_agents.stores.faiss.rows.batch import RowBatch, Scope
 from super_advanced_agents.stores.patches import merge_patch
@@ -47,10 +48,19 @@ class Update:
     limits: Limits
 
     @classmethod
-    def of(cls, request: UpdateRequest, *, now: float, scaled: Callable[[Matrix], Matrix], limits: Limits) -> Update:
+    def of(
+        cls,
+        request: UpdateRequest,
+        *,
+        now: float,
+        clock: ForwardClock,
+        scaled: Callable[[Matrix], Matrix],
+        limits: Limits,
+    ) -> Update:
         """Build the update that a request asks for.
 
-        `scaled` is the function that scales vectors as searches compare them: to length 1 for cosine.
+        `scaled` is the function that scales vectors as searches compare them: to length 1 for cosine. Records expire by
+        `clock`.
         """
         lifetime = request.expires_in_s
         return cls(
@@ -61,7 +71,7 @@ class Update:
             model_id=request.model_id,
             source=request.source,
             now=now,
-            expires_at=now + lifetime if isinstance(lifetime, int | float) else lifetime,
+            expires_at=clock.now() + lifetime if isinstance(lifetime, int | float) else lifetime,
             priority=request.priority,
             scaled=scaled,
             limits=limits,

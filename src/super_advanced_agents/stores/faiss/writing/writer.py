@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -127,7 +126,7 @@ class Writer:
                     stored_count += effects.add_batch(batch, rows.add(batch, effects.change))
                 return stored_count
             case Update():
-                record = rows.record(write.uid, write.scope, write.now)
+                record = rows.record(write.uid, write.scope, rows.clock.now())
                 if record is None:
                     return False
                 batch = write.applied_to(record)
@@ -159,7 +158,7 @@ class Writer:
         if seqs:
             number = self._state.scope_id(scope)
             effects.shrunken_scopes.update(self._state.index.scopes_of(seqs) if number is None else (number,))
-        deleted = len(seqs) - seqs.intersection_cardinality(self._state.index.expired(time.time()))
+        deleted = len(seqs) - seqs.intersection_cardinality(self._state.index.expired(self._state.rows.clock.now()))
         effects.counts["deleted"] += deleted
         return deleted
 
@@ -191,7 +190,7 @@ class Writer:
 
     def _sweep(self) -> SweepStep:
         step = self._expired.next_step()
-        if step.rows or step.checked_at is not None:
+        if step.rows or step.checked_at is not None or step.seen is not None:
             with self._commit() as effects:
                 self._expired.delete(step, effects.change)
                 effects.shrunken_scopes.update(self._state.index.scopes_of(step.rows))
