@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+import time
 from contextlib import closing
 
 import orjson
@@ -55,6 +56,24 @@ def test_doctor_fails_when_rows_are_damaged(saa):
     content[100:20_000] = b"\xff" * 19_900
     database.write_bytes(content)
     assert not _checks(saa, code=1)["rows"]["ok"]
+
+
+def test_doctor_fails_when_a_database_lost_its_files_under_a_process(saa):
+    """It says what happened, and what to remove once that is settled."""
+    saa("add", "one")
+    (saa.data_dir / "store" / "memory.sqlite3-damaged").write_text("the file 'memory.sqlite3-wal' was emptied\n")
+    check = _checks(saa, code=1)["lost files"]
+    assert "was emptied" in check["detail"]
+    assert "'memory.sqlite3-damaged'" in check["hint"]
+
+
+def test_doctor_fails_while_the_clock_is_behind_the_highest_time_seen(saa):
+    """Records have expired by that time, and stay so."""
+    saa("add", "one")
+    with closing(sqlite3.connect(saa.data_dir / "store" / "memory.sqlite3", isolation_level=None)) as connection:
+        connection.execute("INSERT INTO settings VALUES ('clock_highest', ?)", (repr(time.time() + 3_600),))
+    check = _checks(saa, code=1)["clock"]
+    assert "s behind a time by which records have expired" in check["detail"]
 
 
 def test_doctor_fails_when_a_snapshot_is_damaged_and_no_memory_is_lost(saa):

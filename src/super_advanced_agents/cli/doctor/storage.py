@@ -6,19 +6,23 @@ import fcntl
 import os
 import shutil
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
 
+from super_advanced_agents._runtime.watched_files import check_unharmed
 from super_advanced_agents.cli.doctor.check import Check
-from super_advanced_agents.stores.local import SCHEMA_VERSION, damaged_file
+from super_advanced_agents.errors import CorruptStoreError
+from super_advanced_agents.stores.local import CLOCK_SETTING, SCHEMA_VERSION, damaged_file
 
 _MIN_FREE_BYTES = 256 * 1024 * 1024
+_CLOCK_MARGIN_S = 5.0
 
 
 def check_data(data_dir: Path) -> Iterator[Check]:
-    """Yield check results for a data folder: permissions, disk space, lock, database, index.
+    """Yield check results for a data folder: permissions, disk, files, rows, clock, index.
 
     The index is checked as the snapshot of it on disk, which can be built again from the database.
     """
@@ -37,12 +41,39 @@ def check_data(data_dir: Path) -> Iterator[Check]:
         detail=f"{free / 2**30:.1f} GiB free",
         hint="" if free >= _MIN_FREE_BYTES else "free some space: writes stop when the disk is full",
     )
+    yield from _lost_files(data_dir)
     store = data_dir / "store"
     database = store / "memory.sqlite3"
     if database.exists():
         yield _lock(store)
         yield _rows(database)
+        yield from _clock(database)
         yield _snapshot(store)
+
+
+def _lost_files(data_dir: Path) -> Iterator[Check]:
+    names = ("store/memory.sqlite3", "server/catalog.db", "server/requests.db")
+    for database in (*(data_dir / name for name in names), *sorted(data_dir.glob("collections/*/memory.sqlite3"))):
+        try:
+            check_unharmed(database)
+        except CorruptStoreError as exc:
+            yield Check(name="lost files", ok=False, detail=f"{database}: {exc.message}", hint=exc.hint or "")
+
+
+def _clock(database: Path) -> Iterator[Check]:
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(database.absolute()))}?mode=ro", uri=True)) as connection:
+            row = connection.execute("SELECT value FROM settings WHERE name = ?", (CLOCK_SETTING,)).fetchone()
+            behind_s = 0.0 if row is None else float(row[0]) - time.time()
+    except (sqlite3.Error, ValueError):
+        return  # the check of the rows says why
+    if behind_s > _CLOCK_MARGIN_S:
+        yield Check(
+            name="clock",
+            ok=False,
+            detail=f"the machine's clock is {behind_s:.0f} s behind a time by which records have expired",
+            hint="set the clock; if it was ahead by mistake before, what expired then stays expired",
+        )
 
 
 def _lock(store: Path) -> Check:

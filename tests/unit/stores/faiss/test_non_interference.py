@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from super_advanced_agents import FAISSVectorStore
+from super_advanced_agents._runtime import clock as clock_module
 from super_advanced_agents.stores.base import VectorStore
 from super_advanced_agents.stores.tenant_view import tenant_view
 
@@ -96,6 +98,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Set the clock, which stands still otherwise."""
     now = [1_700_000_000.0]
     monkeypatch.setattr(time, "time", lambda: now[0])
+    stopped = SimpleNamespace(time=lambda: now[0], monotonic=lambda: now[0])
+    monkeypatch.setattr(clock_module, "time", stopped)  # by which records expire
 
     def set_to(seconds: float) -> None:
         now[0] = seconds

@@ -140,7 +140,10 @@ class ExpirySweeper:
             self._busy = False
 
     def close(self) -> None:
-        """Stop the background thread after its current transaction, and store by which time records have expired."""
+        """Stop the background thread after its current transaction.
+
+        The time by which records have expired is stored for the next opening.
+        """
         self._stop.set()
         self._worker.close()
         if self._woken:

@@ -80,7 +80,10 @@ Released migrations never change; new ones are added.
 """
 
 CLOCK_SETTING = "clock_highest"
-"""The setting that holds the highest time at which a record was found expired, in seconds since the epoch."""
+"""The setting with the highest time at which a record was found expired.
+
+It is in seconds since the epoch.
+"""
 
 SCHEMA = sqlite.Schema(
     version=VERSION,

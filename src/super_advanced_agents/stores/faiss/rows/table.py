@@ -325,7 +325,7 @@ class RecordTable(RowReader):
         self._writer.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (name, value))
 
     def save_clock(self, seen: float) -> None:
-        """Store the highest time seen, so that expired records stay expired; requires an open transaction."""
+        """Store the highest time seen, in the open transaction, so that expired records stay so."""
         self.set_setting(schema.CLOCK_SETTING, repr(seen))
 
     def record(self, uid: str, scope: Scope, now: float) -> Record | None:
