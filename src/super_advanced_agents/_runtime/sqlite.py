@@ -91,8 +91,10 @@ def prepare(
         CorruptStoreError: it is not a file of this kind.
     """
     try:
+        # Tables first: another process may create them, with their version, between the two readings.
+        empty = not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         version = _read_pragma(connection, "user_version")
-        if version == 0 and not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        if version == 0 and empty:
             _create(connection, file, schema, fill)
             return
         if version < 1 or (
