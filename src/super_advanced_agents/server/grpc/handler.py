@@ -18,7 +18,7 @@ import grpc
 import orjson
 from google.protobuf.message import Message
 
-from super_advanced_agents.errors import DeadlineExceededError, SuperAdvancedAgentsError
+from super_advanced_agents.errors import DeadlineExceededError, InvalidInputError, SuperAdvancedAgentsError
 from super_advanced_agents.protocol.error_mapping import error_of_problem
 from super_advanced_agents.protocol.json_parser import INLINE_BYTES
 from super_advanced_agents.protocol.methods import ERROR_METADATA
@@ -46,6 +46,9 @@ _Metadata: TypeAlias = "tuple[tuple[str, str | bytes], ...]"
 
 _log = get_logger("server")
 _STATUS_CHARS = 200
+_PUBLIC_BYTES = 1024
+"""The limit on the messages of callers without a credential: names of services and symbols."""
+
 _REPLAYED = (("idempotency-replayed", "true"),)
 
 
@@ -175,6 +178,12 @@ class MethodHandler:
 
     async def _parse(self, frame: bytes, incoming: IncomingRequest) -> Message:
         kind: type[Message] = self.method.request
+        if incoming.context is None and len(frame) > _PUBLIC_BYTES:
+            raise InvalidInputError(
+                f"a message to this method is longer than {_PUBLIC_BYTES} bytes",
+                field="message",
+                hint="send a shorter one",
+            )
         if len(frame) <= INLINE_BYTES or incoming.context is None:
             return parse(frame, kind)
         owner = incoming.context.principal.tenant

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from http import HTTPStatus
 
 from grpc_reflection.v1alpha import _async as reflection
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, ServerReflectionResponse
 
-from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.protocol.methods import Method
 from super_advanced_agents.server.grpc.rpc import Rpc
-from super_advanced_agents.server.pipeline import _RefusedError
 from super_advanced_agents.tenancy.workspace import Workspace
 
 REFLECTION = "grpc.reflection.v1alpha.ServerReflection"
-_STREAMS = 64
 _REQUESTS_PER_S = 100.0
 _BURST = 100
-_REQUEST_BYTES = 1024
 _IDLE_S = 30.0
 _CACHED = 256
 
@@ -27,8 +22,8 @@ _CACHED = 256
 def reflection_rpcs(services: Sequence[str]) -> tuple[Rpc, ...]:
     """Return the method of the gRPC reflection service, with its handler.
 
-    All callers together have 64 streams and 100 requests a second; more requests wait unread. A stream on which nothing
-    arrives for 30 s ends.
+    All callers together have 100 requests a second; each stream waits with its next, the rest stays unread.
+    A stream on which nothing arrives for 30 s ends.
 
     Args:
         services: the full names of the services to describe.
@@ -49,34 +44,25 @@ class _CachedReflection:
     def __init__(self, services: Sequence[str]) -> None:
         self._servicer = reflection.ReflectionServicer(services)
         self._replies: dict[bytes, ServerReflectionResponse] = {}
-        self._streams = 0
+        self._turns = asyncio.Lock()
         self._free_at = 0.0
 
     async def answer(
         self, requests: AsyncIterator[ServerReflectionRequest]
     ) -> AsyncGenerator[ServerReflectionResponse, None]:
-        if self._streams >= _STREAMS:
-            raise _RefusedError(HTTPStatus.TOO_MANY_REQUESTS, "too many reflection streams are open; try again later")
-        self._streams += 1
-        try:
-            while True:
-                await self._wait_for_turn()
-                request = await _next(requests)
-                if request is None:
-                    return
-                yield await self._reply(request)
-        finally:
-            self._streams -= 1
+        while (request := await _next(requests)) is not None:
+            await self._wait_for_turn()
+            yield await self._reply(request)
 
     async def _wait_for_turn(self) -> None:
-        now = asyncio.get_running_loop().time()
-        self._free_at = max(self._free_at, now - _BURST / _REQUESTS_PER_S) + 1 / _REQUESTS_PER_S
-        if self._free_at > now:
-            await asyncio.sleep(self._free_at - now)
+        # A turn is taken when it has come: streams that end while they wait cost the others no time.
+        async with self._turns:
+            loop = asyncio.get_running_loop()
+            if (wait_s := self._free_at - loop.time()) > 0:
+                await asyncio.sleep(wait_s)
+            self._free_at = max(self._free_at, loop.time() - _BURST / _REQUESTS_PER_S) + 1 / _REQUESTS_PER_S
 
     async def _reply(self, request: ServerReflectionRequest) -> ServerReflectionResponse:
-        if request.ByteSize() > _REQUEST_BYTES:
-            raise InvalidInputError(f"a reflection request is longer than {_REQUEST_BYTES} bytes", field="message")
         key = request.SerializeToString(deterministic=True)
         reply = self._replies.get(key)
         if reply is None:

@@ -8,10 +8,10 @@ from contextlib import AsyncExitStack
 import grpc
 import pytest
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
-from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, ServerReflectionResponse
+from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 from tests.unit.server.grpc.conftest import opened_services
+from tests.unit.server.grpc.raw_calls import DATA, RawConnection, framed
 
-from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.server.grpc import health, reflection
 from super_advanced_agents.server.grpc.server import GrpcServer, method_handlers
 from super_advanced_agents.server.pipeline import _RefusedError
@@ -69,19 +69,64 @@ async def test_reflection_answers_a_hundred_requests_a_second_of_all_callers(han
     assert asyncio.get_running_loop().time() - began > 0.4
 
 
-async def test_reflection_refuses_long_requests_and_more_than_64_streams(handler):
-    """A reply repeats its request, and a stream costs memory."""
-    info = handler["ServerReflectionInfo"]
-    with pytest.raises(InvalidInputError, match="1024 bytes"):
-        await anext(info(_one(ServerReflectionRequest(file_containing_symbol="x" * 2_000)), None))
-    streams = [info(_endless(ServerReflectionRequest(list_services="")), None) for _ in range(64)]
-    for stream in streams:
-        assert isinstance(await anext(stream), ServerReflectionResponse)
-    with pytest.raises(_RefusedError, match="too many reflection streams"):
-        await anext(info(_one(ServerReflectionRequest(list_services="")), None))
-    for stream in streams:
-        await stream.aclose()
-    await anext(info(_one(ServerReflectionRequest(list_services="")), None))
+async def test_streams_of_reflection_that_end_cost_the_others_no_time(handler):
+    """Each waited for a turn, and none of them took one."""
+    info, request = handler["ServerReflectionInfo"], ServerReflectionRequest(list_services="")
+    busy = info(_endless(request), None)
+    for _ in range(105):  # no turn is free now
+        await anext(busy)
+    for _ in range(20):
+        left = [asyncio.ensure_future(anext(info(_one(request), None))) for _ in range(50)]
+        await asyncio.sleep(0)
+        for waiting in left:
+            waiting.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+    async with asyncio.timeout(5):
+        await anext(info(_one(request), None))
+    await busy.aclose()
+
+
+@pytest.mark.parametrize(
+    ("path", "request_"),
+    [
+        (f"/{health.HEALTH}/Check", HealthCheckRequest(service="x" * 2_000)),
+        (f"/{health.HEALTH}/Watch", HealthCheckRequest(service="x" * 2_000)),
+        (f"/{reflection.REFLECTION}/ServerReflectionInfo", ServerReflectionRequest(list_services="x" * 2_000)),
+    ],
+    ids=["check", "watch", "reflection"],
+)
+async def test_long_message_of_a_stranger_is_refused_before_it_is_parsed(caller, path, request_):
+    """Names are short; malformed bytes of that length get the same answer."""
+    message = request_.SerializeToString()
+    for sent in (message, b"\xff" * len(message)):
+        call = caller.channel.stream_stream(path)(iter([sent]), timeout=30)
+        assert await call.code() == grpc.StatusCode.INVALID_ARGUMENT
+        assert "longer than 1024 bytes" in await call.details()
+
+
+async def test_flood_of_requests_is_kept_by_its_client(tmp_path):
+    """What the server has not read stays there, but for 64 KiB of each stream."""
+    settings = Settings.load(data_dir=tmp_path, auth=False, port=0)
+    request = framed(ServerReflectionRequest(list_services="").SerializeToString())
+    async with (
+        opened_services(tmp_path) as services,
+        GrpcServer(services, settings) as server,
+        RawConnection.opened(server.address, window=2**24) as flooder,
+    ):
+        stream = flooder.open(f"/{reflection.REFLECTION}/ServerReflectionInfo")
+        sent = 0
+
+        async def flood():
+            nonlocal sent
+            while True:
+                await flooder.send(stream, request * 1_000)
+                sent += len(request) * 1_000
+
+        async with asyncio.TaskGroup() as group:
+            flooding = group.create_task(flood())
+            await flooder.until(lambda: flooder.frames[DATA, stream] >= 150)  # 100 at once, and 100 a second
+            flooding.cancel()
+        assert sent < 200_000
 
 
 async def test_reflection_can_be_turned_off(tmp_path):
