@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import errno
 import socket
 import ssl
+import struct
+import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from http import HTTPStatus
@@ -29,6 +32,19 @@ _REFUSAL = problem_response(
     problem_details(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections are open"),
     {"Retry-After": f"{RETRY_AFTER_S:.0f}", **CLOSE_HEADER},
 )
+
+_SO_ATTACH_FILTER = 26
+_BPF_INSTRUCTION = struct.Struct("HBBI")
+_DROP_SYN = b"".join(
+    _BPF_INSTRUCTION.pack(*instruction)
+    for instruction in (
+        (0x30, 0, 0, 13),  # load the byte of the TCP header that has the flags
+        (0x45, 0, 1, 0x02),  # go on if SYN is set, else skip one
+        (0x06, 0, 0, 0),  # drop the packet
+        (0x06, 0, 0, 0xFFFFFFFF),  # keep all of it
+    )
+)
+"""A classic BPF program for the packets that a listener receives."""
 
 _log = get_logger("server")
 
@@ -69,13 +85,17 @@ class Acceptor:
             self._loop.add_reader(listener, self._accept, listener)
 
     async def stop(self, listeners: Iterable[socket.socket], settle_s: float) -> None:
-        """Accept what waits in the backlog, and close the listeners.
+        """Accept the connections that clients have begun to open, and close the listeners.
 
         Args:
             listeners: the sockets given to `start`.
-            settle_s: the time for the connections that are being opened, in seconds; handshakes that take longer are
-                cancelled.
+            settle_s: the time for TCP handshakes, and then for the connections that are being opened, in seconds; TLS
+                handshakes that take longer are cancelled.
         """
+        listeners = list(listeners)
+        for listener in listeners:
+            _begin_no_more(listener)
+        await asyncio.sleep(settle_s)
         for listener in listeners:
             self._loop.remove_reader(listener)
             resuming = self._resuming.pop(listener, None)
@@ -83,7 +103,7 @@ class Acceptor:
                 resuming.cancel()
             while self._accept_one(listener):
                 pass
-            listener.close()  # at once: the kernel would take connections that nobody accepts, and reset them later
+            listener.close()
         await asyncio.sleep(settle_s)
         for task in self._opening:
             task.cancel()
@@ -153,6 +173,16 @@ class Acceptor:
     def _resume(self, listener: socket.socket) -> None:
         del self._resuming[listener]
         self._loop.add_reader(listener, self._accept, listener)
+
+
+def _begin_no_more(listener: socket.socket) -> None:
+    # Between the last `accept` and the closing of a listener, the kernel would go on to complete connections, and reset
+    # them. Linux can drop the packets (SYN) that ask for new ones. Clients repeat them after a second, and are refused.
+    if sys.platform == "linux":
+        program = ctypes.create_string_buffer(_DROP_SYN)
+        filter_ = struct.pack("HP", len(_DROP_SYN) // _BPF_INSTRUCTION.size, ctypes.addressof(program))
+        with suppress(OSError):  # a kernel without socket filters
+            listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, filter_)
 
 
 class _Accepted:

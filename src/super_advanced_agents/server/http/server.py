@@ -19,7 +19,7 @@ from super_advanced_agents.tenancy.settings import Settings
 _KEEP_ALIVE_S = 30
 _CLOSE_HEADER = (b"connection", b"close")
 _SETTLE_S = 0.1
-"""Time for one event loop iteration, which reads what the kernel had already received."""
+"""Time for TCP handshakes that have begun, and then for reading what has arrived."""
 
 
 class RestServer(uvicorn.Server):

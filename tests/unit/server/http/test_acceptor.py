@@ -7,11 +7,16 @@ import os
 import resource
 import socket
 import ssl
+import sys
 from contextlib import AsyncExitStack, contextmanager, suppress
 
 import pytest
 from tests.certificate import write_self_signed_certificate
 from tests.unit.server.http.raw_server import request
+
+from super_advanced_agents.server.connections import ConnectionBook
+from super_advanced_agents.server.http.acceptor import Acceptor
+from super_advanced_agents.server.http.parsing import StrictHttpProtocol
 
 REFUSED = b"HTTP/1.1 503 "
 
@@ -129,6 +134,42 @@ async def test_used_up_descriptors_close_an_idle_connection_and_the_rest_waits(s
         reader, _ = await stack.enter_async_context(server.adopted(client, request(body=b"1", close=True)))
         assert b"<1>" in await reader.read()
     assert "server.descriptors_used_up" in caplog.text
+
+
+class _Listener(socket.socket):
+    """A listening socket; when it is being drained and nothing is left, a client begins to connect."""
+
+    def __init__(self):
+        super().__init__()
+        self.bind(("127.0.0.1", 0))
+        self.listen()
+        self.setblocking(False)
+        self.late_client = None
+
+    def accept(self):
+        """Accept a connection, or let the late client begin."""
+        try:
+            return super().accept()
+        except BlockingIOError:
+            client, self.late_client = self.late_client, None
+            if client is not None:
+                client.connect_ex(self.getsockname())
+            raise
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems cannot drop the packets")
+async def test_client_that_connects_while_the_listener_closes_is_refused():
+    """The kernel does not complete a connection that nobody would accept, and that it would then reset."""
+    book = ConnectionBook(max_connections=1, max_strangers=1)
+    acceptor = Acceptor(StrictHttpProtocol, book, context=None, handshake_s=1)
+    with _Listener() as listener, socket.socket() as client:
+        client.setblocking(False)
+        address = listener.getsockname()
+        listener.late_client = client
+        await acceptor.stop([listener], 0)
+        assert listener.late_client is None
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.get_running_loop().sock_connect(client, address)
 
 
 @contextmanager
