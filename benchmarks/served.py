@@ -17,7 +17,7 @@ from urllib.error import URLError
 from benchmarks import programs
 
 _STARTS_WITHIN_S = 60.0
-_SAA = [sys.executable, "-c", "from super_advanced_agents.cli.main import main; main()"]
+SAA = [sys.executable, "-c", "from super_advanced_agents.cli.main import main; main()"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ def server(folder: Path) -> Iterator[Served]:
     options = ["--port", "0", "--json", "--data-dir", str(folder)]
     with programs.on_one_core():
         program = subprocess.Popen(
-            [*_SAA, "serve", *options],
+            [*SAA, "serve", *options],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,

@@ -17,7 +17,7 @@ import orjson
 import uvloop
 from google.protobuf.message import Message
 
-from benchmarks import programs
+from benchmarks import neighbours, programs
 from benchmarks.driver import Load, drive, request
 from benchmarks.inside import CALLERS, TOP_K, ReferenceProcess, inside, wait_until_sealed
 from benchmarks.locomo import distinct_questions
@@ -36,7 +36,7 @@ _AT_MOST_MS = 2.0
 
 
 def rows(bench: Bench) -> Iterator[Row]:
-    """Yield the rates of new questions, repeated questions, bulk adds and vector searches."""
+    """Yield the rates of questions, bulk adds and vector searches, and the effect of one tenant on another."""
     with (
         inside(bench.folder / "inside") as reference,
         server(bench.folder / "served") as served,
@@ -47,6 +47,7 @@ def rows(bench: Bench) -> Iterator[Row]:
         yield _repeated(bench, served, runner)
         yield _bulk(bench, reference, served, runner)
         yield from _vectors(bench, reference, served, runner)
+    yield from neighbours.rows(bench)
 
 
 def _questions(bench: Bench, reference: ReferenceProcess, served: Served, runner: asyncio.Runner) -> Iterator[Row]:
