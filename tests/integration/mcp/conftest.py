@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 import threading
+import time
 from dataclasses import dataclass, field
 
 import pytest
@@ -78,6 +79,8 @@ def _upstream():
         model_server.base_url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
         thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
         thread.start()
+        while not running.started:  # until then it opens files, which would count as a leak of the first test
+            time.sleep(0.001)
         yield model_server
         running.should_exit = True
         thread.join()
