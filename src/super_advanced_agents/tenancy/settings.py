@@ -84,7 +84,7 @@ class Settings(BaseSettings):
         max_body_bytes: the maximum size of a request body in bytes.
         max_connections: the maximum number of open REST connections, and of gRPC connections; idle ones are closed
             for new ones, those without a valid credential first, and without any further ones are refused.
-        max_connections_per_address: how many of them may come from one address without having shown a valid
+        max_connections_per_address: how many of each may come from one address without having shown a valid
             credential, half of `max_connections` when None; callers behind a reverse proxy share its address.
         header_timeout_s: the time within which the headers of a request must arrive, in seconds.
         body_timeout_s: the time within which the body must arrive after the headers, in seconds.

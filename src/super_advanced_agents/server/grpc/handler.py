@@ -25,6 +25,7 @@ from super_advanced_agents.protocol.methods import ERROR_METADATA
 from super_advanced_agents.protocol.problems import CODES, grpc_code_of, problem_of, status_of
 from super_advanced_agents.server.grpc.conversions import parse, parse_in_slices
 from super_advanced_agents.server.grpc.messages import CallMessages, Context
+from super_advanced_agents.server.grpc.peers import Peers, calling_peer
 from super_advanced_agents.server.grpc.rpc import Rpc, StreamingHandler, UnaryHandler
 from super_advanced_agents.server.idempotency.results import Reply
 from super_advanced_agents.server.limits.admission import too_many_streams_error
@@ -59,18 +60,20 @@ class MethodHandler:
         rpc: the method and its handler.
         services: the objects that every request uses.
         pipeline: the checks before the handler.
+        peers: the connections of the server.
 
     Attributes:
         path: the method's full name, `/package.Service/Method`.
         method: the method and its message types.
     """
 
-    def __init__(self, rpc: Rpc, services: Services, pipeline: Pipeline) -> None:
+    def __init__(self, rpc: Rpc, services: Services, pipeline: Pipeline, peers: Peers) -> None:
         self.method = rpc.method
         self.path = rpc.method.path
         self._operation = rpc_operation(self.path)
         self._services = services
         self._pipeline = pipeline
+        self._peers = peers
         self._rpc = rpc
 
     def method_handler(self) -> grpc.RpcMethodHandler[Any, Any]:
@@ -206,6 +209,10 @@ class MethodHandler:
         )
         try:
             await self._pipeline.check(incoming)  # before a byte of a message is read
+            if incoming.context is None:
+                calling_peer.set(context.peer())
+            else:
+                self._peers.note(context.peer(), incoming.tenant)
             settings = self._services.runtime.settings
             messages = CallMessages(
                 context,

@@ -13,6 +13,7 @@ from super_advanced_agents.config import LIMITS
 from super_advanced_agents.protocol.methods import AGENT, ORCHESTRATOR, VECTOR_STORE
 from super_advanced_agents.server.grpc.handler import MethodHandler
 from super_advanced_agents.server.grpc.health import HEALTH, health_rpcs
+from super_advanced_agents.server.grpc.peers import Peers
 from super_advanced_agents.server.grpc.reflection import REFLECTION, reflection_rpcs
 from super_advanced_agents.server.grpc.rpc import Rpc
 from super_advanced_agents.server.grpc.services import operation_rpcs
@@ -45,35 +46,31 @@ _OPTIONS = [
 ]
 
 
-def method_handlers(services: Services, settings: Settings) -> list[MethodHandler]:
+def method_handlers(services: Services, settings: Settings, peers: Peers | None = None) -> list[MethodHandler]:
     """Return one `MethodHandler`, which serves the calls, for each gRPC method of the server.
 
     Args:
         services: the objects that every request uses.
         settings: the limits of the server.
+        peers: the connections of the server; None for handlers that no server calls.
     """
     names = [VECTOR_STORE, AGENT, ORCHESTRATOR, HEALTH, *([REFLECTION] if settings.grpc_reflection else [])]
     rpcs: Iterable[Rpc] = chain(operation_rpcs(services), health_rpcs(services, names))
     if settings.grpc_reflection:
         rpcs = chain(rpcs, reflection_rpcs(names))
     pipeline = Pipeline(services, max_timeout_s=settings.request_timeout_s, search_s=settings.search_s)
-    return [MethodHandler(rpc, services, pipeline) for rpc in rpcs]
+    peers = peers or Peers(settings)
+    return [MethodHandler(rpc, services, pipeline, peers) for rpc in rpcs]
 
 
-def build_server(services: Services, settings: Settings) -> grpc.aio.Server:
-    """Create the gRPC server in the running event loop, without binding an address.
-
-    Args:
-        services: the objects that every request uses; the models may still be loading.
-        settings: the limits of the server.
-    """
+def _build_server(services: Services, settings: Settings, peers: Peers) -> grpc.aio.Server:
     limits = [
         ("grpc.max_allowed_incoming_connections", settings.max_connections),
         ("grpc.server_handshake_timeout_ms", round(settings.header_timeout_s * 1000)),  # up to the first frames
     ]
     server = grpc.aio.server(options=[*_OPTIONS, *limits])
     handlers: dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]] = {}
-    for handler in method_handlers(services, settings):
+    for handler in method_handlers(services, settings, peers):
         service, _, method = handler.path.strip("/").rpartition("/")
         handlers.setdefault(service, {})[method] = handler.method_handler()
     for service, methods in handlers.items():
@@ -99,6 +96,7 @@ class GrpcServer:
         self._services = services
         self._settings = settings
         self._server: grpc.aio.Server | None = None
+        self._peers = Peers(settings)
 
     async def __aenter__(self) -> Self:
         """Bind the gRPC address and accept calls, or do nothing if gRPC is turned off.
@@ -109,7 +107,7 @@ class GrpcServer:
         host, port = self._settings.host, self._settings.chosen_grpc_port
         if port is None:
             return self
-        server = build_server(self._services, self._settings)
+        server = _build_server(self._services, self._settings, self._peers)
         url_host = f"[{host}]" if ":" in host else host
         certificate = await in_thread(lambda: checked_certificate(self._settings), name="read certificate")
         try:
@@ -122,10 +120,12 @@ class GrpcServer:
         except RuntimeError as exc:  # taken since `sockets.bind_listener` tried it
             raise port_in_use(host, port, GRPC_PORT) from exc
         await server.start()
+        self._peers.start(port)
         self._server, self.address = server, f"{url_host}:{port}"
         return self
 
     async def __aexit__(self, *raised: object) -> None:
+        await self._peers.stop()
         await self.stop(0)
 
     async def stop(self, grace_s: float) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from super_advanced_agents.protocol.methods import ERROR_METADATA
 from super_advanced_agents.server.auth.authenticator import Authenticator
-from super_advanced_agents.server.grpc.server import build_server
+from super_advanced_agents.server.grpc.server import GrpcServer
 from super_advanced_agents.server.idempotency.results import Idempotency
 from super_advanced_agents.server.limits.admission import Admission
 from super_advanced_agents.server.limits.rate_limit import RateLimiter
@@ -42,7 +42,7 @@ def _shared_grpc_threads():
 @asynccontextmanager
 async def opened_services(folder, **options):
     """Open services of their own; without authentication unless `auth` is given."""
-    settings = Settings.load(data_dir=folder, **{"auth": False, **options})
+    settings = Settings.load(data_dir=folder, **{"auth": False, "port": 0, **options})
     async with (
         Runtime(settings) as runtime,
         Authenticator(settings) as authenticator,
@@ -62,8 +62,9 @@ async def opened_services(folder, **options):
 class Caller:
     """Call methods of a server over a socket."""
 
-    def __init__(self, channel):
+    def __init__(self, channel, address):
         self.channel = channel
+        self.address = address
 
     def call(self, method, *requests, frames=None, metadata=(), timeout=30):
         """Begin a call, and return grpc's object for it."""
@@ -94,14 +95,11 @@ class Caller:
 @asynccontextmanager
 async def connected_caller(services):
     """Start a server on a port of its own, and connect a caller to it."""
-    server = build_server(services, services.runtime.settings)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            yield Caller(channel)
-    finally:
-        await server.stop(0)
+    async with (
+        GrpcServer(services, services.runtime.settings) as server,
+        grpc.aio.insecure_channel(server.address) as channel,
+    ):
+        yield Caller(channel, server.address)
 
 
 @pytest.fixture

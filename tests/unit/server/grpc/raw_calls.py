@@ -133,8 +133,8 @@ class RawConnection:
     @asynccontextmanager
     async def opened(cls, address, *, window=65_535):
         """Connect to a server; the window is what it may send unread on one stream, and on the connection."""
-        host, port = address.split(":")
-        reader, writer = await asyncio.open_connection(host, int(port))
+        host, _, port = address.rpartition(":")
+        reader, writer = await asyncio.open_connection(host.strip("[]"), int(port))
         connection = cls(reader, writer)
         writer.write(PREFACE + _frame(SETTINGS, 0, 0, struct.pack(">HI", _INITIAL_WINDOW, window)))
         if window > 65_535:

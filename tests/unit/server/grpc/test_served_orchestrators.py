@@ -14,7 +14,7 @@ from super_advanced_agents.errors import ResourceClosedError
 from super_advanced_agents.protocol import methods
 from super_advanced_agents.protocol.match_messages import match_of
 from super_advanced_agents.protocol.v1 import orchestrators_pb2 as messages
-from super_advanced_agents.server.grpc.server import build_server
+from super_advanced_agents.server.grpc.server import GrpcServer
 
 INVALID, NOT_FOUND = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND
 
@@ -133,11 +133,8 @@ async def test_cancellation_and_deadline_of_a_grpc_call_reach_the_agents(caller,
 @pytest.fixture
 async def port(services):
     """Start a server, and return its port."""
-    server = build_server(services, services.runtime.settings)
-    number = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    yield number
-    await server.stop(0)
+    async with GrpcServer(services, services.runtime.settings) as server:
+        yield int(server.address.rpartition(":")[2])
 
 
 async def test_remote_agent_works_as_an_agent_of_an_orchestrator(services, port):

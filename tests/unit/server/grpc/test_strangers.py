@@ -13,8 +13,8 @@ from tests.unit.server.grpc.conftest import opened_services
 from tests.unit.server.grpc.raw_calls import DATA, RawConnection, framed
 
 from super_advanced_agents.server.grpc import health, reflection
+from super_advanced_agents.server.grpc.peers import calling_peer
 from super_advanced_agents.server.grpc.server import GrpcServer, method_handlers
-from super_advanced_agents.server.pipeline import _RefusedError
 from super_advanced_agents.tenancy.settings import Settings
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
@@ -29,25 +29,36 @@ async def handler(tmp_path):
 
 
 async def test_health_watches_share_one_timer_and_are_limited(handler):
-    """A thousand are told of a change; one more is refused, until one ends."""
+    """A thousand are told of a change; for one more the oldest of the address with the most ends."""
     async with AsyncExitStack() as stack:
-        watches = [handler["Watch"](HealthCheckRequest(), None) for _ in range(1_000)]
-        for watch in watches:
+
+        async def begin(peer):
+            token = calling_peer.set(peer)
+            watch = handler["Watch"](HealthCheckRequest(), None)
             stack.push_async_callback(watch.aclose)
             assert (await anext(watch)).status == HealthCheckResponse.NOT_SERVING
+            calling_peer.reset(token)
+            return watch
+
+        other = await begin("ipv4:192.0.2.1:4000")
+        watches = [await begin(f"ipv4:192.0.2.2:{port}") for port in range(999)]
         # asyncio counts its timers nowhere else
         timers = [timer for timer in asyncio.get_running_loop()._scheduled if not timer.cancelled()]
         assert len(timers) < 100
-        with pytest.raises(_RefusedError, match="1000 health watches are open"):
-            await anext(handler["Watch"](HealthCheckRequest(), None))
-        await watches.pop().aclose()
-        late = handler["Watch"](HealthCheckRequest(), None)
-        stack.push_async_callback(late.aclose)
-        await anext(late)
+        late = await begin("ipv6:%5B2001:db8::1%5D:4000")
+        assert await anext(watches.pop(0), None) is None
         handler["services"].draining = True
         handler["services"].runtime.embedding = None
-        endings = await asyncio.gather(*(anext(watch, None) for watch in [*watches, late]))
+        endings = await asyncio.gather(*(anext(watch, None) for watch in [other, *watches, late]))
         assert endings == [None] * 1_000
+
+
+async def test_health_watch_ends_after_its_time(handler, monkeypatch):
+    """Its client may begin another."""
+    monkeypatch.setattr(health, "_WATCH_S", 0.1)
+    watch = handler["Watch"](HealthCheckRequest(), None)
+    assert await anext(watch)
+    assert await anext(watch, None) is None
 
 
 async def _endless(request):
@@ -140,7 +151,7 @@ async def test_reflection_can_be_turned_off(tmp_path):
 
 async def test_connections_beyond_the_maximum_are_closed(tmp_path):
     """Those that are open stay."""
-    settings = Settings.load(data_dir=tmp_path, auth=False, port=0, max_connections=2)
+    settings = Settings.load(data_dir=tmp_path, auth=False, port=0, max_connections=2, max_connections_per_address=2)
     async with (
         opened_services(tmp_path) as services,
         GrpcServer(services, settings) as server,

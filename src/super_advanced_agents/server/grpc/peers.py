@@ -1,0 +1,218 @@
+"""The open connections of the gRPC listener: whose they are, and which have to go.
+
+gRPC's core accepts connections by itself, tells nobody of them, and closes none on demand. So the process looks through
+its own descriptors, and ends a connection by shutting its socket down, at which the core closes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import stat
+from collections.abc import Set
+from contextlib import suppress
+from contextvars import ContextVar
+from functools import partial
+from pathlib import Path
+from typing import TypeAlias
+from urllib.parse import unquote
+
+from super_advanced_agents._runtime.futures import in_thread
+from super_advanced_agents.server.connections import ConnectionBook, client_of
+from super_advanced_agents.server.limits.admission import NOBODY
+from super_advanced_agents.telemetry import get_logger
+from super_advanced_agents.tenancy.settings import Settings
+
+_Key: TypeAlias = tuple[int, int]
+"""A descriptor and its inode, which tells whether it is another socket by now."""
+_Address: TypeAlias = tuple[str, int]
+
+_DESCRIPTORS = Path("/dev/fd")
+_LOOK_S = 0.25
+"""The pause between two looks, which take 2 us a descriptor."""
+_HURRIED_LOOK_S = 0.02
+"""The pause while strangers are being closed: a flood would take what has come free."""
+_FREE_PART = 8
+"""The part of the places that is kept free for callers who come between two looks: an eighth."""
+
+_log = get_logger("server")
+
+calling_peer: ContextVar[str] = ContextVar("calling_peer", default="")
+"""The connection of the call of a public method that this task serves, as gRPC names it."""
+
+
+class Peers:
+    """Know the open connections of one gRPC listener, and close what exceeds the caps for them.
+
+    The caps are those of `ConnectionBook`. It belongs to one event loop.
+
+    Args:
+        settings: the caps.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        most = settings.max_connections
+        # Without a grace: then the newest ones would be refused in a flood, and with them a tenant's.
+        self._book = ConnectionBook(
+            max_connections=most - most // _FREE_PART, max_strangers=settings.max_strangers, grace_s=0.0
+        )
+        self._tenants: dict[str, set[str]] = {}
+        self._seen: dict[_Key, _Peer | None] = {}  # None for sockets of others
+        self._looking: asyncio.Task[None] | None = None
+
+    def start(self, port: int) -> None:
+        """Look at the connections of a listening port from now on, until `stop`."""
+        self._looking = asyncio.create_task(self._look_on(port))
+
+    async def stop(self) -> None:
+        """End what `start` began."""
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.wait({self._looking})
+            self._looking = None
+
+    def note(self, peer: str, tenant: str) -> None:
+        """Note that a call of a tenant came over a connection.
+
+        Args:
+            peer: the connection, as gRPC names it.
+            tenant: the tenant whose credential the call had.
+        """
+        tenants = self._tenants.get(peer)
+        if tenants is None:
+            tenants = self._tenants[peer] = set()
+        tenants.add(tenant)
+
+    def end(self, peer: str, tenant: str) -> bool:
+        """Close a connection over which no other tenant has called, and return whether it was closed.
+
+        Args:
+            peer: the connection, as gRPC names it.
+            tenant: the tenant of the call for which it is closed; `NOBODY` for public methods.
+        """
+        if not self._tenants.get(peer, set()) <= {tenant, NOBODY}:
+            return False
+        for connection in self._seen.values():
+            if connection is not None and connection.name == peer:
+                connection.abort()
+                return True
+        return False
+
+    async def _look_on(self, port: int) -> None:
+        loop, pause_s = asyncio.get_running_loop(), _LOOK_S
+        while True:
+            await asyncio.sleep(pause_s)
+            look = partial(_found, port, frozenset(self._seen))
+            try:
+                found = await in_thread(look, name="look at connections")
+            except OSError as exc:
+                _log.warning(
+                    "server.grpc_connections_unknown", extra={"reason": exc.strerror, "folder": str(_DESCRIPTORS)}
+                )
+                return
+            closed = self._update(found, loop.time())
+            if closed:
+                _log.info("server.grpc_connections_closed", extra={"closed": closed, "open": len(self._book)})
+            pause_s = _HURRIED_LOOK_S if closed else _LOOK_S
+
+    def _update(self, found: dict[_Key, _Address | None], now: float) -> int:
+        for key in self._seen.keys() - found.keys():
+            gone = self._seen.pop(key)
+            if gone is not None:
+                self._book.remove(gone)
+        open_before, new = len(self._book), 0
+        for key, address in found.items():
+            if key in self._seen:
+                continue
+            if address is None:
+                self._seen[key] = None
+                continue
+            name = _name_of(*address)
+            connection = _Peer(key[0], address, name, now, self._tenants.setdefault(name, set()))
+            self._seen[key] = connection
+            self._admit(connection, now)
+            new += 1
+        for name in self._tenants.keys() - {each.name for each in self._seen.values() if each is not None}:
+            del self._tenants[name]
+        return open_before + new - len(self._book)
+
+    def _admit(self, connection: _Peer, now: float) -> None:
+        client = client_of(connection.address[0])
+        if connection.is_known or self._book.admit(client, now):
+            self._book.add(connection, client)
+        else:
+            connection.abort()
+
+
+def client_of_peer(peer: str) -> str:
+    """Return what counts as one address (`connections.client_of`) of a connection as gRPC names it."""
+    scheme, _, address = unquote(peer).partition(":")
+    host = address.rpartition(":")[0].strip("[]")
+    return client_of(host) if scheme in {"ipv4", "ipv6"} else peer
+
+
+class _Peer:
+    __slots__ = ("_descriptor", "_since", "_tenants", "address", "name")
+
+    def __init__(self, descriptor: int, address: _Address, name: str, since: float, tenants: set[str]) -> None:
+        self._descriptor = descriptor
+        self._since = since
+        self._tenants = tenants
+        self.address = address
+        self.name = name
+
+    @property
+    def is_known(self) -> bool:
+        return bool(self._tenants)
+
+    @property
+    def idle_since(self) -> float | None:
+        # A stranger's call, such as a watch, does not keep others out.
+        return None if self._tenants else self._since
+
+    def abort(self) -> None:
+        connected = _duplicate(self._descriptor)
+        if connected is not None:
+            with connected, suppress(OSError):
+                if connected.getpeername()[:2] == self.address:  # else its descriptor is another socket's by now
+                    connected.shutdown(socket.SHUT_RDWR)
+
+
+def _found(port: int, known: Set[_Key]) -> dict[_Key, _Address | None]:
+    # The address of a socket is that of its client, None for other sockets and for those that are known.
+    found: dict[_Key, _Address | None] = {}
+    for entry in _DESCRIPTORS.iterdir():
+        with suppress(OSError):  # closed meanwhile
+            descriptor = int(entry.name)
+            state = os.fstat(descriptor)
+            if stat.S_ISSOCK(state.st_mode):
+                key = descriptor, state.st_ino
+                found[key] = None if key in known else _client_of(descriptor, port)
+    return found
+
+
+def _duplicate(descriptor: int) -> socket.socket | None:
+    try:
+        return socket.socket(fileno=os.dup(descriptor))
+    except OSError:
+        return None
+
+
+def _client_of(descriptor: int, port: int) -> _Address | None:
+    connected = _duplicate(descriptor)
+    if connected is None:
+        return None
+    with connected:
+        if connected.family not in (socket.AF_INET, socket.AF_INET6):
+            return None
+        try:
+            return connected.getpeername()[:2] if connected.getsockname()[1] == port else None
+        except OSError:  # it listens, or has ended
+            return None
+
+
+def _name_of(host: str, port: int) -> str:
+    if host.startswith("::ffff:") and "." in host:
+        host = host.removeprefix("::ffff:")
+    return f"ipv6:%5B{host.replace('%', '%25')}%5D:{port}" if ":" in host else f"ipv4:{host}:{port}"
