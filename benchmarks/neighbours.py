@@ -39,7 +39,7 @@ class _Round:
 
 
 def rows(bench: Bench) -> Iterator[Row]:
-    """Yield the latency of one tenant's searches beside four bulk clients of another, and the server's memory."""
+    """Yield the latency of searches beside another tenant's bulk writes, and the server's memory."""
     seconds, rounds = (4.0, 2) if bench.quick else (15.0, 4)
     folder = bench.folder / "neighbours"
     with (

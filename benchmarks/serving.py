@@ -36,7 +36,7 @@ _AT_MOST_MS = 2.0
 
 
 def rows(bench: Bench) -> Iterator[Row]:
-    """Yield the rates of questions, bulk adds and vector searches, and the effect of one tenant on another."""
+    """Yield the rates of questions, bulk adds and vector searches, and the effect of neighbours."""
     with (
         inside(bench.folder / "inside") as reference,
         server(bench.folder / "served") as served,

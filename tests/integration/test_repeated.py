@@ -44,3 +44,13 @@ def test_write_repeated_with_an_idempotency_key_runs_once(rest):
     assert rest.get(f"{url}:count").json() == {"count": 1}
     refused = rest.post(url, json={"text": "other"}, headers={"Idempotency-Key": "batch"})
     assert (refused.status_code, refused.json()["field"]) == (422, "Idempotency-Key")
+
+
+def test_write_id_in_a_body_is_for_one_write(rest):
+    """A repetition without uids gets those of the first; another write with the id is refused, not lost."""
+    url = "/v1/agents/write-ids/memories"
+    first = rest.post(url, json={"text": "one", "write_id": "w-rest"})
+    assert rest.post(url, json={"text": "one", "write_id": "w-rest"}).json() == first.json()
+    refused = rest.post(url, json={"text": "two", "write_id": "w-rest"})
+    assert (refused.status_code, refused.json()["field"]) == (422, "write_id")
+    assert [memory["text"] for memory in rest.get(url).json()["memories"]] == ["one"]

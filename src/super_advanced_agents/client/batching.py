@@ -102,10 +102,16 @@ def new_write_id() -> str:
 
 
 def repeatable(request: WriteRequest[R]) -> WriteRequest[R]:
-    """Return a write request that may be sent again: it has an id, and uids of new records."""
+    """Return a write request that may be sent again: it has an id.
+
+    The caller's own id also stands for the uids that the store makes. With an id made here, they are made here too, so
+    that a server that forgot the write replaces the same records.
+    """
+    if request.write_id is not None:
+        return request
     if isinstance(request, AddRequest):
         request = cast("WriteRequest[R]", request.with_uids())
-    return request if request.write_id is not None else request.replaced(write_id=new_write_id())
+    return request.replaced(write_id=new_write_id())
 
 
 async def search_requests(

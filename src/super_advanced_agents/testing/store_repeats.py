@@ -25,10 +25,24 @@ def _execute(store: VectorStore, request: WriteRequest[Any]) -> Any:
     return asyncio.run(store.aexecute(request))
 
 
-def _add(*uids: str, metadata: dict[str, Any] | None = None, **options: Any) -> AddRequest:
-    vectors: Any = [at(10 * number) for number, _ in enumerate(uids)]
+def _add(*uids: str | None, metadata: dict[str, Any] | None = None, degrees: float = 0.0, **options: Any) -> AddRequest:
+    vectors: Any = [at(degrees + 10 * number) for number, _ in enumerate(uids)]
     metadatas = [metadata or {}] * len(uids)
     return AddRequest(bounds=Bounds(dim=DIM), vectors=vectors, metadatas=metadatas, uids=uids, **options)
+
+
+OTHER_WRITES: dict[str, WriteRequest[Any]] = {
+    "add with other metadata": _add("a", metadata={"n": 2}, write_id="w1"),
+    "add of another uid": _add("b", metadata={"n": 1}, write_id="w1"),
+    "add of more": _add("a", "b", metadata={"n": 1}, write_id="w1"),
+    "add of another vector": _add("a", metadata={"n": 1}, degrees=20, write_id="w1"),
+    "add to another namespace": _add("a", metadata={"n": 1}, namespace="other", write_id="w1"),
+    "add for a time": _add("a", metadata={"n": 1}, expires_in_s=[60.0], write_id="w1"),
+    "update": UpdateRequest(bounds=Bounds(dim=DIM), uid="a", changes={"n": 2}, write_id="w1"),
+    "delete": DeleteRequest(bounds=Bounds(dim=DIM), uids=["a"], write_id="w1"),
+    "delete by filter": DeleteRequest(bounds=Bounds(dim=DIM), where={"n": 1}, write_id="w1"),
+}
+"""Writes with the id of an earlier one, which added record `a` with `{"n": 1}`."""
 
 
 class StoreRepeats(StoreMetric):
@@ -90,6 +104,33 @@ class StoreRepeats(StoreMetric):
         store.add_batch([at(0), at(10)], [{"n": 1}, {"n": 2}], ["a", "b"])
         assert [_execute(store, by_uid), _execute(store, by_filter)] == [1, 1]
         assert store.count() == 2
+
+    def test_repeated_add_without_uids_returns_those_of_the_first(self, store: VectorStore) -> None:
+        """Each call would make others."""
+        request = _add("a", None, write_id="w1")
+        first = _execute(store, request)
+        assert _execute(store, request) == first
+        assert sorted(first) == sorted(record.uid for record in store.scan())
+
+    @pytest.mark.parametrize("other", OTHER_WRITES.values(), ids=OTHER_WRITES)
+    def test_id_that_was_used_for_another_write_is_refused(self, store: VectorStore, other: WriteRequest[Any]) -> None:
+        """Acknowledging it would lose the write."""
+        first = _add("a", metadata={"n": 1}, write_id="w1")
+        _execute(store, first)
+        before = store.scan()
+        with pytest.raises(InvalidInputError) as raised:
+            _execute(store, other)
+        assert raised.value.field == "write_id"
+        assert [(record.uid, record.metadata) for record in store.scan()] == [("a", {"n": 1})]
+        assert _execute(store, first) == ["a"]
+        assert len(before) == store.count() == 1
+
+    def test_text_that_is_embedded_again_is_the_same_write(self, store: VectorStore) -> None:
+        """The vector of a text differs in its last bits when the text is embedded among others."""
+        for degrees in (0.0, 0.001):
+            request = _add("a", metadata={"text": "words"}, degrees=degrees, model_id="model", write_id="w1")
+            assert _execute(store, request) == ["a"]
+        assert store.count() == 1
 
     def test_refused_write_is_not_remembered(self, store: VectorStore) -> None:
         """Only a write that was carried out has a result to repeat."""

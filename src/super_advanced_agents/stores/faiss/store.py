@@ -202,8 +202,8 @@ class FAISSVectorStore(MaintenanceOperations):
     async def _add(self, request: AddRequest) -> list[str]:
         if not len(request.vectors):
             return []
-        batch = await self._off_loop(partial(self._row_batch, request), len(request.vectors))
-        uids = await self._writer.submit(identified(batch, request))
+        write = await self._off_loop(lambda: identified(self._row_batch(request), request), len(request.vectors))
+        uids = await self._writer.submit(write)
         self._wake_background(expires=request.expires_in_s is not None)
         return cast("list[str]", uids)
 
@@ -216,9 +216,9 @@ class FAISSVectorStore(MaintenanceOperations):
         return batch
 
     async def _put(self, request: PutRequest) -> int:
-        batches = await self._off_loop(partial(self._row_batches, request), len(request.records))
-        if not batches:
+        if not request.records:
             return 0
+        batches = await self._off_loop(partial(self._row_batches, request), len(request.records))
         stored = await self._writer.submit(identified(RowBatches(batches), request))
         self._wake_background(
             expires=any(expires_at is not None for batch in batches for expires_at in batch.expires_at)

@@ -231,7 +231,7 @@ DESCRIPTIONS: Mapping[str, str] = MappingProxyType(
         "wait": "`first`, `all`, or the number of answers to wait for",
         "weights": "the weights of the signals in a hybrid search",
         "where": "a filter over the metadata",
-        "write_id": "identifies the write; a second one with this id changes nothing and gets the reply of the first",
+        "write_id": "identifies the write; a repetition with this id changes nothing and gets the reply of the first",
     }
 )
 """Member -> its description, in every model that has it."""

@@ -11,19 +11,8 @@ from uuid import uuid4
 from super_advanced_agents._runtime import sqlite
 from super_advanced_agents.errors import ConfigurationError
 
-VERSION = 3
-_WRITES = (
-    """CREATE TABLE writes (
-    id INTEGER PRIMARY KEY, -- in the order of their commits
-    tenant TEXT NOT NULL,
-    write_id TEXT NOT NULL, -- of the request
-    result TEXT, -- JSON; NULL for the uids of the request
-    at REAL NOT NULL,
-    UNIQUE (tenant, write_id)
-)""",
-    "CREATE INDEX writes_of ON writes (tenant, id)",
-)
-TABLES = f"""
+VERSION = 4
+TABLES = """
 CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE scopes (
     id INTEGER PRIMARY KEY,
@@ -54,8 +43,16 @@ CREATE TABLE records (
 CREATE INDEX records_digest ON records (scope, digest) WHERE digest IS NOT NULL;
 -- Apart from the rest, so that metadata can be read without paging through vectors.
 CREATE TABLE vectors (seq INTEGER PRIMARY KEY, vector BLOB NOT NULL);
-{_WRITES[0]};
-{_WRITES[1]};
+CREATE TABLE writes (
+    id INTEGER PRIMARY KEY, -- in the order of their commits
+    tenant TEXT NOT NULL,
+    write_id TEXT NOT NULL, -- of the request
+    result TEXT, -- JSON; NULL for the uids of the request
+    at REAL NOT NULL,
+    digest BLOB, -- of the request; NULL for writes before schema 4
+    UNIQUE (tenant, write_id)
+);
+CREATE INDEX writes_of ON writes (tenant, id);
 """
 
 MIGRATIONS: Mapping[int, tuple[str, ...]] = MappingProxyType(
@@ -71,7 +68,18 @@ MIGRATIONS: Mapping[int, tuple[str, ...]] = MappingProxyType(
                 FROM (SELECT scope, model, max(seq) FROM records WHERE model IS NOT NULL GROUP BY scope) AS newest
                 WHERE newest.scope = scopes.id""",
         ),
-        3: _WRITES,
+        3: (
+            """CREATE TABLE writes (
+                id INTEGER PRIMARY KEY,
+                tenant TEXT NOT NULL,
+                write_id TEXT NOT NULL,
+                result TEXT,
+                at REAL NOT NULL,
+                UNIQUE (tenant, write_id)
+            )""",
+            "CREATE INDEX writes_of ON writes (tenant, id)",
+        ),
+        4: ("ALTER TABLE writes ADD COLUMN digest BLOB",),
     }
 )
 """Version -> the statements that migrate a file to it from the version before.

@@ -15,6 +15,8 @@ from typing import cast
 
 import orjson
 
+from super_advanced_agents.errors import InvalidInputError
+
 RETENTION_S = 86_400.0
 """The longest time for which a write is remembered; no client repeats a call for longer."""
 
@@ -38,34 +40,47 @@ class WriteIds:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
-        self._stored_since_trim: Counter[str] = Counter()
+        self._until_trim: Counter[str] = Counter()  # writes; 0 at first, so that short-lived processes trim too
 
-    def find(self, tenant: str, write_id: str, uids: Sequence[str]) -> WriteResult | None:
+    def find(self, tenant: str, write_id: str, digest: bytes, uids: Sequence[str]) -> WriteResult | None:
         """Return the result of an earlier write with this id; None when there was none.
 
         Args:
             tenant: the tenant of the write.
             write_id: the id that the client gave it.
+            digest: the digest of the request.
             uids: the uids of the request, which are the result of most writes.
+
+        Raises:
+            InvalidInputError: the id was used for another write.
         """
         row = self._connection.execute(
-            "SELECT result FROM writes WHERE tenant = ? AND write_id = ?", (tenant, write_id)
+            "SELECT result, digest FROM writes WHERE tenant = ? AND write_id = ?", (tenant, write_id)
         ).fetchone()
         if row is None:
             return None
+        if row[1] not in (None, digest):
+            raise InvalidInputError(
+                "this write_id was used for another write",
+                field="write_id",
+                hint="give each write an id of its own, and only its repetitions the same",
+            )
         return list(uids) if row[0] is None else cast("WriteResult", orjson.loads(row[0]))
 
-    def store(self, tenant: str, write_id: str, uids: Sequence[str], result: WriteResult) -> None:
-        """Store the result of a write that the open transaction carries out."""
+    def store(self, tenant: str, write_id: str, digest: bytes, uids: Sequence[str], result: WriteResult) -> None:
+        """Store the result of a write that the open transaction carries out.
+
+        The arguments are those of `find`.
+        """
         stored = None if result == list(uids) else orjson.dumps(result).decode()
         self._connection.execute(
-            "INSERT INTO writes (tenant, write_id, result, at) VALUES (?, ?, ?, ?)",
-            (tenant, write_id, stored, time.time()),
+            "INSERT INTO writes (tenant, write_id, result, at, digest) VALUES (?, ?, ?, ?, ?)",
+            (tenant, write_id, stored, time.time(), digest),
         )
-        self._stored_since_trim[tenant] += 1
-        if self._stored_since_trim[tenant] >= _TRIM_EVERY:
-            del self._stored_since_trim[tenant]
+        if self._until_trim[tenant] == 0:
+            self._until_trim[tenant] = _TRIM_EVERY
             self._trim(tenant)
+        self._until_trim[tenant] -= 1
 
     def _trim(self, tenant: str) -> None:
         # In parts, so that no transaction is long.

@@ -8,7 +8,8 @@ from typing import Any, TypeAlias
 
 from super_advanced_agents.stores.faiss.rows.batch import RowBatch
 from super_advanced_agents.stores.faiss.writing.update import Update
-from super_advanced_agents.stores.requests import DeleteRequest, WriteRequest
+from super_advanced_agents.stores.requests import AddRequest, DeleteRequest, WriteRequest
+from super_advanced_agents.stores.write_digest import write_digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,16 +27,15 @@ class IdentifiedWrite:
         write: the write.
         tenant: the tenant of the request.
         write_id: the id of the request.
+        digest: of the request; another request with the id has another one.
+        uids: the uids of the records to add, where the caller gave all of them; else empty.
     """
 
     write: RowBatch | RowBatches | Update | DeleteRequest
     tenant: str
     write_id: str
-
-    @property
-    def uids(self) -> Sequence[str]:
-        """The uids of the records to add; empty for other writes."""
-        return self.write.uids if isinstance(self.write, RowBatch) else ()
+    digest: bytes
+    uids: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,11 @@ def identified(write: RowWrite, request: WriteRequest[Any]) -> RowWrite | Identi
 
     A request without an id is carried out each time.
     """
-    return write if request.write_id is None else IdentifiedWrite(write, request.tenant, request.write_id)
+    if request.write_id is None:
+        return write
+    given = isinstance(request, AddRequest) and request.uids is not None and None not in request.uids
+    uids = write.uids if given and isinstance(write, RowBatch) else ()
+    return IdentifiedWrite(write, request.tenant, request.write_id, write_digest(request), uids)
 
 
 def plain(write: Write) -> Write:

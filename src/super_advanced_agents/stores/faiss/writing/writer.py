@@ -140,10 +140,10 @@ class Writer:
 
     def _apply_once(self, write: IdentifiedWrite, filtered: BitMap | None, effects: _Effects) -> object:
         write_ids = self._state.rows.write_ids
-        result = write_ids.find(write.tenant, write.write_id, write.uids)
+        result = write_ids.find(write.tenant, write.write_id, write.digest, write.uids)
         if result is None:
             result = cast("WriteResult", self._apply(write.write, filtered, effects))
-            write_ids.store(write.tenant, write.write_id, write.uids, result)
+            write_ids.store(write.tenant, write.write_id, write.digest, write.uids, result)
         return result
 
     def _delete(self, request: DeleteRequest, filtered: BitMap | None, effects: _Effects) -> int:

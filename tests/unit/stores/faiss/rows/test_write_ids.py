@@ -76,13 +76,13 @@ def test_oldest_writes_of_a_tenant_are_forgotten_beyond_a_number(connection, mon
     """The writes of other tenants stay."""
     monkeypatch.setattr(write_ids, "MAX_WRITES", 1_500)
     ids = WriteIds(connection)
-    ids.store("globex", "w", ["a"], ["a"])
+    ids.store("globex", "w", b"digest", ["a"], ["a"])
     for number in range(4_000):
-        ids.store("acme", f"w{number}", ["a"], ["a"])
+        ids.store("acme", f"w{number}", b"digest", ["a"], ["a"])
     assert 1_500 <= _count(connection, "acme") <= 2_500
-    assert ids.find("acme", "w3999", ["a"]) == ["a"]
-    assert ids.find("acme", "w0", ["a"]) is None
-    assert ids.find("globex", "w", ["a"]) == ["a"]
+    assert ids.find("acme", "w3999", b"digest", ["a"]) == ["a"]
+    assert ids.find("acme", "w0", b"digest", ["a"]) is None
+    assert ids.find("globex", "w", b"digest", ["a"]) == ["a"]
 
 
 def test_writes_are_forgotten_after_a_day(connection, monkeypatch):
@@ -91,9 +91,19 @@ def test_writes_are_forgotten_after_a_day(connection, monkeypatch):
     now = write_ids.time.time()
     monkeypatch.setattr(write_ids.time, "time", lambda: now - write_ids.RETENTION_S - 1)
     for number in range(500):
-        ids.store("acme", f"old{number}", ["a"], ["a"])
+        ids.store("acme", f"old{number}", b"digest", ["a"], ["a"])
     monkeypatch.setattr(write_ids.time, "time", lambda: now)
     for number in range(500):
-        ids.store("acme", f"new{number}", ["a"], 1)
-    assert _count(connection, "acme") == 500
-    assert ids.find("acme", "new7", ["a"]) == 1
+        ids.store("acme", f"new{number}", b"digest", ["a"], 1)
+    ids = WriteIds(connection)  # of a new process, which may never write a thousand times
+    ids.store("acme", "newest", b"digest", ["a"], 1)
+    assert _count(connection, "acme") == 501
+    assert ids.find("acme", "new7", b"digest", ["a"]) == 1
+
+
+def test_write_of_an_older_schema_is_repeated_without_a_digest(connection):
+    """Its digest was not stored, so that only its id can be compared."""
+    ids = WriteIds(connection)
+    ids.store("acme", "w", b"digest", ["a"], ["a"])
+    connection.execute("UPDATE writes SET digest = NULL")
+    assert ids.find("acme", "w", b"other", ["a"]) == ["a"]
