@@ -39,7 +39,7 @@ class _Round:
 
 
 def rows(bench: Bench) -> Iterator[Row]:
-    """Yield the latency of searches beside another tenant's bulk writes, and the server's memory."""
+    """Yield the latency of searches beside another tenant's bulk writes, and the memory."""
     seconds, rounds = (4.0, 2) if bench.quick else (15.0, 4)
     folder = bench.folder / "neighbours"
     with (
@@ -143,7 +143,7 @@ async def _send(served: Served, requests: Iterator[bytes] | list[bytes]) -> Load
 
 
 def _peak_mib(pid: int) -> float:
-    """Return the highest resident memory of a process until now, and count from the present one again."""
+    """Return the highest resident memory of a process since the last call."""
     status = Path(f"/proc/{pid}/status").read_text()
     peak = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
     Path(f"/proc/{pid}/clear_refs").write_text("5")
