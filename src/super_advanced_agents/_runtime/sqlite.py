@@ -228,7 +228,7 @@ def transaction(connection: sqlite3.Connection, watch: DatabaseWatch | None = No
         yield
         connection.execute("COMMIT")
         if watch is not None:
-            watch.check()
+            watch.check(committed=True)
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")

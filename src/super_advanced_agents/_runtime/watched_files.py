@@ -2,19 +2,23 @@
 
 SQLite does not notice: it goes on writing to a file that no path leads to any more, or past a hole in its log, and what
 it committed is gone with the process. So paths are compared with the open files before a write, and once more before
-its acknowledgement.
+its acknowledgement. What other connections do by SQLite itself, such as a checkpoint or VACUUM, is no change in this
+sense.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from super_advanced_agents._runtime.files import fsync_folder
+from super_advanced_agents._runtime.sqlite_format import Inode, inode_of, least_database_bytes, least_log_bytes
 from super_advanced_agents.errors import CorruptStoreError, StoreError
 from super_advanced_agents.telemetry import get_logger
 
@@ -23,27 +27,39 @@ _DAMAGED = "-damaged"
 _RESTART = "start the process again once its files are in order; `saa doctor` has details"
 
 
+_LOOKS, _PAUSE_S = 4, 0.005
+"""How often one check looks at a file that cannot be reached or seems cut, and the seconds between two looks."""
+
+
 @dataclass(slots=True)
 class _Watched:
     path: str
-    inode: tuple[int, int]
+    inode: Inode
     size: int
+    least_bytes: Callable[[], int | None]
 
     def describe_change(self) -> str | None:
         # None while the path leads to the same file and nothing of it was cut off.
         try:
-            now = os.stat(self.path)  # noqa: PTH116  # `Path.stat` takes three times as long
+            now = _stat(self.path)
         except FileNotFoundError:
             folder = os.path.dirname(self.path)  # noqa: PTH120
             return "was removed" if os.path.isdir(folder) else "was removed or moved with its folder"  # noqa: PTH112
-        except OSError as exc:
-            return f"cannot be reached ({exc.strerror})"
-        if (now.st_dev, now.st_ino) != self.inode:
+        if inode_of(now) != self.inode:
             return "was replaced by another file"
-        if now.st_size < self.size:
+        if now.st_size < self.size and self._is_cut():
             return "was cut" if now.st_size else "was emptied"
         self.size = now.st_size
         return None
+
+    def _is_cut(self) -> bool:
+        # The least size is read first: SQLite raises it after it has written, and lowers it before it truncates.
+        for look in range(_LOOKS):
+            time.sleep(look * _PAUSE_S)
+            least = self.least_bytes()
+            if least is not None and _stat(self.path).st_size >= least:
+                return False
+        return True
 
 
 class DatabaseWatch:
@@ -69,43 +85,46 @@ class DatabaseWatch:
         self._guard = threading.Lock()
         self._failure: str | None = None
         self.log_lost = False
-        self._watched = [_watched(path) for path in (file, self._log, lock) if path is not None and path.exists()]
+        log_index = file.with_name(f"{file.name}-shm")
+        self._watched = [
+            *_watched(file, least_database_bytes),
+            *_watched(self._log, partial(_least_log_bytes, log_index)),
+            *(_watched(lock, lambda _: 0) if lock is not None else []),
+        ]
 
-    def check(self) -> None:
+    def check(self, *, committed: bool = False) -> None:
         """Raise if a file of the database was removed, replaced, emptied or cut by others.
 
         It takes one `stat` for each file. Any thread may call it.
 
+        Args:
+            committed: let a file pass that cannot be reached at present, for a write that is already committed.
+
         Raises:
-            StoreError: one was; the message names it.
+            StoreError: one was, and the message names it; or one cannot be reached, and a later check may find it.
         """
         with self._guard:
-            if self._failure is None:
-                for watched in self._watched:
+            for watched in self._watched if self._failure is None else ():
+                try:
                     change = watched.describe_change()
-                    if change is not None:
-                        self._fail(watched, change)
-                        break
-                else:
-                    return
+                except OSError as exc:
+                    if committed:
+                        continue
+                    raise StoreError(
+                        f"the file {Path(watched.path).name!r} cannot be reached: {exc.strerror}",
+                        hint="try again; check the permissions and the disk if it stays so",
+                    ) from exc
+                if change is not None:
+                    self._fail(watched, change)
+                    break
             failure = self._failure
-        raise StoreError(f"{failure} under this process, so writes have stopped", hint=_RESTART)
+        if failure is not None:
+            raise StoreError(f"{failure} under this process, so writes have stopped", hint=_RESTART)
 
     def close(self) -> None:
         """Stop watching, before the connections are closed and SQLite deletes the log itself."""
         with self._guard:
             self._watched = []
-
-    @contextmanager
-    def truncating_log(self) -> Iterator[None]:
-        """Enter a context in which this process itself may cut the write-ahead log."""
-        with self._guard:
-            try:
-                yield
-            finally:
-                for watched in self._watched:
-                    if watched.path == str(self._log):
-                        watched.size = 0
 
     def mark_log_saved(self) -> None:
         """Remove the note of a lost write-ahead log, whose content is in the database now."""
@@ -147,9 +166,28 @@ def check_unharmed(file: Path) -> None:
         )
 
 
-def _watched(path: Path) -> _Watched:
+def _watched(path: Path, least_bytes: Callable[[Inode], int | None]) -> list[_Watched]:
+    if not path.exists():
+        return []
     status = path.stat()
-    return _Watched(str(path), (status.st_dev, status.st_ino), status.st_size)
+    return [_Watched(str(path), inode_of(status), status.st_size, partial(least_bytes, inode_of(status)))]
+
+
+def _least_log_bytes(index: Path, _: Inode) -> int | None:
+    with suppress(OSError):
+        return least_log_bytes(inode_of(index.stat()))
+    return None
+
+
+def _stat(path: str) -> os.stat_result:
+    for look in range(1, _LOOKS):
+        try:
+            return os.stat(path)  # noqa: PTH116  # `Path.stat` takes three times as long
+        except FileNotFoundError:
+            raise
+        except OSError:
+            time.sleep(look * _PAUSE_S)
+    return os.stat(path)  # noqa: PTH116
 
 
 def _note_of(path: Path) -> Path:

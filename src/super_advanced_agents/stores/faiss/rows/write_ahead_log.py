@@ -61,8 +61,7 @@ class WriteAheadLog:
         try:
             size = self.size_bytes()
             if size > self._max_bytes or (size and self.holds_forgotten):
-                with self.watch.truncating_log():
-                    [busy, *_] = self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                [busy, *_] = self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
                 self._max_bytes = 2 * size if busy else _LOG_BYTES
                 self._deleted_at = time.monotonic() if busy else None
         except (OSError, sqlite3.Error) as exc:  # the rows are committed already
