@@ -65,3 +65,24 @@ def test_server_killed_after_its_store_was_moved_away_does_not_begin_anew(machin
         client.process.kill()
         client.process.wait()
     assert "acknowledged writes may be missing" in machine.start_and_fail("serve", "--port", 0)
+
+
+def test_server_killed_after_its_log_was_replaced_does_not_replay_the_strange_one(machine):
+    """It has saved what its own log held, says which file to move away, and loses nothing."""
+    with machine.server() as client:
+        _wait_until_ready(client)
+        for _ in range(5):
+            _add(client).raise_for_status()
+        log = machine.data_dir / "store" / "memory.sqlite3-wal"
+        earlier = log.read_bytes()
+        _add(client).raise_for_status()
+        log.rename(log.with_name("own"))
+        log.write_bytes(earlier)
+        _wait_until_ready(client, 503)
+        client.process.kill()
+        client.process.wait()
+    assert "move 'memory.sqlite3-wal' away" in machine.start_and_fail("serve", "--port", 0)
+    log.unlink()
+    with machine.server() as client:
+        _wait_until_ready(client)
+        assert len(client.get("/v1/agents/default/memories").json()["memories"]) == 6

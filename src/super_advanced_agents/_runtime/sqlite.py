@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from super_advanced_agents._runtime import files
 from super_advanced_agents._runtime.files import fsync_folder
-from super_advanced_agents._runtime.watched_files import DatabaseWatch, check_unharmed
+from super_advanced_agents._runtime.watched_files import DatabaseWatch, check_unharmed, remove_settled_note
 from super_advanced_agents.errors import ConfigurationError, CorruptStoreError, StoreError, StoreFullError
 from super_advanced_agents.telemetry import get_logger
 
@@ -251,6 +251,7 @@ def connect(file: Path | None, *, create: bool = True) -> sqlite3.Connection:
     """
     if file is not None and create:
         check_unharmed(file)
+        remove_settled_note(file)
         _make_private(file)
     try:
         connection = sqlite3.connect(

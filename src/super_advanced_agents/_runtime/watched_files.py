@@ -24,11 +24,12 @@ from super_advanced_agents.telemetry import get_logger
 
 _log = get_logger("store")
 _DAMAGED = "-damaged"
+_SAVED = "; the database has its content"
+"""The end of the note of a lost log whose content was saved; no log there is its own."""
+
 _RESTART = "start the process again once its files are in order; `saa doctor` has details"
-
-
 _LOOKS, _PAUSE_S = 4, 0.005
-"""How often one check looks at a file that cannot be reached or seems cut, and the seconds between two looks."""
+"""The looks of one check at a file that seems cut or unreachable, and the pause in seconds."""
 
 
 @dataclass(slots=True)
@@ -66,7 +67,8 @@ class DatabaseWatch:
     """Watch an open database's file, its write-ahead log and its lock by inode and size.
 
     After the first change by others every check fails, until the database is opened again. The change is logged, and
-    noted in a file beside the database, so that it cannot be opened unnoticed: acknowledged writes may be missing.
+    noted in a file beside the database, so that it cannot be opened unnoticed: acknowledged writes may be missing. The
+    other files are still watched.
 
     Args:
         file: the database, which a connection of this process has open.
@@ -84,6 +86,7 @@ class DatabaseWatch:
         self._log = file.with_name(f"{file.name}-wal")
         self._guard = threading.Lock()
         self._failure: str | None = None
+        self._database_lost = False
         self.log_lost = False
         log_index = file.with_name(f"{file.name}-shm")
         self._watched = [
@@ -104,19 +107,19 @@ class DatabaseWatch:
             StoreError: one was, and the message names it; or one cannot be reached, and a later check may find it.
         """
         with self._guard:
-            for watched in self._watched if self._failure is None else ():
+            for watched in list(self._watched):
                 try:
                     change = watched.describe_change()
                 except OSError as exc:
-                    if committed:
+                    if committed or self._failure is not None:
                         continue
                     raise StoreError(
                         f"the file {Path(watched.path).name!r} cannot be reached: {exc.strerror}",
                         hint="try again; check the permissions and the disk if it stays so",
                     ) from exc
                 if change is not None:
-                    self._fail(watched, change)
-                    break
+                    self._watched.remove(watched)
+                    self._fail(Path(watched.path), change)
             failure = self._failure
         if failure is not None:
             raise StoreError(f"{failure} under this process, so writes have stopped", hint=_RESTART)
@@ -127,16 +130,21 @@ class DatabaseWatch:
             self._watched = []
 
     def mark_log_saved(self) -> None:
-        """Remove the note of a lost write-ahead log, whose content is in the database now."""
-        self.log_lost = False
-        with suppress(OSError):
-            _note_of(self._file).unlink(missing_ok=True)
+        """Note that a lost write-ahead log's content is in the database, and no log belongs to it."""
+        with self._guard:
+            if self.log_lost:
+                self.log_lost = False
+                _write_note(self._file, f"{self._failure} at process {os.getpid()}{_SAVED}")
 
-    def _fail(self, watched: _Watched, change: str) -> None:
-        path = Path(watched.path)
-        self._failure = f"the file {path.name!r} {change}"
-        self.log_lost = path == self._log and change in ("was removed", "was replaced by another file")
+    def _fail(self, path: Path, change: str) -> None:
         _log.error("store.files_changed", extra={"file": str(path), "change": change})
+        if path == self._file:
+            self._database_lost, self.log_lost = True, False
+        elif path == self._log and not self._database_lost:
+            self.log_lost = change in ("was removed", "was replaced by another file")
+        elif self._failure is not None:
+            return
+        self._failure = f"the file {path.name!r} {change}"
         if self._note and path in (self._file, self._log):
             _write_note(self._file, f"{self._failure} at process {os.getpid()}")
 
@@ -150,20 +158,36 @@ def check_unharmed(file: Path) -> None:
         CorruptStoreError: it did, and nobody has said since that it may be used as it is; or its file is missing while
             its write-ahead log is there, which SQLite would delete.
     """
-    missing = not file.exists() or not file.stat().st_size
+    missing = not _has_content(file)
+    log = file.with_name(f"{file.name}-wal")
     for note in (_note_of(file), *([_note_of(file.parent)] if missing else [])):
         with suppress(FileNotFoundError):
-            reason = note.read_text(errors="replace").strip()
-            raise CorruptStoreError(
-                f"{reason}, so acknowledged writes may be missing",
-                hint=f"put the files back or restore a backup; then remove {note.name!r}, which stands beside them",
-            )
-    log = file.with_name(f"{file.name}-wal")
-    if missing and log.exists() and log.stat().st_size:
+            reason = note.read_text(errors="replace").partition("\n")[0]
+            if missing or not reason.endswith(_SAVED):
+                raise CorruptStoreError(
+                    f"{reason}, so acknowledged writes may be missing",
+                    hint=f"put the files back or restore a backup; then remove {note.name!r}, which stands beside them",
+                )
+            if _has_content(log):
+                raise CorruptStoreError(
+                    f"{log.name!r} is not the log of this database, whose own one was lost",
+                    hint=f"move {log.name!r} away: the database has all that was acknowledged",
+                )
+    if missing and _has_content(log):
         raise CorruptStoreError(
             f"the file {file.name!r} is missing or empty, but its write-ahead log is there",
             hint=f"put the file back or restore a backup; to begin anew, remove {log.name!r}",
         )
+
+
+def remove_settled_note(file: Path) -> None:
+    """Remove the note of a database that `check_unharmed` lets pass, before it has a new log."""
+    with suppress(OSError):
+        _note_of(file).unlink(missing_ok=True)
+
+
+def _has_content(file: Path) -> bool:
+    return file.exists() and file.stat().st_size > 0
 
 
 def _watched(path: Path, least_bytes: Callable[[Inode], int | None]) -> list[_Watched]:
@@ -199,7 +223,7 @@ def _write_note(file: Path, reason: str) -> None:
     with suppress(OSError):  # the log has the line
         fd = os.open(note, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            os.write(fd, f"{reason}\n".encode())
+            os.truncate(fd, os.write(fd, f"{reason}\n".encode()))
             os.fsync(fd)
         finally:
             os.close(fd)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.unit.stores.conftest import vectors
+from tests.unit.stores.conftest import DIM, vectors
 
 from super_advanced_agents import FAISSVectorStore
 from super_advanced_agents.errors import CorruptStoreError, StoreError
@@ -102,7 +102,57 @@ def test_content_of_a_lost_log_is_saved_to_the_database(
     shutil.copy(tmp_path / "store" / DATABASE, tmp_path / "killed")
     with FAISSVectorStore(store.dim, tmp_path / "killed") as left:
         assert [record.uid for record in left.scan()] == list("abcde")
+    store.close()
+    assert opened().count() == 5
     assert not (tmp_path / "store" / NOTE).exists()
+
+
+@pytest.fixture
+def strange_log(tmp_path: Path) -> Path:
+    """A write-ahead log of another store, which SQLite would replay into any database that it stands beside."""
+    with FAISSVectorStore(DIM, tmp_path / "other") as other:
+        other.add_batch(vectors(3), None, list("xyz"))
+        return shutil.copy(tmp_path / "other" / LOG, tmp_path / "strange")
+
+
+@pytest.mark.parametrize("put", ["instead of the log", "later"])
+def test_strange_log_put_under_a_running_store_is_never_replayed(
+    opened: Open, tmp_path: Path, strange_log: Path, put: str
+) -> None:
+    """The next start refuses it, after a kill too, and goes on with all that was acknowledged once it is gone."""
+    store, folder, killed = opened(), tmp_path / "store", tmp_path / "killed"
+    store.add_batch(vectors(5), None, list("abcde"))
+    (folder / LOG).rename(folder / "own-log")
+    if put == "later":
+        with pytest.raises(StoreError):
+            store.check_files()
+    shutil.copy(strange_log, folder / LOG)
+    with pytest.raises(StoreError):
+        store.check_files()
+    shutil.copytree(folder, killed)  # as a kill would leave it
+    for _ in range(2):
+        with pytest.raises(CorruptStoreError, match="not the log of this database") as caught:
+            opened(killed)
+        assert LOG in (caught.value.hint or "")
+    (killed / LOG).unlink()
+    assert [record.uid for record in opened(killed).scan()] == list("abcde")
+    assert not (killed / NOTE).exists()
+
+
+@pytest.mark.parametrize("first", [LOG, LOCK])
+def test_database_that_is_replaced_after_another_file_was_lost_is_noticed(
+    opened: Open, tmp_path: Path, first: str
+) -> None:
+    """What was saved into the database before is not in the file that has taken its place."""
+    store = opened()
+    store.add_batch(vectors(5), None, list("abcde"))
+    for harm in (_remove(first), _replace(DATABASE)):
+        harm(tmp_path / "store")
+        with pytest.raises(StoreError):
+            store.check_files()
+    store.close()
+    with pytest.raises(CorruptStoreError, match=r"'memory\.sqlite3' was replaced"):
+        opened()
 
 
 def test_removed_lock_file_stops_writes_and_the_next_start_finds_everything(opened: Open, tmp_path: Path) -> None:
