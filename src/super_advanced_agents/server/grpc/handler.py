@@ -9,10 +9,10 @@ or the language model's slot.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from http import HTTPStatus
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias, TypeVar, cast
 
 import grpc
 import orjson
@@ -23,6 +23,7 @@ from super_advanced_agents.protocol.error_mapping import error_of_problem
 from super_advanced_agents.protocol.json_parser import INLINE_BYTES
 from super_advanced_agents.protocol.methods import ERROR_METADATA
 from super_advanced_agents.protocol.problems import CODES, grpc_code_of, problem_of, status_of
+from super_advanced_agents.server.grpc.answers import GrpcAnswers
 from super_advanced_agents.server.grpc.conversions import parse, parse_in_slices
 from super_advanced_agents.server.grpc.messages import CallMessages, Context
 from super_advanced_agents.server.grpc.peers import Peers, calling_peer
@@ -42,6 +43,8 @@ from super_advanced_agents.server.route_table import rpc_operation
 from super_advanced_agents.server.services import Services
 from super_advanced_agents.telemetry import get_logger
 from super_advanced_agents.tenancy.workspace import Workspace
+
+T = TypeVar("T")
 
 _Metadata: TypeAlias = "tuple[tuple[str, str | bytes], ...]"
 
@@ -74,6 +77,8 @@ class MethodHandler:
         self._services = services
         self._pipeline = pipeline
         self._peers = peers
+        timeout_s = services.runtime.settings.write_timeout_s
+        self._answers = GrpcAnswers(services.sending, peers, timeout_s=timeout_s)
         self._rpc = rpc
 
     def method_handler(self) -> grpc.RpcMethodHandler[Any, Any]:
@@ -88,30 +93,36 @@ class MethodHandler:
 
     async def _unary(self, frames: object, context: Context) -> bytes:
         del frames
-        async with self._checked(context) as (incoming, messages):
-            frame = await messages.one()
-            async with self._pipeline.work(incoming):
-                if incoming.key is None:
-                    return await self._answer(frame, incoming)
-                return await self._answer_once(frame, incoming, incoming.key)
-        raise AssertionError("a refused call was aborted")
+        return await self._checked(context, self._answer_one)
+
+    async def _answer_one(self, incoming: IncomingRequest, messages: CallMessages, context: Context) -> bytes:
+        frame = await messages.one()
+        async with self._pipeline.work(incoming):
+            if incoming.key is None:
+                reply = await self._answer(frame, incoming)
+            else:
+                reply = await self._answer_once(frame, incoming, incoming.key)
+        self._answers.send_last(context, incoming.tenant, len(reply))
+        return reply
 
     async def _stream(self, frames: object, context: Context) -> None:
         del frames
-        async with self._checked(context) as (incoming, messages):
-            if not self.method.takes_stream:
-                request = await self._parse(await messages.one(), incoming)
-                async with self._pipeline.work(incoming):
-                    await self._send_all(request, incoming, context, messages)
-                return
-            streams = self._pipeline.admission.streams
-            if not streams.enter_now(incoming.tenant):
-                raise too_many_streams_error()
-            try:
-                async with self._pipeline.work(incoming), aclosing(self._requests(messages, incoming)) as requests:
-                    await self._send_all(requests, incoming, context, messages)
-            finally:
-                streams.leave(incoming.tenant)
+        await self._checked(context, self._answer_stream)
+
+    async def _answer_stream(self, incoming: IncomingRequest, messages: CallMessages, context: Context) -> None:
+        if not self.method.takes_stream:
+            request = await self._parse(await messages.one(), incoming)
+            async with self._pipeline.work(incoming):
+                await self._send_all(request, incoming, context, messages)
+            return
+        streams = self._pipeline.admission.streams
+        if not streams.enter_now(incoming.tenant):
+            raise too_many_streams_error()
+        try:
+            async with self._pipeline.work(incoming), aclosing(self._requests(messages, incoming)) as requests:
+                await self._send_all(requests, incoming, context, messages)
+        finally:
+            streams.leave(incoming.tenant)
 
     async def _answer(self, frame: bytes, incoming: IncomingRequest) -> bytes:
         handler = cast("UnaryHandler", self._rpc.handler)
@@ -150,8 +161,9 @@ class MethodHandler:
                         return
                     encoded = _serialized(reply)
                     await self._settle(encoded, incoming)
-                    write = await self._unread_write(context.write(encoded))
+                    write = await self._answers.write(context, incoming.tenant, encoded)
                     messages.answered()
+            _log.info("server.reader_left_behind", extra={"path": self.path})
             # The handler has ended and freed what it held. A status can be sent only once the last message is read.
             async with asyncio.timeout(incoming.timeout_s):
                 await write
@@ -159,20 +171,6 @@ class MethodHandler:
         finally:
             if write is not None:
                 write.cancel()
-
-    async def _unread_write(self, message: Coroutine[Any, Any, None]) -> asyncio.Future[None] | None:
-        # gRPC takes no message while the client has not read those before.
-        write = asyncio.ensure_future(message)
-        try:
-            await asyncio.wait({write}, timeout=self._services.runtime.settings.write_timeout_s)
-        except asyncio.CancelledError:
-            write.cancel()
-            raise
-        if write.done():
-            write.result()
-            return None
-        _log.info("server.reader_left_behind", extra={"path": self.path})
-        return write
 
     async def _requests(self, messages: CallMessages, incoming: IncomingRequest) -> AsyncGenerator[Message, None]:
         async with aclosing(messages.stream()) as frames:
@@ -196,8 +194,9 @@ class MethodHandler:
         context = incoming.context  # None for public methods, whose handlers ignore the workspace
         return cast("Workspace", None) if context is None else self._services.workspaces.of(context.principal.tenant)
 
-    @asynccontextmanager
-    async def _checked(self, context: Context) -> AsyncIterator[tuple[IncomingRequest, CallMessages]]:
+    async def _checked(
+        self, context: Context, answer: Callable[[IncomingRequest, CallMessages, Context], Awaitable[T]]
+    ) -> T:
         incoming = IncomingRequest(
             operation=self._operation,
             fields=[
@@ -222,14 +221,18 @@ class MethodHandler:
                 idle_s=settings.stream_idle_s,
             )
             try:
-                yield incoming, messages
+                result = await answer(incoming, messages, context)
             finally:
                 messages.release()
         except Exception as exc:
-            await self._abort(exc, incoming, context)
+            error = exc
         else:
             if trailing := _trailing(incoming):
                 context.set_trailing_metadata(trailing)
+            return result
+        _free_frames(error)
+        await self._abort(error, incoming, context)
+        raise AssertionError("a refused call was aborted")
 
     async def _abort(self, error: Exception, incoming: IncomingRequest, context: Context) -> None:
         if isinstance(error, TimeoutError):
@@ -249,6 +252,14 @@ class MethodHandler:
             *_trailing(incoming),
         )
         await context.abort(grpc.StatusCode[code], str(problem["detail"])[:_STATUS_CHARS], trailing)
+
+
+def _free_frames(error: BaseException | None) -> None:
+    # gRPC's call and its error refer to each other, so the messages in the frames would last until the collector of
+    # garbage comes: 24 MiB for each refused answer.
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
 
 
 def _serialized(reply: Message | bytes) -> bytes:

@@ -34,7 +34,7 @@ _LOOK_S = 0.25
 _HURRIED_LOOK_S = 0.02
 """The pause while strangers are being closed: a flood would take what has come free."""
 _FREE_PART = 8
-"""The part of the places that is kept free for callers who come between two looks: an eighth."""
+"""An eighth of the places stays free for callers who come between two looks."""
 
 _log = get_logger("server")
 
@@ -85,7 +85,7 @@ class Peers:
         tenants.add(tenant)
 
     def end(self, peer: str, tenant: str) -> bool:
-        """Close a connection over which no other tenant has called, and return whether it was closed.
+        """Close a connection over which no other tenant has called; return whether it was closed.
 
         Args:
             peer: the connection, as gRPC names it.
@@ -146,7 +146,7 @@ class Peers:
 
 
 def client_of_peer(peer: str) -> str:
-    """Return what counts as one address (`connections.client_of`) of a connection as gRPC names it."""
+    """Return what counts as one address of a connection that gRPC names."""
     scheme, _, address = unquote(peer).partition(":")
     host = address.rpartition(":")[0].strip("[]")
     return client_of(host) if scheme in {"ipv4", "ipv6"} else peer

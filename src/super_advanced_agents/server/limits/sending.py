@@ -43,21 +43,37 @@ class SendingAnswers:
         Raises:
             OverloadedError: the answers that are being sent leave no room.
         """
-        held = self._held[tenant]
+        self.enter(tenant, size_bytes)
+        try:
+            yield
+        finally:
+            self.leave(tenant, size_bytes)
+
+    def enter(self, tenant: str, size_bytes: int) -> None:
+        """Count an answer that is being sent to a tenant's client, until `leave`.
+
+        Raises:
+            OverloadedError: the answers that are being sent leave no room.
+        """
+        held = self._held.get(tenant, 0)
         if held and (
             held + size_bytes > self._capacity_bytes // 2 or self.held_bytes + size_bytes > self._capacity_bytes
         ):
+            self._return_memory(size_bytes)
             raise OverloadedError(
                 "too many long answers are being sent to clients of this tenant",
                 retry_after_s=_RETRY_AFTER_S,
                 hint="read the answers that were asked for, or ask for less at once",
             )
-        self._held[tenant] += size_bytes
-        try:
-            yield
-        finally:
-            self._held[tenant] -= size_bytes
-            if not self._held[tenant]:
-                del self._held[tenant]
-            if size_bytes >= _TRIMMED_BYTES:
-                self._trimmer.request()
+        self._held[tenant] = held + size_bytes
+
+    def leave(self, tenant: str, size_bytes: int) -> None:
+        """Count an answer no longer: it is read, or its client has gone."""
+        self._held[tenant] -= size_bytes
+        if not self._held[tenant]:
+            del self._held[tenant]
+        self._return_memory(size_bytes)
+
+    def _return_memory(self, size_bytes: int) -> None:
+        if size_bytes >= _TRIMMED_BYTES:
+            self._trimmer.request()

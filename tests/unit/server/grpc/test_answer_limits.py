@@ -18,8 +18,9 @@ DIM = 4
 ROWS = np.eye(DIM, dtype=np.float32)
 
 
-async def _store(caller, records, text):
-    await caller.invoke(methods.CREATE_COLLECTION, messages.CreateCollectionRequest(name="notes", dim=DIM))
+async def _store(caller, records, text, **options):
+    create = messages.CreateCollectionRequest(name="notes", dim=DIM)
+    await caller.invoke(methods.CREATE_COLLECTION, create, **options)
     metadata = orjson.dumps({"text": text})
     for start in range(0, records, 100):
         request = messages.AddRequest(
@@ -29,7 +30,7 @@ async def _store(caller, records, text):
             uids=[f"{i:05}" for i in range(start, start + 100)],
             metadatas=[metadata] * 100,
         )
-        await caller.invoke(methods.ADD, request)
+        await caller.invoke(methods.ADD, request, **options)
 
 
 @pytest.mark.parametrize(

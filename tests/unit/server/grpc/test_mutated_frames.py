@@ -33,9 +33,20 @@ class _Context:
         self.code = grpc.StatusCode.OK
         self.sent = 0
         self._frames = list(frames)
+        self._callbacks = []
 
     def invocation_metadata(self):
         return ()
+
+    def peer(self):
+        return "ipv4:127.0.0.1:1"
+
+    def add_done_callback(self, callback):
+        self._callbacks.append(callback)
+
+    def end(self):
+        for callback in self._callbacks:
+            callback(self)
 
     def set_trailing_metadata(self, trailing):
         pass
@@ -62,6 +73,7 @@ async def _call(handler, draw):
     context = _Context([mutated(random_message(kind, draw).SerializeToString(), draw) for _ in range(count)])
     with contextlib.suppress(_AbortedError):
         await (grpc_handler.stream_stream or grpc_handler.stream_unary)(None, context)
+    context.end()
     return context.code
 
 

@@ -1,0 +1,102 @@
+"""Answers on their way to gRPC clients: their bytes, and the time in which they are read.
+
+gRPC copies a message, and keeps it until the windows of HTTP/2 have let all of it through. A call has ended, for gRPC,
+once that is so or its client has gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import Any, TypeAlias
+
+import grpc
+
+from super_advanced_agents.server.grpc.peers import Peers
+from super_advanced_agents.server.limits.sending import SendingAnswers
+from super_advanced_agents.telemetry import get_logger
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+
+_log = get_logger("server")
+
+
+class GrpcAnswers:
+    """Count the answers that gRPC clients have not read yet, and end the connections of those that never do.
+
+    Args:
+        sending: bounds the bytes, together with those of REST.
+        peers: the connections.
+        timeout_s: the time within which a client must read what waits for it, in seconds.
+    """
+
+    def __init__(self, sending: SendingAnswers, peers: Peers, *, timeout_s: float) -> None:
+        self._sending = sending
+        self._peers = peers
+        self._timeout_s = timeout_s
+
+    def send_last(self, context: Context, tenant: str, size_bytes: int) -> None:
+        """Count the only answer of a call, which its handler is about to return.
+
+        Its client's connection is closed after the time limit, unless other tenants call over it too: then the answer
+        counts until the call ends.
+
+        Raises:
+            OverloadedError: the answers that are being sent leave no room.
+        """
+        self._sending.enter(tenant, size_bytes)
+        answer = _LastAnswer(self._peers, context, tenant, self._timeout_s)
+
+        def end(_: Context) -> None:
+            answer.on_end()
+            self._sending.leave(tenant, size_bytes)
+
+        context.add_done_callback(end)  # type: ignore[arg-type]  # the stubs name another context
+
+    async def write(self, context: Context, tenant: str, message: bytes) -> asyncio.Future[None] | None:
+        """Write one message of a stream, and return None once the client has read those before.
+
+        Returns:
+            The write, if the time limit passed first; its bytes then count until the call ends.
+
+        Raises:
+            OverloadedError: the answers that are being sent leave no room.
+        """
+        size_bytes = len(message)
+        self._sending.enter(tenant, size_bytes)
+        write = asyncio.ensure_future(context.write(message))
+        try:
+            await asyncio.wait({write}, timeout=self._timeout_s)
+        finally:
+            if not write.done():
+                end = partial(self._leave, tenant, size_bytes)
+                context.add_done_callback(end)  # type: ignore[arg-type]
+            else:
+                self._sending.leave(tenant, size_bytes)
+        if write.done():
+            write.result()
+            return None
+        return write
+
+    def _leave(self, tenant: str, size_bytes: int, context: Context) -> None:
+        del context
+        self._sending.leave(tenant, size_bytes)
+
+
+class _LastAnswer:
+    __slots__ = ("_context", "_peers", "_tenant", "_timeout_s", "_timer")
+
+    def __init__(self, peers: Peers, context: Context, tenant: str, timeout_s: float) -> None:
+        self._peers = peers
+        self._context = context
+        self._tenant = tenant
+        self._timeout_s = timeout_s
+        self._timer = asyncio.get_running_loop().call_later(timeout_s, self._on_late)
+
+    def _on_late(self) -> None:
+        if self._peers.end(self._context.peer(), self._tenant):
+            _log.info("server.reader_disconnected", extra={"protocol": "grpc"})
+        self._timer = asyncio.get_running_loop().call_later(self._timeout_s, self._on_late)
+
+    def on_end(self) -> None:
+        self._timer.cancel()
