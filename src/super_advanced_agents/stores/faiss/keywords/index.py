@@ -27,12 +27,8 @@ from super_advanced_agents.stores.faiss.keywords.analyzer import FIELDS, Entry, 
 from super_advanced_agents.stores.faiss.keywords.buffer import KeywordBuffer, idf
 from super_advanced_agents.stores.faiss.keywords.flush import Flush
 from super_advanced_agents.stores.faiss.keywords.postings import PostingsIndex
-from super_advanced_agents.stores.faiss.keywords.snapshot import (
-    KeywordSnapshot,
-    SavedIndex,
-    text_checksums,
-)
-from super_advanced_agents.stores.faiss.keywords.sources import SourceRows, SourceTable
+from super_advanced_agents.stores.faiss.keywords.snapshot import KeywordSnapshot, SavedIndex, text_checksums
+from super_advanced_agents.stores.faiss.keywords.sources import SourceRows
 from super_advanced_agents.stores.faiss.metadata.columns import array_of, bitmap
 from super_advanced_agents.stores.faiss.metadata.index import _StaleViewError
 from super_advanced_agents.stores.faiss.rows.session_neighbours import SessionNeighbourIndex
@@ -46,8 +42,10 @@ FLUSH_ROWS = 512
 """A buffer of more rows is flushed to disk in the background."""
 _MAX_BUFFER_ROWS = 4 * FLUSH_ROWS
 """With more rows in the buffer, while the disk is slow, searches wait for the flush."""
-_MIN_FLUSH_ROWS = 64
-"""Fewer buffered rows are not flushed on close: reading them again costs less than a commit."""
+MAX_BUFFER_BYTES = 16 * 1024 * 1024
+"""A larger buffer is flushed at once. A row of long texts takes up to 0.5 MiB."""
+_MIN_FLUSH_ROWS = 128
+"""Fewer buffered rows are not flushed on close: reading them costs less than a commit."""
 _SAVE_AFTER_ROWS = 5_000
 """A flush of this many rows saves a snapshot, because the process may be killed later."""
 _MAX_TERMS = 48
@@ -55,8 +53,10 @@ _MAX_LISTED = 512
 """Up to this many candidates are listed in the query; else hits are filtered afterwards."""
 _EXTRA_HITS = 16
 _PAGE_ROWS = 1_000
-_COMPARED_ROWS = 5_000
 _WORK_PREFIX = "words-"
+_OPEN_BYTES = 4 * 1024
+_POSTINGS_BYTES = 256 * 1024
+"""The memory of an index on disk: 96 KiB, and a thread of tantivy that looks at its files twice a second."""
 
 Ranking = tuple[NDArray[np.uint32], NDArray[np.float32]]
 """Rows (n,) and scores (n,), best first."""
@@ -92,8 +92,6 @@ class Keywords:
         self._folder = folder
         self._tenant_rows = tenant_rows
         self._snapshot = None if folder is None else KeywordSnapshot(folder, f"{rows.identity}/{tenant}")
-        self._changed_neighbours = BitMap()
-        self._changed_lock = threading.Lock()
         self._on_disk = True
         self._work_folder: tempfile.TemporaryDirectory[str] | None = None
         self._lock = threading.Lock()
@@ -109,17 +107,22 @@ class Keywords:
         self._unsaved_rows = 0
         self._flush: Flush | None = None
         self._indexed_view: View | None = None
+        self._changes_seen = 0  # of session neighbours
         self._deleted_unread = BitMap()  # rows of that view that were deleted before their texts were read
 
     @property
-    def buffered_count(self) -> int:
-        """The number of rows in the buffer."""
-        return len(self._buffer.rows)
+    def size_bytes(self) -> int:
+        """The memory that the index takes while it is open, by estimate; 0 when it is closed.
 
-    def add_changed(self, rows: BitMap) -> None:
-        """Note the rows whose session neighbours have changed, the tenant's among others."""
-        with self._changed_lock:
-            self._changed_neighbours |= rows
+        The sources of its rows do not count: they are small beside the rows' vectors.
+        """
+        on_disk = 0 if self._index is None else _POSTINGS_BYTES
+        return _OPEN_BYTES + self._buffer.size_bytes + on_disk if self._opened else 0
+
+    @property
+    def in_use(self) -> bool:
+        """True while a thread searches, saves or closes it."""
+        return self._lock.locked()
 
     def search(self, view: View, texts: Sequence[str], scope: int | None, candidates: BitMap, k: int) -> list[Ranking]:
         """Find the k candidate rows with the best BM25 scores for each query text, best first.
@@ -172,8 +175,10 @@ class Keywords:
         except (ValueError, OSError, sqlite3.Error) as exc:
             _log.warning("store.words_not_kept", extra={"reason": str(exc)[:200]})
         finally:
-            self._discard()
-            self._lock.release()
+            try:
+                self._discard()
+            finally:
+                self._lock.release()
 
     # -- searching ------------------------------------------------------------------------------------------------
 
@@ -242,67 +247,65 @@ class Keywords:
         if self._indexed_view is view:
             return
         self._deleted_unread = BitMap()
-        with self._changed_lock:
-            other_neighbours, self._changed_neighbours = self._changed_neighbours, BitMap()
+        changes_seen = self._session_neighbours.change_count  # before any neighbour is read
         live = self._live = view.live & self._tenant_rows()
-        if not self._opened:
-            other_neighbours = self._open()
+        if self._opened:
+            other_neighbours = self._session_neighbours.changed_since(self._changes_seen)
+        else:
+            self._open()
+            other_neighbours = None
+        if other_neighbours is None:
+            self._join_flush(wait=True)  # which adds to the sources
+            on_disk = array_of(self._indexed & live)
+            other_neighbours = self._sources.moved(on_disk, *self._session_neighbours.neighbours(on_disk))
+            other_neighbours |= self._buffer.rows
         changed = ((live - self._indexed - self._buffer.rows) | other_neighbours) & live
-        for row in self._buffer.rows - live:
-            self._buffer.drop(row)
+        self._buffer.drop(self._buffer.rows - live)
         self._join_flush(wait=False)
-        if len(changed) > FLUSH_ROWS or len(self._buffer.rows | changed) > _MAX_BUFFER_ROWS:
+        if (
+            len(changed) > FLUSH_ROWS
+            or len(self._buffer.rows | changed) > _MAX_BUFFER_ROWS
+            or not self._put_in_buffer(changed)
+        ):
             self._join_flush(wait=True)
             self._flush_now(self._plan_flush(changed))
-        else:
-            without_text = []
-            for row, entry in self._entries(array_of(changed)):
-                self._buffer.put(row, entry)
-                if entry is None:
-                    without_text.append(row)
-            if without_text:
-                existing = BitMap([row for row, _ in self._rows.uids(without_text)])
-                self._deleted_unread = BitMap(without_text) - existing
-            if self._flush is not None:
-                self._flush.changed_meanwhile |= changed
-            elif len(self._buffer.rows) + len(self._indexed - live) > FLUSH_ROWS:
-                self._flush = self._plan_flush(BitMap())
-                self._flush.future = in_thread(self._flush.execute, name="store words")
-        self._indexed_view = view
+        elif self._flush is not None:
+            self._flush.changed_meanwhile |= changed
+        elif len(self._buffer.rows) + len(self._indexed - live) > FLUSH_ROWS:
+            self._flush = self._plan_flush(BitMap())
+            self._flush.future = in_thread(self._flush.execute, name="store words")
+        self._indexed_view, self._changes_seen = view, changes_seen
 
-    def _open(self) -> BitMap:
-        # Returns the rows whose session neighbours have changed since the snapshot was saved.
+    def _put_in_buffer(self, changed: BitMap) -> bool:
+        # False if the buffer has become too large; a part of the rows is in it then.
+        without_text = []
+        for row, entry in self._entries(array_of(changed)):
+            self._buffer.put(row, entry)
+            if self._buffer.size_bytes > MAX_BUFFER_BYTES:
+                return False
+            if entry is None:
+                without_text.append(row)
+        if without_text:
+            existing = BitMap([row for row, _ in self._rows.uids(without_text)])
+            self._deleted_unread = BitMap(without_text) - existing
+        return True
+
+    def _open(self) -> None:
         self._opened = True
         if self._snapshot is None or self._folder is None:
-            return BitMap()
+            return
         for left_over in self._folder.glob(f"{_WORK_PREFIX}*"):
             shutil.rmtree(left_over, ignore_errors=True)  # from a process that was killed
         if not self._snapshot.exists:
-            return BitMap()
+            return
         folder = self._make_work_folder()
-        saved = self._snapshot.restore(folder)
-        if saved is None or not self._matches_rows(saved.table):
+        saved = self._snapshot.restore(folder, self._rows, self._live)
+        if saved is None:
             self._remove_work_folder()
-            return BitMap()
+            return
         self._index = PostingsIndex(folder, saved.average_lengths)
         self._sources.add(saved.table)
         self._indexed = bitmap(saved.table[0])
-        rows = array_of(self._indexed & self._live)
-        before, after = self._session_neighbours.neighbours(rows)
-        _, before_then, after_then, _ = self._sources.of(rows)
-        return bitmap(rows[(before != before_then) | (after != after_then)])
-
-    def _matches_rows(self, table: SourceTable) -> bool:
-        # False if the database was restored from an older copy and then written to.
-        if not table.size or int(table[0, -1]) > self._rows.last_seq:
-            return False
-        common = table[:, np.isin(table[0], array_of(self._live))]
-        for start in range(0, common.shape[1], _COMPARED_ROWS):
-            page = common[:, start : start + _COMPARED_ROWS]
-            rows, checksums = page[0].tolist(), page[3].tolist()
-            if text_checksums(rows, self._rows.texts(rows)) != checksums:
-                return False
-        return True
 
     def _plan_flush(self, changed: BitMap) -> Flush:
         if self._index is None:
@@ -327,8 +330,7 @@ class Keywords:
 
     def _end_flush(self, flush: Flush) -> None:
         flush.index.refresh()
-        for row in flush.added - flush.changed_meanwhile:
-            self._buffer.drop(row)
+        self._buffer.drop(flush.added - flush.changed_meanwhile)
         self._indexed = (self._indexed - flush.removed) | flush.added
         self._unsaved_rows += len(flush.added) + len(flush.removed)
 
@@ -390,7 +392,9 @@ class Keywords:
             self._join_flush(wait=True)
         except (ValueError, OSError, sqlite3.Error):
             _log.debug("store.words_move_failed")  # the index is discarded anyway
-        if self._index is not None:
-            self._index.close()
-        self._remove_work_folder()
-        self._reset()
+        try:
+            if self._index is not None:
+                self._index.close()
+            self._remove_work_folder()
+        finally:
+            self._reset()

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from pyroaring import BitMap
+
+from super_advanced_agents.stores.faiss.metadata.columns import bitmap
 
 SourceTable = NDArray[np.uint32]
 """(4, n): of each row, ascending, its number, the rows before and after it, a text checksum."""
@@ -30,6 +33,17 @@ class SourceRows:
         """Return the entries of these rows, which are ascending and were all added."""
         self._merge()
         return self._table[:, np.searchsorted(self._table[0], rows)]
+
+    def moved(self, rows: NDArray[np.uint32], before: NDArray[np.uint32], after: NDArray[np.uint32]) -> BitMap:
+        """Return the rows that had other session neighbours when they were added.
+
+        Args:
+            rows: ascending, all of them added.
+            before: the row before each in its session now.
+            after: the row after each.
+        """
+        _, before_then, after_then, _ = self.of(rows)
+        return bitmap(rows[(before != before_then) | (after != after_then)])
 
     def _merge(self) -> None:
         whole = np.concatenate([self._table, *self._added], axis=1)

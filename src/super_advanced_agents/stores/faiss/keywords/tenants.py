@@ -5,32 +5,36 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence, Set
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 from pyroaring import BitMap
 
+from super_advanced_agents._runtime.futures import Future, in_thread
 from super_advanced_agents.stores.faiss.index import Index
 from super_advanced_agents.stores.faiss.keywords.index import EMPTY, Keywords, Ranking
 from super_advanced_agents.stores.faiss.rows.table import RecordTable
 from super_advanced_agents.stores.faiss.vectors.view import View
+from super_advanced_agents.telemetry import get_logger
+
+_log = get_logger("store")
 
 _FOLDER = "tenants"
-MAX_OPEN = 64
-"""The number of tenants whose index is open.
-
-Beyond it the index that was searched least recently is saved and closed.
-"""
-MAX_BUFFERED_ROWS = 4_096
-"""The rows in the buffers of all open indexes; a row takes about 8 KiB."""
+MAX_BYTES = 64 * 1024 * 1024
+"""The memory for the open indexes of all tenants: 250 on disk, or 40,000 short texts in buffers."""
+MAX_EXCESS = 2
+"""With this many times as much open, searches wait until indexes are closed."""
 
 
 class KeywordIndexes:
     """Search the texts of a store by BM25, each tenant's by statistics of that tenant alone.
 
-    Thread-safe. Any number of threads may search at once, one of them in the index of a tenant.
+    Thread-safe. Any number of threads may search at once, one of them in the index of a tenant. When the open indexes
+    take more than `MAX_BYTES`, one is saved and closed that takes more than an equal part of it and that nobody
+    searches: the one that was searched least recently. A closed one opens again in about 2 ms.
 
     Args:
         rows: the table of records.
@@ -43,8 +47,10 @@ class KeywordIndexes:
         self._index = index
         self._folder = folder
         self._by_tenant: dict[str, Keywords] = {}
-        self._open: OrderedDict[str, Keywords] = OrderedDict()
         self._lock = threading.Lock()
+        self._sizes: OrderedDict[str, int] = OrderedDict()  # of open indexes by tenant, least recently searched first
+        self._open_bytes = 0
+        self._closing: Future[None] | None = None
 
     def search(self, view: View, texts: Sequence[str], scope: int | None, candidates: BitMap, k: int) -> list[Ranking]:
         """Find the k candidate rows with the best BM25 scores for each query text, best first.
@@ -69,31 +75,76 @@ class KeywordIndexes:
         if not candidates:
             return [EMPTY] * len(texts)
         tenants = self._index.tenants() if scope is None else [self._rows.tenant_of(scope)]
-        try:
-            if len(tenants) == 1:
-                return self._of(tenants[0]).search(view, texts, scope, candidates, k)
-            parts = [
-                self._of(tenant).search(view, texts, scope, own, k)
-                for tenant in tenants
-                if (own := candidates & self._index.rows_of(tenant))
-            ]
-        finally:
-            self._close_least_recent()
+        if len(tenants) == 1:
+            with self._opened(tenants[0]) as keywords:
+                return keywords.search(view, texts, scope, candidates, k)
+        parts = []
+        for tenant in tenants:
+            if own := candidates & self._index.rows_of(tenant):
+                with self._opened(tenant) as keywords:
+                    parts.append(keywords.search(view, texts, scope, own, k))
         return [_best([ranking[i] for ranking in parts], k) for i in range(len(texts))]
 
     def close(self) -> None:
         """Save the keyword indexes to disk for the next opening of the store, and close them."""
+        self._wait_for_closing()
         for keywords in list(self._by_tenant.values()):
             keywords.close()
 
-    def _of(self, tenant: str) -> Keywords:
+    @contextmanager
+    def _opened(self, tenant: str) -> Iterator[Keywords]:
         with self._lock:
-            keywords = self._open[tenant] = self._by_tenant.get(tenant) or self._new(tenant)
-            self._open.move_to_end(tenant)
-            if changed := self._index.session_neighbours.take_changed_rows():
-                for each in self._open.values():  # an index that is opened later compares all neighbours
-                    each.add_changed(changed)
-        return keywords
+            keywords = self._by_tenant.get(tenant) or self._new(tenant)
+        try:
+            yield keywords
+        finally:
+            if self._note_size(tenant) > MAX_EXCESS * MAX_BYTES:
+                self._wait_for_closing()
+
+    def _note_size(self, tenant: str) -> int:
+        # Returns the memory of all open indexes, and closes some in the background if it is too much.
+        with self._lock:
+            size = self._by_tenant[tenant].size_bytes
+            self._open_bytes += size - self._sizes.pop(tenant, 0)
+            if size:
+                self._sizes[tenant] = size
+            if self._open_bytes > MAX_BYTES and self._closing is None and self._folder is not None:
+                self._closing = in_thread(self._close_idle, name="store words")
+            return self._open_bytes
+
+    def _wait_for_closing(self) -> None:
+        with self._lock:
+            closing = self._closing
+        if closing is not None:
+            closing.wait()
+
+    def _close_idle(self) -> None:
+        tried: set[str] = set()
+        try:
+            while (tenant := self._least_recent(tried)) is not None:
+                tried.add(tenant)  # it may be searched again already
+                try:
+                    self._by_tenant[tenant].close(wait=False)
+                except Exception as exc:  # it is built again from the rows
+                    _log.warning("store.words_not_kept", extra={"reason": str(exc)[:200]})
+                self._note_size(tenant)
+        finally:
+            with self._lock:
+                self._closing = None
+
+    def _least_recent(self, tried: Set[str]) -> str | None:
+        with self._lock:
+            if self._open_bytes <= MAX_BYTES:
+                return None
+            share = MAX_BYTES / len(self._sizes)
+            return next(
+                (
+                    tenant
+                    for tenant, size in self._sizes.items()
+                    if size > share and tenant not in tried and not self._by_tenant[tenant].in_use
+                ),
+                None,
+            )
 
     def _new(self, tenant: str) -> Keywords:
         folder = self._folder
@@ -103,19 +154,6 @@ class KeywordIndexes:
             self._rows, self._index.session_neighbours, folder, partial(self._index.rows_of, tenant), tenant=tenant
         )
         return keywords
-
-    def _close_least_recent(self) -> None:
-        if self._folder is None:
-            return  # a closed index would have to be built from all of its texts again
-        unused = []
-        with self._lock:
-            buffered = sum(keywords.buffered_count for keywords in self._open.values())
-            while len(self._open) > 1 and (len(self._open) > MAX_OPEN or buffered > MAX_BUFFERED_ROWS):
-                _, keywords = self._open.popitem(last=False)
-                buffered -= keywords.buffered_count
-                unused.append(keywords)
-        for keywords in unused:
-            keywords.close(wait=False)
 
 
 def _best(rankings: Sequence[Ranking], k: int) -> Ranking:

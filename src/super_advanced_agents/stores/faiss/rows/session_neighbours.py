@@ -7,6 +7,7 @@ shifts a score a little and does no other harm.
 from __future__ import annotations
 
 import threading
+from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
@@ -15,6 +16,8 @@ from pyroaring import BitMap
 
 _NONE = 0
 """Stands for no row; row numbers begin at 1."""
+_MAX_CHANGES = 65_536
+"""The number of changed rows that are remembered, at most; after more than half as many the oldest may be gone."""
 
 
 class SessionNeighbourIndex:
@@ -27,7 +30,8 @@ class SessionNeighbourIndex:
         self._ids: dict[tuple[int, str], int] = {}
         self._scopes: set[int] = set()
         self._last: dict[int, int] = {}
-        self._changed = BitMap()
+        self._changed = array("I")  # the rows in the order of their changes, without the first `_forgotten`
+        self._forgotten = 0
         self._changed_lock = threading.Lock()
 
     def has_sessions(self, scope: int | None) -> bool:
@@ -136,11 +140,19 @@ class SessionNeighbourIndex:
         after[known] = self._after[rows[known]]
         return before, after
 
-    def take_changed_rows(self) -> BitMap:
-        """Return the rows whose session neighbours have changed since the last call."""
+    @property
+    def change_count(self) -> int:
+        """The number of changes of rows' neighbours so far, a point in time for `changed_since`."""
         with self._changed_lock:
-            changed, self._changed = self._changed, BitMap()
-        return changed
+            return self._forgotten + len(self._changed)
+
+    def changed_since(self, count: int) -> BitMap | None:
+        """Return the rows whose neighbours have changed since `change_count` was `count`.
+
+        None stands for all rows: so many have changed since then that they are not remembered.
+        """
+        with self._changed_lock:
+            return None if count < self._forgotten else BitMap(self._changed[count - self._forgotten :])
 
     def _link(self, before: int, after: int) -> None:
         if before != _NONE:
@@ -151,7 +163,11 @@ class SessionNeighbourIndex:
 
     def _mark_changed(self, *rows: int) -> None:
         with self._changed_lock:
-            self._changed.update(row for row in rows if row != _NONE)
+            self._changed.extend(row for row in rows if row != _NONE)
+            if len(self._changed) > _MAX_CHANGES:
+                surplus = len(self._changed) - _MAX_CHANGES // 2
+                del self._changed[:surplus]
+                self._forgotten += surplus
 
     def _grow(self, row: int) -> None:
         if row >= len(self._session):

@@ -14,8 +14,10 @@ import pytest
 from super_advanced_agents.stores import FAISSVectorStore
 from super_advanced_agents.stores.base import VectorStore
 from super_advanced_agents.stores.faiss.keywords import tenants as keyword_tenants
-from super_advanced_agents.stores.faiss.keywords.index import FLUSH_ROWS
+from super_advanced_agents.stores.faiss.keywords.buffer import KeywordBuffer
+from super_advanced_agents.stores.faiss.keywords.index import FLUSH_ROWS, Keywords
 from super_advanced_agents.stores.faiss.keywords.postings import PostingsIndex
+from super_advanced_agents.stores.faiss.keywords.snapshot import KeywordSnapshot
 from super_advanced_agents.stores.tenant_view import tenant_view
 
 DIM = 8
@@ -97,16 +99,17 @@ def test_keyword_snapshot_of_the_format_with_all_tenants_is_built_again(tmp_path
         assert _answers(tenant_view(store, "default")) == expected
 
 
-@pytest.mark.parametrize(("limit", "value"), [("MAX_OPEN", 2), ("MAX_BUFFERED_ROWS", 100)])
+@pytest.mark.parametrize("max_bytes", [1, 50_000, 600_000], ids=["none stays open", "one buffer", "two on disk"])
 def test_keyword_indexes_of_many_tenants_are_closed_and_opened_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, value: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, max_bytes: int
 ) -> None:
-    """Of tenants that search in turns each gets the same answers; the indexes beyond the limits are saved."""
-    monkeypatch.setattr(keyword_tenants, limit, value)
+    """Of tenants that search in turns each gets the same answers; the indexes beyond the limit are saved."""
+    monkeypatch.setattr(keyword_tenants, "MAX_BYTES", max_bytes)
+    monkeypatch.setattr(keyword_tenants, "MAX_EXCESS", 0)  # so that a search waits until they are closed
     with FAISSVectorStore(DIM, tmp_path) as store:
         views = [tenant_view(store, f"t{i}") for i in range(4)]
         for seed, view in enumerate(views):
-            _fill(view, 70, seed, sessions=[str(i % 5) for i in range(70)])
+            _fill(view, 600, seed, sessions=[str(i % 5) for i in range(600)])
         expected = [_answers(view) for view in views]
         assert len(list((tmp_path / "tenants").glob("*/words"))) >= 2
         for seed, view in enumerate(views):
@@ -120,6 +123,94 @@ def test_keyword_indexes_of_many_tenants_are_closed_and_opened_again(
             assert [[match[0] for match in each] for each in found] == [
                 [match[0] for match in each] for each in answers
             ]
+
+
+def test_two_hundred_tenants_that_search_in_turns_keep_their_indexes_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is open is bounded by its bytes: so no search reads texts again because of other tenants' searches."""
+    put = KeywordBuffer.put
+    read: list[int] = []
+
+    def recording_put(buffer: KeywordBuffer, row: int, entry: Any) -> None:
+        read.append(row)
+        put(buffer, row, entry)
+
+    monkeypatch.setattr(KeywordBuffer, "put", recording_put)
+    with FAISSVectorStore(DIM, tmp_path) as store:
+        views = [tenant_view(store, f"t{i}") for i in range(200)]
+        for seed, view in enumerate(views):
+            _fill(view, 40, seed)
+            view.search_keywords("boto", namespace="n")
+        assert len(read) == 200 * 40
+        for view in views:
+            assert view.search_keywords("boto cania", namespace="n")
+        assert len(read) == 200 * 40
+
+
+def test_large_indexes_of_a_tenant_are_closed_before_small_ones_of_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only an index beyond an equal part is closed, also if the small ones were searched before it."""
+    closed: list[int] = []
+    close = Keywords.close
+
+    def recording_close(keywords: Keywords, *, wait: bool = True) -> None:
+        if not wait:
+            closed.append(keywords.size_bytes)
+        close(keywords, wait=wait)
+
+    monkeypatch.setattr(Keywords, "close", recording_close)
+    monkeypatch.setattr(keyword_tenants, "MAX_BYTES", 300_000)
+    monkeypatch.setattr(keyword_tenants, "MAX_EXCESS", 0)
+    with FAISSVectorStore(DIM, tmp_path) as store:
+        for i in range(6):
+            _fill(tenant_view(store, f"small{i}"), 10, i)
+            tenant_view(store, f"small{i}").search_keywords("boto", namespace="n")
+        large = tenant_view(store, "large")
+        _fill(large, 2 * FLUSH_ROWS, 9)
+        large.search_keywords("boto", namespace="n")
+    assert len(closed) == 1
+    assert closed[0] > 6 * 10_000
+
+
+@pytest.mark.parametrize("failure", ["another thread searches it", "its save fails", "it is not stopped"])
+def test_keyword_index_that_failed_to_close_finds_turns_by_neighbours_changed_since(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: str
+) -> None:
+    """A search beside the closing, a full disk or an error of the engine leave no index that misses changes."""
+    if failure == "another thread searches it":
+        close = Keywords.close
+
+        def close_in_search(keywords: Keywords, *, wait: bool = True) -> None:
+            if wait:
+                close(keywords)
+
+        monkeypatch.setattr(Keywords, "close", close_in_search)
+    elif failure == "its save fails":
+
+        def no_save(*_arguments: object) -> None:
+            raise OSError("planted")
+
+        monkeypatch.setattr(KeywordSnapshot, "save", no_save)
+    else:
+
+        def no_stop(_index: PostingsIndex) -> None:
+            raise RuntimeError("planted")
+
+        monkeypatch.setattr(PostingsIndex, "close", no_stop)
+    monkeypatch.setattr(keyword_tenants, "MAX_BYTES", 1)
+    monkeypatch.setattr(keyword_tenants, "MAX_EXCESS", 0)
+    with FAISSVectorStore(DIM, tmp_path) as store:
+        a, b = tenant_view(store, "a"), tenant_view(store, "b")
+        turns = _fill(a, FLUSH_ROWS + 100, 1, sessions=[str(i) for i in range(FLUSH_ROWS + 100)])
+        for view in (a, b):
+            _fill(view, 10, 2)
+            view.search_keywords("boto", namespace="n")
+        a.add_batch(np.ones((1, DIM)), [{"text": "zebra"}], namespace="n", sessions=["7"])
+        b.search_keywords("boto", namespace="n")  # which took the changes of all tenants
+        assert turns[7] in {match.uid for match in a.search_keywords("zebra", namespace="n")}
+        monkeypatch.undo()
 
 
 def test_keyword_search_of_the_whole_store_joins_the_rankings_of_its_tenants(tmp_path: Path) -> None:

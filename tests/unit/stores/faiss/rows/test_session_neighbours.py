@@ -32,17 +32,29 @@ def test_row_outside_every_session_has_no_neighbours():
     assert _neighbours(session_neighbours, 1_000_000) == (0, 0)
 
 
-def test_rows_with_changed_neighbours_are_returned_once():
-    """A new turn changes the one before it, and a removal changes both sides."""
+def test_changed_neighbours_are_returned_since_any_earlier_change():
+    """A new turn changes the one before it, and a removal changes both sides; each reader keeps its own position."""
     session_neighbours = SessionNeighbourIndex()
     session_neighbours.append(1, 1, "a")
     session_neighbours.append(2, 1, "a")
-    assert set(session_neighbours.take_changed_rows()) == {1, 2}
-    assert not session_neighbours.take_changed_rows()
+    assert set(session_neighbours.changed_since(0)) == {1, 2}
+    then = session_neighbours.change_count
+    assert not session_neighbours.changed_since(then)
     session_neighbours.append(3, 1, "a")
-    assert set(session_neighbours.take_changed_rows()) == {2, 3}
+    assert set(session_neighbours.changed_since(then)) == {2, 3}
+    later = session_neighbours.change_count
     session_neighbours.remove(2)
-    assert set(session_neighbours.take_changed_rows()) == {1, 3}
+    assert set(session_neighbours.changed_since(later)) == {1, 3}
+    assert set(session_neighbours.changed_since(then)) == {1, 2, 3}
+
+
+def test_changes_that_are_no_longer_remembered_are_all_rows():
+    """A reader whose position is that old has to compare every row; one with a newer position need not."""
+    session_neighbours = SessionNeighbourIndex()
+    for row in range(1, 70_000):
+        session_neighbours.append(row, 1, "a")
+    assert session_neighbours.changed_since(0) is None
+    assert set(session_neighbours.changed_since(session_neighbours.change_count - 2)) == {69_998, 69_999}
 
 
 _STEPS = st.lists(
