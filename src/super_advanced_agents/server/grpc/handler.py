@@ -208,15 +208,17 @@ class MethodHandler:
         )
         try:
             await self._pipeline.check(incoming)  # before a byte of a message is read
+            traffic = None
             if incoming.context is None:
                 calling_peer.set(context.peer())
             else:
-                self._peers.note(context.peer(), incoming.tenant)
+                traffic = self._peers.note(context.peer(), incoming.tenant)
             settings = self._services.runtime.settings
             messages = CallMessages(
                 context,
                 admission=self._pipeline.admission,
                 tenant=incoming.tenant,
+                traffic=traffic,
                 timeout_s=settings.body_timeout_s,
                 idle_s=settings.stream_idle_s,
             )

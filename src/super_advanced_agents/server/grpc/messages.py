@@ -2,7 +2,7 @@
 
 A message is read only once the caller is known: until then gRPC keeps at most 64 KiB of it. While it is awaited, gRPC
 lets the client send all of it, and does not say how much has arrived; so a message that is awaited for long counts as
-the largest one.
+the largest one. A message of a stream may be awaited for a minute, so it counts once bytes have come that are none yet.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any, TypeAlias, cast
 import grpc
 
 from super_advanced_agents.errors import InvalidInputError
+from super_advanced_agents.server.grpc.peers import Traffic
 from super_advanced_agents.server.limits.admission import NOBODY, SMALL_BYTES, Admission, no_room_error
 from super_advanced_agents.server.pipeline import _RefusedError
 
@@ -23,6 +24,12 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 _FREE_S = 0.1
 """The time for which a message is awaited without room; most have come with their metadata."""
+
+_LOOK_S = 0.5
+"""The pause between two looks at a stream whose message is awaited."""
+
+_PART_BYTES = 128 * 1024
+"""The bytes on a connection beyond which part of an awaited message seems to have come."""
 
 _PUBLIC_TIMEOUT_S = 2.0
 """The time within which a public method's message must arrive; such messages are short."""
@@ -35,16 +42,28 @@ class CallMessages:
         context: grpc's object for the call.
         admission: bounds the bytes of all requests.
         tenant: the tenant of the caller.
+        traffic: what came over the connection; None for public methods.
         timeout_s: the time within which the only message of a call must arrive, in seconds.
         idle_s: the time within which a stream's next message must arrive, once all earlier ones are answered.
     """
 
-    def __init__(self, context: Context, *, admission: Admission, tenant: str, timeout_s: float, idle_s: float) -> None:
+    def __init__(
+        self,
+        context: Context,
+        *,
+        admission: Admission,
+        tenant: str,
+        timeout_s: float,
+        idle_s: float,
+        traffic: Traffic | None = None,
+    ) -> None:
         self._context = context
         self._admission = admission
         self._tenant = tenant
         self._timeout_s = min(timeout_s, _PUBLIC_TIMEOUT_S) if tenant == NOBODY else timeout_s
         self._idle_s = idle_s
+        self._traffic = traffic
+        self._untaken = 0
         self._loop = asyncio.get_running_loop()
         self._room = 0
         self._unanswered: deque[int] = deque()  # the room of each message of a stream that has no answer yet
@@ -89,10 +108,14 @@ class CallMessages:
         while True:
             try:
                 async with asyncio.timeout(None) as limit:
-                    self._timer = self._loop.call_later(self._idle_s, self._on_idle, limit)
+                    self._untaken = 0 if self._traffic is None else self._traffic.untaken()
+                    self._timer = self._loop.call_later(min(_FREE_S, self._idle_s), self._on_wait, limit)
                     frame = await self._read()
             except TimeoutError:
-                raise _late_error("stream's next message", self._idle_s) from None
+                if self._seems_to_come() and not self._room:
+                    raise no_room_error() from None
+                raise _late_error("stream's next message", self._timeout_s if self._room else self._idle_s) from None
+            self._leave_room()
             if frame is None:
                 return
             size = len(frame) if len(frame) > SMALL_BYTES else 0
@@ -111,9 +134,12 @@ class CallMessages:
         """Give back the room of all messages."""
         while self._unanswered:
             self.answered()
-        if self._room:
-            self._admission.room.leave(self._tenant, self._room)
-            self._room = 0
+        self._leave_room()
+
+    def _leave_room(self) -> None:
+        room, self._room = self._room, 0
+        if room:
+            self._admission.room.leave(self._tenant, room)
 
     async def _read(self) -> bytes | None:
         try:
@@ -121,7 +147,11 @@ class CallMessages:
         finally:
             if self._timer is not None:
                 self._timer.cancel()
-        return None if frame is grpc.aio.EOF else cast("bytes", frame)
+        if frame is grpc.aio.EOF:
+            return None
+        if self._traffic is not None:
+            self._traffic.take(len(cast("bytes", frame)))
+        return cast("bytes", frame)
 
     def _on_slow(self, limit: asyncio.Timeout) -> None:
         if self._admission.room.enter_now(self._tenant, self._admission.message_bytes):
@@ -130,12 +160,18 @@ class CallMessages:
         else:
             limit.reschedule(self._loop.time())
 
-    def _on_idle(self, limit: asyncio.Timeout) -> None:
-        # A client that waits for answers is not idle, however long the work takes.
+    def _seems_to_come(self) -> bool:
+        return self._traffic is not None and self._traffic.untaken() - self._untaken > _PART_BYTES
+
+    def _on_wait(self, limit: asyncio.Timeout) -> None:
         now = self._loop.time()
+        if self._seems_to_come():
+            self._on_slow(limit)
+            return
+        # A client that waits for answers is not idle, however long the work takes.
         left_s = self._idle_s if self._unanswered else self._active_at + self._idle_s - now
         if left_s > 0:
-            self._timer = self._loop.call_later(left_s, self._on_idle, limit)
+            self._timer = self._loop.call_later(min(left_s, _LOOK_S), self._on_wait, limit)
         else:
             limit.reschedule(now)
 

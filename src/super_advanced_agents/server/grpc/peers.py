@@ -10,6 +10,7 @@ import asyncio
 import os
 import socket
 import stat
+import sys
 from collections.abc import Set
 from contextlib import suppress
 from contextvars import ContextVar
@@ -33,6 +34,11 @@ _LOOK_S = 0.25
 """The pause between two looks, which take 2 us a descriptor."""
 _HURRIED_LOOK_S = 0.02
 """The pause while strangers are being closed: a flood would take what has come free."""
+_TCP_INFO: int | None = getattr(socket, "TCP_INFO", None) if sys.platform == "linux" else None
+_RECEIVED_AT = 128
+"""Where Linux tells the bytes received on a connection (`tcpi_bytes_received`)."""
+_CALL_BYTES = 512
+"""The metadata and frames that come with a message, by estimate."""
 _FREE_PART = 8
 """An eighth of the places stays free for callers who come between two looks."""
 
@@ -57,7 +63,7 @@ class Peers:
         self._book = ConnectionBook(
             max_connections=most - most // _FREE_PART, max_strangers=settings.max_strangers, grace_s=0.0
         )
-        self._tenants: dict[str, set[str]] = {}
+        self._traffic: dict[str, Traffic] = {}
         self._seen: dict[_Key, _Peer | None] = {}  # None for sockets of others
         self._looking: asyncio.Task[None] | None = None
 
@@ -72,17 +78,18 @@ class Peers:
             await asyncio.wait({self._looking})
             self._looking = None
 
-    def note(self, peer: str, tenant: str) -> None:
-        """Note that a call of a tenant came over a connection.
+    def note(self, peer: str, tenant: str) -> Traffic:
+        """Note that a call of a tenant came over a connection, and return what is known of that.
 
         Args:
             peer: the connection, as gRPC names it.
             tenant: the tenant whose credential the call had.
         """
-        tenants = self._tenants.get(peer)
-        if tenants is None:
-            tenants = self._tenants[peer] = set()
-        tenants.add(tenant)
+        traffic = self._traffic.get(peer)
+        if traffic is None:
+            traffic = self._traffic[peer] = Traffic()
+        traffic.tenants.add(tenant)
+        return traffic
 
     def end(self, peer: str, tenant: str) -> bool:
         """Close a connection over which no other tenant has called; return whether it was closed.
@@ -91,7 +98,8 @@ class Peers:
             peer: the connection, as gRPC names it.
             tenant: the tenant of the call for which it is closed; `NOBODY` for public methods.
         """
-        if not self._tenants.get(peer, set()) <= {tenant, NOBODY}:
+        traffic = self._traffic.get(peer)
+        if traffic is not None and not traffic.tenants <= {tenant, NOBODY}:
             return False
         for connection in self._seen.values():
             if connection is not None and connection.name == peer:
@@ -129,12 +137,12 @@ class Peers:
                 self._seen[key] = None
                 continue
             name = _name_of(*address)
-            connection = _Peer(key[0], address, name, now, self._tenants.setdefault(name, set()))
+            connection = _Peer(key[0], address, name, now, self._traffic.setdefault(name, Traffic()))
             self._seen[key] = connection
             self._admit(connection, now)
             new += 1
-        for name in self._tenants.keys() - {each.name for each in self._seen.values() if each is not None}:
-            del self._tenants[name]
+        for name in self._traffic.keys() - {each.name for each in self._seen.values() if each is not None}:
+            del self._traffic[name]
         return open_before + new - len(self._book)
 
     def _admit(self, connection: _Peer, now: float) -> None:
@@ -152,24 +160,58 @@ def client_of_peer(peer: str) -> str:
     return client_of(host) if scheme in {"ipv4", "ipv6"} else peer
 
 
-class _Peer:
-    __slots__ = ("_descriptor", "_since", "_tenants", "address", "name")
+class Traffic:
+    """What came over one connection: the tenants of its calls, and its bytes.
 
-    def __init__(self, descriptor: int, address: _Address, name: str, since: float, tenants: set[str]) -> None:
+    Attributes:
+        tenants: the tenants whose credentials calls had.
+    """
+
+    __slots__ = ("_taken", "descriptor", "tenants")
+
+    def __init__(self) -> None:
+        self.tenants: set[str] = set()
+        self.descriptor: int | None = None
+        self._taken = 0
+
+    def take(self, size_bytes: int) -> None:
+        """Count a message that has arrived as a whole."""
+        self._taken += size_bytes + _CALL_BYTES
+
+    def untaken(self) -> int:
+        """Return the bytes that arrived and are no message yet, by estimate; 0 where the system does not tell."""
+        if self.descriptor is None or _TCP_INFO is None:
+            return 0
+        connected = socket.socket(fileno=self.descriptor)
+        try:
+            told = connected.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _RECEIVED_AT + 8)
+        except OSError:
+            return 0
+        finally:
+            connected.detach()  # the descriptor is gRPC's
+        received = int.from_bytes(told[_RECEIVED_AT:], sys.byteorder) if len(told) == _RECEIVED_AT + 8 else 0
+        return received - self._taken
+
+
+class _Peer:
+    __slots__ = ("_descriptor", "_since", "_traffic", "address", "name")
+
+    def __init__(self, descriptor: int, address: _Address, name: str, since: float, traffic: Traffic) -> None:
         self._descriptor = descriptor
         self._since = since
-        self._tenants = tenants
+        self._traffic = traffic
+        traffic.descriptor = descriptor
         self.address = address
         self.name = name
 
     @property
     def is_known(self) -> bool:
-        return bool(self._tenants)
+        return bool(self._traffic.tenants)
 
     @property
     def idle_since(self) -> float | None:
         # A stranger's call, such as a watch, does not keep others out.
-        return None if self._tenants else self._since
+        return None if self._traffic.tenants else self._since
 
     def abort(self) -> None:
         connected = _duplicate(self._descriptor)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import struct
+import sys
 
 import grpc
 import numpy as np
 import pytest
 from tests.unit.server.grpc.conftest import connected_caller, opened_services
+from tests.unit.server.grpc.raw_calls import HEADERS, RawConnection
 
 from super_advanced_agents.protocol import methods
 from super_advanced_agents.protocol.packing import pack_vectors
@@ -70,6 +73,31 @@ async def test_silent_stream_holds_no_permit_and_is_ended(tmp_path):
             assert services.admission.pool("write").in_flight == 0
         assert await stream.code() == grpc.StatusCode.DEADLINE_EXCEEDED
         assert services.admission.streams.in_flight == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell what has arrived")
+async def test_half_a_message_of_a_stream_takes_room_and_must_come_whole_in_time(tmp_path):
+    """Those beyond the tenant's share are refused; a stream on which nothing comes takes none."""
+    half = b"\0" + struct.pack(">I", 7 * 1024 * 1024) + b"x" * 1024 * 1024
+    async with (
+        opened_services(tmp_path, body_timeout_s=1.5) as services,
+        connected_caller(services) as caller,
+        RawConnection.opened(caller.address) as silent,
+        RawConnection.opened(caller.address) as client,
+    ):
+        room, streams = services.admission.room, services.admission.streams
+        idle = silent.open(methods.ADD_STREAM.path)
+        stream = client.open(methods.ADD_STREAM.path)
+        await client.send(stream, half)
+        await _until(lambda: room.held_by("default") == services.admission.message_bytes)
+        assert room.enter_now("default", 60 * 1024 * 1024 - services.admission.message_bytes)
+        another = client.open(methods.ADD_STREAM.path)
+        await client.send(another, half)
+        await client.until(lambda: client.frames[HEADERS, another])
+        await client.until(lambda: client.frames[HEADERS, stream])
+        await _until(lambda: streams.in_flight == 1)
+        assert not silent.frames[HEADERS, idle]
+        assert room.held_by("default") == 60 * 1024 * 1024 - services.admission.message_bytes
 
 
 async def test_open_streams_of_a_tenant_are_bounded(tmp_path):
