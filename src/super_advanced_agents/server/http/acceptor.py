@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import errno
+import select
 import socket
 import ssl
 import struct
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from http import HTTPStatus
 
 from super_advanced_agents.protocol.problems import problem_details
@@ -48,6 +50,8 @@ _DROP_SYN = b"".join(
 
 _log = get_logger("server")
 
+_Opening = asyncio.Task[tuple[asyncio.Transport, asyncio.BaseProtocol]]
+
 
 class Acceptor:
     """Accept connections, count them in a book, and serve each with a protocol of its own.
@@ -73,16 +77,21 @@ class Acceptor:
         self._make_protocol = make_protocol
         self._book = book
         self._context = context
-        self._handshake_s = handshake_s
         self._loop = asyncio.get_running_loop()
-        self._opening: set[asyncio.Task[None]] = set()
+        self._connect = partial(
+            self._loop.connect_accepted_socket,
+            ssl=context,
+            ssl_handshake_timeout=handshake_s if context else None,
+            ssl_shutdown_timeout=_TLS_SHUTDOWN_S if context else None,
+        )
+        self._opening: set[_Opening] = set()
         self._resuming: dict[socket.socket, asyncio.TimerHandle] = {}
         self._quiet_until = 0.0
 
     def start(self, listeners: Iterable[socket.socket]) -> None:
         """Accept the connections of some listening sockets, until `stop`."""
         for listener in listeners:
-            self._loop.add_reader(listener, self._accept, listener)
+            self._listen(listener)
 
     async def stop(self, listeners: Iterable[socket.socket], settle_s: float) -> None:
         """Accept the connections that clients have begun to open, and close the listeners.
@@ -109,9 +118,14 @@ class Acceptor:
             task.cancel()
         await asyncio.gather(*self._opening, return_exceptions=True)
 
-    def _accept(self, listener: socket.socket) -> None:
+    def _listen(self, listener: socket.socket) -> None:
+        backlog = select.poll()
+        backlog.register(listener, select.POLLIN)
+        self._loop.add_reader(listener, self._accept, listener, backlog)
+
+    def _accept(self, listener: socket.socket, backlog: select.poll) -> None:
         for _ in range(_ACCEPTS_A_TURN):
-            if not self._accept_one(listener):
+            if not (self._accept_one(listener) and backlog.poll(0)):  # 0.4 us; an accept in vain takes 5.6
                 return
 
     def _accept_one(self, listener: socket.socket) -> bool:
@@ -130,24 +144,21 @@ class Acceptor:
     def _open(self, connected: socket.socket, client: str) -> None:
         connected.setblocking(False)
         protocol = self._make_protocol()
-        task = self._loop.create_task(self._serve(connected, protocol))
-        self._opening.add(task)
-        task.add_done_callback(self._opening.discard)
-        accepted = _Accepted(protocol, task)
+        opening = self._loop.create_task(self._connect(lambda: protocol, connected))
+        self._opening.add(opening)
+        accepted = _Accepted(protocol, opening)
         self._book.add(accepted, client)
-        protocol.on_end = lambda: self._book.remove(accepted)
+        protocol.on_end = partial(self._book.remove, accepted)
+        opening.add_done_callback(partial(self._opened, protocol, connected))
 
-    async def _serve(self, connected: socket.socket, protocol: StrictHttpProtocol) -> None:
-        limits = {}
-        if self._context is not None:
-            limits = {"ssl_handshake_timeout": self._handshake_s, "ssl_shutdown_timeout": _TLS_SHUTDOWN_S}
-        try:
-            await self._loop.connect_accepted_socket(lambda: protocol, connected, ssl=self._context, **limits)
-        except BaseException as exc:
+    def _opened(self, protocol: StrictHttpProtocol, connected: socket.socket, opening: _Opening) -> None:
+        self._opening.discard(opening)
+        error = asyncio.CancelledError() if opening.cancelled() else opening.exception()
+        if error is not None:
             protocol.on_end()
             connected.close()
-            if not isinstance(exc, OSError):  # the client has gone, its handshake failed, or it took too long
-                raise
+            if not isinstance(error, (OSError, asyncio.CancelledError)):  # the client has gone, or its handshake failed
+                raise error
 
     def _refuse(self, connected: socket.socket) -> None:
         with connected, suppress(OSError):
@@ -172,7 +183,7 @@ class Acceptor:
 
     def _resume(self, listener: socket.socket) -> None:
         del self._resuming[listener]
-        self._loop.add_reader(listener, self._accept, listener)
+        self._listen(listener)
 
 
 def _begin_no_more(listener: socket.socket) -> None:
@@ -188,7 +199,7 @@ def _begin_no_more(listener: socket.socket) -> None:
 class _Accepted:
     __slots__ = ("_opening", "_protocol")
 
-    def __init__(self, protocol: StrictHttpProtocol, opening: asyncio.Task[None]) -> None:
+    def __init__(self, protocol: StrictHttpProtocol, opening: _Opening) -> None:
         self._protocol = protocol
         self._opening = opening
 

@@ -8,7 +8,7 @@ import resource
 import socket
 import ssl
 import sys
-from contextlib import AsyncExitStack, contextmanager, suppress
+from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
 
 import pytest
 from tests.certificate import write_self_signed_certificate
@@ -52,6 +52,16 @@ async def test_oldest_silent_connection_goes_for_a_new_one(start_server):
         (first, _), *_ = await _open(stack, server, 3)
         assert b"<1>" in await server.exchange(request(body=b"1", close=True))
         assert await first.read() == b""
+
+
+async def test_connections_accepted_in_one_turn_go_for_the_next(start_server):
+    """They are closed before the event loop has begun to open them."""
+    server = await start_server(max_connections=1)
+    with ExitStack() as stack:
+        first, second, _ = (stack.enter_context(socket.create_connection(("127.0.0.1", server.port))) for _ in range(3))
+        for each in (first, second):
+            each.setblocking(False)
+            assert await asyncio.get_running_loop().sock_recv(each, 1) == b""
 
 
 async def test_answered_connections_stay_and_a_new_one_is_refused(start_server):
