@@ -22,7 +22,9 @@ _log = get_logger("server")
 
 
 class GrpcAnswers:
-    """Count the answers that gRPC clients have not read yet, and end the connections of those that never do.
+    """Count the answers that gRPC clients have not read yet.
+
+    It ends the connections of clients that never read them.
 
     Args:
         sending: bounds the bytes, together with those of REST.

@@ -161,7 +161,7 @@ def client_of_peer(peer: str) -> str:
 
 
 class Traffic:
-    """What came over one connection: the tenants of its calls, and its bytes.
+    """The tenants that called over one connection, and the bytes that it took.
 
     Attributes:
         tenants: the tenants whose credentials calls had.

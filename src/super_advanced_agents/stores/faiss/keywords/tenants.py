@@ -24,7 +24,10 @@ _log = get_logger("store")
 
 _FOLDER = "tenants"
 MAX_BYTES = 64 * 1024 * 1024
-"""The memory for the open indexes of all tenants: 250 on disk, or 40,000 short texts in buffers."""
+"""The memory for the open indexes of all tenants.
+
+It is enough for 250 on disk, or for 40,000 short texts in buffers.
+"""
 MAX_EXCESS = 2
 """With this many times as much open, searches wait until indexes are closed."""
 

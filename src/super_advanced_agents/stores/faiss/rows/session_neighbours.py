@@ -17,7 +17,10 @@ from pyroaring import BitMap
 _NONE = 0
 """Stands for no row; row numbers begin at 1."""
 _MAX_CHANGES = 65_536
-"""The number of changed rows that are remembered, at most; after more than half as many the oldest may be gone."""
+"""The largest number of changed rows that are remembered.
+
+After more than half as many changes the oldest may be gone.
+"""
 
 
 class SessionNeighbourIndex:
@@ -149,7 +152,7 @@ class SessionNeighbourIndex:
     def changed_since(self, count: int) -> BitMap | None:
         """Return the rows whose neighbours have changed since `change_count` was `count`.
 
-        None stands for all rows: so many have changed since then that they are not remembered.
+        None stands for all rows: more have changed since then than are remembered.
         """
         with self._changed_lock:
             return None if count < self._forgotten else BitMap(self._changed[count - self._forgotten :])
