@@ -179,7 +179,10 @@ class Traffic:
         self._taken += size_bytes + _CALL_BYTES
 
     def untaken(self) -> int:
-        """Return the bytes that arrived and are no message yet, by estimate; 0 where the system does not tell."""
+        """Return an estimate of the bytes that arrived and are no message yet.
+
+        It is 0 where the system does not tell.
+        """
         if self.descriptor is None or _TCP_INFO is None:
             return 0
         connected = socket.socket(fileno=self.descriptor)
