@@ -56,10 +56,7 @@ _PAGE_ROWS = 1_000
 _WORK_PREFIX = "words-"
 _OPEN_BYTES = 4 * 1024
 _POSTINGS_BYTES = 256 * 1024
-"""The memory of an index on disk.
-
-It takes 96 KiB, and a thread of tantivy that looks at its files twice a second.
-"""
+"""The memory of an index on disk: 96 KiB, and a thread that looks at its files at times."""
 
 Ranking = tuple[NDArray[np.uint32], NDArray[np.float32]]
 """Rows (n,) and scores (n,), best first."""
