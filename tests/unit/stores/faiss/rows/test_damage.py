@@ -50,13 +50,13 @@ def test_keyword_snapshot_without_its_list_of_segments_is_dropped(tmp_path: Path
     """Without `meta.json` the library opens an empty index, though the manifest may not miss the file."""
     with FAISSVectorStore(2, tmp_path) as store:
         store.add_batch(
-            [[1.0, 0.0]] * 100, [{"text": f"cat number{i}"} for i in range(100)], [f"u{i}" for i in range(100)]
+            [[1.0, 0.0]] * 200, [{"text": f"cat number{i}"} for i in range(200)], [f"u{i}" for i in range(200)]
         )
-        assert len(store.search_keywords("cat", 200)) == 100
+        assert len(store.search_keywords("cat", 200)) == 200
     manifest = tmp_path / "words" / "manifest.json"
     body = orjson.loads(manifest.read_bytes())["body"]
     del body["files"]["meta.json"]
     manifest.write_bytes(orjson.dumps({"sha256": hashlib.sha256(orjson.dumps(body)).hexdigest(), "body": body}))
     with FAISSVectorStore(2, tmp_path) as store:
         assert [match.uid for match in store.search_keywords("number7", 5)] == ["u7"]
-        assert len(store.search_keywords("cat", 200)) == 100
+        assert len(store.search_keywords("cat", 200)) == 200
