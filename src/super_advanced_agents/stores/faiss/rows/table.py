@@ -12,6 +12,7 @@ from typing import NamedTuple, TypeVar
 
 from super_advanced_agents._runtime import sqlite
 from super_advanced_agents._runtime.clock import ForwardClock
+from super_advanced_agents.errors import CorruptStoreError
 from super_advanced_agents.stores.faiss.rows import duplicates, schema
 from super_advanced_agents.stores.faiss.rows.batch import Change, RowBatch, Scope
 from super_advanced_agents.stores.faiss.rows.insert import (
@@ -99,6 +100,8 @@ class RecordTable(RowReader):
 
     def tenant_of(self, scope_id: int) -> str:
         """Return the tenant that the namespace with this number belongs to."""
+        if scope_id not in self._tenants:
+            raise CorruptStoreError("a record's namespace is damaged", hint="restore a backup; `saa doctor` tells more")
         return self._tenants[scope_id]
 
     def may_have_other_model(self, scope: Scope | None, model_id: str | None) -> bool:

@@ -46,6 +46,17 @@ def test_hybrid_search_refuses_a_damaged_priority(tmp_path: Path) -> None:
         store.search_hybrid([1.0, 0.0], "cat", 5, weights=Weights(priority=1.0))
 
 
+@pytest.mark.parametrize("scope", ["7", "x'ff'"])
+def test_row_of_an_unknown_namespace_is_refused(tmp_path: Path, scope: str) -> None:
+    """It belongs to no tenant, so it may be shown to none."""
+    with FAISSVectorStore(2, tmp_path) as store:
+        store.add([1.0, 0.0], {"text": "a cat"}, "u")
+    with closing(sqlite3.connect(tmp_path / "memory.sqlite3", isolation_level=None)) as connection:
+        connection.execute(f"UPDATE records SET scope = {scope}")
+    with FAISSVectorStore(2, tmp_path) as store, pytest.raises(CorruptStoreError):
+        store.scan()
+
+
 def test_keyword_snapshot_without_its_list_of_segments_is_dropped(tmp_path: Path) -> None:
     """Without `meta.json` the library opens an empty index, though the manifest may not miss the file."""
     with FAISSVectorStore(2, tmp_path) as store:
