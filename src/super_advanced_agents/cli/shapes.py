@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import orjson
 
@@ -33,16 +33,26 @@ def record_json(record: Record) -> dict[str, JSONValue]:
 
 
 def print_matches(matches: Sequence[Match]) -> None:
-    """Print search results as readable lines: rank, score, text and id (uid).
+    """Print search results as readable lines: rank, score, text, id (uid), similarity and source.
 
     Results of a search with `explain` have a line for each part of the score, too.
     """
     for rank, match in enumerate(matches, start=1):
-        print_result(f"{rank:>3}. {match.score:.3f}  {one_line(str(match.metadata.get('text', '')), 400)}")
-        print_result(f"            {without_controls(match.uid)}")
+        print_result(f"{rank:>3}. {match.score:.3f}  {one_line(match.text, 400)}")
+        print_result(f"            {'  '.join(_details(match))}")
         if isinstance(match, ExplainedMatch):
             for signal in match.explanation.signals:
                 product = f"{signal.scaled:.3f} x {signal.weight:.3f}"
                 print_result(
                     f"            {signal.added:+.3f}  {signal.name:<8}  {product}  (measured {signal.value:.3f})"
                 )
+
+
+def _details(match: Match) -> Iterator[str]:
+    yield without_controls(match.uid)
+    if match.similarity is not None:
+        yield f"similarity {match.similarity:.3f}"
+    if match.source is not None:
+        yield without_controls(match.source)
+    if match.session is not None:
+        yield f"session {without_controls(match.session)}"

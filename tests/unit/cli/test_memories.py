@@ -73,6 +73,25 @@ def test_search_finds_by_meaning_within_filters_and_types(saa):
     assert "The Louvre is a museum" in saa("search", "art").stdout
 
 
+def test_search_shows_people_the_source_and_the_similarity_of_each_match(saa):
+    """The line below the text names them; a match that only keywords found has no similarity."""
+    saa("add", "The ferry leaves at nine", "--source", "trips/log.md", "--uid", "ferry")
+    [match] = saa.json("search", "ferry")["results"]
+    assert match["source"] == "trips/log.md"
+    details = saa("search", "ferry").stdout.splitlines()[1].strip()
+    assert details == f"ferry  similarity {match['similarity']:.3f}  trips/log.md"
+    assert saa("search", "ferry", "--mode", "keyword").stdout.splitlines()[1].strip() == "ferry  trips/log.md"
+
+
+def test_list_with_a_filter_that_matches_nothing_says_so(saa):
+    """Only an agent without memories is told to begin."""
+    assert "There are no memories yet" in saa("list").stderr
+    saa("add", "something")
+    said = saa("list", "--where", '{"type": "recipe"}').stderr
+    assert "No memory matches the filter" in said
+    assert "no memories yet" not in said
+
+
 def test_ask_prints_the_answer_and_its_sources(saa):
     """With and without `--json` the answer is the same."""
     saa("add", "The Louvre is in Paris")

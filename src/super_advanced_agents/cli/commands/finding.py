@@ -83,4 +83,5 @@ def ask(
         if sources:
             print_result("\nSources:")
         for rank, match in enumerate(sources, start=1):
-            print_result(f"  [{rank}] {one_line(str(match.metadata.get('text', '')))}")
+            origin = "" if match.source is None else f"  ({without_controls(match.source)})"
+            print_result(f"  [{rank}] {one_line(match.text)}{origin}")

@@ -92,7 +92,9 @@ def list_(
         return
     for record in records:
         print_result(f"{without_controls(record.uid)}  {one_line(record.text or '(a vector without text)')}")
-    if not total:
+    if not total and filter_ is not None:
+        print_note("No memory matches the filter. List all of them with: saa list")
+    elif not total:
         print_note("There are no memories yet. Begin with: saa add TEXT, or: saa import FOLDER")
     elif following is not None:
         print_note(f"{len(records)} of {total}. The next page: saa list --after {without_controls(following)}")
