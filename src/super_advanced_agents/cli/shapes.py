@@ -33,7 +33,7 @@ def record_json(record: Record) -> dict[str, JSONValue]:
 
 
 def print_matches(matches: Sequence[Match]) -> None:
-    """Print search results as readable lines: rank, score, text, id (uid), similarity and source.
+    """Print search results as lines: rank, score, text, id (uid), similarity and source.
 
     Results of a search with `explain` have a line for each part of the score, too.
     """
