@@ -24,6 +24,7 @@ _LENGTH_OF = np.array(_LENGTHS, dtype=np.float64)
 
 _ROW_BYTES = 600
 """The memory that a row takes beside its postings: its length in each field, and a bit."""
+_POSTING_BYTES = 17
 _MAX_FOUND = 64
 """The number of terms whose postings are remembered until the next write."""
 
@@ -167,6 +168,11 @@ class _Postings:
         grown = np.empty(self._count + self._count // 4, column.dtype)
         grown[:count] = column[:count]
         return grown
+
+
+def buffer_bytes(terms: float) -> float:
+    """Return the memory that a row takes in a buffer with a number of terms, by estimate."""
+    return _ROW_BYTES + _POSTING_BYTES * terms
 
 
 def idf(count: int, doc_frequency: int) -> float:

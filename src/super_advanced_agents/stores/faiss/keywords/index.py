@@ -7,9 +7,7 @@ buffer is flushed to an index on disk, of which a snapshot is kept between openi
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -20,15 +18,15 @@ from numpy.typing import NDArray
 from pyroaring import BitMap
 
 from super_advanced_agents._runtime.budget import check_budget, unlimited
-from super_advanced_agents._runtime.files import create_folder
 from super_advanced_agents._runtime.futures import in_thread
 from super_advanced_agents.errors import DeadlineExceededError
 from super_advanced_agents.stores.faiss.keywords.analyzer import FIELDS, Entry, unique_terms
-from super_advanced_agents.stores.faiss.keywords.buffer import KeywordBuffer, idf
+from super_advanced_agents.stores.faiss.keywords.buffer import KeywordBuffer, buffer_bytes, idf
 from super_advanced_agents.stores.faiss.keywords.flush import Flush
 from super_advanced_agents.stores.faiss.keywords.postings import PostingsIndex
 from super_advanced_agents.stores.faiss.keywords.snapshot import KeywordSnapshot, SavedIndex, text_checksums
 from super_advanced_agents.stores.faiss.keywords.sources import SourceRows
+from super_advanced_agents.stores.faiss.keywords.work_folder import WorkFolder
 from super_advanced_agents.stores.faiss.metadata.columns import array_of, bitmap
 from super_advanced_agents.stores.faiss.metadata.index import _StaleViewError
 from super_advanced_agents.stores.faiss.rows.session_neighbours import SessionNeighbourIndex
@@ -44,8 +42,13 @@ _MAX_BUFFER_ROWS = 4 * FLUSH_ROWS
 """With more rows in the buffer, while the disk is slow, searches wait for the flush."""
 MAX_BUFFER_BYTES = 16 * 1024 * 1024
 """A larger buffer is flushed at once. A row of long texts takes up to 0.5 MiB."""
-_MIN_FLUSH_ROWS = 128
-"""Fewer buffered rows are not flushed on close: reading them costs less than a commit."""
+_IDLE_FLUSH_BYTES = 192 * 1024
+"""A larger buffer is flushed when an idle index is closed, which may soon be searched again."""
+_LAST_FLUSH_BYTES = 2 * 1024 * 1024
+"""A larger buffer is flushed when the store is closed.
+
+500 texts of 30 words take 0.9 MiB: 85 ms of a processor to save and restore, 37 ms to read again; of 120, 178 and 108.
+"""
 _SAVE_AFTER_ROWS = 5_000
 """A flush of this many rows saves a snapshot, because the process may be killed later."""
 _MAX_TERMS = 48
@@ -53,7 +56,6 @@ _MAX_LISTED = 512
 """Up to this many candidates are listed in the query; else hits are filtered afterwards."""
 _EXTRA_HITS = 16
 _PAGE_ROWS = 1_000
-_WORK_PREFIX = "words-"
 _OPEN_BYTES = 4 * 1024
 _POSTINGS_BYTES = 256 * 1024
 """The memory of an index on disk: 96 KiB, and a thread that looks at its files at times."""
@@ -89,11 +91,10 @@ class Keywords:
     ) -> None:
         self._rows = rows
         self._session_neighbours = session_neighbours
-        self._folder = folder
         self._tenant_rows = tenant_rows
         self._snapshot = None if folder is None else KeywordSnapshot(folder, f"{rows.identity}/{tenant}")
         self._on_disk = True
-        self._work_folder: tempfile.TemporaryDirectory[str] | None = None
+        self._work_folder = WorkFolder(folder)
         self._lock = threading.Lock()
         self._reset()
 
@@ -118,6 +119,12 @@ class Keywords:
         """
         on_disk = 0 if self._index is None else _POSTINGS_BYTES
         return _OPEN_BYTES + self._buffer.size_bytes + on_disk if self._opened else 0
+
+    @property
+    def unsaved_bytes(self) -> float:
+        """The bytes, in a buffer and by estimate, of texts that no snapshot has."""
+        lengths = {} if self._index is None else self._index.average_lengths
+        return self._buffer.size_bytes + self._unsaved_rows * buffer_bytes(sum(lengths.values()))
 
     @property
     def in_use(self) -> bool:
@@ -162,23 +169,30 @@ class Keywords:
                 raise
         return self.search(view, texts, scope, candidates, k)
 
-    def close(self, *, wait: bool = True) -> None:
-        """Save the keyword index to disk and close it; the next search opens it again.
+    def close(self, *, save: bool = True) -> None:
+        """Close the keyword index, and save a snapshot of what costs more to index again.
 
-        Without `wait` it stays open if another thread is searching it.
+        The next search opens it from its last snapshot, and reads the rows that are not in that.
         """
-        if not self._lock.acquire(blocking=wait):
-            return
+        with self._lock:
+            self._close(_LAST_FLUSH_BYTES, save=save)
+
+    def close_if_idle(self) -> None:
+        """Save the keyword index and close it, unless another thread is searching it."""
+        if self._lock.acquire(blocking=False):
+            try:
+                self._close(_IDLE_FLUSH_BYTES)
+            finally:
+                self._lock.release()
+
+    def _close(self, min_flush_bytes: int, *, save: bool = True) -> None:
         try:
-            if self._opened and self._indexed_view is not None:
-                self._save_on_close()
+            if save and self._opened and self._indexed_view is not None:
+                self._save_on_close(min_flush_bytes)
         except (ValueError, OSError, sqlite3.Error) as exc:
             _log.warning("store.words_not_kept", extra={"reason": str(exc)[:200]})
         finally:
-            try:
-                self._discard()
-            finally:
-                self._lock.release()
+            self._discard()
 
     # -- searching ------------------------------------------------------------------------------------------------
 
@@ -292,16 +306,15 @@ class Keywords:
 
     def _open(self) -> None:
         self._opened = True
-        if self._snapshot is None or self._folder is None:
+        if self._snapshot is None:
             return
-        for left_over in self._folder.glob(f"{_WORK_PREFIX}*"):
-            shutil.rmtree(left_over, ignore_errors=True)  # from a process that was killed
+        self._work_folder.remove_left_over()
         if not self._snapshot.exists:
             return
-        folder = self._make_work_folder()
+        folder = self._work_folder.make()
         saved = self._snapshot.restore(folder, self._rows, self._live)
         if saved is None:
-            self._remove_work_folder()
+            self._work_folder.remove()
             return
         self._index = PostingsIndex(folder, saved.average_lengths)
         self._sources.add(saved.table)
@@ -309,7 +322,7 @@ class Keywords:
 
     def _plan_flush(self, changed: BitMap) -> Flush:
         if self._index is None:
-            self._index = PostingsIndex(self._make_work_folder() if self._on_disk else None)
+            self._index = PostingsIndex(self._work_folder.make() if self._on_disk else None)
         added = (self._buffer.rows | changed) & self._live
         removed = (self._indexed - self._live) | (self._indexed & added)
         return Flush(self._index, added, removed, partial(self._entries, array_of(added), record_sources=True))
@@ -353,39 +366,26 @@ class Keywords:
 
     # -- saving ---------------------------------------------------------------------------------------------------
 
-    def _save_on_close(self) -> None:
+    def _save_on_close(self, min_flush_bytes: int) -> None:
         if self._snapshot is None:
             return
         self._join_flush(wait=True)
-        if len(self._buffer.rows) >= _MIN_FLUSH_ROWS or (self._unsaved_rows and self._buffer.rows):
+        if self._buffer.size_bytes > min_flush_bytes:
             self._flush_now(self._plan_flush(BitMap()))
         if self._unsaved_rows:
             self._save()
 
     def _save(self) -> None:
-        if self._snapshot is None or self._index is None or self._work_folder is None:
+        folder = self._work_folder.path
+        if self._snapshot is None or self._index is None or folder is None:
             return
         table = self._sources.of(array_of(self._indexed))
         try:
             self._index.wait_for_merges()
-            self._snapshot.save(Path(self._work_folder.name), SavedIndex(table, self._index.average_lengths))
+            self._snapshot.save(folder, SavedIndex(table, self._index.average_lengths))
         except (ValueError, OSError) as exc:
             _log.warning("store.words_not_kept", extra={"reason": str(exc)[:200]})
         self._unsaved_rows = 0
-
-    def _make_work_folder(self) -> Path:
-        if self._work_folder is None:
-            if self._folder is not None:
-                create_folder(self._folder)
-            self._work_folder = tempfile.TemporaryDirectory(
-                prefix=_WORK_PREFIX, dir=self._folder, ignore_cleanup_errors=True
-            )
-        return Path(self._work_folder.name)
-
-    def _remove_work_folder(self) -> None:
-        folder, self._work_folder = self._work_folder, None
-        if folder is not None:
-            folder.cleanup()
 
     def _discard(self) -> None:
         try:
@@ -395,6 +395,6 @@ class Keywords:
         try:
             if self._index is not None:
                 self._index.close()
-            self._remove_work_folder()
+            self._work_folder.remove()
         finally:
             self._reset()

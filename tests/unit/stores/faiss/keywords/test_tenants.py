@@ -153,14 +153,13 @@ def test_large_indexes_of_a_tenant_are_closed_before_small_ones_of_others(
 ) -> None:
     """Only an index beyond an equal part is closed, also if the small ones were searched before it."""
     closed: list[int] = []
-    close = Keywords.close
+    close = Keywords.close_if_idle
 
-    def recording_close(keywords: Keywords, *, wait: bool = True) -> None:
-        if not wait:
-            closed.append(keywords.size_bytes)
-        close(keywords, wait=wait)
+    def recording_close(keywords: Keywords) -> None:
+        closed.append(keywords.size_bytes)
+        close(keywords)
 
-    monkeypatch.setattr(Keywords, "close", recording_close)
+    monkeypatch.setattr(Keywords, "close_if_idle", recording_close)
     monkeypatch.setattr(keyword_tenants, "MAX_BYTES", 300_000)
     monkeypatch.setattr(keyword_tenants, "MAX_EXCESS", 0)
     with FAISSVectorStore(DIM, tmp_path) as store:
@@ -180,13 +179,7 @@ def test_keyword_index_that_failed_to_close_finds_turns_by_neighbours_changed_si
 ) -> None:
     """A search beside the closing, a full disk or an error of the engine leave no index that misses changes."""
     if failure == "another thread searches it":
-        close = Keywords.close
-
-        def close_in_search(keywords: Keywords, *, wait: bool = True) -> None:
-            if wait:
-                close(keywords)
-
-        monkeypatch.setattr(Keywords, "close", close_in_search)
+        monkeypatch.setattr(Keywords, "close_if_idle", lambda _: None)
     elif failure == "its save fails":
 
         def no_save(*_arguments: object) -> None:
