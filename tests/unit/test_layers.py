@@ -25,6 +25,7 @@ LAYERS: list[set[str]] = [
     {"config"},
     {"telemetry"},
     {"_runtime"},
+    {"formats"},
     {"models"},
     {"embeddings", "generation", "stores"},
     {"retrieval"},

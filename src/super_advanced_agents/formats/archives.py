@@ -1,0 +1,81 @@
+"""Zip files: their members as contents of their own, within limits that no zip bomb passes."""
+
+from __future__ import annotations
+
+import posixpath
+import zipfile
+import zlib
+from collections.abc import Iterator
+from functools import partial
+from typing import IO
+
+from super_advanced_agents.formats.content import Content
+from super_advanced_agents.formats.parts import NotUnderstoodError
+
+MAX_MEMBERS = 100_000
+MAX_UNPACKED_BYTES = 8 << 30
+_MAX_RATIO = 200
+_FREE_BYTES = 64 << 20  # so much may be unpacked at any ratio
+
+
+def is_archive(content: Content) -> bool:
+    """Return whether a file is a zip file."""
+    return content.head.startswith((b"PK\x03\x04", b"PK\x05\x06"))
+
+
+def open_members(archive: zipfile.ZipFile, name: str) -> Iterator[Content]:
+    """Yield the members of a zip file in the order of their names.
+
+    A member's name is the archive's, `/`, and its own path. Only what is read is unpacked, and never to the disk.
+
+    Args:
+        archive: the open zip file, which has to stay open.
+        name: the name of the zip file.
+
+    Raises:
+        NotUnderstoodError: it holds too many members, unpacks to too much, or is an office document.
+    """
+    members = {info.filename: info for info in archive.infolist() if not info.is_dir()}
+    if "[Content_Types].xml" in members or "mimetype" in members:
+        raise NotUnderstoodError("it is an office document or a book")
+    _check_size(archive, len(members))
+    contents: dict[str, Content] = {}
+
+    def content_of(path: str) -> Content | None:
+        info = members.get(path)
+        if info is None:
+            return None
+        if path not in contents:
+            contents[path] = Content(
+                f"{name}/{path.lstrip('/')}",
+                partial(_open_member, archive, info),
+                beside=lambda relative: content_of(
+                    posixpath.normpath(posixpath.join(posixpath.dirname(path), relative))
+                ),
+                named=False,
+            )
+        return contents[path]
+
+    for path in sorted(members):
+        content = content_of(path)
+        if content is not None:
+            yield content
+
+
+def _check_size(archive: zipfile.ZipFile, members: int) -> None:
+    infos = archive.infolist()
+    unpacked, packed = sum(info.file_size for info in infos), sum(info.compress_size for info in infos)
+    if members > MAX_MEMBERS:
+        raise NotUnderstoodError(f"it holds {members} files, the limit is {MAX_MEMBERS}", hint="unpack it")
+    if unpacked > MAX_UNPACKED_BYTES or unpacked > max(_FREE_BYTES, packed * _MAX_RATIO):
+        raise NotUnderstoodError("it unpacks to more than is read", hint="unpack it, and import the folder")
+
+
+def _open_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> IO[bytes]:
+    if info.flag_bits & 1:
+        raise NotUnderstoodError("it is encrypted", hint="unpack it")
+    try:
+        # A member never gives more bytes than the directory says, which were counted.
+        return archive.open(info)
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, zlib.error, OSError) as exc:
+        raise NotUnderstoodError("it cannot be unpacked") from exc

@@ -1,0 +1,1 @@
+"""Conversations: the exports of chat services, messengers, mail and agent frameworks, one module each."""

@@ -1,0 +1,72 @@
+"""ChatGPT's export: `conversations.json`, an array of conversations as trees of messages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from super_advanced_agents.formats.content import Content
+from super_advanced_agents.formats.entries.fields import iso_time, message_text
+from super_advanced_agents.formats.parts import Item, Part, PassedOver
+from super_advanced_agents.types import JSONValue
+
+_MAX_MESSAGES = 100_000
+
+
+def is_conversation(value: Any) -> bool:
+    """Return whether a JSON value is a conversation of this export."""
+    return isinstance(value, dict) and isinstance(value.get("mapping"), dict)
+
+
+def read_conversation(value: Mapping[str, Any], _: Content) -> Iterator[Item]:
+    """Yield the turns of one conversation: of its tree, the branch that the user saw last."""
+    mapping = value["mapping"]
+    session = value.get("conversation_id") or value.get("id")
+    title = value.get("title")
+    metadata: dict[str, JSONValue] = {"title": title} if isinstance(title, str) and title.strip() else {}
+    for key in _branch(mapping, value.get("current_node")):
+        message = mapping[key].get("message")
+        if not isinstance(message, dict):
+            continue
+        author = message.get("author")
+        role = author.get("role") if isinstance(author, dict) else None
+        if role not in {"user", "assistant"}:
+            yield PassedOver("system and tool messages")
+            continue
+        text = _text(message.get("content"))
+        if not text:
+            yield PassedOver("messages without text")
+            continue
+        yield Part(
+            text=text,
+            speaker=role,
+            created_at=iso_time(message.get("create_time")),
+            session=session if isinstance(session, str) else _first_key(mapping, title),
+            scope="everywhere" if isinstance(session, str) else "file",
+            key=key[:200],
+            metadata=metadata,
+        )
+
+
+def _branch(mapping: Mapping[str, Any], current: object) -> list[str]:
+    # From the last message up to the root, each parent once: a damaged file may hold a circle.
+    if not isinstance(current, str) or current not in mapping:
+        leaves = [key for key, node in mapping.items() if isinstance(node, dict) and not node.get("children")]
+        current = leaves[-1] if leaves else None
+    branch: dict[str, None] = {}
+    while isinstance(current, str) and isinstance(mapping.get(current), dict) and current not in branch:
+        branch[current] = None
+        if len(branch) >= _MAX_MESSAGES:
+            break
+        current = mapping[current].get("parent")
+    return list(reversed(branch))
+
+
+def _first_key(mapping: Mapping[str, Any], title: object) -> str:
+    return f"{title if isinstance(title, str) else ''} {next(iter(mapping), '')}".strip()[:200]
+
+
+def _text(content: object) -> str:
+    if not isinstance(content, dict) or content.get("content_type") not in {None, "text", "multimodal_text", "code"}:
+        return ""
+    return message_text(content["parts"]) if isinstance(content.get("parts"), list) else message_text(content)

@@ -1,0 +1,112 @@
+"""Slack's export: a folder or zip file with `users.json` and a folder of days for each channel."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+from super_advanced_agents.formats.content import Content
+from super_advanced_agents.formats.entries.fields import iso_time
+from super_advanced_agents.formats.parts import Item, Part, PassedOver
+from super_advanced_agents.types import JSONValue
+
+_TIMESTAMP = re.compile(r"\d{9,11}\.\d{1,6}")
+_MENTION = re.compile(r"<([@#!])([^>|]+)(?:\|([^>]*))?>")
+_LINK = re.compile(r"<([a-z]+:[^>|]+)(?:\|([^>]*))?>")
+_DIRECTORY_BYTES = 16 << 20
+
+
+def is_message(value: Any) -> bool:
+    """Return whether a JSON value is a message of this export."""
+    return (
+        isinstance(value, dict)
+        and value.get("type") == "message"
+        and isinstance(value.get("ts"), str)
+        and _TIMESTAMP.fullmatch(value["ts"]) is not None
+    )
+
+
+def is_directory(value: Any) -> bool:
+    """Return whether a JSON value is a user or a channel of this export."""
+    return (
+        isinstance(value, dict)
+        and isinstance(value.get("id"), str)
+        and isinstance(value.get("name"), str)
+        and (("team_id" in value and "profile" in value) or ("members" in value and "creator" in value))
+    )
+
+
+def read_directory(_: Mapping[str, Any], __: Content) -> Iterator[Item]:
+    """Pass over a user or a channel: their names stand at the messages."""
+    yield PassedOver("users and channels")
+
+
+def read_message(value: Mapping[str, Any], content: Content) -> Iterator[Item]:
+    """Yield the turn that a message is; its channel is the name of the file's folder."""
+    text = value.get("text")
+    if not isinstance(text, str) or not text.strip():
+        yield PassedOver("messages without text")
+        return
+    if value.get("subtype") in {"channel_join", "channel_leave", "channel_topic", "channel_purpose", "channel_name"}:
+        yield PassedOver("service messages")
+        return
+    users = _users(content)
+    channel = PurePosixPath(content.name).parent.name or content.stem
+    thread = value.get("thread_ts")
+    metadata: dict[str, JSONValue] = {"channel": channel}
+    if isinstance(thread, str):
+        metadata["thread"] = thread
+    yield Part(
+        text=_plain(text, users),
+        speaker=_speaker(value, users),
+        created_at=iso_time(value["ts"]),
+        session=f"{channel} {thread}" if isinstance(thread, str) else channel,
+        scope="folder",
+        key=value["ts"],
+        metadata=metadata,
+    )
+
+
+def _speaker(value: Mapping[str, Any], users: Mapping[str, str]) -> str:
+    profile = value.get("user_profile")
+    names = [profile.get("display_name"), profile.get("real_name")] if isinstance(profile, dict) else []
+    user = value.get("user")
+    names += [users.get(str(user)), value.get("username"), user]
+    return next((name for name in names if isinstance(name, str) and name.strip()), "unknown")
+
+
+def _plain(text: str, users: Mapping[str, str]) -> str:
+    def mention(match: re.Match[str]) -> str:
+        return f"{match[1]}{match[3] or users.get(match[2], match[2])}"
+
+    text = _MENTION.sub(mention, text)
+    text = _LINK.sub(lambda match: f"{match[2]} ({match[1]})" if match[2] else match[1], text)
+    return text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&").strip()
+
+
+def _users(content: Content) -> Mapping[str, str]:
+    # The names of users; they are kept with that file, since each day of each channel asks for them.
+    directory = content.beside("../users.json")
+    if directory is None:
+        return {}
+    known: Mapping[str, str] | None = directory.notes.get("users")
+    if known is None:
+        known = directory.notes["users"] = _read_users(directory)
+    return known
+
+
+def _read_users(directory: Content) -> dict[str, str]:
+    try:
+        users = json.loads(directory.text(_DIRECTORY_BYTES))
+    except (ValueError, RecursionError):  # a file that is not understood is reported where it is imported itself
+        return {}
+    names = {}
+    for user in users if isinstance(users, list) else []:
+        if is_directory(user):
+            profile = user.get("profile") if isinstance(user.get("profile"), dict) else {}
+            name = profile.get("display_name") or user.get("real_name") or profile.get("real_name") or user["name"]
+            names[user["id"]] = str(name)
+    return names

@@ -1,0 +1,75 @@
+"""Front matter of Markdown: the fields between two `---` lines at the beginning of a note.
+
+Fields are the subset of YAML that notes use: texts, numbers, true and false, dates (kept as texts), and lists in
+brackets or on lines of their own. Deeper structures are kept as their text.
+"""
+
+from __future__ import annotations
+
+import re
+
+from super_advanced_agents.types import JSONValue
+
+_FIELD = re.compile(r"([\w][\w .\-/]*?)\s*:(?:\s+(.*)|)$")
+_ITEM = re.compile(r"\s*-(?:\s+(.*)|)$")
+_NUMBER = re.compile(r"-?(0|[1-9]\d{0,14})(\.\d{1,15})?")
+_MAX_LINES = 500
+_MAX_CHARS = 2_000
+
+
+def split_front_matter(lines: list[str]) -> tuple[dict[str, JSONValue], int]:
+    """Return the fields of a note's front matter, and the number of lines that it takes.
+
+    A note that only begins with a rule has none: no fields, and no lines.
+    """
+    if not lines or lines[0].rstrip() != "---":
+        return {}, 0
+    end = next((i for i, line in enumerate(lines[1:_MAX_LINES], 1) if line.rstrip() in {"---", "..."}), 0)
+    fields = _parse(lines[1:end]) if end else None
+    if fields is None:
+        return {}, 0
+    return fields, end + 1
+
+
+def _parse(lines: list[str]) -> dict[str, JSONValue] | None:
+    # None when a line is none of a field, a list's item, a continuation or a comment: this is no front matter.
+    fields: dict[str, JSONValue] = {}
+    name = ""
+    for line in lines:
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        match = None if line[0] in " \t-" else _FIELD.match(line)
+        if match:
+            name = match[1]
+            fields[name] = _value((match[2] or "").strip())
+        elif name and (item := _ITEM.match(line)) and _is_list(fields[name]):
+            held = fields[name]
+            fields[name] = [*(held if isinstance(held, list) else []), _scalar((item[1] or "").strip())]
+        elif name and line[0] in " \t":
+            fields[name] = f"{fields[name] or ''}\n{line.strip()}".strip().removeprefix("|").removeprefix(">").strip()
+        else:
+            return None
+    return {key: value[:_MAX_CHARS] if isinstance(value, str) else value for key, value in fields.items()}
+
+
+def _is_list(value: JSONValue) -> bool:
+    return value is None or isinstance(value, list)
+
+
+def _value(text: str) -> JSONValue:
+    if text.startswith("[") and text.endswith("]"):
+        return [_scalar(item.strip()) for item in text[1:-1].split(",") if item.strip()]
+    return _scalar(text)
+
+
+def _scalar(text: str) -> JSONValue:
+    if len(text) >= 2 and text[0] == text[-1] and text[0] in "'\"":
+        return text[1:-1]
+    text = text.partition(" #")[0].rstrip()
+    if text in {"", "~", "null"}:
+        return None
+    if text in {"true", "false"}:
+        return text == "true"
+    if _NUMBER.fullmatch(text):
+        return float(text) if "." in text else int(text)
+    return text

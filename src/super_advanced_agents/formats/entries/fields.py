@@ -1,0 +1,118 @@
+"""Fields of an entry's JSON object: taken out of it, with their types checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from super_advanced_agents.types import JSONValue
+
+_MAX_EPOCH_S = 253_402_300_799  # the end of the year 9999
+
+
+class InvalidFieldError(Exception):
+    """Raised when a field of an entry has the wrong type; the parsers make a problem of it."""
+
+
+def take_string(rest: dict[str, Any], *names: str) -> str | None:
+    """Take the first of the named fields that is there out of an object; return None if there is none.
+
+    Raises:
+        InvalidFieldError: it is not a string.
+    """
+    for name in names:
+        value = rest.pop(name, None)
+        if value is None:
+            continue
+        if not isinstance(value, str):
+            raise InvalidFieldError(f"its {name!r} is not a string")
+        return value
+    return None
+
+
+def take_name(rest: dict[str, Any], *names: str) -> str | None:
+    """Take the first of the named fields that is there: a string, or a number that is meant as one.
+
+    Raises:
+        InvalidFieldError: it is neither a string nor a whole number.
+    """
+    for name in names:
+        value = rest.get(name)
+        if isinstance(value, int) and not isinstance(value, bool):
+            rest[name] = str(value)
+        taken = take_string(rest, name)
+        if taken:
+            return taken
+    return None
+
+
+def take_number(rest: dict[str, Any], name: str) -> float | None:
+    """Take a number out of an object; return None if it is not there.
+
+    Raises:
+        InvalidFieldError: it is not a number.
+    """
+    value = rest.pop(name, None)
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+        raise InvalidFieldError(f"its {name!r} is not a number")
+    return cast("float | None", value)
+
+
+def take_time(rest: dict[str, Any], *names: str) -> str | float | None:
+    """Take a time out of an object, as the file writes it: ISO 8601, or seconds since the epoch.
+
+    Raises:
+        InvalidFieldError: it is neither a string nor a number.
+    """
+    for name in names:
+        value = rest.pop(name, None)
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            raise InvalidFieldError(f"its {name!r} is neither a string nor a number")
+        return value
+    return None
+
+
+def iso_time(seconds: object) -> str | None:
+    """Return seconds since the epoch, given as a number or its digits, as ISO 8601 in UTC; None if they are neither."""
+    try:
+        number = float(cast("float", seconds))
+        if not -_MAX_EPOCH_S < number < _MAX_EPOCH_S:
+            return None
+        return datetime.fromtimestamp(number, UTC).isoformat(timespec="seconds")
+    except (TypeError, ValueError, OverflowError, OSError):
+        return None
+
+
+def message_text(content: object) -> str:
+    """Return the text of a message's content: a string, or a list of parts of which some are texts."""
+    if isinstance(content, str):
+        return content.strip()
+    if isinstance(content, Mapping):
+        inner = content.get("text")
+        return inner.strip() if isinstance(inner, str) else ""
+    if isinstance(content, list):
+        texts = [message_text(part) if isinstance(part, str | Mapping) else "" for part in content]
+        return "\n".join(text for text in texts if text)
+    return ""
+
+
+def remaining_metadata(rest: Mapping[str, Any]) -> dict[str, JSONValue]:
+    """Return the fields that are left, with those of `extra` and `metadata` beside them.
+
+    Raises:
+        InvalidFieldError: `extra` is not an object.
+    """
+    merged = dict(rest)
+    extra = merged.pop("extra", None)
+    metadata = merged.pop("metadata", None)
+    if extra is not None and not isinstance(extra, dict):
+        raise InvalidFieldError("its 'extra' is not an object")
+    if isinstance(metadata, dict):
+        merged.update(metadata)
+    elif metadata is not None:
+        merged["metadata"] = metadata
+    merged.update(extra or {})
+    return merged
