@@ -8,6 +8,7 @@ import typer
 
 from super_advanced_agents.cli.commands.checkup import doctor
 from super_advanced_agents.cli.commands.finding import ask, search
+from super_advanced_agents.cli.commands.importing import import_
 from super_advanced_agents.cli.commands.keys import keys
 from super_advanced_agents.cli.commands.mcp import mcp
 from super_advanced_agents.cli.commands.memories import add, forget, list_
@@ -15,7 +16,7 @@ from super_advanced_agents.cli.commands.models import pull
 from super_advanced_agents.cli.commands.reembedding import reembed
 from super_advanced_agents.cli.commands.saving import backup, restore
 from super_advanced_agents.cli.commands.serving import serve
-from super_advanced_agents.cli.commands.transfer import export, import_
+from super_advanced_agents.cli.commands.transfer import export
 
 app = typer.Typer(
     name="saa",

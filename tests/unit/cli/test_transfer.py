@@ -28,7 +28,8 @@ def _memories_by_uid(saa):
 def test_import_of_the_same_file_again_changes_nothing(saa, chat):
     """The second import counts its entries as known."""
     first = saa.json("import", chat)
-    nothing_else = {"agents": 0, "collections": 0, "left_out": {}}
+    nothing_else = {"agents": 0, "collections": 0, "left_out": {}, "passed_over": {}, "vanished": [], "dry_run": False}
+    nothing_else |= {"replaced": 0, "deleted": 0, "kept": 0}
     assert first == {
         "stored": 3, "known": 0, "failed": 0, "files": 1, "complete": True, "errors": [], **nothing_else,
     }  # fmt: skip

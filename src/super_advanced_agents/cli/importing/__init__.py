@@ -1,1 +1,4 @@
-"""Import of files: find files, split them into memories (texts to store), and store these."""
+"""Import of files: find them, compare them with what an earlier import stored, and store the difference.
+
+What a file holds is parsed by `formats`.
+"""

@@ -9,12 +9,12 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from super_advanced_agents._runtime.sync_bridge import run_sync
-from super_advanced_agents.cli.importing.entries import RejectedLine, SourceLocation
-from super_advanced_agents.cli.importing.files import Input, open_input
-from super_advanced_agents.cli.importing.importer import StrictStopError, Summary
+from super_advanced_agents.cli.importing.files import Input
+from super_advanced_agents.cli.importing.summary import RejectedLine, SourceLocation, StrictStopError, Summary
 from super_advanced_agents.cli.session import open_embedder, open_folder_store
 from super_advanced_agents.embeddings import EmbeddingPipeline
 from super_advanced_agents.errors import InvalidInputError
+from super_advanced_agents.formats import NotUnderstoodError
 from super_advanced_agents.stores.folder import StoreFolder
 from super_advanced_agents.stores.transfer import Header, Imported, open_export, sniff
 from super_advanced_agents.stores.transfer.importing import check_compatible
@@ -25,7 +25,6 @@ from super_advanced_agents.tenancy.data_folder.importing import DataFolderTarget
 from super_advanced_agents.tenancy.settings import Settings
 
 _START_BYTES = 4_096
-_MAX_REJECTED = 1_000
 
 
 def is_export(file_input: Input) -> bool:
@@ -94,7 +93,7 @@ class ExportImporter:
         """
         for file_input in inputs:
             with ExitStack() as stack:
-                export = open_export(file_input.path or stack.enter_context(open_input(file_input)))
+                export = open_export(file_input.path or sys.stdin.buffer)
                 stack.callback(export.close)
                 pipeline = self._pipeline(export.header, stack)
                 dim = export.header.dim if pipeline is None else pipeline.dim
@@ -167,19 +166,21 @@ class ExportImporter:
         self._summary.stored += done.stored - seen.stored
         self._summary.failed += done.failed - seen.failed
         self._on_bytes(done.read_bytes - seen.read_bytes)
+        self._summary.failed -= len(done.troubles) - len(seen.troubles)  # `reject` counts them
         for invalid in done.troubles[len(seen.troubles) :]:
             rejected = RejectedLine(SourceLocation(source, invalid.line), invalid.why)
             self._on_rejected(rejected)
-            if len(self._summary.rejected_lines) < _MAX_REJECTED:
-                self._summary.rejected_lines.append(rejected)
+            self._summary.reject(rejected)
         seen.stored, seen.failed, seen.read_bytes = done.stored, done.failed, done.read_bytes
         seen.troubles = list(done.troubles)
 
 
 def _read_start(file_input: Input) -> bytes:
     if file_input.path is not None:
-        with open_input(file_input) as file:
-            return file.read(_START_BYTES)
+        try:
+            return file_input.content.head[:_START_BYTES]
+        except NotUnderstoodError:  # it cannot be read, as the import of other files will say
+            return b""
     stdin = sys.stdin.buffer
     if isinstance(stdin, io.BufferedReader):
         return stdin.peek(_START_BYTES)

@@ -1,153 +1,196 @@
-"""Input files of `saa import`: find them, guess their formats, and read their lines."""
+"""Input files of `saa import`: find them in folders and zip files, and say which are left out."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import tempfile
+import zipfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property, partial
+from hashlib import blake2b
 from pathlib import Path
-from typing import IO, Literal, TypeAlias
+from typing import IO
 
 from super_advanced_agents.errors import InvalidInputError
+from super_advanced_agents.formats import Content, NotUnderstoodError
+from super_advanced_agents.formats.archives import is_archive, open_members
 
-Format: TypeAlias = Literal["jsonl", "markdown", "text"]
-
-FORMATS: dict[str, Format] = {
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".md": "markdown",
-    ".markdown": "markdown",
-    ".txt": "text",
-    ".text": "text",
-}
-_LINE_BYTES = 1 << 20
-_BOM = b"\xef\xbb\xbf"
+STDIN = "stdin"
+_MAX_SOURCE_CHARS = 1_024
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Input:
-    """A file to import, or standard input.
+    """A file to import, a member of a zip file, or standard input.
 
     Attributes:
-        path: the path of the file; None for standard input.
-        source: the `source` of its memories: the path below the folder that was given, the folder's own name first, so
-            that it does not depend on the working directory.
-        format: the format; None when the first line decides.
-        size_bytes: the size; 0 when unknown.
+        content: what it holds; its name is the `source` of its memories: the path below the folder that was given, that
+            folder's own name first, so that it does not depend on the working directory.
+        path: the path of the file, or of the zip file that it is a member of; None for standard input.
+        location: the absolute path, that of a member behind that of its zip file; empty for standard input.
     """
 
+    content: Content
     path: Path | None
-    source: str
-    format: Format | None
-    size_bytes: int
+    location: str
+
+    @property
+    def source(self) -> str:
+        """The name of the file in its memories."""
+        return self.content.name or STDIN
+
+    @cached_property
+    def file_id(self) -> str:
+        """A digest of the location: the same file has it at every import, wherever the import began."""
+        return digest_of_location(self.location)
+
+    @property
+    def is_member(self) -> bool:
+        """Whether it is a member of a zip file."""
+        return self.path is not None and self.location != str(self.path)
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One line of an imported file: its number, and its text or why it cannot be read."""
-
-    number: int
-    text: str
-    problem: str = ""
+def digest_of_location(location: str) -> str:
+    """Return the id of the file at an absolute path; it does not tell the path."""
+    return blake2b(location.encode(errors="surrogateescape"), digest_size=8).hexdigest()
 
 
-def find_inputs(paths: list[Path], forced: Format | None) -> Iterator[Input]:
-    """Yield the files to import: the given files and those in given folders, in stable order.
+class Inputs:
+    """The files below the paths that a command was given, in stable order.
 
-    All have the format `forced`; when it is None, a file's ending decides.
+    Args:
+        paths: files and folders; `-` is standard input.
+        stack: closes what is opened.
 
-    In folders, only files with a known ending that are not hidden are read.
+    Attributes:
+        folders: the absolute paths of the folders that were given, and of those of the files that were.
+        subfolders: those below the given folders.
+        complete: the absolute paths below which every file that is imported was found, so that others have vanished.
+        passed_over: for each reason, the number of files and folders left out.
 
     Raises:
         InvalidInputError: a path does not exist.
     """
-    for path in paths:
-        if str(path) == "-":
-            yield Input(None, "stdin", forced, 0)
-        elif path.is_dir():
-            yield from _find_in_folder(path, forced)
-        elif path.exists():
-            size = path.stat().st_size if path.is_file() else 0
-            yield Input(path, _sanitize_name(path.name), forced or FORMATS.get(path.suffix.lower()), size)
-        else:
-            raise InvalidInputError(f"there is no file {str(path)!r}", field="paths", hint="check the path")
+
+    def __init__(self, paths: list[Path], stack: ExitStack) -> None:
+        for path in paths:
+            if str(path) != "-" and not path.exists():
+                raise InvalidInputError(f"there is no file {str(path)!r}", field="paths", hint="check the path")
+        self._paths = paths
+        self._stack = stack
+        self._contents: dict[Path, Content] = {}
+        self.folders: list[str] = []
+        self.subfolders: list[str] = []
+        self.complete: list[str] = []
+        self.passed_over: Counter[str] = Counter()
+
+    def find(self) -> Iterator[Input]:
+        """Yield the files, each once; zip files as they are."""
+        seen: set[str] = set()
+        for path in self._paths:
+            found = (
+                [self._stdin()] if str(path) == "-" else self._in_folder(path) if path.is_dir() else self._single(path)
+            )
+            for file in found:
+                if file.location not in seen:
+                    seen.add(file.location)
+                    yield file
+
+    def members(self, file: Input) -> Iterator[Input]:
+        """Yield the members of a zip file.
+
+        Raises:
+            NotUnderstoodError: the file is damaged, or beyond a limit.
+        """
+        try:
+            archive = self._stack.enter_context(zipfile.ZipFile(self._stack.enter_context(file.content.open())))
+        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as exc:
+            raise NotUnderstoodError("the zip file is damaged") from exc
+        prefix = f"{file.source}/"
+        for member in open_members(archive, file.source):
+            inner = member.name[len(prefix) :]
+            if any(part.startswith((".", "__MACOSX")) for part in inner.split("/")):
+                self.passed_over["hidden"] += 1
+                continue
+            member.name = _sanitize_name(member.name)
+            yield Input(member, file.path, f"{file.location}/{inner}")
+        self.complete.append(file.location)
+
+    def _single(self, path: Path) -> Iterator[Input]:
+        whole = path.absolute()
+        location = whole.parent.resolve() / whole.name
+        self.folders.append(str(location.parent))
+        yield Input(self._content(location, path.name, named=True), path, str(location))
+
+    def _in_folder(self, folder: Path) -> Iterator[Input]:
+        root = folder.resolve()
+        self.folders.append(str(root))
+        self.complete.append(str(root))
+        for parent, folders, files in os.walk(root):
+            links = [name for name in folders if Path(parent, name).is_symlink()]
+            hidden = [name for name in folders if name.startswith(".") and name not in links]
+            self._count(links=len(links), hidden=len(hidden))
+            folders[:] = sorted(set(folders).difference(links, hidden))
+            self.subfolders += [os.path.join(parent, name) for name in folders]  # noqa: PTH118 - a thousandth of the time
+            for name in sorted(files):
+                path = Path(parent, name)
+                if name.startswith(".") or not path.is_file():
+                    self._count(hidden=1)
+                    continue
+                source = f"{root.name}/{path.relative_to(root).as_posix()}" if root.name else path.as_posix()
+                yield Input(self._content(path, source, named=False), path, str(path))
+
+    def _count(self, **counts: int) -> None:
+        for reason, count in counts.items():
+            if count:
+                self.passed_over[reason] += count
+
+    def _content(self, path: Path, source: str, *, named: bool) -> Content:
+        def beside(relative: str) -> Content | None:
+            other = Path(os.path.normpath(path.parent / relative))
+            if other not in self._contents and other.is_file() and not other.is_symlink():
+                self._contents[other] = Content(other.name, partial(_open, other))
+            return self._contents.get(other)
+
+        return Content(_sanitize_name(source), partial(_open, path), beside=beside, named=named)
+
+    def _stdin(self) -> Input:
+        return Input(Content("", _Spool(self._stack).open), None, "")
 
 
-def _find_in_folder(folder: Path, forced: Format | None) -> Iterator[Input]:
-    root = folder.resolve().name
-    for parent, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for file in sorted(files):
-            path = Path(parent) / file
-            known = FORMATS.get(path.suffix.lower())
-            if known is not None and not file.startswith(".") and path.is_file():
-                source = _sanitize_name(str(Path(root) / path.relative_to(folder)))
-                yield Input(path, source, forced or known, path.stat().st_size)
+class _Spool:
+    # Standard input can be read only once, and its format is found out before it is parsed.
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+        self._file: IO[bytes] | None = None
+
+    def open(self) -> IO[bytes]:
+        if self._file is None:
+            self._file = self._stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - the stack closes it
+            shutil.copyfileobj(sys.stdin.buffer, self._file)
+            self._file.flush()
+        self._file.seek(0)
+        return os.fdopen(os.dup(self._file.fileno()), "rb")
+
+
+def _open(path: Path) -> IO[bytes]:
+    try:
+        return path.open("rb")
+    except OSError as exc:
+        raise NotUnderstoodError(f"it cannot be read: {exc.strerror}") from exc
 
 
 def _sanitize_name(name: str) -> str:
     # A file name may hold control characters and any length; a memory's source may not.
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in name)[-1024:]
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in name)[-_MAX_SOURCE_CHARS:]
 
 
-@contextmanager
-def open_input(file_input: Input) -> Iterator[IO[bytes]]:
-    """Enter a context that yields a file opened for reading, and closes it at the end.
-
-    Standard input is yielded as it is and stays open.
-
-    Raises:
-        InvalidInputError: the file cannot be opened.
-    """
-    if file_input.path is None:
-        yield sys.stdin.buffer
-        return
-    try:
-        file = file_input.path.open("rb")
-    except OSError as exc:
-        raise InvalidInputError(f"cannot read {str(file_input.path)!r}: {exc.strerror}", field="paths") from exc
-    with file:
-        yield file
-
-
-def read_lines(file: IO[bytes], on_bytes: Callable[[int], None]) -> Iterator[Line]:
-    """Yield each line of a binary file as a numbered `Line`, decoded and without its line end.
-
-    A line over 1 MiB, with a NUL character or not in UTF-8 is yielded with the reason instead of its text.
-
-    Args:
-        file: read once from its beginning, never held in memory as a whole.
-        on_bytes: called with the number of bytes of each line.
-    """
-    number = 0
-    while raw := file.readline(_LINE_BYTES):
-        number += 1
-        size, complete = len(raw), raw.endswith(b"\n") or len(raw) < _LINE_BYTES
-        while not complete:
-            rest = file.readline(_LINE_BYTES)
-            size, complete = size + len(rest), rest.endswith(b"\n") or len(rest) < _LINE_BYTES
-        on_bytes(size)
-        if size > _LINE_BYTES:
-            yield Line(number, "", f"the line is longer than {_LINE_BYTES} bytes")
-            continue
-        if number == 1:
-            raw = raw.removeprefix(_BOM)
-        try:
-            text = raw.decode().rstrip("\r\n")
-        except UnicodeDecodeError as exc:
-            yield Line(number, "", f"it is not UTF-8 at byte {exc.start}")
-            continue
-        if "\0" in text:
-            yield Line(number, "", "it holds a NUL character")
-            continue
-        yield Line(number, text)
-
-
-def sniff_format(line: Line) -> Format:
-    """Guess a file's format from its first line of text: JSON lines if it begins with `{`.
-
-    Any other line means plain text.
-    """
-    return "jsonl" if line.text.lstrip().startswith("{") else "text"
+def is_zip(file: Input) -> bool:
+    """Return whether a file is a zip file."""
+    return is_archive(file.content)

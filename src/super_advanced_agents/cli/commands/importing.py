@@ -1,0 +1,260 @@
+"""The command `saa import`, which makes the memory follow files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from super_advanced_agents._runtime.progress import bar
+from super_advanced_agents.cli.options import AGENT, DATA_DIR, AnyAgent, AsJson, DataDir, ModelsDir
+from super_advanced_agents.cli.output import (
+    FAILED,
+    INTERRUPTED,
+    print_json,
+    print_note,
+    print_result,
+    report_errors,
+    without_controls,
+)
+from super_advanced_agents.cli.session import open_agent, open_memories
+from super_advanced_agents.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from super_advanced_agents.agents import LLMAgent
+    from super_advanced_agents.cli.importing.files import Input
+    from super_advanced_agents.cli.importing.plan import Plan
+    from super_advanced_agents.cli.importing.summary import RejectedLine, Summary
+    from super_advanced_agents.stores import VectorStore
+
+_MAX_PRINTED = 20
+
+
+@report_errors
+def import_(
+    *,
+    paths: Annotated[list[Path], typer.Argument(help="Files, folders and zip files; '-' is standard input.")],
+    format_: Annotated[
+        str | None, typer.Option("--format", help="The format of all files; each file's content tells if not given.")
+    ] = None,
+    memory_type: Annotated[
+        str, typer.Option("--type", help="The label of memories from documents, such as Markdown.")
+    ] = "document",
+    sync: Annotated[
+        bool, typer.Option("--sync", help="Also delete the memories of files and entries that are gone.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be stored and deleted.")] = False,
+    reembed: Annotated[
+        bool, typer.Option("--reembed", help="Embed the texts of an export again, with the configured model.")
+    ] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Stop at the first line that cannot be imported.")] = False,
+    tenant: Annotated[
+        str | None,
+        typer.Option("--tenant", help="The tenant that gets the data of an export; its own tenants if not given."),
+    ] = None,
+    from_tenant: Annotated[
+        str | None, typer.Option("--from-tenant", help="Import only this tenant of an export.")
+    ] = None,
+    data_dir: DataDir = DATA_DIR,
+    models_dir: ModelsDir = None,
+    agent: AnyAgent = None,
+    as_json: AsJson = False,
+) -> None:
+    """Import notes, tables, chat exports and files that `saa export` wrote, and follow their changes.
+
+    A second import stores what is new, replaces what was changed, and doubles nothing.
+
+    What a `saa export` holds is restored to the tenants and agents that had it, or to --tenant and --agent.
+    """
+    from super_advanced_agents.cli.importing.exports import ExportImporter, is_export
+    from super_advanced_agents.cli.importing.files import Inputs
+    from super_advanced_agents.cli.importing.summary import Summary
+    from super_advanced_agents.formats import FORMAT_NAMES, UNDERSTOOD
+
+    if format_ is not None and format_ not in FORMAT_NAMES:
+        raise InvalidInputError(
+            f"there is no format {format_!r}", field="--format", hint=f"use one of {', '.join(FORMAT_NAMES)}"
+        )
+    summary = Summary()
+    with ExitStack() as stack, _print_summary_at_end(summary, as_json=as_json, dry_run=dry_run) as rejections:
+        inputs = Inputs(paths, stack)
+        found = list(inputs.find())
+        if not found:
+            raise InvalidInputError("there are no files to import", field="paths", hint=f"understood are {UNDERSTOOD}")
+        exports = [] if format_ else [file for file in found if is_export(file)]
+        others = [file for file in found if file not in exports]
+        if others and (tenant or from_tenant):
+            raise InvalidInputError(
+                "other files than exports are imported for the default tenant only",
+                field="--tenant",
+                hint="leave --tenant out, or import them through a server with a key of that tenant",
+            )
+        rejections.strict = strict
+        if exports and dry_run:
+            raise InvalidInputError("an export is always imported as a whole", field="--dry-run", hint="leave it out")
+        if exports:
+            with _byte_bar(exports) as on_bytes:
+                ExportImporter(
+                    data_dir, models_dir, namespace=agent, tenant=tenant, from_tenant=from_tenant,
+                    reembed=reembed, strict=strict, summary=summary,
+                    on_bytes=on_bytes, on_rejected=rejections.print,
+                ).run(exports)  # fmt: skip
+        if others:
+
+            def plan_for(store: VectorStore, namespace: str) -> Plan:
+                from super_advanced_agents.cli.importing.planning import Planner
+                from super_advanced_agents.cli.importing.stored import StoredFiles
+
+                planner = Planner(
+                    StoredFiles(store, namespace), inputs, memory_type=memory_type, forced=format_, sync=sync,
+                    summary=summary, on_rejected=rejections.reject,
+                )  # fmt: skip
+                return planner.plan(others)
+
+            try:
+                if dry_run:
+                    with (
+                        open_memories(data_dir, agent or AGENT) as (store, namespace),
+                        closing(plan_for(store, namespace)) as plan,
+                    ):
+                        _count_steps(plan, summary)
+                else:
+                    with open_agent(data_dir, models_dir, agent or AGENT, embeds=True) as llm_agent:
+                        _import_files(plan_for, llm_agent, summary, rejections)
+            finally:
+                summary.passed_over.update(inputs.passed_over)
+    if summary.failed:
+        raise typer.Exit(FAILED)
+
+
+def _import_files(
+    plan_for: Callable[[VectorStore, str], Plan], agent: LLMAgent, summary: Summary, rejections: _Rejections
+) -> None:
+    from super_advanced_agents.cli.importing.applying import Applier
+
+    with closing(plan_for(agent.vector_store, agent.namespace)) as plan, bar(unit="memories") as progress:
+        task = progress.add_task("importing", total=plan.to_store) if progress else None
+
+        def on_stored(count: int) -> None:
+            if progress is not None and task is not None:
+                progress.advance(task, count)
+
+        Applier(agent, summary=summary, on_stored=on_stored, on_rejected=rejections.reject).apply(plan)
+
+
+def _count_steps(plan: Plan, summary: Summary) -> None:
+    from super_advanced_agents.cli.importing.plan import Store
+
+    for step in plan:
+        if isinstance(step, Store):
+            summary.stored += 1
+            summary.replaced += step.replaces
+
+
+class _Rejections:
+    # Prints the first lines that cannot be imported; the summary has the number of all.
+
+    def __init__(self) -> None:
+        self.strict = False
+        self._printed = 0
+
+    def print(self, rejected: RejectedLine) -> None:
+        self._printed += 1
+        if self._printed <= _MAX_PRINTED:
+            print_note(without_controls(f"{rejected.location}: {rejected.reason}"))
+        elif self._printed == _MAX_PRINTED + 1:
+            print_note("Further lines that cannot be imported are only counted.")
+
+    def reject(self, rejected: RejectedLine) -> None:
+        from super_advanced_agents.cli.importing.summary import StrictStopError
+
+        self.print(rejected)
+        if self.strict:
+            raise StrictStopError(
+                f"stopped at {rejected.location}: {rejected.reason}",
+                hint="correct the line, then run the same command again",
+            )
+
+
+@contextmanager
+def _byte_bar(inputs: list[Input]) -> Iterator[Callable[[int], None]]:
+    with bar(unit="bytes") as progress:
+        size = sum(file.path.stat().st_size for file in inputs if file.path is not None)
+        task = progress.add_task("importing", total=size or None) if progress else None
+
+        def on_bytes(count: int) -> None:
+            if progress is not None and task is not None:
+                progress.advance(task, count)
+
+        yield on_bytes
+
+
+@contextmanager
+def _print_summary_at_end(summary: Summary, *, as_json: bool, dry_run: bool) -> Iterator[_Rejections]:
+    try:
+        yield _Rejections()
+    except KeyboardInterrupt:
+        _print_summary(summary, as_json=as_json, dry_run=dry_run, complete=False)
+        print_note("Interrupted; the stored memories stay. The same command again stores the rest.")
+        raise typer.Exit(INTERRUPTED) from None
+    except BaseException:
+        _print_summary(summary, as_json=as_json, dry_run=dry_run, complete=False)
+        raise
+    _print_summary(summary, as_json=as_json, dry_run=dry_run, complete=True)
+
+
+def _print_summary(summary: Summary, *, as_json: bool, dry_run: bool, complete: bool) -> None:
+    if as_json:
+        print_json(
+            {
+                "stored": summary.stored,
+                "replaced": summary.replaced,
+                "known": summary.known,
+                "deleted": summary.deleted,
+                "kept": summary.kept,
+                "failed": summary.failed,
+                "agents": summary.agents,
+                "collections": summary.collections,
+                "left_out": dict(summary.left_out),
+                "passed_over": dict(summary.passed_over),
+                "vanished": summary.vanished,
+                "files": summary.files,
+                "dry_run": dry_run,
+                "complete": complete,
+                "errors": [
+                    {"at": str(rejected.location), "why": rejected.reason} for rejected in summary.rejected_lines
+                ],
+            }
+        )
+        return
+    _print_counts(summary, dry_run=dry_run)
+    if summary.agents or summary.collections:
+        print_result(f"Stored the settings of {summary.agents} agents and {summary.collections} collections.")
+    if summary.passed_over:
+        print_note(f"Passed over: {_listed(summary.passed_over)}.")
+    if summary.left_out:
+        print_note(f"Left out: {_listed(summary.left_out)}.")
+    if summary.kept:
+        print_note(f"{summary.kept} memories are no longer in their files; --sync deletes such memories.")
+    for source in summary.vanished[:_MAX_PRINTED]:
+        print_note(without_controls(f"Gone: {source}"))
+    for source in summary.untold:
+        print_note(f"{source} is of an older version, which did not tell tenants: all of it went to one tenant.")
+
+
+def _print_counts(summary: Summary, *, dry_run: bool) -> None:
+    stored, deleted = ("Would store", "would delete") if dry_run else ("Stored", "deleted")
+    replaced = f" ({summary.replaced} in place of older texts)" if summary.replaced else ""
+    gone = f", {deleted} {summary.deleted}" if summary.deleted else ""
+    known = f", {summary.known} were stored before" if summary.known else ""
+    failed = f", {summary.failed} lines could not be imported" if summary.failed else ""
+    print_result(f"{stored} {summary.stored} memories from {summary.files} files{replaced}{gone}{known}{failed}.")
+
+
+def _listed(counts: dict[str, int]) -> str:
+    ordered = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
+    listed = ", ".join(f"{count} {what}" for what, count in ordered[:_MAX_PRINTED])
+    return listed if len(ordered) <= _MAX_PRINTED else f"{listed} and {len(ordered) - _MAX_PRINTED} other kinds"

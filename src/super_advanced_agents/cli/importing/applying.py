@@ -1,0 +1,132 @@
+"""The steps of an import's plan, taken in their order: every batch is durable before the next one begins."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import groupby
+
+from super_advanced_agents.agents import LLMAgent
+from super_advanced_agents.cli.importing.plan import Delete, Plan, Relocate, Reorder, Step, Store
+from super_advanced_agents.cli.importing.summary import RejectedLine, SourceLocation, Summary
+from super_advanced_agents.errors import InvalidInputError
+from super_advanced_agents.types import Record
+
+_BATCH = 256
+_INDEX = re.compile(r"^\w+\[(\d+)\]")
+
+
+class Applier:
+    """Takes the steps of a plan.
+
+    It may be interrupted (Ctrl-C): what was stored until then stays, and the next import does the rest.
+
+    Args:
+        agent: the agent whose memories change.
+        summary: counts what is stored and rejected.
+        on_stored: called with the number of memories that have become durable since the last call.
+        on_rejected: called with each memory that the store refuses.
+    """
+
+    def __init__(
+        self,
+        agent: LLMAgent,
+        *,
+        summary: Summary,
+        on_stored: Callable[[int], None],
+        on_rejected: Callable[[RejectedLine], None],
+    ) -> None:
+        self._agent = agent
+        self._summary = summary
+        self._on_stored = on_stored
+        self._on_rejected = on_rejected
+
+    def apply(self, plan: Plan) -> None:
+        """Take all steps of a plan."""
+        for kind, steps in _batches(plan):
+            if kind is Store:
+                self._store([step for step in steps if isinstance(step, Store)])
+            elif kind is Relocate:
+                self._relocate([step for step in steps if isinstance(step, Relocate)])
+            elif kind is Delete:
+                self._agent.forget([step.uid for step in steps if isinstance(step, Delete)])
+            else:
+                for step in steps:
+                    if isinstance(step, Reorder):
+                        self._reorder(step)
+
+    def _store(self, steps: list[Store]) -> None:
+        while steps:
+            try:
+                self._agent.add_text_memories([step.memory for step in steps])
+            except InvalidInputError as exc:
+                steps = self._without_invalid(steps, exc)
+                continue
+            self._summary.stored += len(steps)
+            self._summary.replaced += sum(step.replaces for step in steps)
+            self._on_stored(len(steps))
+            return
+
+    def _without_invalid(self, steps: list[Store], exc: InvalidInputError) -> list[Store]:
+        # Returns the steps to try again: those without the invalid one, or none when the store refuses all of them.
+        index = _INDEX.match(exc.field)
+        invalid = int(index[1]) if index else len(steps)
+        refused = steps[invalid : invalid + 1] or steps
+        why = exc.message.removeprefix(exc.field).strip() if invalid < len(steps) else exc.message
+        for step in refused:
+            rejected = RejectedLine(SourceLocation(step.source, step.line), why)
+            self._summary.reject(rejected)
+            self._on_rejected(rejected)
+            self._on_stored(1)  # it is done with, and the bar counts to the end
+        return [*steps[:invalid], *steps[invalid + 1 :]] if invalid < len(steps) else []
+
+    def _relocate(self, steps: list[Relocate]) -> None:
+        store = self._agent.vector_store
+        by_uid = {step.uid: step for step in steps}
+        records = store.get(list(by_uid), namespace=self._agent.namespace)
+        store.put([_relocated(record, by_uid[record.uid]) for record in records])
+
+    def _reorder(self, step: Reorder) -> None:
+        # The session keeps the places that its turns had: the first turn of the file gets the first of them.
+        places: list[int] = []
+        turns: list[tuple[int, str, int]] = []
+        for record in self._turns_of(step):
+            turn, place = record.metadata.get("turn"), record.place
+            if isinstance(turn, int) and place is not None:
+                places.append(place)
+                turns.append((turn, record.uid, place))
+        wanted = {
+            uid: place for (_, uid, old), place in zip(sorted(turns), sorted(places), strict=True) if old != place
+        }
+        store, uids = self._agent.vector_store, list(wanted)
+        for start in range(0, len(uids), _BATCH):
+            records = store.get(uids[start : start + _BATCH], namespace=self._agent.namespace)
+            store.put([replace(record, place=wanted[record.uid]) for record in records])
+
+    def _turns_of(self, step: Reorder) -> Iterator[Record]:
+        where = {"file_id": step.file_id, "session": step.session}
+        after: str | None = None
+        while page := self._agent.scan(where, after=after, limit=1_000):
+            yield from page
+            after = page[-1].uid
+
+
+def _relocated(record: Record, step: Relocate) -> Record:
+    metadata = {name: value for name, value in record.metadata.items() if name not in {"lines", "turn", "session"}}
+    metadata.update(step.place)
+    if step.session is not None:
+        metadata["session"] = step.session
+    return replace(record, metadata=metadata, source=step.source, session=step.session)
+
+
+def _batches(plan: Plan) -> Iterator[tuple[type[Step], list[Step]]]:
+    for kind, steps in groupby(plan, key=type):
+        batch: list[Step] = []
+        for step in steps:
+            batch.append(step)
+            if len(batch) == _BATCH:
+                yield kind, batch
+                batch = []
+        if batch:
+            yield kind, batch

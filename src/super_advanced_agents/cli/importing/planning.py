@@ -1,0 +1,287 @@
+"""Planning of an import: parse the files, and compare them with what earlier imports stored."""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from dataclasses import asdict, dataclass, field, replace
+
+from super_advanced_agents.cli.importing.files import Input, Inputs, is_zip
+from super_advanced_agents.cli.importing.matching import Matching, PartKey, match_parts
+from super_advanced_agents.cli.importing.memories import PLACE_FIELDS, MemoryMaker, stable_uid
+from super_advanced_agents.cli.importing.plan import Delete, Plan, Relocate, Reorder, Spool, Store
+from super_advanced_agents.cli.importing.stored import StoredFiles, StoredPart, place_of
+from super_advanced_agents.cli.importing.summary import RejectedLine, SourceLocation, Summary
+from super_advanced_agents.formats import (
+    UNDERSTOOD,
+    FileFormat,
+    NotUnderstoodError,
+    PassedOver,
+    Problem,
+    detect,
+    format_named,
+)
+from super_advanced_agents.types import Memory
+
+
+@dataclass(slots=True)
+class _FileParts:
+    # The parts of one file: their texts on disk, and in memory only what matching needs.
+    spool: Spool
+    keys: list[PartKey] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
+    uids: set[str] = field(default_factory=set)
+    problems: int = 0
+
+
+class Planner:
+    """Plans an import of files into one agent's memories.
+
+    Args:
+        stored: what earlier imports stored.
+        inputs: finds the files.
+        memory_type: the label of memories from documents.
+        forced: the name of the format of all files; None to recognize each.
+        sync: delete also the memories of files that have vanished, and entries that are gone from their files.
+        summary: counts what is known, kept, passed over and rejected.
+        on_rejected: called with each line that cannot be imported.
+    """
+
+    def __init__(
+        self,
+        stored: StoredFiles,
+        inputs: Inputs,
+        *,
+        memory_type: str,
+        forced: str | None,
+        sync: bool,
+        summary: Summary,
+        on_rejected: Callable[[RejectedLine], None],
+    ) -> None:
+        self._stored = stored
+        self._inputs = inputs
+        self._memory_type = memory_type
+        self._forced = forced
+        self._sync = sync
+        self._summary = summary
+        self._on_rejected = on_rejected
+        self._plan = Plan()
+        self._present: set[str] = set()
+        self._vanished: _Vanished | None = None
+
+    def plan(self, files: Iterable[Input]) -> Plan:
+        """Parse the files, and return the steps that make the store hold what they do."""
+        try:
+            self._plan_files(files)
+        except BaseException:
+            self._plan.close()
+            raise
+        return self._plan
+
+    def _plan_files(self, files: Iterable[Input]) -> None:
+        unpacked = [each for file in files for each in self._unpacked(file)]
+        self._present.update(file.file_id for file in unpacked)
+        for file in unpacked:
+            try:
+                format_ = format_named(self._forced) if self._forced else detect(file.content)
+                if format_ is None:
+                    raise NotUnderstoodError("it is of no known format")
+                self._add(file, format_)
+            except NotUnderstoodError as exc:
+                self._pass_over(file, exc)
+        self._add_vanished()
+
+    def _unpacked(self, file: Input) -> list[Input]:
+        try:
+            if not is_zip(file):
+                return [file]
+            members = []
+            for member in self._inputs.members(file):
+                if is_zip(member):
+                    self._inputs.passed_over["zip file in a zip file"] += 1
+                else:
+                    members.append(member)
+            return members
+        except NotUnderstoodError as exc:
+            self._pass_over(file, exc)
+            return []
+
+    def _pass_over(self, file: Input, exc: NotUnderstoodError) -> None:
+        # What somebody named was meant; in a folder there may be anything.
+        if file.content.named:
+            self._reject(file, 0, f"{exc.message}; {exc.hint or f'understood are {UNDERSTOOD}'}")
+        else:
+            self._inputs.passed_over[file.content.ending or "no ending"] += 1
+
+    def _reject(self, file: Input, line: int, why: str) -> None:
+        rejected = RejectedLine(SourceLocation(file.source, line), why)
+        self._summary.reject(rejected)
+        self._on_rejected(rejected)
+
+    def _add(self, file: Input, format_: FileFormat) -> None:
+        with closing(Spool()) as spool:
+            parts = self._parse(file, format_, _FileParts(spool))
+            if not parts.keys and not parts.problems:
+                self._inputs.passed_over["empty"] += 1
+            self._compare(file, format_, parts)
+        self._summary.files += 1
+
+    def _parse(self, file: Input, format_: FileFormat, parts: _FileParts) -> _FileParts:
+        known = self._stored.sources().get(file.file_id, "")
+        # A file that was imported with a larger folder before keeps the longer source.
+        source = known if known.endswith(f"/{file.source}") else file.source
+        maker = MemoryMaker(file, source, self._memory_type)
+        for item in format_.read(file.content):
+            if isinstance(item, PassedOver):
+                self._summary.left_out[item.what] += 1
+            elif isinstance(item, Problem) or not item.text.strip():
+                parts.problems += 1
+                self._reject(file, item.line, item.why if isinstance(item, Problem) else "its text is empty")
+            else:
+                new = maker.make(item)
+                uid = new.memory.uid
+                if uid is not None and uid in parts.uids:
+                    if item.uid is not None:
+                        self._reject(file, item.line, "a line before it has the same uid")
+                        continue
+                    uid = None
+                if uid is not None:
+                    parts.uids.add(uid)
+                parts.keys.append(PartKey(new.digest, uid))
+                parts.bodies.append(new.body)
+                parts.spool.append("", {"line": new.line, "memory": asdict(new.memory)})
+        return parts
+
+    def _compare(self, file: Input, format_: FileFormat, parts: _FileParts) -> None:
+        stored = self._stored.parts_of(file.file_id)
+        matching = match_parts(parts.keys, stored, edited=bool(file.location))
+        uids = _Uids(file.file_id, {part.uid for part in stored} | parts.uids)
+        turns = _TurnOrder()
+        for position, (_, value) in enumerate(parts.spool):
+            memory = Memory(**value["memory"])
+            same, replaced = matching.same[position], matching.replaces[position]
+            if same is not None:
+                self._keep(memory, stored[same], value["line"], file)
+                turns.see(memory.session, same)
+                continue
+            old = None if replaced is None else stored[replaced].uid
+            if old is None and memory.uid is None and not (old := self._claim(parts.bodies[position], memory)):
+                turns.see(memory.session, None)
+            uid = memory.uid if memory.uid and old is None else old or uids.fresh(parts.keys[position].digest)
+            self._plan.append(Store(replace(memory, uid=uid), file.source, value["line"], replaces=old is not None))
+        self._remove_gone(file, format_, parts, stored, matching)
+        for session in turns.disordered:
+            self._plan.append(Reorder(file.file_id, session))
+
+    def _keep(self, memory: Memory, old: StoredPart, line: int, file: Input) -> None:
+        if memory.expires_in_s is not None:  # its lifetime begins again
+            self._plan.append(Store(replace(memory, uid=old.uid), file.source, line, replaces=True))
+            return
+        self._summary.known += 1
+        place = place_of(memory.extra, memory.source, memory.session)
+        if place != old.place:
+            fields = {name: value for name, value in memory.extra.items() if name in PLACE_FIELDS}
+            self._plan.append(Relocate(old.uid, fields, memory.source, memory.session))
+
+    def _remove_gone(
+        self, file: Input, format_: FileFormat, parts: _FileParts, stored: list[StoredPart], matching: Matching
+    ) -> None:
+        for index in matching.removed:
+            self._delete(stored[index].uid)
+        # A document is edited as a whole. A list of entries is often cut to the latest ones by what exports it.
+        follows = (format_.is_document or self._sync) and not parts.problems
+        for index in matching.gone:
+            if follows:
+                self._delete(stored[index].uid)
+            else:
+                self._summary.kept += 1
+
+    def _delete(self, uid: str) -> None:
+        self._plan.append(Delete(uid))
+        self._summary.deleted += 1
+
+    def _claim(self, body: bytes, memory: Memory) -> str | None:
+        # A text that stood in a file that has vanished has moved: the memory takes the new place.
+        if memory.session is not None:
+            return None
+        return self._vanished_files().claim(body)
+
+    def _vanished_files(self) -> _Vanished:
+        if self._vanished is None:
+            self._vanished = _Vanished(self._stored, self._inputs, self._present)
+        return self._vanished
+
+    def _add_vanished(self) -> None:
+        for location, source, parts, claimed in self._vanished_files().files():
+            left = [part for part in parts if part.uid not in claimed]
+            whole_file_moved = len(claimed) * 2 >= len(parts)
+            in_given = any(location.startswith(f"{folder.rstrip('/')}/") for folder in self._inputs.complete)
+            if left and not whole_file_moved and in_given:
+                self._summary.vanished.append(source)
+            for part in left:
+                if whole_file_moved or (self._sync and in_given):
+                    self._delete(part.uid)
+                elif in_given:
+                    self._summary.kept += 1
+
+
+class _Vanished:
+    # Files of earlier imports that are gone, and which of their memories have been found elsewhere.
+
+    def __init__(self, stored: StoredFiles, inputs: Inputs, present: set[str]) -> None:
+        self._files = [
+            (location, stored.sources()[file_id], stored.parts_of(file_id))
+            for file_id, location in stored.vanished(inputs, present)
+        ]
+        self._by_body: dict[bytes, deque[str]] = defaultdict(deque)
+        for _, _, parts in self._files:
+            for part in parts:
+                if not part.is_turn:
+                    self._by_body[part.body].append(part.uid)
+        self._claimed: set[str] = set()
+
+    def claim(self, body: bytes) -> str | None:
+        if not self._by_body.get(body):
+            return None
+        uid = self._by_body[body].popleft()
+        self._claimed.add(uid)
+        return uid
+
+    def files(self) -> Iterator[tuple[str, str, list[StoredPart], set[str]]]:
+        for location, source, parts in self._files:
+            yield location, source, parts, self._claimed.intersection(part.uid for part in parts)
+
+
+class _Uids:
+    # Uids of new memories: hashed from the text, the same at every import, and different for equal texts of one file.
+
+    def __init__(self, file_id: str, used: set[str]) -> None:
+        self._file_id = file_id
+        self._used = used
+
+    def fresh(self, digest: bytes) -> str:
+        number = 0
+        while (uid := stable_uid(self._file_id, digest.hex(), str(number))) in self._used:
+            number += 1
+        self._used.add(uid)
+        return uid
+
+
+class _TurnOrder:
+    # Sessions in which a stored turn does not follow those that stand before it in the file.
+
+    def __init__(self) -> None:
+        self.disordered: set[str] = set()
+        self._last: dict[str, int] = {}
+        self._after_new: set[str] = set()
+
+    def see(self, session: str | None, stored: int | None) -> None:
+        if session is None:
+            return
+        if stored is None:
+            self._after_new.add(session)
+            return
+        if session in self._after_new or stored < self._last.get(session, -1):
+            self.disordered.add(session)
+        self._last[session] = stored
