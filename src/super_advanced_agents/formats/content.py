@@ -15,7 +15,7 @@ from super_advanced_agents.formats.parts import NotUnderstoodError
 HEAD_BYTES = 64 * 1024
 LINE_BYTES = 8 << 20
 WHOLE_BYTES = 64 << 20
-"""The largest file of a format that can only be read as a whole; its values take about eight times as much memory."""
+"""The largest file that is read as a whole. Its values take about eight times as much memory."""
 
 _UTF16 = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 
@@ -118,7 +118,7 @@ class Content:
         return content
 
     def text(self, max_bytes: int = WHOLE_BYTES) -> str:
-        """Return the whole content as text, without a byte order mark and with line feeds as its line ends.
+        """Return the whole content as text, without a byte order mark. Its line ends are line feeds.
 
         Raises:
             NotUnderstoodError: it is larger than `max_bytes`, or not in UTF-8.

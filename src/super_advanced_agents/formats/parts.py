@@ -1,4 +1,4 @@
-"""What a parser yields: parts to store, lines that cannot be read, and what it passed over."""
+"""Items that a parser yields: parts to store, problems, and entries passed over."""
 
 from __future__ import annotations
 

@@ -25,10 +25,9 @@ from super_advanced_agents.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from super_advanced_agents.agents import LLMAgent
-    from super_advanced_agents.cli.importing.files import Input
-    from super_advanced_agents.cli.importing.plan import Plan
+    from super_advanced_agents.cli.importing.files import Input, Inputs
+    from super_advanced_agents.cli.importing.planning import Planning
     from super_advanced_agents.cli.importing.summary import RejectedLine, Summary
-    from super_advanced_agents.stores import VectorStore
 
 _MAX_PRINTED = 20
 
@@ -63,102 +62,95 @@ def import_(
     agent: AnyAgent = None,
     as_json: AsJson = False,
 ) -> None:
-    """Import notes, tables, chat exports and files that `saa export` wrote, and follow their changes.
+    """Import notes, tables, chats and exports, and follow the changes of their files.
 
     A second import stores what is new, replaces what was changed, and doubles nothing.
 
     What a `saa export` holds is restored to the tenants and agents that had it, or to --tenant and --agent.
     """
-    from super_advanced_agents.cli.importing.exports import ExportImporter, is_export
+    from super_advanced_agents.cli.importing.exports import ExportImporter
     from super_advanced_agents.cli.importing.files import Inputs
+    from super_advanced_agents.cli.importing.planning import Planning
     from super_advanced_agents.cli.importing.summary import Summary
-    from super_advanced_agents.formats import FORMAT_NAMES, UNDERSTOOD
 
-    if format_ is not None and format_ not in FORMAT_NAMES:
-        raise InvalidInputError(
-            f"there is no format {format_!r}", field="--format", hint=f"use one of {', '.join(FORMAT_NAMES)}"
-        )
-    summary = Summary()
-    with ExitStack() as stack, _print_summary_at_end(summary, as_json=as_json, dry_run=dry_run) as rejections:
+    _check_format(format_)
+    summary, rejections = Summary(), _Rejections(strict=strict)
+    with ExitStack() as stack:
         inputs = Inputs(paths, stack)
-        found = list(inputs.find())
-        if not found:
-            raise InvalidInputError("there are no files to import", field="paths", hint=f"understood are {UNDERSTOOD}")
-        exports = [] if format_ else [file for file in found if is_export(file)]
-        others = [file for file in found if file not in exports]
-        if others and (tenant or from_tenant):
-            raise InvalidInputError(
-                "other files than exports are imported for the default tenant only",
-                field="--tenant",
-                hint="leave --tenant out, or import them through a server with a key of that tenant",
-            )
-        rejections.strict = strict
-        if exports and dry_run:
-            raise InvalidInputError("an export is always imported as a whole", field="--dry-run", hint="leave it out")
-        if exports:
-            with _byte_bar(exports) as on_bytes:
-                ExportImporter(
-                    data_dir, models_dir, namespace=agent, tenant=tenant, from_tenant=from_tenant,
-                    reembed=reembed, strict=strict, summary=summary,
-                    on_bytes=on_bytes, on_rejected=rejections.print,
-                ).run(exports)  # fmt: skip
-        if others:
-
-            def plan_for(store: VectorStore, namespace: str) -> Plan:
-                from super_advanced_agents.cli.importing.planning import Planner
-                from super_advanced_agents.cli.importing.stored import StoredFiles
-
-                planner = Planner(
-                    StoredFiles(store, namespace), inputs, memory_type=memory_type, forced=format_, sync=sync,
-                    summary=summary, on_rejected=rejections.reject,
-                )  # fmt: skip
-                return planner.plan(others)
-
-            try:
-                if dry_run:
-                    with (
-                        open_memories(data_dir, agent or AGENT) as (store, namespace),
-                        closing(plan_for(store, namespace)) as plan,
-                    ):
-                        _count_steps(plan, summary)
-                else:
-                    with open_agent(data_dir, models_dir, agent or AGENT, embeds=True) as llm_agent:
-                        _import_files(plan_for, llm_agent, summary, rejections)
-            finally:
-                summary.passed_over.update(inputs.passed_over)
+        exports, others = _divided(inputs, forced=format_, for_tenants=bool(tenant or from_tenant), dry_run=dry_run)
+        with _print_summary_at_end(summary, inputs, as_json=as_json, dry_run=dry_run):
+            if exports:
+                with _byte_bar(exports) as on_bytes:
+                    ExportImporter(
+                        data_dir, models_dir, namespace=agent, tenant=tenant, from_tenant=from_tenant,
+                        reembed=reembed, strict=strict, summary=summary,
+                        on_bytes=on_bytes, on_rejected=rejections.print,
+                    ).run(exports)  # fmt: skip
+            planning = Planning(
+                inputs=inputs, memory_type=memory_type, forced=format_, sync=sync, summary=summary,
+                on_rejected=rejections.reject,
+            )  # fmt: skip
+            if others and dry_run:
+                with open_memories(data_dir, agent or AGENT) as (store, namespace):
+                    planning.preview(others, store, namespace)
+            elif others:
+                with open_agent(data_dir, models_dir, agent or AGENT, embeds=True) as llm_agent:
+                    _import_files(planning, others, llm_agent)
     if summary.failed:
         raise typer.Exit(FAILED)
 
 
-def _import_files(
-    plan_for: Callable[[VectorStore, str], Plan], agent: LLMAgent, summary: Summary, rejections: _Rejections
-) -> None:
+def _check_format(name: str | None) -> None:
+    from super_advanced_agents.formats import FORMAT_NAMES
+
+    if name is not None and name not in FORMAT_NAMES:
+        raise InvalidInputError(
+            f"there is no format {name!r}", field="--format", hint=f"use one of {', '.join(FORMAT_NAMES)}"
+        )
+
+
+def _divided(
+    inputs: Inputs, *, forced: str | None, for_tenants: bool, dry_run: bool
+) -> tuple[list[Input], list[Input]]:
+    # The files that `saa export` wrote, and the others.
+    from super_advanced_agents.cli.importing.exports import is_export
+    from super_advanced_agents.formats import UNDERSTOOD
+
+    exports: list[Input] = []
+    others: list[Input] = []
+    for file in inputs.find():
+        (exports if forced is None and is_export(file) else others).append(file)
+    if not exports and not others:
+        raise InvalidInputError("there are no files to import", field="paths", hint=f"understood are {UNDERSTOOD}")
+    if others and for_tenants:
+        raise InvalidInputError(
+            "other files than exports are imported for the default tenant only",
+            field="--tenant",
+            hint="leave --tenant out, or import them through a server with a key of that tenant",
+        )
+    if exports and dry_run:
+        raise InvalidInputError("an export is always imported as a whole", field="--dry-run", hint="leave it out")
+    return exports, others
+
+
+def _import_files(planning: Planning, files: list[Input], agent: LLMAgent) -> None:
     from super_advanced_agents.cli.importing.applying import Applier
 
-    with closing(plan_for(agent.vector_store, agent.namespace)) as plan, bar(unit="memories") as progress:
+    with closing(planning.plan(files, agent.vector_store, agent.namespace)) as plan, bar(unit="memories") as progress:
         task = progress.add_task("importing", total=plan.to_store) if progress else None
 
         def on_stored(count: int) -> None:
             if progress is not None and task is not None:
                 progress.advance(task, count)
 
-        Applier(agent, summary=summary, on_stored=on_stored, on_rejected=rejections.reject).apply(plan)
-
-
-def _count_steps(plan: Plan, summary: Summary) -> None:
-    from super_advanced_agents.cli.importing.plan import Store
-
-    for step in plan:
-        if isinstance(step, Store):
-            summary.stored += 1
-            summary.replaced += step.replaces
+        Applier(agent, summary=planning.summary, on_stored=on_stored, on_rejected=planning.on_rejected).apply(plan)
 
 
 class _Rejections:
     # Prints the first lines that cannot be imported; the summary has the number of all.
 
-    def __init__(self) -> None:
-        self.strict = False
+    def __init__(self, *, strict: bool) -> None:
+        self._strict = strict
         self._printed = 0
 
     def print(self, rejected: RejectedLine) -> None:
@@ -172,7 +164,7 @@ class _Rejections:
         from super_advanced_agents.cli.importing.summary import StrictStopError
 
         self.print(rejected)
-        if self.strict:
+        if self._strict:
             raise StrictStopError(
                 f"stopped at {rejected.location}: {rejected.reason}",
                 hint="correct the line, then run the same command again",
@@ -193,9 +185,10 @@ def _byte_bar(inputs: list[Input]) -> Iterator[Callable[[int], None]]:
 
 
 @contextmanager
-def _print_summary_at_end(summary: Summary, *, as_json: bool, dry_run: bool) -> Iterator[_Rejections]:
+def _print_summary_at_end(summary: Summary, inputs: Inputs, *, as_json: bool, dry_run: bool) -> Iterator[None]:
+    summary.passed_over = inputs.passed_over
     try:
-        yield _Rejections()
+        yield
     except KeyboardInterrupt:
         _print_summary(summary, as_json=as_json, dry_run=dry_run, complete=False)
         print_note("Interrupted; the stored memories stay. The same command again stores the rest.")

@@ -1,4 +1,4 @@
-"""Import of files: find them, compare them with what an earlier import stored, and store the difference.
+"""Import of files: compare them with what is stored of them, and store the difference.
 
 What a file holds is parsed by `formats`.
 """

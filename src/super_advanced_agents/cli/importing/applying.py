@@ -1,4 +1,4 @@
-"""The steps of an import's plan, taken in their order: every batch is durable before the next one begins."""
+"""The steps of an import's plan, taken in order; each batch is durable before the next."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Input files of `saa import`: find them in folders and zip files, and say which are left out."""
+"""Input files of `saa import`, found in folders and zip files."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Input:
 
     @property
     def is_member(self) -> bool:
-        """Whether it is a member of a zip file."""
+        """Return whether the input is a member of a zip file."""
         return self.path is not None and self.location != str(self.path)
 
 

@@ -1,4 +1,4 @@
-"""Matching of a file's parts with those that an earlier import stored: kept, changed, new and gone."""
+"""Matching of a file's parts with those that an earlier import stored."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from super_advanced_agents.cli.importing.stored import StoredPart
 
 @dataclass(frozen=True, slots=True)
 class PartKey:
-    """What of a new part decides which stored one it is.
+    """Hold the fields of a new part that decide which stored part it is.
 
     Attributes:
         digest: says what it is, without its place.

@@ -1,4 +1,4 @@
-"""Memories made of the parts of a file, and the digest by which a later import knows them again."""
+"""Memories made of a file's parts, with digests by which a later import recognizes them."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def body_digest(text: str) -> bytes:
 
 
 def stable_uid(file_id: str, *parts: str) -> str:
-    """Return a uid hashed from a file and what identifies a memory in it, the same at every import."""
+    """Return a uid hashed from a file and a key in it, the same at every import."""
     return f"{file_id}-{_digest(*parts)[:10].hex()}"
 
 

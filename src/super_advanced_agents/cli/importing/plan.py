@@ -1,4 +1,4 @@
-"""The plan of an import: the changes that make the store hold what the files do, on disk until they are made."""
+"""The plan of an import: its changes to the store, on disk until they are made."""
 
 from __future__ import annotations
 

@@ -22,6 +22,7 @@ from super_advanced_agents.formats import (
     detect,
     format_named,
 )
+from super_advanced_agents.stores import VectorStore
 from super_advanced_agents.types import Memory
 
 
@@ -35,11 +36,11 @@ class _FileParts:
     problems: int = 0
 
 
-class Planner:
-    """Plans an import of files into one agent's memories.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planning:
+    """The options of an import, with which it is planned.
 
-    Args:
-        stored: what earlier imports stored.
+    Attributes:
         inputs: finds the files.
         memory_type: the label of memories from documents.
         forced: the name of the format of all files; None to recognize each.
@@ -48,43 +49,49 @@ class Planner:
         on_rejected: called with each line that cannot be imported.
     """
 
-    def __init__(
-        self,
-        stored: StoredFiles,
-        inputs: Inputs,
-        *,
-        memory_type: str,
-        forced: str | None,
-        sync: bool,
-        summary: Summary,
-        on_rejected: Callable[[RejectedLine], None],
-    ) -> None:
+    inputs: Inputs
+    memory_type: str
+    forced: str | None
+    sync: bool
+    summary: Summary
+    on_rejected: Callable[[RejectedLine], None]
+
+    def plan(self, files: Iterable[Input], store: VectorStore, namespace: str) -> Plan:
+        """Parse the files, and return the steps that make an agent's memories hold what they do."""
+        plan = Plan()
+        try:
+            _Planner(self, StoredFiles(store, namespace), plan).add(files)
+        except BaseException:
+            plan.close()
+            raise
+        return plan
+
+    def preview(self, files: Iterable[Input], store: VectorStore, namespace: str) -> None:
+        """Count what an import would store, and change nothing."""
+        with closing(self.plan(files, store, namespace)) as plan:
+            for step in plan:
+                if isinstance(step, Store):
+                    self.summary.stored += 1
+                    self.summary.replaced += step.replaces
+
+
+class _Planner:
+    def __init__(self, options: Planning, stored: StoredFiles, plan: Plan) -> None:
+        self._options = options
+        self._inputs = options.inputs
+        self._summary = options.summary
         self._stored = stored
-        self._inputs = inputs
-        self._memory_type = memory_type
-        self._forced = forced
-        self._sync = sync
-        self._summary = summary
-        self._on_rejected = on_rejected
-        self._plan = Plan()
+        self._plan = plan
         self._present: set[str] = set()
         self._vanished: _Vanished | None = None
 
-    def plan(self, files: Iterable[Input]) -> Plan:
-        """Parse the files, and return the steps that make the store hold what they do."""
-        try:
-            self._plan_files(files)
-        except BaseException:
-            self._plan.close()
-            raise
-        return self._plan
-
-    def _plan_files(self, files: Iterable[Input]) -> None:
+    def add(self, files: Iterable[Input]) -> None:
         unpacked = [each for file in files for each in self._unpacked(file)]
         self._present.update(file.file_id for file in unpacked)
+        forced = self._options.forced
         for file in unpacked:
             try:
-                format_ = format_named(self._forced) if self._forced else detect(file.content)
+                format_ = format_named(forced) if forced else detect(file.content)
                 if format_ is None:
                     raise NotUnderstoodError("it is of no known format")
                 self._add(file, format_)
@@ -117,7 +124,7 @@ class Planner:
     def _reject(self, file: Input, line: int, why: str) -> None:
         rejected = RejectedLine(SourceLocation(file.source, line), why)
         self._summary.reject(rejected)
-        self._on_rejected(rejected)
+        self._options.on_rejected(rejected)
 
     def _add(self, file: Input, format_: FileFormat) -> None:
         with closing(Spool()) as spool:
@@ -131,7 +138,7 @@ class Planner:
         known = self._stored.sources().get(file.file_id, "")
         # A file that was imported with a larger folder before keeps the longer source.
         source = known if known.endswith(f"/{file.source}") else file.source
-        maker = MemoryMaker(file, source, self._memory_type)
+        maker = MemoryMaker(file, source, self._options.memory_type)
         for item in format_.read(file.content):
             if isinstance(item, PassedOver):
                 self._summary.left_out[item.what] += 1
@@ -190,7 +197,7 @@ class Planner:
         for index in matching.removed:
             self._delete(stored[index].uid)
         # A document is edited as a whole. A list of entries is often cut to the latest ones by what exports it.
-        follows = (format_.is_document or self._sync) and not parts.problems
+        follows = (format_.is_document or self._options.sync) and not parts.problems
         for index in matching.gone:
             if follows:
                 self._delete(stored[index].uid)
@@ -220,7 +227,7 @@ class Planner:
             if left and not whole_file_moved and in_given:
                 self._summary.vanished.append(source)
             for part in left:
-                if whole_file_moved or (self._sync and in_given):
+                if whole_file_moved or (self._options.sync and in_given):
                     self._delete(part.uid)
                 elif in_given:
                     self._summary.kept += 1

@@ -1,4 +1,4 @@
-"""What earlier imports stored: the parts of a file, and the files that have vanished since."""
+"""Memories that earlier imports stored: those of a file, and of files that have vanished."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Conversations: the exports of chat services, messengers, mail and agent frameworks, one module each."""
+"""Conversations: exports of chat services, messengers, mail and agent frameworks."""

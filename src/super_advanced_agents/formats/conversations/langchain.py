@@ -1,4 +1,4 @@
-"""LangChain's and LangGraph's dumps: messages, documents, states of graphs and items of stores."""
+"""Dumps of LangChain and LangGraph: messages, documents, states and items of stores."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MESSAGE_CLASSES = {"HumanMessage": "human", "AIMessage": "ai", "HumanMessageChu
 
 
 def is_message(value: Any) -> bool:
-    """Return whether a JSON value is a message: as `dumpd`, `messages_to_dict` or `model_dump` write it."""
+    """Return whether a value is a message of `dumpd`, `messages_to_dict` or `model_dump`."""
     return _kind(value) is not None
 
 
@@ -44,7 +44,7 @@ def read_message(value: Mapping[str, Any], _: Content | None = None) -> Iterator
 
 
 def is_document(value: Any) -> bool:
-    """Return whether a JSON value is a document: `page_content`, alone or in `kwargs` as `dumpd` writes it."""
+    """Return whether a JSON value is a document: it has `page_content`, or `dumpd` wrote it so."""
     return isinstance(value, dict) and isinstance(_fields(value).get("page_content"), str)
 
 
@@ -92,7 +92,7 @@ def read_state(value: Mapping[str, Any], _: Content) -> Iterator[Item]:
 
 
 def is_store_item(value: Any) -> bool:
-    """Return whether a JSON value is an item of a LangGraph store: `namespace`, `key` and `value`."""
+    """Return whether a value is an item of a LangGraph store: `namespace`, `key` and `value`."""
     return isinstance(value, dict) and isinstance(value.get("value"), dict) and "namespace" in value and "key" in value
 
 

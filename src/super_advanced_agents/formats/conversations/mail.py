@@ -1,4 +1,4 @@
-"""Mail: mbox files, as Thunderbird and Google Takeout write them, and single messages (`.eml`)."""
+"""Mail: mbox files, as Thunderbird and Google Takeout write them, and `.eml` files."""
 
 from __future__ import annotations
 

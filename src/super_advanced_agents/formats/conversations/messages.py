@@ -1,4 +1,4 @@
-"""Conversations of messages with `role` and `content`, as OpenAI's interface and fine-tuning files write them."""
+"""Conversations of messages with `role` and `content`, as OpenAI's interface has them."""
 
 from __future__ import annotations
 

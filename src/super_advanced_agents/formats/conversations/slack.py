@@ -1,4 +1,4 @@
-"""Slack's export: a folder or zip file with `users.json` and a folder of days for each channel."""
+"""Slack's export: `users.json`, and a folder of days for each channel."""
 
 from __future__ import annotations
 

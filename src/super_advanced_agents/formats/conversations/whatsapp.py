@@ -1,4 +1,4 @@
-"""Messengers' text exports, such as WhatsApp's: each message begins with its time and its sender.
+"""Text exports of messengers, such as WhatsApp: messages begin with a time and a sender.
 
 Such a file gives times without a zone; they are taken as those of this machine's zone (`TZ`).
 """
@@ -38,7 +38,7 @@ class _Begin(NamedTuple):
 
 
 def is_chat(content: Content) -> bool:
-    """Return whether a file is such an export: its first line begins a message, and of the next ones one more does."""
+    """Return whether a file is such an export: a quarter of its first lines begin messages."""
     lines = [line.strip() for line in (content.head_text or "").split("\n", 40)[:40] if line.strip()]
     return (
         bool(lines)

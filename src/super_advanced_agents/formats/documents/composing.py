@@ -1,4 +1,4 @@
-"""Composing of a document's blocks into parts of about 1,000 characters, each with its headings."""
+"""Composition of a document's blocks into parts of about 1,000 characters."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Block:
     keeps_lines: bool = False
 
     def pieces(self, max_chars: int) -> Iterator[tuple[int, int, str]]:
-        """Yield the block, or pieces of at most `max_chars` characters, each with its first and last line."""
+        """Yield pieces of at most `max_chars` characters, each with its first and last line."""
         whole = "\n".join([*self.opening, *self.lines, *self.closing])
         last = self.line + len(self.opening) + len(self.lines) + len(self.closing) - 1
         if len(whole) <= max_chars:
@@ -133,7 +133,7 @@ def _words(text: str) -> set[str]:
 
 
 def document_names(stem: str, title: str = "") -> list[str]:
-    """Return the names that a document's parts begin with: its file's and its title, if they differ."""
+    """Return the names that a document's parts begin with: its file's, and another title."""
     stem = " ".join(stem.split())
     title = " ".join(title.split())
     if not title:

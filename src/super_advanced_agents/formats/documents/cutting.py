@@ -9,7 +9,7 @@ _SENTENCE_END = re.compile(r"(?<=[.!?。！？])\s+|(?<=[。！？])|\n+")  # no
 
 
 def cut(text: str, max_chars: int) -> Iterator[tuple[int, str]]:
-    """Yield pieces of at most `max_chars` characters that lose none but blank ones, each with its start.
+    """Yield pieces of at most `max_chars` characters, each with its start in the text.
 
     A piece ends before a blank line, else after a sentence or a line, else between words, and in a word only when it is
     too long by itself. Its own line ends and indentation stay.
@@ -28,7 +28,7 @@ def cut(text: str, max_chars: int) -> Iterator[tuple[int, str]]:
 
 
 def cut_lines(lines: list[str], max_chars: int) -> Iterator[tuple[int, list[str]]]:
-    """Yield groups of complete lines of at most `max_chars` characters together, with the index of the first.
+    """Yield groups of lines of at most `max_chars` characters, with the index of the first.
 
     A single line that is longer is cut.
     """

@@ -1,4 +1,4 @@
-"""HTML pages: their headings, paragraphs, lists, tables and code, without what is only for the screen."""
+"""HTML pages: their headings, paragraphs, lists, tables and code."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ _SLAB_LINES = 20_000
 
 
 def is_markdown(content: Content) -> bool:
-    """Return whether a file is Markdown: by its ending, or, without one that says more, by a first heading."""
+    """Return whether a file is Markdown: by its ending, or without one by a first heading."""
     if content.ending in {".md", ".markdown", ".mdown", ".mkd"}:
         return True
     text = content.head_text or ""

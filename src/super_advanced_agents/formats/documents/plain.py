@@ -21,7 +21,7 @@ def is_plain(content: Content) -> bool:
 
 
 def read_plain(content: Content) -> Iterator[Item]:
-    """Yield the parts of a text, paragraph by paragraph, and a problem for each line that is no text."""
+    """Yield the parts of a text, and a problem for each line that is no text."""
     composer = Composer(document_names(content.stem))
     paragraph: list[str] = []
     first = size = 0

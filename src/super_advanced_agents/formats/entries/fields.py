@@ -6,17 +6,18 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, cast
 
+from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.types import JSONValue
 
 _MAX_EPOCH_S = 253_402_300_799  # the end of the year 9999
 
 
-class InvalidFieldError(Exception):
-    """Raised when a field of an entry has the wrong type; the parsers make a problem of it."""
+class InvalidFieldError(InvalidInputError):
+    """Report that a field of an entry has the wrong type; the parsers make a problem of it."""
 
 
 def take_string(rest: dict[str, Any], *names: str) -> str | None:
-    """Take the first of the named fields that is there out of an object; return None if there is none.
+    """Take the first named field that is there out of an object; return None if none is.
 
     Raises:
         InvalidFieldError: it is not a string.
@@ -32,7 +33,7 @@ def take_string(rest: dict[str, Any], *names: str) -> str | None:
 
 
 def take_name(rest: dict[str, Any], *names: str) -> str | None:
-    """Take the first of the named fields that is there: a string, or a number that is meant as one.
+    """Take the first named field that is there: a string, or a number that is meant as one.
 
     Raises:
         InvalidFieldError: it is neither a string nor a whole number.
@@ -76,7 +77,7 @@ def take_time(rest: dict[str, Any], *names: str) -> str | float | None:
 
 
 def iso_time(seconds: object) -> str | None:
-    """Return seconds since the epoch, given as a number or its digits, as ISO 8601 in UTC; None if they are neither."""
+    """Return seconds since the epoch (a number or its digits) as ISO 8601 in UTC, or None."""
     try:
         number = float(cast("float", seconds))
         if not -_MAX_EPOCH_S < number < _MAX_EPOCH_S:
@@ -87,7 +88,7 @@ def iso_time(seconds: object) -> str | None:
 
 
 def message_text(content: object) -> str:
-    """Return the text of a message's content: a string, or a list of parts of which some are texts."""
+    """Return the text of a message's content, which is a string or a list of parts."""
     if isinstance(content, str):
         return content.strip()
     if isinstance(content, Mapping):

@@ -19,7 +19,7 @@ def is_json_lines(content: Content) -> bool:
 
 
 def is_json(content: Content) -> bool:
-    """Return whether a file is one JSON value: an object, or an array of objects, texts or lists."""
+    """Return whether a file is one JSON value: an object, or an array of what holds texts."""
     start = "".join((content.head_text or "")[:4_096].split())
     return start.startswith(('{"', "{}", "[{", '["', "[[", "[]")) or content.ending == ".json"
 

@@ -1,4 +1,4 @@
-"""Entries of any origin: objects with `text`, with `speaker` and `text`, or with `role` and `content`."""
+"""Entries of any origin: objects with a text, and turns with a speaker or a role."""
 
 from __future__ import annotations
 

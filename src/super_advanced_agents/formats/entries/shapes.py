@@ -76,7 +76,7 @@ SHAPES = (
         lambda value, _: iter([Part(text=value, memory_type="fact")]),
     ),
 )
-"""The shapes in the order in which they are tried: a special one before those that it looks like."""
+"""The shapes in the order in which they are tried; a special one stands before general ones."""
 
 
 def shape_of(value: Any) -> Shape | None:
@@ -85,7 +85,7 @@ def shape_of(value: Any) -> Shape | None:
 
 
 def read_value(value: Any, content: Content, line: int = 0, end_line: int = 0) -> Iterator[Item]:
-    """Yield the parts of one JSON value of a file, with its lines; a problem where it is not understood."""
+    """Yield the parts of one JSON value of a file, or a problem where it is not understood."""
     shape = shape_of(value)
     if shape is None:
         yield Problem(line, "it is of no known shape: a text, a message or a conversation")
@@ -94,4 +94,4 @@ def read_value(value: Any, content: Content, line: int = 0, end_line: int = 0) -
         for item in shape.read(value, content):
             yield replace(item, line=line, end_line=end_line) if isinstance(item, Part) else item
     except InvalidFieldError as exc:
-        yield Problem(line, str(exc))
+        yield Problem(line, exc.message)

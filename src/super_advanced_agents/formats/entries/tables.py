@@ -19,7 +19,7 @@ _MAX_COLUMNS = 200
 
 
 def is_table(content: Content) -> bool:
-    """Return whether a file is a table: by its ending, or by a first line of columns one of which holds texts."""
+    """Return whether a file is a table: by its ending, or by a first line that names columns."""
     if content.ending in {".csv", ".tsv"}:
         return True
     if content.ending not in {"", ".txt"} or content.head_text is None:

@@ -1,4 +1,4 @@
-"""JSON values of a file, one after the other: its lines, the elements of its array, or the file as one."""
+"""JSON values of a file: its lines, the elements of its array, or the file as one."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Value:
 
 
 class _RefusedError(ValueError):
-    """Raised for JSON that Python's parser takes and the standard does not; caught in this module."""
+    """Raised for JSON that Python's parser takes and the standard does not."""
 
 
 def _refuse_constant(name: str) -> object:
@@ -37,7 +37,7 @@ _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 def read_lines(content: Content) -> Iterator[Value | Problem]:
-    """Yield the value of each line of a JSON lines file, and a problem for each line that is no JSON."""
+    """Yield the value of each line of a file, and a problem for each line that is no JSON."""
     for line in content.lines():
         if line.problem:
             yield Problem(line.number, line.problem)
