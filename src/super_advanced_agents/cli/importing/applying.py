@@ -10,10 +10,12 @@ from itertools import groupby
 from super_advanced_agents.agents import LLMAgent
 from super_advanced_agents.cli.importing.plan import Delete, Plan, Relocate, Reorder, Step, Store
 from super_advanced_agents.cli.importing.summary import RejectedLine, SourceLocation, Summary
+from super_advanced_agents.config import LIMITS
 from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.types import Record
 
-_BATCH = 256
+_STORE_BATCH = LIMITS.batch_records  # an embedding engine idles at the end of each call: 6% of the time at 256
+_BATCH = 256  # records that are read have vectors and texts of 64 KiB at most
 _INDEX = re.compile(r"^\w+\[(\d+)\]")
 
 
@@ -125,7 +127,7 @@ def _batches(plan: Plan) -> Iterator[tuple[type[Step], list[Step]]]:
         batch: list[Step] = []
         for step in steps:
             batch.append(step)
-            if len(batch) == _BATCH:
+            if len(batch) == (_STORE_BATCH if kind is Store else _BATCH):
                 yield kind, batch
                 batch = []
         if batch:
