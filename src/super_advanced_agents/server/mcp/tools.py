@@ -176,6 +176,9 @@ class AskOut(BaseModel):
     """Hold the result of the tool `ask`: an answer, and the memories in its prompt."""
 
     answer: str
+    grounded: Annotated[bool, Field(description="False if names or numbers of the answer stand in no source.")]
+    unsupported: Annotated[list[str], Field(description="These names and numbers: do not trust them.")]
+    quoted: Annotated[bool, Field(description="True if the answer only quotes the sources.")]
     sources: Annotated[list[MemoryFound], Field(description="The memories it was made from, best first.")]
 
 
@@ -250,7 +253,13 @@ async def _forget(session: ToolSession, arguments: ForgetIn) -> ForgetOut:
 async def _ask(session: ToolSession, arguments: AskIn) -> AskOut:
     await session.context.charge(session.answer_tokens)
     answer = await session.agent.aask(arguments.question, arguments.top_k)
-    return AskOut(answer=answer.text, sources=await _memories_of(answer.sources))
+    return AskOut(
+        answer=answer.text,
+        grounded=answer.grounded,
+        unsupported=answer.unsupported,
+        quoted=answer.quoted,
+        sources=await _memories_of(answer.sources),
+    )
 
 
 async def _memories_of(matches: Sequence[Match]) -> list[MemoryFound]:
