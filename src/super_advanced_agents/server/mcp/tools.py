@@ -124,7 +124,11 @@ class RecallIn(_Arguments):
     memory_type: Annotated[str | None, Field(description="Only memories with this label.")] = None
     where: Annotated[
         dict[str, JsonValue] | None,
-        Field(description="""Only memories whose metadata matches, such as {"city": "Paris", "day": {"$gte": 5}}."""),
+        Field(
+            description="""Only memories that match, such as {"city": "Paris", "day": {"$gte": 5}}. """
+            """$source, $session, $type, $created_at and $updated_at are the memory's own: """
+            """{"$created_at": {"$gte": "2026-11-01T00:00:00Z"}}."""
+        ),
     ] = None
 
 

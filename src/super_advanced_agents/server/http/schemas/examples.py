@@ -239,7 +239,7 @@ DESCRIPTIONS: Mapping[str, str] = MappingProxyType(
         "user_id": "the user who asks; agents registered for other users are not asked",
         "wait": "`first`, `all`, or the number of answers to wait for",
         "weights": "the weights of the signals in a hybrid search",
-        "where": "a filter over the metadata",
+        "where": "a filter over the metadata; `$source`, `$session`, `$type`, `$created_at` ... are the record's own",
         "write_id": "identifies the write; a repetition with this id changes nothing and gets the reply of the first",
     }
 )
