@@ -29,12 +29,13 @@
     └── JobError                                  a background job failed
 
 `retryable` says whether the same call may succeed later without any change by the caller. Errors of other libraries are
-mapped to these where they are raised (`raise ... from exc`); `asyncio.CancelledError` is never mapped.
+mapped to these where they are raised (`raise ... from exc`); `asyncio.CancelledError` is never mapped. What another
+server said about an error is in `said`, for the operator alone: a server of this package never passes it on.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 __all__ = [
     "AgentError",
@@ -78,18 +79,24 @@ class SuperAdvancedAgentsError(Exception):
     """Report an error of this package; the base class of all its exceptions.
 
     Attributes:
-        retryable: whether the same call may succeed later without a change.
+        retryable: whether the same call may succeed later without a change; most classes say so for all their errors.
         hint: the next step for the caller, in one sentence; empty when the message says it already.
+        said: the words of another server that caused this error, for the operator; empty where none did.
     """
 
-    retryable: ClassVar[bool] = False
+    retryable: bool = False
+    said: str = ""
 
-    def __init__(self, message: str, *, hint: str = "") -> None:
+    def __init__(self, message: str, *, hint: str = "", retryable: bool | None = None) -> None:
         super().__init__(message)
         self.hint = hint
+        if retryable is not None:
+            self.retryable = retryable
 
     def __str__(self) -> str:
         message = super().__str__()
+        if self.said:
+            message = f'{message}, saying "{self.said}"'
         return f"{message} ({self.hint})" if self.hint else message
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -97,7 +104,7 @@ class SuperAdvancedAgentsError(Exception):
 
     @property
     def message(self) -> str:
-        """The error message without the `hint`, the advice that `str(error)` appends to it."""
+        """The error message alone: `str(error)` appends another server's words, and the `hint`."""
         return super().__str__()
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import copy
 import inspect
 import pickle
 import re
+from pathlib import Path
 
 import pytest
 
@@ -108,3 +110,28 @@ def test_error_message_without_a_hint_has_no_brackets() -> None:
     """With a hint, the message ends with the hint in brackets."""
     assert str(SuperAdvancedAgentsError("plain")) == "plain"
     assert str(SuperAdvancedAgentsError("plain", hint="but do this")) == "plain (but do this)"
+
+
+def test_words_of_another_server_are_in_the_text_but_not_in_the_message() -> None:
+    """The message goes to callers of a server; the text is for its operator."""
+    error = SuperAdvancedAgentsError("it failed", hint="look")
+    error.said = "no such thing"
+    assert str(pickle.loads(pickle.dumps(error))) == 'it failed, saying "no such thing" (look)'
+    assert error.message == "it failed"
+
+
+def test_every_error_whose_hint_is_to_try_again_is_retryable(project_root: Path) -> None:
+    """The advice for people and the flag for programs agree."""
+    seen, wrong = 0, []
+    for path in (project_root / "src").rglob("*.py"):
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name)):
+                continue
+            cls = vars(errors).get(call.func.id)
+            options = {option.arg: ast.unparse(option.value) for option in call.keywords}
+            if inspect.isclass(cls) and "try again" in options.get("hint", ""):
+                seen += 1
+                if not (cls.retryable or options.get("retryable") == "True"):
+                    wrong.append(f"{path.name}: {cls.__name__}")
+    assert seen > 5
+    assert wrong == []

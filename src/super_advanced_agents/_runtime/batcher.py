@@ -196,7 +196,7 @@ class MicroBatcher(Generic[Item, Result]):
                 self._queue.remove(entry)
             unfinished = [*waiting, *self._running]
         set_exceptions(
-            unfinished, ResourceClosedError(f"{self._name} was closed before this was done", hint="try again")
+            unfinished, ResourceClosedError(f"{self._name} was closed before this was done", hint="open a new one")
         )
 
     def _wake(self) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import numpy as np
 
+from super_advanced_agents._runtime.openai_server import checked_base_url, may_pass, open_client, retry_after_s, said_by
+from super_advanced_agents._runtime.proxies import proxy_variable
 from super_advanced_agents.embeddings.base import EmbeddingEngine
 from super_advanced_agents.errors import (
     ConfigurationError,
@@ -17,24 +17,25 @@ from super_advanced_agents.errors import (
     InvalidInputError,
     ModelNotFoundError,
     RateLimitedError,
+    SuperAdvancedAgentsError,
 )
+from super_advanced_agents.telemetry import get_logger
 from super_advanced_agents.types import Matrix
 
 if TYPE_CHECKING:
-    import httpx2
     import openai
     from openai.types import CreateEmbeddingResponse
 
-_SENT_HEADERS = {"accept", "accept-encoding", "connection", "content-length", "content-type", "host", "user-agent"}
 _MAX_RETRIES = 2
-_DEFAULT_RETRY_AFTER_S = 1.0
+
+_log = get_logger("embeddings")
 
 
 class OpenAIEngine(EmbeddingEngine):
     """An embedding engine that calls an OpenAI-compatible server (vLLM, llama-server, Ollama).
 
     Redirects are refused, so that the key is sent only to `base_url`. Without `api_key` no key is sent: keys in the
-    environment are ignored.
+    environment are ignored. A proxy of the environment is used, but never for loopback.
 
     Args:
         model: the server's name of the model.
@@ -54,11 +55,7 @@ class OpenAIEngine(EmbeddingEngine):
     def __init__(
         self, model: str, *, base_url: str, api_key: str | None = None, timeout_s: float = 30.0, dim: int | None = None
     ) -> None:
-        parts = urlsplit(base_url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise ConfigurationError(f"base_url {parts.geturl()!r} is not an http or https address")
-        if parts.username or parts.password:
-            raise ConfigurationError("base_url holds a user name or a password", hint="give the key as api_key")
+        checked_base_url(base_url)
         if not timeout_s > 0:
             raise ConfigurationError(f"timeout_s must be positive, not {timeout_s!r}")
         self._model = model
@@ -90,15 +87,12 @@ class OpenAIEngine(EmbeddingEngine):
         """Create the HTTP client, which connects at the first request."""
         if self._client is None:
             import httpx2
-            import openai
 
-            self._client = openai.OpenAI(
-                base_url=self._base_url,
-                api_key=self._api_key or "none",  # the client requires one; `_set_headers` decides what is sent
+            self._client = open_client(
+                self._base_url,
+                api_key=self._api_key,
+                timeout=httpx2.Timeout(self._timeout_s),
                 max_retries=_MAX_RETRIES,
-                http_client=httpx2.Client(
-                    follow_redirects=False, timeout=self._timeout_s, event_hooks={"request": [self._set_headers]}
-                ),
             )
 
     def run(self, texts: Sequence[str]) -> Matrix:
@@ -114,7 +108,7 @@ class OpenAIEngine(EmbeddingEngine):
             EmbeddingError: the server cannot be reached, failed, refused the key, or sent an unusable response.
         """
         assert self._client is not None
-        with self._translate_errors():
+        with self._translate_errors(texts):
             response = self._client.embeddings.create(model=self._model, input=list(texts), encoding_format="float")
         matrix = self._to_matrix(response, len(texts))
         self._dim = matrix.shape[1]
@@ -124,13 +118,6 @@ class OpenAIEngine(EmbeddingEngine):
         """Close the connections to the server."""
         if self._client is not None:
             self._client.close()
-
-    def _set_headers(self, request: httpx2.Request) -> None:
-        # The client adds headers from its environment: other keys, an organisation, headers of any name.
-        for name in set(request.headers) - _SENT_HEADERS:
-            del request.headers[name]
-        if self._api_key is not None:
-            request.headers["authorization"] = f"Bearer {self._api_key}"
 
     def _to_matrix(self, response: CreateEmbeddingResponse, n: int) -> Matrix:
         try:
@@ -151,42 +138,43 @@ class OpenAIEngine(EmbeddingEngine):
         return unit
 
     @contextmanager
-    def _translate_errors(self) -> Iterator[None]:
+    def _translate_errors(self, texts: Sequence[str]) -> Iterator[None]:
         import openai
 
         server = f"the embedding server {self._base_url!r}"
         try:
             yield
         except openai.APITimeoutError as exc:
-            raise EmbeddingError(f"{server} did not answer within {self._timeout_s} s") from exc
+            raise EmbeddingError(f"{server} did not answer within {self._timeout_s} s", retryable=True) from exc
         except openai.APIConnectionError as exc:
-            raise EmbeddingError(f"{server} cannot be reached", hint="check that it runs") from exc
-        except openai.AuthenticationError as exc:
-            # No AuthenticationError: a server would report that to its caller, whose key is not the one refused here.
+            proxy = proxy_variable(self._base_url)
+            through = "" if proxy is None else f", and the proxy in {proxy}"
             raise EmbeddingError(
-                f"{server} refused the key it was sent", hint="check base_url and its api_key"
+                f"{server} cannot be reached", hint=f"check that it runs{through}", retryable=True
             ) from exc
-        except openai.PermissionDeniedError as exc:
-            raise EmbeddingError(
-                f"{server} does not allow the key it was sent to embed with {self._model!r}",
-                hint="check model, and what the api_key of base_url may do",
-            ) from exc
-        except openai.NotFoundError as exc:
-            raise ModelNotFoundError(f"{server} has no model {self._model!r}", hint="check model and base_url") from exc
-        except openai.RateLimitError as exc:
-            retry_after_s = _retry_after_s(exc.response.headers.get("retry-after"))
-            raise RateLimitedError(f"{server} received too many requests", retry_after_s=retry_after_s) from exc
-        except (openai.BadRequestError, openai.UnprocessableEntityError) as exc:
-            raise InvalidInputError(f"{server} refused a text with status {exc.status_code}", field="text") from exc
         except openai.APIStatusError as exc:
-            raise EmbeddingError(f"{server} answered with status {exc.status_code}") from exc
+            error = self._status_error(exc, server)
+            error.said = said_by(exc, hidden=[self._api_key, *texts])
+            # A server's caller gets the error without these words, and its operator may see nothing of it elsewhere.
+            _log.warning("embeddings.server_refused", extra={"model_id": self.model_id, "reason": str(error)})
+            raise error from exc
         except (openai.OpenAIError, ValueError) as exc:
             raise EmbeddingError(f"{server} sent a response that is not a list of embeddings") from exc
 
-
-def _retry_after_s(header: str | None) -> float:
-    try:
-        seconds = float(header or "")
-    except ValueError:  # absent, or a date
-        return _DEFAULT_RETRY_AFTER_S
-    return seconds if math.isfinite(seconds) and seconds >= 0 else _DEFAULT_RETRY_AFTER_S
+    def _status_error(self, exc: openai.APIStatusError, server: str) -> SuperAdvancedAgentsError:
+        status = exc.status_code
+        if status == 401:
+            # No AuthenticationError: a server would report that to its caller, whose key is not the one refused here.
+            return EmbeddingError(f"{server} refused the key it was sent", hint="check base_url and its api_key")
+        if status == 403:
+            return EmbeddingError(
+                f"{server} does not allow the key it was sent to embed with {self._model!r}",
+                hint="check model, and what the api_key of base_url may do",
+            )
+        if status == 404:
+            return ModelNotFoundError(f"{server} has no model {self._model!r}", hint="check model and base_url")
+        if status == 429:
+            return RateLimitedError(f"{server} received too many requests", retry_after_s=retry_after_s(exc))
+        if status in {400, 422}:
+            return InvalidInputError(f"{server} refused a text with status {status}", field="text")
+        return EmbeddingError(f"{server} answered with status {status}", retryable=may_pass(status))

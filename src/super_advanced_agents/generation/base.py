@@ -195,14 +195,17 @@ def checked_prompt(prompt: str, max_bytes: int) -> list[ChatMessage]:
 def checked_messages(messages: Iterable[MessageLike], max_bytes: int) -> list[ChatMessage]:
     """Validate the messages of a chat, and return them as a list of `ChatMessage`.
 
+    A model may have answered nothing: its empty messages are valid, and are left out.
+
     Raises:
         InvalidInputError: a message is invalid, or all together are too long; `field` names the message.
     """
     if isinstance(messages, str | Mapping):
         raise _invalid("messages", "must be a sequence of messages with 'role' and 'content'")
     checked = [_message(message, f"messages[{i}]") for i, message in enumerate(messages)]
+    checked = [message for message in checked if message.content]
     if not checked:
-        raise _invalid("messages", "must hold at least one message")
+        raise _invalid("messages", "must hold at least one message with content")
     _check_size([message.content for message in checked], "messages", max_bytes)
     return checked
 
@@ -221,6 +224,8 @@ def _message(message: MessageLike, field: str) -> ChatMessage:
         raise _invalid(field, f"must be a ChatMessage or a mapping, not {type(message).__name__}")
     if not isinstance(role, str) or role not in ROLES:
         raise _invalid(f"{field}.role", f"must be one of {', '.join(ROLES)}, not {role!r}")
+    if role == "assistant" and content == "":
+        return ChatMessage(role=role, content="")
     return ChatMessage(role=role, content=_check_text(content, f"{field}.content"))
 
 

@@ -44,6 +44,8 @@ class LLMGenerator(Resource):
     missing. The model's chat template turns the prompt into a user's message. With `temperature=0` (the default) the
     same prompt gives the same text; with a higher temperature, the same prompt and seed do.
 
+    Thoughts that a model writes before its answer, such as `<think>...</think>`, are left out.
+
     Cancelling an async call, or leaving a stream early, frees its slot within one token (within one batch of 128 tokens
     while the model reads a long prompt).
 
@@ -328,7 +330,7 @@ class LLMGenerator(Resource):
             )
             if not job.has_caller():
                 raise _closed_error()
-            if rest := job.filter.flush():
+            if rest := job.take_rest():
                 job.put(rest)
         except BaseException as exc:
             error = exc
@@ -343,10 +345,10 @@ class LLMGenerator(Resource):
         if piece:
             with self._jobs_lock:
                 self._tokens += 1
-            text = job.filter.feed(piece)
+            text = job.take(piece)
             if text and not job.stopped and not job.put(text):
                 job.stop()
-        return not job.stopped and not job.filter.stopped
+        return not job.ended
 
     def _open_engine(self) -> None:
         with self._open_lock:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from super_advanced_agents._runtime.channel import Channel
 from super_advanced_agents.generation.base import GenerationOptions, StopFilter, Usage
+from super_advanced_agents.generation.thoughts import ThoughtFilter
 from super_advanced_agents.types import ChatMessage
 
 
@@ -29,12 +30,26 @@ class Job:
         self.messages = messages
         self.options = options
         self.put = put
-        self.filter = StopFilter(options.stop)
+        self._thoughts = ThoughtFilter()
+        self._stops = StopFilter(options.stop)
         self.usage: Usage | None = None
         self.stopped = False
         self.running = False
         self._channel = channel
         self._interrupt: Callable[[], None] | None = None
+
+    @property
+    def ended(self) -> bool:
+        """True once the caller needs no more text: it left, or a stop string has come."""
+        return self.stopped or self._stops.stopped
+
+    def take(self, piece: str) -> str:
+        """Return the text to pass on for the next piece of the model's text."""
+        return self._stops.feed(self._thoughts.feed(piece))
+
+    def take_rest(self) -> str:
+        """Return the text that was held back, at the end of the model's text."""
+        return self._stops.feed(self._thoughts.flush()) + self._stops.flush()
 
     def has_caller(self) -> bool:
         """Return whether the caller still waits."""

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from super_advanced_agents._runtime.openai_server import (
+    checked_base_url,
+    may_pass,
+    open_client,
+    refused_option,
+    retry_after_s,
+    said_by,
+)
+from super_advanced_agents._runtime.proxies import proxy_variable
 from super_advanced_agents.errors import (
     ConfigurationError,
     GenerationError,
@@ -21,34 +30,31 @@ from super_advanced_agents.errors import (
 )
 from super_advanced_agents.generation.base import Emit, GenerationEngine, GenerationOptions, OnInterruptible, Usage
 from super_advanced_agents.generation.control_tokens import KNOWN, break_up
+from super_advanced_agents.telemetry import get_logger
 from super_advanced_agents.types import ChatMessage
 
 if TYPE_CHECKING:
     import httpx2
     import openai
 
+_log = get_logger("generation")
+
 _MAX_PROMPT_BYTES = 4 * 1024 * 1024
 _CONNECT_TIMEOUT_S = 10.0
 _MAX_STOPS = 4
 """Stop strings sent to the server, by OpenAI's limit; `StopFilter` applies all of them here."""
-_SENT_HEADERS = {
-    "accept",
-    "accept-encoding",
-    "connection",
-    "content-length",
-    "content-type",
-    "host",
-    "user-agent",
-    "transfer-encoding",
-}
-_DEFAULT_RETRY_AFTER_S = 1.0
+_LIMIT_NAMES = ("max_tokens", "max_completion_tokens")
+"""The names of the token limit: most servers take the older one alone, and OpenAI's newer models the second alone."""
 
 
 class OpenAIEngine(GenerationEngine):
     """A language model engine that streams from a server's `POST {base_url}/chat/completions`.
 
     Only `base_url` and `api_key` decide where requests go and with which key: the `openai` client's own environment
-    variables are ignored, and redirects are not followed.
+    variables are ignored, and redirects are not followed. A proxy of the environment is used, but never for loopback.
+
+    An option that the server does not take at all (`max_tokens`, `temperature`, `stop`, `seed`) is left out or renamed,
+    and the request is sent again; later requests begin without it. Stop strings are applied here in any case.
 
     Args:
         model: the server's name of the model.
@@ -70,19 +76,16 @@ class OpenAIEngine(GenerationEngine):
         timeout_s: float = 60.0,
         max_retries: int = 2,
     ) -> None:
-        parts = urlsplit(base_url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise ConfigurationError("base_url must be an http or https URL", hint="such as 'http://127.0.0.1:8080/v1'")
-        if parts.username or parts.password:
-            raise ConfigurationError("base_url must not hold a user or a password", hint="use api_key")
+        checked_base_url(base_url)
         if not timeout_s > 0 or type(max_retries) is not int or max_retries < 0:
             raise ConfigurationError("timeout_s must be > 0 and max_retries an integer >= 0")
         self._model = model
         self._base_url = base_url
-        self._host = parts.netloc
+        self._host = urlsplit(base_url).netloc
         self._api_key = api_key
         self._timeout_s = timeout_s
         self._max_retries = max_retries
+        self._refused: frozenset[str] = frozenset()
         self._client: openai.OpenAI | None = None
         self._open_lock = threading.Lock()
 
@@ -102,18 +105,11 @@ class OpenAIEngine(GenerationEngine):
     def open(self) -> None:
         """Create the HTTP client, which connects at the first request."""
         import httpx2
-        import openai
 
         timeout = httpx2.Timeout(self._timeout_s, connect=min(self._timeout_s, _CONNECT_TIMEOUT_S))
         with self._open_lock:
-            self._client = openai.OpenAI(
-                api_key=self._api_key or "none",  # the client requires one; `_set_headers` decides what is sent
-                base_url=self._base_url,
-                timeout=timeout,
-                max_retries=self._max_retries,
-                http_client=httpx2.Client(
-                    timeout=timeout, follow_redirects=False, event_hooks={"request": [self._set_headers]}
-                ),
+            self._client = open_client(
+                self._base_url, api_key=self._api_key, timeout=timeout, max_retries=self._max_retries
             )
 
     def generate(
@@ -136,23 +132,14 @@ class OpenAIEngine(GenerationEngine):
             GenerationError: the server cannot be reached, broke off, sent a malformed response or another status. This
                 includes 401 and 403, which concern the key of this engine and not a key of its caller.
         """
-        from openai import omit
-
         if self._client is None:
             raise GenerationError(f"the connection to {self._host!r} is not open")
-        with self._translate_errors():
-            stream: openai.Stream[Any] = self._client.chat.completions.create(  # type: ignore[assignment]  # streamed
-                model=self._model,
-                messages=[_plain_message(message) for message in messages],  # type: ignore[misc]  # roles were checked
-                max_tokens=options.max_length,
-                temperature=options.temperature,
-                seed=options.seed if options.seed is not None else omit,
-                stop=list(options.stop[:_MAX_STOPS]) or omit,
-                stream=True,
-            )
+        with self._translate_errors(messages):
+            stream, sent = self._request(self._client, messages, options)
             try:
                 on_interruptible(partial(_shut_down_socket, stream.response))
-                return self._read(stream, emit)
+                limited = not sent.keys().isdisjoint(_LIMIT_NAMES)
+                return self._read(stream, emit, max_pieces=None if limited else options.max_length)
             finally:
                 stream.response.close()
 
@@ -162,16 +149,40 @@ class OpenAIEngine(GenerationEngine):
         if client is not None:
             client.close()
 
-    def _set_headers(self, request: httpx2.Request) -> None:
-        # The client adds headers from its environment (organisation, project, headers of any name) and by itself.
-        for name in set(request.headers) - _SENT_HEADERS:
-            del request.headers[name]
-        if self._api_key is not None:
-            request.headers["authorization"] = f"Bearer {self._api_key}"
+    def _request(
+        self, client: openai.OpenAI, messages: Sequence[ChatMessage], options: GenerationOptions
+    ) -> tuple[openai.Stream[Any], Mapping[str, Any]]:
+        from openai import BadRequestError, UnprocessableEntityError
 
-    def _read(self, stream: openai.Stream[Any], emit: Emit) -> Usage:
-        pieces, finished, cut = 0, False, False
+        plain: Any = [_plain_message(message) for message in messages]
+        while True:
+            sent = self._options_to_send(options)
+            try:
+                return client.chat.completions.create(model=self._model, messages=plain, stream=True, **sent), sent
+            except (BadRequestError, UnprocessableEntityError) as exc:
+                name = refused_option(exc, sent)
+                if name is None:
+                    raise
+                self._refused |= {name}
+                _log.warning("generation.option_refused", extra={"model_id": self.model_id, "option": name})
+
+    def _options_to_send(self, options: GenerationOptions) -> dict[str, Any]:
+        wanted = {
+            **dict.fromkeys(_LIMIT_NAMES, options.max_length),
+            "temperature": options.temperature,
+            "seed": options.seed,
+            "stop": list(options.stop[:_MAX_STOPS]) or None,
+        }
+        sent = {name: value for name, value in wanted.items() if value is not None and name not in self._refused}
+        if all(name in sent for name in _LIMIT_NAMES):
+            del sent[_LIMIT_NAMES[1]]
+        return sent
+
+    def _read(self, stream: openai.Stream[Any], emit: Emit, *, max_pieces: int | None) -> Usage:
+        # `max_pieces` bounds an answer for which the server takes no limit; a piece is a token or more.
+        pieces, begun, finished, cut = 0, False, False, False
         for chunk in stream:
+            begun = True
             for choice in (chunk.choices or [])[:1]:
                 piece = choice.delta.content if choice.delta is not None else None
                 if piece is not None and not isinstance(piece, str):
@@ -181,9 +192,16 @@ class OpenAIEngine(GenerationEngine):
                 cut = cut or choice.finish_reason == "length"
                 if not emit(piece or ""):
                     return Usage(prompt_tokens=None, new_tokens=pieces, cut=False)
+                if pieces == max_pieces and not finished:
+                    return Usage(prompt_tokens=None, new_tokens=pieces, cut=True)
         if not finished:
-            raise GenerationError(f"{self._host!r} broke off before the end of its answer", hint="try again")
+            raise self._broken_off_error() if begun else self._malformed_error()
         return Usage(prompt_tokens=None, new_tokens=pieces, cut=cut)
+
+    def _broken_off_error(self) -> GenerationError:
+        return GenerationError(
+            f"{self._host!r} broke off before the end of its answer", hint="try again", retryable=True
+        )
 
     def _malformed_error(self) -> GenerationError:
         return GenerationError(
@@ -192,34 +210,46 @@ class OpenAIEngine(GenerationEngine):
         )
 
     @contextmanager
-    def _translate_errors(self) -> Iterator[None]:
+    def _translate_errors(self, messages: Sequence[ChatMessage]) -> Iterator[None]:
         import httpx2
         import openai
 
         try:
             yield
         except openai.APIStatusError as exc:
-            raise self._status_error(exc) from exc
+            raise self._with_words(self._status_error(exc), exc, messages) from exc
         except openai.APITimeoutError as exc:
             raise GenerationError(
-                f"{self._host!r} did not answer in time", hint="try again, or raise timeout_s"
+                f"{self._host!r} did not answer in time", hint="try again, or raise timeout_s", retryable=True
             ) from exc
         except openai.APIConnectionError as exc:
+            proxy = proxy_variable(self._base_url)
+            through = "" if proxy is None else f", and the proxy in {proxy}"
             raise GenerationError(
-                f"{self._host!r} cannot be reached", hint="check base_url, and that the server runs"
+                f"{self._host!r} cannot be reached",
+                hint=f"check base_url, that the server runs{through}",
+                retryable=True,
             ) from exc
         except httpx2.TimeoutException as exc:
             raise GenerationError(
-                f"{self._host!r} stopped sending data in time", hint="try again, or raise timeout_s"
+                f"{self._host!r} stopped sending data in time", hint="try again, or raise timeout_s", retryable=True
             ) from exc
         except httpx2.HTTPError as exc:
-            raise GenerationError(f"{self._host!r} broke off before the end of its answer", hint="try again") from exc
+            raise self._broken_off_error() from exc
         except openai.APIError as exc:
-            raise GenerationError(f"{self._host!r} failed while it answered") from exc
+            raise self._with_words(GenerationError(f"{self._host!r} failed while it answered"), exc, messages) from exc
         except (ValueError, AttributeError, TypeError, KeyError) as exc:
             if isinstance(exc, SuperAdvancedAgentsError):
                 raise
             raise self._malformed_error() from exc
+
+    def _with_words(
+        self, error: SuperAdvancedAgentsError, exc: openai.APIError, messages: Sequence[ChatMessage]
+    ) -> SuperAdvancedAgentsError:
+        error.said = said_by(exc, hidden=[self._api_key, *(message.content for message in messages)])
+        # A server's caller gets the error without these words, and its operator may see nothing of it elsewhere.
+        _log.warning("generation.server_refused", extra={"model_id": self.model_id, "reason": str(error)})
+        return error
 
     def _status_error(self, exc: openai.APIStatusError) -> SuperAdvancedAgentsError:
         status, host = exc.status_code, self._host
@@ -233,9 +263,9 @@ class OpenAIEngine(GenerationEngine):
         if status == 404:
             return ModelNotFoundError(f"{host!r} has no model {self._model!r}", hint="check model and base_url")
         if status == 429:
-            return RateLimitedError(f"{host!r} received too many requests", retry_after_s=_retry_after_s(exc))
+            return RateLimitedError(f"{host!r} received too many requests", retry_after_s=retry_after_s(exc))
         if status == 503:
-            return OverloadedError(f"{host!r} is overloaded", retry_after_s=_retry_after_s(exc))
+            return OverloadedError(f"{host!r} is overloaded", retry_after_s=retry_after_s(exc))
         if status in {400, 413, 422}:
             return InvalidInputError(
                 f"{host!r} refused the request (status {status})",
@@ -246,7 +276,7 @@ class OpenAIEngine(GenerationEngine):
                 f"{host!r} redirects to another address, which is not followed",
                 hint="set base_url to the new address",
             )
-        return GenerationError(f"{host!r} failed with status {status}")
+        return GenerationError(f"{host!r} failed with status {status}", retryable=may_pass(status))
 
 
 def _plain_message(message: ChatMessage) -> dict[str, str]:
@@ -262,11 +292,3 @@ def _shut_down_socket(response: httpx2.Response) -> None:
             socket.socket.shutdown(
                 connection, socket.SHUT_RDWR
             )  # not SSLSocket's own, which the reader would trip over
-
-
-def _retry_after_s(exc: openai.APIStatusError) -> float:
-    try:
-        seconds = float(exc.response.headers.get("retry-after", ""))
-    except ValueError:
-        return _DEFAULT_RETRY_AFTER_S
-    return seconds if 0 <= seconds < 86_400 else _DEFAULT_RETRY_AFTER_S

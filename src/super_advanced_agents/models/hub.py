@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from super_advanced_agents._runtime.proxies import socks_error
 from super_advanced_agents.errors import ModelNotFoundError
 from super_advanced_agents.models.registry import HubSource, ModelFile
 
@@ -58,6 +59,8 @@ def fetch(source: HubSource, file: ModelFile, target: Path, on_bytes: Callable[[
     except HfHubHTTPError as exc:
         status = exc.response.status_code if exc.response is not None else "no"
         raise ModelNotFoundError(f"the hub answered {status} for {source.repo!r}") from exc
+    except ImportError as exc:  # the only package that the hub's client may miss
+        raise ModelNotFoundError(str(socks_error())) from exc
     except ValueError as exc:
         raise ModelNotFoundError(f"the hub refused the request for {source.repo!r}: {exc}") from exc
     shutil.move(fetched, target)

@@ -151,7 +151,7 @@ class Collections(Resource):
 
         Raises:
             CollectionNotFoundError: the collection was deleted.
-            OverloadedError: `max_open` collections are open and in use, or too many files are open.
+            OverloadedError: `max_open` collections are open and in use.
             StoreError: the store cannot be opened.
         """
         slot, future = self._acquire(tenant, entry)
@@ -365,8 +365,6 @@ class Collections(Resource):
         try:
             create_folder(self._folder / name)
         except OSError as exc:
-            with suppress(OSError):
-                (self._folder / name).rmdir()  # it is not in the catalog
             raise map_os_error(exc, self._folder) from exc
 
     def _remove_unknown_folders(self) -> None:
@@ -389,7 +387,7 @@ class Collections(Resource):
         with self._lock:
             slots = list(self._slots.values())
             self._slots.clear()
-        closed = ResourceClosedError("the collections were closed", hint="try again")
+        closed = ResourceClosedError("the collections were closed", hint="ask the server again once it has started")
         for slot in slots:
             set_exceptions(slot.waiting, closed)
             if slot.store is not None:

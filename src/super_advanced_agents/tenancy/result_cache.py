@@ -19,7 +19,6 @@ import numpy as np
 from cachetools import LRUCache, TTLCache
 
 from super_advanced_agents._runtime.futures import driven_by_thread
-from super_advanced_agents.stores.record_fields import plain_value
 from super_advanced_agents.stores.requests import Request
 from super_advanced_agents.tenancy.context import current_context
 from super_advanced_agents.types import Match
@@ -50,8 +49,8 @@ _MATCH_BYTES = 400
 class ResultCache:
     """Cache search results until a write to the searched namespace, with LRU eviction.
 
-    When the cache is full, the tenant that has the most of what it is full of, results or bytes, loses its least
-    recently used one. Concurrent equal queries share one search. The cache is for use in one event loop.
+    When the cache is full, the tenant that has the most results loses its least recently used one. Concurrent equal
+    queries share one search. The cache is for use in one event loop.
 
     Args:
         max_entries: the number of results to cache; 0 disables the cache.
@@ -160,10 +159,11 @@ class ResultCache:
         if own is None:
             own = self._entries[tenant] = TTLCache(_MAX_BYTES, self._ttl_s, getsizeof=_entry_bytes)
         own[key] = version_before, results, size
-        while sum(map(len, self._entries.values())) > self._max_entries:
+        while (
+            sum(map(len, self._entries.values())) > self._max_entries
+            or sum(each.currsize for each in self._entries.values()) > _MAX_BYTES
+        ):
             max(self._entries.values(), key=len).popitem()
-        while sum(map(_cached_bytes, self._entries.values())) > _MAX_BYTES:
-            max(self._entries.values(), key=_cached_bytes).popitem()
         self._expire_next()
 
     def _expire_next(self) -> None:
@@ -194,7 +194,7 @@ def key_of(store_key: str, request: Request[Any]) -> str:
             digest.update(value.data)
             value = value.shape
         elif isinstance(value, Mapping):
-            value = json.dumps(value, sort_keys=True, default=plain_value)
+            value = json.dumps(value, sort_keys=True, default=dict)
         identity.append(value)
     digest.update(repr(identity).encode(errors="surrogatepass"))
     return digest.hexdigest()
@@ -226,10 +226,6 @@ def _copy(results: MatchLists) -> MatchLists:
 
 def _entry_bytes(entry: _CacheEntry) -> int:
     return entry[2]
-
-
-def _cached_bytes(entries: TTLCache[str, _CacheEntry]) -> int:
-    return int(entries.currsize)
 
 
 def _size_bytes(results: MatchLists) -> int:

@@ -148,11 +148,13 @@ def test_http_status_is_mapped_to_the_error_of_its_meaning(
 ) -> None:
     """No message contains the key or the text."""
     server.status = status
-    server.body = b'{"error": {"message": "no"}}'
+    server.body = b'{"error": {"message": "no: private words, secret-key"}}'
     with EmbeddingPipeline("m", base_url=server.url, api_key="secret-key") as pipeline, pytest.raises(error) as caught:
         pipeline.embed("private words")
     assert "secret-key" not in str(caught.value)
     assert "private words" not in str(caught.value)
+    assert caught.value.said == "no: …, …"
+    assert caught.value.said not in caught.value.message
 
 
 def test_redirect_is_not_followed(server: Server) -> None:

@@ -42,6 +42,7 @@ def event(content: str | None, finish: str | None = None) -> str:
     return f"data: {json.dumps({**chunk, 'choices': [{'index': 0, 'delta': delta, 'finish_reason': finish}]})}\n\n"
 
 
+SAID = {"error": "secret detail"} | dict.fromkeys(("s400", "s401", "s403", "s404", "s429", "s500", "s503"), "no … no")
 STATUSES = {"s400": 400, "s401": 401, "s403": 403, "s404": 404, "s429": 429, "s500": 500, "s503": 503}
 
 
@@ -52,10 +53,28 @@ EXTRA = {
 }
 
 
+REFUSALS = {
+    "newer": lambda name: {
+        "error": {"message": f"Unsupported parameter: '{name}'. Use others.", "param": name, "code": "unsupported"}
+    },
+    "newer-text": lambda name: {"error": f"unknown field {name}"},
+    "newer-detail": lambda name: {"detail": [{"loc": ["body", name], "msg": "Extra inputs are not permitted"}]},
+}
+
+
+def refused(body: dict[str, Any], model: str) -> JSONResponse | None:
+    """Return the refusal of the first option that the model does not take; None if it takes all."""
+    name = next((name for name in ("max_tokens", "temperature", "seed", "stop") if name in body), None)
+    return None if name is None else JSONResponse(REFUSALS[model](name), 422 if "detail" in model else 400)
+
+
 async def pieces(server: Server, model: str) -> AsyncIterator[str]:
     """Yield the events of one answer."""
     yield event("Hel")
     yield event("lo <en")
+    if model == "thinking":
+        yield event("d>\n<thi")
+        yield event("nk>secretly</think>")
     if model == "cut":
         raise RuntimeError("planted")
     if model == "early":
@@ -84,8 +103,12 @@ def application(server: Server) -> FastAPI:
         server.requests.append(body)
         server.headers.append(dict(request.headers))
         model = body["model"]
+        if model.startswith("newer") and (refusal := refused(body, model)) is not None:
+            return refusal
         if model in STATUSES or (model == "flaky" and len(server.requests) == 1):
-            return JSONResponse({"error": {"message": "no"}}, STATUSES.get(model, 500), headers={"retry-after": "7"})
+            return JSONResponse(
+                {"error": {"message": "no\n top-secret no"}}, STATUSES.get(model, 500), headers={"retry-after": "7"}
+            )
         if model == "redirect":
             return RedirectResponse("/v1/elsewhere")
         if model == "html":
@@ -145,6 +168,23 @@ def test_control_tokens_in_messages_reach_the_server_broken_up(server):
     assert [message["content"] for message in server.requests[0]["messages"]] == [plain] * 3
 
 
+@pytest.mark.parametrize("model", REFUSALS)
+def test_options_that_a_server_does_not_take_are_left_out(server, model):
+    """The limit is sent under its newer name, stop strings are applied here, and the next request is sent once."""
+    with generator(server, model) as llm:
+        assert llm.generate("Hi", 9, temperature=0.5, seed=3, stop=["<end>"]) == "Hello "
+        assert len(server.requests) == 5
+        assert server.requests[-1]["max_completion_tokens"] == 9
+        assert llm.generate("Hi") == "Hello <end> world"
+    assert len(server.requests) == 6
+
+
+def test_thoughts_of_a_model_are_not_in_its_text(server):
+    """Neither in the text nor in the pieces of a stream."""
+    with generator(server, "thinking") as llm:
+        assert llm.generate("Hi") == "Hello <end>\nd> world" == "".join(llm.stream("Hi"))
+
+
 def test_stop_string_split_over_two_pieces_ends_the_text(server):
     """The server has let the stop string through."""
     with generator(server, "good") as llm:
@@ -181,11 +221,14 @@ def test_usage_counts_pieces_when_the_server_reports_no_tokens(server):
     ],
 )
 def test_failure_of_the_server_is_mapped_to_an_error_class(server, model, error):
-    """The message contains neither the key nor the server's own words."""
+    """The message contains no key; the server's own words are in the text of the error, but not in its message."""
     with generator(server, model, api_key="top-secret") as llm, pytest.raises(error) as caught:
         llm.generate("Hi")
     assert type(caught.value) is error
-    assert "secret" not in str(caught.value)
+    assert "secret" not in caught.value.message
+    assert caught.value.said == SAID.get(model, "")
+    assert caught.value.said in str(caught.value)
+    assert caught.value.retryable is (model in {"s429", "s500", "s503", "cut", "early"})
     assert getattr(caught.value, "retry_after_s", 7) == 7
     assert len(server.requests) == 1
 

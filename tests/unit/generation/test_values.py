@@ -56,6 +56,12 @@ def test_generate_refuses_an_invalid_prompt(unopened, prompt):
     assert caught.value.field == "prompt"
 
 
+def test_empty_answers_in_a_chat_are_left_out():
+    """A model may have said nothing; what the user says is never empty."""
+    chat = [{"role": "user", "content": "x"}, {"role": "assistant", "content": ""}, {"role": "user", "content": "y"}]
+    assert [message.content for message in checked_messages(chat, 100)] == ["x", "y"]
+
+
 @pytest.mark.parametrize(
     ("field", "messages"),
     [

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from super_advanced_agents._runtime.futures import in_thread
+from super_advanced_agents._runtime.proxies import new_client
 from super_advanced_agents.errors import AuthenticationError, EngineUnavailableError
 from super_advanced_agents.telemetry import get_logger
 
@@ -169,7 +170,7 @@ async def _fetch_keys(url: str) -> tuple[_IssuerKey, ...]:
     body = bytearray()
     headers = {"accept": "application/json", "accept-encoding": "identity"}
     # Made in a thread, because it reads the certificates of all authorities.
-    client = await in_thread(lambda: httpx2.AsyncClient(timeout=_FETCH_TIMEOUT_S, follow_redirects=False), name="jwks")
+    client = await in_thread(lambda: new_client(httpx2.AsyncClient, url, timeout=_FETCH_TIMEOUT_S), name="jwks")
     async with asyncio.timeout(_FETCH_TIMEOUT_S), client, client.stream("GET", url, headers=headers) as response:
         if response.status_code != 200:
             raise ValueError(f"status {response.status_code}")
