@@ -17,6 +17,7 @@ from super_advanced_agents.cli.commands.reembedding import reembed
 from super_advanced_agents.cli.commands.saving import backup, restore
 from super_advanced_agents.cli.commands.serving import serve
 from super_advanced_agents.cli.commands.transfer import export
+from super_advanced_agents.cli.output import substitute_unencodable
 
 app = typer.Typer(
     name="saa",
@@ -71,4 +72,5 @@ def main() -> None:
     Raises:
         SystemExit: always; its code is 0 (done), 1 (failed), 2 (wrong usage) or 130 (interrupted).
     """
+    substitute_unencodable()
     app(prog_name="saa")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
+import io
 import json
 import os
 import sys
 from collections.abc import Callable, Mapping
-from typing import NoReturn, ParamSpec, TypeVar
+from typing import NoReturn, ParamSpec, TextIO, TypeVar
 
 import typer
 
@@ -33,7 +34,21 @@ def print_note(text: str) -> None:
 
 def print_json(result: Mapping[str, object]) -> None:
     """Print a result as one line of JSON to standard output."""
-    print_result(json.dumps(result, ensure_ascii=False))
+    print_result(json.dumps(result, ensure_ascii=not _writes_unicode(sys.stdout)))
+
+
+def substitute_unencodable() -> None:
+    """Write a question mark for each character that standard output or error cannot encode.
+
+    Pipes of Windows and the C locale know few characters.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def _writes_unicode(stream: TextIO) -> bool:
+    return (getattr(stream, "encoding", None) or "").lower().startswith("utf")
 
 
 def without_controls(text: str) -> str:
@@ -79,9 +94,12 @@ def exit_with_error(error: SuperAdvancedAgentsError, *, as_json: bool, code: int
     """Print an error and its hint to standard error, and exit with `code`."""
     if as_json:
         members: dict[str, object] = {"type": type(error).__name__, "message": error.message, "hint": error.hint}
-        print_note(json.dumps({"error": members}, ensure_ascii=False))
+        if error.said:
+            members["said"] = error.said
+        print_note(json.dumps({"error": members}, ensure_ascii=not _writes_unicode(sys.stderr)))
     else:
-        print_note(f"Error: {without_controls(error.message)}.")
+        said = f': "{error.said}"' if error.said else ""
+        print_note(f"Error: {without_controls(error.message + said)}.")
         if error.hint:
             print_note(f"Hint: {without_controls(error.hint)}.")
     raise typer.Exit(code) from None

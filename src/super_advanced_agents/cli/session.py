@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
+
+from super_advanced_agents.cli.output import print_note
 
 if TYPE_CHECKING:
     from super_advanced_agents.agents import AsyncLLMAgent
@@ -15,8 +18,39 @@ if TYPE_CHECKING:
     from super_advanced_agents.stores.local import LocalStore
 
 
+OpenedT = TypeVar("OpenedT")
+
+_WAIT_S = 10.0
+_NOTE_S = 1.0
+_PAUSE_S = 0.05
+
+
+def in_turn(open_: Callable[[], OpenedT]) -> OpenedT:
+    """Open a folder, and wait up to 10 s for another process that uses it, such as another `saa add`.
+
+    Raises:
+        StoreLockedError: the folder is still in use.
+    """
+    from super_advanced_agents.errors import StoreLockedError
+
+    begun, noted = time.monotonic(), False
+    while True:
+        try:
+            return open_()
+        except StoreLockedError as exc:
+            waited_s = time.monotonic() - begun
+            if waited_s >= _WAIT_S:
+                raise
+            if waited_s >= _NOTE_S and not noted:
+                noted = True
+                print_note(f"Waiting up to {_WAIT_S:.0f} s: {exc.message}.")
+        time.sleep(_PAUSE_S)
+
+
 @contextmanager
-def open_agent(data_dir: Path, models_dir: Path | None, agent: str, *, embeds: bool = False) -> Iterator[AsyncLLMAgent]:
+def open_agent(
+    data_dir: Path, models_dir: Path | None, agent: str, *, embeds: bool = False, answers: bool = False
+) -> Iterator[AsyncLLMAgent]:
     """Enter a context that yields an agent, and closes its store and models at the end.
 
     Args:
@@ -24,6 +58,7 @@ def open_agent(data_dir: Path, models_dir: Path | None, agent: str, *, embeds: b
         models_dir: the folder of all models.
         agent: the agent's name.
         embeds: the command embeds texts; a missing embedding model is fetched first.
+        answers: the command generates text; a missing language model is fetched first.
     """
     _use_one_blas_thread()
     from super_advanced_agents.agents import AsyncLLMAgent
@@ -35,19 +70,11 @@ def open_agent(data_dir: Path, models_dir: Path | None, agent: str, *, embeds: b
     with (
         embedding_pipeline(settings) as pipeline,
         language_model(settings) as generator,
-        open_store(settings.store_url, dim=pipeline.dim) as store,
+        in_turn(lambda: open_store(settings.store_url, dim=pipeline.dim)) as store,
     ):
         # Fetched here and not at the first use: Ctrl-C ends a download only in this thread.
-        fetch_models(settings, embedding=embeds)
+        fetch_models(settings, embedding=embeds, generation=answers)
         yield AsyncLLMAgent(settings.agent, store, pipeline, generator)
-
-
-def fetch_language_model(models_dir: Path | None) -> None:
-    """Download the configured language model if it is missing, with a progress line."""
-    from super_advanced_agents.tenancy.model_loading import fetch_models
-    from super_advanced_agents.tenancy.settings import Settings
-
-    fetch_models(Settings.load(models_dir=models_dir), generation=True)
 
 
 @contextmanager
@@ -73,7 +100,7 @@ def open_memories(data_dir: Path, agent: str) -> Iterator[tuple[VectorStore, str
         with open_agent(data_dir, None, agent) as llm_agent:
             yield llm_agent.vector_store, llm_agent.namespace
         return
-    with open_local_store(folder) if has_store(folder) else LocalStore(1) as store:
+    with in_turn(lambda: open_local_store(folder)) if has_store(folder) else LocalStore(1) as store:
         yield store, settings.agent
 
 
@@ -100,7 +127,7 @@ def open_folder_store(data_dir: Path, *, dim: int | None = None, metric: str | N
         raise ConfigurationError("this command works on a store in a folder only", hint="unset SAA_STORE")
     if dim is None and not has_store(folder):
         raise StoreError(f"nothing is remembered in {str(data_dir)!r} yet", hint="check --data-dir, or begin: saa add")
-    with open_local_store(folder, dim=dim, metric=metric) as store:
+    with in_turn(lambda: open_local_store(folder, dim=dim, metric=metric)) as store:
         yield store
 
 

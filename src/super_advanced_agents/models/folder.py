@@ -36,7 +36,12 @@ def default_models_dir() -> Path:
     `cli` and `server`, which pass a folder.
     """
     base = os.path.expandvars("$XDG_CACHE_HOME")
-    cache = Path(base) if Path(base).is_absolute() else Path("~/.cache").expanduser()
+    try:
+        cache = Path(base) if Path(base).is_absolute() else Path("~/.cache").expanduser()
+    except RuntimeError as exc:
+        raise ConfigurationError(
+            "this user has no home folder for the models", hint="set HOME or XDG_CACHE_HOME, or give --models-dir"
+        ) from exc
     return cache / "super-advanced-agents" / "models"
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import EllipsisType
 from typing import cast
 
 from numpy.typing import ArrayLike
 
 from super_advanced_agents._runtime.sync_bridge import blocking
+from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.stores.executor import RequestExecutor
 from super_advanced_agents.stores.requests import AddRequest, DeleteRequest, PutRequest, UpdateRequest
 from super_advanced_agents.stores.vector_arguments import length
@@ -99,18 +101,19 @@ class WriteOperations(RequestExecutor):
         Writes of concurrent callers share a commit. Arguments and errors are those of `aadd_batch`, for one record
         with a (dim,) `vector`.
         """
-        uids = await self.aadd_batch(
-            [vector],
-            [metadata],
-            None if uid is None else [uid],
-            namespace=namespace,
-            model_id=model_id,
-            sources=None if source is None else [source],
-            sessions=None if session is None else [session],
-            expires_in_s=None if expires_in_s is None else [expires_in_s],
-            priorities=None if priority is None else [priority],
-            dedupe=dedupe,
-        )
+        with _named_for_one():
+            uids = await self.aadd_batch(
+                [vector],
+                [metadata],
+                None if uid is None else [uid],
+                namespace=namespace,
+                model_id=model_id,
+                sources=None if source is None else [source],
+                sessions=None if session is None else [session],
+                expires_in_s=None if expires_in_s is None else [expires_in_s],
+                priorities=None if priority is None else [priority],
+                dedupe=dedupe,
+            )
         return uids[0]
 
     async def aput(self, records: Sequence[Record]) -> int:
@@ -212,3 +215,28 @@ class WriteOperations(RequestExecutor):
     put = blocking(aput)
     update = blocking(aupdate)
     delete = blocking(adelete)
+
+
+_NAMES_FOR_ONE = {
+    "vectors": "vector",
+    "metadatas": "metadata",
+    "uids": "uid",
+    "sources": "source",
+    "sessions": "session",
+    "expires_in_s": "expires_in_s",
+    "priorities": "priority",
+}
+
+
+@contextmanager
+def _named_for_one() -> Iterator[None]:
+    # A caller with one record knows no lists: `expires_in_s[0]` is its `expires_in_s`.
+    try:
+        yield
+    except InvalidInputError as exc:
+        many, first, rest = exc.field.partition("[0]")
+        if first and many in _NAMES_FOR_ONE:
+            field = _NAMES_FOR_ONE[many] + rest
+            exc.args = (exc.message.replace(exc.field, field, 1),)
+            exc.field = field
+        raise

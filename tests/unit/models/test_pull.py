@@ -187,3 +187,16 @@ def test_registry_describes_every_model_in_full() -> None:
             assert set(delivered) == {file.name for file in spec.files}
             assert source.kind == "wheel" or len(source.revision) == 40
         assert (spec.kind == "embedding") == (spec.dim is not None and spec.max_tokens is not None)
+
+
+def test_user_without_a_home_folder_is_told_what_to_set(monkeypatch):
+    """The models' folder would be in it."""
+
+    def unknown(user_id):
+        raise KeyError(user_id)
+
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    with pytest.raises(ConfigurationError, match="set HOME"):
+        default_models_dir()
