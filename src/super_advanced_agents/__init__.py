@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from super_advanced_agents.types import (
         AgentInfo,
         Answer,
-        AnswerEvent,
         ChatMessage,
         CollectionInfo,
         ExplainedMatch,
@@ -41,7 +40,6 @@ if TYPE_CHECKING:
 _EXPORTS = {
     "AgentInfo": "types",
     "Answer": "types",
-    "AnswerEvent": "types",
     "AsyncLLMAgent": "agents",
     "AsyncLLMWrapper": "generation",
     "ChatMessage": "types",
@@ -75,7 +73,6 @@ _EXPORTS = {
 __all__ = [
     "AgentInfo",
     "Answer",
-    "AnswerEvent",
     "AsyncLLMAgent",
     "AsyncLLMWrapper",
     "ChatMessage",

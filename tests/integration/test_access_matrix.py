@@ -35,6 +35,8 @@ _COLLECTION, _MEMORIES = "/v1/collections/{collection}", "/v1/agents/{agent}/mem
 ROWS = {
     ("GET", "/openapi.json"): PUBLIC,
     ("HEAD", "/openapi.json"): PUBLIC,
+    ("HEAD", "/healthz"): PUBLIC,
+    ("HEAD", "/readyz"): PUBLIC,
     ("GET", "/healthz"): PUBLIC,
     ("GET", "/readyz"): PUBLIC,
     ("POST", "/search"): READ,

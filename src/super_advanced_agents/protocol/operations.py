@@ -132,7 +132,9 @@ def _orchestrator(name: str, verb: str, path: str, **others: Any) -> Operation:
 # -- the process ------------------------------------------------------------------------------------------------------
 
 HEALTH = Operation(name="health", verb="GET", path="/healthz", public=True, permit=None)
+HEALTH_HEAD = Operation(name="healthHead", verb="HEAD", path="/healthz", public=True, permit=None)
 READINESS = Operation(name="readiness", verb="GET", path="/readyz", public=True, permit=None)
+READINESS_HEAD = Operation(name="readinessHead", verb="HEAD", path="/readyz", public=True, permit=None)
 DOCUMENT = Operation(name="openapi", verb="GET", path="/openapi.json", public=True)
 DOCUMENT_HEAD = Operation(name="openapiHead", verb="HEAD", path="/openapi.json", public=True)
 TENANT_STATS = Operation(name="stats", verb="GET", path="/v1/stats", access=_READ)

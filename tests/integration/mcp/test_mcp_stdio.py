@@ -104,6 +104,30 @@ def test_saa_mcp_prints_only_protocol_messages(machine):
     assert (first.returncode, out) == (0, "")
 
 
+def test_requests_that_were_piped_in_are_answered_before_saa_mcp_ends(machine):
+    """A cancelled request and a request without an id need no answer."""
+    start = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
+    remember = {"name": "remember", "arguments": {"text": "The spare key is with Lea."}}
+    sent = [
+        {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": start},
+        {"jsonrpc": "2.0", "method": "notifications/initialized"},
+        {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": remember},
+        {
+            "jsonrpc": "2.0",
+            "id": "c",
+            "method": "tools/call",
+            "params": {"name": "ask", "arguments": {"question": "?"}},
+        },
+        {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": "c"}},
+        {"jsonrpc": "2.0", "id": 3, "method": "tools/list"},
+    ]
+    printed = machine.saa("mcp", stdin="".join(json.dumps(message) + "\n" for message in sent))
+    answers = {answer["id"]: answer for answer in map(json.loads, printed.splitlines())}
+    assert answers[2]["result"]["structuredContent"]["uid"]
+    assert answers[3]["result"]["tools"]
+    assert [memory["text"] for memory in machine.json("list")["memories"]] == ["The spare key is with Lea."]
+
+
 def test_saa_mcp_prints_the_configuration_of_a_folder_and_of_a_server(machine):
     """People paste it into their MCP client."""
     [folder] = json.loads(machine.saa("mcp", "--configuration", "--agent", "home"))["mcpServers"].values()

@@ -71,7 +71,7 @@ async def test_openai_embeddings_of_many_texts_arrive_as_floats(aclient):
     [
         ({"input": [1, 2, 3]}, "input", "tokens"),
         ({"input": [[1], [2]]}, "input", "tokens"),
-        ({"input": []}, "input", "1 to 1000"),
+        ({"input": []}, "input", "1 to 2048"),
         ({"input": ["one", " "]}, "input[1]", "empty"),
         ({"input": ""}, "input", "empty"),
         ({"dimensions": 12}, "dimensions", "384"),
@@ -113,6 +113,25 @@ def test_openai_chat_passes_roles_and_options_to_the_model(client, upstream):
     [sent] = upstream.chats
     assert [message["role"] for message in sent["messages"]] == ["system", "user", "assistant", "user"]
     assert (sent["temperature"], sent["seed"], sent["stop"], sent["max_tokens"]) == (0.5, 7, ["###"], 2)
+
+
+def test_openai_chat_takes_empty_answers_and_calls_of_tools_in_a_history(client, upstream):
+    """The model gets what was said, and the results of tools as the user's words."""
+    call = {"id": "1", "type": "function", "function": {"name": "clock", "arguments": "{}"}}
+    client.chat.completions.create(
+        model="parrot",
+        messages=[
+            _user("Hi"),
+            {"role": "assistant", "content": ""},
+            _user("What time is it?"),
+            {"role": "assistant", "content": None, "tool_calls": [call]},
+            {"role": "tool", "content": "nine", "tool_call_id": "1"},
+        ],
+    )
+    [sent] = upstream.chats
+    assert [message["role"] for message in sent["messages"]] == ["user", "user", "assistant", "user"]
+    assert "clock" in sent["messages"][2]["content"]
+    assert "nine" in sent["messages"][3]["content"]
 
 
 def test_openai_chat_streams_text_finish_reason_and_usage(client, upstream):
@@ -200,7 +219,8 @@ def test_openai_client_raises_not_found_for_an_unknown_model(client, name):
     ("wrong", "param"),
     [
         ({"messages": []}, "messages"),
-        ({"messages": [{"role": "tool", "content": "x", "tool_call_id": "1"}]}, "messages[0].role"),
+        ({"messages": [{"role": "robot", "content": "x"}]}, "messages[0].role"),
+        ({"messages": [{"role": "assistant", "content": ""}]}, "messages"),
         ({"messages": [_user("")]}, "messages[0].content"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]}, None),
         ({"n": 2}, "n"),

@@ -200,7 +200,7 @@ class MethodHandler:
         incoming = IncomingRequest(
             operation=self._operation,
             fields=[
-                (name, value if isinstance(value, str) else value.decode("latin-1"))
+                (name, (value if isinstance(value, str) else value.decode("latin-1")).strip(" \t"))
                 for name, value in context.invocation_metadata() or ()
                 if name in READ_FIELDS
             ],

@@ -68,7 +68,7 @@ async def _call_tool(tool: MemoryTool[Any], session: ToolSession, values: dict[s
     except ValidationError as exc:
         return _failed("; ".join(f"{_field(error['loc'])}: {error['msg']}" for error in exc.errors()[:5]))
     except SuperAdvancedAgentsError as exc:
-        return _failed(str(exc))
+        return _failed(f"{exc.message} ({exc.hint})" if exc.hint else exc.message)
     except Exception:
         _log.exception("server.tool_failed", extra={"tool": tool.name})
         return _failed("the server failed; its log says why")

@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 
 from super_advanced_agents.errors import OverloadedError
 from super_advanced_agents.server.http.middleware.bodies import Body
-from super_advanced_agents.server.http.middleware.hosts import AllowedHosts
+from super_advanced_agents.server.http.middleware.hosts import AllowedHosts, CrossOrigin
 from super_advanced_agents.server.limits.admission import Admission
 
 
@@ -41,6 +41,46 @@ class _Exchange:
     @property
     def problem(self):
         return orjson.loads(self.sent[1]["body"])
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+@pytest.mark.parametrize("headers", [[], [(b"host", b"10.9.8.7:8000")], [(b"host", b"[2001:db8::1]:8000")]])
+async def test_probes_are_answered_under_any_host(path, headers):
+    """Orchestrators send the address of the container, and load balancers none."""
+    exchange = _Exchange(headers)
+    exchange.scope["path"] = path
+    await AllowedHosts(exchange.app)(exchange.scope, exchange.receive, exchange.send)
+    assert exchange.reached
+
+
+async def test_probe_of_a_foreign_page_is_refused():
+    """A page under the name that it controls would have its own origin."""
+    exchange = _Exchange([(b"host", b"evil.example"), (b"origin", b"http://evil.example.org")])
+    exchange.scope["path"] = "/readyz"
+    await AllowedHosts(exchange.app)(exchange.scope, exchange.receive, exchange.send)
+    assert exchange.problem["status"] == 403
+
+
+@pytest.mark.parametrize("names", ["x-stainless-arch,x-stainless-lang,authorization", "mcp-protocol-version,anything"])
+async def test_preflight_of_an_allowed_origin_allows_every_header(names):
+    """Clients of OpenAI and MCP send headers of their own; another origin gets no answer that it may read."""
+    for origin, allowed in ((b"https://app.example.org", True), (b"https://evil.example", False)):
+        exchange = _Exchange(
+            [
+                (b"host", b"localhost"),
+                (b"origin", origin),
+                (b"access-control-request-method", b"POST"),
+                (b"access-control-request-headers", names.encode()),
+            ]
+        )
+        exchange.scope["method"] = "OPTIONS"
+        app = CrossOrigin(exchange.app, origins=["https://app.example.org"])
+        await app(exchange.scope, exchange.receive, exchange.send)
+        headers = dict(exchange.sent[0]["headers"])
+        assert (exchange.sent[0]["status"] == 200) is allowed
+        assert (b"access-control-allow-origin" in headers) is allowed
+        if allowed:
+            assert headers[b"access-control-allow-headers"].decode() == names
 
 
 @pytest.mark.parametrize("host", [b"localhost", b"LOCALHOST:8000", b"127.0.0.1:1", b"[::1]:8000", b"[::1]", b"box"])

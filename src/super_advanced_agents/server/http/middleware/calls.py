@@ -56,6 +56,8 @@ class PipelineMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if scope["path"].startswith("/mcp/"):  # people paste its address with a slash behind
+            scope["path"] = scope["path"].removesuffix("/")
         incoming = scope[INCOMING] = IncomingRequest(
             operation=self._routes.find(scope["method"], scope["path"]),
             fields=[

@@ -16,12 +16,14 @@ from super_advanced_agents.tenancy.runtime import Runtime, Stage
 router = APIRouter(tags=["health"])
 
 
+@router.api_route(**route_options(ops.HEALTH_HEAD), include_in_schema=False)
 @router.api_route(**route_options(ops.HEALTH))
 async def health() -> Health:
     """Answer 200 as long as the process is up and its event loop runs."""
     return Health()
 
 
+@router.api_route(**route_options(ops.READINESS_HEAD), include_in_schema=False)
 @router.api_route(
     **route_options(ops.READINESS), responses={HTTPStatus.SERVICE_UNAVAILABLE.value: {"model": Readiness}}
 )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
+import orjson
 from pydantic import BaseModel, BeforeValidator, Discriminator, Field, JsonValue, Tag
 from pydantic_core import PydanticCustomError
 
-from super_advanced_agents.config import LIMITS
 from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.generation import GenerationOptions
 from super_advanced_agents.server.http.schemas.results import MatchOut
@@ -15,9 +15,11 @@ from super_advanced_agents.server.http.schemas.strict import StrictBody
 from super_advanced_agents.types import ChatMessage
 
 _DEFAULT_NEW_TOKENS = 256
-_MAX_TEXTS = LIMITS.batch_records
+_MAX_TEXTS = 2_048
+"""The most texts in one request of OpenAI's API, which its clients count on."""
 _MAX_MESSAGES = 1_000
 _MAX_NEW_TOKENS = 32_768
+_MAX_TOOL_CALLS = 128
 
 _ACCEPTED_VALUES: dict[str, tuple[JsonValue, ...]] = {
     "n": (1,),
@@ -109,23 +111,39 @@ def _text_or_parts(value: object) -> str:
 
 
 class MessageIn(StrictBody):
-    """One message of a chat. Fields of unsupported features must be empty."""
+    """One message of a chat; calls of tools and their results are taken as text.
 
-    role: Literal["system", "developer", "user", "assistant"]
-    content: Annotated[
-        Annotated[str, Tag("<text>")] | Annotated[list[TextPart], Field(fail_fast=True), Tag("<parts>")],
-        Discriminator(_text_or_parts),
-    ]
+    Fields of unsupported features must be empty.
+    """
+
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    content: (
+        Annotated[
+            Annotated[str, Tag("<text>")] | Annotated[list[TextPart], Field(fail_fast=True), Tag("<parts>")],
+            Discriminator(_text_or_parts),
+        ]
+        | None
+    ) = None
     name: str | None = None
+    tool_call_id: str | None = None
     refusal: None = None
     audio: None = None
     function_call: None = None
-    tool_calls: Annotated[list[JsonValue], Field(max_length=0)] | None = None
+    tool_calls: Annotated[list[JsonValue], Field(max_length=_MAX_TOOL_CALLS)] | None = None
     annotations: list[JsonValue] | None = None
 
     def message(self) -> ChatMessage:
-        """Convert the message to a `ChatMessage`; join its parts, and treat `developer` as `system`."""
-        content = self.content if isinstance(self.content, str) else "\n".join(part.text for part in self.content)
+        """Convert the message to a `ChatMessage`; join its parts, and treat `developer` as `system`.
+
+        What a tool gave is a message of the user, since the models here know no tools.
+        """
+        parts = self.content if isinstance(self.content, list) else ()
+        content = self.content if isinstance(self.content, str) else "\n".join(part.text for part in parts)
+        if self.tool_calls:
+            calls = [f"[tool call] {orjson.dumps(call).decode()}" for call in self.tool_calls]
+            content = "\n".join([*([content] if content else []), *calls])
+        if self.role in {"tool", "function"}:
+            return ChatMessage(role="user", content=f"[tool result]\n{content}")
         return ChatMessage(role="system" if self.role == "developer" else self.role, content=content)
 
 
