@@ -47,7 +47,10 @@ class Machine:
     def start_and_fail(self, *arguments):
         """Run a command that must fail and return its standard error."""
         with self.start(*arguments) as process:
-            _, errors = process.communicate(timeout=60)
+            try:
+                _, errors = process.communicate(timeout=60)
+            finally:
+                process.kill()  # else leaving the context would wait for a server that runs
         assert process.returncode in {1, 2}, errors
         return errors
 

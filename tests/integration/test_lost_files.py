@@ -67,22 +67,59 @@ def test_server_killed_after_its_store_was_moved_away_does_not_begin_anew(machin
     assert "acknowledged writes may be missing" in machine.start_and_fail("serve", "--port", 0)
 
 
-def test_server_killed_after_its_log_was_replaced_does_not_replay_the_strange_one(machine):
+def _memory_count(client):
+    return len(client.get("/v1/agents/default/memories").json()["memories"])
+
+
+def _kill_after_log_was_replaced(client, log, write):
+    for i in range(5):
+        write(i).raise_for_status()
+    earlier = log.read_bytes()
+    write(5).raise_for_status()
+    log.rename(log.with_name("own"))
+    log.write_bytes(earlier)
+    _wait_until_ready(client, 503)
+    client.process.kill()
+    client.process.wait()
+
+
+@pytest.mark.parametrize(
+    ("log_name", "write", "count"),
+    [
+        ("store/memory.sqlite3-wal", lambda client, i: _add(client), _memory_count),
+        (
+            "server/catalog.db-wal",
+            lambda client, i: _make_collection(client, f"c{i}"),
+            lambda client: len(client.get(_COLLECTION).json()["collections"]),
+        ),
+    ],
+    ids=["store", "catalog"],
+)
+def test_server_killed_after_its_log_was_replaced_does_not_replay_the_strange_one(machine, log_name, write, count):
     """It has saved what its own log held, says which file to move away, and loses nothing."""
+    log = machine.data_dir / log_name
     with machine.server() as client:
         _wait_until_ready(client)
-        for _ in range(5):
-            _add(client).raise_for_status()
-        log = machine.data_dir / "store" / "memory.sqlite3-wal"
-        earlier = log.read_bytes()
-        _add(client).raise_for_status()
-        log.rename(log.with_name("own"))
-        log.write_bytes(earlier)
-        _wait_until_ready(client, 503)
-        client.process.kill()
-        client.process.wait()
-    assert "move 'memory.sqlite3-wal' away" in machine.start_and_fail("serve", "--port", 0)
+        _kill_after_log_was_replaced(client, log, lambda i: write(client, i))
+    assert f"move '{log.name}' away" in machine.start_and_fail("serve", "--port", 0)
     log.unlink()
     with machine.server() as client:
         _wait_until_ready(client)
-        assert len(client.get("/v1/agents/default/memories").json()["memories"]) == 6
+        assert count(client) == 6
+
+
+def test_kept_replies_are_not_taken_from_a_strange_log(machine):
+    """Writes with a key are refused while it is there; then each repetition gets the reply that was kept."""
+    log = machine.data_dir / "server" / "requests.db-wal"
+    with machine.server() as client:
+        _wait_until_ready(client)
+        _kill_after_log_was_replaced(client, log, lambda i: _add(client, f"k{i}"))
+    with machine.server() as client:
+        _wait_until_ready(client)
+        refused = _add(client, "k5")
+        assert refused.status_code == 500
+        assert "not the log of this database" in refused.json()["detail"]
+        log.unlink()
+        for i in range(6):
+            assert _add(client, f"k{i}").status_code == 200
+        assert _memory_count(client) == 6

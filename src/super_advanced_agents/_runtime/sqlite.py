@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
@@ -215,16 +215,17 @@ def transaction(connection: sqlite3.Connection, watch: DatabaseWatch | None = No
 
     Args:
         connection: the connection that writes.
-        watch: watches the files of the database: a write is not acknowledged that went to a file which is lost.
+        watch: watches the files of the database: a write is not acknowledged that went to a file which is lost, and
+            what only a lost log holds is saved.
 
     Raises:
         StoreError: a file of the database was removed, replaced, emptied or cut by others.
         sqlite3.Error: SQLite failed.
     """
-    if watch is not None:
-        watch.check()  # now, since a cut log has its old size again after the next commit
-    connection.execute("BEGIN IMMEDIATE")
     try:
+        if watch is not None:
+            watch.check()  # now, since a cut log has its old size again after the next commit
+        connection.execute("BEGIN IMMEDIATE")
         yield
         connection.execute("COMMIT")
         if watch is not None:
@@ -232,7 +233,24 @@ def transaction(connection: sqlite3.Connection, watch: DatabaseWatch | None = No
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
+        if watch is not None:
+            save_lost_log(connection, watch)
         raise
+
+
+def save_lost_log(connection: sqlite3.Connection, watch: DatabaseWatch) -> None:
+    """Copy the write-ahead log into its database if only the log's path was lost.
+
+    The connection still has the lost file open, and what was acknowledged last is nowhere else. No transaction may be
+    open on it.
+    """
+    if not watch.log_lost:
+        return
+    with suppress(sqlite3.Error):  # the next check tries again
+        [busy, pages, copied] = connection.execute("PRAGMA wal_checkpoint(FULL)").fetchone()
+        if not busy and pages == copied:
+            watch.mark_log_saved()
+            _log.info("store.lost_log_saved", extra={"pages": pages})
 
 
 def connect(file: Path | None, *, create: bool = True) -> sqlite3.Connection:

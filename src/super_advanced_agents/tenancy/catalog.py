@@ -78,10 +78,16 @@ class Catalog(Resource):
     def check_files(self) -> None:
         """Raise if a file of the database was removed, replaced, emptied or cut by others.
 
+        What only a lost write-ahead log holds is saved into the database. Blocks.
+
         Raises:
             StoreError: one was; the catalog can be read, and not changed any more.
         """
-        self._watch.check()
+        try:
+            self._watch.check()
+        finally:
+            if self._watch.log_lost:
+                self._writer.submit(lambda: sqlite.save_lost_log(self._connection, self._watch)).wait()
 
     def collection(self, tenant: str, name: str) -> Entry:
         """Return the catalog entry of a tenant's collection, by the collection's name.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -145,7 +146,8 @@ class RequestTable:
         self._max_keys = max_keys
         self._max_bytes = max_bytes
         self._connection = _open(file)
-        self.watch = DatabaseWatch(file)
+        self._watch = DatabaseWatch(file)
+        self._connection_lock = threading.Lock()
         self._sizes: LRUCache[str, _Size] = LRUCache(_MAX_CACHED_SIZES)
         self._swept_at = -_SWEEP_INTERVAL_S
 
@@ -160,7 +162,7 @@ class RequestTable:
             StoreError: the steps were not stored.
         """
         try:
-            with sqlite.transaction(self._connection, self.watch):
+            with self._connection_lock, sqlite.transaction(self._connection, self._watch):
                 self._sweep(time.time())
                 return [self._execute_step(step) for step in steps]
         except BaseException as exc:
@@ -169,10 +171,26 @@ class RequestTable:
                 raise sqlite.map_error(exc) from exc
             raise
 
+    def check_files(self) -> None:
+        """Raise if a file of the database was removed, replaced, emptied or cut by others.
+
+        What only a lost write-ahead log holds is saved into the database. Any thread may call it.
+
+        Raises:
+            StoreError: one was; nothing more can be written.
+        """
+        try:
+            self._watch.check()
+        finally:
+            if self._watch.log_lost:
+                with self._connection_lock:
+                    sqlite.save_lost_log(self._connection, self._watch)
+
     def close(self) -> None:
         """Close the SQLite database of requests and replies."""
-        self.watch.close()
-        self._connection.close()
+        self._watch.close()
+        with self._connection_lock:
+            self._connection.close()
 
     def _execute_step(self, step: Step) -> StartedRequest | Reply | None:
         match step:

@@ -154,7 +154,7 @@ class Idempotency(Resource):
             StoreError: one was; writes with an idempotency key are refused.
         """
         if self._table is not None:
-            self._table.watch.check()
+            self._table.check_files()
 
     def _attempt(self, started: StartedRequest) -> Attempt:
         async def save(facts: dict[str, JSONValue]) -> None:

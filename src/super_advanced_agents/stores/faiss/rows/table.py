@@ -155,8 +155,6 @@ class RecordTable(RowReader):
                 self._next_seq, self._place_offset = numbers
                 for transactional_dict in dicts:
                     transactional_dict.roll_back()
-                if self.log is not None:
-                    self.log.save_if_lost()
                 raise
             if self.log is not None:
                 self.log.truncate_if_due()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from contextlib import suppress
 from pathlib import Path
 
+from super_advanced_agents._runtime import sqlite
 from super_advanced_agents._runtime.watched_files import DatabaseWatch
 from super_advanced_agents.stores.folder import LOCK_FILE
 from super_advanced_agents.telemetry import get_logger
@@ -68,14 +68,5 @@ class WriteAheadLog:
             _log.warning("store.checkpoint_failed", extra={"reason": str(exc)[:200]})
 
     def save_if_lost(self) -> None:
-        """Copy the log into the database if only the log's path was lost.
-
-        The connections still have the removed file open, and what was acknowledged last is nowhere else.
-        """
-        if not self.watch.log_lost:
-            return
-        with suppress(sqlite3.Error):
-            [busy, pages, copied] = self._writer.execute("PRAGMA wal_checkpoint(FULL)").fetchone()
-            if not busy and pages == copied:
-                self.watch.mark_log_saved()
-                _log.info("store.lost_log_saved", extra={"pages": pages})
+        """Copy the log into the database if only the log's path was lost."""
+        sqlite.save_lost_log(self._writer, self.watch)
