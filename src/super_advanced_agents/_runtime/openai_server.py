@@ -1,4 +1,4 @@
-"""What the engines for OpenAI-compatible servers share: their client, and the reading of refusals."""
+"""The client of an OpenAI-compatible server, and functions that read its refusals."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _NOT_TAKEN = re.compile(
     r"|not (permitted|allowed|available|accepted|recogni[sz]ed)|only the default",
     re.IGNORECASE,
 )
-"""Words of a server about an option that it does not take at all, in contrast to one that is out of range."""
+"""Words of a server about an option that it does not take, not even with another value."""
 
 
 def checked_base_url(base_url: str) -> str:
@@ -100,7 +100,9 @@ def said_by(error: openai.APIError, *, hidden: Iterable[str | None]) -> str:
 
 
 def refused_option(error: openai.APIError, sent: Collection[str]) -> str | None:
-    """Return the option of a request that the server does not take; None if it refused something else.
+    """Return the option of a request that the server does not take, or None.
+
+    None means that it refused something else.
 
     Args:
         error: the client's error for the request.

@@ -1,4 +1,4 @@
-"""HTTP clients that reach other servers directly, or through the proxy that the environment names."""
+"""HTTP clients that reach other servers directly or through the environment's proxy."""
 
 from __future__ import annotations
 

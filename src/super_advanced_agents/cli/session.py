@@ -26,7 +26,7 @@ _PAUSE_S = 0.05
 
 
 def in_turn(open_: Callable[[], OpenedT]) -> OpenedT:
-    """Open a folder, and wait up to 10 s for another process that uses it, such as another `saa add`.
+    """Open a folder, and wait up to 10 s for another process that uses it.
 
     Raises:
         StoreLockedError: the folder is still in use.

@@ -44,7 +44,7 @@ _CONNECT_TIMEOUT_S = 10.0
 _MAX_STOPS = 4
 """Stop strings sent to the server, by OpenAI's limit; `StopFilter` applies all of them here."""
 _LIMIT_NAMES = ("max_tokens", "max_completion_tokens")
-"""The names of the token limit: most servers take the older one alone, and OpenAI's newer models the second alone."""
+"""The names of the token limit; most servers take one of them only."""
 
 
 class OpenAIEngine(GenerationEngine):

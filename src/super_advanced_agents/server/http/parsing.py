@@ -174,7 +174,7 @@ class StrictHttpProtocol(HttpToolsProtocol):
         self.refuse_all(_NOT_HTTP_1)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header without the spaces around its value, which are no part of it (RFC 9110, 5.5)."""
+        """Keep a header without the spaces around its value (RFC 9110, 5.5)."""
         super().on_header(name, value.strip(b" \t"))
 
     def on_message_begin(self) -> None:

@@ -14,7 +14,7 @@ from super_advanced_agents.server.http.errors import problem_response
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 PROBES = frozenset({"/healthz", "/readyz"})
-"""The paths of orchestrators' probes, which send the address of a container as `Host`, or none."""
+"""The paths of probes, which send the address of a container as `Host`, or none."""
 
 _RESPONSE_HEADERS = [
     "Retry-After",
