@@ -49,8 +49,8 @@ _MATCH_BYTES = 400
 class ResultCache:
     """Cache search results until a write to the searched namespace, with LRU eviction.
 
-    When the cache is full, the tenant that has the most results loses its least recently used one. Concurrent equal
-    queries share one search. The cache is for use in one event loop.
+    When the cache is full, the tenant that has the most of what it is full of, results or bytes, loses its least
+    recently used one. Concurrent equal queries share one search. The cache is for use in one event loop.
 
     Args:
         max_entries: the number of results to cache; 0 disables the cache.
@@ -159,11 +159,10 @@ class ResultCache:
         if own is None:
             own = self._entries[tenant] = TTLCache(_MAX_BYTES, self._ttl_s, getsizeof=_entry_bytes)
         own[key] = version_before, results, size
-        while (
-            sum(map(len, self._entries.values())) > self._max_entries
-            or sum(each.currsize for each in self._entries.values()) > _MAX_BYTES
-        ):
+        while sum(map(len, self._entries.values())) > self._max_entries:
             max(self._entries.values(), key=len).popitem()
+        while sum(map(_cached_bytes, self._entries.values())) > _MAX_BYTES:
+            max(self._entries.values(), key=_cached_bytes).popitem()
         self._expire_next()
 
     def _expire_next(self) -> None:
@@ -226,6 +225,10 @@ def _copy(results: MatchLists) -> MatchLists:
 
 def _entry_bytes(entry: _CacheEntry) -> int:
     return entry[2]
+
+
+def _cached_bytes(entries: TTLCache[str, _CacheEntry]) -> int:
+    return int(entries.currsize)
 
 
 def _size_bytes(results: MatchLists) -> int:

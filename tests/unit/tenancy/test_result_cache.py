@@ -14,6 +14,7 @@ import pytest
 from super_advanced_agents import FAISSVectorStore
 from super_advanced_agents.errors import FilterError, InvalidInputError
 from super_advanced_agents.stores.requests import Bounds, HybridSearchRequest, KeywordSearchRequest, SearchRequest
+from super_advanced_agents.tenancy import result_cache
 from super_advanced_agents.tenancy.context import ANYBODY, RequestContext, active_context
 from super_advanced_agents.tenancy.result_cache import NO_CACHE, ResultCache, key_of
 from super_advanced_agents.tenancy.store_wrappers import CachedStore
@@ -241,6 +242,24 @@ async def test_tenant_that_floods_the_cache_evicts_its_own_results(store):
         await quiet.asearch(ONE, top_k=top_k)
     assert store.search_count == before
     assert cache.stats()["entries"] == 8
+
+
+async def test_tenant_whose_results_have_the_most_bytes_evicts_its_own_results(store, monkeypatch):
+    """The results of another tenant stay, though they are more and smaller."""
+    monkeypatch.setattr(result_cache, "_MAX_BYTES", 256 * 1024)  # no setting; 64 MiB would take a thousand searches
+    cache = ResultCache()
+    quiet, hostile = (CachedStore(store, cache, store_key=f"{tenant}/memories") for tenant in ("quiet", "hostile"))
+    for namespace, length in (("small", 2_000), ("large", 30_000)):
+        await store.aadd(ONE, {"text": "x" * length}, namespace=namespace)
+    for top_k in range(1, 17):
+        await quiet.asearch(ONE, top_k=top_k, namespace="small")
+    for top_k in range(1, 17):
+        await hostile.asearch(ONE, top_k=top_k, namespace="large")
+    before = store.search_count
+    for top_k in range(1, 17):
+        await quiet.asearch(ONE, top_k=top_k, namespace="small")
+    assert store.search_count == before
+    assert cache.stats()["entries"] == 16 + 7
 
 
 async def test_equal_searches_of_two_tenants_share_nothing(store):
