@@ -7,15 +7,17 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from super_advanced_agents.errors import StoreError, StoreFullError
+from super_advanced_agents.errors import OverloadedError, StoreError, StoreFullError
 from super_advanced_agents.telemetry import get_logger
 
 _log = get_logger("files")
 _FOLDER_MODE, _FILE_MODE = 0o700, 0o600
 _GROUP_AND_OTHERS = 0o077
+_OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
+_RETRY_AFTER_S = 1.0
 
 
 def private_folder(path: Path) -> Path:
@@ -138,17 +140,45 @@ def sha256_of(file: Path) -> str:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
-def map_os_error(exc: OSError, path: object) -> StoreError:
-    """Convert an `OSError` on a file or folder to this package's `StoreError`, and return it."""
+def map_os_error(exc: OSError, path: object) -> StoreError | OverloadedError:
+    """Convert an `OSError` on a file or folder to an error of this package, and return it."""
+    if exc.errno in _OUT_OF_DESCRIPTORS:
+        return out_of_descriptors_error()
     if exc.errno in (errno.ENOSPC, errno.EDQUOT):
         return StoreFullError(f"no room on the disk for {str(path)!r}", hint="free some, then try again")
     if exc.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return StoreError(f"{str(path)!r} cannot be written", hint="choose another, or change its permissions")
     if exc.errno in (errno.ENOTDIR, errno.EEXIST):
         return StoreError(f"{str(path)!r} is not a folder", hint="choose another path")
-    if exc.errno in (errno.EMFILE, errno.ENFILE):
-        return StoreError(f"{str(path)!r} cannot be opened: too many files are open", hint="raise the limit: ulimit -n")
     return StoreError(f"cannot write {str(path)!r}: {exc.strerror}", hint="choose another path")
+
+
+def raise_if_out_of_descriptors(exc: Exception) -> None:
+    """Raise `OverloadedError` if an error, of any library, says that too many files are open."""
+    # The words of ENFILE begin with those of EMFILE.
+    if exc.errno in _OUT_OF_DESCRIPTORS if isinstance(exc, OSError) else os.strerror(errno.EMFILE) in str(exc):
+        raise out_of_descriptors_error() from exc
+
+
+def has_free_descriptors(count: int) -> bool:
+    """Return whether this number of files can be opened now.
+
+    It is for errors that do not say why a file was not opened.
+    """
+    with ExitStack() as stack:
+        try:
+            for _ in range(count):
+                stack.callback(os.close, os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+        except OSError as exc:
+            return exc.errno not in _OUT_OF_DESCRIPTORS
+    return True
+
+
+def out_of_descriptors_error() -> OverloadedError:
+    """Return the error of a file that was not opened because too many others are open."""
+    return OverloadedError(
+        "too many files are open", retry_after_s=_RETRY_AFTER_S, hint="try again later, or raise the limit: ulimit -n"
+    )
 
 
 def fsync_folder(folder: Path) -> None:

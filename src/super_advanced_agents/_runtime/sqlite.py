@@ -13,12 +13,20 @@ from urllib.parse import quote
 from super_advanced_agents._runtime import files
 from super_advanced_agents._runtime.files import fsync_folder
 from super_advanced_agents._runtime.watched_files import DatabaseWatch, check_unharmed, remove_settled_note
-from super_advanced_agents.errors import ConfigurationError, CorruptStoreError, StoreError, StoreFullError
+from super_advanced_agents.errors import (
+    ConfigurationError,
+    CorruptStoreError,
+    OverloadedError,
+    StoreError,
+    StoreFullError,
+)
 from super_advanced_agents.telemetry import get_logger
 
 _log = get_logger("store")
 _PAGE_BYTES = 8192  # five 384-d vectors a page; 63,000 rows/s against 41,000 with 4,096-byte pages
 _BUSY_TIMEOUT_S = 5.0
+_DESCRIPTORS = 4
+"""The descriptors of a connection at most: of database, log, its index, and the folder."""
 _CHECKPOINT_PAGES = 2_000
 """The number of pages in the write-ahead log (16 MB) at which a commit checkpoints the log.
 
@@ -265,23 +273,37 @@ def connect(file: Path | None, *, create: bool = True) -> sqlite3.Connection:
 
     Raises:
         StoreError: the file cannot be opened.
+        OverloadedError: too many files are open.
         CorruptStoreError: the file lost its content under the process that used it last (see `check_unharmed`).
     """
     if file is not None and create:
-        check_unharmed(file)
+        try:
+            check_unharmed(file)
+        except OSError as exc:
+            raise files.map_os_error(exc, file) from exc
         remove_settled_note(file)
         _make_private(file)
     try:
-        connection = sqlite3.connect(
-            ":memory:" if file is None else file if create else f"file:{quote(str(file.absolute()))}?mode=rw",
-            uri=not create,
-            timeout=_BUSY_TIMEOUT_S,
-            isolation_level=None,
-            check_same_thread=False,
-            cached_statements=256,
-        )
+        return _connect(file, create=create)
+    except sqlite3.Error as exc:
+        error = map_error(exc)
+        if not _cannot_open(exc) or isinstance(error, OverloadedError):
+            raise error from exc
+    try:
+        return _connect(file, create=create)  # a descriptor may have come free since
     except sqlite3.Error as exc:
         raise map_error(exc) from exc
+
+
+def _connect(file: Path | None, *, create: bool) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        ":memory:" if file is None else file if create else f"file:{quote(str(file.absolute()))}?mode=rw",
+        uri=not create,
+        timeout=_BUSY_TIMEOUT_S,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=256,
+    )
     try:
         connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
         connection.execute("PRAGMA journal_mode = WAL")
@@ -290,9 +312,9 @@ def connect(file: Path | None, *, create: bool = True) -> sqlite3.Connection:
         connection.execute("PRAGMA cache_size = -4000")  # 4 MB for each of up to six connections
         connection.execute("PRAGMA temp_store = MEMORY")
         connection.execute("PRAGMA secure_delete = ON")  # else what was forgotten stays readable in free pages
-    except sqlite3.Error as exc:
+    except BaseException:
         connection.close()
-        raise map_error(exc) from exc
+        raise
     return connection
 
 
@@ -319,9 +341,15 @@ def _is_full(exc: sqlite3.Error) -> bool:
     return _error_code(exc) in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)
 
 
-def map_error(exc: sqlite3.Error) -> StoreError:
-    """Convert an SQLite error to this package's `StoreError`, and return it."""
+def _cannot_open(exc: sqlite3.Error) -> bool:
+    return (_error_code(exc) & 0xFF) == sqlite3.SQLITE_CANTOPEN
+
+
+def map_error(exc: sqlite3.Error) -> StoreError | OverloadedError:
+    """Convert an SQLite error to an error of this package, and return it."""
     code = _error_code(exc) & 0xFF
+    if _cannot_open(exc) and not files.has_free_descriptors(_DESCRIPTORS):  # SQLite does not tell why
+        return files.out_of_descriptors_error()
     if _is_full(exc):
         return StoreFullError("no room on the disk; nothing was stored", hint="free some, then try again")
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from super_advanced_agents._runtime.files import fsync_folder
+from super_advanced_agents._runtime.files import fsync_folder, raise_if_out_of_descriptors
 from super_advanced_agents._runtime.sqlite_format import Inode, inode_of, least_database_bytes, least_log_bytes
 from super_advanced_agents.errors import CorruptStoreError, StoreError
 from super_advanced_agents.telemetry import get_logger
@@ -105,6 +105,7 @@ class DatabaseWatch:
 
         Raises:
             StoreError: one was, and the message names it; or one cannot be reached, and a later check may find it.
+            OverloadedError: too many files are open to look at one.
         """
         with self._guard:
             for watched in list(self._watched):
@@ -113,6 +114,7 @@ class DatabaseWatch:
                 except OSError as exc:
                     if committed or self._failure is not None:
                         continue
+                    raise_if_out_of_descriptors(exc)
                     raise StoreError(
                         f"the file {Path(watched.path).name!r} cannot be reached: {exc.strerror}",
                         hint="try again; check the permissions and the disk if it stays so",
@@ -199,7 +201,7 @@ def _watched(path: Path, least_bytes: Callable[[Inode], int | None]) -> list[_Wa
 
 
 def _least_log_bytes(index: Path, _: Inode) -> int | None:
-    with suppress(OSError):
+    with suppress(FileNotFoundError):
         return least_log_bytes(inode_of(index.stat()))
     return None
 

@@ -38,6 +38,7 @@ def open_store(
     Raises:
         ConfigurationError: the URL's scheme is unknown, or the store was created with another `dim` or `metric`.
         StoreLockedError: another process owns the store.
+        OverloadedError: too many files are open.
         StoreError: the store cannot be opened.
     """
     scheme, colon, _ = url.partition(":")

@@ -151,7 +151,7 @@ class Collections(Resource):
 
         Raises:
             CollectionNotFoundError: the collection was deleted.
-            OverloadedError: `max_open` collections are open and in use.
+            OverloadedError: `max_open` collections are open and in use, or too many files are open.
             StoreError: the store cannot be opened.
         """
         slot, future = self._acquire(tenant, entry)
@@ -365,6 +365,8 @@ class Collections(Resource):
         try:
             create_folder(self._folder / name)
         except OSError as exc:
+            with suppress(OSError):
+                (self._folder / name).rmdir()  # it is not in the catalog
             raise map_os_error(exc, self._folder) from exc
 
     def _remove_unknown_folders(self) -> None:

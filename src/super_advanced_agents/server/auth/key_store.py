@@ -18,7 +18,13 @@ from super_advanced_agents._runtime.clock import ForwardClock
 from super_advanced_agents._runtime.files import map_os_error, private_file, private_folder
 from super_advanced_agents._runtime.watched_files import DatabaseWatch
 from super_advanced_agents.config import checked_name
-from super_advanced_agents.errors import ConfigurationError, InvalidInputError, StoreError, StoreFullError
+from super_advanced_agents.errors import (
+    ConfigurationError,
+    InvalidInputError,
+    OverloadedError,
+    StoreError,
+    StoreFullError,
+)
 from super_advanced_agents.server.auth.secret import SECRET_FILE, server_secret
 from super_advanced_agents.tenancy.context import Access
 
@@ -134,7 +140,7 @@ class KeyTable:
                 _SCHEMA,
                 fill=lambda new: new.execute("INSERT INTO settings VALUES ('secret_tag', ?)", (tag,)),
             )
-        except StoreError as exc:
+        except (StoreError, OverloadedError) as exc:
             raise self._unusable(exc.__cause__ or exc) from exc
         try:
             with self._sqlite_errors():

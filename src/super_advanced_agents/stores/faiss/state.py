@@ -12,6 +12,7 @@ from pyroaring import BitMap
 
 from super_advanced_agents._runtime import sqlite
 from super_advanced_agents._runtime.budget import unlimited
+from super_advanced_agents._runtime.files import raise_if_out_of_descriptors
 from super_advanced_agents.errors import StoreError
 from super_advanced_agents.stores.faiss.index import Index
 from super_advanced_agents.stores.faiss.keywords.tenants import KeywordIndexes
@@ -55,7 +56,7 @@ class State:
 
     @contextmanager
     def ready(self) -> Iterator[None]:
-        """Enter a context that loads the index on first use and maps SQLite errors raised in it."""
+        """Enter a context that loads the index on first use and maps errors of SQLite and files."""
         try:
             if not self._loaded:
                 with self._load_lock:
@@ -66,6 +67,9 @@ class State:
             yield
         except sqlite3.Error as exc:
             raise sqlite.map_error(exc) from exc
+        except OSError as exc:
+            raise_if_out_of_descriptors(exc)
+            raise
 
     def check_files(self) -> None:
         """Raise if a file of the database was lost; save what only a lost file holds if possible.

@@ -1,8 +1,7 @@
 """The keyword index of one tenant: BM25 over each text, and over it with its neighbours.
 
-It is derived from the rows, and catches up with them at the start of a search: so a write never waits for it, and a
-search sees every acknowledged write. The newest rows are scored in an in-memory buffer. When they have become many, the
-buffer is flushed to an index on disk, of which a snapshot is kept between openings of the store.
+It is derived from the rows, and catches up with them at the start of a search, so that writes never wait. The newest
+rows are scored in a buffer. When they are many, they go to an index on disk, which is kept between openings.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from pyroaring import BitMap
 
 from super_advanced_agents._runtime.budget import check_budget, unlimited
+from super_advanced_agents._runtime.files import raise_if_out_of_descriptors
 from super_advanced_agents._runtime.futures import in_thread
 from super_advanced_agents.errors import DeadlineExceededError
 from super_advanced_agents.stores.faiss.keywords.analyzer import FIELDS, Entry, unique_terms
@@ -160,9 +160,9 @@ class Keywords:
             except (ValueError, OSError) as exc:  # tantivy raises these when a disk is full or fails
                 if not self._on_disk:
                     raise
-                # Searches must work on a full disk, so the derived index moves into memory.
-                _log.warning("store.words_in_memory", extra={"reason": str(exc)[:200]})
                 self._discard()
+                raise_if_out_of_descriptors(exc)  # the next search opens it again
+                _log.warning("store.words_in_memory", extra={"reason": str(exc)[:200]})  # a full disk ends no search
                 self._on_disk, self._snapshot = False, None
             except BaseException:
                 self._discard()  # a part of the rows may be in it, and would be added again

@@ -20,7 +20,7 @@ import orjson
 import tantivy
 from pyroaring import BitMap
 
-from super_advanced_agents._runtime.files import create_folder, sha256_of
+from super_advanced_agents._runtime.files import create_folder, raise_if_out_of_descriptors, sha256_of
 from super_advanced_agents.stores.faiss.keywords.analyzer import VERSION
 from super_advanced_agents.stores.faiss.keywords.sources import SourceTable
 from super_advanced_agents.stores.faiss.metadata.columns import array_of
@@ -81,6 +81,9 @@ class KeywordSnapshot:
 
         Returns:
             The data that was saved with the files; None if there is no valid snapshot.
+
+        Raises:
+            OverloadedError: too many files are open to read it.
         """
         try:
             body = self._checked_manifest()
@@ -100,6 +103,7 @@ class KeywordSnapshot:
         except FileNotFoundError:
             return None  # never saved, or in part
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
+            raise_if_out_of_descriptors(exc)
             _log.warning("store.words_ignored", extra={"reason": str(exc)[:200]})
             return None
         if not verified and not _matches_rows(table, rows, live):

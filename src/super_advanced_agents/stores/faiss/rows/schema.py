@@ -127,3 +127,6 @@ def prepare(connection: sqlite3.Connection, file: Path | None, settings: dict[st
                 )
 
     sqlite.prepare(connection, file, SCHEMA, fill=fill, check=check)
+    # SQLite opens a file for reading when opening it for writing fails, as it may for want of descriptors.
+    with sqlite.transaction(connection):
+        pass

@@ -115,7 +115,7 @@ class Sealer:
                     return
                 self._execute(task)
             self._busy = False
-        except (ResourceClosedError, StoreError) as exc:
+        except (OverloadedError, ResourceClosedError, StoreError) as exc:
             _log.debug("store.seal_stopped", extra={"reason": type(exc).__name__})  # closed, or it refuses writes
             self._busy = False
         except Exception:

@@ -21,7 +21,13 @@ from uuid import uuid4
 import numpy as np
 import orjson
 
-from super_advanced_agents._runtime.files import create_folder, fsync_folder, private_file, sha256_of
+from super_advanced_agents._runtime.files import (
+    create_folder,
+    fsync_folder,
+    private_file,
+    raise_if_out_of_descriptors,
+    sha256_of,
+)
 from super_advanced_agents.stores.faiss.rows.table import RecordTable
 from super_advanced_agents.stores.faiss.vectors.builder import BuiltSegment
 from super_advanced_agents.stores.faiss.vectors.segment import RowNumbers, Segment
@@ -65,12 +71,16 @@ class Snapshots:
         """Load the newest valid snapshot: the row numbers and FAISS index of each segment.
 
         Returns an empty list if there is no valid snapshot. A segment is a set of rows with one FAISS index.
+
+        Raises:
+            OverloadedError: too many files are open to read it.
         """
         known = self._tokens()
         for manifest in reversed(self._manifests()):
             try:
                 return self._read(manifest, known)
             except (_DamagedError, OSError, RuntimeError, ValueError, KeyError, TypeError) as exc:
+                raise_if_out_of_descriptors(exc)
                 _log.warning("store.snapshot_ignored", extra={"manifest": manifest.name, "reason": str(exc)[:200]})
         return []
 
