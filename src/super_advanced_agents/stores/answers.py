@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from super_advanced_agents.config import Limits
 from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.types import Record
@@ -11,6 +14,15 @@ ITEM_BYTES = 256
 
 EXPLANATION_BYTES = 600
 """The bytes that the explanation of a match takes."""
+
+NUMBER_BYTES: Mapping[str, int] = MappingProxyType({"numbers": 12, "base64": 6, "none": 0})
+"""The bytes of a number of a vector in JSON, such as `-0.12345678,`, by format."""
+
+_HINTED = 0.9
+"""The part of the limit that an advised call takes.
+
+Its matches may be larger than those counted.
+"""
 
 
 class Page(list[Record]):
@@ -32,6 +44,42 @@ def uncounted_matches(limits: Limits) -> int:
     """Return how many matches are never larger than an answer may be, so that none is counted."""
     largest = ITEM_BYTES + EXPLANATION_BYTES + limits.text_bytes + limits.metadata_bytes
     return limits.answer_bytes // (largest + 4 * (limits.uid_chars + 2 * limits.source_chars))
+
+
+def embeddings_bytes(limits: Limits, count: int, dim: int, *, as_base64: bool) -> int:
+    """Return the bytes of an answer with the embeddings of texts, by estimate.
+
+    Args:
+        limits: the limits.
+        count: the texts.
+        dim: the numbers of an embedding.
+        as_base64: whether they are sent as base64.
+
+    Raises:
+        InvalidInputError: the answer would be too large; the message says how many texts fit.
+    """
+    item_bytes = ITEM_BYTES + dim * NUMBER_BYTES["base64" if as_base64 else "numbers"]
+    fitting = limits.answer_bytes // item_bytes
+    if count > fitting:
+        hint = f"send at most {max(1, fitting)} texts in one call"
+        raise answer_too_large(limits, "input", hint if as_base64 else f"{hint}, or ask for encoding_format 'base64'")
+    return count * item_bytes
+
+
+def matches_too_large(limits: Limits, match_bytes: float, *, top_k: int, queries: int) -> InvalidInputError:
+    """Return the error for a search whose matches are too large; it says how many would fit.
+
+    Args:
+        limits: the limits.
+        match_bytes: the mean size of the matches that were counted.
+        top_k: the matches asked for, of each query.
+        queries: the queries of the call.
+    """
+    fitting = int(_HINTED * limits.answer_bytes / match_bytes)
+    hint = f"ask for fewer matches: top_k={min(top_k, max(1, fitting // queries))} should fit"
+    if queries > 1 and top_k <= fitting:
+        hint += f"; or send fewer queries in one call: {fitting // top_k} should"
+    return answer_too_large(limits, "top_k", hint)
 
 
 def answer_too_large(limits: Limits, field: str, hint: str) -> InvalidInputError:

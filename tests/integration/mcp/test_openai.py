@@ -66,6 +66,17 @@ async def test_openai_embeddings_of_many_texts_arrive_as_floats(aclient):
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
 
 
+def test_openai_embeddings_are_charged_for_the_bytes_of_their_answer(client):
+    """150 embeddings as numbers are 729,600 bytes by estimate: 11 units beside one for the call and one a text."""
+    remaining = []
+    for texts in (["one"], ["one"] * 150):
+        answer = client.embeddings.with_raw_response.create(
+            model="all-MiniLM-L6-v2", input=texts, encoding_format="float"
+        )
+        remaining.append(int(answer.headers["ratelimit-remaining"]))
+    assert remaining[0] - remaining[1] == 1 + 150 + 11
+
+
 @pytest.mark.parametrize(
     ("wrong", "param", "phrase"),
     [

@@ -15,7 +15,7 @@ from super_advanced_agents.tenancy.runtime import Runtime
 from super_advanced_agents.tenancy.settings import Settings
 from super_advanced_agents.tenancy.workspace import Workspace
 
-_COUNT = 300  # so many texts that the keyword index is saved
+_COUNT = 600  # that many texts that the keyword index is saved
 _ROOT = Path(__file__).parents[3]
 
 

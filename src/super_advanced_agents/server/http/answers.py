@@ -81,17 +81,27 @@ def json_answer(content: Any, status: int, hold: Hold) -> Response:
     members = content.values() if isinstance(content, dict) else (content,)
     items = [member for member in members if isinstance(member, Items)]
     if sum(member.count() for member in items) < _FEW:
-        text = _dumps(_whole(content))
-        if len(text) <= PIECE_BYTES:
-            return Response(text, status_code=status, media_type="application/json")
-        view = memoryview(text)
-        slices = (bytes(view[start : start + PIECE_BYTES]) for start in range(0, len(text), PIECE_BYTES))
-        return PiecewiseResponse(slices, status, hold, len(text))
+        return encoded_answer(_dumps(_whole(content)), status, hold)
     pieces = _pieces(_parts(content))
     first = next(pieces)
     if len(first) < PIECE_BYTES:
         return Response(first, status_code=status, media_type="application/json")
     return PiecewiseResponse(_chained(first, pieces), status, hold, sum(member.size() for member in items))
+
+
+def encoded_answer(text: bytes, status: int, hold: Hold) -> Response:
+    """Answer with encoded JSON: at once if it is short, else piece by piece.
+
+    Args:
+        text: the JSON.
+        status: the HTTP status.
+        hold: called for a long answer with its bytes; its context lasts while the answer is sent.
+    """
+    if len(text) <= PIECE_BYTES:
+        return Response(text, status_code=status, media_type="application/json")
+    view = memoryview(text)
+    slices = (bytes(view[start : start + PIECE_BYTES]) for start in range(0, len(text), PIECE_BYTES))
+    return PiecewiseResponse(slices, status, hold, len(text))
 
 
 class PiecewiseResponse(Response):

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from http import HTTPStatus
-from types import MappingProxyType
 from typing import Annotated, Any, TypeAlias
 
 from fastapi import APIRouter, Query
@@ -33,12 +32,10 @@ from super_advanced_agents.server.http.disconnect import while_connected
 from super_advanced_agents.server.http.route_options import route_options
 from super_advanced_agents.server.http.schemas.bodies import Body
 from super_advanced_agents.server.limits.cost import answer_units
-from super_advanced_agents.stores.answers import Page
+from super_advanced_agents.stores.answers import NUMBER_BYTES, Page
 from super_advanced_agents.stores.requests import GetRequest, ScanRequest
 from super_advanced_agents.types import Record
 
-_NUMBER_BYTES: Mapping[str, int] = MappingProxyType({"numbers": 12, "base64": 6, "none": 0})
-"""The bytes of a number of a vector in JSON, such as `-0.12345678,`."""
 _SIZED_MEMBERS = ("vectors", "records")
 
 
@@ -91,7 +88,7 @@ class ParsedRequest:
             return request_type(**bounds)
         request = model.build(**bounds)
         vectors = vars(model).get("vectors") if isinstance(request, GetRequest | ScanRequest) else None
-        return request if vectors is None else request.replaced(number_bytes=_NUMBER_BYTES[vectors])
+        return request if vectors is None else request.replaced(number_bytes=NUMBER_BYTES[vectors])
 
     def _size(self) -> int:
         return next((len(rows) for name in _SIZED_MEMBERS if isinstance(rows := self.value(name), list)), 1)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from super_advanced_agents._runtime.budget import check_budget, spending
 from super_advanced_agents.config import Limits
 from super_advanced_agents.errors import DimensionMismatchError, InvalidInputError
-from super_advanced_agents.stores.answers import EXPLANATION_BYTES, answer_too_large, uncounted_matches
+from super_advanced_agents.stores.answers import EXPLANATION_BYTES, matches_too_large, uncounted_matches
 from super_advanced_agents.stores.faiss.hybrid import SignalSources, rank_by_keywords
 from super_advanced_agents.stores.faiss.metadata.index import _StaleViewError
 from super_advanced_agents.stores.faiss.metadata.selections import Selection
@@ -126,18 +126,17 @@ class Searcher:
     def _load_counted(self, rankings: list[Ranked], hits: dict[int, Hit], search: Search) -> bool:
         # Adds the rows of one search to `hits`; its answer is refused before more of it is read than it may have.
         times = Counter(row for ranking in rankings for row in ranking.rows[: search.top_k].tolist() if row >= 0)
-        left = self._limits.answer_bytes
+        size = count = 0
         rows = list(times)
         for start in range(0, len(rows), _COUNTED_PAGE):
             check_budget()
             page = rows[start : start + _COUNTED_PAGE]
             hits.update(self._state.rows.hits([row for row in page if row not in hits]))
             extra = EXPLANATION_BYTES * search.explain
-            left -= sum(times[row] * (hits[row].answer_bytes + extra) for row in page if row in hits)
-            if left < 0:
-                raise answer_too_large(
-                    self._limits, "top_k", "ask for fewer matches, or send fewer queries in one call"
-                )
+            size += sum(times[row] * (hits[row].answer_bytes + extra) for row in page if row in hits)
+            count += sum(times[row] for row in page)
+            if size > self._limits.answer_bytes:
+                raise matches_too_large(self._limits, size / count, top_k=search.top_k, queries=len(rankings))
         return all(row in hits for row in rows)
 
     def _build_matches(self, ranked: Ranked, hits: dict[int, Hit], search: Search) -> list[Match]:

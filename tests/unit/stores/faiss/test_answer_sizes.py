@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -49,6 +50,22 @@ def test_search_is_refused_when_its_answer_would_be_too_large(store: FAISSVector
         SEARCHES[name](store, 100)
     assert refused.value.field == "top_k"
     assert SEARCHES[name](store, 40)
+
+
+def test_refused_search_is_told_what_fits(store: FAISSVectorStore) -> None:
+    """The numbers in the hint are those of a call that is answered, and near the limit."""
+    queries = np.random.default_rng(1).normal(size=(8, store.dim)).astype(np.float32)
+    with pytest.raises(InvalidInputError) as refused:
+        store.search_batch(queries, 40)
+    hint = re.fullmatch(
+        r"ask for fewer matches: top_k=(\d+) should fit; or send fewer queries in one call: (\d+) should",
+        refused.value.hint,
+    )
+    assert hint is not None
+    top_k, count = map(int, hint.groups())
+    assert (top_k, count) == (8, 1)
+    assert len(store.search_batch(queries, top_k)[-1]) == top_k
+    assert len(store.search_batch(queries[:count], 40)) == count
 
 
 def test_large_search_beside_others_is_refused_alone(store: FAISSVectorStore) -> None:

@@ -10,6 +10,7 @@ import base64
 from collections.abc import AsyncGenerator, Generator, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from dataclasses import replace
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -19,11 +20,13 @@ from fastapi import APIRouter, Request, Response
 from super_advanced_agents._runtime.metering import estimated_tokens
 from super_advanced_agents._runtime.slices import finished
 from super_advanced_agents.agents import AsyncLLMAgent
+from super_advanced_agents.config import LIMITS
 from super_advanced_agents.errors import AgentNotFoundError, InvalidInputError, SuperAdvancedAgentsError
 from super_advanced_agents.generation.base import checked_messages
 from super_advanced_agents.protocol import operations as ops
 from super_advanced_agents.protocol.json_codec import json_of_match
 from super_advanced_agents.protocol.problems import problem_of
+from super_advanced_agents.server.http.answers import encoded_answer
 from super_advanced_agents.server.http.body import JSONRoute
 from super_advanced_agents.server.http.completions import (
     Completion,
@@ -31,7 +34,7 @@ from super_advanced_agents.server.http.completions import (
     grounded_completion,
     language_model_names,
 )
-from super_advanced_agents.server.http.dependencies import ContextDep, RuntimeDep, WorkspaceDep, in_slices
+from super_advanced_agents.server.http.dependencies import ContextDep, RuntimeDep, WorkspaceDep, in_slices, services_of
 from super_advanced_agents.server.http.disconnect import while_connected
 from super_advanced_agents.server.http.middleware.openai_errors import openai_error
 from super_advanced_agents.server.http.route_options import route_options
@@ -48,7 +51,8 @@ from super_advanced_agents.server.http.schemas.openai import (
     ModelsOut,
 )
 from super_advanced_agents.server.http.sse import MEDIA_TYPE, EventStream
-from super_advanced_agents.server.limits.cost import request_units
+from super_advanced_agents.server.limits.cost import answer_units, request_units
+from super_advanced_agents.stores.answers import embeddings_bytes
 from super_advanced_agents.tenancy.context import Access
 from super_advanced_agents.tenancy.runtime import Runtime
 from super_advanced_agents.tenancy.workspace import Workspace
@@ -101,7 +105,8 @@ async def embeddings(body: EmbeddingsIn, runtime: RuntimeDep, context: ContextDe
             f"there is no embedding model {body.model[:64]!r}", hint="GET /v1/models lists the models"
         )
     pipeline = runtime.pipeline
-    await context.charge(len(texts) + request_units(len(await request.body())))
+    size = embeddings_bytes(LIMITS, len(texts), pipeline.dim, as_base64=body.encoding_format == "base64")
+    await context.charge(len(texts) + request_units(len(await request.body())) + answer_units(size))
     with _renamed_text_fields(single=isinstance(body.input, str)):
         vectors = await while_connected(request.receive, pipeline.aembed_batch(texts))
     dim = vectors.shape[1]
@@ -116,7 +121,8 @@ async def embeddings(body: EmbeddingsIn, runtime: RuntimeDep, context: ContextDe
     envelope = {"object": "list", "model": body.model, "usage": usage}
     encoding = _embeddings_in_slices(vectors, envelope, as_base64=body.encoding_format == "base64")
     text = finished(encoding) if vectors.size <= _SLICE_NUMBERS else await in_slices(request, encoding)
-    return Response(text, media_type="application/json")
+    hold = partial(services_of(request).sending.hold, context.principal.tenant)
+    return encoded_answer(text, HTTPStatus.OK, hold)
 
 
 @router.api_route(**route_options(ops.CHAT), response_model=ChatOut, responses=_STREAMED)
