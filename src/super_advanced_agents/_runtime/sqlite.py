@@ -57,15 +57,23 @@ class Schema:
 ConnectionCallback = Callable[[sqlite3.Connection], object]
 
 
-def open_database(file: Path, schema: Schema, *, fill: ConnectionCallback | None = None) -> sqlite3.Connection:
+def open_database(
+    file: Path, schema: Schema, *, fill: ConnectionCallback | None = None, create: bool = True
+) -> sqlite3.Connection:
     """Open a connection to an SQLite file, creating or migrating its tables first.
+
+    Args:
+        file: the path of the file.
+        schema: the tables that the file should have.
+        fill: writes the first rows of new tables, in the transaction that creates them.
+        create: create the file if it does not exist, and take the rights of others from it. False to only read one.
 
     Raises:
         StoreError: the file cannot be opened, or a newer version of this package wrote it.
         StoreFullError: there is no room on the disk to migrate it; the file is unchanged.
         CorruptStoreError: it is not a file of this kind.
     """
-    connection = connect(file)
+    connection = connect(file, create=create)
     try:
         prepare(connection, file, schema, fill=fill)
     except BaseException:

@@ -107,7 +107,8 @@ class KeyTable:
 
     Args:
         folder: created with access for this user only if it does not exist.
-        create: create a missing database. False for a server that has used one: another one would hold no revocation.
+        create: create a missing database, and take the rights of others from the files. False for a server that has
+            used one: another one would hold no revocation, and a change of a file would be read as one of the keys.
 
     Raises:
         ConfigurationError: the keys were created with another secret, which is missing, or by a newer version.
@@ -124,11 +125,12 @@ class KeyTable:
         has_keys = self._file.exists() and self._file.stat().st_size > 0
         if not has_keys and not create:
             raise StoreError(f"the keys at {str(self._file)!r} are missing", hint="put the file back")
-        self.secret = server_secret(folder, create=not has_keys)
+        self.secret = server_secret(folder, create=not has_keys, restrict=create)
         self._lock = threading.Lock()
         with self._sqlite_errors():
             try:
-                private_file(self._file)
+                if create:
+                    private_file(self._file)
             except OSError as exc:
                 raise StoreError(
                     f"cannot use the keys at {str(self._file)!r}: {exc.strerror}", hint="check the permissions"
@@ -139,6 +141,7 @@ class KeyTable:
                 self._file,
                 _SCHEMA,
                 fill=lambda new: new.execute("INSERT INTO settings VALUES ('secret_tag', ?)", (tag,)),
+                create=create,
             )
         except (StoreError, OverloadedError) as exc:
             raise self._unusable(exc.__cause__ or exc) from exc

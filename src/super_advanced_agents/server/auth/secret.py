@@ -13,7 +13,7 @@ SECRET_FILE = "secret"  # noqa: S105  # a name
 _SECRET_BYTES = 32
 
 
-def server_secret(folder: Path, *, create: bool = True) -> bytes:
+def server_secret(folder: Path, *, create: bool = True, restrict: bool = True) -> bytes:
     """Return the secret that API keys are hashed with; create it if the folder has none.
 
     The file appears atomically; two processes that call this concurrently get the same secret.
@@ -21,6 +21,7 @@ def server_secret(folder: Path, *, create: bool = True) -> bytes:
     Args:
         folder: a folder that `private_folder` has created.
         create: create a missing secret. False when there are keys already, which a new secret would make worthless.
+        restrict: take the rights of others from the file. False for a reading, which changes nothing.
 
     Returns:
         32 bytes.
@@ -38,7 +39,8 @@ def server_secret(folder: Path, *, create: bool = True) -> bytes:
                     hint="put the file back, or remove keys.db as well and make new keys",
                 )
             _create(file)
-        private_file(file)
+        if restrict:
+            private_file(file)
         secret = file.read_bytes()
     except OSError as exc:
         raise StoreError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ import pytest
 
 from super_advanced_agents.errors import AuthenticationError, EngineUnavailableError, SuperAdvancedAgentsError
 from super_advanced_agents.server.auth.api_keys import APIKeyVerifier
-from super_advanced_agents.server.auth.key_store import KeyTable, NewKey
+from super_advanced_agents.server.auth.key_store import KeyTable, NewKey, signature_of
 
 READER = ["memories:read"]
 
@@ -40,6 +41,20 @@ def verifier(key: NewKey, folder: Path) -> Iterator[APIKeyVerifier]:
         opened.open()
         assert opened.principal_of(key.key).tenant == "acme"
         yield opened
+
+
+def test_reading_keys_changes_none_of_their_files(key: NewKey, folder: Path) -> None:
+    """A change would be taken for one of the keys; the next start takes the rights of others away."""
+    files = [folder / "keys.db", folder / "secret"]
+    for file in files:
+        file.chmod(0o640)
+    signature = signature_of(folder)
+    with closing(KeyTable(folder, create=False)) as table:
+        table.check()
+        assert [record.id for record in table.records()] == [key.id]
+    assert signature_of(folder) == signature
+    KeyTable(folder).close()
+    assert [stat.S_IMODE(file.stat().st_mode) for file in files] == [0o600, 0o600]
 
 
 def _refusal(verifier: APIKeyVerifier, key: NewKey) -> SuperAdvancedAgentsError | None:
