@@ -31,6 +31,7 @@ class Part:
         session: the conversation (thread) that it belongs to; None for the only one of the scope.
         scope: the files in which `session` means the same conversation.
         key: identifies the part within its session, where the format gives it an id; None otherwise.
+        is_global: whether the service gives each session and key once, so that equal ones in two files are one part.
         uid: the uid that the file asks for.
         memory_type: the label that the file asks for.
         source: the source that the file gives instead of its own name.
@@ -48,6 +49,7 @@ class Part:
     session: str | None = None
     scope: Scope = "file"
     key: str | None = None
+    is_global: bool = False
     uid: str | None = None
     memory_type: str | None = None
     source: str | None = None

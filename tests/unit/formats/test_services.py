@@ -124,8 +124,8 @@ def test_slack_day_gets_the_names_of_users_and_threads(parse):
         ("deploy", "Done"),
     ]
     first, reply = items[0], items[1]
-    assert (first.session, first.scope, first.created_at) == ("general", "folder", "2024-03-01T10:00:00+00:00")
-    assert (reply.session, reply.metadata["thread"]) == ("general 1709287200.000100", "1709287200.000100")
+    assert (first.session, first.scope, first.created_at) == ("general T", "everywhere", "2024-03-01T10:00:00+00:00")
+    assert (reply.session, reply.metadata["thread"]) == ("general 1709287200.000100 T", "1709287200.000100")
     assert [type(item) for item in parse.items(users, "team/users.json")] == [PassedOver, PassedOver]
 
 

@@ -70,8 +70,10 @@ def import_(
     """
     from super_advanced_agents.cli.importing.exports import ExportImporter
     from super_advanced_agents.cli.importing.files import Inputs
+    from super_advanced_agents.cli.importing.locations import Locations
     from super_advanced_agents.cli.importing.planning import Planning
     from super_advanced_agents.cli.importing.summary import Summary
+    from super_advanced_agents.tenancy.settings import Settings
 
     _check_format(format_)
     summary, rejections = Summary(), _Rejections(strict=strict)
@@ -86,8 +88,9 @@ def import_(
                         reembed=reembed, strict=strict, summary=summary,
                         on_bytes=on_bytes, on_rejected=rejections.print,
                     ).run(exports)  # fmt: skip
+            locations = Locations(Settings.load(data_dir=data_dir).data_dir / "cache" / "imported-files")
             planning = Planning(
-                inputs=inputs, memory_type=memory_type, forced=format_, sync=sync, summary=summary,
+                inputs=inputs, locations=locations, memory_type=memory_type, forced=format_, sync=sync, summary=summary,
                 on_rejected=rejections.reject,
             )  # fmt: skip
             if others and dry_run:
@@ -137,6 +140,7 @@ def _import_files(planning: Planning, files: list[Input], agent: LLMAgent) -> No
     from super_advanced_agents.cli.importing.applying import Applier
 
     with closing(planning.plan(files, agent.vector_store, agent.namespace)) as plan, bar(unit="memories") as progress:
+        planning.locations.save()
         task = progress.add_task("importing", total=plan.to_store) if progress else None
 
         def on_stored(count: int) -> None:

@@ -7,7 +7,7 @@ import shutil
 import sys
 import tempfile
 import zipfile
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -22,6 +22,7 @@ from super_advanced_agents.formats.archives import is_archive, open_members
 
 STDIN = "stdin"
 _MAX_SOURCE_CHARS = 1_024
+_COMPARED_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True)
@@ -33,11 +34,13 @@ class Input:
             folder's own name first, so that it does not depend on the working directory.
         path: the path of the file, or of the zip file that it is a member of; None for standard input.
         location: the absolute path, that of a member behind that of its zip file; empty for standard input.
+        inner: the path of a member in its zip file; empty for others.
     """
 
     content: Content
     path: Path | None
     location: str
+    inner: str = ""
 
     @property
     def source(self) -> str:
@@ -48,11 +51,6 @@ class Input:
     def file_id(self) -> str:
         """A digest of the location: the same file has it at every import, wherever the import began."""
         return digest_of_location(self.location)
-
-    @property
-    def is_member(self) -> bool:
-        """Return whether the input is a member of a zip file."""
-        return self.path is not None and self.location != str(self.path)
 
 
 def digest_of_location(location: str) -> str:
@@ -118,7 +116,7 @@ class Inputs:
                 self.passed_over["hidden"] += 1
                 continue
             member.name = _sanitize_name(member.name)
-            yield Input(member, file.path, f"{file.location}/{inner}")
+            yield Input(member, file.path, f"{file.location}/{inner}", inner)
         self.complete.append(file.location)
 
     def _single(self, path: Path) -> Iterator[Input]:
@@ -194,3 +192,36 @@ def _sanitize_name(name: str) -> str:
 def is_zip(file: Input) -> bool:
     """Return whether a file is a zip file."""
     return is_archive(file.content)
+
+
+def without_unpacked(files: list[Input]) -> list[Input]:
+    """Return the files without those members of zip files that are among them unpacked, too.
+
+    Beside its zip file, or in a folder of its name, a file is the unpacked member even when it was edited since.
+    Elsewhere it is one if its path ends like the member's, and its content is equal.
+    """
+    plain = {file.location: file for file in files if file.location and not file.inner}
+    by_name: dict[str, list[Input]] = defaultdict(list)
+    for location, file in plain.items():
+        by_name[location.rpartition("/")[2]].append(file)
+
+    def is_unpacked(file: Input) -> bool:
+        archive = file.location.removesuffix(f"/{file.inner}")
+        folder = archive.rpartition("/")[0]
+        if f"{folder}/{file.inner}" in plain or f"{archive.rpartition('.')[0]}/{file.inner}" in plain:
+            return True
+        alike = by_name.get(file.inner.rpartition("/")[2], ())
+        return any(other.location.endswith(f"/{file.inner}") and _are_equal(file, other) for other in alike)
+
+    return [file for file in files if not (file.inner and is_unpacked(file))]
+
+
+def _are_equal(file: Input, other: Input) -> bool:
+    try:
+        with file.content.open() as one, other.content.open() as two:
+            while (chunk := one.read(_COMPARED_BYTES)) == two.read(_COMPARED_BYTES):
+                if not chunk:
+                    return True
+    except NotUnderstoodError:
+        pass
+    return False

@@ -30,12 +30,14 @@ class NewPart:
         line: the line where it begins; 0 when unknown.
         digest: says what it is, without its place.
         body: the same, without the names and headings that its text begins with.
+        is_global: whether the uid means the same memory in every file.
     """
 
     memory: Memory
     line: int
     digest: bytes
     body: bytes
+    is_global: bool
 
 
 @dataclass(slots=True)
@@ -79,14 +81,20 @@ class MemoryMaker:
         memory = Memory(
             text=text,
             memory_type=memory_type,
-            uid=part.uid or (key and stable_uid(self.file.file_id, key)),
+            uid=part.uid or (key and stable_uid("" if part.is_global else self.file.file_id, key)),
             extra={**extra, **place},
             expires_in_s=part.expires_in_s,
             source=part.source or self.source,
             session=session,
             priority=part.priority,
         )
-        return NewPart(memory=memory, line=part.line, digest=digest, body=body_digest(text))
+        return NewPart(
+            memory=memory,
+            line=part.line,
+            digest=digest,
+            body=body_digest(text),
+            is_global=part.uid is not None or (part.is_global and part.key is not None),
+        )
 
     def _session(self, part: Part) -> str | None:
         if part.speaker is None and part.session is None:
@@ -114,8 +122,8 @@ def body_digest(text: str) -> bytes:
 
 
 def stable_uid(file_id: str, *parts: str) -> str:
-    """Return a uid hashed from a file and a key in it, the same at every import."""
-    return f"{file_id}-{_digest(*parts)[:10].hex()}"
+    """Return a uid hashed from a key in a file, the same at every import; without a file, the same in each."""
+    return f"{file_id}-{_digest(*parts)[:10].hex()}" if file_id else _digest(*parts).hex()
 
 
 def _digest(*parts: str) -> bytes:

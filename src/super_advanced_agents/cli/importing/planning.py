@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 
-from super_advanced_agents.cli.importing.files import Input, Inputs, is_zip
+from super_advanced_agents.cli.importing.absent import AbsentFiles
+from super_advanced_agents.cli.importing.files import Input, Inputs, is_zip, without_unpacked
+from super_advanced_agents.cli.importing.locations import Locations
 from super_advanced_agents.cli.importing.matching import Matching, PartKey, match_parts
-from super_advanced_agents.cli.importing.memories import PLACE_FIELDS, MemoryMaker, stable_uid
+from super_advanced_agents.cli.importing.memories import PLACE_FIELDS, MemoryMaker, NewPart, stable_uid
 from super_advanced_agents.cli.importing.plan import Delete, Plan, Relocate, Reorder, Spool, Store
 from super_advanced_agents.cli.importing.stored import StoredFiles, StoredPart, place_of
 from super_advanced_agents.cli.importing.summary import RejectedLine, SourceLocation, Summary
@@ -17,6 +18,7 @@ from super_advanced_agents.formats import (
     UNDERSTOOD,
     FileFormat,
     NotUnderstoodError,
+    Part,
     PassedOver,
     Problem,
     detect,
@@ -32,7 +34,8 @@ class _FileParts:
     spool: Spool
     keys: list[PartKey] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
-    uids: set[str] = field(default_factory=set)
+    uids: dict[str, int] = field(default_factory=dict)  # with hashes of the texts
+    global_uids: dict[int, str] = field(default_factory=dict)  # by position
     problems: int = 0
 
 
@@ -42,6 +45,7 @@ class Planning:
 
     Attributes:
         inputs: finds the files.
+        locations: the paths of files that were imported on this machine.
         memory_type: the label of memories from documents.
         forced: the name of the format of all files; None to recognize each.
         sync: delete also the memories of files that have vanished, and entries that are gone from their files.
@@ -50,6 +54,7 @@ class Planning:
     """
 
     inputs: Inputs
+    locations: Locations
     memory_type: str
     forced: str | None
     sync: bool
@@ -83,10 +88,16 @@ class _Planner:
         self._stored = stored
         self._plan = plan
         self._present: set[str] = set()
-        self._vanished: _Vanished | None = None
+        self._planned: set[str] = set()  # ids of files
+        self._claimed: set[str] = set()  # uids of memories that may stand in several files
+        self._deleted: set[str] = set()
+        self._absent: AbsentFiles | None = None
 
     def add(self, files: Iterable[Input]) -> None:
-        unpacked = [each for file in files for each in self._unpacked(file)]
+        found = [each for file in files for each in self._unpacked(file)]
+        unpacked = without_unpacked(found)
+        if len(unpacked) < len(found):
+            self._inputs.passed_over["unpacked beside the zip file"] += len(found) - len(unpacked)
         self._present.update(file.file_id for file in unpacked)
         forced = self._options.forced
         for file in unpacked:
@@ -97,6 +108,7 @@ class _Planner:
                 self._add(file, format_)
             except NotUnderstoodError as exc:
                 self._pass_over(file, exc)
+            self._planned.add(file.file_id)
         self._add_vanished()
 
     def _unpacked(self, file: Input) -> list[Input]:
@@ -132,6 +144,7 @@ class _Planner:
             if not parts.keys and not parts.problems:
                 self._inputs.passed_over["empty"] += 1
             self._compare(file, format_, parts)
+        self._options.locations.add(file.file_id, file.location)
         self._summary.files += 1
 
     def _parse(self, file: Input, format_: FileFormat, parts: _FileParts) -> _FileParts:
@@ -147,28 +160,54 @@ class _Planner:
                 self._reject(file, item.line, item.why if isinstance(item, Problem) else "its text is empty")
             else:
                 new = maker.make(item)
+                if self._is_repeated(new, item, file, parts):
+                    continue
                 uid = new.memory.uid
-                if uid is not None and uid in parts.uids:
-                    if item.uid is not None:
-                        self._reject(file, item.line, "a line before it has the same uid")
-                        continue
+                if uid in parts.uids:  # the same key for another text
                     uid = None
                 if uid is not None:
-                    parts.uids.add(uid)
+                    parts.uids[uid] = hash(new.memory.text)
+                    if new.is_global:
+                        parts.global_uids[len(parts.keys)] = uid
                 parts.keys.append(PartKey(new.digest, uid))
                 parts.bodies.append(new.body)
                 parts.spool.append("", {"line": new.line, "memory": asdict(new.memory)})
         return parts
 
+    def _is_repeated(self, new: NewPart, item: Part, file: Input, parts: _FileParts) -> bool:
+        # Exports overlap: a checkpoint repeats the messages before it, and next month's export those of this month.
+        uid = new.memory.uid
+        if uid is None:
+            return False
+        in_file = uid in parts.uids
+        if not in_file and not (new.is_global and uid in self._claimed):
+            return False
+        if item.uid is not None:
+            self._reject(file, item.line, f"{'a line' if in_file else 'a file'} before it has the same uid")
+        elif not in_file or parts.uids[uid] == hash(new.memory.text):
+            self._summary.left_out["repeated messages"] += 1
+        else:
+            return False
+        return True
+
     def _compare(self, file: Input, format_: FileFormat, parts: _FileParts) -> None:
         stored = self._stored.parts_of(file.file_id)
+        if not stored and parts.keys:
+            stored = self._absent_files().adopt(file, (key.digest for key in parts.keys))
+        of_file = {part.uid for part in stored}
+        elsewhere = [uid for uid in parts.global_uids.values() if uid not in of_file]
+        stored += self._stored.with_uids(elsewhere)
+        self._claimed.update(parts.global_uids.values())
         matching = match_parts(parts.keys, stored, edited=bool(file.location))
-        uids = _Uids(file.file_id, {part.uid for part in stored} | parts.uids)
+        uids = _Uids(file.file_id, {part.uid for part in stored} | parts.uids.keys())
         turns = _TurnOrder()
         for position, (_, value) in enumerate(parts.spool):
             memory = Memory(**value["memory"])
             same, replaced = matching.same[position], matching.replaces[position]
-            if same is not None:
+            if self._is_of_other_file(stored, same, replaced, of_file):
+                self._summary.known += 1
+                continue
+            if same is not None and stored[same].uid not in self._deleted:
                 self._keep(memory, stored[same], value["line"], file)
                 turns.see(memory.session, same)
                 continue
@@ -180,6 +219,18 @@ class _Planner:
         self._remove_gone(file, format_, parts, stored, matching)
         for session in turns.disordered:
             self._plan.append(Reorder(file.file_id, session))
+
+    def _is_of_other_file(
+        self, stored: list[StoredPart], same: int | None, replaced: int | None, of_file: set[str]
+    ) -> bool:
+        # A message that stands in several files stays that of the one which stored it, as long as this one is there.
+        index = same if same is not None else replaced
+        if index is None or stored[index].uid in of_file:
+            return False
+        owner = stored[index].file_id
+        if owner in self._present:
+            return owner not in self._planned
+        return same is not None and not self._absent_files().vanished(owner)
 
     def _keep(self, memory: Memory, old: StoredPart, line: int, file: Input) -> None:
         if memory.expires_in_s is not None:  # its lifetime begins again
@@ -199,65 +250,41 @@ class _Planner:
         # A document is edited as a whole. A list of entries is often cut to the latest ones by what exports it.
         follows = (format_.is_document or self._options.sync) and not parts.problems
         for index in matching.gone:
+            if stored[index].uid in self._claimed:
+                continue
             if follows:
                 self._delete(stored[index].uid)
             else:
                 self._summary.kept += 1
 
     def _delete(self, uid: str) -> None:
-        self._plan.append(Delete(uid))
-        self._summary.deleted += 1
+        if uid not in self._claimed:
+            self._plan.append(Delete(uid))
+            self._deleted.add(uid)
+            self._summary.deleted += 1
 
     def _claim(self, body: bytes, memory: Memory) -> str | None:
         # A text that stood in a file that has vanished has moved: the memory takes the new place.
-        if memory.session is not None:
-            return None
-        return self._vanished_files().claim(body)
+        return None if memory.session is not None else self._absent_files().claim(body)
 
-    def _vanished_files(self) -> _Vanished:
-        if self._vanished is None:
-            self._vanished = _Vanished(self._stored, self._inputs, self._present)
-        return self._vanished
+    def _absent_files(self) -> AbsentFiles:
+        if self._absent is None:
+            self._absent = AbsentFiles(
+                self._stored, self._stored.absent(self._inputs, self._present, self._options.locations)
+            )
+        return self._absent
 
     def _add_vanished(self) -> None:
-        for location, source, parts, claimed in self._vanished_files().files():
-            left = [part for part in parts if part.uid not in claimed]
-            whole_file_moved = len(claimed) * 2 >= len(parts)
-            in_given = any(location.startswith(f"{folder.rstrip('/')}/") for folder in self._inputs.complete)
-            if left and not whole_file_moved and in_given:
-                self._summary.vanished.append(source)
+        for file, parts, has_moved in self._absent_files().left():
+            left = [part for part in parts if part.uid not in self._claimed]
+            in_given = any(file.location.startswith(f"{folder.rstrip('/')}/") for folder in self._inputs.complete)
+            if left and not has_moved and in_given:
+                self._summary.vanished.append(file.source)
             for part in left:
-                if whole_file_moved or (self._options.sync and in_given):
+                if has_moved or (self._options.sync and in_given):
                     self._delete(part.uid)
                 elif in_given:
                     self._summary.kept += 1
-
-
-class _Vanished:
-    # Files of earlier imports that are gone, and which of their memories have been found elsewhere.
-
-    def __init__(self, stored: StoredFiles, inputs: Inputs, present: set[str]) -> None:
-        self._files = [
-            (location, stored.sources()[file_id], stored.parts_of(file_id))
-            for file_id, location in stored.vanished(inputs, present)
-        ]
-        self._by_body: dict[bytes, deque[str]] = defaultdict(deque)
-        for _, _, parts in self._files:
-            for part in parts:
-                if not part.is_turn:
-                    self._by_body[part.body].append(part.uid)
-        self._claimed: set[str] = set()
-
-    def claim(self, body: bytes) -> str | None:
-        if not self._by_body.get(body):
-            return None
-        uid = self._by_body[body].popleft()
-        self._claimed.add(uid)
-        return uid
-
-    def files(self) -> Iterator[tuple[str, str, list[StoredPart], set[str]]]:
-        for location, source, parts in self._files:
-            yield location, source, parts, self._claimed.intersection(part.uid for part in parts)
 
 
 class _Uids:

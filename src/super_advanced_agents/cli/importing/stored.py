@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from super_advanced_agents.cli.importing.files import Inputs, digest_of_location
+from super_advanced_agents.cli.importing.locations import Locations
 from super_advanced_agents.cli.importing.memories import body_digest, content_digest
 from super_advanced_agents.stores import VectorStore
 from super_advanced_agents.types import Record, Where
 
 _PAGE = 1_000
+_GET_BATCH = 256  # records come with their vectors
 _MAX_GUESSES = 500_000
 
 
@@ -26,6 +28,7 @@ class StoredPart:
         body: the same, without names and headings.
         place: where it stood: its lines, turn, file, source and session.
         is_turn: whether it is a turn of a conversation.
+        file_id: the file that it is of.
     """
 
     uid: str
@@ -33,6 +36,24 @@ class StoredPart:
     body: bytes
     place: tuple[object, ...]
     is_turn: bool
+    file_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class AbsentFile:
+    """A file of an earlier import that is not among the files of this one.
+
+    Attributes:
+        file_id: its id.
+        source: the source of its memories.
+        location: its absolute path; empty when it is not known.
+        has_vanished: whether it is known to be gone.
+    """
+
+    file_id: str
+    source: str
+    location: str
+    has_vanished: bool
 
 
 def place_of(metadata: object, source: str | None, session: str | None) -> tuple[object, ...]:
@@ -79,15 +100,22 @@ class StoredFiles:
                     self._sources.setdefault(file_id, source)
         return self._sources
 
-    def vanished(self, inputs: Inputs, present: Iterable[str]) -> Iterator[tuple[str, str]]:
-        """Yield the id and the location of each imported file that is no longer there.
+    def with_uids(self, uids: list[str]) -> Iterator[StoredPart]:
+        """Yield those memories of files that have one of these uids."""
+        for start in range(0, len(uids), _GET_BATCH):
+            records = self._store.get(uids[start : start + _GET_BATCH], namespace=self._namespace)
+            yield from (_stored_part(record) for record in records)
 
-        A file's location is not stored, only its digest: it is guessed from its source, which is relative to a folder
-        at, above or below those that are imported now.
+    def absent(self, inputs: Inputs, present: Iterable[str], locations: Locations) -> Iterator[AbsentFile]:
+        """Yield the imported files that are not among those of this import.
+
+        A memory tells only a digest of its file's path. The path is that of an earlier import on this machine, or is
+        guessed: the source is relative to a folder at, above or below those that are imported now.
 
         Args:
             inputs: the files that are imported now.
-            present: the ids of files that are there.
+            present: their ids.
+            locations: the paths of files that were imported on this machine.
         """
         there = set(present)
         left = {file_id: source for file_id, source in self.sources().items() if file_id not in there}
@@ -96,11 +124,14 @@ class StoredFiles:
         below = set(inputs.subfolders) - above
         guesses = len(left) * len(below)
         for file_id, source in left.items():
-            location = _guess(source, file_id, above) or (
-                _guess(source, file_id, below) if guesses < _MAX_GUESSES else None
+            location = (
+                locations.get(file_id)
+                or _guess(source, file_id, above)
+                or (_guess(source, file_id, below) if guesses < _MAX_GUESSES else None)
+                or ""
             )
-            if location is not None and not _exists(location, inputs.complete):
-                yield file_id, location
+            gone = bool(location) and not _exists(location, inputs.complete)
+            yield AbsentFile(file_id, source, location, has_vanished=gone)
 
     def _scan(self, where: Where) -> Iterator[Record]:
         after: str | None = None
@@ -118,6 +149,7 @@ def _stored_part(record: Record) -> StoredPart:
         body_digest(text),
         place_of(record.metadata, record.source, record.session),
         memory_type == "turn",
+        str(record.metadata.get("file_id", "")),
     )
 
 

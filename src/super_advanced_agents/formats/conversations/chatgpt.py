@@ -44,6 +44,7 @@ def read_conversation(value: Mapping[str, Any], _: Content) -> Iterator[Item]:
             session=session if isinstance(session, str) else _first_key(mapping, title),
             scope="everywhere" if isinstance(session, str) else "file",
             key=key[:200],
+            is_global=isinstance(session, str),
             metadata=metadata,
         )
 

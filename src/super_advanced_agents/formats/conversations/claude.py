@@ -46,5 +46,6 @@ def read_conversation(value: Mapping[str, Any], _: Content) -> Iterator[Item]:
             session=session if isinstance(session, str) and session else str(title),
             scope="everywhere" if isinstance(session, str) and session else "file",
             key=key if isinstance(key, str) else None,
+            is_global=isinstance(session, str) and bool(session),
             metadata=metadata,
         )

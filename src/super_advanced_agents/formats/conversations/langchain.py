@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from super_advanced_agents.formats.content import Content
-from super_advanced_agents.formats.entries.fields import message_text, remaining_metadata, take_string
+from super_advanced_agents.formats.entries.fields import is_unique_id, message_text, remaining_metadata, take_string
 from super_advanced_agents.formats.parts import Item, Part, PassedOver, Problem
 from super_advanced_agents.types import JSONValue
 
@@ -40,6 +41,7 @@ def read_message(value: Mapping[str, Any], _: Content | None = None) -> Iterator
         text=text,
         speaker=name if isinstance(name, str) and name.strip() else speaker,
         key=key if isinstance(key, str) and key else None,
+        is_global=is_unique_id(key),
     )
 
 
@@ -60,6 +62,7 @@ def read_document(value: Mapping[str, Any], _: Content) -> Iterator[Item]:
         text=text,
         memory_type="document",
         key=key if isinstance(key, str) else None,
+        is_global=is_unique_id(key),
         metadata=metadata,
         source=source if isinstance(source, str) and source.isprintable() and len(source) <= 1_024 and source else None,
     )
@@ -73,16 +76,16 @@ def is_state(value: Any) -> bool:
 def read_state(value: Mapping[str, Any], _: Content) -> Iterator[Item]:
     """Yield the turns of a state: its thread is the session."""
     thread = _thread(value)
-    for message in _state_messages(value) or ():
+    for index, message in enumerate(_state_messages(value) or ()):
         if not is_message(message):
             yield Problem(0, "one of its messages is of no known type")
             continue
         for item in read_message(message):
             if isinstance(item, Part):
-                yield Part(
-                    text=item.text,
-                    speaker=item.speaker,
-                    key=item.key,
+                # Each checkpoint of a thread repeats the messages before it, at the same index.
+                yield replace(
+                    item,
+                    key=item.key or (f"{index} {item.text}" if thread else None),
                     session=thread,
                     scope="everywhere" if thread else "file",
                     created_at=_state_time(value),

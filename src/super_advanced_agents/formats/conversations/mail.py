@@ -82,6 +82,7 @@ def _read(lines: list[bytes], size: int, line: int, end_line: int) -> Item:
             session=str(message.get("X-GM-THRID", "")).strip() or (thread[0] if thread else None),
             scope="everywhere" if thread else "file",
             key=key[0] if key else None,
+            is_global=True,
             metadata=metadata,
         )
     except (email.errors.MessageError, ValueError, LookupError, TypeError, AttributeError, IndexError, RecursionError):

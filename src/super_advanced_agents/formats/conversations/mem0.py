@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from super_advanced_agents.formats.content import Content
-from super_advanced_agents.formats.entries.fields import remaining_metadata, take_name, take_string
+from super_advanced_agents.formats.entries.fields import is_unique_id, remaining_metadata, take_name, take_string
 from super_advanced_agents.formats.parts import Item, Part
 
 
@@ -19,9 +19,11 @@ def read_memory(value: Mapping[str, Any], _: Content) -> Iterator[Item]:
     """Yield the part that a memory is; its scores and hashes are left out."""
     rest = {name: field for name, field in value.items() if field is not None and name not in {"hash", "score"}}
     text = take_string(rest, "memory") or ""
+    key = take_name(rest, "id")
     yield Part(
         text=text,
         memory_type=take_string(rest, "type") or "fact",
-        key=take_name(rest, "id"),
+        key=key,
+        is_global=is_unique_id(key),
         metadata=remaining_metadata(rest),
     )

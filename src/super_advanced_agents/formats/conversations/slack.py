@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 from super_advanced_agents.formats.content import Content
 from super_advanced_agents.formats.entries.fields import iso_time
@@ -17,6 +17,13 @@ _TIMESTAMP = re.compile(r"\d{9,11}\.\d{1,6}")
 _MENTION = re.compile(r"<([@#!])([^>|]+)(?:\|([^>]*))?>")
 _LINK = re.compile(r"<([a-z]+:[^>|]+)(?:\|([^>]*))?>")
 _DIRECTORY_BYTES = 16 << 20
+
+
+class _Workspace(NamedTuple):
+    """Hold the names of a workspace's users by their ids, and the id of the workspace if all of them have it."""
+
+    users: Mapping[str, str]
+    team: str = ""
 
 
 def is_message(value: Any) -> bool:
@@ -53,7 +60,8 @@ def read_message(value: Mapping[str, Any], content: Content) -> Iterator[Item]:
     if value.get("subtype") in {"channel_join", "channel_leave", "channel_topic", "channel_purpose", "channel_name"}:
         yield PassedOver("service messages")
         return
-    users = _users(content)
+    workspace = _workspace(content)
+    users = workspace.users
     channel = PurePosixPath(content.name).parent.name or content.stem
     thread = value.get("thread_ts")
     metadata: dict[str, JSONValue] = {"channel": channel}
@@ -63,9 +71,10 @@ def read_message(value: Mapping[str, Any], content: Content) -> Iterator[Item]:
         text=_plain(text, users),
         speaker=_speaker(value, users),
         created_at=iso_time(value["ts"]),
-        session=f"{channel} {thread}" if isinstance(thread, str) else channel,
-        scope="folder",
+        session=" ".join(filter(None, (channel, thread if isinstance(thread, str) else None, workspace.team))),
+        scope="everywhere" if workspace.team else "folder",
         key=value["ts"],
+        is_global=bool(workspace.team),
         metadata=metadata,
     )
 
@@ -87,26 +96,29 @@ def _plain(text: str, users: Mapping[str, str]) -> str:
     return text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&").strip()
 
 
-def _users(content: Content) -> Mapping[str, str]:
-    # The names of users; they are kept with that file, since each day of each channel asks for them.
+def _workspace(content: Content) -> _Workspace:
+    # It is kept with its file, since each day of each channel asks for it.
     directory = content.beside("../users.json")
     if directory is None:
-        return {}
-    known: Mapping[str, str] | None = directory.notes.get("users")
+        return _Workspace({})
+    known: _Workspace | None = directory.notes.get("workspace")
     if known is None:
-        known = directory.notes["users"] = _read_users(directory)
+        known = directory.notes["workspace"] = _read_workspace(directory)
     return known
 
 
-def _read_users(directory: Content) -> dict[str, str]:
+def _read_workspace(directory: Content) -> _Workspace:
     try:
         users = json.loads(directory.text(_DIRECTORY_BYTES))
     except (ValueError, RecursionError):  # a file that is not understood is reported where it is imported itself
-        return {}
-    names = {}
+        return _Workspace({})
+    names, teams = {}, set()
     for user in users if isinstance(users, list) else []:
         if is_directory(user):
             profile = user.get("profile") if isinstance(user.get("profile"), dict) else {}
             name = profile.get("display_name") or user.get("real_name") or profile.get("real_name") or user["name"]
             names[user["id"]] = str(name)
-    return names
+            teams.add(user.get("team_id"))
+    # Guests from other workspaces are users, too: then the day files alone do not tell whose the channel is.
+    team = teams.pop() if len(teams) == 1 else None
+    return _Workspace(names, team if isinstance(team, str) else "")

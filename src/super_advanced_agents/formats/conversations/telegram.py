@@ -59,6 +59,7 @@ def read_chat(value: Mapping[str, Any], _: Content) -> Iterator[Item]:
             session=session or None,
             scope="everywhere" if chat else "file",
             key=None if key is None else str(key),
+            is_global=bool(chat),
             metadata={**metadata, "reply_to": answered} if isinstance(answered, int) else metadata,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -9,6 +10,7 @@ from typing import Any, cast
 from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.types import JSONValue
 
+_UUID = re.compile(r"[0-9a-f]{8}(-?[0-9a-f]{4}){3}-?[0-9a-f]{12}", re.IGNORECASE)
 _MAX_EPOCH_S = 253_402_300_799  # the end of the year 9999
 
 
@@ -85,6 +87,11 @@ def iso_time(seconds: object) -> str | None:
         return datetime.fromtimestamp(number, UTC).isoformat(timespec="seconds")
     except (TypeError, ValueError, OverflowError, OSError):
         return None
+
+
+def is_unique_id(value: object) -> bool:
+    """Return whether an id is a UUID, or contains one, so that nothing else in the world has it."""
+    return isinstance(value, str) and _UUID.search(value) is not None
 
 
 def message_text(content: object) -> str:

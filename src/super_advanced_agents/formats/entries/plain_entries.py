@@ -8,6 +8,7 @@ from typing import Any
 
 from super_advanced_agents.formats.entries.fields import (
     InvalidFieldError,
+    is_unique_id,
     message_text,
     remaining_metadata,
     take_name,
@@ -44,14 +45,15 @@ def read_message(value: Mapping[str, Any], *, session: str | None = None, scope:
         yield PassedOver("messages without text")
         return
     own = take_name(rest, *_SESSIONS)
-    name = rest.pop("name", None)
+    name, key = rest.pop("name", None), take_name(rest, "id", "uuid")
     yield Part(
         text=text,
         speaker=name if isinstance(name, str) and name.strip() else role,
         created_at=take_time(rest, *_TIMES),
         session=own or session,
         scope="everywhere" if own else scope,
-        key=take_name(rest, "id", "uuid"),
+        key=key,
+        is_global=is_unique_id(key),
         metadata=_scalars(rest),
     )
 
@@ -92,14 +94,15 @@ def read_entry(value: Mapping[str, Any], text_field: str) -> Iterator[Item]:
         if expires_in_s <= 0:
             yield PassedOver("expired entries")
             return
-    session = take_name(rest, "session")
+    session, key = take_name(rest, "session"), None if text_field == "text" else take_name(rest, "id")
     yield Part(
         text=text,
         memory_type=memory_type or "fact",
         session=session,
         scope="everywhere" if session else "file",
         uid=take_string(rest, "uid"),
-        key=None if text_field == "text" else take_name(rest, "id"),
+        key=key,
+        is_global=is_unique_id(key),
         source=take_string(rest, "source"),
         expires_in_s=expires_in_s,
         priority=take_number(rest, "priority"),
