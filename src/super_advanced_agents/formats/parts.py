@@ -27,7 +27,7 @@ class Part:
         end_line: the line where it ends.
         heading: the path of its headings, such as `"Install > Licence"`.
         speaker: who said or wrote it; None for what is no turn of a conversation.
-        created_at: when it was said: ISO 8601 with a zone, or as the file writes it.
+        created_at: when it was said, as the file writes it; what `FileFormat` yields is ISO 8601 with a zone.
         session: the conversation (thread) that it belongs to; None for the only one of the scope.
         scope: the files in which `session` means the same conversation.
         key: identifies the part within its session, where the format gives it an id; None otherwise.

@@ -12,6 +12,7 @@ from super_advanced_agents.formats.documents.html import is_html, read_html
 from super_advanced_agents.formats.documents.markdown import is_markdown, read_markdown
 from super_advanced_agents.formats.documents.pdf import is_pdf, read_pdf
 from super_advanced_agents.formats.documents.plain import is_plain, read_plain
+from super_advanced_agents.formats.entries.fields import zoned_time
 from super_advanced_agents.formats.entries.json_files import is_json, is_json_lines, read_json, read_json_lines
 from super_advanced_agents.formats.entries.tables import is_table, read_table
 from super_advanced_agents.formats.parts import Item, Part
@@ -49,7 +50,10 @@ class FileFormat:
             NotUnderstoodError: the file is not of this format, or too large for it.
         """
         for item in self.parse(content):
-            yield from _short_turns(item) if isinstance(item, Part) else [item]
+            if isinstance(item, Part):
+                yield from _short_turns(replace(item, created_at=zoned_time(item.created_at)))
+            else:
+                yield item
 
 
 def _short_turns(part: Part) -> Iterator[Part]:

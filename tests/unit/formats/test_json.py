@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from super_advanced_agents.formats import NotUnderstoodError, PassedOver, Problem
+from super_advanced_agents.formats import NotUnderstoodError, Part, PassedOver, Problem
 
 
 def _lines(*values):
@@ -139,3 +139,32 @@ def test_a_file_that_is_not_one_of_text_lines_in_its_name_is_recognized_by_its_c
     assert parse.format('[{"text": "a"}]', "notes.txt") == "json"
     assert parse.format("[link](x) and more", "notes") == "text"
     assert parse.format("{curly} words", "notes.txt") == "text"
+
+
+def test_times_get_a_zone_in_every_format(parse):
+    """Seconds and milliseconds are of UTC; a local time is of this machine's zone; a day stays a day."""
+    told = [1709287200, 1709287200000, "1709287200", "2024-03-01T10:00:00Z", "2024-03-01 10:00", "2024-03-01", "once"]
+    turns = parse.parts([{"speaker": "A", "text": "x", "created_at": time} for time in told], "a.json")
+    got = [turn.created_at for turn in turns]
+    assert got[:4] == ["2024-03-01T10:00:00+00:00"] * 3 + ["2024-03-01T10:00:00Z"]
+    assert got[4][:19] == "2024-03-01T10:00:00"
+    assert len(got[4]) == 25
+    assert got[5:] == ["2024-03-01", "once"]
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
+def test_json_of_which_nothing_is_understood_is_refused_as_a_whole(parse, name):
+    """A log of a thousand unknown objects is one error, not a thousand; one known entry makes the others errors."""
+    lines = ['{"level": "info"}'] * 1_000
+    joined = "\n".join(lines) if name.endswith("l") else f"[{','.join(lines)}]"
+    with pytest.raises(NotUnderstoodError, match="no known shape"):
+        parse.items(joined, name)
+    mixed = ['{"level": "info"}', '{"text": "a"}', '{"level": "info"}']
+    joined = "\n".join(mixed) if name.endswith("l") else f"[{','.join(mixed)}]"
+    assert [type(item) for item in parse.items(joined, name)] == [Problem, Part, Problem]
+
+
+def test_text_behind_a_json_array_is_a_problem(parse):
+    """The elements are read all the same."""
+    items = parse.items('[{"text": "a"}] [{"text": "b"}]', "a.json")
+    assert [type(item) for item in items] == [Part, Problem]

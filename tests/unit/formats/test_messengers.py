@@ -20,11 +20,19 @@ FIRST = ("2024-03-01T18:05:09", "2024-03-01T18:05:00")
         "1/3/24, 6:05 pm - ",
         "2024-03-01, 18:05 - ",
         "[2024-03-01 18:05:09] ",
+        "1/3/24, 6:05 p.\u00a0m. - ",
+        "01/03/2024 18:05 - ",
+        "01/03/2024 à 18:05 - ",
+        "1.3.2024 klo 18.05 - ",
+        "[2024/3/1 下午6:05:09] ",
+        "2024년 3월 1일 오후 6:05, ",
+        "\u200f١\u200f/٣\u200f/٢٠٢٤، ٦:٠٥ م - ",  # noqa: RUF001 - Arabic digits
     ],
 )
 def test_every_layout_of_a_messenger_is_read(parse, begin):
     """The time gets the zone of this machine, since the file tells none."""
-    [turn] = parse.parts(f"{begin}Lea: the key is under the pot\n", "_chat.txt")
+    colon = " :" if "년" in begin else ":"
+    [turn] = parse.parts(f"{begin}Lea{colon} the key is under the pot\n", "_chat.txt")
     assert (turn.speaker, turn.text) == ("Lea", "the key is under the pot")
     assert turn.created_at[:19] in FIRST
     assert len(turn.created_at) == 25
@@ -34,6 +42,8 @@ def test_the_order_of_day_and_month_is_that_of_the_whole_file(parse):
     """One date that can only be read one way decides for all."""
     american = parse.parts("3/4/24, 10:00 - A: x\n3/24/24, 10:00 - A: y\n", "_chat.txt")
     assert [turn.created_at[:10] for turn in american] == ["2024-03-04", "2024-03-24"]
+    bare = parse.parts("3/4/24, 10:00 AM - A: x\n", "_chat.txt")
+    assert [turn.created_at[:10] for turn in bare] == ["2024-03-04"]
     european = parse.parts("3/4/24, 10:00 - A: x\n24/4/24, 10:00 - A: y\n", "_chat.txt")
     assert [turn.created_at[:10] for turn in european] == ["2024-04-03", "2024-04-24"]
 
@@ -54,6 +64,15 @@ def test_service_messages_and_omitted_media_are_passed_over(parse):
     )
     items = parse.items(text, "_chat.txt")
     assert [type(item) for item in items] == [PassedOver, PassedOver, Part]
+    marked = (
+        "[01/03/2024, 18:00:00] Lea: \u200eBild weggelassen\n"
+        "[01/03/2024, 18:01:00] Lea: \u200e<attached: 1-PHOTO.jpg>\n"
+        "[01/03/2024, 18:02:00] Lea: hello \u200e<This message was edited>\n"
+    )
+    first, second, third = parse.items(marked, "_chat.txt")
+    assert isinstance(first, PassedOver)
+    assert isinstance(second, PassedOver)
+    assert third.text == "hello"
 
 
 def test_a_text_with_a_date_in_it_is_no_chat(parse):
@@ -112,6 +131,20 @@ def test_mails_of_a_mailbox_are_turns_of_threads(parse):
         "1@example.org",
     )
     assert isinstance(picture, PassedOver)
+
+
+def test_a_mail_without_a_zone_is_in_utc_and_one_of_an_unknown_character_set_is_read(parse):
+    """RFC 5322: "-0000" is a time in UTC."""
+    data = b"From: a@b\nDate: Fri, 01 Mar 2024 18:00:00 -0000\nContent-Type: text/plain; charset=none\n\nhello\n"
+    [turn] = parse.parts(data, "one.eml")
+    assert (turn.text, turn.created_at) == ("hello", "2024-03-01T18:00:00+00:00")
+
+
+def test_a_mail_that_stands_twice_in_two_mailboxes_has_one_key(parse):
+    """Sent and received copies, and exports of several labels."""
+    first, *_ = parse.items(MBOX, "sent")
+    second, *_ = parse.items(MBOX, "all")
+    assert (first.key, first.is_global) == (second.key, True)
 
 
 def test_a_damaged_mail_is_a_problem_or_read_and_the_next_is_read(parse):

@@ -39,7 +39,24 @@ def test_chatgpt_conversation_is_the_branch_that_was_seen_last(parse):
     assert (question.session, question.scope, question.key) == ("c1", "everywhere", "q")
     assert question.created_at == "2023-11-14T22:13:20+00:00"
     assert question.metadata == {"title": "Pets"}
-    assert sum(isinstance(item, PassedOver) for item in items) == 3
+    assert [item.what for item in items if isinstance(item, PassedOver)] == [
+        "messages of other branches",
+        "system and tool messages",
+        "system and tool messages",
+        "messages without text",
+    ]
+
+
+def test_chatgpt_messages_to_tools_and_marks_of_sources_are_left_out(parse):
+    """Nobody said them; what was spoken aloud stands in a part of its own."""
+    nodes = [
+        _node("a", None, ["b"], "user", parts=[{"content_type": "audio_transcription", "text": "Look it up"}]),
+        _node("b", "a", ["c"], "assistant", "search(1)"),
+        _node("c", "b", [], "assistant", "It is blue \ue200cite\ue202turn0\ue201."),
+    ]
+    nodes[1]["message"]["recipient"] = "web"
+    export = [{"conversation_id": "c", "current_node": "c", "mapping": {node["id"]: node for node in nodes}}]
+    assert _turns(parse.items(export, "c.json")) == [("user", "Look it up"), ("assistant", "It is blue .")]
 
 
 def test_chatgpt_tree_with_a_circle_ends(parse):
@@ -70,6 +87,18 @@ def test_claude_conversation_is_a_session_of_turns(parse):
     assert isinstance(items[2], PassedOver)
 
 
+def test_claude_pasted_texts_belong_to_their_messages_and_documents_to_their_projects(parse):
+    """An attachment with a name is a file, which is not said."""
+    pasted = {"file_name": "paste.txt", "extracted_content": "The whole letter."}
+    file = {"file_name": "a.pdf", "extracted_content": "many pages"}
+    message = {"uuid": "m", "sender": "human", "text": "Shorten it", "attachments": [pasted, file]}
+    [turn] = parse.parts([{"uuid": "c", "name": "x", "chat_messages": [message]}], "conversations.json")
+    assert turn.text == "Shorten it\n\nThe whole letter."
+    project = {"uuid": "p", "name": "House", "docs": [{"filename": "roof.md", "content": "# Tiles\n\nRed."}]}
+    [part] = parse.parts([project], "projects.json")
+    assert (part.text, part.heading, part.metadata["project"]) == ("roof > Tiles\n\nRed.", "Tiles", "House")
+
+
 def _telegram(name="Lea", number=7):
     return {
         "name": name,
@@ -98,6 +127,7 @@ def test_telegram_chats_keep_speakers_times_and_replies(parse, whole_account):
     assert turns[0].created_at == "2024-03-01T10:00:00+00:00"
     assert (turns[1].key, turns[1].metadata["reply_to"]) == ("4", 2)
     assert len({turn.session for turn in turns}) == (2 if whole_account else 1)
+    assert all(turn.created_at[19:] for turn in turns)  # with a zone, also where only the local time is told
 
 
 def test_slack_day_gets_the_names_of_users_and_threads(parse):
@@ -127,6 +157,18 @@ def test_slack_day_gets_the_names_of_users_and_threads(parse):
     assert (first.session, first.scope, first.created_at) == ("general T", "everywhere", "2024-03-01T10:00:00+00:00")
     assert (reply.session, reply.metadata["thread"]) == ("general 1709287200.000100 T", "1709287200.000100")
     assert [type(item) for item in parse.items(users, "team/users.json")] == [PassedOver, PassedOver]
+
+
+def test_slack_message_of_an_application_has_its_text_in_attachments(parse):
+    """Where it has no text of its own."""
+    message = {
+        "type": "message",
+        "username": "ci",
+        "text": "",
+        "ts": "1709287200.000100",
+        "attachments": [{"text": "Red"}],
+    }
+    assert _turns(parse.items([message], "team/general/2024-03-01.json")) == [("ci", "Red")]
 
 
 def test_mem0_memories_keep_their_ids_and_metadata(parse):
@@ -168,6 +210,20 @@ def test_langgraph_checkpoint_has_its_thread_as_the_session(parse):
         "everywhere",
         "2024-03-01T10:00:00Z",
     )
+
+
+def test_langgraph_history_of_a_thread_repeats_messages_under_one_key(parse):
+    """With ids or without; its first state holds none."""
+    messages = [{"type": "human", "content": "a"}, {"type": "ai", "content": "b"}]
+    config = {"configurable": {"thread_id": "t"}}
+    states = [{"values": {"messages": messages[:n]}, "config": config} for n in (2, 1, 0)] + [
+        {"values": {}, "config": config}
+    ]
+    items = parse.items(states, "history.json")
+    turns = [item for item in items if isinstance(item, Part)]
+    assert [turn.text for turn in turns] == ["a", "b", "a"]
+    assert turns[0].key == turns[2].key != turns[1].key
+    assert sum(isinstance(item, PassedOver) for item in items) == 2
 
 
 def test_langgraph_store_items_and_langchain_documents_are_memories(parse):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -11,6 +12,8 @@ from super_advanced_agents.formats.parts import Item, Part, PassedOver
 from super_advanced_agents.types import JSONValue
 
 _MAX_MESSAGES = 100_000
+_CITATION = re.compile("\ue200[^\ue201]{0,500}\ue201|\u3010[^\u3010\u3011]{0,100}\u2020[^\u3010\u3011]{0,200}\u3011")
+"""Marks of sources, which are of no use outside of the service."""
 
 
 def is_conversation(value: Any) -> bool:
@@ -24,13 +27,16 @@ def read_conversation(value: Mapping[str, Any], _: Content) -> Iterator[Item]:
     session = value.get("conversation_id") or value.get("id")
     title = value.get("title")
     metadata: dict[str, JSONValue] = {"title": title} if isinstance(title, str) and title.strip() else {}
-    for key in _branch(mapping, value.get("current_node")):
+    branch = _branch(mapping, value.get("current_node"))
+    seen = set(branch)
+    for key in mapping:
+        if key not in seen and _is_spoken(mapping[key]):
+            yield PassedOver("messages of other branches")
+    for key in branch:
         message = mapping[key].get("message")
         if not isinstance(message, dict):
             continue
-        author = message.get("author")
-        role = author.get("role") if isinstance(author, dict) else None
-        if role not in {"user", "assistant"}:
+        if not _is_spoken(mapping[key]):
             yield PassedOver("system and tool messages")
             continue
         text = _text(message.get("content"))
@@ -39,7 +45,7 @@ def read_conversation(value: Mapping[str, Any], _: Content) -> Iterator[Item]:
             continue
         yield Part(
             text=text,
-            speaker=role,
+            speaker=message["author"]["role"],
             created_at=iso_time(message.get("create_time")),
             session=session if isinstance(session, str) else _first_key(mapping, title),
             scope="everywhere" if isinstance(session, str) else "file",
@@ -63,6 +69,17 @@ def _branch(mapping: Mapping[str, Any], current: object) -> list[str]:
     return list(reversed(branch))
 
 
+def _is_spoken(node: object) -> bool:
+    # What the model writes to a tool, and what the service adds unseen, nobody said.
+    message = node.get("message") if isinstance(node, dict) else None
+    if not isinstance(message, dict) or message.get("recipient") not in {None, "all"}:
+        return False
+    author, about = message.get("author"), message.get("metadata")
+    if isinstance(about, dict) and about.get("is_visually_hidden_from_conversation") is True:
+        return False
+    return isinstance(author, dict) and author.get("role") in {"user", "assistant"}
+
+
 def _first_key(mapping: Mapping[str, Any], title: object) -> str:
     return f"{title if isinstance(title, str) else ''} {next(iter(mapping), '')}".strip()[:200]
 
@@ -70,4 +87,5 @@ def _first_key(mapping: Mapping[str, Any], title: object) -> str:
 def _text(content: object) -> str:
     if not isinstance(content, dict) or content.get("content_type") not in {None, "text", "multimodal_text", "code"}:
         return ""
-    return message_text(content["parts"]) if isinstance(content.get("parts"), list) else message_text(content)
+    text = message_text(content["parts"]) if isinstance(content.get("parts"), list) else message_text(content)
+    return _CITATION.sub("", text).strip()

@@ -76,6 +76,8 @@ def is_state(value: Any) -> bool:
 def read_state(value: Mapping[str, Any], _: Content) -> Iterator[Item]:
     """Yield the turns of a state: its thread is the session."""
     thread = _thread(value)
+    if not _state_messages(value):
+        yield PassedOver("states without messages")
     for index, message in enumerate(_state_messages(value) or ()):
         if not is_message(message):
             yield Problem(0, "one of its messages is of no known type")
@@ -150,7 +152,10 @@ def _state_messages(value: Mapping[str, Any]) -> list[Any] | None:
         if isinstance(held, dict) and isinstance(held.get("messages"), list):
             return list(held["messages"])
     messages = value.get("messages")
-    return messages if isinstance(messages, list) and messages and all(map(is_message, messages)) else None
+    if isinstance(messages, list) and messages and all(map(is_message, messages)):
+        return messages
+    # The first state of a thread holds no message yet.
+    return [] if isinstance(value.get("values"), dict) and isinstance(value.get("config"), dict) else None
 
 
 def _thread(value: Mapping[str, Any]) -> str | None:
@@ -162,5 +167,7 @@ def _thread(value: Mapping[str, Any]) -> str | None:
 
 
 def _state_time(value: Mapping[str, Any]) -> str | None:
-    told = value.get("created_at") or value.get("ts")
+    checkpoint = value.get("checkpoint")
+    inner = checkpoint.get("ts") if isinstance(checkpoint, dict) else None
+    told = value.get("created_at") or value.get("ts") or inner
     return told if isinstance(told, str) else None

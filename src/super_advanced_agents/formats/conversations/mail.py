@@ -6,6 +6,7 @@ import email.errors
 import email.policy
 import re
 from collections.abc import Iterator
+from datetime import UTC
 from email.message import EmailMessage
 from email.parser import BytesParser
 from email.utils import parseaddr, parsedate_to_datetime
@@ -17,6 +18,7 @@ from super_advanced_agents.types import JSONValue
 
 _MESSAGE_BYTES = 32 << 20
 _LINE_BYTES = 1 << 20
+_QUOTED_FROM = re.compile(rb">+From ")
 _HEADER = re.compile(rb"[!-9;-~]+:[ \t]?")
 _ID = re.compile(r"<[^<>\s]{1,200}>")
 
@@ -48,7 +50,7 @@ def read_mailbox(content: Content) -> Iterator[Item]:
                 continue
             size += len(line)
             if size <= _MESSAGE_BYTES:
-                lines.append(line[1:] if line.startswith(b">From ") else line)
+                lines.append(line[1:] if _QUOTED_FROM.match(line) else line)
             blank = line in {b"\n", b"\r\n"}
         if lines:
             yield _read(lines, size, begin, number)
@@ -94,7 +96,11 @@ def _body(message: EmailMessage) -> str:
     body = message.get_body(preferencelist=("plain", "html"))
     if body is None:
         return ""
-    text = body.get_content()
+    try:
+        text = body.get_content()
+    except LookupError:  # of an unknown character set
+        raw = body.get_payload(decode=True)
+        text = raw.decode(errors="replace") if isinstance(raw, bytes) else ""
     if not isinstance(text, str):
         return ""
     if body.get_content_subtype() == "html":
@@ -108,6 +114,8 @@ def _ids(message: EmailMessage, name: str) -> list[str]:
 
 def _time(message: EmailMessage) -> str | None:
     try:
-        return parsedate_to_datetime(str(message["Date"])).isoformat()
+        told = parsedate_to_datetime(str(message["Date"]))
+        # "-0000" is a time in UTC of a machine whose zone nobody knows (RFC 5322, 3.3).
+        return (told if told.tzinfo else told.replace(tzinfo=UTC)).isoformat()
     except (ValueError, TypeError, OverflowError, IndexError):
         return None

@@ -53,8 +53,8 @@ def read_directory(_: Mapping[str, Any], __: Content) -> Iterator[Item]:
 
 def read_message(value: Mapping[str, Any], content: Content) -> Iterator[Item]:
     """Yield the turn that a message is; its channel is the name of the file's folder."""
-    text = value.get("text")
-    if not isinstance(text, str) or not text.strip():
+    text = _text(value)
+    if not text:
         yield PassedOver("messages without text")
         return
     if value.get("subtype") in {"channel_join", "channel_leave", "channel_topic", "channel_purpose", "channel_name"}:
@@ -77,6 +77,16 @@ def read_message(value: Mapping[str, Any], content: Content) -> Iterator[Item]:
         is_global=bool(workspace.team),
         metadata=metadata,
     )
+
+
+def _text(value: Mapping[str, Any]) -> str:
+    # The messages of applications have their texts in attachments.
+    text, attachments = value.get("text"), value.get("attachments")
+    texts: list[object] = [text] if isinstance(text, str) and text.strip() else []
+    for attachment in attachments if isinstance(attachments, list) and not texts else ():
+        if isinstance(attachment, dict):
+            texts += [attachment.get("title"), attachment.get("text") or attachment.get("fallback")]
+    return "\n".join(each.strip() for each in texts if isinstance(each, str) and each.strip())
 
 
 def _speaker(value: Mapping[str, Any], users: Mapping[str, str]) -> str:

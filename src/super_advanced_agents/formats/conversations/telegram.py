@@ -32,9 +32,11 @@ def is_chat(value: Any) -> bool:
 
 def read_export(value: Mapping[str, Any], content: Content) -> Iterator[Item]:
     """Yield the turns of all chats of an account."""
-    for chat in value["chats"]["list"]:
-        if is_chat(chat):
-            yield from read_chat(chat, content)
+    for name in ("chats", "left_chats"):
+        chats = value[name].get("list") if isinstance(value.get(name), dict) else None
+        for chat in chats if isinstance(chats, list) else ():
+            if is_chat(chat):
+                yield from read_chat(chat, content)
 
 
 def read_chat(value: Mapping[str, Any], _: Content) -> Iterator[Item]:

@@ -13,28 +13,42 @@ from typing import NamedTuple
 from super_advanced_agents.formats.content import Content
 from super_advanced_agents.formats.parts import Item, Part, PassedOver, Problem
 
-_DATE = r"(\d{1,4})[./-](\d{1,2})[./-](\d{1,4})"
-_TIME = r"(\d{1,2})[:.](\d{2})(?:[:.](\d{2}))?(?:\s?([AaPp])\.?\s?[Mm]\.?)?"
-_BEGIN = re.compile(rf"\[{_DATE},? {_TIME}\] (.*)|{_DATE},? {_TIME} [-\u2013] (.*)", re.DOTALL)
-_SENDER = re.compile(r"([^:\n]{1,80}): (.*)", re.DOTALL)
+# Each language of a telephone writes its dates in its own way; \d matches the digits of other scripts, too.
+_AM = "a\\.?\\s?m\\.?|上午|凌晨|早上|오전|午前|ص|π\\.?μ\\.?|öö"
+_PM = "p\\.?\\s?m\\.?|下午|中午|晚上|오후|午後|م|μ\\.?μ\\.?|ös"
+_DATE = r"(?P<first>\d{1,4})(?:[./-]|년 )(?P<second>\d{1,2})(?:[./-]|월 )(?P<third>\d{1,4})(?:\.|일)?"
+_HALF = f"(?:(?P<am>{_AM})|(?P<pm>{_PM}))"
+_TIME = r"(?P<hour>\d{1,2})[:.](?P<minute>\d{2})(?:[:.](?P<second_>\d{2}))?"
+_DAY = rf"{_DATE}[,،]?\s(?:(?:à|klo|kl\.|às|um|u|в|o)\s)?"
+_STAMPS = (rf"{_DAY}{_TIME}(?:\s?{_HALF})?", rf"{_DAY}{_HALF}\s?{_TIME}")
+_BEGINS = tuple(
+    re.compile(pattern, re.DOTALL | re.IGNORECASE)
+    for stamp in _STAMPS
+    for pattern in (rf"\[{stamp}\] (?P<rest>.*)", rf"{stamp}(?: [-\u2013] |, (?=[^:]{{1,80}} : ))(?P<rest>.*)")
+)
+_SENDER = re.compile(r"([^:\n]{1,80}?) ?: (.*)", re.DOTALL)
 _MARKS = dict.fromkeys(map(ord, "\u200e\u200f\u202a\u202b\u202c\ufeff")) | {0x202F: " ", 0xA0: " "}
+_MARKED = re.compile("\u200e<[^<>\n]{3,80}>")
 _NO_TEXT = re.compile(
-    r"<(media omitted|medien ausgeschlossen|multimedia omitido|m\u00e9dias omis|attached: [^>]*|anhang: [^>]*)>"
-    r"|(image|video|audio|sticker|gif|document|contact card) omitted"
-    r"|(this message was deleted|you deleted this message)\.?",
+    r"<[^<>\n]{3,80}>|(image|video|audio|sticker|gif|document|contact card) omitted"
+    r"|(this message was deleted|you deleted this message)\.?|null",
     re.IGNORECASE,
 )
+_AMERICAN = re.compile(r"\[?\d{1,2}/\d{1,2}/\d\d, \d{1,2}:\d\d(:\d\d)? [AP]M\b")
 _MAX_LINES = 2_000
+_LINE_CHARS = 1 << 20
 
 
 class _Begin(NamedTuple):
-    """Hold what the first line of a message says: three numbers of a date, a time, and the rest."""
+    """Hold what the first line of a message says; `sender` is empty for a message of the service."""
 
     date: tuple[str, str, str]
     hour: int
     minute: int
     second: int
-    rest: str
+    sender: str
+    text: str
+    is_note: bool
 
 
 def is_chat(content: Content) -> bool:
@@ -59,30 +73,45 @@ def read_chat(content: Content) -> Iterator[Item]:
             continue
         begins = _begin(line.text)
         if begins is None and len(texts) < _MAX_LINES:
-            texts.append(line.text.translate(_MARKS))
+            texts.append(_MARKED.sub("", line.text).translate(_MARKS))
             last = line.number if line.text.strip() else last
             continue
         if begin is not None:
             yield _item(begin, texts, first, last, day_first=day_first)
         begin = begins or begin
-        texts = [begins.rest if begins else line.text]
+        texts = [begins.text if begins else line.text.translate(_MARKS)]
         first = last = line.number
     if begin is not None:
         yield _item(begin, texts, first, last, day_first=day_first)
 
 
 def _begin(line: str) -> _Begin | None:
-    match = _BEGIN.match(line.translate(_MARKS)) if len(line) < 1 << 20 else None
+    if len(line) > _LINE_CHARS:
+        return None
+    readable = _MARKED.sub("", line).translate(_MARKS)
+    match = next((match for pattern in _BEGINS if (match := pattern.match(readable))), None)
     if match is None:
         return None
-    groups = match.groups()
-    year, month, day, hour, minute, second, half, rest = groups[:8] if groups[0] is not None else groups[8:]
-    hours = int(hour) % 12 + (12 if half.lower() == "p" else 0) if half else int(hour)
-    return _Begin((year, month, day), hours, int(minute), int(second or 0), rest)
+    told = match.groupdict()
+    hour = int(told["hour"])
+    if told["am"] or told["pm"]:
+        hour = hour % 12 + (12 if told["pm"] else 0)
+    sender = _SENDER.match(told["rest"])
+    return _Begin(
+        (told["first"], told["second"], told["third"]),
+        hour,
+        int(told["minute"]),
+        int(told["second_"] or 0),
+        sender[1].strip(" ~") if sender else "",
+        sender[2] if sender else told["rest"],
+        # iOS marks what nobody wrote: "image omitted", in each language.
+        is_note=sender is not None and line.partition(": ")[2].startswith("\u200e"),
+    )
 
 
 def _is_day_first(content: Content) -> bool:
     # 03/04 may be of March or of April: another date of the file says which, and most of the world begins with the day.
+    american = None
     for line in content.lines():
         begin = _begin(line.text)
         if begin is not None and len(begin.date[0]) <= 2:
@@ -90,19 +119,20 @@ def _is_day_first(content: Content) -> bool:
                 return True
             if int(begin.date[1]) > 12:
                 return False
-    return True
+            if american is None:
+                american = _AMERICAN.match(line.text.translate(_MARKS)) is not None
+    return not american
 
 
 def _item(begin: _Begin, texts: list[str], line: int, end_line: int, *, day_first: bool) -> Item:
-    match = _SENDER.match("\n".join(texts).strip())
-    if match is None:
+    text = "\n".join(texts).strip()
+    if not begin.sender:
         return PassedOver("service messages")
-    text = match[2].strip()
-    if not text or _NO_TEXT.fullmatch(text):
+    if not text or _NO_TEXT.fullmatch(text) or (begin.is_note and len(texts) == 1):
         return PassedOver("messages without text")
     return Part(
         text=text,
-        speaker=match[1].strip(" ~"),
+        speaker=begin.sender,
         created_at=_time(begin, day_first=day_first),
         line=line,
         end_line=end_line,

@@ -11,6 +11,9 @@ from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.types import JSONValue
 
 _UUID = re.compile(r"[0-9a-f]{8}(-?[0-9a-f]{4}){3}-?[0-9a-f]{12}", re.IGNORECASE)
+_EPOCH = re.compile(r"\d{9,10}(\.\d{1,9})?|\d{13}")
+_DAY_CHARS = len("2024-03-01")
+_LEAST_MILLISECONDS = 1e11  # as seconds, the year 5138
 _MAX_EPOCH_S = 253_402_300_799  # the end of the year 9999
 
 
@@ -87,6 +90,23 @@ def iso_time(seconds: object) -> str | None:
         return datetime.fromtimestamp(number, UTC).isoformat(timespec="seconds")
     except (TypeError, ValueError, OverflowError, OSError):
         return None
+
+
+def zoned_time(told: str | float | None) -> str | float | None:
+    """Return a time as ISO 8601 with a zone: that of this machine where the file tells none.
+
+    A day, and what is no time that is known here, stay as the file writes them.
+    """
+    if isinstance(told, str) and not _EPOCH.fullmatch(told.strip()):
+        try:
+            time = datetime.fromisoformat(told.strip())
+            return told if time.tzinfo is not None or len(told.strip()) <= _DAY_CHARS else time.astimezone().isoformat()
+        except (ValueError, OverflowError, OSError):
+            return told
+    if told is None:
+        return None
+    seconds = float(told)
+    return iso_time(seconds / 1_000 if abs(seconds) >= _LEAST_MILLISECONDS else seconds) or told
 
 
 def is_unique_id(value: object) -> bool:

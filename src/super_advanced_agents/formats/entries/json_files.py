@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from super_advanced_agents.formats.content import Content
-from super_advanced_agents.formats.entries.shapes import read_value, shape_of
+from super_advanced_agents.formats.entries.shapes import UNKNOWN_SHAPE, read_value, shape_of
 from super_advanced_agents.formats.entries.values import Value, read_array, read_lines, read_whole
 from super_advanced_agents.formats.parts import Item, NotUnderstoodError, Problem
+
+_MAX_UNKNOWN = 20
 
 
 def is_json_lines(content: Content) -> bool:
@@ -25,29 +27,41 @@ def is_json(content: Content) -> bool:
 
 
 def read_json_lines(content: Content) -> Iterator[Item]:
-    """Yield the parts of each line, and a problem for each line that is not understood."""
-    for value in read_lines(content):
-        yield from (
-            [value] if isinstance(value, Problem) else read_value(value.value, content, value.line, value.end_line)
-        )
+    """Yield the parts of each line, and a problem for each line that is not understood.
+
+    Raises:
+        NotUnderstoodError: none of the first 20 lines is understood.
+    """
+    yield from _read_values(read_lines(content), content)
 
 
 def read_json(content: Content) -> Iterator[Item]:
     """Yield the parts of a file that is one JSON value.
 
     Raises:
-        NotUnderstoodError: it is no JSON, or its first value is of no known shape.
+        NotUnderstoodError: it is no JSON, or none of its first 20 values is understood.
     """
     is_array = (content.head_text or "").lstrip().startswith("[")
-    values: Iterable[Value | Problem] = read_array(content) if is_array else [read_whole(content)]
+    yield from _read_values(read_array(content) if is_array else [read_whole(content)], content)
+
+
+def _read_values(values: Iterable[Value | Problem], content: Content) -> Iterator[Item]:
+    # Problems wait until a value is understood: a file of which nothing is understood is refused as a whole.
+    waiting: list[Problem] = []
     understood = False
     for value in values:
-        if isinstance(value, Problem):
-            if not understood:
-                raise NotUnderstoodError(value.why)
-            yield value
-        elif not understood and shape_of(value.value) is None:
-            raise NotUnderstoodError("its JSON is of no known shape")
-        else:
+        if isinstance(value, Value) and shape_of(value.value) is not None:
             understood = True
+            yield from waiting
+            waiting = []
             yield from read_value(value.value, content, value.line, value.end_line)
+            continue
+        problem = value if isinstance(value, Problem) else Problem(value.line, UNKNOWN_SHAPE)
+        if understood:
+            yield problem
+            continue
+        waiting.append(problem)
+        if len(waiting) == _MAX_UNKNOWN:
+            break
+    if waiting:
+        raise NotUnderstoodError(waiting[0].why)

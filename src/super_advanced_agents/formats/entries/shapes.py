@@ -13,6 +13,8 @@ from super_advanced_agents.formats.entries.fields import InvalidFieldError
 from super_advanced_agents.formats.entries.plain_entries import is_message, read_entry, read_message, read_turn
 from super_advanced_agents.formats.parts import Item, Part, Problem
 
+UNKNOWN_SHAPE = "its JSON is of no known shape: a text, a message or a conversation"
+
 
 @dataclass(frozen=True, slots=True)
 class Shape:
@@ -50,6 +52,7 @@ def _read_list(value: Mapping[str, Any], content: Content) -> Iterator[Item]:
 SHAPES = (
     Shape(chatgpt.is_conversation, chatgpt.read_conversation),
     Shape(claude.is_conversation, claude.read_conversation),
+    Shape(claude.is_project, claude.read_project),
     Shape(telegram.is_export, telegram.read_export),
     Shape(telegram.is_chat, telegram.read_chat),
     Shape(slack.is_message, slack.read_message),
@@ -88,7 +91,7 @@ def read_value(value: Any, content: Content, line: int = 0, end_line: int = 0) -
     """Yield the parts of one JSON value of a file, or a problem where it is not understood."""
     shape = shape_of(value)
     if shape is None:
-        yield Problem(line, "it is of no known shape: a text, a message or a conversation")
+        yield Problem(line, UNKNOWN_SHAPE)
         return
     try:
         for item in shape.read(value, content):

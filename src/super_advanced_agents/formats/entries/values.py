@@ -103,6 +103,9 @@ class _Elements:
             if not char:
                 raise _RefusedError("it is not JSON: the array does not end")
             yield self._element()
+        self._advance(self._position + 1)
+        if self._next_char():
+            raise _RefusedError("there is text behind its JSON array")
 
     def _element(self) -> Value:
         while True:
