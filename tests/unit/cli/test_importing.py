@@ -139,3 +139,22 @@ def test_metadata_of_a_memory_says_its_file_heading_and_lines(saa, tmp_path):
     metadata = record["metadata"]
     assert (metadata["heading"], metadata["lines"], record["source"]) == ("Soup", [7, 7], "a.md")
     assert (metadata["type_"], metadata["lines_"]) == ("recipe", 5)
+
+
+def test_file_of_unknown_json_is_refused_in_one_line_with_the_list_of_what_is_understood(saa, tmp_path):
+    """A log is no conversation: a thousand errors would say no more."""
+    file = tmp_path / "log.jsonl"
+    file.write_text('{"level": "info"}\n' * 300)
+    result = saa("import", file, code=1)
+    [line] = [line for line in result.stderr.splitlines() if line.startswith("log.jsonl")]
+    assert "none of its 300 values is understood" in line
+    assert "Markdown" in line
+    assert saa.json("list")["memories"] == []
+
+
+def test_data_folder_inside_of_the_imported_folder_is_not_read(saa, tmp_path):
+    """`saa import .` beside ./saa-data."""
+    (tmp_path / "a.md").write_text("text\n")
+    for stored in (1, 0):
+        report = saa.json("import", tmp_path)
+        assert (report["stored"], report["files"], report["passed_over"]) == (stored, 1, {})

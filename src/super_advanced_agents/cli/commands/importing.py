@@ -78,7 +78,8 @@ def import_(
     _check_format(format_)
     summary, rejections = Summary(), _Rejections(strict=strict)
     with ExitStack() as stack:
-        inputs = Inputs(paths, stack)
+        folder = Settings.load(data_dir=data_dir).data_dir
+        inputs = Inputs(paths, stack, without=folder)
         exports, others = _divided(inputs, forced=format_, for_tenants=bool(tenant or from_tenant), dry_run=dry_run)
         with _print_summary_at_end(summary, inputs, as_json=as_json, dry_run=dry_run):
             if exports:
@@ -88,7 +89,7 @@ def import_(
                         reembed=reembed, strict=strict, summary=summary,
                         on_bytes=on_bytes, on_rejected=rejections.print,
                     ).run(exports)  # fmt: skip
-            locations = Locations(Settings.load(data_dir=data_dir).data_dir / "cache" / "imported-files")
+            locations = Locations(folder / "cache" / ".imported-files")
             planning = Planning(
                 inputs=inputs, locations=locations, memory_type=memory_type, forced=format_, sync=sync, summary=summary,
                 on_rejected=rejections.reject,

@@ -1,4 +1,4 @@
-"""Files of earlier imports that this import does not hold, and whose memories may stand in its files now."""
+"""Files of earlier imports that are not in this one: renamed, moved, unpacked or gone."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class AbsentFiles:
         return file_id in self._files and self._files[file_id].has_vanished
 
     def adopt(self, file: Input, digests: Iterable[bytes]) -> list[StoredPart]:
-        """Return the memories of the absent file that a new file is, under another name or at another place.
+        """Return the memories of the absent file that a new file was before it was renamed or moved.
 
-        It is the one of which most memories, and at least half, stand in the new file. They belong to it from then on.
+        That is the one of which most memories, and at least half, stand in the new file. They are its own then.
         """
         counted = Counter(digests)
         candidates = {holder for digest in counted for holder in self._holders.get(digest, ())}
@@ -56,7 +56,10 @@ class AbsentFiles:
         return [part for part in self._parts[best] if part.uid not in self._claimed]
 
     def claim(self, body: bytes) -> str | None:
-        """Return the uid of a memory with this text in a vanished file, each once; None if none is left."""
+        """Return the uid of a memory with this text in a vanished file, or None.
+
+        Each memory is returned once.
+        """
         waiting = self._by_body.get(body)
         while waiting:
             part = waiting.popleft()
@@ -66,7 +69,10 @@ class AbsentFiles:
         return None
 
     def left(self) -> Iterator[tuple[AbsentFile, list[StoredPart], bool]]:
-        """Yield the vanished files with the memories found nowhere else, and whether at least half of them were."""
+        """Yield each vanished file with its memories that were found nowhere else.
+
+        The third value says whether at least half of its memories were found.
+        """
         for file in self._files.values():
             if file.has_vanished and file.file_id not in self._adopted:
                 parts = self._parts[file.file_id]

@@ -64,6 +64,7 @@ class Inputs:
     Args:
         paths: files and folders; `-` is standard input.
         stack: closes what is opened.
+        without: a folder that is not looked into, such as that of the data.
 
     Attributes:
         folders: the absolute paths of the folders that were given, and of those of the files that were.
@@ -75,12 +76,13 @@ class Inputs:
         InvalidInputError: a path does not exist.
     """
 
-    def __init__(self, paths: list[Path], stack: ExitStack) -> None:
+    def __init__(self, paths: list[Path], stack: ExitStack, *, without: Path | None = None) -> None:
         for path in paths:
             if str(path) != "-" and not path.exists():
                 raise InvalidInputError(f"there is no file {str(path)!r}", field="paths", hint="check the path")
         self._paths = paths
         self._stack = stack
+        self._without = None if without is None else str(without.resolve())
         self._contents: dict[Path, Content] = {}
         self.folders: list[str] = []
         self.subfolders: list[str] = []
@@ -132,8 +134,9 @@ class Inputs:
         for parent, folders, files in os.walk(root):
             links = [name for name in folders if Path(parent, name).is_symlink()]
             hidden = [name for name in folders if name.startswith(".") and name not in links]
+            own = [name for name in folders if os.path.join(parent, name) == self._without]  # noqa: PTH118 - as below
             self._count(links=len(links), hidden=len(hidden))
-            folders[:] = sorted(set(folders).difference(links, hidden))
+            folders[:] = sorted(set(folders).difference(links, hidden, own))
             self.subfolders += [os.path.join(parent, name) for name in folders]  # noqa: PTH118 - a thousandth of the time
             for name in sorted(files):
                 path = Path(parent, name)

@@ -122,7 +122,7 @@ def body_digest(text: str) -> bytes:
 
 
 def stable_uid(file_id: str, *parts: str) -> str:
-    """Return a uid hashed from a key in a file, the same at every import; without a file, the same in each."""
+    """Return a uid hashed from a key in a file; if the file is empty, from a key in the world."""
     return f"{file_id}-{_digest(*parts)[:10].hex()}" if file_id else _digest(*parts).hex()
 
 

@@ -20,7 +20,7 @@ _DIRECTORY_BYTES = 16 << 20
 
 
 class _Workspace(NamedTuple):
-    """Hold the names of a workspace's users by their ids, and the id of the workspace if all of them have it."""
+    """Hold the names of a workspace's users by their ids, and its own id if all users have it."""
 
     users: Mapping[str, str]
     team: str = ""

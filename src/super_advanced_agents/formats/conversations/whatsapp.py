@@ -40,7 +40,7 @@ _LINE_CHARS = 1 << 20
 
 
 class _Begin(NamedTuple):
-    """Hold what the first line of a message says; `sender` is empty for a message of the service."""
+    """Hold the first line of a message, without a sender if it is one of the service."""
 
     date: tuple[str, str, str]
     hour: int

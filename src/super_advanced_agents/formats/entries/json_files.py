@@ -10,6 +10,7 @@ from super_advanced_agents.formats.entries.values import Value, read_array, read
 from super_advanced_agents.formats.parts import Item, NotUnderstoodError, Problem
 
 _MAX_UNKNOWN = 20
+_MAX_WAITING = 100_000
 
 
 def is_json_lines(content: Content) -> bool:
@@ -30,38 +31,41 @@ def read_json_lines(content: Content) -> Iterator[Item]:
     """Yield the parts of each line, and a problem for each line that is not understood.
 
     Raises:
-        NotUnderstoodError: none of the first 20 lines is understood.
+        NotUnderstoodError: no line is of a known shape; in a folder, none of the first 20 lines is understood.
     """
-    yield from _read_values(read_lines(content), content)
+    yield from _read_values(read_lines(content), content, by_line=True)
 
 
 def read_json(content: Content) -> Iterator[Item]:
     """Yield the parts of a file that is one JSON value.
 
     Raises:
-        NotUnderstoodError: it is no JSON, or none of its first 20 values is understood.
+        NotUnderstoodError: it is no JSON, or no value is of a known shape.
     """
     is_array = (content.head_text or "").lstrip().startswith("[")
-    yield from _read_values(read_array(content) if is_array else [read_whole(content)], content)
+    yield from _read_values(read_array(content) if is_array else [read_whole(content)], content, by_line=False)
 
 
-def _read_values(values: Iterable[Value | Problem], content: Content) -> Iterator[Item]:
-    # Problems wait until a value is understood: a file of which nothing is understood is refused as a whole.
+def _read_values(values: Iterable[Value | Problem], content: Content, *, by_line: bool) -> Iterator[Item]:
+    # A file of which nothing is understood is refused as a whole. Until something is, problems wait.
     waiting: list[Problem] = []
-    understood = False
+    decided = False
     for value in values:
-        if isinstance(value, Value) and shape_of(value.value) is not None:
-            understood = True
+        known = isinstance(value, Value) and shape_of(value.value) is not None
+        if known or (isinstance(value, Problem) and by_line and content.named) or len(waiting) == _MAX_WAITING:
             yield from waiting
-            waiting = []
+            waiting, decided = [], True
+        if isinstance(value, Value) and (known or decided):
             yield from read_value(value.value, content, value.line, value.end_line)
-            continue
-        problem = value if isinstance(value, Problem) else Problem(value.line, UNKNOWN_SHAPE)
-        if understood:
-            yield problem
-            continue
-        waiting.append(problem)
-        if len(waiting) == _MAX_UNKNOWN:
-            break
+        elif decided and isinstance(value, Problem):
+            yield value
+        else:
+            waiting.append(value if isinstance(value, Problem) else Problem(value.line, UNKNOWN_SHAPE))
+            if len(waiting) == _MAX_UNKNOWN and not content.named:
+                break
     if waiting:
-        raise NotUnderstoodError(waiting[0].why)
+        raise NotUnderstoodError(
+            waiting[0].why
+            if len(waiting) == 1
+            else f"none of its {len(waiting)} values is understood: {waiting[0].why}"
+        )

@@ -13,7 +13,7 @@ from super_advanced_agents.formats.entries.fields import InvalidFieldError
 from super_advanced_agents.formats.entries.plain_entries import is_message, read_entry, read_message, read_turn
 from super_advanced_agents.formats.parts import Item, Part, Problem
 
-UNKNOWN_SHAPE = "its JSON is of no known shape: a text, a message or a conversation"
+UNKNOWN_SHAPE = "it is of no known shape, such as a text, a message or a conversation"
 
 
 @dataclass(frozen=True, slots=True)
