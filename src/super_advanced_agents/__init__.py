@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from super_advanced_agents.types import (
         AgentInfo,
         Answer,
+        AnswerEvent,
         ChatMessage,
         CollectionInfo,
         ExplainedMatch,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 _EXPORTS = {
     "AgentInfo": "types",
     "Answer": "types",
+    "AnswerEvent": "types",
     "AsyncLLMAgent": "agents",
     "AsyncLLMWrapper": "generation",
     "ChatMessage": "types",
@@ -73,6 +75,7 @@ _EXPORTS = {
 __all__ = [
     "AgentInfo",
     "Answer",
+    "AnswerEvent",
     "AsyncLLMAgent",
     "AsyncLLMWrapper",
     "ChatMessage",

@@ -104,7 +104,10 @@ HOSTILE = [
     Hostile("another tenant's memory", {"text": "x", "tenant": "other"}, MEMORIES, "tenant"),
     Hostile("another namespace", {"query": "x", "namespace": "other"}, wrong="namespace"),
     # -- filters
-    Hostile("SQL as a key", **_where({"a') OR 1=1 --": 1})),
+    Hostile("SQL as a key", **_where({"a') OR 1=1 --": {"$1=1": 1}}, "a') OR 1=1 --")),
+    Hostile("a lone surrogate as a filter's key", b'{"query": "x", "where": {"\\ud800": 1}}', wrong="where"),
+    Hostile("a made-up field of records", **_where({"$tenant": "other"})),
+    Hostile("a date as a time", **_where({"$created_at": "2026-03-01"}, "$created_at")),
     Hostile("a made-up operator", **_where({"a": {"$function": "return 1"}}, "a")),
     Hostile("an expression", **_where({"$where": "this.a == 1"})),
     Hostile("65 terms", **_where({"$or": [{"a": n} for n in range(65)]}, "")),

@@ -112,6 +112,7 @@ def test_ask_returns_text_and_sources_as_json(rest):
     answer = rest.post("/v1/agents/guide/ask", json={"question": "Where is the Louvre?"}).json()
     assert "Paris" in answer["text"]
     assert [source["uid"] for source in answer["sources"]] == [uid]
+    assert (answer["grounded"], answer["quoted"]) == (not answer["unsupported"], False)
 
 
 @pytest.mark.parametrize("how", ["member", "header"])
@@ -128,6 +129,7 @@ def test_ask_streams_sources_then_text_then_done(rest, how):
     names = [name for name, _ in events]
     assert (names[0], set(names[1:-1]), names[-1]) == ("sources", {"text"}, "done")
     assert "".join(data["text"] for name, data in events if name == "text").strip() == events[-1][1]["text"]
+    assert set(events[-1][1]) == {"text", "grounded", "unsupported", "quoted"}
 
 
 def test_ask_stream_with_wrong_input_is_answered_422(rest):

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Unpack, get_args, overload
 
-from super_advanced_agents._runtime.sync_bridge import blocking, blocking_iterator
+from super_advanced_agents._runtime.sync_bridge import blocking
+from super_advanced_agents.agents.answers import Answering
 from super_advanced_agents.agents.inputs import narrow_to_type
-from super_advanced_agents.agents.prompt import NOTHING_KNOWN, answer_messages
 from super_advanced_agents.agents.writes import MemoryWrites
 from super_advanced_agents.config import LIMITS, checked_name, checked_text
 from super_advanced_agents.embeddings import EmbeddingPipeline
-from super_advanced_agents.errors import ConfigurationError, InvalidInputError
+from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.generation import AsyncLLMWrapper, LLMGenerator
 from super_advanced_agents.retrieval import Reranker, Reranking, explained
 from super_advanced_agents.stores import VectorStore
-from super_advanced_agents.types import Answer, ExplainedMatch, Match, Metadata, Record, Weights, Where
+from super_advanced_agents.types import ExplainedMatch, Match, Metadata, Record, Weights, Where
 
 SearchMode: TypeAlias = Literal["hybrid", "vector", "keyword"]
 Predicate: TypeAlias = Callable[[Metadata], bool]
@@ -31,7 +30,7 @@ class SearchOptions(TypedDict, total=False):
     rerank: bool | Reranker | None
 
 
-class LLMAgent(MemoryWrites):
+class LLMAgent(MemoryWrites, Answering):
     """Store text memories, search them, and answer questions from them, with blocking methods.
 
     `AsyncLLMAgent` has the same operations for asyncio. Agents may share one store: each sees only its own namespace.
@@ -230,70 +229,6 @@ class LLMAgent(MemoryWrites):
         """
         return await self.vector_store.ascan(where, after=after, limit=limit, namespace=self.namespace)
 
-    # -- answering ------------------------------------------------------------------------------------------------
-
-    async def _aask(self, question: str, top_k: int = 5, *, sources: Sequence[Match] | None = None) -> Answer:
-        """Answer a question with the language model, from the memories that match it best.
-
-        A cancelled call frees the model's slot within one token.
-
-        Args:
-            question: the question, in plain words.
-            top_k: the number of memories that the model is shown.
-            sources: the memories to answer from; `search_text` finds them when None.
-
-        Returns:
-            The model's answer, greedily decoded, and the memories that it was shown. Without any memory the model is
-            not called, and the answer says that nothing is known.
-
-        Raises:
-            ConfigurationError: the agent has no `llm_generator`.
-        """
-        llm = self._required_llm()
-        checked_text(question, "question", max_bytes=LIMITS.text_bytes)
-        if sources is None:
-            sources = await self._asearch_text(question, top_k)
-        if not sources:
-            return Answer(text=NOTHING_KNOWN, sources=[])
-        messages = answer_messages(question, sources, context_chars=self._context_chars)
-        text = await llm.achat(messages, self._answer_tokens)
-        return Answer(text=text.strip(), sources=list(sources))
-
-    async def _astream_answer(
-        self, question: str, top_k: int = 5, *, sources: Sequence[Match] | None = None
-    ) -> AsyncGenerator[str, None]:
-        """Answer a question from memories, yielding pieces of the text as the model generates them.
-
-        The joined pieces are the answer. Leaving the iterator early frees the model's slot within one token.
-
-        Args:
-            question: the question, in plain words.
-            top_k: the number of memories that the model is shown.
-            sources: the memories to answer from; `search_text` finds them when None. A caller that needs to know the
-                sources passes the result of its own search.
-
-        Raises:
-            ConfigurationError: the agent has no `llm_generator`.
-        """
-        llm = self._required_llm()
-        checked_text(question, "question", max_bytes=LIMITS.text_bytes)
-        if sources is None:
-            sources = await self._asearch_text(question, top_k)
-        if not sources:
-            yield NOTHING_KNOWN
-            return
-        messages = answer_messages(question, sources, context_chars=self._context_chars)
-        async with aclosing(llm.astream_chat(messages, self._answer_tokens)) as pieces:
-            async for piece in pieces:
-                yield piece
-
-    def _required_llm(self) -> LLMGenerator:
-        if self.llm_generator is None:
-            raise ConfigurationError(
-                f"agent {self.name!r} has no language model", hint="give it one: llm_generator=LLMGenerator()"
-            )
-        return self.llm_generator
-
     if TYPE_CHECKING:
 
         @overload
@@ -328,8 +263,6 @@ class LLMAgent(MemoryWrites):
     get = blocking(_aget)
     count = blocking(_acount)
     scan = blocking(_ascan)
-    ask = blocking(_aask)
-    stream_answer = blocking_iterator(_astream_answer)
 
 
 class AsyncLLMAgent(LLMAgent):
@@ -351,4 +284,5 @@ class AsyncLLMAgent(LLMAgent):
     acount = LLMAgent._acount
     ascan = LLMAgent._ascan
     aask = LLMAgent._aask
+    aask_events = LLMAgent._aask_events
     astream_answer = LLMAgent._astream_answer

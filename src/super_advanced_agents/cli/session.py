@@ -48,9 +48,7 @@ def in_turn(open_: Callable[[], OpenedT]) -> OpenedT:
 
 
 @contextmanager
-def open_agent(
-    data_dir: Path, models_dir: Path | None, agent: str, *, embeds: bool = False, answers: bool = False
-) -> Iterator[AsyncLLMAgent]:
+def open_agent(data_dir: Path, models_dir: Path | None, agent: str, *, embeds: bool = False) -> Iterator[AsyncLLMAgent]:
     """Enter a context that yields an agent, and closes its store and models at the end.
 
     Args:
@@ -58,7 +56,6 @@ def open_agent(
         models_dir: the folder of all models.
         agent: the agent's name.
         embeds: the command embeds texts; a missing embedding model is fetched first.
-        answers: the command generates text; a missing language model is fetched first.
     """
     _use_one_blas_thread()
     from super_advanced_agents.agents import AsyncLLMAgent
@@ -73,8 +70,16 @@ def open_agent(
         in_turn(lambda: open_store(settings.store_url, dim=pipeline.dim)) as store,
     ):
         # Fetched here and not at the first use: Ctrl-C ends a download only in this thread.
-        fetch_models(settings, embedding=embeds, generation=answers)
+        fetch_models(settings, embedding=embeds)
         yield AsyncLLMAgent(settings.agent, store, pipeline, generator)
+
+
+def fetch_language_model(models_dir: Path | None) -> None:
+    """Download the configured language model if it is missing, with a progress line."""
+    from super_advanced_agents.tenancy.model_loading import fetch_models
+    from super_advanced_agents.tenancy.settings import Settings
+
+    fetch_models(Settings.load(models_dir=models_dir), generation=True)
 
 
 @contextmanager

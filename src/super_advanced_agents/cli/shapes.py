@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 import orjson
 
 from super_advanced_agents.cli.output import one_line, print_result, without_controls
-from super_advanced_agents.protocol.json_codec import json_of_match
-from super_advanced_agents.types import ExplainedMatch, JSONValue, Match, Record
+from super_advanced_agents.protocol.json_codec import json_of_match, json_of_result
+from super_advanced_agents.types import Answer, ExplainedMatch, JSONValue, Match, Record
 
 
 def match_json(match: Match) -> dict[str, JSONValue]:
@@ -30,6 +30,23 @@ def record_json(record: Record) -> dict[str, JSONValue]:
         "updated_at": record.updated_at,
         "expires_at": record.expires_at,
     }
+
+
+def answer_json(answer: Answer) -> dict[str, JSONValue]:
+    """Return an answer as the JSON object that the REST API returns for it."""
+    members: dict[str, JSONValue] = orjson.loads(orjson.dumps(json_of_result(answer)))
+    return members
+
+
+def print_sources(sources: Sequence[Match]) -> None:
+    """Print the memories that an answer is made from, numbered, before the answer."""
+    if not sources:
+        return
+    print_result("Sources:")
+    for rank, match in enumerate(sources, start=1):
+        origin = f"  ({one_line(match.source)})" if match.source else ""
+        print_result(f"  [{rank}] {one_line(match.text)}{origin}")
+    print_result()
 
 
 def print_matches(matches: Sequence[Match]) -> None:

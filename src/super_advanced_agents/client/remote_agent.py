@@ -18,7 +18,6 @@ from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.protocol import operations as ops
 from super_advanced_agents.protocol.operations import Operation
 from super_advanced_agents.protocol.requests import (
-    AnswerEvent,
     AskRequest,
     CountMemoriesRequest,
     GetMemoryRequest,
@@ -34,6 +33,7 @@ from super_advanced_agents.stores.validation import (
 )
 from super_advanced_agents.types import (
     Answer,
+    AnswerEvent,
     ExplainedMatch,
     Match,
     Record,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
 import orjson
@@ -31,9 +31,8 @@ from super_advanced_agents.errors import ConfigurationError, ResourceClosedError
 from super_advanced_agents.protocol import operations as ops
 from super_advanced_agents.protocol.json_codec import json_of_request, result_of_json
 from super_advanced_agents.protocol.operations import PATH_PARAMETER, Operation
-from super_advanced_agents.protocol.requests import AnswerEvent
 from super_advanced_agents.stores.requests import GetRequest, ScanRequest
-from super_advanced_agents.types import Match
+from super_advanced_agents.types import AnswerEvent, Match
 
 if TYPE_CHECKING:
     import httpx2
@@ -276,7 +275,9 @@ def _result(call: RemoteCall, body: Any) -> Any:
 def _event_of(name: str, data: dict[str, Any]) -> AnswerEvent:
     if name == "sources":
         return AnswerEvent(sources=result_of_json(data["results"], list[Match]))
-    return AnswerEvent(text=data["text"]) if name == "text" else AnswerEvent(done=data["text"])
+    if name == "text":
+        return AnswerEvent(text=data["text"])
+    return cast("AnswerEvent", result_of_json({**data, "done": data["text"], "text": None}, AnswerEvent))
 
 
 def _build_request(client: httpx2.AsyncClient, http_request: _HttpRequest, key: str | None) -> httpx2.Request:

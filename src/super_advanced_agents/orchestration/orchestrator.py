@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 from super_advanced_agents._runtime.own_loop import blocking_in_own_loop
+from super_advanced_agents.agents.answers import checked_answer
 from super_advanced_agents.errors import AgentError, AgentNotFoundError, ConfigurationError, InvalidInputError
 from super_advanced_agents.generation import LLMGenerator
 from super_advanced_agents.orchestration.collaboration import Collaboration
@@ -309,10 +310,11 @@ class Orchestrator(Registration):
     async def aask(self, question: str, top_k: int = 5) -> Answer:
         """Choose the agent best suited to a question, ask it, and return its text and sources.
 
+        Names and numbers of the text that stand in no source are named.
         With it an orchestrator can be an agent of another one.
         """
         outcome = await self.aroute(question, top_k=top_k)
-        return Answer(text=outcome.text, sources=outcome.sources)
+        return await checked_answer(outcome.text, outcome.sources, question)
 
     route = blocking_in_own_loop(aroute)
     chain = blocking_in_own_loop(achain)

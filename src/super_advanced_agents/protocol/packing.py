@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import orjson
 
 from super_advanced_agents.errors import FilterError, InvalidInputError
 from super_advanced_agents.protocol.json_parser import INLINE_BYTES, parse_json
+from super_advanced_agents.stores.record_fields import plain_value
 from super_advanced_agents.types import Matrix, Vector
 
 FLOAT = np.dtype("<f4")
@@ -30,21 +30,15 @@ def json_bytes(value: object, *, field: str) -> bytes:
         InvalidInputError: the value holds something that JSON in UTF-8 cannot represent.
     """
     try:
-        return orjson.dumps(value, default=_as_dict)
+        return orjson.dumps(value, default=plain_value)
     except TypeError as exc:
         if field == "where":  # integers beyond 64 bits, which compare as floats with the stored values
-            return json.dumps(value, default=_as_dict).encode()
+            return json.dumps(value, default=plain_value).encode()
         raise InvalidInputError(
             f"{field} cannot be sent as JSON",
             field=field,
             hint="integers have at most 64 bits, texts no lone surrogates",
         ) from exc
-
-
-def _as_dict(value: object) -> object:
-    if isinstance(value, Mapping):
-        return dict(value)
-    raise TypeError
 
 
 def json_object(data: bytes, *, field: str, allow_empty: bool = False) -> dict[str, Any]:

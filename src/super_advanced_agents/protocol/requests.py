@@ -219,21 +219,6 @@ class AskRequest(ServedRequest[Answer]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AnswerEvent:
-    """One event of a streamed answer: the sources, then pieces of text, then the whole text.
-
-    Attributes:
-        sources: the memories in the prompt, best first; in the first event only.
-        text: the next piece of the answer.
-        done: the whole answer; in the last event only.
-    """
-
-    sources: list[Match] | None = None
-    text: str | None = None
-    done: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ListAgentsRequest(ServedRequest[list[AgentInfo]]):
     """A request to list the agents that have settings of their own."""
 

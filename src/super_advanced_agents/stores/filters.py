@@ -2,8 +2,10 @@
 
     {"type": "fact", "day": {"$gte": 5}, "$or": [{"city": "Paris"}, {"tags": {"$contains": "art"}}]}
 
-A key names a metadata field; dots reach into nested objects (`"place.city"`). The keys of an object are ANDed, and so
-are the operators of one key. A value without an operator means `$eq`.
+A key names a metadata field and may be any text (`"due date"`); dots reach into nested objects (`"place.city"`). Keys
+that begin with `$` are reserved: `$source`, `$session`, `$type`, `$uid`, `$created_at` and `$updated_at` are the fields
+of the record itself (see `stores.record_fields`). The keys of an object are ANDed, and so are the operators of one key.
+A value without an operator means `$eq`.
 
 | operator | true when the field |
 |---|---|
@@ -23,16 +25,15 @@ counts as one value. Terms, values and bytes are limited (`config.Limits`), and 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from super_advanced_agents.config import LIMITS, Limits
 from super_advanced_agents.errors import FilterError
+from super_advanced_agents.stores.record_fields import RECORD_FIELDS, RESERVED, TIME_FIELDS, TYPE, operand_of
 from super_advanced_agents.types import JSONValue, Metadata, Where
 
-_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*")
 MAX_KEY_CHARS = 128
 """The longest name of a field that a filter can use, with the dots into nested objects."""
 _MAX_DEPTH = 16
@@ -217,15 +218,19 @@ class _Parser:
             among = Equals(key, tuple(scalar(self._value(key, value)) for value in operand))
             return among if operator == "$in" else Not(among)
         if operator in ("$gt", "$gte", "$lt", "$lte"):
-            if isinstance(operand, bool) or not isinstance(operand, str | int | float):
+            if isinstance(operand, bool) or (key not in TIME_FIELDS and not isinstance(operand, str | int | float)):
                 raise FilterError(f"{operator} of {key!r} takes a number or a string", field=key)
-            self._value(key, operand)
-            return Compares(key, operator, operand)
+            bound = self._value(key, operand)
+            assert isinstance(bound, str | int | float)
+            return Compares(key, operator, bound)
         if operator == "$exists":
             if not isinstance(operand, bool):
                 raise FilterError(f"$exists of {key!r} takes true or false", field=key)
-            return Exists(key) if operand else Not(Exists(key))
+            exists = Not(Equals(key, (scalar(None),))) if key in RECORD_FIELDS else Exists(key)
+            return exists if operand else Not(exists)
         if operator == "$contains":
+            if key in TIME_FIELDS:
+                raise FilterError(f"$contains of {key!r} has no meaning", field=key, hint="use $gte and $lt")
             return Contains(key, scalar(self._value(key, operand)))
         raise FilterError(
             f"unknown operator {operator!r} for {key!r}",
@@ -234,6 +239,8 @@ class _Parser:
         )
 
     def _value(self, key: str, value: object, depth: int = 0) -> JSONValue:
+        if key in RECORD_FIELDS:
+            value = operand_of(key, value)
         if isinstance(value, float) and not math.isfinite(value):
             raise FilterError(f"the value for {key!r} is not finite", field=key)
         if value is None or isinstance(value, str | int | float | bool):
@@ -284,17 +291,35 @@ class _Parser:
 
 def is_field_name(key: str) -> bool:
     """Return whether a filter can name a metadata field, or a dotted path into nested objects."""
-    return len(key) <= MAX_KEY_CHARS and _KEY.fullmatch(key) is not None
+    return len(key) <= MAX_KEY_CHARS and not key.startswith(RESERVED)
 
 
 def _checked_key(key: object) -> str:
-    if not isinstance(key, str) or not is_field_name(key):
+    if key == TYPE:
+        return "type"
+    if not isinstance(key, str):
+        raise FilterError(f"a key must be a string, not {type(key).__name__}", field="where")
+    if key in RECORD_FIELDS:
+        return key
+    if key.startswith(RESERVED):
         raise FilterError(
-            f"{str(key)[:80]!r} is not a field or $and, $or, $not",
+            f"{key[:80]!r} is not a field of a record or $and, $or, $not",
             field="where",
-            hint="a field is letters, digits, '_' and '-', with dots into nested objects",
+            hint=f"the fields of a record are {', '.join(sorted({TYPE, *RECORD_FIELDS}))}; other keys have no '$'",
+        )
+    if not is_field_name(key) or not (key.isascii() or _is_unicode(key)):
+        raise FilterError(
+            f"the key {key[:80]!r} is longer than {MAX_KEY_CHARS} characters, or not valid Unicode", field="where"
         )
     return key
+
+
+def _is_unicode(key: str) -> bool:
+    try:
+        key.encode()
+    except UnicodeEncodeError:  # a lone surrogate
+        return False
+    return True
 
 
 def compares(value: JSONValue | object, operator: RangeOperator, bound: str | int | float) -> bool:
@@ -324,7 +349,8 @@ def contains(value: JSONValue | object, member: Scalar) -> bool:
 def matches(tree: Filter, metadata: Metadata) -> bool:
     """Return whether a record's metadata matches the syntax tree of a filter.
 
-    Engines that evaluate filters in an index must return what this function returns.
+    Engines that evaluate filters in an index must return what this function returns. The record's own fields are in
+    `metadata` by their reserved names, such as `$source`.
     """
     match tree:
         case Equals(key, values):

@@ -18,11 +18,10 @@ from super_advanced_agents._runtime.gil import yield_gil
 from super_advanced_agents._runtime.uids import fill_missing_uids
 from super_advanced_agents.config import Limits, checked_name, checked_text
 from super_advanced_agents.errors import InvalidInputError
+from super_advanced_agents.stores.documents import Document, checked_document
 from super_advanced_agents.stores.filters import Filter, parse
 from super_advanced_agents.stores.validation import (
-    Document,
     checked_dedupe,
-    checked_document,
     checked_each,
     checked_lifetime,
     checked_limit,

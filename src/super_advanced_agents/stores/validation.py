@@ -6,21 +6,21 @@ Each `checked_...` function returns the valid value, or raises InvalidInputError
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from types import EllipsisType
-from typing import NamedTuple, TypeVar, cast, get_args
+from typing import TypeVar, cast, get_args
 
 import numpy as np
-import orjson
 from numpy.typing import ArrayLike, NDArray
 
-from super_advanced_agents.config import LIMITS, Limits, checked_name, checked_text
+from super_advanced_agents.config import LIMITS, Limits, checked_name
 from super_advanced_agents.errors import (
     DimensionMismatchError,
     InvalidInputError,
     ModelMismatchError,
 )
-from super_advanced_agents.types import Dedupe, Matrix, Metadata, Record, Weights, parsed_metadata
+from super_advanced_agents.stores.documents import Document, checked_document
+from super_advanced_agents.types import Dedupe, Matrix, Record, Weights
 
 Value = TypeVar("Value")
 
@@ -28,13 +28,6 @@ _MAX_LIFETIME_S = 1e11  # three thousand years
 _MAX_TIME_S = 1e12
 _MAX_PLACES = 2**53  # the integers below it are exact in every JSON reader
 _MAX_DOT_NORM = 1e18  # the dot product of two such vectors still fits a float32
-
-
-class Document(NamedTuple):
-    """Hold a record's metadata as it is stored: the `text` field, and the other fields as JSON."""
-
-    text: str | None
-    json: bytes
 
 
 def checked_matrix(vectors: ArrayLike | Sequence[ArrayLike], dim: int, *, field: str) -> Matrix:
@@ -129,70 +122,6 @@ def bounded_rows(matrix: Matrix, *, field: str) -> Matrix:
 def _row_norms(matrix: Matrix) -> NDArray[np.float64]:
     lengths: NDArray[np.float64] = np.sqrt(np.einsum("ij,ij->i", matrix, matrix, dtype=np.float64))
     return lengths
-
-
-def checked_document(metadata: object, *, field: str, limits: Limits) -> Document:
-    """Validate metadata, and split it into its `text` field and the JSON of the other fields.
-
-    Raises:
-        InvalidInputError: `metadata` is not a JSON object, is too large or too deep, or its text is invalid.
-    """
-    if metadata is None:
-        return Document(None, b"{}")
-    if not isinstance(metadata, dict):
-        raise InvalidInputError(f"{field} must be an object, not {type(metadata).__name__}", field=field)
-    text = metadata.get("text")
-    rest = metadata
-    if isinstance(text, str):
-        checked_text(text, f"{field}.text", max_bytes=limits.text_bytes)
-        rest = metadata.copy()
-        del rest["text"]
-    else:
-        text = None
-    if not _PLAIN_TYPES.issuperset(map(type, rest.values())):
-        _check_json(rest, field, limits.metadata_depth)
-    try:
-        encoded = orjson.dumps(rest)
-    except (TypeError, orjson.JSONEncodeError) as exc:
-        _check_json(rest, field, limits.metadata_depth)  # names a key that is not a string
-        raise InvalidInputError(
-            f"{field} cannot be stored as JSON",
-            field=field,
-            hint="integers have at most 64 bits, texts no lone surrogates",
-        ) from exc
-    if len(encoded) > limits.metadata_bytes:
-        raise InvalidInputError(
-            f"{field} is {len(encoded)} bytes of JSON, the limit is {limits.metadata_bytes}", field=field
-        )
-    return Document(text, encoded)
-
-
-_PLAIN_TYPES = frozenset({str, int, bool, type(None)})
-"""Types whose values are all JSON; most values are, and skip `_check_json`."""
-
-
-def _check_json(value: object, field: str, depth: int, level: int = 0) -> None:
-    # orjson alone would store NaN as null and dates as strings.
-    items: Iterable[object] = ()
-    if isinstance(value, dict):
-        if any(type(key) is not str for key in value):
-            raise InvalidInputError(f"{field} has a key that is not a string", field=field)
-        items = value.values()
-    elif isinstance(value, list | tuple):
-        items = value
-    elif isinstance(value, float):
-        if not math.isfinite(value):
-            raise InvalidInputError(f"{field} holds a number that is not finite", field=field)
-        return
-    else:
-        raise InvalidInputError(f"{field} holds a {type(value).__name__}, which is not JSON", field=field)
-    if level >= depth:
-        raise InvalidInputError(
-            f"{field} is nested deeper than {depth} levels (metadata_depth)", field=field, hint="flatten it"
-        )
-    for item in items:
-        if type(item) not in _PLAIN_TYPES:
-            _check_json(item, field, depth, level + 1)
 
 
 def checked_uid(uid: object, *, field: str, limits: Limits) -> str:
@@ -337,7 +266,7 @@ def checked_record(record: Record, *, field: str, limits: Limits) -> Document:
     if record.expires_at is not None:
         checked_time(record.expires_at, field=f"{field}.expires_at")
     checked_place(record.place, field=f"{field}.place")
-    return checked_document(record.metadata, field=f"{field}.metadata", limits=limits)
+    return checked_document(record.metadata, field=f"{field}.metadata", limits=limits, stored=True)
 
 
 def checked_predicate(filter_fn: object) -> None:
@@ -387,9 +316,3 @@ def checked_lifetime(seconds: object, *, field: str) -> float | None:
             f"{field} must be more than 0 and at most {_MAX_LIFETIME_S:g} seconds, not {seconds!r:.80}", field=field
         )
     return float(seconds)
-
-
-def with_text(text: str | None, encoded: bytes | str) -> Metadata:
-    """Return a record's metadata, built from its stored text and the JSON of the other fields."""
-    rest = parsed_metadata(encoded)
-    return rest if text is None else {"text": text, **rest}

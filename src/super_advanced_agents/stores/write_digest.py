@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from typing import Any
 
+from super_advanced_agents.stores.documents import Document
+from super_advanced_agents.stores.record_fields import plain_value
 from super_advanced_agents.stores.requests import (
     AddRequest,
     DeleteRequest,
@@ -14,7 +16,6 @@ from super_advanced_agents.stores.requests import (
     UpdateRequest,
     WriteRequest,
 )
-from super_advanced_agents.stores.validation import Document
 from super_advanced_agents.types import Matrix
 
 _BYTES = 8  # enough against a mistake, and little to tell of a text that is deleted later
@@ -67,7 +68,7 @@ def _rows(documents: Sequence[Document], vectors: Matrix, *, embedded: bool) -> 
 
 
 def _json(*values: object) -> bytes:
-    return json.dumps(values, sort_keys=True).encode()
+    return json.dumps(values, sort_keys=True, default=plain_value).encode()
 
 
 def _given(value: object) -> list[object]:

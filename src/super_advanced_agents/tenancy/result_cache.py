@@ -19,6 +19,7 @@ import numpy as np
 from cachetools import LRUCache, TTLCache
 
 from super_advanced_agents._runtime.futures import driven_by_thread
+from super_advanced_agents.stores.record_fields import plain_value
 from super_advanced_agents.stores.requests import Request
 from super_advanced_agents.tenancy.context import current_context
 from super_advanced_agents.types import Match
@@ -193,7 +194,7 @@ def key_of(store_key: str, request: Request[Any]) -> str:
             digest.update(value.data)
             value = value.shape
         elif isinstance(value, Mapping):
-            value = json.dumps(value, sort_keys=True, default=dict)
+            value = json.dumps(value, sort_keys=True, default=plain_value)
         identity.append(value)
     digest.update(repr(identity).encode(errors="surrogatepass"))
     return digest.hexdigest()

@@ -27,6 +27,7 @@ from super_advanced_agents.testing.store_duplicates import StoreDuplicates
 from super_advanced_agents.testing.store_keywords import StoreKeywords
 from super_advanced_agents.testing.store_life import StoreLife
 from super_advanced_agents.testing.store_metric import StoreMetric
+from super_advanced_agents.testing.store_record_fields import StoreRecordFields
 from super_advanced_agents.testing.store_validation import DIM, MakeStore, StoreValidation, at
 from super_advanced_agents.types import Match, Metadata
 
@@ -38,7 +39,14 @@ def _uids(matches: list[Match]) -> list[str]:
 
 
 class VectorStoreSuite(
-    StoreChanges, StoreModels, StoreValidation, StoreDuplicates, StoreLife, StoreKeywords, StoreMetric
+    StoreChanges,
+    StoreModels,
+    StoreValidation,
+    StoreDuplicates,
+    StoreLife,
+    StoreKeywords,
+    StoreRecordFields,
+    StoreMetric,
 ):
     """Test that a vector store behaves as the base class `VectorStore` documents.
 

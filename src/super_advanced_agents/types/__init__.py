@@ -3,8 +3,8 @@
 Code that validates, stores or searches them belongs in the layers above.
 """
 
+from super_advanced_agents.types.answers import Answer, AnswerEvent
 from super_advanced_agents.types.matches import (
-    Answer,
     ExplainedMatch,
     Explanation,
     Match,
@@ -30,6 +30,7 @@ from super_advanced_agents.types.values import (
 __all__ = [
     "AgentInfo",
     "Answer",
+    "AnswerEvent",
     "ChatMessage",
     "CollectionInfo",
     "Dedupe",

@@ -321,16 +321,3 @@ def _explained_to_object(match: ExplainedMatch) -> dict[str, object]:
 def _explained_from_object(value: dict[str, Any]) -> ExplainedMatch:
     explanation = value.pop("explanation")
     return ExplainedMatch.of(_match_from_object(value), explanation)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """Hold a language model's answer to a question, and the memories that it was shown.
-
-    Attributes:
-        text: the answer.
-        sources: the memories that the model was shown, best first.
-    """
-
-    text: str
-    sources: list[Match]

@@ -52,6 +52,17 @@ def test_folder_says_what_it_passed_over(saa, tmp_path):
     assert _texts(saa) == ["a\n\nkept"]
 
 
+def test_fields_of_any_name_are_found_by_filters(saa, tmp_path):
+    """A name that begins with `$`, which is reserved, gets an underscore; the source is reached by `$source`."""
+    file = tmp_path / "tasks.jsonl"
+    file.write_text('{"text": "water the plants", "due date": "monday", "$id": 7}\n{"text": "sleep"}\n')
+    assert saa.json("import", file)["stored"] == 2
+    assert saa.json("import", file)["stored"] == 0
+    for where in ({"due date": "monday"}, {"_$id": 7}, {"$source": "tasks.jsonl", "due date": {"$exists": True}}):
+        [match] = saa.json("search", "work", "--where", json.dumps(where))["results"]
+        assert (match["text"], match["source"]) == ("water the plants", "tasks.jsonl")
+
+
 def test_printed_errors_stop_at_twenty_and_all_are_counted(saa, tmp_path):
     """A file of the wrong kind must not fill the terminal."""
     file = tmp_path / "bad.jsonl"

@@ -92,15 +92,15 @@ def test_list_with_a_filter_that_matches_nothing_says_so(saa):
     assert "no memories yet" not in said
 
 
-def test_ask_prints_the_answer_and_its_sources(saa):
+def test_ask_prints_the_sources_and_then_the_answer_and_its_check(saa):
     """With and without `--json` the answer is the same."""
     saa("add", "The Louvre is in Paris")
     answer = saa.json("ask", "Where is the Louvre?")
     assert "Paris" in answer["text"]
     assert [source["text"] for source in answer["sources"]] == ["The Louvre is in Paris"]
     printed = saa("ask", stdin="Where is the Louvre?").stdout
-    assert printed.startswith(answer["text"])
-    assert "[1] The Louvre is in Paris" in printed
+    assert printed.startswith("Sources:\n  [1] The Louvre is in Paris\n\n" + answer["text"])
+    assert ("no source has" in printed) == (not answer["grounded"])
 
 
 def test_search_and_list_of_an_empty_store_succeed(saa):

@@ -125,6 +125,9 @@ def test_export_selects_records_by_agent_namespace_and_filter(filled, tmp_path):
     assert [line["uid"] for line in _export_records(saa, "--namespace", "default", "--where", '{"type": "place"}')] == [
         "l/1"
     ]
+    for source, uids in (("me", ["l/1"]), ("nowhere", [])):
+        where = json.dumps({"$source": source, "$created_at": {"$gt": "2026-01-01T00:00:00Z"}})
+        assert [line["uid"] for line in _export_records(saa, "--where", where)] == uids
     printed = saa("export", "--agent", "default").stdout
     saa("export", "--agent", "default", tmp_path / "all.jsonl")
     assert _parse_lines((tmp_path / "all.jsonl").read_text())[1:] == _parse_lines(printed)[1:]

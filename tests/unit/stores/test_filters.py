@@ -17,13 +17,14 @@ from super_advanced_agents.stores.faiss.metadata import index as attributes_modu
 from super_advanced_agents.stores.faiss.metadata.columns import NumberColumn
 from super_advanced_agents.stores.faiss.metadata.index import MetadataIndex
 from super_advanced_agents.stores.filters import And, Compares, Contains, Equals, Exists, Not, Or, matches, parse
-from super_advanced_agents.types import Metadata
+from super_advanced_agents.stores.record_fields import record_fields
+from super_advanced_agents.types import JSONValue, Metadata
 
 EDGES = [0, 1, -1, 2**53 - 1, 2**53, 2**53 + 1, -(2**53), -(2**53) - 1, 2**63, 2**64 - 1, -(2**63)]
 LONG = "x" * 300
 
 # Few keys and few values, difficult ones among them, so that filters often match.
-KEYS = st.sampled_from(["a", "b", "a.b", "a.b.c", "b.a", "text", "text.a", "c-d", "a.0"])
+KEYS = st.sampled_from(["a", "b", "a.b", "a.b.c", "b.a", "text", "text.a", "c-d", "a.0", "", "a b", "\u0433", "a."])
 NUMBERS = st.sampled_from([*EDGES, *(float(edge) for edge in EDGES), 0.5, -0.0, 1e-320, 1e300]) | st.integers(-3, 3)
 STRINGS = st.sampled_from(["", "a", "ab", "b", "1", "true", LONG, LONG + "y", "\u00e9", "a" * 256, "a" * 257])
 SCALARS = st.none() | st.booleans() | NUMBERS | STRINGS
@@ -47,8 +48,19 @@ OPERATORS = st.one_of(
 CONDITIONS = OPERATORS | st.fixed_dictionaries(
     {"$not": st.fixed_dictionaries({}, optional={"$eq": VALUES, "$gt": NUMBERS, "$exists": st.booleans()}).filter(bool)}
 )
+TIMES = st.sampled_from([10, 20.0, "1970-01-01T00:00:20Z", "1970-01-01T01:00:30+01:00", 30])
+TEXTS = st.sampled_from(["a", "b", LONG, None])
+OWN_FILTERS = st.fixed_dictionaries(
+    {},
+    optional={
+        "$source": TEXTS | st.fixed_dictionaries({"$contains": st.sampled_from(["b", "x"])}),
+        "$session": st.fixed_dictionaries({"$in": st.lists(TEXTS, max_size=2)}) | STRINGS,
+        "$created_at": TIMES | st.fixed_dictionaries({}, optional={"$gt": TIMES, "$lte": TIMES}).filter(bool),
+        "$uid": st.fixed_dictionaries({"$nin": st.lists(st.sampled_from(["u1", "u2"]), max_size=2)}),
+    },
+)
 FILTERS = st.recursive(
-    st.dictionaries(KEYS, CONDITIONS, max_size=2),
+    st.dictionaries(KEYS, CONDITIONS, max_size=2) | OWN_FILTERS,
     lambda inner: st.one_of(
         st.fixed_dictionaries({"$and": st.lists(inner, min_size=1, max_size=3)}),
         st.fixed_dictionaries({"$or": st.lists(inner, min_size=1, max_size=3)}),
@@ -77,7 +89,15 @@ class _Table:
 
     def metadata_of(self, rows: Sequence[int]) -> list[tuple[int, Metadata]]:
         self.reads += len(rows)
-        return [(row, self.rows[row]) for row in rows]
+        return [(row, self.rows[row] | own_fields(row)) for row in rows]
+
+    def field_of(self, name: str, rows: Sequence[int]) -> list[tuple[int, JSONValue]]:
+        return [(row, own_fields(row)[name]) for row in rows]
+
+
+def own_fields(row: int) -> Metadata:
+    """Return the fields beside the metadata of a row; rows of even numbers have a source."""
+    return record_fields([f"u{row}", None if row % 2 else LONG if row % 4 else "b", "a", 10.0 * row, 0.5])
 
 
 @pytest.fixture
@@ -109,7 +129,7 @@ def test_metadata_index_matches_the_rows_that_plain_python_matches(
     live = BitMap(data.draw(st.sets(st.sampled_from(sorted(table.rows))) if metadatas else st.just(set())))
     attributes.evaluate(tree, BitMap(range(1, seen_first + 1)))
     frozen = BitMap(live)
-    expected = {row for row in live if matches(tree, table.rows[row])}
+    expected = {row for row in live if matches(tree, table.rows[row] | own_fields(row))}
     with attributes.keep_progress(tree):
         for _ in range(2):
             assert set(attributes.evaluate(tree, live)) == expected
@@ -185,7 +205,8 @@ def test_parse_returns_a_typed_tree() -> None:
         ({"city": {"$near": 1}}, "'$near' for 'city'"),
         ({"city": {"$gt": True}}, "$gt of 'city'"),
         ({"city": {"$in": 5}}, "$in of 'city'"),
-        ({"a b": 1}, "'a b'"),
+        ({"$near": 1}, "'$near'"),
+        ({"$created_at": "2026-11-29"}, "$created_at has no zone"),
         ({"$or": []}, "$or"),
         ({"$and": [{"a": i} for i in range(65)]}, "64 terms"),
     ],

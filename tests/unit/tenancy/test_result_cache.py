@@ -6,6 +6,7 @@ import asyncio
 import random
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 from itertools import count, product
 
 import numpy as np
@@ -22,6 +23,7 @@ from super_advanced_agents.types import ExplainedMatch, Weights
 
 DIM = 8
 ONE = np.ones(DIM, dtype=np.float32)
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 class PausableStore(FAISSVectorStore):
@@ -213,6 +215,7 @@ def test_cache_key_differs_by_every_field_of_a_search():
     assert key(where={"a": 1, "b": 2}) == key(where={"b": 2, "a": 1})
     others = [
         key(), key("p"), key(where={}), key(where={"n": None}), key(where={"n": 1}), key(where={"n": "1"}),
+        key(where={"$created_at": {"$gt": NOON}}), key(where={"$created_at": {"$gt": NOON + timedelta(hours=1)}}),
         key(top_k=6), key(namespace="a"), key(model_id="a"), key(return_scores=False), key(query_vectors=[ONE, ONE]),
     ]  # fmt: skip
     assert len(set(others)) == len(others)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -18,7 +18,10 @@ from super_advanced_agents.cli.output import (
     report_errors,
     without_controls,
 )
-from super_advanced_agents.cli.session import open_agent
+from super_advanced_agents.cli.session import fetch_language_model, open_agent
+
+if TYPE_CHECKING:
+    from super_advanced_agents.types import AnswerEvent
 
 
 @report_errors
@@ -66,22 +69,28 @@ def ask(
     agent: AgentName = AGENT,
     as_json: AsJson = False,
 ) -> None:
-    """Answer a question from stored texts (memories), and list the texts that were used."""
-    from super_advanced_agents.cli.shapes import match_json
+    """Answer a question from stored texts (memories), after listing those that it is made from."""
+    from super_advanced_agents.cli.shapes import answer_json, print_sources
 
     question_text = read_text_input(question, file, name="question")
-    with open_agent(data_dir, models_dir, agent, embeds=True, answers=True) as llm_agent:
-        if as_json:
-            answer = llm_agent.ask(question_text, top_k)
-            print_json({"text": answer.text, "sources": [match_json(match) for match in answer.sources]})
-            return
+    with open_agent(data_dir, models_dir, agent, embeds=True) as llm_agent:
         sources = llm_agent.search_text(question_text, top_k)
-        with closing(llm_agent.stream_answer(question_text, top_k, sources=sources)) as pieces:
-            for piece in pieces:
-                print_result(without_controls(piece), end="")
-        print_result()
-        if sources:
-            print_result("\nSources:")
-        for rank, match in enumerate(sources, start=1):
-            origin = "" if match.source is None else f"  ({without_controls(match.source)})"
-            print_result(f"  [{rank}] {one_line(match.text)}{origin}")
+        if not as_json:
+            print_sources(sources)
+        fetch_language_model(models_dir)
+        if as_json:
+            print_json(answer_json(llm_agent.ask(question_text, sources=sources)))
+            return
+        with closing(llm_agent.ask_events(question_text, sources=sources)) as events:
+            for event in events:
+                if event.text is not None:
+                    print_result(without_controls(event.text), end="")
+                elif event.done is not None:
+                    print_result()
+                    _print_check(event)
+
+
+def _print_check(event: AnswerEvent) -> None:
+    if event.unsupported:
+        terms = ", ".join(one_line(term) for term in event.unsupported)
+        print_result(f"\nNot grounded: no source has {terms}.")

@@ -12,6 +12,7 @@ from typing import Any
 from super_advanced_agents.cli.importing.files import Input, digest_of_location
 from super_advanced_agents.config import LIMITS
 from super_advanced_agents.formats import Part
+from super_advanced_agents.stores.record_fields import RESERVED
 from super_advanced_agents.types import JSONValue, Memory
 
 PLACE_FIELDS = frozenset({"lines", "turn", "file_id", "file"})
@@ -135,5 +136,8 @@ def _digest(*parts: str) -> bytes:
 
 
 def _without_names(metadata: Mapping[str, JSONValue], taken: frozenset[str] | set[str]) -> dict[str, Any]:
-    # A field whose name means something else in a memory gets an underscore behind it.
-    return {f"{name}_" if name in taken else name: value for name, value in metadata.items()}
+    # A field whose name means something else in a memory gets an underscore behind it, a reserved one before it.
+    return {
+        f"{name}_" if name in taken else f"_{name}" if name.startswith(RESERVED) else name: value
+        for name, value in metadata.items()
+    }

@@ -232,22 +232,34 @@ class AskRequest(_message.Message):
     def __init__(self, agent: _Optional[str] = ..., question: _Optional[str] = ..., top_k: _Optional[int] = ..., mode: _Optional[_Union[SearchMode, str]] = ..., where: _Optional[bytes] = ..., memory_type: _Optional[str] = ..., weights: _Optional[_Union[_common_pb2.Weights, _Mapping]] = ..., rerank: _Optional[bool] = ..., answer_tokens: _Optional[int] = ...) -> None: ...
 
 class Answer(_message.Message):
-    __slots__ = ("text", "sources")
+    __slots__ = ("text", "sources", "grounded", "unsupported", "quoted")
     TEXT_FIELD_NUMBER: _ClassVar[int]
     SOURCES_FIELD_NUMBER: _ClassVar[int]
+    GROUNDED_FIELD_NUMBER: _ClassVar[int]
+    UNSUPPORTED_FIELD_NUMBER: _ClassVar[int]
+    QUOTED_FIELD_NUMBER: _ClassVar[int]
     text: str
     sources: _containers.RepeatedCompositeFieldContainer[_common_pb2.Match]
-    def __init__(self, text: _Optional[str] = ..., sources: _Optional[_Iterable[_Union[_common_pb2.Match, _Mapping]]] = ...) -> None: ...
+    grounded: bool
+    unsupported: _containers.RepeatedScalarFieldContainer[str]
+    quoted: bool
+    def __init__(self, text: _Optional[str] = ..., sources: _Optional[_Iterable[_Union[_common_pb2.Match, _Mapping]]] = ..., grounded: _Optional[bool] = ..., unsupported: _Optional[_Iterable[str]] = ..., quoted: _Optional[bool] = ...) -> None: ...
 
 class AskEvent(_message.Message):
-    __slots__ = ("sources", "text", "done")
+    __slots__ = ("sources", "text", "done", "grounded", "unsupported", "quoted")
     SOURCES_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
     DONE_FIELD_NUMBER: _ClassVar[int]
+    GROUNDED_FIELD_NUMBER: _ClassVar[int]
+    UNSUPPORTED_FIELD_NUMBER: _ClassVar[int]
+    QUOTED_FIELD_NUMBER: _ClassVar[int]
     sources: _common_pb2.Matches
     text: str
     done: str
-    def __init__(self, sources: _Optional[_Union[_common_pb2.Matches, _Mapping]] = ..., text: _Optional[str] = ..., done: _Optional[str] = ...) -> None: ...
+    grounded: bool
+    unsupported: _containers.RepeatedScalarFieldContainer[str]
+    quoted: bool
+    def __init__(self, sources: _Optional[_Union[_common_pb2.Matches, _Mapping]] = ..., text: _Optional[str] = ..., done: _Optional[str] = ..., grounded: _Optional[bool] = ..., unsupported: _Optional[_Iterable[str]] = ..., quoted: _Optional[bool] = ...) -> None: ...
 
 class Agent(_message.Message):
     __slots__ = ("name", "description", "namespace", "answer_tokens", "context_chars", "rerank", "declared", "updated_at")

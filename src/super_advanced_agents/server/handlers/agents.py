@@ -14,7 +14,6 @@ from super_advanced_agents.errors import AgentNotFoundError, InvalidInputError
 from super_advanced_agents.protocol import operations as ops
 from super_advanced_agents.protocol.operations import PermitKind
 from super_advanced_agents.protocol.requests import (
-    AnswerEvent,
     AskRequest,
     CountMemoriesRequest,
     DeleteAgentRequest,
@@ -34,7 +33,7 @@ from super_advanced_agents.server.handlers.context import Handler, HandlerContex
 from super_advanced_agents.server.handlers.error_mapping import rename_error_fields
 from super_advanced_agents.tenancy.config_file import AgentSettings
 from super_advanced_agents.tenancy.reranking import chosen_reranker, reranks
-from super_advanced_agents.types import AgentInfo, Answer, Match, Record
+from super_advanced_agents.types import AgentInfo, Answer, AnswerEvent, Match, Record
 
 
 def _agent(context: HandlerContext) -> AsyncLLMAgent:
@@ -165,13 +164,9 @@ async def ask_stream(request: AskRequest, context: HandlerContext) -> AsyncGener
     """Answer a question: yield the memories used, then the answer in pieces, then all of it."""
     agent = await _charged_agent(request, context)
     sources = await _sources(agent, request, context)
-    yield AnswerEvent(sources=sources)
-    parts: list[str] = []
-    async with aclosing(agent.astream_answer(request.question, sources=sources)) as pieces:
-        async for piece in pieces:
-            parts.append(piece)
-            yield AnswerEvent(text=piece)
-    yield AnswerEvent(done="".join(parts).strip())
+    async with aclosing(agent.aask_events(request.question, sources=sources)) as events:
+        async for event in events:
+            yield event
 
 
 async def _charged_agent(request: AskRequest, context: HandlerContext) -> AsyncLLMAgent:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from super_advanced_agents.errors import InvalidInputError
+from super_advanced_agents.errors import FilterError, InvalidInputError
 
 _INDEXED = re.compile(r"^(items|texts|metadatas|sources|sessions|uids|expires_in_s|priorities|turns)\[(\d+)\](.*)$")
 _MEMBER_OF_ARGUMENT = {"query_text": "query", "changes": "extra"}
@@ -38,6 +38,8 @@ def rename_error_fields(body: str = "", *, question: str = "query") -> Iterator[
     """
     try:
         yield
+    except FilterError:  # its field is a key of the metadata, which may have any name
+        raise
     except InvalidInputError as exc:
         indexed = _INDEXED.match(exc.field)
         if indexed is not None:

@@ -124,7 +124,11 @@ class RecallIn(_Arguments):
     memory_type: Annotated[str | None, Field(description="Only memories with this label.")] = None
     where: Annotated[
         dict[str, JsonValue] | None,
-        Field(description="""Only memories whose metadata matches, such as {"city": "Paris", "day": {"$gte": 5}}."""),
+        Field(
+            description="""Only memories that match, such as {"city": "Paris", "day": {"$gte": 5}}. """
+            """$source, $session, $type, $created_at and $updated_at are the memory's own: """
+            """{"$created_at": {"$gte": "2026-11-01T00:00:00Z"}}."""
+        ),
     ] = None
 
 
@@ -176,6 +180,9 @@ class AskOut(BaseModel):
     """Hold the result of the tool `ask`: an answer, and the memories in its prompt."""
 
     answer: str
+    grounded: Annotated[bool, Field(description="False if names or numbers of the answer stand in no source.")]
+    unsupported: Annotated[list[str], Field(description="These names and numbers: do not trust them.")]
+    quoted: Annotated[bool, Field(description="True if the answer only quotes the sources.")]
     sources: Annotated[list[MemoryFound], Field(description="The memories it was made from, best first.")]
 
 
@@ -250,7 +257,13 @@ async def _forget(session: ToolSession, arguments: ForgetIn) -> ForgetOut:
 async def _ask(session: ToolSession, arguments: AskIn) -> AskOut:
     await session.context.charge(session.answer_tokens)
     answer = await session.agent.aask(arguments.question, arguments.top_k)
-    return AskOut(answer=answer.text, sources=await _memories_of(answer.sources))
+    return AskOut(
+        answer=answer.text,
+        grounded=answer.grounded,
+        unsupported=answer.unsupported,
+        quoted=answer.quoted,
+        sources=await _memories_of(answer.sources),
+    )
 
 
 async def _memories_of(matches: Sequence[Match]) -> list[MemoryFound]:

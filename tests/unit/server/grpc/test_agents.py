@@ -80,7 +80,9 @@ async def test_ask_stream_sends_sources_then_pieces_then_the_whole_answer(caller
     assert (kinds[0], kinds[-1], set(kinds[1:-1])) == ("sources", "done", {"text"})
     assert [match.uid for match in events[0].sources.matches] == ["louvre"]
     assert "".join(event.text for event in events).strip() == events[-1].done
-    assert (await caller.invoke(methods.ASK, question)).text == events[-1].done
+    assert (events[-1].HasField("grounded"), events[-1].quoted) == (True, False)
+    answer = await caller.invoke(methods.ASK, question)
+    assert (answer.text, answer.grounded) == (events[-1].done, events[-1].grounded)
 
 
 async def test_agent_settings_are_put_listed_and_deleted(caller):

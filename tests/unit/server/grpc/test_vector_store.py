@@ -153,6 +153,11 @@ async def test_invalid_batch_ends_its_stream_and_keeps_the_batches_before_it(not
         (methods.SEARCH, {"dim": 8, "query_vectors": pack_vectors(ROWS[:1]), "top_k": 10**9}, "top_k"),
         (methods.SEARCH, {"dim": 8, "query_vectors": pack_vectors(ROWS[:1]), "where": b""}, "where"),
         (methods.SEARCH, {"dim": 8, "query_vectors": pack_vectors(ROWS[:1]), "where": b'{"a":{"$where":1}}'}, "a"),
+        (
+            methods.SEARCH,
+            {"dim": 8, "query_vectors": pack_vectors(ROWS[:1]), "where": b'{"\xc3\xa4":{"$no":1}}'},
+            "\u00e4",
+        ),
         (methods.UPDATE, {"uid": "a", "clear": ["uid"]}, "clear"),
         (methods.UPDATE, {"uid": "a", "source": "s", "clear": ["source"]}, "source"),
         (methods.UPDATE, {"uid": "a", "changes": b"\xff"}, "changes"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from super_advanced_agents.errors import FilterError, InvalidInputError
+from super_advanced_agents.errors import DimensionMismatchError, FilterError, InvalidInputError
 from super_advanced_agents.server.handlers.error_mapping import rename_error_fields
 
 
@@ -32,5 +32,13 @@ def test_error_field_is_renamed_to_its_name_in_the_request_body(body, field, ren
 
 def test_renaming_error_fields_keeps_the_class_of_the_error():
     """A subclass is raised as itself."""
-    with pytest.raises(FilterError), rename_error_fields("memories"):
-        raise FilterError("items[0] is wrong", field="items[0]")
+    with pytest.raises(DimensionMismatchError) as caught, rename_error_fields("memories"):
+        raise DimensionMismatchError("items[0] is wrong", field="items[0]")
+    assert caught.value.field == "memories[0]"
+
+
+def test_error_of_a_filter_keeps_the_key_that_it_names():
+    """A key of the metadata may have the name of an argument."""
+    with pytest.raises(FilterError) as caught, rename_error_fields("memories"):
+        raise FilterError("changes is wrong", field="changes")
+    assert caught.value.field == "changes"

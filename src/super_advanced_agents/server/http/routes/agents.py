@@ -21,6 +21,7 @@ from super_advanced_agents.server.http.endpoints import Endpoint, ParsedRequest,
 from super_advanced_agents.server.http.schemas import results
 from super_advanced_agents.server.http.schemas.bodies import body_of
 from super_advanced_agents.server.http.sse import MEDIA_TYPE, EventStream, event
+from super_advanced_agents.types import JSONValue
 
 router = APIRouter(tags=["agents"], route_class=JSONRoute)
 
@@ -30,7 +31,7 @@ _EVENTS: dict[int | str, dict[str, Any]] = {
             MEDIA_TYPE: {
                 "schema": {"type": "string"},
                 "example": 'event: sources\ndata: {"results":[]}\n\nevent: text\ndata: {"text":"Paris"}\n\n'
-                'event: done\ndata: {"text":"Paris"}\n\n',
+                'event: done\ndata: {"text":"Paris","grounded":true,"unsupported":[],"quoted":false}\n\n',
             }
         }
     }
@@ -52,7 +53,8 @@ async def _events(parsed: ParsedRequest) -> AsyncGenerator[bytes, None]:
             elif part.done is None:
                 yield event("text", {"text": part.text})
             else:
-                yield event("done", {"text": part.done})
+                checked: dict[str, JSONValue] = {"grounded": part.grounded, "unsupported": list(part.unsupported)}
+                yield event("done", {"text": part.done, **checked, "quoted": part.quoted})
 
 
 _SEARCH = body_of(SearchMemoriesRequest, "SearchRequest")

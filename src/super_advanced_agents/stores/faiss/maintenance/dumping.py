@@ -12,6 +12,7 @@ from super_advanced_agents.errors import CorruptStoreError
 from super_advanced_agents.stores.faiss.rows.reader import RECORDS, as_record
 from super_advanced_agents.stores.faiss.rows.schema import CLOCK_SETTING
 from super_advanced_agents.stores.filters import Filter, matches
+from super_advanced_agents.stores.record_fields import fields_of
 from super_advanced_agents.types import Record
 
 _PAGE_RECORDS = 500
@@ -78,7 +79,7 @@ class DatabaseDump:
         try:
             for tenant_name, *row in self._connection.execute(query, values):
                 record = as_record(row)
-                if tree is not None and not matches(tree, record.metadata):
+                if tree is not None and not matches(tree, record.metadata | fields_of(record)):
                     continue
                 if page and (tenant_name != owner or len(page) >= _PAGE_RECORDS or size >= _PAGE_BYTES):
                     yield owner or DEFAULT_TENANT, page

@@ -21,7 +21,9 @@ from pyroaring import BitMap
 from super_advanced_agents._runtime.budget import check_budget, unlimited
 from super_advanced_agents._runtime.gil import yield_gil
 from super_advanced_agents.stores.faiss.metadata.field_index import FIELD_BYTES, FieldIndex, Term
+from super_advanced_agents.stores.faiss.metadata.record_fields import FieldSource, RecordFieldIndexes, outnumbered
 from super_advanced_agents.stores.filters import MAX_KEY_CHARS, And, Filter, Not, Or, is_field_name, matches
+from super_advanced_agents.stores.record_fields import RECORD_FIELDS
 from super_advanced_agents.types import JSONValue, Metadata
 
 MAX_FIELDS = 1_000
@@ -56,14 +58,14 @@ class _Progress:
     users: int = 0
 
 
-class MetadataSource(Protocol):
+class MetadataSource(FieldSource, Protocol):
     """The reads that a metadata index makes of the table of rows."""
 
     def sized_metadata_of(self, seqs: Sequence[int]) -> list[tuple[int, int, Metadata]]:
         """Return (row, characters of JSON, metadata without the text); deleted rows are missing."""
 
     def metadata_of(self, seqs: Sequence[int]) -> list[tuple[int, Metadata]]:
-        """Return (row, metadata with the text); deleted rows are missing."""
+        """Return (row, metadata with the text and the own fields); deleted rows are missing."""
 
 
 class _Fields(NamedTuple):
@@ -83,6 +85,7 @@ class MetadataIndex:
 
     def __init__(self, rows: MetadataSource) -> None:
         self._rows = rows
+        self._record_fields = RecordFieldIndexes(rows)
         self._progress: dict[Filter, _Progress] = {}
         self._lock = threading.Lock()
         self._catch_up_lock = threading.Lock()
@@ -103,8 +106,7 @@ class MetadataIndex:
 
         The check itself is fast. `live` are the rows of all tenants that exist.
         """
-        behind = rows.difference_cardinality(self._indexed_rows) > _SLOW_BACKLOG_ROWS
-        return behind or self._has_many_dead(live) or any(self._is_slow(term) for term in _terms(tree))
+        return self.has_many_dead(live) or any(self._is_slow(term, rows) for term in _terms(tree))
 
     @contextmanager
     def keep_progress(self, tree: Filter) -> Iterator[None]:
@@ -129,13 +131,16 @@ class MetadataIndex:
         Raises:
             _StaleViewError: some of `rows` were deleted since, and their metadata is no longer known.
         """
-        self._catch_up(rows)
-        generation = self._generation
-        self._check_indexed(rows, generation)
+        by_metadata, generation = any(term.key not in RECORD_FIELDS for term in _terms(tree)), 0
+        if by_metadata:
+            self._catch_up(rows)
+            generation = self._generation
+            self._check_indexed(rows, generation)
         progress = self._progress.get(tree) or _Progress()
         remaining = rows - progress.evaluated if progress.evaluated else rows
         certain, possible = self._bounds(tree, remaining)
-        self._check_indexed(rows, generation)  # `drop_dead` may have removed some while the fields were read
+        if by_metadata:
+            self._check_indexed(rows, generation)  # `drop_dead` may have removed some while the fields were read
         undecided = possible - certain
         progress.matching |= certain
         progress.evaluated |= remaining - undecided
@@ -147,7 +152,8 @@ class MetadataIndex:
 
         Rows above `last_row` are newer than `live` and stay. Returns at once when another thread is removing rows.
         """
-        if not self._has_many_dead(live) or not self._drop_lock.acquire(blocking=False):
+        self._record_fields.drop(live, _SPARE_ROWS)
+        if not outnumbered(self._indexed_rows, live, _SPARE_ROWS) or not self._drop_lock.acquire(blocking=False):
             return
         try:
             with self._lock:
@@ -176,27 +182,31 @@ class MetadataIndex:
 
     def has_many_dead(self, live: BitMap) -> bool:
         """Return True if `drop_dead` would remove rows."""
-        return self._has_many_dead(live)
+        return outnumbered(self._indexed_rows, live, _SPARE_ROWS) or self._record_fields.has_many_dead(
+            live, _SPARE_ROWS
+        )
 
     def sizes(self) -> dict[str, int]:
-        """Return the number of indexed rows, of fields and of their values, and the memory in bytes."""
+        """Return the number of indexed rows, of fields and of their values, and the memory in bytes.
+
+        Of records' own fields, the number of rows is returned by reserved name.
+        """
         with self._lock:
             fields = dict(self._fields)
             sizes = {"rows": len(self._indexed_rows), "fields": len(fields), "bytes": self._size_bytes}
         for key, field_index in fields.items():
             sizes |= {f"{kind} of {key}": n for kind, n in field_index.table_sizes().items()}
-        return sizes
+        return sizes | self._record_fields.sizes()
 
-    def _has_many_dead(self, live: BitMap) -> bool:
-        if not self._indexed_rows:
-            return False
-        live_count = self._indexed_rows.intersection_cardinality(live)
-        return not live_count or len(self._indexed_rows) > 2 * live_count + _SPARE_ROWS
-
-    def _is_slow(self, term: Term) -> bool:
+    def _is_slow(self, term: Term, rows: BitMap) -> bool:
+        if term.key in RECORD_FIELDS:
+            behind = self._record_fields.missing(term.key, rows) > _SLOW_BACKLOG_ROWS
+            return behind or self._record_fields.is_slow(term)
+        if _is_text(term) or rows.difference_cardinality(self._indexed_rows) > _SLOW_BACKLOG_ROWS:
+            return True
         field_index = self._fields.get(term.key)
-        if _is_text(term) or field_index is None:
-            return _is_text(term) or bool(self._skipped_rows or self._partial_rows)
+        if field_index is None:
+            return bool(self._skipped_rows or self._partial_rows)
         return bool(self._skipped_rows) or field_index.is_slow(term)
 
     def _check_indexed(self, rows: BitMap, generation: int) -> None:
@@ -264,6 +274,12 @@ class MetadataIndex:
         check_budget()
         if _is_text(term):
             return BitMap(), rows  # texts are not indexed here
+        if term.key in RECORD_FIELDS:
+            own_index = self._record_fields.index(term.key, rows)
+            if own_index is None:
+                raise _StaleViewError
+            certain = own_index.matching(term) & rows
+            return certain, certain | (own_index.undecided(term) & rows)
         field_index = self._fields.get(term.key)
         if field_index is None:  # the rows that may have the field nevertheless
             return BitMap(), (self._skipped_rows | self._partial_rows) & rows

@@ -9,6 +9,7 @@ import sqlite3
 import threading
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from itertools import product
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import NoneType
@@ -19,10 +20,11 @@ import orjson
 
 from super_advanced_agents._runtime import sqlite
 from super_advanced_agents.stores.answers import ITEM_BYTES, text_bytes
+from super_advanced_agents.stores.documents import with_text
 from super_advanced_agents.stores.faiss.rows.row_cache import Hit, RowCache, checked_row
 from super_advanced_agents.stores.faiss.rows.write_ahead_log import WriteAheadLog
-from super_advanced_agents.stores.validation import with_text
-from super_advanced_agents.types import Metadata, Record
+from super_advanced_agents.stores.record_fields import RECORD_FIELDS, TIME_FIELDS, comparable, record_fields
+from super_advanced_agents.types import JSONValue, Metadata, Record
 
 DATABASE_FILE = "memory.sqlite3"
 _PLAIN_COLUMNS = ("namespace", "model_id", "source", "session", "created_at", "updated_at", "expires_at", "priority")
@@ -38,6 +40,12 @@ _BY_SEQ = "seq IN (SELECT value FROM json_each(?)) ORDER BY uid, namespace"
 _SELECT_HITS = """
     SELECT seq, uid, text, metadata, source, session, created_at, updated_at
     FROM records WHERE seq IN (SELECT value FROM json_each(?))"""
+
+_IN_SEQS = "seq IN (SELECT value FROM json_each(?))"
+_FIELD_COLUMNS = ", ".join(RECORD_FIELDS.values())
+_TEXT: tuple[type, ...] = (str, NoneType)
+_FIELD_SHAPES = frozenset(product((str,), _TEXT, _TEXT, (float,), (float,)))
+_FIELD_TYPES = {name: (float,) if name in TIME_FIELDS else _TEXT for name in RECORD_FIELDS}
 
 _STATIC_SIGNAL_SHAPES = {(int, float, float), (int, float, NoneType)}
 _TEXT_SHAPES = {(int, int, str)}
@@ -145,13 +153,27 @@ class RowReader:
         return [(seq, len(metadata_json), with_text(None, metadata_json)) for seq, metadata_json in rows]
 
     def metadata_of(self, seqs: Sequence[int]) -> list[tuple[int, Metadata]]:
-        """Return (row number, metadata with the text) of these rows, read from SQLite.
+        """Return (row number, all that filters compare with) of these rows, read from SQLite.
 
-        Rows deleted meanwhile are missing.
+        That is the metadata with the text, and the record's own fields by their reserved names. Rows deleted meanwhile
+        are missing.
         """
-        query = "SELECT seq, text, metadata FROM records WHERE seq IN (SELECT value FROM json_each(?))"
+        query = f"SELECT seq, text, metadata, {_FIELD_COLUMNS} FROM records WHERE {_IN_SEQS}"  # noqa: S608  # constants
         rows = self._all(query, (json_list(seqs),))
-        return [(seq, with_text(text, metadata_json)) for seq, text, metadata_json in rows]
+        return [
+            (seq, with_text(text, metadata_json) | record_fields(checked_row(fields, _FIELD_SHAPES)))
+            for seq, text, metadata_json, *fields in rows
+        ]
+
+    def field_of(self, name: str, seqs: Sequence[int]) -> list[tuple[int, JSONValue]]:
+        """Return (row number, value of one of the record's own fields) of these rows, in row order.
+
+        Rows deleted meanwhile are missing. `name` is the reserved name of the field, such as `$source`.
+        """
+        query = f"SELECT seq, {RECORD_FIELDS[name]} FROM records WHERE {_IN_SEQS} ORDER BY seq"  # noqa: S608  # constants
+        shapes = {(int, kind) for kind in _FIELD_TYPES[name]}
+        rows = (checked_row(row, shapes) for row in self._all(query, (json_list(seqs),)))
+        return [(seq, comparable(name, value)) for seq, value in rows]
 
     def session_rows(self) -> Iterator[tuple[int, int, str]]:
         """Yield (row number, namespace number, session) of every row that belongs to a session.

@@ -10,10 +10,10 @@ import numpy as np
 
 from super_advanced_agents._runtime.clock import ForwardClock
 from super_advanced_agents.config import Limits
+from super_advanced_agents.stores.documents import checked_document
 from super_advanced_agents.stores.faiss.rows.batch import RowBatch, Scope
 from super_advanced_agents.stores.patches import merge_patch
 from super_advanced_agents.stores.requests import UpdateRequest
-from super_advanced_agents.stores.validation import checked_document
 from super_advanced_agents.types import Matrix, Metadata, Record
 
 
@@ -89,7 +89,7 @@ class Update:
             scope=self.scope,
             uids=[self.uid],
             known_new=False,
-            documents=[checked_document(metadata, field="changes", limits=self.limits)],
+            documents=[checked_document(metadata, field="changes", limits=self.limits, stored=True)],
             vectors=vectors,
             scaled=self.scaled(vectors),
             model_id=record.model_id if self.vector is None else self.model_id,
