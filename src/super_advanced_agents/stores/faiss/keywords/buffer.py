@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
-from super_advanced_agents.stores.faiss.keywords.analyzer import FIELDS, Entry, tokenize
+from super_advanced_agents.stores.faiss.keywords.analyzer import FIELDS, Entry
 from super_advanced_agents.stores.faiss.metadata.columns import array_of
 
 _K1 = 1.2
@@ -67,7 +67,7 @@ class KeywordBuffer:
             return
         lengths = []
         for field, postings in self._postings.items():
-            counts = Counter(tokenize(getattr(entry, field)))
+            counts = Counter(getattr(entry, field).split())
             lengths.append(counts.total())
             self.total_lengths[field] += lengths[-1]
             postings.add(row, lengths[-1], counts)

@@ -20,9 +20,11 @@ from super_advanced_agents._runtime.budget import check_budget, unlimited
 from super_advanced_agents._runtime.files import raise_if_out_of_descriptors
 from super_advanced_agents._runtime.futures import in_thread
 from super_advanced_agents.errors import DeadlineExceededError
-from super_advanced_agents.stores.faiss.keywords.analyzer import FIELDS, Entry, unique_terms
-from super_advanced_agents.stores.faiss.keywords.buffer import KeywordBuffer, buffer_bytes, idf
+from super_advanced_agents.stores.faiss.keywords.analyzer import FIELDS, NO_TEXT, Entry, analyze, query_terms
+from super_advanced_agents.stores.faiss.keywords.boosts import Boosts, term_boosts
+from super_advanced_agents.stores.faiss.keywords.buffer import KeywordBuffer, buffer_bytes
 from super_advanced_agents.stores.faiss.keywords.flush import Flush
+from super_advanced_agents.stores.faiss.keywords.languages import ENGLISH
 from super_advanced_agents.stores.faiss.keywords.postings import PostingsIndex
 from super_advanced_agents.stores.faiss.keywords.snapshot import KeywordSnapshot, SavedIndex, text_checksums
 from super_advanced_agents.stores.faiss.keywords.sources import SourceRows
@@ -51,7 +53,6 @@ _LAST_FLUSH_BYTES = 2 * 1024 * 1024
 """
 _SAVE_AFTER_ROWS = 5_000
 """A flush of this many rows saves a snapshot, because the process may be killed later."""
-_MAX_TERMS = 48
 _MAX_LISTED = 512
 """Up to this many candidates are listed in the query; else hits are filtered afterwards."""
 _EXTRA_HITS = 16
@@ -62,9 +63,6 @@ _POSTINGS_BYTES = 256 * 1024
 
 Ranking = tuple[NDArray[np.uint32], NDArray[np.float32]]
 """Rows (n,) and scores (n,), best first."""
-
-Boosts = dict[tuple[str, str], float]
-"""(field, term) -> the factor of its BM25 score."""
 
 EMPTY: Ranking = (np.empty(0, np.uint32), np.empty(0, np.float32))
 
@@ -104,6 +102,7 @@ class Keywords:
         self._buffer = KeywordBuffer()
         self._indexed = BitMap()  # the rows on disk, those without a text too
         self._sources = SourceRows()
+        self._languages: dict[str, None] = {}  # of the indexed texts other than English; grows only
         self._live = BitMap()  # the tenant's rows in the indexed view
         self._unsaved_rows = 0
         self._flush: Flush | None = None
@@ -197,7 +196,7 @@ class Keywords:
     # -- searching ------------------------------------------------------------------------------------------------
 
     def _rank(self, text: str, scope: int | None, candidates: BitMap, listed: list[int] | None, k: int) -> Ranking:
-        on_disk, in_buffer = self._term_boosts(unique_terms(text))
+        on_disk, in_buffer = term_boosts(query_terms(text, list(self._languages)), self._index, self._buffer)
         hits = self._search_index(on_disk, scope, candidates, listed, k)
         if in_buffer:
             hits += self._buffer.scores(in_buffer, self._average_lengths(), candidates)
@@ -207,29 +206,6 @@ class Keywords:
         rows = np.array([row for _, row in hits], dtype=np.uint32)
         best = np.lexsort((rows, -scores))[:k]
         return rows[best], scores[best]
-
-    def _term_boosts(self, terms: Sequence[str]) -> tuple[Boosts, Boosts]:
-        # The index on disk multiplies by the idf of its own entries, so its boosts divide by that.
-        index, buffer = self._index, self._buffer
-        on_disk_counts = {term: 0 if index is None else index.doc_frequency("window", term) for term in terms}
-        known = [term for term, count in on_disk_counts.items() if count or buffer.doc_frequency("window", term)]
-        if len(known) > _MAX_TERMS:  # the rarest
-            known = sorted(known, key=lambda term: on_disk_counts[term] + buffer.doc_frequency("window", term))
-            known = known[:_MAX_TERMS]
-        if index is not None and not buffer.rows:
-            return {(field, term): weight for term in known for field, weight in FIELDS.items()}, {}
-        on_disk, in_buffer = {}, {}
-        count = 0 if index is None else index.count
-        for field, weight in FIELDS.items():
-            for term in known:
-                disk_frequency = 0 if index is None else index.doc_frequency(field, term)
-                buffer_frequency = buffer.doc_frequency(field, term)
-                boost = weight * idf(count + buffer.count, disk_frequency + buffer_frequency)
-                if disk_frequency:
-                    on_disk[field, term] = boost / idf(count, disk_frequency)
-                if buffer_frequency:
-                    in_buffer[field, term] = boost
-        return on_disk, in_buffer
 
     def _average_lengths(self) -> dict[str, float]:
         totals, index = self._buffer.total_lengths, self._index
@@ -318,6 +294,7 @@ class Keywords:
             return
         self._index = PostingsIndex(folder, saved.average_lengths)
         self._sources.add(saved.table)
+        self._languages = dict.fromkeys(saved.languages)
         self._indexed = bitmap(saved.table[0])
 
     def _plan_flush(self, changed: BitMap) -> Flush:
@@ -353,6 +330,8 @@ class Keywords:
             before, after = self._session_neighbours.neighbours(page)
             rows_and_neighbours = {*page.tolist(), *before.tolist(), *after.tolist()} - {0}
             texts = self._rows.texts(sorted(rows_and_neighbours))
+            analyses = {row: analyze(text) for row, (_, text) in texts.items()}
+            self._languages.update(dict.fromkeys({one.language for one in analyses.values()} - {ENGLISH}))
             if record_sources:
                 checksums = text_checksums(page.tolist(), texts)
                 self._sources.add(np.array([page, before, after, checksums], dtype=np.uint32))
@@ -360,9 +339,8 @@ class Keywords:
                 if row not in texts:
                     yield row, None
                     continue
-                scope, text = texts[row]
-                first, last = (texts[neighbour][1] if neighbour in texts else "" for neighbour in neighbours)
-                yield row, Entry.of(row, scope, text, first, last)
+                first, last = (analyses.get(neighbour, NO_TEXT).terms for neighbour in neighbours)
+                yield row, Entry.of(row, texts[row][0], analyses[row].terms, first, last)
 
     # -- saving ---------------------------------------------------------------------------------------------------
 
@@ -382,7 +360,7 @@ class Keywords:
         table = self._sources.of(array_of(self._indexed))
         try:
             self._index.wait_for_merges()
-            self._snapshot.save(folder, SavedIndex(table, self._index.average_lengths))
+            self._snapshot.save(folder, SavedIndex(table, self._index.average_lengths, list(self._languages)))
         except (ValueError, OSError) as exc:
             _log.warning("store.words_not_kept", extra={"reason": str(exc)[:200]})
         self._unsaved_rows = 0

@@ -22,6 +22,7 @@ from pyroaring import BitMap
 
 from super_advanced_agents._runtime.files import create_folder, raise_if_out_of_descriptors, sha256_of
 from super_advanced_agents.stores.faiss.keywords.analyzer import VERSION
+from super_advanced_agents.stores.faiss.keywords.languages import STEMMERS
 from super_advanced_agents.stores.faiss.keywords.sources import SourceTable
 from super_advanced_agents.stores.faiss.metadata.columns import array_of
 from super_advanced_agents.stores.faiss.rows.table import RecordTable
@@ -48,10 +49,12 @@ class SavedIndex(NamedTuple):
     Attributes:
         table: the rows that the index was built from.
         average_lengths: field -> the mean number of tokens.
+        languages: the languages of the indexed texts other than English.
     """
 
     table: SourceTable
     average_lengths: dict[str, float]
+    languages: list[str]
 
 
 class KeywordSnapshot:
@@ -100,6 +103,7 @@ class KeywordSnapshot:
             if not (folder / _SEGMENTS).exists():  # without it tantivy would create an empty index
                 raise ValueError(f"{_SEGMENTS} is not among the files")
             average_lengths = {str(field): float(mean) for field, mean in body["averages"].items()}
+            languages = [str(language) for language in body["languages"] if language in STEMMERS]
         except FileNotFoundError:
             return None  # never saved, or in part
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
@@ -109,7 +113,7 @@ class KeywordSnapshot:
         if not verified and not _matches_rows(table, rows, live):
             return None
         self._verified = files
-        return SavedIndex(table, average_lengths)
+        return SavedIndex(table, average_lengths, languages)
 
     def save(self, folder: Path, saved: SavedIndex) -> None:
         """Save the committed index files in `folder` as the snapshot, replacing the earlier one.
@@ -129,6 +133,7 @@ class KeywordSnapshot:
             "format": _FORMAT,
             "identity": self._identity,
             "averages": saved.average_lengths,
+            "languages": saved.languages,
             "files": {path.name: sha256_of(path) for path in new_folder.iterdir()},
         }
         digest = hashlib.sha256(orjson.dumps(body)).hexdigest()
