@@ -49,8 +49,8 @@ def analyze(text: str) -> Analysis:
     Those of a word in Latin script carry the text's language, unless it is English: "de/haus".
     """
     latin, terms = (text, []) if text.isascii() else split(clean(text))
-    detected = latin[:_MAX_DETECTED].lower()
-    letters = {letter for letter in set(detected) if letter > "\x7f" and letter.isalpha()}
+    detected = latin[:_MAX_DETECTED].lower().replace("'", " ").replace(",", " ").replace(".", " ")
+    letters = set() if detected.isascii() else {each for each in set(detected) if each > "\x7f" and each.isalpha()}
     language = detect_language(set(detected.split()), letters)
     return Analysis(" ".join([*_latin_terms(latin, language), *terms]), language)
 
@@ -83,7 +83,7 @@ def _latin_terms(text: str, language: str) -> list[str]:
 
 
 class Entry(NamedTuple):
-    """Hold the terms by which keyword search finds a record: those of its text and of its window.
+    """Hold the terms by which keyword search finds a record: of its text and of its window.
 
     The window joins the text with those of the records before and after it in its session (conversation).
     """

@@ -1,4 +1,4 @@
-"""The language of a text in Latin script, by its function words and letters, and its stemmer.
+"""The language of a text in Latin script, by function words and letters, and its stemmer.
 
 Other scripts need no guess: their letters tell which stemmer a word takes.
 """
@@ -46,6 +46,15 @@ _ENGLISH_EVIDENCE = (  # noqa: SIM905
     "after again all also any because before between both down each every get go got here know like make more most "
     "need never now off one only other out over said same some still thank thanks today under until up want well "
     "while why yes"
+).split()
+
+# Function words of other languages that are English words, names, or parts of names too: "hay", "war", "Los Angeles".
+_SHARED_WORDS = (  # noqa: SIM905
+    "ad ai al alla am ama an are as at av bare be ben bin biz care chi com come con da dan das de del den der des di "
+    "die din do door dos dove du ea el en era est et eu fi for ha had ham han hat hay he hem her ho hun in is ja jo ki "
+    "la las le lo los ma mai man me med men met mi mia min mine mitt mon most nada no non nos of on op os ou over par "
+    "pe per plus pour san sans sen sin so som son soy su te till ton tot tra tu um un uno under van var vi volt von "
+    "was war we ya yo zu"
 ).split()
 
 # They are both the evidence of a language and its stop words.
@@ -107,21 +116,25 @@ _LETTERS = {
 }
 """The letters of each language beyond those of ASCII."""
 
-_SURE = 2
+# The weight of one word or letter. One alone is enough for a language, unless English has it too.
+_WORD, _SHARED_WORD, _LETTER, _LOAN_LETTER, _ANY_LETTER = 1.0, 0.5, 1.5, 1.0, -0.5
+_LOAN_LETTERS = "áéëíïñóú"
+_SURE = 2.0
 
 
 def _languages_by_word() -> dict[str, tuple[str, ...]]:
-    languages: dict[str, tuple[str, ...]] = dict.fromkeys(_ENGLISH_WORDS, (ENGLISH,))
+    languages: dict[str, tuple[str, ...]] = {}
     for code, words in _FUNCTION_WORDS.items():
         for word in words.split():
-            if len(word) > 1 or not word.isascii():  # others are in every language: an initial, the rest of "don't"
-                languages[word] = (*languages.get(word, ()), code)
+            languages[word] = (*languages.get(word, ()), code)
     return languages
 
 
-_ENGLISH_WORDS = frozenset([*_ENGLISH_STOP_WORDS, *_ENGLISH_EVIDENCE])
+# A letter alone is in every language: "i", an initial, or the rest of "don't".
+_ENGLISH_WORDS = frozenset(word for word in [*_ENGLISH_STOP_WORDS, *_ENGLISH_EVIDENCE] if len(word) > 1)
+_SHARED = frozenset(_SHARED_WORDS) - _ENGLISH_WORDS
 _LANGUAGES_OF_WORD = _languages_by_word()
-_KNOWN_WORDS = frozenset(_LANGUAGES_OF_WORD)
+_KNOWN_WORDS = _ENGLISH_WORDS.union(_LANGUAGES_OF_WORD) - frozenset("abcdefghijklmnopqrstuvwxyz")
 _LANGUAGES_OF_LETTER = {
     letter: [code for code in STEMMERS if letter in _LETTERS[code]] for letter in set("".join(_LETTERS.values()))
 }
@@ -137,20 +150,19 @@ def detect_language(words: Set[str], letters: Set[str] = frozenset()) -> str:
     evidence = words & _KNOWN_WORDS
     if not letters and evidence <= _ENGLISH_WORDS:
         return ENGLISH
-    scores = dict.fromkeys(STEMMERS, 0.0)
-    scores[ENGLISH] = 0.0
+    english = len(evidence & _ENGLISH_WORDS) * _WORD + len(evidence & _SHARED) * _SHARED_WORD
+    scores = dict.fromkeys(STEMMERS, len(letters) * _ANY_LETTER)  # the Polish ones speak against all
     for word in evidence:
-        for code in _LANGUAGES_OF_WORD[word]:
-            scores[code] += 1
-    english = scores.pop(ENGLISH)
+        for code in _LANGUAGES_OF_WORD.get(word, ()):
+            scores[code] += _WORD
     for letter in letters:
         for code in _LANGUAGES_OF_LETTER.get(letter, ()):
-            scores[code] += 1
+            scores[code] += _LOAN_LETTER if letter in _LOAN_LETTERS else _LETTER
     code = max(scores, key=scores.__getitem__)  # the first of those that are as good
-    best = scores[code] - len(letters) / 2  # letters of no such language, as the Polish ones, speak against all
-    alone = list(scores.values()).count(scores[code]) == 1
-    if best <= english or not (alone or letters or best >= _SURE):
-        return ENGLISH  # a name, such as "Rio de Janeiro", shares its only such word with several languages
+    best = scores[code]
+    alone = list(scores.values()).count(best) == 1
+    if best < english + _WORD or not (alone or letters or best >= _SURE):
+        return ENGLISH
     return code
 
 
@@ -159,7 +171,7 @@ def latin_analyzer(language: str) -> TextAnalyzer:
     """Return the analyzer of words in Latin script for a language, English by default.
 
     Accents are folded after stemming, since the endings that a stemmer knows have them. English has none: they are
-    folded first, so that "café" is a stop word or not whatever its spelling.
+    folded first.
     """
     builder = TextAnalyzerBuilder(Tokenizer.simple()).filter(Filter.remove_long(MAX_TOKEN_BYTES))
     builder = builder.filter(Filter.lowercase())

@@ -1,4 +1,4 @@
-"""Tokens of a text in any script, and terms of the scripts whose letters tell the stemmer."""
+"""Tokens of a text in any script, and the terms of those that are not Latin."""
 
 # ruff: noqa: RUF001  # letters of many scripts
 
@@ -69,7 +69,7 @@ _ARABIC_LETTERS = str.maketrans("أإآٱىیکۀةۃ", "اااايي\u0643هه�
 
 
 def clean(text: str) -> str:
-    """Return a text in NFKC with ASCII digits, without marks that may be left out and characters that are not seen.
+    """Return a text in NFKC with ASCII digits, without optional marks and unseen characters.
 
     Punctuation of typographers becomes a space, so that most English texts are in ASCII afterwards.
     """
@@ -88,7 +88,7 @@ def fold_case(text: str) -> str:
 
 
 def split(text: str) -> tuple[str, list[str]]:
-    """Split a cleaned text into what is Latin script and numbers, as it is, and the terms of all other scripts."""
+    """Split a cleaned text into its Latin words, as they are, and the terms of other scripts."""
     if text.isascii() or not _BEYOND_LATIN.search(text):
         return text, []
     by_kind: dict[str | None, list[str]] = defaultdict(list)
