@@ -25,7 +25,7 @@ _LENGTH_OF = np.array(_LENGTHS, dtype=np.float64)
 _ROW_BYTES = 600
 """The memory that a row takes beside its postings: its length in each field, and a bit."""
 _POSTING_BYTES = 17
-_MAX_FOUND = 64
+_MAX_FOUND = 256
 """The number of terms whose postings are remembered until the next write."""
 
 
