@@ -5,7 +5,15 @@ What is stored, and what an import does with the parts of an earlier one, does n
 """
 
 from super_advanced_agents.formats.content import Content, Line
-from super_advanced_agents.formats.parts import Item, NotUnderstoodError, Part, PassedOver, Problem, Scope
+from super_advanced_agents.formats.parts import (
+    Item,
+    NotUnderstoodError,
+    Part,
+    PassedOver,
+    Problem,
+    Scope,
+    UnreadableError,
+)
 from super_advanced_agents.formats.registry import FORMAT_NAMES, UNDERSTOOD, FileFormat, detect, format_named
 
 __all__ = [
@@ -20,6 +28,7 @@ __all__ = [
     "PassedOver",
     "Problem",
     "Scope",
+    "UnreadableError",
     "detect",
     "format_named",
 ]

@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+import io
+import lzma
 import posixpath
 import zipfile
 import zlib
 from collections.abc import Iterator
 from functools import partial
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from super_advanced_agents.formats.content import Content
-from super_advanced_agents.formats.parts import NotUnderstoodError
+from super_advanced_agents.formats.parts import NotUnderstoodError, UnreadableError
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer as Buffer
 
 MAX_MEMBERS = 100_000
 MAX_UNPACKED_BYTES = 8 << 30
 _MAX_RATIO = 200
+_BUFFER_BYTES = 64 * 1024
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    NotImplementedError,
+    RuntimeError,
+    EOFError,
+    OSError,
+    ValueError,
+)
 _FREE_BYTES = 64 << 20  # so much may be unpacked at any ratio
 
 
@@ -76,6 +92,29 @@ def _open_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> IO[bytes]:
         raise NotUnderstoodError("it is encrypted", hint="unpack it")
     try:
         # A member never gives more bytes than the directory says, which were counted.
-        return archive.open(info)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, zlib.error, OSError) as exc:
-        raise NotUnderstoodError("it cannot be unpacked") from exc
+        return io.BufferedReader(_Member(archive.open(info)), _BUFFER_BYTES)
+    except _DAMAGE as exc:
+        raise UnreadableError("it cannot be unpacked") from exc
+
+
+class _Member(io.RawIOBase):
+    # Damage shows while a member is read: its checksum stands behind its last byte.
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Buffer) -> int:
+        view = memoryview(buffer)
+        try:
+            content = self._file.read(len(view))
+        except _DAMAGE as exc:
+            raise UnreadableError("it cannot be unpacked") from exc
+        view[: len(content)] = content
+        return len(content)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()

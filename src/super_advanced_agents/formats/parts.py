@@ -17,6 +17,10 @@ class NotUnderstoodError(InvalidInputError):
     """Report that a file is of no known format, or too large for its format."""
 
 
+class UnreadableError(NotUnderstoodError):
+    """Report that a file is damaged or may not be read, whatever its format is."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
     """Hold one text of a file, with the place that it stands at and what is known about it.

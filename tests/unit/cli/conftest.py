@@ -16,10 +16,14 @@ class CommandLine:
     def __init__(self, data_dir):
         self.data_dir = data_dir
 
+    def run(self, *arguments, stdin=None):
+        """Run a command, and return its result."""
+        environment = {"SAA_DATA_DIR": str(self.data_dir)}
+        return CliRunner().invoke(app, [str(each) for each in arguments], input=stdin, env=environment)
+
     def __call__(self, *arguments, stdin=None, code=0):
         """Run a command, check its exit code, and return its result."""
-        environment = {"SAA_DATA_DIR": str(self.data_dir)}
-        result = CliRunner().invoke(app, [str(each) for each in arguments], input=stdin, env=environment)
+        result = self.run(*arguments, stdin=stdin)
         assert result.exit_code == code, f"{result.exit_code}: {result.output}"
         return result
 

@@ -116,3 +116,15 @@ def test_no_letter_of_any_markdown_is_lost(parse, text):
     cut = "".join(part.text + str(part.metadata) for part in parse.items(text, ".md", named=True))
     assert cut.count("a") >= text.count("a")
     assert cut.count("b") >= text.count("b")
+
+
+def test_heading_is_told_by_its_words(parse):
+    """Marks of emphasis, code and links are no words; an underscore in a name is none."""
+    [part] = parse.parts("# **Bold** `code` [link](http://x.org) &amp; snake_case_name\n\ntext\n", "note.md")
+    assert part.heading == "Bold code link & snake_case_name"
+
+
+def test_quoted_commas_in_a_list_of_the_front_matter_divide_nothing(parse):
+    """As YAML has it."""
+    [part] = parse.parts("---\naliases: [x, 'y, z', \"a, b\", it's]\n---\ntext\n", "note.md")
+    assert part.metadata["aliases"] == ["x", "y, z", "a, b", "it's"]

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from super_advanced_agents.errors import InvalidInputError
-from super_advanced_agents.formats import Content, NotUnderstoodError
+from super_advanced_agents.formats import Content, NotUnderstoodError, UnreadableError
 from super_advanced_agents.formats.archives import is_archive, open_members
 
 STDIN = "stdin"
@@ -184,7 +184,7 @@ def _open(path: Path) -> IO[bytes]:
     try:
         return path.open("rb")
     except OSError as exc:
-        raise NotUnderstoodError(f"it cannot be read: {exc.strerror}") from exc
+        raise UnreadableError(f"it cannot be read: {exc.strerror}") from exc
 
 
 def _sanitize_name(name: str) -> str:

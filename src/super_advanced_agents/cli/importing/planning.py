@@ -14,6 +14,8 @@ from super_advanced_agents.cli.importing.memories import PLACE_FIELDS, MemoryMak
 from super_advanced_agents.cli.importing.plan import Delete, Plan, Relocate, Reorder, Spool, Store
 from super_advanced_agents.cli.importing.stored import StoredFiles, StoredPart, place_of
 from super_advanced_agents.cli.importing.summary import RejectedLine, SourceLocation, Summary
+from super_advanced_agents.config import LIMITS
+from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.formats import (
     UNDERSTOOD,
     FileFormat,
@@ -21,10 +23,12 @@ from super_advanced_agents.formats import (
     Part,
     PassedOver,
     Problem,
+    UnreadableError,
     detect,
     format_named,
 )
 from super_advanced_agents.stores import VectorStore
+from super_advanced_agents.stores.validation import checked_uid
 from super_advanced_agents.types import Memory
 
 
@@ -115,20 +119,26 @@ class _Planner:
         try:
             if not is_zip(file):
                 return [file]
-            members = []
-            for member in self._inputs.members(file):
-                if is_zip(member):
-                    self._inputs.passed_over["zip file in a zip file"] += 1
-                else:
-                    members.append(member)
-            return members
+            members = list(self._inputs.members(file))
         except NotUnderstoodError as exc:
             self._pass_over(file, exc)
             return []
+        if not members:
+            self._inputs.passed_over["empty"] += 1
+        return [member for member in members if not self._is_inner_zip(member)]
+
+    def _is_inner_zip(self, member: Input) -> bool:
+        try:
+            inner = is_zip(member)
+        except NotUnderstoodError:  # which is said where it is read
+            return False
+        if inner:
+            self._inputs.passed_over["zip file in a zip file"] += 1
+        return inner
 
     def _pass_over(self, file: Input, exc: NotUnderstoodError) -> None:
         # What somebody named was meant; in a folder there may be anything.
-        if file.content.named:
+        if file.content.named or isinstance(exc, UnreadableError):
             self._reject(file, 0, f"{exc.message}; {exc.hint or f'understood are {UNDERSTOOD}'}")
         else:
             self._inputs.passed_over[file.content.ending or "no ending"] += 1
@@ -160,6 +170,9 @@ class _Planner:
                 self._reject(file, item.line, item.why if isinstance(item, Problem) else "its text is empty")
             else:
                 new = maker.make(item)
+                if item.uid is not None and (why := _invalid_uid(item.uid)):
+                    self._reject(file, item.line, why)
+                    continue
                 if self._is_repeated(new, item, file, parts):
                     continue
                 uid = new.memory.uid
@@ -285,6 +298,14 @@ class _Planner:
                     self._delete(part.uid)
                 elif in_given:
                     self._summary.kept += 1
+
+
+def _invalid_uid(uid: str) -> str:
+    try:
+        checked_uid(uid, field="its uid", limits=LIMITS)
+    except InvalidInputError as exc:
+        return exc.message
+    return ""
 
 
 class _Uids:

@@ -11,6 +11,7 @@ from super_advanced_agents.formats.entries.fields import iso_time, message_text
 from super_advanced_agents.formats.parts import Item, Part, PassedOver
 from super_advanced_agents.types import JSONValue
 
+_CONTENTS = (None, "text", "multimodal_text", "code")  # compared and not hashed: a damaged file may hold a list
 _MAX_MESSAGES = 100_000
 _CITATION = re.compile("\ue200[^\ue201]{0,500}\ue201|\u3010[^\u3010\u3011]{0,100}\u2020[^\u3010\u3011]{0,200}\u3011")
 """Marks of sources, which are of no use outside of the service."""
@@ -72,12 +73,12 @@ def _branch(mapping: Mapping[str, Any], current: object) -> list[str]:
 def _is_spoken(node: object) -> bool:
     # What the model writes to a tool, and what the service adds unseen, nobody said.
     message = node.get("message") if isinstance(node, dict) else None
-    if not isinstance(message, dict) or message.get("recipient") not in {None, "all"}:
+    if not isinstance(message, dict) or message.get("recipient") not in (None, "all"):
         return False
     author, about = message.get("author"), message.get("metadata")
     if isinstance(about, dict) and about.get("is_visually_hidden_from_conversation") is True:
         return False
-    return isinstance(author, dict) and author.get("role") in {"user", "assistant"}
+    return isinstance(author, dict) and author.get("role") in ("user", "assistant")
 
 
 def _first_key(mapping: Mapping[str, Any], title: object) -> str:
@@ -85,7 +86,7 @@ def _first_key(mapping: Mapping[str, Any], title: object) -> str:
 
 
 def _text(content: object) -> str:
-    if not isinstance(content, dict) or content.get("content_type") not in {None, "text", "multimodal_text", "code"}:
+    if not isinstance(content, dict) or content.get("content_type") not in _CONTENTS:
         return ""
     text = message_text(content["parts"]) if isinstance(content.get("parts"), list) else message_text(content)
     return _CITATION.sub("", text).strip()

@@ -80,6 +80,6 @@ def _pasted(message: Mapping[str, Any]) -> str:
     texts = [
         attachment.get("extracted_content")
         for attachment in (attachments if isinstance(attachments, list) else ())
-        if isinstance(attachment, dict) and attachment.get("file_name") in _PASTED
+        if isinstance(attachment, dict) and str(attachment.get("file_name")) in _PASTED
     ]
     return "\n\n".join(text.strip() for text in texts if isinstance(text, str) and text.strip())

@@ -16,6 +16,7 @@ from super_advanced_agents.types import JSONValue
 _TIMESTAMP = re.compile(r"\d{9,11}\.\d{1,6}")
 _MENTION = re.compile(r"<([@#!])([^>|]+)(?:\|([^>]*))?>")
 _LINK = re.compile(r"<([a-z]+:[^>|]+)(?:\|([^>]*))?>")
+_SERVICE = frozenset(f"channel_{what}" for what in ("join", "leave", "topic", "purpose", "name"))
 _DIRECTORY_BYTES = 16 << 20
 
 
@@ -57,7 +58,7 @@ def read_message(value: Mapping[str, Any], content: Content) -> Iterator[Item]:
     if not text:
         yield PassedOver("messages without text")
         return
-    if value.get("subtype") in {"channel_join", "channel_leave", "channel_topic", "channel_purpose", "channel_name"}:
+    if str(value.get("subtype")) in _SERVICE:
         yield PassedOver("service messages")
         return
     workspace = _workspace(content)

@@ -12,6 +12,7 @@ from super_advanced_agents.types import JSONValue
 
 _FIELD = re.compile(r"([\w][\w .\-/]*?)\s*:(?:\s+(.*)|)$")
 _ITEM = re.compile(r"\s*-(?:\s+(.*)|)$")
+_LISTED = re.compile(r"""\s*(?:"[^"]*"|'[^']*')\s*(?=,|$)|[^,]+""")
 _NUMBER = re.compile(r"-?(0|[1-9]\d{0,14})(\.\d{1,15})?")
 _MAX_LINES = 500
 _MAX_CHARS = 2_000
@@ -58,7 +59,7 @@ def _is_list(value: JSONValue) -> bool:
 
 def _value(text: str) -> JSONValue:
     if text.startswith("[") and text.endswith("]"):
-        return [_scalar(item.strip()) for item in text[1:-1].split(",") if item.strip()]
+        return [_scalar(item.strip()) for item in _LISTED.findall(text[1:-1]) if item.strip()]
     return _scalar(text)
 
 

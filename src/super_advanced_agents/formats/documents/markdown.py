@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 _MAX_BYTES = 16 << 20
 _SLAB_LINES = 20_000
+_TITLE_CHARS = 1_000
 
 
 def is_markdown(content: Content) -> bool:
     """Return whether a file is Markdown: by its ending, or without one by a first heading."""
     if content.ending in {".md", ".markdown", ".mdown", ".mkd"}:
         return True
-    text = content.head_text or ""
-    return content.ending == "" and text.startswith(("# ", "## "))
+    return content.ending == "" and (content.head_text or "").startswith(("# ", "## "))
 
 
 def read_markdown(content: Content) -> Iterator[Item]:
@@ -70,7 +70,7 @@ def _compose(lines: list[str], offset: int, composer: Composer) -> Iterator[Part
             end -= 1
         line = offset + first + 1
         if token.type == "heading_open":
-            yield from composer.heading(int(token.tag[1:]), tokens[index + 1].content, line)
+            yield from composer.heading(int(token.tag[1:]), _plain(tokens[index + 1].content), line)
         elif token.type != "hr" and end > first:
             yield from composer.block(_block(token, lines[first:end], line))
 
@@ -89,6 +89,21 @@ def _block(token: Token, lines: list[str], line: int) -> Block:
     return Block(
         lines, line, keeps_lines=token.type in {"code_block", "html_block", "bullet_list_open", "ordered_list_open"}
     )
+
+
+def _plain(title: str) -> str:
+    # A heading is shown and searched by its words: without the marks of emphasis, code and links.
+    if len(title) > _TITLE_CHARS or not any(mark in title for mark in "*_`[<\\&"):
+        return title
+    inline = _inline_parser().parseInline(title)[0].children or []
+    return "".join(token.content or ("\n" if token.type.endswith("break") else "") for token in inline) or title
+
+
+@cache
+def _inline_parser() -> MarkdownIt:
+    from markdown_it import MarkdownIt
+
+    return MarkdownIt("commonmark")
 
 
 @cache

@@ -105,7 +105,10 @@ def zoned_time(told: str | float | None) -> str | float | None:
             return told
     if told is None:
         return None
-    seconds = float(told)
+    try:
+        seconds = float(told)
+    except OverflowError:
+        return str(told)
     return iso_time(seconds / 1_000 if abs(seconds) >= _LEAST_MILLISECONDS else seconds) or told
 
 
