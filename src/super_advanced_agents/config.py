@@ -40,6 +40,9 @@ class Limits:
         source_chars: characters of a record's source.
         dim: length of one vector.
         answer_tokens: new tokens in one answer.
+        instructions_bytes: UTF-8 bytes of the instructions of one question.
+        history_messages: messages before one question.
+        history_bytes: UTF-8 bytes of these messages together.
         message_bytes: bytes of one request over the network.
 
     Raises:
@@ -61,6 +64,9 @@ class Limits:
     source_chars: int = 1_024
     dim: int = 65_536
     answer_tokens: int = 4_096
+    instructions_bytes: int = 8 * 1024
+    history_messages: int = 100
+    history_bytes: int = 64 * 1024
     message_bytes: int = 8 * 1024 * 1024
 
     def __post_init__(self) -> None:

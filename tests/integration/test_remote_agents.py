@@ -90,4 +90,11 @@ async def test_remote_agent_answers_whole_streamed_and_concurrently(agent):
     await left.aclose()
     again = await asyncio.gather(*(agent.aask("Where is the Louvre?", 1) for _ in range(3)))
     assert [each.sources for each in again] == [answer.sources] * 3
+    *_, last = [event async for event in agent.aask_events("Where is the Louvre?", 1)]
+    assert (last.grounded, last.unsupported) == (answer.grounded, answer.unsupported)
+    history = [{"role": "user", "content": "I like museums."}]
+    quoted = await agent.aask("Where?", 1, history=history, instructions="Be brief.", where={"type": "fact"}, llm=False)
+    assert (quoted.quoted, quoted.sources[0].text) == (True, "The Louvre is in Paris.")
+    with pytest.raises(TypeError):
+        await agent.aask("Where?", tok_k=1)
     assert all("Paris" in each.text for each in again)  # side by side, the model's numbers differ in their last bits

@@ -132,6 +132,21 @@ def test_ask_streams_sources_then_text_then_done(rest, how):
     assert set(events[-1][1]) == {"text", "grounded", "unsupported", "quoted"}
 
 
+def test_ask_takes_where_instructions_history_and_no_language_model(rest):
+    """A wrong message of the history is named."""
+    _add(rest, "asked", {"text": "Ann lives in Rome"})
+    [uid] = _add(rest, "asked", {"text": "Ann lives in Paris", "memory_type": "rumour"})
+    body = {
+        "question": "Where does she live?", "where": {"type": "rumour"}, "llm": False,
+        "instructions": "Answer in one word.", "history": [{"role": "user", "content": "Tell me about Ann."}],
+    }  # fmt: skip
+    answer = rest.post("/v1/agents/asked/ask", json=body).json()
+    assert ([source["uid"] for source in answer["sources"]], answer["quoted"]) == ([uid], True)
+    assert "“Ann lives in Paris”" in answer["text"]
+    wrong = rest.post("/v1/agents/asked/ask", json={**body, "history": [{"role": "tool", "content": "x"}]})
+    assert (wrong.status_code, wrong.json()["field"]) == (422, "history[0].role")
+
+
 def test_ask_stream_with_wrong_input_is_answered_422(rest):
     """A stream that has begun could only report the error inside a 200."""
     answer = rest.post("/v1/agents/guide/ask", json={"question": "", "stream": True})

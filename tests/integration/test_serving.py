@@ -33,14 +33,20 @@ def test_healthz_answers_before_readyz_reports_ready(machine):
         assert (ready["ready"], ready["store"], ready["embedding_model"]) == (True, "open", "ready")
 
 
-def test_ask_is_answered_503_when_the_language_model_is_missing(machine, tmp_path):
+def test_ask_quotes_memories_and_chat_is_answered_503_when_the_language_model_is_missing(machine, tmp_path):
     """Searches and writes work without it."""
     with machine.server({"SAA_GENERATION_MODEL": str(tmp_path / "none.gguf")}) as client:
         client.post("/search", json={"query": "x"}).raise_for_status()
         client.post("/v1/agents/default/memories", json={"text": "x"}).raise_for_status()
-        answer = client.post("/v1/agents/default/ask", json={"question": "x", "stream": True})
+        quoted = client.post("/v1/agents/default/ask", json={"question": "x"}).raise_for_status().json()
+        assert (quoted["quoted"], "[1] “x”" in quoted["text"]) == (True, True)
+        stream = client.post("/v1/agents/default/ask", json={"question": "x", "stream": True}).raise_for_status().text
+        assert stream.startswith("event: sources")
+        assert '"quoted":true' in stream
+        chat = {"model": "default", "messages": [{"role": "user", "content": "x"}]}
+        answer = client.post("/v1/chat/completions", json=chat)
         assert answer.status_code == 503
-        assert answer.json()["error"] == "ModelNotFoundError"
+        assert answer.json()["error"]["code"] == "model_not_found"
 
 
 def test_readyz_tells_no_path_of_a_model_that_cannot_be_loaded(machine, tmp_path):

@@ -2,19 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from super_advanced_agents._runtime.futures import in_thread
 from super_advanced_agents._runtime.sync_bridge import Overridable, blocking, blocking_iterator
-from super_advanced_agents.agents.prompt import NOTHING_KNOWN, answer_messages
+from super_advanced_agents.agents.prompt import (
+    NOTHING_KNOWN,
+    PromptParts,
+    checked_history,
+    checked_instructions,
+    quoted_answer,
+    search_query,
+)
 from super_advanced_agents.config import LIMITS, checked_text
-from super_advanced_agents.errors import ConfigurationError
+from super_advanced_agents.errors import InvalidInputError, ModelNotFoundError
 from super_advanced_agents.generation import LLMGenerator
 from super_advanced_agents.retrieval import unsupported_terms
-from super_advanced_agents.types import Answer, AnswerEvent, ChatMessage, Match
+from super_advanced_agents.telemetry import get_logger
+from super_advanced_agents.types import Answer, AnswerEvent, ChatMessage, Match, Where
+
+_log = get_logger("agents")
+
+_BUDGETS = (1.0, 0.5, 0.25)
+"""The parts of the model's context that are tried in order.
+
+Tokens are estimated, and the model may count more.
+"""
+
+
+class AskOptions(TypedDict, total=False):
+    """Declare the keyword arguments of `LLMAgent.ask`, which describes them."""
+
+    where: Where | None
+    instructions: str | None
+    history: Sequence[ChatMessage | Mapping[str, str]] | None
+    llm: bool
+    sources: Sequence[Match] | None
 
 
 class Answering(Overridable):
@@ -27,33 +53,42 @@ class Answering(Overridable):
 
     if TYPE_CHECKING:
 
-        async def _asearch_text(self, query_text: str, top_k: int = 5) -> list[Match]: ...
+        async def _asearch_text(
+            self, query_text: str, top_k: int = 5, *, where: Where | None = None
+        ) -> list[Match]: ...
 
-    async def _aask(self, question: str, top_k: int = 5, *, sources: Sequence[Match] | None = None) -> Answer:
+    async def _aask(self, question: str, top_k: int = 5, **options: Unpack[AskOptions]) -> Answer:
         """Answer a question with the language model, from the memories that match it best.
 
-        A cancelled call frees the model's slot within one token.
+        Without a language model, or where its file cannot be had, the answer quotes the best memories. A cancelled call
+        frees the model's slot within one token.
 
         Args:
             question: the question, in plain words.
             top_k: the number of memories that the model is shown.
+            where: restricts the search to memories that match this filter.
+            instructions: further instructions to the model, such as a language or a tone; at most 8 KiB.
+            history: the messages before the question, of users and assistants, oldest first, at most 100 and 64 KiB;
+                the latest that fit into the model's context are shown to it. A question of at most eight words is
+                searched for together with the user's message before it.
+            llm: False for an answer that quotes the best memories, without the language model.
             sources: the memories to answer from; `search_text` finds them when None.
 
         Returns:
             The model's answer, greedily decoded, the memories that it was shown, and the names and numbers of the
-            answer that stand in none of them. Without any memory the model is not called, and the answer says that
-            nothing is known.
+            answer that stand in none of them, nor in `instructions` and the user's messages in `history`. Without any
+            memory the model is not called, and the answer says that nothing is known.
 
         Raises:
-            ConfigurationError: the agent has no `llm_generator`.
+            InvalidInputError: an argument is invalid, or longer than the model's context; `field` names it.
         """
-        task = await self._prepare(question, top_k, sources)
-        if not task.messages:
-            return Answer(text=NOTHING_KNOWN, sources=[])
-        return await checked_answer(await task.llm.achat(task.messages, self._answer_tokens), task.sources, question)
+        task = await self._prepare(question, top_k, **options)
+        async with aclosing(self._pieces(task)) as stream:
+            text = "".join([piece async for piece in stream])
+        return await task.answer(text)
 
     async def _aask_events(
-        self, question: str, top_k: int = 5, *, sources: Sequence[Match] | None = None
+        self, question: str, top_k: int = 5, **options: Unpack[AskOptions]
     ) -> AsyncGenerator[AnswerEvent, None]:
         """Answer a question from memories, yielding sources, pieces of text, and the whole text.
 
@@ -61,70 +96,111 @@ class Answering(Overridable):
         numbers in it that stand in no source. Leaving the iterator early frees the model's slot within one token.
         Arguments and errors are those of `ask`.
         """
-        task = await self._prepare(question, top_k, sources)
-        yield AnswerEvent(sources=task.sources)
+        task = await self._prepare(question, top_k, **options)
+        yield AnswerEvent(sources=list(task.parts.sources))
         pieces: list[str] = []
         async with aclosing(self._pieces(task)) as stream:
             async for piece in stream:
                 pieces.append(piece)
                 yield AnswerEvent(text=piece)
-        answer = await checked_answer("".join(pieces), task.sources, question)
+        answer = await task.answer("".join(pieces))
         yield AnswerEvent(
             done=answer.text, grounded=answer.grounded, unsupported=answer.unsupported, quoted=answer.quoted
         )
 
     async def _astream_answer(
-        self, question: str, top_k: int = 5, *, sources: Sequence[Match] | None = None
+        self, question: str, top_k: int = 5, **options: Unpack[AskOptions]
     ) -> AsyncGenerator[str, None]:
         """Answer a question from memories, yielding pieces of the text as the model generates them.
 
         The joined pieces are the answer. `ask_events` yields its sources and its check, too. Leaving the iterator early
         frees the model's slot within one token. Arguments and errors are those of `ask`.
         """
-        task = await self._prepare(question, top_k, sources)
+        task = await self._prepare(question, top_k, **options)
         async with aclosing(self._pieces(task)) as stream:
             async for piece in stream:
                 yield piece
 
-    async def _prepare(self, question: str, top_k: int, sources: Sequence[Match] | None) -> _AnswerTask:
-        llm = self._required_llm()
+    async def _prepare(
+        self,
+        question: str,
+        top_k: int,
+        *,
+        where: Where | None = None,
+        instructions: str | None = None,
+        history: Sequence[ChatMessage | Mapping[str, str]] | None = None,
+        llm: bool = True,
+        sources: Sequence[Match] | None = None,
+    ) -> _AnswerTask:
         checked_text(question, "question", max_bytes=LIMITS.text_bytes)
-        found = await self._asearch_text(question, top_k) if sources is None else list(sources)
-        messages = answer_messages(question, found, context_chars=self._context_chars) if found else []
-        return _AnswerTask(llm, found, messages)
+        checked_instructions(instructions)
+        messages = checked_history(history)
+        if sources is None:
+            sources = await self._asearch_text(search_query(question, messages), top_k, where=where)
+        parts = PromptParts(question=question, sources=list(sources), instructions=instructions, history=messages)
+        return _AnswerTask(parts, self.llm_generator if llm and sources else None)
+
+    def _messages(self, task: _AnswerTask, budget: float) -> list[ChatMessage]:
+        assert task.llm is not None
+        context = task.llm.context_tokens
+        max_tokens = None if context is None else int(budget * (context - self._answer_tokens))
+        return task.parts.messages(context_chars=self._context_chars, max_tokens=max_tokens)
 
     async def _pieces(self, task: _AnswerTask) -> AsyncGenerator[str, None]:
-        if not task.messages:
-            yield NOTHING_KNOWN
+        if task.llm is None:
+            yield task.fixed_text()
             return
-        async with aclosing(task.llm.astream_chat(task.messages, self._answer_tokens)) as pieces:
-            async for piece in pieces:
-                yield piece
-
-    def _required_llm(self) -> LLMGenerator:
-        if self.llm_generator is None:
-            raise ConfigurationError(
-                f"agent {self.name!r} has no language model", hint="give it one: llm_generator=LLMGenerator()"
-            )
-        return self.llm_generator
+        for budget in _BUDGETS:
+            stream = task.llm.astream_chat(self._messages(task, budget), self._answer_tokens)
+            try:
+                async with aclosing(stream) as pieces:
+                    async for piece in pieces:
+                        yield piece
+            except InvalidInputError as exc:  # raised before the first piece
+                if exc.field != "prompt" or budget == _BUDGETS[-1]:
+                    raise
+            except ModelNotFoundError as exc:
+                if task.llm.loaded:  # its server knows no such model
+                    raise
+                _log.warning("agents.no_language_model", extra={"reason": str(exc)})
+                task.llm = None
+                yield task.fixed_text()
+                return
+            else:
+                return
 
     ask = blocking(_aask)
     ask_events = blocking_iterator(_aask_events)
     stream_answer = blocking_iterator(_astream_answer)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _AnswerTask:
-    llm: LLMGenerator
-    sources: list[Match]
-    messages: list[ChatMessage]  # empty where nothing is known
+    parts: PromptParts
+    llm: LLMGenerator | None  # None where the text needs no model
+
+    def fixed_text(self) -> str:
+        return quoted_answer(self.parts.sources) if self.parts.sources else NOTHING_KNOWN
+
+    async def answer(self, text: str) -> Answer:
+        sources = list(self.parts.sources)
+        if self.llm is None:
+            return Answer(text=text, sources=sources, quoted=bool(sources))
+        return await checked_answer(text, sources, self.parts.question, told=self.parts.told)
 
 
-async def checked_answer(text: str, sources: list[Match], question: str) -> Answer:
-    """Return an answer with the names and numbers in its text that stand in no source."""
+async def checked_answer(text: str, sources: list[Match], question: str, *, told: Sequence[str] = ()) -> Answer:
+    """Return an answer with the names and numbers in its text that stand in no source.
+
+    Args:
+        text: the language model's text.
+        sources: the memories that it was made from.
+        question: the question.
+        told: further texts that count as sources, such as what the user said before.
+    """
     text = text.strip()
-    texts = [source.text for source in sources]
+    texts = [*(source.text for source in sources), *told]
     unsupported: list[str] = []
-    if texts:  # in a thread: 200,000 characters of sources take seconds
+    if sources:  # in a thread: 200,000 characters of sources take seconds
         unsupported = await in_thread(lambda: unsupported_terms(text, texts, question=question), name="check an answer")
     return Answer(text=text, sources=sources, grounded=not unsupported, unsupported=unsupported)

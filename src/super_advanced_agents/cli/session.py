@@ -74,12 +74,22 @@ def open_agent(data_dir: Path, models_dir: Path | None, agent: str, *, embeds: b
         yield AsyncLLMAgent(settings.agent, store, pipeline, generator)
 
 
-def fetch_language_model(models_dir: Path | None) -> None:
-    """Download the configured language model if it is missing, with a progress line."""
+def fetch_language_model(models_dir: Path | None) -> bool:
+    """Download the configured language model if it is missing, with a progress line.
+
+    Returns:
+        False if it cannot be had; a note says why.
+    """
+    from super_advanced_agents.errors import ModelNotFoundError
     from super_advanced_agents.tenancy.model_loading import fetch_models
     from super_advanced_agents.tenancy.settings import Settings
 
-    fetch_models(Settings.load(models_dir=models_dir), generation=True)
+    try:
+        fetch_models(Settings.load(models_dir=models_dir), generation=True)
+    except ModelNotFoundError as exc:
+        print_note(f"No language model: {exc}.")
+        return False
+    return True
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, cast, get_arg
 
 from super_advanced_agents._runtime.sync_bridge import blocking, blocking_iterator
 from super_advanced_agents.agents.agent import Predicate, SearchMode
+from super_advanced_agents.agents.prompt import checked_history, checked_instructions
 from super_advanced_agents.client.connection import Connection
 from super_advanced_agents.client.remote_writes import RemoteMemoryWrites, check_where
 from super_advanced_agents.client.transport import RemoteCall
@@ -34,6 +35,7 @@ from super_advanced_agents.stores.validation import (
 from super_advanced_agents.types import (
     Answer,
     AnswerEvent,
+    ChatMessage,
     ExplainedMatch,
     Match,
     Record,
@@ -49,6 +51,15 @@ class RemoteSearchOptions(TypedDict, total=False):
     mode: SearchMode
     weights: Weights | None
     rerank: bool | None
+
+
+class RemoteAskOptions(TypedDict, total=False):
+    """Declare the optional arguments of `RemoteAgent.ask`, which describes them."""
+
+    where: Where | None
+    instructions: str | None
+    history: Sequence[ChatMessage | Mapping[str, str]] | None
+    llm: bool
 
 
 class RemoteAgent(RemoteMemoryWrites):
@@ -223,7 +234,7 @@ class RemoteAgent(RemoteMemoryWrites):
 
     # -- answering ------------------------------------------------------------------------------------------------
 
-    async def aask(self, question: str, top_k: int = 5) -> Answer:
+    async def aask(self, question: str, top_k: int = 5, **options: Unpack[RemoteAskOptions]) -> Answer:
         """Have the server's language model answer a question from the agent's memories.
 
         Cancelling stops the generation at the server.
@@ -231,28 +242,58 @@ class RemoteAgent(RemoteMemoryWrites):
         Args:
             question: the question, in plain words.
             top_k: the number of memories that the model is shown.
+            where: restricts the search to memories that match this filter.
+            instructions: further instructions to the model; at most 8 KiB.
+            history: the messages before the question, oldest first; at most 100 and 64 KiB.
+            llm: False for an answer that quotes the best memories, without the language model.
         """
-        return cast("Answer", await self._acall(ops.ASK, self._ask_request(question, top_k)))
+        return cast("Answer", await self._acall(ops.ASK, self._ask_request(question, top_k, **options)))
 
-    async def astream_answer(self, question: str, top_k: int = 5) -> AsyncGenerator[str, None]:
+    async def aask_events(
+        self, question: str, top_k: int = 5, **options: Unpack[RemoteAskOptions]
+    ) -> AsyncGenerator[AnswerEvent, None]:
+        """Have the server answer a question; yield sources, pieces of text, and the whole text.
+
+        Leaving the iterator early stops the generation at the server. Arguments are those of `ask`.
+        """
+        call = RemoteCall(ops.ASK_STREAM, self.name, self._ask_request(question, top_k, **options))
+        async with aclosing(self._connection.areceive(call, AnswerEvent)) as events:
+            async for event in events:
+                yield event
+
+    async def astream_answer(
+        self, question: str, top_k: int = 5, **options: Unpack[RemoteAskOptions]
+    ) -> AsyncGenerator[str, None]:
         """Have the server answer a question from the agent's memories; yield the text in pieces.
 
-        Leaving the iterator early stops the generation at the server.
-
-        Args:
-            question: the question, in plain words.
-            top_k: the number of memories that the model is shown.
+        Leaving the iterator early stops the generation at the server. Arguments are those of `ask`.
         """
-        call = RemoteCall(ops.ASK_STREAM, self.name, self._ask_request(question, top_k))
+        call = RemoteCall(ops.ASK_STREAM, self.name, self._ask_request(question, top_k, **options))
         async with aclosing(self._connection.areceive(call, AnswerEvent)) as events:
             async for event in events:
                 if event.text is not None:
                     yield event.text
 
-    def _ask_request(self, question: str, top_k: int) -> AskRequest:
+    def _ask_request(
+        self,
+        question: str,
+        top_k: int,
+        *,
+        where: Where | None = None,
+        instructions: str | None = None,
+        history: Sequence[ChatMessage | Mapping[str, str]] | None = None,
+        llm: bool = True,
+    ) -> AskRequest:
         self._check_open()
-        checked_text(question, "question", max_bytes=LIMITS.text_bytes)
-        return AskRequest(question=question, top_k=checked_top_k(top_k, limits=LIMITS))
+        check_where(where)
+        return AskRequest(
+            question=checked_text(question, "question", max_bytes=LIMITS.text_bytes),
+            top_k=checked_top_k(top_k, limits=LIMITS),
+            where=where,
+            instructions=checked_instructions(instructions),
+            history=checked_history(history) or None,
+            llm=llm,
+        )
 
     async def _acall(self, operation: Operation, request: object) -> object:
         return await self._connection.acall(RemoteCall(operation, self.name, request))
@@ -295,4 +336,5 @@ class RemoteAgent(RemoteMemoryWrites):
     count = blocking(acount)
     scan = blocking(ascan)
     ask = blocking(aask)
+    ask_events = blocking_iterator(aask_events)
     stream_answer = blocking_iterator(astream_answer)

@@ -104,6 +104,11 @@ class GenerationEngine(ABC):
         A longer prompt is refused before the engine is called.
         """
 
+    @property
+    def context_tokens(self) -> int | None:
+        """The most prompt and new tokens of one generation together; None where it is not known."""
+        return None
+
     @abstractmethod
     def open(self) -> None:
         """Load the model, or create the HTTP client of a server; blocks."""

@@ -129,6 +129,16 @@ class LLMGenerator(Resource):
         """An id made of the model's name and a digest of its weights or its server's host."""
         return self._engine.model_id
 
+    @property
+    def context_tokens(self) -> int | None:
+        """The most prompt and new tokens of one generation; None where a server does not say it."""
+        return self._engine.context_tokens
+
+    @property
+    def loaded(self) -> bool:
+        """True once the model is loaded, or the client of its server is made."""
+        return self._opened
+
     def stats(self) -> dict[str, int]:
         """Return the numbers of requests, new tokens, running generations and queued generations.
 

@@ -95,6 +95,11 @@ class LlamaCppEngine(GenerationEngine):
         """
         return self._context_tokens * _BYTES_PER_TOKEN
 
+    @property
+    def context_tokens(self) -> int:
+        """The most prompt and new tokens of one generation together."""
+        return self._context_tokens
+
     def open(self) -> None:
         """Download the model's file if it is missing, verify it, and load it with llama.cpp.
 

@@ -17,6 +17,7 @@ from super_advanced_agents.stores.requests import Request, WriteRequest
 from super_advanced_agents.types import (
     AgentInfo,
     Answer,
+    ChatMessage,
     CollectionInfo,
     Dedupe,
     JSONValue,
@@ -206,6 +207,9 @@ class AskRequest(ServedRequest[Answer]):
     Attributes:
         rerank: whether the language model re-ranks the best matches; the agent's setting when None.
         answer_tokens: the maximum length of the answer; the agent's setting when None.
+        instructions: further instructions to the language model.
+        history: the messages before the question, oldest first.
+        llm: False for an answer that quotes the best memories, without the language model.
     """
 
     question: str
@@ -216,6 +220,9 @@ class AskRequest(ServedRequest[Answer]):
     weights: Weights | None = None
     rerank: bool | None = None
     answer_tokens: int | None = None
+    instructions: str | None = None
+    history: Sequence[ChatMessage] | None = None
+    llm: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

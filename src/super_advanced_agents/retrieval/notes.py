@@ -10,6 +10,8 @@ from super_advanced_agents.types import Match
 
 _CUT = " …"
 _MIN_CHARS = 80
+_MAX_BLANKS = 8
+"""Characters read for each one that is shown, since runs of white space are collapsed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +48,9 @@ class Notes:
 
 def one_line(text: str, max_chars: int) -> str:
     """Collapse a text's white space to single spaces, and cut it at `max_chars` characters."""
-    line = " ".join(text.split())
-    return line if len(line) <= max_chars else line[: max_chars - len(_CUT)] + _CUT
+    line = " ".join(text[: max_chars * _MAX_BLANKS].split())  # a thousand whole texts would take a second
+    is_whole = len(line) <= max_chars and len(text) <= max_chars * _MAX_BLANKS
+    return line if is_whole else line[: max_chars - len(_CUT)] + _CUT
 
 
 def _markers(texts: Sequence[str]) -> tuple[str, str]:

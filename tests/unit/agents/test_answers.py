@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from super_advanced_agents import AsyncLLMAgent, AsyncLLMWrapper, FAISSVectorStore, LLMAgent, LLMGenerator
-from super_advanced_agents.errors import ConfigurationError
+from super_advanced_agents.errors import InvalidInputError, ModelNotFoundError
 from super_advanced_agents.generation import GenerationEngine
 
 
@@ -17,6 +17,13 @@ class RepeatingEngine(GenerationEngine):
 
     def __init__(self, text):
         self.text, self.prompts = text, []
+        self.error = None
+        self.limit = 10_000
+
+    @property
+    def context_tokens(self):
+        """Return a small context."""
+        return 2_048
 
     def open(self):
         """Do nothing."""
@@ -24,6 +31,10 @@ class RepeatingEngine(GenerationEngine):
     def generate(self, messages, options, emit, on_interruptible):
         """Send the text in two pieces."""
         self.prompts.append(list(messages))
+        if self.error is not None:
+            raise self.error
+        if sum(len(message.content) for message in messages) > self.limit:
+            raise InvalidInputError("the prompt is too long", field="prompt")
         emit(self.text[:9])
         emit(self.text[9:])
 
@@ -108,7 +119,75 @@ async def test_ask_without_memories_does_not_call_the_model(store, embedder, llm
     assert llm.stats()["requests"] == before
 
 
-async def test_ask_without_a_language_model_names_the_missing_argument(agent):
-    """The message contains `llm_generator`."""
-    with pytest.raises(ConfigurationError, match="llm_generator"):
-        await agent.aask("Who am I?")
+@pytest.mark.parametrize("options", [{}, {"llm": False}])
+async def test_answer_without_a_language_model_quotes_the_best_memories(store, embedder, llm, options):
+    """The stream gives the same text, and nothing is generated."""
+    agent = AsyncLLMAgent("quoter", store, embedder, llm if options else None)
+    uids = await agent.aadd_text_memories(["The Eiffel Tower is in Paris.", "Cats sleep a lot."])
+    before = llm.stats()["requests"]
+    answer = await agent.aask("Where is the Eiffel Tower?", 2, **options)
+    assert ([source.uid for source in answer.sources], answer.quoted, answer.grounded) == (uids, True, True)
+    assert "[1] “The Eiffel Tower is in Paris.”\n[2] “Cats sleep a lot.”" in answer.text
+    first, piece, last = [event async for event in agent.aask_events("Where is the Eiffel Tower?", 2, **options)]
+    assert [source.uid for source in first.sources] == uids
+    assert (piece.text, last.done, last.quoted) == (answer.text, answer.text, True)
+    assert (await agent.aask("Where?", sources=[], **options)).quoted is False
+    assert llm.stats()["requests"] == before
+
+
+async def test_answer_quotes_memories_when_the_model_file_is_missing(store, embedder, tmp_path):
+    """A model that its server does not know stays an error."""
+    async with LLMGenerator(tmp_path / "none.gguf") as llm:
+        agent = AsyncLLMAgent("quoter", store, embedder, llm)
+        await agent.aadd_text_memory("The Eiffel Tower is in Paris.")
+        assert (await agent.aask("Where is the Eiffel Tower?")).quoted
+        *_, last = [event async for event in agent.aask_events("Where is the Eiffel Tower?")]
+        assert last.quoted
+    engine = RepeatingEngine("")
+    engine.error = ModelNotFoundError("no such model")
+    async with LLMGenerator(engine=engine) as llm:
+        agent = AsyncLLMAgent("quoter", store, embedder, llm)
+        agent.namespace = "quoter"
+        with pytest.raises(ModelNotFoundError):
+            await agent.aask("Where is the Eiffel Tower?")
+
+
+async def test_where_instructions_and_history_reach_search_and_prompt(store, embedder):
+    """What the user said before counts as a source, and what the model said does not."""
+    engine = RepeatingEngine("Ann lives in Rome, Bob in Oslo.")
+    history = [{"role": "user", "content": "I met Bob."}, {"role": "assistant", "content": "In Oslo?"}]
+    async with LLMGenerator(engine=engine) as llm:
+        agent = AsyncLLMAgent("teller", store, embedder, llm)
+        await agent.aadd_text_memory("Ann lives in Rome.", "fact")
+        await agent.aadd_text_memory("Ann lives in Paris.", "rumour")
+        answer = await agent.aask(
+            "Where is Ann?", where={"type": "fact"}, instructions="Answer in Latin.", history=history
+        )
+    assert [source.text for source in answer.sources] == ["Ann lives in Rome."]
+    assert answer.unsupported == ["Oslo"]
+    [prompt] = engine.prompts
+    assert [message.role for message in prompt] == ["system", "user", "assistant", "user"]
+    assert "Answer in Latin." in prompt[0].content
+
+
+async def test_prompt_is_made_shorter_when_the_model_counts_more_tokens(store, embedder):
+    """Tokens are estimated; the last error is raised where nothing helps."""
+    engine = RepeatingEngine("yes")
+    engine.limit = 2_000
+    async with LLMGenerator(engine=engine) as llm:
+        agent = AsyncLLMAgent("teller", store, embedder, llm)
+        await agent.aadd_text_memory("word " * 1_000)
+        assert (await agent.aask("word?")).text == "yes"
+        assert len(engine.prompts) > 1
+        with pytest.raises(InvalidInputError, match="too long"):
+            await agent.aask("word? " * 1_000)
+
+
+@pytest.mark.parametrize(("option", "value"), [("instructions", "x" * 8_193), ("history", [{"role": "tool"}])])
+async def test_invalid_options_of_a_question_are_refused(agent, option, value):
+    """Nothing is searched for; an unknown option is a wrong call."""
+    with pytest.raises(InvalidInputError) as caught:
+        await agent.aask("where?", **{option: value})
+    assert caught.value.field.startswith(option)
+    with pytest.raises(TypeError):
+        await agent.aask("where?", tok_k=5)

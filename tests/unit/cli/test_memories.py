@@ -103,6 +103,18 @@ def test_ask_prints_the_sources_and_then_the_answer_and_its_check(saa):
     assert ("no source has" in printed) == (not answer["grounded"])
 
 
+def test_ask_without_a_language_model_quotes_the_sources(saa, tmp_path, monkeypatch):
+    """A model that cannot be loaded is no error, and a note says so."""
+    saa("add", "The Louvre is in Paris")
+    saa("add", "The Louvre is in Rome", "--type", "rumour")
+    answer = saa.json("ask", "Where is the Louvre?", "--no-llm", "--where", '{"type": "rumour"}')
+    assert (answer["quoted"], [source["text"] for source in answer["sources"]]) == (True, ["The Louvre is in Rome"])
+    monkeypatch.setenv("SAA_GENERATION_MODEL", str(tmp_path / "none.gguf"))
+    result = saa("ask", "Where is the Louvre?", "--top-k", "1", "--instructions", "Be brief.")
+    assert "[1] “The Louvre is in" in result.stdout
+    assert "saa setup" in result.stderr
+
+
 def test_search_and_list_of_an_empty_store_succeed(saa):
     """They find nothing, and a hint says how to begin."""
     assert saa.json("search", "museum") == {"results": []}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -64,6 +65,13 @@ def ask(
     question: Annotated[str | None, typer.Argument(help="The question; standard input if '-' or not given.")] = None,
     file: Annotated[Path | None, typer.Option("--file", "-f", help="Read the question from this file.")] = None,
     top_k: TopK = 5,
+    where: WhereText = None,
+    instructions: Annotated[
+        str | None, typer.Option("--instructions", help="Further instructions, such as a language or a tone.")
+    ] = None,
+    no_llm: Annotated[
+        bool, typer.Option("--no-llm", help="Quote the memories that match best, without a language model.")
+    ] = False,
     data_dir: DataDir = DATA_DIR,
     models_dir: ModelsDir = None,
     agent: AgentName = AGENT,
@@ -73,24 +81,33 @@ def ask(
     from super_advanced_agents.cli.shapes import answer_json, print_sources
 
     question_text = read_text_input(question, file, name="question")
+    filter_ = parse_json_object(where, "--where")
     with open_agent(data_dir, models_dir, agent, embeds=True) as llm_agent:
-        sources = llm_agent.search_text(question_text, top_k)
+        sources = llm_agent.search_text(question_text, top_k, where=filter_)
         if not as_json:
             print_sources(sources)
-        fetch_language_model(models_dir)
+        llm = not no_llm and fetch_language_model(models_dir)
         if as_json:
-            print_json(answer_json(llm_agent.ask(question_text, sources=sources)))
+            answer = llm_agent.ask(question_text, sources=sources, instructions=instructions, llm=llm)
+            print_json(answer_json(answer))
             return
-        with closing(llm_agent.ask_events(question_text, sources=sources)) as events:
-            for event in events:
-                if event.text is not None:
-                    print_result(without_controls(event.text), end="")
-                elif event.done is not None:
-                    print_result()
-                    _print_check(event)
+        with closing(
+            llm_agent.ask_events(question_text, sources=sources, instructions=instructions, llm=llm)
+        ) as events:
+            quoted = _print_answer(events)
+        if quoted and llm:
+            print_note("The language model cannot be loaded. Choose another one with: saa setup")
 
 
-def _print_check(event: AnswerEvent) -> None:
-    if event.unsupported:
-        terms = ", ".join(one_line(term) for term in event.unsupported)
-        print_result(f"\nNot grounded: no source has {terms}.")
+def _print_answer(events: Iterable[AnswerEvent]) -> bool:
+    quoted = False
+    for event in events:
+        if event.text is not None:
+            print_result(without_controls(event.text), end="")
+        elif event.done is not None:
+            quoted = bool(event.quoted)
+            print_result()
+            if event.unsupported:
+                terms = ", ".join(one_line(term) for term in event.unsupported)
+                print_result(f"\nNot grounded: no source has {terms}.")
+    return quoted

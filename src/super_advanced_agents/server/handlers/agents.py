@@ -9,6 +9,8 @@ from dataclasses import asdict, replace
 from pydantic import ValidationError
 
 from super_advanced_agents.agents import AsyncLLMAgent
+from super_advanced_agents.agents.answers import AskOptions
+from super_advanced_agents.agents.prompt import checked_history, checked_instructions, search_query
 from super_advanced_agents.config import LIMITS
 from super_advanced_agents.errors import AgentNotFoundError, InvalidInputError
 from super_advanced_agents.protocol import operations as ops
@@ -156,15 +158,14 @@ async def count_memories(request: CountMemoriesRequest, context: HandlerContext)
 async def ask(request: AskRequest, context: HandlerContext) -> Answer:
     """Answer a question with the language model, from the agent's memories."""
     agent = await _charged_agent(request, context)
-    sources = await _sources(agent, request, context)
-    return await agent.aask(request.question, sources=sources)
+    return await agent.aask(request.question, **await _options(agent, request, context))
 
 
 async def ask_stream(request: AskRequest, context: HandlerContext) -> AsyncGenerator[AnswerEvent, None]:
     """Answer a question: yield the memories used, then the answer in pieces, then all of it."""
     agent = await _charged_agent(request, context)
-    sources = await _sources(agent, request, context)
-    async with aclosing(agent.aask_events(request.question, sources=sources)) as events:
+    options = await _options(agent, request, context)
+    async with aclosing(agent.aask_events(request.question, **options)) as events:
         async for event in events:
             yield event
 
@@ -180,10 +181,13 @@ async def _charged_agent(request: AskRequest, context: HandlerContext) -> AsyncL
     return agent
 
 
-async def _sources(agent: AsyncLLMAgent, request: AskRequest, context: HandlerContext) -> list[Match]:
+async def _options(agent: AsyncLLMAgent, request: AskRequest, context: HandlerContext) -> AskOptions:
     rerank = await _reranker(request, context)
     with rename_error_fields(question="question"):
-        return await _search(agent, request.question, request, rerank)
+        checked_instructions(request.instructions)  # nothing is searched for a request that will be refused
+        query = search_query(request.question, checked_history(request.history))
+        sources = await _search(agent, query, request, rerank)
+    return AskOptions(sources=sources, instructions=request.instructions, history=request.history, llm=request.llm)
 
 
 # -- settings ---------------------------------------------------------------------------------------------------------

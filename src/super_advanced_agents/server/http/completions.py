@@ -12,7 +12,7 @@ from typing import Literal
 from super_advanced_agents._runtime.metering import estimated_tokens
 from super_advanced_agents._runtime.uids import new_uids
 from super_advanced_agents.agents import AsyncLLMAgent
-from super_advanced_agents.agents.prompt import answer_messages
+from super_advanced_agents.agents.prompt import PromptParts
 from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.generation import GenerationOptions, LLMGenerator, Usage
 from super_advanced_agents.tenancy.settings import Settings
@@ -122,17 +122,20 @@ async def grounded_completion(
     if not sources:
         reply = "".join([piece async for piece in agent.astream_answer(question.content, sources=[])])
         return Completion(llm=llm, messages=[], options=options, model=agent.name, sources=[], reply=reply)
-    rules, grounded_question = answer_messages(question.content, sources, context_chars=context_chars)
-    # Many models' templates take one system message, and only as the first one.
     instructions = [message.content for message in before if message.role == "system"]
-    system = ChatMessage(role="system", content="\n\n".join([*instructions, rules.content]))
-    turns = [message for message in before if message.role != "system"]
+    parts = PromptParts(
+        question=question.content,
+        sources=sources,
+        instructions="\n\n".join(instructions) or None,
+        history=[message for message in before if message.role != "system"],
+    )
+    room = None if llm.context_tokens is None else llm.context_tokens - options.max_length
     return Completion(
         llm=llm,
-        messages=[system, *turns, grounded_question],
+        messages=parts.messages(context_chars=context_chars, max_tokens=room),
         options=options,
         model=agent.name,
-        sources=list(sources),
+        sources=sources,
     )
 
 

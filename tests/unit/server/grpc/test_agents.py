@@ -85,6 +85,18 @@ async def test_ask_stream_sends_sources_then_pieces_then_the_whole_answer(caller
     assert (answer.text, answer.grounded) == (events[-1].done, events[-1].grounded)
 
 
+async def test_ask_takes_instructions_history_and_no_language_model(caller):
+    """A wrong message of the history is named."""
+    await caller.invoke(methods.REMEMBER, _remember_request())
+    question = {"agent": "ann", "question": "Where?", "instructions": "Be brief.", "llm": False, "top_k": 1}
+    before = messages.ChatMessage(role="user", content="I like the Louvre.")
+    answer = await caller.invoke(methods.ASK, messages.AskRequest(**question, history=[before]))
+    assert ([match.uid for match in answer.sources], answer.quoted) == (["louvre"], True)
+    wrong = messages.AskRequest(**question, history=[messages.ChatMessage(role="tool", content="x")])
+    status, problem, _ = await caller.refusal(methods.ASK, wrong)
+    assert (status, problem["field"]) == (grpc.StatusCode.INVALID_ARGUMENT, "history[0].role")
+
+
 async def test_agent_settings_are_put_listed_and_deleted(caller):
     """A deleted agent is answered NOT_FOUND."""
     put = messages.PutAgentRequest(name="ann", description="knows museums", answer_tokens=50)
