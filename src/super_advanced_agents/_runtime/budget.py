@@ -1,4 +1,6 @@
-"""Time budgets of work in threads, which ends when its time is over or nobody waits for it.
+"""Budgets of work in threads: the seconds that it takes, and the bytes of its answer.
+
+The time also ends when nobody waits for the work.
 
 Long loops call `check_budget` between two steps (`gil.yield_gil` does at each pause). A thread without a budget works
 on without limits.
@@ -8,15 +10,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from super_advanced_agents.errors import DeadlineExceededError
 
+T = TypeVar("T")
+
 _seconds: ContextVar[float | None] = ContextVar("budget_s", default=None)
+_answer_bytes: ContextVar[int | None] = ContextVar("budget_answer_bytes", default=None)
 _thread = threading.local()
 
 
@@ -30,6 +35,16 @@ def time_limited(seconds: float | None) -> Iterator[None]:
         _seconds.reset(token)
 
 
+@contextmanager
+def answers_limited(size_bytes: int | None) -> Iterator[None]:
+    """Enter a context that sets the answer bytes of each `Budget.of_call`; None is no limit."""
+    token = _answer_bytes.set(size_bytes)
+    try:
+        yield
+    finally:
+        _answer_bytes.reset(token)
+
+
 class Budget:
     """Limit the seconds that threads work for one call, which waits inside this context manager.
 
@@ -38,19 +53,24 @@ class Budget:
 
     Args:
         seconds: the longest time of work; None for no limit.
+        answer_bytes: the bytes of the answer that may be read; None for no limit.
+
+    Attributes:
+        answer_bytes: the bytes of the answer that may be read; None for no limit.
     """
 
-    __slots__ = ("_abandoned", "_ends_at", "_left_s", "_seconds")
+    __slots__ = ("_abandoned", "_ends_at", "_left_s", "_seconds", "answer_bytes")
 
-    def __init__(self, seconds: float | None = None) -> None:
+    def __init__(self, seconds: float | None = None, answer_bytes: int | None = None) -> None:
+        self.answer_bytes = answer_bytes
         self._seconds = self._left_s = seconds
         self._ends_at: float | None = None
         self._abandoned = False
 
     @classmethod
     def of_call(cls) -> Self:
-        """Return a budget with the seconds of `time_limited`, in whose context the caller runs."""
-        return cls(_seconds.get())
+        """Return a budget with the limits of the contexts in which the caller runs."""
+        return cls(_seconds.get(), _answer_bytes.get())
 
     def __enter__(self) -> Self:
         return self
@@ -100,6 +120,12 @@ def spending(budgets: Sequence[Budget]) -> Iterator[None]:
             budget._end()
 
 
+def spend(budget: Budget, work: Callable[[], T]) -> T:
+    """Return the result of work that this thread does for one call, within its budget."""
+    with spending([budget]):
+        return work()
+
+
 @contextmanager
 def unlimited() -> Iterator[None]:
     """Enter a context in which this thread works without a budget, on what all callers share.
@@ -130,3 +156,9 @@ def check_budget() -> None:
             return
     assert error is not None
     raise error
+
+
+def answer_allowance() -> int | None:
+    """Return the bytes that this thread may read for the answer of one call; None for no limit."""
+    budgets: Sequence[Budget] | None = getattr(_thread, "budgets", None)
+    return budgets[0].answer_bytes if budgets else None

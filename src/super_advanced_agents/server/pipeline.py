@@ -27,6 +27,7 @@ from super_advanced_agents.protocol.problems import problem_details, problem_of,
 from super_advanced_agents.server.idempotency.results import IDEMPOTENCY_FIELD, Reply, digest_of
 from super_advanced_agents.server.limits.admission import NOBODY, overloaded_error
 from super_advanced_agents.server.limits.rate_limit import Quota
+from super_advanced_agents.server.limits.sending import AnswerRoom
 from super_advanced_agents.server.services import Services
 from super_advanced_agents.tenancy.context import RequestContext, active_context
 from super_advanced_agents.tenancy.result_cache import NO_CACHE, asks_for_fresh
@@ -66,6 +67,7 @@ class IncomingRequest:
         streams: True for a stream of messages, in which the deadline applies to each message, and the handler takes a
             permit for each message that it works on.
         context: the caller and its limits, set once the caller is authenticated; None for public operations.
+        room: the room for a long answer, while it is worked on; None for public operations.
         timeout_s: the longest time for the work on it, in seconds; None for no limit.
         key: the idempotency key of a write, or None.
         replayed: True if the reply was stored by an earlier request with that key.
@@ -75,6 +77,7 @@ class IncomingRequest:
     fields: Iterable[tuple[str, str]]
     streams: bool = False
     context: RequestContext | None = None
+    room: AnswerRoom | None = None
     timeout_s: float | None = None
     key: str | None = None
     replayed: bool = False
@@ -138,7 +141,7 @@ class Pipeline:
 
     @asynccontextmanager
     async def work(self, incoming: IncomingRequest) -> AsyncIterator[None]:
-        """Enter a context that holds the permit and the deadline of a request that has arrived.
+        """Enter a context with the permit, the room and the deadline of an arrived request.
 
         Inside the block, `current_context()` returns the context of the request, unless the operation is public.
         Cancelling the request releases its permit. A stream holds none by itself.
@@ -155,8 +158,12 @@ class Pipeline:
                 yield
                 return
             context.permit = permit
-            with active_context(context):
-                yield
+            room = incoming.room = context.room = self._services.sending.room(incoming.tenant)
+            try:
+                with active_context(context):
+                    yield
+            finally:
+                room.leave()
 
     async def reply_once(self, key: str, request: Iterable[bytes], make: Callable[[], Awaitable[Reply]]) -> Reply:
         """Return the reply stored for an idempotency key, or run the write and store its reply.

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from super_advanced_agents.config import Limits
-from super_advanced_agents.errors import InvalidInputError
+from super_advanced_agents.errors import InvalidInputError, OverloadedError
 from super_advanced_agents.types import Record
 
 ITEM_BYTES = 256
@@ -40,10 +40,17 @@ def text_bytes(*texts: str | None) -> int:
     return sum(len(text) if text.isascii() else len(text.encode()) for text in texts if text)
 
 
-def uncounted_matches(limits: Limits) -> int:
-    """Return how many matches are never larger than an answer may be, so that none is counted."""
-    largest = ITEM_BYTES + EXPLANATION_BYTES + limits.text_bytes + limits.metadata_bytes
-    return limits.answer_bytes // (largest + 4 * (limits.uid_chars + 2 * limits.source_chars))
+class AnswerNeedsRoomError(OverloadedError):
+    """The answer has more bytes than the budget of its call; a server takes room first."""
+
+    def __init__(self) -> None:
+        super().__init__("the answer needs room that the call has not taken", retry_after_s=1.0, hint="ask for less")
+
+
+def largest_match_bytes(limits: Limits) -> int:
+    """Return the most bytes that one match can take in an answer."""
+    texts = limits.text_bytes + limits.metadata_bytes + 4 * (limits.uid_chars + 2 * limits.source_chars)
+    return ITEM_BYTES + EXPLANATION_BYTES + texts
 
 
 def embeddings_bytes(limits: Limits, count: int, dim: int, *, as_base64: bool) -> int:

@@ -79,6 +79,16 @@ class SupportsPermit(Protocol):
         """Give the permit back, since the call's work is done."""
 
 
+class SupportsRoom(Protocol):
+    """The interface of the room for a call's long answer, which is taken before it is built."""
+
+    async def take(self) -> None:
+        """Wait for room for the largest answer, or raise `OverloadedError`."""
+
+    def shrink(self, size_bytes: int) -> None:
+        """Give back what an answer of this many bytes does not need."""
+
+
 @dataclass(slots=True, kw_only=True)
 class RequestContext:
     """Hold the caller, the rate limiter and further values of one REST request or gRPC call.
@@ -88,6 +98,7 @@ class RequestContext:
         limiter: charges the costs; None when there are no rate limits.
         search_s: the seconds of work that one search may take; None for no limit.
         permit: the permit that the call holds; None before it works, and outside of a server.
+        room: the room for a long answer; None outside of a server.
         notes: values that one layer leaves for another (the quota for response headers, for example), by name.
     """
 
@@ -95,6 +106,7 @@ class RequestContext:
     limiter: SupportsCharge | None = None
     search_s: float | None = None
     permit: SupportsPermit | None = None
+    room: SupportsRoom | None = None
     notes: dict[str, object] = field(default_factory=dict)
 
     async def charge(self, cost: int) -> None:
@@ -120,10 +132,12 @@ class RequestContext:
         """
         return nullcontext() if self.permit is None else self.permit.part()
 
-    def end_work(self) -> None:
-        """Give back the call's permit: the work is done, and the client has only to read the answer."""
+    def end_work(self, answer_bytes: int) -> None:
+        """Give back the permit and unneeded room, since only the client is awaited."""
         if self.permit is not None:
             self.permit.give_back()
+        if self.room is not None:
+            self.room.shrink(answer_bytes)
 
 
 _current: ContextVar[RequestContext] = ContextVar("request_context")

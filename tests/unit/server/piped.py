@@ -8,6 +8,7 @@ from super_advanced_agents.protocol.operations import Operation, PermitKind
 from super_advanced_agents.server.http.middleware.calls import PipelineMiddleware
 from super_advanced_agents.server.limits.admission import Admission
 from super_advanced_agents.server.limits.rate_limit import RateLimiter
+from super_advanced_agents.server.limits.sending import SendingAnswers
 from super_advanced_agents.server.pipeline import Pipeline
 from super_advanced_agents.server.route_table import RouteTable
 from super_advanced_agents.tenancy.context import ANYBODY
@@ -30,6 +31,7 @@ def pipeline_state(*, max_timeout_s=60, admission=None, **parts):
             "admission": admission or Admission(permits=dict.fromkeys(PermitKind, 10)),
             "limiter": RateLimiter(**limits),
             "idempotency": None,
+            "sending": SendingAnswers(),
             **parts,
         }
     )

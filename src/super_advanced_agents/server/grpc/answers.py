@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, TypeAlias
 
 import grpc
 
 from super_advanced_agents.server.grpc.peers import Peers
-from super_advanced_agents.server.limits.sending import SendingAnswers
+from super_advanced_agents.server.limits.sending import AnswerRoom, SendingAnswers
+from super_advanced_agents.server.pipeline import IncomingRequest
 from super_advanced_agents.telemetry import get_logger
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -40,8 +40,8 @@ class GrpcAnswers:
         self._unread: dict[_LastAnswer, None] = {}  # by the time at which they are due
         self._timer: asyncio.TimerHandle | None = None  # one for all, since one for each call takes 2.4 us
 
-    def send_last(self, context: Context, tenant: str, size_bytes: int) -> None:
-        """Count the only answer of a call, which its handler is about to return.
+    def send_last(self, context: Context, incoming: IncomingRequest, size_bytes: int) -> None:
+        """Count the only answer of a call, and the room it took, until the call ends.
 
         Its client's connection is closed after the time limit, unless other tenants call over it too: then the answer
         counts until the call ends.
@@ -49,17 +49,17 @@ class GrpcAnswers:
         Raises:
             OverloadedError: the answers that are being sent leave no room.
         """
-        self._sending.enter(tenant, size_bytes)
-        answer = _LastAnswer(context, tenant, asyncio.get_running_loop().time() + self._timeout_s)
+        self._sending.enter(incoming.tenant, size_bytes)
+        due = asyncio.get_running_loop().time() + self._timeout_s
+        answer = _LastAnswer(context, incoming.tenant, due)
+        room = None
+        if incoming.room is not None:
+            incoming.room.shrink(2 * size_bytes)  # Python keeps the answer, and gRPC a copy
+            room = incoming.room.hand_over()
+        self._count_until_end(context, incoming.tenant, size_bytes, answer, room)
         self._unread[answer] = None
         if self._timer is None:
-            self._look_at(answer.due)
-
-        def end(_: Context) -> None:
-            del self._unread[answer]
-            self._sending.leave(tenant, size_bytes)
-
-        context.add_done_callback(end)  # type: ignore[arg-type]  # the stubs name another context
+            self._look_at(due)
 
     async def write(self, context: Context, tenant: str, message: bytes) -> asyncio.Future[None] | None:
         """Write one message of a stream, and return None once the client has read those before.
@@ -77,8 +77,7 @@ class GrpcAnswers:
             await asyncio.wait({write}, timeout=self._timeout_s)
         finally:
             if not write.done():
-                end = partial(self._leave, tenant, size_bytes)
-                context.add_done_callback(end)  # type: ignore[arg-type]
+                self._count_until_end(context, tenant, size_bytes)
             else:
                 self._sending.leave(tenant, size_bytes)
         if write.done():
@@ -86,9 +85,22 @@ class GrpcAnswers:
             return None
         return write
 
-    def _leave(self, tenant: str, size_bytes: int, context: Context) -> None:
-        del context
-        self._sending.leave(tenant, size_bytes)
+    def _count_until_end(
+        self,
+        context: Context,
+        tenant: str,
+        size_bytes: int,
+        answer: _LastAnswer | None = None,
+        room: AnswerRoom | None = None,
+    ) -> None:
+        def end(_: Context) -> None:
+            if answer is not None:
+                del self._unread[answer]
+            if room is not None:
+                room.leave()
+            self._sending.leave(tenant, size_bytes)
+
+        context.add_done_callback(end)  # type: ignore[arg-type]  # the stubs name another context
 
     def _look_at(self, due: float) -> None:
         self._timer = asyncio.get_running_loop().call_at(due, self._look)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from typing import Any, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
 from super_advanced_agents.errors import InvalidInputError
+from super_advanced_agents.protocol.match_messages import matches_message
 from super_advanced_agents.protocol.replies import encode_reply
 
 M = TypeVar("M", bound=Message)
@@ -100,11 +101,31 @@ def encode_in_slices(
     The bytes of messages that hold parts of a repeated field are, one after the other, those of the whole message.
     """
     parts: list[bytes] = []
-    start = 0
-    while start < len(result):
-        count = 1 if isinstance(result[start], list) else FEW_ITEMS
-        part = encode_reply(result[start : start + count], message, member, vectors=vectors)
-        parts.append(part.SerializeToString())
-        start += count
+    if isinstance(result[0], list):
+        tag = message.DESCRIPTOR.fields_by_name[member].number << 3 | 2
+        for matches in result:
+            place = len(parts)
+            for few in _few(matches):
+                parts.append(matches_message(few).SerializeToString())
+                yield
+            parts.insert(place, _varint_of(tag) + _varint_of(sum(map(len, parts[place:]))))
+            yield
+        return b"".join(parts)
+    for few in _few(result):
+        parts.append(encode_reply(few, message, member, vectors=vectors).SerializeToString())
         yield
     return b"".join(parts)
+
+
+def _few(items: list[Any]) -> Iterator[list[Any]]:
+    for start in range(0, len(items), FEW_ITEMS):
+        yield items[start : start + FEW_ITEMS]
+
+
+def _varint_of(value: int) -> bytes:
+    encoded = bytearray()
+    while value > 0x7F:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)

@@ -102,7 +102,7 @@ class MethodHandler:
                 reply = await self._answer(frame, incoming)
             else:
                 reply = await self._answer_once(frame, incoming, incoming.key)
-        self._answers.send_last(context, incoming.tenant, len(reply))
+            self._answers.send_last(context, incoming, len(reply))
         return reply
 
     async def _stream(self, frames: object, context: Context) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
+from super_advanced_agents._runtime.budget import answers_limited
 from super_advanced_agents.protocol import operations as ops
 from super_advanced_agents.protocol.codec import count_records, decode, encode
 from super_advanced_agents.protocol.operations import BY_RPC, Operation
@@ -23,10 +24,14 @@ from super_advanced_agents.server.grpc.rpc import Rpc, StreamingHandler, UnaryHa
 from super_advanced_agents.server.handlers.agents import ask_stream
 from super_advanced_agents.server.handlers.context import HandlerContext
 from super_advanced_agents.server.handlers.registry import execute
+from super_advanced_agents.server.limits.sending import SMALL_ANSWER_BYTES
 from super_advanced_agents.server.services import Services
+from super_advanced_agents.stores.answers import AnswerNeedsRoomError
+from super_advanced_agents.stores.base import VectorStore
 from super_advanced_agents.stores.requests import ScanRequest
-from super_advanced_agents.tenancy.context import active_context, current_context
+from super_advanced_agents.tenancy.context import SupportsRoom, active_context, current_context
 from super_advanced_agents.tenancy.workspace import Workspace
+from super_advanced_agents.types import Record
 
 _SEARCHES_AHEAD = 8
 _BYTES_OF_RECORD = 1024
@@ -86,13 +91,29 @@ class _OperationMethod:
     async def search_stream(
         self, messages: AsyncIterator[stores.SearchRequest], workspace: Workspace
     ) -> AsyncGenerator[Message | bytes, None]:
-        async def search(message: stores.SearchRequest) -> Message | bytes:
-            await current_context().charge(1)  # each search costs as much as a call of its own
-            async with self._working():
-                return await self.unary(message, workspace)
+        room = current_context().room
 
-        async for reply in map_in_order(messages, search, ahead=_SEARCHES_AHEAD):
-            yield reply
+        async def search(message: stores.SearchRequest) -> Message | bytes | None:
+            await current_context().charge(1)  # each search costs as much as a call of its own
+            async with self._working(room=_InItsTurn()):
+                try:
+                    return await self.unary(message, workspace)
+                except AnswerNeedsRoomError:
+                    return None
+
+        async def search_in_turn(message: stores.SearchRequest) -> tuple[stores.SearchRequest, Message | bytes | None]:
+            return message, await search(message)
+
+        async for message, reply in map_in_order(messages, search_in_turn, ahead=_SEARCHES_AHEAD):
+            if reply is not None:
+                yield reply
+                continue
+            # A long answer is read in its turn: one that has room must not wait for another that waits for room.
+            async with self._working():
+                long_reply = await self.unary(message, workspace)
+            yield long_reply
+            if room is not None:
+                room.shrink(0)  # it is sent
 
     async def scan_stream(self, message: stores.ScanRequest, workspace: Workspace) -> AsyncGenerator[Message, None]:
         # One page is held in memory at a time, and a large page is sent in several messages.
@@ -101,7 +122,7 @@ class _OperationMethod:
             request = await store.amake(lambda bounds: decode(message, ScanRequest, bounds=bounds))
         while True:
             async with self._working():
-                page = await store.aexecute(request)
+                page, request = await _short_page(store, request)
             if not page:
                 return
             for reply in _chunks(encode_reply(page, stores.ScanResponse, "records").records):
@@ -119,13 +140,13 @@ class _OperationMethod:
                 yield encode(event, agents.AskEvent)
 
     @asynccontextmanager
-    async def _working(self) -> AsyncIterator[None]:
+    async def _working(self, *, room: SupportsRoom | None = None) -> AsyncIterator[None]:
         # A stream holds a permit only while one of its messages is worked on, and waits for it: its caller would lose
         # what it has sent before.
         context = current_context()
         admission = self._services.admission
         async with admission.enter(self._operation.permit, context.principal.tenant, patient=True) as permit:
-            with active_context(replace(context, permit=permit)):
+            with active_context(replace(context, permit=permit, room=room or context.room)):
                 yield
 
     def _context(self, message: Any, workspace: Workspace) -> HandlerContext:
@@ -137,6 +158,25 @@ class _OperationMethod:
             request_context=current_context(),
             request_bytes=message.ByteSize(),
         )
+
+
+class _InItsTurn:
+    # The room of a search of a stream before those that came earlier are answered.
+    async def take(self) -> None:
+        raise AnswerNeedsRoomError
+
+    def shrink(self, size_bytes: int) -> None:
+        pass
+
+
+async def _short_page(store: VectorStore, request: ScanRequest) -> tuple[list[Record], ScanRequest]:
+    # A page is kept while its records wait for the client, so one that would be long is made shorter.
+    while True:
+        try:
+            with answers_limited(SMALL_ANSWER_BYTES):
+                return await store.aexecute(request), request
+        except AnswerNeedsRoomError:
+            request = request.replaced(limit=max(1, request.limit // 4))
 
 
 def _chunks(records: Iterable[shared.Record]) -> Iterable[stores.ScanResponse]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sized
 from contextlib import aclosing
 from dataclasses import asdict, replace
+from functools import partial
 
 from pydantic import ValidationError
 
@@ -93,7 +94,8 @@ async def search_memories(request: SearchMemoriesRequest, context: HandlerContex
     agent = _agent(context)
     rerank = await _reranker(request, context)
     with rename_error_fields():
-        return await _search(agent, request.query, request, rerank, explain=request.explain)
+        search = partial(_search, agent, request.query, request, rerank, explain=request.explain)
+        return await context.read(search)
 
 
 async def _search(
@@ -133,7 +135,8 @@ async def get_memory(request: GetMemoryRequest, context: HandlerContext) -> Reco
 
 async def list_memories(request: ListMemoriesRequest, context: HandlerContext) -> list[Record]:
     """Return one page of the agent's memories that match a filter, ordered by uid (unique id)."""
-    page = await _agent(context).ascan(request.where, after=request.after, limit=request.limit)
+    scan = partial(_agent(context).ascan, request.where, after=request.after, limit=request.limit)
+    page = await context.read(scan)
     return [_without_place(record) for record in page]
 
 
@@ -186,7 +189,7 @@ async def _options(agent: AsyncLLMAgent, request: AskRequest, context: HandlerCo
     with rename_error_fields(question="question"):
         checked_instructions(request.instructions)  # nothing is searched for a request that will be refused
         query = search_query(request.question, checked_history(request.history))
-        sources = await _search(agent, query, request, rerank)
+        sources = await context.read(partial(_search, agent, query, request, rerank))
     return AskOptions(sources=sources, instructions=request.instructions, history=request.history, llm=request.llm)
 
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
+from super_advanced_agents._runtime.budget import answers_limited
 from super_advanced_agents.protocol.operations import Cost, Operation, PermitKind
 from super_advanced_agents.server.limits.admission import Permit
 from super_advanced_agents.server.limits.cost import item_units, request_units, work_units
+from super_advanced_agents.server.limits.sending import SMALL_ANSWER_BYTES
+from super_advanced_agents.stores.answers import AnswerNeedsRoomError
 from super_advanced_agents.tenancy.context import RequestContext
 from super_advanced_agents.tenancy.workspace import Workspace
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +57,28 @@ class HandlerContext:
             RateLimitedError: the allowance is used up; no work was done.
         """
         await self.request_context.charge(request_units(self.request_bytes) + work_units(request))
+
+    async def read(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Return the result of a read; when that is long, room is taken, and it is read once more.
+
+        Most answers are short, and how long one is is known only while it is read.
+
+        Args:
+            work: reads, and changes nothing.
+
+        Raises:
+            OverloadedError: no room came free in time.
+        """
+        room = self.request_context.room
+        if room is None:
+            return await work()
+        try:
+            with answers_limited(SMALL_ANSWER_BYTES):
+                return await work()
+        except AnswerNeedsRoomError:
+            pass
+        await room.take()  # outside of the `except`, whose error would keep the frames of the first reading
+        return await work()
 
     @property
     def agent_name(self) -> str:

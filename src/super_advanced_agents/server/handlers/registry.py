@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
@@ -12,7 +13,14 @@ from super_advanced_agents.protocol.requests import MemoryWrite
 from super_advanced_agents.server.handlers import agents, collections, orchestrators
 from super_advanced_agents.server.handlers.context import Handler, HandlerContext
 from super_advanced_agents.server.handlers.scopes import check_reads, without_existence
-from super_advanced_agents.stores.requests import Request
+from super_advanced_agents.stores.requests import (
+    GetRequest,
+    HybridSearchRequest,
+    KeywordSearchRequest,
+    Request,
+    ScanRequest,
+    SearchRequest,
+)
 from super_advanced_agents.tenancy.idempotent_writes import WRITE_IDS, StoreWriteIds
 
 HANDLERS: Mapping[str, Handler] = MappingProxyType(
@@ -21,6 +29,8 @@ HANDLERS: Mapping[str, Handler] = MappingProxyType(
 """The handlers by the name of their operation; stores execute the other requests."""
 
 _MAX_INLINE = 64
+_LONG_READS = (GetRequest, HybridSearchRequest, KeywordSearchRequest, ScanRequest, SearchRequest)
+"""The requests of stores whose answers may be long."""
 
 ReadRequest: TypeAlias = Callable[..., Any]
 """A function that decodes a request; for a store, it takes the store's limits as `bounds=`."""
@@ -56,4 +66,6 @@ async def execute(read: ReadRequest, context: HandlerContext, *, size: int = 1) 
     check_reads(request, principal)
     await context.charge(request)
     await context.charge_work(request)
-    return without_existence(request, await store.aexecute(request), principal)
+    work = partial(store.aexecute, request)
+    result = await context.read(work) if isinstance(request, _LONG_READS) else await work()
+    return without_existence(request, result, principal)

@@ -178,9 +178,10 @@ class Endpoint:
         # Results were validated when they were stored; validating them again would cost more than the search.
         hold = partial(services.sending.hold, request_context.principal.tenant)
         response = json_answer(content, self.operation.status, hold)
-        request_context.end_work()
-        if isinstance(response, PiecewiseResponse):
-            await request_context.settle(answer_units(response.size_bytes))
+        long_bytes = response.size_bytes if isinstance(response, PiecewiseResponse) else 0
+        request_context.end_work(long_bytes)
+        if long_bytes:
+            await request_context.settle(answer_units(long_bytes))
         return response
 
     def _check_parameters(self, request: Request) -> None:

@@ -10,9 +10,10 @@ from functools import partial
 from itertools import islice, takewhile
 from operator import itemgetter
 
+from super_advanced_agents._runtime.budget import answer_allowance
 from super_advanced_agents._runtime.gil import yield_gil
 from super_advanced_agents.config import Limits
-from super_advanced_agents.stores.answers import Page, answer_too_large
+from super_advanced_agents.stores.answers import AnswerNeedsRoomError, Page, answer_too_large
 from super_advanced_agents.stores.faiss.counters import Counters
 from super_advanced_agents.stores.faiss.metadata.columns import array_of
 from super_advanced_agents.stores.faiss.rows.batch import Scope
@@ -52,13 +53,17 @@ class RecordReader:
         Raises:
             InvalidInputError: they are larger than an answer may be, with `number_bytes` for each number of a vector.
         """
-        times, left = Counter(uids), self._limits.answer_bytes
+        times, left, most = Counter(uids), self._limits.answer_bytes, answer_allowance()
+        limited = most is not None and most < left
+        left = left if most is None else min(most, left)
         with self._state.ready():
             by_uid: dict[str, list[Record]] = {}
             scope_id, rows = self._state.scope_id(scope), self._state.rows
             with closing(rows.records_by_uid(uids, scope_id, rows.clock.now(), number_bytes)) as found:
                 for record, size in found:
                     left -= size * times[record.uid]
+                    if left < 0 and limited:
+                        raise AnswerNeedsRoomError
                     if left < 0:
                         raise answer_too_large(self._limits, "uids", "ask for fewer uids in one call")
                     by_uid.setdefault(record.uid, []).append(record)
@@ -101,23 +106,28 @@ class RecordReader:
         else:  # candidates are dense enough to walk all uids in order and stop early
             walked = yield_gil(self._state.rows.uids_after(after), every=_WALKED)
             remaining = (row for row in walked if row[0] in candidates or row[0] > view.last_row)
+            del walked
             complete = True
         page = list(islice(remaining, limit))
         if len(page) == limit:
             page.extend(takewhile(lambda row: row[1] == page[-1][1], remaining))
+        remaining = iter(())  # ends the query
         complete = complete and all(seq <= view.last_row for seq, _ in page)
         records = self._read_page([seq for seq, _ in page], request.number_bytes)
         return records, complete and (records.cut or len(records) == len(page))
 
     def _read_page(self, seqs: Sequence[int], number_bytes: int) -> Page:
-        records, size = Page(), 0
+        records, size, most = Page(), 0, answer_allowance()
         for start in range(0, len(seqs), _BLOCK):
-            for record, record_bytes in self._state.rows.sized_records(seqs[start : start + _BLOCK], number_bytes):
-                if size >= self._limits.page_bytes and record.uid != records[-1].uid:
-                    records.cut = True
-                    return records
-                records.append(record)
-                size += record_bytes
+            with closing(self._state.rows.sized_records(seqs[start : start + _BLOCK], number_bytes)) as block:
+                for record, record_bytes in block:
+                    if size >= self._limits.page_bytes and record.uid != records[-1].uid:
+                        records.cut = True
+                        return records
+                    records.append(record)
+                    size += record_bytes
+                    if most is not None and size > most and len(records) > 1:
+                        raise AnswerNeedsRoomError
             if size > self._limits.page_bytes + self._limits.answer_bytes:  # of one uid in very many namespaces
                 raise answer_too_large(self._limits, "namespace", "name one namespace")
         return records

@@ -14,7 +14,12 @@ from numpy.typing import NDArray
 from super_advanced_agents._runtime.budget import check_budget, spending
 from super_advanced_agents.config import Limits
 from super_advanced_agents.errors import DimensionMismatchError, InvalidInputError
-from super_advanced_agents.stores.answers import EXPLANATION_BYTES, matches_too_large, uncounted_matches
+from super_advanced_agents.stores.answers import (
+    EXPLANATION_BYTES,
+    AnswerNeedsRoomError,
+    largest_match_bytes,
+    matches_too_large,
+)
 from super_advanced_agents.stores.faiss.hybrid import SignalSources, rank_by_keywords
 from super_advanced_agents.stores.faiss.metadata.index import _StaleViewError
 from super_advanced_agents.stores.faiss.metadata.selections import Selection
@@ -29,8 +34,8 @@ from super_advanced_agents.stores.requests import FilterFn
 from super_advanced_agents.types import ExplainedMatch, Match, Matrix
 
 _PREDICATE_PAGE = 256
-_COUNTED_PAGE = 256
-"""The number of rows that are read before their bytes are counted: 20 MiB of the largest."""
+_COUNTED_PAGE = 32
+"""The number of rows that are read before their bytes are counted: 2.5 MiB of the largest."""
 _TRIES = 3
 
 
@@ -48,7 +53,7 @@ class Searcher:
     def __init__(self, state: State, limits: Limits, *, unit: bool) -> None:
         self._state = state
         self._limits = limits
-        self._uncounted = uncounted_matches(limits)
+        self._match_bytes = largest_match_bytes(limits)
         self._unit = unit
         self._sources = SignalSources(state.rows, state.index.session_neighbours, state.keywords)
 
@@ -114,28 +119,39 @@ class Searcher:
             try:
                 if self._is_counted(search) and not self._load_counted(rankings, hits, search):
                     complete = False
-            except InvalidInputError as exc:
+            except (InvalidInputError, AnswerNeedsRoomError) as exc:
                 matches.append(exc)
             else:
                 matches.append([self._build_matches(ranking, hits, search) for ranking in rankings])
         return matches, complete
 
     def _is_counted(self, search: Search) -> bool:
-        return (len(search.queries) or 1) * search.top_k > self._uncounted
+        most = (len(search.queries) or 1) * search.top_k * self._match_bytes
+        return most > self._allowance(search)
+
+    def _allowance(self, search: Search) -> int:
+        most, own = self._limits.answer_bytes, search.budget.answer_bytes
+        return most if own is None else min(most, own)
 
     def _load_counted(self, rankings: list[Ranked], hits: dict[int, Hit], search: Search) -> bool:
         # Adds the rows of one search to `hits`; its answer is refused before more of it is read than it may have.
         times = Counter(row for ranking in rankings for row in ranking.rows[: search.top_k].tolist() if row >= 0)
         size = count = 0
-        rows = list(times)
+        rows, read = list(times), []
         for start in range(0, len(rows), _COUNTED_PAGE):
             check_budget()
             page = rows[start : start + _COUNTED_PAGE]
-            hits.update(self._state.rows.hits([row for row in page if row not in hits]))
+            missing = [row for row in page if row not in hits]
+            hits.update(self._state.rows.hits(missing))
+            read += missing
             extra = EXPLANATION_BYTES * search.explain
             size += sum(times[row] * (hits[row].answer_bytes + extra) for row in page if row in hits)
             count += sum(times[row] for row in page)
-            if size > self._limits.answer_bytes:
+            if size > self._allowance(search):
+                for row in read:  # else they would last as long as the other searches of the group
+                    hits.pop(row, None)
+                if self._allowance(search) < self._limits.answer_bytes:
+                    raise AnswerNeedsRoomError
                 raise matches_too_large(self._limits, size / count, top_k=search.top_k, queries=len(rankings))
         return all(row in hits for row in rows)
 

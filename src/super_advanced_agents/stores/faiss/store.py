@@ -15,7 +15,7 @@ from typing import Any, TypeVar, cast, get_args
 import numpy as np
 
 from super_advanced_agents._runtime.batcher import MicroBatcher, Workers
-from super_advanced_agents._runtime.budget import Budget, spending
+from super_advanced_agents._runtime.budget import Budget, spend
 from super_advanced_agents._runtime.futures import Future, driven_by_thread
 from super_advanced_agents.config import LIMITS, Limits, checked_name
 from super_advanced_agents.errors import ConfigurationError
@@ -319,7 +319,9 @@ class FAISSVectorStore(MaintenanceOperations):
 
     async def _get(self, request: GetRequest) -> list[Record]:
         scope = Scope.of_reading(request.tenant, request.namespace)
-        return await self._readers.submit(partial(self._record_reader.get, request.uids, scope, request.number_bytes))
+        with Budget.of_call() as budget:
+            work = partial(self._record_reader.get, request.uids, scope, request.number_bytes)
+            return await self._readers.submit(partial(spend, budget, work))
 
     async def _count(self, request: CountRequest) -> int:
         scope = Scope.of_reading(request.tenant, request.namespace)
@@ -334,12 +336,8 @@ class FAISSVectorStore(MaintenanceOperations):
             return await self._read(scope, request.tree, work, budget)
 
     async def _read(self, scope: Scope | None, tree: Filter | None, work: Callable[[], Value], budget: Budget) -> Value:
-        def spend() -> Value:
-            with spending([budget]):
-                return work()
-
         with await self._slow_filters.evaluate_ahead(scope, tree, budget):
-            return await self._readers.submit(spend)
+            return await self._readers.submit(partial(spend, budget, work))
 
     async def _stats(self, request: StatsRequest) -> dict[str, JSONValue]:
         del request

@@ -69,6 +69,7 @@ def test_message_of_masses_of_fields_is_refused_before_it_is_parsed(message, fie
     [
         ([_match(i) for i in range(150)], stores.SearchHybridResponse, "results"),
         ([[_match(i) for i in range(20)] for _ in range(7)], stores.SearchResponse, "results"),
+        ([[_match(i) for i in range(150)], [], [_match(0)]], stores.SearchResponse, "results"),
         ([_record(i) for i in range(150)], stores.ScanResponse, "records"),
         ([str(i) for i in range(150)], stores.AddResponse, "uids"),
     ],

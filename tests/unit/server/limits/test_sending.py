@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import ExitStack
 
 import pytest
@@ -33,3 +34,38 @@ def test_single_answer_of_a_tenant_is_sent_whatever_others_hold():
     sending = SendingAnswers(100)
     with sending.hold("a", 1_000), sending.hold("b", 1_000):
         assert sending.held_bytes == 2_000
+
+
+async def test_long_answer_waits_for_room_until_another_one_is_built():
+    """What the first answer does not need after all is given to the second one."""
+    sending = SendingAnswers(100)
+    first, second = sending.room("a"), sending.room("a")
+    await first.take()
+    assert sending.room_bytes == 150
+    waiting = asyncio.ensure_future(second.take())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    first.shrink(40)
+    await waiting
+    assert sending.room_bytes == 190
+    kept = first.hand_over()
+    first.leave()
+    second.leave()
+    assert sending.room_bytes == 40
+    kept.leave()
+    assert sending.room_bytes == 0
+
+
+async def test_tenant_whose_clients_do_not_read_is_refused_room_and_another_is_not():
+    """Its wait has an end, at which it holds nothing more; another tenant's first answer fits beside it."""
+    sending = SendingAnswers(100)
+    unread, further, other = sending.room("a"), sending.room("a"), sending.room("b")
+    await unread.take()
+    unread.shrink(80)
+    with pytest.raises(OverloadedError):
+        await further.take()
+    assert sending.room_bytes == 80
+    await other.take()
+    other.leave()
+    unread.leave()
+    assert sending.room_bytes == 0

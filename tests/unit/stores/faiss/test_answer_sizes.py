@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from super_advanced_agents import FAISSVectorStore
+from super_advanced_agents._runtime.budget import answers_limited
 from super_advanced_agents.config import Limits
 from super_advanced_agents.errors import InvalidInputError
-from super_advanced_agents.stores.answers import Page
+from super_advanced_agents.stores.answers import AnswerNeedsRoomError, Page
 from super_advanced_agents.stores.faiss.rows.reader import RowReader
 from super_advanced_agents.types import Metadata
 
@@ -127,3 +128,20 @@ def test_page_keeps_equal_uids_of_several_namespaces_together(opened: Callable[.
         store.add_batch(_queries(store, 1), [{"text": "x" * KIB}], ["same"], namespace=f"n{i}")
     with pytest.raises(InvalidInputError, match="one namespace"):
         store.scan(limit=10)
+
+
+READS: dict[str, Callable[[FAISSVectorStore, int], object]] = {
+    **SEARCHES,
+    "get": lambda store, count: store.get([f"{i:03d}" for i in range(count)]),
+    "scan": lambda store, count: store.scan(limit=count),
+}
+
+
+@pytest.mark.parametrize("name", READS)
+def test_answer_beyond_the_budget_of_its_call_is_read_no_further(store: FAISSVectorStore, name: str) -> None:
+    """The caller is told, takes room for it, and reads it then; a shorter one is read at once."""
+    with answers_limited(10 * KIB):
+        with pytest.raises(AnswerNeedsRoomError):
+            READS[name](store, 16)
+        assert READS[name](store, 4)
+    assert READS[name](store, 16)

@@ -107,7 +107,7 @@ class RowReader:
         """Return the records with these row numbers, ordered by uid; deleted rows are missing."""
         return [as_record(row) for row in self._read(RECORDS + _BY_SEQ, (json_list(seqs),))]
 
-    def sized_records(self, seqs: Sequence[int], number_bytes: int) -> Iterator[tuple[Record, int]]:
+    def sized_records(self, seqs: Sequence[int], number_bytes: int) -> Generator[tuple[Record, int]]:
         """Yield the records with these row numbers in uid order, each with its bytes in an answer.
 
         Deleted records are missing. `number_bytes` is the size of one number of a vector.

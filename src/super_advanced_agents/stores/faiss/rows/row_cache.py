@@ -17,6 +17,8 @@ from super_advanced_agents.stores.answers import ITEM_BYTES, text_bytes
 from super_advanced_agents.types import Match
 
 _MAX_BYTES = 16 * 1024 * 1024
+_MAX_ROW_BYTES = 16 * 1024
+"""A larger row is not cached; some hundred of them would fill the cache."""
 _ROW_BYTES = 450
 """The memory that an entry takes beside its characters."""
 
@@ -104,9 +106,10 @@ class RowCache:
         """Add rows to the cache by row number; the oldest are evicted when it is full."""
         with self._lock:
             for seq, hit in rows.items():
-                if seq not in self._rows:
+                size = _size(hit)
+                if size <= _MAX_ROW_BYTES and seq not in self._rows:
                     self._rows[seq] = hit
-                    self._bytes += _size(hit)
+                    self._bytes += size
             while self._bytes > _MAX_BYTES:
                 self._bytes -= _size(self._rows.popitem(last=False)[1])
 
