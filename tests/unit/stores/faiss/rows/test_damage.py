@@ -13,6 +13,7 @@ import pytest
 
 from super_advanced_agents import FAISSVectorStore
 from super_advanced_agents.errors import CorruptStoreError
+from super_advanced_agents.stores.faiss.keywords.index import FLUSH_ROWS
 from super_advanced_agents.types import Match, Weights
 
 _SEARCHES: dict[str, Callable[[FAISSVectorStore], list[Match]]] = {
@@ -59,15 +60,18 @@ def test_row_of_an_unknown_namespace_is_refused(tmp_path: Path, scope: str) -> N
 
 def test_keyword_snapshot_without_its_list_of_segments_is_dropped(tmp_path: Path) -> None:
     """Without `meta.json` the library opens an empty index, though the manifest may not miss the file."""
+    count = FLUSH_ROWS + 100  # fewer are not written when the store closes
     with FAISSVectorStore(2, tmp_path) as store:
-        store.add_batch(
-            [[1.0, 0.0]] * 200, [{"text": f"cat number{i}"} for i in range(200)], [f"u{i}" for i in range(200)]
-        )
-        assert len(store.search_keywords("cat", 200)) == 200
+        for start in range(0, count, 1_000):
+            rows = range(start, min(start + 1_000, count))
+            store.add_batch(
+                [[1.0, 0.0]] * len(rows), [{"text": f"cat number{i}"} for i in rows], [f"u{i}" for i in rows]
+            )
+        assert len(store.search_keywords("cat", 1_000)) == count
     manifest = tmp_path / "words" / "manifest.json"
     body = orjson.loads(manifest.read_bytes())["body"]
     del body["files"]["meta.json"]
     manifest.write_bytes(orjson.dumps({"sha256": hashlib.sha256(orjson.dumps(body)).hexdigest(), "body": body}))
     with FAISSVectorStore(2, tmp_path) as store:
         assert [match.uid for match in store.search_keywords("number7", 5)] == ["u7"]
-        assert len(store.search_keywords("cat", 200)) == 200
+        assert len(store.search_keywords("cat", 1_000)) == count
