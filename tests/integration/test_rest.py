@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 
+import jsonschema
 import pytest
 
 
@@ -130,6 +131,12 @@ def test_ask_streams_sources_then_text_then_done(rest, how):
     assert (names[0], set(names[1:-1]), names[-1]) == ("sources", {"text"}, "done")
     assert "".join(data["text"] for name, data in events if name == "text").strip() == events[-1][1]["text"]
     assert set(events[-1][1]) == {"text", "grounded", "unsupported", "quoted"}
+    document = rest.get("/openapi.json").json()
+    content = document["paths"]["/v1/agents/{agent}/ask"]["post"]["responses"]["200"]["content"]["text/event-stream"]
+    schema = {**content["schema"], "components": document["components"]}
+    assert schema["type"] == "object"
+    for data in (*(data for _, data in events), *(example["value"] for example in content["examples"].values())):
+        jsonschema.validate(data, schema, jsonschema.Draft202012Validator)
 
 
 def test_ask_takes_where_instructions_history_and_no_language_model(rest):

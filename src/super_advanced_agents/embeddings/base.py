@@ -82,6 +82,18 @@ class EmbeddingEngine(ABC):
         del texts
         return None
 
+    def decode(self, tokens: Sequence[Sequence[int]]) -> list[str] | None:
+        """Return the texts that lists of the model's tokens stand for, without special tokens.
+
+        Returns:
+            One text for each list; None if the tokenizer is not known here, as with a server.
+
+        Raises:
+            InvalidInputError: a token is none of the model's; `field` is `tokens[i]`.
+        """
+        del tokens
+        return None
+
     @abstractmethod
     def close(self) -> None:
         """Free the model or client that `open` created; do nothing if `open` was never called."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from super_advanced_agents._runtime.files import sha256_of
 from super_advanced_agents.embeddings.base import EmbeddingEngine
-from super_advanced_agents.errors import EmbeddingError, ModelNotFoundError
+from super_advanced_agents.errors import EmbeddingError, InvalidInputError, ModelNotFoundError
 from super_advanced_agents.models import Precision, ensure, model_spec
 from super_advanced_agents.models.graphs import model_id, read_graph
 from super_advanced_agents.models.runtime import load_onnxruntime
@@ -54,6 +54,17 @@ class _Session:
 
     def count_tokens(self, texts: Sequence[str]) -> int:
         return sum(len(encoding.ids) for encoding in self._tokenizer.encode_batch_fast(list(texts)))
+
+    def decode(self, tokens: Sequence[Sequence[int]]) -> list[str]:
+        size = self._tokenizer.get_vocab_size()
+        for i, ids in enumerate(tokens):
+            if not all(0 <= id_ < size for id_ in ids):
+                raise InvalidInputError(
+                    f"tokens[{i}] has a token that this model does not know",
+                    field=f"tokens[{i}]",
+                    hint="send the texts; tokens must be those of the model's own tokenizer",
+                )
+        return list(self._tokenizer.decode_batch([list(ids) for ids in tokens], skip_special_tokens=True))
 
     def run(self, texts: Sequence[str], *, batch_tokens: int) -> Matrix:
         with self._running_lock:
@@ -147,6 +158,10 @@ class _OnnxEngine(EmbeddingEngine):
     def count_tokens(self, texts: Sequence[str]) -> int:
         assert self._session is not None
         return self._session.count_tokens(texts)
+
+    def decode(self, tokens: Sequence[Sequence[int]]) -> list[str]:
+        assert self._session is not None
+        return self._session.decode(tokens)
 
     def close(self) -> None:
         self._session = None

@@ -226,6 +226,22 @@ class EmbeddingPipeline(Resource):
         self._check_open()
         return await in_thread(lambda: self._count_tokens(list(texts)), name="embeddings count")
 
+    async def adecode(self, tokens: Sequence[Sequence[int]]) -> list[str]:
+        """Return the texts that lists of the model's own tokens stand for.
+
+        Args:
+            tokens: lists of token ids; special tokens, such as those of padding, are left out.
+
+        Raises:
+            InvalidInputError: a token is none of the model's (`field` is `tokens[i]`), or the model runs on a server,
+                whose tokenizer is not known here.
+            ModelNotFoundError: the model's files are damaged, or missing and could not be downloaded.
+            EmbeddingError: the model cannot be loaded.
+        """
+        self._check_open()
+        return await in_thread(lambda: self._decode(tokens), name="embeddings decode")
+
+    decode = blocking(adecode)
     count_tokens = blocking(acount_tokens)
     embed = blocking(aembed)
     embed_batch = blocking(aembed_batch)
@@ -285,6 +301,15 @@ class EmbeddingPipeline(Resource):
     def _count_tokens(self, texts: list[str]) -> int | None:
         self._open_engine()
         return self._engine.count_tokens(texts)
+
+    def _decode(self, tokens: Sequence[Sequence[int]]) -> list[str]:
+        self._open_engine()
+        texts = self._engine.decode(tokens)
+        if texts is None:
+            raise InvalidInputError(
+                "the tokens of this embedding model are not known here", field="tokens", hint="send the texts"
+            )
+        return texts
 
     def _run(self, works: list[Work]) -> list[Matrix | BaseException]:
         # Each distinct text is computed once, and each caller gets a copy of its rows.

@@ -53,6 +53,10 @@ class RequestExecutor(Resource, ABC):
         # An engine that keeps no versions leaves this as it is. Namespace None asks for the whole store's version.
         return None
 
+    async def _anamespaces(self, tenant: str, limit: int) -> list[str] | None:
+        # An engine that cannot list them leaves this as it is.
+        return None
+
     async def _abounds(self) -> Bounds:
         # A client of a remote store overrides this, to ask its server.
         dim = self.dim
@@ -104,6 +108,18 @@ class RequestExecutor(Resource, ABC):
         """
         self._check_open()
         return self._version("", namespace)
+
+    async def anamespaces(self, *, limit: int = 1_000) -> list[str] | None:
+        """Return the names of the namespaces that hold records, sorted.
+
+        Args:
+            limit: the most names to return.
+
+        Returns:
+            The first names, or None when they are unknown, as they are for a remote store.
+        """
+        self._check_open()
+        return await self._anamespaces("", limit)
 
     async def _perform(self, make: Callable[[Bounds], Request[R]], size: int = 1) -> R:
         self._check_open()

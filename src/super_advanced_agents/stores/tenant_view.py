@@ -61,6 +61,10 @@ class TenantView(VectorStore):
         self._check_namespace(namespace)
         return self._store._version(self._tenant, namespace)
 
+    async def _anamespaces(self, tenant: str, limit: int) -> list[str] | None:
+        del tenant  # in a view of a view, the inner view's tenant counts
+        return await self._store._anamespaces(self._tenant, limit)
+
     def _check_open(self) -> None:
         self._store._check_open()  # a view owns nothing, so it is open as long as its store is
 

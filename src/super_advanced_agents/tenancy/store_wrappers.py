@@ -57,6 +57,9 @@ class CachedStore(VectorStore):
     def _version(self, tenant: str, namespace: str | None) -> int | None:
         return self._store._version(tenant, namespace)
 
+    async def _anamespaces(self, tenant: str, limit: int) -> list[str] | None:
+        return await self._store._anamespaces(tenant, limit)
+
     async def _execute(self, request: Request[R]) -> R:
         if isinstance(request, SearchRequest | HybridSearchRequest | KeywordSearchRequest):
             return cast("R", await self._search(request))

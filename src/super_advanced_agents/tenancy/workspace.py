@@ -73,6 +73,14 @@ class Workspace:
         """Return the name and settings of each agent that has settings of its own, sorted by name."""
         return self._runtime.catalog.agents(self.tenant)
 
+    async def aagent_names(self) -> list[str]:
+        """Return the names of the agents that have settings of their own or memories, sorted.
+
+        Of those with memories 1,000 at most, and none where the memories are in a store of another machine.
+        """
+        stored = await self._memories.anamespaces() or []
+        return sorted({agent.name for agent in await self.aagents()}.union(stored))
+
     async def aagent_info(self, name: str) -> AgentInfo:
         """Return the name and the settings of an agent that has settings of its own.
 

@@ -97,13 +97,14 @@ def upstream(_upstream):
 
 @dataclass
 class KeyedServer:
-    """A running server and its keys: of the administrator, of another tenant, and one that may only read."""
+    """A running server and its keys: of the administrator, of another tenant, and of one scope each."""
 
     url: str
     mcp: str
     admin: str
     other: str
     reader: str
+    writer: str
 
 
 @pytest.fixture(scope="session")
@@ -119,4 +120,5 @@ def keyed_server(_upstream, new_machine, tmp_path_factory):
         all_scopes = [f"--scope={scope}" for scope in ("memories:read", "memories:write", "generate")]
         other = machine.json("keys", "create", "--tenant", "other", *all_scopes)["key"]
         reader = machine.json("keys", "create", "--tenant", "default", "--scope", "memories:read")["key"]
-        yield KeyedServer(client.startup_info["url"], client.startup_info["mcp"], machine.key, other, reader)
+        writer = machine.json("keys", "create", "--tenant", "default", "--scope", "memories:write")["key"]
+        yield KeyedServer(client.startup_info["url"], client.startup_info["mcp"], machine.key, other, reader, writer)

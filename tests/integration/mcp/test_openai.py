@@ -66,6 +66,25 @@ async def test_openai_embeddings_of_many_texts_arrive_as_floats(aclient):
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
 
 
+def test_openai_embeddings_take_2048_texts(client):
+    """That is the most of OpenAI's API, on which its clients count."""
+    texts = [f"text {n % 8}" for n in range(2_048)]
+    answer = client.embeddings.create(model="all-MiniLM-L6-v2", input=texts)
+    assert [each.index for each in answer.data] == list(range(2_048))
+    assert answer.data[2_047].embedding == answer.data[7].embedding
+
+
+def test_openai_embeddings_of_tokens_are_those_of_the_texts(client):
+    """Clients that cut texts by tokens send these, one list or many, with or without the special ones."""
+    hello_world = [7592, 2088]
+    texts, many, one = (
+        client.embeddings.create(model="all-MiniLM-L6-v2", input=given).data
+        for given in (["hello world", "hello"], [[101, *hello_world, 102], [7592]], hello_world)
+    )
+    assert [each.embedding for each in many] == [each.embedding for each in texts]
+    assert one[0].embedding == texts[0].embedding
+
+
 def test_openai_embeddings_are_charged_for_the_bytes_of_their_answer(client):
     """150 embeddings as numbers are 729,600 bytes by estimate: 11 units beside one for the call and one a text."""
     remaining = []
@@ -80,9 +99,14 @@ def test_openai_embeddings_are_charged_for_the_bytes_of_their_answer(client):
 @pytest.mark.parametrize(
     ("wrong", "param", "phrase"),
     [
-        ({"input": [1, 2, 3]}, "input", "tokens"),
-        ({"input": [[1], [2]]}, "input", "tokens"),
+        ({"input": [1, 2**40]}, "input", "does not know"),
+        ({"input": [[1], [-2]]}, "input[1]", "does not know"),
+        ({"input": [[1], ["two"]]}, "input[1][0]", "integer"),
+        ({"input": [1] * 8_193}, "input", "8192"),
+        ({"input": [[1] * 8_000] * 40}, "input", "300000"),
+        ({"input": [101, 102]}, "input", "empty"),
         ({"input": []}, "input", "1 to 2048"),
+        ({"input": ["one"] * 2_049}, "input", "1 to 2048"),
         ({"input": ["one", " "]}, "input[1]", "empty"),
         ({"input": ""}, "input", "empty"),
         ({"dimensions": 12}, "dimensions", "384"),
@@ -205,15 +229,32 @@ def test_openai_chat_with_an_empty_agent_calls_no_model(client, upstream):
     assert (answer.model_extra["sources"], answer.usage.total_tokens, upstream.chats) == ([], 0, [])
 
 
-def test_openai_models_lists_models_and_agents_with_settings(client, remember):
-    """An agent that only has memories is not listed, but it can be retrieved."""
+def test_openai_models_lists_models_and_agents_with_memories_or_settings(client, remember):
+    """An agent is no longer listed when its last memory was forgotten."""
     remember("silent", "something")
+    remember("forgotten", "something")
+    client.post("/agents/forgotten/memories:forget", cast_to=object, body={"where": {}})
     client.put("/agents/known", cast_to=object, body={"description": "knows things"})
-    names = {model.id for model in client.models.list()}
-    assert {MODEL, "all-MiniLM-L6-v2", "default", "known"} <= names
-    assert "silent" not in names
+    names = [model.id for model in client.models.list()]
+    assert {MODEL, "all-MiniLM-L6-v2", "default", "known", "silent"} <= set(names)
+    assert "forgotten" not in names
+    assert len(set(names)) == len(names)
     for name in (MODEL, "parrot", "silent", "known"):
         assert client.models.retrieve(name).id == name
+
+
+def test_openai_models_of_another_tenant_are_not_listed(client, keyed_server, remember):
+    """A key sees the agents of its own tenant, and needs the scope that reads memories."""
+    remember("hidden", "something")
+    url = f"{keyed_server.url}/v1"
+    for key, lists in ((keyed_server.reader, True), (keyed_server.other, False)):
+        with openai.OpenAI(base_url=url, api_key=key, max_retries=0) as theirs:
+            assert ("hidden" in {model.id for model in theirs.models.list()}) is lists
+    with (
+        openai.OpenAI(base_url=url, api_key=keyed_server.writer, max_retries=0) as writing,
+        pytest.raises(openai.PermissionDeniedError),
+    ):
+        writing.models.list()
 
 
 @pytest.mark.parametrize("name", ["nobody", "gpt-4.1", "all-MiniLM-L6-v2", "a" * 300, "../etc"])

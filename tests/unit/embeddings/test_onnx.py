@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from super_advanced_agents.embeddings import EmbeddingPipeline
-from super_advanced_agents.errors import EmbeddingError, ModelNotFoundError
+from super_advanced_agents.errors import EmbeddingError, InvalidInputError, ModelNotFoundError
 from super_advanced_agents.models import find
 
 if TYPE_CHECKING:
@@ -39,6 +39,15 @@ def test_question_is_more_similar_to_its_answer_than_to_another_text(embedder: E
         ["Where is the Eiffel Tower?", "The Eiffel Tower is in Paris.", "He forgot to water the tomatoes."]
     )
     assert question @ answer > 0.6 > 0.3 > question @ other
+
+
+def test_tokens_are_decoded_to_the_texts_they_stand_for(embedder: EmbeddingPipeline) -> None:
+    """Special tokens are left out, and one that the model does not know is refused."""
+    assert embedder.decode([[101, 7592, 2088, 102], [7592], []]) == ["hello world", "hello", ""]
+    for unknown in (-1, 30_522, 2**70):
+        with pytest.raises(InvalidInputError) as caught:
+            embedder.decode([[7592], [unknown]])
+        assert caught.value.field == "tokens[1]"
 
 
 def test_text_has_the_same_vector_alone_and_in_any_batch() -> None:

@@ -157,6 +157,13 @@ def test_http_status_is_mapped_to_the_error_of_its_meaning(
     assert caught.value.said not in caught.value.message
 
 
+def test_tokens_are_refused_where_the_tokenizer_is_unknown(server: Server) -> None:
+    """The hint says what to send in their place."""
+    with EmbeddingPipeline("m", base_url=server.url) as pipeline, pytest.raises(InvalidInputError) as caught:
+        pipeline.decode([[1, 2]])
+    assert (caught.value.field, caught.value.hint) == ("tokens", "send the texts")
+
+
 def test_redirect_is_not_followed(server: Server) -> None:
     """The key is sent to the configured server only."""
     server.status = 307

@@ -45,6 +45,20 @@ def test_tenants_with_equal_uids_and_namespaces_see_only_their_own_records(store
     assert (views["acme"].count(namespace="notes"), views["bolt"].count(namespace="notes")) == (0, 1)
 
 
+async def test_namespaces_that_hold_records_are_listed_for_their_tenant_alone(store):
+    """Deleted and expired records hold no namespace; the names are sorted, and their number is bounded."""
+    acme, bolt = tenant_view(store, "acme"), tenant_view(store, "bolt")
+    for i, name in enumerate(["c", "a", "b"]):
+        await acme.aadd(vector(i), {"text": name}, f"u{i}", namespace=name)
+    await bolt.aadd(vector(0), {"text": "of bolt"}, namespace="d")
+    await acme.adelete(["u2"], namespace="b")
+    await acme.aadd(vector(3), {"text": "short"}, namespace="e", expires_in_s=1e-6)
+    assert await acme.anamespaces() == ["a", "c"]
+    assert await acme.anamespaces(limit=1) == ["a"]
+    assert await bolt.anamespaces() == ["d"]
+    assert await tenant_view(store, DEFAULT_TENANT).anamespaces() == []
+
+
 def test_put_stores_exported_records_for_the_tenant_of_the_view(store):
     """It writes into the namespace of its own tenant, also records that another tenant exported."""
     acme, bolt = tenant_view(store, "acme"), tenant_view(store, "bolt")

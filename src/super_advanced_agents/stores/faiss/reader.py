@@ -84,6 +84,16 @@ class RecordReader:
         """Count the unexpired records of a tenant's namespace that match a filter."""
         return self._state.read_consistently(lambda view: (len(self._state.candidates(view, scope, tree)), True))
 
+    def namespaces(self, tenant: str, limit: int) -> list[str]:
+        """Return the first namespaces by name in which a tenant has unexpired records."""
+
+        def read(view: View) -> tuple[list[str], bool]:
+            named = yield_gil(self._state.rows.namespaces(tenant))
+            held = (name for name in named if self._state.candidates(view, Scope(tenant, name), None))
+            return list(islice(held, limit)), True
+
+        return self._state.read_consistently(read)
+
     def scan(self, request: ScanRequest, scope: Scope | None) -> Page:
         """Return one page of the records in a namespace that match a filter, ordered by uid.
 

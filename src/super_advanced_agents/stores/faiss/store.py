@@ -37,7 +37,7 @@ from super_advanced_agents.stores.faiss.vectors.builder import Builder
 from super_advanced_agents.stores.faiss.vectors.seal_policy import SealPolicy
 from super_advanced_agents.stores.faiss.vectors.sealer import Sealer
 from super_advanced_agents.stores.faiss.vectors.snapshot import Snapshots
-from super_advanced_agents.stores.faiss.writing.requests import RowBatches, ViewUpdate, Write, identified, plain
+from super_advanced_agents.stores.faiss.writing.requests import RowBatches, ViewUpdate, Write, cost_of, identified
 from super_advanced_agents.stores.faiss.writing.update import Update
 from super_advanced_agents.stores.faiss.writing.writer import Writer
 from super_advanced_agents.stores.filters import Filter
@@ -151,7 +151,7 @@ class FAISSVectorStore(MaintenanceOperations):
         self._slow_filters = SlowFilters(state)
         self._search_engine = Searcher(state, self._limits, unit=unit)
         self._writer: MicroBatcher[Write, object] = MicroBatcher(
-            Writer(state).write, name="store writer", cost=_write_cost,
+            Writer(state).write, name="store writer", cost=cost_of,
             max_batch_cost=_MAX_COMMIT_RECORDS, max_queue_cost=max_queued_records,
         )  # fmt: skip
         self._searcher: MicroBatcher[Search, list[list[Match]]] = MicroBatcher(
@@ -196,6 +196,11 @@ class FAISSVectorStore(MaintenanceOperations):
     def _version(self, tenant: str, namespace: str | None) -> int | None:
         scope = Scope.of_reading(tenant, None if namespace is None else checked_name(namespace, "namespace"))
         return self._index.versions.of(None if scope is None else self._rows.scope_id(scope) or 0)
+
+    async def _anamespaces(self, tenant: str, limit: int) -> list[str] | None:
+        work = partial(self._record_reader.namespaces, tenant, limit)
+        with Budget.of_call() as budget:
+            return await self._read(None, None, work, budget)
 
     # -- writing --------------------------------------------------------------------------------------------------
 
@@ -385,13 +390,6 @@ class FAISSVectorStore(MaintenanceOperations):
             stack.callback(self._sweeper.close)
             stack.callback(super()._release)
             stack.callback(self._slow_filters.close)
-
-
-def _write_cost(write: Write) -> int:
-    write = plain(write)
-    if isinstance(write, RowBatch):
-        return max(1, len(write.uids))
-    return sum(len(batch.uids) for batch in write.batches) if isinstance(write, RowBatches) else 1
 
 
 def _search_cost(search: Search) -> int:

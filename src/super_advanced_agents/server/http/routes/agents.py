@@ -20,22 +20,13 @@ from super_advanced_agents.server.http.body import JSONRoute
 from super_advanced_agents.server.http.endpoints import Endpoint, ParsedRequest, add_endpoint, handle
 from super_advanced_agents.server.http.schemas import results
 from super_advanced_agents.server.http.schemas.bodies import body_of
+from super_advanced_agents.server.http.schemas.streams import ASK_STREAM
 from super_advanced_agents.server.http.sse import MEDIA_TYPE, EventStream, event
 from super_advanced_agents.types import JSONValue
 
 router = APIRouter(tags=["agents"], route_class=JSONRoute)
 
-_EVENTS: dict[int | str, dict[str, Any]] = {
-    HTTPStatus.OK.value: {
-        "content": {
-            MEDIA_TYPE: {
-                "schema": {"type": "string"},
-                "example": 'event: sources\ndata: {"results":[]}\n\nevent: text\ndata: {"text":"Paris"}\n\n'
-                'event: done\ndata: {"text":"Paris","grounded":true,"unsupported":[],"quoted":false}\n\n',
-            }
-        }
-    }
-}
+_EVENTS: dict[int | str, dict[str, Any]] = {HTTPStatus.OK.value: {"content": {MEDIA_TYPE: ASK_STREAM}}}
 
 
 async def _ask(parsed: ParsedRequest) -> Any:

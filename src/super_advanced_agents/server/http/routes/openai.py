@@ -50,6 +50,7 @@ from super_advanced_agents.server.http.schemas.openai import (
     ModelOut,
     ModelsOut,
 )
+from super_advanced_agents.server.http.schemas.streams import CHAT_STREAM
 from super_advanced_agents.server.http.sse import MEDIA_TYPE, EventStream
 from super_advanced_agents.server.limits.cost import answer_units, request_units
 from super_advanced_agents.stores.answers import embeddings_bytes
@@ -78,17 +79,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     )
 }
 
-_STREAMED: dict[int | str, dict[str, Any]] = {
-    200: {
-        "content": {
-            MEDIA_TYPE: {
-                "schema": {"type": "string"},
-                "example": 'data: {"object":"chat.completion.chunk","choices":[{"delta":{"content":"Paris"}}]}\n\n'
-                "data: [DONE]\n\n",
-            }
-        }
-    }
-}
+_STREAMED: dict[int | str, dict[str, Any]] = {HTTPStatus.OK.value: {"content": {MEDIA_TYPE: CHAT_STREAM}}}
 
 router = APIRouter(tags=["openai"], responses=_ERRORS, route_class=JSONRoute)
 
@@ -97,17 +88,19 @@ router = APIRouter(tags=["openai"], responses=_ERRORS, route_class=JSONRoute)
 async def embeddings(body: EmbeddingsIn, runtime: RuntimeDep, context: ContextDep, request: Request) -> Response:
     """Return the embedding of one text, or of several texts in order.
 
+    In place of a text, a list of tokens of the model's own tokenizer is accepted, where the server has the tokenizer.
     `dimensions`, if sent, must be the dimension of the model.
     """
-    texts = body.texts()
+    inputs = body.inputs()
     if body.model not in embedding_model_names(runtime.settings):
         raise AgentNotFoundError(
             f"there is no embedding model {body.model[:64]!r}", hint="GET /v1/models lists the models"
         )
     pipeline = runtime.pipeline
-    size = embeddings_bytes(LIMITS, len(texts), pipeline.dim, as_base64=body.encoding_format == "base64")
-    await context.charge(len(texts) + request_units(len(await request.body())) + answer_units(size))
-    with _renamed_text_fields(single=isinstance(body.input, str)):
+    size = embeddings_bytes(LIMITS, len(inputs), pipeline.dim, as_base64=body.encoding_format == "base64")
+    await context.charge(len(inputs) + request_units(len(await request.body())) + answer_units(size))
+    with _renamed_text_fields(single=body.is_single):
+        texts = await pipeline.adecode(inputs) if body.holds_tokens else inputs
         vectors = await while_connected(request.receive, pipeline.aembed_batch(texts))
     dim = vectors.shape[1]
     if body.dimensions not in {None, dim}:
@@ -173,14 +166,13 @@ async def chat(
 
 @router.api_route(**route_options(ops.MODELS))
 async def models(workspace: WorkspaceDep, runtime: RuntimeDep) -> ModelsOut:
-    """List the accepted values of `model`: the language model, embedding model and agents."""
+    """List the accepted values of `model`: the language model, embedding model and agents.
+
+    The agents are those with memories or with settings of their own, and the default agent.
+    """
     names = [language_model_names(runtime.settings)[0], embedding_model_names(runtime.settings)[0]]
-    return ModelsOut(
-        data=[
-            ModelOut(id=name, owned_by=_OWNER)
-            for name in dict.fromkeys([*names, *await _listed_agents(workspace, runtime)])
-        ]
-    )
+    names += [runtime.settings.agent, *await workspace.aagent_names()]
+    return ModelsOut(data=[ModelOut(id=name, owned_by=_OWNER) for name in dict.fromkeys(names)])
 
 
 @router.api_route(**route_options(ops.MODEL))
@@ -197,15 +189,12 @@ async def _agent(workspace: Workspace, runtime: Runtime, name: str) -> AsyncLLMA
         agent = workspace.agent(name)
     except InvalidInputError:
         agent = None
-    if agent is not None and (name in await _listed_agents(workspace, runtime) or await agent.ascan(limit=1)):
+    has_settings = name == runtime.settings.agent or any(info.name == name for info in await workspace.aagents())
+    if agent is not None and (has_settings or await agent.ascan(limit=1)):
         return agent
     raise AgentNotFoundError(
         f"there is no language model and no agent {name[:64]!r}", hint="GET /v1/models lists the models"
     )
-
-
-async def _listed_agents(workspace: Workspace, runtime: Runtime) -> list[str]:
-    return [runtime.settings.agent, *[agent.name for agent in await workspace.aagents()]]
 
 
 class _ChunkStream(EventStream):
@@ -273,11 +262,11 @@ def _embeddings_in_slices(
 
 @contextmanager
 def _renamed_text_fields(*, single: bool) -> Iterator[None]:
-    # The library names its argument `text` or `texts[i]`; clients sent `input`, one text or a list.
+    # The library names its argument `text`, `texts[i]` or `tokens[i]`; clients sent `input`, one of them or a list.
     try:
         yield
     except InvalidInputError as exc:
-        if not exc.field.startswith("text"):
+        if not exc.field.startswith(("text", "tokens")):
             raise
         _, bracket, index = exc.field.partition("[")
         field = "input" if single else f"input{bracket}{index}"

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import orjson
-from pydantic import BaseModel, BeforeValidator, Discriminator, Field, JsonValue, Tag
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, Discriminator, Field, JsonValue, Tag
 
 from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.generation import GenerationOptions
@@ -17,6 +16,9 @@ from super_advanced_agents.types import ChatMessage
 _DEFAULT_NEW_TOKENS = 256
 _MAX_TEXTS = 2_048
 """The most texts in one request of OpenAI's API, which its clients count on."""
+_MAX_TOKENS_OF_TEXT = 8_192
+_MAX_TOKENS = 300_000
+"""The most tokens of all texts together, as in OpenAI's API."""
 _MAX_MESSAGES = 1_000
 _MAX_NEW_TOKENS = 32_768
 _MAX_TOOL_CALLS = 128
@@ -48,31 +50,54 @@ _OneOrMany = Annotated[
 """A string or a list of strings. Error messages leave the tags in `<>` out."""
 
 
-def _refuse_tokens(value: Any) -> Any:
-    if isinstance(value, list) and any(isinstance(item, int | list) for item in value[:1]):
-        raise PydanticCustomError("tokens", "lists of tokens are not supported; send the texts")
-    return value
+def _form_of_input(value: object) -> str:
+    first = value[0] if isinstance(value, list) and value else None
+    if isinstance(first, int):
+        return "<tokens>"
+    return "<token lists>" if isinstance(first, list) else _one_or_many(value)
+
+
+_Tokens = Annotated[list[int], Field(fail_fast=True, max_length=_MAX_TOKENS_OF_TEXT)]
+_TextsOrTokens = Annotated[
+    Annotated[str, Tag("<one>")]
+    | Annotated[list[str], Field(fail_fast=True), Tag("<many>")]
+    | Annotated[_Tokens, Tag("<tokens>")]
+    | Annotated[list[_Tokens], Field(fail_fast=True), Tag("<token lists>")],
+    Discriminator(_form_of_input),
+]
 
 
 class EmbeddingsIn(StrictBody):
     """The body of `POST /v1/embeddings`. The field `user` is ignored."""
 
-    input: Annotated[_OneOrMany, BeforeValidator(_refuse_tokens)]
+    input: _TextsOrTokens
     model: str
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: int | None = None
     user: str | None = None
 
-    def texts(self) -> list[str]:
-        """Return the texts to embed, as a list.
+    @property
+    def holds_tokens(self) -> bool:
+        """True if `inputs` returns lists of tokens in place of texts."""
+        return _form_of_input(self.input) in {"<tokens>", "<token lists>"}
+
+    @property
+    def is_single(self) -> bool:
+        """True if `input` is one text or list of tokens, and not a list of them."""
+        return _form_of_input(self.input) in {"<one>", "<tokens>"}
+
+    def inputs(self) -> list[Any]:
+        """Return the texts or lists of tokens to embed, as a list.
 
         Raises:
-            InvalidInputError: there are none, or more than one batch holds.
+            InvalidInputError: there are none, or too many.
         """
-        texts = [self.input] if isinstance(self.input, str) else self.input
-        if not 1 <= len(texts) <= _MAX_TEXTS:
-            raise InvalidInputError(f"input must hold 1 to {_MAX_TEXTS} texts, not {len(texts)}", field="input")
-        return texts
+        inputs: list[Any] = [self.input] if self.is_single else list(self.input)
+        if not 1 <= len(inputs) <= _MAX_TEXTS:
+            raise InvalidInputError(f"input must hold 1 to {_MAX_TEXTS} texts, not {len(inputs)}", field="input")
+        if self.holds_tokens and sum(map(len, inputs)) > _MAX_TOKENS:
+            raise InvalidInputError(f"input must hold at most {_MAX_TOKENS} tokens in all", field="input")
+        return inputs
 
 
 class EmbeddingUsage(BaseModel):

@@ -139,6 +139,11 @@ class RowReader:
         query = "SELECT seq, uid FROM records WHERE seq IN (SELECT value FROM json_each(?)) ORDER BY uid"
         return list(self._read(query, (json_list(seqs),)))
 
+    def namespaces(self, tenant: str) -> list[str]:
+        """Return the namespaces that a tenant has ever written to, sorted by name."""
+        query = "SELECT namespace FROM scopes WHERE tenant = ? ORDER BY namespace"
+        return [namespace for (namespace,) in self._read(query, (tenant,))]
+
     def scopes_since(self, seq: int) -> Iterator[tuple[int, int, float | None]]:
         """Yield (row number, namespace number, expiry time) of every row above `seq`, in row order."""
         return self._read("SELECT seq, scope, expires_at FROM records WHERE seq > ? ORDER BY seq", (seq,))

@@ -83,6 +83,14 @@ def identified(write: RowWrite, request: WriteRequest[Any]) -> RowWrite | Identi
     return IdentifiedWrite(write, request.tenant, request.write_id, write_digest(request), uids)
 
 
+def cost_of(write: Write) -> int:
+    """Return how many records a write counts as in the queue of writes."""
+    write = plain(write)
+    if isinstance(write, RowBatch):
+        return max(1, len(write.uids))
+    return sum(len(batch.uids) for batch in write.batches) if isinstance(write, RowBatches) else 1
+
+
 def plain(write: Write) -> Write:
     """Return the write itself, without the id of its request."""
     return write.write if isinstance(write, IdentifiedWrite) else write
