@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -59,6 +60,21 @@ def test_remote_agent_adds_searches_updates_lists_and_forgets_memories(agent):
     assert agent.forget(where={}) == 4
 
 
+def test_remote_agent_filters_by_source_and_time_and_leaves_noise_out(agent):
+    """A `datetime` is sent as a time; a limit of similarity holds in every mode."""
+    uid = agent.add_text_memory("The ferry leaves at nine.", source="trips/log.md")
+    hour_ago = datetime.now(UTC) - timedelta(hours=1)
+    where = {"$source": "trips/log.md", "$created_at": {"$gte": hour_ago}}
+    [found] = agent.search_text("ferry", where=where, min_similarity=0.3)
+    assert (found.uid, found.source, found.similarity >= 0.3) == (uid, "trips/log.md", True)
+    assert agent.count({"$created_at": {"$lt": hour_ago}}) == 0
+    for mode in ("hybrid", "vector", "keyword"):
+        assert agent.search_text("Which enzyme breaks down nine sugars?", mode=mode, min_similarity=0.4) == []
+    assert agent.hybrid_search("enzymes", keyword="nine", min_similarity=0.4) == []
+    assert agent.ask("Which enzyme breaks down nine sugars?", min_similarity=0.4).sources == []
+    assert agent.forget(where=where) == 1
+
+
 def test_remote_agent_raises_invalid_input_with_the_arguments_name(agent):
     """The client or the server checks the argument; both raise the error of an agent in process."""
     for field, call in (
@@ -66,6 +82,7 @@ def test_remote_agent_raises_invalid_input_with_the_arguments_name(agent):
         ("extra", lambda: agent.add_text_memory("a", extra={"text": "b"})),
         ("top_k", lambda: agent.search_text("a", 0)),
         ("mode", lambda: agent.search_text("a", mode="odd")),
+        ("min_similarity", lambda: agent.search_text("a", min_similarity=2)),
         ("rerank", lambda: agent.search_text("a", rerank=lambda query, matches: [])),
         ("question", lambda: agent.ask("")),
         ("limit", lambda: agent.scan(limit=0)),

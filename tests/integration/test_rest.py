@@ -43,6 +43,34 @@ def test_search_applies_a_filter_and_refuses_unknown_fields(rest):
         assert (refused.status_code, refused.json()["field"]) == (422, "surplus")
 
 
+def test_matches_say_where_they_come_from_and_filters_reach_it(rest):
+    """Sources and times select, and a question about nothing known returns nothing if it asks for some similarity."""
+    url = "/v1/agents/origins"
+    _add(rest, "origins", {"text": "The ferry leaves at nine", "source": "trips/log.md"}, {"text": "Cats sleep"})
+
+    def search(query="ferry", **options):
+        answer = rest.post(f"{url}/search", json={"query": query, **options})
+        assert answer.status_code == 200, answer.text
+        return answer.json()["results"]
+
+    [found] = search(
+        where={"$source": "trips/log.md", "$type": "fact", "$created_at": {"$gte": "2026-01-01T00:00:00Z"}}
+    )
+    assert (found["text"], found["source"]) == ("The ferry leaves at nine", "trips/log.md")
+    assert "text" not in found["metadata"]
+    assert search(where={"$created_at": found["created_at"], "$source": {"$exists": True}}) == [found]
+    assert search(where={"$created_at": {"$lt": found["created_at"]}}) == []
+    question = "Which enzyme breaks down lactose?"
+    assert len(search(question)) == 2
+    assert search(question, min_similarity=0.3) == []
+    [hit] = search(min_similarity=0.3, mode="keyword")
+    assert hit["similarity"] >= 0.3
+    refused = rest.post("/search", json={"query": "ferry", "min_similarity": 30})
+    assert (refused.status_code, refused.json()["field"]) == (422, "min_similarity")
+    answer = rest.post(f"{url}/ask", json={"question": question, "min_similarity": 0.3}).json()
+    assert (answer["sources"], "do not know" in answer["text"]) == ([], True)
+
+
 def test_memories_route_stores_one_memory_a_batch_or_a_conversation(rest):
     """The members of the body select the form, and the answer lists the uids in order."""
     url = "/v1/agents/three/memories"

@@ -15,6 +15,7 @@ from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.generation import AsyncLLMWrapper, LLMGenerator
 from super_advanced_agents.retrieval import Reranker, Reranking, explained
 from super_advanced_agents.stores import VectorStore
+from super_advanced_agents.stores.validation import checked_min_similarity
 from super_advanced_agents.types import ExplainedMatch, Match, Metadata, Record, Weights, Where
 
 SearchMode: TypeAlias = Literal["hybrid", "vector", "keyword"]
@@ -28,6 +29,15 @@ class SearchOptions(TypedDict, total=False):
     mode: SearchMode
     weights: Weights | None
     rerank: bool | Reranker | None
+    min_similarity: float | None
+
+
+class _Chosen(TypedDict):
+    """The memories that a search may return."""
+
+    where: Where | None
+    namespace: str
+    min_similarity: float | None
 
 
 class LLMAgent(MemoryWrites, Answering):
@@ -117,6 +127,7 @@ class LLMAgent(MemoryWrites, Answering):
         weights: Weights | None = None,
         explain: bool = False,
         rerank: bool | Reranker | None = None,
+        min_similarity: float | None = None,
     ) -> list[Any]:
         """Search this agent's memories for a text and return the best matches, best first.
 
@@ -135,6 +146,8 @@ class LLMAgent(MemoryWrites, Answering):
             explain: returns matches of class `ExplainedMatch`, which hold the parts of their scores.
             rerank: True for the agent's re-ranker, False for none, or another re-ranker; the agent's own setting when
                 None. With a re-ranker, the scores are those that it gives.
+            min_similarity: leaves out memories whose vector has a smaller cosine with the query's, -1 to 1, in every
+                mode; a question about nothing known then returns nothing. `docs/scores.md` says which value to use.
 
         Raises:
             ConfigurationError: `rerank` is True, and the agent has no re-ranker.
@@ -144,55 +157,53 @@ class LLMAgent(MemoryWrites, Answering):
                 f"mode must be one of {', '.join(get_args(SearchMode))}, not {mode!r}", field="mode"
             )
         checked_text(query_text, "query_text", max_bytes=LIMITS.text_bytes)
-        narrowed = narrow_to_type(memory_type, where)
+        chosen = _Chosen(
+            where=narrow_to_type(memory_type, where),
+            namespace=self.namespace,
+            min_similarity=checked_min_similarity(min_similarity, at_most=1),
+        )
         reranker = self._reranking.select_reranker(rerank)
         match_count = top_k if reranker is None else self._reranking.candidate_count(top_k)
         if filter_fn is None and mode == "hybrid":
-            matches = await self._search_hybrid(query_text, match_count, narrowed, weights=weights, explain=explain)
+            matches = await self._search_hybrid(query_text, match_count, chosen, weights=weights, explain=explain)
         else:
             by_keywords = mode == "keyword" and filter_fn is None  # a predicate makes every mode a vector search
-            matches = await self._search_single(query_text, match_count, narrowed, filter_fn, by_keywords=by_keywords)
+            matches = await self._search_single(query_text, match_count, chosen, filter_fn, by_keywords=by_keywords)
             if explain:
                 matches = explained(matches, "keyword" if by_keywords else "vector")
         return matches if reranker is None else await self._reranking.rerank(reranker, query_text, matches, top_k)
 
     async def _search_hybrid(
-        self, query_text: str, top_k: int, where: Where | None, *, weights: Weights | None, explain: bool
+        self, query_text: str, top_k: int, chosen: _Chosen, *, weights: Weights | None, explain: bool
     ) -> list[Match]:
         vector = await self.embedding_pipeline.aembed(query_text)
+        model_id = self.embedding_pipeline.model_id
         return await self.vector_store.asearch_hybrid(
-            vector,
-            query_text,
-            top_k,
-            where=where,
-            namespace=self.namespace,
-            model_id=self.embedding_pipeline.model_id,
-            weights=weights,
-            explain=explain,
+            vector, query_text, top_k, model_id=model_id, weights=weights, explain=explain, **chosen
         )
 
     async def _search_single(
-        self,
-        query_text: str,
-        top_k: int,
-        where: Where | None,
-        filter_fn: Predicate | None,
-        *,
-        by_keywords: bool,
+        self, query_text: str, top_k: int, chosen: _Chosen, filter_fn: Predicate | None, *, by_keywords: bool
     ) -> list[Match]:
-        store, namespace = self.vector_store, self.namespace
-        if by_keywords:
-            return await store.asearch_keywords(query_text, top_k, where=where, namespace=namespace)
+        store = self.vector_store
+        if by_keywords and chosen["min_similarity"] is None:
+            return await store.asearch_keywords(query_text, top_k, **chosen)
         vector = await self.embedding_pipeline.aembed(query_text)
         model_id = self.embedding_pipeline.model_id
+        if by_keywords:
+            return await store.asearch_keywords(query_text, top_k, query_vector=vector, model_id=model_id, **chosen)
         if filter_fn is not None:
-            return await store.asearch_with_filter(
-                vector, top_k, filter_fn, where=where, namespace=namespace, model_id=model_id
-            )
-        return await store.asearch(vector, top_k, where=where, namespace=namespace, model_id=model_id)
+            return await store.asearch_with_filter(vector, top_k, filter_fn, model_id=model_id, **chosen)
+        return await store.asearch(vector, top_k, model_id=model_id, **chosen)
 
     async def _ahybrid_search(
-        self, query_text: str, keyword: str | None = None, top_k: int = 5, memory_type: str | None = None
+        self,
+        query_text: str,
+        keyword: str | None = None,
+        top_k: int = 5,
+        memory_type: str | None = None,
+        *,
+        min_similarity: float | None = None,
     ) -> list[Match]:
         """Return the memories that contain a keyword and match a text best, best match first.
 
@@ -202,12 +213,17 @@ class LLMAgent(MemoryWrites, Answering):
                 restriction.
             top_k: the most memories to return.
             memory_type: restricts the search to memories of this type.
+            min_similarity: leaves out memories that are less similar, as `search_text` does.
         """
         if keyword is None:
-            return await self._asearch_text(query_text, top_k, memory_type)
+            return await self._asearch_text(query_text, top_k, memory_type, min_similarity=min_similarity)
         folded_keyword = checked_text(keyword, "keyword", max_bytes=LIMITS.text_bytes).casefold()
         return await self._asearch_text(
-            query_text, top_k, memory_type, lambda metadata: folded_keyword in str(metadata.get("text", "")).casefold()
+            query_text,
+            top_k,
+            memory_type,
+            lambda metadata: folded_keyword in str(metadata.get("text", "")).casefold(),
+            min_similarity=min_similarity,
         )
 
     async def _aget(self, uid: str) -> Record | None:

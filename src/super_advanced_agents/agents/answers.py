@@ -40,6 +40,7 @@ class AskOptions(TypedDict, total=False):
     instructions: str | None
     history: Sequence[ChatMessage | Mapping[str, str]] | None
     llm: bool
+    min_similarity: float | None
     sources: Sequence[Match] | None
 
 
@@ -54,7 +55,12 @@ class Answering(Overridable):
     if TYPE_CHECKING:
 
         async def _asearch_text(
-            self, query_text: str, top_k: int = 5, *, where: Where | None = None
+            self,
+            query_text: str,
+            top_k: int = 5,
+            *,
+            where: Where | None = None,
+            min_similarity: float | None = None,
         ) -> list[Match]: ...
 
     async def _aask(self, question: str, top_k: int = 5, **options: Unpack[AskOptions]) -> Answer:
@@ -72,6 +78,7 @@ class Answering(Overridable):
                 the latest that fit into the model's context are shown to it. A question of at most eight words is
                 searched for together with the user's message before it.
             llm: False for an answer that quotes the best memories, without the language model.
+            min_similarity: leaves out memories that are less similar to the question, as `search_text` does.
             sources: the memories to answer from; `search_text` finds them when None.
 
         Returns:
@@ -130,13 +137,16 @@ class Answering(Overridable):
         instructions: str | None = None,
         history: Sequence[ChatMessage | Mapping[str, str]] | None = None,
         llm: bool = True,
+        min_similarity: float | None = None,
         sources: Sequence[Match] | None = None,
     ) -> _AnswerTask:
         checked_text(question, "question", max_bytes=LIMITS.text_bytes)
         checked_instructions(instructions)
         messages = checked_history(history)
         if sources is None:
-            sources = await self._asearch_text(search_query(question, messages), top_k, where=where)
+            sources = await self._asearch_text(
+                search_query(question, messages), top_k, where=where, min_similarity=min_similarity
+            )
         parts = PromptParts(question=question, sources=list(sources), instructions=instructions, history=messages)
         return _AnswerTask(parts, self.llm_generator if llm and sources else None)
 

@@ -27,6 +27,10 @@ AnyAgent: TypeAlias = Annotated[
 ]
 AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 TopK: TypeAlias = Annotated[int, typer.Option("--top-k", "-k", help="The maximum number of memories.")]
+MinSimilarity: TypeAlias = Annotated[
+    float | None,
+    typer.Option("--min-similarity", help="Leave out what is less similar to the query, -1 to 1; 0.3 cuts most noise."),
+]
 WhereText: TypeAlias = Annotated[
     str | None, typer.Option("--where", help="""Only memories that match this filter, such as '{"type": "fact"}'.""")
 ]

@@ -126,6 +126,7 @@ class DistributedVectorStore(RemoteVectorStore):
         where: Where | None = None,
         namespace: str | None = None,
         model_id: str | None = None,
+        min_similarity: float | None = None,
     ) -> AsyncGenerator[list[Match], None]:
         """Search with each query vector of an iterable, and yield the matches of each, in order.
 
@@ -137,6 +138,7 @@ class DistributedVectorStore(RemoteVectorStore):
             where: a filter over metadata; every record when None.
             namespace: the namespace to search; all when None.
             model_id: the embedding model of the queries.
+            min_similarity: leaves out what is less similar to the query.
 
         Yields:
             The matches of each query, best first, in the order of the queries.
@@ -144,7 +146,13 @@ class DistributedVectorStore(RemoteVectorStore):
         self._check_open()
         bounds = await self._abounds()
         requests = search_requests(
-            query_vectors, bounds, top_k=top_k, where=where, namespace=namespace, model_id=model_id
+            query_vectors,
+            bounds,
+            top_k=top_k,
+            where=where,
+            namespace=namespace,
+            model_id=model_id,
+            min_similarity=min_similarity,
         )
         async with (
             aclosing(requests),

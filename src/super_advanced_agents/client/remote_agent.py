@@ -27,6 +27,7 @@ from super_advanced_agents.protocol.requests import (
 )
 from super_advanced_agents.stores.validation import (
     checked_limit,
+    checked_min_similarity,
     checked_predicate,
     checked_top_k,
     checked_uid,
@@ -51,6 +52,7 @@ class RemoteSearchOptions(TypedDict, total=False):
     mode: SearchMode
     weights: Weights | None
     rerank: bool | None
+    min_similarity: float | None
 
 
 class RemoteAskOptions(TypedDict, total=False):
@@ -60,6 +62,7 @@ class RemoteAskOptions(TypedDict, total=False):
     instructions: str | None
     history: Sequence[ChatMessage | Mapping[str, str]] | None
     llm: bool
+    min_similarity: float | None
 
 
 class RemoteAgent(RemoteMemoryWrites):
@@ -138,6 +141,7 @@ class RemoteAgent(RemoteMemoryWrites):
         weights: Weights | None = None,
         explain: bool = False,
         rerank: bool | None = None,
+        min_similarity: float | None = None,
     ) -> list[Any]:
         """Return the agent's memories (stored texts) that match a query text best, best first.
 
@@ -152,6 +156,7 @@ class RemoteAgent(RemoteMemoryWrites):
             weights: the weights of the signals in a hybrid search.
             explain: True returns each match as an `ExplainedMatch`.
             rerank: True or False for the server's re-ranker or none; the agent's setting when None.
+            min_similarity: leaves out memories that are less similar, -1 to 1, as `AsyncLLMAgent` does.
         """
         self._check_open()
         checked_top_k(top_k, limits=LIMITS)
@@ -174,12 +179,19 @@ class RemoteAgent(RemoteMemoryWrites):
             weights=None if weights is None else checked_weights(weights),
             explain=explain,
             rerank=rerank,
+            min_similarity=checked_min_similarity(min_similarity, at_most=1),
         )
         matches = cast("list[Match]", await self._acall(ops.SEARCH_MEMORIES, request))
         return matches if filter_fn is None else [match for match in matches if filter_fn(match.metadata)][:top_k]
 
     async def ahybrid_search(
-        self, query_text: str, keyword: str | None = None, top_k: int = 5, memory_type: str | None = None
+        self,
+        query_text: str,
+        keyword: str | None = None,
+        top_k: int = 5,
+        memory_type: str | None = None,
+        *,
+        min_similarity: float | None = None,
     ) -> list[Match]:
         """Return memories (stored texts) similar to a query text that also contain a keyword.
 
@@ -189,12 +201,17 @@ class RemoteAgent(RemoteMemoryWrites):
                 similar to `query_text`. No restriction when None.
             top_k: the maximum number of matches.
             memory_type: only memories of this type.
+            min_similarity: leaves out memories that are less similar, -1 to 1.
         """
         if keyword is None:
-            return await self.asearch_text(query_text, top_k, memory_type)
+            return await self.asearch_text(query_text, top_k, memory_type, min_similarity=min_similarity)
         folded_keyword = checked_text(keyword, "keyword", max_bytes=LIMITS.text_bytes).casefold()
         return await self.asearch_text(
-            query_text, top_k, memory_type, lambda metadata: folded_keyword in str(metadata.get("text", "")).casefold()
+            query_text,
+            top_k,
+            memory_type,
+            lambda metadata: folded_keyword in str(metadata.get("text", "")).casefold(),
+            min_similarity=min_similarity,
         )
 
     async def aget(self, uid: str) -> Record | None:
@@ -246,6 +263,7 @@ class RemoteAgent(RemoteMemoryWrites):
             instructions: further instructions to the model; at most 8 KiB.
             history: the messages before the question, oldest first; at most 100 and 64 KiB.
             llm: False for an answer that quotes the best memories, without the language model.
+            min_similarity: leaves out memories that are less similar to the question, -1 to 1.
         """
         return cast("Answer", await self._acall(ops.ASK, self._ask_request(question, top_k, **options)))
 
@@ -283,6 +301,7 @@ class RemoteAgent(RemoteMemoryWrites):
         instructions: str | None = None,
         history: Sequence[ChatMessage | Mapping[str, str]] | None = None,
         llm: bool = True,
+        min_similarity: float | None = None,
     ) -> AskRequest:
         self._check_open()
         check_where(where)
@@ -293,6 +312,7 @@ class RemoteAgent(RemoteMemoryWrites):
             instructions=checked_instructions(instructions),
             history=checked_history(history) or None,
             llm=llm,
+            min_similarity=checked_min_similarity(min_similarity, at_most=1),
         )
 
     async def _acall(self, operation: Operation, request: object) -> object:

@@ -13,7 +13,7 @@ from types import EllipsisType
 from typing import Any, Generic, Literal, TypeAlias, TypeVar, get_args, get_origin
 
 from super_advanced_agents.orchestration.outcome import Outcome
-from super_advanced_agents.stores.requests import Request, WriteRequest
+from super_advanced_agents.stores.requests import QueryRequest, Request, WriteRequest
 from super_advanced_agents.types import (
     AgentInfo,
     Answer,
@@ -65,7 +65,7 @@ def result_type(request: type[Any]) -> Any:
     raise TypeError(f"{request.__name__} names no result type")
 
 
-_BASES = (Request, WriteRequest, ServedRequest, MemoryWrite)
+_BASES = (Request, WriteRequest, QueryRequest, ServedRequest, MemoryWrite)
 
 # -- collections ------------------------------------------------------------------------------------------------------
 
@@ -148,6 +148,7 @@ class SearchMemoriesRequest(ServedRequest[list[Match]]):
     `AsyncLLMAgent.asearch_text` describes the operation.
 
     Attributes:
+        min_similarity: the least similarity of a match's vector to the query's; None for any.
         rerank: whether the language model re-ranks the best matches; the agent's setting when None.
     """
 
@@ -159,6 +160,7 @@ class SearchMemoriesRequest(ServedRequest[list[Match]]):
     weights: Weights | None = None
     explain: bool = False
     rerank: bool | None = None
+    min_similarity: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,6 +207,7 @@ class AskRequest(ServedRequest[Answer]):
     `AsyncLLMAgent.aask` describes the operation.
 
     Attributes:
+        min_similarity: the least similarity of a memory's vector to the question's; None for any.
         rerank: whether the language model re-ranks the best matches; the agent's setting when None.
         answer_tokens: the maximum length of the answer; the agent's setting when None.
         instructions: further instructions to the language model.
@@ -223,6 +226,7 @@ class AskRequest(ServedRequest[Answer]):
     instructions: str | None = None
     history: Sequence[ChatMessage] | None = None
     llm: bool = True
+    min_similarity: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

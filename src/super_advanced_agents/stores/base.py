@@ -38,6 +38,7 @@ class HybridSearchOptions(TypedDict, total=False):
     namespace: str | None
     model_id: str | None
     weights: Weights | None
+    min_similarity: float | None
 
 
 class VectorStore(WriteOperations):
@@ -67,6 +68,7 @@ class VectorStore(WriteOperations):
         namespace: str | None = None,
         model_id: str | None = None,
         return_scores: bool = True,
+        min_similarity: float | None = None,
     ) -> list[list[Match]]:
         """Return the `top_k` most similar records for each query vector, best first.
 
@@ -78,6 +80,8 @@ class VectorStore(WriteOperations):
             model_id: the embedding model of the queries, checked against that of the namespace's vectors; no check
                 when None.
             return_scores: False leaves every `Match.score` at 0.0, for callers that only need the order.
+            min_similarity: leaves out what is less similar to the query: a cosine, or a dot product where that is the
+                store's metric; None for no limit.
 
         Returns:
             m lists of matches, in the order of the queries.
@@ -95,6 +99,7 @@ class VectorStore(WriteOperations):
                 namespace=namespace,
                 model_id=model_id,
                 return_scores=return_scores,
+                min_similarity=min_similarity,
             ),
             length(query_vectors),
         )
@@ -108,6 +113,7 @@ class VectorStore(WriteOperations):
         namespace: str | None = None,
         model_id: str | None = None,
         return_scores: bool = True,
+        min_similarity: float | None = None,
     ) -> list[Match]:
         """Return the `top_k` records most similar to one query vector, best first.
 
@@ -121,6 +127,7 @@ class VectorStore(WriteOperations):
             namespace=namespace,
             model_id=model_id,
             return_scores=return_scores,
+            min_similarity=min_similarity,
         )
         return matches[0]
 
@@ -157,6 +164,7 @@ class VectorStore(WriteOperations):
         model_id: str | None = None,
         weights: Weights | None = None,
         explain: bool = False,
+        min_similarity: float | None = None,
     ) -> list[Any]:
         """Rank records by vector similarity and BM25 keyword score, and return the best `top_k`.
 
@@ -176,6 +184,8 @@ class VectorStore(WriteOperations):
             model_id: the embedding model of the query, checked as by `asearch_batch`.
             weights: the weight of each signal; `Weights()` when None.
             explain: True returns `ExplainedMatch` objects, which say what each signal added to the score.
+            min_similarity: leaves out candidates of both searches whose own vector is less similar to the query; no
+                score changes by it.
 
         Returns:
             Matches with scores in [-1, 1], best first.
@@ -195,11 +205,20 @@ class VectorStore(WriteOperations):
                 model_id=model_id,
                 weights=weights,
                 explain=explain,
+                min_similarity=min_similarity,
             )
         )
 
     async def asearch_keywords(
-        self, query_text: str, top_k: int = 5, *, where: Where | None = None, namespace: str | None = None
+        self,
+        query_text: str,
+        top_k: int = 5,
+        *,
+        where: Where | None = None,
+        namespace: str | None = None,
+        query_vector: ArrayLike | None = None,
+        model_id: str | None = None,
+        min_similarity: float | None = None,
     ) -> list[Match]:
         """Return the `top_k` records that best match the words of a query by BM25, best first.
 
@@ -212,13 +231,24 @@ class VectorStore(WriteOperations):
             top_k: the most matches.
             where: a filter over metadata, evaluated inside the search.
             namespace: the namespace to search; all of them when None.
+            query_vector: (dim,), the vector of `query_text`, which gives each match its `similarity`; it does not rank.
+            model_id: the embedding model of the vector, checked as by `asearch_batch`.
+            min_similarity: leaves out what is less similar to `query_vector`, of the max(30, `top_k`) best by keywords.
 
         Raises:
             FilterError: `where` is malformed.
+            InvalidInputError: `min_similarity` is given without `query_vector`.
         """
         return await self._perform(
             lambda bounds: KeywordSearchRequest(
-                bounds=bounds, query_text=query_text, top_k=top_k, where=where, namespace=namespace
+                bounds=bounds,
+                query_text=query_text,
+                top_k=top_k,
+                where=where,
+                namespace=namespace,
+                query_vector=cast("Vector | None", query_vector),
+                model_id=model_id,
+                min_similarity=min_similarity,
             )
         )
 
@@ -231,6 +261,7 @@ class VectorStore(WriteOperations):
         where: Where | None = None,
         namespace: str | None = None,
         model_id: str | None = None,
+        min_similarity: float | None = None,
     ) -> list[Match]:
         """Return the `top_k` most similar records for which `filter_fn(metadata)` is true.
 
@@ -243,6 +274,7 @@ class VectorStore(WriteOperations):
             where: a filter over metadata, evaluated before `filter_fn`.
             namespace: the namespace to search; all of them when None.
             model_id: the embedding model of the query, checked as by `asearch_batch`.
+            min_similarity: leaves out what is less similar, as for `asearch_batch`.
         """
         return await self._perform(
             lambda bounds: PredicateSearchRequest(
@@ -253,6 +285,7 @@ class VectorStore(WriteOperations):
                 where=where,
                 namespace=namespace,
                 model_id=model_id,
+                min_similarity=min_similarity,
             )
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeVar
@@ -33,7 +34,12 @@ async def search_by_predicate(store: VectorStore, request: PredicateSearchReques
     """
     where, namespace = request.where, request.namespace
     candidates = await store.asearch(
-        request.query_vector, _RANKED_FIRST, where=where, namespace=namespace, model_id=request.model_id
+        request.query_vector,
+        _RANKED_FIRST,
+        where=where,
+        namespace=namespace,
+        model_id=request.model_id,
+        min_similarity=request.min_similarity,
     )
     passed = await _in_thread(partial(_filter_matches, candidates, request.filter_fn))
     if len(passed) >= request.top_k or len(candidates) < _RANKED_FIRST:
@@ -43,7 +49,7 @@ async def search_by_predicate(store: VectorStore, request: PredicateSearchReques
     after: str | None = None
     while page := await store.ascan(where, after=after, limit=_PAGE, namespace=namespace):
         after = page[-1].uid
-        ranked += await _in_thread(partial(_score_page, page, request.filter_fn, query, metric))
+        ranked += await _in_thread(partial(_score_page, page, request, query, metric))
         ranked = sorted(ranked, key=lambda match: -match.score)[: request.top_k]
     return ranked
 
@@ -57,11 +63,14 @@ def _filter_matches(matches: Sequence[Match], predicate: FilterFn) -> list[Match
     return [match for match in matches if predicate(match.metadata)]
 
 
-def _score_page(page: Sequence[Record], predicate: FilterFn, query: Vector, metric: Metric) -> list[Match]:
+def _score_page(page: Sequence[Record], request: PredicateSearchRequest, query: Vector, metric: Metric) -> list[Match]:
     matches = []
+    least = -math.inf if request.min_similarity is None else request.min_similarity
     for record in page:
-        if predicate(record.metadata):
+        if request.filter_fn(record.metadata):
             score = float(_normalize(record.vector, metric) @ query)
+            if score < least:
+                continue
             matches.append(
                 Match(
                     record.metadata,

@@ -26,6 +26,7 @@ from super_advanced_agents.stores.validation import (
     checked_lifetime,
     checked_limit,
     checked_list,
+    checked_min_similarity,
     checked_model_id,
     checked_predicate,
     checked_priority,
@@ -204,106 +205,106 @@ class UpdateRequest(WriteRequest[bool]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SearchRequest(Request[list[list[Match]]]):
-    """Hold the validated arguments of `VectorStore.asearch_batch`, a similarity search.
+class QueryRequest(Request[R]):
+    """Describe one search with the arguments that every kind of search has.
 
     Attributes:
-        query_vectors: (m, dim) finite float32.
+        min_similarity: the least similarity of a match's vector to the query's; None for any.
         tree: the parsed `where` filter.
     """
 
     bounds: InitVar[Bounds]
-    query_vectors: Matrix
     top_k: int = 5
     where: Where | None = None
     namespace: str | None = None
     model_id: str | None = None
-    return_scores: bool = True
+    min_similarity: float | None = None
     tree: Filter | None = field(init=False, repr=False, compare=False)
+
+    def _check_search(self, bounds: Bounds, *, queries: int = 1) -> None:
+        self._set(
+            top_k=checked_top_k(self.top_k, limits=bounds.limits, queries=queries),
+            tree=_tree(self.where, bounds),
+            namespace=_namespace(self.namespace),
+            model_id=checked_model_id(self.model_id),
+            min_similarity=checked_min_similarity(self.min_similarity),
+        )
+
+    def _check_query_text(self, query_text: str, bounds: Bounds) -> None:
+        self._set(query_text=checked_text(query_text, "query_text", max_bytes=bounds.limits.text_bytes))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchRequest(QueryRequest[list[list[Match]]]):
+    """Hold the validated arguments of `VectorStore.asearch_batch`, a similarity search.
+
+    Attributes:
+        query_vectors: (m, dim) finite float32.
+    """
+
+    query_vectors: Matrix
+    return_scores: bool = True
 
     def __post_init__(self, bounds: Bounds) -> None:
         queries = checked_vectors(self.query_vectors, bounds.dim, field="query_vectors", limits=bounds.limits)
-        self._set(
-            query_vectors=queries,
-            top_k=checked_top_k(self.top_k, limits=bounds.limits, queries=len(queries)),
-            tree=_tree(self.where, bounds),
-            namespace=_namespace(self.namespace),
-            model_id=checked_model_id(self.model_id),
-        )
+        self._set(query_vectors=queries)
+        self._check_search(bounds, queries=len(queries))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HybridSearchRequest(Request[list[Match]]):
+class HybridSearchRequest(QueryRequest[list[Match]]):
     """Hold the validated arguments of `VectorStore.asearch_hybrid`, by vector and keywords."""
 
-    bounds: InitVar[Bounds]
     query_vector: Vector
     query_text: str
-    top_k: int = 5
-    where: Where | None = None
-    namespace: str | None = None
-    model_id: str | None = None
     weights: Weights | None = None
     explain: bool = False
-    tree: Filter | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self, bounds: Bounds) -> None:
-        self._set(
-            query_vector=checked_vector(self.query_vector, bounds.dim, field="query_vector"),
-            query_text=checked_text(self.query_text, "query_text", max_bytes=bounds.limits.text_bytes),
-            top_k=checked_top_k(self.top_k, limits=bounds.limits),
-            tree=_tree(self.where, bounds),
-            namespace=_namespace(self.namespace),
-            model_id=checked_model_id(self.model_id),
-            weights=checked_weights(self.weights),
-        )
+        self._set(query_vector=checked_vector(self.query_vector, bounds.dim, field="query_vector"))
+        self._check_query_text(self.query_text, bounds)
+        self._check_search(bounds)
+        self._set(weights=checked_weights(self.weights))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KeywordSearchRequest(Request[list[Match]]):
-    """Hold the validated arguments of `VectorStore.asearch_keywords`, a BM25 search."""
+class KeywordSearchRequest(QueryRequest[list[Match]]):
+    """Hold the validated arguments of `VectorStore.asearch_keywords`, a BM25 search.
 
-    bounds: InitVar[Bounds]
+    Attributes:
+        query_vector: gives matches their similarity, and does not rank them.
+    """
+
     query_text: str
-    top_k: int = 5
-    where: Where | None = None
-    namespace: str | None = None
-    tree: Filter | None = field(init=False, repr=False, compare=False)
+    query_vector: Vector | None = None
 
     def __post_init__(self, bounds: Bounds) -> None:
-        self._set(
-            query_text=checked_text(self.query_text, "query_text", max_bytes=bounds.limits.text_bytes),
-            top_k=checked_top_k(self.top_k, limits=bounds.limits),
-            tree=_tree(self.where, bounds),
-            namespace=_namespace(self.namespace),
-        )
+        self._check_query_text(self.query_text, bounds)
+        self._check_search(bounds)
+        if self.query_vector is not None:
+            self._set(query_vector=checked_vector(self.query_vector, bounds.dim, field="query_vector"))
+        elif self.min_similarity is not None:
+            raise InvalidInputError(
+                "min_similarity needs the query's vector, which a keyword search does not have",
+                field="min_similarity",
+                hint="give query_vector, too",
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PredicateSearchRequest(Request[list[Match]]):
+class PredicateSearchRequest(QueryRequest[list[Match]]):
     """Hold the validated arguments of `VectorStore.asearch_with_filter`, with its predicate.
 
     A predicate is a function, so this request is never sent over a network.
     """
 
-    bounds: InitVar[Bounds]
     query_vector: Vector
-    top_k: int
     filter_fn: FilterFn
-    where: Where | None = None
-    namespace: str | None = None
-    model_id: str | None = None
-    tree: Filter | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self, bounds: Bounds) -> None:
         checked_predicate(self.filter_fn)
-        self._set(
-            query_vector=checked_vector(self.query_vector, bounds.dim, field="query_vector"),
-            top_k=checked_top_k(self.top_k, limits=bounds.limits),
-            tree=_tree(self.where, bounds),
-            namespace=_namespace(self.namespace),
-            model_id=checked_model_id(self.model_id),
-        )
+        self._set(query_vector=checked_vector(self.query_vector, bounds.dim, field="query_vector"))
+        self._check_search(bounds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

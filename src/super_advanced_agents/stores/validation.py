@@ -298,6 +298,24 @@ def checked_top_k(top_k: int, *, limits: Limits, queries: int = 1) -> int:
     return top_k
 
 
+def checked_min_similarity(similarity: object, *, at_most: float = math.inf) -> float | None:
+    """Return the least similarity of matches as a float if it is a finite number, or None. Else raise.
+
+    Args:
+        similarity: the argument.
+        at_most: the largest absolute value; 1 where similarities are cosines.
+
+    Raises:
+        InvalidInputError: it is something else.
+    """
+    if similarity is None:
+        return None
+    if not _is_finite(similarity) or abs(similarity) > at_most:  # type: ignore[arg-type]  # it is a number
+        meant = "a finite number" if at_most == math.inf else f"a number from {-at_most:g} to {at_most:g}"
+        raise InvalidInputError(f"min_similarity must be {meant}, not {similarity!r:.80}", field="min_similarity")
+    return float(similarity)  # type: ignore[arg-type]
+
+
 def checked_limit(limit: int, *, limits: Limits) -> int:
     """Return a page size if it is an integer from 1 to `limits.batch_records`. Else raise InvalidInputError."""
     if type(limit) is not int or not 1 <= limit <= limits.batch_records:

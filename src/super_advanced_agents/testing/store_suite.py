@@ -28,6 +28,7 @@ from super_advanced_agents.testing.store_keywords import StoreKeywords
 from super_advanced_agents.testing.store_life import StoreLife
 from super_advanced_agents.testing.store_metric import StoreMetric
 from super_advanced_agents.testing.store_record_fields import StoreRecordFields
+from super_advanced_agents.testing.store_similarity import StoreSimilarity
 from super_advanced_agents.testing.store_validation import DIM, MakeStore, StoreValidation, at
 from super_advanced_agents.types import Match, Metadata
 
@@ -46,6 +47,7 @@ class VectorStoreSuite(
     StoreLife,
     StoreKeywords,
     StoreRecordFields,
+    StoreSimilarity,
     StoreMetric,
 ):
     """Test that a vector store behaves as the base class `VectorStore` documents.

@@ -68,6 +68,8 @@ async def test_mcp_tools_remember_recall_ask_and_forget(keyed_server, upstream, 
         [habit] = (await _call(client, "recall", query="art", top_k=3, memory_type="habit"))["memories"]
         assert habit["text"] == "Cats sleep all day"
         assert (await _call(client, "recall", query="art", where={"city": "Rome"})) == {"memories": []}
+        assert (await _call(client, "recall", query="lactose and enzymes", min_similarity=0.4)) == {"memories": []}
+        assert (await _call(client, "recall", query="art", where={"$created_at": {"$lt": 5}})) == {"memories": []}
         answer = await _call(client, "ask", question="Which museum?", top_k=1)
         assert answer["answer"] == "Question: Which museum?"
         assert [source["uid"] for source in answer["sources"]] == [uid]

@@ -83,6 +83,16 @@ def test_search_shows_people_the_source_and_the_similarity_of_each_match(saa):
     assert saa("search", "ferry", "--mode", "keyword").stdout.splitlines()[1].strip() == "ferry  trips/log.md"
 
 
+def test_search_with_a_least_similarity_finds_nothing_about_what_is_not_known(saa):
+    """`ask` then says that nothing is known."""
+    saa("add", "The ferry leaves at nine")
+    question = "Which enzyme breaks down lactose?"
+    assert len(saa.json("search", question)["results"]) == 1
+    assert saa.json("search", question, "--min-similarity", "0.3")["results"] == []
+    assert "No memories were found" in saa("search", question, "--min-similarity", "0.3").stderr
+    assert saa.json("ask", question, "--min-similarity", "0.3")["sources"] == []
+
+
 def test_list_with_a_filter_that_matches_nothing_says_so(saa):
     """Only an agent without memories is told to begin."""
     assert "There are no memories yet" in saa("list").stderr

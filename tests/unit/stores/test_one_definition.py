@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from super_advanced_agents.stores import requests
-from super_advanced_agents.stores.requests import Request, WriteRequest
+from super_advanced_agents.stores.requests import QueryRequest, Request, WriteRequest
 
 SOURCE = Path(requests.__file__).parent.parent
 REQUESTS = [
     kind
     for kind in vars(requests).values()
-    if isinstance(kind, type) and issubclass(kind, Request) and kind not in (Request, WriteRequest)
+    if isinstance(kind, type) and issubclass(kind, Request) and kind not in (Request, WriteRequest, QueryRequest)
 ]
 DEFINED = {"stores/requests.py", "stores/base.py", "stores/writes.py"}
 """The files with the dataclasses and with the public operations."""

@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from super_advanced_agents.cli.inputs import parse_json_object, read_text_input
-from super_advanced_agents.cli.options import AGENT, DATA_DIR, AgentName, AsJson, DataDir, ModelsDir, TopK, WhereText
+from super_advanced_agents.cli.options import (
+    AGENT,
+    DATA_DIR,
+    AgentName,
+    AsJson,
+    DataDir,
+    MinSimilarity,
+    ModelsDir,
+    TopK,
+    WhereText,
+)
 from super_advanced_agents.cli.output import (
     one_line,
     print_json,
@@ -38,6 +48,7 @@ def search(
     ] = "hybrid",
     where: WhereText = None,
     memory_type: Annotated[str | None, typer.Option("--type", help="Only memories with this label.")] = None,
+    min_similarity: MinSimilarity = None,
     explain: Annotated[bool, typer.Option("--explain", help="Show the parts of each score.")] = False,
     data_dir: DataDir = DATA_DIR,
     models_dir: ModelsDir = None,
@@ -50,7 +61,15 @@ def search(
     query_text = read_text_input(query, file, name="query")
     filter_ = parse_json_object(where, "--where")
     with open_agent(data_dir, models_dir, agent, embeds=True) as llm_agent:
-        matches = llm_agent.search_text(query_text, top_k, memory_type, where=filter_, mode=mode, explain=explain)
+        matches = llm_agent.search_text(
+            query_text,
+            top_k,
+            memory_type,
+            where=filter_,
+            mode=mode,
+            min_similarity=min_similarity,
+            explain=explain,
+        )
     if as_json:
         print_json({"results": [match_json(match) for match in matches]})
         return
@@ -66,6 +85,7 @@ def ask(
     file: Annotated[Path | None, typer.Option("--file", "-f", help="Read the question from this file.")] = None,
     top_k: TopK = 5,
     where: WhereText = None,
+    min_similarity: MinSimilarity = None,
     instructions: Annotated[
         str | None, typer.Option("--instructions", help="Further instructions, such as a language or a tone.")
     ] = None,
@@ -83,7 +103,7 @@ def ask(
     question_text = read_text_input(question, file, name="question")
     filter_ = parse_json_object(where, "--where")
     with open_agent(data_dir, models_dir, agent, embeds=True) as llm_agent:
-        sources = llm_agent.search_text(question_text, top_k, where=filter_)
+        sources = llm_agent.search_text(question_text, top_k, where=filter_, min_similarity=min_similarity)
         if not as_json:
             print_sources(sources)
         llm = not no_llm and fetch_language_model(models_dir)

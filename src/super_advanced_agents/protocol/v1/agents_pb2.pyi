@@ -116,7 +116,7 @@ class UpdateMemoryResponse(_message.Message):
     def __init__(self, updated: _Optional[bool] = ...) -> None: ...
 
 class SearchMemoriesRequest(_message.Message):
-    __slots__ = ("agent", "query", "top_k", "mode", "where", "memory_type", "weights", "explain", "rerank")
+    __slots__ = ("agent", "query", "top_k", "mode", "where", "memory_type", "weights", "explain", "rerank", "min_similarity")
     AGENT_FIELD_NUMBER: _ClassVar[int]
     QUERY_FIELD_NUMBER: _ClassVar[int]
     TOP_K_FIELD_NUMBER: _ClassVar[int]
@@ -126,6 +126,7 @@ class SearchMemoriesRequest(_message.Message):
     WEIGHTS_FIELD_NUMBER: _ClassVar[int]
     EXPLAIN_FIELD_NUMBER: _ClassVar[int]
     RERANK_FIELD_NUMBER: _ClassVar[int]
+    MIN_SIMILARITY_FIELD_NUMBER: _ClassVar[int]
     agent: str
     query: str
     top_k: int
@@ -135,7 +136,8 @@ class SearchMemoriesRequest(_message.Message):
     weights: _common_pb2.Weights
     explain: bool
     rerank: bool
-    def __init__(self, agent: _Optional[str] = ..., query: _Optional[str] = ..., top_k: _Optional[int] = ..., mode: _Optional[_Union[SearchMode, str]] = ..., where: _Optional[bytes] = ..., memory_type: _Optional[str] = ..., weights: _Optional[_Union[_common_pb2.Weights, _Mapping]] = ..., explain: _Optional[bool] = ..., rerank: _Optional[bool] = ...) -> None: ...
+    min_similarity: float
+    def __init__(self, agent: _Optional[str] = ..., query: _Optional[str] = ..., top_k: _Optional[int] = ..., mode: _Optional[_Union[SearchMode, str]] = ..., where: _Optional[bytes] = ..., memory_type: _Optional[str] = ..., weights: _Optional[_Union[_common_pb2.Weights, _Mapping]] = ..., explain: _Optional[bool] = ..., rerank: _Optional[bool] = ..., min_similarity: _Optional[float] = ...) -> None: ...
 
 class SearchMemoriesResponse(_message.Message):
     __slots__ = ("results",)
@@ -210,7 +212,7 @@ class CountMemoriesResponse(_message.Message):
     def __init__(self, count: _Optional[int] = ...) -> None: ...
 
 class AskRequest(_message.Message):
-    __slots__ = ("agent", "question", "top_k", "mode", "where", "memory_type", "weights", "rerank", "answer_tokens", "instructions", "history", "llm")
+    __slots__ = ("agent", "question", "top_k", "mode", "where", "memory_type", "weights", "rerank", "answer_tokens", "instructions", "history", "llm", "min_similarity")
     AGENT_FIELD_NUMBER: _ClassVar[int]
     QUESTION_FIELD_NUMBER: _ClassVar[int]
     TOP_K_FIELD_NUMBER: _ClassVar[int]
@@ -223,6 +225,7 @@ class AskRequest(_message.Message):
     INSTRUCTIONS_FIELD_NUMBER: _ClassVar[int]
     HISTORY_FIELD_NUMBER: _ClassVar[int]
     LLM_FIELD_NUMBER: _ClassVar[int]
+    MIN_SIMILARITY_FIELD_NUMBER: _ClassVar[int]
     agent: str
     question: str
     top_k: int
@@ -235,7 +238,8 @@ class AskRequest(_message.Message):
     instructions: str
     history: _containers.RepeatedCompositeFieldContainer[ChatMessage]
     llm: bool
-    def __init__(self, agent: _Optional[str] = ..., question: _Optional[str] = ..., top_k: _Optional[int] = ..., mode: _Optional[_Union[SearchMode, str]] = ..., where: _Optional[bytes] = ..., memory_type: _Optional[str] = ..., weights: _Optional[_Union[_common_pb2.Weights, _Mapping]] = ..., rerank: _Optional[bool] = ..., answer_tokens: _Optional[int] = ..., instructions: _Optional[str] = ..., history: _Optional[_Iterable[_Union[ChatMessage, _Mapping]]] = ..., llm: _Optional[bool] = ...) -> None: ...
+    min_similarity: float
+    def __init__(self, agent: _Optional[str] = ..., question: _Optional[str] = ..., top_k: _Optional[int] = ..., mode: _Optional[_Union[SearchMode, str]] = ..., where: _Optional[bytes] = ..., memory_type: _Optional[str] = ..., weights: _Optional[_Union[_common_pb2.Weights, _Mapping]] = ..., rerank: _Optional[bool] = ..., answer_tokens: _Optional[int] = ..., instructions: _Optional[str] = ..., history: _Optional[_Iterable[_Union[ChatMessage, _Mapping]]] = ..., llm: _Optional[bool] = ..., min_similarity: _Optional[float] = ...) -> None: ...
 
 class ChatMessage(_message.Message):
     __slots__ = ("role", "content")

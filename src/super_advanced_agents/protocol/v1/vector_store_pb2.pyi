@@ -92,7 +92,7 @@ class UpdateResponse(_message.Message):
     def __init__(self, updated: _Optional[bool] = ...) -> None: ...
 
 class SearchRequest(_message.Message):
-    __slots__ = ("collection", "namespace", "model_id", "dim", "query_vectors", "top_k", "where", "return_scores")
+    __slots__ = ("collection", "namespace", "model_id", "dim", "query_vectors", "top_k", "where", "return_scores", "min_similarity")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     MODEL_ID_FIELD_NUMBER: _ClassVar[int]
@@ -101,6 +101,7 @@ class SearchRequest(_message.Message):
     TOP_K_FIELD_NUMBER: _ClassVar[int]
     WHERE_FIELD_NUMBER: _ClassVar[int]
     RETURN_SCORES_FIELD_NUMBER: _ClassVar[int]
+    MIN_SIMILARITY_FIELD_NUMBER: _ClassVar[int]
     collection: str
     namespace: str
     model_id: str
@@ -109,7 +110,8 @@ class SearchRequest(_message.Message):
     top_k: int
     where: bytes
     return_scores: bool
-    def __init__(self, collection: _Optional[str] = ..., namespace: _Optional[str] = ..., model_id: _Optional[str] = ..., dim: _Optional[int] = ..., query_vectors: _Optional[bytes] = ..., top_k: _Optional[int] = ..., where: _Optional[bytes] = ..., return_scores: _Optional[bool] = ...) -> None: ...
+    min_similarity: float
+    def __init__(self, collection: _Optional[str] = ..., namespace: _Optional[str] = ..., model_id: _Optional[str] = ..., dim: _Optional[int] = ..., query_vectors: _Optional[bytes] = ..., top_k: _Optional[int] = ..., where: _Optional[bytes] = ..., return_scores: _Optional[bool] = ..., min_similarity: _Optional[float] = ...) -> None: ...
 
 class SearchResponse(_message.Message):
     __slots__ = ("results",)
@@ -118,7 +120,7 @@ class SearchResponse(_message.Message):
     def __init__(self, results: _Optional[_Iterable[_Union[_common_pb2.Matches, _Mapping]]] = ...) -> None: ...
 
 class SearchHybridRequest(_message.Message):
-    __slots__ = ("collection", "namespace", "model_id", "query_vector", "query_text", "top_k", "where", "weights", "explain")
+    __slots__ = ("collection", "namespace", "model_id", "query_vector", "query_text", "top_k", "where", "weights", "explain", "min_similarity")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     MODEL_ID_FIELD_NUMBER: _ClassVar[int]
@@ -128,6 +130,7 @@ class SearchHybridRequest(_message.Message):
     WHERE_FIELD_NUMBER: _ClassVar[int]
     WEIGHTS_FIELD_NUMBER: _ClassVar[int]
     EXPLAIN_FIELD_NUMBER: _ClassVar[int]
+    MIN_SIMILARITY_FIELD_NUMBER: _ClassVar[int]
     collection: str
     namespace: str
     model_id: str
@@ -137,7 +140,8 @@ class SearchHybridRequest(_message.Message):
     where: bytes
     weights: _common_pb2.Weights
     explain: bool
-    def __init__(self, collection: _Optional[str] = ..., namespace: _Optional[str] = ..., model_id: _Optional[str] = ..., query_vector: _Optional[bytes] = ..., query_text: _Optional[str] = ..., top_k: _Optional[int] = ..., where: _Optional[bytes] = ..., weights: _Optional[_Union[_common_pb2.Weights, _Mapping]] = ..., explain: _Optional[bool] = ...) -> None: ...
+    min_similarity: float
+    def __init__(self, collection: _Optional[str] = ..., namespace: _Optional[str] = ..., model_id: _Optional[str] = ..., query_vector: _Optional[bytes] = ..., query_text: _Optional[str] = ..., top_k: _Optional[int] = ..., where: _Optional[bytes] = ..., weights: _Optional[_Union[_common_pb2.Weights, _Mapping]] = ..., explain: _Optional[bool] = ..., min_similarity: _Optional[float] = ...) -> None: ...
 
 class SearchHybridResponse(_message.Message):
     __slots__ = ("results",)
@@ -146,18 +150,24 @@ class SearchHybridResponse(_message.Message):
     def __init__(self, results: _Optional[_Iterable[_Union[_common_pb2.Match, _Mapping]]] = ...) -> None: ...
 
 class SearchKeywordsRequest(_message.Message):
-    __slots__ = ("collection", "namespace", "query_text", "top_k", "where")
+    __slots__ = ("collection", "namespace", "query_text", "top_k", "where", "query_vector", "model_id", "min_similarity")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     QUERY_TEXT_FIELD_NUMBER: _ClassVar[int]
     TOP_K_FIELD_NUMBER: _ClassVar[int]
     WHERE_FIELD_NUMBER: _ClassVar[int]
+    QUERY_VECTOR_FIELD_NUMBER: _ClassVar[int]
+    MODEL_ID_FIELD_NUMBER: _ClassVar[int]
+    MIN_SIMILARITY_FIELD_NUMBER: _ClassVar[int]
     collection: str
     namespace: str
     query_text: str
     top_k: int
     where: bytes
-    def __init__(self, collection: _Optional[str] = ..., namespace: _Optional[str] = ..., query_text: _Optional[str] = ..., top_k: _Optional[int] = ..., where: _Optional[bytes] = ...) -> None: ...
+    query_vector: bytes
+    model_id: str
+    min_similarity: float
+    def __init__(self, collection: _Optional[str] = ..., namespace: _Optional[str] = ..., query_text: _Optional[str] = ..., top_k: _Optional[int] = ..., where: _Optional[bytes] = ..., query_vector: _Optional[bytes] = ..., model_id: _Optional[str] = ..., min_similarity: _Optional[float] = ...) -> None: ...
 
 class SearchKeywordsResponse(_message.Message):
     __slots__ = ("results",)

@@ -115,6 +115,7 @@ async def _search(
         weights=request.weights,
         explain=explain,
         rerank=rerank,
+        min_similarity=request.min_similarity,
     )
 
 

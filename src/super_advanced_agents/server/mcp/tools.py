@@ -27,6 +27,10 @@ MAX_RESULT_BYTES = 256 * 1024
 _MAX_INLINE = 32
 """Longer results are converted in a thread: 1,000 memories take 50 ms or more."""
 
+_MinSimilarity = Annotated[
+    float | None,
+    Field(ge=-1, le=1, description="Leave out what is less similar to the query; 0.3 cuts most noise."),
+]
 _TopK = Annotated[int, Field(ge=1, le=LIMITS.top_k, description="How many memories, at most.")]
 
 
@@ -47,14 +51,20 @@ class AgentMemory(Protocol):
         """Store a text as a memory, and return the memory's uid (unique id)."""
 
     async def asearch_text(
-        self, query_text: str, top_k: int = 5, memory_type: str | None = None, *, where: Where | None = None
+        self,
+        query_text: str,
+        top_k: int = 5,
+        memory_type: str | None = None,
+        *,
+        where: Where | None = None,
+        min_similarity: float | None = None,
     ) -> list[Match]:
         """Return the memories that match a text best, best first."""
 
     async def aforget(self, uids: Sequence[str] | None = None) -> int:
         """Delete memories by uid (unique id), and return how many existed."""
 
-    async def aask(self, question: str, top_k: int = 5) -> Answer:
+    async def aask(self, question: str, top_k: int = 5, *, min_similarity: float | None = None) -> Answer:
         """Answer a question with the language model, from the agent's memories."""
 
 
@@ -130,6 +140,7 @@ class RecallIn(_Arguments):
             """{"$created_at": {"$gte": "2026-11-01T00:00:00Z"}}."""
         ),
     ] = None
+    min_similarity: _MinSimilarity = None
 
 
 class MemoryFound(BaseModel):
@@ -174,6 +185,7 @@ class AskIn(_Arguments):
 
     question: Annotated[str, Field(description="A question, in plain words.")]
     top_k: _TopK = 5
+    min_similarity: _MinSimilarity = None
 
 
 class AskOut(BaseModel):
@@ -243,7 +255,11 @@ async def _remember(session: ToolSession, arguments: RememberIn) -> RememberOut:
 async def _recall(session: ToolSession, arguments: RecallIn) -> RecallOut:
     await session.context.charge(work_units(arguments))
     matches = await session.agent.asearch_text(
-        arguments.query, arguments.top_k, arguments.memory_type, where=arguments.where
+        arguments.query,
+        arguments.top_k,
+        arguments.memory_type,
+        where=arguments.where,
+        min_similarity=arguments.min_similarity,
     )
     return RecallOut(memories=await _memories_of(matches))
 
@@ -256,7 +272,7 @@ async def _forget(session: ToolSession, arguments: ForgetIn) -> ForgetOut:
 
 async def _ask(session: ToolSession, arguments: AskIn) -> AskOut:
     await session.context.charge(session.answer_tokens)
-    answer = await session.agent.aask(arguments.question, arguments.top_k)
+    answer = await session.agent.aask(arguments.question, arguments.top_k, min_similarity=arguments.min_similarity)
     return AskOut(
         answer=answer.text,
         grounded=answer.grounded,

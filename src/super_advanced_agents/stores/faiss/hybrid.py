@@ -74,10 +74,18 @@ def rank_by_keywords(
             _fuse_signals(view, sources, search, rows, ranking, with_sessions=with_sessions)
             for search, rows, ranking in zip(searches, nearest, by_keywords, strict=True)
         ]
-    return [
-        Ranked(scores[: search.top_k], rows[: search.top_k].astype(np.int64))
-        for search, (rows, scores) in zip(searches, by_keywords, strict=True)
-    ]
+    return [_rank_keywords(view, search, ranking) for search, ranking in zip(searches, by_keywords, strict=True)]
+
+
+def _rank_keywords(view: View, search: Search, ranking: Ranking) -> Ranked:
+    rows, scores = ranking
+    if not len(search.queries):
+        return Ranked(scores[: search.top_k], rows[: search.top_k].astype(np.int64))
+    order = np.argsort(rows)
+    similarities = np.empty(len(rows), np.float32)
+    similarities[order] = view.similarities(search.queries[0], rows[order])
+    ranked = Ranked(scores, rows.astype(np.int64), None, similarities)
+    return ranked.alike(search.min_similarity, search.top_k)
 
 
 def _fuse_signals(
@@ -103,9 +111,12 @@ def _fuse_signals(
         neighbours=neighbours,
         static_signals=_static_signals(sources.rows, rows) if needs_static_signals(search.weights) else None,
     )
-    fused = fuse(candidates, search.weights, search.top_k, now=time.time(), explain=search.explain)
+    # Too little similarity leaves candidates out after all are scored, so that the scores of others stay.
+    top_k = search.top_k if search.min_similarity is None else len(rows)
+    fused = fuse(candidates, search.weights, top_k, now=time.time(), explain=search.explain)
     best = fused.order
-    return Ranked(fused.scores, rows[best].astype(np.int64), fused.explanations, similarities[best])
+    ranked = Ranked(fused.scores, rows[best].astype(np.int64), fused.explanations, similarities[best])
+    return ranked.alike(search.min_similarity, search.top_k)
 
 
 def _similarities(

@@ -91,7 +91,10 @@ class Searcher:
         self, group: list[Search], view: View, nearest: tuple[Matrix, NDArray[np.int64]], selection: Selection
     ) -> list[Ranked]:
         if group[0].kind == "vector":
-            return [Ranked(scores, rows) for scores, rows in zip(*nearest, strict=True)]
+            least = [search.min_similarity for search in group for _ in search.queries]
+            return [
+                Ranked(scores, rows).alike(each, len(rows)) for scores, rows, each in zip(*nearest, least, strict=True)
+            ]
         scope = self._state.scope_id(group[0].scope)
         return rank_by_keywords(view, group, nearest[1], scope=scope, selection=selection, sources=self._sources)
 
@@ -157,14 +160,15 @@ class Searcher:
 
     def _build_matches(self, ranked: Ranked, hits: dict[int, Hit], search: Search) -> list[Match]:
         scores, rows, explanations, similarities = ranked
-        highest = 1.0 if self._unit and search.kind != "keyword" else np.inf  # rounding may leave 1.0000001
+        highest = 1.0 if self._unit else np.inf  # rounding may leave 1.0000001
+        best = np.inf if search.kind == "keyword" else highest
         matches = []
         for i, (score, row) in enumerate(
             zip(scores[: search.top_k].tolist(), rows[: search.top_k].tolist(), strict=True)
         ):
             hit = hits.get(row)
             if hit is not None:
-                bounded = max(-highest, min(highest, score))
+                bounded = max(-best, min(best, score))
                 similarity = bounded if search.kind == "vector" else None
                 if similarities is not None:
                     similarity = max(-highest, min(highest, float(similarities[i])))
@@ -188,6 +192,7 @@ class Searcher:
 
     def _filter_pages(self, search: Search, predicate: FilterFn) -> tuple[list[Match], bool]:
         scores, rows = self._state.read_consistently(partial(self._rank_candidates, search))
+        scores, rows, *_ = Ranked(scores, rows).alike(search.min_similarity, len(rows))
         passed: list[Match] = []
         complete = True
         page_search = replace(search, top_k=_PREDICATE_PAGE)
@@ -223,7 +228,7 @@ def _join_queries(group: list[Search], view: View) -> Matrix:
         raise DimensionMismatchError(
             f"the query has {queries.shape[1]} numbers, the store holds {view.dim}", field="query"
         )
-    return queries
+    return queries[:0] if group[0].kind == "keyword" else queries  # whose vectors only measure similarity
 
 
 def _rows_per_query(group: list[Search]) -> int:

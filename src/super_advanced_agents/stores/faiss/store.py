@@ -52,6 +52,7 @@ from super_advanced_agents.stores.requests import (
     KeywordSearchRequest,
     PredicateSearchRequest,
     PutRequest,
+    QueryRequest,
     Request,
     ScanRequest,
     SearchRequest,
@@ -278,22 +279,24 @@ class FAISSVectorStore(MaintenanceOperations):
         return matches
 
     async def _search_keywords(self, request: KeywordSearchRequest) -> list[Match]:
-        no_queries = np.empty((0, self._dim), np.float32)
+        queries = np.empty((0, self._dim), np.float32)
+        if request.query_vector is not None:
+            queries = self._scaled(request.query_vector[np.newaxis], field="query_vector")
         self._record_reader.search_counts.add("keyword")
-        [matches] = await self._run(request, no_queries, self._keyword_searcher.submit, text=request.query_text)
+        submit = self._keyword_searcher.submit
+        [matches] = await self._run(request, queries, submit, text=request.query_text, by_keywords=True)
         return matches
 
     async def _run(
         self,
-        request: SearchRequest | HybridSearchRequest | KeywordSearchRequest,
+        request: QueryRequest[Any],
         queries: Matrix,
         submit: Callable[[Search], Future[list[list[Match]]]],
         **options: Any,
     ) -> list[list[Match]]:
         with Budget.of_call() as budget:
-            search = self._search_of(request, queries, budget=budget, **options)
-            if not isinstance(request, KeywordSearchRequest):
-                await self._check_model(search, request.model_id)
+            search = Search.of(request, queries, budget=budget, **options)
+            await self._check_model(search, request.model_id)
             with await self._slow_filters.evaluate_ahead(search.scope, search.tree, budget):
                 return await submit(search)
 
@@ -302,22 +305,15 @@ class FAISSVectorStore(MaintenanceOperations):
         queries = self._scaled(request.query_vector[np.newaxis], field="query_vector")
         self._record_reader.search_counts.add("predicate")
         with Budget() as budget:
-            search = self._search_of(request, queries, budget=budget)
+            search = Search.of(request, queries, budget=budget)
             await self._check_model(search, request.model_id)
             work = partial(self._search_engine.search_with_predicate, search, request.filter_fn)
             return await self._read(search.scope, search.tree, work, budget)
 
-    def _search_of(
-        self,
-        request: SearchRequest | HybridSearchRequest | KeywordSearchRequest | PredicateSearchRequest,
-        queries: Matrix,
-        **options: Any,
-    ) -> Search:
-        scope = Scope.of_reading(request.tenant, request.namespace)
-        return Search(queries=queries, top_k=request.top_k, scope=scope, tree=request.tree, **options)
-
     async def _check_model(self, search: Search, model_id: str | None) -> None:
-        if self._rows.may_have_other_model(search.scope, model_id):  # rare, so only then the rows are read
+        if len(search.queries) and self._rows.may_have_other_model(
+            search.scope, model_id
+        ):  # rare, so only then the rows are read
             await self._readers.submit(partial(self._record_reader.check_model, search.scope, model_id))
 
     # -- reading --------------------------------------------------------------------------------------------------

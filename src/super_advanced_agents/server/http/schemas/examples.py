@@ -225,6 +225,7 @@ DESCRIPTIONS: Mapping[str, str] = MappingProxyType(
         "limit": "the size of the page, 1 to 1,000",
         "max_rounds": "the maximum number of rounds of a consensus, 1 to 10",
         "memory_type": "a label, stored as `type` in the metadata",
+        "min_similarity": "leave out what is less similar to the query than this cosine, -1 to 1; null for no limit",
         "namespace": "the namespace; when null, adds and updates use `default`, other requests cover all namespaces",
         "priority": "the importance, for searches whose `weights` count it",
         "question": "a question in natural language",
