@@ -78,6 +78,7 @@ def test_second_import_of_changed_notes_leaves_exactly_what_is_in_the_folder(saa
 
     preview = json.loads(saa("import", folder, "--sync", "--dry-run", "--json"))
     second = json.loads(saa("import", folder, "--sync", "--json"))
+    assert sum(changes.get("deleted", 0) for changes in preview.pop("changes").values()) == preview["deleted"]
     assert {**preview, "dry_run": False} == second
     stored = _stored(saa)
     assert second["stored"] + second["known"] == len(stored)

@@ -18,7 +18,7 @@ class NotUnderstoodError(InvalidInputError):
 
 
 class UnreadableError(NotUnderstoodError):
-    """Report that a file is damaged or may not be read, whatever its format is."""
+    """Report that a file is damaged or may not be read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -56,6 +56,8 @@ def test_import_keeps_memories_of_deleted_notes_until_it_is_asked_to_sync(saa, n
     assert (report["kept"], report["deleted"], report["vanished"]) == (1, 0, ["notes/b.md"])
     preview = saa.json("import", notes, "--sync", "--dry-run")
     assert (preview["deleted"], preview["known"], preview["dry_run"]) == (1, 1, True)
+    assert preview["changes"] == {"notes/b.md": {"deleted": 1}}
+    assert "notes/b.md: 1 deleted\n" in saa("import", notes, "--sync", "--dry-run").stdout
     assert len(_records(saa)) == 2
     assert saa.json("import", notes, "--sync")["deleted"] == 1
     assert _texts(saa) == ["a\n\ntext of a"]
@@ -195,3 +197,14 @@ def test_import_does_not_delete_what_stands_in_lines_that_cannot_be_read(saa, tm
     file.write_bytes(b"\xff\xfe\xff\n\ntwo\n".replace(b"\xff\xfe", b"\xe9\xe8"))
     saa("import", file, code=1)
     assert any("one" in text for text in _texts(saa))
+
+
+def test_sync_of_a_folder_that_has_become_empty_deletes_its_memories(saa, notes):
+    """Without the option, an empty folder is an error: it may be one that is not mounted."""
+    (notes / "a.md").write_text("text\n")
+    saa("import", notes)
+    (notes / "a.md").unlink()
+    saa("import", notes, code=2)
+    assert len(_records(saa)) == 1
+    assert saa.json("import", notes, "--sync")["deleted"] == 1
+    assert _records(saa) == []

@@ -73,6 +73,7 @@ def import_(
     from super_advanced_agents.cli.importing.locations import Locations
     from super_advanced_agents.cli.importing.planning import Planning
     from super_advanced_agents.cli.importing.summary import Summary
+    from super_advanced_agents.formats import UNDERSTOOD
     from super_advanced_agents.tenancy.settings import Settings
 
     _check_format(format_)
@@ -81,6 +82,9 @@ def import_(
         folder = Settings.load(data_dir=data_dir).data_dir
         inputs = Inputs(paths, stack, without=folder)
         exports, others = _divided(inputs, forced=format_, for_tenants=bool(tenant or from_tenant), dry_run=dry_run)
+        follows = bool(others) or (sync and bool(inputs.complete))
+        if not exports and not follows:
+            raise InvalidInputError("there are no files to import", field="paths", hint=f"understood are {UNDERSTOOD}")
         with _print_summary_at_end(summary, inputs, as_json=as_json, dry_run=dry_run):
             if exports:
                 with _byte_bar(exports) as on_bytes:
@@ -94,10 +98,10 @@ def import_(
                 inputs=inputs, locations=locations, memory_type=memory_type, forced=format_, sync=sync, summary=summary,
                 on_rejected=rejections.reject,
             )  # fmt: skip
-            if others and dry_run:
+            if follows and dry_run:
                 with open_memories(data_dir, agent or AGENT) as (store, namespace):
                     planning.preview(others, store, namespace)
-            elif others:
+            elif follows:
                 with open_agent(data_dir, models_dir, agent or AGENT, embeds=True) as llm_agent:
                     _import_files(planning, others, llm_agent)
     if summary.failed:
@@ -118,14 +122,11 @@ def _divided(
 ) -> tuple[list[Input], list[Input]]:
     # The files that `saa export` wrote, and the others.
     from super_advanced_agents.cli.importing.exports import is_export
-    from super_advanced_agents.formats import UNDERSTOOD
 
     exports: list[Input] = []
     others: list[Input] = []
     for file in inputs.find():
         (exports if forced is None and is_export(file) else others).append(file)
-    if not exports and not others:
-        raise InvalidInputError("there are no files to import", field="paths", hint=f"understood are {UNDERSTOOD}")
     if others and for_tenants:
         raise InvalidInputError(
             "other files than exports are imported for the default tenant only",
@@ -206,8 +207,10 @@ def _print_summary_at_end(summary: Summary, inputs: Inputs, *, as_json: bool, dr
 
 def _print_summary(summary: Summary, *, as_json: bool, dry_run: bool, complete: bool) -> None:
     if as_json:
+        changes = {source: dict(counts) for source, counts in summary.changes.items()}
         print_json(
             {
+                **({"changes": changes} if dry_run else {}),
                 "stored": summary.stored,
                 "replaced": summary.replaced,
                 "known": summary.known,
@@ -228,6 +231,8 @@ def _print_summary(summary: Summary, *, as_json: bool, dry_run: bool, complete: 
             }
         )
         return
+    if dry_run:
+        _print_changes(summary)
     _print_counts(summary, dry_run=dry_run)
     if summary.agents or summary.collections:
         print_result(f"Stored the settings of {summary.agents} agents and {summary.collections} collections.")
@@ -241,6 +246,14 @@ def _print_summary(summary: Summary, *, as_json: bool, dry_run: bool, complete: 
         print_note(without_controls(f"Gone: {source}"))
     for source in summary.untold:
         print_note(f"{source} is of an older version, which did not tell tenants: all of it went to one tenant.")
+
+
+def _print_changes(summary: Summary) -> None:
+    for source, counts in list(summary.changes.items())[:_MAX_PRINTED]:
+        changes = ", ".join(f"{count} {how}" for how, count in counts.items())
+        print_result(without_controls(f"{source}: {changes}"))
+    if len(summary.changes) > _MAX_PRINTED:
+        print_result(f"and {len(summary.changes) - _MAX_PRINTED} other files; --json lists 1,000")
 
 
 def _print_counts(summary: Summary, *, dry_run: bool) -> None:

@@ -15,6 +15,8 @@ from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.types import Record
 
 _STORE_BATCH = LIMITS.batch_records  # an embedding engine idles at the end of each call: 6% of the time at 256
+_LEAST_STORE_BATCH = 64
+_BAR_STEPS = 10  # a bar moves when a batch is durable
 _BATCH = 256  # records that are read have vectors and texts of 64 KiB at most
 _INDEX = re.compile(r"^\w+\[(\d+)\]")
 
@@ -123,11 +125,12 @@ def _relocated(record: Record, step: Relocate) -> Record:
 
 
 def _batches(plan: Plan) -> Iterator[tuple[type[Step], list[Step]]]:
+    store_batch = min(_STORE_BATCH, max(_LEAST_STORE_BATCH, plan.to_store // _BAR_STEPS))
     for kind, steps in groupby(plan, key=type):
         batch: list[Step] = []
         for step in steps:
             batch.append(step)
-            if len(batch) == (_STORE_BATCH if kind is Store else _BATCH):
+            if len(batch) == (store_batch if kind is Store else _BATCH):
                 yield kind, batch
                 batch = []
         if batch:

@@ -41,6 +41,7 @@ class _FileParts:
     uids: dict[str, int] = field(default_factory=dict)  # with hashes of the texts
     global_uids: dict[int, str] = field(default_factory=dict)  # by position
     problems: int = 0
+    left_out: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +152,7 @@ class _Planner:
     def _add(self, file: Input, format_: FileFormat) -> None:
         with closing(Spool()) as spool:
             parts = self._parse(file, format_, _FileParts(spool))
-            if not parts.keys and not parts.problems:
+            if not parts.keys and not parts.problems and not parts.left_out:
                 self._inputs.passed_over["empty"] += 1
             self._compare(file, format_, parts)
         self._options.locations.add(file.file_id, file.location)
@@ -165,6 +166,7 @@ class _Planner:
         for item in format_.read(file.content):
             if isinstance(item, PassedOver):
                 self._summary.left_out[item.what] += 1
+                parts.left_out += 1
             elif isinstance(item, Problem) or not item.text.strip():
                 parts.problems += 1
                 self._reject(file, item.line, item.why if isinstance(item, Problem) else "its text is empty")
@@ -174,6 +176,7 @@ class _Planner:
                     self._reject(file, item.line, why)
                     continue
                 if self._is_repeated(new, item, file, parts):
+                    parts.left_out += 1
                     continue
                 uid = new.memory.uid
                 if uid in parts.uids:  # the same key for another text
@@ -228,7 +231,7 @@ class _Planner:
             if old is None and memory.uid is None and not (old := self._claim(parts.bodies[position], memory)):
                 turns.see(memory.session, None)
             uid = memory.uid if memory.uid and old is None else old or uids.fresh(parts.keys[position].digest)
-            self._plan.append(Store(replace(memory, uid=uid), file.source, value["line"], replaces=old is not None))
+            self._store(replace(memory, uid=uid), file.source, value["line"], replaces=old is not None)
         self._remove_gone(file, format_, parts, stored, matching)
         for session in turns.disordered:
             self._plan.append(Reorder(file.file_id, session))
@@ -247,7 +250,7 @@ class _Planner:
 
     def _keep(self, memory: Memory, old: StoredPart, line: int, file: Input) -> None:
         if memory.expires_in_s is not None:  # its lifetime begins again
-            self._plan.append(Store(replace(memory, uid=old.uid), file.source, line, replaces=True))
+            self._store(replace(memory, uid=old.uid), file.source, line, replaces=True)
             return
         self._summary.known += 1
         place = place_of(memory.extra, memory.source, memory.session)
@@ -259,19 +262,24 @@ class _Planner:
         self, file: Input, format_: FileFormat, parts: _FileParts, stored: list[StoredPart], matching: Matching
     ) -> None:
         for index in matching.removed:
-            self._delete(stored[index].uid)
+            self._delete(stored[index].uid, file.source)
         # A document is edited as a whole. A list of entries is often cut to the latest ones by what exports it.
         follows = (format_.is_document or self._options.sync) and not parts.problems
         for index in matching.gone:
             if stored[index].uid in self._claimed:
                 continue
             if follows:
-                self._delete(stored[index].uid)
+                self._delete(stored[index].uid, file.source)
             else:
                 self._summary.kept += 1
 
-    def _delete(self, uid: str) -> None:
+    def _store(self, memory: Memory, source: str, line: int, *, replaces: bool) -> None:
+        self._plan.append(Store(memory, source, line, replaces=replaces))
+        self._summary.change(source, "replaced" if replaces else "added")
+
+    def _delete(self, uid: str, source: str) -> None:
         if uid not in self._claimed:
+            self._summary.change(source, "deleted")
             self._plan.append(Delete(uid))
             self._deleted.add(uid)
             self._summary.deleted += 1
@@ -295,7 +303,7 @@ class _Planner:
                 self._summary.vanished.append(file.source)
             for part in left:
                 if has_moved or (self._options.sync and in_given):
-                    self._delete(part.uid)
+                    self._delete(part.uid, file.source)
                 elif in_given:
                     self._summary.kept += 1
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
 
 from super_advanced_agents.errors import SuperAdvancedAgentsError
 
 _MAX_REJECTED = 1_000
+_MAX_CHANGED = 1_000
+
+Change: TypeAlias = Literal["added", "replaced", "deleted"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,7 @@ class Summary:
         rejected_lines: the first 1,000 of these lines.
         passed_over: for each reason to leave files out, their number.
         left_out: for each reason to leave valid entries, records or settings out, their number.
+        changes: for each source, the numbers of memories that the plan adds, replaces and deletes.
         vanished: the sources of files that are gone.
         agents: the number of agents whose settings were stored.
         collections: the number of collections that were created or filled.
@@ -60,10 +65,16 @@ class Summary:
     rejected_lines: list[RejectedLine] = field(default_factory=list)
     passed_over: Counter[str] = field(default_factory=Counter)
     left_out: Counter[str] = field(default_factory=Counter)
+    changes: dict[str, Counter[Change]] = field(default_factory=dict)
     vanished: list[str] = field(default_factory=list)
     agents: int = 0
     collections: int = 0
     untold: list[str] = field(default_factory=list)
+
+    def change(self, source: str, how: Change) -> None:
+        """Count a change that is planned, for each of the first 1,000 files that have one."""
+        if source in self.changes or len(self.changes) < _MAX_CHANGED:
+            self.changes.setdefault(source, Counter())[how] += 1
 
     def reject(self, rejected: RejectedLine) -> None:
         """Count a line that cannot be imported, and keep it if it is one of the first."""
