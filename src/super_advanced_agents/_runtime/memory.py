@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import ctypes
 from collections.abc import Callable
-from functools import partial
 
 from super_advanced_agents._runtime.futures import in_thread
 
@@ -34,9 +33,14 @@ class MemoryTrimmer:
 
     def _begin(self) -> None:
         self._planned = False
-        trim = _malloc_trim()
-        if trim is not None:
-            in_thread(partial(trim, 0), name="return memory")
+        in_thread(return_memory, name="return memory")
+
+
+def return_memory() -> None:
+    """Return freed memory to the system, which may take some milliseconds."""
+    trim = _malloc_trim()
+    if trim is not None:
+        trim(0)
 
 
 def _malloc_trim() -> Callable[[int], int] | None:

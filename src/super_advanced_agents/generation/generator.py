@@ -33,8 +33,10 @@ _log = get_logger("generation")
 
 _STREAM_PIECES = 64
 _DRAIN_S = 5.0
+_SLOTS, _SERVER_SLOTS = 2, 8
+"""The slots of a model in this process, where each takes memory (45 MB), and of one on a server."""
 _RESERVED_SLOTS = 4
-"""One slot of this many is kept free of any single tenant's generations."""
+"""One slot of this many, and of fewer, is kept free of any single tenant's generations."""
 
 
 class LLMGenerator(Resource):
@@ -56,8 +58,9 @@ class LLMGenerator(Resource):
         api_key: the key for that server, if it requires one.
         models_dir: the folder of all models; the default folder when None.
         pull: download a missing known model at first use; when False, the first use raises `ModelNotFoundError`.
-        slots: the number of concurrent generations. On a server, one tenant gets at most three quarters of them, so
-            that another one's first answer starts at once.
+        slots: the number of concurrent generations; when None 2 with llama.cpp, where each takes memory (45 MB with
+            the default model), and 8 otherwise. On a server, one tenant gets at most three quarters of them, but one,
+            so that another one's first answer starts at once.
         context_tokens: the most prompt and new tokens of one generation together (llama.cpp only).
         max_queue: the most callers that may wait for a slot; further calls raise `OverloadedError`. Tenants of a server
             take turns, and the one that has the most waiting is refused first.
@@ -78,7 +81,7 @@ class LLMGenerator(Resource):
         api_key: str | None = None,
         models_dir: str | Path | None = None,
         pull: bool = True,
-        slots: int = 8,
+        slots: int | None = None,
         context_tokens: int = 2048,
         max_queue: int = 64,
         threads: int | None = None,
@@ -86,6 +89,8 @@ class LLMGenerator(Resource):
         max_retries: int = 2,
         engine: GenerationEngine | None = None,
     ) -> None:
+        if slots is None:
+            slots = _SLOTS if engine is None and base_url is None else _SERVER_SLOTS
         for name, value in (("slots", slots), ("context_tokens", context_tokens), ("max_queue", max_queue)):
             if type(value) is not int or value < 1:
                 raise ConfigurationError(f"{name} must be a positive integer, not {value!r}")
@@ -113,7 +118,7 @@ class LLMGenerator(Resource):
             name="generation",
             max_batch_cost=1,
             max_queue_cost=max_queue,
-            max_running_per_share=slots - slots // _RESERVED_SLOTS,
+            max_running_per_share=max(1, min(slots - 1, slots - slots // _RESERVED_SLOTS)),
             on_refused=_refuse,
             workers=slots,
         )

@@ -63,7 +63,7 @@ class LlamaCppEngine(GenerationEngine):
         *,
         models_dir: str | Path | None = None,
         pull_missing: bool = True,
-        slots: int = 8,
+        slots: int = 2,
         context_tokens: int = 2048,
         threads: int | None = None,
     ) -> None:

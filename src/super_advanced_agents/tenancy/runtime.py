@@ -13,6 +13,7 @@ from pathlib import Path
 from super_advanced_agents._runtime.files import restrict
 from super_advanced_agents._runtime.futures import in_thread
 from super_advanced_agents._runtime.lifecycle import Resource
+from super_advanced_agents._runtime.memory import return_memory
 from super_advanced_agents._runtime.sync_bridge import blocking
 from super_advanced_agents.agents import AsyncLLMAgent
 from super_advanced_agents.config import checked_name
@@ -169,6 +170,7 @@ class Runtime(Resource):
                 _log.warning("server.language_model_missing", extra={"reason": str(exc)})
             else:
                 self.generation, self.reason = Stage.READY, ""
+            await in_thread(return_memory, name="return memory")  # 16 MB of what loading took
 
     load = blocking(aload)
 

@@ -56,8 +56,8 @@ class Settings(BaseSettings):
         generation_model: a model of the registry, a .gguf file, or the model's name at `generation_base_url`.
         generation_base_url: the URL of an OpenAI-compatible server for generation; None to generate in this process.
         generation_api_key: the API key of that server.
-        generation_slots: the number of answers that the language model generates concurrently; one tenant gets at most
-            three quarters of them.
+        generation_slots: the number of answers that the language model generates concurrently; 2 in this process and 8
+            with `generation_base_url` when None. One tenant gets at most three quarters of them, and never all of two.
         config: the TOML file that declares agents, collections and orchestrators (see `tenancy.config_file`).
         max_agents: the number of agents with settings that one tenant may have.
         max_collections: the number of collections that one tenant may have.
@@ -120,7 +120,7 @@ class Settings(BaseSettings):
     generation_model: str = DEFAULT_GENERATION_MODEL
     generation_base_url: str | None = None
     generation_api_key: SecretStr | None = None
-    generation_slots: int = Field(default=8, ge=1, le=256)
+    generation_slots: int | None = Field(default=None, ge=1, le=256)
 
     config: Path | None = None
     max_agents: int = Field(default=1_000, ge=0)
