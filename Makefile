@@ -15,10 +15,10 @@ help: ## show this list
 
 install: .venv/.installed ## set up .venv from the locked requirements (nothing to do when it is current)
 
-models: .venv/.installed ## fetch the default models that are missing
+models: .venv/.runtime ## fetch the default models that are missing
 	$(BIN)/saa pull
 
-serve: install models ## set up whatever is missing, then serve (PORT=8080 ARGS="--data-dir d")
+serve: models ## set up what running needs, then serve (PORT=8080 ARGS="--data-dir d")
 	$(BIN)/saa serve $(if $(PORT),--port $(PORT)) $(ARGS)
 
 test: install models ## set up whatever is missing, then run the tests (ARGS="-k batcher")
@@ -64,12 +64,20 @@ define make_venv
 		&& $(PYTHON) -m pip --python $(1)/bin/python install --quiet pip; }
 endef
 
+# What a server needs, without the tools of tests and checks; nothing to do where those are installed.
+.venv/.runtime: requirements/runtime.txt pyproject.toml
+	@echo "setting up .venv (a minute or two the first time)"
+	$(call make_venv,.venv)
+	$(BIN)/python $(PIP_INSTALL) --require-hashes -r requirements/runtime.txt
+	$(BIN)/python $(PIP_INSTALL) --no-deps --no-build-isolation -e .
+	@touch $@
+
 .venv/.installed: requirements/dev.txt pyproject.toml
 	@echo "setting up .venv (a few minutes the first time)"
 	$(call make_venv,.venv)
 	$(BIN)/python $(PIP_INSTALL) --require-hashes -r requirements/dev.txt
 	$(BIN)/python $(PIP_INSTALL) --no-deps --no-build-isolation -e .
-	@touch $@
+	@touch .venv/.runtime $@
 
 # bench.txt holds all but PyTorch, whose wheels (and so their hashes) differ with the index: the default one's pull
 # gigabytes of CUDA, a CPU one's do not. PIP_INDEX_URL, PIP_EXTRA_INDEX_URL or PIP_FIND_LINKS choose.

@@ -1,7 +1,7 @@
 """Write or check the locked requirements: `lock.py compile --uv UV [--upgrade]`, `lock.py check`.
 
-runtime.txt holds the packages that a user installs, dev.txt adds those of tests and checks, bench.txt those of the
-benchmark's peers. They hold hashes and no host name: the index is a setting of the installing machine.
+runtime.txt holds the packages that a user installs and what builds the project for that, dev.txt adds those of tests
+and checks, bench.txt those of the benchmark's peers. They hold hashes and no host name: the index is a setting of the installing machine.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ OPTIONS = [
     *("--no-header", "--no-emit-index-url", "--no-annotate", "--quiet"),
 ]
 FILES = {
-    "runtime.txt": ["pyproject.toml"],
+    "runtime.txt": ["pyproject.toml", "--group", "build"],
     "dev.txt": ["pyproject.toml", "--group", "dev", "-c", "requirements/runtime.txt"],
     "bench.txt": [
         *("pyproject.toml", "--extra", "bench", "requirements/bench.in", "-c", "requirements/runtime.txt"),
@@ -46,7 +46,7 @@ def find_problems() -> list[str]:
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     needs = {
-        "runtime.txt": project["project"]["dependencies"],
+        "runtime.txt": project["project"]["dependencies"] + project["dependency-groups"]["build"],
         "dev.txt": project["project"]["dependencies"] + project["dependency-groups"]["dev"],
         "bench.txt": project["project"]["dependencies"] + project["project"]["optional-dependencies"]["bench"],
     }
