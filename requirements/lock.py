@@ -1,7 +1,8 @@
 """Write or check the locked requirements: `lock.py compile --uv UV [--upgrade]`, `lock.py check`.
 
 runtime.txt holds the packages that a user installs and what builds the project for that, dev.txt adds those of tests
-and checks, bench.txt those of the benchmark's peers. They hold hashes and no host name: the index is a setting of the installing machine.
+and checks, bench.txt those of the benchmark's peers. They hold hashes and no host name: the index is a setting of the
+installing machine.
 """
 
 from __future__ import annotations
