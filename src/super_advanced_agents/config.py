@@ -14,6 +14,8 @@ DEFAULT_NAMESPACE = "default"
 DEFAULT_TENANT = "default"
 DEFAULT_EMBEDDING_MODEL = "all-MiniLM-L6-v2"
 DEFAULT_GENERATION_MODEL = "SmolLM2-135M-Instruct"
+STORE_FOLDER = "store"
+"""The folder, in a data folder, of the store that all agents share."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 

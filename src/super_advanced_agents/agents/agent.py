@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Unpack, ge
 from super_advanced_agents._runtime.sync_bridge import blocking
 from super_advanced_agents.agents.answers import Answering
 from super_advanced_agents.agents.inputs import narrow_to_type
+from super_advanced_agents.agents.opening import Owning
 from super_advanced_agents.agents.writes import MemoryWrites
 from super_advanced_agents.config import LIMITS, checked_name, checked_text
 from super_advanced_agents.embeddings import EmbeddingPipeline
@@ -40,11 +41,12 @@ class _Chosen(TypedDict):
     min_similarity: float | None
 
 
-class LLMAgent(MemoryWrites, Answering):
+class LLMAgent(Owning, MemoryWrites, Answering):
     """Store text memories, search them, and answer questions from them, with blocking methods.
 
     `AsyncLLMAgent` has the same operations for asyncio. Agents may share one store: each sees only its own namespace.
-    The agent does not own its store, pipeline and generator; the code that made them closes them. A subclass that
+    The code that made the store, the pipeline and the generator closes them; `open` makes an agent that owns its own,
+    and closes them with `close()` or at the end of a `with`. A subclass that
     overrides an operation also changes the operations that call it: `search_text`, for example, is called by `ask`.
 
     Every operation raises the errors of the store, the pipeline and the generator: `InvalidInputError` for arguments

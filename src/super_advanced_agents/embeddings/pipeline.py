@@ -23,7 +23,7 @@ from super_advanced_agents.embeddings.onnx import OnnxEngine, OnnxFolderEngine
 from super_advanced_agents.embeddings.openai import OpenAIEngine
 from super_advanced_agents.embeddings.planning import Planner, Work
 from super_advanced_agents.errors import ConfigurationError, InvalidInputError, OverloadedError
-from super_advanced_agents.models import Precision
+from super_advanced_agents.models import MODELS, Precision
 from super_advanced_agents.types import Matrix, Vector
 
 _CHUNKS_IN_FLIGHT = 2
@@ -358,7 +358,9 @@ class EmbeddingPipeline(Resource):
 
 
 def _is_folder(model: str | Path) -> bool:
-    return isinstance(model, Path) or os.sep in model or Path(model).is_dir()
+    if isinstance(model, Path) or os.sep in model:
+        return True
+    return model not in MODELS and Path(model).is_dir()  # a look at the disk would block an event loop
 
 
 def _count_chars(texts: list[str]) -> int:

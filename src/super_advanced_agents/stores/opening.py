@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import TypeAlias
 
@@ -42,9 +43,11 @@ def open_store(
         StoreError: the store cannot be opened.
     """
     scheme, colon, _ = url.partition(":")
+    if scheme.lower() in _SERVED:
+        import_module(_CLIENT)  # it registers these schemes
     opener = _OPENERS.get(scheme.lower()) if colon else None
     if opener is None:
-        known = ", ".join(f"{name}:" for name in sorted(_OPENERS))
+        known = ", ".join(f"{name}:" for name in sorted(_OPENERS.keys() | _SERVED))
         raise ConfigurationError(
             f"no store has a URL that begins with {(scheme + colon)[:32]!r}",
             hint=f"known are {known}; a folder is {_LOCAL}:./folder",
@@ -55,6 +58,12 @@ def open_store(
 def register_scheme(scheme: str, opener: Opener) -> None:
     """Register the function that `open_store` calls for a URL scheme, replacing an earlier one."""
     _OPENERS[scheme.lower()] = opener
+
+
+def is_store_url(location: str) -> bool:
+    """Return whether a text is the URL of a store, rather than the path of a folder."""
+    scheme, colon, _ = location.partition(":")
+    return "://" in location or (bool(colon) and scheme.lower() in _OPENERS.keys() | _SERVED)
 
 
 def folder_url(folder: Path) -> str:
@@ -83,4 +92,8 @@ def _open_folder(url: str, options: StoreOptions) -> VectorStore:
 
 
 _LOCAL = "faiss"
+_SERVED = frozenset({"grpc", "grpcs", "http", "https"})
+_CLIENT = "super_advanced_agents.client.opening"
+"""The module that opens served stores; like a plug-in, it is known by its name only."""
+
 _OPENERS: dict[str, Opener] = {_LOCAL: _open_folder}

@@ -13,7 +13,13 @@ from urllib.parse import urlsplit
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from super_advanced_agents.config import DEFAULT_EMBEDDING_MODEL, DEFAULT_GENERATION_MODEL, LIMITS, checked_name
+from super_advanced_agents.config import (
+    DEFAULT_EMBEDDING_MODEL,
+    DEFAULT_GENERATION_MODEL,
+    LIMITS,
+    STORE_FOLDER,
+    checked_name,
+)
 from super_advanced_agents.errors import ConfigurationError, InvalidInputError
 
 PREFIX = "SAA_"
@@ -215,7 +221,7 @@ class Settings(BaseSettings):
     @property
     def store_dir(self) -> Path:
         """The folder of the default store, and of the lock file of the whole data folder."""
-        return self.data_dir / "store"
+        return self.data_dir / STORE_FOLDER
 
     @property
     def store_url(self) -> str:

@@ -11,7 +11,7 @@ from super_advanced_agents import AsyncLLMAgent, FAISSVectorStore, LLMAgent
 OPERATIONS = [
     name
     for name, _ in inspect.getmembers(LLMAgent, inspect.isfunction)
-    if inspect.iscoroutinefunction(getattr(AsyncLLMAgent, f"a{name}", None))
+    if name != "close" and inspect.iscoroutinefunction(getattr(AsyncLLMAgent, f"a{name}", None))
 ]
 CALLED_OPERATIONS = {
     "ask": ("search_text", ["where?"]),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -22,6 +25,17 @@ def test_folder_url_opens_the_same_store_each_time(tmp_path):
             open_store(f"faiss:{tmp_path / 'store'}", dim=3, metric="dot")
     with open_store(f"FAISS:{tmp_path / 'store'}", dim=3, metric="dot") as store:
         assert [(match.uid, match.score) for match in store.search(ONE)] == [("a", 2.0)]
+
+
+def test_url_of_a_server_needs_no_import_of_the_client():
+    """The stores' own module loads the client when it is needed, and connects only when the store is used."""
+    script = (
+        "from super_advanced_agents.stores.opening import open_store\n"
+        "with open_store('grpc://127.0.0.1:9/notes', dim=3) as store:\n"
+        "    print(type(store).__name__)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("DistributedVectorStore\n", "")
 
 
 @pytest.mark.parametrize("url", ["", "folder", "./folder", "redis://host", "faiss", "/folder:1"])
