@@ -74,21 +74,30 @@ def open_agent(data_dir: Path, models_dir: Path | None, agent: str, *, embeds: b
         yield AsyncLLMAgent(settings.agent, store, pipeline, generator)
 
 
-def fetch_language_model(models_dir: Path | None) -> bool:
+def fetch_language_model(models_dir: Path | None, *, advise: bool = True) -> bool:
     """Download the configured language model if it is missing, with a progress line.
+
+    Args:
+        models_dir: the folder of all models.
+        advise: print a note if the model is known to be weak.
 
     Returns:
         False if it cannot be had; a note says why.
     """
     from super_advanced_agents.errors import ModelNotFoundError
+    from super_advanced_agents.models import MODELS
     from super_advanced_agents.tenancy.model_loading import fetch_models
     from super_advanced_agents.tenancy.settings import Settings
 
+    settings = Settings.load(models_dir=models_dir)
     try:
-        fetch_models(Settings.load(models_dir=models_dir), generation=True)
+        fetch_models(settings, generation=True)
     except ModelNotFoundError as exc:
         print_note(f"No language model: {exc}.")
         return False
+    spec = MODELS.get(settings.generation_model) if settings.generation_base_url is None else None
+    if advise and spec is not None and spec.advice is not None:
+        print_note(f"{spec.advice}.")
     return True
 
 

@@ -12,6 +12,7 @@ import signal
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,11 @@ from super_advanced_agents.errors import (
 from super_advanced_agents.generation.base import Emit, GenerationEngine, GenerationOptions, OnInterruptible, Usage
 from super_advanced_agents.generation.control_tokens import KNOWN, beginnings, break_up
 from super_advanced_agents.generation.gguf import read_header
-from super_advanced_agents.models import ensure, model_spec
+from super_advanced_agents.models import MODELS, ensure, model_spec
+from super_advanced_agents.telemetry import get_logger
 from super_advanced_agents.types import ChatMessage
+
+_log = get_logger("generation")
 
 _BYTES_PER_TOKEN = 64
 """Bytes per token of context that a prompt may have at most; real text has far fewer."""
@@ -120,6 +124,9 @@ class LlamaCppEngine(GenerationEngine):
                 f"but the model {self._model_id!r} was trained for {header.context_tokens}"
             )
         self._server = self._load(path)
+        spec = MODELS.get(str(self._model))
+        if spec is not None and spec.advice is not None:
+            _advise(spec.advice)
 
     def generate(
         self,
@@ -235,6 +242,11 @@ class LlamaCppEngine(GenerationEngine):
 
     def _plain(self, text: str) -> str:
         return break_up(text, self._control, KNOWN)
+
+
+@cache
+def _advise(advice: str) -> None:
+    _log.warning("generation.small_model", extra={"reason": advice})
 
 
 def _import_xllamacpp() -> Any:

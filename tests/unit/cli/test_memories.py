@@ -108,7 +108,9 @@ def test_ask_prints_the_sources_and_then_the_answer_and_its_check(saa):
     answer = saa.json("ask", "Where is the Louvre?")
     assert "Paris" in answer["text"]
     assert [source["text"] for source in answer["sources"]] == ["The Louvre is in Paris"]
-    printed = saa("ask", stdin="Where is the Louvre?").stdout
+    result = saa("ask", stdin="Where is the Louvre?")
+    printed = result.stdout
+    assert "1 of 6 simple questions" in result.stderr
     assert printed.startswith("Sources:\n  [1] The Louvre is in Paris\n\n" + answer["text"])
     assert ("no source has" in printed) == (not answer["grounded"])
 

@@ -106,7 +106,7 @@ def ask(
         sources = llm_agent.search_text(question_text, top_k, where=filter_, min_similarity=min_similarity)
         if not as_json:
             print_sources(sources)
-        llm = not no_llm and fetch_language_model(models_dir)
+        llm = not no_llm and fetch_language_model(models_dir, advise=not as_json)
         if as_json:
             answer = llm_agent.ask(question_text, sources=sources, instructions=instructions, llm=llm)
             print_json(answer_json(answer))
