@@ -23,7 +23,7 @@ from super_advanced_agents.generation.base import (
     checked_messages,
     checked_prompt,
 )
-from super_advanced_agents.generation.job import Job
+from super_advanced_agents.generation.job import Job, appender
 from super_advanced_agents.generation.llamacpp import LlamaCppEngine
 from super_advanced_agents.generation.openai import OpenAIEngine
 from super_advanced_agents.telemetry import get_logger
@@ -34,7 +34,7 @@ _log = get_logger("generation")
 _STREAM_PIECES = 64
 _DRAIN_S = 5.0
 _SLOTS, _SERVER_SLOTS = 2, 8
-"""The slots of a model in this process, where each takes memory (45 MB), and of one on a server."""
+"""The slots of a model in this process, each of which takes 45 MB, and of one on a server."""
 _RESERVED_SLOTS = 4
 """One slot of this many, and of fewer, is kept free of any single tenant's generations."""
 
@@ -279,7 +279,7 @@ class LLMGenerator(Resource):
         self._check_open()
         await meter_prompt(*(message.content for message in messages))
         pieces: list[str] = []
-        job = Job(messages, options, _append_to(pieces))
+        job = Job(messages, options, appender(pieces))
         self._register(job)
         try:
             await self._queue.submit(job)
@@ -391,14 +391,6 @@ def _refuse(job: Job | None, error: BaseException) -> None:
     # It was queued and had to give way. The reader of a stream waits for its pieces, not for its future.
     if job is not None:
         job.finish(error)
-
-
-def _append_to(pieces: list[str]) -> Callable[[str], bool]:
-    def put(piece: str) -> bool:
-        pieces.append(piece)
-        return True
-
-    return put
 
 
 def _closed_error() -> ResourceClosedError:

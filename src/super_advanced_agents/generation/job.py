@@ -75,3 +75,13 @@ class Job:
         """End the stream, with an error or without."""
         if self._channel is not None:
             self._channel.finish(error)
+
+
+def appender(pieces: list[str]) -> Callable[[str], bool]:
+    """Return a function that appends pieces of text to a list, and never ends the generation."""
+
+    def put(piece: str) -> bool:
+        pieces.append(piece)
+        return True
+
+    return put
