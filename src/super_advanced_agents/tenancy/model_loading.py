@@ -8,7 +8,7 @@ from pydantic import SecretStr
 
 from super_advanced_agents.embeddings import EmbeddingPipeline
 from super_advanced_agents.generation import LLMGenerator
-from super_advanced_agents.models import MODELS, ensure
+from super_advanced_agents.models import MODELS, default_models_dir, ensure
 from super_advanced_agents.tenancy.settings import Settings
 
 
@@ -46,6 +46,20 @@ def fetch_models(settings: Settings, *, embedding: bool = False, generation: boo
     ):
         if is_requested and url is None and name in MODELS:
             ensure(name, models_dir=settings.models_dir)
+
+
+def check_models_dir(settings: Settings) -> None:
+    """Raise if a configured model of the registry has no folder on this machine.
+
+    Raises:
+        ConfigurationError: `models_dir` is not set, and the user has no home folder.
+    """
+    models = (
+        (settings.embedding_model, settings.embedding_base_url),
+        (settings.generation_model, settings.generation_base_url),
+    )
+    if settings.models_dir is None and any(url is None and name in MODELS for name, url in models):
+        default_models_dir()
 
 
 def language_model(settings: Settings, *, pull: bool = True) -> LLMGenerator:

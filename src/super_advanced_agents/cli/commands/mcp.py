@@ -64,6 +64,8 @@ async def _remote(url: str, api_key: str | None, agent: str) -> None:
 async def _local(data_dir: Path, models_dir: Path | None, agent: str) -> None:
     import asyncio
 
+    from super_advanced_agents._runtime.futures import in_thread
+    from super_advanced_agents.cli.session import in_turn
     from super_advanced_agents.config import DEFAULT_TENANT
     from super_advanced_agents.errors import StoreLockedError
     from super_advanced_agents.server.mcp.stdio import aserve_stdio
@@ -74,7 +76,7 @@ async def _local(data_dir: Path, models_dir: Path | None, agent: str) -> None:
     settings = Settings.load(data_dir=data_dir, models_dir=models_dir, agent=agent)
     async with Runtime(settings) as runtime:
         try:
-            await runtime.aopen()
+            await in_thread(lambda: in_turn(runtime.open), name="open store")
         except StoreLockedError as exc:
             raise StoreLockedError(
                 exc.message, hint="if a server runs there, use it: saa mcp --url http://127.0.0.1:8000 --api-key KEY"

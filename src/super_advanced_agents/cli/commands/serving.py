@@ -62,6 +62,7 @@ def serve(
     from super_advanced_agents.server import main as run
     from super_advanced_agents.server.logs import configure_logging
     from super_advanced_agents.server.mcp import configuration as mcp
+    from super_advanced_agents.tenancy.model_loading import check_models_dir
     from super_advanced_agents.tenancy.settings import Settings
 
     if workers > 1:
@@ -83,6 +84,7 @@ def serve(
         models_dir=models_dir,
         agent=agent,
     )
+    check_models_dir(settings)  # without it the server would listen, and never be ready
     configure_logging(settings.log_level)
 
     def on_listening(at: run.ServerAddresses) -> None:
