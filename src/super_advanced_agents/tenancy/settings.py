@@ -94,6 +94,7 @@ class Settings(BaseSettings):
             credential, half of `max_connections` when None; callers behind a reverse proxy share its address.
         header_timeout_s: the time within which the headers of a request must arrive, in seconds.
         body_timeout_s: the time within which the body must arrive after the headers, in seconds.
+        body_stall_s: the time within which each further 64 KiB of a body must arrive, in seconds.
         write_timeout_s: the time within which a client must read what waits for it, in seconds; then it is dropped.
         request_timeout_s: the time limit of one request in seconds; a `Request-Timeout` header can shorten it.
         search_s: the seconds of work that one search, count or page may take; the time in queues does not count.
@@ -156,6 +157,7 @@ class Settings(BaseSettings):
     max_connections_per_address: int | None = Field(default=None, ge=1)
     header_timeout_s: float = Field(default=10.0, gt=0, le=3600)
     body_timeout_s: float = Field(default=30.0, gt=0, le=3600)
+    body_stall_s: float = Field(default=5.0, gt=0, le=3600)
     write_timeout_s: float = Field(default=30.0, gt=0, le=3600)
     request_timeout_s: float = Field(default=600.0, gt=0, le=86_400)
     search_s: float = Field(default=10.0, gt=0, le=3600)

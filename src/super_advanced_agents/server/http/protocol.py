@@ -215,7 +215,7 @@ class _LimitedHttpProtocol(StrictHttpProtocol):
             return
         if self.read_state is ReadState.HEADERS and self.answering:
             self._start_timer(self.limits.header_timeout_s)  # a pipelined request may wait for the response before it
-        elif self.read_state is ReadState.BODY and self.pipeline:
+        elif self.read_state is ReadState.BODY and (self.pipeline or self.flow.read_paused):
             self._start_timer(self.limits.body_timeout_s)  # the server itself has paused reading
         else:
             self._close_on_timeout()

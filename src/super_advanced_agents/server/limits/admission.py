@@ -11,6 +11,7 @@ from typing import Self
 
 from super_advanced_agents.errors import OverloadedError
 from super_advanced_agents.protocol.operations import PermitKind
+from super_advanced_agents.server.limits.arriving import ArrivingBodies
 from super_advanced_agents.server.limits.fair_pool import WAIT_S, FairPool
 from super_advanced_agents.tenancy.settings import Settings
 
@@ -42,11 +43,14 @@ class Admission:
         wait_s: the longest wait for a permit of a tenant that has its share, in seconds.
         streams_per_tenant: how many streams of messages a tenant may have open.
         message_bytes: the largest request in bytes.
+        body_stall_s: the time within which each further 64 KiB of a body must arrive, in seconds.
 
     Attributes:
         room: the bytes of requests that have arrived in part, or are being worked on.
+        arriving: gives the room to bodies of REST while they arrive.
         streams: the open streams of messages from clients.
         message_bytes: the largest request in bytes.
+        body_stall_s: the time within which each further 64 KiB of a body must arrive, in seconds.
     """
 
     def __init__(
@@ -56,6 +60,7 @@ class Admission:
         wait_s: float = WAIT_S,
         streams_per_tenant: int = _STREAMS_PER_TENANT,
         message_bytes: int = 8 * _MIB,
+        body_stall_s: float = 5.0,
     ) -> None:
         self._pools = {
             kind: FairPool(places=count, waiting=max(1, count // _PERMITS_FOR_ONE_WAITING), wait_s=wait_s)
@@ -63,11 +68,16 @@ class Admission:
         }
         self._saturated = tuple(pool.saturated for pool in self._pools.values())
         self.message_bytes = message_bytes
+        self.body_stall_s = body_stall_s
+        per_tenant = max(_ROOM_BYTES_PER_TENANT, message_bytes)
         self.room = FairPool(
             places=max(_ROOM_BYTES, message_bytes),
-            per_tenant=max(_ROOM_BYTES_PER_TENANT, message_bytes),
+            per_tenant=per_tenant,
             waiting=_BODIES_WAITING,
             turn_waiting=_BODIES_WAITING,
+        )
+        self.arriving = ArrivingBodies(
+            self.room, per_tenant=per_tenant, body_bytes=message_bytes, waiting=_BODIES_WAITING
         )
         self.streams = FairPool(
             places=_TENANTS_WITH_ALL_STREAMS * streams_per_tenant, per_tenant=streams_per_tenant, waiting=0
@@ -85,6 +95,7 @@ class Admission:
             },
             streams_per_tenant=settings.streams_per_tenant,
             message_bytes=settings.max_body_bytes,
+            body_stall_s=settings.body_stall_s,
         )
 
     def pool(self, kind: PermitKind) -> FairPool:

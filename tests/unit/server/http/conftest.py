@@ -25,10 +25,12 @@ async def start_server():
     servers = []
 
     async def start(*, permits=10, wait_s=LONG_S, tls=None, **settings):
-        longest = {"header_timeout_s": LONG_S, "body_timeout_s": LONG_S, **settings}
-        admission = Admission(permits=dict.fromkeys(PermitKind, permits), wait_s=wait_s)
+        longest = {"header_timeout_s": LONG_S, "body_timeout_s": LONG_S, "body_stall_s": LONG_S, **settings}
         app = Application()
         loaded = Settings.load(**longest)
+        admission = Admission(
+            permits=dict.fromkeys(PermitKind, permits), wait_s=wait_s, body_stall_s=loaded.body_stall_s
+        )
         config = uvicorn.Config(
             PipelinedApplication(app, *OPERATIONS, *SERVED, admission=admission, authenticator=KeyAuthenticator()),
             http=http_protocol(loaded, admission),

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import orjson
 import pytest
 from starlette.exceptions import HTTPException
 
-from super_advanced_agents.errors import OverloadedError
 from super_advanced_agents.server.http.middleware.bodies import Body
 from super_advanced_agents.server.http.middleware.hosts import AllowedHosts, CrossOrigin
 from super_advanced_agents.server.limits.admission import Admission
@@ -148,50 +145,3 @@ async def test_body_with_a_content_encoding_is_refused_with_415():
     with pytest.raises(HTTPException) as caught:
         await _body(exchange).read()
     assert (caught.value.status_code, exchange.left) == (415, 1)
-
-
-@pytest.mark.parametrize("declared", [True, False])
-async def test_large_bodies_take_room_of_their_tenant_until_they_are_released(declared):
-    """A body without a declared length takes the room of the largest one until it has arrived."""
-    admission = Admission(permits={})
-    content = [b"x" * 60_000] * 3
-    exchange = _Exchange([(b"content-length", b"180000")] if declared else [], content)
-    body = _body(exchange, admission=admission)
-    assert await body.read()
-    assert admission.room.held_by("acme") == 180_000
-    body.release()
-    assert admission.room.in_flight == 0
-
-
-async def test_body_waits_for_room_and_is_not_read_meanwhile():
-    """It is read once its tenant gives room back."""
-    admission = Admission(permits={})
-    assert admission.room.enter_now("acme", 64 * 1024 * 1024)
-    exchange = _Exchange([(b"content-length", b"100000")], [b"x" * 100_000])
-    body = _body(exchange, admission=admission)
-    reading = asyncio.create_task(body.read())
-    await asyncio.sleep(0)
-    assert (exchange.left, admission.room.waiting) == (1, 1)
-    other = _body(_Exchange([(b"content-length", b"100000")], [b"x" * 100_000]), admission=admission, tenant="globex")
-    assert await other.read()  # of another tenant
-    admission.room.leave("acme", 64 * 1024 * 1024)
-    assert await reading
-    body.release()
-    other.release()
-    assert admission.room.in_flight == 0
-
-
-async def test_tenant_with_too_many_waiting_bodies_is_refused():
-    """Each waiting body may have arrived in part, so their number is bounded."""
-    admission = Admission(permits={})
-    assert admission.room.enter_now("acme", 64 * 1024 * 1024)
-    reading = [
-        asyncio.create_task(_body(_Exchange([(b"content-length", b"100000")]), admission=admission).read())
-        for _ in range(33)
-    ]
-    done, waiting = await asyncio.wait(reading, return_when=asyncio.FIRST_COMPLETED)
-    assert [type(task.exception()) for task in done] == [OverloadedError]
-    for task in waiting:
-        task.cancel()
-    await asyncio.wait(waiting)
-    assert admission.room.waiting == 0
