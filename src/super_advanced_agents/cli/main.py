@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -16,8 +18,11 @@ from super_advanced_agents.cli.commands.models import pull
 from super_advanced_agents.cli.commands.reembedding import reembed
 from super_advanced_agents.cli.commands.saving import backup, restore
 from super_advanced_agents.cli.commands.serving import serve
+from super_advanced_agents.cli.commands.setup import setup
 from super_advanced_agents.cli.commands.transfer import export
-from super_advanced_agents.cli.output import substitute_unencodable
+from super_advanced_agents.cli.output import WRONG_USAGE, exit_with_error, substitute_unencodable
+from super_advanced_agents.cli.settings_file import apply_settings_file
+from super_advanced_agents.errors import ConfigurationError
 
 app = typer.Typer(
     name="saa",
@@ -47,6 +52,7 @@ def _global_options(
 
 
 for _name, _command in (
+    ("setup", setup),
     ("pull", pull),
     ("add", add),
     ("import", import_),
@@ -73,4 +79,14 @@ def main() -> None:
         SystemExit: always; its code is 0 (done), 1 (failed), 2 (wrong usage) or 130 (interrupted).
     """
     substitute_unencodable()
+    _with_settings_file()
     app(prog_name="saa")
+
+
+def _with_settings_file() -> None:
+    try:
+        apply_settings_file()
+    except ConfigurationError as exc:
+        with suppress(typer.Exit):
+            exit_with_error(exc, as_json="--json" in sys.argv, code=WRONG_USAGE)
+        raise SystemExit(WRONG_USAGE) from None
