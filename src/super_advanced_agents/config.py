@@ -18,6 +18,8 @@ STORE_FOLDER = "store"
 """The folder, in a data folder, of the store that all agents share."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters, ends of lines, characters that set the direction of text, and lone surrogates."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +42,7 @@ class Limits:
         filter_bytes: bytes of all values of one `where` filter together; a character of a string counts as one.
         uid_chars: characters of a uid from a caller.
         source_chars: characters of a record's source.
+        name_chars: characters of the name of an agent or a namespace.
         dim: length of one vector.
         answer_tokens: new tokens in one answer.
         instructions_bytes: UTF-8 bytes of the instructions of one question.
@@ -64,6 +67,7 @@ class Limits:
     filter_bytes: int = 64 * 1024
     uid_chars: int = 256
     source_chars: int = 1_024
+    name_chars: int = 256
     dim: int = 65_536
     answer_tokens: int = 4_096
     instructions_bytes: int = 8 * 1024
@@ -93,6 +97,31 @@ def checked_name(name: str, field: str) -> str:
             f"{field} {name!r} is not a name",
             field=field,
             hint="use 1 to 64 letters, digits, '_' or '-', beginning with a letter or a digit",
+        )
+    return name
+
+
+def checked_agent_name(name: str, field: str) -> str:
+    """Check the name of an agent or a namespace, 1 to 256 characters of any text; return it.
+
+    Control characters are refused, those that change the direction of text or end a line included, since they would
+    hide in logs and on terminals. Names are compared character by character: case, spaces and the forms of Unicode
+    (NFC, NFD) count.
+
+    Raises:
+        InvalidInputError: it is not valid; the error names `field`.
+    """
+    if not isinstance(name, str):
+        raise InvalidInputError(f"{field} must be a string, not {type(name).__name__}", field=field)
+    if not 1 <= len(name) <= LIMITS.name_chars:
+        raise InvalidInputError(
+            f"{field} has {len(name)} characters", field=field, hint=f"use 1 to {LIMITS.name_chars} characters"
+        )
+    if (found := _CONTROL.search(name)) is not None:
+        raise InvalidInputError(
+            f"{field} holds a control character at {found.start()}",
+            field=field,
+            hint=f"use 1 to {LIMITS.name_chars} characters without control characters",
         )
     return name
 

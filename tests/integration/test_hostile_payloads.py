@@ -123,7 +123,7 @@ HOSTILE = [
     Hostile("up in a path", {"query": "x"}, "/v1/agents/../../etc/passwd", "Not Found", 404),
     Hostile("a collection up", {"name": "../../etc", "dim": 3}, COLLECTIONS, "name"),
     Hostile("a collection of all", {"name": "big", "dim": 10**9}, COLLECTIONS, "dim"),
-    Hostile("a namespace up", {"description": "", "namespace": "../x"}, AGENT, "namespace", method="PUT"),
+    Hostile("an escaping namespace", {"description": "", "namespace": "\x1b[2J"}, AGENT, "namespace", method="PUT"),
     # -- vectors
     Hostile("an endless vector", b'{"query_vector": [1e999, 0, 0]}', f"{VECTORS}/search", "query_vector"),
     Hostile("a vector of nothing", {"query_vector": [0, 0, 0]}, f"{VECTORS}/search", "query_vector"),

@@ -212,7 +212,7 @@ def test_ask_stream_with_wrong_input_is_answered_422(rest):
         ("/v1/agents/a/memories", {"memories": [{"text": "x", "extra": {"b": "x" * 20_000}}]}, "memories[0].extra"),
         ("/v1/agents/a/memories", {"memories": [{"text": "x"}] * 1_001}, "memories"),
         ("/v1/agents/a/memories", {"turns": [{"speaker": "A", "text": "x"}, {"speaker": "A"}]}, "turns[1].text"),
-        ("/v1/agents/no name/memories", {"text": "x"}, "agent"),
+        ("/v1/agents/no%0Aname/memories", {"text": "x"}, "agent"),
         ("/v1/agents/a/ask", {"question": 5}, "question"),
     ],
     ids=lambda value: json.dumps(value)[:50] if isinstance(value, dict) else None,
@@ -372,7 +372,7 @@ def test_agent_settings_apply_until_they_are_deleted(rest):
     short = rest.post(f"{url}/ask", json={"question": "Where is the Louvre? Tell a long story."}).json()["text"]
     longer = {"question": "Where is the Louvre? Tell a long story.", "answer_tokens": 30, "memory_type": "fact"}
     assert len(rest.post(f"{url}/ask", json=longer).json()["text"]) > len(short)
-    for field, value in {"answer_tokens": 0, "namespace": "../x", "unknown": 1}.items():
+    for field, value in {"answer_tokens": 0, "namespace": "x\n", "unknown": 1}.items():
         refused = rest.put(url, json={field: value})
         assert (refused.status_code, refused.json()["field"]) == (422, field)
     assert rest.delete(url).status_code == 204

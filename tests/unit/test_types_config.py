@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from super_advanced_agents.config import Limits, checked_name, checked_text
+from super_advanced_agents.config import Limits, checked_agent_name, checked_name, checked_text
 from super_advanced_agents.errors import ConfigurationError, InvalidInputError
 from super_advanced_agents.types import Answer, ChatMessage, Match, Memory, Record, Turn
 
@@ -91,6 +91,23 @@ def test_name_just_outside_the_rules_is_refused(name: object) -> None:
     """Length, beginning, trailing newline and type each go wrong once."""
     with pytest.raises(InvalidInputError, match="is not a name"):
         checked_name(name, "agent")  # type: ignore[arg-type]
+
+
+@given(st.text(st.characters(exclude_categories=["Cc", "Cf", "Cs", "Zl", "Zp"]), min_size=1, max_size=256))
+def test_name_of_an_agent_is_any_text(name: str) -> None:
+    """It is returned unchanged."""
+    assert checked_agent_name(name, "agent") == name
+
+
+@pytest.mark.parametrize(
+    "name", ["", "a" * 257, "\0", "a\n", "\x1b[2J", "\x85", "\u2028", "\u202e", "\u2066", "\ud800", None, 5, b"a"]
+)
+def test_name_of_an_agent_without_text_or_with_control_characters_is_refused(name: object) -> None:
+    """The error names the field and not the name, which a log or a terminal could not show."""
+    with pytest.raises(InvalidInputError) as caught:
+        checked_agent_name(name, "agent")  # type: ignore[arg-type]
+    assert caught.value.field == "agent"
+    assert str(caught.value).isprintable()
 
 
 @given(st.text(min_size=1, max_size=200))

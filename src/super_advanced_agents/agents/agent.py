@@ -10,7 +10,7 @@ from super_advanced_agents.agents.answers import Answering
 from super_advanced_agents.agents.inputs import narrow_to_type
 from super_advanced_agents.agents.opening import Owning
 from super_advanced_agents.agents.writes import MemoryWrites
-from super_advanced_agents.config import LIMITS, checked_name, checked_text
+from super_advanced_agents.config import LIMITS, checked_agent_name, checked_text
 from super_advanced_agents.embeddings import EmbeddingPipeline
 from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.generation import AsyncLLMWrapper, LLMGenerator
@@ -54,11 +54,12 @@ class LLMAgent(Owning, MemoryWrites, Answering):
     closed.
 
     Args:
-        name: 1 to 64 letters, digits, `_` or `-`.
+        name: 1 to 256 characters without control characters, such as `"ann@example.com"`.
         vector_store: stores the memories.
         embedding_pipeline: embeds texts as vectors of the store's dimension.
         llm_generator: writes the answers of `ask`; without one, `ask` raises `ConfigurationError`.
-        namespace: the namespace of the memories; the agent's name when None. Agents of one namespace share memories.
+        namespace: the namespace of the memories, a text like the name, which is the namespace when None. Agents of one
+            namespace share memories.
         context_chars: the most characters of memories that an answer is generated from.
         answer_tokens: the maximal length of an answer, in tokens.
         reranker: scores the best matches of each search again, those of `ask` included; None for no re-ranking. It is a
@@ -79,8 +80,8 @@ class LLMAgent(Owning, MemoryWrites, Answering):
         reranker: Reranker | None = None,
         rerank_candidates: int = 20,
     ) -> None:
-        self.name = checked_name(name, "name")
-        self.namespace = checked_name(name if namespace is None else namespace, "namespace")
+        self.name = checked_agent_name(name, "name")
+        self.namespace = checked_agent_name(name if namespace is None else namespace, "namespace")
         self.vector_store = vector_store
         self.embedding_pipeline = embedding_pipeline
         self.llm_generator = llm_generator.llm if isinstance(llm_generator, AsyncLLMWrapper) else llm_generator

@@ -14,7 +14,7 @@ from super_advanced_agents.agents.prompt import checked_history, checked_instruc
 from super_advanced_agents.client.connection import Connection
 from super_advanced_agents.client.remote_writes import RemoteMemoryWrites, check_where
 from super_advanced_agents.client.transport import RemoteCall
-from super_advanced_agents.config import LIMITS, checked_name, checked_text
+from super_advanced_agents.config import LIMITS, checked_agent_name, checked_text
 from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.protocol import operations as ops
 from super_advanced_agents.protocol.operations import Operation
@@ -96,7 +96,7 @@ class RemoteAgent(RemoteMemoryWrites):
         timeout_s: float = 60.0,
         ca_file: str | Path | None = None,
     ) -> None:
-        self.name = checked_name(agent, "agent")
+        self.name = checked_agent_name(agent, "agent")
         self._connection = Connection(url, api_key=api_key, timeout_s=timeout_s, ca_file=ca_file)
         super().__init__()
 

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from super_advanced_agents.config import checked_name, checked_text
+from super_advanced_agents.config import checked_agent_name, checked_text
 from super_advanced_agents.errors import AgentNotFoundError, InvalidInputError
 from super_advanced_agents.orchestration.circuit_breaker import CircuitBreaker
 from super_advanced_agents.orchestration.counters import MemberCounters
@@ -111,7 +111,7 @@ class Members:
             InvalidInputError: `name` is not a valid name.
             AgentNotFoundError: there is no agent of that name.
         """
-        checked_name(name, "name")
+        checked_agent_name(name, "name")
         with self._lock:
             member = self._members.get(name)
             if member is None:
@@ -138,7 +138,7 @@ class Members:
             raise InvalidInputError(f"names holds {len(names)} names, more than {_MAX_NAMES}", field="names")
         for i, name in enumerate(names):
             field = f"names[{i}]" if fields is None else fields[i]
-            checked_name(name, field)
+            checked_agent_name(name, field)
             if not repeated and name in names[:i]:
                 raise InvalidInputError(f"{field} repeats {name!r}", field=field, hint="name each agent once")
         return [self.get(name) for name in names]

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from super_advanced_agents._runtime.sync_bridge import blocking
-from super_advanced_agents.config import LIMITS, checked_name, checked_text
+from super_advanced_agents.config import LIMITS, checked_agent_name, checked_text
 from super_advanced_agents.embeddings import EmbeddingPipeline
 from super_advanced_agents.errors import ConfigurationError, InvalidInputError
 from super_advanced_agents.orchestration.circuit_breaker import CircuitBreaker
@@ -57,7 +57,7 @@ class Registration:
                 raise ConfigurationError(f"{name} must be a finite number of at least {minimum:g}, not {value!r}")
         self._pipeline = embedding_pipeline
         self._critic = None if critic is None else as_critic(critic)
-        self._default = None if default is None else checked_name(default, "default")
+        self._default = None if default is None else checked_agent_name(default, "default")
         self._timeout_s = float(timeout_s)
         self._failures = failures
         self._cool_down_s = float(cool_down_s)
@@ -87,7 +87,7 @@ class Registration:
         """Register an agent under a name, with the tasks (topics) and users that it serves.
 
         Args:
-            name: the agent's name in this orchestrator: 1 to 64 letters, digits, `_` or `-`.
+            name: the agent's name in this orchestrator: 1 to 256 characters without control characters.
             agent: the object that answers.
             tasks: the tasks it is for, such as `"billing"`, compared without regard to case; any task when empty.
             users: the ids of the only users it serves when a question is routed; all users when empty.
@@ -98,7 +98,7 @@ class Registration:
             InvalidInputError: an argument is wrong, the name is taken, or the agent has no `aask`.
             ConfigurationError: the agent is this orchestrator, or another one that asks this one.
         """
-        checked_name(name, "name")
+        checked_agent_name(name, "name")
         if isinstance(agent, type) or not isinstance(agent, SupportsAsk):
             raise InvalidInputError(
                 f"agent {name!r} has no asynchronous `aask`",

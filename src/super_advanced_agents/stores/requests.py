@@ -16,7 +16,7 @@ from typing import Any, Generic, Self, TypeAlias, TypeVar
 
 from super_advanced_agents._runtime.gil import yield_gil
 from super_advanced_agents._runtime.uids import fill_missing_uids
-from super_advanced_agents.config import Limits, checked_name, checked_text
+from super_advanced_agents.config import Limits, checked_agent_name, checked_name, checked_text
 from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.stores.documents import Document, checked_document
 from super_advanced_agents.stores.filters import Filter, parse
@@ -387,7 +387,7 @@ def _write_id(write_id: str | None) -> str | None:
 
 
 def _namespace(namespace: str | None) -> str | None:
-    return None if namespace is None else checked_name(namespace, "namespace")
+    return None if namespace is None else checked_agent_name(namespace, "namespace")
 
 
 def _tree(where: Where | None, bounds: Bounds) -> Filter | None:

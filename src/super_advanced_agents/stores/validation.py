@@ -13,7 +13,7 @@ from typing import TypeVar, cast, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from super_advanced_agents.config import LIMITS, Limits, checked_name
+from super_advanced_agents.config import LIMITS, Limits, checked_agent_name
 from super_advanced_agents.errors import (
     DimensionMismatchError,
     InvalidInputError,
@@ -255,7 +255,7 @@ def checked_uids(uids: object, *, limits: Limits) -> list[str]:
 
 def checked_record(record: Record, *, field: str, limits: Limits) -> Document:
     """Validate a record's fields except the vector, and return its metadata as a `Document`."""
-    checked_name(record.namespace, f"{field}.namespace")
+    checked_agent_name(record.namespace, f"{field}.namespace")
     checked_uid(record.uid, field=f"{field}.uid", limits=limits)
     checked_model_id(record.model_id, field=f"{field}.model_id")
     checked_source(record.source, field=f"{field}.source")

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import get_args
 
 from super_advanced_agents._runtime import sqlite
-from super_advanced_agents.config import LIMITS, checked_name
+from super_advanced_agents.config import LIMITS, checked_agent_name, checked_name
 from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.stores.options import IndexKind, Metric, Storage
 from super_advanced_agents.tenancy.config_file import AgentSettings, Key
@@ -162,7 +162,7 @@ def _add_collection(rows: CatalogRows, row: tuple[object, ...]) -> None:
 def _add_agent(rows: CatalogRows, row: tuple[object, ...]) -> None:
     tenant, name, settings_json, updated_at = row
     try:
-        key = _key(tenant, name)
+        key = checked_name(tenant, "tenant"), checked_agent_name(name, "name")  # type: ignore[arg-type]  # as above
     except InvalidInputError as exc:
         rows.problems.append(f"agents: the {exc.field} is not a name")
         return

@@ -26,7 +26,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from super_advanced_agents.config import DEFAULT_TENANT, LIMITS, checked_name
+from super_advanced_agents.config import DEFAULT_TENANT, LIMITS, checked_agent_name, checked_name
 from super_advanced_agents.errors import ConfigurationError, InvalidInputError
 from super_advanced_agents.stores.options import IndexKind, Metric, Storage
 from super_advanced_agents.tenancy.orchestrator_settings import OrchestratorSettings
@@ -38,11 +38,11 @@ _MAX_FILE_BYTES = 1 << 20
 
 
 def _check_name(name: str) -> str:
-    return checked_name(name, "name")
+    return checked_agent_name(name, "name")
 
 
 Name = Annotated[str, AfterValidator(_check_name)]
-"""A name of 1 to 64 letters, digits, `_` or `-`."""
+"""A name of 1 to 256 characters without control characters."""
 
 Key = tuple[str, str]
 """The tenant and the name of an agent, a collection or an orchestrator."""
@@ -167,7 +167,7 @@ def _read(file: Path, kind: str, tables: Mapping[str, Any], model: type[T]) -> d
             raise ConfigurationError(f"{where} must be a table, not {type(table).__name__}")
         settings = dict(table)
         try:
-            checked_name(name, f"{kind}.{name}")
+            (checked_agent_name if kind == "agents" else checked_name)(name, f"{kind}.{name}")
             tenant = checked_name(settings.pop("tenant", DEFAULT_TENANT), "tenant")
         except InvalidInputError as exc:
             raise ConfigurationError(f"{where}: {exc.message}", hint=exc.hint) from exc

@@ -27,13 +27,13 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, model_validator
 
-from super_advanced_agents.config import checked_name
+from super_advanced_agents.config import checked_agent_name
 
 _MAX_KEY_BYTES = 4_096
 
 
 def _check_name(name: str) -> str:
-    return checked_name(name, "name")
+    return checked_agent_name(name, "name")
 
 
 _Name = Annotated[str, AfterValidator(_check_name)]

@@ -14,7 +14,7 @@ from cachetools import LRUCache
 from super_advanced_agents._runtime.lifecycle import Resource
 from super_advanced_agents._runtime.metering import estimated_tokens
 from super_advanced_agents.agents import AsyncLLMAgent
-from super_advanced_agents.config import checked_name
+from super_advanced_agents.config import checked_agent_name, checked_name
 from super_advanced_agents.embeddings import EmbeddingPipeline
 from super_advanced_agents.errors import AgentNotFoundError, ConfigurationError, InvalidInputError
 from super_advanced_agents.generation import LLMGenerator
@@ -213,7 +213,7 @@ class ServedAgent:
     def __init__(self, services: OrchestratorServices, tenant: str, name: str) -> None:
         self._services = services
         self._tenant = tenant
-        self._name = checked_name(name, "agent")
+        self._name = checked_agent_name(name, "agent")
 
     @property
     def embedding_pipeline(self) -> EmbeddingPipeline:

@@ -16,7 +16,7 @@ from super_advanced_agents._runtime.lifecycle import Resource
 from super_advanced_agents._runtime.memory import return_memory
 from super_advanced_agents._runtime.sync_bridge import blocking
 from super_advanced_agents.agents import AsyncLLMAgent
-from super_advanced_agents.config import checked_name
+from super_advanced_agents.config import checked_agent_name
 from super_advanced_agents.embeddings import EmbeddingPipeline
 from super_advanced_agents.errors import (
     CollectionExistsError,
@@ -204,7 +204,7 @@ class Runtime(Resource):
         Raises:
             InvalidInputError: `name` is not a valid name.
         """
-        checked_name(name, "agent")
+        checked_agent_name(name, "agent")
         return AsyncLLMAgent(name, self.store, self.pipeline, self.generator)
 
     def memories(self, tenant: str) -> VectorStore:
@@ -226,7 +226,7 @@ class Runtime(Resource):
         Raises:
             InvalidInputError: `name` is not a valid name.
         """
-        settings = self.catalog.agent_settings(tenant, checked_name(name, "agent"))
+        settings = self.catalog.agent_settings(tenant, checked_agent_name(name, "agent"))
         return AsyncLLMAgent(
             name,
             memories,

@@ -18,7 +18,7 @@ from super_advanced_agents.config import (
     DEFAULT_GENERATION_MODEL,
     LIMITS,
     STORE_FOLDER,
-    checked_name,
+    checked_agent_name,
 )
 from super_advanced_agents.errors import ConfigurationError, InvalidInputError
 
@@ -176,7 +176,7 @@ class Settings(BaseSettings):
     @field_validator("agent")
     @classmethod
     def _check_agent(cls, agent: str) -> str:
-        return checked_name(agent, "agent")
+        return checked_agent_name(agent, "agent")
 
     @field_validator("jwt_jwks_url")
     @classmethod

@@ -9,7 +9,7 @@ from typing import get_args
 from cachetools import LRUCache
 
 from super_advanced_agents.agents import AsyncLLMAgent
-from super_advanced_agents.config import LIMITS, checked_name
+from super_advanced_agents.config import LIMITS, checked_agent_name, checked_name
 from super_advanced_agents.errors import AgentNotFoundError, InvalidInputError
 from super_advanced_agents.orchestration import Orchestrator
 from super_advanced_agents.retrieval import LLMReranker
@@ -52,7 +52,7 @@ class Workspace:
         """Return the tenant's agent of that name, with its settings or the defaults.
 
         Args:
-            name: 1 to 64 letters, digits, `_` or `-`.
+            name: 1 to 256 characters without control characters.
             answer_tokens: the maximum length of an answer in tokens; the agent's setting when None.
 
         Raises:
@@ -67,7 +67,7 @@ class Workspace:
 
     def agent_settings(self, name: str) -> AgentSettings:
         """Return the settings of an agent, or the default settings when it has none."""
-        return self._runtime.catalog.agent_settings(self.tenant, checked_name(name, "agent"))
+        return self._runtime.catalog.agent_settings(self.tenant, checked_agent_name(name, "agent"))
 
     async def aagents(self) -> list[AgentInfo]:
         """Return the name and settings of each agent that has settings of its own, sorted by name."""
@@ -88,7 +88,7 @@ class Workspace:
             InvalidInputError: `name` is not a valid name.
             AgentNotFoundError: the agent has no settings; it still works, with the defaults.
         """
-        checked_name(name, "agent")
+        checked_agent_name(name, "agent")
         for info in self._runtime.catalog.agents(self.tenant):
             if info.name == name:
                 return info
@@ -101,7 +101,7 @@ class Workspace:
             InvalidInputError: `name` is not a valid name, the agent is declared in the configuration file, or the
                 tenant has `max_agents` agents with settings already.
         """
-        return await self._runtime.catalog.aput_agent(self.tenant, checked_name(name, "agent"), settings)
+        return await self._runtime.catalog.aput_agent(self.tenant, checked_agent_name(name, "agent"), settings)
 
     async def adelete_agent(self, name: str) -> bool:
         """Reset an agent to the default settings; its memories (stored texts) are kept.
@@ -112,7 +112,7 @@ class Workspace:
         Raises:
             InvalidInputError: `name` is not a valid name, or the agent is declared in the configuration file.
         """
-        checked_name(name, "agent")
+        checked_agent_name(name, "agent")
 
         async def has_settings() -> bool:
             return self._runtime.catalog.has_agent(self.tenant, name)

@@ -159,7 +159,7 @@ class AgentInfo:
     """Hold one agent's own settings; agents without such settings use the server's defaults.
 
     Attributes:
-        name: 1 to 64 letters, digits, `_` or `-`; unique within its tenant.
+        name: 1 to 256 characters without control characters; unique within its tenant.
         description: the knowledge of the agent in plain words, for people and for routing questions to agents.
         namespace: the namespace of its memories; agents with the same namespace share them.
         answer_tokens: the maximum length of an answer, in tokens.

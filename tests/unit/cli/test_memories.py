@@ -180,7 +180,7 @@ def test_list_and_search_escape_terminal_sequences_in_texts(saa):
         (["add", "a", "--extra", "[]"], "--extra must be a JSON object"),
         (["add", "a", "--file", "b"], "given twice"),
         (["add", "--file", "nowhere"], "cannot read 'nowhere'"),
-        (["add", "a", "--agent", "no name"], "not a name"),
+        (["add", "a", "--agent", "no\nname"], "a control character"),
         (["search", "a", "--top-k", "0"], "top_k must be"),
         (["search", "a", "--where", "{"], "--where is not JSON"),
         (["search", "a", "--where", '{"n": {"$odd": 1}}'], "$odd"),

@@ -28,7 +28,7 @@ def test_registered_name_is_taken_until_its_agent_is_unregistered():
 @pytest.mark.parametrize(
     ("arguments", "field"),
     [
-        ({"name": "a b"}, "name"),
+        ({"name": "a\tb"}, "name"),
         ({"agent": "nobody"}, "agent"),
         ({"agent": AnsweringAgent}, "agent"),
         ({"tasks": "billing"}, "tasks"),

@@ -84,9 +84,10 @@ async def test_declared_collection_that_differs_from_the_stored_one_is_refused(t
     [
         ("[agents.a]\nanswer_tokens = 0", r"\[agents.a\] answer_tokens: "),
         ("[agents.a]\nanswer_tokens = '5'", r"\[agents.a\] answer_tokens: "),
-        ("[agents.a]\nnamespace = '../x'", r"\[agents.a\] namespace: .*is not a name"),
+        ("[agents.a]\nnamespace = ''", r"\[agents.a\] namespace: .*has 0 characters"),
         ("[agents.a]\nanswer_token = 5", r"\[agents.a\] answer_token: "),
-        ("[agents.'a b']", r"\[agents.a b\]: .*is not a name"),
+        ('[agents."a\\tb"]', "holds a control character"),
+        ("[collections.'a b']", r"\[collections.a b\]: .*is not a name"),
         ("[agents.a]\ntenant = 5", r"\[agents.a\]: tenant "),
         ("[collections.c]", r"\[collections.c\] dim: "),
         ("[collections.c]\ndim = 3\nmetric = 'l2'", r"\[collections.c\] metric: "),
@@ -127,8 +128,8 @@ async def test_agent_settings_from_the_api_survive_a_restart(tmp_path):
         info = await workspace.aput_agent("travel", given)
         with pytest.raises(InvalidInputError, match="max_agents"):
             await workspace.aput_agent("another", given)
-        with pytest.raises(InvalidInputError, match="not a name"):
-            await workspace.aput_agent("../x", given)
+        with pytest.raises(InvalidInputError, match="a control character"):
+            await workspace.aput_agent("x\0", given)
     async with Runtime(settings) as runtime:
         await runtime.aopen()
         workspace = Workspace(runtime, "default")

@@ -26,7 +26,7 @@ def test_empty_environment_variable_leaves_the_default(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("port", 70_000), ("agent", "no name!"), ("embedding_precision", "int4"), ("log_level", "LOUD")]
+    ("name", "value"), [("port", 70_000), ("agent", "no\nname"), ("embedding_precision", "int4"), ("log_level", "LOUD")]
 )
 def test_wrong_setting_is_refused_with_its_environment_variable(name, value):
     """The variable is where most people set it."""

@@ -29,6 +29,7 @@ from super_advanced_agents.server.http.answers import Items, PiecewiseResponse, 
 from super_advanced_agents.server.http.body import read_json
 from super_advanced_agents.server.http.dependencies import context_of, services_of
 from super_advanced_agents.server.http.disconnect import while_connected
+from super_advanced_agents.server.http.paths import named
 from super_advanced_agents.server.http.route_options import route_options
 from super_advanced_agents.server.http.schemas.bodies import Body
 from super_advanced_agents.server.limits.cost import answer_units
@@ -63,8 +64,7 @@ class ParsedRequest:
     @property
     def uid(self) -> str:
         """The unique id (`uid`) of a record or memory in the URL's path."""
-        uid: str = self.request.path_params["uid"]
-        return uid
+        return named(self.request.path_params["uid"])
 
     async def result(self, build: Callable[..., Any] | None = None) -> Any:
         """Execute the requested operation and return its result.
@@ -164,7 +164,7 @@ class Endpoint:
         services, request_context = services_of(request), context_of(request)
         context = HandlerContext(
             operation=self.operation,
-            target=next(iter(request.path_params.values()), ""),
+            target=named(next(iter(request.path_params.values()), "")),
             workspace=services.workspaces.of(request_context.principal.tenant),
             request_context=request_context,
             request_bytes=0 if body is None else len(await request.body()),

@@ -14,11 +14,12 @@ from starlette.types import Receive, Scope, Send
 
 from super_advanced_agents._runtime.futures import in_thread
 from super_advanced_agents._runtime.slices import finished
-from super_advanced_agents.config import checked_name
+from super_advanced_agents.config import checked_agent_name
 from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.protocol.json_parser import INLINE_BYTES, parse_in_slices
 from super_advanced_agents.server.http.body import json_response, read_body, replayed
 from super_advanced_agents.server.http.dependencies import in_slices
+from super_advanced_agents.server.http.paths import named
 from super_advanced_agents.server.mcp.configuration import PATH
 from super_advanced_agents.server.mcp.tools import ToolSession
 from super_advanced_agents.server.services import Services
@@ -91,7 +92,7 @@ class MCPEndpoint:
             HTTPException: the body is longer than the limit (413).
         """
         assert self._manager is not None
-        checked_name(scope["path_params"].get("agent", "default"), "agent")
+        checked_agent_name(named(scope["path_params"].get("agent", "default")), "agent")
         body = await read_body(receive, max_bytes=self._max_body_bytes)
         if body is None:  # the client disconnected
             return
@@ -125,7 +126,7 @@ def _session(protocol_context: Context) -> ToolSession:
     assert isinstance(context, RequestContext)
     assert isinstance(services, Services)
     workspace = services.workspaces.of(context.principal.tenant)
-    name = scope["path_params"].get("agent", services.runtime.settings.agent)
+    name = named(scope["path_params"].get("agent", services.runtime.settings.agent))
     answer_tokens = workspace.agent_settings(name).answer_tokens
     return ToolSession(
         agent=workspace.agent(name),

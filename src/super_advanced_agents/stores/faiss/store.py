@@ -17,7 +17,7 @@ import numpy as np
 from super_advanced_agents._runtime.batcher import MicroBatcher, Workers
 from super_advanced_agents._runtime.budget import Budget, spend
 from super_advanced_agents._runtime.futures import Future, driven_by_thread
-from super_advanced_agents.config import LIMITS, Limits, checked_name
+from super_advanced_agents.config import LIMITS, Limits, checked_agent_name
 from super_advanced_agents.errors import ConfigurationError
 from super_advanced_agents.stores.faiss.index import Index
 from super_advanced_agents.stores.faiss.keywords.tenants import KeywordIndexes
@@ -195,7 +195,7 @@ class FAISSVectorStore(MaintenanceOperations):
         return cast("R", await self._handlers[type(request)](request))
 
     def _version(self, tenant: str, namespace: str | None) -> int | None:
-        scope = Scope.of_reading(tenant, None if namespace is None else checked_name(namespace, "namespace"))
+        scope = Scope.of_reading(tenant, None if namespace is None else checked_agent_name(namespace, "namespace"))
         return self._index.versions.of(None if scope is None else self._rows.scope_id(scope) or 0)
 
     async def _anamespaces(self, tenant: str, limit: int) -> list[str] | None:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from super_advanced_agents._runtime.futures import in_thread
-from super_advanced_agents.config import checked_name
+from super_advanced_agents.config import checked_agent_name, checked_name
 from super_advanced_agents.errors import (
     CollectionExistsError,
     CollectionNotFoundError,
@@ -115,12 +115,12 @@ class DataFolderTargets:
         if self._namespace is not None:
             return "settings"
         values = dict(item)
-        kind, name = values.pop("kind"), checked_name(values.pop("name", None), "name")
+        kind, name = values.pop("kind"), values.pop("name", None)
         tenant = self._tenant or part.tenant
         if kind == "agent":
-            await self._apply_agent(tenant, name, values)
+            await self._apply_agent(tenant, checked_agent_name(name, "name"), values)
         elif kind == "collection":
-            await self._apply_collection(tenant, name, values, part)
+            await self._apply_collection(tenant, checked_name(name, "name"), values, part)
         else:
             raise InvalidInputError("it is of an unknown kind", field="kind")
         return ""

@@ -118,7 +118,7 @@ async def test_agent_settings_are_put_listed_and_deleted(caller):
         (methods.REMEMBER, {"memories": [{"text": "a", "extra": b'{"text":1}'}]}, "memories[0].extra"),
         (methods.REMEMBER, {"memories": [{"text": "a", "expires_in_s": -1}]}, "memories[0].expires_in_s"),
         (methods.REMEMBER, {"memories": [{"text": "a"}] * 1_001}, "memories"),
-        (methods.REMEMBER, {"agent": "../x"}, "agent"),
+        (methods.REMEMBER, {"agent": "x\n"}, "agent"),
         (methods.REMEMBER_TURNS, {"turns": [{"speaker": "", "text": "a"}]}, "turns[0].speaker"),
         (methods.SEARCH_MEMORIES, {"query": ""}, "query"),
         (methods.SEARCH_MEMORIES, {"query": "a", "mode": 9}, "mode"),
@@ -129,7 +129,7 @@ async def test_agent_settings_are_put_listed_and_deleted(caller):
         (methods.UPDATE_MEMORY, {"uid": "a", "extra": b'{"type":1}'}, "extra"),
         (methods.FORGET, {}, "uids"),
         (methods.PUT_AGENT, {"name": "a", "answer_tokens": 0}, "answer_tokens"),
-        (methods.PUT_AGENT, {"name": "a b"}, "agent"),
+        (methods.PUT_AGENT, {"name": "a\tb"}, "agent"),
     ],
 )
 async def test_malformed_agent_request_names_its_field(caller, method, fields, field):

@@ -97,7 +97,7 @@ async def test_supervise_reports_failures_of_agents_and_orchestrators_are_listed
         (methods.ROUTE, messages.RouteRequest(), INVALID, "query"),
         (methods.ROUTE, messages.RouteRequest(query="q", top_k=0), INVALID, "top_k"),
         (methods.CHAIN, messages.ChainRequest(query="q"), INVALID, "names"),
-        (methods.CHAIN, messages.ChainRequest(query="q", names=["../x"]), INVALID, "names[0]"),
+        (methods.CHAIN, messages.ChainRequest(query="q", names=["x\n"]), INVALID, "names[0]"),
         (methods.PARALLEL, messages.ParallelRequest(query="q", wait=9), INVALID, "wait"),
         (methods.PARALLEL, messages.ParallelRequest(query="q", quorum=0), INVALID, "wait"),
         (methods.COLLABORATE, messages.CollaborateRequest(query="q", names=["yes"], voting=9), INVALID, "voting"),

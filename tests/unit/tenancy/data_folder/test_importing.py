@@ -70,7 +70,7 @@ BAD = {
     "unknown collection": {**RECORD, "tenant": "acme", "collection": "c"},
     "unknown kind": {**AGENT, "kind": "key"},
     "kind of another type": {**AGENT, "kind": []},
-    "agent of another form": {**AGENT, "name": "../x"},
+    "agent of another form": {**AGENT, "name": "x\n"},
     "agent without settings": {**AGENT, "settings": None},
     "agent with unknown settings": {**AGENT, "settings": {"admin": True}},
     "agent with other members": {**AGENT, "scopes": ["admin"]},

@@ -141,7 +141,7 @@ ROWS = {
     "other dimension": "UPDATE collections SET dim = 3 WHERE name = 'trips' AND tenant = 'acme'",
     "metric": "UPDATE collections SET metric = 'x' WHERE name = 'unused' AND tenant = 'acme'",
     "time": "UPDATE collections SET created_at = 9e999 WHERE name = 'unused' AND tenant = 'acme'",
-    "agent": "INSERT INTO agents VALUES ('acme', 'a', '{\"namespace\": \"../x\"}', 1.0)",
+    "agent": "INSERT INTO agents VALUES ('acme', 'a', '{\"namespace\": \"\"}', 1.0)",
     "agent of bytes": "INSERT INTO agents VALUES ('acme', 'a', x'ff00', 1.0)",
     "missing collection": f"INSERT INTO collections VALUES ('acme', 'x', '{'a' * 32}', 2, 'cosine', 'auto', 'fp32', 1)",
     "trigger": "CREATE TRIGGER t AFTER DELETE ON deleted BEGIN DELETE FROM collections; END",

@@ -13,6 +13,7 @@ from super_advanced_agents.protocol.operations import Operation
 from super_advanced_agents.protocol.problems import problem_details
 from super_advanced_agents.server.http.errors import problem_response
 from super_advanced_agents.server.http.middleware.bodies import Body
+from super_advanced_agents.server.http.paths import keep_encoded_slashes
 from super_advanced_agents.server.http.sse import MEDIA_TYPE, event
 from super_advanced_agents.server.limits.rate_limit import quota_headers
 from super_advanced_agents.server.pipeline import (
@@ -56,6 +57,7 @@ class PipelineMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        keep_encoded_slashes(scope)
         if scope["path"].startswith("/mcp/"):  # people paste its address with a slash behind
             scope["path"] = scope["path"].removesuffix("/")
         incoming = scope[INCOMING] = IncomingRequest(

@@ -45,7 +45,12 @@ class IdempotentWrites:
             await self._app(scope, replayed(body, receive), response.send)
             return replace(response.reply(), complete=False) if shows_memory else response.reply()
 
-        request_parts = (scope["method"].encode(), scope["path"].encode(), scope["query_string"], body)
+        request_parts = (
+            scope["method"].encode(),
+            scope["path"].encode(errors="surrogatepass"),
+            scope["query_string"],
+            body,
+        )
         reply = await scope["app"].state.pipeline.reply_once(key, request_parts, execute)
         if reply.replayed:
             await _send_reply(reply, send)

@@ -37,6 +37,7 @@ from super_advanced_agents.server.http.completions import (
 from super_advanced_agents.server.http.dependencies import ContextDep, RuntimeDep, WorkspaceDep, in_slices, services_of
 from super_advanced_agents.server.http.disconnect import while_connected
 from super_advanced_agents.server.http.middleware.openai_errors import openai_error
+from super_advanced_agents.server.http.paths import named
 from super_advanced_agents.server.http.route_options import route_options
 from super_advanced_agents.server.http.schemas.openai import (
     ChatIn,
@@ -178,6 +179,7 @@ async def models(workspace: WorkspaceDep, runtime: RuntimeDep) -> ModelsOut:
 @router.api_route(**route_options(ops.MODEL))
 async def model(model: str, workspace: WorkspaceDep, runtime: RuntimeDep) -> ModelOut:
     """Return a model or an agent by name; the status is 404 if it does not exist."""
+    model = named(model)
     if model not in (*language_model_names(runtime.settings), *embedding_model_names(runtime.settings)):
         await _agent(workspace, runtime, model)
     return ModelOut(id=model, owned_by=_OWNER)
