@@ -54,7 +54,7 @@ BAD_CHANGES: list[tuple[str, dict[str, Any]]] = [
     ("expires_in_s", {"expires_in_s": 0}),
     ("expires_in_s", {"expires_in_s": "long"}),
     ("priority", {"priority": math.inf}),
-    ("namespace", {"namespace": "a b"}),
+    ("namespace", {"namespace": "a\n"}),
 ]
 
 

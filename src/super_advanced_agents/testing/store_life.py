@@ -20,7 +20,7 @@ from super_advanced_agents.types import Record
 BAD_FIELDS: list[tuple[str, Any]] = [
     ("uid", ""),
     ("uid", None),
-    ("namespace", "a b"),
+    ("namespace", "a\n"),
     ("namespace", None),
     ("vector", np.ones(DIM + 1, np.float32)),
     ("vector", None),
