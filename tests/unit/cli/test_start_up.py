@@ -81,6 +81,19 @@ finally:
     assert (process.returncode, process.stderr.strip()) == (0, "loaded:")
 
 
+def test_server_and_package_import_no_client_of_models_and_no_downloader():
+    """They are imported where a model is fetched, converted or asked."""
+    program = f"""
+import sys
+import super_advanced_agents
+assert not {HEAVY!r} & set(sys.modules)
+import super_advanced_agents.server.app, super_advanced_agents.tenancy.runtime
+print("loaded:", *sorted({{"openai", "onnx", "pip", "huggingface_hub"}} & set(sys.modules)))
+"""
+    process = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (process.returncode, process.stdout.strip()) == (0, "loaded:"), process.stderr
+
+
 def test_version_option_prints_the_version():
     """The exit code is 0."""
     process = subprocess.run(

@@ -30,6 +30,11 @@ if TYPE_CHECKING:
     from super_advanced_agents.cli.importing.summary import RejectedLine, Summary
 
 _MAX_PRINTED = 20
+_INDEXED = 1_000
+"""After this many new memories an import makes the keyword index, which the first search would.
+
+It takes 60 µs for each, and embedding them some milliseconds.
+"""
 
 
 @report_errors
@@ -104,6 +109,8 @@ def import_(
             elif follows:
                 with open_agent(data_dir, models_dir, agent or AGENT, embeds=True) as llm_agent:
                     _import_files(planning, others, llm_agent)
+                    if summary.stored >= _INDEXED:
+                        llm_agent.search_text("words", 1, mode="keyword")
     if summary.failed:
         raise typer.Exit(FAILED)
 

@@ -1,0 +1,47 @@
+"""Tests of when a store merges the rows that it was opened with into segments."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.unit.stores.conftest import Internals, sealed, vectors
+
+from super_advanced_agents import FAISSVectorStore
+from super_advanced_agents.stores.faiss.vectors import sealer
+
+Opened = Callable[..., FAISSVectorStore]
+GRAPHS = {"index": "hnsw", "buffer_rows": 32}
+
+
+@pytest.fixture
+def unsealed(opened: Opened, tmp_path: Path) -> Path:
+    """The folder of a store that lost its segments."""
+    with opened(tmp_path / "store", **GRAPHS) as store:
+        store.add_batch(vectors(200))
+        assert sealed(store)
+    shutil.rmtree(tmp_path / "store" / "index")
+    return tmp_path / "store"
+
+
+def test_store_that_is_opened_for_a_search_builds_no_graph(opened: Opened, unsealed: Path) -> None:
+    """Its end would come before that of the graph; a write or more time begins it."""
+    with opened(unsealed, **GRAPHS) as store:
+        assert len(store.search(vectors(1)[0], 5)) == 5
+        assert not Internals(store).sealer.busy
+        assert store.stats()["segments"] == 0
+        store.add(vectors(1, 5)[0])
+        assert sealed(store)
+
+
+def test_store_that_stays_open_builds_its_graphs(
+    opened: Opened, unsealed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without any write."""
+    monkeypatch.setattr(sealer, "_AFTER_LOAD_S", 0.0)
+    with opened(unsealed, **GRAPHS) as store:
+        assert store.count() == 200
+        while not store.stats()["segments"]:
+            Internals(store).wait_for_sealer()
