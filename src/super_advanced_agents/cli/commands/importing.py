@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _MAX_PRINTED = 20
 _INDEXED = 1_000
-"""After this many new memories an import makes the keyword index, which the first search would.
+"""An import of this many new memories makes the keyword index, in place of the first search.
 
 It takes 60 µs for each, and embedding them some milliseconds.
 """

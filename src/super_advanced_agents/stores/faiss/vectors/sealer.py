@@ -21,7 +21,7 @@ from super_advanced_agents.telemetry import get_logger
 _log = get_logger("store")
 _IDLE_S = 1.0
 _AFTER_LOAD_S = 30.0
-"""The seconds that a store stays open before segments are made of the rows that it opened with.
+"""The seconds after which an opened store makes segments of the rows that it opened with.
 
 A command that searches or asks ends before, and would have paid for a part of a graph in vain: 0.3 s of a processor and
 more while a language model waits for it.
