@@ -58,8 +58,9 @@ class LLMGenerator(Resource):
         api_key: the key for that server, if it requires one.
         models_dir: the folder of all models; the default folder when None.
         pull: download a missing known model at first use; when False, the first use raises `ModelNotFoundError`.
-        slots: the number of concurrent generations; when None 2 with llama.cpp, where each takes memory, and 8
-            otherwise. On a server, one tenant gets at most three quarters of them, and one less than all.
+        slots: the number of concurrent generations; when None 2 with llama.cpp, where each takes memory (45 MB with
+            the default model), and 8 otherwise. On a server, one tenant gets at most three quarters of them, but one,
+            so that another one's first answer starts at once.
         context_tokens: the most prompt and new tokens of one generation together (llama.cpp only).
         max_queue: the most callers that may wait for a slot; further calls raise `OverloadedError`. Tenants of a server
             take turns, and the one that has the most waiting is refused first.
@@ -88,7 +89,8 @@ class LLMGenerator(Resource):
         max_retries: int = 2,
         engine: GenerationEngine | None = None,
     ) -> None:
-        slots = (_SERVER_SLOTS if engine or base_url else _SLOTS) if slots is None else slots
+        if slots is None:
+            slots = _SLOTS if engine is None and base_url is None else _SERVER_SLOTS
         for name, value in (("slots", slots), ("context_tokens", context_tokens), ("max_queue", max_queue)):
             if type(value) is not int or value < 1:
                 raise ConfigurationError(f"{name} must be a positive integer, not {value!r}")
