@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Unpack, get_args, overload
 
 from super_advanced_agents._runtime.sync_bridge import blocking
-from super_advanced_agents.agents.answers import Answering
+from super_advanced_agents.agents.chatting import Chatting
 from super_advanced_agents.agents.inputs import narrow_to_type
 from super_advanced_agents.agents.opening import Owning
 from super_advanced_agents.agents.writes import MemoryWrites
@@ -41,7 +41,7 @@ class _Chosen(TypedDict):
     min_similarity: float | None
 
 
-class LLMAgent(Owning, MemoryWrites, Answering):
+class LLMAgent(Owning, MemoryWrites, Chatting):
     """Store text memories, search them, and answer questions from them, with blocking methods.
 
     `AsyncLLMAgent` has the same operations for asyncio. Agents may share one store: each sees only its own namespace.
@@ -305,3 +305,5 @@ class AsyncLLMAgent(LLMAgent):
     aask = LLMAgent._aask
     aask_events = LLMAgent._aask_events
     astream_answer = LLMAgent._astream_answer
+    achat = LLMAgent._achat
+    achat_events = LLMAgent._achat_events

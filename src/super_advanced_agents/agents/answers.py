@@ -139,7 +139,7 @@ class Answering(Overridable):
         llm: bool = True,
         min_similarity: float | None = None,
         sources: Sequence[Match] | None = None,
-    ) -> _AnswerTask:
+    ) -> AnswerTask:
         checked_text(question, "question", max_bytes=LIMITS.text_bytes)
         checked_instructions(instructions)
         messages = checked_history(history)
@@ -148,15 +148,15 @@ class Answering(Overridable):
                 search_query(question, messages), top_k, where=where, min_similarity=min_similarity
             )
         parts = PromptParts(question=question, sources=list(sources), instructions=instructions, history=messages)
-        return _AnswerTask(parts, self.llm_generator if llm and sources else None)
+        return AnswerTask(parts, self.llm_generator if llm and sources else None)
 
-    def _messages(self, task: _AnswerTask, budget: float) -> list[ChatMessage]:
+    def _messages(self, task: AnswerTask, budget: float) -> list[ChatMessage]:
         assert task.llm is not None
         context = task.llm.context_tokens
         max_tokens = None if context is None else int(budget * (context - self._answer_tokens))
         return task.parts.messages(context_chars=self._context_chars, max_tokens=max_tokens)
 
-    async def _pieces(self, task: _AnswerTask) -> AsyncGenerator[str, None]:
+    async def _pieces(self, task: AnswerTask) -> AsyncGenerator[str, None]:
         if task.llm is None:
             yield task.fixed_text()
             return
@@ -170,7 +170,7 @@ class Answering(Overridable):
                 if exc.field != "prompt" or budget == _BUDGETS[-1]:
                     raise
             except ModelNotFoundError as exc:
-                if task.llm.loaded:  # its server knows no such model
+                if task.llm.loaded or not task.may_quote:  # loaded: its server knows no such model
                     raise
                 _log.warning("agents.no_language_model", extra={"reason": str(exc)})
                 task.llm = None
@@ -185,14 +185,25 @@ class Answering(Overridable):
 
 
 @dataclass(slots=True)
-class _AnswerTask:
+class AnswerTask:
+    """Hold the parts of an answer's prompt, and the language model that writes it.
+
+    Attributes:
+        parts: the parts of the prompt.
+        llm: the language model; None where the text needs none.
+        may_quote: True if the answer may quote the sources where the model's file cannot be had.
+    """
+
     parts: PromptParts
-    llm: LLMGenerator | None  # None where the text needs no model
+    llm: LLMGenerator | None
+    may_quote: bool = True
 
     def fixed_text(self) -> str:
+        """Return the text where no language model writes it: quotes, or that nothing is known."""
         return quoted_answer(self.parts.sources) if self.parts.sources else NOTHING_KNOWN
 
     async def answer(self, text: str) -> Answer:
+        """Return the answer with its sources and its check, given the whole text."""
         sources = list(self.parts.sources)
         if self.llm is None:
             return Answer(text=text, sources=sources, quoted=bool(sources))

@@ -1,0 +1,189 @@
+"""Conversations with an agent: the history of a session, memories, and turns that are remembered."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+from super_advanced_agents._runtime.sync_bridge import blocking, blocking_iterator
+from super_advanced_agents.agents.answers import Answering, AnswerTask
+from super_advanced_agents.agents.prompt import (
+    CHAT_RULES,
+    PromptParts,
+    checked_instructions,
+    history_that_fits,
+    search_query,
+)
+from super_advanced_agents.config import LIMITS, checked_text
+from super_advanced_agents.errors import ConfigurationError
+from super_advanced_agents.types import Answer, AnswerEvent, ChatMessage, JSONValue, Match, Record, Turn, Where
+
+DEFAULT_SESSION = "default"
+"""The session of a chat that names none."""
+
+USER, ASSISTANT = "user", "assistant"
+"""The speakers of the turns that a chat remembers."""
+
+_MAX_TURNS = 40
+_PAGE = 500
+_WINDOWS_S = (3_600.0, 86_400.0, 30 * 86_400.0, None)
+"""How far back turns are looked for, until there are enough: a long session is not read from its beginning."""
+
+
+class Chatting(Answering):
+    """Provide the methods of `LLMAgent` that hold conversations."""
+
+    if TYPE_CHECKING:
+
+        async def _ascan(
+            self, where: Where | None = None, *, after: str | None = None, limit: int = 100
+        ) -> list[Record]: ...
+
+        async def _aadd_turns(
+            self, turns: Sequence[Turn | Mapping[str, JSONValue]], *, session: str | None = None
+        ) -> list[str]: ...
+
+    async def _achat(
+        self,
+        message: str,
+        session: str = DEFAULT_SESSION,
+        remember: bool = True,
+        instructions: str | None = None,
+        where: Where | None = None,
+        *,
+        top_k: int = 5,
+    ) -> Answer:
+        """Answer a message of a conversation, from its history and from memories; remember both turns.
+
+        The prompt holds the instructions, the latest turns of the session, the memories that match the message best
+        (without these turns), and the message, within the model's context. The turns of the user and of the assistant
+        are stored in one step after the whole answer, and are durable when the call returns. A call that fails or is
+        cancelled before that remembers nothing.
+
+        Args:
+            message: the user's message, less than 64 KiB.
+            session: the name of the conversation, 1 to 256 characters; turns that `add_turns` stored belong to it too.
+            remember: False to store neither turn.
+            instructions: further instructions to the model, such as a language or a tone; at most 8 KiB.
+            where: restricts the search for memories to those that match this filter; the history is not restricted.
+            top_k: the number of memories that the model is shown.
+
+        Returns:
+            The model's answer, the memories that it was shown, and the names and numbers of the answer that stand in
+            none of them, nor in what the user said.
+
+        Raises:
+            ConfigurationError: the agent has no language model.
+            ModelNotFoundError: its file cannot be had.
+            InvalidInputError: an argument is invalid, or longer than the model's context; `field` names it.
+        """
+        task = await self._prepare_chat(message, session, instructions, where, top_k)
+        async with aclosing(self._pieces(task)) as stream:
+            text = "".join([piece async for piece in stream])
+        answer = await task.answer(text)
+        if remember:
+            await self._remember_turns(message, answer, session)
+        return answer
+
+    async def _achat_events(
+        self,
+        message: str,
+        session: str = DEFAULT_SESSION,
+        remember: bool = True,
+        instructions: str | None = None,
+        where: Where | None = None,
+        *,
+        top_k: int = 5,
+    ) -> AsyncGenerator[AnswerEvent, None]:
+        """Answer a message of a conversation, yielding sources, pieces of text, and the whole text.
+
+        Both turns are durable when the last event comes. Leaving the iterator before that frees the model's slot within
+        one token, and remembers nothing. Arguments and errors are those of `chat`.
+        """
+        task = await self._prepare_chat(message, session, instructions, where, top_k)
+        yield AnswerEvent(sources=list(task.parts.sources))
+        pieces: list[str] = []
+        async with aclosing(self._pieces(task)) as stream:
+            async for piece in stream:
+                pieces.append(piece)
+                yield AnswerEvent(text=piece)
+        answer = await task.answer("".join(pieces))
+        if remember:
+            await self._remember_turns(message, answer, session)
+        yield AnswerEvent(done=answer.text, grounded=answer.grounded, unsupported=answer.unsupported)
+
+    async def _prepare_chat(
+        self, message: str, session: str, instructions: str | None, where: Where | None, top_k: int
+    ) -> AnswerTask:
+        checked_message(message)
+        checked_text(session, "session", max_bytes=LIMITS.uid_chars)
+        checked_instructions(instructions)
+        if self.llm_generator is None:
+            raise ConfigurationError(
+                "a chat needs a language model", hint="make the agent with one, or use search_text"
+            )
+        context = self.llm_generator.context_tokens
+        room = None if context is None else context - self._answer_tokens
+        turns = await self._latest_turns(session)
+        history = history_that_fits([_as_message(turn, self.name) for turn in turns], room)
+        shown = {turn.uid for turn in turns[len(turns) - len(history) :]}
+        matches = await self._asearch_text(search_query(message, history), top_k + len(shown), where=where)
+        sources: list[Match] = [match for match in matches if match.uid not in shown][:top_k]
+        parts = PromptParts(
+            question=message, sources=sources, instructions=instructions, history=history, rules=CHAT_RULES
+        )
+        return AnswerTask(parts, self.llm_generator, may_quote=False)
+
+    async def _latest_turns(self, session: str) -> list[Record]:
+        turns: list[Record] = []
+        now = time.time()
+        for window_s in _WINDOWS_S:
+            where: dict[str, JSONValue] = {"$session": session, "$type": "turn"}
+            if window_s is not None:
+                where["$created_at"] = {"$gte": now - window_s}
+            turns = await self._turns_that_match(where)
+            if len(turns) >= _MAX_TURNS:
+                break
+        return turns
+
+    async def _turns_that_match(self, where: Where) -> list[Record]:
+        turns: list[Record] = []
+        after: str | None = None
+        while page := await self._ascan(where, after=after, limit=_PAGE):
+            turns = sorted([*turns, *page], key=_said_at)[-_MAX_TURNS:]
+            after = page[-1].uid
+        return turns
+
+    async def _remember_turns(self, message: str, answer: Answer, session: str) -> None:
+        turns: list[dict[str, JSONValue]] = [{"speaker": USER, "text": message}]
+        if answer.text:
+            turns.append({"speaker": ASSISTANT, "text": answer.text})
+        await self._aadd_turns(turns, session=session)
+
+    chat = blocking(_achat)
+    chat_events = blocking_iterator(_achat_events)
+
+
+def checked_message(message: str) -> str:
+    """Check that a message is a text that can be remembered as a turn of the user; return it.
+
+    Raises:
+        InvalidInputError: it is not.
+    """
+    checked_text(message, "message", max_bytes=LIMITS.text_bytes - len(f"{USER}: "))
+    return message
+
+
+def _said_at(turn: Record) -> tuple[float, int, str]:
+    # Turns of one write have one time: places count within it, or uids where a server does not tell places.
+    return turn.created_at, turn.place or 0, turn.uid
+
+
+def _as_message(turn: Record, name: str) -> ChatMessage:
+    speaker = str(turn.metadata.get("speaker", USER))
+    text = turn.text or ""
+    if speaker in {ASSISTANT, name}:
+        return ChatMessage(role=ASSISTANT, content=text.removeprefix(f"{speaker}: "))
+    return ChatMessage(role=USER, content=text.removeprefix(f"{USER}: "))  # other speakers keep their names
