@@ -19,7 +19,7 @@ STORE_FOLDER = "store"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Control characters, ends of lines, characters that set the direction of text, and lone surrogates."""
+"""Control characters, ends of lines, marks of the direction of text, and lone surrogates."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Conversations with an agent: the history of a session, memories, and turns that are remembered."""
+"""Conversations with an agent, from the history of a session and from memories."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ USER, ASSISTANT = "user", "assistant"
 _MAX_TURNS = 40
 _PAGE = 500
 _WINDOWS_S = (3_600.0, 86_400.0, 30 * 86_400.0, None)
-"""How far back turns are looked for, until there are enough: a long session is not read from its beginning."""
+"""The ages up to which turns are looked for, until there are enough.
+
+A long session is not read from its beginning.
+"""
 
 
 class Chatting(Answering):
@@ -55,7 +58,7 @@ class Chatting(Answering):
         *,
         top_k: int = 5,
     ) -> Answer:
-        """Answer a message of a conversation, from its history and from memories; remember both turns.
+        """Answer a message from the conversation and from memories, and remember both turns.
 
         The prompt holds the instructions, the latest turns of the session, the memories that match the message best
         (without these turns), and the message, within the model's context. The turns of the user and of the assistant

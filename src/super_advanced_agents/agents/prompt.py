@@ -30,7 +30,7 @@ CHAT_RULES = (
     "conversation where they help. If you are asked for a fact that neither of them says, say that you do not know. "
     "Answer the last message in a few sentences."
 )
-"""How a model is to answer a message of a conversation."""
+"""The rules by which a model answers a message of a conversation."""
 
 _ASCII_CHARS_PER_TOKEN = 3.5
 _OTHER_BYTES_PER_TOKEN = 2.5

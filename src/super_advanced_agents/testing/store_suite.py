@@ -39,6 +39,10 @@ def _uids(matches: list[Match]) -> list[str]:
     return [match.uid for match in matches]
 
 
+NAMESPACES = ["ann@example.com", "a/b", "..", "%2e", " ", "\u00e4", "a\u0308", "\U0001f600", "a" * 256]
+"""Texts that are namespaces, two of which look the same."""
+
+
 class VectorStoreSuite(
     StoreChanges,
     StoreModels,
@@ -148,6 +152,15 @@ class VectorStoreSuite(
         assert store.delete(["x"], namespace="b") == 1
         assert store.delete(where={}, namespace="b") == 0
         assert [record.metadata["in"] for record in store.scan()] == ["default"]
+
+    def test_namespace_is_any_text(self, store: VectorStore) -> None:
+        """Each has its own records, and equal-looking texts are two."""
+        for namespace in NAMESPACES:
+            store.add(at(0), {"namespace": namespace}, "a", namespace=namespace)
+        for namespace in NAMESPACES:
+            [record] = store.get(["a"], namespace=namespace)
+            assert (record.namespace, record.metadata) == (namespace, {"namespace": namespace})
+            assert store.count(namespace=namespace) == 1
 
     def test_unknown_namespace_is_empty(self, store: VectorStore) -> None:
         """Reads and deletes in an unknown namespace find nothing and raise no error."""

@@ -9,7 +9,10 @@ from starlette.types import Scope
 
 _SLASH = re.compile(rb"%2F", re.IGNORECASE)
 _ENCODED_SLASH = "\udc2f"
-"""Stands for an encoded slash while a request is routed; no decoded path holds a lone surrogate."""
+"""The stand-in for an encoded slash while a request is routed.
+
+No decoded path holds a lone surrogate.
+"""
 
 
 def keep_encoded_slashes(scope: Scope) -> None:
