@@ -19,6 +19,7 @@ from super_advanced_agents.errors import (
     RateLimitedError,
     SuperAdvancedAgentsError,
 )
+from super_advanced_agents.orchestration.answer_room import AnswerRoom
 from super_advanced_agents.orchestration.circuit_breaker import BreakerPermit
 from super_advanced_agents.orchestration.deadline import Deadline
 from super_advanced_agents.orchestration.members import Member
@@ -44,12 +45,14 @@ class CallOptions:
         health_timeout_s: the orchestrator's own time limit of one answer. A timeout after a much shorter `timeout_s`
             does not count against the agent's health.
         deadline: the deadline of the whole operation.
+        room: the bytes that are left for its answers.
     """
 
     top_k: int
     timeout_s: float
     health_timeout_s: float
     deadline: Deadline
+    room: AnswerRoom
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +84,7 @@ async def ask_member(
 ) -> MemberCall:
     """Ask one agent a question, and return its answer or its error in a `MemberCall`.
 
-    Every error that the agent raises is returned; only a cancellation from outside is raised.
+    Every error that the agent raises is returned; a cancellation from outside is raised.
 
     Args:
         member: the agent to ask.
@@ -90,6 +93,9 @@ async def ask_member(
         about: the text to search the agent's memories with; `question` when None.
         round_number: the round of a consensus, from 1.
         permit: the permit of the agent's circuit breaker, if the caller has obtained it already.
+
+    Raises:
+        InvalidInputError: the answers of the operation are too large together.
     """
     permit = permit or member.breaker.admit()
     if permit is None:
@@ -102,6 +108,7 @@ async def ask_member(
     try:
         answering = _answer(member.agent, question, about, options.top_k)
         call = await _run_call(member, answering, options, started_at, round_number)
+        options.room.take(call.step)
         return call
     finally:
         _record(member, permit, call, options, started_at)

@@ -33,8 +33,33 @@ async def ask_all(
         quorum: the remaining calls are cancelled once this number of agents have answered, or can no longer be reached;
             None waits for all.
         round_number: the round of a consensus, from 1.
+
+    Raises:
+        InvalidInputError: the answers of the operation are too large together; the remaining calls are cancelled.
     """
     started_at = time.monotonic()
+    try:
+        tasks = await _run_all(members, questions, options, about=about, quorum=quorum, round_number=round_number)
+    except ExceptionGroup as exc:
+        raise exc.exceptions[0] from None
+    latency_s = time.monotonic() - started_at
+    return [
+        MemberCall(Step(agent=member.name, status="cancelled", latency_s=latency_s, round=round_number))
+        if task.cancelled()
+        else task.result()
+        for member, task in zip(members, tasks, strict=True)
+    ]
+
+
+async def _run_all(
+    members: Sequence[Member],
+    questions: Sequence[str],
+    options: CallOptions,
+    *,
+    about: str | None,
+    quorum: int | None,
+    round_number: int,
+) -> list[asyncio.Task[MemberCall]]:
     async with asyncio.TaskGroup() as group:
         tasks = [
             group.create_task(
@@ -52,13 +77,7 @@ async def ask_all(
                     break
         for task in pending:
             task.cancel()
-    latency_s = time.monotonic() - started_at
-    return [
-        MemberCall(Step(agent=member.name, status="cancelled", latency_s=latency_s, round=round_number))
-        if task.cancelled()
-        else task.result()
-        for member, task in zip(members, tasks, strict=True)
-    ]
+    return tasks
 
 
 def _has_answered(task: asyncio.Task[MemberCall]) -> bool:
