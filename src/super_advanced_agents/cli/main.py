@@ -7,8 +7,11 @@ from contextlib import suppress
 from typing import Annotated
 
 import typer
+from typer.exceptions import TyperException
 
+from super_advanced_agents.cli.commands.agents import agents
 from super_advanced_agents.cli.commands.checkup import doctor
+from super_advanced_agents.cli.commands.editing import edit, get
 from super_advanced_agents.cli.commands.finding import ask, search
 from super_advanced_agents.cli.commands.importing import import_
 from super_advanced_agents.cli.commands.keys import keys
@@ -20,7 +23,13 @@ from super_advanced_agents.cli.commands.saving import backup, restore
 from super_advanced_agents.cli.commands.serving import serve
 from super_advanced_agents.cli.commands.setup import setup
 from super_advanced_agents.cli.commands.transfer import export
-from super_advanced_agents.cli.output import WRONG_USAGE, exit_with_error, substitute_unencodable
+from super_advanced_agents.cli.output import (
+    INTERRUPTED,
+    WRONG_USAGE,
+    exit_with_error,
+    print_error_json,
+    substitute_unencodable,
+)
 from super_advanced_agents.cli.settings_file import apply_settings_file
 from super_advanced_agents.errors import ConfigurationError
 
@@ -59,6 +68,9 @@ for _name, _command in (
     ("search", search),
     ("ask", ask),
     ("list", list_),
+    ("agents", agents),
+    ("get", get),
+    ("edit", edit),
     ("forget", forget),
     ("export", export),
     ("backup", backup),
@@ -80,7 +92,16 @@ def main() -> None:
     """
     substitute_unencodable()
     _with_settings_file()
-    app(prog_name="saa")
+    if "--json" not in sys.argv:
+        app(prog_name="saa")
+    try:
+        code = app(prog_name="saa", standalone_mode=False)
+    except TyperException as exc:  # an unknown command, option or value
+        print_error_json("UsageError", exc.format_message(), hint="see the command with --help")
+        code = exc.exit_code
+    except typer.Abort:
+        code = INTERRUPTED
+    raise SystemExit(code)
 
 
 def _with_settings_file() -> None:

@@ -7,8 +7,28 @@ from typing import Annotated, TypeAlias
 
 import typer
 
+
+def _default_data_dir() -> Path:
+    from super_advanced_agents.tenancy.data_folder.place import default_data_dir  # not for `saa --help`
+
+    return default_data_dir()
+
+
 DataDir: TypeAlias = Annotated[
-    Path, typer.Option("--data-dir", envvar="SAA_DATA_DIR", help="The data folder: memories, server state and keys.")
+    Path,
+    typer.Option(
+        "--data-dir",
+        envvar="SAA_DATA_DIR",
+        default_factory=_default_data_dir,
+        show_default="./saa-data if it exists, else a folder of the user's",
+        help="The data folder: memories, server state and keys.",
+    ),
+]
+ServerURL: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--url", envvar="SAA_URL", help="Run this on a server, with the key in SAA_API_KEY, not on a data folder."
+    ),
 ]
 ModelsDir: TypeAlias = Annotated[
     Path | None,
@@ -35,5 +55,4 @@ WhereText: TypeAlias = Annotated[
     str | None, typer.Option("--where", help="""Only memories that match this filter, such as '{"type": "fact"}'.""")
 ]
 
-DATA_DIR = Path("saa-data")
 AGENT = "default"

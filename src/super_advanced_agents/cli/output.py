@@ -93,13 +93,25 @@ def report_errors(command: Callable[P, R]) -> Callable[P, R]:
 def exit_with_error(error: SuperAdvancedAgentsError, *, as_json: bool, code: int) -> NoReturn:
     """Print an error and its hint to standard error, and exit with `code`."""
     if as_json:
-        members: dict[str, object] = {"type": type(error).__name__, "message": error.message, "hint": error.hint}
-        if error.said:
-            members["said"] = error.said
-        print_note(json.dumps({"error": members}, ensure_ascii=not _writes_unicode(sys.stderr)))
+        print_error_json(type(error).__name__, error.message, hint=error.hint, said=error.said)
     else:
         said = f': "{error.said}"' if error.said else ""
         print_note(f"Error: {without_controls(error.message + said)}.")
         if error.hint:
             print_note(f"Hint: {without_controls(error.hint)}.")
     raise typer.Exit(code) from None
+
+
+def print_error_json(kind: str, message: str, *, hint: str | None, said: str | None = None) -> None:
+    """Print an error as one line of JSON to standard error.
+
+    Args:
+        kind: the name of the error's class.
+        message: the error's message.
+        hint: the next step to take.
+        said: the words of another server that the error is about.
+    """
+    members: dict[str, object] = {"type": kind, "message": message, "hint": hint}
+    if said:
+        members["said"] = said
+    print_note(json.dumps({"error": members}, ensure_ascii=not _writes_unicode(sys.stderr)))

@@ -3,71 +3,93 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol
 
 from super_advanced_agents.cli.output import print_note
+from super_advanced_agents.cli.waiting import in_turn
 
 if TYPE_CHECKING:
     from super_advanced_agents.agents import AsyncLLMAgent
+    from super_advanced_agents.client import RemoteAgent
     from super_advanced_agents.embeddings import EmbeddingPipeline
     from super_advanced_agents.stores import VectorStore
     from super_advanced_agents.stores.local import LocalStore
+    from super_advanced_agents.types import Record, Where
 
 
-OpenedT = TypeVar("OpenedT")
+class Memories(Protocol):
+    """Read and delete the memories of one agent, in a data folder or at a server."""
 
-_WAIT_S = 10.0
-_NOTE_S = 1.0
-_PAUSE_S = 0.05
+    def scan(self, where: Where | None = None, *, after: str | None = None, limit: int = 100) -> list[Record]:
+        """Return one page of memories, in the order of their uids."""
 
+    def count(self, where: Where | None = None) -> int:
+        """Return the number of memories that match a filter, or of all when it is None."""
 
-def in_turn(open_: Callable[[], OpenedT]) -> OpenedT:
-    """Open a folder, and wait up to 10 s for another process that uses it.
+    def get(self, uid: str) -> Record | None:
+        """Return the memory with this uid, or None if there is none."""
 
-    Raises:
-        StoreLockedError: the folder is still in use.
-    """
-    from super_advanced_agents.errors import StoreLockedError
-
-    begun, noted = time.monotonic(), False
-    while True:
-        try:
-            return open_()
-        except StoreLockedError as exc:
-            waited_s = time.monotonic() - begun
-            if waited_s >= _WAIT_S:
-                raise
-            if waited_s >= _NOTE_S and not noted:
-                noted = True
-                print_note(f"Waiting up to {_WAIT_S:.0f} s: {exc.message}.")
-        time.sleep(_PAUSE_S)
+    def forget(self, uids: Sequence[str] | None = None, *, where: Where | None = None) -> int:
+        """Delete memories by their uids, by a filter or by both; return the number deleted."""
 
 
 @contextmanager
-def open_agent(data_dir: Path, models_dir: Path | None, agent: str, *, embeds: bool = False) -> Iterator[AsyncLLMAgent]:
-    """Enter a context that yields an agent, and closes its store and models at the end.
+def open_agent(
+    data_dir: Path,
+    models_dir: Path | None,
+    agent: str,
+    *,
+    url: str | None,
+    writes: bool = False,
+    embeds: bool = False,
+) -> Iterator[AsyncLLMAgent | RemoteAgent]:
+    """Enter a context that yields an agent of a server or, when `url` is None, of a folder.
+
+    The arguments are those of `open_remote_agent` and `open_local_agent`.
+    """
+    with (
+        open_local_agent(data_dir, models_dir, agent, writes=writes, embeds=embeds)
+        if url is None
+        else open_remote_agent(url, agent) as opened
+    ):
+        yield opened
+
+
+@contextmanager
+def open_local_agent(
+    data_dir: Path, models_dir: Path | None, agent: str, *, writes: bool = False, embeds: bool = False
+) -> Iterator[AsyncLLMAgent]:
+    """Enter a context that yields an agent of a data folder.
+
+    Its store and models are closed at the end.
 
     Args:
-        data_dir: the data folder; the store in it is created when it is missing.
+        data_dir: the data folder.
         models_dir: the folder of all models.
         agent: the agent's name.
+        writes: the command stores memories; a missing store is created. Without it, an empty store in memory is used.
         embeds: the command embeds texts; a missing embedding model is fetched first.
     """
     _use_one_blas_thread()
     from super_advanced_agents.agents import AsyncLLMAgent
-    from super_advanced_agents.stores.opening import open_store
+    from super_advanced_agents.stores.local import LocalStore, has_store
+    from super_advanced_agents.stores.opening import folder_of, open_store
     from super_advanced_agents.tenancy.model_loading import embedding_pipeline, fetch_models, language_model
     from super_advanced_agents.tenancy.settings import Settings
 
     settings = Settings.load(data_dir=data_dir, models_dir=models_dir, agent=agent)
+    folder = folder_of(settings.store_url)
+    is_missing = folder is not None and not has_store(folder)
     with (
         embedding_pipeline(settings) as pipeline,
         language_model(settings) as generator,
-        in_turn(lambda: open_store(settings.store_url, dim=pipeline.dim)) as store,
+        LocalStore(pipeline.dim)
+        if is_missing and not writes
+        else in_turn(data_dir, lambda: open_store(settings.store_url, dim=pipeline.dim)) as store,
     ):
         # Fetched here and not at the first use: Ctrl-C ends a download only in this thread.
         fetch_models(settings, embedding=embeds)
@@ -102,7 +124,42 @@ def fetch_language_model(models_dir: Path | None, *, advise: bool = True) -> boo
 
 
 @contextmanager
-def open_memories(data_dir: Path, agent: str) -> Iterator[tuple[VectorStore, str]]:
+def open_remote_agent(url: str, agent: str) -> Iterator[RemoteAgent]:
+    """Enter a context that yields an agent of a server.
+
+    The key to send is in `SAA_API_KEY`.
+
+    Args:
+        url: the server's URL, of REST or gRPC.
+        agent: the agent's name.
+    """
+    from super_advanced_agents.client import RemoteAgent
+
+    with RemoteAgent(url, agent, api_key=os.environ.get("SAA_API_KEY") or None) as remote:
+        yield remote
+
+
+@contextmanager
+def open_memories(data_dir: Path, agent: str, *, url: str | None = None) -> Iterator[Memories]:
+    """Enter a context that yields an agent's memories to read and delete; load no models.
+
+    Where the data folder has no store, there are no memories; none is created.
+
+    Args:
+        data_dir: the data folder.
+        agent: the agent's name.
+        url: the URL of the server that has the agent; the data folder has it when None.
+    """
+    if url is not None:
+        with open_remote_agent(url, agent) as remote:
+            yield remote
+        return
+    with open_namespace(data_dir, agent) as (store, namespace):
+        yield _StoredMemories(store, namespace)
+
+
+@contextmanager
+def open_namespace(data_dir: Path, agent: str) -> Iterator[tuple[VectorStore, str]]:
     """Enter a context that yields the open store and an agent's namespace; load no models.
 
     The namespace is the part of the store that contains the agent's memories.
@@ -115,17 +172,40 @@ def open_memories(data_dir: Path, agent: str) -> Iterator[tuple[VectorStore, str
     """
     _use_one_blas_thread()
     from super_advanced_agents.stores.local import LocalStore, has_store, open_local_store
-    from super_advanced_agents.stores.opening import folder_of
+    from super_advanced_agents.stores.opening import folder_of, open_store
     from super_advanced_agents.tenancy.settings import Settings
 
     settings = Settings.load(data_dir=data_dir, agent=agent)
     folder = folder_of(settings.store_url)
     if folder is None:
-        with open_agent(data_dir, None, agent) as llm_agent:
-            yield llm_agent.vector_store, llm_agent.namespace
-        return
-    with in_turn(lambda: open_local_store(folder)) if has_store(folder) else LocalStore(1) as store:
-        yield store, settings.agent
+        from super_advanced_agents.tenancy.model_loading import embedding_pipeline
+
+        with embedding_pipeline(settings) as pipeline, open_store(settings.store_url, dim=pipeline.dim) as store:
+            yield store, settings.agent
+    elif has_store(folder):
+        with in_turn(data_dir, lambda: open_local_store(folder)) as local:
+            yield local, settings.agent
+    else:
+        with LocalStore(1) as empty:
+            yield empty, settings.agent
+
+
+@dataclass(frozen=True, slots=True)
+class _StoredMemories:
+    store: VectorStore
+    namespace: str
+
+    def scan(self, where: Where | None = None, *, after: str | None = None, limit: int = 100) -> list[Record]:
+        return self.store.scan(where, after=after, limit=limit, namespace=self.namespace)
+
+    def count(self, where: Where | None = None) -> int:
+        return self.store.count(where, namespace=self.namespace)
+
+    def get(self, uid: str) -> Record | None:
+        return next(iter(self.store.get([uid], namespace=self.namespace)), None)
+
+    def forget(self, uids: Sequence[str] | None = None, *, where: Where | None = None) -> int:
+        return self.store.delete(uids, where=where, namespace=self.namespace)
 
 
 @contextmanager
@@ -151,7 +231,7 @@ def open_folder_store(data_dir: Path, *, dim: int | None = None, metric: str | N
         raise ConfigurationError("this command works on a store in a folder only", hint="unset SAA_STORE")
     if dim is None and not has_store(folder):
         raise StoreError(f"nothing is remembered in {str(data_dir)!r} yet", hint="check --data-dir, or begin: saa add")
-    with in_turn(lambda: open_local_store(folder, dim=dim, metric=metric)) as store:
+    with in_turn(data_dir, lambda: open_local_store(folder, dim=dim, metric=metric)) as store:
         yield store
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from super_advanced_agents.errors import ConfigurationError
+from super_advanced_agents.tenancy.data_folder.place import LOCAL_FOLDER
 
 _PREFIX = "SAA_"
 _VARIABLE = "SAA_SETTINGS"
@@ -41,6 +42,8 @@ def settings_path() -> Path:
 def apply_settings_file() -> None:
     """Set the variables of the settings file that the environment does not have.
 
+    Its data folder does not count where the current folder has a `saa-data`.
+
     Raises:
         ConfigurationError: the file cannot be read, or a line of it is none.
     """
@@ -48,7 +51,10 @@ def apply_settings_file() -> None:
         path = settings_path()
     except ConfigurationError:
         return  # without a home folder there is no file
-    for name, value in read_settings(path).items():
+    variables = read_settings(path)
+    if LOCAL_FOLDER.is_dir():
+        variables.pop("SAA_DATA_DIR", None)
+    for name, value in variables.items():
         os.environ.setdefault(name, value)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 
 import orjson
 
@@ -29,7 +31,37 @@ def record_json(record: Record) -> dict[str, JSONValue]:
         "created_at": record.created_at,
         "updated_at": record.updated_at,
         "expires_at": record.expires_at,
+        "priority": record.priority,
     }
+
+
+def print_record(record: Record) -> None:
+    """Print one memory: its text, then its other parts, a line each."""
+    print_result(without_controls(record.text or "(a vector without text)"))
+    print_result()
+    metadata = {name: value for name, value in record.metadata.items() if name != "text"}
+    parts = {
+        "uid": record.uid,
+        "source": record.source,
+        "session": record.session,
+        "metadata": json.dumps(metadata, ensure_ascii=False) if metadata else None,
+        "priority": None if record.priority is None else f"{record.priority:g}",
+        "model": record.model_id,
+        "created": iso_time(record.created_at),
+        "updated": iso_time(record.updated_at),
+        "expires": iso_time(record.expires_at),
+    }
+    for name, value in parts.items():
+        if value is not None:
+            print_result(f"{name + ':':<10}{without_controls(value)}")
+
+
+def iso_time(seconds: float | None) -> str | None:
+    """Return a time as people read it, in UTC by ISO 8601; None stays None.
+
+    JSON has seconds since the epoch in all commands, as the REST API does.
+    """
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 
 def answer_json(answer: Answer) -> dict[str, JSONValue]:
@@ -73,3 +105,5 @@ def _details(match: Match) -> Iterator[str]:
         yield without_controls(match.source)
     if match.session is not None:
         yield f"session {without_controls(match.session)}"
+    if match.created_at is not None:
+        yield str(iso_time(match.created_at))

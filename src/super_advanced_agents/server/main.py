@@ -19,6 +19,7 @@ from super_advanced_agents.server.grpc.server import GRPC_PORT, GrpcServer
 from super_advanced_agents.server.http.server import RestServer
 from super_advanced_agents.server.services import Services
 from super_advanced_agents.server.sockets import address_of, bind_listener
+from super_advanced_agents.tenancy.data_folder.server_address import noted_address
 from super_advanced_agents.tenancy.orchestrators import Connect
 from super_advanced_agents.tenancy.settings import Settings, checked_certificate
 
@@ -78,8 +79,9 @@ async def aserve(
                 async with asyncio.TaskGroup() as group:
                     group.create_task(rest.serve(sockets=[listener]))
                     gc.freeze()  # modules are never collected: scanning them took a sixth of a cached search's time
-                    on_listening(addresses)
-                    await signals.stop.wait()
+                    with noted_address(settings.data_dir, addresses.rest):
+                        on_listening(addresses)
+                        await signals.stop.wait()
                     await _stop(rest, grpc, app.state.services, signals, settings)
 
 

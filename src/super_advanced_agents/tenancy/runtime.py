@@ -23,6 +23,7 @@ from super_advanced_agents.errors import (
     ConfigurationError,
     InvalidInputError,
     ResourceClosedError,
+    StoreLockedError,
     SuperAdvancedAgentsError,
 )
 from super_advanced_agents.generation import LLMGenerator
@@ -35,6 +36,7 @@ from super_advanced_agents.telemetry import get_logger
 from super_advanced_agents.tenancy.catalog import Catalog, new_collection
 from super_advanced_agents.tenancy.collection_pool import Collections
 from super_advanced_agents.tenancy.config_file import Declared, load_declared
+from super_advanced_agents.tenancy.data_folder.server_address import naming_server
 from super_advanced_agents.tenancy.model_loading import embedding_pipeline, fetch_models, language_model
 from super_advanced_agents.tenancy.orchestrators import Connect, Orchestrators, OrchestratorServices
 from super_advanced_agents.tenancy.result_cache import ResultCache
@@ -260,7 +262,10 @@ class Runtime(Resource):
     def _open(self) -> None:
         with self._opening:
             if self._components is None:
-                self._components = self._open_components()
+                try:
+                    self._components = self._open_components()
+                except StoreLockedError as exc:
+                    raise naming_server(exc, self.settings.data_dir) from exc
 
     def _open_components(self) -> _Components:
         settings = self.settings

@@ -21,6 +21,7 @@ from super_advanced_agents.config import (
     checked_agent_name,
 )
 from super_advanced_agents.errors import ConfigurationError, InvalidInputError
+from super_advanced_agents.tenancy.data_folder.place import default_data_dir
 
 PREFIX = "SAA_"
 _GRPC_PORT = 50_051
@@ -50,7 +51,8 @@ class Settings(BaseSettings):
     for an invalid value, with the name of the setting and of its variable.
 
     Attributes:
-        data_dir: the folder of all persistent data; the default store is in its `store` subfolder.
+        data_dir: the folder of all persistent data; the default store is in its `store` subfolder. `./saa-data` if it
+            exists, else the user's data folder for this package.
         store: the URL of the store that all agents share, such as `faiss:./folder`; the one in `data_dir` when None.
         models_dir: the folder of all models; the user's cache folder when None.
         agent: the default agent, which answers `POST /search` and the command line.
@@ -113,7 +115,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
 
-    data_dir: Path = Path("saa-data")
+    data_dir: Path = Field(default_factory=default_data_dir)
     store: SecretStr | None = None
     models_dir: Path | None = None
     agent: str = "default"

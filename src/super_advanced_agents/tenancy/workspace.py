@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import get_args
 
@@ -70,16 +71,16 @@ class Workspace:
         return self._runtime.catalog.agent_settings(self.tenant, checked_agent_name(name, "agent"))
 
     async def aagents(self) -> list[AgentInfo]:
-        """Return the name and settings of each agent that has settings of its own, sorted by name."""
-        return self._runtime.catalog.agents(self.tenant)
-
-    async def aagent_names(self) -> list[str]:
-        """Return the names of the agents that have settings of their own or memories, sorted.
+        """Return the name and settings of each agent that has settings or memories, sorted by name.
 
         Of those with memories 1,000 at most, and none where the memories are in a store of another machine.
         """
-        stored = await self._memories.anamespaces() or []
-        return sorted({agent.name for agent in await self.aagents()}.union(stored))
+        agents = {info.name: info for info in self._runtime.catalog.agents(self.tenant)}
+        namespaces = {info.namespace for info in agents.values()}
+        for name in await self._memories.anamespaces() or []:
+            if name not in namespaces:
+                agents.setdefault(name, replace(AgentSettings().info(name, updated_at=None), declared=False))
+        return [agents[name] for name in sorted(agents)]
 
     async def aagent_info(self, name: str) -> AgentInfo:
         """Return the name and the settings of an agent that has settings of its own.

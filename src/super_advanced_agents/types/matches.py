@@ -11,12 +11,12 @@ import orjson
 
 from super_advanced_agents.errors import CorruptStoreError, InvalidInputError
 from super_advanced_agents.types.objects import MATCH_MEMBERS, object_schema
-from super_advanced_agents.types.values import Metadata
+from super_advanced_agents.types.values import Metadata, shortened
 
 _MAX_WEIGHT = 1_000_000
 
 
-@dataclass(frozen=True, init=False, eq=False)
+@dataclass(frozen=True, init=False, eq=False, repr=False)
 class Match:
     """Hold one search result, which also unpacks as the tuple `(metadata, score, uid)`.
 
@@ -62,6 +62,9 @@ class Match:
             created_at=created_at,
             updated_at=updated_at,
         )
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(uid={self.uid!r}, score={self.score:.4f}, text={shortened(self.text)!r})"
 
     @classmethod
     def of_stored(cls, text: str | None, rest: str | bytes, **fields: Any) -> Match:
@@ -282,7 +285,7 @@ class Explanation:
         return math.fsum(signal.added for signal in self.signals)
 
 
-@dataclass(frozen=True, init=False, eq=False)
+@dataclass(frozen=True, init=False, eq=False, repr=False)
 class ExplainedMatch(Match):
     """Hold a search result (a `Match`) together with an explanation of its score.
 

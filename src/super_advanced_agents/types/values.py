@@ -28,11 +28,18 @@ Dedupe: TypeAlias = Literal["exact"]
 Vector: TypeAlias = NDArray[np.float32]
 """A vector of shape (dim,), float32."""
 
+_SHOWN_CHARS = 60
+
 Matrix: TypeAlias = NDArray[np.float32]
 """Vectors of shape (n, dim), float32, C-contiguous, one in each row."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+def shortened(text: str) -> str:
+    """Return the beginning of a text, at most 60 characters, for representations."""
+    return text if len(text) <= _SHOWN_CHARS else text[: _SHOWN_CHARS - 1] + "…"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Record:
     """Hold one record of a vector store: a vector, its metadata and a unique id.
 
@@ -65,6 +72,10 @@ class Record:
     expires_at: float | None
     priority: float | None = None
     place: int | None = None
+
+    def __repr__(self) -> str:
+        text = "" if self.text is None else f", text={shortened(self.text)!r}"
+        return f"Record(uid={self.uid!r}, namespace={self.namespace!r}{text})"
 
     @property
     def text(self) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 
 import pytest
 
@@ -78,9 +79,11 @@ def test_search_shows_people_the_source_and_the_similarity_of_each_match(saa):
     saa("add", "The ferry leaves at nine", "--source", "trips/log.md", "--uid", "ferry")
     [match] = saa.json("search", "ferry")["results"]
     assert match["source"] == "trips/log.md"
+    stored_at = datetime.fromtimestamp(match["created_at"], UTC).isoformat(timespec="seconds")
     details = saa("search", "ferry").stdout.splitlines()[1].strip()
-    assert details == f"ferry  similarity {match['similarity']:.3f}  trips/log.md"
-    assert saa("search", "ferry", "--mode", "keyword").stdout.splitlines()[1].strip() == "ferry  trips/log.md"
+    assert details == f"ferry  similarity {match['similarity']:.3f}  trips/log.md  {stored_at}"
+    details = saa("search", "ferry", "--mode", "keyword").stdout.splitlines()[1].strip()
+    assert details == f"ferry  trips/log.md  {stored_at}"
 
 
 def test_search_with_a_least_similarity_finds_nothing_about_what_is_not_known(saa):
@@ -152,7 +155,7 @@ def test_forget_deletes_by_uid_by_filter_or_everything(saa):
     assert saa.json("forget", "u0") == {"forgotten": 1}
     assert saa.json("forget", "--where", '{"n": {"$gte": 3}}') == {"forgotten": 1}
     assert saa.json("forget", "u1", "nobody", code=1) == {"forgotten": 1}
-    assert saa.json("forget", "--all") == {"forgotten": 1}
+    assert saa.json("forget", "--all", "--yes") == {"forgotten": 1}
     assert saa.json("list")["total"] == 0
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from super_advanced_agents.cli.options import DATA_DIR, AsJson, DataDir, ModelsDir
+from super_advanced_agents.cli.options import AsJson, DataDir, ModelsDir
 from super_advanced_agents.cli.output import FAILED, print_json, print_result, report_errors, without_controls
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @report_errors
-def doctor(data_dir: DataDir = DATA_DIR, models_dir: ModelsDir = None, as_json: AsJson = False) -> None:
+def doctor(data_dir: DataDir, models_dir: ModelsDir = None, as_json: AsJson = False) -> None:
     """Check the installation: libraries, the default models' files and the data folder.
 
     Prints one line for each check. The exit code is 1 when a check fails.

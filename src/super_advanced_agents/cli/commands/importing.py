@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from super_advanced_agents._runtime.progress import bar
-from super_advanced_agents.cli.options import AGENT, DATA_DIR, AnyAgent, AsJson, DataDir, ModelsDir
+from super_advanced_agents.cli.options import AGENT, AnyAgent, AsJson, DataDir, ModelsDir
 from super_advanced_agents.cli.output import (
     FAILED,
     INTERRUPTED,
@@ -20,7 +20,7 @@ from super_advanced_agents.cli.output import (
     report_errors,
     without_controls,
 )
-from super_advanced_agents.cli.session import open_agent, open_memories
+from super_advanced_agents.cli.session import open_local_agent, open_namespace
 from super_advanced_agents.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def import_(
     from_tenant: Annotated[
         str | None, typer.Option("--from-tenant", help="Import only this tenant of an export.")
     ] = None,
-    data_dir: DataDir = DATA_DIR,
+    data_dir: DataDir,
     models_dir: ModelsDir = None,
     agent: AnyAgent = None,
     as_json: AsJson = False,
@@ -104,10 +104,10 @@ def import_(
                 on_rejected=rejections.reject,
             )  # fmt: skip
             if follows and dry_run:
-                with open_memories(data_dir, agent or AGENT) as (store, namespace):
+                with open_namespace(data_dir, agent or AGENT) as (store, namespace):
                     planning.preview(others, store, namespace)
             elif follows:
-                with open_agent(data_dir, models_dir, agent or AGENT, embeds=True) as llm_agent:
+                with open_local_agent(data_dir, models_dir, agent or AGENT, writes=True, embeds=True) as llm_agent:
                     _import_files(planning, others, llm_agent)
                     if summary.stored >= _INDEXED:
                         llm_agent.search_text("words", 1, mode="keyword")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from super_advanced_agents.cli.options import DATA_DIR, AsJson, DataDir
+from super_advanced_agents.cli.options import AsJson, DataDir
 from super_advanced_agents.cli.output import print_json, print_note, print_result, report_errors, without_controls
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ def create(
         float | None, typer.Option("--expires-in-s", help="Seconds until the key expires; never if not given.")
     ] = None,
     label: Annotated[str, typer.Option("--label", help="A label that `saa keys list` shows.")] = "",
-    data_dir: DataDir = DATA_DIR,
+    data_dir: DataDir,
     as_json: AsJson = False,
 ) -> None:
     """Create an API key for the server of a data folder, and print it; it is not shown again."""
@@ -58,7 +57,7 @@ def create(
 
 @keys.command("list")
 @report_errors
-def list_(*, data_dir: DataDir = DATA_DIR, as_json: AsJson = False) -> None:
+def list_(*, data_dir: DataDir, as_json: AsJson = False) -> None:
     """List all API keys, oldest first, by id, state, tenant, permissions (scopes) and label.
 
     The keys themselves cannot be shown again.
@@ -89,7 +88,7 @@ def list_(*, data_dir: DataDir = DATA_DIR, as_json: AsJson = False) -> None:
 def revoke(
     *,
     key_id: Annotated[str, typer.Argument(metavar="ID", help="The id that `saa keys list` shows.")],
-    data_dir: DataDir = DATA_DIR,
+    data_dir: DataDir,
     as_json: AsJson = False,
 ) -> None:
     """Revoke the API key with the given id; this cannot be undone."""
@@ -125,11 +124,7 @@ def _as_json(record: KeyRecord) -> dict[str, object]:
         "tenant": record.tenant,
         "scopes": sorted(record.scopes),
         "label": record.label,
-        "created_at": _iso_time(record.created_at),
-        "expires_at": _iso_time(record.expires_at),
-        "revoked_at": _iso_time(record.revoked_at),
+        "created_at": record.created_at,
+        "expires_at": record.expires_at,
+        "revoked_at": record.revoked_at,
     }
-
-
-def _iso_time(seconds: float | None) -> str | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from super_advanced_agents.cli.options import AGENT, DATA_DIR, AgentName, DataDir, ModelsDir
+from super_advanced_agents.cli.options import AGENT, AgentName, DataDir, ModelsDir
 from super_advanced_agents.cli.output import print_result, report_errors
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def mcp(
     configuration: Annotated[
         bool, typer.Option("--configuration", help="Print the configuration of an MCP client, and exit.")
     ] = False,
-    data_dir: DataDir = DATA_DIR,
+    data_dir: DataDir,
     models_dir: ModelsDir = None,
     agent: AgentName = AGENT,
 ) -> None:
@@ -65,9 +65,8 @@ async def _local(data_dir: Path, models_dir: Path | None, agent: str) -> None:
     import asyncio
 
     from super_advanced_agents._runtime.futures import in_thread
-    from super_advanced_agents.cli.session import in_turn
+    from super_advanced_agents.cli.waiting import in_turn
     from super_advanced_agents.config import DEFAULT_TENANT
-    from super_advanced_agents.errors import StoreLockedError
     from super_advanced_agents.server.mcp.stdio import aserve_stdio
     from super_advanced_agents.tenancy.runtime import Runtime
     from super_advanced_agents.tenancy.settings import Settings
@@ -75,12 +74,7 @@ async def _local(data_dir: Path, models_dir: Path | None, agent: str) -> None:
 
     settings = Settings.load(data_dir=data_dir, models_dir=models_dir, agent=agent)
     async with Runtime(settings) as runtime:
-        try:
-            await in_thread(lambda: in_turn(runtime.open), name="open store")
-        except StoreLockedError as exc:
-            raise StoreLockedError(
-                exc.message, hint="if a server runs there, use it: saa mcp --url http://127.0.0.1:8000 --api-key KEY"
-            ) from exc
+        await in_thread(lambda: in_turn(settings.data_dir, runtime.open), name="open store")
         warming = asyncio.create_task(_warm(runtime), name="load models")
         try:
             await aserve_stdio(Workspace(runtime, DEFAULT_TENANT).agent(settings.agent))

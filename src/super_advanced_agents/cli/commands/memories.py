@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from super_advanced_agents.cli.inputs import parse_json_object, read_text_input
-from super_advanced_agents.cli.options import AGENT, DATA_DIR, AgentName, AsJson, DataDir, ModelsDir, WhereText
+from super_advanced_agents.cli.options import AGENT, AgentName, AsJson, DataDir, ModelsDir, ServerURL, WhereText
 from super_advanced_agents.cli.output import (
     FAILED,
     one_line,
@@ -19,6 +20,7 @@ from super_advanced_agents.cli.output import (
     without_controls,
 )
 from super_advanced_agents.cli.session import open_agent, open_memories
+from super_advanced_agents.config import LIMITS, checked_text
 from super_advanced_agents.errors import InvalidInputError
 
 
@@ -42,15 +44,17 @@ def add(
     dedupe: Annotated[
         bool, typer.Option("--dedupe", help="Do not store the same text again; print the uid that it has.")
     ] = False,
-    data_dir: DataDir = DATA_DIR,
+    data_dir: DataDir,
     models_dir: ModelsDir = None,
     agent: AgentName = AGENT,
+    url: ServerURL = None,
     as_json: AsJson = False,
 ) -> None:
     """Store one text as a memory of an agent, and print the memory's id (uid)."""
     memory_text = read_text_input(text, file, name="text")
     metadata = parse_json_object(extra, "--extra")
-    with open_agent(data_dir, models_dir, agent, embeds=True) as llm_agent:
+    checked_text(memory_text, "text", max_bytes=LIMITS.text_bytes)  # a text that is refused creates no folder
+    with open_agent(data_dir, models_dir, agent, url=url, writes=True, embeds=True) as llm_agent:
         origin = source or (str(file) if file else None)
         stored_uid = llm_agent.add_text_memory(
             memory_text,
@@ -73,9 +77,10 @@ def list_(
         int, typer.Option("--limit", "-n", min=1, max=1_000, help="The number of memories on a page.")
     ] = 20,
     after: Annotated[str | None, typer.Option("--after", help="The last uid of the previous page.")] = None,
-    data_dir: DataDir = DATA_DIR,
+    data_dir: DataDir,
     models_dir: ModelsDir = None,
     agent: AgentName = AGENT,
+    url: ServerURL = None,
     as_json: AsJson = False,
 ) -> None:
     """Print one page of an agent's memories (stored texts), sorted by id (uid)."""
@@ -83,9 +88,9 @@ def list_(
 
     del models_dir  # every command accepts the option; this one needs no model
     filter_ = parse_json_object(where, "--where")
-    with open_memories(data_dir, agent) as (store, namespace):
-        records = store.scan(filter_, after=after, limit=limit, namespace=namespace)
-        total = store.count(filter_, namespace=namespace)
+    with open_memories(data_dir, agent, url=url) as memories:
+        records = memories.scan(filter_, after=after, limit=limit)
+        total = memories.count(filter_)
     following = records[-1].uid if len(records) == limit else None
     if as_json:
         print_json({"memories": [record_json(record) for record in records], "next": following, "total": total})
@@ -106,9 +111,11 @@ def forget(
     uids: Annotated[list[str] | None, typer.Argument(help="The uids of the memories.")] = None,
     where: WhereText = None,
     everything: Annotated[bool, typer.Option("--all", help="All memories of the agent.")] = False,
-    data_dir: DataDir = DATA_DIR,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before --all deletes everything.")] = False,
+    data_dir: DataDir,
     models_dir: ModelsDir = None,
     agent: AgentName = AGENT,
+    url: ServerURL = None,
     as_json: AsJson = False,
 ) -> None:
     """Delete an agent's memories: those with given ids, those matching a filter, or all.
@@ -121,10 +128,20 @@ def forget(
         raise InvalidInputError("nothing was named", field="uids", hint="give uids, --where, or --all")
     if everything and (uids or filter_ is not None):
         raise InvalidInputError("--all comes without uids and without --where", field="--all")
-    with open_memories(data_dir, agent) as (store, namespace):
-        forgotten = store.delete(uids or None, where={} if everything else filter_, namespace=namespace)
+    with open_memories(data_dir, agent, url=url) as memories:
+        if everything and not yes:
+            _confirm(memories.count(), agent)
+        forgotten = memories.forget(uids or None, where={} if everything else filter_)
     print_json({"forgotten": forgotten}) if as_json else print_result(f"Forgot {forgotten}.")
     if uids and filter_ is None and forgotten < len(set(uids)):
         if not as_json:
             print_note(f"Unknown uids: {len(set(uids)) - forgotten}. List the known ones with: saa list")
+        raise typer.Exit(FAILED)
+
+
+def _confirm(count: int, agent: str) -> None:
+    if not sys.stdin.isatty():
+        raise InvalidInputError("--all deletes everything, and nobody can be asked", field="--all", hint="add --yes")
+    if not typer.confirm(f"Delete all {count} memories of {agent!r}?", err=True):
+        print_note("Nothing was deleted.")
         raise typer.Exit(FAILED)

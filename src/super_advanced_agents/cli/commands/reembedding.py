@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from super_advanced_agents._runtime.progress import bar
-from super_advanced_agents.cli.options import DATA_DIR, AsJson, DataDir, ModelsDir
+from super_advanced_agents.cli.options import AsJson, DataDir, ModelsDir
 from super_advanced_agents.cli.output import INTERRUPTED, print_json, print_note, print_result, report_errors
 from super_advanced_agents.cli.session import open_embedder, open_folder_store
 
@@ -26,7 +26,7 @@ def reembed(
     drop_bare: Annotated[
         bool, typer.Option("--drop-bare", help="Delete records without text, which cannot be embedded.")
     ] = False,
-    data_dir: DataDir = DATA_DIR,
+    data_dir: DataDir,
     models_dir: ModelsDir = None,
     as_json: AsJson = False,
 ) -> None:

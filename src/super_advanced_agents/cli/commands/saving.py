@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from super_advanced_agents._runtime.progress import bar
-from super_advanced_agents.cli.options import DATA_DIR, AsJson, DataDir
+from super_advanced_agents.cli.options import AsJson, DataDir
 from super_advanced_agents.cli.output import FAILED, print_json, print_note, print_result, report_errors
 from super_advanced_agents.errors import ConfigurationError
 
@@ -19,7 +19,7 @@ from super_advanced_agents.errors import ConfigurationError
 def backup(
     *,
     target: Annotated[Path, typer.Argument(help="A new folder, which can be used as --data-dir.")],
-    data_dir: DataDir = DATA_DIR,
+    data_dir: DataDir,
     as_json: AsJson = False,
 ) -> None:
     """Copy a data folder's databases of memories, collections and agents to a new folder.
@@ -64,7 +64,7 @@ def restore(
     force: Annotated[
         bool, typer.Option("--force", help="Replace a data folder that is not empty; the old one is renamed and kept.")
     ] = False,
-    data_dir: DataDir = DATA_DIR,
+    data_dir: DataDir,
     as_json: AsJson = False,
 ) -> None:
     """Restore a data folder from a folder that `saa backup` made.

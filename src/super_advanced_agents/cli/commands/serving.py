@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from super_advanced_agents.cli.options import AGENT, DATA_DIR, AgentName, AsJson, DataDir, ModelsDir
+from super_advanced_agents.cli.options import AGENT, AgentName, AsJson, DataDir, ModelsDir
 from super_advanced_agents.cli.output import print_json, print_note, report_errors
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def serve(
     log_level: Annotated[
         str | None, typer.Option("--log-level", envvar="SAA_LOG_LEVEL", help="DEBUG, INFO, WARNING or ERROR.")
     ] = None,
-    data_dir: DataDir = DATA_DIR,
+    data_dir: DataDir,
     models_dir: ModelsDir = None,
     agent: AgentName = AGENT,
     as_json: AsJson = False,

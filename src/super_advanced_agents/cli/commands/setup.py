@@ -64,6 +64,7 @@ def _asked(settings: dict[str, str]) -> tuple[str | None, str | None, str | None
     from super_advanced_agents.errors import ConfigurationError
     from super_advanced_agents.models import MODELS
     from super_advanced_agents.models.registry import SIMPLE_QUESTIONS
+    from super_advanced_agents.tenancy.data_folder.place import default_data_dir
 
     if not _has_terminal():
         raise ConfigurationError(
@@ -86,7 +87,7 @@ def _asked(settings: dict[str, str]) -> tuple[str | None, str | None, str | None
         api_key = typer.prompt("Its key (empty for none)", default="", hide_input=True, show_default=False, err=True)
     else:
         model = specs[choice - 1].name
-    folder = typer.prompt("The data folder", default=settings.get(_DATA_DIR, "saa-data"), err=True)
+    folder = typer.prompt("The data folder", default=settings.get(_DATA_DIR, str(default_data_dir())), err=True)
     return model, base_url, api_key or None, Path(folder)
 
 

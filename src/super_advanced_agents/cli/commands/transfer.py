@@ -11,7 +11,7 @@ import typer
 
 from super_advanced_agents._runtime.progress import bar
 from super_advanced_agents.cli.inputs import parse_json_object
-from super_advanced_agents.cli.options import DATA_DIR, AnyAgent, AsJson, DataDir, WhereText
+from super_advanced_agents.cli.options import AnyAgent, AsJson, DataDir, WhereText
 from super_advanced_agents.cli.output import (
     FAILED,
     print_json,
@@ -37,7 +37,7 @@ def export(
     tenant: Annotated[
         str | None, typer.Option("--tenant", help="The tenant whose data is written; all tenants if not given.")
     ] = None,
-    data_dir: DataDir = DATA_DIR,
+    data_dir: DataDir,
     agent: AnyAgent = None,
     as_json: AsJson = False,
 ) -> None:

@@ -198,7 +198,7 @@ async def _options(agent: AsyncLLMAgent, request: AskRequest, context: HandlerCo
 
 
 async def list_agents(request: ListAgentsRequest, context: HandlerContext) -> list[AgentInfo]:
-    """List the agents with stored settings, sorted by name. Any other agent has default settings."""
+    """List the agents with settings or memories, sorted by name. Any other agent has default settings."""
     del request
     return await context.workspace.aagents()
 

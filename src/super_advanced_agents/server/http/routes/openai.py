@@ -172,7 +172,7 @@ async def models(workspace: WorkspaceDep, runtime: RuntimeDep) -> ModelsOut:
     The agents are those with memories or with settings of their own, and the default agent.
     """
     names = [language_model_names(runtime.settings)[0], embedding_model_names(runtime.settings)[0]]
-    names += [runtime.settings.agent, *await workspace.aagent_names()]
+    names += [runtime.settings.agent, *(agent.name for agent in await workspace.aagents())]
     return ModelsOut(data=[ModelOut(id=name, owned_by=_OWNER) for name in dict.fromkeys(names)])
 
 
@@ -191,8 +191,11 @@ async def _agent(workspace: Workspace, runtime: Runtime, name: str) -> AsyncLLMA
         agent = workspace.agent(name)
     except InvalidInputError:
         agent = None
-    has_settings = name == runtime.settings.agent or any(info.name == name for info in await workspace.aagents())
-    if agent is not None and (has_settings or await agent.ascan(limit=1)):
+    if agent is not None and (
+        name == runtime.settings.agent
+        or await agent.ascan(limit=1)
+        or any(info.name == name for info in await workspace.aagents())
+    ):
         return agent
     raise AgentNotFoundError(
         f"there is no language model and no agent {name[:64]!r}", hint="GET /v1/models lists the models"

@@ -1,0 +1,44 @@
+"""The command `saa agents`, which lists the agents that have memories or settings."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from super_advanced_agents.cli.options import AsJson, DataDir, ModelsDir, ServerURL
+from super_advanced_agents.cli.output import print_json, print_note, print_result, report_errors, without_controls
+from super_advanced_agents.cli.session import open_namespace
+
+
+@report_errors
+def agents(*, data_dir: DataDir, models_dir: ModelsDir = None, url: ServerURL = None, as_json: AsJson = False) -> None:
+    """List the agents that have memories (stored texts) or settings of their own."""
+    del models_dir  # every command accepts the option; this one needs no model
+    names = _names_in(data_dir) if url is None else _names_at(url)
+    if as_json:
+        print_json({"agents": [{"name": name} for name in names]})
+        return
+    for name in names:
+        print_result(without_controls(name))
+    if not names:
+        print_note("There are no agents yet. The first memory makes one: saa add TEXT --agent NAME")
+
+
+def _names_in(data_dir: Path) -> list[str]:
+    import asyncio
+
+    from super_advanced_agents.config import DEFAULT_TENANT
+    from super_advanced_agents.tenancy.data_folder.saving import read_catalog_of
+
+    with open_namespace(data_dir, "default") as (store, _):
+        stored = asyncio.run(store.anamespaces()) or []
+    configured = [name for tenant, name in read_catalog_of(data_dir).agents if tenant == DEFAULT_TENANT]
+    return sorted({*stored, *configured})
+
+
+def _names_at(url: str) -> list[str]:
+    import asyncio
+
+    from super_advanced_agents.client.agent_list import alist_agents
+
+    return [agent.name for agent in asyncio.run(alist_agents(url, api_key=os.environ.get("SAA_API_KEY") or None))]
