@@ -17,7 +17,7 @@ from super_advanced_agents.agents.prompt import (
     search_query,
 )
 from super_advanced_agents.config import LIMITS, checked_text
-from super_advanced_agents.errors import ConfigurationError
+from super_advanced_agents.errors import ConfigurationError, InvalidInputError
 from super_advanced_agents.types import Answer, AnswerEvent, ChatMessage, JSONValue, Match, Record, Turn, Where
 
 DEFAULT_SESSION = "default"
@@ -26,6 +26,7 @@ DEFAULT_SESSION = "default"
 USER, ASSISTANT = "user", "assistant"
 """The speakers of the turns that a chat remembers."""
 
+_MAX_TOP_K = 100
 _MAX_TURNS = 40
 _PAGE = 500
 _WINDOWS_S = (3_600.0, 86_400.0, 30 * 86_400.0, None)
@@ -71,7 +72,7 @@ class Chatting(Answering):
             remember: False to store neither turn.
             instructions: further instructions to the model, such as a language or a tone; at most 8 KiB.
             where: restricts the search for memories to those that match this filter; the history is not restricted.
-            top_k: the number of memories that the model is shown.
+            top_k: the number of memories that the model is shown, at most 100.
 
         Returns:
             The model's answer, the memories that it was shown, and the names and numbers of the answer that stand in
@@ -121,6 +122,8 @@ class Chatting(Answering):
         self, message: str, session: str, instructions: str | None, where: Where | None, top_k: int
     ) -> AnswerTask:
         checked_message(message)
+        if type(top_k) is not int or not 1 <= top_k <= _MAX_TOP_K:
+            raise InvalidInputError(f"top_k must be an integer from 1 to {_MAX_TOP_K}", field="top_k")
         checked_text(session, "session", max_bytes=LIMITS.uid_chars)
         checked_instructions(instructions)
         if self.llm_generator is None:
@@ -160,13 +163,16 @@ class Chatting(Answering):
         return turns
 
     async def _remember_turns(self, message: str, answer: Answer, session: str) -> None:
-        turns: list[dict[str, JSONValue]] = [{"speaker": USER, "text": message}]
-        if answer.text:
-            turns.append({"speaker": ASSISTANT, "text": answer.text})
-        await self._aadd_turns(turns, session=session)
+        await self._aadd_turns(turns_of(message, answer), session=session)
 
     chat = blocking(_achat)
     chat_events = blocking_iterator(_achat_events)
+
+
+def turns_of(message: str, answer: Answer) -> list[Turn]:
+    """Return the turns of one exchange; an answer without text is none."""
+    turns = [Turn(speaker=USER, text=message)]
+    return [*turns, Turn(speaker=ASSISTANT, text=answer.text)] if answer.text else turns
 
 
 def checked_message(message: str) -> str:

@@ -10,6 +10,7 @@ import typer
 from typer.exceptions import TyperException
 
 from super_advanced_agents.cli.commands.agents import agents
+from super_advanced_agents.cli.commands.chatting import chat
 from super_advanced_agents.cli.commands.checkup import doctor
 from super_advanced_agents.cli.commands.editing import edit, get
 from super_advanced_agents.cli.commands.finding import ask, search
@@ -67,6 +68,7 @@ for _name, _command in (
     ("import", import_),
     ("search", search),
     ("ask", ask),
+    ("chat", chat),
     ("list", list_),
     ("agents", agents),
     ("get", get),

@@ -12,7 +12,8 @@ from super_advanced_agents._runtime.sync_bridge import blocking, blocking_iterat
 from super_advanced_agents.agents.agent import Predicate, SearchMode
 from super_advanced_agents.agents.prompt import checked_history, checked_instructions
 from super_advanced_agents.client.connection import Connection
-from super_advanced_agents.client.remote_writes import RemoteMemoryWrites, check_where
+from super_advanced_agents.client.remote_chatting import RemoteChatting
+from super_advanced_agents.client.remote_writes import check_where
 from super_advanced_agents.client.transport import RemoteCall
 from super_advanced_agents.config import LIMITS, checked_agent_name, checked_text
 from super_advanced_agents.errors import InvalidInputError
@@ -65,7 +66,7 @@ class RemoteAskOptions(TypedDict, total=False):
     min_similarity: float | None
 
 
-class RemoteAgent(RemoteMemoryWrites):
+class RemoteAgent(RemoteChatting):
     """Call one agent of a server over gRPC or REST, with the methods of a local `AsyncLLMAgent`.
 
     It has every operation of `AsyncLLMAgent`, and the blocking ones of `LLMAgent`. The server embeds texts and answers

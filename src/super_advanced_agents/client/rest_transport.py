@@ -37,6 +37,9 @@ from super_advanced_agents.types import AnswerEvent, Match
 if TYPE_CHECKING:
     import httpx2
 
+_OVER_REST = {ops.ASK_STREAM.name: ops.ASK, ops.AGENT_CHAT_STREAM.name: ops.AGENT_CHAT}
+"""The operations of REST whose answers are streams on demand."""
+
 _BODILESS = frozenset({"GET", "DELETE"})
 _CLOSE_CYCLES = 3
 _CONNECTIONS = 64
@@ -100,7 +103,7 @@ class RestTransport(Transport):
 
     def stream(self, operation: Operation, result: Any) -> Stream[Any]:
         """Return a `Stream` that sends one request and reads the answer as server-sent events."""
-        del operation, result  # always `ASK_STREAM` and `AnswerEvent`
+        del operation, result  # always an answer's, and `AnswerEvent`
         assert self._loop is not None, "opened first"
         assert self._client is not None, "opened first"
         self._in_flight.enter()
@@ -146,7 +149,8 @@ class _EventStream(Stream[AnswerEvent]):
         self._response: httpx2.Response | None = None
 
     def send(self, call: RemoteCall) -> None:
-        self._http_request = _http_request(RemoteCall(ops.ASK, call.target, call.request), stream=True)
+        operation = _OVER_REST[call.operation.name]
+        self._http_request = _http_request(RemoteCall(operation, call.target, call.request), stream=True)
 
     def finish(self) -> None:
         pass  # there is one request

@@ -275,6 +275,10 @@ COUNT_ALL_MEMORIES = _agent(
 ASK = _agent(
     "ask", "POST", f"{_AGENT}/ask", request=requests.AskRequest, rpc=methods.ASK, cost=Cost.TOKENS, **_GENERATES
 )
+AGENT_CHAT = _agent(
+    "agentChat", "POST", f"{_AGENT}/chat", request=requests.ChatRequest, rpc=methods.CHAT, cost=Cost.TOKENS,
+    retry=Retry.WITH_KEY, keyed=True, shows_memory=True, **_GENERATES,
+)  # fmt: skip  # and `memories:write` where it remembers
 
 # -- agents -----------------------------------------------------------------------------------------------------------
 
@@ -341,6 +345,8 @@ SCAN_STREAM = _store("scanStream", "", "", request=store.ScanRequest, reply="rec
                      access=_READ)  # fmt: skip
 ASK_STREAM = _agent("askStream", "", "", request=requests.AskRequest, rpc=methods.ASK_STREAM, cost=Cost.TOKENS,
                     **_GENERATES)  # fmt: skip
+AGENT_CHAT_STREAM = _agent("agentChatStream", "", "", request=requests.ChatRequest, rpc=methods.CHAT_STREAM,
+                           cost=Cost.TOKENS, **_GENERATES)  # fmt: skip
 
 # -- other protocols' shapes ------------------------------------------------------------------------------------------
 

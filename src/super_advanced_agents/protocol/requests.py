@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from types import EllipsisType
 from typing import Any, Generic, Literal, TypeAlias, TypeVar, get_args, get_origin
 
+from super_advanced_agents.agents.chatting import DEFAULT_SESSION
 from super_advanced_agents.orchestration.outcome import Outcome
 from super_advanced_agents.stores.requests import QueryRequest, Request, WriteRequest
 from super_advanced_agents.types import (
@@ -227,6 +228,25 @@ class AskRequest(ServedRequest[Answer]):
     history: Sequence[ChatMessage] | None = None
     llm: bool = True
     min_similarity: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatRequest(ServedRequest[Answer]):
+    """A request to answer a message of a conversation, and to remember both turns.
+
+    `AsyncLLMAgent.achat` describes the operation.
+
+    Attributes:
+        answer_tokens: the maximum length of the answer; the agent's setting when None.
+    """
+
+    message: str
+    session: str = DEFAULT_SESSION
+    remember: bool = True
+    instructions: str | None = None
+    where: Where | None = None
+    top_k: int = 5
+    answer_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -241,6 +241,26 @@ class AskRequest(_message.Message):
     min_similarity: float
     def __init__(self, agent: _Optional[str] = ..., question: _Optional[str] = ..., top_k: _Optional[int] = ..., mode: _Optional[_Union[SearchMode, str]] = ..., where: _Optional[bytes] = ..., memory_type: _Optional[str] = ..., weights: _Optional[_Union[_common_pb2.Weights, _Mapping]] = ..., rerank: _Optional[bool] = ..., answer_tokens: _Optional[int] = ..., instructions: _Optional[str] = ..., history: _Optional[_Iterable[_Union[ChatMessage, _Mapping]]] = ..., llm: _Optional[bool] = ..., min_similarity: _Optional[float] = ...) -> None: ...
 
+class ChatRequest(_message.Message):
+    __slots__ = ("agent", "message", "session", "remember", "instructions", "where", "top_k", "answer_tokens")
+    AGENT_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    SESSION_FIELD_NUMBER: _ClassVar[int]
+    REMEMBER_FIELD_NUMBER: _ClassVar[int]
+    INSTRUCTIONS_FIELD_NUMBER: _ClassVar[int]
+    WHERE_FIELD_NUMBER: _ClassVar[int]
+    TOP_K_FIELD_NUMBER: _ClassVar[int]
+    ANSWER_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    agent: str
+    message: str
+    session: str
+    remember: bool
+    instructions: str
+    where: bytes
+    top_k: int
+    answer_tokens: int
+    def __init__(self, agent: _Optional[str] = ..., message: _Optional[str] = ..., session: _Optional[str] = ..., remember: _Optional[bool] = ..., instructions: _Optional[str] = ..., where: _Optional[bytes] = ..., top_k: _Optional[int] = ..., answer_tokens: _Optional[int] = ...) -> None: ...
+
 class ChatMessage(_message.Message):
     __slots__ = ("role", "content")
     ROLE_FIELD_NUMBER: _ClassVar[int]

@@ -137,7 +137,8 @@ class MethodHandler:
     async def _answer_once(self, frame: bytes, incoming: IncomingRequest, key: str) -> bytes:
         async def make() -> Reply:
             try:
-                return Reply(status=HTTPStatus.OK, body=await self._answer(frame, incoming))
+                body = await self._answer(frame, incoming)
+                return Reply(status=HTTPStatus.OK, body=body, complete=not self._operation.shows_memory)
             except SuperAdvancedAgentsError as exc:
                 return Reply(status=status_of(exc), body=orjson.dumps(problem_of(exc)))
 

@@ -15,13 +15,13 @@ from super_advanced_agents.protocol import operations as ops
 from super_advanced_agents.protocol.codec import count_records, decode, encode
 from super_advanced_agents.protocol.operations import BY_RPC, Operation
 from super_advanced_agents.protocol.replies import encode_reply
-from super_advanced_agents.protocol.requests import AskRequest
+from super_advanced_agents.protocol.requests import ChatRequest
 from super_advanced_agents.protocol.v1 import agents_pb2 as agents
 from super_advanced_agents.protocol.v1 import common_pb2 as shared
 from super_advanced_agents.protocol.v1 import vector_store_pb2 as stores
 from super_advanced_agents.server.grpc.conversions import encode_in_slices, is_long
 from super_advanced_agents.server.grpc.rpc import Rpc, StreamingHandler, UnaryHandler, map_in_order
-from super_advanced_agents.server.handlers.agents import ask_stream
+from super_advanced_agents.server.handlers.agents import ask_stream, chat_stream
 from super_advanced_agents.server.handlers.context import HandlerContext
 from super_advanced_agents.server.handlers.registry import execute
 from super_advanced_agents.server.limits.sending import SMALL_ANSWER_BYTES
@@ -55,7 +55,8 @@ def _handler_of(operation: Operation, services: Services) -> UnaryHandler | Stre
         ops.ADD_STREAM.name: method.add_stream,
         ops.SEARCH_STREAM.name: method.search_stream,
         ops.SCAN_STREAM.name: method.scan_stream,
-        ops.ASK_STREAM.name: method.ask_stream,
+        ops.ASK_STREAM.name: method.answer_stream,
+        ops.AGENT_CHAT_STREAM.name: method.answer_stream,
     }
     return streams.get(operation.name, method.unary)
 
@@ -130,12 +131,12 @@ class _OperationMethod:
             # A short page need not be the last one: records with equal uids stay together on one page.
             request = request.replaced(after=page[-1].uid)
 
-    async def ask_stream(self, message: agents.AskRequest, workspace: Workspace) -> AsyncGenerator[Message, None]:
-        request = decode(message, AskRequest)
-        async with (
-            self._working(),
-            aclosing(ask_stream(request, self._context(message, workspace))) as events,
-        ):
+    async def answer_stream(
+        self, message: agents.AskRequest | agents.ChatRequest, workspace: Workspace
+    ) -> AsyncGenerator[Message, None]:
+        request = decode(message, self._request)
+        answer = chat_stream if isinstance(request, ChatRequest) else ask_stream
+        async with self._working(), aclosing(answer(request, self._context(message, workspace))) as events:
             async for event in events:
                 yield encode(event, agents.AskEvent)
 

@@ -6,11 +6,13 @@ from collections.abc import AsyncGenerator, Sized
 from contextlib import aclosing
 from dataclasses import asdict, replace
 from functools import partial
+from typing import Any
 
 from pydantic import ValidationError
 
 from super_advanced_agents.agents import AsyncLLMAgent
 from super_advanced_agents.agents.answers import AskOptions
+from super_advanced_agents.agents.chatting import turns_of
 from super_advanced_agents.agents.prompt import checked_history, checked_instructions, search_query
 from super_advanced_agents.config import LIMITS
 from super_advanced_agents.errors import AgentNotFoundError, InvalidInputError
@@ -18,6 +20,7 @@ from super_advanced_agents.protocol import operations as ops
 from super_advanced_agents.protocol.operations import PermitKind
 from super_advanced_agents.protocol.requests import (
     AskRequest,
+    ChatRequest,
     CountMemoriesRequest,
     DeleteAgentRequest,
     ForgetRequest,
@@ -35,8 +38,11 @@ from super_advanced_agents.retrieval import Reranker
 from super_advanced_agents.server.handlers.context import Handler, HandlerContext
 from super_advanced_agents.server.handlers.error_mapping import rename_error_fields
 from super_advanced_agents.tenancy.config_file import AgentSettings
+from super_advanced_agents.tenancy.context import Access
 from super_advanced_agents.tenancy.reranking import chosen_reranker, reranks
 from super_advanced_agents.types import AgentInfo, Answer, AnswerEvent, Match, Record
+
+_TURNS_OF_A_CHAT = 2
 
 
 def _agent(context: HandlerContext) -> AsyncLLMAgent:
@@ -174,7 +180,43 @@ async def ask_stream(request: AskRequest, context: HandlerContext) -> AsyncGener
             yield event
 
 
-async def _charged_agent(request: AskRequest, context: HandlerContext) -> AsyncLLMAgent:
+async def chat(request: ChatRequest, context: HandlerContext) -> Answer:
+    """Answer a message of a conversation, and store both turns durably before responding.
+
+    With `remember`, the credential needs the scope `memories:write` too.
+    """
+    agent = await _chatting_agent(request, context)
+    answer = await agent.achat(**{**_chat_arguments(request), "remember": False})
+    if request.remember:
+        try:
+            await agent.aadd_turns(turns_of(request.message, answer), session=request.session)
+        except InvalidInputError as exc:
+            # A repeated request: its first exchange is remembered, and now the model may have chosen other words.
+            if exc.field != "write_id":
+                raise
+    return answer
+
+
+async def chat_stream(request: ChatRequest, context: HandlerContext) -> AsyncGenerator[AnswerEvent, None]:
+    """Answer a message: yield the memories used, then the answer in pieces, then all of it."""
+    agent = await _chatting_agent(request, context)
+    async with aclosing(agent.achat_events(**_chat_arguments(request))) as events:
+        async for event in events:
+            yield event
+
+
+async def _chatting_agent(request: ChatRequest, context: HandlerContext) -> AsyncLLMAgent:
+    if request.remember:
+        context.request_context.principal.require(Access.WRITE)
+        await context.request_context.charge(_TURNS_OF_A_CHAT)
+    return await _charged_agent(request, context)
+
+
+def _chat_arguments(request: ChatRequest) -> dict[str, Any]:
+    return {name: value for name, value in asdict(request).items() if name != "answer_tokens"}
+
+
+async def _charged_agent(request: AskRequest | ChatRequest, context: HandlerContext) -> AsyncLLMAgent:
     tokens = request.answer_tokens
     if tokens is not None and not 1 <= tokens <= LIMITS.answer_tokens:
         raise InvalidInputError(
@@ -241,6 +283,7 @@ HANDLERS: dict[str, Handler] = {
     ops.COUNT_MEMORIES.name: count_memories,
     ops.COUNT_ALL_MEMORIES.name: count_memories,
     ops.ASK.name: ask,
+    ops.AGENT_CHAT.name: chat,
     ops.LIST_AGENTS.name: list_agents,
     ops.GET_AGENT.name: get_agent,
     ops.PUT_AGENT.name: put_agent,

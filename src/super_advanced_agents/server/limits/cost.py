@@ -72,7 +72,7 @@ def item_units(cost: Cost, request: Any, *, answer_tokens: int) -> int:
         case Cost.TEXT:
             return 0 if request.text is None else 1
         case Cost.TOKENS:
-            return (request.answer_tokens or answer_tokens) if request.llm else 0
+            return (request.answer_tokens or answer_tokens) if getattr(request, "llm", True) else 0
         case _:
             return 0
 

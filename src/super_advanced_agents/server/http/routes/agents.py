@@ -14,8 +14,8 @@ from fastapi import APIRouter
 
 from super_advanced_agents.protocol import operations as ops
 from super_advanced_agents.protocol.json_codec import json_of_result
-from super_advanced_agents.protocol.requests import AskRequest, PutAgentRequest, SearchMemoriesRequest
-from super_advanced_agents.server.handlers.agents import ask_stream
+from super_advanced_agents.protocol.requests import AskRequest, ChatRequest, PutAgentRequest, SearchMemoriesRequest
+from super_advanced_agents.server.handlers.agents import ask_stream, chat_stream
 from super_advanced_agents.server.http.body import JSONRoute
 from super_advanced_agents.server.http.endpoints import Endpoint, ParsedRequest, add_endpoint, handle
 from super_advanced_agents.server.http.schemas import results
@@ -28,8 +28,13 @@ router = APIRouter(tags=["agents"], route_class=JSONRoute)
 
 _EVENTS: dict[int | str, dict[str, Any]] = {HTTPStatus.OK.value: {"content": {MEDIA_TYPE: ASK_STREAM}}}
 
+_STREAMED = (
+    "The response is JSON, or with `stream` or `Accept: text/event-stream` a stream of events: `sources` (once), "
+    "`text` (repeated), then `done` or `error`."
+)
 
-async def _ask(parsed: ParsedRequest) -> Any:
+
+async def _answer(parsed: ParsedRequest) -> Any:
     if not parsed.body.stream and MEDIA_TYPE not in parsed.request.headers.get("accept", ""):
         return await handle(parsed)
     # Two events ahead: an error before the first piece of text then sets the status instead of ending a 200.
@@ -37,7 +42,9 @@ async def _ask(parsed: ParsedRequest) -> Any:
 
 
 async def _events(parsed: ParsedRequest) -> AsyncGenerator[bytes, None]:
-    async with aclosing(ask_stream(parsed.body.build(), parsed.context)) as events:
+    request = parsed.body.build()
+    answer = chat_stream if isinstance(request, ChatRequest) else ask_stream
+    async with aclosing(answer(request, parsed.context)) as events:
         async for part in events:
             if part.sources is not None:
                 yield event("sources", {"results": json_of_result(part.sources)})
@@ -67,9 +74,17 @@ ENDPOINTS = (
         body=body_of(AskRequest, "AskRequest", stream=(bool, False)),
         response_model=results.AnswerOut,
         responses=_EVENTS,
-        handler=_ask,
-        description="Answer a question from an agent's memories.\n\nThe response is JSON, or with `stream` or "
-        "`Accept: text/event-stream` a stream of events: `sources` (once), `text` (repeated), then `done` or `error`.",
+        handler=_answer,
+        description=f"Answer a question from an agent's memories.\n\n{_STREAMED}",
+    ),
+    Endpoint(
+        operation=ops.AGENT_CHAT,
+        body=body_of(ChatRequest, "ChatRequest", stream=(bool, False)),
+        response_model=results.AnswerOut,
+        responses=_EVENTS,
+        handler=_answer,
+        description="Answer a message of a conversation from its history and from memories, and remember both turns "
+        f"(which needs the scope `memories:write`).\n\n{_STREAMED}",
     ),
 )
 

@@ -97,6 +97,7 @@ EXAMPLES: Mapping[str, Any] = MappingProxyType(
         },
         "AskRequest": {"question": "Where is the Louvre?", "top_k": 3},
         "ChainIn": {"query": "Where is the Louvre?", "names": ["travel", "editor"]},
+        "ChatRequest": {"message": "And when was it built?", "session": "trip"},
         "ChosenMemories": {"where": {"city": "Paris"}},
         "CollaborateIn": {"query": "Where is the Louvre?", "names": ["travel", "general"], "voting": "consensus"},
         "FallbackIn": {"query": "Where is the Louvre?", "primary": "travel", "backup": ["general"]},
