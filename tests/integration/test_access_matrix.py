@@ -25,6 +25,8 @@ PUBLIC, ANY_KEY = "public", "any key"
 READ, WRITE, GENERATE, ADMIN = "memories:read", "memories:write", "generate", "admin"
 CHANGE, ANSWER = f"{WRITE} {READ}", f"{GENERATE} {READ}"
 """Both scopes, where the answer tells what is stored."""
+TALK = f"{ANSWER} {WRITE}"
+"""The scopes of a chat that is remembered, which an empty message of gRPC asks for."""
 
 SECRET_TEXT = "walruses sing at dawn"
 """A text that the default tenant has stored; no other tenant may ever read it."""
@@ -124,7 +126,8 @@ GRPC_ROWS = {
         READ: "SearchMemories GetMemory ListMemories CountMemories ListAgents GetAgent",
         WRITE: "Remember RememberTurns Forget",
         CHANGE: "UpdateMemory",
-        ANSWER: "Ask AskStream Chat ChatStream",
+        ANSWER: "Ask AskStream",
+        TALK: "Chat ChatStream",
         ADMIN: "PutAgent DeleteAgent",
     },
     "OrchestratorService": {READ: "Supervise ListOrchestrators", ANSWER: "Route Chain Fallback Parallel Collaborate"},
@@ -149,6 +152,7 @@ ALLOWED_CALLERS = {
     CHANGE: {"editor", "admin"},
     GENERATE: {"generator", "asker", "admin"},
     ANSWER: {"asker", "admin"},
+    TALK: {"admin"},
     ADMIN: {"admin"},
     ANY_KEY: {"reader", "writer", "editor", "generator", "asker", "admin"},
 }
