@@ -237,16 +237,18 @@ def open_folder_store(data_dir: Path, *, dim: int | None = None, metric: str | N
 
 @contextmanager
 def open_embedder(
-    models_dir: Path | None, *, model: str | None = None, precision: str | None = None
+    data_dir: Path, models_dir: Path | None, *, model: str | None = None, precision: str | None = None
 ) -> Iterator[EmbeddingPipeline]:
     """Enter a context that yields an embedding pipeline; download its model if missing.
 
-    The model and the precision are the configured ones unless given.
+    The model and the precision are the configured ones unless given; where none are, those of the data folder.
     """
     from super_advanced_agents.tenancy.model_loading import embedding_pipeline, fetch_models
     from super_advanced_agents.tenancy.settings import Settings
 
-    settings = Settings.load(models_dir=models_dir, embedding_model=model, embedding_precision=precision)
+    settings = Settings.load(
+        data_dir=data_dir, models_dir=models_dir, embedding_model=model, embedding_precision=precision
+    )
     fetch_models(settings, embedding=True)
     with embedding_pipeline(settings) as pipeline:
         yield pipeline

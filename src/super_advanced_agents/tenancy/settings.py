@@ -21,10 +21,12 @@ from super_advanced_agents.config import (
     checked_agent_name,
 )
 from super_advanced_agents.errors import ConfigurationError, InvalidInputError
+from super_advanced_agents.tenancy.data_folder.embedding_model import known_model, model_id_in
 from super_advanced_agents.tenancy.data_folder.place import default_data_dir
 
 PREFIX = "SAA_"
 _GRPC_PORT = 50_051
+_EMBEDDING = {"embedding_model", "embedding_precision", "embedding_base_url"}
 
 
 def _parse_list(value: object) -> object:
@@ -56,7 +58,8 @@ class Settings(BaseSettings):
         store: the URL of the store that all agents share, such as `faiss:./folder`; the one in `data_dir` when None.
         models_dir: the folder of all models; the user's cache folder when None.
         agent: the default agent, which answers `POST /search` and the command line.
-        embedding_model: a model of the registry, a folder with a model, or the model's name at `embedding_base_url`.
+        embedding_model: a model of the registry, a folder with a model, or the model's name at `embedding_base_url`;
+            `load` takes the one of the data folder's memories when none is given.
         embedding_precision: the weights of registry models, `"int8"` or `"fp32"`.
         embedding_base_url: the URL of an OpenAI-compatible server for embeddings; None to embed in this process.
         embedding_api_key: the API key of that server.
@@ -246,6 +249,8 @@ class Settings(BaseSettings):
     def load(cls, **values: object) -> Self:
         """Load the settings from arguments and environment variables, and validate them.
 
+        Where neither names an embedding model, it is the one that made the vectors in the data folder.
+
         Args:
             values: settings by name; None counts as not given.
 
@@ -254,7 +259,13 @@ class Settings(BaseSettings):
         """
         arguments: dict[str, Any] = {name: value for name, value in values.items() if value is not None}
         try:
-            return cls(**arguments)
+            settings = cls(**arguments)
+            if settings.model_fields_set.isdisjoint(_EMBEDDING) and settings.has_own_store:
+                found = known_model(model_id_in(settings.store_dir / "memory.sqlite3"))
+                if found is not None:
+                    model: dict[str, Any] = {"embedding_model": found[0], "embedding_precision": found[1]}
+                    settings = cls(**arguments, **model)
+            return settings
         except ValidationError as exc:
             first = exc.errors(include_url=False, include_input=False)[0]
             name = str(first["loc"][0])

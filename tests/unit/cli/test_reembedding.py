@@ -29,12 +29,17 @@ def test_reembed_gives_memories_the_vectors_of_another_model(filled, tmp_path, m
     saa = filled
     result = saa("reembed", "--precision", "fp32")
     assert result.stdout.startswith("All 4 memories have vectors of all-MiniLM-L6-v2")
-    assert "SAA_EMBEDDING_PRECISION=fp32" in result.stderr
+    assert "from now on" in result.stderr
+    followed = _search_all(saa)
+    assert "all-MiniLM-L6-v2 fp32 made the vectors" in saa("doctor", code=None).stdout
+    monkeypatch.setenv("SAA_EMBEDDING_PRECISION", "int8")
     refused = saa("search", "art museum", code=2).stderr
     assert "int8" in refused
     assert "fp32" in refused
+    assert "WRONG  embedding model" in saa("doctor", code=1).stdout
     monkeypatch.setenv("SAA_EMBEDDING_PRECISION", "fp32")
     again = saa.json("reembed")
+    assert _search_all(saa) == followed
     assert (again["records"], again["embedded"], again["dim"]) == (4, 0, 384)
     fresh = ("--data-dir", tmp_path / "fresh")
     for i, text in enumerate(TEXTS):

@@ -22,12 +22,16 @@ def doctor(data_dir: DataDir, models_dir: ModelsDir = None, as_json: AsJson = Fa
 
     Prints one line for each check. The exit code is 1 when a check fails.
     """
-    from super_advanced_agents.cli.doctor.machine import check_models, check_versions
+    from super_advanced_agents.cli.doctor.machine import check_embedding, check_models, check_versions
     from super_advanced_agents.cli.doctor.storage import check_data
     from super_advanced_agents.cli.doctor.tenants import check_server_data
 
     results: Iterator[Check] = chain(
-        check_versions(), check_models(models_dir), check_data(data_dir), check_server_data(data_dir)
+        check_versions(),
+        check_models(models_dir),
+        check_data(data_dir),
+        check_embedding(data_dir),
+        check_server_data(data_dir),
     )
     checks: list[Check] = []
     for check in results:

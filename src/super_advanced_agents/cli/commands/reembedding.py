@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Literal
 
 import typer
@@ -35,9 +36,11 @@ def reembed(
     The store switches to the new vectors in one step. After an interruption the same command continues; until the
     switch the store is unchanged.
     """
+    from super_advanced_agents.models import MODELS
+
     with (
         open_folder_store(data_dir) as store,
-        open_embedder(models_dir, model=model, precision=precision) as embedder,
+        open_embedder(data_dir, models_dir, model=model, precision=precision) as embedder,
         bar(unit="memories") as progress,
     ):
         task = progress.add_task("embedding", total=None) if progress else None
@@ -64,7 +67,13 @@ def reembed(
         return
     dropped = f", {done.dropped} without text were deleted" if done.dropped else ""
     print_result(f"All {done.records} memories have vectors of {done.model_id} now{dropped}.")
-    if model is not None or precision is not None:
-        variables = {"SAA_EMBEDDING_MODEL": model, "SAA_EMBEDDING_PRECISION": precision}
-        settings = " ".join(f"{name}={value}" for name, value in variables.items() if value is not None)
-        print_note(f"Use this model from now on: set {settings} for other commands and servers.")
+    if not done.model_id.startswith(tuple(f"{name}:" for name in MODELS)):
+        print_note(f"Name this model to other commands and servers: SAA_EMBEDDING_MODEL={model}")
+        return
+    named = [name for name in ("SAA_EMBEDDING_MODEL", "SAA_EMBEDDING_PRECISION") if os.environ.get(name)]
+    if named:
+        print_note(
+            f"All commands use this model now where no other is named: unset {' and '.join(named)}, or adapt it."
+        )
+    else:
+        print_note("All commands and servers on this data folder use this model from now on.")

@@ -44,6 +44,35 @@ def check_versions() -> Iterator[Check]:
             )
 
 
+def check_embedding(data_dir: Path) -> Iterator[Check]:
+    """Yield a check result: whether the configured model made the data folder's vectors.
+
+    There is none if no model made vectors there.
+    """
+    from super_advanced_agents.models import MODELS
+    from super_advanced_agents.tenancy.data_folder.embedding_model import known_model, model_id_in
+    from super_advanced_agents.tenancy.settings import Settings
+
+    settings = Settings.load(data_dir=data_dir)
+    stored = model_id_in(settings.store_dir / "memory.sqlite3")
+    if stored is None or not settings.has_own_store:
+        return
+    known = known_model(stored)
+    made_by = stored if known is None else " ".join(known)
+    configured = f"{settings.embedding_model} {settings.embedding_precision}"
+    if settings.embedding_base_url is not None or (known is None and settings.embedding_model not in MODELS):
+        yield Check(name="embedding model", ok=True, detail=f"{made_by} made the vectors")  # only searches can tell
+        return
+    yield Check(
+        name="embedding model",
+        ok=made_by == configured,
+        detail=f"{made_by} made the vectors"
+        if made_by == configured
+        else f"{made_by} made the vectors, and {configured} is configured",
+        hint="" if made_by == configured else "unset SAA_EMBEDDING_MODEL and SAA_EMBEDDING_PRECISION, or: saa reembed",
+    )
+
+
 def check_models(models_dir: Path | None) -> Iterator[Check]:
     """Yield a check result for each default model, after verifying its files' checksums."""
     from super_advanced_agents.models import verify

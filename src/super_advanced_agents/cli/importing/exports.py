@@ -123,7 +123,7 @@ class ExportImporter:
     def _pipeline(self, header: Header, stack: ExitStack) -> EmbeddingPipeline | None:
         if header.vectors and not self._reembed:
             return None
-        return stack.enter_context(open_embedder(self._models_dir))
+        return stack.enter_context(open_embedder(self._data_dir, self._models_dir))
 
     def _import(
         self,
