@@ -138,8 +138,9 @@ class Chatting(Answering):
         matches = await self._asearch_text(search_query(message, history), top_k + len(shown), where=where)
         sources: list[Match] = [match for match in matches if match.uid not in shown][:top_k]
         parts = PromptParts(
-            question=message, sources=sources, instructions=instructions, history=history, rules=CHAT_RULES
-        )
+            question=message, sources=sources, instructions=instructions, history=history, rules=CHAT_RULES,
+            question_counts=True,
+        )  # fmt: skip
         return AnswerTask(parts, self.llm_generator, may_quote=False)
 
     async def _latest_turns(self, session: str) -> list[Record]:

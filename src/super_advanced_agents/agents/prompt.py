@@ -61,6 +61,7 @@ class PromptParts:
         instructions: further instructions of the caller, which go before the rules; None for none.
         history: the messages before the question, oldest first, of users and assistants.
         rules: how the model is to answer; `{open}` and `{close}` in it stand for the markers of the memories.
+        question_counts: True where the user may tell something, as in a chat: the question is then a source as well.
     """
 
     question: str
@@ -68,6 +69,7 @@ class PromptParts:
     instructions: str | None = None
     history: Sequence[ChatMessage] = ()
     rules: str = _RULES
+    question_counts: bool = False
 
     def messages(self, *, context_chars: int, max_tokens: int | None = None) -> list[ChatMessage]:
         """Build the chat messages of the prompt.
@@ -97,8 +99,10 @@ class PromptParts:
 
     @property
     def told(self) -> list[str]:
-        """The instructions and the users' earlier messages, which count as sources too."""
+        """The instructions and the user's messages, which count as sources too."""
         said = [message.content for message in self.history if message.role == "user"]
+        if self.question_counts:
+            said.append(self.question)
         return said if self.instructions is None else [self.instructions, *said]
 
 

@@ -57,6 +57,14 @@ async def test_memories_are_part_of_the_answer_and_other_sessions_are_only_memor
     assert [source.text for source in narrowed.sources] == ["Ann: I like towers."]
 
 
+async def test_what_the_message_itself_tells_is_no_unsupported_name(agent):
+    """A user may say something new, and an answer may repeat it."""
+    await agent.aadd_text_memory("The harbour opens at six.")
+    answer = await agent.achat("Repeat this name: Zoe", "names")
+    assert "Zoe" in answer.text
+    assert "Zoe" not in answer.unsupported
+
+
 async def test_stream_remembers_before_its_last_event_and_nothing_when_left_early(agent):
     """Sources come first; the last event has the whole text."""
     async with aclosing(agent.achat_events("Say hello.", "left")) as events:
