@@ -81,7 +81,7 @@ def open_local_agent(
     from super_advanced_agents.tenancy.model_loading import embedding_pipeline, fetch_models, language_model
     from super_advanced_agents.tenancy.settings import Settings
 
-    settings = Settings.load(data_dir=data_dir, models_dir=models_dir, agent=agent)
+    settings = Settings.load_for_folder(data_dir=data_dir, models_dir=models_dir, agent=agent)
     folder = folder_of(settings.store_url)
     is_missing = folder is not None and not has_store(folder)
     with (
@@ -246,7 +246,7 @@ def open_embedder(
     from super_advanced_agents.tenancy.model_loading import embedding_pipeline, fetch_models
     from super_advanced_agents.tenancy.settings import Settings
 
-    settings = Settings.load(
+    settings = Settings.load_for_folder(
         data_dir=data_dir, models_dir=models_dir, embedding_model=model, embedding_precision=precision
     )
     fetch_models(settings, embedding=True)

@@ -22,7 +22,7 @@ from super_advanced_agents.config import (
 )
 from super_advanced_agents.errors import ConfigurationError, InvalidInputError
 from super_advanced_agents.tenancy.data_folder.embedding_model import known_model, model_id_in
-from super_advanced_agents.tenancy.data_folder.place import default_data_dir
+from super_advanced_agents.tenancy.data_folder.place import LOCAL_FOLDER
 
 PREFIX = "SAA_"
 _GRPC_PORT = 50_051
@@ -53,13 +53,13 @@ class Settings(BaseSettings):
     for an invalid value, with the name of the setting and of its variable.
 
     Attributes:
-        data_dir: the folder of all persistent data; the default store is in its `store` subfolder. `./saa-data` if it
-            exists, else the user's data folder for this package.
+        data_dir: the folder of all persistent data; the default store is in its `store` subfolder. Commands
+            use `./saa-data` if it exists, else the user's data folder for this package.
         store: the URL of the store that all agents share, such as `faiss:./folder`; the one in `data_dir` when None.
         models_dir: the folder of all models; the user's cache folder when None.
         agent: the default agent, which answers `POST /search` and the command line.
         embedding_model: a model of the registry, a folder with a model, or the model's name at `embedding_base_url`;
-            `load` takes the one of the data folder's memories when none is given.
+            `load_for_folder` takes the one of the data folder's memories when none is given.
         embedding_precision: the weights of registry models, `"int8"` or `"fp32"`.
         embedding_base_url: the URL of an OpenAI-compatible server for embeddings; None to embed in this process.
         embedding_api_key: the API key of that server.
@@ -118,7 +118,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
 
-    data_dir: Path = Field(default_factory=default_data_dir)
+    data_dir: Path = LOCAL_FOLDER
     store: SecretStr | None = None
     models_dir: Path | None = None
     agent: str = "default"
@@ -249,8 +249,6 @@ class Settings(BaseSettings):
     def load(cls, **values: object) -> Self:
         """Load the settings from arguments and environment variables, and validate them.
 
-        Where neither names an embedding model, it is the one that made the vectors in the data folder.
-
         Args:
             values: settings by name; None counts as not given.
 
@@ -259,13 +257,7 @@ class Settings(BaseSettings):
         """
         arguments: dict[str, Any] = {name: value for name, value in values.items() if value is not None}
         try:
-            settings = cls(**arguments)
-            if settings.model_fields_set.isdisjoint(_EMBEDDING) and settings.has_own_store:
-                found = known_model(model_id_in(settings.store_dir / "memory.sqlite3"))
-                if found is not None:
-                    model: dict[str, Any] = {"embedding_model": found[0], "embedding_precision": found[1]}
-                    settings = cls(**arguments, **model)
-            return settings
+            return cls(**arguments)
         except ValidationError as exc:
             first = exc.errors(include_url=False, include_input=False)[0]
             name = str(first["loc"][0])
@@ -274,6 +266,26 @@ class Settings(BaseSettings):
             raise ConfigurationError(
                 f"the setting {name!r} is wrong: {why}", hint=f"it comes from an option or from {PREFIX}{name.upper()}"
             ) from exc
+
+    @classmethod
+    def load_for_folder(cls, **values: object) -> Self:
+        """Load the settings for work on the data folder, with the model that made its vectors.
+
+        An embedding model that an argument or a variable names goes before the folder's. Blocks while it reads a row.
+
+        Args:
+            values: settings by name; None counts as not given.
+
+        Raises:
+            ConfigurationError: a value is invalid; the message names the setting and its variable.
+        """
+        settings = cls.load(**values)
+        if not settings.model_fields_set.isdisjoint(_EMBEDDING) or not settings.has_own_store:
+            return settings
+        found = known_model(model_id_in(settings.store_dir / "memory.sqlite3"))
+        if found is None:
+            return settings
+        return cls.load(**values | {"embedding_model": found[0], "embedding_precision": found[1]})
 
 
 def checked_certificate(settings: Settings) -> tuple[bytes, bytes] | None:

@@ -77,13 +77,11 @@ def test_forgetting_everything_needs_a_yes(stored):
 def test_default_folder_is_the_local_one_if_there_is_one_else_the_users(tmp_path, monkeypatch):
     """`./saa-data` wins over the user's data folder; reading creates neither."""
     from super_advanced_agents.tenancy.data_folder.place import default_data_dir
-    from super_advanced_agents.tenancy.settings import Settings
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))
     monkeypatch.delenv("SAA_DATA_DIR", raising=False)
     assert default_data_dir() == tmp_path / "share" / "super-advanced-agents"
-    assert Settings.load().data_dir == default_data_dir()
     assert not (tmp_path / "share").exists()
     (tmp_path / "saa-data").mkdir()
     assert str(default_data_dir()) == "saa-data"

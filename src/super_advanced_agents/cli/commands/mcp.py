@@ -72,7 +72,9 @@ async def _local(data_dir: Path, models_dir: Path | None, agent: str) -> None:
     from super_advanced_agents.tenancy.settings import Settings
     from super_advanced_agents.tenancy.workspace import Workspace
 
-    settings = Settings.load(data_dir=data_dir, models_dir=models_dir, agent=agent)
+    settings = await in_thread(
+        lambda: Settings.load_for_folder(data_dir=data_dir, models_dir=models_dir, agent=agent), name="load settings"
+    )
     async with Runtime(settings) as runtime:
         await in_thread(lambda: in_turn(settings.data_dir, runtime.open), name="open store")
         warming = asyncio.create_task(_warm(runtime), name="load models")

@@ -70,7 +70,7 @@ def serve(
             f"{workers} workers cannot share one embedded store: a data folder has one owner",
             hint="use one worker; for more load, run several servers on one distributed store",
         )
-    settings = Settings.load(
+    settings = Settings.load_for_folder(
         host=host,
         port=port,
         grpc=grpc,

@@ -53,7 +53,7 @@ def check_embedding(data_dir: Path) -> Iterator[Check]:
     from super_advanced_agents.tenancy.data_folder.embedding_model import known_model, model_id_in
     from super_advanced_agents.tenancy.settings import Settings
 
-    settings = Settings.load(data_dir=data_dir)
+    settings = Settings.load_for_folder(data_dir=data_dir)
     stored = model_id_in(settings.store_dir / "memory.sqlite3")
     if stored is None or not settings.has_own_store:
         return
