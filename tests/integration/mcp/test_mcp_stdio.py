@@ -99,7 +99,7 @@ def test_saa_mcp_prints_only_protocol_messages(machine):
         with machine.start("mcp", stdin=subprocess.DEVNULL) as second:
             out, errors = second.communicate(timeout=60)
         assert (second.returncode, out) == (1, "")
-        assert "saa mcp --url" in errors
+        assert "`saa serve` shares one store" in errors
         out, _ = first.communicate(timeout=60)
     assert (first.returncode, out) == (0, "")
 
