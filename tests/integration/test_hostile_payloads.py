@@ -216,7 +216,7 @@ def _assert_unharmed(client):
     assert answer.status_code == 200
     assert [found["text"] for found in answer.json()["results"]] == ["The Louvre is a museum"]
     assert client.get(f"{MEMORIES}:count").json() == {"count": 0}
-    assert client.get("/v1/agents").json() == {"agents": []}
+    assert [agent["name"] for agent in client.get("/v1/agents").json()["agents"]] == ["neighbour"]
     assert [each["name"] for each in client.get(COLLECTIONS).json()["collections"]] == ["shelf"]
 
 

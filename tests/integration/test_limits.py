@@ -51,7 +51,7 @@ OVER_LIMIT = [
     ("values to forget", f"{MEMORIES}:forget", {"where": {"a": {"$nin": list(range(1_001))}}}, "a", "1000"),
     ("values to ask", f"{AGENT}/ask", {"question": "x", "where": {"a": {"$in": [[0] * 1_001]}}}, "a", "1000"),
     ("uid", MEMORIES, {"text": "x", "uid": "u" * 257}, "uid", "256"),
-    ("name", f"/v1/agents/{'a' * 65}/search", {"query": "x"}, "agent", "64"),
+    ("name", f"/v1/agents/{'a' * 257}/search", {"query": "x"}, "agent", "256"),
     ("collection", "/v1/collections", {"name": "_a", "dim": 3}, "name", "64"),
     ("vectors", f"{VECTORS}/records", {"vectors": [[1, 0, 0]] * 1_001}, "vectors", "1000"),
     ("matches", f"{VECTORS}/search:batch", {"query_vectors": [[1, 0, 0]] * 101, "top_k": 1_000}, "top_k", "100000"),
