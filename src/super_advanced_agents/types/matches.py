@@ -64,7 +64,8 @@ class Match:
         )
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(uid={self.uid!r}, score={self.score:.4f}, text={shortened(self.text)!r})"
+        shown = f"{{'text': {shortened(self.text)!r}, ...}}"
+        return f"{type(self).__name__}(metadata={shown}, score={self.score:.4f}, uid={self.uid!r})"
 
     @classmethod
     def of_stored(cls, text: str | None, rest: str | bytes, **fields: Any) -> Match:
