@@ -65,7 +65,9 @@ class Match:
 
     def __repr__(self) -> str:
         shown = f"{{'text': {shortened(self.text)!r}, ...}}"
-        return f"{type(self).__name__}(metadata={shown}, score={self.score:.4f}, uid={self.uid!r})"
+        why = self.__dict__.get("explanation")
+        rest = "" if why is None else f", explanation={why!r}"
+        return f"{type(self).__name__}(metadata={shown}, score={self.score:.4f}, uid={self.uid!r}{rest})"
 
     @classmethod
     def of_stored(cls, text: str | None, rest: str | bytes, **fields: Any) -> Match:
