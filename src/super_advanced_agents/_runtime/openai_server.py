@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from super_advanced_agents._runtime.proxies import new_client
-from super_advanced_agents.errors import ConfigurationError
+from super_advanced_agents.errors import (
+    ConfigurationError,
+    ModelNotFoundError,
+    RateLimitedError,
+    SuperAdvancedAgentsError,
+)
 
 if TYPE_CHECKING:
     import httpx2
@@ -115,6 +120,36 @@ def refused_option(error: openai.APIError, sent: Collection[str]) -> str | None:
     if isinstance(error.param, str) and error.param in sent:
         return error.param
     return next((name for name in sent if re.search(rf"\b{name}\b", said)), None)
+
+
+def access_error(
+    exc: openai.APIStatusError, server: str, model: str, *, error: type[SuperAdvancedAgentsError], use: str
+) -> SuperAdvancedAgentsError | None:
+    """Return the error for a refused key, an unknown model or too many requests.
+
+    It is None for every other status. A refused key is no `AuthenticationError`: a server would report that to its
+    caller, whose key is another one.
+
+    Args:
+        exc: the client's error.
+        server: the server, as messages name it.
+        model: the model that was asked for.
+        error: the class of the error where the key is refused.
+        use: what the key was to do, such as `"embed with"`.
+    """
+    match exc.status_code:
+        case 401:
+            return error(f"{server} refused the key it was sent", hint="check base_url and its api_key")
+        case 403:
+            return error(
+                f"{server} does not allow the key it was sent to {use} {model!r}",
+                hint="check model, and what the api_key of base_url may do",
+            )
+        case 404:
+            return ModelNotFoundError(f"{server} has no model {model!r}", hint="check model and base_url")
+        case 429:
+            return RateLimitedError(f"{server} received too many requests", retry_after_s=retry_after_s(exc))
+    return None
 
 
 def may_pass(status: int) -> bool:

@@ -51,6 +51,9 @@ MinSimilarity: TypeAlias = Annotated[
     float | None,
     typer.Option("--min-similarity", help="Leave out what is less similar to the query, -1 to 1; 0.3 cuts most noise."),
 ]
+Instructions: TypeAlias = Annotated[
+    str | None, typer.Option("--instructions", help="Further instructions, such as a language or a tone.")
+]
 WhereText: TypeAlias = Annotated[
     str | None, typer.Option("--where", help="""Only memories that match this filter, such as '{"type": "fact"}'.""")
 ]

@@ -123,6 +123,11 @@ def fetch_language_model(models_dir: Path | None, *, advise: bool = True) -> boo
     return True
 
 
+def server_key() -> str | None:
+    """Return the key to send to the server that `--url` names."""
+    return os.environ.get("SAA_API_KEY") or None
+
+
 @contextmanager
 def open_remote_agent(url: str, agent: str) -> Iterator[RemoteAgent]:
     """Enter a context that yields an agent of a server.
@@ -135,7 +140,7 @@ def open_remote_agent(url: str, agent: str) -> Iterator[RemoteAgent]:
     """
     from super_advanced_agents.client import RemoteAgent
 
-    with RemoteAgent(url, agent, api_key=os.environ.get("SAA_API_KEY") or None) as remote:
+    with RemoteAgent(url, agent, api_key=server_key()) as remote:
         yield remote
 
 

@@ -70,6 +70,11 @@ def answer_json(answer: Answer) -> dict[str, JSONValue]:
     return members
 
 
+def not_grounded(unsupported: Sequence[str]) -> str:
+    """Return the sentence about an answer's names and numbers that stand in no source."""
+    return f"Not grounded: no source has {', '.join(one_line(term) for term in unsupported)}."
+
+
 def print_sources(sources: Sequence[Match]) -> None:
     """Print the memories that an answer is made from, numbered, before the answer."""
     if not sources:

@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from super_advanced_agents._runtime.openai_server import checked_base_url, may_pass, open_client, retry_after_s, said_by
+from super_advanced_agents._runtime.openai_server import access_error, checked_base_url, may_pass, open_client, said_by
 from super_advanced_agents._runtime.proxies import proxy_variable
 from super_advanced_agents.embeddings.base import EmbeddingEngine
 from super_advanced_agents.errors import (
     ConfigurationError,
     EmbeddingError,
     InvalidInputError,
-    ModelNotFoundError,
-    RateLimitedError,
     SuperAdvancedAgentsError,
 )
 from super_advanced_agents.telemetry import get_logger
@@ -162,19 +160,10 @@ class OpenAIEngine(EmbeddingEngine):
             raise EmbeddingError(f"{server} sent a response that is not a list of embeddings") from exc
 
     def _status_error(self, exc: openai.APIStatusError, server: str) -> SuperAdvancedAgentsError:
+        refused = access_error(exc, server, self._model, error=EmbeddingError, use="embed with")
+        if refused is not None:
+            return refused
         status = exc.status_code
-        if status == 401:
-            # No AuthenticationError: a server would report that to its caller, whose key is not the one refused here.
-            return EmbeddingError(f"{server} refused the key it was sent", hint="check base_url and its api_key")
-        if status == 403:
-            return EmbeddingError(
-                f"{server} does not allow the key it was sent to embed with {self._model!r}",
-                hint="check model, and what the api_key of base_url may do",
-            )
-        if status == 404:
-            return ModelNotFoundError(f"{server} has no model {self._model!r}", hint="check model and base_url")
-        if status == 429:
-            return RateLimitedError(f"{server} received too many requests", retry_after_s=retry_after_s(exc))
         if status in {400, 422}:
             return InvalidInputError(f"{server} refused a text with status {status}", field="text")
         return EmbeddingError(f"{server} answered with status {status}", retryable=may_pass(status))

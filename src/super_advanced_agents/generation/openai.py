@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from super_advanced_agents._runtime.openai_server import (
+    access_error,
     checked_base_url,
     may_pass,
     open_client,
@@ -23,9 +24,7 @@ from super_advanced_agents.errors import (
     ConfigurationError,
     GenerationError,
     InvalidInputError,
-    ModelNotFoundError,
     OverloadedError,
-    RateLimitedError,
     SuperAdvancedAgentsError,
 )
 from super_advanced_agents.generation.base import Emit, GenerationEngine, GenerationOptions, OnInterruptible, Usage
@@ -253,17 +252,9 @@ class OpenAIEngine(GenerationEngine):
 
     def _status_error(self, exc: openai.APIStatusError) -> SuperAdvancedAgentsError:
         status, host = exc.status_code, self._host
-        if status == 401:
-            return GenerationError(f"{host!r} refused the key it was sent", hint="check base_url and its api_key")
-        if status == 403:
-            return GenerationError(
-                f"{host!r} does not allow the key it was sent to use {self._model!r}",
-                hint="check model, and what the api_key of base_url may do",
-            )
-        if status == 404:
-            return ModelNotFoundError(f"{host!r} has no model {self._model!r}", hint="check model and base_url")
-        if status == 429:
-            return RateLimitedError(f"{host!r} received too many requests", retry_after_s=retry_after_s(exc))
+        refused = access_error(exc, repr(host), self._model, error=GenerationError, use="use")
+        if refused is not None:
+            return refused
         if status == 503:
             return OverloadedError(f"{host!r} is overloaded", retry_after_s=retry_after_s(exc))
         if status in {400, 413, 422}:

@@ -31,6 +31,14 @@ class CommandLine:
         """Run a command with `--json`, and return what it printed."""
         return json.loads(self(*arguments, "--json", stdin=stdin, code=code).stdout)
 
+    def records(self):
+        """Return the memories of the default agent."""
+        return self.json("list", "--limit", 1_000)["memories"]
+
+    def texts(self):
+        """Return their texts, sorted."""
+        return sorted(record["text"] for record in self.records())
+
 
 @pytest.fixture
 def saa(tmp_path):

@@ -16,24 +16,16 @@ def notes(tmp_path):
     return folder
 
 
-def _records(saa):
-    return saa.json("list", "--limit", 1_000)["memories"]
-
-
-def _texts(saa):
-    return sorted(record["text"] for record in _records(saa))
-
-
 def test_import_of_an_edited_note_replaces_the_old_text_in_place(saa, notes):
     """The memory keeps its uid; what stands around it is not embedded again."""
     (notes / "dentist.md").write_text("# Dentist\n\nOn Monday.\n\n# Baker\n\nRye bread.\n")
     saa("import", notes)
-    before = {record["metadata"]["heading"]: record["uid"] for record in _records(saa)}
+    before = {record["metadata"]["heading"]: record["uid"] for record in saa.records()}
     (notes / "dentist.md").write_text("# Dentist\n\nOn Friday.\n\n# Baker\n\nRye bread.\n")
     report = saa.json("import", notes)
     assert (report["stored"], report["replaced"], report["known"], report["deleted"]) == (1, 1, 1, 0)
-    assert _texts(saa) == ["Dentist\n\nOn Friday.", "dentist > Baker\n\nRye bread."]
-    assert {record["metadata"]["heading"]: record["uid"] for record in _records(saa)} == before
+    assert saa.texts() == ["Dentist\n\nOn Friday.", "dentist > Baker\n\nRye bread."]
+    assert {record["metadata"]["heading"]: record["uid"] for record in saa.records()} == before
 
 
 def test_import_of_a_shortened_note_deletes_what_it_lost(saa, notes):
@@ -43,7 +35,7 @@ def test_import_of_a_shortened_note_deletes_what_it_lost(saa, notes):
     (notes / "a.md").write_text("# One\n\nfirst\n\n# Three\n\nthird\n")
     report = saa.json("import", notes)
     assert (report["stored"], report["known"], report["deleted"]) == (0, 2, 1)
-    assert _texts(saa) == ["a > One\n\nfirst", "a > Three\n\nthird"]
+    assert saa.texts() == ["a > One\n\nfirst", "a > Three\n\nthird"]
 
 
 def test_import_keeps_memories_of_deleted_notes_until_it_is_asked_to_sync(saa, notes):
@@ -58,9 +50,9 @@ def test_import_keeps_memories_of_deleted_notes_until_it_is_asked_to_sync(saa, n
     assert (preview["deleted"], preview["known"], preview["dry_run"]) == (1, 1, True)
     assert preview["changes"] == {"notes/b.md": {"deleted": 1}}
     assert "notes/b.md: 1 deleted\n" in saa("import", notes, "--sync", "--dry-run").stdout
-    assert len(_records(saa)) == 2
+    assert len(saa.records()) == 2
     assert saa.json("import", notes, "--sync")["deleted"] == 1
-    assert _texts(saa) == ["a\n\ntext of a"]
+    assert saa.texts() == ["a\n\ntext of a"]
 
 
 def test_sync_of_a_subfolder_deletes_nothing_outside_of_it(saa, notes):
@@ -73,7 +65,7 @@ def test_sync_of_a_subfolder_deletes_nothing_outside_of_it(saa, notes):
     (notes / "in" / "x.md").unlink()
     (notes / "in" / "y.md").write_text("something else\n")
     assert saa.json("import", notes / "in", "--sync")["deleted"] == 1
-    assert _texts(saa) == ["x\n\ntext of out", "y\n\nsomething else"]
+    assert saa.texts() == ["x\n\ntext of out", "y\n\nsomething else"]
 
 
 def test_import_of_a_folder_and_then_its_subfolder_doubles_nothing(saa, notes):
@@ -82,26 +74,26 @@ def test_import_of_a_folder_and_then_its_subfolder_doubles_nothing(saa, notes):
     (notes / "sub" / "a.md").write_text("hello\n")
     for folder in (notes / "sub", notes, notes / "sub", notes / "sub" / "a.md"):
         saa("import", folder)
-        assert _texts(saa) == ["a\n\nhello"]
-    assert _records(saa)[0]["source"] == "notes/sub/a.md"
+        assert saa.texts() == ["a\n\nhello"]
+    assert saa.records()[0]["source"] == "notes/sub/a.md"
 
 
 def test_import_of_a_moved_note_gives_its_memories_the_new_place(saa, notes):
     """Renamed, moved into another folder, and with the whole folder moved."""
     (notes / "a.md").write_text("# Boat\n\nIt leaks.\n\n# Kite\n\nIt flies.\n")
     saa("import", notes)
-    uids = {record["uid"] for record in _records(saa)}
+    uids = {record["uid"] for record in saa.records()}
     (notes / "b.md").write_text((notes / "a.md").read_text())
     (notes / "a.md").unlink()
     saa("import", notes)
-    assert _texts(saa) == ["b > Boat\n\nIt leaks.", "b > Kite\n\nIt flies."]
+    assert saa.texts() == ["b > Boat\n\nIt leaks.", "b > Kite\n\nIt flies."]
     shelf = notes.parent / "shelf"
     shelf.mkdir()
     notes.rename(shelf / "notes")
     report = saa.json("import", shelf)
     assert (report["deleted"], report["kept"]) == (0, 0)
-    assert {record["source"] for record in _records(saa)} == {"shelf/notes/b.md"}
-    assert {record["uid"] for record in _records(saa)} == uids
+    assert {record["source"] for record in saa.records()} == {"shelf/notes/b.md"}
+    assert {record["uid"] for record in saa.records()} == uids
 
 
 def test_import_of_a_paragraph_moved_inside_its_note_updates_only_its_lines(saa, notes):
@@ -110,7 +102,7 @@ def test_import_of_a_paragraph_moved_inside_its_note_updates_only_its_lines(saa,
     saa("import", notes)
     (notes / "a.md").write_text("# Two\n\nsecond\n\n# One\n\nfirst\n")
     assert saa.json("import", notes)["stored"] == 0
-    lines = {record["metadata"]["heading"]: record["metadata"]["lines"] for record in _records(saa)}
+    lines = {record["metadata"]["heading"]: record["metadata"]["lines"] for record in saa.records()}
     assert lines == {"One": [7, 7], "Two": [3, 3]}
 
 
@@ -125,7 +117,7 @@ def test_import_of_json_lines_with_an_inserted_line_stores_only_that_line(saa, t
     file.write_text("\n".join(lines) + "\n")
     report = saa.json("import", file)
     assert (report["stored"], report["known"]) == (1, 2)
-    assert _texts(saa) == ["alpha fact", "beta fact", "new fact"]
+    assert saa.texts() == ["alpha fact", "beta fact", "new fact"]
 
 
 def test_import_of_a_changed_json_line_replaces_it_and_a_removed_one_stays_until_sync(saa, tmp_path):
@@ -136,9 +128,9 @@ def test_import_of_a_changed_json_line_replaces_it_and_a_removed_one_stays_until
     file.write_text('{"text": "b"}\n{"text": "C"}\n')
     report = saa.json("import", file)
     assert (report["stored"], report["replaced"], report["kept"]) == (1, 1, 1)
-    assert _texts(saa) == ["C", "a", "b"]
+    assert saa.texts() == ["C", "a", "b"]
     assert saa.json("import", file, "--sync")["deleted"] == 1
-    assert _texts(saa) == ["C", "b"]
+    assert saa.texts() == ["C", "b"]
 
 
 def test_import_keeps_equal_turns_and_stored_is_what_is_there(saa, tmp_path):
@@ -150,7 +142,7 @@ def test_import_keeps_equal_turns_and_stored_is_what_is_there(saa, tmp_path):
     for stored, known in ((7, 0), (0, 7)):
         report = saa.json("import", turns, note)
         assert (report["stored"], report["known"]) == (stored, known)
-        assert len(_records(saa)) == 7
+        assert len(saa.records()) == 7
 
 
 def test_two_chat_files_of_one_name_are_two_sessions(saa, tmp_path):
@@ -159,7 +151,7 @@ def test_two_chat_files_of_one_name_are_two_sessions(saa, tmp_path):
         (tmp_path / name).mkdir()
         (tmp_path / name / "_chat.txt").write_text(f"[01/03/2024, 18:00:00] {name}: hello\n")
         saa("import", tmp_path / name / "_chat.txt")
-    records = _records(saa)
+    records = saa.records()
     assert sorted(record["text"] for record in records) == ["ann: hello", "bob: hello"]
     assert len({record["session"] for record in records}) == 2
 
@@ -186,7 +178,7 @@ def test_import_of_other_text_from_standard_input_deletes_nothing(saa):
     saa("import", "-", stdin="first\n")
     saa("import", "-", stdin="second\n")
     assert saa.json("import", "-", stdin="second\n")["known"] == 1
-    assert _texts(saa) == ["first", "second"]
+    assert saa.texts() == ["first", "second"]
 
 
 def test_import_does_not_delete_what_stands_in_lines_that_cannot_be_read(saa, tmp_path):
@@ -196,7 +188,7 @@ def test_import_does_not_delete_what_stands_in_lines_that_cannot_be_read(saa, tm
     saa("import", file)
     file.write_bytes(b"\xff\xfe\xff\n\ntwo\n".replace(b"\xff\xfe", b"\xe9\xe8"))
     saa("import", file, code=1)
-    assert any("one" in text for text in _texts(saa))
+    assert any("one" in text for text in saa.texts())
 
 
 def test_sync_of_a_folder_that_has_become_empty_deletes_its_memories(saa, notes):
@@ -205,6 +197,6 @@ def test_sync_of_a_folder_that_has_become_empty_deletes_its_memories(saa, notes)
     saa("import", notes)
     (notes / "a.md").unlink()
     saa("import", notes, code=2)
-    assert len(_records(saa)) == 1
+    assert len(saa.records()) == 1
     assert saa.json("import", notes, "--sync")["deleted"] == 1
-    assert _records(saa) == []
+    assert saa.records() == []

@@ -8,10 +8,6 @@ import zipfile
 import pytest
 
 
-def _texts(saa):
-    return sorted(record["text"] for record in saa.json("list", "--limit", 1_000)["memories"])
-
-
 @pytest.mark.parametrize(
     ("name", "data"),
     [
@@ -29,7 +25,7 @@ def test_named_file_that_is_not_understood_is_refused_with_what_is(saa, tmp_path
     result = saa("import", tmp_path / name, tmp_path / "good.md", code=1)
     [line] = [line for line in result.stderr.splitlines() if line.startswith(name)]
     assert "understood are Markdown" in line or "pip install" in line
-    assert _texts(saa) == ["good\n\ngood"]
+    assert saa.texts() == ["good\n\ngood"]
 
 
 def test_folder_says_what_it_passed_over(saa, tmp_path):
@@ -49,7 +45,7 @@ def test_folder_says_what_it_passed_over(saa, tmp_path):
         ".py": 2, ".png": 1, ".json": 1, "empty": 1, "no ending": 1, "hidden": 2, "links": 1,
     }  # fmt: skip
     assert "Passed over: 2 .py, 2 hidden, 1 .json" in saa("import", folder).stderr
-    assert _texts(saa) == ["a\n\nkept"]
+    assert saa.texts() == ["a\n\nkept"]
 
 
 def test_fields_of_any_name_are_found_by_filters(saa, tmp_path):
@@ -90,7 +86,7 @@ def test_zip_file_is_imported_like_the_folder_that_it_holds(saa, tmp_path):
     write("a/note.md")
     assert saa.json("import", archive)["kept"] == 1
     assert saa.json("import", archive, "--sync")["deleted"] == 1
-    assert _texts(saa) == ["note\n\ntext of a/note.md"]
+    assert saa.texts() == ["note\n\ntext of a/note.md"]
 
 
 def test_zip_bomb_is_refused(saa, tmp_path):

@@ -17,16 +17,8 @@ def desk(tmp_path):
     return folder
 
 
-def _records(saa):
-    return saa.json("list", "--limit", 1_000)["memories"]
-
-
-def _texts(saa):
-    return sorted(record["text"] for record in _records(saa))
-
-
 def _sources(saa):
-    return {record["source"] for record in _records(saa)}
+    return {record["source"] for record in saa.records()}
 
 
 def _chat(*texts):
@@ -54,14 +46,14 @@ def test_import_of_a_renamed_chat_file_keeps_its_turns(saa, desk):
     """Equal turns, too; the session gets the new name."""
     (desk / "old.txt").write_text(_chat("ok", "ok", "fine"))
     saa("import", desk / "old.txt")
-    uids = {record["uid"] for record in _records(saa)}
+    uids = {record["uid"] for record in saa.records()}
     (desk / "old.txt").rename(desk / "new.txt")
     report = saa.json("import", desk / "new.txt")
     assert (report["stored"], report["known"], report["deleted"]) == (0, 3, 0)
-    assert _texts(saa) == ["Lea: fine", "Lea: ok", "Lea: ok"]
-    assert {record["uid"] for record in _records(saa)} == uids
+    assert saa.texts() == ["Lea: fine", "Lea: ok", "Lea: ok"]
+    assert {record["uid"] for record in saa.records()} == uids
     assert _sources(saa) == {"new.txt"}
-    assert len({record["session"] for record in _records(saa)}) == 1
+    assert len({record["session"] for record in saa.records()}) == 1
     assert saa.json("import", desk / "new.txt")["known"] == 3
 
 
@@ -75,8 +67,8 @@ def test_import_of_a_chat_file_moved_to_another_folder_and_continued_stores_only
     (desk / "chats" / "lea.txt").write_text(_chat("one", "two", "three"))
     report = saa.json("import", desk / "chats" / "lea.txt")
     assert (report["stored"], report["known"]) == (1, 2)
-    assert _texts(saa) == ["Lea: one", "Lea: three", "Lea: two"]
-    assert len({record["session"] for record in _records(saa)}) == 1
+    assert saa.texts() == ["Lea: one", "Lea: three", "Lea: two"]
+    assert len({record["session"] for record in saa.records()}) == 1
 
 
 def test_copies_that_are_both_there_are_both_kept(saa, desk):
@@ -85,8 +77,8 @@ def test_copies_that_are_both_there_are_both_kept(saa, desk):
         (desk / name).mkdir()
         (desk / name / "_chat.txt").write_text(_chat("hello"))
         saa("import", desk / name / "_chat.txt")
-    assert _texts(saa) == ["Lea: hello", "Lea: hello"]
-    assert len({record["session"] for record in _records(saa)}) == 2
+    assert saa.texts() == ["Lea: hello", "Lea: hello"]
+    assert len({record["session"] for record in saa.records()}) == 2
     assert saa.json("import", desk / "ann" / "_chat.txt")["known"] == 1
 
 
@@ -95,16 +87,16 @@ def test_import_of_an_unpacked_zip_file_doubles_nothing(saa, desk, name):
     """Notes, chats without ids and conversations with ids; with the zip file there or not, and again."""
     _zip(desk / "export.zip", conversations_json=_chatgpt("Hi"), chat_txt=_chat("a", "b"), notes__x_md="# X\n\ntext\n")
     saa("import", desk / "export.zip")
-    before = _texts(saa)
+    before = saa.texts()
     assert len(before) == 4
     zipfile.ZipFile(desk / "export.zip").extractall(desk / name)
     for paths in ([desk / name], [desk], [desk], [desk / "export.zip"], [desk, desk / "export.zip"]):
         report = saa.json("import", *paths)
         assert (report["stored"], report["deleted"], report["failed"]) == (0, 0, 0)
-        assert _texts(saa) == before
+        assert saa.texts() == before
     (desk / "export.zip").unlink()
     assert saa.json("import", desk)["stored"] == 0
-    assert _texts(saa) == before
+    assert saa.texts() == before
     assert not any(".zip/" in source for source in _sources(saa))
 
 
@@ -115,7 +107,7 @@ def test_folder_with_a_zip_file_and_its_files_unpacked_and_edited_is_stored_once
     (desk / "notes" / "x.md").write_text("# X\n\nnew\n")
     report = saa.json("import", desk)
     assert report["passed_over"] == {"unpacked beside the zip file": 2}
-    assert _texts(saa) == ["X\n\nnew", "Y\n\nsame"]
+    assert saa.texts() == ["X\n\nnew", "Y\n\nsame"]
 
 
 def test_later_export_of_a_service_adds_only_what_is_new(saa, desk):
@@ -125,14 +117,14 @@ def test_later_export_of_a_service_adds_only_what_is_new(saa, desk):
     _zip(desk / "june.zip", conversations_json=_chatgpt("one", "two", "three", title="Parrots"))
     report = saa.json("import", desk / "june.zip")
     assert (report["stored"], report["replaced"]) == (3, 2)
-    assert _texts(saa) == ["user: one", "user: three", "user: two"]
-    assert {record["metadata"]["title"] for record in _records(saa)} == {"Parrots"}
+    assert saa.texts() == ["user: one", "user: three", "user: two"]
+    assert {record["metadata"]["title"] for record in saa.records()} == {"Parrots"}
     for _ in range(2):
         report = saa.json("import", desk)
         assert (report["stored"], report["deleted"]) == (0, 0)
     (desk / "june.zip").unlink()
     saa("import", desk, "--sync")
-    assert _texts(saa) == ["user: one", "user: two"]
+    assert saa.texts() == ["user: one", "user: two"]
 
 
 def test_two_exports_imported_together_are_stored_once(saa, desk):
@@ -141,7 +133,7 @@ def test_two_exports_imported_together_are_stored_once(saa, desk):
         (desk / f"{name}.json").write_text(_chatgpt("one", "two"))
     report = saa.json("import", desk)
     assert (report["stored"], report["left_out"]) == (2, {"repeated messages": 2})
-    assert _texts(saa) == ["user: one", "user: two"]
+    assert saa.texts() == ["user: one", "user: two"]
     assert saa.json("import", desk)["stored"] == 0
 
 
@@ -152,7 +144,7 @@ def test_uid_of_an_entry_is_that_of_one_memory_in_all_files(saa, desk):
     report = saa.json("import", desk, code=1)
     assert (report["stored"], report["failed"]) == (2, 1)
     assert "same uid" in report["errors"][0]["why"]
-    assert _texts(saa) == ["first", "third"]
+    assert saa.texts() == ["first", "third"]
 
 
 def test_import_on_another_machine_knows_the_files_by_their_sources(saa, desk):
@@ -167,7 +159,7 @@ def test_import_on_another_machine_knows_the_files_by_their_sources(saa, desk):
     (desk / "notes").rename(elsewhere / "notes")
     report = saa.json("import", elsewhere / "notes")
     assert (report["stored"], report["known"]) == (0, 2)
-    assert len(_records(saa)) == 2
+    assert len(saa.records()) == 2
 
 
 def test_dry_run_leaves_no_trace(saa, desk):

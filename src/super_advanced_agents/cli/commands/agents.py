@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from super_advanced_agents.cli.options import AsJson, DataDir, ModelsDir, ServerURL
 from super_advanced_agents.cli.output import print_json, print_note, print_result, report_errors, without_controls
-from super_advanced_agents.cli.session import open_namespace
+from super_advanced_agents.cli.session import open_namespace, server_key
 
 
 @report_errors
@@ -41,4 +40,4 @@ def _names_at(url: str) -> list[str]:
 
     from super_advanced_agents.client.agent_list import alist_agents
 
-    return [agent.name for agent in asyncio.run(alist_agents(url, api_key=os.environ.get("SAA_API_KEY") or None))]
+    return [agent.name for agent in asyncio.run(alist_agents(url, api_key=server_key()))]

@@ -10,9 +10,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from super_advanced_agents.cli.inputs import parse_json_object
-from super_advanced_agents.cli.options import AGENT, AgentName, AsJson, DataDir, ModelsDir, ServerURL, TopK, WhereText
+from super_advanced_agents.cli.options import (
+    AGENT,
+    AgentName,
+    AsJson,
+    DataDir,
+    Instructions,
+    ModelsDir,
+    ServerURL,
+    TopK,
+    WhereText,
+)
 from super_advanced_agents.cli.output import (
-    one_line,
     print_json,
     print_note,
     print_result,
@@ -38,9 +47,7 @@ def chat(
     ),
     top_k: TopK = 5,
     where: WhereText = None,
-    instructions: Annotated[
-        str | None, typer.Option("--instructions", help="Further instructions, such as a language or a tone.")
-    ] = None,
+    instructions: Instructions = None,
     no_remember: Annotated[bool, typer.Option("--no-remember", help="Store neither messages nor answers.")] = False,
     no_llm: Annotated[bool, typer.Option("--no-llm", hidden=True)] = False,
     data_dir: DataDir,
@@ -99,10 +106,11 @@ def _answer(agent: AsyncLLMAgent | RemoteAgent, message: str, options: dict[str,
 
 
 def _print_event(event: AnswerEvent) -> None:
+    from super_advanced_agents.cli.shapes import not_grounded
+
     if event.text is not None:
         print_result(without_controls(event.text), end="")
     elif event.done is not None:
         print_result()
         if event.unsupported:
-            terms = ", ".join(one_line(term) for term in event.unsupported)
-            print_result(f"Not grounded: no source has {terms}.")
+            print_result(not_grounded(event.unsupported))

@@ -15,6 +15,7 @@ from super_advanced_agents.cli.options import (
     AgentName,
     AsJson,
     DataDir,
+    Instructions,
     MinSimilarity,
     ModelsDir,
     ServerURL,
@@ -22,7 +23,6 @@ from super_advanced_agents.cli.options import (
     WhereText,
 )
 from super_advanced_agents.cli.output import (
-    one_line,
     print_json,
     print_note,
     print_result,
@@ -88,9 +88,7 @@ def ask(
     top_k: TopK = 5,
     where: WhereText = None,
     min_similarity: MinSimilarity = None,
-    instructions: Annotated[
-        str | None, typer.Option("--instructions", help="Further instructions, such as a language or a tone.")
-    ] = None,
+    instructions: Instructions = None,
     no_llm: Annotated[
         bool, typer.Option("--no-llm", help="Quote the memories that match best, without a language model.")
     ] = False,
@@ -140,7 +138,7 @@ def _ask_server(url: str, agent: str, question: str, top_k: int, options: Remote
 
 
 def _print_answer(events: Iterable[AnswerEvent]) -> bool:
-    from super_advanced_agents.cli.shapes import print_sources
+    from super_advanced_agents.cli.shapes import not_grounded, print_sources
 
     quoted = False
     for event in events:
@@ -152,6 +150,5 @@ def _print_answer(events: Iterable[AnswerEvent]) -> bool:
             quoted = bool(event.quoted)
             print_result()
             if event.unsupported:
-                terms = ", ".join(one_line(term) for term in event.unsupported)
-                print_result(f"\nNot grounded: no source has {terms}.")
+                print_result(f"\n{not_grounded(event.unsupported)}")
     return quoted

@@ -79,13 +79,11 @@ def import_(
     from super_advanced_agents.cli.importing.planning import Planning
     from super_advanced_agents.cli.importing.summary import Summary
     from super_advanced_agents.formats import UNDERSTOOD
-    from super_advanced_agents.tenancy.settings import Settings
 
     _check_format(format_)
     summary, rejections = Summary(), _Rejections(strict=strict)
     with ExitStack() as stack:
-        folder = Settings.load(data_dir=data_dir).data_dir
-        inputs = Inputs(paths, stack, without=folder)
+        inputs = Inputs(paths, stack, without=data_dir)
         exports, others = _divided(inputs, forced=format_, for_tenants=bool(tenant or from_tenant), dry_run=dry_run)
         follows = bool(others) or (sync and bool(inputs.complete))
         if not exports and not follows:
@@ -98,7 +96,7 @@ def import_(
                         reembed=reembed, strict=strict, summary=summary,
                         on_bytes=on_bytes, on_rejected=rejections.print,
                     ).run(exports)  # fmt: skip
-            locations = Locations(folder / "cache" / ".imported-files")
+            locations = Locations(data_dir / "cache" / ".imported-files")
             planning = Planning(
                 inputs=inputs, locations=locations, memory_type=memory_type, forced=format_, sync=sync, summary=summary,
                 on_rejected=rejections.reject,
