@@ -107,13 +107,13 @@ def test_killed_server_loses_no_acknowledged_batch(machine, campaign):
 
 
 def test_data_folder_in_use_is_refused_with_the_pid_of_its_owner(machine):
-    """A command and a second server are refused alike."""
+    """A command and a second server are refused alike, and are told the server's address."""
     with machine.server() as client:
         for command in (["list"], ["serve", "--port", "0"]):
             with machine.start(*command) as second:
                 _, errors = second.communicate(timeout=60)
             assert second.returncode == 1
-            assert f"in use by process {client.process.pid}" in errors
+            assert f"in use by the server at {client.base_url} (process {client.process.pid})" in errors
 
 
 @pytest.mark.parametrize("option", ["--port", "--grpc-port"])

@@ -89,7 +89,9 @@ def largest_calls():
     shuffled = random.Random(1).sample(VALUES, len(VALUES))
     return {
         "health": (),
+        "healthHead": (),
         "readiness": (),
+        "readinessHead": (),
         "openapi": (Call("GET", "/openapi.json"),),
         "openapiHead": (),
         "stats": (Call("GET", "/v1/stats"),),
@@ -135,6 +137,7 @@ def largest_calls():
         "forget": (Call("DELETE", f"{_AGENT}/memories/m3"),),
         "countMemories": (Call("POST", f"{_AGENT}/memories:count", {"where": {"n": {"$in": shuffled}}}),),
         "countAllMemories": (Call("GET", f"{_AGENT}/memories:count"),),
+        "agentChat": (Call("POST", f"{_AGENT}/chat", {"message": "one word", "top_k": COUNT}),),
         "ask": (Call("POST", f"{_AGENT}/ask", {"question": "one word", "top_k": COUNT}),),
         "listAgents": (Call("GET", "/v1/agents"),),
         "getAgent": (),

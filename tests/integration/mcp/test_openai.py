@@ -86,14 +86,17 @@ def test_openai_embeddings_of_tokens_are_those_of_the_texts(client):
 
 
 def test_openai_embeddings_are_charged_for_the_bytes_of_their_answer(client):
-    """150 embeddings as numbers are 729,600 bytes by estimate: 11 units beside one for the call and one a text."""
+    """150 embeddings as numbers are 729,600 bytes by estimate: 11 units beside one for the call and one a text.
+
+    What the key spent in the minute before is given back little by little, also between the two calls.
+    """
     remaining = []
     for texts in (["one"], ["one"] * 150):
         answer = client.embeddings.with_raw_response.create(
             model="all-MiniLM-L6-v2", input=texts, encoding_format="float"
         )
         remaining.append(int(answer.headers["ratelimit-remaining"]))
-    assert remaining[0] - remaining[1] == 1 + 150 + 11
+    assert remaining[0] - remaining[1] == pytest.approx(1 + 150 + 11, abs=3)
 
 
 @pytest.mark.parametrize(

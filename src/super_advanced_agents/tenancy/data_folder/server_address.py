@@ -42,16 +42,17 @@ def naming_server(error: StoreLockedError, data_dir: Path) -> StoreLockedError:
         error: the error that was raised when the folder was opened.
         data_dir: the data folder.
     """
-    url = _running_server(data_dir)
-    if url is None:
+    server = _running_server(data_dir)
+    if server is None:
         return error
+    url, pid = server
     return StoreLockedError(
-        f"the data folder {str(data_dir)!r} is in use by the server at {url}",
+        f"the data folder {str(data_dir)!r} is in use by the server at {url} (process {pid})",
         hint=f"let that server do it: set SAA_API_KEY to a key of it, and add --url {url}",
     )
 
 
-def _running_server(data_dir: Path) -> str | None:
+def _running_server(data_dir: Path) -> tuple[str, int] | None:
     try:
         with (data_dir / _FILE).open("rb") as file:
             note = json.loads(file.read(_MAX_BYTES))
@@ -61,4 +62,4 @@ def _running_server(data_dir: Path) -> str | None:
         os.kill(pid, 0)  # sends nothing: a note of a killed server stays behind
     except (OSError, ValueError, TypeError, KeyError, OverflowError):
         return None
-    return url
+    return url, pid
