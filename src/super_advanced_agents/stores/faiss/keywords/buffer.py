@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from bisect import bisect_right
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,15 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
-from super_advanced_agents.stores.faiss.keywords.analyzer import FIELDS, Entry
+from super_advanced_agents.stores.faiss.keywords.entry import Entry
 from super_advanced_agents.stores.faiss.metadata.columns import array_of
-
-_K1 = 1.2
-_B = 0.75
-
-_LENGTHS = [*range(24), *(24 + (i if i < 8 else (i & 7 | 8) << (i >> 3) - 1) for i in range(232))]
-"""The field lengths that the index on disk can tell apart: it stores each in one byte."""
-_LENGTH_OF = np.array(_LENGTHS, dtype=np.float64)
+from super_advanced_agents.stores.text.analyzer import term_counts
+from super_advanced_agents.stores.text.bm25 import FIELDS, length_code, lengths_of, saturated
 
 _ROW_BYTES = 600
 """The memory that a row takes beside its postings: its length in each field, and a bit."""
@@ -67,7 +59,7 @@ class KeywordBuffer:
             return
         lengths = []
         for field, postings in self._postings.items():
-            counts = Counter(getattr(entry, field).split())
+            counts = term_counts(getattr(entry, field))
             lengths.append(counts.total())
             self.total_lengths[field] += lengths[-1]
             postings.add(row, lengths[-1], counts)
@@ -108,10 +100,9 @@ class KeywordBuffer:
         scores = np.zeros(len(rows) + 1)  # the last is of all rows that are no candidates
         for (field, term), boost in boosts.items():
             found, counts, lengths = self._postings[field].read(term)
-            norms = _K1 * (1 - _B + _B * lengths / average_lengths[field])
             places = np.minimum(np.searchsorted(rows, found), len(rows) - 1)
             places[rows[places] != found] = len(rows)
-            scores[places] += boost * (_K1 + 1) * counts / (counts + norms)  # a row has a term once
+            scores[places] += boost * saturated(counts, lengths, average_lengths[field])  # a row has a term once
         hits = np.flatnonzero(scores[:-1])
         return list(zip(scores[hits].tolist(), rows[hits].tolist(), strict=True))
 
@@ -142,7 +133,7 @@ class _Postings:
         self._terms[new] = np.fromiter(map(hash, counts), np.int64, len(counts))
         self._rows[new] = row
         self._counts[new] = np.fromiter(counts.values(), np.uint32, len(counts))
-        self._lengths[new] = bisect_right(_LENGTHS, length) - 1
+        self._lengths[new] = length_code(length)
 
     def drop(self, rows: NDArray[np.uint32]) -> None:
         self._found.clear()
@@ -162,7 +153,7 @@ class _Postings:
     def read(self, term: str) -> tuple[NDArray[np.uint32], NDArray[np.float64], NDArray[np.float64]]:
         # The rows that contain the term, how often each does, and their lengths.
         found = self.find(term)
-        return self._rows[found], self._counts[found].astype(np.float64), _LENGTH_OF[self._lengths[found]]
+        return self._rows[found], self._counts[found].astype(np.float64), lengths_of(self._lengths[found])
 
     def _grown(self, column: NDArray[Any], count: int) -> NDArray[Any]:
         grown = np.empty(self._count + self._count // 4, column.dtype)
@@ -173,13 +164,3 @@ class _Postings:
 def buffer_bytes(terms: float) -> float:
     """Return the memory that a row takes in a buffer with a number of terms, by estimate."""
     return _ROW_BYTES + _POSTING_BYTES * terms
-
-
-def idf(count: int, doc_frequency: int) -> float:
-    """Return BM25's inverse document frequency of a term.
-
-    Args:
-        count: the number of entries.
-        doc_frequency: the number of entries that have the term.
-    """
-    return math.log1p((max(count, doc_frequency) - doc_frequency + 0.5) / (doc_frequency + 0.5))

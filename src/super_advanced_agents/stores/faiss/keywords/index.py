@@ -20,11 +20,10 @@ from super_advanced_agents._runtime.budget import check_budget, unlimited
 from super_advanced_agents._runtime.files import raise_if_out_of_descriptors
 from super_advanced_agents._runtime.futures import in_thread
 from super_advanced_agents.errors import DeadlineExceededError
-from super_advanced_agents.stores.faiss.keywords.analyzer import FIELDS, NO_TEXT, Entry, analyze, query_terms
-from super_advanced_agents.stores.faiss.keywords.boosts import Boosts, term_boosts
+from super_advanced_agents.stores.faiss.keywords.boosts import term_boosts
 from super_advanced_agents.stores.faiss.keywords.buffer import KeywordBuffer, buffer_bytes
+from super_advanced_agents.stores.faiss.keywords.entry import Entry
 from super_advanced_agents.stores.faiss.keywords.flush import Flush
-from super_advanced_agents.stores.faiss.keywords.languages import ENGLISH
 from super_advanced_agents.stores.faiss.keywords.postings import PostingsIndex
 from super_advanced_agents.stores.faiss.keywords.snapshot import KeywordSnapshot, SavedIndex, text_checksums
 from super_advanced_agents.stores.faiss.keywords.sources import SourceRows
@@ -34,6 +33,9 @@ from super_advanced_agents.stores.faiss.metadata.index import _StaleViewError
 from super_advanced_agents.stores.faiss.rows.session_neighbours import SessionNeighbourIndex
 from super_advanced_agents.stores.faiss.rows.table import RecordTable
 from super_advanced_agents.stores.faiss.vectors.view import View
+from super_advanced_agents.stores.text.analyzer import NO_TEXT, analyze, query_terms
+from super_advanced_agents.stores.text.bm25 import FIELDS, Boosts
+from super_advanced_agents.stores.text.languages import ENGLISH
 from super_advanced_agents.telemetry import get_logger
 
 _log = get_logger("store")

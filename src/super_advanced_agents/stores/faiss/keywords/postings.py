@@ -10,7 +10,8 @@ import orjson
 import tantivy
 from tantivy import Occur, Query, TextAnalyzerBuilder, Tokenizer
 
-from super_advanced_agents.stores.faiss.keywords.analyzer import FIELDS, Entry
+from super_advanced_agents.stores.faiss.keywords.entry import Entry
+from super_advanced_agents.stores.text.bm25 import FIELDS
 from super_advanced_agents.telemetry import get_logger
 
 _log = get_logger("store")

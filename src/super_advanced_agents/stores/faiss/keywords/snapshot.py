@@ -21,11 +21,11 @@ import tantivy
 from pyroaring import BitMap
 
 from super_advanced_agents._runtime.files import create_folder, raise_if_out_of_descriptors, sha256_of
-from super_advanced_agents.stores.faiss.keywords.analyzer import VERSION
-from super_advanced_agents.stores.faiss.keywords.languages import STEMMERS
 from super_advanced_agents.stores.faiss.keywords.sources import SourceTable
 from super_advanced_agents.stores.faiss.metadata.columns import array_of
 from super_advanced_agents.stores.faiss.rows.table import RecordTable
+from super_advanced_agents.stores.text.analyzer import VERSION
+from super_advanced_agents.stores.text.languages import STEMMERS
 from super_advanced_agents.telemetry import get_logger
 
 _log = get_logger("store")

@@ -19,10 +19,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from super_advanced_agents.stores import FAISSVectorStore
-from super_advanced_agents.stores.faiss.keywords.analyzer import FIELDS, Entry, analyze, query_terms
-from super_advanced_agents.stores.faiss.keywords.buffer import KeywordBuffer, idf
+from super_advanced_agents.stores.faiss.keywords.buffer import KeywordBuffer
+from super_advanced_agents.stores.faiss.keywords.entry import Entry
 from super_advanced_agents.stores.faiss.keywords.index import FLUSH_ROWS
 from super_advanced_agents.stores.faiss.keywords.postings import PostingsIndex
+from super_advanced_agents.stores.text.analyzer import analyze, query_terms
+from super_advanced_agents.stores.text.bm25 import FIELDS, idf
 
 DIM = 8
 MANY = 2 * FLUSH_ROWS

@@ -9,23 +9,15 @@ that the languages of the indexed texts make of it.
 from __future__ import annotations
 
 import unicodedata
+from collections import Counter
 from collections.abc import Collection
 from typing import NamedTuple
 
-from super_advanced_agents.stores.faiss.keywords.languages import ENGLISH, detect_language, latin_analyzer
-from super_advanced_agents.stores.faiss.keywords.scripts import clean, fold_case, split, words_of
+from super_advanced_agents.stores.text.languages import ENGLISH, detect_language, latin_analyzer
+from super_advanced_agents.stores.text.scripts import clean, fold_case, split, words_of
 
 VERSION = f"2, Unicode {unicodedata.unidata_version}"
 """The analyzer's version. A change of its terms must change it, so that snapshots are rebuilt."""
-
-TEXT_WEIGHT = 0.5
-WINDOW_WEIGHT = 1.0
-"""The fields' weights, by LoCoMo evidence recall@10.
-
-A turn's own text reaches 0.61, its window 0.66, both with these weights, and with vectors, 0.73.
-"""
-
-FIELDS = {"text": TEXT_WEIGHT, "window": WINDOW_WEIGHT}
 
 _MAX_QUERY_WORDS = 1_000
 """The distinct words of a query that are stemmed in each language, which takes 2 µs."""
@@ -55,6 +47,16 @@ def analyze(text: str) -> Analysis:
     return Analysis(" ".join([*_latin_terms(latin, language), *terms]), language)
 
 
+def window_terms(before: str, text: str, after: str) -> str:
+    """Return the terms of a record's window: of its text and its neighbours' in its session, empty for none."""
+    return f"{before} {text} {after}"
+
+
+def term_counts(terms: str) -> Counter[str]:
+    """Return how often each of the terms of an `Analysis` or a window occurs; the total is the field's length."""
+    return Counter(terms.split())
+
+
 def query_terms(text: str, languages: Collection[str]) -> list[tuple[str, ...]]:
     """Return the terms of each distinct word of a query.
 
@@ -80,23 +82,3 @@ def _latin_terms(text: str, language: str) -> list[str]:
         text = text.replace("I", "ı")
     terms: list[str] = latin_analyzer(language).analyze(text if text.isascii() else fold_case(text))
     return terms if language == ENGLISH else [f"{language}/{term}" for term in terms]
-
-
-class Entry(NamedTuple):
-    """Hold the terms by which keyword search finds a record: of its text and of its window.
-
-    The window joins the text with those of the records before and after it in its session (conversation).
-    """
-
-    row: int
-    scope: int
-    text: str
-    window: str
-
-    @classmethod
-    def of(cls, row: int, scope: int, text: str, before: str, after: str) -> Entry:
-        """Build a record's entry for the keyword index, of analyzed texts.
-
-        `before` and `after` are those of the neighbouring records in its session (conversation); empty for none.
-        """
-        return cls(row, scope, text, f"{before} {text} {after}")

@@ -4,17 +4,14 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from super_advanced_agents.stores import FAISSVectorStore
-from super_advanced_agents.stores.faiss.keywords import snapshot
-from super_advanced_agents.stores.faiss.keywords.analyzer import analyze, query_terms
-from super_advanced_agents.stores.faiss.keywords.languages import STEMMERS
+from super_advanced_agents.stores.text.analyzer import analyze, query_terms
+from super_advanced_agents.stores.text.languages import STEMMERS
 
 DIM = 4
 
@@ -135,31 +132,6 @@ def test_text_in_a_rare_language_is_not_ranked_higher_for_a_shared_name():
         store.add_batch(np.ones((len(texts), DIM)), [{"text": each} for each in texts])
         best = store.search_keywords("Did Anna come to the station?")[0]
     assert best.metadata["text"] == english
-
-
-def test_snapshot_of_another_analyzer_is_built_again(tmp_path, monkeypatch):
-    """Terms of two versions never stand in one index."""
-    texts = [{"text": f"Die Häuser am Hafen {i}"} for i in range(600)]
-    with FAISSVectorStore(DIM, tmp_path) as store:
-        store.add_batch(np.ones((600, DIM)), texts)
-        assert len(store.search_keywords("Haus", 600)) == 600
-    manifest = tmp_path / "words" / "manifest.json"
-    saved = json.loads(manifest.read_bytes())["body"]
-    assert saved["languages"] == ["de"]
-    other = [*saved["format"][:1], "another", *saved["format"][2:]]
-    monkeypatch.setattr(snapshot, "_FORMAT", other)
-    with FAISSVectorStore(DIM, tmp_path) as store:
-        assert len(store.search_keywords("Haus", 600)) == 600
-    assert json.loads(manifest.read_bytes())["body"]["format"] == other
-
-
-def test_languages_of_texts_are_kept_in_the_snapshot(tmp_path):
-    """A reopened index stems a query in the languages of its texts."""
-    with FAISSVectorStore(DIM, tmp_path) as store:
-        store.add_batch(np.ones((600, DIM)), [{"text": f"Les chevaux sont rapides {i}"} for i in range(600)])
-        assert store.search_keywords("cheval")
-    with FAISSVectorStore(DIM, tmp_path) as store:
-        assert len(store.search_keywords("cheval", 600)) == 600
 
 
 @given(st.text(max_size=200), st.sets(st.sampled_from(list(STEMMERS))))
