@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import inspect
+import os
 import sys
 import threading
 import time
@@ -80,6 +81,27 @@ def llm() -> Iterator[LLMGenerator]:
     with LLMGenerator() as generator:
         generator.generate("Hello", max_length=1)
         yield generator
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """Return the URL of a PostgreSQL server with pgvector: `SAA_TEST_POSTGRES_URL`, else one of the test process."""
+    if url := os.environ.get("SAA_TEST_POSTGRES_URL"):
+        yield url
+        return
+    from tests.postgres import running_server
+
+    with running_server({"fsync": "off"}) as server:
+        yield server.url
+
+
+@pytest.fixture
+def postgres_schema_url(postgres_url: str) -> Iterator[str]:
+    """Return the URL of an empty schema in the PostgreSQL server, which is dropped after the test."""
+    from tests.postgres import fresh_schema
+
+    with fresh_schema(postgres_url) as url:
+        yield url
 
 
 _SESSION_THREADS = {"embedder": ("embeddings",), "llm": ("generation",)}
