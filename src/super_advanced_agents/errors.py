@@ -27,6 +27,7 @@
     │   ├── AgentTimeoutError                     no answer came in time
     │   └── AgentUnavailableError                 it failed too often recently; carries `retry_after_s`
     └── JobError                                  a background job failed
+        └── JobNotFoundError                      no job or schedule of that id
 
 `retryable` says whether the same call may succeed later without any change by the caller. Errors of other libraries are
 mapped to these where they are raised (`raise ... from exc`); `asyncio.CancelledError` is never mapped. What another
@@ -55,6 +56,7 @@ __all__ = [
     "GenerationError",
     "InvalidInputError",
     "JobError",
+    "JobNotFoundError",
     "ModelMismatchError",
     "ModelNotFoundError",
     "OverloadedError",
@@ -265,3 +267,7 @@ class AgentUnavailableError(AgentError):
 
 class JobError(SuperAdvancedAgentsError):
     """Report that a background job failed."""
+
+
+class JobNotFoundError(JobError):
+    """Report that no background job has the given id, or no schedule the given name."""

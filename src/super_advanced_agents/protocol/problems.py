@@ -28,6 +28,7 @@ from super_advanced_agents.errors import (
     GenerationError,
     InvalidInputError,
     JobError,
+    JobNotFoundError,
     ModelMismatchError,
     ModelNotFoundError,
     OverloadedError,
@@ -76,7 +77,8 @@ STATUSES: Mapping[type[SuperAdvancedAgentsError], Status] = MappingProxyType(
         AgentError: Status(HTTPStatus.BAD_GATEWAY, "UNKNOWN"),
         AgentTimeoutError: Status(HTTPStatus.GATEWAY_TIMEOUT, "DEADLINE_EXCEEDED"),
         AgentUnavailableError: Status(HTTPStatus.SERVICE_UNAVAILABLE, "UNAVAILABLE"),
-        JobError: Status(HTTPStatus.INTERNAL_SERVER_ERROR, "INTERNAL"),
+        JobNotFoundError: Status(HTTPStatus.NOT_FOUND, "NOT_FOUND"),
+        JobError: Status(HTTPStatus.CONFLICT, "FAILED_PRECONDITION"),
     }
 )
 """The statuses of each error class; an unlisted class has those of its nearest ancestor."""

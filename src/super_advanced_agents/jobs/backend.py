@@ -1,0 +1,256 @@
+"""`JobBackend`: the interface of what stores jobs and hands them to workers."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from super_advanced_agents._runtime.lifecycle import Resource
+from super_advanced_agents.jobs.job import JobInfo, JobState, ScheduleInfo
+from super_advanced_agents.jobs.progress import Progress
+from super_advanced_agents.types import JSONValue
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewJob:
+    """A job to be stored.
+
+    Attributes:
+        id: its identifier; a job that is stored already under it is left as it is.
+        tenant: the tenant to which it belongs.
+        scopes: the scopes of the caller that submits it.
+        kind: the kind of job.
+        queue: the queue in which it waits.
+        arguments: its arguments as JSON.
+        key: only one running job of the tenant may have it; None for no limit.
+        max_attempts: the number of attempts after which it fails for good.
+        schedule: the schedule that submits it; None for a caller.
+    """
+
+    id: str
+    tenant: str
+    scopes: Sequence[str]
+    kind: str
+    queue: str
+    arguments: bytes = field(repr=False)
+    key: str | None = None
+    max_attempts: int = 5
+    schedule: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimedJob:
+    """A job that a worker has taken, with the results of earlier finished steps.
+
+    Attributes:
+        id: its identifier.
+        claim: the number of this claim; what a worker reports counts only while no other claim followed.
+        tenant: the tenant to which it belongs.
+        scopes: the scopes of the caller that submitted it.
+        kind: the kind of job.
+        queue: the queue from which it was taken.
+        arguments: its arguments as JSON.
+        attempt: the number of this attempt, from 1.
+        max_attempts: the number of attempts after which it fails for good.
+        steps: the results of finished steps as JSON, by name.
+    """
+
+    id: str
+    claim: int
+    tenant: str
+    scopes: Sequence[str]
+    kind: str
+    queue: str
+    arguments: bytes = field(repr=False)
+    attempt: int
+    max_attempts: int
+    steps: dict[str, bytes] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """The end of one attempt.
+
+    Attributes:
+        state: the job's state from now on: `queued` where it is to be tried again.
+        result: the returned value as JSON.
+        error: the reason of a failure.
+        delay_s: the seconds before the next attempt.
+        counts: False where the attempt does not count, as when a worker hands its job back.
+    """
+
+    state: JobState
+    result: bytes | None = None
+    error: str = ""
+    delay_s: float = 0.0
+    counts: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DueSchedule:
+    """A schedule whose time has come.
+
+    Attributes:
+        tenant: the tenant to which it belongs.
+        scopes: the scopes of the caller that made it.
+        made_at: the time at which it was made; with the name it identifies the schedule.
+        info: the schedule.
+        due_at: the first time for which it has submitted no job.
+    """
+
+    tenant: str
+    scopes: Sequence[str]
+    made_at: float
+    info: ScheduleInfo
+    due_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobLimits:
+    """The limits of one tenant.
+
+    Attributes:
+        queued: the number of jobs that may wait.
+        running: the number of jobs that run at once.
+        schedules: the number of schedules.
+    """
+
+    queued: int = 10_000
+    running: int = 4
+    schedules: int = 100
+
+
+class JobBackend(Resource):
+    """Store jobs durably and hand each to one worker at a time.
+
+    Every method is one transaction, durable on return. The methods of workers name a worker; when its heartbeats stop
+    for the length of a lease, `arecover` gives its jobs to others, and what it reports afterwards is ignored.
+    """
+
+    # -- callers --------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    async def asubmit(self, jobs: Sequence[NewJob], *, limits: JobLimits | None = None) -> list[JobInfo]:
+        """Store jobs, all or none; return them as they are stored.
+
+        Raises:
+            OverloadedError: the tenant has too many jobs that wait; not raised without `limits`.
+            InvalidInputError: another tenant has a job of that id.
+        """
+
+    @abstractmethod
+    async def aget(self, tenant: str, job_id: str) -> JobInfo | None:
+        """Return a job of a tenant; None where it has none of that id."""
+
+    @abstractmethod
+    async def alist(
+        self, tenant: str, *, state: JobState | None, kind: str | None, after: str | None, limit: int
+    ) -> list[JobInfo]:
+        """Return a tenant's jobs, newest first, without results, from the one before `after` on."""
+
+    @abstractmethod
+    async def acancel(self, tenant: str, job_id: str) -> JobInfo | None:
+        """Cancel a job that waits, or ask its worker to; one that has ended is left as it is."""
+
+    @abstractmethod
+    async def aretry(self, tenant: str, job_id: str | None) -> int:
+        """Queue a failed or cancelled job again, or all failed ones; return how many."""
+
+    @abstractmethod
+    async def acount(self, tenant: str | None = None) -> dict[JobState, int]:
+        """Return the number of jobs in each state, of one tenant or of all."""
+
+    # -- schedules ------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    async def aput_schedule(
+        self, tenant: str, scopes: Sequence[str], info: ScheduleInfo, *, limits: JobLimits, due_at: float
+    ) -> None:
+        """Store or replace a schedule.
+
+        Raises:
+            InvalidInputError: the tenant has too many schedules.
+        """
+
+    @abstractmethod
+    async def aschedules(self, tenant: str) -> list[ScheduleInfo]:
+        """Return a tenant's schedules in the order of their names, without their next times."""
+
+    @abstractmethod
+    async def apause_schedule(self, tenant: str, name: str, *, paused: bool, due_at: float) -> bool:
+        """Pause or resume a schedule; return False where the tenant has none of that name."""
+
+    @abstractmethod
+    async def adelete_schedule(self, tenant: str, name: str) -> bool:
+        """Delete a schedule; return False where the tenant has none of that name."""
+
+    @abstractmethod
+    async def adue_schedules(self, now: float, limit: int) -> list[DueSchedule]:
+        """Return schedules whose time has come, those that have waited longest first."""
+
+    @abstractmethod
+    async def afire(
+        self, due: DueSchedule, jobs: Sequence[NewJob], *, next_at: float, limits: JobLimits, error: str = ""
+    ) -> bool:
+        """Submit a schedule's jobs and set its next time, once: False where another scheduler has."""
+
+    # -- workers --------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    async def aclaim(
+        self, worker: str, free: Mapping[str, int], kinds: Sequence[str], limits: JobLimits
+    ) -> list[ClaimedJob]:
+        """Take jobs that are due, up to a number from each queue, fairly between tenants.
+
+        A tenant with fewer running jobs goes first, then the job that has waited longest.
+        """
+
+    @abstractmethod
+    async def asave_step(self, job: ClaimedJob, name: str, result: bytes) -> bool:
+        """Store a finished step's result; return False where the job is no longer this worker's."""
+
+    @abstractmethod
+    async def asave_progress(self, job: ClaimedJob, progress: Progress) -> bool:
+        """Store the progress of a job; return False where the job is no longer this worker's."""
+
+    @abstractmethod
+    async def afinish(self, job: ClaimedJob, outcome: Outcome) -> bool:
+        """End an attempt; return False where the job is no longer this worker's."""
+
+    @abstractmethod
+    async def aheartbeat(self, worker: str, kinds: Sequence[str], queues: Sequence[str]) -> list[str] | None:
+        """Renew a worker's lease; return the ids of its jobs to cancel, or None if it was lost."""
+
+    @abstractmethod
+    async def arecover(self, lease_s: float) -> int:
+        """Queue the jobs of workers again that have lost their lease; return how many.
+
+        A worker has lost it after `lease_s` seconds without a heartbeat. This process measures them by its monotonic
+        clock, from its first look at a heartbeat, so that no change of a clock takes a job from a worker that lives.
+        """
+
+    @abstractmethod
+    async def aleave(self, worker: str) -> None:
+        """Remove a worker that has stopped, and queue what it still has again."""
+
+    @abstractmethod
+    async def asweep(self, *, succeeded_s: float, failed_s: float) -> int:
+        """Delete jobs that ended longer ago than this; return how many."""
+
+    @abstractmethod
+    async def await_work(self, seen: int, timeout_s: float) -> int:
+        """Wait until jobs have changed, at most `timeout_s` seconds; return the number of changes.
+
+        Returns at once if that is no longer `seen`, the number that the caller got before it looked for work.
+        """
+
+
+def result_of(data: bytes | None) -> JSONValue:
+    """Return the value of stored JSON; None where there is none."""
+    if data is None:
+        return None
+    import orjson
+
+    value: JSONValue = orjson.loads(data)
+    return value

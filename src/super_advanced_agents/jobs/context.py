@@ -1,0 +1,153 @@
+"""`JobContext`: what a running job sees of itself: steps, progress, and its tenant's data."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol, TypeVar
+
+import orjson
+
+from super_advanced_agents.errors import InvalidInputError, JobError
+from super_advanced_agents.jobs.backend import ClaimedJob
+from super_advanced_agents.jobs.job import MAX_ARGUMENT_BYTES
+from super_advanced_agents.jobs.progress import Progress
+from super_advanced_agents.tenancy.context import Access, Principal
+from super_advanced_agents.tenancy.runtime import Runtime
+from super_advanced_agents.tenancy.workspace import Workspace
+from super_advanced_agents.types import JSONValue
+
+T = TypeVar("T", bound=JSONValue)
+
+MAX_STEPS, MAX_STEP_BYTES = 10_000, 16 * 1024 * 1024
+"""The number of steps that one job may have, and the bytes of their results together."""
+
+_REPORT_INTERVAL_S = 0.5
+
+
+class SupportsRecords(Protocol):
+    """The interface that stores what a running job reports."""
+
+    async def asave_step(self, name: str, result: bytes) -> None:
+        """Store the result of a finished step, durable on return."""
+
+    async def asave_progress(self, progress: Progress) -> None:
+        """Store the progress of the job."""
+
+
+class JobContext:
+    """Give a running job its steps, its progress and the data of its tenant.
+
+    Args:
+        job: the job, with the results of the steps that earlier attempts finished.
+        principal: the caller that submitted it: its tenant and scopes.
+        records: stores steps and progress.
+        runtime: the store and models of the process; None where a worker has none.
+
+    Attributes:
+        job_id: the identifier of the job.
+        principal: the caller that submitted it.
+        attempt: the number of this attempt, from 1.
+    """
+
+    def __init__(
+        self, job: ClaimedJob, principal: Principal, records: SupportsRecords, *, runtime: Runtime | None = None
+    ) -> None:
+        self.job_id = job.id
+        self.principal = principal
+        self.attempt = job.attempt
+        self._steps = dict(job.steps)
+        self._step_bytes = sum(map(len, self._steps.values()))
+        self._records = records
+        self._runtime = runtime
+        self._progress = Progress()
+        self._reported_at = -_REPORT_INTERVAL_S
+
+    @property
+    def tenant(self) -> str:
+        """The tenant to which the job belongs."""
+        return self.principal.tenant
+
+    @property
+    def runtime(self) -> Runtime:
+        """The store and models that all tenants of the process share."""
+        if self._runtime is None:
+            raise JobError("this worker has no store", hint="run the job in `saa serve` or `saa worker`")
+        return self._runtime
+
+    @property
+    def workspace(self) -> Workspace:
+        """The agents and collections of the job's tenant."""
+        return Workspace(self.runtime, self.tenant)
+
+    def require(self, access: Access) -> None:
+        """Raise `PermissionDeniedError` unless the submitter of the job has the given scope."""
+        self.principal.require(access)
+
+    def uid(self, *parts: JSONValue) -> str:
+        """Derive a uid from the job and any values, equal in every attempt."""
+        digest = hashlib.sha256(orjson.dumps([self.job_id, *parts])).digest()
+        return str(uuid.UUID(bytes=digest[:16], version=5))
+
+    async def step(self, name: str, work: Callable[..., Awaitable[T]], *args: Any, **kwargs: Any) -> T:
+        """Run one step of the job, or return its result when an earlier attempt finished it.
+
+        Its result is durable on return. A step may run twice, if its process was killed before that, so it must have
+        the same effect then: writes by uids of `uid`.
+
+        Args:
+            name: the name of the step, unique within the job and the same in every attempt.
+            work: the asynchronous function of the step.
+            args: its arguments.
+            kwargs: its arguments by name.
+
+        Returns:
+            The result, a value of JSON of up to 1 MiB; those of all steps have up to 16 MiB.
+
+        Raises:
+            InvalidInputError: the result is not such a value, or the job has too many steps.
+        """
+        if name in self._steps:
+            found: T = orjson.loads(self._steps[name])
+            return found
+        if len(self._steps) >= MAX_STEPS or self._step_bytes > MAX_STEP_BYTES:
+            raise InvalidInputError(
+                f"a job may have {MAX_STEPS} steps, with {MAX_STEP_BYTES} bytes of results", hint="make steps larger"
+            )
+        result = await work(*args, **kwargs)
+        data = encoded(result, f"the result of the step {name!r}")
+        await self._records.asave_step(name, data)
+        self._steps[name] = data
+        self._step_bytes += len(data)
+        return result
+
+    async def progress(self, done: float, total: float | None = None, note: str = "") -> None:
+        """Report the units of work done so far; at most two reports a second are stored.
+
+        Args:
+            done: the units done, in all attempts together.
+            total: the units altogether; None where that is not known.
+            note: what is being done, in a few words, without texts of memories.
+        """
+        self._progress.report(float(done), None if total is None else float(total), note[:256])
+        now = time.monotonic()
+        if now - self._reported_at >= _REPORT_INTERVAL_S or (total is not None and done >= total):
+            self._reported_at = now
+            await self._records.asave_progress(self._progress)
+
+
+def encoded(value: JSONValue, what: str) -> bytes:
+    """Encode a value as JSON of at most 1 MiB.
+
+    Raises:
+        InvalidInputError: it is not JSON, or it is longer; the message names `what`.
+    """
+    try:
+        data = orjson.dumps(value)
+    except TypeError as exc:
+        raise InvalidInputError(f"{what} is not JSON", hint="return text, numbers, lists or dicts") from exc
+    if len(data) > MAX_ARGUMENT_BYTES:
+        raise InvalidInputError(f"{what} has {len(data)} bytes", hint="store it, and return its uid")
+    return data

@@ -1,0 +1,104 @@
+"""The database steps of callers: submitting, reading, cancelling and retrying jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from super_advanced_agents.errors import InvalidInputError, OverloadedError
+from super_advanced_agents.jobs.backend import JobLimits, NewJob
+from super_advanced_agents.jobs.job import JobInfo, JobState
+from super_advanced_agents.jobs.sql.database import Database, marks
+from super_advanced_agents.jobs.sql.rows import JOB, LISTED_JOB, job_info
+
+_RETRY_AFTER_S = 5.0
+
+
+def submit(db: Database, jobs: Sequence[NewJob], limits: JobLimits | None, now: float) -> list[JobInfo]:
+    """Store jobs that are not stored yet, all or none, and return them as they are stored."""
+    if limits is not None:
+        for tenant in {job.tenant for job in jobs}:
+            check_room(db, tenant, sum(job.tenant == tenant for job in jobs), limits)
+    for job in jobs:
+        insert(db, job, now)
+    found = [get(db, job.tenant, job.id, now) for job in jobs]
+    if None in found:
+        raise InvalidInputError("the id of a job is taken", field="id", hint="leave it out, and one is made")
+    return [info for info in found if info is not None]
+
+
+def check_room(db: Database, tenant: str, n: int, limits: JobLimits) -> None:
+    """Raise unless a tenant may have `n` more jobs that wait."""
+    counted = "SELECT count(*) FROM (SELECT 1 FROM jobs WHERE tenant = ? AND state = 'queued' LIMIT ?) AS some"
+    if db.execute(counted, (tenant, limits.queued))[0][0] + n > limits.queued:
+        raise OverloadedError(
+            f"{limits.queued} jobs of the tenant wait already",
+            retry_after_s=_RETRY_AFTER_S,
+            hint="submit more when some have ended",
+        )
+
+
+def insert(db: Database, job: NewJob, now: float) -> None:
+    """Store a job, unless one is stored under its id."""
+    db.execute(
+        "INSERT INTO jobs (id, tenant, scopes, kind, queue, key, arguments, state, max_attempts, changed_at,"
+        " created_at, schedule) VALUES (?, ?, ?, ?, ?, ?, ?, 'queued', ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        (
+            *(job.id, job.tenant, " ".join(job.scopes), job.kind, job.queue, job.key, job.arguments),
+            *(job.max_attempts, now, now, job.schedule),
+        ),
+    )
+
+
+def get(db: Database, tenant: str, job_id: str, now: float) -> JobInfo | None:
+    """Return a job of a tenant; None where it has none of that id."""
+    rows = db.execute(f"SELECT {JOB} FROM jobs WHERE id = ? AND tenant = ?", (job_id, tenant))  # noqa: S608
+    return job_info(rows[0], known=known_kinds(db), now=now) if rows else None
+
+
+def known_kinds(db: Database) -> frozenset[str]:
+    """Return the kinds of jobs that the workers know."""
+    return frozenset(kind for [kinds] in db.execute("SELECT kinds FROM workers") for kind in kinds.split())
+
+
+def list_jobs(
+    db: Database, tenant: str, *, state: JobState | None, kind: str | None, after: str | None, limit: int, now: float
+) -> list[JobInfo]:
+    """Return a tenant's jobs, newest first."""
+    conditions, parameters = ["tenant = ?"], [tenant]
+    for column, comparison, value in (("state", "=", state), ("kind", "=", kind), ("id", "<", after)):
+        if value is not None:
+            conditions.append(f"{column} {comparison} ?")
+            parameters.append(str(value))
+    query = f"SELECT {LISTED_JOB} FROM jobs WHERE {' AND '.join(conditions)} ORDER BY id DESC LIMIT ?"  # noqa: S608
+    known = known_kinds(db)
+    return [job_info(row, known=known, now=now) for row in db.execute(query, (*parameters, limit))]
+
+
+def cancel(db: Database, tenant: str, job_id: str, now: float) -> JobInfo | None:
+    """Cancel a job that waits, or mark one that runs."""
+    db.execute(
+        "UPDATE jobs SET state = 'cancelled', changed_at = ?, finished_at = ? WHERE id = ? AND tenant = ?"
+        " AND state = 'queued'",
+        (now, now, job_id, tenant),
+    )
+    db.execute("UPDATE jobs SET cancelling = 1 WHERE id = ? AND tenant = ? AND state = 'running'", (job_id, tenant))
+    return get(db, tenant, job_id, now)
+
+
+def retry(db: Database, tenant: str, job_id: str | None, now: float) -> int:
+    """Queue a failed or cancelled job again, or all failed ones; finished steps are kept."""
+    which, states = ("id = ?", ("failed", "cancelled")) if job_id is not None else ("1 = 1", ("failed",))
+    changed = db.execute(
+        f"UPDATE jobs SET state = 'queued', attempt = 0, losses = 0, cancelling = 0, due_at = 0, error = '',"  # noqa: S608
+        f" changed_at = ?, finished_at = NULL WHERE {which} AND tenant = ? AND state IN ({marks(len(states))})"
+        " RETURNING id",
+        (now, *([] if job_id is None else [job_id]), tenant, *states),
+    )
+    return len(changed)
+
+
+def count(db: Database, tenant: str | None) -> dict[JobState, int]:
+    """Return the number of jobs in each state."""
+    where, parameters = ("", ()) if tenant is None else ("WHERE tenant = ?", (tenant,))
+    rows = db.execute(f"SELECT state, count(*) FROM jobs {where} GROUP BY state", parameters)  # noqa: S608
+    return {JobState(state): int(n) for state, n in rows}

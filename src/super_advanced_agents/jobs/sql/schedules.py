@@ -1,0 +1,100 @@
+"""The database steps of schedules."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import orjson
+
+from super_advanced_agents.errors import InvalidInputError, OverloadedError
+from super_advanced_agents.jobs.backend import DueSchedule, JobLimits, NewJob
+from super_advanced_agents.jobs.job import ScheduleInfo
+from super_advanced_agents.jobs.sql import calls
+from super_advanced_agents.jobs.sql.database import Database
+from super_advanced_agents.jobs.sql.rows import SCHEDULE, schedule_info
+
+
+def put(
+    db: Database,
+    tenant: str,
+    scopes: Sequence[str],
+    info: ScheduleInfo,
+    *,
+    limits: JobLimits,
+    due_at: float,
+    now: float,
+) -> None:
+    """Store or replace a schedule."""
+    others = "SELECT count(*) FROM schedules WHERE tenant = ? AND name <> ?"
+    if db.execute(others, (tenant, info.name))[0][0] >= limits.schedules:
+        raise InvalidInputError(f"the tenant has {limits.schedules} schedules already", hint="delete one first")
+    db.execute("DELETE FROM schedules WHERE tenant = ? AND name = ?", (tenant, info.name))
+    db.execute(
+        "INSERT INTO schedules (tenant, name, scopes, kind, arguments, cron, zone, missed, paused, made_at, due_at)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            *(tenant, info.name, " ".join(scopes), info.kind, orjson.dumps(info.arguments)),
+            *(info.cron, info.zone, info.missed, int(info.paused), now, due_at),
+        ),
+    )
+
+
+def list_schedules(db: Database, tenant: str) -> list[ScheduleInfo]:
+    """Return a tenant's schedules in the order of their names."""
+    rows = db.execute(f"SELECT {SCHEDULE} FROM schedules WHERE tenant = ? ORDER BY name", (tenant,))  # noqa: S608
+    return [schedule_info(row) for row in rows]
+
+
+def pause(db: Database, tenant: str, name: str, *, paused: bool, due_at: float) -> bool:
+    """Pause or resume a schedule; times that passed meanwhile are no missed ones."""
+    update = "UPDATE schedules SET paused = ?, due_at = ? WHERE tenant = ? AND name = ? RETURNING name"
+    return bool(db.execute(update, (int(paused), due_at, tenant, name)))
+
+
+def delete(db: Database, tenant: str, name: str) -> bool:
+    """Delete a schedule; its jobs are kept."""
+    return bool(db.execute("DELETE FROM schedules WHERE tenant = ? AND name = ? RETURNING name", (tenant, name)))
+
+
+def due(db: Database, now: float, limit: int) -> list[DueSchedule]:
+    """Return schedules whose time has come."""
+    rows = db.execute(
+        f"SELECT {SCHEDULE}, tenant, scopes, made_at, due_at FROM schedules WHERE paused = 0 AND due_at <= ?"  # noqa: S608
+        " ORDER BY due_at LIMIT ?",
+        (now, limit),
+    )
+    return [
+        DueSchedule(tenant=row[9], scopes=row[10].split(), made_at=row[11], info=schedule_info(row[:9]), due_at=row[12])
+        for row in rows
+    ]
+
+
+def fire(
+    db: Database,
+    schedule: DueSchedule,
+    jobs: Sequence[NewJob],
+    *,
+    next_at: float,
+    limits: JobLimits,
+    error: str,
+    now: float,
+) -> bool:
+    """Submit a schedule's jobs and set its next time, unless another scheduler has."""
+    where = (schedule.tenant, schedule.info.name, schedule.made_at, schedule.due_at)
+    if not db.execute(
+        "UPDATE schedules SET due_at = ?, last_at = ?, error = ? WHERE tenant = ? AND name = ? AND made_at = ?"
+        " AND due_at = ? AND paused = 0 RETURNING name",
+        (next_at, schedule.due_at, error, *where),
+    ):
+        return False
+    try:
+        calls.check_room(db, schedule.tenant, len(jobs), limits)
+    except OverloadedError as exc:
+        db.execute(
+            "UPDATE schedules SET error = ? WHERE tenant = ? AND name = ?",
+            (exc.message, schedule.tenant, schedule.info.name),
+        )
+        return True
+    for job in jobs:
+        calls.insert(db, job, now)
+    return True

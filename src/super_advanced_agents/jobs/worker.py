@@ -1,0 +1,274 @@
+"""`Worker`: takes jobs from queues, runs them in this event loop, and reports their ends."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import orjson
+
+from super_advanced_agents._runtime.uids import new_uids
+from super_advanced_agents.config import DEFAULT_TENANT
+from super_advanced_agents.errors import (
+    ConfigurationError,
+    InvalidInputError,
+    PermissionDeniedError,
+    ResourceClosedError,
+    SuperAdvancedAgentsError,
+)
+from super_advanced_agents.jobs.backend import ClaimedJob, JobBackend, JobLimits, Outcome
+from super_advanced_agents.jobs.context import JobContext, encoded
+from super_advanced_agents.jobs.job import JobState
+from super_advanced_agents.jobs.kinds import JobKinds
+from super_advanced_agents.jobs.progress import Progress
+from super_advanced_agents.jobs.scheduler import Scheduler
+from super_advanced_agents.telemetry import get_logger
+from super_advanced_agents.tenancy.context import Access, Principal, RequestContext, active_context
+from super_advanced_agents.tenancy.runtime import Runtime
+
+_log = get_logger("jobs")
+_BEAT_S, _SWEEP_S, _IDLE_S = 0.5, 600.0, 1.0
+_FIRST_RETRY_S, _LONGEST_RETRY_S = 1.0, 300.0
+_HOPELESS = (InvalidInputError, ConfigurationError, PermissionDeniedError)
+"""Errors that the next attempt would only repeat."""
+
+DEFAULT_QUEUES = {"default": 8, "bulk": 1}
+"""The queues of a worker, each with the number of jobs that run at once."""
+
+
+class _LostError(Exception):
+    """An internal error: the job was given to another worker, so this one stops."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerOptions:
+    """The options of a worker.
+
+    Attributes:
+        queues: the queues, and how many jobs of each run at once.
+        limits: the limits of one tenant.
+        lease_s: the seconds without a heartbeat after which the jobs of a worker are given to others.
+        succeeded_s: the seconds for which jobs are kept that succeeded or were cancelled.
+        failed_s: the seconds for which failed jobs are kept.
+    """
+
+    queues: Mapping[str, int]
+    limits: JobLimits = field(default_factory=JobLimits)
+    lease_s: float = 10.0
+    succeeded_s: float = 7 * 86_400.0
+    failed_s: float = 30 * 86_400.0
+
+
+class Worker:
+    """Take jobs from queues and run each in this event loop, until told to stop.
+
+    Several workers may use one backend. A worker that loses its lease, as when its machine was suspended, stops its
+    jobs, since others have taken them, and goes on under another name.
+
+    Args:
+        backend: stores the jobs.
+        kinds: the kinds of jobs that it carries out; others wait for a worker that knows them.
+        options: the queues, limits and times.
+        runtime: the store and models that jobs use; None where no job needs them.
+    """
+
+    def __init__(
+        self, backend: JobBackend, kinds: JobKinds, options: WorkerOptions, *, runtime: Runtime | None = None
+    ) -> None:
+        self._backend = backend
+        self._kinds = kinds
+        self._options = options
+        self._runtime = runtime
+        self._id = new_uids(1)[0]
+        self._running: dict[str, tuple[ClaimedJob, asyncio.Task[None]]] = {}
+        self._cancelled: set[str] = set()
+        self._scheduler = Scheduler(backend, kinds, options.limits)
+        self._beat_at = self._swept_at = float("-inf")
+        self._healthy_at = time.monotonic()
+
+    @property
+    def running(self) -> int:
+        """The number of jobs that run now."""
+        return len(self._running)
+
+    @property
+    def healthy(self) -> bool:
+        """True while the heartbeats reach the database of jobs."""
+        return time.monotonic() - self._healthy_at < self._options.lease_s
+
+    async def arun(self, stop: asyncio.Event, *, drain_s: float = 10.0) -> None:
+        """Run jobs until `stop` is set, then drain: finish what ends soon, hand the rest back.
+
+        Args:
+            stop: set to stop.
+            drain_s: the seconds that running jobs have to finish.
+        """
+        stopping = asyncio.create_task(stop.wait(), name="worker stops")
+        seen = 0
+        try:
+            while not stop.is_set():
+                try:
+                    await self._look_for_work()
+                    seen = await self._wait(seen, stopping)
+                except ResourceClosedError:
+                    return
+                except SuperAdvancedAgentsError as exc:  # the database is away: what runs goes on
+                    _log.warning("jobs.database_failed", extra={"reason": str(exc)})
+                    await asyncio.wait({stopping}, timeout=_IDLE_S)
+        finally:
+            stopping.cancel()
+            await self._drain(drain_s)
+
+    async def _look_for_work(self) -> None:
+        now = time.monotonic()
+        if now - self._beat_at >= _BEAT_S:
+            await self._beat()
+            self._beat_at = self._healthy_at = time.monotonic()
+            await self._backend.arecover(self._options.lease_s)
+            await self._scheduler.afire()
+        if now - self._swept_at >= _SWEEP_S:
+            self._swept_at = now
+            await self._backend.asweep(succeeded_s=self._options.succeeded_s, failed_s=self._options.failed_s)
+        free = self._free()
+        if free:
+            for job in await self._backend.aclaim(self._id, free, list(self._kinds), self._options.limits):
+                self._running[job.id] = (job, asyncio.create_task(self._run(job), name=f"job {job.kind}"))
+
+    async def _wait(self, seen: int, stopping: asyncio.Task[Literal[True]]) -> int:
+        waiting = asyncio.create_task(self._backend.await_work(seen, _IDLE_S), name="worker waits")
+        try:
+            either: set[asyncio.Task[Any]] = {waiting, stopping}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            return waiting.result() if waiting.done() else seen
+        finally:
+            waiting.cancel()
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait({waiting})
+
+    def _free(self) -> dict[str, int]:
+        used: dict[str, int] = {}
+        for job, _ in self._running.values():
+            used[job.queue] = used.get(job.queue, 0) + 1
+        left = {queue: n - used.get(queue, 0) for queue, n in self._options.queues.items()}
+        return {queue: n for queue, n in left.items() if n > 0}
+
+    async def _beat(self) -> None:
+        cancelling = await self._backend.aheartbeat(self._id, list(self._kinds), list(self._options.queues))
+        if cancelling is None:
+            _log.warning("jobs.lease_lost", extra={"jobs": len(self._running)})
+            for _, task in self._running.values():
+                task.cancel()
+            self._id = new_uids(1)[0]
+            await self._backend.aheartbeat(self._id, list(self._kinds), list(self._options.queues))
+            return
+        for job_id in cancelling:
+            found = self._running.get(job_id)
+            if found is not None and job_id not in self._cancelled:
+                self._cancelled.add(job_id)
+                found[1].cancel()
+
+    async def _drain(self, drain_s: float) -> None:
+        tasks = {task for _, task in self._running.values()}
+        if tasks:
+            await asyncio.wait(tasks, timeout=drain_s)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        with suppress(SuperAdvancedAgentsError):
+            await self._backend.aleave(self._id)
+
+    async def _run(self, job: ClaimedJob) -> None:
+        try:
+            try:
+                outcome = await self._outcome(job)
+            except asyncio.CancelledError:
+                if job.id not in self._cancelled:
+                    return  # the lease was lost, or the worker stops: the job is given to another
+                outcome = Outcome(state=JobState.CANCELLED)
+            except _LostError:
+                return
+            await self._report(job, outcome)
+        finally:
+            self._running.pop(job.id, None)
+            self._cancelled.discard(job.id)
+
+    async def _report(self, job: ClaimedJob, outcome: Outcome) -> None:
+        # Repeated while the database is away: what was done must not be done again.
+        pause_s = 0.1
+        while True:
+            try:
+                await self._backend.afinish(job, outcome)
+            except ResourceClosedError:
+                return
+            except SuperAdvancedAgentsError as exc:
+                if not exc.retryable:
+                    _log.warning("jobs.not_reported", extra={"kind": job.kind, "reason": str(exc)})
+                    return
+                await asyncio.sleep(pause_s)
+                pause_s = min(5.0, 2 * pause_s)
+            else:
+                return
+
+    async def _outcome(self, job: ClaimedJob) -> Outcome:
+        principal = Principal(
+            tenant=job.tenant or DEFAULT_TENANT,
+            scopes=frozenset(Access(scope) for scope in job.scopes),
+            key_id=f"job {job.id}",
+        )
+        context = JobContext(job, principal, _Records(self._backend, job), runtime=self._runtime)
+        kind = self._kinds[job.kind]
+        timeout = asyncio.timeout(kind.timeout_s)
+        try:
+            async with timeout:
+                with active_context(RequestContext(principal=principal)):
+                    arguments = kind.parsed(orjson.loads(job.arguments))
+                    positional = (context,) if kind.takes_context else ()
+                    result = await kind.run(*positional, **arguments)
+            return Outcome(state=JobState.SUCCEEDED, result=encoded(result, "the result of the job"))
+        except (_LostError, asyncio.CancelledError):
+            raise
+        except TimeoutError as exc:
+            if timeout.expired():
+                return self._failure(job, f"took longer than {kind.timeout_s:g} s", hopeless=False)
+            return self._failure(job, _reason(exc), hopeless=False)
+        except Exception as exc:
+            expected = isinstance(exc, SuperAdvancedAgentsError)
+            _log.warning(
+                "jobs.attempt_failed",
+                extra={"kind": job.kind, "job": job.id, "attempt": job.attempt},
+                exc_info=None if expected else exc,
+            )
+            return self._failure(job, _reason(exc), hopeless=isinstance(exc, _HOPELESS))
+
+    @staticmethod
+    def _failure(job: ClaimedJob, reason: str, *, hopeless: bool) -> Outcome:
+        if hopeless or job.attempt >= job.max_attempts:
+            return Outcome(state=JobState.FAILED, error=reason)
+        delay_s = min(_LONGEST_RETRY_S, _FIRST_RETRY_S * 2 ** (job.attempt - 1)) * random.uniform(0.5, 1.0)  # noqa: S311
+        return Outcome(state=JobState.QUEUED, error=reason, delay_s=delay_s)
+
+
+def _reason(exc: Exception) -> str:
+    # Other errors may carry texts and paths, and the job's tenant may read the reason.
+    if isinstance(exc, SuperAdvancedAgentsError):
+        return f"{type(exc).__name__}: {exc.message}"[:1024]
+    return f"{type(exc).__name__}; the log of the worker has the details"
+
+
+@dataclass(frozen=True, slots=True)
+class _Records:
+    backend: JobBackend
+    job: ClaimedJob
+
+    async def asave_step(self, name: str, result: bytes) -> None:
+        if not await self.backend.asave_step(self.job, name, result):
+            raise _LostError
+
+    async def asave_progress(self, progress: Progress) -> None:
+        if not await self.backend.asave_progress(self.job, progress):
+            raise _LostError

@@ -1,0 +1,118 @@
+"""Schedules: cron expressions in time zones, each time once."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+from itertools import islice, pairwise
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from tests.unit.jobs.kinds import Work, running
+
+from super_advanced_agents.errors import InvalidInputError, JobNotFoundError
+from super_advanced_agents.jobs import JobLimits, Jobs
+from super_advanced_agents.jobs.cron import next_times, times_after
+from super_advanced_agents.jobs.scheduler import Scheduler
+
+BERLIN = ZoneInfo("Europe/Berlin")
+
+
+def local(*parts: int) -> float:
+    """Return a time of Berlin in seconds since 1970."""
+    return datetime(*parts, tzinfo=BERLIN).timestamp()  # type: ignore[arg-type,misc]
+
+
+def shown(cron: str, after: float, n: int) -> list[str]:
+    """Return the next times of a cron expression as Berlin's clocks show them."""
+    times = islice(times_after(cron, "Europe/Berlin", after), n)
+    return [datetime.fromtimestamp(time, BERLIN).strftime("%d %H:%M") for time in times]
+
+
+def test_time_that_the_clocks_skip_runs_once_after_the_gap() -> None:
+    """On 28 March 2027 there is no 2:30 in Berlin."""
+    assert shown("30 2 * * *", local(2027, 3, 27, 12), 2) == ["28 03:00", "29 02:30"]
+
+
+def test_time_that_the_clocks_repeat_runs_once() -> None:
+    """On 31 October 2027 Berlin has 2:30 twice."""
+    assert shown("30 2 * * *", local(2027, 10, 30, 12), 2) == ["31 02:30", "01 02:30"]
+
+
+def test_interval_is_kept_when_the_clocks_change() -> None:
+    """Every half hour stays every half hour."""
+    times = list(islice(times_after("*/30 * * * *", "Europe/Berlin", local(2027, 10, 31, 0)), 10))
+    assert {later - earlier for earlier, later in pairwise(times)} == {1800.0}
+
+
+@pytest.mark.parametrize(
+    ("cron", "zone", "field"),
+    [
+        ("0 0 30 2 *", "UTC", "cron"),
+        ("* * * * * *", "UTC", "cron"),
+        ("whenever", "UTC", "cron"),
+        ("61 * * * *", "UTC", "cron"),
+        ("0 7 * * *", "Mars/Olympus", "zone"),
+        ("0 7 * * *", "../../etc/passwd", "zone"),
+    ],
+)
+def test_wrong_schedule_is_refused(cron: str, zone: str, field: str) -> None:
+    """One that never comes, or comes each second, too."""
+    with pytest.raises(InvalidInputError) as caught:
+        next_times(cron, zone, 0.0)
+    assert caught.value.field == field
+
+
+async def test_schedule_shows_its_next_five_times_and_can_be_paused(place: Path) -> None:
+    """A paused one shows none; deleting it twice says that there is none."""
+    async with Jobs(place, Work().kinds) as jobs:
+        await jobs.aopen()
+        made = await jobs.aput_schedule("daily", "double", "0 7 * * *", {"number": 1}, zone="Europe/Berlin")
+        assert [datetime.fromtimestamp(time, BERLIN).hour for time in made.next_at] == [7] * 5
+        assert (await jobs.apause_schedule("daily")).next_at == ()
+        assert [each.paused for each in await jobs.aschedules()] == [True]
+        assert len((await jobs.apause_schedule("daily", paused=False)).next_at) == 5
+        await jobs.adelete_schedule("daily")
+        with pytest.raises(JobNotFoundError):
+            await jobs.adelete_schedule("daily")
+        with pytest.raises(InvalidInputError, match="valid integer"):
+            await jobs.aput_schedule("wrong", "double", "0 7 * * *", {"number": "x"})
+
+
+@pytest.mark.parametrize(("missed", "jobs_made"), [("skip", 0), ("one", 1), ("all", 3)])
+async def test_missed_times_are_treated_as_chosen(place: Path, missed: str, jobs_made: int) -> None:
+    """After three days without a scheduler, seen an hour after the last time."""
+    async with Jobs(place, Work().kinds) as jobs:
+        await jobs.aopen()
+        made = await jobs.aput_schedule("daily", "double", "0 7 * * *", {"number": 1}, missed=missed)  # type: ignore[arg-type]
+        scheduler = Scheduler(jobs.backend, jobs.kinds, JobLimits())
+        assert await scheduler.afire(made.next_at[0] - 1) == 0
+        assert await scheduler.afire(made.next_at[2] + 3600) == 1
+        assert len(await jobs.alist()) == jobs_made
+        assert await scheduler.afire(made.next_at[2] + 3601) == 0
+
+
+async def test_one_time_makes_one_job_however_many_schedulers_run(place: Path) -> None:
+    """Twenty at once."""
+    work = Work()
+    async with Jobs(place, work.kinds) as jobs:
+        await jobs.aopen()
+        made = await jobs.aput_schedule("daily", "double", "0 7 * * *", {"number": 3}, missed="skip")
+        schedulers = [Scheduler(jobs.backend, jobs.kinds, JobLimits()) for _ in range(20)]
+        fired = await asyncio.gather(*(each.afire(made.next_at[0]) for each in schedulers))
+        assert sum(fired) == 1
+        [info] = await jobs.alist()
+        assert info.schedule == "daily"
+        async with running(jobs):
+            assert await jobs.aresult(info.id, timeout_s=30) == 6
+
+
+async def test_schedules_of_a_tenant_are_limited(place: Path) -> None:
+    """Replacing one needs no room."""
+    async with Jobs(place, Work().kinds, limits=JobLimits(schedules=1)) as jobs:
+        await jobs.aopen()
+        for cron in ("0 7 * * *", "0 8 * * *"):
+            await jobs.aput_schedule("daily", "double", cron, {"number": 1})
+        with pytest.raises(InvalidInputError, match="1 schedules"):
+            await jobs.aput_schedule("other", "double", "0 7 * * *", {"number": 1})
