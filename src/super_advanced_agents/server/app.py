@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from super_advanced_agents._runtime.futures import in_thread
 from super_advanced_agents.server.auth.authenticator import Authenticator
+from super_advanced_agents.server.forwarded import ForwardedCallers, TrustedProxies
 from super_advanced_agents.server.http.endpoints import HotRoutes
 from super_advanced_agents.server.http.errors import add_error_handlers
 from super_advanced_agents.server.http.middleware.calls import PipelineMiddleware
@@ -95,6 +96,7 @@ def create_app(settings: Settings, *, connect: Connect | None = None) -> FastAPI
         lifespan=lifespan,
         docs_url=None,  # FastAPI's docs pages load scripts from a CDN; /openapi.json serves the schema
         redoc_url=None,
+        servers=[{"url": settings.root_path}] if settings.root_path else None,
         summary="Agents that remember: embed, store, find, answer.",
     )
     app.state.admission = admission  # the HTTP protocol refuses requests with it before they reach the application
@@ -106,6 +108,8 @@ def create_app(settings: Settings, *, connect: Connect | None = None) -> FastAPI
         app.add_middleware(CrossOrigin, origins=settings.allowed_origins)
     app.add_middleware(AllowedHosts, names=settings.allowed_hosts, origins=settings.allowed_origins)
     app.add_middleware(OpenAIErrors)
+    if settings.trusted_proxies:
+        app.add_middleware(ForwardedCallers, proxies=TrustedProxies(settings.trusted_proxies))
     for module in (health, tenant, agents, memories, collections, openai, orchestrators):
         app.include_router(module.router)
     app.router.routes.extend(mcp.routes())

@@ -89,6 +89,8 @@ class Settings(BaseSettings):
         jwt_scopes_claim: the claim with the scopes, as a list or separated by spaces.
         allowed_hosts: the values of the `Host` header to accept besides those of loopback.
         allowed_origins: the origins, such as `https://app.example.org`, to accept besides the server's own (CORS).
+        trusted_proxies: the addresses and networks of reverse proxies whose `X-Forwarded-For` names the caller.
+        root_path: the path under which a reverse proxy serves REST, such as `/saa`; it may be sent or stripped.
         cached_results: the number of search results to cache; 0 disables the cache.
         cached_results_s: the time to live of a cached search result in seconds; writes invalidate it at once.
         keep_embeddings: save vectors of recent texts (with digests, not texts) in `data_dir/cache` for restarts.
@@ -154,6 +156,8 @@ class Settings(BaseSettings):
     jwt_scopes_claim: str = "scope"
     allowed_hosts: _TextList = ()
     allowed_origins: _TextList = ()
+    trusted_proxies: _TextList = ()
+    root_path: str = ""
     cached_results: int = Field(default=4_096, ge=0, le=1_000_000)
     cached_results_s: float = Field(default=300.0, gt=0, le=86_400)
     keep_embeddings: bool = True
@@ -202,6 +206,26 @@ class Settings(BaseSettings):
             if re.fullmatch(r"https?://[^/?#@\s]+", origin) is None:
                 raise ValueError("an origin must be a scheme and a host only, such as 'https://app.example.org'")
         return origins
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _check_proxies(cls, proxies: tuple[str, ...]) -> tuple[str, ...]:
+        for proxy in proxies:
+            try:
+                network = ipaddress.ip_network(proxy, strict=False)
+            except ValueError:
+                raise ValueError("a proxy must be an address or a network, such as 10.0.0.0/8") from None
+            if network.prefixlen == 0:
+                raise ValueError(f"{proxy} would let every caller choose its own address")
+        return proxies
+
+    @field_validator("root_path")
+    @classmethod
+    def _check_root_path(cls, path: str) -> str:
+        path = path.rstrip("/")
+        if re.fullmatch(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*", path) is None:
+            raise ValueError("it must be a path such as /saa")
+        return path
 
     @property
     def chosen_grpc_port(self) -> int | None:

@@ -89,3 +89,29 @@ def test_malformed_json_list_is_refused_with_its_variable(monkeypatch):
     monkeypatch.setenv("SAA_ALLOWED_HOSTS", '["a.example"')
     with pytest.raises(ConfigurationError, match="SAA_ALLOWED_HOSTS"):
         Settings.load()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("trusted_proxies", ("proxy.example.org",)),
+        ("trusted_proxies", ("*",)),
+        ("trusted_proxies", ("0.0.0.0/0",)),
+        ("root_path", "saa"),
+        ("root_path", "/a b"),
+        ("root_path", "/../x"),
+    ],
+)
+def test_proxies_and_paths_that_cannot_be_meant_are_refused(name, value):
+    """Whoever trusts all addresses lets callers choose theirs."""
+    with pytest.raises(ConfigurationError, match=name):
+        Settings.load(**{name: value})
+
+
+def test_proxies_are_addresses_and_networks_and_a_path_loses_its_last_slash(monkeypatch):
+    """As they stand in an environment variable."""
+    monkeypatch.setenv("SAA_TRUSTED_PROXIES", "127.0.0.1, 10.0.0.0/8,::1")
+    monkeypatch.setenv("SAA_ROOT_PATH", "/saa/")
+    settings = Settings.load()
+    assert settings.trusted_proxies == ("127.0.0.1", "10.0.0.0/8", "::1")
+    assert settings.root_path == "/saa"

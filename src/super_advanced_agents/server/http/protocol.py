@@ -38,6 +38,7 @@ class ConnectionLimits:
         body_timeout_s: seconds in which the body must arrive after the headers.
         write_timeout_s: seconds in which a client must read what waits for it; then its connection is dropped.
         max_body_bytes: bytes of a refused request's body that are read before the connection is closed.
+        root_path: the prefix that a reverse proxy may leave on paths; it is cut off.
         admission: the permits; a request of a kind of which its tenant would get none is refused.
     """
 
@@ -45,6 +46,7 @@ class ConnectionLimits:
     body_timeout_s: float
     write_timeout_s: float
     max_body_bytes: int
+    root_path: bytes
     admission: Admission
 
 
@@ -57,6 +59,7 @@ def http_protocol(settings: Settings, admission: Admission) -> type[StrictHttpPr
             body_timeout_s=settings.body_timeout_s,
             write_timeout_s=settings.write_timeout_s,
             max_body_bytes=settings.max_body_bytes,
+            root_path=settings.root_path.encode(),
             admission=admission,
         )
 
@@ -135,6 +138,14 @@ class _LimitedHttpProtocol(StrictHttpProtocol):
                 self._start_timer(self.limits.header_timeout_s)
             elif self.read_state is ReadState.BODY:
                 self._start_timer(self.limits.body_timeout_s)
+
+    def headers_arrived(self) -> bool:
+        root_path = self.limits.root_path
+        if root_path and self.url.startswith(root_path):
+            path = self.url[len(root_path) :]
+            if path[:1] in b"/?":  # nothing is in it too
+                self.url = path if path.startswith(b"/") else b"/" + path
+        return super().headers_arrived()
 
     def on_headers_complete(self) -> None:
         # A refusal creates no object for the request, so that it costs little.

@@ -174,3 +174,23 @@ async def test_stream_holds_its_permit_until_it_ends_or_its_client_disconnects(s
         await asyncio.gather(*server.state.tasks)
         assert pool.in_flight == 0
         server.app.may_continue.clear()
+
+
+@pytest.mark.parametrize(
+    ("target", "status"),
+    [
+        ("/saa/echo", 200),
+        ("/saa/echo?x=1", 200),
+        ("/echo", 200),
+        ("/saaecho", 404),
+        ("/saa/saa/echo", 404),
+        ("/saa", 404),
+        ("/saa?x=1", 404),
+    ],
+)
+async def test_prefix_of_a_proxy_is_cut_off_once(start_server, target, status):
+    """Some proxies strip it themselves, so paths without it are served too."""
+    server = await start_server(root_path="/saa")
+    response = await server.exchange(request("POST", target, body=b"x", close=True))
+    assert response.startswith(b"HTTP/1.1 %d " % status)
+    assert [scope["path"] for scope in server.app.scopes] == (["/echo"] if status == 200 else [])

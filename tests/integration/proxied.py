@@ -1,0 +1,106 @@
+"""The reverse proxies of `deploy/proxies`, started on ports of this machine before a server of a test."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import socket
+import subprocess
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.certificate import write_self_signed_certificate
+
+FOLDER = Path(__file__).parents[2] / "deploy" / "proxies"
+
+
+def free_port():
+    """Return a port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Proxy:
+    """A running reverse proxy: where it serves REST and gRPC, and the certificate that it shows."""
+
+    def __init__(self, port, grpc_port, ca_file):
+        self.url = f"https://localhost:{port}"
+        self.grpc_url = f"grpcs://localhost:{grpc_port}"
+        self.ca_file = ca_file
+
+
+@contextmanager
+def nginx(folder, rest, grpc):
+    """Run nginx with the file of the documentation, its addresses and paths exchanged for those of the test."""
+    write_self_signed_certificate(folder / "crt", folder / "key")
+    port = free_port()
+    site = (FOLDER / "nginx.conf").read_text(encoding="utf-8")
+    for old, new in {
+        "127.0.0.1:8000": rest,
+        "127.0.0.1:50051": grpc,
+        "listen 443 ssl;": f"listen 127.0.0.1:{port} ssl http2;",  # as versions before 1.25.1 spell it
+        "    http2 on;\n": "",
+        "memory.example.org;": "localhost;",
+        "/etc/ssl/memory.example.org.crt": str(folder / "crt"),
+        "/etc/ssl/memory.example.org.key": str(folder / "key"),
+    }.items():
+        assert old in site, old
+        site = site.replace(old, new)
+    temporary = "".join(
+        f"{name}_temp_path {folder}/{name};\n" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    (folder / "nginx.conf").write_text(
+        f"pid {folder}/pid;\nerror_log {folder}/error.log;\nworker_processes 1;\ndaemon off;\n"
+        f"events {{}}\nhttp {{\naccess_log off;\n{temporary}{site}}}\n"
+    )
+    with _running([_program("nginx"), "-e", f"{folder}/error.log", "-p", folder, "-c", folder / "nginx.conf"], port):
+        yield Proxy(port, port, folder / "crt")
+
+
+@contextmanager
+def haproxy(folder, rest, grpc):
+    """Run HAProxy with the file of the documentation, with one server of the test in place of its three."""
+    write_self_signed_certificate(folder / "crt", folder / "key")
+    (folder / "pem").write_bytes((folder / "crt").read_bytes() + (folder / "key").read_bytes())
+    port, grpc_port = free_port(), free_port()
+    text = (FOLDER / "haproxy.cfg").read_text(encoding="utf-8")
+    text = re.sub(r" +server (two|three) .*\n", "", text)
+    for old, new in {
+        "bind :443": f"bind 127.0.0.1:{port}",
+        "bind :50443": f"bind 127.0.0.1:{grpc_port}",
+        "10.0.0.11:8000": rest,
+        "10.0.0.11:50051": grpc,
+        "/etc/haproxy/memory.example.org.pem": str(folder / "pem"),
+    }.items():
+        assert old in text, old
+        text = text.replace(old, new)
+    (folder / "haproxy.cfg").write_text(text)
+    with _running([_program("haproxy"), "-db", "-f", folder / "haproxy.cfg"], port):
+        yield Proxy(port, grpc_port, folder / "crt")
+
+
+def _program(name):
+    return shutil.which(name, path="/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin")
+
+
+def is_installed(name):
+    """Return whether a proxy can be started here."""
+    return _program(name) is not None
+
+
+@contextmanager
+def _running(command, port):
+    process = subprocess.Popen([str(word) for word in command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    try:
+        while True:
+            assert process.poll() is None, process.stderr.read().decode()
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.02)
+        yield
+    finally:
+        process.terminate()
+        process.communicate(timeout=30)

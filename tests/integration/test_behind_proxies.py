@@ -1,0 +1,84 @@
+"""The files of `deploy/proxies` serve REST, streams and gRPC, and tell the server who calls."""
+
+from __future__ import annotations
+
+import ssl
+import time
+
+import httpx2
+import pytest
+from tests.integration.proxied import haproxy, is_installed, nginx
+
+from super_advanced_agents import RemoteAgent
+
+PROXIES = {"nginx": nginx, "haproxy": haproxy}
+ORIGIN = "https://app.example.org"
+
+
+@pytest.fixture(scope="module", params=PROXIES)
+def proxy(request, new_machine, tmp_path_factory):
+    """Yield a proxy before a server that trusts it; its `key` is the server's."""
+    if not is_installed(request.param):
+        pytest.skip(f"{request.param} is not installed")
+    machine = new_machine(tmp_path_factory.mktemp("proxied") / "data")
+    environment = {
+        "SAA_TRUSTED_PROXIES": "127.0.0.1",
+        "SAA_ROOT_PATH": "/saa",
+        "SAA_ALLOWED_HOSTS": "memory.example.org",
+        "SAA_ALLOWED_ORIGINS": ORIGIN,
+    }
+    folder = tmp_path_factory.mktemp(request.param)
+    with machine.server(environment) as client:
+        rest = client.startup_info["url"].removeprefix("http://")
+        grpc = client.startup_info["grpc"].removeprefix("grpc://")
+        with PROXIES[request.param](folder, rest, grpc) as running:
+            running.key = machine.key
+            while client.get("/readyz").status_code != 200:
+                time.sleep(0.05)
+            yield running
+
+
+@pytest.fixture
+def caller(proxy):
+    """Yield an HTTP client of the proxy."""
+    context = ssl.create_default_context(cafile=str(proxy.ca_file))
+    headers = {"Authorization": f"Bearer {proxy.key}"}
+    with httpx2.Client(base_url=proxy.url, headers=headers, verify=context, timeout=60, trust_env=False) as client:
+        while client.get("/readyz").status_code != 200:  # HAProxy asks once a second
+            time.sleep(0.05)
+        yield client
+
+
+@pytest.mark.parametrize("prefix", ["", "/saa"])
+def test_memory_is_stored_and_found_through_a_proxy(caller, prefix):
+    """The path prefix is the server's matter, whether the proxy strips it or not."""
+    stored = caller.post(f"{prefix}/v1/agents/p{prefix[1:]}/memories", json={"text": "The pump is in hall 3."})
+    assert stored.status_code == 200
+    found = caller.post(f"{prefix}/v1/agents/p{prefix[1:]}/search", json={"query": "pump"}).json()
+    assert found["results"][0]["text"] == "The pump is in hall 3."
+    assert caller.get(f"{prefix}/openapi.json").json()["servers"] == [{"url": "/saa"}]
+
+
+def test_stream_is_not_buffered(caller):
+    """The first event is read while the model still writes the rest."""
+    caller.post("/v1/agents/s/memories", json={"text": "The pump in hall 3 was replaced in May."}).raise_for_status()
+    body = {"question": "Where is the pump, and what was done to it?", "stream": True}
+    with caller.stream("POST", "/v1/agents/s/ask", json=body) as response:
+        pieces = [piece for piece in response.iter_raw() if piece]
+    assert response.status_code == 200
+    assert len(pieces) >= 5
+
+
+def test_grpc_serves_an_agent_through_a_proxy(proxy, caller):
+    """With the certificate of the proxy."""
+    del caller  # the proxy has found the server ready
+    with RemoteAgent(proxy.grpc_url, "g", api_key=proxy.key, ca_file=proxy.ca_file) as agent:
+        agent.add_text_memory("The kiln is in hall 7.")
+        assert agent.search_text("kiln")[0].text == "The kiln is in hall 7."
+
+
+def test_allowed_origin_is_answered_with_its_headers_and_another_is_refused(caller):
+    """Proxies hand the headers of CORS on."""
+    headers = {"Origin": ORIGIN, "Access-Control-Request-Method": "POST"}
+    assert caller.options("/search", headers=headers).headers["access-control-allow-origin"] == ORIGIN
+    assert caller.post("/search", json={"query": "x"}, headers={"Origin": "https://evil.example"}).status_code == 403
