@@ -75,6 +75,7 @@ def open_local_agent(
         embeds: the command embeds texts; a missing embedding model is fetched first.
     """
     _use_one_blas_thread()
+    from super_advanced_agents._runtime.futures import in_thread
     from super_advanced_agents.agents import AsyncLLMAgent
     from super_advanced_agents.stores.local import LocalStore, has_store
     from super_advanced_agents.stores.opening import folder_of, open_store
@@ -93,6 +94,9 @@ def open_local_agent(
     ):
         # Fetched here and not at the first use: Ctrl-C ends a download only in this thread.
         fetch_models(settings, embedding=embeds)
+        if embeds and folder is not None:
+            # Reading 20,000 rows and loading the model take 0.1 s each, at once here. An error comes up at the first use.
+            in_thread(store.count, name="read store")
         yield AsyncLLMAgent(settings.agent, store, pipeline, generator)
 
 

@@ -23,6 +23,9 @@ from super_advanced_agents.tenancy.data_folder.server_address import noted_addre
 from super_advanced_agents.tenancy.orchestrators import Connect
 from super_advanced_agents.tenancy.settings import Settings, checked_certificate
 
+_GC_THRESHOLDS = 700, 10, 10
+"""Python's own: with fewer and longer collections, requests would wait longer for each."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerAddresses:
@@ -78,6 +81,7 @@ async def aserve(
                 )
                 async with asyncio.TaskGroup() as group:
                     group.create_task(rest.serve(sockets=[listener]))
+                    gc.set_threshold(*_GC_THRESHOLDS)  # the command line raises them while modules are loaded
                     gc.freeze()  # modules are never collected: scanning them took a sixth of a cached search's time
                     with noted_address(settings.data_dir, addresses.rest):
                         on_listening(addresses)

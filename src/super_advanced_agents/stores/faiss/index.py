@@ -7,6 +7,7 @@ from the rows of the table. Only the writer thread changes it, after each commit
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
@@ -90,9 +91,10 @@ class Index:
         """
         live = BitMap()
         self._scopes, self._tenants, self._tracked_count = {}, {}, 0
-        for seq, scope, expires_at in self._rows.scopes_since(0):
-            self._track(seq, scope, expires_at)
-            live.add(seq)
+        stored_rows = self._rows.scopes_since(0)
+        while stored := list(islice(stored_rows, _LOAD_ROWS)):
+            self._track_many(stored)
+            live.update([seq for seq, _, _ in stored])
         last_sealed = int(sealed[-1].rows[-1]) if sealed else 0
         covered = BitMap.union(BitMap(), *(bitmap(built.rows) for built in sealed))
         if last_sealed > self._rows.last_seq or not (live & BitMap(range(last_sealed + 1))).issubset(covered):
@@ -342,16 +344,34 @@ class Index:
         return self._tenants[tenant].rows
 
     def _track(self, seq: int, scope: int, expires_at: float | None) -> None:
-        if scope not in self._scopes:
-            name = self._rows.tenant_of(scope)
-            if name not in self._tenants:
-                self._tenants[name] = TenantRows(MetadataIndex(self._rows))
-            self._scopes[scope] = BitMap()  # last, so that a reader who finds it also finds its tenant
+        tenant = self._tenant_with(scope)
         self._scopes[scope].add(seq)
-        self._tenants[self._rows.tenant_of(scope)].add(seq, expires_at)
+        tenant.add(seq, expires_at)
         self._tracked_count += 1
         if expires_at is not None:
             self.versions.add_expiry(scope, expires_at)
+
+    def _track_many(self, rows: Sequence[tuple[int, int, float | None]]) -> None:
+        # A third of the time of `_track` for each, which was a tenth of that of opening 20,000 rows.
+        lasting: defaultdict[int, list[int]] = defaultdict(list)
+        for seq, scope, expires_at in rows:
+            if expires_at is None:
+                lasting[scope].append(seq)
+            else:
+                self._track(seq, scope, expires_at)
+        for scope, seqs in lasting.items():
+            tenant = self._tenant_with(scope)
+            self._scopes[scope].update(seqs)
+            tenant.rows.update(seqs)
+            self._tracked_count += len(seqs)
+
+    def _tenant_with(self, scope: int) -> TenantRows:
+        name = self._rows.tenant_of(scope)
+        if scope not in self._scopes:
+            if name not in self._tenants:
+                self._tenants[name] = TenantRows(MetadataIndex(self._rows))
+            self._scopes[scope] = BitMap()  # last, so that a reader who finds it also finds its tenant
+        return self._tenants[name]
 
     def _set_view(self, live: BitMap, last_row: int) -> None:
         dim = self._memory.dim

@@ -85,8 +85,13 @@ def checked_row(row: Sequence[Any], shapes: Container[tuple[type, ...]]) -> Sequ
         CorruptStoreError: the types are different, so the file is damaged.
     """
     if tuple(map(type, row)) not in shapes:
-        raise CorruptStoreError("a record's row is damaged", hint="restore a backup; `saa doctor` tells more")
+        raise damaged_row()
     return row
+
+
+def damaged_row() -> CorruptStoreError:
+    """Return the error of a database row with a value of a wrong type."""
+    return CorruptStoreError("a record's row is damaged", hint="restore a backup; `saa doctor` tells more")
 
 
 class RowCache:
