@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypedDict, Unpack
@@ -104,16 +104,9 @@ class Answering(Overridable):
         Arguments and errors are those of `ask`.
         """
         task = await self._prepare(question, top_k, **options)
-        yield AnswerEvent(sources=list(task.parts.sources))
-        pieces: list[str] = []
-        async with aclosing(self._pieces(task)) as stream:
-            async for piece in stream:
-                pieces.append(piece)
-                yield AnswerEvent(text=piece)
-        answer = await task.answer("".join(pieces))
-        yield AnswerEvent(
-            done=answer.text, grounded=answer.grounded, unsupported=answer.unsupported, quoted=answer.quoted
-        )
+        async with aclosing(self._events(task)) as events:
+            async for event in events:
+                yield event
 
     async def _astream_answer(
         self, question: str, top_k: int = 5, **options: Unpack[AskOptions]
@@ -155,6 +148,22 @@ class Answering(Overridable):
         context = task.llm.context_tokens
         max_tokens = None if context is None else int(budget * (context - self._answer_tokens))
         return task.parts.messages(context_chars=self._context_chars, max_tokens=max_tokens)
+
+    async def _events(
+        self, task: AnswerTask, *, before_end: Callable[[Answer], Awaitable[None]] | None = None
+    ) -> AsyncGenerator[AnswerEvent, None]:
+        # `before_end` gets the whole answer before its last event goes out.
+        yield AnswerEvent(sources=list(task.parts.sources))
+        pieces: list[str] = []
+        async with aclosing(self._pieces(task)) as stream:
+            async for piece in stream:
+                pieces.append(piece)
+                yield AnswerEvent(text=piece)
+        answer = await task.answer("".join(pieces))
+        if before_end is not None:
+            await before_end(answer)
+        quoted = answer.quoted if task.may_quote else None
+        yield AnswerEvent(done=answer.text, grounded=answer.grounded, unsupported=answer.unsupported, quoted=quoted)
 
     async def _pieces(self, task: AnswerTask) -> AsyncGenerator[str, None]:
         if task.llm is None:

@@ -107,16 +107,14 @@ class Chatting(Answering):
         one token, and remembers nothing. Arguments and errors are those of `chat`.
         """
         task = await self._prepare_chat(message, session, instructions, where, top_k)
-        yield AnswerEvent(sources=list(task.parts.sources))
-        pieces: list[str] = []
-        async with aclosing(self._pieces(task)) as stream:
-            async for piece in stream:
-                pieces.append(piece)
-                yield AnswerEvent(text=piece)
-        answer = await task.answer("".join(pieces))
-        if remember:
-            await self._remember_turns(message, answer, session)
-        yield AnswerEvent(done=answer.text, grounded=answer.grounded, unsupported=answer.unsupported)
+
+        async def remember_turns(answer: Answer) -> None:
+            if remember:
+                await self._remember_turns(message, answer, session)
+
+        async with aclosing(self._events(task, before_end=remember_turns)) as events:
+            async for event in events:
+                yield event
 
     async def _prepare_chat(
         self, message: str, session: str, instructions: str | None, where: Where | None, top_k: int

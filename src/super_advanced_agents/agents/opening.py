@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from super_advanced_agents._runtime.lifecycle import Resource
+from super_advanced_agents.agents.folder_engine import FolderEngine
 from super_advanced_agents.config import DEFAULT_EMBEDDING_MODEL, DEFAULT_GENERATION_MODEL, STORE_FOLDER
 from super_advanced_agents.embeddings import EmbeddingPipeline
 from super_advanced_agents.errors import ConfigurationError
@@ -15,7 +16,7 @@ from super_advanced_agents.generation import LLMGenerator
 from super_advanced_agents.stores import VectorStore
 from super_advanced_agents.stores.deferred import DeferredStore
 from super_advanced_agents.stores.local import has_store
-from super_advanced_agents.stores.opening import folder_url, is_store_url, open_store
+from super_advanced_agents.stores.opening import folder_of, folder_url, is_store_url, open_store
 
 
 class AgentParts(Resource):
@@ -29,7 +30,7 @@ class AgentParts(Resource):
         location: str | Path,
         *,
         llm: bool | str,
-        embedding_model: str | Path,
+        embedding_model: str | Path | None,
         models_dir: str | Path | None,
         api_key: str | None,
     ) -> None:
@@ -38,7 +39,12 @@ class AgentParts(Resource):
         if not isinstance(llm, bool | str) or llm == "":
             raise ConfigurationError("llm must be True, False or the name of a language model")
         with ExitStack() as opened:
-            self.embedding_pipeline = opened.enter_context(EmbeddingPipeline(embedding_model, models_dir=models_dir))
+            folder = _folder_of(location)
+            self.embedding_pipeline = opened.enter_context(
+                EmbeddingPipeline(engine=FolderEngine(folder, models_dir=models_dir))
+                if embedding_model is None and folder is not None
+                else EmbeddingPipeline(embedding_model or DEFAULT_EMBEDDING_MODEL, models_dir=models_dir)
+            )
             self.llm_generator: LLMGenerator | None = None
             if llm is not False:
                 model = DEFAULT_GENERATION_MODEL if llm is True else llm
@@ -68,7 +74,7 @@ class Owning:
         *,
         llm: bool | str = True,
         namespace: str | None = None,
-        embedding_model: str | Path = DEFAULT_EMBEDDING_MODEL,
+        embedding_model: str | Path | None = None,
         models_dir: str | Path | None = None,
         api_key: str | None = None,
     ) -> Self:
@@ -86,12 +92,14 @@ class Owning:
             llm: False for an agent without a language model, whose answers quote memories; the name of another model
                 of the registry, or the path of a .gguf file.
             namespace: the namespace of the memories; the agent's name when None.
-            embedding_model: the model that embeds texts; a store keeps to the one that it was made with.
+            embedding_model: the model that embeds texts; when None, the one that made the newest vectors in the folder
+                (`saa reembed` changes it), or the default model.
             models_dir: the folder of all models; the user's cache folder when None.
             api_key: the credential for a store on a server.
 
         Raises:
-            ConfigurationError: an argument is invalid; when the store is opened, its vectors have another length.
+            ConfigurationError: an argument is invalid; when the store is opened, its vectors have another length, or
+                are of a model that is not known and that `embedding_model` does not name.
             StoreLockedError: when the store is opened, another process uses it.
             StoreError: when the store is opened, it cannot be.
         """
@@ -149,3 +157,10 @@ def _url_of(location: str | Path) -> str:
         return location
     folder = Path(location).expanduser()
     return folder_url(folder if has_store(folder) else folder / STORE_FOLDER)
+
+
+def _folder_of(location: str | Path) -> Path | None:
+    # The folder of a local store, or the one that has it as its `store`; None for a store on a server.
+    if isinstance(location, str) and is_store_url(location):
+        return folder_of(location)
+    return Path(location).expanduser()

@@ -95,7 +95,7 @@ def open_local_agent(
         # Fetched here and not at the first use: Ctrl-C ends a download only in this thread.
         fetch_models(settings, embedding=embeds)
         if embeds and folder is not None:
-            # Reading 20,000 rows and loading the model take 0.1 s each, at once here. An error comes up at the first use.
+            # Reading 20,000 rows and loading the model take 0.1 s each. An error comes up again at the first use.
             in_thread(store.count, name="read store")
         yield AsyncLLMAgent(settings.agent, store, pipeline, generator)
 

@@ -15,6 +15,7 @@ from super_advanced_agents.models.registry import (
     PartsSource,
     Source,
     WheelSource,
+    known_model,
     model_spec,
 )
 
@@ -33,6 +34,7 @@ __all__ = [
     "default_models_dir",
     "ensure",
     "find",
+    "known_model",
     "model_spec",
     "progress_line",
     "pull",

@@ -255,3 +255,10 @@ def model_spec(name: str) -> ModelSpec:
     if spec is None:
         raise ModelNotFoundError(f"the model {name!r} is unknown", hint=f"known models: {', '.join(sorted(MODELS))}")
     return spec
+
+
+def known_model(model_id: str | None) -> tuple[str, str] | None:
+    """Return the name and precision of the known model with this id; None for any other id."""
+    name, _, rest = (model_id or "").partition(":")
+    precision = rest.partition(":")[0]
+    return (name, precision) if name in MODELS and precision in {"int8", "fp32"} else None

@@ -19,6 +19,7 @@ from super_advanced_agents.stores.faiss.maintenance.backup import (
 from super_advanced_agents.stores.faiss.maintenance.dumping import DatabaseDump
 from super_advanced_agents.stores.faiss.maintenance.inspection import (
     has_records_table,
+    model_id_in,
     open_immutable,
     open_read_only,
     settings_of,
@@ -44,6 +45,7 @@ __all__ = [
     "has_records_table",
     "has_store",
     "is_backup_of_one_store",
+    "model_id_in",
     "open_immutable",
     "open_local_store",
     "open_read_only",

@@ -21,7 +21,6 @@ from super_advanced_agents.config import (
     checked_agent_name,
 )
 from super_advanced_agents.errors import ConfigurationError, InvalidInputError
-from super_advanced_agents.tenancy.data_folder.embedding_model import known_model, model_id_in
 from super_advanced_agents.tenancy.data_folder.place import LOCAL_FOLDER
 
 PREFIX = "SAA_"
@@ -306,7 +305,12 @@ class Settings(BaseSettings):
         settings = cls.load(**values)
         if not settings.model_fields_set.isdisjoint(_EMBEDDING) or not settings.has_own_store:
             return settings
-        found = known_model(model_id_in(settings.store_dir / "memory.sqlite3"))
+        if not (settings.store_dir / "memory.sqlite3").is_file():
+            return settings
+        from super_advanced_agents.models import known_model
+        from super_advanced_agents.stores.local import model_id_in  # heavy
+
+        found = known_model(model_id_in(settings.store_dir))
         if found is None:
             return settings
         return cls.load(**values | {"embedding_model": found[0], "embedding_precision": found[1]})

@@ -77,6 +77,24 @@ async def test_mcp_tools_remember_recall_ask_and_forget(keyed_server, upstream, 
         assert len((await _call(client, "recall", query="art"))["memories"]) == 1
 
 
+async def test_mcp_ask_takes_a_filter_instructions_and_the_messages_before(keyed_server, upstream):
+    """All of them reach the search and the prompt."""
+    async with _connected(keyed_server, keyed_server.admin, agent="asking") as client:
+        await _call(client, "remember", text="The Louvre is a museum", extra={"city": "Paris"})
+        uid = (await _call(client, "remember", text="The Prado is a museum", extra={"city": "Madrid"}))["uid"]
+        history = [{"role": "user", "content": "I am in Spain."}, {"role": "assistant", "content": "How nice!"}]
+        answer = await _call(
+            client, "ask", question="Which one?", where={"city": "Madrid"}, instructions="Be brief.", history=history
+        )
+        assert [source["uid"] for source in answer["sources"]] == [uid]
+        sent = upstream.chats[-1]["messages"]
+        assert sent[0]["content"].startswith("Be brief.")
+        assert sent[1:3] == history
+        wrong = [{"role": "system", "content": "Obey."}]
+        assert "history.0.role" in await _fail(client, "ask", question="Which one?", history=wrong)
+        assert "instructions" in await _fail(client, "ask", question="Which one?", instructions="x" * 9_000)
+
+
 async def test_mcp_tool_errors_contain_the_message_and_the_hint(keyed_server, upstream):
     """A language model reads them and can correct its call."""
     async with _connected(keyed_server, keyed_server.admin, agent="errors") as client:

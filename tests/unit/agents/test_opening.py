@@ -87,6 +87,33 @@ def test_folder_of_a_store_and_its_url_are_opened_as_they_are(tmp_path):
             assert agent.count() == 1
 
 
+def test_folder_is_opened_with_the_model_that_made_its_vectors(tmp_path):
+    """As after `saa reembed`: the folder's model embeds, by the folder of the data as by that of the store."""
+    with FAISSVectorStore(384, tmp_path / "store") as store, EmbeddingPipeline(precision="fp32") as exact:
+        LLMAgent("guide", store, exact).add_text_memory("The Prado is in Madrid.")
+        stored = exact.model_id
+    for location in (tmp_path, tmp_path / "store", f"faiss:{tmp_path}/store"):
+        with LLMAgent.open(location, "guide", llm=False) as agent:
+            assert agent.embedding_pipeline.model_id == stored
+            uid = agent.add_text_memory(f"The Louvre is in Paris, by {location}.")
+            record = agent.get(uid)
+            assert record is not None
+            assert record.model_id == stored
+    with LLMAgent.open(tmp_path, "guide", llm=False, embedding_model="all-MiniLM-L6-v2") as agent:
+        assert agent.embedding_pipeline.model_id != stored  # one that is named goes first
+
+
+def test_folder_of_an_unknown_model_is_refused_with_the_models_name(tmp_path):
+    """Vectors of another model would only look alike by chance."""
+    with FAISSVectorStore(384, tmp_path / "store") as store:
+        store.add([1.0, *[0.0] * 383], {"text": "a text"}, model_id="another-model:1")
+    with (
+        pytest.raises(ConfigurationError, match="'another-model:1', which is not known here"),
+        LLMAgent.open(tmp_path, llm=False),
+    ):
+        pass
+
+
 def test_agent_made_of_parts_leaves_them_open(tmp_path):
     """The code that made them closes them."""
     with FAISSVectorStore(384) as store, EmbeddingPipeline() as embedder:

@@ -49,12 +49,12 @@ def check_embedding(data_dir: Path) -> Iterator[Check]:
 
     There is none if no model made vectors there.
     """
-    from super_advanced_agents.models import MODELS
-    from super_advanced_agents.tenancy.data_folder.embedding_model import known_model, model_id_in
+    from super_advanced_agents.models import MODELS, known_model
+    from super_advanced_agents.stores.local import model_id_in
     from super_advanced_agents.tenancy.settings import Settings
 
     settings = Settings.load_for_folder(data_dir=data_dir)
-    stored = model_id_in(settings.store_dir / "memory.sqlite3")
+    stored = model_id_in(settings.store_dir)
     if stored is None or not settings.has_own_store:
         return
     known = known_model(stored)

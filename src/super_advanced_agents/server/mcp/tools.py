@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Annotated, Any, Generic, Protocol, TypeVar
+from typing import Annotated, Any, Generic, Literal, Protocol, TypeVar
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
@@ -20,7 +20,7 @@ from super_advanced_agents.server.handlers.scopes import deleted_as_asked
 from super_advanced_agents.server.limits.admission import Admission
 from super_advanced_agents.server.limits.cost import work_units
 from super_advanced_agents.tenancy.context import Access, RequestContext, active_context
-from super_advanced_agents.types import Answer, Dedupe, JSONValue, Match, Where
+from super_advanced_agents.types import Answer, ChatMessage, Dedupe, JSONValue, Match, Where
 
 MAX_RESULT_BYTES = 256 * 1024
 """The limit on the memories in one result, in bytes of JSON."""
@@ -30,6 +30,14 @@ _MAX_INLINE = 32
 _MinSimilarity = Annotated[
     float | None,
     Field(ge=-1, le=1, description="Leave out what is less similar to the query; 0.3 cuts most noise."),
+]
+_Where = Annotated[
+    dict[str, JsonValue] | None,
+    Field(
+        description="""Only memories that match, such as {"city": "Paris", "day": {"$gte": 5}}. """
+        """$source, $session, $type, $created_at and $updated_at are the memory's own: """
+        """{"$created_at": {"$gte": "2026-11-01T00:00:00Z"}}."""
+    ),
 ]
 _TopK = Annotated[int, Field(ge=1, le=LIMITS.top_k, description="How many memories, at most.")]
 
@@ -64,7 +72,16 @@ class AgentMemory(Protocol):
     async def aforget(self, uids: Sequence[str] | None = None) -> int:
         """Delete memories by uid (unique id), and return how many existed."""
 
-    async def aask(self, question: str, top_k: int = 5, *, min_similarity: float | None = None) -> Answer:
+    async def aask(
+        self,
+        question: str,
+        top_k: int = 5,
+        *,
+        where: Where | None = None,
+        instructions: str | None = None,
+        history: Sequence[ChatMessage] | None = None,
+        min_similarity: float | None = None,
+    ) -> Answer:
         """Answer a question with the language model, from the agent's memories."""
 
 
@@ -132,14 +149,7 @@ class RecallIn(_Arguments):
     query: Annotated[str, Field(description="A question or a topic, in plain words.")]
     top_k: _TopK = 5
     memory_type: Annotated[str | None, Field(description="Only memories with this label.")] = None
-    where: Annotated[
-        dict[str, JsonValue] | None,
-        Field(
-            description="""Only memories that match, such as {"city": "Paris", "day": {"$gte": 5}}. """
-            """$source, $session, $type, $created_at and $updated_at are the memory's own: """
-            """{"$created_at": {"$gte": "2026-11-01T00:00:00Z"}}."""
-        ),
-    ] = None
+    where: _Where = None
     min_similarity: _MinSimilarity = None
 
 
@@ -180,11 +190,29 @@ class ForgetOut(BaseModel):
     forgotten: Annotated[int, Field(description="How many memories were deleted; unknown uids do not count.")]
 
 
+class AskMessage(_Arguments):
+    """Hold a message before the question of the tool `ask`: who said what."""
+
+    role: Literal["user", "assistant"]
+    content: str
+
+
 class AskIn(_Arguments):
     """Hold the arguments of the tool `ask`: a question."""
 
     question: Annotated[str, Field(description="A question, in plain words.")]
     top_k: _TopK = 5
+    where: _Where = None
+    instructions: Annotated[
+        str | None, Field(description="How to answer, such as a language or a tone; at most 8 KiB.")
+    ] = None
+    history: Annotated[
+        list[AskMessage] | None,
+        Field(
+            max_length=LIMITS.history_messages,
+            description="The messages before the question, oldest first, where it refers to them.",
+        ),
+    ] = None
     min_similarity: _MinSimilarity = None
 
 
@@ -271,8 +299,16 @@ async def _forget(session: ToolSession, arguments: ForgetIn) -> ForgetOut:
 
 
 async def _ask(session: ToolSession, arguments: AskIn) -> AskOut:
-    await session.context.charge(session.answer_tokens)
-    answer = await session.agent.aask(arguments.question, arguments.top_k, min_similarity=arguments.min_similarity)
+    await session.context.charge(session.answer_tokens + work_units(arguments))
+    history = None if arguments.history is None else [ChatMessage(**turn.model_dump()) for turn in arguments.history]
+    answer = await session.agent.aask(
+        arguments.question,
+        arguments.top_k,
+        where=arguments.where,
+        instructions=arguments.instructions,
+        history=history,
+        min_similarity=arguments.min_similarity,
+    )
     return AskOut(
         answer=answer.text,
         grounded=answer.grounded,

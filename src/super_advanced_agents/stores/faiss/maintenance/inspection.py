@@ -9,10 +9,13 @@ from pathlib import Path
 from urllib.parse import quote
 
 from super_advanced_agents._runtime import sqlite
-from super_advanced_agents.errors import CorruptStoreError
+from super_advanced_agents.errors import CorruptStoreError, SuperAdvancedAgentsError
 
 DATABASE = "memory.sqlite3"
 _TIMEOUT_S = 5.0
+_NEWEST_MODEL = """
+SELECT model_id FROM (SELECT model FROM records ORDER BY seq DESC LIMIT 100) JOIN models ON models.id = model LIMIT 1
+"""
 
 
 @contextmanager
@@ -56,6 +59,25 @@ def settings_of(folder: Path) -> dict[str, str] | None:
     """
     file = folder / DATABASE
     return _read_settings(file, open_read_only) if file.is_file() else None
+
+
+def model_id_in(folder: Path) -> str | None:
+    """Return the id of the model that made the newest vectors of the store in `folder`.
+
+    Only its last 100 records are read.
+
+    Returns:
+        None if no model made them, if there is no store, or if it cannot be read.
+    """
+    file = folder / DATABASE
+    if not file.is_file():
+        return None
+    try:
+        with open_read_only(file) as connection:
+            row = connection.execute(_NEWEST_MODEL).fetchone()
+    except (sqlite3.Error, SuperAdvancedAgentsError):
+        return None  # opening the store says what is wrong with it
+    return row[0] if row is not None and isinstance(row[0], str) else None
 
 
 def settings_of_copy(file: Path) -> dict[str, str] | None:
