@@ -24,7 +24,7 @@ from super_advanced_agents.tenancy.context import Access, Principal
 OTHER = Principal(tenant="other", scopes=frozenset({Access.JOBS}), key_id="other")
 
 
-async def test_job_returns_its_result_and_runs_once(place: Path) -> None:
+async def test_job_returns_its_result_and_runs_once(place: Path | str) -> None:
     """Its arguments are those that were submitted."""
     work = Work()
     async with Jobs(place, work.kinds) as jobs:
@@ -38,19 +38,19 @@ async def test_job_returns_its_result_and_runs_once(place: Path) -> None:
         assert work.runs[submitted.id] == 1
 
 
-def test_blocking_forms_submit_and_read(place: Path) -> None:
+def test_blocking_forms_submit_and_read(folder: Path) -> None:
     """Without an event loop, as from a script; the database is readable by this user only."""
-    with Jobs(place, Work().kinds) as jobs:
+    with Jobs(folder, Work().kinds) as jobs:
         jobs.open()
         info = jobs.submit("double", {"number": 1})
         assert [each.id for each in jobs.list()] == [info.id]
-        assert stat.S_IMODE((place / "jobs.db").stat().st_mode) == 0o600
-    with Jobs(place, Work().kinds) as again:
+        assert stat.S_IMODE((folder / "jobs.db").stat().st_mode) == 0o600
+    with Jobs(folder, Work().kinds) as again:
         again.open()
         assert again.get(info.id).note == "waits for a worker"
 
 
-async def test_failing_job_is_given_up_with_its_reason_and_can_be_retried(place: Path) -> None:
+async def test_failing_job_is_given_up_with_its_reason_and_can_be_retried(place: Path | str) -> None:
     """It keeps its arguments; retrying all failed jobs counts them."""
     work = Work()
     async with Jobs(place, work.kinds) as jobs:
@@ -69,7 +69,7 @@ async def test_failing_job_is_given_up_with_its_reason_and_can_be_retried(place:
             assert await jobs.aretry(failing.id) == 1
 
 
-async def test_error_that_cannot_go_away_is_not_tried_again(place: Path) -> None:
+async def test_error_that_cannot_go_away_is_not_tried_again(place: Path | str) -> None:
     """Invalid input stays invalid; the text of a foreign error is not shown."""
     work = Work()
     async with Jobs(place, work.kinds) as jobs:
@@ -87,7 +87,7 @@ async def test_error_that_cannot_go_away_is_not_tried_again(place: Path) -> None
                     break
 
 
-async def test_job_that_never_returns_is_ended_by_its_timeout(place: Path) -> None:
+async def test_job_that_never_returns_is_ended_by_its_timeout(place: Path | str) -> None:
     """The reason says so."""
     async with Jobs(place, Work().kinds) as jobs:
         await jobs.aopen()
@@ -97,7 +97,7 @@ async def test_job_that_never_returns_is_ended_by_its_timeout(place: Path) -> No
                 await jobs.aresult(endless.id, timeout_s=30)
 
 
-async def test_cancelled_job_stops_and_keeps_its_steps(place: Path) -> None:
+async def test_cancelled_job_stops_and_keeps_its_steps(place: Path | str) -> None:
     """One that waits is cancelled at once; a retry begins after the finished steps."""
     work = Work()
     async with Jobs(place, work.kinds) as jobs:
@@ -118,7 +118,7 @@ async def test_cancelled_job_stops_and_keeps_its_steps(place: Path) -> None:
             await jobs.aretry(stepped.id)
 
 
-async def test_only_one_job_of_a_key_runs_at_once(place: Path) -> None:
+async def test_only_one_job_of_a_key_runs_at_once(place: Path | str) -> None:
     """Another key's job does not wait for it."""
     work = Work()
     async with Jobs(place, work.kinds) as jobs:
@@ -135,7 +135,7 @@ async def test_only_one_job_of_a_key_runs_at_once(place: Path) -> None:
         assert len(uids) == 4
 
 
-async def test_tenants_take_turns(place: Path) -> None:
+async def test_tenants_take_turns(place: Path | str) -> None:
     """A tenant with many jobs holds another one up by one job only, and sees only its own."""
     work = Work()
     async with Jobs(place, work.kinds) as jobs:
@@ -153,7 +153,7 @@ async def test_tenants_take_turns(place: Path) -> None:
                 await call(many[0].id, tenant="other")
 
 
-async def test_waiting_jobs_of_a_tenant_are_limited(place: Path) -> None:
+async def test_waiting_jobs_of_a_tenant_are_limited(place: Path | str) -> None:
     """Another tenant still submits."""
     async with Jobs(place, Work().kinds, limits=JobLimits(queued=2)) as jobs:
         await jobs.aopen()
@@ -164,7 +164,7 @@ async def test_waiting_jobs_of_a_tenant_are_limited(place: Path) -> None:
         await jobs.asubmit("double", {"number": 4}, by=OTHER)
 
 
-async def test_submitting_again_under_one_id_stores_one_job(place: Path) -> None:
+async def test_submitting_again_under_one_id_stores_one_job(place: Path | str) -> None:
     """The id of another tenant's job is refused, without telling of it."""
     async with Jobs(place, Work().kinds) as jobs:
         await jobs.aopen()
@@ -186,7 +186,7 @@ async def test_submitting_again_under_one_id_stores_one_job(place: Path) -> None
         ("failing", {"message": "x" * 1_100_000}, "more than 1048576"),
     ],
 )
-async def test_wrong_job_is_refused(place: Path, kind: str, arguments: dict[str, object], says: str) -> None:
+async def test_wrong_job_is_refused(place: Path | str, kind: str, arguments: dict[str, object], says: str) -> None:
     """Before anything is stored."""
     async with Jobs(place, Work().kinds) as jobs:
         await jobs.aopen()
@@ -195,7 +195,7 @@ async def test_wrong_job_is_refused(place: Path, kind: str, arguments: dict[str,
         assert await jobs.alist() == []
 
 
-async def test_kind_for_administrators_is_refused_to_others(place: Path) -> None:
+async def test_kind_for_administrators_is_refused_to_others(place: Path | str) -> None:
     """The scope `jobs` is not enough."""
 
     @job(admin=True)
@@ -208,16 +208,16 @@ async def test_kind_for_administrators_is_refused_to_others(place: Path) -> None
         await jobs.asubmit(dangerous)
 
 
-async def test_second_owner_of_the_file_is_refused(place: Path) -> None:
+async def test_second_owner_of_the_file_is_refused(folder: Path) -> None:
     """Within a second, while the first goes on."""
-    async with Jobs(place, Work().kinds) as first, Jobs(place, Work().kinds) as second:
+    async with Jobs(folder, Work().kinds) as first, Jobs(folder, Work().kinds) as second:
         await first.aopen()
         with pytest.raises(StoreLockedError):
             await asyncio.wait_for(second.aopen(), 5)
         await first.asubmit("double", {"number": 1})
 
 
-async def test_ended_jobs_are_deleted_after_their_time(place: Path) -> None:
+async def test_ended_jobs_are_deleted_after_their_time(place: Path | str) -> None:
     """Failed ones are kept longer."""
     work = Work()
     async with Jobs(place, work.kinds) as jobs:

@@ -14,7 +14,7 @@ from super_advanced_agents.jobs.sql.work import MAX_LOSSES
 _LIMITS = JobLimits()
 
 
-async def test_stopped_worker_hands_its_jobs_back(place: Path) -> None:
+async def test_stopped_worker_hands_its_jobs_back(place: Path | str) -> None:
     """The next one goes on after the last finished step, and the attempt does not count."""
     work = Work()
     async with Jobs(place, work.kinds) as jobs:
@@ -30,24 +30,23 @@ async def test_stopped_worker_hands_its_jobs_back(place: Path) -> None:
         assert work.runs[f"{stepped.id}/0"] == 1
 
 
-async def test_job_of_a_process_that_ended_runs_again_when_the_file_is_opened(place: Path) -> None:
+async def test_job_of_a_process_that_ended_runs_again_when_the_file_is_opened(folder: Path) -> None:
     """Nobody else can run it: its owner held the lock of the file."""
     work = Work()
-    async with Jobs(place, work.kinds) as jobs:
+    async with Jobs(folder, work.kinds) as jobs:
         await jobs.aopen()
         info = await jobs.asubmit("double", {"number": 4})
         await jobs.backend.aheartbeat("gone", ["double"], ["default"])
         [claimed] = await jobs.backend.aclaim("gone", {"default": 1}, ["double"], _LIMITS)
         assert claimed.id == info.id
-    async with Jobs(place, work.kinds) as again:
+    async with Jobs(folder, work.kinds) as again:
         await again.aopen()
         async with running(again):
             assert await again.aresult(info.id, timeout_s=30) == 8
 
 
-async def test_jobs_of_a_silent_worker_are_given_to_others_after_its_lease(place: Path) -> None:
+async def test_jobs_of_a_silent_worker_are_given_to_others_after_its_lease(backend: SQLJobBackend) -> None:
     """Not before; and what it reports afterwards is ignored."""
-    backend = SQLJobBackend(place)
     async with Jobs(backend, Work().kinds) as jobs:
         await jobs.aopen()
         info = await jobs.asubmit("double", {"number": 4})
@@ -66,9 +65,8 @@ async def test_jobs_of_a_silent_worker_are_given_to_others_after_its_lease(place
         assert (await jobs.aget(info.id)).result == 8
 
 
-async def test_worker_that_beats_keeps_its_jobs(place: Path) -> None:
+async def test_worker_that_beats_keeps_its_jobs(backend: SQLJobBackend) -> None:
     """However often others look."""
-    backend = SQLJobBackend(place)
     async with backend:
         await backend.aopen()
         for _ in range(5):
@@ -76,7 +74,7 @@ async def test_worker_that_beats_keeps_its_jobs(place: Path) -> None:
             assert await backend.arecover(1e-9) == 0
 
 
-async def test_job_that_ends_each_worker_is_given_up(place: Path) -> None:
+async def test_job_that_ends_each_worker_is_given_up(place: Path | str) -> None:
     """After ten workers without a finished step between."""
     async with Jobs(place, Work().kinds) as jobs:
         await jobs.aopen()
@@ -92,7 +90,7 @@ async def test_job_that_ends_each_worker_is_given_up(place: Path) -> None:
         assert "ended 10 times" in found.error
 
 
-async def test_kind_that_no_worker_knows_waits_and_says_so(place: Path) -> None:
+async def test_kind_that_no_worker_knows_waits_and_says_so(place: Path | str) -> None:
     """As while an older version runs beside a newer one."""
     work = Work()
     async with Jobs(place, work.kinds) as jobs:

@@ -64,7 +64,7 @@ def test_wrong_schedule_is_refused(cron: str, zone: str, field: str) -> None:
     assert caught.value.field == field
 
 
-async def test_schedule_shows_its_next_five_times_and_can_be_paused(place: Path) -> None:
+async def test_schedule_shows_its_next_five_times_and_can_be_paused(place: Path | str) -> None:
     """A paused one shows none; deleting it twice says that there is none."""
     async with Jobs(place, Work().kinds) as jobs:
         await jobs.aopen()
@@ -81,7 +81,7 @@ async def test_schedule_shows_its_next_five_times_and_can_be_paused(place: Path)
 
 
 @pytest.mark.parametrize(("missed", "jobs_made"), [("skip", 0), ("one", 1), ("all", 3)])
-async def test_missed_times_are_treated_as_chosen(place: Path, missed: str, jobs_made: int) -> None:
+async def test_missed_times_are_treated_as_chosen(place: Path | str, missed: str, jobs_made: int) -> None:
     """After three days without a scheduler, seen an hour after the last time."""
     async with Jobs(place, Work().kinds) as jobs:
         await jobs.aopen()
@@ -93,7 +93,7 @@ async def test_missed_times_are_treated_as_chosen(place: Path, missed: str, jobs
         assert await scheduler.afire(made.next_at[2] + 3601) == 0
 
 
-async def test_one_time_makes_one_job_however_many_schedulers_run(place: Path) -> None:
+async def test_one_time_makes_one_job_however_many_schedulers_run(place: Path | str) -> None:
     """Twenty at once."""
     work = Work()
     async with Jobs(place, work.kinds) as jobs:
@@ -108,7 +108,7 @@ async def test_one_time_makes_one_job_however_many_schedulers_run(place: Path) -
             assert await jobs.aresult(info.id, timeout_s=30) == 6
 
 
-async def test_schedules_of_a_tenant_are_limited(place: Path) -> None:
+async def test_schedules_of_a_tenant_are_limited(place: Path | str) -> None:
     """Replacing one needs no room."""
     async with Jobs(place, Work().kinds, limits=JobLimits(schedules=1)) as jobs:
         await jobs.aopen()

@@ -45,13 +45,11 @@ class SQLJobBackend(JobBackend):
 
     Args:
         place: the folder of the SQLite file `jobs.db`, or the URL of a PostgreSQL database.
-        schema: the schema of the tables in PostgreSQL.
     """
 
-    def __init__(self, place: Path | str, *, schema: str = "saa_jobs") -> None:
+    def __init__(self, place: Path | str) -> None:
         super().__init__()
         self._place = place
-        self._schema = schema
         self._clock = ForwardClock()
         self._database: Database | None = None
         self._opening = threading.Lock()
@@ -169,7 +167,7 @@ class SQLJobBackend(JobBackend):
         return cancelling
 
     async def arecover(self, lease_s: float) -> int:
-        beats = await self._read(lambda db: db.execute("SELECT id, beat FROM workers"))
+        beats = await self._read(lambda db: db.execute("SELECT id, beat FROM job_workers"))
         now, seen = time.monotonic(), {}
         # After a gap, as while the database was away, nobody could show a heartbeat: all are given their time again.
         known = self._beats if now - self._looked_at < lease_s / 2 else {}
@@ -237,10 +235,14 @@ class SQLJobBackend(JobBackend):
         database = self._database
         if database is None:
             raise ResourceClosedError("the jobs are not open", hint="call open() or await aopen() first")
-        with database.transaction(writes=any(step.writes for step in steps)):
+        try:
+            with database.transaction(writes=any(step.writes for step in steps)):
+                return [step.run(database) for step in steps]
+        except SuperAdvancedAgentsError:
             if len(steps) == 1:
-                return [steps[0].run(database)]
-            return [_run_alone(database, step) for step in steps]
+                raise
+        # One was refused, and took the others back: each has a transaction of its own now.
+        return [_run_alone(database, step) for step in steps]
 
     def _open(self) -> None:
         with self._opening:
@@ -250,13 +252,13 @@ class SQLJobBackend(JobBackend):
                 database: Database = SQLiteDatabase(self._place)
                 try:
                     with database.transaction(writes=True):
-                        database.execute("DELETE FROM workers")
+                        database.execute("DELETE FROM job_workers")
                         work.requeue(database, "1 = 1", (), self._clock.now(), lost=True)
                 except BaseException:
                     database.close()
                     raise
             else:
-                database = PostgresDatabase(self._place, schema=self._schema)
+                database = PostgresDatabase(self._place)
             self._database = database
 
     def _release(self) -> None:
@@ -267,9 +269,8 @@ class SQLJobBackend(JobBackend):
 
 
 def _run_alone(database: Database, step: _Step) -> Any:
-    # One step that is refused fails for its caller alone; what the database itself refuses fails for all.
     try:
-        with database.savepoint():
+        with database.transaction(writes=step.writes):
             return step.run(database)
     except SuperAdvancedAgentsError as exc:
         return exc

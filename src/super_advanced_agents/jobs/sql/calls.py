@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from super_advanced_agents.errors import InvalidInputError, OverloadedError
 from super_advanced_agents.jobs.backend import JobLimits, NewJob
 from super_advanced_agents.jobs.job import JobInfo, JobState
-from super_advanced_agents.jobs.sql.database import Database, marks
+from super_advanced_agents.jobs.sql.database import Database, Row, marks
 from super_advanced_agents.jobs.sql.rows import JOB, LISTED_JOB, job_info
 
 _RETRY_AFTER_S = 5.0
@@ -18,9 +18,11 @@ def submit(db: Database, jobs: Sequence[NewJob], limits: JobLimits | None, now: 
     if limits is not None:
         for tenant in {job.tenant for job in jobs}:
             check_room(db, tenant, sum(job.tenant == tenant for job in jobs), limits)
+    known = known_kinds(db)
+    found = []
     for job in jobs:
-        insert(db, job, now)
-    found = [get(db, job.tenant, job.id, now) for job in jobs]
+        rows = insert(db, job, now)
+        found.append(job_info(rows[0], known=known, now=now) if rows else get(db, job.tenant, job.id, now))
     if None in found:
         raise InvalidInputError("the id of a job is taken", field="id", hint="leave it out, and one is made")
     return [info for info in found if info is not None]
@@ -28,7 +30,7 @@ def submit(db: Database, jobs: Sequence[NewJob], limits: JobLimits | None, now: 
 
 def check_room(db: Database, tenant: str, n: int, limits: JobLimits) -> None:
     """Raise unless a tenant may have `n` more jobs that wait."""
-    counted = "SELECT count(*) FROM (SELECT 1 FROM jobs WHERE tenant = ? AND state = 'queued' LIMIT ?) AS some"
+    counted = "SELECT count(*) FROM (SELECT 1 FROM jobs WHERE tenant = ? AND state = 'queued' LIMIT ?) AS counted"
     if db.execute(counted, (tenant, limits.queued))[0][0] + n > limits.queued:
         raise OverloadedError(
             f"{limits.queued} jobs of the tenant wait already",
@@ -37,11 +39,12 @@ def check_room(db: Database, tenant: str, n: int, limits: JobLimits) -> None:
         )
 
 
-def insert(db: Database, job: NewJob, now: float) -> None:
-    """Store a job, unless one is stored under its id."""
-    db.execute(
-        "INSERT INTO jobs (id, tenant, scopes, kind, queue, key, arguments, state, max_attempts, changed_at,"
-        " created_at, schedule) VALUES (?, ?, ?, ?, ?, ?, ?, 'queued', ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+def insert(db: Database, job: NewJob, now: float) -> list[Row]:
+    """Store a job and return its row, or no row if one is stored under its id."""
+    return db.execute(
+        "INSERT INTO jobs (id, tenant, scopes, kind, queue, key, arguments, state, max_attempts, changed_at,"  # noqa: S608
+        " created_at, schedule) VALUES (?, ?, ?, ?, ?, ?, ?, 'queued', ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+        f" RETURNING {JOB}",
         (
             *(job.id, job.tenant, " ".join(job.scopes), job.kind, job.queue, job.key, job.arguments),
             *(job.max_attempts, now, now, job.schedule),
@@ -57,7 +60,7 @@ def get(db: Database, tenant: str, job_id: str, now: float) -> JobInfo | None:
 
 def known_kinds(db: Database) -> frozenset[str]:
     """Return the kinds of jobs that the workers know."""
-    return frozenset(kind for [kinds] in db.execute("SELECT kinds FROM workers") for kind in kinds.split())
+    return frozenset(kind for [kinds] in db.execute("SELECT kinds FROM job_workers") for kind in kinds.split())
 
 
 def list_jobs(

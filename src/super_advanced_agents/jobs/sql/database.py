@@ -44,19 +44,19 @@ CREATE INDEX jobs_running ON jobs (tenant, key) WHERE state = 'running';
 CREATE INDEX jobs_of_worker ON jobs (worker) WHERE state = 'running';
 CREATE INDEX jobs_of ON jobs (tenant, id);
 CREATE INDEX jobs_ended ON jobs (state, finished_at) WHERE finished_at IS NOT NULL;
-CREATE TABLE steps (
+CREATE TABLE job_steps (
     job TEXT NOT NULL,
     name TEXT NOT NULL,
     result {blob} NOT NULL, -- JSON
     PRIMARY KEY (job, name)
 );
-CREATE TABLE workers (
+CREATE TABLE job_workers (
     id TEXT PRIMARY KEY,
     beat BIGINT NOT NULL, -- grows with each heartbeat
     kinds TEXT NOT NULL, -- separated by spaces
     queues TEXT NOT NULL
 );
-CREATE TABLE schedules (
+CREATE TABLE job_schedules (
     tenant TEXT NOT NULL,
     name TEXT NOT NULL,
     scopes TEXT NOT NULL,
@@ -72,7 +72,7 @@ CREATE TABLE schedules (
     error TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (tenant, name)
 );
-CREATE INDEX schedules_due ON schedules (due_at) WHERE paused = 0;
+CREATE INDEX job_schedules_due ON job_schedules (due_at) WHERE paused = 0;
 """
 """The statements that create the tables; `{blob}` is the database's type for bytes."""
 
@@ -99,10 +99,6 @@ class Database(ABC):
         Raises:
             SuperAdvancedAgentsError: the database failed; nothing was stored.
         """
-
-    @abstractmethod
-    def savepoint(self) -> AbstractContextManager[None]:
-        """Enter a context within a transaction; what raises is rolled back to its beginning alone."""
 
     @abstractmethod
     def check_files(self) -> None:

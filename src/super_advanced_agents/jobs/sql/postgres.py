@@ -2,78 +2,60 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from super_advanced_agents.errors import (
-    ConfigurationError,
-    EngineUnavailableError,
-    StoreError,
-    StoreFullError,
-    SuperAdvancedAgentsError,
-)
+from super_advanced_agents.errors import ConfigurationError
 from super_advanced_agents.jobs.sql.database import TABLES, VERSION, Database, Row
 
 if TYPE_CHECKING:
     import psycopg
 
-_SCHEMA_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
-_OPTIONS = "-c statement_timeout=30000 -c lock_timeout=15000 -c idle_in_transaction_session_timeout=30000"
+_BEGIN = (
+    "SELECT set_config('search_path', %s, true), set_config('statement_timeout', '30000', true),"
+    " set_config('lock_timeout', '15000', true)"
+)
+_LOCK = ", pg_advisory_xact_lock(hashtextextended(%s, 0))"
 
 
 class PostgresDatabase(Database):
     """The jobs in the tables of one schema of a PostgreSQL database.
 
     Transactions that write take one advisory lock, so that claims see each other's keys and limits, and none waits for
-    another in a circle. A lost connection is opened again by the next transaction.
+    another in a circle. A lost connection is opened again by the next transaction. Nothing lasts longer than a
+    transaction, so that pgbouncer may stand between.
 
     Args:
-        url: the URL of the database, `postgresql://...`.
-        schema: the schema of the tables; created if it does not exist.
+        url: the URL of the database, such as `postgresql://user@host/name?schema=saa`.
 
     Raises:
-        ConfigurationError: the package psycopg is missing, or the URL is invalid.
+        ConfigurationError: the package psycopg is missing, the URL is malformed, or the login is refused.
         EngineUnavailableError: the database cannot be reached.
     """
 
     shared = True
 
-    def __init__(self, url: str, *, schema: str = "saa_jobs") -> None:
+    def __init__(self, url: str) -> None:
         try:
-            import psycopg
+            from super_advanced_agents._runtime.postgres import PostgresAddress
         except ImportError as exc:
             raise ConfigurationError(
                 "jobs in PostgreSQL need the package psycopg", hint="pip install 'super-advanced-agents[postgres]'"
             ) from exc
-        if _SCHEMA_NAME.fullmatch(schema) is None:
-            raise ConfigurationError(f"{schema!r} is not the name of a schema")
-        self._psycopg = psycopg
-        self._url = url
-        self._schema = schema
+        self._address = PostgresAddress.parse(url)
         self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
         with self._mapped_errors():
-            self._connect()
+            self._create(self._connect())
 
     def execute(self, statement: str, parameters: Sequence[object] = ()) -> list[Row]:
         assert self._connection is not None
-        cursor = self._connection.execute(statement.replace("?", "%s"), parameters)
+        cursor = self._connection.execute(statement.replace("?", "%s").encode(), parameters)
         return list(cursor.fetchall()) if cursor.description is not None else []
 
     @contextmanager
     def transaction(self, *, writes: bool) -> Iterator[None]:
-        with self._mapped_errors():
-            connection = self._connect()
-            with connection.transaction():
-                if writes:
-                    self.execute("SELECT pg_advisory_xact_lock(hashtext(?))", (self._schema,))
-                yield
-
-    @contextmanager
-    def savepoint(self) -> Iterator[None]:
-        assert self._connection is not None
-        with self._connection.transaction():
+        with self._mapped_errors(), self._transaction(self._connect(), lock=writes):
             yield
 
     def check_files(self) -> None:
@@ -81,51 +63,55 @@ class PostgresDatabase(Database):
 
     def close(self) -> None:
         if self._connection is not None:
-            with suppress(self._psycopg.Error):
+            with suppress(Exception):
                 self._connection.close()
             self._connection = None
 
     def _connect(self) -> psycopg.Connection[tuple[Any, ...]]:
-        if self._connection is not None and not self._connection.closed:
-            return self._connection
-        connection = self._psycopg.connect(
-            self._url, autocommit=True, connect_timeout=5, application_name="saa jobs", options=_OPTIONS
-        )
-        self._connection = connection
-        connection.execute("SET synchronous_commit = on")
+        import psycopg
+
+        if self._connection is None or self._connection.closed:
+            self._connection = psycopg.connect(
+                self._address.conninfo,
+                autocommit=True,
+                prepare_threshold=None,
+                connect_timeout=5,
+                tcp_user_timeout=20_000,
+                application_name="super_advanced_agents jobs",
+            )
+        return self._connection
+
+    @contextmanager
+    def _transaction(self, connection: psycopg.Connection[tuple[Any, ...]], *, lock: bool) -> Iterator[None]:
         with connection.transaction():
-            self.execute("SELECT pg_advisory_xact_lock(hashtext(?))", (self._schema,))
-            self.execute(f"CREATE SCHEMA IF NOT EXISTS {self._schema}")
-            connection.execute(f"SET search_path = {self._schema}")
-            self.execute("CREATE TABLE IF NOT EXISTS version (number BIGINT NOT NULL)")
-            found = self.execute("SELECT number FROM version")
+            schema = self._address.schema
+            locks = (f"saa jobs {schema}",) if lock else ()
+            connection.execute(f"{_BEGIN}{_LOCK if lock else ''}".encode(), (f'"{schema}"', *locks))
+            yield
+
+    def _create(self, connection: psycopg.Connection[tuple[Any, ...]]) -> None:
+        with self._transaction(connection, lock=True):
+            self.execute(f'CREATE SCHEMA IF NOT EXISTS "{self._address.schema}"')
+            self.execute("CREATE TABLE IF NOT EXISTS job_version (number BIGINT NOT NULL)")
+            found = self.execute("SELECT number FROM job_version")
             if not found:
-                for statement in TABLES.format(blob="BYTEA").split(";\n"):
-                    connection.execute(statement)
-                self.execute("INSERT INTO version VALUES (?)", (VERSION,))
+                connection.execute(TABLES.format(blob="BYTEA").encode())
+                self.execute("INSERT INTO job_version VALUES (?)", (VERSION,))
             elif found[0][0] > VERSION:
-                raise StoreError(
-                    "a newer version of this package made the tables of jobs", hint="upgrade super-advanced-agents"
+                raise ConfigurationError(
+                    f"a newer version of this package made the tables of jobs in {self._address.shown}",
+                    hint="upgrade super-advanced-agents, or use another schema with ?schema=NAME",
                 )
-        return connection
 
     @contextmanager
     def _mapped_errors(self) -> Iterator[None]:
-        psycopg = self._psycopg
+        import psycopg
+
+        from super_advanced_agents._runtime.postgres.errors import is_disconnect, map_error
+
         try:
             yield
-        except SuperAdvancedAgentsError:
-            raise
-        except psycopg.errors.DiskFull as exc:
-            raise StoreFullError("the database of jobs has no room", hint="free some, then try again") from exc
-        except psycopg.ProgrammingError as exc:
-            self.close()
-            raise StoreError(f"the database of jobs refused a statement: {type(exc).__name__}") from exc
-        except (psycopg.OperationalError, psycopg.InterfaceError) as exc:
-            self.close()
-            raise EngineUnavailableError(
-                "the database of jobs cannot be reached", hint="check the URL, and that PostgreSQL runs"
-            ) from None if "password" in str(exc) else exc
-        except psycopg.Error as exc:
-            self.close()
-            raise StoreError(f"the database of jobs failed: {type(exc).__name__}") from exc
+        except (psycopg.Error, OSError) as exc:
+            if is_disconnect(exc):
+                self.close()
+            raise map_error(exc, self._address.shown) from exc.with_traceback(None)

@@ -25,12 +25,12 @@ def put(
     now: float,
 ) -> None:
     """Store or replace a schedule."""
-    others = "SELECT count(*) FROM schedules WHERE tenant = ? AND name <> ?"
+    others = "SELECT count(*) FROM job_schedules WHERE tenant = ? AND name <> ?"
     if db.execute(others, (tenant, info.name))[0][0] >= limits.schedules:
         raise InvalidInputError(f"the tenant has {limits.schedules} schedules already", hint="delete one first")
-    db.execute("DELETE FROM schedules WHERE tenant = ? AND name = ?", (tenant, info.name))
+    db.execute("DELETE FROM job_schedules WHERE tenant = ? AND name = ?", (tenant, info.name))
     db.execute(
-        "INSERT INTO schedules (tenant, name, scopes, kind, arguments, cron, zone, missed, paused, made_at, due_at)"
+        "INSERT INTO job_schedules (tenant, name, scopes, kind, arguments, cron, zone, missed, paused, made_at, due_at)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             *(tenant, info.name, " ".join(scopes), info.kind, orjson.dumps(info.arguments)),
@@ -41,25 +41,25 @@ def put(
 
 def list_schedules(db: Database, tenant: str) -> list[ScheduleInfo]:
     """Return a tenant's schedules in the order of their names."""
-    rows = db.execute(f"SELECT {SCHEDULE} FROM schedules WHERE tenant = ? ORDER BY name", (tenant,))  # noqa: S608
+    rows = db.execute(f"SELECT {SCHEDULE} FROM job_schedules WHERE tenant = ? ORDER BY name", (tenant,))  # noqa: S608
     return [schedule_info(row) for row in rows]
 
 
 def pause(db: Database, tenant: str, name: str, *, paused: bool, due_at: float) -> bool:
     """Pause or resume a schedule; times that passed meanwhile are no missed ones."""
-    update = "UPDATE schedules SET paused = ?, due_at = ? WHERE tenant = ? AND name = ? RETURNING name"
+    update = "UPDATE job_schedules SET paused = ?, due_at = ? WHERE tenant = ? AND name = ? RETURNING name"
     return bool(db.execute(update, (int(paused), due_at, tenant, name)))
 
 
 def delete(db: Database, tenant: str, name: str) -> bool:
     """Delete a schedule; its jobs are kept."""
-    return bool(db.execute("DELETE FROM schedules WHERE tenant = ? AND name = ? RETURNING name", (tenant, name)))
+    return bool(db.execute("DELETE FROM job_schedules WHERE tenant = ? AND name = ? RETURNING name", (tenant, name)))
 
 
 def due(db: Database, now: float, limit: int) -> list[DueSchedule]:
     """Return schedules whose time has come."""
     rows = db.execute(
-        f"SELECT {SCHEDULE}, tenant, scopes, made_at, due_at FROM schedules WHERE paused = 0 AND due_at <= ?"  # noqa: S608
+        f"SELECT {SCHEDULE}, tenant, scopes, made_at, due_at FROM job_schedules WHERE paused = 0 AND due_at <= ?"  # noqa: S608
         " ORDER BY due_at LIMIT ?",
         (now, limit),
     )
@@ -82,7 +82,7 @@ def fire(
     """Submit a schedule's jobs and set its next time, unless another scheduler has."""
     where = (schedule.tenant, schedule.info.name, schedule.made_at, schedule.due_at)
     if not db.execute(
-        "UPDATE schedules SET due_at = ?, last_at = ?, error = ? WHERE tenant = ? AND name = ? AND made_at = ?"
+        "UPDATE job_schedules SET due_at = ?, last_at = ?, error = ? WHERE tenant = ? AND name = ? AND made_at = ?"
         " AND due_at = ? AND paused = 0 RETURNING name",
         (next_at, schedule.due_at, error, *where),
     ):
@@ -91,7 +91,7 @@ def fire(
         calls.check_room(db, schedule.tenant, len(jobs), limits)
     except OverloadedError as exc:
         db.execute(
-            "UPDATE schedules SET error = ? WHERE tenant = ? AND name = ?",
+            "UPDATE job_schedules SET error = ? WHERE tenant = ? AND name = ?",
             (exc.message, schedule.tenant, schedule.info.name),
         )
         return True

@@ -54,17 +54,6 @@ class SQLiteDatabase(Database):
         except sqlite3.Error as exc:
             raise sqlite.map_error(exc) from exc
 
-    @contextmanager
-    def savepoint(self) -> Iterator[None]:
-        self._connection.execute("SAVEPOINT one")
-        try:
-            yield
-        except BaseException:
-            self._connection.execute("ROLLBACK TO one")
-            raise
-        finally:
-            self._connection.execute("RELEASE one")
-
     def check_files(self) -> None:
         try:
             self._watch.check()

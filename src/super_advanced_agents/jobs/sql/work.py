@@ -84,7 +84,7 @@ def _take(db: Database, worker: str, job_id: str, now: float) -> ClaimedJob:
         " RETURNING id, claim, tenant, scopes, kind, queue, arguments, attempt, max_attempts",
         (worker, now, now, job_id),
     )
-    steps = [] if row[1] == 1 else db.execute("SELECT name, result FROM steps WHERE job = ?", (job_id,))
+    steps = [] if row[1] == 1 else db.execute("SELECT name, result FROM job_steps WHERE job = ?", (job_id,))
     return ClaimedJob(
         id=row[0],
         claim=row[1],
@@ -106,7 +106,9 @@ def save_step(db: Database, job: ClaimedJob, name: str, result: bytes) -> bool:
     """Store a finished step's result, if the job is still this worker's."""
     if not db.execute(f"UPDATE jobs SET losses = 0 WHERE {_MINE} RETURNING id", (job.id, job.claim)):  # noqa: S608
         return False
-    db.execute("INSERT INTO steps (job, name, result) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", (job.id, name, result))
+    db.execute(
+        "INSERT INTO job_steps (job, name, result) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", (job.id, name, result)
+    )
     return True
 
 
@@ -129,7 +131,7 @@ def finish(db: Database, job: ClaimedJob, outcome: Outcome, now: float) -> bool:
         ),
     )
     if changed and outcome.state is JobState.SUCCEEDED:
-        db.execute("DELETE FROM steps WHERE job = ?", (job.id,))
+        db.execute("DELETE FROM job_steps WHERE job = ?", (job.id,))
     return bool(changed)
 
 
@@ -138,8 +140,8 @@ def heartbeat(
 ) -> list[str] | None:
     """Renew a worker's lease; return the ids of its jobs to cancel, or None if it was lost."""
     if first:
-        db.execute("INSERT INTO workers VALUES (?, 0, ?, ?)", (worker, " ".join(kinds), " ".join(queues)))
-    elif not db.execute("UPDATE workers SET beat = beat + 1 WHERE id = ? RETURNING id", (worker,)):
+        db.execute("INSERT INTO job_workers VALUES (?, 0, ?, ?)", (worker, " ".join(kinds), " ".join(queues)))
+    elif not db.execute("UPDATE job_workers SET beat = beat + 1 WHERE id = ? RETURNING id", (worker,)):
         return None
     cancelling = "SELECT id FROM jobs WHERE worker = ? AND state = 'running' AND cancelling = 1"
     return [job_id for [job_id] in db.execute(cancelling, (worker,))]
@@ -148,7 +150,7 @@ def heartbeat(
 def remove_worker(db: Database, worker: str, beat: int | None, now: float, *, lost: bool = True) -> int:
     """Remove a worker if its heartbeat is `beat`, and queue its jobs again; return how many."""
     condition, parameters = ("", ()) if beat is None else (" AND beat = ?", (beat,))
-    if not db.execute(f"DELETE FROM workers WHERE id = ?{condition} RETURNING id", (worker, *parameters)):  # noqa: S608
+    if not db.execute(f"DELETE FROM job_workers WHERE id = ?{condition} RETURNING id", (worker, *parameters)):  # noqa: S608
         return 0
     return requeue(db, "worker = ?", (worker,), now, lost=lost)
 
@@ -182,6 +184,6 @@ def sweep(db: Database, ended: Mapping[JobState, float], limit: int) -> int:
         old = "SELECT id FROM jobs WHERE state = ? AND finished_at <= ? LIMIT ?"
         rows = db.execute(f"DELETE FROM jobs WHERE id IN ({old}) RETURNING id", (str(state), before, limit))  # noqa: S608
         for [job_id] in rows:
-            db.execute("DELETE FROM steps WHERE job = ?", (job_id,))
+            db.execute("DELETE FROM job_steps WHERE job = ?", (job_id,))
         deleted += len(rows)
     return deleted
