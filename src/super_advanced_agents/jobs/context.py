@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any, Protocol, TypeVar
 
 import orjson
@@ -136,6 +138,31 @@ class JobContext:
         if now - self._reported_at >= _REPORT_INTERVAL_S or (total is not None and done >= total):
             self._reported_at = now
             await self._records.asave_progress(self._progress)
+
+    @asynccontextmanager
+    async def reporting(self, note: str) -> AsyncIterator[Callable[[int, int | None], None]]:
+        """Enter a context with a function that reports the units done and in total, from any thread.
+
+        Args:
+            note: what is being done.
+        """
+        latest: list[tuple[int, int | None]] = []
+
+        async def send() -> None:
+            while True:
+                await asyncio.sleep(_REPORT_INTERVAL_S)
+                if latest:
+                    await self.progress(*latest[-1], note)
+
+        def report(done: int, total: int | None) -> None:
+            latest[:] = [(done, total)]
+
+        sending = asyncio.create_task(send(), name="job progress")
+        try:
+            yield report
+        finally:
+            sending.cancel()
+            await asyncio.gather(sending, return_exceptions=True)
 
 
 def encoded(value: JSONValue, what: str) -> bytes:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 JobFunction = Callable[..., Coroutine[Any, Any, JSONValue]]
 
 DEFAULT_QUEUE = "default"
+_WHOLE_KIND = "*"
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 
 
@@ -36,7 +37,8 @@ class JobKind:
         queue: the queue of its jobs.
         max_attempts: the number of attempts after which a job fails for good.
         timeout_s: the longest time of one attempt in seconds.
-        key: the argument whose value only one running job of a tenant may have; empty for no limit.
+        key: the argument whose value only one running job of a tenant may have; `*` for one job of the kind at a time,
+            empty for no limit.
         admin: whether only a caller with the scope `admin` may submit it.
     """
 
@@ -55,7 +57,7 @@ class JobKind:
             raise ConfigurationError(f"the job {self.name!r} is not an asynchronous function", hint="use `async def`")
         if self.max_attempts < 1 or not self.timeout_s > 0:
             raise ConfigurationError(f"the job {self.name!r} needs at least one attempt, and a timeout above 0")
-        if self.key and self.key not in self._parameters:
+        if self.key not in ("", _WHOLE_KIND) and self.key not in self._parameters:
             raise ConfigurationError(f"the job {self.name!r} has no argument {self.key!r} to be its key")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, JSONValue]:
@@ -107,6 +109,8 @@ class JobKind:
         """Return the concurrency key of a job with these arguments; None when it has none."""
         if not self.key:
             return None
+        if self.key == _WHOLE_KIND:
+            return self.name
         value = arguments.get(self.key, self._parameters[self.key].default)
         return f"{self.name}:{value}"[:1024]
 
@@ -164,7 +168,8 @@ def job(
         queue: the queue of its jobs; each queue has a number of jobs that run at once.
         max_attempts: the number of attempts after which a job fails for good.
         timeout_s: the longest time of one attempt in seconds.
-        key: the argument whose value only one running job of a tenant may have, such as `"source"`.
+        key: the argument whose value only one running job of a tenant may have, such as `"source"`; `"*"` for one
+            job of this kind at a time.
         admin: whether only a caller with the scope `admin` may submit it.
 
     Raises:

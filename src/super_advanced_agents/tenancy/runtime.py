@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 
@@ -44,7 +44,7 @@ from super_advanced_agents.tenancy.settings import Settings
 from super_advanced_agents.tenancy.store_wrappers import CachedStore
 
 _log = get_logger("server")
-_DATA_NAMES = {"store", "server", "collections", "cache", "backup.json"}
+_DATA_NAMES = {"store", "server", "collections", "cache", "jobs", "files", "backups", "backup.json"}
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S, _LONGEST_PAUSE_WORKING_S = 5.0, 60.0, 600.0  # WORKING: searches already work
 
 
@@ -239,6 +239,15 @@ class Runtime(Resource):
             answer_tokens=answer_tokens or settings.answer_tokens,
             reranker=self.reranker if settings.rerank else None,
         )
+
+    def use_pipeline(self, pipeline: EmbeddingPipeline) -> None:
+        """Embed texts with another pipeline from now on, which this runtime closes at its end.
+
+        For a store that has just switched to the vectors of another model.
+        """
+        components = self._checked_components
+        components.all.push(pipeline)  # it closes first, as the store must outlive its callers
+        self._components = replace(components, pipeline=pipeline)
 
     def check_files(self) -> None:
         """Raise if a file of a database was removed, replaced, emptied or cut by others.

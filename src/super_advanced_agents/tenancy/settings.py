@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeAlias
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from super_advanced_agents.config import (
@@ -41,6 +41,24 @@ def _parse_list(value: object) -> object:
 
 
 _TextList: TypeAlias = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parse_list)]
+
+_QUEUE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
+
+
+def _parse_queues(value: object) -> object:
+    if not isinstance(value, str) or value.lstrip().startswith("{"):
+        return json.loads(value) if isinstance(value, str) else value
+    return dict(item.strip().partition("=")[::2] for item in value.split(",") if item.strip())
+
+
+def _check_queues(queues: dict[str, int]) -> dict[str, int]:
+    for name, slots in queues.items():
+        if _QUEUE.fullmatch(name) is None or not 1 <= slots <= 1_024:
+            raise ValueError("queues must be names with a number from 1 to 1024, such as 'default=8,bulk=1'")
+    return queues
+
+
+_Queues: TypeAlias = Annotated[dict[str, int], NoDecode, BeforeValidator(_parse_queues), AfterValidator(_check_queues)]
 
 
 class Settings(BaseSettings):
@@ -112,6 +130,20 @@ class Settings(BaseSettings):
         rate_limit_per_key: units per minute of one credential (`docs/security.md`); 0 for no limit.
         rate_limit_per_tenant: units per minute of all credentials of a tenant together; 0 for no limit.
         rate_limit_storage: the URI of the rate limits' storage (`limits` package); None for this process's memory.
+        jobs: the URL of the PostgreSQL database of background jobs; a file in `data_dir/jobs` when None.
+        job_modules: the modules with further kinds of jobs, which are imported at the start.
+        job_queues: the queues whose jobs this process runs, each with the number that run at once, as
+            `default=8,bulk=1`; empty to run none, as where `saa worker` does.
+        max_queued_jobs: the number of jobs of one tenant that may wait.
+        max_running_jobs: the number of jobs of one tenant that may run at once.
+        max_schedules: the number of schedules that one tenant may have.
+        job_lease_s: the time without a heartbeat after which a worker's jobs are given to others, in seconds.
+        jobs_kept_s: how long ended jobs are kept, in seconds; failed ones are kept four times as long.
+        files_dir: the folder with a folder of files for each tenant, for imports and exports; `data_dir/files` when
+            None.
+        backups_dir: the folder of the backups that jobs make; `data_dir/backups` when None.
+        webhook_secret: the key that signs what jobs send to webhooks; None to send nothing.
+        webhook_private: allow webhooks in private networks, and over plain HTTP.
         linger_s: how long requests are accepted after SIGTERM, while readiness checks already fail, in seconds.
         drain_s: how long running requests then may take to finish, in seconds.
         log_level: the level of the server's own log records.
@@ -177,6 +209,18 @@ class Settings(BaseSettings):
     rate_limit_per_key: int = Field(default=1_200_000, ge=0)
     rate_limit_per_tenant: int = Field(default=4_800_000, ge=0)
     rate_limit_storage: SecretStr | None = None
+    jobs: SecretStr | None = None
+    job_modules: _TextList = ()
+    job_queues: _Queues = Field(default_factory=lambda: {"default": 8, "bulk": 1})
+    max_queued_jobs: int = Field(default=10_000, ge=0, le=1_000_000)
+    max_running_jobs: int = Field(default=4, ge=1, le=65_536)
+    max_schedules: int = Field(default=100, ge=0, le=65_536)
+    job_lease_s: float = Field(default=10.0, ge=2, le=3600)
+    jobs_kept_s: float = Field(default=7 * 86_400.0, ge=0, le=366 * 86_400)
+    files_dir: Path | None = None
+    backups_dir: Path | None = None
+    webhook_secret: SecretStr | None = Field(default=None, min_length=16)
+    webhook_private: bool = False
     linger_s: float = Field(default=3.0, ge=0, le=3600)
     drain_s: float = Field(default=10.0, ge=0, le=3600)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

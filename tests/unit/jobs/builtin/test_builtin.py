@@ -1,0 +1,199 @@
+"""The kinds of jobs that every server has, on a real store with real models."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import json
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+
+import pytest
+
+from super_advanced_agents.errors import (
+    ConfigurationError,
+    InvalidInputError,
+    JobError,
+    PermissionDeniedError,
+)
+from super_advanced_agents.jobs import Jobs, Worker, WorkerOptions
+from super_advanced_agents.jobs.builtin.webhooks import call_webhook, checked_url
+from super_advanced_agents.tenancy.context import Access, Principal
+from super_advanced_agents.tenancy.runtime import Runtime
+from super_advanced_agents.tenancy.settings import Settings
+
+_FACTS = [f"The number {n} follows the number {n - 1}" for n in range(1, 40)]
+
+
+@asynccontextmanager
+async def working(jobs: Jobs) -> AsyncIterator[Worker]:
+    """Run a worker with all queues inside the block."""
+    stop = asyncio.Event()
+    worker = jobs.worker(options=WorkerOptions(queues={"default": 2, "bulk": 1}))
+    task = asyncio.create_task(worker.arun(stop, drain_s=0))
+    try:
+        yield worker
+    finally:
+        stop.set()
+        await task
+
+
+async def test_backup_makes_a_folder_and_keeps_the_newest(jobs: Jobs, runtime: Runtime, settings: Settings) -> None:
+    """Each is a data folder; a folder that is no backup is left alone."""
+    await runtime.agent("ann").aadd_text_memories(_FACTS)
+    (settings.data_dir / "backups" / "backup-mine").mkdir(parents=True)
+    async with working(jobs):
+        made = [await jobs.asubmit("backup", {"keep": 2}) for _ in range(3)]
+        results = [await jobs.aresult(info.id, timeout_s=60) for info in made]
+    assert [each["deleted"] for each in results if isinstance(each, dict)].count(1) == 1
+    names = sorted(path.name for path in (settings.data_dir / "backups").iterdir())
+    assert len(names) == 3
+    assert "backup-mine" in names
+
+
+async def test_integrity_check_names_a_damaged_database(jobs: Jobs, runtime: Runtime, settings: Settings) -> None:
+    """By its place in the data folder."""
+    await runtime.agent("ann").aadd_text_memory("one")
+    async with working(jobs):
+        good = await jobs.asubmit("check_integrity")
+        result = await jobs.aresult(good.id, timeout_s=60)
+        assert isinstance(result, dict)
+        assert result["databases"] >= 2
+        damaged = settings.data_dir / "server" / "other.db"
+        await asyncio.to_thread(_write_damaged, damaged)
+        bad = await jobs.asubmit("check_integrity")
+        async for info in jobs.awatch(bad.id):
+            if info.error:
+                assert "server/other.db is damaged" in info.error
+                assert str(settings.data_dir) not in info.error
+                break
+
+
+def _write_damaged(file: Path) -> None:
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("CREATE TABLE t (a TEXT)")
+        connection.executemany("INSERT INTO t VALUES (?)", [("x" * 500,)] * 100)
+        connection.commit()
+    data = bytearray(file.read_bytes())
+    data[5000:9000] = b"\xff" * 4000
+    file.write_bytes(data)
+
+
+async def test_recall_of_an_exact_index_is_one(jobs: Jobs, runtime: Runtime) -> None:
+    """A few memories are all compared; an agent without any has none."""
+    memories = runtime.memories("default")
+    await runtime.agent_of(memories, "default", "ann").aadd_text_memories(_FACTS)
+    async with working(jobs):
+        probe = await jobs.asubmit("probe_recall", {"agent": "ann", "sample": 10, "top_k": 5})
+        result = await jobs.aresult(probe.id, timeout_s=60)
+        assert result == {"recall": 1.0, "sample": 10, "top_k": 5, "records": len(_FACTS)}
+        empty = await jobs.asubmit("probe_recall", {"agent": "nobody"})
+        assert await jobs.aresult(empty.id, timeout_s=60) == {"recall": None, "sample": 0, "records": 0}
+
+
+async def test_export_writes_the_tenants_memories_only(jobs: Jobs, runtime: Runtime, settings: Settings) -> None:
+    """Into its own folder; a caller that may not read is refused."""
+    for tenant in ("default", "other"):
+        agent = runtime.agent_of(runtime.memories(tenant), tenant, "ann")
+        await agent.aadd_text_memory(f"a secret of {tenant}")
+    async with working(jobs):
+        info = await jobs.asubmit("export", {"vectors": False})
+        result = await jobs.aresult(info.id, timeout_s=60)
+        assert isinstance(result, dict)
+        text = (settings.data_dir / "files" / "default" / str(result["name"])).read_text()
+        assert "a secret of default" in text
+        assert "a secret of other" not in text
+        writer = Principal(tenant="default", scopes=frozenset({Access.JOBS, Access.WRITE}), key_id="writer")
+        refused = await jobs.asubmit("export", by=writer)
+        with pytest.raises(JobError, match="PermissionDeniedError"):
+            await jobs.aresult(refused.id, timeout_s=60)
+        with pytest.raises(PermissionDeniedError):
+            await jobs.asubmit("backup", by=writer)
+
+
+@asynccontextmanager
+async def receiving(statuses: list[int]) -> AsyncIterator[tuple[str, list[tuple[dict[str, str], bytes]]]]:
+    """Serve HTTP on a port of this machine with these statuses, one a request; yield the URL and what was sent."""
+    received: list[tuple[dict[str, str], bytes]] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:]) if name}
+        received.append((headers, await reader.readexactly(int(headers["content-length"]))))
+        status = statuses.pop(0) if len(statuses) > 1 else statuses[0]
+        writer.write(b"HTTP/1.1 %d X\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n" % status)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/hook", received
+
+
+async def test_prompt_is_answered_remembered_and_sent_once(jobs: Jobs, runtime: Runtime) -> None:
+    """The webhook fails first; the signature can be checked with the secret."""
+    agent = runtime.agent_of(runtime.memories("default"), "default", "ann")
+    await agent.aadd_text_memory("The Louvre is a museum in Paris")
+    async with receiving([503, 200]) as (url, received), working(jobs):
+        arguments = {"question": "What is the Louvre?", "agent": "ann", "webhook": url}
+        info = await jobs.asubmit("ask_agent", arguments)  # type: ignore[arg-type]
+        result = await jobs.aresult(info.id, timeout_s=120)
+    assert isinstance(result, dict)
+    answers = [record async for record in _answers(agent)]
+    assert answers == [(result["uid"], result["text"])]
+    assert len(received) == 2
+    headers, body = received[-1]
+    assert json.loads(body)["text"] == result["text"]
+    signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
+    digest = hmac.digest(b"a secret of 16 bytes", signed, hashlib.sha256)
+    assert headers["webhook-signature"] == f"v1,{base64.b64encode(digest).decode()}"
+    assert headers["webhook-id"] == info.id
+
+
+async def _answers(agent: object) -> AsyncIterator[tuple[str, str]]:
+    for record in await agent.ascan(where={"type": "answer"}):  # type: ignore[attr-defined]
+        yield record.uid, record.text
+
+
+async def test_webhook_follows_no_redirect_and_gives_up_where_it_is_refused(settings: Settings) -> None:
+    """A redirect is no delivery."""
+    for status in (302, 404):
+        async with receiving([status]) as (url, received):
+            with pytest.raises(InvalidInputError, match=f"status {status}"):
+                await call_webhook(url, {"job": "1"}, settings)
+            assert len(received) == 1
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://127.0.0.1/",
+        "https://[::1]/",
+        "https://[::ffff:10.0.0.1]/",
+        "https://169.254.169.254/latest/",
+        "https://localhost/",
+        "https://0.0.0.0/",
+        "https://192.168.1.1:8443/",
+        "https://2130706433/",
+    ],
+)
+async def test_webhook_to_a_private_address_is_refused(url: str, tmp_path: Path) -> None:
+    """In whatever form it is written."""
+    settings = Settings.load(data_dir=tmp_path, webhook_secret="a secret of 16 bytes")
+    with pytest.raises((InvalidInputError, JobError)):
+        await call_webhook(url, {"job": "1"}, settings)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://example.org/", "file:///etc/passwd", "https://u:p@example.org/", "https://", "x"]
+)
+def test_wrong_url_of_a_webhook_is_refused(url: str, tmp_path: Path) -> None:
+    """Before the agent is asked; without a secret there are no webhooks."""
+    with pytest.raises(InvalidInputError):
+        checked_url(url, Settings.load(data_dir=tmp_path, webhook_secret="a secret of 16 bytes"))
+    with pytest.raises(ConfigurationError, match="not configured"):
+        checked_url(url, Settings.load(data_dir=tmp_path))
