@@ -197,3 +197,21 @@ def test_wrong_url_of_a_webhook_is_refused(url: str, tmp_path: Path) -> None:
         checked_url(url, Settings.load(data_dir=tmp_path, webhook_secret="a secret of 16 bytes"))
     with pytest.raises(ConfigurationError, match="not configured"):
         checked_url(url, Settings.load(data_dir=tmp_path))
+
+
+async def test_process_uses_the_new_model_after_reembedding(jobs: Jobs, runtime: Runtime) -> None:
+    """Searches find memories from before, with vectors of the other weights; an unknown model is refused."""
+    agent = runtime.agent_of(runtime.memories("default"), "default", "ann")
+    await agent.aadd_text_memories(_FACTS)
+    before = runtime.pipeline.model_id
+    async with working(jobs):
+        info = await jobs.asubmit("reembed", {"model": "all-MiniLM-L6-v2", "precision": "fp32"})
+        result = await jobs.aresult(info.id, timeout_s=120)
+        assert isinstance(result, dict)
+        assert (result["embedded"], runtime.pipeline.model_id) == (len(_FACTS), result["model_id"])
+        assert runtime.pipeline.model_id != before
+        again = runtime.agent_of(runtime.memories("default"), "default", "ann")
+        assert (await again.asearch_text(_FACTS[6], 1))[0].text == _FACTS[6]
+        unknown = await jobs.asubmit("reembed", {"model": "/etc/passwd"})
+        with pytest.raises(JobError, match="no known embedding model"):
+            await jobs.aresult(unknown.id, timeout_s=60)
