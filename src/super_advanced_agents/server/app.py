@@ -31,6 +31,7 @@ from super_advanced_agents.server.http.routes import (
 from super_advanced_agents.server.idempotency.results import Idempotency
 from super_advanced_agents.server.limits.admission import Admission
 from super_advanced_agents.server.limits.rate_limit import RateLimiter
+from super_advanced_agents.server.limits.shared import SharedLimits
 from super_advanced_agents.server.mcp.http import MCPEndpoint
 from super_advanced_agents.server.pipeline import Pipeline
 from super_advanced_agents.server.services import Services
@@ -55,7 +56,8 @@ def create_app(settings: Settings, *, connect: Connect | None = None) -> FastAPI
         StoreLockedError: another process owns the store's folder.
         SuperAdvancedAgentsError: the store cannot be opened.
     """
-    admission, limiter = Admission.of(settings), RateLimiter.of(settings)
+    shared = SharedLimits.of(settings)
+    admission, limiter = Admission.of(settings, shared), RateLimiter.of(settings, shared)
     mcp = MCPEndpoint(max_body_bytes=settings.max_body_bytes)
 
     @asynccontextmanager
@@ -68,12 +70,15 @@ def create_app(settings: Settings, *, connect: Connect | None = None) -> FastAPI
         ):
             await runtime.aopen()
             await authenticator.aopen()
+            if shared is not None:
+                await stack.enter_async_context(shared)
             storage = await stack.enter_async_context(StorageWatch([runtime.check_files, idempotency.check_files]))
             app.state.services = Services(
                 runtime=runtime,
                 authenticator=authenticator,
                 admission=admission,
                 limiter=limiter,
+                shared=shared,
                 idempotency=idempotency,
                 storage=storage,
             )

@@ -10,6 +10,7 @@ from super_advanced_agents.server.idempotency.results import Idempotency
 from super_advanced_agents.server.limits.admission import Admission
 from super_advanced_agents.server.limits.rate_limit import RateLimiter
 from super_advanced_agents.server.limits.sending import SendingAnswers
+from super_advanced_agents.server.limits.shared import SharedLimits
 from super_advanced_agents.server.storage_watch import StorageWatch
 from super_advanced_agents.tenancy.runtime import Runtime, Stage
 from super_advanced_agents.tenancy.workspace import Workspaces
@@ -28,6 +29,7 @@ class Services:
         admission: the permits of each kind; a request holds one while the server works on it.
         limiter: the rate limits of keys and tenants; a request is charged once its principal is known.
         idempotency: the stored replies of writes that were sent with an `Idempotency-Key`.
+        shared: the limits that replicas share; None if there is one.
         storage: checks that no database has lost a file; None to leave that to the writes.
         workspaces: the agents and collections of each tenant.
         sending: the bytes of long answers that clients have not read yet.
@@ -44,6 +46,7 @@ class Services:
     conversions: SliceWorker = field(
         default_factory=lambda: SliceWorker(name="server conversions", max_queue=_MAX_CONVERSIONS)
     )
+    shared: SharedLimits | None = None
     storage: StorageWatch | None = None
     draining: bool = False
     workspaces: Workspaces = field(init=False)
@@ -55,6 +58,14 @@ class Services:
     def ready(self) -> bool:
         """True once the embedding model is loaded, until the server stops or loses a file."""
         return self.runtime.embedding is Stage.READY and not self.draining and not self.storage_lost
+
+    @property
+    def degraded(self) -> list[str]:
+        """The parts that work less well than they should, though requests are answered."""
+        if self.shared is None or self.shared.up:
+            return []
+        replicas = self.shared.replicas
+        return [f"Valkey does not answer: each of {replicas} replicas enforces its own share of the limits"]
 
     @property
     def storage_lost(self) -> bool:

@@ -129,7 +129,8 @@ class Settings(BaseSettings):
         generations_in_flight: the number of concurrent requests to the language model, limited in the same way.
         rate_limit_per_key: units per minute of one credential (`docs/security.md`); 0 for no limit.
         rate_limit_per_tenant: units per minute of all credentials of a tenant together; 0 for no limit.
-        rate_limit_storage: the URI of the rate limits' storage (`limits` package); None for this process's memory.
+        shared_limits: the URL of the Valkey in which replicas share rate limits and permits, `valkey://host:6379`; the
+            `..._in_flight`, `streams_per_tenant` and `rate_limit_...` are those of all replicas together then.
         jobs: the URL of the PostgreSQL database of background jobs; a file in `data_dir/jobs` when None.
         job_modules: the modules with further kinds of jobs, which are imported at the start.
         job_queues: the queues whose jobs this process runs, each with the number that run at once, as
@@ -208,7 +209,7 @@ class Settings(BaseSettings):
     generations_in_flight: int = Field(default=32, ge=1, le=65_536)
     rate_limit_per_key: int = Field(default=1_200_000, ge=0)
     rate_limit_per_tenant: int = Field(default=4_800_000, ge=0)
-    rate_limit_storage: SecretStr | None = None
+    shared_limits: SecretStr | None = None
     jobs: SecretStr | None = None
     job_modules: _TextList = ()
     job_queues: _Queues = Field(default_factory=lambda: {"default": 8, "bulk": 1})

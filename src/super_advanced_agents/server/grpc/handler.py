@@ -29,7 +29,6 @@ from super_advanced_agents.server.grpc.messages import CallMessages, Context
 from super_advanced_agents.server.grpc.peers import Peers, calling_peer
 from super_advanced_agents.server.grpc.rpc import Rpc, StreamingHandler, UnaryHandler
 from super_advanced_agents.server.idempotency.results import Reply
-from super_advanced_agents.server.limits.admission import too_many_streams_error
 from super_advanced_agents.server.limits.cost import answer_units
 from super_advanced_agents.server.limits.rate_limit import quota_metadata
 from super_advanced_agents.server.pipeline import (
@@ -115,14 +114,12 @@ class MethodHandler:
             async with self._pipeline.work(incoming):
                 await self._send_all(request, incoming, context, messages)
             return
-        streams = self._pipeline.admission.streams
-        if not streams.enter_now(incoming.tenant):
-            raise too_many_streams_error()
-        try:
-            async with self._pipeline.work(incoming), aclosing(self._requests(messages, incoming)) as requests:
-                await self._send_all(requests, incoming, context, messages)
-        finally:
-            streams.leave(incoming.tenant)
+        async with (
+            self._pipeline.admission.stream(incoming.tenant),
+            self._pipeline.work(incoming),
+            aclosing(self._requests(messages, incoming)) as requests,
+        ):
+            await self._send_all(requests, incoming, context, messages)
 
     async def _answer(self, frame: bytes, incoming: IncomingRequest) -> bytes:
         handler = cast("UnaryHandler", self._rpc.handler)

@@ -13,6 +13,7 @@ from super_advanced_agents.errors import OverloadedError
 from super_advanced_agents.protocol.operations import PermitKind
 from super_advanced_agents.server.limits.arriving import ArrivingBodies
 from super_advanced_agents.server.limits.fair_pool import WAIT_S, FairPool
+from super_advanced_agents.server.limits.shared import SharedLimits
 from super_advanced_agents.tenancy.settings import Settings
 
 RETRY_AFTER_S = 1.0
@@ -44,6 +45,7 @@ class Admission:
         streams_per_tenant: how many streams of messages a tenant may have open.
         message_bytes: the largest request in bytes.
         body_stall_s: the time within which each further 64 KiB of a body must arrive, in seconds.
+        shared: shares the permits and the streams with other replicas; None if there is one.
 
     Attributes:
         room: the bytes of requests that have arrived in part, or are being worked on.
@@ -61,6 +63,7 @@ class Admission:
         streams_per_tenant: int = _STREAMS_PER_TENANT,
         message_bytes: int = 8 * _MIB,
         body_stall_s: float = 5.0,
+        shared: SharedLimits | None = None,
     ) -> None:
         self._pools = {
             kind: FairPool(places=count, waiting=max(1, count // _PERMITS_FOR_ONE_WAITING), wait_s=wait_s)
@@ -82,10 +85,14 @@ class Admission:
         self.streams = FairPool(
             places=_TENANTS_WITH_ALL_STREAMS * streams_per_tenant, per_tenant=streams_per_tenant, waiting=0
         )
+        self._streams_per_tenant = streams_per_tenant
         self._tenants: dict[int, str] = {}
+        self._shared = shared
+        if shared is not None:
+            shared.share({kind.value: pool for kind, pool in self._pools.items()}, self.streams)
 
     @classmethod
-    def of(cls, settings: Settings) -> Self:
+    def of(cls, settings: Settings, shared: SharedLimits | None = None) -> Self:
         """Create an `Admission` with the numbers of permits and streams in the settings."""
         return cls(
             permits={
@@ -96,6 +103,7 @@ class Admission:
             streams_per_tenant=settings.streams_per_tenant,
             message_bytes=settings.max_body_bytes,
             body_stall_s=settings.body_stall_s,
+            shared=shared,
         )
 
     def pool(self, kind: PermitKind) -> FairPool:
@@ -114,6 +122,24 @@ class Admission:
             OverloadedError: too many requests of the tenant wait, or no permit came free in time.
         """
         return Permit(self, kind, tenant, patient=patient)
+
+    @asynccontextmanager
+    async def stream(self, tenant: str) -> AsyncIterator[None]:
+        """Enter a context in which a stream of messages from a tenant is open.
+
+        Raises:
+            OverloadedError: too many are open, in all replicas together.
+        """
+        if not self.streams.enter_now(tenant):
+            raise too_many_streams_error()
+        try:
+            if self._shared is not None and not await self._shared.enter_stream(tenant, self._streams_per_tenant):
+                raise too_many_streams_error()
+            yield
+        finally:
+            self.streams.leave(tenant)
+            if self._shared is not None:
+                self._shared.leave_stream(tenant)
 
     @property
     def is_saturated(self) -> bool:

@@ -47,6 +47,7 @@ class FairPool:
         max_waiting: how many requests of a tenant that has its share may wait.
         in_flight: the number of places that are taken, those of the reserve included.
         saturated: the tenants whose next request would be refused at once.
+        peak: the most places that were taken and asked for at once, since `reset_peak`.
     """
 
     def __init__(
@@ -62,10 +63,11 @@ class FairPool:
         self.places = places
         self.max_waiting = waiting
         self.in_flight = 0
+        self.peak = 0
         self.saturated: set[str] = set()
-        self._limit = places + -(-places // 4)
-        self._turn_waiting = places if turn_waiting is None else turn_waiting
-        self._per_tenant = places if per_tenant is None else per_tenant
+        self._limit = _with_reserve(places)
+        self._turn_waiting = turn_waiting
+        self._per_tenant = per_tenant
         self._wait_s = wait_s
         self._turn_wait_s = turn_wait_s
         self._accounts: dict[str, _Account] = {}
@@ -81,13 +83,30 @@ class FairPool:
         account = self._accounts.get(tenant)
         return 0 if account is None else account.held
 
+    def tenants(self) -> list[str]:
+        """Return the tenants that hold or await places."""
+        return list(self._accounts)
+
+    def resize(self, places: int) -> None:
+        """Change the number of places; those taken beyond it stay taken until they are given back."""
+        if places != self.places:
+            self.places, self._limit = places, _with_reserve(places)
+            self.saturated.clear()
+            self._grant()
+
+    def reset_peak(self) -> None:
+        """Begin to measure `peak` anew."""
+        self.peak = self.in_flight + self.waiting
+
     def enter_now(self, tenant: str, amount: int = 1) -> bool:
         """Take places without waiting, and return whether enough were free for this tenant."""
         account = self._accounts.get(tenant) or self._open_account(tenant)
         if self._fits(account, amount):
             account.held += amount
             self.in_flight += amount
+            self.peak = max(self.peak, self.in_flight)
             return True
+        self.peak = max(self.peak, self.in_flight + self.waiting + amount)
         self._close_if_empty(account)
         return False
 
@@ -108,7 +127,8 @@ class FairPool:
             return True
         account = self._accounts.get(tenant) or self._open_account(tenant)
         patient = patient or self._is_owed(account, amount)
-        longest, wait_s = (self._turn_waiting, self._turn_wait_s) if patient else (self.max_waiting, self._wait_s)
+        turns = self.places if self._turn_waiting is None else self._turn_waiting
+        longest, wait_s = (turns, self._turn_wait_s) if patient else (self.max_waiting, self._wait_s)
         if len(account.waiting) >= longest:
             self.saturated.add(tenant)
             self._close_if_empty(account)
@@ -143,6 +163,10 @@ class FairPool:
             self.saturated.clear()
 
     @property
+    def _most(self) -> int:
+        return self.places if self._per_tenant is None else self._per_tenant
+
+    @property
     def _share(self) -> int:
         return max(1, self.places // max(1, len(self._accounts)))
 
@@ -157,7 +181,7 @@ class FairPool:
             self.saturated.clear()
 
     def _fits(self, account: _Account, amount: int) -> bool:
-        if account.waiting or account.held + amount > self._per_tenant:
+        if account.waiting or account.held + amount > self._most:
             return False
         in_flight = self.in_flight + amount
         if in_flight <= self.places and not self._turns:
@@ -192,9 +216,9 @@ class FairPool:
 
     def _neediest(self) -> _Account | None:
         # At most as many tenants as there are places hold one, so the search is short: it ends at one that holds none.
-        neediest = None
+        neediest, most = None, self._most
         for account in self._turns.values():
-            if account.held + account.waiting[0][1] > self._per_tenant:
+            if account.held + account.waiting[0][1] > most:
                 continue
             if neediest is None or account.held < neediest.held:
                 neediest = account
@@ -217,3 +241,7 @@ class FairPool:
         self.saturated.discard(account.tenant)
         if not account.waiting:
             del self._turns[account.tenant]
+
+
+def _with_reserve(places: int) -> int:
+    return places + -(-places // 4)

@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-import time
-from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol, Self
+from typing import NamedTuple, Self
 
-from limits.aio.storage import SlidingWindowCounterSupport, Storage
-from limits.errors import ConfigurationError as LimitsConfigurationError
-from limits.errors import StorageError
-from limits.storage import storage_from_string
-
-from super_advanced_agents.errors import ConfigurationError, EngineUnavailableError, RateLimitedError
+from super_advanced_agents.errors import RateLimitedError
+from super_advanced_agents.server.limits.shared import SharedLimits
+from super_advanced_agents.server.limits.windows import WINDOW_S, Charge, ChargeResult, LocalWindows, Spending
 from super_advanced_agents.tenancy.context import Principal
 from super_advanced_agents.tenancy.settings import Settings
 
-WINDOW_S = 60
-_MAX_WINDOWS = 50_000
-"""The most keys and tenants that are counted; the least recently used are dropped."""
 _HINT = "wait, send fewer calls, or ask the operator for a larger allowance"
 
 
@@ -39,154 +29,36 @@ class Quota(NamedTuple):
     reset_s: int
 
 
-class SlidingWindowStorage(Protocol):
-    """Interface of the `limits` package's storages that count units in sliding windows."""
-
-    async def acquire_sliding_window_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
-        """Add units to a key's sliding window if they fit the limit; return whether they did.
-
-        Args:
-            key: names the window.
-            limit: units per window.
-            expiry: the length of the window in seconds.
-            amount: the units to add; a negative amount returns units that were added.
-
-        Returns:
-            True if they were added; False if that would exceed the limit.
-        """
-
-    async def get_sliding_window(self, key: str, expiry: int) -> tuple[int, float, int, float]:
-        """Return the units in a key's previous and current windows, and for how long both count.
-
-        Args:
-            key: names the window.
-            expiry: the length of the window in seconds.
-
-        Returns:
-            The units of the previous window, the seconds for which they still count, the units of the current window,
-            and the seconds for which those will count.
-        """
-
-
-@dataclass(slots=True)
-class _Window:
-    number: int
-    spent: int = 0
-    previous: int = 0
-
-
-class LocalStorage(Storage, SlidingWindowCounterSupport):
-    """A sliding-window storage in memory, which takes constant time per request.
-
-    A key's counts are dropped once it has not been used for two windows. The in-memory storage of the `limits` package
-    scans all keys at every hit, which takes 0.3 ms with 2,000 keys.
-
-    Args:
-        clock: returns monotonic time in seconds.
-    """
-
-    STORAGE_SCHEME = None
-
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
-        super().__init__()
-        self._clock = clock
-        self._windows: OrderedDict[str, _Window] = OrderedDict()  # the most recently used is last
-
-    def __len__(self) -> int:
-        return len(self._windows)
-
-    async def acquire_sliding_window_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
-        """Add units to a key's sliding window if they fit the limit; return whether they did."""
-        window, elapsed_s = self._window(key, expiry)
-        if math.floor(window.previous * (1 - elapsed_s / expiry)) + window.spent + amount > limit:
-            return False
-        window.spent += amount
-        return True
-
-    async def get_sliding_window(self, key: str, expiry: int) -> tuple[int, float, int, float]:
-        """Return the units in a key's previous and current windows, and for how long both count."""
-        window, elapsed_s = self._window(key, expiry)
-        return window.previous, expiry - elapsed_s, window.spent, 2 * expiry - elapsed_s
-
-    async def clear_sliding_window(self, key: str, expiry: int) -> None:
-        """Reset the sliding window of one key to zero units."""
-        await self.clear(key)
-
-    def _window(self, key: str, expiry: int) -> tuple[_Window, float]:
-        now = self._clock()
-        number = int(now // expiry)
-        window = self._windows.get(key)
-        if window is None:
-            window = self._windows[key] = _Window(number)
-            self._drop_old(number)
-        elif window.number != number:
-            window.previous = window.spent if window.number == number - 1 else 0
-            window.spent, window.number = 0, number
-        self._windows.move_to_end(key)
-        return window, now - number * expiry
-
-    def _drop_old(self, number: int) -> None:
-        while len(self._windows) > _MAX_WINDOWS or next(iter(self._windows.values())).number < number - 1:
-            self._windows.popitem(last=False)
-
-    # The abstract base class demands these methods for the package's other strategies; the rate limiter calls none.
-
-    @property
-    def base_exceptions(self) -> type[Exception]:
-        """The exception class for storage errors; this storage never raises it."""
-        return StorageError
-
-    async def incr(self, key: str, expiry: int, amount: int = 1) -> int:
-        """Raise `NotImplementedError`, since this storage does not count fixed windows."""
-        raise NotImplementedError
-
-    async def get(self, key: str) -> int:
-        """Return the units in a key's most recent window; 0 for an unknown key."""
-        window = self._windows.get(key)
-        return 0 if window is None else window.spent
-
-    async def get_expiry(self, key: str) -> float:
-        """Raise `NotImplementedError`, since this storage does not count fixed windows."""
-        raise NotImplementedError
-
-    async def check(self) -> bool:
-        """Return True, since a storage in memory is always available."""
-        return True
-
-    async def reset(self) -> int:
-        """Delete the counted units of all keys, and return the number of keys."""
-        count = len(self._windows)
-        self._windows.clear()
-        return count
-
-    async def clear(self, key: str) -> None:
-        """Delete the counted units of one key."""
-        self._windows.pop(key, None)
-
-
 @dataclass(frozen=True, slots=True)
 class _State:
     owner: str
-    key: str
-    limit: int
-    previous: int
-    spent: int
-    left_s: float
+    charge: Charge
+    before: Spending
+
+    @property
+    def limit(self) -> int:
+        return self.charge.limit
 
     @property
     def remaining(self) -> int:
-        return max(0, self.limit - self.spent - math.floor(self.previous * self.left_s / WINDOW_S))
+        return max(0, self.limit - self.before.counted)
 
-    def quota(self, cost: int) -> Quota:
-        reset_s = self.left_s + WINDOW_S if self.spent + cost else self.left_s if self.previous else 0.0
+    @property
+    def lacks(self) -> bool:
+        return self.charge.amount > self.remaining
+
+    def quota(self) -> Quota:
+        cost, before = self.charge.amount, self.before
+        reset_s = before.left_s + WINDOW_S if before.spent + cost else before.left_s if before.previous else 0.0
         return Quota(self.limit, max(0, self.remaining - cost), math.ceil(reset_s))
 
-    def wait_s(self, cost: int) -> float:
+    def wait_s(self) -> float:
         # The units of a window expire evenly during the next window, and are counted in whole units.
-        threshold = self.limit - cost + 1  # `cost` is available once fewer units than this count as spent
-        if self.spent < threshold:
-            return max(0.0, self.left_s - WINDOW_S * (threshold - self.spent) / max(1, self.previous))
-        return self.left_s + WINDOW_S * max(0.0, 1 - threshold / self.spent)
+        before = self.before
+        threshold = self.limit - self.charge.amount + 1  # they fit once fewer units than this count as spent
+        if before.spent < threshold:
+            return max(0.0, before.left_s - WINDOW_S * (threshold - before.spent) / max(1, before.previous))
+        return before.left_s + WINDOW_S * max(0.0, 1 - threshold / before.spent)
 
 
 @dataclass(kw_only=True)
@@ -200,23 +72,19 @@ class RateLimiter:
     Args:
         per_key: units per minute of one credential; 0 for no limit.
         per_tenant: units per minute of all credentials of a tenant together; 0 for no limit.
-        storage: counts the units; in this process by default.
+        windows: counts the units in this process.
+        shared: counts them for all replicas; while it cannot, this process counts an equal part of the limits.
     """
 
     per_key: int
     per_tenant: int
-    storage: SlidingWindowStorage = field(default_factory=LocalStorage)
+    windows: LocalWindows = field(default_factory=LocalWindows)
+    shared: SharedLimits | None = None
 
     @classmethod
-    def of(cls, settings: Settings) -> Self:
-        """Create a `RateLimiter` with the limits and the storage in the settings.
-
-        Raises:
-            ConfigurationError: the storage cannot be used.
-        """
-        uri = settings.rate_limit_storage
-        storage: SlidingWindowStorage = LocalStorage() if uri is None else _storage_at(uri.get_secret_value())
-        return cls(per_key=settings.rate_limit_per_key, per_tenant=settings.rate_limit_per_tenant, storage=storage)
+    def of(cls, settings: Settings, shared: SharedLimits | None = None) -> Self:
+        """Create a `RateLimiter` with the limits in the settings."""
+        return cls(per_key=settings.rate_limit_per_key, per_tenant=settings.rate_limit_per_tenant, shared=shared)
 
     async def charge(self, principal: Principal, cost: int) -> Quota | None:
         """Charge units to a caller's key and tenant, and return the quota that is left.
@@ -230,12 +98,14 @@ class RateLimiter:
 
         Raises:
             RateLimitedError: an allowance is used up; no units were charged.
-            EngineUnavailableError: the storage cannot be reached.
         """
-        try:
-            return await self._charge(principal, cost)
-        except StorageError as exc:
-            raise EngineUnavailableError("the storage of the rate limits cannot be reached", hint="try later") from exc
+        owners = self._owners(principal)
+        if not owners:
+            return None
+        charged, states = await self._charge(owners, cost)
+        if not charged:
+            raise _rate_limited(next((state for state in states if state.lacks), states[-1]), cost)
+        return min((state.quota() for state in states), key=_remaining)
 
     async def settle(self, principal: Principal, cost: int) -> None:
         """Charge units for work that is done, at most those that are left; refuses nothing.
@@ -244,40 +114,37 @@ class RateLimiter:
             principal: the caller.
             cost: units to charge.
         """
-        with contextlib.suppress(RateLimitedError, StorageError):  # the next call is refused instead
-            for state in await self._states(principal):
-                amount = min(cost, state.remaining)
-                if amount:
-                    await self.storage.acquire_sliding_window_entry(state.key, state.limit, WINDOW_S, amount)
+        if owners := self._owners(principal):
+            await self._charge(owners, cost, settle=True)
 
-    async def _states(self, principal: Principal) -> list[_State]:
-        return [
-            await self._state(owner, key, limit)
-            for owner, key, limit in (
-                ("key", f"key:{principal.tenant}:{principal.key_id}", self.per_key),
-                ("tenant", f"tenant:{principal.tenant}", self.per_tenant),
-            )
-            if limit
+    def _owners(self, principal: Principal) -> list[tuple[str, str, int]]:
+        # The tenant in braces keeps both windows in one slot of a Valkey cluster, so that one script may use them.
+        tenant = "{" + principal.tenant + "}"
+        owners = (
+            ("key", f"{tenant}:key:{principal.key_id}", self.per_key),
+            ("tenant", f"{tenant}:tenant", self.per_tenant),
+        )
+        return [owner for owner in owners if owner[2]]
+
+    async def _charge(
+        self, owners: list[tuple[str, str, int]], cost: int, *, settle: bool = False
+    ) -> tuple[bool, list[_State]]:
+        result: ChargeResult | None = None
+        charges = [Charge(key, limit, min(cost, limit)) for _, key, limit in owners]
+        if self.shared is not None:
+            result = await self.shared.charge(charges, settle=settle)
+            if result is None:
+                shares = [max(1, limit // self.shared.replicas) for _, _, limit in owners]
+                charges = [
+                    Charge(key, share, min(cost, share)) for (_, key, _), share in zip(owners, shares, strict=True)
+                ]
+        if result is None:
+            result = self.windows.charge(charges, settle=settle)
+        states = [
+            _State(owner, charge, before)
+            for (owner, _, _), charge, before in zip(owners, charges, result.spendings, strict=True)
         ]
-
-    async def _charge(self, principal: Principal, cost: int) -> Quota | None:
-        states = await self._states(principal)
-        for state in states:
-            if min(cost, state.limit) > state.remaining:
-                raise _rate_limited(state, cost)
-        acquire = self.storage.acquire_sliding_window_entry
-        async with contextlib.AsyncExitStack() as refunds:
-            for state in states:
-                amount = min(cost, state.limit)
-                if not await acquire(state.key, state.limit, WINDOW_S, amount):  # another process took them meanwhile
-                    raise _rate_limited(await self._state(state.owner, state.key, state.limit), cost)
-                refunds.push_async_callback(acquire, state.key, state.limit, WINDOW_S, -amount)
-            refunds.pop_all()
-        return min((state.quota(min(cost, state.limit)) for state in states), key=_remaining, default=None)
-
-    async def _state(self, owner: str, key: str, limit: int) -> _State:
-        previous, _, spent, left_s = await self.storage.get_sliding_window(key, WINDOW_S)
-        return _State(owner, key, limit, previous, spent, max(0.0, left_s - WINDOW_S))
+        return result.charged, states
 
 
 def quota_headers(quota: Quota | None) -> list[tuple[bytes, bytes]]:
@@ -309,21 +176,9 @@ def _remaining(quota: Quota) -> int:
 
 
 def _rate_limited(state: _State, cost: int) -> RateLimitedError:
-    wait_s = state.wait_s(min(cost, state.limit)) + 0.1
+    wait_s = state.wait_s() + 0.1
     return RateLimitedError(
         f"the call costs {cost}, and {state.remaining} are left of the {state.owner}'s {state.limit} units a minute",
         retry_after_s=round(wait_s, 1),
         hint=_HINT,
     )
-
-
-def _storage_at(uri: str) -> SlidingWindowStorage:
-    storage: object = None
-    with contextlib.suppress(LimitsConfigurationError):  # its message repeats the URI, which may hold a password
-        storage = storage_from_string(f"async+{uri.removeprefix('async+')}", wrap_exceptions=True)
-    if not isinstance(storage, SlidingWindowCounterSupport):
-        raise ConfigurationError(
-            "the setting 'rate_limit_storage' is not the URI of a storage that counts sliding windows",
-            hint="leave it out to count in this process, or write valkey://HOST:PORT and install the package `valkey`",
-        )
-    return storage

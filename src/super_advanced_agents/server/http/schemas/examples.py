@@ -134,6 +134,7 @@ EXAMPLES: Mapping[str, Any] = MappingProxyType(
             "embedding_model": "ready",
             "language_model": "ready",
             "reason": None,
+            "degraded": [],
         },
         "RouteIn": {"query": "Where is the Louvre?", "task": "travel"},
         "ScanMemories": {"where": {"city": "Paris"}, "limit": 50},

@@ -175,3 +175,4 @@ class Readiness(BaseModel):
     embedding_model: str
     language_model: str
     reason: str | None = None
+    degraded: list[str] = Field(default=[], description="what works less well than it should, while ready")
