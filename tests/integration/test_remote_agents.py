@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from super_advanced_agents import DistributedVectorStore, ExplainedMatch, RemoteAgent, Weights
+from super_advanced_agents import DistributedVectorStore, ExplainedMatch, Memory, Relocation, RemoteAgent, Weights
 from super_advanced_agents.errors import InvalidInputError
 
 
@@ -115,3 +115,31 @@ async def test_remote_agent_answers_whole_streamed_and_concurrently(agent):
     with pytest.raises(TypeError):
         await agent.aask("Where?", tok_k=1)
     assert all("Paris" in each.text for each in again)  # side by side, the model's numbers differ in their last bits
+
+
+def test_remote_agent_relocates_memories_and_lists_them_with_vectors(agent):
+    """Places change, and texts and vectors stay."""
+    agent.add_text_memories([Memory(text="We go to Oslo.", uid="plan", extra={"lines": [1, 2]}, source="a.md")])
+    [before] = agent.scan({"$uid": "plan"}, with_vectors=True)
+    assert len(before.vector) == 384
+    relocation = Relocation(uid="plan", source="b.md", session="trip", extra={"lines": None}, created_at=5.5)
+    assert agent.relocate_memories([relocation, Relocation(uid="nobody")]) == 1
+    [after] = agent.scan({"$uid": "plan"}, with_vectors=True)
+    assert (after.source, after.session, after.created_at) == ("b.md", "trip", 5.5)
+    assert after.metadata == {"text": "We go to Oslo.", "type": "fact", "session": "trip"}
+    assert (after.vector == before.vector).all()
+    assert not len(agent.get("plan").vector)
+    with pytest.raises(InvalidInputError) as caught:
+        agent.relocate_memories([Relocation(uid="plan", extra={"type": "x"})])
+    assert caught.value.field == "relocations[0].extra"
+
+
+def test_remote_agent_orders_the_turns_of_a_session_longer_than_one_request(server_info):
+    """Turns that were put in last get their positions, though each request has 1,000 at most."""
+    with RemoteAgent(server_info["url"], "long", api_key=server_info["key"]) as agent:
+        uids = [f"t{n:04}" for n in range(1_300)]
+        late = uids[3:1_300:400]
+        for some in ([uid for uid in uids if uid not in late], late):
+            agent.add_text_memories([Memory(text=f"turn {uid}", uid=uid, session="s") for uid in some])
+        assert agent.relocate_memories(order=uids) > 0
+        assert agent.relocate_memories(order=uids) == 0

@@ -49,6 +49,7 @@ def server(shared_machine):
         ("PATCH", f"{_MEMORIES}/u1", {}),
         ("PATCH", f"{_MEMORIES}/u1", {"priority": 1}),
         ("PATCH", f"{_MEMORIES}/missing", {"priority": 1}),
+        ("POST", f"{_MEMORIES}:relocate", {"memories": [{"uid": "u1"}]}),
         ("PATCH", _RECORDS, {"uid": "u1", "changes": {}}),
         ("POST", _MEMORIES, {"text": _SECRET, "extra": {"iban": "DE00"}, "dedupe": "exact"}),
         ("POST", _RECORDS, {"vectors": [[1, 2]], "metadatas": [{"text": _SECRET}], "dedupe": "exact"}),

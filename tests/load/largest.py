@@ -129,6 +129,14 @@ def largest_calls():
             ),
         ),
         "updateMemory": (Call("PATCH", f"{_AGENT}/memories/m1", {"text": TEXT, "extra": _metadata(1)}),),
+        "relocateMemories": (
+            Call(
+                "POST",
+                f"{_AGENT}/memories:relocate",
+                {"memories": [{"uid": f"m{n}", "extra": {"lines": [n, n]}} for n in range(COUNT)]},
+            ),
+            Call("POST", f"{_AGENT}/memories:relocate", {"order": [f"m{n}" for n in range(COUNT)]}),
+        ),
         "searchMemories": (_search(f"{_AGENT}/search", query=TEXT, explain=True),),
         "recall": (Call("GET", f"{_AGENT}/memories/m2"),),
         "scanMemories": (Call("POST", f"{_AGENT}/memories:scan", {"where": {"n": {"$in": shuffled}}, "limit": COUNT}),),

@@ -31,7 +31,7 @@ BLOCKING_FORMS = {
     "FAISSVectorStore": ["add", "add_batch", "search", "search_batch", "delete", "count", "scan", "stats"],
     "AsyncLLMAgent": [
         *("add_text_memory", "add_text_memories", "add_turns", "search_text", "hybrid_search"),
-        *("update_memory", "forget", "get", "count", "ask"),
+        *("update_memory", "relocate_memories", "forget", "get", "count", "ask"),
     ],
     "Orchestrator": ["route", "chain", "fallback", "parallel", "collaborate"],
 }

@@ -296,6 +296,7 @@ class AsyncLLMAgent(LLMAgent):
     aadd_text_memories = LLMAgent._aadd_text_memories
     aadd_turns = LLMAgent._aadd_turns
     aupdate_memory = LLMAgent._aupdate_memory
+    arelocate_memories = LLMAgent._arelocate_memories
     aforget = LLMAgent._aforget
     asearch_text = LLMAgent._asearch_text
     ahybrid_search = LLMAgent._ahybrid_search

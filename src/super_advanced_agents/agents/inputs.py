@@ -90,8 +90,10 @@ def memory_metadata(memory: Memory, *, field: str = "") -> Metadata:
     return {**metadata, **_checked_extra(memory.extra, f"{prefix}extra", frozenset(metadata))}
 
 
-def memory_changes(text: str | None, memory_type: str | None, extra: object) -> Metadata:
+def memory_changes(text: str | None, memory_type: str | None, extra: object, *, prefix: str = "") -> Metadata:
     """Build a JSON merge patch (RFC 7396) that changes a memory's text, type and extra metadata.
+
+    `prefix` stands before the names of the fields in errors.
 
     Raises:
         InvalidInputError: a value is wrong, or `extra` holds a key that the agent sets itself.
@@ -101,7 +103,7 @@ def memory_changes(text: str | None, memory_type: str | None, extra: object) -> 
         changes["text"] = checked_text(text, "text", max_bytes=LIMITS.text_bytes)
     if memory_type is not None:
         changes["type"] = checked_text(memory_type, "memory_type", max_bytes=LIMITS.uid_chars)
-    return {**changes, **_checked_extra(extra, "extra", _RESERVED_KEYS)}
+    return {**changes, **_checked_extra(extra, f"{prefix}extra", _RESERVED_KEYS)}
 
 
 def turn_memory(turn: Turn, session: str | None, position: int) -> Memory:

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence, Sized
 from types import EllipsisType
 
-from super_advanced_agents._runtime.sync_bridge import Overridable, blocking
+from super_advanced_agents._runtime.sync_bridge import blocking
 from super_advanced_agents.agents.inputs import as_memories, as_turns, memory_changes, memory_metadata, turn_memory
+from super_advanced_agents.agents.relocating import MemoryRelocation
 from super_advanced_agents.config import LIMITS, checked_text
 from super_advanced_agents.embeddings import EmbeddingPipeline
 from super_advanced_agents.stores import VectorStore
 from super_advanced_agents.types import Dedupe, JSONValue, Memory, Metadata, Turn, Where
 
 
-class MemoryWrites(Overridable):
+class MemoryWrites(MemoryRelocation):
     """Provide the methods of `LLMAgent` that add, change and delete memories."""
 
     namespace: str

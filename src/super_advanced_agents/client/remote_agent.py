@@ -228,13 +228,16 @@ class RemoteAgent(RemoteChatting):
         check_where(where)
         return cast("int", await self._acall(ops.COUNT_MEMORIES, CountMemoriesRequest(where=where)))
 
-    async def ascan(self, where: Where | None = None, *, after: str | None = None, limit: int = 100) -> list[Record]:
+    async def ascan(
+        self, where: Where | None = None, *, after: str | None = None, limit: int = 100, with_vectors: bool = False
+    ) -> list[Record]:
         """Return one page of the agent's memories (stored texts), in the order of their uids.
 
         Args:
             where: only memories that match this filter.
             after: the last uid of the page before; the first page when None.
             limit: the maximum number of memories on the page.
+            with_vectors: whether the memories come with their vectors.
         """
         self._check_open()
         check_where(where)
@@ -242,6 +245,7 @@ class RemoteAgent(RemoteChatting):
             where=where,
             after=None if after is None else checked_uid(after, field="after", limits=LIMITS),
             limit=checked_limit(limit, limits=LIMITS),
+            with_vectors=with_vectors,
         )
         page = cast("list[Record]", await self._acall(ops.SCAN_MEMORIES, request))
         return [self._with_namespace(record) for record in page]

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import EllipsisType
 from typing import cast
 
 from super_advanced_agents._runtime.lifecycle import Resource
 from super_advanced_agents._runtime.sync_bridge import blocking
 from super_advanced_agents.agents.inputs import as_memories, as_turns, memory_changes, memory_metadata, turn_memory
+from super_advanced_agents.agents.relocating import checked_order, checked_relocations
 from super_advanced_agents.client.batching import new_write_id, remember_requests
 from super_advanced_agents.config import LIMITS, checked_text
+from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.protocol import operations as ops
 from super_advanced_agents.protocol.operations import Operation
-from super_advanced_agents.protocol.requests import ForgetRequest, UpdateMemoryRequest
+from super_advanced_agents.protocol.requests import ForgetRequest, RelocateMemoriesRequest, UpdateMemoryRequest
 from super_advanced_agents.stores.filters import parse
 from super_advanced_agents.stores.validation import (
     checked_dedupe,
@@ -25,7 +29,11 @@ from super_advanced_agents.stores.validation import (
     checked_uids,
     checked_unless_ellipsis,
 )
-from super_advanced_agents.types import Dedupe, JSONValue, Memory, Turn, Where
+from super_advanced_agents.types import Dedupe, JSONValue, Memory, Relocation, Turn, Where
+
+_ITEM = re.compile(r"^memories\[(\d+)\]")
+_RELOCATED = 500
+"""The relocations of one request: with metadata of 16 KiB each they would be 8 MiB."""
 
 
 class RemoteMemoryWrites(Resource):
@@ -80,7 +88,8 @@ class RemoteMemoryWrites(Resource):
             memory_metadata(memory, field=f"items[{i}]")
         uids: list[str] = []
         for request in remember_requests(memories, checked_dedupe(dedupe)):
-            uids += cast("list[str]", await self._acall(ops.REMEMBER, request))
+            with _renamed_items(len(uids)):
+                uids += cast("list[str]", await self._acall(ops.REMEMBER, request))
         return uids
 
     async def aadd_turns(
@@ -134,6 +143,36 @@ class RemoteMemoryWrites(Resource):
         )
         return cast("bool", await self._acall(ops.UPDATE_MEMORY, request))
 
+    async def arelocate_memories(self, relocations: Sequence[Relocation] = (), *, order: Sequence[str] = ()) -> int:
+        """Change where memories stand, or the order of a session's turns; return the number changed.
+
+        The server changes each 1,000 all or none. Arguments are those of `AsyncLLMAgent.arelocate_memories`.
+        """
+        self._check_open()
+        checked_relocations(relocations)
+        checked_order(order)
+        changed = 0
+        for start in range(0, len(relocations), _RELOCATED):
+            changed += await self._arelocate(memories=relocations[start : start + _RELOCATED])
+        return changed + await self._areorder(order)
+
+    async def _areorder(self, order: Sequence[str]) -> int:
+        # Sorts by windows that overlap by half, from the first turn to the last: turns that were put in (they stand at
+        # the end of the session) are carried on from window to window, so that the second pass finds all in order.
+        changed, half = 0, LIMITS.batch_records // 2
+        while order:
+            moved = 0
+            for start in range(0, max(1, len(order) - half), half):
+                moved += await self._arelocate(order=order[start : start + 2 * half])
+            changed += moved
+            if not moved or len(order) <= 2 * half:
+                break
+        return changed
+
+    async def _arelocate(self, *, memories: Sequence[Relocation] = (), order: Sequence[str] = ()) -> int:
+        request = RelocateMemoriesRequest(memories=memories, order=order, write_id=new_write_id())
+        return cast("int", await self._acall(ops.RELOCATE_MEMORIES, request))
+
     async def aforget(self, uids: Sequence[str] | None = None, *, where: Where | None = None) -> int:
         """Delete memories selected by uids, a metadata filter, or both; return the number deleted.
 
@@ -149,7 +188,21 @@ class RemoteMemoryWrites(Resource):
     add_text_memories = blocking(aadd_text_memories)
     add_turns = blocking(aadd_turns)
     update_memory = blocking(aupdate_memory)
+    relocate_memories = blocking(arelocate_memories)
     forget = blocking(aforget)
+
+
+@contextmanager
+def _renamed_items(sent: int) -> Iterator[None]:
+    # The server names an item of one request; the caller gave those of all of them.
+    try:
+        yield
+    except InvalidInputError as exc:
+        item = _ITEM.match(exc.field)
+        if item is None:
+            raise
+        field = f"items[{int(item[1]) + sent}]{exc.field[item.end() :]}"
+        raise type(exc)(exc.message.replace(exc.field, field, 1), field=field, hint=exc.hint) from exc
 
 
 def check_where(where: Where | None) -> None:

@@ -77,6 +77,7 @@ DELETE_COLLECTION = Method(
 
 REMEMBER = Method(AGENT, "Remember", agents.RememberRequest, agents.RememberResponse)
 REMEMBER_TURNS = Method(AGENT, "RememberTurns", agents.RememberTurnsRequest, agents.RememberResponse)
+RELOCATE_MEMORIES = Method(AGENT, "RelocateMemories", agents.RelocateMemoriesRequest, agents.RelocateMemoriesResponse)
 UPDATE_MEMORY = Method(AGENT, "UpdateMemory", agents.UpdateMemoryRequest, agents.UpdateMemoryResponse)
 SEARCH_MEMORIES = Method(AGENT, "SearchMemories", agents.SearchMemoriesRequest, agents.SearchMemoriesResponse)
 GET_MEMORY = Method(AGENT, "GetMemory", agents.GetMemoryRequest, agents.GetMemoryResponse)

@@ -240,6 +240,10 @@ UPDATE_MEMORY = _agent(
     "updateMemory", "PATCH", _ONE_MEMORY, request=requests.UpdateMemoryRequest, reply="updated",
     rpc=methods.UPDATE_MEMORY, cost=Cost.TEXT, shows_memory=True, **{**_WRITES, "access": _CHANGE},
 )  # fmt: skip
+RELOCATE_MEMORIES = _agent(
+    "relocateMemories", "POST", f"{_MEMORIES}:relocate", request=requests.RelocateMemoriesRequest, reply="relocated",
+    rpc=methods.RELOCATE_MEMORIES, cost=Cost.RECORDS, **{**_WRITES, "access": _CHANGE},
+)  # fmt: skip
 SEARCH_MEMORIES = _agent(
     "searchMemories", "POST", f"{_AGENT}/search", request=requests.SearchMemoriesRequest, reply="results",
     rpc=methods.SEARCH_MEMORIES, access=_READ, hot=True,

@@ -25,6 +25,7 @@ from super_advanced_agents.types import (
     Match,
     Memory,
     Record,
+    Relocation,
     Turn,
     Weights,
     Where,
@@ -143,6 +144,21 @@ class UpdateMemoryRequest(MemoryWrite[bool]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RelocateMemoriesRequest(MemoryWrite[int]):
+    """A request to change the places of an agent's memories (stored texts), not their texts.
+
+    `AsyncLLMAgent.arelocate_memories` describes the operation.
+
+    Attributes:
+        memories: the new places.
+        order: uids of turns, in the order that they are to have in their session.
+    """
+
+    memories: Sequence[Relocation] = ()
+    order: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SearchMemoriesRequest(ServedRequest[list[Match]]):
     """A request to find an agent's memories (stored texts) that match a text best.
 
@@ -176,11 +192,15 @@ class ListMemoriesRequest(ServedRequest[list[Record]]):
     """A request to read one page of an agent's memories (stored texts) in uid order.
 
     `AsyncLLMAgent.ascan` describes the operation.
+
+    Attributes:
+        with_vectors: whether the memories come with their vectors.
     """
 
     where: Where | None = None
     after: str | None = None
     limit: int = 100
+    with_vectors: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -145,6 +145,25 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Relocation:
+    """Describe the new place of a stored memory, whose text and vector stay as they are.
+
+    Attributes:
+        uid: the memory.
+        source: where it comes from now, or None.
+        session: the conversation that it is a turn of now, or None.
+        extra: a merge patch (RFC 7396) of its further metadata, such as its lines in a file.
+        created_at: the time of its creation, in seconds since the epoch; the stored one when None.
+    """
+
+    uid: str
+    source: str | None = None
+    session: str | None = None
+    extra: Mapping[str, JSONValue] = field(default_factory=dict)
+    created_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CollectionInfo:
     """Describe a server's collection: a named set of records with vectors of equal length.
 

@@ -36,8 +36,8 @@ def _names_in(data_dir: Path) -> list[str]:
 
 
 def _names_at(url: str) -> list[str]:
-    import asyncio
+    from super_advanced_agents._runtime.sync_bridge import run_sync
+    from super_advanced_agents.client.remote_tenant import RemoteTenant
 
-    from super_advanced_agents.client.agent_list import alist_agents
-
-    return [agent.name for agent in asyncio.run(alist_agents(url, api_key=server_key()))]
+    with RemoteTenant(url, api_key=server_key()) as tenant:
+        return [agent.name for agent in run_sync(tenant.aagents())]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from super_advanced_agents._runtime.progress import bar
-from super_advanced_agents.cli.options import AGENT, AnyAgent, AsJson, DataDir, ModelsDir
+from super_advanced_agents.cli.options import AGENT, AnyAgent, AsJson, DataDir, ModelsDir, ServerURL
 from super_advanced_agents.cli.output import (
     FAILED,
     INTERRUPTED,
@@ -20,14 +20,14 @@ from super_advanced_agents.cli.output import (
     report_errors,
     without_controls,
 )
-from super_advanced_agents.cli.session import open_local_agent, open_namespace
+from super_advanced_agents.cli.session import open_agent, open_memories, server_key
 from super_advanced_agents.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from super_advanced_agents.agents import LLMAgent
     from super_advanced_agents.cli.importing.files import Input, Inputs
     from super_advanced_agents.cli.importing.planning import Planning
     from super_advanced_agents.cli.importing.summary import RejectedLine, Summary
+    from super_advanced_agents.cli.importing.target import Target
 
 _MAX_PRINTED = 20
 _INDEXED = 1_000
@@ -65,22 +65,25 @@ def import_(
     data_dir: DataDir,
     models_dir: ModelsDir = None,
     agent: AnyAgent = None,
+    url: ServerURL = None,
     as_json: AsJson = False,
 ) -> None:
     """Import notes, tables, chats and exports, and follow the changes of their files.
 
     A second import stores what is new, replaces what was changed, and doubles nothing.
 
-    What a `saa export` holds is restored to the tenants and agents that had it, or to --tenant and --agent.
+    What a `saa export` holds is restored to the tenants and agents that had it, or to --tenant and --agent. At a server
+    (--url), it goes to the key's tenant, and the server embeds the texts; settings of agents need the scope admin.
     """
-    from super_advanced_agents.cli.importing.exports import ExportImporter
     from super_advanced_agents.cli.importing.files import Inputs
-    from super_advanced_agents.cli.importing.locations import Locations
+    from super_advanced_agents.cli.importing.locations import Locations, location_file
     from super_advanced_agents.cli.importing.planning import Planning
     from super_advanced_agents.cli.importing.summary import Summary
     from super_advanced_agents.formats import UNDERSTOOD
 
     _check_format(format_)
+    if url is not None and tenant is not None:
+        raise InvalidInputError("the key names the tenant at a server", field="--tenant", hint="leave --tenant out")
     summary, rejections = Summary(), _Rejections(strict=strict)
     with ExitStack() as stack:
         inputs = Inputs(paths, stack, without=data_dir)
@@ -91,23 +94,33 @@ def import_(
         with _print_summary_at_end(summary, inputs, as_json=as_json, dry_run=dry_run):
             if exports:
                 with _byte_bar(exports) as on_bytes:
-                    ExportImporter(
-                        data_dir, models_dir, namespace=agent, tenant=tenant, from_tenant=from_tenant,
-                        reembed=reembed, strict=strict, summary=summary,
-                        on_bytes=on_bytes, on_rejected=rejections.print,
-                    ).run(exports)  # fmt: skip
-            locations = Locations(data_dir / "cache" / ".imported-files")
+                    if url is None:
+                        from super_advanced_agents.cli.importing.exports import ExportImporter
+
+                        ExportImporter(
+                            data_dir, models_dir, namespace=agent, tenant=tenant, from_tenant=from_tenant,
+                            reembed=reembed, strict=strict, summary=summary,
+                            on_bytes=on_bytes, on_rejected=rejections.print,
+                        ).run(exports)  # fmt: skip
+                    else:
+                        from super_advanced_agents.cli.at_server.restoring import ServerImporter
+
+                        ServerImporter(
+                            url, server_key(), namespace=agent, from_tenant=from_tenant, summary=summary,
+                            on_bytes=on_bytes, on_rejected=rejections.reject,
+                        ).run(exports)  # fmt: skip
+            locations = Locations(location_file(data_dir, at_server=url is not None))
             planning = Planning(
                 inputs=inputs, locations=locations, memory_type=memory_type, forced=format_, sync=sync, summary=summary,
                 on_rejected=rejections.reject,
             )  # fmt: skip
             if follows and dry_run:
-                with open_namespace(data_dir, agent or AGENT) as (store, namespace):
-                    planning.preview(others, store, namespace)
+                with open_memories(data_dir, agent or AGENT, url=url) as memories:
+                    planning.preview(others, memories)
             elif follows:
-                with open_local_agent(data_dir, models_dir, agent or AGENT, writes=True, embeds=True) as llm_agent:
+                with open_agent(data_dir, models_dir, agent or AGENT, url=url, writes=True, embeds=True) as llm_agent:
                     _import_files(planning, others, llm_agent)
-                    if summary.stored >= _INDEXED:
+                    if summary.stored >= _INDEXED and url is None:
                         llm_agent.search_text("words", 1, mode="keyword")
     if summary.failed:
         raise typer.Exit(FAILED)
@@ -143,10 +156,10 @@ def _divided(
     return exports, others
 
 
-def _import_files(planning: Planning, files: list[Input], agent: LLMAgent) -> None:
+def _import_files(planning: Planning, files: list[Input], target: Target) -> None:
     from super_advanced_agents.cli.importing.applying import Applier
 
-    with closing(planning.plan(files, agent.vector_store, agent.namespace)) as plan, bar(unit="memories") as progress:
+    with closing(planning.plan(files, target)) as plan, bar(unit="memories") as progress:
         planning.locations.save()
         task = progress.add_task("importing", total=plan.to_store) if progress else None
 
@@ -154,7 +167,7 @@ def _import_files(planning: Planning, files: list[Input], agent: LLMAgent) -> No
             if progress is not None and task is not None:
                 progress.advance(task, count)
 
-        Applier(agent, summary=planning.summary, on_stored=on_stored, on_rejected=planning.on_rejected).apply(plan)
+        Applier(target, summary=planning.summary, on_stored=on_stored, on_rejected=planning.on_rejected).apply(plan)
 
 
 class _Rejections:

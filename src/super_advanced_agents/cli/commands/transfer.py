@@ -11,7 +11,7 @@ import typer
 
 from super_advanced_agents._runtime.progress import bar
 from super_advanced_agents.cli.inputs import parse_json_object
-from super_advanced_agents.cli.options import AnyAgent, AsJson, DataDir, WhereText
+from super_advanced_agents.cli.options import AnyAgent, AsJson, DataDir, ServerURL, WhereText
 from super_advanced_agents.cli.output import (
     FAILED,
     print_json,
@@ -19,6 +19,7 @@ from super_advanced_agents.cli.output import (
     print_result,
     report_errors,
 )
+from super_advanced_agents.cli.session import server_key
 from super_advanced_agents.errors import InvalidInputError
 
 
@@ -39,22 +40,22 @@ def export(
     ] = None,
     data_dir: DataDir,
     agent: AnyAgent = None,
+    url: ServerURL = None,
     as_json: AsJson = False,
 ) -> None:
     """Write memories, collections and settings to a JSON lines or Parquet file for `saa import`.
 
     A server may use the data folder meanwhile. With --agent, only the memories of that agent are written. API keys are
-    never written.
+    never written. At a server (--url), what the key's tenant has is written.
     """
-    from super_advanced_agents.tenancy.data_folder.exporting import export_data_folder
-    from super_advanced_agents.tenancy.settings import Settings
-
     filter_ = parse_json_object(where, "--where")
     to_file = None if file is None or str(file) == "-" else file
     if to_file is None and format_ == "parquet":
         raise InvalidInputError(
             "Parquet cannot be written to standard output", field="file", hint="give the name of a file"
         )
+    if url is not None and tenant is not None:
+        raise InvalidInputError("the key names the tenant at a server", field="--tenant", hint="leave --tenant out")
     with bar(unit="memories") as progress:
         task = progress.add_task("exporting", total=None) if progress else None
 
@@ -62,16 +63,22 @@ def export(
             if progress is not None and task is not None:
                 progress.update(task, completed=exported)
 
-        done = export_data_folder(
-            Settings.load(data_dir=data_dir),
-            sys.stdout.buffer if to_file is None else to_file,
-            file_format=format_,
-            tenant=tenant,
-            namespace=agent,
-            where=filter_,
-            vectors=vectors,
-            on_records=on_records,
-        )
+        target = sys.stdout.buffer if to_file is None else to_file
+        if url is None:
+            from super_advanced_agents.tenancy.data_folder.exporting import export_data_folder
+            from super_advanced_agents.tenancy.settings import Settings
+
+            done = export_data_folder(
+                Settings.load(data_dir=data_dir), target, file_format=format_, tenant=tenant, namespace=agent,
+                where=filter_, vectors=vectors, on_records=on_records,
+            )  # fmt: skip
+        else:
+            from super_advanced_agents.cli.at_server.exporting import export_server
+
+            done = export_server(
+                url, server_key(), target, file_format=format_, agent=agent, where=filter_, vectors=vectors,
+                on_records=on_records,
+            )  # fmt: skip
         sys.stdout.flush()
     if to_file is not None and as_json:
         counts = asdict(done)

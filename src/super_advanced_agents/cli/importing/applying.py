@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from itertools import groupby
 
-from super_advanced_agents.agents import LLMAgent
 from super_advanced_agents.cli.importing.plan import Delete, Plan, Relocate, Reorder, Step, Store
 from super_advanced_agents.cli.importing.summary import RejectedLine, SourceLocation, Summary
+from super_advanced_agents.cli.importing.target import Target, scan_all
 from super_advanced_agents.config import LIMITS
 from super_advanced_agents.errors import InvalidInputError
-from super_advanced_agents.types import Record
+from super_advanced_agents.types import Relocation
 
 _STORE_BATCH = LIMITS.batch_records  # an embedding engine idles at the end of each call: 6% of the time at 256
 _LEAST_STORE_BATCH = 64
 _BAR_STEPS = 10  # a bar moves when a batch is durable
-_BATCH = 256  # records that are read have vectors and texts of 64 KiB at most
+_BATCH = 256  # a local agent reads them with vectors and texts of 64 KiB at most
 _INDEX = re.compile(r"^\w+\[(\d+)\]")
 
 
@@ -27,7 +26,7 @@ class Applier:
     It may be interrupted (Ctrl-C): what was stored until then stays, and the next import does the rest.
 
     Args:
-        agent: the agent whose memories change.
+        target: the agent whose memories change.
         summary: counts what is stored and rejected.
         on_stored: called with the number of memories that have become durable since the last call.
         on_rejected: called with each memory that the store refuses.
@@ -35,13 +34,13 @@ class Applier:
 
     def __init__(
         self,
-        agent: LLMAgent,
+        target: Target,
         *,
         summary: Summary,
         on_stored: Callable[[int], None],
         on_rejected: Callable[[RejectedLine], None],
     ) -> None:
-        self._agent = agent
+        self._target = target
         self._summary = summary
         self._on_stored = on_stored
         self._on_rejected = on_rejected
@@ -54,7 +53,7 @@ class Applier:
             elif kind is Relocate:
                 self._relocate([step for step in steps if isinstance(step, Relocate)])
             elif kind is Delete:
-                self._agent.forget([step.uid for step in steps if isinstance(step, Delete)])
+                self._target.forget([step.uid for step in steps if isinstance(step, Delete)])
             else:
                 for step in steps:
                     if isinstance(step, Reorder):
@@ -63,7 +62,7 @@ class Applier:
     def _store(self, steps: list[Store]) -> None:
         while steps:
             try:
-                self._agent.add_text_memories([step.memory for step in steps])
+                self._target.add_text_memories([step.memory for step in steps])
             except InvalidInputError as exc:
                 steps = self._without_invalid(steps, exc)
                 continue
@@ -86,42 +85,26 @@ class Applier:
         return [*steps[:invalid], *steps[invalid + 1 :]] if invalid < len(steps) else []
 
     def _relocate(self, steps: list[Relocate]) -> None:
-        store = self._agent.vector_store
-        by_uid = {step.uid: step for step in steps}
-        records = store.get(list(by_uid), namespace=self._agent.namespace)
-        store.put([_relocated(record, by_uid[record.uid]) for record in records])
+        self._target.relocate_memories(
+            [
+                Relocation(
+                    uid=step.uid,
+                    source=step.source,
+                    session=step.session,
+                    extra={"lines": None, "turn": None, **step.place},
+                )
+                for step in steps
+            ]
+        )
 
     def _reorder(self, step: Reorder) -> None:
         # The session keeps the places that its turns had: the first turn of the file gets the first of them.
-        places: list[int] = []
-        turns: list[tuple[int, str, int]] = []
-        for record in self._turns_of(step):
-            turn, place = record.metadata.get("turn"), record.place
-            if isinstance(turn, int) and place is not None:
-                places.append(place)
-                turns.append((turn, record.uid, place))
-        wanted = {
-            uid: place for (_, uid, old), place in zip(sorted(turns), sorted(places), strict=True) if old != place
-        }
-        store, uids = self._agent.vector_store, list(wanted)
-        for start in range(0, len(uids), _BATCH):
-            records = store.get(uids[start : start + _BATCH], namespace=self._agent.namespace)
-            store.put([replace(record, place=wanted[record.uid]) for record in records])
-
-    def _turns_of(self, step: Reorder) -> Iterator[Record]:
-        where = {"file_id": step.file_id, "session": step.session}
-        after: str | None = None
-        while page := self._agent.scan(where, after=after, limit=1_000):
-            yield from page
-            after = page[-1].uid
-
-
-def _relocated(record: Record, step: Relocate) -> Record:
-    metadata = {name: value for name, value in record.metadata.items() if name not in {"lines", "turn", "session"}}
-    metadata.update(step.place)
-    if step.session is not None:
-        metadata["session"] = step.session
-    return replace(record, metadata=metadata, source=step.source, session=step.session)
+        turns: list[tuple[int, str]] = []
+        for record in scan_all(self._target, {"file_id": step.file_id, "session": step.session}):
+            turn = record.metadata.get("turn")
+            if isinstance(turn, int):
+                turns.append((turn, record.uid))
+        self._target.relocate_memories(order=[uid for _, uid in sorted(turns)])
 
 
 def _batches(plan: Plan) -> Iterator[tuple[type[Step], list[Step]]]:

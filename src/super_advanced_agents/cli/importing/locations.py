@@ -14,10 +14,23 @@ from super_advanced_agents.errors import StoreError
 _MAX_FILES = 200_000
 
 
+def location_file(data_dir: Path, *, at_server: bool) -> Path | None:
+    """Return the file with the paths of files that were imported on this machine.
+
+    Of imports into a data folder it is in its cache, of those into servers in the user's; None without a home folder.
+    """
+    if not at_server:
+        return data_dir / "cache" / ".imported-files"
+    from super_advanced_agents.tenancy.data_folder.place import user_cache_dir
+
+    cache = user_cache_dir()
+    return None if cache is None else cache / "imported-files"
+
+
 class Locations:
     """The paths of the files that were imported on this machine, by their ids.
 
-    They stand in the data folder's cache and not in the memories, whose readers would learn them. Without the cache an
+    They stand in a cache and not in the memories, whose readers would learn them. Without the cache an
     import still knows the files of the folders that it looks into.
 
     Args:

@@ -14,6 +14,7 @@ from super_advanced_agents.cli.importing.memories import PLACE_FIELDS, MemoryMak
 from super_advanced_agents.cli.importing.plan import Delete, Plan, Relocate, Reorder, Spool, Store
 from super_advanced_agents.cli.importing.stored import StoredFiles, StoredPart, place_of
 from super_advanced_agents.cli.importing.summary import RejectedLine, SourceLocation, Summary
+from super_advanced_agents.cli.importing.target import Scans
 from super_advanced_agents.config import LIMITS
 from super_advanced_agents.errors import InvalidInputError
 from super_advanced_agents.formats import (
@@ -27,7 +28,6 @@ from super_advanced_agents.formats import (
     detect,
     format_named,
 )
-from super_advanced_agents.stores import VectorStore
 from super_advanced_agents.stores.validation import checked_uid
 from super_advanced_agents.types import Memory
 
@@ -66,19 +66,19 @@ class Planning:
     summary: Summary
     on_rejected: Callable[[RejectedLine], None]
 
-    def plan(self, files: Iterable[Input], store: VectorStore, namespace: str) -> Plan:
+    def plan(self, files: Iterable[Input], memories: Scans) -> Plan:
         """Parse the files, and return the steps that make an agent's memories hold what they do."""
         plan = Plan()
         try:
-            _Planner(self, StoredFiles(store, namespace), plan).add(files)
+            _Planner(self, StoredFiles(memories), plan).add(files)
         except BaseException:
             plan.close()
             raise
         return plan
 
-    def preview(self, files: Iterable[Input], store: VectorStore, namespace: str) -> None:
+    def preview(self, files: Iterable[Input], memories: Scans) -> None:
         """Count what an import would store, and change nothing."""
-        with closing(self.plan(files, store, namespace)) as plan:
+        with closing(self.plan(files, memories)) as plan:
             for step in plan:
                 if isinstance(step, Store):
                     self.summary.stored += 1

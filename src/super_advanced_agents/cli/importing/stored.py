@@ -10,11 +10,10 @@ from pathlib import Path
 from super_advanced_agents.cli.importing.files import Inputs, digest_of_location
 from super_advanced_agents.cli.importing.locations import Locations
 from super_advanced_agents.cli.importing.memories import body_digest, content_digest
-from super_advanced_agents.stores import VectorStore
-from super_advanced_agents.types import Record, Where
+from super_advanced_agents.cli.importing.target import Scans, scan_all
+from super_advanced_agents.types import Record
 
-_PAGE = 1_000
-_GET_BATCH = 256  # records come with their vectors
+_UIDS = 200  # of 256 characters each, they are within the limit of a filter
 _MAX_GUESSES = 500_000
 
 
@@ -70,23 +69,21 @@ def place_of(metadata: object, source: str | None, session: str | None) -> tuple
 
 
 class StoredFiles:
-    """The memories of files in one agent's namespace.
+    """The memories of files that one agent has.
 
     Args:
-        store: the store.
-        namespace: the agent's namespace.
+        memories: the agent's memories.
     """
 
-    def __init__(self, store: VectorStore, namespace: str) -> None:
-        self._store = store
-        self._namespace = namespace
+    def __init__(self, memories: Scans) -> None:
+        self._memories = memories
         self._sources: dict[str, str] | None = None
 
     def parts_of(self, file_id: str) -> list[StoredPart]:
         """Return the memories of a file, in their order in the file."""
         if file_id not in self.sources():
             return []
-        numbered = [(_order(record), _stored_part(record)) for record in self._scan({"file_id": file_id})]
+        numbered = [(_order(record), _stored_part(record)) for record in scan_all(self._memories, {"file_id": file_id})]
         numbered.sort(key=lambda pair: pair[0])
         return [part for _, part in numbered]
 
@@ -94,17 +91,18 @@ class StoredFiles:
         """Return the source of each imported file by its id; read once."""
         if self._sources is None:
             self._sources = {}
-            for record in self._scan({"file_id": {"$exists": True}}):
+            for record in scan_all(self._memories, {"file_id": {"$exists": True}}):
                 file_id, source = record.metadata.get("file_id"), record.metadata.get("file", record.source)
                 if isinstance(file_id, str) and isinstance(source, str):
                     self._sources.setdefault(file_id, source)
         return self._sources
 
     def with_uids(self, uids: list[str]) -> Iterator[StoredPart]:
-        """Yield those memories of files that have one of these uids."""
-        for start in range(0, len(uids), _GET_BATCH):
-            records = self._store.get(uids[start : start + _GET_BATCH], namespace=self._namespace)
-            yield from (_stored_part(record) for record in records)
+        """Yield those memories that have one of these uids, in this order."""
+        for start in range(0, len(uids), _UIDS):
+            batch = uids[start : start + _UIDS]
+            found = {record.uid: record for record in scan_all(self._memories, {"$uid": {"$in": batch}})}
+            yield from (_stored_part(found[uid]) for uid in batch if uid in found)
 
     def absent(self, inputs: Inputs, present: Iterable[str], locations: Locations) -> Iterator[AbsentFile]:
         """Yield the imported files that are not among those of this import.
@@ -132,12 +130,6 @@ class StoredFiles:
             )
             gone = bool(location) and not _exists(location, inputs.complete)
             yield AbsentFile(file_id, source, location, has_vanished=gone)
-
-    def _scan(self, where: Where) -> Iterator[Record]:
-        after: str | None = None
-        while page := self._store.scan(where, after=after, limit=_PAGE, namespace=self._namespace):
-            yield from page
-            after = page[-1].uid
 
 
 def _stored_part(record: Record) -> StoredPart:

@@ -115,6 +115,38 @@ class UpdateMemoryResponse(_message.Message):
     updated: bool
     def __init__(self, updated: _Optional[bool] = ...) -> None: ...
 
+class Relocation(_message.Message):
+    __slots__ = ("uid", "source", "session", "extra", "created_at")
+    UID_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    SESSION_FIELD_NUMBER: _ClassVar[int]
+    EXTRA_FIELD_NUMBER: _ClassVar[int]
+    CREATED_AT_FIELD_NUMBER: _ClassVar[int]
+    uid: str
+    source: str
+    session: str
+    extra: bytes
+    created_at: float
+    def __init__(self, uid: _Optional[str] = ..., source: _Optional[str] = ..., session: _Optional[str] = ..., extra: _Optional[bytes] = ..., created_at: _Optional[float] = ...) -> None: ...
+
+class RelocateMemoriesRequest(_message.Message):
+    __slots__ = ("agent", "memories", "order", "write_id")
+    AGENT_FIELD_NUMBER: _ClassVar[int]
+    MEMORIES_FIELD_NUMBER: _ClassVar[int]
+    ORDER_FIELD_NUMBER: _ClassVar[int]
+    WRITE_ID_FIELD_NUMBER: _ClassVar[int]
+    agent: str
+    memories: _containers.RepeatedCompositeFieldContainer[Relocation]
+    order: _containers.RepeatedScalarFieldContainer[str]
+    write_id: str
+    def __init__(self, agent: _Optional[str] = ..., memories: _Optional[_Iterable[_Union[Relocation, _Mapping]]] = ..., order: _Optional[_Iterable[str]] = ..., write_id: _Optional[str] = ...) -> None: ...
+
+class RelocateMemoriesResponse(_message.Message):
+    __slots__ = ("relocated",)
+    RELOCATED_FIELD_NUMBER: _ClassVar[int]
+    relocated: int
+    def __init__(self, relocated: _Optional[int] = ...) -> None: ...
+
 class SearchMemoriesRequest(_message.Message):
     __slots__ = ("agent", "query", "top_k", "mode", "where", "memory_type", "weights", "explain", "rerank", "min_similarity")
     AGENT_FIELD_NUMBER: _ClassVar[int]
@@ -160,16 +192,18 @@ class GetMemoryResponse(_message.Message):
     def __init__(self, memory: _Optional[_Union[_common_pb2.Record, _Mapping]] = ...) -> None: ...
 
 class ListMemoriesRequest(_message.Message):
-    __slots__ = ("agent", "where", "after", "limit")
+    __slots__ = ("agent", "where", "after", "limit", "with_vectors")
     AGENT_FIELD_NUMBER: _ClassVar[int]
     WHERE_FIELD_NUMBER: _ClassVar[int]
     AFTER_FIELD_NUMBER: _ClassVar[int]
     LIMIT_FIELD_NUMBER: _ClassVar[int]
+    WITH_VECTORS_FIELD_NUMBER: _ClassVar[int]
     agent: str
     where: bytes
     after: str
     limit: int
-    def __init__(self, agent: _Optional[str] = ..., where: _Optional[bytes] = ..., after: _Optional[str] = ..., limit: _Optional[int] = ...) -> None: ...
+    with_vectors: bool
+    def __init__(self, agent: _Optional[str] = ..., where: _Optional[bytes] = ..., after: _Optional[str] = ..., limit: _Optional[int] = ..., with_vectors: _Optional[bool] = ...) -> None: ...
 
 class ListMemoriesResponse(_message.Message):
     __slots__ = ("memories",)

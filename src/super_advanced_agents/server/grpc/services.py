@@ -74,7 +74,8 @@ class _OperationMethod:
         read_request = partial(decode, message, self._request)
         size = max(count_records(message), message.ByteSize() // _BYTES_OF_RECORD)
         result = await execute(read_request, self._context(message, workspace), size=size)
-        vectors = self._operation.target != "agent"  # memories are sent without their vectors
+        # Memories are sent without their vectors unless these are asked for.
+        vectors = self._operation.target != "agent" or getattr(message, "with_vectors", False)
         if not is_long(result):
             return encode_reply(result, self._reply, self._operation.reply, vectors=vectors)
         encoding = encode_in_slices(result, self._reply, self._operation.reply, vectors=vectors)

@@ -29,6 +29,7 @@ from super_advanced_agents.protocol.requests import (
     ListAgentsRequest,
     ListMemoriesRequest,
     PutAgentRequest,
+    RelocateMemoriesRequest,
     RememberRequest,
     RememberTurnsRequest,
     SearchMemoriesRequest,
@@ -93,6 +94,22 @@ async def update_memory(request: UpdateMemoryRequest, context: HandlerContext) -
             expires_in_s=request.expires_in_s,
             priority=request.priority,
         )
+
+
+async def relocate_memories(request: RelocateMemoriesRequest, context: HandlerContext) -> int:
+    """Change where memories stand, or the order of a session's turns; texts and vectors stay."""
+    agent = _agent(context)
+    _check_batch([*request.memories, *request.order], "memories")
+    await context.charge(request)
+    await context.request_context.charge(len(request.order))
+    with rename_error_fields("memories"):
+        try:
+            return await agent.arelocate_memories(request.memories, order=request.order)
+        except InvalidInputError as exc:
+            # A repeated request: it was carried out, and another caller has changed a memory since.
+            if exc.field != "write_id":
+                raise
+            return len(request.memories)
 
 
 async def search_memories(request: SearchMemoriesRequest, context: HandlerContext) -> list[Match]:
@@ -273,6 +290,7 @@ HANDLERS: dict[str, Handler] = {
     ops.REMEMBER.name: remember,
     ops.REMEMBER_TURNS.name: remember_turns,
     ops.UPDATE_MEMORY.name: update_memory,
+    ops.RELOCATE_MEMORIES.name: relocate_memories,
     ops.SEARCH_MEMORIES.name: search_memories,
     ops.DEFAULT_SEARCH.name: search_memories,
     ops.GET_MEMORY.name: get_memory,

@@ -8,11 +8,14 @@ from contextlib import contextmanager
 
 from super_advanced_agents.errors import FilterError, InvalidInputError
 
-_INDEXED = re.compile(r"^(items|texts|metadatas|sources|sessions|uids|expires_in_s|priorities|turns)\[(\d+)\](.*)$")
+_INDEXED = re.compile(
+    r"^(items|texts|metadatas|sources|sessions|uids|expires_in_s|priorities|turns|relocations)\[(\d+)\](.*)$"
+)
 _MEMBER_OF_ARGUMENT = {"query_text": "query", "changes": "extra"}
 _MEMBER_SUFFIXES = {
     "items": "",
     "turns": "",
+    "relocations": "",
     "texts": ".text",
     "metadatas": ".extra",
     "sources": ".source",

@@ -1,4 +1,4 @@
-"""The default data folder: `./saa-data` where there is one, else a folder of the user's."""
+"""The default data folder, `./saa-data` or a folder of the user's, and the user's cache."""
 
 from __future__ import annotations
 
@@ -29,3 +29,11 @@ def default_data_dir() -> Path:
             "this user has no home folder for the memories", hint="set HOME or SAA_DATA_DIR, or give --data-dir"
         )
     return folder
+
+
+def user_cache_dir() -> Path | None:
+    """Return the user's cache folder, which is not created; None without a home folder."""
+    from platformdirs import user_cache_path
+
+    folder = user_cache_path(_APPLICATION, appauthor=False)
+    return folder if folder.is_absolute() else None

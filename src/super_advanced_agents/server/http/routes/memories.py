@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 
 from super_advanced_agents.protocol import operations as ops
 from super_advanced_agents.protocol import requests as protocol
-from super_advanced_agents.protocol.json_codec import json_of_result
+from super_advanced_agents.protocol.json_codec import json_of_result, json_of_vector
 from super_advanced_agents.protocol.json_parser import printable_name
 from super_advanced_agents.server.http.answers import Items
 from super_advanced_agents.server.http.body import JSONRoute
@@ -68,7 +68,8 @@ async def _remember(parsed: ParsedRequest) -> Any:
 
 async def _list(parsed: ParsedRequest) -> Any:
     page = await parsed.result()
-    return {"memories": Items(page, _memory), "next": next_cursor(page, parsed.value("limit"))}
+    convert = _memory_with_vector if parsed.value("with_vectors") else _memory
+    return {"memories": Items(page, convert), "next": next_cursor(page, parsed.value("limit"))}
 
 
 async def _get(parsed: ParsedRequest) -> Any:
@@ -92,6 +93,10 @@ async def _forget(parsed: ParsedRequest) -> None:
 def _memory(record: Record) -> dict[str, Any]:
     members: dict[str, Any] = json_of_result(record, vectors="none")
     return {"text": record.text, **{name: value for name, value in members.items() if name not in _HIDDEN_MEMBERS}}
+
+
+def _memory_with_vector(record: Record) -> dict[str, Any]:
+    return {**_memory(record), "vector": json_of_vector(record.vector, "base64")}
 
 
 def _no_memory(parsed: ParsedRequest) -> HTTPException:
@@ -129,6 +134,11 @@ ENDPOINTS = (
         response_model=results.MemoryOut,
         handler=_update,
         description="Change one memory in place and return it. Members that are left out stay; null clears one.",
+    ),
+    Endpoint(
+        operation=ops.RELOCATE_MEMORIES,
+        body=body_of(protocol.RelocateMemoriesRequest, "RelocationsIn"),
+        response_model=results.Relocated,
     ),
     Endpoint(operation=ops.FORGET_ONE, handler=_forget, description="Delete one memory; 404 if there is none."),
 )

@@ -229,6 +229,7 @@ DESCRIPTIONS: Mapping[str, str] = MappingProxyType(
         "memory_type": "a label, stored as `type` in the metadata",
         "min_similarity": "leave out what is less similar to the query than this cosine, -1 to 1; null for no limit",
         "namespace": "the namespace; when null, adds and updates use `default`, other requests cover all namespaces",
+        "order": "uids of turns: those of one session share out the positions that they have there, in this order",
         "priority": "the importance, for searches whose `weights` count it",
         "question": "a question in natural language",
         "quoted": "true if no language model wrote the text: it quotes the best memories",
@@ -246,6 +247,7 @@ DESCRIPTIONS: Mapping[str, str] = MappingProxyType(
         "wait": "`first`, `all`, or the number of answers to wait for",
         "weights": "the weights of the signals in a hybrid search",
         "where": "a filter over the metadata; `$source`, `$session`, `$type`, `$created_at` ... are the record's own",
+        "with_vectors": "add each memory's vector, as base64 of little-endian float32",
         "write_id": "identifies the write; a repetition with this id changes nothing and gets the reply of the first",
     }
 )

@@ -105,9 +105,10 @@ OrchestratorOut = model_of(OrchestratorInfo, "OrchestratorOut", "An orchestrator
 MemoryOut = model_of(
     Record,
     "MemoryOut",
-    "A stored memory, without its vector.",
+    "A stored memory; with its vector, as base64 of little-endian float32, where it was asked for.",
     without=("vector", "namespace", "place"),
     text=(str | None, ...),
+    vector=(str | None, None),
 )
 RecordOut = model_of(Record, "RecordOut", "A stored record.", without=("vector",), vector=(Vector | None, ...))
 
@@ -119,6 +120,7 @@ ManyMatches = envelope(
 StoredUids = envelope("StoredUids", f"The uids of the stored records, in order. {_DURABLE}", uids=list[str])
 Stored = envelope("Stored", f"The number of stored records. {_DURABLE}", stored=int)
 Updated = envelope("Updated", f"True if the record exists. {_DURABLE}", updated=bool)
+Relocated = envelope("Relocated", f"The number of memories that were changed. {_DURABLE}", relocated=int)
 Deleted = envelope("Deleted", f"The number of deleted records. {_DURABLE}", deleted=int)
 Counted = envelope("Counted", "The number of records or memories.", count=int)
 Records = envelope("Records", "A list of records.", records=list[RecordOut])  # type: ignore[valid-type]

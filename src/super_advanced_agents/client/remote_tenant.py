@@ -1,0 +1,65 @@
+"""`RemoteTenant`, a client of what a tenant has at a server: its agents and collections."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+from super_advanced_agents._runtime.lifecycle import Resource
+from super_advanced_agents.client.connection import Connection
+from super_advanced_agents.client.transport import RemoteCall
+from super_advanced_agents.protocol import operations as ops
+from super_advanced_agents.protocol.requests import (
+    CreateCollectionRequest,
+    ListAgentsRequest,
+    ListCollectionsRequest,
+    PutAgentRequest,
+)
+from super_advanced_agents.types import AgentInfo, CollectionInfo
+
+
+class RemoteTenant(Resource):
+    """Read and change the agents' settings and the collections of one tenant of a server.
+
+    Args:
+        url: the server's URL; see `RemoteAgent`.
+        api_key: an API key or a JWT, which determines the tenant.
+        timeout_s: seconds for one call with all its attempts.
+        ca_file: the certificates (PEM) of the trusted authorities; the system's when None.
+
+    Raises:
+        ConfigurationError: an argument is wrong.
+    """
+
+    def __init__(
+        self, url: str, *, api_key: str | None = None, timeout_s: float = 60.0, ca_file: str | Path | None = None
+    ) -> None:
+        self._connection = Connection(url, api_key=api_key, timeout_s=timeout_s, ca_file=ca_file)
+        super().__init__()
+
+    async def aagents(self) -> list[AgentInfo]:
+        """Return the agents that have memories or settings of their own, sorted by name.
+
+        Of those without settings, the server names 1,000 at most.
+        """
+        return cast("list[AgentInfo]", await self._acall(RemoteCall(ops.LIST_AGENTS, "", ListAgentsRequest())))
+
+    async def aput_agent(self, name: str, request: PutAgentRequest) -> AgentInfo:
+        """Replace all settings of an agent; the key needs the scope `admin`."""
+        return cast("AgentInfo", await self._acall(RemoteCall(ops.PUT_AGENT, name, request)))
+
+    async def acollections(self) -> list[CollectionInfo]:
+        """Return the settings of all collections, sorted by name."""
+        call = RemoteCall(ops.LIST_COLLECTIONS, "", ListCollectionsRequest())
+        return cast("list[CollectionInfo]", await self._acall(call))
+
+    async def acreate_collection(self, request: CreateCollectionRequest) -> CollectionInfo:
+        """Create a collection."""
+        return cast("CollectionInfo", await self._acall(RemoteCall(ops.CREATE_COLLECTION, "", request)))
+
+    async def _acall(self, call: RemoteCall) -> object:
+        self._check_open()
+        return await self._connection.acall(call)
+
+    def _release(self) -> None:
+        self._connection.close()
