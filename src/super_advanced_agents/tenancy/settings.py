@@ -7,7 +7,7 @@ import json
 import re
 import ssl
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeAlias
+from typing import Annotated, Any, Literal, Self, TypeAlias, get_args
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
@@ -22,6 +22,7 @@ from super_advanced_agents.config import (
 )
 from super_advanced_agents.errors import ConfigurationError, InvalidInputError
 from super_advanced_agents.tenancy.data_folder.place import LOCAL_FOLDER
+from super_advanced_agents.tenancy.secret_files import secrets_from_files
 
 PREFIX = "SAA_"
 _GRPC_PORT = 50_051
@@ -98,6 +99,7 @@ class Settings(BaseSettings):
         grpc_reflection: answer the gRPC reflection service, which describes the methods to anybody.
         tls_cert: the PEM file with the certificate chain for REST and gRPC; None to serve without TLS.
         tls_key: the PEM file with the private key of `tls_cert`, without a password.
+        admin_key: an API key that `saa keys generate` made: valid with all scopes from the first start on.
         auth: require a credential for every request; turning it off is allowed on loopback only.
         jwt_jwks_url: the URL of the token issuer's public keys (JWKS); None to accept API keys only.
         jwt_issuer: the required `iss` claim of tokens; must be set with `jwt_jwks_url`.
@@ -180,6 +182,7 @@ class Settings(BaseSettings):
     grpc_reflection: bool = True
     tls_cert: Path | None = None
     tls_key: Path | None = None
+    admin_key: SecretStr | None = None
     auth: bool = True
     jwt_issuer: str | None = None  # before the URL, whose validator reads both
     jwt_audience: str | None = None
@@ -315,15 +318,17 @@ class Settings(BaseSettings):
 
     @classmethod
     def load(cls, **values: object) -> Self:
-        """Load the settings from arguments and environment variables, and validate them.
+        """Load and validate the settings of arguments, variables and files of secrets.
 
         Args:
             values: settings by name; None counts as not given.
 
         Raises:
-            ConfigurationError: a value is invalid; the message names the setting and its variable.
+            ConfigurationError: a value is invalid; the message names the setting and its variable. A secret's file
+                cannot be read.
         """
-        arguments: dict[str, Any] = {name: value for name, value in values.items() if value is not None}
+        secrets = secrets_from_files(_SECRETS, prefix=PREFIX)
+        arguments: dict[str, Any] = {**secrets, **{name: value for name, value in values.items() if value is not None}}
         try:
             return cls(**arguments)
         except ValidationError as exc:
@@ -359,6 +364,9 @@ class Settings(BaseSettings):
         if found is None:
             return settings
         return cls.load(**values | {"embedding_model": found[0], "embedding_precision": found[1]})
+
+
+_SECRETS = tuple(name for name, field in Settings.model_fields.items() if SecretStr in get_args(field.annotation))
 
 
 def checked_certificate(settings: Settings) -> tuple[bytes, bytes] | None:

@@ -57,3 +57,19 @@ def test_keys_command_with_an_invalid_argument_prints_the_reason(saa, arguments,
 def test_keys_create_without_a_scope_is_a_usage_error(saa):
     """There is no default scope, so that each key gets only the rights it needs."""
     saa("keys", "create", code=2)
+
+
+def test_keys_rotate_replaces_a_key_and_tells_how_long_the_old_one_lasts(saa):
+    """Scripts read the new key from standard output."""
+    old = saa.json("keys", "create", "--tenant", "acme", "--scope", "memories:read")
+    rotated = saa.json("keys", "rotate", old["id"], "--overlap-s", "60")
+    assert rotated["replaced"] == old["id"]
+    before, after = saa.json("keys", "list")["keys"]
+    assert (before["expires_at"], after["id"]) == (rotated["replaced_expires_at"], rotated["id"])
+    assert saa("keys", "rotate", rotated["key"]).stdout.startswith("saa_")
+
+
+def test_keys_generate_prints_a_key_and_stores_nothing(saa):
+    """It is for the setting `admin_key`."""
+    assert saa("keys", "generate").stdout.startswith("saa_")
+    assert not saa.data_dir.exists()

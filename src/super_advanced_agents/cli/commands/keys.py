@@ -1,4 +1,4 @@
-"""The commands `saa keys create`, `list` and `revoke`, which manage a server's API keys."""
+"""The commands `saa keys ...`, which create, list, rotate and revoke a server's API keys."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 keys = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Make, list and revoke API keys. A running server applies a change within a second.",
+    help="Make, list, replace and revoke API keys. A running server applies a change within a second.",
 )
 
 
@@ -109,6 +109,46 @@ def revoke(
         print_json({"id": key_id, "revoked": True})
     else:
         print_result(f"Revoked {key_id}.")
+
+
+@keys.command("rotate")
+@report_errors
+def rotate(
+    *,
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="The id that `saa keys list` shows.")],
+    overlap_s: Annotated[
+        float, typer.Option("--overlap-s", min=0, help="Seconds for which the old key stays valid.")
+    ] = 86_400.0,
+    data_dir: DataDir,
+    as_json: AsJson = False,
+) -> None:
+    """Replace an API key by a new one with its tenant, scopes and label, and print it."""
+    from super_advanced_agents.errors import InvalidInputError
+    from super_advanced_agents.server.auth.key_store import KEYS_FILE, KeyTable, checked_key_id
+    from super_advanced_agents.server.auth.rotation import rotate_key
+
+    key_id = checked_key_id(key_id)
+    if not (_folder(data_dir) / KEYS_FILE).exists():
+        raise InvalidInputError(f"there is no key {key_id!r}", field="id", hint="`saa keys create` makes one")
+    table = KeyTable(_folder(data_dir))
+    try:
+        made, ends_at = rotate_key(table, key_id, overlap_s=overlap_s)
+    finally:
+        table.close()
+    if as_json:
+        print_json({"key": made.key, "id": made.id, "replaced": key_id, "replaced_expires_at": ends_at})
+    else:
+        print_result(made.key)
+        print_note(f"The key is shown only once; its id is {made.id}. {key_id} stays valid for {overlap_s:g} s more.")
+
+
+@keys.command("generate")
+@report_errors
+def generate() -> None:
+    """Print a new API key that is stored nowhere, for the setting `admin_key`."""
+    from super_advanced_agents.server.auth.key_store import new_key
+
+    print_result(new_key().key)
 
 
 def _folder(data_dir: Path) -> Path:

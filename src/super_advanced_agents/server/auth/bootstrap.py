@@ -7,8 +7,29 @@ from super_advanced_agents.config import DEFAULT_TENANT
 from super_advanced_agents.errors import ConfigurationError
 from super_advanced_agents.server.auth.authenticator import Authenticator
 from super_advanced_agents.server.auth.key_store import KEYS_FILE, KeyTable
+from super_advanced_agents.server.auth.rotation import put_admin_key
 from super_advanced_agents.tenancy.context import Access
 from super_advanced_agents.tenancy.settings import Settings, is_loopback
+
+
+async def aput_admin_key(settings: Settings) -> None:
+    """Store the admin key of the settings, if they have one and it is new.
+
+    Raises:
+        ConfigurationError: it cannot be used.
+        StoreError: it was not stored.
+    """
+    if settings.admin_key is not None and settings.auth:
+        await in_thread(lambda: _put_admin_key(settings), name="store admin key")
+
+
+def _put_admin_key(settings: Settings) -> None:
+    assert settings.admin_key is not None
+    table = KeyTable(settings.server_dir)
+    try:
+        put_admin_key(table, settings.admin_key.get_secret_value())
+    finally:
+        table.close()
 
 
 async def acheck_bind_address(settings: Settings) -> None:
@@ -28,7 +49,7 @@ async def acheck_bind_address(settings: Settings) -> None:
     if settings.jwt_jwks_url is None and not await in_thread(lambda: _has_keys(settings), name="look for keys"):
         raise ConfigurationError(
             f"the server will not listen on {settings.host!r} before there is a key: anybody could reach it",
-            hint="make one with `saa keys create --scope admin`",
+            hint="make one with `saa keys create --scope admin`, or give SAA_ADMIN_KEY",
         )
 
 

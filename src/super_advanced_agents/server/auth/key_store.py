@@ -176,9 +176,9 @@ class KeyTable:
             InvalidInputError: a value is wrong.
             StoreError: the key was not stored.
         """
-        new_key = self._insert(tenant, scopes, label, expires_in_s, only_if_none=False)
-        assert new_key is not None
-        return new_key
+        made = self._insert(tenant, scopes, label, expires_in_s, only_if_none=False)
+        assert made is not None
+        return made
 
     def create_first(self, *, tenant: str, scopes: Iterable[str], label: str = "") -> NewKey | None:
         """Create an API key, or return None if the database has ever held one.
@@ -198,7 +198,7 @@ class KeyTable:
         Returns:
             True if there is a key with this id.
         """
-        with self._transaction():
+        with self.transaction():
             changed = self._connection.execute(
                 "UPDATE keys SET revoked_at = coalesce(revoked_at, ?) WHERE id = ?", (self.clock.now(), key_id)
             )
@@ -241,7 +241,7 @@ class KeyTable:
 
     def save_clock(self) -> None:
         """Store the highest time seen durably, so that expired keys stay expired after a restart."""
-        with self._transaction():
+        with self.transaction():
             seen = max(self.clock.now(), self._read_clock())
             self._connection.execute("INSERT OR REPLACE INTO settings VALUES ('clock_seen', ?)", (repr(seen).encode(),))
         self.clock_saved_at = seen
@@ -256,17 +256,15 @@ class KeyTable:
         accesses = checked_scopes(scopes)
         checked_name(tenant, "tenant")
         _check_label_and_expiry(label, expires_in_s)
-        key_id = base64.b32encode(secrets.token_bytes(8)).decode().lower()[:12]
-        new_key = NewKey(f"saa_{key_id}_{secrets.token_urlsafe(32)}", key_id)
-        now = self.clock.now()
-        with self._transaction():
+        made, now = new_key(), self.clock.now()
+        with self.transaction():
             if only_if_none and self._connection.execute("SELECT 1 FROM keys LIMIT 1").fetchone():
                 return None
             self._connection.execute(
                 "INSERT INTO keys (id, digest, tenant, scopes, label, created_at, expires_at) VALUES (?,?,?,?,?,?,?)",
                 (
-                    key_id,
-                    digest_of(new_key.key, self.secret),
+                    made.id,
+                    digest_of(made.key, self.secret),
                     tenant,
                     " ".join(sorted(accesses)),
                     label,
@@ -274,7 +272,7 @@ class KeyTable:
                     None if expires_in_s is None else now + expires_in_s,
                 ),
             )
-        return new_key
+        return made
 
     def _check_secret(self, tag: bytes) -> None:
         stored = self._connection.execute("SELECT value FROM settings WHERE name = 'secret_tag'").fetchone()
@@ -285,9 +283,10 @@ class KeyTable:
             )
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Enter one transaction, which is durable when it ends without an error."""
         with self._lock, self._sqlite_errors(), sqlite.transaction(self._connection, self._watch):
-            yield
+            yield self._connection
 
     @contextmanager
     def _sqlite_errors(self) -> Iterator[None]:
@@ -301,6 +300,12 @@ class KeyTable:
         if (getattr(exc, "sqlite_errorcode", 0) or 0) & 0xFF == sqlite3.SQLITE_FULL:
             return StoreFullError(f"no room on the disk for {where}; nothing was stored", hint="free some")
         return StoreError(f"{where} cannot be used: {exc}", hint="check its permissions and the disk")
+
+
+def new_key() -> NewKey:
+    """Make an API key, which is stored nowhere yet."""
+    key_id = base64.b32encode(secrets.token_bytes(8)).decode().lower()[:12]
+    return NewKey(f"saa_{key_id}_{secrets.token_urlsafe(32)}", key_id)
 
 
 def digest_of(key: str, secret: bytes) -> bytes:

@@ -1,0 +1,95 @@
+"""Replacement of API keys: the old one stays valid for a while beside the new one."""
+
+from __future__ import annotations
+
+import hmac
+
+from super_advanced_agents.config import DEFAULT_TENANT
+from super_advanced_agents.errors import ConfigurationError, InvalidInputError
+from super_advanced_agents.server.auth.key_store import KEY_PATTERN, KeyTable, NewKey, digest_of, new_key
+from super_advanced_agents.tenancy.context import Access
+
+OVERLAP_S = 86_400.0
+"""Seconds for which a replaced key stays valid: a day, in which callers get the new one."""
+
+ADMIN_KEY_LABEL = "the setting admin_key"
+_INSERT = "INSERT INTO keys (id, digest, tenant, scopes, label, created_at, expires_at) VALUES (?,?,?,?,?,?,?)"
+
+
+def rotate_key(table: KeyTable, key_id: str, *, overlap_s: float = OVERLAP_S) -> tuple[NewKey, float]:
+    """Replace a valid API key by a new one with its tenant, scopes and label.
+
+    The new key does not expire, except where the old one did: then it lasts as long from now on as the old one was made
+    for.
+
+    Args:
+        table: the keys.
+        key_id: the public id of the key to replace.
+        overlap_s: seconds for which the old one stays valid; 0 ends it at once.
+
+    Returns:
+        The new key, and when the old one expires, in seconds since 1970.
+
+    Raises:
+        InvalidInputError: there is no valid key with this id, or `overlap_s` is negative.
+        StoreError: nothing was changed.
+    """
+    if not 0 <= overlap_s < 1e10:
+        raise InvalidInputError("the overlap must be 0 seconds or more", field="overlap_s")
+    old = next((record for record in table.records() if record.id == key_id), None)
+    if old is None or old.state != "valid":
+        raise InvalidInputError(
+            f"there is no valid key {key_id!r}", field="id", hint="`saa keys list` shows the ids and their states"
+        )
+    made, now = new_key(), table.clock.now()
+    lifetime_s = None if old.expires_at is None else old.expires_at - old.created_at
+    ends_at = min(now + overlap_s, old.expires_at if old.expires_at is not None else float("inf"))
+    with table.transaction() as connection:
+        connection.execute(
+            _INSERT,
+            (
+                *(made.id, digest_of(made.key, table.secret), old.tenant, " ".join(sorted(old.scopes)), old.label, now),
+                None if lifetime_s is None else now + lifetime_s,
+            ),
+        )
+        connection.execute("UPDATE keys SET expires_at = ? WHERE id = ?", (ends_at, key_id))
+    return made, ends_at
+
+
+def put_admin_key(table: KeyTable, key: str, *, overlap_s: float = OVERLAP_S) -> bool:
+    """Store the admin key that the operator made, if it is new, and let its predecessors expire.
+
+    Several servers may be given the same key, each at every start.
+
+    Returns:
+        True if it was new.
+
+    Raises:
+        ConfigurationError: it has not the form of a key, was revoked or has expired, or its id is another key's.
+        StoreError: it was not stored.
+    """
+    parsed = KEY_PATTERN.fullmatch(key)
+    if parsed is None:
+        raise ConfigurationError(
+            "the setting admin_key has not the form of a key", hint="`saa keys generate` makes one without storing it"
+        )
+    digest = digest_of(key, table.secret)
+    for record in table.records():
+        if record.id == parsed[1]:
+            if record.state != "valid" or not hmac.compare_digest(record.digest, digest):
+                raise ConfigurationError(
+                    f"the setting admin_key is a key that is {record.state}, or its id {record.id!r} is another key's",
+                    hint="give a new one, made with `saa keys generate`",
+                )
+            return False
+    now = table.clock.now()
+    with table.transaction() as connection:
+        connection.execute(
+            "UPDATE keys SET expires_at = ? WHERE label = ? AND coalesce(expires_at, ?) >= ?",
+            (now + overlap_s, ADMIN_KEY_LABEL, now + overlap_s, now + overlap_s),
+        )
+        connection.execute(
+            f"INSERT OR IGNORE {_INSERT.removeprefix('INSERT ')}",
+            (parsed[1], digest, DEFAULT_TENANT, Access.ADMIN.value, ADMIN_KEY_LABEL, now, None),
+        )
+    return True
