@@ -109,10 +109,10 @@ def test_saa_import_reports_progress_on_ctrl_c_and_resumes(machine):
     assert "The same command again" in errors
     summary = json.loads(out)
     assert summary["complete"] is False
-    assert 0 < summary["stored"] == machine.json("list")["total"] < 3_000
+    stored = machine.json("list")["total"]
+    assert 0 < summary["stored"] <= stored < 3_000  # a batch may become durable, and its answer not be seen any more
     rest = machine.json("import", "-", "--format", "jsonl", stdin="\n".join(FACTS))
-    assert rest["known"] == summary["stored"]
-    assert rest["stored"] == 3_000 - summary["stored"]
+    assert (rest["stored"], rest["known"]) == (3_000 - stored, stored)
     assert machine.json("list")["total"] == 3_000
 
 
