@@ -72,6 +72,11 @@ class Budget:
         """Return a budget with the limits of the contexts in which the caller runs."""
         return cls(_seconds.get(), _answer_bytes.get())
 
+    @property
+    def seconds(self) -> float | None:
+        """The longest time of work, for work on another machine, which keeps the time itself."""
+        return self._seconds
+
     def __enter__(self) -> Self:
         return self
 

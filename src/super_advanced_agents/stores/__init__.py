@@ -5,6 +5,7 @@ Agents, embedding models, the network protocol and tenants' limits do not belong
 
 from super_advanced_agents.stores.base import VectorStore
 from super_advanced_agents.stores.faiss import FAISSVectorStore
+from super_advanced_agents.stores.postgres import PgVectorStore
 from super_advanced_agents.stores.requests import FilterFn
 
-__all__ = ["FAISSVectorStore", "FilterFn", "VectorStore"]
+__all__ = ["FAISSVectorStore", "FilterFn", "PgVectorStore", "VectorStore"]

@@ -24,6 +24,7 @@ counts as one value. Terms, values and bytes are limited (`config.Limits`), and 
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -122,13 +123,14 @@ def scalar(value: JSONValue) -> Scalar:
 
 
 def _canonical(value: JSONValue) -> str:
+    # JSON in one form only, so that equal values have equal texts.
     if isinstance(value, list | tuple):
         return "[" + ",".join(_canonical(item) for item in value) + "]"
     if isinstance(value, dict):
-        return "{" + ",".join(f"{key!r}:{_canonical(value[key])}" for key in sorted(value)) + "}"
+        return "{" + ",".join(f"{json.dumps(key)}:{_canonical(value[key])}" for key in sorted(value)) + "}"
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    return repr(value)
+    return json.dumps(value)
 
 
 MISSING = object()

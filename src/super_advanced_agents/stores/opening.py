@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from super_advanced_agents.errors import ConfigurationError
 from super_advanced_agents.stores.base import VectorStore
 from super_advanced_agents.stores.faiss import FAISSVectorStore
 from super_advanced_agents.stores.options import IndexKind, Metric, Storage, StoreOptions
+from super_advanced_agents.stores.postgres.store import GRAPH_ROWS, PgVectorStore
 
 Opener: TypeAlias = Callable[[str, StoreOptions], VectorStore]
 """A function that opens the store of a URL; it raises the errors of `open_store`."""
@@ -28,8 +29,9 @@ def open_store(
     """Open the vector store that a URL names, or create it if it does not exist.
 
     Args:
-        url: `"faiss:./dir"` for a local folder; `"grpc://host:port/collection"` or `"https://host/collection"` for a
-            served collection (`"default"` when the URL names none).
+        url: `"faiss:./dir"` for a local folder; `"postgresql://user@host/database"` for a database with pgvector
+            (`?schema=name` for one of several stores there); `"grpc://host:port/collection"` or
+            `"https://host/collection"` for a served collection (`"default"` when the URL names none).
         dim: the length of every vector.
         metric: `"cosine"` or `"dot"`.
         index: the kind of vector index, for engines that offer a choice.
@@ -91,9 +93,28 @@ def _open_folder(url: str, options: StoreOptions) -> VectorStore:
     )
 
 
+def _open_postgres(url: str, options: StoreOptions) -> VectorStore:
+    if options.storage not in _COLUMNS:
+        raise ConfigurationError(
+            f"a store in PostgreSQL has no storage {options.storage!r}", hint="use 'fp32', or 'fp16' for half the size"
+        )
+    return PgVectorStore(
+        url,
+        options.dim,
+        metric=options.metric,
+        storage=_COLUMNS[options.storage],
+        graph_rows=None if options.index == "flat" else GRAPH_ROWS,
+    )
+
+
+_COLUMNS: dict[str, Literal["vector", "halfvec"]] = {"fp32": "vector", "fp16": "halfvec"}
 _LOCAL = "faiss"
 _SERVED = frozenset({"grpc", "grpcs", "http", "https"})
 _CLIENT = "super_advanced_agents.client.opening"
 """The module that opens served stores; like a plug-in, it is known by its name only."""
 
-_OPENERS: dict[str, Opener] = {_LOCAL: _open_folder}
+_OPENERS: dict[str, Opener] = {
+    _LOCAL: _open_folder,
+    "postgresql": _open_postgres,
+    "postgres": _open_postgres,
+}

@@ -41,7 +41,9 @@ def test_url_of_a_server_needs_no_import_of_the_client():
 @pytest.mark.parametrize("url", ["", "folder", "./folder", "redis://host", "faiss", "/folder:1"])
 def test_open_store_refuses_an_unknown_scheme_and_names_the_known_ones(url):
     """The message lists every registered scheme."""
-    with pytest.raises(ConfigurationError, match=r"known are faiss:, grpc:, grpcs:, http:, https:"):
+    with pytest.raises(
+        ConfigurationError, match=r"known are faiss:, grpc:, grpcs:, http:, https:, postgres:, postgresql:"
+    ):
         open_store(url, dim=3)
 
 

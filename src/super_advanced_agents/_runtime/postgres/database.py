@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -118,10 +118,12 @@ class Database:
                     ) from exc
                 raise
 
+        limit = self._statement_s if seconds is None else seconds
+
         async def run(pool: ConnectionPool) -> T:
             for attempt in range(_ATTEMPTS):
                 connection = await pool.acquire()
-                task = asyncio.ensure_future(self._finish(pool, connection, transaction))
+                task = asyncio.ensure_future(self._finish(pool, connection, transaction, limit))
                 task.add_done_callback(_retrieve_error)
                 try:
                     return await asyncio.shield(task)
@@ -134,14 +136,14 @@ class Database:
         return await self._submit(run, seconds)
 
     async def _finish(
-        self, pool: ConnectionPool, connection: Connection, work: Callable[[Connection], Awaitable[T]]
+        self, pool: ConnectionPool, connection: Connection, work: Callable[[Connection], Awaitable[T]], limit: float
     ) -> T:
         assert self._shared is not None
         task = asyncio.current_task()
         assert task is not None
         self._shared.running.add(task)
         try:
-            async with asyncio.timeout(self._statement_s):
+            async with asyncio.timeout(limit):
                 return await work(connection)
         finally:
             self._shared.running.discard(task)
@@ -149,7 +151,7 @@ class Database:
 
     async def _submit(self, run: Callable[[ConnectionPool], Awaitable[T]], seconds: float | None) -> T:
         shared = self._shared if self._shared is not None else await in_thread(self._open, name="open database")
-        limit = self._statement_s if seconds is None else min(seconds, self._statement_s)
+        limit = self._statement_s if seconds is None else seconds
 
         async def within() -> T:
             try:
@@ -172,6 +174,13 @@ class Database:
             if self._shared is None:
                 self._shared = _acquire_pool((process_id(), self.address.conninfo), self._make_pool)
             return self._shared
+
+    def stop(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run work of the event loop that ends the caller's own tasks there. Blocks until it is done."""
+        with self._opening:
+            shared = self._shared
+        if shared is not None:
+            shared.loop.submit(work).wait(_CLOSE_S)
 
     def close(self) -> None:
         """Wait for the transactions under way, and close the connections that no other object uses. Blocks."""

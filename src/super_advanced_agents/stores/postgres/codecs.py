@@ -1,0 +1,121 @@
+"""Values in PostgreSQL's binary formats: vectors, arrays of numbers and of texts."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, cast
+
+import numpy as np
+import psycopg
+from numpy.typing import NDArray
+from psycopg.abc import Buffer
+from psycopg.adapt import Dumper
+from psycopg.pq import Format
+
+from super_advanced_agents.types import Matrix, Vector
+
+PgStorage: TypeAlias = Literal["vector", "halfvec"]
+"""The type of the vectors' column: 4 or 2 bytes a number."""
+
+_NUMBERS: dict[PgStorage, str] = {"vector": ">f4", "halfvec": ">f2"}
+_INT_OIDS = {2: 21, 4: 23, 8: 20}
+_TEXT_OID = 25
+_UNSAFE_NORMS = (1e-15, 1e15)
+"""Shorter or longer vectors would overflow the squares that pgvector sums in 4 bytes."""
+
+_NUL = "\0"
+_INSTEAD_OF_NUL = "\U0010ffff"
+"""Stands for NUL in `jsonb`, which cannot hold it; Unicode assigns it to no character."""
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """Hold a parameter in the binary format of the type that the statement casts it to."""
+
+    data: bytes
+
+
+class _PackedDumper(Dumper):
+    format = Format.BINARY
+    oid = 0  # the server takes the type of the cast
+
+    def dump(self, obj: Packed) -> Buffer:
+        return obj.data
+
+
+psycopg.adapters.register_dumper(Packed, _PackedDumper)
+
+
+def _array(element_oid: int, count: int, elements: bytes) -> Packed:
+    return Packed(struct.pack(">iiIii", 1, 0, element_oid, count, 1) + elements)
+
+
+def packed_integers(values: Sequence[int] | NDArray[np.signedinteger], *, size: Literal[2, 4, 8] = 8) -> Packed:
+    """Return integers as an array of `smallint`, `integer` or `bigint`, by `size` in bytes."""
+    numbers = np.asarray(values, dtype=np.int64)
+    table = np.empty(len(numbers), dtype=[("length", ">i4"), ("value", f">i{size}")])
+    table["length"], table["value"] = size, numbers
+    return _array(_INT_OIDS[size], len(numbers), table.tobytes())
+
+
+def packed_texts(values: Sequence[str]) -> Packed:
+    """Return texts as an array of `text`."""
+    parts: list[bytes] = []
+    for value in values:
+        encoded = value.encode()
+        parts += (len(encoded).to_bytes(4, "big"), encoded)
+    return _array(_TEXT_OID, len(values), b"".join(parts))
+
+
+class VectorCodec:
+    """Pack and unpack the vectors of one table.
+
+    Args:
+        storage: the type of the column.
+        element_oid: the number of that type in the database.
+    """
+
+    def __init__(self, storage: PgStorage, element_oid: int) -> None:
+        self.storage = storage
+        self._numbers = np.dtype(_NUMBERS[storage])
+        self._element_oid = element_oid
+
+    def packed(self, vector: Vector) -> Packed:
+        """Return one vector as a parameter."""
+        return Packed(struct.pack(">hh", len(vector), 0) + vector.astype(self._numbers).tobytes())
+
+    def packed_rows(self, matrix: Matrix) -> Packed:
+        """Return the rows of a matrix as an array of vectors."""
+        n, dim = matrix.shape
+        size = 4 + dim * self._numbers.itemsize
+        layout = [("length", ">i4"), ("dim", ">i2"), ("zero", ">i2"), ("numbers", self._numbers, (dim,))]
+        table = np.zeros(n, dtype=layout)
+        table["length"], table["dim"], table["numbers"] = size, dim, matrix
+        return _array(self._element_oid, n, table.tobytes())
+
+    def unpacked(self, data: bytes) -> Vector:
+        """Return the vector that the database sent in binary format."""
+        return np.frombuffer(data, dtype=self._numbers, offset=4).astype(np.float32)
+
+
+def raw_bytes(vector: Vector) -> bytes:
+    """Return a vector's numbers for the column `original`."""
+    return vector.astype("<f4").tobytes()
+
+
+def of_raw_bytes(data: bytes) -> Vector:
+    """Return the vector of the column `original`."""
+    return np.frombuffer(data, dtype="<f4").astype(np.float32)
+
+
+def needs_original(matrix: Matrix) -> NDArray[np.bool_]:
+    """Return which rows are too long or too short for pgvector, and are stored at length 1."""
+    norms = np.sqrt(np.einsum("ij,ij->i", matrix, matrix, dtype=np.float64))
+    return cast("NDArray[np.bool_]", (norms < _UNSAFE_NORMS[0]) | (norms > _UNSAFE_NORMS[1]))
+
+
+def filterable(text: str) -> str:
+    """Return a text as `jsonb` holds it, which cannot hold NUL."""
+    return text.replace(_NUL, _INSTEAD_OF_NUL) if _NUL in text else text

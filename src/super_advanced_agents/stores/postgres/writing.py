@@ -1,0 +1,388 @@
+"""Transactions that change records: adds, puts, updates and deletions, each all or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from super_advanced_agents._runtime.postgres import Connection, Database
+from super_advanced_agents.config import DEFAULT_NAMESPACE, Limits
+from super_advanced_agents.stores.documents import Document, checked_document
+from super_advanced_agents.stores.faiss.rows.duplicates import digest_of
+from super_advanced_agents.stores.patches import merge_patch
+from super_advanced_agents.stores.postgres.batches import Batch, analyzed
+from super_advanced_agents.stores.postgres.codecs import (
+    VectorCodec,
+    needs_original,
+    of_raw_bytes,
+    packed_integers,
+    packed_texts,
+    raw_bytes,
+)
+from super_advanced_agents.stores.postgres.filters import condition, filterable_json
+from super_advanced_agents.stores.postgres.keywords import KeywordWriter, Turn
+from super_advanced_agents.stores.postgres.rows import RECORD_COLUMNS, as_record
+from super_advanced_agents.stores.postgres.scopes import NOW, Delta, Scope, Scopes
+from super_advanced_agents.stores.requests import DeleteRequest, UpdateRequest
+from super_advanced_agents.stores.validation import model_mismatch, unit_rows
+from super_advanced_agents.types import Record
+
+_DIGEST_PAGE = 1_000
+_SWEPT_ROWS = 500
+
+
+class _Removed(NamedTuple):
+    uid: str
+    seq: int
+    created_at: float
+    expires_at: float | None
+    session: str | None
+    place: int
+
+
+class Writer:
+    """Execute writes. All methods run in the event loop of the database's connections.
+
+    Args:
+        database: the database.
+        scopes: its scopes.
+        codec: the codec of its vectors.
+        limits: the limits that updated metadata must meet.
+        unit: whether vectors are compared by their directions alone.
+        grown: called after each write with the number of its scope, its records and the state of its graph.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        scopes: Scopes,
+        codec: VectorCodec,
+        limits: Limits,
+        *,
+        unit: bool,
+        grown: Callable[[int, int, str | None], None],
+    ) -> None:
+        self._scopes, self._codec, self._limits, self._unit = scopes, codec, limits, unit
+        self._grown = grown
+        self._keywords = KeywordWriter(database)
+        sql = database.sql
+        removed = ", ".join(_Removed._fields)
+        self._remove_uids = sql(
+            f"DELETE FROM {{schema}}.records WHERE scope = %s AND uid = ANY(%s::text[]) RETURNING {removed}"  # noqa: S608
+        )
+        self._expired = sql(
+            "r.uid IN (SELECT uid FROM {schema}.records WHERE scope = %s AND expires_at <= %s LIMIT %s)"
+        )
+        self._delete = sql(
+            f"DELETE FROM {{schema}}.records r WHERE r.scope = %s AND ({{condition}}) RETURNING {removed}"  # noqa: S608
+        )
+        self._next_seqs = sql("SELECT nextval('{schema}.seqs') FROM generate_series(1, %s)")
+        self._tails = sql(
+            "SELECT u.session, r.place FROM unnest(%s::text[]) AS u(session) CROSS JOIN LATERAL (SELECT place FROM "
+            "{schema}.records WHERE scope = %s AND session = u.session ORDER BY place DESC LIMIT 1) r"
+        )
+        self._insert = sql(
+            """INSERT INTO {schema}.records (scope, seq, uid, vector, metadata, fields, text, place, session, source,
+                model, created_at, updated_at, expires_at, priority, digest, original)
+            SELECT %s::integer, u.seq, u.uid, u.vector, u.metadata, coalesce(u.fields, u.metadata)::jsonb, u.text,
+                u.place, u.session, u.source, u.model, u.created_at, u.updated_at, u.expires_at, u.priority, u.digest,
+                u.original
+            FROM unnest(%s::bigint[], %s::text[], %s::{type}[], %s::text[], %s::text[], %s::text[], %s::bigint[],
+                %s::text[], %s::text[], %s::text[], %s::float8[], %s::float8[], %s::float8[], %s::float8[], %s::bytea[],
+                %s::bytea[])
+            AS u(seq, uid, vector, metadata, fields, text, place, session, source, model, created_at, updated_at,
+                expires_at, priority, digest, original)"""
+        ).replace("{type}", codec.storage)
+        live = f"(expires_at IS NULL OR expires_at > {NOW})"
+        self._other_model = sql(
+            f"SELECT model FROM {{schema}}.records WHERE scope = %s AND model IS NOT NULL AND model <> %s AND {live} "  # noqa: S608
+            "AND uid <> ALL(%s::text[]) LIMIT 1"
+        )
+        self._by_digest = sql(
+            f"SELECT digest, uid FROM {{schema}}.records WHERE scope = %s AND digest = ANY(%s::bytea[]) AND {live} "  # noqa: S608
+            "ORDER BY seq"
+        )
+        self._live_uids = sql(
+            f"SELECT uid FROM {{schema}}.records WHERE scope = %s AND uid = ANY(%s::text[]) AND {live}"  # noqa: S608
+        )
+        self._record = sql(
+            f"SELECT {RECORD_COLUMNS} FROM {{schema}}.records r WHERE r.scope = %s AND r.uid = %s AND {live}"  # noqa: S608
+        )
+        self._without_digest = sql(
+            "SELECT seq, text, metadata, vector, original FROM {schema}.records "
+            "WHERE scope = %s AND seq > %s ORDER BY seq LIMIT %s"
+        )
+        self._set_digests = sql(
+            "UPDATE {schema}.records r SET digest = u.digest FROM unnest(%s::bigint[], %s::bytea[]) AS u(seq, digest) "
+            "WHERE r.seq = u.seq"
+        )
+
+    async def _finish(self, connection: Connection, scope: Scope, delta: Delta) -> None:
+        after = await self._scopes.finish(connection, scope, delta)
+        self._grown(after.number, after.rows, after.graph)
+
+    # -- adding -----------------------------------------------------------------------------------------------------
+
+    async def add(self, connection: Connection, tenant: str, batch: Batch) -> list[str]:
+        """Insert or replace the records of a batch; return each one's uid, or its duplicate's."""
+        scope, now = await self._scopes.lock(connection, tenant, batch.namespace)
+        await self._check_model(connection, scope, batch)
+        delta, uids = Delta(), list(batch.uids)
+        if batch.digests is not None:
+            batch, uids = await self._without_duplicates(connection, scope, batch)
+            delta.digests = True
+        if batch.uids:
+            await self._replace(connection, scope, batch, delta, now)
+        await self._sweep(connection, scope, delta, now)
+        await self._finish(connection, scope, delta)
+        return uids
+
+    async def put(self, connection: Connection, tenant: str, batches: Sequence[Batch]) -> int:
+        """Insert or replace complete records; return the number of records that have not expired."""
+        locked = [await self._scopes.lock(connection, tenant, batch.namespace) for batch in batches]
+        kept = []
+        for (scope, now), batch in zip(locked, batches, strict=True):
+            assert batch.expires_at is not None
+            live = [i for i, at in enumerate(batch.expires_at) if at is None or at > now]
+            kept.append(batch.selected(live))
+            await self._check_model(connection, scope, kept[-1])
+        stored = 0
+        for (scope, now), batch in zip(locked, kept, strict=True):
+            if batch.uids:
+                delta = Delta()
+                stored += await self._replace(connection, scope, batch, delta, now)
+                await self._finish(connection, scope, delta)
+        return stored
+
+    async def update(self, connection: Connection, request: UpdateRequest) -> bool:
+        """Change one record; return whether there is one.
+
+        Raises:
+            InvalidInputError: the new metadata is too large or too deeply nested, or its text is invalid.
+        """
+        namespace = request.namespace or DEFAULT_NAMESPACE
+        if await self._scopes.find(connection, request.tenant, namespace) is None:
+            return False
+        scope, now = await self._scopes.lock(connection, request.tenant, namespace)
+        cursor = connection.cursor(binary=True)
+        await cursor.execute(self._record, (scope.number, request.uid))
+        row = await cursor.fetchone()
+        if row is None:
+            return False
+        batch = self._updated(request, as_record(row, namespace, self._codec), now)
+        await self._check_model(connection, scope, batch)
+        delta = Delta()
+        await self._replace(connection, scope, batch, delta, now)
+        await self._finish(connection, scope, delta)
+        return True
+
+    def _updated(self, request: UpdateRequest, record: Record, now: float) -> Batch:
+        metadata = merge_patch(record.metadata, request.changes or {})
+        documents = [checked_document(metadata, field="changes", limits=self._limits, stored=True)]
+        lifetime = request.expires_in_s
+        expires_at = now + lifetime if isinstance(lifetime, int | float) else lifetime
+        return Batch(
+            namespace=record.namespace,
+            uids=[record.uid],
+            known_new=False,
+            documents=documents,
+            vectors=(record.vector if request.vector is None else request.vector)[np.newaxis],
+            analyses=analyzed(documents),
+            models=[record.model_id if request.vector is None else request.model_id],
+            sources=[record.source if request.source is ... else request.source],
+            sessions=[record.session],
+            lifetimes=[None],
+            priorities=[record.priority if request.priority is ... else request.priority],
+            expires_at=[record.expires_at if expires_at is ... else expires_at],
+            times=[(record.created_at, now)],
+            places=[record.place],
+            same_vectors=request.vector is None,
+        )
+
+    async def _check_model(self, connection: Connection, scope: Scope, batch: Batch) -> None:
+        if batch.same_vectors or batch.model is None or scope.model in (None, batch.model):
+            return
+        cursor = await connection.execute(self._other_model, (scope.number, batch.model, list(batch.uids)))
+        row = await cursor.fetchone()
+        if row is not None:
+            raise model_mismatch(batch.namespace, row[0], batch.model)
+
+    async def _without_duplicates(self, connection: Connection, scope: Scope, batch: Batch) -> tuple[Batch, list[str]]:
+        # A record whose uid exists already is never left out: it replaces the record of that uid.
+        assert batch.digests is not None
+        if not scope.digests:
+            await self._store_digests(connection, scope)
+        digests = dict(zip(batch.uids, batch.digests, strict=True))  # of equal uids the last wins
+        cursor = await connection.execute(self._live_uids, (scope.number, list(digests)))
+        replacing = {uid for (uid,) in await cursor.fetchall()}
+        cursor = await connection.execute(self._by_digest, (scope.number, list(set(digests.values()))))
+        known: dict[bytes, str] = {}
+        for digest, uid in await cursor.fetchall():
+            if uid not in digests:
+                known.setdefault(bytes(digest), uid)
+        for uid, digest in digests.items():
+            if uid in replacing:
+                known.setdefault(digest, uid)
+        result: dict[str, str] = {}
+        for uid, digest in digests.items():
+            result[uid] = uid if uid in replacing else known.setdefault(digest, uid)
+        kept = [i for i, uid in enumerate(batch.uids) if result[uid] == uid]
+        return batch.selected(kept), [result[uid] for uid in batch.uids]
+
+    async def _store_digests(self, connection: Connection, scope: Scope) -> None:
+        last = 0
+        while True:
+            cursor = connection.cursor(binary=True)
+            await cursor.execute(self._without_digest, (scope.number, last, _DIGEST_PAGE))
+            page = await cursor.fetchall()
+            if not page:
+                return
+            last = page[-1][0]
+            digests = [self._stored_digest(row) for row in page]
+            await connection.execute(self._set_digests, (packed_integers([row[0] for row in page]), digests))
+
+    def _stored_digest(self, row: Sequence[Any]) -> bytes:
+        _, text, metadata, vector, original = row
+        numbers = self._codec.unpacked(vector) if original is None else of_raw_bytes(original)
+        return digest_of(Document(text, metadata.encode()), b"" if text is not None else numbers.tobytes())
+
+    async def _replace(self, connection: Connection, scope: Scope, batch: Batch, delta: Delta, now: float) -> int:
+        # Inserts the records, in place of those with their uids; returns their number.
+        removed: list[_Removed] = []
+        if not batch.known_new:
+            last = {uid: i for i, uid in enumerate(batch.uids)}
+            batch = batch.selected(sorted(last.values()))
+            cursor = await connection.execute(self._remove_uids, (scope.number, list(batch.uids)))
+            removed = [_Removed(*row) for row in await cursor.fetchall()]
+        if scope.digests or delta.digests:
+            batch = batch.with_digests()
+        n = len(batch.uids)
+        cursor = await connection.execute(self._next_seqs, (n,))
+        seqs = [seq for (seq,) in await cursor.fetchall()]
+        old = {row.uid: row for row in removed}
+        places = await self._places(connection, scope, batch, seqs, old)
+        await connection.execute(self._insert, (scope.number, *self._columns(batch, seqs, places, old, now)))
+        turns = [Turn(row.session, row.place, row.seq) for row in removed if row.session is not None]
+        turns += [
+            Turn(session, place, seq)
+            for session, place, seq in zip(batch.sessions, places, seqs, strict=True)
+            if session is not None
+        ]
+        delta.rows += n - len(removed)
+        delta.sessions = delta.sessions or any(session is not None for session in batch.sessions)
+        if not batch.same_vectors:
+            delta.model = batch.model or delta.model
+        added = {seq: each for seq, each in zip(seqs, batch.analyses, strict=True) if each is not None}
+        gone = [row.seq for row in removed]
+        await self._keywords.follow(connection, scope, delta, removed=gone, added=added, turns=turns)
+        return n
+
+    async def _places(
+        self, connection: Connection, scope: Scope, batch: Batch, seqs: Sequence[int], old: dict[str, _Removed]
+    ) -> list[int]:
+        # A place is the given one, or that of the replaced turn, or the end of the session.
+        given = batch.places or [None] * len(seqs)
+        sessions = sorted({session for session in batch.sessions if session is not None})
+        tails: dict[str, int] = {}
+        if sessions and scope.sessions:
+            cursor = await connection.execute(self._tails, (sessions, scope.number))
+            tails = dict(await cursor.fetchall())
+        for row in old.values():
+            if row.session is not None:
+                tails[row.session] = max(tails.get(row.session, 0), row.place)
+        for session, place in zip(batch.sessions, given, strict=True):
+            if session is not None and place is not None:
+                tails[session] = max(tails.get(session, 0), place)
+        places = []
+        for uid, session, place, seq in zip(batch.uids, batch.sessions, given, seqs, strict=True):
+            before = old.get(uid)
+            if session is None:
+                places.append(seq)
+            elif place is not None:
+                places.append(place)
+            elif before is not None and before.session == session:
+                places.append(before.place)
+            else:
+                tails[session] = max(seq, tails.get(session, 0) + 1)
+                places.append(tails[session])
+        return places
+
+    def _columns(
+        self, batch: Batch, seqs: Sequence[int], places: Sequence[int], old: dict[str, _Removed], now: float
+    ) -> tuple[Any, ...]:
+        vectors, originals = self._stored_vectors(batch)
+        metadatas = [document.json.decode() for document in batch.documents]
+        times = batch.times or [(old[uid].created_at if uid in old else now, now) for uid in batch.uids]
+        expires_at = batch.expires_at or [None if each is None else now + each for each in batch.lifetimes]
+        return (
+            packed_integers(seqs),
+            packed_texts(batch.uids),
+            self._codec.packed_rows(vectors),
+            packed_texts(metadatas),
+            [fields if (fields := filterable_json(each)) is not each else None for each in metadatas],
+            [document.text for document in batch.documents],
+            packed_integers(places),
+            list(batch.sessions),
+            list(batch.sources),
+            list(batch.models),
+            [created for created, _ in times],
+            [updated for _, updated in times],
+            list(expires_at),
+            [None if each is None else float(each) for each in batch.priorities],
+            [None] * len(seqs) if batch.digests is None else list(batch.digests),
+            originals,
+        )
+
+    def _stored_vectors(self, batch: Batch) -> tuple[Any, list[bytes | None]]:
+        originals: list[bytes | None] = [None] * len(batch.uids)
+        if not self._unit:
+            return batch.vectors, originals
+        unsafe = needs_original(batch.vectors)
+        if not unsafe.any():
+            return batch.vectors, originals
+        vectors = batch.vectors.copy()
+        vectors[unsafe] = unit_rows(vectors[unsafe], field="vectors")
+        for i in np.flatnonzero(unsafe).tolist():
+            originals[i] = raw_bytes(batch.vectors[i])
+        return vectors, originals
+
+    # -- deleting ---------------------------------------------------------------------------------------------------
+
+    async def delete(self, connection: Connection, request: DeleteRequest) -> int:
+        """Delete records by uid or filter; return the number of those that had not expired."""
+        if request.namespace is None:
+            numbers = [scope.number for scope in await self._scopes.all_of(connection, request.tenant)]
+        else:
+            found = await self._scopes.find(connection, request.tenant, request.namespace)
+            numbers = [] if found is None else [found.number]
+        clause = condition(request.tree)
+        sql, parameters = clause.sql, clause.parameters
+        if request.uids is not None:
+            sql, parameters = f"r.uid = ANY(%s::text[]) AND ({sql})", (list(request.uids), *parameters)
+        statement, deleted = self._delete.replace("{condition}", sql), 0
+        for number in numbers:
+            scope, now = await self._scopes.lock_number(connection, number)
+            cursor = await connection.execute(statement, (number, *parameters))
+            removed = [_Removed(*row) for row in await cursor.fetchall()]
+            if removed:
+                delta = Delta()
+                await self._forget(connection, scope, removed, delta)
+                await self._finish(connection, scope, delta)
+            deleted += sum(row.expires_at is None or row.expires_at > now for row in removed)
+        return deleted
+
+    async def _sweep(self, connection: Connection, scope: Scope, delta: Delta, now: float) -> None:
+        # Deletes some of the scope's expired records, as part of a write to it.
+        statement = self._delete.replace("{condition}", self._expired)
+        cursor = await connection.execute(statement, (scope.number, scope.number, now, _SWEPT_ROWS))
+        removed = [_Removed(*row) for row in await cursor.fetchall()]
+        if removed:
+            await self._forget(connection, scope, removed, delta)
+
+    async def _forget(self, connection: Connection, scope: Scope, removed: Sequence[_Removed], delta: Delta) -> None:
+        delta.rows -= len(removed)
+        turns = [Turn(row.session, row.place, row.seq) for row in removed if row.session is not None]
+        gone = [row.seq for row in removed]
+        await self._keywords.follow(connection, scope, delta, removed=gone, added={}, turns=turns)
