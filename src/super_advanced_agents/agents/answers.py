@@ -17,6 +17,7 @@ from super_advanced_agents.agents.prompt import (
     quoted_answer,
     search_query,
 )
+from super_advanced_agents.agents.repetition import without_repetition
 from super_advanced_agents.config import LIMITS, checked_text
 from super_advanced_agents.errors import InvalidInputError, ModelNotFoundError
 from super_advanced_agents.generation import LLMGenerator
@@ -82,9 +83,10 @@ class Answering(Overridable):
             sources: the memories to answer from; `search_text` finds them when None.
 
         Returns:
-            The model's answer, greedily decoded, the memories that it was shown, and the names and numbers of the
-            answer that stand in none of them, nor in `instructions` and the user's messages in `history`. Without any
-            memory the model is not called, and the answer says that nothing is known.
+            The model's answer, greedily decoded and without sentences that it repeats, the memories that it was shown,
+            and the names and numbers of the answer that stand in none of them, nor in `instructions` and the user's
+            messages in `history`. Without any memory the model is not called, and the answer says that nothing is
+            known.
 
         Raises:
             InvalidInputError: an argument is invalid, or longer than the model's context; `field` names it.
@@ -172,7 +174,7 @@ class Answering(Overridable):
         for budget in _BUDGETS:
             stream = task.llm.astream_chat(self._messages(task, budget), self._answer_tokens)
             try:
-                async with aclosing(stream) as pieces:
+                async with aclosing(without_repetition(stream)) as pieces:
                     async for piece in pieces:
                         yield piece
             except InvalidInputError as exc:  # raised before the first piece
