@@ -94,6 +94,7 @@ def largest_calls():
         "readinessHead": (),
         "openapi": (Call("GET", "/openapi.json"),),
         "openapiHead": (),
+        "metrics": (),  # for keys with the scope `metrics` alone
         "stats": (Call("GET", "/v1/stats"),),
         "addRecords": (Call("POST", "/v1/collections/wide/records", {"vectors": _vectors(COUNT, WIDE_DIM, 2)}),),
         "putRecords": (Call("PUT", f"{_COLLECTION}/records", {"records": _records()}),),

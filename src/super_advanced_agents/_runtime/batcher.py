@@ -16,6 +16,7 @@ from super_advanced_agents._runtime.futures import Future, set_exceptions, set_r
 from super_advanced_agents._runtime.processes import process_id
 from super_advanced_agents._runtime.shares import current_share
 from super_advanced_agents.errors import OverloadedError, ResourceClosedError
+from super_advanced_agents.telemetry import queue_metrics, tracing
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -97,6 +98,13 @@ class MicroBatcher(Generic[Item, Result]):
         self._lock = threading.Lock()
         self._inline_run_finished = threading.Condition(self._lock)
         self._pid = process_id()
+        self._metrics = queue_metrics(name)
+        self._metrics.add_member(self)
+
+    @property
+    def queued(self) -> int:
+        """The number of items that wait in the queue."""
+        return len(self._queue)
 
     @property
     def queued_cost(self) -> int:
@@ -122,6 +130,7 @@ class MicroBatcher(Generic[Item, Result]):
                 raise ResourceClosedError(f"{self._name} is closed", hint="open a new one")
             refused = self._queue.make_room(entry.share, entry.cost)
             if refused is None:
+                self._metrics.note_refused(1)
                 raise self._full_error()
             self._queue.append(entry)
             if not self._queue.can_run():
@@ -214,6 +223,7 @@ class MicroBatcher(Generic[Item, Result]):
             items = [cast("Item", entry.item) for entry in batch]
             for entry in batch:
                 entry.item = None  # its caller may keep the future
+            span = tracing.begin_batch_span(f"batch {self._name}", [e.trace for e in batch]) if tracing.on else None
             try:
                 results = self._run(items)
                 if len(results) != len(items):
@@ -221,10 +231,14 @@ class MicroBatcher(Generic[Item, Result]):
                 set_results(zip(batch, results, strict=True))
             except BaseException as exc:
                 set_exceptions(batch, exc)
+            ran_s = time.monotonic() - began
             with self._lock:
                 self._queue.finished(batch)
                 self._running.difference_update(batch)
-                self._note_speed(sum([entry.cost for entry in batch]), time.monotonic() - began)
+                self._note_speed(sum([entry.cost for entry in batch]), ran_s)
+            self._metrics.note_batch([began - entry.queued_at for entry in batch], ran_s)
+            if span is not None:
+                span.end()
             del batch, items, entry  # an idle worker must not keep its callers' data alive
             results = ()
 
@@ -266,6 +280,7 @@ class MicroBatcher(Generic[Item, Result]):
 
     def _refuse(self, entries: list[Entry[Item, Result]]) -> None:
         error = self._full_error()
+        self._metrics.note_refused(len(entries))
         for entry in entries:
             if self._on_refused is not None:
                 self._on_refused(cast("Item", entry.item), error)

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from time import monotonic
 from typing import Generic, TypeVar
 
 from super_advanced_agents._runtime.futures import Future
 from super_advanced_agents._runtime.shares import NO_SHARE
+from super_advanced_agents.telemetry import tracing
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -30,9 +32,11 @@ class Entry(Future[Result], Generic[Item, Result]):
         share: the share that it waits in.
         urgent: it goes before entries that are not.
         queued: it waits in the queue.
+        queued_at: the monotonic time at which it was made, for the measurement of its wait.
+        trace: names the caller's span; None while traces are off.
     """
 
-    __slots__ = ("_forget", "cost", "item", "queued", "share", "urgent")
+    __slots__ = ("_forget", "cost", "item", "queued", "queued_at", "share", "trace", "urgent")
 
     def __init__(
         self, item: Item, cost: int, share: str, urgent: bool, forget: Callable[[Entry[Item, Result]], None]
@@ -43,6 +47,8 @@ class Entry(Future[Result], Generic[Item, Result]):
         self.share = share
         self.urgent = urgent
         self.queued = False
+        self.queued_at = monotonic()
+        self.trace = tracing.current_trace() if tracing.on else None
         self._forget = forget
 
     def cancel(self) -> None:

@@ -24,6 +24,7 @@ from super_advanced_agents.embeddings.openai import OpenAIEngine
 from super_advanced_agents.embeddings.planning import Planner, Work
 from super_advanced_agents.errors import ConfigurationError, InvalidInputError, OverloadedError
 from super_advanced_agents.models import MODELS, Precision
+from super_advanced_agents.telemetry import histogram, stage, timed
 from super_advanced_agents.types import Matrix, Vector
 
 _CHUNKS_IN_FLIGHT = 2
@@ -109,6 +110,7 @@ class EmbeddingPipeline(Resource):
         self._open_lock = threading.Lock()
         self._counters_lock = threading.Lock()
         self._texts = self._batches = 0
+        self._opened = False
         self._batcher: MicroBatcher[Work, Matrix] = MicroBatcher(
             self._run,
             name="embeddings",
@@ -167,7 +169,8 @@ class EmbeddingPipeline(Resource):
         cached = self._cache.get(work.keys[0])
         if cached is not None:
             return cached.copy()
-        matrix = await self._batcher.submit(work)
+        with stage("embed"):
+            matrix = await self._batcher.submit(work)
         vector: Vector = matrix[0]
         return vector
 
@@ -199,7 +202,9 @@ class EmbeddingPipeline(Resource):
         else:
             plan = await in_thread(lambda: self._planner.plan(texts, share), name="embeddings plan")
         rows: Matrix | None = None
-        for keys, matrix in await self._compute(plan.chunks):
+        with stage("embed"):
+            computed = await self._compute(plan.chunks)
+        for keys, matrix in computed:
             if rows is None:
                 rows = np.empty((len(texts), matrix.shape[1]), np.float32)
             for key, row in zip(keys, matrix, strict=True):
@@ -294,7 +299,10 @@ class EmbeddingPipeline(Resource):
 
     def _open_engine(self) -> None:
         with self._open_lock:
-            self._engine.open()
+            if not self._opened:
+                with timed("load embedding model", histogram("model_load_seconds", model="embedding")):
+                    self._engine.open()
+                self._opened = True
             if self._cache_saver is not None:
                 self._cache_saver.load(self._engine.model_id)
 
@@ -343,7 +351,8 @@ class EmbeddingPipeline(Resource):
     def _run_isolating_bad_texts(self, texts: list[str]) -> list[Vector | BaseException]:
         # A text that the engine refuses is found by bisection, so that the other texts of the batch still succeed.
         try:
-            matrix = self._engine.run(texts)
+            with stage("model"):
+                matrix = self._engine.run(texts)
         except InvalidInputError as exc:
             if len(texts) == 1:
                 return [exc]

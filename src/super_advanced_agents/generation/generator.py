@@ -26,7 +26,7 @@ from super_advanced_agents.generation.base import (
 from super_advanced_agents.generation.job import Job, appender
 from super_advanced_agents.generation.llamacpp import LlamaCppEngine
 from super_advanced_agents.generation.openai import OpenAIEngine
-from super_advanced_agents.telemetry import get_logger
+from super_advanced_agents.telemetry import get_logger, histogram, stage, timed
 from super_advanced_agents.types import ChatMessage
 
 _log = get_logger("generation")
@@ -282,7 +282,8 @@ class LLMGenerator(Resource):
         job = Job(messages, options, appender(pieces))
         self._register(job)
         try:
-            await self._queue.submit(job)
+            with stage("generate"):
+                await self._queue.submit(job)
         finally:
             self._unregister(job)
         return "".join(pieces)
@@ -370,7 +371,8 @@ class LLMGenerator(Resource):
             if not self._opened:
                 if self.closed:
                     raise _closed_error()
-                self._engine.open()
+                with timed("load language model", histogram("model_load_seconds", model="generation")):
+                    self._engine.open()
                 self._opened = True
                 _log.info("generation.opened", extra={"model_id": self._engine.model_id})
 

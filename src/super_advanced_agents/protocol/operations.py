@@ -137,6 +137,7 @@ READINESS = Operation(name="readiness", verb="GET", path="/readyz", public=True,
 READINESS_HEAD = Operation(name="readinessHead", verb="HEAD", path="/readyz", public=True, permit=None)
 DOCUMENT = Operation(name="openapi", verb="GET", path="/openapi.json", public=True)
 DOCUMENT_HEAD = Operation(name="openapiHead", verb="HEAD", path="/openapi.json", public=True)
+METRICS = Operation(name="metrics", verb="GET", path="/metrics", access=(Access.METRICS,), permit=None)
 TENANT_STATS = Operation(name="stats", verb="GET", path="/v1/stats", access=_READ)
 
 # -- records of a collection ------------------------------------------------------------------------------------------

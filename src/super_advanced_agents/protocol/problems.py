@@ -40,6 +40,7 @@ from super_advanced_agents.errors import (
     StoreLockedError,
     SuperAdvancedAgentsError,
 )
+from super_advanced_agents.telemetry import current_request_id
 from super_advanced_agents.types import JSONValue
 
 MEDIA_TYPE = "application/problem+json"
@@ -148,6 +149,8 @@ def problem_details(
 ) -> dict[str, JSONValue]:
     """Return a problem document (RFC 9457) with a status, a detail and optional members.
 
+    Within a request it names the request's id as `request_id`.
+
     Args:
         status: the HTTP status of the response.
         detail: one sentence about this occurrence.
@@ -161,6 +164,8 @@ def problem_details(
         "status": status.value,
         "detail": detail,
     }
+    if request := current_request_id():
+        problem["request_id"] = request
     if errors:
         problem["errors"] = [dict(error) for error in errors]
     return problem

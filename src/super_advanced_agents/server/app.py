@@ -17,6 +17,7 @@ from super_advanced_agents.server.http.errors import add_error_handlers
 from super_advanced_agents.server.http.middleware.calls import PipelineMiddleware
 from super_advanced_agents.server.http.middleware.hosts import AllowedHosts, CrossOrigin
 from super_advanced_agents.server.http.middleware.idempotency import IdempotentWrites
+from super_advanced_agents.server.http.middleware.observed import Observed
 from super_advanced_agents.server.http.middleware.openai_errors import OpenAIErrors
 from super_advanced_agents.server.http.openapi import extend_openapi
 from super_advanced_agents.server.http.routes import (
@@ -24,6 +25,7 @@ from super_advanced_agents.server.http.routes import (
     collections,
     health,
     memories,
+    observing,
     openai,
     orchestrators,
     tenant,
@@ -33,6 +35,9 @@ from super_advanced_agents.server.limits.admission import Admission
 from super_advanced_agents.server.limits.rate_limit import RateLimiter
 from super_advanced_agents.server.limits.shared import SharedLimits
 from super_advanced_agents.server.mcp.http import MCPEndpoint
+from super_advanced_agents.server.observing.loop_lag import measure_loop_lag
+from super_advanced_agents.server.observing.metrics import Metrics
+from super_advanced_agents.server.observing.requests import RequestObserver
 from super_advanced_agents.server.pipeline import Pipeline
 from super_advanced_agents.server.services import Services
 from super_advanced_agents.server.storage_watch import StorageWatch
@@ -58,6 +63,9 @@ def create_app(settings: Settings, *, connect: Connect | None = None) -> FastAPI
     """
     shared = SharedLimits.of(settings)
     admission, limiter = Admission.of(settings, shared), RateLimiter.of(settings, shared)
+    observer = RequestObserver(
+        access_log=settings.access_log, slow_s=settings.slow_request_s, tenants=settings.metrics_tenants
+    )
     mcp = MCPEndpoint(max_body_bytes=settings.max_body_bytes)
 
     @asynccontextmanager
@@ -81,18 +89,24 @@ def create_app(settings: Settings, *, connect: Connect | None = None) -> FastAPI
                 shared=shared,
                 idempotency=idempotency,
                 storage=storage,
+                observer=observer,
             )
             app.state.pipeline = Pipeline(
                 app.state.services, max_timeout_s=settings.request_timeout_s, search_s=settings.search_s
             )
-            loading = asyncio.create_task(runtime.akeep_loading(), name="load models")
+            app.state.metrics = Metrics(app.state.services)
+            tasks = [
+                asyncio.create_task(runtime.akeep_loading(), name="load models"),
+                asyncio.create_task(measure_loop_lag(), name="measure loop lag"),
+            ]
             try:
                 await in_thread(lambda: _build_routes(app), name="build routes")
                 async with mcp.open():
                     yield
             finally:
-                loading.cancel()
-                await asyncio.gather(loading, return_exceptions=True)
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
                 await in_thread(app.state.services.conversions.close, name="close conversions")
 
     app = FastAPI(
@@ -104,6 +118,7 @@ def create_app(settings: Settings, *, connect: Connect | None = None) -> FastAPI
         servers=[{"url": settings.root_path}] if settings.root_path else None,
         summary="Agents that remember: embed, store, find, answer.",
     )
+    app.state.observer = observer
     app.state.admission = admission  # the HTTP protocol refuses requests with it before they reach the application
     add_error_handlers(app)
     # Starlette runs the middleware that was added last first.
@@ -113,9 +128,10 @@ def create_app(settings: Settings, *, connect: Connect | None = None) -> FastAPI
         app.add_middleware(CrossOrigin, origins=settings.allowed_origins)
     app.add_middleware(AllowedHosts, names=settings.allowed_hosts, origins=settings.allowed_origins)
     app.add_middleware(OpenAIErrors)
+    app.add_middleware(Observed, observer=observer)
     if settings.trusted_proxies:
         app.add_middleware(ForwardedCallers, proxies=TrustedProxies(settings.trusted_proxies))
-    for module in (health, tenant, agents, memories, collections, openai, orchestrators):
+    for module in (health, observing, tenant, agents, memories, collections, openai, orchestrators):
         app.include_router(module.router)
     app.router.routes.extend(mcp.routes())
     extend_openapi(app)

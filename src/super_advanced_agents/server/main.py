@@ -8,6 +8,7 @@ import gc
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 import uvloop
 
@@ -17,6 +18,8 @@ from super_advanced_agents.server.auth.bootstrap import acheck_bind_address, aen
 from super_advanced_agents.server.descriptors import fitted, raised_limit
 from super_advanced_agents.server.grpc.server import GRPC_PORT, GrpcServer
 from super_advanced_agents.server.http.server import RestServer
+from super_advanced_agents.server.logs import change_level
+from super_advanced_agents.server.observing.exporter import metrics_server
 from super_advanced_agents.server.services import Services
 from super_advanced_agents.server.sockets import address_of, bind_listener
 from super_advanced_agents.tenancy.data_folder.server_address import noted_address
@@ -25,6 +28,8 @@ from super_advanced_agents.tenancy.settings import Settings, checked_certificate
 
 _GC_THRESHOLDS = 700, 10, 10
 """Python's own: with fewer and longer collections, requests would wait longer for each."""
+_LOG_SIGNALS = {signal.SIGUSR1: True, signal.SIGUSR2: False}
+"""The signals that change the level of the log: SIGUSR1 to more records, SIGUSR2 to fewer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,11 +39,13 @@ class ServerAddresses:
     Attributes:
         rest: the URL of REST, such as `http://127.0.0.1:8000`.
         grpc: the URL of gRPC, such as `grpc://127.0.0.1:50051`; None when gRPC is off.
+        metrics: the URL of the metrics on a port of their own; None without one.
         admin_key: the API key that was created at the first start, which is never shown again; None at later starts.
     """
 
     rest: str
     grpc: str | None
+    metrics: str | None = None
     admin_key: str | None = field(default=None, repr=False)
 
 
@@ -73,11 +80,18 @@ async def aserve(
         app = create_app(settings, connect=connect)
         rest = RestServer(app, settings)
         with _stop_signals() as signals:
-            async with app.router.lifespan_context(app), GrpcServer(app.state.services, settings) as grpc:
+            async with (
+                app.router.lifespan_context(app),
+                GrpcServer(app.state.services, settings) as grpc,
+                metrics_server(
+                    app.state.metrics, settings, app.state.services.authenticator, app.state.admission
+                ) as metrics,
+            ):
                 secure = "s" if settings.tls_cert else ""
                 addresses = ServerAddresses(
                     rest=f"http{secure}://{address_of(listener)}",
                     grpc=None if grpc.address is None else f"grpc{secure}://{grpc.address}",
+                    metrics=metrics,
                     admin_key=await aensure_admin_key(settings, app.state.services.authenticator),
                 )
                 async with asyncio.TaskGroup() as group:
@@ -119,10 +133,12 @@ def _stop_signals() -> Iterator[StopSignals]:
     numbers = (signal.SIGTERM, signal.SIGINT)
     for number in numbers:
         loop.add_signal_handler(number, signals.receive, number)
+    for number, more in _LOG_SIGNALS.items():
+        loop.add_signal_handler(number, partial(change_level, more=more))
     try:
         yield signals
     finally:
-        for number in numbers:
+        for number in (*numbers, *_LOG_SIGNALS):
             loop.remove_signal_handler(number)
 
 

@@ -71,6 +71,7 @@ class IncomingRequest:
         timeout_s: the longest time for the work on it, in seconds; None for no limit.
         key: the idempotency key of a write, or None.
         replayed: True if the reply was stored by an earlier request with that key.
+        sent_bytes: the bytes of the messages that a gRPC call was answered with.
     """
 
     operation: Operation | frozenset[str]
@@ -81,6 +82,7 @@ class IncomingRequest:
     timeout_s: float | None = None
     key: str | None = None
     replayed: bool = False
+    sent_bytes: int = 0
 
     @property
     def quota(self) -> Quota | None:

@@ -11,6 +11,7 @@ from super_advanced_agents.server.limits.admission import Admission
 from super_advanced_agents.server.limits.rate_limit import RateLimiter
 from super_advanced_agents.server.limits.sending import SendingAnswers
 from super_advanced_agents.server.limits.shared import SharedLimits
+from super_advanced_agents.server.observing.requests import RequestObserver
 from super_advanced_agents.server.storage_watch import StorageWatch
 from super_advanced_agents.tenancy.runtime import Runtime, Stage
 from super_advanced_agents.tenancy.workspace import Workspaces
@@ -32,6 +33,7 @@ class Services:
         shared: the limits that replicas share; None if there is one.
         storage: checks that no database has lost a file; None to leave that to the writes.
         workspaces: the agents and collections of each tenant.
+        observer: counts, times and logs each request.
         sending: the bytes of long answers that clients have not read yet.
         conversions: parses long bodies, and converts large requests and results, off the event loop.
         draining: True once the server is stopping: it still answers requests, but reports that it is not ready.
@@ -42,6 +44,7 @@ class Services:
     admission: Admission
     limiter: RateLimiter
     idempotency: Idempotency
+    observer: RequestObserver = field(default_factory=RequestObserver)
     sending: SendingAnswers = field(default_factory=SendingAnswers)
     conversions: SliceWorker = field(
         default_factory=lambda: SliceWorker(name="server conversions", max_queue=_MAX_CONVERSIONS)

@@ -5,19 +5,40 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from super_advanced_agents._runtime.batcher import Workers
 from super_advanced_agents._runtime.futures import driven_by_thread
 from super_advanced_agents._runtime.lifecycle import Resource
 from super_advanced_agents.config import LIMITS, Limits
-from super_advanced_agents.stores.requests import Bounds, Request
+from super_advanced_agents.stores.requests import (
+    AddRequest,
+    Bounds,
+    DeleteRequest,
+    HybridSearchRequest,
+    KeywordSearchRequest,
+    PredicateSearchRequest,
+    PutRequest,
+    Request,
+    SearchRequest,
+    UpdateRequest,
+)
+from super_advanced_agents.telemetry import stage
 
 R = TypeVar("R")
 Value = TypeVar("Value")
 
 _MAX_INLINE_RECORDS = 64
 _MAX_QUEUED_VALIDATIONS = 64
+_STAGES: dict[type[Request[Any]], str] = {
+    **dict.fromkeys((SearchRequest, HybridSearchRequest, KeywordSearchRequest, PredicateSearchRequest), "search"),
+    **dict.fromkeys((AddRequest, PutRequest, UpdateRequest, DeleteRequest), "write"),
+}
+
+
+def stage_of(request: Request[Any]) -> str:
+    """Return the stage of a call that executes this request: `search`, `write` or `read`."""
+    return _STAGES.get(type(request), "read")
 
 
 class RequestExecutor(Resource, ABC):
@@ -123,7 +144,9 @@ class RequestExecutor(Resource, ABC):
 
     async def _perform(self, make: Callable[[Bounds], Request[R]], size: int = 1) -> R:
         self._check_open()
-        return await self._execute(await self.amake(make, size))
+        request = await self.amake(make, size)
+        with stage(stage_of(request)):
+            return await self._execute(request)
 
     async def aexecute(self, request: Request[R]) -> R:
         """Execute the store operation that a validated request describes, and return its result."""

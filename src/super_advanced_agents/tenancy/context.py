@@ -24,6 +24,7 @@ class Access(StrEnum):
     GENERATE = "generate"
     JOBS = "jobs"
     ADMIN = "admin"
+    METRICS = "metrics"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,8 +44,11 @@ class Principal:
     key_id: str
 
     def allows(self, access: Access) -> bool:
-        """Return whether the caller has a scope; `admin` includes every scope of its own tenant."""
-        return access in self.scopes or Access.ADMIN in self.scopes
+        """Return whether the caller has a scope; `admin` includes every scope of its own tenant.
+
+        It does not include `metrics`, which are those of all tenants together.
+        """
+        return access in self.scopes or (Access.ADMIN in self.scopes and access is not Access.METRICS)
 
     def require(self, access: Access) -> None:
         """Raise `PermissionDeniedError` unless the caller has the given scope."""

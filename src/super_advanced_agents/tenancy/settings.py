@@ -149,7 +149,13 @@ class Settings(BaseSettings):
         webhook_private: allow webhooks in private networks, and over plain HTTP.
         linger_s: how long requests are accepted after SIGTERM, while readiness checks already fail, in seconds.
         drain_s: how long running requests then may take to finish, in seconds.
-        log_level: the level of the server's own log records.
+        log_level: the level of the server's own log records; SIGUSR1 and SIGUSR2 change it while the server runs.
+        log_format: `"console"` for lines to read, or `"json"` for one JSON object a line.
+        access_log: write a line for each request, without what it says.
+        slow_request_s: the seconds, without those of the language model, from which on a request is logged as slow.
+        metrics_port: the port of metrics alone, 0 for a free one; None to serve them at `/metrics` of REST only.
+        metrics_host: the address of that port; beyond loopback a scrape needs a key with the scope `metrics`.
+        metrics_tenants: the tenants whose requests are counted by name, at most 100.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
@@ -228,6 +234,12 @@ class Settings(BaseSettings):
     linger_s: float = Field(default=3.0, ge=0, le=3600)
     drain_s: float = Field(default=10.0, ge=0, le=3600)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["console", "json"] = "console"
+    access_log: bool = True
+    slow_request_s: float = Field(default=2.0, gt=0, le=3600)
+    metrics_port: int | None = Field(default=None, ge=0, le=65_535)
+    metrics_host: str = "127.0.0.1"
+    metrics_tenants: _TextList = Field(default=(), max_length=100)
 
     @field_validator("agent")
     @classmethod

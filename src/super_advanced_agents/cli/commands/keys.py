@@ -27,7 +27,8 @@ def create(
     scope: Annotated[
         list[str],
         typer.Option(
-            "--scope", help="memories:read, memories:write, generate, jobs or admin (includes all); may be repeated."
+            "--scope",
+            help="memories:read, memories:write, generate, jobs, admin (includes these) or metrics; may be repeated.",
         ),
     ],
     tenant: Annotated[str, typer.Option("--tenant", help="The tenant; tenants do not see each other's data.")] = (

@@ -85,15 +85,19 @@ def serve(
         agent=agent,
     )
     check_models_dir(settings)  # without it the server would listen, and never be ready
-    configure_logging(settings.log_level)
+    configure_logging(settings.log_level, settings.log_format)
 
     def on_listening(at: run.ServerAddresses) -> None:
         if as_json:
             members = {"url": at.rest, "grpc": at.grpc, "pid": os.getpid(), "data_dir": str(settings.data_dir)}
             members["mcp"] = at.rest + mcp.PATH
+            if at.metrics is not None:
+                members["metrics"] = at.metrics
             print_json(members if at.admin_key is None else {**members, "admin_key": at.admin_key})
         else:
             urls = f"{at.rest} and {at.grpc}" if at.grpc else at.rest
+            if at.metrics is not None:
+                print_note(f"Metrics at {at.metrics}.")
             print_note(f"Serving at {urls} (data in {str(settings.data_dir)!r}). Ctrl-C stops.")
             if at.admin_key is not None:
                 print_note(f"Admin key, shown this once: {at.admin_key}")

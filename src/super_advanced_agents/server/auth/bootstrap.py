@@ -39,16 +39,18 @@ async def acheck_bind_address(settings: Settings) -> None:
         ConfigurationError: the address is not loopback, and authentication is off, or there is neither a valid API key
             nor an issuer of tokens.
     """
-    if is_loopback(settings.host):
+    hosts = [settings.host] if settings.metrics_port is None else [settings.host, settings.metrics_host]
+    open_host = next((host for host in hosts if not is_loopback(host)), None)
+    if open_host is None:
         return
     if not settings.auth:
         raise ConfigurationError(
-            f"without authentication the server will not listen on {settings.host!r}: others could reach it",
+            f"without authentication the server will not listen on {open_host!r}: others could reach it",
             hint="leave --no-auth out, or use --host 127.0.0.1",
         )
     if settings.jwt_jwks_url is None and not await in_thread(lambda: _has_keys(settings), name="look for keys"):
         raise ConfigurationError(
-            f"the server will not listen on {settings.host!r} before there is a key: anybody could reach it",
+            f"the server will not listen on {open_host!r} before there is a key: anybody could reach it",
             hint="make one with `saa keys create --scope admin`, or give SAA_ADMIN_KEY",
         )
 

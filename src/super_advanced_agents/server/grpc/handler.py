@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from http import HTTPStatus
 from typing import Any, TypeAlias, TypeVar, cast
+from urllib.parse import unquote
 
 import grpc
 import orjson
@@ -31,6 +32,7 @@ from super_advanced_agents.server.grpc.rpc import Rpc, StreamingHandler, UnaryHa
 from super_advanced_agents.server.idempotency.results import Reply
 from super_advanced_agents.server.limits.cost import answer_units
 from super_advanced_agents.server.limits.rate_limit import quota_metadata
+from super_advanced_agents.server.observing.requests import REQUEST_ID, ObservedRequest, new_request_id
 from super_advanced_agents.server.pipeline import (
     READ_FIELDS,
     IncomingRequest,
@@ -40,7 +42,7 @@ from super_advanced_agents.server.pipeline import (
 )
 from super_advanced_agents.server.route_table import rpc_operation
 from super_advanced_agents.server.services import Services
-from super_advanced_agents.telemetry import get_logger
+from super_advanced_agents.telemetry import current_request_id, get_logger
 from super_advanced_agents.tenancy.workspace import Workspace
 
 T = TypeVar("T")
@@ -52,6 +54,8 @@ _STATUS_CHARS = 200
 _PUBLIC_BYTES = 1024
 """The limit on the messages of callers without a credential: names of services and symbols."""
 
+_REQUEST_ID = REQUEST_ID.lower()
+_NOTED_FIELDS = READ_FIELDS | {_REQUEST_ID, "traceparent", "tracestate"}
 _REPLAYED = (("idempotency-replayed", "true"),)
 
 
@@ -128,6 +132,7 @@ class MethodHandler:
         return reply
 
     async def _settle(self, reply: bytes, incoming: IncomingRequest) -> None:
+        incoming.sent_bytes += len(reply)
         if incoming.context is not None:
             await incoming.context.settle(answer_units(len(reply)))
 
@@ -195,21 +200,36 @@ class MethodHandler:
     async def _checked(
         self, context: Context, answer: Callable[[IncomingRequest, CallMessages, Context], Awaitable[T]]
     ) -> T:
-        incoming = IncomingRequest(
+        fields = [
+            (name, (value if isinstance(value, str) else value.decode("latin-1")).strip(" \t"))
+            for name, value in context.invocation_metadata() or ()
+            if name in _NOTED_FIELDS
+        ]
+        headers = {name: value for name, value in fields if name not in READ_FIELDS}
+        incoming = IncomingRequest(operation=self._operation, fields=fields, streams=self.method.gives_stream)
+        observed = ObservedRequest(
+            protocol="grpc",
+            request_id=new_request_id(headers.get(_REQUEST_ID)),
+            address=_address(context.peer()),
             operation=self._operation,
-            fields=[
-                (name, (value if isinstance(value, str) else value.decode("latin-1")).strip(" \t"))
-                for name, value in context.invocation_metadata() or ()
-                if name in READ_FIELDS
-            ],
-            streams=self.method.gives_stream,
         )
+        with self._services.observer.observe(observed, headers):
+            return await self._run_checks(context, answer, incoming, observed)
+
+    async def _run_checks(
+        self,
+        context: Context,
+        answer: Callable[[IncomingRequest, CallMessages, Context], Awaitable[T]],
+        incoming: IncomingRequest,
+        observed: ObservedRequest,
+    ) -> T:
         try:
             await self._pipeline.check(incoming)  # before a byte of a message is read
             traffic = None
             if incoming.context is None:
                 calling_peer.set(context.peer())
             else:
+                observed.principal = incoming.context.principal
                 traffic = self._peers.note(context.peer(), incoming.tenant)
             settings = self._services.runtime.settings
             messages = CallMessages(
@@ -223,18 +243,21 @@ class MethodHandler:
             try:
                 result = await answer(incoming, messages, context)
             finally:
+                observed.request_bytes, observed.response_bytes = messages.received_bytes, incoming.sent_bytes
                 messages.release()
         except Exception as exc:
             error = exc
         else:
-            if trailing := _trailing(incoming):
-                context.set_trailing_metadata(trailing)
+            observed.status = HTTPStatus.OK
+            context.set_trailing_metadata(_trailing(incoming))
             return result
         _free_frames(error)
-        await self._abort(error, incoming, context)
+        await self._abort(error, observed, incoming, context)
         raise AssertionError("a refused call was aborted")
 
-    async def _abort(self, error: Exception, incoming: IncomingRequest, context: Context) -> None:
+    async def _abort(
+        self, error: Exception, observed: ObservedRequest, incoming: IncomingRequest, context: Context
+    ) -> None:
         if isinstance(error, TimeoutError):
             error = _RefusedError(HTTPStatus.GATEWAY_TIMEOUT, "the work took longer than its deadline")
         elif not isinstance(error, (SuperAdvancedAgentsError, _RefusedError)):
@@ -242,7 +265,7 @@ class MethodHandler:
             _log.error("server.call_crashed", extra={"path": self.path}, exc_info=error)
             error = _RefusedError(HTTPStatus.INTERNAL_SERVER_ERROR, "the server failed; its log says why")
         problem, headers = problem_and_headers(error)
-        status = cast("HTTPStatus", problem["status"])
+        status = observed.status = cast("HTTPStatus", problem["status"])
         code = CODES.get(status, "INTERNAL") if isinstance(error, _RefusedError) else grpc_code_of(error)
         if code in {"INTERNAL", "UNKNOWN"}:
             _log.warning("server.call_failed", extra={"path": self.path, "reason": problem["detail"]})
@@ -262,10 +285,16 @@ def _free_frames(error: BaseException | None) -> None:
         error = error.__cause__ or error.__context__
 
 
+def _address(peer: str) -> str:
+    # `ipv4:127.0.0.1:1234` or `ipv6:%5B::1%5D:1234`
+    return unquote(peer.partition(":")[2].rpartition(":")[0]).strip("[]")
+
+
 def _serialized(reply: Message | bytes) -> bytes:
     return reply if isinstance(reply, bytes) else reply.SerializeToString()
 
 
 def _trailing(incoming: IncomingRequest) -> _Metadata:
     quota = incoming.quota
-    return (*(quota_metadata(quota) if quota is not None else ()), *(_REPLAYED if incoming.replayed else ()))
+    request = ((_REQUEST_ID, current_request_id()),)
+    return (*request, *(quota_metadata(quota) if quota is not None else ()), *(_REPLAYED if incoming.replayed else ()))

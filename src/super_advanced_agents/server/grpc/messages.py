@@ -45,6 +45,9 @@ class CallMessages:
         traffic: what came over the connection; None for public methods.
         timeout_s: the time within which the only message of a call must arrive, in seconds.
         idle_s: the time within which a stream's next message must arrive, once all earlier ones are answered.
+
+    Attributes:
+        received_bytes: the bytes of all messages so far.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class CallMessages:
         self._timeout_s = min(timeout_s, _PUBLIC_TIMEOUT_S) if tenant == NOBODY else timeout_s
         self._idle_s = idle_s
         self._traffic = traffic
+        self.received_bytes = 0
         self._untaken = 0
         self._loop = asyncio.get_running_loop()
         self._room = 0
@@ -149,8 +153,10 @@ class CallMessages:
                 self._timer.cancel()
         if frame is grpc.aio.EOF:
             return None
+        size = len(cast("bytes", frame))
+        self.received_bytes += size
         if self._traffic is not None:
-            self._traffic.take(len(cast("bytes", frame)))
+            self._traffic.take(size)
         return cast("bytes", frame)
 
     def _on_slow(self, limit: asyncio.Timeout) -> None:

@@ -13,6 +13,7 @@ from super_advanced_agents.protocol.requests import MemoryWrite
 from super_advanced_agents.server.handlers import agents, collections, orchestrators
 from super_advanced_agents.server.handlers.context import Handler, HandlerContext
 from super_advanced_agents.server.handlers.scopes import check_reads, without_existence
+from super_advanced_agents.stores.executor import stage_of
 from super_advanced_agents.stores.requests import (
     GetRequest,
     HybridSearchRequest,
@@ -21,6 +22,7 @@ from super_advanced_agents.stores.requests import (
     ScanRequest,
     SearchRequest,
 )
+from super_advanced_agents.telemetry import stage
 from super_advanced_agents.tenancy.idempotent_writes import WRITE_IDS, StoreWriteIds
 
 HANDLERS: Mapping[str, Handler] = MappingProxyType(
@@ -67,5 +69,6 @@ async def execute(read: ReadRequest, context: HandlerContext, *, size: int = 1) 
     await context.charge(request)
     await context.charge_work(request)
     work = partial(store.aexecute, request)
-    result = await context.read(work) if isinstance(request, _LONG_READS) else await work()
+    with stage(stage_of(request)):
+        result = await context.read(work) if isinstance(request, _LONG_READS) else await work()
     return without_existence(request, result, principal)

@@ -17,9 +17,11 @@ from http import HTTPStatus
 
 from super_advanced_agents.protocol.problems import problem_details
 from super_advanced_agents.server.connections import ConnectionBook, client_of
-from super_advanced_agents.server.http.parsing import CLOSE_HEADER, StrictHttpProtocol, problem_response
+from super_advanced_agents.server.http.errors import PreparedProblem
+from super_advanced_agents.server.http.parsing import CLOSE_HEADER, StrictHttpProtocol
 from super_advanced_agents.server.limits.admission import RETRY_AFTER_S
-from super_advanced_agents.telemetry import get_logger
+from super_advanced_agents.server.observing.requests import new_request_id
+from super_advanced_agents.telemetry import counter, get_logger
 
 _ACCEPTS_A_TURN = 64
 _PAUSE_S = 0.1
@@ -30,7 +32,8 @@ The listener stays readable, so the event loop would spin.
 _LOG_EVERY_S = 60.0
 _TLS_SHUTDOWN_S = 10.0
 _USED_UP = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-_REFUSAL = problem_response(
+_REFUSED = counter("connections_refused")
+_REFUSAL = PreparedProblem(
     problem_details(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections are open"),
     {"Retry-After": f"{RETRY_AFTER_S:.0f}", **CLOSE_HEADER},
 )
@@ -161,10 +164,11 @@ class Acceptor:
                 raise error
 
     def _refuse(self, connected: socket.socket) -> None:
+        _REFUSED.add()
         with connected, suppress(OSError):
             connected.setblocking(False)
             if self._context is None:
-                connected.send(_REFUSAL)
+                connected.send(_REFUSAL.named(new_request_id()))
                 connected.shutdown(socket.SHUT_WR)
                 connected.recv(65_536)  # closing a socket with unread bytes would reset it
 

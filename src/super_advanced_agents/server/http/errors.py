@@ -12,9 +12,11 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from super_advanced_agents.errors import SuperAdvancedAgentsError
 from super_advanced_agents.protocol.problems import MEDIA_TYPE, problem_details, problem_of, retry_after, status_of
+from super_advanced_agents.server.observing.requests import OBSERVED, REQUEST_ID, ObservedRequest
 from super_advanced_agents.telemetry import get_logger
 from super_advanced_agents.types import JSONValue
 
@@ -38,6 +40,29 @@ def problem_response(problem: Mapping[str, JSONValue], headers: Mapping[str, str
     status = problem["status"]
     assert isinstance(status, int)
     return Response(orjson.dumps(problem), status_code=status, media_type=MEDIA_TYPE, headers=headers)
+
+
+class PreparedProblem:
+    """A whole HTTP response with a problem document, made once and then named for each request.
+
+    Args:
+        problem: the problem document.
+        headers: further headers.
+    """
+
+    def __init__(self, problem: dict[str, JSONValue], headers: dict[str, str]) -> None:
+        status = problem["status"]
+        assert isinstance(status, int)
+        all_headers = {"Content-Type": MEDIA_TYPE, **headers}
+        head = "".join(f"{name.lower()}: {value}\r\n" for name, value in all_headers.items())
+        self._head = STATUS_LINE[status] + head.encode("ascii")
+        self._body = orjson.dumps(problem).removesuffix(b"}")
+
+    def named(self, request_id: str) -> bytes:
+        """Return the response with a valid id of the request, in its head and in its document."""
+        name = request_id.encode()
+        body = b'%s,"request_id":"%s"}' % (self._body, name)
+        return b"%sx-request-id: %s\r\ncontent-length: %d\r\n\r\n%s" % (self._head, name, len(body), body)
 
 
 async def _on_library_error(request: Request, error: Exception) -> Response:
@@ -79,9 +104,13 @@ async def _on_disconnect(request: Request, error: Exception) -> Response:
 
 
 async def _on_unexpected_error(request: Request, error: Exception) -> Response:
-    del request, error
+    # Starlette answers this outside of all middleware, so the request's id is added here.
+    del error
     problem = problem_details(HTTPStatus.INTERNAL_SERVER_ERROR, "the server failed; its log says why")
-    return problem_response(problem)
+    observed = request.scope.get(OBSERVED)
+    if not isinstance(observed, ObservedRequest):
+        return problem_response(problem)
+    return problem_response(problem | {"request_id": observed.request_id}, {REQUEST_ID: observed.request_id})
 
 
 def _field(location: Sequence[Any]) -> str:

@@ -14,16 +14,16 @@ from http import HTTPStatus
 from typing import Any
 
 import httptools
-import orjson
 from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from super_advanced_agents.protocol.problems import MEDIA_TYPE, problem_details
+from super_advanced_agents.protocol.problems import problem_details
+from super_advanced_agents.server.http.errors import PreparedProblem
 from super_advanced_agents.server.http.middleware.calls import INCOMING
+from super_advanced_agents.server.observing.requests import new_request_id
 from super_advanced_agents.server.pipeline import IncomingRequest
-from super_advanced_agents.types import JSONValue
 
 CLOSE_HEADER = {"Connection": "close"}
 MAX_HEADER_BYTES = 64 * 1024
@@ -147,10 +147,11 @@ class StrictHttpProtocol(HttpToolsProtocol):
             self._unparsed = data
             self._parse()
 
-    def refuse_all(self, response: bytes) -> None:
+    def refuse_all(self, problem: PreparedProblem) -> None:
         """Answer a request that cannot be read, after those before it, and close the connection."""
         if self.refuses_all:
             return
+        response = problem.named(new_request_id())
         self._last_response = response
         if self.read_state is not ReadState.BODY:
             if self.answering:
@@ -365,25 +366,15 @@ class _Trailers(list[tuple[bytes, bytes]]):
 _TRAILERS = _Trailers()
 
 
-def problem_response(problem: dict[str, JSONValue], headers: dict[str, str]) -> bytes:
-    """Return a whole HTTP response with a problem document."""
-    status = problem["status"]
-    assert isinstance(status, int)
-    body = orjson.dumps(problem)
-    all_headers = {"Content-Type": MEDIA_TYPE, "Content-Length": str(len(body)), **headers}
-    head = "".join(f"{name.lower()}: {value}\r\n" for name, value in all_headers.items())
-    return STATUS_LINE[status] + head.encode("ascii") + b"\r\n" + body
-
-
-_HEADERS_TOO_LONG = problem_response(
+_HEADERS_TOO_LONG = PreparedProblem(
     problem_details(
         HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"the headers are longer than {MAX_HEADER_BYTES} bytes"
     ),
     CLOSE_HEADER,
 )
-_NOT_HTTP_1 = problem_response(
+_NOT_HTTP_1 = PreparedProblem(
     problem_details(HTTPStatus.BAD_REQUEST, "what arrived is not an HTTP/1 request"), CLOSE_HEADER
 )
-_VERSION_NOT_SUPPORTED = problem_response(
+_VERSION_NOT_SUPPORTED = PreparedProblem(
     problem_details(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "this port speaks HTTP/1.1 and HTTP/1.0"), CLOSE_HEADER
 )

@@ -16,15 +16,18 @@ from typing import Any, ClassVar
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from super_advanced_agents.protocol.operations import PermitKind
+from super_advanced_agents.protocol.operations import Operation, PermitKind
 from super_advanced_agents.protocol.problems import problem_details, problem_of, retry_after
-from super_advanced_agents.server.http.parsing import CLOSE_HEADER, ReadState, StrictHttpProtocol, problem_response
+from super_advanced_agents.server.http.errors import PreparedProblem
+from super_advanced_agents.server.http.parsing import CLOSE_HEADER, ReadState, StrictHttpProtocol
 from super_advanced_agents.server.limits.admission import Admission, overloaded_error
+from super_advanced_agents.server.observing.requests import REQUEST_ID, RequestObserver, new_request_id
 from super_advanced_agents.server.pipeline import CREDENTIAL_FIELDS
 from super_advanced_agents.server.route_table import ROUTES, permit_of
 from super_advanced_agents.tenancy.settings import Settings
 
 _CREDENTIAL_FIELDS = frozenset(name.encode() for name in CREDENTIAL_FIELDS)
+_REQUEST_ID = REQUEST_ID.lower().encode()
 _RAW_CLOSE_HEADER = (b"connection", b"close")
 
 
@@ -40,6 +43,7 @@ class ConnectionLimits:
         max_body_bytes: bytes of a refused request's body that are read before the connection is closed.
         root_path: the prefix that a reverse proxy may leave on paths; it is cut off.
         admission: the permits; a request of a kind of which its tenant would get none is refused.
+        observer: counts and logs the requests that are refused.
     """
 
     header_timeout_s: float
@@ -48,9 +52,10 @@ class ConnectionLimits:
     max_body_bytes: int
     root_path: bytes
     admission: Admission
+    observer: RequestObserver
 
 
-def http_protocol(settings: Settings, admission: Admission) -> type[StrictHttpProtocol]:
+def http_protocol(settings: Settings, admission: Admission, observer: RequestObserver) -> type[StrictHttpProtocol]:
     """Return an HTTP protocol class for uvicorn, with the timeouts and limits of the settings."""
 
     class LimitedHttpProtocol(_LimitedHttpProtocol):
@@ -61,6 +66,7 @@ def http_protocol(settings: Settings, admission: Admission) -> type[StrictHttpPr
             max_body_bytes=settings.max_body_bytes,
             root_path=settings.root_path.encode(),
             admission=admission,
+            observer=observer,
         )
 
     return LimitedHttpProtocol
@@ -153,11 +159,11 @@ class _LimitedHttpProtocol(StrictHttpProtocol):
         if not self.headers_arrived():
             self._refusing = True
             return
-        kind = self._saturated_kind()
-        if kind is None:
+        operation = self._saturated_operation()
+        if operation is None:
             super().on_headers_complete()
         else:
-            self._refuse(kind)
+            self._refuse(operation)
 
     def on_body(self, body: bytes) -> None:
         if not self._refusing:
@@ -188,27 +194,33 @@ class _LimitedHttpProtocol(StrictHttpProtocol):
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
             )
 
-    def _saturated_kind(self) -> PermitKind | None:
+    def _saturated_operation(self) -> Operation | None:
         admission = self.limits.admission
         if not admission.is_saturated or self.answering:  # responses are sent in the order of their requests
             return None
         verb, path = self.parser.get_method(), self.url.partition(b"?")[0]
-        kind = permit_of(ROUTES.find(verb.decode("latin-1"), path.decode("latin-1")))
-        if verb == b"HEAD" or not admission.refuses(kind, self._known_tenant()):
+        operation = ROUTES.find(verb.decode("latin-1"), path.decode("latin-1"))
+        if verb == b"HEAD" or not admission.refuses(permit_of(operation), self._known_tenant()):
             return None  # a response to HEAD has no body, and the prepared refusals have one
-        return kind
+        assert isinstance(operation, Operation)
+        return operation
 
     def _known_tenant(self) -> str | None:
         # Of a credential that was found valid before; others are checked as always. It only ever refuses.
         credential = next((value for name, value in self.headers if name in _CREDENTIAL_FIELDS), b"")
         return self.limits.admission.remembered_tenant(credential.decode("latin-1"))
 
-    def _refuse(self, kind: PermitKind) -> None:
+    def _refuse(self, operation: Operation) -> None:
         self.server_state.total_requests += 1
         self._refusing, self._discarded_bytes = True, 0
         stopping = _RAW_CLOSE_HEADER in self.server_state.default_headers
         self._close_after_refusal = stopping or self.expect_100_continue or not self.parser.should_keep_alive()
-        self.transport.write((_OVERLOADED_AND_CLOSE if self._close_after_refusal else _OVERLOADED)[kind])
+        sent_id = next((value for name, value in self.headers if name == _REQUEST_ID), None)
+        request_id = new_request_id(None if sent_id is None else sent_id.decode("latin-1"))
+        assert operation.permit is not None
+        prepared = (_OVERLOADED_AND_CLOSE if self._close_after_refusal else _OVERLOADED)[operation.permit]
+        self.transport.write(prepared.named(request_id))
+        self.limits.observer.note_refused("rest", operation, request_id)
         if self.expect_100_continue:  # the client will not send the body
             self.transport.close()
 
@@ -240,14 +252,14 @@ class _LimitedHttpProtocol(StrictHttpProtocol):
             self.transport.close()
 
 
-def _overloaded_response(kind: PermitKind, headers: dict[str, str]) -> bytes:
+def _overloaded_response(kind: PermitKind, headers: dict[str, str]) -> PreparedProblem:
     error = overloaded_error(kind)
-    return problem_response(problem_of(error), {**retry_after(error), **headers})
+    return PreparedProblem(problem_of(error), {**retry_after(error), **headers})
 
 
-def _timeout_response(part: str, seconds: float) -> bytes:
+def _timeout_response(part: str, seconds: float) -> PreparedProblem:
     detail = f"the request's {part} did not arrive within {seconds:g} s"
-    return problem_response(problem_details(HTTPStatus.REQUEST_TIMEOUT, detail), CLOSE_HEADER)
+    return PreparedProblem(problem_details(HTTPStatus.REQUEST_TIMEOUT, detail), CLOSE_HEADER)
 
 
 _OVERLOADED = {kind: _overloaded_response(kind, {}) for kind in PermitKind}

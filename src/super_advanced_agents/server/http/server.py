@@ -8,7 +8,7 @@ import socket
 from collections.abc import Iterator
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from super_advanced_agents.server.connections import ConnectionBook
 from super_advanced_agents.server.http.acceptor import Acceptor
@@ -29,13 +29,13 @@ class RestServer(uvicorn.Server):
         ended: set when the shutdown is over.
     """
 
-    def __init__(self, app: FastAPI, settings: Settings) -> None:
+    def __init__(self, app: Starlette, settings: Settings) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
                 lifespan="off",  # `main.aserve` enters it, so that its errors reach the caller unchanged
                 loop="none",
-                http=http_protocol(settings, app.state.admission),
+                http=http_protocol(settings, app.state.admission, app.state.observer),
                 log_config=None,
                 access_log=False,
                 server_header=False,

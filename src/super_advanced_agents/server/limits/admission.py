@@ -14,6 +14,7 @@ from super_advanced_agents.protocol.operations import PermitKind
 from super_advanced_agents.server.limits.arriving import ArrivingBodies
 from super_advanced_agents.server.limits.fair_pool import WAIT_S, FairPool
 from super_advanced_agents.server.limits.shared import SharedLimits
+from super_advanced_agents.telemetry import histogram, stage
 from super_advanced_agents.tenancy.settings import Settings
 
 RETRY_AFTER_S = 1.0
@@ -53,6 +54,8 @@ class Admission:
         streams: the open streams of messages from clients.
         message_bytes: the largest request in bytes.
         body_stall_s: the time within which each further 64 KiB of a body must arrive, in seconds.
+        waits: the waits for permits of each kind; a permit that is free at once is no wait.
+        refused: the number of requests of each kind that got no permit.
     """
 
     def __init__(
@@ -69,6 +72,8 @@ class Admission:
             kind: FairPool(places=count, waiting=max(1, count // _PERMITS_FOR_ONE_WAITING), wait_s=wait_s)
             for kind, count in permits.items()
         }
+        self.waits = {kind: histogram("permit_wait_seconds", kind=kind.value) for kind in permits}
+        self.refused = dict.fromkeys(permits, 0)
         self._saturated = tuple(pool.saturated for pool in self._pools.values())
         self.message_bytes = message_bytes
         self.body_stall_s = body_stall_s
@@ -256,8 +261,13 @@ class Permit:
                 return
 
     async def _enter(self, kind: PermitKind) -> None:
-        if not await self._admission.pool(kind).enter(self._tenant, patient=self._patient):
-            raise overloaded_error(kind)
+        pool = self._admission.pool(kind)
+        if not pool.enter_now(self._tenant):
+            with stage("queue"), self._admission.waits[kind].time():
+                granted = await pool.enter(self._tenant, patient=self._patient)
+            if not granted:
+                self._admission.refused[kind] += 1
+                raise overloaded_error(kind)
         self._kind = kind
 
     def _leave(self) -> None:

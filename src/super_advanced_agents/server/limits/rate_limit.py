@@ -9,9 +9,11 @@ from typing import NamedTuple, Self
 from super_advanced_agents.errors import RateLimitedError
 from super_advanced_agents.server.limits.shared import SharedLimits
 from super_advanced_agents.server.limits.windows import WINDOW_S, Charge, ChargeResult, LocalWindows, Spending
+from super_advanced_agents.telemetry import counter
 from super_advanced_agents.tenancy.context import Principal
 from super_advanced_agents.tenancy.settings import Settings
 
+_REFUSED = counter("rate_limited")
 _HINT = "wait, send fewer calls, or ask the operator for a larger allowance"
 
 
@@ -104,6 +106,7 @@ class RateLimiter:
             return None
         charged, states = await self._charge(owners, cost)
         if not charged:
+            _REFUSED.add()
             raise _rate_limited(next((state for state in states if state.lacks), states[-1]), cost)
         return min((state.quota() for state in states), key=_remaining)
 

@@ -31,6 +31,7 @@ from super_advanced_agents.stores.faiss.vectors.view import View
 from super_advanced_agents.stores.filters import Filter
 from super_advanced_agents.stores.fusion import candidate_count
 from super_advanced_agents.stores.requests import FilterFn
+from super_advanced_agents.telemetry import stage
 from super_advanced_agents.types import ExplainedMatch, Match, Matrix
 
 _PREDICATE_PAGE = 256
@@ -69,7 +70,8 @@ class Searcher:
                 group = [searches[i] for i in members]
                 matches: Sequence[list[list[Match]] | BaseException] = ()
                 try:
-                    with spending([group_search.budget for group_search in group]), self._state.views() as views:
+                    budgets = [group_search.budget for group_search in group]
+                    with stage("engine"), spending(budgets), self._state.views() as views:
                         for view in views:
                             with suppress(_StaleViewError):
                                 selection = self._state.selection(view, group[0].scope, group[0].tree)

@@ -15,6 +15,7 @@ from super_advanced_agents.server.connections import ConnectionBook
 from super_advanced_agents.server.http.acceptor import Acceptor
 from super_advanced_agents.server.http.protocol import http_protocol
 from super_advanced_agents.server.limits.admission import Admission
+from super_advanced_agents.server.observing.requests import RequestObserver
 from super_advanced_agents.server.sockets import bind_listener
 from super_advanced_agents.tenancy.settings import Settings
 
@@ -33,7 +34,7 @@ async def start_server():
         )
         config = uvicorn.Config(
             PipelinedApplication(app, *OPERATIONS, *SERVED, admission=admission, authenticator=KeyAuthenticator()),
-            http=http_protocol(loaded, admission),
+            http=http_protocol(loaded, admission, RequestObserver(access_log=False)),
             lifespan="off",
             log_config=None,
             ws="none",

@@ -24,6 +24,7 @@ _RESPONSE_HEADERS = [
     "Idempotency-Replayed",
     "WWW-Authenticate",
     "Mcp-Session-Id",
+    "X-Request-Id",
 ]
 
 

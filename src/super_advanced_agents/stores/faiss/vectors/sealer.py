@@ -16,9 +16,10 @@ from super_advanced_agents.stores.faiss.vectors.seal_policy import SealPolicy, S
 from super_advanced_agents.stores.faiss.vectors.segment import Segment
 from super_advanced_agents.stores.faiss.vectors.snapshot import Snapshots
 from super_advanced_agents.stores.faiss.writing.requests import ViewUpdate
-from super_advanced_agents.telemetry import get_logger
+from super_advanced_agents.telemetry import get_logger, histogram, timed
 
 _log = get_logger("store")
+_SEALS = histogram("store_seal_seconds")
 _IDLE_S = 1.0
 _AFTER_LOAD_S = 30.0
 """The seconds after which an opened store makes segments of the rows that it opened with.
@@ -129,7 +130,8 @@ class Sealer:
                 task = self._next_task() or self._next_idle_task() or self._next_task_or_end()
                 if task is None:
                     return
-                self._execute(task)
+                with timed("seal", _SEALS):
+                    self._execute(task)
             self._busy = False
         except (OverloadedError, ResourceClosedError, StoreError) as exc:
             _log.debug("store.seal_stopped", extra={"reason": type(exc).__name__})  # closed, or it refuses writes

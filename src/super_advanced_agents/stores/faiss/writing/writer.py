@@ -32,10 +32,11 @@ from super_advanced_agents.stores.faiss.writing.requests import (
 )
 from super_advanced_agents.stores.faiss.writing.update import Update
 from super_advanced_agents.stores.requests import DeleteRequest
-from super_advanced_agents.telemetry import get_logger
+from super_advanced_agents.telemetry import get_logger, histogram, timed
 from super_advanced_agents.types import Matrix
 
 _log = get_logger("store")
+_COMMITS = histogram("store_commit_seconds")
 _UNGROUPED_KINDS = {"view", "sweep", "maintenance"}
 """Writes of these kinds are executed one by one, outside of shared transactions."""
 
@@ -215,7 +216,7 @@ class Writer:
         # Commit and index update happen under one lock, so a reader that holds it never sees one without the other.
         with self._state.commit_lock:
             try:
-                with self._state.rows.transaction():
+                with timed("commit", _COMMITS), self._state.rows.transaction():
                     yield
             except sqlite3.Error as exc:
                 self._stop_writing_if_lost(exc)
