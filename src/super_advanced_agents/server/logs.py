@@ -68,7 +68,7 @@ def change_level(*, more: bool) -> str:
 
 
 class LogWriter(logging.Handler):
-    """Write log records in a thread of its own, so that a slow reader of the log blocks no request.
+    """Write log records in a thread, so that a slow reader of the log blocks no request.
 
     What waits is bounded: further records are dropped, and the metrics count them.
 

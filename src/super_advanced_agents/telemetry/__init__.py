@@ -1,4 +1,4 @@
-"""Loggers, measurements and traces of every part of the library, which cost next to nothing when nobody reads them."""
+"""Loggers, measurements and traces, which cost next to nothing when nobody reads them."""
 
 from super_advanced_agents.telemetry.instruments import (
     COUNTS,

@@ -67,7 +67,7 @@ _lock = threading.Lock()
 
 
 def queue_metrics(name: str) -> QueueMetrics:
-    """Return the measurements of the queues of a name, which the code gives, made at the first call."""
+    """Return the measurements of the queues of a name, made at the first call."""
     with _lock:
         return _queues.setdefault(name, QueueMetrics())
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Tracer, TracerProvider
 
 on = False
-"""Whether spans are made; the code asks it before it does anything else for traces."""
+"""True while spans are made; the code asks it before it does anything else for traces."""
 
 _NAME = "super_advanced_agents"
 _MAX_LINKS = 128
@@ -83,7 +83,7 @@ class Span:
 
 
 def begin_span(name: str) -> Span | None:
-    """Begin a span inside the current one, and make it the current one; None while traces are off."""
+    """Begin a span inside the current one, and make it current; None while traces are off."""
     tracer = _tracer
     if tracer is None:
         return None
@@ -108,7 +108,7 @@ def begin_server_span(name: str, headers: Mapping[str, str]) -> Span | None:
 
 
 def begin_client_span(name: str) -> Span | None:
-    """Begin the span of a request to another server, inside the current one; None while traces are off."""
+    """Begin the span of a request to another server; None while traces are off."""
     tracer = _tracer
     if tracer is None:
         return None
@@ -118,7 +118,7 @@ def begin_client_span(name: str) -> Span | None:
 
 
 def trace_headers() -> dict[str, str]:
-    """Return the headers that name the current span to another server; none while traces are off."""
+    """Return the headers that name the current span; none while traces are off."""
     if not on:
         return {}
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -129,7 +129,7 @@ def trace_headers() -> dict[str, str]:
 
 
 def current_trace() -> Context | None:
-    """Return what names the current span, for a batch that runs elsewhere; None while traces are off."""
+    """Return the name of the current span, for a batch that runs elsewhere, or None."""
     if not on:
         return None
     from opentelemetry import context

@@ -1,1 +1,1 @@
-"""What operators see of a server: metrics, access lines and traces."""
+"""The views of operators on a server: metrics, access lines and traces."""

@@ -32,7 +32,7 @@ METRICS_PORT = "SAA_METRICS_PORT"
 async def metrics_server(
     metrics: Metrics, settings: Settings, authenticator: Authenticator, admission: Admission
 ) -> AsyncIterator[str | None]:
-    """Enter a context in which the metrics are served on their own port, if the settings name one.
+    """Enter a context that serves the metrics on their own port, if the settings name one.
 
     Yields:
         The URL of the metrics; None without such a port.

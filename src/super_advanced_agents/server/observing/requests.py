@@ -1,4 +1,4 @@
-"""One record of each request: its id, operation, outcome, sizes and times, for logs, metrics and traces."""
+"""One record of each request, for logs, metrics and traces: its id, operation and outcome."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ _LENGTH_DIGITS = 15
 
 
 class Observed:
-    """Middleware that observes requests; the outermost one, so that it sees every answer of the application.
+    """Middleware that observes requests, and is the outermost one, so that it sees all answers.
 
     Args:
         app: the application behind it.

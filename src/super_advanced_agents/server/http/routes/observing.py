@@ -1,4 +1,4 @@
-"""What operators read of a server: `/metrics`."""
+"""The route that operators read: `/metrics`."""
 
 from __future__ import annotations
 
