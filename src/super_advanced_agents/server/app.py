@@ -121,6 +121,17 @@ def create_app(settings: Settings, *, connect: Connect | None = None) -> FastAPI
     app.state.observer = observer
     app.state.admission = admission  # the HTTP protocol refuses requests with it before they reach the application
     add_error_handlers(app)
+    _add_middleware(app, settings, observer)
+    for module in (health, observing, tenant, agents, memories, collections, openai, orchestrators):
+        app.include_router(module.router)
+    app.router.routes.extend(mcp.routes())
+    extend_openapi(app)
+    endpoints = (*agents.ENDPOINTS, *collections.ENDPOINTS)
+    app.router.routes.insert(0, HotRoutes(endpoint for endpoint in endpoints if endpoint.operation.hot))
+    return app
+
+
+def _add_middleware(app: FastAPI, settings: Settings, observer: RequestObserver) -> None:
     # Starlette runs the middleware that was added last first.
     app.add_middleware(IdempotentWrites)
     app.add_middleware(PipelineMiddleware)
@@ -131,13 +142,6 @@ def create_app(settings: Settings, *, connect: Connect | None = None) -> FastAPI
     app.add_middleware(Observed, observer=observer)
     if settings.trusted_proxies:
         app.add_middleware(ForwardedCallers, proxies=TrustedProxies(settings.trusted_proxies))
-    for module in (health, observing, tenant, agents, memories, collections, openai, orchestrators):
-        app.include_router(module.router)
-    app.router.routes.extend(mcp.routes())
-    extend_openapi(app)
-    endpoints = (*agents.ENDPOINTS, *collections.ENDPOINTS)
-    app.router.routes.insert(0, HotRoutes(endpoint for endpoint in endpoints if endpoint.operation.hot))
-    return app
 
 
 def _build_routes(app: FastAPI) -> None:

@@ -29,7 +29,7 @@ from super_advanced_agents.server.limits.admission import NOBODY, overloaded_err
 from super_advanced_agents.server.limits.rate_limit import Quota
 from super_advanced_agents.server.limits.sending import AnswerRoom
 from super_advanced_agents.server.services import Services
-from super_advanced_agents.tenancy.context import RequestContext, active_context
+from super_advanced_agents.tenancy.context import Principal, RequestContext, active_context
 from super_advanced_agents.tenancy.result_cache import NO_CACHE, asks_for_fresh
 from super_advanced_agents.types import JSONValue
 
@@ -66,6 +66,7 @@ class IncomingRequest:
         fields: the headers or metadata named in `READ_FIELDS`, names in lower case.
         streams: True for a stream of messages, in which the deadline applies to each message, and the handler takes a
             permit for each message that it works on.
+        principal: the caller, once it is authenticated, whether or not it may do this; None for public operations.
         context: the caller and its limits, set once the caller is authenticated; None for public operations.
         room: the room for a long answer, while it is worked on; None for public operations.
         timeout_s: the longest time for the work on it, in seconds; None for no limit.
@@ -77,6 +78,7 @@ class IncomingRequest:
     operation: Operation | frozenset[str]
     fields: Iterable[tuple[str, str]]
     streams: bool = False
+    principal: Principal | None = None
     context: RequestContext | None = None
     room: AnswerRoom | None = None
     timeout_s: float | None = None
@@ -192,6 +194,7 @@ class Pipeline:
                 raise AuthenticationError(f"{name!r} was sent twice", hint="send one credential")
         authorization, api_key = (fields.get(name, [None])[0] for name in CREDENTIAL_FIELDS)
         principal = await self._services.authenticator.authenticate(authorization=authorization, api_key=api_key)
+        incoming.principal = principal
         credential = next((value for name, value in incoming.fields if name in CREDENTIAL_FIELDS), "")
         self.admission.remember_caller(credential, principal.tenant)
         if not isinstance(operation, Operation):  # only after authentication: strangers learn nothing about paths

@@ -24,6 +24,7 @@ from super_advanced_agents.protocol.error_mapping import error_of_problem
 from super_advanced_agents.protocol.json_parser import INLINE_BYTES
 from super_advanced_agents.protocol.methods import ERROR_METADATA
 from super_advanced_agents.protocol.problems import CODES, grpc_code_of, problem_of, status_of
+from super_advanced_agents.server.forwarded import FORWARDED_FIELD, TrustedProxies
 from super_advanced_agents.server.grpc.answers import GrpcAnswers
 from super_advanced_agents.server.grpc.conversions import parse, parse_in_slices
 from super_advanced_agents.server.grpc.messages import CallMessages, Context
@@ -55,7 +56,7 @@ _PUBLIC_BYTES = 1024
 """The limit on the messages of callers without a credential: names of services and symbols."""
 
 _REQUEST_ID = REQUEST_ID.lower()
-_NOTED_FIELDS = READ_FIELDS | {_REQUEST_ID, "traceparent", "tracestate"}
+_NOTED_FIELDS = READ_FIELDS | {_REQUEST_ID, FORWARDED_FIELD, "traceparent", "tracestate"}
 _REPLAYED = (("idempotency-replayed", "true"),)
 
 
@@ -83,6 +84,7 @@ class MethodHandler:
         timeout_s = services.runtime.settings.write_timeout_s
         self._answers = GrpcAnswers(services.sending, peers, timeout_s=timeout_s)
         self._rpc = rpc
+        self._proxies = TrustedProxies(services.runtime.settings.trusted_proxies)
 
     def method_handler(self) -> grpc.RpcMethodHandler[Any, Any]:
         """Return this method's `grpc.RpcMethodHandler`, to register with the gRPC server.
@@ -206,11 +208,12 @@ class MethodHandler:
             if name in _NOTED_FIELDS
         ]
         headers = {name: value for name, value in fields if name not in READ_FIELDS}
+        forwarded = [value for name, value in fields if name == FORWARDED_FIELD]
         incoming = IncomingRequest(operation=self._operation, fields=fields, streams=self.method.gives_stream)
         observed = ObservedRequest(
             protocol="grpc",
             request_id=new_request_id(headers.get(_REQUEST_ID)),
-            address=_address(context.peer()),
+            address=self._proxies.caller(_address(context.peer()), forwarded),
             operation=self._operation,
         )
         with self._services.observer.observe(observed, headers):
@@ -229,7 +232,6 @@ class MethodHandler:
             if incoming.context is None:
                 calling_peer.set(context.peer())
             else:
-                observed.principal = incoming.context.principal
                 traffic = self._peers.note(context.peer(), incoming.tenant)
             settings = self._services.runtime.settings
             messages = CallMessages(
@@ -247,7 +249,9 @@ class MethodHandler:
                 messages.release()
         except Exception as exc:
             error = exc
+            observed.principal = incoming.principal
         else:
+            observed.principal = incoming.principal
             observed.status = HTTPStatus.OK
             context.set_trailing_metadata(_trailing(incoming))
             return result

@@ -69,8 +69,7 @@ class _Responder:
         if isinstance(incoming, IncomingRequest):
             if isinstance(incoming.operation, Operation):
                 self._observed.operation = incoming.operation
-            if incoming.context is not None:
-                self._observed.principal = incoming.context.principal
+            self._observed.principal = incoming.principal
 
     async def send(self, message: Message) -> None:
         observed = self._observed
