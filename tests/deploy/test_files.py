@@ -23,9 +23,7 @@ FILES = [
     *sorted(DEPLOY.glob("systemd/*")),
     *sorted(DEPLOY.glob("helm/super-advanced-agents/**/*.*")),
 ]
-OUTSIDE = {"SAA_IMAGE", "SAA_MEMORY", "SAA_SECRETS"} | {
-    *("SAA_METRICS_KEY", "SAA_METRICS_KEY_FILE", "SAA_METRICS_PORT", "SAA_METRICS_HOST", "SAA_LOG_FORMAT")
-}
+OUTSIDE = {"SAA_IMAGE", "SAA_MEMORY", "SAA_SECRETS"}
 """Variables of compose.yaml itself."""
 
 

@@ -14,7 +14,7 @@ import uvloop
 
 from super_advanced_agents._runtime.futures import in_thread
 from super_advanced_agents.server.app import create_app
-from super_advanced_agents.server.auth.bootstrap import acheck_bind_address, aensure_admin_key, aput_admin_key
+from super_advanced_agents.server.auth.bootstrap import acheck_bind_address, aensure_admin_key, aput_given_keys
 from super_advanced_agents.server.descriptors import fitted, raised_limit
 from super_advanced_agents.server.grpc.server import GRPC_PORT, GrpcServer
 from super_advanced_agents.server.http.server import RestServer
@@ -71,7 +71,7 @@ async def aserve(
     """
     settings = fitted(settings, raised_limit())
     await in_thread(lambda: checked_certificate(settings), name="read certificate")
-    await aput_admin_key(settings)
+    await aput_given_keys(settings)
     await acheck_bind_address(settings)
     listener = bind_listener(settings.host, settings.port, "--port")
     with contextlib.closing(listener):

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
-import json
-import re
 import ssl
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeAlias, get_args
+from typing import Any, Literal, Self, get_args
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from super_advanced_agents.config import (
     DEFAULT_EMBEDDING_MODEL,
@@ -21,45 +18,20 @@ from super_advanced_agents.config import (
     checked_agent_name,
 )
 from super_advanced_agents.errors import ConfigurationError, InvalidInputError
+from super_advanced_agents.tenancy.configuration.secret_files import secrets_from_files
+from super_advanced_agents.tenancy.configuration.values import (
+    Origins,
+    Proxies,
+    Queues,
+    RootPath,
+    TextList,
+    is_loopback,
+)
 from super_advanced_agents.tenancy.data_folder.place import LOCAL_FOLDER
-from super_advanced_agents.tenancy.secret_files import secrets_from_files
 
 PREFIX = "SAA_"
 _GRPC_PORT = 50_051
 _EMBEDDING = {"embedding_model", "embedding_precision", "embedding_base_url"}
-
-
-def _parse_list(value: object) -> object:
-    # an environment variable holds items separated by commas, or a JSON array
-    if not isinstance(value, str):
-        return value
-    if value.lstrip().startswith("["):
-        try:
-            return json.loads(value)
-        except ValueError as exc:
-            raise ValueError("a list must be texts separated by commas, or JSON") from exc
-    return [item.strip() for item in value.split(",") if item.strip()]
-
-
-_TextList: TypeAlias = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parse_list)]
-
-_QUEUE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
-
-
-def _parse_queues(value: object) -> object:
-    if not isinstance(value, str) or value.lstrip().startswith("{"):
-        return json.loads(value) if isinstance(value, str) else value
-    return dict(item.strip().partition("=")[::2] for item in value.split(",") if item.strip())
-
-
-def _check_queues(queues: dict[str, int]) -> dict[str, int]:
-    for name, slots in queues.items():
-        if _QUEUE.fullmatch(name) is None or not 1 <= slots <= 1_024:
-            raise ValueError("queues must be names with a number from 1 to 1024, such as 'default=8,bulk=1'")
-    return queues
-
-
-_Queues: TypeAlias = Annotated[dict[str, int], NoDecode, BeforeValidator(_parse_queues), AfterValidator(_check_queues)]
 
 
 class Settings(BaseSettings):
@@ -100,6 +72,7 @@ class Settings(BaseSettings):
         tls_cert: the PEM file with the certificate chain for REST and gRPC; None to serve without TLS.
         tls_key: the PEM file with the private key of `tls_cert`, without a password.
         admin_key: an API key that `saa keys generate` made: valid with all scopes from the first start on.
+        metrics_key: the same for the scope `metrics`, which reads metrics and nothing else.
         auth: require a credential for every request; turning it off is allowed on loopback only.
         jwt_jwks_url: the URL of the token issuer's public keys (JWKS); None to accept API keys only.
         jwt_issuer: the required `iss` claim of tokens; must be set with `jwt_jwks_url`.
@@ -189,16 +162,17 @@ class Settings(BaseSettings):
     tls_cert: Path | None = None
     tls_key: Path | None = None
     admin_key: SecretStr | None = None
+    metrics_key: SecretStr | None = None
     auth: bool = True
     jwt_issuer: str | None = None  # before the URL, whose validator reads both
     jwt_audience: str | None = None
     jwt_jwks_url: str | None = None
     jwt_tenant_claim: str = "tenant"
     jwt_scopes_claim: str = "scope"
-    allowed_hosts: _TextList = ()
-    allowed_origins: _TextList = ()
-    trusted_proxies: _TextList = ()
-    root_path: str = ""
+    allowed_hosts: TextList = ()
+    allowed_origins: Origins = ()
+    trusted_proxies: Proxies = ()
+    root_path: RootPath = ""
     cached_results: int = Field(default=4_096, ge=0, le=1_000_000)
     cached_results_s: float = Field(default=300.0, gt=0, le=86_400)
     keep_embeddings: bool = True
@@ -220,8 +194,8 @@ class Settings(BaseSettings):
     rate_limit_per_tenant: int = Field(default=4_800_000, ge=0)
     shared_limits: SecretStr | None = None
     jobs: SecretStr | None = None
-    job_modules: _TextList = ()
-    job_queues: _Queues = Field(default_factory=lambda: {"default": 8, "bulk": 1})
+    job_modules: TextList = ()
+    job_queues: Queues = Field(default_factory=lambda: {"default": 8, "bulk": 1})
     max_queued_jobs: int = Field(default=10_000, ge=0, le=1_000_000)
     max_running_jobs: int = Field(default=4, ge=1, le=65_536)
     max_schedules: int = Field(default=100, ge=0, le=65_536)
@@ -239,7 +213,7 @@ class Settings(BaseSettings):
     slow_request_s: float = Field(default=2.0, gt=0, le=3600)
     metrics_port: int | None = Field(default=None, ge=0, le=65_535)
     metrics_host: str = "127.0.0.1"
-    metrics_tenants: _TextList = Field(default=(), max_length=100)
+    metrics_tenants: TextList = Field(default=(), max_length=100)
 
     @field_validator("agent")
     @classmethod
@@ -257,34 +231,6 @@ class Settings(BaseSettings):
         if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname or "")):
             raise ValueError("it must begin with https:// (or http:// on loopback)")
         return url
-
-    @field_validator("allowed_origins")
-    @classmethod
-    def _check_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
-        for origin in origins:
-            if re.fullmatch(r"https?://[^/?#@\s]+", origin) is None:
-                raise ValueError("an origin must be a scheme and a host only, such as 'https://app.example.org'")
-        return origins
-
-    @field_validator("trusted_proxies")
-    @classmethod
-    def _check_proxies(cls, proxies: tuple[str, ...]) -> tuple[str, ...]:
-        for proxy in proxies:
-            try:
-                network = ipaddress.ip_network(proxy, strict=False)
-            except ValueError:
-                raise ValueError("a proxy must be an address or a network, such as 10.0.0.0/8") from None
-            if network.prefixlen == 0:
-                raise ValueError(f"{proxy} would let every caller choose its own address")
-        return proxies
-
-    @field_validator("root_path")
-    @classmethod
-    def _check_root_path(cls, path: str) -> str:
-        path = path.rstrip("/")
-        if re.fullmatch(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*", path) is None:
-            raise ValueError("it must be a path such as /saa")
-        return path
 
     @property
     def chosen_grpc_port(self) -> int | None:
@@ -400,11 +346,3 @@ def checked_certificate(settings: Settings) -> tuple[bytes, bytes] | None:
             f"the certificate {str(cert)!r} with the key {str(key)!r} cannot be used: {exc.strerror or 'not PEM'}",
             hint="check --tls-cert and --tls-key: PEM files, the key without a password",
         ) from exc
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether `host` is a loopback address, which only this machine can reach."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from super_advanced_agents.errors import ConfigurationError
-from super_advanced_agents.tenancy.settings import Settings, is_loopback
+from super_advanced_agents.tenancy.configuration.values import is_loopback
+from super_advanced_agents.tenancy.settings import Settings
 
 
 def test_arguments_override_the_environment_and_that_the_defaults(monkeypatch):

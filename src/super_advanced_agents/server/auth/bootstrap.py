@@ -7,27 +7,36 @@ from super_advanced_agents.config import DEFAULT_TENANT
 from super_advanced_agents.errors import ConfigurationError
 from super_advanced_agents.server.auth.authenticator import Authenticator
 from super_advanced_agents.server.auth.key_store import KEYS_FILE, KeyTable
-from super_advanced_agents.server.auth.rotation import put_admin_key
+from super_advanced_agents.server.auth.rotation import put_given_key
+from super_advanced_agents.tenancy.configuration.values import is_loopback
 from super_advanced_agents.tenancy.context import Access
-from super_advanced_agents.tenancy.settings import Settings, is_loopback
+from super_advanced_agents.tenancy.settings import Settings
 
 
-async def aput_admin_key(settings: Settings) -> None:
-    """Store the admin key of the settings, if they have one and it is new.
+async def aput_given_keys(settings: Settings) -> None:
+    """Store the keys that the settings give, `admin_key` and `metrics_key`, if they are new.
 
     Raises:
-        ConfigurationError: it cannot be used.
-        StoreError: it was not stored.
+        ConfigurationError: one cannot be used.
+        StoreError: one was not stored.
     """
-    if settings.admin_key is not None and settings.auth:
-        await in_thread(lambda: _put_admin_key(settings), name="store admin key")
+    given = {
+        name: (key.get_secret_value(), scope)
+        for name, key, scope in (
+            ("admin_key", settings.admin_key, Access.ADMIN),
+            ("metrics_key", settings.metrics_key, Access.METRICS),
+        )
+        if key is not None
+    }
+    if given and settings.auth:
+        await in_thread(lambda: _put_given_keys(settings, given), name="store given keys")
 
 
-def _put_admin_key(settings: Settings) -> None:
-    assert settings.admin_key is not None
+def _put_given_keys(settings: Settings, given: dict[str, tuple[str, Access]]) -> None:
     table = KeyTable(settings.server_dir)
     try:
-        put_admin_key(table, settings.admin_key.get_secret_value())
+        for name, (key, scope) in given.items():
+            put_given_key(table, name, key, scope)
     finally:
         table.close()
 

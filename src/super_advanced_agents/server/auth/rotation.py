@@ -12,7 +12,6 @@ from super_advanced_agents.tenancy.context import Access
 OVERLAP_S = 86_400.0
 """Seconds for which a replaced key stays valid: a day, in which callers get the new one."""
 
-ADMIN_KEY_LABEL = "the setting admin_key"
 _INSERT = "INSERT INTO keys (id, digest, tenant, scopes, label, created_at, expires_at) VALUES (?,?,?,?,?,?,?)"
 
 
@@ -56,10 +55,17 @@ def rotate_key(table: KeyTable, key_id: str, *, overlap_s: float = OVERLAP_S) ->
     return made, ends_at
 
 
-def put_admin_key(table: KeyTable, key: str, *, overlap_s: float = OVERLAP_S) -> bool:
-    """Store the admin key that the operator made, if it is new, and let its predecessors expire.
+def put_given_key(table: KeyTable, setting: str, key: str, scope: Access, *, overlap_s: float = OVERLAP_S) -> bool:
+    """Store a key that the operator made, if it is new, and let its predecessors expire.
 
     Several servers may be given the same key, each at every start.
+
+    Args:
+        table: the keys.
+        setting: the name of the setting that gives the key; its keys have a label with this name.
+        key: the key, of the tenant `default`.
+        scope: what it permits.
+        overlap_s: seconds for which earlier keys of the setting stay valid.
 
     Returns:
         True if it was new.
@@ -71,25 +77,25 @@ def put_admin_key(table: KeyTable, key: str, *, overlap_s: float = OVERLAP_S) ->
     parsed = KEY_PATTERN.fullmatch(key)
     if parsed is None:
         raise ConfigurationError(
-            "the setting admin_key has not the form of a key", hint="`saa keys generate` makes one without storing it"
+            f"the setting {setting} has not the form of a key", hint="`saa keys generate` makes one without storing it"
         )
     digest = digest_of(key, table.secret)
     for record in table.records():
         if record.id == parsed[1]:
             if record.state != "valid" or not hmac.compare_digest(record.digest, digest):
                 raise ConfigurationError(
-                    f"the setting admin_key is a key that is {record.state}, or its id {record.id!r} is another key's",
+                    f"the setting {setting} is a key that is {record.state}, or its id {record.id!r} is another key's",
                     hint="give a new one, made with `saa keys generate`",
                 )
             return False
-    now = table.clock.now()
+    now, label = table.clock.now(), f"the setting {setting}"
     with table.transaction() as connection:
         connection.execute(
             "UPDATE keys SET expires_at = ? WHERE label = ? AND coalesce(expires_at, ?) >= ?",
-            (now + overlap_s, ADMIN_KEY_LABEL, now + overlap_s, now + overlap_s),
+            (now + overlap_s, label, now + overlap_s, now + overlap_s),
         )
         connection.execute(
             f"INSERT OR IGNORE {_INSERT.removeprefix('INSERT ')}",
-            (parsed[1], digest, DEFAULT_TENANT, Access.ADMIN.value, ADMIN_KEY_LABEL, now, None),
+            (parsed[1], digest, DEFAULT_TENANT, scope.value, label, now, None),
         )
     return True

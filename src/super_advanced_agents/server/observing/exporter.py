@@ -22,8 +22,9 @@ from super_advanced_agents.server.limits.admission import Admission
 from super_advanced_agents.server.observing.metrics import CONTENT_TYPE, Metrics
 from super_advanced_agents.server.observing.requests import RequestObserver
 from super_advanced_agents.server.sockets import address_of, bind_listener
+from super_advanced_agents.tenancy.configuration.values import is_loopback
 from super_advanced_agents.tenancy.context import Access
-from super_advanced_agents.tenancy.settings import Settings, is_loopback
+from super_advanced_agents.tenancy.settings import Settings
 
 METRICS_PORT = "SAA_METRICS_PORT"
 

@@ -6,7 +6,13 @@ import pytest
 
 from super_advanced_agents.errors import ConfigurationError, InvalidInputError
 from super_advanced_agents.server.auth.key_store import KeyTable, new_key
-from super_advanced_agents.server.auth.rotation import ADMIN_KEY_LABEL, put_admin_key, rotate_key
+from super_advanced_agents.server.auth.rotation import put_given_key, rotate_key
+from super_advanced_agents.tenancy.context import Access
+
+
+def put(table, key, setting="admin_key", scope=Access.ADMIN):
+    """Store a key as the setting gives it."""
+    return put_given_key(table, setting, key, scope)
 
 
 @pytest.fixture
@@ -58,18 +64,26 @@ def test_only_valid_keys_are_replaced(table):
 def test_admin_key_of_the_operator_is_stored_once_and_its_predecessor_expires(table):
     """Each server is given it at each start."""
     first, second = new_key().key, new_key().key
-    assert [put_admin_key(table, key) for key in (first, first, second, second)] == [True, False, True, False]
+    assert [put(table, key) for key in (first, first, second, second)] == [True, False, True, False]
     before, after = table.records()
-    assert (before.label, after.label) == (ADMIN_KEY_LABEL, ADMIN_KEY_LABEL)
+    assert (before.label, after.label) == ("the setting admin_key",) * 2
     assert (before.expires_at is None, after.expires_at) == (False, None)
+
+
+def test_key_of_one_setting_does_not_end_that_of_another(table):
+    """Prometheus has a key of its own, which can do nothing else."""
+    put(table, new_key().key)
+    put(table, new_key().key, "metrics_key", Access.METRICS)
+    before, after = table.records()
+    assert (before.expires_at, after.expires_at, after.scopes) == (None, None, {Access.METRICS})
 
 
 def test_admin_key_that_is_none_or_was_revoked_is_refused_without_being_told(table):
     """A server that starts all the same would accept it, or lock the operator out silently."""
     key = new_key().key
-    put_admin_key(table, key)
+    put(table, key)
     table.revoke(key[4:16])
     for wrong in (key, "saa_short", key[:17] + "x" * 43, ""):
         with pytest.raises(ConfigurationError, match="admin_key") as caught:
-            put_admin_key(table, wrong)
+            put(table, wrong)
         assert not wrong or wrong not in str(caught.value)
