@@ -72,29 +72,18 @@ def create_app(settings: Settings, *, connect: Connect | None = None) -> FastAPI
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with (
             Runtime(settings, connect=connect, embedding_cache=settings.embedding_cache) as runtime,
-            Authenticator(settings) as authenticator,
-            Idempotency(settings.data_dir / "server" / "requests.db") as idempotency,
             AsyncExitStack() as stack,
         ):
-            await runtime.aopen()
-            await authenticator.aopen()
-            if shared is not None:
-                await stack.enter_async_context(shared)
-            storage = await stack.enter_async_context(StorageWatch([runtime.check_files, idempotency.check_files]))
-            app.state.services = Services(
-                runtime=runtime,
-                authenticator=authenticator,
-                admission=admission,
-                limiter=limiter,
-                shared=shared,
-                idempotency=idempotency,
-                storage=storage,
-                observer=observer,
+            services = app.state.services = await _open_services(
+                runtime, stack, admission=admission, limiter=limiter, observer=observer
             )
             app.state.pipeline = Pipeline(
-                app.state.services, max_timeout_s=settings.request_timeout_s, search_s=settings.search_s
+                services,
+                max_timeout_s=settings.request_timeout_s,
+                search_s=settings.search_s,
+                refresh=None if runtime.state is None else runtime.catalog.arefresh,
             )
-            app.state.metrics = Metrics(app.state.services)
+            app.state.metrics = Metrics(services)
             tasks = [
                 asyncio.create_task(runtime.akeep_loading(), name="load models"),
                 asyncio.create_task(measure_loop_lag(), name="measure loop lag"),
@@ -107,7 +96,7 @@ def create_app(settings: Settings, *, connect: Connect | None = None) -> FastAPI
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
-                await in_thread(app.state.services.conversions.close, name="close conversions")
+                await in_thread(services.conversions.close, name="close conversions")
 
     app = FastAPI(
         title="Super Advanced Agents",
@@ -129,6 +118,30 @@ def create_app(settings: Settings, *, connect: Connect | None = None) -> FastAPI
     endpoints = (*agents.ENDPOINTS, *collections.ENDPOINTS)
     app.router.routes.insert(0, HotRoutes(endpoint for endpoint in endpoints if endpoint.operation.hot))
     return app
+
+
+async def _open_services(
+    runtime: Runtime, stack: AsyncExitStack, *, admission: Admission, limiter: RateLimiter, observer: RequestObserver
+) -> Services:
+    settings = runtime.settings
+    await runtime.aopen()
+    requests = runtime.state or settings.data_dir / "server" / "requests.db"
+    authenticator = await stack.enter_async_context(Authenticator(settings, runtime.state))
+    idempotency = await stack.enter_async_context(Idempotency(requests))
+    await authenticator.aopen()
+    if limiter.shared is not None:
+        await stack.enter_async_context(limiter.shared)
+    storage = await stack.enter_async_context(StorageWatch([runtime.check_files, idempotency.check_files]))
+    return Services(
+        runtime=runtime,
+        authenticator=authenticator,
+        admission=admission,
+        limiter=limiter,
+        shared=limiter.shared,
+        idempotency=idempotency,
+        storage=storage,
+        observer=observer,
+    )
 
 
 def _add_middleware(app: FastAPI, settings: Settings, observer: RequestObserver) -> None:

@@ -105,16 +105,25 @@ class Pipeline:
         services: the objects that do the checks.
         max_timeout_s: the longest time for the work on one request, in seconds.
         search_s: the longest time of work for one search, in seconds; None for no limit.
+        refresh: reads what other servers have changed, before the work on each request; None where there is one.
 
     Attributes:
         admission: the permits, and the room for the bytes of requests.
     """
 
-    def __init__(self, services: Services, *, max_timeout_s: float, search_s: float | None = None) -> None:
+    def __init__(
+        self,
+        services: Services,
+        *,
+        max_timeout_s: float,
+        search_s: float | None = None,
+        refresh: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         self.admission = services.admission
         self._services = services
         self._max_timeout_s = max_timeout_s
         self._search_s = search_s
+        self._refresh = refresh
 
     async def check(self, incoming: IncomingRequest) -> None:
         """Check the headers of a request, and set its context, timeout and key.
@@ -161,6 +170,8 @@ class Pipeline:
             if context is None:
                 yield
                 return
+            if self._refresh is not None:
+                await self._refresh()
             context.permit = permit
             room = incoming.room = context.room = self._services.sending.room(incoming.tenant)
             try:

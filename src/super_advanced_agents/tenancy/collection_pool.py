@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 import time
 from collections import Counter, OrderedDict
@@ -11,27 +10,23 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import cast
 
 from super_advanced_agents._runtime.batcher import Workers
-from super_advanced_agents._runtime.files import create_folder, map_os_error, private_folder
 from super_advanced_agents._runtime.futures import Future, set_exceptions, set_results
 from super_advanced_agents._runtime.lifecycle import Resource
 from super_advanced_agents._runtime.shares import NO_SHARE, active_share
 from super_advanced_agents._runtime.sync_bridge import blocking
 from super_advanced_agents.errors import (
     CollectionNotFoundError,
-    CorruptStoreError,
     OverloadedError,
     ResourceClosedError,
     SuperAdvancedAgentsError,
 )
 from super_advanced_agents.stores import VectorStore
-from super_advanced_agents.stores.opening import folder_url, open_store
-from super_advanced_agents.stores.options import IndexKind, Metric, Storage
 from super_advanced_agents.telemetry import get_logger
 from super_advanced_agents.tenancy.catalog import Catalog
-from super_advanced_agents.tenancy.catalog_rows import Entry
+from super_advanced_agents.tenancy.catalog.rows import Entry
+from super_advanced_agents.tenancy.collection_places import CollectionPlace, FolderPlace
 from super_advanced_agents.types import CollectionInfo
 
 _log = get_logger("server")
@@ -78,14 +73,14 @@ class Collections(Resource):
 
     Args:
         catalog: the open catalog.
-        folder: the folder that contains the collections' folders.
+        place: where the records of collections are, or the folder that contains the collections' folders.
         max_open: the number of stores open at once.
     """
 
-    def __init__(self, catalog: Catalog, folder: Path, *, max_open: int) -> None:
+    def __init__(self, catalog: Catalog, place: CollectionPlace | Path, *, max_open: int) -> None:
         super().__init__()
         self._catalog = catalog
-        self._folder = folder
+        self._place: CollectionPlace = FolderPlace(place) if isinstance(place, Path) else place
         self._max_open = max_open
         self._lock = threading.Lock()
         self._slots: OrderedDict[str, _Slot] = OrderedDict()  # most recently used last
@@ -99,7 +94,7 @@ class Collections(Resource):
         )
         self._closers = Workers(name="close collections", threads=_THREADS, max_queue=_MAX_WAITING)
         self._refuser = Workers(name="refuse collections", threads=1, max_queue=_MAX_WAITING)
-        self._remove_unknown_folders()
+        self._place.prepare(catalog.collection_folders())
         for deleted_folder in catalog.deleted_folders():
             self._closers.submit(partial(self._remove, deleted_folder))
 
@@ -122,7 +117,7 @@ class Collections(Resource):
             InvalidInputError: the tenant has `max_collections` collections already.
         """
         self._check_open()
-        return await self._catalog.acreate_collection(tenant, info, exist_ok=exist_ok, make_folder=self._make_folder)
+        return await self._catalog.acreate_collection(tenant, info, exist_ok=exist_ok, make_folder=self._place.make)
 
     create = blocking(acreate)
 
@@ -295,24 +290,12 @@ class Collections(Resource):
     def _open(self, slot: _Slot) -> None:
         store, error = None, None
         try:
-            store = self._open_store(slot.entry)
+            store = self._place.open(slot.entry)
         except BaseException as exc:
             error = exc
         with self._lock:
             self._finish_opening(slot, store, error)
             self._advance()
-
-    def _open_store(self, entry: Entry) -> VectorStore:
-        folder, info = self._folder / entry.id, entry.info
-        if folder.is_symlink() or not folder.is_dir():
-            raise CorruptStoreError(f"the files of the collection {info.name!r} are missing", hint="restore a backup")
-        return open_store(
-            folder_url(folder),
-            dim=info.dim,
-            metric=cast("Metric", info.metric),
-            index=cast("IndexKind", info.index),
-            storage=cast("Storage", info.storage),
-        )
 
     def _close(self, slot: _Slot, store: VectorStore | None) -> None:
         try:
@@ -355,31 +338,10 @@ class Collections(Resource):
     def _remove(self, folder: str) -> None:
         # A removal that fails is retried at the next start.
         try:
-            with suppress(FileNotFoundError):
-                shutil.rmtree(self._folder / folder)
+            self._place.remove(folder)
             self._catalog.forget_deleted_folder(folder)
         except (OSError, SuperAdvancedAgentsError) as exc:
             _log.warning("server.collection_left", extra={"folder": folder, "reason": str(exc)})
-
-    def _make_folder(self, name: str) -> None:
-        try:
-            create_folder(self._folder / name)
-        except OSError as exc:
-            with suppress(OSError):
-                (self._folder / name).rmdir()  # it is not in the catalog
-            raise map_os_error(exc, self._folder) from exc
-
-    def _remove_unknown_folders(self) -> None:
-        # Empty folders remain of collections whose creation did not reach the catalog. Nothing else is ever removed.
-        try:
-            private_folder(self._folder)
-            collection_folders = self._catalog.collection_folders()
-            for folder in self._folder.iterdir():
-                if folder.name not in collection_folders:
-                    with suppress(OSError):  # not empty, or not a folder: it must not be removed
-                        folder.rmdir()
-        except OSError as exc:
-            raise map_os_error(exc, self._folder) from exc
 
     def _release(self) -> None:
         with self._lock:

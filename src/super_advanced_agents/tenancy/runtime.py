@@ -33,7 +33,9 @@ from super_advanced_agents.stores.folder import StoreFolder
 from super_advanced_agents.stores.opening import open_store
 from super_advanced_agents.stores.tenant_view import tenant_view
 from super_advanced_agents.telemetry import get_logger
-from super_advanced_agents.tenancy.catalog import Catalog, new_collection
+from super_advanced_agents.tenancy.catalog import Catalog, SQLiteCatalog, new_collection
+from super_advanced_agents.tenancy.catalog.postgres import PostgresCatalog
+from super_advanced_agents.tenancy.collection_places import place_of
 from super_advanced_agents.tenancy.collection_pool import Collections
 from super_advanced_agents.tenancy.config_file import Declared, load_declared
 from super_advanced_agents.tenancy.data_folder.server_address import naming_server
@@ -41,6 +43,7 @@ from super_advanced_agents.tenancy.model_loading import embedding_pipeline, fetc
 from super_advanced_agents.tenancy.orchestrators import Connect, Orchestrators, OrchestratorServices
 from super_advanced_agents.tenancy.result_cache import ResultCache
 from super_advanced_agents.tenancy.settings import Settings
+from super_advanced_agents.tenancy.shared_state import SharedState, shared_state
 from super_advanced_agents.tenancy.store_wrappers import CachedStore
 
 _log = get_logger("server")
@@ -114,6 +117,11 @@ class Runtime(Resource):
     def catalog(self) -> Catalog:
         """The catalog of all tenants' collections and agent settings; available after `aopen`."""
         return self._checked_components.catalog
+
+    @property
+    def state(self) -> SharedState | None:
+        """The database of what servers share, available after `aopen`; None for the data folder."""
+        return self._checked_components.state
 
     @property
     def collections(self) -> Collections:
@@ -282,21 +290,21 @@ class Runtime(Resource):
         _restrict_data_folder(settings.data_dir)
         with ExitStack() as stack:  # closes what is open already when a later component fails
             pipeline = stack.enter_context(embedding_pipeline(settings, cache=self._embedding_cache))
-            if not settings.has_own_store:
+            state = shared_state(settings)
+            if state is not None:
+                stack.enter_context(state).open()
+            elif not settings.has_own_store:
                 # The lock of the default store guards the whole data folder, the catalog and the collections included.
                 stack.callback(StoreFolder(settings.store_dir).release)
             store = stack.enter_context(open_store(settings.store_url, dim=pipeline.dim))
-            catalog = stack.enter_context(
-                Catalog(
-                    settings.data_dir / "server" / "catalog.db",
-                    declared,
-                    max_collections=settings.max_collections,
-                    max_agents=settings.max_agents,
-                )
+            limits = {"max_collections": settings.max_collections, "max_agents": settings.max_agents}
+            catalog: Catalog = stack.enter_context(
+                SQLiteCatalog(settings.data_dir / "server" / "catalog.db", declared, **limits)
+                if state is None
+                else PostgresCatalog(state, declared, **limits)
             )
-            collections = stack.enter_context(
-                Collections(catalog, settings.data_dir / "collections", max_open=settings.max_open_collections)
-            )
+            place = place_of(settings.store_url, settings.data_dir / "collections")
+            collections = stack.enter_context(Collections(catalog, place, max_open=settings.max_open_collections))
             _create_declared(declared, collections)
             stack.enter_context(pipeline)  # entered again: it must close before the stores that its callers write to
             generator = stack.enter_context(
@@ -312,7 +320,7 @@ class Runtime(Resource):
             orchestrators = stack.enter_context(Orchestrators(services, self._connect))
             orchestrators.open()
             return _Components(
-                pipeline, generator, store, declared, catalog, collections, orchestrators, stack.pop_all()
+                pipeline, generator, store, declared, catalog, collections, orchestrators, state, stack.pop_all()
             )
 
     def _release(self) -> None:
@@ -332,6 +340,7 @@ class _Components:
     catalog: Catalog
     collections: Collections
     orchestrators: Orchestrators
+    state: SharedState | None
     all: ExitStack
     """Closes the components in reverse order of opening."""
 

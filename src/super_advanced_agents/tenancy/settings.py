@@ -46,6 +46,8 @@ class Settings(BaseSettings):
         data_dir: the folder of all persistent data; the default store is in its `store` subfolder. Commands
             use `./saa-data` if it exists, else the user's data folder for this package.
         store: the URL of the store that all agents share, such as `faiss:./folder`; the one in `data_dir` when None.
+        state: the URL of the PostgreSQL database of the catalog, the API keys and idempotent requests, which servers
+            share; that of the store when None and it is PostgreSQL, else the data folder.
         models_dir: the folder of all models; the user's cache folder when None.
         agent: the default agent, which answers `POST /search` and the command line.
         embedding_model: a model of the registry, a folder with a model, or the model's name at `embedding_base_url`;
@@ -135,6 +137,7 @@ class Settings(BaseSettings):
 
     data_dir: Path = LOCAL_FOLDER
     store: SecretStr | None = None
+    state: SecretStr | None = None
     models_dir: Path | None = None
     agent: str = "default"
 

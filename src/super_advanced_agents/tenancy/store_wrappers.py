@@ -14,7 +14,7 @@ from super_advanced_agents.stores.requests import (
     SearchRequest,
     WriteRequest,
 )
-from super_advanced_agents.tenancy.catalog_rows import Entry
+from super_advanced_agents.tenancy.catalog.rows import Entry
 from super_advanced_agents.tenancy.collection_pool import Collections
 from super_advanced_agents.tenancy.idempotent_writes import next_write_id, uids_for
 from super_advanced_agents.tenancy.result_cache import MatchLists, ResultCache, key_of

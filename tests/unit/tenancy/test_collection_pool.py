@@ -17,7 +17,7 @@ from super_advanced_agents.errors import (
     OverloadedError,
 )
 from super_advanced_agents.stores.opening import open_store
-from super_advanced_agents.tenancy import collection_pool
+from super_advanced_agents.tenancy import collection_places, collection_pool
 from super_advanced_agents.tenancy.runtime import Runtime
 from super_advanced_agents.tenancy.settings import Settings
 from super_advanced_agents.tenancy.workspace import Workspace
@@ -194,7 +194,7 @@ async def test_collection_opens_while_the_one_it_replaces_still_closes(tmp_path,
         store.close = close_slowly
         return store
 
-    monkeypatch.setattr(collection_pool, "open_store", open_slow_to_close)
+    monkeypatch.setattr(collection_places, "open_store", open_slow_to_close)
     try:
         async with Runtime(_settings(tmp_path, max_open_collections=1)) as runtime:
             await runtime.aopen()
@@ -236,7 +236,7 @@ async def test_collections_open_concurrently(tmp_path, monkeypatch):
         both.wait()
         return open_store(url, **options)
 
-    monkeypatch.setattr(collection_pool, "open_store", open_with_the_other)
+    monkeypatch.setattr(collection_places, "open_store", open_with_the_other)
     async with Runtime(_settings(tmp_path)) as runtime:
         await runtime.aopen()
         for name in "ab":

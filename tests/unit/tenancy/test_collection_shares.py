@@ -10,7 +10,7 @@ import pytest
 
 from super_advanced_agents.errors import OverloadedError
 from super_advanced_agents.stores.opening import open_store
-from super_advanced_agents.tenancy import collection_pool
+from super_advanced_agents.tenancy import collection_places
 from super_advanced_agents.tenancy.runtime import Runtime
 from super_advanced_agents.tenancy.settings import Settings
 from super_advanced_agents.tenancy.workspace import Workspace
@@ -95,7 +95,7 @@ async def test_collection_is_opened_beside_slow_ones_of_another_tenant(tmp_path,
             may_open.wait(60)
         return open_store(url, **options)
 
-    monkeypatch.setattr(collection_pool, "open_store", open_slowly)
+    monkeypatch.setattr(collection_places, "open_store", open_slowly)
     async with Runtime(_settings(tmp_path)) as runtime:
         await runtime.aopen()
         many, late = await _create(runtime, "hostile", 12), await _create(runtime, "late", 1)

@@ -27,12 +27,27 @@ def _names_in(data_dir: Path) -> list[str]:
     import asyncio
 
     from super_advanced_agents.config import DEFAULT_TENANT
-    from super_advanced_agents.tenancy.data_folder.saving import read_catalog_of
 
     with open_namespace(data_dir, "default") as (store, _):
         stored = asyncio.run(store.anamespaces()) or []
-    configured = [name for tenant, name in read_catalog_of(data_dir).agents if tenant == DEFAULT_TENANT]
-    return sorted({*stored, *configured})
+    return sorted({*stored, *_configured_in(data_dir, DEFAULT_TENANT)})
+
+
+def _configured_in(data_dir: Path, tenant: str) -> list[str]:
+    from super_advanced_agents.tenancy.data_folder.saving import read_catalog_of
+    from super_advanced_agents.tenancy.settings import Settings
+    from super_advanced_agents.tenancy.shared_state import shared_state
+
+    state = shared_state(Settings.load(data_dir=data_dir))
+    if state is None:
+        return [name for owner, name in read_catalog_of(data_dir).agents if owner == tenant]
+    from super_advanced_agents.tenancy.catalog.postgres import PostgresCatalog
+    from super_advanced_agents.tenancy.config_file import Declared
+
+    with state:
+        state.open()
+        with PostgresCatalog(state, Declared(), max_collections=0, max_agents=0) as catalog:
+            return [info.name for info in catalog.agents(tenant)]
 
 
 def _names_at(url: str) -> list[str]:

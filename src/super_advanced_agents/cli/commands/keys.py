@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +13,7 @@ from super_advanced_agents.cli.options import AsJson, DataDir
 from super_advanced_agents.cli.output import print_json, print_note, print_result, report_errors, without_controls
 
 if TYPE_CHECKING:
+    from super_advanced_agents.server.auth.key_source import Keys
     from super_advanced_agents.server.auth.key_store import KeyRecord
 
 keys = typer.Typer(
@@ -42,13 +45,9 @@ def create(
     as_json: AsJson = False,
 ) -> None:
     """Create an API key for the server of a data folder, and print it; it is not shown again."""
-    from super_advanced_agents.server.auth.key_store import KeyTable
-
-    table = KeyTable(_folder(data_dir))
-    try:
+    with _open_keys(data_dir) as table:
+        assert table is not None
         key = table.create(tenant=tenant, scopes=scope, label=label, expires_in_s=expires_in_s)
-    finally:
-        table.close()
     if as_json:
         print_json({"key": key.key, "id": key.id})
     else:
@@ -63,15 +62,8 @@ def list_(*, data_dir: DataDir, as_json: AsJson = False) -> None:
 
     The keys themselves cannot be shown again.
     """
-    from super_advanced_agents.server.auth.key_store import KEYS_FILE, KeyTable
-
-    records: list[KeyRecord] = []
-    if (_folder(data_dir) / KEYS_FILE).exists():
-        table = KeyTable(_folder(data_dir))
-        try:
-            records = table.records()
-        finally:
-            table.close()
+    with _open_keys(data_dir, create=False) as table:
+        records = [] if table is None else table.records()
     if as_json:
         print_json({"keys": [_as_json(record) for record in records]})
         return
@@ -94,16 +86,11 @@ def revoke(
 ) -> None:
     """Revoke the API key with the given id; this cannot be undone."""
     from super_advanced_agents.errors import InvalidInputError
-    from super_advanced_agents.server.auth.key_store import KEYS_FILE, KeyTable, checked_key_id
+    from super_advanced_agents.server.auth.key_store import checked_key_id
 
     key_id = checked_key_id(key_id)
-    revoked = False
-    if (_folder(data_dir) / KEYS_FILE).exists():
-        table = KeyTable(_folder(data_dir))
-        try:
-            revoked = table.revoke(key_id)
-        finally:
-            table.close()
+    with _open_keys(data_dir, create=False) as table:
+        revoked = table is not None and table.revoke(key_id)
     if not revoked:
         raise InvalidInputError(f"there is no key {key_id!r}", field="id", hint="`saa keys list` shows the ids")
     if as_json:
@@ -125,17 +112,14 @@ def rotate(
 ) -> None:
     """Replace an API key by a new one with its tenant, scopes and label, and print it."""
     from super_advanced_agents.errors import InvalidInputError
-    from super_advanced_agents.server.auth.key_store import KEYS_FILE, KeyTable, checked_key_id
+    from super_advanced_agents.server.auth.key_store import checked_key_id
     from super_advanced_agents.server.auth.rotation import rotate_key
 
     key_id = checked_key_id(key_id)
-    if not (_folder(data_dir) / KEYS_FILE).exists():
-        raise InvalidInputError(f"there is no key {key_id!r}", field="id", hint="`saa keys create` makes one")
-    table = KeyTable(_folder(data_dir))
-    try:
+    with _open_keys(data_dir, create=False) as table:
+        if table is None:
+            raise InvalidInputError(f"there is no key {key_id!r}", field="id", hint="`saa keys create` makes one")
         made, ends_at = rotate_key(table, key_id, overlap_s=overlap_s)
-    finally:
-        table.close()
     if as_json:
         print_json({"key": made.key, "id": made.id, "replaced": key_id, "replaced_expires_at": ends_at})
     else:
@@ -152,10 +136,18 @@ def generate() -> None:
     print_result(new_key().key)
 
 
-def _folder(data_dir: Path) -> Path:
+@contextmanager
+def _open_keys(data_dir: Path, *, create: bool = True) -> Iterator[Keys | None]:
+    # None where there are no keys and none are to be made.
+    from super_advanced_agents.server.auth.key_source import are_stored, open_keys
     from super_advanced_agents.tenancy.settings import Settings
 
-    return Settings.load(data_dir=data_dir).server_dir
+    settings = Settings.load(data_dir=data_dir)
+    if not create and not are_stored(settings):
+        yield None
+        return
+    with open_keys(settings) as table:
+        yield table
 
 
 def _as_json(record: KeyRecord) -> dict[str, object]:

@@ -15,14 +15,8 @@ from super_advanced_agents._runtime.futures import Future, in_thread, set_result
 from super_advanced_agents._runtime.lifecycle import Resource
 from super_advanced_agents._runtime.sync_bridge import blocking
 from super_advanced_agents.errors import AuthenticationError, EngineUnavailableError, ResourceClosedError, StoreError
-from super_advanced_agents.server.auth.key_store import (
-    KEY_PATTERN,
-    KeyRecord,
-    KeyTable,
-    NewKey,
-    digest_of,
-    signature_of,
-)
+from super_advanced_agents.server.auth.key_source import FolderKeys, KeySource
+from super_advanced_agents.server.auth.key_store import KEY_PATTERN, KeyRecord, NewKey, digest_of
 from super_advanced_agents.telemetry import get_logger
 from super_advanced_agents.tenancy.context import Principal
 
@@ -60,12 +54,12 @@ class APIKeyVerifier(Resource):
     to another secret, nobody is let in.
 
     Args:
-        folder: the folder of the key database; nothing is read before `open`.
+        source: the keys, or the folder of their database; nothing is read before `open`.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, source: KeySource | Path) -> None:
         super().__init__()
-        self._folder = folder
+        self._source = FolderKeys(source) if isinstance(source, Path) else source
         self._cached: Mapping[str, _CachedKey] = {}
         self._secret = b""
         self._clock = ForwardClock()
@@ -164,7 +158,7 @@ class APIKeyVerifier(Resource):
             return future
 
     def _open(self) -> None:
-        KeyTable(self._folder).close()  # creates what is missing, at the first start
+        self._source.open_table(create=True).close()  # creates what is missing, at the first start
         with self._table_lock:
             if not self._opened:
                 self._refresh()
@@ -174,7 +168,7 @@ class APIKeyVerifier(Resource):
 
     def _create_first(self, tenant: str, scopes: Iterable[str], label: str) -> NewKey | None:
         with self._table_lock:
-            with closing(KeyTable(self._folder, create=False)) as table:
+            with closing(self._source.open_table(create=False)) as table:
                 new_key = table.create_first(tenant=tenant, scopes=scopes, label=label)
             self._refresh()
         return new_key
@@ -201,12 +195,12 @@ class APIKeyVerifier(Resource):
                 set_results((future, None) for future in waiting)
 
     def _refresh(self, *, settling: bool = False) -> None:
-        signature = signature_of(self._folder)  # before the rows: a write in between is seen by the next refresh
+        signature = self._source.signature()  # before the rows: a write in between is seen by the next refresh
         if signature != self._signature:
             self._changed_at = time.monotonic()
         elif not (settling and time.monotonic() - self._changed_at < _SETTLING_S) and not self._has_newly_expired():
             return
-        with closing(KeyTable(self._folder, create=False)) as table:
+        with closing(self._source.open_table(create=False)) as table:
             table.check()
             records = table.records()
             self._clock.advance_to(table.clock.now())

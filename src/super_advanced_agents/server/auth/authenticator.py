@@ -6,8 +6,10 @@ from super_advanced_agents._runtime.lifecycle import Resource
 from super_advanced_agents.errors import AuthenticationError, ResourceClosedError
 from super_advanced_agents.server.auth.api_keys import APIKeyVerifier
 from super_advanced_agents.server.auth.jwt import TokenVerifier
+from super_advanced_agents.server.auth.key_source import keys_of
 from super_advanced_agents.tenancy.context import ANYBODY, Principal
 from super_advanced_agents.tenancy.settings import Settings
+from super_advanced_agents.tenancy.shared_state import SharedState
 
 _HINT = "send an API key as 'Authorization: Bearer KEY' or as 'X-API-Key: KEY'; `saa keys create` makes one"
 
@@ -17,14 +19,15 @@ class Authenticator(Resource):
 
     Args:
         settings: the switch for authentication, the folder of the keys, and the issuer of tokens.
+        state: the database of the keys, if servers share them.
 
     Attributes:
         keys: the verifier of API keys; None without authentication.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, state: SharedState | None = None) -> None:
         super().__init__()
-        self.keys = APIKeyVerifier(settings.server_dir) if settings.auth else None
+        self.keys = APIKeyVerifier(keys_of(settings, state)) if settings.auth else None
         self._tokens = _verifier(settings) if settings.auth else None
         self._opened = False
 

@@ -6,7 +6,7 @@ from super_advanced_agents._runtime.futures import in_thread
 from super_advanced_agents.config import DEFAULT_TENANT
 from super_advanced_agents.errors import ConfigurationError
 from super_advanced_agents.server.auth.authenticator import Authenticator
-from super_advanced_agents.server.auth.key_store import KEYS_FILE, KeyTable
+from super_advanced_agents.server.auth.key_source import has_keys, open_keys
 from super_advanced_agents.server.auth.rotation import put_given_key
 from super_advanced_agents.tenancy.configuration.values import is_loopback
 from super_advanced_agents.tenancy.context import Access
@@ -33,12 +33,9 @@ async def aput_given_keys(settings: Settings) -> None:
 
 
 def _put_given_keys(settings: Settings, given: dict[str, tuple[str, Access]]) -> None:
-    table = KeyTable(settings.server_dir)
-    try:
+    with open_keys(settings) as table:
         for name, (key, scope) in given.items():
             put_given_key(table, name, key, scope)
-    finally:
-        table.close()
 
 
 async def acheck_bind_address(settings: Settings) -> None:
@@ -57,7 +54,7 @@ async def acheck_bind_address(settings: Settings) -> None:
             f"without authentication the server will not listen on {open_host!r}: others could reach it",
             hint="leave --no-auth out, or use --host 127.0.0.1",
         )
-    if settings.jwt_jwks_url is None and not await in_thread(lambda: _has_keys(settings), name="look for keys"):
+    if settings.jwt_jwks_url is None and not await in_thread(lambda: has_keys(settings), name="look for keys"):
         raise ConfigurationError(
             f"the server will not listen on {open_host!r} before there is a key: anybody could reach it",
             hint="make one with `saa keys create --scope admin`, or give SAA_ADMIN_KEY",
@@ -82,13 +79,3 @@ async def aensure_admin_key(settings: Settings, authenticator: Authenticator) ->
         tenant=DEFAULT_TENANT, scopes=[Access.ADMIN.value], label="made at the first start"
     )
     return None if new_key is None else new_key.key
-
-
-def _has_keys(settings: Settings) -> bool:
-    if not (settings.server_dir / KEYS_FILE).exists():
-        return False
-    table = KeyTable(settings.server_dir)
-    try:
-        return any(record.state == "valid" for record in table.records())
-    finally:
-        table.close()

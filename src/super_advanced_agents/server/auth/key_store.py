@@ -8,10 +8,11 @@ import re
 import secrets
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from super_advanced_agents._runtime import sqlite
 from super_advanced_agents._runtime.clock import ForwardClock
@@ -32,6 +33,7 @@ KEYS_FILE = "keys.db"
 KEY_PATTERN = re.compile(r"saa_([a-z2-7]{12})_[A-Za-z0-9_-]{43}", re.ASCII)
 """The form of a key: its public id, then 256 random bits in base64url."""
 
+KEY_COLUMNS = "id, digest, tenant, scopes, label, created_at, expires_at, revoked_at"
 _ID_PATTERN = re.compile(r"[a-z2-7]{12}", re.ASCII)
 _MAX_LABEL_CHARS = 200
 _SCHEMA = sqlite.Schema(
@@ -198,7 +200,7 @@ class KeyTable:
         Returns:
             True if there is a key with this id.
         """
-        with self.transaction():
+        with self._transaction():
             changed = self._connection.execute(
                 "UPDATE keys SET revoked_at = coalesce(revoked_at, ?) WHERE id = ?", (self.clock.now(), key_id)
             )
@@ -207,26 +209,8 @@ class KeyTable:
     def records(self) -> list[KeyRecord]:
         """Return the records of all keys, oldest first, including revoked and expired keys."""
         with self._lock, self._sqlite_errors():
-            rows = self._connection.execute(
-                "SELECT id, digest, tenant, scopes, label, created_at, expires_at, revoked_at FROM keys"
-                " ORDER BY created_at, id"
-            ).fetchall()
-        now = self.clock.now()
-        known_scopes = {scope.value for scope in Access}
-        return [
-            KeyRecord(
-                id=row[0],
-                digest=row[1],
-                tenant=row[2],
-                scopes=frozenset(Access(scope) for scope in row[3].split() if scope in known_scopes),
-                label=row[4],
-                created_at=row[5],
-                expires_at=row[6],
-                revoked_at=row[7],
-                read_at=now,
-            )
-            for row in rows
-        ]
+            rows = self._connection.execute(f"SELECT {KEY_COLUMNS} FROM keys ORDER BY created_at, id").fetchall()  # noqa: S608
+        return records_of(rows, self.clock.now())
 
     def check(self) -> None:
         """Raise if the database is damaged, as far as its structure shows.
@@ -241,7 +225,7 @@ class KeyTable:
 
     def save_clock(self) -> None:
         """Store the highest time seen durably, so that expired keys stay expired after a restart."""
-        with self.transaction():
+        with self._transaction():
             seen = max(self.clock.now(), self._read_clock())
             self._connection.execute("INSERT OR REPLACE INTO settings VALUES ('clock_seen', ?)", (repr(seen).encode(),))
         self.clock_saved_at = seen
@@ -253,25 +237,11 @@ class KeyTable:
     def _insert(
         self, tenant: str, scopes: Iterable[str], label: str, expires_in_s: float | None, *, only_if_none: bool
     ) -> NewKey | None:
-        accesses = checked_scopes(scopes)
-        checked_name(tenant, "tenant")
-        _check_label_and_expiry(label, expires_in_s)
-        made, now = new_key(), self.clock.now()
-        with self.transaction():
+        made, row = made_key(tenant, scopes, label, expires_in_s, secret=self.secret, now=self.clock.now())
+        with self._transaction():
             if only_if_none and self._connection.execute("SELECT 1 FROM keys LIMIT 1").fetchone():
                 return None
-            self._connection.execute(
-                "INSERT INTO keys (id, digest, tenant, scopes, label, created_at, expires_at) VALUES (?,?,?,?,?,?,?)",
-                (
-                    made.id,
-                    digest_of(made.key, self.secret),
-                    tenant,
-                    " ".join(sorted(accesses)),
-                    label,
-                    now,
-                    None if expires_in_s is None else now + expires_in_s,
-                ),
-            )
+            self._connection.execute(f"INSERT INTO keys ({KEY_COLUMNS}) VALUES (?,?,?,?,?,?,?,NULL)", row)  # noqa: S608
         return made
 
     def _check_secret(self, tag: bytes) -> None:
@@ -282,11 +252,20 @@ class KeyTable:
                 hint="put the file 'secret' back, or remove it together with keys.db and make new keys",
             )
 
+    def change(self, statements: Sequence[tuple[str, Sequence[object]]]) -> None:
+        """Execute statements in one transaction, with `{keys}` for the table and `?` for each value.
+
+        Raises:
+            StoreError: nothing was changed.
+        """
+        with self._transaction():
+            for statement, values in statements:
+                self._connection.execute(statement.replace("{keys}", "keys"), values)
+
     @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Enter one transaction, which is durable when it ends without an error."""
+    def _transaction(self) -> Iterator[None]:
         with self._lock, self._sqlite_errors(), sqlite.transaction(self._connection, self._watch):
-            yield self._connection
+            yield
 
     @contextmanager
     def _sqlite_errors(self) -> Iterator[None]:
@@ -306,6 +285,42 @@ def new_key() -> NewKey:
     """Make an API key, which is stored nowhere yet."""
     key_id = base64.b32encode(secrets.token_bytes(8)).decode().lower()[:12]
     return NewKey(f"saa_{key_id}_{secrets.token_urlsafe(32)}", key_id)
+
+
+def made_key(
+    tenant: str, scopes: Iterable[str], label: str, expires_in_s: float | None, *, secret: bytes, now: float
+) -> tuple[NewKey, tuple[object, ...]]:
+    """Make a key, and return it with its row: `KEY_COLUMNS` without the last.
+
+    Raises:
+        InvalidInputError: a value is wrong.
+    """
+    accesses = checked_scopes(scopes)
+    checked_name(tenant, "tenant")
+    _check_label_and_expiry(label, expires_in_s)
+    made = new_key()
+    expires_at = None if expires_in_s is None else now + expires_in_s
+    digest = digest_of(made.key, secret)
+    return made, (made.id, digest, tenant, " ".join(sorted(accesses)), label, now, expires_at)
+
+
+def records_of(rows: Iterable[Sequence[Any]], now: float) -> list[KeyRecord]:
+    """Return the records of rows of `KEY_COLUMNS`, which were read now."""
+    known_scopes = {scope.value for scope in Access}
+    return [
+        KeyRecord(
+            id=row[0],
+            digest=row[1],
+            tenant=row[2],
+            scopes=frozenset(Access(scope) for scope in row[3].split() if scope in known_scopes),
+            label=row[4],
+            created_at=row[5],
+            expires_at=row[6],
+            revoked_at=row[7],
+            read_at=now,
+        )
+        for row in rows
+    ]
 
 
 def digest_of(key: str, secret: bytes) -> bytes:

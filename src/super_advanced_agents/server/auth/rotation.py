@@ -6,16 +6,20 @@ import hmac
 
 from super_advanced_agents.config import DEFAULT_TENANT
 from super_advanced_agents.errors import ConfigurationError, InvalidInputError
-from super_advanced_agents.server.auth.key_store import KEY_PATTERN, KeyTable, NewKey, digest_of, new_key
+from super_advanced_agents.server.auth.key_source import Keys
+from super_advanced_agents.server.auth.key_store import KEY_PATTERN, NewKey, digest_of, new_key
 from super_advanced_agents.tenancy.context import Access
 
 OVERLAP_S = 86_400.0
 """Seconds for which a replaced key stays valid: a day, in which callers get the new one."""
 
-_INSERT = "INSERT INTO keys (id, digest, tenant, scopes, label, created_at, expires_at) VALUES (?,?,?,?,?,?,?)"
+_INSERT = (
+    "INSERT INTO {keys} (id, digest, tenant, scopes, label, created_at, expires_at) VALUES (?,?,?,?,?,?,?)"
+    " ON CONFLICT (id) DO NOTHING"
+)
 
 
-def rotate_key(table: KeyTable, key_id: str, *, overlap_s: float = OVERLAP_S) -> tuple[NewKey, float]:
+def rotate_key(table: Keys, key_id: str, *, overlap_s: float = OVERLAP_S) -> tuple[NewKey, float]:
     """Replace a valid API key by a new one with its tenant, scopes and label.
 
     The new key does not expire, except where the old one did: then it lasts as long from now on as the old one was made
@@ -43,19 +47,13 @@ def rotate_key(table: KeyTable, key_id: str, *, overlap_s: float = OVERLAP_S) ->
     made, now = new_key(), table.clock.now()
     lifetime_s = None if old.expires_at is None else old.expires_at - old.created_at
     ends_at = min(now + overlap_s, old.expires_at if old.expires_at is not None else float("inf"))
-    with table.transaction() as connection:
-        connection.execute(
-            _INSERT,
-            (
-                *(made.id, digest_of(made.key, table.secret), old.tenant, " ".join(sorted(old.scopes)), old.label, now),
-                None if lifetime_s is None else now + lifetime_s,
-            ),
-        )
-        connection.execute("UPDATE keys SET expires_at = ? WHERE id = ?", (ends_at, key_id))
+    row = made.id, digest_of(made.key, table.secret), old.tenant, " ".join(sorted(old.scopes)), old.label, now
+    expires_at = None if lifetime_s is None else now + lifetime_s
+    table.change([(_INSERT, (*row, expires_at)), ("UPDATE {keys} SET expires_at = ? WHERE id = ?", (ends_at, key_id))])
     return made, ends_at
 
 
-def put_given_key(table: KeyTable, setting: str, key: str, scope: Access, *, overlap_s: float = OVERLAP_S) -> bool:
+def put_given_key(table: Keys, setting: str, key: str, scope: Access, *, overlap_s: float = OVERLAP_S) -> bool:
     """Store a key that the operator made, if it is new, and let its predecessors expire.
 
     Several servers may be given the same key, each at every start.
@@ -89,13 +87,14 @@ def put_given_key(table: KeyTable, setting: str, key: str, scope: Access, *, ove
                 )
             return False
     now, label = table.clock.now(), f"the setting {setting}"
-    with table.transaction() as connection:
-        connection.execute(
-            "UPDATE keys SET expires_at = ? WHERE label = ? AND coalesce(expires_at, ?) >= ?",
-            (now + overlap_s, label, now + overlap_s, now + overlap_s),
-        )
-        connection.execute(
-            f"INSERT OR IGNORE {_INSERT.removeprefix('INSERT ')}",
-            (parsed[1], digest, DEFAULT_TENANT, scope.value, label, now, None),
-        )
+    ends_at = now + overlap_s
+    table.change(
+        [
+            (
+                "UPDATE {keys} SET expires_at = ? WHERE label = ? AND (expires_at IS NULL OR expires_at >= ?)",
+                (ends_at, label, ends_at),
+            ),
+            (_INSERT, (parsed[1], digest, DEFAULT_TENANT, scope.value, label, now, None)),
+        ]
+    )
     return True

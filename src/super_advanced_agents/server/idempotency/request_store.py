@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import orjson
 from cachetools import LRUCache
@@ -23,7 +23,7 @@ from super_advanced_agents.types import JSONValue
 RETENTION_S = 86_400.0
 """The seconds for which a request and its reply are stored, counted from its start."""
 
-_SEED_BYTES = 16
+SEED_BYTES = 16
 _SWEEP_INTERVAL_S = 60.0
 _SWEEP_BATCH_ROWS = 1_000
 _MAX_CACHED_SIZES = 1_024
@@ -121,7 +121,35 @@ class SaveReply:
     reply: Reply
 
 
-Step: TypeAlias = StartRequest | SaveFacts | SaveReply
+@dataclass(frozen=True, slots=True)
+class EndAttempt:
+    """A database step that lets another server carry out a request without a reply."""
+
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunningElsewhere:
+    """The result of starting a request that another server carries out now."""
+
+
+Step: TypeAlias = StartRequest | SaveFacts | SaveReply | EndAttempt
+StepResult: TypeAlias = StartedRequest | Reply | RunningElsewhere | None
+
+
+class Requests(Protocol):
+    """A table of requests with an `Idempotency-Key`; `RequestTable` describes the methods."""
+
+    shared: bool
+
+    def execute(self, steps: Sequence[Step]) -> list[StepResult]:
+        """Execute the database steps of several requests in one transaction, committed durably."""
+
+    def check_files(self) -> None:
+        """Raise if a file of the database was removed, replaced, emptied or cut by others."""
+
+    def close(self) -> None:
+        """Close the table."""
 
 
 @dataclass(slots=True)
@@ -140,7 +168,12 @@ class RequestTable:
 
     Raises:
         StoreError: the database cannot be used.
+
+    Attributes:
+        shared: False, as no other server uses the file.
     """
+
+    shared = False
 
     def __init__(self, file: Path, *, max_keys: int, max_bytes: int) -> None:
         self._max_keys = max_keys
@@ -151,7 +184,7 @@ class RequestTable:
         self._sizes: LRUCache[str, _Size] = LRUCache(_MAX_CACHED_SIZES)
         self._swept_at = -_SWEEP_INTERVAL_S
 
-    def execute(self, steps: Sequence[Step]) -> list[StartedRequest | Reply | None]:
+    def execute(self, steps: Sequence[Step]) -> list[StepResult]:
         """Execute the database steps of several requests in one transaction, committed durably.
 
         Returns:
@@ -192,7 +225,7 @@ class RequestTable:
         with self._connection_lock:
             self._connection.close()
 
-    def _execute_step(self, step: Step) -> StartedRequest | Reply | None:
+    def _execute_step(self, step: Step) -> StepResult:
         match step:
             case StartRequest():
                 return self._start(step)
@@ -201,6 +234,8 @@ class RequestTable:
                 self._connection.execute("UPDATE requests SET facts = ? WHERE id = ?", (facts, step.id))
             case SaveReply():
                 self._save_reply(step)
+            case EndAttempt():  # no other server has this file
+                pass
         return None
 
     def _start(self, step: StartRequest) -> StartedRequest | Reply | None:
@@ -213,7 +248,7 @@ class RequestTable:
             self._delete("id = ?", stored[0])
             stored = None
         if stored is None:
-            size, seed = self._size(tenant), os.urandom(_SEED_BYTES)
+            size, seed = self._size(tenant), os.urandom(SEED_BYTES)
             inserted = self._connection.execute(
                 "INSERT INTO requests (tenant, key, digest, seed, facts, at) VALUES (?, ?, ?, ?, '{}', ?)",
                 (tenant, key, step.digest, seed, now),

@@ -10,6 +10,7 @@ import hashlib
 import re
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from http import HTTPStatus
 from pathlib import Path
 
@@ -17,18 +18,23 @@ from super_advanced_agents._runtime.batcher import MicroBatcher
 from super_advanced_agents._runtime.lifecycle import Resource
 from super_advanced_agents.errors import InvalidInputError, SuperAdvancedAgentsError
 from super_advanced_agents.server.idempotency.request_store import (
+    EndAttempt,
     IdempotencyKey,
     Reply,
+    Requests,
     RequestTable,
+    RunningElsewhere,
     SaveFacts,
     SaveReply,
     StartedRequest,
     StartRequest,
     Step,
+    StepResult,
 )
 from super_advanced_agents.telemetry import get_logger
 from super_advanced_agents.tenancy.context import current_context
 from super_advanced_agents.tenancy.idempotent_writes import ATTEMPT, Attempt
+from super_advanced_agents.tenancy.shared_state import SharedState
 from super_advanced_agents.types import JSONValue
 
 __all__ = ["Idempotency", "Reply", "checked_key", "digest_of"]
@@ -39,6 +45,7 @@ MAX_REPLY_BYTES = 1024 * 1024
 
 _log = get_logger("server")
 _KEY = re.compile(r"[!-~]{1,255}", re.ASCII)
+_MAX_BYTES = 64 * 1024 * 1024
 _MAX_BATCH_STEPS = 256
 _MAX_WAITING_STEPS = 8_192
 _RETRYABLE_STATUSES = frozenset(
@@ -81,23 +88,26 @@ def digest_of(*parts: bytes) -> bytes:
 class Idempotency(Resource):
     """A store of the replies to writes, kept for a day by tenant and `Idempotency-Key`.
 
-    The file is opened at first use. Only one process may use it: the owner of the store in the same folder.
+    The file is opened at first use. Only one process may use it: the owner of the store in the same folder. A database
+    that servers share may be used by any number of them.
 
     Args:
-        file: the database; created if it does not exist.
+        place: the file, which is created if it does not exist; or the database that servers share.
         max_keys: how many requests of one tenant are stored; the oldest are deleted first.
         max_bytes: how many bytes of replies are stored for one tenant; the oldest requests are deleted first.
     """
 
-    def __init__(self, file: Path, *, max_keys: int = 100_000, max_bytes: int = 64 * 1024 * 1024) -> None:
+    def __init__(
+        self, place: Path | SharedState, *, max_keys: int = 100_000, max_bytes: int = 64 * 1024 * 1024
+    ) -> None:
         super().__init__()
-        self._file = file
+        self._place = place
         self._max_keys = max_keys
         self._max_bytes = max_bytes
-        self._table: RequestTable | None = None
+        self._table: Requests | None = None
         self._running: set[IdempotencyKey] = set()
         self._lock = threading.Lock()
-        self._writer: MicroBatcher[Step, StartedRequest | Reply | None] = MicroBatcher(
+        self._writer: MicroBatcher[Step, StepResult] = MicroBatcher(
             self._execute, name="server requests", max_batch_cost=_MAX_BATCH_STEPS, max_queue_cost=_MAX_WAITING_STEPS
         )
 
@@ -137,10 +147,16 @@ class Idempotency(Resource):
                 )
             if isinstance(started, Reply):
                 return started
+            if isinstance(started, RunningElsewhere):
+                return None
             context.notes[ATTEMPT] = self._attempt(started)
-            reply = await make()
-            if _is_stored(reply):
-                await self._keep(SaveReply(idempotency_key, started.id, reply))
+            last: SaveReply | EndAttempt = EndAttempt(started.id)
+            try:
+                reply = await make()
+                if _is_stored(reply):
+                    last = SaveReply(idempotency_key, started.id, reply)
+            finally:
+                await self._finish(last)
             return reply
         finally:
             context.notes.pop(ATTEMPT, None)
@@ -162,16 +178,32 @@ class Idempotency(Resource):
 
         return Attempt(started.seed, started.at, started.facts, save)
 
-    async def _keep(self, step: SaveReply) -> None:
+    async def _finish(self, step: SaveReply | EndAttempt) -> None:
+        if isinstance(step, EndAttempt):
+            self._end_attempt(step)
+            return
         try:
             await self._writer.submit(step)
         except SuperAdvancedAgentsError as exc:  # the write is done; a repetition carries it out again, with equal uids
             _log.warning("server.reply_not_kept", extra={"reason": str(exc)})
+            self._end_attempt(EndAttempt(step.id))
 
-    def _execute(self, steps: list[Step]) -> list[StartedRequest | Reply | None]:
+    def _end_attempt(self, step: EndAttempt) -> None:
+        if self._table is not None and self._table.shared:
+            with suppress(SuperAdvancedAgentsError):  # after a few seconds another server may begin all the same
+                self._writer.submit(step)
+
+    def _execute(self, steps: list[Step]) -> list[StepResult]:
         if self._table is None:
-            self._table = RequestTable(self._file, max_keys=self._max_keys, max_bytes=self._max_bytes)
+            self._table = self._open()
         return self._table.execute(steps)
+
+    def _open(self) -> Requests:
+        if isinstance(self._place, Path):
+            return RequestTable(self._place, max_keys=self._max_keys, max_bytes=self._max_bytes)
+        from super_advanced_agents.server.idempotency.postgres_requests import PostgresRequestTable
+
+        return PostgresRequestTable(self._place, max_keys=self._max_keys, max_bytes=self._max_bytes)
 
     def _release(self) -> None:
         self._writer.close()

@@ -15,7 +15,7 @@ from super_advanced_agents.stores.local import DatabaseDump, has_store, open_rea
 from super_advanced_agents.stores.opening import folder_of
 from super_advanced_agents.stores.transfer.exporting import ExportFile
 from super_advanced_agents.stores.transfer.layout import FileFormat, Header, Part
-from super_advanced_agents.tenancy.catalog_rows import CatalogRows, Entry
+from super_advanced_agents.tenancy.catalog.rows import CatalogRows, Entry
 from super_advanced_agents.tenancy.config_file import Key
 from super_advanced_agents.tenancy.data_folder.saving import COLLECTIONS_FOLDER, DATABASE, read_catalog_of
 from super_advanced_agents.tenancy.settings import Settings

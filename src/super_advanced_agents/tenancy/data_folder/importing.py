@@ -19,7 +19,7 @@ from super_advanced_agents.errors import (
 from super_advanced_agents.stores import VectorStore
 from super_advanced_agents.stores.tenant_view import tenant_view
 from super_advanced_agents.stores.transfer.layout import Header, Item, Part
-from super_advanced_agents.tenancy.catalog import Catalog
+from super_advanced_agents.tenancy.catalog import Catalog, SQLiteCatalog
 from super_advanced_agents.tenancy.collection_pool import Collections
 from super_advanced_agents.tenancy.config_file import AgentSettings, CollectionSettings, Declared
 from super_advanced_agents.tenancy.data_folder.saving import CATALOG, COLLECTIONS_FOLDER
@@ -155,7 +155,7 @@ class DataFolderTargets:
     def _open_catalog(self) -> tuple[Catalog, Collections]:
         settings = self._settings
         catalog = self._stack.enter_context(
-            Catalog(
+            SQLiteCatalog(
                 settings.data_dir / CATALOG,
                 Declared(),
                 max_collections=settings.max_collections,

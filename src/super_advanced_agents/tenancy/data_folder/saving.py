@@ -29,8 +29,8 @@ from super_advanced_agents.stores.local import (
     settings_of_copy,
     write_backup,
 )
-from super_advanced_agents.tenancy.catalog_rows import SCHEMA as CATALOG_SCHEMA
-from super_advanced_agents.tenancy.catalog_rows import CatalogRows, is_collection_id, read_catalog
+from super_advanced_agents.tenancy.catalog.rows import SCHEMA as CATALOG_SCHEMA
+from super_advanced_agents.tenancy.catalog.rows import CatalogRows, is_collection_id, read_catalog
 
 CATALOG = "server/catalog.db"
 STORE_FOLDER = "store"

@@ -23,11 +23,21 @@ from super_advanced_agents.errors import (
 )
 from super_advanced_agents.server.auth.api_keys import APIKeyVerifier
 from super_advanced_agents.server.auth.authenticator import Authenticator
+from super_advanced_agents.server.auth.key_source import FolderKeys
 from super_advanced_agents.server.auth.key_store import KEY_PATTERN, KeyTable
+from super_advanced_agents.server.auth.postgres_keys import PostgresKeys
 from super_advanced_agents.tenancy.context import Access, Principal
 from super_advanced_agents.tenancy.settings import Settings
+from super_advanced_agents.tenancy.shared_state import SharedState
 
 READER = ["memories:read"]
+
+
+def pytest_generate_tests(metafunc):
+    """Run the tests that do not concern files with keys in PostgreSQL too."""
+    if "source" in metafunc.fixturenames:
+        kinds = ["folder"] if "folder" in metafunc.fixturenames else ["folder", "postgres"]
+        metafunc.parametrize("source", kinds, indirect=True)
 
 
 @pytest.fixture
@@ -37,17 +47,27 @@ def folder(tmp_path):
 
 
 @pytest.fixture
-def table(folder):
+def source(request, tmp_path):
+    """Return where the keys are."""
+    if request.param == "folder":
+        yield FolderKeys(tmp_path / "data" / "server")
+        return
+    with SharedState(request.getfixturevalue("postgres_schema_url")) as state:
+        yield PostgresKeys(state)
+
+
+@pytest.fixture
+def table(source):
     """Open a key table, as `saa keys` does."""
-    opened = KeyTable(folder)
+    opened = source.open_table(create=True)
     yield opened
     opened.close()
 
 
 @pytest.fixture
-def verifier(table, folder):
+def verifier(table, source):
     """Open a verifier, as `saa serve` does."""
-    with APIKeyVerifier(folder) as opened:
+    with APIKeyVerifier(source) as opened:
         opened.open()
         yield opened
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from fastapi import FastAPI, Request, Response
 from starlette.responses import StreamingResponse
+from tests.unit.server.idempotency.answering import Handler
 from tests.unit.server.piped import operation, pipeline_state
 
 from super_advanced_agents import FAISSVectorStore
@@ -22,6 +23,7 @@ from super_advanced_agents.protocol.operations import PermitKind
 from super_advanced_agents.server.http.errors import add_error_handlers
 from super_advanced_agents.server.http.middleware.calls import PipelineMiddleware
 from super_advanced_agents.server.http.middleware.idempotency import IdempotentWrites
+from super_advanced_agents.server.idempotency.postgres_requests import PostgresRequestTable
 from super_advanced_agents.server.idempotency.request_store import IdempotencyKey, RequestTable, SaveReply, StartRequest
 from super_advanced_agents.server.idempotency.results import Idempotency, Reply, digest_of
 from super_advanced_agents.server.limits.admission import Admission
@@ -36,6 +38,7 @@ from super_advanced_agents.tenancy.context import (
 )
 from super_advanced_agents.tenancy.idempotent_writes import earlier_result, uids_for
 from super_advanced_agents.tenancy.result_cache import ResultCache
+from super_advanced_agents.tenancy.shared_state import SharedState
 from super_advanced_agents.tenancy.store_wrappers import CachedStore
 
 ONE = digest_of(b"POST", b"/one", b"")
@@ -47,32 +50,29 @@ def file(tmp_path):
     return tmp_path / "server" / "requests.db"
 
 
+def pytest_generate_tests(metafunc):
+    """Run the tests that do not concern a file with requests in PostgreSQL too."""
+    if "requests" in metafunc.fixturenames:
+        kinds = ["file"] if "file" in metafunc.fixturenames else ["file", "postgres"]
+        metafunc.parametrize("requests", kinds, indirect=True)
+
+
 @pytest.fixture
-def requests(file):
-    with Idempotency(file) as opened:
-        yield opened
+def requests(request, tmp_path):
+    if request.param == "file":
+        with Idempotency(tmp_path / "server" / "requests.db") as opened:
+            yield opened
+        return
+    with SharedState(request.getfixturevalue("postgres_schema_url")) as state:
+        state.open()
+        with Idempotency(state) as opened:
+            yield opened
 
 
 @pytest.fixture(autouse=True)
 def context():
     with active_context(RequestContext(principal=ANYBODY)) as active:
         yield active
-
-
-class Handler:
-    """Answer with a different number each time, and record the uids of each attempt."""
-
-    def __init__(self, status=200, **reply):
-        self.status = status
-        self.reply = reply
-        self.uids = []
-        self.may_finish = asyncio.Event()
-        self.may_finish.set()
-
-    async def __call__(self):
-        self.uids.append(uids_for(None, 2))
-        await self.may_finish.wait()
-        return Reply(status=self.status, body=str(len(self.uids)).encode(), **self.reply)
 
 
 async def test_repeated_request_gets_the_first_reply_unchanged(requests):
@@ -185,14 +185,15 @@ async def test_request_without_a_key_gets_no_seeded_uids_and_no_facts():
 async def test_reply_that_cannot_be_stored_is_still_returned(requests, monkeypatch):
     """The write is done; a repetition carries it out again, with the same uids."""
     handler = Handler()
-    execute = RequestTable.execute
+    table = PostgresRequestTable if isinstance(requests._place, SharedState) else RequestTable
+    execute = table.execute
 
     def execute_on_full_disk(table, steps):
-        if not isinstance(steps[0], StartRequest):
+        if isinstance(steps[0], SaveReply):
             raise StoreFullError("no room")
         return execute(table, steps)
 
-    monkeypatch.setattr(RequestTable, "execute", execute_on_full_disk)
+    monkeypatch.setattr(table, "execute", execute_on_full_disk)
     assert (await requests.areply("k", ONE, handler)).body == b"1"
     assert (await requests.areply("k", ONE, handler)).body == b"2"
     assert handler.uids[0] == handler.uids[1]

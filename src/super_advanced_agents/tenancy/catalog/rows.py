@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import get_args
@@ -103,9 +103,9 @@ def read_catalog(connection: sqlite3.Connection) -> CatalogRows:
     try:
         with _lenient_snapshot(connection):
             for row in connection.execute(_SELECT_COLLECTIONS):
-                _add_collection(rows, row)
+                add_collection(rows, row)
             for row in connection.execute("SELECT tenant, name, settings, updated_at FROM agents"):
-                _add_agent(rows, row)
+                add_agent(rows, row)
             for (deleted,) in connection.execute("SELECT id FROM deleted"):
                 if is_collection_id(deleted) and deleted not in rows.ids:
                     rows.deleted.append(deleted)
@@ -128,7 +128,8 @@ def _lenient_snapshot(connection: sqlite3.Connection) -> Iterator[None]:
         connection.execute("ROLLBACK")
 
 
-def _add_collection(rows: CatalogRows, row: tuple[object, ...]) -> None:
+def add_collection(rows: CatalogRows, row: Sequence[object]) -> None:
+    """Check a row of a collection, and add it to the valid ones or to the problems."""
     tenant, name, folder, dim, *choices, created_at = row
     try:
         key = _key(tenant, name)
@@ -159,7 +160,8 @@ def _add_collection(rows: CatalogRows, row: tuple[object, ...]) -> None:
     rows.ids.add(str(folder))
 
 
-def _add_agent(rows: CatalogRows, row: tuple[object, ...]) -> None:
+def add_agent(rows: CatalogRows, row: Sequence[object]) -> None:
+    """Check a row of an agent with settings, and add it to the valid ones or to the problems."""
     tenant, name, settings_json, updated_at = row
     try:
         key = checked_name(tenant, "tenant"), checked_agent_name(name, "name")  # type: ignore[arg-type]  # as above

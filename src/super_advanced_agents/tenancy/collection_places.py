@@ -1,0 +1,143 @@
+"""The places of collections: folders, or schemas in the PostgreSQL database of the store."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Collection
+from contextlib import suppress
+from pathlib import Path
+from typing import Protocol, cast
+
+from super_advanced_agents._runtime.files import create_folder, map_os_error, private_folder
+from super_advanced_agents._runtime.sync_bridge import run_sync
+from super_advanced_agents.errors import CorruptStoreError
+from super_advanced_agents.stores import VectorStore
+from super_advanced_agents.stores.opening import folder_url, open_store
+from super_advanced_agents.stores.options import IndexKind, Metric, Storage
+from super_advanced_agents.tenancy.catalog.rows import Entry
+
+
+class CollectionPlace(Protocol):
+    """Make, open and remove the stores of collections. All methods block."""
+
+    def prepare(self, known: Collection[str]) -> None:
+        """Remove the empty places of collections that are not in the catalog (`known`)."""
+
+    def make(self, collection_id: str) -> None:
+        """Make an empty, durable place for the records of a new collection."""
+
+    def open(self, entry: Entry) -> VectorStore:
+        """Open the store of a collection."""
+
+    def remove(self, collection_id: str) -> None:
+        """Remove the records of a deleted collection; none is no error."""
+
+
+class FolderPlace:
+    """Keep each collection in a folder of its own.
+
+    Args:
+        folder: the folder that contains the collections' folders.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def prepare(self, known: Collection[str]) -> None:
+        """Remove the empty folders of collections that are not in the catalog, and nothing else."""
+        try:
+            private_folder(self._folder)
+            for folder in self._folder.iterdir():
+                if folder.name not in known:
+                    with suppress(OSError):  # not empty, or not a folder: it must not be removed
+                        folder.rmdir()
+        except OSError as exc:
+            raise map_os_error(exc, self._folder) from exc
+
+    def make(self, collection_id: str) -> None:
+        """Make the folder of a new collection."""
+        try:
+            create_folder(self._folder / collection_id)
+        except OSError as exc:
+            with suppress(OSError):
+                (self._folder / collection_id).rmdir()  # it is not in the catalog
+            raise map_os_error(exc, self._folder) from exc
+
+    def open(self, entry: Entry) -> VectorStore:
+        """Open the store in the folder of a collection."""
+        folder = self._folder / entry.id
+        if folder.is_symlink() or not folder.is_dir():
+            raise CorruptStoreError(
+                f"the files of the collection {entry.info.name!r} are missing", hint="restore a backup"
+            )
+        return _open(folder_url(folder), entry)
+
+    def remove(self, collection_id: str) -> None:
+        """Remove the folder of a deleted collection."""
+        with suppress(FileNotFoundError):
+            shutil.rmtree(self._folder / collection_id)
+
+
+class PostgresPlace:
+    """Keep each collection in a schema of its own, in the database of the store.
+
+    Args:
+        url: the URL of the store.
+    """
+
+    def __init__(self, url: str) -> None:
+        from super_advanced_agents._runtime.postgres import PostgresAddress
+
+        self._address = PostgresAddress.parse(url)
+
+    def prepare(self, known: Collection[str]) -> None:
+        """Do nothing: a collection has no schema before it is used."""
+
+    def make(self, collection_id: str) -> None:
+        """Do nothing: the first write makes the schema."""
+
+    def open(self, entry: Entry) -> VectorStore:
+        """Open the store in the schema of a collection."""
+        conninfo = self._address.conninfo
+        mark = "&" if "?" in conninfo else "?"
+        return _open(f"{conninfo}{mark}schema={self._schema(entry.id)}", entry)
+
+    def remove(self, collection_id: str) -> None:
+        """Drop the schema of a deleted collection."""
+        from super_advanced_agents._runtime.postgres import Connection, Database
+
+        database = Database(self._address.with_schema(self._schema(collection_id)))
+
+        async def drop(connection: Connection) -> None:
+            await connection.execute(database.sql("DROP SCHEMA IF EXISTS {schema} CASCADE"))
+
+        try:
+            run_sync(database.write(drop))
+        finally:
+            database.close()
+
+    def _schema(self, collection_id: str) -> str:
+        # Stores in several schemas of one database have collections of their own.
+        return f"{self._address.schema[:20]}_c_{collection_id}"
+
+
+def place_of(store_url: str, folder: Path) -> CollectionPlace:
+    """Return where the collections of a store are.
+
+    Args:
+        store_url: the URL of the store that all agents share.
+        folder: the folder of collections, for stores that are not PostgreSQL.
+    """
+    is_postgres = store_url.partition(":")[0].lower() in ("postgresql", "postgres")
+    return PostgresPlace(store_url) if is_postgres else FolderPlace(folder)
+
+
+def _open(url: str, entry: Entry) -> VectorStore:
+    info = entry.info
+    return open_store(
+        url,
+        dim=info.dim,
+        metric=cast("Metric", info.metric),
+        index=cast("IndexKind", info.index),
+        storage=cast("Storage", info.storage),
+    )
