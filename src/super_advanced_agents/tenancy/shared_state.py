@@ -142,7 +142,7 @@ class SharedState(Resource):
 
 
 def state_url(settings: Settings) -> str | None:
-    """Return the URL of the database that the settings name for the state of servers.
+    """Return the URL of the database for the state of servers.
 
     Returns:
         The one of `state`, else that of the store if it is PostgreSQL; None where the state is in the data folder.
@@ -154,7 +154,7 @@ def state_url(settings: Settings) -> str | None:
 
 
 def shared_state(settings: Settings) -> SharedState | None:
-    """Return the database of `state_url`, not open yet; None where the state is in the data folder."""
+    """Return the database of `state_url`, not open yet; None for the data folder."""
     url = state_url(settings)
     return None if url is None else SharedState(url)
 
