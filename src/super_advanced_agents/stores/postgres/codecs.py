@@ -25,9 +25,8 @@ _TEXT_OID = 25
 _UNSAFE_NORMS = (1e-15, 1e15)
 """Shorter or longer vectors would overflow the squares that pgvector sums in 4 bytes."""
 
-_NUL = "\0"
-_INSTEAD_OF_NUL = "\U0010ffff"
-"""Stands for NUL in `jsonb`, which cannot hold it; Unicode assigns it to no character."""
+_ESCAPES = str.maketrans({"\0": "\x01\x01", "\x01": "\x01\x02"})
+"""NUL, which `jsonb` cannot hold, and the next character, so that texts keep their order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,4 +117,4 @@ def needs_original(matrix: Matrix) -> NDArray[np.bool_]:
 
 def filterable(text: str) -> str:
     """Return a text as `jsonb` holds it, which cannot hold NUL."""
-    return text.replace(_NUL, _INSTEAD_OF_NUL) if _NUL in text else text
+    return text.translate(_ESCAPES) if "\0" in text or "\x01" in text else text

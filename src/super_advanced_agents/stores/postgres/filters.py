@@ -74,10 +74,9 @@ def _metadata(tree: Equals | Compares | Exists | Contains) -> Clause:
             return _equals(key, value, values)
         case Compares(_, operator, bound):
             if isinstance(bound, str):
-                if not _is_storable(bound):
-                    return _FALSE
-                compared = f"({value.sql} #>> '{{}}') COLLATE \"C\" {_OPERATORS[operator]} %s::text"
-                kind, parameter = "string", filterable(bound)
+                sign, edge = _edge(operator, bound)
+                compared = f"({value.sql} #>> '{{}}') COLLATE \"C\" {sign} %s::text"
+                kind, parameter = "string", filterable(edge)
             else:
                 compared, kind, parameter = f"{value.sql} {_OPERATORS[operator]} %s::jsonb", "number", json.dumps(bound)
             return Clause(
@@ -153,7 +152,7 @@ def _json(value: Scalar) -> str | None:
 
 def filterable_json(text: str) -> str:
     """Return JSON as `jsonb` accepts it, which holds no NUL."""
-    if "\\u0000" not in text:
+    if "\\u0000" not in text and "\\u0001" not in text:
         return text
     return json.dumps(_without_nul(json.loads(text)), ensure_ascii=False)
 
@@ -181,30 +180,38 @@ def _is_storable(text: str) -> bool:
 
 def _own_field(tree: Equals | Compares | Exists | Contains) -> Clause:
     column = f"r.{RECORD_FIELDS[tree.key]}"
-    is_time = tree.key in TIME_FIELDS
+    if tree.key in TIME_FIELDS:
+        return _time_field(column, tree)
     match tree:
         case Equals(_, values):
             contents = [content for _, content in values]
-            if is_time:
-                return _joined(" OR ", [_same_time(column, float(each or 0)) for each in contents], _FALSE)
             texts = [each for each in contents if isinstance(each, str) and _is_name(each)]
             clauses = [Clause(f"{column} = ANY(%s::text[])", (texts,))] if texts else []
             if None in contents:
                 clauses.append(Clause(f"{column} IS NULL"))
             return _joined(" OR ", clauses, _FALSE)
         case Compares(_, operator, bound):
-            if is_time:
-                up = operator in ("$gt", "$lte")
-                edge = float(bound) + (_HALF_MICROSECOND if up else -_HALF_MICROSECOND)
-                return Clause(f"{column} {_OPERATORS[operator]} %s::float8", (edge,))
-            if not isinstance(bound, str) or not _is_name(bound):
-                return _FALSE if not isinstance(bound, str) else _beyond(column, operator, bound)
-            return Clause(f"{column} {_OPERATORS[operator]} %s::text", (bound,))
+            sign, edge = _edge(operator, str(bound))
+            if "\0" in edge:  # which is in no name: the part before it decides, as no name equals the bound
+                sign, edge = (">" if sign in (">", ">=") else "<="), edge.partition("\0")[0]
+            return Clause(f"{column} {sign} %s::text", (edge,))
         case Contains(_, member):
             if member[0] != "string" or not _is_name(str(member[1])):
                 return _FALSE
             return Clause(f"strpos({column}, %s::text) > 0", (str(member[1]),))
         case Exists():
+            return Clause(f"{column} IS NOT NULL")
+
+
+def _time_field(column: str, tree: Equals | Compares | Exists | Contains) -> Clause:
+    match tree:
+        case Equals(_, values):
+            return _joined(" OR ", [_same_time(column, float(each or 0)) for _, each in values], _FALSE)
+        case Compares(_, operator, bound):
+            up = operator in ("$gt", "$lte")
+            edge = float(bound) + (_HALF_MICROSECOND if up else -_HALF_MICROSECOND)
+            return Clause(f"{column} {_OPERATORS[operator]} %s::float8", (edge,))
+        case _:
             return Clause(f"{column} IS NOT NULL")
 
 
@@ -214,10 +221,12 @@ def _same_time(column: str, moment: float) -> Clause:
     )
 
 
-def _beyond(column: str, operator: str, bound: str) -> Clause:
-    # Text that PostgreSQL cannot hold: the longest part before it decides, as no stored text equals it.
-    kept = bound[: min((i for i, each in enumerate(bound) if not _is_name(each)), default=len(bound))]
-    return Clause(f"{column} {'>' if operator in ('$gt', '$gte') else '<='} %s::text", (kept,))
+def _edge(operator: str, bound: str) -> tuple[str, str]:
+    # A lone surrogate, which no text has, sorts just below U+E000.
+    for i, character in enumerate(bound):
+        if "\ud800" <= character <= "\udfff":
+            return (">=" if operator in ("$gt", "$gte") else "<"), bound[:i] + "\ue000"
+    return _OPERATORS[operator], bound
 
 
 def _is_name(text: str) -> bool:
